@@ -1,0 +1,49 @@
+package config
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Args returns the arguments of `kvip manager` that reproduce c: --vip and whatever differs from
+// Default, in the order of the help text. Equal configurations give equal arguments.
+func (c Config) Args() []string {
+	want, have := c, Default()
+	wanted, defaults := managerFlags(&want), managerFlags(&have)
+	var args []string
+	wanted.VisitAll(func(f *pflag.Flag) {
+		if value := plain(f); value != plain(defaults.Lookup(f.Name)) || f.Name == "vip" {
+			args = append(args, dashed(f.Name)+"="+value)
+		}
+	})
+	return args
+}
+
+// managerFlags returns a flag set over c with every flag of `kvip manager`.
+func managerFlags(c *Config) *pflag.FlagSet {
+	fs := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	c.AddFlags(fs, ManagerGroups()...)
+	return fs
+}
+
+// ManagerGroups returns the groups that `kvip manager` takes: all but Image.
+func ManagerGroups() []Group {
+	return []Group{Address, Interface, Server, Lease, Timing, Client, Node, Serve, Logging}
+}
+
+// plain returns the value as it is typed on a command line: pflag prints lists in brackets.
+func plain(f *pflag.Flag) string {
+	if list, ok := f.Value.(pflag.SliceValue); ok {
+		return strings.Join(slices.Clone(list.GetSlice()), ",")
+	}
+	return f.Value.String()
+}
+
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}

@@ -1,0 +1,135 @@
+// Package config is the one typed configuration of kvip: its defaults, flags, validation and
+// the arguments that reproduce it. It looks at nothing on the host and talks to nobody; checks
+// that need the host (addresses, links, files) belong to the agent.
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+)
+
+// Defaults that other packages, manifests and documentation refer to.
+const (
+	// DefaultPort is the API server's port in every kubeadm cluster.
+	DefaultPort = 6443
+	// DefaultLeaseDuration bounds how long a dead holder keeps the VIP: long enough to survive an
+	// etcd leader election (about 1 s), short enough for clients that retry.
+	DefaultLeaseDuration = 5 * time.Second
+	// DefaultRenewInterval leaves four more attempts before the default lease's deadline (E1).
+	DefaultRenewInterval = time.Second
+	// DefaultLeaseName names the Lease object that all instances of one VIP share.
+	DefaultLeaseName = "kvip"
+	// DefaultNamespace is where the Lease lives and the DaemonSet's ServiceAccount with it, so that
+	// API priority and fairness treats the traffic as leader election (E11).
+	DefaultNamespace = "kube-system"
+	// DefaultMetricsAddress serves /metrics on every address of the node.
+	DefaultMetricsAddress = ":2112"
+	// DefaultHealthAddress serves /healthz, /readyz and /status of a static pod, on loopback only.
+	DefaultHealthAddress = "127.0.0.1:2113"
+	// DaemonSetHealthAddress differs from the static pod's, so that both can run on one node.
+	DaemonSetHealthAddress = "127.0.0.1:2114"
+	// ImageRepository is a name that no registry serves: load the image on the nodes under it, or
+	// name another with --image.
+	ImageRepository = "localhost/kvip"
+	// WaitForever is an InterfaceWait without an end; any negative duration means the same.
+	WaitForever = -1 * time.Second
+	// NodeNameEnv carries the node's name from the downward API, the only setting read from the
+	// environment.
+	NodeNameEnv = "NODE_NAME"
+)
+
+// Config is everything a user can choose. The zero value is not usable: start from Default,
+// StaticPod or DaemonSet.
+type Config struct {
+	// VIPs are the virtual addresses, held together: one IPv4, one IPv6, or both.
+	VIPs []netip.Addr
+	// Interface carries the VIPs. Empty: the link whose on-link prefix contains the VIP, else the
+	// default route's.
+	Interface string
+	// InterfaceWait is how long to wait at start for the interface to appear. 0: it must be there;
+	// negative: for ever.
+	InterfaceWait time.Duration
+	// Port is where the API servers listen, 1 to 65535.
+	Port int
+	// LeaseDuration is D in whole seconds, at least 2 s (E1, E2).
+	LeaseDuration time.Duration
+	// RenewInterval is the time between renewals by the holder, at most a third of LeaseDuration.
+	RenewInterval time.Duration
+	// LeaseName and Namespace name the Lease object.
+	LeaseName, Namespace string
+	// NodeName is this node's name. Empty until Complete has filled it.
+	NodeName string
+	// Kubeconfigs are tried in this order. Empty: the pod's ServiceAccount.
+	Kubeconfigs []string
+	// HealthURL is polled instead of the local API server's /readyz. Empty: found by itself (E7).
+	HealthURL string
+	// MetricsAddress is the host:port of /metrics. Empty: not served.
+	MetricsAddress string
+	// HealthAddress is the loopback host:port of /healthz, /readyz and /status.
+	HealthAddress string
+	// Image is the container image that manifests name.
+	Image string
+	// LogFormat is "text" or "json".
+	LogFormat string
+	// Verbosity 0 logs transitions and trouble, 1 and above what happens in between.
+	Verbosity int
+}
+
+// Default returns the settings of `kvip manager` when no flag is given.
+func Default() Config {
+	return Config{
+		InterfaceWait:  WaitForever,
+		Port:           DefaultPort,
+		LeaseDuration:  DefaultLeaseDuration,
+		RenewInterval:  DefaultRenewInterval,
+		LeaseName:      DefaultLeaseName,
+		Namespace:      DefaultNamespace,
+		MetricsAddress: DefaultMetricsAddress,
+		HealthAddress:  DefaultHealthAddress,
+		Image:          ImageRepository + ":latest",
+		LogFormat:      "text",
+	}
+}
+
+// StaticPod returns the settings of a static pod on a kubeadm control-plane node: Default with
+// the administrator's kubeconfigs.
+func StaticPod() Config {
+	c := Default()
+	c.Kubeconfigs = AdminKubeconfigs()
+	return c
+}
+
+// DaemonSet returns the settings of a DaemonSet: Default with the ServiceAccount as identity and a
+// health port of its own.
+func DaemonSet() Config {
+	c := Default()
+	c.HealthAddress = DaemonSetHealthAddress
+	return c
+}
+
+// AdminKubeconfigs returns the files that kubeadm writes on control-plane nodes, most capable
+// first: until `kubeadm init` has finished, only super-admin.conf has rights (kubeadm ≥ 1.29), and
+// it exists on the first node alone.
+func AdminKubeconfigs() []string {
+	return []string{"/etc/kubernetes/super-admin.conf", "/etc/kubernetes/admin.conf"}
+}
+
+// Complete fills NodeName, when it is empty, from NODE_NAME and else from the lower-cased host
+// name, as the kubelet names its node.
+func (c *Config) Complete() error {
+	if c.NodeName != "" {
+		return nil
+	}
+	if c.NodeName = os.Getenv(NodeNameEnv); c.NodeName != "" {
+		return nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("read host name: %w; name the node with --node-name", err)
+	}
+	c.NodeName = strings.ToLower(host)
+	return nil
+}

@@ -1,0 +1,82 @@
+package config
+
+import (
+	"slices"
+
+	"github.com/spf13/pflag"
+)
+
+// Group is a set of flags that commands share or leave out.
+type Group int
+
+// The groups, in the order of the help text.
+const (
+	// Address is --vip.
+	Address Group = iota
+	// Interface is --interface and --interface-wait.
+	Interface
+	// Server is --port and --health-url: the API server that is watched.
+	Server
+	// Lease is --lease-name and --namespace.
+	Lease
+	// Timing is --lease-duration and --renew-interval.
+	Timing
+	// Client is --kubeconfig.
+	Client
+	// Node is --node-name.
+	Node
+	// Serve is --metrics-address and --health-address.
+	Serve
+	// Image is --image.
+	Image
+	// Logging is --log-format and -v.
+	Logging
+)
+
+// groups returns every group, or the ones asked for when any are.
+func groups(asked []Group) func(Group) bool {
+	return func(g Group) bool { return len(asked) == 0 || slices.Contains(asked, g) }
+}
+
+// AddFlags registers the flags of the groups on fs, or all flags when none is named. The values
+// that c has now are the defaults; parsing writes into c.
+func (c *Config) AddFlags(fs *pflag.FlagSet, only ...Group) {
+	has := groups(only)
+	fs.SortFlags = false
+	if has(Address) {
+		fs.Var(&addrList{list: &c.VIPs}, "vip", "virtual IP address: one IPv4, one IPv6, or both separated by a comma")
+	}
+	if has(Interface) {
+		fs.StringVar(&c.Interface, "interface", c.Interface, "interface for the VIP (default: the link whose on-link prefix contains the VIP, else the default route's)")
+		fs.DurationVar(&c.InterfaceWait, "interface-wait", c.InterfaceWait, "how long to wait at start for the interface; 0: it must be there, negative: for ever")
+	}
+	if has(Server) {
+		fs.IntVar(&c.Port, "port", c.Port, "port of the API servers")
+		fs.StringVar(&c.HealthURL, "health-url", c.HealthURL, "URL to poll instead of the local API server's /readyz, as https://127.0.0.1:6443/readyz")
+	}
+	if has(Lease) {
+		fs.StringVar(&c.LeaseName, "lease-name", c.LeaseName, "name of the Lease that all instances of one VIP share")
+		fs.StringVar(&c.Namespace, "namespace", c.Namespace, "namespace of the Lease")
+	}
+	if has(Timing) {
+		fs.DurationVar(&c.LeaseDuration, "lease-duration", c.LeaseDuration, "how long the lease of a silent holder is respected: whole seconds, at least 2s")
+		fs.DurationVar(&c.RenewInterval, "renew-interval", c.RenewInterval, "time between renewals by the holder, at most a third of --lease-duration")
+	}
+	if has(Client) {
+		fs.StringSliceVar(&c.Kubeconfigs, "kubeconfig", c.Kubeconfigs, "kubeconfig files, tried in this order (none: the pod's ServiceAccount)")
+	}
+	if has(Node) {
+		fs.StringVar(&c.NodeName, "node-name", c.NodeName, "name of this node (default: $"+NodeNameEnv+", else the host name in lower case)")
+	}
+	if has(Serve) {
+		fs.StringVar(&c.MetricsAddress, "metrics-address", c.MetricsAddress, "host:port that serves /metrics (empty: not served)")
+		fs.StringVar(&c.HealthAddress, "health-address", c.HealthAddress, "loopback host:port that serves /healthz, /readyz and /status")
+	}
+	if has(Image) {
+		fs.StringVar(&c.Image, "image", c.Image, "container image that the manifest names")
+	}
+	if has(Logging) {
+		fs.StringVar(&c.LogFormat, "log-format", c.LogFormat, "format of the log on stderr: text or json")
+		fs.IntVarP(&c.Verbosity, "v", "v", c.Verbosity, "log verbosity: 0 transitions and trouble, 1 everything")
+	}
+}

@@ -1,0 +1,193 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"net/url"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The bounds that Validate enforces.
+const (
+	// MinLeaseDuration leaves one whole second of address lifetime after the margin of E1.
+	MinLeaseDuration = 2 * time.Second
+	// MinRenewInterval keeps a typing mistake from flooding the API server.
+	MinRenewInterval = 100 * time.Millisecond
+	// maxInterfaceName is IFNAMSIZ less its terminating zero (linux/if.h).
+	maxInterfaceName = 15
+)
+
+// Validate checks the settings of the groups, or all of them when none is named, and returns the
+// first *UsageError. It is pure: what must be asked of the host is the agent's to check.
+func (c Config) Validate(only ...Group) error {
+	has := groups(only)
+	for _, check := range []struct {
+		group Group
+		run   func(Config) error
+	}{
+		{Address, Config.checkVIPs},
+		{Interface, Config.checkInterface},
+		{Server, Config.checkServer},
+		{Lease, Config.checkLease},
+		{Timing, Config.checkTiming},
+		{Client, Config.checkKubeconfigs},
+		{Node, Config.checkNode},
+		{Serve, Config.checkServe},
+		{Image, Config.checkImage},
+		{Logging, Config.checkLogging},
+	} {
+		if !has(check.group) {
+			continue
+		}
+		if err := check.run(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c Config) checkInterface() error {
+	if c.Interface == "" || validInterfaceName(c.Interface) {
+		return nil
+	}
+	return refuse("interface", fmt.Sprintf("no Linux interface can be named %q", c.Interface),
+		"give a name of at most 15 characters without spaces, '/' and ':', as `ip link` shows it")
+}
+
+// validInterfaceName follows dev_valid_name of the kernel (net/core/dev.c).
+func validInterfaceName(name string) bool {
+	if name == "" || len(name) > maxInterfaceName || name == "." || name == ".." {
+		return false
+	}
+	return !strings.ContainsAny(name, "/: \t\n\v\f\r\x00")
+}
+
+func (c Config) checkServer() error {
+	if c.Port < 1 || c.Port > math.MaxUint16 {
+		return refuse("port", fmt.Sprintf("%d is out of range", c.Port), "give a port from 1 to 65535")
+	}
+	if c.HealthURL == "" {
+		return nil
+	}
+	u, err := url.Parse(c.HealthURL)
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" {
+		return refuse("health-url", fmt.Sprintf("%q is not an http or https URL with a host", c.HealthURL),
+			"give one like https://127.0.0.1:6443/readyz")
+	}
+	return nil
+}
+
+func (c Config) checkLease() error {
+	if !validSubdomain(c.LeaseName) {
+		return refuse("lease-name", fmt.Sprintf("%q cannot name a Kubernetes object", c.LeaseName), subdomainHint)
+	}
+	if !validSubdomain(c.Namespace) || strings.Contains(c.Namespace, ".") || len(c.Namespace) > 63 {
+		return refuse("namespace", fmt.Sprintf("%q cannot name a namespace", c.Namespace),
+			"use at most 63 lower-case letters, digits and '-'")
+	}
+	return nil
+}
+
+func (c Config) checkTiming() error {
+	const lease, renew = "lease-duration", "renew-interval"
+	switch d := c.LeaseDuration; {
+	case d < MinLeaseDuration:
+		return refuse(lease, fmt.Sprintf("%s is too short", d), "give at least 2s")
+	case d%time.Second != 0:
+		return refuse(lease, fmt.Sprintf("%s is not a whole number of seconds", d), "a Lease counts in whole seconds, give one like 5s")
+	case d/time.Second > math.MaxInt32:
+		return refuse(lease, fmt.Sprintf("%s is too long for a Lease", d), "give one like 5s")
+	}
+	switch r := c.RenewInterval; {
+	case r < MinRenewInterval:
+		return refuse(renew, fmt.Sprintf("%s is too short", r), "give at least 100ms")
+	case r > c.LeaseDuration/3:
+		return refuse(renew, fmt.Sprintf("%s is more than a third of --lease-duration %s", r, c.LeaseDuration),
+			"lower it or raise --lease-duration, so that one lost renewal does not lose the VIP")
+	}
+	return nil
+}
+
+func (c Config) checkKubeconfigs() error {
+	for _, file := range c.Kubeconfigs {
+		if file == "" || path.Clean(file) == "/" {
+			return refuse("kubeconfig", fmt.Sprintf("%q names no file", file), "give paths separated by commas, or leave the flag out")
+		}
+	}
+	return nil
+}
+
+func (c Config) checkNode() error {
+	if c.NodeName == "" || validSubdomain(c.NodeName) {
+		return nil
+	}
+	return refuse("node-name", fmt.Sprintf("%q cannot name a node", c.NodeName), subdomainHint)
+}
+
+func (c Config) checkServe() error {
+	health, err := parseHostPort("health-address", c.HealthAddress)
+	if err != nil {
+		return err
+	}
+	if !health.Addr().IsLoopback() {
+		return refuse("health-address", fmt.Sprintf("%q is not on loopback", c.HealthAddress), "give one like "+DefaultHealthAddress)
+	}
+	if c.MetricsAddress == "" {
+		return nil
+	}
+	metrics, err := parseHostPort("metrics-address", c.MetricsAddress)
+	if err != nil {
+		return err
+	}
+	if metrics.Port() == health.Port() && (metrics.Addr().IsUnspecified() || metrics.Addr() == health.Addr()) {
+		return refuse("metrics-address", fmt.Sprintf("%q takes the port of --health-address %s", c.MetricsAddress, c.HealthAddress),
+			"give each a port of its own")
+	}
+	return nil
+}
+
+// parseHostPort accepts an IP address or nothing before the port; nothing means every address.
+func parseHostPort(flag, text string) (netip.AddrPort, error) {
+	full := text
+	if strings.HasPrefix(text, ":") {
+		full = "[::]" + text
+	}
+	ap, err := netip.ParseAddrPort(full)
+	if err != nil || ap.Port() == 0 {
+		return ap, refuse(flag, fmt.Sprintf("%q is not an IP address and a port", text), "give one like 127.0.0.1:"+strconv.Itoa(2112))
+	}
+	return ap, nil
+}
+
+func (c Config) checkImage() error {
+	if c.Image == "" || strings.ContainsAny(c.Image, " \t\r\n") {
+		return refuse("image", fmt.Sprintf("%q is not an image reference", c.Image), "give one like "+ImageRepository+":latest")
+	}
+	return nil
+}
+
+func (c Config) checkLogging() error {
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		return refuse("log-format", fmt.Sprintf("%q is unknown", c.LogFormat), "give text or json")
+	}
+	if c.Verbosity < 0 {
+		return refuse("v", fmt.Sprintf("%d is negative", c.Verbosity), "give 0 or more")
+	}
+	return nil
+}
+
+const subdomainHint = "use lower-case letters, digits, '-' and '.', at most 253 characters"
+
+// subdomain is a DNS subdomain as RFC 1123 and Kubernetes have it.
+var subdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+
+func validSubdomain(name string) bool { return len(name) <= 253 && subdomain.MatchString(name) }
+
+func refuse(flag, reason, hint string) error {
+	return &UsageError{Flag: flag, Reason: reason, Hint: hint}
+}
