@@ -1,0 +1,189 @@
+package link
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/kvip/kvip/test/testutil"
+	"golang.org/x/sys/unix"
+)
+
+func addrs(texts ...string) []netip.Addr {
+	var result []netip.Addr
+	for _, text := range texts {
+		result = append(result, netip.MustParseAddr(text))
+	}
+	return result
+}
+
+// lab makes a namespace with two veth pairs: eth0 with 10.9.0.2/24 and 2001:db8:9::2/64,
+// and eth1 with 10.0.0.2/8; the other ends are peer0 and peer1.
+func lab(t *testing.T) *testutil.Netns {
+	t.Helper()
+	ns := testutil.NewNetns(t)
+	for _, args := range []string{
+		"link add eth0 type veth peer name peer0", "link add eth1 type veth peer name peer1",
+		"link set eth0 up", "link set peer0 up", "link set eth1 up", "link set peer1 up",
+		"addr add 10.9.0.2/24 dev eth0", "addr add 2001:db8:9::2/64 dev eth0 nodad",
+		"addr add 10.0.0.2/8 dev eth1",
+	} {
+		testutil.IP(t, args)
+	}
+	return ns
+}
+
+func TestSelect(t *testing.T) {
+	lab(t)
+	testutil.IP(t, "route add default via 10.0.0.1 dev eth1")
+	testutil.IP(t, "route add default via 10.9.0.1 dev eth0 metric 50")
+	testutil.IP(t, "-6 route add default via 2001:db8:9::1 dev eth0")
+	testutil.IP(t, "route add 192.0.2.0/24 dev eth1 proto static")
+	testutil.IP(t, "addr add 203.0.113.7/32 dev eth1") // a VIP on the wrong link
+	testutil.IP(t, "addr add 198.51.100.1/24 dev lo")
+	for _, test := range []struct {
+		desc, name, want string
+		vips             []netip.Addr
+	}{
+		{"the longest on-link prefix", "", "eth0", addrs("10.9.0.100")},
+		{"another prefix", "", "eth1", addrs("10.10.0.100")},
+		{"IPv6 prefix", "", "eth0", addrs("2001:db8:9::100")},
+		{"either family's prefix", "", "eth1", addrs("2001:db8:1::1", "10.10.0.1")},
+		{"an on-link route", "", "eth1", addrs("192.0.2.9")},
+		{"the default route with the lowest metric", "", "eth1", addrs("172.16.0.1")},
+		{"the IPv6 default route", "", "eth0", addrs("2001:db8:1::1")},
+		{"not by the VIP itself", "", "eth1", addrs("203.0.113.7")},
+		{"never the loopback", "", "eth1", addrs("198.51.100.9")},
+		{"never by the link-local prefix", "", "eth0", addrs("fe80::1234")},
+		{"by name", "peer1", "peer1", addrs("10.9.0.100")},
+		{"IPv4-mapped", "", "eth0", addrs("::ffff:10.9.0.100")},
+	} {
+		got, err := Select(test.name, test.vips)
+		if err != nil || got.Name != test.want || !got.Usable || got.Reason != "" || len(got.MAC) != 6 || got.MTU != 1500 || got.Index == 0 {
+			t.Errorf("%s: Select(%q, %v) = %+v, %v; want %s", test.desc, test.name, test.vips, got, err, test.want)
+		}
+	}
+}
+
+func TestSelectFindsNothing(t *testing.T) {
+	testutil.NewNetns(t)
+	for _, test := range []struct{ name, want string }{
+		{"eth9", `find link "eth9": no such link`}, {"", "10.9.0.1 or 2001:db8::1"},
+	} {
+		_, err := Select(test.name, addrs("10.9.0.1", "2001:db8::1"))
+		if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("Select(%q): error %v; want ErrNotFound with %q", test.name, err, test.want)
+		}
+	}
+}
+
+func TestSelectPrefersAUsableLink(t *testing.T) {
+	lab(t)
+	testutil.IP(t, "addr add 10.9.0.3/24 dev eth1")
+	testutil.IP(t, "link set eth0 down")
+	if got, err := Select("", addrs("10.9.0.100")); err != nil || got.Name != "eth1" {
+		t.Errorf("Select = %+v, %v; want eth1, as eth0 is down", got, err)
+	}
+}
+
+func TestSelectSaysWhyALinkIsNotUsable(t *testing.T) {
+	lab(t)
+	testutil.IP(t, "link set eth0 down")
+	testutil.IP(t, "link set peer1 down")
+	testutil.IP(t, "link add br0 type bridge")
+	testutil.IP(t, "link set peer0 master br0")
+	for name, want := range map[string]string{
+		"eth0": "administratively down", "eth1": "no carrier", "lo": "is the loopback",
+		"peer0": "is a port of the bridge br0: use that one",
+	} {
+		if got, err := Select(name, nil); err != nil || got.Usable || got.Reason != want {
+			t.Errorf("Select(%s) = %+v, %v; want the reason %q", name, got, err, want)
+		}
+	}
+}
+
+func TestUnusable(t *testing.T) {
+	const up = unix.IFF_UP | unix.IFF_RUNNING
+	for _, test := range []struct {
+		flags              uint32
+		mac                int
+		master, kind, want string
+	}{
+		{up, 6, "", "", ""},
+		{up, 6, "blue", "vrf", ""},
+		{up, 6, "bond0", "bond", "is a port of the bond bond0: use that one"},
+		{unix.IFF_RUNNING, 6, "", "", reasonDown},
+		{unix.IFF_UP, 6, "", "", reasonNoCarrier},
+		{up, 0, "", "", reasonNoMAC},
+		{up | unix.IFF_LOOPBACK, 6, "", "", reasonLoopback},
+	} {
+		if got := unusable(test.flags, test.mac, test.master, test.kind); got != test.want {
+			t.Errorf("unusable(%#x, %d, %q, %q) = %q; want %q", test.flags, test.mac, test.master, test.kind, got, test.want)
+		}
+	}
+}
+
+func TestNodeAddress(t *testing.T) {
+	lab(t)
+	eth0, err := Select("eth0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	testutil.IP(t, "addr add 10.9.0.5/24 dev eth0")
+	testutil.IP(t, "addr add 10.9.0.6/32 dev eth0 scope host")
+	for _, test := range []struct {
+		want    string
+		family4 bool
+		not     []netip.Addr
+	}{
+		{"10.9.0.2", true, nil}, {"10.9.0.5", true, addrs("10.9.0.2")}, {"2001:db8:9::2", false, nil},
+		{"", true, addrs("10.9.0.2", "10.9.0.5")}, {"", false, addrs("2001:db8:9::2")},
+	} {
+		got, ok := NodeAddress(eth0, test.family4, test.not)
+		if ok != (test.want != "") || ok && got != netip.MustParseAddr(test.want) {
+			t.Errorf("NodeAddress(%v, not %v) = %v, %v; want %q", test.family4, test.not, got, ok, test.want)
+		}
+	}
+}
+
+func TestNodeAddressPrefersPermanentOverLeased(t *testing.T) {
+	leased := HostAddr{Prefix: netip.MustParsePrefix("10.9.0.7/24"), Index: 2}
+	old := HostAddr{Prefix: netip.MustParsePrefix("10.9.0.8/24"), Index: 2, Flags: unix.IFA_F_DEPRECATED}
+	permanent := HostAddr{Prefix: netip.MustParsePrefix("10.9.0.9/24"), Index: 2, Flags: unix.IFA_F_PERMANENT | unix.IFA_F_SECONDARY}
+	if got, ok := nodeAddress([]HostAddr{old, leased, permanent}, 2, true, nil); !ok || got != permanent.Prefix.Addr() {
+		t.Errorf("got %v, %v; want the permanent address", got, ok)
+	}
+	if got, ok := nodeAddress([]HostAddr{old, leased}, 2, true, nil); !ok || got != leased.Prefix.Addr() {
+		t.Errorf("got %v, %v; want the leased address of a DHCP node", got, ok)
+	}
+	if got, ok := nodeAddress([]HostAddr{permanent}, 3, true, nil); ok {
+		t.Errorf("got %v of another link", got)
+	}
+}
+
+// E8: nodes that share one kernel differ in the namespace and share the boot id.
+func TestIdentity(t *testing.T) {
+	outside, err := NetnsInode()
+	if err != nil || outside == 0 {
+		t.Fatalf("NetnsInode = %d, %v", outside, err)
+	}
+	if again, _ := NetnsInode(); again != outside {
+		t.Errorf("the inode changed from %d to %d", outside, again)
+	}
+	boot, err := BootID()
+	if err != nil || len(boot) != 36 {
+		t.Fatalf("BootID = %q, %v; want a UUID", boot, err)
+	}
+	if os.Geteuid() != 0 {
+		return // the rest needs a second namespace; the lab's tests cover it as root
+	}
+	testutil.NewNetns(t)
+	if inside, err := NetnsInode(); err != nil || inside == outside {
+		t.Errorf("NetnsInode = %d, %v in a new namespace; want another than %d", inside, err, outside)
+	}
+	if again, err := BootID(); err != nil || again != boot {
+		t.Errorf("BootID = %q, %v in a new namespace; want %q", again, err, boot)
+	}
+}

@@ -1,0 +1,227 @@
+package link
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// EventKind says what an Event is about.
+type EventKind int
+
+const (
+	// Resync means that events may have been missed: read the state again.
+	Resync EventKind = iota
+	// LinkChanged means that a link appeared, changed or was removed; Index and Link say which.
+	LinkChanged
+	// AddrAdded means that an address was added, or refreshed, which the kernel reports alike.
+	AddrAdded
+	// AddrRemoved means that an address was deleted or expired.
+	AddrRemoved
+)
+
+// String returns the kind as it appears in logs.
+func (k EventKind) String() string {
+	switch k {
+	case Resync:
+		return "resync"
+	case LinkChanged:
+		return "link changed"
+	case AddrAdded:
+		return "address added"
+	case AddrRemoved:
+		return "address removed"
+	}
+	return fmt.Sprintf("EventKind(%d)", int(k))
+}
+
+// Event is a hint to look again, not a state: by the time it is read more may have changed.
+type Event struct {
+	Kind EventKind
+	// Index is the link's; 0 for Resync.
+	Index int
+	// Link is the link's name; empty for Resync and for a link that is gone already.
+	Link string
+	// Addr is the address of AddrAdded and AddrRemoved.
+	Addr netip.Addr
+}
+
+// WatchConfig configures a Watcher. The zero value works.
+type WatchConfig struct {
+	// Log receives lost subscriptions; nil discards.
+	Log *slog.Logger
+	// open makes the subscription; nil means the kernel's (a test seam).
+	open func() (io.ReadCloser, error)
+	// retry is the first pause after a failed subscription, doubled up to 32 times; 0 means 100 ms.
+	retry time.Duration
+}
+
+// Watcher reports changes of links and addresses of one network namespace.
+type Watcher struct {
+	cfg    WatchConfig
+	events chan Event
+}
+
+// eventBuffer is how many events wait for a slow reader before they become one Resync.
+const eventBuffer = 256
+
+// NewWatcher returns a Watcher that does nothing until Run.
+func NewWatcher(cfg WatchConfig) *Watcher {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.open == nil {
+		cfg.open = subscribe
+	}
+	if cfg.retry == 0 {
+		cfg.retry = 100 * time.Millisecond
+	}
+	return &Watcher{cfg: cfg, events: make(chan Event, eventBuffer)}
+}
+
+// Events returns the channel of events. The first one is a Resync, sent as soon as the
+// subscription stands: what is read after it misses nothing. The channel is never closed.
+func (w *Watcher) Events() <-chan Event { return w.events }
+
+// Run subscribes and delivers events until ctx ends, then returns nil. A failed
+// subscription is made again with capped backoff, and ends in a Resync.
+func (w *Watcher) Run(ctx context.Context) error {
+	pause := w.cfg.retry
+	for {
+		worked, err := w.session(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if worked {
+			pause = w.cfg.retry
+		}
+		w.cfg.Log.Warn("lost the subscription to link and address changes", "reason", err, "retry", pause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, 32*w.cfg.retry)
+	}
+}
+
+// session reads one subscription until it fails or ctx ends, and says whether it worked.
+func (w *Watcher) session(ctx context.Context) (worked bool, err error) {
+	socket, err := w.cfg.open()
+	if err != nil {
+		return false, fmt.Errorf("subscribe to link and address changes: %w", err)
+	}
+	defer socket.Close()
+	defer context.AfterFunc(ctx, func() { socket.Close() })() // wakes the Read
+	w.send(Event{Kind: Resync})
+	buffer := make([]byte, 64<<10) // the kernel's messages are at most 32 KiB
+	for {
+		n, err := socket.Read(buffer)
+		if errors.Is(err, unix.ENOBUFS) { // the kernel dropped some; the socket lives on
+			w.send(Event{Kind: Resync})
+			continue
+		}
+		if err != nil {
+			return true, fmt.Errorf("read link and address changes: %w", err)
+		}
+		for _, event := range named(parseEvents(buffer[:n])) {
+			w.send(event)
+		}
+	}
+}
+
+// named fills in the link's name where the kernel's message has only the index.
+func named(events []Event) []Event {
+	names := nameCache{} // short-lived: links get renamed
+	defer names.close()
+	for i, event := range events {
+		if event.Link == "" && event.Index != 0 {
+			events[i].Link = names.get(event.Index)
+		}
+	}
+	return events
+}
+
+// send never blocks: when the reader is too slow everything queued becomes one Resync.
+func (w *Watcher) send(event Event) {
+	for {
+		select {
+		case w.events <- event:
+			return
+		default:
+		}
+		for drained := false; !drained; {
+			select {
+			case <-w.events:
+			default:
+				drained = true
+			}
+		}
+		event = Event{Kind: Resync}
+	}
+}
+
+// parseEvents decodes one datagram of rtnetlink(7) notifications. What is malformed
+// becomes a Resync: something changed.
+func parseEvents(b []byte) []Event {
+	messages, err := syscall.ParseNetlinkMessage(b)
+	if err != nil {
+		return []Event{{Kind: Resync}}
+	}
+	var result []Event
+	for _, m := range messages {
+		switch m.Header.Type {
+		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+			result = append(result, parseLink(m.Data))
+		case unix.RTM_NEWADDR:
+			result = append(result, parseAddrEvent(AddrAdded, m.Data))
+		case unix.RTM_DELADDR:
+			result = append(result, parseAddrEvent(AddrRemoved, m.Data))
+		}
+	}
+	return result
+}
+
+func parseAddrEvent(kind EventKind, b []byte) Event {
+	a, ok := parseAddress(b)
+	if !ok {
+		return Event{Kind: Resync}
+	}
+	return Event{Kind: kind, Index: a.Index, Addr: a.Prefix.Addr()}
+}
+
+func parseLink(b []byte) Event {
+	if len(b) < unix.SizeofIfInfomsg {
+		return Event{Kind: Resync}
+	}
+	event := Event{Kind: LinkChanged, Index: int(int32(binary.NativeEndian.Uint32(b[4:])))}
+	eachAttr(b[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) {
+		if kind == unix.IFLA_IFNAME {
+			event.Link = unix.ByteSliceToString(value)
+		}
+	})
+	return event
+}
+
+// subscribe opens a non-blocking socket, so that closing it wakes a Read.
+func subscribe() (io.ReadCloser, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink socket: %w", err)
+	}
+	const groups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("join netlink groups: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "rtnetlink"), nil
+}
