@@ -1,0 +1,52 @@
+// Package manifest turns a configuration into Kubernetes objects: static pod, DaemonSet and RBAC.
+// It fills the typed objects of the templates and prints them; it applies nothing to a cluster.
+package manifest
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kvip/kvip/pkg/config"
+)
+
+// shutdownRoom is what an orderly shutdown may take beyond the lease duration, after which the
+// kernel has ended the address in any case (E5).
+const shutdownRoom = 5 * time.Second
+
+// decode reads one document of a template strictly into a typed object.
+func decode[T any](document []byte) (*T, error) {
+	object := new(T)
+	if err := yaml.UnmarshalStrict(document, object); err != nil {
+		return nil, fmt.Errorf("decode template of %T: %w", object, err)
+	}
+	return object, nil
+}
+
+// fill puts the configuration into the pod's only container and the parts around it.
+func fill(spec *corev1.PodSpec, cfg config.Config) error {
+	if len(spec.Containers) != 1 {
+		return fmt.Errorf("fill template: %d containers instead of one", len(spec.Containers))
+	}
+	health, err := netip.ParseAddrPort(cfg.HealthAddress)
+	if err != nil {
+		return fmt.Errorf("parse --health-address: %w", err)
+	}
+	c := &spec.Containers[0]
+	c.Image = cfg.Image
+	c.Args = append(c.Args, cfg.Args()...)
+	for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
+		if probe == nil || probe.HTTPGet == nil {
+			return fmt.Errorf("fill template: a probe without httpGet")
+		}
+		probe.HTTPGet.Host = health.Addr().String()
+		probe.HTTPGet.Port = intstr.FromInt32(int32(health.Port()))
+	}
+	grace := int64((cfg.LeaseDuration + shutdownRoom) / time.Second)
+	spec.TerminationGracePeriodSeconds = &grace
+	return nil
+}

@@ -1,0 +1,20 @@
+// Package templates holds the Kubernetes manifests of kvip as plain, valid YAML. It only carries
+// the files: what varies is filled in by pkg/manifest, on typed objects.
+package templates
+
+import _ "embed"
+
+// StaticPod is a Pod for the kubelet's manifest directory on a control-plane node.
+//
+//go:embed static-pod.yaml
+var StaticPod []byte
+
+// DaemonSet is a DaemonSet for nodes of a running cluster.
+//
+//go:embed daemonset.yaml
+var DaemonSet []byte
+
+// RBAC is the ServiceAccount of the DaemonSet with its roles and bindings, as several documents.
+//
+//go:embed rbac.yaml
+var RBAC []byte
