@@ -1,0 +1,255 @@
+package netlab
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ClientConfig says what a Client asks. Host, Target and TLS are required.
+type ClientConfig struct {
+	Host   *Host          // where the requests come from
+	Target netip.AddrPort // where they go
+	// TLS verifies the server, and authenticates the client if need be. With a ClientSessionCache
+	// sessions are resumed, which saves the server its signature.
+	TLS     *tls.Config
+	Path    string        // empty: /readyz
+	Every   time.Duration // between the starts of requests; 0: 10 ms
+	Timeout time.Duration // of each request from its start; 0: 0.5 s
+}
+
+// Request is one GET on a fresh connection and what came of it.
+type Request struct {
+	Start  time.Time
+	Took   time.Duration // until the status line was read, or until it failed
+	Result string        // "200", another status, or one of the Failed words
+	Server string        // first DNS name of the server's certificate
+}
+
+// Words for the results of requests that got no HTTP status.
+const (
+	FailedTimeout = "timeout" // no answer in time
+	FailedRefused = "refused" // nobody listens
+	FailedReset   = "reset"   // the connection broke
+	FailedRoute   = "no route"
+	FailedTLS     = "tls"
+	FailedOther   = "error"
+)
+
+// OK says whether the request was answered with 200.
+func (r Request) OK() bool { return r.Result == "200" }
+
+// Client sends requests at a fixed rate, each on a fresh connection, whether or not earlier
+// ones have been answered.
+type Client struct {
+	cfg    ClientConfig
+	head   string
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu   sync.Mutex
+	reqs []Request // in the order they ended
+	open sync.WaitGroup
+}
+
+// StartClient starts a client; Stop ends it.
+func StartClient(cfg ClientConfig) (*Client, error) {
+	if cfg.Host == nil || !cfg.Target.IsValid() || cfg.TLS == nil {
+		return nil, errors.New("start client: Host, Target and TLS are required")
+	}
+	if cfg.Path == "" {
+		cfg.Path = "/readyz"
+	}
+	if cfg.Every == 0 {
+		cfg.Every = 10 * time.Millisecond
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 500 * time.Millisecond
+	}
+	cfg.TLS = cfg.TLS.Clone()
+	cfg.TLS.ServerName = cfg.Target.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &Client{cfg: cfg, cancel: cancel, done: make(chan struct{})}
+	c.head = fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nUser-Agent: netlab\r\n\r\n", cfg.Path, cfg.Target)
+	started := make(chan error, 1)
+	onThread(func() { c.run(ctx, started) })
+	if err := <-started; err != nil {
+		cancel()
+		return nil, fmt.Errorf("start client in host %s: %w", cfg.Host.Name, err)
+	}
+	return c, nil
+}
+
+// run opens the sockets, which must happen on a thread inside the host; everything after that
+// can happen anywhere.
+func (c *Client) run(ctx context.Context, started chan<- error) {
+	defer close(c.done)
+	err := c.cfg.Host.ns.enter()
+	started <- err
+	if err != nil {
+		return
+	}
+	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -10) // not essential
+	tick := time.NewTicker(c.cfg.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		start := time.Now()
+		sock, err := dial(c.cfg.Target)
+		if err != nil {
+			c.record(Request{Start: start, Took: time.Since(start), Result: classify(err)})
+			continue
+		}
+		c.open.Add(1)
+		go c.request(start, sock)
+	}
+}
+
+// dial begins a connection and does not wait for it.
+func dial(to netip.AddrPort) (*os.File, error) {
+	family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(to.Port())})
+	if to.Addr().Is4() {
+		sa.(*unix.SockaddrInet4).Addr = to.Addr().As4()
+	} else {
+		family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Connect(fd, sa); err != nil && err != unix.EINPROGRESS {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), to.String()), nil
+}
+
+func (c *Client) request(start time.Time, sock *os.File) {
+	defer c.open.Done()
+	r := Request{Start: start}
+	err := c.ask(sock, start.Add(c.cfg.Timeout), &r)
+	r.Took = time.Since(start)
+	if err != nil {
+		r.Result = classify(err)
+	}
+	c.record(r)
+	_ = sock.Close()
+}
+
+// ask completes the connection and sends the request.
+func (c *Client) ask(sock *os.File, deadline time.Time, r *Request) error {
+	if err := sock.SetDeadline(deadline); err != nil {
+		return err
+	}
+	if err := connected(sock); err != nil {
+		return err
+	}
+	conn := tls.Client(socket{sock}, c.cfg.TLS)
+	if err := conn.Handshake(); err != nil {
+		return err
+	}
+	if certs := conn.ConnectionState().PeerCertificates; len(certs) > 0 && len(certs[0].DNSNames) > 0 {
+		r.Server = certs[0].DNSNames[0]
+	}
+	if _, err := io.WriteString(conn, c.head); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(bufio.NewReaderSize(conn, 512), nil)
+	if err != nil {
+		return err
+	}
+	r.Result = resp.Status[:min(3, len(resp.Status))]
+	return nil
+}
+
+// connected waits until the socket is connected and returns why it is not.
+func connected(sock *os.File) error {
+	raw, err := sock.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Write(func(fd uintptr) bool {
+		if _, err := unix.Getpeername(int(fd)); err == nil {
+			return true
+		}
+		code, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		switch {
+		case err != nil:
+			failed = err
+		case code != 0:
+			failed = unix.Errno(code)
+		}
+		return failed != nil
+	})
+	return errors.Join(err, failed)
+}
+
+func (c *Client) record(r Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reqs = append(c.reqs, r)
+}
+
+// Stop ends the client and waits for the open requests.
+func (c *Client) Stop() {
+	c.cancel()
+	<-c.done
+	c.open.Wait()
+}
+
+// Requests returns the decided requests that started at or after an instant, in the order of
+// their starts.
+func (c *Client) Requests(since time.Time) []Request {
+	c.mu.Lock()
+	var reqs []Request
+	for _, r := range c.reqs {
+		if !r.Start.Before(since) {
+			reqs = append(reqs, r)
+		}
+	}
+	c.mu.Unlock()
+	slices.SortFunc(reqs, func(a, b Request) int { return a.Start.Compare(b.Start) })
+	return reqs
+}
+
+// Outage returns the client's [Outage] in a window. Requests that started in the window may
+// still be open; call it a little later than its end.
+func (c *Client) Outage(from, to time.Time) time.Duration {
+	return Outage(c.Requests(from.Add(-time.Second)), from, to)
+}
+
+// classify turns an error into one of the Failed words.
+func classify(err error) string {
+	var alert tls.AlertError
+	var cert *tls.CertificateVerificationError
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.ETIMEDOUT):
+		return FailedTimeout
+	case errors.Is(err, unix.ECONNREFUSED):
+		return FailedRefused
+	case errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ENETUNREACH):
+		return FailedRoute
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
+		return FailedReset
+	case errors.As(err, &alert), errors.As(err, &cert), strings.HasPrefix(err.Error(), "tls:"):
+		return FailedTLS
+	}
+	return FailedOther
+}

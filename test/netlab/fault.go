@@ -1,0 +1,176 @@
+package netlab
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// drops is what the switch drops now: per pair of hosts, in one direction.
+type drops struct {
+	mu    sync.Mutex
+	rules map[[2]*Host][]uint16 // from, to: the TCP ports; empty: everything
+	down  map[*Host]bool        // pulled cables and links that are down
+}
+
+func newDrops() *drops {
+	return &drops{rules: map[[2]*Host][]uint16{}, down: map[*Host]bool{}}
+}
+
+// Drop makes the switch drop frames from one host to another, silently, in that direction
+// only: all of them, or with ports only TCP from or to these. It replaces an earlier Drop of
+// the same pair.
+func (l *Lab) Drop(from, to *Host, ports ...uint16) error {
+	l.sw.drops.mu.Lock()
+	defer l.sw.drops.mu.Unlock()
+	l.sw.drops.rules[[2]*Host{from, to}] = ports
+	return l.sw.apply(to)
+}
+
+// Heal ends every Drop, whatever made it.
+func (l *Lab) Heal() error {
+	l.sw.drops.mu.Lock()
+	defer l.sw.drops.mu.Unlock()
+	touched := map[*Host]bool{}
+	for pair := range l.sw.drops.rules {
+		touched[pair[1]] = true
+	}
+	clear(l.sw.drops.rules)
+	var errs []error
+	for to := range touched {
+		errs = append(errs, l.sw.apply(to))
+	}
+	return errors.Join(errs...)
+}
+
+// Partition cuts a host from the others, both ways.
+func (l *Lab) Partition(h *Host, others ...*Host) error {
+	for _, o := range others {
+		if err := errors.Join(l.Drop(h, o), l.Drop(o, h)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// PartitionPorts cuts only TCP from or to the ports between a host and the others, both ways.
+// Other hosts, such as a client, reach all of them as before.
+func (l *Lab) PartitionPorts(h *Host, ports []uint16, others ...*Host) error {
+	for _, o := range others {
+		if err := errors.Join(l.Drop(h, o, ports...), l.Drop(o, h, ports...)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apply writes what is dropped towards a host to its switch port. The caller holds the lock.
+func (f *fabric) apply(to *Host) error {
+	var reasons []drop
+	for pair, ports := range f.drops.rules {
+		if pair[1] == to {
+			reasons = append(reasons, drop{from: pair[0].MAC, ports: ports})
+		}
+	}
+	slices.SortFunc(reasons, func(a, b drop) int { return bytes.Compare(a.from, b.from) })
+	return f.setFilter(to.port, reasons)
+}
+
+// Reachable says whether two hosts can exchange any frame in both directions now. A drop of
+// single ports does not count: the hosts still share the segment.
+func (l *Lab) Reachable(a, b *Host) bool {
+	l.sw.drops.mu.Lock()
+	defer l.sw.drops.mu.Unlock()
+	if l.sw.drops.down[a] || l.sw.drops.down[b] {
+		return false
+	}
+	for _, pair := range [][2]*Host{{a, b}, {b, a}} {
+		if ports, ok := l.sw.drops.rules[pair]; ok && len(ports) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Unplug pulls the host's cable: the host sees its link without a carrier and keeps its
+// addresses.
+func (h *Host) Unplug() error {
+	h.markDown(true)
+	return h.lab.sw.setPort(h.Name, false)
+}
+
+// Plug puts the cable back.
+func (h *Host) Plug() error {
+	defer h.markDown(false)
+	return h.lab.sw.setPort(h.Name, true)
+}
+
+// LinkDown takes the host's link down administratively; the kernel removes its IPv6 addresses.
+func (h *Host) LinkDown() error {
+	h.markDown(true)
+	return h.setLink(LinkName, false)
+}
+
+// LinkUp brings the link up again and restores the host's own addresses.
+func (h *Host) LinkUp() error {
+	defer h.markDown(false)
+	return errors.Join(h.setLink(LinkName, true), h.RestoreAddrs())
+}
+
+// Flush removes every address but link-local ones from the host's link, also the host's own.
+func (h *Host) Flush() error {
+	return h.removeAddrs(func(*net.IPNet) bool { return true })
+}
+
+// forget removes all addresses that are not the host's own, as a loss of memory does.
+func (h *Host) forget() error {
+	return h.removeAddrs(func(n *net.IPNet) bool {
+		return !slices.ContainsFunc(h.Addrs, func(own netip.Prefix) bool { return own.String() == n.String() })
+	})
+}
+
+func (h *Host) removeAddrs(match func(*net.IPNet) bool) error {
+	link, err := h.nl.LinkByName(LinkName)
+	if err != nil {
+		return err
+	}
+	addrs, err := h.nl.AddrList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list addresses of host %s: %w", h.Name, err)
+	}
+	var errs []error
+	for _, a := range addrs {
+		if a.IP.IsLinkLocalUnicast() || !match(a.IPNet) {
+			continue
+		}
+		if err := h.nl.AddrDel(link, &a); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			errs = append(errs, fmt.Errorf("flush %s of host %s: %w", a.IPNet, h.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// PowerOff is a machine losing power: its cable goes silent first, so that nobody hears its
+// sockets close, then all its processes are killed and the addresses they added are gone.
+func (h *Host) PowerOff() error {
+	err := h.Unplug()
+	h.KillAll()
+	return errors.Join(err, h.forget())
+}
+
+func (h *Host) markDown(down bool) {
+	h.lab.sw.drops.mu.Lock()
+	defer h.lab.sw.drops.mu.Unlock()
+	if down {
+		h.lab.sw.drops.down[h] = true
+	} else {
+		delete(h.lab.sw.drops.down, h)
+	}
+}

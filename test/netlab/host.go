@@ -1,0 +1,212 @@
+package netlab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// LinkName is the name of every host's link to the switch.
+const LinkName = "eth0"
+
+// HostConfig describes a host. Name is required: at most 15 characters, it also names the
+// switch port.
+type HostConfig struct {
+	Name string
+	// Addrs are the host's own addresses, one per family at most, with their on-link prefix.
+	Addrs []netip.Prefix
+	// Forward turns on ip_forward and its IPv6 counterpart: an old holder of an address then
+	// quietly forwards stale traffic, which hides a missing announcement.
+	Forward bool
+}
+
+// Host is a machine in the lab: a network namespace with lo and one link, a directory that its
+// processes see as /etc, and those processes.
+type Host struct {
+	Name  string
+	Addrs []netip.Prefix
+	MAC   net.HardwareAddr
+	// Dir is the host's own directory, for data and logs.
+	Dir string
+	// Etc is what processes of the host see as /etc.
+	Etc string
+
+	lab  *Lab
+	ns   netns
+	nl   *netlink.Handle
+	port int // index of the switch port
+
+	mu    sync.Mutex
+	procs map[*Process]struct{}
+}
+
+// AddHost creates a host, connects it with the switch and gives it its addresses.
+func (l *Lab) AddHost(cfg HostConfig) (*Host, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := len(l.hosts) + 1
+	dir := filepath.Join(l.Dir, cfg.Name)
+	h := &Host{
+		Name: cfg.Name, Addrs: cfg.Addrs, Dir: dir, Etc: filepath.Join(dir, "etc"),
+		MAC: net.HardwareAddr{0x02, 0x6b, 0x76, 0x69, 0x70, byte(n)},
+		lab: l, procs: map[*Process]struct{}{},
+	}
+	if err := h.create(cfg.Forward); err != nil {
+		return nil, errors.Join(fmt.Errorf("create host %s: %w", cfg.Name, err), h.close())
+	}
+	l.hosts = append(l.hosts, h)
+	return h, nil
+}
+
+func (h *Host) create(forward bool) (err error) {
+	if err := h.writeEtc(); err != nil {
+		return err
+	}
+	if h.ns, err = newNetns(); err != nil {
+		return err
+	}
+	if h.nl, err = handle(h.ns); err != nil {
+		return err
+	}
+	if err := h.setSysctls(forward); err != nil {
+		return err
+	}
+	if err := h.lab.sw.plug(h.Name, h.MAC, h.ns); err != nil {
+		return err
+	}
+	port, err := h.lab.sw.nl.LinkByName(h.Name)
+	if err != nil {
+		return err
+	}
+	h.port = port.Attrs().Index
+	if err := h.setLink("lo", true); err != nil {
+		return err
+	}
+	if err := h.setLink(LinkName, true); err != nil {
+		return err
+	}
+	return h.RestoreAddrs()
+}
+
+// writeEtc makes the little of /etc that programs look for.
+func (h *Host) writeEtc() error {
+	if err := os.MkdirAll(h.Etc, 0o755); err != nil {
+		return err
+	}
+	files := map[string]string{
+		"hosts": "127.0.0.1 localhost\n::1 localhost\n", "hostname": h.Name + "\n", "resolv.conf": "",
+		"passwd": "root:x:0:0:root:/root:/bin/sh\n", "group": "root:x:0:\n",
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(h.Etc, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Host) setSysctls(forward bool) error {
+	values := map[string]string{
+		"net/ipv6/conf/default/accept_dad": "0", // own addresses are usable at once
+		"net/ipv6/conf/default/accept_ra":  "0",
+	}
+	if forward {
+		values["net/ipv4/ip_forward"], values["net/ipv6/conf/all/forwarding"] = "1", "1"
+	}
+	for key, value := range values {
+		if err := h.ns.sysctl(key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Addr returns the host's own address of a family; invalid if it has none.
+func (h *Host) Addr(is4 bool) netip.Addr {
+	for _, p := range h.Addrs {
+		if p.Addr().Is4() == is4 {
+			return p.Addr()
+		}
+	}
+	return netip.Addr{}
+}
+
+// RestoreAddrs puts the host's own addresses on its link, as its network manager would.
+func (h *Host) RestoreAddrs() error {
+	for _, p := range h.Addrs {
+		if err := h.AddAddr(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AddAddr puts an address on the host's link, or leaves it there.
+func (h *Host) AddAddr(p netip.Prefix) error {
+	link, err := h.nl.LinkByName(LinkName)
+	if err != nil {
+		return err
+	}
+	if err := h.nl.AddrReplace(link, addr(p)); err != nil {
+		return fmt.Errorf("add address %s to host %s: %w", p, h.Name, err)
+	}
+	return nil
+}
+
+// DelAddr removes an address from the host's link.
+func (h *Host) DelAddr(p netip.Prefix) error {
+	link, err := h.nl.LinkByName(LinkName)
+	if err != nil {
+		return err
+	}
+	if err := h.nl.AddrDel(link, addr(p)); err != nil {
+		return fmt.Errorf("delete address %s from host %s: %w", p, h.Name, err)
+	}
+	return nil
+}
+
+// Do runs f on a thread in the host's network namespace. Sockets that f opens stay there, and
+// goroutines that f starts do not.
+func (h *Host) Do(f func() error) error { return h.ns.do(f) }
+
+// Sysctl writes a value below /proc/sys of the host, as in "net/ipv4/ip_forward".
+func (h *Host) Sysctl(key, value string) error { return h.ns.sysctl(key, value) }
+
+func (h *Host) setLink(name string, up bool) error {
+	link, err := h.nl.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", name, err)
+	}
+	if up {
+		return h.nl.LinkSetUp(link)
+	}
+	return h.nl.LinkSetDown(link)
+}
+
+func (h *Host) close() error {
+	if h.nl != nil {
+		h.nl.Close()
+	}
+	if h.ns.file != nil {
+		return h.ns.file.Close()
+	}
+	return nil
+}
+
+// addr converts a prefix; IPv6 without duplicate address detection.
+func addr(p netip.Prefix) *netlink.Addr {
+	a := &netlink.Addr{IPNet: &net.IPNet{
+		IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen()),
+	}}
+	if p.Addr().Is6() {
+		a.Flags = unix.IFA_F_NODAD
+	}
+	return a
+}

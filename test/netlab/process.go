@@ -1,0 +1,264 @@
+package netlab
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Command describes a process to start in a host. Path is required.
+type Command struct {
+	Path string   // absolute path of the executable
+	Args []string // without the name
+	Env  []string // the whole environment, "key=value"; PATH and HOME are added
+	Log  string   // file that output is appended to; empty: discarded, unless Output is set
+	// Output receives stdout and stderr instead of Log.
+	Output io.Writer
+	// Mounts are bind mounts, target path to source path, beside the host's /etc.
+	Mounts map[string]string
+	// Caps, if not nil, are all the capabilities (CAP_*) the process can have.
+	Caps []uintptr
+}
+
+// Process is a program running in a host, with its own process group, in the host's network
+// namespace, and with the host's name and /etc. It is killed when this program ends.
+type Process struct {
+	Name string // base name of the executable
+	Log  string
+
+	cmd  *exec.Cmd
+	host *Host
+	done chan struct{}
+	err  error // result of Wait; read after done
+}
+
+// Start starts a process in the host.
+func (h *Host) Start(c Command) (*Process, error) {
+	p := &Process{Name: filepath.Base(c.Path), Log: c.Log, host: h, done: make(chan struct{})}
+	p.cmd = &exec.Cmd{
+		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Dir: "/",
+		Env: append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}, c.Env...),
+		// Pdeathsig is sent when the starting thread ends, which is why that one waits.
+		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
+		Stdout:      c.Output, Stderr: c.Output,
+	}
+	if c.Log != "" && c.Output == nil {
+		f, err := os.OpenFile(c.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		if err != nil {
+			return nil, fmt.Errorf("open log of %s: %w", p.Name, err)
+		}
+		defer func() { _ = f.Close() }() // the child has its own descriptor
+		p.cmd.Stdout, p.cmd.Stderr = f, f
+	}
+	started := make(chan error, 1)
+	onThread(func() { p.run(c, started) })
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s in host %s: %w", p.Name, h.Name, err)
+	}
+	return p, nil
+}
+
+// run starts the process from a thread that looks like the host, and waits for its end.
+func (p *Process) run(c Command, started chan<- error) {
+	if err := p.host.become(c); err != nil {
+		started <- err
+		return
+	}
+	if err := p.cmd.Start(); err != nil {
+		started <- err
+		return
+	}
+	p.host.mu.Lock()
+	p.host.procs[p] = struct{}{}
+	p.host.mu.Unlock()
+	started <- nil
+	p.err = p.cmd.Wait()
+	p.host.mu.Lock()
+	delete(p.host.procs, p)
+	p.host.mu.Unlock()
+	close(p.done)
+}
+
+// become gives the calling thread the host's namespaces, name, /etc and capabilities.
+func (h *Host) become(c Command) error {
+	if err := h.ns.enter(); err != nil {
+		return err
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWUTS); err != nil {
+		return fmt.Errorf("unshare mounts: %w", err)
+	}
+	if err := unix.Sethostname([]byte(h.Name)); err != nil {
+		return fmt.Errorf("set host name: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	mounts := map[string]string{"/etc": h.Etc}
+	for target, source := range c.Mounts {
+		mounts[target] = source
+	}
+	for target, source := range mounts {
+		if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mount %s on %s: %w", source, target, err)
+		}
+	}
+	return limitCaps(c.Caps)
+}
+
+// limitCaps drops every other capability from the bounding set; root's exec then gets no more.
+func limitCaps(keep []uintptr) error {
+	if keep == nil {
+		return nil
+	}
+	kept := map[uintptr]bool{}
+	for _, c := range keep {
+		kept[c] = true
+	}
+	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
+		if kept[c] {
+			continue
+		}
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("drop capability %d: %w", c, err)
+		}
+	}
+	return nil
+}
+
+// PID returns the process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Running says whether the process has not ended.
+func (p *Process) Running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Err returns how the process ended: nil for exit status 0. It waits for the end.
+func (p *Process) Err() error {
+	<-p.done
+	return p.err
+}
+
+// Term asks the process to end (SIGTERM to the process itself) and does not wait.
+func (p *Process) Term() error { return p.signal(unix.SIGTERM) }
+
+// Stop freezes the process and its descendants (SIGSTOP).
+func (p *Process) Stop() error { return p.signalTree(unix.SIGSTOP) }
+
+// Cont lets a stopped process tree run on (SIGCONT).
+func (p *Process) Cont() error { return p.signalTree(unix.SIGCONT) }
+
+// Kill ends the process and its descendants with SIGKILL and waits until it is gone.
+func (p *Process) Kill() error {
+	err := p.signalTree(unix.SIGKILL)
+	<-p.done
+	return err
+}
+
+// End asks with SIGTERM and kills after the grace period; it returns how the process ended.
+func (p *Process) End(grace time.Duration) error {
+	if err := p.Term(); err != nil {
+		return err
+	}
+	select {
+	case <-p.done:
+	case <-time.After(grace):
+		if err := p.Kill(); err != nil {
+			return err
+		}
+	}
+	return p.Err()
+}
+
+// signal sends to the process only. One that has ended is no error.
+func (p *Process) signal(s unix.Signal) error {
+	if !p.Running() {
+		return nil
+	}
+	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("signal %s (pid %d): %w", p.Name, p.PID(), err)
+	}
+	return nil
+}
+
+// signalTree sends to every descendant, found by parent id, and to the process.
+func (p *Process) signalTree(s unix.Signal) error {
+	if !p.Running() {
+		return nil
+	}
+	for _, pid := range descendants(p.PID()) {
+		if err := unix.Kill(pid, s); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("signal child %d of %s: %w", pid, p.Name, err)
+		}
+	}
+	return p.signal(s)
+}
+
+// descendants lists the children of a process and theirs.
+func descendants(pid int) []int {
+	var all []int
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, file := range lists {
+		text, _ := os.ReadFile(file) // the thread may be gone: it then has no children
+		for _, field := range strings.Fields(string(text)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				all = append(append(all, child), descendants(child)...)
+			}
+		}
+	}
+	return all
+}
+
+// Processes returns the running processes of the host.
+func (h *Host) Processes() []*Process {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []*Process
+	for p := range h.procs {
+		all = append(all, p)
+	}
+	return all
+}
+
+// KillAll kills all processes of the host, at once, and then waits until they are gone.
+func (h *Host) KillAll() {
+	procs := h.Processes()
+	for _, p := range procs {
+		_ = p.signalTree(unix.SIGKILL) // can fail only for one that is gone
+	}
+	for _, p := range procs {
+		<-p.done
+	}
+}
+
+// Freeze stops all processes of the host, as when a hypervisor pauses it; its kernel, and so
+// its addresses' lifetimes, run on.
+func (h *Host) Freeze() error { return h.each((*Process).Stop) }
+
+// Thaw lets all processes of the host run on.
+func (h *Host) Thaw() error { return h.each((*Process).Cont) }
+
+func (h *Host) each(f func(*Process) error) error {
+	var errs []error
+	for _, p := range h.Processes() {
+		errs = append(errs, f(p))
+	}
+	return errors.Join(errs...)
+}
