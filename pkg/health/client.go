@@ -1,0 +1,213 @@
+package health
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	readyTimeout   = 5 * time.Second // /readyz keeps it: etcd may need long
+	pingTimeout    = time.Second     // E7: silence of /livez/ping that is death
+	connectTimeout = time.Second     // TCP alone; a local listener accepts at once
+	idleTimeout    = 30 * time.Second
+	bodyLimit      = 64 << 10
+)
+
+// client asks the API server, on the candidate address that answered last. HTTP/1.1 on
+// purpose: one request at a time on one connection needs no more, and costs less.
+type client struct {
+	cfg   *Config
+	ready http.RoundTripper // keeps one connection, whose end is reported
+	live  http.RoundTripper // a connection of its own: the first may be stuck
+	kept  string            // base URL that answered last; only look reads and writes it
+	used  atomic.Pointer[string]
+}
+
+func newClient(cfg *Config, lost func()) *client {
+	return &client{cfg: cfg, ready: newTransport(cfg, lost), live: newTransport(cfg, nil)}
+}
+
+// close drops the idle connections.
+func (c *client) close() {
+	for _, rt := range []http.RoundTripper{c.ready, c.live} {
+		rt.(*http.Transport).CloseIdleConnections()
+	}
+}
+
+// look asks /readyz of the address kept; only if that fails, of each candidate in turn.
+func (c *client) look(ctx context.Context) Observation {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	var worst Observation
+	first := c.kept
+	if c.cfg.URL != "" {
+		first = c.cfg.URL
+	}
+	if first != "" {
+		obs, answered := c.ask(ctx, first)
+		if answered || c.cfg.URL != "" {
+			return obs
+		}
+		worst = obs
+	}
+	c.kept = ""
+	for _, base := range c.cfg.URLs() {
+		if base == first || ctx.Err() != nil {
+			continue
+		}
+		obs, answered := c.ask(ctx, base)
+		if answered {
+			c.kept = base
+			return obs
+		}
+		worst = worse(worst, obs)
+	}
+	if worst.Outcome == 0 {
+		return Observation{OutcomeBlind, "cannot probe: there is no address to probe"}
+	}
+	return worst
+}
+
+// ask asks one address and tells whether it answered.
+func (c *client) ask(ctx context.Context, base string) (Observation, bool) {
+	c.used.Store(&base)
+	target := base
+	if c.cfg.URL == "" {
+		target = strings.TrimSuffix(base, "/") + "/readyz"
+	}
+	status, body, err := get(ctx, c.ready, target, c.authorization())
+	if err != nil {
+		return fromError(err), false
+	}
+	return fromResponse(status, body), true
+}
+
+// ping asks /livez/ping, which touches neither etcd nor an authorizer's cache, of the
+// address that /readyz was asked of last. Any answer proves life: the error is nil.
+func (c *client) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	base := c.used.Load()
+	if base == nil {
+		return fmt.Errorf("%w: there is no address to probe", errBlind)
+	}
+	u, err := url.Parse(*base)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBlind, err)
+	}
+	_, _, err = get(ctx, c.live, u.Scheme+"://"+u.Host+"/livez/ping", c.authorization())
+	return err
+}
+
+func (c *client) authorization() string {
+	if c.cfg.Authorization == nil {
+		return ""
+	}
+	return c.cfg.Authorization()
+}
+
+// get makes one GET request and reads the answer's body, up to bodyLimit.
+func get(ctx context.Context, rt http.RoundTripper, target, authorization string) (int, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return 0, "", fmt.Errorf("%w: %w", errBlind, err)
+	}
+	req.Header.Set("User-Agent", "kvip")
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		return 0, "", fmt.Errorf("get %s: %w", target, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, bodyLimit))
+	if err != nil {
+		return 0, "", fmt.Errorf("read answer of %s: %w", target, err)
+	}
+	return resp.StatusCode, string(body), nil
+}
+
+// newTransport returns a transport that keeps one connection and calls lost, if not
+// nil, when the server ends it, in use or idle.
+func newTransport(cfg *Config, lost func()) *http.Transport {
+	dialer := &net.Dialer{Timeout: connectTimeout, KeepAlive: -1}
+	plain := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &watched{Conn: conn, lost: lost}, nil
+	}
+	secure := func(ctx context.Context, network, address string) (net.Conn, error) {
+		config, err := tlsConfig(cfg, address) // asked at each dial: renewed certificates
+		if err != nil {
+			return nil, err
+		}
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		client := tls.Client(conn, config)
+		if err := client.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("handshake with %s: %w", address, err)
+		}
+		return &watched{Conn: client, lost: lost}, nil
+	}
+	return &http.Transport{
+		Proxy:              nil, // never: a proxy's health is not the API server's
+		DialContext:        plain,
+		DialTLSContext:     secure,
+		MaxIdleConns:       1,
+		IdleConnTimeout:    idleTimeout,
+		DisableCompression: true,
+	}
+}
+
+func tlsConfig(cfg *Config, address string) (*tls.Config, error) {
+	config := &tls.Config{}
+	if cfg.TLS != nil {
+		given, err := cfg.TLS()
+		if err != nil {
+			return nil, fmt.Errorf("%w: load TLS credentials: %w", errBlind, err)
+		}
+		if given != nil {
+			config = given.Clone()
+		}
+	}
+	config.NextProtos = []string{"http/1.1"}
+	if config.ServerName == "" {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errBlind, err)
+		}
+		config.ServerName = host
+	}
+	return config, nil
+}
+
+// watched reports the end of a connection by the other side. The transport always has
+// a read outstanding, so an idle connection reports too: the death of an API server is
+// noticed when the kernel closes its sockets, not at the next poll.
+type watched struct {
+	net.Conn
+	lost func()
+}
+
+func (w *watched) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	if err != nil && w.lost != nil && !errors.Is(err, net.ErrClosed) {
+		w.lost()
+	}
+	return n, err
+}

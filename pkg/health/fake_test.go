@@ -1,0 +1,179 @@
+package health
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// patience bounds how long a test waits for what must come; no test asserts a time.
+const patience = 20 * time.Second
+
+// apiServer is a TLS server with the API server's health endpoints, whose behaviour a
+// test changes while it runs.
+type apiServer struct {
+	*httptest.Server
+	ready, ping  atomic.Pointer[http.HandlerFunc]
+	polls, conns atomic.Int64
+	released     chan struct{}
+}
+
+func answer(status int, body string) *http.HandlerFunc {
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		io.WriteString(w, body)
+	})
+	return &h
+}
+
+// silence never answers, until the server is closed or the client gives up.
+func (a *apiServer) silence() *http.HandlerFunc {
+	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-a.released:
+		case <-r.Context().Done():
+		}
+	})
+	return &h
+}
+
+func newAPIServer(t testing.TB) *apiServer {
+	t.Helper()
+	a := &apiServer{released: make(chan struct{})}
+	a.ready.Store(answer(200, "ok"))
+	a.ping.Store(answer(200, "ok"))
+	mux := http.NewServeMux()
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
+		a.polls.Add(1)
+		(*a.ready.Load())(w, r)
+	})
+	mux.HandleFunc("/livez/ping", func(w http.ResponseWriter, r *http.Request) { (*a.ping.Load())(w, r) })
+	a.Server = httptest.NewUnstartedServer(mux)
+	a.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	a.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			a.conns.Add(1)
+		}
+	}
+	a.StartTLS()
+	release := sync.OnceFunc(func() { close(a.released) })
+	t.Cleanup(func() { release(); a.Close() })
+	return a
+}
+
+// kill ends the server as a SIGKILL does: its sockets close, connections first, which
+// is the harder order to notice.
+func (a *apiServer) kill() {
+	a.CloseClientConnections()
+	a.Listener.Close()
+}
+
+// trust returns a TLS hook that trusts the server's certificate.
+func (a *apiServer) trust() func() (*tls.Config, error) {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.Certificate())
+	return func() (*tls.Config, error) {
+		return &tls.Config{RootCAs: pool, ServerName: "example.com"}, nil
+	}
+}
+
+// watcher records the states of one prober.
+type watcher struct {
+	t      *testing.T
+	states chan State
+	calls  atomic.Int64
+}
+
+// start runs a prober until the test ends and checks that Run returns then.
+func start(t *testing.T, cfg Config) *watcher {
+	t.Helper()
+	w := &watcher{t: t, states: make(chan State, 1000)}
+	cfg.Log = slog.New(slog.DiscardHandler)
+	cfg.OnState = func(s State) {
+		w.calls.Add(1)
+		select {
+		case w.states <- s:
+		default:
+		}
+	}
+	p, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Run returned %v", err)
+			}
+		case <-time.After(patience):
+			t.Error("Run did not return")
+		}
+	})
+	return w
+}
+
+// until waits for a state and returns it with the states before it.
+func (w *watcher) until(v Verdict, code string) (State, []State) {
+	w.t.Helper()
+	var before []State
+	deadline := time.After(patience)
+	for {
+		select {
+		case s := <-w.states:
+			if s.Verdict == v && s.Code == code {
+				return s, before
+			}
+			before = append(before, s)
+		case <-deadline:
+			w.t.Fatalf("no state %v %q, but %+v", v, code, before)
+		}
+	}
+}
+
+// urls returns a URLs hook.
+func urls(list ...string) func() []string { return func() []string { return list } }
+
+// refusing returns a base URL at which nothing listens.
+func refusing(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return "https://" + l.Addr().String()
+}
+
+// listener accepts connections and hands them to serve.
+func listener(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serve(conn)
+		}
+	}()
+	return "https://" + l.Addr().String()
+}

@@ -1,0 +1,150 @@
+package health
+
+import (
+	"testing"
+	"time"
+)
+
+const ms = time.Millisecond
+
+// script drives a pace from one due instant to the next, with answers at set times.
+type script struct {
+	t     *testing.T
+	p     pace
+	begin time.Time
+	now   time.Time
+	log   []string
+}
+
+func newScript(t *testing.T) *script {
+	begin := time.Unix(1000, 0)
+	return &script{t: t, begin: begin, now: begin, p: pace{period: 100 * ms, next: begin}}
+}
+
+// until runs all decisions due before at and notes them with their times.
+func (s *script) until(at time.Duration) {
+	for due := s.p.due(); due.Before(s.begin.Add(at)); due = s.p.due() {
+		if due.Before(s.now) {
+			due = s.now
+		}
+		s.now = due
+		d := s.p.at(due, due)
+		note := func(what string) { s.log = append(s.log, due.Sub(s.begin).String()+" "+what) }
+		if d.poll {
+			note("poll")
+		}
+		if d.ping {
+			note("ping")
+		}
+		switch d.say {
+		case OutcomeSlow:
+			note("slow")
+		case OutcomeSilent:
+			note("silent")
+		}
+		if !s.p.due().After(due) && !d.poll && !d.ping && d.say == 0 {
+			s.t.Fatalf("stuck at %v after %v", due.Sub(s.begin), s.log)
+		}
+	}
+	s.now = s.begin.Add(at)
+}
+
+func (s *script) answered(at time.Duration)   { s.until(at); s.p.answered(s.begin.Add(at), false, 0) }
+func (s *script) unanswered(at time.Duration) { s.until(at); s.p.answered(s.begin.Add(at), true, 0) }
+func (s *script) ponged(at time.Duration, alive bool) {
+	s.until(at)
+	s.p.ponged(s.begin.Add(at), alive)
+}
+
+func (s *script) want(log ...string) {
+	s.t.Helper()
+	if len(s.log) != len(log) {
+		s.t.Fatalf("got %q\nwant %q", s.log, log)
+	}
+	for i := range log {
+		if s.log[i] != log[i] {
+			s.t.Fatalf("got %q\nwant %q", s.log, log)
+		}
+	}
+}
+
+func TestPaceOfAFastServer(t *testing.T) {
+	s := newScript(t)
+	s.answered(2 * ms)
+	s.answered(103 * ms)
+	s.answered(330 * ms) // slower than the period, faster than the watch
+	s.answered(340 * ms)
+	s.until(450 * ms)
+	s.want("0s poll", "100ms poll", "200ms poll", "330ms poll", "430ms poll")
+}
+
+// TestPaceOfAHungServer: /livez/ping silent for 1 s is death (E7), said once, and the
+// silence is counted on when /readyz times out and is asked again.
+func TestPaceOfAHungServer(t *testing.T) {
+	s := newScript(t)
+	s.ponged(1249*ms, false)
+	s.unanswered(5000 * ms)
+	s.until(5001 * ms)
+	s.want("0s poll", "250ms ping", "1.25s silent", "1.499s ping", "5s poll")
+	s.ponged(5100*ms, true) // it thaws
+	s.answered(5101 * ms)
+	s.until(5150 * ms)
+	s.want("0s poll", "250ms ping", "1.25s silent", "1.499s ping", "5s poll", "5.1s slow", "5.101s poll")
+}
+
+// TestPaceOfASlowServer: as long as pings are answered /readyz keeps its time; after 3 s
+// it is slow (E7), said once over several polls.
+func TestPaceOfASlowServer(t *testing.T) {
+	s := newScript(t)
+	for at := 251 * ms; at < 5000*ms; at += 251 * ms {
+		s.ponged(at, true)
+	}
+	s.unanswered(5000 * ms)
+	s.ponged(5025*ms, true)
+	s.answered(5100 * ms)
+	s.until(5101 * ms)
+	slow, polls, silent := 0, 0, 0
+	for _, line := range s.log {
+		switch line {
+		case "3s slow":
+			slow++
+		case "0s poll", "5s poll", "5.1s poll":
+			polls++
+		}
+		if line[len(line)-1] == 't' {
+			silent++
+		}
+	}
+	if slow != 1 || polls != 3 || silent != 0 {
+		t.Fatalf("got %q", s.log)
+	}
+}
+
+// TestFrozenProcessBlamesNobody: a wake-up that comes late counts no silence (E9).
+func TestFrozenProcessBlamesNobody(t *testing.T) {
+	s := newScript(t)
+	s.until(300 * ms)
+	planned := s.p.due()
+	if d := s.p.at(planned.Add(time.Minute), planned); d.say != 0 {
+		t.Fatalf("a minute's freeze says outcome %d", d.say)
+	}
+	if due := s.p.due(); due.Before(planned.Add(time.Minute)) {
+		t.Fatalf("next decision at %v, before the thaw", due.Sub(s.begin))
+	}
+}
+
+func TestHurry(t *testing.T) {
+	var h hurry
+	now := time.Unix(1000, 0)
+	for i, want := range hurryAfter {
+		if wait, ok := h.grant(now); !ok || wait != want {
+			t.Fatalf("grant %d: %v %v, want %v", i, wait, ok, want)
+		}
+	}
+	if _, ok := h.grant(now.Add(999 * ms)); ok {
+		t.Fatal("a fourth grant within a second: a closing server would be polled in a spin")
+	}
+	if wait, ok := h.grant(now.Add(1000 * ms)); !ok || wait != 0 {
+		t.Fatalf("after a second: %v %v", wait, ok)
+	}
+}
