@@ -1,0 +1,87 @@
+package election
+
+// Event is a fact that enters the machine. The concrete types below are all there are.
+type Event interface{ apply(m *Machine) }
+
+// Tick says that time passed. It must come at least every 100 ms: the machine takes a
+// gap of more than two renew intervals between steps for a pause of the machine (E9).
+type Tick struct{}
+
+// Observed is the Lease as a watch delivered it. Older versions than the one known are ignored.
+type Observed struct{ Record Record }
+
+// Written answers Create, Claim, Renew, Release and Want; each is answered exactly once.
+type Written struct {
+	Seq     uint64
+	Outcome Outcome
+	Version uint64 // resourceVersion of the written object, with OutcomeOK
+}
+
+// Outcome is how a write ended.
+type Outcome int
+
+// Outcomes of a write. A failed one may have been applied all the same.
+const (
+	OutcomeOK Outcome = iota
+	OutcomeConflict
+	OutcomeFailed
+)
+
+// ReadDone answers Read with a quorum read of the Lease, or with OK false.
+type ReadDone struct {
+	Seq    uint64
+	OK     bool
+	Record Record
+}
+
+// Health is what the machine needs to know of the node's own API server (E6, E7).
+type Health struct{ Verdict Verdict }
+
+// Verdict on the node's own API server.
+type Verdict int
+
+// Verdicts. Soft means alive but not ready; only Healthy makes a node eligible.
+const (
+	Unknown Verdict = iota
+	Healthy
+	Soft
+	Dead
+)
+
+// Peers answers AskPeers: whether any other API server is ready (E6).
+type Peers struct{ Ready bool }
+
+// Link says whether the announcing link can carry an address, and its hardware address.
+type Link struct {
+	Usable bool
+	MAC    string
+}
+
+// Probed answers Probe: the hardware address that answered for a virtual address, or "".
+type Probed struct{ MAC string }
+
+// Foreign is an announcement of a virtual address by a hardware address that is not this host's (E9).
+type Foreign struct{ MAC string }
+
+// Owned answers Own: whether the kernel now has the addresses.
+type Owned struct {
+	Seq uint64
+	OK  bool
+}
+
+// Disowned answers Disown. Confirmed is true only when reading back showed that the
+// addresses are gone (E5).
+type Disowned struct {
+	Seq       uint64
+	Confirmed bool
+}
+
+// AddressLost says that somebody removed a virtual address from the link. NodeAddress
+// tells whether the node's own address is still there (E10).
+type AddressLost struct{ NodeAddress bool }
+
+// NodeAddressBack says that the node's own address is on the link again (E10).
+type NodeAddressBack struct{}
+
+// Shutdown asks the machine to leave in order and then to emit Exit.
+type Shutdown struct{}

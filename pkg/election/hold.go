@@ -1,0 +1,165 @@
+package election
+
+import "time"
+
+// win begins a tenure with a claim that the Lease now shows. After a proven release
+// nobody can be on the address, so it is owned at once; otherwise the network is asked
+// first (E3, E9).
+func (m *Machine) win(w write) {
+	why := ReasonExpired
+	if w.proven {
+		why = ReasonReleased
+	}
+	m.won, m.term, m.degraded = &w, w.record.Term, ""
+	m.deadline = Deadline(w.sent, m.cfg.Lease)
+	m.owned, m.ownSince, m.ownAt, m.conflict = false, m.now, 0, nil
+	m.wroteAt = w.sent
+	switch {
+	case m.now >= m.deadline: // won long ago: confirm before owning
+		m.enter(Confirming, why)
+	case w.proven:
+		m.enter(Holding, why)
+		m.own()
+	default:
+		m.enter(Probing, why)
+		m.startProbe()
+	}
+}
+
+// confirmed takes a renewal that the Lease now shows as proof of the tenure up to its deadline.
+func (m *Machine) confirmed(w write) {
+	m.deadline = max(m.deadline, Deadline(w.sent, m.cfg.Lease))
+	if m.conflict != nil && w.sent >= m.conflict.at {
+		m.settle(w.sent)
+	}
+	switch {
+	case m.now >= m.deadline:
+	case m.state == Holding:
+		m.own()
+	case m.state == Confirming && !m.mustRead:
+		why := ReasonRegained
+		if m.reason == ReasonAdopted {
+			why = ReasonAdopted
+		}
+		m.enter(Holding, why)
+		m.owned, m.ownSince, m.ownAt = false, m.now, 0
+		m.own()
+	}
+}
+
+// hold keeps a tenure: leave if there is cause, let go at the deadline, renew, own.
+func (m *Machine) hold() {
+	if m.leaveIfDue() {
+		return
+	}
+	switch {
+	case m.now >= m.deadline:
+		m.suspect(ReasonFenceExpired)
+	case m.conflict != nil && m.now-m.conflict.at >= proofWithin:
+		m.suspect(ReasonConflict)
+	default:
+		m.renewIfDue(m.cfg.Renew)
+		m.ownIfDue()
+	}
+}
+
+// confirmLease renews a lease that may still be this node's, after a quorum read where
+// one is due (E9), and owns again only once that is confirmed.
+func (m *Machine) confirmLease() {
+	if m.leaveIfDue() || m.mustRead || m.reading != 0 {
+		return
+	}
+	m.renewIfDue(retryAfter)
+}
+
+func (m *Machine) renewIfDue(every time.Duration) {
+	changed := m.degraded != m.obs.Degraded
+	if m.pending != nil || m.mustRead || m.now < m.retryAt || !changed && m.now < m.wroteAt+every {
+		return
+	}
+	m.send(write{kind: Renew, record: m.tenureRecord(m.term)})
+}
+
+// suspect removes the address and reads the lease again before anything is owned (E9).
+// The lease is not given up: if it is still this node's, it is owned again.
+func (m *Machine) suspect(why Reason) {
+	m.abandon()
+	m.conflict, m.probing = nil, false
+	m.disown(why)
+	m.mustRead, m.readAt, m.reading = true, 0, 0
+	m.enter(Confirming, why)
+}
+
+// drop removes the address because the lease is no longer this node's.
+func (m *Machine) drop(why Reason) {
+	m.abandon()
+	m.conflict, m.probing = nil, false
+	m.disown(why)
+	m.enter(Standby, why)
+}
+
+func (m *Machine) disown(why Reason) {
+	m.seq++
+	m.dirty, m.disowning, m.owned = true, m.seq, false
+	m.emit(Action{Kind: Disown, Seq: m.seq, Reason: why})
+}
+
+func (m *Machine) own() {
+	if m.flushed > m.now {
+		return
+	}
+	m.seq++
+	m.dirty, m.owning, m.flushed = true, m.seq, 0
+	m.fence = max(m.fence, m.deadline)
+	m.emit(Action{Kind: Own, Seq: m.seq, Deadline: m.deadline, Reason: m.reason})
+}
+
+// ownIfDue repeats Own after a failure, or when the wait for the node's address is over (E10).
+func (m *Machine) ownIfDue() {
+	over := m.flushed != 0 && m.now >= m.flushed
+	if over || m.ownAt != 0 && m.now >= m.ownAt {
+		m.ownAt = m.now + retryAfter
+		m.own()
+	}
+}
+
+func (o Owned) apply(m *Machine) {
+	if m.state != Holding || o.Seq != m.owning {
+		return
+	}
+	if o.OK {
+		m.owned, m.ownSince, m.ownAt, m.failures = true, 0, 0, 0
+		return
+	}
+	if m.ownSince == 0 {
+		m.ownSince = m.now
+	}
+	m.ownAt = m.now + retryAfter
+}
+
+func (d Disowned) apply(m *Machine) {
+	if d.Seq != m.disowning {
+		return
+	}
+	m.disowning = 0
+	if d.Confirmed && m.owning < d.Seq {
+		m.dirty = false
+	}
+}
+
+func (a AddressLost) apply(m *Machine) {
+	if m.state != Holding || m.now >= m.deadline {
+		return // E1: an expiry is never undone
+	}
+	if !a.NodeAddress {
+		m.flushed = m.now + nodeAddressWithin
+	}
+	m.own()
+}
+
+func (NodeAddressBack) apply(m *Machine) {
+	if m.state == Holding && m.flushed != 0 && m.now < m.deadline {
+		m.flushed = 0
+		m.own()
+	}
+}

@@ -1,0 +1,183 @@
+package election
+
+import "time"
+
+// write is a request that changes the Lease.
+type write struct {
+	kind   Kind
+	seq    uint64
+	sent   time.Duration
+	record Record
+	proven bool   // a claim after a proven release (E3)
+	first  bool   // a claim of a lease that nobody was ever seen to hold
+	oldMAC string // hardware address of the holder before a claim (E9)
+}
+
+// maxLost bounds how many unresolved writes are remembered.
+const maxLost = 16
+
+// send emits a write of rec on top of the last observation. One request that changes
+// the Lease is under way at a time; sent is the instant of this step, never later than
+// the real sending, so deadlines counted from it are safe (E1).
+func (m *Machine) send(w write) {
+	m.seq++
+	w.seq, w.sent = m.seq, m.now
+	w.record.Seq, w.record.Exists = w.seq, true
+	if w.kind == Want {
+		w.record.Seq = m.obs.Seq // not the holder's write: leave its mark alone
+	}
+	m.pending = &w
+	m.wroteAt = m.now
+	m.retryAt = m.now + retryAfter
+	m.emit(Action{
+		Kind: w.kind, Seq: w.seq, Base: m.obs, Record: w.record,
+		Deadline: m.now + RequestTimeout(m.cfg.Lease), Peers: m.health != Healthy && m.health != Unknown, Reason: w.record.Released.Reason,
+	})
+}
+
+// abandon stops waiting for the pending write but remembers that it may be applied yet.
+func (m *Machine) abandon() {
+	if m.pending == nil {
+		return
+	}
+	m.lost = append(m.lost, *m.pending)
+	if len(m.lost) > maxLost {
+		m.lost = m.lost[1:]
+	}
+	m.pending = nil
+}
+
+func (w Written) apply(m *Machine) {
+	p := m.find(w.Seq)
+	if p == nil {
+		return
+	}
+	if w.Outcome == OutcomeOK {
+		r := p.record
+		r.Version = w.Version
+		m.observe(r, false)
+	}
+	if m.pending == nil || m.pending.seq != w.Seq {
+		return
+	}
+	switch w.Outcome {
+	case OutcomeOK:
+		m.pending = nil
+	case OutcomeConflict: // a new observation, never a retry (E2)
+		m.pending = nil
+		m.mustRead = true
+	case OutcomeFailed:
+		m.abandon()
+		m.retryAt = m.now + retryAfter
+	}
+	if m.state == Claiming && w.Outcome != OutcomeOK {
+		m.enter(Standby, ReasonHeldByOther)
+	}
+}
+
+func (m *Machine) find(seq uint64) *write {
+	if m.pending != nil && m.pending.seq == seq {
+		return m.pending
+	}
+	for i := range m.lost {
+		if m.lost[i].seq == seq {
+			return &m.lost[i]
+		}
+	}
+	return nil
+}
+
+func (o Observed) apply(m *Machine) { m.observe(o.Record, false) }
+
+// observe takes in the Lease. An older version than the one known is dropped unless it
+// comes from a quorum read, which is right even after etcd was restored from a backup.
+func (m *Machine) observe(r Record, quorum bool) {
+	first := !m.seen
+	if !first && !quorum && r.Version <= m.obs.Version {
+		return
+	}
+	if first || r.Version != m.obs.Version || r.Exists != m.obs.Exists {
+		m.obsAt = m.now
+	}
+	m.seen, m.obs = true, r
+	if r.Holder != "" {
+		m.prev, m.prevD, m.prevM = tenure{r.Holder, r.Term}, r.Duration, r.MAC
+	}
+	m.recognise()
+	m.judge(first)
+}
+
+// recognise looks whether the Lease shows a write of this machine, whatever became of
+// its answer, and counts the deadline from when that write was sent (E1).
+func (m *Machine) recognise() {
+	w := m.find(m.obs.Seq)
+	if w == nil || m.obs.Holder != m.cfg.ID || m.obs.Term != w.record.Term {
+		return
+	}
+	got := *w
+	m.forget(got.seq)
+	switch {
+	case got.kind == Claim && (m.state == Claiming || m.state == Standby):
+		m.win(got)
+	case m.mine():
+		m.confirmed(got)
+	}
+}
+
+// forget drops seq and everything older: the Lease has moved past them.
+func (m *Machine) forget(seq uint64) {
+	if m.pending != nil && m.pending.seq == seq {
+		m.pending = nil
+	}
+	kept := m.lost[:0]
+	for _, w := range m.lost {
+		if w.seq > seq {
+			kept = append(kept, w)
+		}
+	}
+	m.lost = kept
+}
+
+// judge draws the consequences of what the Lease now says.
+func (m *Machine) judge(first bool) {
+	switch m.state {
+	case Probing, Holding, Confirming:
+		if !m.mine() {
+			m.drop(ReasonLeaseLost)
+		}
+	case Standby:
+		// E8: an address that an earlier incarnation left, under a lease that names this
+		// identity, is kept while one renewal confirms it.
+		if first && m.dirty && m.obs.Holder == m.cfg.ID && m.obs.Term > 0 {
+			m.term = m.obs.Term
+			m.enter(Confirming, ReasonAdopted)
+		}
+	}
+}
+
+func (m *Machine) readIfNeeded() {
+	if !m.mustRead || m.reading != 0 || m.now < m.readAt+retryAfter && m.readAt != 0 {
+		return
+	}
+	m.seq++
+	m.reading, m.readAt = m.seq, m.now
+	m.emit(Action{Kind: Read, Seq: m.seq, Deadline: m.now + RequestTimeout(m.cfg.Lease), Peers: m.health == Dead})
+}
+
+func (r ReadDone) apply(m *Machine) {
+	if r.Seq != m.reading {
+		return
+	}
+	m.reading = 0
+	if !r.OK {
+		return
+	}
+	m.mustRead = false
+	if m.conflict != nil && r.Record.heldBy(m.cfg.ID, m.term) {
+		m.settle(m.readAt)
+	}
+	overtaken := r.Record.Exists && r.Record.Version < m.obs.Version && m.obsAt >= m.readAt
+	if !overtaken {
+		m.observe(r.Record, true)
+	}
+}

@@ -1,0 +1,98 @@
+package election
+
+import "time"
+
+// leaveIfDue begins to leave if there is cause, and reports whether it did.
+func (m *Machine) leaveIfDue() bool {
+	why := m.cause()
+	if why == "" {
+		return false
+	}
+	if why == ReasonNotOwned {
+		m.stayBack()
+	}
+	m.leave(why)
+	return true
+}
+
+// cause is why this node must not hold, or "".
+func (m *Machine) cause() Reason {
+	switch {
+	case m.shutdown:
+		return ReasonShutdown
+	case m.linkSeen && !m.link.Usable:
+		return ReasonLinkDown
+	case m.health == Dead:
+		return ReasonAPIDead
+	case m.health == Soft && m.obs.WantedBy != "" && m.obs.Degraded != "":
+		return ReasonWanted
+	case m.health == Soft && m.peersUp:
+		return ReasonAPINotReady
+	case m.state == Holding && m.ownSince != 0 && m.flushed == 0 && m.now-m.ownSince > ownWithin:
+		return ReasonNotOwned
+	}
+	m.degrade()
+	return ""
+}
+
+// degrade asks the peers while the own API server is not ready and, when none of them
+// is, stays and says so in the lease (E6).
+func (m *Machine) degrade() {
+	if m.health != Soft {
+		return
+	}
+	if !m.asking && (m.askedAt == 0 || m.now-m.askedAt >= askPeersEvery) {
+		m.asking, m.askedAt = true, m.now
+		m.emit(Action{Kind: AskPeers})
+		return
+	}
+	if !m.asking && !m.peersUp {
+		m.degraded = string(ReasonAPINotReady)
+	}
+}
+
+// stayBack keeps a node that won and could not own from winning again at once (E5).
+func (m *Machine) stayBack() {
+	m.failures++
+	m.backoffEnd = m.now + backoff(m.failures)
+}
+
+// leave removes the address; the lease follows when that is certain (E5).
+func (m *Machine) leave(why Reason) {
+	m.abandon()
+	m.conflict, m.probing, m.degraded = nil, false, ""
+	m.retryAt = m.now
+	m.disown(why)
+	m.enter(Leaving, why)
+}
+
+// release gives the lease up with proof (E3), once no address of this tenure can be on
+// the host: it was read back as gone, or its kernel lifetime has ended (E5).
+func (m *Machine) release() {
+	switch {
+	case !m.mine():
+		m.enter(Standby, m.reason)
+	case m.shutdown && m.now >= max(m.stopAt, m.fenceLeft()):
+		m.enter(Stopped, ReasonShutdown)
+		m.emit(Action{Kind: Exit})
+	case m.dirty && m.now < m.fence:
+		m.sweep()
+	case m.pending == nil && !m.mustRead && m.now >= m.retryAt:
+		m.send(write{kind: Release, record: m.releaseRecord()})
+	}
+}
+
+func (m *Machine) releaseRecord() Record {
+	return Record{
+		Term: m.term, Duration: m.cfg.Lease, MAC: m.obs.MAC,
+		Released: Proof{Holder: m.cfg.ID, Term: m.term, Reason: m.reason},
+	}
+}
+
+// fenceLeft is when the last address of this tenure is certainly gone; 0 if it already is.
+func (m *Machine) fenceLeft() time.Duration {
+	if m.dirty {
+		return m.fence
+	}
+	return 0
+}

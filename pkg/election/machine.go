@@ -1,0 +1,188 @@
+package election
+
+import "time"
+
+// Config of a Machine. All fields but LeftoverLifetime are needed.
+type Config struct {
+	ID    string        // identity: differs between any two agents that could hold at once (E8)
+	Lease time.Duration // D, whole seconds
+	Renew time.Duration // renew interval, at most a third of Lease
+	// FirstSeq numbers the first write. The numbers must differ between nodes and between
+	// incarnations, so that no agent takes the write of another for its own.
+	FirstSeq uint64
+	// LeftoverLifetime is the longest kernel lifetime of a marked address that was on the
+	// host before this agent, 0 if there was none (E8).
+	LeftoverLifetime time.Duration
+}
+
+// State of a Machine.
+type State string
+
+// States. Own is only ever asked for in Holding.
+const (
+	Standby    State = "standby"    // not the holder
+	Claiming   State = "claiming"   // a claim is on its way
+	Probing    State = "probing"    // holder; asking the network whether the address is free
+	Holding    State = "holding"    // holder and, once Owned was heard, owner
+	Confirming State = "confirming" // perhaps still the holder; owns nothing new before a confirmed renewal
+	Leaving    State = "leaving"    // the address goes first, then the lease
+	Stopped    State = "stopped"    // after Exit
+)
+
+// Machine decides for one set of addresses under one Lease. Create it with New; it is
+// not safe for concurrent use.
+type Machine struct {
+	cfg   Config
+	state State
+	out   []Action
+
+	now, last time.Duration // instant of this step and of the one before
+	since     time.Duration // when state was entered
+
+	// What is known of the Lease.
+	seen  bool
+	obs   Record
+	obsAt time.Duration // when the last change was seen (E2)
+	prev  tenure        // last holder seen (E3)
+	prevD time.Duration // its lease duration, which a deleted object no longer tells (E2)
+	prevM string        // its hardware address (E9)
+
+	// What is known of this node.
+	health   Verdict
+	link     Link
+	linkSeen bool
+	peersUp  bool          // some peer was ready when last asked
+	asking   bool          // AskPeers is unanswered
+	askedAt  time.Duration // when AskPeers was last emitted
+	shutdown bool
+	stopAt   time.Duration // when to stop trying to release at a shutdown
+
+	// The own tenure.
+	term     int64
+	deadline time.Duration // of the last confirmed write (E1)
+	fence    time.Duration // latest deadline ever given to Own: no address outlives it
+	reason   Reason        // why the state was entered
+	degraded string
+
+	// Requests under way.
+	seq       uint64
+	pending   *write
+	lost      []write // unanswered or failed writes that may still be applied
+	wroteAt   time.Duration
+	retryAt   time.Duration
+	reading   uint64 // Seq of the unanswered Read, 0 if none
+	readAt    time.Duration
+	mustRead  bool
+	probing   bool
+	won       *write // the claim that began this tenure
+	conflict  *sighting
+	leaveNext Reason
+
+	// The address on this host.
+	dirty      bool   // an address may be on the host
+	disowning  uint64 // Seq of the unanswered Disown, 0 if none
+	owning     uint64 // Seq of the last Own
+	owned      bool   // Owned was heard since the last Own of a new tenure
+	ownSince   time.Duration
+	ownAt      time.Duration // when to try Own again after a failure, 0 if it is in order
+	flushed    time.Duration // until when the link may wait for its own address, 0 if it has it
+	failures   int           // tenures in a row that could not own
+	backoffEnd time.Duration
+}
+
+// sighting is a foreign announcement that still wants proof of the lease (E9).
+type sighting struct {
+	mac string
+	at  time.Duration
+}
+
+// New returns a machine in Standby that knows nothing yet.
+func New(cfg Config) *Machine {
+	return &Machine{cfg: cfg, state: Standby, seq: cfg.FirstSeq, dirty: cfg.LeftoverLifetime > 0, reason: ReasonStarting}
+}
+
+// Step takes in one event at instant now (CLOCK_BOOTTIME) and returns what to do, in order.
+func (m *Machine) Step(ev Event, now time.Duration) []Action {
+	m.out = nil
+	if m.state == Stopped {
+		return nil
+	}
+	m.now = now
+	m.noticePause()
+	ev.apply(m)
+	m.advance()
+	return m.out
+}
+
+// noticePause deletes first and asks later when steps stood still for more than two
+// renew intervals: kernel lifetimes may have stood still as well (E9).
+func (m *Machine) noticePause() {
+	if m.last == 0 {
+		m.last, m.fence = m.now, m.now+m.cfg.LeftoverLifetime
+	}
+	gap := m.now - m.last
+	m.last = m.now
+	if gap <= 2*m.cfg.Renew {
+		return
+	}
+	m.fence += gap
+	switch m.state {
+	case Holding, Probing, Confirming:
+		m.suspect(ReasonPaused)
+	}
+}
+
+// advance does what the present state calls for. It is level-triggered: any event may
+// be the one that lets the next thing happen.
+func (m *Machine) advance() {
+	for {
+		before := m.state
+		switch m.state {
+		case Standby:
+			m.standBy()
+		case Probing:
+			m.probe()
+		case Holding:
+			m.hold()
+		case Confirming:
+			m.confirmLease()
+		case Leaving:
+			m.release()
+		}
+		m.readIfNeeded()
+		if m.state == before {
+			return
+		}
+	}
+}
+
+func (m *Machine) enter(s State, why Reason) {
+	m.state, m.reason, m.since = s, why, m.now
+}
+
+func (m *Machine) emit(a Action) { m.out = append(m.out, a) }
+
+// mine reports whether the Lease, as last seen, is this tenure's.
+func (m *Machine) mine() bool { return m.obs.heldBy(m.cfg.ID, m.term) }
+
+func (t Tick) apply(*Machine) {}
+
+func (h Health) apply(m *Machine) {
+	if h.Verdict != m.health {
+		m.peersUp, m.askedAt = false, 0
+	}
+	m.health = h.Verdict
+	if m.health == Healthy {
+		m.degraded = ""
+	}
+}
+
+func (p Peers) apply(m *Machine) { m.asking, m.peersUp = false, p.Ready }
+
+func (l Link) apply(m *Machine) { m.link, m.linkSeen = l, true }
+
+func (s Shutdown) apply(m *Machine) {
+	if !m.shutdown {
+		m.shutdown, m.stopAt = true, m.now+stopWithin
+	}
+}

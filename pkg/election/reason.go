@@ -1,0 +1,69 @@
+package election
+
+// Reason says why the machine took, gave up or does not seek an address. Its text is
+// stable: it is the label in metrics and the reason in events, logs and `kvip status`.
+type Reason string
+
+// Reasons for taking.
+const (
+	ReasonReleased Reason = "Released" // the holder released it in order
+	ReasonExpired  Reason = "Expired"  // the lease did not change for its whole duration
+	ReasonAdopted  Reason = "Adopted"  // a restarted agent found its own lease and address
+	ReasonRegained Reason = "Regained" // the lease was confirmed again after the address had been removed
+)
+
+// Reasons for giving up.
+const (
+	ReasonShutdown     Reason = "Shutdown"
+	ReasonAPIDead      Reason = "APIServerDead"
+	ReasonAPINotReady  Reason = "APIServerNotReady"
+	ReasonLinkDown     Reason = "LinkDown"
+	ReasonFenceExpired Reason = "FenceExpired"
+	ReasonLeaseLost    Reason = "LeaseLost"
+	ReasonPaused       Reason = "Paused"
+	ReasonConflict     Reason = "AddressConflict"
+	ReasonNotOwned     Reason = "CannotOwn"
+	ReasonAddressInUse Reason = "AddressInUse"
+	ReasonWanted       Reason = "WantedByHealthyPeer"
+	ReasonLeftover     Reason = "Leftover"
+)
+
+// Reasons for waiting.
+const (
+	ReasonStarting     Reason = "Starting"
+	ReasonHeldByOther  Reason = "HeldByOther"
+	ReasonLeaseUnknown Reason = "LeaseUnknown"
+	ReasonWaiting      Reason = "WaitingForExpiry"
+	ReasonBackoff      Reason = "BackingOff"
+	ReasonDirty        Reason = "AddressNotRemoved"
+	ReasonClaiming     Reason = "Claiming"
+)
+
+var sentences = map[Reason]string{
+	ReasonReleased:     "the last holder released the lease",
+	ReasonExpired:      "the lease had not changed for its whole duration",
+	ReasonAdopted:      "the agent was restarted and its lease and address were still its own",
+	ReasonRegained:     "the lease was confirmed again",
+	ReasonShutdown:     "the agent is shutting down",
+	ReasonAPIDead:      "the API server of this node is dead or shutting down",
+	ReasonAPINotReady:  "the API server of this node is not ready and a peer's is",
+	ReasonLinkDown:     "the link cannot carry the address",
+	ReasonFenceExpired: "the lease could not be renewed in time",
+	ReasonLeaseLost:    "the lease no longer names this node",
+	ReasonPaused:       "this process or machine was paused",
+	ReasonConflict:     "another machine announced the address and the lease could not be confirmed in time",
+	ReasonNotOwned:     "the address could not be put on the link",
+	ReasonAddressInUse: "another machine already answers for the address",
+	ReasonWanted:       "a peer with a ready API server asked for the lease",
+	ReasonLeftover:     "an earlier agent left the address behind",
+	ReasonStarting:     "the health of the API server is not known yet",
+	ReasonHeldByOther:  "another node holds the lease",
+	ReasonLeaseUnknown: "the lease has not been read yet",
+	ReasonWaiting:      "the lease is free but its duration has not passed yet",
+	ReasonBackoff:      "staying back after a failure to own the address",
+	ReasonDirty:        "the address could not be removed from this host yet",
+	ReasonClaiming:     "claiming the lease",
+}
+
+// Sentence explains r to a person; it is empty for an unknown reason.
+func (r Reason) Sentence() string { return sentences[r] }

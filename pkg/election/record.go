@@ -1,0 +1,43 @@
+package election
+
+import "time"
+
+// Record is the content of the Lease as this package sees it. The zero value is a Lease
+// that does not exist.
+type Record struct {
+	Exists   bool
+	Version  uint64        // resourceVersion of the observation; every write names the one it builds on (E2)
+	Holder   string        // identity of the holder, empty when released
+	Term     int64         // leaseTransitions: grows with every change of holder
+	Duration time.Duration // leaseDurationSeconds
+	Seq      uint64        // which write produced this content, so that a late answer can be recognised
+	MAC      string        // the holder's hardware address on the announcing link
+	Released Proof         // proof of an orderly release (E3)
+	Degraded string        // why the holder stays although its API server is not ready (E6)
+	WantedBy string        // identity of a healthy follower that asks a degraded holder to leave (E6)
+}
+
+// Proof names who gave the lease up, in which term, and why. It is the only thing
+// that lets a follower take over without waiting (E3).
+type Proof struct {
+	Holder string
+	Term   int64
+	Reason Reason
+}
+
+// heldBy reports whether r names id as the holder in term.
+func (r Record) heldBy(id string, term int64) bool {
+	return r.Exists && r.Holder == id && r.Term == term && term > 0
+}
+
+// tenure identifies one uninterrupted time of holding.
+type tenure struct {
+	holder string
+	term   int64
+}
+
+// proves reports whether r is an orderly release by exactly the holder last seen (E3).
+func (r Record) proves(last tenure) bool {
+	return r.Exists && r.Holder == "" && last.holder != "" &&
+		r.Released.Holder == last.holder && r.Released.Term == last.term
+}

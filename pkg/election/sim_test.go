@@ -1,0 +1,223 @@
+package election
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// The simulated world of the property tests: an API server, three nodes with a kernel
+// each, and everything that can go wrong between them. An owner is an address in a
+// simulated kernel (E4), not an opinion of a machine.
+
+const driftBound = 0.01 // each node's clock runs up to 1 % fast or slow
+
+type simConfig struct {
+	seed    uint64
+	lengths [3]time.Duration // lease duration of each node
+	faults  time.Duration    // how long faults are injected
+	// A node that missed a whole tenure cannot know how long its holder may own once the
+	// lease is deleted. With one duration for all it need not.
+	noDelete bool
+	total   time.Duration
+}
+
+type world struct {
+	rng   *rand.Rand
+	now   time.Duration
+	queue events
+	order int
+	cfg   simConfig
+
+	lease   Record
+	version uint64
+	nodes   []*node
+	trace   []string
+	overlap string // first instant with two owners
+}
+
+type node struct {
+	w        *world
+	id       string
+	lease    time.Duration
+	rate     float64
+	m        *Machine
+	life     int // incarnation: events of an earlier one are void
+	alive    bool
+	frozen   time.Duration
+	cut      time.Duration // no request reaches the API server before
+	health   Verdict
+	expires  time.Duration // real time at which the kernel removes the address, 0 if absent
+	jobs     []Action      // of the executor: any time after Step, but first in, first out
+	watchAt  time.Duration
+	kernelKO time.Duration // netlink fails before
+}
+
+type event struct {
+	at    time.Duration
+	order int
+	do    func()
+}
+type events []event
+
+func (e events) Len() int { return len(e) }
+func (e events) Less(i, j int) bool {
+	return e[i].at < e[j].at || e[i].at == e[j].at && e[i].order < e[j].order
+}
+func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	old := *e
+	x := old[len(old)-1]
+	*e = old[:len(old)-1]
+	return x
+}
+
+func newWorld(cfg simConfig) *world {
+	w := &world{rng: rand.New(rand.NewPCG(cfg.seed, 1)), cfg: cfg, version: 100}
+	for i := range 3 {
+		n := &node{w: w, id: string(rune('a' + i)), lease: cfg.lengths[i], rate: 1 + driftBound*(2*w.rng.Float64()-1)}
+		w.nodes = append(w.nodes, n)
+		n.start()
+	}
+	return w
+}
+
+func (w *world) at(t time.Duration, do func()) {
+	w.order++
+	heap.Push(&w.queue, event{max(t, w.now), w.order, do})
+}
+
+func (w *world) logf(format string, args ...any) {
+	w.trace = append(w.trace, fmt.Sprintf("%9.3f ", w.now.Seconds())+fmt.Sprintf(format, args...))
+}
+
+func (w *world) upTo(limit time.Duration) time.Duration { return time.Duration(w.rng.Int64N(int64(limit))) }
+
+func (w *world) run() {
+	w.at(w.upTo(time.Second), w.breakSomething)
+	for len(w.queue) > 0 && w.now < w.cfg.total && w.overlap == "" {
+		e := heap.Pop(&w.queue).(event)
+		w.now = e.at
+		e.do()
+		w.check()
+	}
+}
+
+// check notes the first instant at which two kernels have the address.
+func (w *world) check() {
+	if o := w.owners(); len(o) > 1 && w.overlap == "" {
+		w.overlap = fmt.Sprintf("%v: owners %s", w.now, strings.Join(o, " "))
+	}
+}
+
+func (w *world) owners() (ids []string) {
+	for _, n := range w.nodes {
+		if n.expires > w.now {
+			ids = append(ids, n.id)
+		}
+	}
+	return ids
+}
+
+// local is the node's CLOCK_BOOTTIME.
+func (n *node) local() time.Duration {
+	return time.Hour + time.Duration(float64(n.w.now)*n.rate)
+}
+
+func (n *node) start() {
+	n.life++
+	n.alive, n.jobs = true, nil
+	left := time.Duration(0)
+	if n.expires > n.w.now {
+		left = n.expires - n.w.now + 200*time.Millisecond
+	}
+	n.m = New(Config{ID: n.id, Lease: n.lease, Renew: n.lease / 5, FirstSeq: uint64(n.id[0])*1_000_000_000 + uint64(n.life)*1_000_000, LeftoverLifetime: left})
+	n.health = Healthy
+	n.later(0, func() { n.step(Link{Usable: true, MAC: "mac-" + n.id}) })
+	n.later(n.w.upTo(time.Second), func() { n.step(Health{Healthy}) })
+	n.later(n.w.upTo(300*time.Millisecond), func() { n.deliver(n.w.lease) })
+	n.tick()
+}
+
+func (n *node) tick() {
+	n.later(100*time.Millisecond, func() { n.step(Tick{}); n.tick() })
+}
+
+// later runs do in this incarnation, not while the process is frozen.
+func (n *node) later(d time.Duration, do func()) {
+	life := n.life
+	var fire func()
+	fire = func() {
+		switch {
+		case life != n.life || !n.alive:
+		case n.w.now < n.frozen: // a thawed process finds its events in any order
+			n.w.at(n.frozen+n.w.upTo(time.Millisecond), fire)
+		default:
+			do()
+		}
+	}
+	n.w.at(n.w.now+d, fire)
+}
+
+func (n *node) step(ev Event) {
+	actions := n.m.Step(ev, n.local())
+	if len(actions) > 0 {
+		n.w.logf("%s %T%+v -> %v [%s]", n.id, ev, ev, actions, n.m.state)
+	}
+	for _, a := range actions {
+		n.execute(a)
+	}
+}
+
+func (n *node) execute(a Action) {
+	switch a.Kind {
+	case Create, Claim, Renew, Release, Want:
+		n.request(a)
+	case Read:
+		n.read(a)
+	case AskPeers:
+		ready := n.w.anyReady(n)
+		n.later(n.w.upTo(300*time.Millisecond), func() { n.step(Peers{ready}) })
+	case Probe:
+		n.later(n.w.upTo(100*time.Millisecond), func() { n.step(Probed{n.w.answer(n)}) })
+	case Own, Disown:
+		n.jobs = append(n.jobs, a)
+		if len(n.jobs) == 1 {
+			n.later(n.delay(), n.nextJob)
+		}
+	case Exit:
+		n.alive = false
+	}
+}
+
+// bad is true once in a while, as long as faults are injected.
+func (w *world) bad(oneIn int) bool { return w.now < w.cfg.faults && w.rng.IntN(oneIn) == 0 }
+
+// delay is mostly short and sometimes long.
+func (n *node) delay() time.Duration {
+	if n.w.bad(20) {
+		return n.w.upTo(800 * time.Millisecond)
+	}
+	return n.w.upTo(5 * time.Millisecond)
+}
+
+func (w *world) anyReady(but *node) bool {
+	for _, n := range w.nodes {
+		if n != but && n.health == Healthy {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *world) answer(asking *node) string {
+	for _, n := range w.nodes {
+		if n != asking && n.expires > w.now {
+			return "mac-" + n.id
+		}
+	}
+	return ""
+}

@@ -1,0 +1,58 @@
+package election
+
+import "time"
+
+const (
+	// ownWithin is how long a winner may take to own before it gives the lease up (E5).
+	ownWithin = time.Second
+	// proofWithin is how long a holder keeps the address after a foreign announcement
+	// without proof that the lease is still its own (E9).
+	proofWithin = 200 * time.Millisecond
+	// retryAfter spaces repeated requests and repeated kernel operations.
+	retryAfter = 200 * time.Millisecond
+	// askPeersEvery spaces questions to the peers while the own API server is not ready (E6).
+	askPeersEvery = time.Second
+	// nodeAddressWithin is how long a flushed link may take to get its own address back
+	// before the virtual one is put there again (E10).
+	nodeAddressWithin = 2 * time.Second
+	// stopWithin bounds the attempts to release the lease at a shutdown.
+	stopWithin = 2 * time.Second
+	// firstBackoff and maxBackoff bound how long a node stays back after it won and could not own.
+	firstBackoff = time.Second
+	maxBackoff   = 30 * time.Second
+)
+
+// Margin is the part of a lease of duration d that a holder never uses: the larger of
+// half a second and a tenth of d. It covers clock drift and the kernel's lag (E1).
+func Margin(d time.Duration) time.Duration {
+	return max(500*time.Millisecond, d/10)
+}
+
+// Deadline is the last instant at which a holder may still own after a confirmed write
+// that was sent at sent, for a lease of duration d (E1).
+func Deadline(sent, d time.Duration) time.Duration {
+	return sent + d - Margin(d)
+}
+
+// Wait is how long a follower must see a lease unchanged before it may claim it: the
+// largest of its own duration, the one that the object names, and the one of the last
+// holder seen, which counts when the object was deleted or edited (E2).
+func Wait(own, object, last time.Duration) time.Duration {
+	return max(own, object, last)
+}
+
+// RequestTimeout bounds one request to an API server for a lease of duration d. It leaves
+// room for three more tries before the deadline; a write that is applied after it is
+// recognised when the watch shows it.
+func RequestTimeout(d time.Duration) time.Duration {
+	return max(500*time.Millisecond, d/5)
+}
+
+// backoff is how long to stay back after the n-th failure to own in a row, n from 1.
+func backoff(n int) time.Duration {
+	d := firstBackoff
+	for ; n > 1 && d < maxBackoff; n-- {
+		d *= 2
+	}
+	return min(d, maxBackoff)
+}
