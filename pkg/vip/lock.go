@@ -1,0 +1,38 @@
+package vip
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrLocked says that another kvip serves the VIP in this network namespace.
+var ErrLocked = errors.New("another kvip serves it in this network namespace")
+
+// Lock admits one kvip per VIP in a network namespace (E8): it binds an abstract Unix
+// socket (unix(7)), which belongs to the namespace, needs no file and goes with the
+// process, however that ends. Closing the result unlocks. ErrLocked if it is taken.
+func Lock(vip netip.Addr) (io.Closer, error) {
+	name := "@kvip/vip/" + vip.Unmap().String()
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil, fmt.Errorf("lock %s: %w: stop that one, or give one of them another --vip (see ss -xlp | grep kvip)", vip, ErrLocked)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", vip, err)
+	}
+	return socket, nil
+}
+
+// served says whether a kvip that runs now has locked the VIP.
+func served(vip netip.Addr) bool {
+	lock, err := Lock(vip)
+	if err == nil {
+		lock.Close()
+	}
+	return errors.Is(err, ErrLocked)
+}

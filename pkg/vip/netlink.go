@@ -1,0 +1,214 @@
+package vip
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/kvip/kvip/pkg/link"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// attrProto is IFA_PROTO of linux/if_addr.h, which the netlink package does not know (E10).
+const attrProto = 11
+
+// labelSuffix after the link's name marks an IPv4 address where the kernel keeps no
+// IFA_PROTO; the kernel refuses labels of more than 15 characters (E10).
+const labelSuffix = ":kvip"
+
+// Netlink returns the kernel of the calling thread's network namespace. The VIPs are
+// recognised even where the kernel keeps neither mark: then a host address with a finite
+// lifetime that equals one of them is kvip's.
+func Netlink(vips []netip.Addr) Kernel {
+	unmapped := make([]netip.Addr, len(vips))
+	for i, vip := range vips {
+		unmapped[i] = vip.Unmap()
+	}
+	return netlinkKernel{vips: unmapped}
+}
+
+type netlinkKernel struct{ vips []netip.Addr }
+
+// Replace implements Kernel. Scope, label and prefix length of an existing address cannot
+// be changed by a replace, so one with other attributes is removed first. ErrForeign if
+// the VIP is on this host with a network's prefix length.
+func (k netlinkKernel) Replace(a Address, valid time.Duration) error {
+	if valid < time.Second || valid%time.Second != 0 {
+		return fmt.Errorf("write address %s: lifetime %v is not whole seconds of at least 1", a.VIP, valid)
+	}
+	addresses, err := link.Addresses()
+	if err != nil {
+		return err
+	}
+	before, after, err := obstacles(addresses, a)
+	if err != nil {
+		return err
+	}
+	if err := k.deleteAll(before); err != nil {
+		return err
+	}
+	request := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
+	addAddress(request, a, uint32(valid/time.Second), label(a, keepsProto(addresses)))
+	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+		return fmt.Errorf("write address %s on %s: %w%s", a.VIP, a.LinkName, err, hint(err))
+	}
+	return k.deleteAll(after)
+}
+
+// obstacles returns where the VIP has to go before the write, as a replace would leave it
+// with wrong attributes, and where after it, from other links.
+func obstacles(addresses []link.HostAddr, a Address) (before, after []Address, err error) {
+	for _, h := range addresses {
+		if h.Prefix.Addr() != a.VIP {
+			continue
+		}
+		there := Address{VIP: a.VIP, LinkIndex: h.Index, LinkName: h.Link}
+		switch {
+		case !h.Prefix.IsSingleIP():
+			return nil, nil, fmt.Errorf("write address %s on %s: %s is on %s: %w (remove it, or choose another --vip)",
+				a.VIP, a.LinkName, h.Prefix, h.Link, ErrForeign)
+		case h.Index != a.LinkIndex:
+			after = append(after, there)
+		case malformed(h):
+			before = append(before, there)
+		}
+	}
+	return before, after, nil
+}
+
+// malformed says whether an address has attributes that a replace does not put right.
+func malformed(h link.HostAddr) bool {
+	if h.Prefix.Addr().Is4() {
+		return h.Scope != unix.RT_SCOPE_HOST || h.Flags&unix.IFA_F_NOPREFIXROUTE == 0
+	}
+	return h.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0
+}
+
+func (k netlinkKernel) deleteAll(list []Address) error {
+	for _, a := range list {
+		if err := k.Delete(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Delete implements Kernel.
+func (k netlinkKernel) Delete(a Address) error {
+	request := nl.NewNetlinkRequest(unix.RTM_DELADDR, unix.NLM_F_ACK)
+	addHeader(request, a, 0)
+	_, err := request.Execute(unix.NETLINK_ROUTE, 0)
+	if errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENODEV) {
+		return nil // it, or its link, is not there
+	}
+	if err != nil {
+		return fmt.Errorf("delete address %s from %s: %w%s", a.VIP, a.LinkName, err, hint(err))
+	}
+	return nil
+}
+
+// List implements Kernel.
+func (k netlinkKernel) List() ([]Marked, error) {
+	addresses, err := link.Addresses()
+	if err != nil {
+		return nil, err
+	}
+	return marked(addresses, k.vips), nil
+}
+
+// marked picks kvip's addresses: those with the proto, else the label, else, if the kernel
+// shows no proto at all, host addresses equal to a VIP with a finite lifetime (E10).
+func marked(addresses []link.HostAddr, vips []netip.Addr) []Marked {
+	kept := keepsProto(addresses)
+	var result []Marked
+	for _, h := range addresses {
+		a := Address{VIP: h.Prefix.Addr(), LinkIndex: h.Index, LinkName: h.Link}
+		ours := h.Proto == Proto || h.Label != "" && h.Label == h.Link+labelSuffix ||
+			!kept && h.ValidLft != link.Forever && slices.Contains(vips, a.VIP)
+		if !ours || !h.Prefix.IsSingleIP() {
+			continue
+		}
+		lifetime := Forever
+		if h.ValidLft != link.Forever {
+			lifetime = time.Duration(h.ValidLft) * time.Second
+		}
+		result = append(result, Marked{Address: a, ValidLft: lifetime})
+	}
+	return result
+}
+
+// keepsProto says whether the kernel was seen to keep IFA_PROTO: it marks its own IPv6
+// addresses, ::1 among them, and the release that brought that is 5.18.
+func keepsProto(addresses []link.HostAddr) bool {
+	return slices.ContainsFunc(addresses, func(h link.HostAddr) bool { return h.Proto != 0 }) || releaseKeepsProto()
+}
+
+func releaseKeepsProto() bool {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return false
+	}
+	var major, minor int
+	_, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor)
+	return err == nil && (major > 5 || major == 5 && minor >= 18)
+}
+
+// label returns the fallback mark, or "" where it is not needed or does not fit.
+func label(a Address, keepsProto bool) string {
+	text := a.LinkName + labelSuffix
+	if keepsProto || !a.VIP.Is4() || a.LinkName == "" || len(text) >= unix.IFNAMSIZ {
+		return ""
+	}
+	return text
+}
+
+// addHeader adds struct ifaddrmsg and the address itself (rtnetlink(7)).
+func addHeader(request *nl.NetlinkRequest, a Address, scope uint8) {
+	family := uint8(unix.AF_INET6)
+	if a.VIP.Is4() {
+		family = unix.AF_INET
+	}
+	header := nl.NewIfAddrmsg(int(family))
+	header.Prefixlen = uint8(a.VIP.BitLen())
+	header.Scope = scope
+	header.Index = uint32(a.LinkIndex)
+	request.AddData(header)
+	request.AddData(nl.NewRtAttr(unix.IFA_LOCAL, a.VIP.AsSlice()))
+	request.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, a.VIP.AsSlice()))
+}
+
+// addAddress adds E10's attributes. IPv4 with scope host is not chosen as a source, IPv6
+// with a preferred lifetime of 0 neither, and without duplicate detection it is usable
+// at once. The lifetimes are always sent: without them the address would be permanent.
+func addAddress(request *nl.NetlinkRequest, a Address, valid uint32, label string) {
+	scope, flags := uint8(unix.RT_SCOPE_UNIVERSE), uint32(unix.IFA_F_NOPREFIXROUTE|unix.IFA_F_NODAD)
+	if a.VIP.Is4() {
+		scope, flags = unix.RT_SCOPE_HOST, unix.IFA_F_NOPREFIXROUTE
+	}
+	addHeader(request, a, scope)
+	request.AddData(nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(flags)))
+	cacheInfo := make([]byte, unix.SizeofIfaCacheinfo) // ifa_prefered stays 0
+	binary.NativeEndian.PutUint32(cacheInfo[4:], valid)
+	request.AddData(nl.NewRtAttr(unix.IFA_CACHEINFO, cacheInfo))
+	request.AddData(nl.NewRtAttr(attrProto, []byte{Proto}))
+	if label != "" {
+		request.AddData(nl.NewRtAttr(unix.IFA_LABEL, nl.ZeroTerminated(label)))
+	}
+}
+
+// hint says what to do about an error, where that is known.
+func hint(err error) string {
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return " (kvip needs the capability NET_ADMIN)"
+	case errors.Is(err, unix.EACCES):
+		return " (IPv6 is disabled on the link, see sysctl net.ipv6.conf)"
+	case errors.Is(err, unix.ENODEV):
+		return " (the link was removed; a new one of that name has a new index)"
+	}
+	return ""
+}
