@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+var update = flag.Bool("update", false, "rewrite docs/cli.md")
+
+const cliDoc = "../../docs/cli.md"
+
+// commands returns every command a user can type, parents first.
+func commands(from *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{from}
+	for _, sub := range from.Commands() {
+		if sub.IsAvailableCommand() {
+			all = append(all, commands(sub)...)
+		}
+	}
+	return all
+}
+
+// TestCommandReference keeps docs/cli.md, which documents every command and flag, equal to the help.
+func TestCommandReference(t *testing.T) {
+	root, _ := newRoot()
+	var doc bytes.Buffer
+	doc.WriteString("# Commands\n\nThe help of every command, written by `go test ./cmd/kvip -update`.\n")
+	for _, cmd := range commands(root) {
+		var help bytes.Buffer
+		cmd.SetOut(&help)
+		if err := cmd.Help(); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&doc, "\n## %s\n\n```text\n%s```\n", cmd.CommandPath(), help.String())
+	}
+	if *update {
+		if err := os.WriteFile(cliDoc, doc.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(cliDoc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(doc.Bytes(), want) {
+		t.Errorf("%s is not what the commands say; run go test ./cmd/kvip -update", cliDoc)
+	}
+}
+
+func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
+	doc, err := os.ReadFile(cliDoc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, _ := newRoot()
+	for _, cmd := range commands(root) {
+		if cmd.Short == "" || cmd.Long == "" || !strings.Contains(cmd.Example, "kvip ") {
+			t.Errorf("%s: its help needs a summary, a text and an example to copy", cmd.CommandPath())
+		}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if len(f.Usage) < 15 || !bytes.Contains(doc, []byte("--"+f.Name+" ")) {
+				t.Errorf("%s --%s is not explained in its help and %s", cmd.CommandPath(), f.Name, cliDoc)
+			}
+		})
+	}
+}
+
+// TestExamplesCanBeTyped parses each line of every example as the shell would hand it over.
+func TestExamplesCanBeTyped(t *testing.T) {
+	root, _ := newRoot()
+	for _, owner := range commands(root) {
+		for line := range strings.Lines(owner.Example) {
+			_, typed, found := strings.Cut(line, "kvip ")
+			if !found || strings.HasPrefix(strings.TrimSpace(line), "#") {
+				continue
+			}
+			line, _, _ = strings.Cut(strings.Map(stopAtShell, typed), "\x00")
+			fresh, _ := newRoot()
+			cmd, rest, err := fresh.Find(strings.Fields(line))
+			if err == nil {
+				err = cmd.ParseFlags(rest)
+			}
+			if err == nil {
+				err = cmd.ValidateArgs(cmd.Flags().Args())
+			}
+			if err != nil || !cmd.Runnable() {
+				t.Errorf("%s: example %q: %v", owner.CommandPath(), line, err)
+			}
+		}
+	}
+}
+
+// stopAtShell marks what ends a command in a shell line.
+func stopAtShell(r rune) rune {
+	if strings.ContainsRune("|>)\n", r) {
+		return 0
+	}
+	return r
+}

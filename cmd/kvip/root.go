@@ -1,0 +1,67 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/kvip/kvip/pkg/config"
+)
+
+// newRoot returns the command tree. started turns true once a command's own work begins: every
+// error before that is one of usage.
+func newRoot() (root *cobra.Command, started *bool) {
+	started = new(bool)
+	root = &cobra.Command{
+		Use:   "kvip",
+		Short: "One virtual IP address for the API servers of a Kubernetes control plane",
+		Long: `kvip keeps one virtual IP address (IPv4, IPv6 or both) on a healthy control-plane node.
+Every node runs 'kvip manager'; a Lease decides which of them holds the address.`,
+		Example: `  # The static pod for each control-plane node of a kubeadm cluster
+  kvip manifest pod --vip 192.0.2.10 > /etc/kubernetes/manifests/kvip.yaml
+
+  # Who holds the address, and why
+  kvip status`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		PersistentPreRun:  func(*cobra.Command, []string) { *started = true },
+		RunE:              needsCommand,
+	}
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(newManager(), newManifest(), newStatus(), newCleanup(), newVersion(), newCompletion())
+	return root, started
+}
+
+// needsCommand runs a command that only groups others, and refuses: its help on stdout could end in
+// a file meant for a manifest.
+func needsCommand(cmd *cobra.Command, args []string) error {
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	known := strings.Join(names, ", ")
+	if len(args) > 0 {
+		return usageError(fmt.Sprintf("unknown command %q; there are: %s", args[0], known))
+	}
+	return usageError("name a command: " + known)
+}
+
+// flagError says of a value that cannot be parsed what Validate says of one that cannot be used.
+func flagError(_ *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	flag := invalid.GetFlag()
+	reason := fmt.Sprintf("%q is not a valid %s", invalid.GetValue(), flag.Value.Type())
+	if cause := invalid.Unwrap(); flag.Value.Type() == "addresses" && cause != nil {
+		reason = cause.Error()
+	}
+	return &config.UsageError{Flag: flag.Name, Reason: reason, Hint: "it takes: " + flag.Usage}
+}
