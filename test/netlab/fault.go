@@ -129,8 +129,8 @@ func (h *Host) Flush() error {
 	return h.removeAddrs(func(*net.IPNet) bool { return true })
 }
 
-// forget removes all addresses that are not the host's own, as a loss of memory does.
-func (h *Host) forget() error {
+// Forget removes all addresses that are not the host's own, as a loss of memory does.
+func (h *Host) Forget() error {
 	return h.removeAddrs(func(n *net.IPNet) bool {
 		return !slices.ContainsFunc(h.Addrs, func(own netip.Prefix) bool { return own.String() == n.String() })
 	})
@@ -162,7 +162,7 @@ func (h *Host) removeAddrs(match func(*net.IPNet) bool) error {
 func (h *Host) PowerOff() error {
 	err := h.Unplug()
 	h.KillAll()
-	return errors.Join(err, h.forget())
+	return errors.Join(err, h.Forget())
 }
 
 func (h *Host) markDown(down bool) {

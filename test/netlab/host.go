@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -175,6 +176,15 @@ func (h *Host) DelAddr(p netip.Prefix) error {
 // Do runs f on a thread in the host's network namespace. Sockets that f opens stay there, and
 // goroutines that f starts do not.
 func (h *Host) Do(f func() error) error { return h.ns.do(f) }
+
+// Dial connects from inside the host, as net.Dialer.DialContext does.
+func (h *Host) Dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	err = h.ns.do(func() (err error) {
+		conn, err = new(net.Dialer).DialContext(ctx, network, address)
+		return err
+	})
+	return conn, err
+}
 
 // Sysctl writes a value below /proc/sys of the host, as in "net/ipv4/ip_forward".
 func (h *Host) Sysctl(key, value string) error { return h.ns.sysctl(key, value) }

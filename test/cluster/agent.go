@@ -1,0 +1,138 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kvip/kvip/test/netlab"
+)
+
+// Agent is a kvip (or another program that moves addresses) running in a node.
+type Agent struct {
+	*netlab.Process
+	command netlab.Command
+}
+
+// RunKvip starts an agent in the node: its executable, arguments and environment, with only
+// the capabilities that the manifest grants. Output is appended to Log("kvip").
+func (n *Node) RunKvip(path string, args, env []string) (*Agent, error) {
+	return n.RunAgent(netlab.Command{
+		Path: path, Args: args, Env: env, Log: n.Log("kvip"),
+		Caps: []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW},
+	})
+}
+
+// RunManifest starts the executable as the kubelet would start the pod of the manifest. The
+// executable stands for the container's command.
+func (n *Node) RunManifest(path string, manifest []byte) (*Agent, error) {
+	args, env, err := ArgsFromManifest(manifest, n.Name)
+	if err != nil {
+		return nil, err
+	}
+	return n.RunKvip(path, args[1:], env)
+}
+
+// RunAgent starts any program as the node's agent. The node has one agent at a time.
+func (n *Node) RunAgent(cmd netlab.Command) (*Agent, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.agent != nil && n.agent.Running() {
+		return nil, fmt.Errorf("start agent on %s: one runs already (pid %d)", n.Name, n.agent.PID())
+	}
+	p, err := n.Host.Start(cmd)
+	if err != nil {
+		return nil, err
+	}
+	n.agent = &Agent{Process: p, command: cmd}
+	return n.agent, nil
+}
+
+// Agent returns the node's agent, or nil if none was started since the last Reset.
+func (n *Node) Agent() *Agent {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.agent
+}
+
+// RestartAgent starts the agent again as it was started last, unless it runs or there was none.
+func (n *Node) RestartAgent() error {
+	a := n.Agent()
+	if a == nil || a.Running() {
+		return nil
+	}
+	_, err := n.RunAgent(a.command)
+	return err
+}
+
+// Heal ends all faults: cables, links, drops, frozen and dead processes, also the agents, which
+// are started as they were before. It returns when all API servers are ready.
+func (c *Cluster) Heal(ctx context.Context) error {
+	if err := c.repair(); err != nil {
+		return fmt.Errorf("heal cluster: %w", err)
+	}
+	for _, n := range c.Nodes {
+		if err := n.RestartAgent(); err != nil {
+			return fmt.Errorf("heal cluster: %w", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return c.WaitReady(ctx)
+}
+
+// Reset ends all faults and agents, removes what agents left in nodes and cluster, namely
+// addresses and Leases of kube-system, starts API servers whose options were changed with
+// Config's again, and returns when all API servers are ready.
+func (c *Cluster) Reset(ctx context.Context) error {
+	var errs []error
+	for _, n := range c.Nodes {
+		errs = append(errs, n.EndAgent(time.Second))
+	}
+	for _, n := range c.Nodes {
+		n.API = c.cfg.API
+	}
+	errs = append(errs, c.repair())
+	for _, h := range c.Hosts() {
+		errs = append(errs, h.Forget())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("reset cluster: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := c.WaitReady(ctx); err != nil {
+		return err
+	}
+	return c.forgetLeases(ctx)
+}
+
+// EndAgent ends the node's agent, gently within the grace period, and forgets it.
+func (n *Node) EndAgent(grace time.Duration) error {
+	a := n.Agent()
+	if a == nil {
+		return nil
+	}
+	if a.Running() {
+		if err := a.Cont(); err != nil {
+			return err
+		}
+		_ = a.End(grace) // how it ended is its own business
+	}
+	n.mu.Lock()
+	n.agent = nil
+	n.mu.Unlock()
+	return nil
+}
+
+// repair undoes what can be broken, without waiting for readiness.
+func (c *Cluster) repair() error {
+	errs := []error{c.Lab.Heal(), c.Client.Plug()}
+	for _, n := range c.Nodes {
+		errs = append(errs, n.Host.Thaw(), n.Host.Plug(), n.Host.LinkUp(), n.StartEtcd(), n.StartAPI())
+	}
+	return errors.Join(errs...)
+}

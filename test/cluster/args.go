@@ -1,0 +1,82 @@
+package cluster
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// etcdArgs are the flags that kubeadm writes into etcd's static pod.
+func (n *Node) etcdArgs() []string {
+	ip := n.Host.Addr(true)
+	var members []string
+	for _, m := range n.c.Nodes {
+		members = append(members, fmt.Sprintf("%s=https://%s:2380", m.Name, m.Host.Addr(true)))
+	}
+	const pki = "/etc/kubernetes/pki/etcd/"
+	return []string{
+		"--name=" + n.Name,
+		"--data-dir=" + filepath.Join(n.Host.Dir, "etcd"),
+		fmt.Sprintf("--advertise-client-urls=https://%s:2379", ip),
+		fmt.Sprintf("--listen-client-urls=https://127.0.0.1:2379,https://%s:2379", ip),
+		fmt.Sprintf("--initial-advertise-peer-urls=https://%s:2380", ip),
+		fmt.Sprintf("--listen-peer-urls=https://%s:2380", ip),
+		"--initial-cluster=" + strings.Join(members, ","),
+		"--initial-cluster-state=new",
+		"--listen-metrics-urls=http://127.0.0.1:2381",
+		"--client-cert-auth=true",
+		"--cert-file=" + pki + "server.crt",
+		"--key-file=" + pki + "server.key",
+		"--trusted-ca-file=" + pki + "ca.crt",
+		"--peer-client-cert-auth=true",
+		"--peer-cert-file=" + pki + "peer.crt",
+		"--peer-key-file=" + pki + "peer.key",
+		"--peer-trusted-ca-file=" + pki + "ca.crt",
+		"--snapshot-count=10000",
+		"--watch-progress-notify-interval=5s",
+	}
+}
+
+// apiArgs are the flags that kubeadm writes into the API server's static pod, and n.API.
+func (n *Node) apiArgs() []string {
+	const pki = "/etc/kubernetes/pki/"
+	args := []string{
+		"--advertise-address=" + n.Host.Addr(true).String(),
+		fmt.Sprintf("--secure-port=%d", Port),
+		"--allow-privileged=true",
+		"--authorization-mode=Node,RBAC",
+		"--client-ca-file=" + pki + "ca.crt",
+		"--enable-admission-plugins=NodeRestriction",
+		"--enable-bootstrap-token-auth=true",
+		"--etcd-servers=https://127.0.0.1:2379", // its own member only: stacked topology
+		"--etcd-cafile=" + pki + "etcd/ca.crt",
+		"--etcd-certfile=" + pki + "apiserver-etcd-client.crt",
+		"--etcd-keyfile=" + pki + "apiserver-etcd-client.key",
+		"--kubelet-client-certificate=" + pki + "apiserver-kubelet-client.crt",
+		"--kubelet-client-key=" + pki + "apiserver-kubelet-client.key",
+		"--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname",
+		"--proxy-client-cert-file=" + pki + "front-proxy-client.crt",
+		"--proxy-client-key-file=" + pki + "front-proxy-client.key",
+		"--requestheader-allowed-names=front-proxy-client",
+		"--requestheader-client-ca-file=" + pki + "front-proxy-ca.crt",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-username-headers=X-Remote-User",
+		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+		"--service-account-key-file=" + pki + "sa.pub",
+		"--service-account-signing-key-file=" + pki + "sa.key",
+		"--service-cluster-ip-range=" + serviceNet,
+		"--tls-cert-file=" + pki + "apiserver.crt",
+		"--tls-private-key-file=" + pki + "apiserver.key",
+	}
+	if n.API.NoAnonymous {
+		args = append(args, "--anonymous-auth=false")
+	}
+	if n.API.NodeAddressOnly {
+		args = append(args, "--bind-address="+n.Host.Addr(true).String())
+	}
+	if n.API.ShutdownDelay > 0 {
+		args = append(args, "--shutdown-delay-duration="+n.API.ShutdownDelay.String())
+	}
+	return args
+}

@@ -1,0 +1,99 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/netip"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/kvip/kvip/test/netlab"
+)
+
+// RESTConfig reaches a node's own API server, from inside the node, with the rights of the
+// first node's super-admin.conf and without a client-side rate limit.
+func (c *Cluster) RESTConfig(n *Node) (*rest.Config, error) {
+	conf, err := clientcmd.BuildConfigFromFlags(n.URL(), c.Nodes[0].kubernetes("super-admin.conf"))
+	if err != nil {
+		return nil, fmt.Errorf("read super-admin.conf: %w", err)
+	}
+	conf.Dial = n.Host.Dial
+	conf.QPS = -1
+	conf.Timeout = 10 * time.Second
+	return conf, nil
+}
+
+// Kube returns a client of a node's own API server.
+func (c *Cluster) Kube(n *Node) (kubernetes.Interface, error) {
+	conf, err := c.RESTConfig(n)
+	if err != nil {
+		return nil, err
+	}
+	return kubernetes.NewForConfig(conf)
+}
+
+// TLS trusts the cluster's CA and authenticates as an administrator.
+func (c *Cluster) TLS() (*tls.Config, error) {
+	conf, err := c.RESTConfig(c.Nodes[0])
+	if err != nil {
+		return nil, err
+	}
+	return rest.TLSConfigFor(conf)
+}
+
+// StartClient asks the VIP for /readyz from the client host: anonymously, unless the cluster
+// was started without anonymous access.
+func (c *Cluster) StartClient(vip netip.Addr) (*netlab.Client, error) {
+	conf, err := c.TLS()
+	if err != nil {
+		return nil, err
+	}
+	if !c.cfg.API.NoAnonymous {
+		conf.Certificates, conf.GetClientCertificate = nil, nil
+	}
+	return netlab.StartClient(netlab.ClientConfig{
+		Host: c.Client, Target: netip.AddrPortFrom(vip, Port), TLS: conf,
+	})
+}
+
+// bindAdmins gives the group in admin.conf its rights, as `kubeadm init` does.
+func (c *Cluster) bindAdmins(ctx context.Context) error {
+	kube, err := c.Kube(c.Nodes[0])
+	if err != nil {
+		return err
+	}
+	const group = "kubeadm:cluster-admins"
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: group},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: group}},
+	}
+	_, err = kube.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("give admin.conf its rights: %w", err)
+	}
+	return nil
+}
+
+// forgetLeases deletes the Leases in kube-system but those of the API servers themselves.
+func (c *Cluster) forgetLeases(ctx context.Context) error {
+	kube, err := c.Kube(c.Nodes[0])
+	if err != nil {
+		return err
+	}
+	leases := kube.CoordinationV1().Leases(metav1.NamespaceSystem)
+	err = leases.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{
+		LabelSelector: "apiserver.kubernetes.io/identity!=kube-apiserver",
+	})
+	if err != nil {
+		return fmt.Errorf("delete leases: %w", err)
+	}
+	return nil
+}
