@@ -51,8 +51,7 @@ func (k netlinkKernel) Replace(a Address, valid time.Duration) error {
 	if err := k.deleteAll(before); err != nil {
 		return err
 	}
-	request := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
-	addAddress(request, a, uint32(valid/time.Second), label(a, keepsProto(addresses)))
+	request := addressRequest(a, uint32(valid/time.Second), label(a, keepsProto(addresses)))
 	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil {
 		return fmt.Errorf("write address %s on %s: %w%s", a.VIP, a.LinkName, err, hint(err))
 	}
@@ -117,18 +116,17 @@ func (k netlinkKernel) List() ([]Marked, error) {
 	if err != nil {
 		return nil, err
 	}
-	return marked(addresses, k.vips), nil
+	return markedOn(addresses, k.vips, keepsProto(addresses)), nil
 }
 
-// marked picks kvip's addresses: those with the proto, else the label, else, if the kernel
-// shows no proto at all, host addresses equal to a VIP with a finite lifetime (E10).
-func marked(addresses []link.HostAddr, vips []netip.Addr) []Marked {
-	kept := keepsProto(addresses)
+// markedOn picks kvip's addresses: those with the proto, else the label, else, if the kernel
+// keeps no proto, host addresses equal to a VIP with a finite lifetime (E10).
+func markedOn(addresses []link.HostAddr, vips []netip.Addr, keepsProto bool) []Marked {
 	var result []Marked
 	for _, h := range addresses {
 		a := Address{VIP: h.Prefix.Addr(), LinkIndex: h.Index, LinkName: h.Link}
 		ours := h.Proto == Proto || h.Label != "" && h.Label == h.Link+labelSuffix ||
-			!kept && h.ValidLft != link.Forever && slices.Contains(vips, a.VIP)
+			!keepsProto && h.ValidLft != link.Forever && slices.Contains(vips, a.VIP)
 		if !ours || !h.Prefix.IsSingleIP() {
 			continue
 		}
@@ -144,16 +142,20 @@ func marked(addresses []link.HostAddr, vips []netip.Addr) []Marked {
 // keepsProto says whether the kernel was seen to keep IFA_PROTO: it marks its own IPv6
 // addresses, ::1 among them, and the release that brought that is 5.18.
 func keepsProto(addresses []link.HostAddr) bool {
-	return slices.ContainsFunc(addresses, func(h link.HostAddr) bool { return h.Proto != 0 }) || releaseKeepsProto()
+	return slices.ContainsFunc(addresses, func(h link.HostAddr) bool { return h.Proto != 0 }) || since518(release())
 }
 
-func releaseKeepsProto() bool {
+func release() string {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
-		return false
+		return ""
 	}
+	return unix.ByteSliceToString(name.Release[:])
+}
+
+func since518(release string) bool {
 	var major, minor int
-	_, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor)
+	_, err := fmt.Sscanf(release, "%d.%d", &major, &minor)
 	return err == nil && (major > 5 || major == 5 && minor >= 18)
 }
 
@@ -181,10 +183,11 @@ func addHeader(request *nl.NetlinkRequest, a Address, scope uint8) {
 	request.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, a.VIP.AsSlice()))
 }
 
-// addAddress adds E10's attributes. IPv4 with scope host is not chosen as a source, IPv6
+// addressRequest is the one message of a Replace, with E10's attributes. IPv4 with scope host is not chosen as a source, IPv6
 // with a preferred lifetime of 0 neither, and without duplicate detection it is usable
 // at once. The lifetimes are always sent: without them the address would be permanent.
-func addAddress(request *nl.NetlinkRequest, a Address, valid uint32, label string) {
+func addressRequest(a Address, valid uint32, label string) *nl.NetlinkRequest {
+	request := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
 	scope, flags := uint8(unix.RT_SCOPE_UNIVERSE), uint32(unix.IFA_F_NOPREFIXROUTE|unix.IFA_F_NODAD)
 	if a.VIP.Is4() {
 		scope, flags = unix.RT_SCOPE_HOST, unix.IFA_F_NOPREFIXROUTE
@@ -198,6 +201,7 @@ func addAddress(request *nl.NetlinkRequest, a Address, valid uint32, label strin
 	if label != "" {
 		request.AddData(nl.NewRtAttr(unix.IFA_LABEL, nl.ZeroTerminated(label)))
 	}
+	return request
 }
 
 // hint says what to do about an error, where that is known.
