@@ -105,7 +105,7 @@ func (o *Owner) Update(l LinkRef, deadline time.Duration) error {
 	for _, vip := range o.cfg.VIPs {
 		err := o.hold(Address{VIP: vip, LinkIndex: l.Index, LinkName: l.Name}, deadline)
 		if errors.Is(err, errOutlives) {
-			return errors.Join(fmt.Errorf("hold %s on %s: %w", vip, l.Name, ErrDeadline), o.delete())
+			return errors.Join(fmt.Errorf("hold %s on %s: %w: %w", vip, l.Name, ErrDeadline, err), o.delete())
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("hold %s on %s: %w", vip, l.Name, err))
@@ -134,8 +134,13 @@ func (o *Owner) hold(a Address, deadline time.Duration) error {
 		after := o.cfg.Clock()
 		late := ValidLifetime(deadline, after) < valid
 		switch {
-		case after >= deadline, late && err != nil: // E4: after it; an error may have been applied
-			return errors.Join(errOutlives, err)
+		case after >= deadline, err != nil && (late || written):
+			// E4: after the write. A failed one may have been applied, and one that was to
+			// shorten a lifetime has not done so.
+			if err != nil {
+				return fmt.Errorf("%w: %w", errOutlives, err)
+			}
+			return errOutlives
 		case !late:
 			return err
 		}

@@ -142,12 +142,12 @@ func TestUpdateInTheLastSecond(t *testing.T) {
 	if err := r.Update(eth0, deadline); err != nil || len(r.Calls()) != writes {
 		t.Errorf("with the addresses there: %v and %d writes; want neither", err, len(r.Calls())-writes)
 	}
+	if err := r.Update(eth1, deadline); !errors.Is(err, ErrDeadline) || len(r.Calls()) != writes {
+		t.Errorf("on another link: %v; want ErrDeadline and no write", err)
+	}
 	r.Remove(vip6)
 	if err := r.Update(eth0, deadline); !errors.Is(err, ErrDeadline) || len(r.Calls()) != writes || !strings.Contains(err.Error(), vip6.String()) {
 		t.Errorf("with one removed: %v; want ErrDeadline naming it, and no write", err)
-	}
-	if err := r.Update(eth1, deadline); !errors.Is(err, ErrDeadline) || len(r.Calls()) != writes {
-		t.Errorf("on another link: %v; want ErrDeadline and no write", err)
 	}
 	r.Fail(OpList, errBroken)
 	if err := r.Update(eth0, deadline); !errors.Is(err, errBroken) {
@@ -224,6 +224,32 @@ func TestFrozenForLessThanTheDeadline(t *testing.T) {
 			r.now = max(r.now, deadline)
 			r.want(t, "at the deadline after a freeze of "+pause.String(), false)
 		}
+	}
+}
+
+// E4: a late write is to be corrected and the correction does not get through, or the late
+// write itself says that it failed: the address must not stay with the long lifetime.
+func TestFrozenAndFailing(t *testing.T) {
+	for _, first := range []error{nil, errBroken} {
+		r := newRig(t, vip4)
+		deadline := r.now + 4500*time.Millisecond
+		r.FailApplied(OpReplace, first)
+		replaces := 0
+		r.Hook(func(op Op, _ Address) {
+			if op != OpReplace {
+				return
+			}
+			if replaces++; replaces == 1 {
+				r.now += 2 * second
+			} else {
+				r.Fail(OpReplace, errBroken)
+			}
+		})
+		err := r.Update(eth0, deadline)
+		if !errors.Is(err, ErrDeadline) {
+			t.Errorf("first write %v: error %v; want ErrDeadline", first, err)
+		}
+		r.want(t, "after it", false)
 	}
 }
 
