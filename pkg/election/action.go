@@ -47,7 +47,8 @@ type Action struct {
 	Deadline time.Duration
 	// Peers asks for the request to go to the other API servers first (E11).
 	Peers  bool
-	Reason Reason
+	Reason Reason // for Claim: why the last holder gave up
+	From   string // for Claim: who held last
 	MAC    string
 }
 

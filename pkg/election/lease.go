@@ -11,6 +11,8 @@ type write struct {
 	proven bool   // a claim after a proven release (E3)
 	first  bool   // a claim of a lease that nobody was ever seen to hold
 	oldMAC string // hardware address of the holder before a claim (E9)
+	reason Reason // why the lease changes hands
+	from   string // who held before a claim
 }
 
 // maxLost bounds how many unresolved writes are remembered.
@@ -31,7 +33,8 @@ func (m *Machine) send(w write) {
 	m.retryAt = m.now + retryAfter
 	m.emit(Action{
 		Kind: w.kind, Seq: w.seq, Base: m.obs, Record: w.record,
-		Deadline: m.now + RequestTimeout(m.cfg.Lease), Peers: m.health != Healthy && m.health != Unknown, Reason: w.record.Released.Reason,
+		Deadline: m.now + RequestTimeout(m.cfg.Lease), Peers: m.health != Healthy && m.health != Unknown,
+		Reason: w.reason, From: w.from,
 	})
 }
 
@@ -62,17 +65,27 @@ func (w Written) apply(m *Machine) {
 	}
 	switch w.Outcome {
 	case OutcomeOK:
-		m.pending = nil
+		m.pending, m.failed = nil, 0
 	case OutcomeConflict: // a new observation, never a retry (E2)
 		m.pending = nil
 		m.mustRead = true
 	case OutcomeFailed:
 		m.abandon()
-		m.retryAt = m.now + retryAfter
+		m.failed++
+		m.retryAt = m.now + m.patience()
 	}
 	if m.state == Claiming && w.Outcome != OutcomeOK {
 		m.enter(Standby, ReasonHeldByOther)
 	}
+}
+
+// patience is how long to wait after a failed request: short while an address is held,
+// longer and longer while nothing depends on it.
+func (m *Machine) patience() time.Duration {
+	if m.state == Holding || m.failed == 0 {
+		return retryAfter
+	}
+	return min(retryAfter<<min(m.failed, 8), maxPatience)
 }
 
 func (m *Machine) find(seq uint64) *write {
@@ -156,7 +169,7 @@ func (m *Machine) judge(first bool) {
 }
 
 func (m *Machine) readIfNeeded() {
-	if !m.mustRead || m.reading != 0 || m.now < m.readAt+retryAfter && m.readAt != 0 {
+	if !m.mustRead || m.reading != 0 || m.now < m.readAt+m.patience() && m.readAt != 0 {
 		return
 	}
 	m.seq++
@@ -170,9 +183,10 @@ func (r ReadDone) apply(m *Machine) {
 	}
 	m.reading = 0
 	if !r.OK {
+		m.failed++
 		return
 	}
-	m.mustRead = false
+	m.mustRead, m.failed = false, 0
 	if m.conflict != nil && r.Record.heldBy(m.cfg.ID, m.term) {
 		m.settle(m.readAt)
 	}

@@ -61,7 +61,7 @@ func (m *Machine) stayBack() {
 func (m *Machine) leave(why Reason) {
 	m.abandon()
 	m.conflict, m.probing, m.degraded = nil, false, ""
-	m.retryAt = m.now
+	m.retryAt, m.failed = m.now, 0
 	m.disown(why)
 	m.enter(Leaving, why)
 }
@@ -78,7 +78,7 @@ func (m *Machine) release() {
 	case m.dirty && m.now < m.fence:
 		m.sweep()
 	case m.pending == nil && !m.mustRead && m.now >= m.retryAt:
-		m.send(write{kind: Release, record: m.releaseRecord()})
+		m.send(write{kind: Release, record: m.releaseRecord(), reason: m.reason})
 	}
 }
 

@@ -68,6 +68,7 @@ type Machine struct {
 	seq       uint64
 	pending   *write
 	lost      []write // unanswered or failed writes that may still be applied
+	failed    int     // requests in a row that got no answer
 	wroteAt   time.Duration
 	retryAt   time.Duration
 	reading   uint64 // Seq of the unanswered Read, 0 if none

@@ -15,6 +15,7 @@ type Record struct {
 	Released Proof         // proof of an orderly release (E3)
 	Degraded string        // why the holder stays although its API server is not ready (E6)
 	WantedBy string        // identity of a healthy follower that asks a degraded holder to leave (E6)
+	History  string        // past transitions, as the driver keeps them; the machine only passes them on
 }
 
 // Proof names who gave the lease up, in which term, and why. It is the only thing

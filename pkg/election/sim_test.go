@@ -21,7 +21,7 @@ type simConfig struct {
 	// A node that missed a whole tenure cannot know how long its holder may own once the
 	// lease is deleted. With one duration for all it need not.
 	noDelete bool
-	total   time.Duration
+	total    time.Duration
 }
 
 type world struct {
@@ -94,7 +94,9 @@ func (w *world) logf(format string, args ...any) {
 	w.trace = append(w.trace, fmt.Sprintf("%9.3f ", w.now.Seconds())+fmt.Sprintf(format, args...))
 }
 
-func (w *world) upTo(limit time.Duration) time.Duration { return time.Duration(w.rng.Int64N(int64(limit))) }
+func (w *world) upTo(limit time.Duration) time.Duration {
+	return time.Duration(w.rng.Int64N(int64(limit)))
+}
 
 func (w *world) run() {
 	w.at(w.upTo(time.Second), w.breakSomething)

@@ -73,7 +73,12 @@ func (m *Machine) claim() {
 		proven: m.obs.proves(m.prev),
 		first:  m.prev.holder == "" && m.obs.MAC == "",
 		oldMAC: cmp.Or(m.obs.MAC, m.prevM),
+		reason: ReasonExpired,
+		from:   m.prev.holder,
 		record: m.tenureRecord(max(m.obs.Term, m.prev.term) + 1),
+	}
+	if w.proven {
+		w.reason = m.obs.Released.Reason
 	}
 	m.enter(Claiming, ReasonClaiming)
 	m.send(w)

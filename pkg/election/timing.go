@@ -10,6 +10,8 @@ const (
 	proofWithin = 200 * time.Millisecond
 	// retryAfter spaces repeated requests and repeated kernel operations.
 	retryAfter = 200 * time.Millisecond
+	// maxPatience is the longest pause between requests that keep failing.
+	maxPatience = 3 * time.Second
 	// askPeersEvery spaces questions to the peers while the own API server is not ready (E6).
 	askPeersEvery = time.Second
 	// nodeAddressWithin is how long a flushed link may take to get its own address back

@@ -1,0 +1,102 @@
+package apiclient
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	discoveryv1 "k8s.io/client-go/kubernetes/typed/discovery/v1"
+	"k8s.io/client-go/rest"
+)
+
+const (
+	dialTimeout = time.Second
+	// An HTTP/2 ping after silence finds connections that died without a word.
+	pingAfter   = 2 * time.Second
+	pingTimeout = time.Second
+)
+
+// Server is a client of one API server, with a connection of its own and no client-side
+// rate limit (E11).
+type Server struct {
+	Host   string // address and port that are dialled
+	Source string // of the credentials
+
+	Coordination coordinationv1.CoordinationV1Interface
+	Discovery    discoveryv1.DiscoveryV1Interface
+	Core         corev1.CoreV1Interface
+
+	transport *http.Transport
+}
+
+// Server returns the client for host ("address:port") with the credentials in use. Keep
+// it only for one request: after a change of credentials there is a new one.
+func (s *Store) Server(host string) (*Server, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.clients[host]; ok {
+		return c, nil
+	}
+	creds, err := s.current()
+	if err != nil {
+		return nil, err
+	}
+	server, err := newServer(host, creds)
+	if err != nil {
+		return nil, fmt.Errorf("use credentials of %s: %w", creds.source, err)
+	}
+	s.clients[host] = server
+	return server, nil
+}
+
+func newServer(host string, creds credentials) (*Server, error) {
+	cfg := &rest.Config{
+		Host: "https://" + host, TLSClientConfig: creds.tls, BearerToken: creds.token, QPS: -1,
+		ContentConfig: rest.ContentConfig{ContentType: "application/json", AcceptContentTypes: "application/json"},
+		UserAgent:     "kvip",
+	}
+	transport, err := newTransport(cfg)
+	if err != nil {
+		return nil, err
+	}
+	wrapped, err := rest.HTTPWrappersForConfig(cfg, transport)
+	if err != nil {
+		return nil, err
+	}
+	client := &http.Client{Transport: wrapped}
+	server := &Server{Host: host, Source: creds.source, transport: transport}
+	if server.Coordination, err = coordinationv1.NewForConfigAndClient(cfg, client); err != nil {
+		return nil, err
+	}
+	if server.Discovery, err = discoveryv1.NewForConfigAndClient(cfg, client); err != nil {
+		return nil, err
+	}
+	server.Core, err = corev1.NewForConfigAndClient(cfg, client)
+	return server, err
+}
+
+func newTransport(cfg *rest.Config) (*http.Transport, error) {
+	tlsConfig, err := rest.TLSConfigFor(cfg)
+	if err != nil {
+		return nil, err
+	}
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: pingAfter}
+	return &http.Transport{
+		TLSClientConfig: tlsConfig, DialContext: dialer.DialContext, ForceAttemptHTTP2: true,
+		TLSHandshakeTimeout: 2 * dialTimeout,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+	}, nil
+}
+
+// Warm makes sure that a connection is open, so that the next request need not wait for
+// a handshake.
+func (s *Server) Warm(ctx context.Context) error {
+	if err := s.Coordination.RESTClient().Get().AbsPath("/livez/ping").Do(ctx).Error(); err != nil {
+		return fmt.Errorf("reach API server %s: %w", s.Host, err)
+	}
+	return nil
+}

@@ -1,0 +1,175 @@
+package kubelease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/election"
+)
+
+// Config of a Driver. Every field is needed except Failed.
+type Config struct {
+	Namespace, Name string
+	Servers         Servers
+	Local           func() []string // addresses of the node's own API server, best first
+	Clock           clock.Func
+	Log             *slog.Logger
+	Failed          func(op string, err error) // metric hook for failed requests
+}
+
+// Servers hands out API clients by address; *apiclient.Store is one.
+type Servers interface {
+	Server(host string) (*apiclient.Server, error)
+	Refused(source string)
+}
+
+// Driver executes the machine's requests and reports what the Lease says.
+type Driver struct {
+	cfg    Config
+	events chan election.Event
+
+	mu      sync.Mutex
+	local   string   // the local address that answered last
+	peers   []string // other API servers, learnt from the EndpointSlice
+	problem string   // why the last request failed, empty if it did not
+}
+
+// New checks cfg and returns a Driver that does nothing before Run or Do.
+func New(cfg Config) (*Driver, error) {
+	if cfg.Namespace == "" || cfg.Name == "" {
+		return nil, fmt.Errorf("make lease driver: namespace %q and name %q must both be set", cfg.Namespace, cfg.Name)
+	}
+	if cfg.Failed == nil {
+		cfg.Failed = func(string, error) {}
+	}
+	return &Driver{cfg: cfg, events: make(chan election.Event, 64)}, nil
+}
+
+// Events delivers what the watch sees. It must be read while Run runs.
+func (d *Driver) Events() <-chan election.Event { return d.events }
+
+// Peers returns the addresses of the other API servers as learnt so far.
+func (d *Driver) Peers() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]string(nil), d.peers...)
+}
+
+// Problem says why the last request failed; it is empty if it did not.
+func (d *Driver) Problem() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.problem
+}
+
+func (d *Driver) setProblem(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.problem = ""
+	if err != nil {
+		d.problem = err.Error()
+	}
+}
+
+// Do executes one Create, Claim, Renew, Release, Want or Read and returns its answer.
+// It returns by the action's deadline or when ctx ends; a failed write may still have
+// been applied.
+func (d *Driver) Do(ctx context.Context, a election.Action) election.Event {
+	ctx, cancel := context.WithTimeout(ctx, a.Deadline-d.cfg.Clock())
+	defer cancel()
+	lease, err := d.try(ctx, a)
+	if err != nil && !isConflict(err) {
+		d.setProblem(fmt.Errorf("%s lease %s/%s: %w", a.Kind, d.cfg.Namespace, d.cfg.Name, err))
+		d.cfg.Failed(a.Kind.String(), err)
+	} else {
+		d.setProblem(nil)
+	}
+	if a.Kind == election.Read {
+		return readDone(a, lease, err)
+	}
+	return written(a, lease, err)
+}
+
+func readDone(a election.Action, lease *coordinationv1.Lease, err error) election.Event {
+	switch {
+	case err == nil:
+		return election.ReadDone{Seq: a.Seq, OK: true, Record: Decode(lease)}
+	case apierrors.IsNotFound(err):
+		return election.ReadDone{Seq: a.Seq, OK: true}
+	}
+	return election.ReadDone{Seq: a.Seq}
+}
+
+func written(a election.Action, lease *coordinationv1.Lease, err error) election.Event {
+	switch {
+	case err == nil:
+		return election.Written{Seq: a.Seq, Outcome: election.OutcomeOK, Version: Decode(lease).Version}
+	case isConflict(err):
+		return election.Written{Seq: a.Seq, Outcome: election.OutcomeConflict}
+	}
+	return election.Written{Seq: a.Seq, Outcome: election.OutcomeFailed}
+}
+
+// isConflict is whether the Lease is not what the write built on.
+func isConflict(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+}
+
+// send makes one attempt at one API server.
+func (d *Driver) send(ctx context.Context, host string, a election.Action) (*coordinationv1.Lease, error) {
+	server, err := d.cfg.Servers.Server(host)
+	if err != nil {
+		return nil, err
+	}
+	lease, err := d.call(ctx, server, a)
+	if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
+		d.cfg.Servers.Refused(server.Source)
+	}
+	return lease, err
+}
+
+func (d *Driver) call(ctx context.Context, server *apiclient.Server, a election.Action) (*coordinationv1.Lease, error) {
+	leases := server.Coordination.Leases(d.cfg.Namespace)
+	switch a.Kind {
+	case election.Read: // without a resourceVersion: a quorum read
+		return leases.Get(ctx, d.cfg.Name, metav1.GetOptions{})
+	case election.Create:
+		return leases.Create(ctx, d.empty(a), metav1.CreateOptions{})
+	}
+	body, err := encode(a, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return leases.Patch(ctx, d.cfg.Name, types.MergePatchType, body, metav1.PatchOptions{})
+}
+
+func (d *Driver) empty(a election.Action) *coordinationv1.Lease {
+	seconds, term := int32(a.Record.Duration/time.Second), int32(a.Record.Term)
+	return &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: d.cfg.Namespace, Name: d.cfg.Name,
+			Annotations: map[string]string{AnnotationWrite: strconv.FormatUint(a.Record.Seq, 10)},
+		},
+		Spec: coordinationv1.LeaseSpec{LeaseDurationSeconds: &seconds, LeaseTransitions: &term},
+	}
+}
+
+// unreachable is whether err says that nothing answered at all, so that another address
+// of the same server may be tried without doubt about what was applied.
+func unreachable(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}

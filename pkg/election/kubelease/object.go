@@ -1,0 +1,158 @@
+package kubelease
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/election"
+)
+
+// Annotations of the Lease.
+const (
+	AnnotationWrite       = "kvip.dev/write"       // number of the holder's last write
+	AnnotationMAC         = "kvip.dev/mac"         // hardware address of the holder
+	AnnotationReleased    = "kvip.dev/released"    // proof of an orderly release (E3)
+	AnnotationDegraded    = "kvip.dev/degraded"    // why the holder stays without a ready API server (E6)
+	AnnotationWantedBy    = "kvip.dev/wanted-by"   // who asks a degraded holder to leave (E6)
+	AnnotationTransitions = "kvip.dev/transitions" // the last changes of holder
+	maxTransitions        = 10
+)
+
+// Transition is one change of holder, as kept in the Lease.
+type Transition struct {
+	Time   time.Time       `json:"time"`
+	From   string          `json:"from,omitempty"`
+	To     string          `json:"to"`
+	Term   int64           `json:"term"`
+	Reason election.Reason `json:"reason"`
+}
+
+// proof is the JSON form of election.Proof.
+type proof struct {
+	Holder string          `json:"holder"`
+	Term   int64           `json:"term"`
+	Reason election.Reason `json:"reason"`
+}
+
+// Decode turns a Lease into a Record. What people or other programs put there is taken
+// as it is; what cannot be read counts as absent, never as proof.
+func Decode(l *coordinationv1.Lease) election.Record {
+	version, _ := strconv.ParseUint(l.ResourceVersion, 10, 64)
+	seq, _ := strconv.ParseUint(l.Annotations[AnnotationWrite], 10, 64)
+	r := election.Record{
+		Exists: true, Version: version, Seq: seq, MAC: l.Annotations[AnnotationMAC],
+		Degraded: l.Annotations[AnnotationDegraded], WantedBy: l.Annotations[AnnotationWantedBy],
+		History: l.Annotations[AnnotationTransitions],
+	}
+	if l.Spec.HolderIdentity != nil {
+		r.Holder = *l.Spec.HolderIdentity
+	}
+	if l.Spec.LeaseTransitions != nil {
+		r.Term = int64(*l.Spec.LeaseTransitions)
+	}
+	if l.Spec.LeaseDurationSeconds != nil {
+		r.Duration = time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
+	}
+	var p proof
+	if json.Unmarshal([]byte(l.Annotations[AnnotationReleased]), &p) == nil {
+		r.Released = election.Proof{Holder: p.Holder, Term: p.Term, Reason: p.Reason}
+	}
+	return r
+}
+
+// Transitions reads the history of a Lease, newest last; it is nil if unreadable.
+func Transitions(history string) []Transition {
+	var list []Transition
+	if json.Unmarshal([]byte(history), &list) != nil {
+		return nil
+	}
+	return list
+}
+
+// record appends to a history and keeps its newest entries.
+func record(history string, t Transition) string {
+	list := append(Transitions(history), t)
+	list = list[max(0, len(list)-maxTransitions):]
+	text, err := json.Marshal(list)
+	if err != nil {
+		return history
+	}
+	return string(text)
+}
+
+// patch is a JSON merge patch (RFC 7386) that the API server applies only to the
+// resourceVersion it names: everything that is not kvip's survives.
+type patch struct {
+	Metadata patchMeta `json:"metadata"`
+	Spec     patchSpec `json:"spec"`
+}
+
+type patchMeta struct {
+	ResourceVersion string             `json:"resourceVersion"`
+	Annotations     map[string]*string `json:"annotations"`
+}
+
+type patchSpec struct {
+	HolderIdentity       *string           `json:"holderIdentity"`
+	LeaseDurationSeconds int64             `json:"leaseDurationSeconds,omitempty"`
+	LeaseTransitions     int64             `json:"leaseTransitions"`
+	AcquireTime          *metav1.MicroTime `json:"acquireTime,omitempty"`
+	RenewTime            *metav1.MicroTime `json:"renewTime,omitempty"`
+}
+
+// encode makes the patch for a write at now. A nil annotation is removed.
+func encode(a election.Action, now time.Time) ([]byte, error) {
+	r := a.Record
+	at := metav1.NewMicroTime(now)
+	p := patch{
+		Metadata: patchMeta{ResourceVersion: strconv.FormatUint(a.Base.Version, 10), Annotations: annotations(a, now)},
+		Spec: patchSpec{
+			HolderIdentity: orNil(r.Holder), LeaseTransitions: r.Term,
+			LeaseDurationSeconds: int64(r.Duration / time.Second), RenewTime: &at,
+		},
+	}
+	switch a.Kind {
+	case election.Claim:
+		p.Spec.AcquireTime = &at
+	case election.Want:
+		p.Spec.RenewTime = nil // it is not the holder who writes
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("encode lease: %w", err)
+	}
+	return text, nil
+}
+
+func annotations(a election.Action, now time.Time) map[string]*string {
+	r := a.Record
+	set := map[string]*string{
+		AnnotationWrite:    orNil(strconv.FormatUint(r.Seq, 10)),
+		AnnotationMAC:      orNil(r.MAC),
+		AnnotationDegraded: orNil(r.Degraded),
+		AnnotationWantedBy: orNil(r.WantedBy),
+		AnnotationReleased: nil,
+	}
+	if r.Released.Holder != "" {
+		text, _ := json.Marshal(proof(r.Released)) // three plain fields: cannot fail
+		set[AnnotationReleased] = orNil(string(text))
+	}
+	if a.Kind == election.Claim {
+		set[AnnotationTransitions] = orNil(record(a.Base.History, Transition{
+			Time: now.UTC().Truncate(time.Millisecond), From: a.From, To: r.Holder, Term: r.Term, Reason: a.Reason,
+		}))
+	}
+	return set
+}
+
+func orNil(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
