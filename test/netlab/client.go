@@ -133,6 +133,8 @@ func dial(to netip.AddrPort) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	// As net.Dial does: else the request waits for the acknowledgement of the handshake.
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	if err := unix.Connect(fd, sa); err != nil && err != unix.EINPROGRESS {
 		_ = unix.Close(fd)
 		return nil, err
