@@ -1,0 +1,98 @@
+package arp
+
+import "fmt"
+
+// open opens what is not open: one socket per EtherType that the VIPs need. All or
+// none. The caller holds the lock, as in all functions of this file.
+func (s *Speaker) open() error {
+	if s.sockets != nil {
+		return nil
+	}
+	if s.link.Index == 0 {
+		return errNoLink
+	}
+	if len(s.link.MAC) != len(hardware{}) {
+		return fmt.Errorf("link has no Ethernet address (%q): choose another with --interface", s.link.MAC)
+	}
+	sockets := map[uint16]*socket{}
+	for _, vip := range s.cfg.VIPs {
+		etherType := uint16(etherARP)
+		if vip.Is6() {
+			etherType = etherIPv6
+		}
+		if sockets[etherType] != nil {
+			continue
+		}
+		conn, err := s.listenOn(etherType)
+		if err != nil {
+			for _, sock := range sockets {
+				sock.Close()
+			}
+			return err
+		}
+		sockets[etherType] = &socket{Conn: conn}
+	}
+	s.sockets, s.opened = sockets, s.cfg.Clock()
+	if sockets[etherIPv6] != nil {
+		s.source = s.linkLocal(s.link.Index)
+	}
+	s.restart() // what was sent before the trouble may not have arrived
+	return nil
+}
+
+func (s *Speaker) listenOn(etherType uint16) (Conn, error) {
+	program, err := filter(etherType, s.cfg.VIPs)
+	if err != nil {
+		return nil, err
+	}
+	return s.cfg.Listen(s.link, etherType, program)
+}
+
+// trouble closes the sockets, to be opened again after a pause that grows while they do
+// not last. It logs the first of a series.
+func (s *Speaker) trouble(err error) {
+	if s.link.Index == 0 {
+		return // nothing is wrong: there is no link yet
+	}
+	now := s.cfg.Clock()
+	if s.sockets != nil && now-s.opened > 2*reopenMax {
+		s.backoff, s.silenced = 0, false
+	}
+	if !s.silenced {
+		s.silenced = true
+		s.cfg.Log.Warn("announcing interrupted, opening the packet sockets again", "link", s.link.Name, "reason", err.Error())
+	}
+	s.close()
+	s.backoff = min(max(2*s.backoff, reopenFirst), reopenMax)
+	s.retry = now + s.backoff
+}
+
+func (s *Speaker) close() {
+	for _, sock := range s.sockets {
+		sock.Close() // nothing to do about an error: the reader ends either way
+	}
+	s.sockets = nil
+}
+
+// shut is the end of Run.
+func (s *Speaker) shut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running, s.until = false, nil
+	clear(s.bursts)
+	s.close()
+}
+
+func (s *Speaker) wake() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// refreshSource looks for a link-local address that came after the sockets were opened.
+func (s *Speaker) refreshSource() {
+	if s.sockets[etherIPv6] != nil && !s.source.IsValid() {
+		s.source = s.linkLocal(s.link.Index)
+	}
+}
