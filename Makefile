@@ -1,0 +1,60 @@
+# kvip: `make help` lists the targets. Go is found by hack/with-go.sh, which also builds as the
+# calling user, with that user's Go settings, when make runs through sudo.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+GO_RUN := hack/with-go.sh
+VERSION ?= $(shell $(GO_RUN) git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT ?= $(shell $(GO_RUN) git rev-parse --short HEAD 2>/dev/null || echo unknown)
+LDFLAGS = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+VIP ?= 192.0.2.10
+RUNS ?= 20
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## build bin/kvip, a static binary
+	CGO_ENABLED=0 $(GO_RUN) go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kvip ./cmd/kvip
+
+.PHONY: test
+test: ## run every test (with sudo: the lab too); prints the time of each stage
+	@hack/test.sh
+
+.PHONY: unit
+unit: ## run the tests of the packages alone, without root and without a lab
+	$(GO_RUN) go test ./cmd/... ./pkg/... ./templates/... ./test/lint/...
+
+.PHONY: lint
+lint: ## check format, vet, staticcheck and go.mod of both modules
+	@hack/test.sh lint
+
+.PHONY: demo
+demo: build ## sudo: three real control-plane nodes, one address, and every fault in turn
+	@hack/deps.sh iproute2
+	$(GO_RUN) go build -o bin/demo ./test/demo
+	@$(GO_RUN) --root bin/demo
+
+.PHONY: bench-failover
+bench-failover: build ## sudo: measure each fault RUNS=20 times, keepalived beside it
+	@hack/deps.sh iproute2 keepalived
+	$(GO_RUN) go build -o bin/bench-failover ./test/bench
+	@RUNS=$(RUNS) $(GO_RUN) --root bin/bench-failover
+
+.PHONY: manifests
+manifests: build ## print all manifests for VIP=192.0.2.10
+	@bin/kvip manifest pod --vip $(VIP) && echo --- && bin/kvip manifest rbac && echo --- && bin/kvip manifest daemonset --vip $(VIP)
+
+.PHONY: golden
+golden: ## rewrite golden files and docs/cli.md; read the difference before you commit it
+	$(GO_RUN) go test ./cmd/kvip ./pkg/manifest -update
+
+.PHONY: clean
+clean: ## remove what was built in this tree
+	rm -rf bin .cache test/artifacts
+
+.PHONY: clean-cache
+clean-cache: ## remove the built etcd, kube-apiserver and kubeadm
+	test/k8s/build.sh --clean

@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# Runs every test in stages and prints the time of each; `make test` calls it. Test binaries are
+# built by the calling user and run with the rights that make has. What is skipped is printed with
+# its reason, and with CI=true a skip is a failure.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+import_caller
+cd "$root"
+
+GO=$(find_go)
+work=$root/.cache/test
+withgo=$root/hack/with-go.sh
+export GO CI=${CI:-} PATH=${GO%/*}:$PATH
+
+# Whatever happens: what root made here goes back to the calling user, and a failure says where.
+began=$SECONDS timings=() current='' stage_began=0
+finish() {
+	local code=$?
+	if through_sudo; then
+		find .cache bin test/artifacts -user root -exec chown -h "$SUDO_UID:$SUDO_GID" {} + 2>/dev/null || true
+	fi
+	if [ "$code" != 0 ]; then printf '\nFAILED in stage "%s" after %d s\n' "$current" $((SECONDS - stage_began)); fi
+	exit "$code"
+}
+trap finish EXIT
+
+# stage NAME COMMAND... runs the command with errexit on and notes its time.
+stage() {
+	current=$1 stage_began=$SECONDS
+	shift
+	printf '\n== %s\n' "$current"
+	"$@"
+	timings+=("$(printf '%6d s  %s' $((SECONDS - stage_began)) "$current")")
+}
+
+# compile DIR FLAGS... -- PACKAGES...: test binaries into $work/DIR, with a list of what to run where.
+compile() {
+	local out=$work/$1 flags=()
+	shift
+	while [ "$1" != -- ]; do flags+=("$1") && shift; done
+	shift
+	rm -rf "$out" && as_user mkdir -p "$out"
+	"$withgo" go test -c "${flags[@]}" -o "$out/" "$@"
+	"$withgo" go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}} {{.ImportPath}}{{end}}' "$@" | as_user tee "$out/list" >/dev/null
+}
+
+# run_one OUT DIR PACKAGE runs one test binary in its package's directory.
+run_one() {
+	local out=$1 dir=$2 package=$3 name=${3##*/} start=$SECONDS code=0 skips
+	(cd "$dir" && "$out/$name.test" -test.v -test.timeout 25m) >"$out/$name.log" 2>&1 || code=$?
+	skips=$(grep -A1 -E '^ *--- SKIP' "$out/$name.log" || true)
+	if [ "$code" != 0 ] || { [ "$CI" = true ] && [ -n "$skips" ]; }; then
+		cat "$out/$name.log"
+		printf 'FAIL %s (%d s, exit %d)\n' "$package" $((SECONDS - start)) "$code"
+		[ "$code" = 0 ] && printf 'CI=true allows no skipped test:\n%s\n' "$skips"
+		return 1
+	fi
+	printf 'ok   %s (%d s, %d tests)\n' "$package" $((SECONDS - start)) "$(grep -c -E '^ *--- PASS' "$out/$name.log" || true)"
+	if [ -n "$skips" ]; then printf '%s\n' "$skips" | sed 's/^/     /'; fi
+}
+export -f run_one
+
+# run_all DIR JOBS runs the binaries of one directory, JOBS at a time, and all of them.
+run_all() { xargs -a "$work/$1/list" -r -L 1 -P "$2" bash -c 'run_one "$0" "$1" "$2"' "$work/$1"; }
+
+# The packages that need real API servers; all others are for every machine.
+lab='/test/(cluster|lab|bench|demo)(/|$)'
+
+lint() {
+	local unformatted
+	unformatted=$("$withgo" gofmt -l cmd pkg templates test)
+	if [ -n "$unformatted" ]; then
+		printf 'not formatted, run gofmt -w:\n%s\n' "$unformatted"
+		return 1
+	fi
+	"$withgo" go vet ./...
+	"$withgo" go tool staticcheck ./...
+	"$withgo" go mod tidy -diff
+	cd test/k8s
+	"$withgo" go mod tidy -diff
+	cd "$root"
+}
+
+unit() {
+	local list
+	mapfile -t list < <("$withgo" go list ./... | grep -v -E "$lab")
+	compile unit -race -- "${list[@]}"
+	run_all unit 2
+}
+
+# lab_run DIR FLAGS...: the lab once; the agent in it is built with the same flags.
+lab_run() {
+	local dir=$1 list
+	shift
+	mapfile -t list < <("$withgo" go list ./... | grep -E "$lab")
+	compile "$dir" "$@" -- "${list[@]}"
+	"$withgo" go build "$@" -o "$work/$dir/kvip" ./cmd/kvip
+	KVIP_BINARY=$work/$dir/kvip run_all "$dir" 1
+}
+
+if [ "${1:-}" = lint ]; then
+	stage 'lint' lint
+	exit
+fi
+stage 'packages' hack/deps.sh gcc libc6-dev iproute2
+stage 'build' make --no-print-directory build
+stage 'lint (gofmt, vet, staticcheck, tidy)' lint
+stage 'unit, property, golden and fuzz seeds, with -race' unit
+if [ "$(id -u)" = 0 ]; then
+	stage 'etcd, kube-apiserver and kubeadm' test/k8s/build.sh
+	stage 'lab' lab_run lab
+	stage 'lab, with -race' lab_run lab-race -race
+else
+	current=lab
+	printf '\n== lab: skipped, it needs root for network namespaces: sudo make test\n'
+	if [ "$CI" = true ]; then
+		echo 'CI=true allows no skipped stage'
+		exit 1
+	fi
+fi
+printf '\nall passed\n'
+printf '%s\n' "${timings[@]}"
+printf '%6d s  in all\n' $((SECONDS - began))

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Runs a command with a Go that is new enough first in PATH, as the calling user and with that user's
+# Go settings, also when called through sudo:   hack/with-go.sh go build ./...
+# With --root the command keeps root's rights.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+runner=as_user
+if [ "${1:-}" = --root ]; then
+	runner=
+	shift
+fi
+import_caller
+go=$(find_go)
+export GO=$go PATH=${go%/*}:$PATH
+$runner "$@"

@@ -1,0 +1,131 @@
+package lint
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// levels orders the packages: a package imports only packages of lower levels, so that each can be
+// understood, tested and replaced from below. Packages of one level meet higher up, through plain
+// values. A package below another's directory may import that one, its parent.
+var levels = map[string]int{
+	"templates":              0,
+	"pkg/clock":              0,
+	"pkg/config":             1,
+	"pkg/link":               1,
+	"pkg/metrics":            1,
+	"pkg/vip":                2,
+	"pkg/arp":                2,
+	"pkg/health":             2,
+	"pkg/apiclient":          2,
+	"pkg/election":           2,
+	"pkg/election/kubelease": 3,
+	"pkg/manifest":           4,
+	"pkg/status":             4,
+	"pkg/agent":              5,
+	"cmd/kvip":               6,
+}
+
+// ban keeps one dependency inside the packages that are there for it.
+type ban struct {
+	name   string // of the import: the path itself or, with a trailing slash, all below it
+	module string // must be required by go.mod, else the rule guards nothing
+	only   []string
+	reason string
+}
+
+var bans = []ban{
+	{"k8s.io/", "k8s.io/client-go", []string{"pkg/apiclient", "pkg/election/kubelease", "pkg/manifest", "pkg/status", "pkg/agent"},
+		"decisions, addresses and frames must be testable without Kubernetes, and survive its API changes"},
+	{"sigs.k8s.io/", "sigs.k8s.io/yaml", []string{"pkg/manifest"},
+		"YAML is an output format of manifests and nothing else"},
+	{"github.com/spf13/cobra", "github.com/spf13/cobra", []string{"cmd/kvip"},
+		"commands are the outermost layer; what they call must not know about command lines"},
+	{"github.com/spf13/pflag", "github.com/spf13/pflag", []string{"cmd/kvip", "pkg/config"},
+		"there is one configuration, with one set of flags"},
+	{"github.com/vishvananda/netlink", "github.com/vishvananda/netlink", []string{"pkg/vip", "pkg/link"},
+		"who may change the kernel's addresses must be easy to list: pkg/vip; pkg/link only looks"},
+	{"github.com/vishvananda/netlink/", "github.com/vishvananda/netlink", []string{"pkg/vip", "pkg/link"},
+		"who may change the kernel's addresses must be easy to list: pkg/vip; pkg/link only looks"},
+	{"github.com/mdlayher/", "github.com/mdlayher/packet", []string{"pkg/arp"},
+		"raw sockets need a capability and care with truncated frames; both stay in one place"},
+	{"github.com/prometheus/", "github.com/prometheus/client_golang", []string{"pkg/metrics"},
+		"every metric has its name in one file, and callers pass plain values"},
+}
+
+func TestImportsGoStrictlyDown(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test || strings.HasPrefix(s.pkg, "test") {
+			continue
+		}
+		own, known := levels[s.pkg]
+		if !known {
+			t.Errorf("%s: give its package a level here", s.path)
+			continue
+		}
+		for _, path := range s.imports() {
+			target, internal := strings.CutPrefix(path, module+"/")
+			if !internal || strings.HasPrefix(s.pkg, target+"/") {
+				continue
+			}
+			if level, known := levels[target]; !known || level >= own {
+				t.Errorf("%s (level %d) imports %s (level %d): imports go strictly down, let the two meet in a package above both",
+					s.path, own, target, level)
+			}
+		}
+	}
+}
+
+func TestEveryLevelledPackageExists(t *testing.T) {
+	for _, pkg := range slices.Sorted(maps.Keys(levels)) {
+		if files, err := filepath.Glob(filepath.Join(root, pkg, "*.go")); err != nil || len(files) == 0 {
+			t.Errorf("%s has a level and no Go file: remove it here", pkg)
+		}
+	}
+}
+
+func TestDependenciesStayWhereTheyBelong(t *testing.T) {
+	gomod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{}
+	for _, s := range sources(t) {
+		if s.test || strings.HasPrefix(s.pkg, "test") {
+			continue
+		}
+		for _, path := range s.imports() {
+			for _, b := range bans {
+				if path != b.name && !(strings.HasSuffix(b.name, "/") && strings.HasPrefix(path, b.name)) {
+					continue
+				}
+				used[b.name] = true
+				if !slices.Contains(b.only, s.pkg) {
+					t.Errorf("%s imports %s, which belongs to %s: %s", s.path, path, strings.Join(b.only, ", "), b.reason)
+				}
+			}
+		}
+	}
+	for _, b := range bans {
+		if !strings.Contains(string(gomod), "\t"+b.module+" v") || !used[b.name] {
+			t.Errorf("%s is banned and nobody uses it any more: remove the rule or correct its name", b.name)
+		}
+	}
+}
+
+func TestPackagesUseNoTestCode(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test || strings.HasPrefix(s.pkg, "test") {
+			continue
+		}
+		for _, path := range s.imports() {
+			if path == "testing" || strings.HasPrefix(path, module+"/test/") {
+				t.Errorf("%s imports %s: test code must not reach the program", s.path, path)
+			}
+		}
+	}
+}
