@@ -2,11 +2,8 @@ package health
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,32 +12,31 @@ import (
 )
 
 const (
-	readyTimeout   = 5 * time.Second // /readyz keeps it: etcd may need long
-	pingTimeout    = time.Second     // E7: silence of /livez/ping that is death
-	connectTimeout = time.Second     // TCP alone; a local listener accepts at once
-	idleTimeout    = 30 * time.Second
-	bodyLimit      = 64 << 10
+	readyTimeout = 5 * time.Second // /readyz keeps it: etcd may need long
+	pingTimeout  = time.Second     // E7: silence of /livez/ping that is death
+	idleTimeout  = 30 * time.Second
+	bodyLimit    = 64 << 10
 )
 
 // client asks the API server, on the candidate address that answered last. HTTP/1.1 on
 // purpose: one request at a time on one connection needs no more, and costs less.
 type client struct {
 	cfg   *Config
-	ready http.RoundTripper // keeps one connection, whose end is reported
-	live  http.RoundTripper // a connection of its own: the first may be stuck
-	kept  string            // base URL that answered last; only look reads and writes it
+	ready line
+	live  *http.Transport // a connection of its own: the first may be stuck
+	kept  string          // base URL that answered last; only look reads and writes it
 	used  atomic.Pointer[string]
 }
 
+// newClient makes a client that calls lost when the server ends /readyz's connection.
 func newClient(cfg *Config, lost func()) *client {
-	return &client{cfg: cfg, ready: newTransport(cfg, lost), live: newTransport(cfg, nil)}
+	return &client{cfg: cfg, ready: line{dialer: dialer{cfg}, lost: lost}, live: newTransport(cfg)}
 }
 
-// close drops the idle connections.
+// close drops the connections. No request may be under way.
 func (c *client) close() {
-	for _, rt := range []http.RoundTripper{c.ready, c.live} {
-		rt.(*http.Transport).CloseIdleConnections()
-	}
+	c.ready.close()
+	c.live.CloseIdleConnections()
 }
 
 // look asks /readyz of the address kept; only if that fails, of each candidate in turn.
@@ -84,7 +80,7 @@ func (c *client) ask(ctx context.Context, base string) (Observation, bool) {
 	if c.cfg.URL == "" {
 		target = strings.TrimSuffix(base, "/") + "/readyz"
 	}
-	status, body, err := get(ctx, c.ready, target, c.authorization())
+	status, body, err := c.ready.get(ctx, target, c.authorization())
 	if err != nil {
 		return fromError(err), false
 	}
@@ -137,77 +133,15 @@ func get(ctx context.Context, rt http.RoundTripper, target, authorization string
 	return resp.StatusCode, string(body), nil
 }
 
-// newTransport returns a transport that keeps one connection and calls lost, if not
-// nil, when the server ends it, in use or idle.
-func newTransport(cfg *Config, lost func()) *http.Transport {
-	dialer := &net.Dialer{Timeout: connectTimeout, KeepAlive: -1}
-	plain := func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dialer.DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return &watched{Conn: conn, lost: lost}, nil
-	}
-	secure := func(ctx context.Context, network, address string) (net.Conn, error) {
-		config, err := tlsConfig(cfg, address) // asked at each dial: renewed certificates
-		if err != nil {
-			return nil, err
-		}
-		conn, err := dialer.DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		client := tls.Client(conn, config)
-		if err := client.HandshakeContext(ctx); err != nil {
-			conn.Close()
-			return nil, fmt.Errorf("handshake with %s: %w", address, err)
-		}
-		return &watched{Conn: client, lost: lost}, nil
-	}
+// newTransport returns a transport that keeps one connection.
+func newTransport(cfg *Config) *http.Transport {
+	d := dialer{cfg}
 	return &http.Transport{
 		Proxy:              nil, // never: a proxy's health is not the API server's
-		DialContext:        plain,
-		DialTLSContext:     secure,
+		DialContext:        d.plain,
+		DialTLSContext:     d.secure,
 		MaxIdleConns:       1,
 		IdleConnTimeout:    idleTimeout,
 		DisableCompression: true,
 	}
-}
-
-func tlsConfig(cfg *Config, address string) (*tls.Config, error) {
-	config := &tls.Config{}
-	if cfg.TLS != nil {
-		given, err := cfg.TLS()
-		if err != nil {
-			return nil, fmt.Errorf("%w: load TLS credentials: %w", errBlind, err)
-		}
-		if given != nil {
-			config = given.Clone()
-		}
-	}
-	config.NextProtos = []string{"http/1.1"}
-	if config.ServerName == "" {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errBlind, err)
-		}
-		config.ServerName = host
-	}
-	return config, nil
-}
-
-// watched reports the end of a connection by the other side. The transport always has
-// a read outstanding, so an idle connection reports too: the death of an API server is
-// noticed when the kernel closes its sockets, not at the next poll.
-type watched struct {
-	net.Conn
-	lost func()
-}
-
-func (w *watched) Read(b []byte) (int, error) {
-	n, err := w.Conn.Read(b)
-	if err != nil && w.lost != nil && !errors.Is(err, net.ErrClosed) {
-		w.lost()
-	}
-	return n, err
 }

@@ -341,7 +341,7 @@ func TestReady(t *testing.T) {
 // BenchmarkPoll measures what one poll costs both ends together.
 func BenchmarkPoll(b *testing.B) {
 	a := newAPIServer(b)
-	c := newClient(&Config{URLs: urls(a.URL), TLS: a.trust()}, nil)
+	c := newClient(&Config{URLs: urls(a.URL), TLS: a.trust()}, func() {})
 	defer c.close()
 	b.ReportAllocs()
 	for b.Loop() {

@@ -13,7 +13,7 @@ import (
 // roots; authorization is the header's value or "". The context bounds the time.
 func Ready(ctx context.Context, config *tls.Config, authorization, baseURL string) error {
 	cfg := &Config{TLS: func() (*tls.Config, error) { return config, nil }}
-	transport := newTransport(cfg, nil)
+	transport := newTransport(cfg)
 	transport.DisableKeepAlives = true
 	defer transport.CloseIdleConnections()
 	status, body, err := get(ctx, transport, strings.TrimSuffix(baseURL, "/")+"/readyz", authorization)
