@@ -56,10 +56,10 @@ as_user() {
 # needed_go prints the Go version that go.mod asks for, as 1.26.0.
 needed_go() { awk '$1 == "go" { print $2; exit }' "$root/go.mod"; }
 
-# at_least HAVE WANT: whether version HAVE is WANT or later. A release candidate counts as its release.
+# at_least HAVE WANT: whether version HAVE is WANT or later.
 at_least() {
 	local have=${1%%rc*} want=$2
-	[ "$(printf '%s\n' "${have%%-*}" "$want" | sort -V | head -n 1)" = "$want" ] || [ "$have" = "${want%.0}" ]
+	[ "$(printf '%s\n' "${have%%-*}" "$want" | sort -V | head -n 1)" = "$want" ] || [ "$1" = "${want%.0}" ]
 }
 
 # go_candidates prints every go command there may be, the caller's PATH first.
@@ -91,7 +91,8 @@ find_go() {
 		printf '%s\n' "$able"
 		return
 	fi
-	say "kvip needs Go $want or later.${seen:+ Too old:${seen%;}.}${seen:- No Go was found in PATH, /usr/local/go, the home of this user or /usr/lib/go*.}"
+	if [ -n "$seen" ]; then seen="Too old:${seen%;}."; fi
+	say "kvip needs Go $want or later. ${seen:-None was found in PATH, /usr/local/go, the home of this user or /usr/lib/go*.}"
 	say "Install a newer one as https://go.dev/doc/install says, or name it: make GO=/path/to/go ..."
 	return 1
 }
