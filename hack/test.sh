@@ -48,10 +48,10 @@ compile() {
 run_one() {
 	local out=$1 dir=$2 package=$3 name=${3##*/} start=$SECONDS code=0 skips
 	(cd "$dir" && "$out/$name.test" -test.v -test.timeout 25m) >"$out/$name.log" 2>&1 || code=$?
-	skips=$(grep -A1 -E '^ *--- SKIP' "$out/$name.log" || true)
+	skips=$(grep -B1 -E '^ *--- SKIP' "$out/$name.log" | grep -v -E '^(--|=== .*)$' || true)
 	if [ "$code" != 0 ] || { [ "$CI" = true ] && [ -n "$skips" ]; }; then
-		cat "$out/$name.log"
-		printf 'FAIL %s (%d s, exit %d)\n' "$package" $((SECONDS - start)) "$code"
+		grep -v -E '^ *(=== (RUN|PAUSE|CONT|NAME)|--- PASS)' "$out/$name.log"
+		printf 'FAIL %s (%d s, exit %d; all of its output: %s)\n' "$package" $((SECONDS - start)) "$code" "$out/$name.log"
 		[ "$code" = 0 ] && printf 'CI=true allows no skipped test:\n%s\n' "$skips"
 		return 1
 	fi
