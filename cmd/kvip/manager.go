@@ -35,7 +35,7 @@ It needs the capabilities NET_ADMIN and NET_RAW.`,
 			if err := agent.Preflight(cfg); err != nil {
 				return err
 			}
-			return agent.Run(cmd.Context(), cfg, version, newLogger(cfg, cmd.ErrOrStderr()))
+			return agent.Run(cmd.Context(), cfg, agent.Build{Version: version, Commit: commit}, newLogger(cfg, cmd.ErrOrStderr()))
 		},
 	}
 	cfg.AddFlags(cmd.Flags(), config.ManagerGroups()...)

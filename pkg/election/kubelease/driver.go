@@ -42,9 +42,10 @@ type Driver struct {
 	events chan election.Event
 
 	mu      sync.Mutex
-	local   string   // the local address that answered last
-	peers   []string // other API servers, learnt from the EndpointSlice
-	problem string   // why the last request failed, empty if it did not
+	local   string        // the local address that answered last
+	peers   []string      // other API servers, learnt from the EndpointSlice
+	beat    time.Duration // instant of the last turn of the loop that learns them (E12)
+	problem string        // why the last request failed, empty if it did not
 }
 
 // New checks cfg and returns a Driver that does nothing before Run or Do.
@@ -66,6 +67,14 @@ func (d *Driver) Peers() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return append([]string(nil), d.peers...)
+}
+
+// Beat is the instant of the last turn of Run's loop, which comes round at least every
+// peersEvery, whatever the API server does (E12).
+func (d *Driver) Beat() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.beat
 }
 
 // Problem says why the last request failed; it is empty if it did not.
@@ -172,4 +181,20 @@ func (d *Driver) empty(a election.Action) *coordinationv1.Lease {
 func unreachable(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// Read reads the Lease once with a quorum, for people: the record, and when its holder
+// renewed it by the holder's wall clock. A Lease that does not exist is no error.
+func (d *Driver) Read(ctx context.Context) (election.Record, time.Time, error) {
+	lease, err := d.first(ctx, election.Action{Kind: election.Read})
+	if apierrors.IsNotFound(err) {
+		return election.Record{}, time.Time{}, nil
+	}
+	if err != nil {
+		return election.Record{}, time.Time{}, fmt.Errorf("read lease %s/%s: %w", d.cfg.Namespace, d.cfg.Name, err)
+	}
+	if lease.Spec.RenewTime == nil {
+		return Decode(lease), time.Time{}, nil
+	}
+	return Decode(lease), lease.Spec.RenewTime.Time, nil
 }

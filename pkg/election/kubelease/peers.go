@@ -2,6 +2,7 @@ package kubelease
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"slices"
 	"strconv"
@@ -9,6 +10,8 @@ import (
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/apiclient"
 )
 
 const (
@@ -18,14 +21,15 @@ const (
 	peersRetry     = time.Second
 	peersTimeout   = 2 * time.Second
 	peersNamespace = "default"
-	peersService   = "kubernetes"
+	peersName      = "kubernetes"
 	peersPortName  = "https"
 )
 
-// followPeers learns the other API servers from the EndpointSlices of the Service
-// default/kubernetes, which the API servers themselves maintain.
+// followPeers learns the other API servers from the EndpointSlice default/kubernetes,
+// which the API servers themselves maintain.
 func (d *Driver) followPeers(ctx context.Context) {
 	for ctx.Err() == nil {
+		d.turned()
 		next := peersEvery
 		if !d.learnPeers(ctx) {
 			next = peersRetry
@@ -35,7 +39,13 @@ func (d *Driver) followPeers(ctx context.Context) {
 	}
 }
 
-// learnPeers reads the EndpointSlices; what was learnt before is kept if that fails.
+func (d *Driver) turned() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.beat = d.cfg.Clock()
+}
+
+// learnPeers reads the EndpointSlice; what was learnt before is kept if that fails.
 func (d *Driver) learnPeers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, peersTimeout)
 	defer cancel()
@@ -44,37 +54,58 @@ func (d *Driver) learnPeers(ctx context.Context) bool {
 		if err != nil {
 			return false
 		}
-		list, err := server.Discovery.EndpointSlices(peersNamespace).List(ctx, metav1.ListOptions{
-			LabelSelector: discoveryv1.LabelServiceName + "=" + peersService,
-		})
+		all, err := endpoints(ctx, server)
 		if err == nil {
-			d.setPeers(others(list.Items, d.cfg.Local()))
+			d.setPeers(without(all, d.cfg.Local()))
 			return true
 		}
-		d.cfg.Failed("list-endpointslices", err)
+		d.cfg.Failed("get-endpointslice", err)
 	}
 	return false
 }
 
-// others returns the addresses in slices that are not local, sorted.
-func others(list []discoveryv1.EndpointSlice, local []string) []string {
-	var peers []string
-	for _, s := range list {
-		port := slicePort(s)
-		for _, e := range s.Endpoints {
-			for _, address := range e.Addresses {
-				host := net.JoinHostPort(address, port)
-				if !slices.Contains(local, host) && !slices.Contains(peers, host) {
-					peers = append(peers, host)
-				}
-			}
+// Endpoints returns the addresses of all API servers, as the first local one that
+// answers knows them.
+func (d *Driver) Endpoints(ctx context.Context) (all []string, err error) {
+	err = errNoServer
+	for _, host := range d.hosts() {
+		var server *apiclient.Server
+		if server, err = d.cfg.Servers.Server(host); err != nil {
+			return nil, err
+		}
+		if all, err = endpoints(ctx, server); err == nil {
+			return all, nil
 		}
 	}
-	slices.Sort(peers)
-	return peers
+	return nil, fmt.Errorf("read EndpointSlice %s/%s: %w", peersNamespace, peersName, err)
 }
 
-func slicePort(s discoveryv1.EndpointSlice) string {
+func endpoints(ctx context.Context, server *apiclient.Server) ([]string, error) {
+	slice, err := server.Discovery.EndpointSlices(peersNamespace).Get(ctx, peersName, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return addresses(slice), nil
+}
+
+// addresses returns what slice lists, sorted and once each.
+func addresses(slice *discoveryv1.EndpointSlice) []string {
+	var all []string
+	port := slicePort(slice)
+	for _, e := range slice.Endpoints {
+		for _, address := range e.Addresses {
+			all = append(all, net.JoinHostPort(address, port))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func without(all, local []string) []string {
+	return slices.DeleteFunc(all, func(host string) bool { return slices.Contains(local, host) })
+}
+
+func slicePort(s *discoveryv1.EndpointSlice) string {
 	for _, p := range s.Ports {
 		if p.Port != nil && (p.Name == nil || *p.Name == peersPortName) {
 			return strconv.Itoa(int(*p.Port))

@@ -1,0 +1,176 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/election/kubelease"
+	"github.com/kvip/kvip/pkg/health"
+	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/vip"
+)
+
+// Build names the program for /metrics and /status.
+type Build struct{ Version, Commit string }
+
+// agent is everything that runs beside the loop.
+type agent struct {
+	cfg     config.Config
+	log     *slog.Logger
+	store   *apiclient.Store
+	prober  *health.Prober
+	loop    *loop
+	network *network
+	pages   *pages
+	metrics *metrics.Set
+}
+
+// Run is `kvip manager`: it returns nil after an orderly shutdown, which begins when ctx
+// ends, and an error only for what waiting cannot mend.
+func Run(ctx context.Context, cfg config.Config, build Build, log *slog.Logger) error {
+	set, err := metrics.New(build.Version, build.Commit)
+	if err != nil {
+		return err
+	}
+	id, err := identity(cfg.NodeName)
+	if err != nil {
+		return err
+	}
+	pages := newPages(cfg, build, id, set, log)
+	stopPages := pages.serve(ctx)
+	defer stopPages()
+	if err := waitForLink(ctx, cfg); err != nil {
+		return err
+	}
+	unlock := lockAll(ctx, cfg, pages, log)
+	defer unlock()
+	if ctx.Err() != nil {
+		return nil
+	}
+	a, err := assemble(cfg, id, pages, set, log)
+	if err != nil {
+		return err
+	}
+	log.Info("kvip started", "vip", vips(cfg.VIPs), "node", cfg.NodeName, "lease", cfg.Namespace+"/"+cfg.LeaseName, "identity", id)
+	return a.run(ctx)
+}
+
+// assemble wires the parts. Nothing runs yet.
+func assemble(cfg config.Config, id string, pages *pages, set *metrics.Set, log *slog.Logger) (*agent, error) {
+	a := &agent{cfg: cfg, log: log, pages: pages, metrics: set}
+	a.store = apiclient.NewStore(apiclient.Config{Kubeconfigs: cfg.Kubeconfigs, Log: log})
+	owner, err := vip.New(vip.Config{VIPs: cfg.VIPs, Kernel: vip.Netlink(cfg.VIPs), Clock: clock.Boottime, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	speaker, err := arp.New(arp.Config{VIPs: cfg.VIPs, Log: log, Clock: clock.Boottime, Sent: set.Announced})
+	if err != nil {
+		return nil, err
+	}
+	a.network = newNetwork(cfg, log, speaker)
+	lease, err := kubelease.New(kubelease.Config{
+		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: a.store, Local: a.network.local, Clock: clock.Boottime, Log: log,
+		Failed: func(op string, err error) { set.APIError(op, string(apierrors.ReasonForError(err))) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.loop = &loop{
+		cfg: cfg, id: id, log: log, metrics: set, owner: owner, speaker: speaker, lease: lease, network: a.network,
+		in: make(chan election.Event, 64), now: clock.Boottime, ready: a.askReady, post: a.postEvent,
+	}
+	a.loop.machine, err = newMachine(cfg, id, owner)
+	if err != nil {
+		return nil, err
+	}
+	a.prober, err = health.New(health.Config{
+		URLs: func() []string { return baseURLs(a.network.local()) }, URL: cfg.HealthURL,
+		TLS: a.store.TLS, Authorization: a.store.Authorization, Clock: clock.Boottime, Log: log, OnState: a.onHealth,
+	})
+	pages.watch(a)
+	return a, err
+}
+
+// newMachine looks what an earlier agent left on this host before it starts (E8).
+func newMachine(cfg config.Config, id string, owner *vip.Owner) (*election.Machine, error) {
+	if err := owner.Prune(true); err != nil {
+		return nil, fmt.Errorf("remove addresses of earlier agents: %w", err)
+	}
+	left, err := owner.Present()
+	if err != nil {
+		return nil, fmt.Errorf("look for addresses of earlier agents: %w", err)
+	}
+	longest := time.Duration(0)
+	for _, m := range left {
+		longest = max(longest, m.ValidLft)
+	}
+	return election.New(election.Config{
+		ID: id, Lease: cfg.LeaseDuration, Renew: cfg.RenewInterval,
+		FirstSeq: uint64(time.Now().UnixNano()), LeftoverLifetime: longest,
+	}), nil
+}
+
+// run keeps everything going until the loop has left in order, and then ends the rest.
+func (a *agent) run(ctx context.Context) error {
+	rest, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var group errgroup.Group
+	for _, part := range []func(context.Context) error{
+		a.store.Run, a.network.watcher.Run, a.network.run, a.loop.speaker.Run, a.loop.lease.Run, a.prober.Run,
+	} {
+		group.Go(func() error { return part(rest) })
+	}
+	a.loop.run(ctx)
+	stop()
+	err := group.Wait()
+	a.log.Info("kvip stopped", "vip", vips(a.cfg.VIPs), "node", a.cfg.NodeName)
+	return err
+}
+
+// onHealth passes the verdict on; it is called about once a second even without a change.
+func (a *agent) onHealth(s health.State) {
+	a.pages.health(s)
+	a.metrics.Health(s.Code)
+	verdict := map[health.Verdict]election.Verdict{
+		health.Healthy: election.Healthy, health.Soft: election.Soft, health.Dead: election.Dead,
+	}[s.Verdict]
+	select {
+	case a.loop.in <- election.Health{Verdict: verdict}:
+	default: // the loop is behind; the next sign of life tells it
+	}
+}
+
+func (a *agent) askReady(ctx context.Context, host string) error {
+	config, err := a.store.TLS()
+	if err != nil {
+		return err
+	}
+	return health.Ready(ctx, config, a.store.Authorization(), "https://"+host)
+}
+
+func (a *agent) postEvent(ctx context.Context, ev *corev1.Event) error {
+	var err error
+	for _, host := range a.network.local() {
+		var server *apiclient.Server
+		if server, err = a.store.Server(host); err != nil {
+			return err
+		}
+		if _, err = server.Core.Events(ev.Namespace).Create(ctx, ev, metav1.CreateOptions{}); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("create event: %w", err)
+}

@@ -1,0 +1,47 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/election"
+)
+
+// eventTimeout bounds the attempt to post an Event; it is told once, best effort.
+const eventTimeout = 5 * time.Second
+
+// reportTransition posts one Event about a change of holder, on the Lease, by the node
+// that took over.
+func (l *loop) reportTransition(a election.Action) {
+	l.requests.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), eventTimeout)
+		defer cancel()
+		if err := l.post(ctx, transitionEvent(l.cfg.Namespace, l.cfg.LeaseName, vips(l.cfg.VIPs), a, time.Now())); err != nil {
+			l.log.Debug("cannot post an Event", "reason", err)
+		}
+	})
+}
+
+// transitionEvent describes a move for `kubectl get events`.
+func transitionEvent(namespace, lease, vip string, a election.Action, now time.Time) *corev1.Event {
+	from := NodeOf(a.From)
+	if from == "" {
+		from = "nobody"
+	}
+	at := metav1.NewTime(now)
+	return &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", lease, now.UnixNano())},
+		InvolvedObject: corev1.ObjectReference{
+			APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: namespace, Name: lease,
+		},
+		Reason:         string(a.Reason),
+		Message:        fmt.Sprintf("%s moved from %s to %s: %s", vip, from, NodeOf(a.Record.Holder), a.Reason.Sentence()),
+		Type:           corev1.EventTypeNormal,
+		Source:         corev1.EventSource{Component: "kvip", Host: NodeOf(a.Record.Holder)},
+		FirstTimestamp: at, LastTimestamp: at, Count: 1,
+	}
+}

@@ -1,0 +1,134 @@
+package agent
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/vip"
+)
+
+// peersTimeout bounds the question to all peers whether they are ready (E6).
+const peersTimeout = time.Second
+
+// execute carries one action out. What touches the kernel is done at once and answered;
+// what waits for the network answers later through in.
+func (l *loop) execute(ctx context.Context, a election.Action) election.Event {
+	switch a.Kind {
+	case election.Own:
+		return l.own(a)
+	case election.Disown:
+		return l.disown(a)
+	case election.Defend:
+		l.defend(a)
+	case election.Probe:
+		l.later(ctx, func() election.Event { return l.probe(ctx, a) })
+	case election.AskPeers:
+		l.later(ctx, func() election.Event { return l.askPeers(ctx) })
+	default:
+		l.later(ctx, func() election.Event { return l.lease.Do(ctx, a) })
+	}
+	return nil
+}
+
+func (l *loop) later(ctx context.Context, do func() election.Event) {
+	l.requests.Go(func() {
+		ev := do()
+		select {
+		case l.in <- ev:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// own puts the addresses on the link or refreshes them, then announces them.
+func (l *loop) own(a election.Action) election.Event {
+	ref := l.network.link()
+	err := l.owner.Update(vip.LinkRef{Index: ref.Index, Name: ref.Name}, a.Deadline)
+	if err != nil {
+		l.log.Warn("cannot own the address", "link", ref.Name, "reason", err)
+		return election.Owned{Seq: a.Seq}
+	}
+	l.fence.Store(int64(a.Deadline))
+	if l.ownAt.Load() == 0 {
+		l.ownAt.Store(int64(l.now()))
+		l.speaker.Start(l.mayAnnounce)
+	}
+	return election.Owned{Seq: a.Seq, OK: true}
+}
+
+// mayAnnounce is asked before every frame: the fence in time, not a memory of having won.
+func (l *loop) mayAnnounce() bool { return int64(l.now()) < l.fence.Load() }
+
+// disown stops announcing, deletes the addresses and destroys the sockets, in this order.
+func (l *loop) disown(a election.Action) election.Event {
+	l.fence.Store(0)
+	l.ownAt.Store(0)
+	l.speaker.Stop()
+	err := l.owner.Delete()
+	if err != nil {
+		l.log.Error("cannot confirm that the address is gone", "reason", err)
+	}
+	if a.Reason == election.ReasonFenceExpired {
+		l.metrics.FenceExpired()
+	}
+	return election.Disowned{Seq: a.Seq, Confirmed: err == nil}
+}
+
+func (l *loop) defend(a election.Action) {
+	l.log.Warn("another machine claims the address; defending it", "vip", vips(l.cfg.VIPs), "reason", "claimed by "+a.MAC)
+	for _, addr := range l.cfg.VIPs {
+		l.speaker.Defend(addr)
+	}
+}
+
+// probe asks the network whether anybody answers for the addresses. A probe that cannot
+// be sent proves nothing and stops nothing: the lease was waited for.
+func (l *loop) probe(ctx context.Context, a election.Action) election.Event {
+	found, err := l.speaker.Probe(ctx, a.Deadline-l.now())
+	if err != nil {
+		l.log.Warn("cannot probe for the address", "reason", err)
+	}
+	for addr, mac := range found {
+		l.log.Warn("somebody answers for the address", "vip", addr, "reason", "answered by "+mac.String())
+		return election.Probed{MAC: mac.String()}
+	}
+	return election.Probed{}
+}
+
+// askPeers asks all other API servers at once; the first ready one decides.
+func (l *loop) askPeers(ctx context.Context) election.Event {
+	ctx, cancel := context.WithTimeout(ctx, peersTimeout)
+	defer cancel()
+	hosts := l.lease.Peers()
+	answers := make(chan error, len(hosts))
+	for _, host := range hosts {
+		go func() { answers <- l.ready(ctx, host) }()
+	}
+	for range hosts {
+		if err := <-answers; err == nil {
+			return election.Peers{Ready: true}
+		} else {
+			l.log.Debug("a peer is not ready", "reason", err)
+		}
+	}
+	return election.Peers{}
+}
+
+// arpLink is a link as package arp wants it.
+func arpLink(s selected) arp.LinkRef {
+	return arp.LinkRef{Index: s.Index, Name: s.Name, MAC: s.MAC}
+}
+
+func vips(list []netip.Addr) string {
+	text := ""
+	for i, a := range list {
+		if i > 0 {
+			text += ","
+		}
+		text += a.String()
+	}
+	return text
+}

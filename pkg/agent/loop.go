@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/election/kubelease"
+	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/vip"
+)
+
+// tickEvery drives the machine. Go's timers stand still while the machine is suspended,
+// so the tick, not a timer at the deadline, is what bounds a late reaction (E9).
+const tickEvery = 100 * time.Millisecond
+
+// loop is the one goroutine that owns the machine and the addresses.
+type loop struct {
+	cfg     config.Config
+	id      string
+	log     *slog.Logger
+	metrics *metrics.Set
+	machine *election.Machine
+	owner   *vip.Owner
+	speaker *arp.Speaker
+	lease   *kubelease.Driver
+	network *network
+	ready   func(ctx context.Context, host string) error      // asks one peer (E6)
+	post    func(ctx context.Context, ev *corev1.Event) error // tells the cluster
+
+	in     chan election.Event
+	now    clock.Func
+	fence  atomic.Int64 // deadline up to which announcements may leave, 0 for none
+	ownAt  atomic.Int64 // when the present ownership began
+	beat   atomic.Int64 // instant of the last turn (E12)
+	status atomic.Pointer[election.Status]
+
+	requests sync.WaitGroup
+	diary    diary
+}
+
+// run turns until the machine says Exit, which it does some time after ctx has ended.
+func (l *loop) run(ctx context.Context) {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer l.requests.Wait()
+	defer cancel()
+	done := ctx.Done()
+	for {
+		var ev election.Event
+		select {
+		case <-done:
+			done, ev = nil, election.Shutdown{}
+		case ev = <-l.in:
+		case ev = <-l.lease.Events():
+		case ev = <-l.network.events:
+		case s := <-l.speaker.Sightings():
+			if ev = l.sighting(s); ev == nil {
+				continue
+			}
+		case <-tick.C:
+			ev = election.Tick{}
+		}
+		if l.turn(requests, ev) {
+			return
+		}
+	}
+}
+
+// turn lets one event through the machine and executes what follows from it, including
+// the events that the executions themselves give rise to. It reports whether to exit.
+func (l *loop) turn(ctx context.Context, ev election.Event) (exit bool) {
+	for queue := []election.Event{ev}; len(queue) > 0; queue = queue[1:] {
+		now := l.now()
+		l.beat.Store(int64(now))
+		before := l.machine.Status()
+		for _, a := range l.machine.Step(queue[0], now) {
+			if a.Kind == election.Exit {
+				exit = true
+				continue
+			}
+			l.log.Debug("action", "action", a.String())
+			if a.Kind == election.Claim {
+				l.diary.takeover, l.diary.claimed = a, now-before.Age
+			}
+			if answer := l.execute(ctx, a); answer != nil {
+				queue = append(queue, answer)
+			}
+		}
+		l.note(queue[0], before)
+	}
+	return exit
+}
+
+// sighting turns a foreign announcement into an event, unless it was heard before this
+// node owned the address: then it is the last holder's.
+func (l *loop) sighting(s arp.Sighting) election.Event {
+	began := l.ownAt.Load()
+	if began == 0 || int64(s.At) < began {
+		return nil
+	}
+	l.metrics.Conflict(s.VIP)
+	l.diary.conflict(l.log, s)
+	return election.Foreign{MAC: s.MAC.String()}
+}

@@ -1,0 +1,221 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/health"
+	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/status"
+)
+
+const (
+	// stuckAfter is when /healthz calls a loop stuck: each comes round at least every second
+	// (E12), and the machine may be slow.
+	stuckAfter = 15 * time.Second
+	// leaseStuckAfter is the same for the loop that learns the peers, which waits for
+	// answers and turns every 20 s.
+	leaseStuckAfter = 90 * time.Second
+	// bindAgain is how long to wait before a port that is in use is tried again.
+	bindAgain = 2 * time.Second
+)
+
+// pages serves /healthz, /readyz, /status and /metrics.
+type pages struct {
+	cfg     config.Config
+	build   Build
+	id      string
+	metrics *metrics.Set
+	log     *slog.Logger
+	now     clock.Func
+
+	parts    atomic.Pointer[agent]
+	state    atomic.Pointer[health.State]
+	healthAt atomic.Int64
+	waiting  atomic.Pointer[string]
+}
+
+func newPages(cfg config.Config, build Build, id string, set *metrics.Set, log *slog.Logger) *pages {
+	p := &pages{cfg: cfg, build: build, id: id, metrics: set, log: log, now: clock.Boottime}
+	p.hold("starting: the link is not there yet")
+	p.healthAt.Store(int64(p.now()))
+	return p
+}
+
+// hold says why the agent has not begun; "" takes it back.
+func (p *pages) hold(why string) { p.waiting.Store(&why) }
+
+func (p *pages) watch(a *agent) {
+	a.loop.beat.Store(int64(p.now()))
+	p.healthAt.Store(int64(p.now()))
+	p.parts.Store(a)
+}
+
+func (p *pages) health(s health.State) {
+	p.state.Store(&s)
+	p.healthAt.Store(int64(p.now()))
+}
+
+// serve starts the servers and returns what stops them.
+func (p *pages) serve(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var servers sync.WaitGroup
+	local, public := http.NewServeMux(), http.NewServeMux()
+	for path, page := range map[string]http.HandlerFunc{"/healthz": p.healthz, "/readyz": p.readyz, "/status": p.statusz} {
+		local.HandleFunc(path, page)
+	}
+	public.HandleFunc("/status", p.statusz)
+	public.Handle("/metrics", p.metrics.Handler())
+	for address, mux := range map[string]http.Handler{p.cfg.HealthAddress: local, p.cfg.MetricsAddress: public} {
+		if address != "" {
+			servers.Go(func() { p.keepServing(ctx, address, mux) })
+		}
+	}
+	return func() {
+		cancel()
+		servers.Wait()
+	}
+}
+
+// keepServing serves on address until ctx ends. A port in use is no reason to give up
+// the virtual address: it is told once and tried again.
+func (p *pages) keepServing(ctx context.Context, address string, mux http.Handler) {
+	for told := false; ; {
+		listener, err := net.Listen("tcp", address)
+		if err == nil {
+			told = false
+			err = p.serveOn(ctx, listener, mux)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if !told {
+			p.log.Warn("cannot serve; trying again", "address", address, "reason", err)
+			told = true
+		}
+		if !pause(ctx, bindAgain) {
+			return
+		}
+	}
+}
+
+func (p *pages) serveOn(ctx context.Context, listener net.Listener, mux http.Handler) error {
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 30 * time.Second, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug)}
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// healthz fails when a loop no longer comes round, and for nothing else (E12).
+func (p *pages) healthz(w http.ResponseWriter, _ *http.Request) {
+	answer(w, p.stuck())
+}
+
+func (p *pages) stuck() string {
+	a := p.parts.Load()
+	if a == nil {
+		return ""
+	}
+	now := p.now()
+	for _, part := range []struct {
+		name  string
+		beat  time.Duration
+		limit time.Duration
+	}{
+		{"the election loop", time.Duration(a.loop.beat.Load()), stuckAfter},
+		{"the health probe", time.Duration(p.healthAt.Load()), stuckAfter},
+		{"the lease driver", a.loop.lease.Beat(), leaseStuckAfter},
+	} {
+		if part.beat != 0 && now-part.beat > part.limit {
+			return fmt.Sprintf("%s has not come round for %v", part.name, (now - part.beat).Round(time.Second))
+		}
+	}
+	return ""
+}
+
+func (p *pages) readyz(w http.ResponseWriter, _ *http.Request) {
+	why := p.notReady()
+	p.metrics.Ready(why == "")
+	answer(w, why)
+}
+
+// answer writes 200 ok, or 503 and the reason.
+func answer(w http.ResponseWriter, why string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if why != "" {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = fmt.Fprintln(w, why)
+		return
+	}
+	_, _ = fmt.Fprintln(w, "ok")
+}
+
+// notReady says why this agent could neither hold nor take over now, or "".
+func (p *pages) notReady() string {
+	if why := p.waiting.Load(); why != nil && *why != "" {
+		return *why
+	}
+	a := p.parts.Load()
+	if a == nil || a.loop.status.Load() == nil {
+		return "starting"
+	}
+	s := a.loop.status.Load()
+	problem := a.loop.lease.Problem()
+	switch {
+	case s.State == election.Holding && s.Owned && problem == "":
+		return ""
+	case twin(s.Holder, p.id):
+		return fmt.Sprintf("another machine holds the lease under this node's name: %s; give every node its own name", s.Holder)
+	case problem != "":
+		return problem
+	case s.State == election.Standby && (s.Reason == election.ReasonHeldByOther || s.Reason == election.ReasonWaiting):
+		return ""
+	}
+	return fmt.Sprintf("%s: %s%s", s.Reason, s.Reason.Sentence(), p.healthReason())
+}
+
+func (p *pages) healthReason() string {
+	if h := p.state.Load(); h != nil && h.Verdict != health.Healthy {
+		return " (" + h.Reason + ")"
+	}
+	return ""
+}
+
+func (p *pages) statusz(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	_ = encoder.Encode(p.nodeStatus())
+}
+
+func (p *pages) nodeStatus() status.Agent {
+	s := status.Agent{Node: p.cfg.NodeName, Identity: p.id, Version: p.build.Version, State: "starting", Health: health.Unknown.String(), NotReady: p.notReady()}
+	for _, a := range p.cfg.VIPs {
+		s.VIPs = append(s.VIPs, a.String())
+	}
+	if h := p.state.Load(); h != nil {
+		s.Health, s.HealthWhy, s.Warning = h.Verdict.String(), h.Reason, h.Warning
+	}
+	a := p.parts.Load()
+	if a == nil {
+		return s
+	}
+	s.Link, s.Credentials, s.Peers = a.network.link().Name, a.store.Source(), a.loop.lease.Peers()
+	if now := a.loop.status.Load(); now != nil {
+		s.State, s.Reason, s.Owned, s.Term = string(now.State), string(now.Reason), now.Owned, now.Term
+	}
+	return s
+}

@@ -1,0 +1,132 @@
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/election/kubelease"
+	"github.com/kvip/kvip/pkg/health"
+)
+
+const (
+	askTimeout = 2 * time.Second
+	maxAnswer  = 1 << 20
+)
+
+// Collect asks the Lease, the API servers and the agents. It fails only if no API server
+// can say who holds the lease.
+func Collect(ctx context.Context, cfg config.Config) (Report, error) {
+	store := apiclient.NewStore(apiclient.Config{Kubeconfigs: cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)})
+	hosts := knownHosts(ctx, cfg)
+	driver, err := kubelease.New(kubelease.Config{
+		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: store, Local: func() []string { return append([]string(nil), hosts...) },
+		Clock: clock.Boottime, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return Report{}, err
+	}
+	record, renewed, err := driver.Read(ctx)
+	if err != nil {
+		return Report{}, fmt.Errorf("no API server at %s answers: %w", strings.Join(hosts, ", "), err)
+	}
+	report := Report{Lease: leaseOf(cfg, record, renewed), Degraded: record.Degraded, Transitions: kubelease.Transitions(record.History)}
+	if all, err := driver.Endpoints(ctx); err == nil {
+		hosts = all
+	}
+	report.Nodes = askNodes(ctx, cfg, store, hosts)
+	return report, nil
+}
+
+// knownHosts is where API servers may be: this node, and the peers that its agent knows.
+func knownHosts(ctx context.Context, cfg config.Config) []string {
+	hosts := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
+	for _, address := range []string{config.DefaultHealthAddress, config.DaemonSetHealthAddress} {
+		if a := askAgent(ctx, address); a != nil {
+			return append(hosts, a.Peers...)
+		}
+	}
+	return hosts
+}
+
+func leaseOf(cfg config.Config, r election.Record, renewed time.Time) Lease {
+	l := Lease{
+		Namespace: cfg.Namespace, Name: cfg.LeaseName, Exists: r.Exists, Identity: r.Holder, Term: r.Term,
+		Renewed: renewed, Duration: r.Duration, WantedBy: r.WantedBy,
+	}
+	l.Holder, _, _ = strings.Cut(r.Holder, "_")
+	if !renewed.IsZero() {
+		l.Age = max(0, time.Since(renewed).Round(time.Millisecond))
+	}
+	return l
+}
+
+// askNodes asks every API server and the agent beside it, all at once.
+func askNodes(ctx context.Context, cfg config.Config, store *apiclient.Store, hosts []string) []Node {
+	nodes := make([]Node, len(hosts))
+	var asked sync.WaitGroup
+	for i, host := range hosts {
+		asked.Go(func() { nodes[i] = askNode(ctx, cfg, store, host) })
+	}
+	asked.Wait()
+	return nodes
+}
+
+func askNode(ctx context.Context, cfg config.Config, store *apiclient.Store, host string) Node {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	n := Node{Address: host}
+	if err := askReady(ctx, store, host); err != nil {
+		n.Problem = err.Error()
+	}
+	n.Ready = n.Problem == ""
+	address, _, _ := net.SplitHostPort(host)
+	_, port, err := net.SplitHostPort(cfg.MetricsAddress)
+	if err != nil {
+		return n
+	}
+	if n.Agent = askAgent(ctx, net.JoinHostPort(address, port)); n.Agent != nil {
+		n.Name = n.Agent.Node
+	}
+	return n
+}
+
+func askReady(ctx context.Context, store *apiclient.Store, host string) error {
+	tls, err := store.TLS()
+	if err != nil {
+		return err
+	}
+	return health.Ready(ctx, tls, store.Authorization(), "https://"+host)
+}
+
+// askAgent reads an agent's /status; nil if there is none.
+func askAgent(ctx context.Context, address string) *Agent {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/status", nil)
+	if err != nil {
+		return nil
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil
+	}
+	defer response.Body.Close()
+	var a Agent
+	if response.StatusCode != http.StatusOK || json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(&a) != nil {
+		return nil
+	}
+	return &a
+}

@@ -1,0 +1,111 @@
+package status
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// WriteText writes the report for people.
+func (r Report) WriteText(w io.Writer) error {
+	var b bytes.Buffer
+	r.writeLease(&b)
+	r.writeNodes(&b)
+	r.writeTransitions(&b)
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+func (r Report) writeLease(b *bytes.Buffer) {
+	vips := r.vips()
+	if vips == "" {
+		vips = "unknown (no agent answers)"
+	}
+	fmt.Fprintf(b, "VIP:       %s\n", vips)
+	holder := r.Lease.Holder
+	switch {
+	case !r.Lease.Exists:
+		holder = "nobody: the lease does not exist yet"
+	case holder == "":
+		holder = "nobody: the lease is released"
+	case r.Lease.Age > r.Lease.Duration:
+		holder += " (its lease has run out)"
+	}
+	fmt.Fprintf(b, "Holder:    %s\n", holder)
+	fmt.Fprintf(b, "Lease:     %s/%s, term %d, renewed %v ago, lasts %v\n", r.Lease.Namespace, r.Lease.Name, r.Lease.Term,
+		r.Lease.Age.Round(100*time.Millisecond), r.Lease.Duration)
+	degraded := "no"
+	if r.Degraded != "" {
+		degraded = "yes: the holder's API server is not ready and no other is (" + r.Degraded + ")"
+	}
+	fmt.Fprintf(b, "Degraded:  %s\n", degraded)
+}
+
+// vips returns the addresses as the agents know them.
+func (r Report) vips() string {
+	var all []string
+	for _, n := range r.Nodes {
+		if n.Agent != nil {
+			all = append(all, n.Agent.VIPs...)
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), ", ")
+}
+
+func (r Report) writeNodes(b *bytes.Buffer) {
+	fmt.Fprintln(b)
+	t := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "NODE\tAPI SERVER\tREADY\tAGENT\tREASON\tLINK")
+	for _, n := range r.Nodes {
+		ready, agent, reason, link := "yes", "does not answer", "-", "-"
+		if !n.Ready {
+			ready = "no"
+		}
+		if n.Agent != nil {
+			agent, reason, link = n.Agent.State, n.Agent.Reason, dash(n.Agent.Link)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", dash(n.Name), n.Address, ready, agent, dash(reason), link)
+	}
+	_ = t.Flush() // into memory
+	for _, n := range r.Nodes {
+		if n.Problem != "" {
+			fmt.Fprintf(b, "%s: %s\n", n.Address, n.Problem)
+		}
+		if n.Agent != nil && n.Agent.NotReady != "" {
+			fmt.Fprintf(b, "%s: agent not ready: %s\n", n.Address, n.Agent.NotReady)
+		}
+		if n.Agent != nil && n.Agent.Warning != "" {
+			fmt.Fprintf(b, "%s: %s\n", n.Address, n.Agent.Warning)
+		}
+	}
+}
+
+func (r Report) writeTransitions(b *bytes.Buffer) {
+	fmt.Fprintln(b)
+	t := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "LAST TRANSITIONS\tTERM\tFROM\tTO\tREASON")
+	for _, x := range slices.Backward(r.Transitions) {
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\n", x.Time.Local().Format(time.DateTime), x.Term, dash(node(x.From)), node(x.To), x.Reason)
+	}
+	_ = t.Flush() // into memory
+	if len(r.Transitions) == 0 {
+		fmt.Fprintln(b, "none recorded")
+	}
+}
+
+func node(id string) string {
+	name, _, _ := strings.Cut(id, "_")
+	return name
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
