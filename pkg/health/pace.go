@@ -142,7 +142,7 @@ type hurry struct {
 	last time.Time
 }
 
-var hurryAfter = [...]time.Duration{0, 5 * time.Millisecond, 20 * time.Millisecond}
+var hurryAfter = [...]time.Duration{0, time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond}
 
 func (h *hurry) grant(now time.Time) (time.Duration, bool) {
 	if now.Sub(h.last) >= time.Second {

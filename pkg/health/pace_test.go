@@ -142,7 +142,7 @@ func TestHurry(t *testing.T) {
 		}
 	}
 	if _, ok := h.grant(now.Add(999 * ms)); ok {
-		t.Fatal("a fourth grant within a second: a closing server would be polled in a spin")
+		t.Fatal("one more grant within a second: a closing server would be polled in a spin")
 	}
 	if wait, ok := h.grant(now.Add(1000 * ms)); !ok || wait != 0 {
 		t.Fatalf("after a second: %v %v", wait, ok)

@@ -109,7 +109,7 @@ func TestServerThatClosesIsNotPolledInASpin(t *testing.T) {
 	if !hasVerdict(before, Soft) {
 		t.Errorf("death without soft before: %+v", before)
 	}
-	if n := accepted.Load(); n > 40 { // about 1 s: 10 polls and 6 out of turn
+	if n := accepted.Load(); n > 40 { // about 1 s: 10 polls and 8 out of turn
 		t.Errorf("%d connections until the verdict: a spin", n)
 	}
 }
