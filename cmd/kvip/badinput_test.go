@@ -107,7 +107,8 @@ func TestBadInputOfHost(t *testing.T) {
 		{"network of the link", []string{"--vip=192.0.2.0", file}, "--vip", "network"},
 		{"broadcast of the link", []string{"--vip=192.0.2.255", file}, "--vip", "broadcast"},
 		{"no such interface", []string{"--vip=192.0.2.10", file, "--interface=nosuch0", "--interface-wait=0"}, "--interface", "nosuch0"},
-		{"no such kubeconfig", []string{"--vip=192.0.2.10", "--kubeconfig=" + filepath.Join(dir, "missing.conf")}, "--kubeconfig", "missing.conf"},
+		// A file that is missing in an existing directory may be one that kubeadm has yet to write.
+		{"kubeconfig nowhere", []string{"--vip=192.0.2.10", "--kubeconfig=" + filepath.Join(dir, "nosuch", "admin.conf")}, "--kubeconfig", "nosuch"},
 		{"kubeconfig is a directory", []string{"--vip=192.0.2.10", "--kubeconfig=" + dir}, "--kubeconfig", dir},
 		{"kubeconfig is garbage", []string{"--vip=192.0.2.10", "--kubeconfig=" + garbage}, "--kubeconfig", "garbage.conf"},
 	} {
