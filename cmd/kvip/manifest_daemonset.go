@@ -30,7 +30,7 @@ minute on needs the static pod instead.`,
 		},
 	}
 	cfg.AddFlags(cmd.Flags(), config.Address, config.Interface, config.Server, config.Lease, config.Timing,
-		config.Serve, config.Image, config.Logging)
+		config.Metrics, config.Health, config.Image, config.Logging)
 	cmd.Flags().BoolVar(&workers, "workers", false, "run on worker nodes too, not on control-plane nodes alone")
 	return cmd
 }

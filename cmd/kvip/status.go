@@ -59,7 +59,7 @@ In a pod of the DaemonSet it uses the ServiceAccount.`,
 	return cmd
 }
 
-var statusGroups = []config.Group{config.Server, config.Lease, config.Client}
+var statusGroups = []config.Group{config.Server, config.Lease, config.Client, config.Metrics}
 
 func validateStatus(cfg config.Config, output string) error {
 	if output != "text" && output != "json" {

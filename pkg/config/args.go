@@ -30,7 +30,7 @@ func managerFlags(c *Config) *pflag.FlagSet {
 
 // ManagerGroups returns the groups that `kvip manager` takes: all but Image.
 func ManagerGroups() []Group {
-	return []Group{Address, Interface, Server, Lease, Timing, Client, Node, Serve, Logging}
+	return []Group{Address, Interface, Server, Lease, Timing, Client, Node, Metrics, Health, Logging}
 }
 
 // plain returns the value as it is typed on a command line: pflag prints lists in brackets.

@@ -15,7 +15,7 @@ const (
 	Address Group = iota
 	// Interface is --interface and --interface-wait.
 	Interface
-	// Server is --port and --health-url: the API server that is watched.
+	// Server is --port of the API servers.
 	Server
 	// Lease is --lease-name and --namespace.
 	Lease
@@ -25,8 +25,10 @@ const (
 	Client
 	// Node is --node-name.
 	Node
-	// Serve is --metrics-address and --health-address.
-	Serve
+	// Metrics is --metrics-address.
+	Metrics
+	// Health is --health-url, which is watched, and --health-address, where kvip's own is served.
+	Health
 	// Image is --image.
 	Image
 	// Logging is --log-format and -v.
@@ -52,7 +54,6 @@ func (c *Config) AddFlags(fs *pflag.FlagSet, only ...Group) {
 	}
 	if has(Server) {
 		fs.IntVar(&c.Port, "port", c.Port, "port of the API servers")
-		fs.StringVar(&c.HealthURL, "health-url", c.HealthURL, "URL to poll instead of the local API server's /readyz, as https://127.0.0.1:6443/readyz")
 	}
 	if has(Lease) {
 		fs.StringVar(&c.LeaseName, "lease-name", c.LeaseName, "name of the Lease that all instances of one VIP share")
@@ -68,8 +69,11 @@ func (c *Config) AddFlags(fs *pflag.FlagSet, only ...Group) {
 	if has(Node) {
 		fs.StringVar(&c.NodeName, "node-name", c.NodeName, "name of this node (default: $"+NodeNameEnv+", else the host name in lower case)")
 	}
-	if has(Serve) {
+	if has(Metrics) {
 		fs.StringVar(&c.MetricsAddress, "metrics-address", c.MetricsAddress, "host:port that serves /metrics (empty: not served)")
+	}
+	if has(Health) {
+		fs.StringVar(&c.HealthURL, "health-url", c.HealthURL, "URL to poll instead of the local API server's /readyz, as https://127.0.0.1:6443/readyz")
 		fs.StringVar(&c.HealthAddress, "health-address", c.HealthAddress, "loopback host:port that serves /healthz, /readyz and /status")
 	}
 	if has(Image) {

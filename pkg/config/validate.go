@@ -37,7 +37,8 @@ func (c Config) Validate(only ...Group) error {
 		{Timing, Config.checkTiming},
 		{Client, Config.checkKubeconfigs},
 		{Node, Config.checkNode},
-		{Serve, Config.checkServe},
+		{Metrics, Config.checkMetrics},
+		{Health, Config.checkHealth},
 		{Image, Config.checkImage},
 		{Logging, Config.checkLogging},
 	} {
@@ -70,14 +71,6 @@ func validInterfaceName(name string) bool {
 func (c Config) checkServer() error {
 	if c.Port < 1 || c.Port > math.MaxUint16 {
 		return refuse("port", fmt.Sprintf("%d is out of range", c.Port), "give a port from 1 to 65535")
-	}
-	if c.HealthURL == "" {
-		return nil
-	}
-	u, err := url.Parse(c.HealthURL)
-	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" {
-		return refuse("health-url", fmt.Sprintf("%q is not an http or https URL with a host", c.HealthURL),
-			"give one like https://127.0.0.1:6443/readyz")
 	}
 	return nil
 }
@@ -129,7 +122,18 @@ func (c Config) checkNode() error {
 	return refuse("node-name", fmt.Sprintf("%q cannot name a node", c.NodeName), subdomainHint)
 }
 
-func (c Config) checkServe() error {
+func (c Config) checkMetrics() error {
+	if c.MetricsAddress == "" {
+		return nil
+	}
+	_, err := parseHostPort("metrics-address", c.MetricsAddress)
+	return err
+}
+
+func (c Config) checkHealth() error {
+	if err := c.checkHealthURL(); err != nil {
+		return err
+	}
 	health, err := parseHostPort("health-address", c.HealthAddress)
 	if err != nil {
 		return err
@@ -137,16 +141,22 @@ func (c Config) checkServe() error {
 	if !health.Addr().IsLoopback() {
 		return refuse("health-address", fmt.Sprintf("%q is not on loopback", c.HealthAddress), "give one like "+DefaultHealthAddress)
 	}
-	if c.MetricsAddress == "" {
-		return nil
-	}
 	metrics, err := parseHostPort("metrics-address", c.MetricsAddress)
-	if err != nil {
-		return err
-	}
-	if metrics.Port() == health.Port() && (metrics.Addr().IsUnspecified() || metrics.Addr() == health.Addr()) {
+	if err == nil && metrics.Port() == health.Port() && (metrics.Addr().IsUnspecified() || metrics.Addr() == health.Addr()) {
 		return refuse("metrics-address", fmt.Sprintf("%q takes the port of --health-address %s", c.MetricsAddress, c.HealthAddress),
 			"give each a port of its own")
+	}
+	return nil
+}
+
+func (c Config) checkHealthURL() error {
+	if c.HealthURL == "" {
+		return nil
+	}
+	u, err := url.Parse(c.HealthURL)
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" {
+		return refuse("health-url", fmt.Sprintf("%q is not an http or https URL with a host", c.HealthURL),
+			"give one like https://127.0.0.1:6443/readyz")
 	}
 	return nil
 }
