@@ -33,7 +33,7 @@ func (n *Node) RunManifest(path string, manifest []byte) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return n.RunKvip(path, args[1:], env)
+	return n.RunKvip(path, args, env)
 }
 
 // RunAgent starts any program as the node's agent. The node has one agent at a time.

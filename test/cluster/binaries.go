@@ -29,8 +29,12 @@ func Binaries(out io.Writer) (string, error) {
 	return strings.TrimSpace(dir.String()), nil
 }
 
-// Kvip builds kvip from this source tree into the directory and returns its path.
+// Kvip returns the kvip that the environment variable KVIP_BINARY names or, where that is
+// not set, builds one from this source tree into the directory.
 func Kvip(dir string, out io.Writer) (string, error) {
+	if path := os.Getenv("KVIP_BINARY"); path != "" {
+		return filepath.Abs(path)
+	}
 	root, err := sourceRoot()
 	if err != nil {
 		return "", err

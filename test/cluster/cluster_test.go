@@ -173,7 +173,7 @@ func TestArgsFromManifest(t *testing.T) {
 	must(t, err)
 	args, env, err := ArgsFromManifest(pod, "cp2")
 	must(t, err)
-	if got, want := strings.Join(args, " "), "/kvip manager --vip=10.77.0.100"; got != want {
+	if got, want := strings.Join(args, " "), "manager --vip=10.77.0.100"; got != want {
 		t.Errorf("arguments %q, want %q", got, want)
 	}
 	if got, want := strings.Join(env, " "), "NODE_NAME=cp2 POD_NAME=kvip-cp2 POD_NAMESPACE=kube-system LEVEL=1"; got != want {

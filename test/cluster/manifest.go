@@ -9,8 +9,8 @@ import (
 )
 
 // ArgsFromManifest reads a static pod as `kvip manifest pod` prints it and returns what the
-// kubelet of a node would run: command and arguments of the only container, and its
-// environment with the downward API's fields filled in. The first argument is the program.
+// kubelet of a node would run: the arguments that the program of the only container gets,
+// and its environment with the downward API's fields filled in.
 func ArgsFromManifest(manifest []byte, nodeName string) (args, env []string, err error) {
 	var pod corev1.Pod
 	if err := yaml.UnmarshalStrict(manifest, &pod); err != nil {
@@ -20,9 +20,12 @@ func ArgsFromManifest(manifest []byte, nodeName string) (args, env []string, err
 		return nil, nil, fmt.Errorf("read pod manifest: %s with %d containers, want a Pod with one", pod.Kind, len(pod.Spec.Containers))
 	}
 	container := pod.Spec.Containers[0]
-	args = append(append(args, container.Command...), container.Args...)
+	if len(container.Command) > 0 {
+		args = append(args, container.Command[1:]...) // the program itself is the image's
+	}
+	args = append(args, container.Args...)
 	if len(args) == 0 {
-		return nil, nil, errors.New("read pod manifest: the container has neither command nor arguments")
+		return nil, nil, errors.New("read pod manifest: the container has no arguments")
 	}
 	for _, e := range container.Env {
 		value, err := envValue(e, pod, nodeName)
