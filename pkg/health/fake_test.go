@@ -70,11 +70,17 @@ func newAPIServer(t testing.TB) *apiServer {
 	return a
 }
 
-// kill ends the server as a SIGKILL does: its sockets close, connections first, which
-// is the harder order to notice.
+// kill ends the server as a SIGKILL does: all its sockets close.
 func (a *apiServer) kill() {
-	a.CloseClientConnections()
 	a.Listener.Close()
+	a.CloseClientConnections()
+}
+
+// killSlowly closes the connections first, so that a redial meets a listener that is
+// about to go: the harder order to notice.
+func (a *apiServer) killSlowly() {
+	a.CloseClientConnections()
+	a.kill()
 }
 
 // trust returns a TLS hook that trusts the server's certificate.
@@ -176,4 +182,19 @@ func listener(t *testing.T, serve func(net.Conn)) string {
 		}
 	}()
 	return "https://" + l.Addr().String()
+}
+
+// holdOpen keeps connections open until the test ends and never answers, as the kernel
+// does for a stopped process.
+func holdOpen(t *testing.T) func(net.Conn) {
+	var mu sync.Mutex
+	var held []net.Conn
+	t.Cleanup(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range held {
+			c.Close()
+		}
+	})
+	return func(c net.Conn) { mu.Lock(); held = append(held, c); mu.Unlock() }
 }

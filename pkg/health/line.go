@@ -28,6 +28,7 @@ type line struct {
 type call struct {
 	conn    net.Conn
 	pending atomic.Bool // a request waits for its answer
+	closing atomic.Bool // we end the connection, not the server
 	answers chan reply
 	ended   chan struct{} // closed when the reader has returned
 }
@@ -122,6 +123,7 @@ func request(u *url.URL, authorization string) string {
 // close ends the connection and its reader.
 func (l *line) close() {
 	if l.call != nil {
+		l.call.closing.Store(true)
 		l.call.conn.Close()
 		<-l.call.ended
 		l.call = nil
@@ -136,7 +138,7 @@ func (c *call) read(lost func()) {
 	r := bufio.NewReader(c.conn)
 	for {
 		answer := c.next(r)
-		if answer.err != nil && !errors.Is(answer.err, net.ErrClosed) {
+		if answer.err != nil && !c.closing.Load() {
 			lost()
 		}
 		if c.pending.Swap(false) {

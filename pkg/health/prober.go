@@ -74,6 +74,7 @@ type session struct {
 	hurry hurry
 	poll  *errand[Observation]
 	ping  *errand[error]
+	ended bool // a connection ended while a poll was on its way
 }
 
 func (s *session) run() {
@@ -141,7 +142,7 @@ func (s *session) answered(obs Observation) {
 	}
 	s.pace.answered(now, false, wait)
 	s.step(obs)
-	if obs.Outcome == OutcomeBroken {
+	if obs.Outcome == OutcomeBroken || s.ended {
 		s.hasten()
 	}
 }
@@ -157,7 +158,8 @@ func (s *session) ponged(err error) {
 
 // hasten moves the next poll forward: a closed socket only causes a redial (E7).
 func (s *session) hasten() {
-	if s.pace.busy {
+	s.ended = s.pace.busy // then the answer on its way may be the last: look again after it
+	if s.ended {
 		return
 	}
 	now := time.Now()

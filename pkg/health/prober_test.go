@@ -51,6 +51,18 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestKilledConnectionsFirst: a redial that was still accepted delays nothing for good.
+func TestKilledConnectionsFirst(t *testing.T) {
+	t.Parallel()
+	a := newAPIServer(t)
+	w := start(t, Config{URLs: urls(a.URL), TLS: a.trust()})
+	w.until(Healthy, CodeOK)
+	a.killSlowly()
+	if _, before := w.until(Dead, CodeRefused); hasVerdict(before, Soft) {
+		t.Errorf("soft before death: %+v", before)
+	}
+}
+
 // TestKilledWithARequestOnItsWay: death is noticed in the middle of a slow answer too.
 func TestKilledWithARequestOnItsWay(t *testing.T) {
 	t.Parallel()
@@ -118,18 +130,10 @@ func TestServerThatClosesIsNotPolledInASpin(t *testing.T) {
 // nobody answers, as with a stopped process.
 func TestHung(t *testing.T) {
 	t.Parallel()
-	var mu sync.Mutex
-	var held []net.Conn
-	url := listener(t, func(c net.Conn) { mu.Lock(); held = append(held, c); mu.Unlock() })
-	w := start(t, Config{URLs: urls(url)})
+	w := start(t, Config{URLs: urls(listener(t, holdOpen(t)))})
 	_, before := w.until(Dead, CodeSilent)
 	if hasVerdict(before, Soft) {
 		t.Errorf("soft before death: %+v", before)
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	for _, c := range held {
-		c.Close()
 	}
 }
 
