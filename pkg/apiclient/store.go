@@ -28,12 +28,12 @@ type Store struct {
 	cfg   Config
 	saDir string
 
-	mu       sync.Mutex
-	all      []credentials
-	use      int    // index of the credentials in use
-	problem  string // last problem that was logged
-	clients  map[string]*Server
-	refused  map[string]bool // sources that an API server refused since the last change
+	mu      sync.Mutex
+	all     []credentials
+	use     int    // index of the credentials in use
+	problem string // last problem that was logged
+	clients map[string]*Server
+	refused map[string]bool // sources that an API server refused since the last change
 }
 
 // NewStore returns a Store that has read its files once; what is missing may come later.

@@ -68,6 +68,12 @@ func (a Action) String() string {
 	if a.Record.Degraded != "" {
 		fmt.Fprintf(&b, " degraded=%q", a.Record.Degraded)
 	}
+	if a.Kind == Want {
+		fmt.Fprintf(&b, " wanted-by=%q", a.Record.WantedBy)
+	}
+	if p := a.Record.Released; a.Kind == Release && p.Holder != "" {
+		fmt.Fprintf(&b, " proof=%q/%d", p.Holder, p.Term)
+	}
 	if a.Peers {
 		b.WriteString(" via=peers")
 	}

@@ -4,10 +4,10 @@ import "time"
 
 // The watch over an unanswered /readyz (E7).
 const (
-	slowAfter   = 250 * time.Millisecond // unanswered so long: ask /livez/ping beside it
-	pingPeriod  = 250 * time.Millisecond // and again, as long as it stays unanswered
-	silentAfter = pingTimeout            // no answer to pings for so long: Dead
-	softAfter   = 3 * time.Second        // pings answered, /readyz not: Soft
+	slowAfter   = 250 * time.Millisecond  // unanswered so long: ask /livez/ping beside it
+	pingPeriod  = 250 * time.Millisecond  // and again, as long as it stays unanswered
+	silentAfter = pingTimeout             // no answer to pings for so long: Dead
+	softAfter   = 1500 * time.Millisecond // pings answered, /readyz not: Soft
 	// frozenAfter is how late a wake-up shows that this process stood still: what went
 	// unanswered meanwhile is no fault of the API server.
 	frozenAfter = 500 * time.Millisecond

@@ -13,7 +13,6 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/clock"
@@ -36,16 +35,20 @@ type Servers interface {
 	Refused(source string)
 }
 
+// maxObjects bounds how many objects are remembered.
+const maxObjects = 8
+
 // Driver executes the machine's requests and reports what the Lease says.
 type Driver struct {
 	cfg    Config
 	events chan election.Event
 
 	mu      sync.Mutex
-	local   string        // the local address that answered last
-	peers   []string      // other API servers, learnt from the EndpointSlice
-	beat    time.Duration // instant of the last turn of the loop that learns them (E12)
-	problem string        // why the last request failed, empty if it did not
+	objects []*coordinationv1.Lease // the last ones seen, oldest first
+	local   string                  // the local address that answered last
+	peers   []string                // other API servers, learnt from the EndpointSlice
+	beat    time.Duration           // instant of the last turn of the loop that learns them (E12)
+	problem string                  // why the last request failed, empty if it did not
 }
 
 // New checks cfg and returns a Driver that does nothing before Run or Do.
@@ -107,25 +110,25 @@ func (d *Driver) Do(ctx context.Context, a election.Action) election.Event {
 		d.setProblem(nil)
 	}
 	if a.Kind == election.Read {
-		return readDone(a, lease, err)
+		return d.readDone(a, lease, err)
 	}
-	return written(a, lease, err)
+	return d.written(a, lease, err)
 }
 
-func readDone(a election.Action, lease *coordinationv1.Lease, err error) election.Event {
+func (d *Driver) readDone(a election.Action, lease *coordinationv1.Lease, err error) election.Event {
 	switch {
 	case err == nil:
-		return election.ReadDone{Seq: a.Seq, OK: true, Record: Decode(lease)}
+		return election.ReadDone{Seq: a.Seq, OK: true, Record: d.remember(lease)}
 	case apierrors.IsNotFound(err):
 		return election.ReadDone{Seq: a.Seq, OK: true}
 	}
 	return election.ReadDone{Seq: a.Seq}
 }
 
-func written(a election.Action, lease *coordinationv1.Lease, err error) election.Event {
+func (d *Driver) written(a election.Action, lease *coordinationv1.Lease, err error) election.Event {
 	switch {
 	case err == nil:
-		return election.Written{Seq: a.Seq, Outcome: election.OutcomeOK, Version: Decode(lease).Version}
+		return election.Written{Seq: a.Seq, Outcome: election.OutcomeOK, Version: d.remember(lease).Version}
 	case isConflict(err):
 		return election.Written{Seq: a.Seq, Outcome: election.OutcomeConflict}
 	}
@@ -134,7 +137,7 @@ func written(a election.Action, lease *coordinationv1.Lease, err error) election
 
 // isConflict is whether the Lease is not what the write built on.
 func isConflict(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+	return errors.Is(err, errUnknownBase) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }
 
 // send makes one attempt at one API server.
@@ -158,11 +161,39 @@ func (d *Driver) call(ctx context.Context, server *apiclient.Server, a election.
 	case election.Create:
 		return leases.Create(ctx, d.empty(a), metav1.CreateOptions{})
 	}
-	body, err := encode(a, time.Now())
-	if err != nil {
-		return nil, err
+	base := d.known(a.Base.Version)
+	if base == nil {
+		return nil, errUnknownBase
 	}
-	return leases.Patch(ctx, d.cfg.Name, types.MergePatchType, body, metav1.PatchOptions{})
+	// Update, not Patch: API priority and fairness counts it as leader election (E11).
+	return leases.Update(ctx, encode(base, a, time.Now()), metav1.UpdateOptions{})
+}
+
+// errUnknownBase says that a write builds on an object that is not at hand any more. It
+// counts as a conflict: the answer to both is to read again.
+var errUnknownBase = errors.New("the lease has changed since")
+
+// remember keeps an object that writes may build on, and returns what it says.
+func (d *Driver) remember(l *coordinationv1.Lease) election.Record {
+	r := Decode(l)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.objects = append(d.objects, l)
+	d.objects = d.objects[max(0, len(d.objects)-maxObjects):]
+	return r
+}
+
+// known returns the object of that version if it is still at hand.
+func (d *Driver) known(version uint64) *coordinationv1.Lease {
+	text := strconv.FormatUint(version, 10)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.objects {
+		if l.ResourceVersion == text {
+			return l
+		}
+	}
+	return nil
 }
 
 func (d *Driver) empty(a election.Action) *coordinationv1.Lease {

@@ -2,7 +2,6 @@ package kubelease
 
 import (
 	"encoding/json"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -85,67 +84,55 @@ func record(history string, t Transition) string {
 	return string(text)
 }
 
-// patch is a JSON merge patch (RFC 7386) that the API server applies only to the
-// resourceVersion it names: everything that is not kvip's survives.
-type patch struct {
-	Metadata patchMeta `json:"metadata"`
-	Spec     patchSpec `json:"spec"`
-}
-
-type patchMeta struct {
-	ResourceVersion string             `json:"resourceVersion"`
-	Annotations     map[string]*string `json:"annotations"`
-}
-
-type patchSpec struct {
-	HolderIdentity       *string           `json:"holderIdentity"`
-	LeaseDurationSeconds int64             `json:"leaseDurationSeconds,omitempty"`
-	LeaseTransitions     int64             `json:"leaseTransitions"`
-	AcquireTime          *metav1.MicroTime `json:"acquireTime,omitempty"`
-	RenewTime            *metav1.MicroTime `json:"renewTime,omitempty"`
-}
-
-// encode makes the patch for a write at now. A nil annotation is removed.
-func encode(a election.Action, now time.Time) ([]byte, error) {
-	r := a.Record
+// encode makes the object for a write at now: a copy of the one that the write builds on,
+// whose resourceVersion lets the API server refuse it if there is a newer one, and in
+// which everything that is not kvip's survives.
+func encode(base *coordinationv1.Lease, a election.Action, now time.Time) *coordinationv1.Lease {
+	l, r := base.DeepCopy(), a.Record
 	at := metav1.NewMicroTime(now)
-	p := patch{
-		Metadata: patchMeta{ResourceVersion: strconv.FormatUint(a.Base.Version, 10), Annotations: annotations(a, now)},
-		Spec: patchSpec{
-			HolderIdentity: orNil(r.Holder), LeaseTransitions: r.Term,
-			LeaseDurationSeconds: int64(r.Duration / time.Second), RenewTime: &at,
-		},
+	seconds, term := int32(r.Duration/time.Second), int32(r.Term)
+	l.Spec.HolderIdentity = orNil(r.Holder)
+	l.Spec.LeaseTransitions = &term
+	if seconds > 0 {
+		l.Spec.LeaseDurationSeconds = &seconds
 	}
 	switch a.Kind {
 	case election.Claim:
-		p.Spec.AcquireTime = &at
-	case election.Want:
-		p.Spec.RenewTime = nil // it is not the holder who writes
+		l.Spec.AcquireTime, l.Spec.RenewTime = &at, &at
+	case election.Renew, election.Release:
+		l.Spec.RenewTime = &at // not for Want: it is not the holder who writes
 	}
-	text, err := json.Marshal(p)
-	if err != nil {
-		return nil, fmt.Errorf("encode lease: %w", err)
+	if l.Annotations == nil {
+		l.Annotations = map[string]string{}
 	}
-	return text, nil
+	for key, value := range annotations(a, now) {
+		if value == "" {
+			delete(l.Annotations, key)
+			continue
+		}
+		l.Annotations[key] = value
+	}
+	return l
 }
 
-func annotations(a election.Action, now time.Time) map[string]*string {
+// annotations returns kvip's annotations for a write; an empty one is to be removed.
+func annotations(a election.Action, now time.Time) map[string]string {
 	r := a.Record
-	set := map[string]*string{
-		AnnotationWrite:    orNil(strconv.FormatUint(r.Seq, 10)),
-		AnnotationMAC:      orNil(r.MAC),
-		AnnotationDegraded: orNil(r.Degraded),
-		AnnotationWantedBy: orNil(r.WantedBy),
-		AnnotationReleased: nil,
+	set := map[string]string{
+		AnnotationWrite:    strconv.FormatUint(r.Seq, 10),
+		AnnotationMAC:      r.MAC,
+		AnnotationDegraded: r.Degraded,
+		AnnotationWantedBy: r.WantedBy,
+		AnnotationReleased: "",
 	}
 	if r.Released.Holder != "" {
 		text, _ := json.Marshal(proof(r.Released)) // three plain fields: cannot fail
-		set[AnnotationReleased] = orNil(string(text))
+		set[AnnotationReleased] = string(text)
 	}
 	if a.Kind == election.Claim {
-		set[AnnotationTransitions] = orNil(record(a.Base.History, Transition{
+		set[AnnotationTransitions] = record(a.Base.History, Transition{
 			Time: now.UTC().Truncate(time.Millisecond), From: a.From, To: r.Holder, Term: r.Term, Reason: a.Reason,
-		}))
+		})
 	}
 	return set
 }

@@ -89,7 +89,7 @@ func (d *Driver) readForWatch(ctx context.Context) (*apiclient.Server, string, e
 		var list *coordinationv1.LeaseList
 		if list, err = d.list(ctx, server); err == nil {
 			d.answered(host)
-			d.deliver(ctx, listed(list))
+			d.deliver(ctx, d.listed(list))
 			return server, list.ResourceVersion, nil
 		}
 		d.report("list", server, err)
@@ -108,12 +108,12 @@ func (d *Driver) list(ctx context.Context, server *apiclient.Server) (*coordinat
 	})
 }
 
-func listed(list *coordinationv1.LeaseList) election.Event {
+func (d *Driver) listed(list *coordinationv1.LeaseList) election.Event {
 	if len(list.Items) == 0 {
 		version, _ := strconv.ParseUint(list.ResourceVersion, 10, 64)
 		return election.Observed{Record: election.Record{Version: version}}
 	}
-	return election.Observed{Record: Decode(&list.Items[0])}
+	return election.Observed{Record: d.remember(&list.Items[0])}
 }
 
 // report notes a failed request and changes the credentials where they were refused.
@@ -134,7 +134,7 @@ func (d *Driver) take(ctx context.Context, ev watch.Event) error {
 	case ev.Type == watch.Deleted:
 		d.deliver(ctx, election.Observed{Record: election.Record{Version: Decode(lease).Version}})
 	default:
-		d.deliver(ctx, election.Observed{Record: Decode(lease)})
+		d.deliver(ctx, election.Observed{Record: d.remember(lease)})
 	}
 	return nil
 }
