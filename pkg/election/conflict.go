@@ -34,8 +34,7 @@ func (p Probed) apply(m *Machine) {
 	m.probing = false
 	switch {
 	case p.MAC == "":
-		m.enter(Holding, m.reason)
-		m.own()
+		m.takeAsked()
 	case p.MAC == m.won.oldMAC: // the last holder has not fallen silent yet
 		m.retryAt = m.now + probeTimeout
 	case m.won.first:
@@ -43,10 +42,16 @@ func (p Probed) apply(m *Machine) {
 		m.backoffEnd = m.now + maxBackoff
 		m.leave(ReasonAddressInUse)
 	default:
-		m.enter(Holding, m.reason)
-		m.own()
+		m.takeAsked()
 		m.emit(Action{Kind: Defend, MAC: p.MAC})
 	}
+}
+
+// takeAsked owns after the network was asked.
+func (m *Machine) takeAsked() {
+	m.asked = true
+	m.enter(Holding, m.reason)
+	m.own()
 }
 
 // A foreign announcement wants proof: a quorum read that was sent after it (E9).

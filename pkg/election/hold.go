@@ -12,14 +12,16 @@ func (m *Machine) win(w write) {
 	}
 	m.won, m.term, m.degraded = &w, w.record.Term, ""
 	m.deadline = Deadline(w.sent, m.cfg.Lease)
-	m.owned, m.ownSince, m.ownAt, m.conflict = false, m.now, 0, nil
+	m.owned, m.ownSince, m.ownAt, m.conflict, m.asked = false, m.now, 0, nil, w.proven
 	m.wroteAt = w.sent
 	switch {
 	case m.now >= m.deadline: // won long ago: confirm before owning
 		m.enter(Confirming, why)
 	case w.proven:
 		m.enter(Holding, why)
-		m.own()
+		if !m.leaveIfDue() { // the claim may have been on its way for long
+			m.own()
+		}
 	default:
 		m.enter(Probing, why)
 		m.startProbe()
@@ -37,14 +39,25 @@ func (m *Machine) confirmed(w write) {
 	case m.state == Holding:
 		m.own()
 	case m.state == Confirming && !m.mustRead:
-		why := ReasonRegained
-		if m.reason == ReasonAdopted {
-			why = ReasonAdopted
-		}
-		m.enter(Holding, why)
-		m.owned, m.ownSince, m.ownAt = false, m.now, 0
-		m.own()
+		m.regain()
 	}
+}
+
+// regain owns again under a lease that was just confirmed. A tenure that was interrupted
+// before the network could be asked still has to ask (E9).
+func (m *Machine) regain() {
+	m.owned, m.ownSince, m.ownAt = false, m.now, 0
+	switch {
+	case !m.asked:
+		m.enter(Probing, ReasonExpired)
+		m.startProbe()
+		return
+	case m.reason == ReasonAdopted:
+		m.enter(Holding, ReasonAdopted)
+	default:
+		m.enter(Holding, ReasonRegained)
+	}
+	m.own()
 }
 
 // hold keeps a tenure: leave if there is cause, let go at the deadline, renew, own.
@@ -84,7 +97,7 @@ func (m *Machine) renewIfDue(every time.Duration) {
 // The lease is not given up: if it is still this node's, it is owned again.
 func (m *Machine) suspect(why Reason) {
 	m.abandon()
-	m.conflict, m.probing = nil, false
+	m.conflict, m.probing, m.failed = nil, false, 0
 	m.disown(why)
 	m.mustRead, m.readAt, m.reading = true, 0, 0
 	m.enter(Confirming, why)
@@ -100,7 +113,7 @@ func (m *Machine) drop(why Reason) {
 
 func (m *Machine) disown(why Reason) {
 	m.seq++
-	m.dirty, m.disowning, m.owned = true, m.seq, false
+	m.dirty, m.dirtyWhy, m.disowning, m.owned = true, why, m.seq, false
 	m.emit(Action{Kind: Disown, Seq: m.seq, Reason: why})
 }
 
@@ -158,8 +171,9 @@ func (a AddressLost) apply(m *Machine) {
 }
 
 func (NodeAddressBack) apply(m *Machine) {
-	if m.state == Holding && m.flushed != 0 && m.now < m.deadline {
-		m.flushed = 0
+	waited := m.flushed != 0
+	m.flushed = 0
+	if waited && m.state == Holding && m.now < m.deadline {
 		m.own()
 	}
 }

@@ -56,16 +56,24 @@ func (w Written) apply(m *Machine) {
 		return
 	}
 	if w.Outcome == OutcomeOK {
+		m.failed = 0
 		r := p.record
 		r.Version = w.Version
 		m.observe(r, false)
 	}
-	if m.pending == nil || m.pending.seq != w.Seq {
-		return
+	if m.pending != nil && m.pending.seq == w.Seq {
+		m.ended(w.Outcome)
 	}
-	switch w.Outcome {
+	if m.state == Claiming && m.pending == nil { // not won, whatever the answer was
+		m.enter(Standby, ReasonHeldByOther)
+	}
+}
+
+// ended takes the answer to the pending write.
+func (m *Machine) ended(how Outcome) {
+	switch how {
 	case OutcomeOK:
-		m.pending, m.failed = nil, 0
+		m.pending = nil
 	case OutcomeConflict: // a new observation, never a retry (E2)
 		m.pending = nil
 		m.mustRead = true
@@ -73,9 +81,6 @@ func (w Written) apply(m *Machine) {
 		m.abandon()
 		m.failed++
 		m.retryAt = m.now + m.patience()
-	}
-	if m.state == Claiming && w.Outcome != OutcomeOK {
-		m.enter(Standby, ReasonHeldByOther)
 	}
 }
 
@@ -162,7 +167,7 @@ func (m *Machine) judge(first bool) {
 		// E8: an address that an earlier incarnation left, under a lease that names this
 		// identity, is kept while one renewal confirms it.
 		if first && m.dirty && m.obs.Holder == m.cfg.ID && m.obs.Term > 0 {
-			m.term = m.obs.Term
+			m.term, m.asked = m.obs.Term, true
 			m.enter(Confirming, ReasonAdopted)
 		}
 	}

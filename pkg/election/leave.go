@@ -82,11 +82,18 @@ func (m *Machine) release() {
 	}
 }
 
+// releaseRecord names this tenure as proof. A tenure that ended before the network was
+// silent proves nothing (E3): the next one must wait and ask again, for the hardware
+// address that this one was asking for (E9).
 func (m *Machine) releaseRecord() Record {
-	return Record{
-		Term: m.term, Duration: m.cfg.Lease, MAC: m.obs.MAC,
-		Released: Proof{Holder: m.cfg.ID, Term: m.term, Reason: m.reason},
+	r := Record{Term: m.term, Duration: m.cfg.Lease, MAC: m.obs.MAC}
+	if !m.asked {
+		r.MAC = m.won.oldMAC
 	}
+	if m.asked || m.reason == ReasonAddressInUse {
+		r.Released = Proof{Holder: m.cfg.ID, Term: m.term, Reason: m.reason}
+	}
+	return r
 }
 
 // fenceLeft is when the last address of this tenure is certainly gone; 0 if it already is.

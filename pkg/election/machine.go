@@ -65,22 +65,23 @@ type Machine struct {
 	degraded string
 
 	// Requests under way.
-	seq       uint64
-	pending   *write
-	lost      []write // unanswered or failed writes that may still be applied
-	failed    int     // requests in a row that got no answer
-	wroteAt   time.Duration
-	retryAt   time.Duration
-	reading   uint64 // Seq of the unanswered Read, 0 if none
-	readAt    time.Duration
-	mustRead  bool
-	probing   bool
-	won       *write // the claim that began this tenure
-	conflict  *sighting
-	leaveNext Reason
+	seq      uint64
+	pending  *write
+	lost     []write // unanswered or failed writes that may still be applied
+	failed   int     // requests in a row that got no answer
+	wroteAt  time.Duration
+	retryAt  time.Duration
+	reading  uint64 // Seq of the unanswered Read, 0 if none
+	readAt   time.Duration
+	mustRead bool
+	probing  bool
+	won      *write // the claim that began this tenure
+	conflict *sighting
+	asked    bool // the network was asked whether the address is free, or need not be (E3)
 
 	// The address on this host.
 	dirty      bool   // an address may be on the host
+	dirtyWhy   Reason // why it must go
 	disowning  uint64 // Seq of the unanswered Disown, 0 if none
 	owning     uint64 // Seq of the last Own
 	owned      bool   // Owned was heard since the last Own of a new tenure
@@ -99,7 +100,7 @@ type sighting struct {
 
 // New returns a machine in Standby that knows nothing yet.
 func New(cfg Config) *Machine {
-	return &Machine{cfg: cfg, state: Standby, seq: cfg.FirstSeq, dirty: cfg.LeftoverLifetime > 0, reason: ReasonStarting}
+	return &Machine{cfg: cfg, state: Standby, seq: cfg.FirstSeq, dirty: cfg.LeftoverLifetime > 0, dirtyWhy: ReasonLeftover, reason: ReasonStarting}
 }
 
 // Step takes in one event at instant now (CLOCK_BOOTTIME) and returns what to do, in order.

@@ -37,8 +37,19 @@ type tenure struct {
 	term   int64
 }
 
-// proves reports whether r is an orderly release by exactly the holder last seen (E3).
+// proves reports whether r is an orderly release by exactly the holder last seen, who
+// had the address for itself (E3).
 func (r Record) proves(last tenure) bool {
+	return r.releasedBy(last) && r.Released.Reason != ReasonAddressInUse
+}
+
+// declines reports whether the holder last seen gave up because another machine, not one
+// of this election, answers for the address: nobody has held it yet (E9).
+func (r Record) declines(last tenure) bool {
+	return r.releasedBy(last) && r.Released.Reason == ReasonAddressInUse
+}
+
+func (r Record) releasedBy(last tenure) bool {
 	return r.Exists && r.Holder == "" && last.holder != "" &&
 		r.Released.Holder == last.holder && r.Released.Term == last.term
 }

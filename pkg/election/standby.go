@@ -33,7 +33,7 @@ func (m *Machine) sweep() {
 		return
 	}
 	m.ownAt = m.now + retryAfter
-	m.disown(ReasonLeftover)
+	m.disown(m.dirtyWhy)
 }
 
 func (m *Machine) stopIfClean() {
@@ -71,7 +71,7 @@ func (m *Machine) claim() {
 	w := write{
 		kind:   Claim,
 		proven: m.obs.proves(m.prev),
-		first:  m.prev.holder == "" && m.obs.MAC == "",
+		first:  m.obs.MAC == "" && (m.prev.holder == "" || m.obs.declines(m.prev)),
 		oldMAC: cmp.Or(m.obs.MAC, m.prevM),
 		reason: ReasonExpired,
 		from:   m.prev.holder,
@@ -99,7 +99,7 @@ func (m *Machine) Waiting() Reason {
 	switch {
 	case m.shutdown:
 		return ReasonShutdown
-	case m.dirty:
+	case m.dirty && m.seen: // before, it is left alone (E8)
 		return ReasonDirty
 	case m.health == Unknown:
 		return ReasonStarting

@@ -1,0 +1,186 @@
+package election
+
+import (
+	"testing"
+	"time"
+)
+
+// started is a script whose node holds since 10.31 s.
+func started(t *testing.T) *script {
+	t.Helper()
+	s := &script{}
+	for _, line := range []string{
+		"node a", "10s link up aa", "10s health healthy", "10.1s lease holder=z term=6",
+		"10.3s lease holder= term=6 proof=z/6/Shutdown", "10.4s tick",
+	} {
+		if err := s.line(line); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+	}
+	return s
+}
+
+func (s *script) must(t *testing.T, lines ...string) {
+	t.Helper()
+	for _, line := range lines {
+		if err := s.line(line); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+	}
+}
+
+// count is how many actions of a kind were asked for so far.
+func (s *script) count(k Kind) (n int) {
+	for _, a := range s.sent {
+		if a.Kind == k {
+			n++
+		}
+	}
+	return n
+}
+
+// E12: five minutes without an API server cause no exit and no storm, and the address is
+// owned again soon after; E1: meanwhile it is gone.
+func TestOutageOfFiveMinutes(t *testing.T) {
+	s := started(t)
+	s.must(t, "11s api silent", "16s tick")
+	if st := s.m.Status(); st.State != Confirming || st.Owned {
+		t.Fatalf("5 s after the API went: %+v", st)
+	}
+	asked := len(s.sent)
+	s.must(t, "311s tick")
+	if got := len(s.sent) - asked; got > 200 {
+		t.Errorf("%d requests in 295 s", got)
+	}
+	if s.count(Exit) != 0 || s.count(Own) != 1 {
+		t.Errorf("%d exits and %d owns, want none and the first", s.count(Exit), s.count(Own))
+	}
+	s.must(t, "311s api answers", "316s tick")
+	if st := s.m.Status(); st.State != Holding || !st.Owned || st.Reason != ReasonRegained {
+		t.Errorf("5 s after the API came back: %+v", st)
+	}
+}
+
+// The answers to renewals that failed do not make later ones wait: any success ends the
+// count of failures (E12).
+func TestSuccessEndsPatience(t *testing.T) {
+	s := started(t)
+	s.must(t, "11s api silent", "13s api answers", "14s tick")
+	if s.m.failed != 0 {
+		t.Errorf("%d failures are still counted after a renewal was answered", s.m.failed)
+	}
+}
+
+// E2: a write names the observation it builds on, and one write is under way at a time.
+func TestOneWriteAtATime(t *testing.T) {
+	s := started(t)
+	s.must(t, "11s api manual", "14s tick")
+	if s.count(Renew) != 1 {
+		t.Errorf("%d renewals while the first is unanswered", s.count(Renew))
+	}
+	if a, _ := s.request("renew"); a.Base.Version != s.server.Version || a.Base.Holder != "a" {
+		t.Errorf("renewal builds on %+v, the lease is %+v", a.Base, s.server)
+	}
+}
+
+// What is forgotten is bounded, whatever becomes of the answers.
+func TestLostWritesAreBounded(t *testing.T) {
+	s := started(t)
+	s.must(t, "10.5s api manual", "10.6s kernel manual")
+	for now := 11 * time.Second; now < 15*time.Second; now += 50 * time.Millisecond {
+		s.m.Step(Written{Seq: s.m.seq, Outcome: OutcomeFailed}, now)
+		s.m.Step(Tick{}, now)
+	}
+	if len(s.m.lost) > maxLost {
+		t.Errorf("%d lost writes are remembered, want at most %d", len(s.m.lost), maxLost)
+	}
+}
+
+// A snapshot tells what people ask for: who holds, whether it is owned, until when, why.
+func TestStatusFollowsTheTenure(t *testing.T) {
+	s := started(t)
+	st := s.m.Status()
+	want := Status{State: Holding, Owned: true, Holder: "a", Term: 7, Seen: true, Age: st.Age, Deadline: seconds(14.8), Reason: ReasonReleased}
+	if st != want {
+		t.Errorf("status %+v, want %+v", st, want)
+	}
+	s.must(t, "10.5s shutdown now", "11s tick")
+	if st := s.m.Status(); st.State != Stopped || st.Owned || st.Deadline != 0 || st.Reason != ReasonShutdown {
+		t.Errorf("status after the exit: %+v", st)
+	}
+	if out := s.m.Step(Shutdown{}, s.clock); out != nil {
+		t.Errorf("a stopped machine asks for %v", out)
+	}
+}
+
+// A Standby says why it does not campaign.
+func TestWaiting(t *testing.T) {
+	ready := func() *Machine {
+		m := New(Config{ID: "a", Lease: 5 * time.Second, Renew: time.Second})
+		m.now, m.seen, m.health, m.link, m.linkSeen = time.Minute, true, Healthy, Link{Usable: true}, true
+		m.obs, m.obsAt = Record{Exists: true, Holder: "b"}, time.Minute
+		return m
+	}
+	for want, change := range map[Reason]func(*Machine){
+		ReasonHeldByOther:  func(*Machine) {},
+		ReasonShutdown:     func(m *Machine) { m.shutdown = true },
+		ReasonDirty:        func(m *Machine) { m.dirty = true },
+		ReasonStarting:     func(m *Machine) { m.health = Unknown },
+		ReasonAPINotReady:  func(m *Machine) { m.health = Soft },
+		ReasonAPIDead:      func(m *Machine) { m.health = Dead },
+		ReasonLinkDown:     func(m *Machine) { m.link.Usable = false },
+		ReasonBackoff:      func(m *Machine) { m.backoffEnd = time.Hour },
+		ReasonLeaseUnknown: func(m *Machine) { m.seen, m.dirty = false, true }, // E8: left alone, not stuck
+		ReasonWaiting:      func(m *Machine) { m.obs.Holder = "" },
+	} {
+		m := ready()
+		change(m)
+		if got := m.Waiting(); got != want {
+			t.Errorf("waits because of %s, want %s", got, want)
+		}
+	}
+}
+
+// E3: a proof is the name and the term of the last holder seen, and nothing less.
+func TestProves(t *testing.T) {
+	last := tenure{"a", 7}
+	for _, c := range []struct {
+		name string
+		r    Record
+		last tenure
+		want bool
+	}{
+		{"by the last holder", Record{Exists: true, Released: Proof{"a", 7, ReasonShutdown}}, last, true},
+		{"by another", Record{Exists: true, Released: Proof{"b", 7, ReasonShutdown}}, last, false},
+		{"of another term", Record{Exists: true, Released: Proof{"a", 6, ReasonShutdown}}, last, false},
+		{"no proof", Record{Exists: true}, last, false},
+		{"no holder was ever seen", Record{Exists: true}, tenure{}, false},
+		{"held again", Record{Exists: true, Holder: "c", Released: Proof{"a", 7, ReasonShutdown}}, last, false},
+		{"deleted", Record{Released: Proof{"a", 7, ReasonShutdown}}, last, false},
+		{"never held for itself (E9)", Record{Exists: true, Released: Proof{"a", 7, ReasonAddressInUse}}, last, false},
+	} {
+		if got := c.r.proves(c.last); got != c.want {
+			t.Errorf("%s: proves = %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestActionString(t *testing.T) {
+	for want, a := range map[string]Action{
+		"exit":                                  {Kind: Exit},
+		"read seq=4 until=1s":                   {Kind: Read, Seq: 4, Deadline: time.Second},
+		"own until=2.5s reason=Released":        {Kind: Own, Seq: 9, Deadline: seconds(2.5), Reason: ReasonReleased},
+		"defend mac=aa":                         {Kind: Defend, MAC: "aa"},
+		`renew seq=2 base=3 holder="a" term=4`:  {Kind: Renew, Seq: 2, Base: Record{Version: 3}, Record: Record{Holder: "a", Term: 4}},
+		`release seq=2 base=3 holder="" term=4`: {Kind: Release, Seq: 2, Base: Record{Version: 3}, Record: Record{Term: 4}},
+	} {
+		if got := a.String(); got != want {
+			t.Errorf("String() = %q, want %q", got, want)
+		}
+	}
+	for k := Create; k <= Exit; k++ {
+		if k.String() == "" {
+			t.Errorf("kind %d has no name", k)
+		}
+	}
+}

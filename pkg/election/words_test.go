@@ -1,0 +1,188 @@
+package election
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The vocabulary of the stories.
+
+// event plays the words of one input line.
+func (s *script) event(verb string, rest []string) error {
+	if _, ok := scriptModes[verb]; ok && len(rest) == 1 {
+		return s.setMode(verb, rest[0])
+	}
+	switch verb {
+	case "tick": // also what a thawed process does first
+		s.step(Tick{}, "input")
+		return nil
+	case "freeze":
+		s.frozen = true
+		return nil
+	case "lease":
+		return s.leaseWords(rest)
+	case "hand": // somebody changes the Lease, and no watch has shown it yet
+		return s.edit(rest)
+	}
+	ev, err := s.fact(verb, strings.Join(rest, " "))
+	if err != nil {
+		return err
+	}
+	s.step(ev, "input")
+	return nil
+}
+
+// fact turns words into an event that is not about the Lease.
+func (s *script) fact(verb, rest string) (Event, error) {
+	key := verb + " " + rest
+	switch verb {
+	case "link":
+		mac, up := strings.CutPrefix(rest, "up")
+		return Link{Usable: up, MAC: strings.TrimSpace(mac)}, nil
+	case "foreign":
+		return Foreign{MAC: rest}, nil
+	case "probed":
+		return Probed{MAC: strings.TrimPrefix(rest, "silent")}, nil
+	case "answer":
+		return s.answer(strings.Fields(rest))
+	}
+	facts := map[string]Event{
+		"health healthy": Health{Healthy}, "health soft": Health{Soft}, "health dead": Health{Dead}, "health unknown": Health{Unknown},
+		"owned ok": Owned{s.seq(Own), true}, "owned failed": Owned{s.seq(Own), false},
+		"disowned confirmed": Disowned{s.seq(Disown), true}, "disowned unconfirmed": Disowned{s.seq(Disown), false},
+		"peers-answer ready": Peers{true}, "peers-answer unready": Peers{false},
+		"address lost": AddressLost{NodeAddress: true}, "address flushed": AddressLost{}, "node-address back": NodeAddressBack{},
+		"shutdown now": Shutdown{},
+	}
+	if ev, ok := facts[key]; ok {
+		return ev, nil
+	}
+	return nil, fmt.Errorf("unknown event %q", key)
+}
+
+// answer REQUEST ok|failed|version=N answers a request by hand: the last one of a kind, or
+// the one with that number. Its write is applied now, or was as that version.
+func (s *script) answer(words []string) (Event, error) {
+	if len(words) != 2 {
+		return nil, fmt.Errorf("which request, and how did it end?")
+	}
+	a, err := s.request(words[0])
+	if err != nil {
+		return nil, err
+	}
+	version, applied := strings.CutPrefix(words[1], "version=")
+	switch {
+	case applied:
+		n, err := strconv.ParseUint(version, 10, 64)
+		return Written{Seq: a.Seq, Version: n}, err
+	case a.Kind == Read:
+		return ReadDone{Seq: a.Seq, OK: words[1] == "ok", Record: s.read()}, nil
+	case words[1] == "ok":
+		return s.apply(a), nil
+	}
+	return Written{Seq: a.Seq, Outcome: OutcomeFailed}, nil
+}
+
+// request finds a request by its kind or number.
+func (s *script) request(name string) (Action, error) {
+	for i := len(s.sent) - 1; i >= 0; i-- {
+		if a := s.sent[i]; a.Kind.String() == name || strconv.FormatUint(a.Seq, 10) == name {
+			return a, nil
+		}
+	}
+	return Action{}, fmt.Errorf("no %s was sent", name)
+}
+
+func (s *script) seq(k Kind) uint64 {
+	a, _ := s.request(k.String()) // 0 is the number of no request
+	return a.Seq
+}
+
+// leaseWords is what the watch delivers: the Lease as the API server has it, after the
+// change that the words describe.
+//
+//	lease                          as it is
+//	lease absent                   there is none
+//	lease deleted                  by hand
+//	lease applied KIND             the last request of that kind, whatever was answered
+//	lease KEY=VALUE ...            all of it, written by somebody
+//	lease but KEY=VALUE ...        the present one with changes
+func (s *script) leaseWords(words []string) error {
+	if err := s.edit(words); err != nil {
+		return err
+	}
+	if len(words) > 0 && words[0] == "absent" {
+		s.step(Observed{Record{Version: s.server.Version}}, "input")
+		return nil
+	}
+	s.step(Observed{s.server}, "input")
+	return nil
+}
+
+// edit changes the Lease on the API server.
+func (s *script) edit(words []string) error {
+	switch {
+	case len(words) == 0 || words[0] == "absent":
+		return nil
+	case words[0] == "deleted":
+		s.store(Record{})
+		return nil
+	case words[0] == "applied" && len(words) == 2:
+		a, err := s.request(words[1])
+		if err == nil {
+			s.store(a.Record)
+		}
+		return err
+	case words[0] == "but":
+		return s.set(s.server, words[1:])
+	}
+	return s.set(Record{Exists: true, Duration: 5 * time.Second, Term: s.server.Term}, words)
+}
+
+// set stores r with the values of words, as the next version unless they name one.
+func (s *script) set(r Record, words []string) (err error) {
+	version := s.server.Version + 1
+	for _, w := range words {
+		key, value, _ := strings.Cut(w, "=")
+		switch key {
+		case "holder":
+			r.Holder = value
+		case "mac":
+			r.MAC = value
+		case "degraded":
+			r.Degraded = value
+		case "wanted-by":
+			r.WantedBy = value
+		case "term":
+			r.Term, err = strconv.ParseInt(value, 10, 64)
+		case "seq":
+			r.Seq, err = strconv.ParseUint(value, 10, 64)
+		case "version":
+			version, err = strconv.ParseUint(value, 10, 64)
+		case "lease":
+			r.Duration, err = time.ParseDuration(value)
+		case "proof":
+			r.Released, err = parseProof(value)
+		default:
+			err = fmt.Errorf("unknown field %q", w)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	r.Version = version
+	s.server = r
+	return nil
+}
+
+// parseProof reads HOLDER/TERM/REASON.
+func parseProof(text string) (Proof, error) {
+	parts := strings.Split(text, "/")
+	if len(parts) != 3 {
+		return Proof{}, fmt.Errorf("proof %q is not HOLDER/TERM/REASON", text)
+	}
+	term, err := strconv.ParseInt(parts[1], 10, 64)
+	return Proof{Holder: parts[0], Term: term, Reason: Reason(parts[2])}, err
+}
