@@ -49,7 +49,7 @@ func (l *loop) note(ev election.Event, before election.Status) {
 	case l.diary.holding && now.State != election.Holding:
 		l.gaveUp(now)
 	case now.State != before.State || now.Reason != before.Reason || now.Holder != before.Holder:
-		l.log.Info("election", "vip", vips(l.cfg.VIPs), "state", now.State, "node", NodeOf(now.Holder), "lease", l.cfg.LeaseName,
+		l.log.Info("election", "vip", vips(l.cfg.VIPs), "state", now.State, "holder", NodeOf(now.Holder), "lease", l.cfg.LeaseName,
 			"term", now.Term, "reason", now.Reason)
 	}
 }
@@ -66,7 +66,7 @@ func (l *loop) countRenewal(ev election.Event, before election.Status) {
 
 func (l *loop) took(now election.Status) {
 	l.diary.holding = true
-	l.metrics.Transition("took:" + string(now.Reason))
+	l.metrics.Transition(string(now.Reason))
 	l.log.Info("holding the address", "vip", vips(l.cfg.VIPs), "link", l.network.link().Name, "node", l.cfg.NodeName,
 		"lease", l.cfg.LeaseName, "term", now.Term, "reason", now.Reason)
 	byClaim := now.Reason == election.ReasonReleased || now.Reason == election.ReasonExpired
@@ -80,7 +80,7 @@ func (l *loop) took(now election.Status) {
 
 func (l *loop) gaveUp(now election.Status) {
 	l.diary.holding = false
-	l.metrics.Transition("left:" + string(now.Reason))
+	l.metrics.Transition(string(now.Reason))
 	l.log.Warn("gave the address up", "vip", vips(l.cfg.VIPs), "node", l.cfg.NodeName, "lease", l.cfg.LeaseName, "term", now.Term,
 		"state", now.State, "reason", fmt.Sprintf("%s: %s", now.Reason, now.Reason.Sentence()))
 }

@@ -37,27 +37,14 @@ func Preflight(cfg config.Config) error {
 func checkVIP(v netip.Addr, addresses []link.HostAddr, marked []vip.Marked) error {
 	own := slices.ContainsFunc(marked, func(m vip.Marked) bool { return m.VIP == v })
 	for _, a := range addresses {
-		on := a.Prefix
-		switch {
-		case on.Addr() == v && !own:
+		if a.Prefix.Addr() == v && !own {
 			return &config.UsageError{Flag: "vip", Reason: fmt.Sprintf("%s is an address of this host, on %s", v, a.Link), Hint: "choose an address that no machine has, or remove it there"}
-		case on.Addr() == v || on.Bits() >= v.BitLen()-1 || !on.Contains(v):
-		case on.Masked().Addr() == v:
-			return &config.UsageError{Flag: "vip", Reason: fmt.Sprintf("%s is the network address of %s on %s", v, on.Masked(), a.Link), Hint: "choose a host address in that network"}
-		case v.Is4() && broadcast(on) == v:
-			return &config.UsageError{Flag: "vip", Reason: fmt.Sprintf("%s is the broadcast address of %s on %s", v, on.Masked(), a.Link), Hint: "choose a host address in that network"}
+		}
+		if err := config.CheckInPrefix(v, a.Prefix); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-// broadcast returns the last address of an IPv4 prefix (RFC 919 section 7).
-func broadcast(p netip.Prefix) netip.Addr {
-	b := p.Masked().Addr().As4()
-	for i := p.Bits(); i < 32; i++ {
-		b[i/8] |= 1 << (7 - i%8)
-	}
-	return netip.AddrFrom4(b)
 }
 
 // checkLink refuses a missing link only where the user said not to wait for it.
