@@ -20,10 +20,14 @@ type Agent struct {
 // RunKvip starts an agent in the node: its executable, arguments and environment, with only
 // the capabilities that the manifest grants. Output is appended to Log("kvip").
 func (n *Node) RunKvip(path string, args, env []string) (*Agent, error) {
-	return n.RunAgent(netlab.Command{
+	return n.RunAgent(n.kvipCommand(path, args, env))
+}
+
+func (n *Node) kvipCommand(path string, args, env []string) netlab.Command {
+	return netlab.Command{
 		Path: path, Args: args, Env: env, Log: n.Log("kvip"),
 		Caps: []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW},
-	})
+	}
 }
 
 // RunManifest starts the executable as the kubelet would start the pod of the manifest. The

@@ -78,5 +78,8 @@ func (n *Node) apiArgs() []string {
 	if n.API.ShutdownDelay > 0 {
 		args = append(args, "--shutdown-delay-duration="+n.API.ShutdownDelay.String())
 	}
+	if n.API.Audit {
+		args = append(args, "--audit-policy-file="+auditPolicyFile, "--audit-log-path="+n.Log("audit"))
+	}
 	return args
 }

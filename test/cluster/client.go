@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -48,14 +49,14 @@ func (c *Cluster) TLS() (*tls.Config, error) {
 	return rest.TLSConfigFor(conf)
 }
 
-// StartClient asks the VIP for /readyz from the client host: anonymously, unless the cluster
-// was started without anonymous access.
+// StartClient asks the VIP for /readyz from the client host: anonymously, unless there are API
+// servers without anonymous access.
 func (c *Cluster) StartClient(vip netip.Addr) (*netlab.Client, error) {
 	conf, err := c.TLS()
 	if err != nil {
 		return nil, err
 	}
-	if !c.cfg.API.NoAnonymous {
+	if !slices.ContainsFunc(c.Nodes, func(n *Node) bool { return n.API.NoAnonymous }) {
 		conf.Certificates, conf.GetClientCertificate = nil, nil
 	}
 	return netlab.StartClient(netlab.ClientConfig{

@@ -4,20 +4,18 @@ import (
 	"errors"
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 )
 
-// ArgsFromManifest reads a static pod as `kvip manifest pod` prints it and returns what the
-// kubelet of a node would run: the arguments that the program of the only container gets,
-// and its environment with the downward API's fields filled in.
+// ArgsFromManifest reads a static pod or a DaemonSet as `kvip manifest` prints them and returns
+// what the kubelet of a node would run: the arguments that the program of the only container
+// gets, and its environment with the downward API's fields filled in.
 func ArgsFromManifest(manifest []byte, nodeName string) (args, env []string, err error) {
-	var pod corev1.Pod
-	if err := yaml.UnmarshalStrict(manifest, &pod); err != nil {
-		return nil, nil, fmt.Errorf("read pod manifest: %w", err)
-	}
-	if pod.Kind != "Pod" || len(pod.Spec.Containers) != 1 {
-		return nil, nil, fmt.Errorf("read pod manifest: %s with %d containers, want a Pod with one", pod.Kind, len(pod.Spec.Containers))
+	pod, err := podOf(manifest)
+	if err != nil {
+		return nil, nil, err
 	}
 	container := pod.Spec.Containers[0]
 	if len(container.Command) > 0 {
@@ -28,13 +26,40 @@ func ArgsFromManifest(manifest []byte, nodeName string) (args, env []string, err
 		return nil, nil, errors.New("read pod manifest: the container has no arguments")
 	}
 	for _, e := range container.Env {
-		value, err := envValue(e, pod, nodeName)
+		value, err := envValue(e, *pod, nodeName)
 		if err != nil {
 			return nil, nil, err
 		}
 		env = append(env, e.Name+"="+value)
 	}
 	return args, env, nil
+}
+
+// podOf returns the pod of a manifest, or that which a DaemonSet makes, in its namespace.
+func podOf(manifest []byte) (*corev1.Pod, error) {
+	var kind struct{ Kind string }
+	if err := yaml.Unmarshal(manifest, &kind); err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	var pod corev1.Pod
+	var err error
+	switch kind.Kind {
+	case "Pod":
+		err = yaml.UnmarshalStrict(manifest, &pod)
+	case "DaemonSet":
+		var set appsv1.DaemonSet
+		err = yaml.UnmarshalStrict(manifest, &set)
+		pod.Name, pod.Namespace, pod.Spec = set.Name, set.Namespace, set.Spec.Template.Spec
+	default:
+		err = fmt.Errorf("%q is neither a Pod nor a DaemonSet", kind.Kind)
+	}
+	if err == nil && len(pod.Spec.Containers) != 1 {
+		err = fmt.Errorf("%d containers, want one", len(pod.Spec.Containers))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read pod manifest: %w", err)
+	}
+	return &pod, nil
 }
 
 // envValue fills in what the kubelet knows when it starts a static pod.

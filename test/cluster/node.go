@@ -81,6 +81,11 @@ func (n *Node) StartAPI() error {
 			return err
 		}
 	}
+	if n.API.Audit {
+		if err := n.writeAuditPolicy(); err != nil {
+			return err
+		}
+	}
 	n.ending, n.started = false, n.API
 	return n.start(&n.api, "kube-apiserver", n.apiArgs())
 }

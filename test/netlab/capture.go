@@ -36,12 +36,22 @@ type Capture struct {
 // StartCapture begins a capture in the lab's directory. ports are TCP ports whose segments are
 // left out (etcd's peers alone send hundreds a second).
 func (l *Lab) StartCapture(ports ...uint16) (*Capture, error) {
-	file, err := os.Create(filepath.Join(l.Dir, fmt.Sprintf("capture-%d.pcap", time.Now().UnixNano())))
+	return startCapture(l.Dir, l.sw.ns, ports)
+}
+
+// StartCapture begins a capture of every frame that the host receives, also over its own
+// loopback, so that connections of the host with itself are seen. ports are left out.
+func (h *Host) StartCapture(ports ...uint16) (*Capture, error) {
+	return startCapture(h.Dir, h.ns, ports)
+}
+
+func startCapture(dir string, ns netns, ports []uint16) (*Capture, error) {
+	file, err := os.Create(filepath.Join(dir, fmt.Sprintf("capture-%d.pcap", time.Now().UnixNano())))
 	if err != nil {
 		return nil, fmt.Errorf("create capture: %w", err)
 	}
 	var fd int
-	err = l.sw.ns.do(func() (err error) {
+	err = ns.do(func() (err error) {
 		fd, err = captureSocket(ports)
 		return err
 	})

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,7 +24,12 @@ type Command struct {
 	Log  string   // file that output is appended to; empty: discarded, unless Output is set
 	// Output receives stdout and stderr instead of Log.
 	Output io.Writer
-	// Mounts are bind mounts, target path to source path, beside the host's /etc.
+	// Stdout receives stdout alone; stderr goes where Output or Log says.
+	Stdout io.Writer
+	// Tmpfs are directories that are empty and the process's own, such as /run.
+	Tmpfs []string
+	// Mounts are bind mounts, target path to source path, beside the host's /etc. A target
+	// must exist, except below one of Tmpfs.
 	Mounts map[string]string
 	// Caps, if not nil, are all the capabilities (CAP_*) the process can have.
 	Caps []uintptr
@@ -58,6 +64,9 @@ func (h *Host) Start(c Command) (*Process, error) {
 		}
 		defer func() { _ = f.Close() }() // the child has its own descriptor
 		p.cmd.Stdout, p.cmd.Stderr = f, f
+	}
+	if c.Stdout != nil {
+		p.cmd.Stdout = c.Stdout
 	}
 	started := make(chan error, 1)
 	onThread(func() { p.run(c, started) })
@@ -102,16 +111,35 @@ func (h *Host) become(c Command) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
+	if err := h.mount(c); err != nil {
+		return err
+	}
+	return limitCaps(c.Caps)
+}
+
+// mount changes what the calling thread sees of the file system.
+func (h *Host) mount(c Command) error {
+	for _, dir := range c.Tmpfs {
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
+			return fmt.Errorf("mount an empty %s: %w", dir, err)
+		}
+	}
 	mounts := map[string]string{"/etc": h.Etc}
 	for target, source := range c.Mounts {
 		mounts[target] = source
 	}
 	for target, source := range mounts {
+		below := func(dir string) bool { return strings.HasPrefix(target, dir+"/") }
+		if slices.ContainsFunc(c.Tmpfs, below) {
+			if err := os.MkdirAll(target, 0o755); err != nil {
+				return fmt.Errorf("make a place to mount %s: %w", source, err)
+			}
+		}
 		if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("mount %s on %s: %w", source, target, err)
 		}
 	}
-	return limitCaps(c.Caps)
+	return nil
 }
 
 // limitCaps drops every other capability from the bounding set; root's exec then gets no more.
