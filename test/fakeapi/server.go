@@ -1,0 +1,176 @@
+package fakeapi
+
+import (
+	"encoding/json"
+	"errors"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+)
+
+// Mode is how a Server treats requests.
+type Mode int
+
+// Modes of a Server.
+const (
+	Serves       Mode = iota
+	Silent            // takes requests, does nothing, never answers
+	Mute              // does what is asked and never answers
+	Unauthorized      // answers 401
+	Forbidden         // answers 403
+)
+
+// Request is one that a Server got.
+type Request struct {
+	Method, Path, Query string
+	Token               string // bearer token, without the word Bearer
+	Subject             string // common name of the client certificate
+	ServerName          string // that the client asked for in its TLS hello (SNI)
+}
+
+// Server is one API server.
+type Server struct {
+	Host string // address:port
+
+	store *Store
+	http  *httptest.Server
+
+	mu       sync.Mutex
+	mode     Mode
+	requests []Request
+	refused  map[string]bool // tokens and subjects that get 401
+	end      chan struct{}   // closed to end the watches
+}
+
+// Serve starts an API server of the cluster on a loopback port. Its certificate names
+// "kubernetes" and no address.
+func (s *Store) Serve() (*Server, error) {
+	server := &Server{store: s, refused: map[string]bool{}, end: make(chan struct{})}
+	server.http = httptest.NewUnstartedServer(server)
+	config, err := s.ca.serving("kubernetes")
+	if err != nil {
+		return nil, err
+	}
+	server.http.TLS, server.http.EnableHTTP2 = config, true
+	server.http.Config.ErrorLog = log.New(quiet{}, "", 0)
+	server.http.StartTLS()
+	server.Host = server.http.Listener.Addr().String()
+	return server, nil
+}
+
+// quiet drops the complaints of net/http about clients that hang up.
+type quiet struct{}
+
+func (quiet) Write(p []byte) (int, error) { return len(p), nil }
+
+// Close stops the server and ends its connections.
+func (s *Server) Close() {
+	s.EndWatches()
+	s.http.CloseClientConnections()
+	s.http.Close()
+}
+
+// Be changes how requests are treated from now on.
+func (s *Server) Be(m Mode) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mode = m
+}
+
+// Refuse answers 401 to a token or the common name of a certificate.
+func (s *Server) Refuse(user string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused[user] = true
+}
+
+// EndWatches closes every watch, as API servers do now and then.
+func (s *Server) EndWatches() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.end)
+	s.end = make(chan struct{})
+}
+
+// Requests returns what was asked so far, oldest first.
+func (s *Server) Requests() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Request(nil), s.requests...)
+}
+
+// Count is how many requests had that method and a path that contains part.
+func (s *Server) Count(method, part string) (n int) {
+	for _, r := range s.Requests() {
+		if r.Method == method && strings.Contains(r.Path, part) {
+			n++
+		}
+	}
+	return n
+}
+
+// ServeHTTP answers by the mode in force.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch s.admit(r) {
+	case Silent:
+		<-r.Context().Done()
+	case Mute:
+		s.route(httptest.NewRecorder(), r)
+		<-r.Context().Done()
+	case Unauthorized:
+		refuse(w, failure{http.StatusUnauthorized, "Unauthorized", "Unauthorized"})
+	case Forbidden:
+		refuse(w, failure{http.StatusForbidden, "Forbidden", "not allowed"})
+	default:
+		s.route(w, r)
+	}
+}
+
+// admit notes a request and says how to treat it.
+func (s *Server) admit(r *http.Request) Mode {
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	q := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Token: token, ServerName: r.TLS.ServerName}
+	if len(r.TLS.PeerCertificates) > 0 {
+		q.Subject = r.TLS.PeerCertificates[0].Subject.CommonName
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests = append(s.requests, q)
+	if s.refused[q.Token] || s.refused[q.Subject] {
+		return Unauthorized
+	}
+	return s.mode
+}
+
+func (s *Server) route(w http.ResponseWriter, r *http.Request) {
+	const leases = "/apis/coordination.k8s.io/v1/namespaces/"
+	switch {
+	case strings.HasPrefix(r.URL.Path, leases):
+		s.lease(w, r)
+	case r.URL.Path == "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices":
+		answer(w, http.StatusOK, s.store.endpointSlices())
+	case r.URL.Path == "/livez/ping":
+		_, _ = w.Write([]byte("ok"))
+	default:
+		refuse(w, notFound(r.URL.Path))
+	}
+}
+
+func answer(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(v) // the client may be gone
+}
+
+// refuse answers with a Status object.
+func refuse(w http.ResponseWriter, err error) {
+	f := failure{http.StatusInternalServerError, "InternalError", err.Error()}
+	errors.As(err, &f)
+	answer(w, f.code, f.status())
+}
+
+func (f failure) status() object {
+	return object{"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": f.detail, "reason": f.reason, "code": f.code}
+}
