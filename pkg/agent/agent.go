@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"golang.org/x/sync/errgroup"
@@ -80,10 +79,13 @@ func assemble(cfg config.Config, id string, pages *pages, set *metrics.Set, log 
 	if err != nil {
 		return nil, err
 	}
+	for _, v := range cfg.VIPs {
+		set.Holder(v, false)
+	}
 	a.network = newNetwork(cfg, log, speaker)
 	lease, err := kubelease.New(kubelease.Config{
 		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: a.store, Local: a.network.local, Clock: clock.Boottime, Log: log,
-		Failed: func(op string, err error) { set.APIError(op, string(apierrors.ReasonForError(err))) },
+		Failed: func(op string, err error) { set.APIError(op, errorCode(err)) },
 	})
 	if err != nil {
 		return nil, err

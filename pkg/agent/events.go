@@ -21,7 +21,8 @@ func (l *loop) reportTransition(a election.Action) {
 		ctx, cancel := context.WithTimeout(context.Background(), eventTimeout)
 		defer cancel()
 		if err := l.post(ctx, transitionEvent(l.cfg.Namespace, l.cfg.LeaseName, vips(l.cfg.VIPs), a, time.Now())); err != nil {
-			l.log.Debug("cannot post an Event", "reason", err)
+			l.metrics.APIError("create-event", errorCode(err))
+			l.log.Warn("cannot post an Event", "lease", l.cfg.LeaseName, "reason", err)
 		}
 	})
 }

@@ -90,7 +90,7 @@ func (l *loop) turn(ctx context.Context, ev election.Event) (exit bool) {
 			}
 			l.log.Debug("action", "action", a.String())
 			if a.Kind == election.Claim {
-				l.diary.takeover, l.diary.claimed = a, now-before.Age
+				l.diary.takeover, l.diary.claimed = a, now-l.machine.Status().Age
 			}
 			if answer := l.execute(ctx, a); answer != nil {
 				queue = append(queue, answer)

@@ -76,7 +76,7 @@ func (p *pages) serve(ctx context.Context) (stop func()) {
 		local.HandleFunc(path, page)
 	}
 	public.HandleFunc("/status", p.statusz)
-	public.Handle("/metrics", p.metrics.Handler())
+	public.HandleFunc("/metrics", p.metricsz)
 	for address, mux := range map[string]http.Handler{p.cfg.HealthAddress: local, p.cfg.MetricsAddress: public} {
 		if address != "" {
 			servers.Go(func() { p.keepServing(ctx, address, mux) })
@@ -146,10 +146,12 @@ func (p *pages) stuck() string {
 	return ""
 }
 
-func (p *pages) readyz(w http.ResponseWriter, _ *http.Request) {
-	why := p.notReady()
-	p.metrics.Ready(why == "")
-	answer(w, why)
+func (p *pages) readyz(w http.ResponseWriter, _ *http.Request) { answer(w, p.notReady()) }
+
+// metricsz serves the metrics; whether the agent is ready is found out when it is asked for.
+func (p *pages) metricsz(w http.ResponseWriter, r *http.Request) {
+	p.metrics.Ready(p.notReady() == "")
+	p.metrics.Handler().ServeHTTP(w, r)
 }
 
 // answer writes 200 ok, or 503 and the reason.

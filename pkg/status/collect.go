@@ -53,7 +53,11 @@ func Collect(ctx context.Context, cfg config.Config) (Report, error) {
 // knownHosts is where API servers may be: this node, and the peers that its agent knows.
 func knownHosts(ctx context.Context, cfg config.Config) []string {
 	hosts := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
-	for _, address := range []string{config.DefaultHealthAddress, config.DaemonSetHealthAddress} {
+	addresses := []string{config.DefaultHealthAddress, config.DaemonSetHealthAddress}
+	if cfg.MetricsAddress != "" {
+		addresses = append(addresses, cfg.MetricsAddress)
+	}
+	for _, address := range addresses {
 		if a := askAgent(ctx, address); a != nil {
 			return append(hosts, a.Peers...)
 		}

@@ -15,7 +15,7 @@ func TestConformance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := store.Serve()
+	server, err := store.Serve("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

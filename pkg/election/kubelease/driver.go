@@ -48,8 +48,24 @@ type Driver struct {
 	local   string                  // the local address that answered last
 	peers   []string                // other API servers, learnt from the EndpointSlice
 	beat    time.Duration           // instant of the last turn of the loop that learns them (E12)
-	problem string                  // why the last request failed, empty if it did not
+	trouble map[string]trouble      // why the last attempt of each kind failed, by kind
 }
+
+// trouble is why an attempt failed, and when.
+type trouble struct {
+	why string
+	at  time.Duration
+}
+
+// staleAfter is when trouble is forgotten: all that still matters is tried again sooner.
+const staleAfter = 15 * time.Second
+
+// What a Driver does all the time; each kind has its own trouble.
+const (
+	aboutRequests = "requests"
+	aboutWatch    = "watch"
+	aboutPeers    = "peers"
+)
 
 // New checks cfg and returns a Driver that does nothing before Run or Do.
 func New(cfg Config) (*Driver, error) {
@@ -59,7 +75,7 @@ func New(cfg Config) (*Driver, error) {
 	if cfg.Failed == nil {
 		cfg.Failed = func(string, error) {}
 	}
-	return &Driver{cfg: cfg, events: make(chan election.Event, 64)}, nil
+	return &Driver{cfg: cfg, events: make(chan election.Event, 64), trouble: map[string]trouble{}}, nil
 }
 
 // Events delivers what the watch sees. It must be read while Run runs.
@@ -80,20 +96,49 @@ func (d *Driver) Beat() time.Duration {
 	return d.beat
 }
 
-// Problem says why the last request failed; it is empty if it did not.
+// Problem says what does not work at present: requests, the watch of the Lease, or learning
+// the other API servers. It is empty if all of them do.
 func (d *Driver) Problem() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.problem
+	for _, about := range []string{aboutRequests, aboutWatch, aboutPeers} {
+		if d.troubled(about) {
+			return d.trouble[about].why
+		}
+	}
+	return ""
 }
 
-func (d *Driver) setProblem(err error) {
+// troubled is whether the last attempt of one kind failed a short time ago. The caller
+// holds the lock.
+func (d *Driver) troubled(about string) bool {
+	t, ok := d.trouble[about]
+	return ok && d.cfg.Clock()-t.at < staleAfter
+}
+
+// failed notes a failed attempt, unless it was given up. An outage is logged once, however
+// often it is tried again.
+func (d *Driver) failed(about, op string, err error) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	d.cfg.Failed(op, err)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.problem = ""
-	if err != nil {
-		d.problem = err.Error()
+	if !d.troubled(about) {
+		d.cfg.Log.Warn("the API server does not do what is asked; trying again", "lease", d.cfg.Name, "about", about, "reason", err)
 	}
+	d.trouble[about] = trouble{err.Error(), d.cfg.Clock()}
+}
+
+// worked notes that an attempt succeeded.
+func (d *Driver) worked(about string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.troubled(about) {
+		d.cfg.Log.Info("the API server does what is asked again", "lease", d.cfg.Name, "about", about)
+	}
+	delete(d.trouble, about)
 }
 
 // Do executes one Create, Claim, Renew, Release, Want or Read and returns its answer.
@@ -104,10 +149,9 @@ func (d *Driver) Do(ctx context.Context, a election.Action) election.Event {
 	defer cancel()
 	lease, err := d.try(ctx, a)
 	if err != nil && !isConflict(err) {
-		d.setProblem(fmt.Errorf("%s lease %s/%s: %w", a.Kind, d.cfg.Namespace, d.cfg.Name, err))
-		d.cfg.Failed(a.Kind.String(), err)
+		d.failed(aboutRequests, a.Kind.String(), fmt.Errorf("%s lease %s/%s: %w", a.Kind, d.cfg.Namespace, d.cfg.Name, err))
 	} else {
-		d.setProblem(nil)
+		d.worked(aboutRequests)
 	}
 	if a.Kind == election.Read {
 		return d.readDone(a, lease, err)
@@ -215,9 +259,10 @@ func unreachable(err error) bool {
 }
 
 // Read reads the Lease once with a quorum, for people: the record, and when its holder
-// renewed it by the holder's wall clock. A Lease that does not exist is no error.
+// renewed it by the holder's wall clock. A Lease that does not exist is no error. Of the
+// local addresses, which may be all API servers here, the first that answers is believed.
 func (d *Driver) Read(ctx context.Context) (election.Record, time.Time, error) {
-	lease, err := d.first(ctx, election.Action{Kind: election.Read})
+	lease, err := d.hedge(ctx, d.hosts(), election.Action{Kind: election.Read})
 	if apierrors.IsNotFound(err) {
 		return election.Record{}, time.Time{}, nil
 	}

@@ -49,19 +49,14 @@ func (d *Driver) turned() {
 func (d *Driver) learnPeers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, peersTimeout)
 	defer cancel()
-	for _, host := range d.hosts() {
-		server, err := d.cfg.Servers.Server(host)
-		if err != nil {
-			return false
-		}
-		all, err := endpoints(ctx, server)
-		if err == nil {
-			d.setPeers(without(all, d.cfg.Local()))
-			return true
-		}
-		d.cfg.Failed("get-endpointslice", err)
+	all, err := d.Endpoints(ctx)
+	if err != nil {
+		d.failed(aboutPeers, "get-endpointslice", err)
+		return false
 	}
-	return false
+	d.worked(aboutPeers)
+	d.setPeers(without(all, d.cfg.Local()))
+	return true
 }
 
 // Endpoints returns the addresses of all API servers, as the first local one that
@@ -81,6 +76,8 @@ func (d *Driver) Endpoints(ctx context.Context) (all []string, err error) {
 }
 
 func endpoints(ctx context.Context, server *apiclient.Server) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, peersTimeout/2)
+	defer cancel()
 	slice, err := server.Discovery.EndpointSlices(peersNamespace).Get(ctx, peersName, metav1.GetOptions{})
 	if err != nil {
 		return nil, err

@@ -78,8 +78,8 @@ func (d *Driver) hedge(ctx context.Context, hosts []string, a election.Action) (
 		select {
 		case got := <-answers:
 			ended++
-			if got.err == nil {
-				return got.lease, nil
+			if got.err == nil || a.Kind == election.Read && isConflict(got.err) { // the answer, also "not found"
+				return got.lease, got.err
 			}
 			if !isConflict(best.err) {
 				best = got

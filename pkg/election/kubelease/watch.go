@@ -61,6 +61,7 @@ func (d *Driver) watchOnce(ctx context.Context) error {
 		return fmt.Errorf("watch lease: %w", err)
 	}
 	defer w.Stop()
+	d.worked(aboutWatch)
 	for {
 		select {
 		case <-ctx.Done():
@@ -83,7 +84,7 @@ func (d *Driver) readForWatch(ctx context.Context) (*apiclient.Server, string, e
 	for _, host := range d.hosts() {
 		var server *apiclient.Server
 		if server, err = d.cfg.Servers.Server(host); err != nil {
-			d.setProblem(err)
+			d.failed(aboutWatch, "list", err)
 			return nil, "", err
 		}
 		var list *coordinationv1.LeaseList
@@ -118,8 +119,7 @@ func (d *Driver) listed(list *coordinationv1.LeaseList) election.Event {
 
 // report notes a failed request and changes the credentials where they were refused.
 func (d *Driver) report(op string, server *apiclient.Server, err error) {
-	d.setProblem(fmt.Errorf("%s lease %s/%s: %w", op, d.cfg.Namespace, d.cfg.Name, err))
-	d.cfg.Failed(op, err)
+	d.failed(aboutWatch, op, fmt.Errorf("%s lease %s/%s: %w", op, d.cfg.Namespace, d.cfg.Name, err))
 	if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
 		d.cfg.Servers.Refused(server.Source)
 	}
