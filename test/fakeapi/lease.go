@@ -105,27 +105,20 @@ func flush(w http.ResponseWriter) {
 	}
 }
 
-// endpointSlices names the API servers the way they do it themselves, but with one slice
-// for each, because the ports of a fake differ.
-func (s *Store) endpointSlices() object {
+// endpointSlice names the API servers the way they do it themselves.
+func (s *Store) endpointSlice() object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	items := []object{}
-	for i, host := range s.peers {
-		address, port, err := net.SplitHostPort(host)
-		if err != nil {
-			continue
+	endpoints, port := []object{}, 0
+	for _, host := range s.peers {
+		if address, text, err := net.SplitHostPort(host); err == nil {
+			endpoints = append(endpoints, object{"addresses": []string{address}})
+			port, _ = strconv.Atoi(text)
 		}
-		number, _ := strconv.Atoi(port)
-		items = append(items, object{
-			"metadata":    object{"name": fmt.Sprintf("kubernetes-%d", i), "namespace": "default"},
-			"addressType": "IPv4",
-			"endpoints":   []object{{"addresses": []string{address}}},
-			"ports":       []object{{"name": "https", "port": number, "protocol": "TCP"}},
-		})
 	}
 	return object{
-		"kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1", "items": items,
-		"metadata": object{"resourceVersion": strconv.FormatUint(s.revision, 10)},
+		"kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1", "addressType": "IPv4",
+		"metadata":  object{"name": "kubernetes", "namespace": "default", "resourceVersion": strconv.FormatUint(s.revision, 10)},
+		"endpoints": endpoints, "ports": []object{{"name": "https", "port": port, "protocol": "TCP"}},
 	}
 }

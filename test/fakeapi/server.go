@@ -3,7 +3,9 @@ package fakeapi
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -28,6 +30,8 @@ type Request struct {
 	Token               string // bearer token, without the word Bearer
 	Subject             string // common name of the client certificate
 	ServerName          string // that the client asked for in its TLS hello (SNI)
+	Proto               string // "HTTP/2.0"
+	Client              string // address and port of the client: one for each connection
 }
 
 // Server is one API server.
@@ -44,13 +48,19 @@ type Server struct {
 	end      chan struct{}   // closed to end the watches
 }
 
-// Serve starts an API server of the cluster on a loopback port. Its certificate names
-// "kubernetes" and no address.
-func (s *Store) Serve() (*Server, error) {
+// Serve starts an API server of the cluster at an address of the loopback network
+// ("127.0.0.2:6443"; port 0 finds a free one). Its certificate names "kubernetes" and no
+// address.
+func (s *Store) Serve(address string) (*Server, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("start API server: %w", err)
+	}
 	server := &Server{store: s, refused: map[string]bool{}, end: make(chan struct{})}
-	server.http = httptest.NewUnstartedServer(server)
+	server.http = &httptest.Server{Listener: listener, Config: &http.Server{Handler: server}}
 	config, err := s.ca.serving("kubernetes")
 	if err != nil {
+		_ = listener.Close()
 		return nil, err
 	}
 	server.http.TLS, server.http.EnableHTTP2 = config, true
@@ -131,7 +141,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // admit notes a request and says how to treat it.
 func (s *Server) admit(r *http.Request) Mode {
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	q := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Token: token, ServerName: r.TLS.ServerName}
+	q := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Token: token, ServerName: r.TLS.ServerName,
+		Proto: r.Proto, Client: r.RemoteAddr}
 	if len(r.TLS.PeerCertificates) > 0 {
 		q.Subject = r.TLS.PeerCertificates[0].Subject.CommonName
 	}
@@ -149,8 +160,8 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(r.URL.Path, leases):
 		s.lease(w, r)
-	case r.URL.Path == "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices":
-		answer(w, http.StatusOK, s.store.endpointSlices())
+	case r.URL.Path == "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes":
+		answer(w, http.StatusOK, s.store.endpointSlice())
 	case r.URL.Path == "/livez/ping":
 		_, _ = w.Write([]byte("ok"))
 	default:

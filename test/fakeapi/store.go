@@ -44,7 +44,8 @@ func NewStore() (*Store, error) {
 	return &Store{ca: ca, revision: 100, leases: map[string]object{}, more: make(chan struct{})}, nil
 }
 
-// SetPeers names the API servers ("address:port") in the EndpointSlices of default/kubernetes.
+// SetPeers names the API servers ("address:port", with one port for all) in the
+// EndpointSlice default/kubernetes.
 func (s *Store) SetPeers(hosts ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

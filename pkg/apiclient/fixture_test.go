@@ -1,0 +1,117 @@
+package apiclient
+
+import (
+	"bytes"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/kvip/kvip/test/fakeapi"
+)
+
+// fixture is a fake API server and a directory for credentials.
+type fixture struct {
+	t      *testing.T
+	store  *fakeapi.Store
+	server *fakeapi.Server
+	dir    string
+	log    *logged
+}
+
+// logged collects what is logged.
+type logged struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) count(part string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Count(l.text.Bytes(), []byte(part))
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	store, err := fakeapi.NewStore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := store.Serve("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	return &fixture{t: t, store: store, server: server, dir: t.TempDir(), log: &logged{}}
+}
+
+// path is that of a file in the directory of the credentials.
+func (f *fixture) path(name string) string { return filepath.Join(f.dir, name) }
+
+// kubeconfig writes one whose server must never be dialled, and returns its path.
+func (f *fixture) kubeconfig(name string, u fakeapi.User) string {
+	f.t.Helper()
+	if err := f.store.WriteKubeconfig(f.path(name), "https://vip.invalid:6443", u); err != nil {
+		f.t.Fatal(err)
+	}
+	return f.path(name)
+}
+
+// write puts text into a file and returns its path.
+func (f *fixture) write(name, text string) string {
+	f.t.Helper()
+	if err := os.WriteFile(f.path(name), []byte(text), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+	return f.path(name)
+}
+
+// open makes a Store of those kubeconfigs.
+func (f *fixture) open(kubeconfigs ...string) *Store {
+	s := NewStore(Config{Kubeconfigs: kubeconfigs, Log: slog.New(slog.NewTextHandler(f.log, nil))})
+	f.t.Cleanup(s.drop)
+	return s
+}
+
+// warm makes one request to the fixture's server with the credentials in use.
+func (f *fixture) warm(s *Store) error {
+	server, err := s.Server(f.server.Host)
+	if err != nil {
+		return err
+	}
+	return server.Warm(f.t.Context())
+}
+
+// trap is a listener that fails the test when somebody connects; it returns its address.
+func trap(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			t.Errorf("%s was dialled", listener.Addr())
+			_ = conn.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		_ = listener.Close()
+		<-done
+	})
+	return listener.Addr().String()
+}

@@ -1,0 +1,99 @@
+package apiclient
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/kvip/kvip/test/fakeapi"
+)
+
+// E11: the address in the kubeconfig is never dialled, and the certificate of
+// whatever address was given is checked against the name "kubernetes".
+func TestOnlyTheGivenAddressIsDialled(t *testing.T) {
+	f := newFixture(t)
+	elsewhere := trap(t)
+	path := f.path("admin.conf")
+	if err := f.store.WriteKubeconfig(path, "https://"+elsewhere, fakeapi.User{CommonName: "kvip"}); err != nil {
+		t.Fatal(err)
+	}
+	s := f.open(path)
+	for range 3 {
+		if err := f.warm(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := f.server.Requests()
+	for _, q := range all {
+		if q.ServerName != ServerName || q.Subject != "kvip" || q.Proto != "HTTP/2.0" || q.Client != all[0].Client {
+			t.Errorf("asked %+v, want one HTTP/2 connection for %q as kvip", q, ServerName)
+		}
+	}
+	server, err := s.Server(f.server.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if server.Host != f.server.Host || server.Source != path {
+		t.Errorf("client of %s with %s", server.Host, server.Source)
+	}
+}
+
+func TestProxyOfAKubeconfigIsNotUsed(t *testing.T) {
+	f := newFixture(t)
+	f.write("ca.crt", string(f.store.CA()))
+	s := f.open(f.write("x.conf", kubeconfigText(`,"certificate-authority":"ca.crt","proxy-url":"http://`+trap(t)+`"`, `"token":"t"`)))
+	if err := f.warm(s); err != nil {
+		t.Error(err)
+	}
+}
+
+// A server whose certificate another authority signed, or that has another name, is not
+// spoken to.
+func TestServerMustProveItself(t *testing.T) {
+	f, other := newFixture(t), newFixture(t)
+	s := f.open(other.kubeconfig("admin.conf", fakeapi.User{Token: "secret"}))
+	if err := f.warm(s); err == nil || !strings.Contains(err.Error(), f.server.Host) {
+		t.Errorf("another authority's server: %v, want an error that names it", err)
+	}
+	f.write("ca.crt", string(f.store.CA()))
+	s = f.open(f.write("x.conf", kubeconfigText(`,"certificate-authority":"ca.crt","tls-server-name":"api.example.com"`, `"token":"secret"`)))
+	if err := f.warm(s); err == nil {
+		t.Error("a server with another name was accepted")
+	}
+	if n := len(f.server.Requests()); n != 0 {
+		t.Errorf("%d requests, and tokens, reached it", n)
+	}
+}
+
+// Each API server has a client of its own, which is kept.
+func TestOneClientForEachServer(t *testing.T) {
+	f := newFixture(t)
+	s := f.open(f.kubeconfig("admin.conf", fakeapi.User{Token: "t"}))
+	one, err := s.Server("192.0.2.1:6443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := s.Server("192.0.2.2:6443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := s.Server("192.0.2.1:6443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one == two || one != again || one.transport == two.transport {
+		t.Error("clients are mixed up or not kept")
+	}
+}
+
+// Credentials that do not fit together are an error with their source, not a client.
+func TestUnusableCertificate(t *testing.T) {
+	f := newFixture(t)
+	s := f.open(f.write("x.conf", kubeconfigText("", `"client-certificate-data":"eA==","client-key-data":"eA=="`)))
+	for what, err := range map[string]error{"Server": second(s.Server(f.server.Host)), "TLS": second(s.TLS())} {
+		if err == nil || !strings.Contains(err.Error(), f.path("x.conf")) {
+			t.Errorf("%s: %v, want an error that names the file", what, err)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
