@@ -1,0 +1,326 @@
+package main
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kvip/kvip/test/drill"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+const ms = time.Millisecond
+
+func sampleRun(tool, fault string, number int, outage time.Duration, two int) run {
+	return run{
+		Tool: tool, Fault: fault, Number: number, Outage: outage, Samples: 400, Two: two, Gap: 7 * ms,
+		setting: setting{Kernel: "6.1", Kubernetes: "v1.36.3", Etcd: "v3.6.16", Machine: "2 cores of X, 8 GiB"},
+		Version: "v1", Date: time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC),
+	}
+}
+
+func TestPercentileIsNearestRank(t *testing.T) {
+	twenty := make([]time.Duration, 20)
+	for i := range twenty {
+		twenty[i] = time.Duration(i+1) * ms
+	}
+	for _, tt := range []struct {
+		values []time.Duration
+		p      int
+		want   time.Duration
+	}{
+		{twenty, 50, 10 * ms}, {twenty, 95, 19 * ms}, {twenty, 100, 20 * ms}, {twenty, 1, ms},
+		{twenty[:1], 50, ms}, {twenty[:1], 95, ms}, {twenty[:2], 50, ms}, {twenty[:3], 50, 2 * ms},
+	} {
+		if got := percentile(tt.values, tt.p); got != tt.want {
+			t.Errorf("p%d of %v: %s, want %s", tt.p, tt.values, got, tt.want)
+		}
+	}
+}
+
+func TestSummary(t *testing.T) {
+	runs := []run{sampleRun("kvip", "x", 1, 30*ms, 0), sampleRun("kvip", "x", 2, 10*ms, 3), sampleRun("kvip", "x", 3, 20*ms, 1)}
+	want := summary{Runs: 3, P50: 20 * ms, P95: 30 * ms, Max: 30 * ms, Two: 4, Samples: 1200, Gap: 7 * ms}
+	if got := summarise(runs); got != want {
+		t.Errorf("summary %+v, want %+v", got, want)
+	}
+	if got := summarise(nil); got != (summary{}) {
+		t.Errorf("summary of nothing %+v", got)
+	}
+}
+
+func TestOnlyTheLastVersionCounts(t *testing.T) {
+	old, kept, other := sampleRun("kvip", "x", 1, ms, 0), sampleRun("kvip", "x", 1, 2*ms, 0), sampleRun("keepalived", "x", 1, ms, 0)
+	kept.Version, other.Version = "v2", "2.2.7"
+	got := current([]run{old, other, kept})
+	if len(got) != 2 || len(of(got, "kvip", "x")) != 1 || of(got, "kvip", "x")[0].Outage != 2*ms {
+		t.Errorf("kept %+v", got)
+	}
+	idles := currentIdle([]idle{{Tool: "kvip", Version: "v1"}, {Tool: "kvip", Version: "v2"}})
+	if len(idles) != 1 || idles[0].Version != "v2" {
+		t.Errorf("kept idle %+v", idles)
+	}
+}
+
+func TestResultsSurviveAnInterruption(t *testing.T) {
+	docs := t.TempDir()
+	r, err := openReport(docs)
+	must(t, err)
+	first, second := sampleRun("kvip", "node-off", 1, 1234500*time.Microsecond, 0), sampleRun("keepalived", "node-off", 1, 40*ms, 5)
+	must(t, r.add(first))
+	must(t, r.add(second))
+	agent := idle{Tool: "kvip", Node: "cp1", Role: "holder", CPU: 0.75, RSS: 28.5, Writes: 1, Version: "v1", Machine: "M", Date: first.Date}
+	must(t, r.addIdle([]idle{agent}))
+
+	path := filepath.Join(docs, "benchmarks", "failover.csv")
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	must(t, err)
+	_, err = f.WriteString("kvip,node-off,2,12") // the power went
+	must(t, errors.Join(err, f.Close()))
+
+	r, err = openReport(docs)
+	must(t, err)
+	if !reflect.DeepEqual(r.runs, []run{first, second}) || !reflect.DeepEqual(r.idles, []idle{agent}) {
+		t.Errorf("read again: %+v and %+v", r.runs, r.idles)
+	}
+	must(t, r.add(sampleRun("kvip", "node-off", 2, ms, 0)))
+	r, err = openReport(docs)
+	must(t, err)
+	if len(r.runs) != 3 {
+		t.Errorf("%d runs after a third was added", len(r.runs))
+	}
+	must(t, r.write())
+	must(t, r.write())
+	for _, name := range []string{"benchmarks.md", "benchmarks/failover.svg"} {
+		if info, err := os.Stat(filepath.Join(docs, name)); err != nil || info.Size() == 0 {
+			t.Errorf("%s was not written: %v", name, err)
+		}
+	}
+}
+
+func TestDamagedResultsAreRefused(t *testing.T) {
+	for name, text := range map[string]string{
+		"other columns": "a,b,c\n1,2,3\n",
+		"no number":     strings.Join(runColumns, ",") + "\nkvip,x,one,1,1,1,1,k,k,e,v,2026-11-23T00:00:00Z,m\n",
+		"short row":     strings.Join(runColumns, ",") + "\nkvip,x,1\n",
+	} {
+		docs := t.TempDir()
+		must(t, os.Mkdir(filepath.Join(docs, "benchmarks"), 0o755))
+		path := filepath.Join(docs, "benchmarks", "failover.csv")
+		must(t, os.WriteFile(path, []byte(text), 0o644))
+		if _, err := openReport(docs); err == nil || !strings.Contains(err.Error(), "failover.csv") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != text {
+			t.Errorf("%s: the file was changed: %v", name, err)
+		}
+	}
+}
+
+// fakeTool is a tool of a version.
+type fakeTool struct {
+	drill.Tool
+	version string
+}
+
+func (fakeTool) Name() string      { return "kvip" }
+func (f fakeTool) Version() string { return f.version }
+
+func TestOnlyMissingRunsAreMade(t *testing.T) {
+	s := &session{opts: options{runs: 2, faults: []string{"api-killed", "node-off", idleKey}}}
+	have := done([]run{sampleRun("kvip", "api-killed", 1, ms, 0), sampleRun("keepalived", "node-off", 1, ms, 0)})
+	for _, tt := range []struct {
+		version string
+		number  int
+		want    string
+	}{
+		{"v1", 1, "node-off"}, {"v1", 2, "api-killed node-off"}, {"v2", 1, "api-killed node-off"}, {"v1", 3, ""},
+	} {
+		var got []string
+		for _, f := range s.missing(have, fakeTool{version: tt.version}, tt.number) {
+			got = append(got, f.Key)
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("version %s, run %d: missing %v, want %q", tt.version, tt.number, got, tt.want)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	parse := func(runs, tool, fault string) (options, error) {
+		return parseOptions(func(name string) string {
+			return map[string]string{"RUNS": runs, "TOOL": tool, "FAULT": fault}[name]
+		})
+	}
+	all, err := parse("", "", "")
+	must(t, err)
+	if all.runs != 20 || len(all.tools) != 2 || len(all.faults) != len(drill.Faults())+1 {
+		t.Errorf("without options: %+v", all)
+	}
+	some, err := parse("3", "keepalived", "node-off, api-killed")
+	must(t, err)
+	if some.runs != 3 || !slices.Equal(some.tools, []string{"keepalived"}) || !slices.Equal(some.faults, []string{"api-killed", "node-off"}) {
+		t.Errorf("with options: %+v", some)
+	}
+	for _, bad := range [][3]string{{"many", "", ""}, {"-1", "", ""}, {"", "kube-vip", ""}, {"", "", "flood"}} {
+		if _, err := parse(bad[0], bad[1], bad[2]); err == nil {
+			t.Errorf("%v: accepted", bad)
+		}
+	}
+}
+
+func TestSectionsAreReplacedAndTheRestIsKept(t *testing.T) {
+	page := "# Title\n\n" + emptySection("one") + "\nText.\n\n" + emptySection("two") + "\nEnd.\n"
+	got, err := replaceSection(page, "one", "\nfirst\n")
+	must(t, err)
+	got, err = replaceSection(got, "two", "second")
+	must(t, err)
+	again, err := replaceSection(got, "one", "first")
+	must(t, err)
+	begin, end := marks("one")
+	if again != got || !strings.HasPrefix(got, "# Title\n\n"+begin+"\nfirst\n"+end+"\n\nText.\n") || !strings.HasSuffix(got, "\nEnd.\n") {
+		t.Errorf("page:\n%s", got)
+	}
+	for name, bad := range map[string]string{
+		"no marks": "# Title\n", "twice": page + page, "in the wrong order": end + begin,
+	} {
+		if _, err := replaceSection(bad, "one", ""); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestTableNamesMisses(t *testing.T) {
+	table := failoverTable([]run{
+		sampleRun("kvip", "api-killed", 1, 80*ms, 0), sampleRun("kvip", "api-hung", 1, 2500*ms, 0),
+		sampleRun("kvip", "agent-sigstop", 1, 900*ms, 2), sampleRun("keepalived", "agent-sigstop", 1, 90*ms, 300),
+	})
+	for _, want := range []string{
+		"| API server killed | ≤ 150 ms | 80 ms | 80 ms | 80 ms | 0 of 400 | - | - | - | - |",
+		"| 2.50 s | **2.50 s, missed** | 2.50 s | 0 of 400 |",
+		"| no two holders | 900 ms | 900 ms | 900 ms | **2 of 400, missed** | 90 ms | 90 ms | 90 ms | 300 of 400 |",
+		"Measured on 2026-11-23: 2 cores of X, 8 GiB; Linux 6.1, Kubernetes v1.36.3, etcd v3.6.16, kvip v1 (1 run a fault)",
+	} {
+		if !strings.Contains(table, want) {
+			t.Errorf("the table lacks %q:\n%s", want, table)
+		}
+	}
+	if got := failoverTable(nil); strings.Contains(got, "|") {
+		t.Errorf("table of nothing:\n%s", got)
+	}
+}
+
+func TestIdleTableNamesMisses(t *testing.T) {
+	table := idleTable([]idle{
+		{Tool: "kvip", Node: "cp1", Role: "holder", CPU: 1.5, RSS: 28, Writes: 1, Version: "v1"},
+		{Tool: "keepalived", Node: "cp1", Role: "holder", CPU: 1.5, RSS: 12, Version: "2.2.7"},
+	})
+	for _, want := range []string{
+		"| kvip v1 | holder, cp1 | **1.50 (missed)** % | 28.00 MiB | 1.00 a second |",
+		"| keepalived 2.2.7 | holder, cp1 | 1.50 % | 12.00 MiB | 0.00 a second |",
+	} {
+		if !strings.Contains(table, want) {
+			t.Errorf("the table lacks %q:\n%s", want, table)
+		}
+	}
+	if got := idleTable(nil); strings.Contains(got, "|") {
+		t.Errorf("table of nothing:\n%s", got)
+	}
+}
+
+func TestPlotIsWellFormed(t *testing.T) {
+	var runs []run
+	for _, f := range drill.Faults() {
+		for n := range 20 {
+			runs = append(runs, sampleRun("kvip", f.Key, n+1, f.Target, 0), sampleRun("keepalived", f.Key, n+1, time.Hour, n%2))
+		}
+	}
+	svg := plot(runs)
+	var circles, texts int
+	for d := xml.NewDecoder(strings.NewReader(svg)); ; {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		must(t, err)
+		if start, ok := token.(xml.StartElement); ok {
+			switch start.Name.Local {
+			case "circle":
+				circles++
+			case "text":
+				texts++
+			}
+		}
+	}
+	if want := len(runs) + 3; circles != want { // and three in the legend
+		t.Errorf("%d circles, want %d", circles, want)
+	}
+	if texts < len(drill.Faults()) || strings.Contains(svg, "%!") || strings.Contains(svg, "NaN") {
+		t.Errorf("the plot is not well made (%d texts)", texts)
+	}
+	if path := os.Getenv("KVIP_TEST_PLOT"); path != "" { // to look at it
+		must(t, os.WriteFile(path, []byte(svg), 0o644))
+	}
+}
+
+func TestAxisIsLogarithmicAndBounded(t *testing.T) {
+	decade := across(100*ms) - across(10*ms)
+	if got := across(time.Second) - across(100*ms); got < decade-0.01 || got > decade+0.01 {
+		t.Errorf("decades of %.2f and %.2f pixels", decade, got)
+	}
+	if across(0) != plotLeft || across(time.Hour) != plotRight {
+		t.Errorf("ends at %.1f and %.1f", across(0), across(time.Hour))
+	}
+}
+
+func TestMachineAndVersions(t *testing.T) {
+	got := machine(2, "processor\t: 0\nmodel name\t: Some  CPU @ 2GHz\nmodel name\t: Some CPU\n", "MemTotal:       24683520 kB\n")
+	if got != "2 cores of Some CPU @ 2GHz, 24 GiB" {
+		t.Errorf("machine %q", got)
+	}
+	if got := machine(4, "", ""); !strings.HasPrefix(got, "4 cores of ") || !strings.HasSuffix(got, "unknown memory") {
+		t.Errorf("machine without a name %q", got)
+	}
+	if k, e := versions("k8s-v1.36.3-etcd-v3.6.16-37cc2eaa24"); k != "v1.36.3" || e != "v3.6.16" {
+		t.Errorf("versions %s and %s", k, e)
+	}
+	if k, e := versions("bin"); k != "unknown" || e != "unknown" {
+		t.Errorf("versions %s and %s", k, e)
+	}
+}
+
+func TestCPUTimeCountsChildren(t *testing.T) {
+	// utime 7, stime 8, cutime 9 and cstime 10; the name is a nasty one.
+	stat := "42 (a) b (c) S 1 42 42 0 -1 4194560 1 2 3 4 7 8 9 10 20 0 1 0 100"
+	if got := statTime(stat); got != 340*ms {
+		t.Errorf("time %s, want 340ms", got)
+	}
+	if got := memory(os.Getpid()); got < 1 {
+		t.Errorf("this process uses %.2f MiB", got)
+	}
+	if got := fmt.Sprint(children(os.Getpid())); got != "[]" {
+		t.Errorf("children %s", got)
+	}
+}
+
+func TestFigures(t *testing.T) {
+	for d, want := range map[time.Duration]string{12400 * time.Microsecond: "12 ms", 5500 * ms: "5.50 s", 999 * ms: "999 ms", time.Second: "1.00 s"} {
+		if got := figure(d); got != want {
+			t.Errorf("%s shown as %q, want %q", d, got, want)
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kvip/kvip/test/drill"
+)
+
+// The targets of an idle agent.
+const (
+	idleCPU    = 1.0  // percent of a core
+	idleRSS    = 40.0 // MiB
+	idleWrites = 2.0  // per second, by the whole cluster
+)
+
+func marks(section string) (begin, end string) {
+	return "<!-- " + section + ": begin, written by make bench-failover -->", "<!-- " + section + ": end -->"
+}
+
+func emptySection(section string) string {
+	begin, end := marks(section)
+	return begin + "\n" + end + "\n"
+}
+
+// replaceSection replaces what is between a section's marks, which must be there once.
+func replaceSection(page, section, text string) (string, error) {
+	begin, end := marks(section)
+	if strings.Count(page, begin) != 1 || strings.Count(page, end) != 1 || strings.Index(page, begin) > strings.Index(page, end) {
+		return "", fmt.Errorf("write section %s: want once %q and then once %q in benchmarks.md", section, begin, end)
+	}
+	before, rest, _ := strings.Cut(page, begin)
+	_, after, _ := strings.Cut(rest, end)
+	return before + begin + "\n" + strings.TrimSpace(text) + "\n" + end + after, nil
+}
+
+// failoverTable shows both tools beside each other, a row for each fault.
+func failoverTable(runs []run) string {
+	if len(runs) == 0 {
+		return "Nothing has been measured yet."
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n", circumstances(runs))
+	b.WriteString("| fault on the holder | target | kvip p50 | p95 | max | two holders | keepalived p50 | p95 | max | two holders |\n")
+	b.WriteString("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	for _, f := range drill.Faults() {
+		target := "no two holders"
+		if f.Target > 0 {
+			target = "≤ " + figure(f.Target)
+		}
+		fmt.Fprintf(&b, "| %s | %s |%s|%s|\n", f.Name, target,
+			cells(summarise(of(runs, "kvip", f.Key)), f.Target, true), cells(summarise(of(runs, "keepalived", f.Key)), 0, false))
+	}
+	b.WriteString("\n![Outage of each run, on a logarithmic scale](benchmarks/failover.svg)\n")
+	return b.String()
+}
+
+// cells are the four columns of one tool. Where there is a target, a miss is said.
+func cells(s summary, target time.Duration, judge bool) string {
+	if s.Runs == 0 {
+		return " - | - | - | - "
+	}
+	p95, two := figure(s.P95), fmt.Sprintf("%d of %d", s.Two, s.Samples)
+	if target > 0 && s.P95 > target {
+		p95 = "**" + p95 + ", missed**"
+	}
+	if judge && s.Two > 0 {
+		two = "**" + two + ", missed**"
+	}
+	return fmt.Sprintf(" %s | %s | %s | %s ", figure(s.P50), p95, figure(s.Max), two)
+}
+
+// circumstances says on what and when the runs were made.
+func circumstances(runs []run) string {
+	values := func(of func(run) string) string {
+		var all []string
+		for _, r := range runs {
+			if v := of(r); !slices.Contains(all, v) {
+				all = append(all, v)
+			}
+		}
+		return strings.Join(all, " and ")
+	}
+	day := func(r run) string { return r.Date.UTC().Format(time.DateOnly) }
+	text := fmt.Sprintf("Measured on %s: %s; Linux %s, Kubernetes %s, etcd %s", values(day),
+		values(func(r run) string { return r.Machine }), values(func(r run) string { return r.Kernel }),
+		values(func(r run) string { return r.Kubernetes }), values(func(r run) string { return r.Etcd }))
+	for _, tool := range toolNames {
+		if own := slices.DeleteFunc(slices.Clone(runs), func(r run) bool { return r.Tool != tool }); len(own) > 0 {
+			text += fmt.Sprintf(", %s %s (%s a fault)", tool, own[0].Version, counts(own))
+		}
+	}
+	gap := time.Duration(0)
+	for _, r := range runs {
+		gap = max(gap, r.Gap)
+	}
+	return text + fmt.Sprintf(". The longest time without a sample was %s.", figure(gap))
+}
+
+// counts says how many runs each fault had, as "20 runs" or "18 to 20 runs".
+func counts(runs []run) string {
+	least, most := 0, 0
+	for _, f := range drill.Faults() {
+		n := 0
+		for _, r := range runs {
+			if r.Fault == f.Key {
+				n++
+			}
+		}
+		if n > 0 && (least == 0 || n < least) {
+			least = n
+		}
+		most = max(most, n)
+	}
+	if least == most {
+		return plural(most, "run")
+	}
+	return fmt.Sprintf("%d to %d runs", least, most)
+}
+
+// figure shows a duration as people read it: 12 ms, 1.30 s.
+func figure(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%.0f ms", float64(d)/float64(time.Millisecond))
+	}
+	return fmt.Sprintf("%.2f s", d.Seconds())
+}
+
+// currentIdle keeps, of each tool, the agents of the version that was measured last.
+func currentIdle(all []idle) []idle {
+	last := map[string]string{}
+	for _, i := range all {
+		last[i.Tool] = i.Version
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(i idle) bool { return last[i.Tool] != i.Version })
+}
+
+// idleTable has a row for each agent.
+func idleTable(agents []idle) string {
+	if len(agents) == 0 {
+		return "Nothing has been measured yet."
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "Measured on %s for %.0f s without a client: %s.\n\n", agents[0].Date.UTC().Format(time.DateOnly), idleFor.Seconds(), agents[0].Machine)
+	b.WriteString("| agent | role | CPU of one core | memory (RSS) | API writes, whole cluster |\n|---|---|--:|--:|--:|\n")
+	fmt.Fprintf(&b, "| target for kvip | | ≤ %.0f %% | ≤ %.0f MB | ≤ %.0f a second |\n", idleCPU, idleRSS, idleWrites)
+	for _, a := range agents {
+		fmt.Fprintf(&b, "| %s %s | %s, %s | %s %% | %s MiB | %s a second |\n", a.Tool, a.Version, a.Role, a.Node,
+			judged(a, a.CPU, idleCPU), judged(a, a.RSS, idleRSS), judged(a, a.Writes, idleWrites))
+	}
+	return b.String()
+}
+
+func judged(a idle, value, target float64) string {
+	if a.Tool == "kvip" && value > target {
+		return fmt.Sprintf("**%.2f (missed)**", value)
+	}
+	return fmt.Sprintf("%.2f", value)
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

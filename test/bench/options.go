@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/kvip/kvip/test/drill"
+)
+
+// idleKey stands beside the faults' keys for the measurement of idle agents.
+const idleKey = "idle"
+
+var toolNames = []string{"kvip", "keepalived"}
+
+// options say what to measure.
+type options struct {
+	runs   int
+	tools  []string
+	faults []string // keys, in the order of drill.Faults; idleKey is the last
+}
+
+// parseOptions reads RUNS, TOOL and FAULT, of which the latter two are lists with commas and
+// mean everything when they are empty.
+func parseOptions(getenv func(string) string) (options, error) {
+	o := options{runs: 20}
+	var err error
+	if text := getenv("RUNS"); text != "" {
+		if o.runs, err = strconv.Atoi(text); err != nil || o.runs < 0 {
+			return o, fmt.Errorf("read RUNS: %q is not a number of runs", text)
+		}
+	}
+	if o.tools, err = choose("TOOL", getenv("TOOL"), toolNames); err != nil {
+		return o, err
+	}
+	var keys []string
+	for _, f := range drill.Faults() {
+		keys = append(keys, f.Key)
+	}
+	o.faults, err = choose("FAULT", getenv("FAULT"), append(keys, idleKey))
+	return o, err
+}
+
+// choose returns those of all that a list names, in the order of all.
+func choose(variable, list string, all []string) ([]string, error) {
+	if strings.TrimSpace(list) == "" {
+		return all, nil
+	}
+	names := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+	for _, name := range names {
+		if !slices.Contains(all, name) {
+			return nil, fmt.Errorf("read %s: there is no %q, but %s", variable, name, strings.Join(all, ", "))
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(name string) bool { return !slices.Contains(names, name) }), nil
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/kvip/kvip/test/drill"
+)
+
+// report is the files that hold all results, and what is made of them.
+type report struct {
+	docs         string
+	runTable     *table
+	idleTable    *table
+	runs         []run
+	idles        []idle
+	beforeMarked string // benchmarks.md where there is none yet
+}
+
+// openReport reads what has been measured before. docs is an existing directory.
+func openReport(docs string) (*report, error) {
+	if _, err := os.Stat(docs); err != nil {
+		return nil, err
+	}
+	r := &report{docs: docs, beforeMarked: "# Benchmarks\n\n" + emptySection("failover") + "\n" + emptySection("idle")}
+	var err error
+	if r.runTable, err = openTable(r.file("failover.csv"), runColumns); err != nil {
+		return nil, err
+	}
+	if r.idleTable, err = openTable(r.file("idle.csv"), idleColumns); err != nil {
+		return nil, err
+	}
+	if r.runs, err = readRuns(r.runTable); err != nil {
+		return nil, err
+	}
+	r.idles, err = readIdle(r.idleTable)
+	return r, err
+}
+
+func (r *report) file(name string) string { return filepath.Join(r.docs, "benchmarks", name) }
+
+func (r *report) done() map[key]bool { return done(r.runs) }
+
+func (r *report) hasIdle(t drill.Tool) bool {
+	return slices.ContainsFunc(r.idles, func(i idle) bool { return i.Tool == t.Name() && i.Version == t.Version() })
+}
+
+func (r *report) add(one run) error {
+	r.runs = append(r.runs, one)
+	return r.runTable.add(one.row())
+}
+
+func (r *report) addIdle(agents []idle) error {
+	for _, a := range agents {
+		r.idles = append(r.idles, a)
+		if err := r.idleTable.add(a.row()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write makes tables and plot anew from all results.
+func (r *report) write() error {
+	path := filepath.Join(r.docs, "benchmarks.md")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		text, err = []byte(r.beforeMarked), nil
+	}
+	if err != nil {
+		return err
+	}
+	runs := current(r.runs)
+	page, err := replaceSection(string(text), "failover", failoverTable(runs))
+	if err != nil {
+		return err
+	}
+	if page, err = replaceSection(page, "idle", idleTable(currentIdle(r.idles))); err != nil {
+		return err
+	}
+	return errors.Join(save(path, page), save(r.file("failover.svg"), plot(runs)))
+}

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kvip/kvip/test/cluster"
+	"github.com/kvip/kvip/test/drill"
+)
+
+const (
+	readyWithin = time.Minute            // for everything to be well again after a fault
+	watchAfter  = 500 * time.Millisecond // after the address answers again
+	maxFailures = 3                      // in a row, before the benchmark gives up
+)
+
+// session is a cluster and what is measured on it.
+type session struct {
+	opts    options
+	report  *report
+	tools   []drill.Tool
+	setting setting
+	bin     string
+
+	cluster *cluster.Cluster // nil until something has to be measured
+	running drill.Tool       // nil: no agents run
+	left    int              // measurements to make
+	spent   time.Duration    // on those made
+	made    int
+}
+
+// newSession finds or builds the programs, which may take minutes the first time.
+func newSession(ctx context.Context, opts options, r *report) (*session, error) {
+	s := &session{opts: opts, report: r}
+	for _, name := range opts.tools {
+		t, err := findTool(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		s.tools = append(s.tools, t)
+	}
+	var err error
+	if s.bin, err = cluster.Binaries(os.Stderr); err != nil {
+		return nil, err
+	}
+	s.setting, err = thisSetting(s.bin)
+	return s, err
+}
+
+func findTool(ctx context.Context, name string) (drill.Tool, error) {
+	if name == "keepalived" {
+		return drill.NewKeepalived(cluster.VIP4)
+	}
+	path, version, err := drill.FindKvip(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return drill.NewKvip(ctx, path, version, cluster.VIP4)
+}
+
+// measure makes all measurements that are missing: round after round, so that whatever else
+// the machine does meets both tools, and the tool that ran last goes first.
+func (s *session) measure(ctx context.Context) error {
+	done := s.report.done()
+	for number := 1; number <= s.opts.runs; number++ {
+		for _, t := range s.tools {
+			s.left += len(s.missing(done, t, number))
+		}
+	}
+	say("%d measurements to make", s.left)
+	order := slices.Clone(s.tools)
+	for number := 1; number <= max(s.opts.runs, 1); number++ {
+		for _, t := range order {
+			if err := s.round(ctx, t, number, s.missing(done, t, number)); err != nil {
+				return err
+			}
+		}
+		slices.Reverse(order)
+	}
+	return nil
+}
+
+// missing returns the faults that one tool has not met in one round.
+func (s *session) missing(done map[key]bool, t drill.Tool, number int) []drill.Fault {
+	return slices.DeleteFunc(drill.Faults(), func(f drill.Fault) bool {
+		return number > s.opts.runs || !slices.Contains(s.opts.faults, f.Key) || done[key{t.Name(), t.Version(), f.Key, number}]
+	})
+}
+
+// round measures one tool once under each of the faults, and idle if that is missing.
+func (s *session) round(ctx context.Context, t drill.Tool, number int, faults []drill.Fault) error {
+	if slices.Contains(s.opts.faults, idleKey) && !s.report.hasIdle(t) {
+		if err := s.idle(ctx, t); err != nil {
+			return err
+		}
+	}
+	failures := 0
+	for i := 0; i < len(faults); {
+		start := time.Now()
+		err := s.fault(ctx, t, faults[i], number)
+		switch {
+		case err == nil:
+			s.progress(time.Since(start))
+			failures = 0
+			i++
+		case ctx.Err() != nil || failures == maxFailures:
+			return err
+		default:
+			failures++
+			say("%s, run %d: %v; again, from a clean state", t.Name(), number, err)
+			s.tellLogs(t)
+			s.running = nil
+		}
+	}
+	return nil
+}
+
+// tellLogs prints the end of each agent's log, which nobody can read any more later.
+func (s *session) tellLogs(t drill.Tool) {
+	if s.cluster == nil {
+		return
+	}
+	for _, n := range s.cluster.Nodes {
+		text, err := os.ReadFile(n.Log(t.Name()))
+		if err != nil {
+			continue // it has not been started
+		}
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		say("%s of %s:\n  %s", t.Name(), n.Name, strings.Join(lines[max(0, len(lines)-15):], "\n  "))
+	}
+}
+
+// fault measures one fault and mends what it broke.
+func (s *session) fault(ctx context.Context, t drill.Tool, f drill.Fault, number int) error {
+	if err := s.use(ctx, t); err != nil {
+		return err
+	}
+	result, err := s.inject(ctx, f)
+	if err != nil {
+		return err
+	}
+	if err := s.report.add(newRun(t, f, number, result, s.setting)); err != nil {
+		return err
+	}
+	note := ""
+	if !result.Back {
+		note = ", NOT served by another node in the end"
+	}
+	say("%-10s run %2d  %-34s outage %5.0f ms, two holders in %d of %d samples (longest gap %s)%s", t.Name(), number, f.Name,
+		float64(result.Outage.Milliseconds()), result.Holding.TwoHolders, result.Holding.Samples, result.Holding.MaxGap.Round(time.Millisecond), note)
+	return s.mend(ctx)
+}
+
+// inject waits for a steady state and lets the holder fail.
+func (s *session) inject(ctx context.Context, f drill.Fault) (result drill.Result, err error) {
+	w, err := drill.StartWatch(s.cluster, cluster.VIP4)
+	if err != nil {
+		return result, err
+	}
+	defer func() { err = errors.Join(err, w.Stop()) }()
+	ready, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	holder, err := w.Steady(ready)
+	if err != nil {
+		return result, err
+	}
+	return drill.Run(ctx, w, f, holder, drill.Pace{After: watchAfter})
+}
+
+// mend heals the cluster and waits until every node could take over again.
+func (s *session) mend(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	if err := s.cluster.Heal(ctx); err != nil {
+		return err
+	}
+	return drill.AllReady(ctx, s.cluster, s.running)
+}
+
+// use makes a tool's agents run, on a clean cluster, and no others.
+func (s *session) use(ctx context.Context, t drill.Tool) (err error) {
+	if s.running == t {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*readyWithin)
+	defer cancel()
+	if s.cluster == nil {
+		s.cluster, err = cluster.Start(ctx, cluster.Config{
+			Binaries: s.bin, Progress: os.Stderr, API: cluster.APIOptions{ShutdownDelay: drill.ShutdownDelay},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	s.running = nil
+	if err := s.cluster.Reset(ctx); err != nil {
+		return err
+	}
+	for _, n := range s.cluster.Nodes {
+		if err := t.Start(n); err != nil {
+			return err
+		}
+	}
+	s.running = t
+	return drill.AllReady(ctx, s.cluster, t)
+}
+
+// idle measures agents that have nothing to do.
+func (s *session) idle(ctx context.Context, t drill.Tool) error {
+	if err := s.use(ctx, t); err != nil {
+		return err
+	}
+	w, err := drill.StartWatch(s.cluster, cluster.VIP4)
+	if err != nil {
+		return err
+	}
+	holder, err := w.Steady(ctx)
+	if err = errors.Join(err, w.Stop()); err != nil {
+		return err
+	}
+	say("%-10s idle for %s", t.Name(), idleFor)
+	agents, err := measureIdle(ctx, s.cluster, t, holder.Name, s.setting)
+	if err != nil {
+		return err
+	}
+	for _, a := range agents {
+		say("%-10s idle    %s (%s): %.2f %% of a core, %.1f MiB, %.2f API writes/s in all", a.Tool, a.Node, a.Role, a.CPU, a.RSS, a.Writes)
+	}
+	return s.report.addIdle(agents)
+}
+
+func (s *session) progress(took time.Duration) {
+	s.made++
+	s.left--
+	s.spent += took
+	if each := s.spent / time.Duration(s.made); s.made%10 == 0 && s.left > 0 {
+		say("%d to go, about %s", s.left, (each * time.Duration(s.left)).Round(time.Minute))
+	}
+}
+
+func (s *session) close() error {
+	if s.cluster == nil {
+		return nil
+	}
+	return s.cluster.Close()
+}
+
+// say writes a line for people.
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
