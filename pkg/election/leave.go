@@ -41,13 +41,12 @@ func (m *Machine) degrade() {
 	if m.health != Soft {
 		return
 	}
+	if m.alone {
+		m.degraded = string(ReasonAPINotReady)
+	}
 	if !m.asking && (m.askedAt == 0 || m.now-m.askedAt >= askPeersEvery) {
 		m.asking, m.askedAt = true, m.now
 		m.emit(Action{Kind: AskPeers})
-		return
-	}
-	if !m.asking && !m.peersUp {
-		m.degraded = string(ReasonAPINotReady)
 	}
 }
 

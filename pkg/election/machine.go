@@ -52,6 +52,7 @@ type Machine struct {
 	link     Link
 	linkSeen bool
 	peersUp  bool          // some peer was ready when last asked
+	alone    bool          // no peer was ready when last asked
 	asking   bool          // AskPeers is unanswered
 	askedAt  time.Duration // when AskPeers was last emitted
 	shutdown bool
@@ -171,7 +172,7 @@ func (t Tick) apply(*Machine) {}
 
 func (h Health) apply(m *Machine) {
 	if h.Verdict != m.health {
-		m.peersUp, m.askedAt = false, 0
+		m.peersUp, m.alone, m.askedAt = false, false, 0
 	}
 	m.health = h.Verdict
 	if m.health == Healthy {
@@ -179,7 +180,12 @@ func (h Health) apply(m *Machine) {
 	}
 }
 
-func (p Peers) apply(m *Machine) { m.asking, m.peersUp = false, p.Ready }
+func (p Peers) apply(m *Machine) {
+	m.asking = false
+	if m.health == Soft { // an answer to an earlier failure says nothing about this one
+		m.peersUp, m.alone, m.askedAt = p.Ready, !p.Ready, m.now
+	}
+}
 
 func (l Link) apply(m *Machine) { m.link, m.linkSeen = l, true }
 

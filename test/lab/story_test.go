@@ -34,6 +34,8 @@ type story struct {
 	unserved bool
 	// noAgents says that the agents were stopped on purpose, so their exit is right.
 	noAgents bool
+	// after runs when the agents have ended.
+	after []func()
 }
 
 // begin resets the cluster, starts kvip on every node with the arguments of a manifest
@@ -207,6 +209,9 @@ func (s *story) finish() {
 		}
 	}
 	s.endAgents()
+	for _, f := range s.after {
+		f()
+	}
 	if !t.Failed() {
 		s.nobody()
 	}
@@ -261,4 +266,13 @@ func (s *story) keepEvidence() string {
 	_ = os.WriteFile(filepath.Join(dir, "holders.txt"), []byte(timeline(h)), 0o644)
 	s.t.Logf("evidence in %s", dir)
 	return filepath.Join(dir, "lab.pcap")
+}
+
+// logOf is what the node's agent has written so far.
+func logOf(s *story, n *cluster.Node) string {
+	text, err := os.ReadFile(n.Log("kvip"))
+	if err != nil {
+		return ""
+	}
+	return string(text)
 }
