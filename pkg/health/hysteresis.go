@@ -11,6 +11,10 @@ const (
 	// an API server that restarts in a loop must not win the VIP between two crashes.
 	HealthyCount = 5
 	HealthySpan  = 400 * time.Millisecond
+	// UnauthorizedSpan is how long only 401 or 403 must have been answered to make it
+	// Healthy: an API server that starts refuses everybody until it knows the roles, before
+	// it can say that it is not ready.
+	UnauthorizedSpan = 2 * time.Second
 	// SoftSpan is the time between two failures in a row that make it Soft: one failed
 	// /readyz, as after a leader change of etcd, is not worth a move.
 	SoftSpan = 100 * time.Millisecond
@@ -75,7 +79,11 @@ func (h *Hysteresis) State() State { return h.state }
 func (h *Hysteresis) alive(obs Observation, now time.Duration) {
 	h.bad, h.broken = run{}, run{}
 	n, span := h.good.next(now)
-	if h.state.Verdict != Healthy && (n < HealthyCount || span < HealthySpan) {
+	enough := HealthySpan
+	if obs.Outcome == OutcomeUnauthorized {
+		enough = UnauthorizedSpan
+	}
+	if h.state.Verdict != Healthy && (n < HealthyCount || span < enough) {
 		return
 	}
 	if obs.Outcome == OutcomeUnauthorized { // E7: alive, with a warning

@@ -79,7 +79,18 @@ func TestHysteresis(t *testing.T) {
 		"401 is alive and counts": {
 			{0, OutcomeUnauthorized, Unknown, CodeUnknown}, {100, OutcomeUnauthorized, Unknown, CodeUnknown},
 			{200, OutcomeUnauthorized, Unknown, CodeUnknown}, {300, OutcomeUnauthorized, Unknown, CodeUnknown},
-			{400, OutcomeUnauthorized, Healthy, CodeUnauthorized}, {500, OutcomeOK, Healthy, CodeOK},
+			{400, OutcomeUnauthorized, Unknown, CodeUnknown}, {1900, OutcomeUnauthorized, Unknown, CodeUnknown},
+			{2000, OutcomeUnauthorized, Healthy, CodeUnauthorized}, {2100, OutcomeOK, Healthy, CodeOK},
+		},
+		"403 while it starts is not readiness": {
+			{0, OutcomeRefused, Dead, CodeRefused}, {100, OutcomeUnauthorized, Dead, CodeRefused},
+			{600, OutcomeUnauthorized, Dead, CodeRefused}, {700, OutcomeNotReady, Dead, CodeRefused},
+			{800, OutcomeNotReady, Soft, CodeNotReady},
+		},
+		"403 and then ready": {
+			{0, OutcomeUnauthorized, Unknown, CodeUnknown}, {100, OutcomeUnauthorized, Unknown, CodeUnknown},
+			{200, OutcomeUnauthorized, Unknown, CodeUnknown}, {300, OutcomeOK, Unknown, CodeUnknown},
+			{400, OutcomeOK, Healthy, CodeOK},
 		},
 	}
 	for name, story := range stories {

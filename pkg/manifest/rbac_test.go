@@ -50,7 +50,7 @@ func TestRBACGrantsExactlyThis(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"- get /livez", "- get /livez/*", "- get /readyz",
+		"- get /livez/ping", "- get /readyz",
 		"default get discovery.k8s.io/endpointslices kubernetes",
 		"vips create /events *",
 		"vips create coordination.k8s.io/leases *",
