@@ -18,6 +18,9 @@ const (
 	// An HTTP/2 ping after silence finds connections that died without a word.
 	pingAfter   = 2 * time.Second
 	pingTimeout = time.Second
+	// No request waits longer for the beginning of its answer, not even a watch, whose
+	// server may be alive and yet never begin.
+	answerTimeout = 5 * time.Second
 )
 
 // Server is a client of one API server, with a connection of its own and no client-side
@@ -87,8 +90,8 @@ func newTransport(cfg *rest.Config) (*http.Transport, error) {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: pingAfter}
 	return &http.Transport{
 		TLSClientConfig: tlsConfig, DialContext: dialer.DialContext, ForceAttemptHTTP2: true,
-		TLSHandshakeTimeout: 2 * dialTimeout,
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		TLSHandshakeTimeout: 2 * dialTimeout, ResponseHeaderTimeout: answerTimeout,
+		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}, nil
 }
 

@@ -43,6 +43,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	mode     Mode
+	watches  Mode // for watches, unless mode is not Serves
 	requests []Request
 	refused  map[string]bool // tokens and subjects that get 401
 	end      chan struct{}   // closed to end the watches
@@ -89,6 +90,13 @@ func (s *Server) Be(m Mode) {
 	s.mode = m
 }
 
+// BeForWatches changes how watches are treated from now on, where other requests are served.
+func (s *Server) BeForWatches(m Mode) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watches = m
+}
+
 // Refuse answers 401 to a token or the common name of a certificate.
 func (s *Server) Refuse(user string) {
 	s.mu.Lock()
@@ -121,6 +129,18 @@ func (s *Server) Count(method, part string) (n int) {
 	return n
 }
 
+// Watches is how many watches were asked for.
+func (s *Server) Watches() (n int) {
+	for _, r := range s.Requests() {
+		if isWatch(r.Query) {
+			n++
+		}
+	}
+	return n
+}
+
+func isWatch(query string) bool { return strings.Contains(query, "watch=") }
+
 // ServeHTTP answers by the mode in force.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch s.admit(r) {
@@ -151,6 +171,9 @@ func (s *Server) admit(r *http.Request) Mode {
 	s.requests = append(s.requests, q)
 	if s.refused[q.Token] || s.refused[q.Subject] {
 		return Unauthorized
+	}
+	if s.mode == Serves && isWatch(r.URL.RawQuery) {
+		return s.watches
 	}
 	return s.mode
 }

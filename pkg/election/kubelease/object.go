@@ -41,10 +41,8 @@ type proof struct {
 // Decode turns a Lease into a Record. What people or other programs put there is taken
 // as it is; what cannot be read counts as absent, never as proof.
 func Decode(l *coordinationv1.Lease) election.Record {
-	version, _ := strconv.ParseUint(l.ResourceVersion, 10, 64)
-	seq, _ := strconv.ParseUint(l.Annotations[AnnotationWrite], 10, 64)
 	r := election.Record{
-		Exists: true, Version: version, Seq: seq, MAC: l.Annotations[AnnotationMAC],
+		Exists: true, Version: number(l.ResourceVersion), Seq: number(l.Annotations[AnnotationWrite]), MAC: l.Annotations[AnnotationMAC],
 		Degraded: l.Annotations[AnnotationDegraded], WantedBy: l.Annotations[AnnotationWantedBy],
 		History: l.Annotations[AnnotationTransitions],
 	}
@@ -62,6 +60,15 @@ func Decode(l *coordinationv1.Lease) election.Record {
 		r.Released = election.Proof{Holder: p.Holder, Term: p.Term, Reason: p.Reason}
 	}
 	return r
+}
+
+// number reads text, 0 if it is none.
+func number(text string) uint64 {
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0 // ParseUint returns the largest number for one too large
+	}
+	return n
 }
 
 // Transitions reads the history of a Lease, newest last; it is nil if unreadable.

@@ -62,12 +62,13 @@ type answer struct {
 }
 
 // hedge asks the hosts one after the other without waiting long for any: each write
-// names the version it builds on, so at most one of them can be applied.
+// names the version it builds on, so at most one of them can be applied, and a conflict
+// with one is the answer of all: that version is no more.
 func (d *Driver) hedge(ctx context.Context, hosts []string, a election.Action) (*coordinationv1.Lease, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answers := make(chan answer, len(hosts))
-	best := answer{err: errNoServer}
+	last := errNoServer
 	for started, ended := 0, 0; ended < len(hosts); {
 		var next <-chan time.Time
 		if started < len(hosts) {
@@ -78,16 +79,14 @@ func (d *Driver) hedge(ctx context.Context, hosts []string, a election.Action) (
 		select {
 		case got := <-answers:
 			ended++
-			if got.err == nil || a.Kind == election.Read && isConflict(got.err) { // the answer, also "not found"
+			if got.err == nil || isConflict(got.err) {
 				return got.lease, got.err
 			}
-			if !isConflict(best.err) {
-				best = got
-			}
+			last = got.err
 		case <-next:
 		}
 	}
-	return best.lease, best.err
+	return nil, last
 }
 
 func (d *Driver) ask(ctx context.Context, host string, a election.Action, to chan<- answer) {

@@ -1,0 +1,189 @@
+package kubelease
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/election"
+)
+
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 123456789, time.UTC)
+
+func ptr[T any](v T) *T { return &v }
+
+// lease is one as others may have left it.
+func lease() *coordinationv1.Lease {
+	return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Name: "kvip", ResourceVersion: "41", Labels: map[string]string{"app": "kvip"},
+		Annotations: map[string]string{"example.com/note": "mine", AnnotationReleased: `{"holder":"z","term":6}`},
+	}, Spec: coordinationv1.LeaseSpec{Strategy: ptr(coordinationv1.OldestEmulationVersion)}}
+}
+
+// What is encoded is decoded, whatever the kind, and everybody else's fields stay.
+func TestEncodeDecode(t *testing.T) {
+	for _, want := range []election.Record{
+		{Holder: "a", Term: 1, Duration: 5 * time.Second, Seq: 7},
+		{Holder: "a", Term: math.MaxInt32, Duration: time.Hour, Seq: math.MaxUint64, MAC: "02:00:00:00:00:01", Degraded: "APIServerNotReady"},
+		{Holder: "node \"1\"\n", Term: 2, Duration: 2 * time.Second, Seq: 1, WantedBy: "b"},
+		{Term: 2, Duration: 2 * time.Second, Seq: 1, Released: election.Proof{Holder: "node \"1\"", Term: 2, Reason: election.ReasonShutdown}},
+	} {
+		for _, kind := range []election.Kind{election.Claim, election.Renew, election.Release, election.Want} {
+			base := lease()
+			l := encode(base, election.Action{Kind: kind, Record: want}, noon)
+			got := Decode(l)
+			if kind == election.Claim {
+				if n := len(Transitions(got.History)); n != 1 {
+					t.Errorf("a claim left %d transitions", n)
+				}
+				got.History = ""
+			}
+			want.Exists, want.Version = true, 41
+			if got != want {
+				t.Errorf("%s: wrote %+v, read %+v", kind, want, got)
+			}
+			if l.Annotations["example.com/note"] != "mine" || l.Labels["app"] != "kvip" || l.Spec.Strategy == nil {
+				t.Errorf("%s: other people's fields are gone: %+v", kind, l)
+			}
+			if base.Spec.HolderIdentity != nil || base.Annotations[AnnotationWrite] != "" {
+				t.Errorf("%s changed the object it builds on", kind)
+			}
+		}
+	}
+}
+
+// The Lease means to kubectl and to others what it always means: acquireTime is when the
+// holder began, renewTime its last sign of life, which a wish is not (E6).
+func TestTimes(t *testing.T) {
+	old := metav1.NewMicroTime(noon.Add(-time.Hour))
+	for kind, want := range map[election.Kind]struct{ acquired, renewed time.Time }{
+		election.Claim:   {noon, noon},
+		election.Renew:   {old.Time, noon},
+		election.Release: {old.Time, noon},
+		election.Want:    {old.Time, old.Time},
+	} {
+		base := lease()
+		base.Spec.AcquireTime, base.Spec.RenewTime = &old, &old
+		l := encode(base, election.Action{Kind: kind, Record: tenure()}, noon)
+		if !l.Spec.AcquireTime.Equal(ptr(metav1.NewMicroTime(want.acquired))) || !l.Spec.RenewTime.Equal(ptr(metav1.NewMicroTime(want.renewed))) {
+			t.Errorf("%s: acquired %v, renewed %v, want %v, %v", kind, l.Spec.AcquireTime, l.Spec.RenewTime, want.acquired, want.renewed)
+		}
+	}
+	if l := encode(lease(), election.Action{Kind: election.Release, Record: election.Record{Term: 1}}, noon); l.Spec.HolderIdentity != nil {
+		t.Errorf("a released lease names the holder %q", *l.Spec.HolderIdentity)
+	}
+}
+
+// E3: what people or programs put into the annotations is never taken for more than it is.
+func TestDecodeHostile(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		annotations map[string]string
+		want        election.Record
+	}{
+		{"nothing", nil, election.Record{}},
+		{"no JSON", map[string]string{AnnotationReleased: "a/7"}, election.Record{}},
+		{"wrong types", map[string]string{AnnotationReleased: `{"holder":7,"term":"x"}`}, election.Record{}},
+		{"half a proof", map[string]string{AnnotationReleased: `{"holder":"a","term":`}, election.Record{}},
+		{"a list", map[string]string{AnnotationReleased: `[{"holder":"a","term":7}]`}, election.Record{}},
+		{"a number too large", map[string]string{AnnotationReleased: `{"holder":"a","term":1e99}`}, election.Record{}},
+		{"null", map[string]string{AnnotationReleased: `null`}, election.Record{}},
+		{"no number", map[string]string{AnnotationWrite: "-1"}, election.Record{}},
+		{"too many digits", map[string]string{AnnotationWrite: "99999999999999999999"}, election.Record{}},
+		{"a history that is none", map[string]string{AnnotationTransitions: "{"}, election.Record{History: "{"}},
+	} {
+		l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Annotations: c.annotations}}
+		c.want.Exists = true
+		if got := Decode(l); got != c.want {
+			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
+		}
+	}
+}
+
+// The history keeps the newest, and a broken one is begun anew.
+func TestHistory(t *testing.T) {
+	history := "nonsense"
+	for n := range int64(25) {
+		history = record(history, Transition{Time: noon, From: "a", To: "b", Term: n, Reason: election.ReasonExpired})
+	}
+	list := Transitions(history)
+	if len(list) != maxTransitions || list[0].Term != 15 || list[9].Term != 24 {
+		t.Errorf("history of %d: %s", len(list), history)
+	}
+	if len(history) > 2000 {
+		t.Errorf("the history takes %d bytes of the object", len(history))
+	}
+	for _, broken := range []string{"", "{}", "[1]", "[", `{"to":"a"}`} {
+		if got := Transitions(broken); len(got) != 0 {
+			t.Errorf("Transitions(%q) = %v", broken, got)
+		}
+	}
+}
+
+// No annotation makes Decode or the write after it fail, no proof comes out of one that
+// does not name a holder in JSON, and what was decoded survives a round.
+func FuzzDecode(f *testing.F) {
+	f.Add("41", "7", "02:00:00:00:00:01", `{"holder":"a","term":7,"reason":"Shutdown"}`, "", "", "[]", "a", int32(7), int32(5))
+	f.Add("", "-1", "\x00", `{"holder":`, "x", "\"", "{", "", int32(-1), int32(-5))
+	f.Add("18446744073709551616", "1e3", "", "null", "", "", `[{"time":"x"}]`, "\xff", int32(math.MaxInt32), int32(math.MaxInt32))
+	f.Fuzz(func(t *testing.T, version, write, mac, released, degraded, wanted, history, holder string, term, seconds int32) {
+		l := &coordinationv1.Lease{
+			ObjectMeta: metav1.ObjectMeta{ResourceVersion: version, Annotations: map[string]string{
+				AnnotationWrite: write, AnnotationMAC: mac, AnnotationReleased: released,
+				AnnotationDegraded: degraded, AnnotationWantedBy: wanted, AnnotationTransitions: history,
+			}},
+			Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseTransitions: &term, LeaseDurationSeconds: &seconds},
+		}
+		r := Decode(l)
+		if !r.Exists || r.Holder != holder || r.Term != int64(term) {
+			t.Fatalf("decoded %+v", r)
+		}
+		if r.Released != (election.Proof{}) && !strings.Contains(released, "{") {
+			t.Fatalf("%q was taken for the proof %+v", released, r.Released)
+		}
+		again := Decode(encode(l, election.Action{Kind: election.Renew, Record: r}, noon))
+		r.Version = again.Version
+		if r.Released.Holder == "" { // a proof of nobody is none
+			r.Released = election.Proof{}
+		}
+		if r.Duration <= 0 { // what is no duration is not written
+			again.Duration = r.Duration
+		}
+		if again != r && !strings.Contains(fmt.Sprint(r), "\uFFFD") && utf8Valid(r) {
+			t.Fatalf("a round made %+v of %+v", again, r)
+		}
+		if n := len(Transitions(record(history, Transition{To: holder}))); n < 1 || n > maxTransitions {
+			t.Fatalf("a history of %d", n)
+		}
+	})
+}
+
+// utf8Valid is whether the proof's texts survive JSON, which knows no other bytes.
+func utf8Valid(r election.Record) bool {
+	return strings.ToValidUTF8(r.Released.Holder+string(r.Released.Reason), "\uFFFD") == r.Released.Holder+string(r.Released.Reason)
+}
+
+// E11: the EndpointSlice of default/kubernetes names the API servers, with their port.
+func TestAddresses(t *testing.T) {
+	endpoints := []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.3"}}, {Addresses: []string{"10.0.0.1", "fd00::1"}}, {Addresses: []string{"10.0.0.1"}}, {}}
+	for _, c := range []struct {
+		name  string
+		ports []discoveryv1.EndpointPort
+		want  string
+	}{
+		{"the https port", []discoveryv1.EndpointPort{{Name: ptr("metrics"), Port: ptr(int32(1))}, {Name: ptr("https"), Port: ptr(int32(7443))}}, "10.0.0.1:7443 10.0.0.3:7443 [fd00::1]:7443"},
+		{"a port without a name", []discoveryv1.EndpointPort{{Port: ptr(int32(443))}}, "10.0.0.1:443 10.0.0.3:443 [fd00::1]:443"},
+		{"no port", []discoveryv1.EndpointPort{{Name: ptr("https")}}, "10.0.0.1:6443 10.0.0.3:6443 [fd00::1]:6443"},
+	} {
+		got := strings.Join(addresses(&discoveryv1.EndpointSlice{Endpoints: endpoints, Ports: c.ports}), " ")
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,198 @@
+package kubelease
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/test/fakeapi"
+)
+
+// E11: where nothing listens on loopback the node's address is tried, in the same
+// request; the address that answered comes first from then on.
+func TestLoopbackThenNodeAddress(t *testing.T) {
+	l := newLab(t, 1)
+	loopback, node := dead(t), l.servers[0].Host
+	l.at(loopback, node)
+	l.holding()
+	if got := l.driver.hosts(); got[0] != node {
+		t.Errorf("the next request goes to %v, want the node's address first", got)
+	}
+	if f := l.failures(); len(f) != 0 {
+		t.Errorf("failures %v were reported although one address answered", f)
+	}
+	l.at(loopback) // the node's address changed
+	if got := l.driver.hosts(); !slices.Equal(got, []string{loopback}) {
+		t.Errorf("an address that is not the node's any more is used: %v", got)
+	}
+}
+
+// E11: loopback is not left because it is slow: what was sent there may be applied.
+func TestASilentServerIsNoReasonToAskTwice(t *testing.T) {
+	l := newLab(t, 2)
+	held := l.holding()
+	l.servers[0].Be(fakeapi.Silent)
+	l.at(l.servers[0].Host, l.servers[1].Host)
+	got := l.do(election.Action{Kind: election.Renew, Base: held, Record: tenure()}, 200*time.Millisecond)
+	if got.(election.Written).Outcome != election.OutcomeFailed || len(l.servers[1].Requests()) != 0 {
+		t.Errorf("renewal ended with %+v, the second address was asked %v", got, l.servers[1].Requests())
+	}
+}
+
+// E11: credentials that are refused make room for the next ones, with 401 and 403 alike,
+// and for requests as for the watch.
+func TestRefusedCredentialsRotate(t *testing.T) {
+	l := newLab(t, 1, fakeapi.User{Token: "unbound"}, fakeapi.User{Token: "bound"})
+	l.servers[0].Refuse("unbound")
+	if got := l.do(election.Action{Kind: election.Read}, patience).(election.ReadDone); got.OK {
+		t.Fatal("refused credentials read the lease")
+	}
+	if p := l.driver.Problem(); !strings.Contains(p, "read lease kube-system/kvip") || !strings.Contains(p, "nauthorized") {
+		t.Errorf("problem %q", p)
+	}
+	l.holding()
+	if p := l.driver.Problem(); p != "" {
+		t.Errorf("problem %q after a success", p)
+	}
+	if f := l.failures(); !slices.Equal(f, []string{"read"}) {
+		t.Errorf("failures %v, want one read", f)
+	}
+	l.servers[0].Be(fakeapi.Forbidden)
+	l.read403()
+	l.servers[0].Be(fakeapi.Serves)
+	if !strings.HasSuffix(l.creds.Source(), "0.conf") {
+		t.Errorf("after 403 the credentials are those of %s", l.creds.Source())
+	}
+	l.run() // the first are still refused: the watch finds the second
+	l.await("the lease", func(r election.Record) bool { return r.Holder == "a" })
+}
+
+func (l *lab) read403() {
+	l.t.Helper()
+	if got := l.do(election.Action{Kind: election.Read}, patience).(election.ReadDone); got.OK {
+		l.t.Fatal("a forbidden read succeeded")
+	}
+}
+
+// withPeers is a lab of n servers whose agent has learnt the others.
+func withPeers(t *testing.T, n int) (*lab, election.Record) {
+	t.Helper()
+	l := newLab(t, n)
+	var hosts []string
+	for _, s := range l.servers {
+		hosts = append(hosts, s.Host)
+	}
+	l.store.SetPeers(hosts...)
+	held := l.holding()
+	l.run()
+	l.until("the peers", func() bool { return len(l.driver.Peers()) == n-1 })
+	if got := l.driver.Peers(); !slices.Equal(got, hosts[1:]) {
+		t.Fatalf("peers %v, want the others %v", got, hosts[1:])
+	}
+	l.until("warm connections", func() bool {
+		for _, s := range l.servers[1:] {
+			if s.Count("GET", "/livez/ping") == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	return l, held
+}
+
+// E11: the node's own API server is dead: the release goes to a peer, over the connection
+// that was opened beforehand.
+func TestReleaseGoesToAPeer(t *testing.T) {
+	l, held := withPeers(t, 3)
+	l.servers[0].Be(fakeapi.Silent)
+	writes := l.store.Writes()
+	if got := l.write(release(held)); got != election.OutcomeOK {
+		t.Fatalf("release: outcome %d", got)
+	}
+	if n := l.store.Writes() - writes; n != 1 {
+		t.Errorf("%d writes were applied", n)
+	}
+	requests := l.servers[1].Requests()
+	last, first := requests[len(requests)-1], requests[0]
+	if last.Method != "PUT" || last.Client != first.Client || last.ServerName != "kubernetes" {
+		t.Errorf("the release was %+v, want an update over the connection of %+v", last, first)
+	}
+	if l.servers[0].Count("PUT", "/leases") != 1 { // the claim
+		t.Error("the release was sent to the dead API server although a peer answered")
+	}
+}
+
+// E11: a peer that is silent does not keep the next from being asked.
+func TestHedgePastASilentPeer(t *testing.T) {
+	l, held := withPeers(t, 3)
+	l.servers[0].Be(fakeapi.Silent)
+	l.servers[1].Be(fakeapi.Silent)
+	if got := l.write(release(held)); got != election.OutcomeOK {
+		t.Fatalf("release: outcome %d", got)
+	}
+	if l.servers[1].Count("PUT", "/leases") != 1 || l.servers[2].Count("PUT", "/leases") != 1 {
+		t.Error("the release was not sent to the first peer and then to the second")
+	}
+	l.at(l.servers[2].Host)
+	if r := l.read(); r.Holder != "" || r.Released.Holder != "a" {
+		t.Errorf("the lease is %+v", r)
+	}
+}
+
+// E2, E11: a peer applies the release and never answers. The same release reaches another,
+// which refuses it: it is applied once, and the answer is at once that the lease changed.
+func TestHedgeAppliesOneWrite(t *testing.T) {
+	l, held := withPeers(t, 3)
+	l.servers[0].Be(fakeapi.Silent)
+	l.servers[1].Be(fakeapi.Mute)
+	writes := l.store.Writes()
+	if got := l.write(release(held)); got != election.OutcomeConflict {
+		t.Fatalf("release: outcome %d, want a conflict", got)
+	}
+	if n := l.store.Writes() - writes; n != 1 {
+		t.Errorf("%d writes were applied", n)
+	}
+	got := l.do(election.Action{Kind: election.Read, Peers: true}, patience).(election.ReadDone)
+	if !got.OK || got.Record.Released.Holder != "a" {
+		t.Errorf("a read over the peers says %+v", got)
+	}
+}
+
+// E11: a peer that is off costs nothing; all off, and the request fails by its deadline.
+func TestHedgePastDeadPeers(t *testing.T) {
+	l, held := withPeers(t, 3)
+	l.servers[1].Close()
+	if got := l.write(release(held)); got != election.OutcomeOK {
+		t.Fatalf("release: outcome %d", got)
+	}
+	l.servers[2].Close()
+	l.servers[0].Close()
+	if got := l.write(release(l.driver.last())); got != election.OutcomeFailed {
+		t.Errorf("release without any server: outcome %d", got)
+	}
+}
+
+// last is the newest Lease at hand.
+func (d *Driver) last() election.Record {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return Decode(d.objects[len(d.objects)-1])
+}
+
+// Peers are wanted and none is known, or no address at all: that is a failure, no crash.
+func TestNobodyToAsk(t *testing.T) {
+	l := newLab(t, 1)
+	held := l.holding()
+	if got := l.write(release(held)); got != election.OutcomeOK {
+		t.Errorf("without peers the release goes to the local server: outcome %d", got)
+	}
+	l.at()
+	if got := l.write(release(l.driver.last())); got != election.OutcomeFailed {
+		t.Errorf("without any address: outcome %d", got)
+	}
+	if p := l.driver.Problem(); !strings.Contains(p, "no API server") {
+		t.Errorf("problem %q", p)
+	}
+}

@@ -1,0 +1,148 @@
+package kubelease
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/test/fakeapi"
+)
+
+// renew writes the Lease once more and returns the version it has then.
+func (l *lab) renew() uint64 {
+	l.t.Helper()
+	if got := l.write(election.Action{Kind: election.Renew, Base: l.read(), Record: tenure()}); got != election.OutcomeOK {
+		l.t.Fatalf("renew: outcome %d", got)
+	}
+	return l.read().Version
+}
+
+func (l *lab) awaitVersion(version uint64) {
+	l.t.Helper()
+	l.await("the renewal", func(r election.Record) bool { return r.Version == version })
+}
+
+// API servers end watches when they like: the next one begins where this one ended, and
+// shows what happened in between.
+func TestWatchRestarts(t *testing.T) {
+	l := newLab(t, 1)
+	version := l.holding().Version
+	l.run()
+	for range 3 {
+		l.awaitVersion(version)
+		l.servers[0].EndWatches()
+		version = l.renew()
+	}
+	l.awaitVersion(version)
+}
+
+// 410 Gone: the past was forgotten, so the present is read and watched from there.
+func TestWatchAfterGone(t *testing.T) {
+	l := newLab(t, 1)
+	version := l.holding().Version
+	l.run()
+	l.awaitVersion(version)
+	version = l.renew()
+	l.store.Compact()
+	l.servers[0].EndWatches()
+	l.awaitVersion(version)
+	l.awaitVersion(l.renew())
+}
+
+// The watch is told 410 itself: between its read and its start the past was forgotten.
+func TestWatchThatStartsTooLate(t *testing.T) {
+	l := newLab(t, 1)
+	version := l.holding().Version
+	l.store.Compact()
+	l.run()
+	l.awaitVersion(version)
+	l.awaitVersion(l.renew())
+}
+
+// The API server starts after the agent, hangs, or is replaced: the watch comes back by
+// itself, and Run never ends (E12).
+func TestWatchSurvivesTheServer(t *testing.T) {
+	l := newLab(t, 2)
+	version := l.holding().Version
+	address := dead(t)
+	l.at(address)
+	l.run()
+	l.until("a problem", func() bool { return strings.Contains(l.driver.Problem(), "refused") })
+	l.at(l.servers[1].Host)
+	l.awaitVersion(version)
+	l.until("the watch", func() bool { return l.servers[1].Count("GET", "/leases") == 2 })
+	l.servers[1].Be(fakeapi.Silent)
+	l.servers[1].EndWatches()
+	l.until("a list that is not answered", func() bool { return l.servers[1].Count("GET", "/leases") == 3 })
+	l.servers[1].Be(fakeapi.Serves)
+	l.awaitVersion(l.renew())
+}
+
+// The API server answers the list and never begins to answer the watch: that is noticed,
+// although its connection is alive.
+func TestWatchThatNeverBegins(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1)
+	version := l.holding().Version
+	l.servers[0].BeForWatches(fakeapi.Silent)
+	l.run()
+	l.awaitVersion(version)
+	l.until("the watch", func() bool { return l.servers[0].Watches() == 1 })
+	version = l.renew()
+	l.servers[0].BeForWatches(fakeapi.Serves)
+	l.awaitVersion(version)
+	l.awaitVersion(l.renew())
+}
+
+// An agent that nobody listens to any more still ends when told.
+func TestRunEndsAlthoughNobodyReads(t *testing.T) {
+	l := newLab(t, 1)
+	l.holding()
+	l.driver.events = make(chan election.Event) // no room
+	l.run()
+	l.until("the watch", func() bool { return l.servers[0].Count("GET", "/leases") > 0 })
+}
+
+// The holder's own wall clock is what people are told, and a lease that is not there is
+// no error.
+func TestReadForPeople(t *testing.T) {
+	l := newLab(t, 1)
+	if r, at, err := l.driver.Read(t.Context()); err != nil || r.Exists || !at.IsZero() {
+		t.Errorf("no lease reads as %+v, %v, %v", r, at, err)
+	}
+	l.write(election.Action{Kind: election.Create, Record: election.Record{Duration: 5 * time.Second}})
+	if r, at, err := l.driver.Read(t.Context()); err != nil || !r.Exists || !at.IsZero() {
+		t.Errorf("an empty lease reads as %+v, %v, %v", r, at, err)
+	}
+	before := time.Now().Add(-time.Second)
+	l.write(election.Action{Kind: election.Claim, Base: l.read(), Record: tenure()})
+	if r, at, err := l.driver.Read(t.Context()); err != nil || r.Holder != "a" || at.Before(before) {
+		t.Errorf("a held lease reads as %+v, %v, %v", r, at, err)
+	}
+	l.servers[0].Be(fakeapi.Unauthorized)
+	if _, _, err := l.driver.Read(t.Context()); err == nil || !strings.Contains(err.Error(), "kube-system/kvip") {
+		t.Errorf("a refused read: %v", err)
+	}
+}
+
+// E12: Run's loop comes round although no API server is there.
+func TestBeat(t *testing.T) {
+	l := newLab(t, 1)
+	l.at(dead(t))
+	if l.driver.Beat() != 0 {
+		t.Error("a beat before Run")
+	}
+	l.run()
+	l.until("the first turn", func() bool { return l.driver.Beat() > 0 })
+	first := l.driver.Beat()
+	l.until("the second turn", func() bool { return l.driver.Beat() > first })
+}
+
+func TestNew(t *testing.T) {
+	for _, cfg := range []Config{{Name: "kvip"}, {Namespace: "kube-system"}} {
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), "must both be set") {
+			t.Errorf("New(%+v): %v", cfg, err)
+		}
+	}
+}
