@@ -38,10 +38,10 @@ demo: build ## sudo: three real control-plane nodes, one address, and every faul
 	@$(GO_RUN) --root bin/demo
 
 .PHONY: bench-failover
-bench-failover: build ## sudo: measure each fault RUNS=20 times, keepalived beside it
-	@hack/deps.sh iproute2 keepalived
+bench-failover: build ## sudo: measure each fault RUNS=20 times, keepalived beside it; FAULT= and TOOL= choose
+	@hack/deps.sh iproute2 keepalived curl
 	$(GO_RUN) go build -o bin/bench-failover ./test/bench
-	@RUNS=$(RUNS) $(GO_RUN) --root bin/bench-failover
+	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" RUNS='$(RUNS)' FAULT='$(FAULT)' TOOL='$(TOOL)' $(GO_RUN) --root bin/bench-failover
 
 .PHONY: manifests
 manifests: build ## print all manifests for VIP=192.0.2.10

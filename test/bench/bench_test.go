@@ -316,11 +316,3 @@ func TestCPUTimeCountsChildren(t *testing.T) {
 		t.Errorf("children %s", got)
 	}
 }
-
-func TestFigures(t *testing.T) {
-	for d, want := range map[time.Duration]string{12400 * time.Microsecond: "12 ms", 5500 * ms: "5.50 s", 999 * ms: "999 ms", time.Second: "1.00 s"} {
-		if got := figure(d); got != want {
-			t.Errorf("%s shown as %q, want %q", d, got, want)
-		}
-	}
-}

@@ -48,7 +48,7 @@ func failoverTable(runs []run) string {
 	for _, f := range drill.Faults() {
 		target := "no two holders"
 		if f.Target > 0 {
-			target = "≤ " + figure(f.Target)
+			target = "≤ " + drill.Figure(f.Target)
 		}
 		fmt.Fprintf(&b, "| %s | %s |%s|%s|\n", f.Name, target,
 			cells(summarise(of(runs, "kvip", f.Key)), f.Target, true), cells(summarise(of(runs, "keepalived", f.Key)), 0, false))
@@ -62,14 +62,14 @@ func cells(s summary, target time.Duration, judge bool) string {
 	if s.Runs == 0 {
 		return " - | - | - | - "
 	}
-	p95, two := figure(s.P95), fmt.Sprintf("%d of %d", s.Two, s.Samples)
+	p95, two := drill.Figure(s.P95), fmt.Sprintf("%d of %d", s.Two, s.Samples)
 	if target > 0 && s.P95 > target {
 		p95 = "**" + p95 + ", missed**"
 	}
 	if judge && s.Two > 0 {
 		two = "**" + two + ", missed**"
 	}
-	return fmt.Sprintf(" %s | %s | %s | %s ", figure(s.P50), p95, figure(s.Max), two)
+	return fmt.Sprintf(" %s | %s | %s | %s ", drill.Figure(s.P50), p95, drill.Figure(s.Max), two)
 }
 
 // circumstances says on what and when the runs were made.
@@ -96,7 +96,7 @@ func circumstances(runs []run) string {
 	for _, r := range runs {
 		gap = max(gap, r.Gap)
 	}
-	return text + fmt.Sprintf(". The longest time without a sample was %s.", figure(gap))
+	return text + fmt.Sprintf(". The longest time without a sample was %s.", drill.Figure(gap))
 }
 
 // counts says how many runs each fault had, as "20 runs" or "18 to 20 runs".
@@ -118,14 +118,6 @@ func counts(runs []run) string {
 		return plural(most, "run")
 	}
 	return fmt.Sprintf("%d to %d runs", least, most)
-}
-
-// figure shows a duration as people read it: 12 ms, 1.30 s.
-func figure(d time.Duration) string {
-	if d < time.Second {
-		return fmt.Sprintf("%.0f ms", float64(d)/float64(time.Millisecond))
-	}
-	return fmt.Sprintf("%.2f s", d.Seconds())
 }
 
 // currentIdle keeps, of each tool, the agents of the version that was measured last.

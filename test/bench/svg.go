@@ -17,8 +17,8 @@ const (
 	plotLeft   = 250
 	plotRight  = plotWidth - 30
 	plotTop    = 74
-	bandHeight = 46
-	laneHeight = 18
+	bandHeight = 54
+	laneHeight = 22
 	axisHeight = 56
 )
 
@@ -53,6 +53,7 @@ func plot(runs []run) string {
 	for i, f := range faults {
 		band(&b, plotTop+i*bandHeight, f, runs)
 	}
+	line(&b, 20, bottom, plotRight, bottom, gridColour, 1)
 	b.WriteString("</svg>\n")
 	return b.String()
 }
@@ -72,7 +73,7 @@ func legend(b *strings.Builder, x, y int) {
 	}
 	fmt.Fprintf(b, `<circle cx="%d" cy="%d" r="4.5" fill="none" stroke="%s" stroke-width="1.5"/>`+"\n", x+4, y-4, alarmColour)
 	label(b, x+14, y, "start", inkColour, 13, "two holders were seen")
-	x += 172
+	x += 184
 	line(b, float64(x+4), y-11, float64(x+4), y+3, targetColour, 2.5)
 	label(b, x+14, y, "start", inkColour, 13, "target for kvip, 95 % of runs")
 }
@@ -83,7 +84,7 @@ func axis(b *strings.Builder, bottom int) {
 			width := 0.4
 			if part == 1 {
 				width = 1.2
-				label(b, int(across(d)), bottom+20, "middle", faintColour, 12, strings.Replace(figure(d), ".00", "", 1))
+				label(b, int(across(d)), bottom+20, "middle", faintColour, 12, strings.Replace(drill.Figure(d), ".00", "", 1))
 			}
 			line(b, across(d*part), plotTop, across(d*part), bottom+4, gridColour, width)
 		}
@@ -108,7 +109,7 @@ func band(b *strings.Builder, top int, f drill.Fault, runs []run) {
 
 // dot draws a run, moved up or down a little so that equal ones are seen beside each other.
 func dot(b *strings.Builder, r run, middle float64) {
-	y := middle + float64(r.Number*3%7-3)*1.6
+	y := middle + float64(r.Number*3%7-3)*2.2
 	ring := ""
 	if r.Two > 0 {
 		ring = fmt.Sprintf(` stroke="%s" stroke-width="1.5" stroke-opacity="1"`, alarmColour)

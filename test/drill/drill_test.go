@@ -161,3 +161,13 @@ func TestStateOfVRRPIsTheLastSinceTheStart(t *testing.T) {
 		}
 	}
 }
+
+func TestFigures(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		12400 * time.Microsecond: "12 ms", 5500 * time.Millisecond: "5.50 s", 999 * time.Millisecond: "999 ms", time.Second: "1.00 s",
+	} {
+		if got := Figure(d); got != want {
+			t.Errorf("%s shown as %q, want %q", d, got, want)
+		}
+	}
+}

@@ -72,3 +72,11 @@ func Run(ctx context.Context, w *Watch, f Fault, victim *cluster.Node, p Pace) (
 func (p Pace) due(back bool, passed, least time.Duration) bool {
 	return passed >= least || p.Quick && back
 }
+
+// Figure shows a duration as people read it: "12 ms", "1.30 s".
+func Figure(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%.0f ms", float64(d)/float64(time.Millisecond))
+	}
+	return fmt.Sprintf("%.2f s", d.Seconds())
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/kvip/kvip/test/cluster"
+	"github.com/kvip/kvip/test/drill"
+)
+
+const (
+	readyWithin = time.Minute            // for the nodes to be well
+	watchAfter  = 300 * time.Millisecond // after the address answers again
+)
+
+// demo is a cluster with kvip on each node.
+type demo struct {
+	out     *screen
+	cluster *cluster.Cluster
+	tool    *drill.Kvip
+	vip     netip.Addr
+	watch   *drill.Watch
+	mending map[*cluster.Node]*mender // of nodes that were broken
+}
+
+// run starts kvip, shows every fault, and judges.
+func (d *demo) run(ctx context.Context) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
+	stopLive := d.out.live(ctx, d.status)
+	defer func() { err = errors.Join(err, d.watch.Stop()) }()
+	defer func() {
+		cancel()
+		for _, m := range d.mending {
+			<-m.done
+		}
+	}()
+	defer stopLive()
+	var rows []row
+	faults := drill.Faults()
+	for i, f := range faults {
+		holder, err := d.holder(ctx, f)
+		if err != nil {
+			return err
+		}
+		d.out.say("\n%d/%d  %s, on %s", i+1, len(faults), f.Name, holder.Name)
+		result, err := drill.Run(ctx, d.watch, f, holder, drill.Pace{After: watchAfter, Quick: true})
+		if err != nil {
+			return err
+		}
+		for _, line := range story(result, d.watch.Requests(result.Start)) {
+			d.out.say("     %s", line)
+		}
+		rows = append(rows, row{f, result})
+		d.mending[holder] = mend(ctx, holder, d.tool)
+	}
+	stopLive()
+	d.out.say("\n%s", table(rows))
+	return verdict(rows)
+}
+
+// begin runs kvip on each node and waits until one of them serves the client.
+func (d *demo) begin(ctx context.Context) error {
+	d.out.say("each node runs what `kvip manifest pod --vip %s` prints:", d.vip)
+	for _, n := range d.cluster.Nodes {
+		if err := d.tool.Start(n); err != nil {
+			return err
+		}
+	}
+	for _, n := range d.cluster.Nodes {
+		d.out.say("  %s  %s  kvip with pid %d", n.Name, n.Host.Addr(true), n.Agent().PID())
+	}
+	d.out.say("nobody has held the address yet, so kvip waits for one lease duration (%s) before the first take", drill.Lease)
+	var err error
+	if d.watch, err = drill.StartWatch(d.cluster, d.vip); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	if err = drill.AllReady(ctx, d.cluster, d.tool); err == nil {
+		_, err = d.watch.Steady(ctx)
+	}
+	if err != nil {
+		return errors.Join(err, d.watch.Stop())
+	}
+	return nil
+}
+
+// holder waits until there is a holder that serves the client, and a node to take over from
+// it; where etcd will lose a member, until no other is missing.
+func (d *demo) holder(ctx context.Context, f drill.Fault) (*cluster.Node, error) {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	for {
+		n, err := d.watch.Steady(ctx)
+		if err != nil {
+			return nil, err
+		}
+		servers, heirs := 0, 0
+		for _, other := range d.cluster.Nodes {
+			server, agent, err := d.mending[other].state()
+			if err != nil {
+				return nil, err
+			}
+			servers += count(server)
+			heirs += count(agent && other != n)
+		}
+		_, whole, _ := d.mending[n].state()
+		if whole && heirs > 0 && (servers == len(d.cluster.Nodes) || !f.Etcd) {
+			return n, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for a node that could take over: %w", ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func count(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// status is the line that is drawn again and again.
+func (d *demo) status() string {
+	var holders []string
+	for _, h := range d.watch.Holders(d.vip) {
+		holders = append(holders, h.Name)
+	}
+	var names []string
+	for _, n := range d.cluster.Nodes {
+		names = append(names, n.Name)
+	}
+	now := time.Now()
+	return statusLine(names, holders, d.watch.Requests(now.Add(-stripFor)), now)
+}

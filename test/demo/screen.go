@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// redrawEvery is how often the live line is drawn.
+const redrawEvery = 100 * time.Millisecond
+
+// screen prints lines and, on a terminal, keeps one line below them up to date. It may be used
+// by several goroutines.
+type screen struct {
+	mu       sync.Mutex
+	out      io.Writer
+	terminal bool
+	below    string // the live line that is shown now
+}
+
+func newScreen(f *os.File) *screen {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return &screen{out: f, terminal: err == nil}
+}
+
+// Write prints whole lines above the live one.
+func (s *screen) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clear()
+	n, err := s.out.Write(b)
+	s.draw()
+	return n, err
+}
+
+// say prints one line, or several.
+func (s *screen) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(s, strings.TrimSuffix(format, "\n")+"\n", args...) // a lost terminal ends nothing
+}
+
+// live draws a line again and again until stop, which may be called twice, or ctx ends.
+func (s *screen) live(ctx context.Context, line func() string) (stop func()) {
+	if !s.terminal {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for tick := time.NewTicker(redrawEvery); ; {
+			select {
+			case <-ctx.Done():
+				tick.Stop()
+				s.show("")
+				return
+			case <-tick.C:
+				s.show(line())
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+func (s *screen) show(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clear()
+	s.below = line
+	s.draw()
+}
+
+// clear removes the live line from a terminal. The caller holds the lock.
+func (s *screen) clear() {
+	if s.below != "" {
+		_, _ = io.WriteString(s.out, "\r\x1b[K")
+	}
+}
+
+func (s *screen) draw() {
+	if s.below != "" {
+		_, _ = io.WriteString(s.out, s.below)
+	}
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/netlab"
+)
+
+const (
+	stripFor   = 3 * time.Second        // what the live line shows of the client
+	stripCell  = 100 * time.Millisecond // of it in one character
+	storyLines = 12                     // at most, for one fault
+)
+
+// story tells what happened after a fault, in order: who had the address, and what the client
+// got. reqs begin with the fault.
+func story(r drill.Result, reqs []netlab.Request) []string {
+	type event struct {
+		at   time.Time
+		text string
+	}
+	var events []event
+	for i, c := range r.Holding.Timeline {
+		if i > 0 { // the first is how it was before
+			events = append(events, event{c.At, "address: " + orNobody(c.Holders)})
+		}
+	}
+	was := "answered by " + r.Victim
+	for _, q := range reqs {
+		if is := outcome(q); is != was && q.Start.Before(r.End) {
+			events = append(events, event{q.Start, "client:  " + is})
+			was = is
+		}
+	}
+	slices.SortStableFunc(events, func(a, b event) int { return a.at.Compare(b.at) })
+	var lines []string
+	for _, e := range events {
+		lines = append(lines, fmt.Sprintf("+%5.2f s  %s", e.at.Sub(r.Start).Seconds(), e.text))
+	}
+	if len(lines) > storyLines {
+		lines = slices.Concat(lines[:storyLines-4], []string{"          ..."}, lines[len(lines)-3:])
+	}
+	return append(lines, fmt.Sprintf("outage %s, two holders in %d of %d samples", drill.Figure(r.Outage), r.Holding.TwoHolders, r.Holding.Samples))
+}
+
+// outcome is what a request came to; all failures are one, because they come mixed.
+func outcome(q netlab.Request) string {
+	if q.OK() {
+		return "answered by " + q.Server
+	}
+	return "no good answer"
+}
+
+func orNobody(names []string) string {
+	if len(names) == 0 {
+		return "nobody has it"
+	}
+	return "on " + strings.Join(names, " and ")
+}
+
+// statusLine shows who holds and the client's last seconds: a dot for each cell in which all
+// requests were answered, a cross for one in which any failed, a dash for one without an
+// answer yet; the newest cells stay blank until there is one.
+func statusLine(nodes, holders []string, reqs []netlab.Request, now time.Time) string {
+	var b strings.Builder
+	for _, name := range nodes {
+		mark := "-"
+		if slices.Contains(holders, name) {
+			mark = "#"
+		}
+		fmt.Fprintf(&b, "%s [%s]  ", name, mark)
+	}
+	cells := make([]byte, stripFor/stripCell)
+	for i := range cells {
+		cells[i] = '-'
+	}
+	copy(cells[len(cells)-2:], "  ")
+	begin, server := now.Add(-stripFor), ""
+	for _, q := range reqs {
+		i := int(q.Start.Sub(begin) / stripCell)
+		if i < 0 || i >= len(cells) {
+			continue
+		}
+		switch {
+		case !q.OK():
+			cells[i], server = 'x', ""
+		case cells[i] != 'x':
+			cells[i] = '.'
+		}
+		if q.OK() {
+			server = q.Server
+		}
+	}
+	fmt.Fprintf(&b, "client |%s|", cells)
+	if server != "" {
+		fmt.Fprintf(&b, " %s answers", server)
+	}
+	return b.String()
+}
+
+// row is a line of the table.
+type row struct {
+	fault  drill.Fault
+	result drill.Result
+}
+
+// table shows all results.
+func table(rows []row) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-36s %9s %10s  %s\n", "fault on the holder", "outage", "target", "two holders")
+	for _, r := range rows {
+		target, note := "-", ""
+		if r.fault.Target > 0 {
+			target = "<= " + drill.Figure(r.fault.Target)
+		}
+		switch {
+		case !r.result.Back:
+			note = "  NOT SERVED AGAIN"
+		case r.fault.Target > 0 && r.result.Outage > r.fault.Target:
+			note = "  above the target"
+		}
+		fmt.Fprintf(&b, "%-36s %9s %10s  %d of %d samples%s\n", r.fault.Name, drill.Figure(r.result.Outage), target,
+			r.result.Holding.TwoHolders, r.result.Holding.Samples, note)
+	}
+	b.WriteString("outage: the longest time between successful requests, which start every 10 ms\n")
+	b.WriteString("target: what 95 % of runs must reach, as `make bench-failover` measures it")
+	return b.String()
+}
+
+// verdict is an error if what must never happen did.
+func verdict(rows []row) error {
+	for _, r := range rows {
+		if !r.result.Back {
+			return fmt.Errorf("%s: no other node served the client", r.fault.Name)
+		}
+		if r.result.Holding.TwoHolders > 0 {
+			return fmt.Errorf("%s: two nodes had the address at once", r.fault.Name)
+		}
+	}
+	return nil
+}
