@@ -25,16 +25,24 @@ import (
 // Build names the program for /metrics and /status.
 type Build struct{ Version, Commit string }
 
-// agent is everything that runs beside the loop.
+// agent is the loop and everything that runs beside it.
 type agent struct {
 	cfg     config.Config
 	log     *slog.Logger
 	store   *apiclient.Store
-	prober  *health.Prober
 	loop    *loop
+	lease   reporter
 	network *network
 	pages   *pages
 	metrics *metrics.Set
+	beside  []func(context.Context) error // each runs until its context ends
+}
+
+// reporter says how the lease driver fares; *kubelease.Driver.
+type reporter interface {
+	Beat() time.Duration
+	Problem() string
+	Peers() []string
 }
 
 // Run is `kvip manager`: it returns nil after an orderly shutdown, which begins when ctx
@@ -90,20 +98,25 @@ func assemble(cfg config.Config, id string, pages *pages, set *metrics.Set, log 
 	if err != nil {
 		return nil, err
 	}
-	a.loop = &loop{
-		cfg: cfg, id: id, log: log, metrics: set, owner: owner, speaker: speaker, lease: lease, network: a.network,
-		in: make(chan election.Event, 64), now: clock.Boottime, ready: a.askReady, post: a.postEvent,
-	}
-	a.loop.machine, err = newMachine(cfg, id, owner)
+	a.lease = lease
+	machine, err := newMachine(cfg, id, owner)
 	if err != nil {
 		return nil, err
 	}
-	a.prober, err = health.New(health.Config{
+	a.loop = &loop{
+		cfg: cfg, id: id, log: log, metrics: set, machine: machine, lease: lease, owner: owner, announce: speaker, listen: speaker,
+		network: a.network, in: make(chan election.Event, 64), now: clock.Boottime, ready: a.askReady, post: a.postEvent,
+	}
+	prober, err := health.New(health.Config{
 		URLs: func() []string { return baseURLs(a.network.local()) }, URL: cfg.HealthURL,
 		TLS: a.store.TLS, Authorization: a.store.Authorization, Clock: clock.Boottime, Log: log, OnState: a.onHealth,
 	})
+	if err != nil {
+		return nil, err
+	}
+	a.beside = []func(context.Context) error{a.store.Run, a.network.watcher.Run, a.network.run, speaker.Run, lease.Run, prober.Run}
 	pages.watch(a)
-	return a, err
+	return a, nil
 }
 
 // newMachine looks what an earlier agent left on this host before it starts (E8).
@@ -119,6 +132,12 @@ func newMachine(cfg config.Config, id string, owner *vip.Owner) (*election.Machi
 	for _, m := range left {
 		longest = max(longest, m.ValidLft)
 	}
+	if longest == vip.Forever { // no fence ends it: only a finite lifetime may wait for the lease
+		if err := owner.Delete(); err != nil {
+			return nil, fmt.Errorf("remove addresses of earlier agents: %w", err)
+		}
+		longest = 0
+	}
 	return election.New(election.Config{
 		ID: id, Lease: cfg.LeaseDuration, Renew: cfg.RenewInterval,
 		FirstSeq: uint64(time.Now().UnixNano()), LeftoverLifetime: longest,
@@ -130,9 +149,7 @@ func (a *agent) run(ctx context.Context) error {
 	rest, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var group errgroup.Group
-	for _, part := range []func(context.Context) error{
-		a.store.Run, a.network.watcher.Run, a.network.run, a.loop.speaker.Run, a.loop.lease.Run, a.prober.Run,
-	} {
+	for _, part := range a.beside {
 		group.Go(func() error { return part(rest) })
 	}
 	a.loop.run(ctx)

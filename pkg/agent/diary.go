@@ -15,7 +15,6 @@ const quiet = 10 * time.Second
 // diary remembers what was written about last, so that changes are told once.
 type diary struct {
 	sighted  time.Duration
-	warned   string
 	claimed  time.Duration // when the silence or release that led to the present claim began
 	holding  bool
 	takeover election.Action // the claim under way
@@ -37,7 +36,7 @@ func (l *loop) note(ev election.Event, before election.Status) {
 	l.countRenewal(ev, before)
 	l.metrics.Term(now.Term)
 	l.metrics.Degraded(now.Degraded != "" && now.Holder == l.id)
-	l.noteTwin(now)
+	l.noteTwin(now, before)
 	if now.Owned != before.Owned {
 		for _, a := range l.cfg.VIPs {
 			l.metrics.Holder(a, now.Owned)
@@ -49,7 +48,7 @@ func (l *loop) note(ev election.Event, before election.Status) {
 	case l.diary.holding && now.State != election.Holding:
 		l.gaveUp(now)
 	case now.State != before.State || now.Reason != before.Reason || now.Holder != before.Holder:
-		l.log.Info("election", "vip", vips(l.cfg.VIPs), "state", now.State, "holder", NodeOf(now.Holder), "lease", l.cfg.LeaseName,
+		l.log.Info("election", "vip", vips(l.cfg.VIPs), "state", now.State, "holder", election.NodeOf(now.Holder), "lease", l.cfg.LeaseName,
 			"term", now.Term, "reason", now.Reason)
 	}
 }
@@ -85,15 +84,15 @@ func (l *loop) gaveUp(now election.Status) {
 		"state", now.State, "reason", fmt.Sprintf("%s: %s", now.Reason, now.Reason.Sentence()))
 }
 
-// noteTwin says clearly when another machine holds under this node's name (E8).
-func (l *loop) noteTwin(now election.Status) {
-	text := ""
-	if twin(now.Holder, l.id) {
-		text = now.Holder
-	}
-	if text != l.diary.warned && text != "" {
+// noteTwin says clearly when another machine holds under this node's name (E8). Before
+// such a holder is seen to renew it may be this machine before its last boot.
+func (l *loop) noteTwin(now, before election.Status) {
+	renewed := now.Holder == before.Holder && now.Age < before.Age
+	switch {
+	case !twin(now.Holder, l.id):
+		l.twin.Store(false)
+	case renewed && !l.twin.Swap(true):
 		l.log.Error("another machine holds the lease under this node's name: give every node its own name (--node-name)",
-			"node", l.cfg.NodeName, "lease", l.cfg.LeaseName, "reason", "held by "+text)
+			"node", l.cfg.NodeName, "lease", l.cfg.LeaseName, "reason", "held by "+now.Holder)
 	}
-	l.diary.warned = text
 }

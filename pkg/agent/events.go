@@ -29,7 +29,7 @@ func (l *loop) reportTransition(a election.Action) {
 
 // transitionEvent describes a move for `kubectl get events`.
 func transitionEvent(namespace, lease, vip string, a election.Action, now time.Time) *corev1.Event {
-	from := NodeOf(a.From)
+	from := election.NodeOf(a.From)
 	if from == "" {
 		from = "nobody"
 	}
@@ -40,9 +40,9 @@ func transitionEvent(namespace, lease, vip string, a election.Action, now time.T
 			APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: namespace, Name: lease,
 		},
 		Reason:         string(a.Reason),
-		Message:        fmt.Sprintf("%s moved from %s to %s: %s", vip, from, NodeOf(a.Record.Holder), a.Reason.Sentence()),
+		Message:        fmt.Sprintf("%s moved from %s to %s: %s", vip, from, election.NodeOf(a.Record.Holder), a.Reason.Sentence()),
 		Type:           corev1.EventTypeNormal,
-		Source:         corev1.EventSource{Component: "kvip", Host: NodeOf(a.Record.Holder)},
+		Source:         corev1.EventSource{Component: "kvip", Host: election.NodeOf(a.Record.Holder)},
 		FirstTimestamp: at, LastTimestamp: at, Count: 1,
 	}
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -47,29 +48,30 @@ func (l *loop) later(ctx context.Context, do func() election.Event) {
 func (l *loop) own(a election.Action) election.Event {
 	ref := l.network.link()
 	err := l.owner.Update(vip.LinkRef{Index: ref.Index, Name: ref.Name}, a.Deadline)
+	if errors.Is(err, vip.ErrDeadline) { // nothing is on the link, so the next success begins anew
+		l.hush()
+	}
 	if err != nil {
-		l.log.Warn("cannot own the address", "link", ref.Name, "reason", err)
+		l.log.Warn("cannot own the address", "vip", vips(l.cfg.VIPs), "link", ref.Name, "reason", err)
 		return election.Owned{Seq: a.Seq}
 	}
 	l.fence.Store(int64(a.Deadline))
 	if l.ownAt.Load() == 0 {
 		l.ownAt.Store(int64(l.now()))
-		l.speaker.Start(l.mayAnnounce)
+		l.announce.Start(l.mayAnnounce)
 	}
 	return election.Owned{Seq: a.Seq, OK: true}
 }
 
-// mayAnnounce is asked before every frame: the fence in time, not a memory of having won.
+// mayAnnounce is asked before every frame: the fence in time, not a memory of having won (E4).
 func (l *loop) mayAnnounce() bool { return int64(l.now()) < l.fence.Load() }
 
 // disown stops announcing, deletes the addresses and destroys the sockets, in this order.
 func (l *loop) disown(a election.Action) election.Event {
-	l.fence.Store(0)
-	l.ownAt.Store(0)
-	l.speaker.Stop()
+	l.hush()
 	err := l.owner.Delete()
 	if err != nil {
-		l.log.Error("cannot confirm that the address is gone", "reason", err)
+		l.log.Error("cannot confirm that the address is gone", "vip", vips(l.cfg.VIPs), "reason", err)
 	}
 	if a.Reason == election.ReasonFenceExpired {
 		l.metrics.FenceExpired()
@@ -77,17 +79,24 @@ func (l *loop) disown(a election.Action) election.Event {
 	return election.Disowned{Seq: a.Seq, Confirmed: err == nil}
 }
 
+// hush ends the announcement: when it returns no frame leaves any more.
+func (l *loop) hush() {
+	l.fence.Store(0)
+	l.ownAt.Store(0)
+	l.announce.Stop()
+}
+
 func (l *loop) defend(a election.Action) {
 	l.log.Warn("another machine claims the address; defending it", "vip", vips(l.cfg.VIPs), "reason", "claimed by "+a.MAC)
 	for _, addr := range l.cfg.VIPs {
-		l.speaker.Defend(addr)
+		l.announce.Defend(addr)
 	}
 }
 
 // probe asks the network whether anybody answers for the addresses. A probe that cannot
 // be sent proves nothing and stops nothing: the lease was waited for.
 func (l *loop) probe(ctx context.Context, a election.Action) election.Event {
-	found, err := l.speaker.Probe(ctx, a.Deadline-l.now())
+	found, err := l.listen.Probe(ctx, a.Deadline-l.now())
 	if err != nil {
 		l.log.Warn("cannot probe for the address", "reason", err)
 	}

@@ -2,8 +2,8 @@ package agent
 
 import (
 	"fmt"
-	"strings"
 
+	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/link"
 )
 
@@ -21,13 +21,7 @@ func identity(node string) (string, error) {
 	return fmt.Sprintf("%s_%.13s_%d", node, boot, inode), nil
 }
 
-// NodeOf returns the node name in an identity; a name of another program is returned as it is.
-func NodeOf(id string) string {
-	node, _, _ := strings.Cut(id, "_")
-	return node
-}
-
 // twin reports whether holder is another machine under this node's name.
 func twin(holder, own string) bool {
-	return holder != "" && holder != own && NodeOf(holder) == NodeOf(own)
+	return holder != "" && holder != own && election.NodeOf(holder) == election.NodeOf(own)
 }

@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +15,6 @@ import (
 	"github.com/kvip/kvip/pkg/clock"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/election"
-	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/vip"
 )
@@ -22,25 +23,55 @@ import (
 // so the tick, not a timer at the deadline, is what bounds a late reaction (E9).
 const tickEvery = 100 * time.Millisecond
 
+// The loop decides with an election.Machine and acts through these. Each names the one
+// type that implements it in the program.
+type (
+	// leaser asks the API server for what the machine decided; *kubelease.Driver.
+	leaser interface {
+		Do(ctx context.Context, a election.Action) election.Event
+		Events() <-chan election.Event
+		Peers() []string
+	}
+	// owner makes the kernel agree; *vip.Owner.
+	owner interface {
+		Update(l vip.LinkRef, deadline time.Duration) error
+		Delete() error
+	}
+	// announcer tells the network; *arp.Speaker.
+	announcer interface {
+		Start(until func() bool)
+		Stop()
+		Defend(addr netip.Addr)
+	}
+	// listener hears who else uses the addresses; *arp.Speaker.
+	listener interface {
+		Probe(ctx context.Context, timeout time.Duration) (map[netip.Addr]net.HardwareAddr, error)
+		Sightings() <-chan arp.Sighting
+	}
+)
+
 // loop is the one goroutine that owns the machine and the addresses.
 type loop struct {
 	cfg     config.Config
 	id      string
 	log     *slog.Logger
 	metrics *metrics.Set
-	machine *election.Machine
-	owner   *vip.Owner
-	speaker *arp.Speaker
-	lease   *kubelease.Driver
-	network *network
-	ready   func(ctx context.Context, host string) error      // asks one peer (E6)
-	post    func(ctx context.Context, ev *corev1.Event) error // tells the cluster
+
+	machine  *election.Machine // decide
+	lease    leaser
+	owner    owner     // own
+	announce announcer // announce
+	listen   listener
+	network  *network
+	ready    func(ctx context.Context, host string) error      // asks one peer (E6)
+	post     func(ctx context.Context, ev *corev1.Event) error // tells the cluster
 
 	in     chan election.Event
 	now    clock.Func
 	fence  atomic.Int64 // deadline up to which announcements may leave, 0 for none
 	ownAt  atomic.Int64 // when the present ownership began
 	beat   atomic.Int64 // instant of the last turn (E12)
+	twin   atomic.Bool  // another machine holds under this node's name (E8)
 	status atomic.Pointer[election.Status]
 
 	requests sync.WaitGroup
@@ -63,7 +94,7 @@ func (l *loop) run(ctx context.Context) {
 		case ev = <-l.in:
 		case ev = <-l.lease.Events():
 		case ev = <-l.network.events:
-		case s := <-l.speaker.Sightings():
+		case s := <-l.listen.Sightings():
 			if ev = l.sighting(s); ev == nil {
 				continue
 			}

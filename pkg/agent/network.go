@@ -19,14 +19,20 @@ import (
 // lookAgain is how often the link is looked up without an event, in case one was missed.
 const lookAgain = 2 * time.Second
 
+// waitAgain is how often a link that is not there yet is looked for at the start.
+const waitAgain = 100 * time.Millisecond
+
 type selected = link.Link
+
+// linkSetter is told which link to announce on; *arp.Speaker.
+type linkSetter interface{ SetLink(l arp.LinkRef) }
 
 // network follows the link that carries the addresses and the node's own addresses.
 type network struct {
 	cfg     config.Config
 	log     *slog.Logger
 	watcher *link.Watcher
-	speaker *arp.Speaker
+	speaker linkSetter
 	events  chan election.Event
 
 	mu    sync.Mutex
@@ -37,7 +43,7 @@ type network struct {
 	bare  bool     // the node's own address is missing
 }
 
-func newNetwork(cfg config.Config, log *slog.Logger, speaker *arp.Speaker) *network {
+func newNetwork(cfg config.Config, log *slog.Logger, speaker linkSetter) *network {
 	n := &network{cfg: cfg, log: log, speaker: speaker, events: make(chan election.Event, 64)}
 	n.watcher = link.NewWatcher(link.WatchConfig{Log: log})
 	n.hosts = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
@@ -168,15 +174,14 @@ func waitForLink(ctx context.Context, cfg config.Config) error {
 	end := time.Now().Add(cfg.InterfaceWait)
 	for {
 		_, err := link.Select(cfg.Interface, cfg.VIPs)
-		if err == nil || ctx.Err() != nil {
+		if err == nil {
 			return nil
 		}
 		if !time.Now().Before(end) {
 			return fmt.Errorf("wait for link (--interface-wait %v): %w", cfg.InterfaceWait, err)
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(100 * time.Millisecond):
+		if !pause(ctx, waitAgain) {
+			return nil
 		}
 	}
 }

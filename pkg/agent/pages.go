@@ -137,7 +137,7 @@ func (p *pages) stuck() string {
 	}{
 		{"the election loop", time.Duration(a.loop.beat.Load()), stuckAfter},
 		{"the health probe", time.Duration(p.healthAt.Load()), stuckAfter},
-		{"the lease driver", a.loop.lease.Beat(), leaseStuckAfter},
+		{"the lease driver", a.lease.Beat(), leaseStuckAfter},
 	} {
 		if part.beat != 0 && now-part.beat > part.limit {
 			return fmt.Sprintf("%s has not come round for %v", part.name, (now - part.beat).Round(time.Second))
@@ -175,18 +175,16 @@ func (p *pages) notReady() string {
 		return "starting"
 	}
 	s := a.loop.status.Load()
-	problem := a.loop.lease.Problem()
+	problem := a.lease.Problem()
 	switch {
-	case s.State == election.Holding && s.Owned && problem == "":
-		return ""
-	case twin(s.Holder, p.id):
+	case a.loop.twin.Load():
 		return fmt.Sprintf("another machine holds the lease under this node's name: %s; give every node its own name", s.Holder)
-	case problem != "":
+	case s.State == election.Holding && s.Owned, s.State == election.Standby && (s.Reason == election.ReasonHeldByOther || s.Reason == election.ReasonWaiting):
 		return problem
-	case s.State == election.Standby && (s.Reason == election.ReasonHeldByOther || s.Reason == election.ReasonWaiting):
-		return ""
+	case problem != "":
+		problem = "; " + problem
 	}
-	return fmt.Sprintf("%s: %s%s", s.Reason, s.Reason.Sentence(), p.healthReason())
+	return fmt.Sprintf("%s: %s%s%s", s.Reason, s.Reason.Sentence(), p.healthReason(), problem)
 }
 
 func (p *pages) healthReason() string {
@@ -215,7 +213,7 @@ func (p *pages) nodeStatus() status.Agent {
 	if a == nil {
 		return s
 	}
-	s.Link, s.Credentials, s.Peers = a.network.link().Name, a.store.Source(), a.loop.lease.Peers()
+	s.Link, s.Credentials, s.Peers = a.network.link().Name, a.store.Source(), a.lease.Peers()
 	if now := a.loop.status.Load(); now != nil {
 		s.State, s.Reason, s.Owned, s.Term = string(now.State), string(now.Reason), now.Owned, now.Term
 	}

@@ -1,6 +1,9 @@
 package election
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Record is the content of the Lease as this package sees it. The zero value is a Lease
 // that does not exist.
@@ -52,4 +55,11 @@ func (r Record) declines(last tenure) bool {
 func (r Record) releasedBy(last tenure) bool {
 	return r.Exists && r.Holder == "" && last.holder != "" &&
 		r.Released.Holder == last.holder && r.Released.Term == last.term
+}
+
+// NodeOf returns the node name in the identity of an agent, which ends at the first
+// underscore (E8). The name of another program is returned as it is.
+func NodeOf(id string) string {
+	node, _, _ := strings.Cut(id, "_")
+	return node
 }

@@ -42,7 +42,8 @@ func Collect(ctx context.Context, cfg config.Config) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("no API server at %s answers: %w", strings.Join(hosts, ", "), err)
 	}
-	report := Report{Lease: leaseOf(cfg, record, renewed), Degraded: record.Degraded, Transitions: kubelease.Transitions(record.History)}
+	report := Report{Lease: leaseOf(cfg, record, renewed), Degraded: record.Degraded, Transitions: []kubelease.Transition{}}
+	report.Transitions = append(report.Transitions, kubelease.Transitions(record.History)...)
 	if all, err := driver.Endpoints(ctx); err == nil {
 		hosts = all
 	}
@@ -67,10 +68,9 @@ func knownHosts(ctx context.Context, cfg config.Config) []string {
 
 func leaseOf(cfg config.Config, r election.Record, renewed time.Time) Lease {
 	l := Lease{
-		Namespace: cfg.Namespace, Name: cfg.LeaseName, Exists: r.Exists, Identity: r.Holder, Term: r.Term,
+		Namespace: cfg.Namespace, Name: cfg.LeaseName, Exists: r.Exists, Holder: election.NodeOf(r.Holder), Identity: r.Holder, Term: r.Term,
 		Renewed: renewed, Duration: r.Duration, WantedBy: r.WantedBy,
 	}
-	l.Holder, _, _ = strings.Cut(r.Holder, "_")
 	if !renewed.IsZero() {
 		l.Age = max(0, time.Since(renewed).Round(time.Millisecond))
 	}
@@ -88,32 +88,37 @@ func askNodes(ctx context.Context, cfg config.Config, store *apiclient.Store, ho
 	return nodes
 }
 
+// askNode asks both at once: an API server that hangs must not take the agent's time.
 func askNode(ctx context.Context, cfg config.Config, store *apiclient.Store, host string) Node {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
 	n := Node{Address: host}
+	var agent sync.WaitGroup
+	address, _, _ := net.SplitHostPort(host)
+	if _, port, err := net.SplitHostPort(cfg.MetricsAddress); err == nil {
+		agent.Go(func() { n.Agent = askAgent(ctx, net.JoinHostPort(address, port)) })
+	}
 	if err := askReady(ctx, store, host); err != nil {
 		n.Problem = err.Error()
 	}
 	n.Ready = n.Problem == ""
-	address, _, _ := net.SplitHostPort(host)
-	_, port, err := net.SplitHostPort(cfg.MetricsAddress)
-	if err != nil {
-		return n
-	}
-	if n.Agent = askAgent(ctx, net.JoinHostPort(address, port)); n.Agent != nil {
+	agent.Wait()
+	if n.Agent != nil {
 		n.Name = n.Agent.Node
 	}
 	return n
 }
 
 func askReady(ctx context.Context, store *apiclient.Store, host string) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	tls, err := store.TLS()
 	if err != nil {
 		return err
 	}
 	return health.Ready(ctx, tls, store.Authorization(), "https://"+host)
 }
+
+// direct asks the nodes themselves, never a proxy that the environment names.
+var direct = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // askAgent reads an agent's /status; nil if there is none.
 func askAgent(ctx context.Context, address string) *Agent {
@@ -123,7 +128,7 @@ func askAgent(ctx context.Context, address string) *Agent {
 	if err != nil {
 		return nil
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := direct.Do(request)
 	if err != nil {
 		return nil
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/kvip/kvip/pkg/election"
 )
 
 // WriteText writes the report for people.
@@ -36,13 +38,24 @@ func (r Report) writeLease(b *bytes.Buffer) {
 		holder += " (its lease has run out)"
 	}
 	fmt.Fprintf(b, "Holder:    %s\n", holder)
-	fmt.Fprintf(b, "Lease:     %s/%s, term %d, renewed %v ago, lasts %v\n", r.Lease.Namespace, r.Lease.Name, r.Lease.Term,
-		r.Lease.Age.Round(100*time.Millisecond), r.Lease.Duration)
+	fmt.Fprintf(b, "Lease:     %s/%s%s\n", r.Lease.Namespace, r.Lease.Name, r.Lease.details())
 	degraded := "no"
 	if r.Degraded != "" {
 		degraded = "yes: the holder's API server is not ready and no other is (" + r.Degraded + ")"
 	}
 	fmt.Fprintf(b, "Degraded:  %s\n", degraded)
+}
+
+// details is what is known of a lease that exists.
+func (l Lease) details() string {
+	if !l.Exists {
+		return ""
+	}
+	renewed := "never renewed"
+	if !l.Renewed.IsZero() {
+		renewed = fmt.Sprintf("renewed %v ago", l.Age.Round(100*time.Millisecond))
+	}
+	return fmt.Sprintf(", term %d, %s, lasts %v", l.Term, renewed, l.Duration)
 }
 
 // vips returns the addresses as the agents know them.
@@ -90,17 +103,12 @@ func (r Report) writeTransitions(b *bytes.Buffer) {
 	t := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "LAST TRANSITIONS\tTERM\tFROM\tTO\tREASON")
 	for _, x := range slices.Backward(r.Transitions) {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\n", x.Time.Local().Format(time.DateTime), x.Term, dash(node(x.From)), node(x.To), x.Reason)
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\n", x.Time.Local().Format(time.DateTime), x.Term, dash(election.NodeOf(x.From)), election.NodeOf(x.To), x.Reason)
 	}
 	_ = t.Flush() // into memory
 	if len(r.Transitions) == 0 {
 		fmt.Fprintln(b, "none recorded")
 	}
-}
-
-func node(id string) string {
-	name, _, _ := strings.Cut(id, "_")
-	return name
 }
 
 func dash(s string) string {
