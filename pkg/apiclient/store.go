@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -94,10 +95,9 @@ func (s *Store) load() (all []credentials, problem string) {
 	var problems []string
 	for _, path := range s.cfg.Kubeconfigs {
 		c, err := fromKubeconfig(path)
-		switch {
-		case err == nil:
+		if err == nil {
 			all = append(all, c)
-		case !errors.Is(err, fs.ErrNotExist):
+		} else if _, missing := os.Stat(path); !errors.Is(missing, fs.ErrNotExist) {
 			problems = append(problems, err.Error())
 		}
 	}

@@ -56,7 +56,7 @@ func (m *Machine) takeAsked() {
 
 // A foreign announcement wants proof: a quorum read that was sent after it (E9).
 func (f Foreign) apply(m *Machine) {
-	if m.state != Holding || m.conflict != nil {
+	if m.state != Holding || m.conflict != nil || m.settledAt != 0 && m.now-m.settledAt < proofEvery {
 		return
 	}
 	m.conflict = &sighting{mac: f.MAC, at: m.now}
@@ -69,5 +69,5 @@ func (m *Machine) settle(sent time.Duration) {
 		return
 	}
 	m.emit(Action{Kind: Defend, MAC: m.conflict.mac})
-	m.conflict = nil
+	m.conflict, m.settledAt = nil, m.now
 }

@@ -90,7 +90,11 @@ func (m *Machine) patience() time.Duration {
 	if m.state == Holding || m.failed == 0 {
 		return retryAfter
 	}
-	return min(retryAfter<<min(m.failed, 8), maxPatience)
+	longest := maxUrgent
+	if m.state == Standby || m.state == Claiming {
+		longest = maxPatience
+	}
+	return min(retryAfter<<min(m.failed, 8), longest)
 }
 
 func (m *Machine) find(seq uint64) *write {

@@ -66,19 +66,20 @@ type Machine struct {
 	degraded string
 
 	// Requests under way.
-	seq      uint64
-	pending  *write
-	lost     []write // unanswered or failed writes that may still be applied
-	failed   int     // requests in a row that got no answer
-	wroteAt  time.Duration
-	retryAt  time.Duration
-	reading  uint64 // Seq of the unanswered Read, 0 if none
-	readAt   time.Duration
-	mustRead bool
-	probing  bool
-	won      *write // the claim that began this tenure
-	conflict *sighting
-	asked    bool // the network was asked whether the address is free, or need not be (E3)
+	seq       uint64
+	pending   *write
+	lost      []write // unanswered or failed writes that may still be applied
+	failed    int     // requests in a row that got no answer
+	wroteAt   time.Duration
+	retryAt   time.Duration
+	reading   uint64 // Seq of the unanswered Read, 0 if none
+	readAt    time.Duration
+	mustRead  bool
+	probing   bool
+	won       *write // the claim that began this tenure
+	conflict  *sighting
+	settledAt time.Duration // when a conflict was last answered with proof
+	asked     bool          // the network was asked whether the address is free, or need not be (E3)
 
 	// The address on this host.
 	dirty      bool   // an address may be on the host

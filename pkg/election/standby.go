@@ -75,7 +75,7 @@ func (m *Machine) claim() {
 		oldMAC: cmp.Or(m.obs.MAC, m.prevM),
 		reason: ReasonExpired,
 		from:   m.prev.holder,
-		record: m.tenureRecord(max(m.obs.Term, m.prev.term) + 1),
+		record: m.tenureRecord(nextTerm(max(m.obs.Term, m.prev.term))),
 	}
 	if w.proven {
 		w.reason = m.obs.Released.Reason

@@ -1,6 +1,9 @@
 package election
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 const (
 	// ownWithin is how long a winner may take to own before it gives the lease up (E5).
@@ -10,8 +13,13 @@ const (
 	proofWithin = 200 * time.Millisecond
 	// retryAfter spaces repeated requests and repeated kernel operations.
 	retryAfter = 200 * time.Millisecond
-	// maxPatience is the longest pause between requests that keep failing.
+	// maxPatience is the longest pause between requests that keep failing, and maxUrgent the
+	// longest while a tenure depends on them.
 	maxPatience = 3 * time.Second
+	maxUrgent   = 2 * time.Second
+	// proofEvery spaces the quorum reads that foreign announcements ask for: a chatty device
+	// must not load the API server (E9).
+	proofEvery = time.Second
 	// askPeersEvery spaces questions to the peers while the own API server is not ready (E6).
 	askPeersEvery = time.Second
 	// nodeAddressWithin is how long a flushed link may take to get its own address back
@@ -48,6 +56,15 @@ func Wait(own, object, last time.Duration) time.Duration {
 // recognised when the watch shows it.
 func RequestTimeout(d time.Duration) time.Duration {
 	return max(500*time.Millisecond, d/5)
+}
+
+// nextTerm follows the highest term seen. leaseTransitions is an int32: after the last
+// value, which only a person could have written, terms begin again.
+func nextTerm(seen int64) int64 {
+	if seen >= math.MaxInt32 {
+		return 1
+	}
+	return seen + 1
 }
 
 // backoff is how long to stay back after the n-th failure to own in a row, n from 1.

@@ -1,6 +1,7 @@
 package election
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -85,11 +86,21 @@ func TestPatience(t *testing.T) {
 		want   float64
 	}{
 		{Holding, 0, 0.2}, {Holding, 9, 0.2}, {Standby, 0, 0.2}, {Standby, 1, 0.4}, {Standby, 2, 0.8},
-		{Confirming, 3, 1.6}, {Leaving, 4, 3}, {Standby, 1 << 40, 3},
+		{Confirming, 3, 1.6}, {Leaving, 4, 2}, {Claiming, 4, 3}, {Standby, 1 << 40, 3},
 	} {
 		m := &Machine{state: c.state, failed: c.failed}
 		if got := m.patience(); got != seconds(c.want) {
 			t.Errorf("patience in %s after %d failures = %v, want %v s", c.state, c.failed, got, c.want)
+		}
+	}
+}
+
+// TestNextTerm: terms grow, and begin again after the last value of an int32, which only
+// a person can have written.
+func TestNextTerm(t *testing.T) {
+	for seen, want := range map[int64]int64{0: 1, 7: 8, math.MaxInt32 - 1: math.MaxInt32, math.MaxInt32: 1} {
+		if got := nextTerm(seen); got != want {
+			t.Errorf("nextTerm(%d) = %d, want %d", seen, got, want)
 		}
 	}
 }

@@ -44,11 +44,12 @@ type Driver struct {
 	events chan election.Event
 
 	mu      sync.Mutex
-	objects []*coordinationv1.Lease // the last ones seen, oldest first
-	local   string                  // the local address that answered last
-	peers   []string                // other API servers, learnt from the EndpointSlice
-	beat    time.Duration           // instant of the last turn of the loop that learns them (E12)
-	trouble map[string]trouble      // why the last attempt of each kind failed, by kind
+	objects []*coordinationv1.Lease  // the last ones seen, oldest first
+	local   string                   // the local address that answered last
+	peers   []string                 // other API servers: those listed in the EndpointSlice, then those that were
+	seenAt  map[string]time.Duration // when each of them was listed last
+	beat    time.Duration            // instant of the last turn of the loop that learns them (E12)
+	trouble map[string]trouble       // why the last attempt of each kind failed, by kind
 }
 
 // trouble is why an attempt failed, and when.
@@ -75,13 +76,14 @@ func New(cfg Config) (*Driver, error) {
 	if cfg.Failed == nil {
 		cfg.Failed = func(string, error) {}
 	}
-	return &Driver{cfg: cfg, events: make(chan election.Event, 64), trouble: map[string]trouble{}}, nil
+	return &Driver{cfg: cfg, events: make(chan election.Event, 64), seenAt: map[string]time.Duration{}, trouble: map[string]trouble{}}, nil
 }
 
 // Events delivers what the watch sees. It must be read while Run runs.
 func (d *Driver) Events() <-chan election.Event { return d.events }
 
-// Peers returns the addresses of the other API servers as learnt so far.
+// Peers returns the addresses of the other API servers as learnt so far, those that were
+// there last first.
 func (d *Driver) Peers() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -3,6 +3,7 @@ package kubelease
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -20,6 +21,7 @@ const (
 	peersEvery     = 20 * time.Second
 	peersRetry     = time.Second
 	peersTimeout   = 2 * time.Second
+	rememberPeers  = 24 * time.Hour // one that is not listed for longer was taken away
 	peersNamespace = "default"
 	peersName      = "kubernetes"
 	peersPortName  = "https"
@@ -111,11 +113,28 @@ func slicePort(s *discoveryv1.EndpointSlice) string {
 	return "6443"
 }
 
-func (d *Driver) setPeers(peers []string) {
+// setPeers notes which other API servers are listed now. Those that no longer are, as the
+// dead ones after a short time, are remembered after them: they may be back any moment, and
+// `kvip status` shows them.
+func (d *Driver) setPeers(listed []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	now := d.cfg.Clock()
+	peers := slices.Clone(listed)
+	for _, p := range listed {
+		d.seenAt[p] = now
+	}
+	for _, p := range slices.Sorted(maps.Keys(d.seenAt)) {
+		switch {
+		case slices.Contains(listed, p):
+		case now-d.seenAt[p] > rememberPeers:
+			delete(d.seenAt, p)
+		default:
+			peers = append(peers, p)
+		}
+	}
 	if !slices.Equal(d.peers, peers) {
-		d.cfg.Log.Info("learnt the other API servers", "peers", peers)
+		d.cfg.Log.Info("learnt the other API servers", "peers", listed, "all", peers)
 	}
 	d.peers = peers
 }
