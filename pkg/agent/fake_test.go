@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"net"
 	"net/http"
@@ -137,13 +136,12 @@ func (s *fakeSpeaker) announcing() bool {
 	return until != nil && until()
 }
 
-// answered calls a page and returns its status code; its body goes to page.
-func answered(t *testing.T, handler http.HandlerFunc, page *bytes.Buffer) int {
+// answered calls a page and returns its status code and what it says.
+func answered(t *testing.T, page http.HandlerFunc) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	handler(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
-	page.Write(w.Body.Bytes())
-	return w.Code
+	page(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+	return w.Code, w.Body.String()
 }
 
 // stranger is a machine of no node.

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -53,6 +52,13 @@ func (j *journal) take(without ...string) []string {
 	words := slices.DeleteFunc(j.words, func(w string) bool { return slices.Contains(without, w) })
 	j.words = nil
 	return slices.Compact(words)
+}
+
+// all returns the words so far.
+func (j *journal) all() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.words)
 }
 
 func (j *journal) Write(p []byte) (int, error) { // of slog
@@ -250,7 +256,6 @@ func (r *rig) end() {
 // scrape returns the metrics as a page.
 func scrape(t *testing.T, set *metrics.Set) string {
 	t.Helper()
-	var page bytes.Buffer
-	answered(t, set.Handler().ServeHTTP, &page)
-	return page.String()
+	_, page := answered(t, set.Handler().ServeHTTP)
+	return page
 }

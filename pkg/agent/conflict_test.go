@@ -1,0 +1,171 @@
+package agent
+
+import (
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/election"
+)
+
+// hear has a stranger announce vip4, heard by the speaker at instant at.
+func (r *rig) hear(at time.Duration) {
+	r.net.sightings <- arp.Sighting{VIP: vip4, MAC: stranger, At: at}
+	r.pass(time.Millisecond)
+}
+
+// TestE9SightingsBeforeOwnership are the last holder's announcements: they start nothing.
+func TestE9SightingsBeforeOwnership(t *testing.T) {
+	play(t, func(r *rig) {
+		r.hear(r.l.now())
+		r.did("")
+		before := r.l.now()
+		r.pass(time.Millisecond)
+		r.hold()
+		r.pass(time.Millisecond)
+		r.hear(before) // was on its way
+		r.did("")
+	})
+}
+
+// TestE9ForeignAnnouncement is answered by a quorum read, and then by a defence.
+func TestE9ForeignAnnouncement(t *testing.T) {
+	play(t, func(r *rig) {
+		r.hold()
+		r.pass(time.Millisecond)
+		r.hear(r.l.now())
+		r.pass(time.Second / 2)
+		r.did("read defend")
+		r.want(election.Holding)
+		if !r.logged("another machine announces the address", stranger.String()) {
+			t.Error("nobody is told who")
+		}
+		if page := scrape(t, r.metrics); !strings.Contains(page, `kvip_conflicts_total{vip="10.0.0.100"} 1`) {
+			t.Error("the conflict is not counted")
+		}
+	})
+}
+
+// TestE9NoProof deletes the address when the quorum read says nothing, or another holder.
+func TestE9NoProof(t *testing.T) {
+	t.Run("NoAnswer", func(t *testing.T) {
+		play(t, func(r *rig) {
+			r.hold()
+			r.pass(time.Millisecond)
+			r.lease.setDown(true)
+			r.hear(r.l.now())
+			r.pass(400 * time.Millisecond)
+			if r.has() {
+				t.Error("the address is kept without proof of the lease")
+			}
+			r.lease.setDown(false)
+		})
+	})
+	t.Run("AnotherHolder", func(t *testing.T) {
+		play(t, func(r *rig) {
+			r.hold()
+			r.pass(time.Millisecond)
+			r.lease.edit(func(l *election.Record) { l.Holder, l.Term, l.Seq = other, l.Term+1, 1 }) // the watch is late
+			r.hear(r.l.now())
+			r.did("read hush delete sockets")
+			r.want(election.Standby)
+		})
+	})
+}
+
+// TestConflictIsToldOnce in a while, however often the stranger announces.
+func TestConflictIsToldOnce(t *testing.T) {
+	play(t, func(r *rig) {
+		r.hold()
+		told := func() (n int) {
+			r.log.mu.Lock()
+			defer r.log.mu.Unlock()
+			for _, line := range r.log.words {
+				if strings.Contains(line, "another machine announces the address") {
+					n++
+				}
+			}
+			return n
+		}
+		for range 5 {
+			r.pass(time.Second)
+			r.hear(r.l.now())
+		}
+		if told() != 1 {
+			t.Errorf("told %d times in 5 s", told())
+		}
+		r.pass(quiet)
+		r.hear(r.l.now())
+		if told() != 2 {
+			t.Errorf("told %d times in 15 s", told())
+		}
+	})
+}
+
+// TestE9Probe asks the network before it takes an address without a proven release.
+func TestE9Probe(t *testing.T) {
+	last, _ := net.ParseMAC("02:00:00:00:00:02")
+	t.Run("TheVeryFirstClaim", func(t *testing.T) { // it is somebody's: not taken
+		play(t, func(r *rig) {
+			r.net.answer(stranger, nil)
+			r.pass(lease + time.Second)
+			r.want(election.Standby)
+			r.did("claim probe hush sockets release")
+			if !r.logged("somebody answers for the address", stranger.String()) {
+				t.Error("nobody is told who")
+			}
+		})
+	})
+	t.Run("TheLastHolderIsNotSilentYet", func(t *testing.T) {
+		play(t, func(r *rig) {
+			r.edit(func(l *election.Record) { l.Holder, l.Term, l.Seq, l.MAC = other, 1, 1, last.String() })
+			r.net.answer(last, nil)
+			r.pass(lease + 300*time.Millisecond)
+			r.want(election.Probing)
+			r.net.answer(nil, nil)
+			r.pass(300 * time.Millisecond)
+			r.want(election.Holding)
+			r.did("claim probe replace announce")
+		})
+	})
+	t.Run("AStrangerLater", func(t *testing.T) { // taken, and defended
+		play(t, func(r *rig) {
+			r.edit(func(l *election.Record) { l.Holder, l.Term, l.Seq, l.MAC = other, 1, 1, last.String() })
+			r.net.answer(stranger, nil)
+			r.pass(lease + 300*time.Millisecond)
+			r.want(election.Holding)
+			r.did("claim probe replace announce defend")
+		})
+	})
+}
+
+// TestAskPeers is E6: one ready peer is enough, and none without peers.
+func TestAskPeers(t *testing.T) {
+	refused := errors.New("refused")
+	for _, c := range []struct {
+		name  string
+		peers []string
+		ready error
+		want  election.State
+	}{
+		{"OneIsReady", []string{"10.0.0.2:6443", "10.0.0.3:6443"}, nil, election.Standby},
+		{"NoneIsReady", []string{"10.0.0.2:6443", "10.0.0.3:6443"}, refused, election.Holding},
+		{"ThereAreNone", nil, nil, election.Holding},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			play(t, func(r *rig) {
+				r.lease.peers, r.ready = c.peers, c.ready
+				r.hold()
+				r.send(election.Health{Verdict: election.Soft})
+				r.pass(time.Second)
+				r.want(c.want)
+				if degraded := r.lease.get().Degraded != ""; degraded != (c.want == election.Holding) {
+					t.Errorf("degraded: %v", degraded)
+				}
+			})
+		})
+	}
+}
