@@ -1,0 +1,149 @@
+package lint
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// rulesPage states the rules of election and fence for people.
+const rulesPage = "docs/design/election.md"
+
+var (
+	fence    = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
+	link     = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading  = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	noAnchor = regexp.MustCompile(`[^a-z0-9 _-]`)
+)
+
+// page reads a file of the tree.
+func page(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestLinksLeadSomewhere follows the links of every page to files and headings of this tree.
+func TestLinksLeadSomewhere(t *testing.T) {
+	walk(t, func(name string) {
+		if path.Ext(name) != ".md" {
+			return
+		}
+		for _, found := range link.FindAllStringSubmatch(fence.ReplaceAllString(page(t, name), ""), -1) {
+			if to := found[1]; !strings.Contains(to, "://") {
+				follow(t, name, to)
+			}
+		}
+	})
+}
+
+func follow(t *testing.T, from, to string) {
+	t.Helper()
+	file, anchor, _ := strings.Cut(to, "#")
+	target := from
+	if file != "" {
+		target = path.Join(path.Dir(from), file)
+	}
+	if path.Dir(target) == "docs/benchmarks" && strings.Contains(page(t, from), "Nothing has been measured yet.") {
+		return // the benchmark writes it
+	}
+	if _, err := os.Stat(filepath.Join(root, target)); err != nil {
+		t.Errorf("%s links to %s, which is not there", from, to)
+		return
+	}
+	if anchor != "" && !slices.Contains(anchors(page(t, target)), anchor) {
+		t.Errorf("%s links to %s, and %s has no such heading", from, to, target)
+	}
+}
+
+// anchors returns the names under which renderers make the headings of a page reachable.
+func anchors(text string) (names []string) {
+	for _, found := range heading.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+		plain := noAnchor.ReplaceAllString(strings.ToLower(found[1]), "")
+		names = append(names, strings.ReplaceAll(plain, " ", "-"))
+	}
+	return names
+}
+
+// TestRulesPageNamesWhatExists: each rule has a section, whose tests exist and whose stories are
+// exactly those that say that they prove it.
+func TestRulesPageNamesWhatExists(t *testing.T) {
+	var tests strings.Builder
+	for _, s := range sources(t) {
+		if s.test {
+			tests.WriteString(page(t, s.path))
+		}
+	}
+	text := page(t, rulesPage)
+	for _, name := range regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(text, -1) {
+		if !strings.Contains(tests.String(), "\nfunc "+name[1]+"(") {
+			t.Errorf("%s names %s, which does not exist", rulesPage, name[1])
+		}
+	}
+	for n := 1; n <= rules; n++ {
+		section := regexp.MustCompile(fmt.Sprintf(`(?ms)^## E%d .*?(\z|^## )`, n)).FindString(text)
+		listed := regexp.MustCompile(`(?s)stor(?:y|ies) ([a-z, \n-]+)\.`).FindStringSubmatch(section)
+		if listed == nil {
+			t.Errorf("%s: no section, or no stories, for E%d", rulesPage, n)
+			continue
+		}
+		have := strings.FieldsFunc(listed[1], func(r rune) bool { return r != '-' && (r < 'a' || r > 'z') })
+		if want := storiesOf(t, n); !slices.Equal(have, want) {
+			t.Errorf("%s: E%d lists the stories %v, and those that prove it are %v", rulesPage, n, have, want)
+		}
+	}
+}
+
+// storiesOf returns the names of the stories of the election that say that they prove rule n.
+func storiesOf(t *testing.T, n int) (names []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, "pkg/election/testdata/*.txt"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("found no stories: %v", err)
+	}
+	proves := regexp.MustCompile(fmt.Sprintf(`(?m)^# Proves ([E0-9, ]*)\bE%d[,:]`, n))
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if proves.Match(text) {
+			names = append(names, strings.TrimSuffix(filepath.Base(file), ".txt"))
+		}
+	}
+	return names
+}
+
+// TestOperationsPageIsComplete: it names every metric, annotation and reason that exists, and no other.
+func TestOperationsPageIsComplete(t *testing.T) {
+	const operations = "docs/operations.md"
+	text := page(t, operations)
+	for _, c := range []struct{ what, in, defined, used string }{
+		{"metric", "pkg/metrics/metrics.go", `"(kvip_[a-z_]+)"`, "`(kvip_[a-z_]+)"},
+		{"annotation", "pkg/election/kubelease/object.go", `"(kvip\.dev/[a-z-]+)"`, "`(kvip\\.dev/[a-z-]+)`"},
+		{"reason", "pkg/election/reason.go", `Reason = "(\w+)"`, "(?m)^\\| `([A-Z]\\w+)` \\|"},
+		{"health state", "pkg/health/health.go", `Code\w+ += "([a-z-]+)"`, "(?m)^\\| `([a-z-]+)` \\|"},
+	} {
+		want, have := names(c.defined, page(t, c.in)), names(c.used, text)
+		if !slices.Equal(want, have) {
+			t.Errorf("%s of %s: %s defines %v, %s tells %v", c.what, c.in, c.in, want, operations, have)
+		}
+	}
+}
+
+// names returns what the first group of pattern finds in text, sorted and once each.
+func names(pattern, text string) (all []string) {
+	for _, found := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+		all = append(all, found[1])
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
