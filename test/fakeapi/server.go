@@ -185,7 +185,7 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 		s.lease(w, r)
 	case r.URL.Path == "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes":
 		answer(w, http.StatusOK, s.store.endpointSlice())
-	case r.URL.Path == "/livez/ping":
+	case r.URL.Path == "/livez/ping" || r.URL.Path == "/readyz":
 		_, _ = w.Write([]byte("ok"))
 	default:
 		refuse(w, notFound(r.URL.Path))

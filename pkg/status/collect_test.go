@@ -1,0 +1,240 @@
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/election/kubelease"
+	"github.com/kvip/kvip/test/fakeapi"
+)
+
+// site is a cluster of three nodes at 127.0.0.1 to 127.0.0.3: the API servers of the first
+// two run, and agents where a test starts them.
+type site struct {
+	t       *testing.T
+	servers []*fakeapi.Server
+	cfg     config.Config
+	port    string // of the API servers
+	agents  string // port of the agents
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	store, err := fakeapi.NewStore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{t: t, cfg: config.Default(), agents: freePort(t)}
+	s.port = freePort(t)
+	for n := range 2 {
+		server, err := store.Serve(s.host(n + 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(server.Close)
+		s.servers = append(s.servers, server)
+	}
+	store.SetPeers(s.host(1), s.host(2), s.host(3))
+	kubeconfig := filepath.Join(t.TempDir(), "admin.conf")
+	if err := store.WriteKubeconfig(kubeconfig, "https://192.0.2.1:1", fakeapi.User{Token: "secret"}); err != nil {
+		t.Fatal(err)
+	}
+	s.cfg.Kubeconfigs, s.cfg.MetricsAddress = []string{kubeconfig}, ":"+s.agents
+	s.cfg.Port, _ = strconv.Atoi(s.port)
+	return s
+}
+
+// freePort is one that nobody listens on at any address of this host.
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return port
+}
+
+// host is the address of node n's API server, n from 1.
+func (s *site) host(n int) string { return "127.0.0." + strconv.Itoa(n) + ":" + s.port }
+
+// lease makes the Lease with the annotations and, if there is one, a holder.
+func (s *site) lease(holder string, renewed time.Time, annotations map[string]string) {
+	s.t.Helper()
+	server, err := apiclient.NewStore(apiclient.Config{Kubeconfigs: s.cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)}).Server(s.host(1))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	seconds, term, at := int32(5), int32(7), metav1.NewMicroTime(renewed)
+	_, err = server.Coordination.Leases("kube-system").Create(s.t.Context(), &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Name: "kvip", Annotations: annotations},
+		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, LeaseTransitions: &term, RenewTime: &at},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// agent starts an agent on node n that answers its /status with page.
+func (s *site) agent(n int, page http.HandlerFunc) {
+	s.t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0."+strconv.Itoa(n)+":"+s.agents)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/status", page)
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux}}
+	server.Start()
+	s.t.Cleanup(server.Close)
+}
+
+func says(a *Agent) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(a) }
+}
+
+// collect asks the cluster; the nodes come by address.
+func (s *site) collect() (Report, map[string]Node) {
+	s.t.Helper()
+	r, err := Collect(s.t.Context(), s.cfg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	nodes := map[string]Node{}
+	for _, n := range r.Nodes {
+		if _, twice := nodes[n.Address]; twice {
+			s.t.Errorf("%s is listed twice", n.Address)
+		}
+		nodes[n.Address] = n
+	}
+	return r, nodes
+}
+
+// TestCollect asks everything there is, without the virtual address and whatever a proxy
+// in the environment says.
+func TestCollect(t *testing.T) {
+	t.Setenv("HTTP_PROXY", "http://192.0.2.1:1")
+	s := newSite(t)
+	renewed := time.Now().Add(-3 * time.Second)
+	s.lease("node-b_boot_1", renewed, map[string]string{
+		kubelease.AnnotationDegraded: "APIServerNotReady", kubelease.AnnotationWantedBy: "node-a_boot_1",
+		kubelease.AnnotationTransitions: `[{"time":"2026-01-02T03:04:05Z","from":"node-a_boot_1","to":"node-b_boot_1","term":7,"reason":"Shutdown"}]`,
+	})
+	s.agent(1, says(agent("node-a")))
+	s.agent(2, says(agent("node-b")))
+	r, nodes := s.collect()
+	l := r.Lease
+	if !l.Exists || l.Holder != "node-b" || l.Identity != "node-b_boot_1" || l.Term != 7 || l.Duration != 5*time.Second || l.WantedBy != "node-a_boot_1" ||
+		!l.Renewed.Equal(renewed.Truncate(time.Microsecond)) || l.Age < 3*time.Second {
+		t.Errorf("lease %+v", l)
+	}
+	if r.Degraded != "APIServerNotReady" || len(r.Transitions) != 1 || r.Transitions[0].Term != 7 {
+		t.Errorf("degraded %q, transitions %v", r.Degraded, r.Transitions)
+	}
+	if len(nodes) != 3 {
+		t.Fatalf("nodes %+v", r.Nodes)
+	}
+	for n, name := range []string{"node-a", "node-b"} {
+		if got := nodes[s.host(n+1)]; !got.Ready || got.Problem != "" || got.Name != name || got.Agent == nil || got.Agent.State != "standby" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if got := nodes[s.host(3)]; got.Ready || !strings.Contains(got.Problem, "refused") || got.Name != "" || got.Agent != nil {
+		t.Errorf("the dead node: %+v", got)
+	}
+}
+
+// TestCollectWithoutALease is no failure: it says so.
+func TestCollectWithoutALease(t *testing.T) {
+	r, _ := newSite(t).collect()
+	if r.Lease.Exists || r.Lease.Holder != "" || r.Lease.Name != "kvip" || r.Transitions == nil || len(r.Nodes) != 3 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestCollectBesideAHungAPIServer has the agent beside it answer all the same.
+func TestCollectBesideAHungAPIServer(t *testing.T) {
+	s := newSite(t)
+	s.lease("node-a_boot_1", time.Now(), nil)
+	s.agent(2, says(agent("node-b")))
+	s.servers[1].Be(fakeapi.Silent)
+	_, nodes := s.collect()
+	if got := nodes[s.host(2)]; got.Ready || got.Problem == "" || got.Agent == nil || got.Name != "node-b" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestCollectThroughAPeer works when the API server of this node is dead: the agent beside
+// it knows where the others are.
+func TestCollectThroughAPeer(t *testing.T) {
+	s := newSite(t)
+	s.lease("node-b_boot_1", time.Now(), nil)
+	s.servers[0].Close()
+	a := agent("node-a")
+	a.Peers = []string{s.host(3), s.host(2)}
+	s.agent(1, says(a))
+	r, nodes := s.collect()
+	if r.Lease.Holder != "node-b" || nodes[s.host(1)].Ready || nodes[s.host(1)].Name != "node-a" || !nodes[s.host(2)].Ready {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestCollectFromNobody fails and says where it asked.
+func TestCollectFromNobody(t *testing.T) {
+	s := newSite(t)
+	for _, server := range s.servers {
+		server.Close()
+	}
+	if _, err := Collect(t.Context(), s.cfg); err == nil || !strings.Contains(err.Error(), "no API server at "+s.host(1)+" answers") {
+		t.Errorf("%v", err)
+	}
+	s.cfg.LeaseName = ""
+	if _, err := Collect(t.Context(), s.cfg); err == nil {
+		t.Error("no lease name is no error")
+	}
+}
+
+// TestCollectEndsWithItsContext although an API server takes requests and says nothing.
+func TestCollectEndsWithItsContext(t *testing.T) {
+	s := newSite(t)
+	s.servers[0].Be(fakeapi.Silent)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := Collect(ctx, s.cfg); err == nil {
+		t.Error("no error")
+	}
+}
+
+// TestAskAgent takes nothing for an agent that is none.
+func TestAskAgent(t *testing.T) {
+	s := newSite(t)
+	big := strings.Repeat(" ", maxAnswer)
+	for n, page := range []http.HandlerFunc{
+		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) },
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) },
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(big + "{}")) },
+	} {
+		s.agent(n+1, page)
+		if a := askAgent(t.Context(), "127.0.0."+strconv.Itoa(n+1)+":"+s.agents); a != nil {
+			t.Errorf("page %d: %+v", n, a)
+		}
+	}
+	if a := askAgent(t.Context(), "not an address"); a != nil {
+		t.Errorf("%+v", a)
+	}
+}

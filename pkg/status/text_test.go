@@ -1,0 +1,149 @@
+package status
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/election/kubelease"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files; commit them only if you understand the difference")
+
+func TestMain(m *testing.M) {
+	time.Local = time.UTC // the text shows local times
+	os.Exit(m.Run())
+}
+
+// golden compares got with a file of testdata.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs; run go test ./pkg/status -update and read the difference\ngot:\n%s", file, got)
+	}
+}
+
+// agent is what the agent of a node answers while another holds.
+func agent(node string) *Agent {
+	return &Agent{
+		Node: node, Identity: node + "_boot_1", Version: "v1.0.0", VIPs: []string{"10.0.0.100", "fd00::100"}, Link: "eth0",
+		State: "standby", Reason: "HeldByOther", Term: 4, Health: "healthy", HealthWhy: "/readyz answers 200",
+		Credentials: "/etc/kubernetes/admin.conf",
+	}
+}
+
+// held is a cluster in order: node-a holds.
+func held() Report {
+	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	r := Report{
+		Lease: Lease{
+			Namespace: "kube-system", Name: "kvip", Exists: true, Holder: "node-a", Identity: "node-a_boot_1", Term: 4,
+			Renewed: began, Age: 712 * time.Millisecond, Duration: 5 * time.Second,
+		},
+		Nodes: []Node{
+			{Address: "10.0.0.1:6443", Name: "node-a", Ready: true, Agent: agent("node-a")},
+			{Address: "10.0.0.2:6443", Name: "node-b", Ready: true, Agent: agent("node-b")},
+			{Address: "10.0.0.3:6443", Name: "node-c", Ready: true, Agent: agent("node-c")},
+		},
+		Transitions: []kubelease.Transition{
+			{Time: began.Add(-48 * time.Hour), To: "node-c_boot_1", Term: 3, Reason: election.ReasonExpired},
+			{Time: began.Add(-time.Hour), From: "node-c_boot_1", To: "node-a_boot_1", Term: 4, Reason: election.ReasonShutdown},
+		},
+	}
+	a := r.Nodes[0].Agent
+	a.State, a.Reason, a.Owned, a.Peers = "holding", "Released", true, []string{"10.0.0.2:6443", "10.0.0.3:6443"}
+	return r
+}
+
+// TestText shows people every state that they may have to act on.
+func TestText(t *testing.T) {
+	for name, change := range map[string]func(r *Report){
+		"held": func(*Report) {},
+		"released": func(r *Report) {
+			r.Lease.Holder, r.Lease.Identity = "", ""
+			r.Nodes[0].Agent.State, r.Nodes[0].Agent.Reason = "standby", "LinkDown"
+		},
+		"expired": func(r *Report) {
+			r.Lease.Age = 42 * time.Second
+			r.Nodes[0] = Node{Address: "10.0.0.1:6443", Problem: "ask API server for readiness: connection refused"}
+		},
+		"degraded": func(r *Report) {
+			r.Degraded = "APIServerNotReady"
+			for i := range r.Nodes {
+				r.Nodes[i].Ready, r.Nodes[i].Problem = false, "ask API server for readiness: etcd failed"
+			}
+			r.Nodes[0].Agent.NotReady = "renew lease kube-system/kvip: timeout"
+			r.Nodes[1].Agent.Warning = "the API server does not accept the credentials"
+		},
+		"no-agents": func(r *Report) {
+			for i := range r.Nodes {
+				r.Nodes[i].Name, r.Nodes[i].Agent = "", nil
+			}
+		},
+		"no-transitions": func(r *Report) { r.Transitions = nil },
+		"no-lease":       func(r *Report) { r.Lease = Lease{Namespace: "kube-system", Name: "kvip"}; r.Transitions = nil },
+		"never-renewed":  func(r *Report) { r.Lease.Renewed, r.Lease.Age = time.Time{}, 0 },
+		"other-program":  func(r *Report) { r.Lease.Holder, r.Lease.Identity = "thief", "thief" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := held()
+			change(&r)
+			var b bytes.Buffer
+			if err := r.WriteText(&b); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+".txt", b.Bytes())
+		})
+	}
+}
+
+// TestTextIsWhole or an error: a reader never takes half a report for one.
+func TestTextIsWhole(t *testing.T) {
+	if err := held().WriteText(full{}); err == nil {
+		t.Error("no error from a full disk")
+	}
+}
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, os.ErrClosed }
+
+// TestJSON is the shape that scripts rely on.
+func TestJSON(t *testing.T) {
+	r := held()
+	r.Degraded, r.Lease.WantedBy = "APIServerNotReady", "node-b_boot_1"
+	r.Nodes[1] = Node{Address: "10.0.0.2:6443", Problem: "refused"}
+	r.Nodes[2].Agent.NotReady, r.Nodes[2].Agent.Warning = "LinkDown", "careful"
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "report.json", append(text, '\n'))
+	var back Report
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatal(err)
+	}
+	again, err := json.MarshalIndent(back, "", "  ")
+	if err != nil || string(again) != string(text) {
+		t.Errorf("read and written again it differs: %v\n%s", err, again)
+	}
+	if empty, _ := json.Marshal(Report{}); strings.Contains(string(empty), "renewed") {
+		t.Errorf("a lease that was never renewed says when: %s", empty)
+	}
+}
