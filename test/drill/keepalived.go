@@ -55,7 +55,9 @@ func (k *Keepalived) Name() string { return "keepalived" }
 func (k *Keepalived) Version() string { return k.version }
 
 // Start implements Tool. Files that keepalived puts into /run otherwise go into the node's own
-// directory, because /run is the machine's.
+// directory, because /run is the machine's. Those of a killed keepalived are removed before
+// each start, as a boot does: their numbers may be of other processes by now, which keepalived
+// takes for itself.
 func (k *Keepalived) Start(n *cluster.Node) error {
 	dir := filepath.Join(n.Host.Etc, "keepalived")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -65,12 +67,11 @@ func (k *Keepalived) Start(n *cluster.Node) error {
 	if err := os.WriteFile(filepath.Join(dir, "keepalived.conf"), []byte(conf), 0o644); err != nil {
 		return fmt.Errorf("configure keepalived: %w", err)
 	}
+	const script = `rm -f "$2" "$3"; exec "$1" --dont-fork --log-console --no-syslog --vrrp ` +
+		`--use-file=/etc/keepalived/keepalived.conf --pid="$2" --vrrp_pid="$3"`
 	_, err := n.RunAgent(netlab.Command{
-		Path: k.path, Log: n.Log("keepalived"),
-		Args: []string{
-			"--dont-fork", "--log-console", "--no-syslog", "--vrrp", "--use-file=/etc/keepalived/keepalived.conf",
-			"--pid=" + filepath.Join(n.Host.Dir, "keepalived.pid"), "--vrrp_pid=" + filepath.Join(n.Host.Dir, "vrrp.pid"),
-		},
+		Path: "/bin/sh", Log: n.Log("keepalived"),
+		Args: []string{"-c", script, "sh", k.path, filepath.Join(n.Host.Dir, "keepalived.pid"), filepath.Join(n.Host.Dir, "vrrp.pid")},
 	})
 	return err
 }

@@ -105,12 +105,16 @@ func AllReady(ctx context.Context, c *cluster.Cluster, t Tool) error {
 	return nil
 }
 
-// NodeReady waits until the node's API server and agent are ready.
+// NodeReady waits until the node's API server and agent are ready. An agent that does not run
+// is not waited for.
 func NodeReady(ctx context.Context, n *cluster.Node, t Tool) error {
 	for {
 		err := errors.Join(n.Ready(ctx), t.Ready(ctx, n))
 		if err == nil {
 			return nil
+		}
+		if a := n.Agent(); a == nil || !a.Running() {
+			return fmt.Errorf("wait for node %s: its agent does not run, see %s", n.Name, n.Log(t.Name()))
 		}
 		if pause(ctx, 2*lookEvery) != nil {
 			return fmt.Errorf("wait for node %s: %w", n.Name, err)
