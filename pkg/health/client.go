@@ -26,6 +26,7 @@ type client struct {
 	live  *http.Transport // a connection of its own: the first may be stuck
 	kept  string          // base URL that answered last; only look reads and writes it
 	used  atomic.Pointer[string]
+	again time.Time // when a refused connection may be replaced
 }
 
 // newClient makes a client that calls lost when the server ends /readyz's connection.
@@ -84,7 +85,17 @@ func (c *client) ask(ctx context.Context, base string) (Observation, bool) {
 	if err != nil {
 		return fromError(err), false
 	}
+	c.renew(status)
 	return fromResponse(status, body), true
+}
+
+// renew makes the next poll dial anew where the server refuses the credentials: those of a
+// connection are as old as the connection, and there may be others by now.
+func (c *client) renew(status int) {
+	if now := time.Now(); status == http.StatusUnauthorized && now.After(c.again) {
+		c.ready.close()
+		c.again = now.Add(certificatePeriod)
+	}
 }
 
 // ping asks /livez/ping, which touches neither etcd nor an authorizer's cache, of the

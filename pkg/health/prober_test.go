@@ -271,6 +271,30 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+// TestRefusedConnectionIsReplaced: a client certificate is the connection's, so that a renewed
+// one is used only if a connection that gets 401 is dialled anew.
+func TestRefusedConnectionIsReplaced(t *testing.T) {
+	t.Parallel()
+	a := newAPIServer(t)
+	var mu sync.Mutex
+	expired := map[string]bool{}
+	dialled := 0
+	ready := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if _, known := expired[r.RemoteAddr]; !known {
+			expired[r.RemoteAddr] = dialled == 0
+			dialled++
+		}
+		if expired[r.RemoteAddr] {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	})
+	a.ready.Store(&ready)
+	w := start(t, Config{URLs: urls(a.URL), TLS: a.trust()})
+	w.until(Healthy, CodeOK)
+}
+
 // TestOverridingURL: --health-url is polled exactly as given, here without TLS.
 func TestOverridingURL(t *testing.T) {
 	t.Parallel()

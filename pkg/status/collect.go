@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,16 +40,42 @@ func Collect(ctx context.Context, cfg config.Config) (Report, error) {
 		return Report{}, err
 	}
 	record, renewed, err := driver.Read(ctx)
+	if err != nil { // the agents of the peers may know of more
+		hosts = append(hosts, remembered(askNodes(ctx, cfg, store, hosts))...)
+		record, renewed, err = driver.Read(ctx)
+	}
 	if err != nil {
 		return Report{}, fmt.Errorf("no API server at %s answers: %w", strings.Join(hosts, ", "), err)
 	}
 	report := Report{Lease: leaseOf(cfg, record, renewed), Degraded: record.Degraded, Transitions: []kubelease.Transition{}}
 	report.Transitions = append(report.Transitions, kubelease.Transitions(record.History)...)
 	if all, err := driver.Endpoints(ctx); err == nil {
-		hosts = all
+		hosts = union(all, hosts[1:]) // without loopback
 	}
 	report.Nodes = askNodes(ctx, cfg, store, hosts)
+	// A dead API server is not listed for long, but agents remember it.
+	report.Nodes = append(report.Nodes, askNodes(ctx, cfg, store, remembered(report.Nodes))...)
+	slices.SortFunc(report.Nodes, func(a, b Node) int { return strings.Compare(a.Address, b.Address) })
 	return report, nil
+}
+
+// remembered returns the API servers that agents know of and that are not among nodes.
+func remembered(nodes []Node) (hosts []string) {
+	var known []string
+	for _, n := range nodes {
+		known = append(known, n.Address)
+		if n.Agent != nil {
+			hosts = union(hosts, n.Agent.Peers)
+		}
+	}
+	return slices.DeleteFunc(hosts, func(h string) bool { return slices.Contains(known, h) })
+}
+
+// union returns what is in either list, once.
+func union(a, b []string) []string {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // knownHosts is where API servers may be: this node, and the peers that its agent knows.

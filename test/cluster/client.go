@@ -64,13 +64,16 @@ func (c *Cluster) StartClient(vip netip.Addr) (*netlab.Client, error) {
 	})
 }
 
+// administrators is the group in admin.conf, and the name of the binding of its rights.
+const administrators = "kubeadm:cluster-admins"
+
 // bindAdmins gives the group in admin.conf its rights, as `kubeadm init` does.
 func (c *Cluster) bindAdmins(ctx context.Context) error {
 	kube, err := c.Kube(c.Nodes[0])
 	if err != nil {
 		return err
 	}
-	const group = "kubeadm:cluster-admins"
+	const group = administrators
 	binding := &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: group},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
@@ -98,3 +101,20 @@ func (c *Cluster) forgetLeases(ctx context.Context) error {
 	}
 	return nil
 }
+
+// TakeAdminRights removes the rights of the group in admin.conf; GiveAdminRights restores them.
+// Those of super-admin.conf do not depend on them.
+func (c *Cluster) TakeAdminRights(ctx context.Context) error {
+	kube, err := c.Kube(c.Nodes[0])
+	if err != nil {
+		return err
+	}
+	err = kube.RbacV1().ClusterRoleBindings().Delete(ctx, administrators, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("take the rights of admin.conf: %w", err)
+	}
+	return nil
+}
+
+// GiveAdminRights gives the group in admin.conf its rights unless it has them.
+func (c *Cluster) GiveAdminRights(ctx context.Context) error { return c.bindAdmins(ctx) }

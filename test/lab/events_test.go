@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -49,7 +50,9 @@ func (s *story) events() (all []string) {
 	list, err := kube.CoreV1().Events(metav1.NamespaceSystem).List(s.t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.kind=Lease,involvedObject.name=kvip"})
 	s.ok(err)
 	for _, e := range list.Items {
-		if e.CreationTimestamp.Before(&metav1.Time{Time: s.began.Add(-1e9)}) {
+		at, err := strconv.ParseInt(strings.TrimPrefix(e.Name, "kvip."), 16, 64) // nanoseconds, as FirstTimestamp has none
+		s.ok(err)
+		if at < s.began.UnixNano() {
 			continue // of an earlier story
 		}
 		_, moved, _ := strings.Cut(e.Message, " ")
