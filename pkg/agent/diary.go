@@ -79,9 +79,9 @@ func (l *loop) took(now election.Status) {
 
 func (l *loop) gaveUp(now election.Status) {
 	l.diary.holding = false
-	l.metrics.Transition(string(now.Reason))
+	l.metrics.Transition(string(now.Cause))
 	l.log.Warn("gave the address up", "vip", vips(l.cfg.VIPs), "node", l.cfg.NodeName, "lease", l.cfg.LeaseName, "term", now.Term,
-		"state", now.State, "reason", fmt.Sprintf("%s: %s", now.Reason, now.Reason.Sentence()))
+		"state", now.State, "reason", fmt.Sprintf("%s: %s", now.Cause, now.Cause.Sentence()))
 }
 
 // noteTwin says clearly when another machine holds under this node's name (E8). Before

@@ -92,20 +92,25 @@ func play(t *testing.T, story func(r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		r.stop = cancel
-		go func() {
-			defer close(r.done)
-			r.l.run(ctx)
-		}()
+		r.start()
 		defer r.end()
-		r.send(election.Link{Usable: true, MAC: "02:00:00:00:00:01"})
-		r.send(election.Health{Verdict: election.Healthy})
 		r.observe()
 		r.pass(time.Second / 2) // the loop spaces its requests
 		r.did("create")
 		story(r)
 	})
+}
+
+// start runs the loop and tells it that the link is usable and the API server healthy.
+func (r *rig) start() {
+	ctx, cancel := context.WithCancel(r.t.Context())
+	r.stop = cancel
+	go func() {
+		defer close(r.done)
+		r.l.run(ctx)
+	}()
+	r.send(election.Link{Usable: true, MAC: "02:00:00:00:00:01"})
+	r.send(election.Health{Verdict: election.Healthy})
 }
 
 func newRig(t *testing.T) *rig {

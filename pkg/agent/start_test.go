@@ -115,15 +115,8 @@ func TestE8Restart(t *testing.T) {
 			if r.l.machine, err = leftover(t, r, mark(vip4, 3*time.Second), mark(vip6, 3*time.Second)); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithCancel(t.Context())
-			r.stop = cancel
-			go func() {
-				defer close(r.done)
-				r.l.run(ctx)
-			}()
+			r.start()
 			defer r.end()
-			r.send(election.Link{Usable: true, MAC: "02:00:00:00:00:01"})
-			r.send(election.Health{Verdict: election.Healthy})
 			r.did("")
 			r.edit(func(l *election.Record) {
 				*l = election.Record{Exists: true, Version: l.Version, Holder: holder, Term: 4, Duration: lease, Seq: 3}

@@ -187,6 +187,8 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusOK, s.store.endpointSlice())
 	case r.URL.Path == "/livez/ping" || r.URL.Path == "/readyz":
 		_, _ = w.Write([]byte("ok"))
+	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/events"): // taken and forgotten
+		answer(w, http.StatusCreated, object{"kind": "Event", "apiVersion": "v1"})
 	default:
 		refuse(w, notFound(r.URL.Path))
 	}

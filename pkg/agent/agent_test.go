@@ -1,0 +1,98 @@
+package agent
+
+import (
+	"errors"
+	"net/netip"
+	"path/filepath"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/vip"
+	"github.com/kvip/kvip/test/fakeapi"
+)
+
+// TestAssemble wires everything and starts nothing; what an earlier agent left for another
+// address is gone, its own is still there (E8).
+func TestAssemble(t *testing.T) {
+	newHost(t)
+	foreign := netip.MustParseAddr("10.0.0.200")
+	for _, a := range []netip.Addr{vip4, foreign} {
+		if err := vip.Netlink(nil).Replace(vip.Address{VIP: a, LinkIndex: 7, LinkName: "eth0"}, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := config.Default()
+	cfg.VIPs, cfg.NodeName = []netip.Addr{vip4, vip6}, "node-a"
+	set, err := metrics.New("test", "none")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPages(cfg, Build{}, self, set, discard)
+	a, err := assemble(cfg, self, p, set, discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.parts.Load() != a || len(a.beside) != 6 || p.stuck() != "" {
+		t.Errorf("%d parts beside the loop, %q", len(a.beside), p.stuck())
+	}
+	left, err := vip.Netlink(nil).List()
+	if err != nil || len(left) != 1 || left[0].VIP != vip4 {
+		t.Errorf("on this host: %+v: %v", left, err)
+	}
+	for _, wrong := range []func(c *config.Config){
+		func(c *config.Config) { c.VIPs = nil }, func(c *config.Config) { c.LeaseName = "" }, func(c *config.Config) { c.HealthURL = "ftp://" },
+	} {
+		bad := cfg
+		wrong(&bad)
+		if _, err := assemble(bad, self, newPages(bad, Build{}, self, set, discard), set, discard); err == nil {
+			t.Errorf("assembled %+v", bad)
+		}
+	}
+}
+
+// TestAskingAPIServers asks a peer whether it is ready, and posts an Event to the first
+// local address that takes it.
+func TestAskingAPIServers(t *testing.T) {
+	store, err := fakeapi.NewStore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := store.Serve("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	kubeconfig := filepath.Join(t.TempDir(), "admin.conf")
+	if err := store.WriteKubeconfig(kubeconfig, "https://192.0.2.1:1", fakeapi.User{Token: "secret"}); err != nil {
+		t.Fatal(err)
+	}
+	a := &agent{
+		store:   apiclient.NewStore(apiclient.Config{Kubeconfigs: []string{kubeconfig}, Log: discard}),
+		network: &network{hosts: []string{"127.0.0.2:1", server.Host}},
+	}
+	if err := a.askReady(t.Context(), server.Host); err != nil {
+		t.Error(err)
+	}
+	ev := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kvip.1"}}
+	if err := a.postEvent(t.Context(), ev); err != nil || server.Count("POST", "/namespaces/kube-system/events") != 1 {
+		t.Errorf("posted %d: %v", server.Count("POST", "/events"), err)
+	}
+	server.Be(fakeapi.Forbidden)
+	if err := a.askReady(t.Context(), server.Host); err == nil {
+		t.Error("a server that refuses to say is ready")
+	}
+	if err := a.postEvent(t.Context(), ev); !apierrors.IsForbidden(err) {
+		t.Errorf("a server that refuses it: %v", err)
+	}
+	a.store = apiclient.NewStore(apiclient.Config{Kubeconfigs: []string{"/none"}, Log: discard})
+	if err := errors.Join(a.askReady(t.Context(), server.Host), a.postEvent(t.Context(), ev)); !errors.Is(err, apiclient.ErrNotYet) {
+		t.Errorf("without credentials: %v", err)
+	}
+}
