@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"os"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -92,7 +94,7 @@ func assemble(cfg config.Config, id string, pages *pages, set *metrics.Set, log 
 	}
 	a.network = newNetwork(cfg, log, speaker)
 	lease, err := kubelease.New(kubelease.Config{
-		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: a.store, Local: a.network.local, Clock: clock.Boottime, Log: log,
+		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: a.store, Local: a.network.local, InCluster: inCluster(cfg), Clock: clock.Boottime, Log: log,
 		Failed: func(op string, err error) { set.APIError(op, errorCode(err)) },
 	})
 	if err != nil {
@@ -117,6 +119,16 @@ func assemble(cfg config.Config, id string, pages *pages, set *metrics.Set, log 
 	a.beside = []func(context.Context) error{a.store.Run, a.network.watcher.Run, a.network.run, speaker.Run, lease.Run, prober.Run}
 	pages.watch(a)
 	return a, nil
+}
+
+// inCluster is where a pod with a ServiceAccount finds the Service kubernetes (Kubernetes
+// documentation, "Accessing the Kubernetes API from a Pod"); "" elsewhere.
+func inCluster(cfg config.Config) string {
+	host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
+	if len(cfg.Kubeconfigs) > 0 || host == "" || port == "" {
+		return ""
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // newMachine looks what an earlier agent left on this host before it starts (E8).

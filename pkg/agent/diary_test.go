@@ -22,7 +22,7 @@ func TestTransitionsAreTold(t *testing.T) {
 			t.Fatalf("%d Events were posted, want 1", n)
 		}
 		ev := <-r.events
-		if want := "10.0.0.100,fd00::100 moved from node-b to node-a: the agent is shutting down"; ev.Message != want {
+		if want := "10.0.0.100,fd00::100 moved from node-b to node-a: node-b says that the agent is shutting down"; ev.Message != want {
 			t.Errorf("the Event says %q, want %q", ev.Message, want)
 		}
 		r.send(election.Link{})

@@ -40,9 +40,17 @@ func transitionEvent(namespace, lease, vip string, a election.Action, now time.T
 			APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: namespace, Name: lease,
 		},
 		Reason:         string(a.Reason),
-		Message:        fmt.Sprintf("%s moved from %s to %s: %s", vip, from, election.NodeOf(a.Record.Holder), a.Reason.Sentence()),
+		Message:        fmt.Sprintf("%s moved from %s to %s: %s", vip, from, election.NodeOf(a.Record.Holder), whose(from, a.Reason)),
 		Type:           corev1.EventTypeNormal,
 		Source:         corev1.EventSource{Component: "kvip", Host: election.NodeOf(a.Record.Holder)},
 		FirstTimestamp: at, LastTimestamp: at, Count: 1,
 	}
+}
+
+// whose explains a move. All reasons but silence are the last holder's own words.
+func whose(from string, why election.Reason) string {
+	if why == election.ReasonExpired {
+		return why.Sentence()
+	}
+	return from + " says that " + why.Sentence()
 }

@@ -100,7 +100,7 @@ func TestLostWritesAreBounded(t *testing.T) {
 func TestStatusFollowsTheTenure(t *testing.T) {
 	s := started(t)
 	st := s.m.Status()
-	want := Status{State: Holding, Owned: true, Holder: "a", Term: 7, Seen: true, Age: st.Age, Deadline: seconds(14.8), Reason: ReasonReleased}
+	want := Status{State: Holding, Owned: true, Holder: "a", Term: 7, Seen: true, Age: st.Age, Deadline: seconds(14.8), Reason: ReasonReleased, Cause: ReasonReleased}
 	if st != want {
 		t.Errorf("status %+v, want %+v", st, want)
 	}

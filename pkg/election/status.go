@@ -12,6 +12,7 @@ type Status struct {
 	Age      time.Duration // since the last change that was seen
 	Deadline time.Duration // instant of the own fence, 0 when not holding
 	Reason   Reason        // why the state was entered or, in Standby, why it does not campaign
+	Cause    Reason        // why the state was entered, in Standby too
 	Degraded string        // of the lease as last seen
 }
 
@@ -19,7 +20,7 @@ type Status struct {
 func (m *Machine) Status() Status {
 	s := Status{
 		State: m.state, Owned: m.owned && m.state == Holding, Holder: m.obs.Holder, Term: m.obs.Term,
-		Seen: m.seen, Age: m.now - m.obsAt, Reason: m.reason, Degraded: m.obs.Degraded,
+		Seen: m.seen, Age: m.now - m.obsAt, Reason: m.reason, Cause: m.reason, Degraded: m.obs.Degraded,
 	}
 	switch m.state {
 	case Standby:

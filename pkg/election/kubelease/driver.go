@@ -19,11 +19,12 @@ import (
 	"github.com/kvip/kvip/pkg/election"
 )
 
-// Config of a Driver. Every field is needed except Failed.
+// Config of a Driver. Every field is needed except InCluster and Failed.
 type Config struct {
 	Namespace, Name string
 	Servers         Servers
 	Local           func() []string // addresses of the node's own API server, best first
+	InCluster       string          // address of the Service kubernetes, for pods on nodes without an API server (E11)
 	Clock           clock.Func
 	Log             *slog.Logger
 	Failed          func(op string, err error) // metric hook for failed requests

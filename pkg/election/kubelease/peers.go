@@ -30,11 +30,10 @@ const (
 // followPeers learns the other API servers from the EndpointSlice default/kubernetes,
 // which the API servers themselves maintain.
 func (d *Driver) followPeers(ctx context.Context) {
-	for ctx.Err() == nil {
+	for next := peersRetry; ctx.Err() == nil; next = min(2*next, peersEvery) {
 		d.turned()
-		next := peersEvery
-		if !d.learnPeers(ctx) {
-			next = peersRetry
+		if d.learnPeers(ctx) {
+			next = peersRetry // more may come: API servers that start join one by one
 		}
 		d.warmPeers(ctx)
 		sleep(ctx, next)
@@ -47,18 +46,18 @@ func (d *Driver) turned() {
 	d.beat = d.cfg.Clock()
 }
 
-// learnPeers reads the EndpointSlice; what was learnt before is kept if that fails.
-func (d *Driver) learnPeers(ctx context.Context) bool {
+// learnPeers reads the EndpointSlice; what was learnt before is kept if that fails. It
+// reports whether to look again soon: the list changed, or could not be read.
+func (d *Driver) learnPeers(ctx context.Context) (again bool) {
 	ctx, cancel := context.WithTimeout(ctx, peersTimeout)
 	defer cancel()
 	all, err := d.Endpoints(ctx)
 	if err != nil {
 		d.failed(aboutPeers, "get-endpointslice", err)
-		return false
+		return true
 	}
 	d.worked(aboutPeers)
-	d.setPeers(without(all, d.cfg.Local()))
-	return true
+	return d.setPeers(without(all, d.cfg.Local()))
 }
 
 // Endpoints returns the addresses of all API servers, as the first local one that
@@ -116,7 +115,7 @@ func slicePort(s *discoveryv1.EndpointSlice) string {
 // setPeers notes which other API servers are listed now. Those that no longer are, as the
 // dead ones after a short time, are remembered after them: they may be back any moment, and
 // `kvip status` shows them.
-func (d *Driver) setPeers(listed []string) {
+func (d *Driver) setPeers(listed []string) (changed bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.cfg.Clock()
@@ -133,10 +132,11 @@ func (d *Driver) setPeers(listed []string) {
 			peers = append(peers, p)
 		}
 	}
-	if !slices.Equal(d.peers, peers) {
+	if changed = !slices.Equal(d.peers, peers); changed {
 		d.cfg.Log.Info("learnt the other API servers", "peers", listed, "all", peers)
 	}
 	d.peers = peers
+	return changed
 }
 
 // warmPeers opens the connections; a peer that does not answer is no error here.

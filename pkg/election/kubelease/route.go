@@ -3,6 +3,7 @@ package kubelease
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -24,21 +25,27 @@ func (d *Driver) try(ctx context.Context, a election.Action) (*coordinationv1.Le
 	return d.first(ctx, a)
 }
 
-// hosts returns the local addresses, the one that answered last first.
+// hosts returns the local addresses, the one that answered last first, and then where to
+// ask on a node without an API server: the in-cluster address and the peers (E11).
 func (d *Driver) hosts() []string {
 	d.mu.Lock()
-	best := d.local
+	best, peers := d.local, d.peers
 	d.mu.Unlock()
 	all := d.cfg.Local()
-	for i, h := range all {
-		if h == best {
-			all = append(append([]string{h}, all[:i]...), all[i+1:]...)
-		}
+	if i := slices.Index(all, best); i > 0 {
+		all = slices.Insert(slices.Delete(all, i, i+1), 0, best)
 	}
-	return all
+	if d.cfg.InCluster == "" {
+		return all
+	}
+	return append(append(all, d.cfg.InCluster), peers...)
 }
 
+// answered remembers which local address is the right one.
 func (d *Driver) answered(host string) {
+	if !slices.Contains(d.cfg.Local(), host) {
+		return
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.local = host
