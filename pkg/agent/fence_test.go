@@ -196,3 +196,27 @@ func TestShutdownOfAFollower(t *testing.T) {
 		}
 	})
 }
+
+// TestE4LateAndFailedWrite cannot know what the kernel did, so the address goes although the
+// lease is this node's; when it is back the network is told anew.
+func TestE4LateAndFailedWrite(t *testing.T) {
+	play(t, func(r *rig) {
+		r.hold()
+		r.write = func(vip.Op) {
+			r.write, r.atOnce = nil, true
+			r.kernel.Fail(vip.OpReplace, errNetlink)
+			time.Sleep(1500 * time.Millisecond)
+		}
+		r.send(election.AddressLost{NodeAddress: true})
+		r.pass(1600 * time.Millisecond)
+		if r.has() || r.net.announcing() {
+			t.Error("announces an address that was deleted")
+		}
+		r.kernel.Fail(vip.OpReplace, nil)
+		r.atOnce = false
+		r.journal.take()
+		r.pass(time.Second / 2)
+		r.want(election.Holding)
+		r.did("replace announce")
+	})
+}

@@ -68,6 +68,9 @@ func TestReadyz(t *testing.T) {
 		{"Sick", election.Status{State: election.Standby, Reason: election.ReasonAPIDead}, func(s *site) {
 			s.health(health.State{Verdict: health.Dead, Reason: "nothing listens on 127.0.0.1:6443"})
 		}, "APIServerDead: the API server of this node is dead or shutting down (nothing listens on 127.0.0.1:6443)"},
+		{"LinkDownWithoutAPI", election.Status{State: election.Standby, Reason: election.ReasonLinkDown}, func(s *site) {
+			s.report.problem = "watch lease: timeout"
+		}, "the link cannot carry the address; watch lease: timeout"},
 		{"Leaving", election.Status{State: election.Leaving, Reason: election.ReasonShutdown, Holder: self}, nil, "Shutdown: the agent is shutting down"},
 		{"Locked", waits, func(s *site) { s.hold("another kvip on this host") }, "another kvip on this host"},
 		{"Starting", waits, func(s *site) { s.parts.Store(nil) }, "starting"},
