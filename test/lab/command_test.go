@@ -63,6 +63,18 @@ func (s *story) logged(n *cluster.Node, words ...string) bool {
 	return false
 }
 
+// noRaces fails the story if Go's runtime has complained in an agent's log, as it does when
+// the agents are built with -race.
+func (s *story) noRaces() {
+	for _, n := range s.c.Nodes {
+		for _, complaint := range []string{"WARNING: DATA RACE", "\npanic: ", "\nfatal error: "} {
+			if _, what, found := strings.Cut("\n"+logOf(s, n), complaint); found {
+				s.t.Errorf("%s: %s %.4000s", n.Name, strings.TrimSpace(complaint), what)
+			}
+		}
+	}
+}
+
 // unready waits until the node's agent says on /readyz that it is not ready, with all the words.
 func (s *story) unready(n *cluster.Node, words ...string) {
 	s.t.Helper()
