@@ -12,7 +12,7 @@ import (
 )
 
 // eventTimeout bounds the attempt to post an Event; it is told once, best effort.
-const eventTimeout = 5 * time.Second
+const eventTimeout = 2 * time.Second
 
 // reportTransition posts one Event about a change of holder, on the Lease, by the node
 // that took over.

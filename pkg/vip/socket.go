@@ -17,10 +17,18 @@ const (
 	sockIDLen      = 48
 	requestHeadLen = 8
 	messageHeadLen = 4
-	stateListen    = 10 // TCP_LISTEN of linux/tcp.h
 )
 
-// connection is one TCP socket that does not listen.
+// States of linux/tcp.h, as bits of idiag_states, in which no process waits for a peer:
+// listeners stay, and what only TIME_WAIT or CLOSE is left of can be thousands of sockets.
+const (
+	stateTimeWait = 1 << 6
+	stateClose    = 1 << 7
+	stateListen   = 1 << 10
+	statesAlive   = ^uint32(stateTimeWait | stateClose | stateListen)
+)
+
+// connection is one TCP socket that somebody may wait on.
 type connection struct {
 	family        uint8
 	id            [sockIDLen]byte // struct inet_diag_sockid, sent back as it came
@@ -90,14 +98,14 @@ func dead(all []connection, vip netip.Addr) []connection {
 	return result
 }
 
-// connections dumps the TCP sockets of one family in every state but LISTEN. IPv4
+// connections dumps the TCP sockets of one family that somebody may wait on. IPv4
 // connections of dual-stack sockets are among AF_INET6 with mapped addresses.
 func connections(family uint8) ([]connection, error) {
 	var messages [][]byte
 	var err error
 	for range dumpTries {
 		request := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
-		request.AddRawData(diagRequest(family, ^uint32(1<<stateListen), [sockIDLen]byte{}))
+		request.AddRawData(diagRequest(family, statesAlive, [sockIDLen]byte{}))
 		messages, err = request.Execute(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY)
 		if !errors.Is(err, nl.ErrDumpInterrupted) {
 			break
@@ -140,7 +148,7 @@ func diagRequest(family uint8, states uint32, id [sockIDLen]byte) []byte {
 // retrans, then the id: ports and addresses in network order (each 16 bytes, of which
 // IPv4 uses 4), the interface and a cookie.
 func parseConnection(b []byte) (connection, bool) {
-	if len(b) < messageHeadLen+sockIDLen || b[0] != unix.AF_INET && b[0] != unix.AF_INET6 || b[1] == stateListen {
+	if len(b) < messageHeadLen+sockIDLen || b[0] != unix.AF_INET && b[0] != unix.AF_INET6 || statesAlive&(1<<b[1]) == 0 {
 		return connection{}, false
 	}
 	c := connection{family: b[0]}

@@ -186,7 +186,7 @@ func TestParseConnection(t *testing.T) {
 	}
 	for desc, b := range map[string][]byte{
 		"empty": nil, "short": message(unix.AF_INET, 1, local, remote)[:51],
-		"listening": message(unix.AF_INET, stateListen, local, remote), "other family": message(1, 1, local, remote),
+		"listening": message(unix.AF_INET, 10, local, remote), "other family": message(1, 1, local, remote),
 	} {
 		if c, ok := parseConnection(b); ok {
 			t.Errorf("%s: accepted as %+v", desc, c)
