@@ -88,7 +88,7 @@ unit() {
 	run_all unit 2
 }
 
-# lab_run DIR FLAGS...: the lab once; the agent in it is built with the same flags.
+# lab_run DIR FLAGS...: the lab; the agent in it is built with the same flags.
 lab_run() {
 	local dir=$1 list
 	shift
@@ -108,8 +108,7 @@ stage 'lint (gofmt, vet, staticcheck, tidy)' lint
 stage 'unit, property, golden and fuzz seeds, with -race' unit
 if [ "$(id -u)" = 0 ]; then
 	stage 'etcd, kube-apiserver and kubeadm' test/k8s/build.sh
-	stage 'lab' lab_run lab
-	stage 'lab, with -race' lab_run lab-race -race
+	stage 'lab: real API servers, real packets, with -race' lab_run lab -race
 else
 	current=lab
 	printf '\n== lab: skipped, it needs root for network namespaces: sudo make test\n'

@@ -28,7 +28,6 @@ type story struct {
 	vips    []netip.Addr
 	began   time.Time
 	sampler *netlab.Sampler
-	clients []*netlab.Client
 	// unserved says that the API servers do not listen on the VIP, so that the address is
 	// held but answers nothing.
 	unserved bool
@@ -56,6 +55,11 @@ func prepare(t *testing.T, flags ...string) *story {
 	t.Helper()
 	c, kvip := need(t)
 	s := &story{t: t, c: c, kvip: kvip, vips: vipsOf(flags)}
+	for _, n := range c.Nodes { // what agents of earlier stories wrote proves nothing here
+		if err := os.Remove(n.Log("kvip")); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
 	s.sample()
 	return s
 }
@@ -209,6 +213,7 @@ func (s *story) finish() {
 		}
 	}
 	s.endAgents()
+	s.noRaces()
 	for _, f := range s.after {
 		f()
 	}
