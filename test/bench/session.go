@@ -153,6 +153,7 @@ func (s *session) fault(ctx context.Context, t drill.Tool, f drill.Fault, number
 	}
 	say("%-10s run %2d  %-34s outage %5.0f ms, two holders in %d of %d samples (longest gap %s)%s", t.Name(), number, f.Name,
 		float64(result.Outage.Milliseconds()), result.Holding.TwoHolders, result.Holding.Samples, result.Holding.MaxGap.Round(time.Millisecond), note)
+	explain(s.cluster, t, f, result)
 	return s.mend(ctx)
 }
 
@@ -239,7 +240,7 @@ func (s *session) progress(took time.Duration) {
 	s.left--
 	s.spent += took
 	if each := s.spent / time.Duration(s.made); s.made%10 == 0 && s.left > 0 {
-		say("%d to go, about %s", s.left, (each * time.Duration(s.left)).Round(time.Minute))
+		say("%d to go, about %s", s.left, (each * time.Duration(s.left)).Round(10*time.Second))
 	}
 }
 
