@@ -33,10 +33,14 @@ func (m *Machine) send(w write) {
 	m.retryAt = m.now + retryAfter
 	m.emit(Action{
 		Kind: w.kind, Seq: w.seq, Base: m.obs, Record: w.record,
-		Deadline: m.now + RequestTimeout(m.cfg.Lease), Peers: m.health != Healthy && m.health != Unknown,
+		Deadline: m.now + RequestTimeout(m.cfg.Lease), Peers: m.avoidsLocal(),
 		Reason: w.reason, From: w.from,
 	})
 }
+
+// avoidsLocal is whether requests go to the peers first: the own API server is known to be
+// dead or not ready, and would keep them waiting (E11).
+func (m *Machine) avoidsLocal() bool { return m.health == Soft || m.health == Dead }
 
 // abandon stops waiting for the pending write but remembers that it may be applied yet.
 func (m *Machine) abandon() {
@@ -183,7 +187,7 @@ func (m *Machine) readIfNeeded() {
 	}
 	m.seq++
 	m.reading, m.readAt = m.seq, m.now
-	m.emit(Action{Kind: Read, Seq: m.seq, Deadline: m.now + RequestTimeout(m.cfg.Lease), Peers: m.health == Dead})
+	m.emit(Action{Kind: Read, Seq: m.seq, Deadline: m.now + RequestTimeout(m.cfg.Lease), Peers: m.avoidsLocal()})
 }
 
 func (r ReadDone) apply(m *Machine) {

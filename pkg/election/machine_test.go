@@ -184,3 +184,16 @@ func TestActionString(t *testing.T) {
 		}
 	}
 }
+
+// E11: once the own API server is known not to serve, reads go past it as writes do. A
+// holder whose etcd member died once waited there for its lease to expire.
+func TestReadsAvoidABadServer(t *testing.T) {
+	for verdict, want := range map[Verdict]bool{Unknown: false, Healthy: false, Soft: true, Dead: true} {
+		m := New(Config{ID: "a", Lease: 5 * time.Second, Renew: time.Second})
+		m.health, m.mustRead, m.now = verdict, true, time.Minute
+		m.readIfNeeded()
+		if len(m.out) != 1 || m.out[0].Kind != Read || m.out[0].Peers != want {
+			t.Errorf("verdict %d: %v, want a read with peers=%v", verdict, m.out, want)
+		}
+	}
+}

@@ -51,6 +51,7 @@ type Driver struct {
 	seenAt  map[string]time.Duration // when each of them was listed last
 	beat    time.Duration            // instant of the last turn of the loop that learns them (E12)
 	trouble map[string]trouble       // why the last attempt of each kind failed, by kind
+	worksAt time.Duration            // when a request last succeeded
 }
 
 // trouble is why an attempt failed, and when.
@@ -141,7 +142,18 @@ func (d *Driver) worked(about string) {
 	if d.troubled(about) {
 		d.cfg.Log.Info("the API server does what is asked again", "lease", d.cfg.Name, "about", about)
 	}
+	if about == aboutRequests {
+		d.worksAt = d.cfg.Clock()
+	}
 	delete(d.trouble, about)
+}
+
+// overtaken is whether a request succeeded after one began that failed. Requests may end
+// in another order than they were sent in, when some wait for a hung API server.
+func (d *Driver) overtaken(began time.Duration) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return began < d.worksAt
 }
 
 // Do executes one Create, Claim, Renew, Release, Want or Read and returns its answer.
@@ -150,11 +162,15 @@ func (d *Driver) worked(about string) {
 func (d *Driver) Do(ctx context.Context, a election.Action) election.Event {
 	ctx, cancel := context.WithTimeout(ctx, a.Deadline-d.cfg.Clock())
 	defer cancel()
+	began := d.cfg.Clock()
 	lease, err := d.try(ctx, a)
-	if err != nil && !isConflict(err) {
-		d.failed(aboutRequests, a.Kind.String(), fmt.Errorf("%s lease %s/%s: %w", a.Kind, d.cfg.Namespace, d.cfg.Name, err))
-	} else {
+	switch {
+	case err == nil || isConflict(err):
 		d.worked(aboutRequests)
+	case d.overtaken(began): // a later request succeeded meanwhile: this is no trouble any more
+		d.cfg.Failed(a.Kind.String(), err)
+	default:
+		d.failed(aboutRequests, a.Kind.String(), fmt.Errorf("%s lease %s/%s: %w", a.Kind, d.cfg.Namespace, d.cfg.Name, err))
 	}
 	if a.Kind == election.Read {
 		return d.readDone(a, lease, err)

@@ -196,3 +196,31 @@ func TestNobodyToAsk(t *testing.T) {
 		t.Errorf("problem %q", p)
 	}
 }
+
+// A request that hung and failed after a later one had succeeded is no trouble any more:
+// /readyz must not speak of it.
+func TestFailureOvertakenBySuccess(t *testing.T) {
+	l := newLab(t, 2)
+	held := l.holding()
+	l.servers[0].Be(fakeapi.Silent)
+	l.at(l.servers[0].Host)
+	before, hung := len(l.servers[0].Requests()), make(chan election.Event)
+	go func() {
+		hung <- l.do(election.Action{Kind: election.Renew, Base: held, Record: tenure()}, 300*time.Millisecond)
+	}()
+	l.until("the renewal to hang", func() bool { return len(l.servers[0].Requests()) > before })
+	l.at(l.servers[1].Host)
+	time.Sleep(time.Millisecond) // the clock must tell the two requests apart
+	if got := l.do(election.Action{Kind: election.Read}, patience).(election.ReadDone); !got.OK {
+		t.Fatal("the other server did not answer")
+	}
+	if got := (<-hung).(election.Written); got.Outcome != election.OutcomeFailed {
+		t.Fatalf("the hung renewal ended with %+v", got)
+	}
+	if p := l.driver.Problem(); p != "" {
+		t.Errorf("problem %q though a later request succeeded", p)
+	}
+	if f := l.failures(); len(f) != 1 {
+		t.Errorf("failures %v, want the renewal counted", f)
+	}
+}
