@@ -18,7 +18,15 @@ import (
 
 func (s *story) leases() coordinationclient.LeaseInterface {
 	s.t.Helper()
-	kube, err := s.c.Kube(s.c.Nodes[0])
+	var serving *cluster.Node
+	s.wait("an API server to be ready", func() bool {
+		i := slices.IndexFunc(s.c.Nodes, func(n *cluster.Node) bool { return n.Ready(context.Background()) == nil })
+		if i >= 0 {
+			serving = s.c.Nodes[i]
+		}
+		return i >= 0
+	})
+	kube, err := s.c.Kube(serving)
 	s.ok(err)
 	return kube.CoordinationV1().Leases("kube-system")
 }
@@ -117,25 +125,13 @@ func TestDifferentDurations(t *testing.T) {
 		s.moved(old)
 		s.ok(old.Agent().Cont())
 		s.wait("the thawed agent to stand by", func() bool { return s.standsBy(old) })
-		s.ok(s.holder().Agent().Term())
-		s.moved(s.holderBefore())
+		old = s.holder()
+		s.ok(old.Agent().Term())
+		s.moved(old)
+		<-old.Agent().Done()
 		s.ok(s.c.Heal(t.Context()))
 		s.settle()
 	}
-}
-
-// holderBefore is the node whose agent was ended last.
-func (s *story) holderBefore() *cluster.Node {
-	for _, n := range s.c.Nodes {
-		if a := n.Agent(); a != nil {
-			select {
-			case <-a.Done():
-				return n
-			case <-time.After(100 * time.Millisecond):
-			}
-		}
-	}
-	return s.holder()
 }
 
 // TestLateWatch freezes a follower's API server, so that its watch shows nothing, for
