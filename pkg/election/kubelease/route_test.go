@@ -224,3 +224,18 @@ func TestFailureOvertakenBySuccess(t *testing.T) {
 		t.Errorf("failures %v, want the renewal counted", f)
 	}
 }
+
+// E11: a pod on a node without an API server asks at the in-cluster address, then the
+// peers; neither is ever taken for the node's own.
+func TestInClusterComesLast(t *testing.T) {
+	l := newLab(t, 1)
+	inCluster := l.servers[0].Host
+	l.at(dead(t))
+	l.driver.cfg.InCluster = inCluster
+	l.driver.setPeers([]string{"192.0.2.2:6443"})
+	l.holding()
+	want := []string{l.hosts()[0], inCluster, "192.0.2.2:6443"}
+	if got := l.driver.hosts(); !slices.Equal(got, want) {
+		t.Errorf("asks %v, want %v", got, want)
+	}
+}
