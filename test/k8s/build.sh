@@ -1,10 +1,14 @@
 #!/bin/sh
-# Builds the real etcd, kube-apiserver and kubeadm from Go modules, at the versions in go.mod
-# beside this file, and prints the directory that holds them. Progress goes to stderr.
+# Builds real Kubernetes from Go modules, at the versions in go.mod beside this file, and prints the
+# directory that holds it. Progress goes to stderr.
 #
-# The directory is outside the tree, $KVIP_CACHE or ${XDG_CACHE_HOME:-~/.cache}/kvip of the
-# calling user (also through sudo), and named after the versions and the hash of go.mod and
-# go.sum: nothing is built twice. `build.sh --clean` removes everything kvip keeps there.
+#   build.sh            etcd, kube-apiserver and kubeadm: what the lab needs
+#   build.sh node       and the rest of a node: kubelet, kubectl, kube-proxy, ...
+#   build.sh --clean    removes everything that kvip keeps in its cache
+#
+# K8S=1.35 or K8S=v1.37.2 builds another release than go.mod's. The directory is outside the tree,
+# $KVIP_CACHE or ${XDG_CACHE_HOME:-~/.cache}/kvip of the calling user (also through sudo), and named
+# after the versions and the hash of go.mod and go.sum: nothing is built twice.
 #
 # GO is the go command to use (default: go).
 set -eu
@@ -25,11 +29,19 @@ if [ "${1:-}" = --clean ]; then
 fi
 
 version() { sed -n "s#^\t$1 \(v[^ ]*\).*#\1#p" "$here/go.mod" | head -n 1; }
-k8s=$(version k8s.io/kubernetes)
+pinned=$(version k8s.io/kubernetes)
 etcd=$(version go.etcd.io/etcd/server/v3)
+case ${K8S:-$pinned} in
+1.36) k8s=$pinned ;;
+1.35) k8s=v1.35.4 ;;
+1.37) k8s=v1.37.2 ;;
+v1.*.*) k8s=${K8S:-$pinned} ;;
+*) echo "K8S=$K8S: name a release as in K8S=v1.37.2, or K8S=1.35, 1.36 or 1.37" >&2 && exit 2 ;;
+esac
 hash=$(cat "$here/go.mod" "$here/go.sum" | sha256sum | cut -c 1-10)
 dir=$cache/k8s-$k8s-etcd-$etcd-$hash
-if [ -e "$dir/complete" ]; then
+complete=$dir/complete${1:+-$1}
+if [ -e "$complete" ]; then
 	echo "$dir"
 	exit
 fi
@@ -38,25 +50,43 @@ mkdir -p "$dir"
 exec 9>"$dir/lock"
 flock 9 # another build of the same: wait for it
 
+# Another release: the same modules, with the versions of that release instead.
+modfile=$here/go.mod
+if [ "$k8s" != "$pinned" ]; then
+	modfile=$dir/go.mod
+	if [ ! -e "$dir/go.sum" ]; then
+		sed "s#\b$pinned\b#$k8s#; s#\bv0\.${pinned#v1.}\b#v0.${k8s#v1.}#" "$here/go.mod" >"$modfile"
+		(cd "$here" && GOWORK=off "$go" mod tidy -modfile="$modfile") >&2
+	fi
+fi
+
 minor=${k8s#v1.}
 minor=${minor%%.*}
 x=k8s.io/component-base/version
 flags="-s -w -X $x.gitVersion=$k8s -X $x.gitMajor=1 -X $x.gitMinor=$minor -X $x.gitTreeState=clean"
 
-# build <number> <name> <version> <package>
+# build <name> <version> <package>
 build() {
-	[ ! -e "$dir/$2" ] || return 0
-	echo "[$1/3] building $2 $3 from Go modules ..." >&2
+	[ ! -e "$dir/$1" ] || return 0
+	echo "building $1 $2 from Go modules ..." >&2
 	start=$(date +%s)
 	(cd "$here" && CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -mod=readonly" GOWORK=off \
-		"$go" build -trimpath -ldflags "$flags" -o "$dir/$2.part" "$4") >&2
-	mv "$dir/$2.part" "$dir/$2"
-	echo "[$1/3] $2: $(($(date +%s) - start)) s" >&2
+		"$go" build -modfile="$modfile" -trimpath -ldflags "$flags" -o "$dir/$1.part" "$3") >&2
+	mv "$dir/$1.part" "$dir/$1"
+	echo "$1: $(($(date +%s) - start)) s" >&2
 }
 
-[ -e "$dir/complete" ] || echo "building Kubernetes $k8s and etcd $etcd once, into $dir (about 4 minutes)" >&2
-build 1 etcd "$etcd" go.etcd.io/etcd/server/v3
-build 2 kubeadm "$k8s" k8s.io/kubernetes/cmd/kubeadm
-build 3 kube-apiserver "$k8s" k8s.io/kubernetes/cmd/kube-apiserver
+about="5 minutes"
+if [ "${1:-}" = node ]; then about="10 minutes"; fi
+echo "building Kubernetes $k8s and etcd $etcd once, into $dir (about $about)" >&2
+build etcd "$etcd" go.etcd.io/etcd/server/v3
+build kubeadm "$k8s" k8s.io/kubernetes/cmd/kubeadm
+build kube-apiserver "$k8s" k8s.io/kubernetes/cmd/kube-apiserver
 touch "$dir/complete"
+if [ "${1:-}" = node ]; then
+	for name in kubelet kubectl kube-controller-manager kube-scheduler kube-proxy; do
+		build "$name" "$k8s" "k8s.io/kubernetes/cmd/$name"
+	done
+	touch "$complete"
+fi
 echo "$dir"
