@@ -14,7 +14,7 @@ var StaticPod []byte
 //go:embed daemonset.yaml
 var DaemonSet []byte
 
-// RBAC is the ServiceAccount of the DaemonSet with its roles and bindings, as several documents.
+// RBAC is the ServiceAccount of kvip with its roles and bindings, as several documents.
 //
 //go:embed rbac.yaml
 var RBAC []byte

@@ -11,15 +11,30 @@ import (
 func newManifestPod() *cobra.Command {
 	cfg := config.StaticPod()
 	cfg.Image = defaultImage()
+	var hardened bool
 	cmd := &cobra.Command{
 		Use:   "pod",
 		Short: "Print the static pod for control-plane nodes",
 		Long: `Print the static pod for control-plane nodes: the same file for the first node and for those that
-join. Put it into the kubelet's manifest directory before 'kubeadm init' or 'kubeadm join'.`,
-		Example: `  kvip manifest pod --vip 192.0.2.10 > /etc/kubernetes/manifests/kvip.yaml`,
-		Args:    cobra.NoArgs,
+join. Put it into the kubelet's manifest directory before 'kubeadm init' or 'kubeadm join'. It begins
+with the kubeconfigs, and from then on uses a token of its own with the rights of 'kvip manifest rbac'.
+
+With --hardened it has that token alone and mounts no kubeconfig: for nodes whose kvip already says
+on /readyz that it uses its ServiceAccount.`,
+		Example: `  kvip manifest pod --vip 192.0.2.10 > /etc/kubernetes/manifests/kvip.yaml
+
+  # After that, without the administrator's rights
+  kvip manifest pod --vip 192.0.2.10 --hardened > /etc/kubernetes/manifests/kvip.yaml`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			pod, err := manifest.Pod(cfg)
+			fill := manifest.Pod
+			if hardened {
+				fill = manifest.HardenedPod
+				if cmd.Flags().Changed("kubeconfig") {
+					return &config.UsageError{Flag: "hardened", Reason: "a hardened pod uses no kubeconfig", Hint: "give --kubeconfig or --hardened, not both"}
+				}
+			}
+			pod, err := fill(cfg)
 			if err != nil {
 				return err
 			}
@@ -27,5 +42,6 @@ join. Put it into the kubelet's manifest directory before 'kubeadm init' or 'kub
 		},
 	}
 	cfg.AddFlags(cmd.Flags())
+	cmd.Flags().BoolVar(&hardened, "hardened", false, "leave the kubeconfigs out, for nodes where kvip has its own token already")
 	return cmd
 }

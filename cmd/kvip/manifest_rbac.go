@@ -12,9 +12,10 @@ func newManifestRBAC() *cobra.Command {
 	cfg := config.DaemonSet()
 	cmd := &cobra.Command{
 		Use:   "rbac",
-		Short: "Print the ServiceAccount, roles and bindings of the DaemonSet",
-		Long: `Print the ServiceAccount, roles and bindings of the DaemonSet: rights on one lease, on events beside
-it, on the EndpointSlice of the API servers and on their health, and no others.`,
+		Short: "Print the ServiceAccount, roles and bindings of kvip",
+		Long: `Print the ServiceAccount, roles and bindings of kvip: rights on one lease, on events beside it, on the
+EndpointSlice of the API servers, on their health and on a new token for itself, and no others. The
+static pod applies them by itself, with the administrator's rights; the DaemonSet needs them first.`,
 		Example: `  kvip manifest rbac | kubectl apply -f -`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

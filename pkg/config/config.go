@@ -36,6 +36,8 @@ const (
 	ImageRepository = "localhost/kvip"
 	// WaitForever is an InterfaceWait without an end; any negative duration means the same.
 	WaitForever = -1 * time.Second
+	// DefaultStateDir is the static pod's directory on the host, where kvip keeps its own token.
+	DefaultStateDir = "/var/lib/kvip"
 	// NodeNameEnv carries the node's name from the downward API, the only setting read from the
 	// environment.
 	NodeNameEnv = "NODE_NAME"
@@ -62,8 +64,11 @@ type Config struct {
 	LeaseName, Namespace string
 	// NodeName is this node's name. Empty until Complete has filled it.
 	NodeName string
-	// Kubeconfigs are tried in this order. Empty: the pod's ServiceAccount.
+	// Kubeconfigs are tried in this order. Empty: the pod's ServiceAccount, or what is in StateDir.
 	Kubeconfigs []string
+	// StateDir is a directory of kvip's own, where it keeps the token of ServiceAccount
+	// kube-system/kvip that it has itself given; Kubeconfigs then only serve to get one. Empty: off.
+	StateDir string
 	// HealthURL is polled instead of the local API server's /readyz. Empty: found by itself (E7).
 	HealthURL string
 	// MetricsAddress is the host:port of /metrics. Empty: not served.
@@ -95,10 +100,10 @@ func Default() Config {
 }
 
 // StaticPod returns the settings of a static pod on a kubeadm control-plane node: Default with
-// the administrator's kubeconfigs.
+// the administrator's kubeconfigs to begin with, and a token of its own from then on.
 func StaticPod() Config {
 	c := Default()
-	c.Kubeconfigs = AdminKubeconfigs()
+	c.Kubeconfigs, c.StateDir = AdminKubeconfigs(), DefaultStateDir
 	return c
 }
 

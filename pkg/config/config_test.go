@@ -48,7 +48,7 @@ func TestFlagsFillEveryField(t *testing.T) {
 	c := Default()
 	err := parse(t, &c, "--vip", "192.0.2.10,2001:db8::10", "--interface=eth0", "--interface-wait=3s", "--port=8443",
 		"--lease-duration=9s", "--renew-interval=2s", "--lease-name=l", "--namespace=n", "--node-name=a",
-		"--kubeconfig=/x,/y", "--health-url=https://127.0.0.1:1/readyz", "--metrics-address=:1", "--health-address=127.0.0.1:2",
+		"--kubeconfig=/x,/y", "--state-dir=/z", "--health-url=https://127.0.0.1:1/readyz", "--metrics-address=:1", "--health-address=127.0.0.1:2",
 		"--image=i", "--log-format=json", "-v", "2")
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestArgsReproduceTheConfiguration(t *testing.T) {
 	full := Default()
 	if err := parse(t, &full, "--vip=192.0.2.10,2001:db8::10", "--interface=eth0", "--interface-wait=0", "--port=8443",
 		"--lease-duration=10s", "--renew-interval=500ms", "--lease-name=l", "--namespace=n", "--node-name=a",
-		"--kubeconfig=/x,/y", "--health-url=https://127.0.0.1:1/readyz", "--metrics-address=", "--health-address=[::1]:2",
+		"--kubeconfig=/x,/y", "--state-dir=/z", "--health-url=https://127.0.0.1:1/readyz", "--metrics-address=", "--health-address=[::1]:2",
 		"--log-format=json", "-v=2"); err != nil {
 		t.Fatal(err)
 	}
@@ -123,8 +123,8 @@ func TestArgsAreShortWhenNothingWasChosen(t *testing.T) {
 	if got, want := c.Args(), []string{"--vip=192.0.2.10"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	c.Kubeconfigs = AdminKubeconfigs()
-	want := []string{"--vip=192.0.2.10", "--kubeconfig=/etc/kubernetes/super-admin.conf,/etc/kubernetes/admin.conf"}
+	c.Kubeconfigs, c.StateDir = AdminKubeconfigs(), DefaultStateDir
+	want := []string{"--vip=192.0.2.10", "--kubeconfig=/etc/kubernetes/super-admin.conf,/etc/kubernetes/admin.conf", "--state-dir=/var/lib/kvip"}
 	if got := c.Args(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

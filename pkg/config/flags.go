@@ -21,7 +21,7 @@ const (
 	Lease
 	// Timing is --lease-duration and --renew-interval.
 	Timing
-	// Client is --kubeconfig.
+	// Client is --kubeconfig and --state-dir.
 	Client
 	// Node is --node-name.
 	Node
@@ -65,6 +65,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet, only ...Group) {
 	}
 	if has(Client) {
 		fs.StringSliceVar(&c.Kubeconfigs, "kubeconfig", c.Kubeconfigs, "kubeconfig files, tried in this order (none: the pod's ServiceAccount)")
+		fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "directory for a token of ServiceAccount kube-system/kvip, which is got with the kubeconfigs and used instead of them (empty: off)")
 	}
 	if has(Node) {
 		fs.StringVar(&c.NodeName, "node-name", c.NodeName, "name of this node (default: $"+NodeNameEnv+", else the host name in lower case)")

@@ -112,7 +112,15 @@ func (c Config) checkKubeconfigs() error {
 			return refuse("kubeconfig", fmt.Sprintf("%q names no file", file), "give paths separated by commas, or leave the flag out")
 		}
 	}
-	return nil
+	return c.checkStateDir()
+}
+
+// checkStateDir wants a path that is the same wherever the process was started.
+func (c Config) checkStateDir() error {
+	if c.StateDir == "" || path.IsAbs(c.StateDir) && path.Clean(c.StateDir) != "/" {
+		return nil
+	}
+	return refuse("state-dir", fmt.Sprintf("%q is not a directory of its own", c.StateDir), "give an absolute path like "+DefaultStateDir+", or nothing")
 }
 
 func (c Config) checkNode() error {

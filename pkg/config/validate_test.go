@@ -62,6 +62,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"upper-case node", func(c *Config) { c.NodeName = "Node1" }, "node-name", "cannot name"},
 		{"empty kubeconfig", func(c *Config) { c.Kubeconfigs = []string{"/a", ""} }, "kubeconfig", "names no file"},
 		{"root kubeconfig", func(c *Config) { c.Kubeconfigs = []string{"//"} }, "kubeconfig", "names no file"},
+		{"relative state directory", func(c *Config) { c.StateDir = "kvip" }, "state-dir", "not a directory of its own"},
+		{"root as state directory", func(c *Config) { c.StateDir = "/." }, "state-dir", "not a directory of its own"},
 		{"no health address", func(c *Config) { c.HealthAddress = "" }, "health-address", "port"},
 		{"public health address", func(c *Config) { c.HealthAddress = "0.0.0.0:2113" }, "health-address", "loopback"},
 		{"health on all", func(c *Config) { c.HealthAddress = ":2113" }, "health-address", "loopback"},

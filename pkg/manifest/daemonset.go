@@ -17,6 +17,9 @@ func DaemonSet(cfg config.Config, workers bool) (*appsv1.DaemonSet, error) {
 	if len(cfg.Kubeconfigs) > 0 {
 		return nil, &config.UsageError{Flag: "kubeconfig", Reason: "a DaemonSet uses its ServiceAccount", Hint: "leave the flag out"}
 	}
+	if cfg.StateDir != "" {
+		return nil, &config.UsageError{Flag: "state-dir", Reason: "a DaemonSet has the token that the kubelet renews", Hint: "leave the flag out"}
+	}
 	if cfg.NodeName != "" {
 		return nil, &config.UsageError{Flag: "node-name", Reason: "all pods of a DaemonSet share their arguments",
 			Hint: "leave the flag out, each pod learns its node's name"}

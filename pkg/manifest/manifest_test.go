@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
 
@@ -63,6 +64,8 @@ func render(t *testing.T) map[string][]byte {
 	add("pod", err, pod)
 	pod, err = Pod(with(config.StaticPod(), custom, ownFiles))
 	add("pod-custom", err, pod)
+	pod, err = HardenedPod(with(config.StaticPod()))
+	add("pod-hardened", err, pod)
 	set, err := DaemonSet(with(config.DaemonSet()), false)
 	add("daemonset", err, set)
 	set, err = DaemonSet(with(config.DaemonSet(), custom), true)
@@ -204,12 +207,53 @@ func TestStaticPodNeedsNoAPIObject(t *testing.T) {
 		if v.HostPath == nil || *v.HostPath.Type != corev1.HostPathDirectoryOrCreate {
 			t.Errorf("volume %s is not a directory that may be missing", v.Name)
 		}
-		if m := pod.Spec.Containers[0].VolumeMounts[i]; !m.ReadOnly || m.MountPath != v.HostPath.Path {
+		if m := pod.Spec.Containers[0].VolumeMounts[i]; m.ReadOnly == (v.Name == "state") || m.MountPath != v.HostPath.Path || m.Name != v.Name {
 			t.Errorf("mount %+v", m)
 		}
 	}
-	if got := len(pod.Spec.Volumes); got != 2 {
-		t.Errorf("%d volumes for files in two directories", got)
+	if got := len(pod.Spec.Volumes); got != 3 {
+		t.Errorf("%d volumes for files in two directories and the state", got)
+	}
+}
+
+// TestHardenedPod mounts nothing but the state directory and names no kubeconfig.
+func TestHardenedPod(t *testing.T) {
+	pod, err := HardenedPod(with(config.StaticPod(), ownFiles))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := pod.Spec.Containers[0]
+	if len(pod.Spec.Volumes) != 1 || len(c.VolumeMounts) != 1 || c.VolumeMounts[0].MountPath != config.DefaultStateDir {
+		t.Errorf("mounts %+v", c.VolumeMounts)
+	}
+	if args := strings.Join(c.Args, " "); strings.Contains(args, "kubeconfig") || !strings.Contains(args, "--state-dir="+config.DefaultStateDir) {
+		t.Errorf("arguments %s", args)
+	}
+}
+
+// TestLeasesHaveTheirOwnRole: two addresses in one cluster do not overwrite each other's rights.
+func TestLeasesHaveTheirOwnRole(t *testing.T) {
+	names := map[string]bool{}
+	for _, lease := range []string{"kvip", "vip-a", "vip-b", "endpoints", "token"} {
+		cfg := config.DaemonSet()
+		cfg.LeaseName, cfg.Namespace = lease, "default"
+		objects, err := RBAC(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, object := range objects {
+			role, ok := object.(*rbacv1.Role)
+			if !ok || role.Rules[0].Resources[0] != "leases" {
+				continue
+			}
+			if names[role.Name] || role.Name == "kvip-endpoints" {
+				t.Errorf("lease %s: role %s is another's", lease, role.Name)
+			}
+			names[role.Name] = true
+		}
+	}
+	if len(names) != 5 {
+		t.Errorf("roles %v", names)
 	}
 }
 
@@ -226,6 +270,10 @@ func TestArgumentsStartTheManager(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	pod := func(change func(*config.Config)) error { _, err := Pod(with(config.StaticPod(), change)); return err }
+	hardened := func(change func(*config.Config)) error {
+		_, err := HardenedPod(with(config.StaticPod(), change))
+		return err
+	}
 	set := func(change func(*config.Config)) error {
 		_, err := DaemonSet(with(config.DaemonSet(), change), false)
 		return err
@@ -240,6 +288,10 @@ func TestRefusals(t *testing.T) {
 		{"pod without VIP", pod, func(c *config.Config) { c.VIPs = nil }, "vip"},
 		{"daemonset without VIP", set, func(c *config.Config) { c.VIPs = nil }, "vip"},
 		{"pod without kubeconfig", pod, func(c *config.Config) { c.Kubeconfigs = nil }, "kubeconfig"},
+		{"hardened without a directory", hardened, func(c *config.Config) { c.StateDir = "" }, "state-dir"},
+		{"relative directory", hardened, func(c *config.Config) { c.StateDir = "kvip" }, "state-dir"},
+		{"directory /", pod, func(c *config.Config) { c.StateDir = "/" }, "state-dir"},
+		{"daemonset with a directory", set, func(c *config.Config) { c.StateDir = "/var/lib/kvip" }, "state-dir"},
 		{"relative kubeconfig", pod, func(c *config.Config) { c.Kubeconfigs = []string{"admin.conf"} }, "kubeconfig"},
 		{"kubeconfig in /", pod, func(c *config.Config) { c.Kubeconfigs = []string{"/admin.conf"} }, "kubeconfig"},
 		{"kubeconfig in / by dots", pod, func(c *config.Config) { c.Kubeconfigs = []string{"/etc/../admin.conf"} }, "kubeconfig"},

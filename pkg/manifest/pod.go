@@ -13,13 +13,29 @@ import (
 
 // Pod returns the static pod for cfg: the same file for every control-plane node, to be put into
 // the kubelet's manifest directory. It returns a *config.UsageError for settings that a static pod
-// cannot have; a static pod has no ServiceAccount, so it needs a kubeconfig.
+// cannot have; the kubelet gives it no ServiceAccount, so it needs a kubeconfig.
 func Pod(cfg config.Config) (*corev1.Pod, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
 	directories, err := kubeconfigDirectories(cfg.Kubeconfigs)
 	if err != nil {
+		return nil, err
+	}
+	return pod(cfg, directories)
+}
+
+// HardenedPod returns the static pod for a node where kvip has its own token already: without the
+// kubeconfigs of cfg, and with nothing mounted but cfg's state directory, which it must have.
+func HardenedPod(cfg config.Config) (*corev1.Pod, error) {
+	cfg.Kubeconfigs = nil
+	if cfg.StateDir == "" {
+		return nil, &config.UsageError{Flag: "state-dir", Reason: "a hardened pod has no other credentials than the token in it",
+			Hint: "leave the flag out for " + config.DefaultStateDir}
+	}
+	return pod(cfg, nil)
+}
+
+// pod fills the template and mounts the directories, the state directory last.
+func pod(cfg config.Config, directories []string) (*corev1.Pod, error) {
+	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	pod, err := decode[corev1.Pod](templates.StaticPod)
@@ -30,7 +46,10 @@ func Pod(cfg config.Config) (*corev1.Pod, error) {
 		return nil, err
 	}
 	for i, dir := range directories {
-		mount(&pod.Spec, fmt.Sprintf("kubeconfig-%d", i), dir)
+		mount(&pod.Spec, fmt.Sprintf("kubeconfig-%d", i), dir, true)
+	}
+	if cfg.StateDir != "" {
+		mount(&pod.Spec, "state", path.Clean(cfg.StateDir), false)
 	}
 	return pod, nil
 }
@@ -58,13 +77,14 @@ func kubeconfigDirectories(files []string) ([]string, error) {
 	return dirs, nil
 }
 
-// mount makes the host's directory visible in the container at the same path, read-only.
-func mount(spec *corev1.PodSpec, name, dir string) {
+// mount makes the host's directory visible in the container at the same path. The kubelet makes
+// it where it is missing; without a type of mount it would also make one where a file is missing.
+func mount(spec *corev1.PodSpec, name, dir string, readOnly bool) {
 	kind := corev1.HostPathDirectoryOrCreate
 	spec.Volumes = append(spec.Volumes, corev1.Volume{
 		Name:         name,
 		VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: dir, Type: &kind}},
 	})
 	spec.Containers[0].VolumeMounts = append(spec.Containers[0].VolumeMounts,
-		corev1.VolumeMount{Name: name, MountPath: dir, ReadOnly: true})
+		corev1.VolumeMount{Name: name, MountPath: dir, ReadOnly: readOnly})
 }

@@ -12,8 +12,16 @@ import (
 	"github.com/kvip/kvip/templates"
 )
 
-// RBAC returns the ServiceAccount of the DaemonSet, its roles and their bindings: the least that
-// the lease's name and namespace in cfg need. The objects are in the order in which to create them.
+// ServiceAccount is the name of kvip's identity, in ServiceAccountNamespace.
+const ServiceAccount = "kvip"
+
+// ServiceAccountNamespace does not follow the lease: API priority and fairness knows leader
+// election by the ServiceAccounts of this namespace (E11).
+const ServiceAccountNamespace = "kube-system"
+
+// RBAC returns the ServiceAccount of kvip, its roles and their bindings: the least that the
+// lease's name and namespace in cfg need. The objects are in the order in which to create them.
+// Two configurations with different leases have roles of different names.
 func RBAC(cfg config.Config) ([]any, error) {
 	if err := cfg.Validate(config.Lease); err != nil {
 		return nil, err
@@ -41,14 +49,15 @@ func rbacObject(document []byte, cfg config.Config) (any, error) {
 	case "Role":
 		role, err := decode[rbacv1.Role](document)
 		if err == nil && forLease(role.Name) {
-			role.Namespace = cfg.Namespace
+			role.Namespace, role.Name = cfg.Namespace, leaseRole(cfg.LeaseName)
 			nameLease(role.Rules, cfg.LeaseName)
 		}
 		return role, err
 	case "RoleBinding":
 		binding, err := decode[rbacv1.RoleBinding](document)
 		if err == nil && forLease(binding.Name) {
-			binding.Namespace = cfg.Namespace
+			binding.Namespace, binding.Name = cfg.Namespace, leaseRole(cfg.LeaseName)
+			binding.RoleRef.Name = binding.Name
 		}
 		return binding, err
 	case "ClusterRole":
@@ -59,8 +68,17 @@ func rbacObject(document []byte, cfg config.Config) (any, error) {
 	return nil, fmt.Errorf("read template: unknown kind %q", kind.Kind)
 }
 
-// forLease tells the Role and RoleBinding that follow the lease from those that stay in default.
+// forLease tells the Role and RoleBinding that follow the lease from those that do not.
 func forLease(name string) bool { return name == "kvip" }
+
+// leaseRole names the role for a lease: agents for different addresses each apply their own, and
+// under one name the last would take the rights of the others.
+func leaseRole(lease string) string {
+	if lease == config.DefaultLeaseName {
+		return "kvip"
+	}
+	return "kvip-lease-" + lease
+}
 
 // nameLease limits the rules that name an object to the lease.
 func nameLease(rules []rbacv1.PolicyRule, lease string) {

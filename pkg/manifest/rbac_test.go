@@ -52,6 +52,7 @@ func TestRBACGrantsExactlyThis(t *testing.T) {
 	want := []string{
 		"- get /livez/ping", "- get /readyz",
 		"default get discovery.k8s.io/endpointslices kubernetes",
+		"kube-system create /serviceaccounts/token kvip",
 		"vips create /events *",
 		"vips create coordination.k8s.io/leases *",
 		"vips get coordination.k8s.io/leases vip-a",
@@ -91,7 +92,7 @@ func TestEveryRoleIsBoundInItsNamespace(t *testing.T) {
 				bind("", o.RoleRef, o.Subjects)
 			}
 		}
-		if len(roles) != 3 || len(bound) != 3 {
+		if len(roles) != 4 || len(bound) != 4 {
 			t.Errorf("lease in %s: %d roles, %d bound", namespace, len(roles), len(bound))
 		}
 		for role := range roles {
