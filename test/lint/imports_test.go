@@ -61,9 +61,12 @@ var bans = []ban{
 		"every metric has its name in one file, and callers pass plain values"},
 }
 
+// outside tells tests and tools, which are no part of the program.
+func outside(pkg string) bool { return strings.HasPrefix(pkg, "test") || strings.HasPrefix(pkg, "hack/") }
+
 func TestImportsGoStrictlyDown(t *testing.T) {
 	for _, s := range sources(t) {
-		if s.test || strings.HasPrefix(s.pkg, "test") {
+		if s.test || outside(s.pkg) {
 			continue
 		}
 		own, known := levels[s.pkg]
@@ -99,7 +102,7 @@ func TestDependenciesStayWhereTheyBelong(t *testing.T) {
 	}
 	used := map[string]bool{}
 	for _, s := range sources(t) {
-		if s.test || strings.HasPrefix(s.pkg, "test") {
+		if s.test || outside(s.pkg) {
 			continue
 		}
 		for _, path := range s.imports() {
@@ -123,7 +126,7 @@ func TestDependenciesStayWhereTheyBelong(t *testing.T) {
 
 func TestPackagesUseNoTestCode(t *testing.T) {
 	for _, s := range sources(t) {
-		if s.test || strings.HasPrefix(s.pkg, "test") || s.pkg == suite {
+		if s.test || outside(s.pkg) || s.pkg == suite {
 			continue
 		}
 		for _, path := range s.imports() {
