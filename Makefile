@@ -23,6 +23,10 @@ help: ## list the targets
 build: ## build bin/kvip, a static binary
 	$(BUILD) -o bin/kvip ./cmd/kvip
 
+.PHONY: stamp
+stamp: ## print what is stamped into binaries and images
+	@echo VERSION=$(VERSION) COMMIT=$(COMMIT) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH)
+
 .PHONY: bin/mkimage
 bin/mkimage:
 	@CGO_ENABLED=0 $(GO_RUN) go -C hack/image build -trimpath -buildvcs=false -o ../../bin/mkimage .

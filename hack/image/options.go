@@ -41,14 +41,18 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		args = args[1:]
 	}
 	fs := flag.NewFlagSet("image", flag.ContinueOnError)
-	fs.SetOutput(stderr)
-	fs.Usage = func() { fmt.Fprint(stderr, usage); fs.PrintDefaults() }
+	fs.SetOutput(io.Discard) // errors are returned
 	fs.StringVar(&o.out, "o", "", "write the archive to this `file`")
 	fs.Func("name", "`name` with tag, as localhost/kvip:1; may be repeated, not with index", o.addName)
 	if !index {
 		o.imageFlags(fs)
 	}
-	if err := fs.Parse(args); err != nil {
+	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stderr, usage)
+		fs.SetOutput(stderr)
+		fs.PrintDefaults()
+		return nil, err
+	} else if err != nil {
 		return nil, err
 	}
 	if index {
@@ -118,9 +122,12 @@ func (o *options) check(args int) error {
 
 // addName adds a reference, in the full form that container runtimes use.
 func (o *options) addName(ref string) error {
-	tag, err := name.NewTag(ref, name.StrictValidation)
+	tag, err := name.NewTag(ref)
 	if err != nil {
 		return err
+	}
+	if !strings.HasSuffix(ref, ":"+tag.TagStr()) {
+		return errors.New("want a tag too, as in localhost/kvip:1")
 	}
 	registry := tag.RegistryStr()
 	if registry == name.DefaultRegistry {

@@ -65,7 +65,7 @@ func checkPure(t *testing.T, s source) {
 // TestOnlyMainEndsTheProcess: a library that panics or exits leaves the address behind.
 func TestOnlyMainEndsTheProcess(t *testing.T) {
 	for _, s := range sources(t) {
-		if s.test || strings.HasPrefix(s.pkg, "test") || s.path == "cmd/kvip/main.go" {
+		if s.test || outside(s.pkg) || s.path == "cmd/kvip/main.go" {
 			continue
 		}
 		ast.Inspect(s.file, func(n ast.Node) bool {
