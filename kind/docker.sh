@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# A Docker engine of kvip's own, for machines that run none, and for tests: in a network namespace of
+# its own, so that its bridges, addresses and packet filter rules end with it and it reaches nothing
+# outside. Everything it writes is in one directory.
+#
+#   docker.sh start DIR    starts it if it does not run, and waits until it answers
+#   docker.sh stop DIR     stops it, its containers and its network namespace, and keeps its images
+#   docker.sh run DIR CMD  runs a command in its network namespace, with DOCKER_HOST set
+set -euo pipefail
+
+usage() { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2 && exit 2; }
+say() { printf '%s\n' "$*" >&2; }
+
+[ $# -ge 2 ] || usage
+verb=$1 dir=$(mkdir -p "$2" && cd "$2" && pwd)
+shift 2
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+netns=kvip-docker-$(printf '%s' "$dir" | cksum | cut -d' ' -f1)
+export DOCKER_HOST=unix://$dir/docker.sock
+
+# inside runs a command in the namespace. Unlike `ip netns exec`, it keeps /sys and with it the
+# control groups.
+inside() { nsenter --net=/run/netns/"$netns" -- "$@"; }
+
+# lesser_runtime prints the path of a runtime for machines whose root lacks a capability: runc
+# refuses a privileged container that would get one that is not there.
+lesser_runtime() {
+	local bounding
+	bounding=$(awk '/^CapBnd:/ { print $2 }' /proc/self/status)
+	if ((0x$bounding >> 24 & 1)); then return; fi # CAP_SYS_RESOURCE
+	install -m 0755 "$here/runc-without-sys-resource.sh" "$dir/runc"
+	printf '%s\n' --add-runtime "lesser=$dir/runc" --default-runtime lesser
+}
+
+running() { [ -e "$dir/docker.pid" ] && kill -0 "$(cat "$dir/docker.pid")" 2>/dev/null; }
+
+start() {
+	if running && docker info >/dev/null 2>&1; then return; fi
+	command -v dockerd >/dev/null || { say "dockerd is missing; install it, as with: sudo apt-get install docker.io" && exit 1; }
+	stop
+	ip netns add "$netns"
+	inside ip link set lo up
+	local options
+	mapfile -t options < <(lesser_runtime)
+	ulimit -Hn 1048576 2>/dev/null || true
+	inside setsid dockerd --host "$DOCKER_HOST" --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/docker.pid" \
+		"${options[@]}" >"$dir/docker.log" 2>&1 </dev/null &
+	for _ in $(seq 300); do
+		if docker info >/dev/null 2>&1; then return; fi
+		if ! kill -0 $! 2>/dev/null; then break; fi
+		sleep 0.2
+	done
+	say "dockerd did not start; the end of $dir/docker.log:"
+	tail -n 15 "$dir/docker.log" >&2
+	exit 1
+}
+
+stop() {
+	local pid containers
+	if running; then
+		pid=$(cat "$dir/docker.pid")
+		containers=$(timeout 20 docker ps -aq 2>/dev/null || true)
+		if [ -n "$containers" ]; then
+			# shellcheck disable=SC2086 # a list of words
+			timeout 120 docker rm -fv $containers >/dev/null 2>&1 || true
+		fi
+		kill "$pid"
+		for _ in $(seq 150); do
+			kill -0 "$pid" 2>/dev/null || break
+			sleep 0.2
+		done
+		if kill -0 "$pid" 2>/dev/null; then kill -KILL "$pid"; fi
+	fi
+	rm -f "$dir/docker.pid" "$dir/docker.sock"
+	if [ -e "/run/netns/$netns" ]; then ip netns delete "$netns"; fi
+}
+
+case $verb in
+start) start ;;
+stop) stop ;;
+run) inside "$@" ;;
+*) usage ;;
+esac

@@ -1,0 +1,194 @@
+#!/usr/bin/env bash
+# Builds a kind node image without an image registry: Debian packages, what kind itself adds to them,
+# and Kubernetes, containerd, runc, CoreDNS and the CNI plugins from Go modules. Prints the path of
+# the archive (for `docker import`), which is kept in the cache; progress goes to stderr.
+#
+#   build.sh         builds, or finds it in the cache
+#   build.sh load    and loads it into the Docker engine of DOCKER_HOST; prints the image's name
+#   build.sh kind    builds the kind command alone and prints its path
+#
+# K8S=1.35 or K8S=v1.37.2 takes another release of Kubernetes than test/k8s/go.mod's.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$here/../..
+. "$root/hack/lib.sh"
+root=$(cd "$root" && pwd)
+import_caller
+verb=${1:-build}
+packages=systemd,systemd-sysv,dbus,bash,ca-certificates,conntrack,curl,e2fsprogs,ethtool,iproute2,iptables,jq,kmod,libseccomp2,mount,nftables,pigz,procps,socat,util-linux
+modules=(sigs.k8s.io/kind
+	github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr}
+	github.com/containernetworking/plugins/plugins/{ipam/host-local,main/loopback,main/ptp,meta/portmap}
+	github.com/coredns/coredns)
+
+cache=${KVIP_CACHE:-${XDG_CACHE_HOME:-$(user_home)/.cache}/kvip}
+tools=$cache/node-tools-$(cat "$here/go.mod" "$here/go.sum" | sha256sum | cut -c 1-10)
+go() { (cd "$here" && "$root/hack/with-go.sh" go "$@"); }
+module() { go list -m -f '{{.Dir}}' "$1"; }
+module_of_kubernetes() { (cd "$root/test/k8s" && "$root/hack/with-go.sh" go list -m -f '{{.Dir}}' k8s.io/kubernetes); }
+
+# tools: what the node needs beside Kubernetes, and kind itself.
+build_tools() {
+	if [ -e "$tools/complete" ]; then return; fi
+	as_user mkdir -p "$tools"
+	say "building kind, containerd, runc, CoreDNS and the CNI plugins from Go modules (about 5 minutes) ..."
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$tools/" "${modules[@]}"
+	CGO_ENABLED=1 go build -trimpath -tags seccomp -ldflags '-s -w' -o "$tools/" github.com/opencontainers/runc
+	as_user touch "$tools/complete"
+}
+
+if [ "$verb" = kind ]; then
+	build_tools && echo "$tools/kind"
+	exit
+fi
+[ "$(id -u)" = 0 ] || { say "building a node image needs root for debootstrap: sudo make kind-node-image" && exit 1; }
+"$root/hack/deps.sh" debootstrap debian-archive-keyring gcc libc6-dev libseccomp-dev pkg-config
+build_tools
+kubernetes=$("$root/hack/with-go.sh" "$root/test/k8s/build.sh" node)
+release=$("$kubernetes/kubeadm" version -o short)
+name=localhost/kvip-node:$release
+# shellcheck disable=SC2046 # names without spaces
+key=$(cat "$here/build.sh" "$here/go.sum" $(find "$here/files" -type f | LC_ALL=C sort) "$root"/hack/image/*.go | sha256sum | cut -c 1-10)
+archive=$cache/node-$release-${kubernetes##*-}-$key.tar
+
+# debian prints the path of a Debian system of the node's packages, as an archive.
+debian() {
+	local suite=bookworm mirror='' tar rootfs
+	if grep -qx 'ID=debian' /etc/os-release; then
+		suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+		mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $suite" | head -n 1)
+	fi
+	tar=$cache/debian-$suite-$(printf %s "$packages" | sha256sum | cut -c 1-10).tar
+	if [ ! -e "$tar" ]; then
+		say "installing Debian $suite into an empty folder (about 2 minutes) ..."
+		rootfs=$work/debian
+		debootstrap --variant=minbase --include="$packages" "$suite" "$rootfs" ${mirror:+"$mirror"} >"$work/debootstrap.log" 2>&1 ||
+			{ tail -n 20 "$work/debootstrap.log" >&2 && exit 1; }
+		rm -rf "$rootfs"/var/cache/apt/archives/*.deb "$rootfs"/var/lib/apt/lists/* "$rootfs"/usr/share/{doc,man,locale}
+		tar -C "$rootfs" -cf "$tar.part" . && mv "$tar.part" "$tar"
+		rm -rf "$rootfs"
+	fi
+	echo "$tar"
+}
+
+# like_kind turns the Debian in $node into what kind expects of a node, with kind's own files.
+like_kind() {
+	local files wants=$node/usr/lib/systemd/system unit
+	files=$(module sigs.k8s.io/kind)/images/base/files
+	cp -r --no-preserve=mode,ownership "$files"/. "$node"/
+	cp -r --no-preserve=mode,ownership "$here/files"/. "$node"/
+	chmod 0755 "$node"/usr/local/bin/* "$node"/kind/bin/*
+	rm -f "$wants"/sysinit.target.wants/systemd-tmpfiles-setup.service "$wants"/sockets.target.wants/*{udev,initctl}* \
+		"$wants"/{multi-user,local-fs,basic}.target.wants/* "$node"/etc/systemd/system/*.wants/*
+	mkdir -p "$node"/etc/systemd/system/multi-user.target.wants "$node"/etc/kubernetes/manifests "$node"/opt/cni/bin
+	for unit in kubelet containerd undo-mount-hacks node-network; do
+		ln -sf "/etc/systemd/system/$unit.service" "$node/etc/systemd/system/multi-user.target.wants/"
+	done
+	ln -sf /dev/null "$node/etc/systemd/system/systemd-binfmt.service"
+	echo ReadKMsg=no >>"$node/etc/systemd/journald.conf"
+	sed -i 's/restrict_oom_score_adj = false/restrict_oom_score_adj = true/' "$node/etc/containerd/config.toml"
+	sed -i "s#^\( *sandbox_image = \).*#\1\"$(image_name pause)\"#" "$node/etc/containerd/config.toml"
+	"$tools/ctr" oci spec |
+		jq '.hooks.createContainer = [{path: "/kind/bin/mount-product-files.sh"}] | del(.process.rlimits)' >"$node/etc/containerd/cri-base.json"
+	printf %s "$release" >"$node/kind/version"
+	install -D -t "$node/usr/bin" "$kubernetes"/{kubeadm,kubelet,kubectl}
+	install -D -t "$node/usr/local/bin" "$tools"/{containerd,containerd-shim-runc-v2,ctr}
+	install -D "$tools/runc" "$node/usr/local/sbin/runc"
+	install -D -t "$node/opt/cni/bin" "$tools"/{host-local,loopback,ptp,portmap}
+}
+
+# image_name prints the name under which kubeadm of this release wants an image.
+image_name() { "$kubernetes/kubeadm" config images list --kubernetes-version "$release" 2>/dev/null | grep "/$1:"; }
+
+# image NAME FILE FLAGS... makes one image in $work/images.
+image() {
+	local name=$1 file=$2
+	shift 2
+	mkdir -p "$work/images"
+	"$work/image" -o "$work/images/$name.tar" --name "$(image_name "$name")" --platform "linux/$(go env GOARCH)" --file "$file" "$@" >&2
+}
+
+# packet_filters fills a folder with the programs that kube-proxy calls, and their libraries.
+packet_filters() {
+	local tree=$1 path programs=(/usr/sbin/nft /usr/sbin/xtables-nft-multi)
+	mkdir -p "$tree/usr"
+	cp -a "$node"/lib "$node"/lib64 "$node"/sbin "$tree"/
+	mkdir -p "$tree"/usr/{lib,lib64,sbin}
+	for path in "${programs[@]}" $(chroot "$node" ldd "${programs[@]}" | grep -oE '/[^ :]+ ' | sort -u); do
+		(cd "$node" && cp -L --parents ".$path" "$tree")
+	done
+	(cd "$node" && cp -r --parents usr/lib/*/xtables "$tree")
+	for path in {iptables,ip6tables}{,-save,-restore}; do ln -s xtables-nft-multi "$tree/usr/sbin/$path"; done
+	install -D "$kubernetes/kube-proxy" "$tree/usr/local/bin/kube-proxy"
+}
+
+# images makes the images of the control plane, FROM scratch.
+images() {
+	local name
+	(cd "$root/hack/image" && "$root/hack/with-go.sh" go build -o "$work/image" .)
+	for name in kube-apiserver kube-controller-manager kube-scheduler; do
+		image "$name" "$kubernetes/$name:/usr/local/bin/$name"
+	done
+	image etcd "$kubernetes/etcd:/usr/local/bin/etcd"
+	image coredns "$tools/coredns:/coredns" --entrypoint /coredns
+	gcc -Os -static -DVERSION=node -o "$work/pause" "$(module_of_kubernetes)/build/pause/linux/pause.c"
+	image pause "$work/pause:/pause" --entrypoint /pause
+	packet_filters "$work/proxy"
+	image kube-proxy "$work/proxy:/"
+}
+
+# import_images puts them into the node's own image store, with a containerd that runs nothing.
+import_images() {
+	local config=$work/containerd.toml socket=$work/containerd.sock pid
+	printf 'version = 3\nroot = "%s"\nstate = "%s"\ndisabled_plugins = ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "%s"\n' \
+		"$node/var/lib/containerd" "$work/state" "$socket" >"$config"
+	"$tools/containerd" --config "$config" >"$work/containerd.log" 2>&1 &
+	pid=$!
+	for _ in $(seq 100); do
+		if "$tools/ctr" --address "$socket" version >/dev/null 2>&1; then break; fi
+		sleep 0.1
+	done
+	for archive_of in "$work"/images/*.tar; do
+		"$tools/ctr" --address "$socket" --namespace k8s.io images import --no-unpack "$archive_of" >&2
+	done
+	kill "$pid"
+	wait "$pid" || true
+}
+
+make_archive() {
+	local node=$work/node
+	mkdir -p "$node"
+	tar -C "$node" -xf "$(debian)"
+	like_kind
+	images
+	import_images
+	tar -C "$node" -cf "$archive.part" .
+	mv "$archive.part" "$archive"
+}
+
+# load gives the image to Docker, and stands in for the load balancer that kind wants to start.
+load() {
+	local balancer container
+	if docker image inspect "$name" >/dev/null 2>&1 &&
+		[ "$(docker image inspect -f '{{index .Config.Labels "key"}}' "$name")" = "$key" ]; then return; fi
+	say "loading $name into Docker ..."
+	docker import --change 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]' --change 'ENV container=docker' \
+		--change 'STOPSIGNAL SIGRTMIN+3' --change "LABEL key=$key" "$archive" "$name" >/dev/null
+	balancer=$(sed -n 's/^const Image = "\(.*\)"$/\1/p' "$(module sigs.k8s.io/kind)"/pkg/cluster/internal/loadbalancer/const.go)
+	container=$(docker create "$name")
+	docker commit --change 'ENTRYPOINT []' "$container" "$balancer" >/dev/null
+	docker rm "$container" >/dev/null
+}
+
+if [ ! -e "$archive" ]; then
+	say "building a kind node image of Kubernetes $release ..."
+	mkdir -p "$cache"
+	work=$(mktemp -d "$cache/work.XXXXXX")
+	trap 'rm -rf "$work"' EXIT
+	make_archive
+fi
+case $verb in
+build) echo "$archive" ;;
+load) load && echo "$name" ;;
+*) say "build.sh: unknown command $verb" && exit 2 ;;
+esac
