@@ -57,7 +57,7 @@ unit: ## run the tests of the packages alone, without root and without a lab
 	$(GO_RUN) go test ./cmd/... ./pkg/... ./templates/... ./test/lint/...
 
 .PHONY: lint
-lint: ## check format, vet, staticcheck and go.mod of both modules
+lint: ## check format, vet, staticcheck and go.mod of all modules
 	@hack/test.sh lint
 
 .PHONY: demo

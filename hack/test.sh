@@ -44,19 +44,30 @@ compile() {
 	"$withgo" go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}} {{.ImportPath}}{{end}}' "$@" | as_user tee "$out/list" >/dev/null
 }
 
-# run_one OUT DIR PACKAGE runs one test binary in its package's directory.
+# run_one OUT DIR PACKAGE runs one test binary in its package's directory and prints what `go test -v`
+# prints, without subtests and, unless it failed, without output of tests; all at once, as others run too.
 run_one() {
-	local out=$1 dir=$2 package=$3 name=${3##*/} start=$SECONDS code=0 skips
-	(cd "$dir" && "$out/$name.test" -test.v -test.timeout 25m) >"$out/$name.log" 2>&1 || code=$?
-	skips=$(grep -B1 -E '^ *--- SKIP' "$out/$name.log" | grep -v -E '^(--|=== .*)$' || true)
-	if [ "$code" != 0 ] || { [ "$CI" = true ] && [ -n "$skips" ]; }; then
-		grep -v -E '^ *(=== (RUN|PAUSE|CONT|NAME)|--- PASS)' "$out/$name.log"
-		printf 'FAIL %s (%d s, exit %d; all of its output: %s)\n' "$package" $((SECONDS - start)) "$code" "$out/$name.log"
-		[ "$code" = 0 ] && printf 'CI=true allows no skipped test:\n%s\n' "$skips"
-		return 1
-	fi
-	printf 'ok   %s (%d s, %d tests)\n' "$package" $((SECONDS - start)) "$(grep -c -E '^ *--- PASS' "$out/$name.log" || true)"
-	if [ -n "$skips" ]; then printf '%s\n' "$skips" | sed 's/^/     /'; fi
+	local out=$1 dir=$2 package=$3 name=${3##*/} began=${EPOCHREALTIME/[.,]/} code=0 log skips spent
+	log=$out/$name.log
+	(cd "$dir" && "$out/$name.test" -test.v -test.timeout 25m) >"$log" 2>&1 || code=$?
+	spent=$(((${EPOCHREALTIME/[.,]/} - began) / 1000))
+	printf -v spent '%d.%03ds' $((spent / 1000)) $((spent % 1000))
+	skips=$(grep -B1 -E '^ *--- SKIP' "$log" | grep -v -E '^(--|=== .*)$' || true)
+	{
+		if [ "$code" != 0 ] || { [ "$CI" = true ] && [ -n "$skips" ]; }; then
+			grep -v -E '^ *=== (RUN|PAUSE|CONT|NAME)|^ +--- PASS|^PASS$' "$log" || true
+			[ "$code" != 0 ] || echo 'CI=true allows no skipped test'
+			printf 'exit code %d; all of its output: %s\n' "$code" "$log"
+			printf 'FAIL\t%s\t%s\n' "$package" "$spent"
+			code=1
+		else
+			grep -E '^--- PASS' "$log" || true
+			if [ -n "$skips" ]; then printf '%s\n' "$skips"; fi
+			printf 'ok  \t%s\t%s\n' "$package" "$spent"
+		fi
+	} >"$out/$name.summary"
+	flock "$out/list" cat "$out/$name.summary"
+	return "$code"
 }
 export -f run_one
 
@@ -67,8 +78,8 @@ run_all() { xargs -a "$work/$1/list" -r -L 1 -P "$2" bash -c 'run_one "$0" "$1" 
 lab='/test/(cluster|lab|bench|demo)(/|$)'
 
 lint() {
-	local unformatted
-	unformatted=$("$withgo" gofmt -l cmd pkg templates test)
+	local unformatted staticcheck
+	unformatted=$("$withgo" gofmt -l cmd hack pkg templates test)
 	if [ -n "$unformatted" ]; then
 		printf 'not formatted, run gofmt -w:\n%s\n' "$unformatted"
 		return 1
@@ -78,6 +89,11 @@ lint() {
 	"$withgo" go mod tidy -diff
 	cd test/k8s
 	"$withgo" go mod tidy -diff
+	staticcheck=$("$withgo" go -C "$root" tool -n staticcheck)
+	cd "$root/hack/image"
+	"$withgo" go vet ./...
+	"$withgo" "$staticcheck" ./...
+	"$withgo" go mod tidy -diff
 	cd "$root"
 }
 
@@ -86,6 +102,24 @@ unit() {
 	mapfile -t list < <("$withgo" go list ./... | grep -v -E "$lab")
 	compile unit -race -- "${list[@]}"
 	run_all unit 2
+}
+
+# image makes the images, and makes them again from a copy of the sources in another directory; then
+# it runs the tests of the tool, and those of the images, which take them from KVIP_IMAGES and
+# KVIP_IMAGES_AGAIN. Without git the version is dev.
+image() {
+	local make=(make --no-print-directory) copy=$work/image-again stamp
+	stamp=$("${make[@]}" stamp)
+	"${make[@]}" image $stamp
+	as_user rm -rf "$copy"
+	as_user mkdir -p "$copy"
+	tar -c Makefile go.mod go.sum cmd hack pkg templates | as_user tar -x -C "$copy"
+	"${make[@]}" -C "$copy" image $stamp
+	GIT_DIR=/nonexistent "${make[@]}" stamp | grep -qx 'VERSION=dev COMMIT=unknown SOURCE_DATE_EPOCH=0'
+	cd hack/image
+	compile image -- ./...
+	cd "$root"
+	KVIP_IMAGES=$root/bin/image KVIP_IMAGES_AGAIN=$copy/bin/image run_all image 1
 }
 
 # lab_run DIR FLAGS...: the lab; the agent in it is built with the same flags.
@@ -106,6 +140,7 @@ stage 'packages' hack/deps.sh gcc libc6-dev iproute2
 stage 'build' make --no-print-directory build
 stage 'lint (gofmt, vet, staticcheck, tidy)' lint
 stage 'unit, property, golden and fuzz seeds, with -race' unit
+stage 'image: made twice, looked into, run read-only' image
 if [ "$(id -u)" = 0 ]; then
 	stage 'etcd, kube-apiserver and kubeadm' test/k8s/build.sh
 	stage 'lab: real API servers, real packets, with -race' lab_run lab -race
