@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/kubeadm"
 )
 
 // The exit codes of every command.
@@ -50,7 +51,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 func refused(err error) bool {
 	var setting *config.UsageError
 	var line usageError
-	return errors.As(err, &setting) || errors.As(err, &line)
+	var input *kubeadm.InputError
+	var conflict *kubeadm.Conflict
+	return errors.As(err, &setting) || errors.As(err, &line) || errors.As(err, &input) || errors.As(err, &conflict)
 }
 
 // usageError is a command line that is wrong beyond a single flag.

@@ -12,6 +12,7 @@ func newManifestPod() *cobra.Command {
 	cfg := config.StaticPod()
 	cfg.Image = defaultImage()
 	var hardened bool
+	var kubeadmConfig string
 	cmd := &cobra.Command{
 		Use:   "pod",
 		Short: "Print the static pod for control-plane nodes",
@@ -23,10 +24,16 @@ With --hardened it has that token alone and mounts no kubeconfig: for nodes whos
 on /readyz that it uses its ServiceAccount.`,
 		Example: `  kvip manifest pod --vip 192.0.2.10 > /etc/kubernetes/manifests/kvip.yaml
 
+  # What kubeadm's configuration says already
+  kvip manifest pod --kubeadm-config kubeadm.yaml > /etc/kubernetes/manifests/kvip.yaml
+
   # After that, without the administrator's rights
   kvip manifest pod --vip 192.0.2.10 --hardened > /etc/kubernetes/manifests/kvip.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := takeFromKubeadm(cmd, &cfg, kubeadmConfig); err != nil {
+				return err
+			}
 			fill := manifest.Pod
 			if hardened {
 				fill = manifest.HardenedPod
@@ -42,6 +49,7 @@ on /readyz that it uses its ServiceAccount.`,
 		},
 	}
 	cfg.AddFlags(cmd.Flags())
+	cmd.Flags().StringVar(&kubeadmConfig, "kubeadm-config", "", kubeadmConfigUsage)
 	cmd.Flags().BoolVar(&hardened, "hardened", false, "leave the kubeconfigs out, for nodes where kvip has its own token already")
 	return cmd
 }

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/kubeadm"
+	"github.com/kvip/kvip/pkg/manifest"
+)
+
+const (
+	manifestDir  = "/etc/kubernetes/manifests" // the kubelet's, as kubeadm sets it up
+	manifestName = "kvip.yaml"
+	madeConfig   = "kubeadm.yaml"
+	stream       = "-"
+)
+
+// preparation is one run of `kvip kubeadm init` or `kvip kubeadm join`.
+type preparation struct {
+	command string // init or join
+	cfg     config.Config
+
+	config, output, manifestDir string
+	dryRun, force, skipHost     bool
+
+	// What it asks of the world.
+	resolve func(context.Context) func(string) ([]netip.Addr, error)
+	host    func([]netip.Addr) ([]kubeadm.Address, error)
+}
+
+func newPreparation(command string) *preparation {
+	p := &preparation{command: command, cfg: config.StaticPod(), resolve: resolver, host: hostAddresses}
+	p.cfg.Image = defaultImage()
+	return p
+}
+
+func (p *preparation) addFlags(fs *pflag.FlagSet) {
+	p.cfg.AddFlags(fs)
+	fs.StringVar(&p.config, "config", "", "kubeadm configuration to read (-: stdin)")
+	fs.StringVar(&p.output, "output", "", "where to write the configuration (-: stdout; default: the file of --config)")
+	fs.StringVar(&p.manifestDir, "manifest-dir", manifestDir, "directory from which the kubelet starts static pods")
+	fs.BoolVar(&p.dryRun, "dry-run", false, "show what would be written as a diff, and write nothing")
+	fs.BoolVar(&p.force, "force", false, "overwrite a manifest or a file of --output that exists and differs")
+	fs.BoolVar(&p.skipHost, "skip-host-checks", false, "prepare files for another machine: leave this one's addresses and its DNS out of it")
+}
+
+// run plans, compares with what is there, and writes.
+func (p *preparation) run(cmd *cobra.Command) error {
+	if err := p.complete(); err != nil {
+		return err
+	}
+	plan, old, err := p.plan(cmd)
+	if err != nil {
+		return err
+	}
+	p.cfg.VIPs, p.cfg.Port = plan.VIPs, plan.Port
+	targets, err := p.targets(plan, old)
+	if err != nil {
+		return err
+	}
+	say := cmd.OutOrStdout()
+	if p.output == stream {
+		say = cmd.ErrOrStderr()
+	}
+	if err := p.carryOut(targets, say, cmd.OutOrStdout()); err != nil {
+		return err
+	}
+	return p.report(plan, say)
+}
+
+// complete fills in where the configuration goes.
+func (p *preparation) complete() error {
+	if p.output == "" {
+		p.output = p.config
+		if p.config == "" && p.command == "init" {
+			p.output = madeConfig
+		}
+	} else if p.config == "" && p.command == "join" {
+		return &config.UsageError{Flag: "output", Reason: "without --config there is no configuration to write",
+			Hint: "leave it out, or give a JoinConfiguration with --config"}
+	}
+	if p.manifestDir == "" {
+		return &config.UsageError{Flag: "manifest-dir", Reason: "no directory given", Hint: "leave it out for " + manifestDir}
+	}
+	if p.output != "" && p.output != stream && sameFile(filepath.Dir(p.output), p.manifestDir) {
+		return &config.UsageError{Flag: "output", Reason: fmt.Sprintf("%q is in the manifest directory, where the kubelet takes every file for a pod", p.output),
+			Hint: "write it elsewhere"}
+	}
+	return nil
+}
+
+// plan reads the configuration, or makes one, and returns it with what was read.
+func (p *preparation) plan(cmd *cobra.Command) (plan kubeadm.Plan, old []byte, err error) {
+	request := kubeadm.Request{VIPs: p.cfg.VIPs}
+	if cmd.Flags().Changed("port") {
+		if err := p.cfg.Validate(config.Server); err != nil {
+			return plan, nil, err
+		}
+		request.Port = p.cfg.Port
+	}
+	if !p.skipHost {
+		request.Resolve = p.resolve(cmd.Context())
+		if request.Host, err = p.host(p.cfg.VIPs); err != nil {
+			return plan, nil, err
+		}
+	}
+	name, data := p.config, []byte(nil)
+	switch {
+	case p.config != "":
+		if name, data, err = readConfig(cmd.InOrStdin(), "config", p.config); err != nil {
+			return plan, nil, err
+		}
+		old = data
+	case p.command == "join":
+		plan, err = joinByFlags(request)
+		return plan, nil, err
+	default:
+		name = "minimal configuration"
+		if data, err = kubeadm.Minimal(request); err != nil {
+			return plan, nil, err
+		}
+	}
+	file, err := kubeadm.Parse(name, data)
+	if err != nil {
+		return plan, nil, err
+	}
+	if p.command == "init" {
+		plan, err = file.Init(request)
+		return plan, old, err
+	}
+	if plan, err = file.Join(request); err == nil {
+		plan.Notes = append(plan.Notes, discoveryNotes(plan)...)
+	}
+	return plan, old, err
+}
+
+// joinByFlags plans a node whose `kubeadm join` needs no file.
+func joinByFlags(r kubeadm.Request) (kubeadm.Plan, error) {
+	if len(r.VIPs) == 0 {
+		return kubeadm.Plan{}, &config.UsageError{Flag: "vip", Reason: "no virtual IP address given", Hint: "add one like --vip 192.0.2.10"}
+	}
+	return kubeadm.Check(r)
+}
+
+// readConfig reads a kubeadm configuration that a flag names, or stdin for "-", and returns it with
+// the name for messages.
+func readConfig(stdin io.Reader, flag, path string) (name string, data []byte, err error) {
+	name, from := path, stdin
+	if path == stream {
+		name = "stdin"
+	} else {
+		file, err := os.Open(path)
+		if err != nil {
+			return name, nil, &config.UsageError{Flag: flag, Reason: err.Error(), Hint: "name a file with a kubeadm configuration"}
+		}
+		defer file.Close()
+		from = file
+	}
+	data, err = io.ReadAll(io.LimitReader(from, kubeadm.MaxSize))
+	if err != nil {
+		return name, nil, &config.UsageError{Flag: flag, Reason: err.Error(), Hint: "name a file with a kubeadm configuration"}
+	}
+	return name, data, nil
+}
+
+// discoveryNotes says of a JoinConfiguration that discovers by a kubeconfig, which is left alone,
+// whether that leads to the VIP.
+func discoveryNotes(plan kubeadm.Plan) []string {
+	file := plan.DiscoveryFile
+	if file == "" {
+		return nil
+	}
+	if strings.Contains(file, "://") {
+		return []string{"discovery.file " + file + " is left alone and was not fetched: its server should be https://" + plan.Endpoint}
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return []string{fmt.Sprintf("discovery.file cannot be read here (%v): its server should be https://%s", err, plan.Endpoint)}
+	}
+	servers, err := kubeadm.DiscoveryServers(text)
+	if err != nil {
+		return []string{fmt.Sprintf("discovery.file %s is left alone: %v", file, err)}
+	}
+	var notes []string
+	for _, server := range servers {
+		if server != "https://"+plan.Endpoint {
+			notes = append(notes, fmt.Sprintf("discovery.file %s is left alone: its server is %s, not https://%s", file, server, plan.Endpoint))
+		}
+	}
+	return notes
+}
+
+// manifest returns the static pod as it is to stand in the manifest directory.
+func (p *preparation) manifest() ([]byte, error) {
+	pod, err := manifest.Pod(p.cfg)
+	if err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	err = manifest.Write(&text, pod)
+	return text.Bytes(), err
+}
+
+// report says what to know and what to do next.
+func (p *preparation) report(plan kubeadm.Plan, to io.Writer) error {
+	var text strings.Builder
+	for _, note := range plan.Notes {
+		fmt.Fprintf(&text, "Note: %s.\n", note)
+	}
+	if !plan.ControlPlane {
+		text.WriteString("Note: a JoinConfiguration without controlPlane is a worker's, which gets no static pod.\n")
+	}
+	text.WriteString("\nNext:\n  " + p.next(plan) + "\n")
+	if p.config == "" && p.command == "join" {
+		text.WriteString("with the token, the hash and the key that 'kubeadm init --upload-certs' printed on the first node.\n")
+	}
+	if _, err := io.WriteString(to, text.String()); err != nil {
+		return fmt.Errorf("print the next command: %w", err)
+	}
+	return nil
+}
+
+// next is the command line that comes after this one.
+func (p *preparation) next(plan kubeadm.Plan) string {
+	file := shellQuote(p.output)
+	if p.output == stream {
+		file = madeConfig // as which stdout is to be saved
+	}
+	switch {
+	case p.command == "init":
+		return "kubeadm init --config " + file + " --upload-certs"
+	case p.config != "":
+		return "kubeadm join --config " + file
+	}
+	line := "kubeadm join " + plan.Endpoint + " --control-plane --token TOKEN --discovery-token-ca-cert-hash HASH --certificate-key KEY"
+	if plan.Port != config.DefaultPort {
+		line += fmt.Sprintf(" --apiserver-bind-port %d", plan.Port)
+	}
+	return line
+}
+
+// shellQuote writes a path so that a shell takes it as one word.
+func shellQuote(path string) string {
+	if strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:@%") == "" && !strings.HasPrefix(path, "-") {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}

@@ -1,0 +1,153 @@
+package kubeadm
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/kubernetes/cmd/kubeadm/app/apis/kubeadm/v1beta3"
+	"k8s.io/kubernetes/cmd/kubeadm/app/apis/kubeadm/v1beta4"
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+)
+
+const group = "kubeadm.k8s.io/"
+
+// The kinds that this package looks into.
+const (
+	clusterKind = "ClusterConfiguration"
+	initKind    = "InitConfiguration"
+	joinKind    = "JoinConfiguration"
+)
+
+// newest is the version of documents that this package makes by itself.
+const newest = group + "v1beta4"
+
+// kinds makes an empty object of every kind of the supported versions.
+var kinds = map[string]map[string]func() any{
+	group + "v1beta3": {
+		clusterKind: func() any { return new(v1beta3.ClusterConfiguration) },
+		initKind:    func() any { return new(v1beta3.InitConfiguration) },
+		joinKind:    func() any { return new(v1beta3.JoinConfiguration) },
+	},
+	group + "v1beta4": {
+		clusterKind:            func() any { return new(v1beta4.ClusterConfiguration) },
+		initKind:               func() any { return new(v1beta4.InitConfiguration) },
+		joinKind:               func() any { return new(v1beta4.JoinConfiguration) },
+		"ResetConfiguration":   func() any { return new(v1beta4.ResetConfiguration) },
+		"UpgradeConfiguration": func() any { return new(v1beta4.UpgradeConfiguration) },
+	},
+}
+
+// fields are the values that matter here. They have the same names in all supported versions.
+type fields struct {
+	ControlPlaneEndpoint string `json:"controlPlaneEndpoint"`
+	APIServer            struct {
+		CertSANs []string `json:"certSANs"`
+	} `json:"apiServer"`
+	Networking struct {
+		PodSubnet     string `json:"podSubnet"`
+		ServiceSubnet string `json:"serviceSubnet"`
+	} `json:"networking"`
+	ImageRepository  string        `json:"imageRepository"`
+	LocalAPIEndpoint localEndpoint `json:"localAPIEndpoint"`
+	NodeRegistration struct {
+		KubeletExtraArgs arguments `json:"kubeletExtraArgs"`
+	} `json:"nodeRegistration"`
+	Discovery struct {
+		BootstrapToken *struct {
+			APIServerEndpoint string `json:"apiServerEndpoint"`
+		} `json:"bootstrapToken"`
+		File *struct {
+			KubeConfigPath string `json:"kubeConfigPath"`
+		} `json:"file"`
+	} `json:"discovery"`
+	ControlPlane *struct {
+		LocalAPIEndpoint localEndpoint `json:"localAPIEndpoint"`
+	} `json:"controlPlane"`
+}
+
+type localEndpoint struct {
+	AdvertiseAddress string `json:"advertiseAddress"`
+	BindPort         int    `json:"bindPort"`
+}
+
+// arguments are a program's flags: a map in v1beta3, a list of name and value in v1beta4.
+type arguments []struct{ Name, Value string }
+
+// UnmarshalJSON reads either form.
+func (a *arguments) UnmarshalJSON(data []byte) error {
+	type list arguments
+	if json.Unmarshal(data, (*list)(a)) == nil {
+		return nil
+	}
+	var byName map[string]string
+	if err := json.Unmarshal(data, &byName); err != nil {
+		return err
+	}
+	*a = nil
+	for name, value := range byName {
+		*a = append(*a, struct{ Name, Value string }{name, value})
+	}
+	return nil
+}
+
+// decode reads a document of kubeadm's group into the real type, strictly, and into d.
+func (f *File) decode(d *document) error {
+	if !strings.HasPrefix(d.version, group) {
+		return nil
+	}
+	versions, known := kinds[d.version]
+	if !known {
+		return f.refuse(d, d.find("apiVersion"), "apiVersion", fmt.Sprintf(
+			"%q is not supported, %[2]sv1beta3 and %[2]sv1beta4 are; kubeadm config migrate turns one into another", d.version, group))
+	}
+	object, known := versions[d.kind]
+	if !known {
+		return f.refuse(d, d.find("kind"), "kind", fmt.Sprintf("%s has no %q", d.version, d.kind))
+	}
+	text, err := yaml.YAMLToJSONStrict(f.data[d.start:d.end])
+	if err != nil {
+		return f.syntax(d, err)
+	}
+	unknown, err := kjson.UnmarshalStrict(text, object())
+	if err != nil {
+		return f.mistyped(d, err)
+	}
+	if len(unknown) > 0 {
+		return f.unknown(d, unknown[0])
+	}
+	if err := errors.Join(json.Unmarshal(text, &d.values), json.Unmarshal(text, &d.fields)); err != nil {
+		return f.mistyped(d, err)
+	}
+	return nil
+}
+
+// mistyped says which field has a value of another type than the real one.
+func (f *File) mistyped(d *document, err error) error {
+	var typed *json.UnmarshalTypeError
+	if !errors.As(err, &typed) {
+		return f.refuse(d, d.line, "", "cannot be decoded as "+d.kind+": "+err.Error())
+	}
+	return f.refuse(d, d.find(typed.Field), typed.Field, fmt.Sprintf("is a %s, and %s needs a value of type %s", typed.Value, d.kind, typed.Type))
+}
+
+// unknown says which field does not exist.
+func (f *File) unknown(d *document, err error) error {
+	var field kjson.FieldError
+	if !errors.As(err, &field) {
+		return f.refuse(d, d.line, "", err.Error())
+	}
+	return f.refuse(d, d.find(field.FieldPath()), field.FieldPath(), fmt.Sprintf("is unknown to %s of %s", d.kind, d.version))
+}
+
+// of returns kubeadm's own document of a kind, or nil.
+func (f *File) of(kind string) *document {
+	i := slices.IndexFunc(f.docs, func(d *document) bool { return d.kind == kind && strings.HasPrefix(d.version, group) })
+	if i < 0 {
+		return nil
+	}
+	return f.docs[i]
+}
