@@ -48,7 +48,7 @@ kubernetes=$("$root/hack/with-go.sh" "$root/test/k8s/build.sh" node)
 release=$("$kubernetes/kubeadm" version -o short)
 name=localhost/kvip-node:$release
 # shellcheck disable=SC2046 # names without spaces
-key=$(cat "$here/build.sh" "$here/go.sum" $(find "$here/files" -type f | LC_ALL=C sort) "$root"/hack/image/*.go | sha256sum | cut -c 1-10)
+key=$(cat <(sed "/^# derive/,/^if/d" "$here/build.sh") "$here/go.sum" $(find "$here/files" -type f | LC_ALL=C sort) "$root"/hack/image/*.go | sha256sum | cut -c 1-10)
 archive=$cache/node-$release-${kubernetes##*-}-$key.tar
 
 # debian prints the path of a Debian system of the node's packages, as an archive.
@@ -166,18 +166,24 @@ make_archive() {
 	mv "$archive.part" "$archive"
 }
 
-# load gives the image to Docker, and stands in for the load balancer that kind wants to start.
+# derive NAME LINE... makes an image of $name that differs in its settings only. The engine's own
+# builder does it: not every docker command comes with another.
+derive() {
+	local derived=$1
+	shift
+	printf '%s\n' "FROM $name-files" "$@" | DOCKER_BUILDKIT=0 docker build -q -t "$derived" - >/dev/null 2>"$cache/docker-build.log" ||
+		{ cat "$cache/docker-build.log" >&2 && exit 1; }
+}
+
+# load gives the image to Docker, and one that stands in for the load balancer of kind.
 load() {
-	local balancer container
-	if docker image inspect "$name" >/dev/null 2>&1 &&
-		[ "$(docker image inspect -f '{{index .Config.Labels "key"}}' "$name")" = "$key" ]; then return; fi
-	say "loading $name into Docker ..."
-	docker import --change 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]' --change 'ENV container=docker' \
-		--change 'STOPSIGNAL SIGRTMIN+3' --change "LABEL key=$key" "$archive" "$name" >/dev/null
+	local balancer
 	balancer=$(sed -n 's/^const Image = "\(.*\)"$/\1/p' "$(module sigs.k8s.io/kind)"/pkg/cluster/internal/loadbalancer/const.go)
-	container=$(docker create "$name")
-	docker commit --change 'ENTRYPOINT []' "$container" "$balancer" >/dev/null
-	docker rm "$container" >/dev/null
+	if [ "$(docker image inspect -f '{{index .Config.Labels "key"}}' "$name" 2>/dev/null)" = "$key" ]; then return; fi
+	say "loading $name into Docker ..."
+	docker import "$archive" "$name-files" >/dev/null
+	derive "$balancer" 'ENTRYPOINT []'
+	derive "$name" 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]' 'ENV container=docker' 'STOPSIGNAL SIGRTMIN+3' "LABEL key=$key"
 }
 
 if [ ! -e "$archive" ]; then
