@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"golang.org/x/sync/errgroup"
@@ -21,6 +22,7 @@ import (
 	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/pkg/health"
 	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/rights"
 	"github.com/kvip/kvip/pkg/vip"
 )
 
@@ -37,6 +39,7 @@ type agent struct {
 	network *network
 	pages   *pages
 	metrics *metrics.Set
+	keeper  *rights.Keeper                // nil without a state directory
 	beside  []func(context.Context) error // each runs until its context ends
 }
 
@@ -80,7 +83,10 @@ func Run(ctx context.Context, cfg config.Config, build Build, log *slog.Logger) 
 // assemble wires the parts. Nothing runs yet.
 func assemble(cfg config.Config, id string, pages *pages, set *metrics.Set, log *slog.Logger) (*agent, error) {
 	a := &agent{cfg: cfg, log: log, pages: pages, metrics: set}
-	a.store = apiclient.NewStore(apiclient.Config{Kubeconfigs: cfg.Kubeconfigs, Log: log})
+	a.store = apiclient.NewStore(apiclient.Config{
+		Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, Judged: cfg.StateDir != "", Log: log,
+		Using: func(kind apiclient.Kind, _ string) { set.Credentials(string(kind)) },
+	})
 	owner, err := vip.New(vip.Config{VIPs: cfg.VIPs, Kernel: vip.Netlink(cfg.VIPs), Clock: clock.Boottime, Log: log})
 	if err != nil {
 		return nil, err
@@ -101,6 +107,9 @@ func assemble(cfg config.Config, id string, pages *pages, set *metrics.Set, log 
 		return nil, err
 	}
 	a.lease = lease
+	if err := a.keepRights(lease.Peers); err != nil {
+		return nil, err
+	}
 	machine, err := newMachine(cfg, id, owner)
 	if err != nil {
 		return nil, err
@@ -117,6 +126,9 @@ func assemble(cfg config.Config, id string, pages *pages, set *metrics.Set, log 
 		return nil, err
 	}
 	a.beside = []func(context.Context) error{a.store.Run, a.network.watcher.Run, a.network.run, speaker.Run, lease.Run, prober.Run}
+	if a.keeper != nil {
+		a.beside = append(a.beside, a.keeper.Run)
+	}
 	pages.watch(a)
 	return a, nil
 }
@@ -201,6 +213,9 @@ func (a *agent) postEvent(ctx context.Context, ev *corev1.Event) error {
 		}
 		if _, err = server.Core.Events(ev.Namespace).Create(ctx, ev, metav1.CreateOptions{}); err == nil {
 			return nil
+		}
+		if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
+			a.store.Refused(server.Source, server.Host)
 		}
 	}
 	return fmt.Errorf("create event: %w", err)

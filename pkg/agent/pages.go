@@ -146,7 +146,13 @@ func (p *pages) stuck() string {
 	return ""
 }
 
-func (p *pages) readyz(w http.ResponseWriter, _ *http.Request) { answer(w, p.notReady()) }
+// readyz says whether the agent is ready, and in a second line with whose rights it works.
+func (p *pages) readyz(w http.ResponseWriter, _ *http.Request) {
+	answer(w, p.notReady())
+	if a := p.parts.Load(); a != nil {
+		_, _ = fmt.Fprintln(w, a.whose())
+	}
+}
 
 // metricsz serves the metrics; whether the agent is ready is found out when it is asked for.
 func (p *pages) metricsz(w http.ResponseWriter, r *http.Request) {
@@ -213,7 +219,12 @@ func (p *pages) nodeStatus() status.Agent {
 	if a == nil {
 		return s
 	}
-	s.Link, s.Credentials, s.Peers = a.network.link().Name, a.store.Source(), a.lease.Peers()
+	s.Link, s.Peers = a.network.link().Name, a.lease.Peers()
+	kind, source := a.store.InUse()
+	s.Rights, s.Credentials = string(kind), source
+	if a.keeper != nil {
+		s.TokenExpires, s.RightsProblem = a.keeper.Expires(), a.keeper.Problem()
+	}
 	if now := a.loop.status.Load(); now != nil {
 		s.State, s.Reason, s.Owned, s.Term = string(now.State), string(now.Reason), now.Owned, now.Term
 	}

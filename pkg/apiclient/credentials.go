@@ -24,43 +24,81 @@ const serviceAccountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 // nodes that will never have some of the files, that is a normal state.
 var ErrNotYet = errors.New("no credentials yet")
 
-// credentials are one way to authenticate, with every file read into memory.
-type credentials struct {
+// Kind says whose rights credentials have.
+type Kind string
+
+// The kinds of credentials.
+const (
+	None           Kind = "none"           // there are no credentials
+	Bootstrap      Kind = "bootstrap"      // of a kubeconfig, mostly an administrator's
+	ServiceAccount Kind = "serviceaccount" // of a token: kvip's own, or the one that the kubelet gives a pod
+)
+
+// Credentials are one way to authenticate, with every file read into memory.
+type Credentials struct {
+	kind   Kind
 	source string
 	tls    rest.TLSClientConfig
 	token  string
 }
 
-func (c credentials) equal(o credentials) bool {
+// Token returns the credentials of a ServiceAccount's token, for servers with a certificate by ca
+// (PEM). The source is for people: where the token is.
+func Token(source, token string, ca []byte) Credentials {
+	return Credentials{kind: ServiceAccount, source: source, token: token, tls: rest.TLSClientConfig{ServerName: ServerName, CAData: ca}}
+}
+
+// Source is the file, or the directory, that the credentials are from.
+func (c Credentials) Source() string { return c.source }
+
+// CA returns the certificates that API servers are checked against, PEM.
+func (c Credentials) CA() []byte { return c.tls.CAData }
+
+// Anonymous returns nobody's credentials, with which the same servers are trusted.
+func (c Credentials) Anonymous() Credentials {
+	return Credentials{kind: None, source: "nobody", tls: rest.TLSClientConfig{ServerName: c.tls.ServerName, CAData: c.tls.CAData}}
+}
+
+// Server returns a client for host ("address:port") that is the caller's to close, unless a Store
+// adopts it.
+func (c Credentials) Server(host string) (*Server, error) {
+	server, err := newServer(host, c)
+	if err != nil {
+		return nil, fmt.Errorf("use credentials of %s: %w", c.source, err)
+	}
+	return server, nil
+}
+
+func (c Credentials) equal(o Credentials) bool {
 	return c.source == o.source && c.token == o.token && c.tls.ServerName == o.tls.ServerName &&
 		bytes.Equal(c.tls.CAData, o.tls.CAData) && bytes.Equal(c.tls.CertData, o.tls.CertData) && bytes.Equal(c.tls.KeyData, o.tls.KeyData)
 }
 
 // fromKubeconfig reads the current context of a kubeconfig file.
-func fromKubeconfig(path string) (credentials, error) {
+func fromKubeconfig(path string) (Credentials, error) {
 	file, err := clientcmd.LoadFromFile(path)
 	if err != nil {
-		return credentials{}, fmt.Errorf("read kubeconfig %s: %w", path, err)
+		return Credentials{}, fmt.Errorf("read kubeconfig %s: %w", path, err)
 	}
 	if err := clientcmd.ResolveLocalPaths(file); err != nil {
-		return credentials{}, fmt.Errorf("read kubeconfig %s: %w", path, err)
+		return Credentials{}, fmt.Errorf("read kubeconfig %s: %w", path, err)
 	}
 	cfg, err := clientcmd.NewDefaultClientConfig(*file, &clientcmd.ConfigOverrides{}).ClientConfig()
 	if err != nil {
-		return credentials{}, fmt.Errorf("read kubeconfig %s: %w", path, err)
+		return Credentials{}, fmt.Errorf("read kubeconfig %s: %w", path, err)
 	}
 	if cfg.ExecProvider != nil || cfg.AuthProvider != nil || cfg.Username != "" {
-		return credentials{}, fmt.Errorf("read kubeconfig %s: its user must have a client certificate or a token", path)
+		return Credentials{}, fmt.Errorf("read kubeconfig %s: its user must have a client certificate or a token", path)
 	}
-	return inline(path, cfg)
+	return inline(Bootstrap, path, cfg)
 }
 
 // inline reads the files that cfg refers to.
-func inline(source string, cfg *rest.Config) (credentials, error) {
+func inline(kind Kind, source string, cfg *rest.Config) (Credentials, error) {
 	if err := rest.LoadTLSFiles(cfg); err != nil {
-		return credentials{}, fmt.Errorf("read files of kubeconfig %s: %w", source, err)
+		return Credentials{}, fmt.Errorf("read files of kubeconfig %s: %w", source, err)
 	}
-	c := credentials{source: source, token: cfg.BearerToken, tls: rest.TLSClientConfig{
+	c := Credentials{kind: kind, source: source, token: cfg.BearerToken, tls: rest.TLSClientConfig{
 		ServerName: cfg.ServerName, CAData: cfg.CAData, CertData: cfg.CertData, KeyData: cfg.KeyData,
 	}}
 	if c.tls.ServerName == "" {
@@ -71,15 +109,15 @@ func inline(source string, cfg *rest.Config) (credentials, error) {
 	}
 	token, err := os.ReadFile(cfg.BearerTokenFile)
 	if err != nil {
-		return credentials{}, fmt.Errorf("read token of kubeconfig %s: %w", source, err)
+		return Credentials{}, fmt.Errorf("read token of kubeconfig %s: %w", source, err)
 	}
 	c.token = string(bytes.TrimSpace(token))
 	return c, nil
 }
 
 // fromServiceAccount reads the token and CA that the kubelet mounts into a pod.
-func fromServiceAccount(dir string) (credentials, error) {
-	return inline(dir, &rest.Config{
+func fromServiceAccount(dir string) (Credentials, error) {
+	return inline(ServiceAccount, dir, &rest.Config{
 		BearerTokenFile: filepath.Join(dir, "token"),
 		TLSClientConfig: rest.TLSClientConfig{CAFile: filepath.Join(dir, "ca.crt")},
 	})

@@ -21,6 +21,9 @@ const (
 	// No request waits longer for the beginning of its answer, not even a watch, whose
 	// server may be alive and yet never begin.
 	answerTimeout = 5 * time.Second
+	// A connection that was replaced while it was in use ends by itself; all others are used
+	// more often than this.
+	idleTimeout = time.Minute
 )
 
 // Server is a client of one API server, with a connection of its own and no client-side
@@ -28,13 +31,25 @@ const (
 type Server struct {
 	Host   string // address and port that are dialled
 	Source string // of the credentials
+	Kind   Kind   // of the credentials
 
 	Coordination coordinationv1.CoordinationV1Interface
 	Discovery    discoveryv1.DiscoveryV1Interface
 	Core         corev1.CoreV1Interface
 
 	transport *http.Transport
+	dropped   chan struct{}
 }
+
+// Dropped is closed when the Store uses other credentials: what lasts, such as a watch, should then
+// begin anew with them.
+func (s *Server) Dropped() <-chan struct{} { return s.dropped }
+
+// REST asks for any path of the API server.
+func (s *Server) REST() rest.Interface { return s.Coordination.RESTClient() }
+
+// Close ends the connections that are not in use.
+func (s *Server) Close() { s.transport.CloseIdleConnections() }
 
 // Server returns the client for host ("address:port") with the credentials in use. Keep
 // it only for one request: after a change of credentials there is a new one.
@@ -48,15 +63,15 @@ func (s *Store) Server(host string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := newServer(host, creds)
+	server, err := creds.Server(host)
 	if err != nil {
-		return nil, fmt.Errorf("use credentials of %s: %w", creds.source, err)
+		return nil, err
 	}
 	s.clients[host] = server
 	return server, nil
 }
 
-func newServer(host string, creds credentials) (*Server, error) {
+func newServer(host string, creds Credentials) (*Server, error) {
 	cfg := &rest.Config{
 		Host: "https://" + host, TLSClientConfig: creds.tls, BearerToken: creds.token, QPS: -1,
 		ContentConfig: rest.ContentConfig{ContentType: "application/json", AcceptContentTypes: "application/json"},
@@ -71,7 +86,7 @@ func newServer(host string, creds credentials) (*Server, error) {
 		return nil, err
 	}
 	client := &http.Client{Transport: wrapped}
-	server := &Server{Host: host, Source: creds.source, transport: transport}
+	server := &Server{Host: host, Source: creds.source, Kind: creds.kind, transport: transport, dropped: make(chan struct{})}
 	if server.Coordination, err = coordinationv1.NewForConfigAndClient(cfg, client); err != nil {
 		return nil, err
 	}
@@ -90,7 +105,7 @@ func newTransport(cfg *rest.Config) (*http.Transport, error) {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: pingAfter}
 	return &http.Transport{
 		TLSClientConfig: tlsConfig, DialContext: dialer.DialContext, ForceAttemptHTTP2: true,
-		TLSHandshakeTimeout: 2 * dialTimeout, ResponseHeaderTimeout: answerTimeout,
+		TLSHandshakeTimeout: 2 * dialTimeout, ResponseHeaderTimeout: answerTimeout, IdleConnTimeout: idleTimeout,
 		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}, nil
 }

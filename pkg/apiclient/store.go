@@ -21,26 +21,44 @@ const rereadEvery = 5 * time.Second
 // Config of a Store.
 type Config struct {
 	Kubeconfigs []string // tried in this order; empty: the pod's ServiceAccount
-	Log         *slog.Logger
+	// StateDir is where a token of kvip's own would be; whoever gets or reads one gives it to the
+	// Store with Adopt. Empty: there is never one.
+	StateDir string
+	// Judged says that somebody calls Doubt, and then Distrust or Trust: until then a refusal of the
+	// own token changes nothing, because an API server that starts refuses everybody at first.
+	Judged bool
+	Log    *slog.Logger
+	Using  func(kind Kind, source string) // told of each change of the credentials in use; may be nil
 }
 
-// Store holds the credentials and one client per API server. It is safe for concurrent use.
+// Store holds the credentials and one client per API server. It is safe for concurrent use. A token
+// of its own comes first, as long as it is trusted; then the files, in their order.
 type Store struct {
 	cfg   Config
 	saDir string
+	wake  chan struct{}
 
-	mu      sync.Mutex
-	all     []credentials
-	use     int    // index of the credentials in use
-	problem string // last problem that was logged
-	clients map[string]*Server
-	refused map[string]bool // sources that an API server refused since the last change
+	mu         sync.Mutex
+	own        *Credentials
+	distrusted bool   // the own token was refused by an API server that knows what it says
+	doubt      string // host that refused the own token
+	files      []Credentials
+	use        int    // index of the file in use
+	problem    string // last problem that was logged
+	clients    map[string]*Server
+	refused    map[string]bool // sources that an API server refused since the last change
+	told       string          // kind and source that were last told
 }
 
 // NewStore returns a Store that has read its files once; what is missing may come later.
 func NewStore(cfg Config) *Store {
-	s := &Store{cfg: cfg, saDir: serviceAccountDir, clients: map[string]*Server{}, refused: map[string]bool{}}
-	s.reread()
+	s := &Store{
+		cfg: cfg, saDir: serviceAccountDir, clients: map[string]*Server{}, refused: map[string]bool{}, wake: make(chan struct{}, 1),
+	}
+	s.files, s.problem = s.load()
+	if s.problem != "" {
+		s.cfg.Log.Warn("cannot use some credentials", "reason", s.problem)
+	}
 	return s
 }
 
@@ -49,6 +67,7 @@ func (s *Store) Run(ctx context.Context) error {
 	tick := time.NewTicker(rereadEvery)
 	defer tick.Stop()
 	defer s.drop()
+	s.reread()
 	for {
 		select {
 		case <-ctx.Done():
@@ -59,21 +78,25 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
-// reread loads every source and, if anything changed, starts over with the first.
+// reread loads every file and, if any changed, starts over with the first. Files that are not in
+// use break no connection when they change.
 func (s *Store) reread() {
-	all, problem := s.load()
+	files, problem := s.load()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.tell()
 	s.note(problem)
-	if same(all, s.all) {
+	if same(files, s.files) {
 		return
 	}
-	if s.all != nil {
-		s.cfg.Log.Info("credentials changed, connecting anew", "reason", "files re-read")
-	}
-	s.all, s.use = all, 0
+	inUse := !s.usesOwn()
+	s.cfg.Log.Info("credentials changed", "reason", "files re-read")
+	s.rouse()
+	s.files, s.use = files, 0
 	clear(s.refused)
-	s.dropLocked()
+	if inUse {
+		s.dropLocked()
+	}
 }
 
 func (s *Store) note(problem string) {
@@ -83,14 +106,17 @@ func (s *Store) note(problem string) {
 	s.problem = problem
 }
 
-// load reads all sources; a missing file is no problem, anything else is.
-func (s *Store) load() (all []credentials, problem string) {
+// load reads all files; a missing file is no problem, anything else is.
+func (s *Store) load() (all []Credentials, problem string) {
 	if len(s.cfg.Kubeconfigs) == 0 {
 		c, err := fromServiceAccount(s.saDir)
-		if err != nil {
-			return nil, err.Error()
+		switch {
+		case err == nil:
+			return []Credentials{c}, ""
+		case s.cfg.StateDir != "": // a hardened static pod: it has no such token
+			return nil, ""
 		}
-		return []credentials{c}, ""
+		return nil, err.Error()
 	}
 	var problems []string
 	for _, path := range s.cfg.Kubeconfigs {
@@ -104,7 +130,7 @@ func (s *Store) load() (all []credentials, problem string) {
 	return all, strings.Join(problems, "; ")
 }
 
-func same(a, b []credentials) bool {
+func same(a, b []Credentials) bool {
 	if len(a) != len(b) {
 		return false
 	}
@@ -116,44 +142,93 @@ func same(a, b []credentials) bool {
 	return true
 }
 
+// usesOwn is whether the own token is in use: without files also one that was refused, since
+// there is nothing else and it may be accepted again.
+func (s *Store) usesOwn() bool { return s.own != nil && (!s.distrusted || len(s.files) == 0) }
+
 // current returns the credentials in use.
-func (s *Store) current() (credentials, error) {
-	if len(s.all) == 0 {
-		if len(s.cfg.Kubeconfigs) == 0 {
-			return credentials{}, fmt.Errorf("%w: no ServiceAccount token in %s and no --kubeconfig given", ErrNotYet, s.saDir)
-		}
-		return credentials{}, fmt.Errorf("%w: none of %s can be read", ErrNotYet, strings.Join(s.cfg.Kubeconfigs, ", "))
+func (s *Store) current() (Credentials, error) {
+	switch {
+	case s.usesOwn():
+		return *s.own, nil
+	case len(s.files) > 0:
+		return s.files[s.use], nil
+	case len(s.cfg.Kubeconfigs) > 0:
+		return Credentials{}, fmt.Errorf("%w: none of %s can be read", ErrNotYet, strings.Join(s.cfg.Kubeconfigs, ", "))
+	case s.cfg.StateDir != "":
+		return Credentials{}, fmt.Errorf("%w: no valid token in %s and no --kubeconfig to get one with; use the manifest without --hardened until /readyz says that kvip uses its ServiceAccount",
+			ErrNotYet, s.cfg.StateDir)
 	}
-	return s.all[s.use], nil
+	return Credentials{}, fmt.Errorf("%w: no ServiceAccount token in %s and no --kubeconfig given", ErrNotYet, s.saDir)
 }
 
-// Refused says that an API server answered 401 or 403 to what was asked with the
-// credentials from source; the next ones are used from now on.
-func (s *Store) Refused(source string) {
+// Refused says that the API server at host answered 401 or 403 to what was asked with the
+// credentials from source; unless that has to be judged first, the next ones are used from now on.
+func (s *Store) Refused(source, host string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.all) == 0 || s.all[s.use].source != source {
+	defer s.tell()
+	if c, err := s.current(); err != nil || c.source != source {
+		return
+	}
+	if s.usesOwn() && s.cfg.Judged {
+		s.doubt = host
+		s.rouse()
 		return
 	}
 	if !s.refused[source] {
 		s.refused[source] = true
 		s.cfg.Log.Warn("an API server refuses these credentials, trying the next ones", "reason", source)
 	}
-	if len(s.all) > 1 {
-		s.use = (s.use + 1) % len(s.all)
-		s.dropLocked()
+	s.rotate()
+}
+
+// rotate goes on to the next credentials: from the own token to the files, and round.
+func (s *Store) rotate() {
+	switch {
+	case s.usesOwn() && len(s.files) > 0:
+		s.distrusted = true
+	case len(s.files) > 0 && s.use+1 == len(s.files) && s.own != nil && !s.cfg.Judged:
+		s.distrusted, s.use = false, 0
+	case len(s.files) > 1:
+		s.use = (s.use + 1) % len(s.files)
+	default:
+		return
 	}
+	s.dropLocked()
 }
 
 // Source names the credentials in use, or says why there are none.
 func (s *Store) Source() string {
+	_, source := s.InUse()
+	return source
+}
+
+// InUse returns whose rights are used and where the credentials are from, or why there are none.
+func (s *Store) InUse() (Kind, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.inUse()
+}
+
+func (s *Store) inUse() (Kind, string) {
 	c, err := s.current()
 	if err != nil {
-		return err.Error()
+		return None, err.Error()
 	}
-	return c.source
+	return c.kind, c.source
+}
+
+// tell reports the credentials in use if they are others than before. The caller holds the lock.
+func (s *Store) tell() {
+	kind, source := s.inUse()
+	if now := string(kind) + " " + source; now != s.told {
+		s.told = now
+		s.cfg.Log.Info("credentials in use", "credentials", kind, "reason", source)
+		if s.cfg.Using != nil {
+			s.cfg.Using(kind, source)
+		}
+	}
 }
 
 // TLS returns a fresh client configuration: CA, client certificate and ServerName.
@@ -189,6 +264,7 @@ func (s *Store) drop() {
 
 func (s *Store) dropLocked() {
 	for _, c := range s.clients {
+		close(c.dropped)
 		c.transport.CloseIdleConnections()
 	}
 	clear(s.clients)

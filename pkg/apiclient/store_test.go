@@ -121,7 +121,7 @@ func TestRefusedRotates(t *testing.T) {
 	for _, c := range []struct{ refused, want string }{
 		{"unknown.conf", one}, {one, two}, {one, two}, {two, one}, {one, two},
 	} {
-		if s.Refused(c.refused); s.Source() != c.want {
+		if s.Refused(c.refused, "host"); s.Source() != c.want {
 			t.Fatalf("after a refusal of %s the source is %s, want %s", c.refused, s.Source(), c.want)
 		}
 	}
@@ -134,10 +134,10 @@ func TestRefusedRotates(t *testing.T) {
 		t.Errorf("after a change the source is %s, want the first again", s.Source())
 	}
 	alone := f.open(one)
-	if alone.Refused(one); alone.Source() != one {
+	if alone.Refused(one, "host"); alone.Source() != one {
 		t.Error("the only credentials were given up")
 	}
-	f.open(f.path("nothing.conf")).Refused(one) // there is nothing to refuse
+	f.open(f.path("nothing.conf")).Refused(one, "host") // there is nothing to refuse
 }
 
 // In a pod the ServiceAccount's token and CA are used, and the kubelet renews the token.
@@ -193,7 +193,7 @@ func TestConcurrentUse(t *testing.T) {
 	s := f.open(one, two)
 	var group sync.WaitGroup
 	for _, do := range []func(){
-		func() { _ = f.warm(s) }, func() { s.Refused(s.Source()) }, s.reread,
+		func() { _ = f.warm(s) }, func() { s.Refused(s.Source(), "host") }, s.reread,
 		func() { _, _ = s.TLS() }, func() { _ = s.Authorization() },
 	} {
 		group.Go(func() {

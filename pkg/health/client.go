@@ -27,6 +27,7 @@ type client struct {
 	kept  string          // base URL that answered last; only look reads and writes it
 	used  atomic.Pointer[string]
 	again time.Time // when a refused connection may be replaced
+	auth  string    // of the last ping
 }
 
 // newClient makes a client that calls lost when the server ends /readyz's connection.
@@ -111,7 +112,12 @@ func (c *client) ping(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errBlind, err)
 	}
-	_, _, err = get(ctx, c.live, u.Scheme+"://"+u.Host+"/livez/ping", c.authorization())
+	auth := c.authorization()
+	if auth != c.auth { // a client certificate stays with its connection
+		c.live.CloseIdleConnections()
+		c.auth = auth
+	}
+	_, _, err = get(ctx, c.live, u.Scheme+"://"+u.Host+"/livez/ping", auth)
 	return err
 }
 

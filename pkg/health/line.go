@@ -21,6 +21,7 @@ type line struct {
 	dialer dialer
 	lost   func() // the server ended the connection, idle or in use
 	server string // scheme and host of the connection
+	auth   string // who asks on it: a client certificate stays with its connection
 	call   *call  // nil: not connected
 }
 
@@ -47,8 +48,9 @@ func (l *line) get(ctx context.Context, target, authorization string) (int, stri
 	if err != nil {
 		return 0, "", fmt.Errorf("%w: %w", errBlind, err)
 	}
-	kept := l.call != nil && l.server == u.Scheme+u.Host
+	kept := l.call != nil && l.server == u.Scheme+u.Host && l.auth == authorization
 	if !kept {
+		l.auth = authorization
 		if err := l.dial(ctx, u); err != nil {
 			return 0, "", fmt.Errorf("get %s: %w", target, err)
 		}

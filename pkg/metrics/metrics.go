@@ -36,6 +36,8 @@ type Set struct {
 	ready         prometheus.Gauge
 	leaseTerm     prometheus.Gauge
 	degraded      prometheus.Gauge
+	credentials   *prometheus.GaugeVec
+	tokenExpiry   prometheus.Gauge
 
 	mu     sync.Mutex
 	health string // the state whose gauge is 1
@@ -57,6 +59,8 @@ func New(version, commit string) (*Set, error) {
 		ready:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_ready", Help: "1 while /readyz answers 200."}),
 		leaseTerm:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_lease_term", Help: "Term of the lease as last seen (leaseTransitions)."}),
 		degraded:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_degraded", Help: "1 while this node holds the VIP although its API server is not ready, because no other is."}),
+		credentials:   gauges("kvip_credentials", "1 for those whose rights are used now, 0 for the others.", "credentials"),
+		tokenExpiry:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_token_expiry_timestamp_seconds", Help: "When the token that kvip keeps itself expires, in seconds since 1970; 0 without one."}),
 		failover: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "kvip_failover_duration_seconds", Buckets: failoverBuckets,
 			Help: "Time from learning that the VIP is free, or its holder silent, to its first announcement from this node."}),
 	}
@@ -64,7 +68,7 @@ func New(version, commit string) (*Set, error) {
 	build.WithLabelValues(version, commit, runtime.Version()).Set(1)
 	for _, c := range []prometheus.Collector{
 		s.holder, s.transitions, s.failover, s.renewals, s.apiErrors, s.healthState, s.announcements, s.conflicts,
-		s.fenceExpiries, s.ready, s.leaseTerm, s.degraded, build,
+		s.fenceExpiries, s.ready, s.leaseTerm, s.degraded, s.credentials, s.tokenExpiry, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := s.registry.Register(c); err != nil {
@@ -180,6 +184,28 @@ func (s *Set) Degraded(degraded bool) {
 	if s != nil {
 		s.degraded.Set(truth(degraded))
 	}
+}
+
+// Credentials makes one of "serviceaccount", "bootstrap" and "none" the one in use.
+func (s *Set) Credentials(kind string) {
+	if s == nil {
+		return
+	}
+	for _, k := range []string{"serviceaccount", "bootstrap", "none"} {
+		s.credentials.WithLabelValues(k).Set(truth(k == kind))
+	}
+}
+
+// TokenExpiry says when kvip's own token expires; the zero time is that of no token.
+func (s *Set) TokenExpiry(at time.Time) {
+	if s == nil {
+		return
+	}
+	seconds := 0.0
+	if !at.IsZero() {
+		seconds = float64(at.Unix())
+	}
+	s.tokenExpiry.Set(seconds)
 }
 
 func truth(b bool) float64 {

@@ -20,6 +20,7 @@ import (
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/pkg/health"
+	"github.com/kvip/kvip/pkg/rights"
 )
 
 const (
@@ -30,7 +31,7 @@ const (
 // Collect asks the Lease, the API servers and the agents. It fails only if no API server
 // can say who holds the lease.
 func Collect(ctx context.Context, cfg config.Config) (Report, error) {
-	store := apiclient.NewStore(apiclient.Config{Kubeconfigs: cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)})
+	store := openStore(cfg)
 	hosts := knownHosts(ctx, cfg)
 	driver, err := kubelease.New(kubelease.Config{
 		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: store, Local: func() []string { return append([]string(nil), hosts...) },
@@ -57,6 +58,19 @@ func Collect(ctx context.Context, cfg config.Config) (Report, error) {
 	report.Nodes = append(report.Nodes, askNodes(ctx, cfg, store, remembered(report.Nodes))...)
 	slices.SortFunc(report.Nodes, func(a, b Node) int { return strings.Compare(a.Address, b.Address) })
 	return report, nil
+}
+
+// openStore uses kvip's own token where this node has one, and else the kubeconfigs.
+func openStore(cfg config.Config) *apiclient.Store {
+	store := apiclient.NewStore(apiclient.Config{Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, Log: slog.New(slog.DiscardHandler)})
+	if cfg.StateDir == "" {
+		return store
+	}
+	dir := rights.Directory(cfg.StateDir)
+	if own, err := dir.Own(); err == nil {
+		store.Adopt(own)
+	}
+	return store
 }
 
 // remembered returns the API servers that agents know of and that are not among nodes.

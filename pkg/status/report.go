@@ -54,7 +54,11 @@ type Agent struct {
 	Health      string   `json:"health"` // of the API server beside it
 	HealthWhy   string   `json:"healthReason,omitempty"`
 	Warning     string   `json:"warning,omitempty"`
+	Rights      string   `json:"rights,omitempty"`      // whose are used: serviceaccount, bootstrap or none
 	Credentials string   `json:"credentials,omitempty"` // file in use, or why there is none
-	NotReady    string   `json:"notReady,omitempty"`    // empty when the agent is ready
-	Peers       []string `json:"peers,omitempty"`       // the other API servers it knows
+	// TokenExpires is when the token that the agent keeps itself expires.
+	TokenExpires  time.Time `json:"tokenExpires,omitzero"`
+	RightsProblem string    `json:"rightsProblem,omitempty"` // what keeps it from having such a token
+	NotReady      string    `json:"notReady,omitempty"`      // empty when the agent is ready
+	Peers         []string  `json:"peers,omitempty"`         // the other API servers it knows
 }

@@ -92,6 +92,12 @@ func (r Report) writeNodes(b *bytes.Buffer) {
 		if n.Agent != nil && n.Agent.NotReady != "" {
 			fmt.Fprintf(b, "%s: agent not ready: %s\n", n.Address, n.Agent.NotReady)
 		}
+		if n.Agent != nil && n.Agent.Rights == "bootstrap" {
+			fmt.Fprintf(b, "%s: agent uses the rights of %s\n", n.Address, n.Agent.Credentials)
+		}
+		if n.Agent != nil && n.Agent.RightsProblem != "" {
+			fmt.Fprintf(b, "%s: %s\n", n.Address, n.Agent.RightsProblem)
+		}
 		if n.Agent != nil && n.Agent.Warning != "" {
 			fmt.Fprintf(b, "%s: %s\n", n.Address, n.Agent.Warning)
 		}

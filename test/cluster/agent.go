@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,10 +27,29 @@ func (n *Node) RunKvip(path string, args, env []string) (*Agent, error) {
 }
 
 func (n *Node) kvipCommand(path string, args, env []string) netlab.Command {
-	return netlab.Command{
+	return n.WithState(netlab.Command{
 		Path: path, Args: args, Env: env, Log: n.Log("kvip"),
 		Caps: []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW},
+	})
+}
+
+// stateDir is where programs of the node see State.
+const stateDir = "/var/lib/kvip"
+
+// State is the node's directory for what kvip keeps on its host, as it is seen from outside.
+func (n *Node) State() string { return filepath.Join(n.Host.Dir, "state") }
+
+// WithState mounts the node's State for a command, as the manifest does, and makes it if it is missing.
+func (n *Node) WithState(cmd netlab.Command) netlab.Command {
+	_ = os.MkdirAll(n.State(), 0o755) // as the kubelet does; the start of the command fails if it is not there
+	cmd.Tmpfs = append(cmd.Tmpfs, filepath.Dir(stateDir))
+	mounts := maps.Clone(cmd.Mounts)
+	if mounts == nil {
+		mounts = map[string]string{}
 	}
+	mounts[stateDir] = n.State()
+	cmd.Mounts = mounts
+	return cmd
 }
 
 // RunManifest starts the executable as the kubelet would start the pod of the manifest. The
@@ -89,12 +111,12 @@ func (c *Cluster) Heal(ctx context.Context) error {
 }
 
 // Reset ends all faults and agents, removes what agents left in nodes and cluster, namely
-// addresses and Leases of kube-system, starts API servers whose options were changed with
+// addresses, State, Leases of kube-system, and kvip's RBAC, starts API servers whose options were changed with
 // Config's again, and returns when all API servers are ready.
 func (c *Cluster) Reset(ctx context.Context) error {
 	var errs []error
 	for _, n := range c.Nodes {
-		errs = append(errs, n.EndAgent(time.Second))
+		errs = append(errs, n.EndAgent(time.Second), os.RemoveAll(n.State()))
 	}
 	for _, n := range c.Nodes {
 		n.API = c.cfg.API
@@ -111,7 +133,7 @@ func (c *Cluster) Reset(ctx context.Context) error {
 	if err := c.WaitReady(ctx); err != nil {
 		return err
 	}
-	return c.forgetLeases(ctx)
+	return errors.Join(c.forgetLeases(ctx), c.forgetRights(ctx))
 }
 
 // EndAgent ends the node's agent, gently within the grace period, and forgets it.

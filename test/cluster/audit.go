@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 const (
@@ -17,15 +20,19 @@ const (
 kind: Policy
 omitStages: [RequestReceived]
 rules:
+  - level: None
+    users: [system:anonymous, system:apiserver]
   - level: Metadata
 `
 )
 
-// AuditEvent is one answered request in an API server's audit log (audit.k8s.io/v1, Event).
+// AuditEvent is one answered request, of somebody with credentials, in an API server's audit log (audit.k8s.io/v1, Event).
 type AuditEvent struct {
-	Verb       string `json:"verb"`
-	RequestURI string `json:"requestURI"`
-	UserAgent  string `json:"userAgent"`
+	Received   time.Time    `json:"requestReceivedTimestamp"`
+	From       []netip.Addr `json:"sourceIPs"`
+	Verb       string       `json:"verb"`
+	RequestURI string       `json:"requestURI"`
+	UserAgent  string       `json:"userAgent"`
 	User       struct {
 		Username string `json:"username"`
 	} `json:"user"`
@@ -48,8 +55,17 @@ func (n *Node) writeAuditPolicy() error {
 	return nil
 }
 
-// Audit reads what the node's API server has logged since the cluster began, with API.Audit.
-func (n *Node) Audit() ([]AuditEvent, error) {
+// Audited is how long the node's audit log is now, for Audit.
+func (n *Node) Audited() int64 {
+	info, err := os.Stat(n.Log("audit"))
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// Audit reads what the node's API server has logged, with API.Audit, since the log had that length.
+func (n *Node) Audit(since int64) ([]AuditEvent, error) {
 	file, err := os.Open(n.Log("audit"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -58,6 +74,9 @@ func (n *Node) Audit() ([]AuditEvent, error) {
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}
 	defer file.Close()
+	if _, err := file.Seek(since, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("read audit log: %w", err)
+	}
 	var events []AuditEvent
 	lines := bufio.NewReader(file)
 	for {

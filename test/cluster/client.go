@@ -3,11 +3,14 @@ package cluster
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -100,6 +103,47 @@ func (c *Cluster) forgetLeases(ctx context.Context) error {
 		return fmt.Errorf("delete leases: %w", err)
 	}
 	return nil
+}
+
+// forgetRights deletes every role, binding and ServiceAccount whose name begins as kvip's do.
+func (c *Cluster) forgetRights(ctx context.Context) error {
+	kube, err := c.Kube(c.Nodes[0])
+	if err != nil {
+		return err
+	}
+	var errs []error
+	remove := func(list []metav1.ObjectMeta, do func(ctx context.Context, name string, o metav1.DeleteOptions) error, err error) {
+		errs = append(errs, err)
+		for _, meta := range list {
+			if strings.HasPrefix(meta.Name, "kvip") {
+				errs = append(errs, do(ctx, meta.Name, metav1.DeleteOptions{}))
+			}
+		}
+	}
+	for _, namespace := range []string{metav1.NamespaceSystem, metav1.NamespaceDefault} {
+		rbac := kube.RbacV1()
+		bindings, err := rbac.RoleBindings(namespace).List(ctx, metav1.ListOptions{})
+		remove(metas(bindings.Items, func(o rbacv1.RoleBinding) metav1.ObjectMeta { return o.ObjectMeta }), rbac.RoleBindings(namespace).Delete, err)
+		roles, err := rbac.Roles(namespace).List(ctx, metav1.ListOptions{})
+		remove(metas(roles.Items, func(o rbacv1.Role) metav1.ObjectMeta { return o.ObjectMeta }), rbac.Roles(namespace).Delete, err)
+		accounts, err := kube.CoreV1().ServiceAccounts(namespace).List(ctx, metav1.ListOptions{})
+		remove(metas(accounts.Items, func(o corev1.ServiceAccount) metav1.ObjectMeta { return o.ObjectMeta }), kube.CoreV1().ServiceAccounts(namespace).Delete, err)
+	}
+	bindings, err := kube.RbacV1().ClusterRoleBindings().List(ctx, metav1.ListOptions{})
+	remove(metas(bindings.Items, func(o rbacv1.ClusterRoleBinding) metav1.ObjectMeta { return o.ObjectMeta }), kube.RbacV1().ClusterRoleBindings().Delete, err)
+	roles, err := kube.RbacV1().ClusterRoles().List(ctx, metav1.ListOptions{})
+	remove(metas(roles.Items, func(o rbacv1.ClusterRole) metav1.ObjectMeta { return o.ObjectMeta }), kube.RbacV1().ClusterRoles().Delete, err)
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("delete rights: %w", err)
+	}
+	return nil
+}
+
+func metas[T any](items []T, of func(T) metav1.ObjectMeta) (all []metav1.ObjectMeta) {
+	for _, item := range items {
+		all = append(all, of(item))
+	}
+	return all
 }
 
 // TakeAdminRights removes the rights of the group in admin.conf; GiveAdminRights restores them.

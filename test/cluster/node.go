@@ -23,8 +23,9 @@ type Node struct {
 	mu      sync.Mutex
 	etcd    *netlab.Process
 	api     *netlab.Process
-	started APIOptions // what api runs with
-	ending  bool       // api was asked to end
+	started APIOptions  // what api runs with
+	ending  bool        // api was asked to end
+	starts  []time.Time // of api
 	agent   *Agent
 }
 
@@ -87,7 +88,22 @@ func (n *Node) StartAPI() error {
 		}
 	}
 	n.ending, n.started = false, n.API
-	return n.start(&n.api, "kube-apiserver", n.apiArgs())
+	before, began := n.api, time.Now()
+	err := n.start(&n.api, "kube-apiserver", n.apiArgs())
+	if n.api != before {
+		n.starts = append(n.starts, began)
+	}
+	return err
+}
+
+// APIStarted is when the API server that ran at an instant was started.
+func (n *Node) APIStarted(at time.Time) (began time.Time) {
+	for _, start := range n.starts {
+		if !start.After(at) {
+			began = start
+		}
+	}
+	return began
 }
 
 // KillAPI ends the API server with SIGKILL.

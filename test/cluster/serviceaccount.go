@@ -41,8 +41,8 @@ func (n *Node) InCluster(ctx context.Context, path string, manifest []byte) (net
 		return netlab.Command{}, err
 	}
 	cmd := n.kvipCommand(path, args, env)
-	cmd.Tmpfs = []string{"/run"}
-	cmd.Mounts = map[string]string{serviceAccountDir: dir}
+	cmd.Tmpfs = append(cmd.Tmpfs, "/run")
+	cmd.Mounts[serviceAccountDir] = dir
 	return cmd, nil
 }
 

@@ -20,7 +20,7 @@ import (
 // printed.
 func (s *story) kvipIn(n *cluster.Node, args ...string) (stdout, stderr string, err error) {
 	s.t.Helper()
-	return s.command(n, netlab.Command{Path: s.kvip, Args: args})
+	return s.command(n, n.WithState(netlab.Command{Path: s.kvip, Args: args}))
 }
 
 // command runs any command in the node.
@@ -89,7 +89,7 @@ func (s *story) ready(n *cluster.Node) {
 	s.t.Helper()
 	s.wait(n.Name+" to be ready", func() bool {
 		code, body, err := s.page(n, "/readyz")
-		return err == nil && code == http.StatusOK && body == "ok"
+		return err == nil && code == http.StatusOK && strings.HasPrefix(body, "ok")
 	})
 }
 

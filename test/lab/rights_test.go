@@ -25,7 +25,6 @@ const serviceAccount = "system:serviceaccount:kube-system:kvip"
 // request outside the printed rights, and no printed right that is never used.
 func TestLeastRights(t *testing.T) {
 	s := prepare(t)
-	s.restartAPIs(t.Context(), func(o *cluster.APIOptions) { o.Audit = true })
 	rights := s.print("rbac")
 	s.create(rights...)
 	s.granted(t.Context(), s.rules(rights))
@@ -133,7 +132,7 @@ func (s *story) audit(rights []right) {
 	s.t.Helper()
 	used := map[right]bool{}
 	for _, n := range s.c.Nodes {
-		events, err := n.Audit()
+		events, err := n.Audit(s.audited[n])
 		s.ok(err)
 		for _, e := range events {
 			if e.User.Username != serviceAccount && e.UserAgent != "kvip" {

@@ -33,6 +33,11 @@ type story struct {
 	unserved bool
 	// noAgents says that the agents were stopped on purpose, so their exit is right.
 	noAgents bool
+	// anyRights says that rights were taken away on purpose, or that an agent was to have no
+	// token of its own: requests may be refused, and come from administrators.
+	anyRights bool
+	// audited is where the audit logs of the API servers ended when the story began.
+	audited map[*cluster.Node]int64
 	// after runs when the agents have ended.
 	after []func()
 }
@@ -54,11 +59,12 @@ func begin(t *testing.T, flags ...string) *story {
 func prepare(t *testing.T, flags ...string) *story {
 	t.Helper()
 	c, kvip := need(t)
-	s := &story{t: t, c: c, kvip: kvip, vips: vipsOf(flags)}
+	s := &story{t: t, c: c, kvip: kvip, vips: vipsOf(flags), audited: map[*cluster.Node]int64{}}
 	for _, n := range c.Nodes { // what agents of earlier stories wrote proves nothing here
 		if err := os.Remove(n.Log("kvip")); err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
 		}
+		s.audited[n] = n.Audited()
 	}
 	s.sample()
 	return s
@@ -214,6 +220,7 @@ func (s *story) finish() {
 	}
 	s.endAgents()
 	s.noRaces()
+	s.properRights()
 	for _, f := range s.after {
 		f()
 	}

@@ -10,7 +10,7 @@ import (
 
 // pure lists the packages (every file) and single files that decide without looking or acting: the
 // same input gives the same output, so that a transcript or a table is a full test of them.
-var pure = []string{"pkg/election", "pkg/arp/schedule.go", "pkg/health/hysteresis.go"}
+var pure = []string{"pkg/election", "pkg/arp/schedule.go", "pkg/health/hysteresis.go", "pkg/rights/decide.go"}
 
 // impure are the imports that would let them look at the world. "net" is a prefix of sockets;
 // net/netip and net/url are values.

@@ -33,7 +33,7 @@ type Config struct {
 // Servers hands out API clients by address; *apiclient.Store is one.
 type Servers interface {
 	Server(host string) (*apiclient.Server, error)
-	Refused(source string)
+	Refused(source, host string)
 }
 
 // maxObjects bounds how many objects are remembered.
@@ -210,10 +210,15 @@ func (d *Driver) send(ctx context.Context, host string, a election.Action) (*coo
 		return nil, err
 	}
 	lease, err := d.call(ctx, server, a)
-	if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
-		d.cfg.Servers.Refused(server.Source)
-	}
+	d.refused(server, err)
 	return lease, err
+}
+
+// refused tells when an API server refused the credentials, so that others may be used.
+func (d *Driver) refused(server *apiclient.Server, err error) {
+	if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
+		d.cfg.Servers.Refused(server.Source, server.Host)
+	}
 }
 
 func (d *Driver) call(ctx context.Context, server *apiclient.Server, a election.Action) (*coordinationv1.Lease, error) {

@@ -72,6 +72,9 @@ func (d *Driver) Endpoints(ctx context.Context) (all []string, err error) {
 		if all, err = endpoints(ctx, server); err == nil {
 			return all, nil
 		}
+		if server.Kind == apiclient.ServiceAccount { // whose rights are known to include this
+			d.refused(server, err)
+		}
 	}
 	return nil, fmt.Errorf("read EndpointSlice %s/%s: %w", peersNamespace, peersName, err)
 }

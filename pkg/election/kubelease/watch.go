@@ -66,6 +66,8 @@ func (d *Driver) watchOnce(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-server.Dropped():
+			return errors.New("other credentials are used now")
 		case ev, ok := <-w.ResultChan():
 			if !ok {
 				return errors.New("the API server ended it")
@@ -120,9 +122,7 @@ func (d *Driver) listed(list *coordinationv1.LeaseList) election.Event {
 // report notes a failed request and changes the credentials where they were refused.
 func (d *Driver) report(op string, server *apiclient.Server, err error) {
 	d.failed(aboutWatch, op, fmt.Errorf("%s lease %s/%s: %w", op, d.cfg.Namespace, d.cfg.Name, err))
-	if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
-		d.cfg.Servers.Refused(server.Source)
-	}
+	d.refused(server, err)
 }
 
 func (d *Driver) take(ctx context.Context, ev watch.Event) error {
