@@ -6,9 +6,10 @@
 #   docker.sh start DIR    starts it if it does not run, and waits until it answers
 #   docker.sh stop DIR     stops it, its containers and its network namespace, and keeps its images
 #   docker.sh run DIR CMD  runs a command in its network namespace, with DOCKER_HOST set
+#   docker.sh netns DIR    prints the path of its network namespace
 set -euo pipefail
 
-usage() { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2 && exit 2; }
+usage() { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2 && exit 2; }
 say() { printf '%s\n' "$*" >&2; }
 
 [ $# -ge 2 ] || usage
@@ -79,5 +80,6 @@ case $verb in
 start) start ;;
 stop) stop ;;
 run) inside "$@" ;;
+netns) echo "/run/netns/$netns" ;;
 *) usage ;;
 esac

@@ -20,7 +20,7 @@ const maxHosts = 16 // of one sampler: a sample keeps one bit per address and ho
 // first: it counts them only if the first still holds after the second was seen to hold, so
 // that a hand-over between two questions is no overlap.
 type Sampler struct {
-	lab   *Lab
+	reach func(a, b *Host) bool // whether they can reach each other now
 	hosts []*Host
 	vips  []netip.Addr
 	dumps []*dumper
@@ -43,10 +43,14 @@ type sample struct {
 
 // Sample starts a Sampler for up to four addresses on up to sixteen hosts; Stop ends it.
 func (l *Lab) Sample(vips []netip.Addr, hosts ...*Host) (*Sampler, error) {
+	return newSampler(l.Reachable, vips, hosts)
+}
+
+func newSampler(reach func(a, b *Host) bool, vips []netip.Addr, hosts []*Host) (*Sampler, error) {
 	if len(vips) == 0 || len(vips) > 4 || len(hosts) == 0 || len(hosts) > maxHosts {
 		return nil, fmt.Errorf("sample holders: %d addresses on %d hosts, want 1 to 4 on 1 to %d", len(vips), len(hosts), maxHosts)
 	}
-	s := &Sampler{lab: l, hosts: hosts, vips: vips, stop: make(chan struct{}), done: make(chan struct{})}
+	s := &Sampler{reach: reach, hosts: hosts, vips: vips, stop: make(chan struct{}), done: make(chan struct{})}
 	for _, h := range hosts {
 		d, err := newDumper(h)
 		if err != nil {
@@ -138,7 +142,7 @@ func (s *Sampler) overlap(mask uint64, reachable bool) bool {
 		holders := s.holders(mask, i)
 		for j, a := range holders {
 			for _, b := range holders[j+1:] {
-				if !reachable || s.lab.Reachable(a, b) {
+				if !reachable || s.reach(a, b) {
 					return true
 				}
 			}

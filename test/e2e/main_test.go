@@ -1,0 +1,103 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/kvip/kvip/test/kindlab"
+)
+
+// createWithin bounds the creation of the cluster: images are there, but the machine may be slow.
+const createWithin = 8 * time.Minute
+
+// shared is the cluster of all tests, each of which leaves it well.
+var shared struct {
+	*kindlab.Cluster
+	why error // why there is none
+	birth
+}
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) (code int) {
+	ctx, cancel := context.WithTimeout(context.Background(), createWithin)
+	defer cancel()
+	var cfg kindlab.Config
+	if cfg, shared.why = kindlab.FromEnv(ctx, root()); shared.why != nil {
+		return m.Run() // each test says why it cannot run
+	}
+	defer func() {
+		if err := end(cfg.Engine); err != nil {
+			fmt.Fprintln(os.Stderr, "clean up:", err)
+			code = 1
+		}
+	}()
+	if shared.why = create(ctx, cfg); shared.why != nil {
+		fmt.Fprintln(os.Stderr, "create the cluster:", shared.why)
+		evidence("create")
+		return 1
+	}
+	return m.Run()
+}
+
+// create makes the cluster, and watches its birth.
+func create(ctx context.Context, cfg kindlab.Config) (err error) {
+	cfg.Name, cfg.Workers, cfg.Log = "e2e", 1, os.Stderr
+	if cfg.Dir, err = os.MkdirTemp("", "kvip-e2e-"); err != nil {
+		return err
+	}
+	cfg.Running = shared.observe
+	if shared.Cluster, err = kindlab.New(ctx, cfg); err != nil {
+		return err
+	}
+	shared.dir = cfg.Dir
+	return errors.Join(shared.Up(ctx), shared.finish(ctx))
+}
+
+// end removes everything that the tests made, whatever became of them.
+func end(engine *kindlab.Engine) (err error) {
+	if shared.Cluster != nil && os.Getenv("KVIP_KEEP") == "" {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		err = shared.Delete(ctx)
+	}
+	if shared.dir != "" {
+		err = errors.Join(err, os.RemoveAll(shared.dir))
+	}
+	if os.Getenv("KVIP_KEEP") == "" {
+		err = errors.Join(err, engine.Stop())
+	}
+	return err
+}
+
+// root is the project's directory.
+func root() string {
+	dir, err := filepath.Abs("../..")
+	if err != nil {
+		return "../.."
+	}
+	return dir
+}
+
+// evidence keeps the logs of the nodes when something went wrong.
+func evidence(name string) {
+	if shared.Cluster == nil {
+		return
+	}
+	dir := filepath.Join(root(), "test", "artifacts", "e2e-"+name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, n := range shared.Nodes {
+		text, _ := n.Exec(ctx, "bash", "-c", `tail -n 100 /var/log/pods/kube-system_kvip-*/kvip/*.log; ip addr; ctr -n k8s.io tasks ls; journalctl -u kubelet -n 100 --no-pager`)
+		_ = os.WriteFile(filepath.Join(dir, n.Name+".log"), []byte(text), 0o644)
+	}
+	fmt.Fprintln(os.Stderr, "logs of the nodes:", dir)
+}
