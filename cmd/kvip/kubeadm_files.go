@@ -21,8 +21,10 @@ type target struct {
 	path string // "-" is stdout
 	flag string // that chose the path
 	want []byte
-	// have is what is there; before is what a diff compares with; inPlace allows to change it.
+	// have is what is there, before is what a diff compares with, from what that is called; inPlace
+	// says that the user named the file to be edited.
 	have, before []byte
+	from         string
 	there        bool
 	inPlace      bool
 }
@@ -36,7 +38,7 @@ func (p *preparation) targets(plan kubeadm.Plan, old []byte) ([]target, error) {
 	}
 	var all []target
 	if plan.Data != nil {
-		all = append(all, target{path: p.output, flag: "output", want: plan.Data, before: old,
+		all = append(all, target{path: p.output, flag: "output", want: plan.Data, before: old, from: p.config,
 			inPlace: p.config != "" && p.config != stream && sameFile(p.config, p.output)})
 	}
 	if plan.ControlPlane {
@@ -68,7 +70,7 @@ func (t *target) look() error {
 	if err != nil {
 		return fmt.Errorf("read what is there: %w", err)
 	}
-	t.there, t.before = true, t.have
+	t.there, t.before, t.from = true, t.have, t.path
 	return nil
 }
 
@@ -103,11 +105,10 @@ func (p *preparation) carryOut(targets []target, say, stdout io.Writer) error {
 
 // diff prints what would change.
 func (t *target) diff(to io.Writer) error {
-	from := t.path
 	if t.before == nil {
-		from = os.DevNull
+		t.from = os.DevNull
 	}
-	text := udiff.Unified(from, t.path, string(t.before), string(t.want))
+	text := udiff.Unified(t.from, t.path, string(t.before), string(t.want))
 	if text == "" {
 		text = t.path + ": unchanged\n"
 	}

@@ -75,6 +75,10 @@ func (p *preparation) run(cmd *cobra.Command) error {
 	if err := p.carryOut(targets, say, cmd.OutOrStdout()); err != nil {
 		return err
 	}
+	if plan.ImageRepository != "" && !cmd.Flags().Changed("image") {
+		plan.Notes = append(plan.Notes, fmt.Sprintf("the static pod names the image %s; the configuration's imageRepository is %s, so if kvip is there too, give its name with --image, on every node",
+			p.cfg.Image, plan.ImageRepository))
+	}
 	return p.report(plan, say)
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +32,9 @@ type local struct {
 	has    localEndpoint
 	worker bool // no API server here
 }
+
+// dnsName is what kubeadm takes for the name of an endpoint: a DNS subdomain of RFC 1123.
+var dnsName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 
 // split returns host and port; the port is 0 and the host empty where the value has none.
 func (e endpoint) split() (host string, port int, err error) {
@@ -124,6 +128,9 @@ func (e endpoint) leadsTo(host string, vips []netip.Addr, resolve func(string) (
 			return nil, nil
 		}
 		return nil, e.f.conflict(e.doc, e.field, e.value, e.elsewhere, "is another address than the VIP "+names, "change or remove it, or give that address with --vip")
+	}
+	if !dnsName.MatchString(host) {
+		return nil, e.f.conflict(e.doc, e.field, e.value, e.elsewhere, "is neither an address nor a DNS name in lower case", "write it like "+join(vips[0], config.DefaultPort))
 	}
 	if resolve == nil {
 		return []string{fmt.Sprintf("%s %q is kept; whether it resolves to %s was not checked", e.field, host, names)}, nil

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -114,24 +116,50 @@ func (f *File) decode(d *document) error {
 	}
 	unknown, err := kjson.UnmarshalStrict(text, object())
 	if err != nil {
-		return f.mistyped(d, err)
+		return f.mistyped(d, text, err)
 	}
 	if len(unknown) > 0 {
 		return f.unknown(d, unknown[0])
 	}
 	if err := errors.Join(json.Unmarshal(text, &d.values), json.Unmarshal(text, &d.fields)); err != nil {
-		return f.mistyped(d, err)
+		return f.mistyped(d, text, err)
 	}
 	return nil
 }
 
-// mistyped says which field has a value of another type than the real one.
-func (f *File) mistyped(d *document, err error) error {
+// mistyped says which field has a value that the real type cannot have.
+func (f *File) mistyped(d *document, text []byte, err error) error {
 	var typed *json.UnmarshalTypeError
-	if !errors.As(err, &typed) {
-		return f.refuse(d, d.line, "", "cannot be decoded as "+d.kind+": "+err.Error())
+	if errors.As(err, &typed) {
+		field := exportedName.ReplaceAllString(typed.Field, "")
+		return f.refuse(d, d.find(field), field, fmt.Sprintf("is of type %s, and %s needs type %s", typed.Value, d.kind, typed.Type))
 	}
-	return f.refuse(d, d.find(typed.Field), typed.Field, fmt.Sprintf("is a %s, and %s needs a value of type %s", typed.Value, d.kind, typed.Type))
+	var values map[string]any
+	if bad := json.Unmarshal(text, &values); bad != nil {
+		return f.refuse(d, d.line, "", fmt.Sprintf("cannot be decoded as %s: %v", d.kind, bad))
+	}
+	field := strings.Join(culprit(values, func(part map[string]any) bool {
+		text, bad := json.Marshal(part)
+		return bad == nil && json.Unmarshal(text, kinds[d.version][d.kind]()) == nil
+	}), ".")
+	return f.refuse(d, d.find(field), field, fmt.Sprintf("cannot be decoded as %s: %v", d.kind, err))
+}
+
+// exportedName is an embedded Go type in the path of a field: names of fields begin in lower case.
+var exportedName = regexp.MustCompile(`\b[A-Z]\w*\.`)
+
+// culprit returns the path of the value that cannot be decoded even when it is alone: values that
+// decode themselves, such as durations, do not say where they stand.
+func culprit(values map[string]any, decodes func(map[string]any) bool) []string {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if decodes(map[string]any{name: values[name]}) {
+			continue
+		}
+		child, _ := values[name].(map[string]any)
+		below := culprit(child, func(part map[string]any) bool { return decodes(map[string]any{name: part}) })
+		return append([]string{name}, below...)
+	}
+	return nil
 }
 
 // unknown says which field does not exist.

@@ -44,6 +44,8 @@ type Plan struct {
 	Data []byte
 	// ControlPlane says that the node gets an API server, so that kvip belongs there.
 	ControlPlane bool
+	// ImageRepository is where the cluster's own images come from; empty: kubeadm's default.
+	ImageRepository string
 	// DiscoveryFile is the path of a kubeconfig by which `kubeadm join` finds the cluster, or empty.
 	DiscoveryFile string
 	// Notes are sentences for the user about what was not checked or not changed.
@@ -80,6 +82,9 @@ func cluster(version string, vips []netip.Addr, port int, eol string) string {
 // It returns a *Conflict where file, VIP and host cannot be meant together.
 func (f *File) Init(r Request) (Plan, error) {
 	doc, node := f.of(clusterKind), f.of(initKind)
+	if doc == nil && node == nil && f.of(joinKind) != nil {
+		return Plan{}, f.refuse(nil, 0, "", "has a "+joinKind+" alone, which is for kubeadm join")
+	}
 	var has fields
 	if doc != nil {
 		has = doc.fields
@@ -93,7 +98,7 @@ func (f *File) Init(r Request) (Plan, error) {
 	if err != nil {
 		return plan, err
 	}
-	plan.ControlPlane = true
+	plan.ControlPlane, plan.ImageRepository = true, has.ImageRepository
 	edited, err := f.editCluster(doc, plan, has)
 	if err != nil {
 		return plan, err
@@ -107,14 +112,15 @@ func (f *File) editCluster(doc *document, plan Plan, has fields) (*File, error) 
 	if doc == nil {
 		return f.addCluster(plan)
 	}
-	edited, err := f.setEndpoint(doc, []string{"controlPlaneEndpoint"}, has.ControlPlaneEndpoint, plan)
-	if err != nil {
-		return nil, err
-	}
+	edited := f
 	if missing := missing(plan.VIPs, has.APIServer.CertSANs); len(missing) > 0 {
-		return edited.set(edited.docs[doc.number-1], []string{"apiServer", "certSANs"}, leaf{items: texts(missing)})
+		var err error
+		if edited, err = f.set(doc, []string{"apiServer", "certSANs"}, leaf{items: texts(missing)}); err != nil {
+			return nil, err
+		}
 	}
-	return edited, nil
+	// Last, so that it stands above the other where both are new.
+	return edited.setEndpoint(edited.docs[doc.number-1], []string{"controlPlaneEndpoint"}, has.ControlPlaneEndpoint, plan)
 }
 
 // setEndpoint writes the endpoint where there is none.
@@ -168,6 +174,9 @@ func (f *File) Join(r Request) (Plan, error) {
 	plan, err := f.plan(r, e, local)
 	if err != nil {
 		return plan, err
+	}
+	if _, stated, _ := e.split(); e.value != "" && stated == 0 {
+		return plan, f.conflict(doc, field, e.value, PortMismatch, "has no port, and kubeadm join guesses none", "write "+plan.Endpoint)
 	}
 	plan.ControlPlane, plan.Data = !local.worker, f.data
 	if token == nil {
