@@ -32,6 +32,12 @@ type result struct {
 // limit only ends a run that should have refused its arguments and did not.
 func kvip(t *testing.T, args ...string) result {
 	t.Helper()
+	return kvipIn(t, "", "", args...)
+}
+
+// kvipIn is kvip in a directory and with a text on stdin.
+func kvipIn(t *testing.T, dir, stdin string, args ...string) result {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	self, err := os.Executable()
@@ -40,6 +46,7 @@ func kvip(t *testing.T, args ...string) result {
 	}
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Env = append(os.Environ(), asProgram+"=1")
+	cmd.Dir, cmd.Stdin = dir, strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
@@ -68,6 +75,7 @@ func TestExitCodesAndStreams(t *testing.T) {
 		{"image of this build", "manifest pod --vip 192.0.2.10", exitOK, "image: localhost/kvip:dev", ""},
 		{"nothing", "", exitUsage, "", "name a command: cleanup, completion"},
 		{"half a command", "manifest", exitUsage, "", "name a command: daemonset, pod, rbac"},
+		{"half of kubeadm", "kubeadm", exitUsage, "", "name a command: init, join"},
 		{"unknown command", "serve", exitUsage, "", `unknown command "serve"`},
 		{"unknown manifest", "manifest job", exitUsage, "", `unknown command "job"`},
 		{"argument too many", "version now", exitUsage, "", `"now"`},
