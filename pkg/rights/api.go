@@ -71,20 +71,32 @@ func request(ctx context.Context, server *apiclient.Server, namespace, name stri
 }
 
 // granted asks whether the server's credentials have all rights. The error is errDenied if they
-// have not, or if they are nobody's; an API server that is not ready proves nothing. Everybody
-// who has a valid token may ask this about himself (system:basic-user).
+// have not, or if they are nobody's; an API server that is not ready proves nothing, and is asked
+// again once it is.
 func granted(ctx context.Context, creds apiclient.Credentials, server *apiclient.Server, rights []authorizationv1.SelfSubjectAccessReviewSpec) error {
+	err := reviewAll(ctx, server, rights)
+	if !errors.Is(err, errDenied) {
+		return err
+	}
 	sure, err := ready(ctx, creds, server.Host)
 	if err != nil {
 		return err
 	}
+	err = reviewAll(ctx, server, rights)
+	if errors.Is(err, errDenied) && !sure {
+		return fmt.Errorf("%w: %w", errUnsure, err)
+	}
+	return err
+}
+
+// reviewAll returns errDenied for the first right that is missing, and if it may not even ask, as
+// everybody may who has a valid token (system:basic-user).
+func reviewAll(ctx context.Context, server *apiclient.Server, rights []authorizationv1.SelfSubjectAccessReviewSpec) error {
 	for _, right := range rights {
 		allowed, err := review(ctx, server, right)
 		switch {
-		case refused(err) && sure:
-			return fmt.Errorf("%w: %w", errDenied, err)
 		case refused(err):
-			return fmt.Errorf("%w: %w", errUnsure, err)
+			return fmt.Errorf("%w: %w", errDenied, err)
 		case err != nil:
 			return err
 		case !allowed:

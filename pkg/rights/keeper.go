@@ -43,6 +43,7 @@ type Keeper struct {
 	doubtAt  time.Time // when it was first refused without a verdict
 	doubtful bool
 	sureAt   time.Time // when it was granted everything last
+	told     bool      // that it is refused
 
 	mu      sync.Mutex
 	problem string
@@ -192,6 +193,9 @@ func (k *Keeper) do(ctx context.Context, what step) error {
 
 // note keeps the result of a step and tells of a change.
 func (k *Keeper) note(err error) {
+	if errors.Is(err, errMend) {
+		return
+	}
 	k.s.tried = time.Now()
 	if err == nil {
 		k.s.failed = 0
@@ -199,7 +203,9 @@ func (k *Keeper) note(err error) {
 		k.s.failed++
 		k.s.unheard = unheard(err) || errors.Is(err, fs.ErrNotExist)
 	}
-	k.tell(err)
+	if err != nil || k.s.verified && k.s.stored {
+		k.tell(err)
+	}
 }
 
 // tell logs a problem once, and its end.

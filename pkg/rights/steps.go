@@ -9,6 +9,10 @@ import (
 	"github.com/kvip/kvip/pkg/apiclient"
 )
 
+// errMend says that a step has found what the next one mends, at once: it is no failure, and no
+// success that would end the pauses between failures.
+var errMend = errors.New("the token is refused")
+
 var errNoServer = errors.New("no API server is known")
 
 // verify asks an API server about the token in use: the one that refused it, or the node's own.
@@ -26,8 +30,11 @@ func (k *Keeper) verify(ctx context.Context) error {
 	})
 	k.judge(err)
 	if err != nil && k.s.denied && k.s.bootstrap {
-		k.cfg.Log.Warn("kvip's own token is refused, using bootstrap credentials to mend that", "reason", err)
-		return nil // no failure: what mends it comes next, at once
+		if !k.told {
+			k.told = true
+			k.cfg.Log.Warn("kvip's own token is refused, using bootstrap credentials to mend that", "reason", err)
+		}
+		return errMend
 	}
 	return err
 }
@@ -36,9 +43,10 @@ func (k *Keeper) verify(ctx context.Context) error {
 func (k *Keeper) judge(err error) {
 	switch {
 	case err == nil:
+		k.told = false
 		k.s.verified, k.s.denied, k.doubtful, k.doubt, k.sureAt = true, false, false, "", time.Now()
 		k.cfg.Store.Trust()
-	case errors.Is(err, errDenied), errors.Is(err, errUnsure) && k.doubtful && time.Since(k.doubtAt) >= sureAfter:
+	case errors.Is(err, errDenied) && !errors.Is(err, errUnsure), errors.Is(err, errUnsure) && k.doubtful && time.Since(k.doubtAt) >= sureAfter:
 		k.s.denied, k.doubtful, k.doubt = true, false, ""
 		k.cfg.Store.Distrust()
 	case errors.Is(err, errUnsure):
@@ -99,7 +107,7 @@ func (k *Keeper) begin(ctx context.Context, fresh token, host string) error {
 	}
 	k.use(fresh)
 	k.s.token, k.s.verified, k.s.denied, k.s.stored, k.doubt = true, true, false, false, ""
-	k.sureAt = time.Now()
+	k.sureAt, k.told = time.Now(), false
 	k.cfg.Store.Adopt(creds, server)
 	k.cfg.Log.Info("kvip has a new token of its own", "reason", "until "+fresh.expires.UTC().Format(time.RFC3339))
 	return nil

@@ -41,6 +41,7 @@ type APIOptions struct {
 	// at 127.0.0.1 and not at a VIP either.
 	NodeAddressOnly bool
 	ShutdownDelay   time.Duration // --shutdown-delay-duration
+	OtherKey        bool          // ServiceAccount tokens are signed, and checked, with another key
 	Audit           bool          // who asked for what, in Log("audit")
 }
 

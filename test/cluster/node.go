@@ -87,6 +87,11 @@ func (n *Node) StartAPI() error {
 			return err
 		}
 	}
+	if n.API.OtherKey {
+		if err := n.writeOtherKey(); err != nil {
+			return err
+		}
+	}
 	n.ending, n.started = false, n.API
 	before, began := n.api, time.Now()
 	err := n.start(&n.api, "kube-apiserver", n.apiArgs())

@@ -97,7 +97,7 @@ func (s *Server) BeForWatches(m Mode) {
 	s.watches = m
 }
 
-// Refuse answers 401 to a token or the common name of a certificate.
+// Refuse answers 401 to a token or the common name of a certificate; "" is nobody's.
 func (s *Server) Refuse(user string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,8 +169,11 @@ func (s *Server) admit(r *http.Request) Mode {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = append(s.requests, q)
-	if s.refused[q.Token] || s.refused[q.Subject] {
+	if q.Token != "" && s.refused[q.Token] || q.Subject != "" && s.refused[q.Subject] || q.Token == "" && q.Subject == "" && s.refused[""] {
 		return Unauthorized
+	}
+	if s.mode == Serves && s.store.forbidden(q.Token, r.URL.Path) {
+		return Forbidden
 	}
 	if s.mode == Serves && isWatch(r.URL.RawQuery) {
 		return s.watches
@@ -181,6 +184,7 @@ func (s *Server) admit(r *http.Request) Mode {
 func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	const leases = "/apis/coordination.k8s.io/v1/namespaces/"
 	switch {
+	case s.aboutRights(w, r):
 	case strings.HasPrefix(r.URL.Path, leases):
 		s.lease(w, r)
 	case r.URL.Path == "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes":

@@ -25,6 +25,7 @@ type Store struct {
 	changes   []change
 	more      chan struct{} // closed at the next change
 	peers     []string      // in the EndpointSlice
+	rights    rights
 }
 
 // change is what a watch delivers.

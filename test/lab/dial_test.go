@@ -12,8 +12,8 @@ import (
 	"github.com/kvip/kvip/test/netlab"
 )
 
-// TestNeverDialsTheVIP listens on every node, loopback included, from before the agents start
-// until after two hand-overs: nobody but the client connects to the VIP or even looks for its
+// TestNeverDialsTheVIP listens on every node, loopback included, from before the agents start, through
+// the bootstrap of their rights, until after two hand-overs: nobody but the client connects to the VIP or even looks for its
 // hardware address, and nobody asks a name server (E11), though the kubeconfigs name the VIP.
 func TestNeverDialsTheVIP(t *testing.T) {
 	s := prepare(t)
@@ -25,6 +25,9 @@ func TestNeverDialsTheVIP(t *testing.T) {
 	}
 	s.startAll()
 	s.settle()
+	for _, n := range s.c.Nodes { // their rights were applied, and their tokens given, on the way
+		s.own(n)
+	}
 	first := s.holder()
 	s.ok(first.KillAPI()) // the release takes the way over the peers
 	second := s.moved(first)

@@ -9,10 +9,11 @@ import (
 	"github.com/kvip/kvip/test/cluster"
 )
 
-// TestRightsLost takes the rights of the agents' group away while they run. The VIP goes with
+// TestRightsLost runs agents that keep no token of their own. It takes the rights of the agents' group away while they run. The VIP goes with
 // the fence, all say why and go on asking, and it is back with the rights.
 func TestRightsLost(t *testing.T) {
-	s := begin(t, "--kubeconfig=/etc/kubernetes/admin.conf")
+	s := begin(t, "--kubeconfig=/etc/kubernetes/admin.conf", "--state-dir=")
+	s.anyRights = true
 	t.Cleanup(func() {
 		if err := s.c.GiveAdminRights(context.Background()); err != nil {
 			t.Error(err)
@@ -38,11 +39,12 @@ func (s *story) shows(n *cluster.Node, code, word string) {
 	s.counts(n, "kvip_api_errors_total", `code="`+code+`"`)
 }
 
-// TestCredentials starts agents before there is a kubeconfig, gives them one whose certificate
+// TestCredentials starts agents that keep no token of their own before there is a kubeconfig, gives them one whose certificate
 // soon expires, and renews it twice. None of it ends a process, each trouble is told, and each
 // change is noticed without a restart; a renewal in time moves nothing (E7, E11).
 func TestCredentials(t *testing.T) {
 	s := prepare(t)
+	s.anyRights = true
 	const name = "kvip.conf"
 	write := func(lasts time.Duration) {
 		for _, n := range s.c.Nodes {
@@ -56,7 +58,7 @@ func TestCredentials(t *testing.T) {
 			}
 		}
 	})
-	s.startAll("--kubeconfig=/etc/kubernetes/" + name)
+	s.startAll("--kubeconfig=/etc/kubernetes/"+name, "--state-dir=")
 	for _, n := range s.c.Nodes {
 		s.shows(n, "NoCredentials", "no credentials yet")
 	}

@@ -78,6 +78,15 @@ func (s *story) resource(object *unstructured.Unstructured) dynamic.ResourceInte
 	return client.Resource(mapping.Resource).Namespace(object.GetNamespace())
 }
 
+// apply creates objects until the next Reset, which knows kvip's.
+func (s *story) apply(objects ...*unstructured.Unstructured) {
+	s.t.Helper()
+	for _, object := range objects {
+		_, err := s.resource(object).Create(s.t.Context(), object, metav1.CreateOptions{})
+		s.ok(err)
+	}
+}
+
 // create creates objects for the time of the test.
 func (s *story) create(objects ...*unstructured.Unstructured) {
 	s.t.Helper()
