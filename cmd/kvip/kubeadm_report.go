@@ -46,7 +46,7 @@ func (p *preparation) report(plan kubeadm.Plan, to io.Writer) error {
 	if !plan.ControlPlane {
 		text.WriteString("Note: a JoinConfiguration without controlPlane is a worker's, which gets no static pod.\n")
 	}
-	text.WriteString("\nNext:\n  " + p.next(plan) + "\n")
+	text.WriteString("\nNext" + p.provided() + ":\n  " + p.next(plan) + "\n")
 	if p.config == "" && p.command == "join" {
 		text.WriteString("with the token, the hash and the key that 'kubeadm init --upload-certs' printed on the first node.\n")
 	}
@@ -56,11 +56,19 @@ func (p *preparation) report(plan kubeadm.Plan, to io.Writer) error {
 	return nil
 }
 
+// provided is what the next command needs beside the files that were written.
+func (p *preparation) provided() string {
+	if p.output == stream {
+		return ", with stdout saved as " + madeConfig
+	}
+	return ""
+}
+
 // next is the command line that comes after this one.
 func (p *preparation) next(plan kubeadm.Plan) string {
 	file := shellQuote(p.output)
 	if p.output == stream {
-		file = madeConfig // as which stdout is to be saved
+		file = madeConfig
 	}
 	switch {
 	case p.command == "init":

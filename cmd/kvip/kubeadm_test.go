@@ -229,12 +229,12 @@ func TestKubeadmStreams(t *testing.T) {
 	want := clusterText + "controlPlaneEndpoint: 192.0.2.10:6443\napiServer:\n  certSANs:\n    - 192.0.2.10\n"
 	got := d.stdin(clusterText, "kubeadm init --vip 192.0.2.10 --config -")
 	expect(t, got, exitOK)
-	if got.stdout != want || !strings.Contains(got.stderr, "kubeadm init --config kubeadm.yaml --upload-certs") || !strings.Contains(got.stderr, "manifests/kvip.yaml: written") {
+	if got.stdout != want || !strings.Contains(got.stderr, "Next, with stdout saved as kubeadm.yaml:\n  kubeadm init --config kubeadm.yaml --upload-certs\n") || !strings.Contains(got.stderr, "manifests/kvip.yaml: written") {
 		t.Errorf("stdout %s stderr %s", got.stdout, got.stderr)
 	}
 	got = d.stdin(clusterText, "kubeadm init --vip 192.0.2.10 --config - --dry-run")
 	expect(t, got, exitOK, "+controlPlaneEndpoint: 192.0.2.10:6443\n")
-	if !strings.Contains(got.stderr, "Next:") || strings.Contains(got.stdout, "Next:") {
+	if !strings.Contains(got.stderr, "Next") || strings.Contains(got.stdout, "Next") {
 		t.Errorf("stdout %s stderr %s", got.stdout, got.stderr)
 	}
 	expect(t, d.stdin(clusterText, "kubeadm init --vip 192.0.2.10 --config - --output c.yaml"), exitOK, "c.yaml: written")
@@ -295,7 +295,7 @@ func TestKubeadmRefuses(t *testing.T) {
 		{"init --vip 192.0.2.10 --config empty.yaml", "empty.yaml: is empty"},
 		{"init --vip 192.0.2.10 --config -", "stdin: is empty"},
 		{"init --vip 192.0.2.10 --config binary.yaml", "binary.yaml: is not text"},
-		{"init --vip 192.0.2.10 --config big.yaml", "big.yaml: has 1048576 bytes"},
+		{"init --vip 192.0.2.10 --config big.yaml", "big.yaml: is too large"},
 		{"init --vip 192.0.2.10 --config list.yaml", "list.yaml, document 1, line 1: is not a mapping"},
 		{"init --vip 192.0.2.10 --config yaml.yaml", "yaml.yaml, document 1, line 1: is not YAML"},
 		{"init --vip 192.0.2.10 --config old.yaml", "old.yaml, document 1, line 2: apiVersion: \"kubeadm.k8s.io/v1beta2\" is not supported"},

@@ -98,11 +98,13 @@ func (p *page) first(n *yaml.Node, bracket byte, text string) (at, until int, al
 		at = p.offset(n.Content[0])
 		return at, at, text + ", ", nil
 	}
-	at = p.offset(n)
-	if p.file[at] != bracket {
-		return 0, 0, "", fmt.Errorf("the value has an anchor or a tag")
+	at = p.offset(n) // of its anchor or tag, where it has one
+	within := bytes.IndexByte(p.file[at:], bracket)
+	if within < 0 {
+		return 0, 0, "", fmt.Errorf("there is no %c", bracket)
 	}
-	return at + 1, at + 1, text, nil
+	at += within + 1
+	return at, at, text, nil
 }
 
 // below puts lines between the line of a node and what belongs to it.

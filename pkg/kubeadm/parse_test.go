@@ -20,7 +20,7 @@ func TestBadFilesAreRefused(t *testing.T) {
 		{"blank", " \n\n", 0, 0, "", "is empty"},
 		{"binary", "\x7fELF\x00\x00", 0, 0, "", "not text"},
 		{"Latin-1", clusterHead + "clusterName: caf\xe9\n", 0, 0, "", "not text"},
-		{"1 MiB", clusterHead + strings.Repeat("# "+strings.Repeat("x", five)+"\n", MaxSize/five+1), 0, 0, "", "bytes"},
+		{"1 MiB", clusterHead + strings.Repeat("# "+strings.Repeat("x", five)+"\n", MaxSize/five+1), 0, 0, "", "too large"},
 		{"comments alone", "# nothing\n", 1, 1, "", "is empty"},
 		{"text", "kubeadm\n", 1, 1, "", "mapping"},
 		{"list", "- a\n", 1, 1, "", "mapping"},
