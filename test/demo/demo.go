@@ -9,6 +9,7 @@ import (
 
 	"github.com/kvip/kvip/test/cluster"
 	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/show"
 )
 
 const (
@@ -18,7 +19,7 @@ const (
 
 // demo is a cluster with kvip on each node.
 type demo struct {
-	out     *screen
+	out     *show.Screen
 	cluster *cluster.Cluster
 	tool    *drill.Kvip
 	vip     netip.Addr
@@ -33,7 +34,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err := d.begin(ctx); err != nil {
 		return err
 	}
-	stopLive := d.out.live(ctx, d.status)
+	stopLive := d.out.Live(ctx, d.status)
 	defer func() { err = errors.Join(err, d.watch.Stop()) }()
 	defer func() {
 		cancel()
@@ -49,34 +50,34 @@ func (d *demo) run(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		d.out.say("\n%d/%d  %s, on %s", i+1, len(faults), f.Name, holder.Name)
+		d.out.Say("\n%d/%d  %s, on %s", i+1, len(faults), f.Name, holder.Name)
 		result, err := drill.Run(ctx, d.watch, f, holder, drill.Pace{After: watchAfter, Quick: true})
 		if err != nil {
 			return err
 		}
-		for _, line := range story(result, d.watch.Requests(result.Start)) {
-			d.out.say("     %s", line)
+		for _, line := range show.Story(result, d.watch.Requests(result.Start)) {
+			d.out.Say("     %s", line)
 		}
 		rows = append(rows, row{f, result})
 		d.mending[holder] = mend(ctx, holder, d.tool)
 	}
 	stopLive()
-	d.out.say("\n%s", table(rows))
+	d.out.Say("\n%s", table(rows))
 	return verdict(rows)
 }
 
 // begin runs kvip on each node and waits until one of them serves the client.
 func (d *demo) begin(ctx context.Context) error {
-	d.out.say("each node runs what `kvip manifest pod --vip %s` prints:", d.vip)
+	d.out.Say("each node runs what `kvip manifest pod --vip %s` prints:", d.vip)
 	for _, n := range d.cluster.Nodes {
 		if err := d.tool.Start(n); err != nil {
 			return err
 		}
 	}
 	for _, n := range d.cluster.Nodes {
-		d.out.say("  %s  %s  kvip with pid %d", n.Name, n.Host.Addr(true), n.Agent().PID())
+		d.out.Say("  %s  %s  kvip with pid %d", n.Name, n.Host.Addr(true), n.Agent().PID())
 	}
-	d.out.say("nobody has held the address yet, so kvip waits for one lease duration (%s) before the first take", drill.Lease)
+	d.out.Say("nobody has held the address yet, so kvip waits for one lease duration (%s) before the first take", drill.Lease)
 	var err error
 	if d.watch, err = drill.StartWatch(d.cluster, d.vip); err != nil {
 		return err
@@ -141,5 +142,5 @@ func (d *demo) status() string {
 		names = append(names, n.Name)
 	}
 	now := time.Now()
-	return statusLine(names, holders, d.watch.Requests(now.Add(-stripFor)), now)
+	return show.StatusLine(names, holders, d.watch.Requests(now.Add(-show.StripFor)), now)
 }

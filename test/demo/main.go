@@ -16,6 +16,7 @@ import (
 
 	"github.com/kvip/kvip/test/cluster"
 	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/show"
 )
 
 func main() {
@@ -27,7 +28,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err = show(ctx, binaries)
+	err = run(ctx, binaries)
 	switch {
 	case ctx.Err() != nil:
 		stop()
@@ -44,8 +45,8 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-// show runs the demo from the start of the cluster to its end.
-func show(ctx context.Context, binaries string) (err error) {
+// run runs the demo from the start of the cluster to its end.
+func run(ctx context.Context, binaries string) (err error) {
 	path, version, err := drill.FindKvip(ctx)
 	if err != nil {
 		return err
@@ -54,7 +55,7 @@ func show(ctx context.Context, binaries string) (err error) {
 	if err != nil {
 		return err
 	}
-	out := newScreen(os.Stdout)
+	out := show.NewScreen(os.Stdout)
 	c, err := cluster.Start(ctx, cluster.Config{
 		Binaries: binaries, Progress: out, API: cluster.APIOptions{ShutdownDelay: drill.ShutdownDelay},
 	})

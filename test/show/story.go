@@ -1,4 +1,4 @@
-package main
+package show
 
 import (
 	"fmt"
@@ -10,15 +10,17 @@ import (
 	"github.com/kvip/kvip/test/netlab"
 )
 
+// StripFor is what StatusLine shows of the client: its requests of that time are wanted.
+const StripFor = 3 * time.Second
+
 const (
-	stripFor   = 3 * time.Second        // what the live line shows of the client
 	stripCell  = 100 * time.Millisecond // of it in one character
 	storyLines = 12                     // at most, for one fault
 )
 
-// story tells what happened after a fault, in order: who had the address, and what the client
+// Story tells what happened after a fault, in order: who had the address, and what the client
 // got. reqs begin with the fault.
-func story(r drill.Result, reqs []netlab.Request) []string {
+func Story(r drill.Result, reqs []netlab.Request) []string {
 	type event struct {
 		at   time.Time
 		text string
@@ -62,10 +64,10 @@ func orNobody(names []string) string {
 	return "on " + strings.Join(names, " and ")
 }
 
-// statusLine shows who holds and the client's last seconds: a dot for each cell in which all
+// StatusLine shows who holds and the client's last seconds: a dot for each cell in which all
 // requests were answered, a cross for one in which any failed, a dash for one without an
 // answer yet; the newest cells stay blank until there is one.
-func statusLine(nodes, holders []string, reqs []netlab.Request, now time.Time) string {
+func StatusLine(nodes, holders []string, reqs []netlab.Request, now time.Time) string {
 	var b strings.Builder
 	for _, name := range nodes {
 		mark := "-"
@@ -74,12 +76,12 @@ func statusLine(nodes, holders []string, reqs []netlab.Request, now time.Time) s
 		}
 		fmt.Fprintf(&b, "%s [%s]  ", name, mark)
 	}
-	cells := make([]byte, stripFor/stripCell)
+	cells := make([]byte, StripFor/stripCell)
 	for i := range cells {
 		cells[i] = '-'
 	}
 	copy(cells[len(cells)-2:], "  ")
-	begin, server := now.Add(-stripFor), ""
+	begin, server := now.Add(-StripFor), ""
 	for _, q := range reqs {
 		i := int(q.Start.Sub(begin) / stripCell)
 		if i < 0 || i >= len(cells) {
@@ -100,46 +102,4 @@ func statusLine(nodes, holders []string, reqs []netlab.Request, now time.Time) s
 		fmt.Fprintf(&b, " %s answers", server)
 	}
 	return b.String()
-}
-
-// row is a line of the table.
-type row struct {
-	fault  drill.Fault
-	result drill.Result
-}
-
-// table shows all results.
-func table(rows []row) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%-36s %9s %10s  %s\n", "fault on the holder", "outage", "target", "two holders")
-	for _, r := range rows {
-		target, note := "-", ""
-		if r.fault.Target > 0 {
-			target = "<= " + drill.Figure(r.fault.Target)
-		}
-		switch {
-		case !r.result.Back:
-			note = "  NOT SERVED AGAIN"
-		case r.fault.Target > 0 && r.result.Outage > r.fault.Target:
-			note = "  above the target"
-		}
-		fmt.Fprintf(&b, "%-36s %9s %10s  %d of %d samples%s\n", r.fault.Name, drill.Figure(r.result.Outage), target,
-			r.result.Holding.TwoHolders, r.result.Holding.Samples, note)
-	}
-	b.WriteString("outage: the longest time between successful requests, which start every 10 ms\n")
-	b.WriteString("target: what 95 % of runs must reach, as `make bench-failover` measures it")
-	return b.String()
-}
-
-// verdict is an error if what must never happen did.
-func verdict(rows []row) error {
-	for _, r := range rows {
-		if !r.result.Back {
-			return fmt.Errorf("%s: no other node served the client", r.fault.Name)
-		}
-		if r.result.Holding.TwoHolders > 0 {
-			return fmt.Errorf("%s: two nodes had the address at once", r.fault.Name)
-		}
-	}
-	return nil
 }

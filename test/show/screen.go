@@ -1,4 +1,4 @@
-package main
+package show
 
 import (
 	"context"
@@ -15,22 +15,23 @@ import (
 // redrawEvery is how often the live line is drawn.
 const redrawEvery = 100 * time.Millisecond
 
-// screen prints lines and, on a terminal, keeps one line below them up to date. It may be used
+// Screen prints lines and, on a terminal, keeps one line below them up to date. It may be used
 // by several goroutines.
-type screen struct {
+type Screen struct {
 	mu       sync.Mutex
 	out      io.Writer
 	terminal bool
 	below    string // the live line that is shown now
 }
 
-func newScreen(f *os.File) *screen {
+// NewScreen returns a screen that prints to f, which may be no terminal.
+func NewScreen(f *os.File) *Screen {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return &screen{out: f, terminal: err == nil}
+	return &Screen{out: f, terminal: err == nil}
 }
 
 // Write prints whole lines above the live one.
-func (s *screen) Write(b []byte) (int, error) {
+func (s *Screen) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clear()
@@ -39,13 +40,13 @@ func (s *screen) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// say prints one line, or several.
-func (s *screen) say(format string, args ...any) {
+// Say prints one line, or several.
+func (s *Screen) Say(format string, args ...any) {
 	_, _ = fmt.Fprintf(s, strings.TrimSuffix(format, "\n")+"\n", args...) // a lost terminal ends nothing
 }
 
-// live draws a line again and again until stop, which may be called twice, or ctx ends.
-func (s *screen) live(ctx context.Context, line func() string) (stop func()) {
+// Live draws a line again and again until stop, which may be called twice, or ctx ends.
+func (s *Screen) Live(ctx context.Context, line func() string) (stop func()) {
 	if !s.terminal {
 		return func() {}
 	}
@@ -70,7 +71,7 @@ func (s *screen) live(ctx context.Context, line func() string) (stop func()) {
 	}
 }
 
-func (s *screen) show(line string) {
+func (s *Screen) show(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clear()
@@ -79,13 +80,13 @@ func (s *screen) show(line string) {
 }
 
 // clear removes the live line from a terminal. The caller holds the lock.
-func (s *screen) clear() {
+func (s *Screen) clear() {
 	if s.below != "" {
 		_, _ = io.WriteString(s.out, "\r\x1b[K")
 	}
 }
 
-func (s *screen) draw() {
+func (s *Screen) draw() {
 	if s.below != "" {
 		_, _ = io.WriteString(s.out, s.below)
 	}
