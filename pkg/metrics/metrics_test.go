@@ -53,6 +53,27 @@ func useAll(s *Set) {
 	s.Ready(true)
 	s.Term(7)
 	s.Degraded(true)
+	s.Credentials("bootstrap")
+	s.Credentials("serviceaccount")
+	s.TokenExpiry(time.Unix(1800000000, 0))
+}
+
+// TestCredentialsHaveOnePresentKind and an expiry that ends with the token.
+func TestCredentialsHaveOnePresentKind(t *testing.T) {
+	s := newSet(t)
+	useAll(s)
+	for kind, want := range map[string]float64{"serviceaccount": 1, "bootstrap": 0, "none": 0} {
+		if got := testutil.ToFloat64(s.credentials.WithLabelValues(kind)); got != want {
+			t.Errorf("%s is %v", kind, got)
+		}
+	}
+	if got := testutil.ToFloat64(s.tokenExpiry); got != 1800000000 {
+		t.Errorf("expiry %v", got)
+	}
+	s.TokenExpiry(time.Time{})
+	if got := testutil.ToFloat64(s.tokenExpiry); got != 0 {
+		t.Errorf("expiry without a token %v", got)
+	}
 }
 
 func TestEveryMetricIsServedWithItsValue(t *testing.T) {

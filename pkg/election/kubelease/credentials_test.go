@@ -1,0 +1,48 @@
+package kubelease
+
+import (
+	"testing"
+
+	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/test/fakeapi"
+)
+
+// Other credentials are used for the watch too, not only for what is asked next.
+func TestWatchTakesOverNewCredentials(t *testing.T) {
+	l := newLab(t, 1, fakeapi.User{Token: "admin"})
+	version := l.holding().Version
+	l.run()
+	l.awaitVersion(version)
+	l.until("the watch", func() bool { return l.servers[0].Watches() == 1 })
+	l.creds.Adopt(apiclient.Token("own", "mine", l.store.CA()))
+	l.until("another watch", func() bool { return l.servers[0].Watches() == 2 })
+	for _, r := range l.servers[0].Requests() {
+		if r.Token == "mine" && isWatch(r) {
+			l.awaitVersion(l.renew())
+			return
+		}
+	}
+	t.Error("the second watch is the administrator's")
+}
+
+func isWatch(r fakeapi.Request) bool { return r.Query != "" && r.Method == "GET" }
+
+// A right that kvip's own token lacks is told, though the lease can be had; for others', which may
+// never have had it, it is not.
+func TestRefusedEndpoints(t *testing.T) {
+	l := newLab(t, 1, fakeapi.User{Token: "1"}, fakeapi.User{Token: "2"})
+	l.servers[0].Be(fakeapi.Forbidden)
+	before := l.creds.Source()
+	if _, err := l.driver.Endpoints(t.Context()); err == nil || l.creds.Source() != before {
+		t.Errorf("%v, credentials %s", err, l.creds.Source())
+	}
+	l.creds.Adopt(apiclient.Token("own", "mine", l.store.CA()))
+	if _, err := l.driver.Endpoints(t.Context()); err == nil || l.creds.Source() == "own" {
+		t.Errorf("%v, credentials %s", err, l.creds.Source())
+	}
+	l.servers[0].Be(fakeapi.Serves)
+	if got := l.write(election.Action{Kind: election.Create, Record: tenure()}); got != election.OutcomeOK {
+		t.Errorf("create: outcome %d", got)
+	}
+}
