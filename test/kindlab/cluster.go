@@ -32,6 +32,10 @@ type Config struct {
 	KvipArchive string // the image itself
 	Network     string // manifest of the pods' network's rights, for local images
 	Log         io.Writer
+	// Patches are further patches of kubeadm's configuration, and Files (by their path) are written
+	// to each control-plane node before kubeadm runs.
+	Patches []string
+	Files   map[string]string
 	// Running is called when the nodes' containers run, before any Kubernetes does.
 	Running func(*Cluster) error
 }
@@ -139,20 +143,22 @@ func (c *Cluster) place(ctx context.Context, n *Node) error {
 	if n.Addr, err = netip.ParseAddr(addr); err != nil || !n.ControlPlane {
 		return err
 	}
+	for path, text := range c.cfg.Files {
+		if err := n.Write(ctx, path, strings.NewReader(text)); err != nil {
+			return err
+		}
+	}
 	return c.PlaceManifest(ctx, n)
 }
 
 // PlaceManifest copies the manifest into a node, as an administrator does.
 func (c *Cluster) PlaceManifest(ctx context.Context, n *Node) error {
-	manifest, err := os.Open(c.file("kvip.yaml"))
+	manifest, err := os.Open(c.file("manifests/kvip.yaml"))
 	if err != nil {
 		return err
 	}
 	defer manifest.Close()
-	cmd := n.Command(ctx, "bash", "-c", "mkdir -p /etc/kubernetes/manifests && cat >/tmp/kvip.yaml && mv /tmp/kvip.yaml /etc/kubernetes/manifests/kvip.yaml")
-	cmd.Stdin = manifest
-	_, err = run(cmd)
-	return err
+	return n.Write(ctx, "/etc/kubernetes/manifests/kvip.yaml", manifest)
 }
 
 // Load puts kvip's image into a node as soon as its containerd answers.
@@ -186,14 +192,22 @@ func (c *Cluster) network(ctx context.Context) error {
 	return c.WaitReady(ctx)
 }
 
+// Old says whether a cluster of the configuration's name is in the engine.
+func Old(ctx context.Context, cfg Config) (bool, error) {
+	out, err := cfg.Engine.Docker(ctx, "ps", "-aq", "--filter", "label=io.x-k8s.kind.cluster="+cfg.Name)
+	return strings.TrimSpace(out) != "", err
+}
+
+// DeleteOld removes what an earlier process made: the cluster of the configuration's name and its files.
+func DeleteOld(ctx context.Context, cfg Config) error { return (&Cluster{cfg: cfg}).Delete(ctx) }
+
 // Delete removes the cluster, its network if New made it, and its files.
 func (c *Cluster) Delete(ctx context.Context) error {
 	_, err := run(c.cfg.Engine.Command(ctx, c.cfg.Kind, "delete", "cluster", "--name", c.cfg.Name, "--kubeconfig", c.file("kind.kubeconfig")))
 	if c.madeNetwork {
-		_, netErr := c.cfg.Engine.Docker(ctx, "network", "rm", networkName)
-		err = errors.Join(err, netErr)
+		err = errors.Join(err, c.cfg.Engine.removeNetwork(ctx))
 	}
-	for _, name := range []string{"kubeadm.yaml", "kind.yaml", "kvip.yaml", "kind.kubeconfig", "kubeconfig"} {
+	for _, name := range []string{"kubeadm.yaml", "kind.yaml", "manifests/kvip.yaml", "manifests", "kind.kubeconfig", "kubeconfig"} {
 		if e := os.Remove(c.file(name)); e != nil && !os.IsNotExist(e) {
 			err = errors.Join(err, e)
 		}

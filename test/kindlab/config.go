@@ -39,7 +39,7 @@ func (c *Cluster) prepare(ctx context.Context) error {
 	}
 	for _, verb := range []string{"init", "join"} {
 		cmd := c.cfg.Engine.Command(ctx, c.cfg.Kvip, "kubeadm", verb, "--vip", c.VIP.String(), "--config", kubeadm,
-			"--manifest-dir", c.cfg.Dir, "--image", c.cfg.KvipImage, "--force")
+			"--manifest-dir", c.file("manifests"), "--image", c.cfg.KvipImage, "--force")
 		if _, err := run(cmd); err != nil {
 			return fmt.Errorf("prepare kubeadm %s: %w", verb, err)
 		}
@@ -75,7 +75,7 @@ func (c *Cluster) kindConfig(kubeadm []byte) ([]byte, error) {
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err != nil {
 		patches = append(patches, kubeletPatch)
 	}
-	config["name"], config["kubeadmConfigPatches"] = c.cfg.Name, patches
+	config["name"], config["kubeadmConfigPatches"] = c.cfg.Name, append(patches, c.cfg.Patches...)
 	if c.cfg.LocalImage {
 		config["networking"] = map[string]any{"disableDefaultCNI": true}
 	}
@@ -121,7 +121,7 @@ func (c *Cluster) nodeName(control bool, n int) string {
 
 // Manifest returns the static pod's manifest, the same for every node.
 func (c *Cluster) Manifest() ([]byte, error) {
-	b, err := os.ReadFile(c.file("kvip.yaml"))
+	b, err := os.ReadFile(c.file("manifests/kvip.yaml"))
 	return bytes.Clone(b), err
 }
 

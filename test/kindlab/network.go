@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -15,14 +16,18 @@ import (
 // networkName is the Docker network in which kind puts its nodes.
 const networkName = "kind"
 
+// networkLabel marks a network that this package made.
+const networkLabel = "dev.kvip.made"
+
 // addressTries bounds the search for a free address.
 const addressTries = 64
 
-// ensureNetwork makes kind's network unless it is there, and says whether it did. Docker pins
-// addresses only in a network whose subnet was asked for, so the one that it would choose is.
+// ensureNetwork makes kind's network unless it is there, and says whether the one that is there was
+// made by this function, now or earlier. Docker pins addresses only in a network whose subnet was
+// asked for, so the one that it would choose is.
 func (e *Engine) ensureNetwork(ctx context.Context) (made bool, err error) {
-	if _, err := e.Docker(ctx, "network", "inspect", networkName); err == nil {
-		return false, nil
+	if out, err := e.Docker(ctx, "network", "inspect", "-f", "{{json .Labels}}", networkName); err == nil {
+		return strings.Contains(out, networkLabel), nil
 	}
 	if _, err := e.Docker(ctx, "network", "create", networkName); err != nil {
 		return false, err
@@ -34,8 +39,18 @@ func (e *Engine) ensureNetwork(ctx context.Context) (made bool, err error) {
 	if _, err := e.Docker(ctx, "network", "rm", networkName); err != nil {
 		return true, err
 	}
-	_, err = e.Docker(ctx, "network", "create", "--subnet", subnet.String(), networkName)
+	_, err = e.Docker(ctx, "network", "create", "--label", networkLabel, "--subnet", subnet.String(), networkName)
 	return err == nil, err
+}
+
+// removeNetwork removes kind's network unless another cluster is in it.
+func (e *Engine) removeNetwork(ctx context.Context) error {
+	out, err := e.Docker(ctx, "ps", "-aq", "--filter", "network="+networkName)
+	if err != nil || strings.TrimSpace(out) != "" {
+		return err
+	}
+	_, err = e.Docker(ctx, "network", "rm", networkName)
+	return err
 }
 
 // FreeAddress returns an IPv4 address of kind's network that Docker has given to nobody and from

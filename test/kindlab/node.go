@@ -39,6 +39,14 @@ func (n *Node) Shell(ctx context.Context, line string) (string, error) {
 	return n.Exec(ctx, "bash", "-c", "set -euo pipefail; "+line)
 }
 
+// Write writes a file of the node, at once: a kubelet that looks sees all of it or nothing.
+func (n *Node) Write(ctx context.Context, path string, content io.Reader) error {
+	cmd := n.Command(ctx, "bash", "-c", `set -e; mkdir -p "${0%/*}"; cat >"${0%/*}/.new"; mv "${0%/*}/.new" "$0"`, path)
+	cmd.Stdin = content
+	_, err := run(cmd)
+	return err
+}
+
 // Kubectl runs kubectl inside the node, as the administrator and through the virtual address.
 func (n *Node) Kubectl(ctx context.Context, args ...string) (string, error) {
 	return n.Exec(ctx, append([]string{"kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "--request-timeout", "10s"}, args...)...)
@@ -109,8 +117,12 @@ func (n *Node) Kill(ctx context.Context, name string) error {
 }
 
 // Get asks a page of the node from inside its network, as https://127.0.0.1:6443/readyz, and
-// returns the status and the body. Certificates are not checked.
+// returns the status and the body. Certificates are not checked. Without root it is the node's curl
+// that asks.
 func (n *Node) Get(ctx context.Context, url string) (status int, body string, err error) {
+	if !Root() {
+		return n.curl(ctx, url)
+	}
 	host, err := n.host(ctx)
 	if err != nil {
 		return 0, "", err
@@ -130,6 +142,17 @@ func (n *Node) Get(ctx context.Context, url string) (status int, body string, er
 	defer response.Body.Close()
 	b, err := io.ReadAll(response.Body)
 	return response.StatusCode, string(b), err
+}
+
+// curl does what Get does, from a process in the node.
+func (n *Node) curl(ctx context.Context, url string) (status int, body string, err error) {
+	out, err := n.Exec(ctx, "curl", "-sk", "-m", "5", "-w", "\n%{http_code}", url)
+	if err != nil {
+		return 0, "", err
+	}
+	end := strings.LastIndexByte(out, '\n')
+	status, err = strconv.Atoi(out[end+1:])
+	return status, out[:max(end, 0)], err
 }
 
 // Ready says whether the node's API server and kvip say that they are.

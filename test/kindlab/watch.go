@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +23,7 @@ type Watch struct {
 	Start time.Time
 
 	cluster *Cluster
-	sampler *netlab.Sampler
+	sampler *netlab.Sampler // nil without root, who alone may look into the nodes' networks
 	hosts   []*netlab.Host
 
 	mu   sync.Mutex
@@ -30,7 +31,7 @@ type Watch struct {
 }
 
 // Watch starts watching the control-plane nodes that run now: a node that is started later has a
-// new network, and needs a new Watch.
+// new network, and needs a new Watch. Without root it sees who answers, but not who has the address.
 func (c *Cluster) Watch(ctx context.Context) (w *Watch, err error) {
 	w = &Watch{cluster: c, Start: time.Now(), dead: map[string]bool{}}
 	defer func() {
@@ -42,7 +43,7 @@ func (c *Cluster) Watch(ctx context.Context) (w *Watch, err error) {
 	for _, n := range c.ControlPlanes() {
 		host, err := n.host(ctx)
 		if err != nil {
-			continue // it is down, and holds nothing
+			continue // it is down, and holds nothing, or not to be looked into
 		}
 		w.hosts, nodes = append(w.hosts, host), append(nodes, host)
 	}
@@ -51,8 +52,10 @@ func (c *Cluster) Watch(ctx context.Context) (w *Watch, err error) {
 		return w, err
 	}
 	w.hosts = append(w.hosts, client)
-	if w.sampler, err = netlab.SampleAdopted([]netip.Addr{c.VIP}, w.isDead, nodes...); err != nil {
-		return w, err
+	if Root() {
+		if w.sampler, err = netlab.SampleAdopted([]netip.Addr{c.VIP}, w.isDead, nodes...); err != nil {
+			return w, err
+		}
 	}
 	// Who answers is told by the certificate; whether it is good is kubectl's business.
 	w.Client, err = netlab.StartClient(netlab.ClientConfig{
@@ -77,6 +80,9 @@ func (w *Watch) isDead(h *netlab.Host) bool {
 // Stop ends it. What it saw stays readable.
 func (w *Watch) Stop() error {
 	w.Client.Stop()
+	if w.sampler == nil {
+		return w.release()
+	}
 	return errors.Join(w.sampler.Stop(), w.release())
 }
 
@@ -88,11 +94,23 @@ func (w *Watch) release() (err error) {
 	return err
 }
 
-// Window returns who had the address from one instant to another.
-func (w *Watch) Window(from, to time.Time) netlab.Holding { return w.sampler.Window(from, to) }
+// Root says whether this process may look into the nodes' networks.
+func Root() bool { return os.Geteuid() == 0 }
 
-// Holder returns the one node that has the address now, or nil.
+// Window returns who had the address from one instant to another; without root, nothing.
+func (w *Watch) Window(from, to time.Time) netlab.Holding {
+	if w.sampler == nil {
+		return netlab.Holding{}
+	}
+	return w.sampler.Window(from, to)
+}
+
+// Holder returns the one node that has the address now, or nil; without root, the node that has
+// answered all requests lately.
 func (w *Watch) Holder() *Node {
+	if w.sampler == nil {
+		return w.cluster.Node(w.Server())
+	}
 	var alive []*Node
 	for _, h := range w.sampler.Holders(w.cluster.VIP) {
 		if !w.isDead(h) {

@@ -52,7 +52,7 @@ func TestSamplerSeesHoldersAndOverlap(t *testing.T) {
 
 func TestHandOverBetweenTwoLooksIsNoOverlap(t *testing.T) {
 	l, h := newLab(t)
-	s := &Sampler{lab: l, hosts: []*Host{h["a"], h["b"]}, vips: []netip.Addr{vip4}}
+	s := &Sampler{reach: l.Reachable, hosts: []*Host{h["a"], h["b"]}, vips: []netip.Addr{vip4}}
 	first, second := uint64(0b11), uint64(0b10) // a was seen, then b; asked again, a has let go
 	if s.overlap(first&second, false) {
 		t.Error("a hand-over counts as two holders")

@@ -51,12 +51,26 @@ func newNetns() (netns, error) {
 	return r.ns, r.err
 }
 
-// enter moves the calling thread into the namespace. Only for threads of onThread.
+// enter moves the calling thread into the namespace. Only for threads of onThread. To stay where
+// the thread is needs no rights.
 func (n netns) enter() error {
+	if n.isMine() {
+		return nil
+	}
 	if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("enter network namespace: %w", err)
 	}
 	return nil
+}
+
+// isMine says whether the calling thread is in the namespace already.
+func (n netns) isMine() bool {
+	theirs, err := n.file.Stat()
+	if err != nil {
+		return false
+	}
+	mine, err := os.Stat("/proc/thread-self/ns/net")
+	return err == nil && os.SameFile(theirs, mine)
 }
 
 // do runs f on a thread inside the namespace and waits for it.
