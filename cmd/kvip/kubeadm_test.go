@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -27,6 +28,7 @@ type desk struct {
 
 func newDesk(t *testing.T, files map[string]string) desk {
 	d := desk{t, t.TempDir()}
+	t.Chdir(d.dir)
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(d.dir, name), []byte(text), 0o640); err != nil {
 			t.Fatal(err)
@@ -35,19 +37,29 @@ func newDesk(t *testing.T, files map[string]string) desk {
 	return d
 }
 
-// run types a command; the host that runs the test is none of its business.
+// run types a command; the host that runs the test is none of its business. It takes no process,
+// unless stdin matters: there are many.
 func (d desk) run(line string) result {
 	d.t.Helper()
-	return d.stdin("", line)
+	if strings.Contains(line+" ", " - ") {
+		return d.stdin("", line)
+	}
+	var stdout, stderr bytes.Buffer
+	code := run(d.args(line), &stdout, &stderr)
+	return result{code, stdout.String(), stderr.String()}
 }
 
-func (d desk) stdin(text, line string) result {
-	d.t.Helper()
+func (d desk) args(line string) []string {
 	args := strings.Fields(line)
 	if args[0] == "kubeadm" {
 		args = append(args, "--manifest-dir", "manifests", "--skip-host-checks")
 	}
-	return kvipIn(d.t, d.dir, text, args...)
+	return args
+}
+
+func (d desk) stdin(text, line string) result {
+	d.t.Helper()
+	return kvipIn(d.t, d.dir, text, d.args(line)...)
 }
 
 // read returns a file, or "" if there is none.

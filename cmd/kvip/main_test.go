@@ -106,7 +106,8 @@ func TestAFullDiskIsAFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer full.Close()
-	for _, args := range [][]string{{"manifest", "pod", "--vip", "192.0.2.10"}, {"manifest", "rbac"}, {"version"}} {
+	for _, args := range [][]string{{"manifest", "pod", "--vip", "192.0.2.10"}, {"manifest", "rbac"}, {"version"},
+		{"kubeadm", "join", "--vip", "192.0.2.10", "--dry-run", "--skip-host-checks", "--manifest-dir", t.TempDir()}} {
 		var stderr bytes.Buffer
 		if code := run(args, full, &stderr); code != exitFailure {
 			t.Errorf("%q: exit code %d, stderr %s", args, code, &stderr)
