@@ -1,8 +1,6 @@
 package apiclient
 
-import (
-	"slices"
-)
+import "slices"
 
 // This file is for whoever gets a token for kvip: it gives the Store one, judges refusals of it,
 // and asks for the bootstrap credentials. Everybody else asks for a Server.
@@ -101,5 +99,5 @@ func (s *Store) rouse() {
 func (s *Store) Files() []Credentials {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.files)
+	return slices.DeleteFunc(slices.Clone(s.files), func(c Credentials) bool { return c.kind != Bootstrap })
 }

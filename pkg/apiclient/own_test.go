@@ -161,6 +161,20 @@ func TestFilesChangeUnderTheOwnToken(t *testing.T) {
 	}
 }
 
+// A token that the kubelet renews gets no other token, but is used where there is none.
+func TestPodsTokenIsNoBootstrap(t *testing.T) {
+	f := newFixture(t)
+	s := NewStore(Config{StateDir: f.path("state"), Judged: true, Log: f.open().cfg.Log})
+	s.saDir = f.dir
+	f.write("ca.crt", string(f.store.CA()))
+	f.write("token", "of-the-pod")
+	s.reread()
+	f.in(s, ServiceAccount, f.dir)
+	if len(s.Files()) != 0 {
+		t.Error("it is offered for bootstrap")
+	}
+}
+
 // Anonymous trusts the same servers and has no rights.
 func TestAnonymous(t *testing.T) {
 	f := newFixture(t)

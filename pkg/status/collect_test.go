@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,6 +31,7 @@ type site struct {
 	servers []*fakeapi.Server
 	cfg     config.Config
 	port    string // of the API servers
+	ca      []byte
 	agents  string // port of the agents
 }
 
@@ -38,7 +41,7 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, cfg: config.Default(), agents: freePort(t)}
+	s := &site{t: t, cfg: config.Default(), agents: freePort(t), ca: store.CA()}
 	s.port = freePort(t)
 	for n := range 2 {
 		server, err := store.Serve(s.host(n + 1))
@@ -236,5 +239,41 @@ func TestAskAgent(t *testing.T) {
 	}
 	if a := askAgent(t.Context(), "not an address"); a != nil {
 		t.Errorf("%+v", a)
+	}
+}
+
+// TestCollectWithTheNodesOwnToken uses no administrator's rights where kvip has a token, and they are
+// there where it is refused.
+func TestCollectWithTheNodesOwnToken(t *testing.T) {
+	s := newSite(t)
+	s.lease("", time.Time{}, nil)
+	s.cfg.StateDir = filepath.Join(t.TempDir(), "state")
+	for name, text := range map[string]string{"token": "e30.e30.c2ln", "ca.crt": string(s.ca)} {
+		if err := os.MkdirAll(s.cfg.StateDir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(s.cfg.StateDir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asked := func() (tokens []string) {
+		t.Helper()
+		before := len(s.servers[0].Requests())
+		if _, err := Collect(t.Context(), s.cfg); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range s.servers[0].Requests()[before:] {
+			tokens = append(tokens, r.Token)
+		}
+		return tokens
+	}
+	if tokens := asked(); slices.Contains(tokens, "secret") || !slices.Contains(tokens, "e30.e30.c2ln") {
+		t.Errorf("asked with %q", tokens)
+	}
+	for _, server := range s.servers {
+		server.Refuse("e30.e30.c2ln")
+	}
+	if tokens := asked(); !slices.Contains(tokens, "secret") {
+		t.Errorf("asked with %q", tokens)
 	}
 }

@@ -147,3 +147,24 @@ func TestJSON(t *testing.T) {
 		t.Errorf("a lease that was never renewed says when: %s", empty)
 	}
 }
+
+// TestTextSaysWhoseRights an agent uses where they are not its own, and why.
+func TestTextSaysWhoseRights(t *testing.T) {
+	r := held()
+	r.Nodes[0].Agent.Rights = "serviceaccount"
+	other := agent("node-b")
+	other.Rights, other.RightsProblem = "bootstrap", "store /var/lib/kvip/token: no space left on device"
+	r.Nodes = append(r.Nodes, Node{Address: "10.0.0.9:6443", Name: "node-b", Ready: true, Agent: other})
+	var b bytes.Buffer
+	if err := r.WriteText(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"10.0.0.9:6443: agent uses the rights of /etc/kubernetes/admin.conf\n", "10.0.0.9:6443: store /var/lib/kvip/token: no space left on device\n"} {
+		if !strings.Contains(b.String(), line) {
+			t.Errorf("missing %q in\n%s", line, &b)
+		}
+	}
+	if strings.Contains(b.String(), "10.0.0.1:6443: agent uses") {
+		t.Errorf("told of what is as it should be:\n%s", &b)
+	}
+}
