@@ -42,15 +42,11 @@ func TestBootstrap(t *testing.T) {
 	if n := c.ControlPlanes(); len(n) != 3 {
 		t.Fatalf("%d control planes", len(n))
 	}
-	first := c.Nodes[0]
-	for file, why := range map[string]string{
-		"/etc/kubernetes/admin.conf":              "the kubeconfig of kubeadm",
-		"/etc/kubernetes/kubelet.conf":            "the kubeconfig of the kubelet",
-		"/etc/kubernetes/controller-manager.conf": "",
-	} {
-		text := exec(t, first, "cat", file)
-		if why != "" && !strings.Contains(text, "server: https://"+c.VIP.String()+":6443") {
-			t.Errorf("%s does not have the address as its server:\n%s", why, text)
+	// Kubelets of control planes talk to their own API server, those of workers to the address.
+	first, worker := c.Nodes[0], c.Nodes[len(c.Nodes)-1]
+	for file, n := range map[string]*kindlab.Node{"/etc/kubernetes/admin.conf": first, "/etc/kubernetes/kubelet.conf": worker} {
+		if text := exec(t, n, "cat", file); !strings.Contains(text, "server: https://"+c.VIP.String()+":6443") {
+			t.Errorf("%s of %s does not have the address as its server:\n%s", file, n, text)
 		}
 	}
 	config := exec(t, first, "kubectl", "-n", "kube-system", "get", "configmap", "kubeadm-config", "-o", "yaml")

@@ -42,7 +42,14 @@ func testMain(m *testing.M) (code int) {
 		evidence("create")
 		return 1
 	}
-	return m.Run()
+	code = m.Run()
+	auditCtx, done := context.WithTimeout(context.Background(), time.Minute)
+	defer done()
+	if err := checkAudit(auditCtx, shared.Cluster); err != nil {
+		fmt.Fprintln(os.Stderr, "audit logs at the end:", err)
+		return 1
+	}
+	return code
 }
 
 // create makes the cluster, and watches its birth.
@@ -51,7 +58,8 @@ func create(ctx context.Context, cfg kindlab.Config) (err error) {
 	if cfg.Dir, err = os.MkdirTemp("", "kvip-e2e-"); err != nil {
 		return err
 	}
-	cfg.Running = shared.observe
+	cfg.Running, cfg.Files = shared.observe, map[string]string{auditDir + "/policy.yaml": auditPolicy}
+	cfg.Patches = []string{auditPatch(cfg.Image)}
 	if shared.Cluster, err = kindlab.New(ctx, cfg); err != nil {
 		return err
 	}
