@@ -361,3 +361,32 @@ func TestUnknownObjectsAreRefused(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestContradiction: an API server that says the token has all rights, and refuses it all the same, is
+// not asked about it each time.
+func TestContradiction(t *testing.T) {
+	l := newLab(t)
+	l.kubeconfig()
+	l.keep(l.admin())
+	l.uses(l.last())
+	before := l.server.Count("POST", "selfsubjectaccessreviews")
+	for range 200 {
+		l.store.Refused(filepath.Join(string(l.state()), tokenFile), l.server.Host)
+		time.Sleep(time.Millisecond)
+	}
+	if n := l.server.Count("POST", "selfsubjectaccessreviews") - before; n > 4 {
+		t.Errorf("asked %d more times", n)
+	}
+	if len(l.api.Given()) != 1 {
+		t.Error("another token was requested")
+	}
+}
+
+// TestRunEndsInTheMiddle of an attempt at an API server that never answers.
+func TestRunEndsInTheMiddle(t *testing.T) {
+	l := newLab(t)
+	l.kubeconfig()
+	l.server.Be(fakeapi.Silent)
+	l.keep(l.admin())
+	l.until("the attempt", func() bool { return l.server.Count("PATCH", "") == 1 })
+}

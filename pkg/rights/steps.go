@@ -133,7 +133,8 @@ func (k *Keeper) renew(ctx context.Context) error {
 	return err
 }
 
-// hosts are where to ask: the node's own API server and then its peers.
+// hosts are where to ask: the node's own API server and then its peers, by address; never the VIP,
+// and never what a kubeconfig names (E11).
 func (k *Keeper) hosts() []string { return append(k.cfg.Local(), k.cfg.Peers()...) }
 
 // each tries one host after the other until one is there at all.

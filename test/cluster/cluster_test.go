@@ -6,12 +6,18 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/kvip/kvip/test/netlab"
 	"github.com/kvip/kvip/test/testutil"
@@ -99,6 +105,12 @@ func testReset(t *testing.T, c *Cluster) {
 	leases := kube.CoordinationV1().Leases(metav1.NamespaceSystem)
 	_, err = leases.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "kvip"}}, metav1.CreateOptions{})
 	must(t, err)
+	_, err = kube.CoreV1().ServiceAccounts(metav1.NamespaceSystem).Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "kvip"}}, metav1.CreateOptions{})
+	must(t, err)
+	must(t, n.OldToken(t.Context(), "kvip", time.Hour, time.Hour))
+	must(t, accepted(t, n))
+	_, err = kube.RbacV1().Roles(metav1.NamespaceDefault).Create(t.Context(), &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "kvip-x"}}, metav1.CreateOptions{})
+	must(t, err)
 	must(t, n.Host.AddAddr(netip.PrefixFrom(VIP4, 32)))
 	a, err := n.RunAgent(netlab.Command{Path: "/bin/sleep", Args: []string{"1000"}})
 	must(t, err)
@@ -114,14 +126,35 @@ func testReset(t *testing.T, c *Cluster) {
 	s, err := c.Sample(VIP4)
 	must(t, err)
 	must(t, s.Stop())
+	_, err = kube.RbacV1().Roles(metav1.NamespaceDefault).Get(t.Context(), "kvip-x", metav1.GetOptions{})
+	if _, stat := os.Stat(n.State()); err == nil || stat == nil {
+		t.Errorf("left after Reset: role %v, state directory %v", err == nil, stat == nil)
+	}
 	if _, err := leases.Get(t.Context(), "kvip", metav1.GetOptions{}); err == nil || a.Running() || n.Agent() != nil || len(s.Holders(VIP4)) > 0 {
 		t.Errorf("left after Reset: lease %v, agent running %v, holders %v", err == nil, a.Running(), s.Holders(VIP4))
 	}
 }
 
+// accepted asks the API server as the owner of the token in the node's State.
+func accepted(t *testing.T, n *Node) error {
+	text, err := os.ReadFile(filepath.Join(n.State(), "token"))
+	must(t, err)
+	conf, err := n.c.RESTConfig(n)
+	must(t, err)
+	conf = rest.AnonymousClientConfig(conf)
+	conf.BearerToken, conf.Dial = string(text), n.Host.Dial
+	kube, err := kubernetes.NewForConfig(conf)
+	must(t, err)
+	self, err := kube.AuthenticationV1().SelfSubjectReviews().Create(t.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if err == nil && self.Status.UserInfo.Username != "system:serviceaccount:kube-system:kvip" {
+		t.Errorf("the token is %s's", self.Status.UserInfo.Username)
+	}
+	return err
+}
+
 func testAPIOptions(t *testing.T, c *Cluster) {
 	ctx, n := t.Context(), c.Nodes[2]
-	n.API = APIOptions{NoAnonymous: true, NodeAddressOnly: true, ShutdownDelay: 30 * time.Second}
+	n.API = APIOptions{NoAnonymous: true, NodeAddressOnly: true, ShutdownDelay: 30 * time.Second, OtherKey: true, Audit: true}
 	must(t, n.StartAPI())
 	must(t, n.WaitReady(ctx))
 	if conn, err := n.Host.Dial(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", Port)); err == nil {
@@ -133,6 +166,11 @@ func testAPIOptions(t *testing.T, c *Cluster) {
 		err := n.Ready(ctx)
 		return err != nil && strings.Contains(err.Error(), "500")
 	})
+	events, err := n.Audit(0)
+	must(t, err)
+	if len(events) == 0 || events[0].Received.IsZero() || n.APIStarted(events[0].Received).IsZero() || n.Audited() == 0 {
+		t.Errorf("%d audit events", len(events))
+	}
 }
 
 func testClient(t *testing.T, c *Cluster) {
