@@ -5,11 +5,13 @@
 #
 #   docker.sh start DIR    starts it if it does not run, and waits until it answers
 #   docker.sh stop DIR     stops it, its containers and its network namespace, and keeps its images
+#   docker.sh remove DIR   stops it and removes the directory, with its images
 #   docker.sh run DIR CMD  runs a command in its network namespace, with DOCKER_HOST set
+#   docker.sh running DIR  says by its exit code whether it runs
 #   docker.sh netns DIR    prints the path of its network namespace
 set -euo pipefail
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2 && exit 2; }
+usage() { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2 && exit 2; }
 say() { printf '%s\n' "$*" >&2; }
 
 [ $# -ge 2 ] || usage
@@ -44,7 +46,7 @@ start() {
 	local options
 	mapfile -t options < <(lesser_runtime)
 	ulimit -Hn 1048576 2>/dev/null || true
-	inside setsid dockerd --host "$DOCKER_HOST" --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/docker.pid" \
+	nsenter --net=/run/netns/"$netns" -- setsid dockerd --host "$DOCKER_HOST" --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/docker.pid" \
 		"${options[@]}" >"$dir/docker.log" 2>&1 </dev/null &
 	for _ in $(seq 300); do
 		if docker info >/dev/null 2>&1; then return; fi
@@ -72,13 +74,39 @@ stop() {
 		done
 		if kill -0 "$pid" 2>/dev/null; then kill -KILL "$pid"; fi
 	fi
+	sweep
 	rm -f "$dir/docker.pid" "$dir/docker.sock"
 	if [ -e "/run/netns/$netns" ]; then ip netns delete "$netns"; fi
+}
+
+# sweep ends and unmounts what an engine leaves that was killed itself, and the empty control group
+# above its containers unless another engine may need it.
+sweep() {
+	local state path pid
+	for state in "$dir"/exec/runtime-*/moby/*/; do
+		if [ -d "$state" ]; then runc --root "$(dirname "$state")" delete --force "$(basename "$state")" 2>/dev/null || true; fi
+	done
+	for pid in $(pgrep '^containerd' || true); do
+		if tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$dir/exec/"; then kill -KILL "$pid" 2>/dev/null || true; fi
+	done
+	awk -v dir="$dir/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r path; do
+		umount --lazy "$path" || true
+	done
+	if ! pgrep -x dockerd >/dev/null; then
+		find /sys/fs/cgroup -mindepth 1 -maxdepth 2 -type d -name docker -exec rmdir {} + 2>/dev/null || true
+	fi
+}
+
+remove() {
+	stop
+	rm -rf "$dir"
 }
 
 case $verb in
 start) start ;;
 stop) stop ;;
+remove) remove ;;
+running) running ;;
 run) inside "$@" ;;
 netns) echo "/run/netns/$netns" ;;
 *) usage ;;

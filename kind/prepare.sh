@@ -15,15 +15,43 @@ cd "${root:?}"
 engine=$1 name=$2
 cache=${KVIP_CACHE:-${XDG_CACHE_HOME:-$(user_home)/.cache}/kvip}
 
-# machine_engine: whether the machine's own Docker answers and can run what kind needs.
-machine_engine() { [ "$engine" = any ] && docker info >/dev/null 2>&1; }
+# machine_engine: whether the machine's own Docker may be used, is there or can be, and answers.
+# Root installs it where there is none, and starts its service.
+machine_engine() {
+	[ "$engine" = any ] || return 1
+	if docker info >/dev/null 2>&1; then return; fi
+	[ "$(id -u)" = 0 ] || return 1
+	install_docker
+	if [ -d /run/systemd/system ] && systemctl cat docker.service >/dev/null 2>&1; then
+		say "starting the service docker ..."
+		systemctl start docker >&2 || say "the service docker does not start: journalctl -u docker says why; going on with an engine of our own"
+	fi
+	docker info >/dev/null 2>&1
+}
 
+# install_docker: Debian's, unless some Docker is there. Newer Debians have the command in a package
+# of its own.
+install_docker() {
+	command -v dockerd >/dev/null || hack/deps.sh docker.io
+	command -v docker >/dev/null || hack/deps.sh docker-cli
+}
+
+# no_docker says what this user can do.
+no_docker() {
+	say "Docker does not answer to you, and to install or start it takes root: sudo make kind-demo
+(or let an administrator start Docker and put you into the group docker, and log in again)"
+	exit 1
+}
+
+as_user mkdir -p "$cache"
 if machine_engine; then
 	docker_dir=''
 else
-	[ "$(id -u)" = 0 ] || { say "no Docker engine answers; start one, or let this start its own: sudo make ..." && exit 1; }
-	hack/deps.sh docker.io iproute2
+	[ "$(id -u)" = 0 ] || no_docker
+	install_docker
+	hack/deps.sh iproute2
 	docker_dir=$cache/docker-$name
+	if ! kind/docker.sh running "$docker_dir"; then say "starting a Docker engine of our own, in $docker_dir ..."; fi
 	kind/docker.sh start "$docker_dir"
 	export DOCKER_HOST=unix://$docker_dir/docker.sock
 	NODE_IMAGE=local
@@ -32,7 +60,8 @@ kind=$(kind/node/build.sh kind)
 image=${NODE_IMAGE:-}
 if [ -z "$image" ]; then # kind knows which image goes with it
 	image=$(sed -n 's/^const Image = "\(.*\)"$/\1/p' "$(cd kind/node && "$root/hack/with-go.sh" go list -m -f '{{.Dir}}' sigs.k8s.io/kind)/pkg/apis/config/defaults/image.go")
-	docker pull --quiet "$image" >/dev/null || { say "cannot pull $image; without a registry: make kind-demo NODE_IMAGE=local" && exit 1; }
+	say "Docker fetches $image if it is not here yet ..."
+	docker pull --quiet "$image" >/dev/null || docker image inspect "$image" >/dev/null 2>&1 || { say "cannot pull $image; without a registry: make kind-demo NODE_IMAGE=local" && exit 1; }
 fi
 if [ "$image" = local ]; then
 	image=$(kind/node/build.sh load)

@@ -69,7 +69,7 @@ var bans = []ban{
 
 // outside tells tests and tools, which are no part of the program.
 func outside(pkg string) bool {
-	return strings.HasPrefix(pkg, "test") || strings.HasPrefix(pkg, "hack/")
+	return strings.HasPrefix(pkg, "test") || strings.HasPrefix(pkg, "hack/") || strings.HasPrefix(pkg, "kind/")
 }
 
 func TestImportsGoStrictlyDown(t *testing.T) {

@@ -30,6 +30,9 @@ func NewScreen(f *os.File) *Screen {
 	return &Screen{out: f, terminal: err == nil}
 }
 
+// Terminal says whether there is a live line.
+func (s *Screen) Terminal() bool { return s.terminal }
+
 // Write prints whole lines above the live one.
 func (s *Screen) Write(b []byte) (int, error) {
 	s.mu.Lock()

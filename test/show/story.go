@@ -46,6 +46,9 @@ func Story(r drill.Result, reqs []netlab.Request) []string {
 	if len(lines) > storyLines {
 		lines = slices.Concat(lines[:storyLines-4], []string{"          ..."}, lines[len(lines)-3:])
 	}
+	if r.Holding.Samples == 0 { // nobody looked
+		return append(lines, "outage "+drill.Figure(r.Outage))
+	}
 	return append(lines, fmt.Sprintf("outage %s, two holders in %d of %d samples", drill.Figure(r.Outage), r.Holding.TwoHolders, r.Holding.Samples))
 }
 

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/kvip/kvip/pkg/status"
+	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/kindlab"
+	"github.com/kvip/kvip/test/show"
+)
+
+const (
+	createWithin = 12 * time.Minute       // on a busy machine; one to three is usual
+	serveWithin  = time.Minute            // for the address to answer
+	mendWithin   = 6 * time.Minute        // for a node to be Ready again
+	askEvery     = time.Second            // until a command succeeds
+	lookEvery    = 50 * time.Millisecond  // at who has the address
+	requestsEnd  = 600 * time.Millisecond // longer than a request may be open
+)
+
+// demo is the cluster and what happens to it.
+type demo struct {
+	out     *show.Screen
+	cfg     kindlab.Config
+	cluster *kindlab.Cluster // nil until there may be something to remove
+	created bool
+	watch   *kindlab.Watch
+	result  result
+}
+
+// run tells the whole story.
+func (d *demo) run(ctx context.Context) (err error) {
+	if err := d.prepare(ctx); err != nil {
+		return err
+	}
+	if err := d.replaceOld(ctx); err != nil {
+		return err
+	}
+	if err := d.create(ctx); err != nil {
+		return err
+	}
+	if d.watch, err = d.cluster.Watch(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.watch.Stop()) }()
+	for _, act := range []func(context.Context) error{d.showHolder, d.showKubectl, d.killHolder, d.mendNode} {
+		if err := act(ctx); err != nil {
+			return err
+		}
+	}
+	d.out.Say("\n%s", d.result.summary())
+	d.out.Say("\n%s", d.next())
+	return nil
+}
+
+// create makes the files and the cluster.
+func (d *demo) create(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, createWithin)
+	defer cancel()
+	d.cfg.Running = func(*kindlab.Cluster) error {
+		d.out.Say("  every control plane has kvip's manifest now, before kubeadm runs there; its image follows")
+		return nil
+	}
+	log, err := os.Create(filepath.Join(filesDir, "kind.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	d.cfg.Log = &progress{out: d.out, log: log, began: time.Now()}
+	c, err := kindlab.New(ctx, d.cfg)
+	if err != nil {
+		return err
+	}
+	d.cluster = c
+	d.out.Say("the address is %s: free, and in the network that Docker gives to kind", c.VIP)
+	d.out.Say("kvip kubeadm init and join have written the static pod and kubeadm's settings; kind gets them in %s/kind.yaml", filesDir)
+	d.out.Say("creating the cluster %s of three control planes and two workers, in one to three minutes:", clusterName)
+	began := time.Now()
+	stop := d.out.Live(ctx, func() string { return fmt.Sprintf("  ... %.0f s", time.Since(began).Seconds()) })
+	defer stop()
+	if err := c.Up(ctx); err != nil {
+		return fmt.Errorf("create the cluster: %w\nWhat kind said is in %s/kind.log", err, filesDir)
+	}
+	d.created = true
+	d.out.Say("  all nodes are Ready, and every API server and every kvip says that it is (%.0f s)", time.Since(began).Seconds())
+	_, err = c.Kubeconfig(ctx)
+	return err
+}
+
+// kvipStatus runs `kvip status` in the static pod of a node, through the address.
+func (d *demo) kvipStatus(ctx context.Context, n *kindlab.Node, args ...string) (out string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, serveWithin)
+	defer cancel()
+	err = kindlab.Eventually(ctx, askEvery, func() (err error) {
+		out, err = d.cluster.Kubectl(ctx, append([]string{"-n", "kube-system", "exec", "kvip-" + n.Name, "--", "/kvip", "status"}, args...)...)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("ask kvip on %s: %w", n.Name, err)
+	}
+	return out, nil
+}
+
+// showHolder shows who has the address, and since when.
+func (d *demo) showHolder(ctx context.Context) error {
+	holder, err := d.steady(ctx)
+	if err != nil {
+		return err
+	}
+	text, err := d.kvipStatus(ctx, holder)
+	if err != nil {
+		return err
+	}
+	d.out.Say("\nwho has the address?\n$ kubectl -n kube-system exec kvip-%s -- /kvip status\n%s", holder.Name, indent(text))
+	text, err = d.kvipStatus(ctx, holder, "-o", "json")
+	if err != nil {
+		return err
+	}
+	var report status.Report
+	if err := json.Unmarshal([]byte(text), &report); err != nil {
+		return fmt.Errorf("read kvip's status: %w", err)
+	}
+	d.out.Say("%s", holds(d.cluster.VIP, report, time.Now()))
+	return nil
+}
+
+// steady waits until one node has the address and answers there.
+func (d *demo) steady(ctx context.Context) (*kindlab.Node, error) {
+	ctx, cancel := context.WithTimeout(ctx, serveWithin)
+	defer cancel()
+	n, err := d.watch.Steady(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("wait for an answer from https://%s:6443: %w", d.cluster.VIP, err)
+	}
+	return n, nil
+}
+
+// showKubectl uses the cluster as people do.
+func (d *demo) showKubectl(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, serveWithin)
+	defer cancel()
+	var text string
+	err := kindlab.Eventually(ctx, askEvery, func() (err error) {
+		text, err = d.cluster.Kubectl(ctx, "get", "nodes")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("kubectl through the address: %w", err)
+	}
+	d.out.Say("\nthe cluster, seen from outside its nodes through https://%s:6443:\n$ kubectl get nodes\n%s", d.cluster.VIP, indent(text))
+	return nil
+}
+
+// killHolder switches the holder's node off and waits until another node serves.
+func (d *demo) killHolder(ctx context.Context) error {
+	victim, err := d.steady(ctx)
+	if err != nil {
+		return err
+	}
+	d.out.Say("\na client asks https://%s:6443/readyz a hundred times a second; now the node that answers it loses its power\n$ docker kill %s",
+		d.cluster.VIP, victim.Name)
+	stop := d.out.Live(ctx, d.status)
+	defer stop()
+	r := drill.Result{Victim: victim.Name, Start: time.Now()}
+	d.watch.Dead(victim)
+	if err := victim.Docker(ctx, "kill"); err != nil {
+		return err
+	}
+	heir, err := d.heir(ctx, victim)
+	if err != nil {
+		return err
+	}
+	r.End, r.Back = time.Now(), true
+	if err := pause(ctx, requestsEnd); err != nil {
+		return err
+	}
+	stop()
+	r.Outage, r.Holding = d.watch.Outage(r.Start, r.End), d.watch.Window(r.Start, r.End)
+	for _, line := range show.Story(r, d.watch.Requests(r.Start)) {
+		d.out.Say("  %s", line)
+	}
+	d.result = result{drill: r, vip: d.cluster.VIP, heir: heir.Name}
+	if err := d.showKubectl(ctx); err != nil {
+		return err
+	}
+	return d.result.judge()
+}
+
+// heir waits until another node than the victim serves. Without a terminal, it tells each second.
+func (d *demo) heir(ctx context.Context, victim *kindlab.Node) (heir *kindlab.Node, err error) {
+	ctx, cancel := context.WithTimeout(ctx, serveWithin)
+	defer cancel()
+	told := time.Now()
+	err = kindlab.Eventually(ctx, lookEvery, func() error {
+		if now := time.Now(); !d.out.Terminal() && now.Sub(told) >= time.Second {
+			d.out.Say("  %s", d.status())
+			told = now
+		}
+		heir = d.watch.Holder()
+		if heir == nil || heir == victim || d.watch.Server() != heir.Name {
+			return fmt.Errorf("no other node answers at %s", d.cluster.VIP)
+		}
+		return nil
+	})
+	return heir, err
+}
+
+// mendNode starts the killed node, and waits until it is Ready. The address must stay where it is.
+func (d *demo) mendNode(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, mendWithin)
+	defer cancel()
+	victim := d.cluster.Node(d.result.drill.Victim)
+	d.out.Say("\nthe power is back\n$ docker start %s", victim.Name)
+	began := time.Now()
+	if err := d.cluster.Start(ctx, victim); err != nil {
+		return err
+	}
+	if err := d.watchAgain(ctx); err != nil {
+		return err
+	}
+	stop := d.out.Live(ctx, d.status)
+	defer stop()
+	if err := d.cluster.WaitReady(ctx); err != nil {
+		return fmt.Errorf("wait until %s is Ready again: %w", victim.Name, err)
+	}
+	d.result.mended = time.Since(began)
+	holder, err := d.steady(ctx)
+	if err != nil {
+		return err
+	}
+	stop()
+	d.result.holder, d.result.after = holder.Name, d.watch.Window(d.watch.Start, time.Time{})
+	d.out.Say("  %s is Ready again after %.0f s; the address is on %s", victim.Name, d.result.mended.Seconds(), holder.Name)
+	return d.result.judge()
+}
+
+// watchAgain begins a new watch, which sees the new network of a node that was started.
+func (d *demo) watchAgain(ctx context.Context) error {
+	var w *kindlab.Watch
+	err := kindlab.Eventually(ctx, lookEvery, func() (err error) {
+		w, err = d.cluster.Watch(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = d.watch.Stop()
+	d.watch = w
+	return err
+}
+
+// status is the line that is drawn again and again.
+func (d *demo) status() string {
+	var names, holders []string
+	for _, n := range d.cluster.ControlPlanes() {
+		names = append(names, short(n.Name))
+	}
+	if n := d.watch.Holder(); n != nil {
+		holders = []string{short(n.Name)}
+	}
+	now := time.Now()
+	requests := d.watch.Requests(now.Add(-show.StripFor))
+	for i := range requests {
+		requests[i].Server = short(requests[i].Server)
+	}
+	return show.StatusLine(names, holders, requests, now)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kvip/kvip/pkg/election/kubelease"
+	"github.com/kvip/kvip/pkg/status"
+	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/kindlab"
+	"github.com/kvip/kvip/test/netlab"
+	"github.com/kvip/kvip/test/show"
+)
+
+var vip = netip.MustParseAddr("172.18.255.253")
+
+// recorded is a good run.
+func recorded() result {
+	return result{
+		drill: drill.Result{
+			Victim: "ha-control-plane", Outage: 5130 * time.Millisecond, Back: true, Holding: netlab.Holding{Samples: 1200},
+		},
+		vip: vip, heir: "ha-control-plane3", mended: 41 * time.Second, holder: "ha-control-plane3", after: netlab.Holding{Samples: 800},
+	}
+}
+
+func TestSummary(t *testing.T) {
+	want := `summary
+  outage       5.13 s: the longest time between answers to a client outside the nodes
+  address      172.18.255.253 went from ha-control-plane to ha-control-plane3
+  two holders  never, in 2000 looks into the networks of all control planes
+  killed node  Ready again 41 s after its start, without anybody's help`
+	if got := recorded().summary(); got != want {
+		t.Errorf("summary:\n%s\nwant:\n%s", got, want)
+	}
+	r := recorded()
+	r.holder, r.drill.Holding, r.after = "ha-control-plane2", netlab.Holding{}, netlab.Holding{}
+	got := r.summary()
+	for _, want := range []string{"               and then to ha-control-plane2\n", "two holders  not looked for: that takes root"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the summary lacks %q:\n%s", want, got)
+		}
+	}
+}
+
+func TestJudge(t *testing.T) {
+	if err := recorded().judge(); err != nil {
+		t.Errorf("a good run is judged: %v", err)
+	}
+	two, later, stayed := recorded(), recorded(), recorded()
+	two.drill.Holding.TwoHolders = 3
+	later.after.TwoHolders = 1
+	stayed.heir = stayed.drill.Victim
+	for what, r := range map[string]result{"two holders": two, "two holders after the start": later, "no heir": stayed} {
+		if r.judge() == nil {
+			t.Errorf("%s: accepted", what)
+		}
+	}
+}
+
+func TestHolds(t *testing.T) {
+	now := time.Now()
+	report := status.Report{Lease: status.Lease{Holder: "ha-control-plane"}}
+	if got, want := holds(vip, report, now), "172.18.255.253 is on ha-control-plane"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	at := now.Add(-90 * time.Second)
+	report.Transitions = []kubelease.Transition{{Time: now.Add(-time.Hour), Term: 1}, {Time: at, Term: 2}}
+	want := "172.18.255.253 is on ha-control-plane, since " + at.Local().Format(time.TimeOnly) + " (90 s ago, term 2)"
+	if got := holds(vip, report, now); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestNextCommandsReachTheEngine(t *testing.T) {
+	machine := place{}.next(vip, "ha-control-plane2")
+	for _, want := range []string{
+		"\n  curl -sk https://172.18.255.253:6443/version\n", "\n  docker exec ha-control-plane2 kubectl get nodes -o wide\n",
+		"\n  kubectl --kubeconfig .cache/kind-ha/kubeconfig ", "\n  make kind-down ",
+	} {
+		if !strings.Contains(machine, want) {
+			t.Errorf("%q is missing:\n%s", want, machine)
+		}
+	}
+	own := place{dockerDir: "/home/u/.cache/kvip/docker-demo", sudo: true}.next(vip, "ha-control-plane2")
+	for _, want := range []string{
+		"\n  sudo kind/docker.sh run /home/u/.cache/kvip/docker-demo curl -sk ",
+		"\n  sudo docker -H unix:///home/u/.cache/kvip/docker-demo/docker.sock exec ha-control-plane2 kubectl -n kube-system exec kvip-ha-control-plane2 -- /kvip status\n",
+		"\n  sudo make kind-down ",
+	} {
+		if !strings.Contains(own, want) {
+			t.Errorf("%q is missing:\n%s", want, own)
+		}
+	}
+}
+
+func TestShortNames(t *testing.T) {
+	for name, want := range map[string]string{"ha-control-plane": "cp1", "ha-control-plane3": "cp3", "ha-worker": "ha-worker", "": ""} {
+		if got := short(name); got != want {
+			t.Errorf("short(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestProgressIsPlain(t *testing.T) {
+	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	var log bytes.Buffer
+	p := &progress{out: show.NewScreen(out), log: &log, began: time.Now()}
+	said := "Creating cluster \"ha\" ...\n • Preparing nodes 📦 📦   ...\n ✓ Preparing nodes 📦 📦 \n ✗ Starting control-plane 🕹️\nERROR: failed to create cluster: why\nThanks! 😊\n"
+	for part := range strings.SplitAfterSeq(said, "n") { // not at the ends of lines
+		if _, err := p.Write([]byte(part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if log.String() != said {
+		t.Errorf("the log has %q", log.String())
+	}
+	shown, err := os.ReadFile(out.Name())
+	want := "  kind: Preparing nodes (0 s)\n  kind: FAILED: Starting control-plane (0 s)\n  kind: ERROR: failed to create cluster: why (0 s)\n"
+	if err != nil || string(shown) != want {
+		t.Errorf("shown:\n%s\nwant:\n%s", shown, want)
+	}
+}
+
+func TestTidySaysWhatIsLeft(t *testing.T) {
+	d := &demo{}
+	if err := d.tidy(os.ErrInvalid, false); err != os.ErrInvalid {
+		t.Errorf("before there is a cluster: %v", err)
+	}
+	if err := d.tidy(os.ErrInvalid, true); !strings.Contains(err.Error(), "make kind-down") {
+		t.Errorf("interrupted early: %v", err)
+	}
+	d.cluster, d.created = &kindlab.Cluster{}, true
+	for _, interrupted := range []bool{true, false} {
+		if err := d.tidy(os.ErrInvalid, interrupted); !strings.Contains(err.Error(), "the cluster ha stays") && !strings.Contains(err.Error(), "The cluster ha stays") ||
+			!strings.Contains(err.Error(), "make kind-down removes it") {
+			t.Errorf("interrupted %v: %v", interrupted, err)
+		}
+	}
+}
+
+func TestIndent(t *testing.T) {
+	if got := indent("a\nb\n"); got != "  a\n  b" {
+		t.Errorf("%q", got)
+	}
+}
