@@ -66,6 +66,21 @@ demo: build ## sudo: three real control-plane nodes, one address, and every faul
 	$(GO_RUN) go build -o bin/demo ./test/demo
 	@$(GO_RUN) --root bin/demo
 
+# What is prepared are lines of NAME=VALUE.
+.PHONY: kind-demo
+kind-demo: ## kvip below real Kubernetes in kind: five nodes, one loses its power; NODE_IMAGE=local pulls nothing, K8S=1.35
+	@set -e; prepared="$$(kind/prepare.sh any demo)"; mapfile -t prepared <<<"$$prepared"; \
+	$(GO_RUN) go build -o bin/kind-demo ./kind/demo; $(GO_RUN) mkdir -p .cache; \
+	exec env "$${prepared[@]}" bin/kind-demo
+
+.PHONY: kind-down
+kind-down: ## remove the cluster of kind-demo, and the Docker engine that was started for it
+	@kind/down.sh
+
+.PHONY: kind-node-image
+kind-node-image: ## sudo: build the node image for NODE_IMAGE=local from Debian packages and Go modules; prints its path
+	@kind/node/build.sh build
+
 .PHONY: bench-failover
 bench-failover: build ## sudo: measure each fault RUNS=20 times, keepalived beside it; FAULT= and TOOL= choose
 	@hack/deps.sh iproute2 keepalived curl

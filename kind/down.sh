@@ -36,6 +36,10 @@ remove_from_machine() {
 
 if [ -e "$docker_dir" ]; then remove_own; fi
 remove_from_machine
+if [ -w /run/kvip-inotify ]; then # kind/prepare.sh
+	cat /run/kvip-inotify >/proc/sys/fs/inotify/max_user_instances
+	rm /run/kvip-inotify
+fi
 if [ -e "$files" ] && ! rm -rf "$files"; then
 	say "the files in $files are another user's: sudo make kind-down"
 	exit 1

@@ -43,6 +43,21 @@ no_docker() {
 	exit 1
 }
 
+# room_for_nodes raises a limit that all containers share, and that kubelets of five nodes may reach:
+# they end with "too many open files" then. kind/down.sh sets it back.
+room_for_nodes() {
+	local limit=/proc/sys/fs/inotify/max_user_instances was
+	was=$(cat "$limit")
+	if [ "$engine" != any ] || [ "$was" -ge 512 ]; then return; fi
+	if [ -w "$limit" ] && echo 1024 >"$limit" 2>/dev/null; then
+		say "fs.inotify.max_user_instances is raised from $was to 1024 for five nodes, until make kind-down"
+		echo "$was" >/run/kvip-inotify
+	else
+		say "fs.inotify.max_user_instances is $was, which may be too low for five nodes; if some do not become Ready: sudo sysctl fs.inotify.max_user_instances=1024"
+	fi
+}
+
+room_for_nodes
 as_user mkdir -p "$cache"
 if machine_engine; then
 	docker_dir=''

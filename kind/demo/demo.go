@@ -189,6 +189,7 @@ func (d *demo) killHolder(ctx context.Context) error {
 	if err := d.showKubectl(ctx); err != nil {
 		return err
 	}
+	d.out.Say("  (%s counts as Ready until Kubernetes has missed it for 40 s)", victim.Name)
 	return d.result.judge()
 }
 
