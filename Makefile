@@ -52,6 +52,10 @@ image: bin/mkimage ## build the container images: bin/image/kvip-amd64.tar, kvip
 test: ## run every test (with sudo: the lab too); prints the time of each stage
 	@hack/test.sh
 
+.PHONY: test-kind
+test-kind: ## sudo: run the kind tests alone; K8S=1.35 or K8S=v1.37.2 takes another Kubernetes
+	@K8S='$(K8S)' hack/test.sh kind
+
 .PHONY: unit
 unit: ## run the tests of the packages alone, without root and without a lab
 	$(GO_RUN) go test ./cmd/... ./pkg/... ./templates/... ./test/lint/...

@@ -16,6 +16,7 @@ export GO CI=${CI:-} PATH=${GO%/*}:$PATH
 began=$SECONDS timings=() current='' stage_began=0
 finish() {
 	local code=$?
+	if [ -n "${limit_was:-}" ]; then echo "$limit_was" >"$limit"; fi
 	if through_sudo; then
 		find .cache bin test/artifacts -user root -exec chown -h "$SUDO_UID:$SUDO_GID" {} + 2>/dev/null || true
 	fi
@@ -76,6 +77,7 @@ run_all() { xargs -a "$work/$1/list" -r -L 1 -P "$2" bash -c 'run_one "$0" "$1" 
 
 # The packages that need real API servers; all others are for every machine.
 lab='/test/(cluster|lab|bench|demo)(/|$)'
+kind='/test/e2e$' # and those that need nodes in kind
 
 lint() {
 	local unformatted staticcheck
@@ -99,7 +101,7 @@ lint() {
 
 unit() {
 	local list
-	mapfile -t list < <("$withgo" go list ./... | grep -v -E "$lab")
+	mapfile -t list < <("$withgo" go list ./... | grep -v -E "$lab|$kind")
 	compile unit -race -- "${list[@]}"
 	run_all unit 2
 }
@@ -132,6 +134,38 @@ lab_run() {
 	KVIP_BINARY=$work/$dir/kvip run_all "$dir" 1
 }
 
+# kind_prepare makes what the kind tests need and notes it in a file; kind_run runs them.
+kind_prepare() { kind/prepare.sh own test >"$work/kind.env"; }
+
+# room_for_nodes raises a limit that all containers of a user share and that kubelets of two clusters
+# reach; finish sets it back.
+limit=/proc/sys/fs/inotify/max_user_instances limit_was=''
+room_for_nodes() {
+	if [ "$(cat "$limit")" -lt 512 ]; then
+		limit_was=$(cat "$limit")
+		echo 1024 >"$limit"
+	fi
+}
+
+kind_run() {
+	local list
+	room_for_nodes
+	rm -f test/artifacts/kind-outages.csv
+	mapfile -t list < <("$withgo" go list ./... | grep -E "$kind")
+	compile kind -- "${list[@]}"
+	set -a
+	. "$work/kind.env"
+	set +a
+	run_all kind 1
+}
+
+if [ "${1:-}" = kind ]; then
+	[ "$(id -u)" = 0 ] || { echo 'the kind tests need root: sudo make test-kind' && exit 1; }
+	mkdir -p "$work"
+	stage "kind: a node of Kubernetes ${K8S:-as in test/k8s/go.mod}" kind_prepare
+	stage 'kind: real kubeadm, kubelet and containerd' kind_run
+	exit
+fi
 if [ "${1:-}" = lint ]; then
 	stage 'lint' lint
 	exit
@@ -144,9 +178,11 @@ stage 'image: made twice, looked into, run read-only' image
 if [ "$(id -u)" = 0 ]; then
 	stage 'etcd, kube-apiserver and kubeadm' test/k8s/build.sh
 	stage 'lab: real API servers, real packets, with -race' lab_run lab -race
+	stage 'kind: a node image from Debian packages and Go modules' kind_prepare
+	stage 'kind: real kubeadm, kubelet and containerd' kind_run
 else
 	current=lab
-	printf '\n== lab: skipped, it needs root for network namespaces: sudo make test\n'
+	printf '\n== lab and kind: skipped, they need root for network namespaces: sudo make test\n'
 	if [ "$CI" = true ]; then
 		echo 'CI=true allows no skipped stage'
 		exit 1
