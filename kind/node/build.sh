@@ -43,6 +43,8 @@ if [ "$verb" = kind ]; then
 fi
 [ "$(id -u)" = 0 ] || { say "building a node image needs root for debootstrap: sudo make kind-node-image" && exit 1; }
 "$root/hack/deps.sh" debootstrap debian-archive-keyring gcc libc6-dev libseccomp-dev pkg-config
+exec 9>"$cache/node.lock"
+flock 9 # another build: wait for it
 build_tools
 kubernetes=$("$root/hack/with-go.sh" "$root/test/k8s/build.sh" node)
 release=$("$kubernetes/kubeadm" version -o short)
