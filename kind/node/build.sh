@@ -43,6 +43,7 @@ if [ "$verb" = kind ]; then
 fi
 [ "$(id -u)" = 0 ] || { say "building a node image needs root for debootstrap: sudo make kind-node-image" && exit 1; }
 "$root/hack/deps.sh" debootstrap debian-archive-keyring gcc libc6-dev libseccomp-dev pkg-config
+as_user mkdir -p "$cache"
 exec 9>"$cache/node.lock"
 flock 9 # another build: wait for it
 build_tools
