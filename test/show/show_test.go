@@ -69,6 +69,13 @@ func TestStoryIsShort(t *testing.T) {
 	}
 }
 
+func TestStoryWithoutSamplesDoesNotCountHolders(t *testing.T) {
+	got := Story(drill.Result{Outage: 4 * time.Second}, nil)
+	if len(got) != 1 || got[0] != "outage 4.00 s" {
+		t.Errorf("story %q", got)
+	}
+}
+
 func TestStatusLine(t *testing.T) {
 	now := time.Now()
 	reqs := asked(now.Add(-StripFor), 290, map[int]netlab.Request{0: byOld, 105: refused, 120: byNew})
