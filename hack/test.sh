@@ -81,7 +81,7 @@ kind='/test/e2e$' # and those that need nodes in kind
 
 lint() {
 	local unformatted staticcheck
-	unformatted=$("$withgo" gofmt -l cmd hack pkg templates test)
+	unformatted=$("$withgo" gofmt -l cmd hack kind pkg templates test)
 	if [ -n "$unformatted" ]; then
 		printf 'not formatted, run gofmt -w:\n%s\n' "$unformatted"
 		return 1
