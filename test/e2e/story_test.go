@@ -107,6 +107,10 @@ func tell(t *testing.T, s story) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	readySince, err := c.ReadySince(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
 	start := time.Now()
 	if err := s.do(t, w, holder); err != nil {
 		t.Fatal(err)
@@ -125,6 +129,21 @@ func tell(t *testing.T, s story) {
 	judge(t, w, outage{t.Name(), w.Outage(start, end)}, holder, next, start)
 	w = nil
 	well(t)
+	stayedReady(t, holder, readySince)
+}
+
+// stayedReady fails for every node but the broken one that was not Ready all the time.
+func stayedReady(t *testing.T, broken *kindlab.Node, before map[string]string) {
+	t.Helper()
+	after, err := shared.ReadySince(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, since := range before {
+		if name != broken.Name && (after[name] != since || !strings.HasPrefix(since, "True")) {
+			t.Errorf("the kubelet of %s did not stay Ready: %s before, %s after", name, since, after[name])
+		}
+	}
 }
 
 // follow waits until the address answers steadily from where it should be.

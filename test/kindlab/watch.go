@@ -161,8 +161,8 @@ func (n *Node) String() string {
 	return n.Name
 }
 
-// WaitReady waits until every node is Ready and runs its system pods, and every control-plane
-// node's API server and kvip say that they are ready.
+// WaitReady waits until every node is Ready under its own address, and every control-plane node's
+// API server and kvip say that they are ready.
 func (c *Cluster) WaitReady(ctx context.Context) error {
 	return Eventually(ctx, time.Second, func() error {
 		for _, n := range c.ControlPlanes() {
@@ -172,6 +172,19 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 		}
 		return c.nodesReady(ctx)
 	})
+}
+
+// ReadySince returns since when each node has been Ready, or not, as the API has it.
+func (c *Cluster) ReadySince(ctx context.Context) (map[string]string, error) {
+	out, err := c.Kubectl(ctx, "get", "nodes", "--no-headers", "-o",
+		`custom-columns=N:.metadata.name,R:.status.conditions[?(@.type=="Ready")].status,T:.status.conditions[?(@.type=="Ready")].lastTransitionTime`)
+	since := map[string]string{}
+	for line := range strings.Lines(out) {
+		if name, rest, ok := strings.Cut(line, " "); ok {
+			since[name] = strings.Join(strings.Fields(rest), " since ")
+		}
+	}
+	return since, err
 }
 
 // nodesReady asks for the nodes' condition and their address, which must be their own.
