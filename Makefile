@@ -91,6 +91,11 @@ bench-failover: build ## sudo: measure each fault RUNS=20 times, keepalived besi
 	$(GO_RUN) go build -o bin/bench-failover ./test/bench
 	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" RUNS='$(RUNS)' FAULT='$(FAULT)' TOOL='$(TOOL)' $(GO_RUN) --root bin/bench-failover
 
+.PHONY: bench-kind
+bench-kind: ## sudo: measure each fault of the kind tests RUNS=20 times, into docs/benchmarks/kind.csv
+	@TESTFLAGS='-test.timeout=3h -test.count=$(RUNS) -test.run=Killed|MovedAway|Stopped|Paused|Deleted' hack/test.sh kind
+	@$(GO_RUN) cp test/artifacts/kind-outages.csv docs/benchmarks/kind.csv
+
 .PHONY: manifests
 manifests: build ## print all manifests for VIP=192.0.2.10
 	@bin/kvip manifest pod --vip $(VIP) && echo --- && bin/kvip manifest rbac && echo --- && bin/kvip manifest daemonset --vip $(VIP)
