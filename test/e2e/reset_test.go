@@ -48,22 +48,15 @@ func otherThan(c *kindlab.Cluster, node *kindlab.Node) *kindlab.Node {
 	return nil
 }
 
-// remove takes the node out of the cluster.
+// remove takes the node out of the cluster, as docs/kubeadm.md says.
 func remove(t *testing.T, ctx context.Context, by, node *kindlab.Node) {
 	t.Helper()
-	if out, err := by.Exec(ctx, "kubectl", "drain", node.Name, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s"); err != nil {
-		t.Fatalf("drain: %v: %s", err, out)
-	}
-	if out, err := node.Exec(ctx, "kubeadm", "reset", "--force"); err != nil {
-		t.Fatalf("kubeadm reset: %v: %s", err, out)
-	}
-	// What kubeadm reset does not know of, as docs/kubeadm.md says.
-	if _, err := node.Exec(ctx, "rm", "-rf", "/var/lib/kvip"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := by.Exec(ctx, "kubectl", "delete", "node", node.Name); err != nil {
-		t.Fatal(err)
-	}
+	replacing(by, node).follow(ctx, t, kubeadmPage, "replace")
+}
+
+// replacing are the page's words for the node that is replaced and the one that knows of it.
+func replacing(by, node *kindlab.Node) *guide {
+	return &guide{places: map[string]*kindlab.Node{"other": by, "node": node}, words: strings.NewReplacer("cp2", node.Name)}
 }
 
 // moved waits until another node has the address and answers there.
@@ -111,19 +104,12 @@ func join(t *testing.T, ctx context.Context, c *kindlab.Cluster, by, node *kindl
 	if err := c.PlaceManifest(ctx, node); err != nil {
 		t.Fatal(err)
 	}
-	command, err := by.Exec(ctx, "kubeadm", "token", "create", "--print-join-command")
-	if err != nil {
-		t.Fatal(err)
-	}
+	said := strings.Split(strings.TrimSpace(replacing(by, node).follow(ctx, t, kubeadmPage, "rejoin")), "\n")
+	command, key := strings.TrimSpace(said[0]), said[len(said)-1]
 	if want := "kubeadm join " + c.VIP.String() + ":6443"; !strings.HasPrefix(command, want) {
 		t.Errorf("kubeadm tells nodes to join by %q, want %s", command, want)
 	}
-	uploaded, err := by.Exec(ctx, "kubeadm", "init", "phase", "upload-certs", "--upload-certs")
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Fields(uploaded)
-	line := fmt.Sprintf("%s --control-plane --certificate-key %s --ignore-preflight-errors all", strings.TrimSpace(command), lines[len(lines)-1])
+	line := fmt.Sprintf("%s --control-plane --certificate-key %s --ignore-preflight-errors all", command, key)
 	if out, err := node.Shell(ctx, line); err != nil {
 		t.Fatalf("join: %v: %s", err, out)
 	}

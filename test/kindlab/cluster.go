@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/kvip/kvip/test/netlab"
 )
 
 // Config describes a cluster. All fields but Workers, Log and Running are required.
@@ -20,9 +22,13 @@ type Config struct {
 	Name   string // of the cluster; it begins the names of the nodes
 	Dir    string // for the files that are made; created if need be
 	// Template is a kind configuration such as kind/ha.yaml. Its patches and mounts are replaced.
-	Template string
-	Workers  int    // how many of the template's workers to make
-	Image    string // node image
+	Template      string
+	ControlPlanes int    // how many of the template's control planes to make; 0: all
+	Workers       int    // how many of the template's workers to make
+	Image         string // node image
+	// Plain makes a cluster as kubeadm does that has heard of no virtual address: the API server of
+	// the one control plane is the endpoint, and kvip is not in it, though its image is loaded.
+	Plain bool
 	// LocalImage says that the node image was built by kind/node, and so brings its own pods'
 	// network instead of kind's.
 	LocalImage  bool
@@ -140,7 +146,7 @@ func (c *Cluster) place(ctx context.Context, n *Node) error {
 	if state != "true" {
 		return fmt.Errorf("node %s does not run", n.Name)
 	}
-	if n.Addr, err = netip.ParseAddr(addr); err != nil || !n.ControlPlane {
+	if n.Addr, err = netip.ParseAddr(addr); err != nil || !n.ControlPlane || c.cfg.Plain {
 		return err
 	}
 	for path, text := range c.cfg.Files {
@@ -237,6 +243,10 @@ func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
 		"--entrypoint", "kubectl", c.cfg.Image, "--kubeconfig", "/kubeconfig", "--request-timeout", "10s"}, args...)
 	return run(c.cfg.Engine.Command(ctx, "docker", docker...))
 }
+
+// Outside returns the host of the nodes' network, where clients outside the nodes live. It is to be
+// released.
+func (c *Cluster) Outside() (*netlab.Host, error) { return c.cfg.Engine.Host() }
 
 // ControlPlanes returns the control-plane nodes.
 func (c *Cluster) ControlPlanes() (nodes []*Node) {

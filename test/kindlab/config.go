@@ -30,9 +30,15 @@ discovery:
 // kubeletPatch lets a kubelet run on a machine whose control groups are of version 1.
 const kubeletPatch = "kind: KubeletConfiguration\nfailCgroupV1: false\n"
 
+// plainPatch takes the endpoint away that kind names even where one control plane is all there is.
+const plainPatch = "kind: ClusterConfiguration\ncontrolPlaneEndpoint: null\n"
+
 // prepare makes the manifest and kubeadm's configuration with kvip's own commands, and from them
 // the configuration of kind.
 func (c *Cluster) prepare(ctx context.Context) error {
+	if c.cfg.Plain {
+		return c.writeKind(plainPatch)
+	}
 	kubeadm := c.file("kubeadm.yaml")
 	if err := os.WriteFile(kubeadm, []byte(seed), 0o644); err != nil {
 		return fmt.Errorf("write kubeadm's configuration: %w", err)
@@ -48,7 +54,16 @@ func (c *Cluster) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read kubeadm's configuration: %w", err)
 	}
-	config, err := c.kindConfig(edited)
+	var patches []string
+	for document := range strings.SplitSeq(string(edited), "---\n") {
+		patches = append(patches, apiVersion.ReplaceAllString(document, ""))
+	}
+	return c.writeKind(patches...)
+}
+
+// writeKind writes the configuration of kind.
+func (c *Cluster) writeKind(patches ...string) error {
+	config, err := c.kindConfig(patches)
 	if err != nil {
 		return err
 	}
@@ -58,8 +73,8 @@ func (c *Cluster) prepare(ctx context.Context) error {
 // apiVersion is left out of patches: kind then applies them to whichever version it writes itself.
 var apiVersion = regexp.MustCompile(`(?m)^apiVersion: .*\n`)
 
-// kindConfig fills the template (kind/ha.yaml) with the edited documents as patches.
-func (c *Cluster) kindConfig(kubeadm []byte) ([]byte, error) {
+// kindConfig fills the template (kind/ha.yaml) with patches of kubeadm's configuration.
+func (c *Cluster) kindConfig(patches []string) ([]byte, error) {
 	template, err := os.ReadFile(c.cfg.Template)
 	if err != nil {
 		return nil, fmt.Errorf("read kind configuration: %w", err)
@@ -67,10 +82,6 @@ func (c *Cluster) kindConfig(kubeadm []byte) ([]byte, error) {
 	var config map[string]any
 	if err := yaml.Unmarshal(template, &config); err != nil {
 		return nil, fmt.Errorf("read kind configuration %s: %w", c.cfg.Template, err)
-	}
-	var patches []string
-	for document := range strings.SplitSeq(string(kubeadm), "---\n") {
-		patches = append(patches, apiVersion.ReplaceAllString(document, ""))
 	}
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err != nil {
 		patches = append(patches, kubeletPatch)
@@ -96,7 +107,7 @@ func (c *Cluster) nodesOf(template []any) (nodes []any) {
 			continue
 		}
 		control := node["role"] == "control-plane"
-		if !control && count[false] == c.cfg.Workers {
+		if !control && count[false] == c.cfg.Workers || control && count[true] == c.cfg.ControlPlanes && count[true] > 0 {
 			continue
 		}
 		count[control]++

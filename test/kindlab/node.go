@@ -155,9 +155,13 @@ func (n *Node) curl(ctx context.Context, url string) (status int, body string, e
 	return status, out[:max(end, 0)], err
 }
 
-// Ready says whether the node's API server and kvip say that they are.
-func (n *Node) Ready(ctx context.Context) error {
-	for _, url := range []string{"https://127.0.0.1:6443/readyz", "http://127.0.0.1:2113/readyz"} {
+// Ready says whether the node's API server and, if it is meant to be there, kvip say that they are.
+func (n *Node) Ready(ctx context.Context, kvip bool) error {
+	urls := []string{"https://127.0.0.1:6443/readyz"}
+	if kvip {
+		urls = append(urls, "http://127.0.0.1:2113/readyz")
+	}
+	for _, url := range urls {
 		status, body, err := n.Get(ctx, url)
 		if err != nil {
 			return err

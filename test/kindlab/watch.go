@@ -166,7 +166,7 @@ func (n *Node) String() string {
 func (c *Cluster) WaitReady(ctx context.Context) error {
 	return Eventually(ctx, time.Second, func() error {
 		for _, n := range c.ControlPlanes() {
-			if err := n.Ready(ctx); err != nil {
+			if err := n.Ready(ctx, !c.cfg.Plain); err != nil {
 				return err
 			}
 		}
