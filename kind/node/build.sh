@@ -166,6 +166,7 @@ make_archive() {
 	images
 	import_images
 	tar -C "$node" -cf "$archive.part" .
+	rm -f "$cache/node-$release"-*.tar # of older builds
 	mv "$archive.part" "$archive"
 }
 

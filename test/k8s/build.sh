@@ -50,12 +50,24 @@ mkdir -p "$dir"
 exec 9>"$dir/lock"
 flock 9 # another build of the same: wait for it
 
+# drop_unknown takes out of the module file what the release does not have yet or any more: its own
+# go.mod names the parts of Kubernetes with version v0.0.0.
+drop_unknown() {
+	theirs=$(cd / && "$go" mod download -json "k8s.io/kubernetes@$k8s" | sed -n 's/^\t"GoMod": "\(.*\)",$/\1/p')
+	sed -n 's#^\t*\(k8s\.io/[^ ]*\) => .*#\1#p' "$modfile" | while read -r part; do
+		if ! grep -q "^	$part v0.0.0" "$theirs"; then
+			"$go" mod edit -dropreplace="$part" -droprequire="$part" "$modfile"
+		fi
+	done
+}
+
 # Another release: the same modules, with the versions of that release instead.
 modfile=$here/go.mod
 if [ "$k8s" != "$pinned" ]; then
 	modfile=$dir/go.mod
 	if [ ! -e "$dir/go.sum" ]; then
 		sed "s#\b$pinned\b#$k8s#; s#\bv0\.${pinned#v1.}\b#v0.${k8s#v1.}#" "$here/go.mod" >"$modfile"
+		drop_unknown
 		(cd "$here" && GOWORK=off "$go" mod tidy -modfile="$modfile") >&2
 	fi
 fi
