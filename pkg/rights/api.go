@@ -61,9 +61,7 @@ func request(ctx context.Context, server *apiclient.Server, namespace, name stri
 	if err != nil { // then only the answer tells how long it lasts
 		t = token{text: answer.Status.Token}
 	}
-	if t.issued.IsZero() {
-		t.issued = sent
-	}
+	t.issued = sent.Round(0) // by the clock that judges its age; the API server's may be another
 	if t.expires.IsZero() {
 		t.expires = answer.Status.ExpirationTimestamp.Time
 	}

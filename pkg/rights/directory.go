@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/kvip/kvip/pkg/apiclient"
@@ -36,6 +37,9 @@ func (d Directory) secure() error {
 	if err != nil || mode == 0o700 {
 		return err
 	}
+	if err := d.checkContent(); err != nil {
+		return err
+	}
 	if err := os.Chmod(path, 0o700); err != nil {
 		return fmt.Errorf("make state directory %s private: %w", path, err)
 	}
@@ -58,6 +62,24 @@ func (d Directory) check() (fs.FileMode, error) {
 	}
 	return info.Mode().Perm(), nil
 }
+
+// checkContent refuses a directory that others use, such as /var/lib: to make it private would lock
+// them out.
+func (d Directory) checkContent() error {
+	entries, err := os.ReadDir(string(d))
+	if err != nil {
+		return fmt.Errorf("look into state directory %s: %w", d, err)
+	}
+	for _, e := range entries {
+		if !slices.Contains([]string{tokenFile, caFile, part(tokenFile), part(caFile)}, e.Name()) {
+			return fmt.Errorf("make state directory %s private: %s in it is not kvip's; give kvip a directory of its own with --state-dir, or make this one mode 0700", d, e.Name())
+		}
+	}
+	return nil
+}
+
+// part names a file while it is written.
+func part(name string) string { return "." + name + ".part" }
 
 func kindOf(mode fs.FileMode) string {
 	if mode&fs.ModeSymlink != 0 {
@@ -141,7 +163,7 @@ func (d Directory) save(tokenText string, ca []byte) error {
 // write replaces one file. What an interrupted one left is overwritten.
 func (d Directory) write(name string, content []byte) (err error) {
 	path := filepath.Join(string(d), name)
-	part := filepath.Join(string(d), "."+name+".part")
+	part := filepath.Join(string(d), part(name))
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("store %s: %w", path, err)

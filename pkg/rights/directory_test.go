@@ -91,6 +91,9 @@ func TestDirectoriesThatAreRefused(t *testing.T) {
 		{"a token that is a link", "too many levels", func(p string) error {
 			return errors.Join(os.Mkdir(p, 0o700), os.Symlink("/etc/hostname", filepath.Join(p, tokenFile)))
 		}},
+		{"what others use", "passwd in it is not kvip's", func(p string) error {
+			return errors.Join(files(tokenFile, good, "passwd", "")(p), os.Chmod(p, 0o755))
+		}},
 		{"no certificate", "holds no certificate", files(tokenFile, good, caFile, "garbage")},
 	} {
 		path := filepath.Join(t.TempDir(), "parent", "state")

@@ -250,7 +250,7 @@ func (k *Keeper) look() error {
 	if err != nil {
 		return err
 	}
-	if !t.expires.IsZero() && !time.Now().Before(t.expires) {
+	if t.expired(time.Now()) {
 		return fmt.Errorf("use token in %s: it has expired at %s", k.cfg.Dir, t.expires.Format(time.RFC3339))
 	}
 	k.ca = ca

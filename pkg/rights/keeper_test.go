@@ -318,6 +318,30 @@ func TestHardenedWithoutToken(t *testing.T) {
 	l.uses(text)
 }
 
+// TestClocksDiffer by more than a third of a token's lifetime: it is not renewed again and again.
+func TestClocksDiffer(t *testing.T) {
+	l := newLab(t)
+	l.kubeconfig()
+	l.api.LetClockLag(50 * time.Minute)
+	l.keep(l.admin())
+	l.stored(l.last())
+	if n := len(l.api.Given()); n != 1 {
+		t.Errorf("%d tokens", n)
+	}
+}
+
+// TestClocksDifferTooMuch for any token to be valid: that is a failure, with a pause after it.
+func TestClocksDifferTooMuch(t *testing.T) {
+	l := newLab(t)
+	l.kubeconfig()
+	l.api.LetClockLag(2 * time.Hour)
+	l.keep(l.admin())
+	l.until("the problem", func() bool { return strings.Contains(l.keeper.Problem(), "set the clocks right") })
+	if kind, source := l.store.InUse(); kind != apiclient.Bootstrap {
+		t.Errorf("in use: %s %s", kind, source)
+	}
+}
+
 // TestExpiredToken is not used.
 func TestExpiredToken(t *testing.T) {
 	l := newLab(t)

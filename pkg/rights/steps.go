@@ -88,6 +88,9 @@ func (k *Keeper) mintAt(ctx context.Context, creds apiclient.Credentials, host s
 // begin uses a new token once the API server grants it everything, so that the first request
 // with it is not refused, and on the connection that asked.
 func (k *Keeper) begin(ctx context.Context, fresh token, host string) error {
+	if fresh.expired(time.Now()) {
+		return fmt.Errorf("use a new token of %s: by this node's clock it expired at %s; set the clocks right", host, fresh.expires.UTC().Format(time.RFC3339))
+	}
 	creds := k.own(fresh.text)
 	server, err := creds.Server(host)
 	if err != nil {

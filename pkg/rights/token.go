@@ -15,6 +15,8 @@ type token struct {
 	issued, expires time.Time // zero: it does not say
 }
 
+func (t token) expired(now time.Time) bool { return !t.expires.IsZero() && !now.Before(t.expires) }
+
 // parseToken reads the claims of a JSON Web Token (RFC 7519, sections 3 and 4.1). It checks no
 // signature: what a token is worth, an API server says.
 func parseToken(text string) (token, error) {

@@ -20,6 +20,7 @@ const (
 type rights struct {
 	granted bool          // its RBAC was applied
 	lasts   time.Duration // lifetime of tokens
+	lag     time.Duration // how far its clock is behind
 	given   []string      // tokens
 	applied []string      // paths, in order
 }
@@ -29,6 +30,13 @@ func (s *Store) LetTokensLast(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rights.lasts = d
+}
+
+// LetClockLag sets the clock by which tokens are given behind that of everybody else.
+func (s *Store) LetClockLag(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rights.lag = d
 }
 
 // Revoke takes all rights of the ServiceAccount away, until RBAC is applied again.
@@ -65,7 +73,7 @@ func (s *Store) give(issued time.Time) string {
 	if lasts == 0 {
 		lasts = time.Hour
 	}
-	claims := fmt.Sprintf(`{"iat":%d,"exp":%d}`, issued.Unix(), time.Now().Add(lasts).Unix())
+	claims := fmt.Sprintf(`{"iat":%d,"exp":%d}`, issued.Add(-s.rights.lag).Unix(), time.Now().Add(lasts-s.rights.lag).Unix())
 	text := fmt.Sprintf("e30.%s.%d", base64.RawURLEncoding.EncodeToString([]byte(claims)), len(s.rights.given))
 	s.rights.given = append(s.rights.given, text)
 	return text
