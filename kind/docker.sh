@@ -35,11 +35,18 @@ lesser_runtime() {
 	printf '%s\n' --add-runtime "lesser=$dir/runc" --default-runtime lesser
 }
 
-running() { [ -e "$dir/docker.pid" ] && kill -0 "$(cat "$dir/docker.pid")" 2>/dev/null; }
+# running: a process of that number may be another one, after a loss of power.
+running() {
+	local pid
+	pid=$(cat "$dir/docker.pid" 2>/dev/null) && [ -n "$pid" ] || return 1
+	tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qxF -- "$dir/docker.pid"
+}
 
 start() {
 	if running && docker info >/dev/null 2>&1; then return; fi
 	command -v dockerd >/dev/null || { say "dockerd is missing; install it, as with: sudo apt-get install docker.io" && exit 1; }
+	# The longest path of a socket below is 38 bytes longer, and the kernel takes 107 (unix(7)).
+	[ "$(printf '%s' "$dir" | wc -c)" -le 69 ] || { say "the path $dir is too long for Docker's sockets: name a shorter one than 70 bytes, as with KVIP_CACHE=/var/cache/kvip" && exit 1; }
 	stop
 	ip netns add "$netns"
 	inside ip link set lo up
@@ -55,6 +62,8 @@ start() {
 	done
 	say "dockerd did not start; the end of $dir/docker.log:"
 	tail -n 15 "$dir/docker.log" >&2
+	if kill $! 2>/dev/null; then wait $! || true; fi
+	stop
 	exit 1
 }
 
