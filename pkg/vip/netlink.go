@@ -51,7 +51,7 @@ func (k netlinkKernel) Replace(a Address, valid time.Duration) error {
 	if err := k.deleteAll(before); err != nil {
 		return err
 	}
-	request := addressRequest(a, uint32(valid/time.Second), label(a, keepsProto(addresses)))
+	request := addressRequest(a, scopeFor(addresses, a), uint32(valid/time.Second), label(a, keepsProto(addresses)))
 	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil {
 		return fmt.Errorf("write address %s on %s: %w%s", a.VIP, a.LinkName, err, hint(err))
 	}
@@ -72,17 +72,40 @@ func obstacles(addresses []link.HostAddr, a Address) (before, after []Address, e
 				a.VIP, a.LinkName, h.Prefix, h.Link, ErrForeign)
 		case h.Index != a.LinkIndex:
 			after = append(after, there)
-		case malformed(h):
+		case malformed(h, scopeFor(addresses, a)), overtakes(addresses, a):
 			before = append(before, there)
 		}
 	}
 	return before, after, nil
 }
 
+// scopeFor returns the scope for an address (E10). The kernel lists an IPv4 address after those of
+// the same scope, and before all of a narrower reach. So beside the node's own address it has the
+// same scope: programs take the first of the list for the node's, as the kubelet does, and the
+// kernel for a source. Alone on its link it has scope host, which is no source at all.
+func scopeFor(addresses []link.HostAddr, a Address) uint8 {
+	if a.VIP.Is4() && !slices.ContainsFunc(addresses, func(h link.HostAddr) bool { return ownBeside(h, a) }) {
+		return unix.RT_SCOPE_HOST
+	}
+	return unix.RT_SCOPE_UNIVERSE
+}
+
+// ownBeside says whether h is an IPv4 address of the node's own, on the link of a.
+func ownBeside(h link.HostAddr, a Address) bool {
+	ours := h.Prefix.Addr() == a.VIP || h.Proto == Proto || h.Label != "" && h.Label == h.Link+labelSuffix
+	return h.Index == a.LinkIndex && h.Prefix.Addr().Is4() && h.Scope == unix.RT_SCOPE_UNIVERSE && !ours
+}
+
+// overtakes says whether an IPv4 address is listed before one of the node's own, which came later.
+func overtakes(addresses []link.HostAddr, a Address) bool {
+	at := slices.IndexFunc(addresses, func(h link.HostAddr) bool { return h.Prefix.Addr() == a.VIP && h.Index == a.LinkIndex })
+	return a.VIP.Is4() && at >= 0 && slices.ContainsFunc(addresses[at:], func(h link.HostAddr) bool { return ownBeside(h, a) })
+}
+
 // malformed says whether an address has attributes that a replace does not put right.
-func malformed(h link.HostAddr) bool {
+func malformed(h link.HostAddr, scope uint8) bool {
 	if h.Prefix.Addr().Is4() {
-		return h.Scope != unix.RT_SCOPE_HOST || h.Flags&unix.IFA_F_NOPREFIXROUTE == 0
+		return h.Scope != scope || h.Flags&unix.IFA_F_NOPREFIXROUTE == 0
 	}
 	return h.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0
 }
@@ -183,14 +206,14 @@ func addHeader(request *nl.NetlinkRequest, a Address, scope uint8) {
 	request.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, a.VIP.AsSlice()))
 }
 
-// addressRequest is the one message of a Replace, with E10's attributes. IPv4 with scope host is not chosen as a source, IPv6
-// with a preferred lifetime of 0 neither, and without duplicate detection it is usable
-// at once. The lifetimes are always sent: without them the address would be permanent.
-func addressRequest(a Address, valid uint32, label string) *nl.NetlinkRequest {
+// addressRequest is the one message of a Replace, with E10's attributes. IPv6 with a preferred
+// lifetime of 0 is not chosen as a source, and without duplicate detection it is usable at once. The
+// lifetimes are always sent: without them the address would be permanent.
+func addressRequest(a Address, scope uint8, valid uint32, label string) *nl.NetlinkRequest {
 	request := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
-	scope, flags := uint8(unix.RT_SCOPE_UNIVERSE), uint32(unix.IFA_F_NOPREFIXROUTE|unix.IFA_F_NODAD)
+	flags := uint32(unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_NODAD)
 	if a.VIP.Is4() {
-		scope, flags = unix.RT_SCOPE_HOST, unix.IFA_F_NOPREFIXROUTE
+		flags = unix.IFA_F_NOPREFIXROUTE
 	}
 	addHeader(request, a, scope)
 	request.AddData(nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(flags)))

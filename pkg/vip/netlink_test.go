@@ -92,15 +92,32 @@ func check(t *testing.T, desc string, vip netip.Addr, on LinkRef) {
 		t.Fatalf("%s: %s is here %d times: %+v", desc, vip, len(found), found)
 	}
 	h := found[0]
-	scope, flags := uint8(unix.RT_SCOPE_HOST), uint32(unix.IFA_F_NOPREFIXROUTE|unix.IFA_F_DEPRECATED)
+	scope, flags := uint8(unix.RT_SCOPE_UNIVERSE), uint32(unix.IFA_F_NOPREFIXROUTE|unix.IFA_F_DEPRECATED)
 	if !vip.Is4() {
-		scope, flags = unix.RT_SCOPE_UNIVERSE, flags|unix.IFA_F_NODAD
+		flags |= unix.IFA_F_NODAD
+	} else if first(t, on.Name) == vip { // alone on its link
+		scope = unix.RT_SCOPE_HOST
 	}
 	if h.Index != on.Index || h.Proto != Proto || h.Scope != scope || h.Flags != flags || !h.Prefix.IsSingleIP() ||
 		h.ValidLft < 1 || h.ValidLft > 60 || h.PreferredLft != 0 {
 		t.Errorf("%s: %+v; want proto %d, scope %d, flags %#x, a host prefix, preferred 0 and at most 60 s on %s",
 			desc, h, Proto, scope, flags, on.Name)
 	}
+}
+
+// first returns the first IPv4 address of a link, which the kubelet and others take for the node's.
+func first(t *testing.T, name string) netip.Addr {
+	t.Helper()
+	all, err := link.Addresses()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range all {
+		if h.Link == name && h.Prefix.Addr().Is4() {
+			return h.Prefix.Addr()
+		}
+	}
+	return netip.Addr{}
 }
 
 var bothVIPs = []netip.Addr{vip4, vip6}
@@ -115,7 +132,7 @@ func TestReplace(t *testing.T) {
 			{"absent", ""},
 			{"refreshed", ""},
 			{"made permanent by hand", "addr change " + host + " dev eth0 valid_lft forever preferred_lft forever"},
-			{"there with other attributes", "addr replace " + host + " dev eth0 scope global"},
+			{"there with other attributes", "addr replace " + host + " dev eth0 scope link"},
 			{"on another link", "addr add " + host + " dev eth1 valid_lft 50 preferred_lft 0"},
 			{"on another link for ever", "addr add " + host + " dev eth1"},
 		} {
@@ -364,12 +381,71 @@ func TestReachableAndNoSource(t *testing.T) {
 	}
 	testutil.IP(t, "addr del 10.9.0.1/24 dev eth0")
 	testutil.IP(t, "route add 10.9.0.0/24 dev eth0")
+	if err := Netlink(bothVIPs).Replace(l.eth0.at(vip4), time.Minute); err != nil {
+		t.Fatal(err)
+	}
 	if conn, err := net.Dial("udp", "10.9.0.2:9"); err == nil {
 		defer conn.Close()
 		if source := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(); source == vip4 {
-			t.Error("the VIP is the source even as the only IPv4 address: scope host does not hold")
+			t.Error("the VIP is the source as the only IPv4 address: scope host does not hold")
 		}
 	}
+}
+
+// E10: whoever takes the first address of the link for the node's own, as a kubelet without --node-ip
+// does, never gets the VIP, also when the node's own comes later or goes and comes back.
+func TestListedAfterTheNodesOwn(t *testing.T) {
+	l := newLab(t)
+	k := Netlink(bothVIPs)
+	replace := func(state string, want netip.Addr) {
+		t.Helper()
+		if err := k.Replace(l.eth0.at(vip4), time.Minute); err != nil {
+			t.Fatalf("%s: %v", state, err)
+		}
+		check(t, state, vip4, l.eth0)
+		if got := first(t, "eth0"); got != want {
+			t.Errorf("%s: the first address is %s, want %s", state, got, want)
+		}
+		if conn, err := net.Dial("udp", "10.9.0.2:9"); err == nil {
+			if source := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(); source == vip4 {
+				t.Errorf("%s: the VIP is the source", state)
+			}
+			conn.Close()
+		}
+	}
+	own, second := netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.1.1")
+	replace("beside the own", own)
+	testutil.IP(t, "addr del 10.9.0.1/24 dev eth0")
+	replace("alone", vip4)
+	testutil.IP(t, "addr add 10.9.0.1/24 dev eth0")
+	replace("the own is back", own)
+	testutil.IP(t, "addr del 10.9.0.1/24 dev eth0")
+	testutil.IP(t, "addr add 10.9.1.1/24 dev eth0")
+	replace("another is there", second)
+	testutil.IP(t, "addr add 10.9.0.1/24 dev eth0")
+	replace("and the own again", second)
+	other := netip.MustParseAddr("10.9.0.101")
+	if err := k.Replace(Address{other, l.eth0.Index, l.eth0.Name}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	before := find(t, vip4)
+	replace("beside another VIP", second)
+	if after := find(t, vip4); len(before) != 1 || len(after) != 1 || !listedBefore(t, vip4, other) {
+		t.Errorf("two VIPs change places: %+v, %+v", before, after)
+	}
+}
+
+// listedBefore says whether the kernel lists a before b.
+func listedBefore(t *testing.T, a, b netip.Addr) bool {
+	t.Helper()
+	all, err := link.Addresses()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(x netip.Addr) int {
+		return slices.IndexFunc(all, func(h link.HostAddr) bool { return h.Prefix.Addr() == x })
+	}
+	return at(a) < at(b)
 }
 
 func hardware(t *testing.T, name string) string {
@@ -517,7 +593,7 @@ func TestAddressMessage(t *testing.T) {
 	}
 	for vip, body := range want {
 		a := Address{vip, 7, "eth0"}
-		if got := addressRequest(a, 4, label(a, false)).Serialize()[unix.SizeofNlMsghdr:]; !slices.Equal(got, body) {
+		if got := addressRequest(a, scopeFor(nil, a), 4, label(a, false)).Serialize()[unix.SizeofNlMsghdr:]; !slices.Equal(got, body) {
 			t.Errorf("%s:\n got %v\nwant %v", vip, got, body)
 		}
 	}

@@ -1,0 +1,70 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kvip/kvip/test/kindlab"
+)
+
+// A kubelet that nobody tells the node's address, on a host whose name leads to 127.0.1.1 as on Debian,
+// takes the first address of its link. On the node that has the virtual one it must be the node's own.
+func TestNodeAddressWithoutFlag(t *testing.T) {
+	c := cluster(t)
+	ctx, cancel := context.WithTimeout(t.Context(), wellWithin)
+	defer cancel()
+	w, err := c.Watch(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder, err := w.Steady(ctx)
+	if err := errors.Join(err, w.Stop()); err != nil {
+		t.Fatal(err)
+	}
+	const flags = "/var/lib/kubelet/kubeadm-flags.env"
+	bash(t, holder, "cp "+flags+" /root/flags.env; cp /etc/hosts /root/hosts")
+	t.Cleanup(func() { // /etc/hosts is a mount: it cannot be replaced, only written
+		line := "cp /root/flags.env " + flags + "; cat /root/hosts >/etc/hosts; rm /root/flags.env /root/hosts; systemctl restart kubelet"
+		if _, err := holder.Shell(context.Background(), line); err != nil {
+			t.Error(err)
+		}
+	})
+	bash(t, holder, "sed -i 's/--node-ip=[^ \"]*//' "+flags)
+	bash(t, holder, `sed "/[[:space:]]$(hostname)\$/d" /root/hosts >/etc/hosts; echo "127.0.1.1 $(hostname)" >>/etc/hosts`)
+	if out := bash(t, holder, "getent ahostsv4 $(hostname); cat "+flags); strings.Contains(out, holder.Addr.String()) {
+		t.Fatalf("the kubelet could still be told: %s", out)
+	}
+	began := time.Now()
+	bash(t, holder, "systemctl restart kubelet")
+	err = kindlab.Eventually(ctx, time.Second, func() error {
+		out, err := holder.Kubectl(ctx, "get", "node", holder.Name, "-o",
+			`jsonpath={.status.conditions[?(@.type=="Ready")].lastHeartbeatTime} {.status.addresses[?(@.type=="InternalIP")].address}`)
+		if err != nil {
+			return err
+		}
+		at, addresses, _ := strings.Cut(out, " ")
+		if beat, err := time.Parse(time.RFC3339, at); err != nil || beat.Before(began) {
+			return errors.New("the kubelet has not spoken yet: " + out)
+		}
+		if addresses != holder.Addr.String() {
+			t.Errorf("the kubelet of the holder says that its address is %s, want %s", addresses, holder.Addr)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bash runs a line of bash inside a node; a failure ends the test.
+func bash(t *testing.T, n *kindlab.Node, line string) string {
+	t.Helper()
+	out, err := n.Shell(t.Context(), line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
