@@ -38,11 +38,12 @@ build_tools() {
 }
 
 if [ "$verb" = kind ]; then
-	build_tools && echo "$tools/kind"
+	build_tools # on a line of its own: && would let it go on after an error
+	echo "$tools/kind"
 	exit
 fi
 [ "$(id -u)" = 0 ] || { say "building a node image needs root for debootstrap: sudo make kind-node-image" && exit 1; }
-"$root/hack/deps.sh" debootstrap debian-archive-keyring gcc libc6-dev libseccomp-dev pkg-config
+"$root/hack/deps.sh" debootstrap debian-archive-keyring gcc jq libc6-dev libseccomp-dev pkg-config
 as_user mkdir -p "$cache"
 exec 9>"$cache/node.lock"
 flock 9 # another build: wait for it
@@ -59,7 +60,7 @@ debian() {
 	local suite=bookworm mirror='' tar rootfs
 	if grep -qx 'ID=debian' /etc/os-release; then
 		suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-		mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $suite" | head -n 1)
+		mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $suite" | grep -m 1 -E '^https?://' || true) # debootstrap knows no mirror lists
 	fi
 	tar=$cache/debian-$suite-$(printf %s "$packages" | sha256sum | cut -c 1-10).tar
 	if [ ! -e "$tar" ]; then
@@ -108,14 +109,16 @@ image() {
 	local name=$1 file=$2
 	shift 2
 	mkdir -p "$work/images"
-	"$work/image" -o "$work/images/$name.tar" --name "$(image_name "$name")" --platform "linux/$(go env GOARCH)" --file "$file" "$@" >&2
+	"$cache/mkimage" -o "$work/images/$name.tar" --name "$(image_name "$name")" --platform "linux/$(go env GOARCH)" --file "$file" "$@" >&2
 }
 
 # packet_filters fills a folder with the programs that kube-proxy calls, and their libraries.
 packet_filters() {
 	local tree=$1 path programs=(/usr/sbin/nft /usr/sbin/xtables-nft-multi)
 	mkdir -p "$tree/usr"
-	cp -a "$node"/lib "$node"/lib64 "$node"/sbin "$tree"/
+	for path in lib lib64 sbin; do # links; not every architecture has all
+		if [ -e "$node/$path" ]; then cp -a "$node/$path" "$tree"/; fi
+	done
 	mkdir -p "$tree"/usr/{lib,lib64,sbin}
 	for path in "${programs[@]}" $(chroot "$node" ldd "${programs[@]}" | grep -oE '/[^ :]+ ' | sort -u); do
 		(cd "$node" && cp -L --parents ".$path" "$tree")
@@ -128,7 +131,7 @@ packet_filters() {
 # images makes the images of the control plane, FROM scratch.
 images() {
 	local name
-	(cd "$root/hack/image" && "$root/hack/with-go.sh" go build -o "$work/image" .)
+	(cd "$root/hack/image" && "$root/hack/with-go.sh" go build -o "$cache/mkimage" .) # where the calling user may write
 	for name in kube-apiserver kube-controller-manager kube-scheduler; do
 		image "$name" "$kubernetes/$name:/usr/local/bin/$name"
 	done
@@ -142,11 +145,11 @@ images() {
 
 # import_images puts them into the node's own image store, with a containerd that runs nothing.
 import_images() {
-	local config=$work/containerd.toml socket=$work/containerd.sock pid
+	local config=$work/containerd.toml socket=$work/containerd.sock
 	printf 'version = 3\nroot = "%s"\nstate = "%s"\ndisabled_plugins = ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "%s"\n' \
 		"$node/var/lib/containerd" "$work/state" "$socket" >"$config"
 	"$tools/containerd" --config "$config" >"$work/containerd.log" 2>&1 &
-	pid=$!
+	daemon=$!
 	for _ in $(seq 100); do
 		if "$tools/ctr" --address "$socket" version >/dev/null 2>&1; then break; fi
 		sleep 0.1
@@ -154,8 +157,9 @@ import_images() {
 	for archive_of in "$work"/images/*.tar; do
 		"$tools/ctr" --address "$socket" --namespace k8s.io images import --no-unpack "$archive_of" >&2
 	done
-	kill "$pid"
-	wait "$pid" || true
+	kill "$daemon"
+	wait "$daemon" || true
+	daemon=''
 }
 
 make_archive() {
@@ -194,11 +198,15 @@ if [ ! -e "$archive" ]; then
 	say "building a kind node image of Kubernetes $release ..."
 	mkdir -p "$cache"
 	work=$(mktemp -d "$cache/work.XXXXXX")
-	trap 'rm -rf "$work"' EXIT
+	daemon=''
+	trap 'if [ -n "$daemon" ]; then kill "$daemon" && wait "$daemon" || true; fi; rm -rf "$work"' EXIT
 	make_archive
 fi
 case $verb in
 build) echo "$archive" ;;
-load) load && echo "$name" ;;
+load)
+	load
+	echo "$name"
+	;;
 *) say "build.sh: unknown command $verb" && exit 2 ;;
 esac
