@@ -54,7 +54,7 @@ test: ## run every test (with sudo: the lab too); prints the time of each stage
 
 .PHONY: test-kind
 test-kind: ## sudo: run the kind tests alone; K8S=1.35 or K8S=v1.37.2 takes another Kubernetes
-	@K8S='$(K8S)' hack/test.sh kind
+	@hack/test.sh kind
 
 .PHONY: unit
 unit: ## run the tests of the packages alone, without root and without a lab
@@ -109,5 +109,5 @@ clean: ## remove what was built in this tree
 	rm -rf bin .cache test/artifacts
 
 .PHONY: clean-cache
-clean-cache: ## remove the built etcd, kube-apiserver and kubeadm
-	test/k8s/build.sh --clean
+clean-cache: ## remove all that is kept outside this tree: real Kubernetes, node images, Docker engines of our own
+	@hack/clean-cache.sh

@@ -14,6 +14,7 @@ for package in "$@"; do
 		gcc) if command -v gcc >/dev/null; then continue; fi ;;
 		libc6-dev) if [ -e /usr/include/stdio.h ]; then continue; fi ;;
 		iproute2) if command -v ip >/dev/null; then continue; fi ;;
+		procps) if command -v pgrep >/dev/null; then continue; fi ;;
 		*) if command -v "$package" >/dev/null; then continue; fi ;;
 		esac
 	fi

@@ -13,9 +13,10 @@ withgo=$root/hack/with-go.sh
 export GO CI=${CI:-} PATH=${GO%/*}:$PATH
 
 # Whatever happens: what root made here goes back to the calling user, and a failure says where.
-began=$SECONDS timings=() current='' stage_began=0
+began=$SECONDS timings=() current='' stage_began=0 engine=''
 finish() {
 	local code=$?
+	if [ -n "$engine" ] && [ -z "${KVIP_KEEP:-}" ]; then "$root/kind/docker.sh" stop "$engine" || true; fi # tests that were interrupted leave it
 	if [ -n "${limit_was:-}" ]; then echo "$limit_was" >"$limit"; fi
 	if through_sudo; then
 		find .cache bin test/artifacts -user root -exec chown -h "$SUDO_UID:$SUDO_GID" {} + 2>/dev/null || true
@@ -156,6 +157,7 @@ kind_run() {
 	set -a
 	. "$work/kind.env"
 	set +a
+	engine=$KVIP_DOCKER_DIR
 	run_all kind 1
 }
 

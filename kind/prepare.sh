@@ -64,7 +64,7 @@ if machine_engine; then
 else
 	[ "$(id -u)" = 0 ] || no_docker
 	install_docker
-	hack/deps.sh iproute2
+	hack/deps.sh iproute2 procps
 	docker_dir=$cache/docker-$name
 	if ! kind/docker.sh running "$docker_dir"; then say "starting a Docker engine of our own, in $docker_dir ..."; fi
 	kind/docker.sh start "$docker_dir"

@@ -4,7 +4,6 @@
 #
 #   build.sh            etcd, kube-apiserver and kubeadm: what the lab needs
 #   build.sh node       and the rest of a node: kubelet, kubectl, kube-proxy, ...
-#   build.sh --clean    removes everything that kvip keeps in its cache
 #
 # K8S=1.35 or K8S=v1.37.2 builds another release than go.mod's. The directory is outside the tree,
 # $KVIP_CACHE or ${XDG_CACHE_HOME:-~/.cache}/kvip of the calling user (also through sudo), and named
@@ -23,10 +22,6 @@ if [ "$(id -u)" = 0 ] && [ "${SUDO_UID:-0}" != 0 ]; then
 fi
 
 cache=${KVIP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kvip}
-if [ "${1:-}" = --clean ]; then
-	rm -rf "$cache"
-	exit
-fi
 
 version() { sed -n "s#^\t$1 \(v[^ ]*\).*#\1#p" "$here/go.mod" | head -n 1; }
 pinned=$(version k8s.io/kubernetes)
@@ -61,12 +56,13 @@ drop_unknown() {
 	done
 }
 
-# Another release: the same modules, with the versions of that release instead.
+# Another release: the same programs and etcd, with the modules that this release asks for.
 modfile=$here/go.mod
 if [ "$k8s" != "$pinned" ]; then
 	modfile=$dir/go.mod
 	if [ ! -e "$dir/go.sum" ]; then
-		sed "s#\b$pinned\b#$k8s#; s#\bv0\.${pinned#v1.}\b#v0.${k8s#v1.}#" "$here/go.mod" >"$modfile"
+		awk '!/\/\/ indirect$/ || $1 == "k8s.io/kubernetes" || $1 ~ /^go\.etcd\.io\//' "$here/go.mod" |
+			sed "s#\b$pinned\b#$k8s#; s#\bv0\.${pinned#v1.}\b#v0.${k8s#v1.}#" >"$modfile"
 		drop_unknown
 		(cd "$here" && GOWORK=off "$go" mod tidy -modfile="$modfile") >&2
 	fi
