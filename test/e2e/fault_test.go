@@ -46,8 +46,9 @@ func TestEtcdStopped(t *testing.T) {
 func TestNodeKilled(t *testing.T) {
 	tell(t, story{
 		do: func(t *testing.T, w *kindlab.Watch, n *kindlab.Node) error {
-			w.Dead(n)
-			return n.Docker(t.Context(), "kill")
+			err := n.Docker(t.Context(), "kill")
+			w.Dead(n) // until now it counts as a holder
+			return err
 		},
 		undo: start,
 	})

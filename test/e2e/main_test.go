@@ -58,12 +58,17 @@ func create(ctx context.Context, cfg kindlab.Config) (err error) {
 	if cfg.Dir, err = os.MkdirTemp("", "kvip-e2e-"); err != nil {
 		return err
 	}
+	shared.dir = cfg.Dir
+	if cfg.Engine.Own() { // KVIP_KEEP left one, perhaps
+		if err := kindlab.DeleteOld(ctx, cfg); err != nil {
+			return err
+		}
+	}
 	cfg.Running, cfg.Files = shared.observe, map[string]string{auditDir + "/policy.yaml": auditPolicy}
 	cfg.Patches = []string{auditPatch(cfg.Image)}
 	if shared.Cluster, err = kindlab.New(ctx, cfg); err != nil {
 		return err
 	}
-	shared.dir = cfg.Dir
 	return errors.Join(shared.Up(ctx), shared.finish(ctx))
 }
 

@@ -112,6 +112,14 @@ func tell(t *testing.T, s story) {
 		t.Fatal(err)
 	}
 	start := time.Now()
+	if s.undo != nil {
+		undo := s.undo
+		defer func() { // a failure below must not spoil the tests that follow
+			if s.undo != nil {
+				t.Log("undone after the failure:", undo(t, holder))
+			}
+		}()
+	}
 	if err := s.do(t, w, holder); err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +129,7 @@ func tell(t *testing.T, s story) {
 		if err := s.undo(t, holder); err != nil {
 			t.Fatal(err)
 		}
+		s.undo = nil
 		time.Sleep(3 * time.Second) // what comes back may want the address back
 	}
 	if err := w.Stop(); err != nil {
