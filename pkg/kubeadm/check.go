@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/kvip/kvip/pkg/config"
 )
@@ -32,9 +33,6 @@ type local struct {
 	has    localEndpoint
 	worker bool // no API server here
 }
-
-// dnsName is what kubeadm takes for the name of an endpoint: a DNS subdomain of RFC 1123.
-var dnsName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 
 // split returns host and port; the port is 0 and the host empty where the value has none.
 func (e endpoint) split() (host string, port int, err error) {
@@ -129,7 +127,7 @@ func (e endpoint) leadsTo(host string, vips []netip.Addr, resolve func(string) (
 		}
 		return nil, e.f.conflict(e.doc, e.field, e.value, e.elsewhere, "is another address than the VIP "+names, "change or remove it, or give that address with --vip")
 	}
-	if !dnsName.MatchString(host) {
+	if len(validation.IsDNS1123Subdomain(host)) > 0 { // which kubeadm asks, too
 		return nil, e.f.conflict(e.doc, e.field, e.value, e.elsewhere, "is neither an address nor a DNS name in lower case", "write it like "+join(vips[0], config.DefaultPort))
 	}
 	if resolve == nil {
