@@ -97,9 +97,13 @@ func ownBeside(h link.HostAddr, a Address) bool {
 }
 
 // overtakes says whether an IPv4 address is listed before one of the node's own, which came later.
+// Secondary ones do not count: the kernel lists them behind all others, so to write the address anew
+// would not change the order, and would be done with each refresh.
 func overtakes(addresses []link.HostAddr, a Address) bool {
 	at := slices.IndexFunc(addresses, func(h link.HostAddr) bool { return h.Prefix.Addr() == a.VIP && h.Index == a.LinkIndex })
-	return a.VIP.Is4() && at >= 0 && slices.ContainsFunc(addresses[at:], func(h link.HostAddr) bool { return ownBeside(h, a) })
+	return a.VIP.Is4() && at >= 0 && slices.ContainsFunc(addresses[at:], func(h link.HostAddr) bool {
+		return ownBeside(h, a) && h.Flags&unix.IFA_F_SECONDARY == 0
+	})
 }
 
 // malformed says whether an address has attributes that a replace does not put right.

@@ -412,9 +412,19 @@ func TestListedAfterTheNodesOwn(t *testing.T) {
 			}
 			conn.Close()
 		}
+		all, err := link.Addresses()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before, _, err := obstacles(all, l.eth0.at(vip4)); err != nil || len(before) > 0 {
+			t.Errorf("%s: the next refresh would write the address anew: %v %v", state, before, err)
+		}
 	}
 	own, second := netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.1.1")
 	replace("beside the own", own)
+	testutil.IP(t, "addr add 10.9.0.7/24 dev eth0") // a secondary, which the kernel keeps behind all others
+	replace("beside two of one network", own)
+	testutil.IP(t, "addr del 10.9.0.7/24 dev eth0")
 	testutil.IP(t, "addr del 10.9.0.1/24 dev eth0")
 	replace("alone", vip4)
 	testutil.IP(t, "addr add 10.9.0.1/24 dev eth0")
