@@ -59,7 +59,9 @@ func create(ctx context.Context, cfg kindlab.Config) (err error) {
 		return err
 	}
 	shared.dir = cfg.Dir
-	if cfg.Engine.Own() { // KVIP_KEEP left one, perhaps
+	if old, err := kindlab.Old(ctx, cfg); err != nil {
+		return err
+	} else if old && cfg.Engine.Own() { // KVIP_KEEP left it
 		if err := kindlab.DeleteOld(ctx, cfg); err != nil {
 			return err
 		}
