@@ -158,7 +158,7 @@ kind_run() {
 	. "$work/kind.env"
 	set +a
 	engine=$KVIP_DOCKER_DIR
-	run_all kind 1
+	TESTFLAGS="-test.timeout=50m ${TESTFLAGS:-}" run_all kind 1
 }
 
 if [ "${1:-}" = kind ]; then

@@ -7,7 +7,7 @@
 #   prepare.sh any NAME    with the machine's Docker engine if it works, else as above. NODE_IMAGE
 #                          names a node image to pull, or is "local" for one that is built here
 #
-# K8S=1.35 or K8S=v1.37.2 takes another release than the default one.
+# K8S=1.35 or K8S=v1.37.2 takes another release than the default one, and a local image.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../hack/lib.sh"
 import_caller
@@ -72,7 +72,7 @@ else
 	NODE_IMAGE=local
 fi
 kind=$(kind/node/build.sh kind)
-image=${NODE_IMAGE:-}
+image=${NODE_IMAGE:-${K8S:+local}} # a release that was asked for is built here
 if [ -z "$image" ]; then # kind knows which image goes with it
 	image=$(sed -n 's/^const Image = "\(.*\)"$/\1/p' "$(cd kind/node && "$root/hack/with-go.sh" go list -m -f '{{.Dir}}' sigs.k8s.io/kind)/pkg/apis/config/defaults/image.go")
 	say "Docker fetches $image if it is not here yet ..."

@@ -86,6 +86,7 @@ func TestAllNodesRestarted(t *testing.T) {
 	c := cluster(t)
 	ctx, cancel := context.WithTimeout(t.Context(), wellWithin)
 	defer cancel()
+	began := time.Now()
 	if err := c.Restart(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +98,6 @@ func TestAllNodesRestarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
 	holder, err := w.Steady(ctx)
 	if err := errors.Join(err, w.Stop()); err != nil {
 		t.Fatal(err)

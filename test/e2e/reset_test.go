@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,9 +22,11 @@ func TestNodeResetAndRejoined(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stop := sync.OnceValue(w.Stop)
+	t.Cleanup(func() { _ = stop() })
 	node, err := w.Steady(ctx)
 	if err != nil {
-		t.Fatal(errors.Join(err, w.Stop()))
+		t.Fatal(err)
 	}
 	began := time.Now()
 	other := otherThan(c, node)
@@ -33,7 +36,7 @@ func TestNodeResetAndRejoined(t *testing.T) {
 	join(t, ctx, c, other, node)
 	err = c.WaitReady(ctx)
 	ended := time.Now()
-	if err := errors.Join(err, w.Stop()); err != nil {
+	if err := errors.Join(err, stop()); err != nil {
 		t.Fatal(err)
 	}
 	judge(t, w, outage{t.Name(), w.Outage(began, ended)}, node, next, began)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -130,15 +131,36 @@ func tell(t *testing.T, s story) {
 			t.Fatal(err)
 		}
 		s.undo = nil
-		time.Sleep(3 * time.Second) // what comes back may want the address back
 	}
+	returned := watchReturn(ctx, t)
 	if err := w.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	judge(t, w, outage{t.Name(), w.Outage(start, end)}, holder, next, start)
 	w = nil
 	well(t)
+	returned()
 	stayedReady(t, holder, readySince)
+}
+
+// watchReturn watches what comes back and may want the address back: a node that was started has a
+// new network, which no older watch sees. It returns the end of it, which fails for two holders.
+func watchReturn(ctx context.Context, t *testing.T) (end func()) {
+	t.Helper()
+	w, err := shared.Watch(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := sync.OnceValue(w.Stop)
+	t.Cleanup(func() { _ = stop() })
+	return func() {
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if h := w.Window(w.Start, time.Time{}); h.TwoHolders > 0 || h.Samples == 0 {
+			t.Errorf("two holders in %d of %d samples while the node came back: %v", h.TwoHolders, h.Samples, h.Timeline)
+		}
+	}
 }
 
 // stayedReady fails for every node but the broken one that was not Ready all the time.
