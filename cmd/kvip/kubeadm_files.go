@@ -77,7 +77,8 @@ func (t *target) look() error {
 // unchanged says that the file is already as it should be.
 func (t *target) unchanged() bool { return t.there && bytes.Equal(t.have, t.want) }
 
-// carryOut shows the differences or writes the files, all or, when one may not be written, none.
+// carryOut shows the differences or writes the files, none if one of them may not be overwritten. After a
+// failed write the same command may run again.
 func (p *preparation) carryOut(targets []target, say, stdout io.Writer) error {
 	if p.dryRun {
 		for _, t := range targets {
