@@ -13,10 +13,12 @@ withgo=$root/hack/with-go.sh
 export GO CI=${CI:-} PATH=${GO%/*}:$PATH
 
 # Whatever happens: what root made here goes back to the calling user, and a failure says where.
+building='' # the group of a build in the background
 began=$SECONDS timings=() current='' stage_began=0 engine=''
 finish() {
 	local code=$?
 	if [ -n "$engine" ] && [ -z "${KVIP_KEEP:-}" ]; then "$root/kind/docker.sh" stop "$engine" || true; fi # tests that were interrupted leave it
+	if [ -n "$building" ]; then kill -- "-$building" 2>/dev/null || true; fi
 	if [ -n "${limit_was:-}" ]; then echo "$limit_was" >"$limit"; fi
 	if through_sudo; then
 		find .cache bin test/artifacts -user root -exec chown -h "$SUDO_UID:$SUDO_GID" {} + 2>/dev/null || true
@@ -136,7 +138,19 @@ lab_run() {
 }
 
 # kind_prepare makes what the kind tests need and notes it in a file; kind_run runs them.
-kind_prepare() { kind/prepare.sh own test >"$work/kind.env"; }
+kind_prepare() {
+	if [ -n "$building" ]; then
+		wait "$building" || { tail -n 40 "$work/node.log" && exit 1; }
+		building=''
+	fi
+	kind/prepare.sh own test >"$work/kind.env"
+}
+
+# node_image_begin builds the node image beside the lab, which waits more than it works.
+node_image_begin() {
+	setsid nice -n 19 kind/node/build.sh build >"$work/node.log" 2>&1 &
+	building=$!
+}
 
 # room_for_nodes raises a limit that all containers of a user share and that kubelets of two clusters
 # reach; finish sets it back.
@@ -179,6 +193,7 @@ stage 'unit, property, golden and fuzz seeds, with -race' unit
 stage 'image: made twice, looked into, run read-only' image
 if [ "$(id -u)" = 0 ]; then
 	stage 'etcd, kube-apiserver and kubeadm' test/k8s/build.sh
+	node_image_begin
 	stage 'lab: real API servers, real packets, with -race' lab_run lab -race
 	stage 'kind: a node image from Debian packages and Go modules' kind_prepare
 	stage 'kind: real kubeadm, kubelet and containerd' kind_run
