@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/pkg/link"
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -55,7 +56,32 @@ func (k netlinkKernel) Replace(a Address, valid time.Duration) error {
 	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil {
 		return fmt.Errorf("write address %s on %s: %w%s", a.VIP, a.LinkName, err, hint(err))
 	}
+	if !here(addresses, a) || len(before) > 0 {
+		settle(a.VIP)
+	}
 	return k.deleteAll(after)
+}
+
+func here(addresses []link.HostAddr, a Address) bool {
+	return slices.ContainsFunc(addresses, func(h link.HostAddr) bool { return h.Prefix.Addr() == a.VIP && h.Index == a.LinkIndex })
+}
+
+// settleWithin bounds settle: the address is written, and goes into use by itself.
+const settleWithin = 100 * time.Millisecond
+
+// settle waits until the kernel delivers packets to a new IPv6 address. It acknowledges the address
+// first and makes its local route later, in a work queue (addrconf_dad_work), which takes milliseconds
+// on a busy machine; whoever heard an announcement before that would be sent nowhere.
+func settle(vip netip.Addr) {
+	if vip.Is4() {
+		return
+	}
+	for end := time.Now().Add(settleWithin); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		routes, err := netlink.RouteGet(vip.AsSlice())
+		if err != nil || slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.Type == unix.RTN_LOCAL }) {
+			return
+		}
+	}
 }
 
 // obstacles returns where the VIP has to go before the write, as a replace would leave it

@@ -16,6 +16,7 @@ import (
 	"github.com/kvip/kvip/pkg/clock"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/test/testutil"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -605,6 +606,26 @@ func TestAddressMessage(t *testing.T) {
 		a := Address{vip, 7, "eth0"}
 		if got := addressRequest(a, scopeFor(nil, a), 4, label(a, false)).Serialize()[unix.SizeofNlMsghdr:]; !slices.Equal(got, body) {
 			t.Errorf("%s:\n got %v\nwant %v", vip, got, body)
+		}
+	}
+}
+
+// Once Replace has returned, the kernel delivers what comes for the address: the announcement follows.
+func TestNewAddressIsLocalAtOnce(t *testing.T) {
+	l := newLab(t)
+	k := Netlink(bothVIPs)
+	for range 50 {
+		for _, vip := range bothVIPs {
+			if err := k.Replace(l.eth0.at(vip), time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			routes, err := netlink.RouteGet(vip.AsSlice())
+			if err != nil || len(routes) != 1 || routes[0].Type != unix.RTN_LOCAL {
+				t.Fatalf("%s is not local: %+v, %v", vip, routes, err)
+			}
+			if err := k.Delete(l.eth0.at(vip)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }
