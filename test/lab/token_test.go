@@ -142,29 +142,52 @@ func TestRightsDeleted(t *testing.T) {
 	}
 	holder, began := s.holder(), time.Now()
 	rbac := s.kube().RbacV1()
-	for name, remove := range map[string]func() error{
-		"the binding of the lease's role": func() error {
+	for _, c := range []struct {
+		name         string
+		remove, back func() error
+	}{
+		{"the binding of the lease's role", func() error {
 			return rbac.RoleBindings("kube-system").Delete(t.Context(), "kvip", metav1.DeleteOptions{})
-		},
-		"the lease's role": func() error { return rbac.Roles("kube-system").Delete(t.Context(), "kvip", metav1.DeleteOptions{}) },
-		"everything": func() error {
-			return s.kube().CoreV1().ServiceAccounts("kube-system").Delete(t.Context(), "kvip", metav1.DeleteOptions{})
-		},
+		}, func() error {
+			_, err := rbac.RoleBindings("kube-system").Get(t.Context(), "kvip", metav1.GetOptions{})
+			return err
+		}},
+		{"the lease's role", func() error {
+			return rbac.Roles("kube-system").Delete(t.Context(), "kvip", metav1.DeleteOptions{})
+		}, func() error {
+			_, err := rbac.Roles("kube-system").Get(t.Context(), "kvip", metav1.GetOptions{})
+			return err
+		}},
 	} {
-		before := s.token(holder)
-		s.ok(remove())
-		s.wait("a new token after the loss of "+name, func() bool { return s.token(holder) != before })
-		s.logs(holder, "level=WARN", "own token is refused")
-		s.own(holder)
-		for _, n := range s.c.Nodes {
-			s.wait(n.Name+" to be ready with its own token", func() bool { return s.view(n).NotReady == "" && s.view(n).Rights == "serviceaccount" })
-		}
+		s.ok(c.remove())
+		s.wait(c.name+" to be back", func() bool { return c.back() == nil }) // whoever noticed first
+		s.settled()
 	}
+	// Without the ServiceAccount no token is worth anything: every agent needs a new one.
+	before := map[*cluster.Node]string{}
+	for _, n := range s.c.Nodes {
+		before[n] = s.token(n)
+	}
+	s.ok(s.kube().CoreV1().ServiceAccounts("kube-system").Delete(t.Context(), "kvip", metav1.DeleteOptions{}))
+	for _, n := range s.c.Nodes {
+		s.wait("a new token on "+n.Name, func() bool { return s.token(n) != before[n] })
+		s.logs(n, "level=WARN", "own token is refused")
+	}
+	s.settled()
 	s.stays(holder, began)
 	bindings, err := rbac.RoleBindings("kube-system").List(t.Context(), metav1.ListOptions{})
 	s.ok(err)
 	if len(bindings.Items) < 2 {
 		t.Errorf("bindings %+v", bindings.Items)
+	}
+}
+
+// settled waits until every agent is ready and works with its own token.
+func (s *story) settled() {
+	s.t.Helper()
+	for _, n := range s.c.Nodes {
+		s.wait(n.Name+" to be ready with its own token", func() bool { return s.view(n).NotReady == "" && s.view(n).Rights == "serviceaccount" })
+		s.own(n)
 	}
 }
 
