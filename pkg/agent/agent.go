@@ -9,7 +9,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"golang.org/x/sync/errgroup"
@@ -214,7 +213,7 @@ func (a *agent) postEvent(ctx context.Context, ev *corev1.Event) error {
 		if _, err = server.Core.Events(ev.Namespace).Create(ctx, ev, metav1.CreateOptions{}); err == nil {
 			return nil
 		}
-		if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
+		if apiclient.IsRefused(err) {
 			a.store.Refused(server.Source, server.Host)
 		}
 	}

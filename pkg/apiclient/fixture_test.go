@@ -1,15 +1,14 @@
 package apiclient
 
 import (
-	"bytes"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"github.com/kvip/kvip/test/fakeapi"
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // fixture is a fake API server and a directory for credentials.
@@ -18,25 +17,7 @@ type fixture struct {
 	store  *fakeapi.Store
 	server *fakeapi.Server
 	dir    string
-	log    *logged
-}
-
-// logged collects what is logged.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) count(part string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Count(l.text.Bytes(), []byte(part))
+	log    *testutil.Log
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -50,7 +31,7 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	return &fixture{t: t, store: store, server: server, dir: t.TempDir(), log: &logged{}}
+	return &fixture{t: t, store: store, server: server, dir: t.TempDir(), log: &testutil.Log{}}
 }
 
 // path is that of a file in the directory of the credentials.

@@ -67,7 +67,7 @@ func TestAdopt(t *testing.T) {
 	if err != nil || len(config.Certificates) != 0 || config.GetClientCertificate != nil {
 		t.Errorf("the own token's TLS has the administrator's certificate: %v", err)
 	}
-	if n := f.log.count("credentials in use"); n != 1 {
+	if n := f.log.Count("credentials in use"); n != 1 {
 		t.Errorf("told %d times", n)
 	}
 }

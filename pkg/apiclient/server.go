@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	discoveryv1 "k8s.io/client-go/kubernetes/typed/discovery/v1"
@@ -118,3 +119,7 @@ func (s *Server) Warm(ctx context.Context) error {
 	}
 	return nil
 }
+
+// IsRefused is whether err is an API server's 401 or 403: it does not take the credentials, or they
+// lack a right.
+func IsRefused(err error) bool { return apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) }

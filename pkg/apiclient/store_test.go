@@ -29,7 +29,7 @@ func TestMissingFilesMeanNotYet(t *testing.T) {
 	if got := s.Source(); !strings.Contains(got, "no credentials yet") {
 		t.Errorf("Source %q", got)
 	}
-	if n := f.log.count("WARN"); n != 0 {
+	if n := f.log.Count("WARN"); n != 0 {
 		t.Errorf("%d warnings about files that are not written yet", n)
 	}
 	f.kubeconfig("admin.conf", fakeapi.User{Token: "t"})
@@ -99,7 +99,7 @@ func TestBrokenFileIsReportedOnce(t *testing.T) {
 	s := f.open(f.write("broken.conf", "garbage: ["), f.kubeconfig("admin.conf", fakeapi.User{Token: "t"}))
 	s.reread()
 	s.reread()
-	if n := f.log.count("broken.conf"); n != 1 {
+	if n := f.log.Count("broken.conf"); n != 1 {
 		t.Errorf("the broken file was reported %d times, want once", n)
 	}
 	if err := f.warm(s); err != nil {
@@ -125,7 +125,7 @@ func TestRefusedRotates(t *testing.T) {
 			t.Fatalf("after a refusal of %s the source is %s, want %s", c.refused, s.Source(), c.want)
 		}
 	}
-	if n := f.log.count("refuses"); n != 2 {
+	if n := f.log.Count("refuses"); n != 2 {
 		t.Errorf("%d reports for two files that were refused again and again, want 2", n)
 	}
 	f.kubeconfig("two.conf", fakeapi.User{Token: "3"})

@@ -10,7 +10,6 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -25,9 +24,6 @@ var errDenied = errors.New("denied")
 
 // errUnsure says that an API server refuses the token and does not tell whether it is ready.
 var errUnsure = errors.New("it does not tell whether it is ready")
-
-// refused is whether err is an API server's 401 or 403.
-func refused(err error) bool { return apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) }
 
 // unheard is whether nobody listens at the address, so that another may be tried.
 func unheard(err error) bool {
@@ -93,7 +89,7 @@ func reviewAll(ctx context.Context, server *apiclient.Server, rights []authoriza
 	for _, right := range rights {
 		allowed, err := review(ctx, server, right)
 		switch {
-		case refused(err):
+		case apiclient.IsRefused(err):
 			return fmt.Errorf("%w: %w", errDenied, err)
 		case err != nil:
 			return err
@@ -113,7 +109,7 @@ func ready(ctx context.Context, creds apiclient.Credentials, host string) (sure 
 	}
 	defer nobody.Close()
 	err = nobody.REST().Get().AbsPath("/readyz").Do(ctx).Error()
-	if refused(err) {
+	if apiclient.IsRefused(err) {
 		return false, nil
 	}
 	if err != nil {

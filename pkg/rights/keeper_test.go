@@ -18,6 +18,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/test/fakeapi"
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // patience bounds every wait; none is about how fast anything is.
@@ -31,26 +32,8 @@ type lab struct {
 	dir    string // of everything
 	store  *apiclient.Store
 	keeper *Keeper
-	log    *logged
+	log    *testutil.Log
 	hosts  []string
-}
-
-// logged collects what is logged.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) count(part string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Count(l.text.Bytes(), []byte(part))
 }
 
 func newLab(t *testing.T) *lab {
@@ -61,7 +44,7 @@ func newLab(t *testing.T) *lab {
 	server, err := api.Serve("127.0.0.1:0")
 	ok(t, err)
 	t.Cleanup(server.Close)
-	return &lab{t: t, api: api, server: server, dir: t.TempDir(), log: &logged{}, hosts: []string{server.Host}}
+	return &lab{t: t, api: api, server: server, dir: t.TempDir(), log: &testutil.Log{}, hosts: []string{server.Host}}
 }
 
 func (l *lab) state() Directory { return Directory(filepath.Join(l.dir, "state")) }
@@ -114,7 +97,7 @@ func (l *lab) until(what string, is func() bool) {
 	l.t.Helper()
 	for end := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			l.t.Fatalf("waited in vain for %s; problem %q\n%s", what, l.keeper.Problem(), l.log.text.String())
+			l.t.Fatalf("waited in vain for %s; problem %q\n%s", what, l.keeper.Problem(), l.log.String())
 		}
 	}
 }
@@ -146,7 +129,7 @@ func (l *lab) ask() error {
 		return err
 	}
 	err = server.Warm(l.t.Context())
-	if refused(err) {
+	if apiclient.IsRefused(err) {
 		l.store.Refused(server.Source, server.Host)
 	}
 	return err
@@ -175,8 +158,8 @@ func TestBootstrap(t *testing.T) {
 			t.Error("the token was renewed at once")
 		}
 	}
-	if n := l.log.count("level=WARN"); n != 0 {
-		t.Errorf("%d warnings:\n%s", n, l.log.text.String())
+	if n := l.log.Count("level=WARN"); n != 0 {
+		t.Errorf("%d warnings:\n%s", n, l.log.String())
 	}
 }
 
@@ -230,7 +213,7 @@ func TestRefusedToken(t *testing.T) {
 			l.uses(first)
 			time.Sleep(sureFor) // until then an API server's word is believed
 			refuse(l, first)
-			l.until("the refusal to be looked into", func() bool { _ = l.ask(); return l.log.count("own token is refused") == 1 })
+			l.until("the refusal to be looked into", func() bool { _ = l.ask(); return l.log.Count("own token is refused") == 1 })
 			l.until("another token", func() bool { return l.last() != first })
 			l.uses(l.last())
 			l.stored(l.last())
@@ -287,8 +270,8 @@ func TestDirectoryThatCannotBeUsed(t *testing.T) {
 	ok(t, os.Remove(string(l.state())))
 	l.stored(l.last())
 	l.until("the end of the problem", func() bool { return l.keeper.Problem() == "" })
-	if l.log.count("level=WARN") != 1 {
-		t.Errorf("told not once:\n%s", l.log.text.String())
+	if l.log.Count("level=WARN") != 1 {
+		t.Errorf("told not once:\n%s", l.log.String())
 	}
 }
 
@@ -352,7 +335,7 @@ func TestExpiredToken(t *testing.T) {
 	l.keep(l.admin())
 	l.until("another token", func() bool { return len(l.api.Given()) == 2 })
 	l.uses(l.last())
-	if l.log.count("has expired") != 1 {
+	if l.log.Count("has expired") != 1 {
 		t.Error("not told")
 	}
 }

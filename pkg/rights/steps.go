@@ -62,7 +62,7 @@ func (k *Keeper) judge(err error) {
 func (k *Keeper) mint(ctx context.Context) (err error) {
 	k.s.denied, k.s.verified = false, false // after a failure: perhaps somebody else has mended it
 	for _, creds := range k.cfg.Store.Files() {
-		if err = each(k.hosts(), func(host string) error { return k.mintAt(ctx, creds, host) }); !refused(err) {
+		if err = each(k.hosts(), func(host string) error { return k.mintAt(ctx, creds, host) }); !apiclient.IsRefused(err) {
 			return err
 		}
 	}
@@ -130,7 +130,7 @@ func (k *Keeper) renew(ctx context.Context) error {
 		}
 		return k.begin(ctx, fresh, host)
 	})
-	if refused(err) {
+	if apiclient.IsRefused(err) {
 		k.s.verified = false
 	}
 	return err

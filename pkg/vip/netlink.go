@@ -45,14 +45,15 @@ func (k netlinkKernel) Replace(a Address, valid time.Duration) error {
 	if err != nil {
 		return err
 	}
-	before, after, err := obstacles(addresses, a)
+	scope := scopeFor(addresses, a)
+	before, after, err := obstacles(addresses, a, scope)
 	if err != nil {
 		return err
 	}
 	if err := k.deleteAll(before); err != nil {
 		return err
 	}
-	request := addressRequest(a, scopeFor(addresses, a), uint32(valid/time.Second), label(a, keepsProto(addresses)))
+	request := addressRequest(a, scope, uint32(valid/time.Second), label(a, keepsProto(addresses)))
 	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil {
 		return fmt.Errorf("write address %s on %s: %w%s", a.VIP, a.LinkName, err, hint(err))
 	}
@@ -86,7 +87,7 @@ func settle(vip netip.Addr) {
 
 // obstacles returns where the VIP has to go before the write, as a replace would leave it
 // with wrong attributes, and where after it, from other links.
-func obstacles(addresses []link.HostAddr, a Address) (before, after []Address, err error) {
+func obstacles(addresses []link.HostAddr, a Address, scope uint8) (before, after []Address, err error) {
 	for _, h := range addresses {
 		if h.Prefix.Addr() != a.VIP {
 			continue
@@ -98,7 +99,7 @@ func obstacles(addresses []link.HostAddr, a Address) (before, after []Address, e
 				a.VIP, a.LinkName, h.Prefix, h.Link, ErrForeign)
 		case h.Index != a.LinkIndex:
 			after = append(after, there)
-		case malformed(h, scopeFor(addresses, a)), overtakes(addresses, a):
+		case malformed(h, scope), overtakes(addresses, a):
 			before = append(before, there)
 		}
 	}

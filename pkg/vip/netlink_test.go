@@ -417,7 +417,7 @@ func TestListedAfterTheNodesOwn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if before, _, err := obstacles(all, l.eth0.at(vip4)); err != nil || len(before) > 0 {
+		if before, _, err := obstacles(all, l.eth0.at(vip4), scopeFor(all, l.eth0.at(vip4))); err != nil || len(before) > 0 {
 			t.Errorf("%s: the next refresh would write the address anew: %v %v", state, before, err)
 		}
 	}

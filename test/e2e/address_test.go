@@ -13,17 +13,10 @@ import (
 // A kubelet that nobody tells the node's address, on a host whose name leads to 127.0.1.1 as on Debian,
 // takes the first address of its link. On the node that has the virtual one it must be the node's own.
 func TestNodeAddressWithoutFlag(t *testing.T) {
-	c := cluster(t)
+	cluster(t)
 	ctx, cancel := context.WithTimeout(t.Context(), wellWithin)
 	defer cancel()
-	w, err := c.Watch(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	holder, err := w.Steady(ctx)
-	if err := errors.Join(err, w.Stop()); err != nil {
-		t.Fatal(err)
-	}
+	holder := steadyHolder(ctx, t)
 	const flags = "/var/lib/kubelet/kubeadm-flags.env"
 	bash(t, holder, "cp "+flags+" /root/flags.env; cp /etc/hosts /root/hosts")
 	t.Cleanup(func() { // /etc/hosts is a mount: it cannot be replaced, only written
@@ -39,7 +32,7 @@ func TestNodeAddressWithoutFlag(t *testing.T) {
 	}
 	began := time.Now()
 	bash(t, holder, "systemctl restart kubelet")
-	err = kindlab.Eventually(ctx, time.Second, func() error {
+	err := kindlab.Eventually(ctx, time.Second, func() error {
 		out, err := holder.Kubectl(ctx, "get", "node", holder.Name, "-o",
 			`jsonpath={.status.conditions[?(@.type=="Ready")].lastHeartbeatTime} {.status.addresses[?(@.type=="InternalIP")].address}`)
 		if err != nil {

@@ -163,14 +163,7 @@ func TestTroubleshootingCommands(t *testing.T) {
 	c := cluster(t)
 	ctx, cancel := context.WithTimeout(t.Context(), wellWithin)
 	defer cancel()
-	w, err := c.Watch(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	holder, err := w.Steady(ctx)
-	if stop := w.Stop(); err != nil || stop != nil {
-		t.Fatal(err, stop)
-	}
+	holder := steadyHolder(ctx, t)
 	worker := c.Nodes[slices.IndexFunc(c.Nodes, func(n *kindlab.Node) bool { return !n.ControlPlane })]
 	install(ctx, t, holder)
 	install(ctx, t, worker)

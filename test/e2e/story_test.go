@@ -46,14 +46,7 @@ func well(t *testing.T) {
 	if err := shared.WaitReady(ctx); err != nil {
 		t.Fatalf("the cluster is not well: %v", err)
 	}
-	w, err := shared.Watch(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, steady := w.Steady(ctx)
-	if err := errors.Join(steady, w.Stop()); err != nil {
-		t.Fatal(err)
-	}
+	steadyHolder(ctx, t)
 	if _, err := shared.Kubeconfig(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -61,6 +54,20 @@ func well(t *testing.T) {
 	if err != nil || strings.Count(out, " Ready ") != len(shared.Nodes) {
 		t.Fatalf("kubectl through the address: %v:\n%s", err, out)
 	}
+}
+
+// steadyHolder waits until one node has the address and answers there, and returns it.
+func steadyHolder(ctx context.Context, t *testing.T) *kindlab.Node {
+	t.Helper()
+	w, err := shared.Watch(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder, err := w.Steady(ctx)
+	if err := errors.Join(err, w.Stop()); err != nil {
+		t.Fatal(err)
+	}
+	return holder
 }
 
 // exec runs a command inside a node; a failure ends the test.

@@ -1,7 +1,6 @@
 package kindlab
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -132,8 +131,7 @@ func (c *Cluster) nodeName(control bool, n int) string {
 
 // Manifest returns the static pod's manifest, the same for every node.
 func (c *Cluster) Manifest() ([]byte, error) {
-	b, err := os.ReadFile(c.file("manifests/kvip.yaml"))
-	return bytes.Clone(b), err
+	return os.ReadFile(c.file("manifests/kvip.yaml"))
 }
 
 func (c *Cluster) file(name string) string { return filepath.Join(c.cfg.Dir, name) }

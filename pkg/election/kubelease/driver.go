@@ -216,7 +216,7 @@ func (d *Driver) send(ctx context.Context, host string, a election.Action) (*coo
 
 // refused tells when an API server refused the credentials, so that others may be used.
 func (d *Driver) refused(server *apiclient.Server, err error) {
-	if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
+	if apiclient.IsRefused(err) {
 		d.cfg.Servers.Refused(server.Source, server.Host)
 	}
 }
