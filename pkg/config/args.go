@@ -7,14 +7,14 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Args returns the arguments of `kvip manager` that reproduce c: --vip and whatever differs from
+// Args returns the arguments of `kvip manager` that reproduce c: --vip, if there is one, and whatever differs from
 // Default, in the order of the help text. Equal configurations give equal arguments.
 func (c Config) Args() []string {
 	want, have := c, Default()
 	wanted, defaults := managerFlags(&want), managerFlags(&have)
 	var args []string
 	wanted.VisitAll(func(f *pflag.Flag) {
-		if value := plain(f); value != plain(defaults.Lookup(f.Name)) || f.Name == "vip" {
+		if value := plain(f); value != plain(defaults.Lookup(f.Name)) || f.Name == "vip" && value != "" {
 			args = append(args, dashed(f.Name)+"="+value)
 		}
 	})
@@ -30,7 +30,7 @@ func managerFlags(c *Config) *pflag.FlagSet {
 
 // ManagerGroups returns the groups that `kvip manager` takes: all but Image.
 func ManagerGroups() []Group {
-	return []Group{Address, Interface, Server, Lease, Timing, Client, Node, Metrics, Health, Logging}
+	return []Group{Address, Interface, Server, Lease, Timing, Client, Node, Metrics, Health, Services, Logging}
 }
 
 // plain returns the value as it is typed on a command line: pflag prints lists in brackets.

@@ -31,6 +31,14 @@ const (
 	DefaultHealthAddress = "127.0.0.1:2113"
 	// DaemonSetHealthAddress differs from the static pod's, so that both can run on one node.
 	DaemonSetHealthAddress = "127.0.0.1:2114"
+	// ServicesHealthAddress and ServicesMetricsAddress are those of the DaemonSet that serves Services
+	// alone, which can stand beside the other two on one node.
+	ServicesHealthAddress  = "127.0.0.1:2115"
+	ServicesMetricsAddress = ":2116"
+	// DefaultServiceClass is the loadBalancerClass that kvip serves, beside Services without one.
+	DefaultServiceClass = "kvip.dev/kvip"
+	// DefaultServicesName begins the names of the Leases of the Services part.
+	DefaultServicesName = "kvip-services"
 	// ImageRepository is a name that no registry serves: load the image on the nodes under it, or
 	// name another with --image.
 	ImageRepository = "localhost/kvip"
@@ -60,7 +68,7 @@ type Config struct {
 	LeaseDuration time.Duration
 	// RenewInterval is the time between renewals by the holder, at most a third of LeaseDuration.
 	RenewInterval time.Duration
-	// LeaseName and Namespace name the Lease object.
+	// LeaseName and Namespace name the Lease object; Namespace is that of all of kvip's Leases.
 	LeaseName, Namespace string
 	// NodeName is this node's name. Empty until Complete has filled it.
 	NodeName string
@@ -75,6 +83,23 @@ type Config struct {
 	MetricsAddress string
 	// HealthAddress is the loopback host:port of /healthz, /readyz and /status.
 	HealthAddress string
+	// Services has this node announce Services of type LoadBalancer; then VIPs may be empty.
+	Services bool
+	// ServicesName is the name of the Lease whose holder gives out addresses, and begins the names of
+	// the ledger's.
+	ServicesName string
+	// ServiceClass is the loadBalancerClass that is served.
+	ServiceClass string
+	// ClassOnly leaves Services without a loadBalancerClass alone.
+	ClassOnly bool
+	// ServicesInterface is a name or pattern (path.Match) of the links for Services. Empty: every link
+	// with a subnet that contains the address.
+	ServicesInterface string
+	// DaemonSet is the name of the DaemonSet in Namespace that this agent belongs to. Empty: none.
+	DaemonSet string
+	// KubeVIP serves what was made for kube-vip: its annotations need no pool, and its lease is
+	// renewed as it expects.
+	KubeVIP bool
 	// Image is the container image that manifests name.
 	Image string
 	// LogFormat is "text" or "json".
@@ -92,6 +117,8 @@ func Default() Config {
 		RenewInterval:  DefaultRenewInterval,
 		LeaseName:      DefaultLeaseName,
 		Namespace:      DefaultNamespace,
+		ServicesName:   DefaultServicesName,
+		ServiceClass:   DefaultServiceClass,
 		MetricsAddress: DefaultMetricsAddress,
 		HealthAddress:  DefaultHealthAddress,
 		Image:          ImageRepository + ":latest",
@@ -112,6 +139,15 @@ func StaticPod() Config {
 func DaemonSet() Config {
 	c := Default()
 	c.HealthAddress = DaemonSetHealthAddress
+	return c
+}
+
+// ServicesDaemonSet returns the settings of a DaemonSet that serves Services and no control plane:
+// DaemonSet with ports of its own and no VIP.
+func ServicesDaemonSet() Config {
+	c := DaemonSet()
+	c.Services, c.DaemonSet = true, DefaultServicesName
+	c.HealthAddress, c.MetricsAddress = ServicesHealthAddress, ServicesMetricsAddress
 	return c
 }
 

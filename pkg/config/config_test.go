@@ -49,6 +49,7 @@ func TestFlagsFillEveryField(t *testing.T) {
 	err := parse(t, &c, "--vip", "192.0.2.10,2001:db8::10", "--interface=eth0", "--interface-wait=3s", "--port=8443",
 		"--lease-duration=9s", "--renew-interval=2s", "--lease-name=l", "--namespace=n", "--node-name=a",
 		"--kubeconfig=/x,/y", "--state-dir=/z", "--health-url=https://127.0.0.1:1/readyz", "--metrics-address=:1", "--health-address=127.0.0.1:2",
+		"--services", "--services-name=s", "--service-class=c", "--service-class-only", "--services-interface=eth*", "--daemonset=d", "--kube-vip",
 		"--image=i", "--log-format=json", "-v", "2")
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +102,8 @@ func TestArgsReproduceTheConfiguration(t *testing.T) {
 	if err := parse(t, &full, "--vip=192.0.2.10,2001:db8::10", "--interface=eth0", "--interface-wait=0", "--port=8443",
 		"--lease-duration=10s", "--renew-interval=500ms", "--lease-name=l", "--namespace=n", "--node-name=a",
 		"--kubeconfig=/x,/y", "--state-dir=/z", "--health-url=https://127.0.0.1:1/readyz", "--metrics-address=", "--health-address=[::1]:2",
-		"--log-format=json", "-v=2"); err != nil {
+		"--services", "--services-name=s", "--service-class=example.com/c", "--service-class-only", "--services-interface=eth*", "--daemonset=d",
+		"--kube-vip", "--log-format=json", "-v=2"); err != nil {
 		t.Fatal(err)
 	}
 	pod, ds := StaticPod(), DaemonSet()
@@ -153,6 +155,21 @@ func TestCompleteNamesTheNode(t *testing.T) {
 		c.NodeName = row.flag
 		if err := c.Complete(); err != nil || c.NodeName != row.want {
 			t.Errorf("%s: got %q, %v, want %q", row.name, c.NodeName, err, row.want)
+		}
+	}
+}
+
+func TestServicesNeedNoVIP(t *testing.T) {
+	c := ServicesDaemonSet()
+	if err := c.Validate(); err != nil {
+		t.Errorf("services without a VIP are refused: %v", err)
+	}
+	if got := strings.Join(c.Args(), " "); strings.Contains(got, "--vip") {
+		t.Errorf("arguments name no VIP where there is none, got %q", got)
+	}
+	for _, other := range []Config{StaticPod(), DaemonSet()} {
+		if c.HealthAddress == other.HealthAddress || c.MetricsAddress == other.MetricsAddress {
+			t.Error("a DaemonSet for Services and one for the control plane would want the same port")
 		}
 	}
 }

@@ -29,6 +29,8 @@ const (
 	Metrics
 	// Health is --health-url, which is watched, and --health-address, where kvip's own is served.
 	Health
+	// Services is --services and what chooses Services and their links.
+	Services
 	// Image is --image.
 	Image
 	// Logging is --log-format and -v.
@@ -77,6 +79,9 @@ func (c *Config) AddFlags(fs *pflag.FlagSet, only ...Group) {
 		fs.StringVar(&c.HealthURL, "health-url", c.HealthURL, "URL to poll instead of the local API server's /readyz, as https://127.0.0.1:6443/readyz")
 		fs.StringVar(&c.HealthAddress, "health-address", c.HealthAddress, "loopback host:port that serves /healthz, /readyz and /status")
 	}
+	if has(Services) {
+		c.addServices(fs)
+	}
 	if has(Image) {
 		fs.StringVar(&c.Image, "image", c.Image, "container image that the manifest names")
 	}
@@ -84,4 +89,14 @@ func (c *Config) AddFlags(fs *pflag.FlagSet, only ...Group) {
 		fs.StringVar(&c.LogFormat, "log-format", c.LogFormat, "format of the log on stderr: text or json")
 		fs.IntVarP(&c.Verbosity, "v", "v", c.Verbosity, "log verbosity: 0 transitions and trouble, 1 everything")
 	}
+}
+
+func (c *Config) addServices(fs *pflag.FlagSet) {
+	fs.BoolVar(&c.Services, "services", c.Services, "give Services of type LoadBalancer addresses, and announce them; --vip may be left out then")
+	fs.StringVar(&c.ServicesName, "services-name", c.ServicesName, "name of the Lease whose holder gives out addresses; it begins the names of the ledger's Leases")
+	fs.StringVar(&c.ServiceClass, "service-class", c.ServiceClass, "loadBalancerClass of the Services to serve, beside those without one")
+	fs.BoolVar(&c.ClassOnly, "service-class-only", c.ClassOnly, "leave Services without a loadBalancerClass alone")
+	fs.StringVar(&c.ServicesInterface, "services-interface", c.ServicesInterface, "name or pattern, as eth*, of the interfaces for Services (default: every one with a subnet that contains the address)")
+	fs.StringVar(&c.DaemonSet, "daemonset", c.DaemonSet, "DaemonSet in --namespace that this agent belongs to: when that is gone, the agent hands its addresses over as it ends")
+	fs.BoolVar(&c.KubeVIP, "kube-vip", c.KubeVIP, "serve what was made for kube-vip: addresses in its annotations need no pool, and its lease is respected")
 }

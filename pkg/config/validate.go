@@ -39,6 +39,7 @@ func (c Config) Validate(only ...Group) error {
 		{Node, Config.checkNode},
 		{Metrics, Config.checkMetrics},
 		{Health, Config.checkHealth},
+		{Services, Config.checkServices},
 		{Image, Config.checkImage},
 		{Logging, Config.checkLogging},
 	} {
@@ -181,6 +182,24 @@ func parseHostPort(flag, text string) (netip.AddrPort, error) {
 	}
 	return ap, nil
 }
+
+func (c Config) checkServices() error {
+	for flag, name := range map[string]string{"services-name": c.ServicesName, "daemonset": c.DaemonSet} {
+		if name != "" && !validSubdomain(name) || name == "" && flag == "services-name" {
+			return refuse(flag, fmt.Sprintf("%q cannot name a Kubernetes object", name), subdomainHint)
+		}
+	}
+	if !serviceClass.MatchString(c.ServiceClass) {
+		return refuse("service-class", fmt.Sprintf("%q is no loadBalancerClass", c.ServiceClass), "give a label-like name such as "+DefaultServiceClass)
+	}
+	if _, err := path.Match(c.ServicesInterface, ""); err != nil || strings.ContainsAny(c.ServicesInterface, "/: \t\n") {
+		return refuse("services-interface", fmt.Sprintf("%q names no interfaces", c.ServicesInterface), "give a name as `ip link` shows it, or a pattern like eth*")
+	}
+	return nil
+}
+
+// serviceClass is what the API accepts as spec.loadBalancerClass of a Service: a label's key.
+var serviceClass = regexp.MustCompile(`^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`)
 
 func (c Config) checkImage() error {
 	if c.Image == "" || strings.ContainsAny(c.Image, " \t\r\n") {

@@ -43,6 +43,9 @@ func CheckInPrefix(vip netip.Addr, on netip.Prefix) error {
 }
 
 func (c Config) checkVIPs() error {
+	if len(c.VIPs) == 0 && c.Services {
+		return nil
+	}
 	if len(c.VIPs) == 0 {
 		return refuse("vip", "no virtual IP address given", "add one like --vip 192.0.2.10")
 	}
