@@ -48,6 +48,14 @@ image: bin/mkimage ## build the container images: bin/image/kvip-amd64.tar, kvip
 	done; \
 	$(GO_RUN) bin/mkimage index -o bin/image/kvip.oci.tar --name "localhost/kvip:$$version" bin/image/kvip-amd64.tar bin/image/kvip-arm64.tar
 
+# The application of the case study in kind, a module of its own, for this machine's nodes.
+.PHONY: echo-image
+echo-image: bin/mkimage ## build the image of the case study's application: bin/image/echo-ARCH.tar
+	@set -e; export SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)'; arch=$$($(GO_RUN) go env GOARCH); \
+	CGO_ENABLED=0 $(GO_RUN) go -C kind/echo build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../bin/image/$$arch/echo .; \
+	$(GO_RUN) bin/mkimage -o bin/image/echo-$$arch.tar --platform linux/$$arch --name localhost/kvip-echo:latest \
+		--file bin/image/$$arch/echo:/echo:0755 --entrypoint /echo
+
 .PHONY: test
 test: ## run every test (with sudo: the lab too); prints the time of each stage
 	@hack/test.sh
@@ -77,8 +85,14 @@ kind-demo: ## kvip below real Kubernetes in kind: five nodes, one loses its powe
 	$(GO_RUN) go build -o bin/kind-demo ./kind/demo; $(GO_RUN) mkdir -p .cache; \
 	exec env "$${prepared[@]}" bin/kind-demo
 
+.PHONY: kind-services-demo
+kind-services-demo: ## three replicas behind one address of kvip's in kind: an unready pod, a drain under load, a dead node
+	@set -e; prepared="$$(kind/prepare.sh any demo services)"; mapfile -t prepared <<<"$$prepared"; \
+	$(GO_RUN) go build -o bin/kind-services-demo ./kind/servicesdemo; $(GO_RUN) mkdir -p .cache; \
+	exec env "$${prepared[@]}" bin/kind-services-demo
+
 .PHONY: kind-down
-kind-down: ## remove the cluster of kind-demo, and the Docker engine that was started for it
+kind-down: ## remove the clusters of kind-demo and kind-services-demo, and the Docker engine that was started for them
 	@kind/down.sh
 
 .PHONY: kind-node-image
