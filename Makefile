@@ -114,6 +114,10 @@ bench-kind: ## sudo: measure each fault of the kind tests RUNS=20 times, into do
 manifests: build ## print all manifests for VIP=192.0.2.10
 	@bin/kvip manifest pod --vip $(VIP) && echo --- && bin/kvip manifest rbac && echo --- && bin/kvip manifest daemonset --vip $(VIP)
 
+.PHONY: generate
+generate: ## rewrite the CRD and the deep copies from the types in pkg/apis; hack/crd tests that they are up to date
+	$(GO_RUN) hack/crd/generate.sh templates pkg/apis/v1alpha1
+
 .PHONY: golden
 golden: ## rewrite golden files and docs/cli.md; read the difference before you commit it
 	$(GO_RUN) go test ./cmd/kvip ./pkg/manifest -update

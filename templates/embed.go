@@ -1,5 +1,5 @@
 // Package templates holds the Kubernetes manifests of kvip as plain, valid YAML. It only carries
-// the files: what varies is filled in by pkg/manifest, on typed objects.
+// the files: what varies is filled in by pkg/manifest, on typed objects; nothing varies in the CRD.
 package templates
 
 import _ "embed"
@@ -18,3 +18,13 @@ var DaemonSet []byte
 //
 //go:embed rbac.yaml
 var RBAC []byte
+
+// ServicesRBAC is what serving Services needs beside a ServiceAccount, as several documents.
+//
+//go:embed rbac-services.yaml
+var ServicesRBAC []byte
+
+// CRD is the definition of IPPool, as `make generate` makes it.
+//
+//go:embed crd-ippool.yaml
+var CRD []byte

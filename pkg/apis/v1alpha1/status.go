@@ -1,0 +1,44 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// ConditionReady is the type of the condition that says whether addresses of the pool are given out.
+// False: the pool is refused as it is, and its message names the entry and the fix.
+const ConditionReady = "Ready"
+
+// IPPoolStatus is what kvip sees of a pool.
+type IPPoolStatus struct {
+	// ObservedGeneration is the metadata.generation that the rest speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Size is the number of addresses that can be given out, in decimal: one of IPv6 may exceed every
+	// number that JSON readers agree on.
+	// +optional
+	Size string `json:"size,omitempty"`
+	// Used is how many of the addresses are given out. One that is shared counts once.
+	// +optional
+	Used int32 `json:"used"`
+	// Conflicts name the other pools that have some of the same addresses, with the range. That is no
+	// error: an address is given out once, whichever pool it is taken from.
+	// ---
+	// S4 has the reason: one ledger for all pools.
+	// +optional
+	// +listType=atomic
+	Conflicts []string `json:"conflicts,omitempty"`
+	// Conditions have the type Ready.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// IPPoolList is what an API server returns for a list.
+//
+// +kubebuilder:object:root=true
+type IPPoolList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	// Items are the pools.
+	Items []IPPool `json:"items"`
+}
