@@ -1,0 +1,199 @@
+package ipam
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Result is the whole of what is to be after a Plan.
+type Result struct {
+	// Ledger is to be written before any of it is used (S4).
+	Ledger Ledger
+	// Assigned is what each Service has, the address of the primary family first. Who has none is left out.
+	Assigned map[Owner][]netip.Addr
+	// Refused is what was not granted, or had to be given up. Who is refused may have addresses all the same.
+	Refused map[Owner]Refusal
+}
+
+// Plan says who has which address, whatever the order of its inputs. All that is there keeps what it has
+// while that is right, and what a refused change leaves untouched; then addresses that are asked for are
+// given, as others can take any, and then these; each by Owner. Planned again from its own Ledger, nobody
+// moves.
+//
+// What is right does not depend on pools: one that shrinks or goes takes no address from anybody. An
+// address is given up only when its family is no longer wanted, when it was reserved, or when its holder
+// no longer goes together with the others there. It is always the one that changed that leaves: those who
+// want no more than the ledger says they have stay. If several changed at once, the first by Owner stays.
+// Two who each ask for what the other has are both refused.
+func Plan(ledger Ledger, pools []Pool, reserved Reserved, requests []Request) Result {
+	p := newPlan(pools, reserved, requests)
+	p.keep(ledger)
+	p.grant()
+	return p.result()
+}
+
+// plan is the state of one Plan.
+type plan struct {
+	shelves  []*shelf // by name
+	byName   map[string]*shelf
+	allowed  map[string][]*shelf // see automatic
+	sharing  bool                // there is a Shared pool
+	reserved Reserved
+	tenants  []*tenant // by Owner
+	spots    map[netip.Addr]*spot
+	groups   map[group][]netip.Addr
+	joined   map[attempt]int
+}
+
+// tenant is a request and what it has.
+type tenant struct {
+	*Request
+	bad     *Refusal // nothing of it can be granted
+	ports   []Port   // sorted
+	text    string   // ports as one text
+	at      [2]netip.Addr
+	pool    [2]string // Holder.Pool
+	gaveUp  []Refusal
+	refused []Refusal
+}
+
+func newPlan(pools []Pool, reserved Reserved, requests []Request) *plan {
+	p := &plan{
+		byName: map[string]*shelf{}, allowed: map[string][]*shelf{}, reserved: reserved,
+		spots: make(map[netip.Addr]*spot, len(requests)), groups: map[group][]netip.Addr{}, joined: map[attempt]int{},
+	}
+	for _, pool := range pools {
+		s := newShelf(pool)
+		p.shelves, p.byName[pool.Name], p.sharing = append(p.shelves, s), s, p.sharing || pool.Shared
+	}
+	slices.SortStableFunc(p.shelves, func(a, b *shelf) int { return strings.Compare(a.Name, b.Name) })
+	for i := range requests {
+		r := &requests[i]
+		p.tenants = append(p.tenants, &tenant{Request: r, bad: malformed(r), ports: sorted(r.Ports)})
+	}
+	slices.SortStableFunc(p.tenants, func(a, b *tenant) int { return strings.Compare(string(a.Owner), string(b.Owner)) })
+	p.tenants = slices.CompactFunc(p.tenants, func(a, b *tenant) bool { return a.Owner == b.Owner })
+	return p
+}
+
+// objection is what stands against a seat at a.
+func (p *plan) objection(a netip.Addr, new seat) clash {
+	if r, ok := p.reserved[a]; ok {
+		if c := r.objection(new); c.reason != "" {
+			return c
+		}
+	}
+	s, ok := p.spots[a]
+	if !ok {
+		return clash{}
+	}
+	return s.objection(new, func() bool { return p.shared(a, s.namespaces, new.Namespace) })
+}
+
+// shared says whether Services of all these namespaces may share a without a key.
+func (p *plan) shared(a netip.Addr, namespaces []string, another string) bool {
+	return p.sharing && slices.ContainsFunc(p.shelves, func(s *shelf) bool {
+		barred := func(namespace string) bool { return !s.Allows(namespace) }
+		return s.Shared && s.Contains(a) && !barred(another) && !slices.ContainsFunc(namespaces, barred)
+	})
+}
+
+// sit gives a to one against whom there is no objection.
+func (p *plan) sit(a netip.Addr, new seat) {
+	s, ok := p.spots[a]
+	if !ok {
+		s = &spot{}
+		p.spots[a] = s
+		g := group{new.key, FamilyOf(a)}
+		p.groups[g] = append(p.groups[g], a)
+	}
+	s.add(new)
+}
+
+func (p *plan) leave(a netip.Addr, t *tenant) {
+	if rest := p.spots[a].without(t); rest != nil {
+		p.spots[a] = rest
+		return
+	}
+	delete(p.spots, a)
+}
+
+func (p *plan) result() Result {
+	r := Result{Ledger: make(Ledger, len(p.spots)), Assigned: make(map[Owner][]netip.Addr, len(p.tenants)), Refused: map[Owner]Refusal{}}
+	for _, t := range p.tenants {
+		has := t.addresses()
+		if len(has) > 0 {
+			r.Assigned[t.Owner] = has
+		}
+		switch all := t.refusals(); {
+		case t.Invalid != nil:
+			r.Refused[t.Owner] = *t.Invalid
+		case len(all) > 0:
+			r.Refused[t.Owner] = summary(t.Owner, all, has)
+		}
+	}
+	for a, s := range p.spots {
+		_, withControlPlane := p.reserved[a]
+		r.Ledger[a] = s.holders(FamilyOf(a), withControlPlane || len(s.seats) > 1)
+	}
+	return r
+}
+
+// holders is the spot as the ledger has it, with the terms of each if it is shared.
+func (s *spot) holders(f Family, terms bool) []Holder {
+	holders := make([]Holder, len(s.seats))
+	for i, one := range s.seats {
+		holders[i] = Holder{Owner: one.Owner, Pool: one.pool[f]}
+		if terms {
+			holders[i].Key, holders[i].Ports = one.key, slices.Clone(one.ports)
+		}
+	}
+	slices.SortFunc(holders, func(a, b Holder) int { return strings.Compare(string(a.Owner), string(b.Owner)) })
+	return holders
+}
+
+// addresses are those of the tenant, the primary family first.
+func (t *tenant) addresses() []netip.Addr {
+	var has []netip.Addr
+	for _, f := range append(slices.Clone(t.Families), IPv4, IPv6) {
+		if a := t.at[f]; a.IsValid() && !slices.Contains(has, a) {
+			has = append(has, a)
+		}
+	}
+	return has
+}
+
+// refusals are all, where what was given up is not told again with the reason why it cannot be had back.
+func (t *tenant) refusals() []Refusal {
+	var all []Refusal
+	if t.bad != nil {
+		all = append(all, *t.bad)
+	}
+	for _, lost := range t.gaveUp {
+		if !slices.ContainsFunc(t.refused, func(no Refusal) bool { return no.Reason == lost.Reason }) {
+			all = append(all, lost)
+		}
+	}
+	return append(all, t.refused...)
+}
+
+// groups lists the addresses by the key of those who have them, for those who look for company.
+type group struct {
+	key    string
+	family Family
+}
+
+// rewind looks at everything anew, after somebody left an address.
+func (p *plan) rewind() {
+	clear(p.groups)
+	clear(p.joined)
+	for _, s := range p.shelves {
+		s.rewind()
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(p.spots), netip.Addr.Compare) {
+		g := group{p.spots[a].seats[0].key, FamilyOf(a)}
+		p.groups[g] = append(p.groups[g], a)
+	}
+}
