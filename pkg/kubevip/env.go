@@ -1,0 +1,138 @@
+package kubevip
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/kvip/kvip/pkg/config"
+)
+
+// marks are variables that nobody but kube-vip has, and one of which is in every manifest of it.
+var marks = []string{"cp_enable", "svc_enable", "vip_arp", "vip_interface", "vip_address", "vip_leaderelection", "bgp_enable"}
+
+// families are the beginnings of names that later releases of kube-vip may have.
+var families = []string{"vip_", "cp_", "svc_", "lb_", "bgp_", "mpbgp_", "zebra_", "egress_", "dhcp_", "control_plane_health_check_"}
+
+// Detect says whether a process was started as kube-vip, by its environment as os.Environ has it.
+func Detect(env []string) bool {
+	values := valuesOf(env)
+	return slices.ContainsFunc(marks, func(name string) bool { return values[name] != "" })
+}
+
+// FromEnvironment translates the environment of kube-vip, as os.Environ has it: of two values for a name the last one
+// counts, and an empty one is none. A note names each setting that asks for something else than kvip does; an *Error
+// is the first setting that it cannot work with.
+func FromEnvironment(env []string) (Settings, []Note, error) {
+	r := &reading{values: valuesOf(env), Settings: defaults()}
+	known := map[string]bool{}
+	for _, v := range Variables() {
+		known[v.Name] = true
+		if value := r.values[v.Name]; value != "" {
+			if err := r.read(v, value); err != nil {
+				return Settings{}, nil, err
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.values)) {
+		if !known[name] && r.values[name] != "" && ofFamily(name) {
+			r.note(name, "looks like one of kube-vip's, and kvip does not know it")
+		}
+	}
+	if err := r.settle(); err != nil {
+		return Settings{}, nil, err
+	}
+	return r.Settings, r.notes, nil
+}
+
+// defaults are kube-vip's, where it has one.
+func defaults() Settings {
+	return Settings{
+		Port: config.DefaultPort, LeaseName: LeaseName, ServicesLease: ServicesLease, Namespace: Namespace,
+		LeaseDuration: LeaseDuration, RenewInterval: RetryPeriod, Class: Class, MetricsAddress: ":2112",
+	}
+}
+
+// read takes one variable.
+func (r *reading) read(v Variable, value string) error {
+	if v.set != nil {
+		if err := v.set(r, value); err != nil {
+			return refuse(v.Name, err.Error())
+		}
+	}
+	if v.Fate == Translated || v.asksNothing(value) || v.of != "" && !r.is(v.of) {
+		return nil
+	}
+	if v.Fate == Refused {
+		return refuse(v.Name, v.Meaning)
+	}
+	r.note(v.Name, "%s", v.Meaning)
+	return nil
+}
+
+// asksNothing says that kvip does what is asked for without being asked.
+func (v Variable) asksNothing(value string) bool {
+	if !v.Boolean {
+		return slices.Contains(v.same, value)
+	}
+	on, err := strconv.ParseBool(value)
+	return err == nil && on == slices.Contains(v.same, "true")
+}
+
+// valuesOf reads NAME=value.
+func valuesOf(env []string) map[string]string {
+	values := map[string]string{}
+	for _, entry := range env {
+		if name, value, found := strings.Cut(entry, "="); found {
+			values[name] = value
+		}
+	}
+	return values
+}
+
+func ofFamily(name string) bool {
+	return slices.ContainsFunc(families, func(family string) bool { return strings.HasPrefix(name, family) })
+}
+
+// Arguments translates the flags of `kube-vip manager`, without that word, to the variables that mean the same, as
+// NAME=value. kube-vip's environment wins over its flags: put the result before it.
+func Arguments(args []string) ([]string, error) {
+	var env []string
+	for len(args) > 0 {
+		name, value, given := strings.Cut(strings.TrimLeft(args[0], "-"), "=")
+		if name == args[0] || name == "" {
+			return nil, fmt.Errorf("%q is not a flag", args[0])
+		}
+		v, known := byFlag(name)
+		if !known {
+			return nil, fmt.Errorf("kvip does not know kube-vip's flag --%s; say it with a variable, or leave it out", name)
+		}
+		args = args[1:]
+		switch {
+		case given:
+		case v.Boolean:
+			value = "true"
+		case len(args) == 0:
+			return nil, fmt.Errorf("--%s has no value", name)
+		default:
+			value, args = args[0], args[1:]
+		}
+		env = append(env, v.Name+"="+value)
+	}
+	return env, nil
+}
+
+// byFlag finds the variable for a flag. One of them has a short form.
+func byFlag(name string) (Variable, bool) {
+	if name == "n" {
+		name = "namespace"
+	}
+	all := Variables()
+	i := slices.IndexFunc(all, func(v Variable) bool { return v.Flag == name })
+	if i < 0 {
+		return Variable{}, false
+	}
+	return all[i], true
+}

@@ -1,0 +1,327 @@
+package kubevip
+
+import (
+	"errors"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kvip/kvip/pkg/config"
+)
+
+// controlPlane is the least that kube-vip holds an address with.
+var controlPlane = []string{"cp_enable=true", "vip_arp=true", "address=192.0.2.10"}
+
+func with(more ...string) []string { return append(slices.Clone(controlPlane), more...) }
+
+func names(notes []Note) []string {
+	var all []string
+	for _, n := range notes {
+		all = append(all, n.Name)
+	}
+	return all
+}
+
+func addrs(texts ...string) []netip.Addr {
+	var all []netip.Addr
+	for _, text := range texts {
+		all = append(all, netip.MustParseAddr(text))
+	}
+	return all
+}
+
+func TestDefaultsAreThoseOfKubeVIP(t *testing.T) { // S9: its leases are kept
+	got, notes, err := FromEnvironment(controlPlane)
+	if err != nil || len(notes) > 0 {
+		t.Fatalf("%v, notes %v", err, notes)
+	}
+	want := Settings{
+		ControlPlane: true, VIPs: addrs("192.0.2.10"), Port: 6443, LeaseName: "plndr-cp-lock", ServicesLease: "plndr-svcs-lock",
+		Namespace: "kube-system", LeaseDuration: 5 * time.Second, RenewInterval: time.Second,
+		Class: "kube-vip.io/kube-vip-class", MetricsAddress: ":2112",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestFromEnvironmentUnderstands(t *testing.T) {
+	for _, row := range []struct {
+		env   string
+		check func(Settings) any
+		want  any
+	}{
+		{"address=192.0.2.10,2001:db8::10", func(s Settings) any { return s.VIPs }, addrs("192.0.2.10", "2001:db8::10")},
+		{"vip_address=192.0.2.11", func(s Settings) any { return s.VIPs }, addrs("192.0.2.10")}, // address wins
+		{"port=8443", func(s Settings) any { return s.Port }, 8443},
+		{"vip_interface=eth1", func(s Settings) any { return s.Interface }, "eth1"},
+		{"vip_interface=", func(s Settings) any { return s.Interface }, ""},
+		{"vip_servicesinterface=eth2", func(s Settings) any { return s.ServicesInterface }, "eth2"},
+		{"svc_enable=true", func(s Settings) any { return s.Services }, true},
+		{"svc_enable=false", func(s Settings) any { return s.Services }, false},
+		{"vip_leasename=a", func(s Settings) any { return s.LeaseName }, "a"},
+		{"svc_leasename=b", func(s Settings) any { return s.ServicesLease }, "b"},
+		{"cp_namespace=vips", func(s Settings) any { return s.Namespace }, "vips"},
+		{"vip_leaseduration=15", func(s Settings) any { return s.LeaseDuration }, 15 * time.Second},
+		{"vip_nodename=n1", func(s Settings) any { return s.NodeName }, "n1"},
+		{"k8s_config_file=/etc/rancher/k3s/k3s.yaml", func(s Settings) any { return s.Kubeconfig }, "/etc/rancher/k3s/k3s.yaml"},
+		{"lb_class_name=example.com/lb", func(s Settings) any { return s.Class }, "example.com/lb"},
+		{"lb_class_only=true", func(s Settings) any { return s.ClassOnly }, true},
+		{"lb_class_legacy_handling=true", func(s Settings) any { return s.ClassOnly }, false},
+		{"lb_class_legacy_handling=false", func(s Settings) any { return s.ClassOnly }, true},
+		{"prometheus_server=127.0.0.1:9100", func(s Settings) any { return s.MetricsAddress }, "127.0.0.1:9100"},
+		{"vip_loglevel=4", func(s Settings) any { return s.Verbosity }, 0},
+		{"vip_loglevel=5", func(s Settings) any { return s.Verbosity }, 1},
+		{"vip_loglevel=-4", func(s Settings) any { return s.Verbosity }, 1},
+		{"vip_arp=1", func(s Settings) any { return s.ControlPlane }, true},
+	} {
+		got, notes, err := FromEnvironment(with(row.env))
+		if err != nil || len(notes) > 0 {
+			t.Errorf("%s: %v, notes %v", row.env, err, notes)
+		} else if value := row.check(got); !reflect.DeepEqual(value, row.want) {
+			t.Errorf("%s: got %v, want %v", row.env, value, row.want)
+		}
+	}
+}
+
+func TestTheLastValueCounts(t *testing.T) {
+	got, _, err := FromEnvironment(with("port=1", "port=8443"))
+	if err != nil || got.Port != 8443 {
+		t.Errorf("got %d, %v", got.Port, err)
+	}
+}
+
+func TestServicesAloneHaveNoAddress(t *testing.T) {
+	got, _, err := FromEnvironment([]string{"svc_enable=true", "vip_arp=true", "address=192.0.2.10"})
+	if err != nil || len(got.VIPs) > 0 || !got.Services || got.ControlPlane {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestTimingIsBroughtWithinBounds(t *testing.T) {
+	for _, row := range []struct {
+		env          []string
+		lease, renew time.Duration
+		notes        []string
+	}{
+		{[]string{"vip_leaseduration=5", "vip_retryperiod=1"}, 5 * time.Second, time.Second, nil},
+		{[]string{"vip_leaseduration=15", "vip_renewdeadline=10", "vip_retryperiod=2"}, 15 * time.Second, 2 * time.Second, []string{"vip_renewdeadline"}},
+		{[]string{"vip_leaseduration=5", "vip_retryperiod=2"}, 5 * time.Second, 1600 * time.Millisecond, []string{"vip_retryperiod"}},
+		{[]string{"vip_leaseduration=1"}, 2 * time.Second, 600 * time.Millisecond, []string{"vip_leaseduration", "vip_retryperiod"}},
+		{[]string{"vip_leaseduration=60", "vip_retryperiod=20"}, time.Minute, 20 * time.Second, nil},
+	} {
+		got, notes, err := FromEnvironment(with(row.env...))
+		if err != nil || got.LeaseDuration != row.lease || got.RenewInterval != row.renew || !slices.Equal(names(notes), row.notes) {
+			t.Errorf("%v: got %s %s, notes %v, %v", row.env, got.LeaseDuration, got.RenewInterval, notes, err)
+		}
+	}
+}
+
+func TestFromEnvironmentRefuses(t *testing.T) {
+	for _, row := range []struct {
+		env  []string
+		name string
+		says string
+	}{
+		{nil, "cp_enable", "do nothing"},
+		{[]string{"cp_enable=true", "vip_arp=true"}, "address", "no address"},
+		{[]string{"cp_enable=true", "address=192.0.2.10"}, "vip_arp", "announce nothing"},
+		{with("cp_enable=yes"), "cp_enable", `"yes" is neither`},
+		{with("vip_arp=yes"), "vip_arp", `"yes" is neither`},
+		{with("address=k8s.example.com"), "address", "looks no names up"},
+		{with("address=192.0.2.10/24"), "address", "192.0.2.10/24"},
+		{with("address=192.0.2.10,192.0.2.11"), "address", "one family"},
+		{with("address=127.0.0.1"), "address", "loopback"},
+		{with("port=0"), "port", `"0" is not`},
+		{with("port=x"), "port", `"x" is not`},
+		{with("port=8443="), "port", `"8443=" is not`},
+		{with("vip_interface=a/b"), "vip_interface", "a/b"},
+		{with("vip_servicesinterface=a/b"), "vip_servicesinterface", "a/b"},
+		{with("vip_leasename=A_b"), "vip_leasename", "A_b"},
+		{with("svc_leasename=A_b"), "svc_leasename", "A_b"},
+		{with("svc_enable=true", "svc_leasename=plndr-cp-lock"), "svc_leasename", "control plane's lease"},
+		{with("cp_namespace=a.b"), "cp_namespace", "a.b"},
+		{with("vip_nodename=N"), "vip_nodename", `"N"`},
+		{with("vip_leaseduration=0"), "vip_leaseduration", `"0" is not`},
+		{with("vip_leaseduration=5s"), "vip_leaseduration", `"5s" is not`},
+		{with("vip_retryperiod=-1"), "vip_retryperiod", `"-1" is not`},
+		{with("prometheus_server=localhost:2112"), "prometheus_server", "localhost:2112"},
+		{with("prometheus_server=:0"), "prometheus_server", ":0"},
+		{with("health_check_port=80"), "health_check_port", `"80" is not`},
+		{with("health_check_port=2112"), "prometheus_server", "port of --health-address"},
+		{with("vip_loglevel=debug"), "vip_loglevel", "debug"},
+		{with("lb_class_name=a b"), "lb_class_name", "a b"},
+		{with("lb_class_legacy_handling=false", "lb_class_name="), "lb_class_legacy_handling", "every class"},
+		{with("vip_ddns=true"), "vip_ddns", "no DHCP client"},
+		{with("svc_namespace=shop"), "svc_namespace", "every namespace"},
+		{with("config_file=/etc/kube-vip.yaml"), "config_file", "would be lost"},
+		{with("vip_packet=true"), "vip_packet", "cloud"},
+		{with("lb_enable=true", "lb_port=8443"), "lb_port", "translate ports"},
+		{with("vip_arp=false", "bgp_enable=true", "bgp_peers=192.0.2.1:65000::false"), "bgp_enable", "only way"},
+		{with("vip_arp=", "vip_wireguard=true"), "vip_wireguard", "only way"},
+		{with("vip_arp=", "vip_routingtable=true"), "vip_routingtable", "only way"},
+	} {
+		_, _, err := FromEnvironment(row.env)
+		var refused *Error
+		if !errors.As(err, &refused) || refused.Name != row.name || !strings.Contains(refused.Problem, row.says) {
+			t.Errorf("%v: got %v, want one of %s that says %q", row.env, err, row.name, row.says)
+		}
+	}
+}
+
+// TestEachSettingWithoutCounterpartIsNamedOnce is of S9.
+func TestEachSettingWithoutCounterpartIsNamedOnce(t *testing.T) {
+	for _, v := range Variables() {
+		if v.Fate != Without {
+			continue
+		}
+		value := "x"
+		if v.Boolean {
+			value = map[bool]string{true: "false", false: "true"}[slices.Contains(v.same, "true")]
+		}
+		if v.Name == "lb_port" {
+			value = "6443"
+		}
+		env := with(v.Name + "=" + value)
+		want := []string{v.Name}
+		if v.of == "vip_packet" {
+			continue // that is refused
+		}
+		if v.of != "" {
+			env, want = append(env, v.of+"=true"), []string{v.of, v.Name}
+		}
+		_, notes, err := FromEnvironment(env)
+		got := names(notes)
+		slices.Sort(got)
+		slices.Sort(want)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s=%s: notes %v, %v", v.Name, value, notes, err)
+		}
+	}
+}
+
+func TestWhatKvipDoesAnywayIsNotNamed(t *testing.T) {
+	env := with("lb_enable=false", "lb_port=8443", "lb_fwdmethod=local", "bgp_enable=false", "bgp_as=65000", "bgp_peerpass=secret", "vip_ddns=false",
+		"vip_cidr=32", "vip_subnet=/32", "dns_mode=first", "vip_loseleadership=true", "vip_skipdad=true", "svc_election=false", "enable_upnp=false",
+		"egress_withnftables=false", "vip_startleader=false", "vip_leaderelection=true", "enable_service_security=true", "HOME=/root", "PATH=/bin",
+		"cp_detect=true", "vip_packet=false", "vip_packetproject=p", "enable_endpointslices=true", "KUBERNETES_PORT=tcp://10.96.0.1:443")
+	if _, notes, err := FromEnvironment(env); err != nil || len(notes) > 0 {
+		t.Errorf("notes %v, %v", notes, err)
+	}
+}
+
+func TestWhatIsAskedForOtherwiseIsNamed(t *testing.T) {
+	for env, name := range map[string]string{
+		"vip_leaderelection=false":      "vip_leaderelection",
+		"enable_service_security=false": "enable_service_security",
+		"health_check_port=10256":       "health_check_port",
+		"vip_madeup=1":                  "vip_madeup",
+		"egress_of_the_future=1":        "egress_of_the_future",
+	} {
+		if _, notes, err := FromEnvironment(with(env)); err != nil || !slices.Equal(names(notes), []string{name}) {
+			t.Errorf("%s: notes %v, %v", env, notes, err)
+		}
+	}
+}
+
+func TestNoNoteTellsASecret(t *testing.T) {
+	_, notes, err := FromEnvironment(with("bgp_enable=true", "bgp_peerpass=s3cret", "bgp_peers=192.0.2.1:65000:s3cret:false"))
+	if err != nil || len(notes) != 3 {
+		t.Fatalf("notes %v, %v", notes, err)
+	}
+	for _, n := range notes {
+		if strings.Contains(n.String(), "s3cret") {
+			t.Errorf("%s", n)
+		}
+	}
+}
+
+func TestDetect(t *testing.T) {
+	for _, row := range []struct {
+		env  []string
+		want bool
+	}{
+		{controlPlane, true},
+		{[]string{"svc_enable=true"}, true},
+		{[]string{"vip_interface=eth0"}, true},
+		{[]string{"cp_enable="}, false},
+		{[]string{"address=192.0.2.10", "port=6443", "NODE_NAME=n1"}, false},
+		{nil, false},
+	} {
+		if got := Detect(row.env); got != row.want {
+			t.Errorf("%v: %v", row.env, got)
+		}
+	}
+}
+
+func TestArgumentsMeanVariables(t *testing.T) {
+	got, err := Arguments([]string{"--arp", "--controlplane=true", "--address", "192.0.2.10", "-n", "vips", "--prometheusHTTPServer=:1", "--services"})
+	want := []string{"vip_arp=true", "cp_enable=true", "address=192.0.2.10", "cp_namespace=vips", "prometheus_server=:1", "svc_enable=true"}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, bad := range [][]string{{"--etcdEndpoints=x"}, {"--leaderElectionType=etcd"}, {"arp"}, {"--"}, {"--address"}, {""}} {
+		if got, err := Arguments(bad); err == nil {
+			t.Errorf("%v: got %v", bad, got)
+		}
+	}
+}
+
+func TestApply(t *testing.T) {
+	s, _, err := FromEnvironment(with("svc_enable=true", "vip_interface=eth0", "vip_nodename=n1", "k8s_config_file=/x", "vip_loglevel=5", "lb_class_only=true",
+		"vip_servicesinterface=eth1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config.Default()
+	s.Apply(&c)
+	want := config.Default()
+	want.VIPs, want.Interface, want.NodeName, want.Kubeconfigs, want.Verbosity = addrs("192.0.2.10"), "eth0", "n1", []string{"/x"}, 1
+	want.LeaseName, want.Services, want.ServicesName, want.ServicesInterface = LeaseName, true, ServicesLease, "eth1"
+	want.ServiceClass, want.ClassOnly, want.KubeVIP = Class, true, true
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestMetricsOnTheHealthPort: kube-vip has no health page, so its metrics may have kvip's port for that.
+func TestMetricsOnTheHealthPort(t *testing.T) {
+	s, _, err := FromEnvironment(with("prometheus_server=:2113"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config.Default()
+	s.Apply(&c)
+	if err := c.Validate(); err != nil || c.MetricsAddress != ":2113" || c.HealthAddress != config.DaemonSetHealthAddress {
+		t.Errorf("got %s and %s, %v", c.MetricsAddress, c.HealthAddress, err)
+	}
+}
+
+func TestTheTableIsWellFormed(t *testing.T) {
+	seen := map[string]bool{}
+	for _, v := range Variables() {
+		for _, key := range []string{v.Name, "--" + v.Flag} {
+			if seen[key] && key != "--" {
+				t.Errorf("%s is there twice", key)
+			}
+			seen[key] = true
+		}
+		if v.Meaning == "" || v.Fate == Translated && v.set == nil {
+			t.Errorf("%s says nothing", v.Name)
+		}
+		if v.of != "" && !slices.ContainsFunc(Variables(), func(o Variable) bool { return o.Name == v.of && o.Boolean }) {
+			t.Errorf("%s belongs to %s, which is none", v.Name, v.of)
+		}
+	}
+	for _, name := range marks {
+		if !seen[name] {
+			t.Errorf("%s marks kube-vip and is not in the table", name)
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package kubevip
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kvip/kvip/pkg/config"
+)
+
+// settle looks at settings that only mean something together.
+func (r *reading) settle() error {
+	if !r.ControlPlane && !r.Services {
+		return refuse("cp_enable", "neither it nor svc_enable is true, so kube-vip would do nothing; set what is meant to \"true\"")
+	}
+	for _, check := range []func() error{r.settleWay, r.settleAddress, r.settlePort, r.settleClass, r.settleTiming, r.settleNames} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleWay wants ARP among the ways of announcing that are on. What was meant for routers alone may not suddenly be
+// announced on a segment.
+func (r *reading) settleWay() error {
+	if r.is("vip_arp") {
+		return nil
+	}
+	for _, way := range []string{"bgp_enable", "vip_wireguard", "vip_routingtable"} {
+		if r.is(way) {
+			return refuse(way, "it is the only way of announcing that is on, and kvip has ARP and neighbour discovery alone; "+
+				"set vip_arp to \"true\" if the nodes share a segment with their clients or router, else stay with kube-vip")
+		}
+	}
+	return refuse("vip_arp", "it is not true, nor is any other way of announcing, so kube-vip would announce nothing; set it to \"true\"")
+}
+
+// settleAddress checks what the control plane is to have, and forgets it where it is to have nothing, as kube-vip does.
+func (r *reading) settleAddress() error {
+	if !r.ControlPlane {
+		r.VIPs = nil
+		return nil
+	}
+	if len(r.VIPs) == 0 {
+		return refuse("address", "cp_enable is true and there is no address; write the one that is meant")
+	}
+	return plain("address", config.CheckVIPs(r.VIPs))
+}
+
+// settlePort wants clients to reach the API server at the port that they use.
+func (r *reading) settlePort() error {
+	port := r.values["lb_port"]
+	if !r.is("lb_enable") || port == "" || port == fmt.Sprint(r.Port) {
+		return nil
+	}
+	return refuse("lb_port", fmt.Sprintf("clients use %s and API servers listen on %d, and kvip does not translate ports; let clients use %d and remove it", port, r.Port, r.Port))
+}
+
+// settleClass knows the newer way of saying which class is meant.
+func (r *reading) settleClass() error {
+	if r.values["lb_class_legacy_handling"] == "" || r.is("lb_class_legacy_handling") {
+		return nil
+	}
+	if name, given := r.values["lb_class_name"]; given && name == "" {
+		return refuse("lb_class_legacy_handling", "false with an empty lb_class_name means Services of every class, those of other load balancers too; name the class that is meant")
+	}
+	r.ClassOnly = true
+	return nil
+}
+
+// settleTiming keeps kvip's bounds, which kube-vip does not have.
+func (r *reading) settleTiming() error {
+	if r.LeaseDuration < config.MinLeaseDuration {
+		r.note("vip_leaseduration", "%s is too short, %s is taken", r.LeaseDuration, config.MinLeaseDuration)
+		r.LeaseDuration = config.MinLeaseDuration
+	}
+	if most := (r.LeaseDuration / 3).Truncate(100 * time.Millisecond); r.RenewInterval > r.LeaseDuration/3 {
+		r.note("vip_retryperiod", "%s is more than a third of the lease, %s is taken", r.RenewInterval, most)
+		r.RenewInterval = most
+	}
+	return nil
+}
+
+// variableOf is the variable behind a flag of kvip's.
+var variableOf = map[string]string{
+	"interface": "vip_interface", "lease-name": "vip_leasename", "namespace": "cp_namespace", "node-name": "vip_nodename",
+	"kubeconfig": "k8s_config_file", "metrics-address": "prometheus_server", "services-name": "svc_leasename",
+	"service-class": "lb_class_name", "services-interface": "vip_servicesinterface",
+}
+
+// settleNames lets kvip's own validation speak of kube-vip's variables.
+func (r *reading) settleNames() error {
+	if r.ControlPlane && r.Services && r.LeaseName == r.ServicesLease {
+		return refuse("svc_leasename", fmt.Sprintf("%q is the control plane's lease too, and kvip has an election for each; give it a name of its own", r.ServicesLease))
+	}
+	c := config.Default()
+	r.Apply(&c)
+	err := c.Validate(config.Interface, config.Lease, config.Node, config.Client, config.Metrics, config.Health, config.Services)
+	var usage *config.UsageError
+	if errors.As(err, &usage) {
+		return plain(variableOf[usage.Flag], err)
+	}
+	return err
+}
+
+// plain says of a variable or annotation what pkg/config says of a flag.
+func plain(name string, err error) error {
+	var usage *config.UsageError
+	if errors.As(err, &usage) {
+		return refuse(name, usage.Reason+"; "+usage.Hint)
+	}
+	return err
+}

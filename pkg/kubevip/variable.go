@@ -1,0 +1,86 @@
+package kubevip
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+)
+
+// Variable is one row of the table of environment variables.
+type Variable struct {
+	// Name is the variable.
+	Name string
+	// Flag is the flag of `kube-vip manager` that means the same, without dashes. Empty: there is none.
+	Flag string
+	// Boolean says that the flag may stand without a value.
+	Boolean bool
+	// Fate is what becomes of it.
+	Fate Fate
+	// Meaning is what it means here, or what happens instead.
+	Meaning string
+
+	// set takes a value that was given; nil: nothing is to be taken.
+	set func(*reading, string) error
+	// same are values that ask for nothing but what kvip does anyway. They are not worth a note.
+	same []string
+	// of is another variable that must be true for this one to matter.
+	of string
+}
+
+// Variables returns the table, in the order of the documentation.
+func Variables() []Variable { return slices.Concat(understood, without) }
+
+// reading is what was read, before its parts are seen together.
+type reading struct {
+	Settings
+	values map[string]string
+	notes  []Note
+}
+
+// note adds one.
+func (r *reading) note(name, format string, args ...any) {
+	r.notes = append(r.notes, Note{Name: name, Text: fmt.Sprintf(format, args...)})
+}
+
+// is says whether a variable is given and true.
+func (r *reading) is(name string) bool {
+	value, err := strconv.ParseBool(r.values[name])
+	return err == nil && value
+}
+
+// text takes a value as it is.
+func text(field func(*reading) *string) func(*reading, string) error {
+	return func(r *reading, value string) error {
+		*field(r) = value
+		return nil
+	}
+}
+
+// truth takes the spellings of a truth value that Go programs know.
+func truth(field func(*reading) *bool) func(*reading, string) error {
+	return func(r *reading, value string) error {
+		parsed, err := strconv.ParseBool(value)
+		if err != nil {
+			return fmt.Errorf("%q is neither true nor false", value)
+		}
+		*field(r) = parsed
+		return nil
+	}
+}
+
+// number takes a whole number within bounds.
+func number(least, most int, take func(*reading, int)) func(*reading, string) error {
+	return func(r *reading, value string) error {
+		parsed, err := strconv.Atoi(value)
+		if err != nil || parsed < least || parsed > most {
+			return fmt.Errorf("%q is not a whole number from %d to %d", value, least, most)
+		}
+		take(r, parsed)
+		return nil
+	}
+}
+
+// checked only refuses what is no truth value; who asks for it is reading.is.
+func checked(_ *reading, value string) error {
+	return truth(func(*reading) *bool { return new(bool) })(nil, value)
+}
