@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/yaml"
 
@@ -17,6 +18,13 @@ import (
 // shutdownRoom is what an orderly shutdown may take beyond the lease duration, after which the
 // kernel has ended the address in any case (E5).
 const shutdownRoom = 5 * time.Second
+
+// servicesShutdown is what handing over and removing thousands of addresses may take (S6). A planned
+// move of one takes at most 1 s (S3).
+const servicesShutdown = 30 * time.Second
+
+// component is the label that tells kvip's pods by their job.
+const component = "app.kubernetes.io/component"
 
 // decode reads one document of a template strictly into a typed object.
 func decode[T any](document []byte) (*T, error) {
@@ -46,7 +54,22 @@ func fill(spec *corev1.PodSpec, cfg config.Config) error {
 		probe.HTTPGet.Host = health.Addr().String()
 		probe.HTTPGet.Port = intstr.FromInt32(int32(health.Port()))
 	}
-	grace := int64((cfg.LeaseDuration + shutdownRoom) / time.Second)
-	spec.TerminationGracePeriodSeconds = &grace
+	grace := cfg.LeaseDuration + shutdownRoom
+	if cfg.Services {
+		grace = max(grace, servicesShutdown)
+		roomForServices(&c.Resources)
+	}
+	seconds := int64(grace / time.Second)
+	spec.TerminationGracePeriodSeconds = &seconds
 	return nil
 }
+
+// roomForServices is for what a cluster with 5000 Services has its agents remember: every Service, its
+// EndpointSlices and every node.
+func roomForServices(r *corev1.ResourceRequirements) {
+	r.Requests[corev1.ResourceMemory] = resource.MustParse("64Mi")
+	r.Limits[corev1.ResourceMemory] = resource.MustParse("256Mi")
+}
+
+// servicesAlone is whether the agent has no control plane to care for.
+func servicesAlone(cfg config.Config) bool { return cfg.Services && len(cfg.VIPs) == 0 }

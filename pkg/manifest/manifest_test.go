@@ -41,6 +41,10 @@ func custom(c *config.Config) {
 	c.LogFormat, c.Verbosity = "json", 1
 }
 
+func services(c *config.Config) { c.Services = true }
+
+func alone(c *config.Config) { c.Services, c.VIPs = true, nil }
+
 func ownFiles(c *config.Config) {
 	c.Kubeconfigs = []string{"/etc/rancher/k3s/k3s.yaml", "/etc/kubernetes/admin.conf", "/etc/kubernetes/other.conf"}
 }
@@ -70,10 +74,18 @@ func render(t *testing.T) map[string][]byte {
 	add("daemonset", err, set)
 	set, err = DaemonSet(with(config.DaemonSet(), custom), true)
 	add("daemonset-custom-workers", err, set)
+	set, err = DaemonSet(with(config.ServicesDaemonSet(), alone), false)
+	add("daemonset-services", err, set)
+	set, err = DaemonSet(with(config.DaemonSet(), services), false)
+	add("daemonset-with-services", err, set)
 	rbac, err := RBAC(config.DaemonSet())
 	add("rbac", err, rbac...)
 	rbac, err = RBAC(with(config.DaemonSet(), custom))
 	add("rbac-custom", err, rbac...)
+	rbac, err = RBAC(config.ServicesDaemonSet())
+	add("rbac-services", err, rbac...)
+	rbac, err = RBAC(with(config.DaemonSet(), services, custom))
+	add("rbac-custom-with-services", err, rbac...)
 	return out
 }
 
@@ -108,7 +120,7 @@ func TestBytesAreDeterministic(t *testing.T) {
 
 func TestNothingThatOnlyAServerFillsIn(t *testing.T) {
 	for name, got := range render(t) {
-		for _, word := range []string{"creationTimestamp", "status", "null", "e+"} {
+		for _, word := range []string{"creationTimestamp", "status:", "null", "e+"} {
 			if bytes.Contains(got, []byte(word)) {
 				t.Errorf("%s contains %q", name, word)
 			}
@@ -132,12 +144,19 @@ func TestPodsAreLockedDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, spec := range map[string]corev1.PodSpec{"pod": pod.Spec, "daemonset": set.Spec.Template.Spec} {
-		t.Run(name, func(t *testing.T) { checkLockedDown(t, spec) })
+	serving, err := DaemonSet(config.ServicesDaemonSet(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, row := range map[string]struct {
+		spec   corev1.PodSpec
+		memory string
+	}{"pod": {pod.Spec, "64Mi"}, "daemonset": {set.Spec.Template.Spec, "64Mi"}, "services": {serving.Spec.Template.Spec, "256Mi"}} {
+		t.Run(name, func(t *testing.T) { checkLockedDown(t, row.spec, row.memory) })
 	}
 }
 
-func checkLockedDown(t *testing.T, spec corev1.PodSpec) {
+func checkLockedDown(t *testing.T, spec corev1.PodSpec, memory string) {
 	c := spec.Containers[0]
 	sc := c.SecurityContext
 	if !slices.Equal(sc.Capabilities.Drop, []corev1.Capability{"ALL"}) ||
@@ -156,7 +175,7 @@ func checkLockedDown(t *testing.T, spec corev1.PodSpec) {
 	if !spec.HostNetwork || spec.HostPID || spec.HostIPC || spec.PriorityClassName != "system-node-critical" {
 		t.Errorf("host network %v, PID %v, IPC %v, class %q", spec.HostNetwork, spec.HostPID, spec.HostIPC, spec.PriorityClassName)
 	}
-	if limit := c.Resources.Limits.Memory(); limit.Cmp(resource.MustParse("64Mi")) != 0 || c.Resources.Requests.Cpu().IsZero() {
+	if limit := c.Resources.Limits.Memory(); limit.Cmp(resource.MustParse(memory)) != 0 || c.Resources.Requests.Cpu().IsZero() {
 		t.Errorf("resources %+v", c.Resources)
 	}
 	for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
@@ -297,6 +316,9 @@ func TestRefusals(t *testing.T) {
 		{"kubeconfig in / by dots", pod, func(c *config.Config) { c.Kubeconfigs = []string{"/etc/../admin.conf"} }, "kubeconfig"},
 		{"daemonset with kubeconfig", set, ownFiles, "kubeconfig"},
 		{"daemonset with one node's name", set, func(c *config.Config) { c.NodeName = "a" }, "node-name"},
+		{"daemonset that is another", set, func(c *config.Config) { c.Services, c.DaemonSet = true, "other" }, "daemonset"},
+		{"pod of a daemonset", pod, func(c *config.Config) { c.DaemonSet = "kvip" }, "daemonset"},
+		{"rbac with a bad class", rbac, func(c *config.Config) { c.ServiceClass = "/" }, "service-class"},
 		{"rbac with a bad lease", rbac, func(c *config.Config) { c.LeaseName = "A" }, "lease-name"},
 	} {
 		var usage *config.UsageError

@@ -38,9 +38,15 @@ func pod(cfg config.Config, directories []string) (*corev1.Pod, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if cfg.DaemonSet != "" {
+		return nil, &config.UsageError{Flag: "daemonset", Reason: "a static pod belongs to none", Hint: "leave the flag out"}
+	}
 	pod, err := decode[corev1.Pod](templates.StaticPod)
 	if err != nil {
 		return nil, err
+	}
+	if servicesAlone(cfg) {
+		pod.Name, pod.Labels[component] = ServicesAccount, "services" // to stand beside that of the control plane
 	}
 	if err := fill(&pod.Spec, cfg); err != nil {
 		return nil, err

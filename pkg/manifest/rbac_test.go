@@ -2,8 +2,10 @@ package manifest
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/kvip/kvip/pkg/config"
@@ -65,40 +67,106 @@ func TestRBACGrantsExactlyThis(t *testing.T) {
 	}
 }
 
+func TestServicesRBACGrantsExactlyThis(t *testing.T) {
+	cfg := config.ServicesDaemonSet()
+	cfg.Namespace = "vips"
+	objects, err := RBAC(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"- create /events *", "- get /nodes *", "- get /services *", "- get kvip.dev/ippools *",
+		"- list /nodes *", "- list /services *", "- list discovery.k8s.io/endpointslices *", "- list kvip.dev/ippools *",
+		"- patch /events *", "- patch /services/status *", "- patch kvip.dev/ippools/status *",
+		"- update /services/status *",
+		"- watch /nodes *", "- watch /services *", "- watch discovery.k8s.io/endpointslices *", "- watch kvip.dev/ippools *",
+		"kube-system get /configmaps kubevip", "kube-system get apps/daemonsets kvip-services",
+		"kube-system list /configmaps kubevip", "kube-system watch /configmaps kubevip",
+		"vips create coordination.k8s.io/leases *", "vips delete coordination.k8s.io/leases *", "vips get coordination.k8s.io/leases *",
+		"vips list coordination.k8s.io/leases *", "vips patch coordination.k8s.io/leases *", "vips update coordination.k8s.io/leases *",
+		"vips watch coordination.k8s.io/leases *",
+	}
+	if got := allowed(objects); !slices.Equal(got, want) {
+		t.Errorf("granted:\n%q\nwant:\n%q", got, want)
+	}
+}
+
+func TestBothJobsHaveTheRightsOfBoth(t *testing.T) {
+	cfg := with(config.DaemonSet(), custom, services)
+	both, err := RBAC(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := RBAC(with(config.DaemonSet(), custom))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := RBAC(with(config.ServicesDaemonSet(), custom, alone))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, grant := range append(allowed(one), allowed(other)...) {
+		want = append(want, strings.Replace(grant, "daemonsets kvip-services", "daemonsets kvip", 1))
+	}
+	slices.Sort(want)
+	if got := allowed(both); !slices.Equal(got, want) {
+		t.Errorf("granted:\n%q\nwant:\n%q", got, want)
+	}
+}
+
 func TestEveryRoleIsBoundInItsNamespace(t *testing.T) {
-	for _, namespace := range []string{"kube-system", "default", "vips"} {
-		cfg := config.DaemonSet()
-		cfg.Namespace = namespace
-		objects, err := RBAC(cfg)
-		if err != nil {
-			t.Fatal(err)
+	for _, row := range []struct {
+		cfg   config.Config
+		who   string
+		roles int
+	}{
+		{config.DaemonSet(), "kvip", 4}, {config.ServicesDaemonSet(), "kvip-services", 3}, {with(config.DaemonSet(), services), "kvip", 7},
+	} {
+		for _, namespace := range []string{"kube-system", "default", "vips"} {
+			row.cfg.Namespace = namespace
+			checkBound(t, row.cfg, row.who, row.roles)
 		}
-		roles, bound := map[string]bool{}, map[string]bool{}
-		bind := func(namespace string, ref rbacv1.RoleRef, subjects []rbacv1.Subject) {
-			bound[ref.Kind+" "+namespace+"/"+ref.Name] = true
-			if len(subjects) != 1 || subjects[0].Name != "kvip" || subjects[0].Namespace != "kube-system" {
-				t.Errorf("%s is bound to %+v", ref.Name, subjects)
+	}
+}
+
+// checkBound: each of so many roles is bound to that ServiceAccount, which is there.
+func checkBound(t *testing.T, cfg config.Config, who string, count int) {
+	t.Helper()
+	objects, err := RBAC(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roles, bound := map[string]bool{}, map[string]bool{}
+	bind := func(namespace string, ref rbacv1.RoleRef, subjects []rbacv1.Subject) {
+		bound[ref.Kind+" "+namespace+"/"+ref.Name] = true
+		if len(subjects) != 1 || subjects[0].Name != who || subjects[0].Namespace != "kube-system" {
+			t.Errorf("%s is bound to %+v", ref.Name, subjects)
+		}
+	}
+	accounts := 0
+	for _, object := range objects {
+		switch o := object.(type) {
+		case *corev1.ServiceAccount:
+			if accounts++; o.Name != who {
+				t.Errorf("ServiceAccount %s instead of %s", o.Name, who)
 			}
+		case *rbacv1.Role:
+			roles["Role "+o.Namespace+"/"+o.Name] = true
+		case *rbacv1.ClusterRole:
+			roles["ClusterRole /"+o.Name] = true
+		case *rbacv1.RoleBinding:
+			bind(o.Namespace, o.RoleRef, o.Subjects)
+		case *rbacv1.ClusterRoleBinding:
+			bind("", o.RoleRef, o.Subjects)
 		}
-		for _, object := range objects {
-			switch o := object.(type) {
-			case *rbacv1.Role:
-				roles["Role "+o.Namespace+"/"+o.Name] = true
-			case *rbacv1.ClusterRole:
-				roles["ClusterRole /"+o.Name] = true
-			case *rbacv1.RoleBinding:
-				bind(o.Namespace, o.RoleRef, o.Subjects)
-			case *rbacv1.ClusterRoleBinding:
-				bind("", o.RoleRef, o.Subjects)
-			}
-		}
-		if len(roles) != 4 || len(bound) != 4 {
-			t.Errorf("lease in %s: %d roles, %d bound", namespace, len(roles), len(bound))
-		}
-		for role := range roles {
-			if !bound[role] {
-				t.Errorf("lease in %s: %s is bound to nobody", namespace, role)
-			}
+	}
+	if accounts != 1 || len(roles) != count || len(bound) != count {
+		t.Errorf("%s, leases in %s: %d ServiceAccounts, %d roles, %d bound", who, cfg.Namespace, accounts, len(roles), len(bound))
+	}
+	for role := range roles {
+		if !bound[role] {
+			t.Errorf("%s, leases in %s: %s is bound to nobody", who, cfg.Namespace, role)
 		}
 	}
 }

@@ -1,0 +1,145 @@
+package manifest
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/kvip/kvip/pkg/config"
+)
+
+// TestWhereADaemonSetRuns: on control-plane nodes for the VIP, on the others for Services, on all for
+// both jobs, as one pod a node, and wherever else it is told to.
+func TestWhereADaemonSetRuns(t *testing.T) {
+	for _, row := range []struct {
+		name       string
+		cfg        config.Config
+		everywhere bool
+		called     string
+		where      corev1.NodeSelectorOperator // of the control-plane label; empty: everywhere
+		tainted    bool                        // on nodes with every taint
+	}{
+		{"the VIP", with(config.DaemonSet()), false, "kvip", corev1.NodeSelectorOpExists, false},
+		{"the VIP, everywhere", with(config.DaemonSet()), true, "kvip", "", false},
+		{"Services", config.ServicesDaemonSet(), false, "kvip-services", corev1.NodeSelectorOpDoesNotExist, true},
+		{"Services, everywhere", config.ServicesDaemonSet(), true, "kvip-services", "", true},
+		{"both", with(config.DaemonSet(), services), false, "kvip", "", true},
+		{"both, everywhere", with(config.DaemonSet(), services), true, "kvip", "", true},
+	} {
+		set, err := DaemonSet(row.cfg, row.everywhere)
+		if err != nil {
+			t.Errorf("%s: %v", row.name, err)
+			continue
+		}
+		pod := set.Spec.Template.Spec
+		var where corev1.NodeSelectorOperator
+		if pod.Affinity != nil {
+			where = pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchExpressions[0].Operator
+		}
+		tainted := pod.Tolerations[0].Key == "" && pod.Tolerations[0].Effect == "" && pod.Tolerations[0].Operator == corev1.TolerationOpExists
+		if set.Name != row.called || pod.ServiceAccountName != row.called || where != row.where || tainted != row.tainted {
+			t.Errorf("%s: %s as %s on nodes where %s is %q, whatever the taints: %v", row.name, set.Name, pod.ServiceAccountName, controlPlane, where, tainted)
+		}
+	}
+}
+
+// TestDaemonSetsStandBesideEachOther: neither takes the other's pods for its own, nor its ports.
+func TestDaemonSetsStandBesideEachOther(t *testing.T) {
+	one, err := DaemonSet(with(config.DaemonSet()), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := DaemonSet(config.ServicesDaemonSet(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, value := range other.Spec.Selector.MatchLabels {
+		if other.Spec.Template.Labels[key] != value || other.Labels[key] != value {
+			t.Errorf("its own pods have not the label %s=%s", key, value)
+		}
+	}
+	if label := one.Spec.Template.Labels[component]; label == other.Spec.Selector.MatchLabels[component] {
+		t.Errorf("both select the component %s", label)
+	}
+	if a, b := one.Spec.Template.Spec.Containers[0].LivenessProbe.HTTPGet.Port, other.Spec.Template.Spec.Containers[0].LivenessProbe.HTTPGet.Port; a == b {
+		t.Errorf("both serve /healthz on port %s", a.String())
+	}
+}
+
+// TestS6AgentsKnowTheirDaemonSet: those that serve Services ask for it at their end, have the right to,
+// and the time to hand over.
+func TestS6AgentsKnowTheirDaemonSet(t *testing.T) {
+	for _, cfg := range []config.Config{config.ServicesDaemonSet(), with(config.DaemonSet(), services), with(config.DaemonSet(), services, custom)} {
+		set, err := DaemonSet(cfg, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		objects, err := RBAC(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if args := set.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--daemonset="+set.Name) {
+			t.Errorf("%s: arguments %q", set.Name, args)
+		}
+		if want := set.Namespace + " get apps/daemonsets " + set.Name; !slices.Contains(allowed(objects), want) {
+			t.Errorf("%s: no right to %s in %q", set.Name, want, allowed(objects))
+		}
+		if grace := *set.Spec.Template.Spec.TerminationGracePeriodSeconds; grace < int64(servicesShutdown/time.Second) {
+			t.Errorf("%s: killed after %d s", set.Name, grace)
+		}
+	}
+}
+
+// TestStaticPodsShareOneIdentity: those of a node share the state directory and the token in it.
+func TestStaticPodsShareOneIdentity(t *testing.T) {
+	cfg := with(config.StaticPod(), alone)
+	objects, err := RBAC(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, err := RBAC(with(config.StaticPod(), services))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := allowed(objects); Identity(cfg) != ServiceAccount || !slices.Equal(got, allowed(both)) {
+		t.Errorf("a static pod for Services alone is %s with %q", Identity(cfg), got)
+	}
+	pod, err := Pod(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pod.Name != ServicesAccount || pod.Labels[component] != "services" {
+		t.Errorf("it is named %s, with labels %v, as the one of the control plane", pod.Name, pod.Labels)
+	}
+}
+
+// TestIdentitiesHaveRolesOfTheirOwn: what one agent applies takes nothing from another with other jobs.
+func TestIdentitiesHaveRolesOfTheirOwn(t *testing.T) {
+	bound := map[string]string{} // binding to whom
+	for _, cfg := range []config.Config{config.DaemonSet(), config.ServicesDaemonSet(), with(config.StaticPod(), services), with(config.StaticPod(), alone)} {
+		objects, err := RBAC(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, object := range objects {
+			var name, who string
+			switch o := object.(type) {
+			case *rbacv1.RoleBinding:
+				name, who = o.Namespace+"/"+o.Name, o.Subjects[0].Name
+			case *rbacv1.ClusterRoleBinding:
+				name, who = o.Name, o.Subjects[0].Name
+			}
+			if was := bound[name]; name != "" && was != "" && was != who {
+				t.Errorf("%s is bound to %s, and then to %s", name, was, who)
+			}
+			bound[name] = who
+			if name != "" && strings.Contains(name, "services") && who != Identity(cfg) {
+				t.Errorf("%s is bound to %s, not to %s", name, who, Identity(cfg))
+			}
+		}
+	}
+}
