@@ -5,14 +5,47 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/kvip/kvip/pkg/link"
 )
 
-// Cleanup removes what a killed kvip left on this host: the given VIPs where they carry
-// kvip's mark, or with no vips every address that carries it, and this host's dead
-// connections to them. It returns what it removed. The addresses of a kvip that runs now
-// stay, and each is an error that wraps ErrLocked.
+// Cleanup removes what a killed kvip left on this host: the given addresses where they
+// carry the control plane's mark or that of Services, or with no vips every address that
+// carries one, and this host's dead connections to them. It returns what it removed. The
+// addresses of a kvip that runs now stay: each of the control plane, and those of Services
+// together, are an error that wraps ErrLocked.
 func Cleanup(vips []netip.Addr) ([]Marked, error) {
-	return cleanup(Netlink(vips), vips, DestroySockets)
+	removed, err := cleanup(Netlink(vips), vips, DestroySockets)
+	more, errServices := cleanupServices(NetlinkBulk(), vips, DestroyAll)
+	return append(removed, more...), errors.Join(err, errServices)
+}
+
+// cleanupServices removes addresses of Services, which outlive a kvip that was killed (S6).
+func cleanupServices(kernel BulkKernel, vips []netip.Addr, sockets func([]netip.Addr) (int, error)) ([]Marked, error) {
+	match := func(h link.HostAddr) bool {
+		return len(vips) == 0 || slices.ContainsFunc(vips, func(vip netip.Addr) bool { return vip.Unmap() == h.Prefix.Addr() })
+	}
+	host, err := kernel.Addresses()
+	if err != nil {
+		return nil, fmt.Errorf("clean up addresses of Services: %w", err)
+	}
+	if !slices.ContainsFunc(host, func(h link.HostAddr) bool { return isService(h) && match(h) }) {
+		return nil, nil
+	}
+	lock, err := LockServices()
+	if err != nil {
+		return nil, fmt.Errorf("clean up addresses of Services: %w", err)
+	}
+	defer lock.Close()
+	removed, err := sweepServices(kernel, match)
+	gone := make([]netip.Addr, len(removed))
+	for i, m := range removed {
+		gone[i] = m.VIP
+	}
+	if _, errSockets := sockets(gone); errSockets != nil {
+		err = errors.Join(err, fmt.Errorf("clean up connections to addresses of Services: %w", errSockets))
+	}
+	return removed, err
 }
 
 func cleanup(kernel Kernel, vips []netip.Addr, sockets func(netip.Addr) (int, error)) ([]Marked, error) {

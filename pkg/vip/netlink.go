@@ -1,7 +1,6 @@
 package vip
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -10,12 +9,8 @@ import (
 
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
-
-// attrProto is IFA_PROTO of linux/if_addr.h, which the netlink package does not know (E10).
-const attrProto = 11
 
 // labelSuffix after the link's name marks an IPv4 address where the kernel keeps no
 // IFA_PROTO; the kernel refuses labels of more than 15 characters (E10).
@@ -119,8 +114,17 @@ func scopeFor(addresses []link.HostAddr, a Address) uint8 {
 
 // ownBeside says whether h is an IPv4 address of the node's own, on the link of a.
 func ownBeside(h link.HostAddr, a Address) bool {
-	ours := h.Prefix.Addr() == a.VIP || h.Proto == Proto || h.Label != "" && h.Label == h.Link+labelSuffix
-	return h.Index == a.LinkIndex && h.Prefix.Addr().Is4() && h.Scope == unix.RT_SCOPE_UNIVERSE && !ours
+	return h.Index == a.LinkIndex && h.Prefix.Addr() != a.VIP && nodesOwn(h)
+}
+
+// nodesOwn says whether h is an IPv4 address for the whole network that kvip did not put there.
+func nodesOwn(h link.HostAddr) bool {
+	return h.Prefix.Addr().Is4() && h.Scope == unix.RT_SCOPE_UNIVERSE && h.Proto != ServiceProto && !controlPlane(h)
+}
+
+// controlPlane says whether an address carries the control plane's mark.
+func controlPlane(h link.HostAddr) bool {
+	return h.Proto == Proto || h.Label != "" && h.Label == h.Link+labelSuffix
 }
 
 // overtakes says whether an IPv4 address is listed before one of the node's own, which came later.
@@ -152,16 +156,16 @@ func (k netlinkKernel) deleteAll(list []Address) error {
 
 // Delete implements Kernel.
 func (k netlinkKernel) Delete(a Address) error {
-	request := nl.NewNetlinkRequest(unix.RTM_DELADDR, unix.NLM_F_ACK)
-	addHeader(request, a, 0)
-	_, err := request.Execute(unix.NETLINK_ROUTE, 0)
-	if errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENODEV) {
-		return nil // it, or its link, is not there
-	}
-	if err != nil {
+	_, err := deleteRequest(a).Execute(unix.NETLINK_ROUTE, 0)
+	if err != nil && !notThere(err) {
 		return fmt.Errorf("delete address %s from %s: %w%s", a.VIP, a.LinkName, err, hint(err))
 	}
 	return nil
+}
+
+// notThere says whether a deletion failed because the address, or its link, is not there.
+func notThere(err error) bool {
+	return errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENODEV)
 }
 
 // List implements Kernel.
@@ -179,18 +183,20 @@ func markedOn(addresses []link.HostAddr, vips []netip.Addr, keepsProto bool) []M
 	var result []Marked
 	for _, h := range addresses {
 		a := Address{VIP: h.Prefix.Addr(), LinkIndex: h.Index, LinkName: h.Link}
-		ours := h.Proto == Proto || h.Label != "" && h.Label == h.Link+labelSuffix ||
-			!keepsProto && h.ValidLft != link.Forever && slices.Contains(vips, a.VIP)
-		if !ours || !h.Prefix.IsSingleIP() {
-			continue
+		ours := controlPlane(h) || !keepsProto && h.ValidLft != link.Forever && slices.Contains(vips, a.VIP)
+		if ours && h.Prefix.IsSingleIP() {
+			result = append(result, Marked{Address: a, ValidLft: lifetime(h)})
 		}
-		lifetime := Forever
-		if h.ValidLft != link.Forever {
-			lifetime = time.Duration(h.ValidLft) * time.Second
-		}
-		result = append(result, Marked{Address: a, ValidLft: lifetime})
 	}
 	return result
+}
+
+// lifetime is what is left of an address, or Forever.
+func lifetime(h link.HostAddr) time.Duration {
+	if h.ValidLft == link.Forever {
+		return Forever
+	}
+	return time.Duration(h.ValidLft) * time.Second
 }
 
 // keepsProto says whether the kernel was seen to keep IFA_PROTO: it marks its own IPv6
@@ -220,42 +226,6 @@ func label(a Address, keepsProto bool) string {
 		return ""
 	}
 	return text
-}
-
-// addHeader adds struct ifaddrmsg and the address itself (rtnetlink(7)).
-func addHeader(request *nl.NetlinkRequest, a Address, scope uint8) {
-	family := uint8(unix.AF_INET6)
-	if a.VIP.Is4() {
-		family = unix.AF_INET
-	}
-	header := nl.NewIfAddrmsg(int(family))
-	header.Prefixlen = uint8(a.VIP.BitLen())
-	header.Scope = scope
-	header.Index = uint32(a.LinkIndex)
-	request.AddData(header)
-	request.AddData(nl.NewRtAttr(unix.IFA_LOCAL, a.VIP.AsSlice()))
-	request.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, a.VIP.AsSlice()))
-}
-
-// addressRequest is the one message of a Replace, with E10's attributes. IPv6 with a preferred
-// lifetime of 0 is not chosen as a source, and without duplicate detection it is usable at once. The
-// lifetimes are always sent: without them the address would be permanent.
-func addressRequest(a Address, scope uint8, valid uint32, label string) *nl.NetlinkRequest {
-	request := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
-	flags := uint32(unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_NODAD)
-	if a.VIP.Is4() {
-		flags = unix.IFA_F_NOPREFIXROUTE
-	}
-	addHeader(request, a, scope)
-	request.AddData(nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(flags)))
-	cacheInfo := make([]byte, unix.SizeofIfaCacheinfo) // ifa_prefered stays 0
-	binary.NativeEndian.PutUint32(cacheInfo[4:], valid)
-	request.AddData(nl.NewRtAttr(unix.IFA_CACHEINFO, cacheInfo))
-	request.AddData(nl.NewRtAttr(attrProto, []byte{Proto}))
-	if label != "" {
-		request.AddData(nl.NewRtAttr(unix.IFA_LABEL, nl.ZeroTerminated(label)))
-	}
-	return request
 }
 
 // hint says what to do about an error, where that is known.

@@ -43,15 +43,26 @@ type connection struct {
 // While the VIP is an address of this host nothing has died, and nothing is destroyed.
 //
 // It needs NET_ADMIN and CONFIG_INET_DIAG_DESTROY (sock_diag(7), kernel 4.5).
-func DestroySockets(vip netip.Addr) (int, error) {
+func DestroySockets(vip netip.Addr) (int, error) { return DestroyAll([]netip.Addr{vip}) }
+
+// DestroyAll does the same for many addresses, at the cost of one.
+func DestroyAll(vips []netip.Addr) (int, error) {
 	addresses, err := link.Addresses()
-	if err != nil {
+	if err != nil || len(vips) == 0 {
 		return 0, err
 	}
+	here := map[netip.Addr]bool{}
 	for _, h := range addresses {
-		if h.Prefix.Addr() == vip.Unmap() {
-			return 0, nil
+		here[h.Prefix.Addr()] = true
+	}
+	var gone []netip.Addr
+	for _, vip := range vips {
+		if !here[vip.Unmap()] {
+			gone = append(gone, vip.Unmap())
 		}
+	}
+	if len(gone) == 0 {
+		return 0, nil
 	}
 	var all []connection
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
@@ -61,7 +72,7 @@ func DestroySockets(vip netip.Addr) (int, error) {
 		}
 		all = append(all, list...)
 	}
-	return destroy(dead(all, vip.Unmap()))
+	return destroy(dead(all, gone...))
 }
 
 // destroy returns how many it destroyed; one that was closed meanwhile is no error.
@@ -80,18 +91,22 @@ func destroy(list []connection) (int, error) {
 	return count, errors.Join(errs...)
 }
 
-// dead picks the connections with the VIP as local address, and their other ends.
-func dead(all []connection, vip netip.Addr) []connection {
+// dead picks the connections with one of the VIPs as local address, and their other ends.
+func dead(all []connection, vips ...netip.Addr) []connection {
+	gone := make(map[netip.Addr]bool, len(vips))
+	for _, vip := range vips {
+		gone[vip] = true
+	}
 	type pair struct{ local, remote netip.AddrPort }
 	atVIP := map[pair]bool{}
 	for _, c := range all {
-		if c.local.Addr() == vip {
+		if gone[c.local.Addr()] {
 			atVIP[pair{c.local, c.remote}] = true
 		}
 	}
 	var result []connection
 	for _, c := range all {
-		if c.local.Addr() == vip || atVIP[pair{c.remote, c.local}] {
+		if gone[c.local.Addr()] || atVIP[pair{c.remote, c.local}] {
 			result = append(result, c)
 		}
 	}

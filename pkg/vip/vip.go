@@ -1,6 +1,7 @@
 // Package vip owns the virtual IPs on this host: it makes the kernel hold them for a
 // bounded time, takes them away and proves that they are gone. Deciding who may hold an
-// address and telling the network are not its job.
+// address and telling the network are not its job. An Owner keeps the few of the control
+// plane, a Roster the many of Services.
 //
 // The fence: every address carries a kernel lifetime that ends before anyone else may
 // claim it. If kvip is killed, frozen or wedged, the kernel removes the address.
@@ -17,6 +18,10 @@ import (
 // The kernel itself uses 1 to 3; 107 is in no rt_addrprotos file and is no routing
 // daemon's number in rt_protos either.
 const Proto uint8 = 107
+
+// ServiceProto is the IFA_PROTO mark on the addresses of Services, so that neither the
+// control plane's Owner nor a Roster, perhaps in another process, sweeps what is the other's.
+const ServiceProto uint8 = 108
 
 // Forever is the ValidLft of an address that does not expire. kvip never writes one.
 const Forever = time.Duration(math.MaxInt64)
@@ -37,6 +42,13 @@ var ErrUnconfirmed = errors.New("the deletion is not confirmed")
 // ErrForeign says that a virtual IP is an address of this host, with a network's prefix
 // length, that kvip did not put there and does not touch.
 var ErrForeign = errors.New("the address belongs to this host and is not kvip's")
+
+// ErrControlPlane says that the control plane's kvip holds an address that a Roster is to hold.
+var ErrControlPlane = errors.New("the control plane's kvip holds the address")
+
+// ErrExpired says that an address was not renewed in time, so that the kernel has removed
+// it. It comes back with the next Sync, whose caller knows whether it is still this node's.
+var ErrExpired = errors.New("the lifetime of the address has ended")
 
 // Address is a virtual IP on a link.
 type Address struct {

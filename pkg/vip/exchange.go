@@ -1,0 +1,133 @@
+package vip
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// batch is how many requests go into one write. The kernel works on all of them before
+	// the write returns, so their answers must fit into the socket's receive buffer.
+	batch = 64
+	// answerLimit ends the wait for an answer that was lost, in seconds.
+	answerLimit = 5
+	// answerSize has room for one message with its attributes.
+	answerSize = 1 << 16
+)
+
+// errNoAnswer says that a request may or may not have been carried out.
+var errNoAnswer = errors.New("the kernel's answer is missing")
+
+// answer is what the kernel says to one request: an error, or the body of its message.
+type answer struct {
+	body []byte
+	err  error
+}
+
+// exchange sends requests that are each answered by one message, over one socket, and
+// returns the answers in the same order. A socket per request would cost more than the
+// request.
+func exchange(requests []*nl.NetlinkRequest) []answer {
+	answers := make([]answer, 0, len(requests))
+	fd, err := openRoute()
+	if err == nil {
+		defer unix.Close(fd)
+	}
+	for len(requests) > 0 {
+		part := requests[:min(batch, len(requests))]
+		requests = requests[len(part):]
+		got := make([]answer, len(part))
+		for i := range got {
+			got[i].err = errNoAnswer
+		}
+		if err == nil {
+			err = converse(fd, part, got)
+		}
+		answers = append(answers, explain(got, err)...)
+	}
+	return answers
+}
+
+// explain says of what was not answered why.
+func explain(answers []answer, err error) []answer {
+	for i := range answers {
+		if err != nil && answers[i].err == errNoAnswer {
+			answers[i].err = fmt.Errorf("%w: %w", errNoAnswer, err)
+		}
+	}
+	return answers
+}
+
+// openRoute opens a blocking socket in the calling thread's network namespace.
+func openRoute() (int, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return 0, fmt.Errorf("open netlink socket: %w", err)
+	}
+	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: answerLimit})
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	}
+	if err != nil {
+		unix.Close(fd)
+		return 0, fmt.Errorf("set up netlink socket: %w", err)
+	}
+	return fd, nil
+}
+
+// converse sends one batch and waits until each request has its answer.
+func converse(fd int, requests []*nl.NetlinkRequest, answers []answer) error {
+	var out []byte
+	at := make(map[uint32]int, len(requests))
+	for i, r := range requests {
+		out = append(out, r.Serialize()...)
+		at[r.Seq] = i
+	}
+	if err := unix.Sendto(fd, out, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("send: %w", err)
+	}
+	in := make([]byte, answerSize)
+	for len(at) > 0 {
+		n, from, err := unix.Recvfrom(fd, in, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("receive: %w", err)
+		}
+		if kernel, ok := from.(*unix.SockaddrNetlink); !ok || kernel.Pid != 0 {
+			continue // any process may write to the socket
+		}
+		messages, err := syscall.ParseNetlinkMessage(in[:n])
+		if err != nil {
+			return fmt.Errorf("parse answer: %w", err)
+		}
+		for _, m := range messages {
+			if i, ok := at[m.Header.Seq]; ok {
+				answers[i] = parseAnswer(m)
+				delete(at, m.Header.Seq)
+			}
+		}
+	}
+	return nil
+}
+
+// parseAnswer decodes an acknowledgement, struct nlmsgerr with error 0 or a negative errno
+// (netlink(7)), or takes any other message as it is.
+func parseAnswer(m syscall.NetlinkMessage) answer {
+	if m.Header.Type != unix.NLMSG_ERROR {
+		return answer{body: append([]byte(nil), m.Data...)}
+	}
+	if len(m.Data) < 4 {
+		return answer{err: errNoAnswer}
+	}
+	if code := int32(binary.NativeEndian.Uint32(m.Data)); code != 0 {
+		return answer{err: unix.Errno(-code)}
+	}
+	return answer{}
+}

@@ -1,0 +1,408 @@
+package vip
+
+import (
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kvip/kvip/pkg/link"
+	"golang.org/x/sys/unix"
+)
+
+// crew is a Roster on a FakeBulk with a clock that moves only by hand.
+type crew struct {
+	*FakeBulk
+	*Roster
+	now     time.Duration
+	sockets []netip.Addr
+}
+
+func newCrew(t *testing.T) *crew {
+	t.Helper()
+	c := &crew{now: time.Hour}
+	c.FakeBulk = NewFakeBulk(func() time.Duration { return c.now })
+	c.restart(t)
+	return c
+}
+
+// restart replaces the Roster as a new process would.
+func (c *crew) restart(t *testing.T) {
+	t.Helper()
+	var err error
+	c.Roster, err = NewRoster(RosterConfig{
+		Kernel: c.FakeBulk, Clock: func() time.Duration { return c.now }, Log: slog.New(slog.DiscardHandler),
+		Sockets: func(vips []netip.Addr) (int, error) {
+			c.sockets = append(c.sockets, vips...)
+			return 1, errBroken // never fatal
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// idle has the Roster renew for a while.
+func (c *crew) idle(t *testing.T, d time.Duration) {
+	t.Helper()
+	for end := c.now + d; c.now < end; {
+		next, err := c.Refresh(c.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.now = min(next, end)
+	}
+}
+
+func (c *crew) sync(t *testing.T, want ...Address) (added, removed []Address) {
+	t.Helper()
+	added, removed, err := c.Sync(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return added, removed
+}
+
+func host(prefix string, on LinkRef, proto uint8) link.HostAddr {
+	return link.HostAddr{
+		Prefix: netip.MustParsePrefix(prefix), Link: on.Name, Index: on.Index, Proto: proto,
+		ValidLft: link.Forever, PreferredLft: link.Forever,
+	}
+}
+
+func TestNewRosterRefusesBadLifetimes(t *testing.T) {
+	for _, lifetime := range []time.Duration{-1, time.Second, 59 * time.Second, 60*time.Second + 1} {
+		if _, err := NewRoster(RosterConfig{Lifetime: lifetime}); err == nil {
+			t.Errorf("S8: lifetime %v is accepted", lifetime)
+		}
+	}
+	r, err := NewRoster(RosterConfig{})
+	if err != nil || r.cfg.Lifetime != DefaultServiceLifetime || r.cfg.Kernel == nil || r.cfg.Clock == nil || r.cfg.Log == nil || r.cfg.Sockets == nil {
+		t.Errorf("defaults: %+v, %v", r, err)
+	}
+}
+
+func TestSync(t *testing.T) {
+	c := newCrew(t)
+	a, b, d := eth0.at(nth(1)), eth0.at(vip6), eth1.at(nth(1))
+	for _, step := range []struct {
+		desc                 string
+		want, added, removed []Address
+	}{
+		{"nothing", nil, nil, nil},
+		{"both", []Address{a, b}, []Address{a, b}, nil},
+		{"again", []Address{a, b}, nil, nil},
+		{"moved", []Address{d, b}, []Address{d}, []Address{a}},
+		{"one", []Address{d}, nil, []Address{b}},
+		{"mapped", []Address{{netip.MustParseAddr("::ffff:10.20.0.1"), 3, "eth1"}}, nil, nil},
+		{"none", nil, nil, []Address{d}},
+	} {
+		added, removed := c.sync(t, step.want...)
+		if !slices.Equal(added, step.added) || !slices.Equal(removed, step.removed) {
+			t.Errorf("%s: added %v, removed %v; want %v and %v", step.desc, added, removed, step.added, step.removed)
+		}
+	}
+	if want := []netip.Addr{nth(1), vip6, nth(1)}; !slices.Equal(c.sockets, want) {
+		t.Errorf("connections to %v were destroyed; want %v", c.sockets, want)
+	}
+}
+
+// S6: an agent that was restarted finds its addresses, takes them over without a write and
+// renews them in time.
+func TestS6Restart(t *testing.T) {
+	c := newCrew(t)
+	var want []Address
+	for i := range 500 {
+		want = append(want, eth0.at(nth(i)))
+	}
+	c.sync(t, want...)
+	c.idle(t, 5*time.Minute)
+	c.now += 50 * time.Second // nobody renews meanwhile
+	before := len(c.Changes())
+	c.restart(t)
+	present, err := c.Present()
+	if err != nil || len(present) != len(want) {
+		t.Fatalf("%d of %d are present: %v", len(present), len(want), err)
+	}
+	if added, removed := c.sync(t, want...); len(added)+len(removed) != 0 || len(c.Changes()) != before {
+		t.Errorf("the restarted agent added %v and removed %v", added, removed)
+	}
+	c.idle(t, 10*time.Minute)
+	for _, a := range want {
+		if !c.Has(a.VIP) {
+			t.Fatalf("%v has expired", a.VIP)
+		}
+	}
+	c.restart(t) // and for good
+	c.now += 121 * time.Second
+	if present, err := c.Present(); err != nil || len(present) != 0 {
+		t.Errorf("%d addresses outlive kvip by more than their lifetime, %v", len(present), err)
+	}
+}
+
+// What somebody else put on this host is refused by name and never touched; the other
+// addresses are served.
+func TestSyncRefuses(t *testing.T) {
+	c := newCrew(t)
+	c.Put(host("10.20.0.1/24", eth0, 0))
+	c.Put(host("10.20.0.2/32", eth1, 0))
+	c.Put(host("10.20.0.3/32", eth0, Proto))
+	c.Put(host("10.20.0.4/24", eth0, ServiceProto))
+	labelled := host("10.20.0.5/32", eth0, 0)
+	labelled.Label = "eth0:kvip"
+	c.Put(labelled)
+	c.Fail(nth(6), errBroken)
+	good := eth0.at(nth(9))
+	added, removed, err := c.Sync([]Address{
+		eth0.at(nth(1)), eth0.at(nth(2)), eth0.at(nth(3)), eth0.at(nth(4)), eth0.at(nth(5)), eth0.at(nth(6)),
+		eth0.at(netip.MustParseAddr("fe80::1%eth0")), eth0.at(netip.Addr{}), {VIP: nth(8)}, good, good,
+	})
+	if !slices.Equal(added, []Address{good}) || len(removed) != 0 {
+		t.Errorf("added %v, removed %v", added, removed)
+	}
+	want := []struct {
+		vip   netip.Addr
+		cause error
+	}{
+		{nth(1), ErrForeign}, {nth(2), ErrForeign}, {nth(3), ErrControlPlane}, {nth(4), ErrForeign}, {nth(5), ErrControlPlane},
+		{netip.MustParseAddr("fe80::1%eth0"), nil}, {netip.Addr{}, nil}, {nth(8), nil}, {nth(9), nil}, {nth(6), errBroken},
+	}
+	got := AddressErrors(err)
+	if len(got) != len(want) {
+		t.Fatalf("%d errors: %v", len(got), err)
+	}
+	for i, w := range want {
+		if got[i].Address.VIP != w.vip || w.cause != nil && !errors.Is(got[i], w.cause) || !strings.Contains(got[i].Error(), w.vip.String()) {
+			t.Errorf("error %d is %v; want %v, %v", i, got[i], w.vip, w.cause)
+		}
+	}
+	for _, change := range c.Changes() {
+		if change.VIP != nth(9) && change.VIP != nth(6) {
+			t.Errorf("touched %v", change)
+		}
+	}
+	if AddressErrors(errBroken) != nil || AddressErrors(nil) != nil {
+		t.Error("an error that is of no address has one")
+	}
+}
+
+// An address whose own kind appears beside it with a network's prefix is given up.
+func TestSyncGivesWayToTheNode(t *testing.T) {
+	c := newCrew(t)
+	c.sync(t, eth0.at(nth(1)))
+	c.Put(host("10.20.0.1/24", eth1, 0))
+	_, removed, err := c.Sync([]Address{eth0.at(nth(1))})
+	if !errors.Is(err, ErrForeign) || !slices.Equal(removed, []Address{eth0.at(nth(1))}) {
+		t.Errorf("removed %v, %v", removed, err)
+	}
+}
+
+// A move whose write fails leaves the address where it was.
+func TestMoveThatFails(t *testing.T) {
+	c := newCrew(t)
+	c.sync(t, eth0.at(nth(1)))
+	c.Fail(nth(1), errBroken)
+	if _, removed, err := c.Sync([]Address{eth1.at(nth(1))}); len(AddressErrors(err)) != 1 || len(removed) != 0 || !c.Has(nth(1)) {
+		t.Errorf("removed %v, %v", removed, err)
+	}
+	c.Fail(nth(1), nil)
+	added, removed := c.sync(t, eth1.at(nth(1)))
+	if !slices.Equal(added, []Address{eth1.at(nth(1))}) || !slices.Equal(removed, []Address{eth0.at(nth(1))}) {
+		t.Errorf("added %v, removed %v", added, removed)
+	}
+}
+
+// What somebody changed about an address is put right.
+func TestSyncPutsRight(t *testing.T) {
+	for desc, change := range map[string]func(*link.HostAddr){
+		"permanent": func(h *link.HostAddr) { h.ValidLft = link.Forever },
+		"preferred": func(h *link.HostAddr) { h.PreferredLft = 10 },
+		"scope":     func(h *link.HostAddr) { h.Scope = unix.RT_SCOPE_LINK },
+		"route":     func(h *link.HostAddr) { h.Flags &^= unix.IFA_F_NOPREFIXROUTE },
+	} {
+		c := newCrew(t)
+		a := eth0.at(nth(1))
+		c.sync(t, a)
+		list, err := c.FakeBulk.Addresses()
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(&list[0])
+		c.Put(list[0])
+		if added, removed := c.sync(t, a); !slices.Equal(added, []Address{a}) || len(removed) != 0 {
+			t.Errorf("%s: added %v, removed %v", desc, added, removed)
+		}
+		if added, _ := c.sync(t, a); len(added) != 0 {
+			t.Errorf("%s: it is written again and again", desc)
+		}
+	}
+}
+
+// E10: beside the node's own address the scope is the same and the place in the list after it.
+func TestPlanFollowsTheNodesOwn(t *testing.T) {
+	c := newCrew(t)
+	a, other := eth0.at(nth(1)), eth1.at(nth(2))
+	c.sync(t, a, other)
+	c.Put(host("10.20.9.1/24", eth0, 0)) // comes later
+	added, _ := c.sync(t, a, other)
+	list, err := c.FakeBulk.Addresses()
+	if err != nil || !slices.Equal(added, []Address{a}) {
+		t.Fatalf("added %v, %v", added, err)
+	}
+	last := list[len(list)-1]
+	if last.Prefix.Addr() != nth(1) || last.Scope != unix.RT_SCOPE_UNIVERSE || list[0].Scope != unix.RT_SCOPE_HOST {
+		t.Errorf("the list is %+v", list)
+	}
+	secondary := host("10.20.9.2/24", eth0, 0)
+	secondary.Flags = unix.IFA_F_SECONDARY
+	c.Put(secondary)
+	if added, _ := c.sync(t, a, other); len(added) != 0 {
+		t.Errorf("a secondary address has %v written anew", added)
+	}
+}
+
+// An expiry is not undone by a process that stood still: that takes a Sync, whose caller has looked.
+func TestRefreshRevivesNothing(t *testing.T) {
+	c := newCrew(t)
+	c.sync(t, eth0.at(nth(1)))
+	c.now += 3 * time.Minute
+	before := len(c.Changes())
+	_, err := c.Refresh(c.now)
+	if list := AddressErrors(err); len(list) != 1 || !errors.Is(err, ErrExpired) || list[0].Address.VIP != nth(1) {
+		t.Errorf("Refresh: %v", err)
+	}
+	if len(c.Changes()) != before || c.Has(nth(1)) {
+		t.Error("the address is back")
+	}
+	if added, _ := c.sync(t, eth0.at(nth(1))); len(added) != 1 || !c.Has(nth(1)) {
+		t.Error("the next Sync does not bring it back")
+	}
+}
+
+func TestRefreshReportsFailures(t *testing.T) {
+	c := newCrew(t)
+	c.sync(t, eth0.at(nth(1)), eth0.at(nth(2)))
+	c.Fail(nth(1), errBroken)
+	failures := 0
+	for end := c.now + 90*time.Second; c.now < end; {
+		next, err := c.Refresh(c.now)
+		for _, e := range AddressErrors(err) {
+			if e.Address.VIP != nth(1) || !errors.Is(e, errBroken) {
+				t.Errorf("unexpected: %v", e)
+			}
+			failures++
+		}
+		c.now = next
+	}
+	c.Fail(nth(1), nil)
+	c.idle(t, 5*time.Minute)
+	if failures == 0 || !c.Has(nth(1)) || !c.Has(nth(2)) {
+		t.Errorf("%d failures, there: %v, %v", failures, c.Has(nth(1)), c.Has(nth(2)))
+	}
+}
+
+func TestClear(t *testing.T) {
+	c := newCrew(t)
+	c.sync(t, eth0.at(nth(1)), eth0.at(nth(2)))
+	c.Put(host("10.20.0.3/32", eth0, Proto))
+	c.Fail(nth(1), errBroken)
+	if err := c.Clear(); !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, errBroken) || !strings.Contains(err.Error(), nth(1).String()) {
+		t.Errorf("Clear that fails: %v", err)
+	}
+	c.Fail(nth(1), nil)
+	if err := c.Clear(); err != nil || c.Has(nth(1)) || c.Has(nth(2)) || !c.Has(nth(3)) {
+		t.Errorf("Clear: %v", err)
+	}
+	if _, err := c.Refresh(c.now + time.Minute); err != nil || c.Has(nth(1)) {
+		t.Errorf("Refresh after Clear: %v", err)
+	}
+	c.FailListing(errBroken)
+	if err := c.Clear(); !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, errBroken) {
+		t.Errorf("Clear that cannot read back: %v", err)
+	}
+	if _, err := c.Present(); !errors.Is(err, errBroken) {
+		t.Errorf("Present: %v", err)
+	}
+	if _, _, err := c.Sync(nil); !errors.Is(err, errBroken) || AddressErrors(err) != nil {
+		t.Errorf("Sync: %v", err)
+	}
+}
+
+// Whatever is wanted and whoever interferes, after a Sync without errors the kernel has
+// exactly what is wanted, what others put there is untouched, and a second Sync writes nothing.
+func TestSyncIsExact(t *testing.T) {
+	for _, seed := range seeds(30) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		c := newCrew(t)
+		c.Put(host("10.20.9.1/24", eth0, 0))
+		for range 30 {
+			want := map[netip.Addr]Address{}
+			for range rng.IntN(40) {
+				on := []LinkRef{eth0, eth1}[rng.IntN(2)]
+				want[nth(rng.IntN(60))] = Address{VIP: netip.Addr{}, LinkIndex: on.Index, LinkName: on.Name}
+			}
+			var list []Address
+			for vip, a := range want {
+				a.VIP = vip
+				list = append(list, a)
+			}
+			if rng.IntN(3) == 0 {
+				c.Remove(nth(rng.IntN(60)))
+			}
+			if rng.IntN(4) == 0 {
+				c.restart(t)
+			}
+			c.sync(t, list...)
+			present, err := c.Present()
+			if err != nil || len(present) != len(list) || !c.Has(netip.MustParseAddr("10.20.9.1")) {
+				t.Fatalf("-roster.seed=%d: %d present of %d, %v", seed, len(present), len(list), err)
+			}
+			for _, m := range present {
+				if !slices.Contains(list, m.Address) || m.ValidLft > DefaultServiceLifetime {
+					t.Fatalf("-roster.seed=%d: %+v is present", seed, m)
+				}
+			}
+			if added, removed := c.sync(t, list...); len(added)+len(removed) > 0 {
+				t.Fatalf("-roster.seed=%d: a second Sync added %v, removed %v", seed, added, removed)
+			}
+			c.idle(t, time.Duration(rng.IntN(300))*time.Second)
+		}
+	}
+}
+
+// Cleanup takes what a killed agent left, unless another one runs.
+func TestCleanupOfServices(t *testing.T) {
+	c := newCrew(t)
+	quiet := func([]netip.Addr) (int, error) { return 0, nil }
+	if removed, err := cleanupServices(c.FakeBulk, nil, quiet); err != nil || len(removed) != 0 {
+		t.Errorf("with nothing there: %v, %v", removed, err)
+	}
+	c.sync(t, eth0.at(nth(1)), eth0.at(nth(2)), eth0.at(nth(3)))
+	lock, err := LockServices()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LockServices(); !errors.Is(err, ErrLocked) {
+		t.Errorf("a second lock: %v", err)
+	}
+	if removed, err := cleanupServices(c.FakeBulk, nil, quiet); !errors.Is(err, ErrLocked) || len(removed) != 0 || !c.Has(nth(1)) {
+		t.Errorf("while an agent runs: %v, %v", removed, err)
+	}
+	lock.Close()
+	removed, err := cleanupServices(c.FakeBulk, []netip.Addr{netip.MustParseAddr("::ffff:10.20.0.2")}, quiet)
+	if err != nil || len(removed) != 1 || removed[0].VIP != nth(2) || c.Has(nth(2)) || !c.Has(nth(1)) {
+		t.Errorf("one: %v, %v", removed, err)
+	}
+	_, err = cleanupServices(c.FakeBulk, nil, func([]netip.Addr) (int, error) { return 0, errBroken })
+	if !errors.Is(err, errBroken) || c.Has(nth(1)) || c.Has(nth(3)) {
+		t.Errorf("all: %v", err)
+	}
+	c.FailListing(errBroken)
+	if _, err := cleanupServices(c.FakeBulk, nil, quiet); !errors.Is(err, errBroken) {
+		t.Errorf("without a listing: %v", err)
+	}
+}
