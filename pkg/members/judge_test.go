@@ -114,6 +114,12 @@ var stories = map[string][]step{
 		{60, "sent 60 60", "stale a b"},
 		{60.5, "list a60 b60", "fresh a b"}, {61, "own 61, b 61", "fresh a b"},
 	},
+	"what a stuck watch held back does not make up for the gap": {
+		{1, "own 1, b 1", "fresh a b"}, {2, "sent 2 2", "fresh a b"}, {3, "sent 3 3", "fresh a b"},
+		{4, "sent 4 4", "fresh a b"}, {5, "sent 5 5", "fresh a b"}, {6, "sent 6 6", "stale a b"},
+		{6.5, "back 2, back 3, back 4, back 5, back 6", "fresh a b"}, {8.5, "own 8", "fresh a b"}, {10, "own 9", "fresh a b"},
+		{11.5, "own 10", "fresh a"},
+	},
 	"a watch that was stuck for less than the duration hides no life": {
 		{1, "own 1, b 1", "fresh a b"}, {2, "sent 2 2", "fresh a b"}, {3, "sent 3 3", "fresh a b"},
 		{4, "sent 4 4", "fresh a b"}, {5, "sent 5 5", "fresh a b"}, {5.9, "sent 6 5.9", "fresh a b"},

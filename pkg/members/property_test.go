@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	simCases = flag.Int("sim.cases", 60, "how many simulated histories each property test runs")
+	simCases = flag.Int("sim.cases", 40, "how many simulated histories each property test runs")
 	simSeed  = flag.Uint64("sim.seed", 0, "run only this history and print it")
 )
 
