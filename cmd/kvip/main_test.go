@@ -74,7 +74,7 @@ func TestExitCodesAndStreams(t *testing.T) {
 		{"rbac", "manifest rbac --lease-name vip-a", exitOK, "- vip-a", ""},
 		{"image of this build", "manifest pod --vip 192.0.2.10", exitOK, "image: localhost/kvip:dev", ""},
 		{"nothing", "", exitUsage, "", "name a command: cleanup, completion"},
-		{"half a command", "manifest", exitUsage, "", "name a command: daemonset, pod, rbac"},
+		{"half a command", "manifest", exitUsage, "", "name a command: crd, daemonset, pod, rbac"},
 		{"half of kubeadm", "kubeadm", exitUsage, "", "name a command: init, join"},
 		{"unknown command", "serve", exitUsage, "", `unknown command "serve"`},
 		{"unknown manifest", "manifest job", exitUsage, "", `unknown command "job"`},

@@ -34,6 +34,7 @@ on /readyz that it uses its ServiceAccount.`,
 			if err := takeFromKubeadm(cmd, &cfg, kubeadmConfig); err != nil {
 				return err
 			}
+			forServicesAlone(cmd, &cfg)
 			fill := manifest.Pod
 			if hardened {
 				fill = manifest.HardenedPod
@@ -49,6 +50,7 @@ on /readyz that it uses its ServiceAccount.`,
 		},
 	}
 	cfg.AddFlags(cmd.Flags())
+	hideDaemonSet(cmd)
 	cmd.Flags().StringVar(&kubeadmConfig, "kubeadm-config", "", kubeadmConfigUsage)
 	cmd.Flags().BoolVar(&hardened, "hardened", false, "leave the kubeconfigs out, for nodes where kvip has its own token already")
 	return cmd

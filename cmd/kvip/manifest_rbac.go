@@ -15,9 +15,14 @@ func newManifestRBAC() *cobra.Command {
 		Short: "Print the ServiceAccount, roles and bindings of kvip",
 		Long: `Print the ServiceAccount, roles and bindings of kvip: rights on one lease, on events beside it, on the
 EndpointSlice of the API servers, on their health and on a new token for itself, and no others. The
-static pod applies them by itself, with the administrator's rights; the DaemonSet needs them first.`,
-		Example: `  kvip manifest rbac | kubectl apply -f -`,
-		Args:    cobra.NoArgs,
+static pod applies them by itself, with the administrator's rights; the DaemonSet needs them first.
+
+With --services they are those of the DaemonSet kvip-services instead: to read Services, their
+EndpointSlices, nodes and pools, to write the status of Services and pools and events about them, and
+to keep Leases in the namespace. With --vip as well, one ServiceAccount has both.`,
+		Example: `  kvip manifest rbac | kubectl apply -f -
+  kvip manifest rbac --services | kubectl apply -f -`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			objects, err := manifest.RBAC(cfg)
 			if err != nil {
@@ -26,6 +31,7 @@ static pod applies them by itself, with the administrator's rights; the DaemonSe
 			return manifest.Write(cmd.OutOrStdout(), objects...)
 		},
 	}
-	cfg.AddFlags(cmd.Flags(), config.Lease)
+	cfg.AddFlags(cmd.Flags(), config.Address, config.Lease, config.Services)
+	hideDaemonSet(cmd)
 	return cmd
 }

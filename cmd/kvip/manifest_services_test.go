@@ -1,0 +1,60 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/kvip/kvip/templates"
+)
+
+func TestManifestsForServices(t *testing.T) {
+	for _, row := range []struct{ args, has, hasNot string }{
+		{"daemonset --services", "name: kvip-services\n", "--vip"},
+		{"daemonset --services", "--daemonset=kvip-services", "\x00"},
+		{"daemonset --services", "port: 2115\n", "port: 2114\n"},
+		{"daemonset --services", "--metrics-address=:2116\n", "\x00"},
+		{"daemonset --services", "operator: DoesNotExist", "\x00"},
+		{"daemonset --services --workers", "operator: DoesNotExist", "\x00"}, // it is there anyway
+		{"daemonset --services --control-planes", "operator: Exists", "nodeAffinity"},
+		{"daemonset --services --metrics-address=:1 --health-address=127.0.0.1:2", "--metrics-address=:1\n", "211"},
+		{"daemonset --services --metrics-address=", "--metrics-address=\n", "2116"},
+		{"daemonset --services --vip 192.0.2.10", "name: kvip\n", "kvip-services"},
+		{"daemonset --services --vip 192.0.2.10", "port: 2114\n", "nodeAffinity"},
+		{"daemonset --services --service-class=a.example/b --service-class-only", "--service-class=a.example/b\n", "\x00"},
+		{"daemonset --vip 192.0.2.10", "operator: Exists", "--daemonset"},
+		{"daemonset --vip 192.0.2.10 --control-planes", "nodeAffinity", "--daemonset"}, // it is there anyway
+		{"rbac --services", "name: kvip-services\n", "kvip-endpoints"},
+		{"rbac --services --vip 192.0.2.10", "name: kvip-with-services\n", "kvip-services"},
+		{"rbac --vip 192.0.2.10", "name: kvip-endpoints\n", "services\n"},
+		{"pod --services --vip 192.0.2.10", "port: 2113\n", "kvip-services"},
+		{"pod --services", "port: 2115\n", "--vip"},
+	} {
+		got := kvip(t, append([]string{"manifest"}, strings.Fields(row.args)...)...)
+		if got.code != exitOK || !strings.Contains(got.stdout, row.has) || strings.Contains(got.stdout, row.hasNot) {
+			t.Errorf("manifest %s: want %q and not %q; exit code %d, %s\n%s", row.args, row.has, row.hasNot, got.code, got.stderr, got.stdout)
+		}
+	}
+	for _, args := range []string{"daemonset", "daemonset --services --daemonset=other", "pod --services --daemonset=kvip", "daemonset --services --service-class=/",
+		"daemonset --control-planes", "rbac --services --services-name=A"} {
+		if got := kvip(t, append([]string{"manifest"}, strings.Fields(args)...)...); got.code != exitUsage || got.stdout != "" {
+			t.Errorf("manifest %s: exit code %d, stdout %q, stderr %q", args, got.code, got.stdout, got.stderr)
+		}
+	}
+}
+
+func TestTheDefinitionIsPrintedAsItIs(t *testing.T) {
+	if got := kvip(t, "manifest", "crd"); got.code != exitOK || got.stdout != string(templates.CRD) {
+		t.Errorf("exit code %d, stderr %q, stdout %s", got.code, got.stderr, got.stdout)
+	}
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	var stderr bytes.Buffer
+	if code := run([]string{"manifest", "crd"}, full, &stderr); code != exitFailure || !strings.Contains(stderr.String(), "write definition: ") {
+		t.Errorf("on a full disk: exit code %d, %s", code, &stderr)
+	}
+}
