@@ -57,14 +57,17 @@ type Settings struct {
 }
 
 // Apply writes the settings into c, with what they mean for Services, and leaves what kube-vip says nothing about. Where
-// the metrics take the port of kvip's own health page, that moves to the next.
+// the metrics take the port of kvip's own health page, that moves.
 func (s Settings) Apply(c *config.Config) {
 	c.VIPs, c.Interface, c.Port = s.VIPs, s.Interface, s.Port
 	c.LeaseName, c.Namespace = s.LeaseName, s.Namespace
 	c.LeaseDuration, c.RenewInterval = s.LeaseDuration, s.RenewInterval
 	c.MetricsAddress, c.Verbosity = s.MetricsAddress, s.Verbosity
-	c.Services, c.ServicesName, c.ServicesInterface = s.Services, s.ServicesLease, s.ServicesInterface
-	c.ServiceClass, c.ClassOnly, c.KubeVIP = s.Class, s.ClassOnly, true
+	c.KubeVIP = true
+	if c.Services = s.Services; s.Services {
+		c.ServicesName, c.ServicesInterface = s.ServicesLease, s.ServicesInterface
+		c.ServiceClass, c.ClassOnly = s.Class, s.ClassOnly
+	}
 	if s.NodeName != "" {
 		c.NodeName = s.NodeName
 	}
@@ -73,7 +76,11 @@ func (s Settings) Apply(c *config.Config) {
 	}
 	if s.HealthAddress != "" {
 		c.HealthAddress = s.HealthAddress
-	} else if c.Validate(config.Health) != nil && c.HealthAddress == config.DefaultHealthAddress {
-		c.HealthAddress = config.DaemonSetHealthAddress
+		return
+	}
+	for _, other := range []string{c.HealthAddress, config.DefaultHealthAddress, config.DaemonSetHealthAddress} {
+		if c.HealthAddress = other; c.Validate(config.Health) == nil {
+			return
+		}
 	}
 }

@@ -18,6 +18,8 @@ type Variable struct {
 	Fate Fate
 	// Meaning is what it means here, or what happens instead.
 	Meaning string
+	// RefusedWhere is when kvip does not start with it. Empty: never, or always if that is its fate.
+	RefusedWhere string
 
 	// set takes a value that was given; nil: nothing is to be taken.
 	set func(*reading, string) error

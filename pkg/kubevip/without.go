@@ -10,7 +10,7 @@ const (
 	noTable    = "routes are not announced"
 	noMetal    = "no cloud's API is asked for an address"
 	noWatch    = "kvip finds the API server on its node and watches it by itself"
-	elsewhere  = "kvip refuses to start where it is the only way of announcing that is on"
+	onlyWay    = "it is the only way of announcing that is on"
 	oldService = "it is of kube-vip before 0.4"
 )
 
@@ -55,11 +55,11 @@ var without = []Variable{
 	{Name: "EGRESS_CLEAN", Boolean: true, Fate: Without, Meaning: noEgress},
 
 	{Name: "lb_enable", Flag: "enableLoadBalancer", Boolean: true, Fate: Without, Meaning: noIPVS},
-	{Name: "lb_port", Flag: "lbPort", Fate: Without, Meaning: noIPVS + "; refused where it is not `port`, which clients could not reach", of: "lb_enable"},
+	{Name: "lb_port", Flag: "lbPort", Fate: Without, Meaning: noIPVS, RefusedWhere: "it is not `port`, which clients could not reach", of: "lb_enable"},
 	{Name: "lb_fwdmethod", Flag: "lbForwardingMethod", Fate: Without, Meaning: noIPVS, of: "lb_enable"},
 	{Name: "backend_health_check_interval", Fate: Without, Meaning: noWatch, of: "lb_enable"},
 
-	{Name: "bgp_enable", Flag: "bgp", Boolean: true, Fate: Without, Meaning: noBGP + "; " + elsewhere},
+	{Name: "bgp_enable", Flag: "bgp", Boolean: true, Fate: Without, Meaning: noBGP, RefusedWhere: onlyWay},
 	{Name: "bgp_attach_ip_to_interface", Flag: "bgpAttachIPToInterface", Boolean: true, Fate: Without, Meaning: noBGP, of: "bgp_enable"},
 	{Name: "bgp_routerid", Flag: "bgpRouterID", Fate: Without, Meaning: noBGP, of: "bgp_enable"},
 	{Name: "bgp_routerinterface", Fate: Without, Meaning: noBGP, of: "bgp_enable"},
@@ -82,8 +82,8 @@ var without = []Variable{
 	{Name: "zebra_version", Flag: "zebraVersion", Fate: Without, Meaning: noBGP, of: "bgp_enable"},
 	{Name: "zebra_software_name", Flag: "zebraSoftwareName", Fate: Without, Meaning: noBGP, of: "bgp_enable"},
 
-	{Name: "vip_wireguard", Flag: "wireguard", Boolean: true, Fate: Without, Meaning: "there is no WireGuard tunnel; " + elsewhere},
-	{Name: "vip_routingtable", Flag: "table", Boolean: true, Fate: Without, Meaning: noTable + "; " + elsewhere},
+	{Name: "vip_wireguard", Flag: "wireguard", Boolean: true, Fate: Without, Meaning: "there is no WireGuard tunnel", RefusedWhere: onlyWay},
+	{Name: "vip_routingtable", Flag: "table", Boolean: true, Fate: Without, Meaning: noTable, RefusedWhere: onlyWay},
 	{Name: "vip_routingtableid", Flag: "tableID", Fate: Without, Meaning: noTable, of: "vip_routingtable"},
 	{Name: "vip_routingtabletype", Flag: "tableType", Fate: Without, Meaning: noTable, of: "vip_routingtable"},
 	{Name: "vip_routingprotocol", Flag: "routingProtocol", Fate: Without, Meaning: noTable, of: "vip_routingtable"},

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/migrate"
+)
+
+// newMigrate returns `kvip migrate`.
+func newMigrate() *cobra.Command {
+	cfg := config.Config{Image: defaultImage()}
+	cmd := &cobra.Command{
+		Use:   "migrate FILE",
+		Short: "Print kvip's manifest for one of kube-vip's",
+		Long: `Print kvip's manifest for one of kube-vip's: for a static pod a static pod, for a DaemonSet a DaemonSet
+on the same nodes with the rights that it needs. FILE may hold other documents too, and - is stdin.
+Nothing is applied and no cluster is asked.
+
+On stderr is named each setting that has no counterpart, with what happens instead, and each document
+that is left out. Refused with exit code 2 is a setting without which kube-vip would do something else
+altogether, such as BGP alone, and a value that only a cluster knows.`,
+		Example: `  kvip migrate /etc/kubernetes/manifests/kube-vip.yaml > kvip.yaml
+  kubectl -n kube-system get daemonset kube-vip-ds -o yaml | kvip migrate - > kvip.yaml`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := cfg.Validate(config.Image); err != nil {
+				return err
+			}
+			text, name, err := readFile(args[0], cmd.InOrStdin())
+			if err != nil {
+				return err
+			}
+			out, notes, err := migrate.Migrate(name, text, cfg.Image)
+			var refused *migrate.InputError
+			if errors.As(err, &refused) {
+				return usageError(refused.Error())
+			}
+			if err != nil {
+				return err
+			}
+			for _, note := range notes {
+				fmt.Fprintf(cmd.ErrOrStderr(), "note: %s\n", note)
+			}
+			_, err = cmd.OutOrStdout().Write(out)
+			return err
+		},
+	}
+	cfg.AddFlags(cmd.Flags(), config.Image)
+	return cmd
+}
+
+// readFile reads a file, or stdin, and returns its name for messages.
+func readFile(path string, stdin io.Reader) (text []byte, name string, err error) {
+	if path == stream {
+		text, err = io.ReadAll(stdin)
+		path = "stdin"
+	} else {
+		text, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, path, fmt.Errorf("read manifest: %w", err)
+	}
+	return text, path, nil
+}

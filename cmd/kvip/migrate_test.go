@@ -1,0 +1,65 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const kubeVIPPod = "../../pkg/migrate/testdata/pod.yaml"
+
+// runMigrate is the command with a text on stdin.
+func runMigrate(stdin string, args ...string) (stdout, stderr string, err error) {
+	cmd := newMigrate()
+	var out, notes bytes.Buffer
+	cmd.SetArgs(args)
+	cmd.SetIn(strings.NewReader(stdin))
+	cmd.SetOut(&out)
+	cmd.SetErr(&notes)
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	err = cmd.Execute()
+	return out.String(), notes.String(), err
+}
+
+func TestMigrateReadsAFileOrStdin(t *testing.T) {
+	text, err := os.ReadFile(kubeVIPPod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromFile, notes, err := runMigrate("", kubeVIPPod, "--image=registry.example/kvip:1")
+	if err != nil || !strings.Contains(fromFile, "image: registry.example/kvip:1") || !strings.Contains(notes, "note: vip_renewdeadline: ") {
+		t.Errorf("%v, %q and\n%s", err, notes, fromFile)
+	}
+	fromStdin, _, err := runMigrate(string(text), "-", "--image=registry.example/kvip:1")
+	if err != nil || fromStdin != fromFile {
+		t.Errorf("%v and\n%s", err, fromStdin)
+	}
+	if ofBuild, _, err := runMigrate("", kubeVIPPod); err != nil || !strings.Contains(ofBuild, "image: "+defaultImage()) {
+		t.Errorf("%v and\n%s", err, ofBuild)
+	}
+}
+
+func TestMigrateRefusesInTheUsersTerms(t *testing.T) {
+	for _, row := range []struct {
+		stdin string
+		args  []string
+		says  string
+		usage bool
+	}{
+		{"", nil, "accepts 1 arg", false},
+		{"", []string{"a", "b"}, "accepts 1 arg", false},
+		{"", []string{"-"}, "stdin: there is no Pod", true},
+		{"a: [", []string{"-"}, "stdin, document 1: is not a manifest", true},
+		{"", []string{filepath.Join(t.TempDir(), "none")}, "read manifest: ", false},
+		{"", []string{kubeVIPPod, "--image="}, "--image: ", false},
+	} {
+		stdout, _, err := runMigrate(row.stdin, row.args...)
+		var line usageError
+		if err == nil || !strings.Contains(err.Error(), row.says) || errors.As(err, &line) != row.usage || stdout != "" {
+			t.Errorf("%v: got %v and %q", row.args, err, stdout)
+		}
+	}
+}
