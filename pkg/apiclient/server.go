@@ -8,10 +8,14 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	discoveryv1 "k8s.io/client-go/kubernetes/typed/discovery/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/kvip/kvip/pkg/apis/v1alpha1"
 )
 
 const (
@@ -37,6 +41,7 @@ type Server struct {
 	Coordination coordinationv1.CoordinationV1Interface
 	Discovery    discoveryv1.DiscoveryV1Interface
 	Core         corev1.CoreV1Interface
+	KVIP         rest.Interface // kvip's own group, kvip.dev/v1alpha1
 
 	transport *http.Transport
 	dropped   chan struct{}
@@ -54,10 +59,17 @@ func (s *Server) Close() { s.transport.CloseIdleConnections() }
 
 // Server returns the client for host ("address:port") with the credentials in use. Keep
 // it only for one request: after a change of credentials there is a new one.
-func (s *Store) Server(host string) (*Server, error) {
+func (s *Store) Server(host string) (*Server, error) { return s.ServerOn("", host) }
+
+// ServerOn is Server with a connection that nobody on another lane uses.
+func (s *Store) ServerOn(lane, host string) (*Server, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c, ok := s.clients[host]; ok {
+	key := host
+	if lane != "" {
+		key = lane + " " + host
+	}
+	if c, ok := s.clients[key]; ok {
 		return c, nil
 	}
 	creds, err := s.current()
@@ -68,7 +80,7 @@ func (s *Store) Server(host string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.clients[host] = server
+	s.clients[key] = server
 	return server, nil
 }
 
@@ -94,8 +106,23 @@ func newServer(host string, creds Credentials) (*Server, error) {
 	if server.Discovery, err = discoveryv1.NewForConfigAndClient(cfg, client); err != nil {
 		return nil, err
 	}
-	server.Core, err = corev1.NewForConfigAndClient(cfg, client)
+	if server.Core, err = corev1.NewForConfigAndClient(cfg, client); err != nil {
+		return nil, err
+	}
+	server.KVIP, err = ownGroup(*cfg, client)
 	return server, err
+}
+
+// ownGroup returns a client for kvip's own types.
+func ownGroup(cfg rest.Config, client *http.Client) (rest.Interface, error) {
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("register kvip's types: %w", err)
+	}
+	version := v1alpha1.GroupVersion()
+	cfg.APIPath, cfg.GroupVersion = "/apis", &version
+	cfg.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	return rest.RESTClientForConfigAndClient(&cfg, client)
 }
 
 func newTransport(cfg *rest.Config) (*http.Transport, error) {

@@ -1,0 +1,83 @@
+package allocate
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/ipam"
+	"github.com/kvip/kvip/pkg/svc"
+)
+
+// Reasons of a Service's condition beside those of ipam and place.
+const (
+	// ReasonAllocated: it has what it wants.
+	ReasonAllocated = "Allocated"
+	// ReasonForeignClass: it had an address from kvip, and is not kvip's any more.
+	ReasonForeignClass = "ForeignClass"
+	// ReasonForeignStatus: another program owns its status.
+	ReasonForeignStatus = "ForeignStatus"
+)
+
+// wish is what a Service's status is to say.
+type wish struct {
+	clear     bool // remove all that kvip has written
+	addresses []netip.Addr
+	ok        bool // the condition's status
+	reason    string
+	message   string
+}
+
+func (w wish) refused() bool { return !w.clear && !w.ok }
+
+// wanted says what a Service's status is to say; false if kvip has no business with it.
+func (a *Allocator) wanted(s *svc.Service, result ipam.Result) (wish, bool) {
+	if !s.Ours {
+		return wish{clear: true, reason: ReasonForeignClass, message: s.Why}, s.Told != nil
+	}
+	w := wish{addresses: result.Assigned[s.Owner()], ok: true, reason: ReasonAllocated}
+	w.message = "has " + joined(w.addresses)
+	if refusal, refused := result.Refused[s.Owner()]; refused {
+		w.ok, w.reason, w.message = false, string(refusal.Reason), refusal.Message
+		return w, true
+	}
+	for _, addr := range w.addresses {
+		if reason := a.cfg.Placement(addr); reason != "" {
+			w.ok, w.reason = false, string(reason)
+			w.message = fmt.Sprintf("service %s: %s is announced by no node: %s", s.Owner(), addr, reason.Sentence())
+		}
+	}
+	if len(s.Notes) > 0 {
+		w.message += "; " + strings.Join(s.Notes, "; ")
+	}
+	return w, true
+}
+
+// met is whether the Service says so already.
+func (w wish) met(s *svc.Service) bool {
+	if w.clear {
+		return s.Told == nil
+	}
+	if s.Told == nil || s.Told.Reason != w.reason || s.Told.Message != w.message || (s.Told.Status == metav1.ConditionTrue) != w.ok {
+		return false
+	}
+	if len(s.Status) != len(w.addresses) {
+		return false
+	}
+	for i := range s.Status {
+		if s.Status[i] != w.addresses[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func joined(addresses []netip.Addr) string {
+	texts := make([]string, len(addresses))
+	for i, a := range addresses {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, " and ")
+}

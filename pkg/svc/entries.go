@@ -1,0 +1,83 @@
+package svc
+
+import (
+	"encoding/json"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/kvip/kvip/pkg/ipam"
+)
+
+// entry is one holder of an address as the ledger's annotation has it.
+type entry struct {
+	Service ipam.Owner `json:"service"`
+	Pool    string     `json:"pool,omitempty"`
+	Key     string     `json:"key,omitempty"`
+	Ports   []string   `json:"ports,omitempty"` // as 80/TCP
+}
+
+// EncodeLedger writes the ledger's annotation. Equal ledgers give equal texts.
+func EncodeLedger(l ipam.Ledger) string {
+	raw := make(map[string][]entry, len(l))
+	for addr, holders := range l {
+		raw[addr.String()] = entries(holders)
+	}
+	text, err := json.Marshal(raw)
+	if err != nil {
+		return "{}" // cannot happen: it is made of strings
+	}
+	return string(text)
+}
+
+func entries(holders []ipam.Holder) []entry {
+	list := make([]entry, 0, len(holders))
+	for _, h := range holders {
+		e := entry{Service: h.Owner, Pool: h.Pool, Key: h.Key}
+		for _, p := range h.Ports {
+			e.Ports = append(e.Ports, strconv.Itoa(int(p.Number))+"/"+p.Protocol)
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+// DecodeLedger reads the ledger's annotation; what cannot be read is left out, so that a spoilt entry
+// takes no address from the other Services.
+func DecodeLedger(text string) ipam.Ledger {
+	var raw map[string][]entry
+	if json.Unmarshal([]byte(text), &raw) != nil {
+		return ipam.Ledger{}
+	}
+	ledger := make(ipam.Ledger, len(raw))
+	for key, list := range raw {
+		addr, err := netip.ParseAddr(key)
+		if err != nil || len(list) == 0 {
+			continue
+		}
+		for _, e := range list {
+			ledger[addr] = append(ledger[addr], ipam.Holder{Owner: e.Service, Pool: e.Pool, Key: e.Key, Ports: ports(e.Ports)})
+		}
+	}
+	return ledger
+}
+
+func ports(texts []string) []ipam.Port {
+	var list []ipam.Port
+	for _, text := range texts {
+		number, protocol, _ := strings.Cut(text, "/")
+		if n, err := strconv.ParseUint(number, 10, 16); err == nil {
+			list = append(list, ipam.Port{Protocol: protocol, Number: uint16(n)})
+		}
+	}
+	return list
+}
+
+// EntrySize is how many bytes an address adds to the ledger's annotation, at the most.
+func EntrySize(addr netip.Addr, holders []ipam.Holder) int {
+	text, err := json.Marshal(entries(holders))
+	if err != nil {
+		return 0 // as above
+	}
+	return len(addr.String()) + len(`"":,`) + len(text)
+}

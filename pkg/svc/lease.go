@@ -1,0 +1,102 @@
+package svc
+
+import (
+	"encoding/json"
+	"net/netip"
+	"reflect"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/ipam"
+	"github.com/kvip/kvip/pkg/place"
+)
+
+// LabelRole tells the Leases of the Services part from others, and from each other.
+const LabelRole = "kvip.dev/services"
+
+// Values of LabelRole. The Lease of the seat has no label of its own where its name is kube-vip's.
+const (
+	RoleNode   = "node"   // one an announcing node: it is alive (S1)
+	RoleLedger = "ledger" // which Service has which address (S4)
+)
+
+// Annotations of the Leases of the Services part.
+const (
+	// AnnotationNode is, on a node's Lease, JSON of NodeInfo.
+	AnnotationNode = "kvip.dev/node"
+	// AnnotationLedger is, on a Lease of the ledger, JSON: from each address to the Services that have it.
+	AnnotationLedger = "kvip.dev/ledger"
+	// AnnotationSeat is, on the Lease of the seat, who wrote it, so that a write of another program is
+	// not taken for a kvip's.
+	AnnotationSeat = "kvip.dev/seat"
+)
+
+// NodeInfo is what an agent tells the others in its node's Lease.
+type NodeInfo struct {
+	// Node is the node's name.
+	Node string `json:"node"`
+	// Links are its usable links and their subnets.
+	Links []LinkInfo `json:"links"`
+	// ControlPlane are the virtual IPs of the control plane that this node has now.
+	ControlPlane []netip.Addr `json:"controlPlane,omitempty"`
+	// Status is the port on which the agent's /services page is served; 0 if it is not.
+	Status int `json:"status,omitempty"`
+}
+
+// LinkInfo is one usable link of a node.
+type LinkInfo struct {
+	Name    string         `json:"name"`
+	MAC     string         `json:"mac"`
+	Subnets []netip.Prefix `json:"subnets,omitempty"`
+}
+
+// Lease is what kvip reads of a Lease.
+type Lease struct {
+	metav1.ObjectMeta
+	Role     string
+	Holder   string
+	Duration time.Duration
+	// Seat is the annotation of that name.
+	Seat string
+	// Info is set on a node's Lease.
+	Info NodeInfo
+	// Entries are set on a Lease of the ledger.
+	Entries ipam.Ledger
+}
+
+// ReadLease decodes l. What other programs put there is taken as it is; an annotation that cannot be
+// read counts as absent.
+func ReadLease(l *coordinationv1.Lease) *Lease {
+	result := &Lease{ObjectMeta: identified(l), Role: l.Labels[LabelRole], Seat: l.Annotations[AnnotationSeat]}
+	if l.Spec.HolderIdentity != nil {
+		result.Holder = *l.Spec.HolderIdentity
+	}
+	if l.Spec.LeaseDurationSeconds != nil {
+		result.Duration = time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
+	}
+	switch result.Role {
+	case RoleNode:
+		if json.Unmarshal([]byte(l.Annotations[AnnotationNode]), &result.Info) != nil {
+			result.Info = NodeInfo{}
+		}
+	case RoleLedger:
+		result.Entries = DecodeLedger(l.Annotations[AnnotationLedger])
+	}
+	return result
+}
+
+// Placed returns the links as placement understands them.
+func (i NodeInfo) Placed() []place.Link {
+	links := make([]place.Link, 0, len(i.Links))
+	for _, l := range i.Links {
+		links = append(links, place.Link{Name: l.Name, Subnets: l.Subnets})
+	}
+	return links
+}
+
+// sameLease is whether b is a as it was renewed.
+func sameLease(a, b *Lease) bool {
+	return a.Role == b.Role && a.Holder == b.Holder && a.Duration == b.Duration && reflect.DeepEqual(a.Info, b.Info) && a.Entries.Equal(b.Entries)
+}

@@ -1,0 +1,31 @@
+package svc
+
+import (
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Node is what kvip reads of a Node of the cluster.
+type Node struct {
+	metav1.ObjectMeta
+	// Cordoned is spec.unschedulable.
+	Cordoned bool
+	// Excluded is the label node.kubernetes.io/exclude-from-external-load-balancers (Kubernetes
+	// documentation, "Well-Known Labels").
+	Excluded bool
+	// Addresses are the node's own: no Service may have one of them.
+	Addresses []netip.Addr
+}
+
+func readNode(n *corev1.Node) (*Node, bool) {
+	result := &Node{ObjectMeta: identified(n), Cordoned: n.Spec.Unschedulable}
+	_, result.Excluded = n.Labels[corev1.LabelNodeExcludeBalancers]
+	for _, a := range n.Status.Addresses {
+		if addr, err := netip.ParseAddr(a.Address); err == nil {
+			result.Addresses = append(result.Addresses, addr.Unmap())
+		}
+	}
+	return result, true
+}

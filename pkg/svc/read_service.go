@@ -1,0 +1,151 @@
+package svc
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kvip/kvip/pkg/ipam"
+)
+
+// Annotations of a Service.
+const (
+	// AnnotationAddresses asks for addresses: one IPv4, one IPv6, or both separated by a comma.
+	AnnotationAddresses = "kvip.dev/addresses"
+	// AnnotationPool asks for an address of the pool of that name.
+	AnnotationPool = "kvip.dev/pool"
+	// AnnotationShare is a key: Services with the same one may have one address together.
+	AnnotationShare = "kvip.dev/share"
+	// AnnotationInterface is a name or pattern of the interfaces to announce the Service on.
+	AnnotationInterface = "kvip.dev/interface"
+)
+
+// Reader decodes Services by the settings of this cluster.
+type Reader struct {
+	// Class is the loadBalancerClass that is served; ClassOnly leaves Services without one alone.
+	Class     string
+	ClassOnly bool
+	// KubeVIP says that addresses asked for need no pool, as with kube-vip (S9).
+	KubeVIP bool
+}
+
+// Wishes are what annotations ask for.
+type Wishes struct {
+	Addresses []netip.Addr
+	Pool, Key string
+	Link      string
+	Ignore    bool     // leave the Service alone
+	Notes     []string // what is asked for and has no counterpart
+	Err       error    // an annotation that cannot be read, naming it and the fix
+}
+
+// Service decodes s.
+func (r Reader) Service(s *corev1.Service) *Service {
+	wishes := r.wishes(s)
+	result := &Service{ObjectMeta: identified(s), Link: wishes.Link, Notes: wishes.Notes}
+	result.Ours, result.Why = r.ours(s, wishes)
+	for _, ingress := range s.Status.LoadBalancer.Ingress {
+		if addr, err := netip.ParseAddr(ingress.IP); err == nil {
+			result.Status = append(result.Status, addr.Unmap())
+		}
+	}
+	for i := range s.Status.Conditions {
+		if s.Status.Conditions[i].Type == Condition {
+			result.Told = s.Status.Conditions[i].DeepCopy()
+		}
+	}
+	if result.Ours {
+		result.Local = s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+		result.Request = r.request(s, wishes)
+	}
+	return result
+}
+
+// ours judges type, class and annotations, and says why not.
+func (r Reader) ours(s *corev1.Service, wishes Wishes) (bool, string) {
+	switch class := s.Spec.LoadBalancerClass; {
+	case s.Spec.Type != corev1.ServiceTypeLoadBalancer:
+		return false, ""
+	case s.DeletionTimestamp != nil:
+		return false, "it is being deleted"
+	case class != nil && *class != r.Class:
+		return false, fmt.Sprintf("its loadBalancerClass %s is not %s, which kvip serves", *class, r.Class)
+	case class == nil && r.ClassOnly:
+		return false, "it has no loadBalancerClass, and kvip serves none without " + r.Class + " (--service-class-only)"
+	case wishes.Ignore:
+		return false, "an annotation says to leave it alone"
+	}
+	return true, ""
+}
+
+// request turns the spec into what the allocator understands.
+func (r Reader) request(s *corev1.Service, wishes Wishes) ipam.Request {
+	request := ipam.Request{
+		Owner: OwnerOf(s.Namespace, s.Name), Namespace: s.Namespace, Addresses: wishes.Addresses, AnyPool: r.KubeVIP,
+		Pool: wishes.Pool, ShareKey: wishes.Key, Local: s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
+		Require: s.Spec.IPFamilyPolicy != nil && *s.Spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack,
+	}
+	for _, family := range s.Spec.IPFamilies {
+		if family == corev1.IPv6Protocol {
+			request.Families = append(request.Families, ipam.IPv6)
+		} else {
+			request.Families = append(request.Families, ipam.IPv4)
+		}
+	}
+	if len(request.Families) == 0 { // an API server defaults them; objects written by hand may lack them
+		request.Families = []ipam.Family{ipam.IPv4}
+	}
+	for _, p := range s.Spec.Ports {
+		request.Ports = append(request.Ports, ipam.Port{Protocol: string(p.Protocol), Number: uint16(p.Port)})
+	}
+	if wishes.Err != nil {
+		request.Invalid = &ipam.Refusal{Reason: ipam.Malformed, Message: wishes.Err.Error()}
+	}
+	return request
+}
+
+// wishes reads kvip's own annotations, then the spec, then another program's annotations: the first
+// that says something counts.
+func (r Reader) wishes(s *corev1.Service) Wishes {
+	own := Wishes{Pool: s.Annotations[AnnotationPool], Key: s.Annotations[AnnotationShare], Link: s.Annotations[AnnotationInterface]}
+	switch text, asked := s.Annotations[AnnotationAddresses]; {
+	case asked:
+		own.Addresses, own.Err = addresses("annotation "+AnnotationAddresses, text)
+	case s.Spec.LoadBalancerIP != "":
+		own.Addresses, own.Err = addresses("spec.loadBalancerIP", s.Spec.LoadBalancerIP)
+	}
+	foreign := readForeign(s.Annotations)
+	if len(foreign.Addresses) > 0 && s.Annotations[AnnotationAddresses] == "" || foreign.Err != nil && own.Err == nil {
+		own.Addresses, own.Err = foreign.Addresses, foreign.Err
+	}
+	own.Pool, own.Key, own.Link = first(own.Pool, foreign.Pool), first(own.Key, foreign.Key), first(own.Link, foreign.Link)
+	own.Ignore, own.Notes = foreign.Ignore, foreign.Notes
+	return own
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// addresses reads a list separated by commas, one of a family at most.
+func addresses(where, text string) ([]netip.Addr, error) {
+	var list []netip.Addr
+	for part := range strings.SplitSeq(text, ",") {
+		addr, err := netip.ParseAddr(strings.TrimSpace(part))
+		if err != nil || addr.Zone() != "" {
+			return nil, fmt.Errorf("%s: %q is not an IP address; give one IPv4, one IPv6, or both separated by a comma", where, part)
+		}
+		addr = addr.Unmap()
+		if slices.ContainsFunc(list, func(a netip.Addr) bool { return a.Is4() == addr.Is4() }) {
+			return nil, fmt.Errorf("%s: %q has two addresses of one family; give one of each at most", where, text)
+		}
+		list = append(list, addr)
+	}
+	return list, nil
+}

@@ -1,0 +1,46 @@
+package svc
+
+import (
+	"net/netip"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/ipam"
+)
+
+// Condition is the type of the condition that kvip writes into a Service's status. That it is there
+// says that kvip has written into the status, also of a Service that is not kvip's any more.
+const Condition = "kvip.dev/Address"
+
+// Service is what kvip reads of a Service of the cluster.
+type Service struct {
+	metav1.ObjectMeta // namespace, name, UID and resourceVersion only
+	// Ours says that kvip gives this Service addresses: it is of type LoadBalancer, of kvip's class,
+	// not left to others by an annotation, and not being deleted.
+	Ours bool
+	// Why says why it is not ours, where it is of type LoadBalancer.
+	Why string
+	// Request is what it wants of a pool.
+	Request ipam.Request
+	// Local is externalTrafficPolicy Local.
+	Local bool
+	// Link narrows down where it is announced: a name or pattern of links. Empty: any.
+	Link string
+	// Notes name what an annotation asks for and kvip has no counterpart of.
+	Notes []string
+	// Status are the addresses that its status has now.
+	Status []netip.Addr
+	// Told is kvip's own condition in the status; nil where there is none.
+	Told *metav1.Condition
+}
+
+// Owner names the Service as the ledger does.
+func (s *Service) Owner() ipam.Owner { return OwnerOf(s.Namespace, s.Name) }
+
+// OwnerOf names a Service as the ledger does.
+func OwnerOf(namespace, name string) ipam.Owner { return ipam.Owner(namespace + "/" + name) }
+
+// identified returns the metadata that tells one version of an object from another, and no more.
+func identified(o metav1.Object) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion()}
+}

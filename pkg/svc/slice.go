@@ -1,0 +1,77 @@
+package svc
+
+import (
+	"net"
+	"slices"
+	"strconv"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/ipam"
+	"github.com/kvip/kvip/pkg/place"
+)
+
+// Slice is what kvip reads of an EndpointSlice.
+type Slice struct {
+	metav1.ObjectMeta
+	// Owner is the Service whose endpoints these are.
+	Owner ipam.Owner
+	// Nodes tells where endpoints are that take traffic, and how good the best on each node is.
+	Nodes place.Endpoints
+	// servers are the API servers, in the slice that lists them.
+	servers []string
+}
+
+// readSlice decodes s; false if it belongs to no Service.
+func readSlice(s *discoveryv1.EndpointSlice) (*Slice, bool) {
+	name := s.Labels[discoveryv1.LabelServiceName]
+	if name == "" {
+		return nil, false
+	}
+	result := &Slice{ObjectMeta: identified(s), Owner: OwnerOf(s.Namespace, name), Nodes: place.Endpoints{}}
+	for _, e := range s.Endpoints {
+		readiness, takes := readinessOf(e.Conditions)
+		if !takes || e.NodeName == nil {
+			continue
+		}
+		if have, ok := result.Nodes[*e.NodeName]; !ok || better(readiness, have) {
+			result.Nodes[*e.NodeName] = readiness
+		}
+	}
+	if s.Namespace == "default" && name == "kubernetes" {
+		result.servers = serversOf(s)
+	}
+	return result, true
+}
+
+// readinessOf judges an endpoint as kube-proxy does (KEP-1669): ready ones take traffic, and those
+// that still serve while they terminate do where there are no ready ones.
+func readinessOf(c discoveryv1.EndpointConditions) (place.Readiness, bool) {
+	switch {
+	case c.Ready == nil || *c.Ready:
+		return place.Ready, true
+	case c.Serving != nil && *c.Serving && c.Terminating != nil && *c.Terminating:
+		return place.ServingTerminating, true
+	}
+	return 0, false
+}
+
+func better(a, b place.Readiness) bool { return a == place.Ready && b != place.Ready }
+
+func serversOf(s *discoveryv1.EndpointSlice) []string {
+	port := "6443"
+	for _, p := range s.Ports {
+		if p.Port != nil && (p.Name == nil || *p.Name == "https") {
+			port = strconv.Itoa(int(*p.Port))
+		}
+	}
+	var hosts []string
+	for _, e := range s.Endpoints {
+		for _, a := range e.Addresses {
+			hosts = append(hosts, net.JoinHostPort(a, port))
+		}
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
