@@ -6,13 +6,14 @@
 #                          node image built here: nothing is pulled from anywhere
 #   prepare.sh any NAME    with the machine's Docker engine if it works, else as above. NODE_IMAGE
 #                          names a node image to pull, or is "local" for one that is built here
+#   prepare.sh ... services and what the case study of Services needs: its application's image, and ab
 #
 # K8S=1.35 or K8S=v1.37.2 takes another release than the default one, and a local image.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../hack/lib.sh"
 import_caller
 cd "${root:?}"
-engine=$1 name=$2
+engine=$1 name=$2 study=${3:-}
 cache=${KVIP_CACHE:-${XDG_CACHE_HOME:-$(user_home)/.cache}/kvip}
 
 # machine_engine: whether the machine's own Docker may be used, is there or can be, and answers.
@@ -38,7 +39,7 @@ install_docker() {
 
 # no_docker says what this user can do.
 no_docker() {
-	say "Docker does not answer to you, and to install or start it takes root: sudo make kind-demo
+	say "Docker does not answer to you, and to install or start it takes root: sudo make kind-demo, or kind-services-demo
 (or let an administrator start Docker and put you into the group docker, and log in again)"
 	exit 1
 }
@@ -82,12 +83,15 @@ if [ "$image" = local ]; then
 	image=$(kind/node/build.sh load)
 	local_image=true
 fi
-make --no-print-directory build image >&2
+make --no-print-directory build image ${study:+echo-image} >&2
+if [ -n "$study" ]; then hack/deps.sh apache2-utils; fi
+arch=$("$root/hack/with-go.sh" go env GOARCH)
 cat <<END
 KVIP_DOCKER_DIR=$docker_dir
 KVIP_KIND=$kind
 KVIP_NODE_IMAGE=$image
 KVIP_NODE_IMAGE_LOCAL=${local_image:-false}
 KVIP_BINARY=$root/bin/kvip
-KVIP_IMAGE_ARCHIVE=$root/bin/image/kvip-$("$root/hack/with-go.sh" go env GOARCH).tar
+KVIP_IMAGE_ARCHIVE=$root/bin/image/kvip-$arch.tar
+${study:+KVIP_ECHO_ARCHIVE=$root/bin/image/echo-$arch.tar}
 END

@@ -5,10 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
+	"github.com/kvip/kvip/kind/stage"
 	"github.com/kvip/kvip/pkg/status"
 	"github.com/kvip/kvip/test/drill"
 	"github.com/kvip/kvip/test/kindlab"
@@ -16,36 +15,29 @@ import (
 )
 
 const (
-	createWithin = 12 * time.Minute       // on a busy machine; one to three is usual
-	serveWithin  = time.Minute            // for the address to answer
-	mendWithin   = 6 * time.Minute        // for a node to be Ready again
-	askEvery     = time.Second            // until a command succeeds
-	lookEvery    = 50 * time.Millisecond  // at who has the address
-	requestsEnd  = 600 * time.Millisecond // longer than a request may be open
+	serveWithin = time.Minute            // for the address to answer
+	mendWithin  = 6 * time.Minute        // for a node to be Ready again
+	askEvery    = time.Second            // until a command succeeds
+	lookEvery   = 50 * time.Millisecond  // at who has the address
+	requestsEnd = 600 * time.Millisecond // longer than a request may be open
 )
 
 // demo is the cluster and what happens to it.
 type demo struct {
-	out     *show.Screen
-	cfg     kindlab.Config
-	cluster *kindlab.Cluster // nil until there may be something to remove
-	created bool
-	watch   *kindlab.Watch
-	result  result
+	*stage.Stage
+	watch  *kindlab.Watch
+	result result
 }
 
 // run tells the whole story.
 func (d *demo) run(ctx context.Context) (err error) {
-	if err := d.prepare(ctx); err != nil {
-		return err
-	}
-	if err := d.replaceOld(ctx); err != nil {
+	if err := d.Prepare(ctx); err != nil {
 		return err
 	}
 	if err := d.create(ctx); err != nil {
 		return err
 	}
-	if d.watch, err = d.cluster.Watch(ctx); err != nil {
+	if d.watch, err = d.Cluster.Watch(ctx); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.watch.Stop()) }()
@@ -54,43 +46,30 @@ func (d *demo) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	d.out.Say("\n%s", d.result.summary())
-	d.out.Say("\n%s", d.next())
+	d.Out.Say("\n%s", d.result.summary())
+	d.Out.Say("\n%s", next(d.Place(), d.Dir(), d.Cluster.VIP, d.result.holder))
 	return nil
 }
 
 // create makes the files and the cluster.
-func (d *demo) create(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, createWithin)
-	defer cancel()
-	d.cfg.Running = func(*kindlab.Cluster) error {
-		d.out.Say("  every control plane has kvip's manifest now, before kubeadm runs there; its image follows")
+func (d *demo) create(ctx context.Context) error {
+	d.Cfg.Workers = workers
+	d.Cfg.Running = func(*kindlab.Cluster) error {
+		d.Out.Say("  every control plane has kvip's manifest now, before kubeadm runs there; its image follows")
 		return nil
 	}
-	log, err := os.Create(filepath.Join(filesDir, "kind.log"))
+	if err := d.New(ctx); err != nil {
+		return err
+	}
+	d.Out.Say("the address is %s: free, and in the network that Docker gives to kind", d.Cluster.VIP)
+	d.Out.Say("kvip kubeadm init and join have written the static pod and kubeadm's settings; kind gets them in %s/kind.yaml", d.Dir())
+	d.Out.Say("creating the cluster %s of three control planes and two workers, in one to three minutes:", clusterName)
+	took, err := d.Up(ctx)
 	if err != nil {
 		return err
 	}
-	defer log.Close()
-	d.cfg.Log = &progress{out: d.out, log: log, began: time.Now()}
-	c, err := kindlab.New(ctx, d.cfg)
-	if err != nil {
-		return err
-	}
-	d.cluster = c
-	d.out.Say("the address is %s: free, and in the network that Docker gives to kind", c.VIP)
-	d.out.Say("kvip kubeadm init and join have written the static pod and kubeadm's settings; kind gets them in %s/kind.yaml", filesDir)
-	d.out.Say("creating the cluster %s of three control planes and two workers, in one to three minutes:", clusterName)
-	began := time.Now()
-	stop := d.out.Live(ctx, func() string { return fmt.Sprintf("  ... %.0f s", time.Since(began).Seconds()) })
-	defer stop()
-	if err := c.Up(ctx); err != nil {
-		return fmt.Errorf("create the cluster: %w\nWhat kind said is in %s/kind.log", err, filesDir)
-	}
-	d.created = true
-	d.out.Say("  all nodes are Ready, and every API server and every kvip says that it is (%.0f s)", time.Since(began).Seconds())
-	_, err = c.Kubeconfig(ctx)
-	return err
+	d.Out.Say("  all nodes are Ready, and every API server and every kvip says that it is (%.0f s)", took.Seconds())
+	return nil
 }
 
 // kvipStatus runs `kvip status` in the static pod of a node, through the address.
@@ -98,7 +77,7 @@ func (d *demo) kvipStatus(ctx context.Context, n *kindlab.Node, args ...string) 
 	ctx, cancel := context.WithTimeout(ctx, serveWithin)
 	defer cancel()
 	err = kindlab.Eventually(ctx, askEvery, func() (err error) {
-		out, err = d.cluster.Kubectl(ctx, append([]string{"-n", "kube-system", "exec", "kvip-" + n.Name, "--", "/kvip", "status"}, args...)...)
+		out, err = d.Cluster.Kubectl(ctx, append([]string{"-n", "kube-system", "exec", "kvip-" + n.Name, "--", "/kvip", "status"}, args...)...)
 		return err
 	})
 	if err != nil {
@@ -117,7 +96,7 @@ func (d *demo) showHolder(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.out.Say("\nwho has the address?\n$ kubectl -n kube-system exec kvip-%s -- /kvip status\n%s", holder.Name, indent(text))
+	d.Out.Say("\nwho has the address?\n$ kubectl -n kube-system exec kvip-%s -- /kvip status\n%s", holder.Name, stage.Indent(text))
 	text, err = d.kvipStatus(ctx, holder, "-o", "json")
 	if err != nil {
 		return err
@@ -126,7 +105,7 @@ func (d *demo) showHolder(ctx context.Context) error {
 	if err := json.Unmarshal([]byte(text), &report); err != nil {
 		return fmt.Errorf("read kvip's status: %w", err)
 	}
-	d.out.Say("%s", holds(d.cluster.VIP, report, time.Now()))
+	d.Out.Say("%s", holds(d.Cluster.VIP, report, time.Now()))
 	return nil
 }
 
@@ -136,7 +115,7 @@ func (d *demo) steady(ctx context.Context) (*kindlab.Node, error) {
 	defer cancel()
 	n, err := d.watch.Steady(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("wait for an answer from https://%s:6443: %w", d.cluster.VIP, err)
+		return nil, fmt.Errorf("wait for an answer from https://%s:6443: %w", d.Cluster.VIP, err)
 	}
 	return n, nil
 }
@@ -147,13 +126,13 @@ func (d *demo) showKubectl(ctx context.Context) error {
 	defer cancel()
 	var text string
 	err := kindlab.Eventually(ctx, askEvery, func() (err error) {
-		text, err = d.cluster.Kubectl(ctx, "get", "nodes")
+		text, err = d.Cluster.Kubectl(ctx, "get", "nodes")
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("kubectl through the address: %w", err)
 	}
-	d.out.Say("\nthe cluster, seen from outside its nodes through https://%s:6443:\n$ kubectl get nodes\n%s", d.cluster.VIP, indent(text))
+	d.Out.Say("\nthe cluster, seen from outside its nodes through https://%s:6443:\n$ kubectl get nodes\n%s", d.Cluster.VIP, stage.Indent(text))
 	return nil
 }
 
@@ -163,9 +142,9 @@ func (d *demo) killHolder(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.out.Say("\na client asks https://%s:6443/readyz a hundred times a second; now the node that answers it loses its power\n$ docker kill %s",
-		d.cluster.VIP, victim.Name)
-	stop := d.out.Live(ctx, d.status)
+	d.Out.Say("\na client asks https://%s:6443/readyz a hundred times a second; now the node that answers it loses its power\n$ docker kill %s",
+		d.Cluster.VIP, victim.Name)
+	stop := d.Out.Live(ctx, d.status)
 	defer stop()
 	r := drill.Result{Victim: victim.Name, Start: time.Now()}
 	d.watch.Dead(victim)
@@ -183,13 +162,13 @@ func (d *demo) killHolder(ctx context.Context) error {
 	stop()
 	r.Outage, r.Holding = d.watch.Outage(r.Start, r.End), d.watch.Window(r.Start, r.End)
 	for _, line := range show.Story(r, d.watch.Requests(r.Start)) {
-		d.out.Say("  %s", line)
+		d.Out.Say("  %s", line)
 	}
-	d.result = result{drill: r, vip: d.cluster.VIP, heir: heir.Name}
+	d.result = result{drill: r, vip: d.Cluster.VIP, heir: heir.Name}
 	if err := d.showKubectl(ctx); err != nil {
 		return err
 	}
-	d.out.Say("  (%s counts as Ready until Kubernetes has missed it for 40 s)", victim.Name)
+	d.Out.Say("  (%s counts as Ready until Kubernetes has missed it for 40 s)", victim.Name)
 	return d.result.judge()
 }
 
@@ -199,13 +178,13 @@ func (d *demo) heir(ctx context.Context, victim *kindlab.Node) (heir *kindlab.No
 	defer cancel()
 	told := time.Now()
 	err = kindlab.Eventually(ctx, lookEvery, func() error {
-		if now := time.Now(); !d.out.Terminal() && now.Sub(told) >= time.Second {
-			d.out.Say("  %s", d.status())
+		if now := time.Now(); !d.Out.Terminal() && now.Sub(told) >= time.Second {
+			d.Out.Say("  %s", d.status())
 			told = now
 		}
 		heir = d.watch.Holder()
 		if heir == nil || heir == victim || d.watch.Server() != heir.Name {
-			return fmt.Errorf("no other node answers at %s", d.cluster.VIP)
+			return fmt.Errorf("no other node answers at %s", d.Cluster.VIP)
 		}
 		return nil
 	})
@@ -216,18 +195,18 @@ func (d *demo) heir(ctx context.Context, victim *kindlab.Node) (heir *kindlab.No
 func (d *demo) mendNode(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, mendWithin)
 	defer cancel()
-	victim := d.cluster.Node(d.result.drill.Victim)
-	d.out.Say("\nthe power is back\n$ docker start %s", victim.Name)
+	victim := d.Cluster.Node(d.result.drill.Victim)
+	d.Out.Say("\nthe power is back\n$ docker start %s", victim.Name)
 	began := time.Now()
-	if err := d.cluster.Start(ctx, victim); err != nil {
+	if err := d.Cluster.Start(ctx, victim); err != nil {
 		return err
 	}
 	if err := d.watchAgain(ctx); err != nil {
 		return err
 	}
-	stop := d.out.Live(ctx, d.status)
+	stop := d.Out.Live(ctx, d.status)
 	defer stop()
-	if err := d.cluster.WaitReady(ctx); err != nil {
+	if err := d.Cluster.WaitReady(ctx); err != nil {
 		return fmt.Errorf("wait until %s is Ready again: %w", victim.Name, err)
 	}
 	d.result.mended = time.Since(began)
@@ -237,7 +216,7 @@ func (d *demo) mendNode(ctx context.Context) error {
 	}
 	stop()
 	d.result.holder, d.result.after = holder.Name, d.watch.Window(d.watch.Start, time.Time{})
-	d.out.Say("  %s is Ready again after %.0f s; the address is on %s", victim.Name, d.result.mended.Seconds(), holder.Name)
+	d.Out.Say("  %s is Ready again after %.0f s; the address is on %s", victim.Name, d.result.mended.Seconds(), holder.Name)
 	return d.result.judge()
 }
 
@@ -245,7 +224,7 @@ func (d *demo) mendNode(ctx context.Context) error {
 func (d *demo) watchAgain(ctx context.Context) error {
 	var w *kindlab.Watch
 	err := kindlab.Eventually(ctx, lookEvery, func() (err error) {
-		w, err = d.cluster.Watch(ctx)
+		w, err = d.Cluster.Watch(ctx)
 		return err
 	})
 	if err != nil {
@@ -259,7 +238,7 @@ func (d *demo) watchAgain(ctx context.Context) error {
 // status is the line that is drawn again and again.
 func (d *demo) status() string {
 	var names, holders []string
-	for _, n := range d.cluster.ControlPlanes() {
+	for _, n := range d.Cluster.ControlPlanes() {
 		names = append(names, short(n.Name))
 	}
 	if n := d.watch.Holder(); n != nil {

@@ -1,20 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/kvip/kvip/kind/stage"
 	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/pkg/status"
 	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/kindlab"
 	"github.com/kvip/kvip/test/netlab"
-	"github.com/kvip/kvip/test/show"
 )
 
 var vip = netip.MustParseAddr("172.18.255.253")
@@ -78,7 +74,7 @@ func TestHolds(t *testing.T) {
 }
 
 func TestNextCommandsReachTheEngine(t *testing.T) {
-	machine := place{}.next(vip, "ha-control-plane2")
+	machine := next(stage.Place{}, ".cache/kind-ha", vip, "ha-control-plane2")
 	for _, want := range []string{
 		"\n  curl -sk https://172.18.255.253:6443/version\n", "\n  docker exec ha-control-plane2 kubectl get nodes -o wide\n",
 		"\n  kubectl --kubeconfig .cache/kind-ha/kubeconfig ", "\n  make kind-down ",
@@ -87,7 +83,7 @@ func TestNextCommandsReachTheEngine(t *testing.T) {
 			t.Errorf("%q is missing:\n%s", want, machine)
 		}
 	}
-	own := place{dockerDir: "/home/u/.cache/kvip/docker-demo", sudo: true}.next(vip, "ha-control-plane2")
+	own := next(stage.Place{DockerDir: "/home/u/.cache/kvip/docker-demo", Sudo: true}, ".cache/kind-ha", vip, "ha-control-plane2")
 	for _, want := range []string{
 		"\n  sudo kind/docker.sh run /home/u/.cache/kvip/docker-demo curl -sk ",
 		"\n  sudo docker -H unix:///home/u/.cache/kvip/docker-demo/docker.sock exec ha-control-plane2 kubectl -n kube-system exec kvip-ha-control-plane2 -- /kvip status\n",
@@ -104,52 +100,5 @@ func TestShortNames(t *testing.T) {
 		if got := short(name); got != want {
 			t.Errorf("short(%q) = %q, want %q", name, got, want)
 		}
-	}
-}
-
-func TestProgressIsPlain(t *testing.T) {
-	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	var log bytes.Buffer
-	p := &progress{out: show.NewScreen(out), log: &log, began: time.Now()}
-	said := "Creating cluster \"ha\" ...\n • Preparing nodes 📦 📦   ...\n ✓ Preparing nodes 📦 📦 \n ✗ Starting control-plane 🕹️\nERROR: failed to create cluster: why\nThanks! 😊\n"
-	for part := range strings.SplitAfterSeq(said, "n") { // not at the ends of lines
-		if _, err := p.Write([]byte(part)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if log.String() != said {
-		t.Errorf("the log has %q", log.String())
-	}
-	shown, err := os.ReadFile(out.Name())
-	want := "  kind: Preparing nodes (0 s)\n  kind: FAILED: Starting control-plane (0 s)\n  kind: ERROR: failed to create cluster: why (0 s)\n"
-	if err != nil || string(shown) != want {
-		t.Errorf("shown:\n%s\nwant:\n%s", shown, want)
-	}
-}
-
-func TestTidySaysWhatIsLeft(t *testing.T) {
-	d := &demo{}
-	if err := d.tidy(os.ErrInvalid, false); err != os.ErrInvalid {
-		t.Errorf("before there is a cluster: %v", err)
-	}
-	if err := d.tidy(os.ErrInvalid, true); !strings.Contains(err.Error(), "make kind-down") {
-		t.Errorf("interrupted early: %v", err)
-	}
-	d.cluster, d.created = &kindlab.Cluster{}, true
-	for _, interrupted := range []bool{true, false} {
-		if err := d.tidy(os.ErrInvalid, interrupted); !strings.Contains(err.Error(), "the cluster ha stays") && !strings.Contains(err.Error(), "The cluster ha stays") ||
-			!strings.Contains(err.Error(), "make kind-down removes it") {
-			t.Errorf("interrupted %v: %v", interrupted, err)
-		}
-	}
-}
-
-func TestIndent(t *testing.T) {
-	if got := indent("a\nb\n"); got != "  a\n  b" {
-		t.Errorf("%q", got)
 	}
 }

@@ -4,11 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/kvip/kvip/kind/stage"
 	"github.com/kvip/kvip/pkg/status"
 	"github.com/kvip/kvip/test/drill"
 	"github.com/kvip/kvip/test/netlab"
@@ -80,40 +79,17 @@ func short(name string) string {
 	return "cp" + number
 }
 
-// place says how to reach the engine that has the cluster.
-type place struct {
-	dockerDir string // of an engine of our own; empty: the machine's
-	sudo      bool   // its commands need sudo
-}
-
-// next says what to try in the cluster, in commands that work as they are.
-func (d *demo) next() string {
-	p := place{sudo: os.Getenv("SUDO_UID") != ""}
-	if d.cfg.Engine.Own() {
-		p.dockerDir = os.Getenv("KVIP_DOCKER_DIR")
-	}
-	return p.next(d.cluster.VIP, d.result.holder)
-}
-
-func (p place) next(vip netip.Addr, holder string) string {
-	sudo := ""
-	if p.sudo {
-		sudo = "sudo "
-	}
-	docker, outside := sudo+"docker", ""
-	if p.dockerDir != "" {
-		docker += " -H unix://" + filepath.Join(p.dockerDir, "docker.sock")
-		outside = sudo + "kind/docker.sh run " + p.dockerDir + " "
-	}
+// next says what to try in the cluster.
+func next(p stage.Place, dir string, vip netip.Addr, holder string) string {
 	lines := []string{
 		"the cluster stays. What to try next:",
-		"  " + outside + "curl -sk https://" + vip.String() + ":6443/version",
-		"  " + docker + " exec " + holder + " kubectl get nodes -o wide",
-		"  " + docker + " exec " + holder + " kubectl -n kube-system exec kvip-" + holder + " -- /kvip status",
-		"  " + docker + " pause " + holder + "      # the address leaves a node that hangs; then: unpause",
+		"  " + p.Outside("curl -sk https://"+vip.String()+":6443/version"),
+		"  " + p.Docker("exec "+holder+" kubectl get nodes -o wide"),
+		"  " + p.Docker("exec "+holder+" kubectl -n kube-system exec kvip-"+holder+" -- /kvip status"),
+		"  " + p.Docker("pause "+holder) + "      # the address leaves a node that hangs; then: unpause",
 	}
-	if p.dockerDir == "" {
-		lines = append(lines, "  kubectl --kubeconfig "+filesDir+"/kubeconfig get pods -A -o wide")
+	if p.DockerDir == "" {
+		lines = append(lines, "  kubectl --kubeconfig "+dir+"/kubeconfig get pods -A -o wide")
 	}
-	return strings.Join(append(lines, "  "+sudo+"make kind-down      # removes the cluster and all that was made for it"), "\n")
+	return strings.Join(append(lines, "  "+p.Root("make kind-down")+"      # removes the cluster and all that was made for it"), "\n")
 }

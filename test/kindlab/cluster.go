@@ -35,9 +35,11 @@ type Config struct {
 	Kind        string // path of the kind command
 	Kvip        string // path of the kvip command
 	KvipImage   string // name of kvip's image, as the manifest has it
-	KvipArchive string // the image itself
-	Network     string // manifest of the pods' network's rights, for local images
-	Log         io.Writer
+	KvipArchive string // the image itself, for the control planes
+	// Images are archives of further images, for every node.
+	Images  []string
+	Network string // manifest of the pods' network's rights, for local images
+	Log     io.Writer
 	// Patches are further patches of kubeadm's configuration, and Files (by their path) are written
 	// to each control-plane node before kubeadm runs.
 	Patches []string
@@ -132,6 +134,11 @@ func (c *Cluster) seedNodes(ctx context.Context) error {
 				return err
 			}
 		}
+		for _, archive := range c.cfg.Images {
+			if err := c.load(ctx, n, archive); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -168,9 +175,11 @@ func (c *Cluster) PlaceManifest(ctx context.Context, n *Node) error {
 }
 
 // Load puts kvip's image into a node as soon as its containerd answers.
-func (c *Cluster) Load(ctx context.Context, n *Node) error {
+func (c *Cluster) Load(ctx context.Context, n *Node) error { return c.load(ctx, n, c.cfg.KvipArchive) }
+
+func (c *Cluster) load(ctx context.Context, n *Node, path string) error {
 	return Eventually(ctx, time.Second/2, func() error {
-		archive, err := os.Open(c.cfg.KvipArchive)
+		archive, err := os.Open(path)
 		if err != nil {
 			return err
 		}
@@ -189,14 +198,28 @@ func (c *Cluster) network(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		cmd := c.Nodes[0].Command(ctx, "kubectl", "apply", "-f", "-")
-		cmd.Stdin = strings.NewReader(string(manifest))
-		if _, err := run(cmd); err != nil {
+		if err := c.Apply(ctx, string(manifest)); err != nil {
 			return err
 		}
 	}
 	return c.WaitReady(ctx)
 }
+
+// Apply applies a manifest, as the administrator on the first node does.
+func (c *Cluster) Apply(ctx context.Context, manifest string) error {
+	cmd := c.Nodes[0].Command(ctx, "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "apply", "-f", "-")
+	cmd.Stdin = strings.NewReader(manifest)
+	_, err := run(cmd)
+	return err
+}
+
+// Kvip runs the kvip command outside the nodes, as for the manifests that it prints.
+func (c *Cluster) Kvip(ctx context.Context, args ...string) (string, error) {
+	return run(c.cfg.Engine.Command(ctx, c.cfg.Kvip, args...))
+}
+
+// KvipImage returns the name of kvip's image in the nodes.
+func (c *Cluster) KvipImage() string { return c.cfg.KvipImage }
 
 // Old says whether a cluster of the configuration's name is in the engine.
 func Old(ctx context.Context, cfg Config) (bool, error) {
@@ -247,6 +270,16 @@ func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
 // Outside returns the host of the nodes' network, where clients outside the nodes live. It is to be
 // released.
 func (c *Cluster) Outside() (*netlab.Host, error) { return c.cfg.Engine.Host() }
+
+// OutsideCommand is a command of a client there.
+func (c *Cluster) OutsideCommand(ctx context.Context, name string, args ...string) *exec.Cmd {
+	return c.cfg.Engine.Command(ctx, name, args...)
+}
+
+// FreeRange returns the ends of a range of addresses of the nodes' network that nobody has.
+func (c *Cluster) FreeRange(ctx context.Context, size int) (first, last netip.Addr, err error) {
+	return c.cfg.Engine.FreeRange(ctx, size)
+}
 
 // ControlPlanes returns the control-plane nodes.
 func (c *Cluster) ControlPlanes() (nodes []*Node) {

@@ -54,22 +54,37 @@ func (e *Engine) removeNetwork(ctx context.Context) error {
 }
 
 // FreeAddress returns an IPv4 address of kind's network that Docker has given to nobody and from
-// which nobody answers. It looks from the end: Docker gives addresses from the beginning.
+// which nobody answers.
 func (e *Engine) FreeAddress(ctx context.Context) (netip.Addr, error) {
+	first, _, err := e.FreeRange(ctx, 1)
+	return first, err
+}
+
+// FreeRange returns the ends of a range of such addresses. It looks from the end: Docker gives
+// addresses from the beginning.
+func (e *Engine) FreeRange(ctx context.Context, size int) (first, last netip.Addr, err error) {
 	subnet, used, err := e.addresses(ctx)
 	if err != nil {
-		return netip.Addr{}, err
+		return first, last, err
 	}
-	addr := last(subnet).Prev() // the last one is the broadcast address
+	free := 0
+	first = lastOf(subnet).Prev() // the last one is the broadcast address
 	for range addressTries {
-		if addr = addr.Prev(); !subnet.Contains(addr) {
+		if first = first.Prev(); !subnet.Contains(first) {
 			break
 		}
-		if !slices.Contains(used, addr) && !e.answers(ctx, addr) {
-			return addr, nil
+		if slices.Contains(used, first) || e.answers(ctx, first) {
+			free = 0
+			continue
+		}
+		if free++; free == 1 {
+			last = first
+		}
+		if free == size {
+			return first, last, nil
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("find a free address: none among the last %d of %s, the Docker network %s", addressTries, subnet, networkName)
+	return first, last, fmt.Errorf("find %d free addresses: none among the last %d of %s, the Docker network %s", size, addressTries, subnet, networkName)
 }
 
 // addresses returns the IPv4 prefix of kind's network and the addresses in use there.
@@ -123,8 +138,8 @@ func (e *Engine) answers(ctx context.Context, addr netip.Addr) bool {
 	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// last returns the last address of an IPv4 prefix.
-func last(p netip.Prefix) netip.Addr {
+// lastOf returns the last address of an IPv4 prefix.
+func lastOf(p netip.Prefix) netip.Addr {
 	b := p.Addr().As4()
 	for bit := p.Bits(); bit < 32; bit++ {
 		b[bit/8] |= 1 << (7 - bit%8)

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os/exec"
@@ -65,6 +66,19 @@ func (n *Node) PID(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	return strconv.Atoi(strings.TrimSpace(out))
+}
+
+// MAC returns the link-layer address of a running node in kind's network. A start may change it.
+func (n *Node) MAC(ctx context.Context) (net.HardwareAddr, error) {
+	out, err := n.engine.Docker(ctx, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.MacAddress}}{{end}}", n.Name)
+	if err != nil {
+		return nil, err
+	}
+	mac, err := net.ParseMAC(strings.TrimSpace(out))
+	if err != nil {
+		return nil, fmt.Errorf("node %s does not run: %w", n.Name, err)
+	}
+	return mac, nil
 }
 
 // host adopts the node's network namespace.

@@ -1,0 +1,151 @@
+package casestudy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kvip/kvip/test/kindlab"
+)
+
+const (
+	abTotal   = 50000 // requests of a load, at least
+	abClients = 100   // at a time
+	// abSlice is how many requests one ab makes. ab does not tell when a request began that failed, so it
+	// runs again and again, and the time of the whole run says what the request may have met.
+	abSlice = 500
+)
+
+// Slice is one run of ab.
+type Slice struct {
+	Start, End time.Time
+	Count
+	Err error // ab did not come to its end
+}
+
+// Load is what all runs of ab saw.
+type Load []Slice
+
+// startLoad runs ab until it has made all its requests and enough is closed. Progress gets the number of
+// requests made after each run.
+func startLoad(ctx context.Context, c *kindlab.Cluster, target netip.AddrPort, enough <-chan struct{}, progress func(made int)) <-chan Load {
+	result := make(chan Load, 1)
+	go func() {
+		var l Load
+		for made := 0; ctx.Err() == nil && (made < abTotal || !closed(enough)); {
+			s := runAB(ctx, c, target)
+			l = append(l, s)
+			if made += s.Requests; s.Err != nil {
+				break
+			}
+			progress(made)
+		}
+		result <- l
+	}()
+	return result
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// runAB runs ab once, with less right to the processor than what it puts under load: -r goes on after a
+// broken connection, and -l takes answers of any length, which differ by the names of pods.
+func runAB(ctx context.Context, c *kindlab.Cluster, target netip.AddrPort) (s Slice) {
+	cmd := c.OutsideCommand(ctx, "nice", "-n", "5", "ab", "-q", "-r", "-l", "-n", strconv.Itoa(abSlice), "-c", strconv.Itoa(abClients), "http://"+target.String()+"/")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	s.Start = time.Now()
+	err := cmd.Run()
+	s.End = time.Now()
+	if err != nil {
+		s.Err = fmt.Errorf("ab: %w: %s", err, strings.Join(strings.Fields(out.String()), " "))
+		return s
+	}
+	s.Count, s.Err = parseAB(out.String())
+	return s
+}
+
+var (
+	abDone    = regexp.MustCompile(`(?m)^Complete requests:\s+(\d+)$`)
+	abFailed  = regexp.MustCompile(`(?m)^Failed requests:\s+(\d+)$`)
+	abReasons = regexp.MustCompile(`(?m)^\s+\(Connect: (\d+), Receive: (\d+), Length: (\d+), Exceptions: (\d+)\)$`)
+	abStatus  = regexp.MustCompile(`(?m)^Non-2xx responses:\s+(\d+)$`)
+)
+
+// parseAB reads ab's report. ab counts a connection that broke under several reasons, so the failed
+// requests are those that did not connect and the largest of the others, not the sum that it prints.
+func parseAB(text string) (c Count, err error) {
+	done, failed := abDone.FindStringSubmatch(text), abFailed.FindStringSubmatch(text)
+	if done == nil || failed == nil {
+		return c, fmt.Errorf("read ab's report: no complete or failed requests in it: %.300s", text)
+	}
+	c.Requests = number(done[1])
+	if r := abReasons.FindStringSubmatch(text); r != nil {
+		c.Failed = number(r[1]) + max(number(r[2]), number(r[3]), number(r[4]))
+	} else {
+		c.Failed = number(failed[1])
+	}
+	if s := abStatus.FindStringSubmatch(text); s != nil {
+		c.Failed += number(s[1])
+	}
+	return c, nil
+}
+
+// number reads digits that an expression has found.
+func number(digits string) int {
+	n, _ := strconv.Atoi(digits)
+	return n
+}
+
+// total counts all runs.
+func (l Load) total() (c Count) {
+	for _, s := range l {
+		c.add(s.Requests, s.Failed)
+	}
+	return c
+}
+
+// rate is the number of requests a second over the whole time.
+func (l Load) rate() float64 {
+	if len(l) == 0 {
+		return 0
+	}
+	return float64(l.total().Requests) / l[len(l)-1].End.Sub(l[0].Start).Seconds()
+}
+
+// tally counts the runs by when they were. Open are all requests of the runs that the hand-over fell
+// into, though at most abClients of them were open at that instant.
+func (l Load) tally(h Handover) (t Tally) {
+	for _, s := range l {
+		t.at(h, s.Start, s.End).add(s.Requests, s.Failed)
+	}
+	return t
+}
+
+// judge is an error if requests failed that the hand-over cannot have met.
+func (l Load) judge(h Handover) error {
+	t := l.tally(h)
+	err := t.judge()
+	if t.Open.Failed > abClients {
+		err = errors.Join(err, fmt.Errorf("%d requests failed in the runs of ab that the hand-over fell into: at most %d were open then", t.Open.Failed, abClients))
+	}
+	if n := l.total().Requests; n < abTotal {
+		err = errors.Join(err, fmt.Errorf("ab made %d of %d requests", n, abTotal))
+	}
+	for _, s := range l {
+		err = errors.Join(err, s.Err)
+	}
+	return err
+}

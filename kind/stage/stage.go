@@ -1,0 +1,109 @@
+// Package stage is what the demonstrations in kind have in common: how a cluster is prepared, replaces
+// that of an earlier run, and is created while people watch; what is left of it when a demonstration
+// fails or is interrupted; and how to reach it afterwards. What is shown in the cluster is each
+// demonstration's own.
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/kvip/kvip/test/kindlab"
+	"github.com/kvip/kvip/test/show"
+)
+
+const (
+	createWithin = 12 * time.Minute // on a busy machine; one to three is usual
+	deleteWithin = 2 * time.Minute
+	engineFile   = "engine" // in Dir, as kind/down.sh has it: which engine has the cluster
+)
+
+// Stage is where a demonstration takes place: a screen, and a cluster of its own.
+type Stage struct {
+	Out     *show.Screen
+	Target  string // of make, as kind-demo
+	Name    string // of the cluster, as kind/down.sh has it
+	Cfg     kindlab.Config
+	Cluster *kindlab.Cluster // nil until there may be something to remove
+
+	created bool
+	log     *os.File // what kind says
+}
+
+// Dir is where the files of the cluster are, relative to the project's directory.
+func (s *Stage) Dir() string { return ".cache/kind-" + s.Name }
+
+// Main performs play until it ends or somebody interrupts it, says what is left, and returns the exit
+// code: 0, 1 after a failure and 130 after an interruption.
+func (s *Stage) Main(play func(context.Context) error) int {
+	begin := time.Now()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	s.Out = show.NewScreen(os.Stdout)
+	err := play(ctx)
+	interrupted := ctx.Err() != nil
+	stop() // another signal ends it the usual way
+	if err != nil {
+		err = s.tidy(err, interrupted)
+	}
+	if e := giveBack(s.Dir()); e != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", s.Target, e)
+	}
+	if err == nil {
+		fmt.Printf("\nall of this took %.0f s\n", time.Since(begin).Seconds())
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "%s: %v\n", s.Target, err)
+	if interrupted {
+		return 130
+	}
+	return 1
+}
+
+// tidy says what is left after a failure. What was interrupted before it was a cluster is removed.
+func (s *Stage) tidy(err error, interrupted bool) error {
+	const remove = "make kind-down removes it"
+	switch {
+	case s.Cluster == nil && interrupted:
+		return errors.New("interrupted before there was a cluster; a Docker engine that was started runs on, and make kind-down stops it")
+	case s.Cluster == nil:
+		return err
+	case interrupted && !s.created:
+		s.Out.Say("interrupted: removing the unfinished cluster ...")
+		ctx, cancel := context.WithTimeout(context.Background(), deleteWithin)
+		defer cancel()
+		if err := s.Cluster.Delete(ctx); err != nil {
+			return fmt.Errorf("interrupted, and the unfinished cluster %s is still there: %w; %s", s.Name, err, remove)
+		}
+		return errors.New("interrupted; the unfinished cluster is removed; a Docker engine that was started runs on, and make kind-down stops it")
+	case interrupted:
+		return fmt.Errorf("interrupted; the cluster %s stays as it is, perhaps with a node down; %s", s.Name, remove)
+	}
+	return fmt.Errorf("%w\nThe cluster %s stays as it is, so that you can look at it (files in %s); %s", err, s.Name, s.Dir(), remove)
+}
+
+// giveBack gives files to the user who called sudo.
+func giveBack(dir string) error {
+	var uid, gid int
+	if n, _ := fmt.Sscan(os.Getenv("SUDO_UID")+" "+os.Getenv("SUDO_GID"), &uid, &gid); n != 2 {
+		return nil
+	}
+	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, uid, gid)
+	})
+}
+
+// Indent puts text below a line that announces it.
+func Indent(text string) string {
+	return "  " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n  ")
+}
