@@ -36,20 +36,18 @@ func newLab(t testing.TB) *lab {
 	l := &lab{t, testutil.NewNetns(t)}
 	testutil.NewNetns(t)
 	testutil.IP(t, "link add eth0 type veth peer name eth0 netns "+l.client.Path())
-	node("addr add 10.9.0.1/24 dev eth0", "addr add 2001:db8:9::1/64 dev eth0 nodad", "link set eth0 up")(t)
-	node("addr add 10.9.0.100/32 dev eth0 scope host valid_lft 600 preferred_lft 0 noprefixroute",
-		"addr add 2001:db8:9::100/128 dev eth0 nodad valid_lft 600 preferred_lft 0 noprefixroute")(t)
+	node(t, "addr add 10.9.0.1/24 dev eth0", "addr add 2001:db8:9::1/64 dev eth0 nodad", "link set eth0 up",
+		"addr add 10.9.0.100/32 dev eth0 scope host valid_lft 600 preferred_lft 0 noprefixroute",
+		"addr add 2001:db8:9::100/128 dev eth0 nodad valid_lft 600 preferred_lft 0 noprefixroute")
 	l.onClient("addr add 10.9.0.2/24 dev eth0", "addr add 2001:db8:9::2/64 dev eth0 nodad", "link set eth0 up")
 	return l
 }
 
 // node runs iproute2 on the node.
-func node(commands ...string) func(testing.TB) {
-	return func(t testing.TB) {
-		t.Helper()
-		for _, c := range commands {
-			testutil.IP(t, c)
-		}
+func node(t testing.TB, commands ...string) {
+	t.Helper()
+	for _, c := range commands {
+		testutil.IP(t, c)
 	}
 }
 
@@ -107,7 +105,8 @@ func answer(conn net.PacketConn, name string) {
 	raw, err := udp.SyscallConn()
 	if err == nil {
 		err = raw.Control(func(fd uintptr) {
-			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1) // only v4 and v4-in-v6
+			// Without them, the client would not recognise the answer and the test would fail.
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 		})
 	}
@@ -159,7 +158,7 @@ func dial(network string, a netip.Addr, port uint16) (net.Conn, error) {
 	return c, err
 }
 
-// expect asks for a list of "network address port: answer".
+// expect asks and compares.
 func (l *lab) expect(desc string, want ...expected) {
 	l.t.Helper()
 	for _, w := range want {

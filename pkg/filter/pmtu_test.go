@@ -51,7 +51,7 @@ func receive(c net.Conn, want []byte) error {
 // other side, and connects a host there that does not know: its own link says 1500.
 func connectFar(t *testing.T, l *lab, far *testutil.Netns) {
 	t.Helper()
-	node("route add 10.8.0.0/24 via 10.9.0.2", "route add 2001:db8:8::/64 via 2001:db8:9::2")(t)
+	node(t, "route add 10.8.0.0/24 via 10.9.0.2", "route add 2001:db8:8::/64 via 2001:db8:9::2")
 	host := &lab{t, far}
 	l.onClient("link add eth1 type veth peer name eth0 netns "+far.Path(), "link set eth1 up")
 	host.onClient("link set eth0 up")
