@@ -5,7 +5,7 @@ const (
 	noBGP      = "there is no BGP"
 	noIPVS     = "there is no load balancing between API servers; the node that has the address serves it"
 	noDHCP     = "there is no DHCP client"
-	noEgress   = "what pods send keeps its source; egress policies belong to the network plugin"
+	noEgress   = "what pods send is left as the network plugin makes it"
 	noRaft     = "there is no raft cluster; the election is by a Lease"
 	noTable    = "routes are not announced"
 	noMetal    = "no cloud's API is asked for an address"
