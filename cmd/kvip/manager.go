@@ -3,11 +3,13 @@ package main
 import (
 	"io"
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kvip/kvip/pkg/agent"
 	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/kubevip"
 )
 
 // newManager returns `kvip manager`, the agent that every node runs.
@@ -18,14 +20,25 @@ func newManager() *cobra.Command {
 		Short: "Run the agent of this node",
 		Long: `Run the agent of this node: take part in the election, own the virtual IP while this node holds
 the lease and its API server is healthy, and announce it. It ends in order on SIGTERM and SIGINT.
-It needs the capabilities NET_ADMIN and NET_RAW.`,
+It needs the capabilities NET_ADMIN and NET_RAW.
+
+With --services it also gives Services of type LoadBalancer addresses and announces them, with or
+without a --vip. Without flags, and with the environment of a kube-vip manifest, it does what that
+asks for.`,
 		Example: `  # What the static pod of 'kvip manifest pod --vip 192.0.2.10' runs
   kvip manager --vip 192.0.2.10 --kubeconfig /etc/kubernetes/super-admin.conf,/etc/kubernetes/admin.conf
+
+  # What the DaemonSet of 'kvip manifest daemonset --services' runs
+  kvip manager --services --daemonset kvip-services
 
   # IPv4 and IPv6 together on a named interface
   kvip manager --vip 192.0.2.10,2001:db8::10 --interface eth0 --kubeconfig /etc/kubernetes/admin.conf`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			notes, err := asKubeVIP(&cfg, cmd.Flags().NFlag(), os.Environ())
+			if err != nil {
+				return err
+			}
 			if err := cfg.Complete(); err != nil {
 				return err
 			}
@@ -35,11 +48,32 @@ It needs the capabilities NET_ADMIN and NET_RAW.`,
 			if err := agent.Preflight(cfg); err != nil {
 				return err
 			}
-			return agent.Run(cmd.Context(), cfg, agent.Build{Version: version, Commit: commit}, newLogger(cfg, cmd.ErrOrStderr()))
+			log := newLogger(cfg, cmd.ErrOrStderr())
+			for _, n := range notes {
+				log.Warn("a setting of kube-vip's is not carried out as it is written", "setting", n.Name, "reason", n.Text)
+			}
+			return agent.Run(cmd.Context(), cfg, agent.Build{Version: version, Commit: commit}, log)
 		},
 	}
 	cfg.AddFlags(cmd.Flags(), config.ManagerGroups()...)
 	return cmd
+}
+
+// asKubeVIP takes the settings of kube-vip's environment where kvip was started in its place: with such
+// variables, and without a flag (S9). The notes are for the log.
+func asKubeVIP(cfg *config.Config, flags int, env []string) ([]kubevip.Note, error) {
+	if flags > 0 || !kubevip.Detect(env) {
+		return nil, nil
+	}
+	settings, notes, err := kubevip.FromEnvironment(env)
+	if err != nil {
+		return nil, err
+	}
+	settings.Apply(cfg)
+	if _, err := os.Stat(kubevip.Kubeconfig); err == nil && len(cfg.Kubeconfigs) == 0 {
+		cfg.Kubeconfigs = []string{kubevip.Kubeconfig}
+	}
+	return notes, nil
 }
 
 // newLogger returns the logger that cfg asks for.

@@ -50,7 +50,8 @@ type reporter interface {
 }
 
 // Run is `kvip manager`: it returns nil after an orderly shutdown, which begins when ctx
-// ends, and an error only for what waiting cannot mend.
+// ends, and an error only for what waiting cannot mend. The Services part ends before the
+// control plane's.
 func Run(ctx context.Context, cfg config.Config, build Build, log *slog.Logger) error {
 	set, err := metrics.New(build.Version, build.Commit)
 	if err != nil {
@@ -63,6 +64,30 @@ func Run(ctx context.Context, cfg config.Config, build Build, log *slog.Logger) 
 	pages := newPages(cfg, build, id, set, log)
 	stopPages := pages.serve(ctx)
 	defer stopPages()
+	store := newStore(cfg, set, log)
+	if len(cfg.VIPs) == 0 {
+		return runServices(ctx, cfg, id, pages, store, set, log)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	control, stopControl := context.WithCancel(context.WithoutCancel(ctx))
+	var group errgroup.Group
+	group.Go(func() error {
+		defer cancel()
+		return runControlPlane(control, cfg, id, pages, store, set, log)
+	})
+	group.Go(func() error {
+		defer stopControl()
+		if cfg.Services {
+			return runServices(ctx, cfg, id, pages, store, set, log)
+		}
+		<-ctx.Done()
+		return nil
+	})
+	return group.Wait()
+}
+
+// runControlPlane keeps the virtual IPs of the control plane.
+func runControlPlane(ctx context.Context, cfg config.Config, id string, pages *pages, store *apiclient.Store, set *metrics.Set, log *slog.Logger) error {
 	if err := waitForLink(ctx, cfg); err != nil {
 		return err
 	}
@@ -71,7 +96,7 @@ func Run(ctx context.Context, cfg config.Config, build Build, log *slog.Logger) 
 	if ctx.Err() != nil {
 		return nil
 	}
-	a, err := assemble(cfg, id, pages, set, log)
+	a, err := assemble(cfg, id, pages, store, set, log)
 	if err != nil {
 		return err
 	}
@@ -79,13 +104,16 @@ func Run(ctx context.Context, cfg config.Config, build Build, log *slog.Logger) 
 	return a.run(ctx)
 }
 
-// assemble wires the parts. Nothing runs yet.
-func assemble(cfg config.Config, id string, pages *pages, set *metrics.Set, log *slog.Logger) (*agent, error) {
-	a := &agent{cfg: cfg, log: log, pages: pages, metrics: set}
-	a.store = apiclient.NewStore(apiclient.Config{
-		Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, Judged: cfg.StateDir != "", Log: log,
+func newStore(cfg config.Config, set *metrics.Set, log *slog.Logger) *apiclient.Store {
+	return apiclient.NewStore(apiclient.Config{
+		Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, Judged: cfg.StateDir != "" && len(cfg.VIPs) > 0, Log: log,
 		Using: func(kind apiclient.Kind, _ string) { set.Credentials(string(kind)) },
 	})
+}
+
+// assemble wires the parts. Nothing runs yet.
+func assemble(cfg config.Config, id string, pages *pages, store *apiclient.Store, set *metrics.Set, log *slog.Logger) (*agent, error) {
+	a := &agent{cfg: cfg, log: log, pages: pages, store: store, metrics: set}
 	owner, err := vip.New(vip.Config{VIPs: cfg.VIPs, Kernel: vip.Netlink(cfg.VIPs), Clock: clock.Boottime, Log: log})
 	if err != nil {
 		return nil, err

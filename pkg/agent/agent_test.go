@@ -35,7 +35,7 @@ func TestAssemble(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newPages(cfg, Build{}, self, set, discard)
-	a, err := assemble(cfg, self, p, set, discard)
+	a, err := assemble(cfg, self, p, newStore(cfg, set, discard), set, discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestAssemble(t *testing.T) {
 	} {
 		bad := cfg
 		wrong(&bad)
-		if _, err := assemble(bad, self, newPages(bad, Build{}, self, set, discard), set, discard); err == nil {
+		if _, err := assemble(bad, self, newPages(bad, Build{}, self, set, discard), newStore(bad, set, discard), set, discard); err == nil {
 			t.Errorf("assembled %+v", bad)
 		}
 	}

@@ -25,25 +25,53 @@ func lockAll(ctx context.Context, cfg config.Config, pages *pages, log *slog.Log
 		}
 	}
 	for _, addr := range cfg.VIPs {
-		told := false
-		for {
-			c, err := vip.Lock(addr)
-			if err == nil {
-				held = append(held, c)
-				break
-			}
-			if !told {
-				log.Warn("waiting for another kvip on this host to end", "vip", addr, "reason", err)
-				pages.hold("another kvip on this host serves the address: " + err.Error())
-				told = true
-			}
-			if !pause(ctx, lockAgain) {
-				return unlock
-			}
+		c := lockOne(ctx, func() (io.Closer, error) { return vip.Lock(addr) }, func(err error) {
+			log.Warn("waiting for another kvip on this host to end", "vip", addr, "reason", err)
+			pages.hold("another kvip on this host serves the address: " + err.Error())
+		})
+		if c == nil {
+			return unlock
 		}
+		held = append(held, c)
 	}
 	pages.hold("")
 	return unlock
+}
+
+// lockServices waits until this is the only kvip that serves Services in this network namespace, or ctx
+// ends.
+func lockServices(ctx context.Context, pages *pages, log *slog.Logger) (unlock func()) {
+	c := lockOne(ctx, vip.LockServices, func(err error) {
+		log.Warn("waiting for another kvip on this host to end", "reason", err)
+		why := err.Error()
+		pages.servicesWait.Store(&why)
+	})
+	if c == nil {
+		return func() {}
+	}
+	pages.servicesWait.Store(nil)
+	return func() {
+		if err := c.Close(); err != nil {
+			log.Debug("cannot close a lock", "reason", err)
+		}
+	}
+}
+
+// lockOne tries until it has the lock, and tells the first failure; nil if ctx ended first.
+func lockOne(ctx context.Context, lock func() (io.Closer, error), tell func(error)) io.Closer {
+	for told := false; ; {
+		c, err := lock()
+		if err == nil {
+			return c
+		}
+		if !told {
+			tell(err)
+			told = true
+		}
+		if !pause(ctx, lockAgain) {
+			return nil
+		}
+	}
 }
 
 // pause sleeps and reports whether ctx is still alive.

@@ -44,6 +44,9 @@ type pages struct {
 	state    atomic.Pointer[health.State]
 	healthAt atomic.Int64
 	waiting  atomic.Pointer[string]
+
+	services     atomic.Pointer[services]
+	servicesWait atomic.Pointer[string] // why the Services part has not begun; nil: it has, or nothing is wrong
 }
 
 func newPages(cfg config.Config, build Build, id string, set *metrics.Set, log *slog.Logger) *pages {
@@ -77,6 +80,9 @@ func (p *pages) serve(ctx context.Context) (stop func()) {
 	}
 	public.HandleFunc("/status", p.statusz)
 	public.HandleFunc("/metrics", p.metricsz)
+	for _, mux := range []*http.ServeMux{local, public} {
+		mux.HandleFunc("/services", p.servicesz)
+	}
 	for address, mux := range map[string]http.Handler{p.cfg.HealthAddress: local, p.cfg.MetricsAddress: public} {
 		if address != "" {
 			servers.Go(func() { p.keepServing(ctx, address, mux) })
@@ -125,25 +131,55 @@ func (p *pages) healthz(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (p *pages) stuck() string {
-	a := p.parts.Load()
-	if a == nil {
-		return ""
-	}
 	now := p.now()
-	for _, part := range []struct {
-		name  string
-		beat  time.Duration
-		limit time.Duration
-	}{
-		{"the election loop", time.Duration(a.loop.beat.Load()), stuckAfter},
-		{"the health probe", time.Duration(p.healthAt.Load()), stuckAfter},
-		{"the lease driver", a.lease.Beat(), leaseStuckAfter},
-	} {
+	for _, part := range p.rounds() {
 		if part.beat != 0 && now-part.beat > part.limit {
 			return fmt.Sprintf("%s has not come round for %v", part.name, (now - part.beat).Round(time.Second))
 		}
 	}
 	return ""
+}
+
+// round is a loop that has to come round: when it last did, since boot, and how long it may take.
+type round struct {
+	name        string
+	beat, limit time.Duration
+}
+
+func (p *pages) rounds() (all []round) {
+	if a := p.parts.Load(); a != nil {
+		all = append(all, round{"the election loop", time.Duration(a.loop.beat.Load()), stuckAfter},
+			round{"the health probe", time.Duration(p.healthAt.Load()), stuckAfter}, round{"the lease driver", a.lease.Beat(), leaseStuckAfter})
+	}
+	if s := p.services.Load(); s != nil {
+		all = append(all, round{"the loop of Services", s.serve.Beat(), stuckAfter})
+	}
+	return all
+}
+
+// servicesz is the page of the Services part.
+func (p *pages) servicesz(w http.ResponseWriter, r *http.Request) {
+	s := p.services.Load()
+	if s == nil {
+		http.Error(w, "this agent serves no Services", http.StatusNotFound)
+		return
+	}
+	s.serve.ServeHTTP(w, r)
+}
+
+// servicesNotReady says why the Services part could take no address now, or "".
+func (p *pages) servicesNotReady() string {
+	if !p.cfg.Services {
+		return ""
+	}
+	if why := p.servicesWait.Load(); why != nil {
+		return *why
+	}
+	s := p.services.Load()
+	if s == nil {
+		return "starting"
+	}
+	return s.serve.NotReady()
 }
 
 // readyz says whether the agent is ready, and in a second line with whose rights it works.
@@ -173,6 +209,16 @@ func answer(w http.ResponseWriter, why string) {
 
 // notReady says why this agent could neither hold nor take over now, or "".
 func (p *pages) notReady() string {
+	if len(p.cfg.VIPs) == 0 && p.cfg.Services {
+		return p.servicesNotReady()
+	}
+	if why := p.controlNotReady(); why != "" {
+		return why
+	}
+	return p.servicesNotReady()
+}
+
+func (p *pages) controlNotReady() string {
 	if why := p.waiting.Load(); why != nil && *why != "" {
 		return *why
 	}

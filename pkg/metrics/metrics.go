@@ -38,6 +38,7 @@ type Set struct {
 	degraded      prometheus.Gauge
 	credentials   *prometheus.GaugeVec
 	tokenExpiry   prometheus.Gauge
+	services      servicesMetrics
 
 	mu     sync.Mutex
 	health string // the state whose gauge is 1
@@ -64,11 +65,20 @@ func New(version, commit string) (*Set, error) {
 		failover: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "kvip_failover_duration_seconds", Buckets: failoverBuckets,
 			Help: "Time from learning that the VIP is free, or its holder silent, to its first announcement from this node."}),
 	}
+	s.services = servicesMetrics{
+		addresses: gauges("kvip_service_addresses", "Addresses of Services on this node, by state: owned, or leaving for another node.", "state"),
+		moves:     counters("kvip_service_moves_total", "Addresses of Services that this node took or gave up.", "change"),
+		frames:    counters("kvip_service_announcements_total", "Announcements of Services' addresses sent, by kind of frame.", "kind"),
+		conflicts: prometheus.NewCounter(prometheus.CounterOpts{Name: "kvip_service_conflicts_total", Help: "Announcements by others of Services' addresses that this node owns."}),
+		allocated: gauges("kvip_services", "Services by the reason of their condition; told by the node that gives out addresses.", "reason"),
+		used:      gauges("kvip_pool_used_addresses", "Addresses of a pool that Services have; told by the node that gives out addresses.", "pool"),
+		size:      gauges("kvip_pool_size_addresses", "Addresses of a pool; told by the node that gives out addresses.", "pool"),
+	}
 	build := gauges("kvip_build_info", "Always 1; the labels tell the build.", "version", "commit", "goversion")
 	build.WithLabelValues(version, commit, runtime.Version()).Set(1)
 	for _, c := range []prometheus.Collector{
 		s.holder, s.transitions, s.failover, s.renewals, s.apiErrors, s.healthState, s.announcements, s.conflicts,
-		s.fenceExpiries, s.ready, s.leaseTerm, s.degraded, s.credentials, s.tokenExpiry, build,
+		s.fenceExpiries, s.ready, s.leaseTerm, s.degraded, s.credentials, s.tokenExpiry, build, s.services,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := s.registry.Register(c); err != nil {

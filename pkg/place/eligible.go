@@ -28,7 +28,7 @@ func assess(a *Address, n *Node) (rank, string, Reason) {
 	if why != "" {
 		return 0, "", why
 	}
-	terminating, ok := serves(a.Local, n.Name)
+	terminating, ok := serves(a, n.Name)
 	if !ok {
 		return 0, "", ReasonNoLocalEndpoint
 	}
@@ -59,11 +59,14 @@ func progress(why Reason) int {
 }
 
 // serves says whether a node has an endpoint of every Service that has any, and of how many only terminating ones.
-func serves(local []Endpoints, node string) (terminating int, ok bool) {
-	for _, endpoints := range local {
+func serves(a *Address, node string) (terminating int, ok bool) {
+	useful := a.Cluster || len(a.Local) == 0
+	for _, endpoints := range a.Local {
 		switch endpoints[node] {
 		case Ready:
+			useful = true
 		case ServingTerminating:
+			useful = true
 			terminating++
 		default:
 			if endpoints.anywhere() {
@@ -71,7 +74,7 @@ func serves(local []Endpoints, node string) (terminating int, ok bool) {
 			}
 		}
 	}
-	return terminating, true
+	return terminating, useful
 }
 
 func (e Endpoints) anywhere() bool {

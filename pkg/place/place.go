@@ -46,9 +46,11 @@ type Endpoints map[string]Readiness
 type Address struct {
 	Addr netip.Addr
 	// Local has one entry for each Service with externalTrafficPolicy Local that uses the address: the
-	// node must serve all of them, except those that nobody serves anywhere. If nobody serves any, every node will do: its
-	// kube-proxy refuses connections, which clients notice sooner than silence.
+	// node must serve all of them, except those that nobody serves anywhere, and one at least.
 	Local []Endpoints
+	// Cluster says that a Service with the other policy uses the address as well: then it is of use on a node that
+	// serves none of the Local ones, if nobody serves them.
+	Cluster bool
 	// Link is empty, or the name or shell pattern ("eth*") of the links that may carry the address.
 	// Then their subnets need not contain it.
 	Link string

@@ -50,9 +50,9 @@ type mirror[T object] struct {
 	changed func(matters bool)             // called after each change, without a lock held
 	// same says of two versions of an object that they differ in nothing that decisions depend on, as
 	// a Lease that was renewed. Nil: each version counts.
-	same func(a, b T) bool
-	log     *slog.Logger
-	failed  func(kind string, err error)
+	same   func(a, b T) bool
+	log    *slog.Logger
+	failed func(kind string, err error)
 
 	mu      sync.RWMutex
 	items   map[string]T

@@ -103,7 +103,7 @@ type Agent struct {
 	filtered time.Duration
 	failing  string // the trouble that was last logged
 	foreign  string
-	control  []netip.Addr // the control plane's addresses on this host
+	control  []netip.Addr             // the control plane's addresses on this host
 	reported map[string]time.Duration // strangers that claimed an address
 
 	last situation // of this goroutine alone

@@ -158,4 +158,3 @@ func (a *Agent) NotReady() string {
 	}
 	return fmt.Sprintf("the view of the cluster is not fresh: the Lease of node %s was not renewed and seen back yet", a.cfg.Node)
 }
-

@@ -92,6 +92,8 @@ func (s situation) address(addr netip.Addr) place.Address {
 	for _, one := range s.tenants[addr] {
 		if one.Local {
 			a.Local = append(a.Local, s.endpoints[one.Owner()])
+		} else {
+			a.Cluster = true
 		}
 		switch {
 		case one.Link != "":

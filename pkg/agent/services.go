@@ -1,0 +1,220 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/filter"
+	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/svc"
+	"github.com/kvip/kvip/pkg/svc/allocate"
+	"github.com/kvip/kvip/pkg/svc/ledger"
+	"github.com/kvip/kvip/pkg/svc/serve"
+	"github.com/kvip/kvip/pkg/vip"
+)
+
+// leaveTimeout bounds the hand-over of all addresses when this agent ends for good (S6).
+const leaveTimeout = 5 * time.Second
+
+// services is the Services part of this agent.
+type services struct {
+	cfg       config.Config
+	log       *slog.Logger
+	leases    *apiclient.Router // for what must not wait
+	bulk      *apiclient.Router
+	catalogue *svc.Catalogue
+	heart     *serve.Heart
+	keeper    *allocate.Keeper
+	allocator *allocate.Allocator
+	chorus    *arp.Chorus
+	watcher   *link.Watcher
+	serve     *serve.Agent
+	beside    []func(context.Context) error // each runs until its context ends
+}
+
+// runServices serves Services until ctx ends.
+func runServices(ctx context.Context, cfg config.Config, id string, pages *pages, store *apiclient.Store, set *metrics.Set, log *slog.Logger) error {
+	unlock := lockServices(ctx, pages, log)
+	defer unlock()
+	if ctx.Err() != nil {
+		return nil
+	}
+	s, err := newServices(cfg, id, store, set, log)
+	if err != nil {
+		return err
+	}
+	pages.services.Store(s)
+	log.Info("kvip serves Services", "node", cfg.NodeName, "lease", cfg.Namespace+"/"+cfg.ServicesName, "identity", id)
+	if len(cfg.VIPs) == 0 { // else the control plane's part keeps the credentials up to date
+		s.beside = append(s.beside, store.Run)
+	}
+	return s.run(ctx)
+}
+
+// newServices wires the parts. Nothing runs yet.
+func newServices(cfg config.Config, id string, store *apiclient.Store, set *metrics.Set, log *slog.Logger) (*services, error) {
+	s := &services{cfg: cfg, log: log, watcher: link.NewWatcher(link.WatchConfig{Log: log})}
+	s.leases, s.bulk = router(cfg, store, "services-lease"), router(cfg, store, "services")
+	failed := func(op string, err error) { set.APIError(op, errorCode(err)) }
+	s.catalogue = svc.NewCatalogue(svc.CatalogueConfig{
+		Reader:    svc.Reader{Class: cfg.ServiceClass, ClassOnly: cfg.ClassOnly, KubeVIP: cfg.KubeVIP},
+		Namespace: cfg.Namespace, Seat: cfg.ServicesName, Router: s.bulk, Log: log, Failed: failed,
+	})
+	s.heart = serve.NewHeart(serve.HeartConfig{
+		Node: cfg.NodeName, Identity: id, Namespace: cfg.Namespace, Name: cfg.ServicesName + "-node-" + cfg.NodeName,
+		Catalogue: s.catalogue, Router: s.leases, Clock: clock.Boottime, Log: log, Failed: failed,
+	})
+	s.keeper = allocate.NewKeeper(allocate.KeeperConfig{
+		Namespace: cfg.Namespace, Name: cfg.ServicesName, Identity: id, Catalogue: s.catalogue, Router: s.leases, Clock: clock.Boottime, Log: log,
+		Duration: func() time.Duration { _, d := s.heart.Terms(); return d },
+		Interval: func() time.Duration { i, _ := s.heart.Terms(); return i },
+		Eligible: func() bool { return s.catalogue.Settled() && s.heart.Verdict().Fresh },
+	})
+	if err := s.own(set); err != nil {
+		return nil, err
+	}
+	s.allocator = allocate.New(allocate.Config{
+		Catalogue: s.catalogue, Keeper: s.keeper, Router: s.bulk, Clock: clock.Boottime, Log: log,
+		Book: ledger.New(ledger.Config{
+			Name: cfg.ServicesName, Namespace: cfg.Namespace, Identity: id, Log: log,
+			Leases: func() (ledger.Leases, error) { return s.ledgerClient() },
+		}),
+		ControlPlane: cfg.VIPs, Port: cfg.Port, Placement: s.serve.Placement, Node: cfg.NodeName, Observed: func(f allocate.Figures) { set.Allocation(f.Services, f.Refused, f.Used, f.Size) },
+	})
+	return s, nil
+}
+
+// own makes what owns and announces addresses on this host.
+func (s *services) own(set *metrics.Set) error {
+	roster, err := vip.NewRoster(vip.RosterConfig{Clock: clock.Boottime, Log: s.log})
+	if err != nil {
+		return err
+	}
+	table, err := filter.New(filter.Config{Timeout: vip.DefaultServiceLifetime, Log: s.log})
+	if err != nil {
+		return err
+	}
+	s.chorus, err = arp.NewChorus(arp.ChorusConfig{Log: s.log, Clock: clock.Boottime, Sent: func(_ netip.Addr, kind string) { set.ServiceAnnounced(kind) }})
+	if err != nil {
+		return err
+	}
+	s.serve = serve.New(serve.Config{
+		Node: s.cfg.NodeName, Catalogue: s.catalogue, Heart: s.heart, Clock: clock.Boottime, Log: s.log,
+		Addresses: roster, Filter: table, Announcer: s.chorus, Networks: link.Networks, LinkEvents: s.watcher.Events(),
+		ControlPlaneHere: controlPlaneHere, Foreign: s.keeper.Foreign, Interface: s.cfg.ServicesInterface,
+		ControlPlane: s.cfg.VIPs, Port: s.cfg.Port, StatusPort: portOf(s.cfg.MetricsAddress), Observed: set,
+	})
+	return nil
+}
+
+// router finds API servers for the Services part: one on this node, the in-cluster address, the others.
+func router(cfg config.Config, store *apiclient.Store, lane string) *apiclient.Router {
+	local := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
+	return apiclient.NewRouter(apiclient.RouterConfig{
+		Store: store, Lane: lane, Local: func() []string { return local }, InCluster: serviceKubernetes(),
+	})
+}
+
+// serviceKubernetes is where a pod finds the Service kubernetes, "" outside of one.
+func serviceKubernetes() string {
+	host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
+	if host == "" || port == "" {
+		return ""
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func (s *services) ledgerClient() (ledger.Leases, error) {
+	server, err := s.leases.Server()
+	if err != nil {
+		return nil, err
+	}
+	return server.Coordination.Leases(s.cfg.Namespace), nil
+}
+
+// controlPlaneHere returns the control plane's virtual IPs on this host, whichever kvip put them there.
+func controlPlaneHere() ([]netip.Addr, error) {
+	marked, err := vip.Netlink(nil).List()
+	if err != nil {
+		return nil, err
+	}
+	var all []netip.Addr
+	for _, m := range marked {
+		all = append(all, m.VIP)
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all), nil
+}
+
+func portOf(address string) int {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return 0
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return 0
+	}
+	return number
+}
+
+// run serves until ctx ends, and then leaves what a restart needs, or hands everything over (S6).
+func (s *services) run(ctx context.Context) error {
+	detached := context.WithoutCancel(ctx)
+	back, stopBack := context.WithCancel(detached)
+	defer stopBack()
+	var rear, front errgroup.Group
+	for _, part := range append(s.beside, s.catalogue.Run, s.chorus.Run, s.watcher.Run, s.followServers) {
+		rear.Go(func() error { return part(back) })
+	}
+	for _, part := range []func(context.Context) error{s.heart.Run, s.keeper.Run, s.allocator.Run, s.serve.Run} {
+		front.Go(func() error { return part(ctx) })
+	}
+	err := front.Wait()
+	if s.isOver(detached) {
+		limited, cancel := context.WithTimeout(detached, leaveTimeout)
+		defer cancel()
+		if err := s.serve.Leave(limited); err != nil {
+			s.log.Warn("could not hand everything over; it ends by itself", "node", s.cfg.NodeName, "reason", err)
+		}
+	}
+	stopBack()
+	if rearErr := rear.Wait(); err == nil {
+		err = rearErr
+	}
+	return err
+}
+
+// followServers tells the routers of all API servers, as the cluster lists them.
+func (s *services) followServers(ctx context.Context) error {
+	changed := s.catalogue.Subscribe()
+	var known []string
+	for {
+		if servers := s.catalogue.Servers(); !slices.Equal(servers, known) {
+			known = servers
+			s.leases.SetPeers(servers)
+			s.bulk.SetPeers(servers)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+			if !pause(ctx, time.Second) {
+				return nil
+			}
+		}
+	}
+}

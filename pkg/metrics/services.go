@@ -1,0 +1,79 @@
+package metrics
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// servicesMetrics are those of the Services part; New names them.
+type servicesMetrics struct {
+	addresses     *prometheus.GaugeVec
+	moves, frames *prometheus.CounterVec
+	conflicts     prometheus.Counter
+	allocated     *prometheus.GaugeVec
+	used, size    *prometheus.GaugeVec
+}
+
+func (s servicesMetrics) all() []prometheus.Collector {
+	return []prometheus.Collector{s.addresses, s.moves, s.frames, s.conflicts, s.allocated, s.used, s.size}
+}
+
+// Describe implements prometheus.Collector.
+func (s servicesMetrics) Describe(to chan<- *prometheus.Desc) {
+	for _, c := range s.all() {
+		c.Describe(to)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s servicesMetrics) Collect(to chan<- prometheus.Metric) {
+	for _, c := range s.all() {
+		c.Collect(to)
+	}
+}
+
+// ServiceAddresses says how many Services' addresses this node has: its own, and those that it keeps
+// until another node has them.
+func (s *Set) ServiceAddresses(owned, leaving int) {
+	if s != nil {
+		s.services.addresses.WithLabelValues("owned").Set(float64(owned))
+		s.services.addresses.WithLabelValues("leaving").Set(float64(leaving))
+	}
+}
+
+// ServiceMoved counts an address that was "taken" or "given up".
+func (s *Set) ServiceMoved(change string) {
+	if s != nil {
+		s.services.moves.WithLabelValues(change).Inc()
+	}
+}
+
+// ServiceAnnounced counts a sent announcement of a Service's address under its kind of frame.
+func (s *Set) ServiceAnnounced(kind string) {
+	if s != nil {
+		s.services.frames.WithLabelValues(kind).Inc()
+	}
+}
+
+// ServiceConflict counts an announcement by somebody else of a Service's address.
+func (s *Set) ServiceConflict() {
+	if s != nil {
+		s.services.conflicts.Inc()
+	}
+}
+
+// Allocation says how many Services have what they want, how many do not by reason, and how many
+// addresses each pool has and has given out.
+func (s *Set) Allocation(allocated int, refused, used map[string]int, size map[string]uint64) {
+	if s == nil {
+		return
+	}
+	s.services.allocated.Reset()
+	s.services.allocated.WithLabelValues("Allocated").Set(float64(allocated))
+	for reason, count := range refused {
+		s.services.allocated.WithLabelValues(reason).Set(float64(count))
+	}
+	s.services.used.Reset()
+	s.services.size.Reset()
+	for pool, count := range used {
+		s.services.used.WithLabelValues(pool).Set(float64(count))
+		s.services.size.WithLabelValues(pool).Set(float64(size[pool]))
+	}
+}
