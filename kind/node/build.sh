@@ -112,15 +112,16 @@ image() {
 	"$cache/mkimage" -o "$work/images/$name.tar" --name "$(image_name "$name")" --platform "linux/$(go env GOARCH)" --file "$file" "$@" >&2
 }
 
-# packet_filters fills a folder with the programs that kube-proxy calls, and their libraries.
+# packet_filters fills a folder with the programs that kube-proxy calls, their modules, and the libraries
+# of both: to choose among several endpoints takes a module with one of its own.
 packet_filters() {
-	local tree=$1 path programs=(/usr/sbin/nft /usr/sbin/xtables-nft-multi)
+	local tree=$1 path programs=(/usr/sbin/nft /usr/sbin/xtables-nft-multi) modules=("$node"/usr/lib/*/xtables/*.so)
 	mkdir -p "$tree/usr"
 	for path in lib lib64 sbin; do # links; not every architecture has all
 		if [ -e "$node/$path" ]; then cp -a "$node/$path" "$tree"/; fi
 	done
 	mkdir -p "$tree"/usr/{lib,lib64,sbin}
-	for path in "${programs[@]}" $(chroot "$node" ldd "${programs[@]}" | grep -oE '/[^ :]+ ' | sort -u); do
+	for path in "${programs[@]}" $(chroot "$node" ldd "${programs[@]}" "${modules[@]#"$node"}" | grep -oE '/[^ :]+ ' | sort -u); do
 		(cd "$node" && cp -L --parents ".$path" "$tree")
 	done
 	(cd "$node" && cp -r --parents usr/lib/*/xtables "$tree")
