@@ -49,6 +49,7 @@ func (s *Case) Kill(ctx context.Context) (r Kill, err error) {
 	for _, p := range pods {
 		r.Local = r.Local || p.Spec.NodeName == old
 	}
+	r.Old = old // to be mended from here on
 	killed := time.Now()
 	if err := s.Cluster.Node(old).Docker(ctx, "kill"); err != nil {
 		return r, err
