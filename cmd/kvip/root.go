@@ -32,7 +32,7 @@ Every node runs 'kvip manager'; a Lease decides which of them holds the address.
 		RunE:              needsCommand,
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newManager(), newManifest(), newKubeadm(), newStatus(), newCleanup(), newVersion(), newCompletion())
+	root.AddCommand(newManager(), newManifest(), newKubeadm(), newStatus(), newMigrate(), newCleanup(), newVersion(), newCompletion())
 	return root, started
 }
 

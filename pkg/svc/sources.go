@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/scheme"
 
@@ -76,18 +77,21 @@ func seatSource(namespace, name string) source {
 
 var poolsSource = from("ippools", &v1alpha1.IPPool{}, func(s *apiclient.Server) lister[*v1alpha1.IPPoolList] { return pools{s} }, everything)
 
+// optionsVersion is that of list options, for every group (Kubernetes API conventions).
+var optionsVersion = schema.GroupVersion{Version: "v1"}
+
 // pools is a client of IPPools.
 type pools struct{ server *apiclient.Server }
 
 // List implements lister.
 func (p pools) List(ctx context.Context, o metav1.ListOptions) (*v1alpha1.IPPoolList, error) {
 	list := &v1alpha1.IPPoolList{}
-	err := p.server.KVIP.Get().Resource(v1alpha1.Plural).VersionedParams(&o, scheme.ParameterCodec).Do(ctx).Into(list)
+	err := p.server.KVIP.Get().Resource(v1alpha1.Plural).SpecificallyVersionedParams(&o, scheme.ParameterCodec, optionsVersion).Do(ctx).Into(list)
 	return list, err
 }
 
 // Watch implements lister.
 func (p pools) Watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	o.Watch = true
-	return p.server.KVIP.Get().Resource(v1alpha1.Plural).VersionedParams(&o, scheme.ParameterCodec).Watch(ctx)
+	return p.server.KVIP.Get().Resource(v1alpha1.Plural).SpecificallyVersionedParams(&o, scheme.ParameterCodec, optionsVersion).Watch(ctx)
 }

@@ -24,6 +24,7 @@ type seat struct {
 
 	last      view
 	known     bool          // the Lease, or its absence, was seen once
+	existed   bool          // there was one once: its deletion is waited for as silence is (E3)
 	changedAt time.Duration // when it was last seen to change
 	sentAt    time.Duration // when the last confirmed write of this node was sent
 	held      bool
@@ -34,7 +35,7 @@ func (s *seat) observe(v view, now time.Duration) {
 	if !s.known || v != s.last {
 		s.changedAt = now
 	}
-	s.last, s.known = v, true
+	s.last, s.known, s.existed = v, true, s.existed || v.exists
 	if s.held && v.holder != s.self {
 		s.held = false
 	}
@@ -61,7 +62,7 @@ func (s *seat) wants(now, interval time.Duration) bool {
 		return false
 	case s.held && s.last.holder == s.self:
 		return now-s.sentAt >= interval
-	case s.last.exists && s.last.holder == "" && s.last.kvip:
+	case s.last.exists && s.last.holder == "" && s.last.kvip, !s.last.exists && !s.existed:
 		return true
 	}
 	return now-s.changedAt > max(s.duration, s.last.duration)
