@@ -56,14 +56,22 @@ In a pod of the DaemonSet it uses the ServiceAccount.`,
 	}
 	cfg.AddFlags(cmd.Flags(), statusGroups...)
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "output format: text or json")
+	cmd.AddCommand(newStatusService())
 	return cmd
 }
 
 var statusGroups = []config.Group{config.Server, config.Lease, config.Client, config.Metrics}
 
 func validateStatus(cfg config.Config, output string) error {
+	if err := validateOutput(output); err != nil {
+		return err
+	}
+	return cfg.Validate(statusGroups...)
+}
+
+func validateOutput(output string) error {
 	if output != "text" && output != "json" {
 		return &config.UsageError{Flag: "output", Reason: fmt.Sprintf("%q is unknown", output), Hint: "give text or json"}
 	}
-	return cfg.Validate(statusGroups...)
+	return nil
 }

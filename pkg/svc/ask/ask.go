@@ -1,0 +1,182 @@
+// Package ask finds out about one Service what the API and every agent know: who announces its
+// addresses, since when, and why. It changes nothing and decides nothing.
+package ask
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/svc"
+	"github.com/kvip/kvip/pkg/svc/serve"
+)
+
+const (
+	askTimeout = 2 * time.Second
+	maxAnswer  = 1 << 20
+)
+
+// Config of a question. All fields are needed.
+type Config struct {
+	Router *apiclient.Router
+	Reader svc.Reader
+	// LeaseNamespace is where the Leases of the Services part are.
+	LeaseNamespace string
+	// Namespace and Name are the Service's.
+	Namespace, Name string
+}
+
+// Report is what is known of a Service.
+type Report struct {
+	Service string `json:"service"`
+	// Ours says that kvip serves it, else Why says why not.
+	Ours bool   `json:"ours"`
+	Why  string `json:"why,omitempty"`
+	// Status are the addresses in its status, Condition kvip's own condition there.
+	Status    []netip.Addr      `json:"status"`
+	Condition *metav1.Condition `json:"condition,omitempty"`
+	Addresses []Address         `json:"addresses"`
+	// Silent are the nodes whose agents did not answer, and why.
+	Silent map[string]string `json:"silent,omitempty"`
+}
+
+// Address is one address of the Service.
+type Address struct {
+	serve.AddressReport
+	// On are the nodes that have the address, in the state that each says.
+	On map[string]string `json:"on"`
+}
+
+// Service asks. It fails if the API does not know the Service.
+func Service(ctx context.Context, cfg Config) (Report, error) {
+	var one *svc.Service
+	var leases []*svc.Lease
+	addresses := map[string][]netip.Addr{}
+	err := cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) error {
+		object, err := s.Core.Services(cfg.Namespace).Get(ctx, cfg.Name, metav1.GetOptions{})
+		if err != nil {
+			return fmt.Errorf("get service %s/%s: %w", cfg.Namespace, cfg.Name, err)
+		}
+		one = cfg.Reader.Service(object)
+		if leases, err = nodeLeases(ctx, s, cfg.LeaseNamespace); err != nil {
+			return err
+		}
+		return nodeAddresses(ctx, s, addresses)
+	})
+	if err != nil {
+		return Report{}, err
+	}
+	report := Report{Service: string(one.Owner()), Ours: one.Ours, Why: one.Why, Status: one.Status, Condition: one.Told, Addresses: []Address{}}
+	if !one.Ours && one.Why == "" {
+		report.Why = "it is not of type LoadBalancer"
+	}
+	answers, silent := askAll(ctx, leases, addresses, report.Service)
+	report.Silent = silent
+	report.Addresses = merge(answers)
+	return report, nil
+}
+
+func nodeLeases(ctx context.Context, s *apiclient.Server, namespace string) ([]*svc.Lease, error) {
+	list, err := s.Coordination.Leases(namespace).List(ctx, metav1.ListOptions{LabelSelector: svc.LabelRole + "=" + svc.RoleNode})
+	if err != nil {
+		return nil, fmt.Errorf("list leases of nodes in %s: %w", namespace, err)
+	}
+	var all []*svc.Lease
+	for i := range list.Items {
+		if l := svc.ReadLease(&list.Items[i]); l.Holder != "" && l.Info.Node != "" {
+			all = append(all, l)
+		}
+	}
+	return all, nil
+}
+
+func nodeAddresses(ctx context.Context, s *apiclient.Server, into map[string][]netip.Addr) error {
+	list, err := s.Core.Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	for _, n := range list.Items {
+		for _, a := range n.Status.Addresses {
+			if addr, err := netip.ParseAddr(a.Address); err == nil {
+				into[n.Name] = append(into[n.Name], addr)
+			}
+		}
+	}
+	return nil
+}
+
+// askAll asks every agent at once.
+func askAll(ctx context.Context, leases []*svc.Lease, addresses map[string][]netip.Addr, service string) (answers []serve.Report, silent map[string]string) {
+	silent = map[string]string{}
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	for _, l := range leases {
+		group.Go(func() {
+			answer, err := askNode(ctx, l.Info, addresses[l.Info.Node], service)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				silent[l.Info.Node] = err.Error()
+			} else {
+				answers = append(answers, answer)
+			}
+		})
+	}
+	group.Wait()
+	slices.SortFunc(answers, func(a, b serve.Report) int { return strings.Compare(a.Node, b.Node) })
+	return answers, silent
+}
+
+// askNode tries the node's addresses in turn.
+func askNode(ctx context.Context, info svc.NodeInfo, addresses []netip.Addr, service string) (report serve.Report, err error) {
+	if info.Status == 0 {
+		return report, fmt.Errorf("its agent serves no page (--metrics-address)")
+	}
+	err = fmt.Errorf("the Node has no address")
+	for _, addr := range addresses {
+		page := url.URL{Scheme: "http", Host: net.JoinHostPort(addr.String(), strconv.Itoa(info.Status)), Path: "/services", RawQuery: url.Values{"name": {service}}.Encode()}
+		if report, err = askPage(ctx, page.String()); err == nil {
+			return report, nil
+		}
+	}
+	return report, err
+}
+
+// direct goes through no proxy: the agents are on the nodes' own network.
+func direct() *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+}
+
+func askPage(ctx context.Context, page string) (report serve.Report, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
+	if err != nil {
+		return report, fmt.Errorf("ask agent: %w", err)
+	}
+	response, err := direct().Do(request)
+	if err != nil {
+		return report, fmt.Errorf("ask agent: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return report, fmt.Errorf("ask agent at %s: %s", page, response.Status)
+	}
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(&report); err != nil {
+		return report, fmt.Errorf("read answer of agent at %s: %w", page, err)
+	}
+	return report, nil
+}
