@@ -7,4 +7,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 generator=$(go -C hack/crd tool -n controller-gen)
 "$generator" paths=./pkg/apis/... object output:object:dir="$copies"
-"$generator" paths=./pkg/apis/... crd output:crd:stdout | sed '1{/^---$/d}' >"$crd/crd-ippool.yaml"
+definition=$("$generator" paths=./pkg/apis/... crd output:crd:stdout) # at once: what failed replaces nothing
+printf '%s\n' "${definition#---$'\n'}" >"$crd/crd-ippool.yaml"
