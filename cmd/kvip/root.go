@@ -17,14 +17,19 @@ func newRoot() (root *cobra.Command, started *bool) {
 	started = new(bool)
 	root = &cobra.Command{
 		Use:   "kvip",
-		Short: "One virtual IP address for the API servers of a Kubernetes control plane",
-		Long: `kvip keeps one virtual IP address (IPv4, IPv6 or both) on a healthy control-plane node.
-Every node runs 'kvip manager'; a Lease decides which of them holds the address.`,
+		Short: "Virtual IP addresses for the control plane and the Services of a Kubernetes cluster",
+		Long: `kvip keeps one virtual IP address (IPv4, IPv6 or both) on a healthy control-plane node, and gives
+Services of type LoadBalancer addresses, which it spreads over the nodes. Every node runs
+'kvip manager'.`,
 		Example: `  # The static pod for each control-plane node of a kubeadm cluster
   kvip manifest pod --vip 192.0.2.10 > /etc/kubernetes/manifests/kvip.yaml
 
-  # Who holds the address, and why
-  kvip status`,
+  # What gives Services addresses
+  kvip manifest daemonset --services | kubectl apply -f -
+
+  # Who holds the control plane's address, and who announces a Service, and why
+  kvip status
+  kvip status service web`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
