@@ -1,6 +1,7 @@
 // Package arp tells the network where the VIPs are: gratuitous ARP and unsolicited
 // neighbour advertisements, the probe before a take-over, and the frames of others that
-// claim a VIP. It neither owns addresses nor decides who may; it asks before each frame.
+// claim a VIP. It neither owns addresses nor decides who may. A Speaker is for the few
+// addresses of the control plane and asks before each frame, a Chorus for the many of Services.
 package arp
 
 import (

@@ -1,6 +1,7 @@
 package arp
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -21,12 +22,12 @@ const (
 
 // ear judges the claims that the sockets receive: whose they are, and who waits for them.
 type ear struct {
-	vips  []netip.Addr
 	clock clock.Func
 	macs  func() ([]net.HardwareAddr, error)
 	out   chan Sighting
 
 	mu        sync.Mutex
+	vips      map[netip.Addr]bool
 	link      hardware // of the link in use, own even before the links are listed
 	own       map[hardware]bool
 	refreshed time.Duration
@@ -46,21 +47,37 @@ type inquiry struct {
 }
 
 func newEar(vips []netip.Addr, now clock.Func) *ear {
-	return &ear{
-		vips: vips, clock: now, macs: hostMACs, out: make(chan Sighting, 16),
+	e := &ear{
+		clock: now, macs: hostMACs, out: make(chan Sighting, 16),
 		own: map[hardware]bool{}, recent: map[seen]time.Duration{},
 	}
+	e.listenFor(vips)
+	return e
+}
+
+// listenFor says whose claims matter from now on.
+func (e *ear) listenFor(vips []netip.Addr) {
+	set := make(map[netip.Addr]bool, len(vips))
+	for _, vip := range vips {
+		set[vip] = true
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.vips = set
 }
 
 // hear takes one received frame. It never blocks.
 func (e *ear) hear(b []byte) {
 	c, ok := decode(b)
-	if !ok || !slices.Contains(e.vips, c.addr) {
+	if !ok {
 		return
 	}
 	now := e.clock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if !e.vips[c.addr] {
+		return
+	}
 	if e.isOwn(c.mac, now) || e.isOwn(c.source, now) { // E9: own MACs and echoes are ignored
 		return
 	}
@@ -68,6 +85,20 @@ func (e *ear) hear(b []byte) {
 		q.answer(c, len(e.vips))
 	}
 	e.report(c, now)
+}
+
+// attend hears what a socket receives until it fails. A frame that makes no sense ends nothing.
+func (e *ear) attend(conn Conn) error {
+	b := make([]byte, snapLen)
+	for {
+		n, _, err := conn.ReadFrom(b)
+		if n > 0 {
+			e.hear(b[:n])
+		}
+		if err != nil {
+			return fmt.Errorf("read packet socket: %w", err)
+		}
+	}
 }
 
 func (e *ear) report(c claim, now time.Duration) {

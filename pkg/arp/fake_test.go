@@ -29,10 +29,9 @@ type segment struct {
 	refuse  error // from listen
 	write   error // from WriteTo
 	respond func(frame []byte) [][]byte
-	arrived chan []byte
 }
 
-func newSegment() *segment { return &segment{arrived: make(chan []byte, 1000)} }
+func newSegment() *segment { return &segment{} }
 
 func (g *segment) listen(_ LinkRef, etherType uint16, filter []bpf.RawInstruction) (Conn, error) {
 	g.mu.Lock()
@@ -106,13 +105,24 @@ func (c *fakeConn) WriteTo(b []byte, a net.Addr) (int, error) {
 		return 0, c.segment.write
 	}
 	c.segment.sent = append(c.segment.sent, slices.Clone(b))
-	c.segment.arrived <- slices.Clone(b)
 	if c.segment.respond != nil {
 		for _, answer := range c.segment.respond(b) {
 			c.in <- answer
 		}
 	}
 	return len(b), nil
+}
+
+func (c *fakeConn) SetBPF(filter []bpf.RawInstruction) error {
+	program, _ := bpf.Disassemble(filter)
+	vm, err := bpf.NewVM(program)
+	if err != nil {
+		return err
+	}
+	c.segment.mu.Lock()
+	defer c.segment.mu.Unlock()
+	c.vm = vm
+	return nil
 }
 
 func (c *fakeConn) SetWriteDeadline(time.Time) error { return nil }

@@ -29,7 +29,11 @@ func filter(etherType uint16, vips []netip.Addr) ([]bpf.RawInstruction, error) {
 	} else {
 		program = advertisementFilter(vips)
 	}
-	raw, err := bpf.Assemble(append(program, bpf.RetConstant{Val: 0}))
+	return assemble(append(program, bpf.RetConstant{Val: 0}))
+}
+
+func assemble(program []bpf.Instruction) ([]bpf.RawInstruction, error) {
+	raw, err := bpf.Assemble(program)
 	if err != nil {
 		return nil, fmt.Errorf("assemble filter: %w", err)
 	}
@@ -51,14 +55,7 @@ func arpFilter(vips []netip.Addr) []bpf.Instruction {
 }
 
 func advertisementFilter(vips []netip.Addr) []bpf.Instruction {
-	program := []bpf.Instruction{
-		bpf.LoadAbsolute{Off: offIPv6Next, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoICMPv6, SkipTrue: 1},
-		bpf.RetConstant{Val: 0},
-		bpf.LoadAbsolute{Off: offICMPType, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: icmpNA, SkipTrue: 1},
-		bpf.RetConstant{Val: 0},
-	}
+	program := advertisementsOnly()
 	for _, vip := range vips {
 		if !vip.Is6() {
 			continue
@@ -73,4 +70,46 @@ func advertisementFilter(vips []netip.Addr) []bpf.Instruction {
 		program = append(program, bpf.RetConstant{Val: snapLen})
 	}
 	return program
+}
+
+// advertisementsOnly goes on behind it only for neighbour advertisements.
+func advertisementsOnly() []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: offIPv6Next, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoICMPv6, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.LoadAbsolute{Off: offICMPType, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: icmpNA, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+	}
+}
+
+// span is the lowest and the highest of many addresses of one family.
+type span struct{ low, high netip.Addr }
+
+// with returns the span that contains a as well.
+func (s span) with(a netip.Addr) span {
+	if !s.low.IsValid() || a.Less(s.low) {
+		s.low = a
+	}
+	if !s.high.IsValid() || s.high.Less(a) {
+		s.high = a
+	}
+	return s
+}
+
+// spanFilter is the filter for more addresses than a program can name: it passes ARP whose
+// sender is within the span, and all neighbour advertisements, which are rare.
+func spanFilter(etherType uint16, s span) ([]bpf.RawInstruction, error) {
+	if etherType != etherARP {
+		return assemble(append(advertisementsOnly(), bpf.RetConstant{Val: snapLen}))
+	}
+	low, high := s.low.As4(), s.high.As4()
+	return assemble([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: offARPSender, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: binary.BigEndian.Uint32(low[:]), SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: binary.BigEndian.Uint32(high[:]), SkipTrue: 1},
+		bpf.RetConstant{Val: snapLen},
+		bpf.RetConstant{Val: 0},
+	})
 }

@@ -1,7 +1,5 @@
 package arp
 
-import "fmt"
-
 // open opens what is not open: one socket per EtherType that the VIPs need. All or
 // none. The caller holds the lock, as in all functions of this file.
 func (s *Speaker) open() error {
@@ -11,8 +9,8 @@ func (s *Speaker) open() error {
 	if s.link.Index == 0 {
 		return errNoLink
 	}
-	if len(s.link.MAC) != len(hardware{}) {
-		return fmt.Errorf("link has no Ethernet address (%q): choose another with --interface", s.link.MAC)
+	if err := s.link.check(); err != nil {
+		return err
 	}
 	sockets := map[uint16]*socket{}
 	for _, vip := range s.cfg.VIPs {
@@ -54,17 +52,10 @@ func (s *Speaker) trouble(err error) {
 	if s.link.Index == 0 {
 		return // nothing is wrong: there is no link yet
 	}
-	now := s.cfg.Clock()
-	if s.sockets != nil && now-s.opened > 2*reopenMax {
-		s.backoff, s.silenced = 0, false
-	}
-	if !s.silenced {
-		s.silenced = true
+	if s.failed(s.cfg.Clock(), s.sockets != nil) {
 		s.cfg.Log.Warn("announcing interrupted, opening the packet sockets again", "link", s.link.Name, "reason", err.Error())
 	}
 	s.close()
-	s.backoff = min(max(2*s.backoff, reopenFirst), reopenMax)
-	s.retry = now + s.backoff
 }
 
 func (s *Speaker) close() {

@@ -2,24 +2,15 @@ package arp
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
-	"syscall"
 	"time"
 )
 
-const (
-	reopenFirst = 50 * time.Millisecond // after socket trouble, doubled up to reopenMax
-	reopenMax   = time.Second
-	// writeLimit bounds the wait for room in a socket's send buffer: Stop waits for it.
-	writeLimit = 20 * time.Millisecond
-	// defendGap is RFC 5227's DEFEND_INTERVAL: two hosts that defend an address without
-	// it would flood the link.
-	defendGap = 10 * time.Second
-)
+// defendGap is RFC 5227's DEFEND_INTERVAL: two hosts that defend an address without
+// it would flood the link.
+const defendGap = 10 * time.Second
 
 // Speaker announces the VIPs on one link. Make it with New. Its methods may be called
 // from any goroutine.
@@ -29,14 +20,11 @@ type Speaker struct {
 	kick      chan struct{} // wakes Run
 	linkLocal func(index int) netip.Addr
 
-	mu       sync.Mutex // held while frames are written, so that Stop is synchronous
-	running  bool
-	link     LinkRef
-	sockets  map[uint16]*socket // by EtherType; nil = to be opened
-	opened   time.Duration
-	retry    time.Duration // opening again not before
-	backoff  time.Duration
-	silenced bool       // the present trouble has been logged
+	mu      sync.Mutex // held while frames are written, so that Stop is synchronous
+	running bool
+	link    LinkRef
+	sockets map[uint16]*socket // by EtherType; nil = to be opened
+	reopening
 	source   netip.Addr // link-local address for NAs
 	until    func() bool
 	bursts   map[netip.Addr]*burst // what is being announced; empty = stopped
@@ -65,7 +53,7 @@ func (s *Speaker) SetLink(l LinkRef) {
 		s.link.Name = l.Name
 		return
 	}
-	s.link, s.retry, s.backoff, s.silenced = l, 0, 0, false
+	s.link, s.reopening = l, reopening{}
 	s.ear.setLink(l.MAC)
 	s.close()
 	s.wake()
@@ -170,24 +158,14 @@ func (s *Speaker) wait() time.Duration {
 	return wait
 }
 
-// listen reads one socket until it fails. A frame that makes no sense ends nothing.
+// listen reads one socket until it fails.
 func (s *Speaker) listen(sock *socket) {
-	b := make([]byte, snapLen)
-	for {
-		n, _, err := sock.ReadFrom(b)
-		if n > 0 {
-			s.ear.hear(b[:n])
-		}
-		if err == nil {
-			continue
-		}
-		s.mu.Lock()
-		if s.isOpen(sock) {
-			s.trouble(fmt.Errorf("read packet socket: %w", err))
-			s.wake()
-		}
-		s.mu.Unlock()
-		return
+	err := s.ear.attend(sock)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isOpen(sock) {
+		s.trouble(err)
+		s.wake()
 	}
 }
 
@@ -241,25 +219,13 @@ func (s *Speaker) send(frames []frame, until func() bool) error {
 		if sock == nil {
 			return fmt.Errorf("announce %v: %w", f.vip, errNoLink)
 		}
-		if err := sock.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
-			return fmt.Errorf("announce %v: set write deadline: %w", f.vip, err)
+		sent, err := f.write(sock, until)
+		if err != nil {
+			return err
 		}
-		if until != nil && !until() { // E4: the fence, asked last of all
-			continue
+		if sent {
+			s.cfg.Sent(f.vip, f.kind)
 		}
-		if _, err := sock.WriteTo(f.bytes, to(f.to)); err != nil {
-			if isFull(err) {
-				continue // the next frame of the schedule makes up for it
-			}
-			return fmt.Errorf("announce %v: %w", f.vip, err)
-		}
-		s.cfg.Sent(f.vip, f.kind)
 	}
 	return nil
-}
-
-// isFull tells a queue without room from a socket that is of no use any more.
-func isFull(err error) bool {
-	var timeout net.Error
-	return errors.Is(err, syscall.ENOBUFS) || errors.As(err, &timeout) && timeout.Timeout()
 }
