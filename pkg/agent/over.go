@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/manifest"
 )
 
 // overTimeout bounds the question whether this agent ends for good.
@@ -29,7 +30,7 @@ func (s *services) isOver(ctx context.Context) bool {
 	defer cancel()
 	var gone bool
 	err := s.leases.Do(ctx, func(ctx context.Context, server *apiclient.Server) (err error) {
-		gone, err = daemonSetGone(ctx, server, s.cfg.Namespace, s.cfg.DaemonSet)
+		gone, err = daemonSetGone(ctx, server, manifest.ServiceAccountNamespace, s.cfg.DaemonSet)
 		return err
 	})
 	if err != nil {

@@ -44,6 +44,7 @@ type pages struct {
 	state    atomic.Pointer[health.State]
 	healthAt atomic.Int64
 	waiting  atomic.Pointer[string]
+	served   atomic.Bool // there was an API server on this node
 
 	services     atomic.Pointer[services]
 	servicesWait atomic.Pointer[string] // why the Services part has not begun; nil: it has, or nothing is wrong
@@ -67,6 +68,9 @@ func (p *pages) watch(a *agent) {
 
 func (p *pages) health(s health.State) {
 	p.state.Store(&s)
+	if s.Verdict == health.Healthy || s.Verdict == health.Soft {
+		p.served.Store(true)
+	}
 	p.healthAt.Store(int64(p.now()))
 }
 
@@ -212,10 +216,16 @@ func (p *pages) notReady() string {
 	if len(p.cfg.VIPs) == 0 && p.cfg.Services {
 		return p.servicesNotReady()
 	}
-	if why := p.controlNotReady(); why != "" {
+	if why := p.controlNotReady(); why != "" && !(p.cfg.Services && p.worker()) {
 		return why
 	}
 	return p.servicesNotReady()
+}
+
+// worker is whether no API server was ever seen on this node: then it is here for Services alone.
+func (p *pages) worker() bool {
+	waiting := p.waiting.Load()
+	return p.parts.Load() != nil && !p.served.Load() && (waiting == nil || *waiting == "")
 }
 
 func (p *pages) controlNotReady() string {

@@ -95,7 +95,7 @@ type Config struct {
 	// ServicesInterface is a name or pattern (path.Match) of the links for Services. Empty: every link
 	// with a subnet that contains the address.
 	ServicesInterface string
-	// DaemonSet is the name of the DaemonSet in Namespace that this agent belongs to. Empty: none.
+	// DaemonSet is the name of the DaemonSet in kube-system that this agent belongs to. Empty: none.
 	DaemonSet string
 	// KubeVIP serves what was made for kube-vip: its annotations need no pool, and its lease is
 	// renewed as it expects.

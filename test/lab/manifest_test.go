@@ -33,6 +33,13 @@ func TestManifestsAreAccepted(t *testing.T) {
 	s.create(s.print("rbac")...)
 	accepted("daemonset", "--vip=10.77.0.100")
 	accepted("daemonset", "--vip=fd6b:7669:7000::100", "--workers", "--metrics-address=")
+	accepted("crd")
+	accepted("rbac", "--services")
+	accepted("rbac", "--services", "--vip=10.77.0.100")
+	s.create(s.print("rbac", "--services")...)
+	accepted("daemonset", "--services")
+	accepted("daemonset", "--services", "--control-planes")
+	accepted("daemonset", "--services", "--vip=10.77.0.100")
 	account := &unstructured.Unstructured{} // which the controller manager would make
 	account.SetAPIVersion("v1")
 	account.SetKind("ServiceAccount")
@@ -40,6 +47,7 @@ func TestManifestsAreAccepted(t *testing.T) {
 	account.SetName("default")
 	s.create(account)
 	accepted("pod", "--vip=10.77.0.100")
+	accepted("pod", "--vip=10.77.0.100", "--services")
 	accepted("pod", "--vip=10.77.0.100,fd6b:7669:7000::100", "--interface=eth0", "--lease-duration=10s", "--log-format=json")
 }
 
