@@ -75,7 +75,7 @@ func (p *plan) search(t *tenant) (found [2]netip.Addr) {
 			open = append(open, f)
 		default:
 			if no := p.refuseAsked(t, a); no != nil {
-				t.refused = append(t.refused, *no)
+				t.deny(a, *no)
 			} else {
 				found[f] = a
 			}
@@ -86,7 +86,7 @@ func (p *plan) search(t *tenant) (found [2]netip.Addr) {
 	}
 	shelves, no := p.shelvesFor(t)
 	if no != nil {
-		t.refused = append(t.refused, *no)
+		t.deny(netip.Addr{}, *no)
 		return found
 	}
 	found = p.pick(t, open, shelves, found)
@@ -146,10 +146,10 @@ func (t *tenant) refuseMissing(open []Family, shelves []*shelf, found [2]netip.A
 		}
 		having := slices.DeleteFunc(slices.Clone(shelves), func(s *shelf) bool { return len(s.ranges[f]) == 0 })
 		if len(having) == 0 {
-			t.refused = append(t.refused, t.refuseFamily(f))
+			t.deny(netip.Addr{}, t.refuseFamily(f))
 			continue
 		}
-		t.refused = append(t.refused, refuse(PoolExhausted, "no %s address is free in %s: add addresses, or delete Services that need none", f, names(having)))
+		t.deny(netip.Addr{}, refuse(PoolExhausted, "no %s address is free in %s: add addresses, or delete Services that need none", f, names(having)))
 	}
 }
 

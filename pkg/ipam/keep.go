@@ -72,7 +72,7 @@ func settledSeat(t *tenant, h Holder, several bool) seat {
 func (p *plan) claim(a netip.Addr, c claim) {
 	t, f := c.tenant, FamilyOf(a)
 	if no := p.objection(a, c.seat); no.reason != "" {
-		t.gaveUp = append(t.gaveUp, refuse(no.reason, "it had to give up its address, as %s: %s", no.text(a), no.fix(t.Fields)))
+		t.gaveUp = append(t.gaveUp, denial{a, refuse(no.reason, "it had to give up its address, as %s: %s", no.text(a), no.fix(t.Fields))})
 		return
 	}
 	if t.at[f].IsValid() {

@@ -72,26 +72,35 @@ func (p *plan) taken(a netip.Addr) bool {
 // attempt is what decides whether a tenant can join others: who tried with the same failed before.
 type attempt struct {
 	group
-	shelf     *shelf
-	namespace string
-	ports     string
+	shelf *shelf
+	ports string
 }
 
 // join looks for an address in the pool whose holders let t share it. Nobody leaves during a round, so
 // addresses that refused the same attempt once are not tried again. The control plane's is shared only
 // with those who ask for it.
 func (p *plan) join(t *tenant, f Family, s *shelf) netip.Addr {
-	key := attempt{group{t.ShareKey, f}, s, t.Namespace, t.portText()}
+	key := attempt{group{t.ShareKey, f}, s, t.portText()}
 	list := p.groups[key.group]
 	for i := p.joined[key]; i < len(list); i++ {
 		_, reserved := p.reserved[list[i]]
-		if !reserved && s.Contains(list[i]) && p.objection(list[i], t.newSeat()).reason == "" {
+		if !reserved && s.Contains(list[i]) && s.welcomes(t, p.spots[list[i]]) {
 			p.joined[key] = i
 			return list[i]
 		}
 	}
 	p.joined[key] = len(list)
 	return netip.Addr{}
+}
+
+func (s *shelf) welcomes(t *tenant, there *spot) bool {
+	shared := func() bool { return s.sharedBy(there.namespaces) }
+	return there.objection(t.newSeat(), shared).reason == ""
+}
+
+// sharedBy says whether Services of all these namespaces may share addresses of the pool without a key.
+func (s *shelf) sharedBy(namespaces []string) bool {
+	return s.Shared && !slices.ContainsFunc(namespaces, func(namespace string) bool { return !s.Allows(namespace) })
 }
 
 func (t *tenant) portText() string {

@@ -47,18 +47,6 @@ type plan struct {
 	joined   map[attempt]int
 }
 
-// tenant is a request and what it has.
-type tenant struct {
-	*Request
-	bad     *Refusal // nothing of it can be granted
-	ports   []Port   // sorted
-	text    string   // ports as one text
-	at      [2]netip.Addr
-	pool    [2]string // Holder.Pool
-	gaveUp  []Refusal
-	refused []Refusal
-}
-
 func newPlan(pools []Pool, reserved Reserved, requests []Request) *plan {
 	p := &plan{
 		byName: map[string]*shelf{}, allowed: map[string][]*shelf{}, reserved: reserved,
@@ -95,8 +83,7 @@ func (p *plan) objection(a netip.Addr, new seat) clash {
 // shared says whether Services of all these namespaces may share a without a key.
 func (p *plan) shared(a netip.Addr, namespaces []string, another string) bool {
 	return p.sharing && slices.ContainsFunc(p.shelves, func(s *shelf) bool {
-		barred := func(namespace string) bool { return !s.Allows(namespace) }
-		return s.Shared && s.Contains(a) && !barred(another) && !slices.ContainsFunc(namespaces, barred)
+		return s.sharedBy(namespaces) && s.Allows(another) && s.Contains(a)
 	})
 }
 
@@ -152,31 +139,6 @@ func (s *spot) holders(f Family, terms bool) []Holder {
 	}
 	slices.SortFunc(holders, func(a, b Holder) int { return strings.Compare(string(a.Owner), string(b.Owner)) })
 	return holders
-}
-
-// addresses are those of the tenant, the primary family first.
-func (t *tenant) addresses() []netip.Addr {
-	var has []netip.Addr
-	for _, f := range append(slices.Clone(t.Families), IPv4, IPv6) {
-		if a := t.at[f]; a.IsValid() && !slices.Contains(has, a) {
-			has = append(has, a)
-		}
-	}
-	return has
-}
-
-// refusals are all, where what was given up is not told again with the reason why it cannot be had back.
-func (t *tenant) refusals() []Refusal {
-	var all []Refusal
-	if t.bad != nil {
-		all = append(all, *t.bad)
-	}
-	for _, lost := range t.gaveUp {
-		if !slices.ContainsFunc(t.refused, func(no Refusal) bool { return no.Reason == lost.Reason }) {
-			all = append(all, lost)
-		}
-	}
-	return append(all, t.refused...)
 }
 
 // groups lists the addresses by the key of those who have them, for those who look for company.

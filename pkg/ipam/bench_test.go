@@ -1,0 +1,59 @@
+package ipam
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+)
+
+const many = 5000
+
+// BenchmarkPlan: a Plan is made at every change of a Service, so that it must cost little at any scale.
+func BenchmarkPlan(b *testing.B) {
+	web := []Port{{"TCP", 80}, {"TCP", 443}}
+	for name, c := range map[string]struct {
+		pool    Pool
+		request Request
+		kept    bool // from the ledger
+	}{
+		"new":         {Pool{Ranges: []Range{{netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.255.255")}}}, Request{}, false},
+		"kept":        {Pool{Ranges: []Range{{netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.255.255")}}}, Request{}, true},
+		"exhausted":   {Pool{Ranges: []Range{{netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.0.9")}}}, Request{}, false},
+		"IPv6":        {Pool{Ranges: []Range{{netip.MustParseAddr("2001:db8::"), netip.MustParseAddr("2001:db8::ffff:ffff:ffff:ffff")}}, Descending: true}, Request{Families: []Family{IPv6}}, false},
+		"shared pool": {Pool{Ranges: []Range{{netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.255.255")}}, Shared: true}, Request{}, false},
+		"one key":     {Pool{Ranges: []Range{{netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.255.255")}}}, Request{ShareKey: "k"}, false},
+	} {
+		b.Run(name, func(b *testing.B) {
+			requests := make([]Request, many)
+			for i := range requests {
+				requests[i] = c.request
+				requests[i].Owner, requests[i].Namespace, requests[i].Ports = Owner(fmt.Sprintf("ns-%d/web-%d", i%100, i)), fmt.Sprintf("ns-%d", i%100), web
+				if requests[i].Families == nil {
+					requests[i].Families = []Family{IPv4}
+				}
+			}
+			c.pool.Name = "p"
+			var ledger Ledger
+			if c.kept {
+				ledger = Plan(nil, []Pool{c.pool}, nil, requests).Ledger
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				Plan(ledger, []Pool{c.pool}, nil, requests)
+			}
+		})
+	}
+}
+
+// All Services of one address, each with a port of its own: the most that can be shared.
+func BenchmarkPlanOneAddress(b *testing.B) {
+	requests := make([]Request, many)
+	for i := range requests {
+		requests[i] = Request{Owner: Owner(fmt.Sprintf("a/%d", i)), Namespace: "a", Families: []Family{IPv4}, ShareKey: "k", Ports: []Port{{"TCP", uint16(i)}}}
+	}
+	pools := []Pool{{Name: "p", Ranges: []Range{{netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.255.255")}}}}
+	ledger := Plan(nil, pools, nil, requests).Ledger
+	for b.Loop() {
+		Plan(ledger, pools, nil, requests)
+	}
+}

@@ -1,0 +1,293 @@
+package ipam
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var (
+	histories = flag.Int("ipam.cases", 1500, "how many random histories the property test runs")
+	oneSeed   = flag.Uint64("ipam.seed", 0, "run only this history")
+)
+
+// TestS4NeverTwoOwners: whatever is made, changed, deleted, reserved or edited, no address ever has two
+// owners that may not share it, nobody moves who did not change, and the order of inputs does not matter.
+func TestS4NeverTwoOwners(t *testing.T) {
+	if *oneSeed != 0 {
+		history(t, *oneSeed)
+		return
+	}
+	for seed := uint64(1); seed <= uint64(*histories); seed++ {
+		if history(t, seed); t.Failed() {
+			t.Fatalf("run it alone with -ipam.seed=%d -v", seed)
+		}
+	}
+}
+
+func history(t *testing.T, seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	w := newWorld()
+	var before Result
+	old := map[Owner]Request{}
+	for range 15 {
+		for range 1 + rng.IntN(4) {
+			w.mutate(rng)
+		}
+		j := judgement{t, seed, w, before, old, w.shuffled(rng)}
+		j.all()
+		if again := w.shuffled(rng); !reflect.DeepEqual(again, j.now) {
+			j.fail("the order of inputs changes the result: %v, %v", j.now, again)
+		}
+		w.ledger = j.now.Ledger.Clone() // as read back after a restart
+		again := w.shuffled(rng)
+		if !again.Ledger.Equal(j.now.Ledger) || !reflect.DeepEqual(again.Assigned, j.now.Assigned) {
+			j.fail("planned again it is not the same: %v, %v", j.now.Ledger, again.Ledger)
+		}
+		before, old = again, maps.Clone(w.requests)
+	}
+}
+
+func (w *world) shuffled(rng *rand.Rand) Result {
+	pools, requests := slices.Collect(maps.Values(w.pools)), slices.Collect(maps.Values(w.requests))
+	rng.Shuffle(len(pools), func(i, j int) { pools[i], pools[j] = pools[j], pools[i] })
+	rng.Shuffle(len(requests), func(i, j int) { requests[i], requests[j] = requests[j], requests[i] })
+	return Plan(w.ledger, pools, w.reserved, requests)
+}
+
+func pick[T any](rng *rand.Rand, items ...T) T { return items[rng.IntN(len(items))] }
+
+// someAddr is one of few, so that all want the same.
+func someAddr(rng *rand.Rand, f Family) netip.Addr {
+	base := [...]string{"192.0.2.%d", "2001:db8::%d"}[f]
+	return netip.MustParseAddr(fmt.Sprintf(base, rng.IntN(8)))
+}
+
+func (w *world) mutate(rng *rand.Rand) {
+	owner := Owner(pick(rng, "a/", "b/", "c/") + pick(rng, "1", "2", "3", "4"))
+	switch r, exists := w.requests[owner]; rng.IntN(12) {
+	case 0:
+		delete(w.requests, owner)
+	case 1, 2:
+		if exists {
+			r.Ports = somePorts(rng)
+			w.requests[owner] = r
+		}
+	case 3:
+		if exists {
+			r.Invalid = pick(rng, nil, &Refusal{Malformed, "bad"})
+			w.requests[owner] = r
+		}
+	case 4:
+		delete(w.pools, pick(rng, "p", "q", "r"))
+	case 5, 6:
+		p := somePool(rng)
+		w.pools[p.Name] = p
+	case 7:
+		w.reserved = Reserved{}
+		for range rng.IntN(3) {
+			w.reserved[someAddr(rng, Family(rng.IntN(2)))] = pick(rng, Reservation{Holder: "node w1"},
+				Reservation{Owner: ControlPlane, Ports: []Port{{"TCP", 1}}})
+		}
+	default:
+		w.requests[owner] = someRequest(rng, owner)
+	}
+}
+
+func somePorts(rng *rand.Rand) (ports []Port) {
+	for range rng.IntN(3) {
+		ports = append(ports, Port{pick(rng, "TCP", "UDP"), uint16(1 + rng.IntN(4))})
+	}
+	return ports
+}
+
+func somePool(rng *rand.Rand) Pool {
+	p := Pool{Name: pick(rng, "p", "q", "r"), Namespaces: pick(rng, nil, nil, []string{"a"}, []string{"a", "b"}),
+		Manual: rng.IntN(5) == 0, Descending: rng.IntN(3) == 0, Shared: rng.IntN(3) == 0, AvoidBuggyIPs: rng.IntN(3) == 0}
+	for range 1 + rng.IntN(2) {
+		f := Family(rng.IntN(2))
+		a, b := someAddr(rng, f), someAddr(rng, f)
+		if b.Less(a) {
+			a, b = b, a
+		}
+		p.Ranges = append(p.Ranges, Range{a, b})
+	}
+	p.Ranges = Merged(p.Ranges)
+	return p
+}
+
+func someRequest(rng *rand.Rand, owner Owner) Request {
+	r := Request{Owner: owner, Namespace: string(owner[:1]), Ports: somePorts(rng), ShareKey: pick(rng, "", "", "k", "l")}
+	r.Families = pick(rng, []Family{IPv4}, []Family{IPv4}, []Family{IPv6}, []Family{IPv4, IPv6}, []Family{IPv6, IPv4})
+	r.Require = len(r.Families) == 2 && rng.IntN(2) == 0
+	r.Pool = pick(rng, "", "", "", "p", "q", "none")
+	r.AnyPool = rng.IntN(4) == 0
+	for _, f := range r.Families {
+		if rng.IntN(3) == 0 {
+			r.Addresses = append(r.Addresses, someAddr(rng, f))
+		}
+	}
+	return r
+}
+
+// judgement compares a Result with the one before and with what was asked.
+type judgement struct {
+	t      *testing.T
+	seed   uint64
+	w      *world
+	before Result
+	old    map[Owner]Request
+	now    Result
+}
+
+func (j judgement) fail(text string, args ...any) {
+	j.t.Helper()
+	j.t.Errorf("seed %d: %s", j.seed, fmt.Sprintf(text, args...))
+}
+
+func (j judgement) all() {
+	j.consistent()
+	for a, holders := range j.now.Ledger {
+		for i, h := range holders {
+			j.reservedIsNobodys(a, h.Owner)
+			for _, other := range holders[:i] {
+				j.mayShare(a, h.Owner, other.Owner)
+			}
+		}
+	}
+	for owner, r := range j.w.requests {
+		j.nobodyLoses(owner, r)
+		if r.Invalid == nil {
+			j.served(r)
+		}
+	}
+}
+
+// consistent: Assigned is the Ledger seen from the other side, without strangers.
+func (j judgement) consistent() {
+	count := 0
+	for owner, has := range j.now.Assigned {
+		count += len(has)
+		for i, a := range has {
+			if !j.has(j.now, owner, a) || i > 0 && FamilyOf(a) == FamilyOf(has[0]) {
+				j.fail("%s is assigned %v, the ledger is %v", owner, has, j.now.Ledger)
+			}
+		}
+	}
+	for a, holders := range j.now.Ledger {
+		count -= len(holders)
+		for _, h := range holders {
+			r, exists := j.w.requests[h.Owner]
+			if !exists || r.Invalid == nil && !slices.Contains(r.Families, FamilyOf(a)) {
+				j.fail("%s has %s without having asked", h.Owner, a)
+			}
+		}
+	}
+	if count != 0 {
+		j.fail("assigned is %v, the ledger is %v", j.now.Assigned, j.now.Ledger)
+	}
+}
+
+func (j judgement) has(r Result, owner Owner, a netip.Addr) bool {
+	return slices.ContainsFunc(r.Ledger[a], func(h Holder) bool { return h.Owner == owner })
+}
+
+func (j judgement) reservedIsNobodys(a netip.Addr, owner Owner) {
+	r, reserved := j.w.reserved[a]
+	request := j.w.requests[owner]
+	if reserved && (r.Owner != ControlPlane || common(r.Ports, request.Ports) || request.ShareKey == "" && request.Invalid == nil) {
+		j.fail("%s has %s, which is reserved: %v", owner, a, r)
+	}
+}
+
+func common(a, b []Port) bool {
+	return slices.ContainsFunc(a, func(p Port) bool { return slices.Contains(b, p) })
+}
+
+// mayShare: the same key and no common port; without a key in a Shared pool, or as it was before.
+func (j judgement) mayShare(a netip.Addr, x, y Owner) {
+	rx, ry := j.w.requests[x], j.w.requests[y]
+	together := j.has(j.before, x, a) && j.has(j.before, y, a)
+	keys := rx.ShareKey == ry.ShareKey || together && (rx.Invalid != nil || ry.Invalid != nil)
+	if rx.ShareKey == "" && ry.ShareKey == "" {
+		keys = together
+		for _, p := range j.w.pools {
+			keys = keys || p.Shared && p.Contains(a) && p.Allows(rx.Namespace) && p.Allows(ry.Namespace)
+		}
+	}
+	if x == y || !keys || common(rx.Ports, ry.Ports) {
+		j.fail("%s and %s both have %s: %v, %v", x, y, a, rx, ry)
+	}
+}
+
+// nobodyLoses: who did not change has what it had, or what it wanted all the time; who did keeps the old
+// until it has the new. Only reservations, and for those who changed also the others there, take anything.
+func (j judgement) nobodyLoses(owner Owner, r Request) {
+	unchanged := reflect.DeepEqual(r, j.old[owner])
+	_, wanting := j.before.Refused[owner]
+	for _, a := range j.before.Assigned[owner] {
+		_, reserved := j.w.reserved[a]
+		if reserved || j.has(j.now, owner, a) || r.Invalid == nil && !slices.Contains(r.Families, FamilyOf(a)) {
+			continue
+		}
+		moved := slices.ContainsFunc(j.now.Assigned[owner], func(b netip.Addr) bool { return FamilyOf(b) == FamilyOf(a) })
+		no := j.now.Refused[owner]
+		told := strings.Contains(no.Message, a.String()+" belongs to ") // another's now, by key or port
+		switch {
+		case unchanged && !wanting:
+			j.fail("%s did not change and lost %s", owner, a)
+		case unchanged && (!moved || r.Invalid != nil):
+			j.fail("%s did not change and lost %s for nothing", owner, a)
+		case !moved && !told && r.Invalid == nil:
+			j.fail("%s lost %s, told %q", owner, a, no.Message)
+		}
+	}
+}
+
+// served: who is not refused has what it asked for, and who is refused could not have it.
+func (j judgement) served(r Request) {
+	has := j.now.Assigned[r.Owner]
+	no, refused := j.now.Refused[r.Owner]
+	if !refused && (len(has) == 0 || r.Require && len(has) < 2) {
+		j.fail("%s has %v and is told nothing", r.Owner, has)
+	}
+	if r.Require && len(has) == 1 && len(j.before.Assigned[r.Owner]) == 0 {
+		j.fail("%s requires both families and has %v", r.Owner, has)
+	}
+	if len(has) > 0 && len(has) == len(r.Families) && FamilyOf(has[0]) != r.Families[0] {
+		j.fail("%s has %v, the wrong one first", r.Owner, has)
+	}
+	for _, a := range r.Addresses {
+		_, reserved := j.w.reserved[a]
+		switch {
+		case !refused && !slices.Contains(has, a):
+			j.fail("%s has %v, not %s", r.Owner, has, a)
+		case no.Reason == AddressTaken && !slices.Contains(has, a) && len(r.Families) == 1 && len(j.now.Ledger[a]) == 0 && !reserved:
+			j.fail("%s is refused %s, which nobody has", r.Owner, a)
+		}
+	}
+	if no.Reason == PoolExhausted && len(r.Families) == 1 {
+		j.nothingIsFree(r)
+	}
+}
+
+func (j judgement) nothingIsFree(r Request) {
+	for _, p := range j.w.pools {
+		if r.Pool != "" && r.Pool != p.Name || r.Pool == "" && p.Manual || !p.Allows(r.Namespace) {
+			continue
+		}
+		for _, ip := range p.Ranges {
+			for a := ip.First; ip.Contains(a) && FamilyOf(a) == r.Families[0]; a = a.Next() {
+				if _, reserved := j.w.reserved[a]; !reserved && p.Contains(a) && len(j.now.Ledger[a]) == 0 {
+					j.fail("%s is told that %s is exhausted, but %s is free", r.Owner, p.Name, a)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package ipam
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// world is a cluster as a Plan sees it. A story changes it line by line and says what is to come of it:
+//
+//	pool NAME RANGE... [ns=a,b] [manual] [descending] [shared] [avoid]     or: pool NAME gone
+//	node ADDRESS NAME             the address is that of a node
+//	vip ADDRESS PORT              the address is the control plane's
+//	service NS/NAME [v4|v6|v6,v4] [port...] [ask=A,B] [pool=P] [key=K] [require] [anypool] [invalid]
+//	service NS/NAME gone
+//	want NS/NAME [ADDRESS...] [REASON]     after a Plan from the ledger of the one before
+//	ledger ADDRESS NS/NAME...     as if somebody had written it by hand
+type world struct {
+	ledger   Ledger
+	pools    map[string]Pool
+	reserved Reserved
+	requests map[Owner]Request
+}
+
+func newWorld() *world {
+	return &world{Ledger{}, map[string]Pool{}, Reserved{}, map[Owner]Request{}}
+}
+
+func (w *world) plan() Result {
+	r := Plan(w.ledger, slices.Collect(maps.Values(w.pools)), w.reserved, slices.Collect(maps.Values(w.requests)))
+	w.ledger = r.Ledger
+	return r
+}
+
+// tell plays a story, and returns the last Result.
+func tell(t *testing.T, w *world, story string) Result {
+	t.Helper()
+	var result Result
+	changed := true
+	for line := range strings.Lines(story) {
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		if words[0] != "want" {
+			w.change(t, words)
+			changed = true
+			continue
+		}
+		if changed {
+			result, changed = w.plan(), false
+		}
+		check(t, result, Owner(words[1]), strings.Join(words[2:], " "))
+	}
+	return result
+}
+
+func check(t *testing.T, r Result, owner Owner, want string) {
+	t.Helper()
+	var got []string
+	for _, a := range r.Assigned[owner] {
+		got = append(got, a.String())
+	}
+	if no, refused := r.Refused[owner]; refused {
+		got = append(got, string(no.Reason))
+	}
+	if text := strings.Join(got, " "); text != want {
+		t.Errorf("%s: got %q, want %q; %s", owner, text, want, r.Refused[owner].Message)
+	}
+}
+
+func (w *world) change(t *testing.T, words []string) {
+	t.Helper()
+	switch name := words[1]; words[0] {
+	case "pool":
+		if delete(w.pools, name); words[2] != "gone" {
+			w.pools[name] = readPool(t, name, words[2:])
+		}
+	case "service":
+		if delete(w.requests, Owner(name)); !slices.Contains(words, "gone") {
+			w.requests[Owner(name)] = readRequest(t, Owner(name), words[2:])
+		}
+	case "node":
+		w.reserved[netip.MustParseAddr(name)] = Reservation{Holder: "node " + words[2]}
+	case "vip":
+		w.reserved[netip.MustParseAddr(name)] = Reservation{Owner: ControlPlane, Ports: []Port{readPort(t, words[2])}}
+	case "ledger":
+		w.ledger[netip.MustParseAddr(name)] = nil
+		for _, owner := range words[2:] {
+			w.ledger[netip.MustParseAddr(name)] = append(w.ledger[netip.MustParseAddr(name)], Holder{Owner: Owner(owner)})
+		}
+	default:
+		t.Fatalf("the story says %q", words)
+	}
+}
+
+func readPool(t *testing.T, name string, words []string) Pool {
+	t.Helper()
+	p := Pool{Name: name}
+	for _, word := range words {
+		option, value, _ := strings.Cut(word, "=")
+		switch option {
+		case "ns":
+			p.Namespaces = strings.Split(value, ",")
+		case "manual":
+			p.Manual = true
+		case "descending":
+			p.Descending = true
+		case "shared":
+			p.Shared = true
+		case "avoid":
+			p.AvoidBuggyIPs = true
+		default:
+			r, err := ParseRange(word)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Ranges = append(p.Ranges, r)
+		}
+	}
+	return p
+}
+
+func readRequest(t *testing.T, owner Owner, words []string) Request {
+	t.Helper()
+	namespace, _, _ := strings.Cut(string(owner), "/")
+	r := Request{Owner: owner, Namespace: namespace, Families: []Family{IPv4}}
+	for _, word := range words {
+		option, value, _ := strings.Cut(word, "=")
+		switch option {
+		case "v4", "v6", "v4,v6", "v6,v4", "v4,v4", "none":
+			r.Families = nil
+			for f := range strings.SplitSeq(option, ",") {
+				r.Families = append(r.Families, map[string][]Family{"v4": {IPv4}, "v6": {IPv6}}[f]...)
+			}
+		case "ask":
+			for a := range strings.SplitSeq(value, ",") {
+				r.Addresses = append(r.Addresses, netip.MustParseAddr(a))
+			}
+		case "pool":
+			r.Pool = value
+		case "key":
+			r.ShareKey = value
+		case "require":
+			r.Require = true
+		case "anypool":
+			r.AnyPool = true
+		case "invalid":
+			r.Invalid = &Refusal{Malformed, fmt.Sprintf("service %s: annotation is malformed", owner)}
+		default:
+			r.Ports = append(r.Ports, readPort(t, word))
+		}
+	}
+	return r
+}
+
+// readPort reads "80", which is TCP, or "UDP/80".
+func readPort(t *testing.T, text string) Port {
+	t.Helper()
+	protocol, number, found := strings.Cut(text, "/")
+	if !found {
+		protocol, number = "TCP", text
+	}
+	n, err := strconv.ParseUint(number, 10, 16)
+	if err != nil {
+		t.Fatalf("the story has the port %q", text)
+	}
+	return Port{protocol, uint16(n)}
+}
