@@ -30,6 +30,9 @@ const (
 	examplePool = "172.18.255.200-172.18.255.207"
 
 	askEvery = time.Second / 2 // until the cluster is as it should be
+
+	// steadyRequests, one each 10 ms, are longer than a planned move takes to begin and to end (S3).
+	steadyRequests = 300
 )
 
 // Settings completes the configuration of a cluster for the case study. Root is the project's
@@ -99,8 +102,9 @@ func application(ctx context.Context, c *kindlab.Cluster, root string) (string, 
 	return strings.Replace(string(text), examplePool, first.String()+"-"+last.String(), 1), nil
 }
 
-// Well waits until everything is as it should be: nodes Ready and none cordoned, a kvip on every
-// worker, all pods ready and known as endpoints, and an address of the Service at which they answer.
+// Well waits until everything is as it should be: nodes Ready and none cordoned, a kvip on every worker,
+// all pods ready and known as endpoints, and an address of the Service that stays where it is and at
+// which they answer.
 func (s *Case) Well(ctx context.Context) error {
 	if err := s.Cluster.WaitReady(ctx); err != nil {
 		return err
@@ -112,25 +116,27 @@ func (s *Case) Well(ctx context.Context) error {
 		if s.Address, err = s.address(ctx); err != nil {
 			return err
 		}
-		return s.answers(ctx)
+		return s.steady(ctx)
 	})
 }
 
-// answersInARow makes it unlikely that an answer was luck while one of three pods does not.
-const answersInARow = 20
-
-// answers asks the application a few times from outside, at an easy pace.
-func (s *Case) answers(ctx context.Context) error {
-	host, err := s.Cluster.Outside()
+// steady watches the application for a while from outside. When all is well, the address may still move
+// once: back to a node that can have it again, which resets what is open then.
+func (s *Case) steady(ctx context.Context) (err error) {
+	w, err := s.watch(ctx, patience)
 	if err != nil {
 		return err
 	}
-	defer host.Release()
-	ask := newAsker(host, s.target(), 2*time.Second)
-	for id := range answersInARow {
-		if r := ask.ask(ctx, fmt.Sprint(id)); !r.OK() {
-			return fmt.Errorf("http://%s: request %d of %d: %s", s.Address, id+1, answersInARow, r.Result)
-		}
+	defer func() { err = errors.Join(err, w.end()) }()
+	if err := w.decided(ctx, time.Now(), steadyRequests); err != nil {
+		return err
+	}
+	reqs := w.Requests(time.Time{})
+	if bad := firstFailures(reqs, reqs[0].Start); len(bad) > 0 {
+		return fmt.Errorf("http://%s does not always answer: %v", s.Address, bad)
+	}
+	if seen := w.Stretches(); seen[len(seen)-1].To.Sub(seen[len(seen)-1].From) < (steadyRequests-20)*every {
+		return fmt.Errorf("the address %s moves", s.Address)
 	}
 	return nil
 }

@@ -22,7 +22,9 @@ type Drain struct {
 	Took    time.Duration // of all of it
 	Status  string        // what kvip says of the Service afterwards
 	Details []string      // of the client's first failures
-	moved   error         // why there was no hand-over
+
+	moved  error // why there was no hand-over
+	status error // why kvip did not say anything
 }
 
 // Drain puts the application under load, drains the node that announces its address, and lets it take
@@ -63,7 +65,7 @@ func (s *Case) Drain(ctx context.Context) (r Drain, err error) {
 }
 
 // drained looks at what a drain has done.
-func (s *Case) drained(ctx context.Context, w *Watch, r *Drain, old string) (err error) {
+func (s *Case) drained(ctx context.Context, w *Watch, r *Drain, old string) error {
 	if err := w.decided(ctx, time.Now(), quietRequests); err != nil {
 		return err
 	}
@@ -71,9 +73,9 @@ func (s *Case) drained(ctx context.Context, w *Watch, r *Drain, old string) (err
 	reqs := w.Requests(time.Time{})
 	r.Client, r.Details = r.tally(reqs), firstFailures(reqs, r.To)
 	if r.New != "" {
-		r.Status, err = s.Status(ctx, r.New)
+		r.Status, r.status = s.Status(ctx, r.New)
 	}
-	return err
+	return nil
 }
 
 // announcer waits until the client's packets go to a node, and returns it.
@@ -116,8 +118,8 @@ func (r Drain) Judge() error {
 		return r.moved
 	}
 	err := errors.Join(r.Client.judge(), r.Load.judge(r.Handover))
-	if !strings.Contains(r.Status, r.New) {
-		err = errors.Join(err, fmt.Errorf("kvip status does not say that the address is on %s: %s", r.New, r.Status))
+	if r.status != nil || !strings.Contains(r.Status, r.New) {
+		err = errors.Join(err, fmt.Errorf("kvip status does not say that the address is on %s: %w", r.New, errors.Join(r.status, errors.New(r.Status))))
 	}
 	return err
 }

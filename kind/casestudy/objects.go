@@ -3,7 +3,9 @@ package casestudy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 
@@ -117,10 +119,29 @@ func (s *Case) complete(ctx context.Context) error {
 		return err
 	}
 	endpoints, err := s.endpoints(ctx)
+	if err == nil {
+		err = s.alive(ctx)
+	}
 	if err == nil && (len(pods) != replicas || len(endpoints) != replicas) {
 		err = fmt.Errorf("%s: %d pods and %d endpoints are ready, want %d", service, len(pods), len(endpoints), replicas)
 	}
 	return err
+}
+
+// alive asks the kubelet and the kvip of every worker themselves: the API shows those of a node that has
+// just died or started as they were before.
+func (s *Case) alive(ctx context.Context) error {
+	for _, n := range s.Cluster.Nodes {
+		for _, url := range []string{"http://127.0.0.1:10248/healthz", "http://127.0.0.1:2115/readyz"} {
+			if n.ControlPlane {
+				continue
+			}
+			if status, body, err := n.Get(ctx, url); err != nil || status != http.StatusOK {
+				return errors.Join(err, fmt.Errorf("node %s: %s: %d: %s", n.Name, url, status, body))
+			}
+		}
+	}
+	return nil
 }
 
 // Status returns what `kvip status service` says, from the kvip on a node.
