@@ -55,8 +55,8 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	for owner, want := range map[Owner]string{
 		"a/b": "the address asked for: 192.0.2.1 belongs to a/a: give both the same value in the share key, or use another address",
 		"a/c": "the address asked for: 192.0.2.8 belongs to node w1: use another address",
-		"a/d": "the address asked for: 192.0.2.9 belongs to control-plane: give a value in the share key to share it, or use another address",
-		"a/e": "the address asked for: TCP 6443 at 192.0.2.9 belongs to control-plane: change the port, or use another address",
+		"a/d": "the address asked for: 192.0.2.9 belongs to the control plane: give a value in the share key to share it, or use another address",
+		"a/e": "the address asked for: TCP 6443 at 192.0.2.9 belongs to the control plane: change the port, or use another address",
 		"a/f": "the address asked for: 203.0.113.9 is not in pool p, q, r, or avoided there: use another address, or add it to a pool",
 		"a/g": "no pool gives IPv6 addresses to namespace a: make one, or leave IPv6 out of spec.ipFamilies",
 		"a/h": "the pool asked for: pool q is only for b: use another, or add the namespace there",

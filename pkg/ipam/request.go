@@ -102,7 +102,7 @@ func (r *Request) asked(f Family) netip.Addr {
 
 // Reservation says why no Service may have an address, or only one that shares it.
 type Reservation struct {
-	// Holder is named in refusals, like "node w1".
+	// Holder is named in refusals, like "node w1"; that of the control plane may be left out.
 	Holder string
 	// Owner is ControlPlane for the address of the control plane, which a Service may ask for and have if it
 	// gives a share key (any) and none of its ports is among Ports. Empty: nobody may have the address.

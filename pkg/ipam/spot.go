@@ -91,6 +91,7 @@ type clash struct {
 	holder     string
 	port       Port
 	unreadable bool // the holder's request is
+	byKey      bool // any key is enough
 }
 
 // text says what is in the way at a, and fix what to do about it.
@@ -109,7 +110,7 @@ func (c clash) fix(fields Fields) string {
 		return "use another address"
 	case c.unreadable:
 		return "correct the request of that one first, or use another address"
-	case c.holder == string(ControlPlane):
+	case c.byKey:
 		return "give a value in " + fields.shareKey() + " to share it, or use another address"
 	}
 	return "give both the same value in " + fields.shareKey() + ", or use another address"
@@ -121,11 +122,11 @@ func (r Reservation) objection(new seat) clash {
 	case r.Owner != ControlPlane:
 		return clash{reason: NodeAddress, holder: r.Holder}
 	case new.key == "":
-		return clash{reason: AddressTaken, holder: string(ControlPlane)}
+		return clash{reason: AddressTaken, holder: orElse(r.Holder, string(ControlPlane)), byKey: true}
 	}
 	for _, port := range new.ports {
 		if slices.Contains(r.Ports, port) {
-			return clash{reason: PortClash, holder: string(ControlPlane), port: port}
+			return clash{reason: PortClash, holder: orElse(r.Holder, string(ControlPlane)), port: port}
 		}
 	}
 	return clash{}

@@ -88,7 +88,7 @@ func (w *world) change(t *testing.T, words []string) {
 	case "node":
 		w.reserved[netip.MustParseAddr(name)] = Reservation{Holder: "node " + words[2]}
 	case "vip":
-		w.reserved[netip.MustParseAddr(name)] = Reservation{Owner: ControlPlane, Ports: []Port{readPort(t, words[2])}}
+		w.reserved[netip.MustParseAddr(name)] = Reservation{Holder: "the control plane", Owner: ControlPlane, Ports: []Port{readPort(t, words[2])}}
 	case "ledger":
 		w.ledger[netip.MustParseAddr(name)] = nil
 		for _, owner := range words[2:] {
