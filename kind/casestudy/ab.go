@@ -20,13 +20,16 @@ const (
 	// abSlice is how many requests one ab makes. ab does not tell when a request began that failed, so it
 	// runs again and again, and the time of the whole run says what the request may have met.
 	abSlice = 500
+	// abPatience is how long ab waits while nothing happens, in seconds.
+	abPatience = "5"
 )
 
 // Slice is one run of ab.
 type Slice struct {
 	Start, End time.Time
 	Count
-	Err error // ab did not come to its end
+	Hung int   // of those that failed: neither answered nor reset when ab gave up
+	Err  error // what ab said was not understood
 }
 
 // Load is what all runs of ab saw.
@@ -63,17 +66,19 @@ func closed(c <-chan struct{}) bool {
 // runAB runs ab once, with less right to the processor than what it puts under load: -r goes on after a
 // broken connection, and -l takes answers of any length, which differ by the names of pods.
 func runAB(ctx context.Context, c *kindlab.Cluster, target netip.AddrPort) (s Slice) {
-	cmd := c.OutsideCommand(ctx, "nice", "-n", "5", "ab", "-q", "-r", "-l", "-n", strconv.Itoa(abSlice), "-c", strconv.Itoa(abClients), "http://"+target.String()+"/")
+	cmd := c.OutsideCommand(ctx, "nice", "-n", "5", "ab", "-q", "-r", "-l", "-s", abPatience, "-n", strconv.Itoa(abSlice), "-c", strconv.Itoa(abClients), "http://"+target.String()+"/")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	s.Start = time.Now()
 	err := cmd.Run()
 	s.End = time.Now()
-	if err != nil {
-		s.Err = fmt.Errorf("ab: %w: %s", err, strings.Join(strings.Fields(out.String()), " "))
-		return s
-	}
 	s.Count, s.Err = parseAB(out.String())
+	switch {
+	case s.Err != nil:
+		s.Err = errors.Join(err, s.Err)
+	case err != nil:
+		s.Hung = s.Failed
+	}
 	return s
 }
 
@@ -82,14 +87,21 @@ var (
 	abFailed  = regexp.MustCompile(`(?m)^Failed requests:\s+(\d+)$`)
 	abReasons = regexp.MustCompile(`(?m)^\s+\(Connect: (\d+), Receive: (\d+), Length: (\d+), Exceptions: (\d+)\)$`)
 	abStatus  = regexp.MustCompile(`(?m)^Non-2xx responses:\s+(\d+)$`)
+	abGaveUp  = regexp.MustCompile(`(?m)^Total of (\d+) requests completed$`)
 )
 
-// parseAB reads ab's report. ab counts a connection that broke under several reasons, so the failed
-// requests are those that did not connect and the largest of the others, not the sum that it prints.
+// parseAB reads what ab says. Where it gave up, as when nothing happened on the connections that were
+// left, the requests that it did not complete have failed; of the others it does not tell.
+//
+// ab counts a connection that broke under several reasons, so the failed requests of a report are those
+// that did not connect and the largest of the others, not the sum that it prints.
 func parseAB(text string) (c Count, err error) {
+	if gave := abGaveUp.FindStringSubmatch(text); gave != nil {
+		return Count{abSlice, abSlice - min(abSlice, number(gave[1]))}, nil
+	}
 	done, failed := abDone.FindStringSubmatch(text), abFailed.FindStringSubmatch(text)
 	if done == nil || failed == nil {
-		return c, fmt.Errorf("read ab's report: no complete or failed requests in it: %.300s", text)
+		return c, fmt.Errorf("read ab's report: no complete or failed requests in it: %.500s", strings.Join(strings.Fields(text), " "))
 	}
 	c.Requests = number(done[1])
 	if r := abReasons.FindStringSubmatch(text); r != nil {
@@ -115,6 +127,14 @@ func (l Load) total() (c Count) {
 		c.add(s.Requests, s.Failed)
 	}
 	return c
+}
+
+// hung counts the requests that were neither answered nor reset.
+func (l Load) hung() (n int) {
+	for _, s := range l {
+		n += s.Hung
+	}
+	return n
 }
 
 // rate is the number of requests a second over the whole time.

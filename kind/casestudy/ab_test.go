@@ -8,7 +8,7 @@ import (
 )
 
 // Reports of ab 2.3, shortened: a good run; one in which a tenth of the connections was reset and a tenth
-// answered with 503; and one at a port where nobody listens.
+// answered with 503; one at a port where nobody listens; and one whose last connections hung.
 const (
 	abGood = `Time taken for tests:   0.149 seconds
 Complete requests:      500
@@ -28,6 +28,11 @@ Failed requests:        300
    (Connect: 0, Receive: 200, Length: 0, Exceptions: 100)
 Total transferred:      0 bytes
 `
+	abHung = `Licensed to The Apache Software Foundation, http://www.apache.org/
+
+Benchmarking 172.18.255.246 (be patient)...apr_pollset_poll: The timeout specified has expired (70007)
+Total of 454 requests completed
+`
 )
 
 func TestParseAB(t *testing.T) {
@@ -38,6 +43,7 @@ func TestParseAB(t *testing.T) {
 		{abGood, Count{500, 0}},
 		{abReset, Count{200, 40}},
 		{abRefused, Count{200, 200}},
+		{abHung, Count{abSlice, abSlice - 454}},
 		{strings.ReplaceAll(abReset, "Connect: 0", "Connect: 7"), Count{200, 47}},
 	} {
 		if got, err := parseAB(c.report); err != nil || got != c.want {
@@ -53,7 +59,7 @@ func TestParseAB(t *testing.T) {
 
 // FuzzParseAB: whatever ab says, a count is no larger than what stands there, and nothing panics.
 func FuzzParseAB(f *testing.F) {
-	for _, report := range []string{abGood, abReset, abRefused} {
+	for _, report := range []string{abGood, abReset, abRefused, abHung} {
 		f.Add(report)
 	}
 	f.Fuzz(func(t *testing.T, report string) {

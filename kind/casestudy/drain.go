@@ -106,6 +106,9 @@ func (r Drain) Lines() []string {
 		fmt.Sprintf("requests before the hand-over:     of a client each 10 ms %s, of ab %s", r.Client.Before, ab.Before),
 		fmt.Sprintf("requests open at that instant:     of a client each 10 ms %s, of ab %s, in its runs at that time", r.Client.Open, ab.Open),
 		fmt.Sprintf("requests begun after the hand-over: of a client each 10 ms %s, of ab %s", r.Client.After, ab.After))
+	if n := r.Load.hung(); n > 0 {
+		lines = append(lines, fmt.Sprintf("%d of ab's were neither answered nor reset for %s s", n, abPatience))
+	}
 	for _, d := range r.Details {
 		lines = append(lines, "a failed one began at the hand-over "+d)
 	}

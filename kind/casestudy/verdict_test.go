@@ -104,6 +104,10 @@ func TestDrainVerdict(t *testing.T) {
 			t.Errorf("%q is missing:\n%s", want, lines)
 		}
 	}
+	good.Load[1].Hung = 2
+	if got := strings.Join(good.Lines(), "\n"); !strings.Contains(got, "2 of ab's were neither answered nor reset for 5 s") {
+		t.Errorf("lines:\n%s", got)
+	}
 	stayed, status, client, ab := good, good, good, good
 	stayed.moved = errors.New("the address did not leave w1")
 	status.Status, client.Client.After.Failed = "announced by w1", 1
