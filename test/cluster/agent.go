@@ -28,7 +28,7 @@ func (n *Node) RunKvip(path string, args, env []string) (*Agent, error) {
 
 func (n *Node) kvipCommand(path string, args, env []string) netlab.Command {
 	return n.WithState(netlab.Command{
-		Path: path, Args: args, Env: env, Log: n.Log("kvip"),
+		Path: path, Args: args, Env: append(n.podEnv(), env...), Log: n.Log("kvip"),
 		Caps: []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW},
 	})
 }
@@ -100,7 +100,7 @@ func (c *Cluster) Heal(ctx context.Context) error {
 	if err := c.repair(); err != nil {
 		return fmt.Errorf("heal cluster: %w", err)
 	}
-	for _, n := range c.Nodes {
+	for _, n := range c.All() {
 		if err := n.RestartAgent(); err != nil {
 			return fmt.Errorf("heal cluster: %w", err)
 		}
@@ -115,15 +115,15 @@ func (c *Cluster) Heal(ctx context.Context) error {
 // Config's again, and returns when all API servers are ready.
 func (c *Cluster) Reset(ctx context.Context) error {
 	var errs []error
-	for _, n := range c.Nodes {
+	for _, n := range c.All() {
 		errs = append(errs, n.EndAgent(time.Second), os.RemoveAll(n.State()))
 	}
 	for _, n := range c.Nodes {
 		n.API = c.cfg.API
 	}
 	errs = append(errs, c.repair())
-	for _, h := range c.Hosts() {
-		errs = append(errs, h.Forget())
+	for _, n := range c.All() {
+		errs = append(errs, n.Host.Forget())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("reset cluster: %w", err)
@@ -157,8 +157,11 @@ func (n *Node) EndAgent(grace time.Duration) error {
 // repair undoes what can be broken, without waiting for readiness.
 func (c *Cluster) repair() error {
 	errs := []error{c.Lab.Heal(), c.Client.Plug()}
+	for _, n := range c.All() {
+		errs = append(errs, n.Host.Thaw(), n.Host.Plug(), n.Host.LinkUp())
+	}
 	for _, n := range c.Nodes {
-		errs = append(errs, n.Host.Thaw(), n.Host.Plug(), n.Host.LinkUp(), n.StartEtcd(), n.StartAPI())
+		errs = append(errs, n.StartEtcd(), n.StartAPI())
 	}
 	return errors.Join(errs...)
 }

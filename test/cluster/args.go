@@ -65,7 +65,7 @@ func (n *Node) apiArgs() []string {
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-key-file=" + pki + n.API.key() + ".pub",
 		"--service-account-signing-key-file=" + pki + n.API.key() + ".key",
-		"--service-cluster-ip-range=" + serviceNet,
+		"--service-cluster-ip-range=" + n.API.serviceNets(),
 		"--tls-cert-file=" + pki + "apiserver.crt",
 		"--tls-private-key-file=" + pki + "apiserver.key",
 	}
@@ -82,4 +82,11 @@ func (n *Node) apiArgs() []string {
 		args = append(args, "--audit-policy-file="+auditPolicyFile, "--audit-log-path="+n.Log("audit"))
 	}
 	return args
+}
+
+func (o APIOptions) serviceNets() string {
+	if o.DualStack {
+		return serviceNet + "," + serviceNet6
+	}
+	return serviceNet
 }

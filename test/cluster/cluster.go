@@ -19,11 +19,12 @@ import (
 // idle cores; a busy machine may need several times that.
 const startTimeout = 2 * time.Minute
 
-// Cluster is three control-plane nodes and a client on one switch.
+// Cluster is three control-plane nodes, workers if any are wanted, and a client on one switch.
 type Cluster struct {
-	Lab    *netlab.Lab
-	Nodes  []*Node
-	Client *netlab.Host // a host that is no node
+	Lab     *netlab.Lab
+	Nodes   []*Node      // of the control plane
+	Workers []*Node      // without etcd and API server
+	Client  *netlab.Host // a host that is no node
 
 	cfg     Config
 	bin     string
@@ -68,7 +69,10 @@ func (c *Cluster) build() (err error) {
 	if c.Client, err = c.Lab.AddHost(netlab.HostConfig{Name: clientName, Addrs: prefixes(len(c.Nodes))}); err != nil {
 		return err
 	}
-	return c.certify()
+	if err := c.certify(); err != nil {
+		return err
+	}
+	return c.addWorkers()
 }
 
 // boot starts etcd, then the API servers, everywhere at once.
@@ -96,7 +100,7 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 
 // Node returns the node of that name, or nil.
 func (c *Cluster) Node(name string) *Node {
-	for _, n := range c.Nodes {
+	for _, n := range c.All() {
 		if n.Name == name {
 			return n
 		}

@@ -18,8 +18,9 @@ var (
 const Port = 6443
 
 const (
-	serviceNet = "10.96.0.0/12" // kubeadm's default
-	serviceIP  = "10.96.0.1"    // of the Service kubernetes
+	serviceNet  = "10.96.0.0/12" // kubeadm's default
+	serviceIP   = "10.96.0.1"    // of the Service kubernetes
+	serviceNet6 = "fd6b:7669:7100::/112"
 )
 
 // Config says how to start a cluster. The zero value is usable.
@@ -28,6 +29,9 @@ type Config struct {
 	API APIOptions
 	// Binaries is the directory of etcd, kube-apiserver and kubeadm; empty: Binaries builds it.
 	Binaries string
+	// Workers is how many nodes there are beside those of the control plane: hosts without etcd and
+	// API server, on which agents run.
+	Workers int
 	// Forward turns on IP forwarding in the nodes.
 	Forward bool
 	// Progress receives a line for each step; nil: none.
@@ -43,6 +47,7 @@ type APIOptions struct {
 	ShutdownDelay   time.Duration // --shutdown-delay-duration
 	OtherKey        bool          // ServiceAccount tokens are signed, and checked, with another key
 	Audit           bool          // who asked for what, in Log("audit")
+	DualStack       bool          // Services have addresses of both families; for the first start of a cluster
 }
 
 // nodeNames are the names of the nodes, in order.

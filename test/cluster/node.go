@@ -12,7 +12,7 @@ import (
 	"github.com/kvip/kvip/test/netlab"
 )
 
-// Node is one control-plane node. Its methods are for one goroutine at a time.
+// Node is one node, of the control plane unless it IsWorker. Its methods are for one goroutine at a time.
 type Node struct {
 	Name string
 	Host *netlab.Host
@@ -132,9 +132,14 @@ func (n *Node) RestartAPI() error { return errors.Join(n.KillAPI(), n.StartAPI()
 // Off cuts the node's power: link, all processes, all addresses that were added.
 func (n *Node) Off() error { return n.Host.PowerOff() }
 
-// On boots the node: link, own addresses, etcd and the API server. The agent is not started.
+// On boots the node: link, own addresses, and on the control plane etcd and the API server. The agent
+// is not started.
 func (n *Node) On() error {
-	return errors.Join(n.Host.Plug(), n.Host.RestoreAddrs(), n.StartEtcd(), n.StartAPI())
+	err := errors.Join(n.Host.Plug(), n.Host.RestoreAddrs())
+	if n.IsWorker() {
+		return err
+	}
+	return errors.Join(err, n.StartEtcd(), n.StartAPI())
 }
 
 // WaitReady waits until this node's own API server answers /readyz with 200.

@@ -48,7 +48,7 @@ func (n *Node) InCluster(ctx context.Context, path string, manifest []byte) (net
 
 // writeServiceAccount asks for a token, as the kubelet does, and writes it with the CA.
 func (n *Node) writeServiceAccount(ctx context.Context, namespace, name string) (dir string, err error) {
-	kube, err := n.c.Kube(n)
+	kube, err := n.c.Kube(n.server())
 	if err != nil {
 		return "", err
 	}
@@ -63,5 +63,5 @@ func (n *Node) writeServiceAccount(ctx context.Context, namespace, name string) 
 	if err := os.WriteFile(filepath.Join(dir, "token"), []byte(request.Status.Token), 0o600); err != nil {
 		return "", fmt.Errorf("write token: %w", err)
 	}
-	return dir, copyFile(filepath.Join(dir, "ca.crt"), n.kubernetes("pki/ca.crt"))
+	return dir, copyFile(filepath.Join(dir, "ca.crt"), n.server().kubernetes("pki/ca.crt"))
 }
