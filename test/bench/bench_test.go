@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/xml"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/figures"
 )
 
 func must(t *testing.T, err error) {
@@ -28,27 +28,8 @@ const ms = time.Millisecond
 func sampleRun(tool, fault string, number int, outage time.Duration, two int) run {
 	return run{
 		Tool: tool, Fault: fault, Number: number, Outage: outage, Samples: 400, Two: two, Gap: 7 * ms,
-		setting: setting{Kernel: "6.1", Kubernetes: "v1.36.3", Etcd: "v3.6.16", Machine: "2 cores of X, 8 GiB"},
+		Setting: figures.Setting{Kernel: "6.1", Kubernetes: "v1.36.3", Etcd: "v3.6.16", Machine: "2 cores of X, 8 GiB"},
 		Version: "v1", Date: time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC),
-	}
-}
-
-func TestPercentileIsNearestRank(t *testing.T) {
-	twenty := make([]time.Duration, 20)
-	for i := range twenty {
-		twenty[i] = time.Duration(i+1) * ms
-	}
-	for _, tt := range []struct {
-		values []time.Duration
-		p      int
-		want   time.Duration
-	}{
-		{twenty, 50, 10 * ms}, {twenty, 95, 19 * ms}, {twenty, 100, 20 * ms}, {twenty, 1, ms},
-		{twenty[:1], 50, ms}, {twenty[:1], 95, ms}, {twenty[:2], 50, ms}, {twenty[:3], 50, 2 * ms},
-	} {
-		if got := percentile(tt.values, tt.p); got != tt.want {
-			t.Errorf("p%d of %v: %s, want %s", tt.p, tt.values, got, tt.want)
-		}
 	}
 }
 
@@ -183,27 +164,6 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-func TestSectionsAreReplacedAndTheRestIsKept(t *testing.T) {
-	page := "# Title\n\n" + emptySection("one") + "\nText.\n\n" + emptySection("two") + "\nEnd.\n"
-	got, err := replaceSection(page, "one", "\nfirst\n")
-	must(t, err)
-	got, err = replaceSection(got, "two", "second")
-	must(t, err)
-	again, err := replaceSection(got, "one", "first")
-	must(t, err)
-	begin, end := marks("one")
-	if again != got || !strings.HasPrefix(got, "# Title\n\n"+begin+"\nfirst\n"+end+"\n\nText.\n") || !strings.HasSuffix(got, "\nEnd.\n") {
-		t.Errorf("page:\n%s", got)
-	}
-	for name, bad := range map[string]string{
-		"no marks": "# Title\n", "twice": page + page, "in the wrong order": end + begin,
-	} {
-		if _, err := replaceSection(bad, "one", ""); err == nil {
-			t.Errorf("%s: accepted", name)
-		}
-	}
-}
-
 func TestTableNamesMisses(t *testing.T) {
 	table := failoverTable([]run{
 		sampleRun("kvip", "api-killed", 1, 80*ms, 0), sampleRun("kvip", "api-hung", 1, 2500*ms, 0),
@@ -284,36 +244,6 @@ func TestAxisIsLogarithmicAndBounded(t *testing.T) {
 	}
 	if across(0) != plotLeft || across(time.Hour) != plotRight {
 		t.Errorf("ends at %.1f and %.1f", across(0), across(time.Hour))
-	}
-}
-
-func TestMachineAndVersions(t *testing.T) {
-	got := machine(2, "processor\t: 0\nmodel name\t: Some  CPU @ 2GHz\nmodel name\t: Some CPU\n", "MemTotal:       24683520 kB\n")
-	if got != "2 cores of Some CPU @ 2GHz, 24 GiB" {
-		t.Errorf("machine %q", got)
-	}
-	if got := machine(4, "", ""); !strings.HasPrefix(got, "4 cores of ") || !strings.HasSuffix(got, "unknown memory") {
-		t.Errorf("machine without a name %q", got)
-	}
-	if k, e := versions("k8s-v1.36.3-etcd-v3.6.16-37cc2eaa24"); k != "v1.36.3" || e != "v3.6.16" {
-		t.Errorf("versions %s and %s", k, e)
-	}
-	if k, e := versions("bin"); k != "unknown" || e != "unknown" {
-		t.Errorf("versions %s and %s", k, e)
-	}
-}
-
-func TestCPUTimeCountsChildren(t *testing.T) {
-	// utime 7, stime 8, cutime 9 and cstime 10; the name is a nasty one.
-	stat := "42 (a) b (c) S 1 42 42 0 -1 4194560 1 2 3 4 7 8 9 10 20 0 1 0 100"
-	if got := statTime(stat); got != 340*ms {
-		t.Errorf("time %s, want 340ms", got)
-	}
-	if got := memory(os.Getpid()); got < 1 {
-		t.Errorf("this process uses %.2f MiB", got)
-	}
-	if got := fmt.Sprint(children(os.Getpid())); got != "[]" {
-		t.Errorf("children %s", got)
 	}
 }
 

@@ -3,10 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +13,7 @@ import (
 
 	"github.com/kvip/kvip/test/cluster"
 	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/figures"
 )
 
 // idleFor is how long agents are looked at that have nothing to do.
@@ -38,31 +36,29 @@ type idle struct {
 
 func (i idle) row() []string {
 	return []string{
-		i.Tool, i.Node, i.Role, strconv.Itoa(int(idleFor.Seconds())), decimal(i.CPU), decimal(i.RSS), decimal(i.Writes),
-		i.Version, i.Date.UTC().Format(time.RFC3339), i.Machine,
+		i.Tool, i.Node, i.Role, strconv.Itoa(int(idleFor.Seconds())), figures.Decimal(i.CPU), figures.Decimal(i.RSS), figures.Decimal(i.Writes),
+		i.Version, figures.Stamp(i.Date), i.Machine,
 	}
 }
 
-func readIdle(t *table) ([]idle, error) {
+func readIdle(t *figures.Table) ([]idle, error) {
 	var all []idle
-	for n, row := range t.rows {
-		f := fields{row: row}
+	for n, row := range t.Rows {
+		f := figures.Fields{Row: row}
 		i := idle{
-			Tool: row[0], Node: row[1], Role: row[2], CPU: f.float(4), RSS: f.float(5), Writes: f.float(6),
-			Version: row[7], Date: f.time(8), Machine: row[9],
+			Tool: row[0], Node: row[1], Role: row[2], CPU: f.Float(4), RSS: f.Float(5), Writes: f.Float(6),
+			Version: row[7], Date: f.Time(8), Machine: row[9],
 		}
-		if f.err != nil {
-			return nil, fmt.Errorf("read %s, row %d: %w", t.path, n+1, f.err)
+		if f.Err != nil {
+			return nil, fmt.Errorf("read %s, row %d: %w", t.Path, n+1, f.Err)
 		}
 		all = append(all, i)
 	}
 	return all, nil
 }
 
-func decimal(x float64) string { return strconv.FormatFloat(x, 'f', 2, 64) }
-
 // measureIdle looks at agents that run and are ready, without a client.
-func measureIdle(ctx context.Context, c *cluster.Cluster, t drill.Tool, holder string, s setting) ([]idle, error) {
+func measureIdle(ctx context.Context, c *cluster.Cluster, t drill.Tool, holder string, s figures.Setting) ([]idle, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*idleFor)
 	defer cancel()
 	writes, stop, err := countWrites(ctx, c)
@@ -93,7 +89,7 @@ func measureIdle(ctx context.Context, c *cluster.Cluster, t drill.Tool, holder s
 		}
 		all = append(all, idle{
 			Tool: t.Name(), Node: n.Name, Role: role, CPU: (after[i] - before[i]).Seconds() / took * 100,
-			RSS: memory(n.Agent().PID()), Writes: float64(written) / took,
+			RSS: figures.Memory(n.Agent().PID()), Writes: float64(written) / took,
 			Version: t.Version(), Machine: s.Machine, Date: start,
 		})
 	}
@@ -142,65 +138,7 @@ func cpuTimes(c *cluster.Cluster) ([]time.Duration, error) {
 		if a == nil || !a.Running() {
 			return nil, fmt.Errorf("measure agent of %s: it does not run", n.Name)
 		}
-		all = append(all, cpuTime(a.PID()))
+		all = append(all, figures.CPUTime(a.PID()))
 	}
 	return all, nil
-}
-
-// cpuTime is that of a process, of its running descendants, and of all it has waited for
-// (proc_pid_stat(5)): a program that starts a command each second pays for it.
-func cpuTime(pid int) time.Duration {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0 // ended meanwhile: its parent has its time
-	}
-	used := statTime(string(text))
-	for _, child := range children(pid) {
-		used += cpuTime(child)
-	}
-	return used
-}
-
-// statTime adds up utime, stime, cutime and cstime, in ticks of 10 ms. The name, in
-// parentheses, may contain anything.
-func statTime(stat string) time.Duration {
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	const utime = 14 - 3 // fields after the name begin with the third
-	var ticks int64
-	for i := utime; i < utime+4 && i < len(fields); i++ {
-		n, _ := strconv.ParseInt(fields[i], 10, 64) // the kernel writes numbers
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
-}
-
-// memory is the resident set of a process and its descendants in MiB.
-func memory(pid int) float64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		return 0
-	}
-	total := 0.0
-	if fields := strings.Fields(string(text)); len(fields) > 1 {
-		pages, _ := strconv.ParseFloat(fields[1], 64)
-		total = pages * float64(os.Getpagesize()) / (1 << 20)
-	}
-	for _, child := range children(pid) {
-		total += memory(child)
-	}
-	return total
-}
-
-func children(pid int) []int {
-	var all []int
-	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	for _, file := range lists {
-		text, _ := os.ReadFile(file) // a thread that has ended has none
-		for _, field := range strings.Fields(string(text)) {
-			if child, err := strconv.Atoi(field); err == nil {
-				all = append(all, child)
-			}
-		}
-	}
-	return all
 }

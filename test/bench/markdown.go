@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/figures"
 )
 
 // The targets of an idle agent.
@@ -16,25 +17,11 @@ const (
 	idleWrites = 2.0  // per second, by the whole cluster
 )
 
-func marks(section string) (begin, end string) {
-	return "<!-- " + section + ": begin, written by make bench-failover -->", "<!-- " + section + ": end -->"
-}
-
-func emptySection(section string) string {
-	begin, end := marks(section)
-	return begin + "\n" + end + "\n"
-}
-
-// replaceSection replaces what is between a section's marks, which must be there once.
-func replaceSection(page, section, text string) (string, error) {
-	begin, end := marks(section)
-	if strings.Count(page, begin) != 1 || strings.Count(page, end) != 1 || strings.Index(page, begin) > strings.Index(page, end) {
-		return "", fmt.Errorf("write section %s: want once %q and then once %q in benchmarks.md", section, begin, end)
-	}
-	before, rest, _ := strings.Cut(page, begin)
-	_, after, _ := strings.Cut(rest, end)
-	return before + begin + "\n" + strings.TrimSpace(text) + "\n" + end + after, nil
-}
+// The sections of benchmarks.md that this program writes.
+var (
+	failoverSection = figures.Section{Name: "failover", Target: "bench-failover"}
+	idleSection     = figures.Section{Name: "idle", Target: "bench-failover"}
+)
 
 // failoverTable shows both tools beside each other, a row for each fault.
 func failoverTable(runs []run) string {
@@ -115,7 +102,7 @@ func counts(runs []run) string {
 		most = max(most, n)
 	}
 	if least == most {
-		return plural(most, "run")
+		return figures.Plural(most, "run")
 	}
 	return fmt.Sprintf("%d to %d runs", least, most)
 }
@@ -150,11 +137,4 @@ func judged(a idle, value, target float64) string {
 		return fmt.Sprintf("**%.2f (missed)**", value)
 	}
 	return fmt.Sprintf("%.2f", value)
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -7,13 +7,14 @@ import (
 	"slices"
 
 	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/figures"
 )
 
 // report is the files that hold all results, and what is made of them.
 type report struct {
 	docs         string
-	runTable     *table
-	idleTable    *table
+	runTable     *figures.Table
+	idleTable    *figures.Table
 	runs         []run
 	idles        []idle
 	beforeMarked string // benchmarks.md where there is none yet
@@ -24,12 +25,12 @@ func openReport(docs string) (*report, error) {
 	if _, err := os.Stat(docs); err != nil {
 		return nil, err
 	}
-	r := &report{docs: docs, beforeMarked: "# Benchmarks\n\n" + emptySection("failover") + "\n" + emptySection("idle")}
+	r := &report{docs: docs, beforeMarked: "# Benchmarks\n\n" + failoverSection.Empty() + "\n" + idleSection.Empty()}
 	var err error
-	if r.runTable, err = openTable(r.file("failover.csv"), runColumns); err != nil {
+	if r.runTable, err = figures.OpenTable(r.file("failover.csv"), runColumns); err != nil {
 		return nil, err
 	}
-	if r.idleTable, err = openTable(r.file("idle.csv"), idleColumns); err != nil {
+	if r.idleTable, err = figures.OpenTable(r.file("idle.csv"), idleColumns); err != nil {
 		return nil, err
 	}
 	if r.runs, err = readRuns(r.runTable); err != nil {
@@ -49,13 +50,13 @@ func (r *report) hasIdle(t drill.Tool) bool {
 
 func (r *report) add(one run) error {
 	r.runs = append(r.runs, one)
-	return r.runTable.add(one.row())
+	return r.runTable.Add(one.row())
 }
 
 func (r *report) addIdle(agents []idle) error {
 	for _, a := range agents {
 		r.idles = append(r.idles, a)
-		if err := r.idleTable.add(a.row()); err != nil {
+		if err := r.idleTable.Add(a.row()); err != nil {
 			return err
 		}
 	}
@@ -73,12 +74,12 @@ func (r *report) write() error {
 		return err
 	}
 	runs := current(r.runs)
-	page, err := replaceSection(string(text), "failover", failoverTable(runs))
+	page, err := failoverSection.Replace(string(text), failoverTable(runs))
 	if err != nil {
 		return err
 	}
-	if page, err = replaceSection(page, "idle", idleTable(currentIdle(r.idles))); err != nil {
+	if page, err = idleSection.Replace(page, idleTable(currentIdle(r.idles))); err != nil {
 		return err
 	}
-	return errors.Join(save(path, page), save(r.file("failover.svg"), plot(runs)))
+	return errors.Join(figures.Save(path, page), figures.Save(r.file("failover.svg"), plot(runs)))
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kvip/kvip/test/cluster"
 	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/figures"
 )
 
 const (
@@ -24,7 +25,7 @@ type session struct {
 	opts    options
 	report  *report
 	tools   []drill.Tool
-	setting setting
+	setting figures.Setting
 	bin     string
 
 	cluster *cluster.Cluster // nil until something has to be measured
@@ -48,7 +49,7 @@ func newSession(ctx context.Context, opts options, r *report) (*session, error) 
 	if s.bin, err = cluster.Binaries(os.Stderr); err != nil {
 		return nil, err
 	}
-	s.setting, err = thisSetting(s.bin)
+	s.setting, err = figures.ThisSetting(s.bin)
 	return s, err
 }
 

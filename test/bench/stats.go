@@ -3,6 +3,8 @@ package main
 import (
 	"slices"
 	"time"
+
+	"github.com/kvip/kvip/test/figures"
 )
 
 // summary is what the table says about one tool under one fault.
@@ -11,13 +13,6 @@ type summary struct {
 	P50, P95, Max time.Duration
 	Two, Samples  int // over all runs
 	Gap           time.Duration
-}
-
-// percentile is the nearest rank: the smallest value that at least p percent of the values do
-// not exceed. Values are sorted and not empty; p is from 1 to 100.
-func percentile(sorted []time.Duration, p int) time.Duration {
-	rank := (len(sorted)*p + 99) / 100
-	return sorted[max(rank, 1)-1]
 }
 
 // summarise returns the zero summary if there are no runs.
@@ -34,7 +29,7 @@ func summarise(runs []run) summary {
 		s.Gap = max(s.Gap, r.Gap)
 	}
 	slices.Sort(outages)
-	s.P50, s.P95, s.Max = percentile(outages, 50), percentile(outages, 95), outages[len(outages)-1]
+	s.P50, s.P95, s.Max = figures.Percentile(outages, 50), figures.Percentile(outages, 95), outages[len(outages)-1]
 	return s
 }
 

@@ -1,4 +1,4 @@
-package main
+package figures
 
 import (
 	"fmt"
@@ -12,22 +12,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// thisSetting finds out what figures are measured on. binaries is the directory of etcd and
+// Setting is what a figure was measured on.
+type Setting struct {
+	Kernel, Kubernetes, Etcd string
+	Machine                  string // as in "2 cores of AMD EPYC 7B13, 24 GiB"
+}
+
+// ThisSetting finds out what figures are measured on. binaries is the directory of etcd and
 // kube-apiserver, whose name has their versions.
-func thisSetting(binaries string) (setting, error) {
+func ThisSetting(binaries string) (Setting, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
-		return setting{}, fmt.Errorf("ask for the kernel's version: %w", err)
+		return Setting{}, fmt.Errorf("ask for the kernel's version: %w", err)
 	}
 	cpu, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
-		return setting{}, err
+		return Setting{}, err
 	}
 	mem, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
-		return setting{}, err
+		return Setting{}, err
 	}
-	s := setting{Kernel: unix.ByteSliceToString(uts.Release[:]), Machine: machine(runtime.NumCPU(), string(cpu), string(mem))}
+	s := Setting{Kernel: unix.ByteSliceToString(uts.Release[:]), Machine: machine(runtime.NumCPU(), string(cpu), string(mem))}
 	s.Kubernetes, s.Etcd = versions(filepath.Base(binaries))
 	return s, nil
 }

@@ -1,4 +1,4 @@
-package main
+package figures
 
 import (
 	"bytes"
@@ -12,17 +12,18 @@ import (
 	"syscall"
 )
 
-// table is a CSV file that only grows. Each row is on disk when add returns, so that an
+// Table is a CSV file that only grows. Each row is on disk when Add returns, so that an
 // interrupted benchmark loses at most the run it was in.
-type table struct {
-	path   string
+type Table struct {
+	Path string
+	Rows [][]string // below the header
+
 	header []string
-	rows   [][]string
 }
 
-// openTable reads the file, or begins it. Half a row at its end, left by a crash, is removed.
-func openTable(path string, header []string) (*table, error) {
-	t := &table{path: path, header: header}
+// OpenTable reads the file, or begins it. Half a row at its end, left by a crash, is removed.
+func OpenTable(path string, header []string) (*Table, error) {
+	t := &Table{Path: path, header: header}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return t, t.write([][]string{header})
@@ -39,7 +40,7 @@ func openTable(path string, header []string) (*table, error) {
 	if len(whole) == 0 {
 		return t, t.write([][]string{header})
 	}
-	if t.rows, err = parse(whole, header); err != nil {
+	if t.Rows, err = parse(whole, header); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	return t, nil
@@ -59,31 +60,32 @@ func parse(text []byte, header []string) ([][]string, error) {
 	return all[1:], nil
 }
 
-func (t *table) add(row []string) error {
+// Add appends a row.
+func (t *Table) Add(row []string) error {
 	if len(row) != len(t.header) {
-		return fmt.Errorf("add row to %s: %d fields, want %d", t.path, len(row), len(t.header))
+		return fmt.Errorf("add row to %s: %d fields, want %d", t.Path, len(row), len(t.header))
 	}
 	if err := t.write([][]string{row}); err != nil {
 		return err
 	}
-	t.rows = append(t.rows, row)
+	t.Rows = append(t.Rows, row)
 	return nil
 }
 
 // write appends and waits for the disk.
-func (t *table) write(rows [][]string) (err error) {
-	if err := ensureDir(filepath.Dir(t.path)); err != nil {
+func (t *Table) write(rows [][]string) (err error) {
+	if err := ensureDir(filepath.Dir(t.Path)); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(t.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(t.Path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if err := encode(f, rows); err != nil {
-		return fmt.Errorf("append to %s: %w", t.path, err)
+		return fmt.Errorf("append to %s: %w", t.Path, err)
 	}
-	return errors.Join(f.Sync(), ownLikeDir(t.path))
+	return errors.Join(f.Sync(), ownLikeDir(t.Path))
 }
 
 // encode writes all rows at once, so that a crash leaves at most one of them in half.
@@ -120,8 +122,8 @@ func ownLikeDir(path string) error {
 	return nil
 }
 
-// save replaces a text file, with the owner of its directory.
-func save(path, text string) error {
+// Save replaces a text file, with the owner of its directory.
+func Save(path, text string) error {
 	if err := ensureDir(filepath.Dir(path)); err != nil {
 		return err
 	}
