@@ -33,7 +33,7 @@ func readLegacy(m *corev1.ConfigMap) (*LegacyPools, bool) {
 // readForeign reads kube-vip's annotations of a Service (S9).
 func readForeign(annotations map[string]string) Wishes {
 	w, notes, err := kubevip.Annotations(annotations)
-	result := Wishes{Addresses: w.Addresses, Key: w.ShareKey, Link: w.Interface, Ignore: w.Ignore, Err: err}
+	result := Wishes{Fields: ipam.Fields{Addresses: "annotation " + kubevip.ShareKey}, Addresses: w.Addresses, Key: w.ShareKey, Link: w.Interface, Ignore: w.Ignore, Err: err}
 	for _, n := range notes {
 		result.Notes = append(result.Notes, n.String())
 	}

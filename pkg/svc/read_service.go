@@ -37,9 +37,10 @@ type Wishes struct {
 	Addresses []netip.Addr
 	Pool, Key string
 	Link      string
-	Ignore    bool     // leave the Service alone
-	Notes     []string // what is asked for and has no counterpart
-	Err       error    // an annotation that cannot be read, naming it and the fix
+	Fields    ipam.Fields // where they were found
+	Ignore    bool        // leave the Service alone
+	Notes     []string    // what is asked for and has no counterpart
+	Err       error       // an annotation that cannot be read, naming it and the fix
 }
 
 // Service decodes s.
@@ -86,7 +87,7 @@ func (r Reader) request(s *corev1.Service, wishes Wishes) ipam.Request {
 	request := ipam.Request{
 		Owner: OwnerOf(s.Namespace, s.Name), Namespace: s.Namespace, Addresses: wishes.Addresses, AnyPool: r.KubeVIP,
 		Pool: wishes.Pool, ShareKey: wishes.Key, Local: s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
-		Require: s.Spec.IPFamilyPolicy != nil && *s.Spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack,
+		Fields: wishes.Fields, Require: s.Spec.IPFamilyPolicy != nil && *s.Spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack,
 	}
 	for _, family := range s.Spec.IPFamilies {
 		if family == corev1.IPv6Protocol {
@@ -102,7 +103,7 @@ func (r Reader) request(s *corev1.Service, wishes Wishes) ipam.Request {
 		request.Ports = append(request.Ports, ipam.Port{Protocol: string(p.Protocol), Number: uint16(p.Port)})
 	}
 	if wishes.Err != nil {
-		request.Invalid = &ipam.Refusal{Reason: ipam.Malformed, Message: wishes.Err.Error()}
+		request.Invalid = &ipam.Refusal{Reason: ipam.Malformed, Message: fmt.Sprintf("service %s: %v", request.Owner, wishes.Err)}
 	}
 	return request
 }
@@ -110,16 +111,20 @@ func (r Reader) request(s *corev1.Service, wishes Wishes) ipam.Request {
 // wishes reads kvip's own annotations, then the spec, then another program's annotations: the first
 // that says something counts.
 func (r Reader) wishes(s *corev1.Service) Wishes {
-	own := Wishes{Pool: s.Annotations[AnnotationPool], Key: s.Annotations[AnnotationShare], Link: s.Annotations[AnnotationInterface]}
+	own := Wishes{
+		Pool: s.Annotations[AnnotationPool], Key: s.Annotations[AnnotationShare], Link: s.Annotations[AnnotationInterface],
+		Fields: ipam.Fields{Addresses: "annotation " + AnnotationAddresses, Pool: "annotation " + AnnotationPool, ShareKey: "annotation " + AnnotationShare},
+	}
 	switch text, asked := s.Annotations[AnnotationAddresses]; {
 	case asked:
-		own.Addresses, own.Err = addresses("annotation "+AnnotationAddresses, text)
+		own.Addresses, own.Err = addresses(own.Fields.Addresses, text)
 	case s.Spec.LoadBalancerIP != "":
-		own.Addresses, own.Err = addresses("spec.loadBalancerIP", s.Spec.LoadBalancerIP)
+		own.Fields.Addresses = "spec.loadBalancerIP"
+		own.Addresses, own.Err = addresses(own.Fields.Addresses, s.Spec.LoadBalancerIP)
 	}
 	foreign := readForeign(s.Annotations)
 	if len(foreign.Addresses) > 0 && s.Annotations[AnnotationAddresses] == "" || foreign.Err != nil && own.Err == nil {
-		own.Addresses, own.Err = foreign.Addresses, foreign.Err
+		own.Addresses, own.Err, own.Fields.Addresses = foreign.Addresses, foreign.Err, foreign.Fields.Addresses
 	}
 	own.Pool, own.Key, own.Link = first(own.Pool, foreign.Pool), first(own.Key, foreign.Key), first(own.Link, foreign.Link)
 	own.Ignore, own.Notes = foreign.Ignore, foreign.Notes

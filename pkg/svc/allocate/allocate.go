@@ -137,6 +137,9 @@ func (a *Allocator) turn(ctx context.Context) (wrote bool) {
 			a.cfg.Log.Warn("cannot take the ledger over; trying again", "reason", err)
 			return true
 		}
+		if a.behind(ctx) {
+			return true
+		}
 		a.term = term
 	}
 	services := a.cfg.Catalogue.Services()
@@ -145,6 +148,10 @@ func (a *Allocator) turn(ctx context.Context) (wrote bool) {
 	result := ipam.Plan(before, usable(pools), a.reserved(), requests(services))
 	if !result.Ledger.Equal(before) {
 		wrote = true
+		if _, held := a.cfg.Keeper.Held(); !held {
+			a.term = 0
+			return true // this process stood still: another one may have the seat
+		}
 		if err := a.cfg.Book.Commit(ctx, result.Ledger); err != nil {
 			a.failed(err)
 			return true
@@ -213,6 +220,7 @@ func (a *Allocator) publish(services []*svc.Service, pools []source, result ipam
 			}
 		}
 	}
+	a.writer.forget(services)
 	a.publishPools(pools, result.Ledger, &figures)
 	a.cfg.Observed(figures)
 }

@@ -2,6 +2,7 @@ package allocate
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -94,6 +95,17 @@ func (w *writer) service(s *svc.Service, want wish) {
 		j.queued = true
 	default: // full: the next turn comes in a second
 	}
+}
+
+// forget drops what belongs to Services that are gone.
+func (w *writer) forget(services []*svc.Service) {
+	known := make(map[ipam.Owner]bool, len(services))
+	for _, s := range services {
+		known[s.Owner()] = true
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	maps.DeleteFunc(w.jobs, func(owner ipam.Owner, j *job) bool { return !known[owner] && !j.running })
 }
 
 // stop forgets what was not begun: another node has the seat.

@@ -3,6 +3,7 @@ package serve
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -59,7 +60,7 @@ func (a *Agent) publish(s situation, decisions map[netip.Addr]place.Decision) {
 	if !s.verdict.Fresh {
 		decisions = a.shown.decisions // nothing was decided; what was stands (S2)
 	}
-	a.shown = report{situation: s, decisions: decisions, have: a.have, problem: a.failing}
+	a.shown = report{situation: s, decisions: decisions, have: maps.Clone(a.have), problem: a.failing}
 }
 
 // Placement says why no node announces an address; "" if one does or nobody knows.
