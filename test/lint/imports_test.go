@@ -15,13 +15,19 @@ import (
 var levels = map[string]int{
 	"templates":              0,
 	"pkg/clock":              0,
+	"pkg/apis/v1alpha1":      0,
 	"pkg/config":             1,
 	"pkg/link":               1,
 	"pkg/metrics":            1,
+	"pkg/filter":             1,
+	"pkg/members":            1,
+	"pkg/place":              1,
+	"pkg/ipam":               1,
 	"pkg/vip":                2,
 	"pkg/arp":                2,
 	"pkg/health":             2,
 	"pkg/apiclient":          2,
+	"pkg/kubevip":            2,
 	"pkg/election":           2,
 	"pkg/election/kubelease": 3,
 	"pkg/rights":             3, // asks through apiclient for a token; agent gives it the RBAC, which manifest makes
@@ -29,8 +35,14 @@ var levels = map[string]int{
 	"pkg/manifest":           4,
 	"pkg/kubeadm":            4,
 	"pkg/status":             4,
-	"pkg/agent":              5,
-	"cmd/kvip":               6,
+	"pkg/svc":                4,
+	"pkg/migrate":            5,
+	"pkg/svc/ledger":         5,
+	"pkg/svc/allocate":       6,
+	"pkg/svc/serve":          6,
+	"pkg/svc/ask":            7, // reads what serve says on its page
+	"pkg/agent":              7,
+	"cmd/kvip":               8,
 }
 
 // suite is test code by its purpose: it imports testing, and only tests import it.
@@ -45,9 +57,10 @@ type ban struct {
 }
 
 var bans = []ban{
-	{"k8s.io/", "k8s.io/client-go", []string{"pkg/apiclient", "pkg/election/kubelease", "pkg/rights", "pkg/manifest", "pkg/kubeadm", "pkg/status", "pkg/agent"},
+	{"k8s.io/", "k8s.io/client-go", []string{"pkg/apiclient", "pkg/apis/v1alpha1", "pkg/election/kubelease", "pkg/rights", "pkg/manifest", "pkg/kubeadm", "pkg/status",
+		"pkg/migrate", "pkg/svc", "pkg/svc/ledger", "pkg/svc/allocate", "pkg/svc/serve", "pkg/svc/ask", "pkg/agent"},
 		"decisions, addresses and frames must be testable without Kubernetes, and survive its API changes"},
-	{"sigs.k8s.io/", "sigs.k8s.io/yaml", []string{"pkg/manifest", "pkg/kubeadm"},
+	{"sigs.k8s.io/", "sigs.k8s.io/yaml", []string{"pkg/manifest", "pkg/kubeadm", "pkg/migrate"},
 		"YAML is the format of manifests and of kubeadm's files, and of nothing else"},
 	{"go.yaml.in/", "go.yaml.in/yaml/v3", []string{"pkg/kubeadm"},
 		"only who edits files that people wrote needs to know where in a line a value stands"},
@@ -65,6 +78,14 @@ var bans = []ban{
 		"raw sockets need a capability and care with truncated frames; both stay in one place"},
 	{"github.com/prometheus/", "github.com/prometheus/client_golang", []string{"pkg/metrics"},
 		"every metric has its name in one file, and callers pass plain values"},
+	{"github.com/google/nftables", "github.com/google/nftables", []string{"pkg/filter"},
+		"who may change the packet filter must be easy to list: pkg/filter, and in it one table"},
+	{"github.com/google/nftables/", "github.com/google/nftables", []string{"pkg/filter"},
+		"who may change the packet filter must be easy to list: pkg/filter, and in it one table"},
+	{"github.com/cespare/xxhash/", "github.com/cespare/xxhash/v2", []string{"pkg/place"},
+		"every node must hash alike: there is one place that chooses how"},
+	{"github.com/go-logr/", "github.com/go-logr/logr", []string{"pkg/svc"},
+		"kvip logs through log/slog; client-go wants another logger, and gets one that says nothing"},
 }
 
 // outside tells tests and tools, which are no part of the program.

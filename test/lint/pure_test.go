@@ -10,7 +10,11 @@ import (
 
 // pure lists the packages (every file) and single files that decide without looking or acting: the
 // same input gives the same output, so that a transcript or a table is a full test of them.
-var pure = []string{"pkg/election", "pkg/arp/schedule.go", "pkg/health/hysteresis.go", "pkg/rights/decide.go"}
+var pure = []string{
+	"pkg/election", "pkg/members", "pkg/place", "pkg/ipam", "pkg/kubevip",
+	"pkg/arp/schedule.go", "pkg/arp/queue.go", "pkg/health/hysteresis.go", "pkg/rights/decide.go",
+	"pkg/vip/rota.go", "pkg/svc/entries.go", "pkg/svc/allocate/seat.go", "pkg/svc/serve/shift.go",
+}
 
 // impure are the imports that would let them look at the world. "net" is a prefix of sockets;
 // net/netip and net/url are values.

@@ -2,41 +2,130 @@ package lint
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// rules is the number of election and fence rules, E1 to E12.
-const rules = 12
+// ruleset is a numbered set of rules, and the page that states them for people.
+type ruleset struct {
+	letter string
+	count  int
+	page   string
+}
+
+var (
+	electionRules = ruleset{"E", 12, "docs/design/election.md"}
+	serviceRules  = ruleset{"S", 9, "docs/design/services.md"}
+)
+
+// names returns all rules, as E1.
+func (r ruleset) names() (all []string) {
+	for n := 1; n <= r.count; n++ {
+		all = append(all, fmt.Sprintf("%s%d", r.letter, n))
+	}
+	return all
+}
+
+// naming finds a rule by its name, also in TestE4OwnerStopsAtTheDeadline, and not E1 in E12.
+func naming(rule string) *regexp.Regexp { return regexp.MustCompile(`(\b|Test)` + rule + `([^0-9]|$)`) }
+
+// section returns what a page says under the heading of a rule.
+func section(text, rule string) string {
+	return regexp.MustCompile(`(?ms)^## ` + rule + ` .*?(\z|^## )`).FindString(text)
+}
+
+// testFiles returns the text of each file of tests, by its path.
+func testFiles(t *testing.T) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for _, s := range sources(t) {
+		if s.test && s.pkg != "test/lint" {
+			files[s.path] = page(t, s.path)
+		}
+	}
+	return files
+}
 
 // TestEveryRuleIsKeptAndProven: code that keeps a rule names it, and so does a test that proves it.
 // Helpers of tests count as neither.
 func TestEveryRuleIsKeptAndProven(t *testing.T) {
 	var code, tests strings.Builder
 	for _, s := range sources(t) {
-		text, err := os.ReadFile(filepath.Join(root, s.path))
-		if err != nil {
-			t.Fatal(err)
-		}
 		switch {
 		case s.pkg == "test/lint":
 		case s.test:
-			tests.Write(text)
+			tests.WriteString(page(t, s.path))
 		case s.pkg != suite && !strings.HasPrefix(s.pkg, "test"):
-			code.Write(text)
+			code.WriteString(page(t, s.path))
 		}
 	}
-	for n := 1; n <= rules; n++ {
-		// Also TestE4OwnerStopsAtTheDeadline.
-		named := regexp.MustCompile(fmt.Sprintf(`(\b|Test)E%d([^0-9]|$)`, n))
-		if !named.MatchString(code.String()) {
-			t.Errorf("no code says that it keeps E%d", n)
+	for _, rule := range slices.Concat(electionRules.names(), serviceRules.names()) {
+		if !naming(rule).MatchString(code.String()) {
+			t.Errorf("no code says that it keeps %s", rule)
 		}
-		if !named.MatchString(tests.String()) {
-			t.Errorf("no test says that it proves E%d", n)
+		if !naming(rule).MatchString(tests.String()) {
+			t.Errorf("no test says that it proves %s", rule)
 		}
 	}
+}
+
+// TestRulesPagesNameWhatExists: the tests that the pages of the rules name exist.
+func TestRulesPagesNameWhatExists(t *testing.T) {
+	files := testFiles(t)
+	for _, rules := range []ruleset{electionRules, serviceRules} {
+		for _, name := range testsNamed(page(t, rules.page)) {
+			if fileOf(files, name) == "" {
+				t.Errorf("%s names %s, which does not exist", rules.page, name)
+			}
+		}
+	}
+}
+
+// TestElectionRulesHaveTheirStories: each rule of the election has a section, whose stories are exactly
+// those that say that they prove it.
+func TestElectionRulesHaveTheirStories(t *testing.T) {
+	text := page(t, electionRules.page)
+	for _, rule := range electionRules.names() {
+		listed := regexp.MustCompile(`(?s)stor(?:y|ies) ([a-z, \n-]+)\.`).FindStringSubmatch(section(text, rule))
+		if listed == nil {
+			t.Errorf("%s: no section, or no stories, for %s", electionRules.page, rule)
+			continue
+		}
+		have := strings.FieldsFunc(listed[1], func(r rune) bool { return r != '-' && (r < 'a' || r > 'z') })
+		if want := storiesOf(t, rule); !slices.Equal(have, want) {
+			t.Errorf("%s: %s lists the stories %v, and those that prove it are %v", electionRules.page, rule, have, want)
+		}
+	}
+}
+
+// TestServiceRulesHaveTheirTests: each rule of Services has a section that names tests, in files that
+// name the rule.
+func TestServiceRulesHaveTheirTests(t *testing.T) {
+	text, files := page(t, serviceRules.page), testFiles(t)
+	for _, rule := range serviceRules.names() {
+		named := testsNamed(section(text, rule))
+		if len(named) == 0 {
+			t.Errorf("%s: no section, or no tests, for %s", serviceRules.page, rule)
+		}
+		for _, name := range named {
+			if file := fileOf(files, name); file != "" && !naming(rule).MatchString(files[file]) {
+				t.Errorf("%s: %s is to be proven by %s, and %s does not say so", serviceRules.page, rule, name, file)
+			}
+		}
+	}
+}
+
+// testsNamed returns the tests that a text names in backquotes.
+func testsNamed(text string) []string { return names("`((?:Test|Fuzz)\\w+)`", text) }
+
+// fileOf returns which file has a test, or "".
+func fileOf(files map[string]string, name string) string {
+	for path, text := range files {
+		if strings.Contains(text, "\nfunc "+name+"(") {
+			return path
+		}
+	}
+	return ""
 }
