@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/kvip/kvip/test/cluster"
+	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/figures"
+	"github.com/kvip/kvip/test/svclab"
+)
+
+const (
+	readyWithin = 2 * time.Minute // for agents, and for everything to be well again
+	eachWithin  = 5 * time.Minute // for all of a measurement that is waited for
+	settleFor   = 10 * time.Second
+	maxFailures = 3 // in a row, before the benchmark gives up
+)
+
+// The addresses have a subnet of their own, beside that of the lab, which has room for 254 only.
+const (
+	poolName = "bench"
+	pool     = "10.80.32.0/19"
+)
+
+func ownPrefix(i int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 80, 0, byte(11 + i)}), 16)
+}
+
+// session is a lab and what is measured on it.
+type session struct {
+	opts    options
+	report  *report
+	idleFor time.Duration
+	kvip    string
+	version string
+	bin     string
+	setting figures.Setting
+
+	lab    *svclab.Lab // nil until something has to be measured
+	sender netip.Addr  // of the client
+}
+
+// newSession finds or builds the programs, which may take minutes the first time.
+func newSession(ctx context.Context, opts options, r *report, idle time.Duration) (*session, error) {
+	s := &session{opts: opts, report: r, idleFor: idle}
+	var err error
+	if s.kvip, s.version, err = drill.FindKvip(ctx); err != nil {
+		return nil, err
+	}
+	if s.bin, err = cluster.Binaries(os.Stderr); err != nil {
+		return nil, err
+	}
+	s.setting, err = figures.ThisSetting(s.bin)
+	return s, err
+}
+
+// measure makes all measurements that are missing, run after run.
+func (s *session) measure(ctx context.Context) error {
+	failures := 0
+	for number := 1; number <= s.opts.runs; number++ {
+		for i := 0; i < len(s.opts.counts); {
+			if s.report.has(key{s.version, s.opts.counts[i], number}) {
+				i++
+				continue
+			}
+			err := s.one(ctx, s.opts.counts[i], number)
+			switch {
+			case err == nil:
+				failures = 0
+				i++
+			case ctx.Err() != nil || failures == maxFailures:
+				return err
+			default:
+				failures++
+				say("%d Services, run %d: %v; again, from a clean state", s.opts.counts[i], number, err)
+			}
+		}
+	}
+	return nil
+}
+
+// one makes the measurement of one number of Services in one run.
+func (s *session) one(ctx context.Context, services, number int) error {
+	if err := s.prepare(ctx, services); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*eachWithin+s.idleFor)
+	defer cancel()
+	r := result{Services: services, Run: number, Setting: s.setting, Version: s.version, Date: time.Now()}
+	a, err := startAsker(ctx, s.lab.Client, s.sender)
+	if err != nil {
+		return err
+	}
+	defer a.workers.Wait()
+	defer cancel()
+	if err := s.births(ctx, a, &r); err != nil {
+		return err
+	}
+	say("%d Services, run %d: created in %s; address within %s (p95 %s), answers within %s (p95 %s)", services, number,
+		r.Creating.Round(time.Millisecond), r.Address.Max.Round(time.Millisecond), r.Address.P95.Round(time.Millisecond),
+		r.Answer.Max.Round(time.Millisecond), r.Answer.P95.Round(time.Millisecond))
+	if err := rest(ctx, settleFor); err != nil {
+		return err
+	}
+	if r.Allocator, err = s.allocator(ctx); err != nil {
+		return err
+	}
+	if r.idle, err = measureIdle(ctx, s.lab, s.idleFor); err != nil {
+		return err
+	}
+	say("  idle: CPU %.2f %%, RSS %.0f MiB (peak %.0f), %.2f reads and %.2f writes a second; %s gives out addresses", r.CPU, r.RSS, r.Peak, r.Reads, r.Writes, r.Allocator)
+	if err := s.death(ctx, a, &r); err != nil {
+		return err
+	}
+	say("  %s without power: its %d addresses elsewhere within %s", r.Dead, r.DeadAddresses, r.Elsewhere.Max.Round(time.Millisecond))
+	return s.report.add(r)
+}
+
+// prepare makes a lab without Services but with their endpoints, and with agents that know each other.
+func (s *session) prepare(ctx context.Context, services int) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, eachWithin)
+	defer cancel()
+	if s.lab == nil {
+		if err := s.start(ctx); err != nil {
+			return err
+		}
+	} else if err := clean(ctx, s.lab); err != nil {
+		return err
+	}
+	if err := s.lab.RegisterNodes(ctx, s.lab.Nodes...); err != nil {
+		return err
+	}
+	if err := s.lab.Addresses(ctx, poolName, pool); err != nil {
+		return err
+	}
+	if err := endpoints(ctx, s.lab, services); err != nil {
+		return err
+	}
+	if err := s.lab.StartAgents(s.lab.Nodes); err != nil {
+		return err
+	}
+	return agreed(ctx, s.lab)
+}
+
+// start starts the lab and puts the hosts into the subnet of the addresses.
+func (s *session) start(ctx context.Context) (err error) {
+	s.lab, err = svclab.Start(ctx, svclab.Config{
+		Kvip: s.kvip, Cluster: cluster.Config{Binaries: s.bin, Progress: os.Stderr, API: cluster.APIOptions{Audit: true}},
+	})
+	if err != nil {
+		return err
+	}
+	for i, h := range append(s.lab.Hosts(), s.lab.Client) {
+		own := ownPrefix(i)
+		h.Addrs = append(h.Addrs, own) // so that they come back when the host boots
+		if err := h.AddAddr(own); err != nil {
+			return err
+		}
+		s.sender = own.Addr()
+	}
+	return nil
+}
+
+// agreed waits until every agent has a fresh view in which all are alive.
+func agreed(ctx context.Context, l *svclab.Lab) error {
+	for _, n := range l.Nodes {
+		err := svclab.Wait(ctx, "a fresh view on "+n.Name, func() bool {
+			r, err := l.Report(n, "")
+			return err == nil && r.Fresh && len(r.Alive) == len(l.Nodes)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) close() error {
+	if s.lab == nil {
+		return nil
+	}
+	return s.lab.Close()
+}
+
+func rest(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// say writes a line for people.
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

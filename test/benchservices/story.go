@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/test/cluster"
+	"github.com/kvip/kvip/test/figures"
+	"github.com/kvip/kvip/test/svclab"
+)
+
+// births creates the Services and measures when each has its address and answers.
+func (s *session) births(ctx context.Context, a *asker, r *result) error {
+	ctx, cancel := context.WithTimeout(ctx, eachWithin)
+	defer cancel()
+	type seen struct {
+		all map[string]given
+		err error
+	}
+	watched := make(chan seen, 1)
+	go func() {
+		all, err := statuses(ctx, s.lab, r.Services, a.about)
+		watched <- seen{all, err}
+	}()
+	b, err := create(ctx, s.lab, r.Services)
+	if err != nil {
+		cancel()
+		<-watched
+		return err
+	}
+	status := <-watched
+	if status.err != nil {
+		return status.err
+	}
+	answers, err := a.wait(ctx, r.Services)
+	if err != nil {
+		return err
+	}
+	r.Creating, r.Address, r.Answer, err = ages(b.sent, status.all, answers)
+	return err
+}
+
+// ages works out how old each Service was when it had its address, and when that answered.
+func ages(sent map[string]time.Time, all map[string]given, answers map[netip.Addr]answer) (creating time.Duration, address, answered spread, err error) {
+	var first, last time.Time
+	var addresses, replies []time.Duration
+	owner := map[netip.Addr]string{}
+	for name, at := range sent {
+		if first.IsZero() || at.Before(first) {
+			first = at
+		}
+		if at.After(last) {
+			last = at
+		}
+		g := all[name]
+		if other, twice := owner[g.addr]; twice {
+			return 0, spread{}, spread{}, fmt.Errorf("services %s and %s have one address: %s", name, other, g.addr)
+		}
+		owner[g.addr] = name
+		addresses = append(addresses, g.at.Sub(at))
+		replies = append(replies, answers[g.addr].at.Sub(at))
+	}
+	return last.Sub(first), spreadOf(addresses), spreadOf(replies), nil
+}
+
+// spreadOf needs at least one.
+func spreadOf(list []time.Duration) spread {
+	slices.Sort(list)
+	return spread{figures.Percentile(list, 50), figures.Percentile(list, 95), list[len(list)-1]}
+}
+
+// death takes the power from one node and measures until its addresses answer elsewhere. Another node
+// dies in each run, also the one that gives out addresses, with its API server and its member of etcd.
+func (s *session) death(ctx context.Context, a *asker, r *result) error {
+	ctx, cancel := context.WithTimeout(ctx, eachWithin)
+	defer cancel()
+	victim := s.lab.Nodes[r.Run%len(s.lab.Nodes)]
+	a.anew(slices.Collect(maps.Keys(a.known())), "")
+	now, err := a.wait(ctx, r.Services)
+	if err != nil {
+		return err
+	}
+	mac := victim.Host.MAC.String()
+	var its []netip.Addr
+	for addr, who := range now {
+		if who.from == mac {
+			its = append(its, addr)
+		}
+	}
+	r.Dead, r.DeadAddresses = victim.Name, len(its)
+	if len(its) == 0 {
+		return nil // with few Services a node may have none
+	}
+	start := time.Now()
+	off := make(chan error, 1)
+	go func() { off <- victim.Off() }()
+	a.anew(its, mac)
+	moved, err := a.wait(ctx, len(its))
+	if err = errors.Join(err, <-off); err != nil {
+		return err
+	}
+	var took []time.Duration
+	for _, who := range moved {
+		took = append(took, who.at.Sub(start))
+	}
+	r.Elsewhere = spreadOf(took)
+	return nil
+}
+
+// known are all answers so far.
+func (a *asker) known() map[netip.Addr]answer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.answers)
+}
+
+// allocator is the node that gives out addresses.
+func (s *session) allocator(ctx context.Context) (string, error) {
+	lease, err := s.lab.Kube.CoordinationV1().Leases(metav1.NamespaceSystem).Get(ctx, config.DefaultServicesName, metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("read lease of the allocator: %w", err)
+	}
+	if lease.Spec.HolderIdentity == nil {
+		return "", errors.New("read lease of the allocator: nobody holds it")
+	}
+	node := slices.IndexFunc(s.lab.Nodes, func(n *cluster.Node) bool { return strings.HasPrefix(*lease.Spec.HolderIdentity, n.Name) })
+	if node < 0 {
+		return "", fmt.Errorf("read lease of the allocator: its holder %s is no node", *lease.Spec.HolderIdentity)
+	}
+	return s.lab.Nodes[node].Name, nil
+}
+
+// clean mends everything and removes all Services, many at a time, before the lab removes what else there is.
+func clean(ctx context.Context, l *svclab.Lab) error {
+	for _, n := range l.Nodes {
+		if err := errors.Join(n.EndAgent(time.Second), n.On()); err != nil {
+			return err
+		}
+	}
+	if err := l.WaitReady(ctx); err != nil {
+		return err
+	}
+	list, err := l.Kube.CoreV1().Services(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	err = each(ctx, l, len(list.Items), func(ctx context.Context, kube kubernetes.Interface, i int) error {
+		if list.Items[i].Name == "kubernetes" {
+			return nil
+		}
+		return kube.CoreV1().Services(metav1.NamespaceDefault).Delete(ctx, list.Items[i].Name, metav1.DeleteOptions{})
+	})
+	if err != nil {
+		return fmt.Errorf("delete services: %w", err)
+	}
+	if err := l.Kube.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "!=kubernetes"}); err != nil {
+		return fmt.Errorf("delete endpointslices: %w", err)
+	}
+	if err := l.Kube.CoreV1().Events(metav1.NamespaceDefault).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		return fmt.Errorf("delete events: %w", err)
+	}
+	return l.Reset(ctx)
+}
