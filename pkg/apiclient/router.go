@@ -51,7 +51,7 @@ func (r *Router) SetPeers(hosts []string) {
 // Hosts returns where API servers may be, in the order in which they are tried first.
 func (r *Router) Hosts() []string {
 	hosts := slices.Clone(r.cfg.Local())
-	if r.cfg.InCluster != "" {
+	if r.cfg.InCluster != "" && !slices.Contains(hosts, r.cfg.InCluster) {
 		hosts = append(hosts, r.cfg.InCluster)
 	}
 	r.mu.Lock()
@@ -92,6 +92,14 @@ func (r *Router) Report(server *Server, err error) {
 	case Silent(err):
 		r.leave(server.Host)
 	}
+}
+
+// Next goes on to another server, if one is known: what the present one says is old.
+func (r *Router) Next() {
+	r.mu.Lock()
+	good := r.good
+	r.mu.Unlock()
+	r.leave(good)
 }
 
 // leave goes on to the host after this one, unless somebody else has already.

@@ -3,9 +3,6 @@ package svc
 import (
 	"context"
 	"log/slog"
-	"net/netip"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -16,8 +13,6 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/apis/v1alpha1"
-	"github.com/kvip/kvip/pkg/ipam"
-	"github.com/kvip/kvip/pkg/place"
 )
 
 // CatalogueConfig of a Catalogue. All fields but Failed are needed.
@@ -47,6 +42,7 @@ type Catalogue struct {
 
 	mu          sync.Mutex
 	subscribers []chan struct{}
+	endRound    context.CancelFunc // nil while nothing runs
 }
 
 // NewCatalogue returns a Catalogue that knows nothing before Run.
@@ -55,19 +51,21 @@ func NewCatalogue(cfg CatalogueConfig) *Catalogue {
 		cfg.Failed = func(string, error) {}
 	}
 	c := &Catalogue{cfg: cfg}
-	c.services = newMirror(c, servicesSource, func(o runtime.Object) (*Service, bool) {
-		s, ok := o.(*corev1.Service)
-		if !ok {
-			return nil, false
-		}
+	c.services = newMirror(c, servicesSource, typed[*corev1.Service](func(s *corev1.Service) (*Service, bool) {
 		return cfg.Reader.Service(s), true
-	})
+	}))
 	c.slices = newMirror(c, slicesSource, typed[*discoveryv1.EndpointSlice](readSlice))
 	c.nodes = newMirror(c, nodesSource, typed[*corev1.Node](readNode))
-	lease := typed[*coordinationv1.Lease](func(l *coordinationv1.Lease) (*Lease, bool) { return ReadLease(l), true })
-	c.leases = newMirror(c, leasesSource(cfg.Namespace), lease)
+	c.nodes.same = sameNode
+	c.leases = newMirror(c, leasesSource(cfg.Namespace), typed[*coordinationv1.Lease](func(l *coordinationv1.Lease) (*Lease, bool) {
+		lease := ReadLease(l)
+		return lease, lease.belongs(cfg.Seat)
+	}))
 	c.leases.same = sameLease
-	c.seat = newMirror(c, seatSource(cfg.Namespace, cfg.Seat), lease)
+	c.seat = newMirror(c, seatSource(cfg.Namespace, cfg.Seat), typed[*coordinationv1.Lease](func(l *coordinationv1.Lease) (*Lease, bool) {
+		return ReadLease(l), true
+	}))
+	c.seat.same = sameLease
 	c.pools = newMirror(c, poolsSource, typed[*v1alpha1.IPPool](readPool))
 	c.legacy = newMirror(c, legacySource, typed[*corev1.ConfigMap](readLegacy))
 	return c
@@ -90,6 +88,19 @@ func typed[O runtime.Object, T any](read func(O) (T, bool)) func(runtime.Object)
 
 // Run keeps the catalogue up to date until ctx ends.
 func (c *Catalogue) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		c.round(ctx)
+	}
+	return nil
+}
+
+// round follows all kinds until ctx ends, or somebody wants to begin anew.
+func (c *Catalogue) round(ctx context.Context) {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	c.mu.Lock()
+	c.endRound = end
+	c.mu.Unlock()
 	var group sync.WaitGroup
 	for _, run := range []func(context.Context, *apiclient.Router){
 		c.services.run, c.slices.run, c.nodes.run, c.leases.run, c.seat.run, c.pools.run, c.legacy.run,
@@ -97,7 +108,17 @@ func (c *Catalogue) Run(ctx context.Context) error {
 		group.Go(func() { run(ctx, c.cfg.Router) })
 	}
 	group.Wait()
-	return nil
+}
+
+// Anew has everything read again, from another API server if one is known: what the present one shows is old. What
+// was read stays until then.
+func (c *Catalogue) Anew() {
+	c.cfg.Router.Next()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.endRound != nil {
+		c.endRound()
+	}
 }
 
 // Subscribe returns a channel that gets a value after changes; several may be told as one.
@@ -124,161 +145,4 @@ func (c *Catalogue) notify(matters bool) {
 		default:
 		}
 	}
-}
-
-// Synced is whether everything was read once without which nothing may be decided: pools may be
-// missing, as their definition may not be installed.
-func (c *Catalogue) Synced() bool { return c.unread() == "" }
-
-// Settled is whether pools were read as well, or it is known why they cannot be: their definition is
-// not installed, or the right is missing. Addresses are given out only then.
-func (c *Catalogue) Settled() bool {
-	for _, state := range []func() (bool, string){c.pools.state, c.legacy.state} {
-		if synced, problem := state(); !synced && problem == "" {
-			return false
-		}
-	}
-	return c.Synced()
-}
-
-// unread names the kinds that were not read yet.
-func (c *Catalogue) unread() string {
-	var missing []string
-	for kind, state := range c.states() {
-		if synced, _ := state(); !synced {
-			missing = append(missing, kind)
-		}
-	}
-	slices.Sort(missing)
-	return strings.Join(missing, ", ")
-}
-
-func (c *Catalogue) states() map[string]func() (bool, string) {
-	return map[string]func() (bool, string){
-		c.services.kind: c.services.state, c.slices.kind: c.slices.state, c.nodes.kind: c.nodes.state,
-		c.leases.kind: c.leases.state, c.seat.kind: c.seat.state,
-	}
-}
-
-// Problem says what cannot be read at present, or "".
-func (c *Catalogue) Problem() string {
-	if kinds := c.unread(); kinds != "" {
-		return "not read yet: " + kinds + c.firstProblem()
-	}
-	return strings.TrimPrefix(c.firstProblem(), "; ")
-}
-
-func (c *Catalogue) firstProblem() string {
-	for _, state := range c.states() {
-		if _, problem := state(); problem != "" {
-			return "; " + problem
-		}
-	}
-	return ""
-}
-
-// Services returns every Service, in the order of namespace and name.
-func (c *Catalogue) Services() []*Service {
-	list := c.services.all()
-	slices.SortFunc(list, func(a, b *Service) int { return strings.Compare(string(a.Owner()), string(b.Owner())) })
-	return list
-}
-
-// Endpoints returns, for each Service, the nodes with endpoints that take traffic.
-func (c *Catalogue) Endpoints() map[ipam.Owner]place.Endpoints {
-	all := map[ipam.Owner]place.Endpoints{}
-	for _, s := range c.slices.all() {
-		have := all[s.Owner]
-		if have == nil {
-			all[s.Owner] = s.Nodes
-			continue
-		}
-		merged := make(place.Endpoints, len(have)+len(s.Nodes))
-		for _, from := range []place.Endpoints{have, s.Nodes} {
-			for node, readiness := range from {
-				if old, ok := merged[node]; !ok || better(readiness, old) {
-					merged[node] = readiness
-				}
-			}
-		}
-		all[s.Owner] = merged
-	}
-	return all
-}
-
-// Servers returns the addresses of all API servers.
-func (c *Catalogue) Servers() []string {
-	for _, s := range c.slices.all() {
-		if len(s.servers) > 0 {
-			return s.servers
-		}
-	}
-	return nil
-}
-
-// Nodes returns every Node by its name.
-func (c *Catalogue) Nodes() map[string]*Node {
-	all := map[string]*Node{}
-	for _, n := range c.nodes.all() {
-		all[n.Name] = n
-	}
-	return all
-}
-
-// Leases returns the Leases of the Services part, but the seat's.
-func (c *Catalogue) Leases() []*Lease { return c.leases.all() }
-
-// Seat returns the Lease whose holder gives out addresses, nil where there is none.
-func (c *Catalogue) Seat() *Lease {
-	for _, l := range c.seat.all() {
-		return l
-	}
-	return nil
-}
-
-// Ledger returns which Service has which address, as far as this node has seen.
-func (c *Catalogue) Ledger() ipam.Ledger {
-	all := ipam.Ledger{}
-	for _, l := range c.leases.all() {
-		if l.Role == RoleLedger {
-			for addr, owners := range l.Entries {
-				all[addr] = owners
-			}
-		}
-	}
-	return all
-}
-
-// Pools returns the IPPools by name, also those that cannot be used.
-func (c *Catalogue) Pools() []*Pool {
-	list := c.pools.all()
-	slices.SortFunc(list, func(a, b *Pool) int { return strings.Compare(a.ObjectMeta.Name, b.ObjectMeta.Name) })
-	return list
-}
-
-// Legacy returns the pools of kube-vip's ConfigMap, and what is wrong with its values.
-func (c *Catalogue) Legacy() ([]ipam.Pool, []error) {
-	for _, l := range c.legacy.all() {
-		return l.Pools, l.Problems
-	}
-	return nil, nil
-}
-
-// Interfaces returns, by namespace, the interface for Services that name none, "" for all others.
-func (c *Catalogue) Interfaces() map[string]string {
-	for _, l := range c.legacy.all() {
-		return l.Interfaces
-	}
-	return nil
-}
-
-// Reserved returns the addresses that Nodes have: no Service may have one.
-func (c *Catalogue) Reserved() map[netip.Addr]string {
-	all := map[netip.Addr]string{}
-	for _, n := range c.nodes.all() {
-		for _, a := range n.Addresses {
-			all[a] = n.Name
-		}
-	}
-	return all
 }

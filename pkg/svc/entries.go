@@ -52,8 +52,8 @@ func DecodeLedger(text string) ipam.Ledger {
 	ledger := make(ipam.Ledger, len(raw))
 	for key, list := range raw {
 		addr, err := netip.ParseAddr(key)
-		if err != nil || len(list) == 0 {
-			continue
+		if err != nil || addr.String() != key || addr.Zone() != "" || addr.Is4In6() {
+			continue // no kvip has written it
 		}
 		for _, e := range list {
 			ledger[addr] = append(ledger[addr], ipam.Holder{Owner: e.Service, Pool: e.Pool, Key: e.Key, Ports: ports(e.Ports)})

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"reflect"
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -32,6 +33,13 @@ const (
 	// not taken for a kvip's.
 	AnnotationSeat = "kvip.dev/seat"
 )
+
+// NodeLease is the name of a node's Lease. The names of all Leases of the Services part begin with that of
+// the seat: those of an earlier name do not count any more.
+func NodeLease(seat, node string) string { return seat + "-node-" + node }
+
+// LedgerPrefix begins the names of the ledger's Leases; a number follows.
+func LedgerPrefix(seat string) string { return seat + "-ledger-" }
 
 // NodeInfo is what an agent tells the others in its node's Lease.
 type NodeInfo struct {
@@ -87,6 +95,11 @@ func ReadLease(l *coordinationv1.Lease) *Lease {
 	return result
 }
 
+// belongs is whether l is one of those that go with the seat.
+func (l *Lease) belongs(seat string) bool {
+	return l.Role == RoleNode && l.Name == NodeLease(seat, l.Info.Node) || l.Role == RoleLedger && strings.HasPrefix(l.Name, LedgerPrefix(seat))
+}
+
 // Placed returns the links as placement understands them.
 func (i NodeInfo) Placed() []place.Link {
 	links := make([]place.Link, 0, len(i.Links))
@@ -98,5 +111,5 @@ func (i NodeInfo) Placed() []place.Link {
 
 // sameLease is whether b is a as it was renewed.
 func sameLease(a, b *Lease) bool {
-	return a.Role == b.Role && a.Holder == b.Holder && a.Duration == b.Duration && reflect.DeepEqual(a.Info, b.Info) && a.Entries.Equal(b.Entries)
+	return a.Role == b.Role && a.Holder == b.Holder && a.Seat == b.Seat && a.Duration == b.Duration && reflect.DeepEqual(a.Info, b.Info) && a.Entries.Equal(b.Entries)
 }

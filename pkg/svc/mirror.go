@@ -1,45 +1,19 @@
 package svc
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
-
-	"github.com/kvip/kvip/pkg/apiclient"
-)
-
-const (
-	// A list or watch that failed is tried again after a pause that grows from minPause to maxPause.
-	minPause = 100 * time.Millisecond
-	maxPause = 3 * time.Second
-	// A type that is not installed is looked for this often.
-	absentPause = 5 * time.Second
-	// A watch that lasted as long as this was a good one.
-	goodWatch = 10 * time.Second
 )
 
 // object is a decoded value with the metadata that a cache needs: namespace, name and version.
 type object interface {
 	comparable
 	metav1.Object
-}
-
-// source says how one kind of objects is read from an API server.
-type source struct {
-	// kind names the objects for people, as "services".
-	kind string
-	// example is an empty object of the type that the watch delivers.
-	example runtime.Object
-	list    func(ctx context.Context, s *apiclient.Server, o metav1.ListOptions) (runtime.Object, error)
-	watch   func(ctx context.Context, s *apiclient.Server, o metav1.ListOptions) (watch.Interface, error)
 }
 
 // mirror keeps the decoded objects of one kind. It is a store of client-go's reflector, which lists,
@@ -54,10 +28,18 @@ type mirror[T object] struct {
 	log    *slog.Logger
 	failed func(kind string, err error)
 
-	mu      sync.RWMutex
-	items   map[string]T
-	synced  bool
-	problem string
+	reflector *cache.Reflector // made by the first run: it remembers the version that was read last
+
+	mu    sync.RWMutex
+	items map[string]T
+	now   state
+}
+
+// state of a mirror.
+type state struct {
+	synced  bool   // everything was read once
+	absent  bool   // the type is not installed, or there is no right to read it
+	problem string // what is wrong at present
 }
 
 // Add implements cache.ReflectorStore.
@@ -108,7 +90,7 @@ func (m *mirror[T]) Replace(list []any, _ string) error {
 		}
 	}
 	m.mu.Lock()
-	m.items, m.synced, m.problem = items, true, ""
+	m.items, m.now = items, state{synced: true}
 	m.mu.Unlock()
 	m.changed(true)
 	return nil
@@ -154,86 +136,16 @@ func (m *mirror[T]) all() []T {
 	return list
 }
 
-// state says whether the list was read once, and what is wrong at present.
-func (m *mirror[T]) state() (synced bool, problem string) {
+// get returns one value by namespace and name; the namespace is empty for what has none.
+func (m *mirror[T]) get(namespace, name string) (T, bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.synced, m.problem
+	value, ok := m.items[cache.NewObjectName(namespace, name).String()]
+	return value, ok
 }
 
-// run lists and watches until ctx ends, whatever comes.
-func (m *mirror[T]) run(ctx context.Context, router *apiclient.Router) {
-	logger := quiet(m.log)
-	reflector := cache.NewReflectorWithOptions(m.lister(router), m.example, m, cache.ReflectorOptions{Name: m.kind, Logger: &logger})
-	for pause := minPause; ctx.Err() == nil; {
-		began := time.Now()
-		err := reflector.ListAndWatchWithContext(ctx)
-		if time.Since(began) > goodWatch {
-			pause = minPause
-		}
-		if err != nil && ctx.Err() == nil {
-			m.note(err)
-		}
-		if err == nil { // the server ended the watch, as it does after some minutes
-			continue
-		}
-		if apierrors.IsNotFound(err) { // the type is not installed
-			pause = absentPause
-		}
-		sleep(ctx, pause)
-		pause = min(2*pause, maxPause)
-	}
-}
-
-// note remembers what is wrong, and logs each new trouble once.
-func (m *mirror[T]) note(err error) {
-	m.failed(m.kind, err)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if text := err.Error(); m.problem != text {
-		m.problem = text
-		m.log.Warn("cannot read objects; trying again", "kind", m.kind, "reason", err)
-	}
-}
-
-// lister asks the API server that the router names, and tells it what came of it.
-func (m *mirror[T]) lister(router *apiclient.Router) *cache.ListWatch {
-	return &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			server, err := router.Server()
-			if err != nil {
-				return nil, err
-			}
-			list, err := m.list(ctx, server, o)
-			router.Report(server, err)
-			return list, err
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			server, err := router.Server()
-			if err != nil {
-				return nil, err
-			}
-			w, err := m.watch(ctx, server, o)
-			router.Report(server, err)
-			if err == nil {
-				m.worked()
-			}
-			return w, err
-		},
-	}
-}
-
-func (m *mirror[T]) worked() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.problem = ""
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
+func (m *mirror[T]) state() state {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.now
 }

@@ -2,6 +2,7 @@ package svc
 
 import (
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,4 +29,9 @@ func readNode(n *corev1.Node) (*Node, bool) {
 		}
 	}
 	return result, true
+}
+
+// sameNode is whether b is a with another heartbeat.
+func sameNode(a, b *Node) bool {
+	return a.UID == b.UID && a.Cordoned == b.Cordoned && a.Excluded == b.Excluded && slices.Equal(a.Addresses, b.Addresses)
 }

@@ -108,8 +108,8 @@ func (r Reader) request(s *corev1.Service, wishes Wishes) ipam.Request {
 	return request
 }
 
-// wishes reads kvip's own annotations, then the spec, then another program's annotations: the first
-// that says something counts.
+// wishes reads kvip's own annotations, then another program's, then the spec: the first that says
+// something counts.
 func (r Reader) wishes(s *corev1.Service) Wishes {
 	own := Wishes{
 		Pool: s.Annotations[AnnotationPool], Key: s.Annotations[AnnotationShare], Link: s.Annotations[AnnotationInterface],

@@ -2,7 +2,6 @@ package svc
 
 import (
 	"net"
-	"slices"
 	"strconv"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -72,6 +71,5 @@ func serversOf(s *discoveryv1.EndpointSlice) []string {
 			hosts = append(hosts, net.JoinHostPort(a, port))
 		}
 	}
-	slices.Sort(hosts)
-	return slices.Compact(hosts)
+	return hosts
 }

@@ -39,6 +39,12 @@ func from[L runtime.Object](kind string, example runtime.Object, client func(*ap
 	}
 }
 
+// optionally makes a source of what kvip works without.
+func optionally(s source) source {
+	s.optional = true
+	return s
+}
+
 func everything(*metav1.ListOptions) {}
 
 func named(name string) func(*metav1.ListOptions) {
@@ -56,10 +62,10 @@ var (
 		func(s *apiclient.Server) lister[*discoveryv1.EndpointSliceList] {
 			return s.Discovery.EndpointSlices("")
 		}, everything)
-	legacySource = from("configmap "+kubevip.PoolsNamespace+"/"+kubevip.PoolsConfigMap, &corev1.ConfigMap{},
+	legacySource = optionally(from("configmap "+kubevip.PoolsNamespace+"/"+kubevip.PoolsConfigMap, &corev1.ConfigMap{},
 		func(s *apiclient.Server) lister[*corev1.ConfigMapList] {
 			return s.Core.ConfigMaps(kubevip.PoolsNamespace)
-		}, named(kubevip.PoolsConfigMap))
+		}, named(kubevip.PoolsConfigMap)))
 )
 
 // leasesSource reads the Leases of nodes and of the ledger.
@@ -75,7 +81,8 @@ func seatSource(namespace, name string) source {
 		func(s *apiclient.Server) lister[*coordinationv1.LeaseList] { return s.Coordination.Leases(namespace) }, named(name))
 }
 
-var poolsSource = from("ippools", &v1alpha1.IPPool{}, func(s *apiclient.Server) lister[*v1alpha1.IPPoolList] { return pools{s} }, everything)
+var poolsSource = optionally(from("ippools", &v1alpha1.IPPool{},
+	func(s *apiclient.Server) lister[*v1alpha1.IPPoolList] { return pools{s} }, everything))
 
 // optionsVersion is that of list options, for every group (Kubernetes API conventions).
 var optionsVersion = schema.GroupVersion{Version: "v1"}

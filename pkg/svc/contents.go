@@ -1,0 +1,125 @@
+package svc
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/kvip/kvip/pkg/ipam"
+	"github.com/kvip/kvip/pkg/place"
+)
+
+// Services returns every Service, in the order of namespace and name.
+func (c *Catalogue) Services() []*Service {
+	list := c.services.all()
+	slices.SortFunc(list, func(a, b *Service) int { return strings.Compare(string(a.Owner()), string(b.Owner())) })
+	return list
+}
+
+// Endpoints returns, for each Service, the nodes with endpoints that take traffic.
+func (c *Catalogue) Endpoints() map[ipam.Owner]place.Endpoints {
+	all := map[ipam.Owner]place.Endpoints{}
+	for _, s := range c.slices.all() {
+		have := all[s.Owner]
+		if have == nil {
+			all[s.Owner] = s.Nodes
+			continue
+		}
+		merged := make(place.Endpoints, len(have)+len(s.Nodes))
+		for _, from := range []place.Endpoints{have, s.Nodes} {
+			for node, readiness := range from {
+				if old, ok := merged[node]; !ok || better(readiness, old) {
+					merged[node] = readiness
+				}
+			}
+		}
+		all[s.Owner] = merged
+	}
+	return all
+}
+
+// Servers returns the addresses ("address:port") of all API servers, sorted.
+func (c *Catalogue) Servers() []string {
+	var all []string
+	for _, s := range c.slices.all() {
+		all = append(all, s.servers...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Nodes returns every Node by its name.
+func (c *Catalogue) Nodes() map[string]*Node {
+	all := map[string]*Node{}
+	for _, n := range c.nodes.all() {
+		all[n.Name] = n
+	}
+	return all
+}
+
+// Node returns one Node, nil if there is none of the name.
+func (c *Catalogue) Node(name string) *Node {
+	n, _ := c.nodes.get("", name)
+	return n
+}
+
+// Leases returns the Leases of the Services part, but the seat's, in the order of their names.
+func (c *Catalogue) Leases() []*Lease {
+	list := c.leases.all()
+	slices.SortFunc(list, func(a, b *Lease) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// Seat returns the Lease whose holder gives out addresses, nil where there is none.
+func (c *Catalogue) Seat() *Lease {
+	l, _ := c.seat.get(c.cfg.Namespace, c.cfg.Seat)
+	return l
+}
+
+// Ledger returns which Service has which address, as far as this node has seen. Of an address that two
+// shards have the first counts, as for the allocator.
+func (c *Catalogue) Ledger() ipam.Ledger {
+	shards := slices.DeleteFunc(c.leases.all(), func(l *Lease) bool { return l.Role != RoleLedger })
+	slices.SortFunc(shards, func(a, b *Lease) int { return cmp.Or(len(a.Name)-len(b.Name), strings.Compare(a.Name, b.Name)) })
+	all := ipam.Ledger{}
+	for _, l := range slices.Backward(shards) {
+		maps.Copy(all, l.Entries)
+	}
+	return all
+}
+
+// Pools returns the IPPools by name, also those that cannot be used.
+func (c *Catalogue) Pools() []*Pool {
+	list := c.pools.all()
+	slices.SortFunc(list, func(a, b *Pool) int { return strings.Compare(a.ObjectMeta.Name, b.ObjectMeta.Name) })
+	return list
+}
+
+// Legacy returns the pools of kube-vip's ConfigMap, and what is wrong with its values.
+func (c *Catalogue) Legacy() ([]ipam.Pool, []error) {
+	for _, l := range c.legacy.all() {
+		return l.Pools, l.Problems
+	}
+	return nil, nil
+}
+
+// Interfaces returns, by namespace, the interface for Services that name none, "" for all others.
+func (c *Catalogue) Interfaces() map[string]string {
+	for _, l := range c.legacy.all() {
+		return l.Interfaces
+	}
+	return nil
+}
+
+// Reserved returns the addresses that Nodes have: no Service may have one.
+func (c *Catalogue) Reserved() map[netip.Addr]string {
+	all := map[netip.Addr]string{}
+	for _, n := range c.nodes.all() {
+		for _, a := range n.Addresses {
+			all[a] = n.Name
+		}
+	}
+	return all
+}
