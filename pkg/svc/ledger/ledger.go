@@ -14,13 +14,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/netip"
-	"slices"
-	"strconv"
-	"strings"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/ipam"
@@ -61,12 +56,6 @@ type Book struct {
 	shards []*shard
 }
 
-// shard is one Lease as it was written last.
-type shard struct {
-	lease   *coordinationv1.Lease
-	entries ipam.Ledger
-}
-
 // New returns a Book that holds nothing before Take.
 func New(cfg Config) *Book {
 	if cfg.MaxShard == 0 {
@@ -90,43 +79,16 @@ func (b *Book) Take(ctx context.Context) (ipam.Ledger, error) {
 	for _, l := range b.own(list.Items) {
 		entries := svc.DecodeLedger(l.Annotations[svc.AnnotationLedger])
 		b.withoutKnown(entries)
-		if err := b.write(ctx, leases, &shard{lease: &l}, entries, true); err != nil {
+		s := &shard{lease: &l}
+		if err := b.write(ctx, leases, s, entries); err != nil {
 			return nil, err
 		}
+		b.shards = append(b.shards, s)
 	}
 	if err := b.keepSpare(ctx, leases); err != nil {
 		return nil, err
 	}
 	return b.Ledger(), nil
-}
-
-// own picks the shards among the Leases, in the order of their numbers.
-func (b *Book) own(all []coordinationv1.Lease) []coordinationv1.Lease {
-	all = slices.DeleteFunc(all, func(l coordinationv1.Lease) bool { return b.number(l.Name) < 0 })
-	slices.SortFunc(all, func(x, y coordinationv1.Lease) int { return b.number(x.Name) - b.number(y.Name) })
-	return all
-}
-
-func (b *Book) name(n int) string { return b.cfg.Name + "-ledger-" + strconv.Itoa(n) }
-
-func (b *Book) number(name string) int {
-	rest, ok := strings.CutPrefix(name, b.cfg.Name+"-ledger-")
-	n, err := strconv.Atoi(rest)
-	if !ok || err != nil || n < 0 {
-		return -1
-	}
-	return n
-}
-
-func (b *Book) withoutKnown(entries ipam.Ledger) {
-	for _, s := range b.shards {
-		for addr := range s.entries {
-			if _, twice := entries[addr]; twice {
-				b.cfg.Log.Error("the ledger has an address twice; the first entry counts", "vip", addr, "lease", s.lease.Name)
-				delete(entries, addr)
-			}
-		}
-	}
 }
 
 // Ledger returns what was read and written last.
@@ -139,8 +101,11 @@ func (b *Book) Ledger() ipam.Ledger {
 }
 
 // Commit writes next, each changed shard once. After an error nobody knows which of them were written:
-// Take must follow. The error is ErrLost if another node has written meanwhile.
+// Take must follow. The error is ErrLost if another node has written meanwhile, or nothing was taken.
 func (b *Book) Commit(ctx context.Context, next ipam.Ledger) error {
+	if len(b.shards) == 0 {
+		return fmt.Errorf("write ledger: it was not taken: %w", ErrLost)
+	}
 	leases, err := b.cfg.Leases()
 	if err != nil {
 		return fmt.Errorf("write ledger: %w", err)
@@ -149,109 +114,15 @@ func (b *Book) Commit(ctx context.Context, next ipam.Ledger) error {
 	if err != nil {
 		return err
 	}
+	// Each shard loses entries and gets others in one write, and no address changes its shard: whatever the ledger
+	// looks like between two writes, no address has two entries.
 	for i, part := range parts {
 		if part.Equal(b.shards[i].entries) {
 			continue
 		}
-		if err := b.write(ctx, leases, b.shards[i], part, false); err != nil {
+		if err := b.write(ctx, leases, b.shards[i], part); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// split says what belongs into each shard. An entry that is there stays where it is; before the last
-// shard gets its first, there is another one behind it.
-func (b *Book) split(ctx context.Context, leases Leases, next ipam.Ledger) ([]ipam.Ledger, error) {
-	parts, sizes := make([]ipam.Ledger, len(b.shards)), make([]int, len(b.shards))
-	where := map[netip.Addr]int{}
-	for i, s := range b.shards {
-		parts[i] = ipam.Ledger{}
-		for addr := range s.entries {
-			where[addr] = i
-		}
-	}
-	var fresh []netip.Addr
-	for addr, owners := range next {
-		i, known := where[addr]
-		if !known {
-			fresh = append(fresh, addr)
-			continue
-		}
-		parts[i][addr] = owners
-		sizes[i] += svc.EntrySize(addr, owners)
-	}
-	slices.SortFunc(fresh, netip.Addr.Compare)
-	at := 0
-	for _, addr := range fresh {
-		size := svc.EntrySize(addr, next[addr])
-		for at < len(parts)-1 && sizes[at]+size > b.cfg.MaxShard {
-			at++
-		}
-		if at == len(parts)-1 {
-			if err := b.add(ctx, leases); err != nil {
-				return nil, err
-			}
-			parts, sizes = append(parts, ipam.Ledger{}), append(sizes, 0)
-		}
-		parts[at][addr] = next[addr]
-		sizes[at] += size
-	}
-	return parts, nil
-}
-
-// keepSpare makes the last shard an empty one.
-func (b *Book) keepSpare(ctx context.Context, leases Leases) error {
-	for len(b.shards) < 2 || len(b.shards[len(b.shards)-1].entries) > 0 {
-		if err := b.add(ctx, leases); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// add makes one more shard, empty.
-func (b *Book) add(ctx context.Context, leases Leases) error {
-	n := 0
-	if len(b.shards) > 0 {
-		n = b.number(b.shards[len(b.shards)-1].lease.Name) + 1
-	}
-	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: b.name(n), Namespace: b.cfg.Namespace, Labels: map[string]string{svc.LabelRole: svc.RoleLedger}}}
-	b.fill(l, ipam.Ledger{})
-	made, err := leases.Create(ctx, l, metav1.CreateOptions{})
-	if apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create lease %s: %w", l.Name, ErrLost)
-	}
-	if err != nil {
-		return fmt.Errorf("create lease %s for the ledger: %w", l.Name, err)
-	}
-	b.shards = append(b.shards, &shard{lease: made, entries: ipam.Ledger{}})
-	return nil
-}
-
-// write updates a shard at the version that was seen last, and appends it to those that are held.
-func (b *Book) write(ctx context.Context, leases Leases, s *shard, entries ipam.Ledger, appendIt bool) error {
-	l := s.lease.DeepCopy()
-	b.fill(l, entries)
-	written, err := leases.Update(ctx, l, metav1.UpdateOptions{})
-	switch {
-	case apierrors.IsConflict(err) || apierrors.IsNotFound(err):
-		return fmt.Errorf("write lease %s: %w", l.Name, ErrLost)
-	case err != nil:
-		return fmt.Errorf("write lease %s of the ledger: %w", l.Name, err)
-	}
-	s.lease, s.entries = written, entries
-	if appendIt {
-		b.shards = append(b.shards, s)
-	}
-	return nil
-}
-
-func (b *Book) fill(l *coordinationv1.Lease, entries ipam.Ledger) {
-	if l.Annotations == nil {
-		l.Annotations = map[string]string{}
-	}
-	l.Annotations[svc.AnnotationLedger] = svc.EncodeLedger(entries)
-	now := metav1.NowMicro()
-	l.Spec.HolderIdentity, l.Spec.RenewTime = &b.cfg.Identity, &now
 }
