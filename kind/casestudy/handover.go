@@ -42,6 +42,7 @@ func handover(seen []Stretch, old string) (h Handover, err error) {
 // Count is how many requests there were and how many of them failed.
 type Count struct{ Requests, Failed int }
 
+// String is as 3 of 500 failed.
 func (c Count) String() string { return fmt.Sprintf("%d of %d failed", c.Failed, c.Requests) }
 
 func (c *Count) add(requests, failed int) {
