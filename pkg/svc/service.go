@@ -35,7 +35,12 @@ type Service struct {
 }
 
 // Owner names the Service as the ledger does.
-func (s *Service) Owner() ipam.Owner { return OwnerOf(s.Namespace, s.Name) }
+func (s *Service) Owner() ipam.Owner {
+	if s.Request.Owner != "" { // made once: thousands are asked for theirs again and again
+		return s.Request.Owner
+	}
+	return OwnerOf(s.Namespace, s.Name)
+}
 
 // OwnerOf names a Service as the ledger does.
 func OwnerOf(namespace, name string) ipam.Owner { return ipam.Owner(namespace + "/" + name) }

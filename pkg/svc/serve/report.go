@@ -60,8 +60,12 @@ func (a *Agent) publish(s situation, decisions map[netip.Addr]place.Decision) {
 	if !s.verdict.Fresh {
 		decisions = a.shown.decisions // nothing was decided; what was stands (S2)
 	}
+	a.placed.Add(1)
 	a.shown = report{situation: s, decisions: decisions, have: maps.Clone(a.have), problem: a.failing}
 }
+
+// Placed grows whenever Placement may answer otherwise than before.
+func (a *Agent) Placed() uint64 { return a.placed.Load() }
 
 // Placement says why no node announces an address; "" if one does or nobody knows.
 func (a *Agent) Placement(addr netip.Addr) place.Reason {
