@@ -3,6 +3,7 @@ package allocate
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,14 +23,16 @@ const maxEvents = 10_000
 
 // events posts Events, each once.
 type events struct {
-	cfg Config
+	cfg    Config
+	rights *rights
 
 	mu     sync.Mutex
 	posted map[string]time.Duration
-	told   bool // that the right is missing
 }
 
-func newEvents(cfg Config) *events { return &events{cfg: cfg, posted: map[string]time.Duration{}} }
+func newEvents(cfg Config, r *rights) *events {
+	return &events{cfg: cfg, rights: r, posted: map[string]time.Duration{}}
+}
 
 // post tells the cluster something about a Service.
 func (e *events) post(ctx context.Context, s *svc.Service, kind, reason, message string) {
@@ -41,7 +44,7 @@ func (e *events) post(ctx context.Context, s *svc.Service, kind, reason, message
 // about tells the cluster something about any object, best effort. Events about objects without a
 // namespace are in the namespace default.
 func (e *events) about(ctx context.Context, object corev1.ObjectReference, kind, reason, message string) {
-	if !e.fresh(object.Kind + object.Namespace + "/" + object.Name + reason + message) {
+	if !e.fresh(strings.Join([]string{object.Kind, object.Namespace, object.Name, reason, message}, " ")) {
 		return
 	}
 	namespace := object.Namespace
@@ -59,7 +62,7 @@ func (e *events) about(ctx context.Context, object corev1.ObjectReference, kind,
 	err := e.cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) error {
 		_, err := s.Core.Events(namespace).Create(ctx, event, metav1.CreateOptions{})
 		if apierrors.IsForbidden(err) { // no reason to change credentials
-			e.missing(err)
+			e.rights.missing("create events", "what happens is told in the log alone", err)
 			return nil
 		}
 		return err
@@ -82,14 +85,4 @@ func (e *events) fresh(key string) bool {
 	}
 	e.posted[key] = now
 	return true
-}
-
-// missing names the missing right, once (S9).
-func (e *events) missing(err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.told {
-		e.told = true
-		e.cfg.Log.Warn("a right is missing: create events; what happens is told in the log alone", "reason", err)
-	}
 }

@@ -2,27 +2,13 @@ package allocate
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"math"
-	"reflect"
-	"strconv"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/kvip/kvip/pkg/apiclient"
-	"github.com/kvip/kvip/pkg/apis/v1alpha1"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/kubevip"
 	"github.com/kvip/kvip/pkg/svc"
 )
-
-// statusEvery is the least time between two writes of one pool's status: it counts, and need not
-// follow each Service.
-const statusEvery = time.Second
 
 // source is a pool and where it is from.
 type source struct {
@@ -74,89 +60,4 @@ func usable(all []source) []ipam.Pool {
 		}
 	}
 	return list
-}
-
-// publishPools brings the status of each IPPool up to date.
-func (a *Allocator) publishPools(all []source, ledger ipam.Ledger, figures *Figures) {
-	overlaps := ipam.Overlaps(usable(all))
-	for _, s := range all {
-		used := ledger.Used(s.Pool)
-		figures.Used[s.Pool.Name], figures.Size[s.Pool.Name] = used, s.Pool.Size()
-		if s.object == nil {
-			continue
-		}
-		want := v1alpha1.IPPoolStatus{
-			ObservedGeneration: s.object.Generation, Size: sizeText(s.Pool.Size()), Used: int32(min(used, math.MaxInt32)),
-			Conflicts: overlaps[s.Pool.Name], Conditions: []metav1.Condition{readyCondition(s)},
-		}
-		if !sameStatus(s.object.Status, want) && a.duePool(s.object.ObjectMeta.Name) {
-			object := s.object
-			a.background(func(ctx context.Context) { a.writePool(ctx, object, want) })
-		}
-	}
-}
-
-// sizeText is a pool's size in decimal. A Size that cannot be told is the largest there is.
-func sizeText(size uint64) string {
-	if size == math.MaxUint64 {
-		return ">=" + strconv.FormatUint(math.MaxUint64, 10)
-	}
-	return strconv.FormatUint(size, 10)
-}
-
-func readyCondition(s source) metav1.Condition {
-	c := metav1.Condition{
-		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Usable", Message: "its addresses are given out",
-		ObservedGeneration: s.object.Generation, LastTransitionTime: metav1.Now(),
-	}
-	if s.err != nil {
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, string(ipam.Malformed), s.err.Error()
-	}
-	for _, old := range s.object.Status.Conditions {
-		if old.Type == c.Type && old.Status == c.Status {
-			c.LastTransitionTime = old.LastTransitionTime
-		}
-	}
-	return c
-}
-
-func sameStatus(have, want v1alpha1.IPPoolStatus) bool {
-	if len(have.Conditions) == 1 && len(want.Conditions) == 1 && have.Conditions[0].Status == want.Conditions[0].Status {
-		want.Conditions[0].LastTransitionTime = have.Conditions[0].LastTransitionTime
-	}
-	if len(have.Conflicts) == 0 && len(want.Conflicts) == 0 {
-		have.Conflicts, want.Conflicts = nil, nil
-	}
-	return reflect.DeepEqual(have, want)
-}
-
-// duePool spaces the writes of one pool's status.
-func (a *Allocator) duePool(name string) bool {
-	now := a.cfg.Clock()
-	if at, ok := a.poolWritten[name]; ok && now-at < statusEvery {
-		return false
-	}
-	a.poolWritten[name] = now
-	return true
-}
-
-// writePool applies the status, and posts an Event if the pool cannot be used.
-func (a *Allocator) writePool(ctx context.Context, p *svc.Pool, want v1alpha1.IPPoolStatus) {
-	name := p.ObjectMeta.Name
-	if want.Conditions[0].Status == metav1.ConditionFalse {
-		a.writer.status.events.about(ctx, corev1.ObjectReference{APIVersion: v1alpha1.GroupVersion().String(), Kind: v1alpha1.Kind, Name: name, UID: p.UID},
-			corev1.EventTypeWarning, want.Conditions[0].Reason, want.Conditions[0].Message)
-	}
-	body, err := json.Marshal(map[string]any{
-		"apiVersion": v1alpha1.GroupVersion().String(), "kind": v1alpha1.Kind, "metadata": map[string]string{"name": name}, "status": want,
-	})
-	if err == nil {
-		err = a.cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) error {
-			return s.KVIP.Patch(types.ApplyPatchType).Resource(v1alpha1.Plural).Name(name).SubResource("status").
-				Param("fieldManager", FieldManager).Body(body).Do(ctx).Error()
-		})
-	}
-	if err != nil && ctx.Err() == nil {
-		a.cfg.Log.Warn("cannot write the status of a pool; trying again", "pool", name, "reason", fmt.Errorf("apply status of IPPool %s: %w", name, err))
-	}
 }

@@ -18,6 +18,8 @@ const (
 	// A status that could not be written is tried again after a pause between these.
 	firstRetry = 250 * time.Millisecond
 	lastRetry  = 30 * time.Second
+	// A version that was written is waited for so long.
+	notSeen = 30 * time.Second
 )
 
 // writer writes statuses of Services, many at a time, each at the version that was decided upon.
@@ -36,8 +38,10 @@ type job struct {
 	want    wish
 	queued  bool
 	running bool
-	// written is the version that the last write gave: until the watch shows it, nothing is to be done.
+	// written is the version that the last write gave: until the watch shows it, nothing is to be done. A
+	// version that never comes, as after etcd was restored from a backup, is waited for until then.
 	written *metav1.ObjectMeta
+	until   time.Duration
 	retryAt time.Duration
 	pause   time.Duration
 }
@@ -68,26 +72,25 @@ func (w *writer) run(ctx context.Context) {
 func (w *writer) service(s *svc.Service, want wish) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	owner := s.Owner()
+	owner, now := s.Owner(), w.cfg.Clock()
 	j := w.jobs[owner]
-	if want.met(s) {
+	switch {
+	case want.met(s):
 		if j != nil && !j.running {
 			delete(w.jobs, owner)
 		}
 		return
-	}
-	if j == nil {
+	case j == nil:
 		j = &job{}
 		w.jobs[owner] = j
-	}
-	if j.written != nil && !svc.Newer(s, j.written) && s.ResourceVersion != j.written.ResourceVersion {
-		return // what was written is not seen yet
+	case j.awaits(s, now):
+		return
 	}
 	if j.service == nil || j.service.ResourceVersion != s.ResourceVersion {
 		j.retryAt, j.pause = 0, 0
 	}
 	j.service, j.want = s, want
-	if j.queued || j.running || w.cfg.Clock() < j.retryAt {
+	if j.queued || j.running || now < j.retryAt {
 		return
 	}
 	select {
@@ -97,33 +100,23 @@ func (w *writer) service(s *svc.Service, want wish) {
 	}
 }
 
-// forget drops what belongs to Services that are gone.
-func (w *writer) forget(services []*svc.Service) {
-	known := make(map[ipam.Owner]bool, len(services))
-	for _, s := range services {
-		known[s.Owner()] = true
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	maps.DeleteFunc(w.jobs, func(owner ipam.Owner, j *job) bool { return !known[owner] && !j.running })
+// awaits is whether s is older than what was written.
+func (j *job) awaits(s *svc.Service, now time.Duration) bool {
+	return j.written != nil && now < j.until && s.ResourceVersion != j.written.ResourceVersion && !svc.Newer(s, j.written)
 }
 
-// stop forgets what was not begun: another node has the seat.
-func (w *writer) stop() {
+// only forgets what was not begun for other Services than these: they are gone, or another node has the seat.
+func (w *writer) only(owners map[ipam.Owner]bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for owner, j := range w.jobs {
-		if !j.running {
-			delete(w.jobs, owner)
-		}
-	}
+	maps.DeleteFunc(w.jobs, func(owner ipam.Owner, j *job) bool { return !owners[owner] && !j.running })
 }
 
 // work writes one status, unless this node has lost the seat meanwhile.
 func (w *writer) work(ctx context.Context, owner ipam.Owner) {
 	w.mu.Lock()
 	j := w.jobs[owner]
-	if j == nil {
+	if j == nil || !j.queued { // forgotten, or done under an earlier entry of the queue
 		w.mu.Unlock()
 		return
 	}
@@ -137,11 +130,18 @@ func (w *writer) work(ctx context.Context, owner ipam.Owner) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	j.done(service, written, err, w.cfg.Clock())
+}
+
+// done notes how a write ended. What failed is tried again after a pause, unless the Service has changed
+// meanwhile: then there is another thing to try.
+func (j *job) done(service *svc.Service, written *metav1.ObjectMeta, err error, now time.Duration) {
 	j.running = false
-	if err != nil {
+	switch {
+	case err == nil:
+		j.written, j.until, j.pause, j.retryAt = written, now+notSeen, 0, 0
+	case j.service == service:
 		j.pause = min(max(2*j.pause, firstRetry), lastRetry)
-		j.retryAt = w.cfg.Clock() + j.pause
-		return
+		j.retryAt = now + j.pause
 	}
-	j.written, j.pause, j.retryAt = written, 0, 0
 }

@@ -1,0 +1,103 @@
+package allocate
+
+import (
+	"context"
+	"errors"
+
+	"github.com/kvip/kvip/pkg/ipam"
+	"github.com/kvip/kvip/pkg/svc"
+	"github.com/kvip/kvip/pkg/svc/ledger"
+)
+
+// turn brings ledger and status in line with what the cluster wants. It reports whether it wrote the
+// ledger.
+func (a *Allocator) turn(ctx context.Context) (wrote bool) {
+	term, held := a.cfg.Keeper.Held()
+	if !held || !a.cfg.Catalogue.Settled() {
+		a.rest()
+		return false
+	}
+	if a.term != term && !a.take(ctx, term) {
+		return true
+	}
+	services, pools := a.cfg.Catalogue.Services(), a.pools()
+	before := a.cfg.Book.Ledger()
+	result := ipam.Plan(before, usable(pools), a.reserved(), requests(services))
+	if !result.Ledger.Equal(before) {
+		wrote = true
+		if err := a.cfg.Book.Commit(ctx, result.Ledger); err != nil {
+			a.failed(err)
+			return true
+		}
+	}
+	a.publish(services, pools, result)
+	return wrote
+}
+
+// rest begins nothing more: another node has the seat, or may have.
+func (a *Allocator) rest() {
+	a.writer.only(nil)
+	if a.term != 0 {
+		a.term = 0
+		a.cfg.Observed(Figures{})
+	}
+}
+
+// take takes the ledger over. The seat is looked at again after that: who was frozen before taking it, and has
+// taken it from the node that has the seat now, must not write what he believes (S4). Who is frozen later
+// cannot.
+func (a *Allocator) take(ctx context.Context, term uint64) bool {
+	if _, err := a.cfg.Book.Take(ctx); err != nil {
+		a.failed(err)
+		return false
+	}
+	if a.behind(ctx) {
+		return false
+	}
+	if now, held := a.cfg.Keeper.Held(); !held || now != term {
+		return false
+	}
+	a.term = term
+	return true
+}
+
+// failed begins anew with the ledger, whose state is not known now.
+func (a *Allocator) failed(err error) {
+	a.term = 0
+	if errors.Is(err, ledger.ErrLost) {
+		a.cfg.Log.Info("the ledger is read again", "reason", err)
+		return
+	}
+	a.cfg.Log.Warn("cannot read or write the ledger; trying again", "reason", err)
+}
+
+// requests are those of kvip's Services.
+func requests(services []*svc.Service) []ipam.Request {
+	var all []ipam.Request
+	for _, s := range services {
+		if s.Ours {
+			all = append(all, s.Request)
+		}
+	}
+	return all
+}
+
+// publish writes what Services and pools are to say, and tells the metrics.
+func (a *Allocator) publish(services []*svc.Service, pools []source, result ipam.Result) {
+	figures := Figures{Refused: map[string]int{}, Used: map[string]int{}, Size: map[string]uint64{}}
+	told := make(map[ipam.Owner]bool, len(services))
+	for _, s := range services {
+		if want, ok := a.wanted(s, result); ok {
+			a.writer.service(s, want)
+			told[s.Owner()] = true
+			if want.refused() {
+				figures.Refused[string(want.reason)]++
+			} else if s.Ours {
+				figures.Services++
+			}
+		}
+	}
+	a.writer.only(told)
+	a.publishPools(pools, result.Ledger, &figures)
+	a.cfg.Observed(figures)
+}
