@@ -19,7 +19,7 @@ const overTimeout = 2 * time.Second
 // isOver is whether this agent ends for good: its DaemonSet is gone or going, or its node is cordoned,
 // as before a drain. Otherwise it is being restarted, and its addresses stay for their lifetimes (S6).
 func (s *services) isOver(ctx context.Context) bool {
-	if node := s.catalogue.Nodes()[s.cfg.NodeName]; node != nil && node.Cordoned {
+	if node := s.catalogue.Node(s.cfg.NodeName); node != nil && node.Cordoned {
 		s.log.Info("handing the Services' addresses over", "node", s.cfg.NodeName, "reason", "the node is cordoned")
 		return true
 	}

@@ -74,7 +74,7 @@ func newServices(cfg config.Config, id string, store *apiclient.Store, set *metr
 		Namespace: cfg.Namespace, Seat: cfg.ServicesName, Router: s.bulk, Log: log, Failed: failed,
 	})
 	s.heart = serve.NewHeart(serve.HeartConfig{
-		Node: cfg.NodeName, Identity: id, Namespace: cfg.Namespace, Name: cfg.ServicesName + "-node-" + cfg.NodeName,
+		Node: cfg.NodeName, Identity: id, Namespace: cfg.Namespace, Name: svc.NodeLease(cfg.ServicesName, cfg.NodeName),
 		Catalogue: s.catalogue, Router: s.leases, Clock: clock.Boottime, Log: log, Failed: failed,
 	})
 	s.keeper = allocate.NewKeeper(allocate.KeeperConfig{

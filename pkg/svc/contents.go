@@ -65,6 +65,12 @@ func (c *Catalogue) Node(name string) *Node {
 	return n
 }
 
+// Lease returns one of the Leases, nil if there is none of the name.
+func (c *Catalogue) Lease(name string) *Lease {
+	l, _ := c.leases.get(c.cfg.Namespace, name)
+	return l
+}
+
 // Leases returns the Leases of the Services part, but the seat's, in the order of their names.
 func (c *Catalogue) Leases() []*Lease {
 	list := c.leases.all()

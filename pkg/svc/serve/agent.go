@@ -3,9 +3,7 @@ package serve
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,15 +92,19 @@ type Agent struct {
 	cfg   Config
 	wake  chan struct{}
 	beat  atomic.Int64            // instant of the last turn (E12)
-	links map[string]link.Network // by name, as the network was last read
+	links map[string]link.Network // by name, as the network was last read; nil: it could not be read yet
 
 	have     holdings
-	adopting bool // nothing was decided since the start
-	suspect  bool // this process stood still, and has no fresh view since: it announces nothing
-	dirty    bool // something of this host changed
+	adopted  bool          // what an earlier agent left was read
+	adopting bool          // nothing was decided since the start
+	suspect  bool          // this process stood still, and has no fresh view since: it announces nothing
+	dirty    bool          // something of this host changed
+	unread   bool          // the links could not be read
+	again    time.Duration // when to decide once more, as something failed; 0: nothing did
 	basis    basis
-	filtered time.Duration
-	failing  string // the trouble that was last logged
+	filterAt time.Duration // when the packet filter is to be written without a change
+	failing  string        // what does not work at present
+	told     map[string]bool
 	foreign  string
 	control  []netip.Addr             // the control plane's addresses on this host
 	reported map[string]time.Duration // strangers that claimed an address
@@ -129,7 +131,10 @@ func New(cfg Config) *Agent {
 	if cfg.Observed == nil {
 		cfg.Observed = nobody{}
 	}
-	a := &Agent{cfg: cfg, wake: make(chan struct{}, 1), have: holdings{}, adopting: true, links: map[string]link.Network{}, reported: map[string]time.Duration{}}
+	a := &Agent{
+		cfg: cfg, wake: make(chan struct{}, 1), have: holdings{}, adopting: true, unread: true, dirty: true,
+		told: map[string]bool{}, reported: map[string]time.Duration{},
+	}
 	cfg.Heart.OnVerdict(a.rouse)
 	return a
 }
@@ -149,8 +154,6 @@ func (a *Agent) rouse() {
 
 // Run serves until ctx ends. What the node has then stays: it is Leave that gives it up (S6).
 func (a *Agent) Run(ctx context.Context) error {
-	a.readLinks()
-	a.adopt()
 	changed := a.cfg.Catalogue.Subscribe()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -162,11 +165,9 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.sighted(s)
 			continue
 		case ev := <-a.cfg.LinkEvents:
-			if !a.concerns(ev) {
+			if !a.relink(ev) {
 				continue
 			}
-			a.dirty = true
-			a.readLinks()
 		case <-changed:
 		case <-a.wake:
 		case <-timer.C:
@@ -190,50 +191,9 @@ func (a *Agent) rest(ctx context.Context, d time.Duration) bool {
 		case s := <-a.cfg.Announcer.Sightings():
 			a.sighted(s)
 		case ev := <-a.cfg.LinkEvents:
-			if a.concerns(ev) {
-				a.dirty = true
-				a.readLinks()
-			}
+			a.relink(ev)
 		case <-timer.C:
 			return true
 		}
 	}
-}
-
-// concerns says whether an event tells something new: an address that this node has is reported
-// whenever its lifetime is renewed.
-func (a *Agent) concerns(ev link.Event) bool {
-	_, ours := a.have[ev.Addr]
-	switch ev.Kind {
-	case link.AddrAdded:
-		return !ours && !slices.Contains(a.control, ev.Addr)
-	case link.AddrRemoved:
-		return ours || !ev.Addr.Is6() || slices.Contains(a.control, ev.Addr) || !ev.Addr.IsLinkLocalUnicast()
-	}
-	return true
-}
-
-// readLinks reads this host's links and tells the others of them.
-func (a *Agent) readLinks() {
-	networks, err := a.cfg.Networks()
-	if err != nil {
-		a.cfg.Log.Warn("cannot read the links of this host; trying again", "reason", err)
-		return
-	}
-	info := svc.NodeInfo{Node: a.cfg.Node, Status: a.cfg.StatusPort, Links: []svc.LinkInfo{}}
-	a.links = make(map[string]link.Network, len(networks))
-	for _, n := range networks {
-		a.links[n.Name] = n
-		info.Links = append(info.Links, svc.LinkInfo{Name: n.Name, MAC: n.MAC.String(), Subnets: n.Subnets})
-	}
-	if here, err := a.cfg.ControlPlaneHere(); err == nil {
-		info.ControlPlane, a.control = here, here
-	}
-	a.cfg.Heart.Inform(info)
-}
-
-// linkRef finds a link of this host.
-func (a *Agent) linkRef(name string) (arp.LinkRef, bool) {
-	n, ok := a.links[name]
-	return arp.LinkRef{Index: n.Index, Name: n.Name, MAC: net.HardwareAddr(n.MAC)}, ok
 }

@@ -44,7 +44,7 @@ func union(before, next holdings) holdings {
 // filterChanged is whether the ports of an address are others than those that were last let through, or
 // the filter's timeouts are to be renewed.
 func (a *Agent) filterChanged(next holdings, s situation) bool {
-	if a.cfg.Clock()-a.filtered >= filterEvery {
+	if a.cfg.Clock() >= a.filterAt {
 		return true
 	}
 	for addr := range next {

@@ -46,8 +46,20 @@ func (a *Agent) Leave(ctx context.Context) error {
 		continue
 	}
 	a.cfg.Announcer.Set(nil)
-	err = errors.Join(err, a.cfg.Addresses.Clear(), a.cfg.Filter.Remove(), a.cfg.Heart.Remove(ctx))
-	a.have = holdings{}
+	return errors.Join(err, a.remove(ctx, err == nil))
+}
+
+// remove takes everything off this host: the filter only after the addresses that it protects (S5). The Lease is
+// this node's to delete only if it could be given up: else it may be another machine's of the same name.
+func (a *Agent) remove(ctx context.Context, gaveUp bool) error {
+	err := a.cfg.Addresses.Clear()
+	if err == nil {
+		a.have = holdings{}
+		err = a.cfg.Filter.Remove()
+	}
+	if gaveUp {
+		err = errors.Join(err, a.cfg.Heart.Remove(ctx))
+	}
 	return err
 }
 

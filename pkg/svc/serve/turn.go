@@ -1,25 +1,36 @@
 package serve
 
 import (
-	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
 
-	"github.com/kvip/kvip/pkg/arp"
-	"github.com/kvip/kvip/pkg/filter"
 	"github.com/kvip/kvip/pkg/members"
 	"github.com/kvip/kvip/pkg/place"
-	"github.com/kvip/kvip/pkg/vip"
 )
+
+// knowsHost is whether this host's links were read once, and what an earlier agent left there: before that
+// nothing is touched.
+func (a *Agent) knowsHost() bool {
+	if a.unread {
+		a.readLinks()
+	}
+	if !a.adopted {
+		a.adopt()
+	}
+	return a.adopted && a.links != nil
+}
 
 // adopt takes over what an earlier agent left on this host: it stays until a fresh view says whose it
 // is (S6).
 func (a *Agent) adopt() {
 	present, err := a.cfg.Addresses.Present()
 	if err != nil {
-		a.cfg.Log.Warn("cannot read what an earlier kvip left on this host", "reason", err)
+		a.trouble(fmt.Errorf("read what an earlier kvip left on this host: %w", err))
+		return
 	}
+	a.adopted = true
 	for _, m := range present {
 		a.have[m.VIP] = held{link: m.LinkName, since: a.cfg.Clock(), adopted: true}
 	}
@@ -35,28 +46,47 @@ func (a *Agent) turn() time.Duration {
 	last := time.Duration(a.beat.Swap(int64(now)))
 	verdict := a.cfg.Heart.Verdict()
 	if last != 0 && now-last > frozenAfter {
-		a.suspect, verdict.Fresh = true, false
+		a.suspect, a.dirty, verdict.Fresh = true, true, false
 	}
 	if !a.cfg.Catalogue.Synced() {
 		verdict.Fresh = false
 	}
 	b := a.basisOf(verdict)
-	if b == a.basis && !a.dirty && !a.expiring(now) && now-a.filtered < filterEvery {
-		return a.keep(now)
+	if a.due(b, now) {
+		a.suspect = a.suspect && !verdict.Fresh
+		a.basis, a.dirty = b, false
+		a.decide(verdict, now)
 	}
-	a.suspect = a.suspect && !verdict.Fresh
-	a.basis, a.dirty = b, false
+	return a.keep(now)
+}
+
+// due is whether there is something to decide.
+func (a *Agent) due(b basis, now time.Duration) bool {
+	return b != a.basis || a.dirty || a.again != 0 && now >= a.again || a.expiring(now) || now >= a.filterAt
+}
+
+// decide says what this node has next, and makes the host agree.
+func (a *Agent) decide(verdict members.Verdict, now time.Duration) {
+	if a.failing == "" {
+		clear(a.told)
+	}
+	a.again, a.failing = 0, ""
+	if !a.knowsHost() {
+		a.publish(a.last, nil)
+		return
+	}
 	s := a.survey(verdict)
 	decisions := map[netip.Addr]place.Decision{}
-	if verdict.Fresh && b.foreign == "" {
+	if verdict.Fresh && a.basis.foreign == "" {
 		decisions = place.All(s.addresses(), s.nodes)
 	}
 	next := shift(a.have, decisions, s, now)
-	a.adopting = a.adopting && !(verdict.Fresh && len(verdict.Alive) > 0)
+	if a.adopting && verdict.Fresh && len(verdict.Alive) > 0 {
+		a.adopting, a.filterAt = false, 0
+	}
 	a.become(next, s)
 	a.last = s
 	a.publish(s, decisions)
-	return a.keep(now)
 }
 
 func (a *Agent) basisOf(v members.Verdict) basis {
@@ -87,77 +117,10 @@ func (a *Agent) yieldsTo() string {
 	return who
 }
 
-// become makes filter, kernel and announcements agree with next, in the order that leaves no address
-// without protection, none announced before it is there, and none there no longer announced.
-func (a *Agent) become(next holdings, s situation) {
-	gained, lost := difference(a.have, next)
-	if len(lost) > 0 { // stop announcing first
-		a.cfg.Announcer.Set(a.voices(intersection(a.have, next)))
-	}
-	if len(gained) > 0 || len(lost) > 0 || a.filterChanged(next, s) {
-		a.protect(union(a.have, next), s)
-	}
-	if err := a.own(next); err != nil {
-		a.trouble(err)
-	}
-	if len(lost) > 0 {
-		a.protect(next, s)
-	}
-	a.cfg.Announcer.Set(a.voices(next))
-	a.note(gained, lost, next)
-	a.have = next
-}
-
-// own makes the kernel have the addresses. One that it cannot have is not announced, and tried again.
-func (a *Agent) own(next holdings) error {
-	var want []vip.Address
-	for addr, h := range next {
-		if ref, ok := a.linkRef(h.link); ok && !h.shared {
-			want = append(want, vip.Address{VIP: addr, LinkIndex: ref.Index, LinkName: ref.Name})
-		} else if !h.shared {
-			delete(next, addr) // its link is gone, and the address with it
-		}
-	}
-	_, _, err := a.cfg.Addresses.Sync(want)
-	for _, failed := range vip.AddressErrors(err) {
-		delete(next, failed.Address.VIP)
-	}
-	return err
-}
-
-// protect lets through to the addresses what their Services serve, and nothing else (S5).
-func (a *Agent) protect(all holdings, s situation) {
-	if a.adopting {
-		return // what an earlier kvip let through is not known yet: its table stands
-	}
-	var want filter.Want
-	for addr := range all {
-		want.Addresses = append(want.Addresses, addr)
-		want.Ports = append(want.Ports, s.ports(addr)...)
-	}
-	a.filtered = a.cfg.Clock()
-	if err := a.cfg.Filter.Apply(want); err != nil {
-		a.trouble(err)
-	}
-}
-
-// voices are the announcements that go with the addresses.
-func (a *Agent) voices(all holdings) []arp.Voice {
-	var list []arp.Voice
-	for addr, h := range all {
-		if ref, ok := a.linkRef(h.link); ok && !h.shared {
-			list = append(list, arp.Voice{Addr: addr, Link: ref, Silent: h.adopted || h.leaving || a.suspect})
-		}
-	}
-	return list
-}
-
 // keep renews lifetimes, and returns how long nothing is to be done.
 func (a *Agent) keep(now time.Duration) time.Duration {
 	next, err := a.cfg.Addresses.Refresh(now)
-	if err != nil {
-		a.trouble(err)
-	}
+	a.trouble(err)
 	wait := min(lookAgain, max(next-now, gather))
 	for _, h := range a.have {
 		if h.leaving {
@@ -167,10 +130,20 @@ func (a *Agent) keep(now time.Duration) time.Duration {
 	return wait
 }
 
-// trouble logs what failed, each new thing once; the next turn tries again.
+// trouble notes what failed, and has it tried again soon; each new thing is logged once.
 func (a *Agent) trouble(err error) {
-	if text := err.Error(); text != a.failing {
+	if err == nil {
+		return
+	}
+	a.again = a.cfg.Clock() + lookAgain
+	text := err.Error()
+	if a.failing == "" {
 		a.failing = text
-		a.cfg.Log.Warn("cannot serve all addresses; trying again", "reason", errors.Join(err))
+	} else if !strings.Contains(a.failing, text) {
+		a.failing += "; " + text
+	}
+	if !a.told[text] {
+		a.told[text] = true
+		a.cfg.Log.Warn("cannot serve all addresses; trying again", "reason", err)
 	}
 }
