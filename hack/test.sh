@@ -79,8 +79,16 @@ export -f run_one
 run_all() { xargs -a "$work/$1/list" -r -L 1 -P "$2" bash -c 'run_one "$0" "$1" "$2"' "$work/$1"; }
 
 # The packages that need real API servers; all others are for every machine.
-lab='/test/(cluster|lab|bench|demo)(/|$)'
-kind='/test/e2e$' # and those that need nodes in kind
+lab='/test/(cluster|lab|services|bench|benchservices|soak|demo)(/|$)'
+kind='/test/(e2e|e2eservices)$' # and those that need nodes in kind
+
+# A module of its own, with tests that need nothing.
+module() {
+	cd "$root/$1"
+	"$withgo" go vet ./...
+	"$withgo" "$2" ./...
+	"$withgo" go mod tidy -diff
+}
 
 lint() {
 	local unformatted staticcheck
@@ -95,14 +103,10 @@ lint() {
 	cd test/k8s
 	"$withgo" go mod tidy -diff
 	staticcheck=$("$withgo" go -C "$root" tool -n staticcheck)
-	cd "$root/hack/image"
-	"$withgo" go vet ./...
-	"$withgo" "$staticcheck" ./...
-	"$withgo" go mod tidy -diff
-	cd "$root/hack/crd"
-	"$withgo" go vet ./...
-	"$withgo" "$staticcheck" ./...
-	"$withgo" go mod tidy -diff
+	module hack/image "$staticcheck"
+	module kind/echo "$staticcheck"
+	"$withgo" go test ./...
+	module hack/crd "$staticcheck"
 	"$withgo" go test -count=1 ./... # not from the cache: what the generator reads is not known to it
 	cd "$root"
 }
@@ -142,13 +146,14 @@ lab_run() {
 	KVIP_BINARY=$work/$dir/kvip run_all "$dir" 1
 }
 
-# kind_prepare makes what the kind tests need and notes it in a file; kind_run runs them.
+# kind_prepare makes what the kind tests need and notes it in a file; with the word services what the
+# case study needs as well. kind_run runs the tests of one package, which ends the engine.
 kind_prepare() {
 	if [ -n "$building" ]; then
 		wait "$building" || { tail -n 40 "$work/node.log" && exit 1; }
 		building=''
 	fi
-	kind/prepare.sh own test >"$work/kind.env"
+	kind/prepare.sh own test "$@" >"$work/kind.env"
 }
 
 # node_image_begin builds the node image beside the lab, which waits more than it works.
@@ -168,23 +173,24 @@ room_for_nodes() {
 }
 
 kind_run() {
-	local list
 	room_for_nodes
-	rm -f test/artifacts/kind-outages.csv
-	mapfile -t list < <("$withgo" go list ./... | grep -E "$kind")
-	compile kind -- "${list[@]}"
+	if [ "$1" = e2e ]; then rm -f test/artifacts/kind-outages.csv; fi
+	compile "kind-$1" -- "./test/$1"
 	set -a
 	. "$work/kind.env"
 	set +a
 	engine=$KVIP_DOCKER_DIR
-	TESTFLAGS="-test.timeout=50m ${TESTFLAGS:-}" run_all kind 1
+	TESTFLAGS="-test.timeout=50m ${TESTFLAGS:-}" run_all "kind-$1" 1
 }
 
 if [ "${1:-}" = kind ]; then
 	[ "$(id -u)" = 0 ] || { echo 'the kind tests need root: sudo make test-kind' && exit 1; }
 	mkdir -p "$work"
 	stage "kind: a node of Kubernetes ${K8S:-as in test/k8s/go.mod}" kind_prepare
-	stage 'kind: real kubeadm, kubelet and containerd' kind_run
+	stage 'kind: real kubeadm, kubelet and containerd' kind_run e2e
+	if [ -n "${TESTFLAGS:-}" ]; then exit; fi # of one package's tests
+	stage 'kind: what Services need' kind_prepare services
+	stage 'kind: Services behind addresses, under load' kind_run e2eservices
 	exit
 fi
 if [ "${1:-}" = lint ]; then
@@ -201,7 +207,9 @@ if [ "$(id -u)" = 0 ]; then
 	node_image_begin
 	stage 'lab: real API servers, real packets, with -race' lab_run lab -race
 	stage 'kind: a node image from Debian packages and Go modules' kind_prepare
-	stage 'kind: real kubeadm, kubelet and containerd' kind_run
+	stage 'kind: real kubeadm, kubelet and containerd' kind_run e2e
+	stage 'kind: what Services need' kind_prepare services
+	stage 'kind: Services behind addresses, under load' kind_run e2eservices
 else
 	current=lab
 	printf '\n== lab and kind: skipped, they need root for network namespaces: sudo make test\n'
