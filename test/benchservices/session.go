@@ -20,16 +20,6 @@ const (
 	maxFailures = 3 // in a row, before the benchmark gives up
 )
 
-// The addresses have a subnet of their own, beside that of the lab, which has room for 254 only.
-const (
-	poolName = "bench"
-	pool     = "10.80.32.0/19"
-)
-
-func ownPrefix(i int) netip.Prefix {
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 80, 0, byte(11 + i)}), 16)
-}
-
 // session is a lab and what is measured on it.
 type session struct {
 	opts    options
@@ -91,11 +81,11 @@ func (s *session) one(ctx context.Context, services, number int) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*eachWithin+s.idleFor)
 	defer cancel()
 	r := result{Services: services, Run: number, Setting: s.setting, Version: s.version, Date: time.Now()}
-	a, err := startAsker(ctx, s.lab.Client, s.sender)
+	a, err := svclab.StartAsker(ctx, s.lab.Client, s.sender)
 	if err != nil {
 		return err
 	}
-	defer a.workers.Wait()
+	defer a.Close()
 	defer cancel()
 	if err := s.births(ctx, a, &r); err != nil {
 		return err
@@ -134,7 +124,7 @@ func (s *session) prepare(ctx context.Context, services int) (err error) {
 	if err := s.lab.RegisterNodes(ctx, s.lab.Nodes...); err != nil {
 		return err
 	}
-	if err := s.lab.Addresses(ctx, poolName, pool); err != nil {
+	if err := s.lab.Addresses(ctx, "bench", svclab.WidePool); err != nil {
 		return err
 	}
 	if err := endpoints(ctx, s.lab, services); err != nil {
@@ -146,7 +136,7 @@ func (s *session) prepare(ctx context.Context, services int) (err error) {
 	return agreed(ctx, s.lab)
 }
 
-// start starts the lab and puts the hosts into the subnet of the addresses.
+// start starts a lab with room for thousands of addresses.
 func (s *session) start(ctx context.Context) (err error) {
 	s.lab, err = svclab.Start(ctx, svclab.Config{
 		Kvip: s.kvip, Cluster: cluster.Config{Binaries: s.bin, Progress: os.Stderr, API: cluster.APIOptions{Audit: true}},
@@ -154,15 +144,8 @@ func (s *session) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	for i, h := range append(s.lab.Hosts(), s.lab.Client) {
-		own := ownPrefix(i)
-		h.Addrs = append(h.Addrs, own) // so that they come back when the host boots
-		if err := h.AddAddr(own); err != nil {
-			return err
-		}
-		s.sender = own.Addr()
-	}
-	return nil
+	s.sender, err = s.lab.Widen()
+	return err
 }
 
 // agreed waits until every agent has a fresh view in which all are alive.

@@ -21,7 +21,7 @@ import (
 )
 
 // births creates the Services and measures when each has its address and answers.
-func (s *session) births(ctx context.Context, a *asker, r *result) error {
+func (s *session) births(ctx context.Context, a *svclab.Asker, r *result) error {
 	ctx, cancel := context.WithTimeout(ctx, eachWithin)
 	defer cancel()
 	type seen struct {
@@ -30,7 +30,7 @@ func (s *session) births(ctx context.Context, a *asker, r *result) error {
 	}
 	watched := make(chan seen, 1)
 	go func() {
-		all, err := statuses(ctx, s.lab, r.Services, a.about)
+		all, err := statuses(ctx, s.lab, r.Services, a.About)
 		watched <- seen{all, err}
 	}()
 	b, err := create(ctx, s.lab, r.Services)
@@ -43,7 +43,7 @@ func (s *session) births(ctx context.Context, a *asker, r *result) error {
 	if status.err != nil {
 		return status.err
 	}
-	answers, err := a.wait(ctx, r.Services)
+	answers, err := a.Wait(ctx, r.Services)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (s *session) births(ctx context.Context, a *asker, r *result) error {
 }
 
 // ages works out how old each Service was when it had its address, and when that answered.
-func ages(sent map[string]time.Time, all map[string]given, answers map[netip.Addr]answer) (creating time.Duration, address, answered spread, err error) {
+func ages(sent map[string]time.Time, all map[string]given, answers map[netip.Addr]svclab.Answer) (creating time.Duration, address, answered spread, err error) {
 	var first, last time.Time
 	var addresses, replies []time.Duration
 	owner := map[netip.Addr]string{}
@@ -69,7 +69,7 @@ func ages(sent map[string]time.Time, all map[string]given, answers map[netip.Add
 		}
 		owner[g.addr] = name
 		addresses = append(addresses, g.at.Sub(at))
-		replies = append(replies, answers[g.addr].at.Sub(at))
+		replies = append(replies, answers[g.addr].At.Sub(at))
 	}
 	return last.Sub(first), spreadOf(addresses), spreadOf(replies), nil
 }
@@ -82,19 +82,19 @@ func spreadOf(list []time.Duration) spread {
 
 // death takes the power from one node and measures until its addresses answer elsewhere. Another node
 // dies in each run, also the one that gives out addresses, with its API server and its member of etcd.
-func (s *session) death(ctx context.Context, a *asker, r *result) error {
+func (s *session) death(ctx context.Context, a *svclab.Asker, r *result) error {
 	ctx, cancel := context.WithTimeout(ctx, eachWithin)
 	defer cancel()
 	victim := s.lab.Nodes[r.Run%len(s.lab.Nodes)]
-	a.anew(slices.Collect(maps.Keys(a.known())), "")
-	now, err := a.wait(ctx, r.Services)
+	a.Anew(slices.Collect(maps.Keys(a.Known())), "")
+	now, err := a.Wait(ctx, r.Services)
 	if err != nil {
 		return err
 	}
 	mac := victim.Host.MAC.String()
 	var its []netip.Addr
 	for addr, who := range now {
-		if who.from == mac {
+		if who.From == mac {
 			its = append(its, addr)
 		}
 	}
@@ -105,24 +105,17 @@ func (s *session) death(ctx context.Context, a *asker, r *result) error {
 	start := time.Now()
 	off := make(chan error, 1)
 	go func() { off <- victim.Off() }()
-	a.anew(its, mac)
-	moved, err := a.wait(ctx, len(its))
+	a.Anew(its, mac)
+	moved, err := a.Wait(ctx, len(its))
 	if err = errors.Join(err, <-off); err != nil {
 		return err
 	}
 	var took []time.Duration
 	for _, who := range moved {
-		took = append(took, who.at.Sub(start))
+		took = append(took, who.At.Sub(start))
 	}
 	r.Elsewhere = spreadOf(took)
 	return nil
-}
-
-// known are all answers so far.
-func (a *asker) known() map[netip.Addr]answer {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return maps.Clone(a.answers)
 }
 
 // allocator is the node that gives out addresses.

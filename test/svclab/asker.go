@@ -1,4 +1,4 @@
-package main
+package svclab
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -23,14 +24,14 @@ const (
 	askAtOnce = 200
 )
 
-// answer is who said first that it has an address, and when.
-type answer struct {
-	from string // a MAC
-	at   time.Time
+// Answer is who said first that it has an address, and when.
+type Answer struct {
+	From string // a MAC
+	At   time.Time
 }
 
-// asker asks the wire by ARP who has addresses, again and again until each was answered.
-type asker struct {
+// Asker asks the wire by ARP who has addresses, again and again until each was answered.
+type Asker struct {
 	host    *netlab.Host
 	sender  netip.Addr
 	fd      int
@@ -40,13 +41,13 @@ type asker struct {
 	mu      sync.Mutex
 	pending []netip.Addr // in turn
 	not     string       // a MAC whose answers do not count
-	answers map[netip.Addr]answer
+	answers map[netip.Addr]Answer
 	err     error
 }
 
-// startAsker asks from a host, under one of its addresses, until ctx ends.
-func startAsker(ctx context.Context, h *netlab.Host, sender netip.Addr) (*asker, error) {
-	a := &asker{host: h, sender: sender, answers: map[netip.Addr]answer{}}
+// StartAsker asks from a host, under one of its addresses, until ctx ends. Call Close after that.
+func StartAsker(ctx context.Context, h *netlab.Host, sender netip.Addr) (*Asker, error) {
+	a := &Asker{host: h, sender: sender, answers: map[netip.Addr]Answer{}}
 	if err := h.Do(a.open); err != nil {
 		return nil, fmt.Errorf("open socket for ARP: %w", err)
 	}
@@ -56,7 +57,10 @@ func startAsker(ctx context.Context, h *netlab.Host, sender netip.Addr) (*asker,
 	return a, nil
 }
 
-func (a *asker) open() error {
+// Close returns when nothing is asked any more, which is when the context has ended.
+func (a *Asker) Close() { a.workers.Wait() }
+
+func (a *Asker) open() error {
 	link, err := net.InterfaceByName(netlab.LinkName)
 	if err != nil {
 		return err
@@ -75,27 +79,27 @@ func (a *asker) open() error {
 	return nil
 }
 
-// about begins to ask for an address.
-func (a *asker) about(addr netip.Addr) {
+// About begins to ask for an address.
+func (a *Asker) About(addr netip.Addr) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.pending = append(a.pending, addr)
 }
 
-// anew forgets all answers and asks for addresses, whose answers by one MAC do not count.
-func (a *asker) anew(addrs []netip.Addr, not string) {
+// Anew forgets all answers and asks for addresses, whose answers by one MAC do not count.
+func (a *Asker) Anew(addrs []netip.Addr, not string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.pending, a.not, a.answers = slices.Clone(addrs), not, map[netip.Addr]answer{}
+	a.pending, a.not, a.answers = slices.Clone(addrs), not, map[netip.Addr]Answer{}
 }
 
-// wait returns the answers once there are so many of them.
-func (a *asker) wait(ctx context.Context, count int) (map[netip.Addr]answer, error) {
+// Wait returns the answers once there are so many of them.
+func (a *Asker) Wait(ctx context.Context, count int) (map[netip.Addr]Answer, error) {
 	for {
 		a.mu.Lock()
-		have, err := len(a.answers), a.err
-		all := a.answers
+		all, err := maps.Clone(a.answers), a.err
 		a.mu.Unlock()
+		have := len(all)
 		switch {
 		case err != nil:
 			return nil, err
@@ -111,7 +115,7 @@ func (a *asker) wait(ctx context.Context, count int) (map[netip.Addr]answer, err
 }
 
 // ask sends what is due until ctx ends.
-func (a *asker) ask(ctx context.Context) {
+func (a *Asker) ask(ctx context.Context) {
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
 	for {
@@ -130,10 +134,10 @@ func (a *asker) ask(ctx context.Context) {
 }
 
 // next takes the first of those without an answer and puts them behind the others.
-func (a *asker) next() []netip.Addr {
+func (a *Asker) next() []netip.Addr {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.pending = slices.DeleteFunc(a.pending, func(addr netip.Addr) bool { return a.answers[addr].from != "" })
+	a.pending = slices.DeleteFunc(a.pending, func(addr netip.Addr) bool { return a.answers[addr].From != "" })
 	n := min(askAtOnce, len(a.pending))
 	due := slices.Clone(a.pending[:n])
 	a.pending = append(a.pending[n:len(a.pending):len(a.pending)], due...)
@@ -141,14 +145,14 @@ func (a *asker) next() []netip.Addr {
 }
 
 // request is an ARP request (RFC 826) from the host.
-func (a *asker) request(target netip.Addr) []byte {
+func (a *Asker) request(target netip.Addr) []byte {
 	b := slices.Concat(bytes.Repeat([]byte{0xff}, 6), a.host.MAC, []byte{0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1},
 		a.host.MAC, a.sender.AsSlice(), make([]byte, 6), target.AsSlice())
 	return append(b, make([]byte, 60-len(b))...)
 }
 
 // listen notes answers until ended is closed, and then closes the socket.
-func (a *asker) listen(ended <-chan struct{}) {
+func (a *Asker) listen(ended <-chan struct{}) {
 	defer func() { _ = unix.Close(a.fd) }()
 	frame := make([]byte, 128)
 	for {
@@ -170,7 +174,7 @@ func (a *asker) listen(ended <-chan struct{}) {
 }
 
 // note keeps the first answer for an address: a reply to this host, so no announcement.
-func (a *asker) note(frame []byte, at time.Time) {
+func (a *Asker) note(frame []byte, at time.Time) {
 	if len(frame) < 42 || binary.BigEndian.Uint16(frame[20:]) != 2 || !bytes.Equal(frame[38:42], a.sender.AsSlice()) {
 		return
 	}
@@ -179,12 +183,19 @@ func (a *asker) note(frame []byte, at time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, known := a.answers[addr]; !known && from != a.not {
-		a.answers[addr] = answer{from, at}
+		a.answers[addr] = Answer{from, at}
 	}
 }
 
-func (a *asker) fail(err error) {
+func (a *Asker) fail(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.err = errors.Join(a.err, err)
+}
+
+// Known are all answers so far.
+func (a *Asker) Known() map[netip.Addr]Answer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.answers)
 }
