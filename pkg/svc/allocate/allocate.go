@@ -16,14 +16,15 @@ import (
 )
 
 const (
-	// gather is the least time between two writes of the ledger: what comes meanwhile is written
-	// together, so that thousands of Services cost tens of writes (S4).
+	// gather is the least time between two turns: what comes meanwhile is written to the ledger together, so
+	// that thousands of Services cost tens of writes (S4). A turn that took longer is followed by a rest of
+	// the same length.
 	gather = 100 * time.Millisecond
 	// lookAgain bounds how long something that changes without an object stays unseen.
 	lookAgain = time.Second
 )
 
-// Config of an Allocator. All fields are needed but ControlPlane, Placement and Observed.
+// Config of an Allocator. All fields are needed but ControlPlane, Placement, Placed and Observed.
 type Config struct {
 	Catalogue *svc.Catalogue
 	Keeper    *Keeper
@@ -36,6 +37,8 @@ type Config struct {
 	Port         int
 	// Placement says of an address that no node can announce why; "" if one does, or nobody knows.
 	Placement func(addr netip.Addr) place.Reason
+	// Placed grows whenever Placement may answer otherwise than before.
+	Placed func() uint64
 	// Node names the source of Events.
 	Node string
 	// Observed is told what was allocated, for metrics; may be nil. The zero value: this node does not allocate.
@@ -61,6 +64,8 @@ type Allocator struct {
 	seenCP      map[netip.Addr]time.Duration
 	goodPools   map[string]ipam.Pool     // as they were last without a mistake
 	poolWritten map[string]time.Duration // when each pool's status was last written
+	basis       basis                    // of the last turn
+	unwritten   bool                     // the status of a pool is not what it is to be
 	errands     chan func(context.Context)
 }
 
@@ -68,6 +73,9 @@ type Allocator struct {
 func New(cfg Config) *Allocator {
 	if cfg.Placement == nil {
 		cfg.Placement = func(netip.Addr) place.Reason { return "" }
+	}
+	if cfg.Placed == nil {
+		cfg.Placed = func() uint64 { return 0 }
 	}
 	if cfg.Observed == nil {
 		cfg.Observed = func(Figures) {}
@@ -94,8 +102,9 @@ func (a *Allocator) Run(ctx context.Context) error {
 		case <-changed:
 		case <-tick.C:
 		}
+		began := a.cfg.Clock()
 		if a.turn(ctx) {
-			pause(ctx, gather)
+			pause(ctx, max(gather, a.cfg.Clock()-began))
 		}
 	}
 }

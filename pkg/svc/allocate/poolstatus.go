@@ -27,6 +27,7 @@ const statusEvery = time.Second
 
 // publishPools brings the status of each IPPool up to date.
 func (a *Allocator) publishPools(all []source, ledger ipam.Ledger, figures *Figures) {
+	a.unwritten = false
 	overlaps := ipam.Overlaps(usable(all))
 	for _, s := range all {
 		used := ledger.Used(s.Pool)
@@ -38,7 +39,11 @@ func (a *Allocator) publishPools(all []source, ledger ipam.Ledger, figures *Figu
 			ObservedGeneration: s.object.Generation, Size: sizeText(s.Pool.Size()), Used: int32(min(used, math.MaxInt32)),
 			Conflicts: overlaps[s.Pool.Name], Conditions: []metav1.Condition{readyCondition(s)},
 		}
-		if !sameStatus(s.object.Status, want) && a.duePool(s.object.ObjectMeta.Name) {
+		if sameStatus(s.object.Status, want) {
+			continue
+		}
+		a.unwritten = true // until it is seen
+		if a.duePool(s.object.ObjectMeta.Name) {
 			object := s.object
 			a.background(func(ctx context.Context) { a.writePool(ctx, object, want) })
 		}

@@ -9,14 +9,18 @@ import (
 	"github.com/kvip/kvip/pkg/svc/ledger"
 )
 
-// turn brings ledger and status in line with what the cluster wants. It reports whether it wrote the
-// ledger.
-func (a *Allocator) turn(ctx context.Context) (wrote bool) {
+// turn brings ledger and status in line with what the cluster wants. It reports whether it had to look.
+func (a *Allocator) turn(ctx context.Context) (looked bool) {
 	term, held := a.cfg.Keeper.Held()
 	if !held || !a.cfg.Catalogue.Settled() {
 		a.rest()
 		return false
 	}
+	b := a.basisNow(term)
+	if a.settled(b) {
+		return false
+	}
+	a.basis = b
 	if a.term != term && !a.take(ctx, term) {
 		return true
 	}
@@ -24,14 +28,13 @@ func (a *Allocator) turn(ctx context.Context) (wrote bool) {
 	before := a.cfg.Book.Ledger()
 	result := ipam.Plan(before, usable(pools), a.reserved(), requests(services))
 	if !result.Ledger.Equal(before) {
-		wrote = true
 		if err := a.cfg.Book.Commit(ctx, result.Ledger); err != nil {
 			a.failed(err)
 			return true
 		}
 	}
 	a.publish(services, pools, result)
-	return wrote
+	return true
 }
 
 // rest begins nothing more: another node has the seat, or may have.

@@ -105,6 +105,13 @@ func (j *job) awaits(s *svc.Service, now time.Duration) bool {
 	return j.written != nil && now < j.until && s.ResourceVersion != j.written.ResourceVersion && !svc.Newer(s, j.written)
 }
 
+// idle is whether every Service says what it is to say.
+func (w *writer) idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.jobs) == 0
+}
+
 // only forgets what was not begun for other Services than these: they are gone, or another node has the seat.
 func (w *writer) only(owners map[ipam.Owner]bool) {
 	w.mu.Lock()
