@@ -3,14 +3,18 @@ package cluster
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 
 	"github.com/kvip/kvip/test/netlab"
 )
 
-// addWorkers makes the hosts of Config.Workers. Their agents find the administrator's kubeconfig where
-// those of the control plane do.
+// WorkerKubeconfig is where a worker has a kubeconfig with an administrator's rights, for agents that are
+// not run in a pod. No worker has one of kubeadm's names.
+const WorkerKubeconfig = "/etc/kubernetes/agent.conf"
+
+// addWorkers makes the hosts of Config.Workers.
 func (c *Cluster) addWorkers() error {
 	for i := range c.cfg.Workers {
 		name := fmt.Sprintf("w%d", i+1)
@@ -23,7 +27,7 @@ func (c *Cluster) addWorkers() error {
 		if err := os.MkdirAll(n.kubernetes(""), 0o755); err != nil {
 			return fmt.Errorf("make directory of worker %s: %w", name, err)
 		}
-		if err := copyFile(n.kubernetes("admin.conf"), c.Nodes[0].kubernetes("admin.conf")); err != nil {
+		if err := copyFile(n.kubernetes(filepath.Base(WorkerKubeconfig)), c.Nodes[0].kubernetes("admin.conf")); err != nil {
 			return fmt.Errorf("give worker %s a kubeconfig: %w", name, err)
 		}
 	}

@@ -12,8 +12,11 @@ import (
 // Arguments are those of an agent that serves Services on the node, with the administrator's rights, and
 // then flags.
 func Arguments(n *cluster.Node, flags ...string) []string {
-	args := []string{"manager", "--services", "--node-name=" + n.Name, "--kubeconfig=" + strings.Join(config.AdminKubeconfigs(), ",")}
-	return append(args, flags...)
+	files := config.AdminKubeconfigs()
+	if n.IsWorker() {
+		files = []string{cluster.WorkerKubeconfig}
+	}
+	return append([]string{"manager", "--services", "--node-name=" + n.Name, "--kubeconfig=" + strings.Join(files, ",")}, flags...)
 }
 
 // StartAgent starts an agent with Arguments.

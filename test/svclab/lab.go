@@ -68,6 +68,16 @@ func (l *Lab) start(ctx context.Context, cfg cluster.Config) (err error) {
 	return l.InstallPools(ctx)
 }
 
+// Patient returns a client like Kube that waits for ever, for watches.
+func (l *Lab) Patient() (kubernetes.Interface, error) {
+	conf, err := l.RESTConfig(l.Nodes[0])
+	if err != nil {
+		return nil, err
+	}
+	conf.Timeout = 0
+	return kubernetes.NewForConfig(conf)
+}
+
 // Close ends everything and removes it.
 func (l *Lab) Close() error {
 	var errs []error
