@@ -110,6 +110,19 @@ bench-kind: ## sudo: measure each fault of the kind tests RUNS=20 times, into do
 	@TESTFLAGS='-test.timeout=3h -test.count=$(RUNS) -test.run=Killed|MovedAway|Stopped|Paused|Deleted' hack/test.sh kind
 	@$(GO_RUN) cp test/artifacts/kind-outages.csv docs/benchmarks/kind.csv
 
+.PHONY: bench-services
+bench-services: RUNS = 3
+bench-services: build ## sudo: measure 10 to 5000 Services on three nodes RUNS=3 times; N=10,100 chooses how many
+	@hack/deps.sh iproute2
+	$(GO_RUN) go build -o bin/bench-services ./test/benchservices
+	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" RUNS='$(RUNS)' N='$(N)' $(GO_RUN) --root bin/bench-services
+
+.PHONY: soak
+soak: build ## sudo: Services under everything that changes for MINUTES=30; fails on a double, lost or left address, and on growth
+	@hack/deps.sh iproute2
+	$(GO_RUN) go build -o bin/soak ./test/soak
+	@KVIP_BINARY=bin/kvip MINUTES='$(MINUTES)' SERVICES='$(SERVICES)' SEED='$(SEED)' $(GO_RUN) --root bin/soak
+
 .PHONY: manifests
 manifests: build ## print all manifests for VIP=192.0.2.10
 	@bin/kvip manifest pod --vip $(VIP) && echo --- && bin/kvip manifest rbac && echo --- && bin/kvip manifest daemonset --vip $(VIP)

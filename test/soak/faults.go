@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kvip/kvip/test/cluster"
+)
+
+// Of three agents the first is never ended: whether an agent grows is seen on one that lives long.
+const elder = 0
+
+const (
+	brokenFor = 3 * time.Second // the API, less than a Lease lasts
+	endWithin = 10 * time.Second
+)
+
+// cut ends all connections of one node's agent with its API server.
+func (w *world) cut(context.Context) error {
+	w.proxies[w.random.IntN(len(w.proxies))].Cut()
+	return nil
+}
+
+// refuse cuts them and lets no others through for a while.
+func (w *world) refuse(ctx context.Context) error {
+	p := w.proxies[w.random.IntN(len(w.proxies))]
+	p.Refuse(true)
+	defer p.Refuse(false)
+	p.Cut()
+	return pause(ctx, brokenFor)
+}
+
+// swallow lets connections stand and nothing through. They are cut at the end: bytes are missing.
+func (w *world) swallow(ctx context.Context) error {
+	p := w.proxies[w.random.IntN(len(w.proxies))]
+	p.Swallow(true)
+	defer p.Cut()
+	defer p.Swallow(false)
+	return pause(ctx, brokenFor)
+}
+
+// restart ends an agent by SIGTERM or SIGKILL and starts it again.
+func (w *world) restart(context.Context) error {
+	n := w.lab.Nodes[1+w.random.IntN(len(w.lab.Nodes)-1)]
+	if w.random.IntN(2) == 0 {
+		if err := n.Agent().Kill(); err != nil {
+			return err
+		}
+		<-n.Agent().Done()
+	} else if err := n.Agent().End(endWithin); err != nil {
+		return fmt.Errorf("agent of %s did not end well: %w", n.Name, err)
+	}
+	return n.RestartAgent()
+}
+
+// alive is an error if an agent has ended by itself.
+func (w *world) alive() error {
+	for _, n := range w.lab.Nodes {
+		if !running(n) {
+			return fmt.Errorf("the agent of %s ended by itself; the end of its log:\n%s", n.Name, tail(w.lab.LogOf(n)))
+		}
+	}
+	return nil
+}
+
+func running(n *cluster.Node) bool { return n.Agent() != nil && n.Agent().Running() }
+
+// tail is the end of a log.
+func tail(text string) string {
+	const enough = 3000
+	return text[max(0, len(text)-enough):]
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

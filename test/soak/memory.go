@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/kvip/kvip/test/cluster"
+	"github.com/kvip/kvip/test/svclab"
+)
+
+// size is what an agent uses when it is quiet.
+type size struct {
+	goroutines float64
+	heap       float64 // MiB that lived after the last collection of garbage
+	resident   float64 // MiB
+}
+
+// sizeOf reads it from the agent's /metrics page. The collector starts the next collection when the heap has
+// doubled (GOGC's default), so half of that is what lived after the last.
+func sizeOf(l *svclab.Lab, n *cluster.Node) (size, error) {
+	m, err := l.Metrics(n)
+	if err != nil {
+		return size{}, err
+	}
+	const mib = 1 << 20
+	s := size{goroutines: m["go_goroutines"], heap: m["go_memstats_next_gc_bytes"] / 2 / mib, resident: m["process_resident_memory_bytes"] / mib}
+	if s.goroutines == 0 || s.heap == 0 || s.resident == 0 {
+		return s, fmt.Errorf("read /metrics of %s: goroutines or memory are missing", n.Name)
+	}
+	return s, nil
+}
+
+// minimum is how many sizes a verdict needs.
+const minimum = 3
+
+// flat is an error if the sizes of an agent grew: what is in the middle of the last third may not be much
+// more than what is in the middle of the first.
+func flat(sizes []size) error {
+	if len(sizes) < minimum {
+		return fmt.Errorf("judge growth: %d sizes, want %d: let it run for longer", len(sizes), minimum)
+	}
+	third := len(sizes) / 3
+	first, last := sizes[:third], sizes[len(sizes)-third:]
+	var errs []error
+	for _, c := range []struct {
+		what          string
+		of            func(size) float64
+		factor, slack float64
+	}{
+		{"goroutines", func(s size) float64 { return s.goroutines }, 1, 10},
+		{"MiB of heap", func(s size) float64 { return s.heap }, 1.25, 4},
+		{"MiB resident", func(s size) float64 { return s.resident }, 1.25, 10},
+	} {
+		before, after := median(first, c.of), median(last, c.of)
+		if after > before*c.factor+c.slack {
+			errs = append(errs, fmt.Errorf("the agent grew from %.1f to %.1f %s", before, after, c.what))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func median(sizes []size, of func(size) float64) float64 {
+	var list []float64
+	for _, s := range sizes {
+		list = append(list, of(s))
+	}
+	slices.Sort(list)
+	return list[len(list)/2]
+}
