@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -43,17 +44,14 @@ type source struct {
 // run lists and watches until ctx ends, whatever comes. It may be called again after that.
 func (m *mirror[T]) run(ctx context.Context, router *apiclient.Router) {
 	if m.reflector == nil {
-		logger := quiet()
-		m.reflector = cache.NewReflectorWithOptions(m.lister(router), m.example, m, cache.ReflectorOptions{Name: m.kind, Logger: &logger, Backoff: &patience})
+		m.reflector = cache.NewReflectorWithOptions(m.lister(router), m.example, m, cache.ReflectorOptions{Name: m.kind, Backoff: &patience})
 	}
+	ctx = logr.NewContext(ctx, quiet())
 	for pause := minPause; ctx.Err() == nil; pause = min(2*pause, maxPause) {
 		began := time.Now()
-		err := m.reflector.ListAndWatchWithContext(ctx)
+		_ = m.reflector.ListAndWatchWithContext(ctx) // what was wrong is noted with each request
 		if time.Since(began) > goodWatch {
 			pause = minPause
-		}
-		if err != nil && ctx.Err() == nil {
-			m.note(err)
 		}
 		if m.state().absent {
 			pause = absentPause
@@ -87,12 +85,19 @@ func (m *mirror[T]) worked() {
 func (m *mirror[T]) lister(router *apiclient.Router) *cache.ListWatch {
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			return ask(ctx, router, m.source, m.list, o)
+			list, err := ask(ctx, router, m.source, m.list, o)
+			if err != nil && ctx.Err() == nil {
+				m.note(err)
+			}
+			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			w, err := ask(ctx, router, m.source, m.watch, o)
-			if err == nil {
+			switch {
+			case err == nil:
 				m.worked()
+			case ctx.Err() == nil && (o.SendInitialEvents == nil || apiclient.Silent(err)): // else a list follows
+				m.note(err)
 			}
 			return w, err
 		},

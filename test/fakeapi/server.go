@@ -46,7 +46,9 @@ type Server struct {
 	watches  Mode // for watches, unless mode is not Serves
 	requests []Request
 	refused  map[string]bool // tokens and subjects that get 401
-	end      chan struct{}   // closed to end the watches
+	denials  []Denial
+	blind    bool          // watches show nothing
+	end      chan struct{} // closed to end the watches
 }
 
 // Serve starts an API server of the cluster at an address of the loopback network
@@ -182,13 +184,19 @@ func (s *Server) admit(r *http.Request) Mode {
 }
 
 func (s *Server) route(w http.ResponseWriter, r *http.Request) {
-	const leases = "/apis/coordination.k8s.io/v1/namespaces/"
+	at, known := placeOf(r.URL.Path)
+	if f, denied := s.denied(r, known); denied {
+		refuse(w, f)
+		return
+	}
 	switch {
+	case known && at.sub == "status":
+		s.object(w, r, at)
 	case s.aboutRights(w, r):
-	case strings.HasPrefix(r.URL.Path, leases):
-		s.lease(w, r)
 	case r.URL.Path == "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes":
 		answer(w, http.StatusOK, s.store.endpointSlice())
+	case known:
+		s.object(w, r, at)
 	case r.URL.Path == "/livez/ping" || r.URL.Path == "/readyz":
 		_, _ = w.Write([]byte("ok"))
 	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/events"): // taken and forgotten
@@ -212,5 +220,9 @@ func refuse(w http.ResponseWriter, err error) {
 }
 
 func (f failure) status() object {
-	return object{"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": f.detail, "reason": f.reason, "code": f.code}
+	o := object{"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": f.detail, "reason": f.reason, "code": f.code}
+	if strings.HasPrefix(f.detail, "Apply failed") {
+		o["details"] = object{"causes": []object{{"reason": "FieldManagerConflict", "message": f.detail, "field": ".status.loadBalancer"}}}
+	}
+	return o
 }

@@ -20,8 +20,8 @@ type Store struct {
 
 	mu        sync.Mutex
 	revision  uint64
-	compacted uint64 // watches from before it are told 410 Gone
-	leases    map[string]object
+	compacted uint64            // watches from before it are told 410 Gone
+	objects   map[string]object // by path
 	changes   []change
 	more      chan struct{} // closed at the next change
 	peers     []string      // in the EndpointSlice
@@ -33,6 +33,7 @@ type change struct {
 	revision uint64
 	path     string
 	kind     string // ADDED, MODIFIED, DELETED
+	object   object
 	text     json.RawMessage
 }
 
@@ -42,7 +43,7 @@ func NewStore() (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make certificate authority: %w", err)
 	}
-	return &Store{ca: ca, revision: 100, leases: map[string]object{}, more: make(chan struct{})}, nil
+	return &Store{ca: ca, revision: 100, objects: map[string]object{}, more: make(chan struct{})}, nil
 }
 
 // SetPeers names the API servers ("address:port", with one port for all) in the
@@ -84,7 +85,7 @@ func notFound(path string) failure {
 func (s *Store) get(path string) (object, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l, ok := s.leases[path]
+	l, ok := s.objects[path]
 	if !ok {
 		return nil, notFound(path)
 	}
@@ -94,11 +95,13 @@ func (s *Store) get(path string) (object, error) {
 func (s *Store) create(path string, l object) (object, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.leases[path]; ok {
+	if _, ok := s.objects[path]; ok {
 		return nil, failure{http.StatusConflict, "AlreadyExists", path + " already exists"}
 	}
 	meta := metadata(l)
-	meta["uid"] = fmt.Sprintf("uid-%d", s.revision)
+	if meta["uid"] == nil {
+		meta["uid"] = fmt.Sprintf("uid-%d", s.revision)
+	}
 	meta["creationTimestamp"] = time.Now().UTC().Format(time.RFC3339)
 	return s.put(path, "ADDED", l)
 }
@@ -108,7 +111,7 @@ func (s *Store) create(path string, l object) (object, error) {
 func (s *Store) update(path string, l object) (object, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, ok := s.leases[path]
+	old, ok := s.objects[path]
 	if !ok {
 		return nil, notFound(path)
 	}
@@ -123,11 +126,11 @@ func (s *Store) update(path string, l object) (object, error) {
 func (s *Store) remove(path string) (object, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l, ok := s.leases[path]
+	l, ok := s.objects[path]
 	if !ok {
 		return nil, notFound(path)
 	}
-	delete(s.leases, path)
+	delete(s.objects, path)
 	l = maps.Clone(l)
 	meta := maps.Clone(metadata(l))
 	l["metadata"] = meta
@@ -145,7 +148,7 @@ func (s *Store) put(path, kind string, l object) (object, error) {
 	}
 	l, err := s.note(path, kind, l)
 	if err == nil {
-		s.leases[path] = l
+		s.objects[path] = l
 	}
 	return l, err
 }
@@ -154,12 +157,18 @@ func (s *Store) put(path, kind string, l object) (object, error) {
 func (s *Store) note(path, kind string, l object) (object, error) {
 	s.revision++
 	metadata(l)["resourceVersion"] = strconv.FormatUint(s.revision, 10)
-	l["kind"], l["apiVersion"] = "Lease", "coordination.k8s.io/v1"
+	if at, ok := placeOf(path); ok {
+		l["kind"], l["apiVersion"] = at.kind.kind, at.apiVersion
+		metadata(l)["name"] = at.name
+		if at.namespace != "" {
+			metadata(l)["namespace"] = at.namespace
+		}
+	}
 	text, err := json.Marshal(l)
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", path, err)
 	}
-	s.changes = append(s.changes, change{s.revision, path, kind, text})
+	s.changes = append(s.changes, change{s.revision, path, kind, l, text})
 	close(s.more)
 	s.more = make(chan struct{})
 	return l, nil
@@ -174,35 +183,65 @@ func metadata(l object) object {
 	return meta
 }
 
-// list returns the objects under a prefix, in order, and the version of the list.
-func (s *Store) list(prefix, name string) ([]object, uint64) {
+// list returns the selected objects, in order, and the version of the list.
+func (s *Store) list(from selection) ([]object, uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var items []object
-	for _, path := range slices.Sorted(maps.Keys(s.leases)) {
-		if selected(path, prefix, name) {
-			items = append(items, s.leases[path])
+	items := []object{}
+	for _, path := range slices.Sorted(maps.Keys(s.objects)) {
+		if from.has(path, s.objects[path]) {
+			items = append(items, s.objects[path])
 		}
 	}
 	return items, s.revision
 }
 
 // since returns the changes after a version, and a channel that is closed at the next one.
-func (s *Store) since(version uint64, prefix, name string) (found []change, upTo uint64, more <-chan struct{}, err error) {
+func (s *Store) since(version uint64, from selection) (found []change, upTo uint64, more <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if version < s.compacted {
 		return nil, 0, nil, failure{http.StatusGone, "Expired", fmt.Sprintf("too old resource version: %d (%d)", version, s.compacted)}
 	}
 	for _, c := range s.changes {
-		if c.revision > version && selected(c.path, prefix, name) {
+		if c.revision > version && from.has(c.path, c.object) {
 			found = append(found, c)
 		}
 	}
 	return found, s.revision, s.more, nil
 }
 
-// selected is whether path is the object name under prefix, or any if name is empty.
-func selected(path, prefix, name string) bool {
-	return path == prefix+"/"+name || name == "" && len(path) > len(prefix) && path[:len(prefix)+1] == prefix+"/"
+// Put makes or replaces the object at a path, whatever its version, as somebody else would.
+func (s *Store) Put(path string, o any) error {
+	text, err := json.Marshal(o)
+	if err != nil {
+		return fmt.Errorf("put %s: %w", path, err)
+	}
+	var l object
+	if err := json.Unmarshal(text, &l); err != nil {
+		return fmt.Errorf("put %s: %w", path, err)
+	}
+	delete(metadata(l), "resourceVersion")
+	if _, err = s.update(path, l); err != nil {
+		_, err = s.create(path, l)
+	}
+	return err
+}
+
+// Get reads the object at a path into o; false if there is none.
+func (s *Store) Get(path string, o any) (bool, error) {
+	l, err := s.get(path)
+	if err != nil {
+		return false, nil
+	}
+	text, err := json.Marshal(l)
+	if err == nil {
+		err = json.Unmarshal(text, o)
+	}
+	return true, err
+}
+
+// Delete removes the object at a path, if it is there.
+func (s *Store) Delete(path string) {
+	_, _ = s.remove(path)
 }
