@@ -2,31 +2,13 @@ package main
 
 import (
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/kvip/kvip/test/cluster"
 	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/figures"
 )
-
-// logTime finds the time in a line of slog's text format.
-var logTime = regexp.MustCompile(`time=(\S+)`)
-
-// since returns the lines of a log from an instant on.
-func since(log string, from time.Time) []string {
-	var kept []string
-	for line := range strings.Lines(log) {
-		m := logTime.FindStringSubmatch(line)
-		if m == nil {
-			continue
-		}
-		if at, err := time.Parse(time.RFC3339Nano, m[1]); err == nil && !at.Before(from) {
-			kept = append(kept, strings.TrimSpace(line))
-		}
-	}
-	return kept
-}
 
 // explain prints what kvip's agents wrote during a run that missed its target, since nobody
 // can read it any more later.
@@ -42,6 +24,6 @@ func explain(c *cluster.Cluster, t drill.Tool, f drill.Fault, r drill.Result) {
 			say("  %s: %v", n.Name, err)
 			continue
 		}
-		say("  %s:\n    %s", n.Name, strings.Join(since(string(text), r.Start.Add(-time.Second)), "\n    "))
+		say("  %s:\n    %s", n.Name, strings.Join(figures.LogSince(string(text), r.Start.Add(-time.Second)), "\n    "))
 	}
 }

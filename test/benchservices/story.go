@@ -115,7 +115,19 @@ func (s *session) death(ctx context.Context, a *svclab.Asker, r *result) error {
 		took = append(took, who.At.Sub(start))
 	}
 	r.Elsewhere = spreadOf(took)
+	if r.Elsewhere.Max > elsewhereWithin {
+		s.explain(start, victim)
+	}
 	return nil
+}
+
+// explain prints what the agents that were left wrote since a node died, as nobody can read it any more later.
+func (s *session) explain(start time.Time, victim *cluster.Node) {
+	for _, n := range s.lab.Nodes {
+		if n != victim {
+			say("  %s since %s:\n    %s", n.Name, start.UTC().Format("15:04:05.000"), strings.Join(figures.LogSince(s.lab.LogOf(n), start.Add(-time.Second)), "\n    "))
+		}
+	}
 }
 
 // allocator is the node that gives out addresses.

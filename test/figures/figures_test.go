@@ -87,3 +87,11 @@ func TestCPUTimeCountsChildren(t *testing.T) {
 		t.Errorf("children %s", got)
 	}
 }
+
+func TestLogSinceAnInstant(t *testing.T) {
+	log := "time=2026-11-23T00:00:01.500Z level=INFO msg=old\nno time\ntime=2026-11-23T00:00:02Z msg=new\ntime=never msg=odd\n"
+	got := LogSince(log, time.Date(2026, 11, 23, 0, 0, 2, 0, time.UTC))
+	if len(got) != 1 || !strings.HasSuffix(got[0], "msg=new") {
+		t.Errorf("lines %q", got)
+	}
+}
