@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/kvip/kvip/test/kindlab"
@@ -20,6 +22,9 @@ const (
 	// abSlice is how many requests one ab makes. ab does not tell when a request began that failed, so it
 	// runs again and again, and the time of the whole run says what the request may have met.
 	abSlice = 500
+	// abLanes run beside each other with a part of the clients each, so that the address does not move just
+	// when there is no load: between two runs the machine has time for it.
+	abLanes = 2
 	// abPatience is how long ab waits while nothing happens, in seconds.
 	abPatience = "5"
 )
@@ -38,17 +43,27 @@ type Load []Slice
 // startLoad runs ab until it has made all its requests and enough is closed. Progress gets the number of
 // requests made after each run.
 func startLoad(ctx context.Context, c *kindlab.Cluster, target netip.AddrPort, enough <-chan struct{}, progress func(made int)) <-chan Load {
+	var mu sync.Mutex
+	var l Load
+	made := 0
+	add := func(s Slice) (more bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		l = append(l, s)
+		made += s.Requests
+		progress(made)
+		return s.Err == nil && ctx.Err() == nil && (made < abTotal || !closed(enough))
+	}
+	var lanes sync.WaitGroup
+	for range abLanes {
+		lanes.Go(func() {
+			for add(runAB(ctx, c, target)) {
+			}
+		})
+	}
 	result := make(chan Load, 1)
 	go func() {
-		var l Load
-		for made := 0; ctx.Err() == nil && (made < abTotal || !closed(enough)); {
-			s := runAB(ctx, c, target)
-			l = append(l, s)
-			if made += s.Requests; s.Err != nil {
-				break
-			}
-			progress(made)
-		}
+		lanes.Wait()
 		result <- l
 	}()
 	return result
@@ -66,7 +81,7 @@ func closed(c <-chan struct{}) bool {
 // runAB runs ab once, with less right to the processor than what it puts under load: -r goes on after a
 // broken connection, and -l takes answers of any length, which differ by the names of pods.
 func runAB(ctx context.Context, c *kindlab.Cluster, target netip.AddrPort) (s Slice) {
-	cmd := c.OutsideCommand(ctx, "nice", "-n", "5", "ab", "-q", "-r", "-l", "-s", abPatience, "-n", strconv.Itoa(abSlice), "-c", strconv.Itoa(abClients), "http://"+target.String()+"/")
+	cmd := c.OutsideCommand(ctx, "nice", "-n", "5", "ab", "-q", "-r", "-l", "-s", abPatience, "-n", strconv.Itoa(abSlice), "-c", strconv.Itoa(abClients/abLanes), "http://"+target.String()+"/")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	s.Start = time.Now()
@@ -142,7 +157,9 @@ func (l Load) rate() float64 {
 	if len(l) == 0 {
 		return 0
 	}
-	return float64(l.total().Requests) / l[len(l)-1].End.Sub(l[0].Start).Seconds()
+	first := slices.MinFunc(l, func(a, b Slice) int { return a.Start.Compare(b.Start) }).Start
+	last := slices.MaxFunc(l, func(a, b Slice) int { return a.End.Compare(b.End) }).End
+	return float64(l.total().Requests) / last.Sub(first).Seconds()
 }
 
 // tally counts the runs by when they were. Open are all requests of the runs that the hand-over fell
@@ -164,6 +181,11 @@ func (l Load) judge(h Handover) error {
 	if n := l.total().Requests; n < abTotal {
 		err = errors.Join(err, fmt.Errorf("ab made %d of %d requests", n, abTotal))
 	}
+	return errors.Join(err, l.failure())
+}
+
+// failure is what ab said that was not understood.
+func (l Load) failure() (err error) {
 	for _, s := range l {
 		err = errors.Join(err, s.Err)
 	}

@@ -46,7 +46,7 @@ func (s *Case) Drain(ctx context.Context) (r Drain, err error) {
 	select {
 	case <-warm:
 	case r.Load = <-load:
-		return r, fmt.Errorf("put the application under load: %w", r.Load[len(r.Load)-1].Err)
+		return r, fmt.Errorf("put the application under load: %w", r.Load.failure())
 	}
 	old, err := w.announcer(ctx)
 	if err != nil {
