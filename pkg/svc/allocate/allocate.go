@@ -88,10 +88,9 @@ func New(cfg Config) *Allocator {
 
 // Run allocates until ctx ends.
 func (a *Allocator) Run(ctx context.Context) error {
-	var writers sync.WaitGroup
-	defer writers.Wait()
-	writers.Go(func() { a.writer.run(ctx) })
-	writers.Go(func() { a.runErrands(ctx) })
+	var hands sync.WaitGroup
+	defer hands.Wait()
+	hands.Go(func() { a.work(ctx) })
 	changed := a.cfg.Catalogue.Subscribe()
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
@@ -107,6 +106,14 @@ func (a *Allocator) Run(ctx context.Context) error {
 			pause(ctx, max(gather, a.cfg.Clock()-began))
 		}
 	}
+}
+
+// work writes statuses and does errands until ctx ends.
+func (a *Allocator) work(ctx context.Context) {
+	var hands sync.WaitGroup
+	hands.Go(func() { a.writer.run(ctx) })
+	hands.Go(func() { a.runErrands(ctx) })
+	hands.Wait()
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -1,0 +1,96 @@
+package allocate
+
+import (
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kvip/kvip/pkg/apis/v1alpha1"
+	"github.com/kvip/kvip/pkg/svc"
+)
+
+// pool reads an IPPool.
+func (r *rig) pool(name string) (p v1alpha1.IPPool) {
+	r.T.Helper()
+	if _, err := r.Store.Get("/apis/kvip.dev/v1alpha1/ippools/"+name, &p); err != nil {
+		r.T.Fatal(err)
+	}
+	return p
+}
+
+func ready(p v1alpha1.IPPool) string {
+	if len(p.Status.Conditions) != 1 {
+		return ""
+	}
+	return string(p.Status.Conditions[0].Status) + " " + p.Status.Conditions[0].Reason
+}
+
+func TestStatusOfAPool(t *testing.T) {
+	r := newRig(t)
+	a, _ := r.seated("x")
+	r.PutPool("q", "10.0.0.103-10.0.0.110")
+	r.PutPool("six", "fd00::/64")
+	r.PutService("a/web")
+	r.until(a, "it is told", func() bool {
+		p, q, six := r.pool("p").Status, r.pool("q").Status, r.pool("six").Status
+		return p.Size == "4" && p.Used == 1 && slices.Equal(p.Conflicts, []string{"pool q: 10.0.0.103"}) && slices.Equal(q.Conflicts, []string{"pool p: 10.0.0.103"}) && six.Size != "" && ready(r.pool("p")) == "True Usable"
+	})
+	if got := r.pool("six").Status.Size; got != ">=18446744073709551615" {
+		t.Errorf("the size of an IPv6 pool is %s", got)
+	}
+	r.until(a, "all is seen", func() bool { return !a.unwritten })
+	n := r.Server.Count(http.MethodPatch, "/ippools")
+	for range 10 {
+		r.look(a)
+	}
+	r.Never("it is told again", func() bool { return r.Server.Count(http.MethodPatch, "/ippools") > n })
+}
+
+// The status of a pool counts, and need not follow each Service.
+func TestStatusesOfPoolsAreSpaced(t *testing.T) {
+	r := newRig(t)
+	a, _ := r.allocator("x")
+	if !a.duePool("p") || a.duePool("p") || !a.duePool("q") {
+		t.Error("they are not spaced each by itself")
+	}
+	if r.pass(statusEvery); !a.duePool("p") || len(a.poolWritten) != 1 {
+		t.Errorf("after a second: %v", a.poolWritten)
+	}
+}
+
+// A pool that becomes wrong says so, is used as it was, and takes no address from anybody.
+func TestAPoolThatBecomesWrong(t *testing.T) {
+	r := newRig(t)
+	a, _ := r.seated("x")
+	r.PutService("a/web")
+	r.says(a, "a/web", "10.0.0.100 Allocated")
+	r.PutPool("p", "10.0.0.9-10.0.0.1")
+	r.until(a, "the pool says so", func() bool { return ready(r.pool("p")) == "False Malformed" })
+	r.Eventually("an Event says so", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/default/events") == 1 })
+	r.PutService("b/web")
+	r.says(a, "b/web", "10.0.0.101 Allocated")
+	r.says(a, "a/web", "10.0.0.100 Allocated")
+	r.PutPool("bad", "10.0.0.9-10.0.0.1")
+	r.PutService("c/web", func(s *corev1.Service) { s.Annotations = map[string]string{svc.AnnotationPool: "bad"} })
+	r.says(a, "c/web", "UnknownPool")
+}
+
+// The ConfigMap of kube-vip's cloud provider gives addresses, and an Event names what is wrong in it.
+func TestKubeVIPsPools(t *testing.T) {
+	r := newRig(t)
+	a, _ := r.seated("x")
+	r.Put("/api/v1/namespaces/kube-system/configmaps/kubevip", corev1.ConfigMap{Data: map[string]string{"range-a": "10.2.0.1-10.2.0.1", "bad": "x"}})
+	r.Eventually("it is seen", func() bool {
+		pools, _ := r.cat.Legacy()
+		return len(pools) == 1
+	})
+	r.PutService("a/web")
+	r.says(a, "a/web", "10.2.0.1 Allocated")
+	r.Eventually("an Event says so", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/kube-system/events") == 1 })
+	r.pass(time.Second)
+	r.look(a)
+	r.Never("it says so again", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/kube-system/events") > 1 })
+}
