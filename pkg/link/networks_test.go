@@ -1,0 +1,67 @@
+package link
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+
+	"github.com/kvip/kvip/test/testutil"
+)
+
+// networks is what Networks says, by the links' names.
+func networks(t *testing.T) map[string][]string {
+	t.Helper()
+	all, err := Networks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string][]string{}
+	for i, n := range all {
+		if i > 0 && all[i-1].Name >= n.Name {
+			t.Errorf("%s comes before %s", all[i-1].Name, n.Name)
+		}
+		if n.Index == 0 || len(n.MAC) != 6 {
+			t.Errorf("link %+v", n.Link)
+		}
+		for _, s := range n.Subnets {
+			found[n.Name] = append(found[n.Name], s.String())
+		}
+	}
+	return found
+}
+
+func TestNetworks(t *testing.T) {
+	lab(t)
+	want := map[string][]string{"eth0": {"10.9.0.0/24", "2001:db8:9::/64"}, "eth1": {"10.0.0.0/8"}}
+	if got := networks(t); !reflect.DeepEqual(got, want) {
+		t.Fatalf("networks %v, want %v", got, want)
+	}
+	for _, step := range []struct {
+		args string
+		eth0 []string
+		why  string
+	}{
+		{"addr add 10.9.0.100/32 dev eth0", []string{"10.9.0.0/24", "2001:db8:9::/64"}, "a host route is no network"},
+		{"addr add 2001:db8:9::100/128 dev eth0 nodad", []string{"10.9.0.0/24", "2001:db8:9::/64"}, "in either family"},
+		{"addr add 10.9.0.3/24 dev eth0", []string{"10.9.0.0/24", "2001:db8:9::/64"}, "two addresses of one network"},
+		{"addr add 10.9.0.4/16 dev eth0", []string{"10.9.0.0/16", "10.9.0.0/24", "2001:db8:9::/64"}, "a wider one"},
+		{"link set eth0 down", nil, "a link that is down"},
+	} {
+		testutil.IP(t, step.args)
+		if got := networks(t)["eth0"]; !reflect.DeepEqual(got, step.eth0) {
+			t.Errorf("%s: %v, want %v", step.why, got, step.eth0)
+		}
+	}
+}
+
+func TestComparePrefix(t *testing.T) {
+	of := netip.MustParsePrefix
+	for _, row := range []struct {
+		a, b netip.Prefix
+		want int
+	}{{of("10.0.0.0/8"), of("10.0.0.0/8"), 0}, {of("10.0.0.0/8"), of("10.0.0.0/16"), -1}, {of("10.1.0.0/16"), of("10.0.0.0/8"), 1}, {of("10.0.0.0/8"), of("fd00::/8"), -1}} {
+		if got := comparePrefix(row.a, row.b); got < 0 != (row.want < 0) || got > 0 != (row.want > 0) {
+			t.Errorf("%v and %v: %d", row.a, row.b, got)
+		}
+	}
+}
