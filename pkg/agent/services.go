@@ -57,11 +57,20 @@ func runServices(ctx context.Context, cfg config.Config, id string, pages *pages
 		return err
 	}
 	pages.services.Store(s)
+	warnOfForwarding(log)
 	log.Info("kvip serves Services", "node", cfg.NodeName, "lease", cfg.Namespace+"/"+cfg.ServicesName, "identity", id)
 	if len(cfg.VIPs) == 0 { // else the control plane's part keeps the credentials up to date
 		s.beside = append(s.beside, store.Run)
 	}
 	return s.run(ctx)
+}
+
+// warnOfForwarding tells of a node that cannot pass connections on to pods on other nodes.
+func warnOfForwarding(log *slog.Logger) {
+	if forwards, err := link.Forwards(true); err == nil && !forwards {
+		log.Warn("this node does not forward IPv4 packets: connections to an address here that go to a pod on another node time out",
+			"reason", "sysctl net.ipv4.ip_forward is 0")
+	}
 }
 
 // newServices wires the parts. Nothing runs yet.

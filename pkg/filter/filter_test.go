@@ -98,6 +98,33 @@ func TestS5EstablishedConnectionsGoOn(t *testing.T) {
 	}
 }
 
+// S7: a connection that this node did not see begin is reset, also at an allowed port: here because nothing
+// followed connections before the table came, as on a node that an address has just come to.
+func TestS7UnknownConnectionsAreReset(t *testing.T) {
+	l := newLab(t)
+	l.serve("service", 8080)
+	open := map[netip.Addr]net.Conn{}
+	for _, vip := range bothVIPs {
+		if err := l.client.Do(func() (err error) { open[vip], err = dial("tcp", vip, 8080); return err }); err != nil {
+			t.Fatal(err)
+		}
+		defer open[vip].Close()
+		if got := readFull(open[vip], len("service")); got != "service" {
+			t.Fatalf("%s: read %q", vip, got)
+		}
+	}
+	apply(t, newFilter(t, 0), both(Port{Protocol: "TCP", Port: 8080}))
+	for _, vip := range bothVIPs {
+		if _, err := io.WriteString(open[vip], "still there?"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(open[vip]); !errors.Is(err, unix.ECONNRESET) {
+			t.Errorf("%s: %v, want a reset", vip, err)
+		}
+		l.expect("a new one", expected{"tcp", vip, 8080, "service"})
+	}
+}
+
 func readFull(r io.Reader, size int) string {
 	b := make([]byte, size)
 	if n, err := io.ReadFull(r, b); err != nil {

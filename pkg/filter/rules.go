@@ -15,7 +15,10 @@ const (
 	key     = unix.NFT_REG32_00
 )
 
-// rules are S5, in order. All that refuses stands behind the question whether the address is
+// rules are S5, in order, and for packets in the middle of a connection that this node does not know, as
+// when the address has come from another node, what S7 says: a reset. Conntrack would take such a connection
+// for its own and pass it to any endpoint, which answers nothing that the client could use: it would hang.
+// All that refuses stands behind the question whether the address is
 // protected, and those elements time out: without kvip, the table does nothing at all.
 // An accept ends this chain only; it overrules nobody else's refusal.
 func rules() [][]expr.Any {
@@ -25,7 +28,8 @@ func rules() [][]expr.Any {
 		then(accept(), isFamily(family6), isUnprotected(family6)),
 		then(accept(), isUnderWay()),
 		then(accept(), isProtocol(unix.IPPROTO_ICMP)),
-		then(accept(), isProtocol(unix.IPPROTO_ICMPV6)), // neighbour discovery too
+		then(accept(), isProtocol(unix.IPPROTO_ICMPV6)),                                                  // neighbour discovery too
+		then(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}, isProtocol(unix.IPPROTO_TCP), beginsNothing()), // S7
 		then(accept(), isFamily(family4), isAllowed(family4)),
 		then(accept(), isFamily(family6), isAllowed(family6)),
 		then(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}, isProtocol(unix.IPPROTO_TCP)),
@@ -70,6 +74,16 @@ func isUnderWay() []expr.Any {
 		&expr.Ct{Key: expr.CtKeySTATE, Register: scratch},
 		&expr.Bitwise{SourceRegister: scratch, DestRegister: scratch, Len: uint32(len(mask)), Mask: mask, Xor: none},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: scratch, Data: none},
+	}
+}
+
+// beginsNothing holds for a TCP packet that does not ask for a connection (RFC 9293 3.1, the flags).
+func beginsNothing() []expr.Any {
+	const fin, syn, rst, ack, flags = 0x01, 0x02, 0x04, 0x10, 13
+	return []expr.Any{
+		&expr.Payload{DestRegister: scratch, Base: expr.PayloadBaseTransportHeader, Offset: flags, Len: 1},
+		&expr.Bitwise{SourceRegister: scratch, DestRegister: scratch, Len: 1, Mask: []byte{fin | syn | rst | ack}, Xor: []byte{0}},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: scratch, Data: []byte{syn}},
 	}
 }
 
