@@ -1,0 +1,39 @@
+package svc_test
+
+import (
+	"net"
+	"testing"
+
+	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/test/fakeapi/svcenv"
+)
+
+// TestAServerThatEndsEachConnectionIsLeft has a load balancer in front of the API that takes every connection and ends it: client-go
+// makes a watch without an error of that. The next server is asked, at once.
+func TestAServerThatEndsEachConnectionIsLeft(t *testing.T) {
+	e := svcenv.New(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.Close()
+		}
+	}()
+	e.PutService("a/web")
+	hosts := []string{listener.Addr().String(), e.Server.Host}
+	e.Router = apiclient.NewRouter(apiclient.RouterConfig{Store: e.Creds, Local: func() []string { return hosts }})
+	c := e.Follow()
+	if got := names(c); got != "a/web" {
+		t.Errorf("Services %s", got)
+	}
+	if e.Log.Count("does not answer, or ended the connection") == 0 {
+		t.Errorf("the trouble is not told:\n%s", e.Log)
+	}
+}
