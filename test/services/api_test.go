@@ -115,8 +115,10 @@ func TestFaultyProxy(t *testing.T) {
 	count := 0
 	served := func() {
 		t.Helper()
+		began := time.Now()
 		addr := s.create(fmt.Sprintf("web-%d", count))
 		s.served(addr, svclab.Port, s.owner(addr))
+		t.Logf("a Service was served after %v", time.Since(began).Round(time.Millisecond))
 		count++
 	}
 	for range 3 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/test/cluster"
+	"github.com/kvip/kvip/test/netlab"
 	"github.com/kvip/kvip/test/svclab"
 )
 
@@ -71,35 +72,37 @@ func TestNodeDeath(t *testing.T) {
 	}
 }
 
-// TestUnplugged pulls the cable of a node that goes on living: its addresses answer elsewhere, and when
-// it is plugged in again nobody is left with a wrong idea (S3).
-func TestUnplugged(t *testing.T) {
+// TestLinkLost takes the link of a node away, by its cable and by its administrator, while the node lives
+// on: its addresses answer elsewhere. What the node kept of them is no second owner when the link is back,
+// and nobody is left with a wrong idea (S3).
+func TestLinkLost(t *testing.T) {
 	s := prepare(t)
-	s.ok(s.StartAgents(s.All()))
-	s.settle(s.All()...)
-	addr := s.create("web")
-	n := s.owner(addr)
-	s.ok(n.Host.Unplug())
-	s.wait("another node to answer", func() bool {
-		names, err := s.Answering(addr)
-		return err == nil && len(names) == 1 && names[0] != n.Name
-	})
-	s.served(addr, svclab.Port, s.othersThan(n)...)
-	s.ok(n.Host.Plug())
-	s.ok(n.Host.RestoreAddrs())
-	s.settle(s.All()...)
-	last := s.owner(addr)
-	s.served(addr, svclab.Port, last)
-	s.nobodyBelieves(addr, last)
-}
-
-func (s *story) othersThan(n *cluster.Node) (others []*cluster.Node) {
-	for _, other := range s.All() {
-		if other != n {
-			others = append(others, other)
+	s.ok(s.StartAgents(s.Workers))
+	s.settle(s.Workers...)
+	s.ok(s.Create(s.ctx, "web", svclab.Families(corev1.IPFamilyPolicyRequireDualStack)))
+	addrs := s.addresses("web", 2)
+	for _, fault := range []struct{ begin, end func(*netlab.Host) error }{
+		{(*netlab.Host).Unplug, (*netlab.Host).Plug},
+		{(*netlab.Host).LinkDown, (*netlab.Host).LinkUp},
+	} {
+		n := s.owner(addrs[0])
+		s.ok(fault.begin(n.Host))
+		for _, addr := range addrs {
+			s.wait("another node to answer for "+addr.String(), func() bool {
+				names, err := s.Answering(addr)
+				return err == nil && len(names) == 1 && names[0] != n.Name
+			})
+			s.served(addr, svclab.Port, s.Workers...)
+		}
+		s.ok(fault.end(n.Host))
+		s.ok(n.Host.RestoreAddrs())
+		s.settle(s.Workers...)
+		for _, addr := range addrs {
+			last := s.owner(addr)
+			s.served(addr, svclab.Port, last)
+			s.nobodyBelieves(addr, last)
 		}
 	}
-	return others
 }
 
 // TestLocal follows the endpoints of a Service with externalTrafficPolicy Local: ready ones, then those
@@ -185,28 +188,6 @@ func TestLinks(t *testing.T) {
 	s.ok(s.Change(s.ctx, "far", svclab.Annotate(svc.AnnotationInterface, "bond0")))
 	s.told("far", "NoLink", "198.51.100.8")
 	s.nowhere(far)
-}
-
-// TestLinkDown takes the link of a node down: the address goes on elsewhere. What the node kept of it is
-// no second owner when the link is up again.
-func TestLinkDown(t *testing.T) {
-	s := prepare(t)
-	s.ok(s.StartAgents(s.All()))
-	s.settle(s.All()...)
-	addrs := []netip.Addr{s.create("web"), s.create("six", svclab.Families(corev1.IPFamilyPolicySingleStack, corev1.IPv6Protocol))}
-	for _, addr := range addrs {
-		n := s.owner(addr)
-		s.ok(n.Host.LinkDown())
-		s.wait("another node to answer for "+addr.String(), func() bool {
-			names, err := s.Answering(addr)
-			return err == nil && len(names) == 1 && names[0] != n.Name
-		})
-		s.ok(n.Host.LinkUp())
-		s.settle(s.All()...)
-		last := s.owner(addr)
-		s.served(addr, svclab.Port, last)
-		s.nobodyBelieves(addr, last)
-	}
 }
 
 // TestNodeDeleted deletes the Node object of an owner whose agent runs: it counts no more.
