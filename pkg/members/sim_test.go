@@ -10,7 +10,7 @@ import (
 const (
 	tick     = 10 * time.Millisecond
 	latency  = 300 * time.Millisecond // at most: of a request's way, of an answer's, of the watch
-	timeout  = time.Second            // of a request that gets no answer
+	timeout  = 700 * time.Millisecond // until a request without an answer is followed by another one
 	rejoin   = time.Second            // at most: until a watch that lost its connection begins again
 	lifetime = 5 * time.Second        // of the Leases: up to 20 nodes
 )

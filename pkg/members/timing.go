@@ -26,14 +26,14 @@ func Duration(nodes int) time.Duration {
 }
 
 // Backoff is the pause after so many failed renewals in a row of a Lease of the given
-// duration: a quarter of a second, doubled by each failure, at most a quarter of the duration. Jitter
+// duration: a quarter of a second, doubled by each failure, at most a tenth of the duration. Jitter
 // may shorten it and must not lengthen it: a node that an outage interrupted has to renew before one that was
 // lucky may judge it (S2).
 func Backoff(failures int, duration time.Duration) time.Duration {
 	if failures <= 0 {
 		return 0
 	}
-	longest := duration / 4
+	longest := duration / 10
 	pause := firstBackoff
 	for ; failures > 1 && pause < longest; failures-- {
 		pause *= 2
@@ -43,5 +43,7 @@ func Backoff(failures int, duration time.Duration) time.Duration {
 
 // pauseTolerated is how far apart two confirmed renewals may be before the time between them counts as an
 // outage. An interval, this and the longest backoff are together less than a duration (0.95 of it), so that no peer is
-// silent for a whole duration only because of an outage too short to be noticed (S2).
-func pauseTolerated(duration time.Duration) time.Duration { return duration / 2 }
+// silent for a whole duration only because of an outage too short to be noticed (S2). It is as long as that allows: etcd
+// writes nothing for a second or two when the node dies that its leader is on, and if that counted as an outage, the dead
+// node would get its duration anew.
+func pauseTolerated(duration time.Duration) time.Duration { return duration * 13 / 20 }

@@ -46,10 +46,10 @@ func TestS2BackoffStaysBelowTheDuration(t *testing.T) {
 		{0, 5 * time.Second, 0},
 		{1, 5 * time.Second, 250 * time.Millisecond},
 		{2, 5 * time.Second, 500 * time.Millisecond},
-		{3, 5 * time.Second, time.Second},
-		{4, 5 * time.Second, 1250 * time.Millisecond},
-		{1 << 40, 5 * time.Second, 1250 * time.Millisecond},
-		{6, 25 * time.Second, 6250 * time.Millisecond},
+		{3, 5 * time.Second, 500 * time.Millisecond},
+		{1 << 40, 5 * time.Second, 500 * time.Millisecond},
+		{4, 25 * time.Second, 2 * time.Second},
+		{6, 25 * time.Second, 2500 * time.Millisecond},
 		{1, 0, 0},
 	} {
 		if got := Backoff(c.failures, c.duration); got != c.want {

@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -13,26 +14,71 @@ import (
 	"github.com/kvip/kvip/pkg/svc"
 )
 
-// renewTimeout bounds one renewal: a server that is silent for longer is left for another one.
-const renewTimeout = time.Second
+const (
+	// renewTimeout bounds one renewal.
+	renewTimeout = 2 * time.Second
+	// askAnother is how long an API server may be silent before another one is asked as well.
+	askAnother = 500 * time.Millisecond
+	// mostAttempts a renewal has in its time.
+	mostAttempts = int(renewTimeout/askAnother) + 1
+)
+
+// attempt is a renewal as one API server was asked for it.
+type attempt struct {
+	sent    time.Duration
+	written *coordinationv1.Lease
+	err     error
+}
 
 // renew writes the Lease once.
 func (h *Heart) renew(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
-	defer cancel()
 	h.mu.Lock()
 	info, nodes := h.info, h.nodes
 	h.dirty = false
 	h.mu.Unlock()
-	sent := h.cfg.Clock()
-	var written *coordinationv1.Lease
-	err := h.cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) (err error) {
-		written, err = h.write(ctx, s, info, h.cfg.Identity, members.Duration(nodes))
-		return err
+	a := h.hedge(ctx, func(ctx context.Context) attempt {
+		a := attempt{sent: h.cfg.Clock()}
+		a.err = h.cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) (err error) {
+			a.written, err = h.write(ctx, s, info, h.cfg.Identity, members.Duration(nodes))
+			return err
+		})
+		return a
 	})
-	if h.renewed(written, err, sent, nodes) {
+	if h.renewed(a.written, a.err, a.sent, nodes) {
 		h.cfg.Log.Warn("the API server confirms renewals and shows none of them; reading everything anew", "lease", h.cfg.Name)
 		h.cfg.Catalogue.Anew()
+	}
+}
+
+// hedge makes attempts, the next one at another server while those before it are still without an answer, and returns
+// the first that succeeds, or else the last. All carry one version, so that no more than one is written.
+//
+// When the node dies that etcd's leader is on, etcd loses what it is sent for a second or two. Who waited for the answer
+// to that, and then began anew at a server that died as well, was late enough for the judge to see an outage, in which
+// the dead node gets its duration anew (S2).
+func (h *Heart) hedge(ctx context.Context, try func(context.Context) attempt) attempt {
+	var group sync.WaitGroup
+	defer group.Wait()
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
+	defer cancel()
+	answers := make(chan attempt, mostAttempts)
+	begin := func() { group.Go(func() { answers <- try(ctx) }) }
+	begin()
+	tick := time.NewTicker(askAnother)
+	defer tick.Stop()
+	for begun, open := 1, 1; ; {
+		select {
+		case a := <-answers:
+			if open--; a.err == nil || open == 0 {
+				return a
+			}
+		case <-tick.C:
+			if begun < mostAttempts {
+				begun, open = begun+1, open+1
+				h.cfg.Router.Next()
+				begin()
+			}
+		}
 	}
 }
 
