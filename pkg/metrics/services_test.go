@@ -1,0 +1,53 @@
+package metrics
+
+import (
+	"strings"
+	"testing"
+)
+
+func useServices(s *Set) {
+	s.ServiceAddresses(5, 2)
+	s.ServiceMoved("taken")
+	s.ServiceMoved("taken")
+	s.ServiceMoved("given up")
+	s.ServiceAnnounced("arp-request")
+	s.ServiceConflict()
+	s.Allocation(7, map[string]int{"PoolExhausted": 3}, map[string]int{"p": 7, "q": 0}, map[string]uint64{"p": 8, "q": 1})
+}
+
+func TestServicesMetrics(t *testing.T) {
+	s := newSet(t)
+	useServices(s)
+	text := scrape(t, s)
+	for _, line := range []string{
+		`kvip_service_addresses{state="owned"} 5`, `kvip_service_addresses{state="leaving"} 2`, `kvip_service_moves_total{change="taken"} 2`,
+		`kvip_service_moves_total{change="given up"} 1`, `kvip_service_announcements_total{kind="arp-request"} 1`, `kvip_service_conflicts_total 1`,
+		`kvip_services{reason="Allocated"} 7`, `kvip_services{reason="PoolExhausted"} 3`,
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("%s is not served:\n%s", line, text)
+		}
+	}
+	if strings.Count(text, `pool="p"`) != 2 || strings.Count(text, `pool="q"`) != 2 {
+		t.Errorf("not every pool has its use and its size:\n%s", text)
+	}
+}
+
+// What is gone is served no more, as when another node has taken the allocation over.
+func TestAllocationForgets(t *testing.T) {
+	s := newSet(t)
+	useServices(s)
+	s.Allocation(0, nil, nil, nil)
+	text := scrape(t, s)
+	if strings.Contains(text, "PoolExhausted") || strings.Contains(text, `pool="`) || !strings.Contains(text, `kvip_services{reason="Allocated"} 0`) {
+		t.Errorf("it serves\n%s", text)
+	}
+}
+
+func TestServicesMetricsWithoutASet(t *testing.T) {
+	var s *Set
+	useServices(s) // an agent without metrics does not panic
+	if s != nil {
+		t.Error("there is a set")
+	}
+}
