@@ -146,3 +146,111 @@ func TestModesAndRequests(t *testing.T) {
 		t.Errorf("noted %+v", q)
 	}
 }
+
+// An apply of a status takes no field that another manager has, also its own of an update, and removes what it
+// had and does not give any more.
+func TestStatuses(t *testing.T) {
+	const services = "/api/v1/namespaces/a/services"
+	c := serve(t)
+	c.do("POST", services, `{"metadata":{"name":"web"}}`)
+	apply := services + "/web/status?fieldManager=kvip&force=false"
+	address := func(ip string) string { return `{"status":{"loadBalancer":{"ingress":[{"ip":"` + ip + `"}]}}}` }
+	for _, step := range []struct {
+		method, path, body string
+		code               int
+		want               string // the address then
+	}{
+		{"PATCH", apply, address("10.0.0.1"), 200, "10.0.0.1"},
+		{"PATCH", apply, `{"metadata":{"resourceVersion":"1"}}`, 409, "10.0.0.1"},
+		{"PATCH", apply, address("10.0.0.2"), 200, "10.0.0.2"},
+		{"PATCH", services + "/web/status?fieldManager=other", address("10.0.0.3"), 409, "10.0.0.2"},
+		{"PATCH", services + "/web/status?fieldManager=other", address("10.0.0.2"), 200, "10.0.0.2"},
+		{"PATCH", apply, `{"status":{}}`, 200, "10.0.0.2"},
+		{"PATCH", services + "/web/status?fieldManager=other", `{"status":{}}`, 200, ""},
+		{"PUT", services + "/web/status?fieldManager=kvip", address("10.0.0.4"), 200, "10.0.0.4"},
+		{"PATCH", apply, address("10.0.0.5"), 409, "10.0.0.4"},
+		{"PATCH", apply, `{"status":{}}`, 200, "10.0.0.4"},
+		{"PATCH", services + "/no/status?fieldManager=kvip", `{}`, 404, ""},
+	} {
+		code, answer := c.do(step.method, step.path, step.body)
+		if code != step.code {
+			t.Errorf("%s %s: %d %v, want %d", step.method, step.body, code, answer, step.code)
+		}
+		if details, ok := answer["details"].(object); code == 409 && strings.Contains(answer["message"].(string), "Apply failed") != (ok && details["causes"] != nil) {
+			t.Errorf("%s %s: a conflict without its cause: %v", step.method, step.body, answer)
+		}
+		if code == 404 {
+			continue
+		}
+		_, o := c.do("GET", services+"/web", "")
+		got := ""
+		if balancer, ok := status(o)["loadBalancer"].(object); ok {
+			got = balancer["ingress"].([]any)[0].(object)["ip"].(string)
+		}
+		if got != step.want {
+			t.Errorf("after %s %s: %q, want %q", step.method, step.body, got, step.want)
+		}
+	}
+}
+
+// A list is of one namespace or all, and of those with a label.
+func TestSelections(t *testing.T) {
+	c := serve(t)
+	for _, o := range []string{"a/services web", "b/services web", "a/configmaps web", "kube-system/leases l"} {
+		place, name, _ := strings.Cut(o, " ")
+		group := "/api/v1/namespaces/"
+		if strings.HasSuffix(place, "leases") {
+			group = "/apis/coordination.k8s.io/v1/namespaces/"
+		}
+		c.do("POST", group+place, `{"metadata":{"name":"`+name+`","labels":{"k":"v"}}}`)
+	}
+	for path, want := range map[string]int{
+		"/api/v1/services": 2, "/api/v1/namespaces/a/services": 1, "/api/v1/namespaces/c/services": 0, "/api/v1/configmaps": 1,
+		leases + "?labelSelector=k": 1, leases + "?labelSelector=k%3Dv": 1, leases + "?labelSelector=k%3Dw": 0, leases + "?labelSelector=x": 0,
+		"/api/v1/services?fieldSelector=metadata.name%3Dweb": 2, "/api/v1/services?fieldSelector=metadata.name%3Deb": 0,
+	} {
+		if _, got := c.do("GET", path, ""); len(got["items"].([]any)) != want {
+			t.Errorf("%s: %v", path, got["items"])
+		}
+	}
+	c.server.Deny(Denial{Method: "GET", Path: "/services", Code: 403})
+	if code, got := c.do("GET", "/api/v1/services", ""); code != 403 || got["reason"] != "Forbidden" {
+		t.Errorf("denied: %d %v", code, got)
+	}
+	if code, _ := c.do("GET", "/api/v1/configmaps", ""); code != 200 {
+		t.Errorf("what is not denied: %d", code)
+	}
+}
+
+// A watch list sends what there is, a bookmark, and what comes.
+func TestWatchList(t *testing.T) {
+	c := serve(t)
+	c.do("POST", leases, `{"metadata":{"name":"a"}}`)
+	response, err := c.http.Get("https://" + c.server.Host + leases + "?watch=1&timeoutSeconds=60&sendInitialEvents=true&allowWatchBookmarks=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	d := json.NewDecoder(response.Body)
+	next := func() string {
+		var ev struct {
+			Type   string
+			Object struct {
+				Metadata struct{ Name, ResourceVersion string }
+			}
+		}
+		if err := d.Decode(&ev); err != nil {
+			t.Fatal(err)
+		}
+		return ev.Type + " " + ev.Object.Metadata.Name + " " + ev.Object.Metadata.ResourceVersion
+	}
+	if got := next() + ", " + next(); got != "ADDED a 101, BOOKMARK  101" {
+		t.Errorf("at first %s", got)
+	}
+	c.server.Blind(true)
+	c.do("POST", leases, `{"metadata":{"name":"b"}}`)
+	c.server.Blind(false)
+	if got := next(); got != "ADDED b 102" {
+		t.Errorf("after it was blind: %s", got)
+	}
+}
