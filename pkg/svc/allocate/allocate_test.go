@@ -28,9 +28,10 @@ func TestAServiceGetsItsAddress(t *testing.T) {
 	a, _ := r.seated("x")
 	r.PutService("a/web")
 	r.says(a, "a/web", "10.0.0.100 Allocated")
-	if got := r.cat.Ledger()[first]; len(got) != 1 || got[0].Owner != "a/web" {
-		t.Errorf("S4: the ledger says %v", r.cat.Ledger())
-	}
+	r.Eventually("S4: the ledger says so", func() bool {
+		got := r.cat.Ledger()[first]
+		return len(got) == 1 && got[0].Owner == "a/web"
+	})
 	var s corev1.Service
 	r.Service("a/web", &s)
 	if mode := s.Status.LoadBalancer.Ingress[0].IPMode; mode == nil || *mode != corev1.LoadBalancerIPModeVIP {
@@ -40,9 +41,7 @@ func TestAServiceGetsItsAddress(t *testing.T) {
 	r.PutService("b/web")
 	r.Eventually("the deletion is seen", func() bool { return len(r.cat.Services()) == 1 })
 	r.says(a, "b/web", "10.0.0.100 Allocated")
-	if len(a.writer.jobs) > 1 {
-		t.Errorf("jobs of Services that are gone: %v", a.writer.jobs)
-	}
+	r.until(a, "the jobs are forgotten", a.writer.idle)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.figures.Services != 1 || r.figures.Used["p"] != 1 || r.figures.Size["p"] != 4 {
