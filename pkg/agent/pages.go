@@ -156,7 +156,9 @@ func (p *pages) rounds() (all []round) {
 			round{"the health probe", time.Duration(p.healthAt.Load()), stuckAfter}, round{"the lease driver", a.lease.Beat(), leaseStuckAfter})
 	}
 	if s := p.services.Load(); s != nil {
-		all = append(all, round{"the loop of Services", s.serve.Beat(), stuckAfter})
+		interval, _ := s.heart.Terms()
+		all = append(all, round{"the loop of Services", s.serve.Beat(), stuckAfter}, round{"the renewal of the node's Lease", s.heart.Beat(), stuckAfter + interval},
+			round{"the seat of the allocator", s.keeper.Beat(), stuckAfter}, round{"the allocator", s.allocator.Beat(), leaseStuckAfter})
 	}
 	return all
 }

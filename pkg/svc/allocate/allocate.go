@@ -59,6 +59,7 @@ type Figures struct {
 type Allocator struct {
 	cfg    Config
 	writer *writer
+	beat   clock.Beat
 	term   uint64 // of the seat that the ledger was taken in; 0: not taken
 
 	seenCP      map[netip.Addr]time.Duration
@@ -86,6 +87,10 @@ func New(cfg Config) *Allocator {
 	}
 }
 
+// Beat is when the loop last came round, since boot (E12): it does each second, and waits for the writes of
+// one turn at the most.
+func (a *Allocator) Beat() time.Duration { return a.beat.At() }
+
 // Run allocates until ctx ends.
 func (a *Allocator) Run(ctx context.Context) error {
 	var hands sync.WaitGroup
@@ -102,6 +107,7 @@ func (a *Allocator) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		began := a.cfg.Clock()
+		a.beat.Mark(began)
 		if a.turn(ctx) {
 			pause(ctx, max(gather, a.cfg.Clock()-began))
 		}

@@ -37,7 +37,8 @@ type KeeperConfig struct {
 
 // Keeper takes the seat when nobody has it, and renews it.
 type Keeper struct {
-	cfg KeeperConfig
+	cfg  KeeperConfig
+	beat clock.Beat
 
 	mu    sync.Mutex
 	seat  seat
@@ -47,6 +48,10 @@ type Keeper struct {
 
 // NewKeeper returns a Keeper that holds nothing.
 func NewKeeper(cfg KeeperConfig) *Keeper { return &Keeper{cfg: cfg, seat: seat{self: cfg.Identity}} }
+
+// Beat is when the loop last came round, since boot (E12): it does every fifth of a second, and waits for one
+// write at the most.
+func (k *Keeper) Beat() time.Duration { return k.beat.At() }
 
 // Held returns whether this node has the seat, and the number of its term.
 func (k *Keeper) Held() (term uint64, held bool) {
@@ -91,6 +96,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 // turn looks at the Lease, and writes it if it is time to.
 func (k *Keeper) turn(ctx context.Context) {
+	k.beat.Mark(k.cfg.Clock())
 	if !k.cfg.Catalogue.Synced() {
 		return
 	}

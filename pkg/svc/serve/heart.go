@@ -32,6 +32,7 @@ type HeartConfig struct {
 type Heart struct {
 	cfg  HeartConfig
 	wake chan struct{}
+	beat clock.Beat
 
 	mu      sync.Mutex
 	judge   *members.Judge
@@ -97,6 +98,9 @@ func (h *Heart) Terms() (interval, duration time.Duration) {
 	return members.Interval(h.nodes), members.Duration(h.nodes)
 }
 
+// Beat is when the loop last came round, since boot (E12): it does in each interval between renewals.
+func (h *Heart) Beat() time.Duration { return h.beat.At() }
+
 // Problem says why the Lease is not renewed, or "".
 func (h *Heart) Problem() string {
 	h.mu.Lock()
@@ -131,6 +135,7 @@ func (h *Heart) Run(ctx context.Context) error {
 
 // look takes in the Leases as the watch shows them, and passes the verdict on.
 func (h *Heart) look() {
+	h.beat.Mark(h.cfg.Clock())
 	if !h.cfg.Catalogue.Synced() {
 		return
 	}
