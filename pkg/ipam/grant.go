@@ -12,7 +12,7 @@ import (
 func (p *plan) grant() {
 	waiting := slices.DeleteFunc(slices.Clone(p.tenants), p.content)
 	slices.SortStableFunc(waiting, func(a, b *tenant) int {
-		return cmp.Compare(rank(len(a.Addresses) > 0), rank(len(b.Addresses) > 0))
+		return cmp.Or(cmp.Compare(rank(len(a.Addresses) > 0), rank(len(b.Addresses) > 0)), cmp.Compare(rank(len(a.Had) > 0), rank(len(b.Had) > 0)))
 	})
 	for len(waiting) > 0 {
 		p.rewind()

@@ -6,12 +6,13 @@ import (
 	"strings"
 )
 
-// pick finds an address of each open family: beside those with the same key, else all from one pool, else
-// each from the first pool that has one. found has what was asked for, and pick adds to it.
+// pick finds an address of each open family: beside those with the same key, else one that it had, else all
+// from one pool, else each from the first pool that has one. found has what was asked for, and pick adds to it.
 func (p *plan) pick(t *tenant, open []Family, shelves []*shelf, found [2]netip.Addr) [2]netip.Addr {
 	if t.ShareKey != "" {
 		found = pickEach(open, shelves, found, func(f Family, s *shelf) netip.Addr { return p.join(t, f, s) })
 	}
+	found = pickEach(open, shelves, found, func(f Family, s *shelf) netip.Addr { return p.again(t, f, s) })
 	for _, s := range shelves {
 		if !holdsOther(t, open, s, found) {
 			continue
@@ -21,6 +22,16 @@ func (p *plan) pick(t *tenant, open []Family, shelves []*shelf, found [2]netip.A
 		}
 	}
 	return p.pickFrom(t, open, shelves, found)
+}
+
+// again returns an address of the pool that t had, if it is free.
+func (p *plan) again(t *tenant, f Family, s *shelf) netip.Addr {
+	for _, a := range t.Had {
+		if FamilyOf(a) == f && s.Contains(a) && !p.taken(a) {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
 func (p *plan) pickFrom(t *tenant, open []Family, shelves []*shelf, found [2]netip.Addr) [2]netip.Addr {

@@ -19,7 +19,7 @@ type Result struct {
 
 // Plan says who has which address, whatever the order of its inputs. All that is there keeps what it has
 // while that is right, and what a refused change leaves untouched; then addresses that are asked for are
-// given, as others can take any, and then these; each by Owner. Planned again from its own Ledger, nobody
+// given, as others can take any, then those that were had, and then any; each by Owner. Planned again from its own Ledger, nobody
 // moves.
 //
 // What is right does not depend on pools: one that shrinks or goes takes no address from anybody. An

@@ -57,6 +57,9 @@ type Request struct {
 	Require bool
 	// Addresses are asked for, at most one of each family. For other families any address will do.
 	Addresses []netip.Addr
+	// Had are addresses that the Service's status names: it gets them again, if the ledger knows nothing of it
+	// and they are free in a pool that it may use. They prove nothing, and are no claim.
+	Had []netip.Addr
 	// AnyPool grants Addresses that are in no pool (S9).
 	AnyPool bool
 	// Pool is asked for by name; empty: those that name the namespace, then those of all, by name. Pools

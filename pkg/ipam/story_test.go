@@ -142,6 +142,10 @@ func readRequest(t *testing.T, owner Owner, words []string) Request {
 			for a := range strings.SplitSeq(value, ",") {
 				r.Addresses = append(r.Addresses, netip.MustParseAddr(a))
 			}
+		case "had":
+			for a := range strings.SplitSeq(value, ",") {
+				r.Had = append(r.Had, netip.MustParseAddr(a))
+			}
 		case "pool":
 			r.Pool = value
 		case "key":

@@ -61,6 +61,7 @@ func (r Reader) Service(s *corev1.Service) *Service {
 	if result.Ours {
 		result.Local = s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 		result.Request = r.request(s, wishes)
+		result.Request.Had = result.Status
 	}
 	return result
 }
