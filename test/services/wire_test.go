@@ -2,10 +2,13 @@ package services
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -81,7 +84,8 @@ func TestStranger(t *testing.T) {
 }
 
 // TestPlannedMove drains a node: the old owner keeps the address until it hears the new one (S3), so
-// that nobody who connects meanwhile is left without an answer.
+// that nobody who connects meanwhile is left without an answer. Connections that are open at that instant may be reset, also those that
+// were opened an instant ago (S7): they are counted apart.
 func TestPlannedMove(t *testing.T) {
 	s := begin(t)
 	addr := s.create("web")
@@ -98,9 +102,15 @@ func TestPlannedMove(t *testing.T) {
 		s.wait("the address to be back", func() bool { return s.owner(addr) == n })
 	}
 	stop()
+	resets := 0
 	for _, err := range <-failed {
+		if errors.Is(err, unix.ECONNRESET) {
+			resets++
+			continue
+		}
 		t.Errorf("a connection during a planned move: %v", err)
 	}
+	t.Logf("%d connections were reset", resets)
 	s.neverNobody(sampler)
 	h := sampler.Window(time.Time{}, time.Time{})
 	t.Logf("%d of %d samples, one each %v, had two owners", h.TwoHolders, h.Samples, 5*time.Millisecond)
