@@ -49,11 +49,14 @@ type Report struct {
 	Status    []netip.Addr      `json:"status"`
 	Condition *metav1.Condition `json:"condition,omitempty"`
 	Addresses []Address         `json:"addresses"`
+	// Problems are what does not work at present, by the node whose agent says so.
+	Problems map[string]string `json:"problems,omitempty"`
 	// Silent are the nodes whose agents did not answer, and why.
 	Silent map[string]string `json:"silent,omitempty"`
 }
 
-// Address is one address of the Service.
+// Address is one address of the Service, as the agent says that knows best. Here, State and Since are set
+// if Node announces it.
 type Address struct {
 	serve.AddressReport
 	// On are the nodes that have the address, in the state that each says.
@@ -79,14 +82,29 @@ func Service(ctx context.Context, cfg Config) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	report := Report{Service: string(one.Owner()), Ours: one.Ours, Why: one.Why, Status: one.Status, Condition: one.Told, Addresses: []Address{}}
+	report := ofObject(one)
+	answers, silent := askAll(ctx, leases, addresses, report.Service)
+	report.Addresses, report.Problems, report.Silent = merge(answers), problems(answers), silent
+	return report, nil
+}
+
+// ofObject is what the API alone tells.
+func ofObject(one *svc.Service) Report {
+	report := Report{Service: string(one.Owner()), Ours: one.Ours, Why: one.Why, Status: append([]netip.Addr{}, one.Status...), Condition: one.Told}
 	if !one.Ours && one.Why == "" {
 		report.Why = "it is not of type LoadBalancer"
 	}
-	answers, silent := askAll(ctx, leases, addresses, report.Service)
-	report.Silent = silent
-	report.Addresses = merge(answers)
-	return report, nil
+	return report
+}
+
+func problems(answers []serve.Report) map[string]string {
+	all := map[string]string{}
+	for _, answer := range answers {
+		if answer.Problem != "" {
+			all[answer.Node] = answer.Problem
+		}
+	}
+	return all
 }
 
 func nodeLeases(ctx context.Context, s *apiclient.Server, namespace string) ([]*svc.Lease, error) {
@@ -118,7 +136,8 @@ func nodeAddresses(ctx context.Context, s *apiclient.Server, into map[string][]n
 	return nil
 }
 
-// askAll asks every agent at once.
+// askAll asks every agent at once. A node may have a second Lease, from before the seat was renamed: it is
+// silent only if it answers by neither.
 func askAll(ctx context.Context, leases []*svc.Lease, addresses map[string][]netip.Addr, service string) (answers []serve.Report, silent map[string]string) {
 	silent = map[string]string{}
 	var mu sync.Mutex
@@ -136,6 +155,9 @@ func askAll(ctx context.Context, leases []*svc.Lease, addresses map[string][]net
 		})
 	}
 	group.Wait()
+	for _, answer := range answers {
+		delete(silent, answer.Node)
+	}
 	slices.SortFunc(answers, func(a, b serve.Report) int { return strings.Compare(a.Node, b.Node) })
 	return answers, silent
 }
@@ -148,7 +170,10 @@ func askNode(ctx context.Context, info svc.NodeInfo, addresses []netip.Addr, ser
 	err = fmt.Errorf("the Node has no address")
 	for _, addr := range addresses {
 		page := url.URL{Scheme: "http", Host: net.JoinHostPort(addr.String(), strconv.Itoa(info.Status)), Path: "/services", RawQuery: url.Values{"name": {service}}.Encode()}
-		if report, err = askPage(ctx, page.String()); err == nil {
+		if report, err = askPage(ctx, page.String()); err == nil && report.Node != info.Node {
+			err = fmt.Errorf("ask agent at %s: it answers for node %q", page.String(), report.Node) // a foreign host, or a foreign program
+		}
+		if err == nil {
 			return report, nil
 		}
 	}

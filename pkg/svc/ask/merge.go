@@ -3,12 +3,13 @@ package ask
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/kvip/kvip/pkg/svc/serve"
 )
 
-// merge joins the agents' views of each address. The node that has an address knows best since when and
-// why; where none has it, an agent with a fresh view does.
+// merge joins the agents' views of each address. The node that announces an address knows best since when
+// and why; where none does, an agent with a fresh view knows.
 func merge(answers []serve.Report) []Address {
 	byAddress := map[netip.Addr]*Address{}
 	rank := map[netip.Addr]int{}
@@ -23,7 +24,7 @@ func merge(answers []serve.Report) []Address {
 				one.On[answer.Node] = view.State
 			}
 			if weight := trust(answer, view); weight > rank[view.Address] {
-				one.AddressReport, rank[view.Address] = view, weight
+				one.AddressReport, rank[view.Address] = ofAnnouncer(answer.Node, view), weight
 			}
 		}
 	}
@@ -35,14 +36,32 @@ func merge(answers []serve.Report) []Address {
 	return list
 }
 
-// trust orders views: of who has the address and may judge, of who has it, of who may judge, of others.
+// trust orders views: of who announces the address and may judge, of who announces it, of who may judge,
+// of others.
 func trust(answer serve.Report, view serve.AddressReport) int {
 	weight := 1
 	if answer.Fresh {
 		weight++
 	}
-	if view.Here && (view.State == "owned" || view.State == "shared") {
+	if announces(view) {
 		weight += 2
 	}
 	return weight
+}
+
+// announces is whether the node that reports the view answers for the address: one that is leaving or
+// adopted is there in silence (S3, S6).
+func announces(view serve.AddressReport) bool {
+	return view.Here && (view.State == "owned" || view.State == "shared")
+}
+
+// ofAnnouncer is the view without its "here" where node does not announce the address: in a joined report
+// nobody could tell whose it is.
+func ofAnnouncer(node string, view serve.AddressReport) serve.AddressReport {
+	if announces(view) {
+		view.Node = node
+	} else {
+		view.Here, view.State, view.Since = false, "", time.Time{}
+	}
+	return view
 }

@@ -29,6 +29,9 @@ func (r Report) WriteText(w io.Writer, now time.Time) error {
 	if r.Ours && len(r.Addresses) == 0 {
 		row("Address", "none is in the ledger yet, or no agent answers")
 	}
+	for _, node := range slices.Sorted(maps.Keys(r.Problems)) {
+		row("Problem", node+": "+r.Problems[node])
+	}
 	for _, node := range slices.Sorted(maps.Keys(r.Silent)) {
 		row("No answer", node+": "+r.Silent[node])
 	}
@@ -52,7 +55,10 @@ func (a Address) write(row func(key, value string), now time.Time) {
 		row("  why", a.Sentence)
 	}
 	for _, node := range slices.Sorted(maps.Keys(a.On)) {
-		if node != a.Node {
+		switch {
+		case !a.Here:
+			row("  kept on", node+" ("+a.On[node]+")")
+		case node != a.Node:
 			row("  also on", node+" ("+a.On[node]+")")
 		}
 	}
