@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kvip/kvip/test/guide"
 	"github.com/kvip/kvip/test/kindlab"
 )
 
@@ -26,8 +27,8 @@ func TestDaemonSetBesideStaticPod(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), wellWithin)
 	defer cancel()
 	first := c.Nodes[0]
-	install(ctx, t, first)
-	t.Cleanup(func() { uninstall(t, first) })
+	guide.Install(ctx, t, first)
+	t.Cleanup(func() { guide.Uninstall(t, first) })
 	second, err := engine(ctx, t).FreeAddress(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -43,11 +44,12 @@ func TestDaemonSetBesideStaticPod(t *testing.T) {
 		}
 	}()
 	began := time.Now()
-	g := guide{
-		places: map[string]*kindlab.Node{"first": first},
-		words:  strings.NewReplacer("192.0.2.20", second.String()),
+	g := guide.Guide{
+		Root:   root(),
+		Places: map[string]*kindlab.Node{"first": first},
+		Words:  strings.NewReplacer("192.0.2.20", second.String()),
 	}
-	g.follow(ctx, t, kubeadmPage, "second")
+	g.Follow(ctx, t, kubeadmPage, "second")
 	serves(ctx, t, c, second)
 	for _, n := range c.ControlPlanes() {
 		tasks := exec(t, n, "pgrep", "-x", "-c", "kvip")
@@ -55,7 +57,7 @@ func TestDaemonSetBesideStaticPod(t *testing.T) {
 			t.Errorf("%s runs %s kvips, not the static pod and the DaemonSet's", n, strings.TrimSpace(tasks))
 		}
 	}
-	g.follow(ctx, t, kubeadmPage, "second removed")
+	g.Follow(ctx, t, kubeadmPage, "second removed")
 	gone(ctx, t, c, second)
 	if after := objects(ctx, t, first); after != before {
 		t.Errorf("objects of kvip's were\n%s\nand are\n%s", before, after)

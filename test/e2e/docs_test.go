@@ -2,14 +2,11 @@ package e2e
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/kvip/kvip/test/guide"
 	"github.com/kvip/kvip/test/kindlab"
 )
 
@@ -17,6 +14,10 @@ import (
 const (
 	kubeadmPage = "docs/kubeadm.md"
 	troublePage = "docs/troubleshooting.md"
+
+	// Those that test/e2eservices runs.
+	servicesPage = "docs/services.md"
+	readme       = "README.md"
 )
 
 // runs has, for each story that a block of a page may belong to, the test that runs it.
@@ -31,128 +32,29 @@ var runs = map[string]string{
 	"replace":           "TestNodeResetAndRejoined",
 	"rejoin":            "TestNodeResetAndRejoined",
 	"look":              "TestTroubleshootingCommands",
-}
-
-// block is one block of shell commands on a page. The comment above it says who runs it, as
-// "<!-- run: STORY on PLACE -->", or "<!-- not run: REASON -->".
-type block struct {
-	page  string
-	line  int
-	story string // empty: it is not run
-	place string
-	why   string // it is not run; empty: there is no comment
-	text  string
-}
-
-func (b block) String() string { return fmt.Sprintf("%s:%d", b.page, b.line) }
-
-var (
-	shell = regexp.MustCompile("(?ms)(?:^<!-- ([^\n]*) -->\n)?^```sh\n(.*?)^```$")
-	mark  = regexp.MustCompile(`^(?:run: ([a-z ]+?)(?: on ([a-z]+))?|not run: (.+))$`)
-)
-
-// blocks returns the blocks of shell commands on a page.
-func blocks(t *testing.T, page string) (all []block) {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root(), page))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, at := range shell.FindAllSubmatchIndex(text, -1) {
-		b := block{page: page, line: 1 + strings.Count(string(text[:at[4]]), "\n"), text: string(text[at[4]:at[5]])}
-		if at[2] >= 0 {
-			if m := mark.FindStringSubmatch(string(text[at[2]:at[3]])); m != nil {
-				b.story, b.place, b.why = m[1], m[2], m[3]
-			}
-		}
-		all = append(all, b)
-	}
-	if len(all) == 0 || len(all) != strings.Count(string(text), "```sh") {
-		t.Fatalf("%s: found %d blocks of %d", page, len(all), strings.Count(string(text), "```sh"))
-	}
-	return all
+	"services":          "TestServicesPage of test/e2eservices",
+	"services in short": "TestServicesPage of test/e2eservices",
 }
 
 // Each block of commands on the pages is run by a test, or the page says why not.
 func TestEveryBlockIsRunOrSaysWhyNot(t *testing.T) {
 	told := map[string]bool{}
-	for _, page := range []string{kubeadmPage, troublePage} {
-		for _, b := range blocks(t, page) {
-			told[b.story] = true
+	for _, page := range []string{kubeadmPage, troublePage, servicesPage, readme} {
+		for _, b := range guide.Blocks(t, root(), page) {
+			told[b.Story] = true
 			switch {
-			case b.story == "" && b.why == "":
+			case b.Story == "" && b.Why == "":
 				t.Errorf(`%s: no comment "<!-- run: STORY on PLACE -->" or "<!-- not run: REASON -->" above it`, b)
-			case b.story == "":
-				t.Logf("%s is not run: %s:\n%s", b, b.why, b.text)
-			case runs[b.story] == "":
-				t.Errorf("%s: no test runs %q", b, b.story)
+			case b.Story == "":
+				t.Logf("%s is not run: %s:\n%s", b, b.Why, b.Text)
+			case runs[b.Story] == "":
+				t.Errorf("%s: no test runs %q", b, b.Story)
 			}
 		}
 	}
 	for story := range runs {
 		if !told[story] {
 			t.Errorf("no page has a block for %q", story)
-		}
-	}
-}
-
-// guide runs the blocks of pages as a reader does.
-type guide struct {
-	places map[string]*kindlab.Node
-	words  *strings.Replacer // what a reader replaces in the examples
-	ran    int
-}
-
-// follow runs all blocks of a story in their order and returns what they printed.
-func (g *guide) follow(ctx context.Context, t *testing.T, page, story string) (out string) {
-	t.Helper()
-	found := false
-	for _, b := range blocks(t, page) {
-		if b.story != story {
-			continue
-		}
-		found = true
-		n := g.places[b.place]
-		if n == nil {
-			t.Fatalf("%s: there is no place %q", b, b.place)
-		}
-		said, err := n.Shell(ctx, "cd /root; "+g.words.Replace(b.text))
-		t.Logf("%s on %s:\n%s%s", b, n, b.text, said)
-		if err != nil {
-			t.Fatalf("%s: %v", b, err)
-		}
-		out += said
-		g.ran++
-	}
-	if !found {
-		t.Fatalf("%s has no block for %q", page, story)
-	}
-	return out
-}
-
-// install puts the kvip command into the path of a node.
-func install(ctx context.Context, t *testing.T, n *kindlab.Node) {
-	t.Helper()
-	binary, err := os.Open(os.Getenv("KVIP_BINARY"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer binary.Close()
-	const path = "/usr/local/bin/kvip"
-	if err := n.Write(ctx, path, binary); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := n.Exec(ctx, "chmod", "755", path); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// uninstall takes away what install and the pages' commands left.
-func uninstall(t *testing.T, nodes ...*kindlab.Node) {
-	t.Helper()
-	for _, n := range nodes {
-		if out, err := n.Exec(context.WithoutCancel(t.Context()), "rm", "-rf", "/usr/local/bin/kvip", "/root/kvip-report"); err != nil {
-			t.Errorf("%s: %v: %s", n, err, out)
 		}
 	}
 }
@@ -165,14 +67,15 @@ func TestTroubleshootingCommands(t *testing.T) {
 	defer cancel()
 	holder := steadyHolder(ctx, t)
 	worker := c.Nodes[slices.IndexFunc(c.Nodes, func(n *kindlab.Node) bool { return !n.ControlPlane })]
-	install(ctx, t, holder)
-	install(ctx, t, worker)
-	t.Cleanup(func() { uninstall(t, holder, worker) })
-	g := guide{
-		places: map[string]*kindlab.Node{"holder": holder, "worker": worker},
-		words:  strings.NewReplacer("192.0.2.10", c.VIP.String(), "192.0.2.11", holder.Addr.String()),
+	guide.Install(ctx, t, holder)
+	guide.Install(ctx, t, worker)
+	t.Cleanup(func() { guide.Uninstall(t, holder, worker) })
+	g := guide.Guide{
+		Root:   root(),
+		Places: map[string]*kindlab.Node{"holder": holder, "worker": worker},
+		Words:  strings.NewReplacer("192.0.2.10", c.VIP.String(), "192.0.2.11", holder.Addr.String()),
 	}
-	out := g.follow(ctx, t, troublePage, "look")
+	out := g.Follow(ctx, t, troublePage, "look")
 	for _, want := range []string{"Holder:    " + holder.Name, "credentials: serviceaccount", "IP Address:" + c.VIP.String(), "inet " + c.VIP.String() + "/32"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the commands do not show %q", want)

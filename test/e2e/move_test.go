@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kvip/kvip/test/guide"
 	"github.com/kvip/kvip/test/kindlab"
 	"github.com/kvip/kvip/test/testutil"
 )
@@ -29,14 +30,15 @@ func TestMoveToVirtualIP(t *testing.T) {
 	defer cancel()
 	c := plainCluster(ctx, t)
 	first, worker := c.Nodes[0], c.Nodes[1]
-	install(ctx, t, first)
-	g := guide{
-		places: map[string]*kindlab.Node{"first": first, "worker": worker},
-		words:  strings.NewReplacer("192.0.2.10", c.VIP.String(), "192.0.2.11", first.Addr.String()),
+	guide.Install(ctx, t, first)
+	g := guide.Guide{
+		Root:   root(),
+		Places: map[string]*kindlab.Node{"first": first, "worker": worker},
+		Words:  strings.NewReplacer("192.0.2.10", c.VIP.String(), "192.0.2.11", first.Addr.String()),
 	}
 	daemonSetAlone(ctx, t, c, &g)
 	misleadKubelet(ctx, t, first)
-	out := g.follow(ctx, t, kubeadmPage, "move")
+	out := g.Follow(ctx, t, kubeadmPage, "move")
 	if strings.Contains(out, "lladdr") {
 		t.Errorf("the address was not free")
 	}
@@ -44,7 +46,7 @@ func TestMoveToVirtualIP(t *testing.T) {
 		t.Errorf("a control plane would not be joined by %q", want)
 	}
 	moved := checkMoved(ctx, t, c)
-	g.follow(ctx, t, kubeadmPage, "renew")
+	g.Follow(ctx, t, kubeadmPage, "renew")
 	if again := checkMoved(ctx, t, c); again == moved {
 		t.Error("kubeadm certs renew did not renew the certificate")
 	}
@@ -86,11 +88,11 @@ func plainCluster(ctx context.Context, t *testing.T) *kindlab.Cluster {
 }
 
 // daemonSetAlone runs and removes the DaemonSet in a cluster without static pods: nothing is left.
-func daemonSetAlone(ctx context.Context, t *testing.T, c *kindlab.Cluster, g *guide) {
+func daemonSetAlone(ctx context.Context, t *testing.T, c *kindlab.Cluster, g *guide.Guide) {
 	t.Helper()
-	g.follow(ctx, t, kubeadmPage, "daemonset")
+	g.Follow(ctx, t, kubeadmPage, "daemonset")
 	serves(ctx, t, c, c.VIP)
-	g.follow(ctx, t, kubeadmPage, "daemonset removed")
+	g.Follow(ctx, t, kubeadmPage, "daemonset removed")
 	gone(ctx, t, c, c.VIP)
 	if left := objects(ctx, t, c.Nodes[0]); left != "" {
 		t.Errorf("the DaemonSet left\n%s", left)

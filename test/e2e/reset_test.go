@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kvip/kvip/test/guide"
 	"github.com/kvip/kvip/test/kindlab"
 )
 
@@ -54,12 +55,12 @@ func otherThan(c *kindlab.Cluster, node *kindlab.Node) *kindlab.Node {
 // remove takes the node out of the cluster, as docs/kubeadm.md says.
 func remove(t *testing.T, ctx context.Context, by, node *kindlab.Node) {
 	t.Helper()
-	replacing(by, node).follow(ctx, t, kubeadmPage, "replace")
+	replacing(by, node).Follow(ctx, t, kubeadmPage, "replace")
 }
 
 // replacing are the page's words for the node that is replaced and the one that knows of it.
-func replacing(by, node *kindlab.Node) *guide {
-	return &guide{places: map[string]*kindlab.Node{"other": by, "node": node}, words: strings.NewReplacer("cp2", node.Name)}
+func replacing(by, node *kindlab.Node) *guide.Guide {
+	return &guide.Guide{Root: root(), Places: map[string]*kindlab.Node{"other": by, "node": node}, Words: strings.NewReplacer("cp2", node.Name)}
 }
 
 // moved waits until another node has the address and answers there.
@@ -107,7 +108,7 @@ func join(t *testing.T, ctx context.Context, c *kindlab.Cluster, by, node *kindl
 	if err := c.PlaceManifest(ctx, node); err != nil {
 		t.Fatal(err)
 	}
-	said := strings.Split(strings.TrimSpace(replacing(by, node).follow(ctx, t, kubeadmPage, "rejoin")), "\n")
+	said := strings.Split(strings.TrimSpace(replacing(by, node).Follow(ctx, t, kubeadmPage, "rejoin")), "\n")
 	command, key := strings.TrimSpace(said[0]), said[len(said)-1]
 	if want := "kubeadm join " + c.VIP.String() + ":6443"; !strings.HasPrefix(command, want) {
 		t.Errorf("kubeadm tells nodes to join by %q, want %s", command, want)
