@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -36,18 +38,19 @@ a pod of the DaemonSet.`,
 			if err := validateOutput(output); err != nil {
 				return err
 			}
-			if err := cfg.Validate(serviceStatusGroups...); err != nil {
+			if err := validateServiceStatus(cfg); err != nil {
 				return err
 			}
-			if space, name, both := strings.Cut(args[0], "/"); both {
-				namespace, args[0] = space, name
+			space, name, err := whichService(args[0], namespace, cmd.Flags().Changed("namespace"))
+			if err != nil {
+				return err
 			}
 			if _, err := os.Stat(tokenFile); err == nil && !cmd.Flags().Changed("kubeconfig") {
 				cfg.Kubeconfigs = nil
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), statusTimeout)
 			defer cancel()
-			report, err := ask.Service(ctx, question(cfg, namespace, args[0]))
+			report, err := ask.Service(ctx, question(cfg, space, name))
 			if err != nil {
 				return err
 			}
@@ -69,7 +72,32 @@ a pod of the DaemonSet.`,
 	return cmd
 }
 
-var serviceStatusGroups = []config.Group{config.Server, config.Client, config.Services}
+// validateServiceStatus names the namespace of the Leases as this command does: its --namespace is the Service's.
+func validateServiceStatus(cfg config.Config) error {
+	err := cfg.Validate(config.Server, config.Lease, config.Client, config.Services)
+	if setting := (*config.UsageError)(nil); errors.As(err, &setting) && setting.Flag == "namespace" {
+		setting.Flag = "lease-namespace"
+	}
+	return err
+}
+
+// whichService reads which Service is meant: NAME in namespace, or NAMESPACE/NAME as logs have it. chosen says that
+// namespace was asked for, so that it must not be another one.
+func whichService(arg, namespace string, chosen bool) (space, name string, err error) {
+	space, name, both := strings.Cut(arg, "/")
+	if !both {
+		space, name = namespace, arg
+	}
+	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/%") {
+		return "", "", usageError(fmt.Sprintf("%q cannot name a Service; give NAME or NAMESPACE/NAME", arg))
+	}
+	if chosen && space != namespace {
+		return "", "", &config.UsageError{Flag: "namespace", Reason: fmt.Sprintf("%q is not the namespace of %q", namespace, arg), Hint: "leave one of them out"}
+	}
+	of := config.StaticPod()
+	of.Namespace = space
+	return space, name, of.Validate(config.Lease) // which refuses what can name no namespace
+}
 
 func question(cfg config.Config, namespace, name string) ask.Config {
 	store := apiclient.NewStore(apiclient.Config{Kubeconfigs: cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)})

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kvip/kvip/pkg/svc"
+	"github.com/kvip/kvip/pkg/svc/ask"
+	"github.com/kvip/kvip/test/fakeapi"
+	"github.com/kvip/kvip/test/fakeapi/svcenv"
+)
+
+func TestStatusServiceRefusesInTheUsersTerms(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		args []string
+		says string
+	}{
+		{"no name", nil, "accepts 1 arg"},
+		{"two names", []string{"web", "shop"}, "accepts 1 arg"},
+		{"unknown output", []string{"web", "-o", "yaml"}, `--output: "yaml" is unknown; give text or json`},
+		{"unknown flag", []string{"web", "--all-namespaces"}, "unknown flag: --all-namespaces"},
+		{"empty name", []string{""}, `"" cannot name a Service`},
+		{"namespace alone", []string{"shop/"}, `"shop/" cannot name a Service`},
+		{"three parts", []string{"shop/web/80"}, `"shop/web/80" cannot name a Service; give NAME or NAMESPACE/NAME`},
+		{"name of a directory", []string{"shop/.."}, "cannot name a Service"},
+		{"empty namespace", []string{"/web"}, `--namespace: "" cannot name a namespace`},
+		{"impossible namespace", []string{"web", "-n", "a.b"}, `--namespace: "a.b" cannot name a namespace`},
+		{"impossible namespace in the name", []string{"a.b/web"}, `--namespace: "a.b" cannot name a namespace`},
+		{"two namespaces", []string{"shop/web", "-n", "default"}, `--namespace: "default" is not the namespace of "shop/web"`},
+		{"impossible namespace of the Leases", []string{"web", "--lease-namespace", "a.b"}, `--lease-namespace: "a.b" cannot name a namespace`},
+		{"port 0", []string{"web", "--port", "0"}, "--port: 0 is out of range"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := kvip(t, append([]string{"status", "service"}, row.args...)...)
+			if got.code != exitUsage || got.stdout != "" || !strings.Contains(got.stderr, row.says) {
+				t.Errorf("exit code %d, stdout %q, stderr %s", got.code, got.stdout, got.stderr)
+			}
+		})
+	}
+}
+
+// shop is a cluster with the Services default/web and shop/web, of which nobody has heard yet, and returns the
+// flags to reach it.
+func shop(t *testing.T) []string {
+	t.Helper()
+	e := svcenv.New(t)
+	for owner, addr := range map[string]string{"default/web": "192.0.2.10", "shop/web": "2001:db8::10"} {
+		e.PutService(owner, func(s *corev1.Service) { s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: addr}} })
+	}
+	e.PutNode("a", "127.0.0.1")
+	e.PutNodeLease(svc.NodeInfo{Node: "a"}, "a_1", 5)
+	file := filepath.Join(t.TempDir(), "admin.conf")
+	if err := e.Store.WriteKubeconfig(file, "https://unused.invalid:6443", fakeapi.User{Token: "t"}); err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(e.Server.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{"--kubeconfig", file, "--port", port}
+}
+
+func TestStatusServiceAsksTheCluster(t *testing.T) {
+	reach := shop(t)
+	for _, row := range []struct {
+		args   []string
+		code   int
+		stdout string // a part of it; empty: nothing at all
+		stderr string
+	}{
+		{[]string{"web"}, exitOK, "In status   192.0.2.10\n", ""},
+		{[]string{"web", "-n", "shop"}, exitOK, "In status   2001:db8::10\n", ""},
+		{[]string{"shop/web"}, exitOK, "Service     shop/web\n", ""},
+		{[]string{"shop/web", "-n", "shop"}, exitOK, "No answer   a: its agent serves no page (--metrics-address)\n", ""},
+		{[]string{"web", "--service-class-only"}, exitOK, "(--service-class-only)", ""},
+		{[]string{"none"}, exitFailure, "", "get service default/none: "},
+		{[]string{"web", "-n", "none"}, exitFailure, "", "get service none/web: "},
+		{[]string{"web", "--namespace=shop", "-o", "json"}, exitOK, `"service": "shop/web"`, ""},
+		{[]string{"web", "--port", "1"}, exitFailure, "", "no API server at [127.0.0.1:1] answers"},
+	} {
+		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
+			t.Setenv("KUBERNETES_SERVICE_HOST", "") // where the tests run in a pod, its cluster is not the one meant
+			got := kvip(t, append(append([]string{"status", "service"}, reach...), row.args...)...)
+			if got.code != row.code {
+				t.Errorf("exit code %d, want %d", got.code, row.code)
+			}
+			if !strings.Contains(got.stdout, row.stdout) || (row.stdout == "") != (got.stdout == "") {
+				t.Errorf("stdout %q, want %q", got.stdout, row.stdout)
+			}
+			if !strings.Contains(got.stderr, row.stderr) || (row.stderr == "") != (got.stderr == "") {
+				t.Errorf("stderr %q, want %q", got.stderr, row.stderr)
+			}
+		})
+	}
+}
+
+func TestStatusServiceAsJSON(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	got := kvip(t, append([]string{"status", "service", "web", "-o", "json"}, shop(t)...)...)
+	var report ask.Report
+	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.code != exitOK {
+		t.Fatalf("exit code %d, %v: %s%s", got.code, err, got.stdout, got.stderr)
+	}
+	if report.Service != "default/web" || !report.Ours || len(report.Status) != 1 || report.Status[0] != netip.MustParseAddr("192.0.2.10") || report.Silent["a"] == "" {
+		t.Errorf("got %+v", report)
+	}
+}
