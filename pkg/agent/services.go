@@ -129,12 +129,14 @@ func (s *services) own(set *metrics.Set) error {
 	return nil
 }
 
-// router finds API servers for the Services part: one on this node, the in-cluster address, the others.
+// router finds API servers for the Services part: one on this node, the in-cluster address, the others. A
+// pod for Services alone has most likely none on its node, and asks the in-cluster address first (E11).
 func router(cfg config.Config, store *apiclient.Store, lane string) *apiclient.Router {
-	local := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
-	return apiclient.NewRouter(apiclient.RouterConfig{
-		Store: store, Lane: lane, Local: func() []string { return local }, InCluster: serviceKubernetes(),
-	})
+	local, inCluster := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}, serviceKubernetes()
+	if len(cfg.VIPs) == 0 && len(cfg.Kubeconfigs) == 0 && inCluster != "" {
+		local = nil
+	}
+	return apiclient.NewRouter(apiclient.RouterConfig{Store: store, Lane: lane, Local: func() []string { return local }, InCluster: inCluster})
 }
 
 // serviceKubernetes is where a pod finds the Service kubernetes, "" outside of one.
