@@ -2,6 +2,7 @@ package agent
 
 import (
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -144,14 +145,19 @@ func TestWhereTheAPIServersAre(t *testing.T) {
 		if got := serviceKubernetes(); got != row.want {
 			t.Errorf("%q %q: %q", row.host, row.port, got)
 		}
-		cfg := config.Default()
-		cfg.Port = 7443
-		want := []string{"127.0.0.1:7443"}
-		if row.want != "" {
-			want = append(want, row.want)
+		alone := config.Default()
+		alone.Port = 7443
+		both := alone
+		both.VIPs = []netip.Addr{vip4}
+		local := []string{"127.0.0.1:7443"}
+		want := map[*config.Config][]string{&alone: local, &both: local}
+		if row.want != "" { // a pod for Services alone asks there first
+			want = map[*config.Config][]string{&alone: {row.want}, &both: append(local, row.want)}
 		}
-		if got := router(cfg, newStore(cfg, nil, discard), "lane").Hosts(); !slices.Equal(got, want) {
-			t.Errorf("%q %q: %v", row.host, row.port, got)
+		for cfg, hosts := range want {
+			if got := router(*cfg, newStore(*cfg, nil, discard), "lane").Hosts(); !slices.Equal(got, hosts) {
+				t.Errorf("%q %q, VIPs %v: %v, want %v", row.host, row.port, cfg.VIPs, got, hosts)
+			}
 		}
 	}
 }
