@@ -102,12 +102,8 @@ func whichService(arg, namespace string, chosen bool) (space, name string, err e
 func question(cfg config.Config, namespace, name string) ask.Config {
 	store := apiclient.NewStore(apiclient.Config{Kubeconfigs: cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)})
 	local := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
-	inCluster := ""
-	if host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT"); host != "" && port != "" {
-		inCluster = net.JoinHostPort(host, port)
-	}
 	return ask.Config{
-		Router:         apiclient.NewRouter(apiclient.RouterConfig{Store: store, Local: func() []string { return local }, InCluster: inCluster}),
+		Router:         apiclient.NewRouter(apiclient.RouterConfig{Store: store, Local: func() []string { return local }, InCluster: apiclient.InCluster()}),
 		Reader:         svc.Reader{Class: cfg.ServiceClass, ClassOnly: cfg.ClassOnly, KubeVIP: cfg.KubeVIP},
 		LeaseNamespace: cfg.Namespace, Namespace: namespace, Name: name,
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
-	"os"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -163,11 +161,10 @@ func assemble(cfg config.Config, id string, pages *pages, store *apiclient.Store
 // inCluster is where a pod with a ServiceAccount finds the Service kubernetes (Kubernetes
 // documentation, "Accessing the Kubernetes API from a Pod"); "" elsewhere.
 func inCluster(cfg config.Config) string {
-	host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
-	if len(cfg.Kubeconfigs) > 0 || host == "" || port == "" {
+	if len(cfg.Kubeconfigs) > 0 {
 		return ""
 	}
-	return net.JoinHostPort(host, port)
+	return apiclient.InCluster()
 }
 
 // newMachine looks what an earlier agent left on this host before it starts (E8).

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -132,20 +131,11 @@ func (s *services) own(set *metrics.Set) error {
 // router finds API servers for the Services part: one on this node, the in-cluster address, the others. A
 // pod for Services alone has most likely none on its node, and asks the in-cluster address first (E11).
 func router(cfg config.Config, store *apiclient.Store, lane string) *apiclient.Router {
-	local, inCluster := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}, serviceKubernetes()
+	local, inCluster := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}, apiclient.InCluster()
 	if len(cfg.VIPs) == 0 && len(cfg.Kubeconfigs) == 0 && inCluster != "" {
 		local = nil
 	}
 	return apiclient.NewRouter(apiclient.RouterConfig{Store: store, Lane: lane, Local: func() []string { return local }, InCluster: inCluster})
-}
-
-// serviceKubernetes is where a pod finds the Service kubernetes, "" outside of one.
-func serviceKubernetes() string {
-	host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
-	if host == "" || port == "" {
-		return ""
-	}
-	return net.JoinHostPort(host, port)
 }
 
 func (s *services) ledgerClient() (ledger.Leases, error) {

@@ -142,7 +142,7 @@ func TestWhereTheAPIServersAre(t *testing.T) {
 	for _, row := range []struct{ host, port, want string }{{"10.96.0.1", "443", "10.96.0.1:443"}, {"fd00::1", "443", "[fd00::1]:443"}, {"", "443", ""}, {"10.96.0.1", "", ""}} {
 		t.Setenv("KUBERNETES_SERVICE_HOST", row.host)
 		t.Setenv("KUBERNETES_SERVICE_PORT", row.port)
-		if got := serviceKubernetes(); got != row.want {
+		if got := apiclient.InCluster(); got != row.want {
 			t.Errorf("%q %q: %q", row.host, row.port, got)
 		}
 		alone := config.Default()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"sync"
 
@@ -62,6 +63,16 @@ func (r *Router) Hosts() []string {
 		}
 	}
 	return hosts
+}
+
+// InCluster is where a pod finds the Service kubernetes (Kubernetes documentation, "Accessing the Kubernetes
+// API from a Pod"); "" outside of one.
+func InCluster() string {
+	host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
+	if host == "" || port == "" {
+		return ""
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // ErrNoServer says that no address of an API server is known.
@@ -122,7 +133,7 @@ func (r *Router) Do(ctx context.Context, request func(context.Context, *Server) 
 		}
 		err = request(ctx, server)
 		r.Report(server, err)
-		if err == nil || !unreachable(err) || ctx.Err() != nil {
+		if err == nil || !Unreachable(err) || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -136,8 +147,9 @@ func Silent(err error) bool {
 	return err != nil && !errors.Is(err, context.Canceled) && !errors.As(err, &status)
 }
 
-// unreachable is whether nothing was sent: then another server may be asked for a write as well.
-func unreachable(err error) bool {
+// Unreachable is whether err says that nothing answered at all and nothing was sent: then another server, or
+// another address of the same one, may be asked without doubt about what was applied.
+func Unreachable(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"strconv"
 	"sync"
 	"time"
@@ -273,13 +272,6 @@ func (d *Driver) empty(a election.Action) *coordinationv1.Lease {
 		},
 		Spec: coordinationv1.LeaseSpec{LeaseDurationSeconds: &seconds, LeaseTransitions: &term},
 	}
-}
-
-// unreachable is whether err says that nothing answered at all, so that another address
-// of the same server may be tried without doubt about what was applied.
-func unreachable(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
 }
 
 // Read reads the Lease once with a quorum, for people: the record, and when its holder

@@ -8,6 +8,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 
+	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/election"
 )
 
@@ -55,7 +56,7 @@ func (d *Driver) answered(host string) {
 func (d *Driver) first(ctx context.Context, a election.Action) (lease *coordinationv1.Lease, err error) {
 	err = errNoServer
 	for _, host := range d.hosts() {
-		if lease, err = d.send(ctx, host, a); !unreachable(err) {
+		if lease, err = d.send(ctx, host, a); !apiclient.Unreachable(err) {
 			d.answered(host)
 			return lease, err
 		}

@@ -96,7 +96,7 @@ func (d *Driver) readForWatch(ctx context.Context) (*apiclient.Server, string, e
 			return server, list.ResourceVersion, nil
 		}
 		d.report("list", server, err)
-		if !unreachable(err) {
+		if !apiclient.Unreachable(err) {
 			break
 		}
 	}
