@@ -15,7 +15,7 @@ const kubeVIPPod = "../../pkg/migrate/testdata/pod.yaml"
 func runMigrate(stdin string, args ...string) (stdout, stderr string, err error) {
 	cmd := newMigrate()
 	var out, notes bytes.Buffer
-	cmd.SetArgs(args)
+	cmd.SetArgs(append([]string{}, args...)) // nil would mean those of the test
 	cmd.SetIn(strings.NewReader(stdin))
 	cmd.SetOut(&out)
 	cmd.SetErr(&notes)
