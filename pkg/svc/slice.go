@@ -1,12 +1,10 @@
 package svc
 
 import (
-	"net"
-	"strconv"
-
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/place"
 )
@@ -39,7 +37,7 @@ func readSlice(s *discoveryv1.EndpointSlice) (*Slice, bool) {
 		}
 	}
 	if s.Namespace == "default" && name == "kubernetes" {
-		result.servers = serversOf(s)
+		result.servers = apiclient.Endpoints(s)
 	}
 	return result, true
 }
@@ -57,19 +55,3 @@ func readinessOf(c discoveryv1.EndpointConditions) (place.Readiness, bool) {
 }
 
 func better(a, b place.Readiness) bool { return a == place.Ready && b != place.Ready }
-
-func serversOf(s *discoveryv1.EndpointSlice) []string {
-	port := "6443"
-	for _, p := range s.Ports {
-		if p.Port != nil && (p.Name == nil || *p.Name == "https") {
-			port = strconv.Itoa(int(*p.Port))
-		}
-	}
-	var hosts []string
-	for _, e := range s.Endpoints {
-		for _, a := range e.Addresses {
-			hosts = append(hosts, net.JoinHostPort(a, port))
-		}
-	}
-	return hosts
-}

@@ -11,6 +11,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/election"
 )
 
@@ -181,7 +182,7 @@ func TestAddresses(t *testing.T) {
 		{"a port without a name", []discoveryv1.EndpointPort{{Port: ptr(int32(443))}}, "10.0.0.1:443 10.0.0.3:443 [fd00::1]:443"},
 		{"no port", []discoveryv1.EndpointPort{{Name: ptr("https")}}, "10.0.0.1:6443 10.0.0.3:6443 [fd00::1]:6443"},
 	} {
-		got := strings.Join(addresses(&discoveryv1.EndpointSlice{Endpoints: endpoints, Ports: c.ports}), " ")
+		got := strings.Join(apiclient.Endpoints(&discoveryv1.EndpointSlice{Endpoints: endpoints, Ports: c.ports}), " ")
 		if got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}

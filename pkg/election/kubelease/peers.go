@@ -4,12 +4,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"slices"
-	"strconv"
 	"time"
 
-	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/apiclient"
@@ -24,7 +21,6 @@ const (
 	rememberPeers  = 24 * time.Hour // one that is not listed for longer was taken away
 	peersNamespace = "default"
 	peersName      = "kubernetes"
-	peersPortName  = "https"
 )
 
 // followPeers learns the other API servers from the EndpointSlice default/kubernetes,
@@ -86,33 +82,11 @@ func endpoints(ctx context.Context, server *apiclient.Server) ([]string, error) 
 	if err != nil {
 		return nil, err
 	}
-	return addresses(slice), nil
-}
-
-// addresses returns what slice lists, sorted and once each.
-func addresses(slice *discoveryv1.EndpointSlice) []string {
-	var all []string
-	port := slicePort(slice)
-	for _, e := range slice.Endpoints {
-		for _, address := range e.Addresses {
-			all = append(all, net.JoinHostPort(address, port))
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	return apiclient.Endpoints(slice), nil
 }
 
 func without(all, local []string) []string {
 	return slices.DeleteFunc(all, func(host string) bool { return slices.Contains(local, host) })
-}
-
-func slicePort(s *discoveryv1.EndpointSlice) string {
-	for _, p := range s.Ports {
-		if p.Port != nil && (p.Name == nil || *p.Name == peersPortName) {
-			return strconv.Itoa(int(*p.Port))
-		}
-	}
-	return "6443"
 }
 
 // setPeers notes which other API servers are listed now. Those that no longer are, as the
