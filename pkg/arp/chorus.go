@@ -161,17 +161,8 @@ func (c *Chorus) Run(ctx context.Context) error {
 	var readers sync.WaitGroup
 	defer readers.Wait()
 	defer c.shut()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-		case <-c.kick:
-		}
-		timer.Reset(c.turn(&readers))
-	}
+	turns(ctx, c.kick, func() time.Duration { return c.turn(&readers) })
+	return nil
 }
 
 // turn does what is due and returns the time until the next turn.

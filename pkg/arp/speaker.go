@@ -110,16 +110,22 @@ func (s *Speaker) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.running = true
 	s.mu.Unlock()
+	turns(ctx, s.kick, func() time.Duration { return s.turn(&readers) })
+	return nil
+}
+
+// turns calls turn at once, when kicked, and after the time that it returned last, until ctx ends.
+func turns(ctx context.Context, kick <-chan struct{}, turn func() time.Duration) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-timer.C:
-		case <-s.kick:
+		case <-kick:
 		}
-		timer.Reset(s.turn(&readers))
+		timer.Reset(turn())
 	}
 }
 
