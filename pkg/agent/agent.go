@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -126,7 +127,8 @@ func assemble(cfg config.Config, id string, pages *pages, store *apiclient.Store
 	a.network = newNetwork(cfg, log, speaker)
 	lease, err := kubelease.New(kubelease.Config{
 		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: a.store, Local: a.network.local, InCluster: inCluster(cfg), Clock: clock.Boottime, Log: log,
-		Failed: func(op string, err error) { set.APIError(op, errorCode(err)) },
+		Failed:    func(op string, err error) { set.APIError(op, errorCode(err)) },
+		Addresses: withPort(cfg.VIPs, cfg.Port),
 	})
 	if err != nil {
 		return nil, err
@@ -243,4 +245,13 @@ func (a *agent) postEvent(ctx context.Context, ev *corev1.Event) error {
 		}
 	}
 	return fmt.Errorf("create event: %w", err)
+}
+
+// withPort joins each of the addresses with a port.
+func withPort(addresses []netip.Addr, port int) []netip.AddrPort {
+	all := make([]netip.AddrPort, len(addresses))
+	for i, a := range addresses {
+		all[i] = netip.AddrPortFrom(a, uint16(port))
+	}
+	return all
 }

@@ -33,6 +33,7 @@ type claim struct {
 // because another changed (S4). The others come by Owner.
 func claims(a netip.Addr, holders []Holder, byOwner map[Owner]*tenant) []claim {
 	var all []claim
+	holders = slices.DeleteFunc(slices.Clone(holders), func(h Holder) bool { return h.Owner == ControlPlane })
 	for _, h := range holders {
 		t, ok := byOwner[h.Owner]
 		if !ok || t.bad == nil && !slices.Contains(t.Families, FamilyOf(a)) {

@@ -10,6 +10,7 @@ import (
 // Holder is one who has an address, and the terms on which it got it. Without these nobody could tell,
 // once two Services at one address do not go together any more, which of them has changed.
 type Holder struct {
+	// Owner is a Service, or ControlPlane beside Services that share its address.
 	Owner Owner
 	// Pool is the one that it named when it got the address, or had it confirmed; empty if none. It keeps
 	// the address when that pool shrinks, and gives it up when it names another.
@@ -34,6 +35,12 @@ func (l Ledger) Clone() Ledger {
 		clone[a] = holders
 	}
 	return clone
+}
+
+// WithControlPlane reports whether the control plane is among the holders: its node has the address, and no
+// other (S4).
+func WithControlPlane(holders []Holder) bool {
+	return slices.ContainsFunc(holders, func(h Holder) bool { return h.Owner == ControlPlane })
 }
 
 // Equal says whether both record the same: no write is needed.

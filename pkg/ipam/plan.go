@@ -122,8 +122,11 @@ func (p *plan) result() Result {
 		}
 	}
 	for a, s := range p.spots {
-		_, withControlPlane := p.reserved[a]
-		r.Ledger[a] = s.holders(FamilyOf(a), withControlPlane || len(s.seats) > 1)
+		reservation, reserved := p.reserved[a]
+		r.Ledger[a] = s.holders(FamilyOf(a), reserved || len(s.seats) > 1)
+		if reservation.Owner == ControlPlane {
+			r.Ledger[a] = withControlPlane(r.Ledger[a], reservation.Ports)
+		}
 	}
 	return r
 }
@@ -137,6 +140,13 @@ func (s *spot) holders(f Family, terms bool) []Holder {
 			holders[i].Key, holders[i].Ports = one.key, slices.Clone(one.ports)
 		}
 	}
+	slices.SortFunc(holders, func(a, b Holder) int { return strings.Compare(string(a.Owner), string(b.Owner)) })
+	return holders
+}
+
+// withControlPlane adds the control plane, so that whoever reads the ledger knows whose address it is.
+func withControlPlane(holders []Holder, ports []Port) []Holder {
+	holders = append(holders, Holder{Owner: ControlPlane, Ports: sorted(ports)})
 	slices.SortFunc(holders, func(a, b Holder) int { return strings.Compare(string(a.Owner), string(b.Owner)) })
 	return holders
 }

@@ -40,15 +40,16 @@ func history(t *testing.T, seed uint64) {
 		for range 1 + rng.IntN(4) {
 			w.mutate(rng)
 		}
-		j := judgement{t, seed, w, before, old, w.shuffled(rng)}
+		now := w.shuffled(rng)
+		j := judgement{t, seed, w, before, old, now}
 		j.all()
-		if again := w.shuffled(rng); !reflect.DeepEqual(again, j.now) {
-			j.fail("the order of inputs changes the result: %v, %v", j.now, again)
+		if again := w.shuffled(rng); !reflect.DeepEqual(again, now) {
+			j.fail("the order of inputs changes the result: %v, %v", now, again)
 		}
-		w.ledger = j.now.Ledger.Clone() // as read back after a restart
+		w.ledger = now.Ledger.Clone() // as read back after a restart
 		again := w.shuffled(rng)
-		if !again.Ledger.Equal(j.now.Ledger) || !reflect.DeepEqual(again.Assigned, j.now.Assigned) {
-			j.fail("planned again it is not the same: %v, %v", j.now.Ledger, again.Ledger)
+		if !again.Ledger.Equal(now.Ledger) || !reflect.DeepEqual(again.Assigned, now.Assigned) {
+			j.fail("planned again it is not the same: %v, %v", now.Ledger, again.Ledger)
 		}
 		before, old = again, maps.Clone(w.requests)
 	}
@@ -151,7 +152,8 @@ func (j judgement) fail(text string, args ...any) {
 	j.t.Errorf("seed %d: %s", j.seed, fmt.Sprintf(text, args...))
 }
 
-func (j judgement) all() {
+func (j *judgement) all() {
+	j.controlPlane()
 	j.consistent()
 	for a, holders := range j.now.Ledger {
 		for i, h := range holders {
@@ -167,6 +169,19 @@ func (j judgement) all() {
 			j.served(r)
 		}
 	}
+}
+
+// controlPlane: the ledger names it beside those who share its address, and nowhere else. The rest is about
+// Services.
+func (j *judgement) controlPlane() {
+	services := make(Ledger, len(j.now.Ledger))
+	for a, holders := range j.now.Ledger {
+		if WithControlPlane(holders) != (j.w.reserved[a].Owner == ControlPlane) {
+			j.fail("reserved is %v, the ledger has %v", j.w.reserved[a], holders)
+		}
+		services[a] = slices.DeleteFunc(slices.Clone(holders), func(h Holder) bool { return h.Owner == ControlPlane })
+	}
+	j.now.Ledger = services
 }
 
 // consistent: Assigned is the Ledger seen from the other side, without strangers.

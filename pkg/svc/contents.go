@@ -119,6 +119,18 @@ func (c *Catalogue) Interfaces() map[string]string {
 	return nil
 }
 
+// ControlPlane returns the control plane's virtual IPs and their ports, as far as Leases in this namespace tell
+// them. That such a Lease is renewed no more is not looked at.
+func (c *Catalogue) ControlPlane() map[netip.Addr]uint16 {
+	all := map[netip.Addr]uint16{}
+	for _, l := range c.leases.all() {
+		for _, a := range l.ControlPlane {
+			all[a.Addr()] = a.Port()
+		}
+	}
+	return all
+}
+
 // Reserved returns the addresses that Nodes have: no Service may have one.
 func (c *Catalogue) Reserved() map[netip.Addr]string {
 	all := map[netip.Addr]string{}

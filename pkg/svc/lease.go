@@ -4,23 +4,27 @@ import (
 	"encoding/json"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/place"
 )
 
 // LabelRole tells the Leases of the Services part from others, and from each other.
-const LabelRole = "kvip.dev/services"
+const LabelRole = kubelease.LabelServices
 
 // Values of LabelRole. The Lease of the seat has no label of its own where its name is kube-vip's.
 const (
 	RoleNode   = "node"   // one an announcing node: it is alive (S1)
 	RoleLedger = "ledger" // which Service has which address (S4)
+	// RoleControlPlane is the election of the control plane's virtual IP, whatever its name.
+	RoleControlPlane = kubelease.RoleControlPlane
 )
 
 // Annotations of the Leases of the Services part.
@@ -72,6 +76,8 @@ type Lease struct {
 	Info NodeInfo
 	// Entries are set on a Lease of the ledger.
 	Entries ipam.Ledger
+	// ControlPlane are the virtual IPs, on a Lease of the control plane.
+	ControlPlane []netip.AddrPort
 }
 
 // ReadLease decodes l. What other programs put there is taken as it is; an annotation that cannot be
@@ -91,13 +97,16 @@ func ReadLease(l *coordinationv1.Lease) *Lease {
 		}
 	case RoleLedger:
 		result.Entries = DecodeLedger(l.Annotations[AnnotationLedger])
+	case RoleControlPlane:
+		result.ControlPlane = kubelease.Addresses(l)
 	}
 	return result
 }
 
-// belongs is whether l is one of those that go with the seat.
+// belongs is whether l is one of those that go with the seat, or the control plane's.
 func (l *Lease) belongs(seat string) bool {
-	return l.Role == RoleNode && l.Name == NodeLease(seat, l.Info.Node) || l.Role == RoleLedger && strings.HasPrefix(l.Name, LedgerPrefix(seat))
+	return l.Role == RoleControlPlane || l.Role == RoleNode && l.Name == NodeLease(seat, l.Info.Node) ||
+		l.Role == RoleLedger && strings.HasPrefix(l.Name, LedgerPrefix(seat))
 }
 
 // Placed returns the links as placement understands them.
@@ -111,5 +120,5 @@ func (i NodeInfo) Placed() []place.Link {
 
 // sameLease is whether b is a as it was renewed.
 func sameLease(a, b *Lease) bool {
-	return a.Role == b.Role && a.Holder == b.Holder && a.Seat == b.Seat && a.Duration == b.Duration && reflect.DeepEqual(a.Info, b.Info) && a.Entries.Equal(b.Entries)
+	return a.Role == b.Role && a.Holder == b.Holder && a.Seat == b.Seat && a.Duration == b.Duration && reflect.DeepEqual(a.Info, b.Info) && a.Entries.Equal(b.Entries) && slices.Equal(a.ControlPlane, b.ControlPlane)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -18,7 +19,7 @@ import (
 	"github.com/kvip/kvip/pkg/election"
 )
 
-// Config of a Driver. Every field is needed except InCluster and Failed.
+// Config of a Driver. Every field is needed except InCluster, Failed and Addresses.
 type Config struct {
 	Namespace, Name string
 	Servers         Servers
@@ -27,6 +28,8 @@ type Config struct {
 	Clock           clock.Func
 	Log             *slog.Logger
 	Failed          func(op string, err error) // metric hook for failed requests
+	// Addresses are the virtual IPs that the Lease is about, for the Services part to read.
+	Addresses []netip.AddrPort
 }
 
 // Servers hands out API clients by address; *apiclient.Store is one.
@@ -226,14 +229,14 @@ func (d *Driver) call(ctx context.Context, server *apiclient.Server, a election.
 	case election.Read: // without a resourceVersion: a quorum read
 		return leases.Get(ctx, d.cfg.Name, metav1.GetOptions{})
 	case election.Create:
-		return leases.Create(ctx, d.empty(a), metav1.CreateOptions{})
+		return leases.Create(ctx, d.publish(d.empty(a)), metav1.CreateOptions{})
 	}
 	base := d.known(a.Base.Version)
 	if base == nil {
 		return nil, errUnknownBase
 	}
 	// Update, not Patch: API priority and fairness counts it as leader election (E11).
-	return leases.Update(ctx, encode(base, a, time.Now()), metav1.UpdateOptions{})
+	return leases.Update(ctx, d.publish(encode(base, a, time.Now())), metav1.UpdateOptions{})
 }
 
 // errUnknownBase says that a write builds on an object that is not at hand any more. It

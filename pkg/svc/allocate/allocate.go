@@ -62,7 +62,7 @@ type Allocator struct {
 	beat   clock.Beat
 	term   uint64 // of the seat that the ledger was taken in; 0: not taken
 
-	seenCP      map[netip.Addr]time.Duration
+	control     *controlPlane
 	goodPools   map[string]ipam.Pool     // as they were last without a mistake
 	poolWritten map[string]time.Duration // when each pool's status was last written
 	basis       basis                    // of the last turn
@@ -82,7 +82,7 @@ func New(cfg Config) *Allocator {
 		cfg.Observed = func(Figures) {}
 	}
 	return &Allocator{
-		cfg: cfg, writer: newWriter(cfg), seenCP: map[netip.Addr]time.Duration{}, poolWritten: map[string]time.Duration{},
+		cfg: cfg, writer: newWriter(cfg), control: newControlPlane(), poolWritten: map[string]time.Duration{},
 		errands: make(chan func(context.Context), 64),
 	}
 }

@@ -194,7 +194,7 @@ func TestReservedAddresses(t *testing.T) {
 	r := newRig(t)
 	a, _ := r.seated("x")
 	r.PutNodeLease(svc.NodeInfo{Node: "n1", ControlPlane: []netip.Addr{first}}, "n1", 5)
-	r.Eventually("it is seen", func() bool { return len(a.controlPlane()) == 1 })
+	r.Eventually("it is seen", func() bool { return len(a.controlPlaneAddresses()) == 1 })
 	asks := func(addr, key string) func(*corev1.Service) {
 		return func(s *corev1.Service) {
 			s.Annotations = map[string]string{svc.AnnotationAddresses: addr, svc.AnnotationShare: key}
@@ -207,13 +207,16 @@ func TestReservedAddresses(t *testing.T) {
 	r.says(a, "a/node", "NodeAddress")
 	r.says(a, "a/control", "10.0.0.100 Allocated")
 	r.says(a, "a/free", "10.0.0.101 Allocated")
+	if holders := a.cfg.Book.Ledger()[first]; !ipam.WithControlPlane(holders) || len(holders) != 2 {
+		t.Errorf("the ledger does not name the control plane: %v", holders)
+	}
 	r.Store.Delete(svcenv.LeasePath(svc.NodeLease(svcenv.Seat, "n1")))
 	r.Eventually("it is seen", func() bool { return len(r.cat.Leases()) == 2 })
-	if a.controlPlane(); len(a.controlPlane()) != 1 {
+	if a.controlPlaneAddresses(); len(a.controlPlaneAddresses()) != 1 {
 		t.Error("the control plane's address is forgotten at once")
 	}
 	r.pass(rememberControlPlane + 1)
-	if len(a.controlPlane()) != 0 {
+	if len(a.controlPlaneAddresses()) != 0 {
 		t.Error("the control plane's address is remembered for ever")
 	}
 }

@@ -21,7 +21,7 @@ func (a *Allocator) behind(ctx context.Context) bool {
 	}
 	for _, holders := range a.cfg.Book.Ledger() {
 		for _, h := range holders {
-			if !known[h.Owner] && a.exists(ctx, h.Owner) {
+			if h.Owner != ipam.ControlPlane && !known[h.Owner] && a.exists(ctx, h.Owner) {
 				a.cfg.Log.Info("a Service of the ledger is not seen yet; waiting", "service", h.Owner)
 				return true
 			}

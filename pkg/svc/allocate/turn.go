@@ -60,6 +60,7 @@ func (a *Allocator) take(ctx context.Context, term uint64) bool {
 	if now, held := a.cfg.Keeper.Held(); !held || now != term {
 		return false
 	}
+	a.control.adopt(a.cfg.Book.Ledger(), uint16(a.cfg.Port), a.cfg.Clock())
 	a.term = term
 	return true
 }
