@@ -24,8 +24,8 @@ import (
 	"github.com/kvip/kvip/pkg/vip"
 )
 
-// Build names the program for /metrics and /status.
-type Build struct{ Version, Commit string }
+// Build names the program for the log, /metrics and /status.
+type Build = metrics.Build
 
 // agent is the loop and everything that runs beside it.
 type agent struct {
@@ -52,7 +52,7 @@ type reporter interface {
 // ends, and an error only for what waiting cannot mend. The Services part ends before the
 // control plane's.
 func Run(ctx context.Context, cfg config.Config, build Build, log *slog.Logger) error {
-	set, err := metrics.New(build.Version, build.Commit)
+	set, err := metrics.New(build, known(cfg))
 	if err != nil {
 		return err
 	}
@@ -121,13 +121,10 @@ func assemble(cfg config.Config, id string, pages *pages, store *apiclient.Store
 	if err != nil {
 		return nil, err
 	}
-	for _, v := range cfg.VIPs {
-		set.Holder(v, false)
-	}
 	a.network = newNetwork(cfg, log, speaker)
 	lease, err := kubelease.New(kubelease.Config{
 		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: a.store, Local: a.network.local, InCluster: inCluster(cfg), Clock: clock.Boottime, Log: log,
-		Failed:    func(op string, err error) { set.APIError(op, errorCode(err)) },
+		Failed:    func(op string, err error) { set.APIError(requestOf(op), errorCode(err)) },
 		Addresses: withPort(cfg.VIPs, cfg.Port),
 	})
 	if err != nil {

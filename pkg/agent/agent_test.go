@@ -30,7 +30,7 @@ func TestAssemble(t *testing.T) {
 	}
 	cfg := config.Default()
 	cfg.VIPs, cfg.NodeName = []netip.Addr{vip4, vip6}, "node-a"
-	set, err := metrics.New("test", "none")
+	set, err := metrics.New(Build{Version: "test", Commit: "none"}, known(cfg))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,8 +6,16 @@ import (
 	"net"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/apiclient"
+)
+
+// The words of errorCode beside the API server's reasons. A request that timed out here has the
+// API server's word for that.
+const (
+	codeNoCredentials = "NoCredentials"
+	codeUnreachable   = "Unreachable"
 )
 
 // errorCode names what went wrong with a request, for the label of a metric: the reason
@@ -19,9 +27,9 @@ func errorCode(err error) string {
 	case reason != "":
 		return string(reason)
 	case errors.Is(err, apiclient.ErrNotYet):
-		return "NoCredentials"
+		return codeNoCredentials
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
-		return "Timeout"
+		return string(metav1.StatusReasonTimeout)
 	}
-	return "Unreachable"
+	return codeUnreachable
 }

@@ -72,7 +72,9 @@ func (l *loop) took(now election.Status) {
 	if l.diary.claimed == 0 || !byClaim {
 		return
 	}
-	l.metrics.Failover(l.now() - l.diary.claimed)
+	if l.diary.takeover.From != "" { // else nobody had it before: a start, not a fail-over
+		l.metrics.Failover(l.now() - l.diary.claimed)
+	}
 	l.diary.claimed = 0
 	l.reportTransition(l.diary.takeover)
 }

@@ -46,6 +46,19 @@ func TestTransitionsAreTold(t *testing.T) {
 	})
 }
 
+// TestTheFirstClaimIsNoFailover: nobody had the address before, and the claim waits for a whole lease.
+func TestTheFirstClaimIsNoFailover(t *testing.T) {
+	play(t, func(r *rig) {
+		r.pass(2 * lease)
+		page := scrape(t, r.metrics)
+		for _, line := range []string{`kvip_transitions_total{reason="Expired"} 1`, "kvip_failover_duration_seconds_count 0"} {
+			if !strings.Contains(page, line+"\n") {
+				t.Errorf("no metric %s in\n%s", line, page)
+			}
+		}
+	})
+}
+
 // TestFenceExpiryIsCounted, and that this node regains the lease is no fail-over.
 func TestFenceExpiryIsCounted(t *testing.T) {
 	play(t, func(r *rig) {
@@ -147,7 +160,7 @@ func TestEventThatCannotBePosted(t *testing.T) {
 		if took := time.Since(began); took != eventTimeout {
 			t.Errorf("given up after %v", took)
 		}
-		if !r.logged("level=WARN", "cannot post an Event") || !strings.Contains(scrape(t, r.metrics), `kvip_api_errors_total{code="Timeout",op="create-event"} 1`) {
+		if !r.logged("level=WARN", "cannot post an Event") || !strings.Contains(scrape(t, r.metrics), `kvip_api_errors_total{code="Timeout",resource="events",verb="create"} 1`) {
 			t.Error("nobody is told")
 		}
 	})

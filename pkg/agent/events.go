@@ -21,7 +21,7 @@ func (l *loop) reportTransition(a election.Action) {
 		ctx, cancel := context.WithTimeout(context.Background(), eventTimeout)
 		defer cancel()
 		if err := l.post(ctx, transitionEvent(l.cfg.Namespace, l.cfg.LeaseName, vips(l.cfg.VIPs), a, time.Now())); err != nil {
-			l.metrics.APIError("create-event", errorCode(err))
+			l.metrics.APIError(requestOf("create-event"), errorCode(err))
 			l.log.Warn("cannot post an Event", "lease", l.cfg.LeaseName, "reason", err)
 		}
 	})

@@ -134,7 +134,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.metrics, err = metrics.New("test", "none"); err != nil {
+	if r.metrics, err = metrics.New(Build{Version: "test", Commit: "none"}, known(cfg)); err != nil {
 		t.Fatal(err)
 	}
 	r.l = &loop{

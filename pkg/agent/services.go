@@ -76,14 +76,17 @@ func warnOfForwarding(log *slog.Logger) {
 func newServices(cfg config.Config, id string, store *apiclient.Store, set *metrics.Set, log *slog.Logger) (*services, error) {
 	s := &services{cfg: cfg, log: log, watcher: link.NewWatcher(link.WatchConfig{Log: log})}
 	s.leases, s.bulk = router(cfg, store, "services-lease"), router(cfg, store, "services")
-	failed := func(op string, err error) { set.APIError(op, errorCode(err)) }
 	s.catalogue = svc.NewCatalogue(svc.CatalogueConfig{
 		Reader:    svc.Reader{Class: cfg.ServiceClass, ClassOnly: cfg.ClassOnly, KubeVIP: cfg.KubeVIP},
-		Namespace: cfg.Namespace, Seat: cfg.ServicesName, Router: s.bulk, Log: log, Failed: failed,
+		Namespace: cfg.Namespace, Seat: cfg.ServicesName, Router: s.bulk, Log: log,
+		Failed: func(verb, resource string, err error) {
+			set.APIError(metrics.Request{Verb: verb, Resource: resource}, errorCode(err))
+		},
 	})
 	s.heart = serve.NewHeart(serve.HeartConfig{
 		Node: cfg.NodeName, Identity: id, Namespace: cfg.Namespace, Name: svc.NodeLease(cfg.ServicesName, cfg.NodeName),
-		Catalogue: s.catalogue, Router: s.leases, Clock: clock.Boottime, Log: log, Failed: failed,
+		Catalogue: s.catalogue, Router: s.leases, Clock: clock.Boottime, Log: log,
+		Failed: func(op string, err error) { set.APIError(requestOf(op), errorCode(err)) },
 	})
 	s.keeper = allocate.NewKeeper(allocate.KeeperConfig{
 		Namespace: cfg.Namespace, Name: cfg.ServicesName, Identity: id, Catalogue: s.catalogue, Router: s.leases, Clock: clock.Boottime, Log: log,

@@ -26,7 +26,7 @@ func newServicesSite(t *testing.T) (*svcenv.Env, *services) {
 	e := svcenv.New(t)
 	cfg := config.ServicesDaemonSet()
 	cfg.NodeName, cfg.Port = "n1", portOf(e.Server.Host)
-	set, err := metrics.New("test", "none")
+	set, err := metrics.New(Build{Version: "test", Commit: "none"}, known(cfg))
 	if err != nil {
 		t.Fatal(err)
 	}

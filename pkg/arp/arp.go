@@ -32,6 +32,9 @@ const (
 	KindProbe   = "probe"       // ARP probe or duplicate address detection
 )
 
+// Kinds returns every kind of frame.
+func Kinds() []string { return []string{KindRequest, KindReply, KindNA, KindProbe} }
+
 // Config says what to announce. Only VIPs is required.
 type Config struct {
 	VIPs []netip.Addr // 1 to MaxVIPs unicast addresses of either family

@@ -39,6 +39,15 @@ const (
 	ReasonClaiming     Reason = "Claiming"
 )
 
+// Transitions returns the reasons with which an address is taken or given up.
+func Transitions() []Reason {
+	return []Reason{
+		ReasonReleased, ReasonExpired, ReasonAdopted, ReasonRegained,
+		ReasonShutdown, ReasonAPIDead, ReasonAPINotReady, ReasonLinkDown, ReasonFenceExpired, ReasonLeaseLost, ReasonPaused,
+		ReasonConflict, ReasonNotOwned, ReasonAddressInUse, ReasonWanted, ReasonLeftover,
+	}
+}
+
 var sentences = map[Reason]string{
 	ReasonReleased:     "the last holder released the lease",
 	ReasonExpired:      "the lease had not changed for its whole duration",

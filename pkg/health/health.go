@@ -55,6 +55,11 @@ const (
 	CodeUnknown      = "unknown"      // not probed yet, or this side cannot probe
 )
 
+// Codes returns every code, CodeUnknown first.
+func Codes() []string {
+	return []string{CodeUnknown, CodeOK, CodeUnauthorized, CodeRefused, CodeShutdown, CodeNotReady, CodeSlow, CodeSilent, CodeCertificate}
+}
+
 // State is a judgement with its reason. Two equal states mean that nothing changed.
 type State struct {
 	Verdict Verdict

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -39,6 +40,9 @@ var sentences = map[Reason]string{
 	WrongFamily:         "the address is of a family that the Service does not have",
 	Malformed:           "the request contradicts itself or cannot be read",
 }
+
+// Reasons returns every reason.
+func Reasons() []Reason { return slices.Sorted(maps.Keys(sentences)) }
 
 // Sentence explains r to a person; it is empty for an unknown reason.
 func (r Reason) Sentence() string { return sentences[r] }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,10 +20,40 @@ import (
 // 2.5 s for a hung API server or a dead etcd member, 5.5 s for a lost node.
 var failoverBuckets = []float64{0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 1.5, 2, 2.5, 3.5, 5.5, 8, 15, 30}
 
+// Build names the program: what kvip_build_info tells of it.
+type Build struct{ Version, Commit string }
+
+// Known are the label values that exist. Their counters are 0 and their gauges present from the
+// start: increase() sees no difference between 1 and nothing, and == 0 does not see an absent series.
+type Known struct {
+	// VIPs are those of the control plane. Without any, nothing about an election is served.
+	VIPs []netip.Addr
+	// Transitions are the reasons for taking and giving up a VIP.
+	Transitions []string
+	// HealthStates are the states of the local API server, the first one being that at start.
+	HealthStates []string
+	// Frames are the kinds of announcements.
+	Frames []string
+	// Services serves what is about Services; Refusals are the reasons of their conditions.
+	Services bool
+	Refusals []string
+	// Requests are what kvip asks of the Kubernetes API, and Codes the ways in which that fails.
+	Requests []Request
+	Codes    []string
+}
+
+// Request is one kind of request to the Kubernetes API.
+type Request struct{ Verb, Resource string }
+
+// CodeOther stands for every code and reason that is not a known one. An API server can answer with
+// any word.
+const CodeOther = "Other"
+
 // Set is kvip's metrics with a registry of their own. All methods may be called at any time and from
 // any goroutine; on a nil *Set they do nothing.
 type Set struct {
 	registry *prometheus.Registry
+	known    Known
 
 	holder        *prometheus.GaugeVec
 	transitions   *prometheus.CounterVec
@@ -38,22 +69,22 @@ type Set struct {
 	degraded      prometheus.Gauge
 	credentials   *prometheus.GaugeVec
 	tokenExpiry   prometheus.Gauge
+	tokenMu       sync.Mutex
+	hasToken      bool // tokenExpiry is registered
 	services      servicesMetrics
-
-	mu     sync.Mutex
-	health string // the state whose gauge is 1
 }
 
-// New returns a Set that reports the given version and commit as build information, beside what the
-// Go runtime and the kernel say of this process.
-func New(version, commit string) (*Set, error) {
+// New returns a Set that serves the build and the known series, beside what the Go runtime and the
+// kernel say of this process.
+func New(build Build, known Known) (*Set, error) {
 	s := &Set{
+		known:         known,
 		registry:      prometheus.NewRegistry(),
 		holder:        gauges("kvip_holder", "1 while this node owns the VIP, else 0.", "vip"),
 		transitions:   counters("kvip_transitions_total", "Changes between holding and standing by, by reason.", "reason"),
 		renewals:      counters("kvip_renewals_total", "Renewals of the lease by result.", "result"),
-		apiErrors:     counters("kvip_api_errors_total", "Failed requests to the Kubernetes API by operation and code.", "op", "code"),
-		healthState:   gauges("kvip_health_state", "1 for the present state of the local API server, 0 for its earlier states.", "state"),
+		apiErrors:     counters("kvip_api_errors_total", "Failed requests to the Kubernetes API by verb, resource and code.", "verb", "resource", "code"),
+		healthState:   gauges("kvip_health_state", "1 for the present state of the local API server, 0 for every other one.", "state"),
 		announcements: counters("kvip_announcements_sent_total", "Announcements sent by VIP and kind of frame.", "vip", "kind"),
 		conflicts:     counters("kvip_conflicts_total", "Announcements of the VIP by others while this node held it.", "vip"),
 		fenceExpiries: prometheus.NewCounter(prometheus.CounterOpts{Name: "kvip_fence_expiries_total", Help: "Times the VIP ended at its deadline because no renewal was confirmed."}),
@@ -61,9 +92,9 @@ func New(version, commit string) (*Set, error) {
 		leaseTerm:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_lease_term", Help: "Term of the lease as last seen (leaseTransitions)."}),
 		degraded:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_degraded", Help: "1 while this node holds the VIP although its API server is not ready, because no other is."}),
 		credentials:   gauges("kvip_credentials", "1 for those whose rights are used now, 0 for the others.", "credentials"),
-		tokenExpiry:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_token_expiry_timestamp_seconds", Help: "When the token that kvip keeps itself expires, in seconds since 1970; 0 without one."}),
+		tokenExpiry:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_token_expiry_timestamp_seconds", Help: "When the token that kvip keeps itself expires, in seconds since 1970; absent without one."}),
 		failover: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "kvip_failover_duration_seconds", Buckets: failoverBuckets,
-			Help: "Time from learning that the VIP is free, or its holder silent, to its first announcement from this node."}),
+			Help: "Time from learning that the VIP is free, or its holder silent, to its first announcement from this node; without the first claim of a new lease."}),
 	}
 	s.services = servicesMetrics{
 		addresses: gauges("kvip_service_addresses", "Addresses of Services on this node, by state: owned, or leaving for another node.", "state"),
@@ -74,18 +105,53 @@ func New(version, commit string) (*Set, error) {
 		used:      gauges("kvip_pool_used_addresses", "Addresses of a pool that Services have; told by the node that gives out addresses.", "pool"),
 		size:      gauges("kvip_pool_size_addresses", "Addresses of a pool; told by the node that gives out addresses.", "pool"),
 	}
-	build := gauges("kvip_build_info", "Always 1; the labels tell the build.", "version", "commit", "goversion")
-	build.WithLabelValues(version, commit, runtime.Version()).Set(1)
-	for _, c := range []prometheus.Collector{
-		s.holder, s.transitions, s.failover, s.renewals, s.apiErrors, s.healthState, s.announcements, s.conflicts,
-		s.fenceExpiries, s.ready, s.leaseTerm, s.degraded, s.credentials, s.tokenExpiry, build, s.services,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	} {
+	info := gauges("kvip_build_info", "Always 1; the labels tell the build.", "version", "commit", "goversion")
+	info.WithLabelValues(build.Version, build.Commit, runtime.Version()).Set(1)
+	parts := []prometheus.Collector{
+		s.apiErrors, s.ready, s.credentials, info, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	}
+	if len(known.VIPs) > 0 {
+		parts = append(parts, s.holder, s.transitions, s.failover, s.renewals, s.healthState, s.announcements, s.conflicts,
+			s.fenceExpiries, s.leaseTerm, s.degraded)
+	}
+	if known.Services {
+		parts = append(parts, s.services)
+	}
+	for _, c := range parts {
 		if err := s.registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
 	}
+	s.begin()
 	return s, nil
+}
+
+// begin makes the series of all known label values.
+func (s *Set) begin() {
+	for _, reason := range s.known.Transitions {
+		s.transitions.WithLabelValues(reason)
+	}
+	for _, result := range []string{"ok", "conflict", "failed"} {
+		s.renewals.WithLabelValues(result)
+	}
+	for _, vip := range s.known.VIPs {
+		s.Holder(vip, false)
+		s.conflicts.WithLabelValues(vip.String())
+		for _, kind := range s.known.Frames {
+			s.announcements.WithLabelValues(vip.String(), kind)
+		}
+	}
+	if len(s.known.HealthStates) > 0 {
+		s.Health(s.known.HealthStates[0])
+	}
+	for _, r := range s.known.Requests {
+		for _, code := range append([]string{CodeOther}, s.known.Codes...) {
+			s.apiErrors.WithLabelValues(r.Verb, r.Resource, code)
+		}
+	}
+	s.Credentials("none")
+	s.services.begin(s.known)
 }
 
 func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
@@ -96,12 +162,12 @@ func counters(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }
 
-// Handler serves the metrics in the formats that Prometheus asks for.
+// Handler serves the metrics in the format that is asked for, OpenMetrics included.
 func (s *Set) Handler() http.Handler {
 	if s == nil {
 		return http.NotFoundHandler()
 	}
-	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})
+	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
 
 // Holder says whether this node owns the VIP.
@@ -132,26 +198,25 @@ func (s *Set) Renewal(result string) {
 	}
 }
 
-// APIError counts a failed request under its operation (get, update, watch, ...) and its HTTP status
-// or a stable code such as timeout.
-func (s *Set) APIError(op, code string) {
-	if s != nil {
-		s.apiErrors.WithLabelValues(op, code).Inc()
+// APIError counts a failed request under its code, which is CodeOther unless it is a known one.
+func (s *Set) APIError(r Request, code string) {
+	if s == nil {
+		return
 	}
+	if !slices.Contains(s.known.Codes, code) {
+		code = CodeOther
+	}
+	s.apiErrors.WithLabelValues(r.Verb, r.Resource, code).Inc()
 }
 
-// Health makes state, a stable code, the present state of the local API server.
+// Health makes state, one of the known ones, the present state of the local API server.
 func (s *Set) Health(state string) {
 	if s == nil {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.healthState.WithLabelValues(state).Set(1)
-	if s.health != "" && s.health != state {
-		s.healthState.WithLabelValues(s.health).Set(0)
+	for _, each := range s.known.HealthStates {
+		s.healthState.WithLabelValues(each).Set(truth(each == state))
 	}
-	s.health = state
 }
 
 // Announced counts a sent announcement of the VIP under its kind of frame.
@@ -206,16 +271,23 @@ func (s *Set) Credentials(kind string) {
 	}
 }
 
-// TokenExpiry says when kvip's own token expires; the zero time is that of no token.
+// TokenExpiry says when kvip's own token expires. The zero time is that of no token, of which nothing
+// is served: an alarm on a time that is near would never end.
 func (s *Set) TokenExpiry(at time.Time) {
 	if s == nil {
 		return
 	}
-	seconds := 0.0
-	if !at.IsZero() {
-		seconds = float64(at.Unix())
+	s.tokenMu.Lock()
+	defer s.tokenMu.Unlock()
+	if at.IsZero() {
+		s.registry.Unregister(s.tokenExpiry)
+		s.hasToken = false
+		return
 	}
-	s.tokenExpiry.Set(seconds)
+	s.tokenExpiry.Set(float64(at.Unix()))
+	if !s.hasToken {
+		s.hasToken = s.registry.Register(s.tokenExpiry) == nil
+	}
 }
 
 func truth(b bool) float64 {

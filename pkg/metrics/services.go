@@ -1,6 +1,18 @@
 package metrics
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// allocatedReason is the reason of a Service that has what it wants.
+const allocatedReason = "Allocated"
+
+// reasons returns the values of label reason of kvip_services.
+func (k Known) reasons() []string {
+	return append([]string{allocatedReason, CodeOther}, k.Refusals...)
+}
 
 // servicesMetrics are those of the Services part; New names them.
 type servicesMetrics struct {
@@ -13,6 +25,22 @@ type servicesMetrics struct {
 
 func (s servicesMetrics) all() []prometheus.Collector {
 	return []prometheus.Collector{s.addresses, s.moves, s.frames, s.conflicts, s.allocated, s.used, s.size}
+}
+
+// begin makes the series of all known label values.
+func (s servicesMetrics) begin(known Known) {
+	for _, state := range []string{"owned", "leaving"} {
+		s.addresses.WithLabelValues(state)
+	}
+	for _, change := range []string{"taken", "given_up"} {
+		s.moves.WithLabelValues(change)
+	}
+	for _, kind := range known.Frames {
+		s.frames.WithLabelValues(kind)
+	}
+	for _, reason := range known.reasons() {
+		s.allocated.WithLabelValues(reason)
+	}
 }
 
 // Describe implements prometheus.Collector.
@@ -38,7 +66,7 @@ func (s *Set) ServiceAddresses(owned, leaving int) {
 	}
 }
 
-// ServiceMoved counts an address that was "taken" or "given up".
+// ServiceMoved counts an address that was "taken" or "given_up".
 func (s *Set) ServiceMoved(change string) {
 	if s != nil {
 		s.services.moves.WithLabelValues(change).Inc()
@@ -65,10 +93,15 @@ func (s *Set) Allocation(allocated int, refused, used map[string]int, size map[s
 	if s == nil {
 		return
 	}
-	s.services.allocated.Reset()
-	s.services.allocated.WithLabelValues("Allocated").Set(float64(allocated))
+	counts := map[string]int{allocatedReason: allocated}
 	for reason, count := range refused {
-		s.services.allocated.WithLabelValues(reason).Set(float64(count))
+		if !slices.Contains(s.known.Refusals, reason) {
+			reason = CodeOther
+		}
+		counts[reason] += count
+	}
+	for _, reason := range s.known.reasons() {
+		s.services.allocated.WithLabelValues(reason).Set(float64(counts[reason]))
 	}
 	s.services.used.Reset()
 	s.services.size.Reset()

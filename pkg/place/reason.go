@@ -1,5 +1,10 @@
 package place
 
+import (
+	"maps"
+	"slices"
+)
+
 // Reason says why a node announces an address, or why it does not. Its text is stable: it is
 // the reason in events, logs and `kvip status`.
 type Reason string
@@ -48,6 +53,9 @@ var sentences = map[Reason]string{
 	ReasonHostUnknown:     "the Service names a node as its host that does not exist or does not announce Services",
 	ReasonNotHeld:         "the address is the control-plane VIP, and no node holds it now",
 }
+
+// Reasons returns every reason.
+func Reasons() []Reason { return slices.Sorted(maps.Keys(sentences)) }
 
 // Sentence explains r to a person; it is empty for an unknown reason.
 func (r Reason) Sentence() string { return sentences[r] }

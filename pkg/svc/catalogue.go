@@ -23,7 +23,7 @@ type CatalogueConfig struct {
 	Router    *apiclient.Router
 	Log       *slog.Logger
 	// Failed is told of each failed list or watch.
-	Failed func(kind string, err error)
+	Failed func(verb, resource string, err error)
 }
 
 // Catalogue keeps what the Services part needs of the cluster up to date, for the allocator and for
@@ -48,7 +48,7 @@ type Catalogue struct {
 // NewCatalogue returns a Catalogue that knows nothing before Run.
 func NewCatalogue(cfg CatalogueConfig) *Catalogue {
 	if cfg.Failed == nil {
-		cfg.Failed = func(string, error) {}
+		cfg.Failed = func(string, string, error) {}
 	}
 	c := &Catalogue{cfg: cfg}
 	c.services = newMirror(c, servicesSource, typed[*corev1.Service](func(s *corev1.Service) (*Service, bool) {

@@ -33,6 +33,8 @@ var patience = wait.Backoff{Duration: minPause, Cap: maxPause, Steps: 10, Factor
 type source struct {
 	// kind names the objects for people, as "services".
 	kind string
+	// resource is what the API calls them, as "services".
+	resource string
 	// example is an empty object of the type that the watch delivers.
 	example runtime.Object
 	list    func(ctx context.Context, s *apiclient.Server, o metav1.ListOptions) (runtime.Object, error)
@@ -61,8 +63,8 @@ func (m *mirror[T]) run(ctx context.Context, router *apiclient.Router) {
 }
 
 // note remembers what is wrong, and logs each new trouble once.
-func (m *mirror[T]) note(err error) {
-	m.failed(m.kind, err)
+func (m *mirror[T]) note(verb string, err error) {
+	m.failed(verb, m.resource, err)
 	m.mu.Lock()
 	absent, text := apierrors.IsNotFound(err) || m.optional && apierrors.IsForbidden(err), err.Error()
 	news := m.now.problem != text
@@ -87,7 +89,7 @@ func (m *mirror[T]) lister(router *apiclient.Router) *cache.ListWatch {
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			list, err := ask(ctx, router, m.source, m.list, o)
 			if err != nil && ctx.Err() == nil {
-				m.note(err)
+				m.note("list", err)
 			}
 			return list, err
 		},
@@ -97,7 +99,7 @@ func (m *mirror[T]) lister(router *apiclient.Router) *cache.ListWatch {
 			case err == nil:
 				m.worked()
 			case ctx.Err() == nil && (o.SendInitialEvents == nil || apiclient.Silent(err)): // else a list follows
-				m.note(err)
+				m.note("watch", err)
 			}
 			return w, err
 		},

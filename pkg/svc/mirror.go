@@ -26,7 +26,7 @@ type mirror[T object] struct {
 	// a Lease that was renewed. Nil: each version counts.
 	same   func(a, b T) bool
 	log    *slog.Logger
-	failed func(kind string, err error)
+	failed func(verb, resource string, err error)
 
 	reflector *cache.Reflector // made by the first run: it remembers the version that was read last
 

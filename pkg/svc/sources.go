@@ -31,7 +31,7 @@ type resource struct {
 // from makes a source of a resource. empty returns a new list.
 func from(kind string, example runtime.Object, empty func() runtime.Object, r resource) source {
 	return source{
-		kind: kind, example: example,
+		kind: kind, resource: r.name, example: example,
 		list: func(ctx context.Context, s *apiclient.Server, o metav1.ListOptions) (runtime.Object, error) {
 			list := empty()
 			return list, r.request(s, o).Do(ctx).Into(list)

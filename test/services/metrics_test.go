@@ -26,7 +26,7 @@ func TestMetrics(t *testing.T) {
 	s.counts(n, "kvip_service_announcements_total")
 	s.ok(s.Cordon(s.ctx, n.Name, true))
 	s.moved(first, n)
-	s.counts(n, `kvip_service_moves_total{change="given up"}`)
+	s.counts(n, `kvip_service_moves_total{change="given_up"}`)
 	s.measures(n, 0, `kvip_service_addresses{state="owned"}`)
 }
 

@@ -25,7 +25,7 @@ func (a *Agent) note(gained, lost []netip.Addr, next holdings) {
 		}
 	}
 	for _, addr := range lost {
-		a.cfg.Observed.ServiceMoved("given up")
+		a.cfg.Observed.ServiceMoved("given_up")
 		a.cfg.Log.Info("gave an address up", "vip", addr)
 	}
 }

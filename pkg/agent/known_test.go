@@ -1,0 +1,88 @@
+package agent
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/health"
+	"github.com/kvip/kvip/pkg/metrics"
+)
+
+// constants returns the values that match pattern in a part of a source file.
+func constants(t *testing.T, file, begin, end, pattern string) []string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, part, found := strings.Cut(string(text), begin)
+	part, _, closed := strings.Cut(part, end)
+	if !found || !closed {
+		t.Fatalf("%s has no part from %q to %q", file, begin, end)
+	}
+	var values []string
+	for _, match := range regexp.MustCompile(pattern).FindAllStringSubmatch(part, -1) {
+		values = append(values, match[1])
+	}
+	slices.Sort(values)
+	return values
+}
+
+// TestKnownLabelValuesAreComplete holds the lists against the constants that they are made of.
+func TestKnownLabelValuesAreComplete(t *testing.T) {
+	cfg := config.Default()
+	cfg.VIPs, cfg.Services = append(cfg.VIPs, vip4), true
+	k := known(cfg)
+	for _, row := range []struct {
+		what string
+		have []string
+		want []string
+	}{
+		{"transitions", k.Transitions, constants(t, "../election/reason.go", "// Reasons for taking.", "// Reasons for waiting.", `Reason = "(\w+)"`)},
+		{"health states", k.HealthStates, constants(t, "../health/health.go", "// Codes that State.Code", "\n)", `Code\w+ += "([\w-]+)"`)},
+		{"frames", k.Frames, constants(t, "../arp/arp.go", "// Kinds of frames", "\n)", `Kind\w+ += "([\w-]+)"`)},
+	} {
+		have := slices.Sorted(slices.Values(row.have))
+		if len(row.want) == 0 || !slices.Equal(have, row.want) {
+			t.Errorf("%s: known are %v, defined are %v", row.what, have, row.want)
+		}
+	}
+	if k.HealthStates[0] != health.CodeUnknown || !slices.Equal(k.Frames, arp.Kinds()) {
+		t.Errorf("at start the API server is %s", k.HealthStates[0])
+	}
+	for _, reason := range []string{"PoolExhausted", "NotAlive", "ForeignStatus"} {
+		if !slices.Contains(k.Refusals, reason) {
+			t.Errorf("a Service's reason %s is not known", reason)
+		}
+	}
+	for _, code := range []string{"Forbidden", "Timeout", "Unreachable", "NoCredentials"} {
+		if !slices.Contains(k.Codes, code) {
+			t.Errorf("code %s is not known", code)
+		}
+	}
+}
+
+// TestEveryRequestIsKnown: an operation that the drivers tell of is one of the known requests.
+func TestEveryRequestIsKnown(t *testing.T) {
+	cfg := config.Default()
+	cfg.VIPs = append(cfg.VIPs, vip4)
+	list := requests(cfg)
+	ops := []string{"list", "watch", "get-endpointslice", "create-event", "renew-node"}
+	for _, kind := range []election.Kind{election.Create, election.Claim, election.Renew, election.Release, election.Want, election.Read} {
+		ops = append(ops, kind.String())
+	}
+	for _, op := range ops {
+		if _, listed := operations[op]; !listed || !slices.Contains(list, requestOf(op)) {
+			t.Errorf("operation %s is %v, which is not known", op, requestOf(op))
+		}
+	}
+	if got := requestOf("patch"); got != (metrics.Request{Verb: "patch", Resource: "leases"}) {
+		t.Errorf("an operation that is not listed is %v", got)
+	}
+}
