@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 
 	"github.com/kvip/kvip/pkg/agent"
@@ -52,6 +53,7 @@ asks for.`,
 			for _, n := range notes {
 				log.Warn("a setting of kube-vip's is not carried out as it is written", "setting", n.Name, "reason", n.Text)
 			}
+			limitMemory(log)
 			return agent.Run(cmd.Context(), cfg, agent.Build{Version: version, Commit: commit}, log)
 		},
 	}
@@ -74,6 +76,18 @@ func asKubeVIP(cfg *config.Config, flags int, env []string) ([]kubevip.Note, err
 		cfg.Kubeconfigs = []string{kubevip.Kubeconfig}
 	}
 	return notes, nil
+}
+
+// memoryShare is what the Go runtime may use of the memory limit; the rest is for the program's own
+// pages, stacks and buffers of the kernel.
+const memoryShare = 0.75
+
+// limitMemory makes the garbage collector respect the memory limit of the cgroup, such as the pod's,
+// unless GOMEMLIMIT says something else.
+func limitMemory(log *slog.Logger) {
+	if _, err := memlimit.Set(memlimit.WithRatio(memoryShare)); err != nil {
+		log.Info("cannot read the memory limit of this process; the garbage collector works without one", "reason", err)
+	}
 }
 
 // newLogger returns the logger that cfg asks for.

@@ -1,14 +1,10 @@
 package agent
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,8 +23,6 @@ const (
 	// leaseStuckAfter is the same for the loop that learns the peers, which waits for
 	// answers and turns every 20 s.
 	leaseStuckAfter = 90 * time.Second
-	// bindAgain is how long to wait before a port that is in use is tried again.
-	bindAgain = 2 * time.Second
 )
 
 // pages serves /healthz, /readyz, /status and /metrics.
@@ -72,61 +66,6 @@ func (p *pages) health(s health.State) {
 		p.served.Store(true)
 	}
 	p.healthAt.Store(int64(p.now()))
-}
-
-// serve starts the servers and returns what stops them.
-func (p *pages) serve(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var servers sync.WaitGroup
-	local, public := http.NewServeMux(), http.NewServeMux()
-	for path, page := range map[string]http.HandlerFunc{"/healthz": p.healthz, "/readyz": p.readyz, "/status": p.statusz} {
-		local.HandleFunc(path, page)
-	}
-	public.HandleFunc("/status", p.statusz)
-	public.HandleFunc("/metrics", p.metricsz)
-	for _, mux := range []*http.ServeMux{local, public} {
-		mux.HandleFunc("/services", p.servicesz)
-	}
-	for address, mux := range map[string]http.Handler{p.cfg.HealthAddress: local, p.cfg.MetricsAddress: public} {
-		if address != "" {
-			servers.Go(func() { p.keepServing(ctx, address, mux) })
-		}
-	}
-	return func() {
-		cancel()
-		servers.Wait()
-	}
-}
-
-// keepServing serves on address until ctx ends. A port in use is no reason to give up
-// the virtual address: it is told once and tried again.
-func (p *pages) keepServing(ctx context.Context, address string, mux http.Handler) {
-	for told := false; ; {
-		listener, err := net.Listen("tcp", address)
-		if err == nil {
-			told = false
-			err = p.serveOn(ctx, listener, mux)
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		if !told {
-			p.log.Warn("cannot serve; trying again", "address", address, "reason", err)
-			told = true
-		}
-		if !pause(ctx, bindAgain) {
-			return
-		}
-	}
-}
-
-func (p *pages) serveOn(ctx context.Context, listener net.Listener, mux http.Handler) error {
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 30 * time.Second, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug)}
-	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve: %w", err)
-	}
-	return nil
 }
 
 // healthz fails when a loop no longer comes round, and for nothing else (E12).
