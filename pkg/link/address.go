@@ -35,6 +35,10 @@ type HostAddr struct {
 	Scope uint8
 	// Flags are IFA_F_ values of linux/if_addr.h.
 	Flags uint32
+	// Isolated reports whether the link receives nothing from other machines: the loopback, a link that
+	// is down, or a broadcast link without ARP, as a dummy link is. kube-proxy in IPVS mode puts the
+	// address of every Service on such a link, kube-ipvs0.
+	Isolated bool
 }
 
 // global says whether other hosts may know this node by the address.
@@ -68,7 +72,8 @@ func Addresses() ([]HostAddr, error) {
 	result := make([]HostAddr, 0, len(messages))
 	for _, message := range messages {
 		if a, ok := parseAddress(message); ok {
-			a.Link = names.get(a.Index)
+			entry := names.get(a.Index)
+			a.Link, a.Isolated = entry.name, entry.isolated
 			result = append(result, a)
 		}
 	}
@@ -142,41 +147,58 @@ func eachAttr(b []byte, fn func(kind uint16, value []byte)) {
 // node with a thousand pods.
 type nameCache struct {
 	fd    int
-	names map[int]string
+	links map[int]linkEntry
 }
 
-// get returns the name, or "" if there is no such link any more.
-func (c *nameCache) get(index int) string {
-	if c.names == nil {
+// linkEntry is what a listing of addresses says of each link. The zero value is a link that is gone.
+type linkEntry struct {
+	name     string
+	isolated bool
+}
+
+// get returns the entry of a link, the zero value if there is no such link any more.
+func (c *nameCache) get(index int) linkEntry {
+	if c.links == nil {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
-			return ""
+			return linkEntry{}
 		}
-		c.fd, c.names = fd, map[int]string{}
+		c.fd, c.links = fd, map[int]linkEntry{}
 	}
-	name, known := c.names[index]
+	entry, known := c.links[index]
 	if !known {
-		name = nameOf(c.fd, index)
-		c.names[index] = name
+		entry = entryOf(c.fd, index)
+		c.links[index] = entry
 	}
-	return name
+	return entry
 }
 
 func (c *nameCache) close() {
-	if c.names != nil {
+	if c.links != nil {
 		unix.Close(c.fd)
 	}
 }
 
-// nameOf asks with SIOCGIFNAME (netdevice(7)).
-func nameOf(fd, index int) string {
+// entryOf asks with SIOCGIFNAME and SIOCGIFFLAGS (netdevice(7)).
+func entryOf(fd, index int) linkEntry {
 	request, err := unix.NewIfreq("")
 	if err != nil {
-		return ""
+		return linkEntry{}
 	}
 	request.SetUint32(uint32(index))
 	if err := unix.IoctlIfreq(fd, unix.SIOCGIFNAME, request); err != nil {
-		return ""
+		return linkEntry{}
 	}
-	return request.Name()
+	entry := linkEntry{name: request.Name()}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, request); err == nil {
+		entry.isolated = isolated(request.Uint16())
+	}
+	return entry
+}
+
+// isolated reports whether a link with these flags (netdevice(7)) receives nothing from other machines.
+// A tunnel has no ARP either, but it is no broadcast link.
+func isolated(flags uint16) bool {
+	const withoutARP = unix.IFF_BROADCAST | unix.IFF_NOARP
+	return flags&unix.IFF_LOOPBACK != 0 || flags&unix.IFF_UP == 0 || flags&withoutARP == withoutARP
 }

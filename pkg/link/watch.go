@@ -145,7 +145,7 @@ func named(events []Event) []Event {
 	defer names.close()
 	for i, event := range events {
 		if event.Link == "" && event.Index != 0 {
-			events[i].Link = names.get(event.Index)
+			events[i].Link = names.get(event.Index).name
 		}
 	}
 	return events

@@ -358,3 +358,39 @@ func benchmarkRoster(b *testing.B, n int, v6 bool) {
 		b.ReportMetric(took.Seconds()*1000/float64(b.N), name+"-ms")
 	}
 }
+
+// Links that receive nothing from outside may have the address as well: the kernel says which those are.
+func TestIsolatedLinksInTheKernel(t *testing.T) {
+	l := newLab(t)
+	r := realRoster(t)
+	for _, args := range []string{
+		"link add kube-ipvs0 type veth peer name ipvs-peer", "link set kube-ipvs0 arp off",
+		"link add quiet0 type veth peer name quiet-peer", "link set quiet0 arp off up", "link set quiet-peer up",
+	} {
+		testutil.IP(t, args)
+	}
+	want := many(8, l.eth0)
+	check := func(desc string, added int) {
+		t.Helper()
+		a, d, err := r.Sync(want)
+		if err != nil || len(a) != added || len(d) != 0 {
+			t.Errorf("%s: added %v, removed %v, %v", desc, a, d, err)
+		}
+		checkServices(t, desc, want, unix.RT_SCOPE_UNIVERSE)
+	}
+	bind := func(of []Address, name string) {
+		for _, a := range of {
+			testutil.IP(t, fmt.Sprintf("addr add %v dev %s", netip.PrefixFrom(a.VIP, a.VIP.BitLen()), name))
+		}
+	}
+	bind(want[:2], "kube-ipvs0")
+	check("before kvip", 8)
+	bind(want[2:4], "kube-ipvs0")
+	bind(want[4:6], "lo")
+	bind(want[6:8], "quiet0")
+	check("after kvip", 0)
+	testutil.IP(t, "link set quiet0 arp on")
+	if _, _, err := r.Sync(want); len(AddressErrors(err)) != 2 {
+		t.Errorf("a link that can be reached has them: %v", err)
+	}
+}

@@ -67,6 +67,8 @@ func (p *plan) place(s sighted, a Address, valid time.Duration) {
 		h := s.host[at]
 		there := Change{Address: addressOf(h)}
 		switch {
+		case harmless(h, a):
+			continue // it is kube-proxy's
 		case h.Index != a.LinkIndex:
 			p.moved[a.VIP] = append(p.moved[a.VIP], there)
 		case malformed(h, c.Scope), a.VIP.Is4() && at < s.lastOwn[a.LinkIndex]:
@@ -117,11 +119,17 @@ func (s sighted) scope(a Address) uint8 {
 	return unix.RT_SCOPE_UNIVERSE
 }
 
+// harmless reports whether h is a's address as another program put it on another link, which receives
+// nothing from outside: kube-proxy in IPVS mode puts every address of a status on one, on every node.
+func harmless(h link.HostAddr, a Address) bool {
+	return h.Isolated && h.Index != a.LinkIndex && !isService(h) && !controlPlane(h)
+}
+
 // foreign returns an error if the address is on this host and not by a Roster.
 func (s sighted) foreign(a Address) error {
 	for _, at := range s.at[a.VIP] {
 		switch h := s.host[at]; {
-		case isService(h):
+		case isService(h), harmless(h, a):
 		case h.Prefix.IsSingleIP() && controlPlane(h):
 			return fmt.Errorf("%s is on %s: %w", h.Prefix, h.Link, ErrControlPlane)
 		default:

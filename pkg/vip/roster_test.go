@@ -406,3 +406,29 @@ func TestCleanupOfServices(t *testing.T) {
 		t.Errorf("without a listing: %v", err)
 	}
 }
+
+// kube-proxy in IPVS mode puts each address of a status on a link of its own, on every node, before kvip
+// writes it there or after. That entry is not the host's address: it stays, and so does kvip's.
+func TestAnAddressOnAnIsolatedLinkIsNotForeign(t *testing.T) {
+	isolated := func(prefix, name string, proto uint8) link.HostAddr {
+		h := host(prefix, LinkRef{Index: 90, Name: name}, proto)
+		h.Isolated = true
+		return h
+	}
+	c := newCrew(t)
+	c.Put(isolated("10.20.0.1/32", "kube-ipvs0", 0)) // before kvip
+	c.sync(t, eth0.at(nth(1)), eth0.at(nth(2)))
+	c.Put(isolated("10.20.0.2/32", "kube-ipvs0", 0)) // after kvip
+	if added, removed := c.sync(t, eth0.at(nth(1)), eth0.at(nth(2))); len(added) != 0 || len(removed) != 0 {
+		t.Errorf("added %v, removed %v", added, removed)
+	}
+	c.sync(t)
+	if !c.Has(nth(1)) || !c.Has(nth(2)) {
+		t.Error("the entries of kube-proxy are gone")
+	}
+	c.Put(isolated("10.20.0.3/32", "down0", Proto))
+	c.Put(isolated("10.20.0.4/32", eth0.Name, 0))
+	if _, _, err := c.Sync([]Address{eth0.at(nth(3)), {VIP: nth(4), LinkIndex: 90, LinkName: eth0.Name}}); len(AddressErrors(err)) != 2 {
+		t.Errorf("the control plane's address and another program's on the same link: %v", err)
+	}
+}
