@@ -62,6 +62,9 @@ func (p *preparation) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := checkPatches(&plan); err != nil {
+		return err
+	}
 	p.cfg.VIPs, p.cfg.Port = plan.VIPs, plan.Port
 	targets, err := p.targets(plan, old)
 	if err != nil {

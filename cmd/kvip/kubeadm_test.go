@@ -264,7 +264,8 @@ func TestKubeadmSays(t *testing.T) {
 		"repo.yaml": clusterText + "imageRepository: registry.example\n",
 		"file.yaml": strings.Replace(byFile, "PATH", "join.conf", 1), "join.conf": "clusters: [{cluster: {server: 'https://192.0.2.9:6443'}}]\n",
 		"good.yaml": strings.Replace(byFile, "PATH", "good.conf", 1), "good.conf": "clusters: [{cluster: {server: 'https://192.0.2.10:6443'}}]\n",
-		"url.yaml": strings.Replace(byFile, "PATH", "'https://files.example/join.conf'", 1), "gone.yaml": strings.Replace(byFile, "PATH", "gone.conf", 1)})
+		"url.yaml": strings.Replace(byFile, "PATH", "'https://files.example/join.conf'", 1), "gone.yaml": strings.Replace(byFile, "PATH", "gone.conf", 1),
+		"patched.yaml": joinText + "patches: {directory: gone}\n"})
 	for _, row := range []struct{ line, want, not string }{
 		{"join --vip 192.0.2.10 --config w.yaml", "gets no static pod", "kvip.yaml"},
 		{"join --vip 2001:db8::10 --port 8443", "  kubeadm join [2001:db8::10]:8443 --control-plane --token TOKEN --discovery-token-ca-cert-hash HASH --certificate-key KEY --apiserver-bind-port 8443\n", "Note"},
@@ -275,6 +276,7 @@ func TestKubeadmSays(t *testing.T) {
 		{"join --vip 192.0.2.10 --config good.yaml", "good.yaml: unchanged", "Note"},
 		{"join --vip 192.0.2.10 --config url.yaml", "was not fetched", "is not"},
 		{"join --vip 192.0.2.10 --config gone.yaml", "cannot be read here", "left alone"},
+		{"join --vip 192.0.2.10 --config patched.yaml", "patches of kube-apiserver cannot be read here (open gone:", "left alone"},
 	} {
 		got := d.run("kubeadm " + row.line + " --dry-run --force")
 		expect(t, d.run("kubeadm "+row.line+" --force"), exitOK, row.want)
@@ -291,12 +293,34 @@ func TestKubeadmRefuses(t *testing.T) {
 	five := clusterText + "---\napiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\nlocalAPIEndpoint:\n  bindPort: 8443\n"
 	d := newDesk(t, map[string]string{"c.yaml": clusterText, "j.yaml": joinText, "empty.yaml": "", "binary.yaml": "\x00\x01", "list.yaml": "- a\n", "port.yaml": five,
 		"old.yaml": strings.Replace(clusterText, "beta4", "beta2", 1), "two.yaml": clusterText + "---\n" + clusterText, "typo.yaml": clusterText + "networking:\n  podSubnt: a\n",
-		"big.yaml": clusterText + strings.Repeat("# long\n", 1<<18), "end.yaml": clusterText + "controlPlaneEndpoint: 192.0.2.9:6443\n", "yaml.yaml": "a: [\n"})
+		"kind.yaml": "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes: [{role: control-plane}]\n",
+		"map.yaml":  "apiVersion: v1\nkind: ConfigMap\ndata: {ClusterConfiguration: \"kind: ClusterConfiguration\"}\n",
+		"conf.yaml": "apiVersion: v1\nkind: Config\nclusters: []\n", "kubelet.yaml": "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n",
+		"bind.yaml":    clusterText + "apiServer: {extraArgs: [{name: bind-address, value: 192.0.2.11}]}\n",
+		"patched.yaml": strings.Replace(clusterText, "Cluster", "Init", 1) + "patches: {directory: patches}\n",
+		"joined.yaml":  joinText + "patches: {directory: patches}\n",
+		"big.yaml":     clusterText + strings.Repeat("# long\n", 1<<18), "end.yaml": clusterText + "controlPlaneEndpoint: 192.0.2.9:6443\n", "yaml.yaml": "a: [\n"})
 	if err := os.Mkdir(filepath.Join(d.dir, "dir"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(d.dir, "patches"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	patch := "- op: add\n  path: /spec/containers/0/command/-\n  value: --bind-address=127.0.0.1\n"
+	if err := os.WriteFile(filepath.Join(d.dir, "patches", "kube-apiserver+json.yaml"), []byte(patch), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	before := d.all()
 	for _, row := range []struct{ line, want string }{
+		{"init --vip 192.0.2.10 --config kind.yaml", "kind.yaml, document 1, line 2: apiVersion: \"kind.x-k8s.io/v1alpha4\" is none of kubeadm's"},
+		{"init --vip 192.0.2.10 --config map.yaml", "map.yaml, document 1, line 1: apiVersion: \"v1\" is not a group"},
+		{"init --vip 192.0.2.10 --config conf.yaml", "conf.yaml, document 1, line 1: apiVersion: \"v1\" is not a group"},
+		{"join --vip 192.0.2.10 --config conf.yaml", "conf.yaml, document 1, line 1: apiVersion: \"v1\" is not a group"},
+		{"init --vip 192.0.2.10 --config kubelet.yaml", "kubelet.yaml: has neither ClusterConfiguration nor InitConfiguration"},
+		{"init --vip 192.0.2.10 --config bind.yaml", "(BindsElsewhere)"},
+		{"init --vip 192.0.2.10 --config bind.yaml --force", "(BindsElsewhere)"},
+		{"init --vip 192.0.2.10 --config patched.yaml", "patches/kube-apiserver+json.yaml, line 3: --bind-address: \"127.0.0.1\""},
+		{"join --vip 192.0.2.10 --config joined.yaml", "(BindsElsewhere)"},
 		{"init", "--vip: no virtual IP address given"},
 		{"join", "--vip: no virtual IP address given"},
 		{"init --vip 127.0.0.1", "--vip: 127.0.0.1 is a loopback address"},

@@ -9,7 +9,7 @@ import (
 func TestManifestPodFromKubeadm(t *testing.T) {
 	name := clusterText + "controlPlaneEndpoint: vip.example:6443\n"
 	full := clusterText + "controlPlaneEndpoint: 192.0.2.10:8443\nimageRepository: registry.example/k8s/\n---\napiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\nlocalAPIEndpoint: {bindPort: 8443}\n"
-	d := newDesk(t, map[string]string{"full.yaml": full, "name.yaml": name, "none.yaml": clusterText, "bad.yaml": "a: [", "foreign.yaml": "kind: A\napiVersion: b/c\n",
+	d := newDesk(t, map[string]string{"full.yaml": full, "name.yaml": name, "none.yaml": clusterText, "bad.yaml": "a: [", "foreign.yaml": "kind: A\napiVersion: b/c\n", "bind.yaml": clusterText + "apiServer: {extraArgs: [{name: bind-address, value: 192.0.2.11}]}\n",
 		"join.yaml": joinText + "    apiServerEndpoint: '[2001:db8::10]:6443'\n", "ports.yaml": clusterText + "controlPlaneEndpoint: 192.0.2.10:443\n"})
 	for _, row := range []struct{ line, same string }{
 		{"full.yaml", "--vip 192.0.2.10 --port 8443 --image registry.example/k8s/kvip:dev"},
@@ -17,7 +17,6 @@ func TestManifestPodFromKubeadm(t *testing.T) {
 		{"full.yaml --interface eth0", "--vip 192.0.2.10 --port 8443 --image registry.example/k8s/kvip:dev --interface eth0"},
 		{"name.yaml --vip 192.0.2.10", "--vip 192.0.2.10"},
 		{"none.yaml --vip 192.0.2.10", "--vip 192.0.2.10"},
-		{"foreign.yaml --vip 192.0.2.10", "--vip 192.0.2.10"},
 		{"join.yaml", "--vip 2001:db8::10"},
 	} {
 		got, want := d.run("manifest pod --kubeadm-config "+row.line), d.run("manifest pod "+row.same)
@@ -32,6 +31,8 @@ func TestManifestPodFromKubeadm(t *testing.T) {
 		{"none.yaml --vip 192.0.2.10 --port 8443", "(FlagDiffers)"},
 		{"name.yaml", "(NoEndpoint)"},
 		{"none.yaml", "(NoEndpoint)"},
+		{"foreign.yaml --vip 192.0.2.10", "foreign.yaml, document 1, line 2: apiVersion: \"b/c\" is none of kubeadm's"},
+		{"bind.yaml --vip 192.0.2.10", "(BindsElsewhere)"},
 		{"ports.yaml", "(PortMismatch)"},
 		{"bad.yaml", "bad.yaml, document 1, line 1: is not YAML"},
 		{"nosuch.yaml", "--kubeadm-config: open nosuch.yaml"},

@@ -84,7 +84,7 @@ func (f *File) plan(r Request, e endpoint, l local) (Plan, error) {
 			return plan, err
 		}
 	}
-	return plan, nil
+	return plan, f.checkServer(plan.VIPs, plan.Port)
 }
 
 // port finds the one port on which API servers listen and clients call. kubeadm's default counts as

@@ -17,12 +17,14 @@ var (
 		"apiServer:\n  # c\n\n  extraVolumes: []\n", "apiServer: {\n  # c\n  certSANs: [\n    a,\n  ],\n}\n", "\"apiServer\":\n  \"certSANs\":\n    - \"2001:DB8::10\"\n    - ä\n",
 		"apiServer:\n  certSANs: [\"{\", '}', '[', \"]\"]\n", "apiServer:\n  certSANs:\n  -\n    a\n", "apiServer: &a {certSANs: &b []}\n"}
 	restForms = []string{"", "clusterName: a", "networking: {podSubnet: 10.1.0.0/16}\nscheduler: &x\n  extraArgs: []\ncontrollerManager: *x\n# end\n",
-		"imageRepository: |-\n  apiServer\n---\nkind: A\napiVersion: b/c\ncontrolPlaneEndpoint: ''\n", "...\n--- # c\n" + initHead + "localAPIEndpoint:\n"}
+		"imageRepository: |-\n  apiServer\n---\nkind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\ncontrolPlaneEndpoint: ''\n", "...\n--- # c\n" + initHead + "localAPIEndpoint:\n"}
 	fileForms = []func(string) string{
 		func(s string) string { return s },
 		func(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") },
 		func(s string) string { return "---\n# c\n" + s },
-		func(s string) string { return "kind: B\napiVersion: b/c\n---\n" + s },
+		func(s string) string {
+			return "kind: KubeProxyConfiguration\napiVersion: kubeproxy.config.k8s.io/v1alpha1\n---\n" + s
+		},
 	}
 )
 

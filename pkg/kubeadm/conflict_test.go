@@ -66,6 +66,19 @@ var conflictRows = []conflictRow{
 		reason: PortMismatch, words: []string{"InitConfiguration.localAPIEndpoint.bindPort", "is not set", "8443", "bindPort: 8443"}},
 	{name: "endpoint and the default", text: clusterHead + "controlPlaneEndpoint: 192.0.2.10:443\n", vips: "192.0.2.10", reason: PortMismatch, words: []string{"is not set", "443", "6443"}},
 
+	{name: "bound to an address", text: clusterHead + "apiServer: {extraArgs: [{name: v, value: '2'}, {name: bind-address, value: 192.0.2.11}]}\n", vips: "192.0.2.10",
+		reason: BindsElsewhere, words: []string{"line 3: ClusterConfiguration.apiServer.extraArgs", `"bind-address=192.0.2.11"`, "0.0.0.0"}},
+	{name: "bound to the loopback", text: clusterHead + "apiServer: {extraArgs: [{name: bind-address, value: 127.0.0.1}]}\n", vips: "192.0.2.10", reason: BindsElsewhere, words: []string{"127.0.0.1"}},
+	{name: "bound to the VIP", text: clusterHead + "apiServer: {extraArgs: [{name: bind-address, value: 192.0.2.10}]}\n", vips: "192.0.2.10", reason: BindsElsewhere, words: []string{"192.0.2.10"}},
+	{name: "bound to a name", text: clusterHead + "apiServer: {extraArgs: [{name: bind-address, value: localhost}]}\n", vips: "192.0.2.10", reason: BindsElsewhere, words: []string{"localhost"}},
+	{name: "bound to an address in the second of two", text: clusterHead + "apiServer: {extraArgs: [{name: bind-address, value: '::'}, {name: bind-address, value: '::1'}]}\n", vips: "192.0.2.10",
+		reason: BindsElsewhere, words: []string{"bind-address=::1"}},
+	{name: "bound to an address in v1beta3", text: "apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\napiServer:\n  extraArgs:\n    v: '2'\n    bind-address: 192.0.2.11\n", vips: "192.0.2.10",
+		reason: BindsElsewhere, words: []string{"bind-address=192.0.2.11"}},
+	{name: "advertised by an argument", text: clusterHead + "apiServer: {extraArgs: [{name: advertise-address, value: '2001:DB8::10'}]}\n", vips: "192.0.2.10,2001:db8::10",
+		reason: VIPIsAdvertised, words: []string{"ClusterConfiguration.apiServer.extraArgs", "advertise-address=2001:DB8::10"}},
+	{name: "another port by an argument", text: clusterHead + "apiServer: {extraArgs: [{name: secure-port, value: '8443'}]}\n", vips: "192.0.2.10",
+		reason: PortMismatch, words: []string{"secure-port=8443", "6443", "bindPort"}},
 	{name: "advertised", text: clusterHead + "---\n" + initHead + "localAPIEndpoint:\n  advertiseAddress: 192.0.2.10\n", vips: "192.0.2.10",
 		reason: VIPIsAdvertised, words: []string{"line 7: InitConfiguration.localAPIEndpoint.advertiseAddress", "192.0.2.10", "the node's own"}},
 	{name: "node-ip", text: clusterHead + "---\n" + initHead + "nodeRegistration:\n  kubeletExtraArgs:\n  - name: node-ip\n    value: 192.0.2.7,2001:DB8::10\n", vips: "192.0.2.10,2001:db8::10",
@@ -147,6 +160,7 @@ func TestNoConflict(t *testing.T) {
 		{conflictRow{name: "discovers the VIP", join: true, text: tokenHead + "    apiServerEndpoint: 192.0.2.10:6443\n"}, "192.0.2.10:6443"},
 		{conflictRow{name: "discovers a name", join: true, text: tokenHead + "    apiServerEndpoint: vip.example:6443\n", vips: "192.0.2.10"}, "vip.example:6443"},
 		{conflictRow{name: "joins on its port", join: true, text: strings.Replace(tokenHead, "{}", "{localAPIEndpoint: {bindPort: 8443}}", 1), vips: "192.0.2.10"}, "192.0.2.10:8443"},
+		{conflictRow{name: "bound to everything", text: clusterHead + "apiServer: {extraArgs: [{name: bind-address, value: 0.0.0.0}, {name: secure-port, value: '6443'}, {name: advertise-address, value: 192.0.2.11}]}\n", vips: "2001:db8::10"}, "[2001:db8::10]:6443"},
 		{conflictRow{name: "worker", join: true, text: strings.Replace(tokenHead, "controlPlane: {}\n", "", 1), vips: "192.0.2.10", port: 8443}, "192.0.2.10:8443"},
 		{conflictRow{name: "by flags", vips: "192.0.2.10", port: 8443, host: own}, "192.0.2.10:8443"},
 	} {
@@ -226,6 +240,9 @@ func TestSettings(t *testing.T) {
 	}
 	if _, _, _, err := parse(t, clusterHead+"controlPlaneEndpoint: 192.0.2.10:443\n").Settings(); err == nil {
 		t.Error("two ports passed")
+	}
+	if _, _, _, err := parse(t, clusterHead+"apiServer: {extraArgs: [{name: bind-address, value: 127.0.0.1}]}\n").Settings(); err == nil {
+		t.Error("an API server on the loopback passed")
 	}
 }
 

@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	kubeproxy "k8s.io/kube-proxy/config/v1alpha1"
+	kubelet "k8s.io/kubelet/config/v1beta1"
 	"k8s.io/kubernetes/cmd/kubeadm/app/apis/kubeadm/v1beta3"
 	"k8s.io/kubernetes/cmd/kubeadm/app/apis/kubeadm/v1beta4"
 	kjson "sigs.k8s.io/json"
@@ -27,7 +30,8 @@ const (
 // newest is the version of documents that this package makes by itself.
 const newest = group + "v1beta4"
 
-// kinds makes an empty object of every kind of the supported versions.
+// kinds makes an empty object of every kind that kubeadm takes: its own, and those of the
+// components that it configures. `kubeadm config validate` refuses all others.
 var kinds = map[string]map[string]func() any{
 	group + "v1beta3": {
 		clusterKind: func() any { return new(v1beta3.ClusterConfiguration) },
@@ -41,13 +45,20 @@ var kinds = map[string]map[string]func() any{
 		"ResetConfiguration":   func() any { return new(v1beta4.ResetConfiguration) },
 		"UpgradeConfiguration": func() any { return new(v1beta4.UpgradeConfiguration) },
 	},
+	kubelet.SchemeGroupVersion.String(): {
+		"KubeletConfiguration": func() any { return new(kubelet.KubeletConfiguration) },
+	},
+	kubeproxy.SchemeGroupVersion.String(): {
+		"KubeProxyConfiguration": func() any { return new(kubeproxy.KubeProxyConfiguration) },
+	},
 }
 
 // fields are the values that matter here. They have the same names in all supported versions.
 type fields struct {
 	ControlPlaneEndpoint string `json:"controlPlaneEndpoint"`
 	APIServer            struct {
-		CertSANs []string `json:"certSANs"`
+		CertSANs  []string  `json:"certSANs"`
+		ExtraArgs arguments `json:"extraArgs"`
 	} `json:"apiServer"`
 	Networking struct {
 		PodSubnet     string `json:"podSubnet"`
@@ -58,6 +69,9 @@ type fields struct {
 	NodeRegistration struct {
 		KubeletExtraArgs arguments `json:"kubeletExtraArgs"`
 	} `json:"nodeRegistration"`
+	Patches struct {
+		Directory string `json:"directory"`
+	} `json:"patches"`
 	Discovery struct {
 		BootstrapToken *struct {
 			APIServerEndpoint string `json:"apiServerEndpoint"`
@@ -90,33 +104,30 @@ func (a *arguments) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	*a = nil
-	for name, value := range byName {
-		*a = append(*a, struct{ Name, Value string }{name, value})
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		*a = append(*a, struct{ Name, Value string }{name, byName[name]})
 	}
 	return nil
 }
 
-// decode reads a document of kubeadm's group into the real type, strictly, and into d.
+// decode reads a document into the real type, and one of kubeadm's own kinds strictly and into d.
+// Unknown fields of a component's kind are left alone: kubeadm itself only warns of them, and a
+// kubelet may be newer than this package.
 func (f *File) decode(d *document) error {
-	if !strings.HasPrefix(d.version, group) {
-		return nil
-	}
-	versions, known := kinds[d.version]
-	if !known {
-		return f.refuse(d, d.find("apiVersion"), "apiVersion", fmt.Sprintf(
-			"%q is not supported, %[2]sv1beta3 and %[2]sv1beta4 are; kubeadm config migrate turns one into another", d.version, group))
-	}
-	object, known := versions[d.kind]
-	if !known {
-		return f.refuse(d, d.find("kind"), "kind", fmt.Sprintf("%s has no %q", d.version, d.kind))
+	object, err := f.object(d)
+	if err != nil {
+		return err
 	}
 	text, err := yaml.YAMLToJSONStrict(f.data[d.start:d.end])
 	if err != nil {
 		return f.syntax(d, err)
 	}
-	unknown, err := kjson.UnmarshalStrict(text, object())
+	unknown, err := kjson.UnmarshalStrict(text, object)
 	if err != nil {
 		return f.mistyped(d, text, err)
+	}
+	if !strings.HasPrefix(d.version, group) {
+		return nil
 	}
 	if len(unknown) > 0 {
 		return f.unknown(d, unknown[0])
@@ -125,6 +136,37 @@ func (f *File) decode(d *document) error {
 		return f.mistyped(d, text, err)
 	}
 	return nil
+}
+
+// object returns an empty object of the document's kind, or says why kubeadm takes no such document.
+func (f *File) object(d *document) (any, error) {
+	gv, err := schema.ParseGroupVersion(d.version)
+	if err != nil || gv.Group == "" || gv.Version == "" {
+		return nil, f.refuse(d, d.find("apiVersion"), "apiVersion", fmt.Sprintf(
+			"%q is not a group and a version, and kubeadm refuses a file with such a document; give kubeadm's own configuration", d.version))
+	}
+	if versions, known := kinds[d.version]; known {
+		if object, known := versions[d.kind]; known {
+			return object(), nil
+		}
+		return nil, f.refuse(d, d.find("kind"), "kind", fmt.Sprintf("%s has no %q that kubeadm takes", d.version, d.kind))
+	}
+	var supported []string
+	for _, version := range slices.Sorted(maps.Keys(kinds)) {
+		if strings.HasPrefix(version, gv.Group+"/") {
+			supported = append(supported, version)
+		}
+	}
+	switch {
+	case supported == nil:
+		return nil, f.refuse(d, d.find("apiVersion"), "apiVersion", fmt.Sprintf(
+			"%q is none of kubeadm's; remove the document, or give another file", d.version))
+	case gv.Group+"/" != group:
+		return nil, f.refuse(d, d.find("apiVersion"), "apiVersion", fmt.Sprintf(
+			"%q is not supported, %s is", d.version, supported[0]))
+	}
+	return nil, f.refuse(d, d.find("apiVersion"), "apiVersion", fmt.Sprintf(
+		"%q is not supported, %s are; kubeadm config migrate turns one into another", d.version, strings.Join(supported, " and ")))
 }
 
 // mistyped says which field has a value that the real type cannot have.

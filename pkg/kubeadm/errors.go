@@ -52,6 +52,8 @@ const (
 	NoEndpoint Reason = "NoEndpoint"
 	// PortMismatch is an API server on another port than its clients are sent to.
 	PortMismatch Reason = "PortMismatch"
+	// BindsElsewhere is an API server that does not listen at the VIP.
+	BindsElsewhere Reason = "BindsElsewhere"
 	// VIPIsAdvertised is a VIP used as advertiseAddress, an address of one node alone.
 	VIPIsAdvertised Reason = "VIPIsAdvertised"
 	// VIPIsNodeIP is a VIP used as the kubelet's node-ip.

@@ -39,8 +39,11 @@ func cluster(version string, vips []netip.Addr, port int, eol string) string {
 // It returns a *Conflict where file, VIP and host cannot be meant together.
 func (f *File) Init(r Request) (Plan, error) {
 	doc, node := f.of(clusterKind), f.of(initKind)
-	if doc == nil && node == nil && f.of(joinKind) != nil {
+	switch {
+	case doc == nil && node == nil && f.of(joinKind) != nil:
 		return Plan{}, f.refuse(nil, 0, "", "has a "+joinKind+" alone, which is for kubeadm join")
+	case doc == nil && node == nil:
+		return Plan{}, f.refuse(nil, 0, "", "has neither "+clusterKind+" nor "+initKind+", one of which kubeadm init needs")
 	}
 	var has fields
 	if doc != nil {
@@ -54,6 +57,9 @@ func (f *File) Init(r Request) (Plan, error) {
 	plan, err := f.plan(r, e, local)
 	if err != nil {
 		return plan, err
+	}
+	if node != nil {
+		plan.Patches = node.fields.Patches.Directory
 	}
 	plan.ControlPlane, plan.ImageRepository = true, has.ImageRepository
 	edited, err := f.editCluster(doc, plan, has)

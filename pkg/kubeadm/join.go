@@ -37,6 +37,9 @@ func (f *File) Join(r Request) (Plan, error) {
 		return plan, f.conflict(doc, field, e.value, PortMismatch, "has no port, and kubeadm join guesses none", "write "+plan.Endpoint)
 	}
 	plan.ControlPlane, plan.Data = !local.worker, f.data
+	if plan.ControlPlane {
+		plan.Patches = doc.fields.Patches.Directory
+	}
 	if token == nil {
 		plan.DiscoveryFile = file.KubeConfigPath
 		return plan, nil
@@ -58,10 +61,14 @@ func Check(r Request) (Plan, error) {
 }
 
 // Settings returns what `kvip manifest pod` takes from a file: the VIP, the port and the repository
-// of images; an empty address, 0 and "" where the file does not say.
+// of images; an empty address, 0 and "" where the file does not say. It returns an *InputError for a
+// file that is for neither kubeadm init nor kubeadm join.
 func (f *File) Settings() (vip netip.Addr, port int, repository string, err error) {
 	e := endpoint{f: f, doc: f.of(clusterKind), field: "controlPlaneEndpoint"}
 	local := local{f: f, doc: f.of(initKind), path: "localAPIEndpoint"}
+	if e.doc == nil && local.doc == nil && f.of(joinKind) == nil {
+		return vip, 0, "", f.refuse(nil, 0, "", "has no "+clusterKind+", "+initKind+" or "+joinKind)
+	}
 	if e.doc != nil {
 		e.value, repository = e.doc.fields.ControlPlaneEndpoint, e.doc.fields.ImageRepository
 	}
@@ -81,6 +88,12 @@ func (f *File) Settings() (vip netip.Addr, port int, repository string, err erro
 		return netip.Addr{}, 0, "", err
 	}
 	vip, _ = netip.ParseAddr(host)
-	port, err = f.port(0, e, stated, local)
-	return vip, port, repository, err
+	if port, err = f.port(0, e, stated, local); err != nil {
+		return vip, port, repository, err
+	}
+	var vips []netip.Addr
+	if vip.IsValid() {
+		vips = []netip.Addr{vip}
+	}
+	return vip, port, repository, f.checkServer(vips, port)
 }

@@ -2,6 +2,7 @@ package kubeadm
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -37,10 +38,22 @@ func TestBadFilesAreRefused(t *testing.T) {
 		{"older version", strings.Replace(clusterHead, "beta4", "beta2", 1), 1, 1, "apiVersion", "v1beta3 and kubeadm.k8s.io/v1beta4"},
 		{"newer version", clusterHead + "---\nkind: InitConfiguration\napiVersion: kubeadm.k8s.io/v1beta5\n", 2, 5, "apiVersion", "v1beta3 and kubeadm.k8s.io/v1beta4"},
 		{"unknown kind", "apiVersion: kubeadm.k8s.io/v1beta4\nkind: Cluster\n", 1, 2, "kind", `"Cluster"`},
+		{"ConfigMap around one", "apiVersion: v1\nkind: ConfigMap\ndata: {ClusterConfiguration: \"kind: ClusterConfiguration\"}\n", 1, 1, "apiVersion", "\"v1\" is not a group"},
+		{"kubeconfig", "apiVersion: v1\nkind: Config\nclusters: []\n", 1, 1, "apiVersion", "is not a group"},
+		{"Pod beside one", clusterHead + "---\napiVersion: v1\nkind: Pod\n", 2, 4, "apiVersion", "is not a group"},
+		{"kind's", "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n", 1, 2, "apiVersion", "none of kubeadm's"},
+		{"of another program beside one", clusterHead + "---\napiVersion: b/c\nkind: A\n", 2, 4, "apiVersion", "\"b/c\" is none of kubeadm's"},
+		{"kubeadm's kind in another group", strings.Replace(clusterHead, "kubeadm.k8s.io", "kubeadm.example", 1), 1, 1, "apiVersion", "none of kubeadm's"},
+		{"three parts", strings.Replace(clusterHead, "/v1beta4", "/v1/beta4", 1), 1, 1, "apiVersion", "is not a group"},
+		{"no version", strings.Replace(clusterHead, "v1beta4", "", 1), 1, 1, "apiVersion", "is not a group"},
+		{"kubelet's kind of another version", clusterHead + "---\napiVersion: kubelet.config.k8s.io/v1alpha1\nkind: KubeletConfiguration\n", 2, 4, "apiVersion", "kubelet.config.k8s.io/v1beta1 is"},
+		{"another kind of the kubelet's", clusterHead + "---\napiVersion: kubelet.config.k8s.io/v1beta1\nkind: CredentialProviderConfig\n", 2, 5, "kind", "CredentialProviderConfig"},
+		{"number for text of the kubelet's", clusterHead + "---\napiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\ncgroupDriver: 5\n", 2, 6, "cgroupDriver", "number"},
+		{"text for a list of kube-proxy's", "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nnodePortAddresses: all\n", 1, 3, "nodePortAddresses", "string"},
 		{"twice a kind", clusterHead + "---\n" + clusterHead, 2, 4, "kind", "document 1 already"},
-		{"twice a foreign kind", "kind: A\napiVersion: b/c\n---\n" + clusterHead + "---\nkind: A\napiVersion: b/c\n", 3, 7, "kind", "document 1 already"},
+		{"twice a foreign kind", "kind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\n---\n" + clusterHead + "---\nkind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\n", 3, 7, "kind", "document 1 already"},
 		{"twice a key", clusterHead + "apiServer:\n  certSANs: []\n  extraArgs: []\n  certSANs: []\n", 1, 6, "apiServer.certSANs", "first in line 4"},
-		{"twice a key elsewhere", clusterHead + "---\nkind: A\napiVersion: b/c\nx: [{y: 1, y: 2}]\n", 2, 6, "x[0].y", "twice"},
+		{"twice a key elsewhere", clusterHead + "---\nkind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\nx: [{y: 1, y: 2}]\n", 2, 6, "x[0].y", "twice"},
 		{"key is a list", clusterHead + "? [a]\n: b\n", 1, 3, "", "key that is not text"},
 		{"unknown field", clusterHead + "networking:\n  podSubnt: 10.0.0.0/8\n", 1, 4, "networking.podSubnt", "unknown to ClusterConfiguration"},
 		{"field of a newer version", "apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\n# c\nencryptionAlgorithm: RSA-2048\n", 1, 4, "encryptionAlgorithm", "unknown"},
@@ -66,7 +79,7 @@ func TestBadFilesAreRefused(t *testing.T) {
 	}
 }
 
-func TestForeignKindsAreLeftAlone(t *testing.T) {
+func TestUnknownFieldsOfComponentsAreLeftAlone(t *testing.T) {
 	f := parse(t, clusterHead+"---\napiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nnoSuchField: {a: [1, 2]}\n")
 	if len(f.docs) != 2 || f.docs[1].kind != "KubeletConfiguration" {
 		t.Errorf("got %d documents", len(f.docs))
@@ -89,11 +102,31 @@ func TestEveryKindOfEveryVersion(t *testing.T) {
 func TestFilesOfTheOtherCommand(t *testing.T) {
 	r := Request{VIPs: vips("192.0.2.10")}
 	for name, run := range map[string]func() error{
+		"init of a kubelet's": func() error {
+			_, err := parse(t, "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n").Init(r)
+			return named(err, "ClusterConfiguration nor InitConfiguration")
+		},
+		"init of a ResetConfiguration": func() error {
+			_, err := parse(t, strings.Replace(clusterHead, "Cluster", "Reset", 1)).Init(r)
+			return named(err, "ClusterConfiguration nor InitConfiguration")
+		},
+		"settings of a ResetConfiguration": func() error {
+			_, _, _, err := parse(t, strings.Replace(clusterHead, "Cluster", "Reset", 1)).Settings()
+			return named(err, "JoinConfiguration")
+		},
 		"init of a JoinConfiguration": func() error { _, err := parse(t, tokenHead).Init(r); return err },
 		"join without one":            func() error { _, err := parse(t, clusterHead).Join(r); return err },
 	} {
-		if e := (*InputError)(nil); !errors.As(run(), &e) || !strings.Contains(e.Error(), "JoinConfiguration") {
+		if e := (*InputError)(nil); !errors.As(run(), &e) || !strings.Contains(e.Error(), "Configuration") {
 			t.Errorf("%s: got %v", name, run())
 		}
 	}
+}
+
+// named returns an error only if its text has the words.
+func named(err error, words string) error {
+	if err != nil && strings.Contains(err.Error(), words) {
+		return err
+	}
+	return fmt.Errorf("got %v, want an error with %q", err, words)
 }

@@ -45,6 +45,9 @@ type Plan struct {
 	ImageRepository string
 	// DiscoveryFile is the path of a kubeconfig by which `kubeadm join` finds the cluster, or empty.
 	DiscoveryFile string
+	// Patches is the directory of patches that kubeadm applies to the static pods, or empty. CheckPatch
+	// says whether those of the API server leave the VIP usable.
+	Patches string
 	// Notes are sentences for the user about what was not checked or not changed.
 	Notes []string
 }

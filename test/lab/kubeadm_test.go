@@ -77,6 +77,55 @@ func TestKubeadmTakesWhatKvipWrites(t *testing.T) {
 	checkCertificate(t, filepath.Join(dir, "pki", "apiserver.crt"), strings.Split(vips, ",")...)
 }
 
+// TestKubeadmRefusesWhatKvipRefuses: a file that kvip refuses for its form is one that kubeadm itself
+// refuses, and the other way round.
+func TestKubeadmRefusesWhatKvipRefuses(t *testing.T) {
+	bin, err := cluster.Binaries(os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	kvip, err := cluster.Kvip(dir, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const own = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.36.3\n"
+	for name, row := range map[string]struct {
+		text string
+		good bool
+	}{
+		"own":                  {own, true},
+		"init alone":           {strings.Replace(own, "ClusterConfiguration\nkubernetesVersion: v1.36.3", "InitConfiguration", 1), true},
+		"kubelet beside":       {own + "---\napiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n", true},
+		"kube-proxy beside":    {own + "---\napiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n", true},
+		"kind":                 {"apiVersion: kind.x-k8s.io/v1alpha4\nkind: Cluster\n", false},
+		"kind beside":          {own + "---\napiVersion: kind.x-k8s.io/v1alpha4\nkind: Cluster\n", false},
+		"kubeconfig":           {"apiVersion: v1\nkind: Config\nclusters: []\n", false},
+		"ConfigMap beside":     {own + "---\napiVersion: v1\nkind: ConfigMap\n", false},
+		"another group":        {strings.Replace(own, "kubeadm.k8s.io", "kubeadm.example", 1), false},
+		"old version":          {strings.Replace(own, "v1beta4", "v1beta2", 1), false},
+		"old kubelet beside":   {own + "---\napiVersion: kubelet.config.k8s.io/v1alpha1\nkind: KubeletConfiguration\n", false},
+		"typed kubelet beside": {own + "---\napiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\ncgroupDriver: 5\n", false},
+		"typed":                {own + "apiServer: {certSANs: a}\n", false},
+		"misspelt":             {own + "networking: {podSubnt: 10.1.0.0/16}\n", false},
+		"twice":                {own + "---\n" + own, false},
+	} {
+		file := filepath.Join(dir, strings.ReplaceAll(name, " ", "-")+".yaml")
+		if err := os.WriteFile(file, []byte(row.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{
+			{filepath.Join(bin, "kubeadm"), "config", "validate", "--config", file},
+			{kvip, "kubeadm", "init", "--skip-host-checks", "--vip", "192.0.2.10", "--config", file, "--output", filepath.Join(dir, "out.yaml"), "--force",
+				"--manifest-dir", filepath.Join(dir, "manifests")},
+		} {
+			if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); (err == nil) != row.good {
+				t.Errorf("%s: %s: %v\n%s", name, filepath.Base(args[0]), err, out)
+			}
+		}
+	}
+}
+
 // checkCertificate says which of the addresses a certificate is not for.
 func checkCertificate(t *testing.T, path string, addresses ...string) {
 	t.Helper()
