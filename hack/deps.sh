@@ -14,6 +14,7 @@ for package in "$@"; do
 		gcc) if command -v gcc >/dev/null; then continue; fi ;;
 		libc6-dev) if [ -e /usr/include/stdio.h ]; then continue; fi ;;
 		iproute2) if command -v ip >/dev/null; then continue; fi ;;
+		prometheus) if command -v promtool >/dev/null && command -v prometheus >/dev/null; then continue; fi ;;
 		procps) if command -v pgrep >/dev/null; then continue; fi ;;
 		*) if command -v "$package" >/dev/null; then continue; fi ;;
 		esac
@@ -28,8 +29,21 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 fi
 say "installing ${missing[*]} ..."
 export DEBIAN_FRONTEND=noninteractive
+# The tests start the programs that they need. A package must not start its service, now or at boot.
+policy=/usr/sbin/policy-rc.d
+case " ${missing[*]} " in
+*' prometheus '*)
+	if [ ! -e "$policy" ]; then
+		trap 'rm -f "$policy"' EXIT
+		printf '#!/bin/sh\nexit 101\n' >"$policy"
+		chmod 755 "$policy"
+	fi
+	;;
+*) policy='' ;;
+esac
 install=(apt-get install -y -qq --no-install-recommends "${missing[@]}")
 if ! "${install[@]}" >/dev/null 2>&1; then # the package lists may be old or absent
 	apt-get update -qq >&2
 	"${install[@]}" >&2
 fi
+if [ -n "$policy" ] && [ -d /run/systemd/system ]; then systemctl disable -q prometheus; fi

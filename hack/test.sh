@@ -197,7 +197,7 @@ if [ "${1:-}" = lint ]; then
 	stage 'lint' lint
 	exit
 fi
-stage 'packages' hack/deps.sh gcc libc6-dev iproute2
+stage 'packages' hack/deps.sh gcc libc6-dev iproute2 prometheus
 stage 'build' make --no-print-directory build
 stage 'lint (gofmt, vet, staticcheck, tidy)' lint
 stage 'unit, property, golden and fuzz seeds, with -race' unit

@@ -103,7 +103,11 @@ func newServices(cfg config.Config, id string, store *apiclient.Store, set *metr
 			Name: cfg.ServicesName, Namespace: cfg.Namespace, Identity: id, Log: log,
 			Leases: func() (ledger.Leases, error) { return s.ledgerClient() },
 		}),
-		ControlPlane: cfg.VIPs, Port: cfg.Port, Placement: s.serve.Placement, Placed: s.serve.Placed, Node: cfg.NodeName, Observed: func(f allocate.Figures) { set.Allocation(f.Services, f.Refused, f.Used, f.Size) },
+		ControlPlane: cfg.VIPs, Port: cfg.Port, Placement: s.serve.Placement, Placed: s.serve.Placed, Node: cfg.NodeName,
+		Observed: func(f allocate.Figures) {
+			set.Allocator(f.Refused != nil) // nil in the zero value alone
+			set.Allocation(f.Services, f.Refused, f.Used, f.Size)
+		},
 	})
 	return s, nil
 }

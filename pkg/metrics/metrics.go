@@ -101,6 +101,7 @@ func New(build Build, known Known) (*Set, error) {
 		moves:     counters("kvip_service_moves_total", "Addresses of Services that this node took or gave up.", "change"),
 		frames:    counters("kvip_service_announcements_total", "Announcements of Services' addresses sent, by kind of frame.", "kind"),
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{Name: "kvip_service_conflicts_total", Help: "Announcements by others of Services' addresses that this node owns."}),
+		allocator: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_allocator", Help: "1 while this node gives out addresses of Services, else 0."}),
 		allocated: gauges("kvip_services", "Services by the reason of their condition; told by the node that gives out addresses.", "reason"),
 		used:      gauges("kvip_pool_used_addresses", "Addresses of a pool that Services have; told by the node that gives out addresses.", "pool"),
 		size:      gauges("kvip_pool_size_addresses", "Addresses of a pool; told by the node that gives out addresses.", "pool"),

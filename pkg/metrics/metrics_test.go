@@ -143,7 +143,7 @@ func TestSeriesExistBeforeAnythingHappened(t *testing.T) {
 		`kvip_health_state{state="unknown"} 1`, `kvip_health_state{state="ok"} 0`, `kvip_health_state{state="refused"} 0`,
 		`kvip_transitions_total{reason="lease-won"} 0`, `kvip_transitions_total{reason="lease-lost"} 0`,
 		`kvip_renewals_total{result="ok"} 0`, `kvip_renewals_total{result="conflict"} 0`, `kvip_renewals_total{result="failed"} 0`,
-		"kvip_service_conflicts_total 0", `kvip_services{reason="Allocated"} 0`, `kvip_services{reason="NoPool"} 0`, `kvip_services{reason="Other"} 0`,
+		"kvip_service_conflicts_total 0", "kvip_allocator 0", `kvip_services{reason="Allocated"} 0`, `kvip_services{reason="NoPool"} 0`, `kvip_services{reason="Other"} 0`,
 		`kvip_service_addresses{state="owned"} 0`, `kvip_service_addresses{state="leaving"} 0`,
 		`kvip_service_moves_total{change="taken"} 0`, `kvip_service_moves_total{change="given_up"} 0`, `kvip_service_announcements_total{kind="na"} 0`,
 	}

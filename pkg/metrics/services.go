@@ -19,12 +19,13 @@ type servicesMetrics struct {
 	addresses     *prometheus.GaugeVec
 	moves, frames *prometheus.CounterVec
 	conflicts     prometheus.Counter
+	allocator     prometheus.Gauge
 	allocated     *prometheus.GaugeVec
 	used, size    *prometheus.GaugeVec
 }
 
 func (s servicesMetrics) all() []prometheus.Collector {
-	return []prometheus.Collector{s.addresses, s.moves, s.frames, s.conflicts, s.allocated, s.used, s.size}
+	return []prometheus.Collector{s.addresses, s.moves, s.frames, s.conflicts, s.allocator, s.allocated, s.used, s.size}
 }
 
 // begin makes the series of all known label values.
@@ -84,6 +85,13 @@ func (s *Set) ServiceAnnounced(kind string) {
 func (s *Set) ServiceConflict() {
 	if s != nil {
 		s.services.conflicts.Inc()
+	}
+}
+
+// Allocator says whether this node gives out addresses of Services.
+func (s *Set) Allocator(here bool) {
+	if s != nil {
+		s.services.allocator.Set(truth(here))
 	}
 }
 

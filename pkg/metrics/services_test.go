@@ -12,6 +12,7 @@ func useServices(s *Set) {
 	s.ServiceMoved("given_up")
 	s.ServiceAnnounced("arp-request")
 	s.ServiceConflict()
+	s.Allocator(true)
 	s.Allocation(7, map[string]int{"PoolExhausted": 3, "NeverHeardOf": 2}, map[string]int{"p": 7, "q": 0}, map[string]uint64{"p": 8, "q": 1})
 }
 
@@ -22,7 +23,7 @@ func TestServicesMetrics(t *testing.T) {
 	for _, line := range []string{
 		`kvip_service_addresses{state="owned"} 5`, `kvip_service_addresses{state="leaving"} 2`, `kvip_service_moves_total{change="taken"} 2`,
 		`kvip_service_moves_total{change="given_up"} 1`, `kvip_service_announcements_total{kind="arp-request"} 1`, `kvip_service_conflicts_total 1`,
-		`kvip_services{reason="Allocated"} 7`, `kvip_services{reason="PoolExhausted"} 3`, `kvip_services{reason="NoPool"} 0`, `kvip_services{reason="Other"} 2`,
+		`kvip_allocator 1`, `kvip_services{reason="Allocated"} 7`, `kvip_services{reason="PoolExhausted"} 3`, `kvip_services{reason="NoPool"} 0`, `kvip_services{reason="Other"} 2`,
 	} {
 		if !strings.Contains(text, line+"\n") {
 			t.Errorf("%s is not served:\n%s", line, text)
@@ -37,9 +38,11 @@ func TestServicesMetrics(t *testing.T) {
 func TestAllocationForgets(t *testing.T) {
 	s := newSet(t)
 	useServices(s)
+	s.Allocator(false)
 	s.Allocation(0, nil, nil, nil)
 	text := scrape(t, s)
-	if !strings.Contains(text, `kvip_services{reason="PoolExhausted"} 0`) || strings.Contains(text, `pool="`) || !strings.Contains(text, `kvip_services{reason="Allocated"} 0`) {
+	if !strings.Contains(text, `kvip_services{reason="PoolExhausted"} 0`) || strings.Contains(text, `pool="`) || !strings.Contains(text, `kvip_services{reason="Allocated"} 0`) ||
+		!strings.Contains(text, "kvip_allocator 0\n") {
 		t.Errorf("it serves\n%s", text)
 	}
 }

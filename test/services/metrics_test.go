@@ -18,6 +18,7 @@ func TestMetrics(t *testing.T) {
 	s.measures(n, 1, `kvip_service_addresses{state="owned"}`)
 	s.measures(n, 0, `kvip_service_addresses{state="leaving"}`)
 	allocator := s.allocator()
+	s.measures(allocator, 1, "kvip_allocator")
 	s.measures(allocator, 3, `kvip_pool_size_addresses{pool="main"}`)
 	s.measures(allocator, 1, `kvip_pool_used_addresses{pool="main"}`)
 	s.measures(allocator, 1, `kvip_services{reason="Allocated"}`)
