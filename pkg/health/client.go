@@ -90,6 +90,15 @@ func (c *client) ask(ctx context.Context, base string) (Observation, bool) {
 	return fromResponse(status, body), true
 }
 
+// server returns the base URL that /readyz was asked of last, "" if there is none. Any
+// goroutine may call it.
+func (c *client) server() string {
+	if base := c.used.Load(); base != nil {
+		return *base
+	}
+	return ""
+}
+
 // renew makes the next poll dial anew where the server refuses the credentials: those of a
 // connection are as old as the connection, and there may be others by now.
 func (c *client) renew(status int) {
@@ -104,11 +113,11 @@ func (c *client) renew(status int) {
 func (c *client) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
-	base := c.used.Load()
-	if base == nil {
+	base := c.server()
+	if base == "" {
 		return fmt.Errorf("%w: there is no address to probe", errBlind)
 	}
-	u, err := url.Parse(*base)
+	u, err := url.Parse(base)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errBlind, err)
 	}

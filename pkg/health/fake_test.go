@@ -184,8 +184,20 @@ func listener(t *testing.T, serve func(net.Conn)) string {
 	return "https://" + l.Addr().String()
 }
 
-// holdOpen keeps connections open until the test ends and never answers, as the kernel
-// does for a stopped process.
+// unaccepting returns a listening socket whose connections nobody accepts, as those of a
+// stopped process.
+func unaccepting(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// holdOpen keeps connections open until the test ends and never answers, as a process
+// does that is starved or locked up.
 func holdOpen(t *testing.T) func(net.Conn) {
 	var mu sync.Mutex
 	var held []net.Conn

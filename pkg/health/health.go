@@ -51,22 +51,35 @@ const (
 	CodeNotReady     = "not-ready"    // /readyz fails for another reason
 	CodeSlow         = "slow"         // /readyz is not answered, /livez/ping is
 	CodeSilent       = "silent"       // not even /livez/ping is answered
+	CodeHung         = "hung"         // silent, and the process stands still
+	CodeBroken       = "broken"       // every connection ends without an answer
 	CodeCertificate  = "certificate"  // the TLS handshake fails
 	CodeUnknown      = "unknown"      // not probed yet, or this side cannot probe
 )
 
 // Codes returns every code, CodeUnknown first.
 func Codes() []string {
-	return []string{CodeUnknown, CodeOK, CodeUnauthorized, CodeRefused, CodeShutdown, CodeNotReady, CodeSlow, CodeSilent, CodeCertificate}
+	return []string{CodeUnknown, CodeOK, CodeUnauthorized, CodeRefused, CodeShutdown, CodeNotReady, CodeSlow, CodeSilent,
+		CodeHung, CodeBroken, CodeCertificate}
 }
 
-// State is a judgement with its reason. Two equal states mean that nothing changed.
+// State is a judgement with its reason.
 type State struct {
 	Verdict Verdict
 	Reason  string        // a sentence for people
 	Code    string        // one of the Code constants
 	Warning string        // alive but worth a look: credentials not accepted; else empty
 	Since   time.Duration // when this verdict began, time since boot
+	// Latency is the largest time that /readyz took to answer within the last second, or
+	// for how long it has not answered yet: 1 ms to MaxLatency, 0 if it is not known. It
+	// is as of the call of OnState, and a change of it alone is no new state.
+	Latency time.Duration
+}
+
+// Slow reports whether the API server serves badly because it is slow: that may be load,
+// which would follow the VIP to the next node.
+func (s State) Slow() bool {
+	return s.Verdict == Soft && (s.Code == CodeSlow || s.Code == CodeSilent)
 }
 
 // Config says what to probe. Zero values are as documented; URLs or URL is required.

@@ -19,7 +19,7 @@ const (
 	// /readyz, as after a leader change of etcd, is not worth a move.
 	SoftSpan = 100 * time.Millisecond
 	// BrokenSpan is how long every connection may end without an answer before that is
-	// the same as silence.
+	// death.
 	BrokenSpan = time.Second
 )
 
@@ -28,7 +28,7 @@ const (
 type Hysteresis struct {
 	state    State
 	good     run
-	bad      run // not ready, broken, certificate, blind
+	bad      run // not ready, late, broken, certificate, blind
 	broken   run // broken only
 	anything bool
 }
@@ -62,8 +62,13 @@ func (h *Hysteresis) Step(obs Observation, now time.Duration) State {
 		h.dead(CodeRefused, "the API server does not listen: "+obs.Detail, now)
 	case OutcomeShutdown:
 		h.dead(CodeShutdown, obs.Detail, now)
+	case OutcomeHung:
+		h.dead(CodeHung, "the API server hangs: "+obs.Detail, now)
 	case OutcomeSilent:
-		h.dead(CodeSilent, "the API server is silent: "+obs.Detail, now)
+		h.good, h.broken = run{}, run{}
+		if h.state.Verdict != Dead { // silence is no proof of life
+			h.set(Soft, CodeSilent, "the API server is silent: "+obs.Detail, now)
+		}
 	case OutcomeSlow:
 		h.good, h.broken = run{}, run{}
 		h.set(Soft, CodeSlow, "the API server is slow: "+obs.Detail, now)
@@ -106,7 +111,7 @@ func (h *Hysteresis) failing(obs Observation, now time.Duration) {
 	n, span := h.bad.next(now)
 	if obs.Outcome == OutcomeBroken {
 		if _, span := h.broken.next(now); span >= BrokenSpan {
-			h.set(Dead, CodeSilent, fmt.Sprintf("the API server has ended every connection for %v: %s", span.Round(time.Millisecond), obs.Detail), now)
+			h.set(Dead, CodeBroken, fmt.Sprintf("the API server has ended every connection for %v: %s", span.Round(time.Millisecond), obs.Detail), now)
 			return
 		}
 		if h.state.Verdict == Dead {
@@ -122,6 +127,8 @@ func (h *Hysteresis) failing(obs Observation, now time.Duration) {
 	switch obs.Outcome {
 	case OutcomeCertificate:
 		h.set(Soft, CodeCertificate, "TLS with the API server fails, certificate trouble: "+obs.Detail, now)
+	case OutcomeLate:
+		h.set(Soft, CodeSlow, "the API server is slow and not ready: "+obs.Detail, now)
 	case OutcomeBlind:
 		h.set(Soft, CodeUnknown, obs.Detail, now)
 	default:

@@ -41,7 +41,18 @@ func TestHysteresis(t *testing.T) {
 		"shutdown is final at once": {
 			{0, OutcomeShutdown, Dead, CodeShutdown}, {100, OutcomeRefused, Dead, CodeRefused},
 		},
-		"silence is death at once": {{0, OutcomeSilent, Dead, CodeSilent}},
+		"a process that stands still is dead at once": {{0, OutcomeHung, Dead, CodeHung}},
+		"silence is soft at once, and death if the process stands still": {
+			{0, OutcomeSilent, Soft, CodeSilent}, {100, OutcomeHung, Dead, CodeHung}, {200, OutcomeSilent, Dead, CodeHung},
+		},
+		"silence lifts no death": {{0, OutcomeRefused, Dead, CodeRefused}, {100, OutcomeSilent, Dead, CodeRefused}},
+		"not ready and slow with everything is slow": {
+			{0, OutcomeSlow, Soft, CodeSlow}, {600, OutcomeLate, Soft, CodeSlow}, {700, OutcomeLate, Soft, CodeSlow},
+			{800, OutcomeNotReady, Soft, CodeNotReady},
+		},
+		"not ready and late once is not worth a move": {
+			{0, OutcomeLate, Unknown, CodeUnknown}, {600, OutcomeLate, Soft, CodeSlow},
+		},
 		"one 500 is not worth a move, two 100 ms apart are": {
 			{0, OutcomeNotReady, Unknown, CodeUnknown}, {50, OutcomeNotReady, Unknown, CodeUnknown},
 			{100, OutcomeNotReady, Soft, CodeNotReady}, {200, OutcomeShutdown, Dead, CodeShutdown},
@@ -54,20 +65,20 @@ func TestHysteresis(t *testing.T) {
 			{0, OutcomeRefused, Dead, CodeRefused}, {100, OutcomeNotReady, Dead, CodeRefused},
 			{200, OutcomeNotReady, Soft, CodeNotReady},
 		},
-		"slow is soft at once, and death if it falls silent": {
-			{0, OutcomeSlow, Soft, CodeSlow}, {100, OutcomeSilent, Dead, CodeSilent},
+		"slow is soft at once, and stays so if it falls silent": {
+			{0, OutcomeSlow, Soft, CodeSlow}, {100, OutcomeSilent, Soft, CodeSilent},
 			{200, OutcomeSlow, Soft, CodeSlow},
 		},
 		"broken connections are soft, then death, and no proof of life": {
 			{0, OutcomeBroken, Unknown, CodeUnknown}, {100, OutcomeBroken, Soft, CodeNotReady},
-			{999, OutcomeBroken, Soft, CodeNotReady}, {1000, OutcomeBroken, Dead, CodeSilent},
+			{999, OutcomeBroken, Soft, CodeNotReady}, {1000, OutcomeBroken, Dead, CodeBroken},
 			{1100, OutcomeRefused, Dead, CodeRefused}, {1200, OutcomeBroken, Dead, CodeRefused},
 			{1300, OutcomeBroken, Dead, CodeRefused}, {1400, OutcomeNotReady, Dead, CodeRefused},
 		},
 		"broken connections among others start their second again": {
 			{0, OutcomeBroken, Unknown, CodeUnknown}, {500, OutcomeNotReady, Soft, CodeNotReady},
 			{1100, OutcomeBroken, Soft, CodeNotReady}, {2000, OutcomeBroken, Soft, CodeNotReady},
-			{2100, OutcomeBroken, Dead, CodeSilent},
+			{2100, OutcomeBroken, Dead, CodeBroken},
 		},
 		"certificate trouble is soft": {
 			{0, OutcomeCertificate, Unknown, CodeUnknown}, {500, OutcomeCertificate, Soft, CodeCertificate},
@@ -119,7 +130,7 @@ func TestSinceIsTheBeginningOfTheVerdict(t *testing.T) {
 		at, since time.Duration
 	}{
 		{OutcomeRefused, 10 * time.Second, 10 * time.Second},
-		{OutcomeSilent, 11 * time.Second, 10 * time.Second}, // another reason, still dead
+		{OutcomeHung, 11 * time.Second, 10 * time.Second}, // another reason, still dead
 		{OutcomeSlow, 12 * time.Second, 12 * time.Second},
 		{OutcomeSlow, 13 * time.Second, 12 * time.Second},
 		{OutcomeShutdown, 14 * time.Second, 14 * time.Second},

@@ -71,14 +71,11 @@ func (l *line) get(ctx context.Context, target, authorization string) (int, stri
 // dial replaces the connection by a new one.
 func (l *line) dial(ctx context.Context, u *url.URL) error {
 	l.close()
-	port, dial := "443", l.dialer.secure
+	dial := l.dialer.secure
 	if u.Scheme == "http" {
-		port, dial = "80", l.dialer.plain
+		dial = l.dialer.plain
 	}
-	if p := u.Port(); p != "" {
-		port = p
-	}
-	conn, err := dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	conn, err := dial(ctx, "tcp", hostPort(u))
 	if err != nil {
 		return err
 	}
@@ -86,6 +83,19 @@ func (l *line) dial(ctx context.Context, u *url.URL) error {
 	l.call = &call{conn: conn, answers: make(chan reply, 1), ended: make(chan struct{})}
 	go l.call.read(l.lost)
 	return nil
+}
+
+// hostPort returns the address to dial for a URL.
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	switch {
+	case port != "":
+	case u.Scheme == "http":
+		port = "80"
+	default:
+		port = "443"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
 }
 
 // exchange sends one request and waits for its answer. After an error the connection

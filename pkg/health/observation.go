@@ -29,6 +29,11 @@ const (
 	OutcomeSlow
 	// OutcomeSilent: /livez/ping unanswered too.
 	OutcomeSilent
+	// OutcomeHung: unanswered, and the process takes nothing that its sockets have for it.
+	OutcomeHung
+	// OutcomeLate: an answer that says not ready, of a server that was slow with /livez/ping
+	// too: what failed may only have timed out.
+	OutcomeLate
 	// OutcomeRefused: nothing listens on any candidate address.
 	OutcomeRefused
 	// OutcomeBroken: connections are made but end without an answer.

@@ -1,13 +1,25 @@
 package health
 
-import "time"
+import (
+	"time"
+
+	"github.com/kvip/kvip/pkg/link"
+)
 
 // The watch over an unanswered /readyz (E7).
 const (
-	slowAfter   = 250 * time.Millisecond  // unanswered so long: ask /livez/ping beside it
-	pingPeriod  = 250 * time.Millisecond  // and again, as long as it stays unanswered
-	silentAfter = pingTimeout             // no answer to pings for so long: Dead
-	softAfter   = 1500 * time.Millisecond // pings answered, /readyz not: Soft
+	slowAfter   = 250 * time.Millisecond // unanswered so long: ask /livez/ping beside it
+	pingPeriod  = 250 * time.Millisecond // and again, as long as it stays unanswered
+	silentAfter = pingTimeout            // no answer to pings for so long: Soft
+	// stillAfter and stillUnderLoad are how long the sockets must show no sign of life until
+	// the process counts as stopped: Dead. The second holds for a server that was slow, but
+	// alive, within strainFor.
+	stillAfter     = time.Second
+	stillUnderLoad = 3 * time.Second
+	strainFor      = 5 * time.Second
+	// lookGrace is how long silence is not told yet where the looks may still prove a stop.
+	lookGrace = 250 * time.Millisecond
+	softAfter = 1500 * time.Millisecond // pings answered, /readyz not: Soft
 	// frozenAfter is how late a wake-up shows that this process stood still: what went
 	// unanswered meanwhile is no fault of the API server.
 	frozenAfter = 500 * time.Millisecond
@@ -15,18 +27,26 @@ const (
 	certificatePeriod = 500 * time.Millisecond
 )
 
-// pace holds the instants of polls and pings. It is pure: time comes in, decisions go
-// out. One /readyz is on its way at most, and one ping beside it.
+// pace holds the instants of polls, pings and looks at the server's sockets. It is pure:
+// time comes in, decisions go out. One /readyz is on its way at most, and one ping and one
+// look beside it.
 type pace struct {
 	period   time.Duration
 	next     time.Time // of the next poll, when none is on its way
 	started  time.Time // of the present or last poll
 	busy     bool      // a poll is on its way
 	waiting  time.Time // since when /readyz owes an answer, over several polls if they time out
-	watching bool      // pings are sent beside it
+	watching bool      // pings are sent beside it, and the sockets are looked at
+	watched  time.Time // since when
 	heard    time.Time // last proof of life since pings began
 	nextPing time.Time
-	pinging  bool // a ping is on its way
+	pinging  bool      // a ping is on its way
+	pinged   time.Time // when it was sent
+	late     bool      // some ping was not answered within slowAfter
+	nextLook time.Time
+	looking  bool // a look is on its way
+	still    stillness
+	strained time.Time // when the server was last seen slow and alive
 	said     Outcome
 }
 
@@ -48,8 +68,14 @@ func (p *pace) due() time.Time {
 		if !p.pinging {
 			earliest(p.nextPing)
 		}
-		if p.said != OutcomeSilent {
-			earliest(p.heard.Add(silentAfter))
+		if !p.looking && p.said != OutcomeHung {
+			earliest(p.nextLook)
+		}
+		if p.said != OutcomeHung && p.still.lasted() >= p.window(p.still.last) {
+			earliest(p.still.last)
+		}
+		if p.said != OutcomeSilent && p.said != OutcomeHung {
+			earliest(p.silent())
 		}
 		if p.said == 0 {
 			earliest(p.waiting.Add(softAfter))
@@ -61,16 +87,34 @@ func (p *pace) due() time.Time {
 	return due
 }
 
+// silent returns when silence is told if no ping is answered before.
+func (p *pace) silent() time.Time {
+	at := p.heard.Add(silentAfter)
+	if p.still.looks > 0 && p.window(at) == stillAfter {
+		return at.Add(lookGrace)
+	}
+	return at
+}
+
+// window returns how long the process must stand still to count as stopped.
+func (p *pace) window(now time.Time) time.Duration {
+	if !p.strained.IsZero() && now.Sub(p.strained) < strainFor {
+		return stillUnderLoad
+	}
+	return stillAfter
+}
+
 // decision is what to do at one instant.
 type decision struct {
-	poll, ping bool
-	say        Outcome // OutcomeSlow, OutcomeSilent or 0
+	poll, ping, look bool
+	say              Outcome // OutcomeSlow, OutcomeSilent, OutcomeHung or 0
 }
 
 // at decides what to do now, for a wake-up that was planned at the instant planned.
 func (p *pace) at(now, planned time.Time) decision {
 	if late := now.Sub(planned); late > frozenAfter && p.busy {
 		p.waiting, p.heard = p.waiting.Add(late), now
+		p.still = stillness{}
 	}
 	var d decision
 	if !p.busy && !now.Before(p.next) {
@@ -81,13 +125,16 @@ func (p *pace) at(now, planned time.Time) decision {
 		}
 	}
 	if p.busy && !p.watching && now.Sub(p.waiting) >= slowAfter {
-		p.watching, p.heard, p.nextPing = true, now, now
+		p.watching, p.watched, p.heard, p.nextPing, p.nextLook = true, now, now, now, now
 	}
 	if !p.watching {
 		return d
 	}
 	if !p.pinging && !now.Before(p.nextPing) {
-		d.ping, p.pinging = true, true
+		d.ping, p.pinging, p.pinged = true, true, now
+	}
+	if !p.looking && p.said != OutcomeHung && !now.Before(p.nextLook) {
+		d.look, p.looking = true, true
 	}
 	d.say = p.verdict(now)
 	return d
@@ -95,18 +142,21 @@ func (p *pace) at(now, planned time.Time) decision {
 
 // verdict returns what has become true of an unanswered /readyz, once.
 func (p *pace) verdict(now time.Time) Outcome {
+	say := Outcome(0)
 	switch {
-	case now.Sub(p.heard) >= silentAfter:
-		if p.said == OutcomeSilent {
-			return 0
-		}
-		p.said = OutcomeSilent
+	case p.said == OutcomeHung:
+	case p.still.lasted() >= p.window(now):
+		say = OutcomeHung
+	case !now.Before(p.silent()):
+		say = OutcomeSilent
 	case p.said == 0 && now.Sub(p.waiting) >= softAfter:
-		p.said = OutcomeSlow
-	default:
+		say = OutcomeSlow
+	}
+	if say == 0 || say == p.said {
 		return 0
 	}
-	return p.said
+	p.said = say
+	return say
 }
 
 // answered ends a poll and plans the next one after wait, counted from its start. If it
@@ -117,19 +167,42 @@ func (p *pace) answered(now time.Time, unanswered bool, wait time.Duration) {
 	if unanswered {
 		return
 	}
-	p.waiting, p.watching, p.said = time.Time{}, false, 0
+	if p.watching {
+		p.strained = now
+	}
+	p.waiting, p.watching, p.late, p.said, p.still = time.Time{}, false, false, 0, stillness{}
+}
+
+// starved reports whether /livez/ping, which needs nothing but the CPU, was answered late or
+// not at all since /readyz has owed an answer.
+func (p *pace) starved(now time.Time) bool {
+	return p.watching && (p.late || p.pinging && now.Sub(p.pinged) > slowAfter)
 }
 
 // ponged ends a ping.
 func (p *pace) ponged(now time.Time, alive bool) {
 	p.pinging = false
 	p.nextPing = now.Add(pingPeriod)
+	p.late = p.late || now.Sub(p.pinged) > slowAfter
 	if !alive {
 		return
 	}
-	p.heard = now
-	if p.said == OutcomeSilent {
+	p.heard, p.strained, p.still = now, now, stillness{}
+	if p.said == OutcomeSilent || p.said == OutcomeHung {
 		p.said = 0
+	}
+}
+
+// looked ends a look at the server's sockets that began at at. nil: nothing can be seen.
+func (p *pace) looked(now, at time.Time, sockets []link.Socket) {
+	p.looking = false
+	period := lookPeriod
+	if now.Sub(p.watched) > stillUnderLoad {
+		period = lateLookPeriod
+	}
+	p.nextLook = at.Add(max(period, lookCost*now.Sub(at)))
+	if p.watching && !at.Before(p.watched) && p.still.look(at, sockets) {
+		p.strained = now
 	}
 }
 

@@ -1,8 +1,11 @@
 package health
 
 import (
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/kvip/kvip/pkg/link"
 )
 
 const ms = time.Millisecond
@@ -14,6 +17,7 @@ type script struct {
 	begin time.Time
 	now   time.Time
 	log   []string
+	eyes  func(at time.Duration) []link.Socket // what a look shows; nil: no look is answered
 }
 
 func newScript(t *testing.T) *script {
@@ -41,8 +45,13 @@ func (s *script) until(at time.Duration) {
 			note("slow")
 		case OutcomeSilent:
 			note("silent")
+		case OutcomeHung:
+			note("hung")
 		}
-		if !s.p.due().After(due) && !d.poll && !d.ping && d.say == 0 {
+		if d.look && s.eyes != nil {
+			s.p.looked(due, due, s.eyes(due.Sub(s.begin)))
+		}
+		if !s.p.due().After(due) && !d.poll && !d.ping && !d.look && d.say == 0 {
 			s.t.Fatalf("stuck at %v after %v", due.Sub(s.begin), s.log)
 		}
 	}
@@ -78,9 +87,82 @@ func TestPaceOfAFastServer(t *testing.T) {
 	s.want("0s poll", "100ms poll", "200ms poll", "330ms poll", "430ms poll")
 }
 
-// TestPaceOfAHungServer: /livez/ping silent for 1 s is death (E7), said once, and the
-// silence is counted on when /readyz times out and is asked again.
+// stuck is what a look shows of a stopped process.
+func stuck(time.Duration) []link.Socket { return []link.Socket{queue(1)} }
+
+// starved is what it shows of one that accepts a connection now and then.
+func starved(at time.Duration) []link.Socket {
+	return []link.Socket{queue(100 - uint32(at/(700*ms)))}
+}
+
+// TestPaceOfAHungServer: sockets still for 1 s are death (E7), said once, before anything is
+// said of the silence; a pong ends it.
 func TestPaceOfAHungServer(t *testing.T) {
+	s := newScript(t)
+	s.eyes = stuck
+	s.ponged(1249*ms, false)
+	s.unanswered(5000 * ms)
+	s.until(5001 * ms)
+	s.want("0s poll", "250ms ping", "1.25s hung", "1.499s ping", "5s poll")
+	s.ponged(5100*ms, true)
+	s.answered(5101 * ms)
+	s.until(5150 * ms)
+	s.want("0s poll", "250ms ping", "1.25s hung", "1.499s ping", "5s poll", "5.1s slow", "5.101s poll")
+}
+
+// TestPaceOfAHungServerUnderLoad: one that was slow but alive a short time ago gets 3 s (E7).
+func TestPaceOfAHungServerUnderLoad(t *testing.T) {
+	for _, slow := range []time.Duration{0, 5 * time.Second} { // between the slow answer and the stop
+		s := newScript(t)
+		s.eyes = stuck
+		s.answered(300 * ms) // longer than slowAfter
+		for at := 300 * ms; at < 300*ms+slow; at += 100 * ms {
+			s.answered(at)
+		}
+		stop := s.now.Sub(s.begin)
+		s.log = nil
+		s.until(stop + 4*time.Second)
+		got := strings.Join(s.log, ", ")
+		if hung := strings.Contains(got, (stop+3250*ms).String()+" hung"); hung != (slow == 0) {
+			t.Errorf("slow %v before: %s", slow, got)
+		}
+		if hung := strings.Contains(got, (stop+1250*ms).String()+" hung"); hung != (slow != 0) {
+			t.Errorf("slow %v before: %s", slow, got)
+		}
+	}
+}
+
+// TestPaceOfAStarvedServer: whoever accepts a connection now and then is silent, not hung.
+func TestPaceOfAStarvedServer(t *testing.T) {
+	s := newScript(t)
+	s.eyes = starved
+	s.until(4900 * ms)
+	s.want("0s poll", "250ms ping", "1.25s silent")
+	if !s.p.starved(s.now) {
+		t.Error("not starved")
+	}
+	looks := 0
+	s.eyes = func(at time.Duration) []link.Socket { looks++; return starved(at) }
+	s.until(time.Minute)
+	if looks > 120 {
+		t.Errorf("%d looks in less than a minute", looks)
+	}
+	s.want("0s poll", "250ms ping", "1.25s silent")
+}
+
+// TestDearLooks: a look that takes long is made less often.
+func TestDearLooks(t *testing.T) {
+	s := newScript(t)
+	s.until(251 * ms)
+	s.p.looked(s.begin.Add(350*ms), s.begin.Add(250*ms), stuck(0))
+	if next := s.p.nextLook.Sub(s.begin); next != 750*ms {
+		t.Errorf("the next look is at %v", next)
+	}
+}
+
+// TestPaceOfASilentServer: /livez/ping silent for 1 s is told (E7), once, where no look
+// shows anything, and the silence is counted on when /readyz times out and is asked again.
+func TestPaceOfASilentServer(t *testing.T) {
 	s := newScript(t)
 	s.ponged(1249*ms, false)
 	s.unanswered(5000 * ms)
@@ -117,6 +199,28 @@ func TestPaceOfASlowServer(t *testing.T) {
 	}
 	if slow != 1 || polls != 3 || silent != 0 {
 		t.Fatalf("got %q", s.log)
+	}
+}
+
+// TestStarved: a pong that is late, or does not come, tells a server that lacks the CPU from
+// one whose etcd is slow.
+func TestStarved(t *testing.T) {
+	for _, c := range []struct {
+		pong, now time.Duration
+		want      bool
+	}{{260 * ms, 400 * ms, false}, {600 * ms, 700 * ms, true}, {time.Hour, 501 * ms, true}, {time.Hour, 500 * ms, false}} {
+		s := newScript(t)
+		if c.pong < c.now {
+			s.ponged(c.pong, true)
+		}
+		s.until(c.now)
+		if got := s.p.starved(s.now); got != c.want {
+			t.Errorf("pong at %v: starved %v at %v", c.pong, got, c.now)
+		}
+		s.answered(c.now + ms)
+		if s.p.starved(s.now) {
+			t.Error("still starved when /readyz has answered")
+		}
 	}
 }
 

@@ -33,9 +33,13 @@ func (p *Prober) Run(ctx context.Context) error {
 		Prober: p, ctx: ctx, pace: pace{period: p.cfg.Period, next: time.Now()},
 		poll: newErrand(client.look), ping: newErrand(client.ping),
 	}
+	s.looker = &looker{dialer: dialer{&p.cfg}, server: client.server}
+	s.look = newErrand(s.looker.look)
 	var workers sync.WaitGroup
 	workers.Go(func() { s.poll.serve(ctx) })
 	workers.Go(func() { s.ping.serve(ctx) })
+	workers.Go(func() { s.look.serve(ctx) })
+	defer s.looker.rest()
 	defer client.close()
 	defer workers.Wait()
 	defer cancel()
@@ -45,36 +49,19 @@ func (p *Prober) Run(ctx context.Context) error {
 	return nil
 }
 
-// step feeds the hysteresis and reports a change.
-func (p *Prober) step(obs Observation) {
-	state := p.h.Step(obs, p.cfg.Clock())
-	if state.Verdict == Unknown {
-		state.Since = p.last.Since
-	}
-	if state == p.last {
-		return
-	}
-	if state.Verdict != p.last.Verdict || state.Code != p.last.Code {
-		level := slog.LevelInfo
-		if state.Verdict != Healthy || state.Warning != "" {
-			level = slog.LevelWarn
-		}
-		p.cfg.Log.Log(context.Background(), level, "API server is "+state.Verdict.String(),
-			"reason", state.Reason, "code", state.Code, "warning", state.Warning, "seen", obs.Detail)
-	}
-	p.last = state
-	p.cfg.OnState(state)
-}
-
-// session is one Run: one goroutine decides, two workers ask.
+// session is one Run: one goroutine decides, three workers ask and look.
 type session struct {
 	*Prober
-	ctx   context.Context
-	pace  pace
-	hurry hurry
-	poll  *errand[Observation]
-	ping  *errand[error]
-	ended bool // a connection ended while a poll was on its way
+	ctx    context.Context
+	pace   pace
+	gauge  gauge
+	hurry  hurry
+	poll   *errand[Observation]
+	ping   *errand[error]
+	look   *errand[glance]
+	looker *looker
+	ended  bool // a connection ended while a poll was on its way
+	blind  bool // the sockets of the server cannot be seen, and the log says so
 }
 
 func (s *session) run() {
@@ -91,14 +78,19 @@ func (s *session) run() {
 			s.answered(obs)
 		case err := <-s.ping.answers:
 			s.ponged(err)
+		case g := <-s.look.answers:
+			s.looked(g)
 		case <-s.lost:
 			s.hasten()
 		case <-life.C:
-			s.cfg.OnState(s.last)
+			s.tell()
 		case <-timer.C:
 			s.act(time.Now(), planned)
 		}
 		planned = s.pace.due()
+		if now := time.Now(); planned.Before(now) { // overdue by its nature, not by a late wake-up
+			planned = now
+		}
 		timer.Reset(time.Until(planned))
 	}
 }
@@ -112,6 +104,9 @@ func (s *session) act(now, planned time.Time) {
 	case err := <-s.ping.answers:
 		s.ponged(err)
 		return
+	case g := <-s.look.answers:
+		s.looked(g)
+		return
 	default:
 	}
 	d := s.pace.at(now, planned)
@@ -121,7 +116,13 @@ func (s *session) act(now, planned time.Time) {
 	if d.ping {
 		s.ping.start(s.ctx)
 	}
+	if d.look {
+		s.look.start(s.ctx)
+	}
 	switch d.say {
+	case OutcomeHung:
+		s.step(Observation{OutcomeHung, fmt.Sprintf("/readyz and /livez/ping are not answered, and for %v "+
+			"the process has accepted no connection and read nothing", s.pace.still.lasted().Round(time.Millisecond))})
 	case OutcomeSilent:
 		s.step(Observation{OutcomeSilent, fmt.Sprintf("/readyz and /livez/ping have not answered for %v", silentAfter)})
 	case OutcomeSlow:
@@ -137,10 +138,17 @@ func (s *session) answered(obs Observation) {
 	}
 	s.ping.cancel()
 	wait := s.cfg.Period
-	if obs.Outcome == OutcomeCertificate {
+	switch {
+	case obs.Outcome == OutcomeCertificate:
 		wait = certificatePeriod
+	case obs.Outcome == OutcomeNotReady && s.pace.starved(now):
+		obs.Outcome = OutcomeLate
 	}
+	s.gauge.add(now, now.Sub(s.pace.waiting))
 	s.pace.answered(now, false, wait)
+	if !s.pace.looking {
+		s.looker.rest()
+	}
 	s.step(obs)
 	if obs.Outcome == OutcomeBroken || s.ended {
 		s.hasten()
@@ -154,6 +162,49 @@ func (s *session) ponged(err error) {
 	if err != nil && fromError(err).Outcome == OutcomeRefused && s.pace.busy {
 		s.poll.cancel()
 	}
+}
+
+// looked takes in what the kernel shows of the server. A server that is not of this network
+// namespace shows nothing, and its silence is never taken for a stopped process.
+func (s *session) looked(g glance) {
+	s.pace.looked(time.Now(), g.at, g.sockets)
+	if !s.pace.watching {
+		s.looker.rest()
+	}
+	if blind := g.sockets == nil; blind != s.blind {
+		s.blind = blind
+		if blind {
+			s.cfg.Log.Info("cannot tell a hung API server from a slow one: its sockets are not visible here", "reason", g.err)
+		}
+	}
+}
+
+// step feeds the hysteresis and reports a change.
+func (s *session) step(obs Observation) {
+	state := s.h.Step(obs, s.cfg.Clock())
+	if state.Verdict == Unknown {
+		state.Since = s.last.Since
+	}
+	if state == s.last {
+		return
+	}
+	if state.Verdict != s.last.Verdict || state.Code != s.last.Code {
+		level := slog.LevelInfo
+		if state.Verdict != Healthy || state.Warning != "" {
+			level = slog.LevelWarn
+		}
+		s.cfg.Log.Log(context.Background(), level, "API server is "+state.Verdict.String(),
+			"reason", state.Reason, "code", state.Code, "warning", state.Warning, "seen", obs.Detail)
+	}
+	s.last = state
+	s.tell()
+}
+
+// tell passes the present state on.
+func (s *session) tell() {
+	state := s.last
+	state.Latency = s.gauge.worst(time.Now(), s.pace.waiting)
+	s.cfg.OnState(state)
 }
 
 // hasten moves the next poll forward: a closed socket only causes a redial (E7).

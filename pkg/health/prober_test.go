@@ -117,7 +117,7 @@ func TestServerThatClosesIsNotPolledInASpin(t *testing.T) {
 	var accepted atomic.Int64
 	drop := listener(t, func(c net.Conn) { accepted.Add(1); c.Close() })
 	broken := start(t, Config{URLs: urls(drop)})
-	_, before := broken.until(Dead, CodeSilent)
+	_, before := broken.until(Dead, CodeBroken)
 	if !hasVerdict(before, Soft) {
 		t.Errorf("death without soft before: %+v", before)
 	}
@@ -126,25 +126,27 @@ func TestServerThatClosesIsNotPolledInASpin(t *testing.T) {
 	}
 }
 
-// TestHung: E7, /livez/ping silent for 1 s is death. The listener's kernel accepts and
-// nobody answers, as with a stopped process.
+// TestHung: E7, a process that does nothing for 1 s is dead. The listener's kernel accepts
+// and nobody answers, as with a stopped process.
 func TestHung(t *testing.T) {
 	t.Parallel()
-	w := start(t, Config{URLs: urls(listener(t, holdOpen(t)))})
-	_, before := w.until(Dead, CodeSilent)
+	w := start(t, Config{URLs: urls("https://" + unaccepting(t).Addr().String())})
+	_, before := w.until(Dead, CodeHung)
 	if hasVerdict(before, Soft) {
 		t.Errorf("soft before death: %+v", before)
 	}
 }
 
-func TestHungAfterHealthyAndBack(t *testing.T) {
+func TestSilentAfterHealthyAndBack(t *testing.T) {
 	t.Parallel()
 	a := newAPIServer(t)
 	w := start(t, Config{URLs: urls(a.URL), TLS: a.trust()})
 	w.until(Healthy, CodeOK)
 	a.ready.Store(a.silence())
 	a.ping.Store(a.silence())
-	w.until(Dead, CodeSilent)
+	if _, before := w.until(Soft, CodeSilent); hasVerdict(before, Dead) {
+		t.Errorf("dead before soft: %+v", before)
+	}
 	a.ready.Store(answer(200, "ok"))
 	a.ping.Store(answer(200, "ok"))
 	w.until(Healthy, CodeOK)
