@@ -142,6 +142,7 @@ func assemble(cfg config.Config, id string, pages *pages, store *apiclient.Store
 		cfg: cfg, id: id, log: log, metrics: set, machine: machine, lease: lease, owner: owner, announce: speaker, listen: speaker,
 		network: a.network, in: make(chan election.Event, 64), now: clock.Boottime, ready: a.askReady, post: a.postEvent,
 	}
+	a.network.status = a.loop.status.Load
 	prober, err := health.New(health.Config{
 		URLs: func() []string { return baseURLs(a.network.local()) }, URL: cfg.HealthURL,
 		TLS: a.store.TLS, Authorization: a.store.Authorization, Clock: clock.Boottime, Log: log, OnState: a.onHealth,

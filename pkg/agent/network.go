@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
@@ -18,6 +20,12 @@ import (
 
 // lookAgain is how often the link is looked up without an event, in case one was missed.
 const lookAgain = 2 * time.Second
+
+// pendingAgain is the same while the link is to change as soon as this node does not hold any more.
+const pendingAgain = 50 * time.Millisecond
+
+// readRoutes is how often routes are read where no own address decides about the link.
+const readRoutes = 10 * time.Second
 
 // waitAgain is how often a link that is not there yet is looked for at the start.
 const waitAgain = 100 * time.Millisecond
@@ -35,16 +43,23 @@ type network struct {
 	speaker linkSetter
 	events  chan election.Event
 
+	// status is the machine's, nil before its first turn. While it holds the lease or claims it,
+	// it leaves in order before the link changes.
+	status func() *election.Status
+	chooser chooser
+	routes  time.Time // when routes were read last
+
 	mu    sync.Mutex
 	now   selected
-	found bool
 	hosts []string // addresses under which the own API server may listen
 	noted bool     // the machine knows of now
 	bare  bool     // the node's own address is missing
+	own   [2]bool  // the node had an own address on this link, of IPv4 and of IPv6
 }
 
 func newNetwork(cfg config.Config, log *slog.Logger, speaker linkSetter) *network {
 	n := &network{cfg: cfg, log: log, speaker: speaker, events: make(chan election.Event, 64)}
+	n.status = func() *election.Status { return nil }
 	n.watcher = link.NewWatcher(link.WatchConfig{Log: log})
 	n.hosts = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
 	return n
@@ -67,17 +82,21 @@ func (n *network) local() []string {
 
 // run reports the link and its addresses until ctx ends.
 func (n *network) run(ctx context.Context) error {
-	again := time.NewTicker(lookAgain)
-	defer again.Stop()
 	for {
 		n.look(ctx)
+		again := time.NewTimer(lookAgain)
+		if n.chooser.pending {
+			again.Reset(pendingAgain)
+		}
 		select {
 		case <-ctx.Done():
+			again.Stop()
 			return nil
 		case ev := <-n.watcher.Events():
 			n.addressEvent(ctx, ev)
 		case <-again.C:
 		}
+		again.Stop()
 	}
 }
 
@@ -89,7 +108,10 @@ func (n *network) look(ctx context.Context) {
 	}
 	n.mu.Lock()
 	changed := !n.noted || !sameLink(n.now, next)
-	n.now, n.found, n.noted = next, err == nil, true
+	if n.now.Index != next.Index {
+		n.own = [2]bool{}
+	}
+	n.now, n.noted = next, true
 	n.hosts = n.findHosts(next)
 	n.mu.Unlock()
 	if !changed {
@@ -97,23 +119,45 @@ func (n *network) look(ctx context.Context) {
 	}
 	n.speaker.SetLink(arpLink(next))
 	if next.Usable {
-		n.log.Info("using link", "link", next.Name, "vip", vips(n.cfg.VIPs))
+		n.log.Info("using link", "link", next.Name, "vip", vips(n.cfg.VIPs), "reason", "chosen by "+n.chooser.now.Basis.String())
 	} else {
 		n.log.Warn("no usable link for the address", "link", next.Name, "vip", vips(n.cfg.VIPs), "reason", next.Reason)
 	}
 	n.send(ctx, election.Link{Usable: next.Usable, MAC: next.MAC.String()})
 }
 
-// choose keeps the link in use as long as it exists: an address never moves between
-// links only because another one came up.
+// choose reads what there is to choose from and chooses.
 func (n *network) choose() (selected, error) {
-	name := n.cfg.Interface
-	if n.found && name == "" {
-		if again, err := link.Select(n.now.Name, nil); err == nil && again.Index == n.now.Index {
-			return again, nil
+	now := time.Now()
+	routes := n.chooser.now.Index == 0 || now.Sub(n.routes) >= readRoutes
+	candidates, err := link.Candidates(n.cfg.Interface, n.cfg.VIPs, routes)
+	if err != nil && !errors.Is(err, link.ErrNotFound) {
+		return selected{}, err
+	}
+	if routes {
+		n.routes = now
+	}
+	var current *link.Link
+	if n.chooser.now.Index != 0 {
+		switch again, err := link.Get(n.chooser.now.Index); {
+		case err == nil:
+			current = &again
+		case !errors.Is(err, link.ErrNotFound):
+			return selected{}, err
 		}
 	}
-	return link.Select(name, n.cfg.VIPs)
+	next := n.chooser.next(now, current, candidates, n.holding())
+	if next.Index == 0 && next.Reason == "" { // Select says why
+		_, err := link.Select(n.cfg.Interface, n.cfg.VIPs)
+		return selected{}, err
+	}
+	return next, nil
+}
+
+// holding reports whether the machine has the lease or is on its way to it.
+func (n *network) holding() bool {
+	s := n.status()
+	return s != nil && s.State != election.Standby
 }
 
 func sameLink(a, b selected) bool {
@@ -123,8 +167,9 @@ func sameLink(a, b selected) bool {
 func (n *network) findHosts(l selected) []string {
 	port := strconv.Itoa(n.cfg.Port)
 	hosts := []string{net.JoinHostPort("127.0.0.1", port)}
-	for _, family4 := range []bool{true, false} {
+	for i, family4 := range []bool{true, false} {
 		if a, ok := link.NodeAddress(l, family4, n.cfg.VIPs); ok {
+			n.own[i] = true
 			hosts = append(hosts, net.JoinHostPort(a.String(), port))
 		}
 	}
@@ -134,12 +179,19 @@ func (n *network) findHosts(l selected) []string {
 // addressEvent tells the machine when somebody took an address away, and when the
 // node's own address is back after a flush (E10).
 func (n *network) addressEvent(ctx context.Context, ev link.Event) {
-	if ev.Kind != link.AddrAdded && ev.Kind != link.AddrRemoved {
+	lost := false
+	switch ev.Kind {
+	case link.AddrAdded:
+	case link.AddrRemoved:
+		lost = slices.Contains(n.cfg.VIPs, ev.Addr)
+	case link.Resync: // the event may be among those that were lost
+		lost = n.missing()
+	default:
 		return
 	}
 	own := n.ownAddress()
 	switch {
-	case ev.Kind == link.AddrRemoved && slices.Contains(n.cfg.VIPs, ev.Addr):
+	case lost:
 		n.bare = !own
 		n.send(ctx, election.AddressLost{NodeAddress: own})
 	case n.bare && own:
@@ -148,15 +200,41 @@ func (n *network) addressEvent(ctx context.Context, ev link.Event) {
 	}
 }
 
-// ownAddress is whether the node has an address of each family that the VIPs have.
+// missing reports whether an address that this node owns is not on this host.
+func (n *network) missing() bool {
+	if s := n.status(); s == nil || !s.Owned {
+		return false
+	}
+	addresses, err := link.Addresses()
+	if err != nil {
+		n.log.Warn("cannot look whether the address is there", "vip", vips(n.cfg.VIPs), "reason", err)
+		return false // the next renewal writes it in any case
+	}
+	return slices.ContainsFunc(n.cfg.VIPs, func(v netip.Addr) bool {
+		return !slices.ContainsFunc(addresses, func(a link.HostAddr) bool { return a.Prefix.Addr() == v.Unmap() })
+	})
+}
+
+// ownAddress reports whether the node has an address of each family that the VIPs have and that it
+// had one of before: a flush takes those, and they come back.
 func (n *network) ownAddress() bool {
 	l := n.link()
 	for _, v := range n.cfg.VIPs {
-		if _, ok := link.NodeAddress(l, v.Is4(), n.cfg.VIPs); !ok {
-			return false
+		if i := family(v); n.own[i] {
+			if _, ok := link.NodeAddress(l, i == 0, n.cfg.VIPs); !ok {
+				return false
+			}
 		}
 	}
 	return true
+}
+
+// family is the index in network.own.
+func family(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
 }
 
 func (n *network) send(ctx context.Context, ev election.Event) {

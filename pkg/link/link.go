@@ -24,6 +24,11 @@ type Link struct {
 	Name  string
 	// MAC is empty on a link without Ethernet addresses.
 	MAC net.HardwareAddr
+	// PortMACs are the Ethernet addresses of a bond's ports: some modes answer with those.
+	PortMACs []net.HardwareAddr
+	// Master is the index of the bridge, bond or team that carries the packets of this link,
+	// its port; 0 if the link carries them itself.
+	Master int
 	// MTU in bytes.
 	MTU int
 	// Usable says that a virtual IP on this link can be reached now.
@@ -38,6 +43,7 @@ const (
 	reasonDown      = "administratively down"
 	reasonNoCarrier = "no carrier"
 	reasonNoMAC     = "no Ethernet address"
+	reasonNoARP     = "answers no ARP (NOARP)"
 )
 
 // dumpTries is how often a dump that changed under the reader is read again.
@@ -55,8 +61,8 @@ func byName(name string) (Link, error) {
 	return describe(found)
 }
 
-// byIndex returns the link with that index.
-func byIndex(index int) (Link, error) {
+// Get returns the link with that index, ErrNotFound if there is none.
+func Get(index int) (Link, error) {
 	found, err := netlink.LinkByIndex(index)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
 		return Link{}, fmt.Errorf("find link with index %d: %w: it was removed meanwhile", index, ErrNotFound)
@@ -79,10 +85,44 @@ func describe(found netlink.Link) (Link, error) {
 		}
 		masterName, masterType = master.Attrs().Name, master.Type()
 	}
+	if carriesPorts(masterType) {
+		result.Master = attrs.MasterIndex
+	}
+	if found.Type() == "bond" {
+		ports, err := portMACs(attrs.Index)
+		if err != nil {
+			return Link{}, fmt.Errorf("read ports of link %q: %w", attrs.Name, err)
+		}
+		result.PortMACs = ports
+	}
 	result.Reason = unusable(attrs.RawFlags, len(attrs.HardwareAddr), masterName, masterType)
 	result.Usable = result.Reason == ""
 	return result, nil
 }
+
+// carriesPorts reports whether a master of that type carries the packets of its ports itself. Open
+// vSwitch does so with links that are ports, too, and not with the master.
+func carriesPorts(masterType string) bool {
+	return masterType == "bridge" || masterType == "bond" || masterType == "team"
+}
+
+// follow returns the link that carries the packets of l: l itself, or its master.
+func follow(l Link) (Link, error) {
+	for range maxMasters {
+		if l.Master == 0 {
+			break
+		}
+		master, err := Get(l.Master)
+		if err != nil {
+			return Link{}, err
+		}
+		l = master
+	}
+	return l, nil
+}
+
+// maxMasters bounds a chain of masters, such as a bond that is a port of a bridge.
+const maxMasters = 4
 
 // unusable returns why a link with these flags (netdevice(7)) and master cannot carry a
 // virtual IP, or "" when it can. IFF_RUNNING is off without carrier, on a bond without
@@ -91,7 +131,7 @@ func unusable(flags uint32, macLen int, masterName, masterType string) string {
 	switch {
 	case flags&unix.IFF_LOOPBACK != 0:
 		return reasonLoopback
-	case masterType == "bridge" || masterType == "bond" || masterType == "team" || masterType == "openvswitch":
+	case carriesPorts(masterType) || masterType == "openvswitch":
 		return fmt.Sprintf("is a port of the %s %s: use that one", masterType, masterName)
 	case flags&unix.IFF_UP == 0:
 		return reasonDown
@@ -99,6 +139,8 @@ func unusable(flags uint32, macLen int, masterName, masterType string) string {
 		return reasonNoCarrier
 	case macLen != 6:
 		return reasonNoMAC
+	case flags&unix.IFF_NOARP != 0:
+		return reasonNoARP
 	}
 	return ""
 }

@@ -2,12 +2,15 @@ package link
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/kvip/kvip/test/testutil"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -92,14 +95,96 @@ func TestSelectSaysWhyALinkIsNotUsable(t *testing.T) {
 	lab(t)
 	testutil.IP(t, "link set eth0 down")
 	testutil.IP(t, "link set peer1 down")
-	testutil.IP(t, "link add br0 type bridge")
-	testutil.IP(t, "link set peer0 master br0")
 	for name, want := range map[string]string{
 		"eth0": "administratively down", "eth1": "no carrier", "lo": "is the loopback",
-		"peer0": "is a port of the bridge br0: use that one",
 	} {
 		if got, err := Select(name, nil); err != nil || got.Usable || got.Reason != want {
 			t.Errorf("Select(%s) = %+v, %v; want the reason %q", name, got, err, want)
+		}
+	}
+}
+
+// TestSelectFollowsTheMaster of a port, by the port's name and by the address that stayed on it.
+func TestSelectFollowsTheMaster(t *testing.T) {
+	lab(t)
+	testutil.IP(t, "link add br0 type bridge")
+	testutil.IP(t, "link set br0 up")
+	testutil.IP(t, "link set eth0 master br0")
+	for _, name := range []string{"eth0", ""} {
+		if got, err := Select(name, addrs("10.9.0.100")); err != nil || got.Name != "br0" || !got.Usable {
+			t.Errorf("Select(%q) = %+v, %v; want br0", name, got, err)
+		}
+	}
+	port, err := byName("eth0")
+	if err != nil || port.Usable || port.Master == 0 || port.Reason != "is a port of the bridge br0: use that one" {
+		t.Errorf("the port is %+v, %v", port, err)
+	}
+}
+
+func TestNoARPIsNotUsable(t *testing.T) {
+	lab(t)
+	testutil.IP(t, "link set eth0 arp off")
+	if got, err := Select("eth0", nil); err != nil || got.Usable || got.Reason != reasonNoARP {
+		t.Errorf("Select = %+v, %v", got, err)
+	}
+}
+
+// TestPortMACs lists the ports of one master and no other link.
+func TestPortMACs(t *testing.T) {
+	lab(t)
+	for _, args := range []string{
+		"link add br0 type bridge", "link add br1 type bridge", "link set eth0 address 02:00:00:00:00:10 master br0",
+		"link set eth1 address 02:00:00:00:00:11 master br0", "link set peer0 master br1",
+	} {
+		testutil.IP(t, args)
+	}
+	br0, err := byName("br0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	macs, err := portMACs(br0.Index)
+	var got []string
+	for _, mac := range macs {
+		got = append(got, mac.String())
+	}
+	bond, errBond := describe(&netlink.Bond{LinkAttrs: netlink.LinkAttrs{Index: br0.Index, Name: "bond0"}})
+	if errBond != nil || len(bond.PortMACs) != len(macs) || len(br0.PortMACs) != 0 {
+		t.Errorf("of a bond %v, of a bridge %v; %v", bond.PortMACs, br0.PortMACs, errBond)
+	}
+	if slices.Sort(got); err != nil || strings.Join(got, " ") != "02:00:00:00:00:10 02:00:00:00:00:11" {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestCandidates(t *testing.T) {
+	lab(t)
+	testutil.IP(t, "addr add 10.9.0.3/16 dev eth1")
+	testutil.IP(t, "route add default via 10.0.0.1 dev eth1")
+	testutil.IP(t, "route add 192.0.2.0/24 dev eth0")
+	words := func(routes bool, vips ...string) string {
+		all, err := Candidates("", addrs(vips...), routes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var list []string
+		for _, c := range all {
+			list = append(list, fmt.Sprintf("%s by %s/%d", c.Name, c.Basis, c.Bits))
+		}
+		return strings.Join(list, ", ")
+	}
+	for _, row := range []struct {
+		vip    string
+		routes bool
+		want   string
+	}{
+		{"10.9.0.100", true, "eth0 by the prefix of an own address/24, eth1 by the prefix of an own address/16"},
+		{"10.10.0.1", true, "eth1 by the prefix of an own address/8"},
+		{"192.0.2.9", true, "eth0 by an on-link route/24, eth1 by the default route/0"},
+		{"192.0.2.9", false, ""},
+		{"172.16.0.1", true, "eth1 by the default route/0"},
+	} {
+		if got := words(row.routes, row.vip); got != row.want {
+			t.Errorf("%s, routes %v: %s; want %s", row.vip, row.routes, got, row.want)
 		}
 	}
 }
@@ -118,6 +203,8 @@ func TestUnusable(t *testing.T) {
 		{unix.IFF_UP, 6, "", "", reasonNoCarrier},
 		{up, 0, "", "", reasonNoMAC},
 		{up | unix.IFF_LOOPBACK, 6, "", "", reasonLoopback},
+		{up | unix.IFF_NOARP, 6, "", "", reasonNoARP},
+		{up, 6, "ovs-system", "openvswitch", "is a port of the openvswitch ovs-system: use that one"},
 	} {
 		if got := unusable(test.flags, test.mac, test.master, test.kind); got != test.want {
 			t.Errorf("unusable(%#x, %d, %q, %q) = %q; want %q", test.flags, test.mac, test.master, test.kind, got, test.want)
@@ -141,7 +228,7 @@ func TestNodeAddress(t *testing.T) {
 		{"10.9.0.2", true, nil}, {"10.9.0.5", true, addrs("10.9.0.2")}, {"2001:db8:9::2", false, nil},
 		{"", true, addrs("10.9.0.2", "10.9.0.5")}, {"", false, addrs("2001:db8:9::2")},
 	} {
-		got, ok := NodeAddress(eth0, test.family4, test.not)
+		got, ok := NodeAddress(eth0.Link, test.family4, test.not)
 		if ok != (test.want != "") || ok && got != netip.MustParseAddr(test.want) {
 			t.Errorf("NodeAddress(%v, not %v) = %v, %v; want %q", test.family4, test.not, got, ok, test.want)
 		}

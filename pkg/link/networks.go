@@ -25,7 +25,7 @@ func Networks() ([]Network, error) {
 	}
 	var all []Network
 	for index, list := range subnets {
-		found, err := byIndex(index)
+		found, err := Get(index)
 		if err != nil || !found.Usable {
 			continue // removed meanwhile, or down: it carries nothing now
 		}

@@ -4,81 +4,182 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// Select returns the link that virtual IPs belong on. With a name it is that link.
-// Without one it is the link whose on-link prefix contains one of vips, by its addresses
-// and else by its routes, and failing that the link of the default route, the families
-// asked in the order of vips. The longest prefix wins, then a usable link, then the
-// lowest index. The loopback is never chosen, and addresses that are VIPs or host routes
-// are no prefixes.
-//
-// The link may well be unusable: see Link.Reason. ErrNotFound if there is none.
-func Select(name string, vips []netip.Addr) (Link, error) {
+// Basis is why a link was chosen. A greater one is better.
+type Basis int
+
+const (
+	// ByDefaultRoute: the link has the default route, and nothing better is known.
+	ByDefaultRoute Basis = iota + 1
+	// ByRoute: an on-link route of the link contains a virtual IP.
+	ByRoute
+	// ByAddress: the prefix of one of the link's own addresses contains a virtual IP.
+	ByAddress
+	// ByName: the link was named.
+	ByName
+)
+
+// String says it for people, after "chosen by".
+func (b Basis) String() string {
+	switch b {
+	case ByDefaultRoute:
+		return "the default route"
+	case ByRoute:
+		return "an on-link route"
+	case ByAddress:
+		return "the prefix of an own address"
+	case ByName:
+		return "its name"
+	}
+	return "nothing"
+}
+
+// Choice is a link with the reason to choose it.
+type Choice struct {
+	Link
+	Basis Basis
+	// Bits is the prefix length of ByAddress and ByRoute.
+	Bits int
+}
+
+// Better reports whether the reason for c is better than that for other: its basis, and then
+// a longer prefix.
+func (c Choice) Better(other Choice) bool {
+	if c.Basis != other.Basis {
+		return c.Basis > other.Basis
+	}
+	return c.Bits > other.Bits
+}
+
+// Select returns the link that virtual IPs belong on, the first of Candidates. The link may
+// well be unusable: see Link.Reason. ErrNotFound if there is none.
+func Select(name string, vips []netip.Addr) (Choice, error) {
+	all, err := Candidates(name, vips, true)
+	if err != nil {
+		return Choice{}, err
+	}
+	if len(all) == 0 {
+		return Choice{}, fmt.Errorf("find link: %w: neither a prefix that contains %s nor a default route (name one with --interface)",
+			ErrNotFound, join(vips))
+	}
+	return all[0], nil
+}
+
+// Candidates returns the links that virtual IPs may belong on, best first and each once. With
+// a name it is that link alone. Without one they are the links whose on-link prefix contains
+// one of vips, by their addresses and then by their routes, and then the link of the default
+// route, the families asked in the order of vips. The longest prefix comes first, then a usable
+// link, then the lowest index. A port of a bridge, bond or team stands for its master. The
+// loopback is never one, and addresses that are VIPs or host routes are no prefixes. Routes are
+// read only if no address decides, and only where routes asks for it: there may be a million.
+// ErrNotFound if there is no link of the name.
+func Candidates(name string, vips []netip.Addr, routes bool) ([]Choice, error) {
 	if name != "" {
-		return byName(name)
+		found, err := byName(name)
+		if err == nil {
+			found, err = follow(found)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return []Choice{{Link: found, Basis: ByName}}, nil
 	}
 	addresses, err := Addresses()
 	if err != nil {
-		return Link{}, err
+		return nil, err
 	}
-	if found, ok, err := choose(onLinkAddresses(addresses, vips), vips); ok || err != nil {
-		return found, err
+	var all choices
+	for _, p := range onLinkAddresses(addresses, vips) {
+		all.add(p, ByAddress, vips)
 	}
+	if len(all.list) == 0 && routes {
+		if err := all.addRoutes(vips); err != nil {
+			return nil, err
+		}
+	}
+	return all.best()
+}
+
+// choices collects candidates.
+type choices struct {
+	list []Choice
+	err  error
+}
+
+func (c *choices) addRoutes(vips []netip.Addr) error {
 	routes, err := mainRoutes()
 	if err != nil {
-		return Link{}, err
+		return err
 	}
-	if found, ok, err := choose(onLinkRoutes(routes), vips); ok || err != nil {
-		return found, err
+	for _, p := range onLinkRoutes(routes) {
+		c.add(p, ByRoute, vips)
 	}
 	for _, vip := range vips {
 		if index, ok := defaultLink(routes, vip.Unmap().Is4()); ok {
-			return byIndex(index)
+			c.put(index, ByDefaultRoute, 0)
+			break
 		}
 	}
-	return Link{}, fmt.Errorf("find link: %w: neither a prefix that contains %s nor a default route (name one with --interface)",
-		ErrNotFound, join(vips))
+	return nil
+}
+
+func (c *choices) add(p prefix, basis Basis, vips []netip.Addr) {
+	if containsAny(p.Prefix, vips) {
+		c.put(p.index, basis, p.Bits())
+	}
+}
+
+func (c *choices) put(index int, basis Basis, bits int) {
+	found, err := Get(index)
+	if err == nil {
+		found, err = follow(found)
+	}
+	switch {
+	case errors.Is(err, ErrNotFound): // removed meanwhile
+	case err != nil:
+		c.err = errors.Join(c.err, err)
+	case found.Reason != reasonLoopback:
+		c.list = append(c.list, Choice{Link: found, Basis: basis, Bits: bits})
+	}
+}
+
+// best returns the candidates in their order, each link with its best reason.
+func (c *choices) best() ([]Choice, error) {
+	if c.err != nil {
+		return nil, c.err
+	}
+	slices.SortStableFunc(c.list, func(a, b Choice) int {
+		switch {
+		case a.Better(b):
+			return -1
+		case b.Better(a):
+			return 1
+		case a.Usable != b.Usable && a.Usable:
+			return -1
+		case a.Usable != b.Usable:
+			return 1
+		}
+		return a.Index - b.Index
+	})
+	var result []Choice
+	for _, one := range c.list {
+		if !slices.ContainsFunc(result, func(r Choice) bool { return r.Index == one.Index }) {
+			result = append(result, one)
+		}
+	}
+	return result, nil
 }
 
 // prefix is one network that a link reaches without a gateway.
 type prefix struct {
 	netip.Prefix
 	index int
-}
-
-// choose returns the best link among those whose prefix contains a VIP, false if none
-// does. The loopback is passed over.
-func choose(prefixes []prefix, vips []netip.Addr) (Link, bool, error) {
-	var best Link
-	bits := -1
-	for _, p := range prefixes {
-		if p.Bits() < bits || !containsAny(p.Prefix, vips) {
-			continue
-		}
-		found, err := byIndex(p.index)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return Link{}, false, err
-		}
-		if found.Reason != reasonLoopback && (p.Bits() > bits || preferred(found, best)) {
-			best, bits = found, p.Bits()
-		}
-	}
-	return best, bits >= 0, nil
-}
-
-func preferred(a, b Link) bool {
-	if a.Usable != b.Usable {
-		return a.Usable
-	}
-	return a.Index < b.Index
 }
 
 func onLinkAddresses(addresses []HostAddr, vips []netip.Addr) []prefix {

@@ -1,0 +1,239 @@
+package agent
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/test/testutil"
+)
+
+// TestChooser has every reason to change the link, and every one not to.
+func TestChooser(t *testing.T) {
+	eth := func(index int, basis link.Basis, bits int) link.Choice {
+		return link.Choice{Link: link.Link{Index: index, Name: "eth" + string(rune('0'+index)), Usable: true}, Basis: basis, Bits: bits}
+	}
+	down := func(c link.Choice) link.Choice {
+		c.Usable, c.Reason = false, "no carrier"
+		return c
+	}
+	port := func(c link.Choice) link.Choice {
+		c.Usable, c.Master, c.Reason = false, 9, "is a port"
+		return c
+	}
+	one := eth(1, link.ByAddress, 24)
+	for _, row := range []struct {
+		name       string
+		before     link.Choice
+		now        link.Choice // the link in use, as it is now
+		candidates []link.Choice
+		want       int           // index, at once
+		later      int           // index, after a while
+		holding    string        // part of the reason to leave while holding; "": it stays
+		wait       time.Duration // before later
+	}{
+		{name: "Same", before: one, now: one, candidates: []link.Choice{one}, want: 1, later: 1},
+		{name: "AnotherAsGood", before: one, now: one, candidates: []link.Choice{eth(0, link.ByAddress, 24), one}, want: 1, later: 1},
+		{name: "LongerPrefix", before: one, now: one, candidates: []link.Choice{eth(2, link.ByAddress, 28), one}, want: 2, later: 2, holding: "eth2"},
+		{name: "FromDefaultRoute", before: eth(1, link.ByDefaultRoute, 0), now: one, candidates: []link.Choice{eth(2, link.ByAddress, 24)}, want: 2, later: 2,
+			holding: "leaving it for eth2: chosen by the prefix of an own address, and eth1 by the default route"},
+		{name: "FromRoute", before: eth(1, link.ByRoute, 24), now: one, candidates: []link.Choice{eth(2, link.ByAddress, 8)}, want: 2, later: 2, holding: "eth2"},
+		{name: "BecamePort", before: one, now: port(one), candidates: []link.Choice{eth(9, link.ByDefaultRoute, 0)}, want: 9, later: 9},
+		{name: "DownAndAnotherUp", before: one, now: down(one), candidates: []link.Choice{eth(2, link.ByAddress, 24), down(one)}, want: 2, later: 2},
+		{name: "DownAlone", before: one, now: down(one), candidates: []link.Choice{down(one)}, want: 1, later: 1},
+		{name: "Flushed", before: one, now: one, candidates: []link.Choice{eth(2, link.ByDefaultRoute, 0)}, want: 1, later: 2, holding: "which is gone"},
+		{name: "FlushedEverywhere", before: one, now: one, candidates: nil, want: 1, later: 1},
+		{name: "OnlyWeaker", before: one, now: one, candidates: []link.Choice{eth(1, link.ByDefaultRoute, 0)}, want: 1, later: 1},
+		{name: "LessThanOnce", before: one, now: one, candidates: []link.Choice{eth(2, link.ByAddress, 20), eth(1, link.ByAddress, 16)}, want: 1, later: 2, holding: "which is gone"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			start := time.Now()
+			begin := func() *chooser {
+				c := &chooser{}
+				c.next(start, nil, []link.Choice{row.before}, false)
+				if row.before.Basis == link.ByDefaultRoute {
+					c.next(start.Add(defaultRouteWait), nil, []link.Choice{row.before}, false)
+				}
+				return c
+			}
+			c := begin()
+			at := start.Add(time.Minute)
+			current := row.now.Link
+			got := c.next(at, &current, row.candidates, false)
+			if got.Index != row.want {
+				t.Fatalf("at once: %+v", got)
+			}
+			if got.Index == row.now.Index {
+				got = c.next(at.Add(lostReasonWait), &current, row.candidates, false)
+			}
+			if got.Index != row.later {
+				t.Errorf("later: %+v", got)
+			}
+			if !row.now.Usable {
+				return
+			}
+			c = begin()
+			c.next(at, &current, row.candidates, true)
+			got = c.next(at.Add(lostReasonWait), &current, row.candidates, true)
+			if got.Index != row.now.Index || got.Usable != (row.holding == "") || c.pending != (row.holding != "") || !strings.Contains(got.Reason, row.holding) {
+				t.Errorf("while holding: %+v, pending %v", got, c.pending)
+			}
+			if got = c.next(at.Add(lostReasonWait+time.Millisecond), &current, row.candidates, false); row.holding != "" && (got.Index != row.later || c.pending) {
+				t.Errorf("after it left: %+v", got)
+			}
+		})
+	}
+}
+
+// TestChooserTakesBackALostReason when it returns in time.
+func TestChooserTakesBackALostReason(t *testing.T) {
+	one := link.Choice{Link: link.Link{Index: 1, Usable: true}, Basis: link.ByAddress, Bits: 24}
+	two := link.Choice{Link: link.Link{Index: 2, Usable: true}, Basis: link.ByDefaultRoute}
+	c, at := &chooser{}, time.Now()
+	c.next(at, nil, []link.Choice{one}, false)
+	for range 10 { // each flush is shorter than the wait, all together are not
+		at = at.Add(lostReasonWait / 2)
+		if got := c.next(at, &one.Link, []link.Choice{two}, false); got.Index != 1 {
+			t.Fatalf("moved to %d", got.Index)
+		}
+		if got := c.next(at.Add(time.Second), &one.Link, []link.Choice{one, two}, false); got.Index != 1 {
+			t.Fatalf("moved to %d", got.Index)
+		}
+	}
+}
+
+// TestChooserWaitsBeforeTheDefaultRoute at the start alone.
+func TestChooserWaitsBeforeTheDefaultRoute(t *testing.T) {
+	byDefault := link.Choice{Link: link.Link{Index: 1, Name: "eth1", Usable: true}, Basis: link.ByDefaultRoute}
+	c, at := &chooser{}, time.Now()
+	for _, after := range []time.Duration{0, defaultRouteWait - time.Millisecond} {
+		if got := c.next(at.Add(after), nil, []link.Choice{byDefault}, false); got.Index != 0 || !strings.Contains(got.Reason, "default route, on eth1") {
+			t.Errorf("after %v: %+v", after, got)
+		}
+	}
+	if got := c.next(at.Add(defaultRouteWait), nil, []link.Choice{byDefault}, false); got.Index != 1 {
+		t.Errorf("afterwards: %+v", got)
+	}
+	if got := c.next(at.Add(time.Hour), nil, nil, false); got.Index != 0 {
+		t.Errorf("gone: %+v", got)
+	}
+	if got := c.next(at.Add(time.Hour+time.Second), nil, []link.Choice{byDefault}, false); got.Index != 1 {
+		t.Errorf("back: %+v", got)
+	}
+}
+
+// addLink makes a link that is up.
+func addLink(t *testing.T, name, address string) {
+	t.Helper()
+	for _, args := range []string{"link add " + name + " type veth peer name p" + name, "link set " + name + " up", "link set p" + name + " up"} {
+		testutil.IP(t, args)
+	}
+	if address != "" {
+		testutil.IP(t, "addr add "+address+" dev "+name+" nodad")
+	}
+}
+
+// TestBetterLinkAtBoot begins with an on-link route on one link; then another one gets its address.
+func TestBetterLinkAtBoot(t *testing.T) {
+	n, _, ns := onHost(t)
+	testutil.IP(t, "addr flush dev eth0 scope global")
+	testutil.IP(t, "route add 10.0.0.0/16 dev eth0")
+	runOnHost(t, n, ns)
+	await(t, n, func(l election.Link) bool { return l.Usable && n.link().Name == "eth0" })
+	addLink(t, "eth5", "10.0.0.2/24")
+	await(t, n, func(l election.Link) bool { return l.Usable && n.link().Name == "eth5" })
+}
+
+// TestBetterLinkWhileHolding makes the machine leave in order before the address changes its link.
+func TestBetterLinkWhileHolding(t *testing.T) {
+	n, _, ns := onHost(t, func(c *config.Config) { c.VIPs = c.VIPs[:1] })
+	var holds = make(chan bool, 1)
+	holds <- true
+	n.status = func() *election.Status {
+		now := <-holds
+		holds <- now
+		if now {
+			return &election.Status{State: election.Holding}
+		}
+		return &election.Status{State: election.Standby}
+	}
+	runOnHost(t, n, ns)
+	await(t, n, func(l election.Link) bool { return l.Usable && n.link().Name == "eth0" })
+	addLink(t, "eth5", "10.0.0.97/28")
+	await(t, n, func(l election.Link) bool {
+		now := n.link()
+		return !l.Usable && now.Name == "eth0" && strings.Contains(now.Reason, "leaving it for eth5")
+	})
+	<-holds
+	holds <- false
+	await(t, n, func(l election.Link) bool { return l.Usable && n.link().Name == "eth5" })
+}
+
+// TestLinkBecomesAPort of a bridge, and the node's address moves there: the bridge carries the VIP,
+// whether the link was named or not.
+func TestLinkBecomesAPort(t *testing.T) {
+	for _, named := range []string{"", "eth0"} {
+		n, _, ns := onHost(t, func(c *config.Config) { c.Interface = named })
+		runOnHost(t, n, ns)
+		await(t, n, func(l election.Link) bool { return l.Usable && n.link().Name == "eth0" })
+		for _, args := range []string{
+			"link add br0 type bridge", "link set br0 up", "link set eth0 master br0", "addr flush dev eth0 scope global",
+			"addr add 10.0.0.1/24 dev br0", "addr add fd00::1/64 dev br0 nodad",
+		} {
+			testutil.IP(t, args)
+		}
+		await(t, n, func(l election.Link) bool { return l.Usable && n.link().Name == "br0" })
+		if named != "" {
+			testutil.IP(t, "link del br0")
+			await(t, n, func(l election.Link) bool { return l.Usable && n.link().Name == "eth0" })
+		}
+	}
+}
+
+// TestResyncFindsALostAddress only where this node owns one.
+func TestResyncFindsALostAddress(t *testing.T) {
+	n, _, _ := onHost(t)
+	now := &election.Status{State: election.Holding}
+	n.status = func() *election.Status { return now }
+	n.look(t.Context())
+	n.drain()
+	resync := func() (lost int) {
+		n.addressEvent(t.Context(), link.Event{Kind: link.Resync})
+		for _, ev := range n.drain() {
+			if l, ok := ev.(election.AddressLost); ok && l.NodeAddress {
+				lost++
+			}
+		}
+		return lost
+	}
+	if resync() != 0 {
+		t.Error("told before it owns")
+	}
+	now = &election.Status{State: election.Holding, Owned: true}
+	if resync() != 1 {
+		t.Error("not told that the addresses are not there")
+	}
+	testutil.IP(t, "addr add 10.0.0.100/32 dev eth0")
+	if resync() != 1 {
+		t.Error("not told that one of two is not there")
+	}
+	testutil.IP(t, "addr add fd00::100/128 dev eth0 nodad")
+	if resync() != 0 {
+		t.Error("told although both are there")
+	}
+}
+
+// TestE10FamilyWithoutAnOwnAddress is nothing that a flush took.
+func TestE10FamilyWithoutAnOwnAddress(t *testing.T) {
+	n, _, _ := onHost(t)
+	testutil.IP(t, "addr del fd00::1/64 dev eth0")
+	n.look(t.Context())
+	n.drain()
+	n.addressEvent(t.Context(), link.Event{Kind: link.AddrRemoved, Addr: vip4})
+	if got := n.drain(); len(got) != 1 || got[0] != (election.AddressLost{NodeAddress: true}) {
+		t.Errorf("told %v", got)
+	}
+}
