@@ -45,7 +45,7 @@ type network struct {
 
 	// status is the machine's, nil before its first turn. While it holds the lease or claims it,
 	// it leaves in order before the link changes.
-	status func() *election.Status
+	status  func() *election.Status
 	chooser chooser
 	routes  time.Time // when routes were read last
 

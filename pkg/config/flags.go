@@ -76,7 +76,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet, only ...Group) {
 		fs.StringVar(&c.MetricsAddress, "metrics-address", c.MetricsAddress, "host:port that serves /metrics (empty: not served)")
 	}
 	if has(Health) {
-		fs.StringVar(&c.HealthURL, "health-url", c.HealthURL, "URL to poll instead of the local API server's /readyz, as https://127.0.0.1:6443/readyz")
+		fs.StringVar(&c.HealthURL, "health-url", c.HealthURL, "URL to poll instead of the local API server's /readyz, as https://127.0.0.1:6443/readyz; elsewhere than there, and over http, without credentials")
 		fs.StringVar(&c.HealthAddress, "health-address", c.HealthAddress, "loopback host:port that serves /healthz, /readyz and /status")
 	}
 	if has(Services) {

@@ -82,7 +82,7 @@ func (c *client) ask(ctx context.Context, base string) (Observation, bool) {
 	if c.cfg.URL == "" {
 		target = strings.TrimSuffix(base, "/") + "/readyz"
 	}
-	status, body, err := c.ready.get(ctx, target, c.authorization())
+	status, body, err := c.ready.get(ctx, target, c.authorization(target))
 	if err != nil {
 		return fromError(err), false
 	}
@@ -121,7 +121,7 @@ func (c *client) ping(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errBlind, err)
 	}
-	auth := c.authorization()
+	auth := c.authorization(base)
 	if auth != c.auth { // a client certificate stays with its connection
 		c.live.CloseIdleConnections()
 		c.auth = auth
@@ -130,8 +130,10 @@ func (c *client) ping(ctx context.Context) error {
 	return err
 }
 
-func (c *client) authorization() string {
-	if c.cfg.Authorization == nil {
+// authorization returns what is sent to the target, "" where it may not see the credentials.
+func (c *client) authorization(target string) string {
+	u, err := url.Parse(target)
+	if err != nil || c.cfg.Authorization == nil || u.Scheme != "https" || !c.cfg.trusted(hostPort(u)) {
 		return ""
 	}
 	return c.cfg.Authorization()

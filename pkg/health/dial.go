@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/url"
+	"slices"
 	"time"
 )
 
@@ -35,6 +37,18 @@ func (d dialer) secure(ctx context.Context, network, address string) (net.Conn, 
 	return client, nil
 }
 
+// trusted reports whether the credentials may be shown to the server at the address: it is one of
+// the API server's own. Behind a URL that was given may be anybody.
+func (c *Config) trusted(address string) bool {
+	if c.URL == "" {
+		return true
+	}
+	return c.URLs != nil && slices.ContainsFunc(c.URLs(), func(base string) bool {
+		u, err := url.Parse(base)
+		return err == nil && hostPort(u) == address
+	})
+}
+
 // config asks for the TLS configuration anew: certificates may have been renewed (E7).
 func (d dialer) config(address string) (*tls.Config, error) {
 	config := &tls.Config{}
@@ -46,6 +60,9 @@ func (d dialer) config(address string) (*tls.Config, error) {
 		if given != nil {
 			config = given.Clone()
 		}
+	}
+	if !d.cfg.trusted(address) {
+		config.Certificates, config.GetClientCertificate = nil, nil
 	}
 	config.NextProtos = []string{"http/1.1"}
 	if config.ServerName == "" {

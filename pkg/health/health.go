@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/kvip/kvip/pkg/clock"
@@ -89,7 +90,8 @@ type Config struct {
 	// one that answers is kept.
 	URLs func() []string
 	// URL, if set, is polled as it is in place of URLs' /readyz. The process behind it is
-	// taken to live as long as its /livez/ping gives any answer.
+	// taken to live as long as its /livez/ping gives any answer. Credentials are shown to it only over
+	// https and at an address of URLs.
 	URL string
 	// TLS is asked at each dial, so that renewed certificates are picked up. nil: the
 	// system's roots and no client certificate. A missing ServerName becomes the host dialled.
@@ -131,6 +133,9 @@ func New(cfg Config) (*Prober, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
+	}
+	if strings.HasPrefix(cfg.URL, "http://") && cfg.Authorization != nil {
+		cfg.Log.Warn("probing without credentials", "reason", cfg.URL+" is not https; name the page with https to show it credentials")
 	}
 	if cfg.OnState == nil {
 		cfg.OnState = func(State) {}
