@@ -101,7 +101,7 @@ func newServices(cfg config.Config, id string, store *apiclient.Store, set *metr
 		Catalogue: s.catalogue, Keeper: s.keeper, Router: s.bulk, Clock: clock.Boottime, Log: log,
 		Book: ledger.New(ledger.Config{
 			Name: cfg.ServicesName, Namespace: cfg.Namespace, Identity: id, Log: log,
-			Leases: func() (ledger.Leases, error) { return s.ledgerClient() },
+			Leases: func() (ledger.Leases, error) { return s.ledgerClient() }, Known: s.catalogue.Lease,
 		}),
 		ControlPlane: cfg.VIPs, Port: cfg.Port, Placement: s.serve.Placement, Placed: s.serve.Placed, Node: cfg.NodeName,
 		Observed: func(f allocate.Figures) {

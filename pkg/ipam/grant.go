@@ -61,7 +61,7 @@ func (p *plan) serve(t *tenant) (left []departure) {
 	return left
 }
 
-func (t *tenant) newSeat() seat { return seat{tenant: t, key: t.ShareKey, ports: t.ports} }
+func (t *tenant) newSeat() seat { return seat{tenant: t, key: t.key, ports: t.ports} }
 
 // search looks for an address of each family that t lacks, and notes what cannot be had.
 func (p *plan) search(t *tenant) (found [2]netip.Addr) {

@@ -56,7 +56,8 @@ func rank(first bool) int {
 
 // settledSeat is t where the ledger has it. One that cannot be read wants what it had.
 func settledSeat(t *tenant, h Holder, several bool) seat {
-	s := seat{tenant: t, key: t.ShareKey, ports: t.ports}
+	h.Key = ShareKey(h.Key)
+	s := seat{tenant: t, key: t.key, ports: t.ports}
 	if t.bad != nil {
 		s.key = h.Key
 		if len(t.ports) == 0 {

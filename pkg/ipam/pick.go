@@ -9,7 +9,7 @@ import (
 // pick finds an address of each open family: beside those with the same key, else one that it had, else all
 // from one pool, else each from the first pool that has one. found has what was asked for, and pick adds to it.
 func (p *plan) pick(t *tenant, open []Family, shelves []*shelf, found [2]netip.Addr) [2]netip.Addr {
-	if t.ShareKey != "" {
+	if t.key != "" {
 		found = pickEach(open, shelves, found, func(f Family, s *shelf) netip.Addr { return p.join(t, f, s) })
 	}
 	found = pickEach(open, shelves, found, func(f Family, s *shelf) netip.Addr { return p.again(t, f, s) })
@@ -36,7 +36,7 @@ func (p *plan) again(t *tenant, f Family, s *shelf) netip.Addr {
 
 func (p *plan) pickFrom(t *tenant, open []Family, shelves []*shelf, found [2]netip.Addr) [2]netip.Addr {
 	return pickEach(open, shelves, found, func(f Family, s *shelf) netip.Addr {
-		if t.ShareKey == "" && s.Shared {
+		if t.key == "" && s.Shared {
 			if a := p.join(t, f, s); a.IsValid() {
 				return a
 			}
@@ -91,7 +91,7 @@ type attempt struct {
 // addresses that refused the same attempt once are not tried again. The control plane's is shared only
 // with those who ask for it.
 func (p *plan) join(t *tenant, f Family, s *shelf) netip.Addr {
-	key := attempt{group{t.ShareKey, f}, s, t.portText()}
+	key := attempt{group{t.key, f}, s, t.portText()}
 	list := p.groups[key.group]
 	for i := p.joined[key]; i < len(list); i++ {
 		_, reserved := p.reserved[list[i]]

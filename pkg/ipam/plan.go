@@ -59,7 +59,7 @@ func newPlan(pools []Pool, reserved Reserved, requests []Request) *plan {
 	slices.SortStableFunc(p.shelves, func(a, b *shelf) int { return strings.Compare(a.Name, b.Name) })
 	for i := range requests {
 		r := &requests[i]
-		p.tenants = append(p.tenants, &tenant{Request: r, bad: malformed(r), ports: sorted(r.Ports)})
+		p.tenants = append(p.tenants, &tenant{Request: r, key: ShareKey(r.ShareKey), bad: malformed(r), ports: sorted(r.Ports)})
 	}
 	slices.SortStableFunc(p.tenants, func(a, b *tenant) int { return strings.Compare(string(a.Owner), string(b.Owner)) })
 	p.tenants = slices.CompactFunc(p.tenants, func(a, b *tenant) bool { return a.Owner == b.Owner })

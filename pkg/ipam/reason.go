@@ -25,6 +25,7 @@ const (
 	NoPool              Reason = "NoPool"
 	WrongFamily         Reason = "WrongFamily"
 	Malformed           Reason = "Malformed"
+	LimitExceeded       Reason = "LimitExceeded"
 )
 
 var sentences = map[Reason]string{
@@ -39,6 +40,7 @@ var sentences = map[Reason]string{
 	NoPool:              "no pool has addresses of this family for it",
 	WrongFamily:         "the address is of a family that the Service does not have",
 	Malformed:           "the request contradicts itself or cannot be read",
+	LimitExceeded:       "there are too many Services or ports at the address",
 }
 
 // Reasons returns every reason.

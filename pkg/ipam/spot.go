@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -82,7 +83,7 @@ func (s *spot) objection(new seat, shared func() bool) clash {
 			return clash{reason: PortClash, holder: string(one.Owner), port: port}
 		}
 	}
-	return clash{}
+	return s.full(new)
 }
 
 // clash is why a seat cannot be had; without a reason it can.
@@ -108,6 +109,8 @@ func (c clash) fix(fields Fields) string {
 		return "change the port, or use another address"
 	case c.reason == NodeAddress:
 		return "use another address"
+	case c.reason == LimitExceeded:
+		return fmt.Sprintf("an address is shared by at most %d Services with %d ports in all: use another address", MaxHolders, MaxPorts)
 	case c.unreadable:
 		return "correct the request of that one first, or use another address"
 	case c.byKey:
@@ -123,6 +126,8 @@ func (r Reservation) objection(new seat) clash {
 		return clash{reason: NodeAddress, holder: r.Holder}
 	case new.key == "":
 		return clash{reason: AddressTaken, holder: orElse(r.Holder, string(ControlPlane)), byKey: true}
+	case !new.within && len(new.ports)+len(r.Ports) > MaxPorts:
+		return clash{reason: LimitExceeded, holder: orElse(r.Holder, string(ControlPlane))}
 	}
 	for _, port := range new.ports {
 		if slices.Contains(r.Ports, port) {

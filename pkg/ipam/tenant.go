@@ -9,6 +9,7 @@ import (
 type tenant struct {
 	*Request
 	bad     *Refusal // nothing of it can be granted
+	key     string   // ShareKey, bounded
 	ports   []Port   // sorted
 	text    string   // ports as one text
 	at      [2]netip.Addr

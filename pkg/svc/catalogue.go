@@ -13,15 +13,18 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/apis/v1alpha1"
+	"github.com/kvip/kvip/pkg/clock"
 )
 
-// CatalogueConfig of a Catalogue. All fields but Failed are needed.
+// CatalogueConfig of a Catalogue. All fields but Clock and Failed are needed.
 type CatalogueConfig struct {
 	Reader    Reader
 	Namespace string // of the Leases
 	Seat      string // name of the Lease whose holder gives out addresses
 	Router    *apiclient.Router
 	Log       *slog.Logger
+	// Clock is the time since boot; nil: clock.Boottime.
+	Clock clock.Func
 	// Failed is told of each failed list or watch.
 	Failed func(verb, resource string, err error)
 }
@@ -38,7 +41,8 @@ type Catalogue struct {
 	pools    *mirror[*Pool]
 	legacy   *mirror[*LegacyPools]
 
-	changes atomic.Uint64
+	vanished *vanished
+	changes  atomic.Uint64
 
 	mu          sync.Mutex
 	subscribers []chan struct{}
@@ -47,10 +51,13 @@ type Catalogue struct {
 
 // NewCatalogue returns a Catalogue that knows nothing before Run.
 func NewCatalogue(cfg CatalogueConfig) *Catalogue {
+	if cfg.Clock == nil {
+		cfg.Clock = clock.Boottime
+	}
 	if cfg.Failed == nil {
 		cfg.Failed = func(string, string, error) {}
 	}
-	c := &Catalogue{cfg: cfg}
+	c := &Catalogue{cfg: cfg, vanished: newVanished(cfg.Clock)}
 	c.services = newMirror(c, servicesSource, typed[*corev1.Service](func(s *corev1.Service) (*Service, bool) {
 		return cfg.Reader.Service(s), true
 	}))
@@ -61,7 +68,7 @@ func NewCatalogue(cfg CatalogueConfig) *Catalogue {
 		lease := ReadLease(l)
 		return lease, lease.belongs(cfg.Seat)
 	}))
-	c.leases.same = sameLease
+	c.leases.same, c.leases.follow = sameLease, c.vanished.follow
 	c.seat = newMirror(c, seatSource(cfg.Namespace, cfg.Seat), typed[*coordinationv1.Lease](func(l *coordinationv1.Lease) (*Lease, bool) {
 		return ReadLease(l), true
 	}))

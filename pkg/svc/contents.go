@@ -47,8 +47,12 @@ func (c *Catalogue) Servers() []string {
 		all = append(all, s.servers...)
 	}
 	slices.Sort(all)
-	return slices.Compact(all)
+	all = slices.Compact(all)
+	return all[:min(len(all), maxServers)]
 }
+
+// maxServers bounds how many API servers are asked, whatever the EndpointSlices list.
+const maxServers = 64
 
 // Nodes returns every Node by its name.
 func (c *Catalogue) Nodes() map[string]*Node {
@@ -85,7 +89,7 @@ func (c *Catalogue) Seat() *Lease {
 }
 
 // Ledger returns which Service has which address, as far as this node has seen. Of an address that two
-// shards have the first counts, as for the allocator.
+// shards have the first counts, as for the allocator. What a deleted Lease had counts for a while (S4).
 func (c *Catalogue) Ledger() ipam.Ledger {
 	shards := slices.DeleteFunc(c.leases.all(), func(l *Lease) bool { return l.Role != RoleLedger })
 	slices.SortFunc(shards, func(a, b *Lease) int { return cmp.Or(len(a.Name)-len(b.Name), strings.Compare(a.Name, b.Name)) })
@@ -93,8 +97,12 @@ func (c *Catalogue) Ledger() ipam.Ledger {
 	for _, l := range slices.Backward(shards) {
 		maps.Copy(all, l.Entries)
 	}
-	return all
+	return c.Restored(all)
 }
+
+// Restored returns l, the ledger or what is left of it, with the entries of Leases that were deleted a short
+// time ago.
+func (c *Catalogue) Restored(l ipam.Ledger) ipam.Ledger { return c.vanished.restored(l) }
 
 // Pools returns the IPPools by name, also those that cannot be used.
 func (c *Catalogue) Pools() []*Pool {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,6 +46,16 @@ func NodeLease(seat, node string) string { return seat + "-node-" + node }
 // LedgerPrefix begins the names of the ledger's Leases; a number follows.
 func LedgerPrefix(seat string) string { return seat + "-ledger-" }
 
+// Shard is the number of a Lease of the ledger by its name, -1 if that is none.
+func Shard(seat, name string) int {
+	rest, ok := strings.CutPrefix(name, LedgerPrefix(seat))
+	n, err := strconv.Atoi(rest)
+	if !ok || err != nil || strconv.Itoa(n) != rest || n < 0 { // 01 is no number of a shard
+		return -1
+	}
+	return n
+}
+
 // NodeInfo is what an agent tells the others in its node's Lease.
 type NodeInfo struct {
 	// Node is the node's name.
@@ -70,12 +81,15 @@ type Lease struct {
 	Role     string
 	Holder   string
 	Duration time.Duration
+	Renewed  time.Time
 	// Seat is the annotation of that name.
 	Seat string
 	// Info is set on a node's Lease.
 	Info NodeInfo
 	// Entries are set on a Lease of the ledger.
 	Entries ipam.Ledger
+	// Edited says that the Lease has other entries than Entries, which no kvip has written.
+	Edited bool
 	// ControlPlane are the virtual IPs, on a Lease of the control plane.
 	ControlPlane []netip.AddrPort
 }
@@ -89,6 +103,9 @@ func ReadLease(l *coordinationv1.Lease) *Lease {
 	}
 	if l.Spec.LeaseDurationSeconds != nil {
 		result.Duration = time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
+	}
+	if l.Spec.RenewTime != nil {
+		result.Renewed = l.Spec.RenewTime.Time
 	}
 	switch result.Role {
 	case RoleNode:
@@ -106,7 +123,7 @@ func ReadLease(l *coordinationv1.Lease) *Lease {
 // belongs is whether l is one of those that go with the seat, or the control plane's.
 func (l *Lease) belongs(seat string) bool {
 	return l.Role == RoleControlPlane || l.Role == RoleNode && l.Name == NodeLease(seat, l.Info.Node) ||
-		l.Role == RoleLedger && strings.HasPrefix(l.Name, LedgerPrefix(seat))
+		l.Role == RoleLedger && Shard(seat, l.Name) >= 0
 }
 
 // Placed returns the links as placement understands them.
@@ -120,5 +137,6 @@ func (i NodeInfo) Placed() []place.Link {
 
 // sameLease is whether b is a as it was renewed.
 func sameLease(a, b *Lease) bool {
-	return a.Role == b.Role && a.Holder == b.Holder && a.Seat == b.Seat && a.Duration == b.Duration && reflect.DeepEqual(a.Info, b.Info) && a.Entries.Equal(b.Entries) && slices.Equal(a.ControlPlane, b.ControlPlane)
+	return a.Role == b.Role && a.Holder == b.Holder && a.Seat == b.Seat && a.Duration == b.Duration && reflect.DeepEqual(a.Info, b.Info) && a.Entries.Equal(b.Entries) && a.Edited == b.Edited &&
+		slices.Equal(a.ControlPlane, b.ControlPlane)
 }

@@ -1,6 +1,7 @@
 package svc
 
 import (
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,9 +26,39 @@ func readLegacy(m *corev1.ConfigMap) (*LegacyPools, bool) {
 	interfaces, more := kubevip.Interfaces(m.Data)
 	result.Pools, result.Interfaces = pools, interfaces
 	for _, p := range append(problems, more...) {
-		result.Problems = append(result.Problems, fmt.Errorf("ConfigMap %s/%s: %w", kubevip.PoolsNamespace, kubevip.PoolsConfigMap, p))
+		result.problem(p)
 	}
+	result.bound()
 	return result, true
+}
+
+const (
+	// maxLegacyPools, maxRanges and maxProblems are how many of each are used of kube-vip's ConfigMap.
+	maxLegacyPools = 500
+	maxRanges      = 1000
+	maxProblems    = 20
+)
+
+// problem adds what is wrong with the ConfigMap, the first of many.
+func (p *LegacyPools) problem(err error) {
+	if len(p.Problems) < maxProblems {
+		text := fmt.Sprintf("ConfigMap %s/%s: %v", kubevip.PoolsNamespace, kubevip.PoolsConfigMap, err)
+		p.Problems = append(p.Problems, errors.New(Brief(text)))
+	}
+}
+
+// bound leaves out what is too much, and says so.
+func (p *LegacyPools) bound() {
+	if n := len(p.Pools); n > maxLegacyPools {
+		p.Pools = p.Pools[:maxLegacyPools]
+		p.problem(fmt.Errorf("it has %d pools, of which the first %d are used: make IPPools of the others", n, maxLegacyPools))
+	}
+	for i := range p.Pools {
+		if n := len(p.Pools[i].Ranges); n > maxRanges {
+			p.Pools[i].Ranges = p.Pools[i].Ranges[:maxRanges]
+			p.problem(fmt.Errorf("%s has %d ranges, of which the first %d are used: write larger ones", p.Pools[i].Name, n, maxRanges))
+		}
+	}
 }
 
 // readForeign reads kube-vip's annotations of a Service (S9).

@@ -24,7 +24,10 @@ type mirror[T object] struct {
 	changed func(matters bool)             // called after each change, without a lock held
 	// same says of two versions of an object that they differ in nothing that decisions depend on, as
 	// a Lease that was renewed. Nil: each version counts.
-	same   func(a, b T) bool
+	same func(a, b T) bool
+	// follow sees each change, with the zero T where there was or is none, and returns what counts. Nil: what
+	// was read does.
+	follow func(old, now T) T
 	log    *slog.Logger
 	failed func(verb, resource string, err error)
 
@@ -51,6 +54,7 @@ func (m *mirror[T]) Add(o any) error {
 	value, ok := m.take(o)
 	m.mu.Lock()
 	old, had := m.items[key]
+	value = m.followed(old, value, ok)
 	if ok {
 		m.items[key] = value
 	} else {
@@ -71,6 +75,8 @@ func (m *mirror[T]) Delete(o any) error {
 		return fmt.Errorf("take deletion of %s: %w", m.kind, err)
 	}
 	m.mu.Lock()
+	var none T
+	m.followed(m.items[key], none, false)
 	delete(m.items, key)
 	m.mu.Unlock()
 	m.changed(true)
@@ -90,6 +96,15 @@ func (m *mirror[T]) Replace(list []any, _ string) error {
 		}
 	}
 	m.mu.Lock()
+	for key, old := range m.items {
+		if _, there := items[key]; !there {
+			var none T
+			m.followed(old, none, false)
+		}
+	}
+	for key, value := range items {
+		items[key] = m.followed(m.items[key], value, true)
+	}
 	m.items, m.now = items, state{synced: true}
 	m.mu.Unlock()
 	m.changed(true)
@@ -110,6 +125,18 @@ func (m *mirror[T]) Transformer() cache.TransformFunc {
 		}
 		return o, nil
 	}
+}
+
+// followed returns what counts of a change; has says that there is an object now. The caller holds the lock.
+func (m *mirror[T]) followed(old, now T, has bool) T {
+	var none T
+	if !has {
+		now = none
+	}
+	if m.follow == nil || old == none && now == none {
+		return now
+	}
+	return m.follow(old, now)
 }
 
 // take decodes what was not decoded by the transformer.

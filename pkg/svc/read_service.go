@@ -61,7 +61,8 @@ func (r Reader) Service(s *corev1.Service) *Service {
 	if result.Ours {
 		result.Local = s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 		result.Request = r.request(s, wishes)
-		result.Request.Had = result.Status
+		result.Notes = append(result.Notes, fitting(&result.Request)...)
+		result.Request.Had = result.Status[:min(len(result.Status), maxHad)]
 	}
 	return result
 }
@@ -87,7 +88,7 @@ func (r Reader) ours(s *corev1.Service, wishes Wishes) (bool, string) {
 func (r Reader) request(s *corev1.Service, wishes Wishes) ipam.Request {
 	request := ipam.Request{
 		Owner: OwnerOf(s.Namespace, s.Name), Namespace: s.Namespace, Addresses: wishes.Addresses, AnyPool: r.KubeVIP,
-		Pool: wishes.Pool, ShareKey: wishes.Key, Local: s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
+		Pool: wishes.Pool, ShareKey: ipam.ShareKey(wishes.Key), Local: s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 		Fields: wishes.Fields, Require: s.Spec.IPFamilyPolicy != nil && *s.Spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack,
 	}
 	for _, family := range s.Spec.IPFamilies {
@@ -104,9 +105,29 @@ func (r Reader) request(s *corev1.Service, wishes Wishes) ipam.Request {
 		request.Ports = append(request.Ports, ipam.Port{Protocol: string(p.Protocol), Number: uint16(p.Port)})
 	}
 	if wishes.Err != nil {
-		request.Invalid = &ipam.Refusal{Reason: ipam.Malformed, Message: fmt.Sprintf("service %s: %v", request.Owner, wishes.Err)}
+		request.Invalid = &ipam.Refusal{Reason: ipam.Malformed, Message: Brief(fmt.Sprintf("service %s: %v", request.Owner, wishes.Err))}
 	}
 	return request
+}
+
+// fitting drops addresses of a family that the Service does not have, where others fit: kube-vip gave both, and
+// those that fit are of use. It returns what is to be said of that.
+func fitting(r *ipam.Request) (notes []string) {
+	fits := func(a netip.Addr) bool { return slices.Contains(r.Families, ipam.FamilyOf(a)) }
+	if !slices.ContainsFunc(r.Addresses, fits) {
+		return nil
+	}
+	var rest []netip.Addr
+	for _, a := range r.Addresses {
+		if fits(a) {
+			rest = append(rest, a)
+			continue
+		}
+		notes = append(notes, fmt.Sprintf("%s: %s is not given, as the Service is not %s: add that to spec.ipFamilies, or leave the address out",
+			r.Fields.Addresses, a, ipam.FamilyOf(a)))
+	}
+	r.Addresses = rest
+	return notes
 }
 
 // wishes reads kvip's own annotations, then another program's, then the spec: the first that says
@@ -124,13 +145,46 @@ func (r Reader) wishes(s *corev1.Service) Wishes {
 		own.Addresses, own.Err = addresses(own.Fields.Addresses, s.Spec.LoadBalancerIP)
 	}
 	foreign := readForeign(s.Annotations)
-	if len(foreign.Addresses) > 0 && s.Annotations[AnnotationAddresses] == "" || foreign.Err != nil && own.Err == nil {
+	if _, asked := s.Annotations[AnnotationAddresses]; !asked && (len(foreign.Addresses) > 0 || foreign.Err != nil) {
 		own.Addresses, own.Err, own.Fields.Addresses = foreign.Addresses, foreign.Err, foreign.Fields.Addresses
 	}
 	own.Pool, own.Key, own.Link = first(own.Pool, foreign.Pool), first(own.Key, foreign.Key), first(own.Link, foreign.Link)
 	own.Ignore, own.Notes = foreign.Ignore, foreign.Notes
+	if foreign.Err != nil && own.Err != foreign.Err {
+		own.Notes = append(own.Notes, cut(foreign.Err.Error(), 4*maxQuote)+"; it is not used, as there is "+own.Fields.Addresses)
+	}
+	own.bound()
 	return own
 }
+
+// bound refuses names that are longer than any that there are.
+func (w *Wishes) bound() {
+	for _, name := range []struct {
+		text  *string
+		where string
+		most  int
+	}{{&w.Pool, w.Fields.Pool, maxPoolName}, {&w.Link, "annotation " + AnnotationInterface, maxPattern}} {
+		if len(*name.text) > name.most {
+			if w.Err == nil {
+				w.Err = fmt.Errorf("%s: %q has %d bytes; give a name of at most %d", name.where, cut(*name.text, maxQuote), len(*name.text), name.most)
+			}
+			*name.text = ""
+		}
+	}
+}
+
+const (
+	// maxPoolName is the longest name of a pool: of an object, or of a key in a ConfigMap with a prefix.
+	maxPoolName = 270
+	// maxPattern is how long a pattern of interface names may be, which have 15 bytes; alternative ones 127.
+	maxPattern = 127
+	// maxAddresses is more than two addresses with white space need.
+	maxAddresses = 200
+	// maxHad is how many addresses of a status are looked at to give them again.
+	maxHad = 4
+	// maxQuote is how much of a user's text a message quotes.
+	maxQuote = 64
+)
 
 func first(a, b string) string {
 	if a != "" {
@@ -141,6 +195,9 @@ func first(a, b string) string {
 
 // addresses reads a list separated by commas, one of a family at most.
 func addresses(where, text string) ([]netip.Addr, error) {
+	if len(text) > maxAddresses {
+		return nil, fmt.Errorf("%s: %q is too long; give one IPv4, one IPv6, or both separated by a comma", where, cut(text, maxQuote))
+	}
 	var list []netip.Addr
 	for part := range strings.SplitSeq(text, ",") {
 		addr, err := netip.ParseAddr(strings.TrimSpace(part))

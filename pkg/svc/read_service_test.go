@@ -73,6 +73,9 @@ func TestWhatAServiceAsksFor(t *testing.T) {
 		return all
 	}
 	spec := func(s *corev1.Service) { s.Spec.LoadBalancerIP = "10.0.0.9" }
+	dual := func(s *corev1.Service) {
+		s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+	}
 	both := func(change ...func(s *corev1.Service)) func(s *corev1.Service) {
 		return func(s *corev1.Service) {
 			for _, c := range change {
@@ -88,7 +91,15 @@ func TestWhatAServiceAsksFor(t *testing.T) {
 		wrong  string // part of what is wrong
 	}{
 		{"nothing", nil, nil, "", ""},
-		{"the annotation", annotated(AnnotationAddresses, "10.0.0.1, fd00::1"), ip("10.0.0.1", "fd00::1"), AnnotationAddresses, ""},
+		{"the annotation", both(dual, annotated(AnnotationAddresses, "10.0.0.1, fd00::1")), ip("10.0.0.1", "fd00::1"), AnnotationAddresses, ""},
+		{"both families for one", annotated(AnnotationAddresses, "10.0.0.1, fd00::1"), ip("10.0.0.1"), AnnotationAddresses, ""},
+		{"both families for one, in kube-vip's way", annotated("kube-vip.io/loadbalancerIPs", "fd00::1,10.0.0.1"), ip("10.0.0.1"), "loadbalancerIPs", ""},
+		{"the other family alone", annotated(AnnotationAddresses, "fd00::1"), ip("fd00::1"), AnnotationAddresses, ""},
+		{"kvip's, and a bad one of kube-vip's", annotated(AnnotationAddresses, "10.0.0.1", "kube-vip.io/loadbalancerIPs", "x"), ip("10.0.0.1"), AnnotationAddresses, ""},
+		{"a long list", annotated(AnnotationAddresses, strings.Repeat("10.0.0.1,", 9999)), nil, "", "too long"},
+		{"a long one of kube-vip's", annotated("kube-vip.io/loadbalancerIPs", strings.Repeat("x", 99999)), nil, "", "loadbalancerIPs"},
+		{"a long pool", annotated(AnnotationPool, strings.Repeat("p", 999)), nil, "", "has 999 bytes"},
+		{"a long interface", annotated(AnnotationInterface, strings.Repeat("e", 999)), nil, "", "has 999 bytes"},
 		{"IPv4 in IPv6", annotated(AnnotationAddresses, "::ffff:10.0.0.1"), ip("10.0.0.1"), AnnotationAddresses, ""},
 		{"the spec", spec, ip("10.0.0.9"), "spec.loadBalancerIP", ""},
 		{"the annotation before the spec", both(spec, annotated(AnnotationAddresses, "10.0.0.1")), ip("10.0.0.1"), AnnotationAddresses, ""},
@@ -108,6 +119,40 @@ func TestWhatAServiceAsksFor(t *testing.T) {
 		if (r.Invalid != nil) != (row.wrong != "") || r.Invalid != nil && (r.Invalid.Reason != ipam.Malformed || !strings.Contains(r.Invalid.Message, row.wrong)) {
 			t.Errorf("%s: refused with %v", row.name, r.Invalid)
 		}
+		if r.Invalid != nil && len(r.Invalid.Message) > 1024 {
+			t.Errorf("%s: a message of %d bytes", row.name, len(r.Invalid.Message))
+		}
+	}
+}
+
+// What is not given is told, and so is what is not used.
+func TestNotesOfWhatIsLeftOut(t *testing.T) {
+	for _, row := range []struct{ own, foreign, want string }{
+		{"10.0.0.1,fd00::1", "", "fd00::1 is not given"},
+		{"10.0.0.1", "x", "is not used, as there is annotation " + AnnotationAddresses},
+		{"10.0.0.1", "10.0.0.2", ""},
+	} {
+		got := Reader{Class: class}.Service(balancer(annotated(AnnotationAddresses, row.own, "kube-vip.io/loadbalancerIPs", row.foreign)))
+		if text := strings.Join(got.Notes, ";"); text != row.want && (row.want == "" || !strings.Contains(text, row.want)) {
+			t.Errorf("%q and %q: notes %q", row.own, row.foreign, text)
+		}
+	}
+}
+
+// A share key of any length costs the ledger little, and equal ones stay equal.
+func TestLongShareKeys(t *testing.T) {
+	key := func(text string) string {
+		return Reader{Class: class}.Service(balancer(annotated(AnnotationShare, text))).Request.ShareKey
+	}
+	long := strings.Repeat("k", 140_000)
+	if k := key(long); len(k) > 63 || k != key(long) || k == key(long+"k") || k != ipam.ShareKey(k) {
+		t.Errorf("a long key becomes %q", k)
+	}
+	if k := key("\x00<&"); strings.ContainsAny(k, "\x00<&") {
+		t.Errorf("a key of odd characters becomes %q", k)
+	}
+	if k := key("web-1"); k != "web-1" {
+		t.Errorf("a plain key becomes %q", k)
 	}
 }
 

@@ -9,6 +9,13 @@ import (
 	"github.com/kvip/kvip/pkg/place"
 )
 
+const (
+	// maxEndpoints is how many endpoints an API server takes in one slice.
+	maxEndpoints = 1000
+	// maxNodeName is how long the name of a node may be.
+	maxNodeName = 253
+)
+
 // Slice is what kvip reads of an EndpointSlice.
 type Slice struct {
 	metav1.ObjectMeta
@@ -29,8 +36,11 @@ func readSlice(s *discoveryv1.EndpointSlice) (*Slice, bool) {
 	result := &Slice{ObjectMeta: identified(s), Owner: OwnerOf(s.Namespace, name), Nodes: place.Endpoints{}}
 	for _, e := range s.Endpoints {
 		readiness, takes := readinessOf(e.Conditions)
-		if !takes || e.NodeName == nil {
+		if !takes || e.NodeName == nil || len(*e.NodeName) > maxNodeName {
 			continue
+		}
+		if len(result.Nodes) == maxEndpoints {
+			break
 		}
 		if have, ok := result.Nodes[*e.NodeName]; !ok || better(readiness, have) {
 			result.Nodes[*e.NodeName] = readiness

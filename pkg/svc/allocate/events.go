@@ -55,7 +55,7 @@ func (e *events) about(ctx context.Context, object corev1.ObjectReference, kind,
 	now := metav1.NewTime(wall)
 	event := &corev1.Event{
 		ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", object.Name, wall.UnixNano())},
-		InvolvedObject: object, Reason: reason, Message: message, Type: kind,
+		InvolvedObject: object, Reason: reason, Message: svc.Brief(message), Type: kind,
 		Source:         corev1.EventSource{Component: "kvip", Host: e.cfg.Node},
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,
 	}

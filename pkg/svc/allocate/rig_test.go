@@ -60,7 +60,7 @@ func (r *rig) allocator(identity string) (*Allocator, *Keeper) {
 				return nil, err
 			}
 			return server.Coordination.Leases(svcenv.Namespace), nil
-		}}),
+		}, Known: r.cat.Lease}),
 		Placement: func(addr netip.Addr) place.Reason {
 			r.mu.Lock()
 			defer r.mu.Unlock()

@@ -3,6 +3,7 @@ package allocate
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/svc"
@@ -21,13 +22,17 @@ func (a *Allocator) turn(ctx context.Context) (looked bool) {
 		return false
 	}
 	a.basis = b
+	if a.term == term {
+		if name := a.cfg.Book.Changed(a.cfg.Catalogue.Leases()); name != "" {
+			a.failed(fmt.Errorf("somebody else has changed or deleted lease %s: %w", name, ledger.ErrLost))
+		}
+	}
 	if a.term != term && !a.take(ctx, term) {
 		return true
 	}
 	services, pools := a.cfg.Catalogue.Services(), a.pools()
-	before := a.cfg.Book.Ledger()
-	result := ipam.Plan(before, usable(pools), a.reserved(), requests(services))
-	if !result.Ledger.Equal(before) {
+	result := ipam.Plan(a.cfg.Catalogue.Restored(a.cfg.Book.Ledger()), usable(pools), a.reserved(), requests(services))
+	if !result.Ledger.Equal(a.cfg.Book.Ledger()) {
 		if err := a.cfg.Book.Commit(ctx, result.Ledger); err != nil {
 			a.failed(err)
 			return true
@@ -92,7 +97,7 @@ func (a *Allocator) publish(services []*svc.Service, pools []source, result ipam
 	told := make(map[ipam.Owner]bool, len(services))
 	for _, s := range services {
 		if want, ok := a.wanted(s, result); ok {
-			a.writer.service(s, want)
+			a.writer.service(s, want.brief())
 			told[s.Owner()] = true
 			if want.refused() {
 				figures.Refused[string(want.reason)]++

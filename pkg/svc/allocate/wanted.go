@@ -55,6 +55,12 @@ func (a *Allocator) wanted(s *svc.Service, result ipam.Result) (wish, bool) {
 	return w, true
 }
 
+// brief is w with a message that the API takes, whatever users wrote.
+func (w wish) brief() wish {
+	w.message = svc.Brief(w.message)
+	return w
+}
+
 // met is whether the Service says so already.
 func (w wish) met(s *svc.Service) bool {
 	if w.clear {

@@ -27,12 +27,13 @@ type cluster struct {
 	version int
 	leases  map[string]*coordinationv1.Lease
 	writes  int
-	fail    map[int]error // by the number of the write: it is not done
-	mute    map[int]bool  // by the number of the write: it is done, and nobody hears of it
+	fail    map[int]error   // by the number of the write: it is not done
+	mute    map[int]bool    // by the number of the write: it is done, and nobody hears of it
+	lost    map[string]bool // addresses that were in a Lease that was deleted
 }
 
 func newCluster() *cluster {
-	return &cluster{leases: map[string]*coordinationv1.Lease{}, fail: map[int]error{}, mute: map[int]bool{}}
+	return &cluster{leases: map[string]*coordinationv1.Lease{}, fail: map[int]error{}, mute: map[int]bool{}, lost: map[string]bool{}}
 }
 
 var resource = coordinationv1.Resource("leases")
@@ -82,6 +83,16 @@ func (c *cluster) put(l *coordinationv1.Lease) (*coordinationv1.Lease, error) {
 		return nil, errDown
 	}
 	return l.DeepCopy(), nil
+}
+
+// lose deletes a Lease, if it is there.
+func (c *cluster) lose(name string) {
+	if l := c.leases[name]; l != nil {
+		for addr := range svc.DecodeLedger(l.Annotations[svc.AnnotationLedger]) {
+			c.lost[addr.String()] = true
+		}
+		delete(c.leases, name)
+	}
 }
 
 // entries counts how often each address is in a shard, and returns its owner in the first.

@@ -113,7 +113,7 @@ func TestAnEntryLongerThanAShard(t *testing.T) {
 	b := c.book("me", 10, nil)
 	take(t, b)
 	commit(t, b, many(3, "a/web"))
-	if len(c.leases) != 5 || !b.Ledger().Equal(many(3, "a/web")) {
+	if len(c.leases) != 4 || !b.Ledger().Equal(many(3, "a/web")) {
 		t.Errorf("%d shards with %v", len(c.leases), b.Ledger())
 	}
 }

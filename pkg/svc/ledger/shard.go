@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,26 +18,40 @@ import (
 type shard struct {
 	lease   *coordinationv1.Lease
 	entries ipam.Ledger
+	// seen says that the watch has shown the Lease, reached that it has shown this version of it.
+	seen, reached bool
 }
 
-// own picks the shards among the Leases, in the order of their numbers.
-func (b *Book) own(all []coordinationv1.Lease) []coordinationv1.Lease {
-	all = slices.DeleteFunc(all, func(l coordinationv1.Lease) bool { return b.number(l.Name) < 0 })
-	slices.SortFunc(all, func(x, y coordinationv1.Lease) int { return b.number(x.Name) - b.number(y.Name) })
-	return all
+// list reads the shards, in the order of their numbers. They are told by their names: somebody may have taken a
+// label away.
+func (b *Book) list(ctx context.Context, leases Leases) ([]coordinationv1.Lease, error) {
+	list, err := leases.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list ledger: %w", err)
+	}
+	all := slices.DeleteFunc(list.Items, func(l coordinationv1.Lease) bool { return svc.Shard(b.cfg.Name, l.Name) < 0 })
+	slices.SortFunc(all, func(x, y coordinationv1.Lease) int {
+		return svc.Shard(b.cfg.Name, x.Name) - svc.Shard(b.cfg.Name, y.Name)
+	})
+	return all, nil
+}
+
+// alone asserts, after shards were made, that there are no others: whoever was frozen since the list, while others
+// made the ledger and somebody deleted a part of it, must not take what he makes for all of it.
+func (b *Book) alone(ctx context.Context, leases Leases) error {
+	listed, err := b.list(ctx, leases)
+	if err != nil {
+		return err
+	}
+	for _, l := range listed {
+		if !slices.ContainsFunc(b.shards, func(s *shard) bool { return s.lease.Name == l.Name }) {
+			return fmt.Errorf("take ledger: lease %s was made meanwhile: %w", l.Name, ErrLost)
+		}
+	}
+	return nil
 }
 
 func (b *Book) name(n int) string { return svc.LedgerPrefix(b.cfg.Name) + strconv.Itoa(n) }
-
-// number is that of the shard of a name, -1 if it is none.
-func (b *Book) number(name string) int {
-	rest, ok := strings.CutPrefix(name, svc.LedgerPrefix(b.cfg.Name))
-	n, err := strconv.Atoi(rest)
-	if !ok || err != nil || b.name(n) != name { // 01 is no number of a shard
-		return -1
-	}
-	return n
-}
 
 // withoutKnown drops what a shard before has.
 func (b *Book) withoutKnown(entries ipam.Ledger) {
@@ -66,9 +79,9 @@ func (b *Book) keepSpare(ctx context.Context, leases Leases) error {
 func (b *Book) add(ctx context.Context, leases Leases) error {
 	n := 0
 	if len(b.shards) > 0 {
-		n = b.number(b.shards[len(b.shards)-1].lease.Name) + 1
+		n = svc.Shard(b.cfg.Name, b.shards[len(b.shards)-1].lease.Name) + 1
 	}
-	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: b.name(n), Namespace: b.cfg.Namespace, Labels: map[string]string{svc.LabelRole: svc.RoleLedger}}}
+	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: b.name(n), Namespace: b.cfg.Namespace}}
 	b.fill(l, ipam.Ledger{})
 	made, err := leases.Create(ctx, l, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
@@ -92,7 +105,7 @@ func (b *Book) write(ctx context.Context, leases Leases, s *shard, entries ipam.
 	case err != nil:
 		return fmt.Errorf("write lease %s of the ledger: %w", l.Name, err)
 	}
-	s.lease, s.entries = written, entries
+	s.lease, s.entries, s.reached = written, entries, false
 	return nil
 }
 
@@ -101,7 +114,10 @@ func (b *Book) fill(l *coordinationv1.Lease, entries ipam.Ledger) {
 	if l.Annotations == nil {
 		l.Annotations = map[string]string{}
 	}
-	l.Annotations[svc.AnnotationLedger] = svc.EncodeLedger(entries)
+	if l.Labels == nil {
+		l.Labels = map[string]string{}
+	}
+	l.Labels[svc.LabelRole], l.Annotations[svc.AnnotationLedger] = svc.RoleLedger, svc.EncodeLedger(entries)
 	now := metav1.NowMicro()
 	l.Spec.HolderIdentity, l.Spec.RenewTime = &b.cfg.Identity, &now
 }

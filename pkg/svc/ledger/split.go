@@ -9,47 +9,85 @@ import (
 	"github.com/kvip/kvip/pkg/svc"
 )
 
-// split says what belongs into each shard. An entry that is there stays where it is; before the last
-// shard gets its first, there is another one behind it.
-func (b *Book) split(ctx context.Context, leases Leases, next ipam.Ledger) ([]ipam.Ledger, error) {
-	parts, sizes, fresh := b.settled(next)
-	at := 0
-	for _, addr := range fresh {
-		size := svc.EntrySize(addr, next[addr])
-		for at < len(parts)-1 && sizes[at]+size > b.cfg.MaxShard {
-			at++
-		}
-		if at == len(parts)-1 {
-			if err := b.add(ctx, leases); err != nil {
-				return nil, err
-			}
-			parts, sizes = append(parts, ipam.Ledger{}), append(sizes, 0)
-		}
-		parts[at][addr] = next[addr]
-		sizes[at] += size
-	}
-	return parts, nil
+// layout says what belongs into each shard.
+type layout struct {
+	parts []ipam.Ledger
+	sizes []int
+	// full are the shards that have lost an entry to a later one: it was there first, and what counts is the
+	// first. They are written after the others, and get nothing.
+	full []bool
 }
 
-// settled says what stays in each shard and how much room that takes, and which addresses are new.
-func (b *Book) settled(next ipam.Ledger) (parts []ipam.Ledger, sizes []int, fresh []netip.Addr) {
-	parts, sizes = make([]ipam.Ledger, len(b.shards)), make([]int, len(b.shards))
-	where := map[netip.Addr]int{}
+func (l *layout) add() {
+	l.parts, l.sizes, l.full = append(l.parts, ipam.Ledger{}), append(l.sizes, 0), append(l.full, false)
+}
+
+func (l *layout) put(i int, addr netip.Addr, holders []ipam.Holder) {
+	l.parts[i][addr] = holders
+	l.sizes[i] += svc.EntrySize(addr, holders)
+}
+
+// split says what belongs into each shard. An entry stays in its shard as long as it fits; else it goes to a
+// later one. New entries go to the first with room. Before the last shard gets its first entry, there is another
+// one behind it.
+func (b *Book) split(ctx context.Context, leases Leases, next ipam.Ledger) (layout, error) {
+	plan, homeless := b.settled(next)
+	for _, h := range homeless {
+		size, at := svc.EntrySize(h.addr, next[h.addr]), h.from
+		for plan.full[at] || plan.sizes[at] > 0 && plan.sizes[at]+size > b.cfg.MaxShard {
+			at++ // the last one is empty
+		}
+		if at == len(plan.parts)-1 {
+			if err := b.add(ctx, leases); err != nil {
+				return layout{}, err
+			}
+			plan.add()
+		}
+		plan.put(at, h.addr, next[h.addr])
+	}
+	return plan, nil
+}
+
+// homeless is an entry that needs a shard, which is not before from.
+type homeless struct {
+	addr netip.Addr
+	from int
+}
+
+// settled says what stays in each shard, and what needs another one, in the order of addresses: new entries,
+// and those which have grown and do not fit any more. What did not change comes first.
+func (b *Book) settled(next ipam.Ledger) (layout, []homeless) {
+	var plan layout
+	var rest []homeless
+	known := map[netip.Addr]bool{}
 	for i, s := range b.shards {
-		parts[i] = ipam.Ledger{}
-		for addr := range s.entries {
-			where[addr] = i
+		plan.add()
+		var grown []netip.Addr
+		for addr, holders := range s.entries {
+			known[addr] = true
+			switch now, stays := next[addr]; {
+			case !stays:
+			case svc.EntrySize(addr, now) <= svc.EntrySize(addr, holders):
+				plan.put(i, addr, now)
+			default:
+				grown = append(grown, addr)
+			}
+		}
+		slices.SortFunc(grown, netip.Addr.Compare)
+		for _, addr := range grown {
+			if plan.sizes[i] > 0 && plan.sizes[i]+svc.EntrySize(addr, next[addr]) > b.cfg.MaxShard {
+				plan.full[i] = true
+				rest = append(rest, homeless{addr, i + 1})
+				continue
+			}
+			plan.put(i, addr, next[addr])
 		}
 	}
-	for addr, holders := range next {
-		i, known := where[addr]
-		if !known {
-			fresh = append(fresh, addr)
-			continue
+	for addr := range next {
+		if !known[addr] {
+			rest = append(rest, homeless{addr: addr})
 		}
-		parts[i][addr] = holders
-		sizes[i] += svc.EntrySize(addr, holders)
 	}
-	slices.SortFunc(fresh, netip.Addr.Compare)
-	return parts, sizes, fresh
+	slices.SortFunc(rest, func(x, y homeless) int { return x.addr.Compare(y.addr) })
+	return plan, rest
 }

@@ -1,0 +1,125 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/ipam"
+	"github.com/kvip/kvip/pkg/svc"
+)
+
+// limited refuses Leases whose annotations are as long as an API server refuses.
+type limited struct {
+	*cluster
+	most int
+}
+
+func (l limited) Update(ctx context.Context, o *coordinationv1.Lease, opts metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+	if len(o.Annotations[svc.AnnotationLedger]) > l.most {
+		return nil, errors.New("metadata.annotations: Too long")
+	}
+	return l.cluster.Update(ctx, o, opts)
+}
+
+// S4: a full shard whose entries grow, one after the other, never stops anything: they move to later ones. In
+// between an address is never without its holders, and the first entry counts.
+func TestFullShardsGrow(t *testing.T) {
+	const bound, count = 2000, 60
+	c := newCluster()
+	b := c.book("me", bound, func() Leases { return limited{c, bound + len("{}")} })
+	take(t, b)
+	next := many(count, "a/web")
+	commit(t, b, next)
+	for i := range count {
+		next = next.Clone()
+		next[addr(i)] = append(next[addr(i)], ipam.Holder{Owner: "b/another-one-with-a-longer-name"})
+		commit(t, b, next)
+		if n, _ := c.entries(); len(n) != count {
+			t.Fatalf("%d addresses are left", len(n))
+		}
+	}
+	if got := take(t, c.book("you", bound, nil)); !got.Equal(next) {
+		t.Errorf("the next allocator reads %d addresses that are not those", len(got))
+	}
+	if len(c.leases) > 6 {
+		t.Errorf("%d Leases for what two have room for", len(c.leases))
+	}
+}
+
+// An entry that moves is written where it goes to before it is taken away where it was, whatever fails in between.
+func TestAMoveThatFails(t *testing.T) {
+	for after := 1; after <= 3; after++ {
+		c := newCluster()
+		b := c.book("me", 200, nil)
+		take(t, b)
+		old := many(6, "a/web")
+		commit(t, b, old)
+		next := old.Clone()
+		next[addr(0)] = append(next[addr(0)], ipam.Holder{Owner: "b/web"}, ipam.Holder{Owner: "c/web"}, ipam.Holder{Owner: "d/web"})
+		c.fail[c.writes+after] = errDown
+		err := b.Commit(context.Background(), next)
+		if count, owner := c.entries(); len(count) != 6 || owner[addr(0).String()] != "a/web" {
+			t.Errorf("write %d fails: %v, %v", after, count, owner)
+		}
+		if (err != nil) != (after < 4) {
+			t.Errorf("write %d fails: %v", after, err)
+		}
+		b = c.book("you", 200, nil)
+		take(t, b)
+		if count, _ := c.entries(); count[addr(0).String()] != 1 {
+			t.Errorf("write %d fails: the next allocator leaves it in %d shards", after, count[addr(0).String()])
+		}
+		commit(t, b, next)
+		if !take(t, b).Equal(next) {
+			t.Errorf("write %d fails: the ledger is %v", after, b.Ledger())
+		}
+	}
+}
+
+// An entry that no Lease has room for is not written, and stops nothing.
+func TestAnEntryLongerThanALease(t *testing.T) {
+	c := newCluster()
+	b := c.book("me", 0, func() Leases { return limited{c, 256 << 10} })
+	take(t, b)
+	next := many(3, "a/web")
+	commit(t, b, next)
+	for i := range 30_000 {
+		next[addr(1)] = append(next[addr(1)], ipam.Holder{Owner: ipam.Owner(fmt.Sprintf("b/web-%d", i))})
+	}
+	next[addr(7)], next[addr(8)] = next[addr(1)], []ipam.Holder{{Owner: "c/web"}}
+	for range 5 {
+		commit(t, b, next)
+	}
+	got := take(t, b)
+	if len(got) != 4 || len(got[addr(1)]) != 1 || len(got[addr(8)]) != 1 {
+		t.Errorf("the ledger has %d addresses, and %d holders", len(got), len(got[addr(1)]))
+	}
+	if len(c.leases) != 2 {
+		t.Errorf("%d Leases", len(c.leases))
+	}
+}
+
+// No Lease is made for a write that fails again and again.
+func TestRetriesMakeNoLeases(t *testing.T) {
+	c := newCluster()
+	b := c.book("me", 100, func() Leases { return limited{c, 10} })
+	try := func() {
+		take(t, b)
+		if b.Commit(context.Background(), many(9, "a/web")) == nil {
+			t.Fatal("it was written")
+		}
+	}
+	try()
+	first := len(c.leases)
+	for range 20 {
+		try()
+	}
+	if len(c.leases) > first {
+		t.Errorf("%d Leases after one try, and %d after 20 more", first, len(c.leases))
+	}
+}
