@@ -51,17 +51,19 @@ func memoryCgroup(t *testing.T) string {
 	return filepath.Join(dir, "cgroup.procs")
 }
 
-// agentUnderLimit runs `kvip manager` in the test's network namespace under the memory limit.
-func agentUnderLimit(t *testing.T) (pid int, ended <-chan error) {
+// startAgent runs `kvip manager` in the test's network namespace; a command before it may change what it
+// runs in.
+func startAgent(t *testing.T, before ...string) (pid int, ended <-chan error) {
 	t.Helper()
-	procs := memoryCgroup(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The shell joins the cgroup first, so that the limit is there when the program starts.
-	cmd := exec.Command("/bin/sh", "-c", `echo $$ > "$0" && exec "$@"`, procs, self, "manager", "--vip", "192.0.2.100",
-		"--node-name", "a", "--kubeconfig", filepath.Join(t.TempDir(), "admin.conf"), "--interface-wait", "0s")
+	for _, args := range []string{"link add eth0 type veth peer name eth1", "link set eth0 up", "link set eth1 up", "address add 192.0.2.1/24 dev eth0"} {
+		testutil.IP(t, args)
+	}
+	args := append(before, self, "manager", "--vip", "192.0.2.100", "--node-name", "a", "--kubeconfig", filepath.Join(t.TempDir(), "admin.conf"))
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), asProgram+"=1")
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
@@ -163,10 +165,8 @@ func anonymous(t *testing.T, pid int) int {
 // lives on, answers the probes, and serves metrics to another client.
 func TestPagesUnderAttack(t *testing.T) {
 	ns := testutil.NewNetns(t)
-	for _, args := range []string{"link add eth0 type veth peer name eth1", "link set eth0 up", "link set eth1 up", "address add 192.0.2.1/24 dev eth0"} {
-		testutil.IP(t, args)
-	}
-	pid, ended := agentUnderLimit(t)
+	// The shell joins the cgroup first, so that the limit is there when the program starts.
+	pid, ended := startAgent(t, "/bin/sh", "-c", `echo $$ > "$0" && exec "$@"`, memoryCgroup(t))
 	const probe, metrics = "http://127.0.0.1:2113/healthz", "http://127.0.0.1:2112/metrics"
 	var page string
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {

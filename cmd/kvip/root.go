@@ -37,7 +37,7 @@ Services of type LoadBalancer addresses, which it spreads over the nodes. Every 
 		RunE:              needsCommand,
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newManager(), newManifest(), newKubeadm(), newStatus(), newMigrate(), newCleanup(), newVersion(), newCompletion())
+	root.AddCommand(newManager(), newManifest(), newKubeadm(), newStatus(), newMigrate(), newCleanup(), newHealthz(), newVersion(), newCompletion())
 	return root, started
 }
 

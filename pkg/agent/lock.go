@@ -4,13 +4,15 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/vip"
 )
 
-// lockAgain is the time between attempts to become the only kvip for an address here.
+// lockAgain is the least time between attempts to become the only kvip for an address here. Twice
+// that is the most: two that begin at one time must not meet again and again.
 const lockAgain = 200 * time.Millisecond
 
 // lockAll waits until this is the only kvip for each address in this network namespace,
@@ -68,7 +70,7 @@ func lockOne(ctx context.Context, lock func() (io.Closer, error), tell func(erro
 			tell(err)
 			told = true
 		}
-		if !pause(ctx, lockAgain) {
+		if !pause(ctx, lockAgain+rand.N(lockAgain)) {
 			return nil
 		}
 	}

@@ -44,6 +44,7 @@ func (p *pages) serve(ctx context.Context) (stop func()) {
 		mux.HandleFunc("/services", p.servicesz)
 	}
 	if p.cfg.HealthAddress != "" {
+		servers.Go(func() { p.serveProbes(ctx, local) })
 		servers.Go(func() { p.keepServing(ctx, p.cfg.HealthAddress, local, localLimits) })
 	}
 	if p.cfg.MetricsAddress != "" {

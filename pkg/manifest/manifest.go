@@ -47,12 +47,8 @@ func fill(spec *corev1.PodSpec, cfg config.Config) error {
 	c := &spec.Containers[0]
 	c.Image = cfg.Image
 	c.Args = append(c.Args, cfg.Args()...)
-	for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
-		if probe == nil || probe.HTTPGet == nil {
-			return fmt.Errorf("fill template: a probe without httpGet")
-		}
-		probe.HTTPGet.Host = health.Addr().String()
-		probe.HTTPGet.Port = intstr.FromInt32(int32(health.Port()))
+	if err := probeAt(c, health); err != nil {
+		return err
 	}
 	grace := cfg.LeaseDuration + shutdownRoom
 	if cfg.Services {
@@ -61,6 +57,22 @@ func fill(spec *corev1.PodSpec, cfg config.Config) error {
 	}
 	seconds := int64(grace / time.Second)
 	spec.TerminationGracePeriodSeconds = &seconds
+	return nil
+}
+
+// probeAt makes the probes of the container ask the agent with that --health-address.
+func probeAt(c *corev1.Container, health netip.AddrPort) error {
+	for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe} {
+		if probe == nil || probe.Exec == nil || len(probe.Exec.Command) == 0 {
+			return fmt.Errorf("fill template: a probe without a command")
+		}
+		probe.Exec.Command[len(probe.Exec.Command)-1] = health.String()
+	}
+	if c.ReadinessProbe == nil || c.ReadinessProbe.HTTPGet == nil {
+		return fmt.Errorf("fill template: a readiness probe without httpGet")
+	}
+	c.ReadinessProbe.HTTPGet.Host = health.Addr().String()
+	c.ReadinessProbe.HTTPGet.Port = intstr.FromInt32(int32(health.Port()))
 	return nil
 }
 

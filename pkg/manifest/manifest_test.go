@@ -178,10 +178,13 @@ func checkLockedDown(t *testing.T, spec corev1.PodSpec, memory string) {
 	if limit := c.Resources.Limits.Memory(); limit.Cmp(resource.MustParse(memory)) != 0 || c.Resources.Requests.Cpu().IsZero() {
 		t.Errorf("resources %+v", c.Resources)
 	}
-	for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
-		if !netip.MustParseAddr(probe.HTTPGet.Host).IsLoopback() {
-			t.Errorf("probe of %s leaves loopback: %s", probe.HTTPGet.Path, probe.HTTPGet.Host)
+	for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe} {
+		if probe.Exec == nil || probe.HTTPGet != nil || probe.TCPSocket != nil {
+			t.Errorf("another program may answer this probe: %+v", probe)
 		}
+	}
+	if host := c.ReadinessProbe.HTTPGet.Host; !netip.MustParseAddr(host).IsLoopback() {
+		t.Errorf("the readiness probe leaves loopback: %s", host)
 	}
 	if c.Env[0].Name != config.NodeNameEnv || c.Env[0].ValueFrom.FieldRef.FieldPath != "spec.nodeName" {
 		t.Errorf("node name from %+v", c.Env)
@@ -194,11 +197,13 @@ func TestProbesFollowTheHealthAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := set.Spec.Template.Spec.Containers[0]
-	for path, probe := range map[string]*corev1.Probe{"/healthz": c.LivenessProbe, "/readyz": c.ReadinessProbe} {
-		get := probe.HTTPGet
-		if get.Path != path || get.Host != "127.0.0.2" || get.Port.IntValue() != 3001 {
-			t.Errorf("%s is probed at %s:%s%s", path, get.Host, get.Port.String(), get.Path)
+	for name, probe := range map[string]*corev1.Probe{"startup": c.StartupProbe, "liveness": c.LivenessProbe} {
+		if got := strings.Join(probe.Exec.Command, " "); got != "/kvip healthz --health-address 127.0.0.2:3001" {
+			t.Errorf("%s probe: %s", name, got)
 		}
+	}
+	if get := c.ReadinessProbe.HTTPGet; get.Path != "/readyz" || get.Host != "127.0.0.2" || get.Port.IntValue() != 3001 {
+		t.Errorf("readiness is probed at %s:%s%s", get.Host, get.Port.String(), get.Path)
 	}
 }
 

@@ -65,8 +65,8 @@ func TestDaemonSetsStandBesideEachOther(t *testing.T) {
 	if label := one.Spec.Template.Labels[component]; label == other.Spec.Selector.MatchLabels[component] {
 		t.Errorf("both select the component %s", label)
 	}
-	if a, b := one.Spec.Template.Spec.Containers[0].LivenessProbe.HTTPGet.Port, other.Spec.Template.Spec.Containers[0].LivenessProbe.HTTPGet.Port; a == b {
-		t.Errorf("both serve /healthz on port %s", a.String())
+	if a, b := one.Spec.Template.Spec.Containers[0].ReadinessProbe.HTTPGet.Port, other.Spec.Template.Spec.Containers[0].ReadinessProbe.HTTPGet.Port; a == b {
+		t.Errorf("both serve /readyz on port %s", a.String())
 	}
 }
 

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
 	"github.com/kvip/kvip/test/testutil"
 )
 
@@ -37,6 +40,88 @@ func TestLock(t *testing.T) {
 		t.Fatalf("after unlocking: %v", err)
 	}
 	again.Close()
+}
+
+// asStranger runs fn in the namespace as a user without any right.
+func asStranger(ns *testutil.Netns, fn func() error) error {
+	return ns.Do(func() error {
+		const nobody = 65534 // of this thread alone, which ends with Do
+		for _, call := range []uintptr{unix.SYS_SETRESGID, unix.SYS_SETRESUID} {
+			if _, _, failed := unix.RawSyscall(call, nobody, nobody, nobody); failed != 0 {
+				return failed
+			}
+		}
+		return fn()
+	})
+}
+
+// E8: whoever is not root can take no lock, by whatever name, and hides no stale address.
+func TestLockIsForRootAlone(t *testing.T) {
+	ns := testutil.NewNetns(t)
+	var taken []io.Closer
+	defer func() {
+		for _, c := range taken {
+			c.Close()
+		}
+	}()
+	for _, name := range []string{"kvip/vip/10.9.0.100", "kvip/vip/10.9.0.100/x", "kvip/services", "kvip/services/x"} {
+		if err := asStranger(ns, func() error {
+			c, err := bind(name)
+			if err == nil {
+				taken = append(taken, c)
+			}
+			return err
+		}); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	if served(vip4) {
+		t.Error("a stranger's socket passes for a kvip")
+	}
+	for name, lock := range map[string]func() (io.Closer, error){
+		"Lock": func() (io.Closer, error) { return Lock(vip4) }, "LockServices": LockServices,
+	} {
+		first, err := lock()
+		if err != nil {
+			t.Fatalf("%s beside a stranger: %v", name, err)
+		}
+		defer first.Close()
+		if _, err := lock(); !errors.Is(err, ErrLocked) {
+			t.Errorf("a second %s: %v; want ErrLocked", name, err)
+		}
+	}
+}
+
+// E8: of many that begin at one time at most one has the lock.
+func TestLockedOnce(t *testing.T) {
+	ns := testutil.NewNetns(t)
+	for range 20 {
+		locks := make(chan io.Closer, 8)
+		var group errgroup.Group
+		for range cap(locks) {
+			group.Go(func() error {
+				return ns.Do(func() error {
+					c, err := Lock(vip4)
+					if err == nil {
+						locks <- c
+					} else if !errors.Is(err, ErrLocked) {
+						return err
+					}
+					return nil
+				})
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		close(locks)
+		if len(locks) > 1 {
+			t.Errorf("%d have the lock", len(locks))
+		}
+		for c := range locks {
+			c.Close()
+		}
+	}
 }
 
 // E8: nodes that share one kernel, as namespaces, do not lock each other out.
