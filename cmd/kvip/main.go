@@ -13,6 +13,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/kubeadm"
+	"github.com/kvip/kvip/pkg/printable"
 )
 
 // The exit codes of every command.
@@ -20,6 +21,7 @@ const (
 	exitOK      = 0
 	exitFailure = 1 // it was tried and did not work
 	exitUsage   = 2 // it was not tried: the command line cannot mean anything
+	exitTrouble = 3 // it was found out, and is not as it should be
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -39,7 +41,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "%s: %v\n", cmd.CommandPath(), err)
+	fmt.Fprintf(stderr, "%s: %s\n", cmd.CommandPath(), printable.Lines(err.Error()))
+	if trouble := troubleError(""); errors.As(err, &trouble) {
+		return exitTrouble
+	}
 	if !*started || refused(err) {
 		fmt.Fprintf(stderr, "Run '%s --help' for examples and flags.\n", cmd.CommandPath())
 		return exitUsage
@@ -55,6 +60,12 @@ func refused(err error) bool {
 	var conflict *kubeadm.Conflict
 	return errors.As(err, &setting) || errors.As(err, &line) || errors.As(err, &input) || errors.As(err, &conflict)
 }
+
+// troubleError is what a command found out, and what is not as it should be.
+type troubleError string
+
+// Error says what is wrong.
+func (e troubleError) Error() string { return string(e) }
 
 // usageError is a command line that is wrong beyond a single flag.
 type usageError string

@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
-	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/status"
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/pkg/svc/ask"
 )
@@ -29,8 +30,9 @@ func newStatusService() *cobra.Command {
 		Use:   "service NAME",
 		Short: "Show which node announces a Service's addresses, since when, and why that one",
 		Long: `Show which node announces the addresses of a Service of type LoadBalancer, since when, and why that
-one, or why none does. It asks the API and the agent of every node, from a control-plane node or from
-a pod of the DaemonSet.`,
+one, or why none does. It asks the API and the agent of every node, from a control-plane node, from a
+pod of the DaemonSet, or from anywhere that reaches the server of --kubeconfig or of the variable
+KUBECONFIG, and the nodes.`,
 		Example: `  kvip status service web
   kvip status service web -n shop -o json`,
 		Args: cobra.ExactArgs(1),
@@ -45,21 +47,16 @@ a pod of the DaemonSet.`,
 			if err != nil {
 				return err
 			}
-			if _, err := os.Stat(tokenFile); err == nil && !cmd.Flags().Changed("kubeconfig") {
-				cfg.Kubeconfigs = nil
+			if err := chooseCredentials(cmd, &cfg); err != nil {
+				return err
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), statusTimeout)
 			defer cancel()
 			report, err := ask.Service(ctx, question(cfg, space, name))
 			if err != nil {
-				return err
+				return withHint(err)
 			}
-			if output == "text" {
-				return report.WriteText(cmd.OutOrStdout(), time.Now())
-			}
-			encoder := json.NewEncoder(cmd.OutOrStdout())
-			encoder.SetIndent("", "  ")
-			return encoder.Encode(report)
+			return printReport(cmd.OutOrStdout(), output, report, func(w io.Writer) error { return report.WriteText(w, time.Now()) })
 		},
 	}
 	cfg.AddFlags(cmd.Flags(), config.Server, config.Client, config.Services)
@@ -68,8 +65,16 @@ a pod of the DaemonSet.`,
 	}
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of the Service")
 	cmd.Flags().StringVar(&cfg.Namespace, "lease-namespace", cfg.Namespace, "namespace of kvip's Leases")
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "output format: text or json")
+	addOutput(cmd, &output)
 	return cmd
+}
+
+// withHint adds what to do where no API server could be asked.
+func withHint(err error) error {
+	if apiclient.Silent(err) || errors.Is(err, apiclient.ErrNotYet) {
+		return fmt.Errorf("%w; %s", err, status.Elsewhere)
+	}
+	return err
 }
 
 // validateServiceStatus names the namespace of the Leases as this command does: its --namespace is the Service's.
@@ -102,6 +107,11 @@ func whichService(arg, namespace string, chosen bool) (space, name string, err e
 func question(cfg config.Config, namespace, name string) ask.Config {
 	store := apiclient.NewStore(apiclient.Config{Kubeconfigs: cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)})
 	local := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
+	for _, server := range apiclient.KubeconfigServers(cfg.Kubeconfigs) { // the last ones: the VIP may be among them
+		if !slices.Contains(local, server) {
+			local = append(local, server)
+		}
+	}
 	return ask.Config{
 		Router:         apiclient.NewRouter(apiclient.RouterConfig{Store: store, Local: func() []string { return local }, InCluster: apiclient.InCluster()}),
 		Reader:         svc.Reader{Class: cfg.ServiceClass, ClassOnly: cfg.ClassOnly, KubeVIP: cfg.KubeVIP},

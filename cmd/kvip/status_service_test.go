@@ -57,7 +57,7 @@ func shop(t *testing.T) []string {
 	e.PutNode("a", "127.0.0.1")
 	e.PutNodeLease(svc.NodeInfo{Node: "a"}, "a_1", 5)
 	file := filepath.Join(t.TempDir(), "admin.conf")
-	if err := e.Store.WriteKubeconfig(file, "https://unused.invalid:6443", fakeapi.User{Token: "t"}); err != nil {
+	if err := e.Store.WriteKubeconfig(file, "https://127.0.0.1:1", fakeapi.User{Token: "t"}); err != nil {
 		t.Fatal(err)
 	}
 	_, port, err := net.SplitHostPort(e.Server.Host)

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -121,6 +124,29 @@ func fromServiceAccount(dir string) (Credentials, error) {
 		BearerTokenFile: filepath.Join(dir, "token"),
 		TLSClientConfig: rest.TLSClientConfig{CAFile: filepath.Join(dir, "ca.crt")},
 	})
+}
+
+// KubeconfigServers returns "address:port" of the servers that the files name, each once. A file that
+// cannot be read has none. Their certificates are checked as those of any API server.
+func KubeconfigServers(paths []string) (hosts []string) {
+	for _, path := range paths {
+		cfg, err := clientcmd.BuildConfigFromFlags("", path)
+		if err != nil {
+			continue
+		}
+		server, err := url.Parse(cfg.Host)
+		if err != nil || server.Scheme != "https" || server.Hostname() == "" {
+			continue
+		}
+		port := server.Port()
+		if port == "" {
+			port = "443"
+		}
+		if host := net.JoinHostPort(server.Hostname(), port); !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
 }
 
 // CheckKubeconfigs refuses files that will never work: those that cannot be read or

@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/clock"
@@ -26,15 +29,40 @@ import (
 const (
 	askTimeout = 2 * time.Second
 	maxAnswer  = 1 << 20
+	// maxRemembered bounds how many API servers are asked because agents name them.
+	maxRemembered = 32
 )
 
+// Elsewhere is what to do where no API server can be asked.
+const Elsewhere = "run this on a control-plane node, as root, or give --kubeconfig"
+
+// settleTime is how long a move may take that makes a report look like trouble.
+const settleTime = 500 * time.Millisecond
+
 // Collect asks the Lease, the API servers and the agents. It fails only if no API server
-// can say who holds the lease.
+// can say who holds the lease. What looks like trouble it looks at a second time.
 func Collect(ctx context.Context, cfg config.Config) (Report, error) {
+	report, err := collect(ctx, cfg)
+	if err != nil || report.Problem == "" {
+		return report, err
+	}
+	select {
+	case <-ctx.Done():
+		return report, nil
+	case <-time.After(settleTime):
+	}
+	if again, err := collect(ctx, cfg); err == nil {
+		return again, nil
+	}
+	return report, nil
+}
+
+func collect(ctx context.Context, cfg config.Config) (Report, error) {
 	store := openStore(cfg)
 	hosts := knownHosts(ctx, cfg)
+	servers := apiclient.KubeconfigServers(cfg.Kubeconfigs) // the last ones: the VIP may be among them
 	driver, err := kubelease.New(kubelease.Config{
-		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: store, Local: func() []string { return append([]string(nil), hosts...) },
+		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: store, Local: func() []string { return union(hosts, servers) },
 		Clock: clock.Boottime, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -46,18 +74,66 @@ func Collect(ctx context.Context, cfg config.Config) (Report, error) {
 		record, renewed, err = driver.Read(ctx)
 	}
 	if err != nil {
-		return Report{}, fmt.Errorf("no API server at %s answers: %w", strings.Join(hosts, ", "), err)
+		return Report{}, explain(union(hosts, servers), err)
 	}
 	report := Report{Lease: leaseOf(cfg, record, renewed), Degraded: record.Degraded, Transitions: []kubelease.Transition{}}
 	report.Transitions = append(report.Transitions, kubelease.Transitions(record.History)...)
 	if all, err := driver.Endpoints(ctx); err == nil {
 		hosts = union(all, hosts[1:]) // without loopback
+		slices.Sort(hosts)
 	}
 	report.Nodes = askNodes(ctx, cfg, store, hosts)
 	// A dead API server is not listed for long, but agents remember it.
 	report.Nodes = append(report.Nodes, askNodes(ctx, cfg, store, remembered(report.Nodes))...)
 	slices.SortFunc(report.Nodes, func(a, b Node) int { return strings.Compare(a.Address, b.Address) })
+	report.nameTheSilent(nodeNames(ctx, store, union(hosts, servers), report.Nodes))
+	report.Problem = report.judge()
 	return report, nil
+}
+
+// explain says what to do about an API that could not be asked.
+func explain(hosts []string, err error) error {
+	if apiclient.IsRefused(err) {
+		return fmt.Errorf("the API server refuses these credentials; give others with --kubeconfig: %w", err)
+	}
+	return fmt.Errorf("no API server at %s answers: %w; %s", strings.Join(hosts, ", "), err, Elsewhere)
+}
+
+// nodeNames returns the names of the cluster's nodes by their addresses, if a node is without one and the
+// credentials are a person's: kvip's own token must not read Nodes.
+func nodeNames(ctx context.Context, store *apiclient.Store, hosts []string, nodes []Node) map[string]string {
+	kind, _ := store.InUse()
+	if kind != apiclient.Bootstrap || !slices.ContainsFunc(nodes, func(n Node) bool { return n.Name == "" }) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	for _, host := range hosts {
+		server, err := store.Server(host)
+		if err != nil {
+			return nil
+		}
+		list, err := server.Core.Nodes().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			continue
+		}
+		names := map[string]string{}
+		for _, node := range list.Items {
+			for _, a := range node.Status.Addresses {
+				names[a.Address] = node.Name
+			}
+		}
+		return names
+	}
+	return nil
+}
+
+func hostOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return host
 }
 
 // openStore uses kvip's own token where this node has one, and else the kubeconfigs.
@@ -79,17 +155,21 @@ func remembered(nodes []Node) (hosts []string) {
 	for _, n := range nodes {
 		known = append(known, n.Address)
 		if n.Agent != nil {
-			hosts = union(hosts, n.Agent.Peers)
+			hosts = union(hosts, n.Agent.Peers[:min(len(n.Agent.Peers), maxRemembered)])
 		}
 	}
-	return slices.DeleteFunc(hosts, func(h string) bool { return slices.Contains(known, h) })
+	hosts = slices.DeleteFunc(hosts, func(h string) bool { return slices.Contains(known, h) })
+	return hosts[:min(len(hosts), maxRemembered)]
 }
 
-// union returns what is in either list, once.
-func union(a, b []string) []string {
-	all := slices.Concat(a, b)
-	slices.Sort(all)
-	return slices.Compact(all)
+// union returns what is in any of the lists, once, in their order.
+func union(lists ...[]string) (all []string) {
+	for _, one := range slices.Concat(lists...) {
+		if !slices.Contains(all, one) {
+			all = append(all, one)
+		}
+	}
+	return all
 }
 
 // knownHosts is where API servers may be: this node, and the peers that its agent knows.
@@ -101,7 +181,7 @@ func knownHosts(ctx context.Context, cfg config.Config) []string {
 	}
 	for _, address := range addresses {
 		if a := askAgent(ctx, address); a != nil {
-			return append(hosts, a.Peers...)
+			return append(hosts, a.Peers[:min(len(a.Peers), maxRemembered)]...)
 		}
 	}
 	return hosts
@@ -138,7 +218,7 @@ func askNode(ctx context.Context, cfg config.Config, store *apiclient.Store, hos
 		agent.Go(func() { n.Agent = askAgent(ctx, net.JoinHostPort(address, port)) })
 	}
 	if err := askReady(ctx, store, host); err != nil {
-		n.Problem = err.Error()
+		n.Problem = problemOf(err)
 	}
 	n.Ready = n.Problem == ""
 	agent.Wait()
@@ -146,6 +226,15 @@ func askNode(ctx context.Context, cfg config.Config, store *apiclient.Store, hos
 		n.Name = n.Agent.Node
 	}
 	return n
+}
+
+// problemOf says why an API server is not ready. Silence needs no more words.
+func problemOf(err error) string {
+	var network net.Error
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout() {
+		return fmt.Sprintf("its API server does not answer for %v", askTimeout)
+	}
+	return err.Error()
 }
 
 func askReady(ctx context.Context, store *apiclient.Store, host string) error {
@@ -158,8 +247,11 @@ func askReady(ctx context.Context, store *apiclient.Store, host string) error {
 	return health.Ready(ctx, tls, store.Authorization(), "https://"+host)
 }
 
-// direct asks the nodes themselves, never a proxy that the environment names.
-var direct = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+// direct asks the nodes themselves, never a proxy that the environment names, nor whom an answer names.
+var direct = &http.Client{
+	Transport:     &http.Transport{DisableKeepAlives: true},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
 
 // askAgent reads an agent's /status; nil if there is none.
 func askAgent(ctx context.Context, address string) *Agent {

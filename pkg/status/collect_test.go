@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/apiclient"
@@ -28,6 +30,7 @@ import (
 // two run, and agents where a test starts them.
 type site struct {
 	t       *testing.T
+	store   *fakeapi.Store
 	servers []*fakeapi.Server
 	cfg     config.Config
 	port    string // of the API servers
@@ -41,7 +44,7 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, cfg: config.Default(), agents: freePort(t), ca: store.CA()}
+	s := &site{t: t, store: store, cfg: config.Default(), agents: freePort(t), ca: store.CA()}
 	s.port = freePort(t)
 	for n := range 2 {
 		server, err := store.Serve(s.host(n + 1))
@@ -53,7 +56,7 @@ func newSite(t *testing.T) *site {
 	}
 	store.SetPeers(s.host(1), s.host(2), s.host(3))
 	kubeconfig := filepath.Join(t.TempDir(), "admin.conf")
-	if err := store.WriteKubeconfig(kubeconfig, "https://192.0.2.1:1", fakeapi.User{Token: "secret"}); err != nil {
+	if err := store.WriteKubeconfig(kubeconfig, "https://127.0.0.1:1", fakeapi.User{Token: "secret"}); err != nil {
 		t.Fatal(err)
 	}
 	s.cfg.Kubeconfigs, s.cfg.MetricsAddress = []string{kubeconfig}, ":"+s.agents
@@ -87,6 +90,22 @@ func (s *site) lease(holder string, renewed time.Time, annotations map[string]st
 	_, err = server.Coordination.Leases("kube-system").Create(s.t.Context(), &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Name: "kvip", Annotations: annotations},
 		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, LeaseTransitions: &term, RenewTime: &at},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// node makes a Node with one address.
+func (s *site) node(name, address string) {
+	s.t.Helper()
+	server, err := apiclient.NewStore(apiclient.Config{Kubeconfigs: s.cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)}).Server(s.host(2))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, err = server.Core.Nodes().Create(s.t.Context(), &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		s.t.Fatal(err)
@@ -177,8 +196,38 @@ func TestCollectBesideAHungAPIServer(t *testing.T) {
 	s.agent(2, says(agent("node-b")))
 	s.servers[1].Be(fakeapi.Silent)
 	_, nodes := s.collect()
-	if got := nodes[s.host(2)]; got.Ready || got.Problem == "" || got.Agent == nil || got.Name != "node-b" {
+	if got := nodes[s.host(2)]; got.Ready || got.Problem != "its API server does not answer for 2s" || got.Agent == nil || got.Name != "node-b" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestCollectThroughTheKubeconfigsServer works where there is no API server on this machine, and names
+// the nodes without an agent as the cluster does.
+func TestCollectThroughTheKubeconfigsServer(t *testing.T) {
+	s := newSite(t)
+	s.lease("node-b_boot_1", time.Now(), nil)
+	s.servers[0].Close()
+	if err := s.store.WriteKubeconfig(s.cfg.Kubeconfigs[0], "https://"+s.host(2), fakeapi.User{Token: "secret"}); err != nil {
+		t.Fatal(err)
+	}
+	s.node("node-c", "127.0.0.3")
+	r, nodes := s.collect()
+	if r.Lease.Holder != "node-b" || !nodes[s.host(2)].Ready || nodes[s.host(3)].Name != "node-c" || len(nodes) != 3 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestCollectBoundsWhatAgentsName: a stranger on an agent's port cannot have it ask thousands of hosts.
+func TestCollectBoundsWhatAgentsName(t *testing.T) {
+	s := newSite(t)
+	s.lease("node-a_boot_1", time.Now(), nil)
+	a := agent("node-a")
+	for n := range 10 * maxRemembered {
+		a.Peers = append(a.Peers, fmt.Sprintf("127.1.0.%d:1", n))
+	}
+	s.agent(1, says(a))
+	if r, _ := s.collect(); len(r.Nodes) > 3+maxRemembered {
+		t.Errorf("%d nodes are asked", len(r.Nodes))
 	}
 }
 
@@ -203,7 +252,7 @@ func TestCollectFromNobody(t *testing.T) {
 	for _, server := range s.servers {
 		server.Close()
 	}
-	if _, err := Collect(t.Context(), s.cfg); err == nil || !strings.Contains(err.Error(), "no API server at "+s.host(1)+" answers") {
+	if _, err := Collect(t.Context(), s.cfg); err == nil || !strings.Contains(err.Error(), "no API server at "+s.host(1)+", 127.0.0.1:1 answers") {
 		t.Errorf("%v", err)
 	}
 	s.cfg.LeaseName = ""

@@ -11,9 +11,13 @@ import (
 
 // Report is what `kvip status` prints; its JSON form is stable.
 type Report struct {
-	Lease       Lease                  `json:"lease"`
-	Degraded    string                 `json:"degraded,omitempty"` // why the holder stays without a ready API server
-	Nodes       []Node                 `json:"nodes"`
+	Lease    Lease  `json:"lease"`
+	Degraded string `json:"degraded,omitempty"` // why the holder stays without a ready API server
+	// Problem says why the addresses are not with exactly one node; empty if they are.
+	Problem string `json:"problem,omitempty"`
+	Nodes   []Node `json:"nodes"`
+	// Unseen are nodes that the lease names and no agent answers for.
+	Unseen      []string               `json:"unseen,omitempty"`
 	Transitions []kubelease.Transition `json:"transitions"` // newest last
 }
 

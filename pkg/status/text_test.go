@@ -6,9 +6,12 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/election/kubelease"
@@ -104,6 +107,7 @@ func TestText(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := held()
 			change(&r)
+			r.Problem = r.judge()
 			var b bytes.Buffer
 			if err := r.WriteText(&b); err != nil {
 				t.Fatal(err)
@@ -148,23 +152,64 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// TestTextSaysWhoseRights an agent uses where they are not its own, and why.
+// TestTextSaysWhoseRights agents use where they are not their own, once, and why.
 func TestTextSaysWhoseRights(t *testing.T) {
 	r := held()
 	r.Nodes[0].Agent.Rights = "serviceaccount"
-	other := agent("node-b")
-	other.Rights, other.RightsProblem = "bootstrap", "store /var/lib/kvip/token: no space left on device"
-	r.Nodes = append(r.Nodes, Node{Address: "10.0.0.9:6443", Name: "node-b", Ready: true, Agent: other})
+	for i := range 2 {
+		r.Nodes[i+1].Agent.Rights = "bootstrap"
+	}
+	r.Nodes[1].Agent.RightsProblem = "store /var/lib/kvip/token: no space left on device"
 	var b bytes.Buffer
 	if err := r.WriteText(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"10.0.0.9:6443: agent uses the rights of /etc/kubernetes/admin.conf\n", "10.0.0.9:6443: store /var/lib/kvip/token: no space left on device\n"} {
-		if !strings.Contains(b.String(), line) {
-			t.Errorf("missing %q in\n%s", line, &b)
+	for _, line := range []string{"\nnode-b, node-c: agent uses the rights of /etc/kubernetes/admin.conf\n", "\nnode-b: store /var/lib/kvip/token: no space left on device\n"} {
+		if strings.Count(b.String(), line) != 1 {
+			t.Errorf("%q is not there once in\n%s", line, &b)
 		}
 	}
-	if strings.Contains(b.String(), "10.0.0.1:6443: agent uses") {
+	if strings.Count(b.String(), "agent uses") != 1 {
 		t.Errorf("told of what is as it should be:\n%s", &b)
+	}
+}
+
+// TestTextIsPrintable whatever agents, API servers and the lease say.
+func TestTextIsPrintable(t *testing.T) {
+	const evil = "\x1b[2J\u009b31m\u202e\nline\x07\xff"
+	var r Report
+	fill(reflect.ValueOf(&r).Elem(), evil)
+	r.Lease.Exists = true
+	var b bytes.Buffer
+	if err := r.WriteText(&b); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(b.String(), `\x1b[2J`); n < 12 {
+		t.Errorf("only %d of the texts are shown:\n%q", n, b.String())
+	}
+	for line := range strings.Lines(b.String()) {
+		if line = strings.TrimSuffix(line, "\n"); !utf8.ValidString(line) || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("printed %q", line)
+		}
+	}
+}
+
+// fill puts text into every string below v, making one element of each list and each pointer.
+func fill(v reflect.Value, text string) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(text)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), text)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0), text)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Field(i).CanSet() {
+				fill(v.Field(i), text)
+			}
+		}
 	}
 }

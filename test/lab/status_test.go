@@ -2,7 +2,9 @@ package lab
 
 import (
 	"encoding/json"
+	"errors"
 	"net/netip"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -34,16 +36,31 @@ func TestStatus(t *testing.T) {
 	s.noAgents = true
 	s.endAgents()
 	s.nobody()
-	if r := s.report(holder); r.Lease.Holder != "" || !r.Lease.Exists || len(r.Nodes) == 0 {
-		t.Errorf("without a holder: %+v", r)
+	out, diagnostics, err := s.kvipIn(holder, "status", "-o", "json")
+	var r status.Report
+	s.ok(json.Unmarshal([]byte(out), &r))
+	if exitCode(err) != 3 || r.Lease.Holder != "" || !r.Lease.Exists || len(r.Nodes) != 3 || !strings.Contains(diagnostics, "nobody holds the address") {
+		t.Errorf("without a holder: %v: %+v\n%s", err, r, diagnostics)
 	}
-	if out, _, err := s.kvipIn(holder, "status"); err != nil || !strings.Contains(out, "Holder:    nobody") {
+	if out, _, err := s.kvipIn(holder, "status"); exitCode(err) != 3 || !containsAll(out, []string{"Holder:    nobody", "Problem:   nobody", old.Name, holder.Name}) {
 		t.Errorf("without a holder: %v\n%s", err, out)
 	}
-	out, diagnostics, err := s.kvipIn(old, "status")
-	if err == nil || out != "" || !strings.Contains(diagnostics, "127.0.0.1:6443") {
+	out, diagnostics, err = s.kvipIn(old, "status")
+	if exitCode(err) != 1 || out != "" || !strings.Contains(diagnostics, "127.0.0.1:6443") {
 		t.Errorf("without API server and agent: %v\nstdout %s\nstderr %s", err, out, diagnostics)
 	}
+}
+
+// exitCode returns that of a command that ended with err; -1 if it did not end by itself.
+func exitCode(err error) int {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.ExitCode()
+	}
+	return -1
 }
 
 // report is what `kvip status -o json` says on the node.

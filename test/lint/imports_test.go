@@ -14,6 +14,7 @@ import (
 // values. A package below another's directory may import that one, its parent.
 var levels = map[string]int{
 	"templates":              0,
+	"pkg/printable":          0,
 	"pkg/clock":              0,
 	"pkg/apis/v1alpha1":      0,
 	"pkg/config":             1,

@@ -180,9 +180,10 @@ func askNode(ctx context.Context, info svc.NodeInfo, addresses []netip.Addr, ser
 	return report, err
 }
 
-// direct goes through no proxy: the agents are on the nodes' own network.
-func direct() *http.Client {
-	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+// direct goes through no proxy, as the agents are on the nodes' own network, and nowhere that an answer names.
+var direct = &http.Client{
+	Transport:     &http.Transport{DisableKeepAlives: true},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
 func askPage(ctx context.Context, page string) (report serve.Report, err error) {
@@ -192,7 +193,7 @@ func askPage(ctx context.Context, page string) (report serve.Report, err error) 
 	if err != nil {
 		return report, fmt.Errorf("ask agent: %w", err)
 	}
-	response, err := direct().Do(request)
+	response, err := direct.Do(request)
 	if err != nil {
 		return report, fmt.Errorf("ask agent: %w", err)
 	}

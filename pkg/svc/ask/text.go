@@ -9,12 +9,16 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/kvip/kvip/pkg/printable"
 )
 
 // WriteText prints the report for people; now is for ages.
 func (r Report) WriteText(w io.Writer, now time.Time) error {
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	row := func(key, value string) { _, _ = fmt.Fprintf(table, "%s\t%s\n", key, value) }
+	row := func(key, value string) {
+		_, _ = fmt.Fprintf(table, "%s\t%s\n", printable.Text(key), printable.Text(value))
+	}
 	row("Service", r.Service)
 	if !r.Ours {
 		row("Not served", r.Why)

@@ -1,0 +1,77 @@
+package printable
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"unicode"
+)
+
+// hostile are texts with a terminal's control sequences: ESC and C1 forms, other controls, marks that
+// turn the direction, broken UTF-8, and a tag character beyond the first plane.
+var hostile = []string{"\x1b[31mred", "\u009b2J", "a\rb", "\x07", "\x7f", "user\u202egpj", "\u2066x", "\xff\xfe", "\U000e0041", "a\u00a0b"}
+
+func TestTextQuotesWhatIsNotPrintable(t *testing.T) {
+	for _, s := range hostile {
+		got := Text(s)
+		if strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) || !strings.HasPrefix(got, `"`) {
+			t.Errorf("%q becomes %q", s, got)
+		}
+	}
+	for _, s := range []string{"", "cp1", "Größe: 3 µs", "节点", `a "quoted" word`} {
+		if got := Text(s); got != s {
+			t.Errorf("%q becomes %q", s, got)
+		}
+	}
+}
+
+func TestTextIsBounded(t *testing.T) {
+	for _, s := range []string{strings.Repeat("x", 10*MaxText), strings.Repeat("ü", MaxText)} {
+		if got := Text(s); len(got) > MaxText+3 || !strings.HasSuffix(got, "...") || strings.HasPrefix(got, `"`) {
+			t.Errorf("%d bytes become %d: %q", len(s), len(got), got)
+		}
+	}
+}
+
+func TestLinesKeepsLines(t *testing.T) {
+	if got, want := Lines("one\n\x1b[2Jtwo\nthree"), "one\n\"\\x1b[2Jtwo\"\nthree"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestJSONMeansTheSame: it is escaped, and decodes to what was encoded.
+func TestJSONMeansTheSame(t *testing.T) {
+	for _, s := range append(hostile, "cp1", "节点", "two\nlines\tand a tab") {
+		var out strings.Builder
+		encoder := json.NewEncoder(JSON(&out))
+		encoder.SetIndent("", "\t")
+		if err := encoder.Encode(map[string]string{"name": s}); err != nil {
+			t.Fatal(err)
+		}
+		if text := strings.Map(func(r rune) rune {
+			if r == '\n' || r == '\t' {
+				return -1
+			}
+			return r
+		}, out.String()); strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%q is written as %q", s, text)
+		}
+		var back map[string]string
+		if err := json.Unmarshal([]byte(out.String()), &back); err != nil || back["name"] != strings.ToValidUTF8(s, "\ufffd") && back["name"] != "\ufffd\ufffd" {
+			t.Errorf("%q comes back as %q: %v", s, back["name"], err)
+		}
+	}
+}
+
+var errFull = errors.New("disk full")
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errFull }
+
+func TestJSONSaysThatItCouldNotWrite(t *testing.T) {
+	if n, err := JSON(full{}).Write([]byte("x")); n != 0 || !errors.Is(err, errFull) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
