@@ -42,11 +42,14 @@ func NewRouter(cfg RouterConfig) *Router {
 	return &Router{cfg: cfg}
 }
 
-// SetPeers says under which addresses ("address:port") API servers are known.
+// SetPeers says under which addresses ("address:port") API servers are known, at most MaxServers.
 func (r *Router) SetPeers(hosts []string) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.peers = slices.Clone(hosts)
+	r.peers = slices.Clone(hosts[:min(len(hosts), MaxServers)])
+	r.mu.Unlock()
+	if r.cfg.Lane != "" {
+		r.cfg.Store.Keep(r.cfg.Lane, r.Hosts())
+	}
 }
 
 // Hosts returns where API servers may be, in the order in which they are tried first.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -65,10 +66,7 @@ func (s *Store) Server(host string) (*Server, error) { return s.ServerOn("", hos
 func (s *Store) ServerOn(lane, host string) (*Server, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := host
-	if lane != "" {
-		key = lane + " " + host
-	}
+	key := join(lane, host)
 	if c, ok := s.clients[key]; ok {
 		return c, nil
 	}
@@ -82,6 +80,21 @@ func (s *Store) ServerOn(lane, host string) (*Server, error) {
 	}
 	s.clients[key] = server
 	return server, nil
+}
+
+// join makes the key of a client; split takes it apart.
+func join(lane, host string) string {
+	if lane == "" {
+		return host
+	}
+	return lane + " " + host
+}
+
+func split(key string) (lane, host string) {
+	if lane, host, ok := strings.Cut(key, " "); ok {
+		return lane, host
+	}
+	return "", key
 }
 
 func newServer(host string, creds Credentials) (*Server, error) {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -254,6 +255,20 @@ func (s *Store) Authorization() string {
 		return "Bearer " + c.token
 	}
 	return ""
+}
+
+// Keep ends the clients on a lane of all hosts but these, as soon as their requests have ended: an API
+// server that is not known any more needs no connection.
+func (s *Store) Keep(lane string, hosts []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, c := range s.clients {
+		if on, host := split(key); on == lane && !slices.Contains(hosts, host) {
+			close(c.dropped)
+			c.transport.CloseIdleConnections()
+			delete(s.clients, key)
+		}
+	}
 }
 
 func (s *Store) drop() {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/place"
 )
@@ -52,7 +53,7 @@ func (c *Catalogue) Servers() []string {
 }
 
 // maxServers bounds how many API servers are asked, whatever the EndpointSlices list.
-const maxServers = 64
+const maxServers = apiclient.MaxServers
 
 // Nodes returns every Node by its name.
 func (c *Catalogue) Nodes() map[string]*Node {

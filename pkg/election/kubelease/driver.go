@@ -36,6 +36,7 @@ type Config struct {
 type Servers interface {
 	Server(host string) (*apiclient.Server, error)
 	Refused(source, host string)
+	Keep(lane string, hosts []string)
 }
 
 // maxObjects bounds how many objects are remembered.
@@ -51,6 +52,7 @@ type Driver struct {
 	local   string                   // the local address that answered last
 	peers   []string                 // other API servers: those listed in the EndpointSlice, then those that were
 	seenAt  map[string]time.Duration // when each of them was listed last
+	answers map[string]bool          // whether each of them answered when it was asked last
 	beat    time.Duration            // instant of the last turn of the loop that learns them (E12)
 	trouble map[string]trouble       // why the last attempt of each kind failed, by kind
 	worksAt time.Duration            // when a request last succeeded
@@ -80,7 +82,8 @@ func New(cfg Config) (*Driver, error) {
 	if cfg.Failed == nil {
 		cfg.Failed = func(string, error) {}
 	}
-	return &Driver{cfg: cfg, events: make(chan election.Event, 64), seenAt: map[string]time.Duration{}, trouble: map[string]trouble{}}, nil
+	return &Driver{cfg: cfg, events: make(chan election.Event, 64), seenAt: map[string]time.Duration{}, answers: map[string]bool{},
+		trouble: map[string]trouble{}}, nil
 }
 
 // Events delivers what the watch sees. It must be read while Run runs.

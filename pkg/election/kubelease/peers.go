@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,7 +19,8 @@ const (
 	peersEvery     = 20 * time.Second
 	peersRetry     = time.Second
 	peersTimeout   = 2 * time.Second
-	rememberPeers  = 24 * time.Hour // one that is not listed for longer was taken away
+	rememberPeers  = time.Hour // one that is not listed for longer was taken away
+	maxPeers       = apiclient.MaxServers
 	peersNamespace = "default"
 	peersName      = "kubernetes"
 )
@@ -32,6 +34,7 @@ func (d *Driver) followPeers(ctx context.Context) {
 			next = peersRetry // more may come: API servers that start join one by one
 		}
 		d.warmPeers(ctx)
+		d.cfg.Servers.Keep("", append(d.hosts(), d.Peers()...))
 		sleep(ctx, next)
 	}
 }
@@ -91,42 +94,65 @@ func without(all, local []string) []string {
 
 // setPeers notes which other API servers are listed now. Those that no longer are, as the
 // dead ones after a short time, are remembered after them: they may be back any moment, and
-// `kvip status` shows them.
+// `kvip status` shows them. Those that answered last come before all others, so that a list
+// that somebody has filled puts none of them out.
 func (d *Driver) setPeers(listed []string) (changed bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.cfg.Clock()
-	peers := slices.Clone(listed)
+	listed = listed[:min(len(listed), maxPeers)]
 	for _, p := range listed {
 		d.seenAt[p] = now
 	}
+	known := slices.Clone(listed)
 	for _, p := range slices.Sorted(maps.Keys(d.seenAt)) {
-		switch {
-		case slices.Contains(listed, p):
-		case now-d.seenAt[p] > rememberPeers:
-			delete(d.seenAt, p)
-		default:
-			peers = append(peers, p)
+		if now-d.seenAt[p] <= rememberPeers && !slices.Contains(listed, p) {
+			known = append(known, p)
 		}
 	}
-	if changed = !slices.Equal(d.peers, peers); changed {
+	var peers []string
+	for _, answers := range []bool{true, false} {
+		for _, p := range known {
+			if d.answers[p] == answers {
+				peers = append(peers, p)
+			}
+		}
+	}
+	peers = peers[:min(len(peers), maxPeers)]
+	gone := func(p string) bool { return !slices.Contains(peers, p) }
+	maps.DeleteFunc(d.seenAt, func(p string, _ time.Duration) bool { return gone(p) })
+	maps.DeleteFunc(d.answers, func(p string, _ bool) bool { return gone(p) })
+	if changed = !slices.Equal(slices.Sorted(slices.Values(d.peers)), slices.Sorted(slices.Values(peers))); changed {
 		d.cfg.Log.Info("learnt the other API servers", "peers", listed, "all", peers)
 	}
 	d.peers = peers
 	return changed
 }
 
-// warmPeers opens the connections; a peer that does not answer is no error here.
+// warmPeers opens the connections, all at one time; a peer that does not answer is no error here.
 func (d *Driver) warmPeers(ctx context.Context) {
+	var group sync.WaitGroup
 	for _, host := range d.Peers() {
-		server, err := d.cfg.Servers.Server(host)
-		if err != nil {
-			return
-		}
-		warm, cancel := context.WithTimeout(ctx, peersTimeout)
-		if err := server.Warm(warm); err != nil {
-			d.cfg.Log.Debug("a peer does not answer", "node", host, "reason", err)
-		}
-		cancel()
+		group.Go(func() {
+			err := d.warm(ctx, host)
+			if err != nil {
+				d.cfg.Log.Debug("a peer does not answer", "node", host, "reason", err)
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.answers[host] = err == nil || !apiclient.Silent(err)
+			d.beat = d.cfg.Clock()
+		})
 	}
+	group.Wait()
+}
+
+func (d *Driver) warm(ctx context.Context, host string) error {
+	server, err := d.cfg.Servers.Server(host)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, peersTimeout)
+	defer cancel()
+	return server.Warm(ctx)
 }
