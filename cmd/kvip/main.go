@@ -13,6 +13,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/kubeadm"
+	"github.com/kvip/kvip/pkg/kubevip"
 	"github.com/kvip/kvip/pkg/printable"
 )
 
@@ -58,7 +59,8 @@ func refused(err error) bool {
 	var line usageError
 	var input *kubeadm.InputError
 	var conflict *kubeadm.Conflict
-	return errors.As(err, &setting) || errors.As(err, &line) || errors.As(err, &input) || errors.As(err, &conflict)
+	var theirs *kubevip.Error
+	return errors.As(err, &theirs) || errors.As(err, &setting) || errors.As(err, &line) || errors.As(err, &input) || errors.As(err, &conflict)
 }
 
 // troubleError is what a command found out, and what is not as it should be.

@@ -24,8 +24,8 @@ the lease and its API server is healthy, and announce it. It ends in order on SI
 It needs the capabilities NET_ADMIN and NET_RAW.
 
 With --services it also gives Services of type LoadBalancer addresses and announces them, with or
-without a --vip. Without flags, and with the environment of a kube-vip manifest, it does what that
-asks for.`,
+without a --vip. With the environment of a kube-vip manifest and no flag, or with flags of
+'kube-vip manager', it does what those ask for.`,
 		Example: `  # What the static pod of 'kvip manifest pod --vip 192.0.2.10' runs
   kvip manager --vip 192.0.2.10 --kubeconfig /etc/kubernetes/super-admin.conf,/etc/kubernetes/admin.conf
 
@@ -36,17 +36,21 @@ asks for.`,
   kvip manager --vip 192.0.2.10,2001:db8::10 --interface eth0 --kubeconfig /etc/kubernetes/admin.conf`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			notes, err := asKubeVIP(&cfg, cmd.Flags().NFlag(), os.Environ())
+			flags, err := kubeVIPFlags(cmd.Flags())
 			if err != nil {
 				return err
 			}
-			if err := cfg.Complete(); err != nil {
-				return err
+			inPlace := len(flags) > 0 || cmd.Flags().NFlag() == 0 && kubevip.Detect(os.Environ())
+			var notes []kubevip.Note
+			if inPlace {
+				if notes, err = asKubeVIP(&cfg, flags, os.Environ()); err != nil {
+					return err
+				}
 			}
-			if err := cfg.Validate(); err != nil {
-				return err
+			if err = checkManager(&cfg); inPlace {
+				err = kubevip.InItsTerms(err)
 			}
-			if err := agent.Preflight(cfg); err != nil {
+			if err != nil {
 				return err
 			}
 			log := newLogger(cfg, cmd.ErrOrStderr())
@@ -58,16 +62,25 @@ asks for.`,
 		},
 	}
 	cfg.AddFlags(cmd.Flags(), config.ManagerGroups()...)
+	addKubeVIPFlags(cmd.Flags())
 	return cmd
 }
 
-// asKubeVIP takes the settings of kube-vip's environment where kvip was started in its place: with such
-// variables, and without a flag (S9). The notes are for the log.
-func asKubeVIP(cfg *config.Config, flags int, env []string) ([]kubevip.Note, error) {
-	if flags > 0 || !kubevip.Detect(env) {
-		return nil, nil
+// checkManager completes the configuration and refuses what it or this host shows to be wrong.
+func checkManager(cfg *config.Config) error {
+	if err := cfg.Complete(); err != nil {
+		return err
 	}
-	settings, notes, err := kubevip.FromEnvironment(env)
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	return agent.Preflight(*cfg)
+}
+
+// asKubeVIP takes kube-vip's settings where kvip was started in its place: with flags of kube-vip's, or
+// with its variables and without a flag (S9). The notes are for the log.
+func asKubeVIP(cfg *config.Config, flags, env []string) ([]kubevip.Note, error) {
+	settings, notes, err := kubevip.From(flags, env)
 	if err != nil {
 		return nil, err
 	}

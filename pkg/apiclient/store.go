@@ -160,7 +160,7 @@ func (s *Store) current() (Credentials, error) {
 		return Credentials{}, fmt.Errorf("%w: no valid token in %s and no --kubeconfig to get one with; use the manifest without --hardened until /readyz says that kvip uses its ServiceAccount",
 			ErrNotYet, s.cfg.StateDir)
 	}
-	return Credentials{}, fmt.Errorf("%w: no ServiceAccount token in %s and no --kubeconfig given", ErrNotYet, s.saDir)
+	return Credentials{}, fmt.Errorf("%w: no ServiceAccount token in %s and no kubeconfig given", ErrNotYet, s.saDir)
 }
 
 // Refused says that the API server at host answered 401 or 403 to what was asked with the

@@ -25,19 +25,19 @@ func Detect(env []string) bool {
 // FromEnvironment translates the environment of kube-vip, as os.Environ has it: of two values for a name the last one
 // counts, and an empty one is none. A note names each setting that asks for something else than kvip does; an *Error
 // is the first setting that it cannot work with.
-func FromEnvironment(env []string) (Settings, []Note, error) {
-	r := &reading{values: valuesOf(env), Settings: defaults()}
-	known := map[string]bool{}
+func FromEnvironment(env []string) (Settings, []Note, error) { return From(nil, env) }
+
+// From is FromEnvironment with flags of kube-vip's beside the environment, as Arguments returns them. A variable goes
+// before the flag that means the same.
+func From(flags, env []string) (Settings, []Note, error) {
+	r := newReading(flags, env)
 	for _, v := range Variables() {
-		known[v.Name] = true
-		if value := r.values[v.Name]; value != "" {
-			if err := r.read(v, value); err != nil {
-				return Settings{}, nil, err
-			}
+		if err := r.read(v); err != nil {
+			return Settings{}, nil, err
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.values)) {
-		if !known[name] && r.values[name] != "" && ofFamily(name) {
+		if _, known := lookUp(name); !known && r.values[name] != "" && ofFamily(name) {
 			r.note(name, "looks like one of kube-vip's, and kvip does not know it")
 		}
 	}
@@ -45,6 +45,33 @@ func FromEnvironment(env []string) (Settings, []Note, error) {
 		return Settings{}, nil, err
 	}
 	return r.Settings, r.notes, nil
+}
+
+// Knows reports whether the table has a variable, or From would name it by its beginning.
+func Knows(name string) bool {
+	_, known := lookUp(name)
+	return known || ofFamily(name)
+}
+
+// lookUp finds a variable in the table.
+func lookUp(name string) (Variable, bool) {
+	all := Variables()
+	i := slices.IndexFunc(all, func(v Variable) bool { return v.Name == name })
+	if i < 0 {
+		return Variable{}, false
+	}
+	return all[i], true
+}
+
+// newReading joins flags and environment.
+func newReading(flags, env []string) *reading {
+	r := &reading{values: valuesOf(env), emptied: map[string]bool{}, Settings: defaults()}
+	for name, value := range valuesOf(flags) {
+		if r.values[name] == "" {
+			r.values[name], r.emptied[name] = value, value == ""
+		}
+	}
+	return r
 }
 
 // defaults are kube-vip's, where it has one.
@@ -55,14 +82,24 @@ func defaults() Settings {
 	}
 }
 
-// read takes one variable.
-func (r *reading) read(v Variable, value string) error {
+// read takes one variable. One that belongs to a part that is off does not matter to kube-vip either.
+func (r *reading) read(v Variable) error {
+	value := r.values[v.Name]
+	switch {
+	case !r.matters(v):
+		return nil
+	case value == "" && r.emptied[v.Name] && v.empty != nil:
+		v.empty(r)
+		return nil
+	case value == "":
+		return nil
+	}
 	if v.set != nil {
 		if err := v.set(r, value); err != nil {
 			return refuse(v.Name, err.Error())
 		}
 	}
-	if v.Fate == Translated || v.asksNothing(value) || v.of != "" && !r.is(v.of) {
+	if v.Fate == Translated || v.asksNothing(value) {
 		return nil
 	}
 	if v.Fate == Refused {
@@ -70,6 +107,17 @@ func (r *reading) read(v Variable, value string) error {
 	}
 	r.note(v.Name, "%s", v.Meaning)
 	return nil
+}
+
+// matters reports whether the part that a variable belongs to is on.
+func (r *reading) matters(v Variable) bool {
+	for v.Of != "" {
+		if !r.is(v.Of) {
+			return false
+		}
+		v, _ = lookUp(v.Of)
+	}
+	return true
 }
 
 // asksNothing says that kvip does what is asked for without being asked.

@@ -57,26 +57,26 @@ func TestFromEnvironmentUnderstands(t *testing.T) {
 		{"port=8443", func(s Settings) any { return s.Port }, 8443},
 		{"vip_interface=eth1", func(s Settings) any { return s.Interface }, "eth1"},
 		{"vip_interface=", func(s Settings) any { return s.Interface }, ""},
-		{"vip_servicesinterface=eth2", func(s Settings) any { return s.ServicesInterface }, "eth2"},
+		{"svc_enable=true vip_servicesinterface=eth2", func(s Settings) any { return s.ServicesInterface }, "eth2"},
 		{"svc_enable=true", func(s Settings) any { return s.Services }, true},
 		{"svc_enable=false", func(s Settings) any { return s.Services }, false},
 		{"vip_leasename=a", func(s Settings) any { return s.LeaseName }, "a"},
-		{"svc_leasename=b", func(s Settings) any { return s.ServicesLease }, "b"},
+		{"svc_enable=true svc_leasename=b", func(s Settings) any { return s.ServicesLease }, "b"},
 		{"cp_namespace=vips", func(s Settings) any { return s.Namespace }, "vips"},
 		{"vip_leaseduration=15", func(s Settings) any { return s.LeaseDuration }, 15 * time.Second},
 		{"vip_nodename=n1", func(s Settings) any { return s.NodeName }, "n1"},
 		{"k8s_config_file=/etc/rancher/k3s/k3s.yaml", func(s Settings) any { return s.Kubeconfig }, "/etc/rancher/k3s/k3s.yaml"},
-		{"lb_class_name=example.com/lb", func(s Settings) any { return s.Class }, "example.com/lb"},
-		{"lb_class_only=true", func(s Settings) any { return s.ClassOnly }, true},
-		{"lb_class_legacy_handling=true", func(s Settings) any { return s.ClassOnly }, false},
-		{"lb_class_legacy_handling=false", func(s Settings) any { return s.ClassOnly }, true},
+		{"svc_enable=true lb_class_name=example.com/lb", func(s Settings) any { return s.Class }, "example.com/lb"},
+		{"svc_enable=true lb_class_only=true", func(s Settings) any { return s.ClassOnly }, true},
+		{"svc_enable=true lb_class_legacy_handling=true", func(s Settings) any { return s.ClassOnly }, false},
+		{"svc_enable=true lb_class_legacy_handling=false", func(s Settings) any { return s.ClassOnly }, true},
 		{"prometheus_server=127.0.0.1:9100", func(s Settings) any { return s.MetricsAddress }, "127.0.0.1:9100"},
 		{"vip_loglevel=4", func(s Settings) any { return s.Verbosity }, 0},
 		{"vip_loglevel=5", func(s Settings) any { return s.Verbosity }, 1},
 		{"vip_loglevel=-4", func(s Settings) any { return s.Verbosity }, 1},
 		{"vip_arp=1", func(s Settings) any { return s.ControlPlane }, true},
 	} {
-		got, notes, err := FromEnvironment(with(row.env))
+		got, notes, err := FromEnvironment(with(strings.Fields(row.env)...))
 		if err != nil || len(notes) > 0 {
 			t.Errorf("%s: %v, notes %v", row.env, err, notes)
 		} else if value := row.check(got); !reflect.DeepEqual(value, row.want) {
@@ -149,12 +149,12 @@ func TestFromEnvironmentRefuses(t *testing.T) {
 		{with("prometheus_server=localhost:2112"), "prometheus_server", "localhost:2112"},
 		{with("prometheus_server=:0"), "prometheus_server", ":0"},
 		{with("health_check_port=80"), "health_check_port", `"80" is not`},
-		{with("health_check_port=2112"), "prometheus_server", "port of --health-address"},
+		{with("health_check_port=2112"), "prometheus_server", "port of health_check_port"},
 		{with("vip_loglevel=debug"), "vip_loglevel", "debug"},
 		{with("svc_enable=true", "lb_class_name=a b"), "lb_class_name", "a b"},
-		{with("lb_class_legacy_handling=false", "lb_class_name="), "lb_class_legacy_handling", "every class"},
+		{with("svc_enable=true", "lb_class_legacy_handling=false", "lb_class_name="), "lb_class_legacy_handling", "every class"},
 		{with("vip_ddns=true"), "vip_ddns", "no DHCP client"},
-		{with("svc_namespace=shop"), "svc_namespace", "every namespace"},
+		{with("svc_enable=true", "svc_namespace=shop"), "svc_namespace", "every namespace"},
 		{with("config_file=/etc/kube-vip.yaml"), "config_file", "would be lost"},
 		{with("vip_packet=true"), "vip_packet", "cloud"},
 		{with("lb_enable=true", "lb_port=8443"), "lb_port", "translate ports"},
@@ -183,13 +183,16 @@ func TestEachSettingWithoutCounterpartIsNamedOnce(t *testing.T) {
 		if v.Name == "lb_port" {
 			value = "6443"
 		}
-		env := with(v.Name + "=" + value)
-		want := []string{v.Name}
-		if v.of == "vip_packet" {
+		if v.Of == "vip_packet" {
 			continue // that is refused
 		}
-		if v.of != "" {
-			env, want = append(env, v.of+"=true"), []string{v.of, v.Name}
+		env, want := with(v.Name+"="+value), []string{v.Name}
+		for parent := v.Of; parent != ""; {
+			p, _ := lookUp(parent)
+			if env = append(env, parent+"=true"); p.Fate == Without {
+				want = append(want, parent)
+			}
+			parent = p.Of
 		}
 		_, notes, err := FromEnvironment(env)
 		got := names(notes)
@@ -213,14 +216,31 @@ func TestWhatKvipDoesAnywayIsNotNamed(t *testing.T) {
 
 func TestWhatIsAskedForOtherwiseIsNamed(t *testing.T) {
 	for env, name := range map[string]string{
-		"vip_leaderelection=false":      "vip_leaderelection",
-		"enable_service_security=false": "enable_service_security",
-		"health_check_port=10256":       "health_check_port",
-		"vip_madeup=1":                  "vip_madeup",
-		"egress_of_the_future=1":        "egress_of_the_future",
+		"vip_leaderelection=false":                      "vip_leaderelection",
+		"instance_name=a":                               "instance_name",
+		"KUBECONFIG=/x":                                 "KUBECONFIG",
+		"HTTPS_PROXY=http://192.0.2.1":                  "HTTPS_PROXY",
+		"svc_enable=true enable_service_security=false": "enable_service_security",
+		"health_check_port=10256":                       "health_check_port",
+		"vip_madeup=1":                                  "vip_madeup",
+		"egress_of_the_future=1":                        "egress_of_the_future",
 	} {
-		if _, notes, err := FromEnvironment(with(env)); err != nil || !slices.Equal(names(notes), []string{name}) {
+		if _, notes, err := FromEnvironment(with(strings.Fields(env)...)); err != nil || !slices.Equal(names(notes), []string{name}) {
 			t.Errorf("%s: notes %v, %v", env, notes, err)
+		}
+	}
+}
+
+// TestAPartThatIsOffIsNotNamed: what belongs to it means nothing, whatever it says.
+func TestAPartThatIsOffIsNotNamed(t *testing.T) {
+	for _, env := range [][]string{
+		with("svc_election=true", "enable_service_security=false", "svc_namespace=shop", "vip_servicesinterface=a/b", "svc_leasename=A_b", "lb_class_legacy_handling=false",
+			"lb_class_name=", "egress_clean=true", "enable_upnp=true"),
+		{"svc_enable=true", "vip_arp=true", "address=k8s.example.com", "vip_ddns=true", "lb_enable=true", "lb_port=8443", "lb_fwdmethod=masquerade", "cp_detect=false",
+			"control_plane_health_check_address=https://127.0.0.1:6443", "enable_service_security=true"},
+	} {
+		if _, notes, err := FromEnvironment(env); err != nil || len(notes) > 0 {
+			t.Errorf("%v: notes %v, %v", env, notes, err)
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package kubevip
 
 import (
+	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"testing"
@@ -32,10 +34,61 @@ func TestArgumentsMeanVariables(t *testing.T) {
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v", got, err)
 	}
+	s, _, err := From([]string{"vip_arp=true", "address=192.0.2.9", "vip_interface=eth1"}, []string{"cp_enable=true", "address=192.0.2.10", "vip_interface="})
+	if err != nil || !slices.Equal(s.VIPs, addrs("192.0.2.10")) || s.Interface != "eth1" {
+		t.Errorf("a variable goes before a flag, and an empty one is none: %+v, %v", s, err)
+	}
 	for _, bad := range [][]string{{"--etcdEndpoints=x"}, {"--leaderElectionType=etcd"}, {"arp"}, {"--"}, {"--address"}, {""}} {
 		if got, err := Arguments(bad); err == nil {
 			t.Errorf("%v: got %v", bad, got)
 		}
+	}
+}
+
+// TestMetricsAreSwitchedOffByAnEmptyFlag, as kube-vip has it: an empty variable says nothing.
+func TestMetricsAreSwitchedOffByAnEmptyFlag(t *testing.T) {
+	for _, row := range []struct {
+		flags, env []string
+		want       string
+	}{
+		{[]string{"prometheus_server="}, nil, ""},
+		{[]string{"prometheus_server="}, []string{"prometheus_server="}, ""},
+		{[]string{"prometheus_server="}, []string{"prometheus_server=:2113"}, ":2113"},
+		{[]string{"prometheus_server=:2113"}, []string{"prometheus_server="}, ":2113"},
+		{nil, []string{"prometheus_server="}, ":2112"},
+		{[]string{"vip_interface="}, nil, ":2112"},
+	} {
+		s, notes, err := From(row.flags, with(row.env...))
+		if err != nil || len(notes) > 0 || s.MetricsAddress != row.want {
+			t.Errorf("%v with %v: %q, notes %v, %v", row.flags, row.env, s.MetricsAddress, notes, err)
+		}
+		c := config.Default()
+		s.Apply(&c)
+		if err := c.Validate(); err != nil || c.MetricsAddress != row.want {
+			t.Errorf("%v with %v: %q, %v", row.flags, row.env, c.MetricsAddress, err)
+		}
+	}
+}
+
+func TestErrorsSpeakOfVariables(t *testing.T) {
+	for _, row := range []struct{ flag, reason, hint, want string }{
+		{"vip", "192.0.2.7 is an address of this host, on eth0", "choose another", "kube-vip's address: 192.0.2.7 is an address of this host, on eth0; choose another"},
+		{"kubeconfig", "stat /x: no such file", "leave it out", "kube-vip's k8s_config_file: stat /x: no such file; leave it out"},
+		{"metrics-address", ":1 takes the port of --health-address", "use --port or --log-format",
+			"kube-vip's prometheus_server: :1 takes the port of health_check_port; use port or --log-format"},
+	} {
+		err := InItsTerms(fmt.Errorf("start: %w", &config.UsageError{Flag: row.flag, Reason: row.reason, Hint: row.hint}))
+		var refused *Error
+		if !errors.As(err, &refused) || err.Error() != row.want {
+			t.Errorf("%s: got %v", row.flag, err)
+		}
+	}
+	other := errors.New("other")
+	if err := InItsTerms(other); err != other {
+		t.Errorf("another error became %v", err)
+	}
+	if InItsTerms(nil) != nil {
+		t.Error("no error became one")
 	}
 }
 
@@ -84,8 +137,8 @@ func TestTheTableIsWellFormed(t *testing.T) {
 		if v.Meaning == "" || v.Fate == Translated && v.set == nil {
 			t.Errorf("%s says nothing", v.Name)
 		}
-		if v.of != "" && !slices.ContainsFunc(Variables(), func(o Variable) bool { return o.Name == v.of && o.Boolean }) {
-			t.Errorf("%s belongs to %s, which is none", v.Name, v.of)
+		if v.Of != "" && !slices.ContainsFunc(Variables(), func(o Variable) bool { return o.Name == v.Of && o.Boolean }) {
+			t.Errorf("%s belongs to %s, which is none", v.Name, v.Of)
 		}
 	}
 	for _, name := range marks {

@@ -3,6 +3,8 @@ package kubevip
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/kvip/kvip/pkg/config"
@@ -50,16 +52,16 @@ func (r *reading) settleAddress() error {
 
 // settlePort wants clients to reach the API server at the port that they use.
 func (r *reading) settlePort() error {
-	port := r.values["lb_port"]
-	if !r.is("lb_enable") || port == "" || port == fmt.Sprint(r.Port) {
+	port := r.values[portOfBalancer]
+	if !r.ControlPlane || !r.is("lb_enable") || port == "" || port == fmt.Sprint(r.Port) {
 		return nil
 	}
-	return refuse("lb_port", fmt.Sprintf("clients use %s and API servers listen on %d, and kvip does not translate ports; let clients use %d and remove it", port, r.Port, r.Port))
+	return refuse(portOfBalancer, fmt.Sprintf("clients use %s and API servers listen on %d, and kvip does not translate ports; let clients use %d and remove it", port, r.Port, r.Port))
 }
 
 // settleClass knows the newer way of saying which class is meant.
 func (r *reading) settleClass() error {
-	if r.values["lb_class_legacy_handling"] == "" || r.is("lb_class_legacy_handling") {
+	if !r.Services || r.values["lb_class_legacy_handling"] == "" || r.is("lb_class_legacy_handling") {
 		return nil
 	}
 	if name, given := r.values["lb_class_name"]; given && name == "" {
@@ -84,9 +86,10 @@ func (r *reading) settleTiming() error {
 
 // variableOf is the variable behind a flag of kvip's.
 var variableOf = map[string]string{
-	"interface": "vip_interface", "lease-name": "vip_leasename", "namespace": "cp_namespace", "node-name": "vip_nodename",
-	"kubeconfig": "k8s_config_file", "metrics-address": "prometheus_server", "services-name": "svc_leasename",
-	"service-class": "lb_class_name", "services-interface": "vip_servicesinterface",
+	"vip": "address", "port": "port", "interface": "vip_interface", "lease-name": "vip_leasename", "namespace": "cp_namespace",
+	"lease-duration": "vip_leaseduration", "renew-interval": "vip_retryperiod", "node-name": "vip_nodename",
+	"kubeconfig": "k8s_config_file", "metrics-address": "prometheus_server", "health-address": "health_check_port",
+	"services-name": "svc_leasename", "service-class": "lb_class_name", "services-interface": "vip_servicesinterface", "v": "vip_loglevel",
 }
 
 // settleNames lets kvip's own validation speak of kube-vip's variables.
@@ -96,10 +99,21 @@ func (r *reading) settleNames() error {
 	}
 	c := config.Default()
 	r.Apply(&c)
-	err := c.Validate(config.Interface, config.Lease, config.Node, config.Client, config.Metrics, config.Health, config.Services)
+	return InItsTerms(c.Validate(config.Interface, config.Lease, config.Node, config.Client, config.Metrics, config.Health, config.Services))
+}
+
+// flagName finds the flags in a sentence.
+var flagName = regexp.MustCompile(`--([a-z][a-z-]*)`)
+
+// InItsTerms turns a *config.UsageError about settings that came from kube-vip's into an *Error: it speaks of the
+// variables, for the user wrote no flag of kvip's. Other errors stay as they are.
+func InItsTerms(err error) error {
 	var usage *config.UsageError
-	if errors.As(err, &usage) {
-		return plain(variableOf[usage.Flag], err)
+	if !errors.As(err, &usage) {
+		return err
+	}
+	if name, known := variableOf[usage.Flag]; known {
+		return plain(name, err)
 	}
 	return err
 }
@@ -108,7 +122,17 @@ func (r *reading) settleNames() error {
 func plain(name string, err error) error {
 	var usage *config.UsageError
 	if errors.As(err, &usage) {
-		return refuse(name, usage.Reason+"; "+usage.Hint)
+		return refuse(name, inVariables(usage.Reason+"; "+usage.Hint))
 	}
 	return err
+}
+
+// inVariables replaces flags of kvip's in a sentence by the variables that mean the same.
+func inVariables(sentence string) string {
+	return flagName.ReplaceAllStringFunc(sentence, func(flag string) string {
+		if name, known := variableOf[strings.TrimPrefix(flag, "--")]; known {
+			return name
+		}
+		return flag
+	})
 }

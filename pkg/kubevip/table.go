@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/kvip/kvip/pkg/config"
 )
 
 // understood are the variables with a counterpart.
@@ -14,36 +16,37 @@ var understood = []Variable{
 		set: truth(func(r *reading) *bool { return &r.ControlPlane })},
 	{Name: "svc_enable", Flag: "services", Boolean: true, Meaning: "`--services`: Services of type LoadBalancer get addresses",
 		set: truth(func(r *reading) *bool { return &r.Services })},
-	{Name: "address", Flag: "address", Meaning: "`--vip`: one address, or an IPv4 and an IPv6 with a comma", RefusedWhere: "it is a DNS name", set: addresses},
-	{Name: "vip_address", Flag: "vip", Meaning: "the same, where `address` says nothing", set: oldAddresses},
+	{Name: "address", Of: "cp_enable", Flag: "address", Meaning: "`--vip`: one address, or an IPv4 and an IPv6 with a comma", RefusedWhere: "it is a DNS name", set: addresses},
+	{Name: "vip_address", Of: "cp_enable", Flag: "vip", Meaning: "the same, where `address` says nothing", set: oldAddresses},
 	{Name: "port", Flag: "port", Meaning: "`--port`", set: number(1, math.MaxUint16, func(r *reading, n int) { r.Port = n })},
 	{Name: "vip_interface", Flag: "interface", Meaning: "`--interface`", set: text(func(r *reading) *string { return &r.Interface })},
-	{Name: "vip_servicesinterface", Flag: "serviceInterface", Meaning: "`--services-interface`",
+	{Name: "vip_servicesinterface", Of: "svc_enable", Flag: "serviceInterface", Meaning: "`--services-interface`",
 		set: text(func(r *reading) *string { return &r.ServicesInterface })},
 	{Name: "vip_arp", Flag: "arp", Boolean: true, Meaning: "kvip always announces by ARP and neighbour discovery", RefusedWhere: "no way of announcing is on", set: checked},
 	{Name: "vip_leaderelection", Flag: "leaderElection", Boolean: true, Meaning: "there is always an election", set: election},
 	{Name: "vip_leasename", Flag: "leaseName", Meaning: "`--lease-name`, " + LeaseName + " where nothing is said",
 		set: text(func(r *reading) *string { return &r.LeaseName })},
-	{Name: "svc_leasename", Flag: "servicesLeaseName", Meaning: "`--services-name`, " + ServicesLease + " where nothing is said", RefusedWhere: "it is that of the control plane",
+	{Name: "svc_leasename", Of: "svc_enable", Flag: "servicesLeaseName", Meaning: "`--services-name`, " + ServicesLease + " where nothing is said", RefusedWhere: "it is that of the control plane",
 		set: text(func(r *reading) *string { return &r.ServicesLease })},
 	{Name: "cp_namespace", Flag: "namespace", Meaning: "`--namespace`", set: text(func(r *reading) *string { return &r.Namespace })},
-	{Name: "vip_leaseduration", Flag: "leaseDuration", Meaning: "`--lease-duration`, at least 2 s",
+	{Name: "vip_leaseduration", Flag: "leaseDuration", Meaning: "`--lease-duration`, at least " + config.MinLeaseDuration.String(),
 		set: number(1, math.MaxInt32, func(r *reading, n int) { r.LeaseDuration = time.Duration(n) * time.Second })},
 	{Name: "vip_retryperiod", Flag: "leaseRetry", Meaning: "`--renew-interval`, at most a third of the lease",
 		set: number(1, math.MaxInt32, func(r *reading, n int) { r.RenewInterval = time.Duration(n) * time.Second })},
 	{Name: "vip_nodename", Flag: "nodeName", Meaning: "`--node-name`", set: text(func(r *reading) *string { return &r.NodeName })},
 	{Name: "k8s_config_file", Flag: "k8sConfigPath", Meaning: "`--kubeconfig`", set: text(func(r *reading) *string { return &r.Settings.Kubeconfig })},
-	{Name: "lb_class_name", Flag: "lbClassName", Meaning: "`--service-class`, " + Class + " where nothing is said",
+	{Name: "lb_class_name", Of: "svc_enable", Flag: "lbClassName", Meaning: "`--service-class`, " + Class + " where nothing is said",
 		set: text(func(r *reading) *string { return &r.Settings.Class })},
-	{Name: "lb_class_only", Flag: "lbClassOnly", Boolean: true, Meaning: "`--service-class-only`: Services without a class are left alone",
+	{Name: "lb_class_only", Of: "svc_enable", Flag: "lbClassOnly", Boolean: true, Meaning: "`--service-class-only`: Services without a class are left alone",
 		set: truth(func(r *reading) *bool { return &r.ClassOnly })},
-	{Name: "lb_class_legacy_handling", Flag: "lbClassNameLegacyHandling", Boolean: true,
+	{Name: "lb_class_legacy_handling", Of: "svc_enable", Flag: "lbClassNameLegacyHandling", Boolean: true,
 		Meaning: "`false`: Services without a class are left alone", RefusedWhere: "it is `false`, and `lb_class_name` empty", set: checked},
-	{Name: "prometheus_server", Flag: "prometheusHTTPServer", Meaning: "`--metrics-address`: an IP address or nothing before the port", RefusedWhere: "a name is before the port", set: metrics},
+	{Name: "prometheus_server", Flag: "prometheusHTTPServer", Meaning: "`--metrics-address`: an IP address or nothing before the port. An empty flag, with no variable, switches metrics off", RefusedWhere: "a name is before the port",
+		set: metrics, empty: func(r *reading) { r.MetricsAddress = "" }},
 	{Name: "health_check_port", Flag: "healthCheckPort", Meaning: "the port of `--health-address`, on 127.0.0.1 only: a probe needs `host: 127.0.0.1`",
 		set: health},
 	{Name: "vip_loglevel", Flag: "log", Meaning: "`-v`: 5 and more, or less than 0, is 1, all else 0", set: number(math.MinInt32, math.MaxInt32, verbosity)},
-	{Name: "enable_service_security", Flag: "onlyAllowTrafficServicePorts", Boolean: true, Meaning: "addresses of Services answer on the ports of their Services only, always",
+	{Name: "enable_service_security", Of: "svc_enable", Flag: "onlyAllowTrafficServicePorts", Boolean: true, Meaning: "addresses of Services answer on the ports of their Services only, always",
 		set: security},
 }
 

@@ -21,12 +21,15 @@ type Variable struct {
 	// RefusedWhere is when kvip does not start with it. Empty: never, or always if that is its fate.
 	RefusedWhere string
 
+	// Of is another variable, a Boolean one, that must be true for this one to matter. Empty: it always does.
+	Of string
+
 	// set takes a value that was given; nil: nothing is to be taken.
 	set func(*reading, string) error
+	// empty takes the empty value of a flag; nil: that is as if it were not given.
+	empty func(*reading)
 	// same are values that ask for nothing but what kvip does anyway. They are not worth a note.
 	same []string
-	// of is another variable that must be true for this one to matter.
-	of string
 }
 
 // Variables returns the table, in the order of the documentation.
@@ -35,8 +38,9 @@ func Variables() []Variable { return slices.Concat(understood, without) }
 // reading is what was read, before its parts are seen together.
 type reading struct {
 	Settings
-	values map[string]string
-	notes  []Note
+	values  map[string]string
+	emptied map[string]bool // a flag says that it is empty, and no variable says anything
+	notes   []Note
 }
 
 // note adds one.
@@ -81,6 +85,14 @@ func number(least, most int, take func(*reading, int)) func(*reading, string) er
 		return nil
 	}
 }
+
+// NeedsValue reports whether kvip must know the value of the variable to act on it, and not only that there is one.
+func (v Variable) NeedsValue() bool {
+	return v.set != nil || v.Boolean || v.Fate == Refused || v.Name == portOfBalancer
+}
+
+// portOfBalancer is compared with port, though kvip has no load balancer.
+const portOfBalancer = "lb_port"
 
 // checked only refuses what is no truth value; who asks for it is reading.is.
 func checked(_ *reading, value string) error {
