@@ -39,6 +39,8 @@ const (
 	DefaultServiceClass = "kvip.dev/kvip"
 	// DefaultServicesName begins the names of the Leases of the Services part.
 	DefaultServicesName = "kvip-services"
+	// DefaultRoute as ServicesFallback is the link of the default route.
+	DefaultRoute = "default-route"
 	// ImageRepository is a name that no registry serves: load the image on the nodes under it, or
 	// name another with --image.
 	ImageRepository = "localhost/kvip"
@@ -95,6 +97,9 @@ type Config struct {
 	// ServicesInterface is a name or pattern (path.Match) of the links for Services. Empty: every link
 	// with a subnet that contains the address.
 	ServicesInterface string
+	// ServicesFallback is the name of the link for addresses of Services that are in no subnet of this
+	// node, or DefaultRoute. Empty: none. It has no meaning beside ServicesInterface.
+	ServicesFallback string
 	// DaemonSet is the name of the DaemonSet in kube-system that this agent belongs to. Empty: none.
 	DaemonSet string
 	// KubeVIP serves what was made for kube-vip: its annotations need no pool, and its lease is

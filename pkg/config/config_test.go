@@ -49,7 +49,8 @@ func TestFlagsFillEveryField(t *testing.T) {
 	err := parse(t, &c, "--vip", "192.0.2.10,2001:db8::10", "--interface=eth0", "--interface-wait=3s", "--port=8443",
 		"--lease-duration=9s", "--renew-interval=2s", "--lease-name=l", "--namespace=n", "--node-name=a",
 		"--kubeconfig=/x,/y", "--state-dir=/z", "--health-url=https://127.0.0.1:1/readyz", "--metrics-address=:1", "--health-address=127.0.0.1:2",
-		"--services", "--services-name=s", "--service-class=c", "--service-class-only", "--services-interface=eth*", "--daemonset=d", "--kube-vip",
+		"--services", "--services-name=s", "--service-class=c", "--service-class-only", "--services-interface=eth*", "--services-fallback=eth0",
+		"--daemonset=d", "--kube-vip",
 		"--image=i", "--log-format=json", "-v", "2")
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +61,10 @@ func TestFlagsFillEveryField(t *testing.T) {
 			t.Errorf("no flag filled %s", fields.Type().Field(i).Name)
 		}
 	}
+	if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), "--services-fallback: ") {
+		t.Errorf("two flags of which one means nothing: %v", err)
+	}
+	c.ServicesInterface = ""
 	if err := c.Validate(); err != nil {
 		t.Errorf("a full set of flags is refused: %v", err)
 	}
@@ -102,7 +107,8 @@ func TestArgsReproduceTheConfiguration(t *testing.T) {
 	if err := parse(t, &full, "--vip=192.0.2.10,2001:db8::10", "--interface=eth0", "--interface-wait=0", "--port=8443",
 		"--lease-duration=10s", "--renew-interval=500ms", "--lease-name=l", "--namespace=n", "--node-name=a",
 		"--kubeconfig=/x,/y", "--state-dir=/z", "--health-url=https://127.0.0.1:1/readyz", "--metrics-address=", "--health-address=[::1]:2",
-		"--services", "--services-name=s", "--service-class=example.com/c", "--service-class-only", "--services-interface=eth*", "--daemonset=d",
+		"--services", "--services-name=s", "--service-class=example.com/c", "--service-class-only", "--services-interface=eth*",
+		"--services-fallback=default-route", "--daemonset=d",
 		"--kube-vip", "--log-format=json", "-v=2"); err != nil {
 		t.Fatal(err)
 	}

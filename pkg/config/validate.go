@@ -195,6 +195,20 @@ func (c Config) checkServices() error {
 	if _, err := path.Match(c.ServicesInterface, ""); err != nil || strings.ContainsAny(c.ServicesInterface, "/: \t\n") {
 		return refuse("services-interface", fmt.Sprintf("%q names no interfaces", c.ServicesInterface), "give a name as `ip link` shows it, or a pattern like eth*")
 	}
+	return c.checkServicesFallback()
+}
+
+func (c Config) checkServicesFallback() error {
+	switch {
+	case c.ServicesFallback == "":
+		return nil
+	case !validInterfaceName(c.ServicesFallback):
+		return refuse("services-fallback", fmt.Sprintf("no Linux interface can be named %q", c.ServicesFallback),
+			"give a name as `ip link` shows it, or "+DefaultRoute)
+	case c.ServicesInterface != "":
+		return refuse("services-fallback", "it means nothing beside --services-interface, which names the interfaces for all addresses",
+			"leave one of them out")
+	}
 	return nil
 }
 

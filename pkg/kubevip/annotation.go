@@ -14,6 +14,9 @@ import (
 // annotationPrefix begins every annotation of kube-vip's.
 const annotationPrefix = "kube-vip.io/"
 
+// autoInterface is kube-vip's word for the interface whose subnet contains the address.
+const autoInterface = "auto"
+
 // ShareKey is the sharing key of every Service that names its address in kube-vip's way: kube-vip lets all of them
 // have one address as long as their ports differ, and asks for no key.
 const ShareKey = annotationPrefix + "loadbalancerIPs"
@@ -108,7 +111,7 @@ func wantedAddresses(w *Wishes, value string) error {
 
 // wantedInterface knows kube-vip's word for the interface whose network has the address, which is what kvip takes.
 func wantedInterface(w *Wishes, value string) error {
-	if value == "auto" {
+	if value == autoInterface {
 		return nil
 	}
 	w.Interface = value

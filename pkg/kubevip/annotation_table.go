@@ -11,7 +11,7 @@ var annotations = []Annotation{
 		set: func(w *Wishes, value string) error { w.Ignore = isTrue(value); return nil }},
 	{Name: ShareKey, Meaning: "the addresses that the Service gets; Services may share one if their ports differ. `0.0.0.0` and `::`, for DHCP, are refused",
 		set: wantedAddresses},
-	{Name: annotationPrefix + "serviceInterface", Meaning: "the interface for its addresses; `auto` is what kvip does anyway", set: wantedInterface},
+	{Name: annotationPrefix + "serviceInterface", Meaning: "the interface for its addresses, whatever its subnets; `auto` is as if nothing were said", set: wantedInterface},
 	{Name: annotationPrefix + "vipHost", Meaning: "the node that kube-vip announced it from; kvip does not write it, `kvip status service` says which node it is",
 		set: func(w *Wishes, value string) error { w.Host = value; return nil }},
 	{Name: annotationPrefix + "leaseName", Meaning: "Services that share an address are on one node anyway"},

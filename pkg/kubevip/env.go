@@ -38,7 +38,7 @@ func From(flags, env []string) (Settings, []Note, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.values)) {
 		if _, known := lookUp(name); !known && r.values[name] != "" && ofFamily(name) {
-			r.note(name, "looks like one of kube-vip's, and kvip does not know it")
+			r.note(name, unfamiliar)
 		}
 	}
 	if err := r.settle(); err != nil {
@@ -47,10 +47,30 @@ func From(flags, env []string) (Settings, []Note, error) {
 	return r.Settings, r.notes, nil
 }
 
+// unfamiliar is said of a variable with such a beginning.
+const unfamiliar = "looks like one of kube-vip's, and kvip does not know it"
+
 // Knows reports whether the table has a variable, or From would name it by its beginning.
 func Knows(name string) bool {
 	_, known := lookUp(name)
 	return known || ofFamily(name)
+}
+
+// Unknown says what becomes of a variable whose value nobody knows here, beside flags and variables as From takes them:
+// known is false if kvip needs the value, and otherwise the note is what there is to say, if its Name is not empty.
+func Unknown(name string, flags, env []string) (note Note, known bool) {
+	v, listed := lookUp(name)
+	switch {
+	case !listed && ofFamily(name):
+		return Note{name, unfamiliar}, true
+	case !listed:
+		return Note{name, unread}, true
+	case !newReading(flags, env).matters(v):
+		return Note{}, true
+	case v.set != nil, v.Boolean, v.Fate == Refused, name == portOfBalancer:
+		return Note{}, false
+	}
+	return Note{name, v.Meaning}, true
 }
 
 // lookUp finds a variable in the table.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kvip/kvip/pkg/config"
 )
 
 // controlPlane is the least that kube-vip holds an address with.
@@ -58,18 +60,18 @@ func TestFromEnvironmentUnderstands(t *testing.T) {
 		{"vip_interface=eth1", func(s Settings) any { return s.Interface }, "eth1"},
 		{"vip_interface=", func(s Settings) any { return s.Interface }, ""},
 		{"svc_enable=true vip_servicesinterface=eth2", func(s Settings) any { return s.ServicesInterface }, "eth2"},
-		{"svc_enable=true", func(s Settings) any { return s.Services }, true},
+		{"svc_enable=true vip_interface=eth0", func(s Settings) any { return s.Services }, true},
 		{"svc_enable=false", func(s Settings) any { return s.Services }, false},
 		{"vip_leasename=a", func(s Settings) any { return s.LeaseName }, "a"},
-		{"svc_enable=true svc_leasename=b", func(s Settings) any { return s.ServicesLease }, "b"},
+		{"svc_enable=true vip_interface=eth0 svc_leasename=b", func(s Settings) any { return s.ServicesLease }, "b"},
 		{"cp_namespace=vips", func(s Settings) any { return s.Namespace }, "vips"},
 		{"vip_leaseduration=15", func(s Settings) any { return s.LeaseDuration }, 15 * time.Second},
 		{"vip_nodename=n1", func(s Settings) any { return s.NodeName }, "n1"},
 		{"k8s_config_file=/etc/rancher/k3s/k3s.yaml", func(s Settings) any { return s.Kubeconfig }, "/etc/rancher/k3s/k3s.yaml"},
-		{"svc_enable=true lb_class_name=example.com/lb", func(s Settings) any { return s.Class }, "example.com/lb"},
-		{"svc_enable=true lb_class_only=true", func(s Settings) any { return s.ClassOnly }, true},
-		{"svc_enable=true lb_class_legacy_handling=true", func(s Settings) any { return s.ClassOnly }, false},
-		{"svc_enable=true lb_class_legacy_handling=false", func(s Settings) any { return s.ClassOnly }, true},
+		{"svc_enable=true vip_interface=eth0 lb_class_name=example.com/lb", func(s Settings) any { return s.Class }, "example.com/lb"},
+		{"svc_enable=true vip_interface=eth0 lb_class_only=true", func(s Settings) any { return s.ClassOnly }, true},
+		{"svc_enable=true vip_interface=eth0 lb_class_legacy_handling=true", func(s Settings) any { return s.ClassOnly }, false},
+		{"svc_enable=true vip_interface=eth0 lb_class_legacy_handling=false", func(s Settings) any { return s.ClassOnly }, true},
 		{"prometheus_server=127.0.0.1:9100", func(s Settings) any { return s.MetricsAddress }, "127.0.0.1:9100"},
 		{"vip_loglevel=4", func(s Settings) any { return s.Verbosity }, 0},
 		{"vip_loglevel=5", func(s Settings) any { return s.Verbosity }, 1},
@@ -81,6 +83,34 @@ func TestFromEnvironmentUnderstands(t *testing.T) {
 			t.Errorf("%s: %v, notes %v", row.env, err, notes)
 		} else if value := row.check(got); !reflect.DeepEqual(value, row.want) {
 			t.Errorf("%s: got %v, want %v", row.env, value, row.want)
+		}
+	}
+}
+
+// TestWhereServicesGo: kube-vip has one interface for all Services, whatever its subnets, but for `auto`.
+func TestWhereServicesGo(t *testing.T) {
+	for _, row := range []struct {
+		env            string
+		link, fallback string
+		notes          []string
+	}{
+		{"vip_servicesinterface=eth1", "eth1", "", nil},
+		{"vip_servicesinterface=eth1 vip_interface=eth0", "eth1", "", nil},
+		{"vip_interface=eth0", "eth0", "", nil},
+		{"vip_servicesinterface=auto vip_interface=eth0", "", "eth0", nil},
+		{"vip_servicesinterface=auto", "", config.DefaultRoute, nil},
+		{"", "", config.DefaultRoute, []string{"vip_servicesinterface"}},
+		{"svc_enable=false vip_interface=eth0", "", "", nil},
+		{"svc_enable=false", "", "", nil},
+	} {
+		got, notes, err := FromEnvironment(with(append([]string{"svc_enable=true"}, strings.Fields(row.env)...)...))
+		if err != nil || got.ServicesInterface != row.link || got.ServicesFallback != row.fallback || !slices.Equal(names(notes), row.notes) {
+			t.Errorf("%s: got %q and %q, notes %v, %v", row.env, got.ServicesInterface, got.ServicesFallback, notes, err)
+		}
+		c := config.Default()
+		got.Apply(&c)
+		if err := c.Validate(); err != nil || c.ServicesInterface != row.link || c.ServicesFallback != row.fallback {
+			t.Errorf("%s: kvip has %q and %q, %v", row.env, c.ServicesInterface, c.ServicesFallback, err)
 		}
 	}
 }
@@ -186,7 +216,7 @@ func TestEachSettingWithoutCounterpartIsNamedOnce(t *testing.T) {
 		if v.Of == "vip_packet" {
 			continue // that is refused
 		}
-		env, want := with(v.Name+"="+value), []string{v.Name}
+		env, want := with("vip_interface=eth0", v.Name+"="+value), []string{v.Name}
 		for parent := v.Of; parent != ""; {
 			p, _ := lookUp(parent)
 			if env = append(env, parent+"=true"); p.Fate == Without {
@@ -216,14 +246,14 @@ func TestWhatKvipDoesAnywayIsNotNamed(t *testing.T) {
 
 func TestWhatIsAskedForOtherwiseIsNamed(t *testing.T) {
 	for env, name := range map[string]string{
-		"vip_leaderelection=false":                      "vip_leaderelection",
-		"instance_name=a":                               "instance_name",
-		"KUBECONFIG=/x":                                 "KUBECONFIG",
-		"HTTPS_PROXY=http://192.0.2.1":                  "HTTPS_PROXY",
-		"svc_enable=true enable_service_security=false": "enable_service_security",
-		"health_check_port=10256":                       "health_check_port",
-		"vip_madeup=1":                                  "vip_madeup",
-		"egress_of_the_future=1":                        "egress_of_the_future",
+		"vip_leaderelection=false":     "vip_leaderelection",
+		"instance_name=a":              "instance_name",
+		"KUBECONFIG=/x":                "KUBECONFIG",
+		"HTTPS_PROXY=http://192.0.2.1": "HTTPS_PROXY",
+		"svc_enable=true vip_interface=eth0 enable_service_security=false": "enable_service_security",
+		"health_check_port=10256": "health_check_port",
+		"vip_madeup=1":            "vip_madeup",
+		"egress_of_the_future=1":  "egress_of_the_future",
 	} {
 		if _, notes, err := FromEnvironment(with(strings.Fields(env)...)); err != nil || !slices.Equal(names(notes), []string{name}) {
 			t.Errorf("%s: notes %v, %v", env, notes, err)
@@ -236,7 +266,7 @@ func TestAPartThatIsOffIsNotNamed(t *testing.T) {
 	for _, env := range [][]string{
 		with("svc_election=true", "enable_service_security=false", "svc_namespace=shop", "vip_servicesinterface=a/b", "svc_leasename=A_b", "lb_class_legacy_handling=false",
 			"lb_class_name=", "egress_clean=true", "enable_upnp=true"),
-		{"svc_enable=true", "vip_arp=true", "address=k8s.example.com", "vip_ddns=true", "lb_enable=true", "lb_port=8443", "lb_fwdmethod=masquerade", "cp_detect=false",
+		{"svc_enable=true", "vip_arp=true", "vip_interface=eth0", "address=k8s.example.com", "vip_ddns=true", "lb_enable=true", "lb_port=8443", "lb_fwdmethod=masquerade", "cp_detect=false",
 			"control_plane_health_check_address=https://127.0.0.1:6443", "enable_service_security=true"},
 	} {
 		if _, notes, err := FromEnvironment(env); err != nil || len(notes) > 0 {

@@ -116,6 +116,16 @@ func Interfaces(data map[string]string) (map[string]string, []Problem) {
 	return found, m.problems
 }
 
+// HasPools reports whether the data of a ConfigMap has a key that would make a pool.
+func HasPools(data map[string]string) bool {
+	for key := range data {
+		if kind, _ := split(key); kind == keyCIDR || kind == keyRange {
+			return true
+		}
+	}
+	return false
+}
+
 // split cuts a key behind its first part. The kind is empty for a key that does not exist.
 func split(key string) (kind, namespace string) {
 	for _, kind := range []string{keyCIDR, keyRange, keyShare, keyInterface} {

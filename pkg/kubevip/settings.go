@@ -32,8 +32,12 @@ type Settings struct {
 	ControlPlane, Services bool
 	// VIPs are the control plane's addresses; empty without ControlPlane.
 	VIPs []netip.Addr
-	// Interface carries the VIPs and ServicesInterface those of Services. Empty: found by kvip.
-	Interface, ServicesInterface string
+	// Interface carries the VIPs. Empty: found by kvip.
+	Interface string
+	// ServicesInterface carries the addresses of Services, whatever its subnets. Empty: the link whose
+	// subnet contains the address, and else ServicesFallback, which is a link or config.DefaultRoute. One
+	// of them is empty, and both without Services.
+	ServicesInterface, ServicesFallback string
 	// Port is where the API servers listen.
 	Port int
 	// LeaseName and ServicesLease name different Lease objects in Namespace.
@@ -65,7 +69,8 @@ func (s Settings) Apply(c *config.Config) {
 	c.MetricsAddress, c.Verbosity = s.MetricsAddress, s.Verbosity
 	c.KubeVIP = true
 	if c.Services = s.Services; s.Services {
-		c.ServicesName, c.ServicesInterface = s.ServicesLease, s.ServicesInterface
+		c.ServicesName = s.ServicesLease
+		c.ServicesInterface, c.ServicesFallback = s.ServicesInterface, s.ServicesFallback
 		c.ServiceClass, c.ClassOnly = s.Class, s.ClassOnly
 	}
 	if s.NodeName != "" {

@@ -1,6 +1,7 @@
 package kubevip
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -15,7 +16,7 @@ func (r *reading) settle() error {
 	if !r.ControlPlane && !r.Services {
 		return refuse("cp_enable", "neither it nor svc_enable is true, so kube-vip would do nothing; set what is meant to \"true\"")
 	}
-	for _, check := range []func() error{r.settleWay, r.settleAddress, r.settlePort, r.settleClass, r.settleTiming, r.settleNames} {
+	for _, check := range []func() error{r.settleWay, r.settleAddress, r.settlePort, r.settleClass, r.settleTiming, r.settleInterface, r.settleNames} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -84,12 +85,33 @@ func (r *reading) settleTiming() error {
 	return nil
 }
 
+// settleInterface finds the link for Services. kube-vip has one for all of them, whatever its subnets: that of the
+// control plane's address where no other is named, and the default route's where that is not named either.
+func (r *reading) settleInterface() error {
+	if !r.Services {
+		return nil
+	}
+	fallback := cmp.Or(r.Interface, config.DefaultRoute)
+	switch {
+	case r.ServicesInterface == autoInterface:
+		r.ServicesInterface, r.ServicesFallback = "", fallback
+	case r.ServicesInterface == "" && r.Interface == "":
+		r.ServicesFallback = fallback
+		r.note("vip_servicesinterface", "is not given, nor is vip_interface: an address goes to the interface whose subnet contains it, "+
+			"and to that of the default route only where there is none")
+	case r.ServicesInterface == "":
+		r.ServicesInterface = r.Interface
+	}
+	return nil
+}
+
 // variableOf is the variable behind a flag of kvip's.
 var variableOf = map[string]string{
 	"vip": "address", "port": "port", "interface": "vip_interface", "lease-name": "vip_leasename", "namespace": "cp_namespace",
 	"lease-duration": "vip_leaseduration", "renew-interval": "vip_retryperiod", "node-name": "vip_nodename",
 	"kubeconfig": "k8s_config_file", "metrics-address": "prometheus_server", "health-address": "health_check_port",
-	"services-name": "svc_leasename", "service-class": "lb_class_name", "services-interface": "vip_servicesinterface", "v": "vip_loglevel",
+	"services-name": "svc_leasename", "service-class": "lb_class_name", "v": "vip_loglevel",
+	"services-interface": "vip_servicesinterface", "services-fallback": "vip_interface",
 }
 
 // settleNames lets kvip's own validation speak of kube-vip's variables.

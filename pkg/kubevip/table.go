@@ -20,7 +20,9 @@ var understood = []Variable{
 	{Name: "vip_address", Of: "cp_enable", Flag: "vip", Meaning: "the same, where `address` says nothing", set: oldAddresses},
 	{Name: "port", Flag: "port", Meaning: "`--port`", set: number(1, math.MaxUint16, func(r *reading, n int) { r.Port = n })},
 	{Name: "vip_interface", Flag: "interface", Meaning: "`--interface`", set: text(func(r *reading) *string { return &r.Interface })},
-	{Name: "vip_servicesinterface", Of: "svc_enable", Flag: "serviceInterface", Meaning: "`--services-interface`",
+	{Name: "vip_servicesinterface", Of: "svc_enable", Flag: "serviceInterface",
+		Meaning: "`--services-interface`, and `vip_interface` where nothing is said: the subnets there need not contain the address. `auto`, or neither: the interface whose subnet " +
+			"contains the address, and else `--services-fallback`: `vip_interface`, or that of the default route",
 		set: text(func(r *reading) *string { return &r.ServicesInterface })},
 	{Name: "vip_arp", Flag: "arp", Boolean: true, Meaning: "kvip always announces by ARP and neighbour discovery", RefusedWhere: "no way of announcing is on", set: checked},
 	{Name: "vip_leaderelection", Flag: "leaderElection", Boolean: true, Meaning: "there is always an election", set: election},

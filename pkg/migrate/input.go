@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -49,13 +48,19 @@ func (e *InputError) Unwrap() error { return e.Cause }
 
 // workload is the pod, or the template of pods, that runs kube-vip.
 type workload struct {
-	file       string
-	document   int
-	daemonSet  bool
-	namespace  string
-	path       string // of the pod's spec, with a dot at its end
-	spec       corev1.PodSpec
-	kubeconfig string // where the container has it
+	file      string
+	document  int
+	daemonSet bool
+	object    map[string]any       // all of it
+	set       appsv1.DaemonSetSpec // empty for a Pod
+	selector  map[string]string    // labels by which the DaemonSet knows its pods
+	meta      metav1.ObjectMeta    // of the pod
+	path      string               // of the pod's spec, with a dot at its end
+	spec      corev1.PodSpec
+
+	account    bool           // kvip's pod uses a ServiceAccount
+	kubeconfig string         // where the container has it
+	lost       []kubevip.Note // fields that are not carried over
 }
 
 func (w *workload) field(name string) string { return fmt.Sprintf("document %d: %s", w.document, name) }
@@ -117,38 +122,40 @@ func read(file string, number int, document []byte) (*workload, []kubevip.Note, 
 	if string(text) == "null" { // comments alone
 		return nil, nil, nil
 	}
-	switch head.APIVersion + " " + head.Kind {
-	case " ":
+	other := beside{kind: head.Kind, ObjectMeta: head.ObjectMeta, text: text}
+	name := head.APIVersion + " " + head.Kind
+	switch provider := isCloudProvider(other.podSpec()); {
+	case name == " ":
 		return nil, nil, w.refuse("kind", "is missing")
-	case "v1 Pod":
-		var pod corev1.Pod
-		err = json.Unmarshal(text, &pod)
-		w.path, w.spec = "spec.", pod.Spec
-	case "apps/v1 DaemonSet":
-		var set appsv1.DaemonSet
-		err = json.Unmarshal(text, &set)
-		w.daemonSet, w.path, w.spec = true, "spec.template.spec.", set.Spec.Template.Spec
-	case "v1 List":
+	case name == "v1 Pod" && !provider:
+		err = w.readPod(text)
+	case name == "apps/v1 DaemonSet" && !provider:
+		err = w.readSet(text)
+	case name == "v1 List":
 		return nil, nil, w.refuse("kind", "is List; write its items as documents of their own")
 	default:
-		return nil, []kubevip.Note{{Name: fmt.Sprintf("document %d: %s %s", number, head.Kind, head.Name), Text: fateOf(head.Kind, head.Name)}}, nil
+		return nil, []kubevip.Note{{Name: fmt.Sprintf("document %d: %s %s", number, head.Kind, head.Name), Text: other.fate()}}, nil
 	}
 	if err != nil {
 		return nil, nil, w.refuse("", "is not a %s: %v", head.Kind, err)
 	}
-	w.namespace = head.Namespace
 	return w, nil, nil
 }
 
-// fateOf says what becomes of an object beside kube-vip.
-func fateOf(kind, name string) string {
-	switch {
-	case kind == "ServiceAccount" || kind == "Role" || kind == "ClusterRole" || kind == "RoleBinding" || kind == "ClusterRoleBinding":
-		return "is left out; kvip has a ServiceAccount and rights of its own"
-	case kind == "ConfigMap" && name == kubevip.PoolsConfigMap:
-		return "stays as it is in the cluster; kvip reads it"
-	case strings.Contains(name, "cloud-provider") || strings.Contains(name, "cloud-controller"):
-		return "is left out; kvip gives out addresses by itself"
+func (w *workload) readPod(text []byte) error {
+	var pod corev1.Pod
+	err := errors.Join(json.Unmarshal(text, &pod), json.Unmarshal(text, &w.object))
+	w.path, w.meta, w.spec = "spec.", pod.ObjectMeta, pod.Spec
+	return err
+}
+
+func (w *workload) readSet(text []byte) error {
+	var set appsv1.DaemonSet
+	err := errors.Join(json.Unmarshal(text, &set), json.Unmarshal(text, &w.object))
+	w.daemonSet, w.set, w.path = true, set.Spec, "spec.template.spec."
+	w.meta, w.spec = set.Spec.Template.ObjectMeta, set.Spec.Template.Spec
+	if set.Spec.Selector != nil {
+		w.selector = set.Spec.Selector.MatchLabels
 	}
-	return "is left out"
+	return err
 }

@@ -2,10 +2,10 @@ package migrate
 
 import (
 	"bytes"
-	"fmt"
-	"maps"
 	"slices"
+	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kvip/kvip/pkg/config"
@@ -22,31 +22,31 @@ func Migrate(file string, text []byte, image string) ([]byte, []kubevip.Note, er
 	if err != nil {
 		return nil, nil, err
 	}
-	env, err := work.environment()
+	flags, env, unread, err := work.settings()
 	if err != nil {
 		return nil, nil, err
 	}
-	settings, asked, err := kubevip.FromEnvironment(env)
+	settings, asked, err := kubevip.From(flags, env)
 	if err != nil {
 		return nil, nil, work.wrap(err)
 	}
 	build := work.pod
-	if work.daemonSet {
-		build = work.set
+	if work.account = work.inCluster(settings.Kubeconfig); work.daemonSet || work.account {
+		build = work.objects
 	}
 	objects, own, err := build(settings, image)
 	if err != nil {
-		return nil, nil, work.wrap(err)
+		return nil, nil, work.wrap(kubevip.InItsTerms(err))
 	}
 	var out bytes.Buffer
-	if settings.Services && work.daemonSet {
+	if settings.Services && (work.daemonSet || work.account) {
 		out.Write(templates.CRD)
 		out.WriteString("---\n")
 	}
 	if err := manifest.Write(&out, objects...); err != nil {
 		return nil, nil, err
 	}
-	return out.Bytes(), slices.Concat(asked, own, work.leftOut(), notes), nil
+	return out.Bytes(), slices.Concat(asked, unread, own, work.leftOut(settings.MetricsAddress), notes), nil
 }
 
 // pod makes the static pod. It gives itself its rights, so there is nothing beside it.
@@ -60,11 +60,16 @@ func (w *workload) pod(s kubevip.Settings, image string) ([]any, []kubevip.Note,
 		notes = append(notes, kubevip.Note{Name: "svc_enable", Text: "a static pod brings no CustomResourceDefinition; apply what `kvip manifest crd` prints"})
 	}
 	pod, err := manifest.Pod(c)
-	return []any{pod}, notes, err
+	if err != nil {
+		return nil, nil, err
+	}
+	w.carry(&pod.ObjectMeta, &pod.Spec, c.MetricsAddress)
+	return []any{pod}, notes, nil
 }
 
-// set makes the DaemonSet, on the nodes that kube-vip's was on, and its rights before it.
-func (w *workload) set(s kubevip.Settings, image string) ([]any, []kubevip.Note, error) {
+// objects makes a DaemonSet, on the nodes that kube-vip's was on, and its rights before it; or a Pod in its place, where
+// kube-vip was one that has a ServiceAccount.
+func (w *workload) objects(s kubevip.Settings, image string) ([]any, []kubevip.Note, error) {
 	c := config.DaemonSet()
 	if !s.ControlPlane {
 		c = config.ServicesDaemonSet()
@@ -84,32 +89,20 @@ func (w *workload) set(s kubevip.Settings, image string) ([]any, []kubevip.Note,
 	if err != nil {
 		return nil, nil, err
 	}
-	w.schedule(&set.Spec.Template.Spec)
+	w.carrySet(set, c.MetricsAddress)
+	if !w.daemonSet {
+		return append(objects, podOf(set)), notes, nil
+	}
 	return append(objects, set), notes, nil
 }
 
-// schedule lets the pods run where kube-vip's do, and nowhere else.
-func (w *workload) schedule(spec *corev1.PodSpec) {
-	spec.Affinity, spec.Tolerations = w.spec.Affinity, w.spec.Tolerations
-	spec.NodeSelector = map[string]string{corev1.LabelOSStable: "linux"}
-	maps.Copy(spec.NodeSelector, w.spec.NodeSelector)
-}
-
-// leftOut names what of the pod has no place in kvip's.
-func (w *workload) leftOut() []kubevip.Note {
-	var notes []kubevip.Note
-	note := func(missing bool, field, text string) {
-		if missing {
-			notes = append(notes, kubevip.Note{Name: w.field(field), Text: text})
-		}
-	}
-	c := w.spec.Containers[0]
-	note(w.namespace != "" && w.namespace != manifest.ServiceAccountNamespace, "metadata.namespace", "kvip runs in "+manifest.ServiceAccountNamespace)
-	note(len(c.Resources.Limits)+len(c.Resources.Requests) > 0, w.path+"containers[0].resources", "kvip has requests and limits of its own")
-	note(len(w.spec.ImagePullSecrets) > 0, w.path+"imagePullSecrets", "is left out; add it if the image of kvip needs it")
-	for i, mount := range c.VolumeMounts {
-		usual := mount.MountPath == "/etc/hosts" || slices.Contains(config.AdminKubeconfigs(), mount.MountPath) || mount.MountPath == w.kubeconfig
-		note(!usual, fmt.Sprintf("%scontainers[0].volumeMounts[%d]", w.path, i), "is left out")
-	}
-	return notes
+// podOf returns the pod that a DaemonSet would make.
+func podOf(set *appsv1.DaemonSet) *corev1.Pod {
+	pod := &corev1.Pod{ObjectMeta: set.Spec.Template.ObjectMeta, Spec: set.Spec.Template.Spec}
+	pod.APIVersion, pod.Kind = corev1.SchemeGroupVersion.String(), "Pod"
+	pod.Name, pod.Namespace = set.Name, set.Namespace
+	c := &pod.Spec.Containers[0]
+	// It belongs to no DaemonSet whose end would be its own.
+	c.Args = slices.DeleteFunc(c.Args, func(arg string) bool { return strings.HasPrefix(arg, "--daemonset=") })
+	return pod
 }
