@@ -75,7 +75,7 @@ func noticed(t *testing.T, field string, plain, changed any) bool {
 	return string(before) != string(after)
 }
 
-// TestEveryFieldIsCarriedOverOrNamed sets each field of a pod and its container in turn.
+// TestEveryFieldIsCarriedOverOrNamed (S9) sets each field of a pod and its container in turn.
 func TestEveryFieldIsCarriedOverOrNamed(t *testing.T) {
 	// What the manifest is made of, what it has in any case, and what a server fills in.
 	quiet := []string{"spec.containers", "spec.hostNetwork", "spec.volumes", "spec.serviceAccount", "spec.automountServiceAccountToken",
