@@ -11,7 +11,7 @@ import (
 	"github.com/kvip/kvip/test/testutil"
 )
 
-// TestInThePlaceOfKubeVIP takes flags and variables as kube-vip would, with the same precedence.
+// TestInThePlaceOfKubeVIP (S9) takes flags and variables as kube-vip would, with the same precedence.
 func TestInThePlaceOfKubeVIP(t *testing.T) {
 	const least = "--arp --controlplane --address 192.0.2.10 "
 	for _, row := range []struct {
