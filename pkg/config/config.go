@@ -29,8 +29,10 @@ const (
 	DefaultMetricsAddress = ":2112"
 	// DefaultHealthAddress serves /healthz, /readyz and /status of a static pod, on loopback only.
 	DefaultHealthAddress = "127.0.0.1:2113"
-	// DaemonSetHealthAddress differs from the static pod's, so that both can run on one node.
-	DaemonSetHealthAddress = "127.0.0.1:2114"
+	// DaemonSetHealthAddress and DaemonSetMetricsAddress differ from the static pod's, so that both can
+	// run on one node: a port of a pod in the host's network keeps another pod with it off the node.
+	DaemonSetHealthAddress  = "127.0.0.1:2114"
+	DaemonSetMetricsAddress = ":2117"
 	// ServicesHealthAddress and ServicesMetricsAddress are those of the DaemonSet that serves Services
 	// alone, which can stand beside the other two on one node.
 	ServicesHealthAddress  = "127.0.0.1:2115"
@@ -139,11 +141,11 @@ func StaticPod() Config {
 	return c
 }
 
-// DaemonSet returns the settings of a DaemonSet: Default with the ServiceAccount as identity and a
-// health port of its own.
+// DaemonSet returns the settings of a DaemonSet: Default with the ServiceAccount as identity and ports of
+// its own.
 func DaemonSet() Config {
 	c := Default()
-	c.HealthAddress = DaemonSetHealthAddress
+	c.HealthAddress, c.MetricsAddress = DaemonSetHealthAddress, DaemonSetMetricsAddress
 	return c
 }
 

@@ -5,6 +5,7 @@ package manifest
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +23,9 @@ const shutdownRoom = 5 * time.Second
 // servicesShutdown is what handing over and removing thousands of addresses may take (S6). A planned
 // move of one takes at most 1 s (S3).
 const servicesShutdown = 30 * time.Second
+
+// metricsPort names the port of /metrics in every manifest: monitoring finds pods by it.
+const metricsPort = "metrics"
 
 // component is the label that tells kvip's pods by their job.
 const component = "app.kubernetes.io/component"
@@ -50,6 +54,13 @@ func fill(spec *corev1.PodSpec, cfg config.Config) error {
 	if err := probeAt(c, health); err != nil {
 		return err
 	}
+	if cfg.MetricsAddress != "" {
+		metrics, err := netip.ParseAddrPort(hostAndPort(cfg.MetricsAddress))
+		if err != nil {
+			return fmt.Errorf("parse --metrics-address: %w", err)
+		}
+		c.Ports = []corev1.ContainerPort{{Name: metricsPort, ContainerPort: int32(metrics.Port())}}
+	}
 	grace := cfg.LeaseDuration + shutdownRoom
 	if cfg.Services {
 		grace = max(grace, servicesShutdown)
@@ -74,6 +85,14 @@ func probeAt(c *corev1.Container, health netip.AddrPort) error {
 	c.ReadinessProbe.HTTPGet.Host = health.Addr().String()
 	c.ReadinessProbe.HTTPGet.Port = intstr.FromInt32(int32(health.Port()))
 	return nil
+}
+
+// hostAndPort returns an address with a host: as a flag it may be a port alone.
+func hostAndPort(address string) string {
+	if strings.HasPrefix(address, ":") {
+		return "[::]" + address
+	}
+	return address
 }
 
 // roomForServices is for what a cluster with 5000 Services has its agents remember: every Service, its

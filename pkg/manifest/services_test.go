@@ -70,6 +70,50 @@ func TestDaemonSetsStandBesideEachOther(t *testing.T) {
 	}
 }
 
+// TestManifestsFitOnOneNode: a container port of a pod in the host's network is a port of the node, and the
+// scheduler keeps pods with the same one apart. One that waits for the other must be able to run.
+func TestManifestsFitOnOneNode(t *testing.T) {
+	static, err := Pod(with(config.StaticPod()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pods := map[string]corev1.PodSpec{"static pod": static.Spec}
+	for name, cfg := range map[string]config.Config{"DaemonSet": with(config.DaemonSet()), "DaemonSet of Services": config.ServicesDaemonSet()} {
+		set, err := DaemonSet(cfg, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pods[name] = set.Spec.Template.Spec
+	}
+	users := map[int32]string{}
+	for name, pod := range pods {
+		c := pod.Containers[0]
+		if len(c.Ports) != 1 || c.Ports[0].Name != "metrics" {
+			t.Fatalf("%s: container ports %+v, want one named metrics", name, c.Ports)
+		}
+		for _, port := range []int32{c.Ports[0].ContainerPort, c.ReadinessProbe.HTTPGet.Port.IntVal} {
+			if other, taken := users[port]; taken {
+				t.Errorf("%s and %s both use port %d", name, other, port)
+			}
+			users[port] = name
+		}
+	}
+}
+
+// TestThePortFollowsTheAddressOfMetrics: what monitoring finds is where it is served.
+func TestThePortFollowsTheAddressOfMetrics(t *testing.T) {
+	for address, port := range map[string]int32{":9000": 9000, "192.0.2.1:9001": 9001, "[2001:db8::1]:9002": 9002, "": 0} {
+		static, err := Pod(with(config.StaticPod(), func(c *config.Config) { c.MetricsAddress = address }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports := static.Spec.Containers[0].Ports
+		if port == 0 && len(ports) != 0 || port != 0 && (len(ports) != 1 || ports[0].ContainerPort != port) {
+			t.Errorf("%q: %+v", address, ports)
+		}
+	}
+}
+
 // TestS6AgentsKnowTheirDaemonSet: those that serve Services ask for it at their end, have the right to,
 // and the time to hand over.
 func TestS6AgentsKnowTheirDaemonSet(t *testing.T) {

@@ -213,19 +213,58 @@ func askNodes(ctx context.Context, cfg config.Config, store *apiclient.Store, ho
 func askNode(ctx context.Context, cfg config.Config, store *apiclient.Store, host string) Node {
 	n := Node{Address: host}
 	var agent sync.WaitGroup
-	address, _, _ := net.SplitHostPort(host)
-	if _, port, err := net.SplitHostPort(cfg.MetricsAddress); err == nil {
-		agent.Go(func() { n.Agent = askAgent(ctx, net.JoinHostPort(address, port)) })
+	ports := agentPorts(cfg)
+	answers := make([]*Agent, len(ports))
+	for i, port := range ports {
+		agent.Go(func() { answers[i] = askAgent(ctx, net.JoinHostPort(hostOf(host), port)) })
 	}
 	if err := askReady(ctx, store, host); err != nil {
 		n.Problem = problemOf(err)
 	}
 	n.Ready = n.Problem == ""
 	agent.Wait()
+	n.Agent = foremost(answers)
 	if n.Agent != nil {
 		n.Name = n.Agent.Node
 	}
 	return n
+}
+
+// agentPorts are where agents serve /status: those of the static pod and of the DaemonSet, or the one that
+// was asked for.
+func agentPorts(cfg config.Config) (ports []string) {
+	addresses := []string{cfg.MetricsAddress}
+	if cfg.MetricsAddress == config.DefaultMetricsAddress {
+		addresses = append(addresses, config.DaemonSetMetricsAddress)
+	}
+	for _, address := range addresses {
+		if _, port, err := net.SplitHostPort(address); err == nil {
+			ports = append(ports, port)
+		}
+	}
+	return ports
+}
+
+// foremost returns the agent that has the address, else the first one that has begun: where a node has a
+// static pod and a pod of the DaemonSet, one waits for the other.
+func foremost(answers []*Agent) (best *Agent) {
+	rank := func(a *Agent) int {
+		switch {
+		case a == nil:
+			return 0
+		case a.Owned:
+			return 3
+		case a.State != "starting":
+			return 2
+		}
+		return 1
+	}
+	for _, a := range answers {
+		if rank(a) > rank(best) {
+			best = a
+		}
+	}
+	return best
 }
 
 // problemOf says why an API server is not ready. Silence needs no more words.

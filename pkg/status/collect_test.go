@@ -217,6 +217,29 @@ func TestCollectThroughTheKubeconfigsServer(t *testing.T) {
 	}
 }
 
+// TestCollectFindsAgentsOfBothManifests: the static pod and the DaemonSet serve on ports of their own.
+func TestCollectFindsAgentsOfBothManifests(t *testing.T) {
+	s := newSite(t)
+	cfg := s.cfg
+	cfg.MetricsAddress = config.DefaultMetricsAddress
+	if ports := agentPorts(cfg); !slices.Equal(ports, []string{"2112", "2117"}) {
+		t.Errorf("asked on %v", ports)
+	}
+	if ports := agentPorts(s.cfg); !slices.Equal(ports, []string{s.agents}) {
+		t.Errorf("asked on %v, and one port was asked for", ports)
+	}
+	owner, waits, starts := agent("owner"), agent("waits"), agent("starts")
+	owner.Owned, starts.State = true, "starting"
+	for _, row := range []struct {
+		answers []*Agent
+		want    *Agent
+	}{{[]*Agent{nil, nil}, nil}, {[]*Agent{nil, starts}, starts}, {[]*Agent{starts, waits}, waits}, {[]*Agent{waits, owner}, owner}, {[]*Agent{owner, starts}, owner}} {
+		if got := foremost(row.answers); got != row.want {
+			t.Errorf("of %v it takes %v", row.answers, got)
+		}
+	}
+}
+
 // TestCollectBoundsWhatAgentsName: a stranger on an agent's port cannot have it ask thousands of hosts.
 func TestCollectBoundsWhatAgentsName(t *testing.T) {
 	s := newSite(t)

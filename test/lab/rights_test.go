@@ -29,7 +29,7 @@ func TestLeastRights(t *testing.T) {
 	rights := s.print("rbac")
 	s.apply(rights...)
 	s.granted(t.Context(), s.rules(rights))
-	manifest := s.manifestOf("daemonset", "--health-address=127.0.0.1:2113", "--vip="+s.vips[0].String()+","+s.vips[1].String())
+	manifest := s.manifestOf("daemonset", "--health-address=127.0.0.1:2113", "--metrics-address=:2112", "--vip="+s.vips[0].String()+","+s.vips[1].String())
 	s.ok(s.c.Nodes[0].OldToken(t.Context(), "kvip", 48*time.Hour, 48*time.Hour))
 	s.startHardened(s.c.Nodes[0])
 	for _, n := range s.c.Nodes[1:] {
