@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -15,14 +16,18 @@ const ofKubeVIP = "kvip.dev/of-kube-vip"
 // flags needs no other change than that of its image (S9). Flags that kvip has under the same name
 // mean the same.
 func addKubeVIPFlags(fs *pflag.FlagSet) {
-	for _, v := range kubevip.Variables() {
-		if v.Flag == "" || fs.Lookup(v.Flag) != nil {
+	for _, theirs := range kubevip.Flags() {
+		name := theirs.Name
+		switch {
+		case fs.Lookup(name) != nil && theirs.Short == "":
 			continue
+		case fs.Lookup(name) != nil:
+			name = "kube-vip-" + name // for the short form, which kvip's own flag does not have
 		}
-		fs.String(v.Flag, "", "kube-vip's flag for "+v.Name)
-		f := fs.Lookup(v.Flag)
-		f.Hidden, f.Annotations = true, map[string][]string{ofKubeVIP: {v.Name}}
-		if v.Boolean {
+		fs.StringP(name, theirs.Short, "", "kube-vip's flag --"+theirs.Name)
+		f := fs.Lookup(name)
+		f.Hidden, f.Annotations = true, map[string][]string{ofKubeVIP: {theirs.Name}}
+		if theirs.Boolean {
 			f.NoOptDefVal = "true"
 		}
 	}
@@ -31,21 +36,17 @@ func addKubeVIPFlags(fs *pflag.FlagSet) {
 // kubeVIPFlags returns the flags that were given if kube-vip's are among them, as kubevip.From takes
 // them, and nothing otherwise.
 func kubeVIPFlags(fs *pflag.FlagSet) ([]string, error) {
-	names := map[string]string{}
-	for _, v := range kubevip.Variables() {
-		names[v.Flag] = v.Name
-	}
+	shared := kubevip.Flags()
 	var all, own, theirs []string
 	fs.Visit(func(f *pflag.Flag) {
-		switch name, known := names[f.Name]; {
-		case !known:
-			own = append(own, f.Name)
-		case f.Annotations[ofKubeVIP] != nil:
-			theirs = append(theirs, f.Name)
-			fallthrough
-		default:
-			all = append(all, name+"="+f.Value.String())
+		name := f.Name
+		if mark := f.Annotations[ofKubeVIP]; mark != nil {
+			name, theirs = mark[0], append(theirs, f.Name)
+		} else if !slices.ContainsFunc(shared, func(k kubevip.Flag) bool { return k.Name == name }) {
+			own = append(own, name)
+			return
 		}
+		all = append(all, "--"+name+"="+f.Value.String())
 	})
 	switch {
 	case len(theirs) == 0:
@@ -54,5 +55,5 @@ func kubeVIPFlags(fs *pflag.FlagSet) ([]string, error) {
 		return nil, usageError(fmt.Sprintf("--%s is a flag of kube-vip's and --%s one of kvip's; kvip manager takes settings from one of them alone, and 'kvip migrate' translates a manifest",
 			theirs[0], own[0]))
 	}
-	return all, nil
+	return kubevip.Arguments(all)
 }

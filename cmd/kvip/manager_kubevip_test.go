@@ -22,6 +22,7 @@ func TestInThePlaceOfKubeVIP(t *testing.T) {
 			return slices.Equal(c.VIPs, []netip.Addr{netip.MustParseAddr("192.0.2.10")}) && c.MetricsAddress == ":2112" && c.KubeVIP && c.LeaseName == kubevip.LeaseName
 		}},
 		{least + "--interface eth1 --port 8443 --namespace vips", "", func(c config.Config) bool { return c.Interface == "eth1" && c.Port == 8443 && c.Namespace == "vips" }},
+		{least + "-n vips --leaderElectionType kubernetes", "", func(c config.Config) bool { return c.Namespace == "vips" }},
 		{"--arp --controlplane --vip 192.0.2.10", "", func(c config.Config) bool { return len(c.VIPs) == 1 }},
 		{least + "--services --lbClassOnly", "", func(c config.Config) bool { return c.Services && c.ClassOnly }},
 		{least + "--services=false", "", func(c config.Config) bool { return !c.Services }},
@@ -68,6 +69,7 @@ func TestRefusedInThePlaceOfKubeVIP(t *testing.T) {
 		{"cp_enable=true vip_arp=true", "", "kube-vip's address: "},
 		{"address=192.0.2.10", "--arp=perhaps", "kube-vip's vip_arp: "},
 		{"", "--arp --controlplane --address=192.0.2.7", "kube-vip's address: 192.0.2.7 is an address of this host"},
+		{"", "--arp --controlplane --address=192.0.2.10 --leaderElectionType=etcd", "kube-vip's leaderElectionType: "},
 		{"", "--arp --lease-name=a", "--arp is a flag of kube-vip's and --lease-name one of kvip's"},
 	} {
 		for entry := range strings.FieldsSeq(row.env) {

@@ -1,7 +1,6 @@
 package kubevip
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -162,45 +161,4 @@ func valuesOf(env []string) map[string]string {
 
 func ofFamily(name string) bool {
 	return slices.ContainsFunc(families, func(family string) bool { return strings.HasPrefix(name, family) })
-}
-
-// Arguments translates the flags of `kube-vip manager`, without that word, to the variables that mean the same, as
-// NAME=value. kube-vip's environment wins over its flags: put the result before it.
-func Arguments(args []string) ([]string, error) {
-	var env []string
-	for len(args) > 0 {
-		name, value, given := strings.Cut(strings.TrimLeft(args[0], "-"), "=")
-		if name == args[0] || name == "" {
-			return nil, fmt.Errorf("%q is not a flag", args[0])
-		}
-		v, known := byFlag(name)
-		if !known {
-			return nil, fmt.Errorf("kvip does not know kube-vip's flag --%s; say it with a variable, or leave it out", name)
-		}
-		args = args[1:]
-		switch {
-		case given:
-		case v.Boolean:
-			value = "true"
-		case len(args) == 0:
-			return nil, fmt.Errorf("--%s has no value", name)
-		default:
-			value, args = args[0], args[1:]
-		}
-		env = append(env, v.Name+"="+value)
-	}
-	return env, nil
-}
-
-// byFlag finds the variable for a flag. One of them has a short form.
-func byFlag(name string) (Variable, bool) {
-	if name == "n" {
-		name = "namespace"
-	}
-	all := Variables()
-	i := slices.IndexFunc(all, func(v Variable) bool { return v.Flag == name })
-	if i < 0 {
-		return Variable{}, false
-	}
-	return all[i], true
 }

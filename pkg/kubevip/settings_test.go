@@ -29,7 +29,7 @@ func TestDetect(t *testing.T) {
 }
 
 func TestArgumentsMeanVariables(t *testing.T) {
-	got, err := Arguments([]string{"--arp", "--controlplane=true", "--address", "192.0.2.10", "-n", "vips", "--prometheusHTTPServer=:1", "--services"})
+	got, err := Arguments([]string{"--arp", "--controlplane=true", "--address", "192.0.2.10", "-n", "vips", "--leaderElectionType", "kubernetes", "--prometheusHTTPServer=:1", "--services"})
 	want := []string{"vip_arp=true", "cp_enable=true", "address=192.0.2.10", "cp_namespace=vips", "prometheus_server=:1", "svc_enable=true"}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v", got, err)

@@ -1,0 +1,73 @@
+package kubevip
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Flag is one flag of `kube-vip manager`.
+type Flag struct {
+	// Name has no dashes. Short is the letter that stands for it; empty: there is none.
+	Name, Short string
+	// Boolean says that it may stand without a value.
+	Boolean bool
+
+	variable string // that means the same; empty: there is none
+}
+
+// electionType is a flag without a variable.
+const electionType = "leaderElectionType"
+
+// Flags returns the flags that Arguments knows.
+func Flags() []Flag {
+	all := []Flag{{Name: electionType}}
+	for _, v := range Variables() {
+		if v.Flag == "" {
+			continue
+		}
+		f := Flag{Name: v.Flag, Boolean: v.Boolean, variable: v.Name}
+		if f.Name == "namespace" {
+			f.Short = "n"
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// Arguments translates the flags of `kube-vip manager`, without that word, to the variables that mean the same, as
+// NAME=value. kube-vip's environment wins over its flags: see From.
+func Arguments(args []string) ([]string, error) {
+	known := map[string]Flag{}
+	for _, f := range Flags() {
+		known[f.Name], known[f.Short] = f, f
+	}
+	delete(known, "")
+	var env []string
+	for len(args) > 0 {
+		name, value, given := strings.Cut(strings.TrimLeft(args[0], "-"), "=")
+		if name == args[0] || name == "" {
+			return nil, fmt.Errorf("%q is not a flag", args[0])
+		}
+		f, found := known[name]
+		if !found {
+			return nil, fmt.Errorf("kvip does not know kube-vip's flag --%s; say it with a variable, or leave it out", name)
+		}
+		args = args[1:]
+		switch {
+		case given:
+		case f.Boolean:
+			value = "true"
+		case len(args) == 0:
+			return nil, fmt.Errorf("--%s has no value", name)
+		default:
+			value, args = args[0], args[1:]
+		}
+		switch {
+		case f.variable != "":
+			env = append(env, f.variable+"="+value)
+		case value != "kubernetes":
+			return nil, refuse(f.Name, fmt.Sprintf("%q is another backend than kvip's, which is a Lease of Kubernetes; leave the flag out", value))
+		}
+	}
+	return env, nil
+}
