@@ -99,5 +99,5 @@ func (c *Config) addServices(fs *pflag.FlagSet) {
 	fs.StringVar(&c.ServicesInterface, "services-interface", c.ServicesInterface, "name or pattern, as eth*, of the interfaces for Services (default: every one with a subnet that contains the address)")
 	fs.StringVar(&c.ServicesFallback, "services-fallback", c.ServicesFallback, "interface for addresses of Services that are in no subnet of the node: a name, or default-route (empty: such addresses are not announced)")
 	fs.StringVar(&c.DaemonSet, "daemonset", c.DaemonSet, "DaemonSet in kube-system that this agent belongs to: when that is gone, the agent hands its addresses over as it ends")
-	fs.BoolVar(&c.KubeVIP, "kube-vip", c.KubeVIP, "serve what was made for kube-vip: addresses in its annotations need no pool, and its lease is respected")
+	fs.BoolVar(&c.KubeVIP, "kube-vip", c.KubeVIP, "serve what was made for kube-vip: addresses asked for need no pool, so it is for clusters of one tenant; its lease is respected")
 }

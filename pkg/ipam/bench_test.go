@@ -35,11 +35,11 @@ func BenchmarkPlan(b *testing.B) {
 			c.pool.Name = "p"
 			var ledger Ledger
 			if c.kept {
-				ledger = Plan(nil, []Pool{c.pool}, nil, requests).Ledger
+				ledger = Plan(nil, []Pool{c.pool}, Reserved{}, requests).Ledger
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				Plan(ledger, []Pool{c.pool}, nil, requests)
+				Plan(ledger, []Pool{c.pool}, Reserved{}, requests)
 			}
 		})
 	}
@@ -52,8 +52,8 @@ func BenchmarkPlanOneAddress(b *testing.B) {
 		requests[i] = Request{Owner: Owner(fmt.Sprintf("a/%d", i)), Namespace: "a", Families: []Family{IPv4}, ShareKey: "k", Ports: []Port{{"TCP", uint16(i)}}}
 	}
 	pools := []Pool{{Name: "p", Ranges: []Range{{netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.255.255")}}}}
-	ledger := Plan(nil, pools, nil, requests).Ledger
+	ledger := Plan(nil, pools, Reserved{}, requests).Ledger
 	for b.Loop() {
-		Plan(ledger, pools, nil, requests)
+		Plan(ledger, pools, Reserved{}, requests)
 	}
 }

@@ -96,10 +96,13 @@ func (p *plan) search(t *tenant) (found [2]netip.Addr) {
 
 // refuseAsked says why t cannot have the address that it asks for.
 func (p *plan) refuseAsked(t *tenant, a netip.Addr) *Refusal {
-	if !t.AnyPool {
-		if no := p.refuseOutside(t, a); no != nil {
-			return no
-		}
+	inPool := slices.ContainsFunc(p.shelves, func(s *shelf) bool { return s.Contains(a) })
+	refuseHere := p.refuseOutside
+	if t.AnyPool && !inPool {
+		refuseHere = p.refuseOutsidePools
+	}
+	if no := refuseHere(t, a); no != nil {
+		return no
 	}
 	c := p.objection(a, t.newSeat())
 	if c.reason == "" {
@@ -112,7 +115,7 @@ func (p *plan) refuseAsked(t *tenant, a netip.Addr) *Refusal {
 // refuseOutside says why no pool gives a to t.
 func (p *plan) refuseOutside(t *tenant, a netip.Addr) *Refusal {
 	shelves := p.shelves
-	if t.Pool != "" {
+	if t.Pool != "" && !t.AnyPool {
 		named, no := p.shelvesFor(t)
 		if no != nil {
 			return no

@@ -73,7 +73,12 @@ func settledSeat(t *tenant, h Holder, several bool) seat {
 // that is right stays, else the lowest.
 func (p *plan) claim(a netip.Addr, c claim) {
 	t, f := c.tenant, FamilyOf(a)
-	if no := p.objection(a, c.seat); no.reason != "" {
+	kept, reserved := p.reserved.kept(a)
+	against := p.objection
+	if reserved {
+		against = p.othersObjection
+	}
+	if no := against(a, c.seat); no.reason != "" {
 		t.gaveUp = append(t.gaveUp, denial{a, refuse(no.reason, "it had to give up its address, as %s: %s", no.text(a), no.fix(t.Fields))})
 		return
 	}
@@ -84,7 +89,9 @@ func (p *plan) claim(a netip.Addr, c claim) {
 		p.leave(t.at[f], t)
 	}
 	p.sit(a, c.seat)
-	t.at[f], t.pool[f] = a, c.pool
+	if t.at[f], t.pool[f] = a, c.pool; reserved {
+		t.warned = append(t.warned, denial{a, refuse(kept.reason, "%s, and clients may not reach it: %s", kept.text(a), kept.fix(t.Fields))})
+	}
 	if t.bad == nil && p.right(t, f) {
 		t.pool[f] = p.record(t, a, c.pool)
 	}

@@ -76,7 +76,7 @@ func holdsOther(t *tenant, open []Family, s *shelf, found [2]netip.Addr) bool {
 }
 
 func (p *plan) taken(a netip.Addr) bool {
-	_, reserved := p.reserved[a]
+	_, reserved := p.reserved.Addresses[a]
 	return reserved || p.spots[a] != nil
 }
 
@@ -94,7 +94,7 @@ func (p *plan) join(t *tenant, f Family, s *shelf) netip.Addr {
 	key := attempt{group{t.key, f}, s, t.portText()}
 	list := p.groups[key.group]
 	for i := p.joined[key]; i < len(list); i++ {
-		_, reserved := p.reserved[list[i]]
+		_, reserved := p.reserved.Addresses[list[i]]
 		if !reserved && s.Contains(list[i]) && s.welcomes(t, p.spots[list[i]]) {
 			p.joined[key] = i
 			return list[i]

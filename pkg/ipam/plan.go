@@ -23,7 +23,7 @@ type Result struct {
 // moves.
 //
 // What is right does not depend on pools: one that shrinks or goes takes no address from anybody. An
-// address is given up only when its family is no longer wanted, when it was reserved, or when its holder
+// address is given up only when its family is no longer wanted, when it is the control plane's, or when its holder
 // no longer goes together with the others there. It is always the one that changed that leaves: those who
 // want no more than the ledger says they have stay. If several changed at once, the first by Owner stays.
 // Two who each ask for what the other has are both refused.
@@ -68,11 +68,16 @@ func newPlan(pools []Pool, reserved Reserved, requests []Request) *plan {
 
 // objection is what stands against a seat at a.
 func (p *plan) objection(a netip.Addr, new seat) clash {
-	if r, ok := p.reserved[a]; ok {
+	if r, ok := p.reserved.Addresses[a]; ok {
 		if c := r.objection(new); c.reason != "" {
 			return c
 		}
 	}
+	return p.othersObjection(a, new)
+}
+
+// othersObjection is what the holders of a have against a seat there.
+func (p *plan) othersObjection(a netip.Addr, new seat) clash {
 	s, ok := p.spots[a]
 	if !ok {
 		return clash{}
@@ -122,7 +127,7 @@ func (p *plan) result() Result {
 		}
 	}
 	for a, s := range p.spots {
-		reservation, reserved := p.reserved[a]
+		reservation, reserved := p.reserved.Addresses[a]
 		r.Ledger[a] = s.holders(FamilyOf(a), reserved || len(s.seats) > 1)
 		if reservation.Owner == ControlPlane {
 			r.Ledger[a] = withControlPlane(r.Ledger[a], reservation.Ports)

@@ -73,20 +73,20 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	}
 	w.requests["a/l"] = Request{Owner: "a/l", Namespace: "a", Families: []Family{IPv4}, Pool: "x", Fields: Fields{Pool: "annotation P"}}
 	result = tell(t, w, `
-		node 192.0.2.0 w2
+		vip 192.0.2.0 6443
 		want a/l UnknownPool`)
 	const lost = `service a/l: annotation P: there is no pool "x": correct the name, or make the pool; ` +
-		"it had to give up its address, as 192.0.2.0 belongs to node w2: use another address"
+		"it had to give up its address, as 192.0.2.0 belongs to the control plane: give a value in the share key to share it, or use another address"
 	if got := result.Refused["a/l"].Message; got != lost {
 		t.Errorf("a/l is told\n%s, not\n%s", got, lost)
 	}
-	const kept = "192.0.2.1 belongs to node w3: use another address; it has 192.0.2.0 now"
+	const kept = "192.0.2.1 belongs to node w3, and clients may not reach it: use another address; it has 192.0.2.1 now"
 	delete(w.reserved, netip.MustParseAddr("192.0.2.0"))
 	delete(w.requests, "a/m")
 	result = tell(t, w, `
 		service a/a 80
 		node 192.0.2.1 w3
-		want a/a 192.0.2.0 NodeAddress`)
+		want a/a 192.0.2.1 NodeAddress`)
 	if got := result.Refused["a/a"].Message; !strings.HasSuffix(got, kept) {
 		t.Errorf("a/a is told\n%s, not\n%s", got, kept)
 	}

@@ -59,7 +59,7 @@ func (w *world) shuffled(rng *rand.Rand) Result {
 	pools, requests := slices.Collect(maps.Values(w.pools)), slices.Collect(maps.Values(w.requests))
 	rng.Shuffle(len(pools), func(i, j int) { pools[i], pools[j] = pools[j], pools[i] })
 	rng.Shuffle(len(requests), func(i, j int) { requests[i], requests[j] = requests[j], requests[i] })
-	return Plan(w.ledger, pools, w.reserved, requests)
+	return Plan(w.ledger, pools, Reserved{Addresses: w.reserved}, requests)
 }
 
 func pick[T any](rng *rand.Rand, items ...T) T { return items[rng.IntN(len(items))] }
@@ -91,7 +91,7 @@ func (w *world) mutate(rng *rand.Rand) {
 		p := somePool(rng)
 		w.pools[p.Name] = p
 	case 7:
-		w.reserved = Reserved{}
+		w.reserved = map[netip.Addr]Reservation{}
 		for range rng.IntN(3) {
 			w.reserved[someAddr(rng, Family(rng.IntN(2)))] = pick(rng, Reservation{Holder: "node w1"},
 				Reservation{Owner: ControlPlane, Ports: []Port{{"TCP", 1}}})
@@ -216,6 +216,12 @@ func (j judgement) has(r Result, owner Owner, a netip.Addr) bool {
 func (j judgement) reservedIsNobodys(a netip.Addr, owner Owner) {
 	r, reserved := j.w.reserved[a]
 	request := j.w.requests[owner]
+	if reserved && r.Owner == "" && j.has(j.before, owner, a) {
+		reserved = false // it keeps the address, and is told
+		if no := j.now.Refused[owner]; request.Invalid == nil && !strings.Contains(no.Message, a.String()) {
+			j.fail("%s keeps %s, which is reserved: %v, and is told %v", owner, a, r, no)
+		}
+	}
 	if reserved && (r.Owner != ControlPlane || common(r.Ports, request.Ports) || request.ShareKey == "" && request.Invalid == nil) {
 		j.fail("%s has %s, which is reserved: %v", owner, a, r)
 	}
@@ -247,7 +253,7 @@ func (j judgement) nobodyLoses(owner Owner, r Request) {
 	unchanged := reflect.DeepEqual(r, j.old[owner])
 	_, wanting := j.before.Refused[owner]
 	for _, a := range j.before.Assigned[owner] {
-		_, reserved := j.w.reserved[a]
+		reserved := j.w.reserved[a].Owner == ControlPlane
 		if reserved || j.has(j.now, owner, a) || r.Invalid == nil && !slices.Contains(r.Families, FamilyOf(a)) {
 			continue
 		}

@@ -26,6 +26,8 @@ const (
 	WrongFamily         Reason = "WrongFamily"
 	Malformed           Reason = "Malformed"
 	LimitExceeded       Reason = "LimitExceeded"
+	SubnetAddress       Reason = "SubnetAddress"
+	AddressNotAllowed   Reason = "AddressNotAllowed"
 )
 
 var sentences = map[Reason]string{
@@ -40,6 +42,8 @@ var sentences = map[Reason]string{
 	NoPool:              "no pool has addresses of this family for it",
 	WrongFamily:         "the address is of a family that the Service does not have",
 	Malformed:           "the request contradicts itself or cannot be read",
+	SubnetAddress:       "the address is a subnet's own: no host can use it",
+	AddressNotAllowed:   "the address is not one that Services may have",
 	LimitExceeded:       "there are too many Services or ports at the address",
 }
 

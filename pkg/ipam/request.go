@@ -60,7 +60,7 @@ type Request struct {
 	// Had are addresses that the Service's status names: it gets them again, if the ledger knows nothing of it
 	// and they are free in a pool that it may use. They prove nothing, and are no claim.
 	Had []netip.Addr
-	// AnyPool grants Addresses that are in no pool (S9).
+	// AnyPool grants Addresses that are in no pool (S9), unless they are in one of Reserved.Networks.
 	AnyPool bool
 	// Pool is asked for by name; empty: those that name the namespace, then those of all, by name. Pools
 	// kept for manual use are not among these.
@@ -102,18 +102,3 @@ func (r *Request) asked(f Family) netip.Addr {
 	}
 	return netip.Addr{}
 }
-
-// Reservation says why no Service may have an address, or only one that shares it.
-type Reservation struct {
-	// Holder is named in refusals, like "node w1"; that of the control plane may be left out.
-	Holder string
-	// Owner is ControlPlane for the address of the control plane, which a Service may ask for and have if it
-	// gives a share key (any) and none of its ports is among Ports. Empty: nobody may have the address.
-	Owner Owner
-	// Ports are those that the control plane has at the address, like TCP 6443.
-	Ports []Port
-}
-
-// Reserved are the addresses that are no pool's to give, although one may contain them. To let Services
-// share the control plane's, put it into a pool.
-type Reserved map[netip.Addr]Reservation

@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -107,7 +108,7 @@ func (c clash) fix(fields Fields) string {
 	switch {
 	case c.reason == PortClash:
 		return "change the port, or use another address"
-	case c.reason == NodeAddress:
+	case c.reason == NodeAddress || c.reason == SubnetAddress:
 		return "use another address"
 	case c.reason == LimitExceeded:
 		return fmt.Sprintf("an address is shared by at most %d Services with %d ports in all: use another address", MaxHolders, MaxPorts)
@@ -123,7 +124,7 @@ func (c clash) fix(fields Fields) string {
 func (r Reservation) objection(new seat) clash {
 	switch {
 	case r.Owner != ControlPlane:
-		return clash{reason: NodeAddress, holder: r.Holder}
+		return clash{reason: cmp.Or(r.Reason, NodeAddress), holder: r.Holder}
 	case new.key == "":
 		return clash{reason: AddressTaken, holder: orElse(r.Holder, string(ControlPlane)), byKey: true}
 	case !new.within && len(new.ports)+len(r.Ports) > MaxPorts:

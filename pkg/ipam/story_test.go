@@ -14,6 +14,8 @@ import (
 //
 //	pool NAME RANGE... [ns=a,b] [manual] [descending] [shared] [avoid]     or: pool NAME gone
 //	node ADDRESS NAME             the address is that of a node
+//	subnet PREFIX                 nodes have this network on a link
+//	network PREFIX                the cluster has it for itself
 //	vip ADDRESS PORT              the address is the control plane's
 //	service NS/NAME [v4|v6|v6,v4] [port...] [ask=A,B] [pool=P] [key=K] [require] [anypool] [invalid]
 //	service NS/NAME gone
@@ -22,16 +24,17 @@ import (
 type world struct {
 	ledger   Ledger
 	pools    map[string]Pool
-	reserved Reserved
+	reserved map[netip.Addr]Reservation
+	networks []Network
 	requests map[Owner]Request
 }
 
 func newWorld() *world {
-	return &world{Ledger{}, map[string]Pool{}, Reserved{}, map[Owner]Request{}}
+	return &world{ledger: Ledger{}, pools: map[string]Pool{}, reserved: map[netip.Addr]Reservation{}, requests: map[Owner]Request{}}
 }
 
 func (w *world) plan() Result {
-	r := Plan(w.ledger, slices.Collect(maps.Values(w.pools)), w.reserved, slices.Collect(maps.Values(w.requests)))
+	r := Plan(w.ledger, slices.Collect(maps.Values(w.pools)), Reserved{Addresses: w.reserved, Networks: w.networks}, slices.Collect(maps.Values(w.requests)))
 	w.ledger = r.Ledger
 	return r
 }
@@ -87,6 +90,12 @@ func (w *world) change(t *testing.T, words []string) {
 		}
 	case "node":
 		w.reserved[netip.MustParseAddr(name)] = Reservation{Holder: "node " + words[2]}
+	case "subnet":
+		for a, what := range SubnetAddresses(netip.MustParsePrefix(name)) {
+			w.reserved[a] = Reservation{Holder: "subnet " + name + " (" + what + ")", Reason: SubnetAddress}
+		}
+	case "network":
+		w.networks = append(w.networks, Network{netip.MustParsePrefix(name), "the cluster"})
 	case "vip":
 		w.reserved[netip.MustParseAddr(name)] = Reservation{Holder: "the control plane", Owner: ControlPlane, Ports: []Port{readPort(t, words[2])}}
 	case "ledger":

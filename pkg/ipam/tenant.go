@@ -15,6 +15,7 @@ type tenant struct {
 	at      [2]netip.Addr
 	pool    [2]string // Holder.Pool
 	gaveUp  []denial
+	warned  []denial // of what it has
 	refused []denial
 }
 
@@ -46,6 +47,11 @@ func (t *tenant) refusals() []Refusal {
 	}
 	for _, no := range t.refused {
 		all = append(all, no.Refusal)
+	}
+	for _, no := range t.warned {
+		if t.at[FamilyOf(no.addr)] == no.addr {
+			all = append(all, no.Refusal)
+		}
 	}
 	for _, lost := range t.gaveUp {
 		if !slices.ContainsFunc(t.refused, func(no denial) bool { return no.addr == lost.addr && no.Reason == lost.Reason }) {

@@ -48,11 +48,25 @@ func nameForServices(object any, cfg config.Config) {
 		rename(&o.Name)
 		rename(&o.RoleRef.Name)
 	case *rbacv1.ClusterRole:
+		if cfg.KubeVIP {
+			o.Rules = append(o.Rules, afterKubeVIP()...)
+		}
 		rename(&o.Name)
 	case *rbacv1.ClusterRoleBinding:
 		o.Subjects[0].Name = who
 		rename(&o.Name)
 		rename(&o.RoleRef.Name)
+	}
+}
+
+// afterKubeVIP are the rights that serving what was made for kube-vip needs besides (S9): which networks are the
+// cluster's own, whether a kube-vip still renews the Lease of a Service, and to take the finalizer of its cloud
+// provider from a Service that is being deleted.
+func afterKubeVIP() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"servicecidrs"}, Verbs: []string{"list", "watch"}},
+		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"get"}},
+		{APIGroups: []string{""}, Resources: []string{"services"}, Verbs: []string{"patch"}},
 	}
 }
 

@@ -91,6 +91,30 @@ func TestServicesRBACGrantsExactlyThis(t *testing.T) {
 	}
 }
 
+// S9: what was made for kube-vip needs a little more, and nobody else gets that.
+func TestRightsAfterKubeVIP(t *testing.T) {
+	cfg := config.ServicesDaemonSet()
+	before, err := RBAC(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.KubeVIP = true
+	after, err := RBAC(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var more []string
+	for _, right := range allowed(after) {
+		if !slices.Contains(allowed(before), right) {
+			more = append(more, right)
+		}
+	}
+	want := []string{"- get coordination.k8s.io/leases *", "- list networking.k8s.io/servicecidrs *", "- patch /services *", "- watch networking.k8s.io/servicecidrs *"}
+	if !slices.Equal(more, want) {
+		t.Errorf("granted besides:\n%q\nwant:\n%q", more, want)
+	}
+}
+
 func TestBothJobsHaveTheRightsOfBoth(t *testing.T) {
 	cfg := with(config.DaemonSet(), custom, services)
 	both, err := RBAC(cfg)

@@ -9,6 +9,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/kvip/kvip/pkg/apiclient"
@@ -40,6 +41,7 @@ type Catalogue struct {
 	seat     *mirror[*Lease]
 	pools    *mirror[*Pool]
 	legacy   *mirror[*LegacyPools]
+	cidrs    *mirror[*serviceCIDR]
 
 	vanished *vanished
 	changes  atomic.Uint64
@@ -74,6 +76,7 @@ func NewCatalogue(cfg CatalogueConfig) *Catalogue {
 	}))
 	c.seat.same = sameLease
 	c.pools = newMirror(c, poolsSource, typed[*v1alpha1.IPPool](readPool))
+	c.cidrs = newMirror(c, serviceCIDRsSource, typed[*networkingv1.ServiceCIDR](readServiceCIDR))
 	c.legacy = newMirror(c, legacySource, typed[*corev1.ConfigMap](readLegacy))
 	return c
 }
@@ -109,9 +112,13 @@ func (c *Catalogue) round(ctx context.Context) {
 	c.endRound = end
 	c.mu.Unlock()
 	var group sync.WaitGroup
-	for _, run := range []func(context.Context, *apiclient.Router){
+	runs := []func(context.Context, *apiclient.Router){
 		c.services.run, c.slices.run, c.nodes.run, c.leases.run, c.seat.run, c.pools.run, c.legacy.run,
-	} {
+	}
+	if c.cfg.Reader.KubeVIP {
+		runs = append(runs, c.cidrs.run)
+	}
+	for _, run := range runs {
 		group.Go(func() { run(ctx, c.cfg.Router) })
 	}
 	group.Wait()

@@ -140,6 +140,34 @@ func (c *Catalogue) ControlPlane() map[netip.Addr]uint16 {
 	return all
 }
 
+// Networks returns the cluster's own networks: that of its Services, and those of the nodes' pods. Where the
+// former is not told, each Service's address is one.
+func (c *Catalogue) Networks() []ipam.Network {
+	if !c.cfg.Reader.KubeVIP {
+		return nil // no address is given that is in no pool
+	}
+	var all []ipam.Network
+	for _, one := range c.cidrs.all() {
+		for _, p := range one.prefixes {
+			all = append(all, ipam.Network{Prefix: p, Holder: "the network of the cluster's Services, " + p.String()})
+		}
+	}
+	if len(all) == 0 {
+		for _, s := range c.services.all() {
+			for _, a := range s.ClusterIPs {
+				all = append(all, ipam.Network{Prefix: netip.PrefixFrom(a, a.BitLen()), Holder: "Service " + string(s.Owner()) + " inside the cluster"})
+			}
+		}
+	}
+	for _, n := range c.nodes.all() {
+		for _, p := range n.PodCIDRs {
+			all = append(all, ipam.Network{Prefix: p, Holder: "the pods of node " + n.Name})
+		}
+	}
+	slices.SortFunc(all, func(a, b ipam.Network) int { return strings.Compare(a.Holder, b.Holder) })
+	return all
+}
+
 // Reserved returns the addresses that Nodes have: no Service may have one.
 func (c *Catalogue) Reserved() map[netip.Addr]string {
 	all := map[netip.Addr]string{}

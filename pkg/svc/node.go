@@ -18,6 +18,8 @@ type Node struct {
 	Excluded bool
 	// Addresses are the node's own: no Service may have one of them.
 	Addresses []netip.Addr
+	// PodCIDRs are the networks of the node's pods.
+	PodCIDRs []netip.Prefix
 }
 
 func readNode(n *corev1.Node) (*Node, bool) {
@@ -28,10 +30,16 @@ func readNode(n *corev1.Node) (*Node, bool) {
 			result.Addresses = append(result.Addresses, addr.Unmap())
 		}
 	}
+	for _, text := range n.Spec.PodCIDRs {
+		if p, err := netip.ParsePrefix(text); err == nil {
+			result.PodCIDRs = append(result.PodCIDRs, p)
+		}
+	}
 	return result, true
 }
 
 // sameNode is whether b is a with another heartbeat.
 func sameNode(a, b *Node) bool {
-	return a.UID == b.UID && a.Cordoned == b.Cordoned && a.Excluded == b.Excluded && slices.Equal(a.Addresses, b.Addresses)
+	return a.UID == b.UID && a.Cordoned == b.Cordoned && a.Excluded == b.Excluded && slices.Equal(a.Addresses, b.Addresses) &&
+		slices.Equal(a.PodCIDRs, b.PodCIDRs)
 }

@@ -48,6 +48,11 @@ func (r Reader) Service(s *corev1.Service) *Service {
 	wishes := r.wishes(s)
 	result := &Service{ObjectMeta: identified(s), Link: wishes.Link, Notes: wishes.Notes}
 	result.Ours, result.Why = r.ours(s, wishes)
+	for _, text := range s.Spec.ClusterIPs {
+		if addr, err := netip.ParseAddr(text); err == nil { // "None" is no address
+			result.ClusterIPs = append(result.ClusterIPs, addr)
+		}
+	}
 	for _, ingress := range s.Status.LoadBalancer.Ingress {
 		if addr, err := netip.ParseAddr(ingress.IP); err == nil {
 			result.Status = append(result.Status, addr.Unmap())

@@ -28,6 +28,8 @@ type Service struct {
 	Link string
 	// Notes name what an annotation asks for and kvip has no counterpart of.
 	Notes []string
+	// ClusterIPs are the addresses of any Service inside the cluster.
+	ClusterIPs []netip.Addr
 	// Status are the addresses that its status has now.
 	Status []netip.Addr
 	// Told is kvip's own condition in the status; nil where there is none.

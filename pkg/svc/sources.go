@@ -8,6 +8,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -26,6 +27,7 @@ type resource struct {
 	group           func(*apiclient.Server) rest.Interface
 	name, namespace string
 	narrow          func(*metav1.ListOptions)
+	path            string // instead of all that, for a type of another group
 }
 
 // from makes a source of a resource. empty returns a new list.
@@ -59,6 +61,9 @@ func (r resource) request(s *apiclient.Server, o metav1.ListOptions) *rest.Reque
 	if r.narrow != nil {
 		r.narrow(&o)
 	}
+	if r.path != "" {
+		return s.REST().Get().AbsPath(r.path).SpecificallyVersionedParams(&o, scheme.ParameterCodec, optionsVersion).MaxRetries(0)
+	}
 	return r.group(s).Get().NamespaceIfScoped(r.namespace, r.namespace != "").Resource(r.name).
 		SpecificallyVersionedParams(&o, scheme.ParameterCodec, optionsVersion).MaxRetries(0)
 }
@@ -89,6 +94,10 @@ var (
 		resource{group: core, name: "configmaps", namespace: kubevip.PoolsNamespace, narrow: named(kubevip.PoolsConfigMap)}))
 	poolsSource = optionally(from("ippools", &v1alpha1.IPPool{}, func() runtime.Object { return &v1alpha1.IPPoolList{} }, resource{group: own, name: v1alpha1.Plural}))
 )
+
+// serviceCIDRsSource reads the networks of the cluster's Services (Kubernetes 1.33).
+var serviceCIDRsSource = optionally(from("servicecidrs", &networkingv1.ServiceCIDR{}, func() runtime.Object { return &networkingv1.ServiceCIDRList{} },
+	resource{path: "/apis/networking.k8s.io/v1/servicecidrs"}))
 
 func leaseList() runtime.Object { return &coordinationv1.LeaseList{} }
 

@@ -9,10 +9,14 @@ import (
 // missing, as their definition may not be installed.
 func (c *Catalogue) Synced() bool { return len(c.unread()) == 0 }
 
-// Settled is whether pools were read as well, or it is known why they cannot be: their definition is
+// Settled is whether pools, and the networks of the cluster, were read as well, or it is known why they cannot be: their definition is
 // not installed, or the right is missing. Addresses are given out only then.
 func (c *Catalogue) Settled() bool {
-	for _, s := range []state{c.pools.state(), c.legacy.state()} {
+	states := []state{c.pools.state(), c.legacy.state()}
+	if c.cfg.Reader.KubeVIP {
+		states = append(states, c.cidrs.state())
+	}
+	for _, s := range states {
 		if !s.synced && !s.absent {
 			return false
 		}

@@ -19,6 +19,7 @@ var kinds = map[string]kind{
 	"/apis/discovery.k8s.io/v1 endpointslices": {"discovery.k8s.io/v1", "EndpointSlice"},
 	"/apis/kvip.dev/v1alpha1 ippools":          {"kvip.dev/v1alpha1", "IPPool"},
 	"/apis/apps/v1 daemonsets":                 {"apps/v1", "DaemonSet"},
+	"/apis/networking.k8s.io/v1 servicecidrs":  {"networking.k8s.io/v1", "ServiceCIDR"},
 }
 
 // place is what a path names: all objects of a kind, those of a namespace, one of them, or its status.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/kvip/kvip/pkg/ipam"
@@ -69,16 +70,36 @@ func (c *controlPlane) look(leases []*svc.Lease, port uint16, now time.Duration)
 	maps.DeleteFunc(c.seen, func(_ netip.Addr, s sighting) bool { return now-s.at > rememberControlPlane })
 }
 
-// reserved are the addresses of nodes, and those of the control plane, which can be shared.
+// reserved are the addresses of nodes, those that no host of their subnets can use, the networks of the cluster,
+// and the control plane's addresses, which can be shared.
 func (a *Allocator) reserved() ipam.Reserved {
-	all := ipam.Reserved{}
+	all := ipam.Reserved{Addresses: map[netip.Addr]ipam.Reservation{}, Networks: a.cfg.Catalogue.Networks()}
+	for _, p := range a.subnets() {
+		for addr, what := range ipam.SubnetAddresses(p) {
+			all.Addresses[addr] = ipam.Reservation{Reason: ipam.SubnetAddress, Holder: "subnet " + p.String() + " of the nodes, as its " + what + " address"}
+		}
+	}
 	for addr, node := range a.cfg.Catalogue.Reserved() {
-		all[addr] = ipam.Reservation{Holder: "node " + node}
+		all.Addresses[addr] = ipam.Reservation{Holder: "node " + node}
 	}
 	for addr, port := range a.controlPlaneAddresses() {
-		all[addr] = ipam.Reservation{Holder: "the control plane", Owner: ipam.ControlPlane, Ports: []ipam.Port{{Protocol: "TCP", Number: port}}}
+		all.Addresses[addr] = ipam.Reservation{Holder: "the control plane", Owner: ipam.ControlPlane, Ports: []ipam.Port{{Protocol: "TCP", Number: port}}}
 	}
 	return all
+}
+
+// subnets returns what nodes have on their links, as they publish it, sorted.
+func (a *Allocator) subnets() []netip.Prefix {
+	var all []netip.Prefix
+	for _, l := range a.cfg.Catalogue.Leases() {
+		for _, link := range l.Info.Links {
+			for _, p := range link.Subnets {
+				all = append(all, p.Masked())
+			}
+		}
+	}
+	slices.SortFunc(all, netip.Prefix.Compare)
+	return slices.Compact(all)
 }
 
 // controlPlaneAddresses returns the virtual IPs that are configured, that their Lease names, or that a node had

@@ -25,9 +25,12 @@ type rig struct {
 	figures Figures
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T, changes ...func(*svc.Reader)) *rig {
 	t.Helper()
 	r := &rig{Env: svcenv.New(t), reasons: map[netip.Addr]place.Reason{}}
+	for _, change := range changes {
+		change(&r.Reader)
+	}
 	r.now.Store(int64(time.Hour))
 	r.PutNode("n1", "10.0.0.1")
 	r.PutPool("p", "10.0.0.100-10.0.0.103")

@@ -30,12 +30,14 @@ type Env struct {
 	Router *apiclient.Router
 	Log    *testutil.Log
 	Logger *slog.Logger
+	// Reader is that of catalogues.
+	Reader svc.Reader
 }
 
 // New returns an empty cluster, which ends with the test.
 func New(t *testing.T) *Env {
 	t.Helper()
-	e := &Env{T: t, Log: &testutil.Log{}}
+	e := &Env{T: t, Log: &testutil.Log{}, Reader: svc.Reader{Class: "kvip.dev/kvip"}}
 	e.Logger = slog.New(slog.NewTextHandler(e.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
 	if e.Store, err = fakeapi.NewStore(); err != nil {
@@ -75,7 +77,7 @@ func (e *Env) NewRouter(lane string, servers ...*fakeapi.Server) *apiclient.Rout
 // Catalogue returns one that is not kept up to date yet.
 func (e *Env) Catalogue() *svc.Catalogue {
 	return svc.NewCatalogue(svc.CatalogueConfig{
-		Reader: svc.Reader{Class: "kvip.dev/kvip"}, Namespace: Namespace, Seat: Seat, Router: e.Router, Log: e.Logger,
+		Reader: e.Reader, Namespace: Namespace, Seat: Seat, Router: e.Router, Log: e.Logger,
 	})
 }
 
