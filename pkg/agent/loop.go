@@ -36,6 +36,7 @@ type (
 	owner interface {
 		Update(l vip.LinkRef, deadline time.Duration) error
 		Delete() error
+		DestroySockets()
 	}
 	// announcer tells the network; *arp.Speaker.
 	announcer interface {
