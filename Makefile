@@ -64,6 +64,10 @@ test: ## run every test (with sudo: the lab too); prints the time of each stage
 test-kind: ## sudo: run the kind tests alone; K8S=1.35 or K8S=v1.37.2 takes another Kubernetes
 	@hack/test.sh kind
 
+.PHONY: test-fresh
+test-fresh: ## sudo: run the first steps of each command in a Debian that has make, git and Go, and nothing else
+	@hack/test.sh fresh
+
 .PHONY: unit
 unit: ## run the tests of the packages alone, without root and without a lab
 	$(GO_RUN) go test ./cmd/... ./pkg/... ./templates/... ./test/lint/...
@@ -72,9 +76,12 @@ unit: ## run the tests of the packages alone, without root and without a lab
 lint: ## check format, vet, staticcheck and go.mod of all modules
 	@hack/test.sh lint
 
+# hack/packages has what each command takes. It is installed before anything is built.
+packages-%:
+	@hack/deps.sh $*
+
 .PHONY: demo
-demo: build ## sudo: three real control-plane nodes, one address, and every fault in turn
-	@hack/deps.sh iproute2
+demo: packages-demo build ## sudo: three real control-plane nodes, one address, and every fault in turn
 	$(GO_RUN) go build -o bin/demo ./test/demo
 	@$(GO_RUN) --root bin/demo
 
@@ -100,8 +107,7 @@ kind-node-image: ## sudo: build the node image for NODE_IMAGE=local from Debian 
 	@kind/node/build.sh build
 
 .PHONY: bench-failover
-bench-failover: build ## sudo: measure each fault RUNS=20 times, keepalived beside it; FAULT= and TOOL= choose
-	@hack/deps.sh iproute2 keepalived curl
+bench-failover: packages-bench-failover build ## sudo: measure each fault RUNS=20 times, keepalived beside it; FAULT= and TOOL= choose
 	$(GO_RUN) go build -o bin/bench-failover ./test/bench
 	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" RUNS='$(RUNS)' FAULT='$(FAULT)' TOOL='$(TOOL)' $(GO_RUN) --root bin/bench-failover
 
@@ -112,14 +118,12 @@ bench-kind: ## sudo: measure each fault of the kind tests RUNS=20 times, into do
 
 .PHONY: bench-services
 bench-services: RUNS = 3
-bench-services: build ## sudo: measure 10 to 5000 Services on three nodes RUNS=3 times; N=10,100 chooses how many
-	@hack/deps.sh iproute2
+bench-services: packages-bench-services build ## sudo: measure 10 to 5000 Services on three nodes RUNS=3 times; N=10,100 chooses how many
 	$(GO_RUN) go build -o bin/bench-services ./test/benchservices
 	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" RUNS='$(RUNS)' N='$(N)' $(GO_RUN) --root bin/bench-services
 
 .PHONY: soak
-soak: build ## sudo: Services under everything that changes for MINUTES=30; fails on a double, lost or left address, and on growth
-	@hack/deps.sh iproute2
+soak: packages-soak build ## sudo: Services under everything that changes for MINUTES=30; fails on a double, lost or left address, and on growth
 	$(GO_RUN) go build -o bin/soak ./test/soak
 	@KVIP_BINARY=bin/kvip MINUTES='$(MINUTES)' SERVICES='$(SERVICES)' SEED='$(SEED)' $(GO_RUN) --root bin/soak
 

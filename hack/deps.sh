@@ -1,49 +1,88 @@
 #!/usr/bin/env bash
-# Installs the Debian packages named as arguments, those that are missing. Without root or apt-get
-# it says which are missing and how to get them.
+# Installs the Debian packages of the lines of hack/packages that are named as arguments, those that are
+# missing. Without root or apt-get it says which are missing and how to get them.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 import_caller
 
-missing=()
-for package in "$@"; do
-	if command -v dpkg-query >/dev/null; then
-		if dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed; then continue; fi
-	else # not a Debian: judge by the command
-		case $package in
-		gcc) if command -v gcc >/dev/null; then continue; fi ;;
-		libc6-dev) if [ -e /usr/include/stdio.h ]; then continue; fi ;;
-		iproute2) if command -v ip >/dev/null; then continue; fi ;;
-		prometheus) if command -v promtool >/dev/null && command -v prometheus >/dev/null; then continue; fi ;;
-		procps) if command -v pgrep >/dev/null; then continue; fi ;;
-		*) if command -v "$package" >/dev/null; then continue; fi ;;
+# list NAME prints the words of a line, with those of other lines that it names.
+list() {
+	local words word
+	words=$(sed -n "s/^$1: *//p" "${root:?}/hack/packages")
+	[ -n "$words" ] || { say "hack/packages has no line $1" && return 1; }
+	for word in $words; do
+		case $word in
+		@*) list "${word#@}" || return 1 ;;
+		*) printf '%s\n' "$word" ;;
 		esac
-	fi
-	missing+=("$package")
-done
-if [ ${#missing[@]} = 0 ]; then exit 0; fi
+	done
+}
 
-if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-	say "missing packages: ${missing[*]}; install them, as with: sudo apt-get install ${missing[*]}"
-	exit 1
-fi
-say "installing ${missing[*]} ..."
-export DEBIAN_FRONTEND=noninteractive
-# The tests start the programs that they need. A package must not start its service, now or at boot.
-policy=/usr/sbin/policy-rc.d
-case " ${missing[*]} " in
-*' prometheus '*)
+# present PACKAGE: whether it is installed or, where there is no dpkg, what it is for is there.
+present() {
+	if command -v dpkg-query >/dev/null; then
+		dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed
+		return
+	fi
+	case $1 in
+	apache2-utils) command -v ab ;;
+	debian-archive-keyring) [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ;;
+	iproute2) command -v ip ;;
+	libc6-dev) [ -e /usr/include/stdio.h ] ;;
+	libseccomp-dev) [ -e /usr/include/seccomp.h ] ;;
+	procps) command -v pgrep && command -v sysctl ;;
+	prometheus) command -v promtool && command -v prometheus ;;
+	*) command -v "$1" ;;
+	esac >/dev/null
+}
+
+# lacking WORD...: sets missing to the packages of those words that are to be installed.
+lacking() {
+	local word
+	missing=()
+	for word in "$@"; do
+		case $word in
+		*\?*) command -v "${word#*\?}" >/dev/null || missing+=("${word%\?*}") ;;
+		*) present "$word" || missing+=("$word") ;;
+		esac
+	done
+	[ ${#missing[@]} != 0 ]
+}
+
+# install_missing installs them, and starts no service of theirs: who needs one starts it.
+install_missing() {
+	local policy=/usr/sbin/policy-rc.d install=(apt-get install -y -qq --no-install-recommends "${missing[@]}") service
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+		say "missing packages: ${missing[*]}; install them, as with: sudo apt-get install ${missing[*]}"
+		exit 1
+	fi
+	say "installing ${missing[*]} ..."
+	export DEBIAN_FRONTEND=noninteractive
 	if [ ! -e "$policy" ]; then
-		trap 'rm -f "$policy"' EXIT
+		trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 		printf '#!/bin/sh\nexit 101\n' >"$policy"
 		chmod 755 "$policy"
 	fi
-	;;
-*) policy='' ;;
-esac
-install=(apt-get install -y -qq --no-install-recommends "${missing[@]}")
-if ! "${install[@]}" >/dev/null 2>&1; then # the package lists may be old or absent
-	apt-get update -qq >&2
-	"${install[@]}" >&2
-fi
-if [ -n "$policy" ] && [ -d /run/systemd/system ]; then systemctl disable -q prometheus; fi
+	if ! "${install[@]}" >/dev/null 2>&1; then # the package lists may be old or absent
+		apt-get update -qq >&2
+		"${install[@]}" >&2
+	fi
+	for service in keepalived prometheus; do # nor at boot
+		case " ${missing[*]} " in *" $service "*) if [ -d /run/systemd/system ]; then systemctl disable -q "$service"; fi ;; esac
+	done
+}
+
+packages=() unless_there=()
+for name in "$@"; do
+	words=$(list "$name")
+	for word in $words; do
+		case $word in
+		*\?*) unless_there+=("$word") ;;
+		*) packages+=("$word") ;;
+		esac
+	done
+done
+if lacking "${packages[@]}"; then install_missing; fi
+for word in "${unless_there[@]}"; do # one by one: a package may bring the program of the next
+	if lacking "$word"; then install_missing; fi
+done

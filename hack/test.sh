@@ -186,6 +186,7 @@ kind_run() {
 if [ "${1:-}" = kind ]; then
 	[ "$(id -u)" = 0 ] || { echo 'the kind tests need root: sudo make test-kind' && exit 1; }
 	mkdir -p "$work"
+	stage 'packages' hack/deps.sh test-kind
 	stage "kind: a node of Kubernetes ${K8S:-as in test/k8s/go.mod}" kind_prepare
 	stage 'kind: real kubeadm, kubelet and containerd' kind_run e2e
 	if [ -n "${TESTFLAGS:-}" ]; then exit; fi # of one package's tests
@@ -197,7 +198,11 @@ if [ "${1:-}" = lint ]; then
 	stage 'lint' lint
 	exit
 fi
-stage 'packages' hack/deps.sh gcc libc6-dev iproute2 prometheus
+if [ "$(id -u)" = 0 ]; then
+	stage 'packages' hack/deps.sh test
+else
+	stage 'packages' hack/deps.sh unit-race
+fi
 stage 'build' make --no-print-directory build
 stage 'lint (gofmt, vet, staticcheck, tidy)' lint
 stage 'unit, property, golden and fuzz seeds, with -race' unit

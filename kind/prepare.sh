@@ -17,24 +17,18 @@ engine=$1 name=$2 study=${3:-}
 cache=${KVIP_CACHE:-${XDG_CACHE_HOME:-$(user_home)/.cache}/kvip}
 
 # machine_engine: whether the machine's own Docker may be used, is there or can be, and answers.
-# Root installs it where there is none, and starts its service.
+# Root installs it where there is none, and starts its service: only that shows which packages the rest
+# takes.
 machine_engine() {
 	[ "$engine" = any ] || return 1
 	if docker info >/dev/null 2>&1; then return; fi
 	[ "$(id -u)" = 0 ] || return 1
-	install_docker
+	hack/deps.sh docker
 	if [ -d /run/systemd/system ] && systemctl cat docker.service >/dev/null 2>&1; then
 		say "starting the service docker ..."
 		systemctl start docker >&2 || say "the service docker does not start: journalctl -u docker says why; going on with an engine of our own"
 	fi
 	docker info >/dev/null 2>&1
-}
-
-# install_docker: Debian's, unless some Docker is there. Newer Debians have the command in a package
-# of its own.
-install_docker() {
-	command -v dockerd >/dev/null || hack/deps.sh docker.io
-	command -v docker >/dev/null || hack/deps.sh docker-cli
 }
 
 # no_docker says what this user can do.
@@ -58,39 +52,46 @@ room_for_nodes() {
 	fi
 }
 
-room_for_nodes
+# Packages first: nothing is built before all are there that this machine lacks.
 as_user mkdir -p "$cache"
-if machine_engine; then
-	docker_dir=''
-else
+docker_dir='' local_image=false need=()
+if ! machine_engine; then
 	[ "$(id -u)" = 0 ] || no_docker
-	install_docker
-	hack/deps.sh iproute2 procps
+	need+=(docker own-engine)
 	docker_dir=$cache/docker-$name
-	if ! kind/docker.sh running "$docker_dir"; then say "starting a Docker engine of our own, in $docker_dir ..."; fi
-	kind/docker.sh start "$docker_dir"
 	export DOCKER_HOST=unix://$docker_dir/docker.sock
 	NODE_IMAGE=local
 fi
-kind=$(kind/node/build.sh kind)
 image=${NODE_IMAGE:-${K8S:+local}} # a release that was asked for is built here
-if [ -z "$image" ]; then # kind knows which image goes with it
+if [ "$image" = local ]; then
+	local_image=true
+	need+=(kind-node-image)
+fi
+if [ -n "$study" ]; then need+=(services-study); fi
+hack/deps.sh "${need[@]}"
+
+make --no-print-directory build image ${study:+echo-image} >&2
+kind=$(kind/node/build.sh kind)
+if [ "$local_image" = true ]; then kind/node/build.sh build >/dev/null; fi
+
+room_for_nodes
+if [ -n "$docker_dir" ]; then
+	if ! kind/docker.sh running "$docker_dir"; then say "starting a Docker engine of our own, in $docker_dir ..."; fi
+	kind/docker.sh start "$docker_dir"
+fi
+if [ "$local_image" = true ]; then
+	image=$(kind/node/build.sh load)
+elif [ -z "$image" ]; then # kind knows which image goes with it
 	image=$(sed -n 's/^const Image = "\(.*\)"$/\1/p' "$(cd kind/node && "$root/hack/with-go.sh" go list -m -f '{{.Dir}}' sigs.k8s.io/kind)/pkg/apis/config/defaults/image.go")
 	say "Docker fetches $image if it is not here yet ..."
 	docker pull --quiet "$image" >/dev/null || docker image inspect "$image" >/dev/null 2>&1 || { say "cannot pull $image; without a registry: make kind-demo NODE_IMAGE=local" && exit 1; }
 fi
-if [ "$image" = local ]; then
-	image=$(kind/node/build.sh load)
-	local_image=true
-fi
-make --no-print-directory build image ${study:+echo-image} >&2
-if [ -n "$study" ]; then hack/deps.sh apache2-utils; fi
 arch=$("$root/hack/with-go.sh" go env GOARCH)
 cat <<END
 KVIP_DOCKER_DIR=$docker_dir
 KVIP_KIND=$kind
 KVIP_NODE_IMAGE=$image
-KVIP_NODE_IMAGE_LOCAL=${local_image:-false}
+KVIP_NODE_IMAGE_LOCAL=$local_image
 KVIP_BINARY=$root/bin/kvip
 KVIP_IMAGE_ARCHIVE=$root/bin/image/kvip-$arch.tar
 ${study:+KVIP_ECHO_ARCHIVE=$root/bin/image/echo-$arch.tar}

@@ -15,9 +15,8 @@ root=$here/../..
 root=$(cd "$root" && pwd)
 import_caller
 verb=${1:-build}
-packages=systemd,systemd-sysv,dbus,bash,ca-certificates,conntrack,curl,e2fsprogs,ethtool,iproute2,iptables,jq,kmod,libseccomp2,mount,nftables,pigz,procps,socat,util-linux
-modules=(sigs.k8s.io/kind
-	github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr}
+system=systemd,systemd-sysv,dbus,bash,ca-certificates,conntrack,curl,e2fsprogs,ethtool,iproute2,iptables,jq,kmod,libseccomp2,mount,nftables,pigz,procps,socat,util-linux
+modules=(github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr}
 	github.com/containernetworking/plugins/plugins/{ipam/host-local,main/loopback,main/ptp,meta/portmap}
 	github.com/coredns/coredns)
 
@@ -27,23 +26,32 @@ go() { (cd "$here" && "$root/hack/with-go.sh" go "$@"); }
 module() { go list -m -f '{{.Dir}}' "$1"; }
 module_of_kubernetes() { (cd "$root/test/k8s" && "$root/hack/with-go.sh" go list -m -f '{{.Dir}}' k8s.io/kubernetes); }
 
-# tools: what the node needs beside Kubernetes, and kind itself.
+# build_kind builds the kind command, which is pure Go.
+build_kind() {
+	if [ -e "$tools/kind" ]; then return; fi
+	as_user mkdir -p "$tools"
+	say "building kind from Go modules ..."
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$tools/kind.part" sigs.k8s.io/kind
+	as_user mv "$tools/kind.part" "$tools/kind"
+}
+
+# build_tools builds what the node needs beside Kubernetes. runc takes a C compiler and libseccomp.
 build_tools() {
 	if [ -e "$tools/complete" ]; then return; fi
 	as_user mkdir -p "$tools"
-	say "building kind, containerd, runc, CoreDNS and the CNI plugins from Go modules (about 5 minutes) ..."
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$tools/" "${modules[@]}"
+	say "building containerd, runc, CoreDNS and the CNI plugins from Go modules (about 5 minutes) ..."
 	CGO_ENABLED=1 go build -trimpath -tags seccomp -ldflags '-s -w' -o "$tools/" github.com/opencontainers/runc
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$tools/" "${modules[@]}"
 	as_user touch "$tools/complete"
 }
 
 if [ "$verb" = kind ]; then
-	build_tools # on a line of its own: && would let it go on after an error
+	build_kind # on a line of its own: && would let it go on after an error
 	echo "$tools/kind"
 	exit
 fi
 [ "$(id -u)" = 0 ] || { say "building a node image needs root for debootstrap: sudo make kind-node-image" && exit 1; }
-"$root/hack/deps.sh" debootstrap debian-archive-keyring gcc jq libc6-dev libseccomp-dev pkg-config
+"$root/hack/deps.sh" kind-node-image
 as_user mkdir -p "$cache"
 exec 9>"$cache/node.lock"
 flock 9 # another build: wait for it
@@ -52,28 +60,8 @@ kubernetes=$("$root/hack/with-go.sh" "$root/test/k8s/build.sh" node)
 release=$("$kubernetes/kubeadm" version -o short)
 name=localhost/kvip-node:$release
 # shellcheck disable=SC2046 # names without spaces
-key=$(cat <(sed "/^# derive/,/^if/d" "$here/build.sh") "$here/go.sum" $(find "$here/files" -type f | LC_ALL=C sort) "$root"/hack/image/*.go | sha256sum | cut -c 1-10)
+key=$(cat <(sed "/^# derive/,/^if/d" "$here/build.sh") "$here/go.sum" $(find "$here/files" -type f | LC_ALL=C sort) "$root"/hack/{debian.sh,image/*.go} | sha256sum | cut -c 1-10)
 archive=$cache/node-$release-${kubernetes##*-}-$key.tar
-
-# debian prints the path of a Debian system of the node's packages, as an archive.
-debian() {
-	local suite=bookworm mirror='' tar rootfs
-	if grep -qx 'ID=debian' /etc/os-release; then
-		suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-		mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $suite" | grep -m 1 -E '^https?://' || true) # debootstrap knows no mirror lists
-	fi
-	tar=$cache/debian-$suite-$(printf %s "$packages" | sha256sum | cut -c 1-10).tar
-	if [ ! -e "$tar" ]; then
-		say "installing Debian $suite into an empty folder (about 2 minutes) ..."
-		rootfs=$work/debian
-		debootstrap --variant=minbase --include="$packages" "$suite" "$rootfs" ${mirror:+"$mirror"} >"$work/debootstrap.log" 2>&1 ||
-			{ tail -n 20 "$work/debootstrap.log" >&2 && exit 1; }
-		rm -rf "$rootfs"/var/cache/apt/archives/*.deb "$rootfs"/var/lib/apt/lists/* "$rootfs"/usr/share/{doc,man,locale}
-		tar -C "$rootfs" -cf "$tar.part" . && mv "$tar.part" "$tar"
-		rm -rf "$rootfs"
-	fi
-	echo "$tar"
-}
 
 # like_kind turns the Debian in $node into what kind expects of a node, with kind's own files.
 like_kind() {
@@ -166,7 +154,7 @@ import_images() {
 make_archive() {
 	local node=$work/node
 	mkdir -p "$node"
-	tar -C "$node" -xf "$(debian)"
+	tar -C "$node" -xf "$("$root/hack/debian.sh" "$system")"
 	like_kind
 	images
 	import_images

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# Runs each command of the Makefile as the first one on a fresh machine: in a Debian that has make, git
+# and the Go of this machine, and nothing else. A command runs until it would build Kubernetes, which
+# takes no package: by then its packages are installed, and what takes a C compiler is compiled. Needs
+# root and debootstrap. Everything is in one directory and in namespaces of its own, which end with it.
+#
+#   fresh.sh DIR             runs all commands, in DIR
+#   fresh.sh DIR COMMAND     runs one of them
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+import_caller
+mkdir -p "$1"
+dir=$(cd "$1" && pwd)
+
+# COMMAND UNTIL PROGRAM...: how far it is followed, and the programs that it runs later.
+#   end    to its end
+#   build  until it would build Kubernetes
+#   vet    until it would vet; for make test, tests are compiled with the race detector then
+#   test   until it would run tests, of which some are compiled
+commands='build end
+image end
+echo-image end
+manifests end
+generate end
+lint vet
+unit test
+demo build ip
+soak build ip
+bench-services build ip
+bench-failover build ip keepalived curl
+test vet gcc ip sysctl promtool prometheus dockerd docker debootstrap jq ab
+test-kind build gcc dockerd docker ip iptables pgrep debootstrap jq ab
+kind-node-image build gcc debootstrap jq
+kind-demo build gcc dockerd docker ip iptables pgrep debootstrap jq
+kind-services-demo build gcc dockerd docker ip iptables pgrep debootstrap jq ab'
+
+# In namespaces of its own from here on: mounts and processes end with them.
+if [ -z "${KVIP_FRESH:-}" ]; then
+	[ "$(id -u)" = 0 ] || { say 'fresh.sh needs root' && exit 1; }
+	trap 'rm -rf --one-file-system "$dir"' EXIT
+	KVIP_FRESH=$dir unshare --mount --pid --fork --kill-child "$0" "$dir" "${@:2}"
+	exit
+fi
+
+GO=$(find_go)
+go_env() { (cd "$root" && as_user "$GO" env "$1"); }
+goroot=$(go_env GOROOT)
+
+# stand_in is the go command of the fresh machine: it does what the real one does, but for what takes
+# minutes and no package.
+stand_in() {
+	cat <<-END
+		#!/bin/bash
+		go=$goroot/bin/go
+	END
+	cat <<-'END'
+		stop() { if [ "$UNTIL" = "$1" ]; then echo "$1" >/fresh/reached; fi; exit 75; }
+		case " $* " in
+		' build '*' -modfile='*) stop build ;; # Kubernetes
+		' build '*/opencontainers/runc' ') # all of it that is C
+			exec "$go" build -tags seccomp github.com/seccomp/libseccomp-golang github.com/opencontainers/runc/libcontainer/nsenter ;;
+		' build '*' sigs.k8s.io/kind ') : >"$(sed 's/.* -o \([^ ]*\) .*/\1/' <<<"$*")" && exit ;;
+		' build '*/containerd/v2/*) exit ;;
+		' vet '*)
+			if [ "$FIRST" = test ]; then "$go" test -race -c -o /dev/null ./pkg/place; else "$go" vet ./pkg/place; fi || exit
+			stop vet ;;
+		' test '*) "$go" test -c -o /dev/null ./pkg/place && stop test ;;
+		esac
+		exec "$go" "$@"
+	END
+}
+
+# prepare makes what the fresh machines share: the system, this tree, and copies of what Go has cached
+# that take what is written to them.
+prepare() {
+	local cache
+	mkdir -p "$dir"/base "$dir"/apt/{lists,archives} "$dir"/caches
+	tar -C "$dir/base" -xf "$("$root/hack/debian.sh" make,git,ca-certificates)"
+	apt-config dump | grep -E '^Acquire::(https?|Check|Retries|ForceIPv)' >"$dir/base/etc/apt/apt.conf.d/90host" || true
+	cp -L /etc/resolv.conf /etc/hosts "$dir/base/etc/"
+	if [ -e /etc/ssl/certs/ca-certificates.crt ]; then cp -L /etc/ssl/certs/ca-certificates.crt "$dir/base/etc/ssl/certs/"; fi
+	mkdir -p "$dir/base/fresh" "$dir/base/src"
+	stand_in >"$dir/base/fresh/go"
+	chmod 0755 "$dir/base/fresh/go"
+	ln -s "$goroot/bin/gofmt" "$dir/base/fresh/gofmt"
+	tar -C "$root" --exclude=./.git --exclude=./.cache --exclude=./bin --exclude=./test/artifacts -c . | tar -C "$dir/base/src" -x --no-same-owner
+	for cache in "$(go_env GOCACHE)" "$(go_env GOMODCACHE)"; do
+		mkdir -p "$cache" "$dir/caches$cache" "$dir/caches/upper$cache" "$dir/caches/work$cache"
+		mount -t overlay overlay -o "lowerdir=$cache,upperdir=$dir/caches/upper$cache,workdir=$dir/caches/work$cache" "$dir/caches$cache"
+	done
+}
+
+# boot COMMAND makes a fresh machine in $dir/machine.
+boot() {
+	local machine=$dir/machine path
+	mkdir -p "$machine" "$dir/disk/$1"/{upper,work}
+	mount -t overlay overlay -o "lowerdir=$dir/base,upperdir=$dir/disk/$1/upper,workdir=$dir/disk/$1/work" "$machine"
+	mount -t proc proc "$machine/proc"
+	mount --bind "$machine/proc/sys" "$machine/proc/sys" # of the whole machine
+	mount -o remount,bind,ro "$machine/proc/sys"
+	mount --rbind /dev "$machine/dev"
+	mount --bind "$dir/apt/lists" "$machine/var/lib/apt/lists"
+	mount --bind "$dir/apt/archives" "$machine/var/cache/apt/archives"
+	for path in "$(go_env GOCACHE)" "$(go_env GOMODCACHE)"; do
+		mkdir -p "$machine$path"
+		mount --bind "$dir/caches$path" "$machine$path"
+	done
+	mkdir -p "$machine$goroot"
+	mount --bind "$goroot" "$machine$goroot"
+	mount -o remount,bind,ro "$machine$goroot"
+}
+
+# inside COMMAND... runs a command on the fresh machine, with this one's ways to the Internet.
+inside() {
+	local name environ=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root GO=/fresh/go GOTOOLCHAIN=local)
+	for name in GOCACHE GOMODCACHE GOPROXY GOSUMDB GONOSUMDB GOPRIVATE GOINSECURE; do environ+=("$name=$(go_env "$name")"); done
+	for name in {http,https,no,HTTP,HTTPS,NO}_{proxy,PROXY} SSL_CERT_FILE; do
+		if [ -n "${!name:-}" ]; then environ+=("$name=${!name}"); fi
+	done
+	chroot "$dir/machine" env -i "${environ[@]}" "FIRST=$first" "UNTIL=$until" "$@" </dev/null
+}
+
+# follow COMMAND UNTIL PROGRAM... fails unless it comes so far, and has what it runs later.
+follow() {
+	local first=$1 until=$2 program code=0
+	shift 2
+	boot "$first"
+	inside make --no-print-directory -C /src "$first" >"$dir/log" 2>&1 || code=$?
+	if [ "$until" = end ]; then
+		[ "$code" = 0 ]
+	else
+		[ -e "$dir/machine/fresh/reached" ]
+	fi || { tail -n 30 "$dir/log" && say "make $first does not come to its $until on a fresh machine" && return 1; }
+	for program in "$@"; do
+		inside sh -c "command -v $program" >/dev/null || { say "make $first installs no $program" && return 1; }
+		if [ "$program" = gcc ] && [ "$until" = build ]; then # the pause container
+			inside sh -c 'echo "int main(void) { return 0; }" | gcc -static -x c -o /dev/null -' || return 1
+		fi
+	done
+	umount --recursive "$dir/machine"
+	rm -rf --one-file-system "${dir:?}/disk"
+}
+
+prepare
+while read -r command until programs; do
+	if [ -n "${2:-}" ] && [ "$2" != "$command" ]; then continue; fi
+	began=$SECONDS
+	# shellcheck disable=SC2086 # a list of words
+	follow "$command" "$until" $programs
+	printf 'ok  \tmake %s\t%d s\n' "$command" $((SECONDS - began))
+done <<<"$commands"
