@@ -3,6 +3,7 @@
 # and the Go of this machine, and nothing else. A command runs until it would build Kubernetes, which
 # takes no package: by then its packages are installed, and what takes a C compiler is compiled. Needs
 # root and debootstrap. Everything is in one directory and in namespaces of its own, which end with it.
+# Where the kernel has no overlays it says so and ends with 77.
 #
 #   fresh.sh DIR             runs all commands, in DIR
 #   fresh.sh DIR COMMAND     runs one of them
@@ -38,11 +39,12 @@ kind-services-demo build gcc dockerd docker ip iptables pgrep debootstrap jq ab'
 if [ -z "${KVIP_FRESH:-}" ]; then
 	[ "$(id -u)" = 0 ] || { say 'fresh.sh needs root' && exit 1; }
 	trap 'rm -rf --one-file-system "$dir"' EXIT
+	GO=$(find_go)
+	export GO
 	KVIP_FRESH=$dir unshare --mount --pid --fork --kill-child "$0" "$dir" "${@:2}"
 	exit
 fi
 
-GO=$(find_go)
 go_env() { (cd "$root" && as_user "$GO" env "$1"); }
 goroot=$(go_env GOROOT)
 
@@ -56,7 +58,7 @@ stand_in() {
 	cat <<-'END'
 		stop() { if [ "$UNTIL" = "$1" ]; then echo "$1" >/fresh/reached; fi; exit 75; }
 		case " $* " in
-		' build '*' -modfile='*) stop build ;; # Kubernetes
+		' build '*-modfile=*) stop build ;; # Kubernetes
 		' build '*/opencontainers/runc' ') # all of it that is C
 			exec "$go" build -tags seccomp github.com/seccomp/libseccomp-golang github.com/opencontainers/runc/libcontainer/nsenter ;;
 		' build '*' sigs.k8s.io/kind ') : >"$(sed 's/.* -o \([^ ]*\) .*/\1/' <<<"$*")" && exit ;;
@@ -74,6 +76,9 @@ stand_in() {
 # that take what is written to them.
 prepare() {
 	local cache
+	mkdir -p "$dir"/probe/{lower,upper,work,over}
+	mount -t overlay overlay -o "lowerdir=$dir/probe/lower,upperdir=$dir/probe/upper,workdir=$dir/probe/work" "$dir/probe/over" ||
+		{ say "skipped: no overlay can be mounted in $dir" && exit 77; }
 	mkdir -p "$dir"/base "$dir"/apt/{lists,archives} "$dir"/caches
 	tar -C "$dir/base" -xf "$("$root/hack/debian.sh" make,git,ca-certificates)"
 	apt-config dump | grep -E '^Acquire::(https?|Check|Retries|ForceIPv)' >"$dir/base/etc/apt/apt.conf.d/90host" || true

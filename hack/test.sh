@@ -13,7 +13,7 @@ withgo=$root/hack/with-go.sh
 export GO CI=${CI:-} PATH=${GO%/*}:$PATH
 
 # Whatever happens: what root made here goes back to the calling user, and a failure says where.
-building='' # the group of a build in the background
+building='' # the group of what is built in the background
 began=$SECONDS timings=() current='' stage_began=0 engine=''
 finish() {
 	local code=$?
@@ -146,20 +146,43 @@ lab_run() {
 	KVIP_BINARY=$work/$dir/kvip run_all "$dir" 1
 }
 
+# build_begin builds Kubernetes and the node image, and then tries every command on a fresh machine, beside
+# what the other stages do: many of their tests wait more than they work. built NAME waits for one
+# of these.
+build_begin() {
+	rm -f "$work"/{kubernetes,node,fresh}.code
+	as_user mkdir -p "$work"
+	setsid nice -n 19 bash -c '
+		step() { code=0; "${@:2}" >"$0/$1.log" 2>&1 || code=$?; echo "$code" >"$0/$1.code"; }
+		step kubernetes test/k8s/build.sh
+		step node kind/node/build.sh build
+		step fresh hack/fresh.sh "$0/fresh"' "$work" &
+	building=$!
+}
+
+built() {
+	local code=$work/$1.code log=$work/$1.log
+	while [ ! -e "$code" ] && kill -0 "$building" 2>/dev/null; do sleep 1; done
+	case $(cat "$code") in
+	0) ;;
+	77) # as with a test that is skipped
+		cat "$log"
+		[ "$CI" != true ] || { echo 'CI=true allows no skipped test' && return 1; }
+		;;
+	*) tail -n 40 "$log" && return 1 ;;
+	esac
+}
+
+fresh() {
+	built fresh
+	grep '^ok' "$work/fresh.log" || true
+}
+
 # kind_prepare makes what the kind tests need and notes it in a file; with the word services what the
 # case study needs as well. kind_run runs the tests of one package, which ends the engine.
 kind_prepare() {
-	if [ -n "$building" ]; then
-		wait "$building" || { tail -n 40 "$work/node.log" && exit 1; }
-		building=''
-	fi
+	if [ -n "$building" ]; then built node; fi
 	kind/prepare.sh own test "$@" >"$work/kind.env"
-}
-
-# node_image_begin builds the node image beside the lab, which waits more than it works.
-node_image_begin() {
-	setsid nice -n 19 kind/node/build.sh build >"$work/node.log" 2>&1 &
-	building=$!
 }
 
 # room_for_nodes raises a limit that all containers of a user share and that kubelets of two clusters
@@ -194,6 +217,11 @@ if [ "${1:-}" = kind ]; then
 	stage 'kind: Services behind addresses, under load' kind_run e2eservices
 	exit
 fi
+if [ "${1:-}" = fresh ]; then
+	stage 'packages' hack/deps.sh kind-node-image
+	stage 'every command on a fresh Debian' hack/fresh.sh "$work/fresh"
+	exit
+fi
 if [ "${1:-}" = lint ]; then
 	stage 'lint' lint
 	exit
@@ -204,17 +232,18 @@ else
 	stage 'packages' hack/deps.sh unit-race
 fi
 stage 'build' make --no-print-directory build
+if [ "$(id -u)" = 0 ]; then build_begin; fi
 stage 'lint (gofmt, vet, staticcheck, tidy)' lint
 stage 'unit, property, golden and fuzz seeds, with -race' unit
 stage 'image: made twice, looked into, run read-only' image
 if [ "$(id -u)" = 0 ]; then
-	stage 'etcd, kube-apiserver and kubeadm' test/k8s/build.sh
-	node_image_begin
+	stage 'etcd, kube-apiserver and kubeadm' built kubernetes
 	stage 'lab: real API servers, real packets, with -race' lab_run lab -race
 	stage 'kind: a node image from Debian packages and Go modules' kind_prepare
 	stage 'kind: real kubeadm, kubelet and containerd' kind_run e2e
 	stage 'kind: what Services need' kind_prepare services
 	stage 'kind: Services behind addresses, under load' kind_run e2eservices
+	stage 'every command on a fresh Debian' fresh
 else
 	current=lab
 	printf '\n== lab and kind: skipped, they need root for network namespaces: sudo make test\n'

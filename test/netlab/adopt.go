@@ -7,8 +7,8 @@ import (
 )
 
 // Adopt returns a host that this package did not make: the network namespace of a process, such
-// as a container's first. Only what needs no switch works with it: Do, Dial, StartClient,
-// StartCapture and SampleAdopted. Release it when done: it keeps the namespace alive.
+// as a container's first. Only what needs no switch works with it: Do, Dial, AddRoute, StartClient,
+// StartCapture, AddBehind and SampleAdopted. Release it when done: it keeps the namespace alive.
 func Adopt(name string, pid int, addrs ...netip.Prefix) (*Host, error) {
 	return adopt(name, fmt.Sprintf("/proc/%d/ns/net", pid), addrs)
 }
@@ -24,8 +24,8 @@ func adopt(name, path string, addrs []netip.Prefix) (*Host, error) {
 	return &Host{Name: name, Addrs: addrs, Dir: os.TempDir(), ns: netns{file}, procs: map[*Process]struct{}{}}, nil
 }
 
-// Release lets go of an adopted host's namespace.
-func (h *Host) Release() error { return h.ns.file.Close() }
+// Release lets go of the namespace of a host that no lab closes: an adopted one, or one behind a router.
+func (h *Host) Release() error { return h.close() }
 
 // SampleAdopted starts a Sampler of adopted hosts. Dead says which of them reach nobody, so that
 // an address they still have is no second holder.

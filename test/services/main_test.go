@@ -46,7 +46,8 @@ func need(t *testing.T) *svclab.Lab {
 	return shared.lab
 }
 
-// start starts three nodes of the control plane and two workers, each with what answers for a Service.
+// start starts three nodes of the control plane and two workers, each with what answers for a Service,
+// and a client behind a router.
 func start() (*svclab.Lab, error) {
 	ctx := context.Background()
 	l, err := svclab.Start(ctx, svclab.Config{Cluster: cluster.Config{
@@ -59,6 +60,9 @@ func start() (*svclab.Lab, error) {
 		if err := l.Serve(n.Host, svclab.Port, otherPort); err != nil {
 			return nil, err
 		}
+	}
+	if err := l.AddRouter(); err != nil {
+		return nil, err
 	}
 	return l, nil
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/kvip/kvip/test/netlab"
@@ -16,7 +17,8 @@ import (
 // askTimeout bounds one question to a Backend.
 const askTimeout = 500 * time.Millisecond
 
-// Backend listens in a host on every address and answers each connection with the host's name. Without
+// Backend listens in a host on every address and answers each connection with the host's name and the
+// client's address. Without
 // kube-proxy a connection to a Service's address ends at the node that has it: there a Backend stands for
 // the Service's endpoints, wherever they are.
 type Backend struct {
@@ -62,7 +64,7 @@ func (b *Backend) run() {
 			continue
 		}
 		_ = conn.SetDeadline(time.Now().Add(askTimeout)) // a client that goes away is no trouble of ours
-		_, _ = io.WriteString(conn, b.name)
+		_, _ = fmt.Fprint(conn, b.name, " ", conn.RemoteAddr())
 		_ = conn.Close()
 	}
 }
@@ -79,13 +81,23 @@ func (l *Lab) Ask(addr netip.Addr, port int) (string, error) { return AskFrom(l.
 
 // AskFrom connects from a host and returns which node answers.
 func AskFrom(h *netlab.Host, addr netip.Addr, port int) (string, error) {
+	node, _, err := AskSource(h, addr, port)
+	return node, err
+}
+
+// AskSource connects from a host and returns which node answers, and whom that sees as the client.
+func AskSource(h *netlab.Host, addr netip.Addr, port int) (node string, source netip.Addr, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
 	conn, err := h.Dial(ctx, "tcp", netip.AddrPortFrom(addr, uint16(port)).String())
 	if err != nil {
-		return "", err
+		return "", source, err
 	}
 	_ = conn.SetDeadline(time.Now().Add(askTimeout)) // cannot fail on a fresh connection
-	name, err := io.ReadAll(conn)
-	return string(name), errors.Join(err, conn.Close())
+	answer, err := io.ReadAll(conn)
+	node, client, _ := strings.Cut(string(answer), " ")
+	if ends, e := netip.ParseAddrPort(client); e == nil {
+		source = ends.Addr().Unmap()
+	}
+	return node, source, errors.Join(err, conn.Close())
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/kvip/kvip/test/cluster"
+	"github.com/kvip/kvip/test/netlab"
 )
 
 // Config says how to start a lab. The zero value is usable.
@@ -28,6 +29,8 @@ type Lab struct {
 	// Kube and Dynamic ask the API server of the first node, as an administrator.
 	Kube    kubernetes.Interface
 	Dynamic dynamic.Interface
+	// Router and Behind, a client in networks of its own behind it, are there after AddRouter.
+	Router, Behind *netlab.Host
 
 	dir      string // of the executable, if it was built here
 	backends []*Backend
@@ -83,6 +86,9 @@ func (l *Lab) Close() error {
 	var errs []error
 	for _, b := range l.backends {
 		errs = append(errs, b.Close())
+	}
+	if l.Behind != nil {
+		errs = append(errs, l.Behind.Release())
 	}
 	if l.Cluster != nil {
 		errs = append(errs, l.Cluster.Close())

@@ -1,0 +1,149 @@
+package netlab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// behindName is the name of a router's link to the host behind it.
+const behindName = "behind"
+
+// longReachable is how long a router believes what it has heard of a neighbour before it asks again:
+// longer than any test, as with routers that keep ARP entries for 20 minutes. What changes in
+// its table until then, an announcement has changed.
+const longReachable = "3600000" // ms
+
+// AddBehind makes a host in networks of its own, to which only the router leads: in each network the
+// router gets the first address and the host the second. The router, which may be an adopted host,
+// forwards from now on, and asks no more for neighbours that it knows. Release the host when done.
+func AddBehind(router *Host, name string, networks ...netip.Prefix) (*Host, error) {
+	h := &Host{Name: name, Dir: router.Dir, procs: map[*Process]struct{}{}}
+	gateways := make([]netip.Prefix, len(networks))
+	for i, network := range networks {
+		first := network.Masked().Addr().Next()
+		gateways[i] = netip.PrefixFrom(first, network.Bits())
+		h.Addrs = append(h.Addrs, netip.PrefixFrom(first.Next(), network.Bits()))
+	}
+	if err := h.join(router, gateways); err != nil {
+		return nil, errors.Join(fmt.Errorf("put host %s behind router %s: %w", name, router.Name, err), h.close())
+	}
+	return h, nil
+}
+
+// join connects the host with its router.
+func (h *Host) join(router *Host, gateways []netip.Prefix) (err error) {
+	if h.ns, err = newNetns(); err != nil {
+		return err
+	}
+	if h.nl, err = handle(h.ns); err != nil {
+		return err
+	}
+	if err := h.setSysctls(false); err != nil {
+		return err
+	}
+	if err := router.route(); err != nil {
+		return err
+	}
+	err = router.Do(func() error {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = behindName
+		veth := &netlink.Veth{LinkAttrs: attrs, PeerName: LinkName, PeerNamespace: netlink.NsFd(int(h.ns.file.Fd()))}
+		if err := netlink.LinkAdd(veth); err != nil {
+			return fmt.Errorf("create link: %w", err)
+		}
+		for _, p := range gateways {
+			if err := netlink.AddrAdd(veth, addr(p)); err != nil {
+				return fmt.Errorf("add address %s: %w", p, err)
+			}
+		}
+		return netlink.LinkSetUp(veth)
+	})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(h.setLink("lo", true), h.setLink(LinkName, true), h.RestoreAddrs()); err != nil {
+		return err
+	}
+	for _, p := range gateways {
+		if err := h.AddRoute(unspecified(p), p.Addr()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// route makes the host a router with a long memory.
+func (h *Host) route() error {
+	return h.ns.do(func() error {
+		for key, value := range map[string]string{
+			"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1",
+			"net/ipv4/neigh/" + LinkName + "/base_reachable_time_ms": longReachable,
+			"net/ipv6/neigh/" + LinkName + "/base_reachable_time_ms": longReachable,
+			// It asks at once whether one is there that it has only heard of.
+			"net/ipv4/neigh/" + LinkName + "/delay_first_probe_time": "0",
+			"net/ipv6/neigh/" + LinkName + "/delay_first_probe_time": "0",
+		} {
+			err := os.WriteFile("/proc/sys/"+key, []byte(value), 0o644)
+			if err != nil && !(strings.HasPrefix(key, "net/ipv6") && os.IsNotExist(err)) { // a network without IPv6
+				return fmt.Errorf("set sysctl %s: %w", key, err)
+			}
+		}
+		return nil
+	})
+}
+
+func unspecified(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is4() {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+}
+
+// AddRoute leads to a network through a neighbour on the host's link, or through that one from now on.
+func (h *Host) AddRoute(to netip.Prefix, via netip.Addr) error {
+	return h.ns.do(func() error {
+		link, err := netlink.LinkByName(LinkName)
+		if err != nil {
+			return err
+		}
+		to = to.Masked()
+		dst := &net.IPNet{IP: to.Addr().AsSlice(), Mask: net.CIDRMask(to.Bits(), to.Addr().BitLen())}
+		if err := netlink.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: dst, Gw: via.AsSlice()}); err != nil {
+			return fmt.Errorf("route %s via %s in host %s: %w", to, via, h.Name, err)
+		}
+		return nil
+	})
+}
+
+// Neighbour returns the link-layer address that the host has in memory for a neighbour on its link, and
+// whether it believes it without asking; nil if it has none.
+func (h *Host) Neighbour(of netip.Addr) (mac net.HardwareAddr, reachable bool, err error) {
+	family := unix.AF_INET
+	if of.Is6() {
+		family = unix.AF_INET6
+	}
+	err = h.ns.do(func() error {
+		link, err := netlink.LinkByName(LinkName)
+		if err != nil {
+			return err
+		}
+		entries, err := netlink.NeighList(link.Attrs().Index, family)
+		if err != nil {
+			return fmt.Errorf("read neighbours of host %s: %w", h.Name, err)
+		}
+		for _, e := range entries {
+			if ip, ok := netip.AddrFromSlice(e.IP); ok && ip.Unmap() == of {
+				mac, reachable = e.HardwareAddr, e.State == netlink.NUD_REACHABLE
+			}
+		}
+		return nil
+	})
+	return mac, reachable, err
+}
