@@ -2,10 +2,8 @@ package e2eservices
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"strings"
 	"time"
@@ -112,24 +110,11 @@ func (p *page) poolGone(ctx context.Context) {
 // answers is an error unless a pod of the page's answers a request from outside at the address.
 func (p *page) answers(ctx context.Context) error {
 	return p.outside(func(h *netlab.Host) error {
-		client := http.Client{Timeout: dialTimeout, Transport: &http.Transport{DialContext: h.Dial, DisableKeepAlives: true}}
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.first.String()+"/", nil)
-		if err != nil {
-			return err
+		got, err := ask(ctx, h, p.first)
+		if err == nil && !strings.HasPrefix(got.Pod, "web-") {
+			err = fmt.Errorf("%s: pod %q answers", p.first, got.Pod)
 		}
-		response, err := client.Do(request)
-		if err != nil {
-			return err
-		}
-		defer response.Body.Close()
-		var answer struct{ Pod string }
-		if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
-			return err
-		}
-		if response.StatusCode != http.StatusOK || !strings.HasPrefix(answer.Pod, "web-") {
-			return fmt.Errorf("%s: %s from pod %q", request.URL, response.Status, answer.Pod)
-		}
-		return nil
+		return err
 	})
 }
 

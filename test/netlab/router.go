@@ -108,6 +108,20 @@ func unspecified(p netip.Prefix) netip.Prefix {
 
 // AddRoute leads to a network through a neighbour on the host's link, or through that one from now on.
 func (h *Host) AddRoute(to netip.Prefix, via netip.Addr) error {
+	return h.changeRoute(netlink.RouteReplace, to, via)
+}
+
+// DelRoute removes such a route. One that is not there is not an error.
+func (h *Host) DelRoute(to netip.Prefix, via netip.Addr) error {
+	return h.changeRoute(func(r *netlink.Route) error {
+		if err := netlink.RouteDel(r); !errors.Is(err, unix.ESRCH) {
+			return err
+		}
+		return nil
+	}, to, via)
+}
+
+func (h *Host) changeRoute(change func(*netlink.Route) error, to netip.Prefix, via netip.Addr) error {
 	return h.ns.do(func() error {
 		link, err := netlink.LinkByName(LinkName)
 		if err != nil {
@@ -115,8 +129,8 @@ func (h *Host) AddRoute(to netip.Prefix, via netip.Addr) error {
 		}
 		to = to.Masked()
 		dst := &net.IPNet{IP: to.Addr().AsSlice(), Mask: net.CIDRMask(to.Bits(), to.Addr().BitLen())}
-		if err := netlink.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: dst, Gw: via.AsSlice()}); err != nil {
-			return fmt.Errorf("route %s via %s in host %s: %w", to, via, h.Name, err)
+		if err := change(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: dst, Gw: via.AsSlice()}); err != nil {
+			return fmt.Errorf("change route %s via %s in host %s: %w", to, via, h.Name, err)
 		}
 		return nil
 	})
