@@ -16,6 +16,7 @@ import (
 	"github.com/kvip/kvip/pkg/clock"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/filter"
+	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/svc"
@@ -114,11 +115,11 @@ func newServices(cfg config.Config, id string, store *apiclient.Store, set *metr
 
 // own makes what owns and announces addresses on this host.
 func (s *services) own(set *metrics.Set) error {
-	roster, err := vip.NewRoster(vip.RosterConfig{Clock: clock.Boottime, Log: s.log})
+	roster, err := vip.NewRoster(vip.RosterConfig{Clock: clock.Boottime, Log: s.log, Known: s.known})
 	if err != nil {
 		return err
 	}
-	table, err := filter.New(filter.Config{Timeout: vip.DefaultServiceLifetime, Log: s.log})
+	table, err := filter.New(filter.Config{Timeout: serve.FilterTimeout(vip.DefaultServiceLifetime), Log: s.log})
 	if err != nil {
 		return err
 	}
@@ -130,9 +131,19 @@ func (s *services) own(set *metrics.Set) error {
 		Node: s.cfg.NodeName, Catalogue: s.catalogue, Heart: s.heart, Clock: clock.Boottime, Log: s.log,
 		Addresses: roster, Filter: table, Announcer: s.chorus, Networks: link.Networks, LinkEvents: s.watcher.Events(),
 		ControlPlaneHere: controlPlaneHere, Foreign: s.keeper.Foreign, Interface: s.cfg.ServicesInterface,
-		ControlPlane: s.cfg.VIPs, Port: s.cfg.Port, StatusPort: portOf(s.cfg.MetricsAddress), Observed: set,
+		ControlPlane: s.cfg.VIPs, StatusPort: portOf(s.cfg.MetricsAddress), Observed: set,
 	})
 	return nil
+}
+
+// known returns the addresses of Services alone: on kernels that keep no mark, such an address on this host is an
+// earlier agent's.
+func (s *services) known() map[netip.Addr]bool {
+	known := map[netip.Addr]bool{}
+	for addr, holders := range s.catalogue.Ledger() {
+		known[addr] = !ipam.WithControlPlane(holders)
+	}
+	return known
 }
 
 // router finds API servers for the Services part: one on this node, the in-cluster address, the others. A

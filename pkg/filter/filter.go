@@ -21,6 +21,9 @@ const Table = "kvip"
 // Service's address (S8), so that the two end together when kvip is killed.
 const DefaultTimeout = 60 * time.Second
 
+// ErrNotWritten says that the kernel has the table that it had before, or none.
+var ErrNotWritten = errors.New("the packet filter was not written")
+
 // Config of a Filter.
 type Config struct {
 	// Timeout is the lifetime of the table's elements; 0 is DefaultTimeout. At least 1 s.
@@ -60,13 +63,13 @@ func New(cfg Config) (*Filter, error) {
 // if their port is not wanted any more.
 //
 // What cannot be protected (no address, an unknown protocol, port 0) is named in the error
-// and left out; the rest is applied. After any other error the kernel has what it had before.
+// and left out; the rest is applied. After ErrNotWritten the kernel has what it had before.
 func (f *Filter) Apply(w Want) error {
 	content, wrong := encode(w)
 	err := transact(func(b *batch) { b.table(content, f.cfg.Timeout, !f.built) })
 	if err != nil {
 		f.built = false
-		return errors.Join(wrong, fmt.Errorf("apply nftables table %s: %w", Table, err))
+		return errors.Join(wrong, fmt.Errorf("apply nftables table %s: %w: %w", Table, ErrNotWritten, err))
 	}
 	if !f.built {
 		f.built = true

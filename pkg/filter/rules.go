@@ -18,6 +18,8 @@ const (
 // rules are S5, in order, and for packets in the middle of a connection that this node does not know, as
 // when the address has come from another node, what S7 says: a reset. Conntrack would take such a connection
 // for its own and pass it to any endpoint, which answers nothing that the client could use: it would hang.
+// It calls those packets new. One that it calls invalid may belong to a connection that it knows, as before
+// Linux 6.1 one outside the window does: a reset would end that connection.
 // All that refuses stands behind the question whether the address is
 // protected, and those elements time out: without kvip, the table does nothing at all.
 // An accept ends this chain only; it overrules nobody else's refusal.
@@ -28,8 +30,8 @@ func rules() [][]expr.Any {
 		then(accept(), isFamily(family6), isUnprotected(family6)),
 		then(accept(), isUnderWay()),
 		then(accept(), isProtocol(unix.IPPROTO_ICMP)),
-		then(accept(), isProtocol(unix.IPPROTO_ICMPV6)),                                                  // neighbour discovery too
-		then(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}, isProtocol(unix.IPPROTO_TCP), beginsNothing()), // S7
+		then(accept(), isProtocol(unix.IPPROTO_ICMPV6)), // neighbour discovery too
+		then(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}, isProtocol(unix.IPPROTO_TCP), hasState(expr.CtStateBitNEW), beginsNothing()), // S7
 		then(accept(), isFamily(family4), isAllowed(family4)),
 		then(accept(), isFamily(family6), isAllowed(family6)),
 		then(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}, isProtocol(unix.IPPROTO_TCP)),
@@ -68,7 +70,12 @@ func is(what expr.MetaKey, value []byte) []expr.Any {
 
 // isUnderWay holds for packets of a connection that both sides have seen, and errors about one.
 func isUnderWay() []expr.Any {
-	mask := binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED)
+	return hasState(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED)
+}
+
+// hasState holds for packets to which conntrack gives one of the states.
+func hasState(states uint32) []expr.Any {
+	mask := binaryutil.NativeEndian.PutUint32(states)
 	none := make([]byte, len(mask))
 	return []expr.Any{
 		&expr.Ct{Key: expr.CtKeySTATE, Register: scratch},

@@ -7,10 +7,11 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// candidate is a node with the hash of its name, which is the same for all addresses.
+// candidate is a node with what is the same for all addresses: the hash of its name, and its state.
 type candidate struct {
 	*Node
-	hash uint64
+	hash  uint64
+	state rank
 }
 
 // Choose returns where one address belongs: among the eligible nodes of the best rank, the one
@@ -33,7 +34,7 @@ func All(addresses []Address, nodes []Node) map[netip.Addr]Decision {
 func candidates(nodes []Node) []candidate {
 	known := make([]candidate, len(nodes))
 	for i := range nodes {
-		known[i] = candidate{&nodes[i], xxhash.Sum64String(nodes[i].Name)}
+		known[i] = candidate{&nodes[i], xxhash.Sum64String(nodes[i].Name), nodes[i].state()}
 	}
 	return known
 }
@@ -47,24 +48,27 @@ func choose(a *Address, nodes []candidate) Decision {
 	var bestWeight uint64
 	key := hash(a.Addr)
 	for _, n := range nodes {
-		r, link, why := assess(a, n.Node)
+		r, link, why := assess(a, n)
 		if why != "" || best.Node != "" && r > bestRank {
 			continue
 		}
 		w := weight(n.hash, key)
 		switch {
 		case best.Node == "" || r < bestRank:
-			best = Decision{n.Name, link, ReasonOnlyNode}
+			best = Decision{Node: n.Name, Link: link, Reason: ReasonOnlyNode}
 		case w > bestWeight || w == bestWeight && n.Name < best.Node:
-			best = Decision{n.Name, link, ReasonChosen}
+			best = Decision{Node: n.Name, Link: link, Reason: ReasonChosen}
 		default:
 			best.Reason = ReasonChosen
 			continue
 		}
 		bestRank, bestWeight = r, w
 	}
-	if best.Node == "" {
+	switch {
+	case best.Node == "":
 		best.Reason = refusal(a, nodes)
+	case bestRank >= cannotRank:
+		best.Reason = ReasonCannotCarry
 	}
 	return best
 }
@@ -87,7 +91,7 @@ func held(a *Address, nodes []candidate) Decision {
 func refusal(a *Address, nodes []candidate) Reason {
 	closest := ReasonNoNode
 	for _, n := range nodes {
-		_, _, why := assess(a, n.Node)
+		_, _, why := assess(a, n)
 		if closest == ReasonNoNode || progress(why) > progress(closest) {
 			closest = why
 		}

@@ -3,43 +3,78 @@ package place
 import (
 	"net/netip"
 	"path"
+	"slices"
 )
 
-// rank orders eligible nodes, lower first; only the lowest rank that occurs is chosen from. The number of Services for which
-// the node has only terminating endpoints weighs most, then a cordon (S7), then the label.
-type rank int
+// rank orders eligible nodes, lower first; only the lowest rank that occurs is chosen from. What stands higher in this
+// list weighs less than all below it together.
+type rank int64
 
 const (
-	excludedRank rank = 1 << iota
-	cordonedRank
-	terminatingRank // times the number of Services
+	excludedRank    rank = 1 << iota
+	cordonedRank         // S7
+	terminatingRank      // times the number of Services for which the node has only terminating endpoints
 )
+
+const (
+	noNetworkRank rank = terminatingRank << 16
+	notReadyRank  rank = noNetworkRank << 1
+	unservedRank  rank = notReadyRank << 1 // and above: one bit for each Local Service that the node does not serve
+	cannotRank    rank = unservedRank << maxRanked
+)
+
+// maxRanked is how many Local Services at one address are told apart in a rank. The newer ones have no say.
+const maxRanked = 16
 
 // assess says what n is worth for a, and the link to use there, or why it is not eligible. The checks go from
 // what is least particular to this address to what is most, see progress.
-func assess(a *Address, n *Node) (rank, string, Reason) {
+func assess(a *Address, n candidate) (rank, string, Reason) {
 	switch {
 	case a.Host != "" && a.Host != n.Name:
 		return 0, "", ReasonWrongHost
 	case !n.Alive:
 		return 0, "", ReasonNotAlive
 	}
-	link, why := fittingLink(a, n)
+	link, why := fittingLink(a, n.Node)
 	if why != "" {
 		return 0, "", why
 	}
-	terminating, ok := serves(a, n.Name)
-	if !ok {
-		return 0, "", ReasonNoLocalEndpoint
+	r := n.state
+	if n.Cannot == "" && len(n.Failed) > 0 && n.CannotCarry(a.Addr) != "" {
+		r += cannotRank
 	}
-	r := terminatingRank * rank(terminating)
-	if n.Cordoned {
-		r += cordonedRank
-	}
-	if n.Excluded {
-		r += excludedRank
+	if len(a.Local) > 0 {
+		served, ok := serves(a, n.Name)
+		if !ok {
+			return 0, "", ReasonNoLocalEndpoint
+		}
+		r += served
 	}
 	return r, link, ""
+}
+
+// state is what the state of the node is worth, for all addresses.
+func (n *Node) state() (r rank) {
+	for _, state := range [...]struct {
+		holds bool
+		rank  rank
+	}{
+		{n.Excluded, excludedRank}, {n.Cordoned, cordonedRank}, {n.NoNetwork, noNetworkRank}, {n.NotReady, notReadyRank},
+		{n.Cannot != "", cannotRank},
+	} {
+		if state.holds {
+			r += state.rank
+		}
+	}
+	return r
+}
+
+// CannotCarry is why the node cannot carry an address at present, "" if it can.
+func (n *Node) CannotCarry(addr netip.Addr) string {
+	if n.Cannot != "" || len(n.Failed) == 0 {
+		return n.Cannot
+	}
+	return n.Failed[addr.Unmap()]
 }
 
 // progress is how close to eligible a node came that was rejected for why.
@@ -58,45 +93,35 @@ func progress(why Reason) int {
 	}
 }
 
-// serves says whether a node has an endpoint of every Service that has any, and of how many only terminating ones.
-func serves(a *Address, node string) (terminating int, ok bool) {
-	useful := a.Cluster || len(a.Local) == 0
-	for _, endpoints := range a.Local {
-		switch endpoints[node] {
-		case Ready:
-			useful = true
-		case ServingTerminating:
-			useful = true
-			terminating++
-		default:
-			if endpoints.anywhere() {
-				return 0, false
-			}
+// serves reports whether a node serves one of the Services at the address, and ranks it by those that it does not
+// serve and those of which it has only terminating endpoints.
+func serves(a *Address, node string) (r rank, ok bool) {
+	ok = a.Cluster
+	for i, endpoints := range a.Local {
+		readiness := endpoints[node]
+		ok = ok || readiness != 0
+		switch {
+		case i >= maxRanked:
+		case readiness == 0:
+			r += unservedRank << (min(len(a.Local), maxRanked) - 1 - i) // the oldest weighs most
+		case readiness == ServingTerminating:
+			r += terminatingRank
 		}
 	}
-	return terminating, useful
-}
-
-func (e Endpoints) anywhere() bool {
-	for _, r := range e {
-		if r == Ready || r == ServingTerminating {
-			return true
-		}
-	}
-	return false
+	return r, ok
 }
 
 // fittingLink returns the link with the longest subnet that contains the address, and the first by name among
-// equals. Links that a pattern allows need no such subnet.
+// equals. Links that the address names, or else the node's configuration selects, need no such subnet.
 func fittingLink(a *Address, n *Node) (string, Reason) {
 	best, bits, why := "", -1, ReasonNoLink
 	for i := range n.Links {
 		l := &n.Links[i]
-		if a.Link != "" && !matches(a.Link, l.Name) {
+		if a.Link != "" && !l.named(a.Link) || a.Link == "" && n.Selected && !l.Selected {
 			continue
 		}
 		length := longestSubnet(l, a.Addr.Unmap())
-		if length < 0 && a.Link == "" {
+		if length < 0 && a.Link == "" && !l.Selected {
 			if best == "" {
 				why = ReasonNoSubnet
 			}
@@ -109,8 +134,14 @@ func fittingLink(a *Address, n *Node) (string, Reason) {
 	return best, why
 }
 
-// matches takes a pattern that is none, like "eth[", as a name.
-func matches(pattern, name string) bool {
+// named reports whether a pattern is, or matches, one of the link's names.
+func (l *Link) named(pattern string) bool {
+	return Matches(pattern, l.Name) || slices.ContainsFunc(l.Names, func(name string) bool { return Matches(pattern, name) })
+}
+
+// Matches reports whether a name or shell pattern ("eth*") is that of a link. A pattern that is none, like
+// "eth[", is a name.
+func Matches(pattern, name string) bool {
 	if pattern == name {
 		return true
 	}

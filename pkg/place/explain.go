@@ -4,10 +4,10 @@ import "slices"
 
 // Explain is Choose with the reason for each node, for people who ask.
 func Explain(a Address, nodes []Node) Explanation {
-	e := Explanation{Decision: Choose(a, nodes), Rejected: map[string]Reason{}}
-	best := e.chosenRank(&a, nodes)
-	for i := range nodes {
-		n := &nodes[i]
+	known := candidates(nodes)
+	e := Explanation{Decision: choose(&a, known), Rejected: map[string]Reason{}}
+	best := e.chosenRank(&a, known)
+	for _, n := range known {
 		if why := e.against(&a, n, best); why != "" {
 			e.Rejected[n.Name] = why
 		} else {
@@ -19,10 +19,10 @@ func Explain(a Address, nodes []Node) Explanation {
 }
 
 // chosenRank is the rank of the chosen node, which all eligible ones share.
-func (e *Explanation) chosenRank(a *Address, nodes []Node) rank {
-	for i := range nodes {
-		if nodes[i].Name == e.Node {
-			r, _, _ := assess(a, &nodes[i])
+func (e *Explanation) chosenRank(a *Address, nodes []candidate) rank {
+	for _, n := range nodes {
+		if n.Name == e.Node {
+			r, _, _ := assess(a, n)
 			return r
 		}
 	}
@@ -30,7 +30,7 @@ func (e *Explanation) chosenRank(a *Address, nodes []Node) rank {
 }
 
 // against returns why n is not eligible, "" if it is.
-func (e *Explanation) against(a *Address, n *Node, best rank) Reason {
+func (e *Explanation) against(a *Address, n candidate, best rank) Reason {
 	if a.Holder != nil {
 		if n.Name == e.Node {
 			return ""
@@ -43,11 +43,25 @@ func (e *Explanation) against(a *Address, n *Node, best rank) Reason {
 		return why
 	case r <= best:
 		return ""
-	case r/terminatingRank > best/terminatingRank:
-		return ReasonTerminating
-	case r&cordonedRank > best&cordonedRank:
-		return ReasonCordoned
-	default:
-		return ReasonExcluded
 	}
+	for _, level := range levels {
+		if r&level.mask > best&level.mask {
+			return level.why
+		}
+	}
+	return ReasonExcluded
+}
+
+// levels are the parts of a rank, what weighs most first, and what they say against a node.
+var levels = [...]struct {
+	mask rank
+	why  Reason
+}{
+	{cannotRank, ReasonCannotCarry},
+	{cannotRank - unservedRank, ReasonNoLocalEndpoint},
+	{notReadyRank, ReasonNotReady},
+	{noNetworkRank, ReasonNoNetwork},
+	{noNetworkRank - terminatingRank, ReasonTerminating},
+	{cordonedRank, ReasonCordoned},
+	{excludedRank, ReasonExcluded},
 }

@@ -15,15 +15,19 @@ var (
 )
 
 // node is alive, with eth0 on lan, but for its marks: "-" dead, "c" cordoned, "x" excluded, "o" off the lan,
-// "n" without a link.
+// "n" without a link, "r" not ready, "u" without a network, "f" one that cannot carry addresses.
 func node(name, marks string) Node {
 	n := Node{
 		Name: name, Alive: !strings.Contains(marks, "-"),
 		Cordoned: strings.Contains(marks, "c"), Excluded: strings.Contains(marks, "x"),
-		Links: []Link{{"eth0", []netip.Prefix{lan}}},
+		NotReady: strings.Contains(marks, "r"), NoNetwork: strings.Contains(marks, "u"),
+		Links: []Link{{Name: "eth0", Subnets: []netip.Prefix{lan}}},
 	}
 	if strings.Contains(marks, "o") {
-		n.Links = []Link{{"eth1", []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}}
+		n.Links = []Link{{Name: "eth1", Subnets: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}}
+	}
+	if strings.Contains(marks, "f") {
+		n.Cannot = "broken by the test"
 	}
 	if strings.Contains(marks, "n") {
 		n.Links = nil
@@ -94,9 +98,23 @@ func TestChoose(t *testing.T) {
 		"two Services, one node serves both": {local(Endpoints{"a": Ready, "b": Ready}, Endpoints{"b": Ready, "c": Ready}),
 			[]Node{node("a", ""), node("b", ""), node("c", "")}, "b", "",
 			map[string]Reason{"a": ReasonNoLocalEndpoint, "c": ReasonNoLocalEndpoint}},
-		"two Services, no node serves both": {local(Endpoints{"a": Ready}, Endpoints{"b": Ready}),
-			[]Node{node("a", ""), node("b", "")}, "", ReasonNoLocalEndpoint,
-			map[string]Reason{"a": ReasonNoLocalEndpoint, "b": ReasonNoLocalEndpoint}},
+		"two Services, no node serves both: the older one's": {local(Endpoints{"a": Ready}, Endpoints{"b": Ready}),
+			[]Node{node("a", ""), node("b", "")}, "a", "", map[string]Reason{"b": ReasonNoLocalEndpoint}},
+		"two Services, the older one's node is dead: the newer one's": {local(Endpoints{"a": Ready}, Endpoints{"b": Ready}),
+			[]Node{node("a", "-"), node("b", ""), node("c", "")}, "b", "", map[string]Reason{"a": ReasonNotAlive, "c": ReasonNoLocalEndpoint}},
+		"two Services, a Cluster one and one elsewhere": {Address{Local: []Endpoints{{"elsewhere": Ready}}, Cluster: true},
+			[]Node{node("a", ""), node("b", "")}, "a b", "", nil},
+		"two Services, a Cluster one and one on a node": {Address{Local: []Endpoints{{"b": Ready}}, Cluster: true},
+			[]Node{node("a", ""), node("b", "")}, "b", "", map[string]Reason{"a": ReasonNoLocalEndpoint}},
+
+		"S2: not ready and without a network: only if no other is left": {Address{}, []Node{node("a", "r"), node("b", "u"), node("c", "cx")}, "c", "",
+			map[string]Reason{"a": ReasonNotReady, "b": ReasonNoNetwork}},
+		"none is ready": {Address{}, []Node{node("a", "r"), node("b", "ru"), node("c", "r")}, "a c", "", map[string]Reason{"b": ReasonNoNetwork}},
+		"an endpoint counts more than a ready node": {local(Endpoints{"a": Ready}), []Node{node("a", "r"), node("b", "")}, "a", "",
+			map[string]Reason{"b": ReasonNoLocalEndpoint}},
+		"one that cannot carry it after all others": {Address{}, []Node{node("a", "f"), node("b", "rucx"), node("c", "-")}, "b", "",
+			map[string]Reason{"a": ReasonCannotCarry, "c": ReasonNotAlive}},
+		"none can carry it": {Address{}, []Node{node("a", "f"), node("b", "fc")}, "a", ReasonCannotCarry, map[string]Reason{"b": ReasonCordoned}},
 		"two Services, one without endpoints": {local(Endpoints{"a": Ready}, Endpoints{}),
 			[]Node{node("a", ""), node("b", "")}, "a", "", map[string]Reason{"b": ReasonNoLocalEndpoint}},
 		"two Services, the fewest terminating": {local(Endpoints{"a": Ready, "b": ServingTerminating}, Endpoints{"a": ServingTerminating, "b": ServingTerminating}),
@@ -173,13 +191,51 @@ func TestLink(t *testing.T) {
 		"allowed and on a subnet":  {"192.0.2.1", "eth*", []Link{link("eth0"), link("eth1", "192.0.2.0/24"), link("br0", "192.0.2.0/30")}, "eth1"},
 		"allowed, by name":         {"192.0.2.1", "eth*", []Link{link("eth2"), link("eth1")}, "eth1"},
 		"a name that is a pattern": {"192.0.2.1", "eth[", []Link{link("eth0"), link("eth[")}, "eth["},
+		"by another name":          {"192.0.2.1", "lan0", []Link{link("eth1"), {Name: "eth0", Names: []string{"lan0"}}}, "eth0"},
+		"none by another name":     {"192.0.2.1", "lan1", []Link{{Name: "eth0", Names: []string{"lan0"}}}, ""},
+		"selected by its node":     {"198.51.100.1", "", []Link{link("eth0"), {Name: "eth1", Selected: true}}, "eth1"},
+		"not selected by its node": {"192.0.2.1", "", []Link{link("eth0", "192.0.2.0/24"), {Name: "eth1", Selected: true}}, "eth1"},
+		"named, not selected":      {"192.0.2.1", "eth0", []Link{link("eth0"), {Name: "eth1", Selected: true}}, "eth0"},
 		"a VLAN":                   {"192.0.2.1", "bond0.*", []Link{link("bond0"), link("bond0.7")}, "bond0.7"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := Address{Addr: netip.MustParseAddr(c.addr), Link: c.pattern}
-			if d := Choose(a, []Node{{Name: "n", Alive: true, Links: c.links}}); d.Link != c.want || (d.Node == "") != (c.want == "") {
+			if d := Choose(a, []Node{{Name: "n", Alive: true, Links: c.links, Selected: slices.ContainsFunc(c.links, func(l Link) bool { return l.Selected })}}); d.Link != c.want || (d.Node == "") != (c.want == "") {
 				t.Errorf("%+v, want %q", d, c.want)
 			}
 		})
+	}
+}
+
+// S2: what a node cannot carry goes to another; where no other is left, the decision says why it is not there.
+func TestAnAddressThatANodeCannotCarry(t *testing.T) {
+	nodes := []Node{node("a", ""), node("b", "")}
+	first := Choose(Address{Addr: vip}, nodes)
+	for i := range nodes {
+		if nodes[i].Name == first.Node {
+			nodes[i].Failed = map[netip.Addr]string{vip: "the kernel refuses it"}
+		}
+	}
+	second := Choose(Address{Addr: vip}, nodes)
+	if second.Node == first.Node || second.Reason != ReasonOnlyNode {
+		t.Errorf("%+v after %+v", second, first)
+	}
+	if other := Choose(Address{Addr: vip.Next()}, nodes); other.Reason != ReasonChosen {
+		t.Errorf("another address: %+v", other)
+	}
+	for i := range nodes {
+		nodes[i].Failed = map[netip.Addr]string{vip: "the kernel refuses it"}
+	}
+	if d := Choose(Address{Addr: vip}, nodes); d.Node != first.Node || d.Reason != ReasonCannotCarry || nodes[0].CannotCarry(vip) != "the kernel refuses it" {
+		t.Errorf("%+v", d)
+	}
+}
+
+// A node whose configuration selects no link that it has carries nothing that names none.
+func TestNoLinkIsSelected(t *testing.T) {
+	n := node("a", "")
+	n.Selected = true
+	if d := Choose(Address{Addr: vip}, []Node{n}); d.Node != "" || d.Reason != ReasonNoLink {
+		t.Errorf("%+v", d)
 	}
 }

@@ -75,6 +75,9 @@ func TestMinimalMovement(t *testing.T) {
 		"S7: cordoned":  func(n *Node) { n.Cordoned = true },
 		"excluded":      func(n *Node) { n.Excluded = true },
 		"link goes off": func(n *Node) { n.Links = nil },
+		"not ready":     func(n *Node) { n.NotReady = true },
+		"no network":    func(n *Node) { n.NoNetwork = true },
+		"cannot":        func(n *Node) { n.Cannot = "broken by the test" },
 	}
 	seeds(t, 30, func(t *testing.T, rng *rand.Rand) {
 		nodes, addresses := cluster(rng, 2+rng.IntN(9)), pool(rng, 500)
@@ -129,7 +132,7 @@ func checkExplanation(t *testing.T, a Address, nodes []Node, want Decision) {
 	if _, rejected := e.Rejected[e.Node]; rejected || (e.Node == "") != (len(e.Eligible) == 0) {
 		t.Errorf("%s: %+v", a.Addr, e)
 	}
-	if e.Reason.Sentence() == "" || len(e.Eligible) > 1 != (e.Reason == ReasonChosen) {
+	if e.Reason.Sentence() == "" || e.Reason != ReasonCannotCarry && len(e.Eligible) > 1 != (e.Reason == ReasonChosen) {
 		t.Errorf("%s: %d eligible, reason %q", a.Addr, len(e.Eligible), e.Reason)
 	}
 	for name, why := range e.Rejected {
@@ -144,8 +147,12 @@ func disorder(rng *rand.Rand, nodes []Node) []Node {
 	for i := range nodes {
 		n := &nodes[i]
 		n.Alive, n.Cordoned, n.Excluded = rng.IntN(4) > 0, rng.IntN(3) == 0, rng.IntN(4) == 0
+		n.NotReady, n.NoNetwork = rng.IntN(5) == 0, rng.IntN(6) == 0
 		if rng.IntN(6) == 0 {
 			n.Links = nil
+		}
+		if rng.IntN(6) == 0 {
+			n.Cannot = "broken by the test"
 		}
 	}
 	return nodes
@@ -184,7 +191,7 @@ func TestWeightsStay(t *testing.T) {
 // TestEqualWeights: the first by name, should two hashes ever be the same.
 func TestEqualWeights(t *testing.T) {
 	a, b := node("a", ""), node("b", "")
-	for _, nodes := range [][]candidate{{{&a, 7}, {&b, 7}}, {{&b, 7}, {&a, 7}}} {
+	for _, nodes := range [][]candidate{{{Node: &a, hash: 7}, {Node: &b, hash: 7}}, {{Node: &b, hash: 7}, {Node: &a, hash: 7}}} {
 		if d := choose(&Address{Addr: vip}, nodes); d.Node != "a" || d.Reason != ReasonChosen {
 			t.Errorf("%+v", d)
 		}

@@ -51,7 +51,7 @@ func TestCatalogueFollowsTheCluster(t *testing.T) {
 	if legacy, problems := c.Legacy(); len(legacy) != 1 || len(problems) != 1 || c.Interfaces()["a"] != "eth1" {
 		t.Errorf("kube-vip's pools %+v, problems %v, interfaces %v", legacy, problems, c.Interfaces())
 	}
-	if got := c.Endpoints()["a/web"]; got["n1"] != place.Ready {
+	if got := c.Endpoints()[svc.Backend{Owner: "a/web"}]; got["n1"] != place.Ready {
 		t.Errorf("endpoints %v", got)
 	}
 	if len(c.Ledger()) != 1 || len(c.Leases()) != 2 || c.Lease("kvip-services-node-n1") == nil || c.Seat() != nil {
@@ -113,8 +113,8 @@ func TestSlicesOfOneServiceAreJoined(t *testing.T) {
 		"metadata":  map[string]any{"labels": map[string]string{"kubernetes.io/service-name": "web"}},
 		"endpoints": []map[string]any{{"nodeName": "n2"}, {"nodeName": "n1", "conditions": map[string]bool{"ready": false, "serving": true, "terminating": true}}},
 	})
-	e.Eventually("both count", func() bool { return len(c.Endpoints()["a/web"]) == 2 })
-	if got := c.Endpoints()["a/web"]; got["n1"] != place.Ready || got["n2"] != place.Ready {
+	e.Eventually("both count", func() bool { return len(c.Endpoints()[svc.Backend{Owner: "a/web"}]) == 2 })
+	if got := c.Endpoints()[svc.Backend{Owner: "a/web"}]; got["n1"] != place.Ready || got["n2"] != place.Ready {
 		t.Errorf("endpoints %v", got)
 	}
 	if c.Servers() != nil {

@@ -19,13 +19,20 @@ func (c *Catalogue) Services() []*Service {
 	return list
 }
 
-// Endpoints returns, for each Service, the nodes with endpoints that take traffic.
-func (c *Catalogue) Endpoints() map[ipam.Owner]place.Endpoints {
-	all := map[ipam.Owner]place.Endpoints{}
+// Backend names the endpoints of a Service that serve an address of one family.
+type Backend struct {
+	Owner  ipam.Owner
+	Family ipam.Family
+}
+
+// Endpoints returns, for each Service and family, the nodes with endpoints that take traffic.
+func (c *Catalogue) Endpoints() map[Backend]place.Endpoints {
+	all := map[Backend]place.Endpoints{}
 	for _, s := range c.slices.all() {
-		have := all[s.Owner]
+		key := Backend{s.Owner, s.Family}
+		have := all[key]
 		if have == nil {
-			all[s.Owner] = s.Nodes
+			all[key] = s.Nodes
 			continue
 		}
 		merged := make(place.Endpoints, len(have)+len(s.Nodes))
@@ -36,7 +43,7 @@ func (c *Catalogue) Endpoints() map[ipam.Owner]place.Endpoints {
 				}
 			}
 		}
-		all[s.Owner] = merged
+		all[key] = merged
 	}
 	return all
 }
@@ -93,7 +100,7 @@ func (c *Catalogue) Seat() *Lease {
 // shards have the first counts, as for the allocator. What a deleted Lease had counts for a while (S4).
 func (c *Catalogue) Ledger() ipam.Ledger {
 	shards := slices.DeleteFunc(c.leases.all(), func(l *Lease) bool { return l.Role != RoleLedger })
-	slices.SortFunc(shards, func(a, b *Lease) int { return cmp.Or(len(a.Name)-len(b.Name), strings.Compare(a.Name, b.Name)) })
+	slices.SortFunc(shards, shardOrder)
 	all := ipam.Ledger{}
 	for _, l := range slices.Backward(shards) {
 		maps.Copy(all, l.Entries)
@@ -104,6 +111,10 @@ func (c *Catalogue) Ledger() ipam.Ledger {
 // Restored returns l, the ledger or what is left of it, with the entries of Leases that were deleted a short
 // time ago.
 func (c *Catalogue) Restored(l ipam.Ledger) ipam.Ledger { return c.vanished.restored(l) }
+
+func shardOrder(a, b *Lease) int {
+	return cmp.Or(len(a.Name)-len(b.Name), strings.Compare(a.Name, b.Name))
+}
 
 // Pools returns the IPPools by name, also those that cannot be used.
 func (c *Catalogue) Pools() []*Pool {

@@ -1,7 +1,6 @@
 package svc
 
 import (
-	"encoding/json"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/pkg/ipam"
-	"github.com/kvip/kvip/pkg/place"
 )
 
 // LabelRole tells the Leases of the Services part from others, and from each other.
@@ -56,25 +54,6 @@ func Shard(seat, name string) int {
 	return n
 }
 
-// NodeInfo is what an agent tells the others in its node's Lease.
-type NodeInfo struct {
-	// Node is the node's name.
-	Node string `json:"node"`
-	// Links are its usable links and their subnets.
-	Links []LinkInfo `json:"links"`
-	// ControlPlane are the virtual IPs of the control plane that this node has now.
-	ControlPlane []netip.Addr `json:"controlPlane,omitempty"`
-	// Status is the port on which the agent's /services page is served; 0 if it is not.
-	Status int `json:"status,omitempty"`
-}
-
-// LinkInfo is one usable link of a node.
-type LinkInfo struct {
-	Name    string         `json:"name"`
-	MAC     string         `json:"mac"`
-	Subnets []netip.Prefix `json:"subnets,omitempty"`
-}
-
 // Lease is what kvip reads of a Lease.
 type Lease struct {
 	metav1.ObjectMeta
@@ -109,9 +88,7 @@ func ReadLease(l *coordinationv1.Lease) *Lease {
 	}
 	switch result.Role {
 	case RoleNode:
-		if json.Unmarshal([]byte(l.Annotations[AnnotationNode]), &result.Info) != nil {
-			result.Info = NodeInfo{}
-		}
+		result.Info = readNodeInfo(l.Annotations[AnnotationNode])
 	case RoleLedger:
 		result.Entries = DecodeLedger(l.Annotations[AnnotationLedger])
 	case RoleControlPlane:
@@ -124,15 +101,6 @@ func ReadLease(l *coordinationv1.Lease) *Lease {
 func (l *Lease) belongs(seat string) bool {
 	return l.Role == RoleControlPlane || l.Role == RoleNode && l.Name == NodeLease(seat, l.Info.Node) ||
 		l.Role == RoleLedger && Shard(seat, l.Name) >= 0
-}
-
-// Placed returns the links as placement understands them.
-func (i NodeInfo) Placed() []place.Link {
-	links := make([]place.Link, 0, len(i.Links))
-	for _, l := range i.Links {
-		links = append(links, place.Link{Name: l.Name, Subnets: l.Subnets})
-	}
-	return links
 }
 
 // sameLease is whether b is a as it was renewed.

@@ -53,6 +53,8 @@ func (r Reader) Service(s *corev1.Service) *Service {
 			result.ClusterIPs = append(result.ClusterIPs, addr)
 		}
 	}
+	result.Served = s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.DeletionTimestamp == nil && !wishes.Ignore
+	result.Created = s.CreationTimestamp.Time
 	for _, ingress := range s.Status.LoadBalancer.Ingress {
 		if addr, err := netip.ParseAddr(ingress.IP); err == nil {
 			result.Status = append(result.Status, addr.Unmap())
@@ -63,7 +65,7 @@ func (r Reader) Service(s *corev1.Service) *Service {
 			result.Told = s.Status.Conditions[i].DeepCopy()
 		}
 	}
-	if result.Ours {
+	if result.Served {
 		result.Local = s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 		result.Request = r.request(s, wishes)
 		result.Notes = append(result.Notes, fitting(&result.Request)...)

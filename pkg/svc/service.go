@@ -2,6 +2,7 @@ package svc
 
 import (
 	"net/netip"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -18,6 +19,12 @@ type Service struct {
 	// Ours says that kvip gives this Service addresses: it is of type LoadBalancer, of kvip's class,
 	// not left to others by an annotation, and not being deleted.
 	Ours bool
+	// Served reports whether it is announced where the ledger gives it an address: it is of type LoadBalancer,
+	// not left to others by an annotation, and not being deleted. Unlike Ours it depends on no flag, so that all agents
+	// say the same.
+	Served bool
+	// Created is when the Service was made.
+	Created time.Time
 	// Why says why it is not ours, where it is of type LoadBalancer.
 	Why string
 	// Request is what it wants of a pool.

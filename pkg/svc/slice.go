@@ -21,6 +21,8 @@ type Slice struct {
 	metav1.ObjectMeta
 	// Owner is the Service whose endpoints these are.
 	Owner ipam.Owner
+	// Family is that of the endpoints' addresses.
+	Family ipam.Family
 	// Nodes tells where endpoints are that take traffic, and how good the best on each node is.
 	Nodes place.Endpoints
 	// servers are the API servers, in the slice that lists them.
@@ -34,6 +36,9 @@ func readSlice(s *discoveryv1.EndpointSlice) (*Slice, bool) {
 		return nil, false
 	}
 	result := &Slice{ObjectMeta: identified(s), Owner: OwnerOf(s.Namespace, name), Nodes: place.Endpoints{}}
+	if s.AddressType == discoveryv1.AddressTypeIPv6 {
+		result.Family = ipam.IPv6
+	}
 	for _, e := range s.Endpoints {
 		readiness, takes := readinessOf(e.Conditions)
 		if !takes || e.NodeName == nil || len(*e.NodeName) > maxNodeName {

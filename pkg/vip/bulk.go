@@ -20,6 +20,9 @@ type BulkKernel interface {
 	// returns an error or nil for each. To delete what is not there is no error. When it
 	// returns the kernel delivers packets to the new addresses.
 	Apply(changes []Change) []error
+	// KeepsMarks reports whether the kernel tells of an address who put it there (IFA_PROTO, Linux 5.18);
+	// host is a listing.
+	KeepsMarks(host []link.HostAddr) bool
 }
 
 // Change is one write of an address with the Services mark.
@@ -71,6 +74,9 @@ type netlinkBulk struct{}
 
 // Addresses implements BulkKernel.
 func (netlinkBulk) Addresses() ([]link.HostAddr, error) { return link.Addresses() }
+
+// KeepsMarks implements BulkKernel.
+func (netlinkBulk) KeepsMarks(host []link.HostAddr) bool { return keepsProto(host) }
 
 // Apply implements BulkKernel.
 func (netlinkBulk) Apply(changes []Change) []error {

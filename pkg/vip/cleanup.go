@@ -25,11 +25,22 @@ func cleanupServices(kernel BulkKernel, vips []netip.Addr, sockets func([]netip.
 	match := func(h link.HostAddr) bool {
 		return len(vips) == 0 || slices.ContainsFunc(vips, func(vip netip.Addr) bool { return vip.Unmap() == h.Prefix.Addr() })
 	}
-	host, err := kernel.Addresses()
+	listing := func() ([]link.HostAddr, error) {
+		host, err := kernel.Addresses()
+		unmarked := len(vips) > 0 && !kernel.KeepsMarks(host) // then it takes a name to tell
+		host = slices.DeleteFunc(host, func(h link.HostAddr) bool { return !match(h) })
+		for i, h := range host {
+			if unmarked && asServices(h) {
+				host[i].Proto = ServiceProto
+			}
+		}
+		return host, err
+	}
+	host, err := listing()
 	if err != nil {
 		return nil, fmt.Errorf("clean up addresses of Services: %w", err)
 	}
-	if !slices.ContainsFunc(host, func(h link.HostAddr) bool { return isService(h) && match(h) }) {
+	if len(services(host)) == 0 {
 		return nil, nil
 	}
 	lock, err := LockServices()
@@ -37,7 +48,7 @@ func cleanupServices(kernel BulkKernel, vips []netip.Addr, sockets func([]netip.
 		return nil, fmt.Errorf("clean up addresses of Services: %w", err)
 	}
 	defer lock.Close()
-	removed, err := sweepServices(kernel, match)
+	removed, err := sweepServices(kernel, listing)
 	gone := make([]netip.Addr, len(removed))
 	for i, m := range removed {
 		gone[i] = m.VIP

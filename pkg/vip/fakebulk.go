@@ -20,6 +20,7 @@ type FakeBulk struct {
 	host    []fakeHostAddr // in the kernel's order: as they came
 	failing map[netip.Addr]error
 	listing error
+	old     bool
 	changes []Change
 }
 
@@ -45,6 +46,20 @@ func (f *FakeBulk) FailListing(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.listing = err
+}
+
+// ForgetMarks makes this a kernel before 5.18, which keeps no IFA_PROTO.
+func (f *FakeBulk) ForgetMarks() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.old = true
+}
+
+// KeepsMarks implements BulkKernel.
+func (f *FakeBulk) KeepsMarks([]link.HostAddr) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.old
 }
 
 // Put places an address as somebody else, or an earlier run, would.
@@ -127,6 +142,9 @@ func (f *FakeBulk) apply(c Change) {
 
 // put is a replace: what is there keeps its place.
 func (f *FakeBulk) put(h link.HostAddr, valid time.Duration) {
+	if f.old {
+		h.Proto = 0
+	}
 	entry := fakeHostAddr{HostAddr: h, valid: valid, written: f.clock()}
 	for i, old := range f.host {
 		if old.same(h.Prefix.Addr(), h.Prefix.Bits(), h.Index) {

@@ -142,6 +142,13 @@ func (s sighted) foreign(a Address) error {
 // isService says whether a Roster put an address there.
 func isService(h link.HostAddr) bool { return h.Proto == ServiceProto && h.Prefix.IsSingleIP() }
 
+// asServices reports whether an address has the attributes that a Roster gives to one, as far as every kernel
+// keeps them: no other program writes a deprecated host address with a finite lifetime and without a route.
+func asServices(h link.HostAddr) bool {
+	return h.Prefix.IsSingleIP() && h.Proto == 0 && !controlPlane(h) && h.ValidLft != link.Forever && h.PreferredLft == 0 &&
+		h.Flags&unix.IFA_F_NOPREFIXROUTE != 0
+}
+
 func addressOf(h link.HostAddr) Address {
 	return Address{VIP: h.Prefix.Addr(), LinkIndex: h.Index, LinkName: h.Link}
 }

@@ -30,6 +30,9 @@ type RosterConfig struct {
 	// Lifetime is what each write gives an address: whole seconds, at least
 	// MinServiceLifetime; 0 means DefaultServiceLifetime.
 	Lifetime time.Duration
+	// Known returns the addresses of Services, on kernels before 5.18, which do not keep the mark that says
+	// so; nil knows none.
+	Known func() map[netip.Addr]bool
 	// Sockets destroys this host's dead TCP connections of addresses that it no longer has
 	// and returns how many; nil means DestroyAll.
 	Sockets func(vips []netip.Addr) (int, error)
@@ -69,6 +72,9 @@ func NewRoster(cfg RosterConfig) (*Roster, error) {
 	if cfg.Sockets == nil {
 		cfg.Sockets = DestroyAll
 	}
+	if cfg.Known == nil {
+		cfg.Known = func() map[netip.Addr]bool { return nil }
+	}
 	return &Roster{cfg: cfg, rota: newRota(cfg.Lifetime)}, nil
 }
 
@@ -77,8 +83,34 @@ func NewRoster(cfg RosterConfig) (*Roster, error) {
 func (r *Roster) Present() ([]Marked, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	host, err := r.cfg.Kernel.Addresses()
+	host, err := r.list(nil)
 	return services(host), err
+}
+
+// KeepsMarks reports whether the kernel keeps the Services mark. Where it does not, an address is taken for a
+// Service's by its attributes, if it is wanted, was written by this Roster, or is Known.
+func (r *Roster) KeepsMarks() (bool, error) {
+	host, err := r.cfg.Kernel.Addresses()
+	return err == nil && r.cfg.Kernel.KeepsMarks(host), err
+}
+
+// list lists the addresses of this host, those of Services with the mark even if the kernel does not keep it.
+func (r *Roster) list(want []Address) ([]link.HostAddr, error) {
+	host, err := r.cfg.Kernel.Addresses()
+	if err != nil || r.cfg.Kernel.KeepsMarks(host) {
+		return host, err
+	}
+	known, wanted := r.cfg.Known(), make(map[netip.Addr]bool, len(want))
+	for _, a := range want {
+		wanted[a.VIP.Unmap()] = true
+	}
+	for i, h := range host {
+		addr := h.Prefix.Addr()
+		if asServices(h) && (wanted[addr] || r.rota.has(addr) || known[addr]) {
+			host[i].Proto = ServiceProto
+		}
+	}
+	return host, nil
 }
 
 // Sync makes the kernel have exactly the wanted addresses with the Services mark, found by
@@ -93,12 +125,9 @@ func (r *Roster) Sync(want []Address) (added, removed []Address, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.cfg.Clock()
-	host, err := r.cfg.Kernel.Addresses()
+	host, err := r.list(want)
 	if err != nil {
 		return nil, nil, err
-	}
-	if len(want) > 0 && !keepsProto(host) {
-		return nil, nil, errors.New("mark addresses of Services: the kernel keeps no IFA_PROTO: use Linux 5.18 or later")
 	}
 	p := newPlan(host, want, r.cfg.Lifetime)
 	added, removed, errs := r.carryOut(p)
@@ -204,8 +233,8 @@ func (r *Roster) Refresh(now time.Duration) (next time.Duration, err error) {
 func (r *Roster) Clear() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	removed, err := sweepServices(r.cfg.Kernel, func() ([]link.HostAddr, error) { return r.list(nil) })
 	r.rota.keep(func(Address) bool { return false })
-	removed, err := sweepServices(r.cfg.Kernel, func(link.HostAddr) bool { return true })
 	gone := make([]Address, len(removed))
 	for i, m := range removed {
 		gone[i] = m.Address
@@ -233,16 +262,16 @@ func (r *Roster) destroySockets(removed []Address) {
 }
 
 // sweepServices is sweep for the Services mark: it deletes until a listing shows none.
-func sweepServices(kernel BulkKernel, match func(link.HostAddr) bool) ([]Marked, error) {
+func sweepServices(kernel BulkKernel, listing func() ([]link.HostAddr, error)) ([]Marked, error) {
 	var removed []Marked
 	seen := map[Address]bool{}
 	var failures []error
 	for round := 0; ; round++ {
-		host, err := kernel.Addresses()
+		host, err := listing()
 		if err != nil {
 			failures = append(failures, err)
 		}
-		list := services(slices.DeleteFunc(host, func(h link.HostAddr) bool { return !match(h) }))
+		list := services(host)
 		if err == nil && len(list) == 0 {
 			return removed, nil
 		}

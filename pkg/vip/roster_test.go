@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/test/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -430,5 +431,59 @@ func TestAnAddressOnAnIsolatedLinkIsNotForeign(t *testing.T) {
 	c.Put(isolated("10.20.0.4/32", eth0.Name, 0))
 	if _, _, err := c.Sync([]Address{eth0.at(nth(3)), {VIP: nth(4), LinkIndex: 90, LinkName: eth0.Name}}); len(AddressErrors(err)) != 2 {
 		t.Errorf("the control plane's address and another program's on the same link: %v", err)
+	}
+}
+
+// A kernel before 5.18 keeps no mark: the Roster tells its addresses by their attributes, and by what it
+// wants, has written, or knows as a Service's.
+func TestAKernelWithoutMarks(t *testing.T) {
+	c := newCrew(t)
+	c.ForgetMarks()
+	keeps, err := c.Roster.KeepsMarks()
+	if keeps || err != nil {
+		t.Fatalf("it keeps marks: %v, %v", keeps, err)
+	}
+	others := host("10.20.0.9/32", eth0, 0) // the control plane's, by another process: known to nobody here
+	others.ValidLft, others.PreferredLft, others.Flags = 4, 0, unix.IFA_F_NOPREFIXROUTE|unix.IFA_F_DEPRECATED
+	labelled := others
+	labelled.Prefix, labelled.Label = netip.MustParsePrefix("10.20.0.8/32"), "eth0:kvip"
+	c.sync(t, eth0.at(nth(1)), eth0.at(nth(2)))
+	if added, removed := c.sync(t, eth0.at(nth(1)), eth0.at(nth(2))); len(added)+len(removed) > 0 {
+		t.Errorf("again: added %v, removed %v", added, removed)
+	}
+	c.idle(t, 5*DefaultServiceLifetime)
+	c.Put(others)
+	c.Put(labelled)
+	if _, removed := c.sync(t, eth1.at(nth(1))); len(removed) != 2 || !c.Has(nth(1)) || c.Has(nth(2)) || !c.Has(nth(9)) {
+		t.Errorf("moved and given up: removed %v", removed)
+	}
+	if _, _, err := c.Sync([]Address{eth0.at(nth(8)), eth1.at(nth(1))}); !errors.Is(err, ErrControlPlane) {
+		t.Errorf("the control plane's address: %v", err)
+	}
+
+	c.restart(t)
+	if present, _ := c.Present(); len(present) != 0 {
+		t.Errorf("nothing is known, and present is %v", present)
+	}
+	c.Roster.cfg.Known = func() map[netip.Addr]bool { return map[netip.Addr]bool{nth(1): true} }
+	if present, _ := c.Present(); len(present) != 1 || present[0].VIP != nth(1) {
+		t.Errorf("present is %v", present)
+	}
+	if err := c.Clear(); err != nil || c.Has(nth(1)) || !c.Has(nth(8)) {
+		t.Errorf("cleared: %v", err)
+	}
+}
+
+func TestCleanupOnAKernelWithoutMarks(t *testing.T) {
+	testutil.NewNetns(t)
+	c := newCrew(t)
+	c.ForgetMarks()
+	c.sync(t, eth0.at(nth(1)), eth0.at(nth(2)))
+	nobody := func([]netip.Addr) (int, error) { return 0, nil }
+	if removed, err := cleanupServices(c.FakeBulk, nil, nobody); len(removed) != 0 || err != nil {
+		t.Errorf("without a name: %v, %v", removed, err)
+	}
+	if removed, err := cleanupServices(c.FakeBulk, []netip.Addr{nth(1)}, nobody); len(removed) != 1 || err != nil || c.Has(nth(1)) || !c.Has(nth(2)) {
+		t.Errorf("by name: %v, %v", removed, err)
 	}
 }

@@ -52,6 +52,8 @@ func (r *rota) found(c Change, now time.Duration) {
 	t.due = min(t.due, t.until-r.lifetime/4)
 }
 
+func (r *rota) has(vip netip.Addr) bool { return r.turns[vip] != nil }
+
 // turn returns the turn of an address; a new one gets the next of the golden ratio's
 // multiples as its instant. These divide the period evenly at any number of them.
 func (r *rota) turn(c Change) *turn {

@@ -43,7 +43,7 @@ func (s *story) strictARP() {
 	}
 }
 
-// TestKubeProxyIPVS has each address on kube-proxy's own link of every node as well, on the one before kvip
+// TestKubeProxyIPVS has each address on kube-proxy's own link of every node as well (S6), on the one before kvip
 // has it and on the other after: both answer from one node all the same, and stay there.
 func TestKubeProxyIPVS(t *testing.T) {
 	s := begin(t)

@@ -35,8 +35,8 @@ type Config struct {
 	// ControlPlane are the virtual IPs that are known without a node that has them, Port their port.
 	ControlPlane []netip.Addr
 	Port         int
-	// Placement says of an address that no node can announce why; "" if one does, or nobody knows.
-	Placement func(addr netip.Addr) place.Reason
+	// Placement says where an address belongs, and explains it; without a reason nobody knows.
+	Placement func(addr netip.Addr) (d place.Decision, why string)
 	// Placed grows whenever Placement may answer otherwise than before.
 	Placed func() uint64
 	// Node names the source of Events.
@@ -73,7 +73,7 @@ type Allocator struct {
 // New returns an Allocator that does nothing before Run.
 func New(cfg Config) *Allocator {
 	if cfg.Placement == nil {
-		cfg.Placement = func(netip.Addr) place.Reason { return "" }
+		cfg.Placement = func(netip.Addr) (place.Decision, string) { return place.Decision{}, "" }
 	}
 	if cfg.Placed == nil {
 		cfg.Placed = func() uint64 { return 0 }

@@ -64,10 +64,10 @@ func (r *rig) allocator(identity string) (*Allocator, *Keeper) {
 			}
 			return server.Coordination.Leases(svcenv.Namespace), nil
 		}, Known: r.cat.Lease}),
-		Placement: func(addr netip.Addr) place.Reason {
+		Placement: func(addr netip.Addr) (place.Decision, string) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			return r.reasons[addr]
+			return place.Decision{Reason: r.reasons[addr]}, r.reasons[addr].Sentence()
 		},
 		Observed: func(f Figures) {
 			r.mu.Lock()

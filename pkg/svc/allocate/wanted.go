@@ -44,9 +44,9 @@ func (a *Allocator) wanted(s *svc.Service, result ipam.Result) (wish, bool) {
 		return w, true
 	}
 	for _, addr := range w.addresses {
-		if reason := a.cfg.Placement(addr); reason != "" {
-			w.ok, w.reason = false, string(reason)
-			w.message = fmt.Sprintf("service %s: %s is announced by no node: %s", s.Owner(), addr, reason.Sentence())
+		if d, why := a.cfg.Placement(addr); d.Reason != "" && !d.Announced() {
+			w.ok, w.reason = false, string(d.Reason)
+			w.message = fmt.Sprintf("service %s: %s is announced by no node: %s", s.Owner(), addr, why)
 		}
 	}
 	if len(s.Notes) > 0 {

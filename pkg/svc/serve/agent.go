@@ -27,13 +27,23 @@ const (
 	frozenAfter = 3 * time.Second
 	// filterEvery is how often the packet filter is written without a change, to renew its timeouts.
 	filterEvery = 30 * time.Second
+	// filterMargin is for how long a write of the filter may fail, or be late, and it still outlives the addresses.
+	filterMargin = 10 * time.Second
 )
+
+// FilterTimeout is the timeout that the elements of the packet filter need, so that they do not end before the
+// addresses if this process is killed: an address may have been renewed just before that, and the filter
+// filterEvery earlier (S5).
+func FilterTimeout(lifetime time.Duration) time.Duration {
+	return lifetime + filterEvery + filterMargin
+}
 
 // The agent acts through these. Each names the one type that implements it in the program.
 type (
 	// addresses are the kernel's; *vip.Roster.
 	addresses interface {
 		Present() ([]vip.Marked, error)
+		KeepsMarks() (bool, error)
 		Sync(want []vip.Address) (added, removed []vip.Address, err error)
 		Refresh(now time.Duration) (next time.Duration, err error)
 		Clear() error
@@ -69,11 +79,11 @@ type Config struct {
 	ControlPlaneHere func() ([]netip.Addr, error)
 	// Foreign says that another program than kvip announces Services: then this node announces none (S9).
 	Foreign func() string
-	// Interface is a name or pattern of the links for Services; may be empty.
+	// Interface is a name or pattern of this node's links for Services; may be empty. The others learn from the
+	// node's Lease which links that selects.
 	Interface string
-	// ControlPlane are the control plane's addresses known beforehand; may be empty. Port is theirs.
+	// ControlPlane are the control plane's addresses known beforehand; may be empty.
 	ControlPlane []netip.Addr
-	Port         int
 	// StatusPort is where the page of this agent is served; 0 if it is not.
 	StatusPort int
 	// Observed is told what happens, for metrics; may be nil.
@@ -102,8 +112,12 @@ type Agent struct {
 	unread   bool          // the links could not be read
 	again    time.Duration // when to decide once more, as something failed; 0: nothing did
 	basis    basis
-	filterAt time.Duration // when the packet filter is to be written without a change
-	failing  string        // what does not work at present
+	filterAt time.Duration                // when the packet filter is to be written without a change
+	filtered map[netip.Addr][]filter.Port // what it lets through, as it was last written
+	able     abilities
+	chosen   map[netip.Addr]bool // addresses that are this node's by decision, and that it does not have
+	info     svc.NodeInfo        // what the others are told of the links
+	failing  string              // what does not work at present
 	told     map[string]bool
 	foreign  string
 	control  []netip.Addr             // the control plane's addresses on this host
@@ -133,7 +147,7 @@ func New(cfg Config) *Agent {
 	}
 	a := &Agent{
 		cfg: cfg, wake: make(chan struct{}, 1), have: holdings{}, adopting: true, unread: true, dirty: true,
-		told: map[string]bool{}, reported: map[string]time.Duration{},
+		told: map[string]bool{}, able: newAbilities(), reported: map[string]time.Duration{},
 	}
 	cfg.Heart.OnVerdict(a.rouse)
 	return a

@@ -229,7 +229,8 @@ func TestWhichEventsConcern(t *testing.T) {
 	}
 }
 
-// The control plane's address is protected for both, owned by others, and told to all nodes.
+// The control plane's address is owned and announced by others, told to all nodes, and not filtered: what the host
+// serves there does not depend on Services.
 func TestSharedWithTheControlPlane(t *testing.T) {
 	r := newRig(t)
 	r.control = []netip.Addr{vip4}
@@ -240,7 +241,7 @@ func TestSharedWithTheControlPlane(t *testing.T) {
 	r.pass(time.Second)
 	r.beat()
 	r.turn()
-	if r.bulk.Has(vip4) || len(r.chorus.voices) > 0 || len(r.table.want.Ports) != 2 || !r.agent.have[vip4].shared {
+	if r.bulk.Has(vip4) || len(r.chorus.voices) > 0 || len(r.table.want.Addresses) != 0 || !r.agent.have[vip4].shared {
 		t.Errorf("owned: %v, announced %v, ports %v, held %+v", r.bulk.Has(vip4), r.chorus.voices, r.table.want.Ports, r.agent.have[vip4])
 	}
 }
@@ -298,3 +299,27 @@ func TestTheFilterStaysWithTheAddresses(t *testing.T) {
 }
 
 var _ addresses = (*vip.Roster)(nil)
+
+// S6: at its end on a cordoned node an agent gives up what others are to have, and keeps what no other can have.
+func TestYield(t *testing.T) {
+	r := newRig(t)
+	r.serving()
+	r.cordon("me", true)
+	if r.agent.Yield(t.Context()) || r.j.take() != "" || !r.bulk.Has(vip4) {
+		t.Error("the only node gave its address up")
+	}
+	r.give(vip6, "b/web") // the other node has no subnet of its family
+	r.turn()
+	r.peer("you", yourMAC)
+	r.pass(time.Second)
+	r.beat()
+	r.j.take()
+	r.chorus.sightings <- sighting(r)
+	if r.agent.Yield(t.Context()) || r.bulk.Has(vip4) || !r.bulk.Has(vip6) {
+		t.Errorf("it has %v: %v, %v: %v; it did %q", vip4, r.bulk.Has(vip4), vip6, r.bulk.Has(vip6), r.j.take())
+	}
+	r.give(vip6)
+	if !r.agent.Yield(t.Context()) {
+		t.Error("nothing is left, and it says so not")
+	}
+}

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"errors"
 	"maps"
 	"net/netip"
 
@@ -10,16 +11,20 @@ import (
 )
 
 // become makes filter, kernel and announcements agree with next, in the order that leaves no address
-// without protection, none announced before it is there, and none there no longer announced.
+// without protection, none announced before it is there, and none there no longer announced. After an error the
+// order holds, too: what the filter does not protect is not put there (S5).
 func (a *Agent) become(next holdings, s situation) {
+	a.withhold(next)
 	gained, lost := difference(a.have, next)
 	if len(lost) > 0 { // stop announcing first
 		a.cfg.Announcer.Set(a.voices(intersection(a.have, next)))
 	}
 	if len(gained) > 0 || len(lost) > 0 || a.filterChanged(next, s) {
-		a.protect(union(a.have, next), s)
+		if !a.protect(union(a.have, next), s) {
+			maps.DeleteFunc(next, func(addr netip.Addr, h held) bool { return !h.shared && !has(a.have, addr) })
+		}
 	}
-	a.trouble(a.own(next))
+	a.own(next)
 	if len(lost) > 0 {
 		a.protect(next, s)
 	}
@@ -28,9 +33,23 @@ func (a *Agent) become(next holdings, s situation) {
 	a.have = next
 }
 
+// withhold takes out of next what failed a short time ago: it is tried again, at growing intervals.
+func (a *Agent) withhold(next holdings) {
+	a.chosen = map[netip.Addr]bool{}
+	for addr, h := range next {
+		if h.shared || has(a.have, addr) {
+			continue
+		}
+		a.chosen[addr] = true
+		if a.able.waits(addr, a.cfg.Clock()) {
+			delete(next, addr)
+		}
+	}
+}
+
 // own makes the kernel have the addresses. One that it cannot have is not announced, and tried again; if it
 // does nothing at all, no new one is.
-func (a *Agent) own(next holdings) error {
+func (a *Agent) own(next holdings) {
 	var want []vip.Address
 	for addr, h := range next {
 		if ref, ok := a.linkRef(h.link); ok && !h.shared {
@@ -40,14 +59,22 @@ func (a *Agent) own(next holdings) error {
 		}
 	}
 	_, _, err := a.cfg.Addresses.Sync(want)
-	failed := vip.AddressErrors(err)
+	a.warn(err)
+	failed, now := vip.AddressErrors(err), a.cfg.Clock()
+	if err != nil && len(failed) == 0 {
+		a.able.hostFailed("addresses", err, now)
+		maps.DeleteFunc(next, func(addr netip.Addr, h held) bool { return !h.shared && !has(a.have, addr) })
+		return
+	}
+	a.able.hostWorks("addresses")
 	for _, f := range failed {
+		a.able.failed(f.Address.VIP, f, now)
+		a.chosen[f.Address.VIP] = true
 		delete(next, f.Address.VIP)
 	}
-	if err != nil && len(failed) == 0 {
-		maps.DeleteFunc(next, func(addr netip.Addr, h held) bool { return !h.shared && !has(a.have, addr) })
+	for addr := range next {
+		a.able.works(addr)
 	}
-	return err
 }
 
 func has(all holdings, addr netip.Addr) bool {
@@ -55,18 +82,37 @@ func has(all holdings, addr netip.Addr) bool {
 	return ok
 }
 
-// protect lets through to the addresses what their Services serve, and nothing else (S5).
-func (a *Agent) protect(all holdings, s situation) {
-	a.filterAt = a.cfg.Clock() + filterEvery
-	if a.adopting {
-		return // what an earlier kvip let through is not known yet: its table stands (S6)
+// protect lets through to the addresses what their Services serve, and nothing else (S5). It reports whether the
+// filter protects all of them now. The control plane's address is not filtered: what its host serves there does not
+// depend on whether a Service shares it.
+func (a *Agent) protect(all holdings, s situation) bool {
+	now := a.cfg.Clock()
+	if a.adopting { // what an earlier kvip let through is not known yet: its table stands (S6)
+		a.filterAt = now + filterEvery
+		return true
+	}
+	if a.able.hostWaits("filter", now) {
+		return false
 	}
 	var want filter.Want
-	for addr := range all {
-		want.Addresses = append(want.Addresses, addr)
-		want.Ports = append(want.Ports, s.ports(addr)...)
+	ports := make(map[netip.Addr][]filter.Port, len(all))
+	for addr, h := range all {
+		if !h.shared {
+			ports[addr] = s.ports(addr)
+			want.Addresses = append(want.Addresses, addr)
+			want.Ports = append(want.Ports, ports[addr]...)
+		}
 	}
-	a.trouble(a.cfg.Filter.Apply(want))
+	err := a.cfg.Filter.Apply(want)
+	a.warn(err)
+	if errors.Is(err, filter.ErrNotWritten) {
+		a.able.hostFailed("filter", err, now)
+		a.filterAt = a.able.host["filter"].again
+		return false
+	}
+	a.able.hostWorks("filter")
+	a.filtered, a.filterAt = ports, now+filterEvery
+	return true
 }
 
 // voices are the announcements that go with the addresses.

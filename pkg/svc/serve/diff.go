@@ -4,8 +4,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-
-	"github.com/kvip/kvip/pkg/filter"
 )
 
 // difference returns what is only in next and only in before, in order.
@@ -41,27 +39,22 @@ func union(before, next holdings) holdings {
 	return all
 }
 
-// filterChanged is whether the ports of an address are others than those that were last let through, or
-// the filter's timeouts are to be renewed.
+// filterChanged reports whether the filter does not let through to an address what it is to, or its timeouts are to be
+// renewed.
 func (a *Agent) filterChanged(next holdings, s situation) bool {
 	if a.cfg.Clock() >= a.filterAt {
 		return true
 	}
-	for addr := range next {
-		if !slices.Equal(sortedPorts(s, addr), sortedPorts(a.last, addr)) {
+	if a.adopting {
+		return false
+	}
+	for addr, h := range next {
+		if h.shared {
+			continue
+		}
+		if ports, known := a.filtered[addr]; !known || !slices.Equal(s.ports(addr), ports) {
 			return true
 		}
 	}
 	return false
-}
-
-func sortedPorts(s situation, addr netip.Addr) []filter.Port {
-	list := s.ports(addr)
-	slices.SortFunc(list, func(a, b filter.Port) int {
-		if a.Protocol != b.Protocol {
-			return len(a.Protocol) - len(b.Protocol)
-		}
-		return int(a.Port) - int(b.Port)
-	})
-	return list
 }

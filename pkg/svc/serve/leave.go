@@ -30,6 +30,29 @@ func (a *Agent) note(gained, lost []netip.Addr, next holdings) {
 	}
 }
 
+// Yield gives up what other nodes are to have, as after a cordon an instant ago, and reports whether nothing is left. What
+// no other node can have stays: nobody gains by its removal. Run must have returned.
+func (a *Agent) Yield(ctx context.Context) bool {
+	a.turn()
+	end := time.NewTimer(overlap)
+	defer end.Stop()
+	for a.isLeaving() && a.awaitOwner(ctx, end.C) {
+		continue
+	}
+	a.expire()
+	return len(a.have) == 0
+}
+
+// isLeaving reports whether this node has an address that another is to have.
+func (a *Agent) isLeaving() bool {
+	for _, h := range a.have {
+		if h.leaving {
+			return true
+		}
+	}
+	return false
+}
+
 // Leave hands everything over and removes it (S6): the others hear that this node is gone, and each
 // address stays until its new owner is heard, a second at the most. Run must have returned. It needs
 // the API server only for the sake of the others.

@@ -3,10 +3,12 @@ package serve
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 
 	"github.com/kvip/kvip/pkg/arp"
 	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/pkg/place"
 	"github.com/kvip/kvip/pkg/svc"
 )
 
@@ -41,17 +43,59 @@ func (a *Agent) readLinks() {
 		a.trouble(fmt.Errorf("read the links of this host: %w", err))
 		return
 	}
-	info := svc.NodeInfo{Node: a.cfg.Node, Status: a.cfg.StatusPort, Links: []svc.LinkInfo{}}
 	a.links = make(map[string]link.Network, len(networks))
 	for _, n := range networks {
 		a.links[n.Name] = n
-		info.Links = append(info.Links, svc.LinkInfo{Name: n.Name, MAC: n.MAC.String(), Subnets: n.Subnets})
 	}
 	if here, err := a.cfg.ControlPlaneHere(); err == nil {
-		info.ControlPlane, a.control = here, here
+		a.control = here
 	}
-	a.cfg.Heart.Inform(info)
+	a.info = a.describe(networks)
+	a.inform()
 }
+
+// describe is what the others are told of this host's links. Those that this agent's configuration selects come
+// first, then those with a subnet: there may be more than a Lease may have.
+func (a *Agent) describe(networks []link.Network) svc.NodeInfo {
+	info := svc.NodeInfo{
+		Node: a.cfg.Node, Status: a.cfg.StatusPort, Links: []svc.LinkInfo{}, Selected: a.cfg.Interface != "", ControlPlane: a.control,
+	}
+	for _, n := range networks {
+		l := svc.LinkInfo{Name: n.Name, Names: n.Names, MAC: n.MAC.String(), Subnets: n.Subnets}
+		l.Selected = a.cfg.Interface != "" && slices.ContainsFunc(append([]string{n.Name}, n.Names...), func(name string) bool {
+			return place.Matches(a.cfg.Interface, name)
+		})
+		if n.Pod && !l.Selected {
+			continue // it leads to a pod of this node alone
+		}
+		info.Links = append(info.Links, l)
+		info.Addresses = append(info.Addresses, n.Addresses...)
+	}
+	slices.SortStableFunc(info.Links, func(a, b svc.LinkInfo) int { return worth(b) - worth(a) })
+	return info
+}
+
+func worth(l svc.LinkInfo) int {
+	switch {
+	case l.Selected:
+		return 2
+	case len(l.Subnets) > 0:
+		return 1
+	}
+	return 0
+}
+
+// inform tells the others of this host: its links, and what it cannot do.
+func (a *Agent) inform() {
+	if a.info.Node == "" {
+		return // nothing is known yet
+	}
+	info := a.info
+	info.Cannot, info.Failed = a.able.told(a.cfg.Clock(), a.isChosen)
+	a.cfg.Heart.Inform(info.Bounded())
+}
+
+func (a *Agent) isChosen(addr netip.Addr) bool { return a.chosen[addr] }
 
 // linkRef finds a link of this host.
 func (a *Agent) linkRef(name string) (arp.LinkRef, bool) {

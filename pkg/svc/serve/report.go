@@ -61,21 +61,29 @@ func (a *Agent) publish(s situation, decisions map[netip.Addr]place.Decision) {
 		decisions = a.shown.decisions // nothing was decided; what was stands (S2)
 	}
 	a.placed.Add(1)
-	a.shown = report{situation: s, decisions: decisions, have: maps.Clone(a.have), problem: a.failing}
+	a.shown = report{situation: s, decisions: decisions, have: maps.Clone(a.have), problem: joined(a.failing, a.able.problem())}
 }
 
 // Placed grows whenever Placement may answer otherwise than before.
 func (a *Agent) Placed() uint64 { return a.placed.Load() }
 
-// Placement says why no node announces an address; "" if one does or nobody knows.
-func (a *Agent) Placement(addr netip.Addr) place.Reason {
+// Placement says where an address belongs, and explains it to a person. Without a reason nobody knows.
+func (a *Agent) Placement(addr netip.Addr) (d place.Decision, why string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	d, known := a.shown.decisions[addr]
-	if !known || d.Node != "" || !a.shown.situation.verdict.Fresh {
-		return ""
+	if !known || !a.shown.situation.verdict.Fresh {
+		return place.Decision{}, ""
 	}
-	return d.Reason
+	return d, a.shown.why(addr, d)
+}
+
+// why explains a decision: with what the node says, where it cannot carry the address.
+func (r report) why(addr netip.Addr, d place.Decision) string {
+	if d.Reason != place.ReasonCannotCarry {
+		return d.Reason.Sentence()
+	}
+	return fmt.Sprintf("%s: %s says: %s", d.Reason.Sentence(), d.Node, r.situation.cannotCarry(d.Node, addr))
 }
 
 // Report returns this node's view of all Services, or with a name of one alone and then with why.
@@ -99,18 +107,16 @@ func (a *Agent) Report(owner string) Report {
 }
 
 func (a *Agent) problem(own string) string {
-	var all []string
-	for _, text := range []string{a.cfg.Heart.Problem(), a.cfg.Catalogue.Problem(), own} {
-		if text != "" {
-			all = append(all, text)
-		}
-	}
-	return strings.Join(all, "; ")
+	return joined(a.cfg.Heart.Problem(), a.cfg.Catalogue.Problem(), own)
+}
+
+func joined(texts ...string) string {
+	return strings.Join(slices.DeleteFunc(texts, func(text string) bool { return text == "" }), "; ")
 }
 
 func (r report) describe(one AddressReport, why bool, now clock.Func) AddressReport {
 	d := r.decisions[one.Address]
-	one.Node, one.Link, one.Reason, one.Sentence = d.Node, d.Link, string(d.Reason), d.Reason.Sentence()
+	one.Node, one.Link, one.Reason, one.Sentence = d.Node, d.Link, string(d.Reason), r.why(one.Address, d)
 	if h, here := r.have[one.Address]; here {
 		one.Here, one.State = true, h.state()
 		one.Since = time.Now().Add(h.since - now()).Truncate(time.Millisecond)

@@ -38,7 +38,7 @@ func TestPage(t *testing.T) {
 func TestPlacementSaysWhyNot(t *testing.T) {
 	r := newRig(t)
 	r.turn()
-	if got := r.agent.Placement(vip4); got != "" {
+	if got, _ := r.agent.Placement(vip4); got.Reason != "" && !got.Announced() {
 		t.Errorf("before anything: %q", got)
 	}
 	r.beat()
@@ -48,7 +48,7 @@ func TestPlacementSaysWhyNot(t *testing.T) {
 	r.give(vip4, "a/web")
 	placed := r.agent.Placed()
 	r.turn()
-	if got := r.agent.Placement(vip4); got != place.ReasonNoSubnet || r.agent.Placed() == placed {
+	if got, _ := r.agent.Placement(vip4); got.Reason != place.ReasonNoSubnet || r.agent.Placed() == placed {
 		t.Errorf("it says %q", got)
 	}
 	if got := r.agent.Report("a/web").Addresses[0]; got.Rejected["me"] == "" || got.Node != "" {
@@ -56,7 +56,7 @@ func TestPlacementSaysWhyNot(t *testing.T) {
 	}
 	r.pass(frozenAfter + 1)
 	r.turn()
-	if got := r.agent.Placement(vip4); got != "" {
+	if got, _ := r.agent.Placement(vip4); got.Reason != "" && !got.Announced() {
 		t.Errorf("with a stale view: %q", got)
 	}
 }

@@ -94,10 +94,11 @@ func (f *table) Apply(w filter.Want) error {
 	list := slices.Clone(w.Addresses)
 	slices.SortFunc(list, netip.Addr.Compare)
 	f.j.add("protect %v", list)
-	if f.fail == nil {
-		f.want = w
+	if f.fail != nil {
+		return fmt.Errorf("%w: %w", filter.ErrNotWritten, f.fail)
 	}
-	return f.fail
+	f.want = w
+	return nil
 }
 
 func (f *table) Remove() error {
@@ -165,7 +166,15 @@ func newRig(t *testing.T) *rig {
 	r.cat = e.Follow()
 	r.links = []link.Network{{Link: link.Link{Index: 2, Name: "eth0", MAC: ownMAC}, Subnets: []netip.Prefix{subnet, subnet6}}}
 	r.bulk = vip.NewFakeBulk(r.clock)
-	kernel, err := vip.NewRoster(vip.RosterConfig{Kernel: r.bulk, Clock: r.clock, Sockets: func([]netip.Addr) (int, error) { return 0, nil }})
+	kernel, err := vip.NewRoster(vip.RosterConfig{Kernel: r.bulk, Clock: r.clock, Sockets: func([]netip.Addr) (int, error) { return 0, nil },
+		Known: func() map[netip.Addr]bool {
+			known := map[netip.Addr]bool{}
+			for addr := range r.cat.Ledger() {
+				known[addr] = true
+			}
+			return known
+		},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +195,7 @@ func (r *rig) restart() {
 		Node: "me", Catalogue: r.cat, Heart: r.heart, Clock: r.clock, Log: r.Logger, Addresses: r.roster, Filter: r.table, Announcer: r.chorus,
 		Networks:         func() ([]link.Network, error) { return r.links, r.broken },
 		ControlPlaneHere: func() ([]netip.Addr, error) { return r.control, nil },
-		Foreign:          func() string { return r.foreign }, Port: 6443, StatusPort: 9,
+		Foreign:          func() string { return r.foreign }, StatusPort: 9,
 	})
 }
 

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
+	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/filter"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/members"
@@ -12,44 +14,63 @@ import (
 	"github.com/kvip/kvip/pkg/svc"
 )
 
-// situation is all that placement depends on, at one instant.
+// situation is all that placement depends on, at one instant. Nothing of it comes from this agent's flags: all
+// nodes must decide alike.
 type situation struct {
 	self       string
 	verdict    members.Verdict
 	nodes      []place.Node
-	tenants    map[netip.Addr][]*svc.Service // who uses each address of the ledger
-	endpoints  map[ipam.Owner]place.Endpoints
+	tenants    map[netip.Addr][]*svc.Service // who uses each address of the ledger, the oldest first
+	endpoints  map[svc.Backend]place.Endpoints
 	interfaces map[string]string     // by namespace; "" for all others
-	anywhere   string                // the interfaces of --services-interface
 	control    map[netip.Addr]string // the control plane's addresses, and the node that has each
-	controlled uint16                // the control plane's port there
 }
 
 // survey reads the catalogue.
 func (a *Agent) survey(verdict members.Verdict) situation {
 	c := a.cfg.Catalogue
 	s := situation{
-		self: a.cfg.Node, verdict: verdict, endpoints: c.Endpoints(), interfaces: c.Interfaces(), anywhere: a.cfg.Interface,
-		tenants: map[netip.Addr][]*svc.Service{}, control: map[netip.Addr]string{}, controlled: uint16(a.cfg.Port),
+		self: a.cfg.Node, verdict: verdict, endpoints: c.Endpoints(), interfaces: c.Interfaces(),
+		tenants: map[netip.Addr][]*svc.Service{}, control: map[netip.Addr]string{},
 	}
 	services := map[ipam.Owner]*svc.Service{}
 	for _, one := range c.Services() {
-		if one.Ours {
+		if one.Served {
 			services[one.Owner()] = one
-		}
-	}
-	for addr, holders := range c.Ledger() {
-		for _, h := range holders {
-			if one := services[h.Owner]; one != nil {
-				s.tenants[addr] = append(s.tenants[addr], one)
-			}
 		}
 	}
 	for _, addr := range a.cfg.ControlPlane {
 		s.control[addr] = ""
 	}
+	for addr, holders := range c.Ledger() {
+		if ipam.WithControlPlane(holders) {
+			s.control[addr] = "" // whether or not a Lease lists it now
+		}
+		for _, h := range holders {
+			if one := services[h.Owner]; one != nil {
+				s.tenants[addr] = append(s.tenants[addr], one)
+			}
+		}
+		bySeniority(s.tenants[addr])
+	}
 	s.nodes = nodesOf(c, verdict, s.control)
+	for _, l := range c.Leases() {
+		for _, a := range l.ControlPlane {
+			if s.control[a.Addr()] == "" { // its holder need not serve Services
+				s.control[a.Addr()] = election.NodeOf(l.Holder)
+			}
+		}
+	}
 	return s
+}
+
+// bySeniority sorts the Services that share an address: the oldest decides where they differ.
+func bySeniority(tenants []*svc.Service) {
+	if len(tenants) > 1 {
+		slices.SortFunc(tenants, func(a, b *svc.Service) int {
+			return cmp.Or(a.Created.Compare(b.Created), strings.Compare(string(a.Owner()), string(b.Owner())))
+		})
+	}
 }
 
 // nodesOf joins what the API says of each announcing node with what its Lease says.
@@ -60,10 +81,12 @@ func nodesOf(c *svc.Catalogue, verdict members.Verdict, control map[netip.Addr]s
 		if l.Role != svc.RoleNode || l.Info.Node == "" {
 			continue
 		}
-		n := place.Node{Name: l.Info.Node, Links: l.Info.Placed()}
+		n := place.Node{
+			Name: l.Info.Node, Links: l.Info.Placed(), Selected: l.Info.Selected, Cannot: l.Info.Cannot, Failed: l.Info.Failed,
+		}
 		_, n.Alive = slices.BinarySearch(verdict.Alive, n.Name)
 		if object := known[n.Name]; object != nil {
-			n.Cordoned, n.Excluded = object.Cordoned, object.Excluded
+			n.Cordoned, n.Excluded, n.NotReady, n.NoNetwork = object.Cordoned, object.Excluded, object.NotReady, object.NoNetwork
 		} else {
 			n.Alive = false // the Node was deleted: what its kvip says does not count any more
 		}
@@ -88,20 +111,15 @@ func (s situation) addresses() []place.Address {
 }
 
 func (s situation) address(addr netip.Addr) place.Address {
-	a := place.Address{Addr: addr, Link: s.anywhere}
-	for _, one := range s.tenants[addr] {
+	a := place.Address{Addr: addr}
+	for i, one := range s.tenants[addr] {
+		if i == 0 {
+			a.Link = s.link(one)
+		}
 		if one.Local {
-			a.Local = append(a.Local, s.endpoints[one.Owner()])
+			a.Local = append(a.Local, s.endpoints[svc.Backend{Owner: one.Owner(), Family: ipam.FamilyOf(addr)}])
 		} else {
 			a.Cluster = true
-		}
-		switch {
-		case one.Link != "":
-			a.Link = one.Link
-		case s.interfaces[one.Namespace] != "":
-			a.Link = s.interfaces[one.Namespace]
-		case s.interfaces[""] != "":
-			a.Link = s.interfaces[""]
 		}
 	}
 	if holder, shared := s.control[addr]; shared {
@@ -110,7 +128,12 @@ func (s situation) address(addr netip.Addr) place.Address {
 	return a
 }
 
-// ports are what may be reached at an address from outside (S5).
+// link is the name or pattern of the links that a Service asks for, itself or by its namespace.
+func (s situation) link(one *svc.Service) string {
+	return cmp.Or(one.Link, s.interfaces[one.Namespace], s.interfaces[""])
+}
+
+// ports are what may be reached at an address from outside (S5), in order.
 func (s situation) ports(addr netip.Addr) []filter.Port {
 	var list []filter.Port
 	for _, one := range s.tenants[addr] {
@@ -118,8 +141,18 @@ func (s situation) ports(addr netip.Addr) []filter.Port {
 			list = append(list, filter.Port{Addr: addr, Protocol: p.Protocol, Port: p.Number})
 		}
 	}
-	if _, shared := s.control[addr]; shared {
-		list = append(list, filter.Port{Addr: addr, Protocol: "TCP", Port: s.controlled})
-	}
+	slices.SortFunc(list, func(a, b filter.Port) int {
+		return cmp.Or(strings.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
+	})
 	return list
+}
+
+// cannotCarry is why a node cannot carry an address, "" if it can or nobody knows.
+func (s situation) cannotCarry(node string, addr netip.Addr) string {
+	for i := range s.nodes {
+		if s.nodes[i].Name == node {
+			return s.nodes[i].CannotCarry(addr)
+		}
+	}
+	return ""
 }

@@ -16,10 +16,21 @@ func (a *Agent) knowsHost() bool {
 	if a.unread {
 		a.readLinks()
 	}
-	if !a.adopted {
+	if !a.adopted && a.mayAdopt() {
 		a.adopt()
 	}
 	return a.adopted && a.links != nil
+}
+
+// mayAdopt reports whether an earlier agent's addresses can be told from others: by their mark, or else, on kernels
+// before 5.18, by the ledger.
+func (a *Agent) mayAdopt() bool {
+	marks, err := a.cfg.Addresses.KeepsMarks()
+	if err != nil {
+		a.trouble(fmt.Errorf("read what an earlier kvip left on this host: %w", err))
+		return false
+	}
+	return marks || a.cfg.Catalogue.Synced()
 }
 
 // adopt takes over what an earlier agent left on this host: it stays until a fresh view says whose it
@@ -67,7 +78,7 @@ func (a *Agent) due(b basis, now time.Duration) bool {
 
 // decide says what this node has next, and makes the host agree.
 func (a *Agent) decide(verdict members.Verdict, now time.Duration) {
-	if a.failing == "" {
+	if a.failing == "" && a.able.fine() {
 		clear(a.told)
 	}
 	a.again, a.failing = 0, ""
@@ -86,6 +97,10 @@ func (a *Agent) decide(verdict members.Verdict, now time.Duration) {
 	}
 	a.become(next, s)
 	a.last = s
+	if again := a.able.next(now, a.isChosen); again != 0 && (a.again == 0 || again < a.again) {
+		a.again = again
+	}
+	a.inform()
 	a.publish(s, decisions)
 }
 
@@ -142,7 +157,15 @@ func (a *Agent) trouble(err error) {
 	} else if !strings.Contains(a.failing, text) {
 		a.failing += "; " + text
 	}
-	if !a.told[text] {
+	a.warn(err)
+}
+
+// warn logs what failed, once.
+func (a *Agent) warn(err error) {
+	if err == nil {
+		return
+	}
+	if text := err.Error(); !a.told[text] {
 		a.told[text] = true
 		a.cfg.Log.Warn("cannot serve all addresses; trying again", "reason", err)
 	}
