@@ -67,7 +67,7 @@ func TestBadInput(t *testing.T) {
 		{"port of letters", []string{vip, "--port=https"}, "--port", "https"},
 		{"renew above a third", []string{vip, "--renew-interval=2s"}, "--renew-interval", "third"},
 		{"lease of half seconds", []string{vip, "--lease-duration=4500ms"}, "--lease-duration", "whole"},
-		{"lease below 2s", []string{vip, "--lease-duration=1s"}, "--lease-duration", "too short"},
+		{"lease below 3s", []string{vip, "--lease-duration=2s"}, "--lease-duration", "too short"},
 		{"public health address", []string{vip, "--health-address=:2113"}, "--health-address", "loopback"},
 		{"unknown flag", []string{vip, "--virtual-ip=192.0.2.10"}, "unknown flag", "--virtual-ip"},
 	} {

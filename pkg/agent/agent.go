@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -140,7 +141,7 @@ func assemble(cfg config.Config, id string, pages *pages, store *apiclient.Store
 	}
 	a.loop = &loop{
 		cfg: cfg, id: id, log: log, metrics: set, machine: machine, lease: lease, owner: owner, announce: speaker, listen: speaker,
-		network: a.network, in: make(chan election.Event, 64), now: clock.Boottime, ready: a.askReady, post: a.postEvent,
+		network: a.network, in: make(chan election.Event, 64), now: clock.Boottime, post: a.postEvent,
 	}
 	a.network.status = a.loop.status.Load
 	prober, err := health.New(health.Config{
@@ -176,19 +177,19 @@ func newMachine(cfg config.Config, id string, owner *vip.Owner) (*election.Machi
 	if err != nil {
 		return nil, fmt.Errorf("look for addresses of earlier agents: %w", err)
 	}
-	longest := time.Duration(0)
-	for _, m := range left {
-		longest = max(longest, m.ValidLft)
-	}
-	if longest == vip.Forever { // no fence ends it: only a finite lifetime may wait for the lease
+	if slices.ContainsFunc(left, func(m vip.Marked) bool { return m.ValidLft == vip.Forever }) {
+		// No fence ends it: only a finite lifetime may wait for the lease.
 		if err := owner.Delete(); err != nil {
 			return nil, fmt.Errorf("remove addresses of earlier agents: %w", err)
 		}
-		longest = 0
+	}
+	leftover, err := owner.Shorten(vip.ValidLifetime(election.Deadline(0, cfg.LeaseDuration), 0))
+	if err != nil {
+		return nil, fmt.Errorf("shorten the lifetime of addresses of earlier agents: %w", err)
 	}
 	return election.New(election.Config{
 		ID: id, Lease: cfg.LeaseDuration, Renew: cfg.RenewInterval,
-		FirstSeq: uint64(time.Now().UnixNano()), LeftoverLifetime: longest,
+		FirstSeq: uint64(time.Now().UnixNano()), LeftoverLifetime: leftover,
 	}), nil
 }
 
@@ -218,14 +219,6 @@ func (a *agent) onHealth(s health.State) {
 	case a.loop.in <- election.Health{Verdict: verdict}:
 	default: // the loop is behind; the next sign of life tells it
 	}
-}
-
-func (a *agent) askReady(ctx context.Context, host string) error {
-	config, err := a.store.TLS()
-	if err != nil {
-		return err
-	}
-	return health.Ready(ctx, config, a.store.Authorization(), "https://"+host)
 }
 
 func (a *agent) postEvent(ctx context.Context, ev *corev1.Event) error {

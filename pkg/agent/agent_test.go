@@ -13,6 +13,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/vip"
 	"github.com/kvip/kvip/test/fakeapi"
@@ -57,9 +58,15 @@ func TestAssemble(t *testing.T) {
 	}
 }
 
-// TestAskingAPIServers asks a peer whether it is ready, and posts an Event to the first
-// local address that takes it.
-func TestAskingAPIServers(t *testing.T) {
+// TestLongestLease: what may be configured is what the election waits for at most (E2).
+func TestLongestLease(t *testing.T) {
+	if config.MaxLeaseDuration != election.MaxLease {
+		t.Errorf("--lease-duration may be %v, followers wait for at most %v", config.MaxLeaseDuration, election.MaxLease)
+	}
+}
+
+// TestPostEvent posts an Event to the first local address that takes it.
+func TestPostEvent(t *testing.T) {
 	store, err := fakeapi.NewStore()
 	if err != nil {
 		t.Fatal(err)
@@ -77,22 +84,16 @@ func TestAskingAPIServers(t *testing.T) {
 		store:   apiclient.NewStore(apiclient.Config{Kubeconfigs: []string{kubeconfig}, Log: discard}),
 		network: &network{hosts: []string{"127.0.0.2:1", server.Host}},
 	}
-	if err := a.askReady(t.Context(), server.Host); err != nil {
-		t.Error(err)
-	}
 	ev := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kvip.1"}}
 	if err := a.postEvent(t.Context(), ev); err != nil || server.Count("POST", "/namespaces/kube-system/events") != 1 {
 		t.Errorf("posted %d: %v", server.Count("POST", "/events"), err)
 	}
 	server.Be(fakeapi.Forbidden)
-	if err := a.askReady(t.Context(), server.Host); err == nil {
-		t.Error("a server that refuses to say is ready")
-	}
 	if err := a.postEvent(t.Context(), ev); !apierrors.IsForbidden(err) {
 		t.Errorf("a server that refuses it: %v", err)
 	}
 	a.store = apiclient.NewStore(apiclient.Config{Kubeconfigs: []string{"/none"}, Log: discard})
-	if err := errors.Join(a.askReady(t.Context(), server.Host), a.postEvent(t.Context(), ev)); !errors.Is(err, apiclient.ErrNotYet) {
+	if err := a.postEvent(t.Context(), ev); !errors.Is(err, apiclient.ErrNotYet) {
 		t.Errorf("without credentials: %v", err)
 	}
 }

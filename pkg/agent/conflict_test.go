@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -70,7 +69,7 @@ func TestE9NoProof(t *testing.T) {
 			r.pass(time.Millisecond)
 			r.lease.edit(func(l *election.Record) { l.Holder, l.Term, l.Seq = other, l.Term+1, 1 }) // the watch is late
 			r.hear(r.l.now())
-			r.did("read hush delete")
+			r.did("read hush delete sockets")
 			r.want(election.Standby)
 		})
 	})
@@ -113,7 +112,7 @@ func TestE9Probe(t *testing.T) {
 			r.net.answer(stranger, nil)
 			r.pass(lease + time.Second)
 			r.want(election.Standby)
-			r.did("claim probe hush release")
+			r.did("claim probe hush sockets release")
 			if !r.logged("somebody answers for the address", stranger.String()) {
 				t.Error("nobody is told who")
 			}
@@ -142,30 +141,19 @@ func TestE9Probe(t *testing.T) {
 	})
 }
 
-// TestAskPeers is E6: one ready peer is enough, and none without peers.
-func TestAskPeers(t *testing.T) {
-	refused := errors.New("refused")
-	for _, c := range []struct {
-		name  string
-		peers []string
-		ready error
-		want  election.State
-	}{
-		{"OneIsReady", []string{"10.0.0.2:6443", "10.0.0.3:6443"}, nil, election.Standby},
-		{"NoneIsReady", []string{"10.0.0.2:6443", "10.0.0.3:6443"}, refused, election.Holding},
-		{"ThereAreNone", nil, nil, election.Holding},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			play(t, func(r *rig) {
-				r.lease.peers, r.ready = c.peers, c.ready
-				r.hold()
-				r.send(election.Health{Verdict: election.Soft})
-				r.pass(time.Second)
-				r.want(c.want)
-				if degraded := r.lease.get().Degraded != ""; degraded != (c.want == election.Holding) {
-					t.Errorf("degraded: %v", degraded)
-				}
-			})
-		})
-	}
+// TestLeavesOnAWish is E6: a holder whose API server is not ready marks the lease at once and
+// stays, until somebody who can take asks for it.
+func TestLeavesOnAWish(t *testing.T) {
+	play(t, func(r *rig) {
+		r.hold()
+		r.send(election.Health{Verdict: election.Soft})
+		if r.lease.get().Degraded == "" {
+			t.Error("the holder does not say at once that it is degraded")
+		}
+		r.pass(time.Minute)
+		r.want(election.Holding)
+		r.lease.edit(func(l *election.Record) { l.WantedBy = other }) // the watch stands still
+		r.pass(1100 * time.Millisecond)
+		r.want(election.Standby)
+	})
 }

@@ -4,15 +4,11 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"time"
 
 	"github.com/kvip/kvip/pkg/arp"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/vip"
 )
-
-// peersTimeout bounds the question to all peers whether they are ready (E6).
-const peersTimeout = time.Second
 
 // execute carries one action out. What touches the kernel is done at once and answered;
 // what waits for the network answers later through in.
@@ -26,8 +22,6 @@ func (l *loop) execute(ctx context.Context, a election.Action) election.Event {
 		l.defend(a)
 	case election.Probe:
 		l.later(ctx, func() election.Event { return l.probe(ctx, a) })
-	case election.AskPeers:
-		l.later(ctx, func() election.Event { return l.askPeers(ctx) })
 	default:
 		l.later(ctx, func() election.Event { return l.lease.Do(ctx, a) })
 	}
@@ -50,11 +44,10 @@ func (l *loop) own(a election.Action) election.Event {
 	err := l.owner.Update(vip.LinkRef{Index: ref.Index, Name: ref.Name}, a.Deadline)
 	if errors.Is(err, vip.ErrDeadline) { // nothing is on the link, so the next success begins anew
 		l.hush()
-		l.requests.Go(l.owner.DestroySockets)
 	}
 	if err != nil {
 		l.log.Warn("cannot own the address", "vip", vips(l.cfg.VIPs), "link", ref.Name, "reason", err)
-		return election.Owned{Seq: a.Seq}
+		return election.Owned{Seq: a.Seq, Expired: errors.Is(err, vip.ErrDeadline)}
 	}
 	l.fence.Store(int64(a.Deadline))
 	if l.ownAt.Load() == 0 {
@@ -67,15 +60,13 @@ func (l *loop) own(a election.Action) election.Event {
 // mayAnnounce is asked before every frame: the fence in time, not a memory of having won (E4).
 func (l *loop) mayAnnounce() bool { return int64(l.now()) < l.fence.Load() }
 
-// disown stops announcing and deletes the addresses, in this order. The destruction of connections goes
-// on beside: with many of them the release would wait for most of a second.
+// disown stops announcing, deletes the addresses and destroys the sockets, in this order.
 func (l *loop) disown(a election.Action) election.Event {
 	l.hush()
 	err := l.owner.Delete()
 	if err != nil {
 		l.log.Error("cannot confirm that the address is gone", "vip", vips(l.cfg.VIPs), "reason", err)
 	}
-	l.requests.Go(l.owner.DestroySockets)
 	if a.Reason == election.ReasonFenceExpired {
 		l.metrics.FenceExpired()
 	}
@@ -108,25 +99,6 @@ func (l *loop) probe(ctx context.Context, a election.Action) election.Event {
 		return election.Probed{MAC: mac.String()}
 	}
 	return election.Probed{}
-}
-
-// askPeers asks all other API servers at once; the first ready one decides.
-func (l *loop) askPeers(ctx context.Context) election.Event {
-	ctx, cancel := context.WithTimeout(ctx, peersTimeout)
-	defer cancel()
-	hosts := l.lease.Peers()
-	answers := make(chan error, len(hosts))
-	for _, host := range hosts {
-		go func() { answers <- l.ready(ctx, host) }()
-	}
-	for range hosts {
-		if err := <-answers; err == nil {
-			return election.Peers{Ready: true}
-		} else {
-			l.log.Debug("a peer is not ready", "reason", err)
-		}
-	}
-	return election.Peers{}
 }
 
 // arpLink is a link as package arp wants it.

@@ -19,7 +19,6 @@ import (
 type fakeLease struct {
 	journal *journal
 	events  chan election.Event
-	peers   []string
 	writing func(a election.Action) // before an action is done
 
 	mu     sync.Mutex
@@ -28,7 +27,6 @@ type fakeLease struct {
 }
 
 func (f *fakeLease) Events() <-chan election.Event { return f.events }
-func (f *fakeLease) Peers() []string               { return f.peers }
 
 func (f *fakeLease) Do(_ context.Context, a election.Action) election.Event {
 	f.journal.add(a.Kind.String())

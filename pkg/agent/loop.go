@@ -30,13 +30,11 @@ type (
 	leaser interface {
 		Do(ctx context.Context, a election.Action) election.Event
 		Events() <-chan election.Event
-		Peers() []string
 	}
 	// owner makes the kernel agree; *vip.Owner.
 	owner interface {
 		Update(l vip.LinkRef, deadline time.Duration) error
 		Delete() error
-		DestroySockets()
 	}
 	// announcer tells the network; *arp.Speaker.
 	announcer interface {
@@ -64,7 +62,6 @@ type loop struct {
 	announce announcer // announce
 	listen   listener
 	network  *network
-	ready    func(ctx context.Context, host string) error      // asks one peer (E6)
 	post     func(ctx context.Context, ev *corev1.Event) error // tells the cluster
 
 	in     chan election.Event

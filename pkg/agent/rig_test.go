@@ -2,13 +2,11 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,14 +79,10 @@ type rig struct {
 	net     *fakeSpeaker
 	metrics *metrics.Set
 	events  chan *corev1.Event
-	ready   error // what peers answer
 	write   func(op vip.Op)
-	sockets atomic.Int64
-	// destroying, if not nil, holds up the destruction of connections until it closes.
-	destroying chan struct{}
-	atOnce     bool // the owner deletes by itself, within an Update
-	stop       context.CancelFunc
-	done       chan struct{}
+	atOnce  bool // the owner deletes by itself, within an Update
+	stop    context.CancelFunc
+	done    chan struct{}
 }
 
 // play runs the loop and tells it that the link is usable, the API server healthy and that
@@ -122,8 +116,7 @@ func newRig(t *testing.T) *rig {
 	began := time.Now()
 	now := func() time.Duration { return time.Hour + time.Since(began) }
 	r := &rig{t: t, journal: &journal{}, log: &journal{}, kernel: vip.NewFake(now), done: make(chan struct{}), events: make(chan *corev1.Event, 16)}
-	r.ready = errors.New("not ready")
-	r.lease = &fakeLease{journal: r.journal, events: make(chan election.Event, 16), peers: []string{"10.0.0.2:6443"}}
+	r.lease = &fakeLease{journal: r.journal, events: make(chan election.Event, 16)}
 	r.lease.writing = r.checkRelease
 	r.net = newFakeSpeaker(r.journal)
 	r.kernel.Hook(r.hook)
@@ -132,10 +125,7 @@ func newRig(t *testing.T) *rig {
 	cfg := config.Default()
 	cfg.VIPs, cfg.NodeName, cfg.LeaseDuration, cfg.RenewInterval = list, "node-a", lease, time.Second
 	kernel, err := vip.New(vip.Config{VIPs: list, Kernel: r.kernel, Clock: now, Log: log, Sockets: func(netip.Addr) (int, error) {
-		r.sockets.Add(1)
-		if r.destroying != nil {
-			<-r.destroying
-		}
+		r.journal.add("sockets")
 		return 0, nil
 	}})
 	if err != nil {
@@ -149,8 +139,7 @@ func newRig(t *testing.T) *rig {
 		machine: election.New(election.Config{ID: self, Lease: lease, Renew: time.Second, FirstSeq: 1000}),
 		network: &network{now: selected{Index: 7, Name: "eth0", Usable: true}, events: make(chan election.Event)},
 		in:      make(chan election.Event, 64), now: now,
-		ready: func(context.Context, string) error { return r.ready },
-		post:  func(_ context.Context, ev *corev1.Event) error { r.events <- ev; return nil },
+		post: func(_ context.Context, ev *corev1.Event) error { r.events <- ev; return nil },
 	}
 	return r
 }

@@ -365,7 +365,8 @@ func TestSpanFilter(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		vm, err := virtual(raw)
+		program, _ := bpf.Disassemble(raw)
+		vm, err := bpf.NewVM(program)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

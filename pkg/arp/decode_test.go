@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"golang.org/x/net/bpf"
 )
 
 // patch returns a copy of a frame with bytes replaced from an offset on.
@@ -114,7 +116,8 @@ func TestFilterPassesWhatConcernsAVIP(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		vm, err := virtual(raw)
+		program, _ := bpf.Disassemble(raw)
+		vm, err := bpf.NewVM(program)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

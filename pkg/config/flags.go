@@ -62,7 +62,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet, only ...Group) {
 		fs.StringVar(&c.Namespace, "namespace", c.Namespace, "namespace of the Lease")
 	}
 	if has(Timing) {
-		fs.DurationVar(&c.LeaseDuration, "lease-duration", c.LeaseDuration, "how long the lease of a silent holder is respected: whole seconds, at least 2s")
+		fs.DurationVar(&c.LeaseDuration, "lease-duration", c.LeaseDuration, "how long the lease of a silent holder is respected: whole seconds, 3s to 10m")
 		fs.DurationVar(&c.RenewInterval, "renew-interval", c.RenewInterval, "time between renewals by the holder, at most a third of --lease-duration")
 	}
 	if has(Client) {

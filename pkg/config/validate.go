@@ -14,10 +14,14 @@ import (
 
 // The bounds that Validate enforces.
 const (
-	// MinLeaseDuration leaves one whole second of address lifetime after the margin of E1.
-	MinLeaseDuration = 2 * time.Second
-	// MinRenewInterval keeps a typing mistake from flooding the API server.
-	MinRenewInterval = 100 * time.Millisecond
+	// MinLeaseDuration leaves one whole second of address lifetime after the margin and the
+	// kernel's lag of E1, 0.5 and 1.2 s, and 0.3 s for the API server's answer.
+	MinLeaseDuration = 3 * time.Second
+	// MaxLeaseDuration is the longest that an agent keeps to. It bounds what one wrong write
+	// to the Lease can cost (E2).
+	MaxLeaseDuration = 10 * time.Minute
+	// MinRenewInterval is how soon after one request the election sends the next at best.
+	MinRenewInterval = 200 * time.Millisecond
 	// maxInterfaceName is IFNAMSIZ less its terminating zero (linux/if.h).
 	maxInterfaceName = 15
 )
@@ -91,20 +95,29 @@ func (c Config) checkTiming() error {
 	const lease, renew = "lease-duration", "renew-interval"
 	switch d := c.LeaseDuration; {
 	case d < MinLeaseDuration:
-		return refuse(lease, fmt.Sprintf("%s is too short", d), "give at least 2s")
+		return refuse(lease, fmt.Sprintf("%s is too short", d), fmt.Sprintf("give at least %s", MinLeaseDuration))
 	case d%time.Second != 0:
 		return refuse(lease, fmt.Sprintf("%s is not a whole number of seconds", d), "a Lease counts in whole seconds, give one like 5s")
-	case d/time.Second > math.MaxInt32:
-		return refuse(lease, fmt.Sprintf("%s is too long for a Lease", d), "give one like 5s")
+	case d > MaxLeaseDuration:
+		return refuse(lease, fmt.Sprintf("%s is too long: at most %s", d, MaxLeaseDuration), "give one like 5s")
 	}
 	switch r := c.RenewInterval; {
 	case r < MinRenewInterval:
-		return refuse(renew, fmt.Sprintf("%s is too short", r), "give at least 100ms")
+		return refuse(renew, fmt.Sprintf("%s is too short", r), fmt.Sprintf("give at least %s", MinRenewInterval))
 	case r > c.LeaseDuration/3:
 		return refuse(renew, fmt.Sprintf("%s is more than a third of --lease-duration %s", r, c.LeaseDuration),
 			"lower it or raise --lease-duration, so that one lost renewal does not lose the VIP")
+	case r > MaxRenewInterval(c.LeaseDuration):
+		return refuse(renew, fmt.Sprintf("%s is too long for --lease-duration %s: the address would expire before it", r, c.LeaseDuration),
+			fmt.Sprintf("give at most %s, or a longer --lease-duration", MaxRenewInterval(c.LeaseDuration)))
 	}
 	return nil
+}
+
+// MaxRenewInterval is the longest renew interval for a lease of d: a third of it, and 0.3 s
+// less than the lifetime of an address, which is 1 s for the shortest lease (E1).
+func MaxRenewInterval(d time.Duration) time.Duration {
+	return min(d/3, d-2300*time.Millisecond)
 }
 
 func (c Config) checkKubeconfigs() error {

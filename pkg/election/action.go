@@ -18,7 +18,6 @@ const (
 	Release
 	Want
 	Read
-	AskPeers
 	Probe
 	Own
 	Disown
@@ -26,7 +25,7 @@ const (
 	Exit
 )
 
-var kindNames = [...]string{"create", "claim", "renew", "release", "want", "read", "ask-peers", "probe", "own", "disown", "defend", "exit"}
+var kindNames = [...]string{"create", "claim", "renew", "release", "want", "read", "probe", "own", "disown", "defend", "exit"}
 
 // String returns the name used in transcripts and logs.
 func (k Kind) String() string { return kindNames[k] }

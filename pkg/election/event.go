@@ -48,9 +48,6 @@ const (
 	Dead
 )
 
-// Peers answers AskPeers: whether any other API server is ready (E6).
-type Peers struct{ Ready bool }
-
 // Link says whether the announcing link can carry an address, and its hardware address.
 type Link struct {
 	Usable bool
@@ -63,10 +60,12 @@ type Probed struct{ MAC string }
 // Foreign is an announcement of a virtual address by a hardware address that is not this host's (E9).
 type Foreign struct{ MAC string }
 
-// Owned answers Own: whether the kernel now has the addresses.
+// Owned answers Own: whether the kernel now has the addresses. Expired says that it does
+// not, and that the deadline leaves no time to put them there (E1).
 type Owned struct {
-	Seq uint64
-	OK  bool
+	Seq     uint64
+	OK      bool
+	Expired bool
 }
 
 // Disowned answers Disown. Confirmed is true only when reading back showed that the

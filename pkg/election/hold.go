@@ -79,15 +79,22 @@ func (m *Machine) hold() {
 // confirmLease renews a lease that may still be this node's, after a quorum read where
 // one is due (E9), and owns again only once that is confirmed.
 func (m *Machine) confirmLease() {
-	if m.leaveIfDue() || m.mustRead || m.reading != 0 {
+	switch {
+	case m.leaveIfDue():
+		return
+	case m.reason == ReasonAdopted && m.now >= m.deadline:
+		m.suspect(ReasonFenceExpired)
+		return
+	case m.mustRead || m.reading != 0:
 		return
 	}
 	m.renewIfDue(retryAfter)
 }
 
 func (m *Machine) renewIfDue(every time.Duration) {
-	changed := m.degraded != m.obs.Degraded
-	if m.pending != nil || m.mustRead || m.now < m.retryAt || !changed && m.now < m.wroteAt+every {
+	marks := m.degraded != "" && m.obs.Degraded == "" && m.failed == 0 // at once (E6)
+	due := m.now >= m.wroteAt+every || m.degraded != m.obs.Degraded
+	if m.pending != nil || m.mustRead || !marks && (!due || m.now < m.retryAt) {
 		return
 	}
 	m.send(write{kind: Renew, record: m.tenureRecord(m.term)})
@@ -142,6 +149,13 @@ func (o Owned) apply(m *Machine) {
 	}
 	if o.OK {
 		m.owned, m.ownSince, m.ownAt, m.failures = true, 0, 0, 0
+		return
+	}
+	// A write that was found too late, and could neither be shortened nor deleted, may leave
+	// an address for as long as a tenure may last (E4, E5).
+	m.fence = max(m.fence, Deadline(m.now, m.cfg.Lease))
+	if o.Expired && m.owned { // E1: only a confirmed renewal brings it back
+		m.suspect(ReasonFenceExpired)
 		return
 	}
 	if m.ownSince == 0 {

@@ -79,7 +79,7 @@ func (m *Machine) ended(how Outcome) {
 	case OutcomeOK:
 		m.pending = nil
 	case OutcomeConflict: // a new observation, never a retry (E2)
-		m.pending = nil
+		m.abandon() // of two copies of one write the other may have been applied (E11)
 		m.mustRead = true
 	case OutcomeFailed:
 		m.abandon()
@@ -176,6 +176,7 @@ func (m *Machine) judge(first bool) {
 		// identity, is kept while one renewal confirms it.
 		if first && m.dirty && m.obs.Holder == m.cfg.ID && m.obs.Term > 0 {
 			m.term, m.asked = m.obs.Term, true
+			m.deadline = Deadline(m.now, m.cfg.Lease) // its renewal may be applied, and the answer lost
 			m.enter(Confirming, ReasonAdopted)
 		}
 	}
@@ -185,6 +186,11 @@ func (m *Machine) readIfNeeded() {
 	if !m.mustRead || m.reading != 0 || m.now < m.readAt+m.patience() && m.readAt != 0 {
 		return
 	}
+	m.read()
+}
+
+// read asks for the Lease with a quorum.
+func (m *Machine) read() {
 	m.seq++
 	m.reading, m.readAt = m.seq, m.now
 	m.emit(Action{Kind: Read, Seq: m.seq, Deadline: m.now + RequestTimeout(m.cfg.Lease), Peers: m.avoidsLocal()})

@@ -25,8 +25,6 @@ func (m *Machine) cause() Reason {
 	case m.health == Dead:
 		return ReasonAPIDead
 	case m.health == Soft && m.obs.WantedBy != "" && m.obs.Degraded != "":
-		return ReasonWanted
-	case m.health == Soft && m.peersUp:
 		return ReasonAPINotReady
 	case m.state == Holding && m.ownSince != 0 && m.flushed == 0 && m.now-m.ownSince > ownWithin:
 		return ReasonNotOwned
@@ -35,18 +33,20 @@ func (m *Machine) cause() Reason {
 	return ""
 }
 
-// degrade asks the peers while the own API server is not ready and, when none of them
-// is, stays and says so in the lease (E6).
+// degrade says in the lease that the own API server is not ready, so that somebody who can
+// take may ask for it (E6). The watch hangs on that API server and may stand still: what is
+// asked is read with a quorum while an answer can be expected soon.
 func (m *Machine) degrade() {
 	if m.health != Soft {
+		m.degraded, m.degradedAt = "", 0
 		return
 	}
-	if m.alone {
-		m.degraded = string(ReasonAPINotReady)
+	if m.degraded == "" {
+		m.degraded, m.degradedAt = string(ReasonAPINotReady), m.now
 	}
-	if !m.asking && (m.askedAt == 0 || m.now-m.askedAt >= askPeersEvery) {
-		m.asking, m.askedAt = true, m.now
-		m.emit(Action{Kind: AskPeers})
+	marked := m.state == Holding && m.mine() && m.obs.Degraded != ""
+	if marked && m.reading == 0 && m.now-m.degradedAt < wishWithin && m.now >= m.readAt+wishEvery {
+		m.read()
 	}
 }
 

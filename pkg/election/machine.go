@@ -10,8 +10,8 @@ type Config struct {
 	// FirstSeq numbers the first write. The numbers must differ between nodes and between
 	// incarnations, so that no agent takes the write of another for its own.
 	FirstSeq uint64
-	// LeftoverLifetime is the longest kernel lifetime of a marked address that was on the
-	// host before this agent, 0 if there was none (E8).
+	// LeftoverLifetime is how long a marked address that was on the host before this agent may
+	// still be there, the kernel's lag included; 0 if there was none (E8).
 	LeftoverLifetime time.Duration
 }
 
@@ -51,19 +51,16 @@ type Machine struct {
 	health   Verdict
 	link     Link
 	linkSeen bool
-	peersUp  bool          // some peer was ready when last asked
-	alone    bool          // no peer was ready when last asked
-	asking   bool          // AskPeers is unanswered
-	askedAt  time.Duration // when AskPeers was last emitted
 	shutdown bool
 	stopAt   time.Duration // when to stop trying to release at a shutdown
 
 	// The own tenure.
-	term     int64
-	deadline time.Duration // of the last confirmed write (E1)
-	fence    time.Duration // latest deadline ever given to Own: no address outlives it
-	reason   Reason        // why the state was entered
-	degraded string
+	term       int64
+	deadline   time.Duration // of the last confirmed write (E1)
+	fence      time.Duration // latest deadline ever given to Own: no address outlives it
+	reason     Reason        // why the state was entered
+	degraded   string
+	degradedAt time.Duration // when it became so
 
 	// Requests under way.
 	seq       uint64
@@ -172,20 +169,8 @@ func (m *Machine) mine() bool { return m.obs.heldBy(m.cfg.ID, m.term) }
 func (t Tick) apply(*Machine) {}
 
 func (h Health) apply(m *Machine) {
-	if h.Verdict != m.health {
-		m.peersUp, m.alone, m.askedAt = false, false, 0
-	}
 	m.health = h.Verdict
-	if m.health == Healthy {
-		m.degraded = ""
-	}
-}
-
-func (p Peers) apply(m *Machine) {
-	m.asking = false
-	if m.health == Soft { // an answer to an earlier failure says nothing about this one
-		m.peersUp, m.alone, m.askedAt = p.Ready, !p.Ready, m.now
-	}
+	m.degrade()
 }
 
 func (l Link) apply(m *Machine) { m.link, m.linkSeen = l, true }

@@ -61,6 +61,46 @@ func TestOutageOfFiveMinutes(t *testing.T) {
 	}
 }
 
+// E1: an address that the kernel removed before the deadline is no failure to own: the lease
+// is kept, and a confirmed renewal brings the address back. A winner that could never write
+// it gives the lease up (E5).
+func TestExpiredIsNoFailure(t *testing.T) {
+	s := started(t)
+	s.must(t, "10.5s kernel manual", "13.3s api silent", "13.4s address lost", "13.5s owned expired")
+	if st := s.m.Status(); st.State != Confirming || st.Reason != ReasonFenceExpired {
+		t.Errorf("after the expiry: %+v", st)
+	}
+	s.must(t, "13.5s kernel obeys", "13.5s disowned confirmed", "14s api answers", "16s tick")
+	if st := s.m.Status(); st.State != Holding || !st.Owned || st.Reason != ReasonRegained {
+		t.Errorf("after the API is back: %+v", st)
+	}
+	s.must(t, "16s kernel manual", "16.1s address lost", "16.2s owned failed", "17.5s tick")
+	if st := s.m.Status(); st.State != Leaving || st.Reason != ReasonNotOwned {
+		t.Errorf("1 s after the kernel refused: %+v", st)
+	}
+}
+
+// A write that was applied and answered with a conflict counts as applied once the Lease
+// shows it: otherwise a holder renews for ever without an address, and nobody else takes.
+func TestConflictOfAnAppliedWrite(t *testing.T) {
+	s := started(t)
+	s.must(t, "11s api manual", "11.4s tick")
+	renewal, err := s.request("renew")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.store(renewal.Record) // applied, and a copy of it is refused
+	s.m.Step(Written{Seq: renewal.Seq, Outcome: OutcomeConflict}, seconds(11.41))
+	if s.m.reading == 0 {
+		t.Fatal("a conflict does not lead to a read")
+	}
+	s.m.Step(ReadDone{Seq: s.m.reading, OK: true, Record: s.server}, seconds(11.42))
+	sent := renewal.Deadline - RequestTimeout(5*time.Second)
+	if got, want := s.m.Status().Deadline, Deadline(sent, 5*time.Second); got != want {
+		t.Errorf("deadline %v, want %v", got, want)
+	}
+}
+
 // The answers to renewals that failed do not make later ones wait: any success ends the
 // count of failures (E12).
 func TestSuccessEndsPatience(t *testing.T) {

@@ -24,7 +24,6 @@ const (
 	ReasonConflict     Reason = "AddressConflict"
 	ReasonNotOwned     Reason = "CannotOwn"
 	ReasonAddressInUse Reason = "AddressInUse"
-	ReasonWanted       Reason = "WantedByHealthyPeer"
 	ReasonLeftover     Reason = "Leftover"
 )
 
@@ -44,7 +43,7 @@ func Transitions() []Reason {
 	return []Reason{
 		ReasonReleased, ReasonExpired, ReasonAdopted, ReasonRegained,
 		ReasonShutdown, ReasonAPIDead, ReasonAPINotReady, ReasonLinkDown, ReasonFenceExpired, ReasonLeaseLost, ReasonPaused,
-		ReasonConflict, ReasonNotOwned, ReasonAddressInUse, ReasonWanted, ReasonLeftover,
+		ReasonConflict, ReasonNotOwned, ReasonAddressInUse, ReasonLeftover,
 	}
 }
 
@@ -55,7 +54,7 @@ var sentences = map[Reason]string{
 	ReasonRegained:     "the lease was confirmed again",
 	ReasonShutdown:     "the agent is shutting down",
 	ReasonAPIDead:      "the API server of this node is dead or shutting down",
-	ReasonAPINotReady:  "the API server of this node is not ready and a peer's is",
+	ReasonAPINotReady:  "the API server of this node is not ready",
 	ReasonLinkDown:     "the link cannot carry the address",
 	ReasonFenceExpired: "the lease could not be renewed in time",
 	ReasonLeaseLost:    "the lease no longer names this node",
@@ -63,7 +62,6 @@ var sentences = map[Reason]string{
 	ReasonConflict:     "another machine announced the address and the lease could not be confirmed in time",
 	ReasonNotOwned:     "the address could not be put on the link",
 	ReasonAddressInUse: "another machine already answers for the address",
-	ReasonWanted:       "a peer with a ready API server asked for the lease",
 	ReasonLeftover:     "an earlier agent left the address behind",
 	ReasonStarting:     "the health of the API server is not known yet",
 	ReasonHeldByOther:  "another node holds the lease",

@@ -7,7 +7,7 @@ import (
 )
 
 // script is one node of a story, with the world around it as far as the story does not
-// play it: an API server, a kernel, a network and peers that answer by their mode.
+// play it: an API server, a kernel and a network that answer by their mode.
 type script struct {
 	out   strings.Builder
 	m     *Machine
@@ -33,7 +33,6 @@ type reply struct {
 const (
 	apiTakes    = 10 * time.Millisecond
 	kernelTakes = time.Millisecond
-	peersTake   = 50 * time.Millisecond
 )
 
 // modes and what they may be; the first is the default.
@@ -41,7 +40,6 @@ var scriptModes = map[string][]string{
 	"api":     {"answers", "silent", "manual"}, // silent: a request fails at its deadline
 	"kernel":  {"obeys", "fails", "manual"},    // what becomes of own and disown
 	"network": {"quiet", "manual"},             // quiet: nobody answers a probe
-	"peers":   {"unready", "ready", "manual"},  // what ask-peers is told
 }
 
 // node starts an agent: node ID [key=value ...]; what the API server has stays.
@@ -153,7 +151,7 @@ func (s *script) reply(after time.Duration, what string, build func() Event) {
 // execute answers an action by the mode in force.
 func (s *script) execute(a Action) {
 	s.sent = append(s.sent, a)
-	mode := map[Kind]string{Own: "kernel", Disown: "kernel", Probe: "network", AskPeers: "peers"}[a.Kind]
+	mode := map[Kind]string{Own: "kernel", Disown: "kernel", Probe: "network"}[a.Kind]
 	switch m := s.modes[mode]; {
 	case mode == "":
 		s.answerLater(a)
@@ -164,8 +162,6 @@ func (s *script) execute(a Action) {
 		s.reply(kernelTakes, "disown "+m, func() Event { return Disowned{Seq: a.Seq, Confirmed: m == "obeys"} })
 	case a.Kind == Probe:
 		s.reply(a.Deadline-s.clock, "network quiet", func() Event { return Probed{} })
-	case a.Kind == AskPeers:
-		s.reply(peersTake, "peers "+m, func() Event { return Peers{Ready: m == "ready"} })
 	}
 }
 

@@ -12,7 +12,14 @@ import (
 // each, and everything that can go wrong between them. An owner is an address in a
 // simulated kernel (E4), not an opinion of a machine.
 
-const driftBound = 0.01 // each node's clock runs up to 1 % fast or slow
+const (
+	driftBound = 0.01 // each node's clock runs up to 1 % fast or slow
+	// An address lives from lifetime - simEarly to lifetime + simLate; simLag is what the
+	// programs allow for (vip.KernelLag).
+	simEarly = 40 * time.Millisecond
+	simLate  = time.Second
+	simLag   = 1200 * time.Millisecond
+)
 
 type simConfig struct {
 	seed    uint64
@@ -134,7 +141,7 @@ func (n *node) start() {
 	n.alive, n.jobs = true, nil
 	left := time.Duration(0)
 	if n.expires > n.w.now {
-		left = n.expires - n.w.now + 200*time.Millisecond
+		left = n.expires - n.w.now + simLag
 	}
 	n.m = New(Config{ID: n.id, Lease: n.lease, Renew: n.lease / 5, FirstSeq: uint64(n.id[0])*1_000_000_000 + uint64(n.life)*1_000_000, LeftoverLifetime: left})
 	n.health = Healthy
@@ -180,9 +187,6 @@ func (n *node) execute(a Action) {
 		n.request(a)
 	case Read:
 		n.read(a)
-	case AskPeers:
-		ready := n.w.anyReady(n)
-		n.later(n.w.upTo(300*time.Millisecond), func() { n.step(Peers{ready}) })
 	case Probe:
 		n.later(n.w.upTo(100*time.Millisecond), func() { n.step(Probed{n.w.answer(n)}) })
 	case Own, Disown:
@@ -206,16 +210,12 @@ func (n *node) delay() time.Duration {
 	return n.w.upTo(5 * time.Millisecond)
 }
 
-func (w *world) anyReady(but *node) bool {
-	for _, n := range w.nodes {
-		if n != but && n.health == Healthy {
-			return true
-		}
-	}
-	return false
-}
-
+// answer is what a probe hears. Half of the answers are lost while faults are injected: the
+// fence has to hold without them.
 func (w *world) answer(asking *node) string {
+	if w.bad(2) {
+		return ""
+	}
 	for _, n := range w.nodes {
 		if n != asking && n.expires > w.now {
 			return "mac-" + n.id

@@ -21,7 +21,13 @@ func (n *node) request(a Action) {
 		n.later(timeout, func() { n.step(Written{Seq: a.Seq, Outcome: OutcomeFailed}) })
 		return
 	}
-	n.later(travel+back, func() { n.step(Written{Seq: a.Seq, Outcome: outcome, Version: version}) })
+	twice := w.bad(30) // another copy of the write is refused, and answers first
+	n.later(travel+back, func() {
+		if twice && outcome == OutcomeOK {
+			outcome = OutcomeConflict
+		}
+		n.step(Written{Seq: a.Seq, Outcome: outcome, Version: version})
+	})
 }
 
 func (w *world) apply(a Action) (Outcome, uint64) {
@@ -108,11 +114,15 @@ func (n *node) put(a Action, valid time.Duration) {
 		n.done(Owned{Seq: a.Seq})
 	case left <= 0:
 		n.expires = 0
-		n.done(Owned{Seq: a.Seq})
+		n.done(Owned{Seq: a.Seq, Expired: true})
 	case valid < time.Second: // E1: nothing is written
-		n.done(Owned{Seq: a.Seq, OK: n.expires > n.w.now})
+		there := n.expires > n.w.now
+		n.done(Owned{Seq: a.Seq, OK: there, Expired: !there})
 	default:
-		lag := n.w.upTo(200 * time.Millisecond)
+		lag := simLate // another address was written just before the end
+		if n.w.rng.IntN(2) == 0 {
+			lag = n.w.upTo(simLate+simEarly) - simEarly
+		}
 		n.expires = n.w.now + time.Duration(float64(valid+lag)/n.rate)
 		n.w.logf("%s kernel has the address for %v", n.id, valid)
 		expiry := n.expires
@@ -135,7 +145,7 @@ func (n *node) done(ev Event) {
 }
 
 func whole(left time.Duration) time.Duration {
-	return (left - 200*time.Millisecond).Truncate(time.Second)
+	return (left - simLag).Truncate(time.Second)
 }
 
 // breakSomething injects one fault and comes back for the next.

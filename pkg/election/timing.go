@@ -20,8 +20,10 @@ const (
 	// proofEvery spaces the quorum reads that foreign announcements ask for: a chatty device
 	// must not load the API server (E9).
 	proofEvery = time.Second
-	// askPeersEvery spaces questions to the peers while the own API server is not ready (E6).
-	askPeersEvery = time.Second
+	// wishWithin is how long a degraded holder reads the lease every wishEvery to see who asks
+	// for it. Later its own renewals tell, because they build on a version without the wish (E6).
+	wishWithin = time.Second
+	wishEvery  = 50 * time.Millisecond
 	// nodeAddressWithin is how long a flushed link may take to get its own address back
 	// before the virtual one is put there again (E10).
 	nodeAddressWithin = 2 * time.Second
@@ -32,8 +34,13 @@ const (
 	maxBackoff   = 30 * time.Second
 )
 
+// MaxLease is the longest lease that an agent may have. A Lease that names more was written
+// by something else, and is waited for no longer than this (E2).
+const MaxLease = 10 * time.Minute
+
 // Margin is the part of a lease of duration d that a holder never uses: the larger of
-// half a second and a tenth of d. It covers clock drift and the kernel's lag (E1).
+// half a second and a tenth of d. It covers clocks that drift and a deletion that takes its
+// time; the kernel's lag is taken off the lifetime instead (E1).
 func Margin(d time.Duration) time.Duration {
 	return max(500*time.Millisecond, d/10)
 }
@@ -46,9 +53,10 @@ func Deadline(sent, d time.Duration) time.Duration {
 
 // Wait is how long a follower must see a lease unchanged before it may claim it: the
 // largest of its own duration, the one that the object names, and the one of the last
-// holder seen, which counts when the object was deleted or edited (E2).
+// holder seen, which counts when the object was deleted or edited (E2). No agent may have
+// more than MaxLease, so neither waits for more.
 func Wait(own, object, last time.Duration) time.Duration {
-	return max(own, object, last)
+	return max(own, min(max(object, last), MaxLease))
 }
 
 // RequestTimeout bounds one request to an API server for a lease of duration d. It leaves

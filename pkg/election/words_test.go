@@ -50,9 +50,8 @@ func (s *script) fact(verb, rest string) (Event, error) {
 	}
 	facts := map[string]Event{
 		"health healthy": Health{Healthy}, "health soft": Health{Soft}, "health dead": Health{Dead}, "health unknown": Health{Unknown},
-		"owned ok": Owned{s.seq(Own), true}, "owned failed": Owned{s.seq(Own), false},
+		"owned ok": Owned{Seq: s.seq(Own), OK: true}, "owned failed": Owned{Seq: s.seq(Own)}, "owned expired": Owned{Seq: s.seq(Own), Expired: true},
 		"disowned confirmed": Disowned{s.seq(Disown), true}, "disowned unconfirmed": Disowned{s.seq(Disown), false},
-		"peers-answer ready": Peers{true}, "peers-answer unready": Peers{false},
 		"address lost": AddressLost{NodeAddress: true}, "address flushed": AddressLost{}, "node-address back": NodeAddressBack{},
 		"shutdown now": Shutdown{},
 	}

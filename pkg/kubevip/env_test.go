@@ -138,7 +138,8 @@ func TestTimingIsBroughtWithinBounds(t *testing.T) {
 		{[]string{"vip_leaseduration=5", "vip_retryperiod=1"}, 5 * time.Second, time.Second, nil},
 		{[]string{"vip_leaseduration=15", "vip_renewdeadline=10", "vip_retryperiod=2"}, 15 * time.Second, 2 * time.Second, []string{"vip_renewdeadline"}},
 		{[]string{"vip_leaseduration=5", "vip_retryperiod=2"}, 5 * time.Second, 1600 * time.Millisecond, []string{"vip_retryperiod"}},
-		{[]string{"vip_leaseduration=1"}, 2 * time.Second, 600 * time.Millisecond, []string{"vip_leaseduration", "vip_retryperiod"}},
+		{[]string{"vip_leaseduration=1"}, 3 * time.Second, 700 * time.Millisecond, []string{"vip_leaseduration", "vip_retryperiod"}},
+		{[]string{"vip_leaseduration=3600", "vip_retryperiod=300"}, 10 * time.Minute, 200 * time.Second, []string{"vip_leaseduration", "vip_retryperiod"}},
 		{[]string{"vip_leaseduration=60", "vip_retryperiod=20"}, time.Minute, 20 * time.Second, nil},
 	} {
 		got, notes, err := FromEnvironment(with(row.env...))

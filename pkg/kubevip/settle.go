@@ -78,9 +78,18 @@ func (r *reading) settleTiming() error {
 		r.note("vip_leaseduration", "%s is too short, %s is taken", r.LeaseDuration, config.MinLeaseDuration)
 		r.LeaseDuration = config.MinLeaseDuration
 	}
-	if most := (r.LeaseDuration / 3).Truncate(100 * time.Millisecond); r.RenewInterval > r.LeaseDuration/3 {
-		r.note("vip_retryperiod", "%s is more than a third of the lease, %s is taken", r.RenewInterval, most)
+	if r.LeaseDuration > config.MaxLeaseDuration {
+		r.note("vip_leaseduration", "%s is too long, %s is taken", r.LeaseDuration, config.MaxLeaseDuration)
+		r.LeaseDuration = config.MaxLeaseDuration
+	}
+	longest := config.MaxRenewInterval(r.LeaseDuration)
+	if most := longest.Truncate(100 * time.Millisecond); r.RenewInterval > longest {
+		r.note("vip_retryperiod", "%s is too long for a lease of %s, %s is taken", r.RenewInterval, r.LeaseDuration, most)
 		r.RenewInterval = most
+	}
+	if r.RenewInterval < config.MinRenewInterval {
+		r.note("vip_retryperiod", "%s is too short, %s is taken", r.RenewInterval, config.MinRenewInterval)
+		r.RenewInterval = config.MinRenewInterval
 	}
 	return nil
 }

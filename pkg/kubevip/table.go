@@ -31,7 +31,7 @@ var understood = []Variable{
 	{Name: "svc_leasename", Of: "svc_enable", Flag: "servicesLeaseName", Meaning: "`--services-name`, " + ServicesLease + " where nothing is said", RefusedWhere: "it is that of the control plane",
 		set: text(func(r *reading) *string { return &r.ServicesLease })},
 	{Name: "cp_namespace", Flag: "namespace", Meaning: "`--namespace`", set: text(func(r *reading) *string { return &r.Namespace })},
-	{Name: "vip_leaseduration", Flag: "leaseDuration", Meaning: "`--lease-duration`, at least " + config.MinLeaseDuration.String(),
+	{Name: "vip_leaseduration", Flag: "leaseDuration", Meaning: "`--lease-duration`, " + config.MinLeaseDuration.String() + " to 10m",
 		set: number(1, math.MaxInt32, func(r *reading, n int) { r.LeaseDuration = time.Duration(n) * time.Second })},
 	{Name: "vip_retryperiod", Flag: "leaseRetry", Meaning: "`--renew-interval`, at most a third of the lease",
 		set: number(1, math.MaxInt32, func(r *reading, n int) { r.RenewInterval = time.Duration(n) * time.Second })},

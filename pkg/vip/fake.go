@@ -18,7 +18,7 @@ const (
 	OpList    Op = "list"
 )
 
-// Fake is a Kernel in memory for tests: an address is there until 0.2 s after its lifetime
+// Fake is a Kernel in memory for tests: an address is there until KernelLag after its lifetime
 // has ended, by the clock it was given. It may be used from any goroutine.
 type Fake struct {
 	clock clock.Func
@@ -136,12 +136,6 @@ func (f *Fake) List() ([]Marked, error) {
 	return result, nil
 }
 
-// There implements Kernel. It is one of the listings that Fail makes fail.
-func (f *Fake) There(a Address) (there bool, err error) {
-	err = f.do(OpList, a, 0, func() { there = f.present[a.VIP].LinkIndex == a.LinkIndex && a.LinkIndex != 0 })
-	return there, err
-}
-
 func (f *Fake) do(op Op, a Address, valid time.Duration, apply func()) error {
 	f.mu.Lock()
 	hook := f.hook
@@ -166,7 +160,7 @@ func (f *Fake) do(op Op, a Address, valid time.Duration, apply func()) error {
 func (f *Fake) expire() {
 	now := f.clock()
 	for vip, e := range f.present {
-		if e.valid != Forever && now-e.written >= e.valid+kernelLag {
+		if e.valid != Forever && now-e.written >= e.valid+KernelLag {
 			delete(f.present, vip)
 		}
 	}

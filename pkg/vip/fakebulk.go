@@ -163,7 +163,7 @@ func (h fakeHostAddr) same(vip netip.Addr, bits, index int) bool {
 func (f *FakeBulk) expire() {
 	now := f.clock()
 	f.host = slices.DeleteFunc(f.host, func(h fakeHostAddr) bool {
-		return h.valid != Forever && now-h.written >= h.valid+kernelLag
+		return h.valid != Forever && now-h.written >= h.valid+KernelLag
 	})
 }
 

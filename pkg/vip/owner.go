@@ -16,6 +16,10 @@ import (
 // ordinary write is never found too late. A slower one is found and corrected.
 const writeTime = 10 * time.Millisecond
 
+// shortenWithin is part of what KernelLag has in excess of what was measured, which is what
+// an address may gain where its lifetime is written anew on the basis of a listing.
+const shortenWithin = 100 * time.Millisecond
+
 // deleteRounds is how often a deletion is tried before it counts as not confirmed.
 const deleteRounds = 3
 
@@ -47,8 +51,6 @@ type Owner struct {
 	mu  sync.Mutex
 	// last is where each VIP was written last. It is deleted there even if it lost its mark.
 	last map[netip.Addr]Address
-	// sockets is held while connections are destroyed.
-	sockets sync.Mutex
 }
 
 // New returns an Owner that has touched nothing yet.
@@ -93,7 +95,7 @@ func distinct(vips []netip.Addr) ([]netip.Addr, error) {
 // every write (E4): the process may have been frozen in between. When it has passed the
 // VIPs are deleted at once and the error is ErrDeadline.
 //
-// Within the last 1.2 s before the deadline nothing is written: the result is nil if the
+// Within the last KernelLag + 1 s before the deadline nothing is written: the result is nil if the
 // VIPs are there and ErrDeadline if not. Either way it is the caller who deletes at the
 // deadline. Any other error leaves VIPs that may or may not be there, never beyond the
 // deadline.
@@ -163,7 +165,7 @@ func (o *Owner) remains(a Address, deadline time.Duration) error {
 		if m.VIP != a.VIP || m.LinkIndex != a.LinkIndex {
 			continue
 		}
-		if now >= deadline || m.ValidLft-time.Second > deadline-now {
+		if now >= deadline || m.ValidLft-time.Second > deadline-now-KernelLag {
 			return errOutlives
 		}
 		return nil
@@ -171,8 +173,9 @@ func (o *Owner) remains(a Address, deadline time.Duration) error {
 	return ErrDeadline // E1: an expiry is never undone
 }
 
-// Delete removes the VIPs wherever kvip put them and reads back that they are gone. An
-// error means that the deletion is not confirmed: the lease must not be released before the kernel lifetime has ended (E5).
+// Delete removes the VIPs wherever kvip put them, reads back that they are gone, and
+// destroys this host's dead connections to them. An error means that the deletion is not
+// confirmed: the lease must not be released before the kernel lifetime has ended (E5).
 func (o *Owner) Delete() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -186,41 +189,15 @@ func (o *Owner) delete() error {
 		}
 	}
 	_, err := sweep(o.cfg.Kernel, o.configured)
-	for _, a := range o.last {
-		err = errors.Join(err, o.confirm(a))
-	}
 	if err == nil {
 		clear(o.last)
 	}
+	o.destroySockets()
 	return err
 }
 
-// confirm makes sure that an address is not where it was written last, also if it has lost its mark, so
-// that no listing of marked ones shows it.
-func (o *Owner) confirm(a Address) error {
-	var failures []error
-	for range deleteRounds {
-		there, err := o.cfg.Kernel.There(a)
-		if err == nil && !there {
-			return nil
-		}
-		if err == nil {
-			err = o.cfg.Kernel.Delete(a)
-		}
-		failures = append(failures, err)
-	}
-	if there, err := o.cfg.Kernel.There(a); err == nil && !there {
-		return nil
-	}
-	return fmt.Errorf("delete %s from %s: %w (see ip address): %w", a.VIP, a.LinkName, ErrUnconfirmed, errors.Join(failures...))
-}
-
-// DestroySockets destroys this host's dead connections to the VIPs that it does not have now. It is
-// apart from Delete because it may take a while, and a release must not wait for it. It is best
-// effort: what fails costs local clients a timeout, not safety.
-func (o *Owner) DestroySockets() {
-	o.sockets.Lock()
-	defer o.sockets.Unlock()
+// destroySockets is best effort: what fails costs local clients a timeout, not safety.
+func (o *Owner) destroySockets() {
 	for _, vip := range o.cfg.VIPs {
 		count, err := o.cfg.Sockets(vip)
 		if err != nil {
@@ -255,6 +232,34 @@ func (o *Owner) Present() ([]Marked, error) {
 		return nil, err
 	}
 	return slices.DeleteFunc(list, func(m Marked) bool { return !o.configured(m) }), nil
+}
+
+// Shorten makes the addresses that Present returns end within limit, whole seconds of at
+// least 1, and returns when the last is certainly gone, counted from now; 0 if there is none.
+// The lease that they belonged to may have been longer than the one that is to keep them
+// (E8). Where it takes so long that an address could be brought back after its end, they are
+// deleted.
+func (o *Owner) Shorten(limit time.Duration) (time.Duration, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	began := o.cfg.Clock()
+	list, err := o.cfg.Kernel.List()
+	if err != nil {
+		return 0, err
+	}
+	gone := time.Duration(0)
+	for _, m := range list {
+		if !o.configured(m) {
+			continue
+		}
+		if m.ValidLft > limit {
+			if err = o.cfg.Kernel.Replace(m.Address, limit); err != nil || o.cfg.Clock()-began > shortenWithin {
+				return 0, errors.Join(err, o.delete())
+			}
+		}
+		gone = max(gone, min(m.ValidLft, limit)+KernelLag)
+	}
+	return gone, nil
 }
 
 func (o *Owner) configured(m Marked) bool { return slices.Contains(o.cfg.VIPs, m.VIP) }

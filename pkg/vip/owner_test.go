@@ -83,13 +83,13 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// E1: whole seconds left after taking off 0.2 s, and nothing below 1.
+// E1: whole seconds left after taking off 1.2 s, and nothing below 1.
 func TestValidLifetime(t *testing.T) {
 	for _, test := range []struct{ left, want time.Duration }{
-		{4500 * time.Millisecond, 4 * second}, {4200 * time.Millisecond, 4 * second},
-		{4199 * time.Millisecond, 3 * second}, {1500 * time.Millisecond, second},
-		{1200 * time.Millisecond, second}, {1199 * time.Millisecond, 0},
-		{200 * time.Millisecond, 0}, {0, 0}, {-second, 0}, {-100 * second, 0},
+		{4500 * time.Millisecond, 3 * second}, {4200 * time.Millisecond, 3 * second},
+		{4199 * time.Millisecond, 2 * second}, {2500 * time.Millisecond, second},
+		{2200 * time.Millisecond, second}, {2199 * time.Millisecond, 0},
+		{1200 * time.Millisecond, 0}, {0, 0}, {-second, 0}, {-100 * second, 0},
 	} {
 		const now = 77 * second
 		if got := ValidLifetime(now+test.left, now); got != test.want {
@@ -122,22 +122,22 @@ func TestUpdateWritesAndRefreshes(t *testing.T) {
 		r.want(t, "between renewals", true)
 	}
 	for _, call := range r.Calls() {
-		if call.Op != OpReplace || call.Valid != 4*second || call.Address.LinkIndex != 2 || call.Address.LinkName != "eth0" {
+		if call.Op != OpReplace || call.Valid != 3*second || call.Address.LinkIndex != 2 || call.Address.LinkName != "eth0" {
 			t.Fatalf("unexpected call %+v", call)
 		}
 	}
-	r.now += 3200 * time.Millisecond
+	r.now += 3*second + KernelLag - second // of which one has passed
 	r.want(t, "after the last lifetime", false)
 }
 
 // E1: an expiry is never undone, and below one second nothing is written.
 func TestUpdateInTheLastSecond(t *testing.T) {
 	r := newRig(t)
-	deadline := r.now + 2500*time.Millisecond
+	deadline := r.now + 3500*time.Millisecond
 	if err := r.Update(eth0, deadline); err != nil {
 		t.Fatal(err)
 	}
-	r.now = deadline - 1100*time.Millisecond
+	r.now = deadline - 2100*time.Millisecond
 	writes := len(r.Calls())
 	if err := r.Update(eth0, deadline); err != nil || len(r.Calls()) != writes {
 		t.Errorf("with the addresses there: %v and %d writes; want neither", err, len(r.Calls())-writes)
@@ -173,10 +173,14 @@ func TestUpdateAfterTheDeadlineDeletes(t *testing.T) {
 	if err := r.Update(eth0, r.now+10*second); err != nil {
 		t.Fatal(err)
 	}
+	r.sockets = nil
 	if err := r.Update(eth0, r.now); !errors.Is(err, ErrDeadline) || errors.Is(err, ErrUnconfirmed) {
 		t.Errorf("error %v; want ErrDeadline, confirmed", err)
 	}
 	r.want(t, "after a passed deadline", false)
+	if len(r.sockets) != 2 {
+		t.Errorf("destroyed the sockets of %v; want both", r.sockets)
+	}
 }
 
 // E4: the process is frozen between check and write; the kernel creates the address again
@@ -267,12 +271,12 @@ func TestFrozenAtTheSecondAddress(t *testing.T) {
 // E4: frozen while the last second is looked at.
 func TestFrozenWhileListing(t *testing.T) {
 	r := newRig(t)
-	deadline := r.now + 1500*time.Millisecond
+	deadline := r.now + 2500*time.Millisecond
 	if err := r.Update(eth0, deadline); err != nil {
 		t.Fatal(err)
 	}
 	r.now += 500 * time.Millisecond
-	r.freeze(OpList, 2*second)
+	r.freeze(OpList, 3*second)
 	if err := r.Update(eth0, deadline); !errors.Is(err, ErrDeadline) {
 		t.Errorf("error %v; want ErrDeadline", err)
 	}
@@ -303,7 +307,7 @@ func TestUpdateMovesToAnotherLink(t *testing.T) {
 		if err := r.Update(l, r.now+4500*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
-		if list, err := r.Present(); err != nil || len(list) != 1 || list[0].LinkIndex != l.Index || list[0].ValidLft != 4*second {
+		if list, err := r.Present(); err != nil || len(list) != 1 || list[0].LinkIndex != l.Index || list[0].ValidLft != 3*second {
 			t.Errorf("Present = %+v, %v; want %s alone", list, err, l.Name)
 		}
 	}
@@ -348,7 +352,7 @@ func TestDeleteConfirms(t *testing.T) {
 		if test.confirmed {
 			r.want(t, test.desc, false)
 		}
-		if r.DestroySockets(); len(r.sockets) != 2 {
+		if len(r.sockets) != 2 {
 			t.Errorf("%s: destroyed the sockets of %v; want both addresses'", test.desc, r.sockets)
 		}
 	}
@@ -382,26 +386,6 @@ func TestDeleteWithoutTheMark(t *testing.T) {
 	r.want(t, "after Delete", false)
 }
 
-// E5: what lost its mark and cannot be deleted is in no listing of marked addresses, and is there.
-func TestDeleteWithoutTheMarkFails(t *testing.T) {
-	for _, op := range []Op{OpDelete, OpList} {
-		r := newRig(t, vip4)
-		r.cfg.Kernel = markless{r.Fake}
-		if err := r.Update(eth0, r.now+4500*time.Millisecond); err != nil {
-			t.Fatal(err)
-		}
-		r.Fail(op, errBroken)
-		if err := r.Delete(); !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "10.9.0.100") {
-			t.Errorf("%s fails: error %v; want ErrUnconfirmed naming the address", op, err)
-		}
-		r.Fail(op, nil)
-		if err := r.Delete(); err != nil {
-			t.Error(err)
-		}
-		r.want(t, "after another Delete", false)
-	}
-}
-
 // markless is a kernel that shows no marks.
 type markless struct{ *Fake }
 
@@ -432,6 +416,41 @@ func TestPresentAndPrune(t *testing.T) {
 	if err := r.Prune(true); !errors.Is(err, ErrUnconfirmed) {
 		t.Errorf("Prune hides the error: %v", err)
 	}
+}
+
+// E8: what a longer lease left ends as soon as a shorter one allows, and is never prolonged.
+func TestShorten(t *testing.T) {
+	for _, test := range []struct{ there, want time.Duration }{
+		{0, 0}, {second, second + KernelLag}, {3 * second, 3*second + KernelLag},
+		{4 * second, 3*second + KernelLag}, {26 * second, 3*second + KernelLag},
+	} {
+		r := newRig(t, vip4)
+		if test.there > 0 {
+			r.Put(Marked{Address{vip4, 2, "eth0"}, test.there})
+		}
+		left, err := r.Shorten(3 * second)
+		if err != nil || left != test.want || r.Has(vip4) != (test.there > 0) {
+			t.Errorf("%v there: Shorten = %v, %v; want %v", test.there, left, err, test.want)
+		}
+		r.now += test.want
+		r.want(t, "after the shorter lifetime", false)
+	}
+	for op, pause := range map[Op]time.Duration{OpList: 28 * second, OpReplace: 27 * second} { // frozen meanwhile: nothing is revived
+		r := newRig(t, vip4)
+		r.Put(Marked{Address{vip4, 2, "eth0"}, 26 * second})
+		r.freeze(op, pause)
+		if left, err := r.Shorten(3 * second); err != nil || left != 0 {
+			t.Errorf("frozen at %s: %v, %v", op, left, err)
+		}
+		r.want(t, "frozen at "+string(op), false)
+	}
+	r := newRig(t, vip4)
+	r.Put(Marked{Address{vip4, 2, "eth0"}, 26 * second})
+	r.Fail(OpReplace, errBroken)
+	if _, err := r.Shorten(3 * second); !errors.Is(err, errBroken) {
+		t.Errorf("Shorten hides the error: %v", err)
+	}
+	r.want(t, "that could not be shortened", false)
 }
 
 // E8: the addresses of another kvip that runs in this namespace are not swept.

@@ -26,10 +26,12 @@ const ServiceProto uint8 = 108
 // Forever is the ValidLft of an address that does not expire. kvip never writes one.
 const Forever = time.Duration(math.MaxInt64)
 
-// kernelLag is how long after the end of its lifetime the kernel may still have an
-// address: whole-second lifetimes of 1, 2, 3 and 5 s were measured to end after 1.14,
-// 1.96, 3.06 and 5.09 s (E1).
-const kernelLag = 200 * time.Millisecond
+// KernelLag is how long after the end of its lifetime the kernel may still have an address
+// (E1). The kernel looks at lifetimes at most once a second, and any address that anybody
+// writes makes it look at once, which puts the next look off (check_lifetime in
+// net/ipv4/devinet.c, addrconf_verify_rtnl in net/ipv6/addrconf.c). A lifetime of 2 s was
+// measured to end after 2.99 s. The rest is for a kernel thread that is scheduled late.
+const KernelLag = 1200 * time.Millisecond
 
 // ErrDeadline says that the deadline of an Update has passed or leaves no time to put the
 // address there. Where the deletion that follows is not confirmed, the error wraps
@@ -76,13 +78,11 @@ type Kernel interface {
 	Delete(a Address) error
 	// List returns the addresses with kvip's mark on any link.
 	List() ([]Marked, error)
-	// There reports whether a's VIP is on a's link as a host address, with kvip's mark or without.
-	There(a Address) (bool, error)
 }
 
 // ValidLifetime is E1's arithmetic: the whole seconds left from now to the deadline after
-// taking off 0.2 s for the kernel's lag, and 0 when that is below one second, which must
-// not be written (to the kernel it would mean a permanent address).
+// taking off KernelLag, and 0 when that is below one second, which must not be written (to
+// the kernel it would mean a permanent address).
 func ValidLifetime(deadline, now time.Duration) time.Duration {
-	return max(0, (deadline-now-kernelLag)/time.Second*time.Second)
+	return max(0, (deadline-now-KernelLag)/time.Second*time.Second)
 }

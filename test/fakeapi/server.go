@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,6 +23,8 @@ const (
 	Mute              // does what is asked and never answers
 	Unauthorized      // answers 401
 	Forbidden         // answers 403
+	Busy              // answers 429 with a Retry-After of a second
+	Late              // does what is asked and answers when Continue is called
 )
 
 // Request is one that a Server got.
@@ -49,6 +52,7 @@ type Server struct {
 	denials  []Denial
 	blind    bool          // watches show nothing
 	end      chan struct{} // closed to end the watches
+	proceed  chan struct{} // closed to let answers in mode Late go
 }
 
 // Serve starts an API server of the cluster at an address of the loopback network
@@ -59,7 +63,7 @@ func (s *Store) Serve(address string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start API server: %w", err)
 	}
-	server := &Server{store: s, refused: map[string]bool{}, end: make(chan struct{})}
+	server := &Server{store: s, refused: map[string]bool{}, end: make(chan struct{}), proceed: make(chan struct{})}
 	server.http = &httptest.Server{Listener: listener, Config: &http.Server{Handler: server}}
 	config, err := s.ca.serving("kubernetes")
 	if err != nil {
@@ -98,6 +102,9 @@ func (s *Server) BeForWatches(m Mode) {
 	defer s.mu.Unlock()
 	s.watches = m
 }
+
+// Continue lets the answers go that mode Late holds.
+func (s *Server) Continue() { close(s.proceed) }
 
 // Refuse answers 401 to a token or the common name of a certificate; "" is nobody's.
 func (s *Server) Refuse(user string) {
@@ -153,6 +160,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 	case Unauthorized:
 		refuse(w, failure{http.StatusUnauthorized, "Unauthorized", "Unauthorized"})
+	case Busy:
+		w.Header().Set("Retry-After", "1")
+		refuse(w, failure{http.StatusTooManyRequests, "TooManyRequests", "busy"})
+	case Late:
+		held := httptest.NewRecorder()
+		s.route(held, r)
+		select {
+		case <-s.proceed:
+			maps.Copy(w.Header(), held.Header())
+			w.WriteHeader(held.Code)
+			w.Write(held.Body.Bytes())
+		case <-r.Context().Done():
+		}
 	case Forbidden:
 		refuse(w, failure{http.StatusForbidden, "Forbidden", "not allowed"})
 	default:

@@ -84,7 +84,7 @@ func (s *story) bystander(holder string) string {
 // TestLeaseStolen steals the lease 100 times: 40 times from a node that holds, and 60
 // times in bursts while the nodes wait for the last theft to expire (E2, E3).
 func TestLeaseStolen(t *testing.T) {
-	s := begin(t, "--lease-duration=2s", "--renew-interval=600ms")
+	s := begin(t, "--lease-duration=3s", "--renew-interval=600ms")
 	for i := range 40 {
 		s.holder()
 		s.edit(s.thief(i))
@@ -116,7 +116,7 @@ func TestLeaseDeletedAndEmptied(t *testing.T) {
 func TestDifferentDurations(t *testing.T) {
 	s := prepare(t)
 	for i, d := range []string{"3s", "9s", "5s"} {
-		s.startAgent(s.c.Nodes[i], "--lease-duration="+d, "--renew-interval=900ms")
+		s.startAgent(s.c.Nodes[i], "--lease-duration="+d, "--renew-interval=700ms")
 	}
 	s.settle()
 	for range 3 {

@@ -13,6 +13,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/clock"
@@ -56,6 +57,8 @@ type Driver struct {
 	beat    time.Duration            // instant of the last turn of the loop that learns them (E12)
 	trouble map[string]trouble       // why the last attempt of each kind failed, by kind
 	worksAt time.Duration            // when a request last succeeded
+
+	conflictWait time.Duration
 }
 
 // trouble is why an attempt failed, and when.
@@ -83,7 +86,7 @@ func New(cfg Config) (*Driver, error) {
 		cfg.Failed = func(string, error) {}
 	}
 	return &Driver{cfg: cfg, events: make(chan election.Event, 64), seenAt: map[string]time.Duration{}, answers: map[string]bool{},
-		trouble: map[string]trouble{}}, nil
+		trouble: map[string]trouble{}, conflictWait: conflictWait}, nil
 }
 
 // Events delivers what the watch sees. It must be read while Run runs.
@@ -227,19 +230,24 @@ func (d *Driver) refused(server *apiclient.Server, err error) {
 }
 
 func (d *Driver) call(ctx context.Context, server *apiclient.Server, a election.Action) (*coordinationv1.Lease, error) {
-	leases := server.Coordination.Leases(d.cfg.Namespace)
+	var request *rest.Request
 	switch a.Kind {
 	case election.Read: // without a resourceVersion: a quorum read
-		return leases.Get(ctx, d.cfg.Name, metav1.GetOptions{})
+		request = server.REST().Get().Name(d.cfg.Name)
 	case election.Create:
-		return leases.Create(ctx, d.publish(d.empty(a)), metav1.CreateOptions{})
+		request = server.REST().Post().Body(d.publish(d.empty(a)))
+	default: // PUT, not PATCH: API priority and fairness counts it as leader election (E11)
+		base := d.known(a.Base.Version)
+		if base == nil {
+			return nil, errUnknownBase
+		}
+		request = server.REST().Put().Name(d.cfg.Name).Body(d.publish(encode(base, a, time.Now())))
 	}
-	base := d.known(a.Base.Version)
-	if base == nil {
-		return nil, errUnknownBase
-	}
-	// Update, not Patch: API priority and fairness counts it as leader election (E11).
-	return leases.Update(ctx, d.publish(encode(base, a, time.Now())), metav1.UpdateOptions{})
+	// The client must not wait for the Retry-After of an answer itself, and not send a write
+	// twice that was applied: the machine decides when to try again.
+	lease := &coordinationv1.Lease{}
+	err := request.Namespace(d.cfg.Namespace).Resource("leases").MaxRetries(0).Do(ctx).Into(lease)
+	return lease, err
 }
 
 // errUnknownBase says that a write builds on an object that is not at hand any more. It

@@ -15,6 +15,9 @@ import (
 // hedgeAfter is how long one peer may be silent before the next is asked as well.
 const hedgeAfter = 100 * time.Millisecond
 
+// conflictWait is how long after a conflict the other copies of a write may still answer.
+const conflictWait = 50 * time.Millisecond
+
 var errNoServer = errors.New("no API server is known to send it to")
 
 // try sends an action to the node's own API server or, where the machine asks for it,
@@ -70,16 +73,20 @@ type answer struct {
 }
 
 // hedge asks the hosts one after the other without waiting long for any: each write
-// names the version it builds on, so at most one of them can be applied, and a conflict
-// with one is the answer of all: that version is no more.
+// names the version it builds on, so at most one of them can be applied. After a conflict
+// that version is no more, so no further host is asked; but it may be an outstanding copy of
+// this very write that was applied, which is waited for a moment.
 func (d *Driver) hedge(ctx context.Context, hosts []string, a election.Action) (*coordinationv1.Lease, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answers := make(chan answer, len(hosts))
-	last := errNoServer
+	last, conflict := errNoServer, false
 	for started, ended := 0, 0; ended < len(hosts); {
 		var next <-chan time.Time
-		if started < len(hosts) {
+		switch {
+		case conflict:
+			next = time.After(d.conflictWait)
+		case started < len(hosts):
 			go d.ask(ctx, hosts[started], a, answers)
 			started++
 			next = time.After(hedgeAfter)
@@ -87,11 +94,19 @@ func (d *Driver) hedge(ctx context.Context, hosts []string, a election.Action) (
 		select {
 		case got := <-answers:
 			ended++
-			if got.err == nil || isConflict(got.err) {
-				return got.lease, got.err
+			switch {
+			case got.err == nil:
+				return got.lease, nil
+			case !conflict:
+				last, conflict = got.err, isConflict(got.err)
 			}
-			last = got.err
+			if conflict && ended == started {
+				return nil, last
+			}
 		case <-next:
+			if conflict {
+				return nil, last
+			}
 		}
 	}
 	return nil, last

@@ -160,6 +160,37 @@ func TestHedgeAppliesOneWrite(t *testing.T) {
 	}
 }
 
+// E2, E11: the copy that was applied answers after another was refused. The write succeeded.
+func TestConflictOfACopyIsNoConflict(t *testing.T) {
+	l, held := withPeers(t, 3)
+	l.driver.conflictWait = patience
+	l.servers[0].Be(fakeapi.Silent)
+	l.servers[1].Be(fakeapi.Late)
+	done := make(chan election.Outcome)
+	go func() { done <- l.write(release(held)) }()
+	l.until("the refused copy", func() bool { return l.servers[2].Count("PUT", "/leases") == 1 })
+	l.servers[1].Continue()
+	if got := <-done; got != election.OutcomeOK {
+		t.Errorf("release: outcome %d, want success", got)
+	}
+}
+
+// An API server that is busy is asked again when the machine says so, not when the client
+// library thinks fit: it would use up the request's whole time, and could send a write twice.
+func TestBusyIsAnsweredAtOnce(t *testing.T) {
+	l := newLab(t, 1)
+	held := l.holding()
+	l.servers[0].Be(fakeapi.Busy)
+	for _, kind := range []election.Kind{election.Create, election.Renew, election.Read} {
+		before := len(l.servers[0].Requests())
+		got := l.do(election.Action{Kind: kind, Base: held, Record: tenure()}, patience)
+		failed := got == election.ReadDone{Seq: l.seq} || got == election.Written{Seq: l.seq, Outcome: election.OutcomeFailed}
+		if n := len(l.servers[0].Requests()) - before; !failed || n != 1 {
+			t.Errorf("%v ended with %+v after %d requests, want a failure after one", kind, got, n)
+		}
+	}
+}
+
 // E11: a peer that is off costs nothing; all off, and the request fails by its deadline.
 func TestHedgePastDeadPeers(t *testing.T) {
 	l, held := withPeers(t, 3)
