@@ -69,6 +69,7 @@ func TestBadInput(t *testing.T) {
 		{"lease of half seconds", []string{vip, "--lease-duration=4500ms"}, "--lease-duration", "whole"},
 		{"lease below 3s", []string{vip, "--lease-duration=2s"}, "--lease-duration", "too short"},
 		{"public health address", []string{vip, "--health-address=:2113"}, "--health-address", "loopback"},
+		{"Services' flag without Services", []string{vip, "--services-interface=eth1"}, "--services-interface", "Services, which are not asked for"},
 		{"unknown flag", []string{vip, "--virtual-ip=192.0.2.10"}, "unknown flag", "--virtual-ip"},
 	} {
 		t.Run(row.name, row.check)

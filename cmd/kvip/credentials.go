@@ -26,7 +26,7 @@ func chooseCredentials(cmd *cobra.Command, cfg *config.Config) error {
 		cfg.Kubeconfigs, named = files, true
 	}
 	if named {
-		if !cmd.Flags().Changed("state-dir") {
+		if !cmd.Flags().Changed("state-dir") { // false as well where the command has no such flag
 			cfg.StateDir = ""
 		}
 		return readable(cfg.Kubeconfigs)

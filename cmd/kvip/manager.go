@@ -49,6 +49,8 @@ without a --vip. With the environment of a kube-vip manifest and no flag, or wit
 			}
 			if err = checkManager(&cfg); inPlace {
 				err = kubevip.InItsTerms(err)
+			} else if err == nil {
+				err = cfg.CheckIdle(cmd.Flags())
 			}
 			if err != nil {
 				return err

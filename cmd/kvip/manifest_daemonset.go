@@ -7,6 +7,30 @@ import (
 	"github.com/kvip/kvip/pkg/manifest"
 )
 
+// The flags that say on which nodes a DaemonSet runs beside those that it is for.
+const (
+	workersFlag       = "workers"
+	controlPlanesFlag = "control-planes"
+)
+
+// checkWhere refuses what means nothing for the jobs that the DaemonSet has: with --vip alone it is on
+// control-plane nodes anyway, with --services alone on all others, with both on all.
+func checkWhere(cmd *cobra.Command, cfg config.Config) error {
+	without := map[string]string{}
+	if cfg.Services {
+		without[workersFlag] = "with --services the DaemonSet runs on workers anyway"
+	}
+	if len(cfg.VIPs) > 0 {
+		without[controlPlanesFlag] = "with --vip the DaemonSet runs on control-plane nodes anyway"
+	}
+	for _, flag := range []string{workersFlag, controlPlanesFlag} {
+		if without[flag] != "" && cmd.Flags().Changed(flag) {
+			return &config.UsageError{Flag: flag, Reason: without[flag], Hint: "leave the flag out"}
+		}
+	}
+	return cfg.CheckIdle(cmd.Flags())
+}
+
 // newManifestDaemonSet returns `kvip manifest daemonset`.
 func newManifestDaemonSet() *cobra.Command {
 	cfg := config.DaemonSet()
@@ -32,12 +56,11 @@ with both it is one DaemonSet for both jobs, on every node.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			forServicesAlone(cmd, &cfg)
-			everywhere := workers
-			if len(cfg.VIPs) == 0 { // it is on the workers already
-				everywhere = controlPlanes
-			}
-			set, err := manifest.DaemonSet(cfg, everywhere)
+			set, err := manifest.DaemonSet(cfg, workers || controlPlanes)
 			if err != nil {
+				return err
+			}
+			if err := checkWhere(cmd, cfg); err != nil {
 				return err
 			}
 			return manifest.Write(cmd.OutOrStdout(), set)
@@ -46,7 +69,7 @@ with both it is one DaemonSet for both jobs, on every node.`,
 	cfg.AddFlags(cmd.Flags(), config.Address, config.Interface, config.Server, config.Lease, config.Timing,
 		config.Metrics, config.Health, config.Services, config.Image, config.Logging)
 	hideDaemonSet(cmd)
-	cmd.Flags().BoolVar(&workers, "workers", false, "with --vip: run on worker nodes too, not on control-plane nodes alone")
-	cmd.Flags().BoolVar(&controlPlanes, "control-planes", false, "with --services alone: run on control-plane nodes too, not on worker nodes alone")
+	cmd.Flags().BoolVar(&workers, workersFlag, false, "with --vip: run on worker nodes too, not on control-plane nodes alone")
+	cmd.Flags().BoolVar(&controlPlanes, controlPlanesFlag, false, "with --services alone: run on control-plane nodes too, not on worker nodes alone")
 	return cmd
 }

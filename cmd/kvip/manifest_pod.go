@@ -46,6 +46,9 @@ on /readyz that it uses its ServiceAccount.`,
 			if err != nil {
 				return err
 			}
+			if err := cfg.CheckIdle(cmd.Flags()); err != nil {
+				return err
+			}
 			return manifest.Write(cmd.OutOrStdout(), pod)
 		},
 	}

@@ -16,7 +16,6 @@ func TestManifestsForServices(t *testing.T) {
 		{"daemonset --services", "port: 2115\n", "port: 2114\n"},
 		{"daemonset --services", "--metrics-address=:2116\n", "\x00"},
 		{"daemonset --services", "operator: DoesNotExist", "\x00"},
-		{"daemonset --services --workers", "operator: DoesNotExist", "\x00"}, // it is there anyway
 		{"daemonset --services --control-planes", "operator: Exists", "nodeAffinity"},
 		{"daemonset --services --metrics-address=:1 --health-address=127.0.0.1:2", "--metrics-address=:1\n", "211"},
 		{"daemonset --services --metrics-address=", "--metrics-address=\n", "2116"},
@@ -24,7 +23,6 @@ func TestManifestsForServices(t *testing.T) {
 		{"daemonset --services --vip 192.0.2.10", "port: 2114\n", "nodeAffinity"},
 		{"daemonset --services --service-class=a.example/b --service-class-only", "--service-class=a.example/b\n", "\x00"},
 		{"daemonset --vip 192.0.2.10", "operator: Exists", "--daemonset"},
-		{"daemonset --vip 192.0.2.10 --control-planes", "nodeAffinity", "--daemonset"}, // it is there anyway
 		{"rbac --services", "name: kvip-services\n", "kvip-endpoints"},
 		{"rbac --services --vip 192.0.2.10", "name: kvip-with-services\n", "kvip-services"},
 		{"rbac --vip 192.0.2.10", "name: kvip-endpoints\n", "services\n"},
@@ -37,7 +35,10 @@ func TestManifestsForServices(t *testing.T) {
 		}
 	}
 	for _, args := range []string{"daemonset", "daemonset --services --daemonset=other", "pod --services --daemonset=kvip", "daemonset --services --service-class=/",
-		"daemonset --control-planes", "rbac --services --services-name=A"} {
+		"daemonset --control-planes",
+		"daemonset --services --workers", "daemonset --vip 192.0.2.10 --control-planes", "daemonset --services --vip 192.0.2.10 --workers",
+		"daemonset --services --lease-duration=6s", "daemonset --vip 192.0.2.10 --service-class=a/b", "pod --vip 192.0.2.10 --services-interface eth1",
+		"pod --services --interface eth0", "rbac --vip 192.0.2.10 --kube-vip", "rbac --services --lease-name a", "rbac --services --services-name=A"} {
 		if got := kvip(t, append([]string{"manifest"}, strings.Fields(args)...)...); got.code != exitUsage || got.stdout != "" {
 			t.Errorf("manifest %s: exit code %d, stdout %q, stderr %q", args, got.code, got.stdout, got.stderr)
 		}

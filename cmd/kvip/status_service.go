@@ -59,10 +59,7 @@ KUBECONFIG, and the nodes.`,
 			return printReport(cmd.OutOrStdout(), output, report, func(w io.Writer) error { return report.WriteText(w, time.Now()) })
 		},
 	}
-	cfg.AddFlags(cmd.Flags(), config.Server, config.Client, config.Services)
-	for _, flag := range []string{"services", "services-name", "services-interface", "daemonset", "state-dir"} {
-		_ = cmd.Flags().MarkHidden(flag) // of the agent alone
-	}
+	cfg.AddFlags(cmd.Flags(), config.Server, config.Kubeconfig, config.Class)
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of the Service")
 	cmd.Flags().StringVar(&cfg.Namespace, "lease-namespace", cfg.Namespace, "namespace of kvip's Leases")
 	addOutput(cmd, &output)

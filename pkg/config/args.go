@@ -8,12 +8,15 @@ import (
 )
 
 // Args returns the arguments of `kvip manager` that reproduce c: --vip, if there is one, and whatever differs from
-// Default, in the order of the help text. Equal configurations give equal arguments.
+// Default and means something for c, in the order of the help text. Equal configurations give equal arguments.
 func (c Config) Args() []string {
 	want, have := c, Default()
 	wanted, defaults := managerFlags(&want), managerFlags(&have)
 	var args []string
 	wanted.VisitAll(func(f *pflag.Flag) {
+		if reason, _ := c.idle(f.Name); reason != "" {
+			return
+		}
 		if value := plain(f); value != plain(defaults.Lookup(f.Name)) || f.Name == "vip" && value != "" {
 			args = append(args, dashed(f.Name)+"="+value)
 		}

@@ -31,6 +31,10 @@ const (
 	Health
 	// Services is --services and what chooses Services and their links.
 	Services
+	// Kubeconfig is the part of Client that a command without a token of its own has.
+	Kubeconfig
+	// Class is the part of Services that chooses Services alone.
+	Class
 	// Image is --image.
 	Image
 	// Logging is --log-format and -v.
@@ -65,8 +69,10 @@ func (c *Config) AddFlags(fs *pflag.FlagSet, only ...Group) {
 		fs.DurationVar(&c.LeaseDuration, "lease-duration", c.LeaseDuration, "how long the lease of a silent holder is respected: whole seconds, 3s to 10m")
 		fs.DurationVar(&c.RenewInterval, "renew-interval", c.RenewInterval, "time between renewals by the holder, at most a third of --lease-duration")
 	}
-	if has(Client) {
+	if has(Client) || has(Kubeconfig) {
 		fs.StringSliceVar(&c.Kubeconfigs, "kubeconfig", c.Kubeconfigs, "kubeconfig files, tried in this order (none: the pod's ServiceAccount)")
+	}
+	if has(Client) {
 		fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "directory for a token of ServiceAccount kube-system/kvip, which is got with the kubeconfigs and used instead of them (empty: off)")
 	}
 	if has(Node) {
@@ -81,6 +87,8 @@ func (c *Config) AddFlags(fs *pflag.FlagSet, only ...Group) {
 	}
 	if has(Services) {
 		c.addServices(fs)
+	} else if has(Class) {
+		c.addClass(fs)
 	}
 	if has(Image) {
 		fs.StringVar(&c.Image, "image", c.Image, "container image that the manifest names")
@@ -94,10 +102,14 @@ func (c *Config) AddFlags(fs *pflag.FlagSet, only ...Group) {
 func (c *Config) addServices(fs *pflag.FlagSet) {
 	fs.BoolVar(&c.Services, "services", c.Services, "give Services of type LoadBalancer addresses, and announce them; --vip may be left out then")
 	fs.StringVar(&c.ServicesName, "services-name", c.ServicesName, "name of the Lease whose holder gives out addresses; it begins the names of the ledger's Leases")
-	fs.StringVar(&c.ServiceClass, "service-class", c.ServiceClass, "loadBalancerClass of the Services to serve, beside those without one")
-	fs.BoolVar(&c.ClassOnly, "service-class-only", c.ClassOnly, "leave Services without a loadBalancerClass alone")
+	c.addClass(fs)
 	fs.StringVar(&c.ServicesInterface, "services-interface", c.ServicesInterface, "name or pattern, as eth*, of the interfaces for Services (default: every one with a subnet that contains the address)")
 	fs.StringVar(&c.ServicesFallback, "services-fallback", c.ServicesFallback, "interface for addresses of Services that are in no subnet of the node: a name, or default-route (empty: such addresses are not announced)")
 	fs.StringVar(&c.DaemonSet, "daemonset", c.DaemonSet, "DaemonSet in kube-system that this agent belongs to: when that is gone, the agent hands its addresses over as it ends")
+}
+
+func (c *Config) addClass(fs *pflag.FlagSet) {
+	fs.StringVar(&c.ServiceClass, "service-class", c.ServiceClass, "loadBalancerClass of the Services to serve, beside those without one")
+	fs.BoolVar(&c.ClassOnly, "service-class-only", c.ClassOnly, "leave Services without a loadBalancerClass alone")
 	fs.BoolVar(&c.KubeVIP, "kube-vip", c.KubeVIP, "serve what was made for kube-vip: addresses asked for need no pool, so it is for clusters of one tenant; its lease is respected")
 }
