@@ -88,7 +88,9 @@ prepare() {
 	stand_in >"$dir/base/fresh/go"
 	chmod 0755 "$dir/base/fresh/go"
 	ln -s "$goroot/bin/gofmt" "$dir/base/fresh/gofmt"
-	tar -C "$root" --exclude=./.git --exclude=./.cache --exclude=./bin --exclude=./test/artifacts -c . | tar -C "$dir/base/src" -x --no-same-owner
+	# Others may write meanwhile, beside what is copied.
+	{ tar -C "$root" --exclude=./.git --exclude=./.cache --exclude=./bin --exclude=./test/artifacts --warning=no-file-changed -c . || [ $? = 1 ]; } |
+		tar -C "$dir/base/src" -x --no-same-owner
 	for cache in "$(go_env GOCACHE)" "$(go_env GOMODCACHE)"; do
 		mkdir -p "$cache" "$dir/caches$cache" "$dir/caches/upper$cache" "$dir/caches/work$cache"
 		mount -t overlay overlay -o "lowerdir=$cache,upperdir=$dir/caches/upper$cache,workdir=$dir/caches/work$cache" "$dir/caches$cache"
