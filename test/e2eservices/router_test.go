@@ -3,7 +3,6 @@ package e2eservices
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -94,7 +93,14 @@ func TestRoutedClient(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	routed := routedClient{Case: s, Router: r, t: t}
+	routed := routedClient{Case: s, Router: r, t: t, nodes: map[string]*kindlab.Node{}}
+	for _, n := range s.Cluster.Nodes {
+		mac, err := n.MAC(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		routed.nodes[mac.String()] = n
+	}
 	routed.answered(ctx, func(answer, *kindlab.Node) bool { return true })
 
 	routed.kubectl(ctx, "patch", "service", "echo", "--patch", `{"spec": {"externalTrafficPolicy": "Local"}}`)
@@ -102,7 +108,7 @@ func TestRoutedClient(t *testing.T) {
 		routed.kubectl(context.WithoutCancel(ctx), "patch", "service", "echo", "--patch", `{"spec": {"externalTrafficPolicy": "Cluster"}}`)
 	})
 	own := func(a answer, n *kindlab.Node) bool {
-		return n != nil && a.Node == n.Name && a.client() == r.Client.Addr(true)
+		return a.Node == n.Name && a.client() == r.Client.Addr(true)
 	}
 	old := routed.answered(ctx, own)
 
@@ -114,7 +120,8 @@ func TestRoutedClient(t *testing.T) {
 type routedClient struct {
 	*casestudy.Case
 	*kindlab.Router
-	t *testing.T
+	t     *testing.T
+	nodes map[string]*kindlab.Node // by link-layer address
 }
 
 func (r *routedClient) kubectl(ctx context.Context, args ...string) {
@@ -134,11 +141,11 @@ func (r *routedClient) answered(ctx context.Context, good func(answer, *kindlab.
 			if err != nil {
 				return err
 			}
-			if node, err = r.announcer(ctx); err != nil {
+			if node, err = r.announcer(); err != nil {
 				return err
 			}
 			if !good(got, node) {
-				return fmt.Errorf("pod %s on %s saw %s as the client %s, and the address is on %v", got.Pod, got.Node, got.Client, r.Client.Addr(true), node)
+				return fmt.Errorf("pod %s on %s saw %s as the client %s, and the address is on %s", got.Pod, got.Node, got.Client, r.Client.Addr(true), node.Name)
 			}
 		}
 		return nil
@@ -150,19 +157,10 @@ func (r *routedClient) answered(ctx context.Context, good func(answer, *kindlab.
 }
 
 // announcer is the node that the router believes has the address.
-func (r *routedClient) announcer(ctx context.Context) (*kindlab.Node, error) {
+func (r *routedClient) announcer() (*kindlab.Node, error) {
 	mac, _, err := r.Neighbour(r.Address)
-	if err != nil {
-		return nil, err
+	if err == nil && r.nodes[mac.String()] == nil {
+		err = fmt.Errorf("the router has %q for %s, which is no node's", mac, r.Address)
 	}
-	for _, n := range r.Cluster.Nodes {
-		its, err := n.MAC(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if its.String() == mac.String() {
-			return n, nil
-		}
-	}
-	return nil, errors.New("the router knows no node as " + r.Address.String())
+	return r.nodes[mac.String()], err
 }
