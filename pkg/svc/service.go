@@ -39,6 +39,12 @@ type Service struct {
 	ClusterIPs []netip.Addr
 	// Status are the addresses that its status has now.
 	Status []netip.Addr
+	// StatusBy names the programs that wrote Status, if those are others than kvip.
+	StatusBy []string
+	// Odd says that the status has more with the addresses than kvip writes.
+	Odd bool
+	// Finalizers are set where the Service is being deleted and waits for kube-vip's cloud provider.
+	Finalizers []string
 	// Told is kvip's own condition in the status; nil where there is none.
 	Told *metav1.Condition
 }

@@ -35,6 +35,11 @@ func (s *Server) object(w http.ResponseWriter, r *http.Request, at place) {
 	}
 }
 
+// merges is whether a request is a JSON merge patch.
+func merges(r *http.Request) bool {
+	return r.Header.Get("Content-Type") == "application/merge-patch+json"
+}
+
 // one does what is asked of a single object.
 func (s *Server) one(r *http.Request, at place) (object, error) {
 	switch {
@@ -42,7 +47,7 @@ func (s *Server) one(r *http.Request, at place) (object, error) {
 		return s.store.get(r.URL.Path)
 	case r.Method == http.MethodDelete:
 		return s.store.remove(r.URL.Path)
-	case r.Method == http.MethodPost, r.Method == http.MethodPut, r.Method == http.MethodPatch && at.sub == "status":
+	case r.Method == http.MethodPost, r.Method == http.MethodPut, r.Method == http.MethodPatch && (at.sub == "status" || merges(r)):
 	default:
 		return nil, failure{http.StatusMethodNotAllowed, "MethodNotAllowed", r.Method + " is not supported"}
 	}
@@ -52,8 +57,10 @@ func (s *Server) one(r *http.Request, at place) (object, error) {
 	}
 	manager := r.URL.Query().Get("fieldManager")
 	switch whole := strings.TrimSuffix(r.URL.Path, "/status"); {
+	case r.Method == http.MethodPatch && merges(r):
+		return s.store.mergeMetadata(whole, l)
 	case r.Method == http.MethodPatch:
-		return s.store.patchStatus(whole, manager, l)
+		return s.store.patchStatus(whole, manager, r.URL.Query().Get("force") == "true", l)
 	case at.sub == "status":
 		return s.store.putStatus(whole, manager, l)
 	case r.Method == http.MethodPut:

@@ -11,14 +11,17 @@ import (
 type operation struct{ manager, kind string }
 
 // patchStatus is a server-side apply of an object's status, as far as kvip's need goes: status.loadBalancer
-// and the conditions are owned each as a whole, and nothing is forced.
-func (s *Store) patchStatus(key, manager string, body object) (object, error) {
+// and the conditions are owned each as a whole; who forces becomes the one owner.
+func (s *Store) patchStatus(key, manager string, force bool, body object) (object, error) {
 	return s.changeStatus(key, body, func(o object) error {
 		by, old, new := operation{manager, "Apply"}, status(o), status(body)
 		for _, field := range []string{"loadBalancer", "conditions"} {
 			value, given := new[field]
 			others := slices.DeleteFunc(owners(o, field), func(w operation) bool { return w == by })
 			switch {
+			case given && force && !reflect.DeepEqual(old[field], value):
+				old[field] = value
+				own(o, field, []operation{by})
 			case given && len(others) > 0 && field == "loadBalancer" && !reflect.DeepEqual(old[field], value):
 				return failure{http.StatusConflict, "Conflict", "Apply failed with 1 conflict: conflict with \"" + others[0].manager + "\": .status.loadBalancer"}
 			case given:
@@ -52,6 +55,21 @@ func (s *Store) putStatus(key, manager string, body object) (object, error) {
 		o["status"] = new
 		return nil
 	})
+}
+
+// mergeMetadata is a JSON merge patch of an object's finalizers, as far as kvip's need goes: an object that is
+// being deleted goes with its last one.
+func (s *Store) mergeMetadata(key string, body object) (object, error) {
+	changed, err := s.changeStatus(key, body, func(o object) error {
+		if list, given := metadata(body)["finalizers"]; given {
+			metadata(o)["finalizers"] = list
+		}
+		return nil
+	})
+	if list, _ := metadata(changed)["finalizers"].([]any); err == nil && len(list) == 0 && metadata(changed)["deletionTimestamp"] != nil {
+		return s.remove(key)
+	}
+	return changed, err
 }
 
 // changeStatus changes the status of an object that is still at the version that the body names, if it

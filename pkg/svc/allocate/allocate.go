@@ -63,6 +63,7 @@ type Allocator struct {
 	term   uint64 // of the seat that the ledger was taken in; 0: not taken
 
 	control     *controlPlane
+	claims      claims
 	goodPools   map[string]ipam.Pool     // as they were last without a mistake
 	poolWritten map[string]time.Duration // when each pool's status was last written
 	basis       basis                    // of the last turn
@@ -82,7 +83,7 @@ func New(cfg Config) *Allocator {
 		cfg.Observed = func(Figures) {}
 	}
 	return &Allocator{
-		cfg: cfg, writer: newWriter(cfg), control: newControlPlane(), poolWritten: map[string]time.Duration{},
+		cfg: cfg, writer: newWriter(cfg), control: newControlPlane(), claims: claims{map[ipam.Owner]takeover{}}, poolWritten: map[string]time.Duration{},
 		errands: make(chan func(context.Context), 64),
 	}
 }

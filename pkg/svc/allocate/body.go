@@ -17,7 +17,7 @@ func applied(s *svc.Service, want wish) ([]byte, error) {
 	status := map[string]any{}
 	if !want.clear {
 		status["conditions"] = []metav1.Condition{condition(s, want)}
-		if ingress := ingressOf(want); len(ingress) > 0 {
+		if ingress := ingressOf(want); len(ingress) > 0 && !want.others {
 			status["loadBalancer"] = corev1.LoadBalancerStatus{Ingress: ingress}
 		}
 	}
@@ -39,7 +39,7 @@ func update(o *corev1.Service, s *svc.Service, want wish) {
 	if !want.clear {
 		o.Status.Conditions = append(o.Status.Conditions, condition(s, want))
 	}
-	if !want.clear || updatedByKVIP(o) {
+	if !want.clear && !want.others || want.clear && updatedByKVIP(o) {
 		o.Status.LoadBalancer.Ingress = ingressOf(want)
 	}
 }

@@ -26,7 +26,7 @@ func (c *statusClient) send(ctx context.Context, server *apiclient.Server, s *sv
 	if err != nil {
 		return nil, err
 	}
-	written, err := services.Patch(ctx, s.Name, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: FieldManager}, "status")
+	written, err := services.Patch(ctx, s.Name, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: FieldManager, Force: &want.take}, "status")
 	switch {
 	case apierrors.IsForbidden(err):
 		c.noPatch.Store(true)

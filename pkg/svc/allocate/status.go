@@ -14,14 +14,14 @@ import (
 	"github.com/kvip/kvip/pkg/svc"
 )
 
-// FieldManager is kvip's name as the owner of fields (Kubernetes documentation, "Server-Side Apply").
-const FieldManager = "kvip"
+// FieldManager is kvip's name as the owner of fields.
+const FieldManager = svc.FieldManager
 
 // requestTimeout bounds one write of a status.
 const requestTimeout = 10 * time.Second
 
 // statusClient writes the statuses of Services by server-side apply, and where that is forbidden by an
-// update (S9). It never forces: fields of others stay theirs.
+// update (S9). Fields of others stay theirs, but where a status is taken over.
 type statusClient struct {
 	cfg     Config
 	events  *events

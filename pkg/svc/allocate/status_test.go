@@ -111,25 +111,6 @@ func TestS9UpdateWherePatchIsForbidden(t *testing.T) {
 	r.Never("it is cleared again and again", func() bool { return r.Store.Writes() > writes })
 }
 
-// An apply never forces: a status of another program's stays, and an Event tells of it (S4).
-func TestAnothersStatusStays(t *testing.T) {
-	r := newRig(t)
-	a, _ := r.seated("x")
-	r.PutService("a/web", func(s *corev1.Service) {
-		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}
-		s.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "other", Operation: metav1.ManagedFieldsOperationUpdate, Subresource: "status",
-			FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:status":{"f:loadBalancer":{}}}`)}}
-	})
-	r.until(a, "an Event is posted", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/a/events") == 1 })
-	for range 5 {
-		r.pass(time.Minute)
-		r.look(a)
-	}
-	if got := r.Says("a/web"); got != "192.0.2.1" {
-		t.Errorf("it says %s", got)
-	}
-}
-
 // A Service that goes to another class is cleared, but not of what its new program has written since.
 func TestAnotherClass(t *testing.T) {
 	r := newRig(t)

@@ -31,14 +31,16 @@ func (a *Allocator) turn(ctx context.Context) (looked bool) {
 		return true
 	}
 	services, pools := a.cfg.Catalogue.Services(), a.pools()
-	result := ipam.Plan(a.cfg.Catalogue.Restored(a.cfg.Book.Ledger()), usable(pools), a.reserved(), requests(services))
+	others := a.others(services)
+	result := ipam.Plan(a.cfg.Catalogue.Restored(a.cfg.Book.Ledger()), usable(pools), a.reserved(), requests(services, others))
 	if !result.Ledger.Equal(a.cfg.Book.Ledger()) {
 		if err := a.cfg.Book.Commit(ctx, result.Ledger); err != nil {
 			a.failed(err)
 			return true
 		}
 	}
-	a.publish(services, pools, result)
+	a.publish(services, pools, result, others)
+	a.release(services)
 	return true
 }
 
@@ -80,11 +82,12 @@ func (a *Allocator) failed(err error) {
 	a.cfg.Log.Warn("cannot read or write the ledger; trying again", "reason", err)
 }
 
-// requests are those of kvip's Services.
-func requests(services []*svc.Service) []ipam.Request {
+// requests are those of kvip's Services, but those whose status others have: these get no address, and none is
+// kept for them.
+func requests(services []*svc.Service, others map[ipam.Owner]string) []ipam.Request {
 	var all []ipam.Request
 	for _, s := range services {
-		if s.Ours {
+		if s.Ours && others[s.Owner()] == "" {
 			all = append(all, s.Request)
 		}
 	}
@@ -92,11 +95,11 @@ func requests(services []*svc.Service) []ipam.Request {
 }
 
 // publish writes what Services and pools are to say, and tells the metrics.
-func (a *Allocator) publish(services []*svc.Service, pools []source, result ipam.Result) {
+func (a *Allocator) publish(services []*svc.Service, pools []source, result ipam.Result, others map[ipam.Owner]string) {
 	figures := Figures{Refused: map[string]int{}, Used: map[string]int{}, Size: map[string]uint64{}}
 	told := make(map[ipam.Owner]bool, len(services))
 	for _, s := range services {
-		if want, ok := a.wanted(s, result); ok {
+		if want, ok := a.wanted(s, result, others[s.Owner()]); ok {
 			a.writer.service(s, want.brief())
 			told[s.Owner()] = true
 			if want.refused() {

@@ -24,6 +24,8 @@ const (
 // wish is what a Service's status is to say.
 type wish struct {
 	clear     bool // remove all that kvip has written
+	others    bool // the addresses are another program's: the condition alone is written
+	take      bool // the addresses were another program's, and are kvip's now
 	addresses []netip.Addr
 	ok        bool // the condition's status
 	reason    string
@@ -33,11 +35,15 @@ type wish struct {
 func (w wish) refused() bool { return !w.clear && !w.ok }
 
 // wanted says what a Service's status is to say; false if kvip has no business with it.
-func (a *Allocator) wanted(s *svc.Service, result ipam.Result) (wish, bool) {
+func (a *Allocator) wanted(s *svc.Service, result ipam.Result, other string) (wish, bool) {
 	if !s.Ours {
 		return wish{clear: true, reason: ReasonForeignClass, message: s.Why}, s.Told != nil
 	}
-	w := wish{addresses: result.Assigned[s.Owner()], ok: true, reason: ReasonAllocated}
+	if other != "" {
+		return wish{others: true, reason: ReasonForeignStatus, message: fmt.Sprintf(
+			"service %s: status.loadBalancer belongs to %s, and kvip gives it no address: stop that program, or give the Service another loadBalancerClass", s.Owner(), other)}, true
+	}
+	w := wish{addresses: result.Assigned[s.Owner()], ok: true, reason: ReasonAllocated, take: len(s.StatusBy) > 0}
 	w.message = "has " + joined(w.addresses)
 	if refusal, refused := result.Refused[s.Owner()]; refused {
 		w.ok, w.reason, w.message = false, string(refusal.Reason), refusal.Message
@@ -69,7 +75,10 @@ func (w wish) met(s *svc.Service) bool {
 	if s.Told == nil || s.Told.Reason != w.reason || s.Told.Message != w.message || (s.Told.Status == metav1.ConditionTrue) != w.ok {
 		return false
 	}
-	if len(s.Status) != len(w.addresses) {
+	if w.others {
+		return true
+	}
+	if s.Odd || len(s.Status) != len(w.addresses) {
 		return false
 	}
 	for i := range s.Status {
