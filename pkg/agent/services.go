@@ -131,6 +131,7 @@ func (s *services) own(set *metrics.Set) error {
 		Node: s.cfg.NodeName, Catalogue: s.catalogue, Heart: s.heart, Clock: clock.Boottime, Log: s.log,
 		Addresses: roster, Filter: table, Announcer: s.chorus, Networks: link.Networks, LinkEvents: s.watcher.Events(),
 		ControlPlaneHere: controlPlaneHere, Foreign: s.keeper.Foreign, Interface: s.cfg.ServicesInterface,
+		Fallback:     fallback(s.cfg.ServicesFallback),
 		ControlPlane: s.cfg.VIPs, StatusPort: portOf(s.cfg.MetricsAddress), Observed: set,
 	})
 	return nil
@@ -144,6 +145,16 @@ func (s *services) known() map[netip.Addr]bool {
 		known[addr] = !ipam.WithControlPlane(holders)
 	}
 	return known
+}
+
+// fallback returns what tells the link of --services-fallback from others, nil if that is empty.
+func fallback(name string) func(link.Network) bool {
+	if name == "" {
+		return nil
+	}
+	return func(n link.Network) bool {
+		return n.Name == name || slices.Contains(n.Names, name) || name == config.DefaultRoute && n.Default
+	}
 }
 
 // router finds API servers for the Services part: one on this node, the in-cluster address, the others. A

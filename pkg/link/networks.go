@@ -19,6 +19,8 @@ type Network struct {
 	Subnets []netip.Prefix
 	// Addresses are the host's own there: those with a network. A host route may be any program's virtual IP.
 	Addresses []netip.Addr
+	// Default reports whether a default route, of either family, leads through it.
+	Default bool
 	// Pod reports whether it looks like one end of a pair to a pod: it has no subnet, and is a veth.
 	Pod bool
 }
@@ -33,6 +35,12 @@ func Networks() ([]Network, error) {
 	if err != nil {
 		return nil, err
 	}
+	routes, err := mainRoutes()
+	if err != nil {
+		return nil, err
+	}
+	default4, _ := defaultLink(routes, true)
+	default6, _ := defaultLink(routes, false)
 	subnets, own := map[int][]netip.Prefix{}, map[int][]netip.Addr{}
 	for _, p := range onLinkAddresses(addresses, nil) {
 		subnets[p.index] = append(subnets[p.index], p.Prefix)
@@ -53,7 +61,8 @@ func Networks() ([]Network, error) {
 		slices.SortFunc(list, comparePrefix)
 		all = append(all, Network{
 			Link: l, Names: found.Attrs().AltNames, Subnets: slices.Compact(list), Addresses: own[index],
-			Pod: len(list) == 0 && found.Type() == "veth",
+			Default: index == default4 || index == default6,
+			Pod:     len(list) == 0 && found.Type() == "veth",
 		})
 	}
 	slices.SortFunc(all, func(a, b Network) int { return cmp.Compare(a.Name, b.Name) })

@@ -54,6 +54,34 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
+// TestDefaultRoutes of both families are found, wherever they lead.
+func TestDefaultRoutes(t *testing.T) {
+	lab(t)
+	for _, step := range []struct {
+		args string
+		want []string
+	}{
+		{"route add default via 10.0.0.9 dev eth1", []string{"eth1"}},
+		{"-6 route add default via 2001:db8:9::9 dev eth0", []string{"eth0", "eth1"}},
+		{"route replace default via 10.9.0.9 dev eth0", []string{"eth0"}},
+	} {
+		testutil.IP(t, step.args)
+		all, err := Networks()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, n := range all {
+			if n.Default {
+				got = append(got, n.Name)
+			}
+		}
+		if !reflect.DeepEqual(got, step.want) {
+			t.Errorf("%s: %v, want %v", step.args, got, step.want)
+		}
+	}
+}
+
 func TestComparePrefix(t *testing.T) {
 	of := netip.MustParsePrefix
 	for _, row := range []struct {

@@ -81,7 +81,7 @@ func held(a *Address, nodes []candidate) Decision {
 	d := Decision{Node: *a.Holder, Reason: ReasonHolder}
 	for _, n := range nodes {
 		if n.Name == d.Node {
-			d.Link, _ = fittingLink(a, n.Node)
+			d.Link, _, _ = fittingLink(a, n.Node)
 		}
 	}
 	return d

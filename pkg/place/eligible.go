@@ -21,6 +21,7 @@ const (
 	notReadyRank  rank = noNetworkRank << 1
 	unservedRank  rank = notReadyRank << 1 // and above: one bit for each Local Service that the node does not serve
 	cannotRank    rank = unservedRank << maxRanked
+	fallbackRank  rank = cannotRank << 1 // the address is in no subnet of the node, and in one of others
 )
 
 // maxRanked is how many Local Services at one address are told apart in a rank. The newer ones have no say.
@@ -35,11 +36,14 @@ func assess(a *Address, n candidate) (rank, string, Reason) {
 	case !n.Alive:
 		return 0, "", ReasonNotAlive
 	}
-	link, why := fittingLink(a, n.Node)
+	link, bits, why := fittingLink(a, n.Node)
 	if why != "" {
 		return 0, "", why
 	}
 	r := n.state
+	if bits < 0 && a.Link == "" && !n.Selected {
+		r += fallbackRank
+	}
 	if n.Cannot == "" && len(n.Failed) > 0 && n.CannotCarry(a.Addr) != "" {
 		r += cannotRank
 	}
@@ -112,8 +116,9 @@ func serves(a *Address, node string) (r rank, ok bool) {
 }
 
 // fittingLink returns the link with the longest subnet that contains the address, and the first by name among
-// equals. Links that the address names, or else the node's configuration selects, need no such subnet.
-func fittingLink(a *Address, n *Node) (string, Reason) {
+// equals, and that length. Links that the address names, or else the node's configuration selects, need no such
+// subnet: the length is then -1.
+func fittingLink(a *Address, n *Node) (string, int, Reason) {
 	best, bits, why := "", -1, ReasonNoLink
 	for i := range n.Links {
 		l := &n.Links[i]
@@ -131,7 +136,7 @@ func fittingLink(a *Address, n *Node) (string, Reason) {
 			best, bits, why = l.Name, length, ""
 		}
 	}
-	return best, why
+	return best, bits, why
 }
 
 // named reports whether a pattern is, or matches, one of the link's names.

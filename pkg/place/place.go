@@ -34,7 +34,7 @@ type Link struct {
 	// Names are its other names.
 	Names []string
 	// Selected reports whether the node's configuration selects it for Services: then its subnets need not
-	// contain the address.
+	// contain the address. Where the node is not Selected, it is the link for addresses in no subnet.
 	Selected bool
 	// Subnets are what the link reaches without a gateway. A prefix of a single host is none: it may be
 	// an address that is there because it is announced there.

@@ -231,6 +231,25 @@ func TestAnAddressThatANodeCannotCarry(t *testing.T) {
 	}
 }
 
+// S2: a link for addresses that are in no subnet of its node takes none of the others, and leaves one that is in a subnet of
+// another node to that.
+func TestALinkForAddressesInNoSubnet(t *testing.T) {
+	on := func(name, subnet string) Link { return Link{Name: name, Subnets: []netip.Prefix{netip.MustParsePrefix(subnet)}} }
+	links := []Link{on("eth0", "192.0.2.0/24"), {Name: "eth1", Selected: true, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}}
+	for addr, want := range map[string]string{"203.0.113.5": "eth1", "192.0.2.7": "eth0", "10.0.0.7": "eth1", "2001:db8::7": "eth1"} {
+		if d := Choose(Address{Addr: netip.MustParseAddr(addr)}, []Node{{Name: "n", Alive: true, Links: links}}); d.Link != want {
+			t.Errorf("%s: %+v, want %s", addr, d, want)
+		}
+	}
+	other := Node{Name: "m", Alive: true, Excluded: true, Cordoned: true, Links: []Link{on("eth9", "198.51.100.0/24")}}
+	for i := range 32 {
+		addr := netip.AddrFrom4([4]byte{198, 51, 100, byte(i + 1)})
+		if d := Choose(Address{Addr: addr}, []Node{{Name: "n", Alive: true, Links: links}, other}); d.Node != "m" || d.Link != "eth9" {
+			t.Errorf("%s: %+v, want the node whose subnet has it", addr, d)
+		}
+	}
+}
+
 // A node whose configuration selects no link that it has carries nothing that names none.
 func TestNoLinkIsSelected(t *testing.T) {
 	n := node("a", "")

@@ -52,7 +52,8 @@ type LinkInfo struct {
 	Names   []string       `json:"names,omitempty"`
 	MAC     string         `json:"mac"`
 	Subnets []netip.Prefix `json:"subnets,omitempty"`
-	// Selected reports whether the agent's --services-interface selects it.
+	// Selected reports whether the agent's --services-interface selects it or, where that is not set, its
+	// --services-fallback.
 	Selected bool `json:"selected,omitempty"`
 }
 

@@ -50,6 +50,9 @@ func TestKubeVIPDaemonSet(t *testing.T) {
 	n := s.owner(ip("10.77.0.240"))
 	s.served(ip("10.77.0.240"), svclab.Port, n)
 	s.served(ip("10.77.0.240"), otherPort, n)
+	s.ok(s.Create(s.ctx, "routed", svclab.Annotate(address, "203.0.113.5"))) // kube-vip announces it on vip_interface
+	s.expect("routed", "203.0.113.5")
+	s.owner(ip("203.0.113.5"))
 	s.ok(s.Create(s.ctx, "dhcp", svclab.Annotate(address, "0.0.0.0")))
 	s.told("dhcp", "Malformed", address, "DHCP")
 	s.ok(s.Create(s.ctx, "egress", svclab.Annotate("kube-vip.io/egress", "true"), svclab.Annotate(address, "10.77.0.241")))
@@ -87,7 +90,8 @@ func TestKubeVIPDaemonSet(t *testing.T) {
 func TestKubeVIPStaticPod(t *testing.T) {
 	s := prepare(t)
 	const vip = "10.77.0.100"
-	env := []string{"cp_enable=true", "svc_enable=true", "vip_arp=true", "vip_leaderelection=true", "address=" + vip, "vip_interface=eth0", "port=6443"}
+	env := []string{"cp_enable=true", "svc_enable=true", "vip_arp=true", "vip_leaderelection=true", "address=" + vip, "vip_interface=eth0",
+		"vip_servicesinterface=auto", "port=6443"}
 	for _, n := range s.Nodes {
 		_, err := n.RunKvip(s.Kvip, []string{"manager"}, env)
 		s.ok(err)
@@ -96,6 +100,9 @@ func TestKubeVIPStaticPod(t *testing.T) {
 	s.settle(s.Nodes...)
 	addr := s.create("web")
 	s.served(addr, svclab.Port, s.owner(addr))
+	s.ok(s.Create(s.ctx, "routed", svclab.Annotate("kube-vip.io/loadbalancerIPs", "203.0.113.5"))) // in no subnet: vip_interface
+	s.expect("routed", "203.0.113.5")
+	s.owner(ip("203.0.113.5"))
 	for _, name := range []string{"plndr-cp-lock", svcsLock} {
 		_, err := s.Kube.CoordinationV1().Leases(metav1.NamespaceSystem).Get(s.ctx, name, metav1.GetOptions{})
 		s.ok(err)

@@ -27,6 +27,9 @@ const (
 	frozenAfter = 3 * time.Second
 	// filterEvery is how often the packet filter is written without a change, to renew its timeouts.
 	filterEvery = 30 * time.Second
+	// routesEvery is how often the links are read without an event where a Fallback may depend on routes, of
+	// which there are none.
+	routesEvery = 10 * time.Second
 	// filterMargin is for how long a write of the filter may fail, or be late, and it still outlives the addresses.
 	filterMargin = 10 * time.Second
 )
@@ -82,6 +85,8 @@ type Config struct {
 	// Interface is a name or pattern of this node's links for Services; may be empty. The others learn from the
 	// node's Lease which links that selects.
 	Interface string
+	// Fallback reports whether a link of this node takes addresses that are in no subnet of it; nil: none does.
+	Fallback func(link.Network) bool
 	// ControlPlane are the control plane's addresses known beforehand; may be empty.
 	ControlPlane []netip.Addr
 	// StatusPort is where the page of this agent is served; 0 if it is not.
@@ -112,6 +117,7 @@ type Agent struct {
 	unread   bool          // the links could not be read
 	again    time.Duration // when to decide once more, as something failed; 0: nothing did
 	basis    basis
+	routesAt time.Duration                // when to read the links without an event
 	filterAt time.Duration                // when the packet filter is to be written without a change
 	filtered map[netip.Addr][]filter.Port // what it lets through, as it was last written
 	able     abilities

@@ -62,9 +62,7 @@ func (a *Agent) describe(networks []link.Network) svc.NodeInfo {
 	}
 	for _, n := range networks {
 		l := svc.LinkInfo{Name: n.Name, Names: n.Names, MAC: n.MAC.String(), Subnets: n.Subnets}
-		l.Selected = a.cfg.Interface != "" && slices.ContainsFunc(append([]string{n.Name}, n.Names...), func(name string) bool {
-			return place.Matches(a.cfg.Interface, name)
-		})
+		l.Selected = a.selects(n)
 		if n.Pod && !l.Selected {
 			continue // it leads to a pod of this node alone
 		}
@@ -73,6 +71,15 @@ func (a *Agent) describe(networks []link.Network) svc.NodeInfo {
 	}
 	slices.SortStableFunc(info.Links, func(a, b svc.LinkInfo) int { return worth(b) - worth(a) })
 	return info
+}
+
+// selects reports whether this agent's configuration has a link take addresses whatever its subnets: as one of those
+// for all addresses, or as the one for addresses that are in no subnet of this node.
+func (a *Agent) selects(n link.Network) bool {
+	if a.cfg.Interface == "" {
+		return a.cfg.Fallback != nil && a.cfg.Fallback(n)
+	}
+	return slices.ContainsFunc(append([]string{n.Name}, n.Names...), func(name string) bool { return place.Matches(a.cfg.Interface, name) })
 }
 
 func worth(l svc.LinkInfo) int {

@@ -113,6 +113,34 @@ func TestLinksAreSelectedByTheirOwnNode(t *testing.T) {
 	}
 }
 
+// S2: the link for addresses in no subnet may be that of the default route, which may come, go and move without an
+// event; it is read again now and then.
+func TestAFallbackFollowsTheDefaultRoute(t *testing.T) {
+	r := newRig(t)
+	r.agent.cfg.Fallback = func(n link.Network) bool { return n.Default }
+	r.links = append(r.links, link.Network{Link: link.Link{Index: 3, Name: "eth1", MAC: noMAC}})
+	outside := netip.MustParseAddr("203.0.113.5")
+	r.give(outside, "a/web")
+	look := func(want string) {
+		t.Helper()
+		r.pass(routesEvery)
+		r.turn()
+		r.beat()
+		r.turn()
+		if d, _ := r.agent.Placement(outside); d.Link != want {
+			t.Errorf("placed %+v, want link %q", d, want)
+		}
+	}
+	look("")
+	r.links[1].Default = true
+	look("eth1")
+	r.links[0].Default, r.links[1].Default = true, false
+	look("eth0")
+	if own := r.cat.Lease(svc.NodeLease(svcenv.Seat, "me")).Info; own.Selected {
+		t.Error("the node selects links for all addresses")
+	}
+}
+
 // A Lease has room for so many links: those selected come first, then those with a subnet.
 func TestMoreLinksThanALeaseHolds(t *testing.T) {
 	r := newRig(t)

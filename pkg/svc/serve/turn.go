@@ -62,6 +62,10 @@ func (a *Agent) turn() time.Duration {
 	if !a.cfg.Catalogue.Synced() {
 		verdict.Fresh = false
 	}
+	if a.cfg.Fallback != nil && now >= a.routesAt {
+		a.routesAt = now + routesEvery
+		a.readLinks()
+	}
 	b := a.basisOf(verdict)
 	if a.due(b, now) {
 		a.suspect = a.suspect && !verdict.Fresh
