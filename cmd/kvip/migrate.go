@@ -55,16 +55,28 @@ altogether, such as BGP alone, and a value that only a cluster knows.`,
 	return cmd
 }
 
+// maxManifest bounds the file: what a cluster stores of one object is less.
+const maxManifest = 4 << 20
+
 // readFile reads a file, or stdin, and returns its name for messages.
 func readFile(path string, stdin io.Reader) (text []byte, name string, err error) {
+	name, from := path, stdin
 	if path == stream {
-		text, err = io.ReadAll(stdin)
-		path = "stdin"
+		name = "stdin"
 	} else {
-		text, err = os.ReadFile(path)
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, path, fmt.Errorf("read manifest: %w", err)
+		}
+		defer file.Close()
+		from = file
 	}
+	text, err = io.ReadAll(io.LimitReader(from, maxManifest+1))
 	if err != nil {
-		return nil, path, fmt.Errorf("read manifest: %w", err)
+		return nil, name, fmt.Errorf("read manifest: %w", err)
 	}
-	return text, path, nil
+	if len(text) > maxManifest {
+		return nil, name, usageError(fmt.Sprintf("%s: is too large for a manifest: it has more than %d bytes", name, maxManifest))
+	}
+	return text, name, nil
 }

@@ -116,6 +116,9 @@ func read(file string, number int, document []byte) (*workload, []kubevip.Note, 
 	if err == nil {
 		err = json.Unmarshal(text, &head)
 	}
+	if fields := new(map[string]any); err != nil && json.Unmarshal(text, fields) != nil && len(text) > 0 {
+		return nil, nil, w.refuse("", "is not a manifest: it has no apiVersion and kind")
+	}
 	if err != nil {
 		return nil, nil, w.refuse("", "is not a manifest: %v", err)
 	}
