@@ -69,7 +69,7 @@ func TestE9NoProof(t *testing.T) {
 			r.pass(time.Millisecond)
 			r.lease.edit(func(l *election.Record) { l.Holder, l.Term, l.Seq = other, l.Term+1, 1 }) // the watch is late
 			r.hear(r.l.now())
-			r.did("read hush delete sockets")
+			r.did("read hush delete")
 			r.want(election.Standby)
 		})
 	})
@@ -112,7 +112,7 @@ func TestE9Probe(t *testing.T) {
 			r.net.answer(stranger, nil)
 			r.pass(lease + time.Second)
 			r.want(election.Standby)
-			r.did("claim probe hush sockets release")
+			r.did("claim probe hush release")
 			if !r.logged("somebody answers for the address", stranger.String()) {
 				t.Error("nobody is told who")
 			}

@@ -44,6 +44,7 @@ func (l *loop) own(a election.Action) election.Event {
 	err := l.owner.Update(vip.LinkRef{Index: ref.Index, Name: ref.Name}, a.Deadline)
 	if errors.Is(err, vip.ErrDeadline) { // nothing is on the link, so the next success begins anew
 		l.hush()
+		l.requests.Go(l.owner.DestroySockets)
 	}
 	if err != nil {
 		l.log.Warn("cannot own the address", "vip", vips(l.cfg.VIPs), "link", ref.Name, "reason", err)
@@ -60,13 +61,15 @@ func (l *loop) own(a election.Action) election.Event {
 // mayAnnounce is asked before every frame: the fence in time, not a memory of having won (E4).
 func (l *loop) mayAnnounce() bool { return int64(l.now()) < l.fence.Load() }
 
-// disown stops announcing, deletes the addresses and destroys the sockets, in this order.
+// disown stops announcing and deletes the addresses, in this order. The destruction of connections goes
+// on beside: with many of them the release would wait for most of a second.
 func (l *loop) disown(a election.Action) election.Event {
 	l.hush()
 	err := l.owner.Delete()
 	if err != nil {
 		l.log.Error("cannot confirm that the address is gone", "vip", vips(l.cfg.VIPs), "reason", err)
 	}
+	l.requests.Go(l.owner.DestroySockets)
 	if a.Reason == election.ReasonFenceExpired {
 		l.metrics.FenceExpired()
 	}

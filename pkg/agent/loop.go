@@ -35,6 +35,7 @@ type (
 	owner interface {
 		Update(l vip.LinkRef, deadline time.Duration) error
 		Delete() error
+		DestroySockets()
 	}
 	// announcer tells the network; *arp.Speaker.
 	announcer interface {

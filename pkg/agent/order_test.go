@@ -52,17 +52,17 @@ func TestKeep(t *testing.T) {
 }
 
 // TestLose is the second half of the ordering contract, for every cause: stop announcing,
-// delete the address, destroy the sockets, and only then release the lease, if at all. What
-// must hold at every single deletion and release, the rig asserts.
+// delete the address, and only then release the lease, if at all. The connections are destroyed beside.
+// What must hold at every single deletion and release, the rig asserts.
 func TestLose(t *testing.T) {
 	for _, c := range []struct {
 		name, did string
 		cause     func(r *rig)
 	}{
-		{"Shutdown", "hush delete sockets release", func(r *rig) { r.send(election.Shutdown{}) }},
-		{"LinkDown", "hush delete sockets release", func(r *rig) { r.send(election.Link{}) }},
-		{"APIServerDead", "hush delete sockets release", func(r *rig) { r.send(election.Health{Verdict: election.Dead}) }},
-		{"APIServerNotReady", "hush delete sockets release", func(r *rig) { // E6
+		{"Shutdown", "hush delete release", func(r *rig) { r.send(election.Shutdown{}) }},
+		{"LinkDown", "hush delete release", func(r *rig) { r.send(election.Link{}) }},
+		{"APIServerDead", "hush delete release", func(r *rig) { r.send(election.Health{Verdict: election.Dead}) }},
+		{"APIServerNotReady", "hush delete release", func(r *rig) { // E6
 			r.send(election.Health{Verdict: election.Soft})
 			r.pass(time.Second)
 			if r.lease.get().Degraded == "" {
@@ -71,10 +71,10 @@ func TestLose(t *testing.T) {
 			r.journal.take()
 			r.edit(func(l *election.Record) { l.WantedBy = other })
 		}},
-		{"LeaseLost", "hush delete sockets", func(r *rig) {
+		{"LeaseLost", "hush delete", func(r *rig) {
 			r.edit(func(l *election.Record) { l.Holder, l.Term, l.Seq = other, l.Term+1, 1 })
 		}},
-		{"FenceExpired", "replace hush delete sockets read", func(r *rig) {
+		{"FenceExpired", "replace hush delete read", func(r *rig) {
 			r.send(election.AddressLost{NodeAddress: true})
 			r.lease.setDown(true)
 			r.pass(lease)
@@ -88,6 +88,9 @@ func TestLose(t *testing.T) {
 				if r.has() {
 					t.Error("the address is still there")
 				}
+				if r.sockets.Load() == 0 {
+					t.Error("no connections were destroyed")
+				}
 				released := r.lease.get().Holder == "" && r.lease.get().Released.Holder == self
 				if want := strings.HasSuffix(c.did, "release"); released != want {
 					t.Errorf("released: %v, want %v", released, want)
@@ -96,6 +99,20 @@ func TestLose(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestReleaseDoesNotWaitForConnections that take long to destroy, as many do.
+func TestReleaseDoesNotWaitForConnections(t *testing.T) {
+	play(t, func(r *rig) {
+		r.destroying = make(chan struct{})
+		defer close(r.destroying)
+		r.hold()
+		r.send(election.Link{})
+		r.did("hush delete release")
+		if r.sockets.Load() == 0 || r.lease.get().Released.Holder != self {
+			t.Errorf("destroying %d, lease %+v", r.sockets.Load(), r.lease.get())
+		}
+	})
 }
 
 // TestPause jumps over two renew intervals, as a suspended machine does: the address goes
@@ -111,7 +128,7 @@ func TestPause(t *testing.T) {
 		r.pass(4 * time.Second)
 		r.want(election.Holding)
 		got := r.journal.take("replace")
-		if want := []string{"hush", "delete", "sockets", "read", "renew", "announce", "renew"}; !slices.Equal(got, want) {
+		if want := []string{"hush", "delete", "read", "renew", "announce", "renew"}; !slices.Equal(got, want) {
 			t.Errorf("did %v, want %v", got, want)
 		}
 	})

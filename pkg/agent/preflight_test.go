@@ -38,7 +38,8 @@ func TestPreflight(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("no kubeconfig"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	before := testutil.IP(t, "addr show")
+	// The kernel adds link-local addresses and changes the state of new links by itself meanwhile.
+	before := testutil.IP(t, "-oneline addr show scope global")
 	for _, c := range []struct {
 		name   string
 		vips   string
@@ -77,7 +78,7 @@ func TestPreflight(t *testing.T) {
 			t.Errorf("%s: %v, want --%s: %s", c.name, err, c.flag, c.reason)
 		}
 	}
-	if after := testutil.IP(t, "addr show"); after != before {
+	if after := testutil.IP(t, "-oneline addr show scope global"); after != before {
 		t.Errorf("addresses were\n%sand are\n%s", before, after)
 	}
 }

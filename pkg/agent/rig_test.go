@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,9 +81,12 @@ type rig struct {
 	metrics *metrics.Set
 	events  chan *corev1.Event
 	write   func(op vip.Op)
-	atOnce  bool // the owner deletes by itself, within an Update
-	stop    context.CancelFunc
-	done    chan struct{}
+	sockets atomic.Int64
+	// destroying, if not nil, holds up the destruction of connections until it closes.
+	destroying chan struct{}
+	atOnce     bool // the owner deletes by itself, within an Update
+	stop       context.CancelFunc
+	done       chan struct{}
 }
 
 // play runs the loop and tells it that the link is usable, the API server healthy and that
@@ -125,7 +129,10 @@ func newRig(t *testing.T) *rig {
 	cfg := config.Default()
 	cfg.VIPs, cfg.NodeName, cfg.LeaseDuration, cfg.RenewInterval = list, "node-a", lease, time.Second
 	kernel, err := vip.New(vip.Config{VIPs: list, Kernel: r.kernel, Clock: now, Log: log, Sockets: func(netip.Addr) (int, error) {
-		r.journal.add("sockets")
+		r.sockets.Add(1)
+		if r.destroying != nil {
+			<-r.destroying
+		}
 		return 0, nil
 	}})
 	if err != nil {

@@ -108,7 +108,7 @@ func TestE8NetlinkFailsAtTheStart(t *testing.T) {
 // TestE8Restart has the lease name this agent while its address is still there: adopted by
 // one renewal, without a gap and without a probe. Under another's lease it is deleted.
 func TestE8Restart(t *testing.T) {
-	for holder, did := range map[string]string{self: "replace announce", other: "hush delete sockets"} {
+	for holder, did := range map[string]string{self: "replace announce", other: "hush delete"} {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
 			var err error
@@ -156,7 +156,7 @@ func TestRunEndsEverything(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		r.did("hush delete sockets release end")
+		r.did("hush delete release end")
 		if !r.logged("kvip stopped") {
 			t.Error("the end is not told")
 		}

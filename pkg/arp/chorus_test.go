@@ -365,8 +365,7 @@ func TestSpanFilter(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		program, _ := bpf.Disassemble(raw)
-		vm, err := bpf.NewVM(program)
+		vm, err := virtual(raw)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
-
-	"golang.org/x/net/bpf"
 )
 
 // patch returns a copy of a frame with bytes replaced from an offset on.
@@ -116,8 +114,7 @@ func TestFilterPassesWhatConcernsAVIP(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		program, _ := bpf.Disassemble(raw)
-		vm, err := bpf.NewVM(program)
+		vm, err := virtual(raw)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

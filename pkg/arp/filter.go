@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 )
 
 // snapLen is how much of an accepted frame is received: more than any claim needs.
@@ -40,8 +41,22 @@ func assemble(program []bpf.Instruction) ([]bpf.RawInstruction, error) {
 	return raw, nil
 }
 
+// untaggedOnly goes on behind it only for frames of the link's own network. A frame of a VLAN that this
+// host has no link for keeps its tag in the kernel's notes or, on a socket for one EtherType, is only
+// marked as another host's (__netif_receive_skb_core): the same address may well be used in that VLAN.
+func untaggedOnly() []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_OTHERHOST, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+	}
+}
+
 func arpFilter(vips []netip.Addr) []bpf.Instruction {
-	program := []bpf.Instruction{bpf.LoadAbsolute{Off: offARPSender, Size: 4}}
+	program := append(untaggedOnly(), bpf.LoadAbsolute{Off: offARPSender, Size: 4})
 	for _, vip := range vips {
 		if !vip.Is4() {
 			continue
@@ -74,14 +89,14 @@ func advertisementFilter(vips []netip.Addr) []bpf.Instruction {
 
 // advertisementsOnly goes on behind it only for neighbour advertisements.
 func advertisementsOnly() []bpf.Instruction {
-	return []bpf.Instruction{
+	return append(untaggedOnly(),
 		bpf.LoadAbsolute{Off: offIPv6Next, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoICMPv6, SkipTrue: 1},
 		bpf.RetConstant{Val: 0},
 		bpf.LoadAbsolute{Off: offICMPType, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: icmpNA, SkipTrue: 1},
 		bpf.RetConstant{Val: 0},
-	}
+	)
 }
 
 // span is the lowest and the highest of many addresses of one family.
@@ -105,11 +120,11 @@ func spanFilter(etherType uint16, s span) ([]bpf.RawInstruction, error) {
 		return assemble(append(advertisementsOnly(), bpf.RetConstant{Val: snapLen}))
 	}
 	low, high := s.low.As4(), s.high.As4()
-	return assemble([]bpf.Instruction{
+	return assemble(append(untaggedOnly(),
 		bpf.LoadAbsolute{Off: offARPSender, Size: 4},
 		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: binary.BigEndian.Uint32(low[:]), SkipTrue: 2},
 		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: binary.BigEndian.Uint32(high[:]), SkipTrue: 1},
 		bpf.RetConstant{Val: snapLen},
 		bpf.RetConstant{Val: 0},
-	})
+	))
 }

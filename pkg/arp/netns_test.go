@@ -194,6 +194,57 @@ func TestTheKernelFiltersForUs(t *testing.T) {
 	}
 }
 
+// TestOtherVLANs: on a trunk the same address in another VLAN is somebody else's. Its claims are not
+// heard, those of the link's own network are, untagged or with a priority alone.
+func TestOtherVLANs(t *testing.T) {
+	a, b := pair(t)
+	a.ip("link set eth0 promisc on") // as with a bridge or a capture: a network card may filter VLANs itself
+	s, _ := speak(t, a)
+	tag := func(f frame, vid byte, mac net.HardwareAddr) []byte {
+		tagged := append(append(append([]byte{}, f.bytes[:12]...), 0x81, 0, 0, vid), f.bytes[12:]...)
+		copy(tagged[6:12], mac)
+		return tagged
+	}
+	far, near := net.HardwareAddr{2, 0xde, 0xad, 0, 0, 7}, net.HardwareAddr{2, 0, 0, 0, 0, 0x11}
+	send := func(vid byte, mac net.HardwareAddr) {
+		err := b.ns.Do(func() error {
+			for _, vip := range []netip.Addr{vip4, vip6} {
+				frames, err := announcement(vip, mac, netip.Addr{})
+				if err != nil {
+					return err
+				}
+				conn, err := listen(b.link, etherARP, []bpf.RawInstruction{{Op: 6}}) // receives nothing
+				if err != nil {
+					return err
+				}
+				defer conn.Close()
+				for _, f := range frames {
+					if _, err := conn.WriteTo(tag(f, vid, mac), to(f.to)); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(7, far)
+	send(0, near)
+	seen := map[netip.Addr]string{}
+	for len(seen) < 2 {
+		sighting := <-s.Sightings()
+		if sighting.MAC.String() == far.String() {
+			t.Fatalf("heard %v in another VLAN", sighting)
+		}
+		seen[sighting.VIP] = sighting.MAC.String()
+	}
+	if seen[vip4] != near.String() || seen[vip6] != near.String() {
+		t.Errorf("saw %v, want %v", seen, near)
+	}
+}
+
 // TestLinkFlapsAndIsMadeAnew: the speaker goes on after the link was down, and on a new
 // link of the same name once it is told of it.
 func TestLinkFlapsAndIsMadeAnew(t *testing.T) {

@@ -136,6 +136,12 @@ func (f *Fake) List() ([]Marked, error) {
 	return result, nil
 }
 
+// There implements Kernel. It is one of the listings that Fail makes fail.
+func (f *Fake) There(a Address) (there bool, err error) {
+	err = f.do(OpList, a, 0, func() { there = f.present[a.VIP].LinkIndex == a.LinkIndex && a.LinkIndex != 0 })
+	return there, err
+}
+
 func (f *Fake) do(op Op, a Address, valid time.Duration, apply func()) error {
 	f.mu.Lock()
 	hook := f.hook

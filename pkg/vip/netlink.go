@@ -177,6 +177,17 @@ func (k netlinkKernel) List() ([]Marked, error) {
 	return markedOn(addresses, k.vips, keepsProto(addresses)), nil
 }
 
+// There implements Kernel.
+func (k netlinkKernel) There(a Address) (bool, error) {
+	addresses, err := link.Addresses()
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(addresses, func(h link.HostAddr) bool {
+		return h.Prefix.Addr() == a.VIP && h.Prefix.IsSingleIP() && h.Index == a.LinkIndex
+	}), nil
+}
+
 // markedOn picks kvip's addresses: those with the proto, else the label, else, if the kernel
 // keeps no proto, host addresses equal to a VIP with a finite lifetime (E10).
 func markedOn(addresses []link.HostAddr, vips []netip.Addr, keepsProto bool) []Marked {

@@ -51,6 +51,8 @@ type Owner struct {
 	mu  sync.Mutex
 	// last is where each VIP was written last. It is deleted there even if it lost its mark.
 	last map[netip.Addr]Address
+	// sockets is held while connections are destroyed.
+	sockets sync.Mutex
 }
 
 // New returns an Owner that has touched nothing yet.
@@ -173,9 +175,8 @@ func (o *Owner) remains(a Address, deadline time.Duration) error {
 	return ErrDeadline // E1: an expiry is never undone
 }
 
-// Delete removes the VIPs wherever kvip put them, reads back that they are gone, and
-// destroys this host's dead connections to them. An error means that the deletion is not
-// confirmed: the lease must not be released before the kernel lifetime has ended (E5).
+// Delete removes the VIPs wherever kvip put them and reads back that they are gone. An
+// error means that the deletion is not confirmed: the lease must not be released before the kernel lifetime has ended (E5).
 func (o *Owner) Delete() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -189,15 +190,41 @@ func (o *Owner) delete() error {
 		}
 	}
 	_, err := sweep(o.cfg.Kernel, o.configured)
+	for _, a := range o.last {
+		err = errors.Join(err, o.confirm(a))
+	}
 	if err == nil {
 		clear(o.last)
 	}
-	o.destroySockets()
 	return err
 }
 
-// destroySockets is best effort: what fails costs local clients a timeout, not safety.
-func (o *Owner) destroySockets() {
+// confirm makes sure that an address is not where it was written last, also if it has lost its mark, so
+// that no listing of marked ones shows it.
+func (o *Owner) confirm(a Address) error {
+	var failures []error
+	for range deleteRounds {
+		there, err := o.cfg.Kernel.There(a)
+		if err == nil && !there {
+			return nil
+		}
+		if err == nil {
+			err = o.cfg.Kernel.Delete(a)
+		}
+		failures = append(failures, err)
+	}
+	if there, err := o.cfg.Kernel.There(a); err == nil && !there {
+		return nil
+	}
+	return fmt.Errorf("delete %s from %s: %w (see ip address): %w", a.VIP, a.LinkName, ErrUnconfirmed, errors.Join(failures...))
+}
+
+// DestroySockets destroys this host's dead connections to the VIPs that it does not have now. It is
+// apart from Delete because it may take a while, and a release must not wait for it. It is best
+// effort: what fails costs local clients a timeout, not safety.
+func (o *Owner) DestroySockets() {
+	o.sockets.Lock()
+	defer o.sockets.Unlock()
 	for _, vip := range o.cfg.VIPs {
 		count, err := o.cfg.Sockets(vip)
 		if err != nil {

@@ -173,14 +173,10 @@ func TestUpdateAfterTheDeadlineDeletes(t *testing.T) {
 	if err := r.Update(eth0, r.now+10*second); err != nil {
 		t.Fatal(err)
 	}
-	r.sockets = nil
 	if err := r.Update(eth0, r.now); !errors.Is(err, ErrDeadline) || errors.Is(err, ErrUnconfirmed) {
 		t.Errorf("error %v; want ErrDeadline, confirmed", err)
 	}
 	r.want(t, "after a passed deadline", false)
-	if len(r.sockets) != 2 {
-		t.Errorf("destroyed the sockets of %v; want both", r.sockets)
-	}
 }
 
 // E4: the process is frozen between check and write; the kernel creates the address again
@@ -352,7 +348,7 @@ func TestDeleteConfirms(t *testing.T) {
 		if test.confirmed {
 			r.want(t, test.desc, false)
 		}
-		if len(r.sockets) != 2 {
+		if r.DestroySockets(); len(r.sockets) != 2 {
 			t.Errorf("%s: destroyed the sockets of %v; want both addresses'", test.desc, r.sockets)
 		}
 	}
@@ -384,6 +380,26 @@ func TestDeleteWithoutTheMark(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.want(t, "after Delete", false)
+}
+
+// E5: what lost its mark and cannot be deleted is in no listing of marked addresses, and is there.
+func TestDeleteWithoutTheMarkFails(t *testing.T) {
+	for _, op := range []Op{OpDelete, OpList} {
+		r := newRig(t, vip4)
+		r.cfg.Kernel = markless{r.Fake}
+		if err := r.Update(eth0, r.now+4500*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		r.Fail(op, errBroken)
+		if err := r.Delete(); !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "10.9.0.100") {
+			t.Errorf("%s fails: error %v; want ErrUnconfirmed naming the address", op, err)
+		}
+		r.Fail(op, nil)
+		if err := r.Delete(); err != nil {
+			t.Error(err)
+		}
+		r.want(t, "after another Delete", false)
+	}
 }
 
 // markless is a kernel that shows no marks.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/test/testutil"
 	"golang.org/x/sys/unix"
 )
@@ -94,6 +95,7 @@ func TestDeleteDestroysConnections(t *testing.T) {
 	if err := o.Delete(); err != nil {
 		t.Fatal(err)
 	}
+	o.DestroySockets()
 	for i, p := range dying {
 		if !aborted(t, p.client, patience) || !aborted(t, p.server, patience) {
 			t.Errorf("connection %d, %s to %s, lives on", i, p.client.LocalAddr(), p.client.RemoteAddr())
@@ -157,64 +159,96 @@ func TestConnectionsToAnotherHolderLive(t *testing.T) {
 	}
 }
 
-// message is struct inet_diag_msg of a connection in the given state.
-func message(family, state byte, local, remote netip.AddrPort) []byte {
-	b := make([]byte, 72)
-	b[0], b[1] = family, state
-	b[4], b[5] = byte(local.Port()>>8), byte(local.Port())
-	b[6], b[7] = byte(remote.Port()>>8), byte(remote.Port())
-	copy(b[8:24], wire(family, local.Addr()))
-	copy(b[24:40], wire(family, remote.Addr()))
-	return b
-}
-
-func wire(family byte, a netip.Addr) []byte {
-	if family == unix.AF_INET6 {
-		full := a.As16() // mapped when it is IPv4
-		return full[:]
-	}
-	return a.AsSlice()
-}
-
-func TestParseConnection(t *testing.T) {
-	local, remote := netip.MustParseAddrPort("10.9.0.100:6443"), netip.MustParseAddrPort("10.9.0.2:40000")
-	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-		c, ok := parseConnection(message(family, 1, local, remote))
-		if !ok || c.family != family || c.local != local || c.remote != remote || !slices.Equal(c.id[:], message(family, 1, local, remote)[4:52]) {
-			t.Errorf("family %d: %+v, %v", family, c, ok)
-		}
-	}
-	for desc, b := range map[string][]byte{
-		"empty": nil, "short": message(unix.AF_INET, 1, local, remote)[:51],
-		"listening": message(unix.AF_INET, 10, local, remote), "other family": message(1, 1, local, remote),
-	} {
-		if c, ok := parseConnection(b); ok {
-			t.Errorf("%s: accepted as %+v", desc, c)
-		}
-	}
-}
-
 func TestDead(t *testing.T) {
-	conn := func(local, remote string) connection {
-		return connection{local: netip.MustParseAddrPort(local), remote: netip.MustParseAddrPort(remote)}
+	conn := func(local, remote string) link.Socket {
+		return link.Socket{Local: netip.MustParseAddrPort(local), Remote: netip.MustParseAddrPort(remote)}
 	}
 	atVIP := conn("10.9.0.100:6443", "10.9.0.1:40000")
 	otherEnd := conn("10.9.0.1:40000", "10.9.0.100:6443")
 	fromOutside := conn("10.9.0.100:6443", "10.9.0.2:40000")
 	toAnotherHolder := conn("10.9.0.1:40001", "10.9.0.100:6443")
 	unrelated := conn("10.9.0.1:6443", "10.9.0.2:40000")
-	got := dead([]connection{atVIP, otherEnd, fromOutside, toAnotherHolder, unrelated}, vip4)
-	if !slices.Equal(got, []connection{atVIP, otherEnd, fromOutside}) {
+	got := dead([]link.Socket{atVIP, otherEnd, fromOutside, toAnotherHolder, unrelated}, vip4)
+	if !slices.Equal(got, []link.Socket{atVIP, otherEnd, fromOutside}) {
 		t.Errorf("dead: %+v", got)
 	}
 }
 
-func FuzzParseConnection(f *testing.F) {
-	f.Add(message(unix.AF_INET, 1, netip.MustParseAddrPort("10.9.0.100:6443"), netip.MustParseAddrPort("10.9.0.2:1")))
-	f.Add(message(unix.AF_INET6, 1, netip.MustParseAddrPort("[::1]:6443"), netip.MustParseAddrPort("10.9.0.2:1")))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if c, ok := parseConnection(b); ok && (c.local.Addr().Is4In6() || !c.local.IsValid() || !c.remote.IsValid()) {
-			t.Errorf("accepted %+v", c)
+// TestDestroyMany has more connections than one message to the kernel names, some of which are gone.
+func TestDestroyMany(t *testing.T) {
+	testutil.NewNetns(t)
+	testutil.IP(t, "addr add 10.9.0.100/32 dev lo")
+	conns, _ := crowd(t, 3*destroyBatch/2)
+	all, err := link.Sockets(unix.AF_INET, statesAlive, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range conns[:10] {
+		c.Close() // destroyed by hand before, so that the kernel finds no such connection
+	}
+	// The reset of one end may have ended the other already.
+	if n, err := destroy(dead(all, vip4)); err != nil || n < len(conns)-10 || n > 2*len(conns) {
+		t.Errorf("destroyed %d: %v", n, err)
+	}
+	for _, c := range conns[10:] {
+		if !aborted(t, c, patience) {
+			t.Fatalf("%s lives on", c.LocalAddr())
+		}
+	}
+}
+
+// crowd makes connections to the VIP, both ends here, and returns the dialled ones and what removes the VIP.
+func crowd(t testing.TB, count int) (conns []net.Conn, leave func()) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "10.9.0.100:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted := make(chan net.Conn, count)
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- c
+		}
+	}()
+	for range count {
+		c, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	t.Cleanup(func() {
+		listener.Close()
+		for range count {
+			(<-accepted).Close()
+		}
+		for _, c := range conns {
+			c.Close()
 		}
 	})
+	return conns, func() { testutil.IP(t, "addr del 10.9.0.100/32 dev lo") }
+}
+
+// BenchmarkDestroySockets has 9000 connections to the VIP with both ends here, so 18000 sockets.
+func BenchmarkDestroySockets(b *testing.B) {
+	testutil.NewNetns(b)
+	for b.Loop() {
+		b.StopTimer()
+		testutil.IP(b, "addr add 10.9.0.100/32 dev lo")
+		conns, leave := crowd(b, 9000)
+		leave()
+		b.StartTimer()
+		if n, err := DestroySockets(vip4); n < 9000 || err != nil {
+			b.Fatalf("destroyed %d: %v", n, err)
+		}
+		b.StopTimer()
+		for _, c := range conns {
+			c.Close()
+		}
+		b.StartTimer()
+	}
 }

@@ -78,6 +78,8 @@ type Kernel interface {
 	Delete(a Address) error
 	// List returns the addresses with kvip's mark on any link.
 	List() ([]Marked, error)
+	// There reports whether a's VIP is on a's link as a host address, with kvip's mark or without.
+	There(a Address) (bool, error)
 }
 
 // ValidLifetime is E1's arithmetic: the whole seconds left from now to the deadline after
