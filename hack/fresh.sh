@@ -5,32 +5,37 @@
 # root and debootstrap. Everything is in one directory and in namespaces of its own, which end with it.
 # Where the kernel has no overlays it says so and ends with 77.
 #
-#   fresh.sh DIR             runs all commands, in DIR
+#   fresh.sh DIR             runs all commands, in a new directory of DIR
 #   fresh.sh DIR COMMAND     runs one of them
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 import_caller
-mkdir -p "$1"
-dir=$(cd "$1" && pwd)
 
 # COMMAND UNTIL PROGRAM...: how far it is followed, and the programs that it runs later.
 #   end    to its end
 #   build  until it would build Kubernetes
 #   vet    until it would vet; for make test, tests are compiled with the race detector then
 #   test   until it would run tests, of which some are compiled
-commands='build end
+commands='help end
+build end
+stamp end
 image end
 echo-image end
 manifests end
 generate end
 lint vet
 unit test
+golden test
+kind-down end
+clean end
+clean-cache end
 demo build ip
 soak build ip
 bench-services build ip
 bench-failover build ip keepalived curl
 test vet gcc ip sysctl promtool prometheus dockerd docker debootstrap jq ab
 test-kind build gcc dockerd docker ip iptables pgrep debootstrap jq ab
+bench-kind build gcc dockerd docker ip iptables pgrep debootstrap jq ab
 kind-node-image build gcc debootstrap jq
 kind-demo build gcc dockerd docker ip iptables pgrep debootstrap jq
 kind-services-demo build gcc dockerd docker ip iptables pgrep debootstrap jq ab'
@@ -38,12 +43,15 @@ kind-services-demo build gcc dockerd docker ip iptables pgrep debootstrap jq ab'
 # In namespaces of its own from here on: mounts and processes end with them.
 if [ -z "${KVIP_FRESH:-}" ]; then
 	[ "$(id -u)" = 0 ] || { say 'fresh.sh needs root' && exit 1; }
-	trap 'rm -rf --one-file-system "$dir"' EXIT
+	mkdir -p "$1"
+	KVIP_FRESH=$(mktemp -d "$(realpath "$1")/fresh.XXXXXX")
+	trap 'rm -rf --one-file-system "$KVIP_FRESH"' EXIT
 	GO=$(find_go)
-	export GO
-	KVIP_FRESH=$dir unshare --mount --pid --fork --kill-child "$0" "$dir" "${@:2}"
+	export KVIP_FRESH GO
+	unshare --mount --pid --fork --kill-child "$0" "$@"
 	exit
 fi
+dir=$KVIP_FRESH
 
 go_env() { (cd "$root" && as_user "$GO" env "$1"); }
 goroot=$(go_env GOROOT)
@@ -148,6 +156,14 @@ follow() {
 	rm -rf --one-file-system "${dir:?}/disk"
 }
 
+# forgotten prints the commands that are not followed. test-fresh is this script.
+forgotten() {
+	comm -23 <(make --no-print-directory -C "$root" help | awk '{ print $1 }' | grep -vx test-fresh | sort) \
+		<(cut -d ' ' -f 1 <<<"$commands" | sort)
+}
+
+missed=$(forgotten)
+[ -z "$missed" ] || { say "how far are these commands to be followed on a fresh machine?" "$missed" && exit 1; }
 prepare
 while read -r command until programs; do
 	if [ -n "${2:-}" ] && [ "$2" != "$command" ]; then continue; fi

@@ -156,7 +156,7 @@ build_begin() {
 		step() { code=0; "${@:2}" >"$0/$1.log" 2>&1 || code=$?; echo "$code" >"$0/$1.code"; }
 		step kubernetes test/k8s/build.sh
 		step node kind/node/build.sh build
-		step fresh hack/fresh.sh "$0/fresh"' "$work" &
+		step fresh hack/fresh.sh "$0"' "$work" &
 	building=$!
 }
 
@@ -219,7 +219,7 @@ if [ "${1:-}" = kind ]; then
 fi
 if [ "${1:-}" = fresh ]; then
 	stage 'packages' hack/deps.sh kind-node-image
-	stage 'every command on a fresh Debian' hack/fresh.sh "$work/fresh"
+	stage 'every command on a fresh Debian' hack/fresh.sh "$work"
 	exit
 fi
 if [ "${1:-}" = lint ]; then
