@@ -65,7 +65,9 @@ func settledSeat(t *tenant, h Holder, several bool) seat {
 		}
 	}
 	s.settled = several && s.key == h.Key
-	s.within = s.key == h.Key && !slices.ContainsFunc(s.ports, func(p Port) bool { return !slices.Contains(h.Ports, p) })
+	sameTerms := h.Terms == "" || h.Terms == t.terms().String() || t.bad != nil
+	s.agreed = several && sameTerms
+	s.within = sameTerms && s.key == h.Key && !slices.ContainsFunc(s.ports, func(p Port) bool { return !slices.Contains(h.Ports, p) })
 	return s
 }
 

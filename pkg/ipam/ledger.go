@@ -19,6 +19,8 @@ type Holder struct {
 	// control plane's.
 	Key   string
 	Ports []Port
+	// Terms are recorded with these: traffic policy, pods and interface. Empty: not known.
+	Terms string
 }
 
 // Ledger says who has which address, the only source of truth on it (S4). Holders are sorted by Owner.
@@ -49,7 +51,7 @@ func (l Ledger) Equal(other Ledger) bool {
 }
 
 func (h Holder) equal(other Holder) bool {
-	return h.Owner == other.Owner && h.Pool == other.Pool && h.Key == other.Key && slices.Equal(h.Ports, other.Ports)
+	return h.Owner == other.Owner && h.Pool == other.Pool && h.Key == other.Key && h.Terms == other.Terms && slices.Equal(h.Ports, other.Ports)
 }
 
 // Used is how many addresses of the pool are taken, through whichever pool they were got.

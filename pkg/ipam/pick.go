@@ -85,13 +85,14 @@ type attempt struct {
 	group
 	shelf *shelf
 	ports string
+	terms terms
 }
 
 // join looks for an address in the pool whose holders let t share it. Nobody leaves during a round, so
 // addresses that refused the same attempt once are not tried again. The control plane's is shared only
 // with those who ask for it.
 func (p *plan) join(t *tenant, f Family, s *shelf) netip.Addr {
-	key := attempt{group{t.key, f}, s, t.portText()}
+	key := attempt{group{t.key, f}, s, t.portText(), t.terms()}
 	list := p.groups[key.group]
 	for i := p.joined[key]; i < len(list); i++ {
 		_, reserved := p.reserved.Addresses[list[i]]

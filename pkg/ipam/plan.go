@@ -142,7 +142,7 @@ func (s *spot) holders(f Family, terms bool) []Holder {
 	for i, one := range s.seats {
 		holders[i] = Holder{Owner: one.Owner, Pool: one.pool[f]}
 		if terms {
-			holders[i].Key, holders[i].Ports = one.key, slices.Clone(one.ports)
+			holders[i].Key, holders[i].Ports, holders[i].Terms = one.key, slices.Clone(one.ports), one.terms().String()
 		}
 	}
 	slices.SortFunc(holders, func(a, b Holder) int { return strings.Compare(string(a.Owner), string(b.Owner)) })

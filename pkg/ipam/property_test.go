@@ -127,6 +127,7 @@ func someRequest(rng *rand.Rand, owner Owner) Request {
 	r := Request{Owner: owner, Namespace: string(owner[:1]), Ports: somePorts(rng), ShareKey: pick(rng, "", "", "k", "l")}
 	r.Families = pick(rng, []Family{IPv4}, []Family{IPv4}, []Family{IPv6}, []Family{IPv4, IPv6}, []Family{IPv6, IPv4})
 	r.Require = len(r.Families) == 2 && rng.IntN(2) == 0
+	r.Local, r.Selector, r.Link = rng.IntN(6) == 0, pick(rng, "x", "y", ""), pick(rng, "", "", "", "eth1")
 	r.Pool = pick(rng, "", "", "", "p", "q", "none")
 	r.AnyPool = rng.IntN(4) == 0
 	for _, f := range r.Families {

@@ -26,6 +26,7 @@ const (
 	WrongFamily         Reason = "WrongFamily"
 	Malformed           Reason = "Malformed"
 	LimitExceeded       Reason = "LimitExceeded"
+	PolicyMismatch      Reason = "PolicyMismatch"
 	SubnetAddress       Reason = "SubnetAddress"
 	AddressNotAllowed   Reason = "AddressNotAllowed"
 )
@@ -44,6 +45,7 @@ var sentences = map[Reason]string{
 	Malformed:           "the request contradicts itself or cannot be read",
 	SubnetAddress:       "the address is a subnet's own: no host can use it",
 	AddressNotAllowed:   "the address is not one that Services may have",
+	PolicyMismatch:      "who has the address is announced elsewhere, by its traffic policy or interface",
 	LimitExceeded:       "there are too many Services or ports at the address",
 }
 

@@ -68,8 +68,13 @@ type Request struct {
 	// ShareKey lets Services with the same key have one address together if their ports differ. Empty: only
 	// in a Shared pool.
 	ShareKey string
-	// Local is that of externalTrafficPolicy. It changes nothing here: such Services may share, too.
+	// Local is that of externalTrafficPolicy. Such a Service shares only with those that have the same pods.
 	Local bool
+	// Selector stands for the pods behind the Service, the same text for the same pods; empty: nobody knows.
+	Selector string
+	// Link is the name or pattern of the interfaces that it wants; empty: any. Who joins others must not want
+	// other ones.
+	Link  string
 	Ports []Port
 	// Invalid says that the Service could not be read, and why. It keeps what it has, and nobody new may
 	// share that. Owner, Namespace and Ports must be given all the same.

@@ -16,6 +16,8 @@ type seat struct {
 	settled bool
 	// within says that it wants no more there than the ledger says that it has.
 	within bool
+	// agreed says that the ledger has it there beside others, with the terms that it has.
+	agreed bool
 }
 
 // spot is an address and who has it: one, or several that all give the same key and whose ports differ.
@@ -73,6 +75,9 @@ func (s *spot) objection(new seat, shared func() bool) clash {
 	case new.key != first.key, new.key == "" && (s.unsettled || !new.settled) && !shared():
 		return taken
 	}
+	if c := s.unwelcome(new); c.reason != "" {
+		return c
+	}
 	if s.ports == nil {
 		s.ports = map[Port]seat{}
 		for _, one := range s.seats {
@@ -110,6 +115,8 @@ func (c clash) fix(fields Fields) string {
 		return "change the port, or use another address"
 	case c.reason == NodeAddress || c.reason == SubnetAddress:
 		return "use another address"
+	case c.reason == PolicyMismatch:
+		return "to share it both need externalTrafficPolicy Cluster or the same selector, and the newcomer no other interface: use another address"
 	case c.reason == LimitExceeded:
 		return fmt.Sprintf("an address is shared by at most %d Services with %d ports in all: use another address", MaxHolders, MaxPorts)
 	case c.unreadable:

@@ -17,7 +17,7 @@ import (
 //	subnet PREFIX                 nodes have this network on a link
 //	network PREFIX                the cluster has it for itself
 //	vip ADDRESS PORT              the address is the control plane's
-//	service NS/NAME [v4|v6|v6,v4] [port...] [ask=A,B] [pool=P] [key=K] [require] [anypool] [invalid]
+//	service NS/NAME [v4|v6|v6,v4] [port...] [ask=A,B] [pool=P] [key=K] [require] [anypool] [local] [pods=X] [link=L] [invalid]
 //	service NS/NAME gone
 //	want NS/NAME [ADDRESS...] [REASON]     after a Plan from the ledger of the one before
 //	ledger ADDRESS NS/NAME...     as if somebody had written it by hand
@@ -159,6 +159,12 @@ func readRequest(t *testing.T, owner Owner, words []string) Request {
 			r.Pool = value
 		case "key":
 			r.ShareKey = value
+		case "local":
+			r.Local = true
+		case "pods":
+			r.Selector = value
+		case "link":
+			r.Link = value
 		case "require":
 			r.Require = true
 		case "anypool":

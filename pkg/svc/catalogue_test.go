@@ -161,6 +161,7 @@ func TestForbiddenPoolsLeaveTheCredentialsAlone(t *testing.T) {
 	if e.Log.Count("refuses these credentials") > 0 {
 		t.Error(e.Log)
 	}
+	e.Eventually("the right is named", func() bool { return e.Log.Count("cannot read objects") > 0 })
 	if e.Log.Count("cannot read objects") != 1 {
 		t.Errorf("the right is not named once:\n%s", e.Log)
 	}

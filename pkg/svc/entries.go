@@ -15,6 +15,7 @@ type entry struct {
 	Pool    string     `json:"pool,omitempty"`
 	Key     string     `json:"key,omitempty"`
 	Ports   []string   `json:"ports,omitempty"` // as 80/TCP
+	Terms   string     `json:"terms,omitempty"`
 }
 
 // EncodeLedger writes the ledger's annotation. Equal ledgers give equal texts.
@@ -33,7 +34,7 @@ func EncodeLedger(l ipam.Ledger) string {
 func entries(holders []ipam.Holder) []entry {
 	list := make([]entry, 0, len(holders))
 	for _, h := range holders {
-		e := entry{Service: h.Owner, Pool: h.Pool, Key: h.Key}
+		e := entry{Service: h.Owner, Pool: h.Pool, Key: h.Key, Terms: h.Terms}
 		for _, p := range h.Ports {
 			e.Ports = append(e.Ports, strconv.Itoa(int(p.Number))+"/"+p.Protocol)
 		}
@@ -56,7 +57,7 @@ func DecodeLedger(text string) ipam.Ledger {
 			continue // no kvip has written it
 		}
 		for _, e := range list {
-			ledger[addr] = append(ledger[addr], ipam.Holder{Owner: e.Service, Pool: e.Pool, Key: e.Key, Ports: ports(e.Ports)})
+			ledger[addr] = append(ledger[addr], ipam.Holder{Owner: e.Service, Pool: e.Pool, Key: e.Key, Ports: ports(e.Ports), Terms: e.Terms})
 		}
 	}
 	return ledger

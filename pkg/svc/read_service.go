@@ -1,12 +1,15 @@
 package svc
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/kvip/kvip/pkg/ipam"
 )
@@ -99,6 +102,7 @@ func (r Reader) request(s *corev1.Service, wishes Wishes) ipam.Request {
 		Pool: wishes.Pool, ShareKey: ipam.ShareKey(wishes.Key), Local: s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 		Fields: wishes.Fields, Require: s.Spec.IPFamilyPolicy != nil && *s.Spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack,
 	}
+	request.Selector = selector(s)
 	for _, family := range s.Spec.IPFamilies {
 		if family == corev1.IPv6Protocol {
 			request.Families = append(request.Families, ipam.IPv6)
@@ -116,6 +120,15 @@ func (r Reader) request(s *corev1.Service, wishes Wishes) ipam.Request {
 		request.Invalid = &ipam.Refusal{Reason: ipam.Malformed, Message: Brief(fmt.Sprintf("service %s: %v", request.Owner, wishes.Err))}
 	}
 	return request
+}
+
+// selector stands for the pods of a Service; "" if it has no selector.
+func selector(s *corev1.Service) string {
+	if len(s.Spec.Selector) == 0 {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(s.Namespace + "\x00" + labels.FormatLabels(s.Spec.Selector)))
+	return hex.EncodeToString(sum[:6])
 }
 
 // fitting drops addresses of a family that the Service does not have, where others fit: kube-vip gave both, and

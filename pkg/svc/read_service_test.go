@@ -190,3 +190,21 @@ func TestNotesNameWhatHasNoCounterpart(t *testing.T) {
 		t.Errorf("notes %q", got.Notes)
 	}
 }
+
+// The same pods are told by the selector and the namespace, in whatever order labels are written.
+func TestSelectorStandsForPods(t *testing.T) {
+	of := func(namespace string, selector map[string]string) string {
+		return Reader{Class: class}.Service(balancer(func(s *corev1.Service) { s.Namespace, s.Spec.Selector = namespace, selector })).Request.Selector
+	}
+	one := of("a", map[string]string{"app": "web", "tier": "x"})
+	if one == "" || one != of("a", map[string]string{"tier": "x", "app": "web"}) {
+		t.Error("equal selectors differ")
+	}
+	for name, other := range map[string]string{
+		"another namespace": of("b", map[string]string{"app": "web", "tier": "x"}), "another selector": of("a", map[string]string{"app": "web"}), "none": of("a", nil),
+	} {
+		if other == one {
+			t.Errorf("%s is the same", name)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package allocate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ func (a *Allocator) turn(ctx context.Context) (looked bool) {
 	}
 	services, pools := a.cfg.Catalogue.Services(), a.pools()
 	others := a.others(services)
-	result := ipam.Plan(a.cfg.Catalogue.Restored(a.cfg.Book.Ledger()), usable(pools), a.reserved(), requests(services, others))
+	result := ipam.Plan(a.cfg.Catalogue.Restored(a.cfg.Book.Ledger()), usable(pools), a.reserved(), requests(services, others, a.cfg.Catalogue.Interfaces()))
 	if !result.Ledger.Equal(a.cfg.Book.Ledger()) {
 		if err := a.cfg.Book.Commit(ctx, result.Ledger); err != nil {
 			a.failed(err)
@@ -84,11 +85,13 @@ func (a *Allocator) failed(err error) {
 
 // requests are those of kvip's Services, but those whose status others have: these get no address, and none is
 // kept for them.
-func requests(services []*svc.Service, others map[ipam.Owner]string) []ipam.Request {
+func requests(services []*svc.Service, others map[ipam.Owner]string, interfaces map[string]string) []ipam.Request {
 	var all []ipam.Request
 	for _, s := range services {
 		if s.Ours && others[s.Owner()] == "" {
-			all = append(all, s.Request)
+			request := s.Request
+			request.Link = cmp.Or(s.Link, interfaces[s.Namespace], interfaces[""])
+			all = append(all, request)
 		}
 	}
 	return all
