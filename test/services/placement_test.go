@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/svc"
+	"github.com/kvip/kvip/pkg/svc/allocate"
 	"github.com/kvip/kvip/test/cluster"
 	"github.com/kvip/kvip/test/netlab"
 	"github.com/kvip/kvip/test/svclab"
@@ -153,6 +154,8 @@ func TestExcludedAndCordoned(t *testing.T) {
 	}
 	label(first, true)
 	second := s.moved(addr, first)
+	s.event("Service", "web", allocate.ReasonAnnounced, addr.String(), "node "+first.Name)
+	s.event("Service", "web", allocate.ReasonAnnounced, addr.String(), "node "+second.Name)
 	s.ok(s.Cordon(s.ctx, second.Name, true))
 	third := s.moved(addr, second)
 	s.ok(s.Cordon(s.ctx, third.Name, true)) // one that is only labelled is better than one that is drained

@@ -57,10 +57,11 @@ type Figures struct {
 
 // Allocator gives out addresses while this node has the seat.
 type Allocator struct {
-	cfg    Config
-	writer *writer
-	beat   clock.Beat
-	term   uint64 // of the seat that the ledger was taken in; 0: not taken
+	cfg       Config
+	writer    *writer
+	announced *announcements
+	beat      clock.Beat
+	term      uint64 // of the seat that the ledger was taken in; 0: not taken
 
 	control     *controlPlane
 	claims      claims
@@ -83,8 +84,9 @@ func New(cfg Config) *Allocator {
 		cfg.Observed = func(Figures) {}
 	}
 	return &Allocator{
-		cfg: cfg, writer: newWriter(cfg), control: newControlPlane(), claims: claims{map[ipam.Owner]takeover{}}, poolWritten: map[string]time.Duration{},
-		errands: make(chan func(context.Context), 64),
+		cfg: cfg, writer: newWriter(cfg), announced: newAnnouncements(), control: newControlPlane(), claims: claims{map[ipam.Owner]takeover{}},
+		poolWritten: map[string]time.Duration{},
+		errands:     make(chan func(context.Context), 64),
 	}
 }
 
@@ -120,6 +122,7 @@ func (a *Allocator) work(ctx context.Context) {
 	var hands sync.WaitGroup
 	hands.Go(func() { a.writer.run(ctx) })
 	hands.Go(func() { a.runErrands(ctx) })
+	hands.Go(func() { a.tellAnnouncements(ctx) })
 	hands.Wait()
 }
 

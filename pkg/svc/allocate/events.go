@@ -34,19 +34,32 @@ func newEvents(cfg Config, r *rights) *events {
 	return &events{cfg: cfg, rights: r, posted: map[string]time.Duration{}}
 }
 
-// post tells the cluster something about a Service.
+// post tells the cluster something about a Service, once in a while.
 func (e *events) post(ctx context.Context, s *svc.Service, kind, reason, message string) {
-	e.about(ctx, corev1.ObjectReference{
-		APIVersion: "v1", Kind: "Service", Namespace: s.Namespace, Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion,
-	}, kind, reason, message)
+	e.about(ctx, reference(s), kind, reason, message)
 }
 
-// about tells the cluster something about any object, best effort. Events about objects without a
-// namespace are in the namespace default.
-func (e *events) about(ctx context.Context, object corev1.ObjectReference, kind, reason, message string) {
-	if !e.fresh(strings.Join([]string{object.Kind, object.Namespace, object.Name, reason, message}, " ")) {
-		return
+// change tells the cluster that something about a Service has changed, also if it was so a short time ago: the last
+// Event says what is so now.
+func (e *events) change(ctx context.Context, s *svc.Service, kind, reason, message string) {
+	e.send(ctx, reference(s), kind, reason, message)
+}
+
+func reference(s *svc.Service) corev1.ObjectReference {
+	return corev1.ObjectReference{
+		APIVersion: "v1", Kind: "Service", Namespace: s.Namespace, Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion,
 	}
+}
+
+// about tells the cluster something about any object, once in a while.
+func (e *events) about(ctx context.Context, object corev1.ObjectReference, kind, reason, message string) {
+	if e.fresh(strings.Join([]string{object.Kind, object.Namespace, object.Name, reason, message}, " ")) {
+		e.send(ctx, object, kind, reason, message)
+	}
+}
+
+// send posts an Event, best effort. Events about objects without a namespace are in the namespace default.
+func (e *events) send(ctx context.Context, object corev1.ObjectReference, kind, reason, message string) {
 	namespace := object.Namespace
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault

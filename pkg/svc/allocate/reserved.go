@@ -79,6 +79,11 @@ func (a *Allocator) reserved() ipam.Reserved {
 			all.Addresses[addr] = ipam.Reservation{Reason: ipam.SubnetAddress, Holder: "subnet " + p.String() + " of the nodes, as its " + what + " address"}
 		}
 	}
+	for _, l := range a.cfg.Catalogue.Leases() {
+		for _, addr := range l.Info.Addresses { // those of links that the Node object does not have
+			all.Addresses[addr] = ipam.Reservation{Holder: "node " + l.Info.Node}
+		}
+	}
 	for addr, node := range a.cfg.Catalogue.Reserved() {
 		all.Addresses[addr] = ipam.Reservation{Holder: "node " + node}
 	}

@@ -70,5 +70,5 @@ func (c *statusClient) tell(ctx context.Context, s *svc.Service, want wish) {
 		kind = corev1.EventTypeWarning
 	}
 	c.cfg.Log.Info("told a Service", "service", s.Owner(), "reason", want.reason, "message", want.message)
-	c.events.post(ctx, s, kind, want.reason, want.message)
+	c.events.change(ctx, s, kind, want.reason, want.message)
 }

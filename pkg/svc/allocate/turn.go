@@ -14,7 +14,9 @@ import (
 // turn brings ledger and status in line with what the cluster wants. It reports whether it had to look.
 func (a *Allocator) turn(ctx context.Context) (looked bool) {
 	term, held := a.cfg.Keeper.Held()
-	if !held || !a.cfg.Catalogue.Settled() {
+	held = held && a.cfg.Catalogue.Settled()
+	a.observe(held)
+	if !held {
 		a.rest()
 		return false
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/ipam"
@@ -48,6 +49,11 @@ type job struct {
 
 func newWriter(cfg Config) *writer {
 	return &writer{cfg: cfg, status: newStatusClient(cfg), queue: make(chan ipam.Owner, 1<<16), jobs: map[ipam.Owner]*job{}}
+}
+
+// announce posts the Event that says where a Service is announced now.
+func (w *writer) announce(ctx context.Context, n announcement) {
+	w.status.events.change(ctx, n.service, corev1.EventTypeNormal, ReasonAnnounced, n.text)
 }
 
 // run works the queue off until ctx ends.
