@@ -8,11 +8,13 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/test/fakeapi"
+	"github.com/kvip/kvip/test/fakeapi/svcenv"
 )
 
 func TestTheBodyOfAnApply(t *testing.T) {
@@ -95,6 +97,10 @@ func TestS9UpdateWherePatchIsForbidden(t *testing.T) {
 	r.Server.Deny()
 	r.pass(time.Minute)
 	b, k := r.allocator("y")
+	r.Eventually("the last renewal of the seat is seen", func() bool {
+		var l coordinationv1.Lease
+		return r.Lease(svcenv.Seat, &l) && r.cat.Seat().ResourceVersion == l.ResourceVersion
+	})
 	k.turn(t.Context())
 	r.pass(time.Minute)
 	r.sit(k)
