@@ -117,6 +117,7 @@ type Agent struct {
 	unread   bool          // the links could not be read
 	again    time.Duration // when to decide once more, as something failed; 0: nothing did
 	basis    basis
+	noLink   bool                         // the configuration selects no link that is there
 	routesAt time.Duration                // when to read the links without an event
 	filterAt time.Duration                // when the packet filter is to be written without a change
 	filtered map[netip.Addr][]filter.Port // what it lets through, as it was last written

@@ -51,7 +51,17 @@ func (a *Agent) readLinks() {
 		a.control = here
 	}
 	a.info = a.describe(networks)
+	a.warnOfNoLink()
 	a.inform()
+}
+
+// warnOfNoLink says once that the configuration selects no link that this host has now.
+func (a *Agent) warnOfNoLink() {
+	none := a.info.Selected && !slices.ContainsFunc(a.info.Links, func(l svc.LinkInfo) bool { return l.Selected })
+	if none && !a.noLink {
+		a.cfg.Log.Warn("no usable link is one of those for Services: this node announces none that names no other link", "links", a.cfg.Interface)
+	}
+	a.noLink = none
 }
 
 // describe is what the others are told of this host's links. Those that this agent's configuration selects come

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,6 +111,25 @@ func TestLinksAreSelectedByTheirOwnNode(t *testing.T) {
 	r.turn()
 	if d, _ := r.agent.Placement(vip4); d.Node != "you" || d.Link != "eth0" {
 		t.Errorf("on another node, whose flag is not set: %+v", d)
+	}
+}
+
+func TestALinkThatIsNotThereIsNamedOnce(t *testing.T) {
+	r := newRig(t)
+	r.agent.cfg.Interface = "nosuch*"
+	const said = "no usable link is one of those for Services"
+	for range 3 {
+		r.agent.readLinks()
+	}
+	if n := strings.Count(r.Log.String(), said); n != 1 || !strings.Contains(r.Log.String(), "nosuch*") {
+		t.Errorf("said %d times\n%s", n, r.Log)
+	}
+	r.links = append(r.links, link.Network{Link: link.Link{Index: 3, Name: "nosuch1", MAC: noMAC}})
+	r.agent.readLinks()
+	r.links = r.links[:1]
+	r.agent.readLinks()
+	if n := strings.Count(r.Log.String(), said); n != 2 {
+		t.Errorf("said %d times after the link came and went", n)
 	}
 }
 
