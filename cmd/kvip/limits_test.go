@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -55,6 +56,12 @@ func memoryCgroup(t *testing.T) string {
 // runs in.
 func startAgent(t *testing.T, before ...string) (pid int, ended <-chan error) {
 	t.Helper()
+	return startManager(t, before, nil, "--vip", "192.0.2.100", "--node-name", "a", "--kubeconfig", filepath.Join(t.TempDir(), "admin.conf"))
+}
+
+// startManager runs `kvip manager` with the arguments on a host with the network 192.0.2.0/24.
+func startManager(t *testing.T, before, env []string, args ...string) (pid int, ended <-chan error) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -62,9 +69,9 @@ func startAgent(t *testing.T, before ...string) (pid int, ended <-chan error) {
 	for _, args := range []string{"link add eth0 type veth peer name eth1", "link set eth0 up", "link set eth1 up", "address add 192.0.2.1/24 dev eth0"} {
 		testutil.IP(t, args)
 	}
-	args := append(before, self, "manager", "--vip", "192.0.2.100", "--node-name", "a", "--kubeconfig", filepath.Join(t.TempDir(), "admin.conf"))
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), asProgram+"=1")
+	command := append(append(slices.Clone(before), self, "manager"), args...)
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Env = append(append(os.Environ(), asProgram+"=1"), env...)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kvip/kvip/pkg/agent"
+	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/kubevip"
 )
@@ -87,7 +88,11 @@ func asKubeVIP(cfg *config.Config, flags, env []string) ([]kubevip.Note, error) 
 		return nil, err
 	}
 	settings.Apply(cfg)
-	if _, err := os.Stat(kubevip.Kubeconfig); err == nil && len(cfg.Kubeconfigs) == 0 {
+	if len(cfg.Kubeconfigs) > 0 {
+		return notes, nil
+	}
+	// Without a ServiceAccount the file is waited for: it may be written later.
+	if _, err := os.Stat(kubevip.Kubeconfig); err == nil || !apiclient.InPod() {
 		cfg.Kubeconfigs = []string{kubevip.Kubeconfig}
 	}
 	return notes, nil

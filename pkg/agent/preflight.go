@@ -1,8 +1,12 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/kvip/kvip/pkg/apiclient"
@@ -14,8 +18,8 @@ import (
 // Preflight refuses, before anything is touched, a configuration that this host shows to
 // be wrong: the error is a *config.UsageError. What may become right by waiting is no error.
 func Preflight(cfg config.Config) error {
-	if err := apiclient.CheckKubeconfigs(cfg.Kubeconfigs); err != nil {
-		return &config.UsageError{Flag: "kubeconfig", Reason: err.Error(), Hint: "give files in directories that exist; a file that kubeadm has yet to write may be missing"}
+	if err := checkKubeconfigs(cfg); err != nil {
+		return err
 	}
 	addresses, err := link.Addresses()
 	if err != nil {
@@ -31,6 +35,21 @@ func Preflight(cfg config.Config) error {
 		}
 	}
 	return checkLink(cfg)
+}
+
+// checkKubeconfigs refuses files that will never work, and those of a directory that is not there. In
+// kube-vip's place nobody has named the directory.
+func checkKubeconfigs(cfg config.Config) error {
+	err := apiclient.Unusable(cfg.Kubeconfigs)
+	for _, path := range cfg.Kubeconfigs {
+		if _, missing := os.Stat(filepath.Dir(path)); err == nil && errors.Is(missing, fs.ErrNotExist) && !cfg.KubeVIP {
+			err = missing
+		}
+	}
+	if err != nil {
+		return &config.UsageError{Flag: "kubeconfig", Reason: err.Error(), Hint: "give files in directories that exist; a file that kubeadm has yet to write may be missing"}
+	}
+	return nil
 }
 
 // checkVIP compares one VIP with what the host has.

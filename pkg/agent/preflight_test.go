@@ -29,13 +29,17 @@ func newHost(t *testing.T) *testutil.Netns {
 	return ns
 }
 
+// withPassword is a kubeconfig that will never work.
+const withPassword = `{"apiVersion":"v1","kind":"Config","current-context":"x","contexts":[{"name":"x","context":{"cluster":"x","user":"x"}}],
+	"clusters":[{"name":"x","cluster":{"server":"https://192.0.2.1:6443"}}],"users":[{"name":"x","user":{"username":"u","password":"p"}}]}`
+
 // TestPreflight refuses what this host shows to be wrong, naming the flag and the reason,
 // and touches nothing.
 func TestPreflight(t *testing.T) {
 	newHost(t)
 	dir := t.TempDir()
 	broken := filepath.Join(dir, "broken.conf")
-	if err := os.WriteFile(broken, []byte("no kubeconfig"), 0o600); err != nil {
+	if err := os.WriteFile(broken, []byte(withPassword), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	// The kernel adds link-local addresses and changes the state of new links by itself meanwhile.
@@ -80,6 +84,29 @@ func TestPreflight(t *testing.T) {
 	}
 	if after := testutil.IP(t, "-oneline addr show scope global"); after != before {
 		t.Errorf("addresses were\n%sand are\n%s", before, after)
+	}
+}
+
+// TestPreflightWaitsForKubeconfigs that are not there yet, or not as a whole.
+func TestPreflightWaitsForKubeconfigs(t *testing.T) {
+	newHost(t)
+	dir := t.TempDir()
+	for name, text := range map[string]string{"empty": "", "cut": withPassword[:len(withPassword)/2], "garbage": "\x00\x01"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"empty", "cut", "garbage", "absent", "."} {
+		cfg := config.Default()
+		cfg.VIPs, cfg.Kubeconfigs = []netip.Addr{vip4}, []string{filepath.Join(dir, name)}
+		if err := Preflight(cfg); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	cfg := config.Default()
+	cfg.VIPs, cfg.Kubeconfigs, cfg.KubeVIP = []netip.Addr{vip4}, []string{"/none/such/admin.conf"}, true
+	if err := Preflight(cfg); err != nil {
+		t.Errorf("in kube-vip's place: %v", err)
 	}
 }
 

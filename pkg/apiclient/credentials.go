@@ -91,9 +91,33 @@ func fromKubeconfig(path string) (Credentials, error) {
 		return Credentials{}, fmt.Errorf("read kubeconfig %s: %w", path, err)
 	}
 	if cfg.ExecProvider != nil || cfg.AuthProvider != nil || cfg.Username != "" {
-		return Credentials{}, fmt.Errorf("read kubeconfig %s: its user must have a client certificate or a token", path)
+		return Credentials{}, fmt.Errorf("read kubeconfig %s: %w", path, errNoUser)
 	}
-	return inline(Bootstrap, path, cfg)
+	c, err := inline(Bootstrap, path, cfg)
+	if err == nil && c.token == "" && len(c.tls.CertData) == 0 {
+		return Credentials{}, fmt.Errorf("read kubeconfig %s: its user has no credentials", path)
+	}
+	return c, err
+}
+
+// errNoUser says that a kubeconfig names a user that kvip can never be.
+var errNoUser = errors.New("its user must have a client certificate or a token")
+
+// Unusable returns what is wrong with files that are complete and will never work. A file that is empty,
+// cut off, a directory or not there is none of those: somebody may be about to write it.
+func Unusable(paths []string) error {
+	for _, path := range paths {
+		if _, err := fromKubeconfig(path); errors.Is(err, errNoUser) {
+			return err
+		}
+	}
+	return nil
+}
+
+// InPod reports whether the kubelet gave this process a ServiceAccount's token.
+func InPod() bool {
+	_, err := os.Stat(filepath.Join(serviceAccountDir, "token"))
+	return err == nil
 }
 
 // inline reads the files that cfg refers to.

@@ -34,6 +34,7 @@ func TestCheckKubeconfigs(t *testing.T) {
 		{"no context", f.write("nocontext.conf", `{"apiVersion":"v1","kind":"Config"}`), "nocontext.conf"},
 		{"a password", f.write("password.conf", kubeconfigText("", `"username":"u","password":"p"`)), "must have a client certificate or a token"},
 		{"a plugin", f.write("exec.conf", kubeconfigText("", `"exec":{"apiVersion":"client.authentication.k8s.io/v1","command":"login","interactiveMode":"Never"}`)), "must have a client certificate or a token"},
+		{"nobody", f.write("nobody.conf", kubeconfigText("", "")), "has no credentials"},
 		{"a broken CA", f.write("ca.conf", kubeconfigText(`,"certificate-authority-data":"!"`, `"token":"t"`)), "ca.conf"},
 	} {
 		err := CheckKubeconfigs([]string{f.path("token.conf"), c.path})
@@ -44,6 +45,16 @@ func TestCheckKubeconfigs(t *testing.T) {
 			t.Errorf("%s: accepted", c.name)
 		case c.refused != "" && !strings.Contains(err.Error(), c.refused):
 			t.Errorf("%s: %q does not say %q", c.name, err, c.refused)
+		}
+	}
+	for _, path := range []string{"password.conf", "exec.conf"} {
+		if err := Unusable([]string{f.path("token.conf"), f.path(path)}); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: passes for usable later: %v", path, err)
+		}
+	}
+	for _, path := range []string{"token.conf", "later.conf", "directory", "garbage.conf", "empty.conf", "nocontext.conf", "ca.conf", "nobody.conf"} {
+		if err := Unusable([]string{f.path(path)}); err != nil {
+			t.Errorf("%s: is not waited for: %v", path, err)
 		}
 	}
 	if err := CheckKubeconfigs(nil); err != nil {

@@ -16,8 +16,12 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// rereadEvery is how often credential files are looked at again.
-const rereadEvery = 5 * time.Second
+const (
+	// rereadEvery is how often credential files are looked at again.
+	rereadEvery = 5 * time.Second
+	// awaitEvery is the same while there are none to use.
+	awaitEvery = time.Second
+)
 
 // Config of a Store.
 type Config struct {
@@ -65,16 +69,19 @@ func NewStore(cfg Config) *Store {
 
 // Run re-reads the files until ctx ends.
 func (s *Store) Run(ctx context.Context) error {
-	tick := time.NewTicker(rereadEvery)
-	defer tick.Stop()
 	defer s.drop()
-	s.reread()
 	for {
+		s.reread()
+		next := rereadEvery
+		if kind, _ := s.InUse(); kind == None {
+			next = awaitEvery
+		}
+		timer := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return nil
-		case <-tick.C:
-			s.reread()
+		case <-timer.C:
 		}
 	}
 }
@@ -155,7 +162,11 @@ func (s *Store) current() (Credentials, error) {
 	case len(s.files) > 0:
 		return s.files[s.use], nil
 	case len(s.cfg.Kubeconfigs) > 0:
-		return Credentials{}, fmt.Errorf("%w: none of %s can be read", ErrNotYet, strings.Join(s.cfg.Kubeconfigs, ", "))
+		why := ""
+		if s.problem != "" {
+			why = ": " + s.problem
+		}
+		return Credentials{}, fmt.Errorf("%w: none of %s can be read%s", ErrNotYet, strings.Join(s.cfg.Kubeconfigs, ", "), why)
 	case s.cfg.StateDir != "":
 		return Credentials{}, fmt.Errorf("%w: no valid token in %s and no --kubeconfig to get one with; use the manifest without --hardened until /readyz says that kvip uses its ServiceAccount",
 			ErrNotYet, s.cfg.StateDir)

@@ -18,7 +18,8 @@ const (
 	Namespace = "kube-system"
 	// Class is the loadBalancerClass of Services that are meant for kube-vip.
 	Class = "kube-vip.io/kube-vip-class"
-	// Kubeconfig is the file that kube-vip uses if it is there; else it uses the pod's ServiceAccount.
+	// Kubeconfig is the file that kube-vip uses if it is there; else it uses the pod's ServiceAccount. Without
+	// one kvip waits for the file.
 	Kubeconfig = "/etc/kubernetes/admin.conf"
 	// LeaseDuration and RetryPeriod are the timing of its elections.
 	LeaseDuration = 5 * time.Second
