@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/kvip/kvip/test/testutil"
 )
@@ -91,5 +92,36 @@ func TestComparePrefix(t *testing.T) {
 		if got := comparePrefix(row.a, row.b); got < 0 != (row.want < 0) || got > 0 != (row.want > 0) {
 			t.Errorf("%v and %v: %d", row.a, row.b, got)
 		}
+	}
+}
+
+// A link without an address of its own is listed, with its other names; a veth without one leads to a pod.
+func TestNetworksWithoutAnAddress(t *testing.T) {
+	lab(t)
+	for _, args := range []string{
+		"link add br7 type bridge", "link property add dev br7 altname lan0", "link add port0 type veth peer name port1",
+		"link set port0 master br7", "link set port0 up", "link set port1 up", "link set br7 up",
+		"link add pod0 type veth peer name pod1", "link set pod0 up", "link set pod1 up", "addr add 10.9.0.9/32 dev br7",
+	} {
+		testutil.IP(t, args)
+	}
+	found := map[string]Network{}
+	for end := time.Now().Add(10 * time.Second); (found["br7"].Index == 0 || found["pod0"].Index == 0) && time.Now().Before(end); {
+		all, err := Networks() // the kernel tells of a carrier a little later
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range all {
+			found[n.Name] = n
+		}
+	}
+	if n := found["br7"]; n.Index == 0 || len(n.Subnets) != 0 || n.Pod || !reflect.DeepEqual(n.Names, []string{"lan0"}) || len(n.Addresses) != 0 {
+		t.Errorf("the bridge: %+v", n)
+	}
+	if n := found["pod0"]; n.Index == 0 || !n.Pod {
+		t.Errorf("the pod's: %+v", n)
+	}
+	if n := found["eth0"]; n.Pod || len(n.Addresses) == 0 {
+		t.Errorf("eth0: %+v", n)
 	}
 }
