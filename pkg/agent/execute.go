@@ -97,11 +97,14 @@ func (l *loop) probe(ctx context.Context, a election.Action) election.Event {
 	if err != nil {
 		l.log.Warn("cannot probe for the address", "reason", err)
 	}
+	answer := election.Probed{}
 	for addr, mac := range found {
 		l.log.Warn("somebody answers for the address", "vip", addr, "reason", "answered by "+mac.String())
-		return election.Probed{MAC: mac.String()}
+		if answer.MAC == "" || election.HasMAC(a.MAC, mac.String()) { // the last holder's counts for both families
+			answer.MAC = mac.String()
+		}
 	}
-	return election.Probed{}
+	return answer
 }
 
 // arpLink is a link as package arp wants it.

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -123,7 +124,7 @@ func (n *network) look(ctx context.Context) {
 	} else {
 		n.log.Warn("no usable link for the address", "link", next.Name, "vip", vips(n.cfg.VIPs), "reason", next.Reason)
 	}
-	n.send(ctx, election.Link{Usable: next.Usable, MAC: next.MAC.String()})
+	n.send(ctx, election.Link{Usable: next.Usable, MAC: macs(next)})
 }
 
 // choose reads what there is to choose from and chooses.
@@ -161,7 +162,7 @@ func (n *network) holding() bool {
 }
 
 func sameLink(a, b selected) bool {
-	return a.Index == b.Index && a.Name == b.Name && a.Usable == b.Usable && a.Reason == b.Reason && slices.Equal(a.MAC, b.MAC)
+	return a.Index == b.Index && a.Name == b.Name && a.Usable == b.Usable && a.Reason == b.Reason && macs(a) == macs(b)
 }
 
 func (n *network) findHosts(l selected) []string {
@@ -235,6 +236,17 @@ func family(a netip.Addr) int {
 		return 0
 	}
 	return 1
+}
+
+// macs joins the hardware addresses with which the link may answer, its own first.
+func macs(l selected) string {
+	all := []string{l.MAC.String()}
+	for _, port := range l.PortMACs {
+		if !slices.Contains(all, port.String()) {
+			all = append(all, port.String())
+		}
+	}
+	return strings.Join(all, ",")
 }
 
 func (n *network) send(ctx context.Context, ev election.Event) {

@@ -48,7 +48,7 @@ type Action struct {
 	Peers  bool
 	Reason Reason // for Claim: why the last holder gave up
 	From   string // for Claim: who held last
-	MAC    string
+	MAC    string // for Defend: against whom; for Probe: the last holder's, as in Record
 }
 
 // String renders an action for transcripts: kind, then whatever else is set.

@@ -48,7 +48,8 @@ const (
 	Dead
 )
 
-// Link says whether the announcing link can carry an address, and its hardware address.
+// Link says whether the announcing link can carry an address, and its hardware addresses, as
+// in Record.
 type Link struct {
 	Usable bool
 	MAC    string

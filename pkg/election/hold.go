@@ -13,6 +13,7 @@ func (m *Machine) win(w write) {
 	m.won, m.term, m.degraded = &w, w.record.Term, ""
 	m.deadline = Deadline(w.sent, m.cfg.Lease)
 	m.owned, m.ownSince, m.ownAt, m.conflict, m.asked = false, m.now, 0, nil, w.proven
+	m.lostAt = 0
 	m.wroteAt = w.sent
 	switch {
 	case m.now >= m.deadline: // won long ago: confirm before owning
@@ -91,7 +92,20 @@ func (m *Machine) confirmLease() {
 	m.renewIfDue(retryAfter)
 }
 
+// restores reports whether the Lease was deleted by hand and this node may create it again,
+// naming itself in the same term: all others wait from a deletion that came after the last
+// confirmed write, so nobody can have held since (E2).
+func (m *Machine) restores() bool {
+	return m.state == Holding && !m.obs.Exists && m.now < m.deadline
+}
+
 func (m *Machine) renewIfDue(every time.Duration) {
+	if !m.obs.Exists {
+		if m.restores() && m.pending == nil && !m.mustRead && (m.failed == 0 || m.now >= m.retryAt) {
+			m.send(write{kind: Create, record: m.tenureRecord(m.term)})
+		}
+		return
+	}
 	marks := m.degraded != "" && m.obs.Degraded == "" && m.failed == 0 // at once (E6)
 	due := m.now >= m.wroteAt+every || m.degraded != m.obs.Degraded
 	if m.pending != nil || m.mustRead || !marks && (!due || m.now < m.retryAt) {
@@ -148,7 +162,10 @@ func (o Owned) apply(m *Machine) {
 		return
 	}
 	if o.OK {
-		m.owned, m.ownSince, m.ownAt, m.failures = true, 0, 0, 0
+		m.owned, m.ownSince, m.ownAt = true, 0, 0
+		if m.lostAt == 0 || m.now-m.lostAt >= lostAgain {
+			m.failures = 0
+		}
 		return
 	}
 	// A write that was found too late, and could neither be shortened nor deleted, may leave
@@ -181,7 +198,22 @@ func (a AddressLost) apply(m *Machine) {
 	if !a.NodeAddress {
 		m.flushed = m.now + nodeAddressWithin
 	}
+	again := m.lostAt != 0 && m.now-m.lostAt < lostAgain
+	if !again {
+		m.lostSince = m.now
+	}
+	m.lostAt = m.now
+	if again { // whoever removes it at once is not answered at once
+		m.ownAt = max(m.ownAt, m.now+retryAfter)
+		return
+	}
 	m.own()
+}
+
+// losing reports whether somebody has removed the address again and again for so long that
+// this node cannot be said to own it (E5).
+func (m *Machine) losing() bool {
+	return m.lostAt != 0 && m.now-m.lostAt < lostAgain && m.lostAt-m.lostSince > ownWithin
 }
 
 func (NodeAddressBack) apply(m *Machine) {

@@ -129,6 +129,9 @@ func (m *Machine) observe(r Record, quorum bool) {
 	if r.Holder != "" {
 		m.prev, m.prevD, m.prevM = tenure{r.Holder, r.Term}, r.Duration, r.MAC
 	}
+	if r.Holder != m.cfg.ID {
+		m.noteMACs(r.MAC)
+	}
 	m.recognise()
 	m.judge(first)
 }
@@ -168,7 +171,7 @@ func (m *Machine) forget(seq uint64) {
 func (m *Machine) judge(first bool) {
 	switch m.state {
 	case Probing, Holding, Confirming:
-		if !m.mine() {
+		if !m.mine() && !m.restores() {
 			m.drop(ReasonLeaseLost)
 		}
 	case Standby:

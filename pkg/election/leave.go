@@ -8,7 +8,7 @@ func (m *Machine) leaveIfDue() bool {
 	if why == "" {
 		return false
 	}
-	if why == ReasonNotOwned {
+	if why == ReasonNotOwned || why == ReasonRemoved {
 		m.stayBack()
 	}
 	m.leave(why)
@@ -28,6 +28,8 @@ func (m *Machine) cause() Reason {
 		return ReasonAPINotReady
 	case m.state == Holding && m.ownSince != 0 && m.flushed == 0 && m.now-m.ownSince > ownWithin:
 		return ReasonNotOwned
+	case m.state == Holding && m.losing():
+		return ReasonRemoved
 	}
 	m.degrade()
 	return ""

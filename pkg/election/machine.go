@@ -75,7 +75,8 @@ type Machine struct {
 	probing   bool
 	won       *write // the claim that began this tenure
 	conflict  *sighting
-	settledAt time.Duration // when a conflict was last answered with proof
+	settledAt time.Duration // when a foreign announcement was last answered
+	macs      []string      // hardware addresses that leases named, oldest first (E9)
 	asked     bool          // the network was asked whether the address is free, or need not be (E3)
 
 	// The address on this host.
@@ -86,6 +87,8 @@ type Machine struct {
 	owned      bool   // Owned was heard since the last Own of a new tenure
 	ownSince   time.Duration
 	ownAt      time.Duration // when to try Own again after a failure, 0 if it is in order
+	lostAt     time.Duration // when the address was last removed by others
+	lostSince  time.Duration // when they began to remove it again and again
 	flushed    time.Duration // until when the link may wait for its own address, 0 if it has it
 	failures   int           // tenures in a row that could not own
 	backoffEnd time.Duration
@@ -115,15 +118,15 @@ func (m *Machine) Step(ev Event, now time.Duration) []Action {
 	return m.out
 }
 
-// noticePause deletes first and asks later when steps stood still for more than two
-// renew intervals: kernel lifetimes may have stood still as well (E9).
+// noticePause deletes first and asks later when steps stood still for more than two renew
+// intervals, and a second: kernel lifetimes may have stood still as well (E9).
 func (m *Machine) noticePause() {
 	if m.last == 0 {
 		m.last, m.fence = m.now, m.now+m.cfg.LeftoverLifetime
 	}
 	gap := m.now - m.last
 	m.last = m.now
-	if gap <= 2*m.cfg.Renew {
+	if gap <= max(2*m.cfg.Renew, minPause) {
 		return
 	}
 	m.fence += gap

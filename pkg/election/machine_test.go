@@ -101,6 +101,56 @@ func TestConflictOfAnAppliedWrite(t *testing.T) {
 	}
 }
 
+// Whoever removes the address at once is answered five times a second, and after a second of
+// that the lease goes to another node (E5).
+func TestAddressRemovedAgainAndAgain(t *testing.T) {
+	s := started(t)
+	owns := s.count(Own)
+	for now := seconds(11); now < seconds(12.5); now += time.Millisecond {
+		s.clock = now
+		for _, a := range s.m.Step(AddressLost{NodeAddress: true}, now) {
+			s.execute(a)
+		}
+		s.passUntil(now)
+	}
+	if n := s.count(Own) - owns; n > 12 {
+		t.Errorf("%d writes to the kernel in 1.5 s", n)
+	}
+	if st := s.m.Status(); st.Cause != ReasonRemoved || st.State == Holding {
+		t.Errorf("after 1.5 s: %+v", st)
+	}
+}
+
+// A removal once in a while is answered at once.
+func TestAddressRemovedOnce(t *testing.T) {
+	s := started(t)
+	for _, at := range []string{"11s", "13s", "15s"} {
+		s.must(t, at+" tick")
+		owns := s.count(Own)
+		s.must(t, at+" address lost")
+		if s.count(Own) != owns+1 {
+			t.Errorf("at %s it is not put back at once", at)
+		}
+	}
+	if st := s.m.Status(); st.State != Holding {
+		t.Errorf("status %+v", st)
+	}
+}
+
+// E9: an IPv6 write may take tenths of a second; a short renew interval makes that no pause.
+func TestShortStallIsNoPause(t *testing.T) {
+	m := New(Config{ID: "a", Lease: 5 * time.Second, Renew: 200 * time.Millisecond})
+	m.state, m.last, m.deadline = Holding, time.Hour, 2*time.Hour
+	m.Step(Tick{}, time.Hour+900*time.Millisecond)
+	if m.state != Holding {
+		t.Errorf("state %s (%s) after a step 0.9 s late", m.state, m.reason)
+	}
+	m.Step(Tick{}, time.Hour+2*time.Second)
+	if m.reason != ReasonPaused {
+		t.Errorf("state %s (%s) after a step 1.1 s late", m.state, m.reason)
+	}
+}
+
 // The answers to renewals that failed do not make later ones wait: any success ends the
 // count of failures (E12).
 func TestSuccessEndsPatience(t *testing.T) {

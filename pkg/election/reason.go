@@ -23,6 +23,7 @@ const (
 	ReasonPaused       Reason = "Paused"
 	ReasonConflict     Reason = "AddressConflict"
 	ReasonNotOwned     Reason = "CannotOwn"
+	ReasonRemoved      Reason = "AddressRemoved"
 	ReasonAddressInUse Reason = "AddressInUse"
 	ReasonLeftover     Reason = "Leftover"
 )
@@ -43,7 +44,7 @@ func Transitions() []Reason {
 	return []Reason{
 		ReasonReleased, ReasonExpired, ReasonAdopted, ReasonRegained,
 		ReasonShutdown, ReasonAPIDead, ReasonAPINotReady, ReasonLinkDown, ReasonFenceExpired, ReasonLeaseLost, ReasonPaused,
-		ReasonConflict, ReasonNotOwned, ReasonAddressInUse, ReasonLeftover,
+		ReasonConflict, ReasonNotOwned, ReasonRemoved, ReasonAddressInUse, ReasonLeftover,
 	}
 }
 
@@ -61,6 +62,7 @@ var sentences = map[Reason]string{
 	ReasonPaused:       "this process or machine was paused",
 	ReasonConflict:     "another machine announced the address and the lease could not be confirmed in time",
 	ReasonNotOwned:     "the address could not be put on the link",
+	ReasonRemoved:      "another program on this host removed the address again and again",
 	ReasonAddressInUse: "another machine already answers for the address",
 	ReasonLeftover:     "an earlier agent left the address behind",
 	ReasonStarting:     "the health of the API server is not known yet",

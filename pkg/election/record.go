@@ -1,6 +1,7 @@
 package election
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,7 +15,7 @@ type Record struct {
 	Term     int64         // leaseTransitions: grows with every change of holder
 	Duration time.Duration // leaseDurationSeconds
 	Seq      uint64        // which write produced this content, so that a late answer can be recognised
-	MAC      string        // the holder's hardware address on the announcing link
+	MAC      string        // the holder's hardware addresses on the announcing link, joined by commas
 	Released Proof         // proof of an orderly release (E3)
 	Degraded string        // why the holder stays although its API server is not ready (E6)
 	WantedBy string        // identity of a healthy follower that asks a degraded holder to leave (E6)
@@ -55,6 +56,12 @@ func (r Record) declines(last tenure) bool {
 func (r Record) releasedBy(last tenure) bool {
 	return r.Exists && r.Holder == "" && last.holder != "" &&
 		r.Released.Holder == last.holder && r.Released.Term == last.term
+}
+
+// HasMAC reports whether mac is among the hardware addresses that named joins by commas: a
+// bond may answer with that of any port.
+func HasMAC(named, mac string) bool {
+	return mac != "" && slices.Contains(strings.Split(named, ","), mac)
 }
 
 // NodeOf returns the node name in the identity of an agent, which ends at the first

@@ -212,7 +212,10 @@ func (w *world) byHand() {
 	if !r.Exists {
 		return
 	}
-	how := w.rng.IntN(4)
+	how := w.rng.IntN(6)
+	if how > 3 { // three times as often as the rest
+		how = 0
+	}
 	if how == 0 && w.cfg.noDelete {
 		how = 1
 	}

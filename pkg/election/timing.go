@@ -24,6 +24,12 @@ const (
 	// for it. Later its own renewals tell, because they build on a version without the wish (E6).
 	wishWithin = time.Second
 	wishEvery  = 50 * time.Millisecond
+	// minPause is the shortest gap between steps that counts as a pause: writing an address may
+	// take some tenths of a second (E9).
+	minPause = time.Second
+	// lostAgain is how soon after a removal of the address the next one belongs to the same
+	// run; a run that lasts for ownWithin makes the node give up (E5).
+	lostAgain = time.Second
 	// nodeAddressWithin is how long a flushed link may take to get its own address back
 	// before the virtual one is put there again (E10).
 	nodeAddressWithin = 2 * time.Second

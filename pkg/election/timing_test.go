@@ -40,7 +40,7 @@ func TestFenceEndsBeforeAnyWait(t *testing.T) {
 // E2: the largest of the three.
 func TestWait(t *testing.T) {
 	for _, c := range []struct{ own, object, last, want time.Duration }{
-		{5, 5, 5, 5}, {9, 5, 5, 9}, {5, 9, 5, 9}, {5, 5, 9, 9}, {5, 0, 0, 5}, {5, 0, 9, 9}, {5, -3, 0, 5},
+		{5, MaxLease + 1, 5, MaxLease}, {5, 5, 1 << 60, MaxLease}, {5, 5, 5, 5}, {9, 5, 5, 9}, {5, 9, 5, 9}, {5, 5, 9, 9}, {5, 0, 0, 5}, {5, 0, 9, 9}, {5, -3, 0, 5},
 	} {
 		if got := Wait(c.own, c.object, c.last); got != c.want {
 			t.Errorf("Wait(%d, %d, %d) = %d, want %d", c.own, c.object, c.last, got, c.want)

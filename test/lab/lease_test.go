@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 
+	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/test/cluster"
 )
@@ -99,13 +100,20 @@ func TestLeaseStolen(t *testing.T) {
 	}
 }
 
-// TestLeaseDeletedAndEmptied deletes the lease by hand and empties it (E3): a change like
-// any other, after which everybody waits.
+// TestLeaseDeletedAndEmptied deletes the lease by hand, which its holder makes again (E2),
+// and empties it (E3): a change like any other, after which everybody waits.
 func TestLeaseDeletedAndEmptied(t *testing.T) {
 	s := begin(t)
+	old := s.holder()
 	s.ok(s.leases().Delete(t.Context(), "kvip", metav1.DeleteOptions{}))
-	s.nobody()
+	s.wait("the lease to be there again", func() bool {
+		l, err := s.leases().Get(t.Context(), "kvip", metav1.GetOptions{})
+		return err == nil && l.Spec.HolderIdentity != nil && election.NodeOf(*l.Spec.HolderIdentity) == old.Name
+	})
 	s.settle()
+	if now := s.holder(); now != old {
+		t.Errorf("%s held when the lease was deleted, and then %s", old.Name, now.Name)
+	}
 	s.edit(func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = nil })
 	s.nobody()
 	s.settle()

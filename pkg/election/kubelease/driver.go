@@ -235,7 +235,8 @@ func (d *Driver) call(ctx context.Context, server *apiclient.Server, a election.
 	case election.Read: // without a resourceVersion: a quorum read
 		request = server.REST().Get().Name(d.cfg.Name)
 	case election.Create:
-		request = server.REST().Post().Body(d.publish(d.empty(a)))
+		empty := coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: d.cfg.Namespace, Name: d.cfg.Name}}
+		request = server.REST().Post().Body(d.publish(encode(&empty, a, time.Now())))
 	default: // PUT, not PATCH: API priority and fairness counts it as leader election (E11)
 		base := d.known(a.Base.Version)
 		if base == nil {
@@ -275,17 +276,6 @@ func (d *Driver) known(version uint64) *coordinationv1.Lease {
 		}
 	}
 	return nil
-}
-
-func (d *Driver) empty(a election.Action) *coordinationv1.Lease {
-	seconds, term := int32(a.Record.Duration/time.Second), int32(a.Record.Term)
-	return &coordinationv1.Lease{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: d.cfg.Namespace, Name: d.cfg.Name,
-			Annotations: map[string]string{AnnotationWrite: strconv.FormatUint(a.Record.Seq, 10)},
-		},
-		Spec: coordinationv1.LeaseSpec{LeaseDurationSeconds: &seconds, LeaseTransitions: &term},
-	}
 }
 
 // Read reads the Lease once with a quorum, for people: the record, and when its holder

@@ -38,25 +38,45 @@ type proof struct {
 	Reason election.Reason `json:"reason"`
 }
 
+// Bounds of what is taken from a Lease: whoever may write it must not fill the memory of all
+// agents. What is longer is cut, or counts as absent where a part of it would say nothing.
+const (
+	maxName    = 512     // of identities, reasons and hardware addresses
+	maxProof   = 2 << 10 // of a release
+	maxHistory = 16 << 10
+)
+
+// short returns the beginning of text.
+func short(text string) string { return text[:min(len(text), maxName)] }
+
+// within returns text if it is not longer than limit.
+func within(text string, limit int) string {
+	if len(text) > limit {
+		return ""
+	}
+	return text
+}
+
 // Decode turns a Lease into a Record. What people or other programs put there is taken
-// as it is; what cannot be read counts as absent, never as proof.
+// as it is, within bounds; what cannot be read counts as absent, never as proof.
 func Decode(l *coordinationv1.Lease) election.Record {
 	r := election.Record{
-		Exists: true, Version: number(l.ResourceVersion), Seq: number(l.Annotations[AnnotationWrite]), MAC: l.Annotations[AnnotationMAC],
-		Degraded: l.Annotations[AnnotationDegraded], WantedBy: l.Annotations[AnnotationWantedBy],
-		History: l.Annotations[AnnotationTransitions],
+		Exists: true, Version: number(l.ResourceVersion), Seq: number(l.Annotations[AnnotationWrite]), MAC: short(l.Annotations[AnnotationMAC]),
+		Degraded: short(l.Annotations[AnnotationDegraded]), WantedBy: short(l.Annotations[AnnotationWantedBy]),
+		History: within(l.Annotations[AnnotationTransitions], maxHistory),
 	}
 	if l.Spec.HolderIdentity != nil {
-		r.Holder = *l.Spec.HolderIdentity
+		r.Holder = short(*l.Spec.HolderIdentity)
 	}
 	if l.Spec.LeaseTransitions != nil {
 		r.Term = int64(*l.Spec.LeaseTransitions)
 	}
 	if l.Spec.LeaseDurationSeconds != nil {
-		r.Duration = time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
+		seconds := time.Duration(max(0, *l.Spec.LeaseDurationSeconds)) * time.Second
+		r.Duration = min(seconds, election.MaxLease)
 	}
 	var p proof
-	if json.Unmarshal([]byte(l.Annotations[AnnotationReleased]), &p) == nil {
+	if json.Unmarshal([]byte(within(l.Annotations[AnnotationReleased], maxProof)), &p) == nil {
 		r.Released = election.Proof{Holder: p.Holder, Term: p.Term, Reason: p.Reason}
 	}
 	return r
@@ -74,10 +94,10 @@ func number(text string) uint64 {
 // Transitions reads the history of a Lease, newest last; it is nil if unreadable.
 func Transitions(history string) []Transition {
 	var list []Transition
-	if json.Unmarshal([]byte(history), &list) != nil {
+	if json.Unmarshal([]byte(within(history, maxHistory)), &list) != nil {
 		return nil
 	}
-	return list
+	return list[max(0, len(list)-maxTransitions):]
 }
 
 // record appends to a history and keeps its newest entries.
@@ -104,6 +124,10 @@ func encode(base *coordinationv1.Lease, a election.Action, now time.Time) *coord
 		l.Spec.LeaseDurationSeconds = &seconds
 	}
 	switch a.Kind {
+	case election.Create: // empty, or in place of one that was deleted by hand
+		if r.Holder != "" {
+			l.Spec.RenewTime = &at
+		}
 	case election.Claim:
 		l.Spec.AcquireTime, l.Spec.RenewTime = &at, &at
 	case election.Renew, election.Release:

@@ -27,11 +27,37 @@ func lease() *coordinationv1.Lease {
 	}, Spec: coordinationv1.LeaseSpec{Strategy: ptr(coordinationv1.OldestEmulationVersion)}}
 }
 
+// What others put into a Lease is bounded, and stays what it is: a holder, however long its
+// name, is a holder, and a proof that is too long is none.
+func TestDecodeIsBounded(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	l := lease()
+	l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds = &long, ptr[int32](math.MaxInt32)
+	l.Annotations = map[string]string{
+		AnnotationMAC: long, AnnotationDegraded: long, AnnotationWantedBy: long, AnnotationTransitions: "[" + long + "]",
+		AnnotationReleased: `{"holder":"` + long + `","term":6}`, AnnotationWrite: long,
+	}
+	want := election.Record{
+		Exists: true, Version: 41, Holder: long[:maxName], MAC: long[:maxName], Degraded: long[:maxName], WantedBy: long[:maxName],
+		Duration: election.MaxLease,
+	}
+	if got := Decode(l); got != want {
+		t.Errorf("read %.2000v", got)
+	}
+	l.Spec.LeaseDurationSeconds = ptr[int32](-5)
+	if got := Decode(l); got.Duration != 0 {
+		t.Errorf("a negative duration is %v", got.Duration)
+	}
+	if list := Transitions("[" + strings.Repeat("{},", 1000) + "{}]"); len(list) != maxTransitions {
+		t.Errorf("%d transitions are kept", len(list))
+	}
+}
+
 // What is encoded is decoded, whatever the kind, and everybody else's fields stay.
 func TestEncodeDecode(t *testing.T) {
 	for _, want := range []election.Record{
 		{Holder: "a", Term: 1, Duration: 5 * time.Second, Seq: 7},
-		{Holder: "a", Term: math.MaxInt32, Duration: time.Hour, Seq: math.MaxUint64, MAC: "02:00:00:00:00:01", Degraded: "APIServerNotReady"},
+		{Holder: "a", Term: math.MaxInt32, Duration: election.MaxLease, Seq: math.MaxUint64, MAC: "02:00:00:00:00:01", Degraded: "APIServerNotReady"},
 		{Holder: "node \"1\"\n", Term: 2, Duration: 2 * time.Second, Seq: 1, WantedBy: "b"},
 		{Term: 2, Duration: 2 * time.Second, Seq: 1, Released: election.Proof{Holder: "node \"1\"", Term: 2, Reason: election.ReasonShutdown}},
 	} {
