@@ -238,8 +238,8 @@ func TestClassOnly(t *testing.T) {
 	s.expect("kvip")
 }
 
-// TestForeignStatus has another program own the status of a Service: kvip says so, takes nothing away,
-// and binds no address because a status says it.
+// TestForeignStatus has another program own the status of a Service: kvip says so in its condition, takes nothing
+// away, gives up the Service's address, and binds none because a status says it.
 func TestForeignStatus(t *testing.T) {
 	s := alone(t)
 	s.ok(s.Create(s.ctx, "foreign", svclab.Class("example.com/other")))
@@ -259,5 +259,6 @@ func TestForeignStatus(t *testing.T) {
 	if holders := s.Holders(ip(written)); len(holders) > 0 {
 		t.Errorf("an address that only a status has is on %v", holders)
 	}
-	s.served(ip("10.77.0.128"), svclab.Port, s.Nodes[0]) // what the ledger has is served all the same
+	s.told("mine", "ForeignStatus", "default/mine")
+	s.nowhere(ip("10.77.0.128")) // nothing is kept for the Service
 }
