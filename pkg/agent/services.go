@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -107,7 +108,7 @@ func newServices(cfg config.Config, id string, store *apiclient.Store, set *metr
 		ControlPlane: cfg.VIPs, Port: cfg.Port, Placement: s.serve.Placement, Placed: s.serve.Placed, Node: cfg.NodeName,
 		Observed: func(f allocate.Figures) {
 			set.Allocator(f.Refused != nil) // nil in the zero value alone
-			set.Allocation(f.Services, f.Refused, f.Used, f.Size)
+			set.Allocation(f.Services, f.Refused, poolMetrics(f.Pools))
 		},
 	})
 	return s, nil
@@ -247,4 +248,13 @@ func (s *services) followServers(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// poolMetrics are the figures of pools as metrics have them.
+func poolMetrics(figures []allocate.PoolFigures) []metrics.Pool {
+	all := make([]metrics.Pool, len(figures))
+	for i, f := range figures {
+		all[i] = metrics.Pool{Name: f.Pool, Family: strings.ToLower(f.Family.String()), Used: float64(f.Used), Size: f.Size}
+	}
+	return all
 }

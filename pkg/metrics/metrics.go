@@ -103,8 +103,8 @@ func New(build Build, known Known) (*Set, error) {
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{Name: "kvip_service_conflicts_total", Help: "Announcements by others of Services' addresses that this node owns."}),
 		allocator: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_allocator", Help: "1 while this node gives out addresses of Services, else 0."}),
 		allocated: gauges("kvip_services", "Services by the reason of their condition; told by the node that gives out addresses.", "reason"),
-		used:      gauges("kvip_pool_used_addresses", "Addresses of a pool that Services have; told by the node that gives out addresses.", "pool"),
-		size:      gauges("kvip_pool_size_addresses", "Addresses of a pool; told by the node that gives out addresses.", "pool"),
+		used:      gauges("kvip_pool_used_addresses", "Addresses of a pool that Services have; told by the node that gives out addresses.", "pool", "family"),
+		size:      gauges("kvip_pool_size_addresses", "Addresses of a pool; told by the node that gives out addresses.", "pool", "family"),
 	}
 	info := gauges("kvip_build_info", "Always 1; the labels tell the build.", "version", "commit", "goversion")
 	info.WithLabelValues(build.Version, build.Commit, runtime.Version()).Set(1)

@@ -95,9 +95,15 @@ func (s *Set) Allocator(here bool) {
 	}
 }
 
+// Pool is how many addresses of a family ("ipv4" or "ipv6") a pool has, and how many of them are given out.
+type Pool struct {
+	Name, Family string
+	Used, Size   float64
+}
+
 // Allocation says how many Services have what they want, how many do not by reason, and how many
 // addresses each pool has and has given out.
-func (s *Set) Allocation(allocated int, refused, used map[string]int, size map[string]uint64) {
+func (s *Set) Allocation(allocated int, refused map[string]int, pools []Pool) {
 	if s == nil {
 		return
 	}
@@ -113,8 +119,8 @@ func (s *Set) Allocation(allocated int, refused, used map[string]int, size map[s
 	}
 	s.services.used.Reset()
 	s.services.size.Reset()
-	for pool, count := range used {
-		s.services.used.WithLabelValues(pool).Set(float64(count))
-		s.services.size.WithLabelValues(pool).Set(float64(size[pool]))
+	for _, p := range pools {
+		s.services.used.WithLabelValues(p.Name, p.Family).Set(p.Used)
+		s.services.size.WithLabelValues(p.Name, p.Family).Set(p.Size)
 	}
 }

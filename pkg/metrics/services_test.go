@@ -13,7 +13,7 @@ func useServices(s *Set) {
 	s.ServiceAnnounced("arp-request")
 	s.ServiceConflict()
 	s.Allocator(true)
-	s.Allocation(7, map[string]int{"PoolExhausted": 3, "NeverHeardOf": 2}, map[string]int{"p": 7, "q": 0}, map[string]uint64{"p": 8, "q": 1})
+	s.Allocation(7, map[string]int{"PoolExhausted": 3, "NeverHeardOf": 2}, []Pool{{"p", "ipv4", 7, 8}, {"q", "ipv4", 0, 1}, {"q", "ipv6", 0, 1 << 64}})
 }
 
 func TestServicesMetrics(t *testing.T) {
@@ -29,7 +29,7 @@ func TestServicesMetrics(t *testing.T) {
 			t.Errorf("%s is not served:\n%s", line, text)
 		}
 	}
-	if strings.Count(text, `pool="p"`) != 2 || strings.Count(text, `pool="q"`) != 2 {
+	if strings.Count(text, `pool="p"`) != 2 || strings.Count(text, `pool="q"`) != 4 || !strings.Contains(text, `kvip_pool_size_addresses{family="ipv6",pool="q"} 1.8446744073709552e+19`) {
 		t.Errorf("not every pool has its use and its size:\n%s", text)
 	}
 }
@@ -39,7 +39,7 @@ func TestAllocationForgets(t *testing.T) {
 	s := newSet(t)
 	useServices(s)
 	s.Allocator(false)
-	s.Allocation(0, nil, nil, nil)
+	s.Allocation(0, nil, nil)
 	text := scrape(t, s)
 	if !strings.Contains(text, `kvip_services{reason="PoolExhausted"} 0`) || strings.Contains(text, `pool="`) || !strings.Contains(text, `kvip_services{reason="Allocated"} 0`) ||
 		!strings.Contains(text, "kvip_allocator 0\n") {

@@ -15,6 +15,16 @@ type IPPoolStatus struct {
 	// number that JSON readers agree on.
 	// +optional
 	Size string `json:"size,omitempty"`
+	// Addresses are those of the spec as one text.
+	// +optional
+	Addresses string `json:"addresses,omitempty"`
+	// IPv4 is how many IPv4 addresses are given out, and of how many, as 4/16. Addresses of nodes and of their
+	// subnets do not count: they are given to nobody.
+	// +optional
+	IPv4 string `json:"ipv4,omitempty"`
+	// IPv6 is the same of IPv6; a large number is a power of two, as 0/2^64.
+	// +optional
+	IPv6 string `json:"ipv6,omitempty"`
 	// Used is how many of the addresses are given out. One that is shared counts once.
 	// +optional
 	Used int32 `json:"used"`

@@ -50,9 +50,15 @@ type Figures struct {
 	// Services has how many have all they want, and Refused how many do not, by reason.
 	Services int
 	Refused  map[string]int
-	// Used and Size have one entry a pool.
-	Used map[string]int
-	Size map[string]uint64
+	// Pools has one entry for each pool and family.
+	Pools []PoolFigures
+}
+
+// PoolFigures are the addresses of one family of a pool.
+type PoolFigures struct {
+	Pool   string
+	Family ipam.Family
+	ipam.Room
 }
 
 // Allocator gives out addresses while this node has the seat.

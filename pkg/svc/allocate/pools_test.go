@@ -38,6 +38,9 @@ func TestStatusOfAPool(t *testing.T) {
 		p, q, six := r.pool("p").Status, r.pool("q").Status, r.pool("six").Status
 		return p.Size == "4" && p.Used == 1 && slices.Equal(p.Conflicts, []string{"pool q: 10.0.0.103"}) && slices.Equal(q.Conflicts, []string{"pool p: 10.0.0.103"}) && six.Size != "" && ready(r.pool("p")) == "True Usable"
 	})
+	if p, six := r.pool("p").Status, r.pool("six").Status; p.Addresses != "10.0.0.100/30" || p.IPv4 != "1/4" || p.IPv6 != "" || six.IPv4 != "" || six.IPv6 != "0/2^64" {
+		t.Errorf("the pools say %+v and %+v", p, six)
+	}
 	if got := r.pool("six").Status.Size; got != ">=18446744073709551615" {
 		t.Errorf("the size of an IPv6 pool is %s", got)
 	}

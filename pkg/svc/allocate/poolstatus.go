@@ -26,17 +26,24 @@ import (
 const statusEvery = time.Second
 
 // publishPools brings the status of each IPPool up to date.
-func (a *Allocator) publishPools(all []source, ledger ipam.Ledger, figures *Figures) {
+func (a *Allocator) publishPools(all []source, ledger ipam.Ledger, reserved ipam.Reserved, figures *Figures) {
 	a.unwritten = false
 	overlaps := ipam.Overlaps(usable(all))
 	for _, s := range all {
-		used := ledger.Used(s.Pool)
-		figures.Used[s.Pool.Name], figures.Size[s.Pool.Name] = used, s.Pool.Size()
+		used, texts := ledger.Used(s.Pool), [2]string{}
+		for _, f := range []ipam.Family{ipam.IPv4, ipam.IPv6} {
+			if s.Pool.Has(f) {
+				room := s.Pool.Room(f, ledger, reserved)
+				texts[f] = room.String()
+				figures.Pools = append(figures.Pools, PoolFigures{s.Pool.Name, f, room})
+			}
+		}
 		if s.object == nil {
 			continue
 		}
 		want := v1alpha1.IPPoolStatus{
 			ObservedGeneration: s.object.Generation, Size: sizeText(s.Pool.Size()), Used: int32(min(used, math.MaxInt32)),
+			Addresses: s.Pool.RangesText(), IPv4: texts[ipam.IPv4], IPv6: texts[ipam.IPv6],
 			Conflicts: overlaps[s.Pool.Name], Conditions: []metav1.Condition{readyCondition(s)},
 		}
 		if sameStatus(s.object.Status, want) {

@@ -34,15 +34,15 @@ func (a *Allocator) turn(ctx context.Context) (looked bool) {
 		return true
 	}
 	services, pools := a.cfg.Catalogue.Services(), a.pools()
-	others := a.others(services)
-	result := ipam.Plan(a.cfg.Catalogue.Restored(a.cfg.Book.Ledger()), usable(pools), a.reserved(), requests(services, others, a.cfg.Catalogue.Interfaces()))
+	others, reserved := a.others(services), a.reserved()
+	result := ipam.Plan(a.cfg.Catalogue.Restored(a.cfg.Book.Ledger()), usable(pools), reserved, requests(services, others, a.cfg.Catalogue.Interfaces()))
 	if !result.Ledger.Equal(a.cfg.Book.Ledger()) {
 		if err := a.cfg.Book.Commit(ctx, result.Ledger); err != nil {
 			a.failed(err)
 			return true
 		}
 	}
-	a.publish(services, pools, result, others)
+	a.publish(services, pools, reserved, result, others)
 	a.release(services)
 	return true
 }
@@ -100,8 +100,8 @@ func requests(services []*svc.Service, others map[ipam.Owner]string, interfaces 
 }
 
 // publish writes what Services and pools are to say, and tells the metrics.
-func (a *Allocator) publish(services []*svc.Service, pools []source, result ipam.Result, others map[ipam.Owner]string) {
-	figures := Figures{Refused: map[string]int{}, Used: map[string]int{}, Size: map[string]uint64{}}
+func (a *Allocator) publish(services []*svc.Service, pools []source, reserved ipam.Reserved, result ipam.Result, others map[ipam.Owner]string) {
+	figures := Figures{Refused: map[string]int{}}
 	told := make(map[ipam.Owner]bool, len(services))
 	for _, s := range services {
 		if want, ok := a.wanted(s, result, others[s.Owner()]); ok {
@@ -115,6 +115,6 @@ func (a *Allocator) publish(services []*svc.Service, pools []source, result ipam
 		}
 	}
 	a.writer.only(told)
-	a.publishPools(pools, result.Ledger, &figures)
+	a.publishPools(pools, result.Ledger, reserved, &figures)
 	a.cfg.Observed(figures)
 }
