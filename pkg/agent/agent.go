@@ -38,6 +38,7 @@ type agent struct {
 	network *network
 	pages   *pages
 	metrics *metrics.Set
+	ports   *listeners
 	keeper  *rights.Keeper                // nil without a state directory
 	beside  []func(context.Context) error // each runs until its context ends
 }
@@ -151,7 +152,8 @@ func assemble(cfg config.Config, id string, pages *pages, store *apiclient.Store
 	if err != nil {
 		return nil, err
 	}
-	a.beside = []func(context.Context) error{a.store.Run, a.network.watcher.Run, a.network.run, speaker.Run, lease.Run, prober.Run}
+	a.ports = &listeners{vips: cfg.VIPs, port: uint16(cfg.Port), log: log}
+	a.beside = []func(context.Context) error{a.ports.run, a.store.Run, a.network.watcher.Run, a.network.run, speaker.Run, lease.Run, prober.Run}
 	if a.keeper != nil {
 		a.beside = append(a.beside, a.keeper.Run)
 	}

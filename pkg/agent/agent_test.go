@@ -40,7 +40,7 @@ func TestAssemble(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.parts.Load() != a || len(a.beside) != 6 || p.stuck() != "" {
+	if p.parts.Load() != a || len(a.beside) != 7 || p.stuck() != "" {
 		t.Errorf("%d parts beside the loop, %q", len(a.beside), p.stuck())
 	}
 	left, err := vip.Netlink(nil).List()

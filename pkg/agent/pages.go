@@ -179,6 +179,9 @@ func (p *pages) controlNotReady() string {
 	}
 	s := a.loop.status.Load()
 	problem := a.lease.Problem()
+	if a.ports != nil && problem == "" {
+		problem = a.ports.problem()
+	}
 	switch {
 	case a.loop.twin.Load():
 		return fmt.Sprintf("another machine holds the lease under this node's name: %s; give every node its own name", s.Holder)

@@ -1,0 +1,43 @@
+package agent
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+// TestListeners looks where something listens on the port, with the kernel's own list (F4: an API server
+// that is bound to the node's address alone).
+func TestListeners(t *testing.T) {
+	newHost(t)
+	l := &listeners{vips: []netip.Addr{vip4, vip6}, port: 6443, log: discard}
+	l.look()
+	if why := l.problem(); why != "" {
+		t.Errorf("without a listener: %s", why)
+	}
+	bind := func(network, address string) net.Listener {
+		t.Helper()
+		listener, err := net.Listen(network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { listener.Close() })
+		l.look()
+		return listener
+	}
+	one := bind("tcp", "10.0.0.1:6443")
+	if why := l.problem(); !strings.Contains(why, "nothing listens on 10.0.0.100:6443, only on 10.0.0.1:6443") {
+		t.Errorf("on the node's address: %q", why)
+	}
+	one.Close()
+	four := bind("tcp4", "0.0.0.0:6443")
+	if why := l.problem(); !strings.Contains(why, "nothing listens on [fd00::100]:6443") {
+		t.Errorf("on IPv4 alone: %q", why)
+	}
+	four.Close()
+	bind("tcp", "[::]:6443")
+	if why := l.problem(); why != "" {
+		t.Errorf("on every address: %q", why)
+	}
+}
