@@ -90,6 +90,7 @@ prepare() {
 	mkdir -p "$dir"/base "$dir"/apt/{lists,archives} "$dir"/caches
 	tar -C "$dir/base" -xf "$("$root/hack/debian.sh" make,git,ca-certificates)"
 	apt-config dump | grep -E '^Acquire::(https?|Check|Retries|ForceIPv)' >"$dir/base/etc/apt/apt.conf.d/90host" || true
+	echo force-unsafe-io >"$dir/base/etc/dpkg/dpkg.cfg.d/unsafe" # nothing here outlives the script
 	cp -L /etc/resolv.conf /etc/hosts "$dir/base/etc/"
 	if [ -e /etc/ssl/certs/ca-certificates.crt ]; then cp -L /etc/ssl/certs/ca-certificates.crt "$dir/base/etc/ssl/certs/"; fi
 	mkdir -p "$dir/base/fresh" "$dir/base/src"
