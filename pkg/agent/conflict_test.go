@@ -2,6 +2,7 @@ package agent
 
 import (
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +120,26 @@ func TestConflictIsToldOnce(t *testing.T) {
 		r.hear(r.l.now())
 		if told() != 2 {
 			t.Errorf("told %d times in 15 s", told())
+		}
+	})
+}
+
+// TestE9ProbeOfTwoFamilies: of two answers the last holder's counts, in whatever order they
+// are found, also where it is a port of the bond that the lease names.
+func TestE9ProbeOfTwoFamilies(t *testing.T) {
+	play(t, func(r *rig) {
+		last := macs(selected{MAC: net.HardwareAddr{2, 0, 0, 0, 0, 7}, PortMACs: []net.HardwareAddr{{2, 0, 0, 0, 0, 7}, node}})
+		if last != "02:00:00:00:00:07,02:00:00:00:00:02" {
+			t.Fatalf("the lease would name %q", last)
+		}
+		r.net.mu.Lock()
+		r.net.answers = map[netip.Addr]net.HardwareAddr{vip4: stranger, vip6: node}
+		r.net.mu.Unlock()
+		for range 20 {
+			a := election.Action{Kind: election.Probe, MAC: last, Deadline: r.l.now() + time.Second}
+			if got := r.l.probe(t.Context(), a); got != (election.Probed{MAC: node.String()}) {
+				t.Fatalf("the probe says %+v, want the last holder's answer", got)
+			}
 		}
 	})
 }
