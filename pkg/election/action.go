@@ -67,8 +67,17 @@ func (a Action) String() string {
 	if a.Record.Degraded != "" {
 		fmt.Fprintf(&b, " degraded=%q", a.Record.Degraded)
 	}
+	if a.Record.Latency != 0 {
+		fmt.Fprintf(&b, " latency=%v", a.Record.Latency)
+	}
 	if a.Kind == Want {
 		fmt.Fprintf(&b, " wanted-by=%q", a.Record.WantedBy)
+	}
+	if a.Record.WantedLatency != 0 {
+		fmt.Fprintf(&b, " wanted-latency=%v", a.Record.WantedLatency)
+	}
+	if a.Record.Moves != 0 {
+		fmt.Fprintf(&b, " slow-moves=%d", a.Record.Moves)
 	}
 	if p := a.Record.Released; a.Kind == Release && p.Holder != "" {
 		fmt.Fprintf(&b, " proof=%q/%d", p.Holder, p.Term)

@@ -1,5 +1,7 @@
 package election
 
+import "time"
+
 // Event is a fact that enters the machine. The concrete types below are all there are.
 type Event interface{ apply(m *Machine) }
 
@@ -35,7 +37,11 @@ type ReadDone struct {
 }
 
 // Health is what the machine needs to know of the node's own API server (E6, E7).
-type Health struct{ Verdict Verdict }
+type Health struct {
+	Verdict Verdict
+	Slow    bool          // Soft because it answers late or not at all, which may be load
+	Latency time.Duration // the worst of the last second, 0 if it is not known
+}
 
 // Verdict on the node's own API server.
 type Verdict int

@@ -25,12 +25,14 @@ func (m *Machine) send(w write) {
 	m.seq++
 	w.seq, w.sent = m.seq, m.now
 	w.record.Seq, w.record.Exists = w.seq, true
-	if w.kind == Want {
-		w.record.Seq = m.obs.Seq // not the holder's write: leave its mark alone
-	}
 	m.pending = &w
 	m.wroteAt = m.now
-	m.retryAt = m.now + retryAfter
+	if w.kind == Want {
+		w.record.Seq = m.obs.Seq      // not the holder's write: leave its mark alone
+		m.wantAt = m.now + retryAfter // the claim that it leads to need not wait
+	} else {
+		m.retryAt = m.now + retryAfter
+	}
 	m.emit(Action{
 		Kind: w.kind, Seq: w.seq, Base: m.obs, Record: w.record,
 		Deadline: m.now + RequestTimeout(m.cfg.Lease), Peers: m.avoidsLocal(),
@@ -39,8 +41,10 @@ func (m *Machine) send(w write) {
 }
 
 // avoidsLocal is whether requests go to the peers first: the own API server is known to be
-// dead or not ready, and would keep them waiting (E11).
-func (m *Machine) avoidsLocal() bool { return m.health == Soft || m.health == Dead }
+// dead, not ready or slow, and would keep them waiting (E11).
+func (m *Machine) avoidsLocal() bool {
+	return m.health == Soft || m.health == Dead || m.latency >= slowRequest
+}
 
 // abandon stops waiting for the pending write but remembers that it may be applied yet.
 func (m *Machine) abandon() {
@@ -179,6 +183,7 @@ func (m *Machine) judge(first bool) {
 		// identity, is kept while one renewal confirms it.
 		if first && m.dirty && m.obs.Holder == m.cfg.ID && m.obs.Term > 0 {
 			m.term, m.asked = m.obs.Term, true
+			m.inheritMoves()
 			m.deadline = Deadline(m.now, m.cfg.Lease) // its renewal may be applied, and the answer lost
 			m.enter(Confirming, ReasonAdopted)
 		}

@@ -8,8 +8,11 @@ func (m *Machine) leaveIfDue() bool {
 	if why == "" {
 		return false
 	}
-	if why == ReasonNotOwned || why == ReasonRemoved {
+	switch why {
+	case ReasonNotOwned, ReasonRemoved:
 		m.stayBack()
+	case ReasonAPISlow: // somebody else is to take, however fast the load has gone
+		m.backoffEnd = max(m.backoffEnd, m.now+firstBackoff)
 	}
 	m.leave(why)
 	return true
@@ -17,6 +20,7 @@ func (m *Machine) leaveIfDue() bool {
 
 // cause is why this node must not hold, or "".
 func (m *Machine) cause() Reason {
+	m.noteSlowness()
 	switch {
 	case m.shutdown:
 		return ReasonShutdown
@@ -24,8 +28,8 @@ func (m *Machine) cause() Reason {
 		return ReasonLinkDown
 	case m.health == Dead:
 		return ReasonAPIDead
-	case m.health == Soft && m.obs.WantedBy != "" && m.obs.Degraded != "":
-		return ReasonAPINotReady
+	case m.wanted():
+		return m.mark()
 	case m.state == Holding && m.ownSince != 0 && m.flushed == 0 && m.now-m.ownSince > ownWithin:
 		return ReasonNotOwned
 	case m.state == Holding && m.losing():
@@ -39,13 +43,15 @@ func (m *Machine) cause() Reason {
 // take may ask for it (E6). The watch hangs on that API server and may stand still: what is
 // asked is read with a quorum while an answer can be expected soon.
 func (m *Machine) degrade() {
-	if m.health != Soft {
+	why := m.mark()
+	if why == "" {
 		m.degraded, m.degradedAt = "", 0
 		return
 	}
 	if m.degraded == "" {
-		m.degraded, m.degradedAt = string(ReasonAPINotReady), m.now
+		m.degradedAt = m.now
 	}
+	m.degraded = string(why)
 	marked := m.state == Holding && m.mine() && m.obs.Degraded != ""
 	if marked && m.reading == 0 && m.now-m.degradedAt < wishWithin && m.now >= m.readAt+wishEvery {
 		m.read()
@@ -87,7 +93,10 @@ func (m *Machine) release() {
 // silent proves nothing (E3): the next one must wait and ask again, for the hardware
 // address that this one was asking for (E9).
 func (m *Machine) releaseRecord() Record {
-	r := Record{Term: m.term, Duration: m.cfg.Lease, MAC: m.obs.MAC}
+	r := Record{Term: m.term, Duration: m.cfg.Lease, MAC: m.obs.MAC, Moves: m.moves}
+	if m.reason == ReasonAPISlow {
+		r.Moves = min(m.moves+1, MaxMoves)
+	}
 	if !m.asked {
 		r.MAC = m.won.oldMAC
 	}

@@ -49,6 +49,8 @@ type Machine struct {
 
 	// What is known of this node.
 	health   Verdict
+	slow     bool          // with Soft: for slowness
+	latency  time.Duration // of the own API server, 0 if it is not known
 	link     Link
 	linkSeen bool
 	shutdown bool
@@ -61,6 +63,9 @@ type Machine struct {
 	reason     Reason        // why the state was entered
 	degraded   string
 	degradedAt time.Duration // when it became so
+	moves      int           // for slowness, in the group, less the quiet minutes since
+	slowSince  time.Duration // how long the own API server has been slow
+	quietSince time.Duration // when the quiet minute began
 
 	// Requests under way.
 	seq       uint64
@@ -69,7 +74,8 @@ type Machine struct {
 	failed    int     // requests in a row that got no answer
 	wroteAt   time.Duration
 	retryAt   time.Duration
-	reading   uint64 // Seq of the unanswered Read, 0 if none
+	wantAt    time.Duration // when the next Want may be sent
+	reading   uint64        // Seq of the unanswered Read, 0 if none
 	readAt    time.Duration
 	mustRead  bool
 	probing   bool
@@ -172,6 +178,7 @@ func (m *Machine) mine() bool { return m.obs.heldBy(m.cfg.ID, m.term) }
 func (t Tick) apply(*Machine) {}
 
 func (h Health) apply(m *Machine) {
+	m.slow, m.latency = h.Slow, h.Latency
 	m.health = h.Verdict
 	m.degrade()
 }

@@ -17,6 +17,7 @@ const (
 	ReasonShutdown     Reason = "Shutdown"
 	ReasonAPIDead      Reason = "APIServerDead"
 	ReasonAPINotReady  Reason = "APIServerNotReady"
+	ReasonAPISlow      Reason = "APIServerSlow"
 	ReasonLinkDown     Reason = "LinkDown"
 	ReasonFenceExpired Reason = "FenceExpired"
 	ReasonLeaseLost    Reason = "LeaseLost"
@@ -43,7 +44,7 @@ const (
 func Transitions() []Reason {
 	return []Reason{
 		ReasonReleased, ReasonExpired, ReasonAdopted, ReasonRegained,
-		ReasonShutdown, ReasonAPIDead, ReasonAPINotReady, ReasonLinkDown, ReasonFenceExpired, ReasonLeaseLost, ReasonPaused,
+		ReasonShutdown, ReasonAPIDead, ReasonAPINotReady, ReasonAPISlow, ReasonLinkDown, ReasonFenceExpired, ReasonLeaseLost, ReasonPaused,
 		ReasonConflict, ReasonNotOwned, ReasonRemoved, ReasonAddressInUse, ReasonLeftover,
 	}
 }
@@ -56,6 +57,7 @@ var sentences = map[Reason]string{
 	ReasonShutdown:     "the agent is shutting down",
 	ReasonAPIDead:      "the API server of this node is dead or shutting down",
 	ReasonAPINotReady:  "the API server of this node is not ready",
+	ReasonAPISlow:      "the API server of this node is slow",
 	ReasonLinkDown:     "the link cannot carry the address",
 	ReasonFenceExpired: "the lease could not be renewed in time",
 	ReasonLeaseLost:    "the lease no longer names this node",

@@ -18,8 +18,14 @@ type Record struct {
 	MAC      string        // the holder's hardware addresses on the announcing link, joined by commas
 	Released Proof         // proof of an orderly release (E3)
 	Degraded string        // why the holder stays although its API server is not ready (E6)
+	Latency  time.Duration // of the API server of a degraded holder, 0 if it is not known (E6)
 	WantedBy string        // identity of a healthy follower that asks a degraded holder to leave (E6)
-	History  string        // past transitions, as the driver keeps them; the machine only passes them on
+	// WantedLatency is the latency of that follower's API server, 0 if it is not known (E6).
+	WantedLatency time.Duration
+	// Moves counts how often the holder changed for slowness, less one for each quiet minute
+	// since, 0 to MaxMoves (E6).
+	Moves   int
+	History string // past transitions, as the driver keeps them; the machine only passes them on
 }
 
 // Proof names who gave the lease up, in which term, and why. It is the only thing

@@ -146,7 +146,7 @@ func (n *node) start() {
 	n.m = New(Config{ID: n.id, Lease: n.lease, Renew: n.lease / 5, FirstSeq: uint64(n.id[0])*1_000_000_000 + uint64(n.life)*1_000_000, LeftoverLifetime: left})
 	n.health = Healthy
 	n.later(0, func() { n.step(Link{Usable: true, MAC: "mac-" + n.id}) })
-	n.later(n.w.upTo(time.Second), func() { n.step(Health{Healthy}) })
+	n.later(n.w.upTo(time.Second), func() { n.step(n.judged(Healthy)) })
 	n.later(n.w.upTo(300*time.Millisecond), func() { n.deliver(n.w.lease) })
 	n.tick()
 }

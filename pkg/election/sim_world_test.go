@@ -187,11 +187,20 @@ func (w *world) breakSomething() {
 
 func (n *node) setHealth(v Verdict, span time.Duration) {
 	n.health = v
-	n.later(n.delay(), func() { n.step(Health{v}) })
+	n.later(n.delay(), func() { n.step(n.judged(v)) })
 	n.w.at(n.w.now+span, func() {
 		n.health = Healthy
-		n.later(n.delay(), func() { n.step(Health{Healthy}) })
+		n.later(n.delay(), func() { n.step(n.judged(Healthy)) })
 	})
+}
+
+// judged is a verdict; not ready is slowness as often as not, and how slow is chance (E6).
+func (n *node) judged(v Verdict) Health {
+	h := Health{Verdict: v, Latency: n.w.upTo(100 * time.Millisecond)}
+	if v == Soft {
+		h.Slow, h.Latency = n.w.rng.IntN(2) == 0, n.w.upTo(3*time.Second)
+	}
+	return h
 }
 
 // kill stops the process without a word; the kernel keeps the address for its lifetime.
@@ -234,6 +243,7 @@ func (w *world) byHand() {
 	case 3:
 		r.Holder = w.nodes[w.rng.IntN(len(w.nodes))].id
 	}
+	r.Moves = w.rng.IntN(MaxMoves + 1)
 	w.write(r)
 }
 

@@ -21,7 +21,7 @@ func (m *Machine) standBy() {
 		m.claim()
 	case m.shouldWant():
 		r := m.obs
-		r.WantedBy = m.cfg.ID
+		r.WantedBy, r.WantedLatency = m.cfg.ID, m.latency
 		m.send(write{kind: Want, record: r})
 	}
 }
@@ -68,6 +68,7 @@ func (m *Machine) create() {
 }
 
 func (m *Machine) claim() {
+	m.inheritMoves()
 	w := write{
 		kind:   Claim,
 		proven: m.obs.proves(m.prev),
@@ -86,12 +87,30 @@ func (m *Machine) claim() {
 
 // tenureRecord is the content of a lease that this node holds in term.
 func (m *Machine) tenureRecord(term int64) Record {
-	return Record{Holder: m.cfg.ID, Term: term, Duration: m.cfg.Lease, MAC: m.link.MAC, Degraded: m.degraded}
+	r := Record{Holder: m.cfg.ID, Term: term, Duration: m.cfg.Lease, MAC: m.link.MAC, Degraded: m.degraded, Moves: m.moves}
+	if m.degraded != "" {
+		r.Latency = m.latency
+	}
+	return r
 }
 
 // shouldWant is whether to ask a degraded holder for the lease (E6).
 func (m *Machine) shouldWant() bool {
-	return m.obs.Holder != "" && m.obs.Holder != m.cfg.ID && m.obs.Degraded != "" && m.obs.WantedBy == ""
+	if m.obs.Holder == "" || m.obs.Holder == m.cfg.ID || m.obs.Degraded == "" || m.obs.WantedBy != "" || m.now < m.wantAt {
+		return false
+	}
+	return m.obs.Degraded != string(ReasonAPISlow) || clearlyBetter(m.latency, m.obs.Latency)
+}
+
+// unhealthy says what is wrong with the own API server.
+func (m *Machine) unhealthy() Reason {
+	switch {
+	case m.health == Dead:
+		return ReasonAPIDead
+	case m.slow:
+		return ReasonAPISlow
+	}
+	return ReasonAPINotReady
 }
 
 // Waiting says why a machine in Standby does not campaign.
@@ -104,7 +123,7 @@ func (m *Machine) Waiting() Reason {
 	case m.health == Unknown:
 		return ReasonStarting
 	case m.health != Healthy:
-		return map[Verdict]Reason{Soft: ReasonAPINotReady, Dead: ReasonAPIDead}[m.health]
+		return m.unhealthy()
 	case m.linkSeen && !m.link.Usable || !m.linkSeen:
 		return ReasonLinkDown
 	case m.now < m.backoffEnd:

@@ -13,6 +13,9 @@ const (
 	proofWithin = 200 * time.Millisecond
 	// retryAfter spaces repeated requests and repeated kernel operations.
 	retryAfter = 200 * time.Millisecond
+	// slowRequest is the latency of the own API server from which on the peers are asked
+	// first (E11): a lost renewal costs more than a question to two servers.
+	slowRequest = 250 * time.Millisecond
 	// maxPatience is the longest pause between requests that keep failing, and maxUrgent the
 	// longest while a tenure depends on them.
 	maxPatience = 3 * time.Second

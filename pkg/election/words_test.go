@@ -47,9 +47,10 @@ func (s *script) fact(verb, rest string) (Event, error) {
 		return Probed{MAC: strings.TrimPrefix(rest, "silent")}, nil
 	case "answer":
 		return s.answer(strings.Fields(rest))
+	case "health":
+		return parseHealth(strings.Fields(rest))
 	}
 	facts := map[string]Event{
-		"health healthy": Health{Healthy}, "health soft": Health{Soft}, "health dead": Health{Dead}, "health unknown": Health{Unknown},
 		"owned ok": Owned{Seq: s.seq(Own), OK: true}, "owned failed": Owned{Seq: s.seq(Own)}, "owned expired": Owned{Seq: s.seq(Own), Expired: true},
 		"disowned confirmed": Disowned{s.seq(Disown), true}, "disowned unconfirmed": Disowned{s.seq(Disown), false},
 		"address lost": AddressLost{NodeAddress: true}, "address flushed": AddressLost{}, "node-address back": NodeAddressBack{},
@@ -154,6 +155,12 @@ func (s *script) set(r Record, words []string) (err error) {
 			r.Degraded = value
 		case "wanted-by":
 			r.WantedBy = value
+		case "latency":
+			r.Latency, err = time.ParseDuration(value)
+		case "wanted-latency":
+			r.WantedLatency, err = time.ParseDuration(value)
+		case "moves":
+			r.Moves, err = strconv.Atoi(value)
 		case "term":
 			r.Term, err = strconv.ParseInt(value, 10, 64)
 		case "seq":
@@ -174,6 +181,23 @@ func (s *script) set(r Record, words []string) (err error) {
 	r.Version = version
 	s.server = r
 	return nil
+}
+
+// parseHealth reads healthy|soft|slow|dead|unknown and, perhaps, a latency.
+func parseHealth(words []string) (h Health, err error) {
+	if len(words) == 0 || len(words) > 2 {
+		return h, fmt.Errorf("which verdict, and which latency?")
+	}
+	verdicts := map[string]Verdict{"healthy": Healthy, "soft": Soft, "slow": Soft, "dead": Dead, "unknown": Unknown}
+	v, ok := verdicts[words[0]]
+	if !ok {
+		return h, fmt.Errorf("unknown verdict %q", words[0])
+	}
+	h = Health{Verdict: v, Slow: words[0] == "slow"}
+	if len(words) == 2 {
+		h.Latency, err = time.ParseDuration(words[1])
+	}
+	return h, err
 }
 
 // parseProof reads HOLDER/TERM/REASON.

@@ -89,10 +89,7 @@ func TestStoppedProcess(t *testing.T) {
 			if err := process.Signal(syscall.SIGSTOP); err != nil {
 				t.Fatal(err)
 			}
-			_, before := w.until(Dead, CodeHung)
-			if hasVerdict(before, Soft) {
-				t.Errorf("soft before death: %+v", before)
-			}
+			w.until(Dead, CodeHung) // soft before, if this machine is so busy that the server was slow
 			if err := process.Signal(syscall.SIGCONT); err != nil {
 				t.Fatal(err)
 			}

@@ -54,6 +54,9 @@ func (r Report) writeLease(b *bytes.Buffer) {
 	degraded := "no"
 	if r.Degraded != "" {
 		degraded = "yes: the holder's API server is not ready and no other is (" + r.Degraded + ")"
+		if r.Degraded == string(election.ReasonAPISlow) {
+			degraded = "yes: the holder's API server is slow and no other is much faster (" + r.Degraded + ")"
+		}
 	}
 	put(b, "Degraded:  %s\n", degraded)
 	if r.Problem != "" {

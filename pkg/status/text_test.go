@@ -99,6 +99,7 @@ func TestText(t *testing.T) {
 				r.Nodes[i].Name, r.Nodes[i].Agent = "", nil
 			}
 		},
+		"slow":           func(r *Report) { r.Degraded = "APIServerSlow" },
 		"no-transitions": func(r *Report) { r.Transitions = nil },
 		"no-lease":       func(r *Report) { r.Lease = Lease{Namespace: "kube-system", Name: "kvip"}; r.Transitions = nil },
 		"never-renewed":  func(r *Report) { r.Lease.Renewed, r.Lease.Age = time.Time{}, 0 },

@@ -128,6 +128,18 @@ func (c *Cluster) Others(n *Node) []*netlab.Host {
 	return hosts
 }
 
+// LimitAPIs gives all API servers together so many cores, until the returned function is
+// called.
+func (c *Cluster) LimitAPIs(cores float64) (undo func() error, err error) {
+	var procs []*netlab.Process
+	for _, n := range c.Nodes {
+		n.mu.Lock()
+		procs = append(procs, n.api)
+		n.mu.Unlock()
+	}
+	return netlab.LimitCPU(cores, procs...)
+}
+
 // Sample samples who of the nodes has the addresses.
 func (c *Cluster) Sample(vips ...netip.Addr) (*netlab.Sampler, error) {
 	return c.Lab.Sample(vips, c.Hosts()...)

@@ -13,12 +13,15 @@ import (
 
 // Annotations of the Lease.
 const (
-	AnnotationWrite       = "kvip.dev/write"       // number of the holder's last write
-	AnnotationMAC         = "kvip.dev/mac"         // hardware address of the holder
-	AnnotationReleased    = "kvip.dev/released"    // proof of an orderly release (E3)
-	AnnotationDegraded    = "kvip.dev/degraded"    // why the holder stays without a ready API server (E6)
-	AnnotationWantedBy    = "kvip.dev/wanted-by"   // who asks a degraded holder to leave (E6)
-	AnnotationTransitions = "kvip.dev/transitions" // the last changes of holder
+	AnnotationWrite       = "kvip.dev/write"             // number of the holder's last write
+	AnnotationMAC         = "kvip.dev/mac"               // hardware address of the holder
+	AnnotationReleased    = "kvip.dev/released"          // proof of an orderly release (E3)
+	AnnotationDegraded    = "kvip.dev/degraded"          // why the holder stays without a ready API server (E6)
+	AnnotationWantedBy    = "kvip.dev/wanted-by"         // who asks a degraded holder to leave (E6)
+	AnnotationLatency     = "kvip.dev/latency-ms"        // how slow the API server of a degraded holder is (E6)
+	AnnotationWanted      = "kvip.dev/wanted-latency-ms" // how slow the one of who asks is (E6)
+	AnnotationMoves       = "kvip.dev/slow-moves"        // changes of holder for slowness, less the quiet minutes (E6)
+	AnnotationTransitions = "kvip.dev/transitions"       // the last changes of holder
 	maxTransitions        = 10
 )
 
@@ -64,6 +67,8 @@ func Decode(l *coordinationv1.Lease) election.Record {
 		Exists: true, Version: number(l.ResourceVersion), Seq: number(l.Annotations[AnnotationWrite]), MAC: short(l.Annotations[AnnotationMAC]),
 		Degraded: short(l.Annotations[AnnotationDegraded]), WantedBy: short(l.Annotations[AnnotationWantedBy]),
 		History: within(l.Annotations[AnnotationTransitions], maxHistory),
+		Latency: milliseconds(l.Annotations[AnnotationLatency]), WantedLatency: milliseconds(l.Annotations[AnnotationWanted]),
+		Moves: int(min(number(l.Annotations[AnnotationMoves]), election.MaxMoves)),
 	}
 	if l.Spec.HolderIdentity != nil {
 		r.Holder = short(*l.Spec.HolderIdentity)
@@ -89,6 +94,22 @@ func number(text string) uint64 {
 		return 0 // ParseUint returns the largest number for one too large
 	}
 	return n
+}
+
+// maxLatency is the longest latency that is told apart.
+const maxLatency = time.Minute
+
+// milliseconds reads a latency, 0 if it is not known.
+func milliseconds(text string) time.Duration {
+	return time.Duration(min(number(text), uint64(maxLatency/time.Millisecond))) * time.Millisecond
+}
+
+// text writes a number; 0 is to be removed.
+func text(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 // Transitions reads the history of a Lease, newest last; it is nil if unreadable.
@@ -154,11 +175,14 @@ func annotations(a election.Action, now time.Time) map[string]string {
 		AnnotationMAC:      r.MAC,
 		AnnotationDegraded: r.Degraded,
 		AnnotationWantedBy: r.WantedBy,
+		AnnotationLatency:  text(r.Latency.Milliseconds()),
+		AnnotationWanted:   text(r.WantedLatency.Milliseconds()),
+		AnnotationMoves:    text(int64(r.Moves)),
 		AnnotationReleased: "",
 	}
 	if r.Released.Holder != "" {
-		text, _ := json.Marshal(proof(r.Released)) // three plain fields: cannot fail
-		set[AnnotationReleased] = string(text)
+		released, _ := json.Marshal(proof(r.Released)) // three plain fields: cannot fail
+		set[AnnotationReleased] = string(released)
 	}
 	if a.Kind == election.Claim {
 		set[AnnotationTransitions] = record(a.Base.History, Transition{

@@ -59,6 +59,8 @@ func TestEncodeDecode(t *testing.T) {
 		{Holder: "a", Term: 1, Duration: 5 * time.Second, Seq: 7},
 		{Holder: "a", Term: math.MaxInt32, Duration: election.MaxLease, Seq: math.MaxUint64, MAC: "02:00:00:00:00:01", Degraded: "APIServerNotReady"},
 		{Holder: "node \"1\"\n", Term: 2, Duration: 2 * time.Second, Seq: 1, WantedBy: "b"},
+		{Holder: "a", Term: 3, Duration: 5 * time.Second, Seq: 8, Degraded: "APIServerSlow", Latency: 1250 * time.Millisecond,
+			WantedBy: "b", WantedLatency: time.Millisecond, Moves: election.MaxMoves},
 		{Term: 2, Duration: 2 * time.Second, Seq: 1, Released: election.Proof{Holder: "node \"1\"", Term: 2, Reason: election.ReasonShutdown}},
 	} {
 		for _, kind := range []election.Kind{election.Claim, election.Renew, election.Release, election.Want} {
@@ -123,6 +125,11 @@ func TestDecodeHostile(t *testing.T) {
 		{"null", map[string]string{AnnotationReleased: `null`}, election.Record{}},
 		{"no number", map[string]string{AnnotationWrite: "-1"}, election.Record{}},
 		{"too many digits", map[string]string{AnnotationWrite: "99999999999999999999"}, election.Record{}},
+		{"a latency that is none", map[string]string{AnnotationLatency: "-5", AnnotationWanted: "1.5s"}, election.Record{}},
+		{"latencies without a bound", map[string]string{AnnotationLatency: "18446744073709551615", AnnotationWanted: "60001"},
+			election.Record{Latency: time.Minute, WantedLatency: time.Minute}},
+		{"moves without a bound", map[string]string{AnnotationMoves: "9223372036854775808"}, election.Record{Moves: election.MaxMoves}},
+		{"moves that are none", map[string]string{AnnotationMoves: strings.Repeat("9", 1000)}, election.Record{}},
 		{"a history that is none", map[string]string{AnnotationTransitions: "{"}, election.Record{History: "{"}},
 	} {
 		l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Annotations: c.annotations}}
