@@ -123,3 +123,15 @@ func TestRetriesMakeNoLeases(t *testing.T) {
 		t.Errorf("%d Leases after one try, and %d after 20 more", first, len(c.leases))
 	}
 }
+
+// S4: a Lease of the ledger whose label somebody took away is found by its name, and gets the label again.
+func TestAShardWithoutItsLabel(t *testing.T) {
+	c := newCluster()
+	b := c.book("me", 0, nil)
+	take(t, b)
+	commit(t, b, many(3, "a/web"))
+	c.leases[shardName(0)].Labels = nil
+	if got := take(t, c.book("you", 0, nil)); !got.Equal(many(3, "a/web")) || c.leases[shardName(0)].Labels[svc.LabelRole] != svc.RoleLedger {
+		t.Errorf("the ledger is %v, labels %v", got, c.leases[shardName(0)].Labels)
+	}
+}
