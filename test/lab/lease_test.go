@@ -82,16 +82,16 @@ func (s *story) bystander(holder string) string {
 	return ""
 }
 
-// TestLeaseStolen steals the lease 100 times: 40 times from a node that holds, and 60
+// TestLeaseStolen steals the lease 100 times: 28 times from a node that holds, and 72
 // times in bursts while the nodes wait for the last theft to expire (E2, E3).
 func TestLeaseStolen(t *testing.T) {
 	s := begin(t, "--lease-duration=3s", "--renew-interval=600ms")
-	for i := range 40 {
+	for i := range 28 {
 		s.holder()
 		s.edit(s.thief(i))
 		s.nobody()
 	}
-	for i := range 60 {
+	for i := range 72 {
 		if i%15 == 0 {
 			s.holder()
 		}
