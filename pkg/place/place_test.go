@@ -234,7 +234,9 @@ func TestAnAddressThatANodeCannotCarry(t *testing.T) {
 // S2: a link for addresses that are in no subnet of its node takes none of the others, and leaves one that is in a subnet of
 // another node to that.
 func TestALinkForAddressesInNoSubnet(t *testing.T) {
-	on := func(name, subnet string) Link { return Link{Name: name, Subnets: []netip.Prefix{netip.MustParsePrefix(subnet)}} }
+	on := func(name, subnet string) Link {
+		return Link{Name: name, Subnets: []netip.Prefix{netip.MustParsePrefix(subnet)}}
+	}
 	links := []Link{on("eth0", "192.0.2.0/24"), {Name: "eth1", Selected: true, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}}
 	for addr, want := range map[string]string{"203.0.113.5": "eth1", "192.0.2.7": "eth0", "10.0.0.7": "eth1", "2001:db8::7": "eth1"} {
 		if d := Choose(Address{Addr: netip.MustParseAddr(addr)}, []Node{{Name: "n", Alive: true, Links: links}}); d.Link != want {
