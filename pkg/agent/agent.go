@@ -218,7 +218,7 @@ func (a *agent) onHealth(s health.State) {
 		health.Healthy: election.Healthy, health.Soft: election.Soft, health.Dead: election.Dead,
 	}[s.Verdict]
 	select {
-	case a.loop.in <- election.Health{Verdict: verdict, Slow: s.Slow(), Latency: s.Latency}:
+	case a.loop.in <- election.Health{Verdict: verdict, Slow: s.Slow(), Latency: s.Latency, Doubtful: s.Doubtful}:
 	default: // the loop is behind; the next sign of life tells it
 	}
 }

@@ -41,6 +41,8 @@ type Health struct {
 	Verdict Verdict
 	Slow    bool          // Soft because it answers late or not at all, which may be load
 	Latency time.Duration // the worst of the last second, 0 if it is not known
+	// Doubtful says that the last answer was a failure, which does not make it Soft yet.
+	Doubtful bool
 }
 
 // Verdict on the node's own API server.

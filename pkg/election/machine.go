@@ -51,6 +51,7 @@ type Machine struct {
 	health   Verdict
 	slow     bool          // with Soft: for slowness
 	latency  time.Duration // of the own API server, 0 if it is not known
+	doubtful bool          // its last answer was a failure
 	link     Link
 	linkSeen bool
 	shutdown bool
@@ -178,7 +179,7 @@ func (m *Machine) mine() bool { return m.obs.heldBy(m.cfg.ID, m.term) }
 func (t Tick) apply(*Machine) {}
 
 func (h Health) apply(m *Machine) {
-	m.slow, m.latency = h.Slow, h.Latency
+	m.slow, m.latency, m.doubtful = h.Slow, h.Latency, h.Doubtful
 	m.health = h.Verdict
 	m.degrade()
 }

@@ -94,8 +94,12 @@ func (m *Machine) tenureRecord(term int64) Record {
 	return r
 }
 
-// shouldWant is whether to ask a degraded holder for the lease (E6).
+// shouldWant is whether to ask a degraded holder for the lease (E6). Where all API servers fail at
+// once, the holder's is judged first: who is about to follow it must not ask.
 func (m *Machine) shouldWant() bool {
+	if m.doubtful {
+		return false
+	}
 	if m.obs.Holder == "" || m.obs.Holder == m.cfg.ID || m.obs.Degraded == "" || m.obs.WantedBy != "" || m.now < m.wantAt {
 		return false
 	}

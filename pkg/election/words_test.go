@@ -183,17 +183,17 @@ func (s *script) set(r Record, words []string) (err error) {
 	return nil
 }
 
-// parseHealth reads healthy|soft|slow|dead|unknown and, perhaps, a latency.
+// parseHealth reads healthy|doubtful|soft|slow|dead|unknown and, perhaps, a latency.
 func parseHealth(words []string) (h Health, err error) {
 	if len(words) == 0 || len(words) > 2 {
 		return h, fmt.Errorf("which verdict, and which latency?")
 	}
-	verdicts := map[string]Verdict{"healthy": Healthy, "soft": Soft, "slow": Soft, "dead": Dead, "unknown": Unknown}
+	verdicts := map[string]Verdict{"healthy": Healthy, "doubtful": Healthy, "soft": Soft, "slow": Soft, "dead": Dead, "unknown": Unknown}
 	v, ok := verdicts[words[0]]
 	if !ok {
 		return h, fmt.Errorf("unknown verdict %q", words[0])
 	}
-	h = Health{Verdict: v, Slow: words[0] == "slow"}
+	h = Health{Verdict: v, Slow: words[0] == "slow", Doubtful: words[0] == "doubtful"}
 	if len(words) == 2 {
 		h.Latency, err = time.ParseDuration(words[1])
 	}

@@ -71,6 +71,9 @@ type State struct {
 	Code    string        // one of the Code constants
 	Warning string        // alive but worth a look: credentials not accepted; else empty
 	Since   time.Duration // when this verdict began, time since boot
+	// Doubtful reports whether the last answer was a failure although the verdict is Healthy: one
+	// more makes it Soft.
+	Doubtful bool
 	// Latency is the largest time that /readyz took to answer within the last second, or
 	// for how long it has not answered yet: 1 ms to MaxLatency, 0 if it is not known. It
 	// is as of the call of OnState, and a change of it alone is no new state.

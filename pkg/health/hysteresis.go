@@ -83,6 +83,7 @@ func (h *Hysteresis) State() State { return h.state }
 
 func (h *Hysteresis) alive(obs Observation, now time.Duration) {
 	h.bad, h.broken = run{}, run{}
+	h.state.Doubtful = false
 	n, span := h.good.next(now)
 	enough := HealthySpan
 	if obs.Outcome == OutcomeUnauthorized {
@@ -122,6 +123,7 @@ func (h *Hysteresis) failing(obs Observation, now time.Duration) {
 		h.broken = run{}
 	}
 	if n < 2 || span < SoftSpan {
+		h.state.Doubtful = h.state.Verdict == Healthy
 		return
 	}
 	switch obs.Outcome {

@@ -156,3 +156,25 @@ func TestVerdictStrings(t *testing.T) {
 		}
 	}
 }
+
+// TestDoubtful: one failure of a healthy API server raises a doubt, which the next answer ends one
+// way or the other (E6: who is in doubt asks for no lease).
+func TestDoubtful(t *testing.T) {
+	var h Hysteresis
+	for _, step := range []struct {
+		at      int
+		outcome Outcome
+		doubt   bool
+	}{
+		{0, OutcomeNotReady, false}, // not judged yet
+		{100, OutcomeOK, false}, {200, OutcomeOK, false}, {300, OutcomeOK, false},
+		{400, OutcomeOK, false}, {500, OutcomeOK, false}, // healthy
+		{600, OutcomeNotReady, true}, {650, OutcomeNotReady, true}, {660, OutcomeOK, false},
+		{700, OutcomeLate, true}, {800, OutcomeNotReady, false}, // soft
+	} {
+		state := h.Step(Observation{Outcome: step.outcome}, time.Duration(step.at)*time.Millisecond)
+		if state.Doubtful != step.doubt {
+			t.Errorf("%d ms: doubtful %v (%s); want %v", step.at, state.Doubtful, state.Verdict, step.doubt)
+		}
+	}
+}
