@@ -9,8 +9,8 @@ import (
 
 // Ready asks an API server once, on a connection of its own, whether it is ready. It
 // returns nil if /readyz below baseURL answers 2xx, else an error that says what it
-// answered. A nil config trusts the system's
-// roots; authorization is the header's value or "". The context bounds the time.
+// answered. A nil config trusts the system's roots; authorization is the header's value
+// or "". The context bounds the time.
 func Ready(ctx context.Context, config *tls.Config, authorization, baseURL string) error {
 	cfg := &Config{TLS: func() (*tls.Config, error) { return config, nil }}
 	transport := newTransport(cfg)

@@ -24,7 +24,7 @@ func TestNoAnonymousAccess(t *testing.T) {
 
 // TestNodeAddressOnly runs against API servers that do not listen on loopback: kvip finds
 // them at the node's address, for its health probe (E7) and for the lease (E11). They do not
-// listen on the VIP either, so it is held and answers nothing.
+// listen on the VIP either, so it is held and answers nothing, and each agent says so (F4).
 func TestNodeAddressOnly(t *testing.T) {
 	s := prepare(t)
 	s.unserved = true
@@ -32,9 +32,12 @@ func TestNodeAddressOnly(t *testing.T) {
 	s.startAll()
 	s.settle()
 	for _, n := range s.c.Nodes {
-		s.ready(n)
+		s.unready(n, "nothing listens on "+cluster.VIP4.String()+":6443")
 	}
-	s.moveByAPIDeath()
+	old := s.holder()
+	s.ok(old.KillAPI())
+	s.unready(s.moved(old), "nothing listens on")
+	s.unready(old, "APIServerDead")
 }
 
 // moveByAPIDeath kills the holder's API server, which is seen wherever it listened.
