@@ -19,7 +19,7 @@ func newCleanup() *cobra.Command {
 of --vip. Stop the agent first: a running one would put its address back. It prints what it removed.`,
 		Example: `  kvip cleanup
   kvip cleanup --vip 192.0.2.10`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := config.CheckVIPs(cfg.VIPs); err != nil {
 				return err
@@ -33,7 +33,10 @@ of --vip. Stop the agent first: a running one would put its address back. It pri
 			if err != nil {
 				return fmt.Errorf("remove leftovers: %w", err)
 			}
-			return nil
+			if len(removed) == 0 {
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), "nothing of kvip's is on this host")
+			}
+			return err
 		},
 	}
 	cfg.AddFlags(cmd.Flags(), config.Address)

@@ -6,6 +6,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
+var shells = []string{"bash", "zsh", "fish", "powershell"}
+
 // newCompletion returns `kvip completion`.
 func newCompletion() *cobra.Command {
 	return &cobra.Command{
@@ -14,8 +16,8 @@ func newCompletion() *cobra.Command {
 		Long:  "Print a completion script for a shell, to be sourced by it.",
 		Example: `  source <(kvip completion bash)
   kvip completion bash > /etc/bash_completion.d/kvip`,
-		Args:                  cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
-		ValidArgs:             []string{"bash", "zsh", "fish", "powershell"},
+		Args:                  cobra.MatchAll(oneArg("a shell: bash, zsh, fish or powershell"), oneOf(shells)),
+		ValidArgs:             shells,
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()

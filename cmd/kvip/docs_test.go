@@ -33,10 +33,9 @@ func TestCommandReference(t *testing.T) {
 	var doc bytes.Buffer
 	doc.WriteString("# Commands\n\nThe help of every command, written by `go test ./cmd/kvip -update`.\n")
 	for _, cmd := range commands(root) {
-		var help bytes.Buffer
-		cmd.SetOut(&help)
-		if err := cmd.Help(); err != nil {
-			t.Fatal(err)
+		var help, errs bytes.Buffer
+		if code := run(append(strings.Fields(cmd.CommandPath())[1:], "--help"), &help, &errs); code != exitOK {
+			t.Fatalf("%s --help: code %d, %s", cmd.CommandPath(), code, errs.String())
 		}
 		fmt.Fprintf(&doc, "\n## %s\n\n```text\n%s```\n", cmd.CommandPath(), help.String())
 	}

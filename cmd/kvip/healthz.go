@@ -21,7 +21,7 @@ stuck or no agent is here. Unlike a probe over the network it cannot be answered
 that has taken the port. It must run as root.`,
 		Example: `  kvip healthz
   kvip healthz --health-address 127.0.0.1:2114`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			text, err := agent.Healthz(cmd.Context(), address)
 			if err != nil {

@@ -54,7 +54,7 @@ with --force.`,
 		Example: `  kvip kubeadm init --vip 192.0.2.10
   kvip kubeadm init --vip 192.0.2.10 --config kubeadm.yaml --dry-run
   cat kubeadm.yaml | kvip kubeadm init --vip 192.0.2.10,2001:db8::10 --config - > edited.yaml`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.run(cmd) },
 	}
 	p.addFlags(cmd.Flags())
@@ -81,7 +81,7 @@ not go together. A manifest, or a file of --output, that exists and differs is o
 with --force.`,
 		Example: `  kvip kubeadm join --vip 192.0.2.10
   kvip kubeadm join --vip 192.0.2.10 --config join.yaml --dry-run`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.run(cmd) },
 	}
 	p.addFlags(cmd.Flags())

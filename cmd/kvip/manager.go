@@ -35,7 +35,7 @@ without a --vip. With the environment of a kube-vip manifest and no flag, or wit
 
   # IPv4 and IPv6 together on a named interface
   kvip manager --vip 192.0.2.10,2001:db8::10 --interface eth0 --kubeconfig /etc/kubernetes/admin.conf`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			flags, err := kubeVIPFlags(cmd.Flags())
 			if err != nil {
@@ -61,7 +61,7 @@ without a --vip. With the environment of a kube-vip manifest and no flag, or wit
 				log.Warn("a setting of kube-vip's is not carried out as it is written", "setting", n.Name, "reason", n.Text)
 			}
 			limitMemory(log)
-			return agent.Run(cmd.Context(), cfg, agent.Build{Version: version, Commit: commit}, log)
+			return agent.Run(cmd.Context(), cfg, agent.Build{Version: version, Commit: builtFrom()}, log)
 		},
 	}
 	cfg.AddFlags(cmd.Flags(), config.ManagerGroups()...)

@@ -16,7 +16,7 @@ func newManifestCRD() *cobra.Command {
 		Long: `Print the CustomResourceDefinition of IPPool (kvip.dev/v1alpha1), the pools that Services get their
 addresses from. It is needed once for each cluster, before the first pool, with Kubernetes 1.31 or later.`,
 		Example: `  kvip manifest crd | kubectl apply -f -`,
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := cmd.OutOrStdout().Write(templates.CRD); err != nil {
 				return fmt.Errorf("write definition: %w", err)

@@ -53,7 +53,7 @@ with both it is one DaemonSet for both jobs, on every node.`,
   kvip manifest crd | kubectl apply -f -
   kvip manifest rbac --services | kubectl apply -f -
   kvip manifest daemonset --services | kubectl apply -f -`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			forServicesAlone(cmd, &cfg)
 			set, err := manifest.DaemonSet(cfg, workers || controlPlanes)

@@ -29,7 +29,7 @@ on /readyz that it uses its ServiceAccount.`,
 
   # After that, without the administrator's rights
   kvip manifest pod --vip 192.0.2.10 --hardened > /etc/kubernetes/manifests/kvip.yaml`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := takeFromKubeadm(cmd, &cfg, kubeadmConfig); err != nil {
 				return err

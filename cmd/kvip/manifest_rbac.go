@@ -22,7 +22,7 @@ EndpointSlices, nodes and pools, to write the status of Services and pools and e
 to keep Leases in the namespace. With --vip as well, one ServiceAccount has both.`,
 		Example: `  kvip manifest rbac | kubectl apply -f -
   kvip manifest rbac --services | kubectl apply -f -`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			objects, err := manifest.RBAC(cfg)
 			if err != nil {

@@ -27,7 +27,7 @@ that is left out. Refused with exit code 2 is a setting without which kube-vip w
 altogether, such as BGP alone, and a value that only a cluster knows.`,
 		Example: `  kvip migrate /etc/kubernetes/manifests/kube-vip.yaml > kvip.yaml
   kubectl -n kube-system get daemonset kube-vip-ds -o yaml | kvip migrate - > kvip.yaml`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArg("a file with kube-vip's manifest, or - for standard input"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := cfg.Validate(config.Image); err != nil {
 				return err

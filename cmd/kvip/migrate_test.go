@@ -49,8 +49,8 @@ func TestMigrateRefusesInTheUsersTerms(t *testing.T) {
 		says  string
 		usage bool
 	}{
-		{"", nil, "accepts 1 arg", false},
-		{"", []string{"a", "b"}, "accepts 1 arg", false},
+		{"", nil, "name a file with kube-vip's manifest", true},
+		{"", []string{"a", "b"}, `"b" is one argument too many`, true},
 		{"", []string{"-"}, "stdin: there is no Pod", true},
 		{strings.Repeat("# long\n", 1<<20), []string{"-"}, "stdin: is too large for a manifest", true},
 		{"text", []string{"-"}, "stdin, document 1: is not a manifest: it has no apiVersion and kind", true},

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -36,6 +37,8 @@ Services of type LoadBalancer addresses, which it spreads over the nodes. Every 
 		PersistentPreRun:  func(*cobra.Command, []string) { *started = true },
 		RunE:              needsCommand,
 	}
+	root.Version = thisBuild().String()
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newManager(), newManifest(), newKubeadm(), newStatus(), newMigrate(), newCleanup(), newHealthz(), newVersion(), newCompletion())
 	return root, started
@@ -65,8 +68,50 @@ func flagError(_ *cobra.Command, err error) error {
 	}
 	flag := invalid.GetFlag()
 	reason := fmt.Sprintf("%q is not a valid %s", invalid.GetValue(), flag.Value.Type())
+	if flag.Value.Type() == "duration" {
+		reason = fmt.Sprintf("%q is not a duration; give one with its unit, like %ss", invalid.GetValue(), digits(invalid.GetValue()))
+	}
 	if cause := invalid.Unwrap(); flag.Value.Type() == "addresses" && cause != nil {
 		reason = cause.Error()
 	}
 	return &config.UsageError{Flag: flag.Name, Reason: reason, Hint: "it takes: " + flag.Usage}
+}
+
+// oneArg refuses anything but one argument, which is what.
+func oneArg(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch len(args) {
+		case 1:
+			return nil
+		case 0:
+			return usageError("name " + what)
+		}
+		return usageError(fmt.Sprintf("%q is one argument too many; name %s", args[1], what))
+	}
+}
+
+// oneOf refuses a first argument that is none of known.
+func oneOf(known []string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if slices.Contains(known, args[0]) {
+			return nil
+		}
+		return usageError(fmt.Sprintf("%q is none of %s", args[0], strings.Join(known, ", ")))
+	}
+}
+
+// noArgs refuses arguments, which are no commands: cobra's own check calls them that.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageError(fmt.Sprintf("%q is an argument too many: this command takes flags only", args[0]))
+}
+
+// digits returns text if it is a number, else one for an example.
+func digits(text string) string {
+	if text == "" || len(text) > 4 || strings.Trim(text, "0123456789") != "" {
+		return "5"
+	}
+	return text
 }

@@ -35,7 +35,7 @@ pod of the DaemonSet, or from anywhere that reaches the server of --kubeconfig o
 KUBECONFIG, and the nodes.`,
 		Example: `  kvip status service web
   kvip status service web -n shop -o json`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArg("a Service, as NAME or NAMESPACE/NAME; `kubectl get services -A` lists them"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := validateOutput(output); err != nil {
 				return err
@@ -86,6 +86,9 @@ func validateServiceStatus(cfg config.Config) error {
 // whichService reads which Service is meant: NAME in namespace, or NAMESPACE/NAME as logs have it. chosen says that
 // namespace was asked for, so that it must not be another one.
 func whichService(arg, namespace string, chosen bool) (space, name string, err error) {
+	for _, kind := range []string{"svc/", "service/", "services/"} { // kubectl's way to name an object
+		arg = strings.TrimPrefix(arg, kind)
+	}
 	space, name, both := strings.Cut(arg, "/")
 	if !both {
 		space, name = namespace, arg

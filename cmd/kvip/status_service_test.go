@@ -22,8 +22,8 @@ func TestStatusServiceRefusesInTheUsersTerms(t *testing.T) {
 		args []string
 		says string
 	}{
-		{"no name", nil, "accepts 1 arg"},
-		{"two names", []string{"web", "shop"}, "accepts 1 arg"},
+		{"no name", nil, "name a Service, as NAME or NAMESPACE/NAME"},
+		{"two names", []string{"web", "shop"}, `"shop" is one argument too many`},
 		{"unknown output", []string{"web", "-o", "yaml"}, `--output: "yaml" is unknown; give text or json`},
 		{"unknown flag", []string{"web", "--all-namespaces"}, "unknown flag: --all-namespaces"},
 		{"empty name", []string{""}, `"" cannot name a Service`},

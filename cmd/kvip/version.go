@@ -1,35 +1,95 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kvip/kvip/pkg/config"
 )
 
-// version and commit are set by the linker, see the Makefile.
+// version and commit are set by the linker, see the Makefile. A plain `go build` sets neither: then
+// the commit is what Go itself wrote into the program.
 var (
 	version = "dev"
-	commit  = "unknown"
+	commit  = ""
 )
 
 // defaultImage is the image of this very build.
 func defaultImage() string { return config.ImageRepository + ":" + version }
 
+// builtFrom returns the commit that this program was built from, "unknown" if nobody noted it.
+func builtFrom() string {
+	if commit != "" {
+		return commit
+	}
+	info, _ := debug.ReadBuildInfo()
+	return commitOf(info)
+}
+
+// commitOf returns the commit in info, shortened to 12 digits, with "-dirty" where the tree had
+// changes. It is "unknown" where info is nil or has none.
+func commitOf(info *debug.BuildInfo) string {
+	if info == nil {
+		return "unknown"
+	}
+	settings := map[string]string{}
+	for _, s := range info.Settings {
+		settings[s.Key] = s.Value
+	}
+	revision := settings["vcs.revision"]
+	if revision == "" {
+		return "unknown"
+	}
+	revision = revision[:min(len(revision), 12)]
+	if settings["vcs.modified"] == "true" {
+		revision += "-dirty"
+	}
+	return revision
+}
+
+// build is what `kvip version -o json` prints.
+type build struct {
+	Version  string `json:"version"`
+	Commit   string `json:"commit"`
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+}
+
+func thisBuild() build {
+	return build{version, builtFrom(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
+}
+
+// String is the line that `kvip version` and `kvip --version` print.
+func (b build) String() string {
+	return fmt.Sprintf("kvip %s (commit %s, %s, %s)", b.Version, b.Commit, b.Go, b.Platform)
+}
+
 // newVersion returns `kvip version`.
 func newVersion() *cobra.Command {
-	return &cobra.Command{
-		Use:     "version",
-		Short:   "Print the version of this program",
-		Long:    "Print the version of this program, the commit it was built from, its Go and its platform.",
-		Example: "  kvip version",
-		Args:    cobra.NoArgs,
+	var output string
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of this program",
+		Long:  "Print the version of this program, the commit it was built from, its Go and its platform.",
+		Example: `  kvip version
+  kvip version -o json`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "kvip %s (commit %s, %s, %s/%s)\n",
-				version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			if err := validateOutput(output); err != nil {
+				return err
+			}
+			b := thisBuild()
+			if output == outputJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(b)
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), b)
 			return err
 		},
 	}
+	addOutput(cmd, &output)
+	return cmd
 }

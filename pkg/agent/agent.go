@@ -54,6 +54,7 @@ type reporter interface {
 // ends, and an error only for what waiting cannot mend. The Services part ends before the
 // control plane's.
 func Run(ctx context.Context, cfg config.Config, build Build, log *slog.Logger) error {
+	log.Info("kvip is starting", "version", build.Version, "commit", build.Commit, "node", cfg.NodeName)
 	set, err := metrics.New(build, known(cfg))
 	if err != nil {
 		return err
