@@ -16,7 +16,9 @@ func (m *Machine) standBy() {
 	case m.pending != nil:
 	case !m.campaigns():
 	case !m.obs.Exists:
-		m.create()
+		if m.mayCreate() {
+			m.create()
+		}
 	case m.free():
 		m.claim()
 	case m.shouldWant():
@@ -58,6 +60,12 @@ func (m *Machine) free() bool {
 // campaigns is whether this node may write to a lease that is not its own now.
 func (m *Machine) campaigns() bool {
 	return m.eligible() && m.seen && !m.mustRead && m.now >= m.retryAt
+}
+
+// mayCreate reports whether to create a lease that is absent. Where a holder was seen, it is left
+// the time of one request to create the lease again itself: an empty one would end its tenure (E2).
+func (m *Machine) mayCreate() bool {
+	return m.prev.holder == "" || m.now-m.obsAt >= RequestTimeout(m.cfg.Lease)
 }
 
 // create makes an empty lease where there is none, from which every node then waits.
