@@ -53,7 +53,7 @@ compile() {
 run_one() {
 	local out=$1 dir=$2 package=$3 name=${3##*/} began=${EPOCHREALTIME/[.,]/} code=0 log skips spent
 	log=$out/$name.log
-	(cd "$dir" && "$out/$name.test" -test.v -test.timeout 25m ${TESTFLAGS:-}) >"$log" 2>&1 || code=$?
+	(cd "$dir" && "$out/$name.test" -test.v -test.timeout 35m ${TESTFLAGS:-}) >"$log" 2>&1 || code=$?
 	spent=$(((${EPOCHREALTIME/[.,]/} - began) / 1000))
 	printf -v spent '%d.%03ds' $((spent / 1000)) $((spent % 1000))
 	skips=$(grep -B1 -E '^ *--- SKIP' "$log" | grep -v -E '^(--|=== .*)$' || true)
