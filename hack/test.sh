@@ -136,14 +136,15 @@ image() {
 	KVIP_IMAGES=$root/bin/image KVIP_IMAGES_AGAIN=$copy/bin/image run_all image 1
 }
 
-# lab_run DIR FLAGS...: the lab; the agent in it is built with the same flags.
+# lab_run DIR FLAGS...: the lab, two packages at a time, as each mostly waits; the agent in it is built with
+# the same flags.
 lab_run() {
 	local dir=$1 list
 	shift
 	mapfile -t list < <("$withgo" go list ./... | grep -E "$lab")
 	compile "$dir" "$@" -- "${list[@]}"
 	"$withgo" go build "$@" -o "$work/$dir/kvip" ./cmd/kvip
-	KVIP_BINARY=$work/$dir/kvip run_all "$dir" 1
+	KVIP_BINARY=$work/$dir/kvip run_all "$dir" 2
 }
 
 # build_begin builds Kubernetes and the node image, and then tries every command on a fresh machine, beside

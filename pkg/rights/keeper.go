@@ -60,8 +60,10 @@ const (
 	// sureAfter is when a token that is refused again and again counts as bad although the API
 	// server does not tell whether it is ready.
 	sureAfter = time.Second
-	// sureFor is how long an API server's word that the token has all rights is believed.
-	sureFor = 2 * time.Second
+	// sureFor is how long an API server's word that the token has all rights is believed. With the
+	// default lease an address lasts for 3 s after a renewal was sent, and the next one is due
+	// after 1 s: rights that are lost in between must be mended in the rest.
+	sureFor = time.Second
 )
 
 // New returns a Keeper that has read the directory once, so that a valid token is used from the
