@@ -152,9 +152,9 @@ func TestExcludedAndCordoned(t *testing.T) {
 			}
 		}))
 	}
+	s.event("Service", "web", allocate.ReasonAnnounced, addr.String(), "node "+first.Name)
 	label(first, true)
 	second := s.moved(addr, first)
-	s.event("Service", "web", allocate.ReasonAnnounced, addr.String(), "node "+first.Name)
 	s.event("Service", "web", allocate.ReasonAnnounced, addr.String(), "node "+second.Name)
 	s.ok(s.Cordon(s.ctx, second.Name, true))
 	third := s.moved(addr, second)
