@@ -51,8 +51,8 @@ func TestBoundsOfPorts(t *testing.T) {
 	put("b/1", ports(1, MaxPorts-1), "192.0.2.1")
 	put("b/2", ports(30_000, 2), "192.0.2.1")
 	put("b/3", ports(40_000, 1), "192.0.2.1")
-	put("c/1", ports(1, MaxPorts), "192.0.2.9")
-	put("c/2", ports(1, MaxPorts-1), "192.0.2.9")
+	put("c/1", ports(20_001, MaxPorts), "192.0.2.9")
+	put("c/2", ports(20_001, MaxPorts-1), "192.0.2.9")
 	tell(t, w, `
 		want a/alone 192.0.2.0
 		want b/1 192.0.2.1

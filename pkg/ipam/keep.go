@@ -57,7 +57,7 @@ func rank(first bool) int {
 // settledSeat is t where the ledger has it. One that cannot be read wants what it had.
 func settledSeat(t *tenant, h Holder, several bool) seat {
 	h.Key = ShareKey(h.Key)
-	s := seat{tenant: t, key: t.key, ports: t.ports}
+	s := seat{tenant: t, key: t.key, ports: t.ports, had: h.Ports}
 	if t.bad != nil {
 		s.key = h.Key
 		if len(t.ports) == 0 {

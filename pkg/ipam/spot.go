@@ -12,6 +12,8 @@ type seat struct {
 	*tenant
 	key   string
 	ports []Port
+	// had are ports that the ledger has it with there.
+	had []Port
 	// settled says that the ledger has it there beside others, with this key.
 	settled bool
 	// within says that it wants no more there than the ledger says that it has.
@@ -140,6 +142,9 @@ func (r Reservation) objection(new seat) clash {
 	for _, port := range new.ports {
 		if slices.Contains(r.Ports, port) {
 			return clash{reason: PortClash, holder: orElse(r.Holder, string(ControlPlane)), port: port}
+		}
+		if isHostPort(port) && !slices.Contains(new.had, port) {
+			return clash{reason: PortClash, holder: "the hosts of the control plane", port: port}
 		}
 	}
 	return clash{}
