@@ -105,7 +105,7 @@ func newServices(cfg config.Config, id string, store *apiclient.Store, set *metr
 			Name: cfg.ServicesName, Namespace: cfg.Namespace, Identity: id, Log: log,
 			Leases: func() (ledger.Leases, error) { return s.ledgerClient() }, Known: s.catalogue.Lease,
 		}),
-		ControlPlane: cfg.VIPs, Port: cfg.Port, Placement: s.serve.Placement, Placed: s.serve.Placed, Node: cfg.NodeName,
+		KubeVIP: cfg.KubeVIP, ControlPlane: cfg.VIPs, Port: cfg.Port, Placement: s.serve.Placement, Placed: s.serve.Placed, Node: cfg.NodeName,
 		Observed: func(f allocate.Figures) {
 			set.Allocator(f.Refused != nil) // nil in the zero value alone
 			set.Allocation(f.Services, f.Refused, poolMetrics(f.Pools))

@@ -39,7 +39,7 @@ var without = []Variable{
 	{Name: "control_plane_health_check_ca_path", Fate: Without, Meaning: noWatch, Of: "cp_enable"},
 	{Name: "config_file", Flag: "config-file", Fate: Refused, Meaning: "its settings would be lost; write them as variables"},
 
-	{Name: "svc_election", Flag: "servicesElection", Boolean: true, Fate: Without, Meaning: "addresses are spread over the nodes without an election for each Service; as kube-vip has a lease for each then, stop it on all nodes before kvip serves Services", Of: "svc_enable"},
+	{Name: "svc_election", Flag: "servicesElection", Boolean: true, Fate: Without, Meaning: "addresses are spread over the nodes without an election for each Service; kvip leaves a Service to a kube-vip that renews the Service's own lease", Of: "svc_enable"},
 	{Name: "per_service_election_on_demand", Boolean: true, Fate: Without, Meaning: "addresses are spread over the nodes without an election for each Service", Of: "svc_enable"},
 	{Name: "enable_node_labeling", Flag: "enableNodeLabeling", Boolean: true, Fate: Without, Meaning: "no node is labelled; `kvip status` says which one has an address"},
 	{Name: "svc_namespace", Fate: Refused, Meaning: "Services of every namespace are served; remove it, and give those that are not meant a class of another load balancer", Of: "svc_enable"},

@@ -65,7 +65,7 @@ func nameForServices(object any, cfg config.Config) {
 func afterKubeVIP() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"servicecidrs"}, Verbs: []string{"list", "watch"}},
-		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"get"}},
+		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"list"}},
 		{APIGroups: []string{""}, Resources: []string{"services"}, Verbs: []string{"patch"}},
 	}
 }

@@ -109,7 +109,7 @@ func TestRightsAfterKubeVIP(t *testing.T) {
 			more = append(more, right)
 		}
 	}
-	want := []string{"- get coordination.k8s.io/leases *", "- list networking.k8s.io/servicecidrs *", "- patch /services *", "- watch networking.k8s.io/servicecidrs *"}
+	want := []string{"- list coordination.k8s.io/leases *", "- list networking.k8s.io/servicecidrs *", "- patch /services *", "- watch networking.k8s.io/servicecidrs *"}
 	if !slices.Equal(more, want) {
 		t.Errorf("granted besides:\n%q\nwant:\n%q", more, want)
 	}

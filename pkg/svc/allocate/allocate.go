@@ -39,6 +39,9 @@ type Config struct {
 	Placement func(addr netip.Addr) (d place.Decision, why string)
 	// Placed grows whenever Placement may answer otherwise than before.
 	Placed func() uint64
+	// KubeVIP says that a kube-vip may still serve some of the Services: those whose Lease it renews
+	// are left to it (S9).
+	KubeVIP bool
 	// Node names the source of Events.
 	Node string
 	// Observed is told what was allocated, for metrics; may be nil. The zero value: this node does not allocate.
@@ -71,6 +74,7 @@ type Allocator struct {
 
 	control     *controlPlane
 	claims      claims
+	elections   elections
 	goodPools   map[string]ipam.Pool     // as they were last without a mistake
 	poolWritten map[string]time.Duration // when each pool's status was last written
 	basis       basis                    // of the last turn
@@ -129,6 +133,7 @@ func (a *Allocator) work(ctx context.Context) {
 	hands.Go(func() { a.writer.run(ctx) })
 	hands.Go(func() { a.runErrands(ctx) })
 	hands.Go(func() { a.tellAnnouncements(ctx) })
+	hands.Go(func() { a.followElections(ctx) })
 	hands.Wait()
 }
 

@@ -77,6 +77,14 @@ func (a *Allocator) observe(telling bool) {
 	n.last = last
 }
 
+// begin notes that a Service was never told anything: wherever it is announced first is news, also if
+// its condition is written before that is seen.
+func (n *announcements) begin(owner ipam.Owner) {
+	if _, seen := n.last[owner]; !seen {
+		n.last[owner] = ""
+	}
+}
+
 // note compares one Service with what it was, and puts what it is into last. Where nobody knows, nothing is new.
 func (n *announcements) note(s *svc.Service, addresses []netip.Addr, placement func(netip.Addr) (place.Decision, string), last map[ipam.Owner]string, now time.Duration) {
 	owner := s.Owner()

@@ -201,3 +201,22 @@ func BenchmarkObserve(b *testing.B) {
 		n.last = last
 	}
 }
+
+// The first node of a new Service is told, also where the condition was seen back before the node was.
+func TestTheFirstNodeIsToldAfterTheCondition(t *testing.T) {
+	s := newScene(t)
+	addr := netip.MustParseAddr("10.0.0.100")
+	s.place[addr] = place.Decision{} // nobody knows yet
+	s.sit(s.a.cfg.Keeper)
+	s.hands(s.a)
+	s.PutService("a/web")
+	s.says(s.a, "a/web", "10.0.0.100 Allocated")
+	s.Eventually("the condition is seen", func() bool {
+		all := s.cat.Services()
+		return len(all) == 1 && all[0].Told != nil && s.cat.Ledger()[addr] != nil
+	})
+	posted := func() int { return s.Server.Count(http.MethodPost, "/namespaces/a/events") }
+	before := posted()
+	s.at(addr, "n1", true)
+	s.Eventually("an Event names the node", func() bool { return posted() > before })
+}

@@ -1,6 +1,7 @@
 package allocate
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -75,13 +76,18 @@ func (c *claims) forget(services []*svc.Service) {
 	c.taken = rest
 }
 
-// others returns who has the status of each Service of kvip's that is another program's.
+// others returns who has the status of each Service of kvip's that is another program's: whoever wrote
+// it, or a kube-vip that has an election of its own for the Service.
 func (a *Allocator) others(services []*svc.Service) map[ipam.Owner]string {
 	a.claims.forget(services)
 	l, now := a.cfg.Book.Ledger(), a.cfg.Clock()
-	all := map[ipam.Owner]string{}
+	all, electing := map[ipam.Owner]string{}, a.elections.holders(now)
 	for _, s := range services {
 		if !s.Ours {
+			continue
+		}
+		if holder := electing[s.Owner()]; holder != "" {
+			all[s.Owner()] = fmt.Sprintf("kube-vip at %s, which renews lease %s/%s%s", holder, s.Namespace, electionPrefix, s.Name)
 			continue
 		}
 		if who := a.claims.foreign(s, l, now); who != "" {

@@ -20,6 +20,9 @@ func (a *Allocator) turn(ctx context.Context) (looked bool) {
 		a.rest()
 		return false
 	}
+	if known, _ := a.elections.state(); a.cfg.KubeVIP && !known {
+		return false
+	}
 	b := a.basisNow(term)
 	if a.settled(b) {
 		return false
@@ -50,6 +53,7 @@ func (a *Allocator) turn(ctx context.Context) (looked bool) {
 // rest begins nothing more: another node has the seat, or may have.
 func (a *Allocator) rest() {
 	a.writer.only(nil)
+	a.elections.forget()
 	if a.term != 0 {
 		a.term = 0
 		a.cfg.Observed(Figures{})
@@ -104,6 +108,9 @@ func (a *Allocator) publish(services []*svc.Service, pools []source, reserved ip
 	figures := Figures{Refused: map[string]int{}}
 	told := make(map[ipam.Owner]bool, len(services))
 	for _, s := range services {
+		if s.Ours && s.Told == nil {
+			a.announced.begin(s.Owner())
+		}
 		if want, ok := a.wanted(s, result, others[s.Owner()]); ok {
 			a.writer.service(s, want.brief())
 			told[s.Owner()] = true
