@@ -35,10 +35,17 @@ Services of type LoadBalancer addresses, which it spreads over the nodes. Every 
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		PersistentPreRun:  func(*cobra.Command, []string) { *started = true },
-		RunE:              needsCommand,
 	}
-	root.Version = thisBuild().String()
-	root.SetVersionTemplate("{{.Version}}\n")
+	// Not cobra's own flag: its template brings text/template in, which keeps the linker from
+	// leaving methods out, and makes the program a third larger.
+	version := root.Flags().Bool("version", false, "print the version of this program")
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if *version && len(args) == 0 {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), thisBuild())
+			return err
+		}
+		return needsCommand(cmd, args)
+	}
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newManager(), newManifest(), newKubeadm(), newStatus(), newMigrate(), newCleanup(), newHealthz(), newVersion(), newCompletion())
 	return root, started
