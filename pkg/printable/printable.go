@@ -31,11 +31,13 @@ func quoted(s string) string {
 	return s
 }
 
-// Lines is Text for a message of any length. It treats each of its lines by itself.
+// Lines is Text for a message of any length. It treats each of its lines by itself, and leaves the
+// tabs that one begins with, as in a list of suggestions.
 func Lines(s string) string {
 	lines := strings.Split(s, "\n")
 	for i, line := range lines {
-		lines[i] = quoted(line)
+		text := strings.TrimLeft(line, "\t")
+		lines[i] = line[:len(line)-len(text)] + quoted(text)
 	}
 	return strings.Join(lines, "\n")
 }

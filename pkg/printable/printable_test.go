@@ -75,3 +75,9 @@ func TestJSONSaysThatItCouldNotWrite(t *testing.T) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 }
+
+func TestLinesKeepsIndents(t *testing.T) {
+	if got, want := Lines("Did you mean this?\n\tstatus\n\ta\tb"), "Did you mean this?\n\tstatus\n\t\"a\\tb\""; got != want {
+		t.Errorf("%q; want %q", got, want)
+	}
+}
