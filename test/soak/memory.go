@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/kvip/kvip/test/cluster"
 	"github.com/kvip/kvip/test/svclab"
@@ -28,6 +30,28 @@ func sizeOf(l *svclab.Lab, n *cluster.Node) (size, error) {
 	if s.goroutines == 0 || s.heap == 0 || s.resident == 0 {
 		return s, fmt.Errorf("read /metrics of %s: goroutines or memory are missing", n.Name)
 	}
+	return s, nil
+}
+
+// reconnectedWithin bounds how long the agent waits before it opens a watch again that churn broke: three
+// seconds and a request.
+const reconnectedWithin = 4 * time.Second
+
+// sizeAtRest returns the size of the elder agent when all of its watches are open. Each needs three
+// goroutines, and addresses are as wanted even before they are: the agent need not see a change for that. So
+// the number of goroutines is the largest within reconnectedWithin.
+func (w *world) sizeAtRest(ctx context.Context) (s size, err error) {
+	most := 0.0
+	for end := time.Now().Add(reconnectedWithin); time.Now().Before(end); {
+		if s, err = sizeOf(w.lab, w.lab.Nodes[elder]); err != nil {
+			return size{}, err
+		}
+		most = max(most, s.goroutines)
+		if err := pause(ctx, lookEvery); err != nil {
+			return size{}, err
+		}
+	}
+	s.goroutines = most
 	return s, nil
 }
 

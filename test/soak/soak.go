@@ -46,7 +46,7 @@ func (w *world) run(ctx context.Context, d time.Duration) (sizes []size, err err
 		if err != nil {
 			return sizes, err
 		}
-		s, err := sizeOf(w.lab, w.lab.Nodes[elder])
+		s, err := w.sizeAtRest(ctx)
 		if err != nil {
 			return sizes, err
 		}
