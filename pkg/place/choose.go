@@ -67,7 +67,7 @@ func choose(a *Address, nodes []candidate) Decision {
 	switch {
 	case best.Node == "":
 		best.Reason = refusal(a, nodes)
-	case bestRank >= cannotRank:
+	case bestRank&cannotRank != 0:
 		best.Reason = ReasonCannotCarry
 	}
 	return best

@@ -57,6 +57,7 @@ var levels = [...]struct {
 	mask rank
 	why  Reason
 }{
+	{fallbackRank, ReasonNoSubnet},
 	{cannotRank, ReasonCannotCarry},
 	{cannotRank - unservedRank, ReasonNoLocalEndpoint},
 	{notReadyRank, ReasonNotReady},

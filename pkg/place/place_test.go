@@ -239,7 +239,8 @@ func TestALinkForAddressesInNoSubnet(t *testing.T) {
 	}
 	links := []Link{on("eth0", "192.0.2.0/24"), {Name: "eth1", Selected: true, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}}
 	for addr, want := range map[string]string{"203.0.113.5": "eth1", "192.0.2.7": "eth0", "10.0.0.7": "eth1", "2001:db8::7": "eth1"} {
-		if d := Choose(Address{Addr: netip.MustParseAddr(addr)}, []Node{{Name: "n", Alive: true, Links: links}}); d.Link != want {
+		d := Choose(Address{Addr: netip.MustParseAddr(addr)}, []Node{{Name: "n", Alive: true, Links: links}})
+		if d.Link != want || d.Reason != ReasonOnlyNode || !d.Announced() {
 			t.Errorf("%s: %+v, want %s", addr, d, want)
 		}
 	}
@@ -249,6 +250,27 @@ func TestALinkForAddressesInNoSubnet(t *testing.T) {
 		if d := Choose(Address{Addr: addr}, []Node{{Name: "n", Alive: true, Links: links}, other}); d.Node != "m" || d.Link != "eth9" {
 			t.Errorf("%s: %+v, want the node whose subnet has it", addr, d)
 		}
+	}
+	a := Address{Addr: netip.MustParseAddr("198.51.100.7")}
+	if e := Explain(a, []Node{{Name: "n", Alive: true, Links: links}, other}); e.Rejected["n"] != ReasonNoSubnet {
+		t.Errorf("explained: %+v, want %s against n", e, ReasonNoSubnet)
+	}
+}
+
+// S2: that no node has a subnet with the address does not hide why a node cannot carry it.
+func TestAnAddressInNoSubnetThatANodeCannotCarry(t *testing.T) {
+	n := Node{Name: "n", Alive: true, Links: []Link{{Name: "eth0", Selected: true}}}
+	m := n
+	m.Name, m.Cannot = "m", "no packet filter"
+	a := Address{Addr: vip}
+	if d := Choose(a, []Node{n, m}); d.Node != "n" || d.Reason != ReasonOnlyNode {
+		t.Errorf("one node can carry it: %+v", d)
+	}
+	if d := Choose(a, []Node{m}); d.Node != "m" || d.Reason != ReasonCannotCarry {
+		t.Errorf("none can: %+v", d)
+	}
+	if e := Explain(a, []Node{n, m}); e.Rejected["m"] != ReasonCannotCarry {
+		t.Errorf("explained: %+v", e)
 	}
 }
 
