@@ -2,7 +2,6 @@ package allocate
 
 import (
 	"context"
-	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +34,13 @@ type election struct {
 	holder, version string
 	duration        time.Duration
 	changedAt       time.Duration // when it was last seen to change
+	changed         bool          // it was seen to, not only found
+	respected       bool          // when it was listed last
+}
+
+// respects reports whether the holder has not been silent for too long.
+func (e election) respects(now time.Duration) bool {
+	return now-e.changedAt <= min(max(e.duration, minElection), maxElection)
 }
 
 // elections are kube-vip's Leases of Services. A Service whose Lease is renewed is kube-vip's (S9).
@@ -42,7 +48,7 @@ type elections struct {
 	mu      sync.Mutex
 	known   bool // they were listed since this node has the seat, or must not be
 	of      map[ipam.Owner]election
-	changes uint64 // grows when a Service gets another holder
+	changes uint64 // grows when holders may answer otherwise
 }
 
 // observe takes in a listing that began at now. Silence counts from the last change that was seen (E2).
@@ -52,12 +58,13 @@ func (e *elections) observe(seen map[ipam.Owner]election, now time.Duration) {
 	changed := !e.known || len(seen) != len(e.of)
 	for owner, next := range seen {
 		last, had := e.of[owner]
-		next.changedAt = now
+		next.changedAt, next.changed = now, e.known
 		if had && last.version == next.version {
-			next.changedAt = last.changedAt
+			next.changedAt, next.changed = last.changedAt, last.changed
 		}
+		next.respected = next.respects(now)
 		seen[owner] = next
-		changed = changed || last.holder != next.holder
+		changed = changed || last.holder != next.holder || last.respected != next.respected || last.changed != next.changed
 	}
 	e.known, e.of = true, seen
 	if changed {
@@ -79,17 +86,23 @@ func (e *elections) state() (known bool, changes uint64) {
 	return e.known, e.changes
 }
 
-// holders returns who is respected at now, by Service.
-func (e *elections) holders(now time.Duration) map[ipam.Owner]string {
+// holders returns who is respected at now, by Service. Of a Lease that this node has found and not seen to change
+// nobody knows whether it is renewed: what is in the ledger is kvip's until then, as it was for the former allocator.
+func (e *elections) holders(now time.Duration, l ipam.Ledger) map[ipam.Owner]string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	of := maps.Clone(e.of)
-	maps.DeleteFunc(of, func(_ ipam.Owner, one election) bool {
-		return now-one.changedAt > min(max(one.duration, minElection), maxElection)
-	})
-	names := make(map[ipam.Owner]string, len(of))
-	for owner, one := range of {
-		names[owner] = one.holder
+	names := make(map[ipam.Owner]string, len(e.of))
+	for owner, one := range e.of {
+		if one.respects(now) {
+			names[owner] = one.holder
+		}
+	}
+	for _, holders := range l {
+		for _, h := range holders {
+			if !e.of[h.Owner].changed {
+				delete(names, h.Owner)
+			}
+		}
 	}
 	return names
 }

@@ -1,6 +1,7 @@
 package allocate
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ func TestElectionsOfServices(t *testing.T) {
 	var e elections
 	holds := func(at time.Duration, want string) {
 		t.Helper()
-		if got := e.holders(at)[owner]; got != want {
+		if got := e.holders(at, nil)[owner]; got != want {
 			t.Errorf("at %v: holder %q; want %q", at, got, want)
 		}
 	}
@@ -41,6 +42,37 @@ func TestElectionsOfServices(t *testing.T) {
 	e.observe(one("n1", "4", 24*time.Hour), time.Hour)
 	holds(time.Hour+10*time.Minute, "n1")
 	holds(time.Hour+11*time.Minute, "")
+	before := e.changes
+	if e.observe(one("n1", "4", 24*time.Hour), time.Hour+11*time.Minute); e.changes == before {
+		t.Error("nobody is told that the holder is not respected any more")
+	}
+}
+
+// S9: a Service in the ledger is kvip's until its Lease is seen to change, which may have been left behind.
+func TestElectionsAndTheLedger(t *testing.T) {
+	const owner = ipam.Owner("shop/web")
+	seen := func(version string) map[ipam.Owner]election {
+		return map[ipam.Owner]election{owner: {holder: "n1", version: version, duration: time.Minute}}
+	}
+	l := ipam.Ledger{netip.MustParseAddr("10.0.0.100"): {{Owner: owner}}}
+	var e elections
+	for i, step := range []struct {
+		version string
+		of      ipam.Ledger
+		want    string
+	}{{"1", nil, "n1"}, {"1", l, ""}, {"2", l, "n1"}, {"2", l, "n1"}} {
+		now := time.Duration(i) * electionsEvery
+		e.observe(seen(step.version), now)
+		if got := e.holders(now, step.of)[owner]; got != step.want {
+			t.Errorf("step %d: holder %q, want %q", i, got, step.want)
+		}
+	}
+	e.forget()
+	e.observe(nil, time.Hour)
+	e.observe(seen("3"), time.Hour)
+	if got := e.holders(time.Hour, l)[owner]; got != "n1" {
+		t.Errorf("a Lease that was made meanwhile: holder %q", got)
+	}
 }
 
 func TestElectionOf(t *testing.T) {
@@ -108,4 +140,34 @@ func TestAServiceWithAnElectionOfKubeVIP(t *testing.T) {
 		r.sit(k)
 		return len(r.stored()) == 1
 	})
+}
+
+// S9: a Lease that kube-vip left behind takes no address from a Service: whoever becomes the allocator learns of
+// silence only after a while, and the ledger says that the Service was kvip's until then.
+func TestALeaseThatKubeVIPLeftBehind(t *testing.T) {
+	r := newRig(t)
+	holder, seconds := "n7", int32(15)
+	r.Put("/apis/coordination.k8s.io/v1/namespaces/a/leases/"+electionPrefix+"web", &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: electionPrefix + "web"},
+		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds},
+	})
+	a, k := r.allocator("x")
+	a.cfg.KubeVIP = true
+	r.sit(k)
+	r.hands(a)
+	r.PutService("a/web")
+	r.says(a, "a/web", "ForeignStatus")
+	r.pass(20 * time.Second)
+	r.sit(k)
+	r.says(a, "a/web", "10.0.0.100 Allocated")
+	k.leave(t.Context())
+	b, next := r.allocator("y")
+	b.cfg.KubeVIP = true
+	r.Eventually("the seat is free", func() bool { s := r.cat.Seat(); return s != nil && s.Holder == "" })
+	r.sit(next)
+	r.hands(b)
+	r.until(b, "the next allocator looks", func() bool { return b.term != 0 && b.basis.term == b.term })
+	if l := r.stored(); len(l) != 1 || r.Says("a/web") != "10.0.0.100 Allocated" {
+		t.Errorf("the next allocator made the ledger %v, and the status %s", l, r.Says("a/web"))
+	}
 }

@@ -78,10 +78,10 @@ func (c *claims) forget(services []*svc.Service) {
 
 // others returns who has the status of each Service of kvip's that is another program's: whoever wrote
 // it, or a kube-vip that has an election of its own for the Service.
-func (a *Allocator) others(services []*svc.Service) map[ipam.Owner]string {
+func (a *Allocator) others(services []*svc.Service, l ipam.Ledger) map[ipam.Owner]string {
 	a.claims.forget(services)
-	l, now := a.cfg.Book.Ledger(), a.cfg.Clock()
-	all, electing := map[ipam.Owner]string{}, a.elections.holders(now)
+	now := a.cfg.Clock()
+	all, electing := map[ipam.Owner]string{}, a.elections.holders(now, l)
 	for _, s := range services {
 		if !s.Ours {
 			continue

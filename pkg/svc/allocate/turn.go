@@ -37,8 +37,9 @@ func (a *Allocator) turn(ctx context.Context) (looked bool) {
 		return true
 	}
 	services, pools := a.cfg.Catalogue.Services(), a.pools()
-	others, reserved := a.others(services), a.reserved()
-	result := ipam.Plan(a.cfg.Catalogue.Restored(a.cfg.Book.Ledger()), usable(pools), reserved, requests(services, others, a.cfg.Catalogue.Interfaces()))
+	have := a.cfg.Catalogue.Restored(a.cfg.Book.Ledger())
+	others, reserved := a.others(services, have), a.reserved()
+	result := ipam.Plan(have, usable(pools), reserved, requests(services, others, a.cfg.Catalogue.Interfaces()))
 	if !result.Ledger.Equal(a.cfg.Book.Ledger()) {
 		if err := a.cfg.Book.Commit(ctx, result.Ledger); err != nil {
 			a.failed(err)
