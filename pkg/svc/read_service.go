@@ -51,7 +51,10 @@ func (r Reader) Service(s *corev1.Service) *Service {
 	wishes := r.wishes(s)
 	result := &Service{ObjectMeta: identified(s), Link: wishes.Link, Notes: wishes.Notes}
 	result.Ours, result.Why = r.ours(s, wishes)
-	result.StatusBy, result.Odd, result.Finalizers = statusBy(s), odd(s), r.finalizers(s)
+	result.StatusBy, result.Odd = statusBy(s), odd(s)
+	if !wishes.Ignore {
+		result.Finalizers = r.finalizers(s)
+	}
 	for _, text := range s.Spec.ClusterIPs {
 		if addr, err := netip.ParseAddr(text); err == nil { // "None" is no address
 			result.ClusterIPs = append(result.ClusterIPs, addr)

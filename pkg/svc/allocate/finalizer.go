@@ -14,10 +14,11 @@ import (
 )
 
 // release lets Services go that wait for kube-vip's cloud provider, whose place kvip has (S9). By then the ledger has
-// none of their addresses.
+// none of their addresses. One with a status of another program waits for that: other cloud providers have the
+// same finalizer, and what they made would be left.
 func (a *Allocator) release(services []*svc.Service) {
 	for _, s := range services {
-		if len(s.Finalizers) > 0 && a.duePool("service "+string(s.Owner())) {
+		if len(s.Finalizers) > 0 && !byOthers(s) && a.duePool("service "+string(s.Owner())) {
 			a.background(func(ctx context.Context) { a.removeFinalizer(ctx, s) })
 		}
 	}

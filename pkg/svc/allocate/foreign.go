@@ -42,7 +42,7 @@ func (c *claims) foreign(s *svc.Service, l ipam.Ledger, now time.Duration) strin
 		}
 		return ""
 	}
-	may := !slices.ContainsFunc(s.StatusBy, func(m string) bool { return m != kubeVIPManager }) || hasAll(l, owner, s)
+	may := !byOthers(s) || hasAll(l, owner, s)
 	if !may || had && t.done && now-t.at <= takeOnce {
 		return strings.Join(s.StatusBy, ", ")
 	}
@@ -50,6 +50,11 @@ func (c *claims) foreign(s *svc.Service, l ipam.Ledger, now time.Duration) strin
 		c.taken[owner] = takeover{at: now}
 	}
 	return ""
+}
+
+// byOthers reports whether a program that is neither kvip nor kube-vip has written the status of s.
+func byOthers(s *svc.Service) bool {
+	return slices.ContainsFunc(s.StatusBy, func(m string) bool { return m != kubeVIPManager })
 }
 
 // hasAll reports whether the ledger has all the addresses of the status for the Service.
