@@ -154,6 +154,20 @@ func TestS4AServiceNotSeenYetKeepsItsAddress(t *testing.T) {
 	r.says(a, "a/new", "10.0.0.100 Allocated")
 }
 
+// S4: an entry of the ledger that names what can be no Service holds nobody up.
+func TestTheLedgerNamesWhatIsNoService(t *testing.T) {
+	r := newRig(t)
+	l := ipam.Ledger{}
+	for i, owner := range []ipam.Owner{"a", "a/", "/web", "a/b/c", "a/%2f", "a/..", ipam.Owner("a/" + strings.Repeat("x", 50_000))} {
+		l[netip.AddrFrom4([4]byte{10, 0, 0, byte(100 + i)})] = []ipam.Holder{{Owner: owner}}
+	}
+	r.PutLedger("0", l)
+	r.PutService("a/web")
+	r.Eventually("both are seen", func() bool { return len(r.cat.Services()) == 1 && len(r.cat.Ledger()) == len(l) })
+	a, _ := r.seated("x")
+	r.says(a, "a/web", "10.0.0.100 Allocated")
+}
+
 func TestAReleasedSeatHandsOver(t *testing.T) {
 	r := newRig(t)
 	a, k := r.seated("x")

@@ -6,6 +6,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/ipam"
@@ -30,10 +31,10 @@ func (a *Allocator) behind(ctx context.Context) bool {
 	return false
 }
 
-// exists asks the API server; what cannot be asked counts as there.
+// exists asks the API server, of names that a Service can have; what cannot be asked counts as there.
 func (a *Allocator) exists(ctx context.Context, owner ipam.Owner) bool {
 	namespace, name, ok := strings.Cut(string(owner), "/")
-	if !ok {
+	if !ok || len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Label(name)) > 0 {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
