@@ -44,11 +44,14 @@ func NodeLease(seat, node string) string { return seat + "-node-" + node }
 // LedgerPrefix begins the names of the ledger's Leases; a number follows.
 func LedgerPrefix(seat string) string { return seat + "-ledger-" }
 
+// maxShard is more than a ledger grows to: there is a number behind each that counts.
+const maxShard = 1 << 20
+
 // Shard is the number of a Lease of the ledger by its name, -1 if that is none.
 func Shard(seat, name string) int {
 	rest, ok := strings.CutPrefix(name, LedgerPrefix(seat))
 	n, err := strconv.Atoi(rest)
-	if !ok || err != nil || strconv.Itoa(n) != rest || n < 0 { // 01 is no number of a shard
+	if !ok || err != nil || strconv.Itoa(n) != rest || n < 0 || n > maxShard { // 01 is no number of a shard
 		return -1
 	}
 	return n

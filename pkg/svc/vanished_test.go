@@ -83,7 +83,8 @@ func TestAnEditedShardDoesNotCount(t *testing.T) {
 
 // The numbers of shards are those that kvip writes: others would count here and not for the allocator.
 func TestShardNames(t *testing.T) {
-	for name, want := range map[string]int{"s-ledger-0": 0, "s-ledger-12": 12, "s-ledger-01": -1, "s-ledger--1": -1, "s-ledger-x": -1, "s-ledger-": -1, "t-ledger-0": -1} {
+	for name, want := range map[string]int{"s-ledger-0": 0, "s-ledger-12": 12, "s-ledger-01": -1, "s-ledger--1": -1, "s-ledger-x": -1, "s-ledger-": -1, "t-ledger-0": -1,
+		"s-ledger-9223372036854775807": -1} {
 		if got := Shard("s", name); got != want {
 			t.Errorf("%s is number %d, want %d", name, got, want)
 		}

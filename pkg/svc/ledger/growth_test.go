@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -133,5 +134,18 @@ func TestAShardWithoutItsLabel(t *testing.T) {
 	c.leases[shardName(0)].Labels = nil
 	if got := take(t, c.book("you", 0, nil)); !got.Equal(many(3, "a/web")) || c.leases[shardName(0)].Labels[svc.LabelRole] != svc.RoleLedger {
 		t.Errorf("the ledger is %v, labels %v", got, c.leases[shardName(0)].Labels)
+	}
+}
+
+// S4: a Lease of a number behind which there is none, as somebody may make one, does not keep the ledger from growing.
+func TestALeaseOfTheLargestNumber(t *testing.T) {
+	c := newCluster()
+	if _, err := c.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: shardName(math.MaxInt)}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range []string{"me", "you"} {
+		b := c.book(who, 0, nil)
+		take(t, b)
+		commit(t, b, many(3, ipam.Owner("a/"+who)))
 	}
 }
