@@ -3,12 +3,14 @@ package serve
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/place"
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/test/fakeapi/svcenv"
@@ -213,5 +215,43 @@ func TestAdoptionOnAKernelWithoutMarks(t *testing.T) {
 	r.did("protect [10.0.0.100], announce 10.0.0.100")
 	if r.agent.have[vip4].adopted || !r.bulk.Has(vip4) {
 		t.Errorf("it has %+v", r.agent.have[vip4])
+	}
+}
+
+// S5: an address that cannot be taken off the host stays protected until it is off, and that is tried again.
+func TestWhatCannotBeRemovedStaysProtected(t *testing.T) {
+	for name, fail := range map[string]func(*rig, error){
+		"the address": func(r *rig, err error) { r.bulk.Fail(vip4, err) },
+		"the listing": func(r *rig, err error) { r.bulk.FailListing(err) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.serving()
+			fail(r, errTest)
+			r.PutLedger("0", ipam.Ledger{})
+			r.Eventually("it is gone from the ledger", func() bool { return len(r.cat.Ledger()) == 0 })
+			for range 40 {
+				r.turn()
+				if !r.bulk.Has(vip4) || !slices.Contains(r.table.want.Addresses, vip4) || len(r.chorus.voices) > 0 {
+					t.Fatalf("it is there: %v, protected are %v, announced %v", r.bulk.Has(vip4), r.table.want.Addresses, r.chorus.voices)
+				}
+				r.pass(time.Second)
+				r.beat()
+			}
+			if _, failed := r.agent.able.told(r.clock(), r.agent.isChosen); len(failed) > 0 {
+				t.Errorf("the others are told that it cannot carry %v", failed)
+			}
+			fail(r, nil)
+			r.pass(lastRetry)
+			r.agent.beat.Store(int64(r.clock()))
+			if r.turn(); r.bulk.Has(vip4) {
+				t.Error("it is not removed as soon as that can be")
+			}
+			r.pass(filterEvery)
+			r.agent.beat.Store(int64(r.clock()))
+			if r.turn(); len(r.table.want.Addresses) > 0 {
+				t.Errorf("protected are %v", r.table.want.Addresses)
+			}
+		})
 	}
 }

@@ -110,6 +110,7 @@ type Agent struct {
 	links map[string]link.Network // by name, as the network was last read; nil: it could not be read yet
 
 	have     holdings
+	remains  holdings      // what could not be taken off the host: it stays protected (S5)
 	adopted  bool          // what an earlier agent left was read
 	adopting bool          // nothing was decided since the start
 	suspect  bool          // this process stood still, and has no fresh view since: it announces nothing
@@ -153,7 +154,7 @@ func New(cfg Config) *Agent {
 		cfg.Observed = nobody{}
 	}
 	a := &Agent{
-		cfg: cfg, wake: make(chan struct{}, 1), have: holdings{}, adopting: true, unread: true, dirty: true,
+		cfg: cfg, wake: make(chan struct{}, 1), have: holdings{}, remains: holdings{}, adopting: true, unread: true, dirty: true,
 		told: map[string]bool{}, able: newAbilities(), reported: map[string]time.Duration{},
 	}
 	cfg.Heart.OnVerdict(a.rouse)

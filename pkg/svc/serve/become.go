@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"net/netip"
+	"time"
 
 	"github.com/kvip/kvip/pkg/arp"
 	"github.com/kvip/kvip/pkg/filter"
@@ -64,16 +65,33 @@ func (a *Agent) own(next holdings) {
 	if err != nil && len(failed) == 0 {
 		a.able.hostFailed("addresses", err, now)
 		maps.DeleteFunc(next, func(addr netip.Addr, h held) bool { return !h.shared && !has(a.have, addr) })
+		a.remains = union(a.remains, without(a.have, next))
 		return
 	}
 	a.able.hostWorks("addresses")
-	for _, f := range failed {
-		a.able.failed(f.Address.VIP, f, now)
-		a.chosen[f.Address.VIP] = true
-		delete(next, f.Address.VIP)
-	}
+	a.failed(next, failed, now)
 	for addr := range next {
 		a.able.works(addr)
+	}
+}
+
+// failed notes which addresses the kernel could not put there, or take away.
+func (a *Agent) failed(next holdings, failed []*vip.AddressError, now time.Duration) {
+	before := union(a.remains, a.have)
+	a.remains = holdings{}
+	for _, f := range failed {
+		addr := f.Address.VIP
+		wanted := has(next, addr)
+		if h, had := before[addr]; (had || !wanted) && !h.shared {
+			a.remains[addr] = h
+		}
+		if !wanted {
+			a.trouble(f)
+			continue
+		}
+		a.able.failed(addr, f, now)
+		a.chosen[addr] = true
+		delete(next, addr)
 	}
 }
 
@@ -96,7 +114,7 @@ func (a *Agent) protect(all holdings, s situation) bool {
 	}
 	var want filter.Want
 	ports := make(map[netip.Addr][]filter.Port, len(all))
-	for addr, h := range all {
+	for addr, h := range union(a.remains, all) {
 		if !h.shared {
 			ports[addr] = s.ports(addr)
 			want.Addresses = append(want.Addresses, addr)

@@ -33,6 +33,16 @@ func intersection(before, next holdings) holdings {
 	return both
 }
 
+func without(all, some holdings) holdings {
+	rest := holdings{}
+	for addr, h := range all {
+		if !has(some, addr) {
+			rest[addr] = h
+		}
+	}
+	return rest
+}
+
 func union(before, next holdings) holdings {
 	all := maps.Clone(before)
 	maps.Copy(all, next)
