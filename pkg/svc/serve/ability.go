@@ -121,7 +121,7 @@ func (a *abilities) told(now time.Duration, ours func(netip.Addr) bool) (cannot 
 		}
 	}
 	for addr, f := range a.single {
-		if now >= f.until && !ours(addr) {
+		if f.isOver(now, ours(addr)) {
 			continue
 		}
 		if failed == nil {
@@ -136,14 +136,24 @@ func (a *abilities) told(now time.Duration, ours func(netip.Addr) bool) (cannot 
 	return "", failed
 }
 
+// isOver reports whether a single address may be chosen for this node again; it is not while it is this node's.
+func (f *fault) isOver(now time.Duration, ours bool) bool { return now >= f.until && !ours }
+
+// forget drops what has been over for so long that a next failure is a first one.
+func (a *abilities) forget(now time.Duration, ours func(netip.Addr) bool) {
+	maps.DeleteFunc(a.single, func(addr netip.Addr, f *fault) bool { return f.isOver(now-lastHold, ours(addr)) })
+}
+
 // problem names what fails, for the page of this agent.
-func (a *abilities) problem() string {
+func (a *abilities) problem(now time.Duration, ours func(netip.Addr) bool) string {
 	var all []string
 	for _, f := range a.host {
 		all = append(all, f.reason)
 	}
-	for _, f := range a.single {
-		all = append(all, f.reason)
+	for addr, f := range a.single {
+		if !f.isOver(now, ours(addr)) {
+			all = append(all, f.reason)
+		}
 	}
 	slices.Sort(all)
 	all = slices.Compact(all)

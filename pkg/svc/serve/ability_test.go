@@ -37,8 +37,8 @@ func TestFailuresAreRetriedMoreAndMoreSeldom(t *testing.T) {
 		t.Errorf("pauses %v, want %s", pauses, want)
 	}
 	a.works(vip4)
-	if a.waits(vip4, now) || !a.fine() || a.problem() != "" || a.next(now, nobodys) != 0 {
-		t.Errorf("it works, and there is %q", a.problem())
+	if a.waits(vip4, now) || !a.fine() || a.problem(now, nobodys) != "" || a.next(now, nobodys) != 0 {
+		t.Errorf("it works, and there is %q", a.problem(now, nobodys))
 	}
 }
 
@@ -57,6 +57,26 @@ func TestAFailureIsToldForAWhile(t *testing.T) {
 	}
 	if _, failed := a.told(now, func(netip.Addr) bool { return true }); len(failed) != 1 {
 		t.Error("it is this node's and fails still, and is not told")
+	}
+}
+
+// What failed once and is over is no problem any more, and is forgotten some time after that.
+func TestAFailureThatIsOver(t *testing.T) {
+	a, now := newAbilities(), time.Hour
+	a.failed(vip4, errTest, now)
+	if a.problem(now+firstHold-1, nobodys) == "" || a.problem(now+firstHold, nobodys) != "" {
+		t.Errorf("the page says %q, and then %q", a.problem(now+firstHold-1, nobodys), a.problem(now+firstHold, nobodys))
+	}
+	if a.problem(now+firstHold, func(netip.Addr) bool { return true }) == "" {
+		t.Error("it is this node's and fails still, and the page does not say so")
+	}
+	now += firstHold + lastHold
+	a.forget(now, func(netip.Addr) bool { return true })
+	if a.forget(now-1, nobodys); a.fine() {
+		t.Error("how long it failed is forgotten")
+	}
+	if a.forget(now, nobodys); !a.fine() {
+		t.Error("it is remembered for ever")
 	}
 }
 

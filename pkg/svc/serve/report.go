@@ -61,7 +61,7 @@ func (a *Agent) publish(s situation, decisions map[netip.Addr]place.Decision) {
 		decisions = a.shown.decisions // nothing was decided; what was stands (S2)
 	}
 	a.placed.Add(1)
-	a.shown = report{situation: s, decisions: decisions, have: maps.Clone(a.have), problem: joined(a.failing, a.able.problem())}
+	a.shown = report{situation: s, decisions: decisions, have: maps.Clone(a.have), problem: joined(a.failing, a.able.problem(a.cfg.Clock(), a.isChosen))}
 }
 
 // Placed grows whenever Placement may answer otherwise than before.

@@ -101,6 +101,7 @@ func (a *Agent) decide(verdict members.Verdict, now time.Duration) {
 	}
 	a.become(next, s)
 	a.last = s
+	a.able.forget(now, a.isChosen)
 	if again := a.able.next(now, a.isChosen); again != 0 && (a.again == 0 || again < a.again) {
 		a.again = again
 	}
