@@ -53,15 +53,35 @@ func (a *Agent) survey(verdict members.Verdict) situation {
 		}
 		bySeniority(s.tenants[addr])
 	}
-	s.nodes = nodesOf(c, verdict, s.control)
-	for _, l := range c.Leases() {
-		for _, a := range l.ControlPlane {
-			if s.control[a.Addr()] == "" { // its holder need not serve Services
-				s.control[a.Addr()] = election.NodeOf(l.Holder)
+	s.nodes = nodesOf(c, verdict)
+	s.findHolders(c.Leases())
+	return s
+}
+
+// findHolders says which node has each of the control plane's addresses: the one that says so itself, if it is alive, else
+// the holder of the election, which need not serve Services, else the one that said so last.
+func (s situation) findHolders(leases []*svc.Lease) {
+	alive := map[string]bool{}
+	for _, n := range s.nodes {
+		alive[n.Name] = n.Alive
+	}
+	note := func(addr netip.Addr, node string) { s.control[addr] = cmp.Or(s.control[addr], node) }
+	said := func(byAlive bool) {
+		for _, l := range leases {
+			for _, addr := range l.Info.ControlPlane {
+				if alive[l.Info.Node] == byAlive {
+					note(addr, l.Info.Node)
+				}
 			}
 		}
 	}
-	return s
+	said(true)
+	for _, l := range leases {
+		for _, a := range l.ControlPlane {
+			note(a.Addr(), election.NodeOf(l.Holder))
+		}
+	}
+	said(false)
 }
 
 // bySeniority sorts the Services that share an address: the oldest decides where they differ.
@@ -74,7 +94,7 @@ func bySeniority(tenants []*svc.Service) {
 }
 
 // nodesOf joins what the API says of each announcing node with what its Lease says.
-func nodesOf(c *svc.Catalogue, verdict members.Verdict, control map[netip.Addr]string) []place.Node {
+func nodesOf(c *svc.Catalogue, verdict members.Verdict) []place.Node {
 	known := c.Nodes()
 	var nodes []place.Node
 	for _, l := range c.Leases() {
@@ -91,11 +111,6 @@ func nodesOf(c *svc.Catalogue, verdict members.Verdict, control map[netip.Addr]s
 			n.Alive = false // the Node was deleted: what its kvip says does not count any more
 		}
 		nodes = append(nodes, n)
-		for _, addr := range l.Info.ControlPlane {
-			if n.Alive || control[addr] == "" {
-				control[addr] = n.Name
-			}
-		}
 	}
 	slices.SortFunc(nodes, func(a, b place.Node) int { return cmp.Compare(a.Name, b.Name) })
 	return nodes

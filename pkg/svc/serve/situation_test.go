@@ -15,6 +15,7 @@ import (
 	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/pkg/members"
 	"github.com/kvip/kvip/pkg/place"
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/pkg/vip"
@@ -216,6 +217,33 @@ func TestTheControlPlanesAddressIsPlacedByNoHash(t *testing.T) {
 	if d, _ := r.agent.Placement(vip4); d.Node != "cp1" || d.Reason != place.ReasonHolder {
 		t.Errorf("held by a node without Services: %+v", d)
 	}
+}
+
+// Which node has the control plane's address says the node itself while it is alive, then the election, and what a dead
+// node said last only where nobody else knows.
+func TestWhoHasTheControlPlanesAddress(t *testing.T) {
+	r := newRig(t)
+	r.PutNode("cp0", "10.0.0.3")
+	r.PutNodeLease(svc.NodeInfo{Node: "cp0", ControlPlane: []netip.Addr{vip4}}, "cp0_boot", 5)
+	r.Eventually("the node is seen", func() bool { return r.cat.Node("cp0") != nil && r.cat.Lease(svc.NodeLease(svcenv.Seat, "cp0")) != nil })
+	has := func(want string, alive ...string) {
+		t.Helper()
+		if got := r.agent.survey(members.Verdict{Fresh: true, Alive: alive}).control[vip4]; got != want {
+			t.Errorf("with %v alive it is %q, want %q", alive, got, want)
+		}
+	}
+	has("cp0", "me")
+	holder := "cp1_boot_1"
+	r.Put(svcenv.LeasePath("api-vip"), &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "api-vip", Namespace: svcenv.Namespace, Labels: map[string]string{svc.LabelRole: svc.RoleControlPlane},
+			Annotations: map[string]string{kubelease.AnnotationAddresses: vip4.String() + ":6443"},
+		},
+		Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder},
+	})
+	r.Eventually("the election's Lease is seen", func() bool { return len(r.cat.ControlPlane()) == 1 })
+	has("cp1", "me")
+	has("cp0", "cp0", "me")
 }
 
 // S2: an address of one family needs endpoints of that family: kube-proxy drops it where only the other has one.
