@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"net/netip"
 	"strconv"
 )
@@ -87,16 +88,9 @@ type Request struct {
 // or "annotation NAME". Empty ones are described in words.
 type Fields struct{ Addresses, Pool, ShareKey string }
 
-func (f Fields) addresses() string { return orElse(f.Addresses, "the address asked for") }
-func (f Fields) pool() string      { return orElse(f.Pool, "the pool asked for") }
-func (f Fields) shareKey() string  { return orElse(f.ShareKey, "the share key") }
-
-func orElse(text, other string) string {
-	if text == "" {
-		return other
-	}
-	return text
-}
+func (f Fields) addresses() string { return cmp.Or(f.Addresses, "the address asked for") }
+func (f Fields) pool() string      { return cmp.Or(f.Pool, "the pool asked for") }
+func (f Fields) shareKey() string  { return cmp.Or(f.ShareKey, "the share key") }
 
 // asked is the address of the family that is asked for; the zero Addr if any will do.
 func (r *Request) asked(f Family) netip.Addr {

@@ -135,13 +135,13 @@ func (r Reservation) objection(new seat) clash {
 	case r.Owner != ControlPlane:
 		return clash{reason: cmp.Or(r.Reason, NodeAddress), holder: r.Holder}
 	case new.key == "":
-		return clash{reason: AddressTaken, holder: orElse(r.Holder, string(ControlPlane)), byKey: true}
+		return clash{reason: AddressTaken, holder: cmp.Or(r.Holder, string(ControlPlane)), byKey: true}
 	case !new.within && len(new.ports)+len(r.Ports) > MaxPorts:
-		return clash{reason: LimitExceeded, holder: orElse(r.Holder, string(ControlPlane))}
+		return clash{reason: LimitExceeded, holder: cmp.Or(r.Holder, string(ControlPlane))}
 	}
 	for _, port := range new.ports {
 		if slices.Contains(r.Ports, port) {
-			return clash{reason: PortClash, holder: orElse(r.Holder, string(ControlPlane)), port: port}
+			return clash{reason: PortClash, holder: cmp.Or(r.Holder, string(ControlPlane)), port: port}
 		}
 		if isHostPort(port) && !slices.Contains(new.had, port) {
 			return clash{reason: PortClash, holder: "the hosts of the control plane", port: port}

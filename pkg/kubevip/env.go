@@ -66,7 +66,7 @@ func Unknown(name string, flags, env []string) (note Note, known bool) {
 		return Note{name, unread}, true
 	case !newReading(flags, env).matters(v):
 		return Note{}, true
-	case v.set != nil, v.Boolean, v.Fate == Refused, name == portOfBalancer:
+	case v.needsValue():
 		return Note{}, false
 	}
 	return Note{name, v.Meaning}, true

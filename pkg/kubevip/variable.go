@@ -86,8 +86,8 @@ func number(least, most int, take func(*reading, int)) func(*reading, string) er
 	}
 }
 
-// NeedsValue reports whether kvip must know the value of the variable to act on it, and not only that there is one.
-func (v Variable) NeedsValue() bool {
+// needsValue reports whether kvip must know the value of the variable to act on it, and not only that there is one.
+func (v Variable) needsValue() bool {
 	return v.set != nil || v.Boolean || v.Fate == Refused || v.Name == portOfBalancer
 }
 

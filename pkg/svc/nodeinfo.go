@@ -2,6 +2,7 @@ package svc
 
 import (
 	"encoding/json"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -70,7 +71,7 @@ func (i NodeInfo) Bounded() NodeInfo {
 	i.Cannot = explanation(i.Cannot)
 	if len(i.Failed) > 0 {
 		failed := make(map[netip.Addr]string, min(len(i.Failed), maxFailed))
-		for _, addr := range unicast(slices.Collect(keys(i.Failed)), maxFailed) {
+		for _, addr := range unicast(slices.Collect(maps.Keys(i.Failed)), maxFailed) {
 			failed[addr] = explanation(i.Failed[addr])
 		}
 		i.Failed = failed
@@ -104,16 +105,6 @@ func readNodeInfo(text string) (info NodeInfo) {
 }
 
 func head[T any](list []T, most int) []T { return list[:min(len(list), most)] }
-
-func keys(m map[netip.Addr]string) func(yield func(netip.Addr) bool) {
-	return func(yield func(netip.Addr) bool) {
-		for addr := range m {
-			if !yield(addr) {
-				return
-			}
-		}
-	}
-}
 
 // unicast returns the addresses that a link can have, in order, at most so many.
 func unicast(list []netip.Addr, most int) []netip.Addr {

@@ -1,6 +1,7 @@
 package svc
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -172,7 +173,7 @@ func (r Reader) wishes(s *corev1.Service) Wishes {
 	if _, asked := s.Annotations[AnnotationAddresses]; !asked && (len(foreign.Addresses) > 0 || foreign.Err != nil) {
 		own.Addresses, own.Err, own.Fields.Addresses = foreign.Addresses, foreign.Err, foreign.Fields.Addresses
 	}
-	own.Pool, own.Key, own.Link = first(own.Pool, foreign.Pool), first(own.Key, foreign.Key), first(own.Link, foreign.Link)
+	own.Pool, own.Key, own.Link = cmp.Or(own.Pool, foreign.Pool), cmp.Or(own.Key, foreign.Key), cmp.Or(own.Link, foreign.Link)
 	own.Ignore, own.Notes = foreign.Ignore, foreign.Notes
 	if foreign.Err != nil && own.Err != foreign.Err {
 		own.Notes = append(own.Notes, cut(foreign.Err.Error(), 4*maxQuote)+"; it is not used, as there is "+own.Fields.Addresses)
@@ -209,13 +210,6 @@ const (
 	// maxQuote is how much of a user's text a message quotes.
 	maxQuote = 64
 )
-
-func first(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
-}
 
 // addresses reads a list separated by commas, one of a family at most.
 func addresses(where, text string) ([]netip.Addr, error) {
