@@ -70,7 +70,8 @@ type Allocator struct {
 	writer    *writer
 	announced *announcements
 	beat      clock.Beat
-	term      uint64 // of the seat that the ledger was taken in; 0: not taken
+	term      uint64        // of the seat that the ledger was taken in; 0: not taken
+	takeAgain time.Duration // when it may be taken again, after what failed
 
 	control     *controlPlane
 	claims      claims

@@ -1,6 +1,7 @@
 package allocate
 
 import (
+	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/svc"
+	"github.com/kvip/kvip/test/fakeapi"
 	"github.com/kvip/kvip/test/fakeapi/svcenv"
 )
 
@@ -161,5 +163,44 @@ func TestHostileServicesStopNothing(t *testing.T) {
 		if n := len(l.Annotations[svc.AnnotationLedger]); n > 1000 {
 			t.Errorf("%s has %d bytes", name, n)
 		}
+	}
+}
+
+// S4: a ledger that cannot be written, or not be used yet, is tried again once a second, whatever happens meanwhile.
+func TestTheLedgerIsRetriedOnceASecond(t *testing.T) {
+	for name, deny := range map[string]fakeapi.Denial{
+		"it cannot be read":                 {Method: http.MethodGet, Path: "/leases", Code: 500},
+		"it cannot be written":              {Method: http.MethodPut, Path: svc.LedgerPrefix(svcenv.Seat), Code: 500},
+		"nobody says if its Service exists": {Method: http.MethodGet, Path: "/services/gone", Code: 500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.PutLedger("0", ipam.Ledger{first: {{Owner: "a/gone"}}})
+			r.PutService("a/web")
+			r.Eventually("both are seen", func() bool { return len(r.cat.Services()) == 1 && len(r.cat.Ledger()) == 1 })
+			a, k := r.seated("x")
+			r.Server.Deny(deny)
+			asked := func() int {
+				return r.Server.Count(http.MethodGet, "/leases") + r.Server.Count(http.MethodPut, "/leases")
+			}
+			tries := func() int {
+				before := asked()
+				for range 20 {
+					r.look(a)
+				}
+				return asked() - before
+			}
+			once := tries()
+			if again := tries(); once == 0 || again != 0 {
+				t.Errorf("%d requests within the first second, and then %d", once, again)
+			}
+			r.pass(lookAgain)
+			r.sit(k)
+			if tries() == 0 {
+				t.Error("it is not tried again")
+			}
+			r.Server.Deny()
+			r.says(a, "a/web", "10.0.0.100 Allocated")
+		})
 	}
 }

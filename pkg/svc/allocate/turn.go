@@ -24,7 +24,7 @@ func (a *Allocator) turn(ctx context.Context) (looked bool) {
 		return false
 	}
 	b := a.basisNow(term)
-	if a.settled(b) {
+	if a.settled(b) || a.term != term && b.at < a.takeAgain {
 		return false
 	}
 	a.basis = b
@@ -70,6 +70,7 @@ func (a *Allocator) take(ctx context.Context, term uint64) bool {
 		return false
 	}
 	if a.behind(ctx) {
+		a.takeAgain = a.cfg.Clock() + lookAgain
 		return false
 	}
 	if now, held := a.cfg.Keeper.Held(); !held || now != term {
@@ -80,13 +81,15 @@ func (a *Allocator) take(ctx context.Context, term uint64) bool {
 	return true
 }
 
-// failed begins anew with the ledger, whose state is not known now.
+// failed begins anew with the ledger, whose state is not known now: at once if others have written it, and else after
+// a while, as all of it is written then.
 func (a *Allocator) failed(err error) {
 	a.term = 0
 	if errors.Is(err, ledger.ErrLost) {
 		a.cfg.Log.Info("the ledger is read again", "reason", err)
 		return
 	}
+	a.takeAgain = a.cfg.Clock() + lookAgain
 	a.cfg.Log.Warn("cannot read or write the ledger; trying again", "reason", err)
 }
 
