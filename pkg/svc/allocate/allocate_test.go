@@ -198,7 +198,16 @@ func TestAnnouncedByNobody(t *testing.T) {
 	r.mu.Unlock()
 	r.says(a, "a/web", "10.0.0.100 NoSubnet")
 	r.mu.Lock()
-	clear(r.reasons)
+	clear(r.reasons) // nobody knows, as after an outage: what was said stands
+	r.mu.Unlock()
+	for range 5 {
+		r.pass(time.Second)
+		r.sit(a.cfg.Keeper)
+		r.look(a)
+	}
+	r.Never("the condition changes although nobody knows", func() bool { return r.Says("a/web") != "10.0.0.100 NoSubnet" })
+	r.mu.Lock()
+	r.reasons[first] = place.ReasonChosen
 	r.mu.Unlock()
 	r.says(a, "a/web", "10.0.0.100 Allocated")
 }

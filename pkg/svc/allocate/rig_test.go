@@ -67,7 +67,11 @@ func (r *rig) allocator(identity string) (*Allocator, *Keeper) {
 		Placement: func(addr netip.Addr) (place.Decision, string) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			return place.Decision{Reason: r.reasons[addr]}, r.reasons[addr].Sentence()
+			d := place.Decision{Reason: r.reasons[addr]}
+			if d.Reason == place.ReasonChosen {
+				d.Node = "n1"
+			}
+			return d, d.Reason.Sentence()
 		},
 		Observed: func(f Figures) {
 			r.mu.Lock()

@@ -3,11 +3,13 @@ package allocate
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/ipam"
+	"github.com/kvip/kvip/pkg/place"
 	"github.com/kvip/kvip/pkg/svc"
 )
 
@@ -50,7 +52,12 @@ func (a *Allocator) wanted(s *svc.Service, result ipam.Result, other string) (wi
 		return w, true
 	}
 	for _, addr := range w.addresses {
-		if d, why := a.cfg.Placement(addr); d.Reason != "" && !d.Announced() {
+		switch d, why := a.cfg.Placement(addr); {
+		case d.Reason == "" && saysUnannounced(s) && slices.Equal(s.Status, w.addresses):
+			// Nobody knows, as in an outage: what was said stands (S2).
+			w.ok, w.reason, w.message = false, s.Told.Reason, s.Told.Message
+			return w, true
+		case d.Reason != "" && !d.Announced():
 			w.ok, w.reason = false, string(d.Reason)
 			w.message = fmt.Sprintf("service %s: %s is announced by no node: %s", s.Owner(), addr, why)
 		}
@@ -59,6 +66,11 @@ func (a *Allocator) wanted(s *svc.Service, result ipam.Result, other string) (wi
 		w.message += "; " + strings.Join(s.Notes, "; ")
 	}
 	return w, true
+}
+
+// saysUnannounced reports whether the condition of s says why no node announces it.
+func saysUnannounced(s *svc.Service) bool {
+	return s.Told != nil && place.Reason(s.Told.Reason).Sentence() != ""
 }
 
 // brief is w with a message that the API takes, whatever users wrote.
