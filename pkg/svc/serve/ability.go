@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/kvip/kvip/pkg/vip"
 )
 
 const (
@@ -69,6 +71,11 @@ func (a *abilities) hostWorks(what string) { delete(a.host, what) }
 // failed notes that this node could not have an address, and works that it has it.
 func (a *abilities) failed(addr netip.Addr, err error, now time.Duration) {
 	a.single[addr] = a.single[addr].failed(err.Error(), now)
+}
+
+// areNew reports whether one of those failures is that of an address which did not fail before.
+func (a *abilities) areNew(failures []*vip.AddressError) bool {
+	return slices.ContainsFunc(failures, func(f *vip.AddressError) bool { return a.single[f.Address.VIP] == nil })
 }
 
 func (a *abilities) works(addr netip.Addr) {

@@ -275,3 +275,25 @@ func TestWhatCannotBeRemovedStaysProtected(t *testing.T) {
 		})
 	}
 }
+
+// What fails is logged once, in whatever company it fails again.
+func TestFailuresAreLoggedOnce(t *testing.T) {
+	r := newRig(t)
+	r.turn()
+	r.beat()
+	const count = 8
+	addr := vip4
+	for i := range 120 {
+		if i < count {
+			r.bulk.Fail(addr, errTest)
+			r.give(addr, fmt.Sprintf("a/web%d", i))
+			addr = addr.Next()
+		}
+		r.beat()
+		r.turn()
+		r.pass(time.Second)
+	}
+	if n := r.Log.Count("cannot serve all addresses"); n == 0 || n > count {
+		t.Errorf("%d addresses fail, and that was logged %d times", count, n)
+	}
+}

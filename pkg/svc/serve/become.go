@@ -60,8 +60,10 @@ func (a *Agent) own(next holdings) {
 		}
 	}
 	_, _, err := a.cfg.Addresses.Sync(want)
-	a.warn(err)
 	failed, now := vip.AddressErrors(err), a.cfg.Clock()
+	if len(failed) == 0 || a.able.areNew(failed) {
+		a.warn(err)
+	}
 	if err != nil && len(failed) == 0 {
 		a.able.hostFailed("addresses", err, now)
 		maps.DeleteFunc(next, func(addr netip.Addr, h held) bool { return !h.shared && !has(a.have, addr) })

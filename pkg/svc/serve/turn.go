@@ -8,6 +8,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/members"
 	"github.com/kvip/kvip/pkg/place"
+	"github.com/kvip/kvip/pkg/svc"
 )
 
 // knowsHost is whether this host's links were read once, and what an earlier agent left there: before that
@@ -165,13 +166,19 @@ func (a *Agent) trouble(err error) {
 	a.warn(err)
 }
 
-// warn logs what failed, once.
+// mostTold bounds what is remembered of failures that were logged.
+const mostTold = 100
+
+// warn logs what failed, once, and in brief: it may be all addresses.
 func (a *Agent) warn(err error) {
 	if err == nil {
 		return
 	}
-	if text := err.Error(); !a.told[text] {
+	if text := svc.Brief(err.Error()); !a.told[text] {
+		if len(a.told) == mostTold {
+			clear(a.told)
+		}
 		a.told[text] = true
-		a.cfg.Log.Warn("cannot serve all addresses; trying again", "reason", err)
+		a.cfg.Log.Warn("cannot serve all addresses; trying again", "reason", text)
 	}
 }
