@@ -162,10 +162,10 @@ func (o Owned) apply(m *Machine) {
 		return
 	}
 	if o.OK {
-		m.owned, m.ownSince, m.ownAt = true, 0, 0
-		if m.lostAt == 0 || m.now-m.lostAt >= lostAgain {
+		if m.owned && (m.lostAt == 0 || m.now-m.lostAt >= lostAgain) { // a renewal found it in its place
 			m.failures = 0
 		}
+		m.owned, m.ownSince, m.ownAt = true, 0, 0
 		return
 	}
 	// A write that was found too late, and could neither be shortened nor deleted, may leave

@@ -287,3 +287,27 @@ func TestReadsAvoidABadServer(t *testing.T) {
 		}
 	}
 }
+
+// E5: who cannot keep the address on its link stays back for longer after each tenure, although
+// each began with the address in its place.
+func TestStaysBackLongerWhereTheAddressIsRemoved(t *testing.T) {
+	s := started(t)
+	for tenure := 1; tenure <= 4; tenure++ {
+		for s.m.Status().State == Holding {
+			s.passUntil(s.clock + 150*time.Millisecond)
+			for _, a := range s.m.Step(AddressLost{NodeAddress: true}, s.clock) {
+				s.execute(a)
+			}
+		}
+		if st := s.m.Status(); st.Cause != ReasonRemoved || s.m.backoffEnd-s.clock != backoff(tenure) {
+			t.Fatalf("tenure %d ended with %s and %v of staying back, want %v", tenure, st.Cause, s.m.backoffEnd-s.clock, backoff(tenure))
+		}
+		for s.m.Status().State != Holding {
+			s.passUntil(s.clock + 100*time.Millisecond)
+		}
+	}
+	s.passUntil(s.clock + 3*time.Second)
+	if s.m.failures != 0 {
+		t.Errorf("%d failures after three seconds of quiet", s.m.failures)
+	}
+}
