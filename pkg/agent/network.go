@@ -46,9 +46,10 @@ type network struct {
 
 	// status is the machine's, nil before its first turn. While it holds the lease or claims it,
 	// it leaves in order before the link changes.
-	status  func() *election.Status
-	chooser chooser
-	routes  time.Time // when routes were read last
+	status     func() *election.Status
+	chooser    chooser
+	candidates func(name string, vips []netip.Addr, routes bool) ([]link.Choice, error)
+	routes     time.Time // when routes were read last
 
 	mu    sync.Mutex
 	now   selected
@@ -59,7 +60,7 @@ type network struct {
 }
 
 func newNetwork(cfg config.Config, log *slog.Logger, speaker linkSetter) *network {
-	n := &network{cfg: cfg, log: log, speaker: speaker, events: make(chan election.Event, 64)}
+	n := &network{cfg: cfg, log: log, speaker: speaker, events: make(chan election.Event, 64), candidates: link.Candidates}
 	n.status = func() *election.Status { return nil }
 	n.watcher = link.NewWatcher(link.WatchConfig{Log: log})
 	n.hosts = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
@@ -131,12 +132,15 @@ func (n *network) look(ctx context.Context) {
 func (n *network) choose() (selected, error) {
 	now := time.Now()
 	routes := n.chooser.now.Index == 0 || now.Sub(n.routes) >= readRoutes
-	candidates, err := link.Candidates(n.cfg.Interface, n.cfg.VIPs, routes)
-	if err != nil && !errors.Is(err, link.ErrNotFound) {
-		return selected{}, err
-	}
-	if routes {
+	candidates, err := n.candidates(n.cfg.Interface, n.cfg.VIPs, routes)
+	switch {
+	case err == nil && routes:
 		n.routes = now
+	case err == nil, errors.Is(err, link.ErrNotFound):
+	case n.chooser.now.Index == 0:
+		return selected{}, err
+	default: // as where addresses change faster than they can be listed: no reason to give the link up
+		n.log.Debug("cannot look for a better link", "link", n.chooser.now.Name, "reason", err)
 	}
 	var current *link.Link
 	if n.chooser.now.Index != 0 {

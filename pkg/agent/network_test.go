@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -112,6 +113,26 @@ func TestLookKeepsItsLink(t *testing.T) {
 	n.look(t.Context())
 	if l := n.link(); l.Index != 0 || l.Usable || l.Reason == "" {
 		t.Errorf("without a link: %+v", l)
+	}
+}
+
+// TestLookThatFailsKeepsTheLink in use: addresses that change all the time cannot be listed, which says
+// nothing about the link. Whether that is up is still known.
+func TestLookThatFailsKeepsTheLink(t *testing.T) {
+	n, _, _ := onHost(t)
+	n.look(t.Context())
+	n.drain()
+	n.candidates = func(string, []netip.Addr, bool) ([]link.Choice, error) {
+		return nil, errors.New("list addresses: results may be incomplete or inconsistent")
+	}
+	n.look(t.Context())
+	if got := n.drain(); len(got) != 0 || n.link().Name != "eth0" {
+		t.Errorf("told %v, and uses %+v", got, n.link())
+	}
+	testutil.IP(t, "link set eth0 down")
+	n.look(t.Context())
+	if got := strings.Join(links(n.drain()), " "); got != "down" {
+		t.Errorf("told %q of a link that is down", got)
 	}
 }
 
