@@ -96,9 +96,23 @@ func (n *network) run(ctx context.Context) error {
 			return nil
 		case ev := <-n.watcher.Events():
 			n.addressEvent(ctx, ev)
+			n.catchUp(ctx)
 		case <-again.C:
 		}
 		again.Stop()
+	}
+}
+
+// catchUp takes the events that came meanwhile, so that one look is for all of them: the Services of
+// another node may bring a thousand addresses at once, and each look lists all that there are.
+func (n *network) catchUp(ctx context.Context) {
+	for range len(n.watcher.Events()) {
+		select {
+		case ev := <-n.watcher.Events():
+			n.addressEvent(ctx, ev)
+		default: // they became one Resync
+			return
+		}
 	}
 }
 
@@ -194,12 +208,12 @@ func (n *network) addressEvent(ctx context.Context, ev link.Event) {
 	default:
 		return
 	}
-	own := n.ownAddress()
 	switch {
 	case lost:
+		own := n.ownAddress()
 		n.bare = !own
 		n.send(ctx, election.AddressLost{NodeAddress: own})
-	case n.bare && own:
+	case n.bare && n.ownAddress():
 		n.bare = false
 		n.send(ctx, election.NodeAddressBack{})
 	}

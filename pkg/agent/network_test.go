@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -288,5 +290,38 @@ func TestSameLink(t *testing.T) {
 	}
 	if again := base; !sameLink(base, again) || arpLink(base).Index != 7 || arpLink(base).Name != "eth0" {
 		t.Error("a link is not the same as itself")
+	}
+}
+
+// TestManyEventsAreOneLook: what came during a look leads to one more, not to one for each.
+func TestManyEventsAreOneLook(t *testing.T) {
+	const many = 100
+	n, _, ns := onHost(t)
+	var looks atomic.Int64
+	var hold sync.RWMutex
+	n.candidates = func(name string, vips []netip.Addr, routes bool) ([]link.Choice, error) {
+		looks.Add(1)
+		hold.RLock()
+		defer hold.RUnlock()
+		return link.Candidates(name, vips, routes)
+	}
+	runOnHost(t, n, ns)
+	await(t, n, func(l election.Link) bool { return l.Usable })
+	hold.Lock()
+	before := looks.Load()
+	for i := range many {
+		testutil.IP(t, fmt.Sprintf("addr add 10.9.0.%d/32 dev eth0", i+1))
+	}
+	for len(n.watcher.Events()) < many/2 { // the first of them led to the look that waits
+		time.Sleep(time.Millisecond)
+	}
+	testutil.IP(t, "link set eth0 address 02:00:00:00:00:78")
+	hold.Unlock()
+	await(t, n, func(l election.Link) bool { return l.MAC == "02:00:00:00:00:78" })
+	for len(n.watcher.Events()) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if got := looks.Load() - before; got > many/5 {
+		t.Errorf("%d looks for %d events", got, many)
 	}
 }
