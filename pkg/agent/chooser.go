@@ -46,7 +46,7 @@ func (c *chooser) next(now time.Time, current *link.Link, candidates []link.Choi
 	switch {
 	case why == "":
 		return c.now.Link
-	case holding && current.Usable:
+	case holding:
 		c.pending = true
 		leaving := *current
 		leaving.Usable, leaving.Reason = false, fmt.Sprintf("leaving it for %s: %s", best.Name, why)

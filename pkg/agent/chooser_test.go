@@ -41,8 +41,10 @@ func TestChooser(t *testing.T) {
 		{name: "FromDefaultRoute", before: eth(1, link.ByDefaultRoute, 0), now: one, candidates: []link.Choice{eth(2, link.ByAddress, 24)}, want: 2, later: 2,
 			holding: "leaving it for eth2: chosen by the prefix of an own address, and eth1 by the default route"},
 		{name: "FromRoute", before: eth(1, link.ByRoute, 24), now: one, candidates: []link.Choice{eth(2, link.ByAddress, 8)}, want: 2, later: 2, holding: "eth2"},
-		{name: "BecamePort", before: one, now: port(one), candidates: []link.Choice{eth(9, link.ByDefaultRoute, 0)}, want: 9, later: 9},
-		{name: "DownAndAnotherUp", before: one, now: down(one), candidates: []link.Choice{eth(2, link.ByAddress, 24), down(one)}, want: 2, later: 2},
+		{name: "BecamePort", before: one, now: port(one), candidates: []link.Choice{eth(9, link.ByDefaultRoute, 0)}, want: 9, later: 9,
+			holding: "leaving it for eth9: eth1 became a port of it"},
+		{name: "DownAndAnotherUp", before: one, now: down(one), candidates: []link.Choice{eth(2, link.ByAddress, 24), down(one)}, want: 2, later: 2,
+			holding: "eth1 is not usable: no carrier"},
 		{name: "DownAlone", before: one, now: down(one), candidates: []link.Choice{down(one)}, want: 1, later: 1},
 		{name: "Flushed", before: one, now: one, candidates: []link.Choice{eth(2, link.ByDefaultRoute, 0)}, want: 1, later: 2, holding: "which is gone"},
 		{name: "FlushedEverywhere", before: one, now: one, candidates: nil, want: 1, later: 1},
@@ -72,13 +74,10 @@ func TestChooser(t *testing.T) {
 			if got.Index != row.later {
 				t.Errorf("later: %+v", got)
 			}
-			if !row.now.Usable {
-				return
-			}
 			c = begin()
 			c.next(at, &current, row.candidates, true)
 			got = c.next(at.Add(lostReasonWait), &current, row.candidates, true)
-			if got.Index != row.now.Index || got.Usable != (row.holding == "") || c.pending != (row.holding != "") || !strings.Contains(got.Reason, row.holding) {
+			if got.Index != row.now.Index || got.Usable != (row.holding == "" && row.now.Usable) || c.pending != (row.holding != "") || !strings.Contains(got.Reason, row.holding) {
 				t.Errorf("while holding: %+v, pending %v", got, c.pending)
 			}
 			if got = c.next(at.Add(lostReasonWait+time.Millisecond), &current, row.candidates, false); row.holding != "" && (got.Index != row.later || c.pending) {
