@@ -23,10 +23,31 @@ var errNoServer = errors.New("no API server is known to send it to")
 // try sends an action to the node's own API server or, where the machine asks for it,
 // to the peers (E11).
 func (d *Driver) try(ctx context.Context, a election.Action) (*coordinationv1.Lease, error) {
-	if peers := d.Peers(); a.Peers && len(peers) > 0 {
-		return d.hedge(ctx, append(peers, d.hosts()...), a)
+	if a.Peers && len(d.Peers()) > 0 {
+		return d.hedge(ctx, d.around(), a)
 	}
 	return d.first(ctx, a)
+}
+
+// around returns whom to ask where the node's own API server is in doubt: the peers that answered last,
+// that one, and then the other peers. Each that is silent costs hedgeAfter, and whoever may write the
+// EndpointSlice makes as many of them as are kept: before the own one, they would cost the lease.
+func (d *Driver) around() []string {
+	local := d.hosts()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var hosts []string
+	for _, p := range d.peers {
+		if d.answers[p] {
+			hosts = append(hosts, p)
+		}
+	}
+	for _, host := range slices.Concat(local, d.peers) {
+		if !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
 }
 
 // hosts returns the local addresses, the one that answered last first, and then where to

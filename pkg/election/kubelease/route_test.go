@@ -1,6 +1,7 @@
 package kubelease
 
 import (
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -92,12 +93,9 @@ func withPeers(t *testing.T, n int) (*lab, election.Record) {
 		t.Fatalf("peers %v, want the others %v", got, hosts[1:])
 	}
 	l.until("warm connections", func() bool {
-		for _, s := range l.servers[1:] {
-			if s.Count("GET", "/livez/ping") == 0 {
-				return false
-			}
-		}
-		return true
+		l.driver.mu.Lock()
+		defer l.driver.mu.Unlock()
+		return !slices.ContainsFunc(hosts[1:], func(p string) bool { return !l.driver.answers[p] })
 	})
 	return l, held
 }
@@ -138,6 +136,24 @@ func TestHedgePastASilentPeer(t *testing.T) {
 	l.at(l.servers[2].Host)
 	if r := l.read(); r.Holder != "" || r.Released.Holder != "a" {
 		t.Errorf("the lease is %+v", r)
+	}
+}
+
+// E11: as many peers as are kept, all silent, as somebody wrote them into the EndpointSlice, and an own
+// API server that is slow: it is asked before them, within the time of a renewal.
+func TestSilentPeersComeAfterTheOwnServer(t *testing.T) {
+	l := newLab(t, 1)
+	held := l.holding()
+	_, port, err := net.SplitHostPort(l.servers[0].Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.driver.setPeers(silent(t, maxPeers, port))
+	l.driver.warmPeers(t.Context())
+	within := election.RequestTimeout(5 * time.Second)
+	renewal := election.Action{Kind: election.Renew, Base: held, Record: tenure(), Peers: true}
+	if got := l.do(renewal, within).(election.Written); got.Outcome != election.OutcomeOK {
+		t.Errorf("the renewal ended with %+v", got)
 	}
 }
 
