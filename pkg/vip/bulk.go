@@ -89,7 +89,7 @@ func (netlinkBulk) Apply(changes []Change) []error {
 	}
 	errs := make([]error, len(changes))
 	var fresh []netip.Addr
-	for i, a := range exchange(requests) {
+	for i, a := range exchange(unix.NETLINK_ROUTE, requests) {
 		c := changes[i]
 		switch {
 		case a.err != nil && !(c.Valid == 0 && notThere(a.err)):
@@ -134,7 +134,7 @@ func notLocal(vips []netip.Addr) []netip.Addr {
 		requests[i].AddData(nl.NewRtAttr(unix.RTA_DST, vip.AsSlice()))
 	}
 	var missing []netip.Addr
-	for i, a := range exchange(requests) {
+	for i, a := range exchange(unix.NETLINK_ROUTE, requests) {
 		const kind = 7 // rtm_type in struct rtmsg
 		if a.err != nil || len(a.body) <= kind || a.body[kind] != unix.RTN_LOCAL {
 			missing = append(missing, vips[i])

@@ -295,7 +295,7 @@ func TestExchangeTellsWhatFailed(t *testing.T) {
 	good := nl.NewNetlinkRequest(unix.RTM_GETROUTE, 0)
 	good.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET6, Dst_len: 128}})
 	good.AddData(nl.NewRtAttr(unix.RTA_DST, netip.IPv6Loopback().AsSlice()))
-	got := exchange([]*nl.NetlinkRequest{unknown, good, unknown})
+	got := exchange(unix.NETLINK_ROUTE, []*nl.NetlinkRequest{unknown, good, unknown})
 	if len(got) != 3 || got[0].err == nil || got[1].err != nil || len(got[1].body) < 8 {
 		t.Errorf("answers: %+v", got)
 	}

@@ -29,12 +29,12 @@ type answer struct {
 	err  error
 }
 
-// exchange sends requests that are each answered by one message, over one socket, and
-// returns the answers in the same order. A socket per request would cost more than the
-// request.
-func exchange(requests []*nl.NetlinkRequest) []answer {
+// exchange sends requests that are each answered by one message, over one socket of the
+// protocol, and returns the answers in the same order. A socket per request would cost
+// more than the request.
+func exchange(protocol int, requests []*nl.NetlinkRequest) []answer {
 	answers := make([]answer, 0, len(requests))
-	fd, err := openRoute()
+	fd, err := openNetlink(protocol)
 	if err == nil {
 		defer unix.Close(fd)
 	}
@@ -63,9 +63,9 @@ func explain(answers []answer, err error) []answer {
 	return answers
 }
 
-// openRoute opens a blocking socket in the calling thread's network namespace.
-func openRoute() (int, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+// openNetlink opens a blocking socket in the calling thread's network namespace.
+func openNetlink(protocol int) (int, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol)
 	if err != nil {
 		return 0, fmt.Errorf("open netlink socket: %w", err)
 	}

@@ -178,7 +178,7 @@ func TestDead(t *testing.T) {
 func TestDestroyMany(t *testing.T) {
 	testutil.NewNetns(t)
 	testutil.IP(t, "addr add 10.9.0.100/32 dev lo")
-	conns, _ := crowd(t, 3*destroyBatch/2)
+	conns, _ := crowd(t, 3*batch/2)
 	all, err := link.Sockets(unix.AF_INET, statesAlive, 0)
 	if err != nil {
 		t.Fatal(err)
