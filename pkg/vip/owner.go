@@ -216,7 +216,8 @@ func (o *Owner) confirm(a Address) error {
 	if there, err := o.cfg.Kernel.There(a); err == nil && !there {
 		return nil
 	}
-	return fmt.Errorf("delete %s from %s: %w (see ip address): %w", a.VIP, a.LinkName, ErrUnconfirmed, errors.Join(failures...))
+	failures = append([]error{ErrUnconfirmed}, failures...)
+	return fmt.Errorf("delete %s from %s, where it still is or may be (see ip address): %w", a.VIP, a.LinkName, errors.Join(failures...))
 }
 
 // DestroySockets destroys this host's dead connections to the VIPs that it does not have now. It is

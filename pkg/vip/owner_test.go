@@ -402,6 +402,23 @@ func TestDeleteWithoutTheMarkFails(t *testing.T) {
 	}
 }
 
+// E5: each deletion seems to succeed, and the address is there all the same, as where somebody puts it back.
+func TestDeleteOfWhatComesBack(t *testing.T) {
+	r := newRig(t, vip4)
+	r.cfg.Kernel = returning{markless{r.Fake}}
+	if err := r.Update(eth0, r.now+4500*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Delete(); !errors.Is(err, ErrUnconfirmed) || strings.Contains(err.Error(), "%!") {
+		t.Errorf("error %v; want ErrUnconfirmed and nothing odd", err)
+	}
+}
+
+// returning is a kernel in which nothing stays deleted.
+type returning struct{ markless }
+
+func (returning) Delete(Address) error { return nil }
+
 // markless is a kernel that shows no marks.
 type markless struct{ *Fake }
 
