@@ -236,3 +236,22 @@ func TestE10FamilyWithoutAnOwnAddress(t *testing.T) {
 		t.Errorf("told %v", got)
 	}
 }
+
+// TestAddressWrittenAnew is not lost: when the node's own address goes, the owner deletes the virtual one
+// and writes it with another scope. To wait for the node's address would stop its renewals.
+func TestAddressWrittenAnew(t *testing.T) {
+	n, _, _ := onHost(t)
+	n.look(t.Context())
+	n.drain()
+	testutil.IP(t, "addr add 10.0.0.100/32 dev eth0")
+	testutil.IP(t, "addr del 10.0.0.1/24 dev eth0")
+	for _, want := range []int{0, 1} {
+		n.addressEvent(t.Context(), link.Event{Kind: link.AddrRemoved, Addr: vip4})
+		if got := n.drain(); len(got) != want {
+			t.Errorf("told %v, want %d events", got, want)
+		}
+		if want == 0 {
+			testutil.IP(t, "addr del 10.0.0.100/32 dev eth0")
+		}
+	}
+}

@@ -201,10 +201,11 @@ func (n *network) addressEvent(ctx context.Context, ev link.Event) {
 	lost := false
 	switch ev.Kind {
 	case link.AddrAdded:
-	case link.AddrRemoved:
-		lost = slices.Contains(n.cfg.VIPs, ev.Addr)
+	case link.AddrRemoved: // for a moment alone where the owner writes it anew, as with another scope
+		lost = slices.Contains(n.cfg.VIPs, ev.Addr) && n.missing(true, ev.Addr)
 	case link.Resync: // the event may be among those that were lost
-		lost = n.missing()
+		s := n.status()
+		lost = s != nil && s.Owned && n.missing(false, n.cfg.VIPs...)
 	default:
 		return
 	}
@@ -219,18 +220,16 @@ func (n *network) addressEvent(ctx context.Context, ev link.Event) {
 	}
 }
 
-// missing reports whether an address that this node owns is not on this host.
-func (n *network) missing() bool {
-	if s := n.status(); s == nil || !s.Owned {
-		return false
-	}
-	addresses, err := link.Addresses()
+// missing reports whether one of the addresses is not on this host, or what is to be believed where that
+// cannot be told. The next renewal writes them in any case.
+func (n *network) missing(believed bool, addresses ...netip.Addr) bool {
+	here, err := link.Addresses()
 	if err != nil {
-		n.log.Warn("cannot look whether the address is there", "vip", vips(n.cfg.VIPs), "reason", err)
-		return false // the next renewal writes it in any case
+		n.log.Warn("cannot look whether the address is there", "vip", vips(addresses), "reason", err)
+		return believed
 	}
-	return slices.ContainsFunc(n.cfg.VIPs, func(v netip.Addr) bool {
-		return !slices.ContainsFunc(addresses, func(a link.HostAddr) bool { return a.Prefix.Addr() == v.Unmap() })
+	return slices.ContainsFunc(addresses, func(v netip.Addr) bool {
+		return !slices.ContainsFunc(here, func(a link.HostAddr) bool { return a.Prefix.Addr() == v.Unmap() })
 	})
 }
 
