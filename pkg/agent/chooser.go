@@ -9,7 +9,8 @@ import (
 
 const (
 	// defaultRouteWait is how long a better reason than the default route is waited for at the start:
-	// at boot, addresses come one after the other.
+	// at boot, addresses come one after the other. An agent that was restarted need not wait: to find
+	// no link would make it give the address up that it is to keep (E8).
 	defaultRouteWait = 5 * time.Second
 	// lostReasonWait is how long a link is kept whose reason is gone: who reconfigures a link removes
 	// its addresses first.
@@ -22,6 +23,7 @@ const (
 // use has been gone for a while. It reads no clock and asks no kernel.
 type chooser struct {
 	began   time.Time
+	left    int         // index of the link with an address that an earlier agent left, 0 for none
 	now     link.Choice // in use; Index 0: none
 	lost    time.Time   // since when less speaks for the link in use than once did; zero: it does not
 	pending bool        // another link is to be used as soon as this node does not hold
@@ -62,7 +64,7 @@ func (c *chooser) first(now time.Time, candidates []link.Choice) link.Link {
 	if len(candidates) == 0 {
 		return link.Link{}
 	}
-	if candidates[0].Basis == link.ByDefaultRoute && now.Sub(c.began) < defaultRouteWait {
+	if candidates[0].Basis == link.ByDefaultRoute && candidates[0].Index != c.left && now.Sub(c.began) < defaultRouteWait {
 		return link.Link{Reason: fmt.Sprintf("only the default route, on %s, speaks for a link; waiting up to %v for an address or a route",
 			candidates[0].Name, defaultRouteWait)}
 	}

@@ -124,6 +124,23 @@ func TestChooserWaitsBeforeTheDefaultRoute(t *testing.T) {
 	}
 }
 
+// TestRestartByTheDefaultRoute: an agent that finds its address on the link of the default route waits for
+// nothing better, as it would give the address up for want of a link (E8).
+func TestRestartByTheDefaultRoute(t *testing.T) {
+	for _, left := range []bool{false, true} {
+		n, _, _ := onHost(t)
+		testutil.IP(t, "addr flush dev eth0 scope global")
+		testutil.IP(t, "route add default dev eth0")
+		if left {
+			testutil.IP(t, "addr add 10.0.0.100/32 dev eth0 scope host")
+		}
+		n.look(t.Context())
+		if l := n.link(); l.Usable != left {
+			t.Errorf("with an address left %v: %+v", left, l)
+		}
+	}
+}
+
 // addLink makes a link that is up.
 func addLink(t *testing.T, name, address string) {
 	t.Helper()

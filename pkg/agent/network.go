@@ -156,6 +156,9 @@ func (n *network) choose() (selected, error) {
 	default: // as where addresses change faster than they can be listed: no reason to give the link up
 		n.log.Debug("cannot look for a better link", "link", n.chooser.now.Name, "reason", err)
 	}
+	if n.chooser.began.IsZero() {
+		n.chooser.left = n.leftover()
+	}
 	var current *link.Link
 	if n.chooser.now.Index != 0 {
 		switch again, err := link.Get(n.chooser.now.Index); {
@@ -171,6 +174,22 @@ func (n *network) choose() (selected, error) {
 		return selected{}, err
 	}
 	return next, nil
+}
+
+// leftover returns the index of the link that has one of the addresses, as an earlier agent left it; 0 if
+// there is none.
+func (n *network) leftover() int {
+	addresses, err := link.Addresses()
+	if err != nil {
+		n.log.Warn("cannot look for addresses of earlier agents", "vip", vips(n.cfg.VIPs), "reason", err)
+		return 0
+	}
+	for _, a := range addresses {
+		if slices.Contains(n.cfg.VIPs, a.Prefix.Addr()) {
+			return a.Index
+		}
+	}
+	return 0
 }
 
 // holding reports whether the machine has the lease or is on its way to it.
