@@ -195,7 +195,12 @@ func (a AddressLost) apply(m *Machine) {
 	if m.state != Holding || m.now >= m.deadline {
 		return // E1: an expiry is never undone
 	}
-	if !a.NodeAddress {
+	switch {
+	case a.NodeAddress: // also where the notice that it is back was lost
+		m.flushed = 0
+	case m.flushed > m.now: // told again: it is waited for already
+		return
+	default:
 		m.flushed = m.now + nodeAddressWithin
 	}
 	again := m.lostAt != 0 && m.now-m.lostAt < lostAgain

@@ -311,3 +311,36 @@ func TestStaysBackLongerWhereTheAddressIsRemoved(t *testing.T) {
 		t.Errorf("%d failures after three seconds of quiet", s.m.failures)
 	}
 }
+
+// E10: a flushed link has two seconds to get its own address back. That the address is still missing, as
+// each lost notice of the kernel makes the agent tell, is no other removal; and once the node's own
+// address is there, nothing is waited for.
+func TestFlushToldAgain(t *testing.T) {
+	s := started(t)
+	tell := func(at string, back bool) {
+		t.Helper()
+		s.must(t, at+" tick")
+		for _, a := range s.m.Step(AddressLost{NodeAddress: back}, s.clock) {
+			s.execute(a)
+		}
+	}
+	for _, at := range []string{"11s", "11.6s", "12.2s", "12.8s"} {
+		tell(at, false)
+	}
+	owns := s.count(Own)
+	s.must(t, "12.9s tick")
+	if st := s.m.Status(); st.State != Holding || s.count(Own) != owns {
+		t.Errorf("while the link waits: %+v, written %d times", st, s.count(Own)-owns)
+	}
+	s.must(t, "13.1s tick")
+	if s.count(Own) == owns {
+		t.Error("2 s after the flush the address is not put back")
+	}
+	tell("20s", false)
+	owns = s.count(Own)
+	tell("20.1s", true)
+	s.must(t, "20.5s tick")
+	if s.count(Own) == owns {
+		t.Error("the node's own address is there, and the address is not put back")
+	}
+}
