@@ -49,7 +49,8 @@ type network struct {
 	status     func() *election.Status
 	chooser    chooser
 	candidates func(name string, vips []netip.Addr, routes bool) ([]link.Choice, error)
-	routes     time.Time // when routes were read last
+	addresses  func() ([]link.HostAddr, error) // fails where they change faster than they can be listed
+	routes     time.Time                       // when routes were read last
 
 	mu    sync.Mutex
 	now   selected
@@ -60,7 +61,8 @@ type network struct {
 }
 
 func newNetwork(cfg config.Config, log *slog.Logger, speaker linkSetter) *network {
-	n := &network{cfg: cfg, log: log, speaker: speaker, events: make(chan election.Event, 64), candidates: link.Candidates}
+	n := &network{cfg: cfg, log: log, speaker: speaker, events: make(chan election.Event, 64)}
+	n.candidates, n.addresses = link.Candidates, link.Addresses
 	n.status = func() *election.Status { return nil }
 	n.watcher = link.NewWatcher(link.WatchConfig{Log: log})
 	n.hosts = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
@@ -122,13 +124,16 @@ func (n *network) look(ctx context.Context) {
 	if err != nil {
 		next = selected{Reason: err.Error()}
 	}
-	n.mu.Lock()
-	changed := !n.noted || !sameLink(n.now, next)
 	if n.now.Index != next.Index {
 		n.own = [2]bool{}
 	}
+	hosts, err := n.findHosts(next)
+	n.mu.Lock()
+	changed := !n.noted || !sameLink(n.now, next)
 	n.now, n.noted = next, true
-	n.hosts = n.findHosts(next)
+	if err == nil {
+		n.hosts = hosts
+	}
 	n.mu.Unlock()
 	if !changed {
 		return
@@ -179,7 +184,7 @@ func (n *network) choose() (selected, error) {
 // leftover returns the index of the link that has one of the addresses, as an earlier agent left it; 0 if
 // there is none.
 func (n *network) leftover() int {
-	addresses, err := link.Addresses()
+	addresses, err := n.addresses()
 	if err != nil {
 		n.log.Warn("cannot look for addresses of earlier agents", "vip", vips(n.cfg.VIPs), "reason", err)
 		return 0
@@ -202,16 +207,24 @@ func sameLink(a, b selected) bool {
 	return a.Index == b.Index && a.Name == b.Name && a.Usable == b.Usable && a.Reason == b.Reason && macs(a) == macs(b)
 }
 
-func (n *network) findHosts(l selected) []string {
+// findHosts returns where the node's own API server may listen.
+func (n *network) findHosts(l selected) ([]string, error) {
 	port := strconv.Itoa(n.cfg.Port)
 	hosts := []string{net.JoinHostPort("127.0.0.1", port)}
+	if l.Index == 0 {
+		return hosts, nil
+	}
+	addresses, err := n.addresses()
+	if err != nil {
+		return nil, err
+	}
 	for i, family4 := range []bool{true, false} {
-		if a, ok := link.NodeAddress(l, family4, n.cfg.VIPs); ok {
+		if a, ok := link.NodeAddress(addresses, l.Index, family4, n.cfg.VIPs); ok {
 			n.own[i] = true
 			hosts = append(hosts, net.JoinHostPort(a.String(), port))
 		}
 	}
-	return hosts
+	return hosts, nil
 }
 
 // addressEvent tells the machine when somebody took an address away, and when the
@@ -242,7 +255,7 @@ func (n *network) addressEvent(ctx context.Context, ev link.Event) {
 // missing reports whether one of the addresses is not on this host, or what is to be believed where that
 // cannot be told. The next renewal writes them in any case.
 func (n *network) missing(believed bool, addresses ...netip.Addr) bool {
-	here, err := link.Addresses()
+	here, err := n.addresses()
 	if err != nil {
 		n.log.Warn("cannot look whether the address is there", "vip", vips(addresses), "reason", err)
 		return believed
@@ -253,12 +266,17 @@ func (n *network) missing(believed bool, addresses ...netip.Addr) bool {
 }
 
 // ownAddress reports whether the node has an address of each family that the VIPs have and that it
-// had one of before: a flush takes those, and they come back.
+// had one of before: a flush takes those, and they come back. Where that cannot be told, nothing is
+// waited for.
 func (n *network) ownAddress() bool {
-	l := n.link()
+	addresses, err := n.addresses()
+	if err != nil {
+		return true
+	}
+	index := n.link().Index
 	for _, v := range n.cfg.VIPs {
 		if i := family(v); n.own[i] {
-			if _, ok := link.NodeAddress(l, i == 0, n.cfg.VIPs); !ok {
+			if _, ok := link.NodeAddress(addresses, index, i == 0, n.cfg.VIPs); !ok {
 				return false
 			}
 		}

@@ -119,7 +119,7 @@ func TestLookKeepsItsLink(t *testing.T) {
 }
 
 // TestLookThatFailsKeepsTheLink in use: addresses that change all the time cannot be listed, which says
-// nothing about the link. Whether that is up is still known.
+// nothing about the link, or the node's own addresses. Whether the link is up is still known.
 func TestLookThatFailsKeepsTheLink(t *testing.T) {
 	n, _, _ := onHost(t)
 	n.look(t.Context())
@@ -127,9 +127,18 @@ func TestLookThatFailsKeepsTheLink(t *testing.T) {
 	n.candidates = func(string, []netip.Addr, bool) ([]link.Choice, error) {
 		return nil, errors.New("list addresses: results may be incomplete or inconsistent")
 	}
+	n.addresses = func() ([]link.HostAddr, error) { return nil, errors.New("list addresses: still changing") }
+	before := n.local()
 	n.look(t.Context())
 	if got := n.drain(); len(got) != 0 || n.link().Name != "eth0" {
 		t.Errorf("told %v, and uses %+v", got, n.link())
+	}
+	if got := n.local(); !slices.Equal(got, before) {
+		t.Errorf("its own API server may be at %v, want still %v", got, before)
+	}
+	n.addressEvent(t.Context(), link.Event{Kind: link.AddrRemoved, Addr: vip4})
+	if got := n.drain(); len(got) != 1 || got[0] != (election.AddressLost{NodeAddress: true}) {
+		t.Errorf("told %v of a lost address", got)
 	}
 	testutil.IP(t, "link set eth0 down")
 	n.look(t.Context())

@@ -145,19 +145,11 @@ func unusable(flags uint32, macLen int, masterName, masterType string) string {
 	return ""
 }
 
-// NodeAddress returns the address by which this node is known on a link: the first
-// global one of the family that is not in not, permanent ones before those with a
-// lifetime (DHCP, router advertisements). Temporary, tentative, deprecated and
-// host-scope addresses never count. False means that there is none.
-func NodeAddress(l Link, family4 bool, not []netip.Addr) (netip.Addr, bool) {
-	addresses, err := Addresses()
-	if err != nil {
-		return netip.Addr{}, false
-	}
-	return nodeAddress(addresses, l.Index, family4, not)
-}
-
-func nodeAddress(addresses []HostAddr, index int, family4 bool, not []netip.Addr) (netip.Addr, bool) {
+// NodeAddress returns the address by which this node is known on the link with that index: the
+// first global one of the family in a listing that is not in not, permanent ones before those with
+// a lifetime (DHCP, router advertisements). Temporary, tentative, deprecated and host-scope
+// addresses never count. False means that there is none.
+func NodeAddress(addresses []HostAddr, index int, family4 bool, not []netip.Addr) (netip.Addr, bool) {
 	var fallback netip.Addr
 	for _, a := range addresses {
 		addr := a.Prefix.Addr()

@@ -220,6 +220,10 @@ func TestNodeAddress(t *testing.T) {
 	}
 	testutil.IP(t, "addr add 10.9.0.5/24 dev eth0")
 	testutil.IP(t, "addr add 10.9.0.6/32 dev eth0 scope host")
+	addresses, err := Addresses()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		want    string
 		family4 bool
@@ -228,7 +232,7 @@ func TestNodeAddress(t *testing.T) {
 		{"10.9.0.2", true, nil}, {"10.9.0.5", true, addrs("10.9.0.2")}, {"2001:db8:9::2", false, nil},
 		{"", true, addrs("10.9.0.2", "10.9.0.5")}, {"", false, addrs("2001:db8:9::2")},
 	} {
-		got, ok := NodeAddress(eth0.Link, test.family4, test.not)
+		got, ok := NodeAddress(addresses, eth0.Index, test.family4, test.not)
 		if ok != (test.want != "") || ok && got != netip.MustParseAddr(test.want) {
 			t.Errorf("NodeAddress(%v, not %v) = %v, %v; want %q", test.family4, test.not, got, ok, test.want)
 		}
@@ -239,13 +243,13 @@ func TestNodeAddressPrefersPermanentOverLeased(t *testing.T) {
 	leased := HostAddr{Prefix: netip.MustParsePrefix("10.9.0.7/24"), Index: 2}
 	old := HostAddr{Prefix: netip.MustParsePrefix("10.9.0.8/24"), Index: 2, Flags: unix.IFA_F_DEPRECATED}
 	permanent := HostAddr{Prefix: netip.MustParsePrefix("10.9.0.9/24"), Index: 2, Flags: unix.IFA_F_PERMANENT | unix.IFA_F_SECONDARY}
-	if got, ok := nodeAddress([]HostAddr{old, leased, permanent}, 2, true, nil); !ok || got != permanent.Prefix.Addr() {
+	if got, ok := NodeAddress([]HostAddr{old, leased, permanent}, 2, true, nil); !ok || got != permanent.Prefix.Addr() {
 		t.Errorf("got %v, %v; want the permanent address", got, ok)
 	}
-	if got, ok := nodeAddress([]HostAddr{old, leased}, 2, true, nil); !ok || got != leased.Prefix.Addr() {
+	if got, ok := NodeAddress([]HostAddr{old, leased}, 2, true, nil); !ok || got != leased.Prefix.Addr() {
 		t.Errorf("got %v, %v; want the leased address of a DHCP node", got, ok)
 	}
-	if got, ok := nodeAddress([]HostAddr{permanent}, 3, true, nil); ok {
+	if got, ok := NodeAddress([]HostAddr{permanent}, 3, true, nil); ok {
 		t.Errorf("got %v of another link", got)
 	}
 }
