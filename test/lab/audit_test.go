@@ -38,6 +38,9 @@ func (s *story) properRights() {
 				continue
 			}
 			asker := s.asker(n, e)
+			if refusedTrial(e, bootstrapped[asker]) {
+				continue
+			}
 			if e.ResponseStatus.Code == http.StatusUnauthorized {
 				strikes[asker]++
 			} else {
@@ -57,6 +60,13 @@ func (s *story) properRights() {
 			}
 		}
 	}
+}
+
+// refusedTrial reports whether an agent tried a new token, to use it once the API server knows of it
+// (pkg/rights): that may take many attempts where the API servers have just started.
+func refusedTrial(e cluster.AuditEvent, used time.Time) bool {
+	return e.ResponseStatus.Code == http.StatusUnauthorized && e.Received.Before(used) &&
+		e.ObjectRef != nil && e.ObjectRef.Resource == "selfsubjectaccessreviews"
 }
 
 // firstOwn is when the node's agent began to use its own token; zero: never.
