@@ -76,10 +76,10 @@ type Allocator struct {
 	control     *controlPlane
 	claims      claims
 	elections   elections
-	goodPools   map[string]ipam.Pool     // as they were last without a mistake
-	poolWritten map[string]time.Duration // when each pool's status was last written
-	basis       basis                    // of the last turn
-	unwritten   bool                     // the status of a pool is not what it is to be
+	goodPools   map[string]ipam.Pool // as they were last without a mistake
+	poolWritten map[string]poolWrite // of each pool's status
+	basis       basis                // of the last turn
+	unwritten   bool                 // the status of a pool is not what it is to be
 	errands     chan func(context.Context)
 }
 
@@ -96,7 +96,7 @@ func New(cfg Config) *Allocator {
 	}
 	return &Allocator{
 		cfg: cfg, writer: newWriter(cfg), announced: newAnnouncements(), control: newControlPlane(), claims: claims{map[ipam.Owner]takeover{}},
-		poolWritten: map[string]time.Duration{},
+		poolWritten: map[string]poolWrite{},
 		errands:     make(chan func(context.Context), 64),
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/apis/v1alpha1"
 	"github.com/kvip/kvip/pkg/svc"
 )
 
@@ -18,7 +19,11 @@ import (
 // same finalizer, and what they made would be left.
 func (a *Allocator) release(services []*svc.Service) {
 	for _, s := range services {
-		if len(s.Finalizers) > 0 && !byOthers(s) && a.duePool("service "+string(s.Owner())) {
+		if len(s.Finalizers) == 0 || byOthers(s) {
+			continue
+		}
+		// Each removal is the same: spaced as a status that does not change.
+		if due, _ := a.duePool("service "+string(s.Owner()), v1alpha1.IPPoolStatus{}); due {
 			a.background(func(ctx context.Context) { a.removeFinalizer(ctx, s) })
 		}
 	}

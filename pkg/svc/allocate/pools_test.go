@@ -10,6 +10,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/apis/v1alpha1"
 	"github.com/kvip/kvip/pkg/svc"
+	"github.com/kvip/kvip/test/fakeapi"
 )
 
 // pool reads an IPPool.
@@ -56,11 +57,41 @@ func TestStatusOfAPool(t *testing.T) {
 func TestStatusesOfPoolsAreSpaced(t *testing.T) {
 	r := newRig(t)
 	a, _ := r.allocator("x")
-	if !a.duePool("p") || a.duePool("p") || !a.duePool("q") {
+	one, two := v1alpha1.IPPoolStatus{Used: 1}, v1alpha1.IPPoolStatus{Used: 2}
+	due := func(name string, s v1alpha1.IPPoolStatus) bool { now, _ := a.duePool(name, s); return now }
+	if !due("p", one) || due("p", two) || !due("q", one) {
 		t.Error("they are not spaced each by itself")
 	}
-	if r.pass(statusEvery); !a.duePool("p") || len(a.poolWritten) != 1 {
-		t.Errorf("after a second: %v", a.poolWritten)
+	if r.pass(statusEvery); !due("p", two) {
+		t.Error("it is not due after a second")
+	}
+	if r.pass(2 * lookAnyway); !due("p", one) || len(a.poolWritten) != 1 {
+		t.Errorf("after a while: %v", a.poolWritten)
+	}
+}
+
+// A status that cannot be written, or that the cluster does not keep, costs no request each second.
+func TestAStatusOfAPoolThatIsNeverSeen(t *testing.T) {
+	for _, code := range []int{http.StatusForbidden, http.StatusInternalServerError} {
+		r := newRig(t)
+		r.Server.Deny(fakeapi.Denial{Method: http.MethodPatch, Path: "/ippools", Code: code})
+		a, _ := r.seated("x")
+		turns := 0
+		for range 120 {
+			r.pass(time.Second)
+			r.sit(a.cfg.Keeper)
+			if a.turn(t.Context()) {
+				turns++
+			}
+		}
+		n := 0
+		r.Never("it is written each second", func() bool {
+			n = r.Server.Count(http.MethodPatch, "/ippools")
+			return n > 8
+		})
+		if n < 2 || turns > 12 {
+			t.Errorf("%d: %d requests and %d turns in two minutes", code, n, turns)
+		}
 	}
 }
 

@@ -49,8 +49,9 @@ func (a *Allocator) publishPools(all []source, ledger ipam.Ledger, reserved ipam
 		if sameStatus(s.object.Status, want) {
 			continue
 		}
-		a.unwritten = true // until it is seen
-		if a.duePool(s.object.ObjectMeta.Name) {
+		due, soon := a.duePool(s.object.ObjectMeta.Name, want)
+		a.unwritten = a.unwritten || soon // until it is seen
+		if due {
 			object := s.object
 			a.background(func(ctx context.Context) { a.writePool(ctx, object, want) })
 		}
@@ -91,15 +92,29 @@ func sameStatus(have, want v1alpha1.IPPoolStatus) bool {
 	return reflect.DeepEqual(have, want)
 }
 
-// duePool spaces the writes of one pool's status.
-func (a *Allocator) duePool(name string) bool {
-	now := a.cfg.Clock()
-	if at, ok := a.poolWritten[name]; ok && now-at < statusEvery {
-		return false
+// poolWrite is the last write of a pool's status.
+type poolWrite struct {
+	at    time.Duration
+	want  v1alpha1.IPPoolStatus
+	again bool // the same was written before
+}
+
+// duePool spaces the writes of one pool's status. What was written twice and is not seen, because the right is missing
+// or the installed definition has no such field, is written seldom: then soon is false, as nothing is to be done before.
+func (a *Allocator) duePool(name string, want v1alpha1.IPPoolStatus) (now, soon bool) {
+	at := a.cfg.Clock()
+	last, had := a.poolWritten[name]
+	again := had && sameStatus(last.want, want)
+	pause, soon := statusEvery, true
+	if again && last.again {
+		pause, soon = lookAnyway, false
 	}
-	maps.DeleteFunc(a.poolWritten, func(_ string, at time.Duration) bool { return now-at >= statusEvery })
-	a.poolWritten[name] = now
-	return true
+	if had && at-last.at < pause {
+		return false, soon
+	}
+	maps.DeleteFunc(a.poolWritten, func(_ string, w poolWrite) bool { return at-w.at >= 2*lookAnyway })
+	a.poolWritten[name] = poolWrite{at, want, again}
+	return true, soon
 }
 
 // writePool applies the status, and posts an Event if the pool cannot be used.
