@@ -21,7 +21,7 @@ func (a *Allocator) basisNow(term uint64) basis {
 // tried again a while later.
 func (a *Allocator) settled(b basis) bool {
 	last, pause := a.basis, lookAnyway
-	if a.unwritten || !a.writer.idle() {
+	if a.unwritten || !a.writer.waits() {
 		pause = lookAgain
 	}
 	return a.term == b.term && last.term == b.term && last.changes == b.changes && last.placed == b.placed && last.elections == b.elections && b.at-last.at < pause

@@ -167,3 +167,34 @@ func TestNotesAreTold(t *testing.T) {
 		t.Errorf("it says %q", got)
 	}
 }
+
+// A status that cannot be written does not have all Services planned anew each second, and is written when it can be.
+func TestAStatusThatCannotBeWritten(t *testing.T) {
+	r := newRig(t)
+	r.Server.Deny(fakeapi.Denial{Path: "/services/web/status", Code: http.StatusUnprocessableEntity})
+	a, _ := r.seated("x")
+	r.PutService("a/web")
+	r.PutService("b/other")
+	r.says(a, "b/other", "10.0.0.101 Allocated")
+	turns := 0
+	second := func() {
+		r.pass(time.Second)
+		r.sit(a.cfg.Keeper)
+		if a.turn(t.Context()) {
+			turns++
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	for range 120 {
+		second()
+	}
+	if turns > 30 {
+		t.Errorf("%d turns in two minutes", turns)
+	}
+	r.Server.Deny()
+	for i := 0; r.Says("a/web") != "10.0.0.100 Allocated"; i++ {
+		if second(); i > 100 {
+			t.Fatalf("it is not written: %s\n%s", r.Says("a/web"), r.Log)
+		}
+	}
+}

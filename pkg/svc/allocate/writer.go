@@ -95,7 +95,7 @@ func (w *writer) service(s *svc.Service, want wish) {
 	if j.service == nil || j.service.ResourceVersion != s.ResourceVersion {
 		j.retryAt, j.pause = 0, 0
 	}
-	j.service, j.want = s, want
+	j.service, j.want, j.written = s, want, nil // s has what was written
 	if j.queued || j.running || now < j.retryAt {
 		return
 	}
@@ -116,6 +116,30 @@ func (w *writer) idle() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.jobs) == 0
+}
+
+// waits reports whether nothing is to be done before one of the Services changes: what failed is not due yet.
+func (w *writer) waits() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.cfg.Clock()
+	for _, j := range w.jobs {
+		if j.isDue(now) {
+			return false
+		}
+	}
+	return true
+}
+
+// isDue reports whether the job is under way, or is to be looked at.
+func (j *job) isDue(now time.Duration) bool {
+	switch {
+	case j.queued || j.running:
+		return true
+	case j.written != nil:
+		return now >= j.until // before that, the watch shows it
+	}
+	return now >= j.retryAt
 }
 
 // only forgets what was not begun for other Services than these: they are gone, or another node has the seat.

@@ -139,6 +139,29 @@ func TestWhatIsForgottenIsNotWritten(t *testing.T) {
 	}
 }
 
+// What fails after something was written is due at its own time.
+func TestAFailureAfterAWrite(t *testing.T) {
+	r, w := newIdle(t)
+	w.service(version("7"), allocated)
+	if w.waits() {
+		t.Error("it waits with a job in the queue")
+	}
+	j := w.begin()
+	j.done(j.service, &metav1.ObjectMeta{ResourceVersion: "8"}, nil, r.clock())
+	if !w.waits() {
+		t.Error("it does not wait for the watch to show what was written")
+	}
+	w.service(version("8"), wish{reason: "Other"})
+	j = w.begin()
+	j.done(j.service, nil, errors.New("refused by the test"), r.clock())
+	if !w.waits() {
+		t.Error("it does not wait before it tries again")
+	}
+	if r.pass(firstRetry); w.waits() {
+		t.Error("it waits for longer than that")
+	}
+}
+
 func TestAFullQueueLosesNothing(t *testing.T) {
 	_, w := newIdle(t)
 	w.queue = make(chan ipam.Owner, 1)
