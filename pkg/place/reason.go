@@ -50,7 +50,7 @@ var sentences = map[Reason]string{
 	ReasonNotAlive:        "the node does not renew its Lease: is kvip running there?",
 	ReasonNoLink:          "the node has no usable link, or none that the Service or the node's --services-interface allows",
 	ReasonNoSubnet:        "no usable link of the node is on a subnet that contains the address",
-	ReasonNoLocalEndpoint: "externalTrafficPolicy is Local, and the node has no ready endpoint of every Service at this address",
+	ReasonNoLocalEndpoint: "externalTrafficPolicy is Local, and the node has no ready endpoint, or none of an older Service at this address",
 	ReasonTerminating:     "its endpoints are terminating and another node has ready ones",
 	ReasonCordoned:        "the node is cordoned and another one is eligible",
 	ReasonExcluded:        "the node is labelled node.kubernetes.io/exclude-from-external-load-balancers and another one is eligible",
