@@ -158,7 +158,7 @@ func TestStatusPage(t *testing.T) {
 	s.hold("")
 	s.health(health.State{Verdict: health.Soft, Reason: "etcd failed", Warning: "unauthorized"})
 	s.agent.loop.status.Store(&election.Status{State: election.Holding, Owned: true, Reason: election.ReasonReleased, Term: 9, Holder: self})
-	if a := read(); a.State != "holding" || !a.Owned || a.Reason != "Released" || a.Term != 9 || a.Link != "eth0" || a.Health != "soft" ||
+	if a := read(); a.State != "holding" || !a.Owned || a.Reason != "Released" || a.Term != 9 || a.Link != "eth0" || a.Health != "not-ready" ||
 		a.HealthWhy != "etcd failed" || a.Warning != "unauthorized" || !strings.Contains(a.Credentials, "no credentials yet") ||
 		len(a.Peers) != 1 || a.NotReady != "" {
 		t.Errorf("the holder: %+v", a)

@@ -103,7 +103,9 @@ type watcher struct {
 func start(t *testing.T, cfg Config) *watcher {
 	t.Helper()
 	w := &watcher{t: t, states: make(chan State, 1000)}
-	cfg.Log = slog.New(slog.DiscardHandler)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	cfg.OnState = func(s State) {
 		w.calls.Add(1)
 		select {

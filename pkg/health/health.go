@@ -29,18 +29,26 @@ const (
 	Dead
 )
 
-// String returns the verdict in lower case, as it appears in logs and metrics.
+// String returns the verdict in lower case, as it appears on the page /status.
 func (v Verdict) String() string {
 	switch v {
 	case Healthy:
 		return "healthy"
 	case Soft:
-		return "soft"
+		return "not-ready"
 	case Dead:
 		return "dead"
 	default:
 		return "unknown"
 	}
+}
+
+// told is how the log tells of a verdict.
+var told = map[Verdict]string{
+	Unknown: "API server is not judged yet",
+	Healthy: "API server is healthy",
+	Soft:    "API server is alive but not ready",
+	Dead:    "API server is dead",
 }
 
 // Codes that State.Code takes: stable labels for metrics and events.

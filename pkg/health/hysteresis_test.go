@@ -150,7 +150,7 @@ func TestDetailsThatFlickerAreNoChange(t *testing.T) {
 }
 
 func TestVerdictStrings(t *testing.T) {
-	for v, want := range map[Verdict]string{Unknown: "unknown", Healthy: "healthy", Soft: "soft", Dead: "dead", 99: "unknown"} {
+	for v, want := range map[Verdict]string{Unknown: "unknown", Healthy: "healthy", Soft: "not-ready", Dead: "dead", 99: "unknown"} {
 		if got := v.String(); got != want {
 			t.Errorf("Verdict %d is %q, want %q", v, got, want)
 		}

@@ -193,7 +193,7 @@ func (s *session) step(obs Observation) {
 		if state.Verdict != Healthy || state.Warning != "" {
 			level = slog.LevelWarn
 		}
-		s.cfg.Log.Log(context.Background(), level, "API server is "+state.Verdict.String(),
+		s.cfg.Log.Log(context.Background(), level, told[state.Verdict],
 			"reason", state.Reason, "code", state.Code, "warning", state.Warning, "seen", obs.Detail)
 	}
 	s.last = state

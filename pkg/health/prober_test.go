@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -11,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/kvip/kvip/test/testutil"
 )
 
 func TestHealthyOnOneConnection(t *testing.T) {
@@ -158,6 +161,29 @@ func TestSlowIsSoft(t *testing.T) {
 	a.ready.Store(a.silence())
 	if _, before := w.until(Soft, CodeSlow); hasVerdict(before, Dead) {
 		t.Errorf("dead before soft: %+v", before)
+	}
+}
+
+// TestVerdictsInTheLog: the log says of a verdict what the documentation says.
+func TestVerdictsInTheLog(t *testing.T) {
+	t.Parallel()
+	a := newAPIServer(t)
+	a.ready.Store(answer(500, "[-]etcd failed: reason withheld\n"))
+	var out testutil.Log
+	w := start(t, Config{URLs: urls(a.URL), TLS: a.trust(), Log: slog.New(slog.NewTextHandler(&out, nil))})
+	for _, next := range []struct {
+		verdict    Verdict
+		code, says string
+		then       func()
+	}{
+		{Soft, CodeNotReady, "API server is alive but not ready", func() { a.ready.Store(answer(200, "ok")) }},
+		{Healthy, CodeOK, "API server is healthy", a.kill},
+		{Dead, CodeRefused, "API server is dead", func() {}},
+	} {
+		if w.until(next.verdict, next.code); out.Count(next.says) == 0 {
+			t.Errorf("nothing says %q:\n%s", next.says, &out)
+		}
+		next.then()
 	}
 }
 
