@@ -8,6 +8,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/kubeadm"
+	"github.com/kvip/kvip/pkg/printable"
 )
 
 // discoveryNotes says of a JoinConfiguration that discovers by a kubeconfig, which is left alone,
@@ -41,7 +42,7 @@ func discoveryNotes(plan kubeadm.Plan) []string {
 func (p *preparation) report(plan kubeadm.Plan, to io.Writer) error {
 	var text strings.Builder
 	for _, note := range plan.Notes {
-		fmt.Fprintf(&text, "Note: %s.\n", note)
+		fmt.Fprintf(&text, "Note: %s.\n", printable.Lines(note))
 	}
 	if !plan.ControlPlane {
 		text.WriteString("Note: a JoinConfiguration without controlPlane is a worker's, which gets no static pod.\n")

@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+
+	"github.com/kvip/kvip/pkg/printable"
 )
 
 // asProgram makes the test binary behave as kvip itself, so that the tests run the real process
@@ -135,6 +138,27 @@ func TestLogFormatAndVerbosity(t *testing.T) {
 		log.Debug("hidden")
 		if text := out.String(); !strings.Contains(text, row.want) || strings.Contains(text, row.not) {
 			t.Errorf("%q: got %q", row.args, text)
+		}
+	}
+}
+
+// TestLogIsSafeForATerminal: what an API server, a Lease or a Service says reaches the terminal of who
+// reads the log, and must not move its cursor or fill its disk.
+func TestLogIsSafeForATerminal(t *testing.T) {
+	hostile := "\x1b[2J\u009b2J\x7f\u202e\u2066\U000e0041\r" + strings.Repeat("x", 1<<20)
+	for _, format := range []string{"text", "json"} {
+		cfg, err := parseManager([]string{"--log-format", format})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		newLogger(cfg, &out).Warn("hostile "+hostile, "text", hostile, "reason", errors.New(hostile), "list", []string{hostile})
+		line, more, _ := strings.Cut(out.String(), "\n")
+		if more != "" || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%s: %.300q", format, &out)
+		}
+		if out.Len() > 6*printable.MaxLogged || !strings.Contains(line, "hostile") {
+			t.Errorf("%s: a line of %d bytes", format, out.Len())
 		}
 	}
 }

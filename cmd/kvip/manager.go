@@ -12,6 +12,7 @@ import (
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/kubevip"
+	"github.com/kvip/kvip/pkg/printable"
 )
 
 // newManager returns `kvip manager`, the agent that every node runs.
@@ -110,14 +111,15 @@ func limitMemory(log *slog.Logger) {
 	}
 }
 
-// newLogger returns the logger that cfg asks for.
+// newLogger returns the logger that cfg asks for. What others wrote is safe for a terminal in it, and
+// bounded.
 func newLogger(cfg config.Config, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	options := &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: printable.Attr}
 	if cfg.Verbosity > 0 {
 		options.Level = slog.LevelDebug
 	}
 	if cfg.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		return slog.New(slog.NewJSONHandler(printable.JSON(w), options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
 }

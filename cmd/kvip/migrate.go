@@ -10,6 +10,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/migrate"
+	"github.com/kvip/kvip/pkg/printable"
 )
 
 // newMigrate returns `kvip migrate`.
@@ -45,7 +46,7 @@ altogether, such as BGP alone, and a value that only a cluster knows.`,
 				return err
 			}
 			for _, note := range notes {
-				fmt.Fprintf(cmd.ErrOrStderr(), "note: %s\n", note)
+				fmt.Fprintf(cmd.ErrOrStderr(), "note: %s\n", printable.Lines(note.String()))
 			}
 			_, err = cmd.OutOrStdout().Write(out)
 			return err

@@ -42,6 +42,18 @@ func TestMigrateReadsAFileOrStdin(t *testing.T) {
 	}
 }
 
+// TestMigrateIsSafeForATerminal: notes name what the manifest says, which may be from a cluster.
+func TestMigrateIsSafeForATerminal(t *testing.T) {
+	text, err := os.ReadFile(kubeVIPPod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hostile := "apiVersion: v1\nkind: Secret\nmetadata: {name: \"\\e[2J\\u009b2J\", namespace: shop}\n---\n"
+	if _, notes, err := runMigrate(hostile+string(text), "-"); err != nil || !strings.Contains(notes, "u009b") || strings.ContainsAny(notes, "\x1b\u009b") {
+		t.Errorf("%v, %q", err, notes)
+	}
+}
+
 func TestMigrateRefusesInTheUsersTerms(t *testing.T) {
 	for _, row := range []struct {
 		stdin string

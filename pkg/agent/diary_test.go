@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -140,6 +141,16 @@ func TestTransitionEvent(t *testing.T) {
 	}
 	if ev.Reason != "Expired" || ev.Type != corev1.EventTypeNormal || ev.Source.Host != "node-a" || !ev.FirstTimestamp.Time.Equal(now) || ev.Count != 1 {
 		t.Errorf("%+v", ev)
+	}
+}
+
+// TestTransitionEventIsSafeForATerminal: the name and the reason of the last holder are from the Lease.
+func TestTransitionEventIsSafeForATerminal(t *testing.T) {
+	claim := election.Action{Record: election.Record{Holder: self}, From: "\u009b2Jnode-b\n_x", Reason: "\x1b[31m" + election.Reason(strings.Repeat("x", 4000))}
+	ev := transitionEvent("kube-system", "kvip", "10.0.0.100", claim, time.Now())
+	if ev.Reason != "Released" || len(ev.Message) > 1024 || !strings.HasPrefix(ev.Message, `10.0.0.100 moved from \u009b2Jnode-b\n to node-a: `) ||
+		strings.ContainsFunc(ev.Message, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		t.Errorf("%q: %q", ev.Reason, ev.Message)
 	}
 }
 

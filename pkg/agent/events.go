@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/printable"
 )
 
 // eventTimeout bounds the attempt to post an Event; it is told once, best effort.
@@ -33,24 +34,31 @@ func transitionEvent(namespace, lease, vip string, a election.Action, now time.T
 	if from == "" {
 		from = "nobody"
 	}
+	to, known := election.NodeOf(a.Record.Holder), a.Reason
+	if known.Sentence() == "" { // a word of somebody else
+		known = election.ReasonReleased
+	}
 	at := metav1.NewTime(now)
 	return &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", lease, now.UnixNano())},
 		InvolvedObject: corev1.ObjectReference{
 			APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: namespace, Name: lease,
 		},
-		Reason:         string(a.Reason),
-		Message:        fmt.Sprintf("%s moved from %s to %s: %s", vip, from, election.NodeOf(a.Record.Holder), whose(from, a.Reason)),
+		Reason:         string(known),
+		Message:        printable.Message(fmt.Sprintf("%s moved from %s to %s: %s", vip, from, to, whose(from, a.Reason))),
 		Type:           corev1.EventTypeNormal,
-		Source:         corev1.EventSource{Component: "kvip", Host: election.NodeOf(a.Record.Holder)},
+		Source:         corev1.EventSource{Component: "kvip", Host: to},
 		FirstTimestamp: at, LastTimestamp: at, Count: 1,
 	}
 }
 
 // whose explains a move. All reasons but silence are the last holder's own words.
 func whose(from string, why election.Reason) string {
-	if why == election.ReasonExpired {
+	switch {
+	case why == election.ReasonExpired:
 		return why.Sentence()
+	case why.Sentence() == "":
+		return fmt.Sprintf("%s says %q", from, string(why))
 	}
 	return from + " says that " + why.Sentence()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/health"
 	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/printable"
 	"github.com/kvip/kvip/pkg/status"
 )
 
@@ -131,7 +132,7 @@ func (p *pages) servicesNotReady() string {
 func (p *pages) readyz(w http.ResponseWriter, _ *http.Request) {
 	answer(w, p.notReady())
 	if a := p.parts.Load(); a != nil {
-		_, _ = fmt.Fprintln(w, a.whose())
+		_, _ = fmt.Fprintln(w, printable.Message(a.whose()))
 	}
 }
 
@@ -146,7 +147,7 @@ func answer(w http.ResponseWriter, why string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if why != "" {
 		w.WriteHeader(http.StatusServiceUnavailable)
-		_, _ = fmt.Fprintln(w, why)
+		_, _ = fmt.Fprintln(w, printable.Message(why))
 		return
 	}
 	_, _ = fmt.Fprintln(w, "ok")
@@ -202,7 +203,7 @@ func (p *pages) healthReason() string {
 
 func (p *pages) statusz(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	encoder := json.NewEncoder(w)
+	encoder := json.NewEncoder(printable.JSON(w))
 	encoder.SetIndent("", "  ")
 	_ = encoder.Encode(p.nodeStatus())
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/election"
@@ -162,6 +163,22 @@ func TestStatusPage(t *testing.T) {
 		a.HealthWhy != "etcd failed" || a.Warning != "unauthorized" || !strings.Contains(a.Credentials, "no credentials yet") ||
 		len(a.Peers) != 1 || a.NotReady != "" {
 		t.Errorf("the holder: %+v", a)
+	}
+}
+
+// TestPagesAreSafeForATerminal: curl shows the pages, and what they say is in part from leases and API servers.
+func TestPagesAreSafeForATerminal(t *testing.T) {
+	s := newSite(t)
+	const hostile = "\x1b[2J\u009b2J\x7f\u202e\n"
+	s.watch(s.agent)
+	s.hold("")
+	s.report.problem = hostile
+	s.health(health.State{Verdict: health.Dead, Reason: hostile, Warning: hostile})
+	s.agent.loop.status.Store(&election.Status{State: election.Standby, Reason: election.ReasonAPIDead, Holder: hostile})
+	for name, page := range map[string]http.HandlerFunc{"/readyz": s.readyz, "/status": s.statusz} {
+		if _, body := answered(t, page); strings.ContainsFunc(body, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) || !strings.Contains(body, "009b") {
+			t.Errorf("%s: %q", name, body)
+		}
 	}
 }
 

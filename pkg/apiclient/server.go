@@ -102,6 +102,8 @@ func newServer(host string, creds Credentials) (*Server, error) {
 		Host: "https://" + host, TLSClientConfig: creds.tls, BearerToken: creds.token, QPS: -1,
 		ContentConfig: rest.ContentConfig{ContentType: "application/json", AcceptContentTypes: "application/json"},
 		UserAgent:     "kvip",
+		// What a server warns of would go to stderr past kvip's log, in a format of its own.
+		WarningHandler: rest.NoWarnings{},
 	}
 	transport, err := newTransport(cfg)
 	if err != nil {

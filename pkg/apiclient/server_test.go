@@ -1,6 +1,7 @@
 package apiclient
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -97,3 +98,25 @@ func TestUnusableCertificate(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// TestWarningsOfAServer: client-go would write them to stderr, in no format that kvip's log has.
+func TestWarningsOfAServer(t *testing.T) {
+	f := newFixture(t)
+	f.server.Warn("use another API")
+	s := f.open(f.kubeconfig("admin.conf", fakeapi.User{Token: "t"}))
+	file, err := os.Create(f.path("stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	stderr := os.Stderr
+	os.Stderr = file
+	err = f.warm(s)
+	os.Stderr = stderr
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(f.path("stderr")); err != nil || len(text) > 0 {
+		t.Errorf("%v, stderr has %q", err, text)
+	}
+}

@@ -3,8 +3,10 @@
 package printable
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -12,16 +14,43 @@ import (
 	"unicode/utf8"
 )
 
-// MaxText is how many bytes of one text are shown.
-const MaxText = 512
+const (
+	// MaxText is how many bytes of one text are shown.
+	MaxText = 512
+	// MaxMessage is how long a Message is at most, in bytes: that of an Event may have as many.
+	MaxMessage = 1024
+
+	dots = "..."
+)
 
 // Text returns s as it is if it is printable, else quoted with escapes for what is not. What is
 // longer than MaxText is cut.
 func Text(s string) string {
-	if len(s) > MaxText {
-		s = strings.ToValidUTF8(s[:MaxText], "") + "..."
+	return quoted(Cut(s, MaxText+len(dots)))
+}
+
+// Cut returns s in at most n bytes, which are 3 or more: what is longer ends with three dots.
+func Cut(s string, n int) string {
+	if len(s) <= n {
+		return s
 	}
-	return quoted(s)
+	return strings.ToValidUTF8(s[:n-len(dots)], "") + dots
+}
+
+// Message returns s with escapes for what is not printable, line ends included, cut to MaxMessage. It
+// is for sentences that name what others wrote, and quotes nothing as a whole. A Message stays as it
+// is if it is made one again.
+func Message(s string) string {
+	var out strings.Builder
+	for _, r := range Cut(s, MaxMessage) {
+		if !hidden(r) {
+			out.WriteRune(r)
+			continue
+		}
+		escape := strconv.QuoteRune(r)
+		out.WriteString(escape[1 : len(escape)-1])
+	}
+	return Cut(out.String(), MaxMessage)
 }
 
 func quoted(s string) string {
@@ -55,20 +84,31 @@ type jsonWriter struct{ w io.Writer }
 
 // Write implements io.Writer.
 func (j jsonWriter) Write(p []byte) (int, error) {
-	var out strings.Builder
-	for _, r := range string(p) {
-		switch {
-		case r == '\n' || r == '\t' || !hidden(r):
-			out.WriteRune(r)
-		case r > 0xffff:
-			high, low := utf16.EncodeRune(r)
-			fmt.Fprintf(&out, `\u%04x\u%04x`, high, low)
-		default:
-			fmt.Fprintf(&out, `\u%04x`, r)
-		}
+	safe := p
+	if at := bytes.IndexFunc(p, escaped); at >= 0 {
+		safe = appendEscaped(slices.Clone(p[:at]), p[at:])
 	}
-	if _, err := io.WriteString(j.w, out.String()); err != nil {
+	if _, err := j.w.Write(safe); err != nil {
 		return 0, fmt.Errorf("write JSON: %w", err)
 	}
 	return len(p), nil
+}
+
+// escaped reports whether JSON is to have an escape for r.
+func escaped(r rune) bool { return r != '\n' && r != '\t' && hidden(r) }
+
+// appendEscaped appends p to out, with escapes.
+func appendEscaped(out, p []byte) []byte {
+	for _, r := range string(p) {
+		switch {
+		case !escaped(r):
+			out = utf8.AppendRune(out, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
 }

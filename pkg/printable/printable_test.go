@@ -3,6 +3,7 @@ package printable
 import (
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"unicode"
@@ -79,5 +80,36 @@ func TestJSONSaysThatItCouldNotWrite(t *testing.T) {
 func TestLinesKeepsIndents(t *testing.T) {
 	if got, want := Lines("Did you mean this?\n\tstatus\n\ta\tb"), "Did you mean this?\n\tstatus\n\t\"a\\tb\""; got != want {
 		t.Errorf("%q; want %q", got, want)
+	}
+}
+
+func TestMessageEscapesInPlace(t *testing.T) {
+	for _, s := range append(hostile, "two\nlines", strings.Repeat("\x1b", MaxMessage), strings.Repeat("ü", MaxMessage), strings.Repeat("x", MaxMessage+1)) {
+		got := Message("it says " + s)
+		if strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) || !strings.HasPrefix(got, "it says ") || len(got) > MaxMessage {
+			t.Errorf("%q becomes %d bytes: %q", s, len(got), got)
+		}
+		if again := Message(got); again != got {
+			t.Errorf("%q becomes %q when it is made a message again", got, again)
+		}
+	}
+	for _, s := range []string{"", `a "quoted" word, 节点, Größe`, strings.Repeat("x", MaxMessage)} {
+		if got := Message(s); got != s {
+			t.Errorf("%q becomes %q", s, got)
+		}
+	}
+}
+
+func TestAttrCutsWhatIsLong(t *testing.T) {
+	long := strings.Repeat("x", 10*MaxLogged)
+	for _, a := range []slog.Attr{slog.String("k", long), slog.Any("k", errors.New(long)), slog.Any("k", []string{long})} {
+		if got := Attr(nil, a).Value.String(); len(got) != MaxLogged || !strings.HasSuffix(got, "...") {
+			t.Errorf("%d bytes: %.20q", len(got), got)
+		}
+	}
+	for _, a := range []slog.Attr{slog.Int("k", 7), slog.Any("k", slog.LevelWarn), slog.Any("k", errFull), slog.String("k", "v")} {
+		if got := Attr(nil, a); !got.Equal(a) {
+			t.Errorf("%v becomes %v", a, got)
+		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/printable"
 )
 
 // Whatever is in kube-vip's ConfigMap, a bounded part of it is used, and what is left out is told.
@@ -25,7 +27,7 @@ func TestBoundsOfTheConfigMap(t *testing.T) {
 		t.Errorf("%d pools, %d problems", len(got.Pools), len(got.Problems))
 	}
 	for _, p := range got.Problems {
-		if len(p.Error()) > maxBrief {
+		if len(p.Error()) > printable.MaxMessage {
 			t.Errorf("a problem of %d bytes", len(p.Error()))
 		}
 	}
@@ -71,5 +73,12 @@ func TestBrief(t *testing.T) {
 		if got := Brief(text); len(got) != want || !strings.HasPrefix(text, strings.TrimSuffix(got, "...")) {
 			t.Errorf("%d bytes become %d", len(text), len(got))
 		}
+	}
+}
+
+// TestBriefIsSafeForATerminal: kubectl shows conditions and Events, and escapes little of them.
+func TestBriefIsSafeForATerminal(t *testing.T) {
+	if got, want := Brief("\x1b[2J\u009b2Jone\nNormal  Allocated\u202e"), `\x1b[2J\u009b2Jone\nNormal  Allocated\u202e`; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

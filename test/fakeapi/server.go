@@ -50,6 +50,7 @@ type Server struct {
 	requests []Request
 	refused  map[string]bool // tokens and subjects that get 401
 	denials  []Denial
+	warning  string        // that every answer carries
 	blind    bool          // watches show nothing
 	end      chan struct{} // closed to end the watches
 	proceed  chan struct{} // closed to let answers in mode Late go
@@ -150,8 +151,20 @@ func (s *Server) Watches() (n int) {
 
 func isWatch(query string) bool { return strings.Contains(query, "watch=") }
 
+// Warn has every answer carry a warning, as of a deprecated API.
+func (s *Server) Warn(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.warning = text
+}
+
 // ServeHTTP answers by the mode in force.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	if s.warning != "" {
+		w.Header().Set("Warning", `299 - "`+s.warning+`"`)
+	}
+	s.mu.Unlock()
 	switch s.admit(r) {
 	case Silent:
 		<-r.Context().Done()

@@ -1,8 +1,10 @@
 package allocate
 
 import (
+	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,4 +129,12 @@ func TestKubeVIPsPools(t *testing.T) {
 	r.pass(time.Second)
 	r.look(a)
 	r.Never("it says so again", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/kube-system/events") > 1 })
+}
+
+// kubectl shows a pool's condition, and it quotes what the pool says.
+func TestAPoolsConditionIsSafeForATerminal(t *testing.T) {
+	c := readyCondition(source{object: &svc.Pool{}, err: errors.New("\u009b2J\n" + strings.Repeat("x", 9999))})
+	if !strings.HasPrefix(c.Message, `\u009b2J\nx`) || len(c.Message) > 1024 {
+		t.Errorf("%d bytes: %.40q", len(c.Message), c.Message)
+	}
 }

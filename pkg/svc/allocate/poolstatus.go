@@ -72,7 +72,7 @@ func readyCondition(s source) metav1.Condition {
 		ObservedGeneration: s.object.Generation, LastTransitionTime: metav1.Now(),
 	}
 	if s.err != nil {
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, string(ipam.Malformed), s.err.Error()
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, string(ipam.Malformed), svc.Brief(s.err.Error())
 	}
 	for _, old := range s.object.Status.Conditions {
 		if old.Type == c.Type && old.Status == c.Status {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/clock"
 	"github.com/kvip/kvip/pkg/place"
+	"github.com/kvip/kvip/pkg/printable"
 )
 
 // Report is what the page /services of an agent says: this node's view of one or all Services.
@@ -148,7 +149,7 @@ func (h held) state() string {
 // ServeHTTP is the page /services; ?name=NAMESPACE/NAME asks for one Service.
 func (a *Agent) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	encoder := json.NewEncoder(w)
+	encoder := json.NewEncoder(printable.JSON(w))
 	encoder.SetIndent("", "  ")
 	_ = encoder.Encode(a.Report(q.URL.Query().Get("name")))
 }

@@ -71,3 +71,17 @@ func TestNotReadySaysAllThatIsWrong(t *testing.T) {
 		t.Errorf("it says %q", got)
 	}
 }
+
+// curl shows the page, and what it says is in part of other nodes and the API server.
+func TestPageIsSafeForATerminal(t *testing.T) {
+	r := newRig(t)
+	r.turn()
+	r.agent.mu.Lock()
+	r.agent.shown.problem = "\x1b\u009b2J\u202e"
+	r.agent.mu.Unlock()
+	w := httptest.NewRecorder()
+	r.agent.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/services", nil))
+	if body := w.Body.String(); !strings.Contains(body, `\u001b\u009b2J\u202e`) {
+		t.Errorf("the page is %q", body)
+	}
+}
