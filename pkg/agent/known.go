@@ -77,7 +77,10 @@ func requests(cfg config.Config) (all []metrics.Request) {
 		}
 	}
 	if cfg.Services {
-		add("update", "leases")
+		add("create", "leases", "events")
+		add("get", "leases", "services")
+		add("update", "leases", "services")
+		add("patch", "services", "ippools")
 		for _, verb := range []string{"list", "watch"} {
 			add(verb, "services", "nodes", "endpointslices", "configmaps", "ippools", "leases")
 		}

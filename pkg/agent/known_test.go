@@ -2,6 +2,7 @@ package agent
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -81,6 +82,29 @@ func TestEveryRequestIsKnown(t *testing.T) {
 		if _, listed := operations[op]; !listed || !slices.Contains(list, requestOf(op)) {
 			t.Errorf("operation %s is %v, which is not known", op, requestOf(op))
 		}
+	}
+	cfg.VIPs, cfg.Services = nil, true
+	list = requests(cfg)
+	pair := regexp.MustCompile(`(?:\.of\(|\.do\(ctx, \S+, )"(\w+)", "(\w+)"`)
+	files, err := filepath.Glob("../svc/allocate/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range pair.FindAllStringSubmatch(string(text), -1) {
+			found++
+			if one := (metrics.Request{Verb: match[1], Resource: match[2]}); !slices.Contains(list, one) {
+				t.Errorf("%s: %v is not known", file, one)
+			}
+		}
+	}
+	if found < 15 {
+		t.Errorf("found only %d requests of the allocator", found)
 	}
 	if got := requestOf("patch"); got != (metrics.Request{Verb: "patch", Resource: "leases"}) {
 		t.Errorf("an operation that is not listed is %v", got)

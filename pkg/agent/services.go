@@ -76,14 +76,15 @@ func warnOfForwarding(log *slog.Logger) {
 
 // newServices wires the parts. Nothing runs yet.
 func newServices(cfg config.Config, id string, store *apiclient.Store, set *metrics.Set, log *slog.Logger) (*services, error) {
+	failed := func(verb, resource string, err error) {
+		set.APIError(metrics.Request{Verb: verb, Resource: resource}, errorCode(err))
+	}
 	s := &services{cfg: cfg, log: log, watcher: link.NewWatcher(link.WatchConfig{Log: log})}
 	s.leases, s.bulk = router(cfg, store, "services-lease"), router(cfg, store, "services")
 	s.catalogue = svc.NewCatalogue(svc.CatalogueConfig{
 		Reader:    svc.Reader{Class: cfg.ServiceClass, ClassOnly: cfg.ClassOnly, KubeVIP: cfg.KubeVIP},
 		Namespace: cfg.Namespace, Seat: cfg.ServicesName, Router: s.bulk, Log: log,
-		Failed: func(verb, resource string, err error) {
-			set.APIError(metrics.Request{Verb: verb, Resource: resource}, errorCode(err))
-		},
+		Failed: failed,
 	})
 	s.heart = serve.NewHeart(serve.HeartConfig{
 		Node: cfg.NodeName, Identity: id, Namespace: cfg.Namespace, Name: svc.NodeLease(cfg.ServicesName, cfg.NodeName),
@@ -95,6 +96,7 @@ func newServices(cfg config.Config, id string, store *apiclient.Store, set *metr
 		Duration: func() time.Duration { _, d := s.heart.Terms(); return d },
 		Interval: func() time.Duration { i, _ := s.heart.Terms(); return i },
 		Eligible: func() bool { return s.catalogue.Settled() && s.heart.Verdict().Fresh },
+		Failed:   failed,
 	})
 	if err := s.own(set); err != nil {
 		return nil, err
@@ -103,13 +105,14 @@ func newServices(cfg config.Config, id string, store *apiclient.Store, set *metr
 		Catalogue: s.catalogue, Keeper: s.keeper, Router: s.bulk, Clock: clock.Boottime, Log: log,
 		Book: ledger.New(ledger.Config{
 			Name: cfg.ServicesName, Namespace: cfg.Namespace, Identity: id, Log: log,
-			Leases: func() (ledger.Leases, error) { return s.ledgerClient() }, Known: s.catalogue.Lease,
+			Leases: func() (ledger.Leases, error) { return s.ledgerClient(failed) }, Known: s.catalogue.Lease,
 		}),
 		KubeVIP: cfg.KubeVIP, ControlPlane: cfg.VIPs, Port: cfg.Port, Placement: s.serve.Placement, Placed: s.serve.Placed, Node: cfg.NodeName,
 		Observed: func(f allocate.Figures) {
 			set.Allocator(f.Refused != nil) // nil in the zero value alone
 			set.Allocation(f.Services, f.Refused, poolMetrics(f.Pools))
 		},
+		Failed: failed,
 	})
 	return s, nil
 }
@@ -166,14 +169,6 @@ func router(cfg config.Config, store *apiclient.Store, lane string) *apiclient.R
 		local = nil
 	}
 	return apiclient.NewRouter(apiclient.RouterConfig{Store: store, Lane: lane, Local: func() []string { return local }, InCluster: inCluster})
-}
-
-func (s *services) ledgerClient() (ledger.Leases, error) {
-	server, err := s.leases.Server()
-	if err != nil {
-		return nil, err
-	}
-	return server.Coordination.Leases(s.cfg.Namespace), nil
 }
 
 // controlPlaneHere returns the control plane's virtual IPs on this host, whichever kvip put them there.

@@ -1,18 +1,21 @@
 package agent
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/test/fakeapi"
 	"github.com/kvip/kvip/test/fakeapi/svcenv"
 )
@@ -22,6 +25,13 @@ const daemonSet = "/apis/apps/v1/namespaces/kube-system/daemonsets/kvip-services
 // newServicesSite is the Services part of a node that has the API server of a cluster, of which the catalogue
 // alone runs.
 func newServicesSite(t *testing.T) (*svcenv.Env, *services) {
+	t.Helper()
+	e, s, _ := newCountedSite(t)
+	return e, s
+}
+
+// newCountedSite is newServicesSite with its metrics.
+func newCountedSite(t *testing.T) (*svcenv.Env, *services, *metrics.Set) {
 	t.Helper()
 	e := svcenv.New(t)
 	cfg := config.ServicesDaemonSet()
@@ -37,7 +47,7 @@ func newServicesSite(t *testing.T) (*svcenv.Env, *services) {
 	e.PutNode("n1", "10.0.0.1")
 	e.Run(s.catalogue.Run)
 	e.Eventually("the cluster is read", s.catalogue.Settled)
-	return e, s
+	return e, s, set
 }
 
 // S6: an agent ends for good if its node is cordoned or its DaemonSet is gone or going; in doubt it is a restart.
@@ -167,5 +177,49 @@ func TestPortOf(t *testing.T) {
 		if got := portOf(address); got != want {
 			t.Errorf("%q: %d", address, got)
 		}
+	}
+}
+
+// TestFailuresOfTheAllocatorAreCounted: its requests count like all others.
+func TestFailuresOfTheAllocatorAreCounted(t *testing.T) {
+	e, s, set := newCountedSite(t)
+	e.Server.Deny(fakeapi.Denial{Method: "PATCH", Code: 503}, fakeapi.Denial{Method: "PUT", Path: "/leases/kvip-services-ledger-", Code: 503})
+	e.PutPool("p", "10.0.0.100-10.0.0.103")
+	e.PutService("a/web")
+	s.heart.Inform(svc.NodeInfo{Node: "n1"})
+	for _, part := range []func(context.Context) error{s.heart.Run, s.keeper.Run, s.allocator.Run} {
+		e.Run(part)
+	}
+	counted := func(series string) func() bool {
+		return func() bool {
+			for line := range strings.Lines(scrape(t, set)) {
+				if value, ok := strings.CutPrefix(line, `kvip_api_errors_total{code="ServiceUnavailable",`+series+"} "); ok {
+					return value != "0\n"
+				}
+			}
+			t.Fatalf("there is no series %s", series)
+			return false
+		}
+	}
+	e.Eventually("the ledger's writes count", counted(`resource="leases",verb="update"`))
+	e.Server.Deny(fakeapi.Denial{Method: "PATCH", Code: 503})
+	e.Eventually("writes of statuses count", counted(`resource="services",verb="patch"`))
+	e.Eventually("writes of pools count", counted(`resource="ippools",verb="patch"`))
+}
+
+func TestRequestsAboutTheLedgerAreCounted(t *testing.T) {
+	e, s := newServicesSite(t)
+	failed := map[string]int{}
+	client, err := s.ledgerClient(func(verb, resource string, _ error) { failed[verb+" "+resource]++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Server.Deny(fakeapi.Denial{Path: "/leases", Code: 503})
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "x", Namespace: "kube-system"}}
+	_, _ = client.List(t.Context(), metav1.ListOptions{})
+	_, _ = client.Create(t.Context(), lease, metav1.CreateOptions{})
+	_, _ = client.Update(t.Context(), lease, metav1.UpdateOptions{})
+	if len(failed) != 3 || failed["list leases"] != 1 || failed["create leases"] != 1 || failed["update leases"] != 1 {
+		t.Errorf("counted are %v", failed)
 	}
 }

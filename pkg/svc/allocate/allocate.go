@@ -24,7 +24,7 @@ const (
 	lookAgain = time.Second
 )
 
-// Config of an Allocator. All fields are needed but ControlPlane, Placement, Placed and Observed.
+// Config of an Allocator. All fields are needed but ControlPlane, Placement, Placed, Observed and Failed.
 type Config struct {
 	Catalogue *svc.Catalogue
 	Keeper    *Keeper
@@ -46,7 +46,11 @@ type Config struct {
 	Node string
 	// Observed is told what was allocated, for metrics; may be nil. The zero value: this node does not allocate.
 	Observed func(Figures)
+	// Failed is told of each failed request but those of the Book, whose client is not the Allocator's.
+	Failed func(verb, resource string, err error)
 }
+
+func (c Config) failed() failures { return c.Failed }
 
 // Figures are what the allocator tells of its work.
 type Figures struct {

@@ -39,9 +39,13 @@ func (a *Allocator) exists(ctx context.Context, owner ipam.Owner) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	err := a.cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) error {
+	failed := a.cfg.failed()
+	err := failed.do(ctx, a.cfg.Router, "get", "services", func(ctx context.Context, s *apiclient.Server) error {
 		_, err := s.Core.Services(namespace).Get(ctx, name, metav1.GetOptions{})
-		return err
+		if apierrors.IsNotFound(err) { // an answer to the question
+			return err
+		}
+		return failed.of("get", "services", err)
 	})
 	return !apierrors.IsNotFound(err)
 }

@@ -143,10 +143,11 @@ func (a *Allocator) listElections(ctx context.Context, now time.Duration) {
 	defer cancel()
 	seen := map[ipam.Owner]election{}
 	options := metav1.ListOptions{Limit: leasesPerPage}
-	err := a.cfg.Router.Do(ctx, func(ctx context.Context, server *apiclient.Server) error {
+	failed := a.cfg.failed()
+	err := failed.do(ctx, a.cfg.Router, "list", "leases", func(ctx context.Context, server *apiclient.Server) error {
 		for range leasePages {
 			list, err := server.Coordination.Leases(metav1.NamespaceAll).List(ctx, options)
-			if apierrors.IsForbidden(err) { // no reason to change credentials
+			if failed.of("list", "leases", err); apierrors.IsForbidden(err) { // no reason to change credentials
 				a.writer.status.rights.missing("list leases", "kube-vip's own elections for Services are not respected", err)
 				return nil
 			}

@@ -72,9 +72,10 @@ func (e *events) send(ctx context.Context, object corev1.ObjectReference, kind, 
 		Source:         corev1.EventSource{Component: "kvip", Host: e.cfg.Node},
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,
 	}
-	err := e.cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) error {
+	failed := e.cfg.failed()
+	err := failed.do(ctx, e.cfg.Router, "create", "events", func(ctx context.Context, s *apiclient.Server) error {
 		_, err := s.Core.Events(namespace).Create(ctx, event, metav1.CreateOptions{})
-		if apierrors.IsForbidden(err) { // no reason to change credentials
+		if failed.of("create", "events", err); apierrors.IsForbidden(err) { // no reason to change credentials
 			e.rights.missing("create events", "what happens is told in the log alone", err)
 			return nil
 		}

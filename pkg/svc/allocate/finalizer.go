@@ -33,9 +33,10 @@ func (a *Allocator) removeFinalizer(ctx context.Context, s *svc.Service) {
 	rest := slices.DeleteFunc(slices.Clone(s.Finalizers), func(f string) bool { return f == svc.CleanupFinalizer })
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": s.ResourceVersion, "uid": s.UID, "finalizers": rest}})
 	if err == nil {
-		err = a.cfg.Router.Do(ctx, func(ctx context.Context, server *apiclient.Server) error {
+		failed := a.cfg.failed()
+		err = failed.do(ctx, a.cfg.Router, "patch", "services", func(ctx context.Context, server *apiclient.Server) error {
 			_, err := server.Core.Services(s.Namespace).Patch(ctx, s.Name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: FieldManager})
-			if apierrors.IsForbidden(err) { // no reason to change credentials
+			if failed.of("patch", "services", err); apierrors.IsForbidden(err) { // no reason to change credentials
 				a.writer.status.rights.missing("patch services", "Services that wait for kube-vip's cloud provider are not deleted: remove the finalizer "+svc.CleanupFinalizer, err)
 				return nil
 			}

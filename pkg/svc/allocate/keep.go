@@ -18,7 +18,7 @@ func (k *Keeper) write(ctx context.Context, now time.Duration, holder string) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	var written *coordinationv1.Lease
-	err := k.cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) (err error) {
+	err := k.failed().do(ctx, k.cfg.Router, "update", "leases", func(ctx context.Context, s *apiclient.Server) (err error) {
 		written, err = k.send(ctx, s, holder)
 		return err
 	})
@@ -62,12 +62,13 @@ func (k *Keeper) send(ctx context.Context, s *apiclient.Server, holder string) (
 	if !last.exists {
 		l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: k.cfg.Name, Namespace: k.cfg.Namespace}}
 		k.fill(l, holder)
-		return leases.Create(ctx, l, metav1.CreateOptions{})
+		made, err := leases.Create(ctx, l, metav1.CreateOptions{})
+		return made, k.failed().of("create", "leases", err)
 	}
 	l := own
 	if l == nil || l.ResourceVersion != last.version {
 		var err error
-		if l, err = leases.Get(ctx, k.cfg.Name, metav1.GetOptions{}); err != nil {
+		if l, err = leases.Get(ctx, k.cfg.Name, metav1.GetOptions{}); k.failed().of("get", "leases", err) != nil {
 			return nil, err
 		}
 		if l.ResourceVersion != last.version { // E2: the write carries the version that the wait was counted from
@@ -76,8 +77,11 @@ func (k *Keeper) send(ctx context.Context, s *apiclient.Server, holder string) (
 	}
 	l = l.DeepCopy()
 	k.fill(l, holder)
-	return leases.Update(ctx, l, metav1.UpdateOptions{})
+	written, err := leases.Update(ctx, l, metav1.UpdateOptions{})
+	return written, k.failed().of("update", "leases", err)
 }
+
+func (k *Keeper) failed() failures { return k.cfg.Failed }
 
 // fill writes holder and terms into l.
 func (k *Keeper) fill(l *coordinationv1.Lease, holder string) {

@@ -20,7 +20,7 @@ const (
 	writeTimeout = 2 * time.Second
 )
 
-// KeeperConfig of a Keeper. All fields are needed.
+// KeeperConfig of a Keeper. All fields are needed but Failed.
 type KeeperConfig struct {
 	Namespace, Name string
 	Identity        string
@@ -33,6 +33,8 @@ type KeeperConfig struct {
 	Duration, Interval func() time.Duration
 	// Eligible says whether this node may take the seat: it has read what it needs.
 	Eligible func() bool
+	// Failed is told of each failed request.
+	Failed func(verb, resource string, err error)
 }
 
 // Keeper takes the seat when nobody has it, and renews it.

@@ -128,7 +128,9 @@ func (a *Allocator) writePool(ctx context.Context, p *svc.Pool, want v1alpha1.IP
 		"apiVersion": v1alpha1.GroupVersion().String(), "kind": v1alpha1.Kind, "metadata": map[string]string{"name": name}, "status": want,
 	})
 	if err == nil {
-		err = a.cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) error { return a.applyPool(ctx, s, name, body) })
+		err = a.cfg.failed().do(ctx, a.cfg.Router, "patch", "ippools", func(ctx context.Context, s *apiclient.Server) error {
+			return a.applyPool(ctx, s, name, body)
+		})
 	}
 	if err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) { // deleted meanwhile
 		a.cfg.Log.Warn("cannot write the status of a pool; trying again", "pool", name, "reason", fmt.Errorf("apply status of IPPool %s: %w", name, err))
@@ -138,7 +140,7 @@ func (a *Allocator) writePool(ctx context.Context, p *svc.Pool, want v1alpha1.IP
 func (a *Allocator) applyPool(ctx context.Context, s *apiclient.Server, name string, body []byte) error {
 	err := s.KVIP.Patch(types.ApplyPatchType).Resource(v1alpha1.Plural).Name(name).SubResource("status").
 		Param("fieldManager", FieldManager).Body(body).Do(ctx).Error()
-	if apierrors.IsForbidden(err) { // no reason to change credentials
+	if a.cfg.failed().of("patch", "ippools", err); apierrors.IsForbidden(err) { // no reason to change credentials
 		a.writer.status.rights.missing("patch ippools/status", "pools do not say how much of them is used", err)
 		return nil
 	}

@@ -23,11 +23,12 @@ type rig struct {
 	mu      sync.Mutex
 	reasons map[netip.Addr]place.Reason // why no node announces an address
 	figures Figures
+	failed  map[string]int // requests that failed, by verb and resource
 }
 
 func newRig(t *testing.T, changes ...func(*svc.Reader)) *rig {
 	t.Helper()
-	r := &rig{Env: svcenv.New(t), reasons: map[netip.Addr]place.Reason{}}
+	r := &rig{Env: svcenv.New(t), reasons: map[netip.Addr]place.Reason{}, failed: map[string]int{}}
 	for _, change := range changes {
 		change(&r.Reader)
 	}
@@ -49,7 +50,21 @@ func (r *rig) keeper(identity string) *Keeper {
 		Namespace: svcenv.Namespace, Name: svcenv.Seat, Identity: identity, Catalogue: r.cat, Router: r.Router, Clock: r.clock, Log: r.Logger,
 		Duration: func() time.Duration { return 5 * time.Second }, Interval: func() time.Duration { return time.Second },
 		Eligible: func() bool { return true },
+		Failed:   r.count,
 	})
+}
+
+func (r *rig) count(verb, resource string, _ error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed[verb+" "+resource]++
+}
+
+// counted returns how many requests failed.
+func (r *rig) counted(request string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed[request]
 }
 
 // allocator is one with a keeper of its own.
@@ -78,6 +93,7 @@ func (r *rig) allocator(identity string) (*Allocator, *Keeper) {
 			defer r.mu.Unlock()
 			r.figures = f
 		},
+		Failed: r.count,
 	}), k
 }
 

@@ -27,7 +27,7 @@ func (c *statusClient) send(ctx context.Context, server *apiclient.Server, s *sv
 		return nil, err
 	}
 	written, err := services.Patch(ctx, s.Name, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: FieldManager, Force: &want.take}, "status")
-	switch {
+	switch c.cfg.failed().of("patch", "services", err); {
 	case apierrors.IsForbidden(err):
 		c.noPatch.Store(true)
 		c.rights.missing("patch services/status", "statuses are written by update instead", err)
@@ -43,8 +43,9 @@ func (c *statusClient) send(ctx context.Context, server *apiclient.Server, s *sv
 // update writes the whole status, at the version of s. After a conflict about fields it does only where these
 // are kvip's own.
 func (c *statusClient) update(ctx context.Context, services typedv1.ServiceInterface, s *svc.Service, want wish, why error) (*corev1.Service, error) {
+	failed := c.cfg.failed()
 	current, err := services.Get(ctx, s.Name, metav1.GetOptions{})
-	switch {
+	switch failed.of("get", "services", err); {
 	case err != nil:
 		return nil, err
 	case isForeignField(why) && !updatedByKVIP(current):
@@ -54,7 +55,7 @@ func (c *statusClient) update(ctx context.Context, services typedv1.ServiceInter
 	}
 	update(current, s, want)
 	written, err := services.UpdateStatus(ctx, current, metav1.UpdateOptions{FieldManager: FieldManager})
-	if apierrors.IsForbidden(err) {
+	if failed.of("update", "services", err); apierrors.IsForbidden(err) {
 		c.noPatch.Store(false) // neither right is there: try both again
 	}
 	return written, err

@@ -39,7 +39,7 @@ func (c *statusClient) write(ctx context.Context, s *svc.Service, want wish) (*m
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	var written *corev1.Service
-	err := c.cfg.Router.Do(ctx, func(ctx context.Context, server *apiclient.Server) (err error) {
+	err := c.cfg.failed().do(ctx, c.cfg.Router, "patch", "services", func(ctx context.Context, server *apiclient.Server) (err error) {
 		written, err = c.send(ctx, server, s, want)
 		return err
 	})
