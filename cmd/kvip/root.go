@@ -31,6 +31,7 @@ Services of type LoadBalancer addresses, which it spreads over the nodes. Every 
   # Who holds the control plane's address, and who announces a Service, and why
   kvip status
   kvip status service web`,
+		Args:              cobra.ArbitraryArgs, // which needsCommand refuses
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
@@ -54,21 +55,73 @@ Services of type LoadBalancer addresses, which it spreads over the nodes. Every 
 // needsCommand runs a command that only groups others, and refuses: its help on stdout could end in
 // a file meant for a manifest.
 func needsCommand(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return unknownCommand(cmd, args[0])
+	}
+	return usageError("name a command: " + commandsOf(cmd))
+}
+
+// isGroup reports whether a command does nothing but to group others.
+func isGroup(cmd *cobra.Command) bool {
+	return cmd.HasSubCommands() && cmd.Args == nil || !cmd.HasParent()
+}
+
+// commandsOf lists the commands below cmd.
+func commandsOf(cmd *cobra.Command) string {
 	var names []string
 	for _, sub := range cmd.Commands() {
 		if sub.IsAvailableCommand() {
 			names = append(names, sub.Name())
 		}
 	}
-	known := strings.Join(names, ", ")
-	if len(args) > 0 {
-		return usageError(fmt.Sprintf("unknown command %q; there are: %s", args[0], known))
-	}
-	return usageError("name a command: " + known)
+	return strings.Join(names, ", ")
 }
 
-// flagError says of a value that cannot be parsed what Validate says of one that cannot be used.
-func flagError(_ *cobra.Command, err error) error {
+// elsewhere says of commands that other programs have where kvip has what they are for.
+var elsewhere = map[string]string{
+	"check": "`kvip status` says what is wrong in the cluster, and `kvip kubeadm init --dry-run` what is\n" +
+		"wrong on a host",
+	"explain": "`kvip status` says why a node is in its state; docs/operations.md explains each reason,\n" +
+		"docs/troubleshooting.md what to do",
+	"logs": "kvip's logs are its pods': kubectl -n kube-system logs -l app.kubernetes.io/name=kvip --prefix\n" +
+		"On a node without an API server they are in /var/log/pods/kube-system_kvip-*",
+	"move": "`kvip status` says who holds the address; when the agent there ends (SIGTERM, or its manifest\n" +
+		"is moved away), another takes over",
+	"services": "`kvip status service NAME` says which node announces a Service",
+}
+
+// synonyms are other words for what elsewhere explains.
+var synonyms = map[string]string{
+	"diagnose": "check", "doctor": "check", "health": "check", "verify": "check",
+	"reason": "explain", "why": "explain",
+	"log":   "logs",
+	"drain": "move", "failover": "move", "release": "move", "transfer": "move",
+	"service": "services", "svc": "services",
+}
+
+// unknownCommand says of a word that is no command below cmd what there is.
+func unknownCommand(cmd *cobra.Command, word string) error {
+	text := fmt.Sprintf("unknown command %q; there are: %s", word, commandsOf(cmd))
+	name := word
+	if synonym, ok := synonyms[word]; ok {
+		name = synonym
+	}
+	if hint, ok := elsewhere[name]; ok && !cmd.HasParent() {
+		return usageError(text + "\n" + hint)
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	if suggestions := cmd.SuggestionsFor(word); len(suggestions) > 0 {
+		text += "\n\nDid you mean this?\n\t" + strings.Join(suggestions, "\n\t") + "\n"
+	}
+	return usageError(text)
+}
+
+// flagError says of a value that cannot be parsed what Validate says of one that cannot be used. A flag
+// of a command that does not exist is not what is wrong.
+func flagError(cmd *cobra.Command, err error) error {
+	if words := cmd.Flags().Args(); len(words) > 0 && isGroup(cmd) {
+		return unknownCommand(cmd, words[0])
+	}
 	var invalid *pflag.InvalidValueError
 	if !errors.As(err, &invalid) {
 		return err

@@ -42,7 +42,7 @@ exist, 1 nobody could be asked, 2 the command line was refused.`,
 
   # From a workstation
   kvip status --kubeconfig admin.conf`,
-		Args: cobra.NoArgs,
+		Args: statusArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := validateStatus(cfg, output); err != nil {
 				return err
@@ -72,6 +72,14 @@ exist, 1 nobody could be asked, 2 the command line was refused.`,
 }
 
 var statusGroups = []config.Group{config.Server, config.Lease, config.Client, config.Metrics}
+
+// statusArgs refuses arguments: what is a command here is about one Service.
+func statusArgs(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageError(fmt.Sprintf("%q is an argument too many; for a Service: kvip status service NAME", args[0]))
+}
 
 // printReport prints a report as text, or as JSON that is safe for a terminal.
 func printReport(w io.Writer, output string, report any, text func(io.Writer) error) error {
