@@ -80,6 +80,8 @@ func (p *preparation) run(cmd *cobra.Command) error {
 	if plan.ImageRepository != "" && !cmd.Flags().Changed("image") {
 		plan.Notes = append(plan.Notes, fmt.Sprintf("the static pod names the image %s; the configuration's imageRepository is %s, so if kvip is there too, give its name with --image, on every node",
 			p.cfg.Image, plan.ImageRepository))
+	} else if note := imageNote(cmd, p.cfg.Image); note != "" && plan.ControlPlane {
+		plan.Notes = append(plan.Notes, note)
 	}
 	return p.report(plan, say)
 }

@@ -63,6 +63,7 @@ with both it is one DaemonSet for both jobs, on every node.`,
 			if err := checkWhere(cmd, cfg); err != nil {
 				return err
 			}
+			noteImage(cmd, cfg.Image)
 			return manifest.Write(cmd.OutOrStdout(), set)
 		},
 	}

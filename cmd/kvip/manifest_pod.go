@@ -49,6 +49,7 @@ on /readyz that it uses its ServiceAccount.`,
 			if err := cfg.CheckIdle(cmd.Flags()); err != nil {
 				return err
 			}
+			noteImage(cmd, cfg.Image)
 			return manifest.Write(cmd.OutOrStdout(), pod)
 		},
 	}

@@ -48,6 +48,7 @@ altogether, such as BGP alone, and a value that only a cluster knows.`,
 			for _, note := range notes {
 				fmt.Fprintf(cmd.ErrOrStderr(), "note: %s\n", printable.Lines(note.String()))
 			}
+			noteImage(cmd, cfg.Image)
 			_, err = cmd.OutOrStdout().Write(out)
 			return err
 		},

@@ -3,8 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +22,27 @@ var (
 
 // defaultImage is the image of this very build.
 func defaultImage() string { return config.ImageRepository + ":" + version }
+
+// release is what the versions of releases look like.
+var release = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+(-(alpha|beta|rc)[.0-9]*)?$`)
+
+// imageNote says of the image that a manifest names that nodes have to get it, or "" where a registry
+// may have it: that of a release, and one that was chosen.
+func imageNote(cmd *cobra.Command, image string) string {
+	published := release.MatchString(version) && !strings.HasPrefix(image, config.ImageRepository+":")
+	if cmd.Flags().Changed("image") || published {
+		return ""
+	}
+	return fmt.Sprintf("the manifest names the image %s, which no public registry has: "+
+		"load it on every node (make image; docs/operations.md says how), or name another one with --image", image)
+}
+
+// noteImage prints the note on stderr: stdout is the manifest.
+func noteImage(cmd *cobra.Command, image string) {
+	if note := imageNote(cmd, image); note != "" {
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "note: %s\n", note)
+	}
+}
 
 // builtFrom returns the commit that this program was built from, "unknown" if nobody noted it.
 func builtFrom() string {

@@ -94,3 +94,27 @@ func TestVersionIsPrintedInEachWay(t *testing.T) {
 		t.Errorf("version: %q, --version: %q", line.String(), flag.String())
 	}
 }
+
+// TestImageNote: what a registry may have is not noted.
+func TestImageNote(t *testing.T) {
+	before := version
+	t.Cleanup(func() { version = before })
+	for _, row := range []struct {
+		version, image string
+		noted          bool
+	}{
+		{"dev", "localhost/kvip:dev", true},
+		{"v1.2.3", "localhost/kvip:v1.2.3", true},
+		{"v1.2.3-4-gabcdef0", "registry.example/kvip:v1.2.3-4-gabcdef0", true},
+		{"v1.2.3-dirty", "registry.example/kvip:v1.2.3-dirty", true},
+		{"abcdef0", "registry.example/kvip:abcdef0", true},
+		{"v1.2.3", "registry.example/kvip:v1.2.3", false},
+		{"v1.2.3-rc.1", "registry.example/kvip:v1.2.3-rc.1", false},
+	} {
+		version = row.version
+		note := imageNote(newManifestPod(), row.image)
+		if (note != "") != row.noted || row.noted && !strings.Contains(note, " "+row.image+",") {
+			t.Errorf("%s, %s: %q", row.version, row.image, note)
+		}
+	}
+}
