@@ -32,7 +32,11 @@ func newStatusService() *cobra.Command {
 		Long: `Show which node announces the addresses of a Service of type LoadBalancer, since when, and why that
 one, or why none does. It asks the API and the agent of every node, from a control-plane node, from a
 pod of the DaemonSet, or from anywhere that reaches the server of --kubeconfig or of the variable
-KUBECONFIG, and the nodes.`,
+KUBECONFIG, and the nodes.
+
+Exit codes: 0 one node announces each address of the Service, 3 no node or more than one announces an
+address, or the Service has none, 1 the API or all agents could not be asked, 2 the command line was
+refused.`,
 		Example: `  kvip status service web
   kvip status service web -n shop -o json`,
 		Args: oneArg("a Service, as NAME or NAMESPACE/NAME; `kubectl get services -A` lists them"),
@@ -56,7 +60,7 @@ KUBECONFIG, and the nodes.`,
 			if err != nil {
 				return withHint(err)
 			}
-			return printReport(cmd.OutOrStdout(), output, report, func(w io.Writer) error { return report.WriteText(w, time.Now()) })
+			return printService(cmd.OutOrStdout(), output, report)
 		},
 	}
 	cfg.AddFlags(cmd.Flags(), config.Server, config.Kubeconfig, config.Class)
@@ -64,6 +68,21 @@ KUBECONFIG, and the nodes.`,
 	cmd.Flags().StringVar(&cfg.Namespace, "lease-namespace", cfg.Namespace, "namespace of kvip's Leases")
 	addOutput(cmd, &output)
 	return cmd
+}
+
+// printService prints a report, and returns what is not as it should be.
+func printService(w io.Writer, output string, report ask.Report) error {
+	text := func(w io.Writer) error { return report.WriteText(w, time.Now()) }
+	if err := printReport(w, output, report, text); err != nil {
+		return err
+	}
+	if err := report.Unknown(); err != nil {
+		return err
+	}
+	if report.Problem != "" {
+		return troubleError(report.Problem)
+	}
+	return nil
 }
 
 // withHint adds what to do where no API server could be asked.

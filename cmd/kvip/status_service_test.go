@@ -3,15 +3,19 @@ package main
 import (
 	"encoding/json"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/pkg/svc/ask"
+	"github.com/kvip/kvip/pkg/svc/serve"
 	"github.com/kvip/kvip/test/fakeapi"
 	"github.com/kvip/kvip/test/fakeapi/svcenv"
 )
@@ -46,9 +50,9 @@ func TestStatusServiceRefusesInTheUsersTerms(t *testing.T) {
 	}
 }
 
-// shop is a cluster with the Services default/web and shop/web, of which nobody has heard yet, and returns the
-// flags to reach it.
-func shop(t *testing.T) []string {
+// shop is a cluster with the Services default/web and shop/web, of which nobody has heard yet, and the flags to
+// reach it.
+func shop(t *testing.T) ([]string, *svcenv.Env) {
 	t.Helper()
 	e := svcenv.New(t)
 	for owner, addr := range map[string]string{"default/web": "192.0.2.10", "shop/web": "2001:db8::10"} {
@@ -64,25 +68,27 @@ func shop(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []string{"--kubeconfig", file, "--port", port}
+	return []string{"--kubeconfig", file, "--port", port}, e
 }
 
 func TestStatusServiceAsksTheCluster(t *testing.T) {
-	reach := shop(t)
+	reach, e := shop(t)
+	e.PutService("shop/other", func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/x") })
 	for _, row := range []struct {
 		args   []string
 		code   int
 		stdout string // a part of it; empty: nothing at all
 		stderr string
 	}{
-		{[]string{"web"}, exitOK, "In status   192.0.2.10\n", ""},
-		{[]string{"web", "-n", "shop"}, exitOK, "In status   2001:db8::10\n", ""},
-		{[]string{"shop/web"}, exitOK, "Service     shop/web\n", ""},
-		{[]string{"shop/web", "-n", "shop"}, exitOK, "No answer   a: its agent serves no page (--metrics-address)\n", ""},
-		{[]string{"web", "--service-class-only"}, exitOK, "(--service-class-only)", ""},
+		{[]string{"web"}, exitFailure, "In status   192.0.2.10\n", "no agent answers"},
+		{[]string{"web", "-n", "shop"}, exitFailure, "In status   2001:db8::10\n", "no agent answers"},
+		{[]string{"shop/web"}, exitFailure, "Service     shop/web\n", "no agent answers"},
+		{[]string{"shop/web", "-n", "shop"}, exitFailure, "No answer   a: its agent serves no page (--metrics-address)\n", "no agent answers"},
+		{[]string{"web", "--service-class-only"}, exitTrouble, "(--service-class-only)", "no node announces service default/web: "},
+		{[]string{"shop/other"}, exitTrouble, "loadBalancerClass example.com/x", "no node announces service shop/other: "},
 		{[]string{"none"}, exitFailure, "", "get service default/none: "},
 		{[]string{"web", "-n", "none"}, exitFailure, "", "get service none/web: "},
-		{[]string{"web", "--namespace=shop", "-o", "json"}, exitOK, `"service": "shop/web"`, ""},
+		{[]string{"web", "--namespace=shop", "-o", "json"}, exitFailure, `"service": "shop/web"`, "no agent answers"},
 		{[]string{"web", "--port", "1"}, exitFailure, "", "no API server at [127.0.0.1:1] answers"},
 	} {
 		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
@@ -103,12 +109,44 @@ func TestStatusServiceAsksTheCluster(t *testing.T) {
 
 func TestStatusServiceAsJSON(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
-	got := kvip(t, append([]string{"status", "service", "web", "-o", "json"}, shop(t)...)...)
+	reach, _ := shop(t)
+	got := kvip(t, append([]string{"status", "service", "web", "-o", "json"}, reach...)...)
 	var report ask.Report
-	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.code != exitOK {
+	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.code != exitFailure {
 		t.Fatalf("exit code %d, %v: %s%s", got.code, err, got.stdout, got.stderr)
 	}
 	if report.Service != "default/web" || !report.Ours || len(report.Status) != 1 || report.Status[0] != netip.MustParseAddr("192.0.2.10") || report.Silent["a"] == "" {
 		t.Errorf("got %+v", report)
+	}
+}
+
+// TestStatusServiceTellsWhetherItIsAnnounced by its exit code.
+func TestStatusServiceTellsWhetherItIsAnnounced(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	reach, e := shop(t)
+	var answer atomic.Pointer[serve.Report]
+	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(answer.Load()) }))
+	defer agent.Close()
+	e.PutNodeLease(svc.NodeInfo{Node: "a", Status: agent.Listener.Addr().(*net.TCPAddr).Port}, "a_1", 5)
+	for _, row := range []struct {
+		name     string
+		addr     serve.AddressReport
+		code     int
+		problems string // on stdout and stderr
+	}{
+		{"announced", serve.AddressReport{Node: "a", Here: true, State: "owned"}, exitOK, ""},
+		{"announced elsewhere", serve.AddressReport{Node: "b", Sentence: "b is better"}, exitTrouble, "no node announces 192.0.2.10"},
+		{"nowhere", serve.AddressReport{Sentence: "no node is alive"}, exitTrouble, "no node announces 192.0.2.10"},
+		{"kept in silence", serve.AddressReport{Node: "b", Here: true, State: "leaving"}, exitTrouble, "no node announces 192.0.2.10"},
+	} {
+		row.addr.Address = netip.MustParseAddr("192.0.2.10")
+		answer.Store(&serve.Report{Node: "a", Fresh: true, Addresses: []serve.AddressReport{row.addr}})
+		for _, output := range []string{"text", "json"} {
+			got := kvip(t, append([]string{"status", "service", "web", "-o", output}, reach...)...)
+			if got.code != row.code || !strings.Contains(got.stdout, "192.0.2.10") || !strings.Contains(got.stdout, row.problems) ||
+				!strings.Contains(got.stderr, row.problems) || (row.problems == "") != (got.stderr == "") {
+				t.Errorf("%s, %s: exit code %d, %s%s", row.name, output, got.code, got.stdout, got.stderr)
+			}
+		}
 	}
 }

@@ -1,10 +1,40 @@
 package services
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os/exec"
 	"testing"
 
+	"github.com/kvip/kvip/test/cluster"
+	"github.com/kvip/kvip/test/netlab"
 	"github.com/kvip/kvip/test/svclab"
 )
+
+const (
+	// nobody is the exit code of kvip status service where no node announces it.
+	nobody  = 3
+	anyCode = -1
+)
+
+// asked returns what kvip status service says of a Service on a node, and its exit code.
+func (s *story) asked(n *cluster.Node, service string) (said string, code int) {
+	s.t.Helper()
+	var out, diagnostics bytes.Buffer
+	p, err := n.Host.Start(n.WithState(netlab.Command{Path: s.Kvip, Args: []string{"status", "service", service}, Stdout: &out, Output: &diagnostics}))
+	s.ok(err)
+	exit := (*exec.ExitError)(nil)
+	if err := p.Err(); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else {
+		s.ok(err)
+	}
+	if code != 0 && code != nobody {
+		s.t.Fatalf("kvip status service %s on %s: %v\n%s", service, n.Name, p.Err(), &diagnostics)
+	}
+	return out.String(), code
+}
 
 // TestStatusCommand asks `kvip status service` on a node that announces nothing who announces a Service, since
 // when, and why that one, or why none.
@@ -16,25 +46,26 @@ func TestStatusCommand(t *testing.T) {
 	if asker == n {
 		asker = s.Nodes[1]
 	}
-	says := func(service string, words ...string) {
+	says := func(service string, code int, words ...string) {
 		t.Helper()
 		var out string
-		s.wait("kvip status service "+service, func() bool {
-			out = s.run(asker, "status", "service", service)
-			return svclab.ContainsAll(out, words...)
+		s.wait(fmt.Sprintf("kvip status service %s, exit code %d", service, code), func() bool {
+			var got int
+			out, got = s.asked(asker, service)
+			return svclab.ContainsAll(out, words...) && (got == code || code == anyCode)
 		})
 		t.Log("\n" + out)
 	}
-	says("web", "default/web", addr.String()+" announced by "+n.Name+" on eth0 since", "highest rank", "cp1, cp2, cp3", "Allocated")
+	says("web", 0, "default/web", addr.String()+" announced by "+n.Name+" on eth0 since", "highest rank", "cp1, cp2, cp3", "Allocated")
 	s.ok(s.Create(s.ctx, "local", svclab.Local))
 	s.addresses("local", 1)
 	s.told("local", "NoLocalEndpoint")
-	says("local", "announced by nobody", "no ready endpoint")
+	says("local", nobody, "announced by nobody", "no ready endpoint")
 	s.ok(s.Create(s.ctx, "wrong", svclab.Annotate("kvip.dev/addresses", "192.0.2.1")))
 	s.told("wrong", "OutsidePools")
-	says("wrong", "OutsidePools", "192.0.2.1")
+	says("wrong", nobody, "OutsidePools", "192.0.2.1")
 	s.ok(s.Create(s.ctx, "foreign", svclab.Class("example.com/x")))
-	says("foreign", "Not served", "example.com/x")
+	says("foreign", nobody, "Not served", "example.com/x")
 	s.ok(n.Agent().Kill())
-	says("web", "No answer", n.Name)
+	says("web", anyCode, "No answer", n.Name)
 }

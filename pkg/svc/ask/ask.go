@@ -49,6 +49,11 @@ type Report struct {
 	Status    []netip.Addr      `json:"status"`
 	Condition *metav1.Condition `json:"condition,omitempty"`
 	Addresses []Address         `json:"addresses"`
+	// Problem says which addresses are not announced by exactly one node; empty if all are, as far as
+	// is known.
+	Problem string `json:"problem,omitempty"`
+	// Answered are the nodes whose agents answered.
+	Answered []string `json:"answered"`
 	// Problems are what does not work at present, by the node whose agent says so.
 	Problems map[string]string `json:"problems,omitempty"`
 	// Silent are the nodes whose agents did not answer, and why.
@@ -84,7 +89,9 @@ func Service(ctx context.Context, cfg Config) (Report, error) {
 	}
 	report := ofObject(one)
 	answers, silent := askAll(ctx, leases, addresses, report.Service)
-	report.Addresses, report.Problems, report.Silent = merge(answers), problems(answers), silent
+	report.Addresses, report.Problems = merge(answers), problems(answers)
+	report.Answered, report.Silent = nodesOf(answers), silent
+	report.Problem = report.judge()
 	return report, nil
 }
 
@@ -95,6 +102,14 @@ func ofObject(one *svc.Service) Report {
 		report.Why = "it is not of type LoadBalancer"
 	}
 	return report
+}
+
+func nodesOf(answers []serve.Report) []string {
+	nodes := make([]string, len(answers))
+	for i, answer := range answers {
+		nodes[i] = answer.Node
+	}
+	return nodes
 }
 
 func problems(answers []serve.Report) map[string]string {

@@ -27,6 +27,9 @@ func (r Report) WriteText(w io.Writer, now time.Time) error {
 	if r.Condition != nil {
 		row("Says", r.Condition.Reason+": "+r.Condition.Message)
 	}
+	if r.Problem != "" && r.Ours {
+		row("Problem", r.Problem)
+	}
 	for _, a := range r.Addresses {
 		a.write(row, now)
 	}
