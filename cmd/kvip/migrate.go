@@ -53,6 +53,7 @@ altogether, such as BGP alone, and a value that only a cluster knows.`,
 			return err
 		},
 	}
+	cmd.ValidArgsFunction = completeFile
 	cfg.AddFlags(cmd.Flags(), config.Image)
 	return cmd
 }

@@ -49,6 +49,7 @@ Services of type LoadBalancer addresses, which it spreads over the nodes. Every 
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newManager(), newManifest(), newKubeadm(), newStatus(), newMigrate(), newCleanup(), newHealthz(), newVersion(), newCompletion())
+	completeValues(root)
 	return root, started
 }
 

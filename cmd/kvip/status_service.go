@@ -67,6 +67,7 @@ refused.`,
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of the Service")
 	cmd.Flags().StringVar(&cfg.Namespace, "lease-namespace", cfg.Namespace, "namespace of kvip's Leases")
 	addOutput(cmd, &output)
+	cmd.ValidArgsFunction = completeService(&cfg, &namespace)
 	return cmd
 }
 
@@ -102,10 +103,13 @@ func validateServiceStatus(cfg config.Config) error {
 	return err
 }
 
+// kinds are kubectl's ways to begin the name of a Service.
+var kinds = []string{"svc/", "service/", "services/"}
+
 // whichService reads which Service is meant: NAME in namespace, or NAMESPACE/NAME as logs have it. chosen says that
 // namespace was asked for, so that it must not be another one.
 func whichService(arg, namespace string, chosen bool) (space, name string, err error) {
-	for _, kind := range []string{"svc/", "service/", "services/"} { // kubectl's way to name an object
+	for _, kind := range kinds {
 		arg = strings.TrimPrefix(arg, kind)
 	}
 	space, name, both := strings.Cut(arg, "/")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/kvip/kvip/test/cluster"
@@ -61,6 +62,9 @@ func TestStatusCommand(t *testing.T) {
 	s.addresses("local", 1)
 	s.told("local", "NoLocalEndpoint")
 	says("local", nobody, "announced by nobody", "no ready endpoint")
+	if out := s.run(asker, "__completeNoDesc", "status", "service", "l"); !strings.HasPrefix(out, "local\n:") {
+		t.Errorf("completion offers %q", out)
+	}
 	s.ok(s.Create(s.ctx, "wrong", svclab.Annotate("kvip.dev/addresses", "192.0.2.1")))
 	s.told("wrong", "OutsidePools")
 	says("wrong", nobody, "OutsidePools", "192.0.2.1")

@@ -6,7 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/kvip/kvip/pkg/svc/serve"
+	"github.com/kvip/kvip/test/fakeapi"
 	"github.com/kvip/kvip/test/fakeapi/svcenv"
 )
 
@@ -57,5 +60,21 @@ func TestServiceJudges(t *testing.T) {
 	got, err := Service(t.Context(), question(e, web))
 	if err != nil || got.Problem != "no node announces "+vip4.String() || len(got.Answered) != 1 || got.Answered[0] != "a" {
 		t.Errorf("%v, %+v", err, got)
+	}
+}
+
+func TestNames(t *testing.T) {
+	e := svcenv.New(t)
+	e.PutService("shop/web")
+	e.PutService("a/web")
+	e.PutService("a/other", func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/x") })
+	e.PutService("a/inside", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP })
+	got, err := Names(t.Context(), question(e, web))
+	if err != nil || strings.Join(got, " ") != "a/web shop/web" {
+		t.Errorf("%v, %q", err, got)
+	}
+	e.Server.Be(fakeapi.Forbidden)
+	if got, err := Names(t.Context(), question(e, web)); err == nil || len(got) > 0 {
+		t.Errorf("%v, %q", err, got)
 	}
 }
