@@ -87,6 +87,10 @@ func (l *loop) run(ctx context.Context) {
 	done := ctx.Done()
 	for {
 		var ev election.Event
+		var soon <-chan time.Time
+		if l.machine.AwaitsWish() {
+			soon = time.After(election.WishEvery)
+		}
 		select {
 		case <-done:
 			done, ev = nil, election.Shutdown{}
@@ -97,6 +101,8 @@ func (l *loop) run(ctx context.Context) {
 			if ev = l.sighting(s); ev == nil {
 				continue
 			}
+		case <-soon:
+			ev = election.Tick{}
 		case <-tick.C:
 			ev = election.Tick{}
 		}

@@ -41,9 +41,16 @@ func (m *Machine) send(w write) {
 }
 
 // avoidsLocal is whether requests go to the peers first: the own API server is known to be
-// dead, not ready or slow, and would keep them waiting (E11).
+// dead, not ready or slow, or a request failed lately, and would keep them waiting (E11).
 func (m *Machine) avoidsLocal() bool {
-	return m.health == Soft || m.health == Dead || m.latency >= slowRequest
+	failedLately := m.failedAt != 0 && m.now-m.failedAt < avoidFor
+	return m.health == Soft || m.health == Dead || m.latency >= slowRequest || failedLately
+}
+
+// fail counts a request that got no answer.
+func (m *Machine) fail() {
+	m.failed++
+	m.failedAt = m.now
 }
 
 // abandon stops waiting for the pending write but remembers that it may be applied yet.
@@ -87,7 +94,7 @@ func (m *Machine) ended(how Outcome) {
 		m.mustRead = true
 	case OutcomeFailed:
 		m.abandon()
-		m.failed++
+		m.fail()
 		m.retryAt = m.now + m.patience()
 	}
 }
@@ -210,7 +217,7 @@ func (r ReadDone) apply(m *Machine) {
 	}
 	m.reading = 0
 	if !r.OK {
-		m.failed++
+		m.fail()
 		return
 	}
 	m.mustRead, m.failed = false, 0

@@ -43,20 +43,21 @@ func (m *Machine) cause() Reason {
 // take may ask for it (E6). The watch hangs on that API server and may stand still: what is
 // asked is read with a quorum while an answer can be expected soon.
 func (m *Machine) degrade() {
-	why := m.mark()
-	if why == "" {
-		m.degraded, m.degradedAt = "", 0
-		return
+	m.degraded = string(m.mark())
+	switch {
+	case m.degraded == "" || m.state != Holding || !m.mine() || m.obs.Degraded == "":
+		m.markedAt = 0
+	case m.markedAt == 0:
+		m.markedAt = m.now
 	}
-	if m.degraded == "" {
-		m.degradedAt = m.now
-	}
-	m.degraded = string(why)
-	marked := m.state == Holding && m.mine() && m.obs.Degraded != ""
-	if marked && m.reading == 0 && m.now-m.degradedAt < wishWithin && m.now >= m.readAt+wishEvery {
+	if m.AwaitsWish() && m.reading == 0 && m.now >= m.readAt+WishEvery {
 		m.read()
 	}
 }
+
+// AwaitsWish reports whether the lease was marked so lately that somebody may be about to ask
+// for it (E6). The machine is to be stepped every WishEvery then.
+func (m *Machine) AwaitsWish() bool { return m.markedAt != 0 && m.now-m.markedAt < wishWithin }
 
 // stayBack keeps a node that won and could not own from winning again at once (E5).
 func (m *Machine) stayBack() {

@@ -63,7 +63,7 @@ type Machine struct {
 	fence      time.Duration // latest deadline ever given to Own: no address outlives it
 	reason     Reason        // why the state was entered
 	degraded   string
-	degradedAt time.Duration // when it became so
+	markedAt   time.Duration // when the lease was first seen with this tenure's mark; 0: it has none
 	moves      int           // for slowness, in the group, less the quiet minutes since
 	slowSince  time.Duration // how long the own API server has been slow
 	quietSince time.Duration // when the quiet minute began
@@ -71,8 +71,9 @@ type Machine struct {
 	// Requests under way.
 	seq       uint64
 	pending   *write
-	lost      []write // unanswered or failed writes that may still be applied
-	failed    int     // requests in a row that got no answer
+	lost      []write       // unanswered or failed writes that may still be applied
+	failed    int           // requests in a row that got no answer
+	failedAt  time.Duration // when the last such one was given up; 0: none was
 	wroteAt   time.Duration
 	retryAt   time.Duration
 	wantAt    time.Duration // when the next Want may be sent

@@ -161,6 +161,22 @@ func TestSuccessEndsPatience(t *testing.T) {
 	}
 }
 
+// E11: a request that got no answer makes the peers come first, also after they have answered.
+func TestPeersComeFirstAfterSilence(t *testing.T) {
+	s := started(t)
+	s.must(t, "11s api silent", "12.2s api answers", "20s tick")
+	failed := s.m.failedAt
+	for _, a := range s.sent {
+		at := a.Deadline - RequestTimeout(s.m.cfg.Lease)
+		if want := at >= failed && at < failed+avoidFor; a.Kind == Renew && a.Peers != want {
+			t.Errorf("%s: via peers %v, want %v, after a failure at %v", a, a.Peers, want, failed)
+		}
+	}
+	if failed == 0 || s.count(Renew) < 7 {
+		t.Errorf("a failure at %v, %d renewals", failed, s.count(Renew))
+	}
+}
+
 // E2: a write names the observation it builds on, and one write is under way at a time.
 func TestOneWriteAtATime(t *testing.T) {
 	s := started(t)

@@ -16,6 +16,10 @@ const (
 	// slowRequest is the latency of the own API server from which on the peers are asked
 	// first (E11): a lost renewal costs more than a question to two servers.
 	slowRequest = 250 * time.Millisecond
+	// avoidFor is how long after a failed request the peers are asked first. Meanwhile the
+	// health of the own API server shows whether it can be used, also where the peers have
+	// answered since.
+	avoidFor = 5 * time.Second
 	// maxPatience is the longest pause between requests that keep failing, and maxUrgent the
 	// longest while a tenure depends on them.
 	maxPatience = 3 * time.Second
@@ -23,10 +27,11 @@ const (
 	// proofEvery spaces the quorum reads that foreign announcements ask for: a chatty device
 	// must not load the API server (E9).
 	proofEvery = time.Second
-	// wishWithin is how long a degraded holder reads the lease every wishEvery to see who asks
+	// wishWithin is how long a degraded holder reads the lease every WishEvery to see who asks
 	// for it. Later its own renewals tell, because they build on a version without the wish (E6).
 	wishWithin = time.Second
-	wishEvery  = 50 * time.Millisecond
+	// WishEvery spaces those reads: each hand-over of a degraded holder waits for one.
+	WishEvery = 25 * time.Millisecond
 	// minPause is the shortest gap between steps that counts as a pause: writing an address may
 	// take some tenths of a second (E9).
 	minPause = time.Second

@@ -16,6 +16,8 @@ const (
 	pingTimeout  = time.Second     // E7: silence of /livez/ping that is death
 	idleTimeout  = 30 * time.Second
 	bodyLimit    = 64 << 10
+
+	besideTimeout = 500 * time.Millisecond // of a second /readyz
 )
 
 // client asks the API server, on the candidate address that answered last. HTTP/1.1 on
@@ -24,6 +26,7 @@ type client struct {
 	cfg   *Config
 	ready line
 	live  *http.Transport // a connection of its own: the first may be stuck
+	extra *http.Transport // and one for the second /readyz
 	kept  string          // base URL that answered last; only look reads and writes it
 	used  atomic.Pointer[string]
 	again time.Time // when a refused connection may be replaced
@@ -32,13 +35,14 @@ type client struct {
 
 // newClient makes a client that calls lost when the server ends /readyz's connection.
 func newClient(cfg *Config, lost func()) *client {
-	return &client{cfg: cfg, ready: line{dialer: dialer{cfg}, lost: lost}, live: newTransport(cfg)}
+	return &client{cfg: cfg, ready: line{dialer: dialer{cfg}, lost: lost}, live: newTransport(cfg), extra: newTransport(cfg)}
 }
 
 // close drops the connections. No request may be under way.
 func (c *client) close() {
 	c.ready.close()
 	c.live.CloseIdleConnections()
+	c.extra.CloseIdleConnections()
 }
 
 // look asks /readyz of the address kept; only if that fails, of each candidate in turn.
@@ -78,16 +82,34 @@ func (c *client) look(ctx context.Context) Observation {
 // ask asks one address and tells whether it answered.
 func (c *client) ask(ctx context.Context, base string) (Observation, bool) {
 	c.used.Store(&base)
-	target := base
-	if c.cfg.URL == "" {
-		target = strings.TrimSuffix(base, "/") + "/readyz"
-	}
+	target := c.target(base)
 	status, body, err := c.ready.get(ctx, target, c.authorization(target))
 	if err != nil {
 		return fromError(err), false
 	}
 	c.renew(status)
 	return fromResponse(status, body), true
+}
+
+// target returns the URL of the page that says whether the server at base is ready.
+func (c *client) target(base string) string {
+	if c.cfg.URL != "" {
+		return base
+	}
+	return strings.TrimSuffix(base, "/") + "/readyz"
+}
+
+// askBeside asks for /readyz while an earlier request for it is unanswered: a check of the
+// server's that blocks one request need not block the next, which may be told that it failed.
+func (c *client) askBeside(ctx context.Context) Observation {
+	ctx, cancel := context.WithTimeout(ctx, besideTimeout)
+	defer cancel()
+	target := c.target(c.server())
+	status, body, err := get(ctx, c.extra, target, c.authorization(target))
+	if err != nil {
+		return fromError(err)
+	}
+	return fromResponse(status, body)
 }
 
 // server returns the base URL that /readyz was asked of last, "" if there is none. Any

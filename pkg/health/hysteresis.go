@@ -71,7 +71,9 @@ func (h *Hysteresis) Step(obs Observation, now time.Duration) State {
 		}
 	case OutcomeSlow:
 		h.good, h.broken = run{}, run{}
-		h.set(Soft, CodeSlow, "the API server is slow: "+obs.Detail, now)
+		if h.state.Verdict != Soft || h.state.Code != CodeNotReady { // which silence does not disprove
+			h.set(Soft, CodeSlow, "the API server is slow: "+obs.Detail, now)
+		}
 	default:
 		h.failing(obs, now)
 	}

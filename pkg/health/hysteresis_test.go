@@ -69,6 +69,10 @@ func TestHysteresis(t *testing.T) {
 			{0, OutcomeSlow, Soft, CodeSlow}, {100, OutcomeSilent, Soft, CodeSilent},
 			{200, OutcomeSlow, Soft, CodeSlow},
 		},
+		"who is not ready does not become merely slow": {
+			{0, OutcomeSlow, Soft, CodeSlow}, {500, OutcomeNotReady, Soft, CodeSlow}, {600, OutcomeNotReady, Soft, CodeNotReady},
+			{2100, OutcomeSlow, Soft, CodeNotReady}, {2200, OutcomeSilent, Soft, CodeSilent},
+		},
 		"broken connections are soft, then death, and no proof of life": {
 			{0, OutcomeBroken, Unknown, CodeUnknown}, {100, OutcomeBroken, Soft, CodeNotReady},
 			{999, OutcomeBroken, Soft, CodeNotReady}, {1000, OutcomeBroken, Dead, CodeBroken},

@@ -20,6 +20,8 @@ const (
 	// lookGrace is how long silence is not told yet where the looks may still prove a stop.
 	lookGrace = 250 * time.Millisecond
 	softAfter = 1500 * time.Millisecond // pings answered, /readyz not: Soft
+	// besidePeriod spaces further requests for /readyz beside an unanswered one.
+	besidePeriod = 100 * time.Millisecond
 	// frozenAfter is how late a wake-up shows that this process stood still: what went
 	// unanswered meanwhile is no fault of the API server.
 	frozenAfter = 500 * time.Millisecond
@@ -29,7 +31,7 @@ const (
 
 // pace holds the instants of polls, pings and looks at the server's sockets. It is pure:
 // time comes in, decisions go out. One /readyz is on its way at most, and one ping and one
-// look beside it.
+// look beside it; and a second /readyz once a ping is answered.
 type pace struct {
 	period   time.Duration
 	next     time.Time // of the next poll, when none is on its way
@@ -45,6 +47,8 @@ type pace struct {
 	late     bool      // some ping was not answered within slowAfter
 	nextLook time.Time
 	looking  bool // a look is on its way
+	nextAsk  time.Time
+	asking   bool // a second /readyz is on its way
 	still    stillness
 	strained time.Time // when the server was last seen slow and alive
 	said     Outcome
@@ -80,6 +84,9 @@ func (p *pace) due() time.Time {
 		if p.said == 0 {
 			earliest(p.waiting.Add(softAfter))
 		}
+		if p.asks() {
+			earliest(p.nextAsk)
+		}
 	}
 	if due.IsZero() { // all said, waiting for answers, which come by themselves
 		due = p.started.Add(readyTimeout + time.Second)
@@ -106,8 +113,8 @@ func (p *pace) window(now time.Time) time.Duration {
 
 // decision is what to do at one instant.
 type decision struct {
-	poll, ping, look bool
-	say              Outcome // OutcomeSlow, OutcomeSilent, OutcomeHung or 0
+	poll, ping, look, ask bool
+	say                   Outcome // OutcomeSlow, OutcomeSilent, OutcomeHung or 0
 }
 
 // at decides what to do now, for a wake-up that was planned at the instant planned.
@@ -125,7 +132,8 @@ func (p *pace) at(now, planned time.Time) decision {
 		}
 	}
 	if p.busy && !p.watching && now.Sub(p.waiting) >= slowAfter {
-		p.watching, p.watched, p.heard, p.nextPing, p.nextLook = true, now, now, now, now
+		p.watching, p.watched, p.heard = true, now, now
+		p.nextPing, p.nextLook, p.nextAsk = now, now, now
 	}
 	if !p.watching {
 		return d
@@ -137,6 +145,9 @@ func (p *pace) at(now, planned time.Time) decision {
 		d.look, p.looking = true, true
 	}
 	d.say = p.verdict(now)
+	if p.asks() && !now.Before(p.nextAsk) {
+		d.ask, p.asking = true, true
+	}
 	return d
 }
 
@@ -191,6 +202,19 @@ func (p *pace) ponged(now time.Time, alive bool) {
 	if p.said == OutcomeSilent || p.said == OutcomeHung {
 		p.said = 0
 	}
+}
+
+// asks reports whether a second /readyz may be sent: the first is unanswered by a server that
+// lives and has the CPU for more.
+func (p *pace) asks() bool {
+	return p.watching && !p.asking && !p.late && p.heard.After(p.watched)
+}
+
+// asked ends a second /readyz, and reports whether the first is still unanswered.
+func (p *pace) asked(now time.Time) bool {
+	p.asking = false
+	p.nextAsk = now.Add(besidePeriod)
+	return p.watching
 }
 
 // looked ends a look at the server's sockets that began at at. nil: nothing can be seen.

@@ -48,10 +48,13 @@ func (s *script) until(at time.Duration) {
 		case OutcomeHung:
 			note("hung")
 		}
+		if d.ask {
+			note("ask")
+		}
 		if d.look && s.eyes != nil {
 			s.p.looked(due, due, s.eyes(due.Sub(s.begin)))
 		}
-		if !s.p.due().After(due) && !d.poll && !d.ping && !d.look && d.say == 0 {
+		if !s.p.due().After(due) && !d.poll && !d.ping && !d.look && !d.ask && d.say == 0 {
 			s.t.Fatalf("stuck at %v after %v", due.Sub(s.begin), s.log)
 		}
 	}
@@ -200,6 +203,32 @@ func TestPaceOfASlowServer(t *testing.T) {
 	if slow != 1 || polls != 3 || silent != 0 {
 		t.Fatalf("got %q", s.log)
 	}
+}
+
+// TestPaceOfASecondReadyz: /readyz is asked for beside an unanswered one when a ping was
+// answered, one at a time, and what comes after the first was answered is not news.
+func TestPaceOfASecondReadyz(t *testing.T) {
+	s := newScript(t)
+	s.ponged(260*ms, true)
+	s.until(400 * ms)
+	s.want("0s poll", "250ms ping", "260ms ask")
+	if !s.p.asked(s.now) {
+		t.Error("the first is unanswered, and the second is no news")
+	}
+	s.until(505 * ms)
+	s.want("0s poll", "250ms ping", "260ms ask", "500ms ask")
+	s.answered(505 * ms)
+	if s.p.asked(s.now) {
+		t.Error("news after the first was answered")
+	}
+}
+
+// TestNoSecondReadyzForAStarvedServer: it would only add to the load.
+func TestNoSecondReadyzForAStarvedServer(t *testing.T) {
+	s := newScript(t)
+	s.ponged(600*ms, true)
+	s.until(1600 * ms)
+	s.want("0s poll", "250ms ping", "850ms ping", "1.5s slow")
 }
 
 // TestStarved: a pong that is late, or does not come, tells a server that lacks the CPU from

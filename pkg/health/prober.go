@@ -31,7 +31,7 @@ func (p *Prober) Run(ctx context.Context) error {
 	})
 	s := &session{
 		Prober: p, ctx: ctx, pace: pace{period: p.cfg.Period, next: time.Now()},
-		poll: newErrand(client.look), ping: newErrand(client.ping),
+		poll: newErrand(client.look), ping: newErrand(client.ping), ask: newErrand(client.askBeside),
 	}
 	s.looker = &looker{dialer: dialer{&p.cfg}, server: client.server}
 	s.look = newErrand(s.looker.look)
@@ -39,6 +39,7 @@ func (p *Prober) Run(ctx context.Context) error {
 	workers.Go(func() { s.poll.serve(ctx) })
 	workers.Go(func() { s.ping.serve(ctx) })
 	workers.Go(func() { s.look.serve(ctx) })
+	workers.Go(func() { s.ask.serve(ctx) })
 	defer s.looker.rest()
 	defer client.close()
 	defer workers.Wait()
@@ -49,7 +50,7 @@ func (p *Prober) Run(ctx context.Context) error {
 	return nil
 }
 
-// session is one Run: one goroutine decides, three workers ask and look.
+// session is one Run: one goroutine decides, four workers ask and look.
 type session struct {
 	*Prober
 	ctx    context.Context
@@ -59,6 +60,7 @@ type session struct {
 	poll   *errand[Observation]
 	ping   *errand[error]
 	look   *errand[glance]
+	ask    *errand[Observation] // a second /readyz
 	looker *looker
 	ended  bool // a connection ended while a poll was on its way
 	blind  bool // the sockets of the server cannot be seen, and the log says so
@@ -80,6 +82,8 @@ func (s *session) run() {
 			s.ponged(err)
 		case g := <-s.look.answers:
 			s.looked(g)
+		case obs := <-s.ask.answers:
+			s.askedBeside(obs)
 		case <-s.lost:
 			s.hasten()
 		case <-life.C:
@@ -107,6 +111,9 @@ func (s *session) act(now, planned time.Time) {
 	case g := <-s.look.answers:
 		s.looked(g)
 		return
+	case obs := <-s.ask.answers:
+		s.askedBeside(obs)
+		return
 	default:
 	}
 	d := s.pace.at(now, planned)
@@ -118,6 +125,9 @@ func (s *session) act(now, planned time.Time) {
 	}
 	if d.look {
 		s.look.start(s.ctx)
+	}
+	if d.ask {
+		s.ask.start(s.ctx)
 	}
 	switch d.say {
 	case OutcomeHung:
@@ -137,13 +147,12 @@ func (s *session) answered(obs Observation) {
 		return
 	}
 	s.ping.cancel()
+	s.ask.cancel()
 	wait := s.cfg.Period
-	switch {
-	case obs.Outcome == OutcomeCertificate:
+	if obs.Outcome == OutcomeCertificate {
 		wait = certificatePeriod
-	case obs.Outcome == OutcomeNotReady && s.pace.starved(now):
-		obs.Outcome = OutcomeLate
 	}
+	obs = s.unlessStarved(obs, now)
 	s.gauge.add(now, now.Sub(s.pace.waiting))
 	s.pace.answered(now, false, wait)
 	if !s.pace.looking {
@@ -152,6 +161,25 @@ func (s *session) answered(obs Observation) {
 	s.step(obs)
 	if obs.Outcome == OutcomeBroken || s.ended {
 		s.hasten()
+	}
+}
+
+// unlessStarved returns obs, or that it may only have timed out.
+func (s *session) unlessStarved(obs Observation, now time.Time) Observation {
+	if obs.Outcome == OutcomeNotReady && s.pace.starved(now) {
+		obs.Outcome = OutcomeLate
+	}
+	return obs
+}
+
+// askedBeside takes in what a second /readyz was told while the first is unanswered. That the
+// server is ready may be what it remembers, and that there is no answer is known: only a
+// refusal counts.
+func (s *session) askedBeside(obs Observation) {
+	now := time.Now()
+	refused := obs.Outcome == OutcomeNotReady || obs.Outcome == OutcomeShutdown
+	if s.pace.asked(now) && refused {
+		s.step(s.unlessStarved(obs, now))
 	}
 }
 

@@ -187,6 +187,58 @@ func TestVerdictsInTheLog(t *testing.T) {
 	}
 }
 
+// TestRefusedBesideASlowAnswer: /readyz of an API server without etcd blocks for one request and
+// refuses the others at once. E7.
+func TestRefusedBesideASlowAnswer(t *testing.T) {
+	t.Parallel()
+	a := newAPIServer(t)
+	w := start(t, Config{URLs: urls(a.URL), TLS: a.trust()})
+	w.until(Healthy, CodeOK)
+	var first, ended atomic.Bool
+	silence, refusal := *a.silence(), *answer(500, "[-]etcd failed: reason withheld\n")
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if first.CompareAndSwap(false, true) {
+			silence(w, r)
+			ended.Store(true)
+			return
+		}
+		refusal(w, r)
+	})
+	a.ready.Store(&h)
+	if w.until(Soft, CodeNotReady); ended.Load() {
+		t.Error("not ready only after the first request had ended")
+	}
+}
+
+// TestReadyBesideASlowAnswer: what others are told may be remembered, and lifts nothing. E7.
+func TestReadyBesideASlowAnswer(t *testing.T) {
+	t.Parallel()
+	a := newAPIServer(t)
+	w := start(t, Config{URLs: urls(a.URL), TLS: a.trust()})
+	w.until(Healthy, CodeOK)
+	var first atomic.Bool
+	silence, ready := *a.silence(), *a.ready.Load()
+	beside := make(chan struct{}, 1000)
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if first.CompareAndSwap(false, true) {
+			silence(w, r)
+			return
+		}
+		ready(w, r)
+		beside <- struct{}{}
+	})
+	a.ready.Store(&h)
+	w.until(Soft, CodeSlow)
+	for range HealthyCount + 1 {
+		<-beside
+	}
+	for len(w.states) > 0 {
+		if s := <-w.states; s.Verdict != Soft {
+			t.Fatalf("%+v, while the first /readyz is unanswered", s)
+		}
+	}
+}
+
 // TestStatuses: what each answer comes to (E7).
 func TestStatuses(t *testing.T) {
 	for name, c := range map[string]struct {
