@@ -9,9 +9,10 @@
 #   docker.sh run DIR CMD  runs a command in its network namespace, with DOCKER_HOST set
 #   docker.sh running DIR  says by its exit code whether it runs
 #   docker.sh netns DIR    prints the path of its network namespace
+#   docker.sh thaw DIR     lets processes inside its containers end that are frozen there
 set -euo pipefail
 
-usage() { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2 && exit 2; }
+usage() { sed -n '2,12s/^# \{0,1\}//p' "$0" >&2 && exit 2; }
 say() { printf '%s\n' "$*" >&2; }
 
 [ $# -ge 2 ] || usage
@@ -67,14 +68,30 @@ start() {
 	exit 1
 }
 
+# thaw thaws control groups below those of the containers, not those of containers that are paused. runc
+# freezes a container while it sets what that may do; with the node that it is in killed at this
+# moment, nobody thaws it, and with version 1 of control groups what is frozen does not die, so neither
+# does the node.
+thaw() {
+	local id group
+	for id in $(timeout 20 docker ps -aq --no-trunc 2>/dev/null || true); do
+		find "/sys/fs/cgroup/freezer/docker/$id" -mindepth 2 -name freezer.self_freezing 2>/dev/null | while read -r group; do
+			if [ "$(cat "$group" 2>/dev/null)" = 1 ]; then echo THAWED >"${group%/*}/freezer.state" || true; fi
+		done
+	done
+}
+
 stop() {
-	local pid containers
+	local pid containers thawing
 	if running; then
 		pid=$(cat "$dir/docker.pid")
 		containers=$(timeout 20 docker ps -aq 2>/dev/null || true)
 		if [ -n "$containers" ]; then
+			while sleep 1; do thaw; done &
+			thawing=$!
 			# shellcheck disable=SC2086 # a list of words
 			timeout 120 docker rm -fv $containers >/dev/null 2>&1 || true
+			kill "$thawing" && wait "$thawing" 2>/dev/null || true
 		fi
 		kill "$pid"
 		for _ in $(seq 150); do
@@ -117,6 +134,7 @@ stop) stop ;;
 remove) remove ;;
 running) running ;;
 run) inside "$@" ;;
+thaw) thaw ;;
 netns) echo "/run/netns/$netns" ;;
 *) usage ;;
 esac

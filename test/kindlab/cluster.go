@@ -213,6 +213,7 @@ func DeleteOld(ctx context.Context, cfg Config) error { return (&Cluster{cfg: cf
 
 // Delete removes the cluster, its network if New made it, and its files.
 func (c *Cluster) Delete(ctx context.Context) error {
+	defer c.cfg.Engine.thaw(ctx)()
 	_, err := run(c.cfg.Engine.Command(ctx, c.cfg.Kind, "delete", "cluster", "--name", c.cfg.Name, "--kubeconfig", c.file("kind.kubeconfig")))
 	if c.madeNetwork {
 		err = errors.Join(err, c.cfg.Engine.removeNetwork(ctx))

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/kvip/kvip/test/netlab"
 )
@@ -68,7 +69,36 @@ func (e *Engine) Command(ctx context.Context, name string, args ...string) *exec
 
 // Docker runs a docker command and returns what it printed.
 func (e *Engine) Docker(ctx context.Context, args ...string) (string, error) {
+	if len(args) > 0 && (args[0] == "kill" || args[0] == "rm") {
+		defer e.thaw(ctx)()
+	}
 	return run(e.Command(ctx, "docker", args...))
+}
+
+// thaw lets containers that are about to be killed end, until stop is called: one in a container may be
+// frozen at that moment (see kind/docker.sh).
+func (e *Engine) thaw(ctx context.Context) (stop func()) {
+	if !e.Own() {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for tick := time.NewTicker(time.Second); ; {
+			select {
+			case <-ctx.Done():
+				tick.Stop()
+				return
+			case <-tick.C:
+				_, _ = run(exec.CommandContext(ctx, e.script, "thaw", e.dir)) // the next one may succeed
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
 }
 
 // Host returns the host of the engine's network, where clients outside the nodes live.
