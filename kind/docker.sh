@@ -75,7 +75,7 @@ start() {
 thaw() {
 	local id group
 	for id in $(timeout 20 docker ps -aq --no-trunc 2>/dev/null || true); do
-		find "/sys/fs/cgroup/freezer/docker/$id" -mindepth 2 -name freezer.self_freezing 2>/dev/null | while read -r group; do
+		{ find "/sys/fs/cgroup/freezer/docker/$id" -mindepth 2 -name freezer.self_freezing 2>/dev/null || true; } | while read -r group; do
 			if [ "$(cat "$group" 2>/dev/null)" = 1 ]; then echo THAWED >"${group%/*}/freezer.state" || true; fi
 		done
 	done
