@@ -68,7 +68,7 @@ func (m *Machine) stayBack() {
 // leave removes the address; the lease follows when that is certain (E5).
 func (m *Machine) leave(why Reason) {
 	m.abandon()
-	m.conflict, m.probing, m.degraded = nil, false, ""
+	m.conflict, m.probing, m.degraded, m.markedAt = nil, false, "", 0
 	m.retryAt, m.failed = m.now, 0
 	m.disown(why)
 	m.enter(Leaving, why)
