@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/test/netlab"
 )
 
@@ -87,6 +88,26 @@ func (c *Cluster) bindAdmins(ctx context.Context) error {
 		return fmt.Errorf("give admin.conf its rights: %w", err)
 	}
 	return nil
+}
+
+// waitListed waits until the EndpointSlice default/kubernetes lists all API servers. Those that
+// start together may each write what they know; the list is complete 10 s later.
+func (c *Cluster) waitListed(ctx context.Context) error {
+	kube, err := c.Kube(c.Nodes[0])
+	if err != nil {
+		return err
+	}
+	for {
+		slice, err := kube.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Get(ctx, "kubernetes", metav1.GetOptions{})
+		if err == nil && len(apiclient.Endpoints(slice)) >= len(c.Nodes) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the list of API servers: %w", errors.Join(ctx.Err(), err))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // forgetLeases deletes the Leases in kube-system but those of the API servers themselves.

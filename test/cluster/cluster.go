@@ -86,7 +86,10 @@ func (c *Cluster) boot(ctx context.Context) error {
 	if err := c.WaitReady(ctx); err != nil {
 		return err
 	}
-	return c.bindAdmins(ctx)
+	if err := c.bindAdmins(ctx); err != nil {
+		return err
+	}
+	return c.waitListed(ctx)
 }
 
 // WaitReady waits until the API server of every node answers /readyz with 200.

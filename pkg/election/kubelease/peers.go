@@ -16,8 +16,11 @@ import (
 const (
 	// peersEvery is how often the EndpointSlice is read and the connections to the peers
 	// are used, so that they are open when a release is urgent (E11).
-	peersEvery     = 20 * time.Second
-	peersRetry     = time.Second
+	peersEvery = 20 * time.Second
+	peersRetry = time.Second
+	// peersSettle is for how long after a change of the list it is read every peersRetry: API
+	// servers that start together write what each of them knows, and complete it 10 s later.
+	peersSettle    = 15 * time.Second
 	peersTimeout   = 2 * time.Second
 	rememberPeers  = time.Hour // one that is not listed for longer was taken away
 	maxPeers       = apiclient.MaxServers
@@ -28,15 +31,25 @@ const (
 // followPeers learns the other API servers from the EndpointSlice default/kubernetes,
 // which the API servers themselves maintain.
 func (d *Driver) followPeers(ctx context.Context) {
-	for next := peersRetry; ctx.Err() == nil; next = min(2*next, peersEvery) {
+	changedAt := d.cfg.Clock()
+	for ctx.Err() == nil {
 		d.turned()
 		if d.learnPeers(ctx) {
-			next = peersRetry // more may come: API servers that start join one by one
+			changedAt = d.cfg.Clock()
 		}
 		d.warmPeers(ctx)
 		d.cfg.Servers.Keep("", append(d.hosts(), d.Peers()...))
-		sleep(ctx, next)
+		sleep(ctx, peersWait(d.cfg.Clock()-changedAt))
 	}
+}
+
+// peersWait returns how long to wait for the next turn, by the time since the list changed or
+// could not be read.
+func peersWait(unchanged time.Duration) time.Duration {
+	if unchanged < peersSettle {
+		return peersRetry
+	}
+	return peersEvery
 }
 
 func (d *Driver) turned() {
@@ -46,7 +59,7 @@ func (d *Driver) turned() {
 }
 
 // learnPeers reads the EndpointSlice; what was learnt before is kept if that fails. It
-// reports whether to look again soon: the list changed, or could not be read.
+// reports whether the list changed or could not be read.
 func (d *Driver) learnPeers(ctx context.Context) (again bool) {
 	ctx, cancel := context.WithTimeout(ctx, peersTimeout)
 	defer cancel()

@@ -39,6 +39,20 @@ func TestPeersAreRemembered(t *testing.T) {
 	}
 }
 
+// The list of API servers that started together is complete 10 s later at the latest, and is known
+// a second after that; later it is read seldom (E11).
+func TestPeersAreReadOftenUntilTheListSettles(t *testing.T) {
+	const complete = 10 * time.Second // kube-apiserver's interval of its reconciler of endpoints
+	for unchanged, want := range map[time.Duration]time.Duration{
+		0: time.Second, complete: time.Second, complete + time.Second: time.Second,
+		peersSettle: peersEvery, time.Hour: peersEvery,
+	} {
+		if got := peersWait(unchanged); got != want {
+			t.Errorf("wait %v when nothing has changed for %v, want %v", got, unchanged, want)
+		}
+	}
+}
+
 // silent returns addresses on the port at which something accepts and never says a word.
 func silent(t *testing.T, count int, port string) (hosts []string) {
 	t.Helper()
