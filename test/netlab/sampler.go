@@ -103,6 +103,13 @@ func (s *Sampler) take() error {
 	if err != nil {
 		return err
 	}
+	if s.vanished(mask) {
+		again, err := s.look()
+		if err != nil {
+			return err
+		}
+		mask |= again
+	}
 	sm := sample{at: now, mask: mask}
 	if s.overlap(mask, false) {
 		again, err := s.look() // every host after every host's first answer
@@ -116,6 +123,19 @@ func (s *Sampler) take() error {
 	s.samples = append(s.samples, sm)
 	s.mu.Unlock()
 	return nil
+}
+
+// vanished reports whether nobody has an address that somebody had in the sample before. The hosts are
+// asked one after the other: an address that moves from one that is still to be asked to one that was
+// asked is seen on neither.
+func (s *Sampler) vanished(mask uint64) bool {
+	last := s.last.Load()
+	for i := range s.vips {
+		if len(s.holders(mask, i)) == 0 && len(s.holders(last, i)) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // look asks every host once.

@@ -112,3 +112,20 @@ func TestParseIgnoresWhatIsNotAnAddress(t *testing.T) {
 		t.Error("a message longer than the datagram is accepted")
 	}
 }
+
+// An address that nobody has any more may have moved between two questions of one look.
+func TestVanishedAddressIsLookedForAgain(t *testing.T) {
+	s := &Sampler{hosts: []*Host{{}, {}}, vips: []netip.Addr{vip4, vip6}}
+	const first, second = 1, 2 // hosts, of the first address; the second address is maxHosts higher
+	s.last.Store(first | second<<maxHosts)
+	for mask, want := range map[uint64]bool{
+		first | second<<maxHosts: false, second | first<<maxHosts: false, first: true, second << maxHosts: true, 0: true,
+	} {
+		if got := s.vanished(mask); got != want {
+			t.Errorf("mask %b: %v, want %v", mask, got, want)
+		}
+	}
+	if s.last.Store(0); s.vanished(0) {
+		t.Error("what nobody had before has not vanished")
+	}
+}
