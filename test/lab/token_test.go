@@ -73,9 +73,10 @@ func TestOwnToken(t *testing.T) {
 		}
 		s.counts(n, `kvip_credentials{credentials="serviceaccount"}`)
 		s.counts(n, `kvip_token_expiry_timestamp_seconds`)
-		if _, body, _ := s.page(n, "/readyz"); !containsAll(body, []string{"ok\n", "credentials: serviceaccount", "valid until"}) {
-			t.Errorf("%s: /readyz: %s", n.Name, body)
-		}
+		s.wait(n.Name+" to say on /readyz what it uses", func() bool {
+			_, body, _ := s.page(n, "/readyz")
+			return containsAll(body, []string{"ok\n", "credentials: serviceaccount", "valid until"})
+		})
 	}
 	role, err := s.kube().RbacV1().Roles("kube-system").Get(t.Context(), "kvip", metav1.GetOptions{})
 	s.ok(err)
@@ -237,10 +238,10 @@ func TestStateDirectory(t *testing.T) {
 			s.wait("the agent to say "+c.says, func() bool { return s.loggedSince(n, began, "level=WARN", c.says) })
 			s.wait("the agent to work with its own token", func() bool { return s.view(n).NotReady == "" && s.view(n).Rights == "serviceaccount" })
 			if c.mend != nil {
-				_, body, _ := s.page(n, "/readyz")
-				if !strings.Contains(body, c.says) {
-					t.Errorf("/readyz: %s", body)
-				}
+				s.wait("/readyz to say "+c.says, func() bool {
+					_, body, _ := s.page(n, "/readyz")
+					return strings.Contains(body, c.says)
+				})
 			}
 			s.ok(n.EndAgent(patience))
 			if c.mend != nil {

@@ -114,7 +114,7 @@ func TestKubeVIPStaticPod(t *testing.T) {
 func TestForeignHolder(t *testing.T) {
 	s := prepare(t)
 	leases := s.Kube.CoordinationV1().Leases(metav1.NamespaceSystem)
-	holder, seconds, now := "kube-vip-1", int32(5), metav1.NowMicro()
+	holder, seconds, now := "kube-vip-1", int32(15), metav1.NowMicro()
 	lease := &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Name: svcsLock, Namespace: metav1.NamespaceSystem},
 		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, RenewTime: &now},
@@ -123,7 +123,7 @@ func TestForeignHolder(t *testing.T) {
 	s.ok(err)
 	s.ok(s.Create(s.ctx, "web"))
 	s.ok(s.StartAgents(s.Nodes, "--kube-vip", "--services-name="+svcsLock))
-	for range 8 { // longer than the lease lasts: the length is the test's subject
+	for range 18 { // longer than the lease lasts: the length is the test's subject
 		now := metav1.NowMicro()
 		lease.Spec.RenewTime = &now
 		lease, err = leases.Update(s.ctx, lease, metav1.UpdateOptions{})

@@ -86,7 +86,7 @@ func TestLinkLost(t *testing.T) {
 		{(*netlab.Host).Unplug, (*netlab.Host).Plug},
 		{(*netlab.Host).LinkDown, (*netlab.Host).LinkUp},
 	} {
-		n := s.owner(addrs[0])
+		n, before := s.owner(addrs[0]), s.owners(addrs)
 		s.ok(fault.begin(n.Host))
 		for _, addr := range addrs {
 			s.wait("another node to answer for "+addr.String(), func() bool {
@@ -99,9 +99,10 @@ func TestLinkLost(t *testing.T) {
 		s.ok(n.Host.RestoreAddrs())
 		s.settle(s.Workers...)
 		for _, addr := range addrs {
-			last := s.owner(addr)
-			s.served(addr, svclab.Port, last)
-			s.nobodyBelieves(addr, last)
+			was := before[addr] // the rank decides again as soon as the node is alive
+			s.wait(addr.String()+" to be on "+was.Name, func() bool { return s.owner(addr) == was })
+			s.served(addr, svclab.Port, was)
+			s.nobodyBelieves(addr, was)
 		}
 	}
 }

@@ -260,9 +260,10 @@ func TestFrozenAgent(t *testing.T) {
 	time.Sleep(3 * time.Second) // long enough to be told a pause from a slow turn: the length is the test's subject
 	s.ok(n.Agent().Cont())
 	s.settle(s.All()...)
-	last := s.owner(addr) // the rank decides again as soon as it is alive
-	s.served(addr, svclab.Port, last)
-	s.nobodyBelieves(addr, last)
+	// The rank decides again as soon as it is alive.
+	s.wait(addr.String()+" to be on "+n.Name, func() bool { return s.owner(addr) == n })
+	s.served(addr, svclab.Port, n)
+	s.nobodyBelieves(addr, n)
 }
 
 // nobodyBelieves waits until every host of the lab that knows where the address is says that it is at its owner. The owner is not

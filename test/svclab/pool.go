@@ -41,6 +41,21 @@ func (l *Lab) InstallPools(ctx context.Context) error {
 	if err := apply(ctx, l.Dynamic.Resource(definitionResource), v1alpha1.Plural+"."+v1alpha1.Group, definition); err != nil {
 		return fmt.Errorf("install definition of IPPool: %w", err)
 	}
+	return l.eachServer(ctx, "to serve IPPools", func(err error) bool { return err == nil })
+}
+
+// UninstallPools removes the definition of IPPool, and all pools with it, and returns when no API
+// server serves it.
+func (l *Lab) UninstallPools(ctx context.Context) error {
+	err := l.Dynamic.Resource(definitionResource).Delete(ctx, v1alpha1.Plural+"."+v1alpha1.Group, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("remove definition of IPPool: %w", err)
+	}
+	return l.eachServer(ctx, "to serve IPPools no more", apierrors.IsNotFound)
+}
+
+// eachServer waits until the answer of every API server to a list of IPPools is as it should be.
+func (l *Lab) eachServer(ctx context.Context, what string, is func(error) bool) error {
 	for _, n := range l.Nodes {
 		conf, err := l.RESTConfig(n)
 		if err != nil {
@@ -50,22 +65,13 @@ func (l *Lab) InstallPools(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = Wait(ctx, n.Name+" to serve IPPools", func() bool {
+		err = Wait(ctx, n.Name+" "+what, func() bool {
 			_, err := client.Resource(poolResource).List(ctx, metav1.ListOptions{})
-			return err == nil
+			return is(err)
 		})
 		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// UninstallPools removes the definition of IPPool, and all pools with it.
-func (l *Lab) UninstallPools(ctx context.Context) error {
-	err := l.Dynamic.Resource(definitionResource).Delete(ctx, v1alpha1.Plural+"."+v1alpha1.Group, metav1.DeleteOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("remove definition of IPPool: %w", err)
 	}
 	return nil
 }
