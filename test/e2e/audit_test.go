@@ -65,7 +65,7 @@ func (r request) String() string {
 
 // audited returns what kvip asked the API server of a node for, in the order of the answers.
 func audited(ctx context.Context, n *kindlab.Node) (all []request, err error) {
-	out, err := n.Shell(ctx, `jq -c 'select(.userAgent == "kvip")' `+auditLog)
+	out, err := n.Shell(ctx, `jq -cR 'fromjson? | select(.userAgent == "kvip")' `+auditLog)
 	if err != nil {
 		return nil, err
 	}

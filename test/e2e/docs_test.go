@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kvip/kvip/test/guide"
 	"github.com/kvip/kvip/test/kindlab"
@@ -70,6 +72,16 @@ func TestTroubleshootingCommands(t *testing.T) {
 	guide.Install(ctx, t, holder)
 	guide.Install(ctx, t, worker)
 	t.Cleanup(func() { guide.Uninstall(t, holder, worker) })
+	err := kindlab.Eventually(ctx, time.Second, func() error { // the kubelet tidies up once a minute
+		out, err := holder.Shell(ctx, "ls -d /var/log/pods/kube-system_kvip-*")
+		if err == nil && strings.Count(out, "\n") != 1 {
+			err = errors.New("logs of pods that are gone:\n" + out)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	g := guide.Guide{
 		Root:   root(),
 		Places: map[string]*kindlab.Node{"holder": holder, "worker": worker},

@@ -128,8 +128,8 @@ func checkMoved(ctx context.Context, t *testing.T, c *kindlab.Cluster) string {
 	if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), endpoint) {
 		t.Errorf("admin.conf does not have %q: %v", endpoint, err)
 	}
-	if out, err := c.Kubectl(ctx, "get", "nodes", "--no-headers"); err != nil || strings.Count(out, " Ready ") != 2 {
-		t.Errorf("kubectl through the address: %v:\n%s", err, out)
+	if err := allReady(ctx, c); err != nil {
+		t.Errorf("kubectl through the address: %v", err)
 	}
 	for _, place := range []struct {
 		n    *kindlab.Node

@@ -50,10 +50,21 @@ func well(t *testing.T) {
 	if _, err := shared.Kubeconfig(ctx); err != nil {
 		t.Fatal(err)
 	}
-	out, err := shared.Kubectl(ctx, "get", "nodes", "--no-headers")
-	if err != nil || strings.Count(out, " Ready ") != len(shared.Nodes) {
-		t.Fatalf("kubectl through the address: %v:\n%s", err, out)
+	if err := allReady(ctx, shared.Cluster); err != nil {
+		t.Fatalf("kubectl through the address: %v", err)
 	}
+}
+
+// allReady waits until kubectl, through the address, shows all nodes as Ready: the first report of a
+// kubelet that was restarted may take that back for a moment.
+func allReady(ctx context.Context, c *kindlab.Cluster) error {
+	return kindlab.Eventually(ctx, time.Second, func() error {
+		out, err := c.Kubectl(ctx, "get", "nodes", "--no-headers")
+		if err == nil && strings.Count(out, " Ready ") != len(c.Nodes) {
+			err = errors.New("not all nodes are Ready:\n" + out)
+		}
+		return err
+	})
 }
 
 // steadyHolder waits until one node has the address and answers there, and returns it.
