@@ -26,7 +26,7 @@ const (
 	// when there is no load: between two runs the machine has time for it.
 	abLanes = 2
 	// abPatience is how long ab waits while nothing happens, in seconds.
-	abPatience = "15"
+	abPatience = "5"
 )
 
 // Slice is one run of ab.

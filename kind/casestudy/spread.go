@@ -14,7 +14,7 @@ const (
 
 	// patience is how long a request may take where none may fail: longer than a lost packet and its first
 	// repetition take on a machine that is busy with the load.
-	patience = 15 * time.Second
+	patience = 5 * time.Second
 )
 
 // Spread is who answered requests in a cluster that is well.
