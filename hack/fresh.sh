@@ -72,9 +72,9 @@ stand_in() {
 		' build '*' sigs.k8s.io/kind ') : >"$(sed 's/.* -o \([^ ]*\) .*/\1/' <<<"$*")" && exit ;;
 		' build '*/containerd/v2/*) exit ;;
 		' vet '*)
-			if [ "$FIRST" = test ]; then "$go" test -race -c -o /dev/null ./pkg/place; else "$go" vet ./pkg/place; fi || exit
+			if [ "$FIRST" = test ]; then "$go" test -race -c -o /dev/null ./pkg/placement; else "$go" vet ./pkg/placement; fi || exit
 			stop vet ;;
-		' test '*) "$go" test -c -o /dev/null ./pkg/place && stop test ;;
+		' test '*) "$go" test -c -o /dev/null ./pkg/placement && stop test ;;
 		esac
 		exec "$go" "$@"
 	END

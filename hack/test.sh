@@ -79,8 +79,8 @@ export -f run_one
 run_all() { xargs -a "$work/$1/list" -r -L 1 -P "$2" bash -c 'run_one "$0" "$1" "$2"' "$work/$1"; }
 
 # The packages that need real API servers; all others are for every machine.
-lab='/test/(cluster|lab|services|bench|benchservices|soak|demo)(/|$)'
-kind='/test/(e2e|e2eservices)$' # and those that need nodes in kind
+lab='/test/(lab/(cluster|servicelab)|e2e/(controlplane|services)|bench|benchservices|soak|demo)(/|$)'
+kind='/test/e2e/(kubeadm|kindservices)$' # and those that need nodes in kind
 
 # A module of its own, with tests that need nothing.
 module() {
@@ -198,8 +198,8 @@ room_for_nodes() {
 
 kind_run() {
 	room_for_nodes
-	if [ "$1" = e2e ]; then rm -f test/artifacts/kind-outages.csv; fi
-	compile "kind-$1" -- "./test/$1"
+	if [ "$1" = kubeadm ]; then rm -f test/artifacts/kind-outages.csv; fi
+	compile "kind-$1" -- ./test/e2e/$1
 	set -a
 	. "$work/kind.env"
 	set +a
@@ -212,10 +212,10 @@ if [ "${1:-}" = kind ]; then
 	mkdir -p "$work"
 	stage 'packages' hack/deps.sh test-kind
 	stage "kind: a node of Kubernetes ${K8S:-as in test/k8s/go.mod}" kind_prepare
-	stage 'kind: real kubeadm, kubelet and containerd' kind_run e2e
+	stage 'kind: real kubeadm, kubelet and containerd' kind_run kubeadm
 	if [ -n "${TESTFLAGS:-}" ]; then exit; fi # of one package's tests
 	stage 'kind: what Services need' kind_prepare services
-	stage 'kind: Services behind addresses, under load' kind_run e2eservices
+	stage 'kind: Services behind addresses, under load' kind_run kindservices
 	exit
 fi
 if [ "${1:-}" = fresh ]; then
@@ -241,9 +241,9 @@ if [ "$(id -u)" = 0 ]; then
 	stage 'etcd, kube-apiserver and kubeadm' built kubernetes
 	stage 'lab: real API servers, real packets, with -race' lab_run lab -race
 	stage 'kind: a node image from Debian packages and Go modules' kind_prepare
-	stage 'kind: real kubeadm, kubelet and containerd' kind_run e2e
+	stage 'kind: real kubeadm, kubelet and containerd' kind_run kubeadm
 	stage 'kind: what Services need' kind_prepare services
-	stage 'kind: Services behind addresses, under load' kind_run e2eservices
+	stage 'kind: Services behind addresses, under load' kind_run kindservices
 	stage 'every command on a fresh Debian' fresh
 else
 	current=lab

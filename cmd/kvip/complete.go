@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kvip/kvip/pkg/config"
-	"github.com/kvip/kvip/pkg/svc/ask"
+	"github.com/kvip/kvip/pkg/svc/inspect"
 )
 
 const (
@@ -97,7 +97,7 @@ func completeService(cfg *config.Config, namespace *string) cobra.CompletionFunc
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
 		defer cancel()
-		all, err := ask.Names(ctx, question(*cfg, "", ""))
+		all, err := inspect.Names(ctx, question(*cfg, "", ""))
 		if err != nil {
 			return nil, noFiles
 		}

@@ -48,7 +48,7 @@ func TestManifestPodFromKubeadm(t *testing.T) {
 	}
 }
 
-// TestKubeadmPage runs the commands of docs/kubeadm.md that need no cluster; test/e2e runs the others. The kubeadm line below one must be the one
+// TestKubeadmPage runs the commands of docs/kubeadm.md that need no cluster; test/e2e/kubeadm runs the others. The kubeadm line below one must be the one
 // that it prints.
 func TestKubeadmPage(t *testing.T) {
 	page, err := os.ReadFile("../../docs/kubeadm.md")

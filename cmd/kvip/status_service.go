@@ -18,7 +18,7 @@ import (
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/status"
 	"github.com/kvip/kvip/pkg/svc"
-	"github.com/kvip/kvip/pkg/svc/ask"
+	"github.com/kvip/kvip/pkg/svc/inspect"
 )
 
 // newStatusService returns `kvip status service`.
@@ -56,7 +56,7 @@ refused.`,
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), statusTimeout)
 			defer cancel()
-			report, err := ask.Service(ctx, question(cfg, space, name))
+			report, err := inspect.Service(ctx, question(cfg, space, name))
 			if err != nil {
 				return withHint(err)
 			}
@@ -72,7 +72,7 @@ refused.`,
 }
 
 // printService prints a report, and returns what is not as it should be.
-func printService(w io.Writer, output string, report ask.Report) error {
+func printService(w io.Writer, output string, report inspect.Report) error {
 	text := func(w io.Writer) error { return report.WriteText(w, time.Now()) }
 	if err := printReport(w, output, report, text); err != nil {
 		return err
@@ -127,7 +127,7 @@ func whichService(arg, namespace string, chosen bool) (space, name string, err e
 	return space, name, of.Validate(config.Lease) // which refuses what can name no namespace
 }
 
-func question(cfg config.Config, namespace, name string) ask.Config {
+func question(cfg config.Config, namespace, name string) inspect.Config {
 	store := apiclient.NewStore(apiclient.Config{Kubeconfigs: cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)})
 	local := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
 	for _, server := range apiclient.KubeconfigServers(cfg.Kubeconfigs) { // the last ones: the VIP may be among them
@@ -135,7 +135,7 @@ func question(cfg config.Config, namespace, name string) ask.Config {
 			local = append(local, server)
 		}
 	}
-	return ask.Config{
+	return inspect.Config{
 		Router:         apiclient.NewRouter(apiclient.RouterConfig{Store: store, Local: func() []string { return local }, InCluster: apiclient.InCluster()}),
 		Reader:         svc.Reader{Class: cfg.ServiceClass, ClassOnly: cfg.ClassOnly, KubeVIP: cfg.KubeVIP},
 		LeaseNamespace: cfg.Namespace, Namespace: namespace, Name: name,

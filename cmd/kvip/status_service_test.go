@@ -14,10 +14,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kvip/kvip/pkg/svc"
-	"github.com/kvip/kvip/pkg/svc/ask"
-	"github.com/kvip/kvip/pkg/svc/serve"
+	"github.com/kvip/kvip/pkg/svc/inspect"
+	"github.com/kvip/kvip/pkg/svc/speaker"
 	"github.com/kvip/kvip/test/fakeapi"
-	"github.com/kvip/kvip/test/fakeapi/svcenv"
+	"github.com/kvip/kvip/test/fakeapi/fakecluster"
 )
 
 func TestStatusServiceRefusesInTheUsersTerms(t *testing.T) {
@@ -52,9 +52,9 @@ func TestStatusServiceRefusesInTheUsersTerms(t *testing.T) {
 
 // shop is a cluster with the Services default/web and shop/web, of which nobody has heard yet, and the flags to
 // reach it.
-func shop(t *testing.T) ([]string, *svcenv.Env) {
+func shop(t *testing.T) ([]string, *fakecluster.Env) {
 	t.Helper()
-	e := svcenv.New(t)
+	e := fakecluster.New(t)
 	for owner, addr := range map[string]string{"default/web": "192.0.2.10", "shop/web": "2001:db8::10"} {
 		e.PutService(owner, func(s *corev1.Service) { s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: addr}} })
 	}
@@ -111,7 +111,7 @@ func TestStatusServiceAsJSON(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	reach, _ := shop(t)
 	got := kvip(t, append([]string{"status", "service", "web", "-o", "json"}, reach...)...)
-	var report ask.Report
+	var report inspect.Report
 	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.code != exitFailure {
 		t.Fatalf("exit code %d, %v: %s%s", got.code, err, got.stdout, got.stderr)
 	}
@@ -124,23 +124,23 @@ func TestStatusServiceAsJSON(t *testing.T) {
 func TestStatusServiceTellsWhetherItIsAnnounced(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	reach, e := shop(t)
-	var answer atomic.Pointer[serve.Report]
+	var answer atomic.Pointer[speaker.Report]
 	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(answer.Load()) }))
 	defer agent.Close()
 	e.PutNodeLease(svc.NodeInfo{Node: "a", Status: agent.Listener.Addr().(*net.TCPAddr).Port}, "a_1", 5)
 	for _, row := range []struct {
 		name     string
-		addr     serve.AddressReport
+		addr     speaker.AddressReport
 		code     int
 		problems string // on stdout and stderr
 	}{
-		{"announced", serve.AddressReport{Node: "a", Here: true, State: "owned"}, exitOK, ""},
-		{"announced elsewhere", serve.AddressReport{Node: "b", Sentence: "b is better"}, exitTrouble, "no node announces 192.0.2.10"},
-		{"nowhere", serve.AddressReport{Sentence: "no node is alive"}, exitTrouble, "no node announces 192.0.2.10"},
-		{"kept in silence", serve.AddressReport{Node: "b", Here: true, State: "leaving"}, exitTrouble, "no node announces 192.0.2.10"},
+		{"announced", speaker.AddressReport{Node: "a", Here: true, State: "owned"}, exitOK, ""},
+		{"announced elsewhere", speaker.AddressReport{Node: "b", Sentence: "b is better"}, exitTrouble, "no node announces 192.0.2.10"},
+		{"nowhere", speaker.AddressReport{Sentence: "no node is alive"}, exitTrouble, "no node announces 192.0.2.10"},
+		{"kept in silence", speaker.AddressReport{Node: "b", Here: true, State: "leaving"}, exitTrouble, "no node announces 192.0.2.10"},
 	} {
 		row.addr.Address = netip.MustParseAddr("192.0.2.10")
-		answer.Store(&serve.Report{Node: "a", Fresh: true, Addresses: []serve.AddressReport{row.addr}})
+		answer.Store(&speaker.Report{Node: "a", Fresh: true, Addresses: []speaker.AddressReport{row.addr}})
 		for _, output := range []string{"text", "json"} {
 			got := kvip(t, append([]string{"status", "service", "web", "-o", output}, reach...)...)
 			if got.code != row.code || !strings.Contains(got.stdout, "192.0.2.10") || !strings.Contains(got.stdout, row.problems) ||

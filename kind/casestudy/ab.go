@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kvip/kvip/test/kindlab"
+	"github.com/kvip/kvip/test/lab/kindcluster"
 )
 
 const (
@@ -42,7 +42,7 @@ type Load []Slice
 
 // startLoad runs ab until it has made all its requests and enough is closed. Progress gets the number of
 // requests made after each run.
-func startLoad(ctx context.Context, c *kindlab.Cluster, target netip.AddrPort, enough <-chan struct{}, progress func(made int)) <-chan Load {
+func startLoad(ctx context.Context, c *kindcluster.Cluster, target netip.AddrPort, enough <-chan struct{}, progress func(made int)) <-chan Load {
 	var mu sync.Mutex
 	var l Load
 	made := 0
@@ -80,7 +80,7 @@ func closed(c <-chan struct{}) bool {
 
 // runAB runs ab once, with less right to the processor than what it puts under load: -r goes on after a
 // broken connection, and -l takes answers of any length, which differ by the names of pods.
-func runAB(ctx context.Context, c *kindlab.Cluster, target netip.AddrPort) (s Slice) {
+func runAB(ctx context.Context, c *kindcluster.Cluster, target netip.AddrPort) (s Slice) {
 	cmd := c.OutsideCommand(ctx, "nice", "-n", "5", "ab", "-q", "-r", "-l", "-s", abPatience, "-n", strconv.Itoa(abSlice), "-c", strconv.Itoa(abClients/abLanes), "http://"+target.String()+"/")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

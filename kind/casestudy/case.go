@@ -1,7 +1,7 @@
 // Package casestudy is the case study of Services in kind: an application in three pods behind one
 // address that kvip gives and announces, and what happens to it. Each scenario makes one thing happen,
 // watches it from outside the cluster, and judges what was seen. The demonstration and the tests share
-// it; how a cluster is made and broken is kindlab's.
+// it; how a cluster is made and broken is kindcluster's.
 package casestudy
 
 import (
@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kvip/kvip/test/kindlab"
+	"github.com/kvip/kvip/test/lab/kindcluster"
 )
 
 const (
@@ -37,7 +37,7 @@ const (
 
 // Settings completes the configuration of a cluster for the case study. Root is the project's
 // directory; the application's image comes from kind/prepare.sh, as the rest of the configuration does.
-func Settings(cfg kindlab.Config, root string) (kindlab.Config, error) {
+func Settings(cfg kindcluster.Config, root string) (kindcluster.Config, error) {
 	archive := os.Getenv("KVIP_ECHO_ARCHIVE")
 	if archive == "" {
 		return cfg, errors.New("nothing is prepared for the case study: KVIP_ECHO_ARCHIVE comes from kind/prepare.sh ... services")
@@ -50,7 +50,7 @@ func Settings(cfg kindlab.Config, root string) (kindlab.Config, error) {
 
 // Case is the application in a running cluster.
 type Case struct {
-	Cluster *kindlab.Cluster
+	Cluster *kindcluster.Cluster
 	Address netip.Addr // of its Service
 
 	// Watching is told, if it is set, when a scenario begins to watch; it returns what to call at the end.
@@ -59,7 +59,7 @@ type Case struct {
 
 // Install puts kvip and the application into a cluster that Settings described, and waits until the
 // Service answers at its address. Root is the project's directory.
-func Install(ctx context.Context, c *kindlab.Cluster, root string) (*Case, error) {
+func Install(ctx context.Context, c *kindcluster.Cluster, root string) (*Case, error) {
 	s := &Case{Cluster: c}
 	for _, args := range [][]string{
 		{"manifest", "crd"},
@@ -79,14 +79,14 @@ func Install(ctx context.Context, c *kindlab.Cluster, root string) (*Case, error
 		return nil, err
 	}
 	// The API server serves a new kind a moment after it took its definition.
-	if err := kindlab.Eventually(ctx, askEvery, func() error { return c.Apply(ctx, manifest) }); err != nil {
+	if err := kindcluster.Eventually(ctx, askEvery, func() error { return c.Apply(ctx, manifest) }); err != nil {
 		return nil, fmt.Errorf("apply the application: %w", err)
 	}
 	return s, s.Well(ctx)
 }
 
 // application returns the manifest of the application with a pool of free addresses.
-func application(ctx context.Context, c *kindlab.Cluster, root string) (string, error) {
+func application(ctx context.Context, c *kindcluster.Cluster, root string) (string, error) {
 	first, last, err := c.FreeRange(ctx, poolSize)
 	if err != nil {
 		return "", err
@@ -109,7 +109,7 @@ func (s *Case) Well(ctx context.Context) error {
 	if err := s.Cluster.WaitReady(ctx); err != nil {
 		return err
 	}
-	return kindlab.Eventually(ctx, askEvery, func() (err error) {
+	return kindcluster.Eventually(ctx, askEvery, func() (err error) {
 		if err := s.complete(ctx); err != nil {
 			return err
 		}

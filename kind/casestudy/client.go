@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/kvip/kvip/test/netlab"
+	"github.com/kvip/kvip/test/lab/netlab"
 )
 
 // every is the interval of the client's requests: how finely it sees what is lost.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kvip/kvip/test/kindlab"
+	"github.com/kvip/kvip/test/lab/kindcluster"
 )
 
 // loadFirst is how many requests ab makes before the drain begins.
@@ -80,7 +80,7 @@ func (s *Case) drained(ctx context.Context, w *Watch, r *Drain, old string) erro
 
 // announcer waits until the client's packets go to a node, and returns it.
 func (w *Watch) announcer(ctx context.Context) (node string, err error) {
-	err = kindlab.Eventually(ctx, lookEvery, func() error {
+	err = kindcluster.Eventually(ctx, lookEvery, func() error {
 		if node = w.Node(); node == "" {
 			return errors.New("no node announces the address")
 		}

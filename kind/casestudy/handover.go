@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/kvip/kvip/test/netlab"
+	"github.com/kvip/kvip/test/lab/netlab"
 )
 
 // Handover is when a client's packets for the address began to go to another node: between From, the

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvip/kvip/test/netlab"
+	"github.com/kvip/kvip/test/lab/netlab"
 )
 
 const ms = time.Millisecond

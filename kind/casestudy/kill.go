@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/kindlab"
-	"github.com/kvip/kvip/test/netlab"
+	"github.com/kvip/kvip/test/failover"
+	"github.com/kvip/kvip/test/lab/kindcluster"
+	"github.com/kvip/kvip/test/lab/netlab"
 )
 
 const (
@@ -54,7 +54,7 @@ func (s *Case) Kill(ctx context.Context) (r Kill, err error) {
 	if err := s.Cluster.Node(old).Docker(ctx, "kill"); err != nil {
 		return r, err
 	}
-	err = kindlab.Eventually(ctx, 10*every, func() (err error) {
+	err = kindcluster.Eventually(ctx, 10*every, func() (err error) {
 		if r.Handover, err = handover(w.Stretches(), old); err != nil {
 			return err
 		}
@@ -101,7 +101,7 @@ func (r Kill) Lines() []string {
 	}
 	lines := []string{
 		fmt.Sprintf("the address went from %s to %s", r.Old, r.New),
-		fmt.Sprintf("no request was answered for %s: %s the target of %.0f s", drill.Figure(r.Gap), word, gapTarget.Seconds()),
+		fmt.Sprintf("no request was answered for %s: %s the target of %.0f s", failover.Figure(r.Gap), word, gapTarget.Seconds()),
 		fmt.Sprintf("of the requests begun since it answers there, %s", r.After),
 	}
 	if r.Local {

@@ -9,7 +9,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/kvip/kvip/test/kindlab"
+	"github.com/kvip/kvip/test/lab/kindcluster"
 )
 
 // object is as much of a Kubernetes object as the case study looks at.
@@ -37,7 +37,7 @@ type object struct {
 }
 
 // control is the node on which kubectl runs.
-func (s *Case) control() *kindlab.Node { return s.Cluster.Nodes[0] }
+func (s *Case) control() *kindcluster.Node { return s.Cluster.Nodes[0] }
 
 func (s *Case) get(ctx context.Context, args ...string) (o object, err error) {
 	out, err := s.control().Kubectl(ctx, append([]string{"get", "-o", "json"}, args...)...)

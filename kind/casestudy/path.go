@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kvip/kvip/test/netlab"
+	"github.com/kvip/kvip/test/lab/netlab"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/kvip/kvip/test/kindlab"
-	"github.com/kvip/kvip/test/netlab"
+	"github.com/kvip/kvip/test/lab/kindcluster"
+	"github.com/kvip/kvip/test/lab/netlab"
 )
 
 const (
@@ -71,7 +71,7 @@ func (s *Case) setReady(ctx context.Context, pod object, ready bool) error {
 
 // endpointGone waits until the EndpointSlices do not show a pod as ready.
 func (s *Case) endpointGone(ctx context.Context, pod string) error {
-	return kindlab.Eventually(ctx, every, func() error {
+	return kindcluster.Eventually(ctx, every, func() error {
 		ready, err := s.endpoints(ctx)
 		if err == nil && slices.Contains(ready, pod) {
 			err = fmt.Errorf("%s is still an endpoint", pod)
@@ -83,7 +83,7 @@ func (s *Case) endpointGone(ctx context.Context, pod string) error {
 // quiet waits until others than the pod have answered many requests in a row, and returns when the first
 // request began that is none of them.
 func (c *Client) quiet(ctx context.Context, pod string, since time.Time) (from time.Time, err error) {
-	err = kindlab.Eventually(ctx, 10*every, func() error {
+	err = kindcluster.Eventually(ctx, 10*every, func() error {
 		reqs := c.Requests(since)
 		inARow := 0
 		for _, r := range reqs {
@@ -102,7 +102,7 @@ func (c *Client) quiet(ctx context.Context, pod string, since time.Time) (from t
 
 // decided waits for the results of requests that begin at or after an instant.
 func (c *Client) decided(ctx context.Context, from time.Time, n int) error {
-	return kindlab.Eventually(ctx, 10*every, func() error {
+	return kindcluster.Eventually(ctx, 10*every, func() error {
 		if have := len(c.Requests(from)); have < n {
 			return fmt.Errorf("%d of %d requests are answered", have, n)
 		}

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvip/kvip/test/netlab"
+	"github.com/kvip/kvip/test/lab/netlab"
 )
 
 // check fails unless a verdict is the wanted one: a part of its error, or "" for none.

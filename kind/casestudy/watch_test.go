@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvip/kvip/test/kindlab"
-	"github.com/kvip/kvip/test/netlab"
+	"github.com/kvip/kvip/test/lab/kindcluster"
+	"github.com/kvip/kvip/test/lab/netlab"
 	"github.com/kvip/kvip/test/testutil"
 	"github.com/vishvananda/netlink"
 )
@@ -104,7 +104,7 @@ func TestWatchSeesTheHandover(t *testing.T) {
 		t.Fatal(err)
 	}
 	announce(t, client, nodes[1])
-	err = kindlab.Eventually(t.Context(), ms, func() error {
+	err = kindcluster.Eventually(t.Context(), ms, func() error {
 		if path.Node() != "w2" {
 			return fmt.Errorf("the packets go to %q", path.Node())
 		}
@@ -187,11 +187,11 @@ func TestAskerSaysWhatCameOfARequest(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	t.Setenv("KVIP_ECHO_ARCHIVE", "")
-	if _, err := Settings(kindlab.Config{}, "/p"); err == nil || !strings.Contains(err.Error(), "KVIP_ECHO_ARCHIVE comes from kind/prepare.sh") {
+	if _, err := Settings(kindcluster.Config{}, "/p"); err == nil || !strings.Contains(err.Error(), "KVIP_ECHO_ARCHIVE comes from kind/prepare.sh") {
 		t.Errorf("without an image: %v", err)
 	}
 	t.Setenv("KVIP_ECHO_ARCHIVE", "/echo.tar")
-	cfg, err := Settings(kindlab.Config{KvipArchive: "/kvip.tar", Name: "x"}, "/p")
+	cfg, err := Settings(kindcluster.Config{KvipArchive: "/kvip.tar", Name: "x"}, "/p")
 	if err != nil || !cfg.Plain || cfg.Workers != 3 || cfg.ControlPlanes != 1 || cfg.Name != "x" ||
 		cfg.Template != "/p/kind/services.yaml" || strings.Join(cfg.Images, " ") != "/kvip.tar /echo.tar" {
 		t.Errorf("%+v, %v", cfg, err)

@@ -9,8 +9,8 @@ import (
 
 	"github.com/kvip/kvip/kind/stage"
 	"github.com/kvip/kvip/pkg/status"
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/kindlab"
+	"github.com/kvip/kvip/test/failover"
+	"github.com/kvip/kvip/test/lab/kindcluster"
 	"github.com/kvip/kvip/test/show"
 )
 
@@ -25,7 +25,7 @@ const (
 // demo is the cluster and what happens to it.
 type demo struct {
 	*stage.Stage
-	watch  *kindlab.Watch
+	watch  *kindcluster.Watch
 	result result
 }
 
@@ -54,7 +54,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 // create makes the files and the cluster.
 func (d *demo) create(ctx context.Context) error {
 	d.Cfg.Workers = workers
-	d.Cfg.Running = func(*kindlab.Cluster) error {
+	d.Cfg.Running = func(*kindcluster.Cluster) error {
 		d.Out.Say("  every control plane has kvip's manifest now, before kubeadm runs there; its image follows")
 		return nil
 	}
@@ -73,10 +73,10 @@ func (d *demo) create(ctx context.Context) error {
 }
 
 // kvipStatus runs `kvip status` in the static pod of a node, through the address.
-func (d *demo) kvipStatus(ctx context.Context, n *kindlab.Node, args ...string) (out string, err error) {
+func (d *demo) kvipStatus(ctx context.Context, n *kindcluster.Node, args ...string) (out string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, serveWithin)
 	defer cancel()
-	err = kindlab.Eventually(ctx, askEvery, func() (err error) {
+	err = kindcluster.Eventually(ctx, askEvery, func() (err error) {
 		out, err = d.Cluster.Kubectl(ctx, append([]string{"-n", "kube-system", "exec", "kvip-" + n.Name, "--", "/kvip", "status"}, args...)...)
 		return err
 	})
@@ -110,7 +110,7 @@ func (d *demo) showHolder(ctx context.Context) error {
 }
 
 // steady waits until one node has the address and answers there.
-func (d *demo) steady(ctx context.Context) (*kindlab.Node, error) {
+func (d *demo) steady(ctx context.Context) (*kindcluster.Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, serveWithin)
 	defer cancel()
 	n, err := d.watch.Steady(ctx)
@@ -125,7 +125,7 @@ func (d *demo) showKubectl(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, serveWithin)
 	defer cancel()
 	var text string
-	err := kindlab.Eventually(ctx, askEvery, func() (err error) {
+	err := kindcluster.Eventually(ctx, askEvery, func() (err error) {
 		text, err = d.Cluster.Kubectl(ctx, "get", "nodes")
 		return err
 	})
@@ -146,7 +146,7 @@ func (d *demo) killHolder(ctx context.Context) error {
 		d.Cluster.VIP, victim.Name)
 	stop := d.Out.Live(ctx, d.status)
 	defer stop()
-	r := drill.Result{Victim: victim.Name, Start: time.Now()}
+	r := failover.Result{Victim: victim.Name, Start: time.Now()}
 	d.watch.Dead(victim)
 	if err := victim.Docker(ctx, "kill"); err != nil {
 		return err
@@ -173,11 +173,11 @@ func (d *demo) killHolder(ctx context.Context) error {
 }
 
 // heir waits until another node than the victim serves. Without a terminal, it tells each second.
-func (d *demo) heir(ctx context.Context, victim *kindlab.Node) (heir *kindlab.Node, err error) {
+func (d *demo) heir(ctx context.Context, victim *kindcluster.Node) (heir *kindcluster.Node, err error) {
 	ctx, cancel := context.WithTimeout(ctx, serveWithin)
 	defer cancel()
 	told := time.Now()
-	err = kindlab.Eventually(ctx, lookEvery, func() error {
+	err = kindcluster.Eventually(ctx, lookEvery, func() error {
 		if now := time.Now(); !d.Out.Terminal() && now.Sub(told) >= time.Second {
 			d.Out.Say("  %s", d.status())
 			told = now
@@ -222,8 +222,8 @@ func (d *demo) mendNode(ctx context.Context) error {
 
 // watchAgain begins a new watch, which sees the new network of a node that was started.
 func (d *demo) watchAgain(ctx context.Context) error {
-	var w *kindlab.Watch
-	err := kindlab.Eventually(ctx, lookEvery, func() (err error) {
+	var w *kindcluster.Watch
+	err := kindcluster.Eventually(ctx, lookEvery, func() (err error) {
 		w, err = d.Cluster.Watch(ctx)
 		return err
 	})

@@ -9,8 +9,8 @@ import (
 	"github.com/kvip/kvip/kind/stage"
 	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/pkg/status"
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/netlab"
+	"github.com/kvip/kvip/test/failover"
+	"github.com/kvip/kvip/test/lab/netlab"
 )
 
 var vip = netip.MustParseAddr("172.18.255.253")
@@ -18,7 +18,7 @@ var vip = netip.MustParseAddr("172.18.255.253")
 // recorded is a good run.
 func recorded() result {
 	return result{
-		drill: drill.Result{
+		drill: failover.Result{
 			Victim: "ha-control-plane", Outage: 5130 * time.Millisecond, Back: true, Holding: netlab.Holding{Samples: 1200},
 		},
 		vip: vip, heir: "ha-control-plane3", mended: 41 * time.Second, holder: "ha-control-plane3", after: netlab.Holding{Samples: 800},

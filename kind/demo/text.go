@@ -9,13 +9,13 @@ import (
 
 	"github.com/kvip/kvip/kind/stage"
 	"github.com/kvip/kvip/pkg/status"
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/netlab"
+	"github.com/kvip/kvip/test/failover"
+	"github.com/kvip/kvip/test/lab/netlab"
 )
 
 // result is what happened.
 type result struct {
-	drill  drill.Result // from the kill until another node served
+	drill  failover.Result // from the kill until another node served
 	vip    netip.Addr
 	heir   string         // who took over
 	mended time.Duration  // from docker start until Ready; 0: not yet
@@ -43,7 +43,7 @@ func (r result) summary() string {
 		fmt.Fprintf(&b, "%-14s %s\n", what, fmt.Sprintf(format, args...))
 	}
 	b.WriteString("summary\n")
-	line("  outage", "%s: the longest time between answers to a client outside the nodes", drill.Figure(r.drill.Outage))
+	line("  outage", "%s: the longest time between answers to a client outside the nodes", failover.Figure(r.drill.Outage))
 	line("  address", "%s went from %s to %s", r.vip, r.drill.Victim, r.heir)
 	if r.holder != r.heir {
 		line("", "and then to %s", r.holder)

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/kvip/kvip/test/kindlab"
+	"github.com/kvip/kvip/test/lab/kindcluster"
 )
 
 // Prepare reads what kind/prepare.sh prepared, from the project's directory, and removes the cluster of
@@ -17,7 +17,7 @@ func (s *Stage) Prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.Cfg, err = kindlab.FromEnv(ctx, root); err != nil {
+	if s.Cfg, err = kindcluster.FromEnv(ctx, root); err != nil {
 		return err
 	}
 	s.Cfg.Name, s.Cfg.Dir = s.Name, s.Dir()
@@ -30,7 +30,7 @@ func (s *Stage) Prepare(ctx context.Context) error {
 // replaceOld removes the cluster of an earlier demonstration, and no cluster of anybody else.
 func (s *Stage) replaceOld(ctx context.Context) error {
 	note, engine := filepath.Join(s.Dir(), engineFile), s.engineName()
-	old, err := kindlab.Old(ctx, s.Cfg)
+	old, err := kindcluster.Old(ctx, s.Cfg)
 	if err != nil {
 		return fmt.Errorf("look for an earlier cluster: %w", err)
 	}
@@ -40,7 +40,7 @@ func (s *Stage) replaceOld(ctx context.Context) error {
 				s.Name, s.Target, s.Name)
 		}
 		s.Out.Say("removing the cluster %s of an earlier run ...", s.Name)
-		if err := kindlab.DeleteOld(ctx, s.Cfg); err != nil {
+		if err := kindcluster.DeleteOld(ctx, s.Cfg); err != nil {
 			return fmt.Errorf("remove the earlier cluster: %w", err)
 		}
 	}
@@ -61,7 +61,7 @@ func (s *Stage) New(ctx context.Context) (err error) {
 		return err
 	}
 	s.Cfg.Log = &progress{out: s.Out, log: s.log, began: time.Now()}
-	s.Cluster, err = kindlab.New(ctx, s.Cfg)
+	s.Cluster, err = kindcluster.New(ctx, s.Cfg)
 	return err
 }
 

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/kvip/kvip/test/kindlab"
+	"github.com/kvip/kvip/test/lab/kindcluster"
 	"github.com/kvip/kvip/test/show"
 )
 
@@ -30,8 +30,8 @@ type Stage struct {
 	Out     *show.Screen
 	Target  string // of make, as kind-demo
 	Name    string // of the cluster, as kind/down.sh has it
-	Cfg     kindlab.Config
-	Cluster *kindlab.Cluster // nil until there may be something to remove
+	Cfg     kindcluster.Config
+	Cluster *kindcluster.Cluster // nil until there may be something to remove
 
 	created bool
 	log     *os.File // what kind says

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvip/kvip/test/kindlab"
+	"github.com/kvip/kvip/test/lab/kindcluster"
 	"github.com/kvip/kvip/test/show"
 )
 
@@ -44,7 +44,7 @@ func TestTidySaysWhatIsLeft(t *testing.T) {
 	if err := s.tidy(os.ErrInvalid, true); !strings.Contains(err.Error(), "make kind-down") {
 		t.Errorf("interrupted early: %v", err)
 	}
-	s.Cluster, s.created = &kindlab.Cluster{}, true
+	s.Cluster, s.created = &kindcluster.Cluster{}, true
 	for _, interrupted := range []bool{true, false} {
 		if err := s.tidy(os.ErrInvalid, interrupted); !strings.Contains(err.Error(), "the cluster ha stays") && !strings.Contains(err.Error(), "The cluster ha stays") ||
 			!strings.Contains(err.Error(), "make kind-down removes it") {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/kvip/kvip/pkg/filter"
+	"github.com/kvip/kvip/pkg/nftfilter"
 	"github.com/kvip/kvip/pkg/vip"
 )
 
@@ -34,9 +34,9 @@ func cleanFilter() (removed []string, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	there, err := filter.Installed()
+	there, err := nftfilter.Installed()
 	if err != nil || !there {
 		return nil, err
 	}
-	return []string{"nftables table inet " + filter.Table}, filter.Cleanup()
+	return []string{"nftables table inet " + nftfilter.Table}, nftfilter.Cleanup()
 }

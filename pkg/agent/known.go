@@ -11,8 +11,8 @@ import (
 	"github.com/kvip/kvip/pkg/health"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/metrics"
-	"github.com/kvip/kvip/pkg/place"
-	"github.com/kvip/kvip/pkg/svc/allocate"
+	"github.com/kvip/kvip/pkg/placement"
+	"github.com/kvip/kvip/pkg/svc/allocator"
 )
 
 // known returns the label values that an agent with this configuration can use.
@@ -24,7 +24,7 @@ func known(cfg config.Config) metrics.Known {
 		k.HealthStates, k.Transitions = health.Codes(), words(election.Transitions())
 	}
 	if cfg.Services {
-		k.Refusals = slices.Concat(words(ipam.Reasons()), words(place.Reasons()), []string{allocate.ReasonForeignStatus})
+		k.Refusals = slices.Concat(words(ipam.Reasons()), words(placement.Reasons()), []string{allocator.ReasonForeignStatus})
 		slices.Sort(k.Refusals)
 		k.Refusals = slices.Compact(k.Refusals)
 	}

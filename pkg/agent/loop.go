@@ -12,7 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kvip/kvip/pkg/arp"
-	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/metrics"
@@ -66,7 +66,7 @@ type loop struct {
 	post     func(ctx context.Context, ev *corev1.Event) error // tells the cluster
 
 	in     chan election.Event
-	now    clock.Func
+	now    boottime.Func
 	fence  atomic.Int64 // deadline up to which announcements may leave, 0 for none
 	ownAt  atomic.Int64 // when the present ownership began
 	beat   atomic.Int64 // instant of the last turn (E12)

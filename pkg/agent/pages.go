@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/health"
@@ -33,7 +33,7 @@ type pages struct {
 	id      string
 	metrics *metrics.Set
 	log     *slog.Logger
-	now     clock.Func
+	now     boottime.Func
 
 	parts    atomic.Pointer[agent]
 	state    atomic.Pointer[health.State]
@@ -46,7 +46,7 @@ type pages struct {
 }
 
 func newPages(cfg config.Config, build Build, id string, set *metrics.Set, log *slog.Logger) *pages {
-	p := &pages{cfg: cfg, build: build, id: id, metrics: set, log: log, now: clock.Boottime}
+	p := &pages{cfg: cfg, build: build, id: id, metrics: set, log: log, now: boottime.Boottime}
 	p.hold("starting: the link is not there yet")
 	p.healthAt.Store(int64(p.now()))
 	return p

@@ -6,7 +6,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/manifest"
-	"github.com/kvip/kvip/pkg/rights"
+	"github.com/kvip/kvip/pkg/tokenmanager"
 )
 
 // keepRights makes what gives this agent a token of its own, where it has a directory for it.
@@ -18,8 +18,8 @@ func (a *agent) keepRights(peers func() []string) (err error) {
 	if err != nil {
 		return fmt.Errorf("make RBAC: %w", err)
 	}
-	a.keeper, err = rights.New(rights.Config{
-		Dir: rights.Directory(a.cfg.StateDir), Store: a.store, Objects: objects, Local: a.network.local, Peers: peers, Log: a.log,
+	a.keeper, err = tokenmanager.New(tokenmanager.Config{
+		Dir: tokenmanager.Directory(a.cfg.StateDir), Store: a.store, Objects: objects, Local: a.network.local, Peers: peers, Log: a.log,
 		Namespace: manifest.ServiceAccountNamespace, Name: manifest.ServiceAccount, Expires: a.metrics.TokenExpiry,
 	})
 	return err

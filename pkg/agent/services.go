@@ -14,16 +14,16 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/arp"
-	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/config"
-	"github.com/kvip/kvip/pkg/filter"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/nftfilter"
 	"github.com/kvip/kvip/pkg/svc"
-	"github.com/kvip/kvip/pkg/svc/allocate"
+	"github.com/kvip/kvip/pkg/svc/allocator"
 	"github.com/kvip/kvip/pkg/svc/ledger"
-	"github.com/kvip/kvip/pkg/svc/serve"
+	"github.com/kvip/kvip/pkg/svc/speaker"
 	"github.com/kvip/kvip/pkg/vip"
 )
 
@@ -37,12 +37,12 @@ type services struct {
 	leases    *apiclient.Router // for what must not wait
 	bulk      *apiclient.Router
 	catalogue *svc.Catalogue
-	heart     *serve.Heart
-	keeper    *allocate.Keeper
-	allocator *allocate.Allocator
+	heart     *speaker.Heart
+	keeper    *allocator.Keeper
+	allocator *allocator.Allocator
 	chorus    *arp.Chorus
 	watcher   *link.Watcher
-	serve     *serve.Agent
+	serve     *speaker.Agent
 	beside    []func(context.Context) error // each runs until its context ends
 }
 
@@ -86,13 +86,13 @@ func newServices(cfg config.Config, id string, store *apiclient.Store, set *metr
 		Namespace: cfg.Namespace, Seat: cfg.ServicesName, Router: s.bulk, Log: log,
 		Failed: failed,
 	})
-	s.heart = serve.NewHeart(serve.HeartConfig{
+	s.heart = speaker.NewHeart(speaker.HeartConfig{
 		Node: cfg.NodeName, Identity: id, Namespace: cfg.Namespace, Name: svc.NodeLease(cfg.ServicesName, cfg.NodeName),
-		Catalogue: s.catalogue, Router: s.leases, Clock: clock.Boottime, Log: log,
+		Catalogue: s.catalogue, Router: s.leases, Clock: boottime.Boottime, Log: log,
 		Failed: func(op string, err error) { set.APIError(requestOf(op), errorCode(err)) },
 	})
-	s.keeper = allocate.NewKeeper(allocate.KeeperConfig{
-		Namespace: cfg.Namespace, Name: cfg.ServicesName, Identity: id, Catalogue: s.catalogue, Router: s.leases, Clock: clock.Boottime, Log: log,
+	s.keeper = allocator.NewKeeper(allocator.KeeperConfig{
+		Namespace: cfg.Namespace, Name: cfg.ServicesName, Identity: id, Catalogue: s.catalogue, Router: s.leases, Clock: boottime.Boottime, Log: log,
 		Duration: func() time.Duration { _, d := s.heart.Terms(); return d },
 		Interval: func() time.Duration { i, _ := s.heart.Terms(); return i },
 		Eligible: func() bool { return s.catalogue.Settled() && s.heart.Verdict().Fresh },
@@ -101,14 +101,14 @@ func newServices(cfg config.Config, id string, store *apiclient.Store, set *metr
 	if err := s.own(set); err != nil {
 		return nil, err
 	}
-	s.allocator = allocate.New(allocate.Config{
-		Catalogue: s.catalogue, Keeper: s.keeper, Router: s.bulk, Clock: clock.Boottime, Log: log,
+	s.allocator = allocator.New(allocator.Config{
+		Catalogue: s.catalogue, Keeper: s.keeper, Router: s.bulk, Clock: boottime.Boottime, Log: log,
 		Book: ledger.New(ledger.Config{
 			Name: cfg.ServicesName, Namespace: cfg.Namespace, Identity: id, Log: log,
 			Leases: func() (ledger.Leases, error) { return s.ledgerClient(failed) }, Known: s.catalogue.Lease,
 		}),
 		KubeVIP: cfg.KubeVIP, ControlPlane: cfg.VIPs, Port: cfg.Port, Placement: s.serve.Placement, Placed: s.serve.Placed, Node: cfg.NodeName,
-		Observed: func(f allocate.Figures) {
+		Observed: func(f allocator.Figures) {
 			set.Allocator(f.Refused != nil) // nil in the zero value alone
 			set.Allocation(f.Services, f.Refused, poolMetrics(f.Pools))
 		},
@@ -119,20 +119,20 @@ func newServices(cfg config.Config, id string, store *apiclient.Store, set *metr
 
 // own makes what owns and announces addresses on this host.
 func (s *services) own(set *metrics.Set) error {
-	roster, err := vip.NewRoster(vip.RosterConfig{Clock: clock.Boottime, Log: s.log, Known: s.known})
+	roster, err := vip.NewRoster(vip.RosterConfig{Clock: boottime.Boottime, Log: s.log, Known: s.known})
 	if err != nil {
 		return err
 	}
-	table, err := filter.New(filter.Config{Timeout: serve.FilterTimeout(vip.DefaultServiceLifetime), Log: s.log})
+	table, err := nftfilter.New(nftfilter.Config{Timeout: speaker.FilterTimeout(vip.DefaultServiceLifetime), Log: s.log})
 	if err != nil {
 		return err
 	}
-	s.chorus, err = arp.NewChorus(arp.ChorusConfig{Log: s.log, Clock: clock.Boottime, Sent: func(_ netip.Addr, kind string) { set.ServiceAnnounced(kind) }})
+	s.chorus, err = arp.NewChorus(arp.ChorusConfig{Log: s.log, Clock: boottime.Boottime, Sent: func(_ netip.Addr, kind string) { set.ServiceAnnounced(kind) }})
 	if err != nil {
 		return err
 	}
-	s.serve = serve.New(serve.Config{
-		Node: s.cfg.NodeName, Catalogue: s.catalogue, Heart: s.heart, Clock: clock.Boottime, Log: s.log,
+	s.serve = speaker.New(speaker.Config{
+		Node: s.cfg.NodeName, Catalogue: s.catalogue, Heart: s.heart, Clock: boottime.Boottime, Log: s.log,
 		Addresses: roster, Filter: table, Announcer: s.chorus, Networks: link.Networks, LinkEvents: s.watcher.Events(),
 		ControlPlaneHere: controlPlaneHere, Foreign: s.keeper.Foreign, Interface: s.cfg.ServicesInterface,
 		Fallback:     fallback(s.cfg.ServicesFallback),
@@ -246,7 +246,7 @@ func (s *services) followServers(ctx context.Context) error {
 }
 
 // poolMetrics are the figures of pools as metrics have them.
-func poolMetrics(figures []allocate.PoolFigures) []metrics.Pool {
+func poolMetrics(figures []allocator.PoolFigures) []metrics.Pool {
 	all := make([]metrics.Pool, len(figures))
 	for i, f := range figures {
 		all[i] = metrics.Pool{Name: f.Pool, Family: strings.ToLower(f.Family.String()), Used: float64(f.Used), Size: f.Size}

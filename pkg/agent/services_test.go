@@ -17,23 +17,23 @@ import (
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/test/fakeapi"
-	"github.com/kvip/kvip/test/fakeapi/svcenv"
+	"github.com/kvip/kvip/test/fakeapi/fakecluster"
 )
 
 const daemonSet = "/apis/apps/v1/namespaces/kube-system/daemonsets/kvip-services"
 
 // newServicesSite is the Services part of a node that has the API server of a cluster, of which the catalogue
 // alone runs.
-func newServicesSite(t *testing.T) (*svcenv.Env, *services) {
+func newServicesSite(t *testing.T) (*fakecluster.Env, *services) {
 	t.Helper()
 	e, s, _ := newCountedSite(t)
 	return e, s
 }
 
 // newCountedSite is newServicesSite with its metrics.
-func newCountedSite(t *testing.T) (*svcenv.Env, *services, *metrics.Set) {
+func newCountedSite(t *testing.T) (*fakecluster.Env, *services, *metrics.Set) {
 	t.Helper()
-	e := svcenv.New(t)
+	e := fakecluster.New(t)
 	cfg := config.ServicesDaemonSet()
 	cfg.NodeName, cfg.Port = "n1", portOf(e.Server.Host)
 	set, err := metrics.New(Build{Version: "test", Commit: "none"}, known(cfg))
@@ -55,21 +55,23 @@ func TestWhetherAnAgentEndsForGood(t *testing.T) {
 	now := metav1.Now()
 	for _, row := range []struct {
 		name string
-		set  func(e *svcenv.Env)
+		set  func(e *fakecluster.Env)
 		want bool
 	}{
-		{"the DaemonSet is there", func(e *svcenv.Env) { e.Put(daemonSet, map[string]any{}) }, false},
-		{"it is gone", func(*svcenv.Env) {}, true},
-		{"it is going", func(e *svcenv.Env) {
+		{"the DaemonSet is there", func(e *fakecluster.Env) { e.Put(daemonSet, map[string]any{}) }, false},
+		{"it is gone", func(*fakecluster.Env) {}, true},
+		{"it is going", func(e *fakecluster.Env) {
 			e.Put(daemonSet, map[string]any{"metadata": metav1.ObjectMeta{DeletionTimestamp: &now}})
 		}, true},
-		{"the node is cordoned", func(e *svcenv.Env) {
+		{"the node is cordoned", func(e *fakecluster.Env) {
 			e.Put(daemonSet, map[string]any{})
 			e.PutNode("n1", "10.0.0.1", func(n *corev1.Node) { n.Spec.Unschedulable = true })
 		}, true},
-		{"the right is missing", func(e *svcenv.Env) { e.Server.Deny(fakeapi.Denial{Path: "/daemonsets/", Code: http.StatusForbidden}) }, false},
-		{"the API server has an error", func(e *svcenv.Env) { e.Server.Deny(fakeapi.Denial{Path: "/daemonsets/", Code: 503}) }, false},
-		{"the API server is down", func(e *svcenv.Env) { e.Server.Close() }, false},
+		{"the right is missing", func(e *fakecluster.Env) {
+			e.Server.Deny(fakeapi.Denial{Path: "/daemonsets/", Code: http.StatusForbidden})
+		}, false},
+		{"the API server has an error", func(e *fakecluster.Env) { e.Server.Deny(fakeapi.Denial{Path: "/daemonsets/", Code: 503}) }, false},
+		{"the API server is down", func(e *fakecluster.Env) { e.Server.Close() }, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			e, s := newServicesSite(t)

@@ -12,7 +12,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/boottime"
 	"golang.org/x/net/bpf"
 )
 
@@ -42,8 +42,8 @@ type Config struct {
 	Interval time.Duration
 	// Log receives socket trouble; nil = slog.Default.
 	Log *slog.Logger
-	// Clock stamps sightings; nil = clock.Boottime.
-	Clock clock.Func
+	// Clock stamps sightings; nil = boottime.Boottime.
+	Clock boottime.Func
 	// Sent is called after each frame sent, with a lock held: it must neither block nor
 	// call the Speaker. nil: nobody counts.
 	Sent func(vip netip.Addr, kind string)
@@ -90,7 +90,7 @@ func New(cfg Config) (*Speaker, error) {
 		cfg.Log = slog.Default()
 	}
 	if cfg.Clock == nil {
-		cfg.Clock = clock.Boottime
+		cfg.Clock = boottime.Boottime
 	}
 	if cfg.Sent == nil {
 		cfg.Sent = func(netip.Addr, string) {}

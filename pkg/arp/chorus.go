@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/boottime"
 	"golang.org/x/net/bpf"
 )
 
@@ -33,8 +33,8 @@ type Voice struct {
 type ChorusConfig struct {
 	// Log receives socket trouble; nil = slog.Default.
 	Log *slog.Logger
-	// Clock paces the frames and stamps sightings; nil = clock.Boottime.
-	Clock clock.Func
+	// Clock paces the frames and stamps sightings; nil = boottime.Boottime.
+	Clock boottime.Func
 	// Sent is called after each frame sent, with a lock held: it must neither block nor
 	// call the Chorus. nil: nobody counts.
 	Sent func(addr netip.Addr, kind string)
@@ -79,7 +79,7 @@ func NewChorus(cfg ChorusConfig) (*Chorus, error) {
 		cfg.Log = slog.Default()
 	}
 	if cfg.Clock == nil {
-		cfg.Clock = clock.Boottime
+		cfg.Clock = boottime.Boottime
 	}
 	if cfg.Sent == nil {
 		cfg.Sent = func(netip.Addr, string) {}

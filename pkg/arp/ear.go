@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/boottime"
 )
 
 const (
@@ -22,7 +22,7 @@ const (
 
 // ear judges the claims that the sockets receive: whose they are, and who waits for them.
 type ear struct {
-	clock clock.Func
+	clock boottime.Func
 	macs  func() ([]net.HardwareAddr, error)
 	out   chan Sighting
 
@@ -46,7 +46,7 @@ type inquiry struct {
 	all     chan struct{} // closed when every VIP has an answer
 }
 
-func newEar(vips []netip.Addr, now clock.Func) *ear {
+func newEar(vips []netip.Addr, now boottime.Func) *ear {
 	e := &ear{
 		clock: now, macs: hostMACs, out: make(chan Sighting, 16),
 		own: map[hardware]bool{}, recent: map[seen]time.Duration{},

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/boottime"
 )
 
 // Verdict is the judgement that an election acts on.
@@ -111,8 +111,8 @@ type Config struct {
 	Authorization func() string
 	// Period is the least time between the starts of two polls; 0 = 100 ms.
 	Period time.Duration
-	// Clock stamps the states; nil = clock.Boottime.
-	Clock clock.Func
+	// Clock stamps the states; nil = boottime.Boottime.
+	Clock boottime.Func
 	// Log receives one record per change of verdict; nil = slog.Default.
 	Log *slog.Logger
 	// OnState is called from Run's goroutine, with the new state at every change and with
@@ -140,7 +140,7 @@ func New(cfg Config) (*Prober, error) {
 		cfg.Period = DefaultPeriod
 	}
 	if cfg.Clock == nil {
-		cfg.Clock = clock.Boottime
+		cfg.Clock = boottime.Boottime
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()

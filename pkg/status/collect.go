@@ -18,12 +18,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/apiclient"
-	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/pkg/health"
-	"github.com/kvip/kvip/pkg/rights"
+	"github.com/kvip/kvip/pkg/tokenmanager"
 )
 
 const (
@@ -63,7 +63,7 @@ func collect(ctx context.Context, cfg config.Config) (Report, error) {
 	servers := apiclient.KubeconfigServers(cfg.Kubeconfigs) // the last ones: the VIP may be among them
 	driver, err := kubelease.New(kubelease.Config{
 		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: store, Local: func() []string { return union(hosts, servers) },
-		Clock: clock.Boottime, Log: slog.New(slog.DiscardHandler),
+		Clock: boottime.Boottime, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return Report{}, err
@@ -142,7 +142,7 @@ func openStore(cfg config.Config) *apiclient.Store {
 	if cfg.StateDir == "" {
 		return store
 	}
-	dir := rights.Directory(cfg.StateDir)
+	dir := tokenmanager.Directory(cfg.StateDir)
 	if own, err := dir.Own(); err == nil {
 		store.Adopt(own)
 	}

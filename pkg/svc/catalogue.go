@@ -14,7 +14,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/apis/v1alpha1"
-	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/boottime"
 )
 
 // CatalogueConfig of a Catalogue. All fields but Clock and Failed are needed.
@@ -24,8 +24,8 @@ type CatalogueConfig struct {
 	Seat      string // name of the Lease whose holder gives out addresses
 	Router    *apiclient.Router
 	Log       *slog.Logger
-	// Clock is the time since boot; nil: clock.Boottime.
-	Clock clock.Func
+	// Clock is the time since boot; nil: boottime.Boottime.
+	Clock boottime.Func
 	// Failed is told of each failed list or watch.
 	Failed func(verb, resource string, err error)
 }
@@ -54,7 +54,7 @@ type Catalogue struct {
 // NewCatalogue returns a Catalogue that knows nothing before Run.
 func NewCatalogue(cfg CatalogueConfig) *Catalogue {
 	if cfg.Clock == nil {
-		cfg.Clock = clock.Boottime
+		cfg.Clock = boottime.Boottime
 	}
 	if cfg.Failed == nil {
 		cfg.Failed = func(string, string, error) {}

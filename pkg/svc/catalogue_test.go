@@ -10,10 +10,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kvip/kvip/pkg/ipam"
-	"github.com/kvip/kvip/pkg/place"
+	"github.com/kvip/kvip/pkg/placement"
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/test/fakeapi"
-	"github.com/kvip/kvip/test/fakeapi/svcenv"
+	"github.com/kvip/kvip/test/fakeapi/fakecluster"
 )
 
 const pools = "/apis/kvip.dev/v1alpha1/ippools"
@@ -27,7 +27,7 @@ func names(c *svc.Catalogue) string {
 }
 
 func TestCatalogueFollowsTheCluster(t *testing.T) {
-	e := svcenv.New(t)
+	e := fakecluster.New(t)
 	e.PutNode("n1", "10.0.0.1")
 	e.PutPool("p", "10.0.0.100-10.0.0.110")
 	e.PutService("b/web")
@@ -51,7 +51,7 @@ func TestCatalogueFollowsTheCluster(t *testing.T) {
 	if legacy, problems := c.Legacy(); len(legacy) != 1 || len(problems) != 1 || c.Interfaces()["a"] != "eth1" {
 		t.Errorf("kube-vip's pools %+v, problems %v, interfaces %v", legacy, problems, c.Interfaces())
 	}
-	if got := c.Endpoints()[svc.Backend{Owner: "a/web"}]; got["n1"] != place.Ready {
+	if got := c.Endpoints()[svc.Backend{Owner: "a/web"}]; got["n1"] != placement.Ready {
 		t.Errorf("endpoints %v", got)
 	}
 	if len(c.Ledger()) != 1 || len(c.Leases()) != 2 || c.Lease("kvip-services-node-n1") == nil || c.Seat() != nil {
@@ -59,7 +59,7 @@ func TestCatalogueFollowsTheCluster(t *testing.T) {
 	}
 	before := c.Changes()
 	e.PutService("c/web")
-	e.Store.Delete(svcenv.ServicePath("a/web"))
+	e.Store.Delete(fakecluster.ServicePath("a/web"))
 	e.Eventually("the changes are seen", func() bool { return names(c) == "b/web c/web" })
 	if c.Changes() == before || len(wake) != 1 {
 		t.Errorf("changes were %d and are %d, %d wake-ups", before, c.Changes(), len(wake))
@@ -68,7 +68,7 @@ func TestCatalogueFollowsTheCluster(t *testing.T) {
 
 // S1: renewals of a thousand nodes wake, and are no reason to decide anew.
 func TestARenewalWakesAndChangesNothing(t *testing.T) {
-	e := svcenv.New(t)
+	e := fakecluster.New(t)
 	e.PutNode("n1", "10.0.0.1")
 	e.PutNodeLease(svc.NodeInfo{Node: "n1"}, "me", 5)
 	c := e.Follow()
@@ -91,7 +91,7 @@ func TestARenewalWakesAndChangesNothing(t *testing.T) {
 
 // S4: of an address in two shards the first entry counts, for everybody.
 func TestFirstShardCounts(t *testing.T) {
-	e := svcenv.New(t)
+	e := fakecluster.New(t)
 	addr := netip.MustParseAddr("10.0.0.1")
 	for shard, owner := range map[string]ipam.Owner{"10": "a/ten", "2": "a/two", "9": "a/nine"} {
 		e.PutLedger(shard, ipam.Ledger{addr: {{Owner: owner}}})
@@ -105,7 +105,7 @@ func TestFirstShardCounts(t *testing.T) {
 }
 
 func TestSlicesOfOneServiceAreJoined(t *testing.T) {
-	e := svcenv.New(t)
+	e := fakecluster.New(t)
 	e.PutSlice("a/web", "n1")
 	e.PutSlice("default/kubernetes")
 	c := e.Follow()
@@ -114,7 +114,7 @@ func TestSlicesOfOneServiceAreJoined(t *testing.T) {
 		"endpoints": []map[string]any{{"nodeName": "n2"}, {"nodeName": "n1", "conditions": map[string]bool{"ready": false, "serving": true, "terminating": true}}},
 	})
 	e.Eventually("both count", func() bool { return len(c.Endpoints()[svc.Backend{Owner: "a/web"}]) == 2 })
-	if got := c.Endpoints()[svc.Backend{Owner: "a/web"}]; got["n1"] != place.Ready || got["n2"] != place.Ready {
+	if got := c.Endpoints()[svc.Backend{Owner: "a/web"}]; got["n1"] != placement.Ready || got["n2"] != placement.Ready {
 		t.Errorf("endpoints %v", got)
 	}
 	if c.Servers() != nil {
@@ -139,7 +139,7 @@ func TestWhatMayBeMissing(t *testing.T) {
 		{"the server has an error", []fakeapi.Denial{{Path: services, Code: 500}}, false, false, "not read yet: services; "},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			e := svcenv.New(t)
+			e := fakecluster.New(t)
 			e.Server.Deny(row.deny...)
 			c := e.Catalogue()
 			e.Run(c.Run)
@@ -155,7 +155,7 @@ func TestWhatMayBeMissing(t *testing.T) {
 
 // S9: a right that is missing for pools does not make the credentials suspect.
 func TestForbiddenPoolsLeaveTheCredentialsAlone(t *testing.T) {
-	e := svcenv.New(t)
+	e := fakecluster.New(t)
 	e.Server.Deny(fakeapi.Denial{Path: pools, Code: http.StatusForbidden})
 	e.Follow()
 	if e.Log.Count("refuses these credentials") > 0 {
@@ -168,7 +168,7 @@ func TestForbiddenPoolsLeaveTheCredentialsAlone(t *testing.T) {
 }
 
 func TestPoolsAreSeenOnceTheyAreInstalled(t *testing.T) {
-	e := svcenv.New(t)
+	e := fakecluster.New(t)
 	e.Server.Deny(fakeapi.Denial{Path: pools, Code: 404})
 	c := e.Follow()
 	e.PutPool("p", "10.0.0.0/30")
@@ -178,25 +178,25 @@ func TestPoolsAreSeenOnceTheyAreInstalled(t *testing.T) {
 
 // Whatever ends a watch, what happened meanwhile is seen.
 func TestWatchesThatEnd(t *testing.T) {
-	for name, end := range map[string]func(e *svcenv.Env){
-		"dropped": func(e *svcenv.Env) { e.Server.EndWatches() },
-		"too old": func(e *svcenv.Env) {
+	for name, end := range map[string]func(e *fakecluster.Env){
+		"dropped": func(e *fakecluster.Env) { e.Server.EndWatches() },
+		"too old": func(e *fakecluster.Env) {
 			e.Store.Compact()
 			e.Server.EndWatches()
 		},
-		"refused for a while": func(e *svcenv.Env) {
+		"refused for a while": func(e *fakecluster.Env) {
 			e.Server.Deny(fakeapi.Denial{Method: "WATCH", Code: 500})
 			e.Server.EndWatches()
 			e.Never("a Service is seen through no watch", func() bool { return e.Server.Count("GET", "/nothing") > 0 })
 			e.Server.Deny()
 		},
-		"too many requests": func(e *svcenv.Env) {
+		"too many requests": func(e *fakecluster.Env) {
 			e.Server.Deny(fakeapi.Denial{Code: 429})
 			e.Server.EndWatches()
 			e.Never("no request is counted", func() bool { return e.Server.Count("GET", "/nothing") > 0 })
 			e.Server.Deny()
 		},
-		"without watch lists": func(e *svcenv.Env) {
+		"without watch lists": func(e *fakecluster.Env) {
 			e.Store.Compact()
 			e.Server.Deny(fakeapi.Denial{Method: "WATCH", Code: 422})
 			e.Server.EndWatches()
@@ -209,14 +209,14 @@ func TestWatchesThatEnd(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := svcenv.New(t)
+			e := fakecluster.New(t)
 			e.PutService("a/old")
 			e.PutService("a/gone")
 			c := e.Follow()
 			e.PutService("a/seen")
 			e.Eventually("the watch works", func() bool { return names(c) == "a/gone a/old a/seen" })
 			end(e)
-			e.Store.Delete(svcenv.ServicePath("a/gone"))
+			e.Store.Delete(fakecluster.ServicePath("a/gone"))
 			e.PutService("a/new")
 			e.Eventually("all is seen", func() bool { return names(c) == "a/new a/old a/seen" })
 		})
@@ -225,7 +225,7 @@ func TestWatchesThatEnd(t *testing.T) {
 
 // A server that ends every watch at once is not asked thousands of times.
 func TestNoSpinningOnShortWatches(t *testing.T) {
-	e := svcenv.New(t)
+	e := fakecluster.New(t)
 	c := e.Follow()
 	e.Server.Deny(fakeapi.Denial{Method: "WATCH", Path: "/api/v1/services", Code: 500})
 	e.Server.EndWatches()
@@ -240,7 +240,7 @@ func TestNoSpinningOnShortWatches(t *testing.T) {
 
 // S2: an API server that has lost its etcd keeps its watches open. Anew leaves it.
 func TestAnewLeavesABlindServer(t *testing.T) {
-	e := svcenv.New(t)
+	e := fakecluster.New(t)
 	other := e.Serve()
 	e.Router = e.NewRouter("", e.Server, other)
 	e.PutService("a/old")
@@ -256,7 +256,7 @@ func TestAnewLeavesABlindServer(t *testing.T) {
 }
 
 func TestRunEndsAtOnceWithoutAServer(t *testing.T) {
-	e := svcenv.New(t)
+	e := fakecluster.New(t)
 	c := e.Catalogue()
 	e.Server.Close()
 	stop := e.Run(c.Run)

@@ -9,7 +9,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/ipam"
-	"github.com/kvip/kvip/pkg/place"
+	"github.com/kvip/kvip/pkg/placement"
 )
 
 // Services returns every Service, in the order of namespace and name.
@@ -26,8 +26,8 @@ type Backend struct {
 }
 
 // Endpoints returns, for each Service and family, the nodes with endpoints that take traffic.
-func (c *Catalogue) Endpoints() map[Backend]place.Endpoints {
-	all := map[Backend]place.Endpoints{}
+func (c *Catalogue) Endpoints() map[Backend]placement.Endpoints {
+	all := map[Backend]placement.Endpoints{}
 	for _, s := range c.slices.all() {
 		key := Backend{s.Owner, s.Family}
 		have := all[key]
@@ -35,8 +35,8 @@ func (c *Catalogue) Endpoints() map[Backend]place.Endpoints {
 			all[key] = s.Nodes
 			continue
 		}
-		merged := make(place.Endpoints, len(have)+len(s.Nodes))
-		for _, from := range []place.Endpoints{have, s.Nodes} {
+		merged := make(placement.Endpoints, len(have)+len(s.Nodes))
+		for _, from := range []placement.Endpoints{have, s.Nodes} {
 			for node, readiness := range from {
 				if old, ok := merged[node]; !ok || better(readiness, old) {
 					merged[node] = readiness

@@ -12,7 +12,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/apis/v1alpha1"
 	"github.com/kvip/kvip/pkg/ipam"
-	"github.com/kvip/kvip/pkg/place"
+	"github.com/kvip/kvip/pkg/placement"
 )
 
 func TestReadSlice(t *testing.T) {
@@ -23,14 +23,14 @@ func TestReadSlice(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		all  []discoveryv1.Endpoint
-		want place.Endpoints
+		want placement.Endpoints
 	}{
-		{"none", nil, place.Endpoints{}},
-		{"ready, and unknown counts as ready", []discoveryv1.Endpoint{end(&n1, &yes, nil, nil), end(&n2, nil, nil, nil)}, place.Endpoints{n1: place.Ready, n2: place.Ready}},
-		{"not ready", []discoveryv1.Endpoint{end(&n1, &no, nil, nil), end(&n2, &no, &yes, &no)}, place.Endpoints{}},
-		{"terminating", []discoveryv1.Endpoint{end(&n1, &no, &yes, &yes), end(&n2, &no, &no, &yes)}, place.Endpoints{n1: place.ServingTerminating}},
-		{"the best of a node counts", []discoveryv1.Endpoint{end(&n1, &no, &yes, &yes), end(&n1, &yes, nil, nil), end(&n1, &no, &yes, &yes)}, place.Endpoints{n1: place.Ready}},
-		{"on no node", []discoveryv1.Endpoint{end(nil, &yes, nil, nil)}, place.Endpoints{}},
+		{"none", nil, placement.Endpoints{}},
+		{"ready, and unknown counts as ready", []discoveryv1.Endpoint{end(&n1, &yes, nil, nil), end(&n2, nil, nil, nil)}, placement.Endpoints{n1: placement.Ready, n2: placement.Ready}},
+		{"not ready", []discoveryv1.Endpoint{end(&n1, &no, nil, nil), end(&n2, &no, &yes, &no)}, placement.Endpoints{}},
+		{"terminating", []discoveryv1.Endpoint{end(&n1, &no, &yes, &yes), end(&n2, &no, &no, &yes)}, placement.Endpoints{n1: placement.ServingTerminating}},
+		{"the best of a node counts", []discoveryv1.Endpoint{end(&n1, &no, &yes, &yes), end(&n1, &yes, nil, nil), end(&n1, &no, &yes, &yes)}, placement.Endpoints{n1: placement.Ready}},
+		{"on no node", []discoveryv1.Endpoint{end(nil, &yes, nil, nil)}, placement.Endpoints{}},
 	} {
 		got, ok := readSlice(&discoveryv1.EndpointSlice{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web-1", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}}, Endpoints: row.all,

@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/ipam"
-	"github.com/kvip/kvip/pkg/place"
+	"github.com/kvip/kvip/pkg/placement"
 )
 
 // lease is one of a role, with an annotation.
@@ -30,7 +30,7 @@ func TestReadLease(t *testing.T) {
 		!reflect.DeepEqual(node.Info.ControlPlane, []netip.Addr{netip.MustParseAddr("10.0.0.100")}) {
 		t.Errorf("node's Lease %+v", node)
 	}
-	if got := node.Info.Placed(); !reflect.DeepEqual(got, []place.Link{{Name: "eth0", Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}}}) {
+	if got := node.Info.Placed(); !reflect.DeepEqual(got, []placement.Link{{Name: "eth0", Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}}}) {
 		t.Errorf("links %+v", got)
 	}
 	if bad := ReadLease(lease("s-node-n1", RoleNode, AnnotationNode, `{"node":"n1","links":7}`)); bad.Info.Node != "" {

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/kvip/kvip/pkg/place"
+	"github.com/kvip/kvip/pkg/placement"
 )
 
 // Bounds of what one node's Lease may say. Any node may write the Lease of any other.
@@ -133,10 +133,10 @@ func explanation(text string) string {
 }
 
 // Placed returns the links as placement understands them.
-func (i NodeInfo) Placed() []place.Link {
-	links := make([]place.Link, 0, len(i.Links))
+func (i NodeInfo) Placed() []placement.Link {
+	links := make([]placement.Link, 0, len(i.Links))
 	for _, l := range i.Links {
-		links = append(links, place.Link{Name: l.Name, Names: l.Names, Selected: l.Selected, Subnets: l.Subnets})
+		links = append(links, placement.Link{Name: l.Name, Names: l.Names, Selected: l.Selected, Subnets: l.Subnets})
 	}
 	return links
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/ipam"
-	"github.com/kvip/kvip/pkg/place"
+	"github.com/kvip/kvip/pkg/placement"
 )
 
 const (
@@ -24,7 +24,7 @@ type Slice struct {
 	// Family is that of the endpoints' addresses.
 	Family ipam.Family
 	// Nodes tells where endpoints are that take traffic, and how good the best on each node is.
-	Nodes place.Endpoints
+	Nodes placement.Endpoints
 	// servers are the API servers, in the slice that lists them.
 	servers []string
 }
@@ -35,7 +35,7 @@ func readSlice(s *discoveryv1.EndpointSlice) (*Slice, bool) {
 	if name == "" {
 		return nil, false
 	}
-	result := &Slice{ObjectMeta: identified(s), Owner: OwnerOf(s.Namespace, name), Nodes: place.Endpoints{}}
+	result := &Slice{ObjectMeta: identified(s), Owner: OwnerOf(s.Namespace, name), Nodes: placement.Endpoints{}}
 	if s.AddressType == discoveryv1.AddressTypeIPv6 {
 		result.Family = ipam.IPv6
 	}
@@ -59,14 +59,14 @@ func readSlice(s *discoveryv1.EndpointSlice) (*Slice, bool) {
 
 // readinessOf judges an endpoint as kube-proxy does (KEP-1669): ready ones take traffic, and those
 // that still serve while they terminate do where there are no ready ones.
-func readinessOf(c discoveryv1.EndpointConditions) (place.Readiness, bool) {
+func readinessOf(c discoveryv1.EndpointConditions) (placement.Readiness, bool) {
 	switch {
 	case c.Ready == nil || *c.Ready:
-		return place.Ready, true
+		return placement.Ready, true
 	case c.Serving != nil && *c.Serving && c.Terminating != nil && *c.Terminating:
-		return place.ServingTerminating, true
+		return placement.ServingTerminating, true
 	}
 	return 0, false
 }
 
-func better(a, b place.Readiness) bool { return a == place.Ready && b != place.Ready }
+func better(a, b placement.Readiness) bool { return a == placement.Ready && b != placement.Ready }

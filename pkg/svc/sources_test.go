@@ -5,13 +5,13 @@ import (
 	"testing"
 
 	"github.com/kvip/kvip/pkg/apiclient"
-	"github.com/kvip/kvip/test/fakeapi/svcenv"
+	"github.com/kvip/kvip/test/fakeapi/fakecluster"
 )
 
 // TestAServerThatEndsEachConnectionIsLeft has a load balancer in front of the API that takes every connection and ends it: client-go
 // makes a watch without an error of that. The next server is asked, at once.
 func TestAServerThatEndsEachConnectionIsLeft(t *testing.T) {
-	e := svcenv.New(t)
+	e := fakecluster.New(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/ipam"
 )
 
@@ -17,7 +17,7 @@ const keepVanished = 10 * time.Minute
 
 // vanished remembers the entries of ledger Leases that somebody deleted: kvip never does.
 type vanished struct {
-	clock clock.Func
+	clock boottime.Func
 
 	mu      sync.Mutex
 	entries map[netip.Addr]lost
@@ -29,7 +29,7 @@ type lost struct {
 	at      time.Duration
 }
 
-func newVanished(c clock.Func) *vanished {
+func newVanished(c boottime.Func) *vanished {
 	return &vanished{clock: c, entries: map[netip.Addr]lost{}}
 }
 

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/test/testutil"
 	"github.com/vishvananda/netlink"
@@ -128,7 +128,7 @@ func overwrite(t *testing.T, a Address, valid uint32) {
 // S8 with the real kernel: within half a lifetime each address was renewed.
 func TestRosterRenewsInTheKernel(t *testing.T) {
 	l := newLab(t)
-	now := clock.Boottime()
+	now := boottime.Boottime()
 	r, err := NewRoster(RosterConfig{Lifetime: MinServiceLifetime, Clock: func() time.Duration { return now }})
 	if err != nil {
 		t.Fatal(err)

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/boottime"
 )
 
 // Op names an operation of a Kernel.
@@ -21,7 +21,7 @@ const (
 // Fake is a Kernel in memory for tests: an address is there until KernelLag after its lifetime
 // has ended, by the clock it was given. It may be used from any goroutine.
 type Fake struct {
-	clock clock.Func
+	clock boottime.Func
 
 	mu      sync.Mutex
 	present map[netip.Addr]fakeEntry
@@ -51,7 +51,7 @@ type failure struct {
 }
 
 // NewFake returns an empty kernel whose lifetimes are counted on the clock.
-func NewFake(clock clock.Func) *Fake {
+func NewFake(clock boottime.Func) *Fake {
 	return &Fake{clock: clock, present: map[netip.Addr]fakeEntry{}, failing: map[Op]failure{}}
 }
 

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/boottime"
 )
 
 // writeTime is what Update allows for one write when it chooses the lifetime, so that an
@@ -29,8 +29,8 @@ type Config struct {
 	VIPs []netip.Addr
 	// Kernel keeps them; nil means Netlink(VIPs).
 	Kernel Kernel
-	// Clock is what deadlines are measured on; nil means clock.Boottime.
-	Clock clock.Func
+	// Clock is what deadlines are measured on; nil means boottime.Boottime.
+	Clock boottime.Func
 	// Log receives what is no error of a call; nil discards.
 	Log *slog.Logger
 	// Sockets destroys this host's dead TCP connections of a VIP that it no longer has
@@ -66,7 +66,7 @@ func New(cfg Config) (*Owner, error) {
 		cfg.Kernel = Netlink(vips)
 	}
 	if cfg.Clock == nil {
-		cfg.Clock = clock.Boottime
+		cfg.Clock = boottime.Boottime
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

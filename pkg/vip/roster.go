@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/link"
 )
 
@@ -23,8 +23,8 @@ const (
 type RosterConfig struct {
 	// Kernel keeps the addresses; nil means NetlinkBulk().
 	Kernel BulkKernel
-	// Clock is what lifetimes are measured on; nil means clock.Boottime.
-	Clock clock.Func
+	// Clock is what lifetimes are measured on; nil means boottime.Boottime.
+	Clock boottime.Func
 	// Log receives what is no error of a call; nil discards.
 	Log *slog.Logger
 	// Lifetime is what each write gives an address: whole seconds, at least
@@ -64,7 +64,7 @@ func NewRoster(cfg RosterConfig) (*Roster, error) {
 		cfg.Kernel = NetlinkBulk()
 	}
 	if cfg.Clock == nil {
-		cfg.Clock = clock.Boottime
+		cfg.Clock = boottime.Boottime
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/test/testutil"
 	"golang.org/x/sys/unix"
@@ -74,7 +74,7 @@ func TestDeleteDestroysConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := o.Update(l.eth0, clock.Boottime()+time.Minute); err != nil {
+	if err := o.Update(l.eth0, boottime.Boottime()+time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	dual, port := listen(t, "[::]:0")

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/figures"
+	"github.com/kvip/kvip/test/benchreport"
+	"github.com/kvip/kvip/test/failover"
 )
 
 func must(t *testing.T, err error) {
@@ -28,7 +28,7 @@ const ms = time.Millisecond
 func sampleRun(tool, fault string, number int, outage time.Duration, two int) run {
 	return run{
 		Tool: tool, Fault: fault, Number: number, Outage: outage, Samples: 400, Two: two, Gap: 7 * ms,
-		Setting: figures.Setting{Kernel: "6.1", Kubernetes: "v1.36.3", Etcd: "v3.6.16", Machine: "2 cores of X, 8 GiB"},
+		Setting: benchreport.Setting{Kernel: "6.1", Kubernetes: "v1.36.3", Etcd: "v3.6.16", Machine: "2 cores of X, 8 GiB"},
 		Version: "v1", Date: time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC),
 	}
 }
@@ -114,7 +114,7 @@ func TestDamagedResultsAreRefused(t *testing.T) {
 
 // fakeTool is a tool of a version.
 type fakeTool struct {
-	drill.Tool
+	failover.Tool
 	version string
 }
 
@@ -149,7 +149,7 @@ func TestOptions(t *testing.T) {
 	}
 	all, err := parse("", "", "")
 	must(t, err)
-	if all.runs != 20 || len(all.tools) != 2 || len(all.faults) != len(drill.Faults())+1 {
+	if all.runs != 20 || len(all.tools) != 2 || len(all.faults) != len(failover.Faults())+1 {
 		t.Errorf("without options: %+v", all)
 	}
 	some, err := parse("3", "keepalived", "node-off, api-killed")
@@ -204,7 +204,7 @@ func TestIdleTableNamesMisses(t *testing.T) {
 
 func TestPlotIsWellFormed(t *testing.T) {
 	var runs []run
-	for _, f := range drill.Faults() {
+	for _, f := range failover.Faults() {
 		for n := range 20 {
 			runs = append(runs, sampleRun("kvip", f.Key, n+1, f.Target, 0), sampleRun("keepalived", f.Key, n+1, time.Hour, n%2))
 		}
@@ -229,7 +229,7 @@ func TestPlotIsWellFormed(t *testing.T) {
 	if want := len(runs) + 3; circles != want { // and three in the legend
 		t.Errorf("%d circles, want %d", circles, want)
 	}
-	if texts < len(drill.Faults()) || strings.Contains(svg, "%!") || strings.Contains(svg, "NaN") {
+	if texts < len(failover.Faults()) || strings.Contains(svg, "%!") || strings.Contains(svg, "NaN") {
 		t.Errorf("the plot is not well made (%d texts)", texts)
 	}
 	if path := os.Getenv("KVIP_TEST_PLOT"); path != "" { // to look at it

@@ -5,14 +5,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kvip/kvip/test/cluster"
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/figures"
+	"github.com/kvip/kvip/test/benchreport"
+	"github.com/kvip/kvip/test/failover"
+	"github.com/kvip/kvip/test/lab/cluster"
 )
 
 // explain prints what kvip's agents wrote during a run that missed its target, since nobody
 // can read it any more later.
-func explain(c *cluster.Cluster, t drill.Tool, f drill.Fault, r drill.Result) {
+func explain(c *cluster.Cluster, t failover.Tool, f failover.Fault, r failover.Result) {
 	missed := !r.Back || r.Holding.TwoHolders > 0 || f.Target > 0 && r.Outage > f.Target
 	if !missed || t.Name() != "kvip" {
 		return
@@ -24,6 +24,6 @@ func explain(c *cluster.Cluster, t drill.Tool, f drill.Fault, r drill.Result) {
 			say("  %s: %v", n.Name, err)
 			continue
 		}
-		say("  %s:\n    %s", n.Name, strings.Join(figures.LogSince(string(text), r.Start.Add(-time.Second)), "\n    "))
+		say("  %s:\n    %s", n.Name, strings.Join(benchreport.LogSince(string(text), r.Start.Add(-time.Second)), "\n    "))
 	}
 }

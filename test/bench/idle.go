@@ -11,9 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/kvip/kvip/test/cluster"
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/figures"
+	"github.com/kvip/kvip/test/benchreport"
+	"github.com/kvip/kvip/test/failover"
+	"github.com/kvip/kvip/test/lab/cluster"
 )
 
 // idleFor is how long agents are looked at that have nothing to do.
@@ -36,15 +36,15 @@ type idle struct {
 
 func (i idle) row() []string {
 	return []string{
-		i.Tool, i.Node, i.Role, strconv.Itoa(int(idleFor.Seconds())), figures.Decimal(i.CPU), figures.Decimal(i.RSS), figures.Decimal(i.Writes),
-		i.Version, figures.Stamp(i.Date), i.Machine,
+		i.Tool, i.Node, i.Role, strconv.Itoa(int(idleFor.Seconds())), benchreport.Decimal(i.CPU), benchreport.Decimal(i.RSS), benchreport.Decimal(i.Writes),
+		i.Version, benchreport.Stamp(i.Date), i.Machine,
 	}
 }
 
-func readIdle(t *figures.Table) ([]idle, error) {
+func readIdle(t *benchreport.Table) ([]idle, error) {
 	var all []idle
 	for n, row := range t.Rows {
-		f := figures.Fields{Row: row}
+		f := benchreport.Fields{Row: row}
 		i := idle{
 			Tool: row[0], Node: row[1], Role: row[2], CPU: f.Float(4), RSS: f.Float(5), Writes: f.Float(6),
 			Version: row[7], Date: f.Time(8), Machine: row[9],
@@ -58,7 +58,7 @@ func readIdle(t *figures.Table) ([]idle, error) {
 }
 
 // measureIdle looks at agents that run and are ready, without a client.
-func measureIdle(ctx context.Context, c *cluster.Cluster, t drill.Tool, holder string, s figures.Setting) ([]idle, error) {
+func measureIdle(ctx context.Context, c *cluster.Cluster, t failover.Tool, holder string, s benchreport.Setting) ([]idle, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*idleFor)
 	defer cancel()
 	writes, stop, err := countWrites(ctx, c)
@@ -89,7 +89,7 @@ func measureIdle(ctx context.Context, c *cluster.Cluster, t drill.Tool, holder s
 		}
 		all = append(all, idle{
 			Tool: t.Name(), Node: n.Name, Role: role, CPU: (after[i] - before[i]).Seconds() / took * 100,
-			RSS: figures.Memory(n.Agent().PID()), Writes: float64(written) / took,
+			RSS: benchreport.Memory(n.Agent().PID()), Writes: float64(written) / took,
 			Version: t.Version(), Machine: s.Machine, Date: start,
 		})
 	}
@@ -138,7 +138,7 @@ func cpuTimes(c *cluster.Cluster) ([]time.Duration, error) {
 		if a == nil || !a.Running() {
 			return nil, fmt.Errorf("measure agent of %s: it does not run", n.Name)
 		}
-		all = append(all, figures.CPUTime(a.PID()))
+		all = append(all, benchreport.CPUTime(a.PID()))
 	}
 	return all, nil
 }

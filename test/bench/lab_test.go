@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kvip/kvip/test/cluster"
+	"github.com/kvip/kvip/test/lab/cluster"
 	"github.com/kvip/kvip/test/testutil"
 )
 

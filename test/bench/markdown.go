@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/figures"
+	"github.com/kvip/kvip/test/benchreport"
+	"github.com/kvip/kvip/test/failover"
 )
 
 // The targets of an idle agent.
@@ -19,8 +19,8 @@ const (
 
 // The sections of benchmarks.md that this program writes.
 var (
-	failoverSection = figures.Section{Name: "failover", Target: "bench-failover"}
-	idleSection     = figures.Section{Name: "idle", Target: "bench-failover"}
+	failoverSection = benchreport.Section{Name: "failover", Target: "bench-failover"}
+	idleSection     = benchreport.Section{Name: "idle", Target: "bench-failover"}
 )
 
 // failoverTable shows both tools beside each other, a row for each fault.
@@ -32,10 +32,10 @@ func failoverTable(runs []run) string {
 	fmt.Fprintf(&b, "%s\n\n", circumstances(runs))
 	b.WriteString("| fault on the holder | target | kvip p50 | p95 | max | two holders | keepalived p50 | p95 | max | two holders |\n")
 	b.WriteString("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
-	for _, f := range drill.Faults() {
+	for _, f := range failover.Faults() {
 		target := "no two holders"
 		if f.Target > 0 {
-			target = "≤ " + drill.Figure(f.Target)
+			target = "≤ " + failover.Figure(f.Target)
 		}
 		fmt.Fprintf(&b, "| %s | %s |%s|%s|\n", f.Name, target,
 			cells(summarise(of(runs, "kvip", f.Key)), f.Target, true), cells(summarise(of(runs, "keepalived", f.Key)), 0, false))
@@ -49,14 +49,14 @@ func cells(s summary, target time.Duration, judge bool) string {
 	if s.Runs == 0 {
 		return " - | - | - | - "
 	}
-	p95, two := drill.Figure(s.P95), fmt.Sprintf("%d of %d", s.Two, s.Samples)
+	p95, two := failover.Figure(s.P95), fmt.Sprintf("%d of %d", s.Two, s.Samples)
 	if target > 0 && s.P95 > target {
 		p95 = "**" + p95 + ", missed**"
 	}
 	if judge && s.Two > 0 {
 		two = "**" + two + ", missed**"
 	}
-	return fmt.Sprintf(" %s | %s | %s | %s ", drill.Figure(s.P50), p95, drill.Figure(s.Max), two)
+	return fmt.Sprintf(" %s | %s | %s | %s ", failover.Figure(s.P50), p95, failover.Figure(s.Max), two)
 }
 
 // circumstances says on what and when the runs were made.
@@ -83,13 +83,13 @@ func circumstances(runs []run) string {
 	for _, r := range runs {
 		gap = max(gap, r.Gap)
 	}
-	return text + fmt.Sprintf(". The longest time without a sample was %s.", drill.Figure(gap))
+	return text + fmt.Sprintf(". The longest time without a sample was %s.", failover.Figure(gap))
 }
 
 // counts says how many runs each fault had, as "20 runs" or "18 to 20 runs".
 func counts(runs []run) string {
 	least, most := 0, 0
-	for _, f := range drill.Faults() {
+	for _, f := range failover.Faults() {
 		n := 0
 		for _, r := range runs {
 			if r.Fault == f.Key {
@@ -102,7 +102,7 @@ func counts(runs []run) string {
 		most = max(most, n)
 	}
 	if least == most {
-		return figures.Plural(most, "run")
+		return benchreport.Plural(most, "run")
 	}
 	return fmt.Sprintf("%d to %d runs", least, most)
 }

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/failover"
 )
 
 // idleKey stands beside the faults' keys for the measurement of idle agents.
@@ -18,7 +18,7 @@ var toolNames = []string{"kvip", "keepalived"}
 type options struct {
 	runs   int
 	tools  []string
-	faults []string // keys, in the order of drill.Faults; idleKey is the last
+	faults []string // keys, in the order of failover.Faults; idleKey is the last
 }
 
 // parseOptions reads RUNS, TOOL and FAULT, of which the latter two are lists with commas and
@@ -35,7 +35,7 @@ func parseOptions(getenv func(string) string) (options, error) {
 		return o, err
 	}
 	var keys []string
-	for _, f := range drill.Faults() {
+	for _, f := range failover.Faults() {
 		keys = append(keys, f.Key)
 	}
 	o.faults, err = choose("FAULT", getenv("FAULT"), append(keys, idleKey))

@@ -6,15 +6,15 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/figures"
+	"github.com/kvip/kvip/test/benchreport"
+	"github.com/kvip/kvip/test/failover"
 )
 
 // report is the files that hold all results, and what is made of them.
 type report struct {
 	docs         string
-	runTable     *figures.Table
-	idleTable    *figures.Table
+	runTable     *benchreport.Table
+	idleTable    *benchreport.Table
 	runs         []run
 	idles        []idle
 	beforeMarked string // benchmarks.md where there is none yet
@@ -27,10 +27,10 @@ func openReport(docs string) (*report, error) {
 	}
 	r := &report{docs: docs, beforeMarked: "# Benchmarks\n\n" + failoverSection.Empty() + "\n" + idleSection.Empty()}
 	var err error
-	if r.runTable, err = figures.OpenTable(r.file("failover.csv"), runColumns); err != nil {
+	if r.runTable, err = benchreport.OpenTable(r.file("failover.csv"), runColumns); err != nil {
 		return nil, err
 	}
-	if r.idleTable, err = figures.OpenTable(r.file("idle.csv"), idleColumns); err != nil {
+	if r.idleTable, err = benchreport.OpenTable(r.file("idle.csv"), idleColumns); err != nil {
 		return nil, err
 	}
 	if r.runs, err = readRuns(r.runTable); err != nil {
@@ -44,7 +44,7 @@ func (r *report) file(name string) string { return filepath.Join(r.docs, "benchm
 
 func (r *report) done() map[key]bool { return done(r.runs) }
 
-func (r *report) hasIdle(t drill.Tool) bool {
+func (r *report) hasIdle(t failover.Tool) bool {
 	return slices.ContainsFunc(r.idles, func(i idle) bool { return i.Tool == t.Name() && i.Version == t.Version() })
 }
 
@@ -81,5 +81,5 @@ func (r *report) write() error {
 	if page, err = idleSection.Replace(page, idleTable(currentIdle(r.idles))); err != nil {
 		return err
 	}
-	return errors.Join(figures.Save(path, page), figures.Save(r.file("failover.svg"), plot(runs)))
+	return errors.Join(benchreport.Save(path, page), benchreport.Save(r.file("failover.svg"), plot(runs)))
 }

@@ -5,8 +5,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/figures"
+	"github.com/kvip/kvip/test/benchreport"
+	"github.com/kvip/kvip/test/failover"
 )
 
 // runColumns are those of failover.csv: one row for each fault of each run.
@@ -17,19 +17,19 @@ var runColumns = []string{
 
 // run is one fault, injected once.
 type run struct {
-	Tool, Fault string // Fault is a drill.Fault's Key
+	Tool, Fault string // Fault is a failover.Fault's Key
 	Number      int    // from 1
 	Outage      time.Duration
 	Samples     int
 	Two         int           // samples with two holders
 	Gap         time.Duration // longest time without a sample
-	figures.Setting
+	benchreport.Setting
 	Version string // of the tool
 	Date    time.Time
 }
 
 // newRun makes the record of a result.
-func newRun(t drill.Tool, f drill.Fault, number int, r drill.Result, s figures.Setting) run {
+func newRun(t failover.Tool, f failover.Fault, number int, r failover.Result, s benchreport.Setting) run {
 	return run{
 		Tool: t.Name(), Fault: f.Key, Number: number, Outage: r.Outage,
 		Samples: r.Holding.Samples, Two: r.Holding.TwoHolders, Gap: r.Holding.MaxGap,
@@ -39,19 +39,19 @@ func newRun(t drill.Tool, f drill.Fault, number int, r drill.Result, s figures.S
 
 func (r run) row() []string {
 	return []string{
-		r.Tool, r.Fault, strconv.Itoa(r.Number), figures.Millis(r.Outage), strconv.Itoa(r.Samples), strconv.Itoa(r.Two), figures.Millis(r.Gap),
-		r.Kernel, r.Kubernetes, r.Etcd, r.Version, figures.Stamp(r.Date), r.Machine,
+		r.Tool, r.Fault, strconv.Itoa(r.Number), benchreport.Millis(r.Outage), strconv.Itoa(r.Samples), strconv.Itoa(r.Two), benchreport.Millis(r.Gap),
+		r.Kernel, r.Kubernetes, r.Etcd, r.Version, benchreport.Stamp(r.Date), r.Machine,
 	}
 }
 
 // readRuns is the reverse of row, for a whole table.
-func readRuns(t *figures.Table) ([]run, error) {
+func readRuns(t *benchreport.Table) ([]run, error) {
 	var all []run
 	for i, row := range t.Rows {
-		f := figures.Fields{Row: row}
+		f := benchreport.Fields{Row: row}
 		r := run{
 			Tool: row[0], Fault: row[1], Number: f.Int(2), Outage: f.Millis(3), Samples: f.Int(4), Two: f.Int(5), Gap: f.Millis(6),
-			Setting: figures.Setting{Kernel: row[7], Kubernetes: row[8], Etcd: row[9], Machine: row[12]},
+			Setting: benchreport.Setting{Kernel: row[7], Kubernetes: row[8], Etcd: row[9], Machine: row[12]},
 			Version: row[10], Date: f.Time(11),
 		}
 		if f.Err != nil {

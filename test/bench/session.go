@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kvip/kvip/test/cluster"
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/figures"
+	"github.com/kvip/kvip/test/benchreport"
+	"github.com/kvip/kvip/test/failover"
+	"github.com/kvip/kvip/test/lab/cluster"
 )
 
 const (
@@ -24,12 +24,12 @@ const (
 type session struct {
 	opts    options
 	report  *report
-	tools   []drill.Tool
-	setting figures.Setting
+	tools   []failover.Tool
+	setting benchreport.Setting
 	bin     string
 
 	cluster *cluster.Cluster // nil until something has to be measured
-	running drill.Tool       // nil: no agents run
+	running failover.Tool    // nil: no agents run
 	left    int              // measurements to make
 	spent   time.Duration    // on those made
 	made    int
@@ -49,19 +49,19 @@ func newSession(ctx context.Context, opts options, r *report) (*session, error) 
 	if s.bin, err = cluster.Binaries(os.Stderr); err != nil {
 		return nil, err
 	}
-	s.setting, err = figures.ThisSetting(s.bin)
+	s.setting, err = benchreport.ThisSetting(s.bin)
 	return s, err
 }
 
-func findTool(ctx context.Context, name string) (drill.Tool, error) {
+func findTool(ctx context.Context, name string) (failover.Tool, error) {
 	if name == "keepalived" {
-		return drill.NewKeepalived(cluster.VIP4)
+		return failover.NewKeepalived(cluster.VIP4)
 	}
-	path, version, err := drill.FindKvip(ctx)
+	path, version, err := failover.FindKvip(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return drill.NewKvip(ctx, path, version, cluster.VIP4)
+	return failover.NewKvip(ctx, path, version, cluster.VIP4)
 }
 
 // measure makes all measurements that are missing: round after round, so that whatever else
@@ -87,14 +87,14 @@ func (s *session) measure(ctx context.Context) error {
 }
 
 // missing returns the faults that one tool has not met in one round.
-func (s *session) missing(done map[key]bool, t drill.Tool, number int) []drill.Fault {
-	return slices.DeleteFunc(drill.Faults(), func(f drill.Fault) bool {
+func (s *session) missing(done map[key]bool, t failover.Tool, number int) []failover.Fault {
+	return slices.DeleteFunc(failover.Faults(), func(f failover.Fault) bool {
 		return number > s.opts.runs || !slices.Contains(s.opts.faults, f.Key) || done[key{t.Name(), t.Version(), f.Key, number}]
 	})
 }
 
 // round measures one tool once under each of the faults, and idle if that is missing.
-func (s *session) round(ctx context.Context, t drill.Tool, number int, faults []drill.Fault) error {
+func (s *session) round(ctx context.Context, t failover.Tool, number int, faults []failover.Fault) error {
 	if slices.Contains(s.opts.faults, idleKey) && !s.report.hasIdle(t) {
 		if err := s.idle(ctx, t); err != nil {
 			return err
@@ -122,7 +122,7 @@ func (s *session) round(ctx context.Context, t drill.Tool, number int, faults []
 }
 
 // tellLogs prints the end of each agent's log, which nobody can read any more later.
-func (s *session) tellLogs(t drill.Tool) {
+func (s *session) tellLogs(t failover.Tool) {
 	if s.cluster == nil {
 		return
 	}
@@ -137,7 +137,7 @@ func (s *session) tellLogs(t drill.Tool) {
 }
 
 // fault measures one fault and mends what it broke.
-func (s *session) fault(ctx context.Context, t drill.Tool, f drill.Fault, number int) error {
+func (s *session) fault(ctx context.Context, t failover.Tool, f failover.Fault, number int) error {
 	if err := s.use(ctx, t); err != nil {
 		return err
 	}
@@ -159,8 +159,8 @@ func (s *session) fault(ctx context.Context, t drill.Tool, f drill.Fault, number
 }
 
 // inject waits for a steady state and lets the holder fail.
-func (s *session) inject(ctx context.Context, f drill.Fault) (result drill.Result, err error) {
-	w, err := drill.StartWatch(s.cluster, cluster.VIP4)
+func (s *session) inject(ctx context.Context, f failover.Fault) (result failover.Result, err error) {
+	w, err := failover.StartWatch(s.cluster, cluster.VIP4)
 	if err != nil {
 		return result, err
 	}
@@ -171,7 +171,7 @@ func (s *session) inject(ctx context.Context, f drill.Fault) (result drill.Resul
 	if err != nil {
 		return result, err
 	}
-	return drill.Run(ctx, w, f, holder, drill.Pace{After: watchAfter})
+	return failover.Run(ctx, w, f, holder, failover.Pace{After: watchAfter})
 }
 
 // mend heals the cluster and waits until every node could take over again.
@@ -181,11 +181,11 @@ func (s *session) mend(ctx context.Context) error {
 	if err := s.cluster.Heal(ctx); err != nil {
 		return err
 	}
-	return drill.AllReady(ctx, s.cluster, s.running)
+	return failover.AllReady(ctx, s.cluster, s.running)
 }
 
 // use makes a tool's agents run, on a clean cluster, and no others.
-func (s *session) use(ctx context.Context, t drill.Tool) (err error) {
+func (s *session) use(ctx context.Context, t failover.Tool) (err error) {
 	if s.running == t {
 		return nil
 	}
@@ -193,7 +193,7 @@ func (s *session) use(ctx context.Context, t drill.Tool) (err error) {
 	defer cancel()
 	if s.cluster == nil {
 		s.cluster, err = cluster.Start(ctx, cluster.Config{
-			Binaries: s.bin, Progress: os.Stderr, API: cluster.APIOptions{ShutdownDelay: drill.ShutdownDelay},
+			Binaries: s.bin, Progress: os.Stderr, API: cluster.APIOptions{ShutdownDelay: failover.ShutdownDelay},
 		})
 		if err != nil {
 			return err
@@ -209,15 +209,15 @@ func (s *session) use(ctx context.Context, t drill.Tool) (err error) {
 		}
 	}
 	s.running = t
-	return drill.AllReady(ctx, s.cluster, t)
+	return failover.AllReady(ctx, s.cluster, t)
 }
 
 // idle measures agents that have nothing to do.
-func (s *session) idle(ctx context.Context, t drill.Tool) error {
+func (s *session) idle(ctx context.Context, t failover.Tool) error {
 	if err := s.use(ctx, t); err != nil {
 		return err
 	}
-	w, err := drill.StartWatch(s.cluster, cluster.VIP4)
+	w, err := failover.StartWatch(s.cluster, cluster.VIP4)
 	if err != nil {
 		return err
 	}

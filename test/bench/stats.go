@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/kvip/kvip/test/figures"
+	"github.com/kvip/kvip/test/benchreport"
 )
 
 // summary is what the table says about one tool under one fault.
@@ -29,7 +29,7 @@ func summarise(runs []run) summary {
 		s.Gap = max(s.Gap, r.Gap)
 	}
 	slices.Sort(outages)
-	s.P50, s.P95, s.Max = figures.Percentile(outages, 50), figures.Percentile(outages, 95), outages[len(outages)-1]
+	s.P50, s.P95, s.Max = benchreport.Percentile(outages, 50), benchreport.Percentile(outages, 95), outages[len(outages)-1]
 	return s
 }
 

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/figures"
+	"github.com/kvip/kvip/test/benchreport"
+	"github.com/kvip/kvip/test/failover"
 )
 
 // Geometry of the plot in pixels: labels on the left, one band for each fault, one lane for
@@ -29,22 +29,22 @@ const (
 )
 
 // toolColours are told apart by people with any colour vision.
-var toolColours = map[string]string{"kvip": figures.Blue, "keepalived": figures.Orange}
+var toolColours = map[string]string{"kvip": benchreport.Blue, "keepalived": benchreport.Orange}
 
 // plot draws every run as a dot: a strip plot. It is an SVG document.
 func plot(runs []run) string {
-	faults := drill.Faults()
+	faults := failover.Faults()
 	bottom := plotTop + len(faults)*bandHeight
 	var b strings.Builder
-	figures.OpenPlot(&b, plotWidth, bottom+axisHeight)
-	figures.Label(&b, 20, 26, "start", figures.Ink, 16, "Outage of the API server's address after a fault of its holder")
+	benchreport.OpenPlot(&b, plotWidth, bottom+axisHeight)
+	benchreport.Label(&b, 20, 26, "start", benchreport.Ink, 16, "Outage of the API server's address after a fault of its holder")
 	legend(&b, 20, 50)
 	axis(&b, bottom)
 	for i, f := range faults {
 		band(&b, plotTop+i*bandHeight, f, runs)
 	}
-	figures.Line(&b, 20, bottom, plotRight, bottom, figures.Grid, 1)
-	figures.ClosePlot(&b)
+	benchreport.Line(&b, 20, bottom, plotRight, bottom, benchreport.Grid, 1)
+	benchreport.ClosePlot(&b)
 	return b.String()
 }
 
@@ -58,14 +58,14 @@ func across(d time.Duration) float64 {
 func legend(b *strings.Builder, x, y int) {
 	for _, tool := range toolNames {
 		fmt.Fprintf(b, `<circle cx="%d" cy="%d" r="4" fill="%s"/>`+"\n", x+4, y-4, toolColours[tool])
-		figures.Label(b, x+14, y, "start", figures.Ink, 13, tool)
+		benchreport.Label(b, x+14, y, "start", benchreport.Ink, 13, tool)
 		x += 30 + 8*len(tool)
 	}
-	fmt.Fprintf(b, `<circle cx="%d" cy="%d" r="4.5" fill="none" stroke="%s" stroke-width="1.5"/>`+"\n", x+4, y-4, figures.Alarm)
-	figures.Label(b, x+14, y, "start", figures.Ink, 13, "two holders were seen")
+	fmt.Fprintf(b, `<circle cx="%d" cy="%d" r="4.5" fill="none" stroke="%s" stroke-width="1.5"/>`+"\n", x+4, y-4, benchreport.Alarm)
+	benchreport.Label(b, x+14, y, "start", benchreport.Ink, 13, "two holders were seen")
 	x += 184
-	figures.Line(b, float64(x+4), y-11, float64(x+4), y+3, figures.Target, 2.5)
-	figures.Label(b, x+14, y, "start", figures.Ink, 13, "target for kvip, 95 % of runs")
+	benchreport.Line(b, float64(x+4), y-11, float64(x+4), y+3, benchreport.Target, 2.5)
+	benchreport.Label(b, x+14, y, "start", benchreport.Ink, 13, "target for kvip, 95 % of runs")
 }
 
 func axis(b *strings.Builder, bottom int) {
@@ -74,18 +74,18 @@ func axis(b *strings.Builder, bottom int) {
 			width := 0.4
 			if part == 1 {
 				width = 1.2
-				figures.Label(b, int(across(d)), bottom+20, "middle", figures.Faint, 12, strings.Replace(drill.Figure(d), ".00", "", 1))
+				benchreport.Label(b, int(across(d)), bottom+20, "middle", benchreport.Faint, 12, strings.Replace(failover.Figure(d), ".00", "", 1))
 			}
-			figures.Line(b, across(d*part), plotTop, across(d*part), bottom+4, figures.Grid, width)
+			benchreport.Line(b, across(d*part), plotTop, across(d*part), bottom+4, benchreport.Grid, width)
 		}
 	}
-	figures.Label(b, (plotLeft+plotRight)/2, bottom+42, "middle", figures.Faint, 12, "longest time between successful requests (logarithmic; requests start every 10 ms)")
+	benchreport.Label(b, (plotLeft+plotRight)/2, bottom+42, "middle", benchreport.Faint, 12, "longest time between successful requests (logarithmic; requests start every 10 ms)")
 }
 
 // band draws one fault: its name, the target, and a lane for each tool.
-func band(b *strings.Builder, top int, f drill.Fault, runs []run) {
-	figures.Line(b, 20, top, plotRight, top, figures.Grid, 1)
-	figures.Label(b, 20, top+bandHeight/2+5, "start", figures.Ink, 13, f.Name)
+func band(b *strings.Builder, top int, f failover.Fault, runs []run) {
+	benchreport.Line(b, 20, top, plotRight, top, benchreport.Grid, 1)
+	benchreport.Label(b, 20, top+bandHeight/2+5, "start", benchreport.Ink, 13, f.Name)
 	for i, tool := range toolNames {
 		middle := float64(top) + 5 + laneHeight*(float64(i)+0.5)
 		for _, r := range of(runs, tool, f.Key) {
@@ -93,7 +93,7 @@ func band(b *strings.Builder, top int, f drill.Fault, runs []run) {
 		}
 	}
 	if f.Target > 0 {
-		figures.Line(b, across(f.Target), top+4, across(f.Target), top+5+laneHeight, figures.Target, 2.5)
+		benchreport.Line(b, across(f.Target), top+4, across(f.Target), top+5+laneHeight, benchreport.Target, 2.5)
 	}
 }
 
@@ -102,7 +102,7 @@ func dot(b *strings.Builder, r run, middle float64) {
 	y := middle + float64(r.Number*3%7-3)*2.2
 	ring := ""
 	if r.Two > 0 {
-		ring = fmt.Sprintf(` stroke="%s" stroke-width="1.5" stroke-opacity="1"`, figures.Alarm)
+		ring = fmt.Sprintf(` stroke="%s" stroke-width="1.5" stroke-opacity="1"`, benchreport.Alarm)
 	}
 	fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3.2" fill="%s" fill-opacity="0.55"%s/>`+"\n", across(r.Outage), y, toolColours[r.Tool], ring)
 }

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvip/kvip/test/cluster"
-	"github.com/kvip/kvip/test/figures"
-	"github.com/kvip/kvip/test/svclab"
+	"github.com/kvip/kvip/test/benchreport"
+	"github.com/kvip/kvip/test/lab/cluster"
+	"github.com/kvip/kvip/test/lab/servicelab"
 )
 
 const ms = time.Millisecond
@@ -33,7 +33,7 @@ func sample(services, run int) result {
 		Services: services, Run: run, Creating: 1500 * ms, Address: spread{100 * ms, 200 * ms, 300 * ms}, Answer: spread{110 * ms, 210 * ms, 310 * ms},
 		Dead: "cp2", DeadAddresses: services / 3, Elsewhere: spread{P50: 4000 * ms, Max: 4500 * ms}, Allocator: "cp1",
 		idle:    idle{For: time.Minute, Reads: 0.25, Writes: 4, CPU: [nodes]float64{2, 1, 1.25}, RSS: [nodes]float64{60, 50, 55}, Peak: [nodes]float64{90, 70, 75}},
-		Setting: figures.Setting{Kernel: "6.1", Kubernetes: "v1.36.3", Etcd: "v3.6.16", Machine: "2 cores of X, 8 GiB"},
+		Setting: benchreport.Setting{Kernel: "6.1", Kubernetes: "v1.36.3", Etcd: "v3.6.16", Machine: "2 cores of X, 8 GiB"},
 		Version: "v1", Date: time.Date(2026, 11, 25, 1, 2, 3, 0, time.UTC),
 	}
 }
@@ -148,7 +148,7 @@ func TestAges(t *testing.T) {
 	one, two := netip.MustParseAddr("10.80.32.1"), netip.MustParseAddr("10.80.32.2")
 	sent := map[string]time.Time{"a": born, "b": born.Add(100 * ms)}
 	all := map[string]given{"a": {one, born.Add(50 * ms)}, "b": {two, born.Add(400 * ms)}}
-	answers := map[netip.Addr]svclab.Answer{one: {At: born.Add(60 * ms)}, two: {At: born.Add(500 * ms)}}
+	answers := map[netip.Addr]servicelab.Answer{one: {At: born.Add(60 * ms)}, two: {At: born.Add(500 * ms)}}
 	creating, address, answered, err := ages(sent, all, answers)
 	must(t, err)
 	if creating != 100*ms || address != (spread{50 * ms, 300 * ms, 300 * ms}) || answered != (spread{60 * ms, 400 * ms, 400 * ms}) {

@@ -14,15 +14,15 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/kvip/kvip/test/cluster"
-	"github.com/kvip/kvip/test/svclab"
+	"github.com/kvip/kvip/test/lab/cluster"
+	"github.com/kvip/kvip/test/lab/servicelab"
 )
 
 // clients is how many requests the benchmark has open at a time, at all API servers together.
 const clients = 24
 
 // client returns a client for many objects: it speaks protobuf, to leave the cores to others.
-func client(l *svclab.Lab, n *cluster.Node) (kubernetes.Interface, error) {
+func client(l *servicelab.Lab, n *cluster.Node) (kubernetes.Interface, error) {
 	conf, err := l.RESTConfig(n)
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func client(l *svclab.Lab, n *cluster.Node) (kubernetes.Interface, error) {
 func name(i int) string { return fmt.Sprintf("bench-%04d", i) }
 
 // each does something to all of n Services, many at a time, at all API servers.
-func each(ctx context.Context, l *svclab.Lab, n int, do func(ctx context.Context, kube kubernetes.Interface, i int) error) error {
+func each(ctx context.Context, l *servicelab.Lab, n int, do func(ctx context.Context, kube kubernetes.Interface, i int) error) error {
 	var servers []kubernetes.Interface
 	for _, node := range l.Nodes {
 		kube, err := client(l, node)
@@ -63,9 +63,9 @@ type births struct {
 
 // endpoints makes an EndpointSlice with one endpoint for each of n Services to come, as their controller
 // would: nobody's time counts, and agents have to keep them.
-func endpoints(ctx context.Context, l *svclab.Lab, n int) error {
+func endpoints(ctx context.Context, l *servicelab.Lab, n int) error {
 	return each(ctx, l, n, func(ctx context.Context, kube kubernetes.Interface, i int) error {
-		node, port, ready := l.Nodes[i%len(l.Nodes)], int32(svclab.Port), true
+		node, port, ready := l.Nodes[i%len(l.Nodes)], int32(servicelab.Port), true
 		slice := &discoveryv1.EndpointSlice{
 			ObjectMeta:  metav1.ObjectMeta{Name: name(i) + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: name(i)}},
 			AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Port: &port}},
@@ -79,13 +79,13 @@ func endpoints(ctx context.Context, l *svclab.Lab, n int) error {
 }
 
 // create creates n Services.
-func create(ctx context.Context, l *svclab.Lab, n int) (*births, error) {
+func create(ctx context.Context, l *servicelab.Lab, n int) (*births, error) {
 	b := &births{sent: map[string]time.Time{}}
 	err := each(ctx, l, n, func(ctx context.Context, kube kubernetes.Interface, i int) error {
 		b.mu.Lock()
 		b.sent[name(i)] = time.Now()
 		b.mu.Unlock()
-		_, err := kube.CoreV1().Services(metav1.NamespaceDefault).Create(ctx, svclab.Service(name(i)), metav1.CreateOptions{})
+		_, err := kube.CoreV1().Services(metav1.NamespaceDefault).Create(ctx, servicelab.Service(name(i)), metav1.CreateOptions{})
 		if err != nil {
 			return fmt.Errorf("create service %s: %w", name(i), err)
 		}
@@ -101,7 +101,7 @@ type given struct {
 }
 
 // statuses watches Services until n have an address; found is told of each.
-func statuses(ctx context.Context, l *svclab.Lab, n int, found func(netip.Addr)) (map[string]given, error) {
+func statuses(ctx context.Context, l *servicelab.Lab, n int, found func(netip.Addr)) (map[string]given, error) {
 	kube, err := client(l, l.Nodes[0])
 	if err != nil {
 		return nil, err
@@ -111,7 +111,7 @@ func statuses(ctx context.Context, l *svclab.Lab, n int, found func(netip.Addr))
 		if _, known := all[s.Name]; known {
 			return
 		}
-		if list := svclab.IngressOf(s); len(list) > 0 {
+		if list := servicelab.IngressOf(s); len(list) > 0 {
 			all[s.Name] = given{list[0], time.Now()}
 			found(list[0])
 		}

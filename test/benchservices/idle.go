@@ -9,16 +9,16 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/kvip/kvip/test/cluster"
-	"github.com/kvip/kvip/test/figures"
-	"github.com/kvip/kvip/test/svclab"
+	"github.com/kvip/kvip/test/benchreport"
+	"github.com/kvip/kvip/test/lab/cluster"
+	"github.com/kvip/kvip/test/lab/servicelab"
 )
 
 // idleFor is how long agents are looked at that have nothing to do.
 const idleFor = time.Minute
 
 // measureIdle looks at the agents of all nodes for a while.
-func measureIdle(ctx context.Context, l *svclab.Lab, d time.Duration) (idle, error) {
+func measureIdle(ctx context.Context, l *servicelab.Lab, d time.Duration) (idle, error) {
 	logs, before := audited(l), cpuTimes(l)
 	start := time.Now()
 	select {
@@ -35,7 +35,7 @@ func measureIdle(ctx context.Context, l *svclab.Lab, d time.Duration) (idle, err
 		if n.Agent() == nil || !n.Agent().Running() {
 			return idle{}, fmt.Errorf("measure agent of %s: it does not run", n.Name)
 		}
-		result.RSS[i], result.Peak[i] = figures.Memory(n.Agent().PID()), peak(n.Agent().PID())
+		result.RSS[i], result.Peak[i] = benchreport.Memory(n.Agent().PID()), peak(n.Agent().PID())
 		events, err := n.Audit(logs[i])
 		if err != nil {
 			return idle{}, err
@@ -47,7 +47,7 @@ func measureIdle(ctx context.Context, l *svclab.Lab, d time.Duration) (idle, err
 	return result, nil
 }
 
-func audited(l *svclab.Lab) (lengths [nodes]int64) {
+func audited(l *servicelab.Lab) (lengths [nodes]int64) {
 	for i, n := range l.Nodes {
 		lengths[i] = n.Audited()
 	}
@@ -55,10 +55,10 @@ func audited(l *svclab.Lab) (lengths [nodes]int64) {
 }
 
 // cpuTimes are what the agents have used since they began; nothing for one that does not run.
-func cpuTimes(l *svclab.Lab) (used [nodes]time.Duration) {
+func cpuTimes(l *servicelab.Lab) (used [nodes]time.Duration) {
 	for i, n := range l.Nodes {
 		if a := n.Agent(); a != nil && a.Running() {
-			used[i] = figures.CPUTime(a.PID())
+			used[i] = benchreport.CPUTime(a.PID())
 		}
 	}
 	return used

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvip/kvip/test/cluster"
+	"github.com/kvip/kvip/test/lab/cluster"
 	"github.com/kvip/kvip/test/testutil"
 )
 

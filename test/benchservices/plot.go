@@ -5,7 +5,7 @@ import (
 	"math"
 	"strings"
 
-	"github.com/kvip/kvip/test/figures"
+	"github.com/kvip/kvip/test/benchreport"
 )
 
 // Geometry of the plot in pixels: panels beside each other in two rows, each with the number of Services
@@ -50,12 +50,12 @@ func plot(results []result) string {
 	const perRow = 2
 	rows := (len(panels) + perRow - 1) / perRow
 	var b strings.Builder
-	figures.OpenPlot(&b, perRow*panelWidth, plotTop+rows*panelHeight)
-	figures.Label(&b, 20, 26, "start", figures.Ink, 16, "Services on three nodes, each dot one run or one node of it")
+	benchreport.OpenPlot(&b, perRow*panelWidth, plotTop+rows*panelHeight)
+	benchreport.Label(&b, 20, 26, "start", benchreport.Ink, 16, "Services on three nodes, each dot one run or one node of it")
 	for i, p := range panels {
 		p.draw(&b, i%perRow*panelWidth, plotTop+i/perRow*panelHeight, results)
 	}
-	figures.ClosePlot(&b)
+	benchreport.ClosePlot(&b)
 	return b.String()
 }
 
@@ -70,23 +70,23 @@ func (p panel) draw(b *strings.Builder, x, y int, results []result) {
 	top = roundUp(top * 1.05)
 	left, right, bottom, head := float64(x+marginLeft), float64(x+panelWidth-marginRight), y+panelHeight-marginBottom, y+marginTop
 	height := func(v float64) int { return bottom - int(math.Round(v/top*float64(bottom-head))) }
-	figures.Label(b, x+20, y+24, "start", figures.Ink, 13, p.title)
+	benchreport.Label(b, x+20, y+24, "start", benchreport.Ink, 13, p.title)
 	for part := range 5 {
 		v := top * float64(part) / 4
-		figures.Line(b, left, height(v), right, height(v), figures.Grid, 1)
-		figures.Label(b, x+marginLeft-8, height(v)+4, "end", figures.Faint, 11, fmt.Sprintf("%.3g", v))
+		benchreport.Line(b, left, height(v), right, height(v), benchreport.Grid, 1)
+		benchreport.Label(b, x+marginLeft-8, height(v)+4, "end", benchreport.Faint, 11, fmt.Sprintf("%.3g", v))
 	}
 	for _, n := range []int{10, 100, 1000, 10000} {
 		at := across(n, left, right)
-		figures.Line(b, at, head, at, bottom+4, figures.Grid, 1)
-		figures.Label(b, int(at), bottom+18, "middle", figures.Faint, 11, fmt.Sprint(n))
+		benchreport.Line(b, at, head, at, bottom+4, benchreport.Grid, 1)
+		benchreport.Label(b, int(at), bottom+18, "middle", benchreport.Faint, 11, fmt.Sprint(n))
 	}
 	if p.target > 0 {
-		figures.Line(b, left, height(p.target), right, height(p.target), figures.Target, 2)
+		benchreport.Line(b, left, height(p.target), right, height(p.target), benchreport.Target, 2)
 	}
 	for _, r := range results {
 		for _, v := range p.values(r) {
-			fmt.Fprintf(b, `<circle cx="%.1f" cy="%d" r="3.4" fill="%s" fill-opacity="0.6"/>`+"\n", across(r.Services, left, right), height(v), figures.Blue)
+			fmt.Fprintf(b, `<circle cx="%.1f" cy="%d" r="3.4" fill="%s" fill-opacity="0.6"/>`+"\n", across(r.Services, left, right), height(v), benchreport.Blue)
 		}
 	}
 }

@@ -6,15 +6,15 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/kvip/kvip/test/figures"
+	"github.com/kvip/kvip/test/benchreport"
 )
 
-var section = figures.Section{Name: "services", Target: "bench-services"}
+var section = benchreport.Section{Name: "services", Target: "bench-services"}
 
 // report is the file that holds all results, and what is made of it.
 type report struct {
 	docs    string
-	table   *figures.Table
+	table   *benchreport.Table
 	results []result
 }
 
@@ -25,7 +25,7 @@ func openReport(docs string) (*report, error) {
 	}
 	r := &report{docs: docs}
 	var err error
-	if r.table, err = figures.OpenTable(filepath.Join(docs, "benchmarks", "services.csv"), columns); err != nil {
+	if r.table, err = benchreport.OpenTable(filepath.Join(docs, "benchmarks", "services.csv"), columns); err != nil {
 		return nil, err
 	}
 	r.results, err = readResults(r.table)
@@ -64,5 +64,5 @@ func (r *report) write() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(figures.Save(path, page), figures.Save(filepath.Join(r.docs, "benchmarks", "services.svg"), plot(r.current())))
+	return errors.Join(benchreport.Save(path, page), benchreport.Save(filepath.Join(r.docs, "benchmarks", "services.svg"), plot(r.current())))
 }

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/kvip/kvip/test/figures"
+	"github.com/kvip/kvip/test/benchreport"
 )
 
 // nodes is how many announce.
@@ -33,7 +33,7 @@ type result struct {
 	Elsewhere     spread        // from the loss of power to the answer of another node
 	Allocator     string        // the node that gave out addresses
 	idle
-	figures.Setting
+	benchreport.Setting
 	Version string
 	Date    time.Time
 }
@@ -48,30 +48,30 @@ type idle struct {
 
 func (r result) row() []string {
 	row := []string{
-		strconv.Itoa(r.Services), strconv.Itoa(r.Run), figures.Millis(r.Creating), figures.Millis(r.Address.P50), figures.Millis(r.Address.P95),
-		figures.Millis(r.Address.Max), figures.Millis(r.Answer.P50), figures.Millis(r.Answer.P95), figures.Millis(r.Answer.Max),
-		r.Dead, strconv.Itoa(r.DeadAddresses), figures.Millis(r.Elsewhere.P50), figures.Millis(r.Elsewhere.Max), r.Allocator,
-		figures.Decimal(r.For.Seconds()), figures.Decimal(r.Reads), figures.Decimal(r.Writes),
+		strconv.Itoa(r.Services), strconv.Itoa(r.Run), benchreport.Millis(r.Creating), benchreport.Millis(r.Address.P50), benchreport.Millis(r.Address.P95),
+		benchreport.Millis(r.Address.Max), benchreport.Millis(r.Answer.P50), benchreport.Millis(r.Answer.P95), benchreport.Millis(r.Answer.Max),
+		r.Dead, strconv.Itoa(r.DeadAddresses), benchreport.Millis(r.Elsewhere.P50), benchreport.Millis(r.Elsewhere.Max), r.Allocator,
+		benchreport.Decimal(r.For.Seconds()), benchreport.Decimal(r.Reads), benchreport.Decimal(r.Writes),
 	}
 	for _, group := range [][nodes]float64{r.CPU, r.RSS, r.Peak} {
 		for _, x := range group {
-			row = append(row, figures.Decimal(x))
+			row = append(row, benchreport.Decimal(x))
 		}
 	}
-	return append(row, r.Kernel, r.Kubernetes, r.Etcd, r.Version, figures.Stamp(r.Date), r.Machine)
+	return append(row, r.Kernel, r.Kubernetes, r.Etcd, r.Version, benchreport.Stamp(r.Date), r.Machine)
 }
 
 // readResults is the reverse of row, for a whole table.
-func readResults(t *figures.Table) ([]result, error) {
+func readResults(t *benchreport.Table) ([]result, error) {
 	var all []result
 	for i, row := range t.Rows {
-		f := figures.Fields{Row: row}
+		f := benchreport.Fields{Row: row}
 		r := result{
 			Services: f.Int(0), Run: f.Int(1), Creating: f.Millis(2), Address: spread{f.Millis(3), f.Millis(4), f.Millis(5)},
 			Answer: spread{f.Millis(6), f.Millis(7), f.Millis(8)}, Dead: row[9], DeadAddresses: f.Int(10),
 			Elsewhere: spread{P50: f.Millis(11), Max: f.Millis(12)}, Allocator: row[13],
 			idle:    idle{For: time.Duration(f.Float(14) * float64(time.Second)), Reads: f.Float(15), Writes: f.Float(16)},
-			Setting: figures.Setting{Kernel: row[26], Kubernetes: row[27], Etcd: row[28], Machine: row[31]},
+			Setting: benchreport.Setting{Kernel: row[26], Kubernetes: row[27], Etcd: row[28], Machine: row[31]},
 			Version: row[29], Date: f.Time(30),
 		}
 		for n := range nodes {

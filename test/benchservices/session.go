@@ -7,10 +7,10 @@ import (
 	"os"
 	"time"
 
-	"github.com/kvip/kvip/test/cluster"
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/figures"
-	"github.com/kvip/kvip/test/svclab"
+	"github.com/kvip/kvip/test/benchreport"
+	"github.com/kvip/kvip/test/failover"
+	"github.com/kvip/kvip/test/lab/cluster"
+	"github.com/kvip/kvip/test/lab/servicelab"
 )
 
 const (
@@ -28,23 +28,23 @@ type session struct {
 	kvip    string
 	version string
 	bin     string
-	setting figures.Setting
+	setting benchreport.Setting
 
-	lab    *svclab.Lab // nil until something has to be measured
-	sender netip.Addr  // of the client
+	lab    *servicelab.Lab // nil until something has to be measured
+	sender netip.Addr      // of the client
 }
 
 // newSession finds or builds the programs, which may take minutes the first time.
 func newSession(ctx context.Context, opts options, r *report, idle time.Duration) (*session, error) {
 	s := &session{opts: opts, report: r, idleFor: idle}
 	var err error
-	if s.kvip, s.version, err = drill.FindKvip(ctx); err != nil {
+	if s.kvip, s.version, err = failover.FindKvip(ctx); err != nil {
 		return nil, err
 	}
 	if s.bin, err = cluster.Binaries(os.Stderr); err != nil {
 		return nil, err
 	}
-	s.setting, err = figures.ThisSetting(s.bin)
+	s.setting, err = benchreport.ThisSetting(s.bin)
 	return s, err
 }
 
@@ -81,7 +81,7 @@ func (s *session) one(ctx context.Context, services, number int) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*eachWithin+s.idleFor)
 	defer cancel()
 	r := result{Services: services, Run: number, Setting: s.setting, Version: s.version, Date: time.Now()}
-	a, err := svclab.StartAsker(ctx, s.lab.Client, s.sender)
+	a, err := servicelab.StartAsker(ctx, s.lab.Client, s.sender)
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (s *session) prepare(ctx context.Context, services int) (err error) {
 	if err := s.lab.RegisterNodes(ctx, s.lab.Nodes...); err != nil {
 		return err
 	}
-	if err := s.lab.Addresses(ctx, "bench", svclab.WidePool); err != nil {
+	if err := s.lab.Addresses(ctx, "bench", servicelab.WidePool); err != nil {
 		return err
 	}
 	if err := endpoints(ctx, s.lab, services); err != nil {
@@ -138,7 +138,7 @@ func (s *session) prepare(ctx context.Context, services int) (err error) {
 
 // start starts a lab with room for thousands of addresses.
 func (s *session) start(ctx context.Context) (err error) {
-	s.lab, err = svclab.Start(ctx, svclab.Config{
+	s.lab, err = servicelab.Start(ctx, servicelab.Config{
 		Kvip: s.kvip, Cluster: cluster.Config{Binaries: s.bin, Progress: os.Stderr, API: cluster.APIOptions{Audit: true}},
 	})
 	if err != nil {
@@ -149,9 +149,9 @@ func (s *session) start(ctx context.Context) (err error) {
 }
 
 // agreed waits until every agent has a fresh view in which all are alive.
-func agreed(ctx context.Context, l *svclab.Lab) error {
+func agreed(ctx context.Context, l *servicelab.Lab) error {
 	for _, n := range l.Nodes {
-		err := svclab.Wait(ctx, "a fresh view on "+n.Name, func() bool {
+		err := servicelab.Wait(ctx, "a fresh view on "+n.Name, func() bool {
 			r, err := l.Report(n, "")
 			return err == nil && r.Fresh && len(r.Alive) == len(l.Nodes)
 		})

@@ -15,13 +15,13 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/kvip/kvip/pkg/config"
-	"github.com/kvip/kvip/test/cluster"
-	"github.com/kvip/kvip/test/figures"
-	"github.com/kvip/kvip/test/svclab"
+	"github.com/kvip/kvip/test/benchreport"
+	"github.com/kvip/kvip/test/lab/cluster"
+	"github.com/kvip/kvip/test/lab/servicelab"
 )
 
 // births creates the Services and measures when each has its address and answers.
-func (s *session) births(ctx context.Context, a *svclab.Asker, r *result) error {
+func (s *session) births(ctx context.Context, a *servicelab.Asker, r *result) error {
 	ctx, cancel := context.WithTimeout(ctx, eachWithin)
 	defer cancel()
 	type seen struct {
@@ -52,7 +52,7 @@ func (s *session) births(ctx context.Context, a *svclab.Asker, r *result) error 
 }
 
 // ages works out how old each Service was when it had its address, and when that answered.
-func ages(sent map[string]time.Time, all map[string]given, answers map[netip.Addr]svclab.Answer) (creating time.Duration, address, answered spread, err error) {
+func ages(sent map[string]time.Time, all map[string]given, answers map[netip.Addr]servicelab.Answer) (creating time.Duration, address, answered spread, err error) {
 	var first, last time.Time
 	var addresses, replies []time.Duration
 	owner := map[netip.Addr]string{}
@@ -77,12 +77,12 @@ func ages(sent map[string]time.Time, all map[string]given, answers map[netip.Add
 // spreadOf needs at least one.
 func spreadOf(list []time.Duration) spread {
 	slices.Sort(list)
-	return spread{figures.Percentile(list, 50), figures.Percentile(list, 95), list[len(list)-1]}
+	return spread{benchreport.Percentile(list, 50), benchreport.Percentile(list, 95), list[len(list)-1]}
 }
 
 // death takes the power from one node and measures until its addresses answer elsewhere. Another node
 // dies in each run, also the one that gives out addresses, with its API server and its member of etcd.
-func (s *session) death(ctx context.Context, a *svclab.Asker, r *result) error {
+func (s *session) death(ctx context.Context, a *servicelab.Asker, r *result) error {
 	ctx, cancel := context.WithTimeout(ctx, eachWithin)
 	defer cancel()
 	victim := s.lab.Nodes[r.Run%len(s.lab.Nodes)]
@@ -125,7 +125,7 @@ func (s *session) death(ctx context.Context, a *svclab.Asker, r *result) error {
 func (s *session) explain(start time.Time, victim *cluster.Node) {
 	for _, n := range s.lab.Nodes {
 		if n != victim {
-			say("  %s since %s:\n    %s", n.Name, start.UTC().Format("15:04:05.000"), strings.Join(figures.LogSince(s.lab.LogOf(n), start.Add(-time.Second)), "\n    "))
+			say("  %s since %s:\n    %s", n.Name, start.UTC().Format("15:04:05.000"), strings.Join(benchreport.LogSince(s.lab.LogOf(n), start.Add(-time.Second)), "\n    "))
 		}
 	}
 }
@@ -147,7 +147,7 @@ func (s *session) allocator(ctx context.Context) (string, error) {
 }
 
 // clean mends everything and removes all Services, many at a time, before the lab removes what else there is.
-func clean(ctx context.Context, l *svclab.Lab) error {
+func clean(ctx context.Context, l *servicelab.Lab) error {
 	for _, n := range l.Nodes {
 		if err := errors.Join(n.EndAgent(time.Second), n.On()); err != nil {
 			return err

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/figures"
+	"github.com/kvip/kvip/test/benchreport"
+	"github.com/kvip/kvip/test/failover"
 )
 
 // The targets, for 5000 Services on three nodes.
@@ -76,11 +76,11 @@ func servicesTable(results []result) string {
 		"| CPU idle, announcing | also giving out addresses | memory (RSS) | peak | API reads | API writes |\n")
 	b.WriteString("|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	fmt.Fprintf(&b, "| target | | | ≤ %s | | | ≤ %s | ≤ %.0f %% | ≤ %.0f %% | ≤ %.0f MB | | | not more with more Services |\n",
-		drill.Figure(addressWithin), drill.Figure(elsewhereWithin), idleCPU, idleCPU, idleRSS)
+		failover.Figure(addressWithin), failover.Figure(elsewhereWithin), idleCPU, idleCPU, idleRSS)
 	all := summarise(results)
 	for _, w := range all {
 		fmt.Fprintf(&b, "| %d | %s | %s | %s | %s | %d | %s | %s | %s | %s | %.0f MB | %.2f/s | %s |\n",
-			w.services, drill.Figure(w.creating), drill.Figure(w.median), late(w.address, addressWithin), drill.Figure(w.answer), w.dead, late(w.elsewhere, elsewhereWithin),
+			w.services, failover.Figure(w.creating), failover.Figure(w.median), late(w.address, addressWithin), failover.Figure(w.answer), w.dead, late(w.elsewhere, elsewhereWithin),
 			above(w.announcing, idleCPU, "%.2f %%"), above(w.alsoGivingAddrs, idleCPU, "%.2f %%"), above(w.rss, idleRSS, "%.0f MB"), w.peak, w.reads,
 			above(w.writes, all[0].writes*writesGrow, "%.2f/s"))
 	}
@@ -90,9 +90,9 @@ func servicesTable(results []result) string {
 
 func late(d, target time.Duration) string {
 	if d > target {
-		return "**" + drill.Figure(d) + ", missed**"
+		return "**" + failover.Figure(d) + ", missed**"
 	}
-	return drill.Figure(d)
+	return failover.Figure(d)
 }
 
 func above(x, target float64, format string) string {
@@ -118,7 +118,7 @@ func circumstances(results []result) string {
 	for _, w := range summarise(results) {
 		least, most = min(least, w.runs), max(most, w.runs)
 	}
-	runs := figures.Plural(most, "run")
+	runs := benchreport.Plural(most, "run")
 	if least < most {
 		runs = fmt.Sprintf("%d to %s", least, runs)
 	}

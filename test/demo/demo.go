@@ -7,8 +7,8 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/kvip/kvip/test/cluster"
-	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/failover"
+	"github.com/kvip/kvip/test/lab/cluster"
 	"github.com/kvip/kvip/test/show"
 )
 
@@ -21,9 +21,9 @@ const (
 type demo struct {
 	out     *show.Screen
 	cluster *cluster.Cluster
-	tool    *drill.Kvip
+	tool    *failover.Kvip
 	vip     netip.Addr
-	watch   *drill.Watch
+	watch   *failover.Watch
 	mending map[*cluster.Node]*mender // of nodes that were broken
 }
 
@@ -44,14 +44,14 @@ func (d *demo) run(ctx context.Context) (err error) {
 	}()
 	defer stopLive()
 	var rows []row
-	faults := drill.Faults()
+	faults := failover.Faults()
 	for i, f := range faults {
 		holder, err := d.holder(ctx, f)
 		if err != nil {
 			return err
 		}
 		d.out.Say("\n%d/%d  %s, on %s", i+1, len(faults), f.Name, holder.Name)
-		result, err := drill.Run(ctx, d.watch, f, holder, drill.Pace{After: watchAfter, Quick: true})
+		result, err := failover.Run(ctx, d.watch, f, holder, failover.Pace{After: watchAfter, Quick: true})
 		if err != nil {
 			return err
 		}
@@ -77,14 +77,14 @@ func (d *demo) begin(ctx context.Context) error {
 	for _, n := range d.cluster.Nodes {
 		d.out.Say("  %s  %s  kvip with pid %d", n.Name, n.Host.Addr(true), n.Agent().PID())
 	}
-	d.out.Say("nobody has held the address yet, so kvip waits for one lease duration (%s) before the first take", drill.Lease)
+	d.out.Say("nobody has held the address yet, so kvip waits for one lease duration (%s) before the first take", failover.Lease)
 	var err error
-	if d.watch, err = drill.StartWatch(d.cluster, d.vip); err != nil {
+	if d.watch, err = failover.StartWatch(d.cluster, d.vip); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	if err = drill.AllReady(ctx, d.cluster, d.tool); err == nil {
+	if err = failover.AllReady(ctx, d.cluster, d.tool); err == nil {
 		_, err = d.watch.Steady(ctx)
 	}
 	if err != nil {
@@ -95,7 +95,7 @@ func (d *demo) begin(ctx context.Context) error {
 
 // holder waits until there is a holder that serves the client, and a node to take over from
 // it; where etcd will lose a member, until no other is missing.
-func (d *demo) holder(ctx context.Context, f drill.Fault) (*cluster.Node, error) {
+func (d *demo) holder(ctx context.Context, f failover.Fault) (*cluster.Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	for {

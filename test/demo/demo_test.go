@@ -6,13 +6,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/netlab"
+	"github.com/kvip/kvip/test/failover"
+	"github.com/kvip/kvip/test/lab/netlab"
 )
 
 func TestTableAndVerdict(t *testing.T) {
-	faults := drill.Faults()
-	good := row{faults[1], drill.Result{Back: true, Outage: 80 * time.Millisecond, Holding: netlab.Holding{Samples: 100}}}
+	faults := failover.Faults()
+	good := row{faults[1], failover.Result{Back: true, Outage: 80 * time.Millisecond, Holding: netlab.Holding{Samples: 100}}}
 	slow, lost, two := good, good, good
 	slow.result.Outage = time.Minute
 	lost.result.Back = false

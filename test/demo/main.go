@@ -14,8 +14,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/kvip/kvip/test/cluster"
-	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/failover"
+	"github.com/kvip/kvip/test/lab/cluster"
 	"github.com/kvip/kvip/test/show"
 )
 
@@ -47,17 +47,17 @@ func fail(err error) {
 
 // run runs the demo from the start of the cluster to its end.
 func run(ctx context.Context, binaries string) (err error) {
-	path, version, err := drill.FindKvip(ctx)
+	path, version, err := failover.FindKvip(ctx)
 	if err != nil {
 		return err
 	}
-	tool, err := drill.NewKvip(ctx, path, version, cluster.VIP4)
+	tool, err := failover.NewKvip(ctx, path, version, cluster.VIP4)
 	if err != nil {
 		return err
 	}
 	out := show.NewScreen(os.Stdout)
 	c, err := cluster.Start(ctx, cluster.Config{
-		Binaries: binaries, Progress: out, API: cluster.APIOptions{ShutdownDelay: drill.ShutdownDelay},
+		Binaries: binaries, Progress: out, API: cluster.APIOptions{ShutdownDelay: failover.ShutdownDelay},
 	})
 	if err != nil {
 		return err

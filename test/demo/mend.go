@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 
-	"github.com/kvip/kvip/test/cluster"
-	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/failover"
+	"github.com/kvip/kvip/test/lab/cluster"
 )
 
 // mender ends in the background what was done to a node. A nil mender is that of a node to
@@ -17,7 +17,7 @@ type mender struct {
 }
 
 // mend begins. Nobody else may touch the node until done.
-func mend(ctx context.Context, n *cluster.Node, t drill.Tool) *mender {
+func mend(ctx context.Context, n *cluster.Node, t failover.Tool) *mender {
 	m := &mender{server: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(m.done)
@@ -30,7 +30,7 @@ func mend(ctx context.Context, n *cluster.Node, t drill.Tool) *mender {
 			return
 		}
 		close(m.server)
-		m.err = drill.NodeReady(ctx, n, t)
+		m.err = failover.NodeReady(ctx, n, t)
 	}()
 	return m
 }

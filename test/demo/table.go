@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/kvip/kvip/test/drill"
+	"github.com/kvip/kvip/test/failover"
 )
 
 // row is a line of the table.
 type row struct {
-	fault  drill.Fault
-	result drill.Result
+	fault  failover.Fault
+	result failover.Result
 }
 
 // table shows all results.
@@ -20,7 +20,7 @@ func table(rows []row) string {
 	for _, r := range rows {
 		target, note := "-", ""
 		if r.fault.Target > 0 {
-			target = "<= " + drill.Figure(r.fault.Target)
+			target = "<= " + failover.Figure(r.fault.Target)
 		}
 		switch {
 		case !r.result.Back:
@@ -28,7 +28,7 @@ func table(rows []row) string {
 		case r.fault.Target > 0 && r.result.Outage > r.fault.Target:
 			note = "  above the target"
 		}
-		fmt.Fprintf(&b, "%-36s %9s %10s  %d of %d samples%s\n", r.fault.Name, drill.Figure(r.result.Outage), target,
+		fmt.Fprintf(&b, "%-36s %9s %10s  %d of %d samples%s\n", r.fault.Name, failover.Figure(r.result.Outage), target,
 			r.result.Holding.TwoHolders, r.result.Holding.Samples, note)
 	}
 	b.WriteString("outage: the longest time between successful requests, which start every 10 ms\n")

@@ -15,14 +15,14 @@ import (
 var levels = map[string]int{
 	"templates":              0,
 	"pkg/printable":          0,
-	"pkg/clock":              0,
+	"pkg/boottime":           0,
 	"pkg/apis/v1alpha1":      0,
 	"pkg/config":             1,
 	"pkg/link":               1,
 	"pkg/metrics":            1,
-	"pkg/filter":             1,
-	"pkg/members":            1,
-	"pkg/place":              1,
+	"pkg/nftfilter":          1,
+	"pkg/liveness":           1,
+	"pkg/placement":          1,
 	"pkg/ipam":               1,
 	"pkg/vip":                2,
 	"pkg/arp":                2,
@@ -31,7 +31,7 @@ var levels = map[string]int{
 	"pkg/kubevip":            2,
 	"pkg/election":           2,
 	"pkg/election/kubelease": 3,
-	"pkg/rights":             3, // asks through apiclient for a token; agent gives it the RBAC, which manifest makes
+	"pkg/tokenmanager":       3, // asks through apiclient for a token; agent gives it the RBAC, which manifest makes
 	suite:                    3,
 	"pkg/manifest":           4,
 	"pkg/kubeadm":            4,
@@ -39,9 +39,9 @@ var levels = map[string]int{
 	"pkg/svc":                4,
 	"pkg/migrate":            5,
 	"pkg/svc/ledger":         5,
-	"pkg/svc/allocate":       6,
-	"pkg/svc/serve":          6,
-	"pkg/svc/ask":            7, // reads what serve says on its page
+	"pkg/svc/allocator":      6,
+	"pkg/svc/speaker":        6,
+	"pkg/svc/inspect":        7, // reads what serve says on its page
 	"pkg/agent":              7,
 	"cmd/kvip":               8,
 }
@@ -58,8 +58,8 @@ type ban struct {
 }
 
 var bans = []ban{
-	{"k8s.io/", "k8s.io/client-go", []string{"pkg/apiclient", "pkg/apis/v1alpha1", "pkg/election/kubelease", "pkg/rights", "pkg/manifest", "pkg/kubeadm", "pkg/status",
-		"pkg/migrate", "pkg/svc", "pkg/svc/ledger", "pkg/svc/allocate", "pkg/svc/serve", "pkg/svc/ask", "pkg/agent"},
+	{"k8s.io/", "k8s.io/client-go", []string{"pkg/apiclient", "pkg/apis/v1alpha1", "pkg/election/kubelease", "pkg/tokenmanager", "pkg/manifest", "pkg/kubeadm", "pkg/status",
+		"pkg/migrate", "pkg/svc", "pkg/svc/ledger", "pkg/svc/allocator", "pkg/svc/speaker", "pkg/svc/inspect", "pkg/agent"},
 		"decisions, addresses and frames must be testable without Kubernetes, and survive its API changes"},
 	{"sigs.k8s.io/", "sigs.k8s.io/yaml", []string{"pkg/manifest", "pkg/kubeadm", "pkg/migrate"},
 		"YAML is the format of manifests and of kubeadm's files, and of nothing else"},
@@ -79,11 +79,11 @@ var bans = []ban{
 		"raw sockets need a capability and care with truncated frames; both stay in one place"},
 	{"github.com/prometheus/", "github.com/prometheus/client_golang", []string{"pkg/metrics"},
 		"every metric has its name in one file, and callers pass plain values"},
-	{"github.com/google/nftables", "github.com/google/nftables", []string{"pkg/filter"},
-		"who may change the packet filter must be easy to list: pkg/filter, and in it one table"},
-	{"github.com/google/nftables/", "github.com/google/nftables", []string{"pkg/filter"},
-		"who may change the packet filter must be easy to list: pkg/filter, and in it one table"},
-	{"github.com/cespare/xxhash/", "github.com/cespare/xxhash/v2", []string{"pkg/place"},
+	{"github.com/google/nftables", "github.com/google/nftables", []string{"pkg/nftfilter"},
+		"who may change the packet filter must be easy to list: pkg/nftfilter, and in it one table"},
+	{"github.com/google/nftables/", "github.com/google/nftables", []string{"pkg/nftfilter"},
+		"who may change the packet filter must be easy to list: pkg/nftfilter, and in it one table"},
+	{"github.com/cespare/xxhash/", "github.com/cespare/xxhash/v2", []string{"pkg/placement"},
 		"every node must hash alike: there is one place that chooses how"},
 	{"github.com/go-logr/", "github.com/go-logr/logr", []string{"pkg/svc"},
 		"kvip logs through log/slog; client-go wants another logger, and gets one that says nothing"},

@@ -11,16 +11,16 @@ import (
 // pure lists the packages (every file) and single files that decide without looking or acting: the
 // same input gives the same output, so that a transcript or a table is a full test of them.
 var pure = []string{
-	"pkg/election", "pkg/members", "pkg/place", "pkg/ipam", "pkg/kubevip",
-	"pkg/arp/schedule.go", "pkg/arp/queue.go", "pkg/health/hysteresis.go", "pkg/rights/decide.go",
-	"pkg/vip/rota.go", "pkg/svc/entries.go", "pkg/svc/allocate/seat.go", "pkg/svc/serve/shift.go",
+	"pkg/election", "pkg/liveness", "pkg/placement", "pkg/ipam", "pkg/kubevip",
+	"pkg/arp/schedule.go", "pkg/arp/queue.go", "pkg/health/hysteresis.go", "pkg/tokenmanager/decide.go",
+	"pkg/vip/rota.go", "pkg/svc/entries.go", "pkg/svc/allocator/seat.go", "pkg/svc/speaker/shift.go",
 }
 
 // impure are the imports that would let them look at the world. "net" is a prefix of sockets;
 // net/netip and net/url are values.
 var impure = []string{
 	"context", "io", "log", "log/slog", "net", "net/http", "os", "os/exec", "os/signal", "sync", "sync/atomic", "syscall",
-	"math/rand", "math/rand/v2", "crypto/rand", module + "/pkg/clock",
+	"math/rand", "math/rand/v2", "crypto/rand", module + "/pkg/boottime",
 }
 
 // wallClock are the functions of package time that read a clock or wait; durations are values.

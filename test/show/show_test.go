@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/netlab"
+	"github.com/kvip/kvip/test/failover"
+	"github.com/kvip/kvip/test/lab/netlab"
 )
 
 const ms = time.Millisecond
@@ -36,7 +36,7 @@ var (
 
 func TestStoryIsInOrder(t *testing.T) {
 	start := time.Now()
-	r := drill.Result{
+	r := failover.Result{
 		Victim: "cp1", Start: start, End: start.Add(time.Second), Outage: 130 * ms,
 		Holding: netlab.Holding{Samples: 200, Timeline: []netlab.Change{
 			{At: start, Holders: []string{"cp1"}},
@@ -63,14 +63,14 @@ func TestStoryIsShort(t *testing.T) {
 	for i := range 50 {
 		states[2*i], states[2*i+1] = refused, byNew
 	}
-	got := Story(drill.Result{Start: start, End: start.Add(time.Minute)}, asked(start, 100, states))
+	got := Story(failover.Result{Start: start, End: start.Add(time.Minute)}, asked(start, 100, states))
 	if len(got) != storyLines+1 || !strings.Contains(got[0], "+ 0.00 s") || !strings.Contains(got[storyLines-1], "+ 0.99 s") {
 		t.Errorf("%d lines:\n%s", len(got), strings.Join(got, "\n"))
 	}
 }
 
 func TestStoryWithoutSamplesDoesNotCountHolders(t *testing.T) {
-	got := Story(drill.Result{Outage: 4 * time.Second}, nil)
+	got := Story(failover.Result{Outage: 4 * time.Second}, nil)
 	if len(got) != 1 || got[0] != "outage 4.00 s" {
 		t.Errorf("story %q", got)
 	}

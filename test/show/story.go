@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kvip/kvip/test/drill"
-	"github.com/kvip/kvip/test/netlab"
+	"github.com/kvip/kvip/test/failover"
+	"github.com/kvip/kvip/test/lab/netlab"
 )
 
 // StripFor is what StatusLine shows of the client: its requests of that time are wanted.
@@ -20,7 +20,7 @@ const (
 
 // Story tells what happened after a fault, in order: who had the address, and what the client
 // got. reqs begin with the fault.
-func Story(r drill.Result, reqs []netlab.Request) []string {
+func Story(r failover.Result, reqs []netlab.Request) []string {
 	type event struct {
 		at   time.Time
 		text string
@@ -47,9 +47,9 @@ func Story(r drill.Result, reqs []netlab.Request) []string {
 		lines = slices.Concat(lines[:storyLines-4], []string{"          ..."}, lines[len(lines)-3:])
 	}
 	if r.Holding.Samples == 0 { // nobody looked
-		return append(lines, "outage "+drill.Figure(r.Outage))
+		return append(lines, "outage "+failover.Figure(r.Outage))
 	}
-	return append(lines, fmt.Sprintf("outage %s, two holders in %d of %d samples", drill.Figure(r.Outage), r.Holding.TwoHolders, r.Holding.Samples))
+	return append(lines, fmt.Sprintf("outage %s, two holders in %d of %d samples", failover.Figure(r.Outage), r.Holding.TwoHolders, r.Holding.Samples))
 }
 
 // outcome is what a request came to; all failures are one, because they come mixed.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/svc"
-	"github.com/kvip/kvip/test/svclab"
+	"github.com/kvip/kvip/test/lab/servicelab"
 )
 
 // snapshot is what the API says at one instant.
@@ -51,7 +51,7 @@ func (s snapshot) twice() error {
 		if one.Spec.Type != corev1.ServiceTypeLoadBalancer || one.DeletionTimestamp != nil {
 			continue
 		}
-		for _, addr := range svclab.IngressOf(one) {
+		for _, addr := range servicelab.IngressOf(one) {
 			if other, twice := seen[addr]; twice {
 				return fmt.Errorf("the status of both %s and %s has %s", other, one.Name, addr)
 			}
@@ -94,7 +94,7 @@ func (w *world) consistent(s snapshot) (addresses map[int]netip.Addr, err error)
 		case object == nil:
 			continue
 		}
-		list := svclab.IngressOf(object)
+		list := servicelab.IngressOf(object)
 		if !want.balanced {
 			if len(list) > 0 {
 				return nil, fmt.Errorf("service %s is no LoadBalancer any more and its status has %v", name(i), list)
@@ -119,9 +119,9 @@ func (w *world) consistent(s snapshot) (addresses map[int]netip.Addr, err error)
 // or, where no node has one, none.
 func (w *world) placed(addresses map[int]netip.Addr) error {
 	holders := map[netip.Addr][]string{}
-	pool := netip.MustParsePrefix(svclab.WidePool)
+	pool := netip.MustParsePrefix(servicelab.WidePool)
 	for _, n := range w.lab.Nodes {
-		for _, addr := range svclab.AddressesOf(n.Host) {
+		for _, addr := range servicelab.AddressesOf(n.Host) {
 			if pool.Contains(addr) {
 				holders[addr] = append(holders[addr], n.Name)
 			}

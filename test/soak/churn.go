@@ -9,7 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"github.com/kvip/kvip/test/svclab"
+	"github.com/kvip/kvip/test/lab/servicelab"
 )
 
 // pace is the pause between two changes.
@@ -84,11 +84,11 @@ func (w *world) flip(ctx context.Context, i int) error {
 	return w.lab.Change(ctx, name(i), policy(s.local))
 }
 
-func policy(local bool) svclab.Edit {
+func policy(local bool) servicelab.Edit {
 	return func(s *corev1.Service) {
 		s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
 		if local {
-			svclab.Local(s)
+			servicelab.Local(s)
 		}
 	}
 }
@@ -127,9 +127,9 @@ func (w *world) move(ctx context.Context, i int) error {
 }
 
 func (w *world) writeEndpoints(ctx context.Context, i int) error {
-	states := map[string]svclab.State{}
+	states := map[string]servicelab.State{}
 	for node := range w.services[i].endpoints {
-		states[node] = svclab.Ready
+		states[node] = servicelab.Ready
 	}
 	err := w.lab.Endpoints(ctx, name(i), states)
 	if apierrors.IsConflict(err) { // the API server of another node had more

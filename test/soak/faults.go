@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/kvip/kvip/test/cluster"
+	"github.com/kvip/kvip/test/lab/cluster"
 )
 
 // Of three agents the first is never ended: whether an agent grows is seen on one that lives long.

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/kvip/kvip/test/cluster"
-	"github.com/kvip/kvip/test/svclab"
+	"github.com/kvip/kvip/test/lab/cluster"
+	"github.com/kvip/kvip/test/lab/servicelab"
 )
 
 // size is what an agent uses when it is quiet.
@@ -20,7 +20,7 @@ type size struct {
 
 // sizeOf reads it from the agent's /metrics page. The collector starts the next collection when the heap has
 // doubled (GOGC's default), so half of that is what lived after the last.
-func sizeOf(l *svclab.Lab, n *cluster.Node) (size, error) {
+func sizeOf(l *servicelab.Lab, n *cluster.Node) (size, error) {
 	m, err := l.Metrics(n)
 	if err != nil {
 		return size{}, err

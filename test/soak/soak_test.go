@@ -14,8 +14,8 @@ import (
 
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/svc"
-	"github.com/kvip/kvip/test/cluster"
-	"github.com/kvip/kvip/test/svclab"
+	"github.com/kvip/kvip/test/lab/cluster"
+	"github.com/kvip/kvip/test/lab/servicelab"
 	"github.com/kvip/kvip/test/testutil"
 )
 
@@ -39,7 +39,7 @@ func TestOptions(t *testing.T) {
 }
 
 func balanced(name string, addresses ...string) corev1.Service {
-	s := svclab.Service(name)
+	s := servicelab.Service(name)
 	for _, a := range addresses {
 		s.Status.LoadBalancer.Ingress = append(s.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: a})
 	}
@@ -88,7 +88,7 @@ func TestDoublesAreFound(t *testing.T) {
 // without a lab no kernel has an address, so that only Services of policy Local without endpoints are well.
 func TestInconsistenciesAreFound(t *testing.T) {
 	well := func() (*world, snapshot) {
-		w := &world{lab: &svclab.Lab{Cluster: &cluster.Cluster{}}, services: []service{{there: true, balanced: true, local: true}, {}}, addresses: map[int]owned{}}
+		w := &world{lab: &servicelab.Lab{Cluster: &cluster.Cluster{}}, services: []service{{there: true, balanced: true, local: true}, {}}, addresses: map[int]owned{}}
 		return w, snapshot{[]corev1.Service{balanced(name(0), "10.80.32.1")}, []coordinationv1.Lease{shard(t, map[string][]string{"10.80.32.1": {name(0)}})}}
 	}
 	for what, c := range map[string]struct {

@@ -8,8 +8,8 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/kvip/kvip/test/cluster"
-	"github.com/kvip/kvip/test/svclab"
+	"github.com/kvip/kvip/test/lab/cluster"
+	"github.com/kvip/kvip/test/lab/servicelab"
 )
 
 // readyWithin bounds the start of the lab.
@@ -26,9 +26,9 @@ type service struct {
 
 // world is a lab and what everything in it is to be like.
 type world struct {
-	lab      *svclab.Lab
-	asker    *svclab.Asker
-	proxies  []*svclab.Proxy // before the API of each node
+	lab      *servicelab.Lab
+	asker    *servicelab.Asker
+	proxies  []*servicelab.Proxy // before the API of each node
 	random   *rand.Rand
 	services []service
 	counts   map[string]int // of what was done
@@ -54,7 +54,7 @@ func newWorld(ctx context.Context, o options) (*world, error) {
 }
 
 func (w *world) start(ctx context.Context) (err error) {
-	w.lab, err = svclab.Start(ctx, svclab.Config{Cluster: cluster.Config{Progress: progress{}, API: cluster.APIOptions{NodeAddressOnly: true}}})
+	w.lab, err = servicelab.Start(ctx, servicelab.Config{Cluster: cluster.Config{Progress: progress{}, API: cluster.APIOptions{NodeAddressOnly: true}}})
 	if err != nil {
 		return err
 	}
@@ -62,11 +62,11 @@ func (w *world) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if w.asker, err = svclab.StartAsker(ctx, w.lab.Client, sender); err != nil {
+	if w.asker, err = servicelab.StartAsker(ctx, w.lab.Client, sender); err != nil {
 		return err
 	}
 	for _, n := range w.lab.Nodes {
-		p, err := svclab.StartProxy(n.Host, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), cluster.Port), netip.AddrPortFrom(n.Host.Addr(true), cluster.Port))
+		p, err := servicelab.StartProxy(n.Host, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), cluster.Port), netip.AddrPortFrom(n.Host.Addr(true), cluster.Port))
 		if err != nil {
 			return err
 		}
@@ -74,7 +74,7 @@ func (w *world) start(ctx context.Context) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	if err := errors.Join(w.lab.RegisterNodes(ctx, w.lab.Nodes...), w.lab.Addresses(ctx, "soak", svclab.WidePool)); err != nil {
+	if err := errors.Join(w.lab.RegisterNodes(ctx, w.lab.Nodes...), w.lab.Addresses(ctx, "soak", servicelab.WidePool)); err != nil {
 		return err
 	}
 	return w.lab.StartAgents(w.lab.Nodes)

@@ -5,11 +5,11 @@ import (
 	"testing"
 
 	"github.com/kvip/kvip/pkg/election/conformance"
+	"github.com/kvip/kvip/test/electiontest"
 	"github.com/kvip/kvip/test/fakeapi"
-	"github.com/kvip/kvip/test/leaseenv"
 )
 
-// The driver against the fake API server; test/lab runs the same against the real one.
+// The driver against the fake API server; test/e2e/controlplane runs the same against the real one.
 func TestConformance(t *testing.T) {
 	store, err := fakeapi.NewStore()
 	if err != nil {
@@ -24,5 +24,5 @@ func TestConformance(t *testing.T) {
 	if err := store.WriteKubeconfig(kubeconfig, "https://vip.invalid:6443", fakeapi.User{Token: "agent"}); err != nil {
 		t.Fatal(err)
 	}
-	conformance.Run(t, func(t *testing.T) conformance.Env { return leaseenv.New(t, kubeconfig, server.Host) })
+	conformance.Run(t, func(t *testing.T) conformance.Env { return electiontest.New(t, kubeconfig, server.Host) })
 }

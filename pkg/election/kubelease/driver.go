@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/kvip/kvip/pkg/apiclient"
-	"github.com/kvip/kvip/pkg/clock"
+	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/election"
 )
 
@@ -26,7 +26,7 @@ type Config struct {
 	Servers         Servers
 	Local           func() []string // addresses of the node's own API server, best first
 	InCluster       string          // address of the Service kubernetes, for pods on nodes without an API server (E11)
-	Clock           clock.Func
+	Clock           boottime.Func
 	Log             *slog.Logger
 	Failed          func(op string, err error) // metric hook for failed requests
 	// Addresses are the virtual IPs that the Lease is about, for the Services part to read.

@@ -1,0 +1,293 @@
+package liveness
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// step of a story: something happens to node a's judge at a time in seconds, and the verdict reads want after it.
+type step struct {
+	at   float64
+	do   string
+	want string
+}
+
+// TestS2Stories tells what node a sees. Events, several separated by commas:
+//
+//	own V            own renewal V was sent, confirmed and seen back at once
+//	sent V T         renewal V, sent at T, is confirmed now
+//	back V, back V!  the watch shows the own Lease at V (! without a holder)
+//	b V, b V!        the watch shows b's Lease at V (! without a holder)
+//	gone b           b's Lease was deleted
+//	list b1 c7 a3    a list shows exactly these
+//	-                nothing but time
+func TestS2Stories(t *testing.T) {
+	for name, story := range stories {
+		t.Run(name, func(t *testing.T) {
+			j := NewJudge("a")
+			for _, s := range story {
+				now := seconds(s.at)
+				for _, event := range strings.Split(s.do, ", ") {
+					play(t, j, event, now)
+				}
+				if got := text(j.Verdict(now)); got != s.want {
+					t.Fatalf("at %v s, after %q: %q, want %q", s.at, s.do, got, s.want)
+				}
+			}
+		})
+	}
+}
+
+var stories = map[string][]step{
+	"alone": {
+		{0.5, "-", "stale"}, {1, "sent 1 1", "stale"}, {1.1, "back 1", "fresh a"},
+		{5.9, "-", "fresh a"}, {6, "-", "stale a"}, {7, "own 2", "fresh a"},
+	},
+	"the watch is quicker than the answer": {
+		{1, "back 1", "stale"}, {1.1, "sent 1 1", "fresh a"}, {6, "-", "stale a"},
+	},
+	"first verdict once every peer has shown life": {
+		{1, "b 1, c 1", "stale"}, {1.1, "own 1", "stale"}, {1.5, "b 2", "stale"}, {2, "own 2", "stale"},
+		{2.1, "c 2", "fresh a b c"},
+	},
+	"first verdict does not hand anything to one who died long ago": {
+		{1, "b 1, c 1, own 1", "stale"}, {1.5, "b 2", "stale"}, {2, "own 2", "stale"}, {3, "own 3", "stale"},
+		{4, "own 4", "stale"}, {5, "own 5, b 3", "stale"}, {5.9, "own 6", "stale"}, {6, "own 7", "fresh a b"},
+	},
+	"one who left before is no reason to wait": {
+		{1, "b 1!, own 1", "fresh a"}, {2, "b 2", "fresh a b"},
+	},
+	"a new node is alive at once": {
+		{1, "own 1", "fresh a"}, {1.5, "b 1", "fresh a b"},
+	},
+	"death": {
+		{1, "own 1, b 1, c 1", "fresh a b c"}, {2, "own 2, b 2, c 2", "fresh a b c"}, {3, "own 3, c 3", "fresh a b c"},
+		{4, "own 4, c 4", "fresh a b c"}, {5, "own 5, c 5", "fresh a b c"}, {6, "own 6, c 6", "fresh a b c"},
+		{6.9, "own 7, c 7", "fresh a b c"},
+		{7.1, "-", "fresh a b c"}, // overdue, but the view is known to be complete only up to 6.9
+		{7.2, "sent 8 7", "fresh a b c"},
+		{7.3, "back 8", "fresh a c"},
+		{8, "own 9, c 8", "fresh a c"},
+		{9, "b 3", "fresh a b c"}, // and life again
+	},
+	"leave": {
+		{1, "own 1, b 1", "fresh a b"}, {1.2, "b 2!", "fresh a"}, {1.3, "gone b", "fresh a"}, {1.5, "b 3", "fresh a b"},
+	},
+	"the same version again is no life": {
+		{1, "own 1, b 1", "fresh a b"}, {2, "own 2, list b1 a2", "fresh a b"}, {3, "own 3, b 1", "fresh a b"},
+		{4, "own 4, b 1", "fresh a b"}, {5, "own 5, list b1 a5", "fresh a b"}, {6, "own 6, b 1", "fresh a"},
+		{7, "own 7, b 1", "fresh a"}, {8, "own 8, list a8 b1", "fresh a"},
+	},
+	"the same version of the own Lease again is no proof": {
+		{1, "own 1", "fresh a"}, {5, "back 1", "fresh a"}, {6, "back 1", "stale a"},
+	},
+	"an outage of the API moves nothing, and the first node back waits for the others": {
+		{1, "own 1, b 1, c 1", "fresh a b c"}, {5.9, "-", "fresh a b c"}, {6, "-", "stale a b c"},
+		{200, "-", "stale a b c"},
+		{300, "own 2", "fresh a b c"}, {301, "own 3", "fresh a b c"}, {302, "own 4, b 2", "fresh a b c"},
+		{303, "own 5", "fresh a b c"}, {304, "own 6", "fresh a b c"}, {304.9, "own 7, b 3", "fresh a b c"},
+		{305, "own 8", "fresh a b"}, // c had its five seconds and did not come back
+	},
+	"a short outage that leaves the own renewal within its duration is a gap, too": {
+		{1, "own 1, b 1", "fresh a b"}, {1.9, "own 2", "fresh a b"}, // b's is due at 2, the API away from then on
+		{6, "own 3", "fresh a b"}, {6.5, "own 4", "fresh a b"}, // b may not have had the time
+		{7, "own 5, b 2", "fresh a b"},
+	},
+	"an answer that was long on its way may hide an outage": {
+		{1, "own 1, b 1", "fresh a b"}, {3.4, "own 2", "fresh a b"}, {6.7, "sent 3 6.5, back 3", "fresh a b"},
+		{6.8, "own 4", "fresh a b"}, {8.8, "own 5", "fresh a b"}, {10.8, "own 6", "fresh a b"}, {11.7, "own 7", "fresh a"},
+	},
+	"when the node of etcd's leader dies it takes a while until anybody can write, and that is no outage": {
+		{1, "own 1, b 1, c 1", "fresh a b c"}, {4.2, "own 2, c 2", "fresh a b c"}, {5.2, "own 3, c 3", "fresh a b c"}, {6, "own 4", "fresh a c"},
+	},
+	"who was dead before an outage stays so until it shows life": {
+		{1, "own 1, b 1", "fresh a b"}, {2, "own 2", "fresh a b"}, {3, "own 3", "fresh a b"}, {4, "own 4", "fresh a b"},
+		{5, "own 5", "fresh a b"}, {6, "own 6", "fresh a"}, {100, "-", "stale a"}, {101, "own 7", "fresh a"},
+		{102, "own 8, b 2", "fresh a b"},
+	},
+	"changes seen in an outage wait for its end": {
+		{1, "own 1, b 1, c 1", "fresh a b c"}, {6, "-", "stale a b c"}, {7, "b 2!, d 1", "stale a b c"},
+		{8, "own 2", "fresh a c d"},
+	},
+	"the watch is stuck while renewals succeed": {
+		{1, "own 1, b 1", "fresh a b"}, {2, "sent 2 2", "fresh a b"}, {3, "sent 3 3", "fresh a b"},
+		{4, "sent 4 4", "fresh a b"}, {5, "sent 5 5", "fresh a b"}, {6, "sent 6 6", "stale a b"},
+		{60, "sent 60 60", "stale a b"},
+		{60.5, "list a60 b60", "fresh a b"}, {61, "own 61, b 61", "fresh a b"},
+	},
+	"what a stuck watch held back does not make up for the gap": {
+		{1, "own 1, b 1", "fresh a b"}, {2, "sent 2 2", "fresh a b"}, {3, "sent 3 3", "fresh a b"},
+		{4, "sent 4 4", "fresh a b"}, {5, "sent 5 5", "fresh a b"}, {6, "sent 6 6", "stale a b"},
+		{6.5, "back 2, back 3, back 4, back 5, back 6", "fresh a b"}, {8.5, "own 8", "fresh a b"}, {10, "own 9", "fresh a b"},
+		{11.5, "own 10", "fresh a"},
+	},
+	"a watch that was stuck for less than the duration hides no life": {
+		{1, "own 1, b 1", "fresh a b"}, {2, "sent 2 2", "fresh a b"}, {3, "sent 3 3", "fresh a b"},
+		{4, "sent 4 4", "fresh a b"}, {5, "sent 5 5", "fresh a b"}, {5.9, "sent 6 5.9", "fresh a b"},
+		{5.95, "b 2, back 2, b 3, back 3, b 4, back 4, b 5, back 5, b 6, back 6", "fresh a b"},
+	},
+	"a watch that is always late judges late, and still judges": {
+		{4, "sent 1 1, sent 2 2, sent 3 3, back 1, b 1", "fresh a b"}, {5, "sent 4 4, back 2", "fresh a b"},
+		{6, "sent 5 5, back 3", "fresh a b"}, {7, "sent 6 6, back 4", "fresh a b"}, {8, "sent 7 7, back 5", "fresh a b"},
+		{9, "sent 8 8, back 6", "fresh a b"}, {10, "sent 9 9, back 7", "fresh a b"}, {11, "sent 10 10, back 8", "fresh a b"},
+		{12, "sent 11 11, back 9", "fresh a"},
+	},
+	"of a list the own Lease counts last": {
+		{1, "own 1, b 1", "fresh a b"}, {2, "sent 2 2", "fresh a b"}, {3.9, "sent 3 3.9", "fresh a b"},
+		{5.9, "sent 4 5.9", "fresh a b"}, {5.95, "list a4 b9", "fresh a b"},
+	},
+	"the machine was suspended": {
+		{1, "own 1, b 1, c 1", "fresh a b c"}, {2, "own 2, b 2, c 2", "fresh a b c"},
+		{3600, "-", "stale a b c"}, {3600.1, "b 3", "stale a b c"}, {3600.2, "own 3", "fresh a b c"},
+		{3602, "own 4", "fresh a b c"}, {3604, "own 5, b 4", "fresh a b c"}, {3605.2, "own 6", "fresh a b"},
+	},
+	"a Lease deleted by hand is silence, and a new one is life": {
+		{1, "own 1, b 1", "fresh a b"}, {2, "own 2, gone b", "fresh a b"}, {2.5, "b 1", "fresh a b"},
+		{3, "own 3, gone b", "fresh a b"}, {5, "own 5", "fresh a b"}, {7, "own 7", "fresh a b"},
+		{7.5, "own 8", "fresh a"}, {9, "b 1", "fresh a b"},
+	},
+	"a list without a Lease says that it was deleted": {
+		{1, "own 1, b 1", "fresh a b"}, {2, "own 2, list a2", "fresh a b"}, {4, "own 4", "fresh a b"}, {6, "own 6", "fresh a"},
+	},
+	"the own Lease deleted by hand": {
+		{1, "own 1, b 1", "fresh a b"}, {1.5, "gone a", "fresh a b"}, {2, "own 1, b 2", "fresh a b"},
+	},
+	"the own Lease emptied by hand": {
+		{1, "own 1, b 1", "fresh a b"}, {1.5, "back 2!", "stale a b"}, {2, "own 3", "fresh a b"},
+	},
+	"a renewal that the watch never showed": {
+		{1, "own 1", "fresh a"}, {2, "sent 2 2", "fresh a"}, {3, "sent 3 3", "fresh a"}, {3.1, "back 3", "fresh a"},
+		{7.9, "-", "fresh a"}, {8, "-", "stale a"},
+	},
+	"a proof that comes after its duration": {
+		{1, "own 1, b 1", "fresh a b"}, {2, "sent 2 2", "fresh a b"}, {20, "back 2", "stale a b"}, {21, "own 3", "fresh a b"},
+	},
+	"a peer may say how long it may be silent": {
+		{1, "own 1, b 1/9", "fresh a b"}, {3, "own 2", "fresh a b"}, {5, "own 3", "fresh a b"}, {7, "own 4", "fresh a b"},
+		{9, "own 5", "fresh a b"}, {10, "own 6", "fresh a"},
+	},
+	"but not less than five seconds": {
+		{1, "own 1, b 1/0", "fresh a b"}, {3, "own 2", "fresh a b"}, {5, "own 3", "fresh a b"}, {6, "own 4", "fresh a"},
+	},
+}
+
+func play(t *testing.T, j *Judge, event string, now time.Duration) {
+	t.Helper()
+	word, rest, _ := strings.Cut(event, " ")
+	switch word {
+	case "-":
+	case "own":
+		j.Confirmed(Renewal{Version: rest, Sent: now, Duration: 5 * time.Second}, now)
+		j.Observe(Seen{Node: "a", Version: rest}, now)
+	case "sent":
+		var version string
+		var at float64
+		if _, err := fmt.Sscan(rest, &version, &at); err != nil {
+			t.Fatal(err)
+		}
+		j.Confirmed(Renewal{Version: version, Sent: seconds(at), Duration: 5 * time.Second}, now)
+	case "back":
+		j.Observe(seen(t, "a", rest), now)
+	case "gone":
+		j.Forget(rest)
+	case "list":
+		var all []Seen
+		for _, item := range strings.Fields(rest) {
+			all = append(all, seen(t, item[:1], item[1:]))
+		}
+		j.Sync(all, now)
+	default:
+		j.Observe(seen(t, word, rest), now)
+	}
+}
+
+// seen reads a version, perhaps with a duration in seconds (7/9) or without a holder (7!).
+func seen(t *testing.T, node, version string) Seen {
+	t.Helper()
+	version, left := strings.CutSuffix(version, "!")
+	s := Seen{Node: node, Duration: 5 * time.Second, Left: left}
+	s.Version, version, _ = strings.Cut(version, "/")
+	if version != "" {
+		var n int
+		if _, err := fmt.Sscan(version, &n); err != nil {
+			t.Fatal(err)
+		}
+		s.Duration = time.Duration(n) * time.Second
+	}
+	return s
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+func text(v Verdict) string {
+	word := "stale"
+	if v.Fresh {
+		word = "fresh"
+	}
+	return strings.Join(append([]string{word}, v.Alive...), " ")
+}
+
+func TestNextIsTheEndOfTheProof(t *testing.T) {
+	j := NewJudge("a")
+	if v := j.Verdict(time.Second); v.Next != 0 {
+		t.Errorf("a judge that knows nothing looks forward to %v", v.Next)
+	}
+	play(t, j, "own 1", 2*time.Second)
+	if v := j.Verdict(3 * time.Second); v.Next != 7*time.Second || !v.Fresh {
+		t.Errorf("%+v after a renewal sent at 2 s for 5 s", v)
+	}
+	if v := j.Verdict(7 * time.Second); v.Next != 0 || v.Fresh {
+		t.Errorf("%+v at the end of the proof", v)
+	}
+}
+
+// TestS1RenewAt: a silent peer pulls one renewal forward, but not in a large cluster.
+func TestS1RenewAt(t *testing.T) {
+	j := NewJudge("a")
+	play(t, j, "own 1", seconds(1))
+	if at := j.Verdict(seconds(1)).RenewAt(seconds(1), seconds(2), 3); at != seconds(2) {
+		t.Errorf("alone, the next renewal is at %v", at)
+	}
+	play(t, j, "b 1", seconds(1.3))
+	play(t, j, "own 2", seconds(3.4))
+	play(t, j, "own 3", seconds(5.6))
+	v := j.Verdict(seconds(5.6))
+	for _, c := range []struct {
+		sent, due float64
+		nodes     int
+		want      float64
+	}{
+		{5.6, 6.6, 3, 6.3},  // decides about b
+		{5.6, 6.1, 3, 6.1},  // the regular one comes first
+		{6.3, 7.3, 3, 7.3},  // sent, perhaps not confirmed yet
+		{6.4, 7.4, 20, 7.4}, // one after the end of b's patience decides, too
+		{5.6, 6.6, 20, 6.3},
+		{5.6, 6.65, 21, 6.65},
+	} {
+		if at := v.RenewAt(seconds(c.sent), seconds(c.due), c.nodes); at != seconds(c.want) {
+			t.Errorf("%+v: at %v", c, at)
+		}
+	}
+	play(t, j, "own 4", seconds(6.3))
+	if v := j.Verdict(seconds(6.3)); text(v) != "fresh a" || v.RenewAt(seconds(6.2), seconds(7.2), 3) != seconds(7.2) {
+		t.Errorf("%+v once b is dead", v)
+	}
+}
+
+func TestForgottenPeersLeaveNothing(t *testing.T) {
+	j := NewJudge("a")
+	for i := range 1000 {
+		now := time.Duration(i) * time.Second
+		play(t, j, fmt.Sprintf("own %d", i), now)
+		node := fmt.Sprintf("n%d", i)
+		play(t, j, fmt.Sprintf("%s 1", node), now)
+		j.Forget(node)
+		j.Confirmed(Renewal{Version: "lost", Sent: now, Duration: 5 * time.Second}, now)
+		j.Verdict(now)
+	}
+	if len(j.peers) > 10 || len(j.awaiting) > 10 {
+		t.Errorf("%d peers and %d renewals are remembered", len(j.peers), len(j.awaiting))
+	}
+}

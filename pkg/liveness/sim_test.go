@@ -1,0 +1,206 @@
+package liveness
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+const (
+	tick     = 10 * time.Millisecond
+	latency  = 300 * time.Millisecond // at most: of a request's way, of an answer's, of the watch
+	timeout  = 700 * time.Millisecond // until a request without an answer is followed by another one
+	rejoin   = time.Second            // at most: until a watch that lost its connection begins again
+	lifetime = 5 * time.Second        // of the Leases: up to 20 nodes
+)
+
+// world is one API server and the nodes that renew and watch their Leases there, with what goes wrong.
+type world struct {
+	rng   *rand.Rand
+	now   time.Duration
+	log   []commit
+	nodes []*node
+	// The whole API is out of reach before this instant, refusing or swallowing requests.
+	outage  time.Duration
+	swallow bool
+	ended   time.Duration // end of the last fault that everybody felt
+	trace   []string
+	failure string
+}
+
+// commit is one write of a Lease, in the order of the API server.
+type commit struct {
+	Seen
+	at time.Duration
+}
+
+// node runs one Judge as a driver would.
+type node struct {
+	name    string
+	w       *world
+	rng     *rand.Rand // of its own, so that what one does leaves the others' luck alone
+	up      bool
+	since   time.Duration // of being up or down
+	faulted time.Duration // end of the last fault of its own, or the beginning of its present life
+	everBad bool          // it ever had a fault of its own
+	wrote   time.Duration // its first renewal, ever
+	// Faults of its own: before these instants it reaches no API, its watch is stuck.
+	cut, stuck time.Duration
+
+	judge    *Judge
+	verdict  Verdict
+	count    int // of renewals
+	sent     time.Duration
+	due      time.Duration
+	failures int
+	request  *request
+
+	cursor   int // next entry of the log that the watch shows
+	watching bool
+	watchAt  time.Duration // when a lost watch begins again
+	showAt   time.Duration // when the entry at cursor arrives, 0 if not known yet
+}
+
+// request is a renewal on its way.
+type request struct {
+	Renewal
+	commitAt, answerAt, giveUp time.Duration
+	committed, refused         bool
+}
+
+func newWorld(seed uint64, nodes int) *world {
+	w := &world{rng: rand.New(rand.NewPCG(seed, 1))}
+	for i := range nodes {
+		n := &node{name: fmt.Sprintf("n%d", i), w: w, rng: rand.New(rand.NewPCG(seed, uint64(i)+2))}
+		w.nodes = append(w.nodes, n)
+		n.start()
+	}
+	return w
+}
+
+func (w *world) note(format string, args ...any) {
+	w.trace = append(w.trace, fmt.Sprintf("%8.2f ", w.now.Seconds())+fmt.Sprintf(format, args...))
+}
+
+func (w *world) fail(format string, args ...any) {
+	w.note(format, args...)
+	if w.failure == "" {
+		w.failure = w.trace[len(w.trace)-1]
+	}
+}
+
+// run lets time pass; each step faults may begin.
+func (w *world) run(length time.Duration, faults func(w *world)) {
+	for end := w.now + length; w.now < end && w.failure == ""; w.now += tick {
+		faults(w)
+		for _, n := range w.nodes {
+			if n.up {
+				n.step()
+			}
+		}
+	}
+}
+
+func (n *node) start() {
+	n.up, n.since, n.faulted = true, n.w.now, n.w.now
+	n.judge, n.verdict = NewJudge(n.name), Verdict{}
+	n.sent, n.due, n.failures, n.request = 0, n.w.now+n.upTo(Interval(1)), 0, nil
+	n.lose()
+}
+
+func (n *node) stop() {
+	n.up, n.since, n.request, n.everBad = false, n.w.now, nil, true
+}
+
+func (n *node) upTo(d time.Duration) time.Duration { return time.Duration(n.rng.Int64N(int64(d))) }
+
+func (n *node) reaches() bool { return n.w.now >= n.w.outage && n.w.now >= n.cut }
+
+func (n *node) step() {
+	n.renew()
+	n.watch()
+	before := n.verdict
+	n.verdict = n.judge.Verdict(n.w.now)
+	n.check(before)
+}
+
+func (n *node) renew() {
+	now := n.w.now
+	if n.request == nil && now >= n.verdict.RenewAt(n.sent, n.due, len(n.w.nodes)) {
+		n.count++
+		r := Renewal{Version: fmt.Sprintf("%s-%d", n.name, n.count), Sent: now, Duration: lifetime}
+		commit := now + n.upTo(latency)
+		n.request = &request{Renewal: r, commitAt: commit, answerAt: commit + n.upTo(latency), giveUp: now + timeout,
+			refused: !n.reaches() && !n.w.swallow}
+		n.sent = now
+	}
+	if n.request != nil {
+		n.advance(n.request)
+	}
+}
+
+// advance brings a request on its way: a server out of reach refuses or swallows it, and the answer may be lost.
+func (n *node) advance(r *request) {
+	now := n.w.now
+	if !r.committed && now >= r.commitAt && n.reaches() {
+		r.committed, r.answerAt = true, max(r.answerAt, now)
+		if n.wrote == 0 {
+			n.wrote = now
+		}
+		n.w.log = append(n.w.log, commit{Seen{Node: n.name, Version: r.Version, Duration: lifetime}, now})
+	}
+	switch {
+	case r.committed && now >= r.answerAt && n.reaches():
+		n.judge.Confirmed(r.Renewal, now)
+		n.failures, n.due, n.request = 0, r.Sent+Interval(1), nil
+	case now >= r.giveUp, r.refused && now >= r.commitAt:
+		n.failures++
+		pause := Backoff(n.failures, lifetime)
+		n.due, n.request = now+pause-n.upTo(pause/2), nil
+	}
+}
+
+func (n *node) lose() {
+	n.watching, n.watchAt, n.showAt = false, n.w.now+n.upTo(rejoin), 0
+}
+
+// watch shows the log in order, each entry after a delay, or after a loss the latest of each Lease as a list.
+func (n *node) watch() {
+	now := n.w.now
+	switch {
+	case !n.reaches():
+		n.lose()
+	case now < n.stuck:
+	case !n.watching && now >= n.watchAt:
+		n.judge.Sync(n.w.list(), now)
+		n.watching, n.cursor = true, len(n.w.log)
+	case n.watching:
+		for n.cursor < len(n.w.log) && n.shows(n.w.log[n.cursor].at) {
+			n.judge.Observe(n.w.log[n.cursor].Seen, now)
+			n.cursor++
+			n.showAt = 0
+		}
+	}
+}
+
+func (n *node) shows(committed time.Duration) bool {
+	if n.showAt == 0 {
+		n.showAt = committed + n.upTo(latency)
+	}
+	return n.w.now >= n.showAt
+}
+
+// list is the state of the API server, in no order.
+func (w *world) list() []Seen {
+	latest := map[string]Seen{}
+	for _, c := range w.log {
+		latest[c.Node] = c.Seen
+	}
+	var all []Seen
+	for _, s := range latest {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b Seen) int { return len(a.Version) - len(b.Version) })
+	return all
+}

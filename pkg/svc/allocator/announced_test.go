@@ -1,0 +1,222 @@
+package allocator
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kvip/kvip/pkg/ipam"
+	"github.com/kvip/kvip/pkg/placement"
+	"github.com/kvip/kvip/pkg/svc"
+	"github.com/kvip/kvip/test/fakeapi/fakecluster"
+)
+
+// scene is an allocator whose Services are announced where the test says.
+type scene struct {
+	*rig
+	a     *Allocator
+	place map[netip.Addr]placement.Decision
+	count uint64
+}
+
+func newScene(t *testing.T) *scene {
+	r := newRig(t)
+	s := &scene{rig: r, place: map[netip.Addr]placement.Decision{}, count: 1}
+	s.a, _ = r.allocator("n1_boot")
+	s.a.cfg.Placement = func(addr netip.Addr) (placement.Decision, string) { return s.place[addr], "" }
+	s.a.cfg.Placed = func() uint64 { return s.count }
+	return s
+}
+
+// at has an address announced by a node, or by none for a reason, and the allocator look.
+func (s *scene) at(addr netip.Addr, node string, telling bool) {
+	d := placement.Decision{Node: node, Reason: placement.ReasonChosen}
+	if node == "" {
+		d.Reason = placement.ReasonNotAlive
+	}
+	s.place[addr] = d
+	s.look(telling)
+}
+
+func (s *scene) look(telling bool) {
+	s.count++
+	s.a.observe(telling)
+}
+
+// has gives an address to a Service that says of itself what its status shows.
+func (s *scene) has(owner string, addr netip.Addr) {
+	s.T.Helper()
+	l := s.cat.Ledger()
+	l[addr] = []ipam.Holder{{Owner: ipam.Owner(owner)}}
+	s.PutLedger("0", l)
+	s.Eventually("the ledger is seen", func() bool { return s.cat.Ledger()[addr] != nil })
+}
+
+func (s *scene) service(owner string) {
+	s.T.Helper()
+	s.PutService(owner)
+	s.Eventually("the Service is seen", func() bool {
+		for _, one := range s.cat.Services() {
+			if string(one.Owner()) == owner {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// told returns what is to be told, the oldest change first.
+func (s *scene) told() string {
+	var all []string
+	for next, ok := s.a.announced.take(); ok; next, ok = s.a.announced.take() {
+		all = append(all, string(next.service.Owner())+": "+next.text)
+	}
+	return strings.Join(all, "; ")
+}
+
+func (s *scene) tells(want string) {
+	s.T.Helper()
+	if got := s.told(); got != want {
+		s.T.Errorf("it tells %q, want %q", got, want)
+	}
+}
+
+// Every change of node is told, also one back to where a Service was; that no node announces it is the condition's
+// to tell, and the change after that is told again.
+func TestEachChangeOfNodeIsTold(t *testing.T) {
+	s := newScene(t)
+	addr := netip.MustParseAddr("10.0.0.100")
+	s.service("a/web")
+	s.look(true)
+	s.tells("")
+	s.has("a/web", addr)
+	s.look(true) // nobody knows yet
+	s.tells("")
+	for _, node := range []string{"n1", "n2", "n1"} {
+		s.at(addr, node, true)
+		s.tells("a/web: 10.0.0.100 is announced by node " + node)
+		s.look(true)
+		s.tells("")
+	}
+	s.at(addr, "", true)
+	s.tells("")
+	s.at(addr, "n1", true)
+	s.tells("a/web: 10.0.0.100 is announced by node n1")
+	s.at(addr, "n2", true)
+	s.at(addr, "n1", true)
+	s.at(addr, "n2", true)
+	s.tells("a/web: 10.0.0.100 is announced by node n2")
+	s.place[addr] = placement.Decision{} // the view is not fresh
+	s.look(true)
+	s.at(addr, "n2", true)
+	s.tells("")
+}
+
+// A node that becomes the allocator tells what it saw a short time ago, as the former one may have died with the node
+// whose addresses moved, and nothing of what is older.
+func TestTheNextAllocatorTellsWhatItSaw(t *testing.T) {
+	s := newScene(t)
+	first, second := netip.MustParseAddr("10.0.0.100"), netip.MustParseAddr("10.0.0.101")
+	s.service("a/web")
+	s.service("b/web")
+	s.look(false)
+	s.has("a/web", first)
+	s.has("b/web", second)
+	s.at(first, "n1", false)
+	s.at(second, "n1", false)
+	s.pass(announceWithin + time.Second)
+	s.at(first, "n2", false)
+	s.tells("")
+	s.look(true)
+	s.tells("a/web: 10.0.0.100 is announced by node n2")
+}
+
+// After a start nothing is new of what was announced before.
+func TestAStartTellsNothing(t *testing.T) {
+	s := newScene(t)
+	a, _ := s.seated("n1_boot")
+	s.PutService("a/web")
+	s.until(a, "the Service has its condition", func() bool { return s.Says("a/web") == "10.0.0.100 Allocated" })
+	s.Eventually("the condition is seen", func() bool { return s.cat.Services()[0].Told != nil })
+	s.at(netip.MustParseAddr("10.0.0.100"), "n1", true)
+	s.tells("")
+	s.at(netip.MustParseAddr("10.0.0.100"), "n2", true)
+	s.tells("a/web: 10.0.0.100 is announced by node n2")
+}
+
+// The last Event of a Service is not one that says that nobody announces it, though all of them were posted a short
+// time ago.
+func TestTheLastEventIsTrue(t *testing.T) {
+	r := newRig(t)
+	e := newStatusClient(Config{Router: r.Router, Clock: r.clock, Log: r.Logger, Node: "n1"})
+	s := &svc.Service{}
+	s.Namespace, s.Name = "a", "web"
+	for i, want := range []wish{{ok: true, reason: ReasonAllocated}, {reason: "NotAlive"}, {ok: true, reason: ReasonAllocated}} {
+		e.tell(t.Context(), s, want)
+		if got := r.Server.Count(http.MethodPost, "/namespaces/a/events"); got != i+1 {
+			t.Errorf("after %s there are %d Events", want.reason, got)
+		}
+	}
+}
+
+// The Events are posted by the one that works, paced.
+func TestAnnouncementsArePosted(t *testing.T) {
+	s := newScene(t)
+	s.service("a/web")
+	s.look(true)
+	s.has("a/web", netip.MustParseAddr("10.0.0.100"))
+	s.at(netip.MustParseAddr("10.0.0.100"), "n1", true)
+	s.hands(s.a)
+	s.Eventually("the Event is posted", func() bool { return s.Server.Count(http.MethodPost, "/namespaces/a/events") == 1 })
+}
+
+// An address that a node has on a link, and its Node object does not list, is given to no Service (services reserve what
+// nodes publish).
+func TestAddressesThatANodePublishesAreReserved(t *testing.T) {
+	r := newRig(t)
+	a, _ := r.seated("n1_boot")
+	r.PutNodeLease(svc.NodeInfo{Node: "n1", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.100")}}, "n1_boot", 5)
+	r.Eventually("the Lease is seen", func() bool { return r.cat.Lease(svc.NodeLease(fakecluster.Seat, "n1")) != nil })
+	r.PutService("a/web")
+	r.until(a, "the Service has the next address", func() bool { return strings.HasPrefix(r.Says("a/web"), "10.0.0.101") })
+}
+
+func BenchmarkObserve(b *testing.B) {
+	n := newAnnouncements()
+	placement := func(netip.Addr) (placement.Decision, string) {
+		return placement.Decision{Node: "n1", Reason: placement.ReasonChosen}, ""
+	}
+	services := make([]*svc.Service, 5000)
+	for i := range services {
+		services[i] = &svc.Service{Request: ipam.Request{Owner: ipam.Owner(fmt.Sprintf("a/web-%d", i))}}
+	}
+	for b.Loop() {
+		last := make(map[ipam.Owner]string, len(services))
+		for i, s := range services {
+			n.note(s, []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})}, placement, last, 0)
+		}
+		n.last = last
+	}
+}
+
+// The first node of a new Service is told, also where the condition was seen back before the node was.
+func TestTheFirstNodeIsToldAfterTheCondition(t *testing.T) {
+	s := newScene(t)
+	addr := netip.MustParseAddr("10.0.0.100")
+	s.place[addr] = placement.Decision{} // nobody knows yet
+	s.sit(s.a.cfg.Keeper)
+	s.hands(s.a)
+	s.PutService("a/web")
+	s.says(s.a, "a/web", "10.0.0.100 Allocated")
+	s.Eventually("the condition is seen", func() bool {
+		all := s.cat.Services()
+		return len(all) == 1 && all[0].Told != nil && s.cat.Ledger()[addr] != nil
+	})
+	posted := func() int { return s.Server.Count(http.MethodPost, "/namespaces/a/events") }
+	before := posted()
+	s.at(addr, "n1", true)
+	s.Eventually("an Event names the node", func() bool { return posted() > before })
+}

@@ -1,0 +1,206 @@
+package allocator
+
+import (
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kvip/kvip/pkg/ipam"
+	"github.com/kvip/kvip/pkg/svc"
+	"github.com/kvip/kvip/test/fakeapi"
+	"github.com/kvip/kvip/test/fakeapi/fakecluster"
+)
+
+// shards are the names of the ledger's Leases that the API has.
+func (r *rig) shards() (names []string) {
+	for n := range 200 {
+		var l coordinationv1.Lease
+		if name := svc.LedgerPrefix(fakecluster.Seat) + strconv.Itoa(n); r.Lease(name, &l) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// stored is the ledger as the API has it.
+func (r *rig) stored() ipam.Ledger {
+	all := ipam.Ledger{}
+	for _, name := range r.shards() {
+		var l coordinationv1.Lease
+		r.Lease(name, &l)
+		for addr, holders := range svc.DecodeLedger(l.Annotations[svc.AnnotationLedger]) {
+			if _, first := all[addr]; !first {
+				all[addr] = holders
+			}
+		}
+	}
+	return all
+}
+
+func (r *rig) holds(addr string, owner ipam.Owner) bool {
+	holders := r.stored()[netip.MustParseAddr(addr)]
+	return len(holders) > 0 && holders[0].Owner == owner
+}
+
+// asking makes a Service ask for an address.
+func asking(addr string) func(*corev1.Service) {
+	return func(s *corev1.Service) { s.Annotations[svc.AnnotationAddresses] = addr }
+}
+
+// S4: Leases of the ledger that somebody deletes or edits are written again, with the same addresses, also those that are in no pool any more; meanwhile agents see what there was.
+func TestTheLedgerIsRestored(t *testing.T) {
+	for name, spoil := range map[string]func(r *rig){
+		"all deleted": func(r *rig) {
+			for _, name := range r.shards() {
+				r.Store.Delete(fakecluster.LeasePath(name))
+			}
+		},
+		"the first deleted": func(r *rig) { r.Store.Delete(fakecluster.LeasePath(r.shards()[0])) },
+		"emptied":           func(r *rig) { r.edit(func(l *coordinationv1.Lease) { l.Annotations[svc.AnnotationLedger] = "{}" }) },
+		"spoilt":            func(r *rig) { r.edit(func(l *coordinationv1.Lease) { l.Annotations[svc.AnnotationLedger] = `{"10.0` }) },
+		"given to another": func(r *rig) {
+			r.edit(func(l *coordinationv1.Lease) {
+				l.Annotations[svc.AnnotationLedger] = strings.ReplaceAll(l.Annotations[svc.AnnotationLedger], "a/web", "a/evil")
+			})
+		},
+		"without annotations": func(r *rig) { r.edit(func(l *coordinationv1.Lease) { l.Annotations = nil }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			a, _ := r.seated("x")
+			r.PutService("a/web", asking("10.0.0.103"))
+			r.PutService("a/other")
+			r.says(a, "a/web", "10.0.0.103 Allocated")
+			r.says(a, "a/other", "10.0.0.100 Allocated")
+			r.PutPool("p", "10.0.0.50-10.0.0.51")
+			r.Eventually("the ledger is seen", func() bool { return len(r.cat.Ledger()) == 2 })
+			r.look(a)
+			changes := r.cat.Changes()
+			spoil(r)
+			r.Eventually("it is seen", func() bool { return r.cat.Changes() != changes })
+			if got := r.cat.Ledger(); len(got) != 2 || got[first][0].Owner != "a/other" {
+				t.Errorf("agents see %v", got)
+			}
+			r.until(a, "the ledger is there again", func() bool { return r.holds("10.0.0.103", "a/web") && r.holds("10.0.0.100", "a/other") })
+			r.until(a, "it is seen", func() bool { return a.term != 0 && len(r.cat.Ledger()) == 2 })
+			if n := len(r.shards()); n > 3 {
+				t.Errorf("%d Leases", n)
+			}
+			if r.Says("a/web") != "10.0.0.103 Allocated" {
+				t.Errorf("the Service says %s", r.Says("a/web"))
+			}
+		})
+	}
+}
+
+// edit changes the first Lease of the ledger as a person would.
+func (r *rig) edit(change func(l *coordinationv1.Lease)) {
+	r.T.Helper()
+	var l coordinationv1.Lease
+	name := r.shards()[0]
+	r.Lease(name, &l)
+	change(&l)
+	r.Put(fakecluster.LeasePath(name), &l)
+}
+
+// S4: the next allocator restores what the former one did not live to, from what its agent has seen.
+func TestTheNextAllocatorRestoresTheLedger(t *testing.T) {
+	r := newRig(t)
+	a, _ := r.seated("x")
+	r.PutService("a/web", asking("10.0.0.103"))
+	r.says(a, "a/web", "10.0.0.103 Allocated")
+	r.PutPool("p", "10.0.0.50-10.0.0.51")
+	r.Eventually("the ledger is seen", func() bool { return len(r.cat.Ledger()) == 1 })
+	for _, name := range r.shards() {
+		r.Store.Delete(fakecluster.LeasePath(name))
+	}
+	r.Eventually("that is seen", func() bool { return len(r.cat.Leases()) == 0 })
+	b, kb := r.allocator("y")
+	kb.turn(t.Context())
+	r.pass(5*time.Second + 1)
+	r.sit(kb)
+	r.hands(b)
+	r.until(b, "the ledger is there again", func() bool { return r.holds("10.0.0.103", "a/web") })
+}
+
+// S4: whatever keys and ports Services have, the others get their addresses, the ledger fits into its Leases, and
+// no Lease is made for each try.
+func TestHostileServicesStopNothing(t *testing.T) {
+	r := newRig(t)
+	a, _ := r.seated("x")
+	hostile := func(port int32, ports int) func(*corev1.Service) {
+		return func(s *corev1.Service) {
+			s.Annotations[svc.AnnotationShare] = strings.Repeat("k", 140_000)
+			s.Annotations[svc.AnnotationPool] = "p"
+			s.Spec.Ports = nil
+			for i := range ports {
+				s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Protocol: corev1.ProtocolTCP, Port: port + int32(i)})
+			}
+		}
+	}
+	r.PutService("h/a", hostile(1000, 1))
+	r.PutService("h/b", hostile(1001, 1))
+	r.PutService("h/c", hostile(2000, 20_000))
+	r.PutService("h/d", asking(strings.Repeat("x", 200_000)))
+	r.PutService("shop/web")
+	r.says(a, "h/a", "10.0.0.100 Allocated")
+	r.says(a, "h/b", "10.0.0.100 Allocated")
+	r.says(a, "h/c", "10.0.0.101 Allocated")
+	r.says(a, "h/d", "Malformed")
+	r.says(a, "shop/web", "10.0.0.102 Allocated")
+	if n := len(r.shards()); n != 2 {
+		t.Errorf("the ledger has %d Leases", n)
+	}
+	for _, name := range r.shards() {
+		var l coordinationv1.Lease
+		r.Lease(name, &l)
+		if n := len(l.Annotations[svc.AnnotationLedger]); n > 1000 {
+			t.Errorf("%s has %d bytes", name, n)
+		}
+	}
+}
+
+// S4: a ledger that cannot be written, or not be used yet, is tried again once a second, whatever happens meanwhile.
+func TestTheLedgerIsRetriedOnceASecond(t *testing.T) {
+	for name, deny := range map[string]fakeapi.Denial{
+		"it cannot be read":                 {Method: http.MethodGet, Path: "/leases", Code: 500},
+		"it cannot be written":              {Method: http.MethodPut, Path: svc.LedgerPrefix(fakecluster.Seat), Code: 500},
+		"nobody says if its Service exists": {Method: http.MethodGet, Path: "/services/gone", Code: 500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.PutLedger("0", ipam.Ledger{first: {{Owner: "a/gone"}}})
+			r.PutService("a/web")
+			r.Eventually("both are seen", func() bool { return len(r.cat.Services()) == 1 && len(r.cat.Ledger()) == 1 })
+			a, k := r.seated("x")
+			r.Server.Deny(deny)
+			asked := func() int {
+				return r.Server.Count(http.MethodGet, "/leases") + r.Server.Count(http.MethodPut, "/leases")
+			}
+			tries := func() int {
+				before := asked()
+				for range 20 {
+					r.look(a)
+				}
+				return asked() - before
+			}
+			once := tries()
+			if again := tries(); once == 0 || again != 0 {
+				t.Errorf("%d requests within the first second, and then %d", once, again)
+			}
+			r.pass(lookAgain)
+			r.sit(k)
+			if tries() == 0 {
+				t.Error("it is not tried again")
+			}
+			r.Server.Deny()
+			r.says(a, "a/web", "10.0.0.100 Allocated")
+		})
+	}
+}

@@ -1,0 +1,218 @@
+package inspect
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/svc"
+	"github.com/kvip/kvip/pkg/svc/speaker"
+	"github.com/kvip/kvip/test/fakeapi"
+	"github.com/kvip/kvip/test/fakeapi/fakecluster"
+)
+
+const (
+	web        = "shop/web"
+	nobodyHere = "127.0.0.9" // the servers of these tests listen on 127.0.0.1 alone
+)
+
+func question(e *fakecluster.Env, owner string) Config {
+	namespace, name, _ := strings.Cut(owner, "/")
+	return Config{
+		Router: e.Router, Reader: svc.Reader{Class: "kvip.dev/kvip"}, LeaseNamespace: fakecluster.Namespace, Namespace: namespace, Name: name,
+	}
+}
+
+// serving starts an agent's page and returns its port.
+func serving(t *testing.T, page http.HandlerFunc) int {
+	t.Helper()
+	server := httptest.NewServer(page)
+	t.Cleanup(server.Close)
+	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return number
+}
+
+// answering is a page that says r of the Service that it is asked for, and nothing of others.
+func answering(r speaker.Report) http.HandlerFunc {
+	return func(w http.ResponseWriter, q *http.Request) {
+		if q.URL.Path != "/services" || q.URL.Query().Get("name") != web {
+			http.Error(w, "asked for "+q.URL.String(), http.StatusBadRequest)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(r)
+	}
+}
+
+// join has a node announce Services, with these addresses and its page at port.
+func join(e *fakecluster.Env, node string, port int, addresses ...string) {
+	e.PutNodeLease(svc.NodeInfo{Node: node, Status: port}, node+"_1", 5)
+	e.PutNode(node, nobodyHere, func(n *corev1.Node) {
+		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: node}}
+		for _, a := range addresses {
+			n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a})
+		}
+	})
+}
+
+func TestServiceAsksTheOwner(t *testing.T) {
+	e := fakecluster.New(t)
+	e.PutService(web, func(s *corev1.Service) {
+		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: vip4.String()}, {Hostname: "no.address.example"}, {IP: vip6.String()}}
+		s.Status.Conditions = []metav1.Condition{{Type: "Other", Reason: "Other"}, {Type: svc.Condition, Reason: "Allocated", Message: "from pool main"}}
+	})
+	a := says("a", true, view(vip4, "b", "", "as a sees it"), view(vip6, "b", "leaving", "as a sees it"))
+	a.Problem = "write table: no space"
+	join(e, "a", serving(t, answering(a)), "127.0.0.1")
+	// The first address of b is one that nobody answers at.
+	join(e, "b", serving(t, answering(says("b", true, view(vip4, "b", "owned", "as b sees it"), view(vip6, "b", "owned", "as b sees it")))), nobodyHere, "127.0.0.1")
+
+	got, err := Service(t.Context(), question(e, web))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Service != web || !got.Ours || got.Why != "" || fmt.Sprint(got.Status) != fmt.Sprint([]netip.Addr{vip4, vip6}) || got.Condition == nil || got.Condition.Reason != "Allocated" {
+		t.Errorf("of the API: %+v", got)
+	}
+	if len(got.Silent) != 0 || len(got.Problems) != 1 || got.Problems["a"] != a.Problem {
+		t.Errorf("silent are %v, problems %v", got.Silent, got.Problems)
+	}
+	if len(got.Addresses) != 2 {
+		t.Fatalf("addresses: %+v", got.Addresses)
+	}
+	for i, addr := range []netip.Addr{vip4, vip6} {
+		if one := got.Addresses[i]; one.Address != addr || !one.Here || one.Node != "b" || one.Sentence != "as b sees it" || !one.Since.Equal(since) {
+			t.Errorf("%s: %+v", addr, one)
+		}
+	}
+	if on := got.Addresses[1].On; len(on) != 2 || on["a"] != "leaving" || on["b"] != "owned" {
+		t.Errorf("%s is on %v", vip6, on)
+	}
+}
+
+func TestServiceNamesWhoIsSilentAndWhy(t *testing.T) {
+	e := fakecluster.New(t)
+	e.PutService(web)
+	text := func(body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }
+	}
+	want := map[string]string{}
+	for _, row := range []struct {
+		node      string
+		port      int
+		addresses []string
+		why       string
+	}{
+		{"pageless", 0, []string{"127.0.0.1"}, "serves no page (--metrics-address)"},
+		{"homeless", 1, nil, "the Node has no address"},
+		{"down", serving(t, http.NotFound), []string{nobodyHere}, "connection refused"},
+		{"old", serving(t, http.NotFound), []string{nobodyHere, "127.0.0.1"}, "404 Not Found"},
+		{"html", serving(t, text("<html>")), []string{"127.0.0.1"}, "read answer of agent at http://127.0.0.1:"},
+		{"half", serving(t, text(`{"node":"half","addresses":[`)), []string{"127.0.0.1"}, "unexpected EOF"},
+		{"endless", serving(t, text(`{"node":"`+strings.Repeat("x", maxAnswer))), []string{"127.0.0.1"}, "unexpected EOF"},
+		{"mistaken", serving(t, answering(says("other", true))), []string{"127.0.0.1"}, `it answers for node "other"`},
+		{"foreign", serving(t, text("{}")), []string{"127.0.0.1"}, `it answers for node ""`},
+		{"hung", serving(t, func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() }), []string{"127.0.0.1"}, "deadline exceeded"},
+	} {
+		join(e, row.node, row.port, row.addresses...)
+		want[row.node] = row.why
+	}
+	e.PutNodeLease(svc.NodeInfo{Node: "gone", Status: 1}, "", 5) // it gave its Lease up: nobody to ask
+	join(e, "good", serving(t, answering(says("good", true, view(vip4, "good", "owned", "")))), "127.0.0.1")
+
+	got, err := Service(t.Context(), question(e, web))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for node, why := range want {
+		if !strings.Contains(got.Silent[node], why) {
+			t.Errorf("%s: %q, want %q", node, got.Silent[node], why)
+		}
+	}
+	if len(got.Silent) != len(want) {
+		t.Errorf("silent are %v", got.Silent)
+	}
+	if len(got.Addresses) != 1 || got.Addresses[0].Node != "good" || !got.Addresses[0].Here {
+		t.Errorf("the others keep good from being heard: %+v", got.Addresses)
+	}
+}
+
+// A Lease of an earlier name of the seat stays until somebody deletes it; its port may be of long ago.
+func TestServiceForgivesAnOldLease(t *testing.T) {
+	e := fakecluster.New(t)
+	e.PutService(web)
+	join(e, "a", 0, "127.0.0.1")
+	old := svc.NodeLease(fakecluster.Seat, "a")
+	var lease map[string]any
+	if _, err := e.Store.Get(fakecluster.LeasePath(old), &lease); err != nil {
+		t.Fatal(err)
+	}
+	e.Put(fakecluster.LeasePath(svc.NodeLease("earlier", "a")), lease)
+	join(e, "a", serving(t, answering(says("a", true, view(vip4, "a", "owned", "")))), "127.0.0.1")
+	got, err := Service(t.Context(), question(e, web))
+	if err != nil || len(got.Silent) != 0 || len(got.Addresses) != 1 {
+		t.Errorf("%v and %+v", err, got)
+	}
+}
+
+func TestServiceSaysWhyItIsNotServed(t *testing.T) {
+	for name, row := range map[string]struct {
+		change func(*corev1.Service)
+		why    string
+	}{
+		"type":  {func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP }, "not of type LoadBalancer"},
+		"class": {func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/x") }, "loadBalancerClass example.com/x"},
+	} {
+		e := fakecluster.New(t)
+		e.PutService(web, row.change)
+		got, err := Service(t.Context(), question(e, web))
+		if err != nil || got.Ours || !strings.Contains(got.Why, row.why) {
+			t.Errorf("%s: %v and %+v", name, err, got)
+		}
+		if text, err := json.Marshal(got); err != nil || !strings.Contains(string(text), `"status":[],"addresses":[]`) {
+			t.Errorf("%s: as JSON %v, %s", name, err, text)
+		}
+	}
+}
+
+func TestServiceFailsWithTheAPI(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		owner  string
+		denied []fakeapi.Denial
+		says   string
+		is     func(error) bool
+	}{
+		{"no such Service", "shop/none", nil, "get service shop/none: ", apierrors.IsNotFound},
+		{"other namespace", "default/web", nil, "get service default/web: ", apierrors.IsNotFound},
+		{"Services forbidden", web, []fakeapi.Denial{{Path: "/services", Code: http.StatusForbidden}}, "get service shop/web: ", apierrors.IsForbidden},
+		{"Leases forbidden", web, []fakeapi.Denial{{Path: "/leases", Code: http.StatusForbidden}}, "list leases of nodes in kube-system: ", apierrors.IsForbidden},
+		{"Nodes forbidden", web, []fakeapi.Denial{{Path: "/nodes", Code: http.StatusForbidden}}, "list nodes: ", apierrors.IsForbidden},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			e := fakecluster.New(t)
+			e.PutService(web)
+			e.Server.Deny(row.denied...)
+			_, err := Service(t.Context(), question(e, row.owner))
+			if err == nil || !strings.HasPrefix(err.Error(), row.says) || !row.is(err) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,96 @@
+package inspect
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/kvip/kvip/pkg/printable"
+)
+
+// WriteText prints the report for people; now is for ages.
+func (r Report) WriteText(w io.Writer, now time.Time) error {
+	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	row := func(key, value string) {
+		_, _ = fmt.Fprintf(table, "%s\t%s\n", printable.Text(key), printable.Text(value))
+	}
+	row("Service", r.Service)
+	if !r.Ours {
+		row("Not served", r.Why)
+	}
+	row("In status", orNone(addresses(r.Status)))
+	if r.Condition != nil {
+		row("Says", r.Condition.Reason+": "+r.Condition.Message)
+	}
+	if r.Problem != "" && r.Ours {
+		row("Problem", r.Problem)
+	}
+	for _, a := range r.Addresses {
+		a.write(row, now)
+	}
+	if r.Ours && len(r.Addresses) == 0 {
+		row("Address", "none is in the ledger yet, or no agent answers")
+	}
+	for _, node := range slices.Sorted(maps.Keys(r.Problems)) {
+		row("Problem", node+": "+r.Problems[node])
+	}
+	for _, node := range slices.Sorted(maps.Keys(r.Silent)) {
+		row("No answer", node+": "+r.Silent[node])
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("print status of service %s: %w", r.Service, err)
+	}
+	return nil
+}
+
+func (a Address) write(row func(key, value string), now time.Time) {
+	switch {
+	case a.Here:
+		row("Address", fmt.Sprintf("%s announced by %s on %s since %s (%s)", a.Address, a.Node, orNone(a.Link),
+			a.Since.UTC().Format(time.RFC3339), max(0, now.Sub(a.Since)).Round(time.Second)))
+	case a.Node != "":
+		row("Address", fmt.Sprintf("%s is to be announced by %s, which has not said so", a.Address, a.Node))
+	default:
+		row("Address", fmt.Sprintf("%s is announced by nobody", a.Address))
+	}
+	if a.Sentence != "" {
+		row("  why", a.Sentence)
+	}
+	for _, node := range slices.Sorted(maps.Keys(a.On)) {
+		switch {
+		case !a.Here:
+			row("  kept on", node+" ("+a.On[node]+")")
+		case node != a.Node:
+			row("  also on", node+" ("+a.On[node]+")")
+		}
+	}
+	if len(a.Eligible) > 0 {
+		row("  eligible", strings.Join(a.Eligible, ", "))
+	}
+	for _, node := range slices.Sorted(maps.Keys(a.Rejected)) {
+		row("  not "+node, a.Rejected[node])
+	}
+	if len(a.Services) > 1 {
+		row("  shared by", strings.Join(a.Services, ", "))
+	}
+}
+
+func addresses(list []netip.Addr) string {
+	texts := make([]string, len(list))
+	for i, a := range list {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, ", ")
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "none"
+	}
+	return text
+}

@@ -1,0 +1,137 @@
+package inspect
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/svc/speaker"
+)
+
+// announced is an address that node has had on eth0 for 90 seconds, among a and b.
+func announced(addr netip.Addr, node string) Address {
+	v := view(addr, node, "owned", "it has the highest rank")
+	v.Link, v.Eligible = "eth0", []string{"a", "b"}
+	return Address{AddressReport: v, On: map[string]string{node: "owned"}}
+}
+
+var texts = []struct {
+	name   string
+	report func() Report
+	want   string
+}{
+	{"served, two families", func() Report {
+		return Report{Service: "default/web", Ours: true, Status: []netip.Addr{vip4, vip6},
+			Condition: &metav1.Condition{Reason: "Allocated", Message: "from pool main"}, Addresses: []Address{announced(vip4, "a"), announced(vip6, "b")}}
+	}, `
+Service      default/web
+In status    192.0.2.10, 2001:db8::10
+Says         Allocated: from pool main
+Address      192.0.2.10 announced by a on eth0 since 2026-03-01T12:00:00Z (1m30s)
+  why        it has the highest rank
+  eligible   a, b
+Address      2001:db8::10 announced by b on eth0 since 2026-03-01T12:00:00Z (1m30s)
+  why        it has the highest rank
+  eligible   a, b
+`},
+	{"not ours", func() Report {
+		return Report{Service: "default/web", Why: "its loadBalancerClass x is not kvip.dev/kvip, which kvip serves"}
+	}, `
+Service      default/web
+Not served   its loadBalancerClass x is not kvip.dev/kvip, which kvip serves
+In status    none
+`},
+	{"not in the ledger", func() Report {
+		return Report{Service: "default/web", Ours: true, Condition: &metav1.Condition{Reason: "OutsidePools", Message: "no pool has 192.0.2.1"}}
+	}, `
+Service     default/web
+In status   none
+Says        OutsidePools: no pool has 192.0.2.1
+Address     none is in the ledger yet, or no agent answers
+`},
+	{"nobody announces it", func() Report {
+		v := view(vip4, "", "", "no ready endpoint")
+		v.Rejected = map[string]string{"b": "the node is cordoned", "a": "the node has no usable link"}
+		return Report{Service: "default/web", Ours: true, Status: []netip.Addr{vip4}, Addresses: []Address{{AddressReport: v}}}
+	}, `
+Service     default/web
+In status   192.0.2.10
+Address     192.0.2.10 is announced by nobody
+  why       no ready endpoint
+  not a     the node has no usable link
+  not b     the node is cordoned
+`},
+	{"its agent is silent, another's has a problem", func() Report {
+		return Report{Service: "default/web", Ours: true, Status: []netip.Addr{vip4}, Addresses: []Address{{AddressReport: view(vip4, "b", "", "it is the only eligible node")}},
+			Problems: map[string]string{"a": "write table: no space"}, Silent: map[string]string{"c": "no page", "b": "connection refused"}}
+	}, `
+Service     default/web
+In status   192.0.2.10
+Address     192.0.2.10 is to be announced by b, which has not said so
+  why       it is the only eligible node
+Problem     a: write table: no space
+No answer   b: connection refused
+No answer   c: no page
+`},
+	{"shared by two Services, and still elsewhere", func() Report {
+		one := announced(vip4, "b")
+		one.Services, one.On["a"] = []string{"default/web", "shop/web"}, "leaving"
+		return Report{Service: "default/web", Ours: true, Status: []netip.Addr{vip4}, Addresses: []Address{one}}
+	}, `
+Service       default/web
+In status     192.0.2.10
+Address       192.0.2.10 announced by b on eth0 since 2026-03-01T12:00:00Z (1m30s)
+  why         it has the highest rank
+  also on     a (leaving)
+  eligible    a, b
+  shared by   default/web, shop/web
+`},
+	{"kept in silence", func() Report { // by the very node that is to announce it, after its restart (S6)
+		return Report{Service: "default/web", Ours: true, Status: []netip.Addr{vip6},
+			Addresses: []Address{{AddressReport: view(vip6, "a", "", ""), On: map[string]string{"a": "adopted"}}}}
+	}, `
+Service     default/web
+In status   2001:db8::10
+Address     2001:db8::10 is to be announced by a, which has not said so
+  kept on   a (adopted)
+`},
+	{"a node whose clock is ahead", func() Report {
+		one := Address{AddressReport: speaker.AddressReport{Address: vip4, Node: "a", Here: true, State: "shared", Since: since.Add(time.Hour)}}
+		return Report{Service: "default/web", Ours: true, Status: []netip.Addr{vip4}, Addresses: []Address{one}}
+	}, `
+Service     default/web
+In status   192.0.2.10
+Address     192.0.2.10 announced by a on none since 2026-03-01T13:00:00Z (0s)
+`},
+}
+
+func TestWriteText(t *testing.T) {
+	for _, row := range texts {
+		t.Run(row.name, func(t *testing.T) {
+			var out strings.Builder
+			if err := row.report().WriteText(&out, since.Add(90*time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			if got := "\n" + out.String(); got != row.want {
+				t.Errorf("got%s\nwant%s", got, row.want)
+			}
+		})
+	}
+}
+
+var errFull = errors.New("disk full")
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errFull }
+
+func TestWriteTextSaysThatItCouldNot(t *testing.T) {
+	err := Report{Service: "default/web"}.WriteText(full{}, since)
+	if !errors.Is(err, errFull) || !strings.Contains(err.Error(), "default/web") {
+		t.Errorf("got %v", err)
+	}
+}

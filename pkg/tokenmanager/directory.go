@@ -1,0 +1,182 @@
+package tokenmanager
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/kvip/kvip/pkg/apiclient"
+)
+
+// The files of the directory, named as in the volume that the kubelet gives a pod.
+const (
+	tokenFile = "token"
+	caFile    = "ca.crt"
+)
+
+// maxFile is more than either file ever has.
+const maxFile = 1 << 20
+
+// Directory is where the token and the CA of its API servers are kept: of this user alone, and
+// no symbolic link, so that nobody else can read or replace what is in it.
+type Directory string
+
+// secure makes the directory, or makes it private, and refuses one that cannot be.
+func (d Directory) secure() error {
+	path := string(d)
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make state directory %s: %w", path, err)
+	}
+	mode, err := d.check()
+	if err != nil || mode == 0o700 {
+		return err
+	}
+	if err := d.checkContent(); err != nil {
+		return err
+	}
+	if err := os.Chmod(path, 0o700); err != nil {
+		return fmt.Errorf("make state directory %s private: %w", path, err)
+	}
+	return nil
+}
+
+// check refuses what somebody else may have put in the directory's place, and returns its mode.
+func (d Directory) check() (fs.FileMode, error) {
+	path := string(d)
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0, fmt.Errorf("look at state directory %s: %w", path, err)
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.IsDir():
+		return 0, fmt.Errorf("use state directory %s: it is a %s; remove it", path, kindOf(info.Mode()))
+	case ok && int(owner.Uid) != os.Geteuid():
+		return 0, fmt.Errorf("use state directory %s: it belongs to user %d, not to %d; remove it or change its owner", path, owner.Uid, os.Geteuid())
+	}
+	return info.Mode().Perm(), nil
+}
+
+// checkContent refuses a directory that others use, such as /var/lib: to make it private would lock
+// them out.
+func (d Directory) checkContent() error {
+	entries, err := os.ReadDir(string(d))
+	if err != nil {
+		return fmt.Errorf("look into state directory %s: %w", d, err)
+	}
+	for _, e := range entries {
+		if !slices.Contains([]string{tokenFile, caFile, part(tokenFile), part(caFile)}, e.Name()) {
+			return fmt.Errorf("make state directory %s private: %s in it is not kvip's; give kvip a directory of its own with --state-dir, or make this one mode 0700", d, e.Name())
+		}
+	}
+	return nil
+}
+
+// part names a file while it is written.
+func part(name string) string { return "." + name + ".part" }
+
+func kindOf(mode fs.FileMode) string {
+	if mode&fs.ModeSymlink != 0 {
+		return "symbolic link"
+	}
+	return "file"
+}
+
+// Own returns the credentials that are kept. An error that is fs.ErrNotExist says that there are none.
+func (d Directory) Own() (apiclient.Credentials, error) {
+	text, ca, err := d.load()
+	if err != nil {
+		return apiclient.Credentials{}, err
+	}
+	return d.credentials(text, ca), nil
+}
+
+// credentials are those of a token that is, or is to be, in the directory.
+func (d Directory) credentials(tokenText string, ca []byte) apiclient.Credentials {
+	return apiclient.Token(filepath.Join(string(d), tokenFile), tokenText, ca)
+}
+
+func (d Directory) load() (tokenText string, ca []byte, err error) {
+	if _, err := d.check(); err != nil {
+		return "", nil, err
+	}
+	text, err := d.read(tokenFile)
+	if err != nil {
+		return "", nil, err
+	}
+	t, err := parseToken(string(text))
+	if err != nil {
+		return "", nil, fmt.Errorf("read token in %s: %w", d, err)
+	}
+	if ca, err = d.read(caFile); err != nil {
+		return "", nil, err
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(ca) {
+		return "", nil, fmt.Errorf("read %s: it holds no certificate", filepath.Join(string(d), caFile))
+	}
+	return t.text, ca, nil
+}
+
+func (d Directory) read(name string) ([]byte, error) {
+	path := filepath.Join(string(d), name)
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	defer file.Close()
+	b, err := io.ReadAll(io.LimitReader(file, maxFile))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return b, nil
+}
+
+// save keeps the token and the CA, the CA first: each file is there as a whole or not at all,
+// also after a loss of power.
+func (d Directory) save(tokenText string, ca []byte) error {
+	if err := d.secure(); err != nil {
+		return err
+	}
+	if err := d.write(caFile, ca); err != nil {
+		return err
+	}
+	if err := d.write(tokenFile, []byte(tokenText)); err != nil {
+		return err
+	}
+	dir, err := os.Open(string(d))
+	if err != nil {
+		return fmt.Errorf("store token in %s: %w", d, err)
+	}
+	defer dir.Close()
+	if err := dir.Sync(); err != nil {
+		return fmt.Errorf("store token in %s: %w", d, err)
+	}
+	return nil
+}
+
+// write replaces one file. What an interrupted one left is overwritten.
+func (d Directory) write(name string, content []byte) (err error) {
+	path := filepath.Join(string(d), name)
+	part := filepath.Join(string(d), part(name))
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("store %s: %w", path, err)
+			_ = os.Remove(part) // it may not be there, and it may hold the last bytes of a full disk
+		}
+	}()
+	file, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(part, path)
+}

@@ -1,0 +1,41 @@
+package controlplane
+
+import (
+	"testing"
+	"time"
+
+	"github.com/kvip/kvip/test/lab/cluster"
+)
+
+// TestEachFault injects every fault of the benchmark's table into the holder, one after
+// the other, and heals it: the VIP moves or comes back, and never has two holders.
+func TestEachFault(t *testing.T) {
+	s := begin(t)
+	for _, n := range s.c.Nodes {
+		n.API.ShutdownDelay = 2 * time.Second
+		s.ok(n.RestartAPI())
+	}
+	s.ok(s.c.WaitReady(t.Context()))
+	s.settle()
+	for _, f := range []struct {
+		name   string
+		inject func(*cluster.Node) error
+	}{
+		{"agent SIGTERM", func(n *cluster.Node) error { return n.Agent().Term() }},
+		{"API server killed", (*cluster.Node).KillAPI},
+		{"API server hung", (*cluster.Node).StopAPI},
+		{"API server SIGTERM", (*cluster.Node).TermAPI},
+		{"etcd member killed", (*cluster.Node).KillEtcd},
+		{"node off", (*cluster.Node).Off},
+		{"agent SIGKILL", func(n *cluster.Node) error { return n.Agent().Kill() }},
+		{"agent SIGSTOP", func(n *cluster.Node) error { return n.Agent().Stop() }},
+	} {
+		began := time.Now()
+		old := s.holder()
+		s.ok(f.inject(old))
+		next := s.moved(old)
+		t.Logf("%s: moved from %s to %s in %v", f.name, old.Name, next.Name, time.Since(began).Round(time.Millisecond))
+		s.ok(s.c.Heal(t.Context()))
+		s.settle()
+	}
+}

@@ -1,0 +1,209 @@
+package services
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kvip/kvip/pkg/svc"
+	"github.com/kvip/kvip/test/lab/servicelab"
+)
+
+// TestFilter reaches an address on the ports of its Services alone, in both families, and by ICMP (S5).
+// The node's other ports are open at its own address.
+func TestFilter(t *testing.T) {
+	s := begin(t)
+	s.ok(s.Create(s.ctx, "web", servicelab.Families(corev1.IPFamilyPolicyRequireDualStack)))
+	for _, addr := range s.addresses("web", 2) {
+		n := s.owner(addr)
+		s.served(addr, servicelab.Port, n)
+		for _, port := range []int{otherPort, 2112, 6443} {
+			if name, err := s.Ask(addr, port); err == nil {
+				t.Errorf("port %d of %s is open: %q answers", port, addr, name)
+			}
+		}
+		own := n.Host.Addr(addr.Is4())
+		s.served(own, otherPort, n)
+		s.wait("an answer to ICMP from "+addr.String(), func() bool { return servicelab.Ping(s.Client, addr) == nil })
+	}
+}
+
+// TestFilterFollowsPorts opens and closes ports as the Service changes; what is established goes on (S5).
+func TestFilterFollowsPorts(t *testing.T) {
+	s := alone(t)
+	addr := s.create("web")
+	n := s.owner(addr)
+	s.served(addr, servicelab.Port, n)
+	s.ok(s.Change(s.ctx, "web", servicelab.Ports(otherPort)))
+	s.served(addr, otherPort, n)
+	s.refused(addr, servicelab.Port)
+	s.ok(s.Change(s.ctx, "web", servicelab.Ports(otherPort, servicelab.Port)))
+	s.served(addr, servicelab.Port, n)
+	s.served(addr, otherPort, n)
+}
+
+// refused waits until a port of the address is closed.
+func (s *story) refused(addr netip.Addr, port int) {
+	s.t.Helper()
+	s.wait("the port to be closed", func() bool {
+		_, err := s.Ask(addr, port)
+		return err != nil
+	})
+}
+
+// TestStranger lets a machine that is no node claim an address, several times: its owner, whose view is fresh, defends it, so
+// that everybody believes it again, and reports the MAC that no node has (S3).
+func TestStranger(t *testing.T) {
+	s := begin(t)
+	addr := s.create("web")
+	n := s.owner(addr)
+	s.served(addr, servicelab.Port, n)
+	stranger := net.HardwareAddr{2, 0, 0, 0, 0xbe, 0xef}
+	sampler := s.sample(addr)
+	for range 3 {
+		s.ok(servicelab.Claim(s.Client, addr, stranger))
+		s.ok(servicelab.Claim(s.Workers[0].Host, addr, stranger))
+		s.nobodyBelieves(addr, n)
+		s.served(addr, servicelab.Port, n)
+	}
+	s.logs(n, "level=WARN", "claims an address", addr.String(), stranger.String(), "no kvip node's Lease carries")
+	s.wait("the conflict to be counted", func() bool {
+		m, err := s.Metrics(n)
+		return err == nil && m.Sum("kvip_service_conflicts_total") > 0
+	})
+	s.stayed(sampler, n, addr)
+}
+
+// TestPlannedMove drains a node: the old owner keeps the address until it hears the new one (S3), so
+// that nobody who connects meanwhile is left without an answer. Connections that are open at that instant may be reset, also those that
+// were opened an instant ago (S7): they are counted apart.
+func TestPlannedMove(t *testing.T) {
+	s := begin(t)
+	addr := s.create("web")
+	n := s.owner(addr)
+	s.served(addr, servicelab.Port, n)
+	sampler := s.sample(addr)
+	ctx, stop := context.WithCancel(s.ctx)
+	failed := make(chan []error, 1)
+	go func() { failed <- s.askAll(ctx, addr) }()
+	for range 2 {
+		s.ok(s.Cordon(s.ctx, n.Name, true))
+		s.moved(addr, n)
+		s.ok(s.Cordon(s.ctx, n.Name, false))
+		s.wait("the address to be back", func() bool { return s.owner(addr) == n })
+	}
+	stop()
+	resets := 0
+	for _, err := range <-failed {
+		if errors.Is(err, unix.ECONNRESET) {
+			resets++
+			continue
+		}
+		t.Errorf("a connection during a planned move: %v", err)
+	}
+	t.Logf("%d connections were reset", resets)
+	s.neverNobody(sampler)
+	h := sampler.Window(time.Time{}, time.Time{})
+	t.Logf("%d of %d samples, one each %v, had two owners", h.TwoHolders, h.Samples, 5*time.Millisecond)
+}
+
+// askAll connects again and again until ctx ends, with time for TCP to send again what was lost, and
+// returns what failed.
+func (s *story) askAll(ctx context.Context, addr netip.Addr) (failed []error) {
+	for ctx.Err() == nil {
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		conn, err := s.Client.Dial(limited, "tcp", netip.AddrPortFrom(addr, servicelab.Port).String())
+		cancel()
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		_ = conn.Close()
+	}
+	return failed
+}
+
+// TestChanges changes what a Service asks for while it runs, and measures how long each takes to be seen
+// from outside; on an idle machine that is less than a second.
+func TestChanges(t *testing.T) {
+	s := begin(t)
+	first := s.create("web")
+	s.served(first, servicelab.Port, s.owner(first))
+	measure := func(what string, change func(), seen func() bool) {
+		t.Helper()
+		began := time.Now()
+		change()
+		s.wait(what, seen)
+		t.Logf("%s: %v", what, time.Since(began).Round(time.Millisecond))
+	}
+	edit := func(edits ...servicelab.Edit) func() {
+		return func() { t.Helper(); s.ok(s.Change(s.ctx, "web", edits...)) }
+	}
+	open := func(addr netip.Addr, port int) func() bool {
+		return func() bool { _, err := s.Ask(addr, port); return err == nil }
+	}
+	second := ip("10.77.0.150")
+	measure("another address", edit(servicelab.Annotate(svc.AnnotationAddresses, second.String())), open(second, servicelab.Port))
+	s.nowhere(first)
+	measure("another port", edit(servicelab.Ports(otherPort)), open(second, otherPort))
+	measure("the other policy", edit(servicelab.Local), func() bool { return len(s.Holders(second)) == 0 })
+	measure("an endpoint", func() { s.ok(s.Endpoints(s.ctx, "web", map[string]servicelab.State{"cp2": servicelab.Ready})) }, open(second, otherPort))
+	measure("another type", edit(func(o *corev1.Service) {
+		o.Spec.Type, o.Spec.ExternalTrafficPolicy, o.Spec.AllocateLoadBalancerNodePorts = corev1.ServiceTypeClusterIP, "", nil
+	}), func() bool { return len(s.Holders(second)) == 0 })
+	measure("kvip's class", edit(servicelab.Class("kvip.dev/kvip"), func(o *corev1.Service) { o.Spec.Type = corev1.ServiceTypeLoadBalancer }), open(second, otherPort))
+	measure("deletion", func() { s.ok(s.Delete(s.ctx, "web")) }, func() bool { return len(s.Holders(second)) == 0 })
+}
+
+// TestControlPlane has agents serve the control plane's address and Services at once. A Service that asks
+// for that address with a key shares it: it is where the election says, the Service's port is reached there,
+// and so is everything that its host serves at that address without Services, as 6443 (S5).
+func TestControlPlane(t *testing.T) {
+	s := prepare(t)
+	const vip = "10.77.0.100"
+	s.ok(s.Addresses(s.ctx, "main", pool4, vip))
+	s.ok(s.StartAgents(s.Nodes, "--vip="+vip))
+	s.settle(s.Nodes...)
+	s.ok(s.Create(s.ctx, "refused", servicelab.Annotate(svc.AnnotationAddresses, vip)))
+	s.told("refused", "AddressTaken", vip, "control plane")
+	s.ok(s.Create(s.ctx, "clash", servicelab.Annotate(svc.AnnotationAddresses, vip), servicelab.Annotate(svc.AnnotationShare, "x"), servicelab.Ports(6443)))
+	s.told("clash", "PortClash", "6443", "control plane")
+	s.ok(s.Create(s.ctx, "web", servicelab.Annotate(svc.AnnotationAddresses, vip), servicelab.Annotate(svc.AnnotationShare, "x")))
+	s.expect("web", vip)
+	other := s.create("other")
+	s.served(other, servicelab.Port, s.owner(other))
+	both := func() string {
+		t.Helper()
+		s.wait("both at "+vip, func() bool {
+			name, err := s.Ask(ip(vip), servicelab.Port)
+			holders := s.Holders(ip(vip))
+			return err == nil && len(holders) == 1 && holders[0] == name && s.listens(ip(vip), 6443)
+		})
+		s.wait("another port of the host at "+vip, func() bool { return s.listens(ip(vip), otherPort) })
+		return s.Holders(ip(vip))[0]
+	}
+	holder := s.Node(both())
+	s.ok(holder.Agent().End(patience))
+	s.wait("the control plane to move", func() bool { h := s.Holders(ip(vip)); return len(h) == 1 && h[0] != holder.Name })
+	if now := both(); now == holder.Name {
+		t.Errorf("it is still on %s", now)
+	}
+}
+
+// listens is whether a TCP connection from the client is taken.
+func (s *story) listens(addr netip.Addr, port uint16) bool {
+	ctx, cancel := context.WithTimeout(s.ctx, time.Second)
+	defer cancel()
+	conn, err := s.Client.Dial(ctx, "tcp", netip.AddrPortFrom(addr, port).String())
+	if err != nil {
+		return false
+	}
+	return conn.Close() == nil
+}

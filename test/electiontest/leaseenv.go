@@ -1,0 +1,106 @@
+// Package electiontest makes the environment of the drivers' conformance suite out of an API
+// server, fake or real. It tests nothing itself.
+package electiontest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
+
+	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/boottime"
+	"github.com/kvip/kvip/pkg/election/conformance"
+	"github.com/kvip/kvip/pkg/election/kubelease"
+)
+
+// namespace is where the Leases of the suite are; every cluster has it.
+const namespace = "kube-system"
+
+var made atomic.Int64
+
+// New returns an environment with a Lease of its own on the API server at host
+// ("address:port"), reached with the credentials of kubeconfig, which need every right on
+// Leases in kube-system. The Lease is deleted when the test ends.
+func New(t *testing.T, kubeconfig, host string) conformance.Env {
+	t.Helper()
+	store := apiclient.NewStore(apiclient.Config{Kubeconfigs: []string{kubeconfig}, Log: slog.New(slog.DiscardHandler)})
+	name := fmt.Sprintf("kvip-conformance-%d-%d", time.Now().Unix(), made.Add(1))
+	by := hand{store: store, host: host, name: name}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := by.Delete(ctx); err != nil && !apierrors.IsNotFound(err) {
+			t.Errorf("remove lease %s: %v", name, err)
+		}
+	})
+	return conformance.Env{
+		One: driver(t, store, host, name), Two: driver(t, store, host, name), Hand: by, Now: boottime.Boottime,
+		Transitions: func(history string) int { return len(kubelease.Transitions(history)) },
+	}
+}
+
+func driver(t *testing.T, store *apiclient.Store, host, name string) conformance.Driver {
+	t.Helper()
+	d, err := kubelease.New(kubelease.Config{
+		Namespace: namespace, Name: name, Servers: store, Local: func() []string { return []string{host} },
+		Clock: boottime.Boottime, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// hand is conformance.Hand by the ordinary API.
+type hand struct {
+	store      *apiclient.Store
+	host, name string
+}
+
+func (h hand) Delete(ctx context.Context) error {
+	server, err := h.store.Server(h.host)
+	if err != nil {
+		return err
+	}
+	return server.Coordination.Leases(namespace).Delete(ctx, h.name, metav1.DeleteOptions{})
+}
+
+func (h hand) Annotate(ctx context.Context, key, value string) error {
+	server, err := h.store.Server(h.host)
+	if err != nil {
+		return err
+	}
+	leases := server.Coordination.Leases(namespace)
+	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		l, err := leases.Get(ctx, h.name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if l.Annotations == nil {
+			l.Annotations = map[string]string{}
+		}
+		l.Annotations[key] = value
+		_, err = leases.Update(ctx, l, metav1.UpdateOptions{})
+		return err
+	})
+}
+
+func (h hand) Annotation(ctx context.Context, key string) (string, error) {
+	server, err := h.store.Server(h.host)
+	if err != nil {
+		return "", err
+	}
+	l, err := server.Coordination.Leases(namespace).Get(ctx, h.name, metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(l.Annotations[key]), nil
+}

@@ -1,0 +1,82 @@
+package failover
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kvip/kvip/test/lab/cluster"
+	"github.com/kvip/kvip/test/lab/netlab"
+)
+
+// giveUp is when a client is no longer waited for. What is recorded then is that long.
+const giveUp = 20 * time.Second
+
+// Pace says how long to watch.
+type Pace struct {
+	// After is how long to watch after the address answers again.
+	After time.Duration
+	// Quick ends every fault as soon as the address answers again: Fault.UndoAfter and
+	// Fault.Watch are cut short.
+	Quick bool
+}
+
+// Result is what one fault did.
+type Result struct {
+	Victim     string
+	Start, End time.Time // of what Outage and Holding cover
+	// Back says that another node than the victim served the client in the end.
+	Back bool
+	// Outage is the longest gap between the starts of successful requests.
+	Outage  time.Duration
+	Holding netlab.Holding
+}
+
+// Run breaks the node, waits until another one serves the client steadily, and measures. It
+// does not mend the node.
+func Run(ctx context.Context, w *Watch, f Fault, victim *cluster.Node, p Pace) (Result, error) {
+	r := Result{Victim: victim.Name, Start: time.Now()}
+	if err := f.Break(victim); err != nil {
+		return r, fmt.Errorf("%s on %s: %w", f.Name, victim.Name, err)
+	}
+	undone := f.Undo == nil
+	var served time.Time
+	for {
+		now := time.Now()
+		if by := w.Server(); served.IsZero() && by != "" && by != victim.Name {
+			served, r.Back = now, true
+		}
+		over := now.Sub(r.Start) > giveUp
+		if !undone && (over || p.due(r.Back, now.Sub(r.Start), f.UndoAfter)) {
+			if err := f.Undo(victim); err != nil {
+				return r, fmt.Errorf("end %s on %s: %w", f.Name, victim.Name, err)
+			}
+			undone, served = true, now // watch what the end of it does
+		}
+		if over || undone && r.Back && now.Sub(served) >= p.After && p.due(r.Back, now.Sub(r.Start), f.Watch) {
+			r.End = now
+			break
+		}
+		if err := pause(ctx, lookEvery); err != nil {
+			return r, err
+		}
+	}
+	if err := pause(ctx, askTimeout); err != nil { // requests of the window may be open
+		return r, err
+	}
+	r.Outage, r.Holding = w.Outage(r.Start, r.End), w.Window(r.Start, r.End)
+	return r, nil
+}
+
+// due says whether a time has come, or need not be waited for.
+func (p Pace) due(back bool, passed, least time.Duration) bool {
+	return passed >= least || p.Quick && back
+}
+
+// Figure shows a duration as people read it: "12 ms", "1.30 s".
+func Figure(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%.0f ms", float64(d)/float64(time.Millisecond))
+	}
+	return fmt.Sprintf("%.2f s", d.Seconds())
+}

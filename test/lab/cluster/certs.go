@@ -1,0 +1,180 @@
+package cluster
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/kubernetes/cmd/kubeadm/app/apis/kubeadm/v1beta4"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kvip/kvip/test/lab/netlab"
+)
+
+// shared is what kubeadm copies from the first control-plane node to those that join.
+var shared = []string{
+	"pki/ca.crt", "pki/ca.key", "pki/sa.pub", "pki/sa.key", "pki/front-proxy-ca.crt",
+	"pki/front-proxy-ca.key", "pki/etcd/ca.crt", "pki/etcd/ca.key",
+}
+
+// kubeadmConfig is the configuration that `kubeadm init` on this node would read.
+func kubeadmConfig(version string, h *netlab.Host) ([]byte, error) {
+	api := metav1.TypeMeta{APIVersion: v1beta4.SchemeGroupVersion.String()}
+	init := v1beta4.InitConfiguration{TypeMeta: api}
+	init.Kind = "InitConfiguration"
+	init.LocalAPIEndpoint = v1beta4.APIEndpoint{AdvertiseAddress: h.Addr(true).String(), BindPort: Port}
+	init.NodeRegistration = v1beta4.NodeRegistrationOptions{
+		Name: h.Name, CRISocket: "unix:///run/containerd/containerd.sock",
+	}
+	conf := v1beta4.ClusterConfiguration{TypeMeta: api, KubernetesVersion: version}
+	conf.Kind = "ClusterConfiguration"
+	conf.ControlPlaneEndpoint = fmt.Sprintf("%s:%d", VIP4, Port)
+	conf.Networking.ServiceSubnet = serviceNet
+	conf.APIServer.CertSANs = []string{VIP4.String(), VIP6.String()}
+	// A signature for each fresh connection costs a tenth of RSA's, on both cores we have.
+	conf.EncryptionAlgorithm = v1beta4.EncryptionAlgorithmECDSAP256
+	conf.CertificatesDir = "/etc/kubernetes/pki"
+	var docs [][]byte
+	for _, doc := range []any{init, conf} {
+		b, err := yaml.Marshal(doc)
+		if err != nil {
+			return nil, fmt.Errorf("encode kubeadm configuration: %w", err)
+		}
+		docs = append(docs, b)
+	}
+	return bytes.Join(docs, []byte("---\n")), nil
+}
+
+// certify fills /etc/kubernetes of every node: from the cache, if what was made for the same
+// configuration is there and valid for another week, else by kubeadm.
+func (c *Cluster) certify() error {
+	confs := map[string][]byte{}
+	key := sha256.New()
+	for _, n := range c.Nodes {
+		conf, err := kubeadmConfig(c.version, n.Host)
+		if err != nil {
+			return err
+		}
+		confs[n.Name] = conf
+		key.Write(conf)
+	}
+	cached := filepath.Join(filepath.Dir(c.bin), fmt.Sprintf("certs-%x", key.Sum(nil)[:6]))
+	if !validFor(cached, 7*24*time.Hour) {
+		c.progress("kubeadm makes certificates and kubeconfigs")
+		if err := c.runKubeadm(confs); err != nil {
+			return err
+		}
+		return c.storeCerts(cached)
+	}
+	for _, n := range c.Nodes {
+		if err := os.CopyFS(n.kubernetes(""), os.DirFS(filepath.Join(cached, n.Name))); err != nil {
+			return fmt.Errorf("copy certificates (remove %s to make new ones): %w", cached, err)
+		}
+	}
+	return nil
+}
+
+// validFor says whether a cache of certificates is complete and lasts.
+func validFor(cached string, left time.Duration) bool {
+	b, err := os.ReadFile(filepath.Join(cached, "cp1/pki/apiserver.crt"))
+	if err != nil {
+		return false
+	}
+	block, _ := pem.Decode(b)
+	if block == nil {
+		return false
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	return err == nil && time.Until(cert.NotAfter) > left
+}
+
+// runKubeadm makes each node's files in the node itself, the first node's first.
+func (c *Cluster) runKubeadm(confs map[string][]byte) error {
+	for i, n := range c.Nodes {
+		if err := os.MkdirAll(n.kubernetes("pki/etcd"), 0o755); err != nil {
+			return err
+		}
+		for _, file := range shared[:len(shared)*min(i, 1)] {
+			if err := copyFile(n.kubernetes(file), c.Nodes[0].kubernetes(file)); err != nil {
+				return err
+			}
+		}
+		if err := os.WriteFile(filepath.Join(n.Host.Etc, "kubeadm.yaml"), confs[n.Name], 0o644); err != nil {
+			return err
+		}
+		for _, phase := range []string{"certs", "kubeconfig"} {
+			if err := n.kubeadm("init", "phase", phase, "all", "--config", "/etc/kubeadm.yaml"); err != nil {
+				return err
+			}
+		}
+		if i > 0 { // only `kubeadm init` writes it, not `kubeadm join`
+			if err := os.Remove(n.kubernetes("super-admin.conf")); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (n *Node) kubeadm(args ...string) error {
+	var out bytes.Buffer
+	p, err := n.Host.Start(netlab.Command{Path: filepath.Join(n.c.bin, "kubeadm"), Args: args, Output: &out})
+	if err != nil {
+		return err
+	}
+	if err := p.Err(); err != nil {
+		return fmt.Errorf("run kubeadm %v on %s: %w\n%s", args, n.Name, err, out.String())
+	}
+	return nil
+}
+
+// storeCerts copies what kubeadm made into the cache, with the owner of the cache.
+func (c *Cluster) storeCerts(cached string) error {
+	part := fmt.Sprintf("%s.%d", cached, os.Getpid())
+	for _, n := range c.Nodes {
+		if err := os.CopyFS(filepath.Join(part, n.Name), os.DirFS(n.kubernetes(""))); err != nil {
+			return fmt.Errorf("keep certificates: %w", err)
+		}
+	}
+	if err := chownLike(part, filepath.Dir(cached)); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(cached); err != nil {
+		return err
+	}
+	if err := os.Rename(part, cached); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("keep certificates: %w", err)
+	}
+	return nil
+}
+
+// chownLike gives a tree the owner of another directory, for the cache in a user's home.
+func chownLike(dir, like string) error {
+	info, err := os.Stat(like)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(path, int(owner.Uid), int(owner.Gid)))
+	})
+}
+
+func copyFile(to, from string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o600)
+}

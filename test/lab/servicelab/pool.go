@@ -1,0 +1,121 @@
+package servicelab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kvip/kvip/pkg/apis/v1alpha1"
+	"github.com/kvip/kvip/templates"
+)
+
+// manager owns the fields that the lab applies.
+const manager = "servicelab"
+
+var (
+	poolResource       = v1alpha1.GroupVersion().WithResource(v1alpha1.Plural)
+	definitionResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+)
+
+// apply puts an object there as it is, whoever had its fields.
+func apply(ctx context.Context, client dynamic.ResourceInterface, name string, object []byte) error {
+	force := true
+	_, err := client.Patch(ctx, name, types.ApplyPatchType, object, metav1.PatchOptions{FieldManager: manager, Force: &force})
+	return err
+}
+
+// InstallPools installs the definition of IPPool, and returns when every API server serves it.
+func (l *Lab) InstallPools(ctx context.Context) error {
+	definition, err := yaml.YAMLToJSON(templates.CRD)
+	if err != nil {
+		return fmt.Errorf("read definition of IPPool: %w", err)
+	}
+	if err := apply(ctx, l.Dynamic.Resource(definitionResource), v1alpha1.Plural+"."+v1alpha1.Group, definition); err != nil {
+		return fmt.Errorf("install definition of IPPool: %w", err)
+	}
+	return l.eachServer(ctx, "to serve IPPools", func(err error) bool { return err == nil })
+}
+
+// UninstallPools removes the definition of IPPool, and all pools with it, and returns when no API
+// server serves it.
+func (l *Lab) UninstallPools(ctx context.Context) error {
+	err := l.Dynamic.Resource(definitionResource).Delete(ctx, v1alpha1.Plural+"."+v1alpha1.Group, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("remove definition of IPPool: %w", err)
+	}
+	return l.eachServer(ctx, "to serve IPPools no more", apierrors.IsNotFound)
+}
+
+// eachServer waits until the answer of every API server to a list of IPPools is as it should be.
+func (l *Lab) eachServer(ctx context.Context, what string, is func(error) bool) error {
+	for _, n := range l.Nodes {
+		conf, err := l.RESTConfig(n)
+		if err != nil {
+			return err
+		}
+		client, err := dynamic.NewForConfig(conf)
+		if err != nil {
+			return err
+		}
+		err = Wait(ctx, n.Name+" "+what, func() bool {
+			_, err := client.Resource(poolResource).List(ctx, metav1.ListOptions{})
+			return is(err)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Pool makes an IPPool of that name, or changes it.
+func (l *Lab) Pool(ctx context.Context, name string, spec v1alpha1.IPPoolSpec) error {
+	object, err := json.Marshal(map[string]any{
+		"apiVersion": v1alpha1.GroupVersion().String(), "kind": v1alpha1.Kind, "metadata": map[string]string{"name": name}, "spec": spec,
+	})
+	if err != nil {
+		return fmt.Errorf("encode IPPool %s: %w", name, err)
+	}
+	if err := apply(ctx, l.Dynamic.Resource(poolResource), name, object); err != nil {
+		return fmt.Errorf("apply IPPool %s: %w", name, err)
+	}
+	return nil
+}
+
+// Addresses makes an IPPool of these addresses, for everybody.
+func (l *Lab) Addresses(ctx context.Context, name string, addresses ...string) error {
+	var spec v1alpha1.IPPoolSpec
+	for _, a := range addresses {
+		spec.Addresses = append(spec.Addresses, v1alpha1.Addresses(a))
+	}
+	return l.Pool(ctx, name, spec)
+}
+
+// ReadPool returns the IPPool as it is now.
+func (l *Lab) ReadPool(ctx context.Context, name string) (v1alpha1.IPPool, error) {
+	var pool v1alpha1.IPPool
+	object, err := l.Dynamic.Resource(poolResource).Get(ctx, name, metav1.GetOptions{})
+	if err == nil {
+		err = runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &pool)
+	}
+	if err != nil {
+		return pool, fmt.Errorf("read IPPool %s: %w", name, err)
+	}
+	return pool, nil
+}
+
+// DeletePool removes an IPPool.
+func (l *Lab) DeletePool(ctx context.Context, name string) error {
+	if err := l.Dynamic.Resource(poolResource).Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+		return fmt.Errorf("delete IPPool %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package servicelab
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/kvip/kvip/test/lab/netlab"
+)
+
+// here is this program's own network namespace, which needs no rights.
+func here(t *testing.T) *netlab.Host {
+	t.Helper()
+	h, err := netlab.Adopt("here", os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Release(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+// echoing answers what it gets.
+func echoing(t *testing.T) netip.AddrPort {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _, _ = io.Copy(conn, conn); _ = conn.Close() }()
+		}
+	}()
+	return netip.MustParseAddrPort(listener.Addr().String())
+}
+
+// says sends a letter and returns whether it comes back.
+func says(conn net.Conn, wait time.Duration) bool {
+	_ = conn.SetDeadline(time.Now().Add(wait))
+	b := []byte{'x'}
+	if _, err := conn.Write(b); err != nil {
+		return false
+	}
+	_, err := io.ReadFull(conn, b)
+	return err == nil
+}
+
+func TestProxyPassesOnAndFails(t *testing.T) {
+	p, err := StartProxy(here(t), netip.MustParseAddrPort("127.0.0.1:0"), echoing(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := func() net.Conn {
+		t.Helper()
+		conn, err := net.Dial("tcp", p.listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		return conn
+	}
+	const long, short = 20 * time.Second, 100 * time.Millisecond
+	first, second := dial(), dial()
+	if !says(first, long) || !says(second, long) || p.Accepted() != 2 {
+		t.Fatalf("%d connections are passed on", p.Accepted())
+	}
+	p.Swallow(true)
+	if says(first, short) {
+		t.Error("what is swallowed came back")
+	}
+	p.Swallow(false)
+	if !says(second, long) {
+		t.Error("a connection does not go on")
+	}
+	p.Delay(50 * time.Millisecond)
+	if began := time.Now(); !says(second, long) || time.Since(began) < 50*time.Millisecond {
+		t.Error("nothing is delayed")
+	}
+	p.Delay(0)
+	if cut := p.Cut(); cut != 2 || says(second, long) {
+		t.Errorf("%d connections are cut", cut)
+	}
+	p.Refuse(true)
+	if says(dial(), long) {
+		t.Error("a connection is not refused")
+	}
+	p.Refuse(false)
+	last := dial()
+	if !says(last, long) {
+		t.Error("nothing is passed on any more")
+	}
+	if err := p.Close(); err != nil || says(last, long) {
+		t.Errorf("closed, it goes on: %v", err)
+	}
+}
