@@ -39,7 +39,7 @@ type agent struct {
 	pages   *pages
 	metrics *metrics.Set
 	ports   *listeners
-	keeper  *tokenmanager.Keeper          // nil without a state directory
+	keeper  *tokenmanager.Manager         // nil without a state directory
 	beside  []func(context.Context) error // each runs until its context ends
 }
 
@@ -116,17 +116,17 @@ func newStore(cfg config.Config, set *metrics.Set, log *slog.Logger) *apiclient.
 // assemble wires the parts. Nothing runs yet.
 func assemble(cfg config.Config, id string, pages *pages, store *apiclient.Store, set *metrics.Set, log *slog.Logger) (*agent, error) {
 	a := &agent{cfg: cfg, log: log, pages: pages, store: store, metrics: set}
-	owner, err := vip.New(vip.Config{VIPs: cfg.VIPs, Kernel: vip.Netlink(cfg.VIPs), Clock: boottime.Boottime, Log: log})
+	owner, err := vip.New(vip.Config{VIPs: cfg.VIPs, Kernel: vip.Netlink(cfg.VIPs), Clock: boottime.Now, Log: log})
 	if err != nil {
 		return nil, err
 	}
-	speaker, err := arp.New(arp.Config{VIPs: cfg.VIPs, Log: log, Clock: boottime.Boottime, Sent: set.Announced})
+	speaker, err := arp.New(arp.Config{VIPs: cfg.VIPs, Log: log, Clock: boottime.Now, Sent: set.Announced})
 	if err != nil {
 		return nil, err
 	}
 	a.network = newNetwork(cfg, log, speaker)
 	lease, err := kubelease.New(kubelease.Config{
-		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: a.store, Local: a.network.local, InCluster: inCluster(cfg), Clock: boottime.Boottime, Log: log,
+		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: a.store, Local: a.network.local, InCluster: inCluster(cfg), Clock: boottime.Now, Log: log,
 		Failed:    func(op string, err error) { set.APIError(requestOf(op), errorCode(err)) },
 		Addresses: withPort(cfg.VIPs, cfg.Port),
 	})
@@ -143,12 +143,12 @@ func assemble(cfg config.Config, id string, pages *pages, store *apiclient.Store
 	}
 	a.loop = &loop{
 		cfg: cfg, id: id, log: log, metrics: set, machine: machine, lease: lease, owner: owner, announce: speaker, listen: speaker,
-		network: a.network, in: make(chan election.Event, 64), now: boottime.Boottime, post: a.postEvent,
+		network: a.network, in: make(chan election.Event, 64), now: boottime.Now, post: a.postEvent,
 	}
 	a.network.status = a.loop.status.Load
 	prober, err := health.New(health.Config{
 		URLs: func() []string { return baseURLs(a.network.local()) }, URL: cfg.HealthURL,
-		TLS: a.store.TLS, Authorization: a.store.Authorization, Clock: boottime.Boottime, Log: log, OnState: a.onHealth,
+		TLS: a.store.TLS, Authorization: a.store.Authorization, Clock: boottime.Now, Log: log, OnState: a.onHealth,
 	})
 	if err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ type diary struct {
 }
 
 // conflict logs a foreign announcement, at most once in a while.
-func (d *diary) conflict(log *slog.Logger, s arp.Sighting) {
+func (d *diary) conflict(log *slog.Logger, s arp.Conflict) {
 	if d.sighted != 0 && s.At-d.sighted < quiet {
 		return
 	}

@@ -72,7 +72,7 @@ func (f *fakeLease) setDown(down bool) {
 // fakeSpeaker is a network that answers probes with what it is told to.
 type fakeSpeaker struct {
 	journal   *journal
-	sightings chan arp.Sighting
+	sightings chan arp.Conflict
 
 	mu      sync.Mutex
 	until   func() bool
@@ -82,7 +82,7 @@ type fakeSpeaker struct {
 }
 
 func newFakeSpeaker(j *journal) *fakeSpeaker {
-	return &fakeSpeaker{journal: j, sightings: make(chan arp.Sighting, 16)}
+	return &fakeSpeaker{journal: j, sightings: make(chan arp.Conflict, 16)}
 }
 
 func (s *fakeSpeaker) Start(until func() bool) {
@@ -108,7 +108,7 @@ func (s *fakeSpeaker) Probe(context.Context, time.Duration) (map[netip.Addr]net.
 	return s.answers, s.err
 }
 
-func (s *fakeSpeaker) Sightings() <-chan arp.Sighting { return s.sightings }
+func (s *fakeSpeaker) Sightings() <-chan arp.Conflict { return s.sightings }
 
 func (s *fakeSpeaker) SetLink(l arp.LinkRef) {
 	s.mu.Lock()

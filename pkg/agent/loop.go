@@ -46,7 +46,7 @@ type (
 	// listener hears who else uses the addresses; *arp.Speaker.
 	listener interface {
 		Probe(ctx context.Context, timeout time.Duration) (map[netip.Addr]net.HardwareAddr, error)
-		Sightings() <-chan arp.Sighting
+		Sightings() <-chan arp.Conflict
 	}
 )
 
@@ -66,7 +66,7 @@ type loop struct {
 	post     func(ctx context.Context, ev *corev1.Event) error // tells the cluster
 
 	in     chan election.Event
-	now    boottime.Func
+	now    boottime.Clock
 	fence  atomic.Int64 // deadline up to which announcements may leave, 0 for none
 	ownAt  atomic.Int64 // when the present ownership began
 	beat   atomic.Int64 // instant of the last turn (E12)
@@ -139,7 +139,7 @@ func (l *loop) turn(ctx context.Context, ev election.Event) (exit bool) {
 
 // sighting turns a foreign announcement into an event, unless it was heard before this
 // node owned the address: then it is the last holder's.
-func (l *loop) sighting(s arp.Sighting) election.Event {
+func (l *loop) sighting(s arp.Conflict) election.Event {
 	began := l.ownAt.Load()
 	if began == 0 || int64(s.At) < began {
 		return nil

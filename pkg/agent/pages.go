@@ -33,7 +33,7 @@ type pages struct {
 	id      string
 	metrics *metrics.Set
 	log     *slog.Logger
-	now     boottime.Func
+	now     boottime.Clock
 
 	parts    atomic.Pointer[agent]
 	state    atomic.Pointer[health.State]
@@ -46,7 +46,7 @@ type pages struct {
 }
 
 func newPages(cfg config.Config, build Build, id string, set *metrics.Set, log *slog.Logger) *pages {
-	p := &pages{cfg: cfg, build: build, id: id, metrics: set, log: log, now: boottime.Boottime}
+	p := &pages{cfg: cfg, build: build, id: id, metrics: set, log: log, now: boottime.Now}
 	p.hold("starting: the link is not there yet")
 	p.healthAt.Store(int64(p.now()))
 	return p
@@ -96,9 +96,9 @@ func (p *pages) rounds() (all []round) {
 			round{"the health probe", time.Duration(p.healthAt.Load()), stuckAfter}, round{"the lease driver", a.lease.Beat(), leaseStuckAfter})
 	}
 	if s := p.services.Load(); s != nil {
-		interval, _ := s.heart.Terms()
-		all = append(all, round{"the loop of Services", s.serve.Beat(), stuckAfter}, round{"the renewal of the node's Lease", s.heart.Beat(), stuckAfter + interval},
-			round{"the seat of the allocator", s.keeper.Beat(), stuckAfter}, round{"the allocator", s.allocator.Beat(), leaseStuckAfter})
+		interval, _ := s.heart.Timing()
+		all = append(all, round{"the loop of Services", s.serve.LastTurn(), stuckAfter}, round{"the renewal of the node's Lease", s.heart.LastTurn(), stuckAfter + interval},
+			round{"the seat of the allocator", s.keeper.LastTurn(), stuckAfter}, round{"the allocator", s.allocator.LastTurn(), leaseStuckAfter})
 	}
 	return all
 }

@@ -36,13 +36,13 @@ type services struct {
 	log       *slog.Logger
 	leases    *apiclient.Router // for what must not wait
 	bulk      *apiclient.Router
-	catalogue *svc.Catalogue
-	heart     *speaker.Heart
-	keeper    *allocator.Keeper
+	catalogue *svc.Cache
+	heart     *speaker.NodeLease
+	keeper    *allocator.LeaderElector
 	allocator *allocator.Allocator
-	chorus    *arp.Chorus
+	chorus    *arp.ServiceAnnouncer
 	watcher   *link.Watcher
-	serve     *speaker.Agent
+	serve     *speaker.Speaker
 	beside    []func(context.Context) error // each runs until its context ends
 }
 
@@ -81,45 +81,45 @@ func newServices(cfg config.Config, id string, store *apiclient.Store, set *metr
 	}
 	s := &services{cfg: cfg, log: log, watcher: link.NewWatcher(link.WatchConfig{Log: log})}
 	s.leases, s.bulk = router(cfg, store, "services-lease"), router(cfg, store, "services")
-	s.catalogue = svc.NewCatalogue(svc.CatalogueConfig{
+	s.catalogue = svc.NewCache(svc.CacheConfig{
 		Reader:    svc.Reader{Class: cfg.ServiceClass, ClassOnly: cfg.ClassOnly, KubeVIP: cfg.KubeVIP},
-		Namespace: cfg.Namespace, Seat: cfg.ServicesName, Router: s.bulk, Log: log,
-		Failed: failed,
+		Namespace: cfg.Namespace, Lease: cfg.ServicesName, Router: s.bulk, Log: log,
+		OnFailure: failed,
 	})
-	s.heart = speaker.NewHeart(speaker.HeartConfig{
+	s.heart = speaker.NewNodeLease(speaker.NodeLeaseConfig{
 		Node: cfg.NodeName, Identity: id, Namespace: cfg.Namespace, Name: svc.NodeLease(cfg.ServicesName, cfg.NodeName),
-		Catalogue: s.catalogue, Router: s.leases, Clock: boottime.Boottime, Log: log,
-		Failed: func(op string, err error) { set.APIError(requestOf(op), errorCode(err)) },
+		Cache: s.catalogue, Router: s.leases, Clock: boottime.Now, Log: log,
+		OnFailure: func(op string, err error) { set.APIError(requestOf(op), errorCode(err)) },
 	})
-	s.keeper = allocator.NewKeeper(allocator.KeeperConfig{
-		Namespace: cfg.Namespace, Name: cfg.ServicesName, Identity: id, Catalogue: s.catalogue, Router: s.leases, Clock: boottime.Boottime, Log: log,
-		Duration: func() time.Duration { _, d := s.heart.Terms(); return d },
-		Interval: func() time.Duration { i, _ := s.heart.Terms(); return i },
-		Eligible: func() bool { return s.catalogue.Settled() && s.heart.Verdict().Fresh },
-		Failed:   failed,
+	s.keeper = allocator.NewLeaderElector(allocator.LeaderElectorConfig{
+		Namespace: cfg.Namespace, Name: cfg.ServicesName, Identity: id, Cache: s.catalogue, Router: s.leases, Clock: boottime.Now, Log: log,
+		Duration:  func() time.Duration { _, d := s.heart.Timing(); return d },
+		Interval:  func() time.Duration { i, _ := s.heart.Timing(); return i },
+		Eligible:  func() bool { return s.catalogue.HasSyncedPools() && s.heart.View().Fresh },
+		OnFailure: failed,
 	})
 	if err := s.own(set); err != nil {
 		return nil, err
 	}
 	s.allocator = allocator.New(allocator.Config{
-		Catalogue: s.catalogue, Keeper: s.keeper, Router: s.bulk, Clock: boottime.Boottime, Log: log,
-		Book: ledger.New(ledger.Config{
+		Cache: s.catalogue, Elector: s.keeper, Router: s.bulk, Clock: boottime.Now, Log: log,
+		Store: ledger.New(ledger.Config{
 			Name: cfg.ServicesName, Namespace: cfg.Namespace, Identity: id, Log: log,
 			Leases: func() (ledger.Leases, error) { return s.ledgerClient(failed) }, Known: s.catalogue.Lease,
 		}),
-		KubeVIP: cfg.KubeVIP, ControlPlane: cfg.VIPs, Port: cfg.Port, Placement: s.serve.Placement, Placed: s.serve.Placed, Node: cfg.NodeName,
-		Observed: func(f allocator.Figures) {
+		KubeVIP: cfg.KubeVIP, ControlPlane: cfg.VIPs, Port: cfg.Port, Placement: s.serve.Placement, PlacementVersion: s.serve.PlacementVersion, Node: cfg.NodeName,
+		OnStats: func(f allocator.Stats) {
 			set.Allocator(f.Refused != nil) // nil in the zero value alone
 			set.Allocation(f.Services, f.Refused, poolMetrics(f.Pools))
 		},
-		Failed: failed,
+		OnFailure: failed,
 	})
 	return s, nil
 }
 
 // own makes what owns and announces addresses on this host.
 func (s *services) own(set *metrics.Set) error {
-	roster, err := vip.NewRoster(vip.RosterConfig{Clock: boottime.Boottime, Log: s.log, Known: s.known})
+	roster, err := vip.NewServiceOwner(vip.ServiceOwnerConfig{Clock: boottime.Now, Log: s.log, Known: s.known})
 	if err != nil {
 		return err
 	}
@@ -127,14 +127,14 @@ func (s *services) own(set *metrics.Set) error {
 	if err != nil {
 		return err
 	}
-	s.chorus, err = arp.NewChorus(arp.ChorusConfig{Log: s.log, Clock: boottime.Boottime, Sent: func(_ netip.Addr, kind string) { set.ServiceAnnounced(kind) }})
+	s.chorus, err = arp.NewServiceAnnouncer(arp.ServiceConfig{Log: s.log, Clock: boottime.Now, Sent: func(_ netip.Addr, kind string) { set.ServiceAnnounced(kind) }})
 	if err != nil {
 		return err
 	}
 	s.serve = speaker.New(speaker.Config{
-		Node: s.cfg.NodeName, Catalogue: s.catalogue, Heart: s.heart, Clock: boottime.Boottime, Log: s.log,
+		Node: s.cfg.NodeName, Cache: s.catalogue, NodeLease: s.heart, Clock: boottime.Now, Log: s.log,
 		Addresses: roster, Filter: table, Announcer: s.chorus, Networks: link.Networks, LinkEvents: s.watcher.Events(),
-		ControlPlaneHere: controlPlaneHere, Foreign: s.keeper.Foreign, Interface: s.cfg.ServicesInterface,
+		ControlPlaneHere: controlPlaneHere, Foreign: s.keeper.ForeignHolder, Interface: s.cfg.ServicesInterface,
 		Fallback:     fallback(s.cfg.ServicesFallback),
 		ControlPlane: s.cfg.VIPs, StatusPort: portOf(s.cfg.MetricsAddress), Observed: set,
 	})
@@ -246,7 +246,7 @@ func (s *services) followServers(ctx context.Context) error {
 }
 
 // poolMetrics are the figures of pools as metrics have them.
-func poolMetrics(figures []allocator.PoolFigures) []metrics.Pool {
+func poolMetrics(figures []allocator.PoolStats) []metrics.Pool {
 	all := make([]metrics.Pool, len(figures))
 	for i, f := range figures {
 		all[i] = metrics.Pool{Name: f.Pool, Family: strings.ToLower(f.Family.String()), Used: float64(f.Used), Size: f.Size}

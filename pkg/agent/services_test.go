@@ -46,7 +46,7 @@ func newCountedSite(t *testing.T) (*fakecluster.Env, *services, *metrics.Set) {
 	}
 	e.PutNode("n1", "10.0.0.1")
 	e.Run(s.catalogue.Run)
-	e.Eventually("the cluster is read", s.catalogue.Settled)
+	e.Eventually("the cluster is read", s.catalogue.HasSyncedPools)
 	return e, s, set
 }
 
@@ -188,7 +188,7 @@ func TestFailuresOfTheAllocatorAreCounted(t *testing.T) {
 	e.Server.Deny(fakeapi.Denial{Method: "PATCH", Code: 503}, fakeapi.Denial{Method: "PUT", Path: "/leases/kvip-services-ledger-", Code: 503})
 	e.PutPool("p", "10.0.0.100-10.0.0.103")
 	e.PutService("a/web")
-	s.heart.Inform(svc.NodeInfo{Node: "n1"})
+	s.heart.SetInfo(svc.NodeInfo{Node: "n1"})
 	for _, part := range []func(context.Context) error{s.heart.Run, s.keeper.Run, s.allocator.Run} {
 		e.Run(part)
 	}

@@ -5,9 +5,9 @@ import "slices"
 // This file is for whoever gets a token for kvip: it gives the Store one, judges refusals of it,
 // and asks for the bootstrap credentials. Everybody else asks for a Server.
 
-// Adopt makes c, from Token, the own token and uses it from now on. The clients, made of c, are
+// SetToken makes c, from Token, the own token and uses it from now on. The clients, made of c, are
 // kept: their connections are open already, so that the change costs the next request nothing.
-func (s *Store) Adopt(c Credentials, clients ...*Server) {
+func (s *Store) SetToken(c Credentials, clients ...*Server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.tell()
@@ -29,9 +29,9 @@ func (s *Store) Own() (Credentials, bool) {
 	return *s.own, true
 }
 
-// Distrust says that the own token is refused for good: bootstrap credentials are used instead,
+// RejectToken says that the own token is refused for good: bootstrap credentials are used instead,
 // where there are any.
-func (s *Store) Distrust() {
+func (s *Store) RejectToken() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.tell()
@@ -75,8 +75,8 @@ func (s *Store) Forget() {
 	}
 }
 
-// Doubt returns the API server that has refused the own token since the last call, or "".
-func (s *Store) Doubt() string {
+// SuspectToken returns the API server that has refused the own token since the last call, or "".
+func (s *Store) SuspectToken() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	host := s.doubt

@@ -42,7 +42,7 @@ func TestAdopt(t *testing.T) {
 	if err := client.Warm(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.Adopt(own, client)
+	s.SetToken(own, client)
 	f.in(s, ServiceAccount, "own")
 	select {
 	case <-old.Dropped():
@@ -78,7 +78,7 @@ func TestJudgedToken(t *testing.T) {
 	f := newFixture(t)
 	one, two := f.kubeconfig("one.conf", fakeapi.User{Token: "1"}), f.kubeconfig("two.conf", fakeapi.User{Token: "2"})
 	s := f.judged(one, two)
-	s.Adopt(f.own("mine"))
+	s.SetToken(f.own("mine"))
 	s.Refused("own", "10.0.0.1:6443")
 	f.in(s, ServiceAccount, "own")
 	select {
@@ -86,11 +86,11 @@ func TestJudgedToken(t *testing.T) {
 	default:
 		t.Error("nobody is told of the refusal")
 	}
-	if s.Doubt() != "10.0.0.1:6443" || s.Doubt() != "" {
+	if s.SuspectToken() != "10.0.0.1:6443" || s.SuspectToken() != "" {
 		t.Error("the doubt is not told once")
 	}
-	s.Distrust()
-	s.Distrust()
+	s.RejectToken()
+	s.RejectToken()
 	f.in(s, Bootstrap, "one.conf")
 	s.Refused(one, "host")
 	f.in(s, Bootstrap, "two.conf")
@@ -98,8 +98,8 @@ func TestJudgedToken(t *testing.T) {
 	f.in(s, Bootstrap, "one.conf") // and not the token that is known to be refused
 	s.Trust()
 	f.in(s, ServiceAccount, "own")
-	s.Distrust()
-	s.Adopt(f.own("fresh"))
+	s.RejectToken()
+	s.SetToken(f.own("fresh"))
 	f.in(s, ServiceAccount, "own")
 	if s.Authorization() != "Bearer fresh" {
 		t.Errorf("Authorization %q", s.Authorization())
@@ -111,7 +111,7 @@ func TestJudgedToken(t *testing.T) {
 		t.Error("a forgotten token is there")
 	}
 	s.Trust() // of nothing
-	s.Distrust()
+	s.RejectToken()
 	f.in(s, Bootstrap, "one.conf")
 }
 
@@ -120,8 +120,8 @@ func TestHardened(t *testing.T) {
 	f := newFixture(t)
 	s := NewStore(Config{StateDir: f.path("state"), Judged: true, Log: f.open().cfg.Log})
 	f.in(s, None, "without --hardened")
-	s.Adopt(f.own("mine"))
-	s.Distrust()
+	s.SetToken(f.own("mine"))
+	s.RejectToken()
 	f.in(s, ServiceAccount, "own")
 }
 
@@ -130,7 +130,7 @@ func TestTokenThatNobodyJudges(t *testing.T) {
 	f := newFixture(t)
 	admin := f.kubeconfig("admin.conf", fakeapi.User{Token: "1"})
 	s := f.open(admin)
-	s.Adopt(f.own("mine"))
+	s.SetToken(f.own("mine"))
 	s.Refused("own", "host")
 	f.in(s, Bootstrap, "admin.conf")
 	s.Refused(admin, "host")
@@ -141,7 +141,7 @@ func TestTokenThatNobodyJudges(t *testing.T) {
 func TestFilesChangeUnderTheOwnToken(t *testing.T) {
 	f := newFixture(t)
 	s := f.judged(f.path("admin.conf"))
-	s.Adopt(f.own("mine"))
+	s.SetToken(f.own("mine"))
 	before, err := s.Server(f.server.Host)
 	if err != nil {
 		t.Fatal(err)

@@ -43,7 +43,7 @@ type Config struct {
 	// Log receives socket trouble; nil = slog.Default.
 	Log *slog.Logger
 	// Clock stamps sightings; nil = boottime.Boottime.
-	Clock boottime.Func
+	Clock boottime.Clock
 	// Sent is called after each frame sent, with a lock held: it must neither block nor
 	// call the Speaker. nil: nobody counts.
 	Sent func(vip netip.Addr, kind string)
@@ -68,15 +68,15 @@ type LinkRef struct {
 	MAC   net.HardwareAddr // 6 bytes
 }
 
-// Sighting is a frame in which a MAC that is none of this host's claims a VIP.
-type Sighting struct {
+// Conflict is a frame in which a MAC that is none of this host's claims a VIP.
+type Conflict struct {
 	VIP netip.Addr
 	MAC net.HardwareAddr
 	At  time.Duration // time since boot
 }
 
 // New checks the configuration. It opens and starts nothing.
-func New(cfg Config) (*Speaker, error) {
+func New(cfg Config) (*VIPAnnouncer, error) {
 	if err := checkVIPs(cfg.VIPs); err != nil {
 		return nil, fmt.Errorf("configure announcements: %w", err)
 	}
@@ -90,7 +90,7 @@ func New(cfg Config) (*Speaker, error) {
 		cfg.Log = slog.Default()
 	}
 	if cfg.Clock == nil {
-		cfg.Clock = boottime.Boottime
+		cfg.Clock = boottime.Now
 	}
 	if cfg.Sent == nil {
 		cfg.Sent = func(netip.Addr, string) {}
@@ -98,7 +98,7 @@ func New(cfg Config) (*Speaker, error) {
 	if cfg.Listen == nil {
 		cfg.Listen = listen
 	}
-	s := &Speaker{
+	s := &VIPAnnouncer{
 		cfg: cfg, kick: make(chan struct{}, 1), linkLocal: linkLocal,
 		bursts: map[netip.Addr]*burst{}, defended: map[netip.Addr]time.Duration{},
 	}

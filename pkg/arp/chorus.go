@@ -20,8 +20,8 @@ const (
 	DefaultBurstRate = 2000
 )
 
-// Voice is one address of many and the link it is announced on.
-type Voice struct {
+// Announcement is one address of many and the link it is announced on.
+type Announcement struct {
 	Addr netip.Addr // unicast, of either family
 	Link LinkRef    // Index 0: none at present
 	// Silent has the claims of others heard and nothing announced: another node is about to
@@ -29,12 +29,12 @@ type Voice struct {
 	Silent bool
 }
 
-// ChorusConfig says how a Chorus works. The zero value is good.
-type ChorusConfig struct {
+// ServiceConfig says how a Chorus works. The zero value is good.
+type ServiceConfig struct {
 	// Log receives socket trouble; nil = slog.Default.
 	Log *slog.Logger
 	// Clock paces the frames and stamps sightings; nil = boottime.Boottime.
-	Clock boottime.Func
+	Clock boottime.Clock
 	// Sent is called after each frame sent, with a lock held: it must neither block nor
 	// call the Chorus. nil: nobody counts.
 	Sent func(addr netip.Addr, kind string)
@@ -48,23 +48,23 @@ type ChorusConfig struct {
 	IdleRate, BurstRate int
 }
 
-// Chorus announces the many addresses of a node through one queue (S8), on any number of
+// ServiceAnnouncer announces the many addresses of a node through one queue (S8), on any number of
 // links. It has no fence: when to be silent is said by Set. Its methods may be called from
 // any goroutine.
-type Chorus struct {
-	cfg       ChorusConfig
+type ServiceAnnouncer struct {
+	cfg       ServiceConfig
 	ear       *ear
 	kick      chan struct{} // wakes Run
 	linkLocal func(index int) netip.Addr
 
 	mu     sync.Mutex // held while frames are written, so that Set is synchronous
-	voices map[netip.Addr]Voice
+	voices map[netip.Addr]Announcement
 	posts  map[postKey]*post
 	queue  *queue // of voices that are not silent and whose post is open
 }
 
-// NewChorus checks the configuration. It opens and starts nothing.
-func NewChorus(cfg ChorusConfig) (*Chorus, error) {
+// NewServiceAnnouncer checks the configuration. It opens and starts nothing.
+func NewServiceAnnouncer(cfg ServiceConfig) (*ServiceAnnouncer, error) {
 	cfg.Periodic = orDefault(cfg.Periodic, DefaultPeriodic)
 	cfg.IdleRate = orDefault(cfg.IdleRate, DefaultIdleRate)
 	cfg.BurstRate = orDefault(cfg.BurstRate, DefaultBurstRate)
@@ -79,7 +79,7 @@ func NewChorus(cfg ChorusConfig) (*Chorus, error) {
 		cfg.Log = slog.Default()
 	}
 	if cfg.Clock == nil {
-		cfg.Clock = boottime.Boottime
+		cfg.Clock = boottime.Now
 	}
 	if cfg.Sent == nil {
 		cfg.Sent = func(netip.Addr, string) {}
@@ -87,12 +87,12 @@ func NewChorus(cfg ChorusConfig) (*Chorus, error) {
 	if cfg.Listen == nil {
 		cfg.Listen = listen
 	}
-	c := &Chorus{
+	c := &ServiceAnnouncer{
 		cfg: cfg, kick: make(chan struct{}, 1), linkLocal: linkLocal, ear: newEar(nil, cfg.Clock),
-		voices: map[netip.Addr]Voice{}, posts: map[postKey]*post{},
+		voices: map[netip.Addr]Announcement{}, posts: map[postKey]*post{},
 		queue: newQueue(cfg.IdleRate, cfg.BurstRate, cfg.Periodic),
 	}
-	c.ear.out = make(chan Sighting, 1024) // a node that takes over announces very many
+	c.ear.out = make(chan Conflict, 1024) // a node that takes over announces very many
 	return c, nil
 }
 
@@ -108,11 +108,11 @@ func orDefault[T int | time.Duration](value, standard T) T {
 // What is not wanted any more, or silent, stops at once: when Set returns no frame of theirs
 // leaves any more. An address that is no unicast address is left out and logged; of two
 // voices of one address the last counts.
-func (c *Chorus) Set(want []Voice) {
+func (c *ServiceAnnouncer) Set(want []Announcement) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := c.voices
-	c.voices = make(map[netip.Addr]Voice, len(want))
+	c.voices = make(map[netip.Addr]Announcement, len(want))
 	for _, v := range want {
 		v.Addr = v.Addr.Unmap()
 		if err := checkVIPs([]netip.Addr{v.Addr}); err != nil {
@@ -132,7 +132,7 @@ func (c *Chorus) Set(want []Voice) {
 }
 
 // begin starts the bursts of those wanted that can be announced and are not, in their order.
-func (c *Chorus) begin(want []Voice) {
+func (c *ServiceAnnouncer) begin(want []Announcement) {
 	now := c.cfg.Clock()
 	for _, v := range want {
 		v = c.voices[v.Addr.Unmap()]
@@ -144,7 +144,7 @@ func (c *Chorus) begin(want []Voice) {
 
 // Defend answers a foreign claim of an address with an announcement, at most once a second
 // (S3). It does nothing unless the address is being announced.
-func (c *Chorus) Defend(addr netip.Addr) {
+func (c *ServiceAnnouncer) Defend(addr netip.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.queue.defend(addr.Unmap(), c.cfg.Clock())
@@ -153,11 +153,11 @@ func (c *Chorus) Defend(addr netip.Addr) {
 
 // Sightings returns the channel on which foreign claims of the addresses arrive, also of
 // silent ones. Claims by one MAC within 100 ms are one, and when nobody reads they are dropped.
-func (c *Chorus) Sightings() <-chan Sighting { return c.ear.out }
+func (c *ServiceAnnouncer) Sightings() <-chan Conflict { return c.ear.out }
 
 // Run opens the sockets, sends what is due, listens for claims, and opens again after
 // trouble. It returns nil when ctx ends, with everything closed.
-func (c *Chorus) Run(ctx context.Context) error {
+func (c *ServiceAnnouncer) Run(ctx context.Context) error {
 	var readers sync.WaitGroup
 	defer readers.Wait()
 	defer c.shut()
@@ -166,7 +166,7 @@ func (c *Chorus) Run(ctx context.Context) error {
 }
 
 // turn does what is due and returns the time until the next turn.
-func (c *Chorus) turn(readers *sync.WaitGroup) time.Duration {
+func (c *ServiceAnnouncer) turn(readers *sync.WaitGroup) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.cfg.Clock()
@@ -185,7 +185,7 @@ func (c *Chorus) turn(readers *sync.WaitGroup) time.Duration {
 }
 
 // wait returns how long nothing is to be done.
-func (c *Chorus) wait(now time.Duration) time.Duration {
+func (c *ServiceAnnouncer) wait(now time.Duration) time.Duration {
 	wait := time.Hour
 	if next, ok := c.queue.next(now); ok {
 		wait = next - now
@@ -199,7 +199,7 @@ func (c *Chorus) wait(now time.Duration) time.Duration {
 }
 
 // announce sends the frames of one address.
-func (c *Chorus) announce(addr netip.Addr) {
+func (c *ServiceAnnouncer) announce(addr netip.Addr) {
 	v := c.voices[addr]
 	p := c.posts[keyOf(v)]
 	frames, err := announcement(addr, v.Link.MAC, p.source)
@@ -218,7 +218,7 @@ func (c *Chorus) announce(addr netip.Addr) {
 }
 
 // listen reads one socket until it fails.
-func (c *Chorus) listen(p *post, sock *socket) {
+func (c *ServiceAnnouncer) listen(p *post, sock *socket) {
 	err := c.ear.attend(sock)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -228,7 +228,7 @@ func (c *Chorus) listen(p *post, sock *socket) {
 	}
 }
 
-func (c *Chorus) wake() {
+func (c *ServiceAnnouncer) wake() {
 	select {
 	case c.kick <- struct{}{}:
 	default:
@@ -236,7 +236,7 @@ func (c *Chorus) wake() {
 }
 
 // addresses returns the addresses of all voices in order.
-func (c *Chorus) addresses() []netip.Addr {
+func (c *ServiceAnnouncer) addresses() []netip.Addr {
 	list := make([]netip.Addr, 0, len(c.voices))
 	for addr := range c.voices {
 		list = append(list, addr)

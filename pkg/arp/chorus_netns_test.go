@@ -14,9 +14,9 @@ import (
 )
 
 // perform runs a chorus with real sockets on a host.
-func perform(t *testing.T, h *host) *Chorus {
+func perform(t *testing.T, h *host) *ServiceAnnouncer {
 	t.Helper()
-	c := newChorus(t, newSegment(), func(cfg *ChorusConfig) {
+	c := newChorus(t, newSegment(), func(cfg *ServiceConfig) {
 		cfg.Listen = func(l LinkRef, etherType uint16, filter []bpf.RawInstruction) (conn Conn, err error) {
 			err = h.ns.Do(func() error { conn, err = listen(l, etherType, filter); return err })
 			return conn, err
@@ -47,7 +47,7 @@ func (h *host) census(mac net.HardwareAddr) int {
 func TestNeighboursLearnManyAddresses(t *testing.T) {
 	a, b := pair(t)
 	const n = 500
-	var voices []Voice
+	var voices []Announcement
 	var stale strings.Builder
 	for i := range n {
 		addr := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}) // of b's networks
@@ -57,7 +57,7 @@ func TestNeighboursLearnManyAddresses(t *testing.T) {
 		if i < 3 {
 			addr = netip.AddrFrom4([4]byte{192, 0, 2, byte(250 + i)})
 		}
-		voices = append(voices, Voice{Addr: addr, Link: a.link})
+		voices = append(voices, Announcement{Addr: addr, Link: a.link})
 		fmt.Fprintf(&stale, "neigh replace %v lladdr 02:00:00:00:00:99 dev eth0 nud stale\n", addr)
 	}
 	batch := filepath.Join(t.TempDir(), "stale")
@@ -83,7 +83,7 @@ func TestNeighboursLearnManyAddresses(t *testing.T) {
 	}
 
 	other := perform(t, b)
-	other.Set([]Voice{{Addr: voices[0].Addr, Link: b.link}, {Addr: voices[1].Addr, Link: b.link}, {Addr: voices[n-1].Addr, Link: b.link}})
+	other.Set([]Announcement{{Addr: voices[0].Addr, Link: b.link}, {Addr: voices[1].Addr, Link: b.link}, {Addr: voices[n-1].Addr, Link: b.link}})
 	seen := map[netip.Addr]string{}
 	eventually(t, "two sightings", func() bool {
 		for len(c.Sightings()) > 0 {
@@ -103,7 +103,7 @@ type counter struct {
 	claims map[netip.Addr]int
 }
 
-func newCounter(t *testing.T, h *host, voices []Voice) *counter {
+func newCounter(t *testing.T, h *host, voices []Announcement) *counter {
 	t.Helper()
 	n := &counter{claims: map[netip.Addr]int{}}
 	var readers sync.WaitGroup

@@ -14,13 +14,13 @@ import (
 )
 
 // newChorus returns a chorus on a segment; edit may change the config.
-func newChorus(t *testing.T, g *segment, edit func(*ChorusConfig)) *Chorus {
+func newChorus(t *testing.T, g *segment, edit func(*ServiceConfig)) *ServiceAnnouncer {
 	t.Helper()
-	cfg := ChorusConfig{Log: slog.New(slog.DiscardHandler), Listen: g.listen}
+	cfg := ServiceConfig{Log: slog.New(slog.DiscardHandler), Listen: g.listen}
 	if edit != nil {
 		edit(&cfg)
 	}
-	c, err := NewChorus(cfg)
+	c, err := NewServiceAnnouncer(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func newChorus(t *testing.T, g *segment, edit func(*ChorusConfig)) *Chorus {
 }
 
 // sing runs the chorus until the test ends, and checks that it closes everything.
-func sing(t *testing.T, c *Chorus, g *segment) {
+func sing(t *testing.T, c *ServiceAnnouncer, g *segment) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -67,14 +67,14 @@ func (g *segment) heard(addr netip.Addr) func() bool {
 	return func() bool { return slices.Contains(g.sentOf(), addr) }
 }
 
-func voice(addr netip.Addr) Voice { return Voice{Addr: addr, Link: testLink} }
+func voice(addr netip.Addr) Announcement { return Announcement{Addr: addr, Link: testLink} }
 
 // TestChorusSpeaksTheSameFrames: what leaves is what a Speaker sends, and all of it is counted.
 func TestChorusSpeaksTheSameFrames(t *testing.T) {
 	g := newSegment()
 	var mu sync.Mutex
 	var kinds []string
-	c := newChorus(t, g, func(cfg *ChorusConfig) {
+	c := newChorus(t, g, func(cfg *ServiceConfig) {
 		cfg.Sent = func(addr netip.Addr, kind string) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -82,7 +82,7 @@ func TestChorusSpeaksTheSameFrames(t *testing.T) {
 		}
 	})
 	sing(t, c, g)
-	c.Set([]Voice{voice(netip.MustParseAddr("::ffff:192.0.2.10")), voice(vip6)})
+	c.Set([]Announcement{voice(netip.MustParseAddr("::ffff:192.0.2.10")), voice(vip6)})
 	for _, want := range [][]byte{wireRequest, wireReply, wireNA} {
 		eventually(t, "the frame", func() bool {
 			g.mu.Lock()
@@ -113,14 +113,14 @@ func TestOneQueueForAllLinks(t *testing.T) {
 	if _, opens, _ := g.count(); opens != 0 {
 		t.Fatalf("%d sockets for nobody", opens)
 	}
-	c.Set([]Voice{voice(vip4), voice(a), {Addr: b, Link: other}, voice(vip6), {Addr: netip.MustParseAddr("192.0.2.13")}})
+	c.Set([]Announcement{voice(vip4), voice(a), {Addr: b, Link: other}, voice(vip6), {Addr: netip.MustParseAddr("192.0.2.13")}})
 	open(3)
 	for _, addr := range []netip.Addr{vip4, a, b, vip6} {
 		eventually(t, "an announcement", g.heard(addr))
 	}
-	c.Set([]Voice{voice(vip4)})
+	c.Set([]Announcement{voice(vip4)})
 	open(1)
-	c.Set([]Voice{{Addr: vip4, Link: other}}) // another link: a burst there
+	c.Set([]Announcement{{Addr: vip4, Link: other}}) // another link: a burst there
 	g.set(func() { g.sent = nil })
 	eventually(t, "announced there", g.heard(vip4))
 	open(1)
@@ -134,7 +134,7 @@ func TestSetIsSynchronous(t *testing.T) {
 	g := newSegment()
 	c := newChorus(t, g, nil)
 	sing(t, c, g)
-	var all []Voice
+	var all []Announcement
 	for i := range 300 {
 		all = append(all, voice(nth(i)))
 	}
@@ -145,7 +145,7 @@ func TestSetIsSynchronous(t *testing.T) {
 		for i := range silent {
 			silent[i].Silent = true
 		}
-		c.Set([][]Voice{nil, silent}[round%2])
+		c.Set([][]Announcement{nil, silent}[round%2])
 		before, _, _ := g.count()
 		c.wake()
 		time.Sleep(12 * time.Millisecond) // more than a pause of the queue
@@ -170,7 +170,7 @@ func TestChorusHears(t *testing.T) {
 	for name, plain := range map[string]bool{"with SetBPF": false, "opened again": true} {
 		t.Run(name, func(t *testing.T) {
 			g := newSegment()
-			c := newChorus(t, g, func(cfg *ChorusConfig) {
+			c := newChorus(t, g, func(cfg *ServiceConfig) {
 				if plain {
 					cfg.Listen = func(l LinkRef, etherType uint16, filter []bpf.RawInstruction) (Conn, error) {
 						conn, err := g.listen(l, etherType, filter)
@@ -180,10 +180,10 @@ func TestChorusHears(t *testing.T) {
 			})
 			sing(t, c, g)
 			low, high := netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.200")
-			c.Set([]Voice{voice(low), voice(vip6)})
+			c.Set([]Announcement{voice(low), voice(vip6)})
 			eventually(t, "open", func() bool { _, _, open := g.count(); return open == 2 })
 			// The span grows, and its ends are heard; between them only what is ours.
-			c.Set([]Voice{voice(low), {Addr: vip4, Link: testLink, Silent: true}, voice(high), voice(vip6)})
+			c.Set([]Announcement{voice(low), {Addr: vip4, Link: testLink, Silent: true}, voice(high), voice(vip6)})
 			claim := func(addr netip.Addr, mac net.HardwareAddr) {
 				frames, err := announcement(addr, mac, linkAddr)
 				if err != nil {
@@ -192,7 +192,7 @@ func TestChorusHears(t *testing.T) {
 				g.inject(frames[0].bytes)
 			}
 			for _, addr := range []netip.Addr{vip4, high, low, vip6} {
-				var got Sighting
+				var got Conflict
 				eventually(t, "a sighting", func() bool {
 					claim(addr, mac1)
 					claim(netip.MustParseAddr("192.0.2.77"), mac2)
@@ -228,12 +228,12 @@ func TestChorusDefends(t *testing.T) {
 	g := newSegment()
 	var mu sync.Mutex
 	now := time.Hour
-	c := newChorus(t, g, func(cfg *ChorusConfig) {
+	c := newChorus(t, g, func(cfg *ServiceConfig) {
 		cfg.Clock = func() time.Duration { mu.Lock(); defer mu.Unlock(); return now }
 	})
 	sing(t, c, g)
 	c.Defend(vip4) // nobody
-	c.Set([]Voice{voice(vip4)})
+	c.Set([]Announcement{voice(vip4)})
 	eventually(t, "the first frames", func() bool { sent, _, _ := g.count(); return sent == 2 })
 	mu.Lock()
 	now += time.Minute // beyond the burst
@@ -266,7 +266,7 @@ func TestChorusTrouble(t *testing.T) {
 			g := newSegment()
 			c := newChorus(t, g, nil)
 			sing(t, c, g)
-			c.Set([]Voice{voice(vip4), voice(vip6)})
+			c.Set([]Announcement{voice(vip4), voice(vip6)})
 			eventually(t, "open", func() bool { _, _, open := g.count(); return open == 2 })
 			_, before, _ := g.count()
 			harm(g)
@@ -282,7 +282,7 @@ func TestChorusLeavesOutWhatIsNoAddress(t *testing.T) {
 	c := newChorus(t, g, nil)
 	sing(t, c, g)
 	lo := LinkRef{Index: 1, Name: "lo"}
-	c.Set([]Voice{voice(netip.Addr{}), voice(netip.MustParseAddr("224.0.0.1")), voice(netip.MustParseAddr("fe80::1%eth0")),
+	c.Set([]Announcement{voice(netip.Addr{}), voice(netip.MustParseAddr("224.0.0.1")), voice(netip.MustParseAddr("fe80::1%eth0")),
 		{Addr: nth(7), Link: lo}, voice(vip4)})
 	eventually(t, "the good one", g.heard(vip4))
 	for _, addr := range g.sentOf() {
@@ -296,7 +296,7 @@ func TestChorusLeavesOutWhatIsNoAddress(t *testing.T) {
 func TestChorusLooksForItsSource(t *testing.T) {
 	g := newSegment()
 	now := time.Hour
-	c := newChorus(t, g, func(cfg *ChorusConfig) { cfg.Clock = func() time.Duration { return now } })
+	c := newChorus(t, g, func(cfg *ServiceConfig) { cfg.Clock = func() time.Duration { return now } })
 	c.linkLocal = func(int) netip.Addr { return netip.Addr{} }
 	var readers sync.WaitGroup
 	turn := func() []byte {
@@ -306,7 +306,7 @@ func TestChorusLooksForItsSource(t *testing.T) {
 		defer g.mu.Unlock()
 		return g.sent[len(g.sent)-1]
 	}
-	c.Set([]Voice{voice(vip6)})
+	c.Set([]Announcement{voice(vip6)})
 	if b := turn(); !slices.Equal(b[22:38], vip6.AsSlice()) {
 		t.Errorf("without one the frame is from %x", b[22:38])
 	}
@@ -319,15 +319,15 @@ func TestChorusLooksForItsSource(t *testing.T) {
 }
 
 func TestNewChorusRefusesBadConfig(t *testing.T) {
-	for name, cfg := range map[string]ChorusConfig{
+	for name, cfg := range map[string]ServiceConfig{
 		"interval": {Periodic: time.Millisecond}, "negative interval": {Periodic: -1}, "idle rate": {IdleRate: 1},
 		"negative rate": {BurstRate: -1}, "burst below idle": {IdleRate: 100, BurstRate: 99},
 	} {
-		if _, err := NewChorus(cfg); err == nil {
+		if _, err := NewServiceAnnouncer(cfg); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	c, err := NewChorus(ChorusConfig{})
+	c, err := NewServiceAnnouncer(ServiceConfig{})
 	if err != nil || c.cfg.Periodic != DefaultPeriodic || c.cfg.IdleRate != DefaultIdleRate || c.cfg.BurstRate != DefaultBurstRate ||
 		c.cfg.Log == nil || c.cfg.Clock == nil || c.cfg.Sent == nil || c.cfg.Listen == nil {
 		t.Errorf("defaults: %+v, %v", c, err)

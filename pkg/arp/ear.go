@@ -22,9 +22,9 @@ const (
 
 // ear judges the claims that the sockets receive: whose they are, and who waits for them.
 type ear struct {
-	clock boottime.Func
+	clock boottime.Clock
 	macs  func() ([]net.HardwareAddr, error)
-	out   chan Sighting
+	out   chan Conflict
 
 	mu        sync.Mutex
 	vips      map[netip.Addr]bool
@@ -46,9 +46,9 @@ type inquiry struct {
 	all     chan struct{} // closed when every VIP has an answer
 }
 
-func newEar(vips []netip.Addr, now boottime.Func) *ear {
+func newEar(vips []netip.Addr, now boottime.Clock) *ear {
 	e := &ear{
-		clock: now, macs: hostMACs, out: make(chan Sighting, 16),
+		clock: now, macs: hostMACs, out: make(chan Conflict, 16),
 		own: map[hardware]bool{}, recent: map[seen]time.Duration{},
 	}
 	e.listenFor(vips)
@@ -111,7 +111,7 @@ func (e *ear) report(c claim, now time.Duration) {
 	}
 	e.recent[key] = now
 	select {
-	case e.out <- Sighting{VIP: c.addr, MAC: slices.Clone(c.mac[:]), At: now}:
+	case e.out <- Conflict{VIP: c.addr, MAC: slices.Clone(c.mac[:]), At: now}:
 	default: // nobody reads; the next claim tells the same
 	}
 }

@@ -154,7 +154,7 @@ var (
 )
 
 // newSpeaker returns a speaker of both VIPs on a segment; edit may change the config.
-func newSpeaker(t *testing.T, g *segment, edit func(*Config)) *Speaker {
+func newSpeaker(t *testing.T, g *segment, edit func(*Config)) *VIPAnnouncer {
 	t.Helper()
 	cfg := Config{VIPs: []netip.Addr{vip4, vip6}, Log: slog.New(slog.DiscardHandler), Listen: g.listen}
 	if edit != nil {
@@ -171,7 +171,7 @@ func newSpeaker(t *testing.T, g *segment, edit func(*Config)) *Speaker {
 
 // run runs the speaker until the test ends, or until the function returned is called,
 // and checks that it closes everything.
-func run(t *testing.T, s *Speaker, g *segment) (stop func()) {
+func run(t *testing.T, s *VIPAnnouncer, g *segment) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

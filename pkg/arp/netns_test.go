@@ -81,7 +81,7 @@ func (c countingConn) ReadFrom(b []byte) (int, net.Addr, error) {
 }
 
 // speak runs a speaker with real sockets on a host.
-func speak(t *testing.T, h *host) (*Speaker, *atomic.Int64) {
+func speak(t *testing.T, h *host) (*VIPAnnouncer, *atomic.Int64) {
 	t.Helper()
 	var received atomic.Int64
 	s := newSpeaker(t, newSegment(), func(c *Config) {

@@ -2,7 +2,7 @@ package arp
 
 // open opens what is not open: one socket per EtherType that the VIPs need. All or
 // none. The caller holds the lock, as in all functions of this file.
-func (s *Speaker) open() error {
+func (s *VIPAnnouncer) open() error {
 	if s.sockets != nil {
 		return nil
 	}
@@ -38,7 +38,7 @@ func (s *Speaker) open() error {
 	return nil
 }
 
-func (s *Speaker) listenOn(etherType uint16) (Conn, error) {
+func (s *VIPAnnouncer) listenOn(etherType uint16) (Conn, error) {
 	program, err := filter(etherType, s.cfg.VIPs)
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (s *Speaker) listenOn(etherType uint16) (Conn, error) {
 
 // trouble closes the sockets, to be opened again after a pause that grows while they do
 // not last. It logs the first of a series.
-func (s *Speaker) trouble(err error) {
+func (s *VIPAnnouncer) trouble(err error) {
 	if s.link.Index == 0 {
 		return // nothing is wrong: there is no link yet
 	}
@@ -58,7 +58,7 @@ func (s *Speaker) trouble(err error) {
 	s.close()
 }
 
-func (s *Speaker) close() {
+func (s *VIPAnnouncer) close() {
 	for _, sock := range s.sockets {
 		sock.Close() // nothing to do about an error: the reader ends either way
 	}
@@ -66,7 +66,7 @@ func (s *Speaker) close() {
 }
 
 // shut is the end of Run.
-func (s *Speaker) shut() {
+func (s *VIPAnnouncer) shut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running, s.until = false, nil
@@ -74,7 +74,7 @@ func (s *Speaker) shut() {
 	s.close()
 }
 
-func (s *Speaker) wake() {
+func (s *VIPAnnouncer) wake() {
 	select {
 	case s.kick <- struct{}{}:
 	default:
@@ -82,7 +82,7 @@ func (s *Speaker) wake() {
 }
 
 // refreshSource looks for a link-local address that came after the sockets were opened.
-func (s *Speaker) refreshSource() {
+func (s *VIPAnnouncer) refreshSource() {
 	if s.sockets[etherIPv6] != nil && !s.source.IsValid() {
 		s.source = s.linkLocal(s.link.Index)
 	}

@@ -15,7 +15,7 @@ type postKey struct {
 }
 
 // keyOf returns which socket a voice needs.
-func keyOf(v Voice) postKey {
+func keyOf(v Announcement) postKey {
 	key := postKey{index: v.Link.Index, mac: string(v.Link.MAC), etherType: etherARP}
 	if v.Addr.Is6() {
 		key.etherType = etherIPv6
@@ -40,7 +40,7 @@ const sourcePause = time.Second
 
 // assign gives each voice its post, and closes the sockets that nobody needs any more. The
 // caller holds the lock, as in all functions of this file.
-func (c *Chorus) assign() {
+func (c *ServiceAnnouncer) assign() {
 	needed := map[postKey]span{}
 	list := c.addresses()
 	for _, addr := range list {
@@ -67,7 +67,7 @@ func (c *Chorus) assign() {
 
 // tend opens a post that is closed once its time has come, and keeps the filter of an open
 // one up to date.
-func (c *Chorus) tend(p *post, now time.Duration) {
+func (c *ServiceAnnouncer) tend(p *post, now time.Duration) {
 	var err error
 	switch {
 	case p.socket == nil && now >= p.retry:
@@ -85,7 +85,7 @@ func (c *Chorus) tend(p *post, now time.Duration) {
 
 // open opens a socket and begins the bursts of its voices: what was sent before the trouble
 // may not have arrived.
-func (c *Chorus) open(p *post, now time.Duration) error {
+func (c *ServiceAnnouncer) open(p *post, now time.Duration) error {
 	if err := p.link.check(); err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (c *Chorus) open(p *post, now time.Duration) error {
 }
 
 // tune replaces the filter of an open socket.
-func (c *Chorus) tune(p *post, now time.Duration) error {
+func (c *ServiceAnnouncer) tune(p *post, now time.Duration) error {
 	program, err := spanFilter(p.key.etherType, p.span)
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func (c *Chorus) tune(p *post, now time.Duration) error {
 
 // trouble leaves a post, to be opened again after a pause that grows while it does not
 // last. It logs the first of a series.
-func (c *Chorus) trouble(p *post, err error) {
+func (c *ServiceAnnouncer) trouble(p *post, err error) {
 	if p.failed(c.cfg.Clock(), p.socket != nil) {
 		c.cfg.Log.Warn("announcing interrupted, opening the packet socket again", "link", p.link.Name, "reason", err)
 	}
@@ -136,7 +136,7 @@ func (c *Chorus) trouble(p *post, err error) {
 }
 
 // leave closes a post, and ends what is announced there.
-func (c *Chorus) leave(p *post) {
+func (c *ServiceAnnouncer) leave(p *post) {
 	p.close()
 	for addr, v := range c.voices {
 		if keyOf(v) == p.key {
@@ -153,7 +153,7 @@ func (p *post) close() {
 }
 
 // shut is the end of Run.
-func (c *Chorus) shut() {
+func (c *ServiceAnnouncer) shut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range c.posts {

@@ -20,7 +20,7 @@ var probeOffsets = [...]time.Duration{0, 25 * time.Millisecond, 60 * time.Millis
 // an empty map means silence. It returns when every VIP was answered, or after timeout
 // (at most, and by default, ProbeLimit). It fails if it could not ask, and with ctx's
 // error if that ends; the answers so far are returned all the same. Run must be running.
-func (s *Speaker) Probe(ctx context.Context, timeout time.Duration) (map[netip.Addr]net.HardwareAddr, error) {
+func (s *VIPAnnouncer) Probe(ctx context.Context, timeout time.Duration) (map[netip.Addr]net.HardwareAddr, error) {
 	if timeout <= 0 || timeout > ProbeLimit {
 		timeout = ProbeLimit
 	}
@@ -52,7 +52,7 @@ func sleep(ctx context.Context, q *inquiry, end *time.Timer, wait time.Duration)
 	return false
 }
 
-func (s *Speaker) sendProbes() error {
+func (s *VIPAnnouncer) sendProbes() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.running {

@@ -12,9 +12,9 @@ import (
 // it would flood the link.
 const defendGap = 10 * time.Second
 
-// Speaker announces the VIPs on one link. Make it with New. Its methods may be called
+// VIPAnnouncer announces the VIPs on one link. Make it with New. Its methods may be called
 // from any goroutine.
-type Speaker struct {
+type VIPAnnouncer struct {
 	cfg       Config
 	ear       *ear
 	kick      chan struct{} // wakes Run
@@ -42,11 +42,11 @@ type burst struct{ began, next time.Duration }
 
 // Sightings returns the channel on which foreign claims of a VIP arrive. Claims by one
 // MAC within 100 ms are one, and when nobody reads they are dropped.
-func (s *Speaker) Sightings() <-chan Sighting { return s.ear.out }
+func (s *VIPAnnouncer) Sightings() <-chan Conflict { return s.ear.out }
 
 // SetLink says which link to speak on, also when it was made anew or changed its MAC. A
 // present announcement goes on there with a new burst. Index 0: no link for now.
-func (s *Speaker) SetLink(l LinkRef) {
+func (s *VIPAnnouncer) SetLink(l LinkRef) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sockets != nil && l.Index == s.link.Index && l.MAC.String() == s.link.MAC.String() {
@@ -63,7 +63,7 @@ func (s *Speaker) SetLink(l LinkRef) {
 // left when it returns, if Run is running and the link is known; else they follow as
 // soon as they can. until is asked before every frame, and none is sent while it says no
 // (the fence, E4); it is called with a lock held and must not call the Speaker.
-func (s *Speaker) Start(until func() bool) {
+func (s *VIPAnnouncer) Start(until func() bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.until = until
@@ -78,7 +78,7 @@ func (s *Speaker) Start(until func() bool) {
 }
 
 // Stop ends the announcement. When it has returned no frame leaves any more.
-func (s *Speaker) Stop() {
+func (s *VIPAnnouncer) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.until = nil
@@ -87,7 +87,7 @@ func (s *Speaker) Stop() {
 
 // Defend answers a foreign claim of a VIP with a burst, at most once in 10 s per VIP
 // (RFC 5227 2.4 (b), E9). It does nothing unless the VIP is being announced.
-func (s *Speaker) Defend(vip netip.Addr) {
+func (s *VIPAnnouncer) Defend(vip netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b, announced := s.bursts[vip]
@@ -103,7 +103,7 @@ func (s *Speaker) Defend(vip netip.Addr) {
 
 // Run opens the sockets, sends what is due, listens for claims, and opens again after
 // trouble. It returns nil when ctx ends, with everything closed and announcing stopped.
-func (s *Speaker) Run(ctx context.Context) error {
+func (s *VIPAnnouncer) Run(ctx context.Context) error {
 	var readers sync.WaitGroup
 	defer readers.Wait()
 	defer s.shut()
@@ -130,7 +130,7 @@ func turns(ctx context.Context, kick <-chan struct{}, turn func() time.Duration)
 }
 
 // turn does what is due and returns the time until the next turn.
-func (s *Speaker) turn(readers *sync.WaitGroup) time.Duration {
+func (s *VIPAnnouncer) turn(readers *sync.WaitGroup) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sockets == nil && s.cfg.Clock() >= s.retry {
@@ -150,7 +150,7 @@ func (s *Speaker) turn(readers *sync.WaitGroup) time.Duration {
 }
 
 // wait returns how long nothing is to be done.
-func (s *Speaker) wait() time.Duration {
+func (s *VIPAnnouncer) wait() time.Duration {
 	now, wait := s.cfg.Clock(), time.Hour
 	if s.sockets == nil {
 		if s.link.Index != 0 {
@@ -165,7 +165,7 @@ func (s *Speaker) wait() time.Duration {
 }
 
 // listen reads one socket until it fails.
-func (s *Speaker) listen(sock *socket) {
+func (s *VIPAnnouncer) listen(sock *socket) {
 	err := s.ear.attend(sock)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,7 +175,7 @@ func (s *Speaker) listen(sock *socket) {
 	}
 }
 
-func (s *Speaker) isOpen(sock *socket) bool {
+func (s *VIPAnnouncer) isOpen(sock *socket) bool {
 	for _, open := range s.sockets {
 		if open == sock {
 			return true
@@ -185,7 +185,7 @@ func (s *Speaker) isOpen(sock *socket) bool {
 }
 
 // restart begins a burst of all VIPs, if there is an announcement.
-func (s *Speaker) restart() {
+func (s *VIPAnnouncer) restart() {
 	if s.until == nil {
 		return
 	}
@@ -196,7 +196,7 @@ func (s *Speaker) restart() {
 }
 
 // sendDue sends the announcements whose time has come.
-func (s *Speaker) sendDue() {
+func (s *VIPAnnouncer) sendDue() {
 	if s.sockets == nil {
 		return
 	}
@@ -219,7 +219,7 @@ func (s *Speaker) sendDue() {
 }
 
 // send writes frames, asking before each whether it may still leave.
-func (s *Speaker) send(frames []frame, until func() bool) error {
+func (s *VIPAnnouncer) send(frames []frame, until func() bool) error {
 	for _, f := range frames {
 		sock := s.sockets[f.etherType]
 		if sock == nil {

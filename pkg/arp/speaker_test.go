@@ -11,7 +11,7 @@ import (
 )
 
 // ready runs a speaker that has its link and its sockets.
-func ready(t *testing.T, g *segment, edit func(*Config)) *Speaker {
+func ready(t *testing.T, g *segment, edit func(*Config)) *VIPAnnouncer {
 	t.Helper()
 	s := newSpeaker(t, g, edit)
 	s.SetLink(testLink)

@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Func returns the time since boot. Drivers take one so that tests can supply their own.
-type Func func() time.Duration
+// Clock returns the time since boot. Drivers take one so that tests can supply their own.
+type Clock func() time.Duration
 
-// Boottime returns CLOCK_BOOTTIME as a duration since boot. Unlike Go's monotonic
+// Now returns CLOCK_BOOTTIME as a duration since boot. Unlike Go's monotonic
 // clock it keeps counting while the machine is suspended (clock_gettime(2)).
-func Boottime() time.Duration {
+func Now() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 		return 0 // cannot happen: the clock exists since Linux 2.6.39

@@ -112,7 +112,7 @@ type Config struct {
 	// Period is the least time between the starts of two polls; 0 = 100 ms.
 	Period time.Duration
 	// Clock stamps the states; nil = boottime.Boottime.
-	Clock boottime.Func
+	Clock boottime.Clock
 	// Log receives one record per change of verdict; nil = slog.Default.
 	Log *slog.Logger
 	// OnState is called from Run's goroutine, with the new state at every change and with
@@ -140,7 +140,7 @@ func New(cfg Config) (*Prober, error) {
 		cfg.Period = DefaultPeriod
 	}
 	if cfg.Clock == nil {
-		cfg.Clock = boottime.Boottime
+		cfg.Clock = boottime.Now
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()

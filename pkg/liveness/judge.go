@@ -9,18 +9,18 @@ type Renewal struct {
 	Duration time.Duration // of the Lease that it wrote
 }
 
-// Seen is a Lease as the watch or a list shows it. The zero values: a Duration below the least
+// Observation is a Lease as the watch or a list shows it. The zero values: a Duration below the least
 // that Duration returns is taken as that.
-type Seen struct {
+type Observation struct {
 	Node     string
 	Version  string        // resourceVersion or a counter of renewals: any change means alive
 	Duration time.Duration // how long the node may be silent
 	Left     bool          // the node left in order: the Lease names no holder
 }
 
-// Judge is one node's view of who is alive. Create it with NewJudge; it is not safe for
+// FailureDetector is one node's view of who is alive. Create it with NewFailureDetector; it is not safe for
 // concurrent use.
-type Judge struct {
+type FailureDetector struct {
 	self  string
 	peers map[string]*peer
 
@@ -53,13 +53,13 @@ type peer struct {
 	dead     bool
 }
 
-// NewJudge returns the judge of the node called self, which knows nothing yet.
-func NewJudge(self string) *Judge {
-	return &Judge{self: self, peers: map[string]*peer{}}
+// NewFailureDetector returns the judge of the node called self, which knows nothing yet.
+func NewFailureDetector(self string) *FailureDetector {
+	return &FailureDetector{self: self, peers: map[string]*peer{}}
 }
 
 // Confirmed takes in that the API server confirmed a renewal of the own Lease at instant now.
-func (j *Judge) Confirmed(r Renewal, now time.Duration) {
+func (j *FailureDetector) Confirmed(r Renewal, now time.Duration) {
 	a := answered{r, now}
 	if r.Version == j.shown { // the watch was quicker than the answer
 		j.awaiting = nil
@@ -70,7 +70,7 @@ func (j *Judge) Confirmed(r Renewal, now time.Duration) {
 }
 
 // unexpired forgets renewals that a broken watch did not show in time: they prove nothing any more.
-func (j *Judge) unexpired(now time.Duration) []answered {
+func (j *FailureDetector) unexpired(now time.Duration) []answered {
 	rest := j.awaiting
 	for len(rest) > 0 && rest[0].Sent+rest[0].Duration <= now {
 		rest = rest[1:]
@@ -80,7 +80,7 @@ func (j *Judge) unexpired(now time.Duration) []answered {
 
 // Observe takes in one Lease as the watch shows it at instant now, also the own one. The same
 // version again, as after a list, is no change. What one list shows goes to Sync instead.
-func (j *Judge) Observe(s Seen, now time.Duration) {
+func (j *FailureDetector) Observe(s Observation, now time.Duration) {
 	if s.Node == j.self {
 		j.seenBack(s, now)
 		return
@@ -101,9 +101,9 @@ func (j *Judge) Observe(s Seen, now time.Duration) {
 
 // Sync takes in a complete list of the Leases, shown at instant now. The own Lease counts
 // last, since a proof that the view is new must not come before the view; Leases that are missing were deleted.
-func (j *Judge) Sync(all []Seen, now time.Duration) {
+func (j *FailureDetector) Sync(all []Observation, now time.Duration) {
 	listed := make(map[string]bool, len(all))
-	var own []Seen
+	var own []Observation
 	for _, s := range all {
 		listed[s.Node] = true
 		if s.Node == j.self {
@@ -124,7 +124,7 @@ func (j *Judge) Sync(all []Seen, now time.Duration) {
 
 // Forget takes in that a node's Lease was deleted. That is silence and no farewell: a node
 // that lives writes a new one within its duration, and until then keeps what it has.
-func (j *Judge) Forget(node string) {
+func (j *FailureDetector) Forget(node string) {
 	if node == j.self {
 		j.shown = ""
 	}
@@ -134,7 +134,7 @@ func (j *Judge) Forget(node string) {
 }
 
 // seenBack looks for the own renewal that the watch shows. Those sent before it prove nothing more.
-func (j *Judge) seenBack(s Seen, now time.Duration) {
+func (j *FailureDetector) seenBack(s Observation, now time.Duration) {
 	j.shown = s.Version
 	if s.Left { // emptied by hand, or by this node on leaving: the others count it out until it renews
 		j.until = min(j.until, now)
@@ -151,7 +151,7 @@ func (j *Judge) seenBack(s Seen, now time.Duration) {
 
 // prove takes a renewal as the proof of a new view. If the proof before it had run out, or the API may have been out of
 // reach between the two for longer than a peer's patience allows for, every peer gets its duration anew (S2).
-func (j *Judge) prove(a answered, now time.Duration) {
+func (j *FailureDetector) prove(a answered, now time.Duration) {
 	gap := !j.proved || now >= j.until || a.at-j.proven > pauseTolerated(a.Duration)
 	if gap {
 		for _, p := range j.peers {

@@ -26,13 +26,13 @@ type step struct {
 func TestS2Stories(t *testing.T) {
 	for name, story := range stories {
 		t.Run(name, func(t *testing.T) {
-			j := NewJudge("a")
+			j := NewFailureDetector("a")
 			for _, s := range story {
 				now := seconds(s.at)
 				for _, event := range strings.Split(s.do, ", ") {
 					play(t, j, event, now)
 				}
-				if got := text(j.Verdict(now)); got != s.want {
+				if got := text(j.View(now)); got != s.want {
 					t.Fatalf("at %v s, after %q: %q, want %q", s.at, s.do, got, s.want)
 				}
 			}
@@ -173,14 +173,14 @@ var stories = map[string][]step{
 	},
 }
 
-func play(t *testing.T, j *Judge, event string, now time.Duration) {
+func play(t *testing.T, j *FailureDetector, event string, now time.Duration) {
 	t.Helper()
 	word, rest, _ := strings.Cut(event, " ")
 	switch word {
 	case "-":
 	case "own":
 		j.Confirmed(Renewal{Version: rest, Sent: now, Duration: 5 * time.Second}, now)
-		j.Observe(Seen{Node: "a", Version: rest}, now)
+		j.Observe(Observation{Node: "a", Version: rest}, now)
 	case "sent":
 		var version string
 		var at float64
@@ -193,7 +193,7 @@ func play(t *testing.T, j *Judge, event string, now time.Duration) {
 	case "gone":
 		j.Forget(rest)
 	case "list":
-		var all []Seen
+		var all []Observation
 		for _, item := range strings.Fields(rest) {
 			all = append(all, seen(t, item[:1], item[1:]))
 		}
@@ -204,10 +204,10 @@ func play(t *testing.T, j *Judge, event string, now time.Duration) {
 }
 
 // seen reads a version, perhaps with a duration in seconds (7/9) or without a holder (7!).
-func seen(t *testing.T, node, version string) Seen {
+func seen(t *testing.T, node, version string) Observation {
 	t.Helper()
 	version, left := strings.CutSuffix(version, "!")
-	s := Seen{Node: node, Duration: 5 * time.Second, Left: left}
+	s := Observation{Node: node, Duration: 5 * time.Second, Left: left}
 	s.Version, version, _ = strings.Cut(version, "/")
 	if version != "" {
 		var n int
@@ -221,7 +221,7 @@ func seen(t *testing.T, node, version string) Seen {
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-func text(v Verdict) string {
+func text(v View) string {
 	word := "stale"
 	if v.Fresh {
 		word = "fresh"
@@ -230,30 +230,30 @@ func text(v Verdict) string {
 }
 
 func TestNextIsTheEndOfTheProof(t *testing.T) {
-	j := NewJudge("a")
-	if v := j.Verdict(time.Second); v.Next != 0 {
+	j := NewFailureDetector("a")
+	if v := j.View(time.Second); v.Next != 0 {
 		t.Errorf("a judge that knows nothing looks forward to %v", v.Next)
 	}
 	play(t, j, "own 1", 2*time.Second)
-	if v := j.Verdict(3 * time.Second); v.Next != 7*time.Second || !v.Fresh {
+	if v := j.View(3 * time.Second); v.Next != 7*time.Second || !v.Fresh {
 		t.Errorf("%+v after a renewal sent at 2 s for 5 s", v)
 	}
-	if v := j.Verdict(7 * time.Second); v.Next != 0 || v.Fresh {
+	if v := j.View(7 * time.Second); v.Next != 0 || v.Fresh {
 		t.Errorf("%+v at the end of the proof", v)
 	}
 }
 
 // TestS1RenewAt: a silent peer pulls one renewal forward, but not in a large cluster.
 func TestS1RenewAt(t *testing.T) {
-	j := NewJudge("a")
+	j := NewFailureDetector("a")
 	play(t, j, "own 1", seconds(1))
-	if at := j.Verdict(seconds(1)).RenewAt(seconds(1), seconds(2), 3); at != seconds(2) {
+	if at := j.View(seconds(1)).RenewAt(seconds(1), seconds(2), 3); at != seconds(2) {
 		t.Errorf("alone, the next renewal is at %v", at)
 	}
 	play(t, j, "b 1", seconds(1.3))
 	play(t, j, "own 2", seconds(3.4))
 	play(t, j, "own 3", seconds(5.6))
-	v := j.Verdict(seconds(5.6))
+	v := j.View(seconds(5.6))
 	for _, c := range []struct {
 		sent, due float64
 		nodes     int
@@ -271,13 +271,13 @@ func TestS1RenewAt(t *testing.T) {
 		}
 	}
 	play(t, j, "own 4", seconds(6.3))
-	if v := j.Verdict(seconds(6.3)); text(v) != "fresh a" || v.RenewAt(seconds(6.2), seconds(7.2), 3) != seconds(7.2) {
+	if v := j.View(seconds(6.3)); text(v) != "fresh a" || v.RenewAt(seconds(6.2), seconds(7.2), 3) != seconds(7.2) {
 		t.Errorf("%+v once b is dead", v)
 	}
 }
 
 func TestForgottenPeersLeaveNothing(t *testing.T) {
-	j := NewJudge("a")
+	j := NewFailureDetector("a")
 	for i := range 1000 {
 		now := time.Duration(i) * time.Second
 		play(t, j, fmt.Sprintf("own %d", i), now)
@@ -285,7 +285,7 @@ func TestForgottenPeersLeaveNothing(t *testing.T) {
 		play(t, j, fmt.Sprintf("%s 1", node), now)
 		j.Forget(node)
 		j.Confirmed(Renewal{Version: "lost", Sent: now, Duration: 5 * time.Second}, now)
-		j.Verdict(now)
+		j.View(now)
 	}
 	if len(j.peers) > 10 || len(j.awaiting) > 10 {
 		t.Errorf("%d peers and %d renewals are remembered", len(j.peers), len(j.awaiting))

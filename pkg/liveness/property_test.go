@@ -15,7 +15,7 @@ var (
 )
 
 // check is the property of S2, at every instant of every node.
-func (n *node) check(before Verdict) {
+func (n *node) check(before View) {
 	v, w := n.verdict, n.w
 	if !v.Fresh && !slices.Equal(before.Alive, v.Alive) {
 		w.fail("%s changes its verdict from %v to %v without being fresh", n.name, before.Alive, v.Alive)

@@ -31,7 +31,7 @@ type world struct {
 
 // commit is one write of a Lease, in the order of the API server.
 type commit struct {
-	Seen
+	Observation
 	at time.Duration
 }
 
@@ -48,8 +48,8 @@ type node struct {
 	// Faults of its own: before these instants it reaches no API, its watch is stuck.
 	cut, stuck time.Duration
 
-	judge    *Judge
-	verdict  Verdict
+	judge    *FailureDetector
+	verdict  View
 	count    int // of renewals
 	sent     time.Duration
 	due      time.Duration
@@ -104,7 +104,7 @@ func (w *world) run(length time.Duration, faults func(w *world)) {
 
 func (n *node) start() {
 	n.up, n.since, n.faulted = true, n.w.now, n.w.now
-	n.judge, n.verdict = NewJudge(n.name), Verdict{}
+	n.judge, n.verdict = NewFailureDetector(n.name), View{}
 	n.sent, n.due, n.failures, n.request = 0, n.w.now+n.upTo(Interval(1)), 0, nil
 	n.lose()
 }
@@ -121,7 +121,7 @@ func (n *node) step() {
 	n.renew()
 	n.watch()
 	before := n.verdict
-	n.verdict = n.judge.Verdict(n.w.now)
+	n.verdict = n.judge.View(n.w.now)
 	n.check(before)
 }
 
@@ -148,7 +148,7 @@ func (n *node) advance(r *request) {
 		if n.wrote == 0 {
 			n.wrote = now
 		}
-		n.w.log = append(n.w.log, commit{Seen{Node: n.name, Version: r.Version, Duration: lifetime}, now})
+		n.w.log = append(n.w.log, commit{Observation{Node: n.name, Version: r.Version, Duration: lifetime}, now})
 	}
 	switch {
 	case r.committed && now >= r.answerAt && n.reaches():
@@ -177,7 +177,7 @@ func (n *node) watch() {
 		n.watching, n.cursor = true, len(n.w.log)
 	case n.watching:
 		for n.cursor < len(n.w.log) && n.shows(n.w.log[n.cursor].at) {
-			n.judge.Observe(n.w.log[n.cursor].Seen, now)
+			n.judge.Observe(n.w.log[n.cursor].Observation, now)
 			n.cursor++
 			n.showAt = 0
 		}
@@ -192,15 +192,15 @@ func (n *node) shows(committed time.Duration) bool {
 }
 
 // list is the state of the API server, in no order.
-func (w *world) list() []Seen {
-	latest := map[string]Seen{}
+func (w *world) list() []Observation {
+	latest := map[string]Observation{}
 	for _, c := range w.log {
-		latest[c.Node] = c.Seen
+		latest[c.Node] = c.Observation
 	}
-	var all []Seen
+	var all []Observation
 	for _, s := range latest {
 		all = append(all, s)
 	}
-	slices.SortFunc(all, func(a, b Seen) int { return len(a.Version) - len(b.Version) })
+	slices.SortFunc(all, func(a, b Observation) int { return len(a.Version) - len(b.Version) })
 	return all
 }

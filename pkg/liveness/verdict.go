@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Verdict says who is alive.
-type Verdict struct {
+// View says who is alive.
+type View struct {
 	// Fresh says that this node may judge: its own renewal is confirmed and was seen back within
 	// its duration (S2). Otherwise Alive is the last verdict, unchanged.
 	Fresh bool
@@ -24,22 +24,22 @@ type Verdict struct {
 // is due and how many nodes announce. It is earlier than due where one sent then decides that a silent peer is dead: a death
 // is certain only once this node has seen back a renewal sent after the peer's duration. Beyond 20 nodes it is always due,
 // so that a death does not make all of them write at once (S1).
-func (v Verdict) RenewAt(sent, due time.Duration, nodes int) time.Duration {
+func (v View) RenewAt(sent, due time.Duration, nodes int) time.Duration {
 	if nodes > writesPerSecond || v.overdue <= sent {
 		return due
 	}
 	return min(due, v.overdue)
 }
 
-// Verdict judges at instant now. The first verdict is withheld until every Lease that was
+// View judges at instant now. The first verdict is withheld until every Lease that was
 // there before has changed or stayed silent for its duration: a node that starts cannot know which, and the addresses
 // it kept over a restart must not go to a node that died long ago.
-func (j *Judge) Verdict(now time.Duration) Verdict {
+func (j *FailureDetector) View(now time.Duration) View {
 	if !j.proved || now >= j.until {
-		return Verdict{Alive: j.alive}
+		return View{Alive: j.alive}
 	}
 	undecided := j.judge()
-	v := Verdict{overdue: j.overdue()}
+	v := View{overdue: j.overdue()}
 	if j.judged || !undecided {
 		j.judged, j.alive = true, j.living()
 		v.Fresh, v.Next = true, j.until
@@ -50,7 +50,7 @@ func (j *Judge) Verdict(now time.Duration) Verdict {
 
 // judge counts out who was silent for its whole duration in a view that is known to be complete for that time, and says
 // whether there are peers of whom nothing is known yet (S2).
-func (j *Judge) judge() (undecided bool) {
+func (j *FailureDetector) judge() (undecided bool) {
 	for node, p := range j.peers {
 		if j.proven >= p.changed+p.duration {
 			p.dead = true
@@ -66,7 +66,7 @@ func (j *Judge) judge() (undecided bool) {
 // counts says whether a peer is taken for alive.
 func (p *peer) counts() bool { return !p.dead && !p.left }
 
-func (j *Judge) living() []string {
+func (j *FailureDetector) living() []string {
 	alive := []string{j.self}
 	for node, p := range j.peers {
 		if p.counts() {
@@ -77,7 +77,7 @@ func (j *Judge) living() []string {
 	return alive
 }
 
-func (j *Judge) overdue() (first time.Duration) {
+func (j *FailureDetector) overdue() (first time.Duration) {
 	for _, p := range j.peers {
 		if end := p.changed + p.duration; p.counts() && (first == 0 || end < first) {
 			first = end

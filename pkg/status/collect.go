@@ -63,7 +63,7 @@ func collect(ctx context.Context, cfg config.Config) (Report, error) {
 	servers := apiclient.KubeconfigServers(cfg.Kubeconfigs) // the last ones: the VIP may be among them
 	driver, err := kubelease.New(kubelease.Config{
 		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: store, Local: func() []string { return union(hosts, servers) },
-		Clock: boottime.Boottime, Log: slog.New(slog.DiscardHandler),
+		Clock: boottime.Now, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return Report{}, err
@@ -144,7 +144,7 @@ func openStore(cfg config.Config) *apiclient.Store {
 	}
 	dir := tokenmanager.Directory(cfg.StateDir)
 	if own, err := dir.Own(); err == nil {
-		store.Adopt(own)
+		store.SetToken(own)
 	}
 	return store
 }

@@ -58,7 +58,7 @@ func TestBoundsOfSlices(t *testing.T) {
 	for i := range 500 {
 		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("10.1.%d.%d", i/200, i%200+1)}})
 	}
-	c := NewCatalogue(CatalogueConfig{Seat: "s"})
+	c := NewCache(CacheConfig{Lease: "s"})
 	if err := c.slices.Add(s); err != nil {
 		t.Fatal(err)
 	}

@@ -17,30 +17,30 @@ import (
 	"github.com/kvip/kvip/pkg/boottime"
 )
 
-// CatalogueConfig of a Catalogue. All fields but Clock and Failed are needed.
-type CatalogueConfig struct {
+// CacheConfig of a Catalogue. All fields but Clock and Failed are needed.
+type CacheConfig struct {
 	Reader    Reader
 	Namespace string // of the Leases
-	Seat      string // name of the Lease whose holder gives out addresses
+	Lease     string // name of the Lease whose holder gives out addresses
 	Router    *apiclient.Router
 	Log       *slog.Logger
 	// Clock is the time since boot; nil: boottime.Boottime.
-	Clock boottime.Func
-	// Failed is told of each failed list or watch.
-	Failed func(verb, resource string, err error)
+	Clock boottime.Clock
+	// OnFailure is told of each failed list or watch.
+	OnFailure func(verb, resource string, err error)
 }
 
-// Catalogue keeps what the Services part needs of the cluster up to date, for the allocator and for
+// Cache keeps what the Services part needs of the cluster up to date, for the allocator and for
 // the agent of this node. It is safe for concurrent use.
-type Catalogue struct {
-	cfg      CatalogueConfig
+type Cache struct {
+	cfg      CacheConfig
 	services *mirror[*Service]
 	slices   *mirror[*Slice]
 	nodes    *mirror[*Node]
 	leases   *mirror[*Lease]
 	seat     *mirror[*Lease]
 	pools    *mirror[*Pool]
-	legacy   *mirror[*LegacyPools]
+	legacy   *mirror[*KubeVIPConfigMap]
 	cidrs    *mirror[*serviceCIDR]
 
 	vanished *vanished
@@ -51,15 +51,15 @@ type Catalogue struct {
 	endRound    context.CancelFunc // nil while nothing runs
 }
 
-// NewCatalogue returns a Catalogue that knows nothing before Run.
-func NewCatalogue(cfg CatalogueConfig) *Catalogue {
+// NewCache returns a Catalogue that knows nothing before Run.
+func NewCache(cfg CacheConfig) *Cache {
 	if cfg.Clock == nil {
-		cfg.Clock = boottime.Boottime
+		cfg.Clock = boottime.Now
 	}
-	if cfg.Failed == nil {
-		cfg.Failed = func(string, string, error) {}
+	if cfg.OnFailure == nil {
+		cfg.OnFailure = func(string, string, error) {}
 	}
-	c := &Catalogue{cfg: cfg, vanished: newVanished(cfg.Clock)}
+	c := &Cache{cfg: cfg, vanished: newVanished(cfg.Clock)}
 	c.services = newMirror(c, servicesSource, typed[*corev1.Service](func(s *corev1.Service) (*Service, bool) {
 		return cfg.Reader.Service(s), true
 	}))
@@ -68,10 +68,10 @@ func NewCatalogue(cfg CatalogueConfig) *Catalogue {
 	c.nodes.same = sameNode
 	c.leases = newMirror(c, leasesSource(cfg.Namespace), typed[*coordinationv1.Lease](func(l *coordinationv1.Lease) (*Lease, bool) {
 		lease := ReadLease(l)
-		return lease, lease.belongs(cfg.Seat)
+		return lease, lease.belongs(cfg.Lease)
 	}))
 	c.leases.same, c.leases.follow = sameLease, c.vanished.follow
-	c.seat = newMirror(c, seatSource(cfg.Namespace, cfg.Seat), typed[*coordinationv1.Lease](func(l *coordinationv1.Lease) (*Lease, bool) {
+	c.seat = newMirror(c, seatSource(cfg.Namespace, cfg.Lease), typed[*coordinationv1.Lease](func(l *coordinationv1.Lease) (*Lease, bool) {
 		return ReadLease(l), true
 	}))
 	c.seat.same = sameLease
@@ -81,8 +81,8 @@ func NewCatalogue(cfg CatalogueConfig) *Catalogue {
 	return c
 }
 
-func newMirror[T object](c *Catalogue, s source, decode func(runtime.Object) (T, bool)) *mirror[T] {
-	return &mirror[T]{source: s, decode: decode, changed: c.notify, log: c.cfg.Log, failed: c.cfg.Failed, items: map[string]T{}}
+func newMirror[T object](c *Cache, s source, decode func(runtime.Object) (T, bool)) *mirror[T] {
+	return &mirror[T]{source: s, decode: decode, changed: c.notify, log: c.cfg.Log, failed: c.cfg.OnFailure, items: map[string]T{}}
 }
 
 // typed makes a decoder of any object from one of objects of type O.
@@ -97,7 +97,7 @@ func typed[O runtime.Object, T any](read func(O) (T, bool)) func(runtime.Object)
 }
 
 // Run keeps the catalogue up to date until ctx ends.
-func (c *Catalogue) Run(ctx context.Context) error {
+func (c *Cache) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		c.round(ctx)
 	}
@@ -105,7 +105,7 @@ func (c *Catalogue) Run(ctx context.Context) error {
 }
 
 // round follows all kinds until ctx ends, or somebody wants to begin anew.
-func (c *Catalogue) round(ctx context.Context) {
+func (c *Cache) round(ctx context.Context) {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	c.mu.Lock()
@@ -124,9 +124,9 @@ func (c *Catalogue) round(ctx context.Context) {
 	group.Wait()
 }
 
-// Anew has everything read again, from another API server if one is known: what the present one shows is old. What
+// Resync has everything read again, from another API server if one is known: what the present one shows is old. What
 // was read stays until then.
-func (c *Catalogue) Anew() {
+func (c *Cache) Resync() {
 	c.cfg.Router.Next()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -136,7 +136,7 @@ func (c *Catalogue) Anew() {
 }
 
 // Subscribe returns a channel that gets a value after changes; several may be told as one.
-func (c *Catalogue) Subscribe() <-chan struct{} {
+func (c *Cache) Subscribe() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	wake := make(chan struct{}, 1)
@@ -145,9 +145,9 @@ func (c *Catalogue) Subscribe() <-chan struct{} {
 }
 
 // Changes counts the changes that decisions may depend on: all but those of Leases that were only renewed.
-func (c *Catalogue) Changes() uint64 { return c.changes.Load() }
+func (c *Cache) Changes() uint64 { return c.changes.Load() }
 
-func (c *Catalogue) notify(matters bool) {
+func (c *Cache) notify(matters bool) {
 	if matters {
 		c.changes.Add(1)
 	}

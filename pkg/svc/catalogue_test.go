@@ -18,7 +18,7 @@ import (
 
 const pools = "/apis/kvip.dev/v1alpha1/ippools"
 
-func names(c *svc.Catalogue) string {
+func names(c *svc.Cache) string {
 	var all []string
 	for _, s := range c.Services() {
 		all = append(all, string(s.Owner()))
@@ -48,14 +48,14 @@ func TestCatalogueFollowsTheCluster(t *testing.T) {
 	if got := c.Pools(); len(got) != 1 || got[0].Err != nil || got[0].Pool.Size() != 11 {
 		t.Errorf("pools %+v", got)
 	}
-	if legacy, problems := c.Legacy(); len(legacy) != 1 || len(problems) != 1 || c.Interfaces()["a"] != "eth1" {
+	if legacy, problems := c.KubeVIPPools(); len(legacy) != 1 || len(problems) != 1 || c.Interfaces()["a"] != "eth1" {
 		t.Errorf("kube-vip's pools %+v, problems %v, interfaces %v", legacy, problems, c.Interfaces())
 	}
 	if got := c.Endpoints()[svc.Backend{Owner: "a/web"}]; got["n1"] != placement.Ready {
 		t.Errorf("endpoints %v", got)
 	}
-	if len(c.Ledger()) != 1 || len(c.Leases()) != 2 || c.Lease("kvip-services-node-n1") == nil || c.Seat() != nil {
-		t.Errorf("ledger %v, Leases %v, seat %v", c.Ledger(), c.Leases(), c.Seat())
+	if len(c.Ledger()) != 1 || len(c.Leases()) != 2 || c.Lease("kvip-services-node-n1") == nil || c.LeaderLease() != nil {
+		t.Errorf("ledger %v, Leases %v, seat %v", c.Ledger(), c.Leases(), c.LeaderLease())
 	}
 	before := c.Changes()
 	e.PutService("c/web")
@@ -144,11 +144,11 @@ func TestWhatMayBeMissing(t *testing.T) {
 			c := e.Catalogue()
 			e.Run(c.Run)
 			e.Eventually("it is as it will be", func() bool {
-				return c.Synced() == row.synced && c.Settled() == row.settled && strings.HasPrefix(c.Problem(), row.problem) && (c.Problem() == "") == (row.problem == "")
+				return c.HasSynced() == row.synced && c.HasSyncedPools() == row.settled && strings.HasPrefix(c.Problem(), row.problem) && (c.Problem() == "") == (row.problem == "")
 			})
-			e.Never("it changed its mind", func() bool { return c.Synced() != row.synced || c.Settled() != row.settled })
+			e.Never("it changed its mind", func() bool { return c.HasSynced() != row.synced || c.HasSyncedPools() != row.settled })
 			e.Server.Deny()
-			e.Eventually("all is read when nothing is denied", func() bool { return c.Settled() && c.Problem() == "" })
+			e.Eventually("all is read when nothing is denied", func() bool { return c.HasSyncedPools() && c.Problem() == "" })
 		})
 	}
 }
@@ -233,8 +233,8 @@ func TestNoSpinningOnShortWatches(t *testing.T) {
 	e.Eventually("it is asked again", func() bool { return len(e.Server.Requests()) > before+3 })
 	asked := e.Server.Count("GET", "/api/v1/services")
 	e.Never("it is asked all the time", func() bool { return e.Server.Count("GET", "/api/v1/services") > asked+12 })
-	if !c.Synced() || names(c) != "" {
-		t.Errorf("synced %v, Services %q", c.Synced(), names(c))
+	if !c.HasSynced() || names(c) != "" {
+		t.Errorf("synced %v, Services %q", c.HasSynced(), names(c))
 	}
 }
 
@@ -248,9 +248,9 @@ func TestAnewLeavesABlindServer(t *testing.T) {
 	e.Server.Blind(true)
 	e.PutService("a/new")
 	e.Never("a blind server shows it", func() bool { return names(c) != "a/old" })
-	c.Anew()
+	c.Resync()
 	e.Eventually("another one shows it", func() bool { return names(c) == "a/new a/old" })
-	if !c.Synced() {
+	if !c.HasSynced() {
 		t.Error("what was read did not stay")
 	}
 }
@@ -263,7 +263,7 @@ func TestRunEndsAtOnceWithoutAServer(t *testing.T) {
 	e.Eventually("it knows that it knows nothing", func() bool {
 		return strings.HasPrefix(c.Problem(), "not read yet: endpointslices, leases, ") && strings.Contains(c.Problem(), "connection refused")
 	})
-	if c.Synced() || c.Settled() {
+	if c.HasSynced() || c.HasSyncedPools() {
 		t.Error("it has read something")
 	}
 	stop()

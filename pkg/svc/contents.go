@@ -13,7 +13,7 @@ import (
 )
 
 // Services returns every Service, in the order of namespace and name.
-func (c *Catalogue) Services() []*Service {
+func (c *Cache) Services() []*Service {
 	list := c.services.all()
 	slices.SortFunc(list, func(a, b *Service) int { return strings.Compare(string(a.Owner()), string(b.Owner())) })
 	return list
@@ -26,7 +26,7 @@ type Backend struct {
 }
 
 // Endpoints returns, for each Service and family, the nodes with endpoints that take traffic.
-func (c *Catalogue) Endpoints() map[Backend]placement.Endpoints {
+func (c *Cache) Endpoints() map[Backend]placement.Endpoints {
 	all := map[Backend]placement.Endpoints{}
 	for _, s := range c.slices.all() {
 		key := Backend{s.Owner, s.Family}
@@ -49,7 +49,7 @@ func (c *Catalogue) Endpoints() map[Backend]placement.Endpoints {
 }
 
 // Servers returns the addresses ("address:port") of all API servers, sorted.
-func (c *Catalogue) Servers() []string {
+func (c *Cache) Servers() []string {
 	var all []string
 	for _, s := range c.slices.all() {
 		all = append(all, s.servers...)
@@ -63,7 +63,7 @@ func (c *Catalogue) Servers() []string {
 const maxServers = apiclient.MaxServers
 
 // Nodes returns every Node by its name.
-func (c *Catalogue) Nodes() map[string]*Node {
+func (c *Cache) Nodes() map[string]*Node {
 	all := map[string]*Node{}
 	for _, n := range c.nodes.all() {
 		all[n.Name] = n
@@ -72,33 +72,33 @@ func (c *Catalogue) Nodes() map[string]*Node {
 }
 
 // Node returns one Node, nil if there is none of the name.
-func (c *Catalogue) Node(name string) *Node {
+func (c *Cache) Node(name string) *Node {
 	n, _ := c.nodes.get("", name)
 	return n
 }
 
 // Lease returns one of the Leases, nil if there is none of the name.
-func (c *Catalogue) Lease(name string) *Lease {
+func (c *Cache) Lease(name string) *Lease {
 	l, _ := c.leases.get(c.cfg.Namespace, name)
 	return l
 }
 
 // Leases returns the Leases of the Services part, but the seat's, in the order of their names.
-func (c *Catalogue) Leases() []*Lease {
+func (c *Cache) Leases() []*Lease {
 	list := c.leases.all()
 	slices.SortFunc(list, func(a, b *Lease) int { return strings.Compare(a.Name, b.Name) })
 	return list
 }
 
-// Seat returns the Lease whose holder gives out addresses, nil where there is none.
-func (c *Catalogue) Seat() *Lease {
-	l, _ := c.seat.get(c.cfg.Namespace, c.cfg.Seat)
+// Leader returns the Lease whose holder gives out addresses, nil where there is none.
+func (c *Cache) LeaderLease() *Lease {
+	l, _ := c.seat.get(c.cfg.Namespace, c.cfg.Lease)
 	return l
 }
 
 // Ledger returns which Service has which address, as far as this node has seen. Of an address that two
 // shards have the first counts, as for the allocator. What a deleted Lease had counts for a while (S4).
-func (c *Catalogue) Ledger() ipam.Ledger {
+func (c *Cache) Ledger() ipam.Ledger {
 	shards := slices.DeleteFunc(c.leases.all(), func(l *Lease) bool { return l.Role != RoleLedger })
 	slices.SortFunc(shards, shardOrder)
 	all := ipam.Ledger{}
@@ -110,21 +110,21 @@ func (c *Catalogue) Ledger() ipam.Ledger {
 
 // Restored returns l, the ledger or what is left of it, with the entries of Leases that were deleted a short
 // time ago.
-func (c *Catalogue) Restored(l ipam.Ledger) ipam.Ledger { return c.vanished.restored(l) }
+func (c *Cache) Restored(l ipam.Ledger) ipam.Ledger { return c.vanished.restored(l) }
 
 func shardOrder(a, b *Lease) int {
 	return cmp.Or(len(a.Name)-len(b.Name), strings.Compare(a.Name, b.Name))
 }
 
 // Pools returns the IPPools by name, also those that cannot be used.
-func (c *Catalogue) Pools() []*Pool {
+func (c *Cache) Pools() []*Pool {
 	list := c.pools.all()
 	slices.SortFunc(list, func(a, b *Pool) int { return strings.Compare(a.ObjectMeta.Name, b.ObjectMeta.Name) })
 	return list
 }
 
-// Legacy returns the pools of kube-vip's ConfigMap, and what is wrong with its values.
-func (c *Catalogue) Legacy() ([]ipam.Pool, []error) {
+// KubeVIPPools returns the pools of kube-vip's ConfigMap, and what is wrong with its values.
+func (c *Cache) KubeVIPPools() ([]ipam.Pool, []error) {
 	for _, l := range c.legacy.all() {
 		return l.Pools, l.Problems
 	}
@@ -132,7 +132,7 @@ func (c *Catalogue) Legacy() ([]ipam.Pool, []error) {
 }
 
 // Interfaces returns, by namespace, the interface for Services that name none, "" for all others.
-func (c *Catalogue) Interfaces() map[string]string {
+func (c *Cache) Interfaces() map[string]string {
 	for _, l := range c.legacy.all() {
 		return l.Interfaces
 	}
@@ -141,7 +141,7 @@ func (c *Catalogue) Interfaces() map[string]string {
 
 // ControlPlane returns the control plane's virtual IPs and their ports, as far as Leases in this namespace tell
 // them. That such a Lease is renewed no more is not looked at.
-func (c *Catalogue) ControlPlane() map[netip.Addr]uint16 {
+func (c *Cache) ControlPlane() map[netip.Addr]uint16 {
 	all := map[netip.Addr]uint16{}
 	for _, l := range c.leases.all() {
 		for _, a := range l.ControlPlane {
@@ -153,7 +153,7 @@ func (c *Catalogue) ControlPlane() map[netip.Addr]uint16 {
 
 // Networks returns the cluster's own networks: that of its Services, and those of the nodes' pods. Where the
 // former is not told, each Service's address is one.
-func (c *Catalogue) Networks() []ipam.Network {
+func (c *Cache) Networks() []ipam.Network {
 	if !c.cfg.Reader.KubeVIP {
 		return nil // no address is given that is in no pool
 	}
@@ -180,7 +180,7 @@ func (c *Catalogue) Networks() []ipam.Network {
 }
 
 // Reserved returns the addresses that Nodes have: no Service may have one.
-func (c *Catalogue) Reserved() map[netip.Addr]string {
+func (c *Cache) Reserved() map[netip.Addr]string {
 	all := map[netip.Addr]string{}
 	for _, n := range c.nodes.all() {
 		for _, a := range n.Addresses {

@@ -32,9 +32,9 @@ const (
 	AnnotationNode = "kvip.dev/node"
 	// AnnotationLedger is, on a Lease of the ledger, JSON: from each address to the Services that have it.
 	AnnotationLedger = "kvip.dev/ledger"
-	// AnnotationSeat is, on the Lease of the seat, who wrote it, so that a write of another program is
+	// AnnotationLeader is, on the Lease of the seat, who wrote it, so that a write of another program is
 	// not taken for a kvip's.
-	AnnotationSeat = "kvip.dev/seat"
+	AnnotationLeader = "kvip.dev/seat"
 )
 
 // NodeLease is the name of a node's Lease. The names of all Leases of the Services part begin with that of
@@ -64,8 +64,8 @@ type Lease struct {
 	Holder   string
 	Duration time.Duration
 	Renewed  time.Time
-	// Seat is the annotation of that name.
-	Seat string
+	// Leader is the annotation of that name.
+	Leader string
 	// Info is set on a node's Lease.
 	Info NodeInfo
 	// Entries are set on a Lease of the ledger.
@@ -79,7 +79,7 @@ type Lease struct {
 // ReadLease decodes l. What other programs put there is taken as it is; an annotation that cannot be
 // read counts as absent.
 func ReadLease(l *coordinationv1.Lease) *Lease {
-	result := &Lease{ObjectMeta: identified(l), Role: l.Labels[LabelRole], Seat: l.Annotations[AnnotationSeat]}
+	result := &Lease{ObjectMeta: identified(l), Role: l.Labels[LabelRole], Leader: l.Annotations[AnnotationLeader]}
 	if l.Spec.HolderIdentity != nil {
 		result.Holder = *l.Spec.HolderIdentity
 	}
@@ -108,6 +108,6 @@ func (l *Lease) belongs(seat string) bool {
 
 // sameLease is whether b is a as it was renewed.
 func sameLease(a, b *Lease) bool {
-	return a.Role == b.Role && a.Holder == b.Holder && a.Seat == b.Seat && a.Duration == b.Duration && reflect.DeepEqual(a.Info, b.Info) && a.Entries.Equal(b.Entries) && a.Edited == b.Edited &&
+	return a.Role == b.Role && a.Holder == b.Holder && a.Leader == b.Leader && a.Duration == b.Duration && reflect.DeepEqual(a.Info, b.Info) && a.Entries.Equal(b.Entries) && a.Edited == b.Edited &&
 		slices.Equal(a.ControlPlane, b.ControlPlane)
 }

@@ -30,7 +30,7 @@ func TestReadLease(t *testing.T) {
 		!reflect.DeepEqual(node.Info.ControlPlane, []netip.Addr{netip.MustParseAddr("10.0.0.100")}) {
 		t.Errorf("node's Lease %+v", node)
 	}
-	if got := node.Info.Placed(); !reflect.DeepEqual(got, []placement.Link{{Name: "eth0", Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}}}) {
+	if got := node.Info.PlacementLinks(); !reflect.DeepEqual(got, []placement.Link{{Name: "eth0", Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}}}) {
 		t.Errorf("links %+v", got)
 	}
 	if bad := ReadLease(lease("s-node-n1", RoleNode, AnnotationNode, `{"node":"n1","links":7}`)); bad.Info.Node != "" {
@@ -58,7 +58,7 @@ func TestLeasesOfAnotherNameDoNotCount(t *testing.T) {
 		{lease("s-node-n1", RoleNode, AnnotationNode, `{`), false},
 		{lease("s-ledger-0", RoleLedger, AnnotationLedger, `{}`), true},
 		{lease("old-ledger-0", RoleLedger, AnnotationLedger, `{}`), false},
-		{lease("s", "", AnnotationSeat, "kvip:me"), false},
+		{lease("s", "", AnnotationLeader, "kvip:me"), false},
 	} {
 		if got := ReadLease(row.lease).belongs("s"); got != row.want {
 			t.Errorf("%s of role %q: %v", row.lease.Name, row.lease.Labels[LabelRole], got)
@@ -81,7 +81,7 @@ func TestARenewalIsNoChange(t *testing.T) {
 		"links": func(l *coordinationv1.Lease) {
 			l.Annotations[AnnotationNode] = `{"node":"n1","links":[{"name":"eth0"}]}`
 		},
-		"seat": func(l *coordinationv1.Lease) { l.Annotations[AnnotationSeat] = "kvip:me" },
+		"seat": func(l *coordinationv1.Lease) { l.Annotations[AnnotationLeader] = "kvip:me" },
 	} {
 		changed := base()
 		change(changed)
@@ -168,6 +168,6 @@ func FuzzReadLease(f *testing.F) {
 		if got.belongs("s") && role == RoleNode && name != NodeLease("s", got.Info.Node) {
 			t.Errorf("%s passes for the Lease of node %s", name, got.Info.Node)
 		}
-		got.Info.Placed()
+		got.Info.PlacementLinks()
 	})
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/kvip/kvip/pkg/kubevip"
 )
 
-// LegacyPools are the pools of kube-vip's ConfigMap.
-type LegacyPools struct {
+// KubeVIPConfigMap are the pools of kube-vip's ConfigMap.
+type KubeVIPConfigMap struct {
 	metav1.ObjectMeta
 	Pools []ipam.Pool
 	// Interfaces are for the Services of a namespace, "" for those of all others.
@@ -20,8 +20,8 @@ type LegacyPools struct {
 	Problems   []error
 }
 
-func readLegacy(m *corev1.ConfigMap) (*LegacyPools, bool) {
-	result := &LegacyPools{ObjectMeta: identified(m)}
+func readLegacy(m *corev1.ConfigMap) (*KubeVIPConfigMap, bool) {
+	result := &KubeVIPConfigMap{ObjectMeta: identified(m)}
 	pools, problems := kubevip.Pools(m.Data)
 	interfaces, more := kubevip.Interfaces(m.Data)
 	result.Pools, result.Interfaces = pools, interfaces
@@ -40,7 +40,7 @@ const (
 )
 
 // problem adds what is wrong with the ConfigMap, the first of many.
-func (p *LegacyPools) problem(err error) {
+func (p *KubeVIPConfigMap) problem(err error) {
 	if len(p.Problems) < maxProblems {
 		text := fmt.Sprintf("ConfigMap %s/%s: %v", kubevip.PoolsNamespace, kubevip.PoolsConfigMap, err)
 		p.Problems = append(p.Problems, errors.New(Brief(text)))
@@ -48,7 +48,7 @@ func (p *LegacyPools) problem(err error) {
 }
 
 // bound leaves out what is too much, and says so.
-func (p *LegacyPools) bound() {
+func (p *KubeVIPConfigMap) bound() {
 	if n := len(p.Pools); n > maxLegacyPools {
 		p.Pools = p.Pools[:maxLegacyPools]
 		p.problem(fmt.Errorf("it has %d pools, of which the first %d are used: make IPPools of the others", n, maxLegacyPools))
@@ -62,9 +62,9 @@ func (p *LegacyPools) bound() {
 }
 
 // readForeign reads kube-vip's annotations of a Service (S9).
-func readForeign(annotations map[string]string) Wishes {
+func readForeign(annotations map[string]string) Annotations {
 	w, notes, err := kubevip.Annotations(annotations)
-	result := Wishes{Fields: ipam.Fields{Addresses: "annotation " + kubevip.ShareKey}, Addresses: w.Addresses, Key: w.ShareKey, Link: w.Interface, Ignore: w.Ignore, Err: err}
+	result := Annotations{Fields: ipam.Fields{Addresses: "annotation " + kubevip.ShareKey}, Addresses: w.Addresses, Key: w.ShareKey, Link: w.Interface, Ignore: w.Ignore, Err: err}
 	for _, n := range notes {
 		result.Notes = append(result.Notes, n.String())
 	}

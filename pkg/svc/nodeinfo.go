@@ -132,8 +132,8 @@ func explanation(text string) string {
 	return text
 }
 
-// Placed returns the links as placement understands them.
-func (i NodeInfo) Placed() []placement.Link {
+// PlacementLinks returns the links as placement understands them.
+func (i NodeInfo) PlacementLinks() []placement.Link {
 	links := make([]placement.Link, 0, len(i.Links))
 	for _, l := range i.Links {
 		links = append(links, placement.Link{Name: l.Name, Names: l.Names, Selected: l.Selected, Subnets: l.Subnets})

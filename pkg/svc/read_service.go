@@ -36,8 +36,8 @@ type Reader struct {
 	KubeVIP bool
 }
 
-// Wishes are what annotations ask for.
-type Wishes struct {
+// Annotations are what annotations ask for.
+type Annotations struct {
 	Addresses []netip.Addr
 	Pool, Key string
 	Link      string
@@ -51,8 +51,8 @@ type Wishes struct {
 func (r Reader) Service(s *corev1.Service) *Service {
 	wishes := r.wishes(s)
 	result := &Service{ObjectMeta: identified(s), Link: wishes.Link, Notes: wishes.Notes}
-	result.Ours, result.Why = r.ours(s, wishes)
-	result.StatusBy, result.Odd = statusBy(s), odd(s)
+	result.Managed, result.SkipReason = r.ours(s, wishes)
+	result.StatusBy, result.StatusUnreadable = statusBy(s), odd(s)
 	if !wishes.Ignore {
 		result.Finalizers = r.finalizers(s)
 	}
@@ -61,7 +61,7 @@ func (r Reader) Service(s *corev1.Service) *Service {
 			result.ClusterIPs = append(result.ClusterIPs, addr)
 		}
 	}
-	result.Served = s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.DeletionTimestamp == nil && !wishes.Ignore
+	result.HasEndpoints = s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.DeletionTimestamp == nil && !wishes.Ignore
 	result.Created = s.CreationTimestamp.Time
 	for _, ingress := range s.Status.LoadBalancer.Ingress {
 		if addr, err := netip.ParseAddr(ingress.IP); err == nil {
@@ -70,10 +70,10 @@ func (r Reader) Service(s *corev1.Service) *Service {
 	}
 	for i := range s.Status.Conditions {
 		if s.Status.Conditions[i].Type == Condition {
-			result.Told = s.Status.Conditions[i].DeepCopy()
+			result.Condition = s.Status.Conditions[i].DeepCopy()
 		}
 	}
-	if result.Served {
+	if result.HasEndpoints {
 		result.Local = s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 		result.Request = r.request(s, wishes)
 		result.Notes = append(result.Notes, fitting(&result.Request)...)
@@ -83,7 +83,7 @@ func (r Reader) Service(s *corev1.Service) *Service {
 }
 
 // ours judges type, class and annotations, and says why not.
-func (r Reader) ours(s *corev1.Service, wishes Wishes) (bool, string) {
+func (r Reader) ours(s *corev1.Service, wishes Annotations) (bool, string) {
 	switch class := s.Spec.LoadBalancerClass; {
 	case s.Spec.Type != corev1.ServiceTypeLoadBalancer:
 		return false, ""
@@ -100,7 +100,7 @@ func (r Reader) ours(s *corev1.Service, wishes Wishes) (bool, string) {
 }
 
 // request turns the spec into what the allocator understands.
-func (r Reader) request(s *corev1.Service, wishes Wishes) ipam.Request {
+func (r Reader) request(s *corev1.Service, wishes Annotations) ipam.Request {
 	request := ipam.Request{
 		Owner: OwnerOf(s.Namespace, s.Name), Namespace: s.Namespace, Addresses: wishes.Addresses, AnyPool: r.KubeVIP,
 		Pool: wishes.Pool, ShareKey: ipam.ShareKey(wishes.Key), Local: s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
@@ -157,8 +157,8 @@ func fitting(r *ipam.Request) (notes []string) {
 
 // wishes reads kvip's own annotations, then another program's, then the spec: the first that says
 // something counts.
-func (r Reader) wishes(s *corev1.Service) Wishes {
-	own := Wishes{
+func (r Reader) wishes(s *corev1.Service) Annotations {
+	own := Annotations{
 		Pool: s.Annotations[AnnotationPool], Key: s.Annotations[AnnotationShare], Link: s.Annotations[AnnotationInterface],
 		Fields: ipam.Fields{Addresses: "annotation " + AnnotationAddresses, Pool: "annotation " + AnnotationPool, ShareKey: "annotation " + AnnotationShare},
 	}
@@ -183,7 +183,7 @@ func (r Reader) wishes(s *corev1.Service) Wishes {
 }
 
 // bound refuses names that are longer than any that there are.
-func (w *Wishes) bound() {
+func (w *Annotations) bound() {
 	for _, name := range []struct {
 		text  *string
 		where string

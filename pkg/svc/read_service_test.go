@@ -55,8 +55,8 @@ func TestWhichServicesAreOurs(t *testing.T) {
 		{"left alone as with kube-vip", false, annotated("kube-vip.io/ignore", "true"), false, "annotation"},
 	} {
 		got := Reader{Class: class, ClassOnly: row.only}.Service(balancer(row.change))
-		if got.Ours != row.ours || !strings.Contains(got.Why, row.why) || (got.Why == "") != (row.why == "") {
-			t.Errorf("%s: ours %v, because %q", row.name, got.Ours, got.Why)
+		if got.Managed != row.ours || !strings.Contains(got.SkipReason, row.why) || (got.SkipReason == "") != (row.why == "") {
+			t.Errorf("%s: ours %v, because %q", row.name, got.Managed, got.SkipReason)
 		}
 		if got.Owner() != "a/web" || got.ResourceVersion != "7" || got.UID != "u" {
 			t.Errorf("%s: %s %s %s", row.name, got.Owner(), got.ResourceVersion, got.UID)
@@ -174,11 +174,11 @@ func TestRequestOfAService(t *testing.T) {
 	if !reflect.DeepEqual(r.Families, []ipam.Family{ipam.IPv6, ipam.IPv4}) || !reflect.DeepEqual(r.Ports, []ipam.Port{{Protocol: "TCP", Number: 80}, {Protocol: "UDP", Number: 53}}) {
 		t.Errorf("families %v, ports %v", r.Families, r.Ports)
 	}
-	if !got.Local || got.Link != "eth*" || len(got.Status) != 2 || got.Status[1] != netip.MustParseAddr("fd00::1") || got.Told == nil || got.Told.Reason != "Allocated" {
+	if !got.Local || got.Link != "eth*" || len(got.Status) != 2 || got.Status[1] != netip.MustParseAddr("fd00::1") || got.Condition == nil || got.Condition.Reason != "Allocated" {
 		t.Errorf("service %+v", got)
 	}
 	bare := Reader{Class: class}.Service(balancer(func(s *corev1.Service) { s.Spec.IPFamilies = nil }))
-	if !reflect.DeepEqual(bare.Request.Families, []ipam.Family{ipam.IPv4}) || bare.Told != nil {
+	if !reflect.DeepEqual(bare.Request.Families, []ipam.Family{ipam.IPv4}) || bare.Condition != nil {
 		t.Errorf("a Service without families: %+v", bare)
 	}
 }
@@ -186,7 +186,7 @@ func TestRequestOfAService(t *testing.T) {
 // S9: what has no counterpart is named.
 func TestNotesNameWhatHasNoCounterpart(t *testing.T) {
 	got := Reader{Class: class}.Service(balancer(annotated("kube-vip.io/something-new", "true")))
-	if len(got.Notes) != 1 || !strings.Contains(got.Notes[0], "kube-vip.io/something-new") || !got.Ours {
+	if len(got.Notes) != 1 || !strings.Contains(got.Notes[0], "kube-vip.io/something-new") || !got.Managed {
 		t.Errorf("notes %q", got.Notes)
 	}
 }

@@ -16,17 +16,17 @@ const Condition = "kvip.dev/Address"
 // Service is what kvip reads of a Service of the cluster.
 type Service struct {
 	metav1.ObjectMeta // namespace, name, UID and resourceVersion only
-	// Ours says that kvip gives this Service addresses: it is of type LoadBalancer, of kvip's class,
+	// Managed says that kvip gives this Service addresses: it is of type LoadBalancer, of kvip's class,
 	// not left to others by an annotation, and not being deleted.
-	Ours bool
-	// Served reports whether it is announced where the ledger gives it an address: it is of type LoadBalancer,
+	Managed bool
+	// HasEndpoints reports whether it is announced where the ledger gives it an address: it is of type LoadBalancer,
 	// not left to others by an annotation, and not being deleted. Unlike Ours it depends on no flag, so that all agents
 	// say the same.
-	Served bool
+	HasEndpoints bool
 	// Created is when the Service was made.
 	Created time.Time
-	// Why says why it is not ours, where it is of type LoadBalancer.
-	Why string
+	// SkipReason says why it is not ours, where it is of type LoadBalancer.
+	SkipReason string
 	// Request is what it wants of a pool.
 	Request ipam.Request
 	// Local is externalTrafficPolicy Local.
@@ -41,12 +41,12 @@ type Service struct {
 	Status []netip.Addr
 	// StatusBy names the programs that wrote Status, if those are others than kvip.
 	StatusBy []string
-	// Odd says that the status has more with the addresses than kvip writes.
-	Odd bool
+	// StatusUnreadable says that the status has more with the addresses than kvip writes.
+	StatusUnreadable bool
 	// Finalizers are set where the Service is being deleted and waits for kube-vip's cloud provider.
 	Finalizers []string
-	// Told is kvip's own condition in the status; nil where there is none.
-	Told *metav1.Condition
+	// Condition is kvip's own condition in the status; nil where there is none.
+	Condition *metav1.Condition
 }
 
 // Owner names the Service as the ledger does.

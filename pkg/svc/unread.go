@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// Synced is whether everything was read once without which nothing may be decided: pools may be
+// HasSynced is whether everything was read once without which nothing may be decided: pools may be
 // missing, as their definition may not be installed.
-func (c *Catalogue) Synced() bool { return len(c.unread()) == 0 }
+func (c *Cache) HasSynced() bool { return len(c.unread()) == 0 }
 
-// Settled is whether pools, and the networks of the cluster, were read as well, or it is known why they cannot be: their definition is
+// HasSyncedPools is whether pools, and the networks of the cluster, were read as well, or it is known why they cannot be: their definition is
 // not installed, or the right is missing. Addresses are given out only then.
-func (c *Catalogue) Settled() bool {
+func (c *Cache) HasSyncedPools() bool {
 	states := []state{c.pools.state(), c.legacy.state()}
 	if c.cfg.Reader.KubeVIP {
 		states = append(states, c.cidrs.state())
@@ -21,11 +21,11 @@ func (c *Catalogue) Settled() bool {
 			return false
 		}
 	}
-	return c.Synced()
+	return c.HasSynced()
 }
 
 // Problem says what cannot be read at present, or "".
-func (c *Catalogue) Problem() string {
+func (c *Cache) Problem() string {
 	var all []string
 	if kinds := c.unread(); len(kinds) > 0 {
 		all = append(all, "not read yet: "+strings.Join(kinds, ", "))
@@ -39,7 +39,7 @@ func (c *Catalogue) Problem() string {
 }
 
 // unread names the kinds that were not read yet.
-func (c *Catalogue) unread() (kinds []string) {
+func (c *Cache) unread() (kinds []string) {
 	for _, s := range c.needed() {
 		if !s.synced {
 			kinds = append(kinds, s.kind)
@@ -54,7 +54,7 @@ type kindState struct {
 }
 
 // needed are the states of all kinds without which nothing may be decided.
-func (c *Catalogue) needed() []kindState {
+func (c *Cache) needed() []kindState {
 	return []kindState{
 		{c.slices.kind, c.slices.state()}, {c.leases.kind, c.leases.state()}, {c.seat.kind, c.seat.state()},
 		{c.nodes.kind, c.nodes.state()}, {c.services.kind, c.services.state()},

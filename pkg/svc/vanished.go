@@ -17,7 +17,7 @@ const keepVanished = 10 * time.Minute
 
 // vanished remembers the entries of ledger Leases that somebody deleted: kvip never does.
 type vanished struct {
-	clock boottime.Func
+	clock boottime.Clock
 
 	mu      sync.Mutex
 	entries map[netip.Addr]lost
@@ -29,7 +29,7 @@ type lost struct {
 	at      time.Duration
 }
 
-func newVanished(c boottime.Func) *vanished {
+func newVanished(c boottime.Clock) *vanished {
 	return &vanished{clock: c, entries: map[netip.Addr]lost{}}
 }
 

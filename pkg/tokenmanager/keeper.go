@@ -29,8 +29,8 @@ type Config struct {
 	Expires         func(at time.Time) // told when the token in use expires; zero: there is none
 }
 
-// Keeper keeps the token. Make it with New.
-type Keeper struct {
+// Manager keeps the token. Make it with New.
+type Manager struct {
 	cfg     Config
 	objects []object
 	rights  []authorizationv1.SelfSubjectAccessReviewSpec
@@ -68,7 +68,7 @@ const (
 
 // New returns a Keeper that has read the directory once, so that a valid token is used from the
 // first request on. What is wrong with the directory is told and no error: kvip works without.
-func New(cfg Config) (*Keeper, error) {
+func New(cfg Config) (*Manager, error) {
 	objects, err := encode(cfg.Objects)
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func New(cfg Config) (*Keeper, error) {
 	if cfg.Expires == nil {
 		cfg.Expires = func(time.Time) {}
 	}
-	k := &Keeper{cfg: cfg, objects: objects, rights: grants(cfg.Objects), jitter: rand.Float64()}
+	k := &Manager{cfg: cfg, objects: objects, rights: grants(cfg.Objects), jitter: rand.Float64()}
 	if err := k.look(); err != nil {
 		k.tell(err)
 	}
@@ -87,21 +87,21 @@ func New(cfg Config) (*Keeper, error) {
 }
 
 // Problem says what does not work at present, or nothing.
-func (k *Keeper) Problem() string {
+func (k *Manager) Problem() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.problem
 }
 
 // Expires is when the token in use expires; zero: there is none, or it does not say.
-func (k *Keeper) Expires() time.Time {
+func (k *Manager) Expires() time.Time {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.expires
 }
 
 // Run keeps the token until ctx ends.
-func (k *Keeper) Run(ctx context.Context) error {
+func (k *Manager) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		k.observe()
 		what, until := next(k.s)
@@ -119,11 +119,11 @@ func (k *Keeper) Run(ctx context.Context) error {
 }
 
 // observe brings the situation up to date.
-func (k *Keeper) observe() {
+func (k *Manager) observe() {
 	s := &k.s
 	s.now, s.jitter = time.Now(), k.jitter
 	s.bootstrap = len(k.cfg.Store.Files()) > 0
-	if host := k.cfg.Store.Doubt(); host != "" && s.token && s.now.Sub(k.sureAt) > sureFor {
+	if host := k.cfg.Store.SuspectToken(); host != "" && s.token && s.now.Sub(k.sureAt) > sureFor {
 		k.doubt, s.verified = host, false
 		if s.now.Sub(s.tried) > firstPause { // a doubt is looked into at once, but not all the time
 			s.failed = 0
@@ -141,7 +141,7 @@ func (k *Keeper) observe() {
 
 // followCA takes the CA over from the kubeconfigs when it changes there, so that the token goes
 // on being used when the certificates of the API servers are replaced.
-func (k *Keeper) followCA() {
+func (k *Manager) followCA() {
 	files := k.cfg.Store.Files()
 	known := func(c apiclient.Credentials) bool { return bytes.Equal(c.CA(), k.ca) }
 	if k.token.text == "" || len(files) == 0 || len(files[0].CA()) == 0 || slices.ContainsFunc(files, known) {
@@ -149,18 +149,18 @@ func (k *Keeper) followCA() {
 	}
 	k.cfg.Log.Info("the kubeconfig names another CA, using it", "reason", files[0].Source())
 	k.ca, k.s.stored = files[0].CA(), false
-	k.cfg.Store.Adopt(k.own(k.token.text))
+	k.cfg.Store.SetToken(k.own(k.token.text))
 	if k.s.denied {
-		k.cfg.Store.Distrust()
+		k.cfg.Store.RejectToken()
 	}
 }
 
-func (k *Keeper) own(text string) apiclient.Credentials {
+func (k *Manager) own(text string) apiclient.Credentials {
 	return k.cfg.Dir.credentials(text, k.ca)
 }
 
 // sleep waits until a time, or until the store has news.
-func (k *Keeper) sleep(ctx context.Context, until time.Time) {
+func (k *Manager) sleep(ctx context.Context, until time.Time) {
 	var due <-chan time.Time
 	if !until.IsZero() {
 		timer := time.NewTimer(max(0, time.Until(until)))
@@ -178,7 +178,7 @@ func (k *Keeper) sleep(ctx context.Context, until time.Time) {
 }
 
 // do takes one step.
-func (k *Keeper) do(ctx context.Context, what step) error {
+func (k *Manager) do(ctx context.Context, what step) error {
 	switch what {
 	case look:
 		return k.look()
@@ -194,7 +194,7 @@ func (k *Keeper) do(ctx context.Context, what step) error {
 }
 
 // note keeps the result of a step and tells of a change.
-func (k *Keeper) note(err error) {
+func (k *Manager) note(err error) {
 	if errors.Is(err, errMend) {
 		return
 	}
@@ -211,7 +211,7 @@ func (k *Keeper) note(err error) {
 }
 
 // tell logs a problem once, and its end.
-func (k *Keeper) tell(err error) {
+func (k *Manager) tell(err error) {
 	text := ""
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		text = err.Error()
@@ -231,7 +231,7 @@ func (k *Keeper) tell(err error) {
 }
 
 // use makes t the token whose life is watched.
-func (k *Keeper) use(t token) {
+func (k *Manager) use(t token) {
 	k.token = t
 	k.mu.Lock()
 	k.expires = t.expires
@@ -240,7 +240,7 @@ func (k *Keeper) use(t token) {
 }
 
 // look reads the directory and uses what it finds there.
-func (k *Keeper) look() error {
+func (k *Manager) look() error {
 	if err := k.cfg.Dir.secure(); err != nil {
 		return err
 	}
@@ -258,12 +258,12 @@ func (k *Keeper) look() error {
 	k.ca = ca
 	k.use(t)
 	k.s.token, k.s.stored, k.s.verified, k.s.denied = true, true, false, false
-	k.cfg.Store.Adopt(k.own(text))
+	k.cfg.Store.SetToken(k.own(text))
 	return nil
 }
 
 // save puts the token in use into the directory.
-func (k *Keeper) save() error {
+func (k *Manager) save() error {
 	err := k.cfg.Dir.save(k.token.text, k.ca)
 	k.s.stored = err == nil
 	return err

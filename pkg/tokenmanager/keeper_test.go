@@ -31,7 +31,7 @@ type lab struct {
 	server *fakeapi.Server
 	dir    string // of everything
 	store  *apiclient.Store
-	keeper *Keeper
+	keeper *Manager
 	log    *testutil.Log
 	hosts  []string
 }

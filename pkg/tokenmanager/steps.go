@@ -17,7 +17,7 @@ var errNoServer = errors.New("no API server is known")
 
 // verify asks an API server about the token in use: the one that refused it, or the node's own.
 // A token that is refused for good is set aside; one that is accepted again is taken up again.
-func (k *Keeper) verify(ctx context.Context) error {
+func (k *Manager) verify(ctx context.Context) error {
 	hosts := k.hosts()
 	if k.doubt != "" {
 		hosts = []string{k.doubt}
@@ -40,7 +40,7 @@ func (k *Keeper) verify(ctx context.Context) error {
 }
 
 // judge draws the conclusion from what an API server said of the token.
-func (k *Keeper) judge(err error) {
+func (k *Manager) judge(err error) {
 	switch {
 	case err == nil:
 		k.told = false
@@ -48,7 +48,7 @@ func (k *Keeper) judge(err error) {
 		k.cfg.Store.Trust()
 	case errors.Is(err, errDenied) && !errors.Is(err, errUnsure), errors.Is(err, errUnsure) && k.doubtful && time.Since(k.doubtAt) >= sureAfter:
 		k.s.denied, k.doubtful, k.doubt = true, false, ""
-		k.cfg.Store.Distrust()
+		k.cfg.Store.RejectToken()
 	case errors.Is(err, errUnsure):
 		if !k.doubtful {
 			k.doubtful, k.doubtAt = true, time.Now()
@@ -59,7 +59,7 @@ func (k *Keeper) judge(err error) {
 }
 
 // mint applies RBAC and gets a token, with the first bootstrap credentials that may.
-func (k *Keeper) mint(ctx context.Context) (err error) {
+func (k *Manager) mint(ctx context.Context) (err error) {
 	k.s.denied, k.s.verified = false, false // after a failure: perhaps somebody else has mended it
 	for _, creds := range k.cfg.Store.Files() {
 		if err = each(k.hosts(), func(host string) error { return k.mintAt(ctx, creds, host) }); !apiclient.IsRefused(err) {
@@ -69,7 +69,7 @@ func (k *Keeper) mint(ctx context.Context) (err error) {
 	return err
 }
 
-func (k *Keeper) mintAt(ctx context.Context, creds apiclient.Credentials, host string) error {
+func (k *Manager) mintAt(ctx context.Context, creds apiclient.Credentials, host string) error {
 	var fresh token
 	err := attempt(ctx, creds, host, func(ctx context.Context, server *apiclient.Server) (err error) {
 		if err := apply(ctx, server, k.objects); err != nil {
@@ -87,7 +87,7 @@ func (k *Keeper) mintAt(ctx context.Context, creds apiclient.Credentials, host s
 
 // begin uses a new token once the API server grants it everything, so that the first request
 // with it is not refused, and on the connection that asked.
-func (k *Keeper) begin(ctx context.Context, fresh token, host string) error {
+func (k *Manager) begin(ctx context.Context, fresh token, host string) error {
 	if fresh.expired(time.Now()) {
 		return fmt.Errorf("use a new token of %s: by this node's clock it expired at %s; set the clocks right", host, fresh.expires.UTC().Format(time.RFC3339))
 	}
@@ -111,13 +111,13 @@ func (k *Keeper) begin(ctx context.Context, fresh token, host string) error {
 	k.use(fresh)
 	k.s.token, k.s.verified, k.s.denied, k.s.stored, k.doubt = true, true, false, false, ""
 	k.sureAt, k.told = time.Now(), false
-	k.cfg.Store.Adopt(creds, server)
+	k.cfg.Store.SetToken(creds, server)
 	k.cfg.Log.Info("kvip has a new token of its own", "reason", "until "+fresh.expires.UTC().Format(time.RFC3339))
 	return nil
 }
 
 // renew gets a new token with the present one.
-func (k *Keeper) renew(ctx context.Context) error {
+func (k *Manager) renew(ctx context.Context) error {
 	creds := k.own(k.token.text)
 	err := each(k.hosts(), func(host string) error {
 		var fresh token
@@ -138,7 +138,7 @@ func (k *Keeper) renew(ctx context.Context) error {
 
 // hosts are where to ask: the node's own API server and then its peers, by address; never the VIP,
 // and never what a kubeconfig names (E11).
-func (k *Keeper) hosts() []string { return append(k.cfg.Local(), k.cfg.Peers()...) }
+func (k *Manager) hosts() []string { return append(k.cfg.Local(), k.cfg.Peers()...) }
 
 // each tries one host after the other until one is there at all.
 func each(hosts []string, do func(host string) error) error {

@@ -31,9 +31,9 @@ func many(n int, on LinkRef) []Address {
 	return list
 }
 
-func realRoster(t testing.TB) *Roster {
+func realRoster(t testing.TB) *ServiceOwner {
 	t.Helper()
-	r, err := NewRoster(RosterConfig{})
+	r, err := NewServiceOwner(ServiceOwnerConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,8 +128,8 @@ func overwrite(t *testing.T, a Address, valid uint32) {
 // S8 with the real kernel: within half a lifetime each address was renewed.
 func TestRosterRenewsInTheKernel(t *testing.T) {
 	l := newLab(t)
-	now := boottime.Boottime()
-	r, err := NewRoster(RosterConfig{Lifetime: MinServiceLifetime, Clock: func() time.Duration { return now }})
+	now := boottime.Now()
+	r, err := NewServiceOwner(ServiceOwnerConfig{Lifetime: MinServiceLifetime, Clock: func() time.Duration { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ const (
 // Fake is a Kernel in memory for tests: an address is there until KernelLag after its lifetime
 // has ended, by the clock it was given. It may be used from any goroutine.
 type Fake struct {
-	clock boottime.Func
+	clock boottime.Clock
 
 	mu      sync.Mutex
 	present map[netip.Addr]fakeEntry
@@ -51,7 +51,7 @@ type failure struct {
 }
 
 // NewFake returns an empty kernel whose lifetimes are counted on the clock.
-func NewFake(clock boottime.Func) *Fake {
+func NewFake(clock boottime.Clock) *Fake {
 	return &Fake{clock: clock, present: map[netip.Addr]fakeEntry{}, failing: map[Op]failure{}}
 }
 

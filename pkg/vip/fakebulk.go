@@ -14,7 +14,7 @@ import (
 // FakeBulk is a BulkKernel in memory for tests: an address is there until 0.2 s after its
 // lifetime has ended, by the clock it was given. It may be used from any goroutine.
 type FakeBulk struct {
-	clock boottime.Func
+	clock boottime.Clock
 
 	mu      sync.Mutex
 	host    []fakeHostAddr // in the kernel's order: as they came
@@ -30,7 +30,7 @@ type fakeHostAddr struct {
 }
 
 // NewFakeBulk returns a host without addresses, whose lifetimes are counted on the clock.
-func NewFakeBulk(clock boottime.Func) *FakeBulk {
+func NewFakeBulk(clock boottime.Clock) *FakeBulk {
 	return &FakeBulk{clock: clock, failing: map[netip.Addr]error{}}
 }
 

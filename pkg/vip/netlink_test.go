@@ -213,7 +213,7 @@ func sysctl(t *testing.T, setting string) {
 // The Fake behaves as the kernel does, as far as an Owner can tell.
 func TestKernels(t *testing.T) {
 	l := newLab(t)
-	for name, k := range map[string]Kernel{"netlink": Netlink(bothVIPs), "fake": NewFake(boottime.Boottime)} {
+	for name, k := range map[string]Kernel{"netlink": Netlink(bothVIPs), "fake": NewFake(boottime.Now)} {
 		expect := func(desc string, want ...Address) {
 			t.Helper()
 			list, err := k.List()
@@ -273,7 +273,7 @@ func TestOwnerInTheKernel(t *testing.T) {
 	}
 	deadline := time.Duration(0)
 	for range 8 {
-		deadline = boottime.Boottime() + 2500*time.Millisecond
+		deadline = boottime.Now() + 2500*time.Millisecond
 		if err := o.Update(l.eth0, deadline); err != nil {
 			t.Fatal(err)
 		}
@@ -286,15 +286,15 @@ func TestOwnerInTheKernel(t *testing.T) {
 		if try == 10 {
 			t.Fatal("the addresses always went before others were written: this shows nothing")
 		}
-		deadline = boottime.Boottime() + 2500*time.Millisecond
+		deadline = boottime.Now() + 2500*time.Millisecond
 		if err := o.Update(l.eth0, deadline); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(deadline - 1700*time.Millisecond - boottime.Boottime())
+		time.Sleep(deadline - 1700*time.Millisecond - boottime.Now())
 		testutil.IP(t, "addr replace 10.9.1.1/32 dev eth0")
 		testutil.IP(t, "addr replace 2001:db8:9:1::1/128 dev eth0 nodad")
 		late = len(find(t, vip4))+len(find(t, vip6)) == 2
-		time.Sleep(deadline - boottime.Boottime())
+		time.Sleep(deadline - boottime.Now())
 	}
 	if left := append(find(t, vip4), find(t, vip6)...); len(left) != 0 {
 		t.Errorf("at the deadline there are still %+v", left)
@@ -302,7 +302,7 @@ func TestOwnerInTheKernel(t *testing.T) {
 	if err := o.Update(l.eth0, deadline-time.Hour); !errors.Is(err, ErrDeadline) || len(find(t, vip4)) != 0 {
 		t.Errorf("a passed deadline: %v", err)
 	}
-	if err := o.Update(l.eth0, boottime.Boottime()+time.Minute); err != nil {
+	if err := o.Update(l.eth0, boottime.Now()+time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	testutil.IP(t, "addr replace 10.9.0.100/32 dev eth0 valid_lft forever") // takes the mark away
@@ -334,11 +334,11 @@ func TestFrozenInTheKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := o.Update(l.eth0, boottime.Boottime()+3500*time.Millisecond); err != nil {
+	if err := o.Update(l.eth0, boottime.Now()+3500*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	pause = 2600 * time.Millisecond
-	if err := o.Update(l.eth0, boottime.Boottime()+2500*time.Millisecond); !errors.Is(err, ErrDeadline) {
+	if err := o.Update(l.eth0, boottime.Now()+2500*time.Millisecond); !errors.Is(err, ErrDeadline) {
 		t.Errorf("error %v; want ErrDeadline", err)
 	}
 	if left := append(find(t, vip4), find(t, vip6)...); len(left) != 0 {

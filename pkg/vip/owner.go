@@ -30,7 +30,7 @@ type Config struct {
 	// Kernel keeps them; nil means Netlink(VIPs).
 	Kernel Kernel
 	// Clock is what deadlines are measured on; nil means boottime.Boottime.
-	Clock boottime.Func
+	Clock boottime.Clock
 	// Log receives what is no error of a call; nil discards.
 	Log *slog.Logger
 	// Sockets destroys this host's dead TCP connections of a VIP that it no longer has
@@ -66,7 +66,7 @@ func New(cfg Config) (*Owner, error) {
 		cfg.Kernel = Netlink(vips)
 	}
 	if cfg.Clock == nil {
-		cfg.Clock = boottime.Boottime
+		cfg.Clock = boottime.Now
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

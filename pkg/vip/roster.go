@@ -19,12 +19,12 @@ const (
 	MinServiceLifetime     = 60 * time.Second
 )
 
-// RosterConfig says how a Roster works. The zero value is good.
-type RosterConfig struct {
+// ServiceOwnerConfig says how a Roster works. The zero value is good.
+type ServiceOwnerConfig struct {
 	// Kernel keeps the addresses; nil means NetlinkBulk().
 	Kernel BulkKernel
 	// Clock is what lifetimes are measured on; nil means boottime.Boottime.
-	Clock boottime.Func
+	Clock boottime.Clock
 	// Log receives what is no error of a call; nil discards.
 	Log *slog.Logger
 	// Lifetime is what each write gives an address: whole seconds, at least
@@ -38,7 +38,7 @@ type RosterConfig struct {
 	Sockets func(vips []netip.Addr) (int, error)
 }
 
-// Roster keeps the addresses of Services on this host: many, for long lifetimes, without
+// ServiceOwner keeps the addresses of Services on this host: many, for long lifetimes, without
 // a fence. An address outlives a restart of the process (S6), and when the process is gone
 // for good it goes, too. Its methods may be called from any goroutine and run one after
 // the other. Only one may be in a network namespace: see LockServices.
@@ -46,14 +46,14 @@ type RosterConfig struct {
 // IPv6 has its price: with each address that is written or renewed the kernel goes through
 // all multicast groups of the link (ipv6_mc_up), one per address. 1000 addresses cost 0.3 s
 // of one processor per Lifetime/2, 4000 cost 5 s; as many IPv4 addresses 10 and 80 ms.
-type Roster struct {
-	cfg  RosterConfig
+type ServiceOwner struct {
+	cfg  ServiceOwnerConfig
 	mu   sync.Mutex
 	rota *rota
 }
 
-// NewRoster returns a Roster that has touched nothing yet.
-func NewRoster(cfg RosterConfig) (*Roster, error) {
+// NewServiceOwner returns a Roster that has touched nothing yet.
+func NewServiceOwner(cfg ServiceOwnerConfig) (*ServiceOwner, error) {
 	if cfg.Lifetime == 0 {
 		cfg.Lifetime = DefaultServiceLifetime
 	}
@@ -64,7 +64,7 @@ func NewRoster(cfg RosterConfig) (*Roster, error) {
 		cfg.Kernel = NetlinkBulk()
 	}
 	if cfg.Clock == nil {
-		cfg.Clock = boottime.Boottime
+		cfg.Clock = boottime.Now
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -75,12 +75,12 @@ func NewRoster(cfg RosterConfig) (*Roster, error) {
 	if cfg.Known == nil {
 		cfg.Known = func() map[netip.Addr]bool { return nil }
 	}
-	return &Roster{cfg: cfg, rota: newRota(cfg.Lifetime)}, nil
+	return &ServiceOwner{cfg: cfg, rota: newRota(cfg.Lifetime)}, nil
 }
 
 // Present returns the addresses on this host with the Services mark, also those left by an
 // earlier run, to be wanted again or not (S6).
-func (r *Roster) Present() ([]Marked, error) {
+func (r *ServiceOwner) Present() ([]Marked, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	host, err := r.list(nil)
@@ -89,13 +89,13 @@ func (r *Roster) Present() ([]Marked, error) {
 
 // KeepsMarks reports whether the kernel keeps the Services mark. Where it does not, an address is taken for a
 // Service's by its attributes, if it is wanted, was written by this Roster, or is Known.
-func (r *Roster) KeepsMarks() (bool, error) {
+func (r *ServiceOwner) KeepsMarks() (bool, error) {
 	host, err := r.cfg.Kernel.Addresses()
 	return err == nil && r.cfg.Kernel.KeepsMarks(host), err
 }
 
 // list lists the addresses of this host, those of Services with the mark even if the kernel does not keep it.
-func (r *Roster) list(want []Address) ([]link.HostAddr, error) {
+func (r *ServiceOwner) list(want []Address) ([]link.HostAddr, error) {
 	host, err := r.cfg.Kernel.Addresses()
 	if err != nil || r.cfg.Kernel.KeepsMarks(host) {
 		return host, err
@@ -121,7 +121,7 @@ func (r *Roster) list(want []Address) ([]link.HostAddr, error) {
 // What is wrong with one address holds up no other: the error joins one *AddressError each
 // (see AddressErrors), wrapping ErrForeign or ErrControlPlane if somebody else put the
 // address on this host. What failed is not renewed; the next Sync tries again.
-func (r *Roster) Sync(want []Address) (added, removed []Address, err error) {
+func (r *ServiceOwner) Sync(want []Address) (added, removed []Address, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.cfg.Clock()
@@ -138,7 +138,7 @@ func (r *Roster) Sync(want []Address) (added, removed []Address, err error) {
 
 // carryOut applies a plan. An address on another link stays there until it was written on
 // the wanted one.
-func (r *Roster) carryOut(p plan) (added, removed []Address, errs []error) {
+func (r *ServiceOwner) carryOut(p plan) (added, removed []Address, errs []error) {
 	first := append(slices.Clone(p.clear), p.write...)
 	done, errs := r.apply(first)
 	var moved []Change
@@ -171,7 +171,7 @@ func without(list, other []Address) []Address {
 }
 
 // apply returns the changes that were done, and the errors of the others.
-func (r *Roster) apply(changes []Change) (done []Change, errs []error) {
+func (r *ServiceOwner) apply(changes []Change) (done []Change, errs []error) {
 	if len(changes) == 0 {
 		return nil, nil
 	}
@@ -186,7 +186,7 @@ func (r *Roster) apply(changes []Change) (done []Change, errs []error) {
 }
 
 // remember has Refresh renew what is here now, and nothing else.
-func (r *Roster) remember(held []Change, added []Address, written []Change, now time.Duration) {
+func (r *ServiceOwner) remember(held []Change, added []Address, written []Change, now time.Duration) {
 	here := make(map[Address]bool, len(held)+len(added))
 	for _, a := range added {
 		here[a] = true
@@ -210,7 +210,7 @@ func (r *Roster) remember(held []Change, added []Address, written []Change, now 
 // lifetime (S8). An address whose lifetime has ended, as the process stood still, is not
 // brought back: it is an *AddressError that wraps ErrExpired, until the next Sync. Other
 // failures are tried again.
-func (r *Roster) Refresh(now time.Duration) (next time.Duration, err error) {
+func (r *ServiceOwner) Refresh(now time.Duration) (next time.Duration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	due, expired := r.rota.due(now)
@@ -230,7 +230,7 @@ func (r *Roster) Refresh(now time.Duration) (next time.Duration, err error) {
 // Clear deletes every address with the Services mark, reads back that they are gone, and
 // destroys this host's dead connections to them. The error names those that are still
 // there, or wraps ErrUnconfirmed alone if nobody knows.
-func (r *Roster) Clear() error {
+func (r *ServiceOwner) Clear() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	removed, err := sweepServices(r.cfg.Kernel, func() ([]link.HostAddr, error) { return r.list(nil) })
@@ -244,7 +244,7 @@ func (r *Roster) Clear() error {
 }
 
 // destroySockets is best effort: what fails costs local clients a timeout.
-func (r *Roster) destroySockets(removed []Address) {
+func (r *ServiceOwner) destroySockets(removed []Address) {
 	if len(removed) == 0 {
 		return
 	}

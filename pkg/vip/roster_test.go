@@ -18,7 +18,7 @@ import (
 // crew is a Roster on a FakeBulk with a clock that moves only by hand.
 type crew struct {
 	*FakeBulk
-	*Roster
+	*ServiceOwner
 	now     time.Duration
 	sockets []netip.Addr
 }
@@ -35,7 +35,7 @@ func newCrew(t *testing.T) *crew {
 func (c *crew) restart(t *testing.T) {
 	t.Helper()
 	var err error
-	c.Roster, err = NewRoster(RosterConfig{
+	c.ServiceOwner, err = NewServiceOwner(ServiceOwnerConfig{
 		Kernel: c.FakeBulk, Clock: func() time.Duration { return c.now }, Log: slog.New(slog.DiscardHandler),
 		Sockets: func(vips []netip.Addr) (int, error) {
 			c.sockets = append(c.sockets, vips...)
@@ -77,11 +77,11 @@ func host(prefix string, on LinkRef, proto uint8) link.HostAddr {
 
 func TestNewRosterRefusesBadLifetimes(t *testing.T) {
 	for _, lifetime := range []time.Duration{-1, time.Second, 59 * time.Second, 60*time.Second + 1} {
-		if _, err := NewRoster(RosterConfig{Lifetime: lifetime}); err == nil {
+		if _, err := NewServiceOwner(ServiceOwnerConfig{Lifetime: lifetime}); err == nil {
 			t.Errorf("S8: lifetime %v is accepted", lifetime)
 		}
 	}
-	r, err := NewRoster(RosterConfig{})
+	r, err := NewServiceOwner(ServiceOwnerConfig{})
 	if err != nil || r.cfg.Lifetime != DefaultServiceLifetime || r.cfg.Kernel == nil || r.cfg.Clock == nil || r.cfg.Log == nil || r.cfg.Sockets == nil {
 		t.Errorf("defaults: %+v, %v", r, err)
 	}
@@ -439,7 +439,7 @@ func TestAnAddressOnAnIsolatedLinkIsNotForeign(t *testing.T) {
 func TestAKernelWithoutMarks(t *testing.T) {
 	c := newCrew(t)
 	c.ForgetMarks()
-	keeps, err := c.Roster.KeepsMarks()
+	keeps, err := c.ServiceOwner.KeepsMarks()
 	if keeps || err != nil {
 		t.Fatalf("it keeps marks: %v, %v", keeps, err)
 	}
@@ -465,7 +465,7 @@ func TestAKernelWithoutMarks(t *testing.T) {
 	if present, _ := c.Present(); len(present) != 0 {
 		t.Errorf("nothing is known, and present is %v", present)
 	}
-	c.Roster.cfg.Known = func() map[netip.Addr]bool { return map[netip.Addr]bool{nth(1): true} }
+	c.ServiceOwner.cfg.Known = func() map[netip.Addr]bool { return map[netip.Addr]bool{nth(1): true} }
 	if present, _ := c.Present(); len(present) != 1 || present[0].VIP != nth(1) {
 		t.Errorf("present is %v", present)
 	}

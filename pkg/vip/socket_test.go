@@ -74,7 +74,7 @@ func TestDeleteDestroysConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := o.Update(l.eth0, boottime.Boottime()+time.Minute); err != nil {
+	if err := o.Update(l.eth0, boottime.Now()+time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	dual, port := listen(t, "[::]:0")

@@ -42,7 +42,7 @@ func New(t *testing.T, kubeconfig, host string) conformance.Env {
 		}
 	})
 	return conformance.Env{
-		One: driver(t, store, host, name), Two: driver(t, store, host, name), Hand: by, Now: boottime.Boottime,
+		One: driver(t, store, host, name), Two: driver(t, store, host, name), Hand: by, Now: boottime.Now,
 		Transitions: func(history string) int { return len(kubelease.Transitions(history)) },
 	}
 }
@@ -51,7 +51,7 @@ func driver(t *testing.T, store *apiclient.Store, host, name string) conformance
 	t.Helper()
 	d, err := kubelease.New(kubelease.Config{
 		Namespace: namespace, Name: name, Servers: store, Local: func() []string { return []string{host} },
-		Clock: boottime.Boottime, Log: slog.New(slog.DiscardHandler),
+		Clock: boottime.Now, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ type Config struct {
 	Servers         Servers
 	Local           func() []string // addresses of the node's own API server, best first
 	InCluster       string          // address of the Service kubernetes, for pods on nodes without an API server (E11)
-	Clock           boottime.Func
+	Clock           boottime.Clock
 	Log             *slog.Logger
 	Failed          func(op string, err error) // metric hook for failed requests
 	// Addresses are the virtual IPs that the Lease is about, for the Services part to read.

@@ -74,7 +74,7 @@ func (l *lab) agent(users []fakeapi.User) {
 	l.creds = apiclient.NewStore(apiclient.Config{Kubeconfigs: paths, Log: slog.New(slog.DiscardHandler)})
 	var err error
 	l.driver, err = New(Config{
-		Namespace: "kube-system", Name: "kvip", Servers: l.creds, Clock: boottime.Boottime, Log: slog.New(slog.DiscardHandler),
+		Namespace: "kube-system", Name: "kvip", Servers: l.creds, Clock: boottime.Now, Log: slog.New(slog.DiscardHandler),
 		Local: l.hosts, Failed: l.fail,
 	})
 	if err != nil {
@@ -123,7 +123,7 @@ func (l *lab) run() {
 // do executes an action within the given time.
 func (l *lab) do(a election.Action, within time.Duration) election.Event {
 	l.seq++
-	a.Seq, a.Deadline = l.seq, boottime.Boottime()+within
+	a.Seq, a.Deadline = l.seq, boottime.Now()+within
 	a.Record.Seq = l.seq
 	return l.driver.Do(l.t.Context(), a)
 }

@@ -26,43 +26,43 @@ const (
 
 // Config of an Allocator. All fields are needed but ControlPlane, Placement, Placed, Observed and Failed.
 type Config struct {
-	Catalogue *svc.Catalogue
-	Keeper    *Keeper
-	Book      *ledger.Book
-	Router    *apiclient.Router
-	Clock     boottime.Func
-	Log       *slog.Logger
+	Cache   *svc.Cache
+	Elector *LeaderElector
+	Store   *ledger.Store
+	Router  *apiclient.Router
+	Clock   boottime.Clock
+	Log     *slog.Logger
 	// ControlPlane are the virtual IPs that are known without a node that has them, Port their port.
 	ControlPlane []netip.Addr
 	Port         int
 	// Placement says where an address belongs, and explains it; without a reason nobody knows.
 	Placement func(addr netip.Addr) (d placement.Decision, why string)
-	// Placed grows whenever Placement may answer otherwise than before.
-	Placed func() uint64
+	// PlacementVersion grows whenever Placement may answer otherwise than before.
+	PlacementVersion func() uint64
 	// KubeVIP says that a kube-vip may still serve some of the Services: those whose Lease it renews
 	// are left to it (S9).
 	KubeVIP bool
 	// Node names the source of Events.
 	Node string
-	// Observed is told what was allocated, for metrics; may be nil. The zero value: this node does not allocate.
-	Observed func(Figures)
-	// Failed is told of each failed request but those of the Book, whose client is not the Allocator's.
-	Failed func(verb, resource string, err error)
+	// OnStats is told what was allocated, for metrics; may be nil. The zero value: this node does not allocate.
+	OnStats func(Stats)
+	// OnFailure is told of each failed request but those of the Book, whose client is not the Allocator's.
+	OnFailure func(verb, resource string, err error)
 }
 
-func (c Config) failed() failures { return c.Failed }
+func (c Config) failed() failures { return c.OnFailure }
 
-// Figures are what the allocator tells of its work.
-type Figures struct {
+// Stats are what the allocator tells of its work.
+type Stats struct {
 	// Services has how many have all they want, and Refused how many do not, by reason.
 	Services int
 	Refused  map[string]int
 	// Pools has one entry for each pool and family.
-	Pools []PoolFigures
+	Pools []PoolStats
 }
 
-// PoolFigures are the addresses of one family of a pool.
-type PoolFigures struct {
+// PoolStats are the addresses of one family of a pool.
+type PoolStats struct {
 	Pool   string
 	Family ipam.Family
 	ipam.Room
@@ -73,7 +73,7 @@ type Allocator struct {
 	cfg       Config
 	writer    *writer
 	announced *announcements
-	beat      boottime.Beat
+	beat      boottime.Heartbeat
 	term      uint64        // of the seat that the ledger was taken in; 0: not taken
 	takeAgain time.Duration // when it may be taken again, after what failed
 
@@ -92,11 +92,11 @@ func New(cfg Config) *Allocator {
 	if cfg.Placement == nil {
 		cfg.Placement = func(netip.Addr) (placement.Decision, string) { return placement.Decision{}, "" }
 	}
-	if cfg.Placed == nil {
-		cfg.Placed = func() uint64 { return 0 }
+	if cfg.PlacementVersion == nil {
+		cfg.PlacementVersion = func() uint64 { return 0 }
 	}
-	if cfg.Observed == nil {
-		cfg.Observed = func(Figures) {}
+	if cfg.OnStats == nil {
+		cfg.OnStats = func(Stats) {}
 	}
 	return &Allocator{
 		cfg: cfg, writer: newWriter(cfg), announced: newAnnouncements(), control: newControlPlane(), claims: claims{map[ipam.Owner]takeover{}},
@@ -105,16 +105,16 @@ func New(cfg Config) *Allocator {
 	}
 }
 
-// Beat is when the loop last came round, since boot (E12): it does each second, and waits for the writes of
+// LastTurn is when the loop last came round, since boot (E12): it does each second, and waits for the writes of
 // one turn at the most.
-func (a *Allocator) Beat() time.Duration { return a.beat.At() }
+func (a *Allocator) LastTurn() time.Duration { return a.beat.At() }
 
 // Run allocates until ctx ends.
 func (a *Allocator) Run(ctx context.Context) error {
 	var hands sync.WaitGroup
 	defer hands.Wait()
 	hands.Go(func() { a.work(ctx) })
-	changed := a.cfg.Catalogue.Subscribe()
+	changed := a.cfg.Cache.Subscribe()
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	for {

@@ -125,7 +125,7 @@ func TestS4TakingTooLate(t *testing.T) {
 	r := newRig(t)
 	a, k := r.allocator("x")
 	r.sit(k)
-	term, _ := k.Held()
+	term, _ := k.IsLeader()
 	r.pass(time.Minute)
 	if a.take(t.Context(), term) || a.term != 0 {
 		t.Error("S4: it works with a ledger that it took without the seat")
@@ -142,7 +142,7 @@ func TestS4AServiceNotSeenYetKeepsItsAddress(t *testing.T) {
 	r.PutLedger("0", ipam.Ledger{first: {{Owner: "a/new"}}, first.Next(): {{Owner: "a/gone"}}})
 	r.Eventually("the ledger is seen", func() bool { return len(r.cat.Ledger()) == 2 })
 	a, k := r.seated("x")
-	term, _ := k.Held()
+	term, _ := k.IsLeader()
 	r.Server.Blind(true)
 	r.PutService("b/newer")
 	r.PutLedger("0", ipam.Ledger{first: {{Owner: "a/new"}}, first.Next(): {{Owner: "b/newer"}}})
@@ -174,7 +174,7 @@ func TestAReleasedSeatHandsOver(t *testing.T) {
 	r.PutService("a/web")
 	r.says(a, "a/web", "10.0.0.100 Allocated")
 	k.leave(t.Context())
-	r.Eventually("the release is seen", func() bool { return r.cat.Seat().Holder == "" })
+	r.Eventually("the release is seen", func() bool { return r.cat.LeaderLease().Holder == "" })
 	r.look(a)
 	r.mu.Lock()
 	if r.figures.Services != 0 || a.term != 0 {
@@ -202,7 +202,7 @@ func TestAnnouncedByNobody(t *testing.T) {
 	r.mu.Unlock()
 	for range 5 {
 		r.pass(time.Second)
-		r.sit(a.cfg.Keeper)
+		r.sit(a.cfg.Elector)
 		r.look(a)
 	}
 	r.Never("the condition changes although nobody knows", func() bool { return r.Says("a/web") != "10.0.0.100 NoSubnet" })
@@ -230,7 +230,7 @@ func TestReservedAddresses(t *testing.T) {
 	r.says(a, "a/node", "NodeAddress")
 	r.says(a, "a/control", "10.0.0.100 Allocated")
 	r.says(a, "a/free", "10.0.0.101 Allocated")
-	if holders := a.cfg.Book.Ledger()[first]; !ipam.WithControlPlane(holders) || len(holders) != 2 {
+	if holders := a.cfg.Store.Ledger()[first]; !ipam.WithControlPlane(holders) || len(holders) != 2 {
 		t.Errorf("the ledger does not name the control plane: %v", holders)
 	}
 	r.Store.Delete(fakecluster.LeasePath(svc.NodeLease(fakecluster.Seat, "n1")))
@@ -267,7 +267,7 @@ func TestRun(t *testing.T) {
 	r.PutService("b/web")
 	r.Eventually("y goes on", func() bool { return r.Says("b/web") == "10.0.0.101 Allocated" })
 	var l coordinationv1.Lease
-	if r.Lease(fakecluster.Seat, &l); *l.Spec.HolderIdentity != "y" || l.Annotations[svc.AnnotationSeat] != "kvip:y" {
+	if r.Lease(fakecluster.Seat, &l); *l.Spec.HolderIdentity != "y" || l.Annotations[svc.AnnotationLeader] != "kvip:y" {
 		t.Errorf("the seat is %+v", l)
 	}
 }

@@ -50,20 +50,20 @@ func (a *Allocator) observe(telling bool) {
 	n.mu.Lock()
 	n.telling = telling
 	n.mu.Unlock()
-	placed := a.cfg.Placed()
+	placed := a.cfg.PlacementVersion()
 	if placed == n.placed {
 		return
 	}
 	n.placed = placed
 	addresses := map[ipam.Owner][]netip.Addr{}
-	for addr, holders := range a.cfg.Catalogue.Ledger() {
+	for addr, holders := range a.cfg.Cache.Ledger() {
 		for _, h := range holders {
 			addresses[h.Owner] = append(addresses[h.Owner], addr)
 		}
 	}
 	last := make(map[ipam.Owner]string, len(n.last))
-	for _, s := range a.cfg.Catalogue.Services() {
-		if s.Ours {
+	for _, s := range a.cfg.Cache.Services() {
+		if s.Managed {
 			n.note(s, addresses[s.Owner()], a.cfg.Placement, last, a.cfg.Clock())
 		}
 	}
@@ -96,7 +96,7 @@ func (n *announcements) note(s *svc.Service, addresses []netip.Addr, placement f
 			last[owner] = before
 		}
 		return
-	case text != "" && (seen && text != before || !seen && (s.Told == nil || s.Told.Reason != ReasonAllocated)):
+	case text != "" && (seen && text != before || !seen && (s.Condition == nil || s.Condition.Reason != ReasonAllocated)):
 		n.mu.Lock()
 		n.pending[owner] = announcement{s, text, now}
 		n.mu.Unlock()

@@ -27,7 +27,7 @@ func newScene(t *testing.T) *scene {
 	s := &scene{rig: r, place: map[netip.Addr]placement.Decision{}, count: 1}
 	s.a, _ = r.allocator("n1_boot")
 	s.a.cfg.Placement = func(addr netip.Addr) (placement.Decision, string) { return s.place[addr], "" }
-	s.a.cfg.Placed = func() uint64 { return s.count }
+	s.a.cfg.PlacementVersion = func() uint64 { return s.count }
 	return s
 }
 
@@ -140,7 +140,7 @@ func TestAStartTellsNothing(t *testing.T) {
 	a, _ := s.seated("n1_boot")
 	s.PutService("a/web")
 	s.until(a, "the Service has its condition", func() bool { return s.Says("a/web") == "10.0.0.100 Allocated" })
-	s.Eventually("the condition is seen", func() bool { return s.cat.Services()[0].Told != nil })
+	s.Eventually("the condition is seen", func() bool { return s.cat.Services()[0].Condition != nil })
 	s.at(netip.MustParseAddr("10.0.0.100"), "n1", true)
 	s.tells("")
 	s.at(netip.MustParseAddr("10.0.0.100"), "n2", true)
@@ -207,13 +207,13 @@ func TestTheFirstNodeIsToldAfterTheCondition(t *testing.T) {
 	s := newScene(t)
 	addr := netip.MustParseAddr("10.0.0.100")
 	s.place[addr] = placement.Decision{} // nobody knows yet
-	s.sit(s.a.cfg.Keeper)
+	s.sit(s.a.cfg.Elector)
 	s.hands(s.a)
 	s.PutService("a/web")
 	s.says(s.a, "a/web", "10.0.0.100 Allocated")
 	s.Eventually("the condition is seen", func() bool {
 		all := s.cat.Services()
-		return len(all) == 1 && all[0].Told != nil && s.cat.Ledger()[addr] != nil
+		return len(all) == 1 && all[0].Condition != nil && s.cat.Ledger()[addr] != nil
 	})
 	posted := func() int { return s.Server.Count(http.MethodPost, "/namespaces/a/events") }
 	before := posted()

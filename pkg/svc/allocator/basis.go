@@ -14,7 +14,7 @@ type basis struct {
 
 func (a *Allocator) basisNow(term uint64) basis {
 	_, elections := a.elections.state()
-	return basis{term: term, changes: a.cfg.Catalogue.Changes(), placed: a.cfg.Placed(), elections: elections, at: a.cfg.Clock()}
+	return basis{term: term, changes: a.cfg.Cache.Changes(), placed: a.cfg.PlacementVersion(), elections: elections, at: a.cfg.Clock()}
 }
 
 // settled is whether a turn on this basis could only do what the last one did. What could not be written is

@@ -17,10 +17,10 @@ import (
 // away. Within a term it is not needed: what this node has written it has also seen.
 func (a *Allocator) behind(ctx context.Context) bool {
 	known := map[ipam.Owner]bool{}
-	for _, s := range a.cfg.Catalogue.Services() {
+	for _, s := range a.cfg.Cache.Services() {
 		known[s.Owner()] = true
 	}
-	for _, holders := range a.cfg.Book.Ledger() {
+	for _, holders := range a.cfg.Store.Ledger() {
 		for _, h := range holders {
 			if h.Owner != ipam.ControlPlane && !known[h.Owner] && a.exists(ctx, h.Owner) {
 				a.cfg.Log.Info("a Service of the ledger is not seen yet; waiting", "service", h.Owner)

@@ -67,8 +67,8 @@ func condition(s *svc.Service, want wish) metav1.Condition {
 	if !want.ok {
 		c.Status = metav1.ConditionFalse
 	}
-	if s.Told != nil && s.Told.Status == c.Status {
-		c.LastTransitionTime = s.Told.LastTransitionTime
+	if s.Condition != nil && s.Condition.Status == c.Status {
+		c.LastTransitionTime = s.Condition.LastTransitionTime
 	}
 	return c
 }

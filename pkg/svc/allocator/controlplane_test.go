@@ -63,11 +63,11 @@ func TestTheLedgerRemembersTheControlPlanesAddress(t *testing.T) {
 	})
 	a, _ := r.seated("x")
 	r.says(a, "a/web", "10.0.0.100 Allocated")
-	if holders := a.cfg.Book.Ledger()[first]; !ipam.WithControlPlane(holders) {
+	if holders := a.cfg.Store.Ledger()[first]; !ipam.WithControlPlane(holders) {
 		t.Errorf("the next allocator took the control plane out of the ledger: %v", holders)
 	}
 	r.pass(rememberControlPlane)
-	r.until(a, "the control plane is gone from the ledger", func() bool { return !ipam.WithControlPlane(a.cfg.Book.Ledger()[first]) })
+	r.until(a, "the control plane is gone from the ledger", func() bool { return !ipam.WithControlPlane(a.cfg.Store.Ledger()[first]) })
 }
 
 // A Lease that nobody writes any more, as after a change of its name, reserves its address for a while only.

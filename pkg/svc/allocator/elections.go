@@ -127,7 +127,7 @@ func (a *Allocator) followElections(ctx context.Context) {
 	}
 	var listed time.Duration
 	for ctx.Err() == nil {
-		_, held := a.cfg.Keeper.Held()
+		_, held := a.cfg.Elector.IsLeader()
 		known, _ := a.elections.state()
 		if now := a.cfg.Clock(); held && (!known || now-listed >= electionsEvery) {
 			listed = now

@@ -163,7 +163,7 @@ func TestALeaseThatKubeVIPLeftBehind(t *testing.T) {
 	k.leave(t.Context())
 	b, next := r.allocator("y")
 	b.cfg.KubeVIP = true
-	r.Eventually("the seat is free", func() bool { s := r.cat.Seat(); return s != nil && s.Holder == "" })
+	r.Eventually("the seat is free", func() bool { s := r.cat.LeaderLease(); return s != nil && s.Holder == "" })
 	r.sit(next)
 	r.hands(b)
 	r.until(b, "the next allocator looks", func() bool { return b.term != 0 && b.basis.term == b.term })

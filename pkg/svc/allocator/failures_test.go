@@ -21,7 +21,7 @@ func TestFailedRequestsAreCounted(t *testing.T) {
 	}{
 		{"update leases", []fakeapi.Denial{{Method: "PUT", Path: "/leases/", Code: 503}}, func(ctx context.Context, r *rig, a *Allocator) {
 			r.pass(2 * time.Second)
-			a.cfg.Keeper.turn(ctx)
+			a.cfg.Elector.turn(ctx)
 		}},
 		{"list leases", []fakeapi.Denial{{Method: "GET", Path: "/leases", Code: http.StatusForbidden}}, func(ctx context.Context, r *rig, a *Allocator) {
 			a.listElections(ctx, r.clock())

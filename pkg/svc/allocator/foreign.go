@@ -88,7 +88,7 @@ func (a *Allocator) others(services []*svc.Service, l ipam.Ledger) map[ipam.Owne
 	now := a.cfg.Clock()
 	all, electing := map[ipam.Owner]string{}, a.elections.holders(now, l)
 	for _, s := range services {
-		if !s.Ours {
+		if !s.Managed {
 			continue
 		}
 		if holder := electing[s.Owner()]; holder != "" {

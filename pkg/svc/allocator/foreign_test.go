@@ -150,7 +150,7 @@ func TestServicesOfKubeVIPCanBeDeleted(t *testing.T) {
 				s.Finalizers, s.DeletionTimestamp = []string{svc.CleanupFinalizer}, &now
 			})
 			r.Eventually("it is seen", func() bool {
-				return slices.ContainsFunc(r.cat.Services(), func(s *svc.Service) bool { return s.Name == "web" && s.Namespace == "a" && !s.Ours })
+				return slices.ContainsFunc(r.cat.Services(), func(s *svc.Service) bool { return s.Name == "web" && s.Namespace == "a" && !s.Managed })
 			})
 			gone := func() bool { var s corev1.Service; return !r.Service("a/web", &s) }
 			if row.goes {
@@ -159,7 +159,7 @@ func TestServicesOfKubeVIPCanBeDeleted(t *testing.T) {
 			}
 			for range 5 {
 				r.pass(statusEvery)
-				r.sit(a.cfg.Keeper)
+				r.sit(a.cfg.Elector)
 				r.look(a)
 			}
 			r.Never("the finalizer of another program is removed", func() bool {

@@ -14,7 +14,7 @@ import (
 )
 
 // write takes or renews the seat; the answer decides whether it is held.
-func (k *Keeper) write(ctx context.Context, now time.Duration, holder string) {
+func (k *LeaderElector) write(ctx context.Context, now time.Duration, holder string) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	var written *coordinationv1.Lease
@@ -35,7 +35,7 @@ func (k *Keeper) write(ctx context.Context, now time.Duration, holder string) {
 }
 
 // took takes in the answer. The caller holds the lock.
-func (k *Keeper) took(written *coordinationv1.Lease, sentAt time.Duration) {
+func (k *LeaderElector) took(written *coordinationv1.Lease, sentAt time.Duration) {
 	if written.Spec.HolderIdentity == nil || *written.Spec.HolderIdentity != k.cfg.Identity {
 		k.lose()
 		return
@@ -48,13 +48,13 @@ func (k *Keeper) took(written *coordinationv1.Lease, sentAt time.Duration) {
 	k.seat.confirmed(viewOf(svc.ReadLease(written)), sentAt, k.cfg.Clock())
 }
 
-func (k *Keeper) lose() {
+func (k *LeaderElector) lose() {
 	k.seat.lost()
 	k.lease = nil
 }
 
 // send writes the Lease at the version that was judged.
-func (k *Keeper) send(ctx context.Context, s *apiclient.Server, holder string) (*coordinationv1.Lease, error) {
+func (k *LeaderElector) send(ctx context.Context, s *apiclient.Server, holder string) (*coordinationv1.Lease, error) {
 	leases := s.Coordination.Leases(k.cfg.Namespace)
 	k.mu.Lock()
 	last, own := k.seat.last, k.lease
@@ -81,14 +81,14 @@ func (k *Keeper) send(ctx context.Context, s *apiclient.Server, holder string) (
 	return written, k.failed().of("update", "leases", err)
 }
 
-func (k *Keeper) failed() failures { return k.cfg.Failed }
+func (k *LeaderElector) failed() failures { return k.cfg.OnFailure }
 
 // fill writes holder and terms into l.
-func (k *Keeper) fill(l *coordinationv1.Lease, holder string) {
+func (k *LeaderElector) fill(l *coordinationv1.Lease, holder string) {
 	if l.Annotations == nil {
 		l.Annotations = map[string]string{}
 	}
-	l.Annotations[svc.AnnotationSeat] = signature(holder)
+	l.Annotations[svc.AnnotationLeader] = signature(holder)
 	now, seconds := metav1.NowMicro(), int32(k.cfg.Duration()/time.Second)
 	if l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity != holder {
 		transitions := int32(1)
@@ -101,8 +101,8 @@ func (k *Keeper) fill(l *coordinationv1.Lease, holder string) {
 }
 
 // leave gives the seat to whoever comes first.
-func (k *Keeper) leave(ctx context.Context) {
-	if _, held := k.Held(); held {
+func (k *LeaderElector) leave(ctx context.Context) {
+	if _, held := k.IsLeader(); held {
 		k.write(ctx, k.cfg.Clock(), "")
 	}
 }
@@ -111,7 +111,7 @@ func viewOf(l *svc.Lease) view {
 	if l == nil {
 		return view{}
 	}
-	return view{exists: true, version: l.ResourceVersion, holder: l.Holder, duration: l.Duration, kvip: l.Seat == signature(l.Holder)}
+	return view{exists: true, version: l.ResourceVersion, holder: l.Holder, duration: l.Duration, kvip: l.Leader == signature(l.Holder)}
 }
 
 // signature is what a kvip writes beside the holder.

@@ -20,27 +20,27 @@ const (
 	writeTimeout = 2 * time.Second
 )
 
-// KeeperConfig of a Keeper. All fields are needed but Failed.
-type KeeperConfig struct {
+// LeaderElectorConfig of a Keeper. All fields are needed but Failed.
+type LeaderElectorConfig struct {
 	Namespace, Name string
 	Identity        string
-	Catalogue       *svc.Catalogue
+	Cache           *svc.Cache
 	Router          *apiclient.Router
-	Clock           boottime.Func
+	Clock           boottime.Clock
 	Log             *slog.Logger
 	// Duration is how long this node is respected without a renewal, whole seconds; Interval the time
 	// between renewals, as for the nodes' own Leases (S1).
 	Duration, Interval func() time.Duration
 	// Eligible says whether this node may take the seat: it has read what it needs.
 	Eligible func() bool
-	// Failed is told of each failed request.
-	Failed func(verb, resource string, err error)
+	// OnFailure is told of each failed request.
+	OnFailure func(verb, resource string, err error)
 }
 
-// Keeper takes the seat when nobody has it, and renews it.
-type Keeper struct {
-	cfg  KeeperConfig
-	beat boottime.Beat
+// LeaderElector takes the seat when nobody has it, and renews it.
+type LeaderElector struct {
+	cfg  LeaderElectorConfig
+	beat boottime.Heartbeat
 
 	mu    sync.Mutex
 	seat  seat
@@ -48,22 +48,24 @@ type Keeper struct {
 	term  uint64                // grows whenever the seat is taken
 }
 
-// NewKeeper returns a Keeper that holds nothing.
-func NewKeeper(cfg KeeperConfig) *Keeper { return &Keeper{cfg: cfg, seat: seat{self: cfg.Identity}} }
+// NewLeaderElector returns a Keeper that holds nothing.
+func NewLeaderElector(cfg LeaderElectorConfig) *LeaderElector {
+	return &LeaderElector{cfg: cfg, seat: seat{self: cfg.Identity}}
+}
 
-// Beat is when the loop last came round, since boot (E12): it does every fifth of a second, and waits for one
+// LastTurn is when the loop last came round, since boot (E12): it does every fifth of a second, and waits for one
 // write at the most.
-func (k *Keeper) Beat() time.Duration { return k.beat.At() }
+func (k *LeaderElector) LastTurn() time.Duration { return k.beat.At() }
 
-// Held returns whether this node has the seat, and the number of its term.
-func (k *Keeper) Held() (term uint64, held bool) {
+// IsLeader returns whether this node has the seat, and the number of its term.
+func (k *LeaderElector) IsLeader() (term uint64, held bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.term, k.seat.holds(k.cfg.Clock())
 }
 
-// Foreign returns who has the seat if that is another program than kvip, else "" (S9).
-func (k *Keeper) Foreign() string {
+// ForeignHolder returns who has the seat if that is another program than kvip, else "" (S9).
+func (k *LeaderElector) ForeignHolder() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.seat.foreign(k.cfg.Clock()) {
@@ -73,15 +75,15 @@ func (k *Keeper) Foreign() string {
 }
 
 // Holder returns who has the seat as far as was seen.
-func (k *Keeper) Holder() string {
+func (k *LeaderElector) Holder() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.seat.last.holder
 }
 
 // Run keeps the seat until ctx ends, and then leaves it.
-func (k *Keeper) Run(ctx context.Context) error {
-	changed := k.cfg.Catalogue.Subscribe()
+func (k *LeaderElector) Run(ctx context.Context) error {
+	changed := k.cfg.Cache.Subscribe()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -97,15 +99,15 @@ func (k *Keeper) Run(ctx context.Context) error {
 }
 
 // turn looks at the Lease, and writes it if it is time to.
-func (k *Keeper) turn(ctx context.Context) {
+func (k *LeaderElector) turn(ctx context.Context) {
 	k.beat.Mark(k.cfg.Clock())
-	if !k.cfg.Catalogue.Synced() {
+	if !k.cfg.Cache.HasSynced() {
 		return
 	}
 	now := k.cfg.Clock()
 	k.mu.Lock()
 	k.seat.duration = k.cfg.Duration()
-	if seen := k.cfg.Catalogue.Seat(); k.lease == nil || seen != nil && svc.Newer(seen, k.lease) {
+	if seen := k.cfg.Cache.LeaderLease(); k.lease == nil || seen != nil && svc.Newer(seen, k.lease) {
 		k.seat.observe(viewOf(seen), now)
 	} // else it is older than what this node wrote; that it was deleted since is found out by the next renewal
 	if !k.seat.held {

@@ -17,16 +17,18 @@ func (r *rig) putSeat(holder string, seconds int32, annotation string) {
 	r.T.Helper()
 	l := coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{}}}
 	if annotation != "" {
-		l.Annotations[svc.AnnotationSeat] = annotation
+		l.Annotations[svc.AnnotationLeader] = annotation
 	}
 	l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds = &holder, &seconds
-	before := r.cat.Seat()
+	before := r.cat.LeaderLease()
 	r.Put(fakecluster.LeasePath(fakecluster.Seat), l)
-	r.Eventually("it is seen", func() bool { return r.cat.Seat() != nil && (before == nil || svc.Newer(r.cat.Seat(), before)) })
+	r.Eventually("it is seen", func() bool {
+		return r.cat.LeaderLease() != nil && (before == nil || svc.Newer(r.cat.LeaderLease(), before))
+	})
 }
 
-func (r *rig) held(k *Keeper) bool {
-	_, held := k.Held()
+func (r *rig) held(k *LeaderElector) bool {
+	_, held := k.IsLeader()
 	return held
 }
 
@@ -36,10 +38,10 @@ func TestASeatIsTakenAndRenewed(t *testing.T) {
 	r.sit(k)
 	var l coordinationv1.Lease
 	r.Lease(fakecluster.Seat, &l)
-	if *l.Spec.HolderIdentity != "x" || *l.Spec.LeaseDurationSeconds != 5 || *l.Spec.LeaseTransitions != 1 || l.Spec.AcquireTime == nil || l.Annotations[svc.AnnotationSeat] != "kvip:x" {
+	if *l.Spec.HolderIdentity != "x" || *l.Spec.LeaseDurationSeconds != 5 || *l.Spec.LeaseTransitions != 1 || l.Spec.AcquireTime == nil || l.Annotations[svc.AnnotationLeader] != "kvip:x" {
 		t.Errorf("the Lease is %+v", l)
 	}
-	term, _ := k.Held()
+	term, _ := k.IsLeader()
 	version := l.ResourceVersion
 	k.turn(t.Context())
 	if r.Lease(fakecluster.Seat, &l); l.ResourceVersion != version {
@@ -49,7 +51,7 @@ func TestASeatIsTakenAndRenewed(t *testing.T) {
 		r.pass(time.Second)
 		r.sit(k)
 	}
-	if now, _ := k.Held(); now != term || k.Holder() != "x" || k.Foreign() != "" {
+	if now, _ := k.IsLeader(); now != term || k.Holder() != "x" || k.ForeignHolder() != "" {
 		t.Errorf("term %d, holder %s", now, k.Holder())
 	}
 	if r.Lease(fakecluster.Seat, &l); *l.Spec.LeaseTransitions != 1 {
@@ -109,9 +111,9 @@ func TestTwoThatWantTheSeat(t *testing.T) {
 	if !r.held(y) || r.held(x) {
 		t.Errorf("x holds: %v, y holds: %v", r.held(x), r.held(y))
 	}
-	before, _ := y.Held()
+	before, _ := y.IsLeader()
 	y.leave(t.Context())
-	r.Eventually("the release is seen", func() bool { return r.cat.Seat().Holder == "" })
+	r.Eventually("the release is seen", func() bool { return r.cat.LeaderLease().Holder == "" })
 	r.sit(x)
 	if r.held(y) || before == 0 {
 		t.Error("who left holds")
@@ -124,7 +126,7 @@ func TestASeatThatIsDeleted(t *testing.T) {
 	k := r.keeper("x")
 	r.sit(k)
 	r.Store.Delete(fakecluster.LeasePath(fakecluster.Seat))
-	r.Eventually("the deletion is seen", func() bool { return r.cat.Seat() == nil })
+	r.Eventually("the deletion is seen", func() bool { return r.cat.LeaderLease() == nil })
 	r.pass(time.Second)
 	if k.turn(t.Context()); r.held(k) {
 		t.Fatal("held without a Lease")
@@ -140,19 +142,19 @@ func TestAnotherProgramsSeat(t *testing.T) {
 	k := r.keeper("x")
 	r.putSeat("kube-vip-node", 15, "")
 	k.turn(t.Context())
-	if k.Foreign() != "kube-vip-node" || r.held(k) {
-		t.Fatalf("foreign %q", k.Foreign())
+	if k.ForeignHolder() != "kube-vip-node" || r.held(k) {
+		t.Fatalf("foreign %q", k.ForeignHolder())
 	}
 	r.pass(10 * time.Second)
 	r.putSeat("kube-vip-node", 15, "kvip:somebody-else") // it keeps annotations that it does not know
 	k.turn(t.Context())
 	r.pass(15 * time.Second)
-	if k.turn(t.Context()); k.Foreign() == "" || r.held(k) {
+	if k.turn(t.Context()); k.ForeignHolder() == "" || r.held(k) {
 		t.Fatal("taken within its duration")
 	}
 	r.pass(1)
 	r.sit(k)
-	if k.Foreign() != "" {
+	if k.ForeignHolder() != "" {
 		t.Error("it is another's still")
 	}
 }
@@ -162,7 +164,7 @@ func TestWhoIsNotEligibleTakesNothing(t *testing.T) {
 	k := r.keeper("x")
 	k.cfg.Eligible = func() bool { return false }
 	k.turn(t.Context())
-	if r.held(k) || r.cat.Seat() != nil {
+	if r.held(k) || r.cat.LeaderLease() != nil {
 		t.Error("it took the seat")
 	}
 	k.leave(t.Context())

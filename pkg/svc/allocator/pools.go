@@ -22,7 +22,7 @@ type source struct {
 func (a *Allocator) pools() []source {
 	var all []source
 	good := map[string]ipam.Pool{}
-	for _, p := range a.cfg.Catalogue.Pools() {
+	for _, p := range a.cfg.Cache.Pools() {
 		s := source{Pool: p.Pool, object: p, err: p.Err}
 		if last, had := a.goodPools[p.Pool.Name]; p.Err != nil && had {
 			s.Pool = last
@@ -33,7 +33,7 @@ func (a *Allocator) pools() []source {
 		all = append(all, s)
 	}
 	a.goodPools = good
-	legacy, problems := a.cfg.Catalogue.Legacy()
+	legacy, problems := a.cfg.Cache.KubeVIPPools()
 	for _, p := range legacy {
 		all = append(all, source{Pool: p})
 	}

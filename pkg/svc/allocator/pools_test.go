@@ -81,7 +81,7 @@ func TestAStatusOfAPoolThatIsNeverSeen(t *testing.T) {
 		turns := 0
 		for range 120 {
 			r.pass(time.Second)
-			r.sit(a.cfg.Keeper)
+			r.sit(a.cfg.Elector)
 			if a.turn(t.Context()) {
 				turns++
 			}
@@ -120,7 +120,7 @@ func TestKubeVIPsPools(t *testing.T) {
 	a, _ := r.seated("x")
 	r.Put("/api/v1/namespaces/kube-system/configmaps/kubevip", corev1.ConfigMap{Data: map[string]string{"range-a": "10.2.0.1-10.2.0.1", "bad": "x"}})
 	r.Eventually("it is seen", func() bool {
-		pools, _ := r.cat.Legacy()
+		pools, _ := r.cat.KubeVIPPools()
 		return len(pools) == 1
 	})
 	r.PutService("a/web")

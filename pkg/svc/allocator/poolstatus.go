@@ -26,7 +26,7 @@ import (
 const statusEvery = time.Second
 
 // publishPools brings the status of each IPPool up to date.
-func (a *Allocator) publishPools(all []source, ledger ipam.Ledger, reserved ipam.Reserved, figures *Figures) {
+func (a *Allocator) publishPools(all []source, ledger ipam.Ledger, reserved ipam.Reserved, figures *Stats) {
 	a.unwritten = false
 	overlaps := ipam.Overlaps(usable(all))
 	for _, s := range all {
@@ -35,7 +35,7 @@ func (a *Allocator) publishPools(all []source, ledger ipam.Ledger, reserved ipam
 			if s.Pool.Has(f) {
 				room := s.Pool.Room(f, ledger, reserved)
 				texts[f] = room.String()
-				figures.Pools = append(figures.Pools, PoolFigures{s.Pool.Name, f, room})
+				figures.Pools = append(figures.Pools, PoolStats{s.Pool.Name, f, room})
 			}
 		}
 		if s.object == nil {

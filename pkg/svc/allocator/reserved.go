@@ -73,18 +73,18 @@ func (c *controlPlane) look(leases []*svc.Lease, port uint16, now time.Duration)
 // reserved are the addresses of nodes, those that no host of their subnets can use, the networks of the cluster,
 // and the control plane's addresses, which can be shared.
 func (a *Allocator) reserved() ipam.Reserved {
-	all := ipam.Reserved{Addresses: map[netip.Addr]ipam.Reservation{}, Networks: a.cfg.Catalogue.Networks()}
+	all := ipam.Reserved{Addresses: map[netip.Addr]ipam.Reservation{}, Networks: a.cfg.Cache.Networks()}
 	for _, p := range a.subnets() {
 		for addr, what := range ipam.SubnetAddresses(p) {
 			all.Addresses[addr] = ipam.Reservation{Reason: ipam.SubnetAddress, Holder: "subnet " + p.String() + " of the nodes, as its " + what + " address"}
 		}
 	}
-	for _, l := range a.cfg.Catalogue.Leases() {
+	for _, l := range a.cfg.Cache.Leases() {
 		for _, addr := range l.Info.Addresses { // those of links that the Node object does not have
 			all.Addresses[addr] = ipam.Reservation{Holder: "node " + l.Info.Node}
 		}
 	}
-	for addr, node := range a.cfg.Catalogue.Reserved() {
+	for addr, node := range a.cfg.Cache.Reserved() {
 		all.Addresses[addr] = ipam.Reservation{Holder: "node " + node}
 	}
 	for addr, port := range a.controlPlaneAddresses() {
@@ -96,7 +96,7 @@ func (a *Allocator) reserved() ipam.Reserved {
 // subnets returns what nodes have on their links, as they publish it, sorted.
 func (a *Allocator) subnets() []netip.Prefix {
 	var all []netip.Prefix
-	for _, l := range a.cfg.Catalogue.Leases() {
+	for _, l := range a.cfg.Cache.Leases() {
 		for _, link := range l.Info.Links {
 			for _, p := range link.Subnets {
 				all = append(all, p.Masked())
@@ -110,7 +110,7 @@ func (a *Allocator) subnets() []netip.Prefix {
 // controlPlaneAddresses returns the virtual IPs that are configured, that their Lease names, or that a node had
 // a short time ago, with their ports.
 func (a *Allocator) controlPlaneAddresses() map[netip.Addr]uint16 {
-	a.control.look(a.cfg.Catalogue.Leases(), uint16(a.cfg.Port), a.cfg.Clock())
+	a.control.look(a.cfg.Cache.Leases(), uint16(a.cfg.Port), a.cfg.Clock())
 	all := map[netip.Addr]uint16{}
 	for addr, s := range a.control.seen {
 		all[addr] = s.port

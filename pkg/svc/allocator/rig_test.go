@@ -18,11 +18,11 @@ import (
 type rig struct {
 	*fakecluster.Env
 	now atomic.Int64
-	cat *svc.Catalogue
+	cat *svc.Cache
 
 	mu      sync.Mutex
 	reasons map[netip.Addr]placement.Reason // why no node announces an address
-	figures Figures
+	figures Stats
 	failed  map[string]int // requests that failed, by verb and resource
 }
 
@@ -45,12 +45,12 @@ func (r *rig) clock() time.Duration { return time.Duration(r.now.Load()) }
 func (r *rig) pass(d time.Duration) { r.now.Add(int64(d)) }
 
 // keeper is one that takes the seat if it can.
-func (r *rig) keeper(identity string) *Keeper {
-	return NewKeeper(KeeperConfig{
-		Namespace: fakecluster.Namespace, Name: fakecluster.Seat, Identity: identity, Catalogue: r.cat, Router: r.Router, Clock: r.clock, Log: r.Logger,
+func (r *rig) keeper(identity string) *LeaderElector {
+	return NewLeaderElector(LeaderElectorConfig{
+		Namespace: fakecluster.Namespace, Name: fakecluster.Seat, Identity: identity, Cache: r.cat, Router: r.Router, Clock: r.clock, Log: r.Logger,
 		Duration: func() time.Duration { return 5 * time.Second }, Interval: func() time.Duration { return time.Second },
-		Eligible: func() bool { return true },
-		Failed:   r.count,
+		Eligible:  func() bool { return true },
+		OnFailure: r.count,
 	})
 }
 
@@ -68,11 +68,11 @@ func (r *rig) counted(request string) int {
 }
 
 // allocator is one with a keeper of its own.
-func (r *rig) allocator(identity string) (*Allocator, *Keeper) {
+func (r *rig) allocator(identity string) (*Allocator, *LeaderElector) {
 	k := r.keeper(identity)
 	return New(Config{
-		Catalogue: r.cat, Keeper: k, Router: r.Router, Clock: r.clock, Log: r.Logger, Node: "n1", Port: 6443,
-		Book: ledger.New(ledger.Config{Name: fakecluster.Seat, Namespace: fakecluster.Namespace, Identity: identity, Log: r.Logger, Leases: func() (ledger.Leases, error) {
+		Cache: r.cat, Elector: k, Router: r.Router, Clock: r.clock, Log: r.Logger, Node: "n1", Port: 6443,
+		Store: ledger.New(ledger.Config{Name: fakecluster.Seat, Namespace: fakecluster.Namespace, Identity: identity, Log: r.Logger, Leases: func() (ledger.Leases, error) {
 			server, err := r.Router.Server()
 			if err != nil {
 				return nil, err
@@ -88,17 +88,17 @@ func (r *rig) allocator(identity string) (*Allocator, *Keeper) {
 			}
 			return d, d.Reason.Sentence()
 		},
-		Observed: func(f Figures) {
+		OnStats: func(f Stats) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.figures = f
 		},
-		Failed: r.count,
+		OnFailure: r.count,
 	}), k
 }
 
 // seated returns an allocator that has the seat, whose writer and errands run.
-func (r *rig) seated(identity string) (*Allocator, *Keeper) {
+func (r *rig) seated(identity string) (*Allocator, *LeaderElector) {
 	r.T.Helper()
 	a, k := r.allocator(identity)
 	r.sit(k)
@@ -115,21 +115,21 @@ func (r *rig) hands(a *Allocator) {
 }
 
 // sit has a keeper take or renew the seat, and waits until that is seen.
-func (r *rig) sit(k *Keeper) {
+func (r *rig) sit(k *LeaderElector) {
 	r.T.Helper()
 	k.turn(r.T.Context())
-	if _, held := k.Held(); !held {
+	if _, held := k.IsLeader(); !held {
 		r.T.Fatalf("the seat is not taken\n%s", r.Log)
 	}
 	r.seen(k)
 }
 
-func (r *rig) seen(k *Keeper) {
+func (r *rig) seen(k *LeaderElector) {
 	r.T.Helper()
 	r.Eventually("the seat is seen", func() bool {
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		s := r.cat.Seat()
+		s := r.cat.LeaderLease()
 		return s != nil && (k.lease == nil || !svc.Newer(k.lease, s))
 	})
 }
@@ -145,7 +145,7 @@ func (r *rig) until(a *Allocator, what string, is func() bool) {
 	r.T.Helper()
 	r.Eventually(what, func() bool {
 		r.pass(100 * time.Millisecond)
-		a.cfg.Keeper.turn(r.T.Context())
+		a.cfg.Elector.turn(r.T.Context())
 		r.look(a)
 		return is()
 	})

@@ -35,7 +35,7 @@ func (c *statusClient) send(ctx context.Context, server *apiclient.Server, s *sv
 	case err != nil || !want.clear || !tells(written):
 		return written, err
 	default: // an apply does not take away what was updated
-		s = &svc.Service{ObjectMeta: written.ObjectMeta, Told: s.Told}
+		s = &svc.Service{ObjectMeta: written.ObjectMeta, Condition: s.Condition}
 	}
 	return c.update(ctx, services, s, want, err)
 }

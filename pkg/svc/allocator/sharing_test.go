@@ -34,7 +34,7 @@ func TestACoTenantHarmsNobody(t *testing.T) {
 	r.says(a, "a/link", "PolicyMismatch")
 	r.says(a, "b/joins", "10.0.0.100 Allocated")
 	r.until(a, "the ledger is seen", func() bool { return len(r.cat.Ledger()[first]) == 2 })
-	r.seen(a.cfg.Keeper) // the silence of x is counted from its last renewal
+	r.seen(a.cfg.Elector) // the silence of x is counted from its last renewal
 	b, kb := r.allocator("y")
 	kb.turn(t.Context())
 	r.pass(6e9)

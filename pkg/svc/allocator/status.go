@@ -62,7 +62,7 @@ func (c *statusClient) write(ctx context.Context, s *svc.Service, want wish) (*m
 
 // tell posts an Event when the condition changed.
 func (c *statusClient) tell(ctx context.Context, s *svc.Service, want wish) {
-	if s.Told != nil && s.Told.Reason == want.reason && s.Told.Message == want.message {
+	if s.Condition != nil && s.Condition.Reason == want.reason && s.Condition.Message == want.message {
 		return
 	}
 	kind := corev1.EventTypeNormal

@@ -20,7 +20,7 @@ import (
 func TestTheBodyOfAnApply(t *testing.T) {
 	at := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	s := &svc.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web", UID: "u", ResourceVersion: "7"},
-		Told: &metav1.Condition{Type: svc.Condition, Status: metav1.ConditionTrue, Reason: "Allocated", LastTransitionTime: at}}
+		Condition: &metav1.Condition{Type: svc.Condition, Status: metav1.ConditionTrue, Reason: "Allocated", LastTransitionTime: at}}
 	for _, row := range []struct {
 		name string
 		want wish
@@ -51,7 +51,7 @@ func TestTheBodyOfAnApply(t *testing.T) {
 func TestMet(t *testing.T) {
 	want := wish{addresses: []netip.Addr{first}, ok: true, reason: "Allocated", message: "m"}
 	says := func(change func(*svc.Service)) *svc.Service {
-		s := &svc.Service{Status: []netip.Addr{first}, Told: &metav1.Condition{Status: metav1.ConditionTrue, Reason: "Allocated", Message: "m"}}
+		s := &svc.Service{Status: []netip.Addr{first}, Condition: &metav1.Condition{Status: metav1.ConditionTrue, Reason: "Allocated", Message: "m"}}
 		change(s)
 		return s
 	}
@@ -59,15 +59,15 @@ func TestMet(t *testing.T) {
 		t.Error("what it says is what is wanted")
 	}
 	for what, change := range map[string]func(*svc.Service){
-		"nothing": func(s *svc.Service) { s.Told = nil }, "another reason": func(s *svc.Service) { s.Told.Reason = "x" }, "another message": func(s *svc.Service) { s.Told.Message = "x" },
-		"another verdict": func(s *svc.Service) { s.Told.Status = metav1.ConditionFalse }, "no address": func(s *svc.Service) { s.Status = nil },
+		"nothing": func(s *svc.Service) { s.Condition = nil }, "another reason": func(s *svc.Service) { s.Condition.Reason = "x" }, "another message": func(s *svc.Service) { s.Condition.Message = "x" },
+		"another verdict": func(s *svc.Service) { s.Condition.Status = metav1.ConditionFalse }, "no address": func(s *svc.Service) { s.Status = nil },
 		"another address": func(s *svc.Service) { s.Status = []netip.Addr{first.Next()} }, "one too many": func(s *svc.Service) { s.Status = append(s.Status, first) },
 	} {
 		if want.met(says(change)) {
 			t.Errorf("%s counts as what is wanted", what)
 		}
 	}
-	if (wish{clear: true}).met(says(func(*svc.Service) {})) || !(wish{clear: true}).met(says(func(s *svc.Service) { s.Told = nil })) {
+	if (wish{clear: true}).met(says(func(*svc.Service) {})) || !(wish{clear: true}).met(says(func(s *svc.Service) { s.Condition = nil })) {
 		t.Error("clearing")
 	}
 }
@@ -99,7 +99,7 @@ func TestS9UpdateWherePatchIsForbidden(t *testing.T) {
 	b, k := r.allocator("y")
 	r.Eventually("the last renewal of the seat is seen", func() bool {
 		var l coordinationv1.Lease
-		return r.Lease(fakecluster.Seat, &l) && r.cat.Seat().ResourceVersion == l.ResourceVersion
+		return r.Lease(fakecluster.Seat, &l) && r.cat.LeaderLease().ResourceVersion == l.ResourceVersion
 	})
 	k.turn(t.Context())
 	r.pass(time.Minute)
@@ -109,7 +109,7 @@ func TestS9UpdateWherePatchIsForbidden(t *testing.T) {
 	r.says(b, "b/web", "10.0.0.103 Allocated")
 	r.PutService("b/web", func(s *corev1.Service) { s.Spec.LoadBalancerClass = &other })
 	r.says(b, "b/web", "")
-	r.Eventually("the change is seen", func() bool { return r.cat.Services()[1].Told == nil })
+	r.Eventually("the change is seen", func() bool { return r.cat.Services()[1].Condition == nil })
 	writes := r.Store.Writes()
 	for range 10 {
 		r.look(b)
@@ -179,7 +179,7 @@ func TestAStatusThatCannotBeWritten(t *testing.T) {
 	turns := 0
 	second := func() {
 		r.pass(time.Second)
-		r.sit(a.cfg.Keeper)
+		r.sit(a.cfg.Elector)
 		if a.turn(t.Context()) {
 			turns++
 		}

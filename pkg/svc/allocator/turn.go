@@ -13,8 +13,8 @@ import (
 
 // turn brings ledger and status in line with what the cluster wants. It reports whether it had to look.
 func (a *Allocator) turn(ctx context.Context) (looked bool) {
-	term, held := a.cfg.Keeper.Held()
-	held = held && a.cfg.Catalogue.Settled()
+	term, held := a.cfg.Elector.IsLeader()
+	held = held && a.cfg.Cache.HasSyncedPools()
 	a.observe(held)
 	if !held {
 		a.rest()
@@ -29,19 +29,19 @@ func (a *Allocator) turn(ctx context.Context) (looked bool) {
 	}
 	a.basis = b
 	if a.term == term {
-		if name := a.cfg.Book.Changed(a.cfg.Catalogue.Leases()); name != "" {
+		if name := a.cfg.Store.Changed(a.cfg.Cache.Leases()); name != "" {
 			a.failed(fmt.Errorf("somebody else has changed or deleted lease %s: %w", name, ledger.ErrLost))
 		}
 	}
 	if a.term != term && !a.take(ctx, term) {
 		return true
 	}
-	services, pools := a.cfg.Catalogue.Services(), a.pools()
-	have := a.cfg.Catalogue.Restored(a.cfg.Book.Ledger())
+	services, pools := a.cfg.Cache.Services(), a.pools()
+	have := a.cfg.Cache.Restored(a.cfg.Store.Ledger())
 	others, reserved := a.others(services, have), a.reserved()
-	result := ipam.Plan(have, usable(pools), reserved, requests(services, others, a.cfg.Catalogue.Interfaces()))
-	if !result.Ledger.Equal(a.cfg.Book.Ledger()) {
-		if err := a.cfg.Book.Commit(ctx, result.Ledger); err != nil {
+	result := ipam.Plan(have, usable(pools), reserved, requests(services, others, a.cfg.Cache.Interfaces()))
+	if !result.Ledger.Equal(a.cfg.Store.Ledger()) {
+		if err := a.cfg.Store.Commit(ctx, result.Ledger); err != nil {
 			a.failed(err)
 			return true
 		}
@@ -57,7 +57,7 @@ func (a *Allocator) rest() {
 	a.elections.forget()
 	if a.term != 0 {
 		a.term = 0
-		a.cfg.Observed(Figures{})
+		a.cfg.OnStats(Stats{})
 	}
 }
 
@@ -65,7 +65,7 @@ func (a *Allocator) rest() {
 // taken it from the node that has the seat now, must not write what he believes (S4). Who is frozen later
 // cannot.
 func (a *Allocator) take(ctx context.Context, term uint64) bool {
-	if _, err := a.cfg.Book.Take(ctx); err != nil {
+	if _, err := a.cfg.Store.Acquire(ctx); err != nil {
 		a.failed(err)
 		return false
 	}
@@ -73,10 +73,10 @@ func (a *Allocator) take(ctx context.Context, term uint64) bool {
 		a.takeAgain = a.cfg.Clock() + lookAgain
 		return false
 	}
-	if now, held := a.cfg.Keeper.Held(); !held || now != term {
+	if now, held := a.cfg.Elector.IsLeader(); !held || now != term {
 		return false
 	}
-	a.control.adopt(a.cfg.Book.Ledger(), uint16(a.cfg.Port), a.cfg.Clock())
+	a.control.adopt(a.cfg.Store.Ledger(), uint16(a.cfg.Port), a.cfg.Clock())
 	a.term = term
 	return true
 }
@@ -98,7 +98,7 @@ func (a *Allocator) failed(err error) {
 func requests(services []*svc.Service, others map[ipam.Owner]string, interfaces map[string]string) []ipam.Request {
 	var all []ipam.Request
 	for _, s := range services {
-		if s.Ours && others[s.Owner()] == "" {
+		if s.Managed && others[s.Owner()] == "" {
 			request := s.Request
 			request.Link = cmp.Or(s.Link, interfaces[s.Namespace], interfaces[""])
 			all = append(all, request)
@@ -109,10 +109,10 @@ func requests(services []*svc.Service, others map[ipam.Owner]string, interfaces 
 
 // publish writes what Services and pools are to say, and tells the metrics.
 func (a *Allocator) publish(services []*svc.Service, pools []source, reserved ipam.Reserved, result ipam.Result, others map[ipam.Owner]string) {
-	figures := Figures{Refused: map[string]int{}}
+	figures := Stats{Refused: map[string]int{}}
 	told := make(map[ipam.Owner]bool, len(services))
 	for _, s := range services {
-		if s.Ours && s.Told == nil {
+		if s.Managed && s.Condition == nil {
 			a.announced.begin(s.Owner())
 		}
 		if want, ok := a.wanted(s, result, others[s.Owner()]); ok {
@@ -120,12 +120,12 @@ func (a *Allocator) publish(services []*svc.Service, pools []source, reserved ip
 			told[s.Owner()] = true
 			if want.refused() {
 				figures.Refused[string(want.reason)]++
-			} else if s.Ours {
+			} else if s.Managed {
 				figures.Services++
 			}
 		}
 	}
 	a.writer.only(told)
 	a.publishPools(pools, result.Ledger, reserved, &figures)
-	a.cfg.Observed(figures)
+	a.cfg.OnStats(figures)
 }

@@ -38,8 +38,8 @@ func (w wish) refused() bool { return !w.clear && !w.ok }
 
 // wanted says what a Service's status is to say; false if kvip has no business with it.
 func (a *Allocator) wanted(s *svc.Service, result ipam.Result, other string) (wish, bool) {
-	if !s.Ours {
-		return wish{clear: true, reason: ReasonForeignClass, message: s.Why}, s.Told != nil
+	if !s.Managed {
+		return wish{clear: true, reason: ReasonForeignClass, message: s.SkipReason}, s.Condition != nil
 	}
 	if other != "" {
 		return wish{others: true, reason: ReasonForeignStatus, message: fmt.Sprintf(
@@ -55,7 +55,7 @@ func (a *Allocator) wanted(s *svc.Service, result ipam.Result, other string) (wi
 		switch d, why := a.cfg.Placement(addr); {
 		case d.Reason == "" && saysUnannounced(s) && slices.Equal(s.Status, w.addresses):
 			// Nobody knows, as in an outage: what was said stands (S2).
-			w.ok, w.reason, w.message = false, s.Told.Reason, s.Told.Message
+			w.ok, w.reason, w.message = false, s.Condition.Reason, s.Condition.Message
 			return w, true
 		case d.Reason != "" && !d.Announced():
 			w.ok, w.reason = false, string(d.Reason)
@@ -70,7 +70,7 @@ func (a *Allocator) wanted(s *svc.Service, result ipam.Result, other string) (wi
 
 // saysUnannounced reports whether the condition of s says why no node announces it.
 func saysUnannounced(s *svc.Service) bool {
-	return s.Told != nil && placement.Reason(s.Told.Reason).Sentence() != ""
+	return s.Condition != nil && placement.Reason(s.Condition.Reason).Sentence() != ""
 }
 
 // brief is w with a message that the API takes, whatever users wrote.
@@ -82,15 +82,15 @@ func (w wish) brief() wish {
 // met is whether the Service says so already.
 func (w wish) met(s *svc.Service) bool {
 	if w.clear {
-		return s.Told == nil
+		return s.Condition == nil
 	}
-	if s.Told == nil || s.Told.Reason != w.reason || s.Told.Message != w.message || (s.Told.Status == metav1.ConditionTrue) != w.ok {
+	if s.Condition == nil || s.Condition.Reason != w.reason || s.Condition.Message != w.message || (s.Condition.Status == metav1.ConditionTrue) != w.ok {
 		return false
 	}
 	if w.others {
 		return true
 	}
-	if s.Odd || len(s.Status) != len(w.addresses) {
+	if s.StatusUnreadable || len(s.Status) != len(w.addresses) {
 		return false
 	}
 	for i := range s.Status {

@@ -162,7 +162,7 @@ func (w *writer) work(ctx context.Context, owner ipam.Owner) {
 	w.mu.Unlock()
 	var written *metav1.ObjectMeta
 	var err error
-	if _, held := w.cfg.Keeper.Held(); held {
+	if _, held := w.cfg.Elector.IsLeader(); held {
 		written, err = w.status.write(ctx, service, want)
 	}
 	w.mu.Lock()

@@ -97,8 +97,8 @@ func Service(ctx context.Context, cfg Config) (Report, error) {
 
 // ofObject is what the API alone tells.
 func ofObject(one *svc.Service) Report {
-	report := Report{Service: string(one.Owner()), Ours: one.Ours, Why: one.Why, Status: append([]netip.Addr{}, one.Status...), Condition: one.Told}
-	if !one.Ours && one.Why == "" {
+	report := Report{Service: string(one.Owner()), Ours: one.Managed, Why: one.SkipReason, Status: append([]netip.Addr{}, one.Status...), Condition: one.Condition}
+	if !one.Managed && one.SkipReason == "" {
 		report.Why = "it is not of type LoadBalancer"
 	}
 	return report

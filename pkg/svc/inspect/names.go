@@ -23,7 +23,7 @@ func Names(ctx context.Context, cfg Config) (all []string, err error) {
 		}
 		all = nil
 		for i := range list.Items {
-			if one := cfg.Reader.Service(&list.Items[i]); one.Ours {
+			if one := cfg.Reader.Service(&list.Items[i]); one.Managed {
 				all = append(all, string(one.Owner()))
 			}
 		}

@@ -115,7 +115,7 @@ func (c *cluster) entries() (count map[string]int, owner map[string]ipam.Owner) 
 }
 
 // book is the hold of one allocator, whose every request passes through gate.
-func (c *cluster) book(identity string, maxShard int, gate func() Leases) *Book {
+func (c *cluster) book(identity string, maxShard int, gate func() Leases) *Store {
 	if gate == nil {
 		gate = func() Leases { return c }
 	}

@@ -58,26 +58,26 @@ type Config struct {
 	MaxShard int
 }
 
-// Book is one node's hold on the ledger. It is used from one goroutine.
-type Book struct {
+// Store is one node's hold on the ledger. It is used from one goroutine.
+type Store struct {
 	cfg    Config
 	shards []*shard
 }
 
 // New returns a Book that holds nothing before Take.
-func New(cfg Config) *Book {
+func New(cfg Config) *Store {
 	if cfg.MaxShard == 0 {
 		cfg.MaxShard = MaxShard
 	}
 	if cfg.Known == nil {
 		cfg.Known = func(string) *svc.Lease { return nil }
 	}
-	return &Book{cfg: cfg}
+	return &Store{cfg: cfg}
 }
 
-// Take reads the ledger and writes this node's identity into every shard: from then on whoever held it
+// Acquire reads the ledger and writes this node's identity into every shard: from then on whoever held it
 // before can write none of them (S4). An address that two shards have keeps the owners of the first.
-func (b *Book) Take(ctx context.Context) (ipam.Ledger, error) {
+func (b *Store) Acquire(ctx context.Context) (ipam.Ledger, error) {
 	leases, err := b.cfg.Leases()
 	if err != nil {
 		return nil, fmt.Errorf("take ledger: %w", err)
@@ -109,7 +109,7 @@ func (b *Book) Take(ctx context.Context) (ipam.Ledger, error) {
 }
 
 // Ledger returns what was read and written last.
-func (b *Book) Ledger() ipam.Ledger {
+func (b *Store) Ledger() ipam.Ledger {
 	all := ipam.Ledger{}
 	for _, s := range slices.Backward(b.shards) { // the first counts
 		maps.Copy(all, s.entries)
@@ -119,7 +119,7 @@ func (b *Book) Ledger() ipam.Ledger {
 
 // Commit writes next, each changed shard once. An entry longer than MaxEntry is left as it was, see Ledger. After an error nobody knows which of them were written:
 // Take must follow. The error is ErrLost if another node has written meanwhile, or nothing was taken.
-func (b *Book) Commit(ctx context.Context, next ipam.Ledger) error {
+func (b *Store) Commit(ctx context.Context, next ipam.Ledger) error {
 	if len(b.shards) == 0 {
 		return fmt.Errorf("write ledger: it was not taken: %w", ErrLost)
 	}
@@ -148,7 +148,7 @@ func (b *Book) Commit(ctx context.Context, next ipam.Ledger) error {
 }
 
 // bounded leaves entries as they are that no Lease has room for: they must not keep the others from being written.
-func (b *Book) bounded(next ipam.Ledger) ipam.Ledger {
+func (b *Store) bounded(next ipam.Ledger) ipam.Ledger {
 	var have ipam.Ledger
 	for addr, holders := range next {
 		if svc.EntrySize(addr, holders) <= MaxEntry {

@@ -21,16 +21,16 @@ func many(n int, owner ipam.Owner) ipam.Ledger {
 	return l
 }
 
-func take(t *testing.T, b *Book) ipam.Ledger {
+func take(t *testing.T, b *Store) ipam.Ledger {
 	t.Helper()
-	l, err := b.Take(context.Background())
+	l, err := b.Acquire(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
-func commit(t *testing.T, b *Book, l ipam.Ledger) {
+func commit(t *testing.T, b *Store, l ipam.Ledger) {
 	t.Helper()
 	if err := b.Commit(context.Background(), l); err != nil {
 		t.Fatal(err)
@@ -183,7 +183,7 @@ func TestNothingIsWrittenThatWasNotTaken(t *testing.T) {
 		t.Errorf("%v, %d writes", err, c.writes)
 	}
 	down := New(Config{Name: "s", Identity: "me", Leases: func() (Leases, error) { return nil, errDown }})
-	if _, err := down.Take(context.Background()); !errors.Is(err, errDown) || errors.Is(err, ErrLost) {
+	if _, err := down.Acquire(context.Background()); !errors.Is(err, errDown) || errors.Is(err, ErrLost) {
 		t.Errorf("without a server: %v", err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // contents returns the entries that a kvip wrote into l. Whoever edits a Lease leaves the time of its renewal as
 // it is: then what was there before counts, if this node knows that.
-func (b *Book) contents(l *coordinationv1.Lease, before []*shard) ipam.Ledger {
+func (b *Store) contents(l *coordinationv1.Lease, before []*shard) ipam.Ledger {
 	entries := svc.DecodeLedger(l.Annotations[svc.AnnotationLedger])
 	known := b.asWritten(l, before)
 	if known == nil || known.Equal(entries) {
@@ -23,7 +23,7 @@ func (b *Book) contents(l *coordinationv1.Lease, before []*shard) ipam.Ledger {
 }
 
 // asWritten returns the entries of the last write of a kvip into l, nil if they are not known.
-func (b *Book) asWritten(l *coordinationv1.Lease, before []*shard) ipam.Ledger {
+func (b *Store) asWritten(l *coordinationv1.Lease, before []*shard) ipam.Ledger {
 	if l.Spec.RenewTime == nil {
 		return nil
 	}
@@ -41,7 +41,7 @@ func (b *Book) asWritten(l *coordinationv1.Lease, before []*shard) ipam.Ledger {
 // Changed returns the name of a Lease of the ledger that somebody has edited, made or deleted since, by what the
 // watch shows; "" if there is none. Take must follow. That another allocator has taken the ledger over is not
 // meant: who is that one is the seat's to say, and writes fail.
-func (b *Book) Changed(leases []*svc.Lease) string {
+func (b *Store) Changed(leases []*svc.Lease) string {
 	seen := map[string]*svc.Lease{}
 	for _, l := range leases {
 		if l.Role == svc.RoleLedger {

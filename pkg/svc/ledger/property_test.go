@@ -59,7 +59,7 @@ func allocator(s *stage, name string, random *rand.Rand, report func(granted)) {
 	defer func() { s.ready <- false }()
 	b := s.c.book(name, 150, func() Leases { return s })
 	for round := range 6 {
-		if _, err := b.Take(context.Background()); err != nil {
+		if _, err := b.Acquire(context.Background()); err != nil {
 			continue
 		}
 		for range 3 {

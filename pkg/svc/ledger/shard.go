@@ -24,7 +24,7 @@ type shard struct {
 
 // list reads the shards, in the order of their numbers. They are told by their names: somebody may have taken a
 // label away.
-func (b *Book) list(ctx context.Context, leases Leases) ([]coordinationv1.Lease, error) {
+func (b *Store) list(ctx context.Context, leases Leases) ([]coordinationv1.Lease, error) {
 	list, err := leases.List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("list ledger: %w", err)
@@ -38,7 +38,7 @@ func (b *Book) list(ctx context.Context, leases Leases) ([]coordinationv1.Lease,
 
 // alone asserts, after shards were made, that there are no others: whoever was frozen since the list, while others
 // made the ledger and somebody deleted a part of it, must not take what he makes for all of it.
-func (b *Book) alone(ctx context.Context, leases Leases) error {
+func (b *Store) alone(ctx context.Context, leases Leases) error {
 	listed, err := b.list(ctx, leases)
 	if err != nil {
 		return err
@@ -51,10 +51,10 @@ func (b *Book) alone(ctx context.Context, leases Leases) error {
 	return nil
 }
 
-func (b *Book) name(n int) string { return svc.LedgerPrefix(b.cfg.Name) + strconv.Itoa(n) }
+func (b *Store) name(n int) string { return svc.LedgerPrefix(b.cfg.Name) + strconv.Itoa(n) }
 
 // withoutKnown drops what a shard before has.
-func (b *Book) withoutKnown(entries ipam.Ledger) {
+func (b *Store) withoutKnown(entries ipam.Ledger) {
 	for _, s := range b.shards {
 		for addr := range s.entries {
 			if _, twice := entries[addr]; twice {
@@ -66,7 +66,7 @@ func (b *Book) withoutKnown(entries ipam.Ledger) {
 }
 
 // keepSpare makes the last shard an empty one.
-func (b *Book) keepSpare(ctx context.Context, leases Leases) error {
+func (b *Store) keepSpare(ctx context.Context, leases Leases) error {
 	for len(b.shards) < 2 || len(b.shards[len(b.shards)-1].entries) > 0 {
 		if err := b.add(ctx, leases); err != nil {
 			return err
@@ -76,7 +76,7 @@ func (b *Book) keepSpare(ctx context.Context, leases Leases) error {
 }
 
 // add makes one more shard, empty.
-func (b *Book) add(ctx context.Context, leases Leases) error {
+func (b *Store) add(ctx context.Context, leases Leases) error {
 	n := 0
 	if len(b.shards) > 0 {
 		n = svc.Shard(b.cfg.Name, b.shards[len(b.shards)-1].lease.Name) + 1
@@ -95,7 +95,7 @@ func (b *Book) add(ctx context.Context, leases Leases) error {
 }
 
 // write updates a shard at the version that was seen last.
-func (b *Book) write(ctx context.Context, leases Leases, s *shard, entries ipam.Ledger) error {
+func (b *Store) write(ctx context.Context, leases Leases, s *shard, entries ipam.Ledger) error {
 	l := s.lease.DeepCopy()
 	b.fill(l, entries)
 	written, err := leases.Update(ctx, l, metav1.UpdateOptions{})
@@ -110,7 +110,7 @@ func (b *Book) write(ctx context.Context, leases Leases, s *shard, entries ipam.
 }
 
 // fill says in l who writes what.
-func (b *Book) fill(l *coordinationv1.Lease, entries ipam.Ledger) {
+func (b *Store) fill(l *coordinationv1.Lease, entries ipam.Ledger) {
 	if l.Annotations == nil {
 		l.Annotations = map[string]string{}
 	}

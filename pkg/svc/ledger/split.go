@@ -30,7 +30,7 @@ func (l *layout) put(i int, addr netip.Addr, holders []ipam.Holder) {
 // split says what belongs into each shard. An entry stays in its shard as long as it fits; else it goes to a
 // later one. New entries go to the first with room. Before the last shard gets its first entry, there is another
 // one behind it.
-func (b *Book) split(ctx context.Context, leases Leases, next ipam.Ledger) (layout, error) {
+func (b *Store) split(ctx context.Context, leases Leases, next ipam.Ledger) (layout, error) {
 	plan, homeless := b.settled(next)
 	for _, h := range homeless {
 		size, at := svc.EntrySize(h.addr, next[h.addr]), h.from
@@ -56,7 +56,7 @@ type homeless struct {
 
 // settled says what stays in each shard, and what needs another one, in the order of addresses: new entries,
 // and those which have grown and do not fit any more. What did not change comes first.
-func (b *Book) settled(next ipam.Ledger) (layout, []homeless) {
+func (b *Store) settled(next ipam.Ledger) (layout, []homeless) {
 	var plan layout
 	var rest []homeless
 	known := map[netip.Addr]bool{}

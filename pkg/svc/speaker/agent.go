@@ -58,18 +58,18 @@ type (
 	}
 	// announcer tells the network and listens to it; *arp.Chorus.
 	announcer interface {
-		Set(want []arp.Voice)
+		Set(want []arp.Announcement)
 		Defend(addr netip.Addr)
-		Sightings() <-chan arp.Sighting
+		Sightings() <-chan arp.Conflict
 	}
 )
 
 // Config of an Agent. All fields are needed unless they say otherwise.
 type Config struct {
 	Node      string
-	Catalogue *svc.Catalogue
-	Heart     *Heart
-	Clock     boottime.Func
+	Cache     *svc.Cache
+	NodeLease *NodeLease
+	Clock     boottime.Clock
 	Log       *slog.Logger
 	Addresses addresses
 	Filter    protection
@@ -102,8 +102,8 @@ type Observer interface {
 	ServiceConflict()
 }
 
-// Agent is the Services part of this node. Its loop alone changes what the node has.
-type Agent struct {
+// Speaker is the Services part of this node. Its loop alone changes what the node has.
+type Speaker struct {
 	cfg   Config
 	wake  chan struct{}
 	beat  atomic.Int64            // instant of the last turn (E12)
@@ -149,15 +149,15 @@ type basis struct {
 }
 
 // New returns an Agent that has touched nothing yet.
-func New(cfg Config) *Agent {
+func New(cfg Config) *Speaker {
 	if cfg.Observed == nil {
 		cfg.Observed = nobody{}
 	}
-	a := &Agent{
+	a := &Speaker{
 		cfg: cfg, wake: make(chan struct{}, 1), have: holdings{}, remains: holdings{}, adopting: true, unread: true, dirty: true,
 		told: map[string]bool{}, able: newAbilities(), reported: map[string]time.Duration{},
 	}
-	cfg.Heart.OnVerdict(a.rouse)
+	cfg.NodeLease.OnChange(a.rouse)
 	return a
 }
 
@@ -167,7 +167,7 @@ func (nobody) ServiceAddresses(int, int) {}
 func (nobody) ServiceMoved(string)       {}
 func (nobody) ServiceConflict()          {}
 
-func (a *Agent) rouse() {
+func (a *Speaker) rouse() {
 	select {
 	case a.wake <- struct{}{}:
 	default:
@@ -175,8 +175,8 @@ func (a *Agent) rouse() {
 }
 
 // Run serves until ctx ends. What the node has then stays: it is Leave that gives it up (S6).
-func (a *Agent) Run(ctx context.Context) error {
-	changed := a.cfg.Catalogue.Subscribe()
+func (a *Speaker) Run(ctx context.Context) error {
+	changed := a.cfg.Cache.Subscribe()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -203,7 +203,7 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 // rest gathers changes for a while, during which sightings are heard.
-func (a *Agent) rest(ctx context.Context, d time.Duration) bool {
+func (a *Speaker) rest(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for {

@@ -45,7 +45,7 @@ func TestAnOutageMovesNothing(t *testing.T) {
 			t.Fatalf("during an outage: %s", did)
 		}
 	}
-	if !r.bulk.Has(vip4) || r.chorus.voices[vip4].Silent || r.heart.Verdict().Fresh || r.agent.NotReady() == "" {
+	if !r.bulk.Has(vip4) || r.chorus.voices[vip4].Silent || r.heart.View().Fresh || r.agent.NotReady() == "" {
 		t.Errorf("has it: %v, announces %+v, ready: %q", r.bulk.Has(vip4), r.chorus.voices, r.agent.NotReady())
 	}
 }
@@ -298,7 +298,7 @@ func TestTheFilterStaysWithTheAddresses(t *testing.T) {
 	}
 }
 
-var _ addresses = (*vip.Roster)(nil)
+var _ addresses = (*vip.ServiceOwner)(nil)
 
 // S6: at its end on a cordoned node an agent gives up what others are to have, and keeps what no other can have.
 func TestYield(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 // become makes filter, kernel and announcements agree with next, in the order that leaves no address
 // without protection, none announced before it is there, and none there no longer announced. After an error the
 // order holds, too: what the filter does not protect is not put there (S5).
-func (a *Agent) become(next holdings, s situation) {
+func (a *Speaker) become(next holdings, s situation) {
 	a.withhold(next)
 	gained, lost := difference(a.have, next)
 	if len(lost) > 0 { // stop announcing first
@@ -35,7 +35,7 @@ func (a *Agent) become(next holdings, s situation) {
 }
 
 // withhold takes out of next what failed a short time ago: it is tried again, at growing intervals.
-func (a *Agent) withhold(next holdings) {
+func (a *Speaker) withhold(next holdings) {
 	a.chosen = map[netip.Addr]bool{}
 	for addr, h := range next {
 		if h.shared || has(a.have, addr) {
@@ -50,7 +50,7 @@ func (a *Agent) withhold(next holdings) {
 
 // own makes the kernel have the addresses. One that it cannot have is not announced, and tried again; if it
 // does nothing at all, no new one is.
-func (a *Agent) own(next holdings) {
+func (a *Speaker) own(next holdings) {
 	var want []vip.Address
 	for addr, h := range next {
 		if ref, ok := a.linkRef(h.link); ok && !h.shared {
@@ -78,7 +78,7 @@ func (a *Agent) own(next holdings) {
 }
 
 // failed notes which addresses the kernel could not put there, or take away.
-func (a *Agent) failed(next holdings, failed []*vip.AddressError, now time.Duration) {
+func (a *Speaker) failed(next holdings, failed []*vip.AddressError, now time.Duration) {
 	before := union(a.remains, a.have)
 	a.remains = holdings{}
 	for _, f := range failed {
@@ -105,7 +105,7 @@ func has(all holdings, addr netip.Addr) bool {
 // protect lets through to the addresses what their Services serve, and nothing else (S5). It reports whether the
 // filter protects all of them now. The control plane's address is not filtered: what its host serves there does not
 // depend on whether a Service shares it.
-func (a *Agent) protect(all holdings, s situation) bool {
+func (a *Speaker) protect(all holdings, s situation) bool {
 	now := a.cfg.Clock()
 	if a.adopting { // what an earlier kvip let through is not known yet: its table stands (S6)
 		a.filterAt = now + filterEvery
@@ -136,11 +136,11 @@ func (a *Agent) protect(all holdings, s situation) bool {
 }
 
 // voices are the announcements that go with the addresses.
-func (a *Agent) voices(all holdings) []arp.Voice {
-	var list []arp.Voice
+func (a *Speaker) voices(all holdings) []arp.Announcement {
+	var list []arp.Announcement
 	for addr, h := range all {
 		if ref, ok := a.linkRef(h.link); ok && !h.shared {
-			list = append(list, arp.Voice{Addr: addr, Link: ref, Silent: h.adopted || h.leaving || a.suspect})
+			list = append(list, arp.Announcement{Addr: addr, Link: ref, Silent: h.adopted || h.leaving || a.suspect})
 		}
 	}
 	return list

@@ -12,7 +12,7 @@ const strangerAgain = time.Minute
 
 // sighted judges another machine's announcement of an address that this node has. ARP cannot say who is
 // newer (S3): who is not sure yields, and who has a fresh view that says "mine" defends.
-func (a *Agent) sighted(s arp.Sighting) {
+func (a *Speaker) sighted(s arp.Conflict) {
 	h, ours := a.have[s.VIP]
 	if !ours || s.At < h.since {
 		return
@@ -21,7 +21,7 @@ func (a *Agent) sighted(s arp.Sighting) {
 	switch {
 	case h.leaving && node != "": // the new owner has it
 		a.drop(s, "taken over by "+node)
-	case !a.cfg.Heart.Verdict().Fresh || h.adopted || a.suspect:
+	case !a.cfg.NodeLease.View().Fresh || h.adopted || a.suspect:
 		a.cfg.Log.Warn("another machine announces an address of this node, which has no fresh view: yielding", "vip", s.VIP, "reason", claimant(node, s))
 		a.drop(s, "yielded")
 	case !h.leaving:
@@ -32,7 +32,7 @@ func (a *Agent) sighted(s arp.Sighting) {
 
 // drop gives one address up with the next turn, which is due at once: many may come together. It comes
 // back only by a fresh decision.
-func (a *Agent) drop(s arp.Sighting, why string) {
+func (a *Speaker) drop(s arp.Conflict, why string) {
 	h := a.have[s.VIP]
 	h.leaving, h.until = true, a.cfg.Clock()
 	a.have[s.VIP] = h
@@ -41,7 +41,7 @@ func (a *Agent) drop(s arp.Sighting, why string) {
 }
 
 // expire gives up what is leaving and whose time is up.
-func (a *Agent) expire() {
+func (a *Speaker) expire() {
 	next, now := holdings{}, a.cfg.Clock()
 	for addr, h := range a.have {
 		if !h.leaving || now < h.until {
@@ -54,8 +54,8 @@ func (a *Agent) expire() {
 }
 
 // nodeOf returns the kvip node that has a MAC, by its Lease; "" if none has.
-func (a *Agent) nodeOf(mac string) string {
-	for _, l := range a.cfg.Catalogue.Leases() {
+func (a *Speaker) nodeOf(mac string) string {
+	for _, l := range a.cfg.Cache.Leases() {
 		if l.Role != svc.RoleNode {
 			continue
 		}
@@ -69,7 +69,7 @@ func (a *Agent) nodeOf(mac string) string {
 }
 
 // stranger reports a machine that claims an address and is no kvip node.
-func (a *Agent) stranger(s arp.Sighting, node string) {
+func (a *Speaker) stranger(s arp.Conflict, node string) {
 	a.cfg.Observed.ServiceConflict()
 	key := s.VIP.String() + " " + s.MAC.String()
 	now := a.cfg.Clock()
@@ -83,7 +83,7 @@ func (a *Agent) stranger(s arp.Sighting, node string) {
 	a.cfg.Log.Warn("another machine claims an address of this node; defending it", "vip", s.VIP, "reason", claimant(node, s))
 }
 
-func claimant(node string, s arp.Sighting) string {
+func claimant(node string, s arp.Conflict) string {
 	if node == "" {
 		return "claimed by " + s.MAC.String() + ", which no kvip node's Lease carries"
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/kvip/kvip/pkg/arp"
 )
 
-func sighting(r *rig) arp.Sighting { return arp.Sighting{VIP: vip4, MAC: yourMAC, At: r.clock()} }
+func sighting(r *rig) arp.Conflict { return arp.Conflict{VIP: vip4, MAC: yourMAC, At: r.clock()} }
 
 // S3: with a fresh view that says "mine" a node defends, and names a stranger.
 func TestAFreshOwnerDefends(t *testing.T) {
@@ -92,8 +92,8 @@ func TestAFrozenProcessIsSilent(t *testing.T) {
 func TestWhatWasHeardBeforeIsNoConflict(t *testing.T) {
 	r := newRig(t)
 	r.serving()
-	r.agent.sighted(arp.Sighting{VIP: vip4, MAC: yourMAC, At: r.clock() - time.Second})
-	r.agent.sighted(arp.Sighting{VIP: vip6, MAC: yourMAC, At: r.clock()})
+	r.agent.sighted(arp.Conflict{VIP: vip4, MAC: yourMAC, At: r.clock() - time.Second})
+	r.agent.sighted(arp.Conflict{VIP: vip6, MAC: yourMAC, At: r.clock()})
 	if did := r.j.take(); did != "" {
 		t.Errorf("it did %q", did)
 	}

@@ -51,7 +51,7 @@ func union(before, next holdings) holdings {
 
 // filterChanged reports whether the filter does not let through to an address what it is to, or its timeouts are to be
 // renewed.
-func (a *Agent) filterChanged(next holdings, s situation) bool {
+func (a *Speaker) filterChanged(next holdings, s situation) bool {
 	if a.cfg.Clock() >= a.filterAt {
 		return true
 	}

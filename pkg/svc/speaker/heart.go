@@ -16,29 +16,29 @@ import (
 	"github.com/kvip/kvip/pkg/svc"
 )
 
-// HeartConfig of a Heart. All fields are needed.
-type HeartConfig struct {
+// NodeLeaseConfig of a Heart. All fields are needed.
+type NodeLeaseConfig struct {
 	Node, Identity  string
 	Namespace, Name string // of the node's Lease
-	Catalogue       *svc.Catalogue
+	Cache           *svc.Cache
 	Router          *apiclient.Router
-	Clock           boottime.Func
+	Clock           boottime.Clock
 	Log             *slog.Logger
-	// Failed is told of each failed renewal.
-	Failed func(op string, err error)
+	// OnFailure is told of each failed renewal.
+	OnFailure func(op string, err error)
 }
 
-// Heart renews this node's Lease and judges by the others' who is alive (S1, S2).
-type Heart struct {
-	cfg  HeartConfig
+// NodeLease renews this node's Lease and judges by the others' who is alive (S1, S2).
+type NodeLease struct {
+	cfg  NodeLeaseConfig
 	wake chan struct{}
-	beat boottime.Beat
+	beat boottime.Heartbeat
 
 	mu      sync.Mutex
-	judge   *liveness.Judge
+	judge   *liveness.FailureDetector
 	info    svc.NodeInfo
 	dirty   bool // info changed since the last renewal
-	verdict liveness.Verdict
+	verdict liveness.View
 	nodes   int
 	lease   *coordinationv1.Lease
 	sent    time.Duration // when the last renewal that succeeded was sent
@@ -57,16 +57,16 @@ type rival struct {
 	at      time.Duration
 }
 
-// NewHeart returns a Heart that does not beat yet.
-func NewHeart(cfg HeartConfig) *Heart {
-	return &Heart{cfg: cfg, wake: make(chan struct{}, 1), judge: liveness.NewJudge(cfg.Node), nodes: 1}
+// NewNodeLease returns a Heart that does not beat yet.
+func NewNodeLease(cfg NodeLeaseConfig) *NodeLease {
+	return &NodeLease{cfg: cfg, wake: make(chan struct{}, 1), judge: liveness.NewFailureDetector(cfg.Node), nodes: 1}
 }
 
-// OnVerdict has fn called, with no lock held, after the verdict may have changed. It is called before Run.
-func (h *Heart) OnVerdict(fn func()) { h.told = append(h.told, fn) }
+// OnChange has fn called, with no lock held, after the verdict may have changed. It is called before Run.
+func (h *NodeLease) OnChange(fn func()) { h.told = append(h.told, fn) }
 
-// Inform sets what the Lease tells the others of this node; a change is written at once.
-func (h *Heart) Inform(info svc.NodeInfo) {
+// SetInfo sets what the Lease tells the others of this node; a change is written at once.
+func (h *NodeLease) SetInfo(info svc.NodeInfo) {
 	h.mu.Lock()
 	changed := !reflect.DeepEqual(h.info, info)
 	h.info, h.dirty = info, h.dirty || changed
@@ -76,33 +76,33 @@ func (h *Heart) Inform(info svc.NodeInfo) {
 	}
 }
 
-func (h *Heart) rouse() {
+func (h *NodeLease) rouse() {
 	select {
 	case h.wake <- struct{}{}:
 	default:
 	}
 }
 
-// Verdict says who is alive now.
-func (h *Heart) Verdict() liveness.Verdict {
+// View says who is alive now.
+func (h *NodeLease) View() liveness.View {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.verdict = h.judge.Verdict(h.cfg.Clock())
+	h.verdict = h.judge.View(h.cfg.Clock())
 	return h.verdict
 }
 
-// Terms returns the interval between renewals and how long a Lease lasts, by the number of nodes (S1).
-func (h *Heart) Terms() (interval, duration time.Duration) {
+// Timing returns the interval between renewals and how long a Lease lasts, by the number of nodes (S1).
+func (h *NodeLease) Timing() (interval, duration time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return liveness.Interval(h.nodes), liveness.Duration(h.nodes)
 }
 
-// Beat is when the loop last came round, since boot (E12): it does in each interval between renewals.
-func (h *Heart) Beat() time.Duration { return h.beat.At() }
+// LastTurn is when the loop last came round, since boot (E12): it does in each interval between renewals.
+func (h *NodeLease) LastTurn() time.Duration { return h.beat.At() }
 
 // Problem says why the Lease is not renewed, or "".
-func (h *Heart) Problem() string {
+func (h *NodeLease) Problem() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.twin != "" {
@@ -112,8 +112,8 @@ func (h *Heart) Problem() string {
 }
 
 // Run renews until ctx ends. It leaves the Lease as it is: Leave says that the node is gone.
-func (h *Heart) Run(ctx context.Context) error {
-	changed := h.cfg.Catalogue.Subscribe()
+func (h *NodeLease) Run(ctx context.Context) error {
+	changed := h.cfg.Cache.Subscribe()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -134,16 +134,16 @@ func (h *Heart) Run(ctx context.Context) error {
 }
 
 // look takes in the Leases as the watch shows them, and passes the verdict on.
-func (h *Heart) look() {
+func (h *NodeLease) look() {
 	h.beat.Mark(h.cfg.Clock())
-	if !h.cfg.Catalogue.Synced() {
+	if !h.cfg.Cache.HasSynced() {
 		return
 	}
 	now := h.cfg.Clock()
 	h.mu.Lock()
-	all := seen(h.cfg.Catalogue.Leases())
+	all := seen(h.cfg.Cache.Leases())
 	h.judge.Sync(all, now)
-	h.verdict = h.judge.Verdict(now)
+	h.verdict = h.judge.View(now)
 	h.nodes = announcing(h.verdict, all)
 	h.mu.Unlock()
 	for _, fn := range h.told {
@@ -152,10 +152,10 @@ func (h *Heart) look() {
 }
 
 // seen is what the Leases of nodes say to the judge.
-func seen(leases []*svc.Lease) (all []liveness.Seen) {
+func seen(leases []*svc.Lease) (all []liveness.Observation) {
 	for _, l := range leases {
 		if l.Role == svc.RoleNode {
-			all = append(all, liveness.Seen{Node: l.Info.Node, Version: l.ResourceVersion, Duration: l.Duration, Left: l.Holder == ""})
+			all = append(all, liveness.Observation{Node: l.Info.Node, Version: l.ResourceVersion, Duration: l.Duration, Left: l.Holder == ""})
 		}
 	}
 	return all
@@ -163,7 +163,7 @@ func seen(leases []*svc.Lease) (all []liveness.Seen) {
 
 // announcing is how many nodes share the renewals that the API server is to bear (S1). The Leases of the dead
 // cost nothing; before a first verdict nobody knows who that is.
-func announcing(v liveness.Verdict, all []liveness.Seen) int {
+func announcing(v liveness.View, all []liveness.Observation) int {
 	count := len(v.Alive)
 	if count == 0 {
 		for _, s := range all {
@@ -175,19 +175,19 @@ func announcing(v liveness.Verdict, all []liveness.Seen) int {
 	return max(1, count)
 }
 
-func (h *Heart) isDue() bool {
+func (h *NodeLease) isDue() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.info.Node != "" && (h.dirty && h.misses == 0 || h.cfg.Clock() >= h.due)
 }
 
 // next returns how long nothing is to be done.
-func (h *Heart) next() time.Duration {
+func (h *NodeLease) next() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.cfg.Clock()
 	if h.info.Node == "" {
-		return lookAgain // Inform wakes
+		return lookAgain // SetInfo wakes
 	}
 	at := h.due
 	if h.misses == 0 {

@@ -35,29 +35,29 @@ func TestTheLeaseOfANode(t *testing.T) {
 	if o := l.OwnerReferences; len(o) != 1 || o[0].Kind != "Node" || o[0].Name != "me" || o[0].UID != r.cat.Node("me").UID {
 		t.Errorf("it belongs to %+v", o)
 	}
-	if v := r.heart.Verdict(); !v.Fresh || !slices.Equal(v.Alive, []string{"me"}) || r.heart.Problem() != "" {
+	if v := r.heart.View(); !v.Fresh || !slices.Equal(v.Alive, []string{"me"}) || r.heart.Problem() != "" {
 		t.Errorf("verdict %+v, problem %q", v, r.heart.Problem())
 	}
 }
 
 // S1: the interval grows with the nodes that announce; the dead and those that left cost nothing.
 func TestPaceByNumberOfNodes(t *testing.T) {
-	seen := func(n int, left bool) (all []liveness.Seen) {
+	seen := func(n int, left bool) (all []liveness.Observation) {
 		for range n {
-			all = append(all, liveness.Seen{Left: left})
+			all = append(all, liveness.Observation{Left: left})
 		}
 		return all
 	}
 	for _, row := range []struct {
 		name  string
 		alive int
-		seen  []liveness.Seen
+		seen  []liveness.Observation
 		want  int
 	}{
 		{"nobody yet", 0, nil, 1}, {"before a verdict all Leases count", 0, seen(40, false), 40}, {"but those that left", 0, append(seen(40, true), seen(2, false)...), 2},
 		{"after it the living", 3, seen(40, false), 3},
 	} {
-		if got := announcing(liveness.Verdict{Alive: make([]string, row.alive)}, row.seen); got != row.want {
+		if got := announcing(liveness.View{Alive: make([]string, row.alive)}, row.seen); got != row.want {
 			t.Errorf("%s: %d", row.name, got)
 		}
 	}
@@ -70,13 +70,13 @@ func TestFreshOnlyWhenSeenBack(t *testing.T) {
 	r.Server.Blind(true)
 	r.heart.renew(t.Context())
 	r.heart.look()
-	if r.heart.Verdict().Fresh {
+	if r.heart.View().Fresh {
 		t.Error("fresh, and nothing was seen back")
 	}
 	r.Server.Blind(false)
 	r.Eventually("it is seen back", func() bool { return r.cat.Lease(ownLease) != nil })
 	r.heart.look()
-	if !r.heart.Verdict().Fresh {
+	if !r.heart.View().Fresh {
 		t.Error("seen back, and not fresh")
 	}
 }
@@ -112,16 +112,16 @@ func TestOutageAndReturn(t *testing.T) {
 			t.Fatalf("attempt %d: the next is due in %v", n, pause)
 		}
 	}
-	if r.heart.Verdict().Fresh || !strings.Contains(r.heart.Problem(), "denied by the test") || r.clock() < last+5*time.Second {
-		t.Errorf("fresh %v, problem %q after %v", r.heart.Verdict().Fresh, r.heart.Problem(), r.clock()-last)
+	if r.heart.View().Fresh || !strings.Contains(r.heart.Problem(), "denied by the test") || r.clock() < last+5*time.Second {
+		t.Errorf("fresh %v, problem %q after %v", r.heart.View().Fresh, r.heart.Problem(), r.clock()-last)
 	}
 	if r.Log.Count("cannot renew the Lease") != 1 {
 		t.Errorf("it is not told once:\n%s", r.Log)
 	}
 	r.Server.Deny()
 	r.beat()
-	if !r.heart.Verdict().Fresh || r.heart.Problem() != "" || r.heart.misses != 0 {
-		t.Errorf("after the outage: fresh %v, problem %q", r.heart.Verdict().Fresh, r.heart.Problem())
+	if !r.heart.View().Fresh || r.heart.Problem() != "" || r.heart.misses != 0 {
+		t.Errorf("after the outage: fresh %v, problem %q", r.heart.View().Fresh, r.heart.Problem())
 	}
 }
 
@@ -183,7 +183,7 @@ func TestALeaseThatOthersChange(t *testing.T) {
 		r.heart.renew(t.Context())
 		r.pass(time.Second)
 		r.beat()
-		if !r.heart.Verdict().Fresh {
+		if !r.heart.View().Fresh {
 			t.Errorf("%s: not fresh: %q", name, r.heart.Problem())
 		}
 	}
@@ -201,12 +201,12 @@ func TestInformIsWrittenAtOnce(t *testing.T) {
 		t.Error("due right after a renewal")
 	}
 	info := r.heart.info
-	r.heart.Inform(info)
+	r.heart.SetInfo(info)
 	if r.heart.isDue() {
 		t.Error("the same again is no change")
 	}
 	info.Status++
-	r.heart.Inform(info)
+	r.heart.SetInfo(info)
 	if !r.heart.isDue() || len(r.heart.wake) != 1 {
 		t.Error("a change is not due")
 	}
@@ -225,13 +225,13 @@ func TestRunOfHeartAndAgent(t *testing.T) {
 		all := r.agent.Report("a/web").Addresses
 		return len(all) == 1 && all[0].State == "owned" && all[0].Node == "me" && slices.Equal(all[0].Eligible, []string{"me"})
 	})
-	if interval, duration := r.heart.Terms(); interval != time.Second || duration != 5*time.Second {
+	if interval, duration := r.heart.Timing(); interval != time.Second || duration != 5*time.Second {
 		t.Errorf("terms %v and %v", interval, duration)
 	}
-	if r.agent.Beat() == 0 || r.agent.NotReady() != "" {
-		t.Errorf("beat %v, ready %q", r.agent.Beat(), r.agent.NotReady())
+	if r.agent.LastTurn() == 0 || r.agent.NotReady() != "" {
+		t.Errorf("beat %v, ready %q", r.agent.LastTurn(), r.agent.NotReady())
 	}
-	r.chorus.sightings <- arp.Sighting{VIP: vip4, MAC: noMAC, At: r.heart.cfg.Clock()}
+	r.chorus.sightings <- arp.Conflict{VIP: vip4, MAC: noMAC, At: r.heart.cfg.Clock()}
 	r.Eventually("it defends", func() bool { return strings.Contains(r.j.take(), "defend") })
 	stopAgent()
 	stopHeart()

@@ -13,7 +13,7 @@ import (
 // hedged plays attempts, each by its number from 1.
 func hedged(t *testing.T, try func(ctx context.Context, number int64) error) (answer attempt, attempts int64) {
 	t.Helper()
-	h := &Heart{cfg: HeartConfig{Router: apiclient.NewRouter(apiclient.RouterConfig{})}}
+	h := &NodeLease{cfg: NodeLeaseConfig{Router: apiclient.NewRouter(apiclient.RouterConfig{})}}
 	var count atomic.Int64
 	answer = h.hedge(t.Context(), func(ctx context.Context) attempt {
 		n := count.Add(1)

@@ -16,7 +16,7 @@ import (
 )
 
 // write makes or updates the Lease, at the version that this process wrote last or has judged.
-func (h *Heart) write(ctx context.Context, s *apiclient.Server, info svc.NodeInfo, holder string, duration time.Duration) (*coordinationv1.Lease, error) {
+func (h *NodeLease) write(ctx context.Context, s *apiclient.Server, info svc.NodeInfo, holder string, duration time.Duration) (*coordinationv1.Lease, error) {
 	leases := s.Coordination.Leases(h.cfg.Namespace)
 	h.mu.Lock()
 	l := h.lease
@@ -49,7 +49,7 @@ func (h *Heart) write(ctx context.Context, s *apiclient.Server, info svc.NodeInf
 
 // mayTake refuses a Lease that another machine renews under this node's name (E8): it must have been
 // silent for its duration.
-func (h *Heart) mayTake(l *coordinationv1.Lease) error {
+func (h *NodeLease) mayTake(l *coordinationv1.Lease) error {
 	seen := svc.ReadLease(l)
 	if seen.Holder == "" || seen.Holder == h.cfg.Identity {
 		return nil
@@ -71,7 +71,7 @@ func (h *Heart) mayTake(l *coordinationv1.Lease) error {
 }
 
 // Leave says that this node is gone, so that the others take its addresses at once.
-func (h *Heart) Leave(ctx context.Context) error {
+func (h *NodeLease) Leave(ctx context.Context) error {
 	h.mu.Lock()
 	info, nodes := h.info, h.nodes
 	h.mu.Unlock()
@@ -86,7 +86,7 @@ func (h *Heart) Leave(ctx context.Context) error {
 }
 
 // Remove deletes the Lease.
-func (h *Heart) Remove(ctx context.Context) error {
+func (h *NodeLease) Remove(ctx context.Context) error {
 	err := h.cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) error {
 		return s.Coordination.Leases(h.cfg.Namespace).Delete(ctx, h.cfg.Name, metav1.DeleteOptions{})
 	})
@@ -97,7 +97,7 @@ func (h *Heart) Remove(ctx context.Context) error {
 }
 
 // fill writes into l what it is to say. It belongs to its Node, so that it goes when that is deleted.
-func (h *Heart) fill(l *coordinationv1.Lease, info svc.NodeInfo, holder string, duration time.Duration) {
+func (h *NodeLease) fill(l *coordinationv1.Lease, info svc.NodeInfo, holder string, duration time.Duration) {
 	text, err := json.Marshal(info)
 	if err != nil {
 		text = []byte("{}") // cannot happen: it is made of strings and numbers
@@ -109,7 +109,7 @@ func (h *Heart) fill(l *coordinationv1.Lease, info svc.NodeInfo, holder string, 
 		l.Annotations = map[string]string{}
 	}
 	l.Labels[svc.LabelRole], l.Annotations[svc.AnnotationNode] = svc.RoleNode, string(text)
-	if n := h.cfg.Catalogue.Node(h.cfg.Node); n != nil {
+	if n := h.cfg.Cache.Node(h.cfg.Node); n != nil {
 		l.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: n.Name, UID: n.UID}}
 	}
 	now, seconds := metav1.NowMicro(), int32(duration/time.Second)

@@ -8,7 +8,7 @@ import (
 )
 
 // note tells the log and the metrics what came and went.
-func (a *Agent) note(gained, lost []netip.Addr, next holdings) {
+func (a *Speaker) note(gained, lost []netip.Addr, next holdings) {
 	owned, leaving := 0, 0
 	for _, h := range next {
 		if h.leaving {
@@ -32,7 +32,7 @@ func (a *Agent) note(gained, lost []netip.Addr, next holdings) {
 
 // Yield gives up what other nodes are to have, as after a cordon an instant ago, and reports whether nothing is left. What
 // no other node can have stays: nobody gains by its removal. Run must have returned.
-func (a *Agent) Yield(ctx context.Context) bool {
+func (a *Speaker) Yield(ctx context.Context) bool {
 	a.turn()
 	end := time.NewTimer(overlap)
 	defer end.Stop()
@@ -44,7 +44,7 @@ func (a *Agent) Yield(ctx context.Context) bool {
 }
 
 // isLeaving reports whether this node has an address that another is to have.
-func (a *Agent) isLeaving() bool {
+func (a *Speaker) isLeaving() bool {
 	for _, h := range a.have {
 		if h.leaving {
 			return true
@@ -56,8 +56,8 @@ func (a *Agent) isLeaving() bool {
 // Leave hands everything over and removes it (S6): the others hear that this node is gone, and each
 // address stays until its new owner is heard, a second at the most. Run must have returned. It needs
 // the API server only for the sake of the others.
-func (a *Agent) Leave(ctx context.Context) error {
-	err := a.cfg.Heart.Leave(ctx)
+func (a *Speaker) Leave(ctx context.Context) error {
+	err := a.cfg.NodeLease.Leave(ctx)
 	end := time.NewTimer(overlap)
 	defer end.Stop()
 	for addr, h := range a.have {
@@ -74,20 +74,20 @@ func (a *Agent) Leave(ctx context.Context) error {
 
 // remove takes everything off this host: the filter only after the addresses that it protects (S5). The Lease is
 // this node's to delete only if it could be given up: else it may be another machine's of the same name.
-func (a *Agent) remove(ctx context.Context, gaveUp bool) error {
+func (a *Speaker) remove(ctx context.Context, gaveUp bool) error {
 	err := a.cfg.Addresses.Clear()
 	if err == nil {
 		a.have = holdings{}
 		err = a.cfg.Filter.Remove()
 	}
 	if gaveUp {
-		err = errors.Join(err, a.cfg.Heart.Remove(ctx))
+		err = errors.Join(err, a.cfg.NodeLease.Remove(ctx))
 	}
 	return err
 }
 
 // awaitOwner hears of new owners, and drops their addresses; false when the time is up.
-func (a *Agent) awaitOwner(ctx context.Context, end <-chan time.Time) bool {
+func (a *Speaker) awaitOwner(ctx context.Context, end <-chan time.Time) bool {
 	select {
 	case <-ctx.Done():
 		return false

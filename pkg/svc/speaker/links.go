@@ -14,7 +14,7 @@ import (
 
 // concerns says whether an event tells something new: an address that this node has is reported
 // whenever its lifetime is renewed.
-func (a *Agent) concerns(ev link.Event) bool {
+func (a *Speaker) concerns(ev link.Event) bool {
 	_, ours := a.have[ev.Addr]
 	switch ev.Kind {
 	case link.AddrAdded:
@@ -26,7 +26,7 @@ func (a *Agent) concerns(ev link.Event) bool {
 }
 
 // relink reads the links anew after an event that concerns this agent, and says whether it did.
-func (a *Agent) relink(ev link.Event) bool {
+func (a *Speaker) relink(ev link.Event) bool {
 	if !a.concerns(ev) {
 		return false
 	}
@@ -37,7 +37,7 @@ func (a *Agent) relink(ev link.Event) bool {
 
 // readLinks reads this host's links and tells the others of them. What cannot be read stays as it was, and
 // is read again with the next decision.
-func (a *Agent) readLinks() {
+func (a *Speaker) readLinks() {
 	networks, err := a.cfg.Networks()
 	if a.unread = err != nil; a.unread {
 		a.trouble(fmt.Errorf("read the links of this host: %w", err))
@@ -56,7 +56,7 @@ func (a *Agent) readLinks() {
 }
 
 // warnOfNoLink says once that the configuration selects no link that this host has now.
-func (a *Agent) warnOfNoLink() {
+func (a *Speaker) warnOfNoLink() {
 	none := a.info.Selected && !slices.ContainsFunc(a.info.Links, func(l svc.LinkInfo) bool { return l.Selected })
 	if none && !a.noLink {
 		a.cfg.Log.Warn("no usable link is one of those for Services: this node announces none that names no other link", "links", a.cfg.Interface)
@@ -66,7 +66,7 @@ func (a *Agent) warnOfNoLink() {
 
 // describe is what the others are told of this host's links. Those that this agent's configuration selects come
 // first, then those with a subnet: there may be more than a Lease may have.
-func (a *Agent) describe(networks []link.Network) svc.NodeInfo {
+func (a *Speaker) describe(networks []link.Network) svc.NodeInfo {
 	info := svc.NodeInfo{
 		Node: a.cfg.Node, Status: a.cfg.StatusPort, Links: []svc.LinkInfo{}, Selected: a.cfg.Interface != "", ControlPlane: a.control,
 	}
@@ -85,7 +85,7 @@ func (a *Agent) describe(networks []link.Network) svc.NodeInfo {
 
 // selects reports whether this agent's configuration has a link take addresses whatever its subnets: as one of those
 // for all addresses, or as the one for addresses that are in no subnet of this node.
-func (a *Agent) selects(n link.Network) bool {
+func (a *Speaker) selects(n link.Network) bool {
 	if a.cfg.Interface == "" {
 		return a.cfg.Fallback != nil && a.cfg.Fallback(n)
 	}
@@ -103,19 +103,19 @@ func worth(l svc.LinkInfo) int {
 }
 
 // inform tells the others of this host: its links, and what it cannot do.
-func (a *Agent) inform() {
+func (a *Speaker) inform() {
 	if a.info.Node == "" {
 		return // nothing is known yet
 	}
 	info := a.info
 	info.Cannot, info.Failed = a.able.told(a.cfg.Clock(), a.isChosen)
-	a.cfg.Heart.Inform(info.Bounded())
+	a.cfg.NodeLease.SetInfo(info.Bounded())
 }
 
-func (a *Agent) isChosen(addr netip.Addr) bool { return a.chosen[addr] }
+func (a *Speaker) isChosen(addr netip.Addr) bool { return a.chosen[addr] }
 
 // linkRef finds a link of this host.
-func (a *Agent) linkRef(name string) (arp.LinkRef, bool) {
+func (a *Speaker) linkRef(name string) (arp.LinkRef, bool) {
 	n, ok := a.links[name]
 	return arp.LinkRef{Index: n.Index, Name: n.Name, MAC: net.HardwareAddr(n.MAC)}, ok
 }

@@ -31,7 +31,7 @@ type attempt struct {
 }
 
 // renew writes the Lease once.
-func (h *Heart) renew(ctx context.Context) {
+func (h *NodeLease) renew(ctx context.Context) {
 	h.mu.Lock()
 	info, nodes := h.info, h.nodes
 	h.dirty = false
@@ -46,7 +46,7 @@ func (h *Heart) renew(ctx context.Context) {
 	})
 	if h.renewed(a.written, a.err, a.sent, nodes) {
 		h.cfg.Log.Warn("the API server confirms renewals and shows none of them; reading everything anew", "lease", h.cfg.Name)
-		h.cfg.Catalogue.Anew()
+		h.cfg.Cache.Resync()
 	}
 }
 
@@ -56,7 +56,7 @@ func (h *Heart) renew(ctx context.Context) {
 // When the node dies that etcd's leader is on, etcd loses what it is sent for a second or two. Who waited for the answer
 // to that, and then began anew at a server that died as well, was late enough for the judge to see an outage, in which
 // the dead node gets its duration anew (S2).
-func (h *Heart) hedge(ctx context.Context, try func(context.Context) attempt) attempt {
+func (h *NodeLease) hedge(ctx context.Context, try func(context.Context) attempt) attempt {
 	var group sync.WaitGroup
 	defer group.Wait()
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
@@ -83,7 +83,7 @@ func (h *Heart) hedge(ctx context.Context, try func(context.Context) attempt) at
 }
 
 // renewed takes in how a renewal ended, and says whether the watch is blind.
-func (h *Heart) renewed(written *coordinationv1.Lease, err error, sent time.Duration, nodes int) (blind bool) {
+func (h *NodeLease) renewed(written *coordinationv1.Lease, err error, sent time.Duration, nodes int) (blind bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.cfg.Clock()
@@ -100,10 +100,10 @@ func (h *Heart) renewed(written *coordinationv1.Lease, err error, sent time.Dura
 
 // isBlind is whether for two durations no renewal was seen back that the API server had confirmed: its watches are
 // open and show nothing new, as when it has lost its etcd. The caller holds the lock.
-func (h *Heart) isBlind(now time.Duration) bool {
-	shown := h.cfg.Catalogue.Lease(h.cfg.Name)
+func (h *NodeLease) isBlind(now time.Duration) bool {
+	shown := h.cfg.Cache.Lease(h.cfg.Name)
 	switch {
-	case h.lease == nil || !h.cfg.Catalogue.Synced() || shown != nil && !svc.Newer(h.lease, shown):
+	case h.lease == nil || !h.cfg.Cache.HasSynced() || shown != nil && !svc.Newer(h.lease, shown):
 		h.blind = 0
 	case h.blind == 0:
 		h.blind = now
@@ -115,7 +115,7 @@ func (h *Heart) isBlind(now time.Duration) bool {
 }
 
 // missed plans the next attempt (S2: less than the duration later). The caller holds the lock.
-func (h *Heart) missed(err error, now time.Duration) {
+func (h *NodeLease) missed(err error, now time.Duration) {
 	h.misses++
 	pause := liveness.Backoff(h.misses, liveness.Duration(h.nodes))
 	h.due = now + pause - time.Duration(rand.Int64N(int64(pause)/4+1))
@@ -127,5 +127,5 @@ func (h *Heart) missed(err error, now time.Duration) {
 		h.cfg.Log.Warn("cannot renew the Lease of this node; trying again", "lease", h.cfg.Name, "reason", err)
 		h.problem = text
 	}
-	h.cfg.Failed("renew-node", err)
+	h.cfg.OnFailure("renew-node", err)
 }

@@ -55,7 +55,7 @@ type report struct {
 }
 
 // publish shows the page, and the allocator, what was decided.
-func (a *Agent) publish(s situation, decisions map[netip.Addr]placement.Decision) {
+func (a *Speaker) publish(s situation, decisions map[netip.Addr]placement.Decision) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !s.verdict.Fresh {
@@ -65,11 +65,11 @@ func (a *Agent) publish(s situation, decisions map[netip.Addr]placement.Decision
 	a.shown = report{situation: s, decisions: decisions, have: maps.Clone(a.have), problem: joined(a.failing, a.able.problem(a.cfg.Clock(), a.isChosen))}
 }
 
-// Placed grows whenever Placement may answer otherwise than before.
-func (a *Agent) Placed() uint64 { return a.placed.Load() }
+// PlacementVersion grows whenever Placement may answer otherwise than before.
+func (a *Speaker) PlacementVersion() uint64 { return a.placed.Load() }
 
 // Placement says where an address belongs, and explains it to a person. Without a reason nobody knows.
-func (a *Agent) Placement(addr netip.Addr) (d placement.Decision, why string) {
+func (a *Speaker) Placement(addr netip.Addr) (d placement.Decision, why string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	d, known := a.shown.decisions[addr]
@@ -88,11 +88,11 @@ func (r report) why(addr netip.Addr, d placement.Decision) string {
 }
 
 // Report returns this node's view of all Services, or with a name of one alone and then with why.
-func (a *Agent) Report(owner string) Report {
+func (a *Speaker) Report(owner string) Report {
 	a.mu.Lock()
 	shown := a.shown
 	a.mu.Unlock()
-	verdict := a.cfg.Heart.Verdict()
+	verdict := a.cfg.NodeLease.View()
 	r := Report{Node: a.cfg.Node, Fresh: verdict.Fresh, Alive: verdict.Alive, Addresses: []AddressReport{}, Problem: a.problem(shown.problem)}
 	for addr, tenants := range shown.situation.tenants {
 		one := AddressReport{Address: addr}
@@ -107,15 +107,15 @@ func (a *Agent) Report(owner string) Report {
 	return r
 }
 
-func (a *Agent) problem(own string) string {
-	return joined(a.cfg.Heart.Problem(), a.cfg.Catalogue.Problem(), own)
+func (a *Speaker) problem(own string) string {
+	return joined(a.cfg.NodeLease.Problem(), a.cfg.Cache.Problem(), own)
 }
 
 func joined(texts ...string) string {
 	return strings.Join(slices.DeleteFunc(texts, func(text string) bool { return text == "" }), "; ")
 }
 
-func (r report) describe(one AddressReport, why bool, now boottime.Func) AddressReport {
+func (r report) describe(one AddressReport, why bool, now boottime.Clock) AddressReport {
 	d := r.decisions[one.Address]
 	one.Node, one.Link, one.Reason, one.Sentence = d.Node, d.Link, string(d.Reason), r.why(one.Address, d)
 	if h, here := r.have[one.Address]; here {
@@ -147,22 +147,22 @@ func (h held) state() string {
 }
 
 // ServeHTTP is the page /services; ?name=NAMESPACE/NAME asks for one Service.
-func (a *Agent) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+func (a *Speaker) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	encoder := json.NewEncoder(printable.JSON(w))
 	encoder.SetIndent("", "  ")
 	_ = encoder.Encode(a.Report(q.URL.Query().Get("name")))
 }
 
-// Beat is the instant of the last turn (E12).
-func (a *Agent) Beat() time.Duration { return time.Duration(a.beat.Load()) }
+// LastTurn is the instant of the last turn (E12).
+func (a *Speaker) LastTurn() time.Duration { return time.Duration(a.beat.Load()) }
 
 // NotReady says why this node could take no address now, or "".
-func (a *Agent) NotReady() string {
+func (a *Speaker) NotReady() string {
 	a.mu.Lock()
 	own := a.shown.problem
 	a.mu.Unlock()
-	if a.cfg.Heart.Verdict().Fresh {
+	if a.cfg.NodeLease.View().Fresh {
 		return ""
 	}
 	if problem := a.problem(own); problem != "" {

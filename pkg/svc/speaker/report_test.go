@@ -46,9 +46,9 @@ func TestPlacementSaysWhyNot(t *testing.T) {
 	r.agent.readLinks()
 	r.beat()
 	r.give(vip4, "a/web")
-	placed := r.agent.Placed()
+	placed := r.agent.PlacementVersion()
 	r.turn()
-	if got, _ := r.agent.Placement(vip4); got.Reason != placement.ReasonNoSubnet || r.agent.Placed() == placed {
+	if got, _ := r.agent.Placement(vip4); got.Reason != placement.ReasonNoSubnet || r.agent.PlacementVersion() == placed {
 		t.Errorf("it says %q", got)
 	}
 	if got := r.agent.Report("a/web").Addresses[0]; got.Rejected["me"] == "" || got.Node != "" {

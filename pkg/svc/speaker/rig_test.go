@@ -55,7 +55,7 @@ func (j *journal) take() string {
 
 // roster notes what changes in the kernel.
 type roster struct {
-	*vip.Roster
+	*vip.ServiceOwner
 	j       *journal
 	present error
 }
@@ -64,11 +64,11 @@ func (r *roster) Present() ([]vip.Marked, error) {
 	if r.present != nil {
 		return nil, r.present
 	}
-	return r.Roster.Present()
+	return r.ServiceOwner.Present()
 }
 
 func (r *roster) Sync(want []vip.Address) (added, removed []vip.Address, err error) {
-	added, removed, err = r.Roster.Sync(want)
+	added, removed, err = r.ServiceOwner.Sync(want)
 	for _, a := range added {
 		r.j.add("own %v", a.VIP)
 	}
@@ -80,7 +80,7 @@ func (r *roster) Sync(want []vip.Address) (added, removed []vip.Address, err err
 
 func (r *roster) Clear() error {
 	r.j.add("clear")
-	return r.Roster.Clear()
+	return r.ServiceOwner.Clear()
 }
 
 // table is a packet filter in memory.
@@ -109,12 +109,12 @@ func (f *table) Remove() error {
 // chorus is a network in memory.
 type chorus struct {
 	j         *journal
-	voices    map[netip.Addr]arp.Voice
-	sightings chan arp.Sighting
+	voices    map[netip.Addr]arp.Announcement
+	sightings chan arp.Conflict
 }
 
-func (c *chorus) Set(want []arp.Voice) {
-	next := map[netip.Addr]arp.Voice{}
+func (c *chorus) Set(want []arp.Announcement) {
+	next := map[netip.Addr]arp.Announcement{}
 	for _, v := range want {
 		next[v.Addr] = v
 	}
@@ -136,16 +136,16 @@ func (c *chorus) Set(want []arp.Voice) {
 }
 
 func (c *chorus) Defend(addr netip.Addr)         { c.j.add("defend %v", addr) }
-func (c *chorus) Sightings() <-chan arp.Sighting { return c.sightings }
+func (c *chorus) Sightings() <-chan arp.Conflict { return c.sightings }
 
 // rig is an agent of the node "me" on a host in memory, in a cluster of the fake API server. Its clock stands
 // still unless it is told to go on, and each turn is asked for.
 type rig struct {
 	*fakecluster.Env
 	now     atomic.Int64
-	cat     *svc.Catalogue
-	heart   *Heart
-	agent   *Agent
+	cat     *svc.Cache
+	heart   *NodeLease
+	agent   *Speaker
 	j       *journal
 	bulk    *vip.FakeBulk
 	roster  *roster
@@ -166,7 +166,7 @@ func newRig(t *testing.T) *rig {
 	r.cat = e.Follow()
 	r.links = []link.Network{{Link: link.Link{Index: 2, Name: "eth0", MAC: ownMAC}, Subnets: []netip.Prefix{subnet, subnet6}}}
 	r.bulk = vip.NewFakeBulk(r.clock)
-	kernel, err := vip.NewRoster(vip.RosterConfig{Kernel: r.bulk, Clock: r.clock, Sockets: func([]netip.Addr) (int, error) { return 0, nil },
+	kernel, err := vip.NewServiceOwner(vip.ServiceOwnerConfig{Kernel: r.bulk, Clock: r.clock, Sockets: func([]netip.Addr) (int, error) { return 0, nil },
 		Known: func() map[netip.Addr]bool {
 			known := map[netip.Addr]bool{}
 			for addr := range r.cat.Ledger() {
@@ -178,21 +178,21 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.roster, r.table = &roster{Roster: kernel, j: r.j}, &table{j: r.j}
-	r.chorus = &chorus{j: r.j, sightings: make(chan arp.Sighting, 8)}
+	r.roster, r.table = &roster{ServiceOwner: kernel, j: r.j}, &table{j: r.j}
+	r.chorus = &chorus{j: r.j, sightings: make(chan arp.Conflict, 8)}
 	r.restart()
 	return r
 }
 
 // restart makes a new heart and agent on the same host.
 func (r *rig) restart() {
-	r.heart = NewHeart(HeartConfig{
-		Node: "me", Identity: "me_boot", Namespace: fakecluster.Namespace, Name: svc.NodeLease(fakecluster.Seat, "me"), Catalogue: r.cat, Router: r.Router,
-		Clock: r.clock, Log: r.Logger, Failed: func(string, error) {},
+	r.heart = NewNodeLease(NodeLeaseConfig{
+		Node: "me", Identity: "me_boot", Namespace: fakecluster.Namespace, Name: svc.NodeLease(fakecluster.Seat, "me"), Cache: r.cat, Router: r.Router,
+		Clock: r.clock, Log: r.Logger, OnFailure: func(string, error) {},
 	})
 	r.chorus.voices = nil
 	r.agent = New(Config{
-		Node: "me", Catalogue: r.cat, Heart: r.heart, Clock: r.clock, Log: r.Logger, Addresses: r.roster, Filter: r.table, Announcer: r.chorus,
+		Node: "me", Cache: r.cat, NodeLease: r.heart, Clock: r.clock, Log: r.Logger, Addresses: r.roster, Filter: r.table, Announcer: r.chorus,
 		Networks:         func() ([]link.Network, error) { return r.links, r.broken },
 		ControlPlaneHere: func() ([]netip.Addr, error) { return r.control, nil },
 		Foreign:          func() string { return r.foreign }, StatusPort: 9,
@@ -289,6 +289,6 @@ func (r *rig) serving() {
 
 // sees has the agent hear somebody announce vip4.
 func (r *rig) sees(mac net.HardwareAddr) string {
-	r.agent.sighted(arp.Sighting{VIP: vip4, MAC: mac, At: r.clock()})
+	r.agent.sighted(arp.Conflict{VIP: vip4, MAC: mac, At: r.clock()})
 	return r.j.take()
 }

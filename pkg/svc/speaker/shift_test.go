@@ -25,10 +25,10 @@ func TestShift(t *testing.T) {
 	adopted := held{link: "eth0", since: time.Second, adopted: true}
 	leaving := held{link: "eth0", since: time.Second, leaving: true, until: now + 1}
 	gone := held{link: "eth0", since: time.Second, leaving: true, until: now}
-	fresh := liveness.Verdict{Fresh: true, Alive: []string{"me", "you"}}
+	fresh := liveness.View{Fresh: true, Alive: []string{"me", "you"}}
 	for _, row := range []struct {
 		name    string
-		verdict liveness.Verdict
+		verdict liveness.View
 		have    holdings
 		decide  *placement.Decision
 		want    *held // nil: not here
@@ -45,12 +45,12 @@ func TestShift(t *testing.T) {
 		{"nobody's goes at once", fresh, one(since), &nobody, nil},
 		{"one of no Service goes at once", fresh, one(since), nil, nil},
 		{"another's was never here", fresh, nil, &theirs, nil},
-		{"S2: without a fresh view nothing comes", liveness.Verdict{Alive: fresh.Alive}, nil, &ours, nil},
-		{"S2: and nothing goes", liveness.Verdict{Alive: fresh.Alive}, one(since), &theirs, &since},
-		{"S2: not even what is nobody's", liveness.Verdict{Alive: fresh.Alive}, one(since), nil, &since},
-		{"S2: before the first verdict", liveness.Verdict{Fresh: true}, one(adopted), nil, &adopted},
-		{"S2, S3: what is leaving goes all the same", liveness.Verdict{}, one(gone), nil, nil},
-		{"and not before its time", liveness.Verdict{}, one(leaving), nil, &leaving},
+		{"S2: without a fresh view nothing comes", liveness.View{Alive: fresh.Alive}, nil, &ours, nil},
+		{"S2: and nothing goes", liveness.View{Alive: fresh.Alive}, one(since), &theirs, &since},
+		{"S2: not even what is nobody's", liveness.View{Alive: fresh.Alive}, one(since), nil, &since},
+		{"S2: before the first verdict", liveness.View{Fresh: true}, one(adopted), nil, &adopted},
+		{"S2, S3: what is leaving goes all the same", liveness.View{}, one(gone), nil, nil},
+		{"and not before its time", liveness.View{}, one(leaving), nil, &leaving},
 	} {
 		decisions := map[netip.Addr]placement.Decision{}
 		if row.decide != nil {
@@ -67,7 +67,7 @@ func TestShift(t *testing.T) {
 
 // The control plane's address is protected where it is, and owned by others.
 func TestShiftSharesTheControlPlanes(t *testing.T) {
-	s := situation{self: "me", verdict: liveness.Verdict{Fresh: true, Alive: []string{"me"}}, control: map[netip.Addr]string{vip4: "me"}}
+	s := situation{self: "me", verdict: liveness.View{Fresh: true, Alive: []string{"me"}}, control: map[netip.Addr]string{vip4: "me"}}
 	next := shift(nil, map[netip.Addr]placement.Decision{vip4: {Node: "me"}}, s, time.Second)
 	if !next[vip4].shared || next[vip4].state() != "shared" {
 		t.Errorf("it is %+v", next[vip4])

@@ -18,7 +18,7 @@ import (
 // nodes must decide alike.
 type situation struct {
 	self       string
-	verdict    liveness.Verdict
+	verdict    liveness.View
 	nodes      []placement.Node
 	tenants    map[netip.Addr][]*svc.Service // who uses each address of the ledger, the oldest first
 	endpoints  map[svc.Backend]placement.Endpoints
@@ -27,15 +27,15 @@ type situation struct {
 }
 
 // survey reads the catalogue.
-func (a *Agent) survey(verdict liveness.Verdict) situation {
-	c := a.cfg.Catalogue
+func (a *Speaker) survey(verdict liveness.View) situation {
+	c := a.cfg.Cache
 	s := situation{
 		self: a.cfg.Node, verdict: verdict, endpoints: c.Endpoints(), interfaces: c.Interfaces(),
 		tenants: map[netip.Addr][]*svc.Service{}, control: map[netip.Addr]string{},
 	}
 	services := map[ipam.Owner]*svc.Service{}
 	for _, one := range c.Services() {
-		if one.Served {
+		if one.HasEndpoints {
 			services[one.Owner()] = one
 		}
 	}
@@ -94,7 +94,7 @@ func bySeniority(tenants []*svc.Service) {
 }
 
 // nodesOf joins what the API says of each announcing node with what its Lease says.
-func nodesOf(c *svc.Catalogue, verdict liveness.Verdict) []placement.Node {
+func nodesOf(c *svc.Cache, verdict liveness.View) []placement.Node {
 	known := c.Nodes()
 	var nodes []placement.Node
 	for _, l := range c.Leases() {
@@ -102,7 +102,7 @@ func nodesOf(c *svc.Catalogue, verdict liveness.Verdict) []placement.Node {
 			continue
 		}
 		n := placement.Node{
-			Name: l.Info.Node, Links: l.Info.Placed(), Selected: l.Info.Selected, Cannot: l.Info.Cannot, Failed: l.Info.Failed,
+			Name: l.Info.Node, Links: l.Info.PlacementLinks(), Selected: l.Info.Selected, Cannot: l.Info.Cannot, Failed: l.Info.Failed,
 		}
 		_, n.Alive = slices.BinarySearch(verdict.Alive, n.Name)
 		if object := known[n.Name]; object != nil {

@@ -72,7 +72,7 @@ func TestNodesOfTheCluster(t *testing.T) {
 	r.peerBeats("you", yourMAC)
 	r.PutNode("you", "10.0.0.2", func(n *corev1.Node) { n.Labels[corev1.LabelNodeExcludeBalancers] = "" })
 	r.Eventually("the label is seen", func() bool { return r.cat.Node("you").Excluded })
-	verdict := r.heart.Verdict()
+	verdict := r.heart.View()
 	nodes := r.agent.survey(verdict).nodes
 	if len(nodes) != 2 || nodes[0].Name != "me" || !nodes[0].Alive || nodes[1].Name != "you" || !nodes[1].Excluded || nodes[1].Cordoned {
 		t.Fatalf("nodes %+v after %+v", nodes, verdict)
@@ -185,7 +185,7 @@ func TestAServiceOfAnotherClassWithAnAddressIsServed(t *testing.T) {
 	r := newRig(t)
 	r.PutService("a/web", func(s *corev1.Service) { class := "another.example/class"; s.Spec.LoadBalancerClass = &class })
 	r.serving()
-	if one := r.cat.Services()[0]; one.Ours || !one.Served || len(one.Request.Ports) != 1 {
+	if one := r.cat.Services()[0]; one.Managed || !one.HasEndpoints || len(one.Request.Ports) != 1 {
 		t.Errorf("the Service is %+v", one)
 	}
 }
@@ -230,7 +230,7 @@ func TestWhoHasTheControlPlanesAddress(t *testing.T) {
 	})
 	has := func(want string, alive ...string) {
 		t.Helper()
-		if got := r.agent.survey(liveness.Verdict{Fresh: true, Alive: alive}).control[vip4]; got != want {
+		if got := r.agent.survey(liveness.View{Fresh: true, Alive: alive}).control[vip4]; got != want {
 			t.Errorf("with %v alive it is %q, want %q", alive, got, want)
 		}
 	}

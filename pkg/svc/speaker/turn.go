@@ -13,7 +13,7 @@ import (
 
 // knowsHost is whether this host's links were read once, and what an earlier agent left there: before that
 // nothing is touched.
-func (a *Agent) knowsHost() bool {
+func (a *Speaker) knowsHost() bool {
 	if a.unread {
 		a.readLinks()
 	}
@@ -25,18 +25,18 @@ func (a *Agent) knowsHost() bool {
 
 // mayAdopt reports whether an earlier agent's addresses can be told from others: by their mark, or else, on kernels
 // before 5.18, by the ledger.
-func (a *Agent) mayAdopt() bool {
+func (a *Speaker) mayAdopt() bool {
 	marks, err := a.cfg.Addresses.KeepsMarks()
 	if err != nil {
 		a.trouble(fmt.Errorf("read what an earlier kvip left on this host: %w", err))
 		return false
 	}
-	return marks || a.cfg.Catalogue.Synced()
+	return marks || a.cfg.Cache.HasSynced()
 }
 
 // adopt takes over what an earlier agent left on this host: it stays until a fresh view says whose it
 // is (S6).
-func (a *Agent) adopt() {
+func (a *Speaker) adopt() {
 	present, err := a.cfg.Addresses.Present()
 	if err != nil {
 		a.trouble(fmt.Errorf("read what an earlier kvip left on this host: %w", err))
@@ -53,14 +53,14 @@ func (a *Agent) adopt() {
 
 // turn decides anew, if anything changed, and makes the host agree. It returns when to come again at
 // the latest.
-func (a *Agent) turn() time.Duration {
+func (a *Speaker) turn() time.Duration {
 	now := a.cfg.Clock()
 	last := time.Duration(a.beat.Swap(int64(now)))
-	verdict := a.cfg.Heart.Verdict()
+	verdict := a.cfg.NodeLease.View()
 	if last != 0 && now-last > frozenAfter {
 		a.suspect, a.dirty, verdict.Fresh = true, true, false
 	}
-	if !a.cfg.Catalogue.Synced() {
+	if !a.cfg.Cache.HasSynced() {
 		verdict.Fresh = false
 	}
 	if a.cfg.Fallback != nil && now >= a.routesAt {
@@ -77,12 +77,12 @@ func (a *Agent) turn() time.Duration {
 }
 
 // due is whether there is something to decide.
-func (a *Agent) due(b basis, now time.Duration) bool {
+func (a *Speaker) due(b basis, now time.Duration) bool {
 	return b != a.basis || a.dirty || a.again != 0 && now >= a.again || a.expiring(now) || now >= a.filterAt
 }
 
 // decide says what this node has next, and makes the host agree.
-func (a *Agent) decide(verdict liveness.Verdict, now time.Duration) {
+func (a *Speaker) decide(verdict liveness.View, now time.Duration) {
 	if a.failing == "" && a.able.fine() {
 		clear(a.told)
 	}
@@ -110,14 +110,14 @@ func (a *Agent) decide(verdict liveness.Verdict, now time.Duration) {
 	a.publish(s, decisions)
 }
 
-func (a *Agent) basisOf(v liveness.Verdict) basis {
+func (a *Speaker) basisOf(v liveness.View) basis {
 	return basis{
-		changes: a.cfg.Catalogue.Changes(), fresh: v.Fresh, alive: strings.Join(v.Alive, " "), foreign: a.yieldsTo(), synced: a.cfg.Catalogue.Synced(),
+		changes: a.cfg.Cache.Changes(), fresh: v.Fresh, alive: strings.Join(v.Alive, " "), foreign: a.yieldsTo(), synced: a.cfg.Cache.HasSynced(),
 	}
 }
 
 // expiring is whether an address that is leaving has to go now.
-func (a *Agent) expiring(now time.Duration) bool {
+func (a *Speaker) expiring(now time.Duration) bool {
 	for _, h := range a.have {
 		if h.leaving && now >= h.until {
 			return true
@@ -127,7 +127,7 @@ func (a *Agent) expiring(now time.Duration) bool {
 }
 
 // yieldsTo returns which other program announces Services, if one does (S9), and logs each change.
-func (a *Agent) yieldsTo() string {
+func (a *Speaker) yieldsTo() string {
 	who := a.cfg.Foreign()
 	if who != a.foreign {
 		a.foreign = who
@@ -139,7 +139,7 @@ func (a *Agent) yieldsTo() string {
 }
 
 // keep renews lifetimes, and returns how long nothing is to be done.
-func (a *Agent) keep(now time.Duration) time.Duration {
+func (a *Speaker) keep(now time.Duration) time.Duration {
 	next, err := a.cfg.Addresses.Refresh(now)
 	a.trouble(err)
 	wait := min(lookAgain, max(next-now, gather))
@@ -152,7 +152,7 @@ func (a *Agent) keep(now time.Duration) time.Duration {
 }
 
 // trouble notes what failed, and has it tried again soon; each new thing is logged once.
-func (a *Agent) trouble(err error) {
+func (a *Speaker) trouble(err error) {
 	if err == nil {
 		return
 	}
@@ -170,7 +170,7 @@ func (a *Agent) trouble(err error) {
 const mostTold = 100
 
 // warn logs what failed, once, and in brief: it may be all addresses.
-func (a *Agent) warn(err error) {
+func (a *Speaker) warn(err error) {
 	if err == nil {
 		return
 	}

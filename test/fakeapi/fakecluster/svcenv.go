@@ -75,18 +75,18 @@ func (e *Env) NewRouter(lane string, servers ...*fakeapi.Server) *apiclient.Rout
 }
 
 // Catalogue returns one that is not kept up to date yet.
-func (e *Env) Catalogue() *svc.Catalogue {
-	return svc.NewCatalogue(svc.CatalogueConfig{
-		Reader: e.Reader, Namespace: Namespace, Seat: Seat, Router: e.Router, Log: e.Logger,
+func (e *Env) Catalogue() *svc.Cache {
+	return svc.NewCache(svc.CacheConfig{
+		Reader: e.Reader, Namespace: Namespace, Lease: Seat, Router: e.Router, Log: e.Logger,
 	})
 }
 
 // Follow returns a catalogue that has read everything.
-func (e *Env) Follow() *svc.Catalogue {
+func (e *Env) Follow() *svc.Cache {
 	e.T.Helper()
 	c := e.Catalogue()
 	e.Run(c.Run)
-	e.Eventually("everything is read", c.Settled)
+	e.Eventually("everything is read", c.HasSyncedPools)
 	return c
 }
 
