@@ -97,7 +97,7 @@ func completeService(cfg *config.Config, namespace *string) cobra.CompletionFunc
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
 		defer cancel()
-		all, err := inspect.Names(ctx, question(*cfg, "", ""))
+		all, err := inspect.ServiceNames(ctx, question(*cfg, "", ""))
 		if err != nil {
 			return nil, noFiles
 		}

@@ -77,7 +77,7 @@ func printService(w io.Writer, output string, report inspect.Report) error {
 	if err := printReport(w, output, report, text); err != nil {
 		return err
 	}
-	if err := report.Unknown(); err != nil {
+	if err := report.Err(); err != nil {
 		return err
 	}
 	if report.Problem != "" {

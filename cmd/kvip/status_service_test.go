@@ -115,7 +115,7 @@ func TestStatusServiceAsJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.code != exitFailure {
 		t.Fatalf("exit code %d, %v: %s%s", got.code, err, got.stdout, got.stderr)
 	}
-	if report.Service != "default/web" || !report.Ours || len(report.Status) != 1 || report.Status[0] != netip.MustParseAddr("192.0.2.10") || report.Silent["a"] == "" {
+	if report.Service != "default/web" || !report.Managed || len(report.Status) != 1 || report.Status[0] != netip.MustParseAddr("192.0.2.10") || report.Unreachable["a"] == "" {
 		t.Errorf("got %+v", report)
 	}
 }
@@ -127,7 +127,7 @@ func TestStatusServiceTellsWhetherItIsAnnounced(t *testing.T) {
 	var answer atomic.Pointer[speaker.Report]
 	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(answer.Load()) }))
 	defer agent.Close()
-	e.PutNodeLease(svc.NodeInfo{Node: "a", Status: agent.Listener.Addr().(*net.TCPAddr).Port}, "a_1", 5)
+	e.PutNodeLease(svc.NodeInfo{Node: "a", StatusPort: agent.Listener.Addr().(*net.TCPAddr).Port}, "a_1", 5)
 	for _, row := range []struct {
 		name     string
 		addr     speaker.AddressReport

@@ -186,13 +186,13 @@ func TestE9Probe(t *testing.T) {
 func TestLeavesOnAWish(t *testing.T) {
 	play(t, func(r *rig) {
 		r.hold()
-		r.send(election.Health{Verdict: election.Soft})
+		r.send(election.Health{Verdict: election.NotReady})
 		if r.lease.get().Degraded == "" {
 			t.Error("the holder does not say at once that it is degraded")
 		}
 		r.pass(time.Minute)
 		r.want(election.Holding)
-		r.lease.edit(func(l *election.Record) { l.WantedBy = other }) // the watch stands still
+		r.lease.edit(func(l *election.Record) { l.RequestedBy = other }) // the watch stands still
 		r.pass(1100 * time.Millisecond)
 		r.want(election.Standby)
 	})

@@ -48,7 +48,7 @@ func (l *loop) note(ev election.Event, before election.Status) {
 	case l.diary.holding && now.State != election.Holding:
 		l.gaveUp(now)
 	case now.State != before.State || now.Reason != before.Reason || now.Holder != before.Holder:
-		l.log.Info("election", "vip", vips(l.cfg.VIPs), "state", now.State, "holder", election.NodeOf(now.Holder), "lease", l.cfg.LeaseName,
+		l.log.Info("election", "vip", vips(l.cfg.VIPs), "state", now.State, "holder", election.NodeName(now.Holder), "lease", l.cfg.LeaseName,
 			"term", now.Term, "reason", now.Reason)
 	}
 }
@@ -72,7 +72,7 @@ func (l *loop) took(now election.Status) {
 	if l.diary.claimed == 0 || !byClaim {
 		return
 	}
-	if l.diary.takeover.From != "" { // else nobody had it before: a start, not a fail-over
+	if l.diary.takeover.PreviousHolder != "" { // else nobody had it before: a start, not a fail-over
 		l.metrics.Failover(l.now() - l.diary.claimed)
 	}
 	l.diary.claimed = 0

@@ -129,7 +129,7 @@ func TestTransitionEvent(t *testing.T) {
 		"":     "10.0.0.100 moved from nobody to node-a: the lease had not changed for its whole duration",
 		"mine": "10.0.0.100 moved from mine to node-a: the lease had not changed for its whole duration",
 	} {
-		claim.From = from
+		claim.PreviousHolder = from
 		if got := transitionEvent("kube-system", "kvip", "10.0.0.100", claim, now).Message; got != want {
 			t.Errorf("from %q: %q, want %q", from, got, want)
 		}
@@ -146,7 +146,7 @@ func TestTransitionEvent(t *testing.T) {
 
 // TestTransitionEventIsSafeForATerminal: the name and the reason of the last holder are from the Lease.
 func TestTransitionEventIsSafeForATerminal(t *testing.T) {
-	claim := election.Action{Record: election.Record{Holder: self}, From: "\u009b2Jnode-b\n_x", Reason: "\x1b[31m" + election.Reason(strings.Repeat("x", 4000))}
+	claim := election.Action{Record: election.Record{Holder: self}, PreviousHolder: "\u009b2Jnode-b\n_x", Reason: "\x1b[31m" + election.Reason(strings.Repeat("x", 4000))}
 	ev := transitionEvent("kube-system", "kvip", "10.0.0.100", claim, time.Now())
 	if ev.Reason != "Released" || len(ev.Message) > 1024 || !strings.HasPrefix(ev.Message, `10.0.0.100 moved from \u009b2Jnode-b\n to node-a: `) ||
 		strings.ContainsFunc(ev.Message, func(r rune) bool { return !unicode.IsPrint(r) }) {

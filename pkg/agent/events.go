@@ -30,11 +30,11 @@ func (l *loop) reportTransition(a election.Action) {
 
 // transitionEvent describes a move for `kubectl get events`.
 func transitionEvent(namespace, lease, vip string, a election.Action, now time.Time) *corev1.Event {
-	from := election.NodeOf(a.From)
+	from := election.NodeName(a.PreviousHolder)
 	if from == "" {
 		from = "nobody"
 	}
-	to, known := election.NodeOf(a.Record.Holder), a.Reason
+	to, known := election.NodeName(a.Record.Holder), a.Reason
 	if known.Sentence() == "" { // a word of somebody else
 		known = election.ReasonReleased
 	}

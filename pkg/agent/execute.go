@@ -100,7 +100,7 @@ func (l *loop) probe(ctx context.Context, a election.Action) election.Event {
 	answer := election.Probed{}
 	for addr, mac := range found {
 		l.log.Warn("somebody answers for the address", "vip", addr, "reason", "answered by "+mac.String())
-		if answer.MAC == "" || election.HasMAC(a.MAC, mac.String()) { // the last holder's counts for both families
+		if answer.MAC == "" || election.ContainsMAC(a.MAC, mac.String()) { // the last holder's counts for both families
 			answer.MAC = mac.String()
 		}
 	}

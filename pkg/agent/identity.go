@@ -23,5 +23,5 @@ func identity(node string) (string, error) {
 
 // twin reports whether holder is another machine under this node's name.
 func twin(holder, own string) bool {
-	return holder != "" && holder != own && election.NodeOf(holder) == election.NodeOf(own)
+	return holder != "" && holder != own && election.NodeName(holder) == election.NodeName(own)
 }

@@ -21,7 +21,7 @@ func known(cfg config.Config) metrics.Known {
 		VIPs: cfg.VIPs, Services: cfg.Services, Frames: arp.Kinds(), Codes: codes(), Requests: requests(cfg),
 	}
 	if len(cfg.VIPs) > 0 {
-		k.HealthStates, k.Transitions = health.Codes(), words(election.Transitions())
+		k.HealthStates, k.Transitions = health.Codes(), words(election.TransitionReasons())
 	}
 	if cfg.Services {
 		k.Refusals = slices.Concat(words(ipam.Reasons()), words(placement.Reasons()), []string{allocator.ReasonForeignStatus})
@@ -45,7 +45,7 @@ var operations = map[string]metrics.Request{
 	"claim":             {Verb: "update", Resource: "leases"},
 	"renew":             {Verb: "update", Resource: "leases"},
 	"release":           {Verb: "update", Resource: "leases"},
-	"want":              {Verb: "update", Resource: "leases"},
+	"request-release":   {Verb: "update", Resource: "leases"},
 	"read":              {Verb: "get", Resource: "leases"},
 	"list":              {Verb: "list", Resource: "leases"},
 	"watch":             {Verb: "watch", Resource: "leases"},

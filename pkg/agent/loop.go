@@ -88,8 +88,8 @@ func (l *loop) run(ctx context.Context) {
 	for {
 		var ev election.Event
 		var soon <-chan time.Time
-		if l.machine.AwaitsWish() {
-			soon = time.After(election.WishEvery)
+		if l.machine.AwaitsRequest() {
+			soon = time.After(election.RequestPollInterval)
 		}
 		select {
 		case <-done:

@@ -248,7 +248,7 @@ func (n *network) addressEvent(ctx context.Context, ev link.Event) {
 		n.send(ctx, election.AddressLost{NodeAddress: own})
 	case n.bare && n.ownAddress():
 		n.bare = false
-		n.send(ctx, election.NodeAddressBack{})
+		n.send(ctx, election.NodeAddressRestored{})
 	}
 }
 

@@ -219,7 +219,7 @@ func TestE10Flush(t *testing.T) {
 	testutil.IP(t, "addr del 10.0.0.100/32 dev eth0")
 	await(t, n, func(l election.AddressLost) bool { return !l.NodeAddress })
 	testutil.IP(t, "addr add 10.0.0.1/24 dev eth0")
-	await(t, n, func(election.NodeAddressBack) bool { return true })
+	await(t, n, func(election.NodeAddressRestored) bool { return true })
 }
 
 // TestLinkDownIsTold at once, and that it is up again (E5).

@@ -63,13 +63,13 @@ func TestLose(t *testing.T) {
 		{"LinkDown", "hush delete release", func(r *rig) { r.send(election.Link{}) }},
 		{"APIServerDead", "hush delete release", func(r *rig) { r.send(election.Health{Verdict: election.Dead}) }},
 		{"APIServerNotReady", "hush delete release", func(r *rig) { // E6
-			r.send(election.Health{Verdict: election.Soft})
+			r.send(election.Health{Verdict: election.NotReady})
 			r.pass(time.Second)
 			if r.lease.get().Degraded == "" {
 				r.t.Fatal("the holder does not say that it is degraded")
 			}
 			r.journal.take()
-			r.edit(func(l *election.Record) { l.WantedBy = other })
+			r.edit(func(l *election.Record) { l.RequestedBy = other })
 		}},
 		{"LeaseLost", "hush delete", func(r *rig) {
 			r.edit(func(l *election.Record) { l.Holder, l.Term, l.Seq = other, l.Term+1, 1 })

@@ -239,7 +239,7 @@ func TestOnHealth(t *testing.T) {
 		r := newRig(t)
 		a := &agent{loop: r.l, metrics: r.metrics, pages: newPages(r.l.cfg, Build{}, self, r.metrics, discard)}
 		for state, want := range map[health.Verdict]election.Verdict{
-			health.Unknown: election.Unknown, health.Healthy: election.Healthy, health.Soft: election.Soft, health.Dead: election.Dead,
+			health.Unknown: election.Unknown, health.Healthy: election.Healthy, health.Soft: election.NotReady, health.Dead: election.Dead,
 		} {
 			a.onHealth(health.State{Verdict: state, Code: "code"})
 			if got := <-r.l.in; got != (election.Health{Verdict: want}) {

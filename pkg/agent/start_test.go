@@ -30,11 +30,11 @@ func TestIdentity(t *testing.T) {
 	if again, _ := identity("node-a"); again != outside {
 		t.Errorf("%s, and then %s", outside, again)
 	}
-	if !strings.HasPrefix(outside, "node-a_"+boot[:13]+"_") || election.NodeOf(outside) != "node-a" || len(outside) > 128 {
+	if !strings.HasPrefix(outside, "node-a_"+boot[:13]+"_") || election.NodeName(outside) != "node-a" || len(outside) > 128 {
 		t.Errorf("identity %s", outside)
 	}
 	testutil.NewNetns(t)
-	if inside, err := identity("node-a"); err != nil || inside == outside || election.NodeOf(inside) != "node-a" {
+	if inside, err := identity("node-a"); err != nil || inside == outside || election.NodeName(inside) != "node-a" {
 		t.Errorf("%s in another namespace, %s here: %v", inside, outside, err)
 	}
 }

@@ -16,7 +16,7 @@ const (
 	Claim
 	Renew
 	Release
-	Want
+	RequestRelease
 	Read
 	Probe
 	Own
@@ -25,7 +25,7 @@ const (
 	Exit
 )
 
-var kindNames = [...]string{"create", "claim", "renew", "release", "want", "read", "probe", "own", "disown", "defend", "exit"}
+var kindNames = [...]string{"create", "claim", "renew", "release", "request-release", "read", "probe", "own", "disown", "defend", "exit"}
 
 // String returns the name used in transcripts and logs.
 func (k Kind) String() string { return kindNames[k] }
@@ -44,11 +44,11 @@ type Action struct {
 	// Deadline is an instant since boot. For Own it is the fence: nothing may be on the
 	// link after it (E4). For requests it is when to give up.
 	Deadline time.Duration
-	// Peers asks for the request to go to the other API servers first (E11).
-	Peers  bool
-	Reason Reason // for Claim: why the last holder gave up
-	From   string // for Claim: who held last
-	MAC    string // for Defend: against whom; for Probe: the last holder's, as in Record
+	// PreferPeers asks for the request to go to the other API servers first (E11).
+	PreferPeers    bool
+	Reason         Reason // for Claim: why the last holder gave up
+	PreviousHolder string // for Claim: who held last
+	MAC            string // for Defend: against whom; for Probe: the last holder's, as in Record
 }
 
 // String renders an action for transcripts: kind, then whatever else is set.
@@ -56,7 +56,7 @@ func (a Action) String() string {
 	var b strings.Builder
 	b.WriteString(a.Kind.String())
 	switch a.Kind {
-	case Create, Claim, Renew, Release, Want:
+	case Create, Claim, Renew, Release, RequestRelease:
 		fmt.Fprintf(&b, " seq=%d base=%d holder=%q term=%d", a.Seq, a.Base.Version, a.Record.Holder, a.Record.Term)
 	case Read:
 		fmt.Fprintf(&b, " seq=%d", a.Seq)
@@ -70,11 +70,11 @@ func (a Action) String() string {
 	if a.Record.Latency != 0 {
 		fmt.Fprintf(&b, " latency=%v", a.Record.Latency)
 	}
-	if a.Kind == Want {
-		fmt.Fprintf(&b, " wanted-by=%q", a.Record.WantedBy)
+	if a.Kind == RequestRelease {
+		fmt.Fprintf(&b, " requested-by=%q", a.Record.RequestedBy)
 	}
-	if a.Record.WantedLatency != 0 {
-		fmt.Fprintf(&b, " wanted-latency=%v", a.Record.WantedLatency)
+	if a.Record.RequestedLatency != 0 {
+		fmt.Fprintf(&b, " requested-latency=%v", a.Record.RequestedLatency)
 	}
 	if a.Record.Moves != 0 {
 		fmt.Fprintf(&b, " slow-moves=%d", a.Record.Moves)
@@ -82,7 +82,7 @@ func (a Action) String() string {
 	if p := a.Record.Released; a.Kind == Release && p.Holder != "" {
 		fmt.Fprintf(&b, " proof=%q/%d", p.Holder, p.Term)
 	}
-	if a.Peers {
+	if a.PreferPeers {
 		b.WriteString(" via=peers")
 	}
 	if a.Reason != "" {

@@ -45,7 +45,7 @@ func (p Probed) apply(m *Machine) {
 	switch {
 	case p.MAC == "":
 		m.takeAsked()
-	case HasMAC(m.won.oldMAC, p.MAC) && m.now-m.ownSince < silentWithin:
+	case ContainsMAC(m.won.oldMAC, p.MAC) && m.now-m.ownSince < silentWithin:
 		m.retryAt = m.now + probeTimeout // the last holder has not fallen silent yet
 	case m.won.first:
 		m.stayBack()
@@ -84,7 +84,7 @@ func (f Foreign) apply(m *Machine) {
 
 // isNode reports whether a lease named mac, as far as this node remembers.
 func (m *Machine) isNode(mac string) bool {
-	return slices.ContainsFunc(m.macs, func(named string) bool { return HasMAC(named, mac) })
+	return slices.ContainsFunc(m.macs, func(named string) bool { return ContainsMAC(named, mac) })
 }
 
 // noteMACs remembers the hardware addresses that a lease names.

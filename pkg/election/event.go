@@ -39,10 +39,10 @@ type ReadDone struct {
 // Health is what the machine needs to know of the node's own API server (E6, E7).
 type Health struct {
 	Verdict Verdict
-	Slow    bool          // Soft because it answers late or not at all, which may be load
+	Slow    bool          // NotReady because it answers late or not at all, which may be load
 	Latency time.Duration // the worst of the last second, 0 if it is not known
-	// Doubtful says that the last answer was a failure, which does not make it Soft yet.
-	Doubtful bool
+	// LastProbeFailed says that the last answer was a failure, which does not make it Soft yet.
+	LastProbeFailed bool
 }
 
 // Verdict on the node's own API server.
@@ -52,7 +52,7 @@ type Verdict int
 const (
 	Unknown Verdict = iota
 	Healthy
-	Soft
+	NotReady
 	Dead
 )
 
@@ -88,8 +88,8 @@ type Disowned struct {
 // tells whether the node's own address is still there (E10).
 type AddressLost struct{ NodeAddress bool }
 
-// NodeAddressBack says that the node's own address is on the link again (E10).
-type NodeAddressBack struct{}
+// NodeAddressRestored says that the node's own address is on the link again (E10).
+type NodeAddressRestored struct{}
 
 // Shutdown asks the machine to leave in order and then to emit Exit.
 type Shutdown struct{}

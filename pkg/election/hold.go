@@ -221,7 +221,7 @@ func (m *Machine) losing() bool {
 	return m.lostAt != 0 && m.now-m.lostAt < lostAgain && m.lostAt-m.lostSince > ownWithin
 }
 
-func (NodeAddressBack) apply(m *Machine) {
+func (NodeAddressRestored) apply(m *Machine) {
 	waited := m.flushed != 0
 	m.flushed = 0
 	if waited && m.state == Holding && m.now < m.deadline {

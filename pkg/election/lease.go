@@ -27,7 +27,7 @@ func (m *Machine) send(w write) {
 	w.record.Seq, w.record.Exists = w.seq, true
 	m.pending = &w
 	m.wroteAt = m.now
-	if w.kind == Want {
+	if w.kind == RequestRelease {
 		w.record.Seq = m.obs.Seq      // not the holder's write: leave its mark alone
 		m.wantAt = m.now + retryAfter // the claim that it leads to need not wait
 	} else {
@@ -35,8 +35,8 @@ func (m *Machine) send(w write) {
 	}
 	m.emit(Action{
 		Kind: w.kind, Seq: w.seq, Base: m.obs, Record: w.record,
-		Deadline: m.now + RequestTimeout(m.cfg.Lease), Peers: m.avoidsLocal(),
-		Reason: w.reason, From: w.from,
+		Deadline: m.now + RequestTimeout(m.cfg.Lease), PreferPeers: m.avoidsLocal(),
+		Reason: w.reason, PreviousHolder: w.from,
 	})
 }
 
@@ -44,7 +44,7 @@ func (m *Machine) send(w write) {
 // dead, not ready or slow, or a request failed lately, and would keep them waiting (E11).
 func (m *Machine) avoidsLocal() bool {
 	failedLately := m.failedAt != 0 && m.now-m.failedAt < avoidFor
-	return m.health == Soft || m.health == Dead || m.latency >= slowRequest || failedLately
+	return m.health == NotReady || m.health == Dead || m.latency >= slowRequest || failedLately
 }
 
 // fail counts a request that got no answer.
@@ -208,7 +208,7 @@ func (m *Machine) readIfNeeded() {
 func (m *Machine) read() {
 	m.seq++
 	m.reading, m.readAt = m.seq, m.now
-	m.emit(Action{Kind: Read, Seq: m.seq, Deadline: m.now + RequestTimeout(m.cfg.Lease), Peers: m.avoidsLocal()})
+	m.emit(Action{Kind: Read, Seq: m.seq, Deadline: m.now + RequestTimeout(m.cfg.Lease), PreferPeers: m.avoidsLocal()})
 }
 
 func (r ReadDone) apply(m *Machine) {

@@ -50,14 +50,14 @@ func (m *Machine) degrade() {
 	case m.markedAt == 0:
 		m.markedAt = m.now
 	}
-	if m.AwaitsWish() && m.reading == 0 && m.now >= m.readAt+WishEvery {
+	if m.AwaitsRequest() && m.reading == 0 && m.now >= m.readAt+RequestPollInterval {
 		m.read()
 	}
 }
 
-// AwaitsWish reports whether the lease was marked so lately that somebody may be about to ask
-// for it (E6). The machine is to be stepped every WishEvery then.
-func (m *Machine) AwaitsWish() bool { return m.markedAt != 0 && m.now-m.markedAt < wishWithin }
+// AwaitsRequest reports whether the lease was marked so lately that somebody may be about to ask
+// for it (E6). The machine is to be stepped every RequestPollInterval then.
+func (m *Machine) AwaitsRequest() bool { return m.markedAt != 0 && m.now-m.markedAt < wishWithin }
 
 // stayBack keeps a node that won and could not own from winning again at once (E5).
 func (m *Machine) stayBack() {

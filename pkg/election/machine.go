@@ -180,7 +180,7 @@ func (m *Machine) mine() bool { return m.obs.heldBy(m.cfg.ID, m.term) }
 func (t Tick) apply(*Machine) {}
 
 func (h Health) apply(m *Machine) {
-	m.slow, m.latency, m.doubtful = h.Slow, h.Latency, h.Doubtful
+	m.slow, m.latency, m.doubtful = h.Slow, h.Latency, h.LastProbeFailed
 	m.health = h.Verdict
 	m.degrade()
 }

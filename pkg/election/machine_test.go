@@ -168,8 +168,8 @@ func TestPeersComeFirstAfterSilence(t *testing.T) {
 	failed := s.m.failedAt
 	for _, a := range s.sent {
 		at := a.Deadline - RequestTimeout(s.m.cfg.Lease)
-		if want := at >= failed && at < failed+avoidFor; a.Kind == Renew && a.Peers != want {
-			t.Errorf("%s: via peers %v, want %v, after a failure at %v", a, a.Peers, want, failed)
+		if want := at >= failed && at < failed+avoidFor; a.Kind == Renew && a.PreferPeers != want {
+			t.Errorf("%s: via peers %v, want %v, after a failure at %v", a, a.PreferPeers, want, failed)
 		}
 	}
 	if failed == 0 || s.count(Renew) < 7 {
@@ -232,7 +232,7 @@ func TestWaiting(t *testing.T) {
 		ReasonShutdown:     func(m *Machine) { m.shutdown = true },
 		ReasonDirty:        func(m *Machine) { m.dirty = true },
 		ReasonStarting:     func(m *Machine) { m.health = Unknown },
-		ReasonAPINotReady:  func(m *Machine) { m.health = Soft },
+		ReasonAPINotReady:  func(m *Machine) { m.health = NotReady },
 		ReasonAPIDead:      func(m *Machine) { m.health = Dead },
 		ReasonLinkDown:     func(m *Machine) { m.link.Usable = false },
 		ReasonBackoff:      func(m *Machine) { m.backoffEnd = time.Hour },
@@ -294,11 +294,11 @@ func TestActionString(t *testing.T) {
 // E11: once the own API server is known not to serve, reads go past it as writes do. A
 // holder whose etcd member died once waited there for its lease to expire.
 func TestReadsAvoidABadServer(t *testing.T) {
-	for verdict, want := range map[Verdict]bool{Unknown: false, Healthy: false, Soft: true, Dead: true} {
+	for verdict, want := range map[Verdict]bool{Unknown: false, Healthy: false, NotReady: true, Dead: true} {
 		m := New(Config{ID: "a", Lease: 5 * time.Second, Renew: time.Second})
 		m.health, m.mustRead, m.now = verdict, true, time.Minute
 		m.readIfNeeded()
-		if len(m.out) != 1 || m.out[0].Kind != Read || m.out[0].Peers != want {
+		if len(m.out) != 1 || m.out[0].Kind != Read || m.out[0].PreferPeers != want {
 			t.Errorf("verdict %d: %v, want a read with peers=%v", verdict, m.out, want)
 		}
 	}

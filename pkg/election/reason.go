@@ -40,8 +40,8 @@ const (
 	ReasonClaiming     Reason = "Claiming"
 )
 
-// Transitions returns the reasons with which an address is taken or given up.
-func Transitions() []Reason {
+// TransitionReasons returns the reasons with which an address is taken or given up.
+func TransitionReasons() []Reason {
 	return []Reason{
 		ReasonReleased, ReasonExpired, ReasonAdopted, ReasonRegained,
 		ReasonShutdown, ReasonAPIDead, ReasonAPINotReady, ReasonAPISlow, ReasonLinkDown, ReasonFenceExpired, ReasonLeaseLost, ReasonPaused,

@@ -9,19 +9,19 @@ import (
 // Record is the content of the Lease as this package sees it. The zero value is a Lease
 // that does not exist.
 type Record struct {
-	Exists   bool
-	Version  uint64        // resourceVersion of the observation; every write names the one it builds on (E2)
-	Holder   string        // identity of the holder, empty when released
-	Term     int64         // leaseTransitions: grows with every change of holder
-	Duration time.Duration // leaseDurationSeconds
-	Seq      uint64        // which write produced this content, so that a late answer can be recognised
-	MAC      string        // the holder's hardware addresses on the announcing link, joined by commas
-	Released Proof         // proof of an orderly release (E3)
-	Degraded string        // why the holder stays although its API server is not ready (E6)
-	Latency  time.Duration // of the API server of a degraded holder, 0 if it is not known (E6)
-	WantedBy string        // identity of a healthy follower that asks a degraded holder to leave (E6)
-	// WantedLatency is the latency of that follower's API server, 0 if it is not known (E6).
-	WantedLatency time.Duration
+	Exists      bool
+	Version     uint64        // resourceVersion of the observation; every write names the one it builds on (E2)
+	Holder      string        // identity of the holder, empty when released
+	Term        int64         // leaseTransitions: grows with every change of holder
+	Duration    time.Duration // leaseDurationSeconds
+	Seq         uint64        // which write produced this content, so that a late answer can be recognised
+	MAC         string        // the holder's hardware addresses on the announcing link, joined by commas
+	Released    Proof         // proof of an orderly release (E3)
+	Degraded    string        // why the holder stays although its API server is not ready (E6)
+	Latency     time.Duration // of the API server of a degraded holder, 0 if it is not known (E6)
+	RequestedBy string        // identity of a healthy follower that asks a degraded holder to leave (E6)
+	// RequestedLatency is the latency of that follower's API server, 0 if it is not known (E6).
+	RequestedLatency time.Duration
 	// Moves counts how often the holder changed for slowness, less one for each quiet minute
 	// since, 0 to MaxMoves (E6).
 	Moves   int
@@ -64,15 +64,15 @@ func (r Record) releasedBy(last tenure) bool {
 		r.Released.Holder == last.holder && r.Released.Term == last.term
 }
 
-// HasMAC reports whether mac is among the hardware addresses that named joins by commas: a
+// ContainsMAC reports whether mac is among the hardware addresses that named joins by commas: a
 // bond may answer with that of any port.
-func HasMAC(named, mac string) bool {
+func ContainsMAC(named, mac string) bool {
 	return mac != "" && slices.Contains(strings.Split(named, ","), mac)
 }
 
-// NodeOf returns the node name in the identity of an agent, which ends at the first
+// NodeName returns the node name in the identity of an agent, which ends at the first
 // underscore (E8). The name of another program is returned as it is.
-func NodeOf(id string) string {
+func NodeName(id string) string {
 	node, _, _ := strings.Cut(id, "_")
 	return node
 }

@@ -183,7 +183,7 @@ func (n *node) step(ev Event) {
 
 func (n *node) execute(a Action) {
 	switch a.Kind {
-	case Create, Claim, Renew, Release, Want:
+	case Create, Claim, Renew, Release, RequestRelease:
 		n.request(a)
 	case Read:
 		n.read(a)

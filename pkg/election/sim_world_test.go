@@ -166,7 +166,7 @@ func (w *world) breakSomething() {
 	case 2, 3:
 		n.cut = max(n.cut, w.now+span)
 	case 4, 5:
-		n.setHealth([]Verdict{Dead, Soft}[fault-4], span)
+		n.setHealth([]Verdict{Dead, NotReady}[fault-4], span)
 	case 6:
 		n.kill(span)
 	case 7:
@@ -197,7 +197,7 @@ func (n *node) setHealth(v Verdict, span time.Duration) {
 // judged is a verdict; not ready is slowness as often as not, and how slow is chance (E6).
 func (n *node) judged(v Verdict) Health {
 	h := Health{Verdict: v, Latency: n.w.upTo(100 * time.Millisecond)}
-	if v == Soft {
+	if v == NotReady {
 		h.Slow, h.Latency = n.w.rng.IntN(2) == 0, n.w.upTo(3*time.Second)
 	}
 	return h

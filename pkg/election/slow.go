@@ -34,7 +34,7 @@ func Patience(moves int) time.Duration {
 // noteSlowness counts how long the own API server has been slow, and takes one move back
 // for each quiet minute of this tenure.
 func (m *Machine) noteSlowness() {
-	if m.health != Soft || !m.slow {
+	if m.health != NotReady || !m.slow {
 		m.slowSince = m.now
 	} else {
 		m.quietSince = m.now
@@ -54,7 +54,7 @@ func (m *Machine) inheritMoves() {
 // mark returns why the lease is to be marked as degraded, or "".
 func (m *Machine) mark() Reason {
 	switch {
-	case m.health != Soft:
+	case m.health != NotReady:
 		return ""
 	case !m.slow:
 		return ReasonAPINotReady
@@ -66,8 +66,8 @@ func (m *Machine) mark() Reason {
 
 // wanted reports whether somebody who should have the address asks for the lease.
 func (m *Machine) wanted() bool {
-	if m.mark() == "" || m.obs.Degraded == "" || m.obs.WantedBy == "" {
+	if m.mark() == "" || m.obs.Degraded == "" || m.obs.RequestedBy == "" {
 		return false
 	}
-	return !m.slow || clearlyBetter(m.obs.WantedLatency, m.latency)
+	return !m.slow || clearlyBetter(m.obs.RequestedLatency, m.latency)
 }

@@ -51,7 +51,7 @@ func (s *script) play(t *testing.T, lines ...string) {
 // TestPatienceOfTheGroup: a holder that is slow marks the lease, and leaves, only after the
 // patience that the lease names; a minute that is not quiet gives none of it back.
 func TestPatienceOfTheGroup(t *testing.T) {
-	wish := "lease but wanted-by=b wanted-latency=3ms"
+	wish := "lease but requested-by=b requested-latency=3ms"
 	for name, c := range map[string]struct {
 		moves int
 		lines []string
@@ -68,7 +68,7 @@ func TestPatienceOfTheGroup(t *testing.T) {
 		"a quiet minute halves it":       {1, []string{"72s tick", "80s health slow 1.5s", "80.1s " + wish, "80.2s tick"}, Standby, 1},
 		"one that is not quiet does not": {1, []string{"30s health slow 1s", "31s health healthy 3ms", "72s tick"}, Holding, 1},
 		"two quiet minutes":              {2, []string{"132s tick"}, Holding, 0},
-		"not ready is no slowness":       {1, []string{"20s health soft 3ms", "20.1s lease but wanted-by=b", "20.2s tick"}, Standby, 1},
+		"not ready is no slowness":       {1, []string{"20s health not-ready 3ms", "20.1s lease but requested-by=b", "20.2s tick"}, Standby, 1},
 		"nor is death":                   {1, []string{"20s health dead", "20.1s tick"}, Standby, 1},
 		"what people write is bounded":   {0, []string{"10.3s lease but moves=99", "11.5s tick"}, Holding, 0},
 	} {
@@ -99,7 +99,7 @@ func TestOverloadFollowsTheAddress(t *testing.T) {
 				}
 				h := Health{Verdict: Healthy, Latency: 3 * time.Millisecond}
 				if span := w.now - slow[n]; span > 1250*time.Millisecond {
-					h = Health{Verdict: Soft, Slow: true, Latency: span}
+					h = Health{Verdict: NotReady, Slow: true, Latency: span}
 				}
 				n.step(h)
 			}

@@ -23,8 +23,8 @@ func (m *Machine) standBy() {
 		m.claim()
 	case m.shouldWant():
 		r := m.obs
-		r.WantedBy, r.WantedLatency = m.cfg.ID, m.latency
-		m.send(write{kind: Want, record: r})
+		r.RequestedBy, r.RequestedLatency = m.cfg.ID, m.latency
+		m.send(write{kind: RequestRelease, record: r})
 	}
 }
 
@@ -108,7 +108,7 @@ func (m *Machine) shouldWant() bool {
 	if m.doubtful {
 		return false
 	}
-	if m.obs.Holder == "" || m.obs.Holder == m.cfg.ID || m.obs.Degraded == "" || m.obs.WantedBy != "" || m.now < m.wantAt {
+	if m.obs.Holder == "" || m.obs.Holder == m.cfg.ID || m.obs.Degraded == "" || m.obs.RequestedBy != "" || m.now < m.wantAt {
 		return false
 	}
 	return m.obs.Degraded != string(ReasonAPISlow) || clearlyBetter(m.latency, m.obs.Latency)

@@ -27,11 +27,11 @@ const (
 	// proofEvery spaces the quorum reads that foreign announcements ask for: a chatty device
 	// must not load the API server (E9).
 	proofEvery = time.Second
-	// wishWithin is how long a degraded holder reads the lease every WishEvery to see who asks
+	// wishWithin is how long a degraded holder reads the lease every RequestPollInterval to see who asks
 	// for it. Later its own renewals tell, because they build on a version without the wish (E6).
 	wishWithin = time.Second
-	// WishEvery spaces those reads: each hand-over of a degraded holder waits for one.
-	WishEvery = 25 * time.Millisecond
+	// RequestPollInterval spaces those reads: each hand-over of a degraded holder waits for one.
+	RequestPollInterval = 25 * time.Millisecond
 	// minPause is the shortest gap between steps that counts as a pause: writing an address may
 	// take some tenths of a second (E9).
 	minPause = time.Second

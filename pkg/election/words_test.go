@@ -53,7 +53,7 @@ func (s *script) fact(verb, rest string) (Event, error) {
 	facts := map[string]Event{
 		"owned ok": Owned{Seq: s.seq(Own), OK: true}, "owned failed": Owned{Seq: s.seq(Own)}, "owned expired": Owned{Seq: s.seq(Own), Expired: true},
 		"disowned confirmed": Disowned{s.seq(Disown), true}, "disowned unconfirmed": Disowned{s.seq(Disown), false},
-		"address lost": AddressLost{NodeAddress: true}, "address flushed": AddressLost{}, "node-address back": NodeAddressBack{},
+		"address lost": AddressLost{NodeAddress: true}, "address flushed": AddressLost{}, "node-address back": NodeAddressRestored{},
 		"shutdown now": Shutdown{},
 	}
 	if ev, ok := facts[key]; ok {
@@ -153,12 +153,12 @@ func (s *script) set(r Record, words []string) (err error) {
 			r.MAC = value
 		case "degraded":
 			r.Degraded = value
-		case "wanted-by":
-			r.WantedBy = value
+		case "requested-by":
+			r.RequestedBy = value
 		case "latency":
 			r.Latency, err = time.ParseDuration(value)
-		case "wanted-latency":
-			r.WantedLatency, err = time.ParseDuration(value)
+		case "requested-latency":
+			r.RequestedLatency, err = time.ParseDuration(value)
 		case "moves":
 			r.Moves, err = strconv.Atoi(value)
 		case "term":
@@ -183,17 +183,17 @@ func (s *script) set(r Record, words []string) (err error) {
 	return nil
 }
 
-// parseHealth reads healthy|doubtful|soft|slow|dead|unknown and, perhaps, a latency.
+// parseHealth reads healthy|failing|not-ready|slow|dead|unknown and, perhaps, a latency.
 func parseHealth(words []string) (h Health, err error) {
 	if len(words) == 0 || len(words) > 2 {
 		return h, fmt.Errorf("which verdict, and which latency?")
 	}
-	verdicts := map[string]Verdict{"healthy": Healthy, "doubtful": Healthy, "soft": Soft, "slow": Soft, "dead": Dead, "unknown": Unknown}
+	verdicts := map[string]Verdict{"healthy": Healthy, "failing": Healthy, "not-ready": NotReady, "slow": NotReady, "dead": Dead, "unknown": Unknown}
 	v, ok := verdicts[words[0]]
 	if !ok {
 		return h, fmt.Errorf("unknown verdict %q", words[0])
 	}
-	h = Health{Verdict: v, Slow: words[0] == "slow", Doubtful: words[0] == "doubtful"}
+	h = Health{Verdict: v, Slow: words[0] == "slow", LastProbeFailed: words[0] == "failing"}
 	if len(words) == 2 {
 		h.Latency, err = time.ParseDuration(words[1])
 	}

@@ -189,8 +189,8 @@ func knownHosts(ctx context.Context, cfg config.Config) []string {
 
 func leaseOf(cfg config.Config, r election.Record, renewed time.Time) Lease {
 	l := Lease{
-		Namespace: cfg.Namespace, Name: cfg.LeaseName, Exists: r.Exists, Holder: election.NodeOf(r.Holder), Identity: r.Holder, Term: r.Term,
-		Renewed: renewed, Duration: r.Duration, WantedBy: r.WantedBy,
+		Namespace: cfg.Namespace, Name: cfg.LeaseName, Exists: r.Exists, Holder: election.NodeName(r.Holder), Identity: r.Holder, Term: r.Term,
+		Renewed: renewed, Duration: r.Duration, RequestedBy: r.RequestedBy,
 	}
 	if !renewed.IsZero() {
 		l.Age = max(0, time.Since(renewed).Round(time.Millisecond))

@@ -154,14 +154,14 @@ func TestCollect(t *testing.T) {
 	s := newSite(t)
 	renewed := time.Now().Add(-3 * time.Second)
 	s.lease("node-b_boot_1", renewed, map[string]string{
-		kubelease.AnnotationDegraded: "APIServerNotReady", kubelease.AnnotationWantedBy: "node-a_boot_1",
+		kubelease.AnnotationDegraded: "APIServerNotReady", kubelease.AnnotationRequestedBy: "node-a_boot_1",
 		kubelease.AnnotationTransitions: `[{"time":"2026-01-02T03:04:05Z","from":"node-a_boot_1","to":"node-b_boot_1","term":7,"reason":"Shutdown"}]`,
 	})
 	s.agent(1, says(agent("node-a")))
 	s.agent(2, says(agent("node-b")))
 	r, nodes := s.collect()
 	l := r.Lease
-	if !l.Exists || l.Holder != "node-b" || l.Identity != "node-b_boot_1" || l.Term != 7 || l.Duration != 5*time.Second || l.WantedBy != "node-a_boot_1" ||
+	if !l.Exists || l.Holder != "node-b" || l.Identity != "node-b_boot_1" || l.Term != 7 || l.Duration != 5*time.Second || l.RequestedBy != "node-a_boot_1" ||
 		!l.Renewed.Equal(renewed.Truncate(time.Microsecond)) || l.Age < 3*time.Second {
 		t.Errorf("lease %+v", l)
 	}

@@ -75,7 +75,7 @@ func (r *Report) nameTheSilent(byAddress map[string]string) {
 func (r *Report) names() []string {
 	all := []string{r.Lease.Holder}
 	for _, x := range r.Transitions {
-		all = append(all, election.NodeOf(x.From), election.NodeOf(x.To))
+		all = append(all, election.NodeName(x.From), election.NodeName(x.To))
 	}
 	slices.Sort(all)
 	return slices.DeleteFunc(slices.Compact(all), func(name string) bool { return name == "" })

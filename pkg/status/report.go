@@ -23,16 +23,16 @@ type Report struct {
 
 // Lease is the election's object.
 type Lease struct {
-	Namespace string        `json:"namespace"`
-	Name      string        `json:"name"`
-	Exists    bool          `json:"exists"`
-	Holder    string        `json:"holder,omitempty"` // node name; empty when nobody holds it
-	Identity  string        `json:"identity,omitempty"`
-	Term      int64         `json:"term"`
-	Renewed   time.Time     `json:"renewed,omitzero"`
-	Age       time.Duration `json:"ageNanoseconds,omitempty"` // since Renewed, by this machine's clock
-	Duration  time.Duration `json:"durationNanoseconds,omitempty"`
-	WantedBy  string        `json:"wantedBy,omitempty"`
+	Namespace   string        `json:"namespace"`
+	Name        string        `json:"name"`
+	Exists      bool          `json:"exists"`
+	Holder      string        `json:"holder,omitempty"` // node name; empty when nobody holds it
+	Identity    string        `json:"identity,omitempty"`
+	Term        int64         `json:"term"`
+	Renewed     time.Time     `json:"renewed,omitzero"`
+	Age         time.Duration `json:"ageNanoseconds,omitempty"` // since Renewed, by this machine's clock
+	Duration    time.Duration `json:"durationNanoseconds,omitempty"`
+	RequestedBy string        `json:"requestedBy,omitempty"`
 }
 
 // Node is one control-plane node: its API server, and its agent where that answers.

@@ -157,7 +157,7 @@ func (r Report) writeTransitions(b *bytes.Buffer) {
 	fmt.Fprintln(t, "LAST TRANSITIONS\tTERM\tFROM\tTO\tREASON")
 	for _, x := range slices.Backward(r.Transitions) {
 		put(t, "%s\t%s\t%s\t%s\t%s\n", x.Time.Local().Format(time.DateTime), fmt.Sprint(x.Term),
-			dash(election.NodeOf(x.From)), election.NodeOf(x.To), string(x.Reason))
+			dash(election.NodeName(x.From)), election.NodeName(x.To), string(x.Reason))
 	}
 	_ = t.Flush() // into memory
 	if len(r.Transitions) == 0 {

@@ -132,7 +132,7 @@ func (full) Write([]byte) (int, error) { return 0, os.ErrClosed }
 // TestJSON is the shape that scripts rely on.
 func TestJSON(t *testing.T) {
 	r := held()
-	r.Degraded, r.Lease.WantedBy = "APIServerNotReady", "node-b_boot_1"
+	r.Degraded, r.Lease.RequestedBy = "APIServerNotReady", "node-b_boot_1"
 	r.Nodes[1] = Node{Address: "10.0.0.2:6443", Problem: "refused"}
 	r.Nodes[2].Agent.NotReady, r.Nodes[2].Agent.Warning = "LinkDown", "careful"
 	text, err := json.MarshalIndent(r, "", "  ")

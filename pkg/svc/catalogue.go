@@ -35,7 +35,7 @@ type CacheConfig struct {
 type Cache struct {
 	cfg      CacheConfig
 	services *mirror[*Service]
-	slices   *mirror[*Slice]
+	slices   *mirror[*EndpointSlice]
 	nodes    *mirror[*Node]
 	leases   *mirror[*Lease]
 	seat     *mirror[*Lease]

@@ -42,8 +42,8 @@ func TestCatalogueFollowsTheCluster(t *testing.T) {
 	if got := names(c); got != "a/web b/web" {
 		t.Errorf("Services %s", got)
 	}
-	if c.Node("n1") == nil || c.Node("n2") != nil || len(c.Nodes()) != 1 || c.Reserved()[netip.MustParseAddr("10.0.0.1")] != "n1" {
-		t.Errorf("nodes %v, reserved %v", c.Nodes(), c.Reserved())
+	if c.Node("n1") == nil || c.Node("n2") != nil || len(c.Nodes()) != 1 || c.NodeAddresses()[netip.MustParseAddr("10.0.0.1")] != "n1" {
+		t.Errorf("nodes %v, reserved %v", c.Nodes(), c.NodeAddresses())
 	}
 	if got := c.Pools(); len(got) != 1 || got[0].Err != nil || got[0].Pool.Size() != 11 {
 		t.Errorf("pools %+v", got)
@@ -85,7 +85,7 @@ func TestARenewalWakesAndChangesNothing(t *testing.T) {
 		}
 	}
 	before := c.Changes()
-	e.PutNodeLease(svc.NodeInfo{Node: "n1", Status: 1}, "me", 5)
+	e.PutNodeLease(svc.NodeInfo{Node: "n1", StatusPort: 1}, "me", 5)
 	e.Eventually("it counts", func() bool { return c.Changes() > before })
 }
 

@@ -105,12 +105,12 @@ func (c *Cache) Ledger() ipam.Ledger {
 	for _, l := range slices.Backward(shards) {
 		maps.Copy(all, l.Entries)
 	}
-	return c.Restored(all)
+	return c.WithDeletedEntries(all)
 }
 
-// Restored returns l, the ledger or what is left of it, with the entries of Leases that were deleted a short
+// WithDeletedEntries returns l, the ledger or what is left of it, with the entries of Leases that were deleted a short
 // time ago.
-func (c *Cache) Restored(l ipam.Ledger) ipam.Ledger { return c.vanished.restored(l) }
+func (c *Cache) WithDeletedEntries(l ipam.Ledger) ipam.Ledger { return c.vanished.restored(l) }
 
 func shardOrder(a, b *Lease) int {
 	return cmp.Or(len(a.Name)-len(b.Name), strings.Compare(a.Name, b.Name))
@@ -179,8 +179,8 @@ func (c *Cache) Networks() []ipam.Network {
 	return all
 }
 
-// Reserved returns the addresses that Nodes have: no Service may have one.
-func (c *Cache) Reserved() map[netip.Addr]string {
+// NodeAddresses returns the addresses that Nodes have: no Service may have one.
+func (c *Cache) NodeAddresses() map[netip.Addr]string {
 	all := map[netip.Addr]string{}
 	for _, n := range c.nodes.all() {
 		for _, a := range n.Addresses {

@@ -34,7 +34,7 @@ const (
 	AnnotationLedger = "kvip.dev/ledger"
 	// AnnotationLeader is, on the Lease of the seat, who wrote it, so that a write of another program is
 	// not taken for a kvip's.
-	AnnotationLeader = "kvip.dev/seat"
+	AnnotationLeader = "kvip.dev/leader"
 )
 
 // NodeLease is the name of a node's Lease. The names of all Leases of the Services part begin with that of

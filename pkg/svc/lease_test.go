@@ -25,8 +25,8 @@ func lease(name, role, annotation, text string) *coordinationv1.Lease {
 
 func TestReadLease(t *testing.T) {
 	node := ReadLease(lease("s-node-n1", RoleNode, AnnotationNode,
-		`{"node":"n1","links":[{"name":"eth0","mac":"02:00:00:00:00:01","subnets":["10.0.0.0/24"]}],"controlPlane":["10.0.0.100"],"status":9}`))
-	if node.Holder != "me" || node.Duration != 5*time.Second || node.Info.Node != "n1" || node.Info.Status != 9 ||
+		`{"node":"n1","links":[{"name":"eth0","mac":"02:00:00:00:00:01","subnets":["10.0.0.0/24"]}],"controlPlane":["10.0.0.100"],"statusPort":9}`))
+	if node.Holder != "me" || node.Duration != 5*time.Second || node.Info.Node != "n1" || node.Info.StatusPort != 9 ||
 		!reflect.DeepEqual(node.Info.ControlPlane, []netip.Addr{netip.MustParseAddr("10.0.0.100")}) {
 		t.Errorf("node's Lease %+v", node)
 	}

@@ -39,11 +39,11 @@ type NodeInfo struct {
 	ControlPlane []netip.Addr `json:"controlPlane,omitempty"`
 	// Addresses are the node's own on its links: no Service may have one of them.
 	Addresses []netip.Addr `json:"addresses,omitempty"`
-	// Cannot is why the node can carry no address at present, and Failed why it cannot carry single ones.
-	Cannot string                `json:"cannot,omitempty"`
-	Failed map[netip.Addr]string `json:"failed,omitempty"`
-	// Status is the port on which the agent's /services page is served; 0 if it is not.
-	Status int `json:"status,omitempty"`
+	// Unavailable is why the node can carry no address at present, and Failed why it cannot carry single ones.
+	Unavailable     string                `json:"unavailable,omitempty"`
+	FailedAddresses map[netip.Addr]string `json:"failedAddresses,omitempty"`
+	// StatusPort is the port on which the agent's /services page is served; 0 if it is not.
+	StatusPort int `json:"statusPort,omitempty"`
 }
 
 // LinkInfo is one usable link of a node.
@@ -68,16 +68,16 @@ func (i NodeInfo) Bounded() NodeInfo {
 	}
 	i.ControlPlane = unicast(i.ControlPlane, maxNodeVIPs)
 	i.Addresses = unicast(i.Addresses, maxNodeAddrs)
-	i.Cannot = explanation(i.Cannot)
-	if len(i.Failed) > 0 {
-		failed := make(map[netip.Addr]string, min(len(i.Failed), maxFailed))
-		for _, addr := range unicast(slices.Collect(maps.Keys(i.Failed)), maxFailed) {
-			failed[addr] = explanation(i.Failed[addr])
+	i.Unavailable = explanation(i.Unavailable)
+	if len(i.FailedAddresses) > 0 {
+		failed := make(map[netip.Addr]string, min(len(i.FailedAddresses), maxFailed))
+		for _, addr := range unicast(slices.Collect(maps.Keys(i.FailedAddresses)), maxFailed) {
+			failed[addr] = explanation(i.FailedAddresses[addr])
 		}
-		i.Failed = failed
+		i.FailedAddresses = failed
 	}
-	if i.Status < 0 || i.Status > 65535 {
-		i.Status = 0
+	if i.StatusPort < 0 || i.StatusPort > 65535 {
+		i.StatusPort = 0
 	}
 	return i
 }

@@ -16,7 +16,7 @@ type Pool struct {
 	ipam.Pool
 	// Err says what is wrong with the object, naming the field and the fix.
 	Err error
-	// Status is what the object says now.
+	// Status is the status of the object.
 	Status v1alpha1.IPPoolStatus
 }
 

@@ -61,7 +61,7 @@ func (r Reader) Service(s *corev1.Service) *Service {
 			result.ClusterIPs = append(result.ClusterIPs, addr)
 		}
 	}
-	result.HasEndpoints = s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.DeletionTimestamp == nil && !wishes.Ignore
+	result.Announceable = s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.DeletionTimestamp == nil && !wishes.Ignore
 	result.Created = s.CreationTimestamp.Time
 	for _, ingress := range s.Status.LoadBalancer.Ingress {
 		if addr, err := netip.ParseAddr(ingress.IP); err == nil {
@@ -73,7 +73,7 @@ func (r Reader) Service(s *corev1.Service) *Service {
 			result.Condition = s.Status.Conditions[i].DeepCopy()
 		}
 	}
-	if result.HasEndpoints {
+	if result.Announceable {
 		result.Local = s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 		result.Request = r.request(s, wishes)
 		result.Notes = append(result.Notes, fitting(&result.Request)...)

@@ -19,10 +19,10 @@ type Service struct {
 	// Managed says that kvip gives this Service addresses: it is of type LoadBalancer, of kvip's class,
 	// not left to others by an annotation, and not being deleted.
 	Managed bool
-	// HasEndpoints reports whether it is announced where the ledger gives it an address: it is of type LoadBalancer,
-	// not left to others by an annotation, and not being deleted. Unlike Ours it depends on no flag, so that all agents
+	// Announceable reports whether it is announced where the ledger gives it an address: it is of type LoadBalancer,
+	// not left to others by an annotation, and not being deleted. Unlike Managed it depends on no flag, so that all agents
 	// say the same.
-	HasEndpoints bool
+	Announceable bool
 	// Created is when the Service was made.
 	Created time.Time
 	// SkipReason says why it is not ours, where it is of type LoadBalancer.
@@ -37,7 +37,7 @@ type Service struct {
 	Notes []string
 	// ClusterIPs are the addresses of any Service inside the cluster.
 	ClusterIPs []netip.Addr
-	// Status are the addresses that its status has now.
+	// Status lists the addresses in its status.
 	Status []netip.Addr
 	// StatusBy names the programs that wrote Status, if those are others than kvip.
 	StatusBy []string

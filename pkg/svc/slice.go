@@ -16,8 +16,8 @@ const (
 	maxNodeName = 253
 )
 
-// Slice is what kvip reads of an EndpointSlice.
-type Slice struct {
+// EndpointSlice is what kvip reads of an EndpointSlice.
+type EndpointSlice struct {
 	metav1.ObjectMeta
 	// Owner is the Service whose endpoints these are.
 	Owner ipam.Owner
@@ -30,12 +30,12 @@ type Slice struct {
 }
 
 // readSlice decodes s; false if it belongs to no Service.
-func readSlice(s *discoveryv1.EndpointSlice) (*Slice, bool) {
+func readSlice(s *discoveryv1.EndpointSlice) (*EndpointSlice, bool) {
 	name := s.Labels[discoveryv1.LabelServiceName]
 	if name == "" {
 		return nil, false
 	}
-	result := &Slice{ObjectMeta: identified(s), Owner: OwnerOf(s.Namespace, name), Nodes: placement.Endpoints{}}
+	result := &EndpointSlice{ObjectMeta: identified(s), Owner: OwnerOf(s.Namespace, name), Nodes: placement.Endpoints{}}
 	if s.AddressType == discoveryv1.AddressTypeIPv6 {
 		result.Family = ipam.IPv6
 	}

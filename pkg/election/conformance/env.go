@@ -63,7 +63,7 @@ func (a *agent) do(action election.Action) election.Event {
 		a.seq++
 		action.Seq = a.seq
 	}
-	if action.Kind != election.Want && action.Kind != election.Read {
+	if action.Kind != election.RequestRelease && action.Kind != election.Read {
 		action.Record.Seq = action.Seq
 	}
 	action.Deadline = a.env.Now() + patience
@@ -84,7 +84,7 @@ func (a *agent) read() election.Record {
 func (a *agent) write(kind election.Kind, base, r election.Record) election.Written {
 	a.t.Helper()
 	r.Exists = true
-	got, ok := a.do(election.Action{Kind: kind, Base: base, Record: r, From: base.Holder, Reason: election.ReasonExpired}).(election.Written)
+	got, ok := a.do(election.Action{Kind: kind, Base: base, Record: r, PreviousHolder: base.Holder, Reason: election.ReasonExpired}).(election.Written)
 	if !ok || got.Seq != a.seq {
 		a.t.Fatalf("%s: %s answered %+v", a.name, kind, got)
 	}

@@ -169,7 +169,7 @@ func tenure() election.Record {
 
 // release is the action by which node a gives the lease up, over its peers.
 func release(base election.Record) election.Action {
-	return election.Action{Kind: election.Release, Base: base, Peers: true, Record: election.Record{
+	return election.Action{Kind: election.Release, Base: base, PreferPeers: true, Record: election.Record{
 		Exists: true, Term: 1, Duration: 5 * time.Second, Released: election.Proof{Holder: "a", Term: 1, Reason: election.ReasonAPIDead},
 	}}
 }

@@ -13,16 +13,16 @@ import (
 
 // Annotations of the Lease.
 const (
-	AnnotationWrite       = "kvip.dev/write"             // number of the holder's last write
-	AnnotationMAC         = "kvip.dev/mac"               // hardware address of the holder
-	AnnotationReleased    = "kvip.dev/released"          // proof of an orderly release (E3)
-	AnnotationDegraded    = "kvip.dev/degraded"          // why the holder stays without a ready API server (E6)
-	AnnotationWantedBy    = "kvip.dev/wanted-by"         // who asks a degraded holder to leave (E6)
-	AnnotationLatency     = "kvip.dev/latency-ms"        // how slow the API server of a degraded holder is (E6)
-	AnnotationWanted      = "kvip.dev/wanted-latency-ms" // how slow the one of who asks is (E6)
-	AnnotationMoves       = "kvip.dev/slow-moves"        // changes of holder for slowness, less the quiet minutes (E6)
-	AnnotationTransitions = "kvip.dev/transitions"       // the last changes of holder
-	maxTransitions        = 10
+	AnnotationWrite            = "kvip.dev/write"                // number of the holder's last write
+	AnnotationMAC              = "kvip.dev/mac"                  // hardware address of the holder
+	AnnotationReleased         = "kvip.dev/released"             // proof of an orderly release (E3)
+	AnnotationDegraded         = "kvip.dev/degraded"             // why the holder stays without a ready API server (E6)
+	AnnotationRequestedBy      = "kvip.dev/requested-by"         // the follower that asks a degraded holder for a release (E6)
+	AnnotationLatency          = "kvip.dev/latency-ms"           // how slow the API server of a degraded holder is (E6)
+	AnnotationRequestedLatency = "kvip.dev/requested-latency-ms" // latency of its API server (E6)
+	AnnotationMoves            = "kvip.dev/slow-moves"           // changes of holder for slowness, less the quiet minutes (E6)
+	AnnotationTransitions      = "kvip.dev/transitions"          // the last changes of holder
+	maxTransitions             = 10
 )
 
 // Transition is one change of holder, as kept in the Lease.
@@ -65,9 +65,9 @@ func within(text string, limit int) string {
 func Decode(l *coordinationv1.Lease) election.Record {
 	r := election.Record{
 		Exists: true, Version: number(l.ResourceVersion), Seq: number(l.Annotations[AnnotationWrite]), MAC: short(l.Annotations[AnnotationMAC]),
-		Degraded: short(l.Annotations[AnnotationDegraded]), WantedBy: short(l.Annotations[AnnotationWantedBy]),
+		Degraded: short(l.Annotations[AnnotationDegraded]), RequestedBy: short(l.Annotations[AnnotationRequestedBy]),
 		History: within(l.Annotations[AnnotationTransitions], maxHistory),
-		Latency: milliseconds(l.Annotations[AnnotationLatency]), WantedLatency: milliseconds(l.Annotations[AnnotationWanted]),
+		Latency: milliseconds(l.Annotations[AnnotationLatency]), RequestedLatency: milliseconds(l.Annotations[AnnotationRequestedLatency]),
 		Moves: int(min(number(l.Annotations[AnnotationMoves]), election.MaxMoves)),
 	}
 	if l.Spec.HolderIdentity != nil {
@@ -171,14 +171,14 @@ func encode(base *coordinationv1.Lease, a election.Action, now time.Time) *coord
 func annotations(a election.Action, now time.Time) map[string]string {
 	r := a.Record
 	set := map[string]string{
-		AnnotationWrite:    strconv.FormatUint(r.Seq, 10),
-		AnnotationMAC:      r.MAC,
-		AnnotationDegraded: r.Degraded,
-		AnnotationWantedBy: r.WantedBy,
-		AnnotationLatency:  text(r.Latency.Milliseconds()),
-		AnnotationWanted:   text(r.WantedLatency.Milliseconds()),
-		AnnotationMoves:    text(int64(r.Moves)),
-		AnnotationReleased: "",
+		AnnotationWrite:            strconv.FormatUint(r.Seq, 10),
+		AnnotationMAC:              r.MAC,
+		AnnotationDegraded:         r.Degraded,
+		AnnotationRequestedBy:      r.RequestedBy,
+		AnnotationLatency:          text(r.Latency.Milliseconds()),
+		AnnotationRequestedLatency: text(r.RequestedLatency.Milliseconds()),
+		AnnotationMoves:            text(int64(r.Moves)),
+		AnnotationReleased:         "",
 	}
 	if r.Released.Holder != "" {
 		released, _ := json.Marshal(proof(r.Released)) // three plain fields: cannot fail
@@ -186,7 +186,7 @@ func annotations(a election.Action, now time.Time) map[string]string {
 	}
 	if a.Kind == election.Claim {
 		set[AnnotationTransitions] = record(a.Base.History, Transition{
-			Time: now.UTC().Truncate(time.Millisecond), From: a.From, To: r.Holder, Term: r.Term, Reason: a.Reason,
+			Time: now.UTC().Truncate(time.Millisecond), From: a.PreviousHolder, To: r.Holder, Term: r.Term, Reason: a.Reason,
 		})
 	}
 	return set

@@ -34,11 +34,11 @@ func TestDecodeIsBounded(t *testing.T) {
 	l := lease()
 	l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds = &long, ptr[int32](math.MaxInt32)
 	l.Annotations = map[string]string{
-		AnnotationMAC: long, AnnotationDegraded: long, AnnotationWantedBy: long, AnnotationTransitions: "[" + long + "]",
+		AnnotationMAC: long, AnnotationDegraded: long, AnnotationRequestedBy: long, AnnotationTransitions: "[" + long + "]",
 		AnnotationReleased: `{"holder":"` + long + `","term":6}`, AnnotationWrite: long,
 	}
 	want := election.Record{
-		Exists: true, Version: 41, Holder: long[:maxName], MAC: long[:maxName], Degraded: long[:maxName], WantedBy: long[:maxName],
+		Exists: true, Version: 41, Holder: long[:maxName], MAC: long[:maxName], Degraded: long[:maxName], RequestedBy: long[:maxName],
 		Duration: election.MaxLease,
 	}
 	if got := Decode(l); got != want {
@@ -58,12 +58,12 @@ func TestEncodeDecode(t *testing.T) {
 	for _, want := range []election.Record{
 		{Holder: "a", Term: 1, Duration: 5 * time.Second, Seq: 7},
 		{Holder: "a", Term: math.MaxInt32, Duration: election.MaxLease, Seq: math.MaxUint64, MAC: "02:00:00:00:00:01", Degraded: "APIServerNotReady"},
-		{Holder: "node \"1\"\n", Term: 2, Duration: 2 * time.Second, Seq: 1, WantedBy: "b"},
+		{Holder: "node \"1\"\n", Term: 2, Duration: 2 * time.Second, Seq: 1, RequestedBy: "b"},
 		{Holder: "a", Term: 3, Duration: 5 * time.Second, Seq: 8, Degraded: "APIServerSlow", Latency: 1250 * time.Millisecond,
-			WantedBy: "b", WantedLatency: time.Millisecond, Moves: election.MaxMoves},
+			RequestedBy: "b", RequestedLatency: time.Millisecond, Moves: election.MaxMoves},
 		{Term: 2, Duration: 2 * time.Second, Seq: 1, Released: election.Proof{Holder: "node \"1\"", Term: 2, Reason: election.ReasonShutdown}},
 	} {
-		for _, kind := range []election.Kind{election.Claim, election.Renew, election.Release, election.Want} {
+		for _, kind := range []election.Kind{election.Claim, election.Renew, election.Release, election.RequestRelease} {
 			base := lease()
 			l := encode(base, election.Action{Kind: kind, Record: want}, noon)
 			got := Decode(l)
@@ -92,10 +92,10 @@ func TestEncodeDecode(t *testing.T) {
 func TestTimes(t *testing.T) {
 	old := metav1.NewMicroTime(noon.Add(-time.Hour))
 	for kind, want := range map[election.Kind]struct{ acquired, renewed time.Time }{
-		election.Claim:   {noon, noon},
-		election.Renew:   {old.Time, noon},
-		election.Release: {old.Time, noon},
-		election.Want:    {old.Time, old.Time},
+		election.Claim:          {noon, noon},
+		election.Renew:          {old.Time, noon},
+		election.Release:        {old.Time, noon},
+		election.RequestRelease: {old.Time, old.Time},
 	} {
 		base := lease()
 		base.Spec.AcquireTime, base.Spec.RenewTime = &old, &old
@@ -125,9 +125,9 @@ func TestDecodeHostile(t *testing.T) {
 		{"null", map[string]string{AnnotationReleased: `null`}, election.Record{}},
 		{"no number", map[string]string{AnnotationWrite: "-1"}, election.Record{}},
 		{"too many digits", map[string]string{AnnotationWrite: "99999999999999999999"}, election.Record{}},
-		{"a latency that is none", map[string]string{AnnotationLatency: "-5", AnnotationWanted: "1.5s"}, election.Record{}},
-		{"latencies without a bound", map[string]string{AnnotationLatency: "18446744073709551615", AnnotationWanted: "60001"},
-			election.Record{Latency: time.Minute, WantedLatency: time.Minute}},
+		{"a latency that is none", map[string]string{AnnotationLatency: "-5", AnnotationRequestedLatency: "1.5s"}, election.Record{}},
+		{"latencies without a bound", map[string]string{AnnotationLatency: "18446744073709551615", AnnotationRequestedLatency: "60001"},
+			election.Record{Latency: time.Minute, RequestedLatency: time.Minute}},
 		{"moves without a bound", map[string]string{AnnotationMoves: "9223372036854775808"}, election.Record{Moves: election.MaxMoves}},
 		{"moves that are none", map[string]string{AnnotationMoves: strings.Repeat("9", 1000)}, election.Record{}},
 		{"a history that is none", map[string]string{AnnotationTransitions: "{"}, election.Record{History: "{"}},
@@ -170,7 +170,7 @@ func FuzzDecode(f *testing.F) {
 		l := &coordinationv1.Lease{
 			ObjectMeta: metav1.ObjectMeta{ResourceVersion: version, Annotations: map[string]string{
 				AnnotationWrite: write, AnnotationMAC: mac, AnnotationReleased: released,
-				AnnotationDegraded: degraded, AnnotationWantedBy: wanted, AnnotationTransitions: history,
+				AnnotationDegraded: degraded, AnnotationRequestedBy: wanted, AnnotationTransitions: history,
 			}},
 			Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseTransitions: &term, LeaseDurationSeconds: &seconds},
 		}

@@ -23,7 +23,7 @@ var errNoServer = errors.New("no API server is known to send it to")
 // try sends an action to the node's own API server or, where the machine asks for it,
 // to the peers (E11).
 func (d *Driver) try(ctx context.Context, a election.Action) (*coordinationv1.Lease, error) {
-	if a.Peers && len(d.Peers()) > 0 {
+	if a.PreferPeers && len(d.Peers()) > 0 {
 		return d.hedge(ctx, d.around(), a)
 	}
 	return d.first(ctx, a)

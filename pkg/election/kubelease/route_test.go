@@ -151,7 +151,7 @@ func TestSilentPeersComeAfterTheOwnServer(t *testing.T) {
 	l.driver.setPeers(silent(t, maxPeers, port))
 	l.driver.warmPeers(t.Context())
 	within := election.RequestTimeout(5 * time.Second)
-	renewal := election.Action{Kind: election.Renew, Base: held, Record: tenure(), Peers: true}
+	renewal := election.Action{Kind: election.Renew, Base: held, Record: tenure(), PreferPeers: true}
 	if got := l.do(renewal, within).(election.Written); got.Outcome != election.OutcomeOK {
 		t.Errorf("the renewal ended with %+v", got)
 	}
@@ -170,7 +170,7 @@ func TestHedgeAppliesOneWrite(t *testing.T) {
 	if n := l.store.Writes() - writes; n != 1 {
 		t.Errorf("%d writes were applied", n)
 	}
-	got := l.do(election.Action{Kind: election.Read, Peers: true}, patience).(election.ReadDone)
+	got := l.do(election.Action{Kind: election.Read, PreferPeers: true}, patience).(election.ReadDone)
 	if !got.OK || got.Record.Released.Holder != "a" {
 		t.Errorf("a read over the peers says %+v", got)
 	}

@@ -84,7 +84,7 @@ func (a *Allocator) reserved() ipam.Reserved {
 			all.Addresses[addr] = ipam.Reservation{Holder: "node " + l.Info.Node}
 		}
 	}
-	for addr, node := range a.cfg.Cache.Reserved() {
+	for addr, node := range a.cfg.Cache.NodeAddresses() {
 		all.Addresses[addr] = ipam.Reservation{Holder: "node " + node}
 	}
 	for addr, port := range a.controlPlaneAddresses() {

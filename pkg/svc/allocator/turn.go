@@ -37,7 +37,7 @@ func (a *Allocator) turn(ctx context.Context) (looked bool) {
 		return true
 	}
 	services, pools := a.cfg.Cache.Services(), a.pools()
-	have := a.cfg.Cache.Restored(a.cfg.Store.Ledger())
+	have := a.cfg.Cache.WithDeletedEntries(a.cfg.Store.Ledger())
 	others, reserved := a.others(services, have), a.reserved()
 	result := ipam.Plan(have, usable(pools), reserved, requests(services, others, a.cfg.Cache.Interfaces()))
 	if !result.Ledger.Equal(a.cfg.Store.Ledger()) {

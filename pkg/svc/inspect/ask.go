@@ -42,9 +42,9 @@ type Config struct {
 // Report is what is known of a Service.
 type Report struct {
 	Service string `json:"service"`
-	// Ours says that kvip serves it, else Why says why not.
-	Ours bool   `json:"ours"`
-	Why  string `json:"why,omitempty"`
+	// Managed says that kvip serves it, else Why says why not.
+	Managed    bool   `json:"managed"`
+	SkipReason string `json:"skipReason,omitempty"`
 	// Status are the addresses in its status, Condition kvip's own condition there.
 	Status    []netip.Addr      `json:"status"`
 	Condition *metav1.Condition `json:"condition,omitempty"`
@@ -52,12 +52,12 @@ type Report struct {
 	// Problem says which addresses are not announced by exactly one node; empty if all are, as far as
 	// is known.
 	Problem string `json:"problem,omitempty"`
-	// Answered are the nodes whose agents answered.
-	Answered []string `json:"answered"`
+	// Responded are the nodes whose agents answered.
+	Responded []string `json:"responded"`
 	// Problems are what does not work at present, by the node whose agent says so.
 	Problems map[string]string `json:"problems,omitempty"`
-	// Silent are the nodes whose agents did not answer, and why.
-	Silent map[string]string `json:"silent,omitempty"`
+	// Unreachable are the nodes whose agents did not answer, and why.
+	Unreachable map[string]string `json:"unreachable,omitempty"`
 }
 
 // Address is one address of the Service, as the agent says that knows best. Here, State and Since are set
@@ -90,16 +90,16 @@ func Service(ctx context.Context, cfg Config) (Report, error) {
 	report := ofObject(one)
 	answers, silent := askAll(ctx, leases, addresses, report.Service)
 	report.Addresses, report.Problems = merge(answers), problems(answers)
-	report.Answered, report.Silent = nodesOf(answers), silent
+	report.Responded, report.Unreachable = nodesOf(answers), silent
 	report.Problem = report.judge()
 	return report, nil
 }
 
 // ofObject is what the API alone tells.
 func ofObject(one *svc.Service) Report {
-	report := Report{Service: string(one.Owner()), Ours: one.Managed, Why: one.SkipReason, Status: append([]netip.Addr{}, one.Status...), Condition: one.Condition}
+	report := Report{Service: string(one.Owner()), Managed: one.Managed, SkipReason: one.SkipReason, Status: append([]netip.Addr{}, one.Status...), Condition: one.Condition}
 	if !one.Managed && one.SkipReason == "" {
-		report.Why = "it is not of type LoadBalancer"
+		report.SkipReason = "it is not of type LoadBalancer"
 	}
 	return report
 }
@@ -179,12 +179,12 @@ func askAll(ctx context.Context, leases []*svc.Lease, addresses map[string][]net
 
 // askNode tries the node's addresses in turn.
 func askNode(ctx context.Context, info svc.NodeInfo, addresses []netip.Addr, service string) (report speaker.Report, err error) {
-	if info.Status == 0 {
+	if info.StatusPort == 0 {
 		return report, fmt.Errorf("its agent serves no page (--metrics-address)")
 	}
 	err = fmt.Errorf("the Node has no address")
 	for _, addr := range addresses {
-		page := url.URL{Scheme: "http", Host: net.JoinHostPort(addr.String(), strconv.Itoa(info.Status)), Path: "/services", RawQuery: url.Values{"name": {service}}.Encode()}
+		page := url.URL{Scheme: "http", Host: net.JoinHostPort(addr.String(), strconv.Itoa(info.StatusPort)), Path: "/services", RawQuery: url.Values{"name": {service}}.Encode()}
 		if report, err = askPage(ctx, page.String()); err == nil && report.Node != info.Node {
 			err = fmt.Errorf("ask agent at %s: it answers for node %q", page.String(), report.Node) // a foreign host, or a foreign program
 		}

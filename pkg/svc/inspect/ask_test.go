@@ -62,7 +62,7 @@ func answering(r speaker.Report) http.HandlerFunc {
 
 // join has a node announce Services, with these addresses and its page at port.
 func join(e *fakecluster.Env, node string, port int, addresses ...string) {
-	e.PutNodeLease(svc.NodeInfo{Node: node, Status: port}, node+"_1", 5)
+	e.PutNodeLease(svc.NodeInfo{Node: node, StatusPort: port}, node+"_1", 5)
 	e.PutNode(node, nobodyHere, func(n *corev1.Node) {
 		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: node}}
 		for _, a := range addresses {
@@ -87,11 +87,11 @@ func TestServiceAsksTheOwner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Service != web || !got.Ours || got.Why != "" || fmt.Sprint(got.Status) != fmt.Sprint([]netip.Addr{vip4, vip6}) || got.Condition == nil || got.Condition.Reason != "Allocated" {
+	if got.Service != web || !got.Managed || got.SkipReason != "" || fmt.Sprint(got.Status) != fmt.Sprint([]netip.Addr{vip4, vip6}) || got.Condition == nil || got.Condition.Reason != "Allocated" {
 		t.Errorf("of the API: %+v", got)
 	}
-	if len(got.Silent) != 0 || len(got.Problems) != 1 || got.Problems["a"] != a.Problem {
-		t.Errorf("silent are %v, problems %v", got.Silent, got.Problems)
+	if len(got.Unreachable) != 0 || len(got.Problems) != 1 || got.Problems["a"] != a.Problem {
+		t.Errorf("silent are %v, problems %v", got.Unreachable, got.Problems)
 	}
 	if len(got.Addresses) != 2 {
 		t.Fatalf("addresses: %+v", got.Addresses)
@@ -133,7 +133,7 @@ func TestServiceNamesWhoIsSilentAndWhy(t *testing.T) {
 		join(e, row.node, row.port, row.addresses...)
 		want[row.node] = row.why
 	}
-	e.PutNodeLease(svc.NodeInfo{Node: "gone", Status: 1}, "", 5) // it gave its Lease up: nobody to ask
+	e.PutNodeLease(svc.NodeInfo{Node: "gone", StatusPort: 1}, "", 5) // it gave its Lease up: nobody to ask
 	join(e, "good", serving(t, answering(says("good", true, view(vip4, "good", "owned", "")))), "127.0.0.1")
 
 	got, err := Service(t.Context(), question(e, web))
@@ -141,12 +141,12 @@ func TestServiceNamesWhoIsSilentAndWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	for node, why := range want {
-		if !strings.Contains(got.Silent[node], why) {
-			t.Errorf("%s: %q, want %q", node, got.Silent[node], why)
+		if !strings.Contains(got.Unreachable[node], why) {
+			t.Errorf("%s: %q, want %q", node, got.Unreachable[node], why)
 		}
 	}
-	if len(got.Silent) != len(want) {
-		t.Errorf("silent are %v", got.Silent)
+	if len(got.Unreachable) != len(want) {
+		t.Errorf("silent are %v", got.Unreachable)
 	}
 	if len(got.Addresses) != 1 || got.Addresses[0].Node != "good" || !got.Addresses[0].Here {
 		t.Errorf("the others keep good from being heard: %+v", got.Addresses)
@@ -166,7 +166,7 @@ func TestServiceForgivesAnOldLease(t *testing.T) {
 	e.Put(fakecluster.LeasePath(svc.NodeLease("earlier", "a")), lease)
 	join(e, "a", serving(t, answering(says("a", true, view(vip4, "a", "owned", "")))), "127.0.0.1")
 	got, err := Service(t.Context(), question(e, web))
-	if err != nil || len(got.Silent) != 0 || len(got.Addresses) != 1 {
+	if err != nil || len(got.Unreachable) != 0 || len(got.Addresses) != 1 {
 		t.Errorf("%v and %+v", err, got)
 	}
 }
@@ -182,7 +182,7 @@ func TestServiceSaysWhyItIsNotServed(t *testing.T) {
 		e := fakecluster.New(t)
 		e.PutService(web, row.change)
 		got, err := Service(t.Context(), question(e, web))
-		if err != nil || got.Ours || !strings.Contains(got.Why, row.why) {
+		if err != nil || got.Managed || !strings.Contains(got.SkipReason, row.why) {
 			t.Errorf("%s: %v and %+v", name, err, got)
 		}
 		if text, err := json.Marshal(got); err != nil || !strings.Contains(string(text), `"status":[],"addresses":[]`) {

@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// ErrSilent says that agents exist and that none of them answers: nobody knows who announces the
+// ErrNoResponse says that agents exist and that none of them answers: nobody knows who announces the
 // Service.
-var ErrSilent = errors.New("no agent answers; " +
+var ErrNoResponse = errors.New("no agent answers; " +
 	"they must be reachable at the nodes' addresses, on the ports of --metrics-address")
 
-// Unknown is ErrSilent if that is so, else nil.
-func (r Report) Unknown() error {
-	if r.Ours && len(r.Answered) == 0 && len(r.Silent) > 0 {
-		return ErrSilent
+// Err is ErrNoResponse if that is so, else nil.
+func (r Report) Err() error {
+	if r.Managed && len(r.Responded) == 0 && len(r.Unreachable) > 0 {
+		return ErrNoResponse
 	}
 	return nil
 }
@@ -24,17 +24,17 @@ func (r Report) Unknown() error {
 // judge says which addresses are not announced by exactly one node, or "". The API and the agents are
 // asked one after the other, so that a move in between can look like trouble once.
 func (r Report) judge() string {
-	if !r.Ours {
-		return "no node announces service " + r.Service + ": " + r.Why
+	if !r.Managed {
+		return "no node announces service " + r.Service + ": " + r.SkipReason
 	}
-	if r.Unknown() != nil {
+	if r.Err() != nil {
 		return ""
 	}
 	var problems []string
 	missing := slices.Clone(r.Status)
 	for _, a := range r.Addresses {
 		missing = slices.DeleteFunc(missing, func(addr netip.Addr) bool { return addr == a.Address })
-		if problem := a.judge(r.Silent); problem != "" {
+		if problem := a.judge(r.Unreachable); problem != "" {
 			problems = append(problems, problem)
 		}
 	}

@@ -25,29 +25,29 @@ func TestJudge(t *testing.T) {
 		r    Report
 		want string
 	}{
-		{"announced", Report{Ours: true, Answered: heard, Addresses: []Address{at(vip4, "a", true, map[string]string{"a": "owned"})}}, ""},
-		{"moving", Report{Ours: true, Answered: heard, Addresses: []Address{at(vip4, "a", true, map[string]string{"a": "owned", "b": "leaving"})}}, ""},
-		{"the control plane's", Report{Ours: true, Answered: heard, Addresses: []Address{at(vip4, "a", true, map[string]string{"a": "shared"})}}, ""},
-		{"by nobody", Report{Ours: true, Answered: heard, Addresses: []Address{at(vip4, "", false, nil)}}, "no node announces " + vip4.String()},
-		{"one of two", Report{Ours: true, Answered: heard, Addresses: []Address{at(vip4, "a", true, nil), at(vip6, "a", false, nil)}}, "no node announces " + vip6.String()},
-		{"in the status alone", Report{Ours: true, Answered: heard, Status: []netip.Addr{vip4}}, "no node announces " + vip4.String()},
-		{"by a node that has not said so", Report{Ours: true, Answered: heard, Addresses: []Address{at(vip4, "b", false, nil)}}, "no node announces " + vip4.String()},
-		{"by a node that is silent", Report{Ours: true, Answered: heard, Silent: map[string]string{"b": "refused"}, Addresses: []Address{at(vip4, "b", false, nil)}}, ""},
-		{"twice", Report{Ours: true, Answered: heard, Addresses: []Address{at(vip4, "a", true, map[string]string{"b": "owned", "a": "owned"})}}, "a and b announce " + vip4.String() + " at the same time"},
-		{"no address", Report{Service: web, Ours: true, Answered: heard}, "no node announces service shop/web: it has no address"},
-		{"not served", Report{Service: web, Why: "it is another's", Status: []netip.Addr{vip4}}, "no node announces service shop/web: it is another's"},
-		{"without agents", Report{Service: web, Ours: true}, "no node announces service shop/web: it has no address"},
-		{"unknown", Report{Ours: true, Status: []netip.Addr{vip4}, Silent: map[string]string{"a": "refused"}}, ""},
+		{"announced", Report{Managed: true, Responded: heard, Addresses: []Address{at(vip4, "a", true, map[string]string{"a": "owned"})}}, ""},
+		{"moving", Report{Managed: true, Responded: heard, Addresses: []Address{at(vip4, "a", true, map[string]string{"a": "owned", "b": "leaving"})}}, ""},
+		{"the control plane's", Report{Managed: true, Responded: heard, Addresses: []Address{at(vip4, "a", true, map[string]string{"a": "shared"})}}, ""},
+		{"by nobody", Report{Managed: true, Responded: heard, Addresses: []Address{at(vip4, "", false, nil)}}, "no node announces " + vip4.String()},
+		{"one of two", Report{Managed: true, Responded: heard, Addresses: []Address{at(vip4, "a", true, nil), at(vip6, "a", false, nil)}}, "no node announces " + vip6.String()},
+		{"in the status alone", Report{Managed: true, Responded: heard, Status: []netip.Addr{vip4}}, "no node announces " + vip4.String()},
+		{"by a node that has not said so", Report{Managed: true, Responded: heard, Addresses: []Address{at(vip4, "b", false, nil)}}, "no node announces " + vip4.String()},
+		{"by a node that is silent", Report{Managed: true, Responded: heard, Unreachable: map[string]string{"b": "refused"}, Addresses: []Address{at(vip4, "b", false, nil)}}, ""},
+		{"twice", Report{Managed: true, Responded: heard, Addresses: []Address{at(vip4, "a", true, map[string]string{"b": "owned", "a": "owned"})}}, "a and b announce " + vip4.String() + " at the same time"},
+		{"no address", Report{Service: web, Managed: true, Responded: heard}, "no node announces service shop/web: it has no address"},
+		{"not served", Report{Service: web, SkipReason: "it is another's", Status: []netip.Addr{vip4}}, "no node announces service shop/web: it is another's"},
+		{"without agents", Report{Service: web, Managed: true}, "no node announces service shop/web: it has no address"},
+		{"unknown", Report{Managed: true, Status: []netip.Addr{vip4}, Unreachable: map[string]string{"a": "refused"}}, ""},
 	} {
 		if got := row.r.judge(); got != row.want {
 			t.Errorf("%s: %q, want %q", row.name, got, row.want)
 		}
-		if unknown := row.r.Unknown(); errors.Is(unknown, ErrSilent) != (row.name == "unknown") {
+		if unknown := row.r.Err(); errors.Is(unknown, ErrNoResponse) != (row.name == "unknown") {
 			t.Errorf("%s: %v", row.name, unknown)
 		}
 	}
 	var out strings.Builder
-	r := Report{Ours: true, Problem: "no node announces it"}
+	r := Report{Managed: true, Problem: "no node announces it"}
 	if err := r.WriteText(&out, since); err != nil || !strings.Contains(out.String(), "Problem     no node announces it\n") {
 		t.Errorf("%v: %s", err, &out)
 	}
@@ -58,7 +58,7 @@ func TestServiceJudges(t *testing.T) {
 	e.PutService(web)
 	join(e, "a", serving(t, answering(says("a", true, view(vip4, "b", "", "b is better")))), "127.0.0.1")
 	got, err := Service(t.Context(), question(e, web))
-	if err != nil || got.Problem != "no node announces "+vip4.String() || len(got.Answered) != 1 || got.Answered[0] != "a" {
+	if err != nil || got.Problem != "no node announces "+vip4.String() || len(got.Responded) != 1 || got.Responded[0] != "a" {
 		t.Errorf("%v, %+v", err, got)
 	}
 }
@@ -69,12 +69,12 @@ func TestNames(t *testing.T) {
 	e.PutService("a/web")
 	e.PutService("a/other", func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/x") })
 	e.PutService("a/inside", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP })
-	got, err := Names(t.Context(), question(e, web))
+	got, err := ServiceNames(t.Context(), question(e, web))
 	if err != nil || strings.Join(got, " ") != "a/web shop/web" {
 		t.Errorf("%v, %q", err, got)
 	}
 	e.Server.Be(fakeapi.Forbidden)
-	if got, err := Names(t.Context(), question(e, web)); err == nil || len(got) > 0 {
+	if got, err := ServiceNames(t.Context(), question(e, web)); err == nil || len(got) > 0 {
 		t.Errorf("%v, %q", err, got)
 	}
 }

@@ -12,9 +12,9 @@ import (
 // maxNames bounds how many Services Names looks at.
 const maxNames = 500
 
-// Names returns the Services that kvip serves, as NAMESPACE/NAME in the API's order. It is for people
+// ServiceNames returns the Services that kvip serves, as NAMESPACE/NAME in the API's order. It is for people
 // who type a name: of more Services of type LoadBalancer than maxNames the rest is left out.
-func Names(ctx context.Context, cfg Config) (all []string, err error) {
+func ServiceNames(ctx context.Context, cfg Config) (all []string, err error) {
 	err = cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) error {
 		options := metav1.ListOptions{FieldSelector: "spec.type=LoadBalancer", Limit: maxNames}
 		list, err := s.Core.Services(metav1.NamespaceAll).List(ctx, options)

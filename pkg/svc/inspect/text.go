@@ -20,27 +20,27 @@ func (r Report) WriteText(w io.Writer, now time.Time) error {
 		_, _ = fmt.Fprintf(table, "%s\t%s\n", printable.Text(key), printable.Text(value))
 	}
 	row("Service", r.Service)
-	if !r.Ours {
-		row("Not served", r.Why)
+	if !r.Managed {
+		row("Not served", r.SkipReason)
 	}
 	row("In status", orNone(addresses(r.Status)))
 	if r.Condition != nil {
 		row("Says", r.Condition.Reason+": "+r.Condition.Message)
 	}
-	if r.Problem != "" && r.Ours {
+	if r.Problem != "" && r.Managed {
 		row("Problem", r.Problem)
 	}
 	for _, a := range r.Addresses {
 		a.write(row, now)
 	}
-	if r.Ours && len(r.Addresses) == 0 {
+	if r.Managed && len(r.Addresses) == 0 {
 		row("Address", "none is in the ledger yet, or no agent answers")
 	}
 	for _, node := range slices.Sorted(maps.Keys(r.Problems)) {
 		row("Problem", node+": "+r.Problems[node])
 	}
-	for _, node := range slices.Sorted(maps.Keys(r.Silent)) {
-		row("No answer", node+": "+r.Silent[node])
+	for _, node := range slices.Sorted(maps.Keys(r.Unreachable)) {
+		row("No answer", node+": "+r.Unreachable[node])
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print status of service %s: %w", r.Service, err)

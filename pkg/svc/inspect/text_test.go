@@ -25,7 +25,7 @@ var texts = []struct {
 	want   string
 }{
 	{"served, two families", func() Report {
-		return Report{Service: "default/web", Ours: true, Status: []netip.Addr{vip4, vip6},
+		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip4, vip6},
 			Condition: &metav1.Condition{Reason: "Allocated", Message: "from pool main"}, Addresses: []Address{announced(vip4, "a"), announced(vip6, "b")}}
 	}, `
 Service      default/web
@@ -39,14 +39,14 @@ Address      2001:db8::10 announced by b on eth0 since 2026-03-01T12:00:00Z (1m3
   eligible   a, b
 `},
 	{"not ours", func() Report {
-		return Report{Service: "default/web", Why: "its loadBalancerClass x is not kvip.dev/kvip, which kvip serves"}
+		return Report{Service: "default/web", SkipReason: "its loadBalancerClass x is not kvip.dev/kvip, which kvip serves"}
 	}, `
 Service      default/web
 Not served   its loadBalancerClass x is not kvip.dev/kvip, which kvip serves
 In status    none
 `},
 	{"not in the ledger", func() Report {
-		return Report{Service: "default/web", Ours: true, Condition: &metav1.Condition{Reason: "OutsidePools", Message: "no pool has 192.0.2.1"}}
+		return Report{Service: "default/web", Managed: true, Condition: &metav1.Condition{Reason: "OutsidePools", Message: "no pool has 192.0.2.1"}}
 	}, `
 Service     default/web
 In status   none
@@ -56,7 +56,7 @@ Address     none is in the ledger yet, or no agent answers
 	{"nobody announces it", func() Report {
 		v := view(vip4, "", "", "no ready endpoint")
 		v.Rejected = map[string]string{"b": "the node is cordoned", "a": "the node has no usable link"}
-		return Report{Service: "default/web", Ours: true, Status: []netip.Addr{vip4}, Addresses: []Address{{AddressReport: v}}}
+		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip4}, Addresses: []Address{{AddressReport: v}}}
 	}, `
 Service     default/web
 In status   192.0.2.10
@@ -66,8 +66,8 @@ Address     192.0.2.10 is announced by nobody
   not b     the node is cordoned
 `},
 	{"its agent is silent, another's has a problem", func() Report {
-		return Report{Service: "default/web", Ours: true, Status: []netip.Addr{vip4}, Addresses: []Address{{AddressReport: view(vip4, "b", "", "it is the only eligible node")}},
-			Problems: map[string]string{"a": "write table: no space"}, Silent: map[string]string{"c": "no page", "b": "connection refused"}}
+		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip4}, Addresses: []Address{{AddressReport: view(vip4, "b", "", "it is the only eligible node")}},
+			Problems: map[string]string{"a": "write table: no space"}, Unreachable: map[string]string{"c": "no page", "b": "connection refused"}}
 	}, `
 Service     default/web
 In status   192.0.2.10
@@ -80,7 +80,7 @@ No answer   c: no page
 	{"shared by two Services, and still elsewhere", func() Report {
 		one := announced(vip4, "b")
 		one.Services, one.On["a"] = []string{"default/web", "shop/web"}, "leaving"
-		return Report{Service: "default/web", Ours: true, Status: []netip.Addr{vip4}, Addresses: []Address{one}}
+		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip4}, Addresses: []Address{one}}
 	}, `
 Service       default/web
 In status     192.0.2.10
@@ -91,7 +91,7 @@ Address       192.0.2.10 announced by b on eth0 since 2026-03-01T12:00:00Z (1m30
   shared by   default/web, shop/web
 `},
 	{"kept in silence", func() Report { // by the very node that is to announce it, after its restart (S6)
-		return Report{Service: "default/web", Ours: true, Status: []netip.Addr{vip6},
+		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip6},
 			Addresses: []Address{{AddressReport: view(vip6, "a", "", ""), On: map[string]string{"a": "adopted"}}}}
 	}, `
 Service     default/web
@@ -101,7 +101,7 @@ Address     2001:db8::10 is to be announced by a, which has not said so
 `},
 	{"a node whose clock is ahead", func() Report {
 		one := Address{AddressReport: speaker.AddressReport{Address: vip4, Node: "a", Here: true, State: "shared", Since: since.Add(time.Hour)}}
-		return Report{Service: "default/web", Ours: true, Status: []netip.Addr{vip4}, Addresses: []Address{one}}
+		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip4}, Addresses: []Address{one}}
 	}, `
 Service     default/web
 In status   192.0.2.10

@@ -160,7 +160,7 @@ func TestAnAddressThatFailsGoesToAnotherNode(t *testing.T) {
 	if d.Announced() || d.Reason != placement.ReasonCannotCarry || !strings.Contains(why, "me says: ") || !strings.Contains(why, errTest.Error()) {
 		t.Errorf("%+v: %s", d, why)
 	}
-	if own := r.cat.Lease(svc.NodeLease(fakecluster.Seat, "me")); !strings.Contains(own.Info.Failed[vip4], errTest.Error()) {
+	if own := r.cat.Lease(svc.NodeLease(fakecluster.Seat, "me")); !strings.Contains(own.Info.FailedAddresses[vip4], errTest.Error()) {
 		t.Errorf("the Lease says %+v", own.Info)
 	}
 	r.peer("you", yourMAC)
@@ -180,7 +180,7 @@ func TestAHostThatCannotFilterSaysSo(t *testing.T) {
 	r.table.fail = errTest
 	lease := func() string {
 		r.beat()
-		return r.cat.Lease(svc.NodeLease(fakecluster.Seat, "me")).Info.Cannot
+		return r.cat.Lease(svc.NodeLease(fakecluster.Seat, "me")).Info.Unavailable
 	}
 	r.turn()
 	if cannot := lease(); cannot != "" {

@@ -29,7 +29,7 @@ func TestTheLeaseOfANode(t *testing.T) {
 		t.Fatalf("the Lease is %+v", l)
 	}
 	info := svc.ReadLease(&l).Info
-	if info.Node != "me" || info.Status != 9 || len(info.Links) != 1 || info.Links[0].MAC != ownMAC.String() || len(info.Links[0].Subnets) != 2 {
+	if info.Node != "me" || info.StatusPort != 9 || len(info.Links) != 1 || info.Links[0].MAC != ownMAC.String() || len(info.Links[0].Subnets) != 2 {
 		t.Errorf("it tells %+v", info)
 	}
 	if o := l.OwnerReferences; len(o) != 1 || o[0].Kind != "Node" || o[0].Name != "me" || o[0].UID != r.cat.Node("me").UID {
@@ -205,7 +205,7 @@ func TestInformIsWrittenAtOnce(t *testing.T) {
 	if r.heart.isDue() {
 		t.Error("the same again is no change")
 	}
-	info.Status++
+	info.StatusPort++
 	r.heart.SetInfo(info)
 	if !r.heart.isDue() || len(r.heart.wake) != 1 {
 		t.Error("a change is not due")

@@ -68,7 +68,7 @@ func (a *Speaker) warnOfNoLink() {
 // first, then those with a subnet: there may be more than a Lease may have.
 func (a *Speaker) describe(networks []link.Network) svc.NodeInfo {
 	info := svc.NodeInfo{
-		Node: a.cfg.Node, Status: a.cfg.StatusPort, Links: []svc.LinkInfo{}, Selected: a.cfg.Interface != "", ControlPlane: a.control,
+		Node: a.cfg.Node, StatusPort: a.cfg.StatusPort, Links: []svc.LinkInfo{}, Selected: a.cfg.Interface != "", ControlPlane: a.control,
 	}
 	for _, n := range networks {
 		l := svc.LinkInfo{Name: n.Name, Names: n.Names, MAC: n.MAC.String(), Subnets: n.Subnets}
@@ -108,7 +108,7 @@ func (a *Speaker) inform() {
 		return // nothing is known yet
 	}
 	info := a.info
-	info.Cannot, info.Failed = a.able.told(a.cfg.Clock(), a.isChosen)
+	info.Unavailable, info.FailedAddresses = a.able.told(a.cfg.Clock(), a.isChosen)
 	a.cfg.NodeLease.SetInfo(info.Bounded())
 }
 

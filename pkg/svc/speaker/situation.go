@@ -35,7 +35,7 @@ func (a *Speaker) survey(verdict liveness.View) situation {
 	}
 	services := map[ipam.Owner]*svc.Service{}
 	for _, one := range c.Services() {
-		if one.HasEndpoints {
+		if one.Announceable {
 			services[one.Owner()] = one
 		}
 	}
@@ -78,7 +78,7 @@ func (s situation) findHolders(leases []*svc.Lease) {
 	said(true)
 	for _, l := range leases {
 		for _, a := range l.ControlPlane {
-			note(a.Addr(), election.NodeOf(l.Holder))
+			note(a.Addr(), election.NodeName(l.Holder))
 		}
 	}
 	said(false)
@@ -102,7 +102,7 @@ func nodesOf(c *svc.Cache, verdict liveness.View) []placement.Node {
 			continue
 		}
 		n := placement.Node{
-			Name: l.Info.Node, Links: l.Info.PlacementLinks(), Selected: l.Info.Selected, Cannot: l.Info.Cannot, Failed: l.Info.Failed,
+			Name: l.Info.Node, Links: l.Info.PlacementLinks(), Selected: l.Info.Selected, Cannot: l.Info.Unavailable, Failed: l.Info.FailedAddresses,
 		}
 		_, n.Alive = slices.BinarySearch(verdict.Alive, n.Name)
 		if object := known[n.Name]; object != nil {

@@ -185,7 +185,7 @@ func TestAServiceOfAnotherClassWithAnAddressIsServed(t *testing.T) {
 	r := newRig(t)
 	r.PutService("a/web", func(s *corev1.Service) { class := "another.example/class"; s.Spec.LoadBalancerClass = &class })
 	r.serving()
-	if one := r.cat.Services()[0]; one.Managed || !one.HasEndpoints || len(one.Request.Ports) != 1 {
+	if one := r.cat.Services()[0]; one.Managed || !one.Announceable || len(one.Request.Ports) != 1 {
 		t.Errorf("the Service is %+v", one)
 	}
 }

@@ -108,7 +108,7 @@ func TestLeaseDeletedAndEmptied(t *testing.T) {
 	s.ok(s.leases().Delete(t.Context(), "kvip", metav1.DeleteOptions{}))
 	s.wait("the lease to be there again", func() bool {
 		l, err := s.leases().Get(t.Context(), "kvip", metav1.GetOptions{})
-		return err == nil && l.Spec.HolderIdentity != nil && election.NodeOf(*l.Spec.HolderIdentity) == old.Name
+		return err == nil && l.Spec.HolderIdentity != nil && election.NodeName(*l.Spec.HolderIdentity) == old.Name
 	})
 	s.settle()
 	if now := s.holder(); now != old {
