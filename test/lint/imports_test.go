@@ -20,6 +20,7 @@ var levels = map[string]int{
 	"pkg/netaddr":            0,
 	"pkg/apis/v1alpha1":      0,
 	"pkg/config":             1,
+	"pkg/reporter":           1,
 	"pkg/link":               1,
 	"pkg/metrics":            1,
 	"pkg/nftfilter":          3,
