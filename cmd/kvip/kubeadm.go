@@ -101,7 +101,7 @@ func hostAddresses(vips []netip.Addr) ([]kubeadm.Address, error) {
 	all := make([]kubeadm.Address, 0, len(found))
 	for _, a := range found {
 		own := slices.ContainsFunc(marked, func(m vip.Marked) bool { return m.VIP == a.Prefix.Addr() })
-		all = append(all, kubeadm.Address{Prefix: a.Prefix, Link: a.Link, Own: own})
+		all = append(all, kubeadm.Address{Prefix: a.Prefix, Link: a.Link, Managed: own})
 	}
 	return all, nil
 }

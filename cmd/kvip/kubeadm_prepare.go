@@ -111,7 +111,7 @@ func (p *preparation) complete() error {
 func (p *preparation) plan(cmd *cobra.Command) (plan kubeadm.Plan, old []byte, err error) {
 	request := kubeadm.Request{VIPs: p.cfg.VIPs}
 	if cmd.Flags().Changed("port") {
-		if err := p.cfg.Validate(config.Server); err != nil {
+		if err := p.cfg.Validate(config.APIServer); err != nil {
 			return plan, nil, err
 		}
 		request.Port = p.cfg.Port
@@ -131,8 +131,8 @@ func (p *preparation) plan(cmd *cobra.Command) (plan kubeadm.Plan, old []byte, e
 		return plan, nil, err
 	}
 	if p.command == "init" {
-		plan, err = file.Init(request)
-	} else if plan, err = file.Join(request); err == nil {
+		plan, err = file.PlanInit(request)
+	} else if plan, err = file.PlanJoin(request); err == nil {
 		plan.Notes = append(plan.Notes, discoveryNotes(plan)...)
 	}
 	return plan, old, err
@@ -141,7 +141,7 @@ func (p *preparation) plan(cmd *cobra.Command) (plan kubeadm.Plan, old []byte, e
 // file reads the configuration of --config, or makes one; old is what was read.
 func (p *preparation) file(stdin io.Reader, request kubeadm.Request) (file *kubeadm.File, old []byte, err error) {
 	if p.config == "" {
-		text, err := kubeadm.Minimal(request)
+		text, err := kubeadm.MinimalConfig(request)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -161,7 +161,7 @@ func joinByFlags(r kubeadm.Request) (kubeadm.Plan, error) {
 	if len(r.VIPs) == 0 {
 		return kubeadm.Plan{}, &config.UsageError{Flag: "vip", Reason: "no virtual IP address given", Hint: "add one like --vip 192.0.2.10"}
 	}
-	return kubeadm.Check(r)
+	return kubeadm.JoinWithoutFile(r)
 }
 
 // readConfig reads a kubeadm configuration that a flag names, or stdin for "-", and returns it with

@@ -318,10 +318,10 @@ func TestKubeadmRefuses(t *testing.T) {
 		{"init --vip 192.0.2.10 --config conf.yaml", "conf.yaml, document 1, line 1: apiVersion: \"v1\" is not a group"},
 		{"join --vip 192.0.2.10 --config conf.yaml", "conf.yaml, document 1, line 1: apiVersion: \"v1\" is not a group"},
 		{"init --vip 192.0.2.10 --config kubelet.yaml", "kubelet.yaml: has neither ClusterConfiguration nor InitConfiguration"},
-		{"init --vip 192.0.2.10 --config bind.yaml", "(BindsElsewhere)"},
-		{"init --vip 192.0.2.10 --config bind.yaml --force", "(BindsElsewhere)"},
+		{"init --vip 192.0.2.10 --config bind.yaml", "(BindAddressMismatch)"},
+		{"init --vip 192.0.2.10 --config bind.yaml --force", "(BindAddressMismatch)"},
 		{"init --vip 192.0.2.10 --config patched.yaml", "patches/kube-apiserver+json.yaml, line 3: --bind-address: \"127.0.0.1\""},
-		{"join --vip 192.0.2.10 --config joined.yaml", "(BindsElsewhere)"},
+		{"join --vip 192.0.2.10 --config joined.yaml", "(BindAddressMismatch)"},
 		{"init", "--vip: no virtual IP address given"},
 		{"join", "--vip: no virtual IP address given"},
 		{"init --vip 127.0.0.1", "--vip: 127.0.0.1 is a loopback address"},
@@ -338,8 +338,8 @@ func TestKubeadmRefuses(t *testing.T) {
 		{"init --vip 192.0.2.10 --config old.yaml", "old.yaml, document 1, line 2: apiVersion: \"kubeadm.k8s.io/v1beta2\" is not supported"},
 		{"init --vip 192.0.2.10 --config two.yaml", "two.yaml, document 2, line 5: kind: ClusterConfiguration is in document 1"},
 		{"init --vip 192.0.2.10 --config typo.yaml", "typo.yaml, document 1, line 5: networking.podSubnt: is unknown"},
-		{"init --vip 192.0.2.10 --config end.yaml", "(EndpointElsewhere)"},
-		{"init --vip 192.0.2.10 --config end.yaml --force", "(EndpointElsewhere)"},
+		{"init --vip 192.0.2.10 --config end.yaml", "(EndpointMismatch)"},
+		{"init --vip 192.0.2.10 --config end.yaml --force", "(EndpointMismatch)"},
 		{"init --vip 192.0.2.10 --config port.yaml --port 6443", "(PortMismatch)"},
 		{"init --vip 10.96.0.1", "(VIPInServiceSubnet)"},
 		{"init --vip 192.0.2.10 --config j.yaml", "JoinConfiguration alone"},
@@ -385,7 +385,7 @@ func TestKubeadmLooksAtTheHost(t *testing.T) {
 		return kvipIn(t, d.dir, "", append([]string{"kubeadm", "join", "--dry-run", "--manifest-dir", "manifests"}, args...)...)
 	}
 	for _, row := range []struct{ vip, reason string }{
-		{"192.0.2.7", "VIPIsOfHost"}, {"2001:db8::7", "VIPIsOfHost"}, {"198.51.100.10", "VIPOffLink"}, {"192.0.2.255", "VIPUnfit"}, {"2001:db8::", "VIPUnfit"},
+		{"192.0.2.7", "VIPOnHost"}, {"2001:db8::7", "VIPOnHost"}, {"198.51.100.10", "VIPOffLink"}, {"192.0.2.255", "VIPIsSubnetAddress"}, {"2001:db8::", "VIPIsSubnetAddress"},
 	} {
 		if got := run("--vip", row.vip, "--interface", "lan0"); got.code != exitUsage || !strings.Contains(got.stderr, "("+row.reason+")") || !strings.Contains(got.stderr, row.vip) {
 			t.Errorf("%s: exit code %d, stderr %s", row.vip, got.code, got.stderr)

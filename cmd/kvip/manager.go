@@ -50,9 +50,9 @@ without a --vip. With the environment of a kube-vip manifest and no flag, or wit
 				}
 			}
 			if err = checkManager(&cfg); inPlace {
-				err = kubevip.InItsTerms(err)
+				err = kubevip.TranslateError(err)
 			} else if err == nil {
-				err = cfg.CheckIdle(cmd.Flags())
+				err = cfg.CheckUnusedFlags(cmd.Flags())
 			}
 			if err != nil {
 				return err
@@ -72,7 +72,7 @@ without a --vip. With the environment of a kube-vip manifest and no flag, or wit
 
 // checkManager completes the configuration and refuses what it or this host shows to be wrong.
 func checkManager(cfg *config.Config) error {
-	if err := cfg.Complete(); err != nil {
+	if err := cfg.SetNodeName(); err != nil {
 		return err
 	}
 	if err := cfg.Validate(); err != nil {
@@ -84,7 +84,7 @@ func checkManager(cfg *config.Config) error {
 // asKubeVIP takes kube-vip's settings where kvip was started in its place: with flags of kube-vip's, or
 // with its variables and without a flag (S9). The notes are for the log.
 func asKubeVIP(cfg *config.Config, flags, env []string) ([]kubevip.Note, error) {
-	settings, notes, err := kubevip.From(flags, env)
+	settings, notes, err := kubevip.Parse(flags, env)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func checkWhere(cmd *cobra.Command, cfg config.Config) error {
 			return &config.UsageError{Flag: flag, Reason: without[flag], Hint: "leave the flag out"}
 		}
 	}
-	return cfg.CheckIdle(cmd.Flags())
+	return cfg.CheckUnusedFlags(cmd.Flags())
 }
 
 // newManifestDaemonSet returns `kvip manifest daemonset`.
@@ -67,7 +67,7 @@ with both it is one DaemonSet for both jobs, on every node.`,
 			return manifest.Write(cmd.OutOrStdout(), set)
 		},
 	}
-	cfg.AddFlags(cmd.Flags(), config.Address, config.Interface, config.Server, config.Lease, config.Timing,
+	cfg.AddFlags(cmd.Flags(), config.Address, config.Interface, config.APIServer, config.Lease, config.Timing,
 		config.Metrics, config.Health, config.Services, config.Image, config.Logging)
 	hideDaemonSet(cmd)
 	cmd.Flags().BoolVar(&workers, workersFlag, false, "with --vip: run on worker nodes too, not on control-plane nodes alone")

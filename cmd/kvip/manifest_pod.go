@@ -46,7 +46,7 @@ on /readyz that it uses its ServiceAccount.`,
 			if err != nil {
 				return err
 			}
-			if err := cfg.CheckIdle(cmd.Flags()); err != nil {
+			if err := cfg.CheckUnusedFlags(cmd.Flags()); err != nil {
 				return err
 			}
 			noteImage(cmd, cfg.Image)

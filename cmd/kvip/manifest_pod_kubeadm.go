@@ -33,7 +33,7 @@ func takeFromKubeadm(cmd *cobra.Command, cfg *config.Config, path string) error 
 		return err
 	}
 	differs := func(flag, value, says string) error {
-		return &kubeadm.Conflict{Reason: kubeadm.FlagDiffers, File: name, Field: "--" + flag, Value: value,
+		return &kubeadm.Conflict{Reason: kubeadm.FlagMismatch, File: name, Field: "--" + flag, Value: value,
 			Problem: "is not what the configuration says: " + says, Fix: "leave the flag out, or correct the configuration"}
 	}
 	switch given := cmd.Flags().Changed; {

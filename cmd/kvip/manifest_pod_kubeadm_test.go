@@ -28,11 +28,11 @@ func TestManifestPodFromKubeadm(t *testing.T) {
 	for _, row := range []struct{ line, want string }{
 		{"full.yaml --vip 192.0.2.11", `full.yaml: --vip: "192.0.2.11" is not what the configuration says: 192.0.2.10`},
 		{"full.yaml --vip 192.0.2.10 --port 6443", `full.yaml: --port: "6443" is not what the configuration says: 8443`},
-		{"none.yaml --vip 192.0.2.10 --port 8443", "(FlagDiffers)"},
+		{"none.yaml --vip 192.0.2.10 --port 8443", "(FlagMismatch)"},
 		{"name.yaml", "(NoEndpoint)"},
 		{"none.yaml", "(NoEndpoint)"},
 		{"foreign.yaml --vip 192.0.2.10", "foreign.yaml, document 1, line 2: apiVersion: \"b/c\" is none of kubeadm's"},
-		{"bind.yaml --vip 192.0.2.10", "(BindsElsewhere)"},
+		{"bind.yaml --vip 192.0.2.10", "(BindAddressMismatch)"},
 		{"ports.yaml", "(PortMismatch)"},
 		{"bad.yaml", "bad.yaml, document 1, line 1: is not YAML"},
 		{"nosuch.yaml", "--kubeadm-config: open nosuch.yaml"},

@@ -28,7 +28,7 @@ to keep Leases in the namespace. With --vip as well, one ServiceAccount has both
 			if err != nil {
 				return err
 			}
-			if err := cfg.CheckIdle(cmd.Flags()); err != nil {
+			if err := cfg.CheckUnusedFlags(cmd.Flags()); err != nil {
 				return err
 			}
 			return manifest.Write(cmd.OutOrStdout(), objects...)

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kvip/kvip/pkg/config"
-	"github.com/kvip/kvip/pkg/migrate"
+	"github.com/kvip/kvip/pkg/kubevip/migrate"
 	"github.com/kvip/kvip/pkg/printable"
 )
 

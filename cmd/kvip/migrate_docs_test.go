@@ -13,7 +13,7 @@ func TestMigratePage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	daemonSet, err := os.ReadFile("../../pkg/migrate/testdata/daemonset.yaml")
+	daemonSet, err := os.ReadFile("../../pkg/kubevip/migrate/testdata/daemonset.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-const kubeVIPPod = "../../pkg/migrate/testdata/pod.yaml"
+const kubeVIPPod = "../../pkg/kubevip/migrate/testdata/pod.yaml"
 
 // runMigrate is the command with a text on stdin.
 func runMigrate(stdin string, args ...string) (stdout, stderr string, err error) {

@@ -71,7 +71,7 @@ exist, 1 nobody could be asked, 2 the command line was refused.`,
 	return cmd
 }
 
-var statusGroups = []config.Group{config.Server, config.Lease, config.Client, config.Metrics}
+var statusGroups = []config.Group{config.APIServer, config.Lease, config.Client, config.Metrics}
 
 // statusArgs refuses arguments: what is a command here is about one Service.
 func statusArgs(_ *cobra.Command, args []string) error {

@@ -63,7 +63,7 @@ refused.`,
 			return printService(cmd.OutOrStdout(), output, report)
 		},
 	}
-	cfg.AddFlags(cmd.Flags(), config.Server, config.Kubeconfig, config.Class)
+	cfg.AddFlags(cmd.Flags(), config.APIServer, config.Kubeconfig, config.ServiceClass)
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of the Service")
 	cmd.Flags().StringVar(&cfg.Namespace, "lease-namespace", cfg.Namespace, "namespace of kvip's Leases")
 	addOutput(cmd, &output)
@@ -96,7 +96,7 @@ func withHint(err error) error {
 
 // validateServiceStatus names the namespace of the Leases as this command does: its --namespace is the Service's.
 func validateServiceStatus(cfg config.Config) error {
-	err := cfg.Validate(config.Server, config.Lease, config.Client, config.Services)
+	err := cfg.Validate(config.APIServer, config.Lease, config.Client, config.Services)
 	if setting := (*config.UsageError)(nil); errors.As(err, &setting) && setting.Flag == "namespace" {
 		setting.Flag = "lease-namespace"
 	}

@@ -59,7 +59,7 @@ func checkVIP(v netip.Addr, addresses []link.HostAddr, marked []vip.Marked) erro
 		if a.Prefix.Addr() == v && !own {
 			return &config.UsageError{Flag: "vip", Reason: fmt.Sprintf("%s is an address of this host, on %s", v, a.Link), Hint: "choose an address that no machine has, or remove it there"}
 		}
-		if err := config.CheckInPrefix(v, a.Prefix); err != nil {
+		if err := config.CheckInSubnet(v, a.Prefix); err != nil {
 			return err
 		}
 	}

@@ -14,7 +14,7 @@ func (c Config) Args() []string {
 	wanted, defaults := managerFlags(&want), managerFlags(&have)
 	var args []string
 	wanted.VisitAll(func(f *pflag.Flag) {
-		if reason, _ := c.idle(f.Name); reason != "" {
+		if reason, _ := c.unused(f.Name); reason != "" {
 			return
 		}
 		if value := plain(f); value != plain(defaults.Lookup(f.Name)) || f.Name == "vip" && value != "" {
@@ -33,7 +33,7 @@ func managerFlags(c *Config) *pflag.FlagSet {
 
 // ManagerGroups returns the groups that `kvip manager` takes: all but Image.
 func ManagerGroups() []Group {
-	return []Group{Address, Interface, Server, Lease, Timing, Client, Node, Metrics, Health, Services, Logging}
+	return []Group{Address, Interface, APIServer, Lease, Timing, Client, Node, Metrics, Health, Services, Logging}
 }
 
 // plain returns the value as it is typed on a command line: pflag prints lists in brackets.

@@ -165,9 +165,9 @@ func AdminKubeconfigs() []string {
 	return []string{"/etc/kubernetes/super-admin.conf", "/etc/kubernetes/admin.conf"}
 }
 
-// Complete fills NodeName, when it is empty, from NODE_NAME and else from the lower-cased host
+// SetNodeName fills NodeName, when it is empty, from NODE_NAME and else from the lower-cased host
 // name, as the kubelet names its node.
-func (c *Config) Complete() error {
+func (c *Config) SetNodeName() error {
 	if c.NodeName != "" {
 		return nil
 	}

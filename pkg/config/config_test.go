@@ -159,7 +159,7 @@ func TestCompleteNamesTheNode(t *testing.T) {
 		t.Setenv(NodeNameEnv, row.env)
 		c := Default()
 		c.NodeName = row.flag
-		if err := c.Complete(); err != nil || c.NodeName != row.want {
+		if err := c.SetNodeName(); err != nil || c.NodeName != row.want {
 			t.Errorf("%s: got %q, %v, want %q", row.name, c.NodeName, err, row.want)
 		}
 	}

@@ -15,8 +15,8 @@ const (
 	Address Group = iota
 	// Interface is --interface and --interface-wait.
 	Interface
-	// Server is --port of the API servers.
-	Server
+	// APIServer is --port of the API servers.
+	APIServer
 	// Lease is --lease-name and --namespace.
 	Lease
 	// Timing is --lease-duration and --renew-interval.
@@ -33,8 +33,8 @@ const (
 	Services
 	// Kubeconfig is the part of Client that a command without a token of its own has.
 	Kubeconfig
-	// Class is the part of Services that chooses Services alone.
-	Class
+	// ServiceClass is the part of Services that chooses Services alone.
+	ServiceClass
 	// Image is --image.
 	Image
 	// Logging is --log-format and -v.
@@ -58,7 +58,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet, only ...Group) {
 		fs.StringVar(&c.Interface, "interface", c.Interface, "interface for the VIP (default: the link whose on-link prefix contains the VIP, else the default route's)")
 		fs.DurationVar(&c.InterfaceWait, "interface-wait", c.InterfaceWait, "how long to wait at start for the interface; 0: it must be there, negative: for ever")
 	}
-	if has(Server) {
+	if has(APIServer) {
 		fs.IntVar(&c.Port, "port", c.Port, "port of the API servers")
 	}
 	if has(Lease) {
@@ -87,7 +87,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet, only ...Group) {
 	}
 	if has(Services) {
 		c.addServices(fs)
-	} else if has(Class) {
+	} else if has(ServiceClass) {
 		c.addClass(fs)
 	}
 	if has(Image) {

@@ -33,20 +33,20 @@ func TestIdleFlagsAreRefused(t *testing.T) {
 		idle []string
 	}{
 		"a VIP":    {"--vip=192.0.2.10", servicesFlags},
-		"Services": {"--services", electionFlags},
+		"Services": {"--services", controlPlaneFlags},
 		"both":     {"--vip=192.0.2.10 --services", nil},
 	}
 	for mode, row := range modes {
 		for flag, value := range values {
 			c, fs := given(t, row.line+" --"+flag+"="+value)
-			err := c.CheckIdle(fs)
+			err := c.CheckUnusedFlags(fs)
 			var refused *UsageError
 			if want := slices.Contains(row.idle, flag); errors.As(err, &refused) != want || want && refused.Flag != flag {
 				t.Errorf("%s with --%s: %v", mode, flag, err)
 			}
 		}
 	}
-	if len(values) != len(electionFlags)+len(servicesFlags) {
+	if len(values) != len(controlPlaneFlags)+len(servicesFlags) {
 		t.Error("not every flag is tried")
 	}
 }
@@ -57,7 +57,7 @@ func TestEveryFlagOfOneJobIsListed(t *testing.T) {
 		groups []Group
 		listed []string
 	}{
-		{[]Group{Interface, Timing}, electionFlags},
+		{[]Group{Interface, Timing}, controlPlaneFlags},
 		{[]Group{Services}, append([]string{"services"}, servicesFlags...)},
 	} {
 		c := Default()
@@ -85,7 +85,7 @@ func TestArgsLeaveIdleFlagsOut(t *testing.T) {
 		change(&c)
 		args := c.Args()
 		again, fs := given(t, strings.Join(args, " "))
-		if err := again.CheckIdle(fs); err != nil {
+		if err := again.CheckUnusedFlags(fs); err != nil {
 			t.Errorf("%s: %v refuses %q", name, err, args)
 		}
 		if name == "both" && len(args) != 11 {

@@ -36,7 +36,7 @@ func (c Config) Validate(only ...Group) error {
 	}{
 		{Address, Config.checkVIPs},
 		{Interface, Config.checkInterface},
-		{Server, Config.checkServer},
+		{APIServer, Config.checkServer},
 		{Lease, Config.checkLease},
 		{Timing, Config.checkTiming},
 		{Client, Config.checkKubeconfigs},
@@ -61,7 +61,7 @@ func (c Config) checkInterface() error {
 	if c.Interface == "" || validInterfaceName(c.Interface) {
 		return nil
 	}
-	return refuse("interface", fmt.Sprintf("no Linux interface can be named %q", c.Interface),
+	return invalid("interface", fmt.Sprintf("no Linux interface can be named %q", c.Interface),
 		"give a name of at most 15 characters without spaces, '/' and ':', as `ip link` shows it")
 }
 
@@ -75,17 +75,17 @@ func validInterfaceName(name string) bool {
 
 func (c Config) checkServer() error {
 	if c.Port < 1 || c.Port > math.MaxUint16 {
-		return refuse("port", fmt.Sprintf("%d is out of range", c.Port), "give a port from 1 to 65535")
+		return invalid("port", fmt.Sprintf("%d is out of range", c.Port), "give a port from 1 to 65535")
 	}
 	return nil
 }
 
 func (c Config) checkLease() error {
 	if !validSubdomain(c.LeaseName) {
-		return refuse("lease-name", fmt.Sprintf("%q cannot name a Kubernetes object", c.LeaseName), subdomainHint)
+		return invalid("lease-name", fmt.Sprintf("%q cannot name a Kubernetes object", c.LeaseName), subdomainHint)
 	}
 	if !validSubdomain(c.Namespace) || strings.Contains(c.Namespace, ".") || len(c.Namespace) > 63 {
-		return refuse("namespace", fmt.Sprintf("%q cannot name a namespace", c.Namespace),
+		return invalid("namespace", fmt.Sprintf("%q cannot name a namespace", c.Namespace),
 			"use at most 63 lower-case letters, digits and '-'")
 	}
 	return nil
@@ -95,20 +95,20 @@ func (c Config) checkTiming() error {
 	const lease, renew = "lease-duration", "renew-interval"
 	switch d := c.LeaseDuration; {
 	case d < MinLeaseDuration:
-		return refuse(lease, fmt.Sprintf("%s is too short", d), fmt.Sprintf("give at least %s", MinLeaseDuration))
+		return invalid(lease, fmt.Sprintf("%s is too short", d), fmt.Sprintf("give at least %s", MinLeaseDuration))
 	case d%time.Second != 0:
-		return refuse(lease, fmt.Sprintf("%s is not a whole number of seconds", d), "a Lease counts in whole seconds, give one like 5s")
+		return invalid(lease, fmt.Sprintf("%s is not a whole number of seconds", d), "a Lease counts in whole seconds, give one like 5s")
 	case d > MaxLeaseDuration:
-		return refuse(lease, fmt.Sprintf("%s is too long: at most %s", d, MaxLeaseDuration), "give one like 5s")
+		return invalid(lease, fmt.Sprintf("%s is too long: at most %s", d, MaxLeaseDuration), "give one like 5s")
 	}
 	switch r := c.RenewInterval; {
 	case r < MinRenewInterval:
-		return refuse(renew, fmt.Sprintf("%s is too short", r), fmt.Sprintf("give at least %s", MinRenewInterval))
+		return invalid(renew, fmt.Sprintf("%s is too short", r), fmt.Sprintf("give at least %s", MinRenewInterval))
 	case r > c.LeaseDuration/3:
-		return refuse(renew, fmt.Sprintf("%s is more than a third of --lease-duration %s", r, c.LeaseDuration),
+		return invalid(renew, fmt.Sprintf("%s is more than a third of --lease-duration %s", r, c.LeaseDuration),
 			"lower it or raise --lease-duration, so that one lost renewal does not lose the VIP")
 	case r > MaxRenewInterval(c.LeaseDuration):
-		return refuse(renew, fmt.Sprintf("%s is too long for --lease-duration %s: the address would expire before it", r, c.LeaseDuration),
+		return invalid(renew, fmt.Sprintf("%s is too long for --lease-duration %s: the address would expire before it", r, c.LeaseDuration),
 			fmt.Sprintf("give at most %s, or a longer --lease-duration", MaxRenewInterval(c.LeaseDuration)))
 	}
 	return nil
@@ -123,7 +123,7 @@ func MaxRenewInterval(d time.Duration) time.Duration {
 func (c Config) checkKubeconfigs() error {
 	for _, file := range c.Kubeconfigs {
 		if file == "" || path.Clean(file) == "/" {
-			return refuse("kubeconfig", fmt.Sprintf("%q names no file", file), "give paths separated by commas, or leave the flag out")
+			return invalid("kubeconfig", fmt.Sprintf("%q names no file", file), "give paths separated by commas, or leave the flag out")
 		}
 	}
 	return c.checkStateDir()
@@ -134,14 +134,14 @@ func (c Config) checkStateDir() error {
 	if c.StateDir == "" || path.IsAbs(c.StateDir) && path.Clean(c.StateDir) != "/" {
 		return nil
 	}
-	return refuse("state-dir", fmt.Sprintf("%q is not a directory of its own", c.StateDir), "give an absolute path like "+DefaultStateDir+", or nothing")
+	return invalid("state-dir", fmt.Sprintf("%q is not a directory of its own", c.StateDir), "give an absolute path like "+DefaultStateDir+", or nothing")
 }
 
 func (c Config) checkNode() error {
 	if c.NodeName == "" || validSubdomain(c.NodeName) {
 		return nil
 	}
-	return refuse("node-name", fmt.Sprintf("%q cannot name a node", c.NodeName), subdomainHint)
+	return invalid("node-name", fmt.Sprintf("%q cannot name a node", c.NodeName), subdomainHint)
 }
 
 func (c Config) checkMetrics() error {
@@ -161,11 +161,11 @@ func (c Config) checkHealth() error {
 		return err
 	}
 	if !health.Addr().IsLoopback() {
-		return refuse("health-address", fmt.Sprintf("%q is not on loopback", c.HealthAddress), "give one like "+DefaultHealthAddress)
+		return invalid("health-address", fmt.Sprintf("%q is not on loopback", c.HealthAddress), "give one like "+DefaultHealthAddress)
 	}
 	metrics, err := parseHostPort("metrics-address", c.MetricsAddress)
 	if err == nil && metrics.Port() == health.Port() && (metrics.Addr().IsUnspecified() || metrics.Addr() == health.Addr()) {
-		return refuse("metrics-address", fmt.Sprintf("%q takes the port of --health-address %s", c.MetricsAddress, c.HealthAddress),
+		return invalid("metrics-address", fmt.Sprintf("%q takes the port of --health-address %s", c.MetricsAddress, c.HealthAddress),
 			"give each a port of its own")
 	}
 	return nil
@@ -177,7 +177,7 @@ func (c Config) checkHealthURL() error {
 	}
 	u, err := url.Parse(c.HealthURL)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" {
-		return refuse("health-url", fmt.Sprintf("%q is not an http or https URL with a host", c.HealthURL),
+		return invalid("health-url", fmt.Sprintf("%q is not an http or https URL with a host", c.HealthURL),
 			"give one like https://127.0.0.1:6443/readyz")
 	}
 	return nil
@@ -191,7 +191,7 @@ func parseHostPort(flag, text string) (netip.AddrPort, error) {
 	}
 	ap, err := netip.ParseAddrPort(full)
 	if err != nil || ap.Port() == 0 {
-		return ap, refuse(flag, fmt.Sprintf("%q is not an IP address and a port", text), "give one like 127.0.0.1:"+strconv.Itoa(2112))
+		return ap, invalid(flag, fmt.Sprintf("%q is not an IP address and a port", text), "give one like 127.0.0.1:"+strconv.Itoa(2112))
 	}
 	return ap, nil
 }
@@ -199,14 +199,14 @@ func parseHostPort(flag, text string) (netip.AddrPort, error) {
 func (c Config) checkServices() error {
 	for flag, name := range map[string]string{"services-name": c.ServicesName, "daemonset": c.DaemonSet} {
 		if name != "" && !validSubdomain(name) || name == "" && flag == "services-name" {
-			return refuse(flag, fmt.Sprintf("%q cannot name a Kubernetes object", name), subdomainHint)
+			return invalid(flag, fmt.Sprintf("%q cannot name a Kubernetes object", name), subdomainHint)
 		}
 	}
 	if !serviceClass.MatchString(c.ServiceClass) {
-		return refuse("service-class", fmt.Sprintf("%q is no loadBalancerClass", c.ServiceClass), "give a label-like name such as "+DefaultServiceClass)
+		return invalid("service-class", fmt.Sprintf("%q is no loadBalancerClass", c.ServiceClass), "give a label-like name such as "+DefaultServiceClass)
 	}
 	if _, err := path.Match(c.ServicesInterface, ""); err != nil || strings.ContainsAny(c.ServicesInterface, "/: \t\n") {
-		return refuse("services-interface", fmt.Sprintf("%q names no interfaces", c.ServicesInterface), "give a name as `ip link` shows it, or a pattern like eth*")
+		return invalid("services-interface", fmt.Sprintf("%q names no interfaces", c.ServicesInterface), "give a name as `ip link` shows it, or a pattern like eth*")
 	}
 	return c.checkServicesFallback()
 }
@@ -216,10 +216,10 @@ func (c Config) checkServicesFallback() error {
 	case c.ServicesFallback == "":
 		return nil
 	case !validInterfaceName(c.ServicesFallback):
-		return refuse("services-fallback", fmt.Sprintf("no Linux interface can be named %q", c.ServicesFallback),
+		return invalid("services-fallback", fmt.Sprintf("no Linux interface can be named %q", c.ServicesFallback),
 			"give a name as `ip link` shows it, or "+DefaultRoute)
 	case c.ServicesInterface != "":
-		return refuse("services-fallback", "it means nothing beside --services-interface, which names the interfaces for all addresses",
+		return invalid("services-fallback", "it means nothing beside --services-interface, which names the interfaces for all addresses",
 			"leave one of them out")
 	}
 	return nil
@@ -230,17 +230,17 @@ var serviceClass = regexp.MustCompile(`^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-
 
 func (c Config) checkImage() error {
 	if c.Image == "" || strings.ContainsAny(c.Image, " \t\r\n") {
-		return refuse("image", fmt.Sprintf("%q is not an image reference", c.Image), "give one like "+ImageRepository+":latest")
+		return invalid("image", fmt.Sprintf("%q is not an image reference", c.Image), "give one like "+ImageRepository+":latest")
 	}
 	return nil
 }
 
 func (c Config) checkLogging() error {
 	if c.LogFormat != "text" && c.LogFormat != "json" {
-		return refuse("log-format", fmt.Sprintf("%q is unknown", c.LogFormat), "give text or json")
+		return invalid("log-format", fmt.Sprintf("%q is unknown", c.LogFormat), "give text or json")
 	}
 	if c.Verbosity < 0 {
-		return refuse("v", fmt.Sprintf("%d is negative", c.Verbosity), "give 0 or more")
+		return invalid("v", fmt.Sprintf("%d is negative", c.Verbosity), "give 0 or more")
 	}
 	return nil
 }
@@ -252,6 +252,6 @@ var subdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-
 
 func validSubdomain(name string) bool { return len(name) <= 253 && subdomain.MatchString(name) }
 
-func refuse(flag, reason, hint string) error {
+func invalid(flag, reason, hint string) error {
 	return &UsageError{Flag: flag, Reason: reason, Hint: hint}
 }

@@ -142,7 +142,7 @@ func TestCheckInPrefix(t *testing.T) {
 		{"198.51.100.0", "192.0.2.7/24", ""},
 		{"2001:db8::", "192.0.2.7/24", ""},
 	} {
-		err := CheckInPrefix(netip.MustParseAddr(row.vip), netip.MustParsePrefix(row.prefix))
+		err := CheckInSubnet(netip.MustParseAddr(row.vip), netip.MustParsePrefix(row.prefix))
 		switch {
 		case row.reason == "" && err != nil:
 			t.Errorf("%s in %s: %v", row.vip, row.prefix, err)

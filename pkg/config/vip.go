@@ -11,33 +11,33 @@ func CheckVIPs(vips []netip.Addr) error {
 	var first [2]netip.Addr
 	for _, vip := range vips {
 		if why := unfit(vip); why != "" {
-			return refuse("vip", fmt.Sprintf("%s is %s", vip, why), "give a free address of the nodes' network")
+			return invalid("vip", fmt.Sprintf("%s is %s", vip, why), "give a free address of the nodes' network")
 		}
 		family := 0
 		if vip.Is6() {
 			family = 1
 		}
 		if first[family].IsValid() {
-			return refuse("vip", fmt.Sprintf("%s and %s are of one family", first[family], vip), "give one IPv4, one IPv6, or one of each")
+			return invalid("vip", fmt.Sprintf("%s and %s are of one family", first[family], vip), "give one IPv4, one IPv6, or one of each")
 		}
 		first[family] = vip
 	}
 	return nil
 }
 
-// CheckInPrefix refuses, with a *UsageError, a VIP that is the network or broadcast address of a
+// CheckInSubnet refuses, with a *UsageError, a VIP that is the network or broadcast address of a
 // prefix on its link, or the subnet-router anycast address (RFC 4291 2.6.1). Prefixes that have
 // neither (/31 and /32 by RFC 3021, /127 and /128 by RFC 6164) refuse nothing.
-func CheckInPrefix(vip netip.Addr, on netip.Prefix) error {
+func CheckInSubnet(vip netip.Addr, on netip.Prefix) error {
 	if !on.Contains(vip) || on.Addr().BitLen()-on.Bits() < 2 {
 		return nil
 	}
 	const hint = "give a free address between the first and the last"
 	if vip == on.Masked().Addr() {
-		return refuse("vip", fmt.Sprintf("%s is the network address of %s", vip, on.Masked()), hint)
+		return invalid("vip", fmt.Sprintf("%s is the network address of %s", vip, on.Masked()), hint)
 	}
 	if vip.Is4() && vip == lastOf(on) {
-		return refuse("vip", fmt.Sprintf("%s is the broadcast address of %s", vip, on.Masked()), hint)
+		return invalid("vip", fmt.Sprintf("%s is the broadcast address of %s", vip, on.Masked()), hint)
 	}
 	return nil
 }
@@ -47,7 +47,7 @@ func (c Config) checkVIPs() error {
 		return nil
 	}
 	if len(c.VIPs) == 0 {
-		return refuse("vip", "no virtual IP address given", "add one like --vip 192.0.2.10")
+		return invalid("vip", "no virtual IP address given", "add one like --vip 192.0.2.10")
 	}
 	return CheckVIPs(c.VIPs)
 }

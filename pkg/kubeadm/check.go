@@ -207,14 +207,14 @@ func checkHost(v netip.Addr, host []Address) error {
 	for _, a := range host {
 		p := a.Prefix.Masked()
 		switch {
-		case a.Own:
+		case a.Managed:
 		case a.Prefix.Addr() == v:
-			return refuse(VIPIsOfHost, "is an address of this host, on "+a.Link, "choose an address that no machine has, or remove it there")
+			return refuse(VIPOnHost, "is an address of this host, on "+a.Link, "choose an address that no machine has, or remove it there")
 		case !isNetwork(p) || p.Addr().Is4() != v.Is4():
 		case !p.Contains(v):
 			near = append(near, p.String()+" on "+a.Link)
-		case config.CheckInPrefix(v, a.Prefix) != nil:
-			return refuse(VIPUnfit, "is the network or broadcast address of "+p.String()+" on "+a.Link, "choose an address between the first and the last")
+		case config.CheckInSubnet(v, a.Prefix) != nil:
+			return refuse(VIPIsSubnetAddress, "is the network or broadcast address of "+p.String()+" on "+a.Link, "choose an address between the first and the last")
 		default:
 			onLink = true
 		}

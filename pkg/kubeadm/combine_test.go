@@ -50,7 +50,7 @@ func combination(t *testing.T, text string) {
 	t.Helper()
 	r := Request{VIPs: vips("192.0.2.10,2001:db8::10")}
 	before := parse(t, text)
-	plan, err := before.Init(r)
+	plan, err := before.PlanInit(r)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
@@ -59,7 +59,7 @@ func combination(t *testing.T, text string) {
 	if d := after.of(clusterKind); d.fields.ControlPlaneEndpoint == "" || len(missing(r.VIPs, d.fields.APIServer.CertSANs)) > 0 {
 		t.Fatalf("not set in\n%s", plan.Data)
 	}
-	if again, err := after.Init(r); err != nil || !bytes.Equal(again.Data, plan.Data) {
+	if again, err := after.PlanInit(r); err != nil || !bytes.Equal(again.Data, plan.Data) {
 		t.Fatalf("a second init: %v\n%s\nbecame\n%s", err, plan.Data, again.Data)
 	}
 	kept := text

@@ -33,26 +33,26 @@ func (row conflictRow) run(t *testing.T) (Plan, error) {
 	}
 	switch {
 	case row.text == "":
-		return Check(r)
+		return JoinWithoutFile(r)
 	case row.join:
-		return parse(t, row.text).Join(r)
+		return parse(t, row.text).PlanJoin(r)
 	}
-	return parse(t, row.text).Init(r)
+	return parse(t, row.text).PlanInit(r)
 }
 
 const tokenHead = joinHead + "controlPlane: {}\ndiscovery:\n  bootstrapToken:\n    token: abcdef.0123456789abcdef\n"
 
 var conflictRows = []conflictRow{
 	{name: "another address", text: clusterHead + "controlPlaneEndpoint: 192.0.2.9:6443\n", vips: "192.0.2.10",
-		reason: EndpointElsewhere, words: []string{"kubeadm.yaml, line 3: ClusterConfiguration.controlPlaneEndpoint", `"192.0.2.9:6443"`, "192.0.2.10", "--vip"}},
-	{name: "another address without a port", text: clusterHead + "controlPlaneEndpoint: 192.0.2.9\n", vips: "192.0.2.10", reason: EndpointElsewhere, words: []string{"192.0.2.9"}},
-	{name: "name of another", text: clusterHead + "controlPlaneEndpoint: other.example:6443\n", vips: "192.0.2.10", reason: EndpointElsewhere, words: []string{"other.example", "192.0.2.11", "let it resolve"}},
-	{name: "name of two", text: clusterHead + "controlPlaneEndpoint: mixed.example\n", vips: "192.0.2.10", reason: EndpointElsewhere, words: []string{"mixed.example", "192.0.2.11"}},
-	{name: "name of more than the VIP", text: clusterHead + "controlPlaneEndpoint: both.example\n", vips: "192.0.2.10", reason: EndpointElsewhere, words: []string{"2001:db8::10"}},
+		reason: EndpointMismatch, words: []string{"kubeadm.yaml, line 3: ClusterConfiguration.controlPlaneEndpoint", `"192.0.2.9:6443"`, "192.0.2.10", "--vip"}},
+	{name: "another address without a port", text: clusterHead + "controlPlaneEndpoint: 192.0.2.9\n", vips: "192.0.2.10", reason: EndpointMismatch, words: []string{"192.0.2.9"}},
+	{name: "name of another", text: clusterHead + "controlPlaneEndpoint: other.example:6443\n", vips: "192.0.2.10", reason: EndpointMismatch, words: []string{"other.example", "192.0.2.11", "let it resolve"}},
+	{name: "name of two", text: clusterHead + "controlPlaneEndpoint: mixed.example\n", vips: "192.0.2.10", reason: EndpointMismatch, words: []string{"mixed.example", "192.0.2.11"}},
+	{name: "name of more than the VIP", text: clusterHead + "controlPlaneEndpoint: both.example\n", vips: "192.0.2.10", reason: EndpointMismatch, words: []string{"2001:db8::10"}},
 	{name: "unknown name", text: clusterHead + "controlPlaneEndpoint: nosuch.example:6443\n", vips: "192.0.2.10", reason: NameUnresolved, words: []string{"nosuch.example", "no such host", "/etc/hosts"}},
-	{name: "a URL", text: clusterHead + "controlPlaneEndpoint: https://192.0.2.10:6443\n", vips: "192.0.2.10", reason: EndpointElsewhere, words: []string{"neither", "192.0.2.10:6443"}},
-	{name: "port of letters", text: clusterHead + "controlPlaneEndpoint: 192.0.2.10:https\n", vips: "192.0.2.10", reason: EndpointElsewhere, words: []string{"host and a port"}},
-	{name: "port too high", text: clusterHead + "controlPlaneEndpoint: 192.0.2.10:65536\n", vips: "192.0.2.10", reason: EndpointElsewhere, words: []string{"host and a port"}},
+	{name: "a URL", text: clusterHead + "controlPlaneEndpoint: https://192.0.2.10:6443\n", vips: "192.0.2.10", reason: EndpointMismatch, words: []string{"neither", "192.0.2.10:6443"}},
+	{name: "port of letters", text: clusterHead + "controlPlaneEndpoint: 192.0.2.10:https\n", vips: "192.0.2.10", reason: EndpointMismatch, words: []string{"host and a port"}},
+	{name: "port too high", text: clusterHead + "controlPlaneEndpoint: 192.0.2.10:65536\n", vips: "192.0.2.10", reason: EndpointMismatch, words: []string{"host and a port"}},
 	{name: "no VIP anywhere", text: clusterHead, reason: NoEndpoint, words: []string{"controlPlaneEndpoint", "--vip"}},
 	{name: "a name and no VIP", text: clusterHead + "controlPlaneEndpoint: vip.example\n", reason: NoEndpoint, words: []string{"vip.example", "--vip"}},
 
@@ -67,14 +67,14 @@ var conflictRows = []conflictRow{
 	{name: "endpoint and the default", text: clusterHead + "controlPlaneEndpoint: 192.0.2.10:443\n", vips: "192.0.2.10", reason: PortMismatch, words: []string{"is not set", "443", "6443"}},
 
 	{name: "bound to an address", text: clusterHead + "apiServer: {extraArgs: [{name: v, value: '2'}, {name: bind-address, value: 192.0.2.11}]}\n", vips: "192.0.2.10",
-		reason: BindsElsewhere, words: []string{"line 3: ClusterConfiguration.apiServer.extraArgs", `"bind-address=192.0.2.11"`, "0.0.0.0"}},
-	{name: "bound to the loopback", text: clusterHead + "apiServer: {extraArgs: [{name: bind-address, value: 127.0.0.1}]}\n", vips: "192.0.2.10", reason: BindsElsewhere, words: []string{"127.0.0.1"}},
-	{name: "bound to the VIP", text: clusterHead + "apiServer: {extraArgs: [{name: bind-address, value: 192.0.2.10}]}\n", vips: "192.0.2.10", reason: BindsElsewhere, words: []string{"192.0.2.10"}},
-	{name: "bound to a name", text: clusterHead + "apiServer: {extraArgs: [{name: bind-address, value: localhost}]}\n", vips: "192.0.2.10", reason: BindsElsewhere, words: []string{"localhost"}},
+		reason: BindAddressMismatch, words: []string{"line 3: ClusterConfiguration.apiServer.extraArgs", `"bind-address=192.0.2.11"`, "0.0.0.0"}},
+	{name: "bound to the loopback", text: clusterHead + "apiServer: {extraArgs: [{name: bind-address, value: 127.0.0.1}]}\n", vips: "192.0.2.10", reason: BindAddressMismatch, words: []string{"127.0.0.1"}},
+	{name: "bound to the VIP", text: clusterHead + "apiServer: {extraArgs: [{name: bind-address, value: 192.0.2.10}]}\n", vips: "192.0.2.10", reason: BindAddressMismatch, words: []string{"192.0.2.10"}},
+	{name: "bound to a name", text: clusterHead + "apiServer: {extraArgs: [{name: bind-address, value: localhost}]}\n", vips: "192.0.2.10", reason: BindAddressMismatch, words: []string{"localhost"}},
 	{name: "bound to an address in the second of two", text: clusterHead + "apiServer: {extraArgs: [{name: bind-address, value: '::'}, {name: bind-address, value: '::1'}]}\n", vips: "192.0.2.10",
-		reason: BindsElsewhere, words: []string{"bind-address=::1"}},
+		reason: BindAddressMismatch, words: []string{"bind-address=::1"}},
 	{name: "bound to an address in v1beta3", text: "apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\napiServer:\n  extraArgs:\n    v: '2'\n    bind-address: 192.0.2.11\n", vips: "192.0.2.10",
-		reason: BindsElsewhere, words: []string{"bind-address=192.0.2.11"}},
+		reason: BindAddressMismatch, words: []string{"bind-address=192.0.2.11"}},
 	{name: "advertised by an argument", text: clusterHead + "apiServer: {extraArgs: [{name: advertise-address, value: '2001:DB8::10'}]}\n", vips: "192.0.2.10,2001:db8::10",
 		reason: VIPIsAdvertised, words: []string{"ClusterConfiguration.apiServer.extraArgs", "advertise-address=2001:DB8::10"}},
 	{name: "another port by an argument", text: clusterHead + "apiServer: {extraArgs: [{name: secure-port, value: '8443'}]}\n", vips: "192.0.2.10",
@@ -91,17 +91,17 @@ var conflictRows = []conflictRow{
 		reason: VIPInServiceSubnet, words: []string{"line 4: ClusterConfiguration.networking.serviceSubnet", "192.0.2.0/25"}},
 	{name: "among the default Services", text: clusterHead, vips: "10.96.1.1", reason: VIPInServiceSubnet, words: []string{"10.96.0.0/12", "default"}},
 
-	{name: "of the host", text: clusterHead, vips: "192.0.2.7", host: prefixes("127.0.0.1/8", "192.0.2.7/24"), reason: VIPIsOfHost, words: []string{"--vip", `"192.0.2.7"`, "on eth1", "no machine has"}},
-	{name: "second of the host", text: clusterHead, vips: "192.0.2.10,2001:db8::7", host: prefixes("192.0.2.7/24", "2001:db8::7/64"), reason: VIPIsOfHost, words: []string{"2001:db8::7"}},
+	{name: "of the host", text: clusterHead, vips: "192.0.2.7", host: prefixes("127.0.0.1/8", "192.0.2.7/24"), reason: VIPOnHost, words: []string{"--vip", `"192.0.2.7"`, "on eth1", "no machine has"}},
+	{name: "second of the host", text: clusterHead, vips: "192.0.2.10,2001:db8::7", host: prefixes("192.0.2.7/24", "2001:db8::7/64"), reason: VIPOnHost, words: []string{"2001:db8::7"}},
 	{name: "off link", text: clusterHead, vips: "192.0.2.10", host: prefixes("127.0.0.1/8", "198.51.100.7/24", "192.0.2.9/32", "2001:db8::7/64"),
 		reason: VIPOffLink, words: []string{"192.0.2.10", "198.51.100.0/24 on eth1", "--skip-host-checks"}},
 	{name: "no IPv6 here", text: clusterHead, vips: "192.0.2.10,2001:db8::10", host: prefixes("192.0.2.7/24", "fe80::1/64", "::1/128"), reason: VIPOffLink, words: []string{"2001:db8::10", "none of that family"}},
-	{name: "broadcast", text: clusterHead, vips: "192.0.2.255", host: prefixes("192.0.0.0/8", "192.0.2.7/24"), reason: VIPUnfit, words: []string{"192.0.2.255", "192.0.2.0/24 on eth1"}},
-	{name: "by flags, of the host", vips: "192.0.2.7", host: prefixes("192.0.2.7/24"), reason: VIPIsOfHost, words: []string{"192.0.2.7"}},
+	{name: "broadcast", text: clusterHead, vips: "192.0.2.255", host: prefixes("192.0.0.0/8", "192.0.2.7/24"), reason: VIPIsSubnetAddress, words: []string{"192.0.2.255", "192.0.2.0/24 on eth1"}},
+	{name: "by flags, of the host", vips: "192.0.2.7", host: prefixes("192.0.2.7/24"), reason: VIPOnHost, words: []string{"192.0.2.7"}},
 	{name: "by flags, off link", vips: "192.0.2.7", host: []Address{}, reason: VIPOffLink, words: []string{"192.0.2.7"}},
 
 	{name: "discovers elsewhere", join: true, text: tokenHead + "    apiServerEndpoint: 192.0.2.9:6443\n", vips: "192.0.2.10",
-		reason: DiscoveryElsewhere, words: []string{"line 7: JoinConfiguration.discovery.bootstrapToken.apiServerEndpoint", "192.0.2.9:6443"}},
+		reason: DiscoveryMismatch, words: []string{"line 7: JoinConfiguration.discovery.bootstrapToken.apiServerEndpoint", "192.0.2.9:6443"}},
 	{name: "discovers a load balancer", join: true, text: tokenHead + "    apiServerEndpoint: kind-external-load-balancer:6443\n", vips: "192.0.2.10",
 		reason: NameUnresolved, words: []string{"kind-external-load-balancer"}},
 	{name: "discovers without a port", join: true, text: tokenHead + "    apiServerEndpoint: 192.0.2.10\n", vips: "192.0.2.10", reason: PortMismatch, words: []string{"192.0.2.10:6443"}},
@@ -140,7 +140,7 @@ func TestConflictsAreNamed(t *testing.T) {
 
 // TestNoConflict has what looks like one and is none.
 func TestNoConflict(t *testing.T) {
-	own := append(prefixes("192.0.2.7/24"), Address{Prefix: netip.MustParsePrefix("192.0.2.10/32"), Link: "eth0", Own: true})
+	own := append(prefixes("192.0.2.7/24"), Address{Prefix: netip.MustParsePrefix("192.0.2.10/32"), Link: "eth0", Managed: true})
 	for _, row := range []struct {
 		conflictRow
 		endpoint string
@@ -182,7 +182,7 @@ func TestNoConflict(t *testing.T) {
 // TestAddressesThatAreNoVIP are refused as they are for the agent.
 func TestAddressesThatAreNoVIP(t *testing.T) {
 	for _, text := range []string{"127.0.0.1", "0.0.0.0", "224.0.0.1", "fe80::1", "::ffff:192.0.2.10"} {
-		_, err := parse(t, clusterHead).Init(Request{VIPs: vips(text)})
+		_, err := parse(t, clusterHead).PlanInit(Request{VIPs: vips(text)})
 		if usage := (*config.UsageError)(nil); !errors.As(err, &usage) {
 			t.Errorf("%s: got %v", text, err)
 		}
@@ -190,7 +190,7 @@ func TestAddressesThatAreNoVIP(t *testing.T) {
 }
 
 func TestNamesAreKeptUncheckedWithoutAResolver(t *testing.T) {
-	plan, err := parse(t, clusterHead+"controlPlaneEndpoint: nosuch.example\n").Init(Request{VIPs: vips("192.0.2.10")})
+	plan, err := parse(t, clusterHead+"controlPlaneEndpoint: nosuch.example\n").PlanInit(Request{VIPs: vips("192.0.2.10")})
 	if err != nil || len(plan.Notes) != 1 || !strings.Contains(plan.Notes[0], "nosuch.example") {
 		t.Errorf("got %v and the notes %q", err, plan.Notes)
 	}
@@ -198,7 +198,7 @@ func TestNamesAreKeptUncheckedWithoutAResolver(t *testing.T) {
 
 func TestWhoGetsAnAPIServer(t *testing.T) {
 	for text, want := range map[string]bool{tokenHead: true, strings.Replace(tokenHead, "controlPlane: {}\n", "", 1): false} {
-		plan, err := parse(t, text).Join(Request{VIPs: vips("192.0.2.10")})
+		plan, err := parse(t, text).PlanJoin(Request{VIPs: vips("192.0.2.10")})
 		if err != nil || plan.ControlPlane != want {
 			t.Errorf("got %v, %v for\n%s", plan.ControlPlane, err, text)
 		}
@@ -207,7 +207,7 @@ func TestWhoGetsAnAPIServer(t *testing.T) {
 
 func TestDiscoveryByFileIsLeftAlone(t *testing.T) {
 	text := joinHead + "controlPlane: {}\ndiscovery: {file: {kubeConfigPath: /etc/join.conf}}\n"
-	plan, err := parse(t, text).Join(Request{VIPs: vips("192.0.2.10")})
+	plan, err := parse(t, text).PlanJoin(Request{VIPs: vips("192.0.2.10")})
 	if err != nil || plan.DiscoveryFile != "/etc/join.conf" || string(plan.Data) != text {
 		t.Errorf("got %+v, %v", plan, err)
 	}
@@ -258,7 +258,7 @@ func TestReasonsAreExplained(t *testing.T) {
 		if !strings.Contains(string(page), "\n| `"+reason+"` |") {
 			t.Errorf("docs/kubeadm.md does not explain %s", reason)
 		}
-		if tested := slices.ContainsFunc(conflictRows, func(row conflictRow) bool { return string(row.reason) == reason }); !tested && reason != string(FlagDiffers) {
+		if tested := slices.ContainsFunc(conflictRows, func(row conflictRow) bool { return string(row.reason) == reason }); !tested && reason != string(FlagMismatch) {
 			t.Errorf("no test ends in %s", reason)
 		}
 	}

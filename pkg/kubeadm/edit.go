@@ -12,9 +12,9 @@ import (
 
 // set returns the file with the leaf at the path of a document, and every other byte as it was. It
 // reads its own work again and gives up where that is not exactly what was meant.
-func (f *File) set(d *document, path []string, what leaf) (*File, error) {
+func (f *File) set(d *document, path []string, what yamlValue) (*File, error) {
 	field := strings.Join(path, ".")
-	at, until, text, err := f.splice(d, path, what)
+	at, until, text, err := f.patch(d, path, what)
 	if err != nil {
 		return nil, f.refuse(d, d.find(field), field, fmt.Sprintf("cannot be set here: %v; set it to %s by hand", err, what))
 	}
@@ -27,7 +27,7 @@ func (f *File) set(d *document, path []string, what leaf) (*File, error) {
 }
 
 // with returns a copy of values with the leaf at the path.
-func with(values map[string]any, path []string, what leaf) map[string]any {
+func with(values map[string]any, path []string, what yamlValue) map[string]any {
 	values = maps.Clone(values)
 	if values == nil {
 		values = map[string]any{}
@@ -50,8 +50,8 @@ func with(values map[string]any, path []string, what leaf) map[string]any {
 	return values
 }
 
-// splice finds which bytes of the file to replace with which text.
-func (f *File) splice(d *document, path []string, what leaf) (at, until int, text string, err error) {
+// patch finds which bytes of the file to replace with which text.
+func (f *File) patch(d *document, path []string, what yamlValue) (at, until int, text string, err error) {
 	p := newPage(f, d)
 	node, above := d.root, p.head(d.root)
 	for i, name := range path {

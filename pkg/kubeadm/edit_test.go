@@ -27,7 +27,7 @@ func TestFiveDocumentsChangeInTheIntendedLinesOnly(t *testing.T) {
 	if got, want := changes(before, after), "+controlPlaneEndpoint: 192.0.2.10:6443\n+  - 192.0.2.10\n+  - \"2001:db8::10\"\n"; got != want {
 		t.Errorf("init changed\n%s\nwant\n%s", got, want)
 	}
-	plan, err := parse(t, after).Join(r)
+	plan, err := parse(t, after).PlanJoin(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestWhatCannotBeEditedIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f, err := Parse("kubeadm.yaml", []byte(text))
 			if err == nil {
-				_, err = f.Init(Request{VIPs: vips("192.0.2.10")})
+				_, err = f.PlanInit(Request{VIPs: vips("192.0.2.10")})
 			}
 			if err == nil || !strings.Contains(err.Error(), "kubeadm.yaml, document 1") {
 				t.Errorf("got %v", err)
@@ -137,7 +137,7 @@ func TestMinimal(t *testing.T) {
 			"---\n" + initHead + "localAPIEndpoint:\n  bindPort: 8443\n", 8443},
 	} {
 		r := Request{VIPs: vips(row.vips), Port: row.port}
-		got, err := Minimal(r)
+		got, err := MinimalConfig(r)
 		if err != nil || string(got) != row.want {
 			t.Errorf("%s: got %v\n%s", row.vips, err, got)
 		}
@@ -145,7 +145,7 @@ func TestMinimal(t *testing.T) {
 			t.Errorf("%s: init made of it\n%s", row.vips, again)
 		}
 	}
-	if _, err := Minimal(Request{}); err == nil {
+	if _, err := MinimalConfig(Request{}); err == nil {
 		t.Error("made a configuration without a VIP")
 	}
 }

@@ -40,10 +40,10 @@ type Reason string
 
 // The reasons. Each is explained in docs/kubeadm.md.
 const (
-	// EndpointElsewhere is a controlPlaneEndpoint that is not the VIP.
-	EndpointElsewhere Reason = "EndpointElsewhere"
-	// DiscoveryElsewhere is a discovery endpoint that is not the VIP.
-	DiscoveryElsewhere Reason = "DiscoveryElsewhere"
+	// EndpointMismatch is a controlPlaneEndpoint that is not the VIP.
+	EndpointMismatch Reason = "EndpointMismatch"
+	// DiscoveryMismatch is a discovery endpoint that is not the VIP.
+	DiscoveryMismatch Reason = "DiscoveryMismatch"
 	// NameUnresolved is an endpoint whose DNS name cannot be looked up.
 	NameUnresolved Reason = "NameUnresolved"
 	// NoDiscovery is a JoinConfiguration that says nowhere how to find the cluster.
@@ -52,23 +52,23 @@ const (
 	NoEndpoint Reason = "NoEndpoint"
 	// PortMismatch is an API server on another port than its clients are sent to.
 	PortMismatch Reason = "PortMismatch"
-	// BindsElsewhere is an API server that does not listen at the VIP.
-	BindsElsewhere Reason = "BindsElsewhere"
+	// BindAddressMismatch is an API server that does not listen at the VIP.
+	BindAddressMismatch Reason = "BindAddressMismatch"
 	// VIPIsAdvertised is a VIP used as advertiseAddress, an address of one node alone.
 	VIPIsAdvertised Reason = "VIPIsAdvertised"
 	// VIPIsNodeIP is a VIP used as the kubelet's node-ip.
 	VIPIsNodeIP Reason = "VIPIsNodeIP"
-	// VIPIsOfHost is a VIP that is a permanent address of this host.
-	VIPIsOfHost Reason = "VIPIsOfHost"
+	// VIPOnHost is a VIP that is a permanent address of this host.
+	VIPOnHost Reason = "VIPOnHost"
 	// VIPOffLink is a VIP outside every network that this host is attached to.
 	VIPOffLink Reason = "VIPOffLink"
-	// VIPUnfit is a VIP that is the network or broadcast address of this host's network.
-	VIPUnfit Reason = "VIPUnfit"
+	// VIPIsSubnetAddress is a VIP that is the network or broadcast address of this host's network.
+	VIPIsSubnetAddress Reason = "VIPIsSubnetAddress"
 	// VIPInPodSubnet and VIPInServiceSubnet are VIPs that the cluster gives to something else.
 	VIPInPodSubnet     Reason = "VIPInPodSubnet"
 	VIPInServiceSubnet Reason = "VIPInServiceSubnet"
-	// FlagDiffers is a flag that says something else than the file.
-	FlagDiffers Reason = "FlagDiffers"
+	// FlagMismatch is a flag that says something else than the file.
+	FlagMismatch Reason = "FlagMismatch"
 )
 
 // Conflict is a configuration that cannot be meant together with this VIP on this host.

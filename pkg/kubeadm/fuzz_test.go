@@ -32,16 +32,16 @@ func FuzzEdit(f *testing.F) {
 			return
 		}
 		r := Request{VIPs: []netip.Addr{addr}}
-		if plan, err := before.Init(r); err == nil {
+		if plan, err := before.PlanInit(r); err == nil {
 			checkEdit(t, before, plan.Data, clusterKind)
-			again, err := mustParse(t, plan.Data).Init(r)
+			again, err := mustParse(t, plan.Data).PlanInit(r)
 			if err != nil || !bytes.Equal(again.Data, plan.Data) {
 				t.Fatalf("a second init: %v\n%s", err, again.Data)
 			}
 		}
-		if plan, err := before.Join(r); err == nil {
+		if plan, err := before.PlanJoin(r); err == nil {
 			checkEdit(t, before, plan.Data, joinKind)
-			again, err := mustParse(t, plan.Data).Join(r)
+			again, err := mustParse(t, plan.Data).PlanJoin(r)
 			if err != nil || !bytes.Equal(again.Data, plan.Data) {
 				t.Fatalf("a second join: %v\n%s", err, again.Data)
 			}

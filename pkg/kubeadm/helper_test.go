@@ -51,7 +51,7 @@ func parse(t *testing.T, text string) *File {
 
 func initText(t *testing.T, text string, r Request) string {
 	t.Helper()
-	plan, err := parse(t, text).Init(r)
+	plan, err := parse(t, text).PlanInit(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/kvip/kvip/pkg/config"
 )
 
-// Minimal returns a configuration for `kubeadm init` with the endpoint and the VIPs and nothing that
+// MinimalConfig returns a configuration for `kubeadm init` with the endpoint and the VIPs and nothing that
 // kubeadm has a default for.
-func Minimal(r Request) ([]byte, error) {
+func MinimalConfig(r Request) ([]byte, error) {
 	if len(r.VIPs) == 0 {
 		return nil, &config.UsageError{Flag: "vip", Reason: "no virtual IP address given", Hint: "add one like --vip 192.0.2.10"}
 	}
@@ -29,15 +29,15 @@ func Minimal(r Request) ([]byte, error) {
 // cluster writes a ClusterConfiguration.
 func cluster(version string, vips []netip.Addr, port int, eol string) string {
 	lines := []string{"apiVersion: " + version, "kind: " + clusterKind}
-	lines = append(lines, leaf{text: join(vips[0], port)}.block([]string{"controlPlaneEndpoint"}, 0)...)
-	lines = append(lines, leaf{items: texts(vips)}.block([]string{"apiServer", "certSANs"}, 0)...)
+	lines = append(lines, yamlValue{text: join(vips[0], port)}.block([]string{"controlPlaneEndpoint"}, 0)...)
+	lines = append(lines, yamlValue{items: texts(vips)}.block([]string{"apiServer", "certSANs"}, 0)...)
 	return strings.Join(lines, eol) + eol
 }
 
-// Init plans `kubeadm init`: the ClusterConfiguration gets the VIP as controlPlaneEndpoint, unless
+// PlanInit plans `kubeadm init`: the ClusterConfiguration gets the VIP as controlPlaneEndpoint, unless
 // it has it or a DNS name for it, and all VIPs as certSANs. A file without one gets one at its end.
 // It returns a *Conflict where file, VIP and host cannot be meant together.
-func (f *File) Init(r Request) (Plan, error) {
+func (f *File) PlanInit(r Request) (Plan, error) {
 	doc, node := f.of(clusterKind), f.of(initKind)
 	switch {
 	case doc == nil && node == nil && f.of(joinKind) != nil:
@@ -49,7 +49,7 @@ func (f *File) Init(r Request) (Plan, error) {
 	if doc != nil {
 		has = doc.fields
 	}
-	e := endpoint{f: f, doc: doc, field: "controlPlaneEndpoint", value: has.ControlPlaneEndpoint, elsewhere: EndpointElsewhere}
+	e := endpoint{f: f, doc: doc, field: "controlPlaneEndpoint", value: has.ControlPlaneEndpoint, elsewhere: EndpointMismatch}
 	local := local{f: f, doc: node, path: "localAPIEndpoint"}
 	if node != nil {
 		local.has = node.fields.LocalAPIEndpoint
@@ -78,7 +78,7 @@ func (f *File) editCluster(doc *document, plan Plan, has fields) (*File, error) 
 	edited := f
 	if missing := missing(plan.VIPs, has.APIServer.CertSANs); len(missing) > 0 {
 		var err error
-		if edited, err = f.set(doc, []string{"apiServer", "certSANs"}, leaf{items: texts(missing)}); err != nil {
+		if edited, err = f.set(doc, []string{"apiServer", "certSANs"}, yamlValue{items: texts(missing)}); err != nil {
 			return nil, err
 		}
 	}
@@ -91,7 +91,7 @@ func (f *File) setEndpoint(doc *document, path []string, has string, plan Plan) 
 	if has != "" {
 		return f, nil
 	}
-	return f.set(doc, path, leaf{text: plan.Endpoint})
+	return f.set(doc, path, yamlValue{text: plan.Endpoint})
 }
 
 // addCluster appends a ClusterConfiguration.

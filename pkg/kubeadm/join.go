@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Join plans `kubeadm join`: the JoinConfiguration gets the VIP as the endpoint of its bootstrap
+// PlanJoin plans `kubeadm join`: the JoinConfiguration gets the VIP as the endpoint of its bootstrap
 // token, unless it has it or a DNS name for it. It returns a *Conflict as Init does, and an
 // *InputError for a file without a JoinConfiguration.
-func (f *File) Join(r Request) (Plan, error) {
+func (f *File) PlanJoin(r Request) (Plan, error) {
 	doc := f.of(joinKind)
 	if doc == nil {
 		return Plan{}, f.refuse(nil, 0, "", "has no "+joinKind+", which kubeadm join needs")
@@ -19,7 +19,7 @@ func (f *File) Join(r Request) (Plan, error) {
 		return Plan{}, f.conflict(doc, "discovery", "", NoDiscovery, "names neither bootstrapToken nor file, so kubeadm cannot find the cluster",
 			"add bootstrapToken with token and caCertHashes as kubeadm init printed them")
 	}
-	e := endpoint{f: f, doc: doc, field: field, elsewhere: DiscoveryElsewhere}
+	e := endpoint{f: f, doc: doc, field: field, elsewhere: DiscoveryMismatch}
 	if token != nil {
 		e.value = token.APIServerEndpoint
 	}
@@ -52,8 +52,8 @@ func (f *File) Join(r Request) (Plan, error) {
 	return plan, nil
 }
 
-// Check plans a node that joins by flags, without a file: only VIPs and host are compared.
-func Check(r Request) (Plan, error) {
+// JoinWithoutFile plans a node that joins by flags, without a file: only VIPs and host are compared.
+func JoinWithoutFile(r Request) (Plan, error) {
 	f := &File{name: "command line"}
 	plan, err := f.plan(r, endpoint{f: f, field: "--vip"}, local{f: f, worker: true})
 	plan.ControlPlane = true

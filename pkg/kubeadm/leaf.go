@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// leaf is what an edit puts into a file: a text, or items in front of those of a list.
-type leaf struct {
+// yamlValue is what an edit puts into a file: a text, or items in front of those of a list.
+type yamlValue struct {
 	text  string
 	items []string
 }
 
 // String shows a leaf in messages.
-func (l leaf) String() string { return l.flow(false) }
+func (l yamlValue) String() string { return l.flow(false) }
 
 // block writes the path and the leaf as lines, the first of them indented by so many spaces.
-func (l leaf) block(path []string, indent int) []string {
+func (l yamlValue) block(path []string, indent int) []string {
 	lead := strings.Repeat(" ", indent) + path[0] + ":"
 	switch {
 	case len(path) > 1:
@@ -27,7 +27,7 @@ func (l leaf) block(path []string, indent int) []string {
 }
 
 // lines writes the items, one on each line.
-func (l leaf) lines(indent int) []string {
+func (l yamlValue) lines(indent int) []string {
 	var lines []string
 	for _, item := range l.items {
 		lines = append(lines, strings.Repeat(" ", indent)+"- "+quote(item, false))
@@ -36,7 +36,7 @@ func (l leaf) lines(indent int) []string {
 }
 
 // nested writes the path and the leaf on one line, without the outermost braces.
-func (l leaf) nested(path []string, json bool) string {
+func (l yamlValue) nested(path []string, json bool) string {
 	name := path[0]
 	if json {
 		name = `"` + name + `"`
@@ -45,7 +45,7 @@ func (l leaf) nested(path []string, json bool) string {
 }
 
 // under writes what stands behind a key on one line.
-func (l leaf) under(path []string, json bool) string {
+func (l yamlValue) under(path []string, json bool) string {
 	if len(path) > 0 {
 		return "{" + l.nested(path, json) + "}"
 	}
@@ -53,7 +53,7 @@ func (l leaf) under(path []string, json bool) string {
 }
 
 // flow writes the leaf on one line.
-func (l leaf) flow(json bool) string {
+func (l yamlValue) flow(json bool) string {
 	if l.items == nil {
 		return quote(l.text, json)
 	}

@@ -9,16 +9,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// page is a document as text, to find places in.
-type page struct {
+// editor is a document as text, to find places in.
+type editor struct {
 	file  []byte
 	lines []int // where each line of the document begins in the file, and where the last one ends
 	json  bool  // keys are quoted
 }
 
 // newPage finds the lines as the YAML parser counts them, which knows more line breaks than "\n".
-func newPage(f *File, d *document) *page {
-	p := &page{file: f.data, lines: []int{d.start}}
+func newPage(f *File, d *document) *editor {
+	p := &editor{file: f.data, lines: []int{d.start}}
 	text := f.data[d.start:d.end]
 	for i := 0; i < len(text); {
 		r, size := utf8.DecodeRune(text[i:])
@@ -37,7 +37,7 @@ func newPage(f *File, d *document) *page {
 }
 
 // head returns the node below whose line new fields of a document go: its apiVersion or kind.
-func (p *page) head(root *yaml.Node) *yaml.Node {
+func (p *editor) head(root *yaml.Node) *yaml.Node {
 	_, version := pair(root, "apiVersion")
 	_, kind := pair(root, "kind")
 	if version.Line > kind.Line {
@@ -47,7 +47,7 @@ func (p *page) head(root *yaml.Node) *yaml.Node {
 }
 
 // offset returns where a node begins in the file.
-func (p *page) offset(n *yaml.Node) int {
+func (p *editor) offset(n *yaml.Node) int {
 	at := p.lines[n.Line-1]
 	at += len(p.file[at:]) - len(bytes.TrimPrefix(p.file[at:], []byte("\ufeff")))
 	for range n.Column - 1 {
@@ -59,7 +59,7 @@ func (p *page) offset(n *yaml.Node) int {
 
 // insert puts a new field into a mapping: as first of a flow mapping, else on lines of its own below
 // the line of above, so that comments stay with what they are about.
-func (p *page) insert(mapping, above *yaml.Node, path []string, what leaf) (at, until int, text string, err error) {
+func (p *editor) insert(mapping, above *yaml.Node, path []string, what yamlValue) (at, until int, text string, err error) {
 	if mapping.Style&yaml.FlowStyle != 0 {
 		return p.first(mapping, '{', what.nested(path, p.json))
 	}
@@ -68,7 +68,7 @@ func (p *page) insert(mapping, above *yaml.Node, path []string, what leaf) (at, 
 }
 
 // prepend puts items before those of a list.
-func (p *page) prepend(list, key *yaml.Node, what leaf) (at, until int, text string, err error) {
+func (p *editor) prepend(list, key *yaml.Node, what yamlValue) (at, until int, text string, err error) {
 	if list.Kind != yaml.SequenceNode || what.items == nil {
 		return 0, 0, "", fmt.Errorf("there is a value already")
 	}
@@ -80,7 +80,7 @@ func (p *page) prepend(list, key *yaml.Node, what leaf) (at, until int, text str
 }
 
 // begin returns where a block collection's first entry begins, which is not where its anchor is.
-func (p *page) begin(n *yaml.Node) *yaml.Node {
+func (p *editor) begin(n *yaml.Node) *yaml.Node {
 	if n.Anchor == "" && n.Style&yaml.TaggedStyle == 0 || len(n.Content) == 0 {
 		return n
 	}
@@ -93,7 +93,7 @@ func (p *page) begin(n *yaml.Node) *yaml.Node {
 }
 
 // first puts text at the beginning of a flow collection.
-func (p *page) first(n *yaml.Node, bracket byte, text string) (at, until int, all string, err error) {
+func (p *editor) first(n *yaml.Node, bracket byte, text string) (at, until int, all string, err error) {
 	if len(n.Content) > 0 {
 		at = p.offset(n.Content[0])
 		return at, at, text + ", ", nil
@@ -108,7 +108,7 @@ func (p *page) first(n *yaml.Node, bracket byte, text string) (at, until int, al
 }
 
 // below puts lines between the line of a node and what belongs to it.
-func (p *page) below(n, content *yaml.Node, lines []string) (at, until int, text string, err error) {
+func (p *editor) below(n, content *yaml.Node, lines []string) (at, until int, text string, err error) {
 	if content != nil && content.Line == n.Line && content.Column > n.Column {
 		return 0, 0, "", fmt.Errorf("key and value share a line")
 	}
@@ -126,7 +126,7 @@ func (p *page) below(n, content *yaml.Node, lines []string) (at, until int, text
 }
 
 // afterColon gives a value to a key that has none.
-func (p *page) afterColon(mapping, key *yaml.Node, path []string, what leaf) (at, until int, text string, err error) {
+func (p *editor) afterColon(mapping, key *yaml.Node, path []string, what yamlValue) (at, until int, text string, err error) {
 	if mapping.Style&yaml.FlowStyle == 0 && (len(path) > 1 || what.items != nil) {
 		return p.below(key, nil, what.block(path, mapping.Column-1)[1:])
 	}
@@ -140,7 +140,7 @@ func (p *page) afterColon(mapping, key *yaml.Node, path []string, what leaf) (at
 }
 
 // replace puts the leaf in the place of an empty text or a written null.
-func (p *page) replace(old *yaml.Node, path []string, what leaf) (at, until int, text string, err error) {
+func (p *editor) replace(old *yaml.Node, path []string, what yamlValue) (at, until int, text string, err error) {
 	at = p.offset(old)
 	for _, token := range []string{`""`, `''`, old.Value} {
 		if (old.Value == "" || isNull(old)) && token != "" && bytes.HasPrefix(p.file[at:], []byte(token)) {

@@ -103,19 +103,19 @@ func TestFilesOfTheOtherCommand(t *testing.T) {
 	r := Request{VIPs: vips("192.0.2.10")}
 	for name, run := range map[string]func() error{
 		"init of a kubelet's": func() error {
-			_, err := parse(t, "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n").Init(r)
+			_, err := parse(t, "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n").PlanInit(r)
 			return named(err, "ClusterConfiguration nor InitConfiguration")
 		},
 		"init of a ResetConfiguration": func() error {
-			_, err := parse(t, strings.Replace(clusterHead, "Cluster", "Reset", 1)).Init(r)
+			_, err := parse(t, strings.Replace(clusterHead, "Cluster", "Reset", 1)).PlanInit(r)
 			return named(err, "ClusterConfiguration nor InitConfiguration")
 		},
 		"settings of a ResetConfiguration": func() error {
 			_, _, _, err := parse(t, strings.Replace(clusterHead, "Cluster", "Reset", 1)).Settings()
 			return named(err, "JoinConfiguration")
 		},
-		"init of a JoinConfiguration": func() error { _, err := parse(t, tokenHead).Init(r); return err },
-		"join without one":            func() error { _, err := parse(t, clusterHead).Join(r); return err },
+		"init of a JoinConfiguration": func() error { _, err := parse(t, tokenHead).PlanInit(r); return err },
+		"join without one":            func() error { _, err := parse(t, clusterHead).PlanJoin(r); return err },
 	} {
 		if e := (*InputError)(nil); !errors.As(run(), &e) || !strings.Contains(e.Error(), "Configuration") {
 			t.Errorf("%s: got %v", name, run())

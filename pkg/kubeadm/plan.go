@@ -26,8 +26,8 @@ type Address struct {
 	Prefix netip.Prefix
 	// Link is the name of the link that has it.
 	Link string
-	// Own says that kvip put it there.
-	Own bool
+	// Managed says that kvip put it there.
+	Managed bool
 }
 
 // Plan is what Init and Join found and made.

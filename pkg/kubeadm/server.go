@@ -32,7 +32,7 @@ func serverArgument(name, value string, vips []netip.Addr, port int) *Conflict {
 	switch addr, err := netip.ParseAddr(value); {
 	case name == "bind-address" && (err != nil || !addr.IsUnspecified()):
 		// An unspecified address of either family is every address of both.
-		return &Conflict{Reason: BindsElsewhere, Problem: "is the one address that the API server listens at, so nobody reaches it at the VIP",
+		return &Conflict{Reason: BindAddressMismatch, Problem: "is the one address that the API server listens at, so nobody reaches it at the VIP",
 			Fix: "leave it out, or write 0.0.0.0 or ::"}
 	case name == "advertise-address" && err == nil && slices.Contains(vips, addr.Unmap()):
 		return &Conflict{Reason: VIPIsAdvertised, Problem: "is the VIP, which moves between nodes",

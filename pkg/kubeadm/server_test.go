@@ -13,9 +13,9 @@ func TestPatchesOfTheAPIServer(t *testing.T) {
 		reason Reason // empty: none
 		line   int
 	}{
-		{"- op: add\n  path: /spec/containers/0/command/-\n  value: --bind-address=192.0.2.11\n", BindsElsewhere, 3},
-		{`[{"op": "add", "path": "/spec/containers/0/command/-", "value": "--bind-address=127.0.0.1"}]`, BindsElsewhere, 1},
-		{"spec:\n  containers:\n  - name: kube-apiserver\n    command: [kube-apiserver, '--bind-address=::1']\n", BindsElsewhere, 4},
+		{"- op: add\n  path: /spec/containers/0/command/-\n  value: --bind-address=192.0.2.11\n", BindAddressMismatch, 3},
+		{`[{"op": "add", "path": "/spec/containers/0/command/-", "value": "--bind-address=127.0.0.1"}]`, BindAddressMismatch, 1},
+		{"spec:\n  containers:\n  - name: kube-apiserver\n    command: [kube-apiserver, '--bind-address=::1']\n", BindAddressMismatch, 4},
 		{"- value: --secure-port=8443\n", PortMismatch, 1},
 		{"- value: --advertise-address=2001:db8::10\n", VIPIsAdvertised, 1},
 		{"- value: --bind-address=0.0.0.0\n- value: --bind-address=::\n- value: --secure-port=6443\n- value: --advertise-address=192.0.2.11\n", "", 0},
@@ -48,11 +48,11 @@ func TestWhoHasPatches(t *testing.T) {
 		run  func() (Plan, error)
 		want string
 	}{
-		"init":         {func() (Plan, error) { return parse(t, initHead+patches).Init(r) }, "/etc/patches"},
-		"init without": {func() (Plan, error) { return parse(t, clusterHead).Init(r) }, ""},
-		"join":         {func() (Plan, error) { return parse(t, tokenHead+patches).Join(r) }, "/etc/patches"},
+		"init":         {func() (Plan, error) { return parse(t, initHead+patches).PlanInit(r) }, "/etc/patches"},
+		"init without": {func() (Plan, error) { return parse(t, clusterHead).PlanInit(r) }, ""},
+		"join":         {func() (Plan, error) { return parse(t, tokenHead+patches).PlanJoin(r) }, "/etc/patches"},
 		"join, a worker": {func() (Plan, error) {
-			return parse(t, strings.Replace(tokenHead, "controlPlane: {}\n", patches, 1)).Join(r)
+			return parse(t, strings.Replace(tokenHead, "controlPlane: {}\n", patches, 1)).PlanJoin(r)
 		}, ""},
 	} {
 		if plan, err := row.run(); err != nil || plan.Patches != row.want {

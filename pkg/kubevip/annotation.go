@@ -21,8 +21,8 @@ const autoInterface = "auto"
 // have one address as long as their ports differ, and asks for no key.
 const ShareKey = annotationPrefix + "loadbalancerIPs"
 
-// Wishes are what a Service's annotations ask for, in kvip's terms. The zero value asks for nothing.
-type Wishes struct {
+// ServiceSettings are what a Service's annotations ask for, in kvip's terms. The zero value asks for nothing.
+type ServiceSettings struct {
 	// Ignore says that the Service is none of kvip's business.
 	Ignore bool
 	// Addresses are wanted: one IPv4, one IPv6, or one of each. In compatibility mode they need no pool (S9).
@@ -39,12 +39,12 @@ type Wishes struct {
 type Annotation struct {
 	// Name is the annotation.
 	Name string
-	// Fate is what becomes of it.
-	Fate Fate
+	// Support is what becomes of it.
+	Support Support
 	// Meaning is what it means here, or what happens instead.
 	Meaning string
 
-	set     func(*Wishes, string) error
+	set     func(*ServiceSettings, string) error
 	boolean bool   // false asks for nothing
 	of      string // another annotation that must be true for this one to matter
 }
@@ -52,10 +52,10 @@ type Annotation struct {
 // AnnotationTable returns the table, in the order of the documentation.
 func AnnotationTable() []Annotation { return slices.Clone(annotations) }
 
-// Annotations translates those of a Service, and looks at none but kube-vip's. An *Error is the first that cannot be
+// ParseAnnotations translates those of a Service, and looks at none but kube-vip's. An *Error is the first that cannot be
 // carried out; the Service then keeps what it has. A note names each that asks for something else than kvip does.
-func Annotations(all map[string]string) (Wishes, []Note, error) {
-	var w Wishes
+func ParseAnnotations(all map[string]string) (ServiceSettings, []Note, error) {
+	var w ServiceSettings
 	var notes []Note
 	known := map[string]bool{}
 	for _, a := range annotations {
@@ -66,14 +66,14 @@ func Annotations(all map[string]string) (Wishes, []Note, error) {
 		}
 		if a.set != nil {
 			if err := a.set(&w, value); err != nil {
-				return Wishes{}, nil, err
+				return ServiceSettings{}, nil, err
 			}
 		}
-		if a.Fate == Translated || a.boolean && !isTrue(value) || a.of != "" && !isTrue(all[a.of]) {
+		if a.Support == Supported || a.boolean && !isTrue(value) || a.of != "" && !isTrue(all[a.of]) {
 			continue
 		}
-		if a.Fate == Refused {
-			return Wishes{}, nil, refuse(a.Name, a.Meaning)
+		if a.Support == Refused {
+			return ServiceSettings{}, nil, refuse(a.Name, a.Meaning)
 		}
 		notes = append(notes, Note{a.Name, a.Meaning})
 	}
@@ -83,7 +83,7 @@ func Annotations(all map[string]string) (Wishes, []Note, error) {
 		}
 	}
 	if w.Ignore {
-		return Wishes{Ignore: true}, nil, nil
+		return ServiceSettings{Ignore: true}, nil, nil
 	}
 	return w, notes, nil
 }
@@ -94,7 +94,7 @@ func isTrue(value string) bool {
 }
 
 // wantedAddresses takes the list that kube-vip and its cloud provider write.
-func wantedAddresses(w *Wishes, value string) error {
+func wantedAddresses(w *ServiceSettings, value string) error {
 	for part := range strings.SplitSeq(value, ",") {
 		addr, err := netip.ParseAddr(strings.TrimSpace(part))
 		if err != nil {
@@ -110,7 +110,7 @@ func wantedAddresses(w *Wishes, value string) error {
 }
 
 // wantedInterface knows kube-vip's word for the interface whose network has the address, which is what kvip takes.
-func wantedInterface(w *Wishes, value string) error {
+func wantedInterface(w *ServiceSettings, value string) error {
 	if value == autoInterface {
 		return nil
 	}

@@ -12,28 +12,28 @@ func TestAnnotationsAreUnderstood(t *testing.T) {
 	const p = annotationPrefix
 	for _, row := range []struct {
 		all   map[string]string
-		want  Wishes
+		want  ServiceSettings
 		notes []string
 	}{
-		{nil, Wishes{}, nil},
-		{map[string]string{"example.com/x": "y"}, Wishes{}, nil},
-		{map[string]string{p + "loadbalancerIPs": "192.0.2.20"}, Wishes{Addresses: addrs("192.0.2.20"), ShareKey: ShareKey}, nil},
-		{map[string]string{p + "loadbalancerIPs": "192.0.2.20, 2001:db8::20"}, Wishes{Addresses: addrs("192.0.2.20", "2001:db8::20"), ShareKey: ShareKey}, nil},
-		{map[string]string{p + "loadbalancerIPs": ""}, Wishes{}, nil},
-		{map[string]string{p + "serviceInterface": "eth1"}, Wishes{Interface: "eth1"}, nil},
-		{map[string]string{p + "serviceInterface": "auto"}, Wishes{}, nil},
-		{map[string]string{p + "vipHost": "n1", p + "hwaddr": "02:00:00:00:00:01", p + "requestedIP": "192.0.2.9"}, Wishes{Host: "n1"}, nil},
-		{map[string]string{p + "ignore": "true"}, Wishes{Ignore: true}, nil},
-		{map[string]string{p + "ignore": "false"}, Wishes{}, nil},
-		{map[string]string{p + "ignore": "true", p + "serviceVLAN": "eth0.2", p + "egress": "true"}, Wishes{Ignore: true}, nil},
-		{map[string]string{p + "leaseName": "l", p + "allow-reconcile-without-endpoints": "true"}, Wishes{}, nil},
-		{map[string]string{p + "egress": "true", p + "egress-source-ports": "tcp:80"}, Wishes{}, []string{p + "egress", p + "egress-source-ports"}},
-		{map[string]string{p + "egress": "false", p + "egress-source-ports": "tcp:80"}, Wishes{}, nil},
-		{map[string]string{p + "forwardUPNP": "true"}, Wishes{}, []string{p + "forwardUPNP"}},
-		{map[string]string{p + "serviceVLAN": "eth0.2"}, Wishes{}, []string{p + "serviceVLAN"}},
-		{map[string]string{p + "madeUp": "1"}, Wishes{}, []string{p + "madeUp"}},
+		{nil, ServiceSettings{}, nil},
+		{map[string]string{"example.com/x": "y"}, ServiceSettings{}, nil},
+		{map[string]string{p + "loadbalancerIPs": "192.0.2.20"}, ServiceSettings{Addresses: addrs("192.0.2.20"), ShareKey: ShareKey}, nil},
+		{map[string]string{p + "loadbalancerIPs": "192.0.2.20, 2001:db8::20"}, ServiceSettings{Addresses: addrs("192.0.2.20", "2001:db8::20"), ShareKey: ShareKey}, nil},
+		{map[string]string{p + "loadbalancerIPs": ""}, ServiceSettings{}, nil},
+		{map[string]string{p + "serviceInterface": "eth1"}, ServiceSettings{Interface: "eth1"}, nil},
+		{map[string]string{p + "serviceInterface": "auto"}, ServiceSettings{}, nil},
+		{map[string]string{p + "vipHost": "n1", p + "hwaddr": "02:00:00:00:00:01", p + "requestedIP": "192.0.2.9"}, ServiceSettings{Host: "n1"}, nil},
+		{map[string]string{p + "ignore": "true"}, ServiceSettings{Ignore: true}, nil},
+		{map[string]string{p + "ignore": "false"}, ServiceSettings{}, nil},
+		{map[string]string{p + "ignore": "true", p + "serviceVLAN": "eth0.2", p + "egress": "true"}, ServiceSettings{Ignore: true}, nil},
+		{map[string]string{p + "leaseName": "l", p + "allow-reconcile-without-endpoints": "true"}, ServiceSettings{}, nil},
+		{map[string]string{p + "egress": "true", p + "egress-source-ports": "tcp:80"}, ServiceSettings{}, []string{p + "egress", p + "egress-source-ports"}},
+		{map[string]string{p + "egress": "false", p + "egress-source-ports": "tcp:80"}, ServiceSettings{}, nil},
+		{map[string]string{p + "forwardUPNP": "true"}, ServiceSettings{}, []string{p + "forwardUPNP"}},
+		{map[string]string{p + "serviceVLAN": "eth0.2"}, ServiceSettings{}, []string{p + "serviceVLAN"}},
+		{map[string]string{p + "madeUp": "1"}, ServiceSettings{}, []string{p + "madeUp"}},
 	} {
-		got, notes, err := Annotations(row.all)
+		got, notes, err := ParseAnnotations(row.all)
 		if err != nil || !reflect.DeepEqual(got, row.want) || !slices.Equal(names(notes), row.notes) {
 			t.Errorf("%v: got %+v, notes %v, %v", row.all, got, notes, err)
 		}
@@ -52,13 +52,13 @@ func TestAnnotationsRefuse(t *testing.T) {
 		"224.0.0.1":             "multicast",
 		"fe80::1%eth0":          "zone",
 	} {
-		w, _, err := Annotations(map[string]string{ShareKey: value})
+		w, _, err := ParseAnnotations(map[string]string{ShareKey: value})
 		var refused *Error
-		if !errors.As(err, &refused) || refused.Name != ShareKey || !strings.Contains(refused.Problem, says) || !reflect.DeepEqual(w, Wishes{}) {
+		if !errors.As(err, &refused) || refused.Name != ShareKey || !strings.Contains(refused.Problem, says) || !reflect.DeepEqual(w, ServiceSettings{}) {
 			t.Errorf("%q: got %+v, %v, want an error that says %q", value, w, err, says)
 		}
 	}
-	if _, _, err := Annotations(map[string]string{annotationPrefix + "serviceInterface": "a/b"}); err == nil {
+	if _, _, err := ParseAnnotations(map[string]string{annotationPrefix + "serviceInterface": "a/b"}); err == nil {
 		t.Error("an impossible interface is accepted")
 	}
 }
@@ -75,8 +75,8 @@ func TestEachAnnotationWithoutCounterpartIsNamed(t *testing.T) {
 		if a.of != "" {
 			all[a.of] = "true"
 		}
-		_, notes, err := Annotations(all)
-		if named := slices.Contains(names(notes), a.Name); err == nil && named != (a.Fate == Without) {
+		_, notes, err := ParseAnnotations(all)
+		if named := slices.Contains(names(notes), a.Name); err == nil && named != (a.Support == Unsupported) {
 			t.Errorf("%s: notes %v", a.Name, notes)
 		}
 	}
@@ -89,8 +89,8 @@ func FuzzAnnotations(f *testing.F) {
 	f.Add(ShareKey, "192.0.2.20, 2001:db8::20")
 	f.Add(ShareKey, "::ffff:192.0.2.1")
 	f.Fuzz(func(t *testing.T, name, value string) {
-		w, notes, err := Annotations(map[string]string{name: value})
-		if err != nil && (!reflect.DeepEqual(w, Wishes{}) || len(notes) > 0 || !strings.Contains(err.Error(), name)) {
+		w, notes, err := ParseAnnotations(map[string]string{name: value})
+		if err != nil && (!reflect.DeepEqual(w, ServiceSettings{}) || len(notes) > 0 || !strings.Contains(err.Error(), name)) {
 			t.Fatalf("%+v and %v with %v", w, notes, err)
 		}
 		for _, addr := range w.Addresses {
@@ -112,7 +112,7 @@ func FuzzFromEnvironment(f *testing.F) {
 	f.Add("address", "192.0.2.10,2001:db8::10")
 	f.Add("prometheus_server", "[::1]:9")
 	f.Fuzz(func(t *testing.T, name, value string) {
-		s, _, err := FromEnvironment(with(name + "=" + value))
+		s, _, err := ParseEnvironment(with(name + "=" + value))
 		if err != nil {
 			return
 		}

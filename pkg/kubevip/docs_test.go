@@ -37,8 +37,8 @@ func table(head string, flags bool, rows []row) string {
 }
 
 // says is a fate with its explanation.
-func says(fate Fate, meaning, where string) string {
-	if fate != Translated {
+func says(fate Support, meaning, where string) string {
+	if fate != Supported {
 		meaning = "*" + fate.String() + "*: " + meaning
 	}
 	if where != "" {
@@ -50,12 +50,12 @@ func says(fate Fate, meaning, where string) string {
 func tables() map[string]string {
 	var variables, annotated, keyed []row
 	for _, v := range Variables() {
-		variables = append(variables, row{v.Name, v.Flag, says(v.Fate, v.Meaning, v.RefusedWhere)})
+		variables = append(variables, row{v.Name, v.Flag, says(v.Support, v.Meaning, v.RefusedIf)})
 	}
 	for _, a := range AnnotationTable() {
-		annotated = append(annotated, row{a.Name, "", says(a.Fate, a.Meaning, "")})
+		annotated = append(annotated, row{a.Name, "", says(a.Support, a.Meaning, "")})
 	}
-	for _, k := range Keys() {
+	for _, k := range ConfigMapKeys() {
 		keyed = append(keyed, row{k.Name, "", k.Meaning})
 	}
 	return map[string]string{

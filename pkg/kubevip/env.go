@@ -21,14 +21,14 @@ func Detect(env []string) bool {
 	return slices.ContainsFunc(marks, func(name string) bool { return values[name] != "" })
 }
 
-// FromEnvironment translates the environment of kube-vip, as os.Environ has it: of two values for a name the last one
+// ParseEnvironment translates the environment of kube-vip, as os.Environ has it: of two values for a name the last one
 // counts, and an empty one is none. A note names each setting that asks for something else than kvip does; an *Error
 // is the first setting that it cannot work with.
-func FromEnvironment(env []string) (Settings, []Note, error) { return From(nil, env) }
+func ParseEnvironment(env []string) (Settings, []Note, error) { return Parse(nil, env) }
 
-// From is FromEnvironment with flags of kube-vip's beside the environment, as Arguments returns them. A variable goes
+// Parse is ParseEnvironment with flags of kube-vip's beside the environment, as Arguments returns them. A variable goes
 // before the flag that means the same.
-func From(flags, env []string) (Settings, []Note, error) {
+func Parse(flags, env []string) (Settings, []Note, error) {
 	r := newReading(flags, env)
 	for _, v := range Variables() {
 		if err := r.read(v); err != nil {
@@ -49,15 +49,15 @@ func From(flags, env []string) (Settings, []Note, error) {
 // unfamiliar is said of a variable with such a beginning.
 const unfamiliar = "looks like one of kube-vip's, and kvip does not know it"
 
-// Knows reports whether the table has a variable, or From would name it by its beginning.
-func Knows(name string) bool {
+// IsKnown reports whether the table has a variable, or From would name it by its beginning.
+func IsKnown(name string) bool {
 	_, known := lookUp(name)
 	return known || ofFamily(name)
 }
 
-// Unknown says what becomes of a variable whose value nobody knows here, beside flags and variables as From takes them:
+// WithoutValue says what becomes of a variable whose value nobody knows here, beside flags and variables as From takes them:
 // known is false if kvip needs the value, and otherwise the note is what there is to say, if its Name is not empty.
-func Unknown(name string, flags, env []string) (note Note, known bool) {
+func WithoutValue(name string, flags, env []string) (note Note, known bool) {
 	v, listed := lookUp(name)
 	switch {
 	case !listed && ofFamily(name):
@@ -83,8 +83,8 @@ func lookUp(name string) (Variable, bool) {
 }
 
 // newReading joins flags and environment.
-func newReading(flags, env []string) *reading {
-	r := &reading{values: valuesOf(env), emptied: map[string]bool{}, Settings: defaults()}
+func newReading(flags, env []string) *parser {
+	r := &parser{values: valuesOf(env), emptied: map[string]bool{}, Settings: defaults()}
 	for name, value := range valuesOf(flags) {
 		if r.values[name] == "" {
 			r.values[name], r.emptied[name] = value, value == ""
@@ -102,7 +102,7 @@ func defaults() Settings {
 }
 
 // read takes one variable. One that belongs to a part that is off does not matter to kube-vip either.
-func (r *reading) read(v Variable) error {
+func (r *parser) read(v Variable) error {
 	value := r.values[v.Name]
 	switch {
 	case !r.matters(v):
@@ -118,10 +118,10 @@ func (r *reading) read(v Variable) error {
 			return refuse(v.Name, err.Error())
 		}
 	}
-	if v.Fate == Translated || v.asksNothing(value) {
+	if v.Support == Supported || v.asksNothing(value) {
 		return nil
 	}
-	if v.Fate == Refused {
+	if v.Support == Refused {
 		return refuse(v.Name, v.Meaning)
 	}
 	r.note(v.Name, "%s", v.Meaning)
@@ -129,12 +129,12 @@ func (r *reading) read(v Variable) error {
 }
 
 // matters reports whether the part that a variable belongs to is on.
-func (r *reading) matters(v Variable) bool {
-	for v.Of != "" {
-		if !r.is(v.Of) {
+func (r *parser) matters(v Variable) bool {
+	for v.Requires != "" {
+		if !r.is(v.Requires) {
 			return false
 		}
-		v, _ = lookUp(v.Of)
+		v, _ = lookUp(v.Requires)
 	}
 	return true
 }

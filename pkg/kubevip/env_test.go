@@ -34,7 +34,7 @@ func addrs(texts ...string) []netip.Addr {
 }
 
 func TestDefaultsAreThoseOfKubeVIP(t *testing.T) { // S9: its leases are kept
-	got, notes, err := FromEnvironment(controlPlane)
+	got, notes, err := ParseEnvironment(controlPlane)
 	if err != nil || len(notes) > 0 {
 		t.Fatalf("%v, notes %v", err, notes)
 	}
@@ -78,7 +78,7 @@ func TestFromEnvironmentUnderstands(t *testing.T) {
 		{"vip_loglevel=-4", func(s Settings) any { return s.Verbosity }, 1},
 		{"vip_arp=1", func(s Settings) any { return s.ControlPlane }, true},
 	} {
-		got, notes, err := FromEnvironment(with(strings.Fields(row.env)...))
+		got, notes, err := ParseEnvironment(with(strings.Fields(row.env)...))
 		if err != nil || len(notes) > 0 {
 			t.Errorf("%s: %v, notes %v", row.env, err, notes)
 		} else if value := row.check(got); !reflect.DeepEqual(value, row.want) {
@@ -103,7 +103,7 @@ func TestWhereServicesGo(t *testing.T) {
 		{"svc_enable=false vip_interface=eth0", "", "", nil},
 		{"svc_enable=false", "", "", nil},
 	} {
-		got, notes, err := FromEnvironment(with(append([]string{"svc_enable=true"}, strings.Fields(row.env)...)...))
+		got, notes, err := ParseEnvironment(with(append([]string{"svc_enable=true"}, strings.Fields(row.env)...)...))
 		if err != nil || got.ServicesInterface != row.link || got.ServicesFallback != row.fallback || !slices.Equal(names(notes), row.notes) {
 			t.Errorf("%s: got %q and %q, notes %v, %v", row.env, got.ServicesInterface, got.ServicesFallback, notes, err)
 		}
@@ -116,14 +116,14 @@ func TestWhereServicesGo(t *testing.T) {
 }
 
 func TestTheLastValueCounts(t *testing.T) {
-	got, _, err := FromEnvironment(with("port=1", "port=8443"))
+	got, _, err := ParseEnvironment(with("port=1", "port=8443"))
 	if err != nil || got.Port != 8443 {
 		t.Errorf("got %d, %v", got.Port, err)
 	}
 }
 
 func TestServicesAloneHaveNoAddress(t *testing.T) {
-	got, _, err := FromEnvironment([]string{"svc_enable=true", "vip_arp=true", "address=192.0.2.10"})
+	got, _, err := ParseEnvironment([]string{"svc_enable=true", "vip_arp=true", "address=192.0.2.10"})
 	if err != nil || len(got.VIPs) > 0 || !got.Services || got.ControlPlane {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -142,7 +142,7 @@ func TestTimingIsBroughtWithinBounds(t *testing.T) {
 		{[]string{"vip_leaseduration=3600", "vip_retryperiod=300"}, 10 * time.Minute, 200 * time.Second, []string{"vip_leaseduration", "vip_retryperiod"}},
 		{[]string{"vip_leaseduration=60", "vip_retryperiod=20"}, time.Minute, 20 * time.Second, nil},
 	} {
-		got, notes, err := FromEnvironment(with(row.env...))
+		got, notes, err := ParseEnvironment(with(row.env...))
 		if err != nil || got.LeaseDuration != row.lease || got.RenewInterval != row.renew || !slices.Equal(names(notes), row.notes) {
 			t.Errorf("%v: got %s %s, notes %v, %v", row.env, got.LeaseDuration, got.RenewInterval, notes, err)
 		}
@@ -193,7 +193,7 @@ func TestFromEnvironmentRefuses(t *testing.T) {
 		{with("vip_arp=", "vip_wireguard=true"), "vip_wireguard", "only way"},
 		{with("vip_arp=", "vip_routingtable=true"), "vip_routingtable", "only way"},
 	} {
-		_, _, err := FromEnvironment(row.env)
+		_, _, err := ParseEnvironment(row.env)
 		var refused *Error
 		if !errors.As(err, &refused) || refused.Name != row.name || !strings.Contains(refused.Problem, row.says) {
 			t.Errorf("%v: got %v, want one of %s that says %q", row.env, err, row.name, row.says)
@@ -204,7 +204,7 @@ func TestFromEnvironmentRefuses(t *testing.T) {
 // TestEachSettingWithoutCounterpartIsNamedOnce is of S9.
 func TestEachSettingWithoutCounterpartIsNamedOnce(t *testing.T) {
 	for _, v := range Variables() {
-		if v.Fate != Without {
+		if v.Support != Unsupported {
 			continue
 		}
 		value := "x"
@@ -214,18 +214,18 @@ func TestEachSettingWithoutCounterpartIsNamedOnce(t *testing.T) {
 		if v.Name == "lb_port" {
 			value = "6443"
 		}
-		if v.Of == "vip_packet" {
+		if v.Requires == "vip_packet" {
 			continue // that is refused
 		}
 		env, want := with("vip_interface=eth0", v.Name+"="+value), []string{v.Name}
-		for parent := v.Of; parent != ""; {
+		for parent := v.Requires; parent != ""; {
 			p, _ := lookUp(parent)
-			if env = append(env, parent+"=true"); p.Fate == Without {
+			if env = append(env, parent+"=true"); p.Support == Unsupported {
 				want = append(want, parent)
 			}
-			parent = p.Of
+			parent = p.Requires
 		}
-		_, notes, err := FromEnvironment(env)
+		_, notes, err := ParseEnvironment(env)
 		got := names(notes)
 		slices.Sort(got)
 		slices.Sort(want)
@@ -240,7 +240,7 @@ func TestWhatKvipDoesAnywayIsNotNamed(t *testing.T) {
 		"vip_cidr=32", "vip_subnet=/32", "dns_mode=first", "vip_loseleadership=true", "vip_skipdad=true", "svc_election=false", "enable_upnp=false",
 		"egress_withnftables=false", "vip_startleader=false", "vip_leaderelection=true", "enable_service_security=true", "HOME=/root", "PATH=/bin",
 		"cp_detect=true", "vip_packet=false", "vip_packetproject=p", "enable_endpointslices=true", "KUBERNETES_PORT=tcp://10.96.0.1:443")
-	if _, notes, err := FromEnvironment(env); err != nil || len(notes) > 0 {
+	if _, notes, err := ParseEnvironment(env); err != nil || len(notes) > 0 {
 		t.Errorf("notes %v, %v", notes, err)
 	}
 }
@@ -256,7 +256,7 @@ func TestWhatIsAskedForOtherwiseIsNamed(t *testing.T) {
 		"vip_madeup=1":            "vip_madeup",
 		"egress_of_the_future=1":  "egress_of_the_future",
 	} {
-		if _, notes, err := FromEnvironment(with(strings.Fields(env)...)); err != nil || !slices.Equal(names(notes), []string{name}) {
+		if _, notes, err := ParseEnvironment(with(strings.Fields(env)...)); err != nil || !slices.Equal(names(notes), []string{name}) {
 			t.Errorf("%s: notes %v, %v", env, notes, err)
 		}
 	}
@@ -270,14 +270,14 @@ func TestAPartThatIsOffIsNotNamed(t *testing.T) {
 		{"svc_enable=true", "vip_arp=true", "vip_interface=eth0", "address=k8s.example.com", "vip_ddns=true", "lb_enable=true", "lb_port=8443", "lb_fwdmethod=masquerade", "cp_detect=false",
 			"control_plane_health_check_address=https://127.0.0.1:6443", "enable_service_security=true"},
 	} {
-		if _, notes, err := FromEnvironment(env); err != nil || len(notes) > 0 {
+		if _, notes, err := ParseEnvironment(env); err != nil || len(notes) > 0 {
 			t.Errorf("%v: notes %v, %v", env, notes, err)
 		}
 	}
 }
 
 func TestNoNoteTellsASecret(t *testing.T) {
-	_, notes, err := FromEnvironment(with("bgp_enable=true", "bgp_peerpass=s3cret", "bgp_peers=192.0.2.1:65000:s3cret:false"))
+	_, notes, err := ParseEnvironment(with("bgp_enable=true", "bgp_peerpass=s3cret", "bgp_peers=192.0.2.1:65000:s3cret:false"))
 	if err != nil || len(notes) != 3 {
 		t.Fatalf("notes %v, %v", notes, err)
 	}

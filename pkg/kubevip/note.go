@@ -25,26 +25,26 @@ func (e *Error) Error() string { return "kube-vip's " + e.Name + ": " + e.Proble
 // refuse returns an Error.
 func refuse(name, problem string) error { return &Error{Name: name, Problem: problem} }
 
-// Fate is what becomes of a setting of kube-vip's.
-type Fate int
+// Support is what becomes of a setting of kube-vip's.
+type Support int
 
 // The fates.
 const (
-	// Translated is a setting that has a counterpart, or that kvip keeps without being told.
-	Translated Fate = iota
-	// Without is a setting without counterpart: kvip works, otherwise than asked, and says so.
-	Without
+	// Supported is a setting that has a counterpart, or that kvip keeps without being told.
+	Supported Support = iota
+	// Unsupported is a setting without counterpart: kvip works, otherwise than asked, and says so.
+	Unsupported
 	// Refused is a setting that cannot be left out without breaking what it was for: kvip does not start, or leaves
 	// the Service as it is.
 	Refused
 )
 
 // String returns the word that the documentation has for it.
-func (f Fate) String() string {
+func (f Support) String() string {
 	switch f {
-	case Translated:
+	case Supported:
 		return "understood"
-	case Without:
+	case Unsupported:
 		return "no counterpart"
 	}
 	return "refused"

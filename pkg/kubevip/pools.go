@@ -25,17 +25,17 @@ const (
 	global                                    = "global"
 )
 
-// Key is one row of the table of the ConfigMap's keys.
-type Key struct {
+// ConfigMapKey is one row of the table of the ConfigMap's keys.
+type ConfigMapKey struct {
 	// Name is the key; NAMESPACE stands for a namespace or for the word global.
 	Name string
 	// Meaning is what it means here.
 	Meaning string
 }
 
-// Keys returns the table, in the order of the documentation.
-func Keys() []Key {
-	return []Key{
+// ConfigMapKeys returns the table, in the order of the documentation.
+func ConfigMapKeys() []ConfigMapKey {
+	return []ConfigMapKey{
 		{keyCIDR + "NAMESPACE", "a pool for a namespace, or for all: prefixes with commas between them, which may overlap. `0.0.0.0/32`, for DHCP, is refused"},
 		{keyRange + "NAMESPACE", "the same, of ranges; not used beside a `cidr-` key for the namespace or for all, as with the cloud provider"},
 		{keyShare + "NAMESPACE", "`true`: Services in that pool are given one address together if their ports differ"},
@@ -47,7 +47,7 @@ func Keys() []Key {
 
 // Problem is a value of the ConfigMap that cannot be used, or not as it is meant. The others are good all the same.
 type Problem struct {
-	// Key is the key of the value.
+	// ConfigMapKey is the key of the value.
 	Key string
 	// Text says what is wrong, quoting the part of the value, and what to do.
 	Text string
@@ -62,10 +62,10 @@ type configMap struct {
 	problems []Problem
 }
 
-// Pools translates the data of the ConfigMap: one pool for each key with addresses, named "kubevip/KEY", in the order
+// ParsePools translates the data of the ConfigMap: one pool for each key with addresses, named "kubevip/KEY", in the order
 // of the names. Other than with the cloud provider, a namespace whose own pool is used up goes on with that of all.
 // Unknown keys are problems, too.
-func Pools(data map[string]string) ([]ipam.Pool, []Problem) {
+func ParsePools(data map[string]string) ([]ipam.Pool, []Problem) {
 	m := &configMap{data: data}
 	skip, descending := m.truth(keySkipEnds), m.order()
 	var pools []ipam.Pool
@@ -94,8 +94,8 @@ func Pools(data map[string]string) ([]ipam.Pool, []Problem) {
 	return pools, m.problems
 }
 
-// Interfaces translates the interface- keys: from the namespace, or from "" for all others, to the interface.
-func Interfaces(data map[string]string) (map[string]string, []Problem) {
+// ParseInterfaces translates the interface- keys: from the namespace, or from "" for all others, to the interface.
+func ParseInterfaces(data map[string]string) (map[string]string, []Problem) {
 	found := map[string]string{}
 	m := &configMap{data: data}
 	for _, key := range slices.Sorted(maps.Keys(data)) {
@@ -116,8 +116,8 @@ func Interfaces(data map[string]string) (map[string]string, []Problem) {
 	return found, m.problems
 }
 
-// HasPools reports whether the data of a ConfigMap has a key that would make a pool.
-func HasPools(data map[string]string) bool {
+// HasPoolKeys reports whether the data of a ConfigMap has a key that would make a pool.
+func HasPoolKeys(data map[string]string) bool {
 	for key := range data {
 		if kind, _ := split(key); kind == keyCIDR || kind == keyRange {
 			return true

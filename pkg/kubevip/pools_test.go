@@ -114,7 +114,7 @@ func TestPools(t *testing.T) {
 			[]ipam.Pool{{Name: "kubevip/range-global", Ranges: ranges("192.0.2.10")}}, []string{"allow-share-shop"},
 		},
 	} {
-		got, problems := Pools(row.data)
+		got, problems := ParsePools(row.data)
 		if !reflect.DeepEqual(got, row.want) || !slices.Equal(keys(problems), row.problems) {
 			t.Errorf("%s: got %+v\nproblems %v", name, got, problems)
 		}
@@ -122,7 +122,7 @@ func TestPools(t *testing.T) {
 }
 
 func TestInterfaces(t *testing.T) {
-	got, problems := Interfaces(map[string]string{"interface-global": "eth0", "interface-shop": " eth1 ", "interface-bad": "a/b", "cidr-shop": "x"})
+	got, problems := ParseInterfaces(map[string]string{"interface-global": "eth0", "interface-shop": " eth1 ", "interface-bad": "a/b", "cidr-shop": "x"})
 	if want := map[string]string{"": "eth0", "shop": "eth1"}; !maps.Equal(got, want) || !slices.Equal(keys(problems), []string{"interface-bad"}) {
 		t.Errorf("got %v, problems %v", got, problems)
 	}
@@ -144,7 +144,7 @@ func TestPoolsAreValid(t *testing.T) {
 			}
 			data[key] = strings.Join(parts, ",")
 		}
-		pools, _ := Pools(data)
+		pools, _ := ParsePools(data)
 		for _, pool := range pools {
 			if err := pool.Validate(); err != nil {
 				t.Fatalf("%v gave %v (seed %d)", data, err, seed)
@@ -160,7 +160,7 @@ func FuzzPools(f *testing.F) {
 	f.Add("cidr-x", "::ffff:192.0.2.0/120,::/0,0.0.0.0/0", "true", "")
 	f.Fuzz(func(t *testing.T, key, value, skip, order string) {
 		data := map[string]string{key: value, "skip-end-ips-in-cidr": skip, "search-order": order}
-		pools, problems := Pools(data)
+		pools, problems := ParsePools(data)
 		for _, pool := range pools {
 			if err := pool.Validate(); err != nil {
 				t.Fatalf("%v gave %v", data, err)

@@ -26,7 +26,7 @@ const (
 	RetryPeriod   = time.Second
 )
 
-// Settings are kube-vip's settings in kvip's terms. FromEnvironment fills every field that kube-vip has a default for.
+// Settings are kube-vip's settings in kvip's terms. ParseEnvironment fills every field that kube-vip has a default for.
 type Settings struct {
 	// ControlPlane says that VIPs are held for the API servers, and Services that Services get theirs. One of them
 	// is true.

@@ -34,7 +34,7 @@ func TestArgumentsMeanVariables(t *testing.T) {
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v", got, err)
 	}
-	s, _, err := From([]string{"vip_arp=true", "address=192.0.2.9", "vip_interface=eth1"}, []string{"cp_enable=true", "address=192.0.2.10", "vip_interface="})
+	s, _, err := Parse([]string{"vip_arp=true", "address=192.0.2.9", "vip_interface=eth1"}, []string{"cp_enable=true", "address=192.0.2.10", "vip_interface="})
 	if err != nil || !slices.Equal(s.VIPs, addrs("192.0.2.10")) || s.Interface != "eth1" {
 		t.Errorf("a variable goes before a flag, and an empty one is none: %+v, %v", s, err)
 	}
@@ -58,7 +58,7 @@ func TestMetricsAreSwitchedOffByAnEmptyFlag(t *testing.T) {
 		{nil, []string{"prometheus_server="}, ":2112"},
 		{[]string{"vip_interface="}, nil, ":2112"},
 	} {
-		s, notes, err := From(row.flags, with(row.env...))
+		s, notes, err := Parse(row.flags, with(row.env...))
 		if err != nil || len(notes) > 0 || s.MetricsAddress != row.want {
 			t.Errorf("%v with %v: %q, notes %v, %v", row.flags, row.env, s.MetricsAddress, notes, err)
 		}
@@ -77,23 +77,23 @@ func TestErrorsSpeakOfVariables(t *testing.T) {
 		{"metrics-address", ":1 takes the port of --health-address", "use --port or --log-format",
 			"kube-vip's prometheus_server: :1 takes the port of health_check_port; use port or --log-format"},
 	} {
-		err := InItsTerms(fmt.Errorf("start: %w", &config.UsageError{Flag: row.flag, Reason: row.reason, Hint: row.hint}))
+		err := TranslateError(fmt.Errorf("start: %w", &config.UsageError{Flag: row.flag, Reason: row.reason, Hint: row.hint}))
 		var refused *Error
 		if !errors.As(err, &refused) || err.Error() != row.want {
 			t.Errorf("%s: got %v", row.flag, err)
 		}
 	}
 	other := errors.New("other")
-	if err := InItsTerms(other); err != other {
+	if err := TranslateError(other); err != other {
 		t.Errorf("another error became %v", err)
 	}
-	if InItsTerms(nil) != nil {
+	if TranslateError(nil) != nil {
 		t.Error("no error became one")
 	}
 }
 
 func TestApply(t *testing.T) {
-	s, _, err := FromEnvironment(with("svc_enable=true", "vip_interface=eth0", "vip_nodename=n1", "k8s_config_file=/x", "vip_loglevel=5", "lb_class_only=true",
+	s, _, err := ParseEnvironment(with("svc_enable=true", "vip_interface=eth0", "vip_nodename=n1", "k8s_config_file=/x", "vip_loglevel=5", "lb_class_only=true",
 		"vip_servicesinterface=eth1"))
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +114,7 @@ func TestApply(t *testing.T) {
 
 // TestMetricsOnTheHealthPort: kube-vip has no health page, so its metrics may have kvip's port for that.
 func TestMetricsOnTheHealthPort(t *testing.T) {
-	s, _, err := FromEnvironment(with("prometheus_server=:2113"))
+	s, _, err := ParseEnvironment(with("prometheus_server=:2113"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,11 +134,11 @@ func TestTheTableIsWellFormed(t *testing.T) {
 			}
 			seen[key] = true
 		}
-		if v.Meaning == "" || v.Fate == Translated && v.set == nil {
+		if v.Meaning == "" || v.Support == Supported && v.set == nil {
 			t.Errorf("%s says nothing", v.Name)
 		}
-		if v.Of != "" && !slices.ContainsFunc(Variables(), func(o Variable) bool { return o.Name == v.Of && o.Boolean }) {
-			t.Errorf("%s belongs to %s, which is none", v.Name, v.Of)
+		if v.Requires != "" && !slices.ContainsFunc(Variables(), func(o Variable) bool { return o.Name == v.Requires && o.Boolean }) {
+			t.Errorf("%s belongs to %s, which is none", v.Name, v.Requires)
 		}
 	}
 	for _, name := range marks {

@@ -12,7 +12,7 @@ import (
 )
 
 // settle looks at settings that only mean something together.
-func (r *reading) settle() error {
+func (r *parser) settle() error {
 	if !r.ControlPlane && !r.Services {
 		return refuse("cp_enable", "neither it nor svc_enable is true, so kube-vip would do nothing; set what is meant to \"true\"")
 	}
@@ -26,7 +26,7 @@ func (r *reading) settle() error {
 
 // settleWay wants ARP among the ways of announcing that are on. What was meant for routers alone may not suddenly be
 // announced on a segment.
-func (r *reading) settleWay() error {
+func (r *parser) settleWay() error {
 	if r.is("vip_arp") {
 		return nil
 	}
@@ -40,7 +40,7 @@ func (r *reading) settleWay() error {
 }
 
 // settleAddress checks what the control plane is to have, and forgets it where it is to have nothing, as kube-vip does.
-func (r *reading) settleAddress() error {
+func (r *parser) settleAddress() error {
 	if !r.ControlPlane {
 		r.VIPs = nil
 		return nil
@@ -52,7 +52,7 @@ func (r *reading) settleAddress() error {
 }
 
 // settlePort wants clients to reach the API server at the port that they use.
-func (r *reading) settlePort() error {
+func (r *parser) settlePort() error {
 	port := r.values[portOfBalancer]
 	if !r.ControlPlane || !r.is("lb_enable") || port == "" || port == fmt.Sprint(r.Port) {
 		return nil
@@ -61,7 +61,7 @@ func (r *reading) settlePort() error {
 }
 
 // settleClass knows the newer way of saying which class is meant.
-func (r *reading) settleClass() error {
+func (r *parser) settleClass() error {
 	if !r.Services || r.values["lb_class_legacy_handling"] == "" || r.is("lb_class_legacy_handling") {
 		return nil
 	}
@@ -73,7 +73,7 @@ func (r *reading) settleClass() error {
 }
 
 // settleTiming keeps kvip's bounds, which kube-vip does not have.
-func (r *reading) settleTiming() error {
+func (r *parser) settleTiming() error {
 	if r.LeaseDuration < config.MinLeaseDuration {
 		r.note("vip_leaseduration", "%s is too short, %s is taken", r.LeaseDuration, config.MinLeaseDuration)
 		r.LeaseDuration = config.MinLeaseDuration
@@ -96,7 +96,7 @@ func (r *reading) settleTiming() error {
 
 // settleInterface finds the link for Services. kube-vip has one for all of them, whatever its subnets: that of the
 // control plane's address where no other is named, and the default route's where that is not named either.
-func (r *reading) settleInterface() error {
+func (r *parser) settleInterface() error {
 	if !r.Services {
 		return nil
 	}
@@ -124,21 +124,21 @@ var variableOf = map[string]string{
 }
 
 // settleNames lets kvip's own validation speak of kube-vip's variables.
-func (r *reading) settleNames() error {
+func (r *parser) settleNames() error {
 	if r.ControlPlane && r.Services && r.LeaseName == r.ServicesLease {
 		return refuse("svc_leasename", fmt.Sprintf("%q is the control plane's lease too, and kvip has an election for each; give it a name of its own", r.ServicesLease))
 	}
 	c := config.Default()
 	r.Apply(&c)
-	return InItsTerms(c.Validate(config.Interface, config.Lease, config.Node, config.Client, config.Metrics, config.Health, config.Services))
+	return TranslateError(c.Validate(config.Interface, config.Lease, config.Node, config.Client, config.Metrics, config.Health, config.Services))
 }
 
 // flagName finds the flags in a sentence.
 var flagName = regexp.MustCompile(`--([a-z][a-z-]*)`)
 
-// InItsTerms turns a *config.UsageError about settings that came from kube-vip's into an *Error: it speaks of the
+// TranslateError turns a *config.UsageError about settings that came from kube-vip's into an *Error: it speaks of the
 // variables, for the user wrote no flag of kvip's. Other errors stay as they are.
-func InItsTerms(err error) error {
+func TranslateError(err error) error {
 	var usage *config.UsageError
 	if !errors.As(err, &usage) {
 		return err

@@ -22,8 +22,8 @@ type KubeVIPConfigMap struct {
 
 func readLegacy(m *corev1.ConfigMap) (*KubeVIPConfigMap, bool) {
 	result := &KubeVIPConfigMap{ObjectMeta: identified(m)}
-	pools, problems := kubevip.Pools(m.Data)
-	interfaces, more := kubevip.Interfaces(m.Data)
+	pools, problems := kubevip.ParsePools(m.Data)
+	interfaces, more := kubevip.ParseInterfaces(m.Data)
 	result.Pools, result.Interfaces = pools, interfaces
 	for _, p := range append(problems, more...) {
 		result.problem(p)
@@ -63,7 +63,7 @@ func (p *KubeVIPConfigMap) bound() {
 
 // readForeign reads kube-vip's annotations of a Service (S9).
 func readForeign(annotations map[string]string) Annotations {
-	w, notes, err := kubevip.Annotations(annotations)
+	w, notes, err := kubevip.ParseAnnotations(annotations)
 	result := Annotations{Fields: ipam.Fields{Addresses: "annotation " + kubevip.ShareKey}, Addresses: w.Addresses, Key: w.ShareKey, Link: w.Interface, Ignore: w.Ignore, Err: err}
 	for _, n := range notes {
 		result.Notes = append(result.Notes, n.String())

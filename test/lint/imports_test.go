@@ -41,7 +41,7 @@ var levels = map[string]int{
 	"pkg/kubeadm":            4,
 	"pkg/status":             4,
 	"pkg/svc":                4,
-	"pkg/migrate":            5,
+	"pkg/kubevip/migrate":    5,
 	"pkg/svc/ledger":         5,
 	"pkg/svc/allocator":      6,
 	"pkg/svc/speaker":        6,
@@ -63,9 +63,9 @@ type ban struct {
 
 var bans = []ban{
 	{"k8s.io/", "k8s.io/client-go", []string{"pkg/apiclient", "pkg/apis/v1alpha1", "pkg/election/kubelease", "pkg/tokenmanager", "pkg/manifest", "pkg/kubeadm", "pkg/status",
-		"pkg/migrate", "pkg/svc", "pkg/svc/ledger", "pkg/svc/allocator", "pkg/svc/speaker", "pkg/svc/inspect", "pkg/agent"},
+		"pkg/kubevip/migrate", "pkg/svc", "pkg/svc/ledger", "pkg/svc/allocator", "pkg/svc/speaker", "pkg/svc/inspect", "pkg/agent"},
 		"decisions, addresses and frames must be testable without Kubernetes, and survive its API changes"},
-	{"sigs.k8s.io/", "sigs.k8s.io/yaml", []string{"pkg/manifest", "pkg/kubeadm", "pkg/migrate"},
+	{"sigs.k8s.io/", "sigs.k8s.io/yaml", []string{"pkg/manifest", "pkg/kubeadm", "pkg/kubevip/migrate"},
 		"YAML is the format of manifests and of kubeadm's files, and of nothing else"},
 	{"go.yaml.in/", "go.yaml.in/yaml/v3", []string{"pkg/kubeadm"},
 		"only who edits files that people wrote needs to know where in a line a value stands"},

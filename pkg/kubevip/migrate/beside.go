@@ -44,7 +44,7 @@ func (b beside) fateOfConfigMap() string {
 	switch {
 	case b.Name == kubevip.PoolsConfigMap && b.Namespace == kubevip.PoolsNamespace:
 		return "stays as it is in the cluster; kvip reads it"
-	case b.Name == kubevip.PoolsConfigMap || kubevip.HasPools(object.Data):
+	case b.Name == kubevip.PoolsConfigMap || kubevip.HasPoolKeys(object.Data):
 		return otherPools("from it")
 	}
 	return leftOut

@@ -96,7 +96,7 @@ func TestTheArgumentsMeanTheSame(t *testing.T) {
 	if err := yaml.UnmarshalStrict(out, &pod); err != nil {
 		t.Fatal(err)
 	}
-	s, _, err := kubevip.FromEnvironment([]string{"vip_arp=true", "cp_enable=true", "vip_interface=eth0", "address=192.0.2.10"})
+	s, _, err := kubevip.ParseEnvironment([]string{"vip_arp=true", "cp_enable=true", "vip_interface=eth0", "address=192.0.2.10"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,8 +60,8 @@ func (w *workload) settings() (flags, env []string, notes []kubevip.Note, err er
 		return nil, nil, nil, w.refuse(w.path+"containers[0]", "is not kube-vip: neither its image %s nor its variables say so", c.Image)
 	}
 	for _, v := range c.Env {
-		if value := known.values[v.Name]; value != "" && !known.used[v.Name] && !kubevip.Knows(v.Name) {
-			note, _ := kubevip.Unknown(v.Name, flags, env)
+		if value := known.values[v.Name]; value != "" && !known.used[v.Name] && !kubevip.IsKnown(v.Name) {
+			note, _ := kubevip.WithoutValue(v.Name, flags, env)
 			notes = append(notes, note)
 		}
 	}
@@ -78,7 +78,7 @@ func (w *workload) variables(env []corev1.EnvVar) variables {
 		case v.ValueFrom != nil && v.ValueFrom.FieldRef != nil && v.ValueFrom.FieldRef.FieldPath == "spec.nodeName",
 			len(missing) == 1 && known.node[missing[0]] && v.Value == "$("+missing[0]+")":
 			known.node[v.Name] = true
-			if v.Name != "vip_nodename" && kubevip.Knows(v.Name) {
+			if v.Name != "vip_nodename" && kubevip.IsKnown(v.Name) {
 				known.elsewhere = append(known.elsewhere, i)
 			}
 		case v.ValueFrom != nil || len(missing) > 0:
@@ -107,7 +107,7 @@ func (known variables) expand(value string) (text string, missing []string) {
 func (w *workload) elsewhere(known variables, flags, env []string) (notes []kubevip.Note, err error) {
 	for _, i := range known.elsewhere {
 		v := w.spec.Containers[0].Env[i]
-		note, enough := kubevip.Unknown(v.Name, flags, env)
+		note, enough := kubevip.WithoutValue(v.Name, flags, env)
 		switch field := fmt.Sprintf("%scontainers[0].env[%d]", w.path, i); {
 		case enough && note.Name != "":
 			notes = append(notes, note)

@@ -26,7 +26,7 @@ func Migrate(file string, text []byte, image string) ([]byte, []kubevip.Note, er
 	if err != nil {
 		return nil, nil, err
 	}
-	settings, asked, err := kubevip.From(flags, env)
+	settings, asked, err := kubevip.Parse(flags, env)
 	if err != nil {
 		return nil, nil, work.wrap(err)
 	}
@@ -36,7 +36,7 @@ func Migrate(file string, text []byte, image string) ([]byte, []kubevip.Note, er
 	}
 	objects, own, err := build(settings, image)
 	if err != nil {
-		return nil, nil, work.wrap(kubevip.InItsTerms(err))
+		return nil, nil, work.wrap(kubevip.TranslateError(err))
 	}
 	var out bytes.Buffer
 	if settings.Services && (work.daemonSet || work.account) {
