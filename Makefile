@@ -60,20 +60,32 @@ echo-image: bin/mkimage ## build the image of the case study's application: bin/
 test: ## run every test (with sudo: the lab too); prints the time of each stage
 	@hack/test.sh
 
-.PHONY: test-kind
-test-kind: ## sudo: run the kind tests alone; K8S=1.35 or K8S=v1.37.2 takes another Kubernetes
-	@hack/test.sh kind
+.PHONY: check
+check: ## what CI checks first, without root: format, vet, linters, unit tests with -race
+	@hack/test.sh check
+
+.PHONY: lab
+lab: ## sudo: the tests on real API servers in network namespaces; RUN=TestAgentRestart runs one
+	@RUN='$(RUN)' hack/test.sh lab
+
+.PHONY: kind
+kind: ## sudo: the tests in kind; RUN=TestX runs one, K8S=1.35 takes another Kubernetes
+	@RUN='$(RUN)' hack/test.sh kind
+
+.PHONY: fuzz
+fuzz: ## run each fuzz test for TIME=30s
+	@TIME='$(TIME)' hack/test.sh fuzz
 
 .PHONY: test-fresh
 test-fresh: ## sudo: run the first steps of each command in a Debian that has make, git and Go, and nothing else
 	@hack/test.sh fresh
 
 .PHONY: unit
-unit: ## run the tests of the packages alone, without root and without a lab
-	$(GO_RUN) go test ./cmd/... ./pkg/... ./templates/... ./test/lint/...
+unit: ## the tests of all packages with -race, without root and without a lab
+	@hack/test.sh unit
 
 .PHONY: lint
-lint: ## check format, vet, staticcheck and go.mod of all modules
+lint: ## check format, vet, staticcheck, golangci-lint and go.mod of all modules
 	@hack/test.sh lint
 
 # hack/packages has what each command takes. It is installed before anything is built.
@@ -113,7 +125,7 @@ bench-failover: packages-bench-failover build ## sudo: measure each fault RUNS=2
 
 .PHONY: bench-kind
 bench-kind: ## sudo: measure each fault of the kind tests RUNS=20 times, into docs/benchmarks/kind.csv
-	@TESTFLAGS='-test.timeout=3h -test.count=$(RUNS) -test.run=Killed|MovedAway|Stopped|Paused|Deleted' hack/test.sh kind
+	@RUN='Killed|MovedAway|Stopped|Paused|Deleted' TESTFLAGS='-test.timeout=3h -test.count=$(RUNS)' hack/test.sh kind kubeadm
 	@$(GO_RUN) cp test/artifacts/kind-outages.csv docs/benchmarks/kind.csv
 
 .PHONY: bench-services

@@ -24,7 +24,10 @@ echo-image end
 manifests end
 generate end
 lint vet
-unit test
+check vet gcc
+unit test gcc
+fuzz test
+lab build gcc ip
 golden test
 kind-down end
 clean end
@@ -34,7 +37,7 @@ soak build ip
 bench-services build ip
 bench-failover build ip keepalived curl
 test vet gcc ip sysctl promtool prometheus dockerd docker debootstrap jq ab
-test-kind build gcc dockerd docker ip iptables pgrep debootstrap jq ab
+kind build gcc dockerd docker ip iptables pgrep debootstrap jq ab
 bench-kind build gcc dockerd docker ip iptables pgrep debootstrap jq ab
 kind-node-image build gcc debootstrap jq
 kind-demo build gcc dockerd docker ip iptables pgrep debootstrap jq
@@ -72,7 +75,7 @@ stand_in() {
 		' build '*' sigs.k8s.io/kind ') : >"$(sed 's/.* -o \([^ ]*\) .*/\1/' <<<"$*")" && exit ;;
 		' build '*/containerd/v2/*) exit ;;
 		' vet '*)
-			if [ "$FIRST" = test ]; then "$go" test -race -c -o /dev/null ./pkg/placement; else "$go" vet ./pkg/placement; fi || exit
+			if [[ $FIRST =~ ^(test|check)$ ]]; then "$go" test -race -c -o /dev/null ./pkg/placement; else "$go" vet ./pkg/placement; fi || exit
 			stop vet ;;
 		' test '*) "$go" test -c -o /dev/null ./pkg/placement && stop test ;;
 		esac

@@ -29,7 +29,7 @@ import_caller() {
 		name=${entry%%=*}
 		case $name in
 		PATH) caller_path=$PATH:${entry#*=} ;;
-		GO[A-Z]*[A-Z] | CGO_* | CC | CXX | *_proxy | *_PROXY | SSL_CERT_* | CI | RUNS | K8S | NODE_IMAGE | KVIP_* | XDG_CACHE_HOME)
+		GO[A-Z]*[A-Z] | CGO_* | CC | CXX | *_proxy | *_PROXY | SSL_CERT_* | CI | RUNS | RUN | TIME | K8S | NODE_IMAGE | KVIP_* | XDG_CACHE_HOME)
 			if [ -z "${!name+set}" ]; then export "${entry?}"; fi
 			;;
 		esac

@@ -99,8 +99,11 @@ lint() {
 	fi
 	"$withgo" go vet ./...
 	"$withgo" go tool staticcheck ./...
+	"$withgo" "$(hack/golangci/build.sh)" run ./...
 	"$withgo" go mod tidy -diff
-	cd test/k8s
+	cd hack/golangci
+	"$withgo" go mod tidy -diff
+	cd "$root/test/k8s"
 	"$withgo" go mod tidy -diff
 	staticcheck=$("$withgo" go -C "$root" tool -n staticcheck)
 	module hack/image "$staticcheck"
@@ -111,11 +114,31 @@ lint() {
 	cd "$root"
 }
 
+units() { "$withgo" go list ./... | grep -v -E "$lab|$kind"; }
+
 unit() {
 	local list
-	mapfile -t list < <("$withgo" go list ./... | grep -v -E "$lab|$kind")
+	mapfile -t list < <(units)
 	compile unit -race -- "${list[@]}"
 	run_all unit 2
+}
+
+# unit_quick runs the same tests with the long ones short, and those of unchanged packages from the
+# cache. What needs root is skipped.
+unit_quick() {
+	local list
+	mapfile -t list < <(units)
+	"$withgo" go test -race -short "${list[@]}" | { grep -v 'no test files' || true; }
+}
+
+# fuzz runs each fuzz target for the given time.
+fuzz() {
+	local dir target
+	while IFS=: read -r dir target; do
+		printf '%s %s\n' "$dir" "$target"
+		"$withgo" go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" "./$dir"
+	done < <(grep -rhoE --include='*_test.go' '^func Fuzz\w+' cmd pkg kind test --with-filename |
+		sed -E 's,/[^/]*:func ,:,')
 }
 
 # image makes the images, and makes them again from a copy of the sources in another directory; then
@@ -207,15 +230,38 @@ kind_run() {
 	TESTFLAGS="-test.timeout=50m ${TESTFLAGS:-}" run_all "kind-$1" 1
 }
 
-if [ "${1:-}" = kind ]; then
-	[ "$(id -u)" = 0 ] || { echo 'the kind tests need root: sudo make test-kind' && exit 1; }
+need_root() { [ "$(id -u)" = 0 ] || { echo "these tests need root: sudo make $1" && exit 1; }; }
+
+# RUN names tests of root's kind, as a regular expression.
+if [ -n "${RUN:-}" ]; then export TESTFLAGS="-test.run=$RUN ${TESTFLAGS:-}"; fi
+if [ "${1:-}" = lab ]; then
+	need_root lab
 	mkdir -p "$work"
-	stage 'packages' hack/deps.sh test-kind
-	stage "kind: a node of Kubernetes ${K8S:-as in test/k8s/go.mod}" kind_prepare
-	stage 'kind: real kubeadm, kubelet and containerd' kind_run kubeadm
-	if [ -n "${TESTFLAGS:-}" ]; then exit; fi # of one package's tests
-	stage 'kind: what Services need' kind_prepare services
-	stage 'kind: Services behind addresses, under load' kind_run kindservices
+	stage 'packages' hack/deps.sh lab
+	stage 'etcd, kube-apiserver and kubeadm' test/k8s/build.sh
+	stage 'lab: real API servers, real packets, with -race' lab_run lab -race
+	exit
+fi
+# has PACKAGE: whether it has a test that RUN names; every package has without RUN. A second
+# argument of this script names one package.
+only=${2:-}
+has() {
+	[ "${only:-$1}" = "$1" ] || return 1
+	[ -z "${RUN:-}" ] || cat "test/e2e/$1"/*_test.go | sed -n 's/^func \(Test[A-Za-z0-9_]*\).*/\1/p' | grep -qE "$RUN"
+}
+
+if [ "${1:-}" = kind ]; then
+	need_root kind
+	mkdir -p "$work"
+	stage 'packages' hack/deps.sh kind
+	if has kubeadm; then
+		stage "kind: a node of Kubernetes ${K8S:-as in test/k8s/go.mod}" kind_prepare
+		stage 'kind: real kubeadm, kubelet and containerd' kind_run kubeadm
+	fi
+	if has kindservices; then
+		stage 'kind: what Services need' kind_prepare services
+		stage 'kind: Services behind addresses, under load' kind_run kindservices
+	fi
 	exit
 fi
 if [ "${1:-}" = fresh ]; then
@@ -223,10 +269,28 @@ if [ "${1:-}" = fresh ]; then
 	stage 'every command on a fresh Debian' hack/fresh.sh "$work"
 	exit
 fi
-if [ "${1:-}" = lint ]; then
+case ${1:-} in
+lint)
 	stage 'lint' lint
 	exit
-fi
+	;;
+unit)
+	stage 'packages' hack/deps.sh unit-race
+	stage 'unit, with -race' unit_quick
+	exit
+	;;
+check)
+	stage 'packages' hack/deps.sh unit-race
+	stage 'lint (gofmt, vet, staticcheck, golangci-lint, tidy)' lint
+	stage 'unit, with -race and the long tests short' unit_quick
+	printf '\n%s\n' "${timings[@]}"
+	exit
+	;;
+fuzz)
+	stage 'fuzz' fuzz "${TIME:-30s}"
+	exit
+	;;
+esac
 if [ "$(id -u)" = 0 ]; then
 	stage 'packages' hack/deps.sh test
 else
@@ -234,7 +298,7 @@ else
 fi
 stage 'build' make --no-print-directory build
 if [ "$(id -u)" = 0 ]; then build_begin; fi
-stage 'lint (gofmt, vet, staticcheck, tidy)' lint
+stage 'lint (gofmt, vet, staticcheck, golangci-lint, tidy)' lint
 stage 'unit, property, golden and fuzz seeds, with -race' unit
 stage 'image: made twice, looked into, run read-only' image
 if [ "$(id -u)" = 0 ]; then
