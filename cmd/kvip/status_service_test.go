@@ -134,10 +134,10 @@ func TestStatusServiceTellsWhetherItIsAnnounced(t *testing.T) {
 		code     int
 		problems string // on stdout and stderr
 	}{
-		{"announced", speaker.AddressReport{Node: "a", Here: true, State: "owned"}, exitOK, ""},
+		{"announced", speaker.AddressReport{Node: "a", Present: true, State: "owned"}, exitOK, ""},
 		{"announced elsewhere", speaker.AddressReport{Node: "b", Sentence: "b is better"}, exitTrouble, "no node announces 192.0.2.10"},
 		{"nowhere", speaker.AddressReport{Sentence: "no node is alive"}, exitTrouble, "no node announces 192.0.2.10"},
-		{"kept in silence", speaker.AddressReport{Node: "b", Here: true, State: "leaving"}, exitTrouble, "no node announces 192.0.2.10"},
+		{"kept in silence", speaker.AddressReport{Node: "b", Present: true, State: "leaving"}, exitTrouble, "no node announces 192.0.2.10"},
 	} {
 		row.addr.Address = netip.MustParseAddr("192.0.2.10")
 		answer.Store(&speaker.Report{Node: "a", Fresh: true, Addresses: []speaker.AddressReport{row.addr}})

@@ -26,7 +26,7 @@ const overTimeout = 2 * time.Second
 // restarted, and its addresses stay for their lifetimes (S6).
 func (s *services) isOver(ctx context.Context) bool {
 	node := s.catalogue.Node(s.cfg.NodeName)
-	if node != nil && node.Cordoned && s.serve.Yield(ctx) {
+	if node != nil && node.Cordoned && s.serve.HandOver(ctx) {
 		s.log.Info("handing the Services' addresses over", "node", s.cfg.NodeName, "reason", "the node is cordoned")
 		return true
 	}

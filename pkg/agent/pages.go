@@ -97,7 +97,7 @@ func (p *pages) rounds() (all []round) {
 	}
 	if s := p.services.Load(); s != nil {
 		interval, _ := s.heart.Timing()
-		all = append(all, round{"the loop of Services", s.serve.LastTurn(), stuckAfter}, round{"the renewal of the node's Lease", s.heart.LastTurn(), stuckAfter + interval},
+		all = append(all, round{"the loop of Services", s.serve.LastReconcile(), stuckAfter}, round{"the renewal of the node's Lease", s.heart.LastReconcile(), stuckAfter + interval},
 			round{"the seat of the allocator", s.keeper.LastTurn(), stuckAfter}, round{"the allocator", s.allocator.LastTurn(), leaseStuckAfter})
 	}
 	return all

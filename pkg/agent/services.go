@@ -134,9 +134,9 @@ func (s *services) own(set *metrics.Set) error {
 	s.serve = speaker.New(speaker.Config{
 		Node: s.cfg.NodeName, Cache: s.catalogue, NodeLease: s.heart, Clock: boottime.Now, Log: s.log,
 		Addresses: roster, Filter: table, Announcer: s.chorus, Networks: link.Networks, LinkEvents: s.watcher.Events(),
-		ControlPlaneHere: controlPlaneHere, Foreign: s.keeper.ForeignHolder, Interface: s.cfg.ServicesInterface,
+		HostControlPlane: controlPlaneHere, ForeignHolder: s.keeper.ForeignHolder, Interface: s.cfg.ServicesInterface,
 		Fallback:     fallback(s.cfg.ServicesFallback),
-		ControlPlane: s.cfg.VIPs, StatusPort: portOf(s.cfg.MetricsAddress), Observed: set,
+		ControlPlane: s.cfg.VIPs, StatusPort: portOf(s.cfg.MetricsAddress), Metrics: set,
 	})
 	return nil
 }
@@ -213,7 +213,7 @@ func (s *services) run(ctx context.Context) error {
 	if s.isOver(detached) {
 		limited, cancel := context.WithTimeout(detached, leaveTimeout)
 		defer cancel()
-		if err := s.serve.Leave(limited); err != nil {
+		if err := s.serve.Release(limited); err != nil {
 			s.log.Warn("could not hand everything over; it ends by itself", "node", s.cfg.NodeName, "reason", err)
 		}
 	}

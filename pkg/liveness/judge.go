@@ -15,7 +15,7 @@ type Observation struct {
 	Node     string
 	Version  string        // resourceVersion or a counter of renewals: any change means alive
 	Duration time.Duration // how long the node may be silent
-	Left     bool          // the node left in order: the Lease names no holder
+	Released bool          // the node left in order: the Lease names no holder
 }
 
 // FailureDetector is one node's view of who is alive. Create it with NewFailureDetector; it is not safe for
@@ -58,12 +58,12 @@ func NewFailureDetector(self string) *FailureDetector {
 	return &FailureDetector{self: self, peers: map[string]*peer{}}
 }
 
-// Confirmed takes in that the API server confirmed a renewal of the own Lease at instant now.
-func (j *FailureDetector) Confirmed(r Renewal, now time.Duration) {
+// RecordRenewal takes in that the API server confirmed a renewal of the own Lease at instant now.
+func (j *FailureDetector) RecordRenewal(r Renewal, now time.Duration) {
 	a := answered{r, now}
 	if r.Version == j.shown { // the watch was quicker than the answer
 		j.awaiting = nil
-		j.prove(a, now)
+		j.confirmFresh(a, now)
 		return
 	}
 	j.awaiting = append(j.unexpired(now), a)
@@ -82,7 +82,7 @@ func (j *FailureDetector) unexpired(now time.Duration) []answered {
 // version again, as after a list, is no change. What one list shows goes to Sync instead.
 func (j *FailureDetector) Observe(s Observation, now time.Duration) {
 	if s.Node == j.self {
-		j.seenBack(s, now)
+		j.ownLeaseSeen(s, now)
 		return
 	}
 	p, known := j.peers[s.Node]
@@ -95,7 +95,7 @@ func (j *FailureDetector) Observe(s Observation, now time.Duration) {
 	default:
 		p.moved = true
 	}
-	p.version, p.duration, p.left = s.Version, max(s.Duration, Duration(1)), s.Left
+	p.version, p.duration, p.left = s.Version, max(s.Duration, Duration(1)), s.Released
 	p.changed, p.deleted, p.dead = now, false, false
 }
 
@@ -114,17 +114,17 @@ func (j *FailureDetector) Sync(all []Observation, now time.Duration) {
 	}
 	for node := range j.peers {
 		if !listed[node] {
-			j.Forget(node)
+			j.Delete(node)
 		}
 	}
 	for _, s := range own {
-		j.seenBack(s, now)
+		j.ownLeaseSeen(s, now)
 	}
 }
 
-// Forget takes in that a node's Lease was deleted. That is silence and no farewell: a node
+// Delete takes in that a node's Lease was deleted. That is silence and no farewell: a node
 // that lives writes a new one within its duration, and until then keeps what it has.
-func (j *FailureDetector) Forget(node string) {
+func (j *FailureDetector) Delete(node string) {
 	if node == j.self {
 		j.shown = ""
 	}
@@ -133,26 +133,26 @@ func (j *FailureDetector) Forget(node string) {
 	}
 }
 
-// seenBack looks for the own renewal that the watch shows. Those sent before it prove nothing more.
-func (j *FailureDetector) seenBack(s Observation, now time.Duration) {
+// ownLeaseSeen looks for the own renewal that the watch shows. Those sent before it prove nothing more.
+func (j *FailureDetector) ownLeaseSeen(s Observation, now time.Duration) {
 	j.shown = s.Version
-	if s.Left { // emptied by hand, or by this node on leaving: the others count it out until it renews
+	if s.Released { // emptied by hand, or by this node on leaving: the others count it out until it renews
 		j.until = min(j.until, now)
 		return
 	}
 	for i, a := range j.awaiting {
 		if a.Version == s.Version {
 			j.awaiting = j.awaiting[i+1:]
-			j.prove(a, now)
+			j.confirmFresh(a, now)
 			return
 		}
 	}
 }
 
-// prove takes a renewal as the proof of a new view. If the proof before it had run out, or the API may have been out of
+// confirmFresh takes a renewal as the proof of a new view. If the proof before it had run out, or the API may have been out of
 // reach between the two for longer than a peer's patience allows for, every peer gets its duration anew (S2).
-func (j *FailureDetector) prove(a answered, now time.Duration) {
-	gap := !j.proved || now >= j.until || a.at-j.proven > pauseTolerated(a.Duration)
+func (j *FailureDetector) confirmFresh(a answered, now time.Duration) {
+	gap := !j.proved || now >= j.until || a.at-j.proven > maxGap(a.Duration)
 	if gap {
 		for _, p := range j.peers {
 			p.changed = now

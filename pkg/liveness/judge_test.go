@@ -179,7 +179,7 @@ func play(t *testing.T, j *FailureDetector, event string, now time.Duration) {
 	switch word {
 	case "-":
 	case "own":
-		j.Confirmed(Renewal{Version: rest, Sent: now, Duration: 5 * time.Second}, now)
+		j.RecordRenewal(Renewal{Version: rest, Sent: now, Duration: 5 * time.Second}, now)
 		j.Observe(Observation{Node: "a", Version: rest}, now)
 	case "sent":
 		var version string
@@ -187,11 +187,11 @@ func play(t *testing.T, j *FailureDetector, event string, now time.Duration) {
 		if _, err := fmt.Sscan(rest, &version, &at); err != nil {
 			t.Fatal(err)
 		}
-		j.Confirmed(Renewal{Version: version, Sent: seconds(at), Duration: 5 * time.Second}, now)
+		j.RecordRenewal(Renewal{Version: version, Sent: seconds(at), Duration: 5 * time.Second}, now)
 	case "back":
 		j.Observe(seen(t, "a", rest), now)
 	case "gone":
-		j.Forget(rest)
+		j.Delete(rest)
 	case "list":
 		var all []Observation
 		for _, item := range strings.Fields(rest) {
@@ -207,7 +207,7 @@ func play(t *testing.T, j *FailureDetector, event string, now time.Duration) {
 func seen(t *testing.T, node, version string) Observation {
 	t.Helper()
 	version, left := strings.CutSuffix(version, "!")
-	s := Observation{Node: node, Duration: 5 * time.Second, Left: left}
+	s := Observation{Node: node, Duration: 5 * time.Second, Released: left}
 	s.Version, version, _ = strings.Cut(version, "/")
 	if version != "" {
 		var n int
@@ -231,14 +231,14 @@ func text(v View) string {
 
 func TestNextIsTheEndOfTheProof(t *testing.T) {
 	j := NewFailureDetector("a")
-	if v := j.View(time.Second); v.Next != 0 {
-		t.Errorf("a judge that knows nothing looks forward to %v", v.Next)
+	if v := j.View(time.Second); v.FreshUntil != 0 {
+		t.Errorf("a judge that knows nothing looks forward to %v", v.FreshUntil)
 	}
 	play(t, j, "own 1", 2*time.Second)
-	if v := j.View(3 * time.Second); v.Next != 7*time.Second || !v.Fresh {
+	if v := j.View(3 * time.Second); v.FreshUntil != 7*time.Second || !v.Fresh {
 		t.Errorf("%+v after a renewal sent at 2 s for 5 s", v)
 	}
-	if v := j.View(7 * time.Second); v.Next != 0 || v.Fresh {
+	if v := j.View(7 * time.Second); v.FreshUntil != 0 || v.Fresh {
 		t.Errorf("%+v at the end of the proof", v)
 	}
 }
@@ -283,8 +283,8 @@ func TestForgottenPeersLeaveNothing(t *testing.T) {
 		play(t, j, fmt.Sprintf("own %d", i), now)
 		node := fmt.Sprintf("n%d", i)
 		play(t, j, fmt.Sprintf("%s 1", node), now)
-		j.Forget(node)
-		j.Confirmed(Renewal{Version: "lost", Sent: now, Duration: 5 * time.Second}, now)
+		j.Delete(node)
+		j.RecordRenewal(Renewal{Version: "lost", Sent: now, Duration: 5 * time.Second}, now)
 		j.View(now)
 	}
 	if len(j.peers) > 10 || len(j.awaiting) > 10 {

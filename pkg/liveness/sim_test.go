@@ -152,7 +152,7 @@ func (n *node) advance(r *request) {
 	}
 	switch {
 	case r.committed && now >= r.answerAt && n.reaches():
-		n.judge.Confirmed(r.Renewal, now)
+		n.judge.RecordRenewal(r.Renewal, now)
 		n.failures, n.due, n.request = 0, r.Sent+Interval(1), nil
 	case now >= r.giveUp, r.refused && now >= r.commitAt:
 		n.failures++

@@ -41,9 +41,9 @@ func Backoff(failures int, duration time.Duration) time.Duration {
 	return min(pause, longest)
 }
 
-// pauseTolerated is how far apart two confirmed renewals may be before the time between them counts as an
+// maxGap is how far apart two confirmed renewals may be before the time between them counts as an
 // outage. An interval, this and the longest backoff are together less than a duration (0.95 of it), so that no peer is
 // silent for a whole duration only because of an outage too short to be noticed (S2). It is as long as that allows: etcd
 // writes nothing for a second or two when the node dies that its leader is on, and if that counted as an outage, the dead
 // node would get its duration anew.
-func pauseTolerated(duration time.Duration) time.Duration { return duration * 13 / 20 }
+func maxGap(duration time.Duration) time.Duration { return duration * 13 / 20 }

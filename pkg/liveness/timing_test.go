@@ -58,7 +58,7 @@ func TestS2BackoffStaysBelowTheDuration(t *testing.T) {
 	}
 	for nodes := 1; nodes <= 5000; nodes++ {
 		d := Duration(nodes)
-		if silent := Interval(nodes) + pauseTolerated(d) + Backoff(1<<20, d); silent >= d {
+		if silent := Interval(nodes) + maxGap(d) + Backoff(1<<20, d); silent >= d {
 			t.Errorf("%d nodes: a node may be silent for %v without an outage that counts, its Lease lasts %v", nodes, silent, d)
 		}
 	}

@@ -13,9 +13,9 @@ type View struct {
 	// Alive are the nodes that count as alive, sorted. It contains the own node from the first
 	// verdict on, and is empty before: then nothing may be taken or given up. The caller must not change it.
 	Alive []string
-	// Next is when the verdict stops being fresh unless a renewal is seen back, since boot; 0 if it
+	// FreshUntil is when the verdict stops being fresh unless a renewal is seen back, since boot; 0 if it
 	// is not fresh. Nothing else changes by time alone.
-	Next time.Duration
+	FreshUntil time.Duration
 
 	overdue time.Duration // when the first of the living will have been silent for its duration, 0 if there is none
 }
@@ -38,19 +38,19 @@ func (j *FailureDetector) View(now time.Duration) View {
 	if !j.proved || now >= j.until {
 		return View{Alive: j.alive}
 	}
-	undecided := j.judge()
+	undecided := j.countOut()
 	v := View{overdue: j.overdue()}
 	if j.judged || !undecided {
 		j.judged, j.alive = true, j.living()
-		v.Fresh, v.Next = true, j.until
+		v.Fresh, v.FreshUntil = true, j.until
 	}
 	v.Alive = j.alive
 	return v
 }
 
-// judge counts out who was silent for its whole duration in a view that is known to be complete for that time, and says
+// countOut counts out who was silent for its whole duration in a view that is known to be complete for that time, and says
 // whether there are peers of whom nothing is known yet (S2).
-func (j *FailureDetector) judge() (undecided bool) {
+func (j *FailureDetector) countOut() (undecided bool) {
 	for node, p := range j.peers {
 		if j.proven >= p.changed+p.duration {
 			p.dead = true

@@ -44,7 +44,7 @@ func assess(a *Address, n candidate) (rank, string, Reason) {
 	if bits < 0 && a.Link == "" && !n.Selected {
 		r += fallbackRank
 	}
-	if n.Cannot == "" && len(n.Failed) > 0 && n.CannotCarry(a.Addr) != "" {
+	if n.Unavailable == "" && len(n.FailedAddresses) > 0 && n.FailureFor(a.Addr) != "" {
 		r += cannotRank
 	}
 	if len(a.Local) > 0 {
@@ -64,7 +64,7 @@ func (n *Node) state() (r rank) {
 		rank  rank
 	}{
 		{n.Excluded, excludedRank}, {n.Cordoned, cordonedRank}, {n.NoNetwork, noNetworkRank}, {n.NotReady, notReadyRank},
-		{n.Cannot != "", cannotRank},
+		{n.Unavailable != "", cannotRank},
 	} {
 		if state.holds {
 			r += state.rank
@@ -73,12 +73,12 @@ func (n *Node) state() (r rank) {
 	return r
 }
 
-// CannotCarry is why the node cannot carry an address at present, "" if it can.
-func (n *Node) CannotCarry(addr netip.Addr) string {
-	if n.Cannot != "" || len(n.Failed) == 0 {
-		return n.Cannot
+// FailureFor is why the node cannot carry an address at present, "" if it can.
+func (n *Node) FailureFor(addr netip.Addr) string {
+	if n.Unavailable != "" || len(n.FailedAddresses) == 0 {
+		return n.Unavailable
 	}
-	return n.Failed[addr.Unmap()]
+	return n.FailedAddresses[addr.Unmap()]
 }
 
 // progress is how close to eligible a node came that was rejected for why.

@@ -19,9 +19,9 @@ type Node struct {
 	Excluded bool // labelled node.kubernetes.io/exclude-from-external-load-balancers
 	// NotReady and NoNetwork are the Node's conditions Ready, when it is not true, and NetworkUnavailable.
 	NotReady, NoNetwork bool
-	// Cannot is why the node can carry no address at present, and Failed why it cannot carry single ones.
-	Cannot string
-	Failed map[netip.Addr]string
+	// Unavailable is why the node can carry no address at present, and Failed why it cannot carry single ones.
+	Unavailable         string
+	FailedAddresses map[netip.Addr]string
 	// Selected reports whether the node's configuration selects links: an address that names no link
 	// goes to none but those.
 	Selected bool

@@ -27,7 +27,7 @@ func node(name, marks string) Node {
 		n.Links = []Link{{Name: "eth1", Subnets: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}}
 	}
 	if strings.Contains(marks, "f") {
-		n.Cannot = "broken by the test"
+		n.Unavailable = "broken by the test"
 	}
 	if strings.Contains(marks, "n") {
 		n.Links = nil
@@ -213,7 +213,7 @@ func TestAnAddressThatANodeCannotCarry(t *testing.T) {
 	first := Choose(Address{Addr: vip}, nodes)
 	for i := range nodes {
 		if nodes[i].Name == first.Node {
-			nodes[i].Failed = map[netip.Addr]string{vip: "the kernel refuses it"}
+			nodes[i].FailedAddresses = map[netip.Addr]string{vip: "the kernel refuses it"}
 		}
 	}
 	second := Choose(Address{Addr: vip}, nodes)
@@ -224,9 +224,9 @@ func TestAnAddressThatANodeCannotCarry(t *testing.T) {
 		t.Errorf("another address: %+v", other)
 	}
 	for i := range nodes {
-		nodes[i].Failed = map[netip.Addr]string{vip: "the kernel refuses it"}
+		nodes[i].FailedAddresses = map[netip.Addr]string{vip: "the kernel refuses it"}
 	}
-	if d := Choose(Address{Addr: vip}, nodes); d.Node != first.Node || d.Reason != ReasonCannotCarry || nodes[0].CannotCarry(vip) != "the kernel refuses it" {
+	if d := Choose(Address{Addr: vip}, nodes); d.Node != first.Node || d.Reason != ReasonCannotCarry || nodes[0].FailureFor(vip) != "the kernel refuses it" {
 		t.Errorf("%+v", d)
 	}
 }
@@ -261,7 +261,7 @@ func TestALinkForAddressesInNoSubnet(t *testing.T) {
 func TestAnAddressInNoSubnetThatANodeCannotCarry(t *testing.T) {
 	n := Node{Name: "n", Alive: true, Links: []Link{{Name: "eth0", Selected: true}}}
 	m := n
-	m.Name, m.Cannot = "m", "no packet filter"
+	m.Name, m.Unavailable = "m", "no packet filter"
 	a := Address{Addr: vip}
 	if d := Choose(a, []Node{n, m}); d.Node != "n" || d.Reason != ReasonOnlyNode {
 		t.Errorf("one node can carry it: %+v", d)

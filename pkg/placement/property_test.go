@@ -77,7 +77,7 @@ func TestMinimalMovement(t *testing.T) {
 		"link goes off": func(n *Node) { n.Links = nil },
 		"not ready":     func(n *Node) { n.NotReady = true },
 		"no network":    func(n *Node) { n.NoNetwork = true },
-		"cannot":        func(n *Node) { n.Cannot = "broken by the test" },
+		"cannot":        func(n *Node) { n.Unavailable = "broken by the test" },
 	}
 	seeds(t, 30, func(t *testing.T, rng *rand.Rand) {
 		nodes, addresses := cluster(rng, 2+rng.IntN(9)), pool(rng, 500)
@@ -152,7 +152,7 @@ func disorder(rng *rand.Rand, nodes []Node) []Node {
 			n.Links = nil
 		}
 		if rng.IntN(6) == 0 {
-			n.Cannot = "broken by the test"
+			n.Unavailable = "broken by the test"
 		}
 	}
 	return nodes

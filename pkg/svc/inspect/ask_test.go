@@ -97,7 +97,7 @@ func TestServiceAsksTheOwner(t *testing.T) {
 		t.Fatalf("addresses: %+v", got.Addresses)
 	}
 	for i, addr := range []netip.Addr{vip4, vip6} {
-		if one := got.Addresses[i]; one.Address != addr || !one.Here || one.Node != "b" || one.Sentence != "as b sees it" || !one.Since.Equal(since) {
+		if one := got.Addresses[i]; one.Address != addr || !one.Present || one.Node != "b" || one.Sentence != "as b sees it" || !one.Since.Equal(since) {
 			t.Errorf("%s: %+v", addr, one)
 		}
 	}
@@ -148,7 +148,7 @@ func TestServiceNamesWhoIsSilentAndWhy(t *testing.T) {
 	if len(got.Unreachable) != len(want) {
 		t.Errorf("silent are %v", got.Unreachable)
 	}
-	if len(got.Addresses) != 1 || got.Addresses[0].Node != "good" || !got.Addresses[0].Here {
+	if len(got.Addresses) != 1 || got.Addresses[0].Node != "good" || !got.Addresses[0].Present {
 		t.Errorf("the others keep good from being heard: %+v", got.Addresses)
 	}
 }

@@ -59,7 +59,7 @@ func (a Address) judge(silent map[string]string) string {
 	switch {
 	case len(owners) > 1:
 		return strings.Join(owners, " and ") + " announce " + a.Address.String() + " at the same time"
-	case a.Here || a.Node != "" && silent[a.Node] != "":
+	case a.Present || a.Node != "" && silent[a.Node] != "":
 		return ""
 	}
 	return "no node announces " + a.Address.String()

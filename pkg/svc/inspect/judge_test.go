@@ -15,7 +15,7 @@ import (
 
 // at is an address as a report has it.
 func at(addr netip.Addr, node string, here bool, on map[string]string) Address {
-	return Address{AddressReport: speaker.AddressReport{Address: addr, Node: node, Here: here}, On: on}
+	return Address{AddressReport: speaker.AddressReport{Address: addr, Node: node, Present: here}, On: on}
 }
 
 func TestJudge(t *testing.T) {

@@ -20,7 +20,7 @@ func merge(answers []speaker.Report) []Address {
 				one = &Address{On: map[string]string{}}
 				byAddress[view.Address] = one
 			}
-			if view.Here {
+			if view.Present {
 				one.On[answer.Node] = view.State
 			}
 			if weight := trust(answer, view); weight > rank[view.Address] {
@@ -52,16 +52,16 @@ func trust(answer speaker.Report, view speaker.AddressReport) int {
 // announces is whether the node that reports the view answers for the address: one that is leaving or
 // adopted is there in silence (S3, S6).
 func announces(view speaker.AddressReport) bool {
-	return view.Here && (view.State == "owned" || view.State == "shared")
+	return view.Present && (view.State == "owned" || view.State == "shared")
 }
 
-// ofAnnouncer is the view without its "here" where node does not announce the address: in a joined report
+// ofAnnouncer is the view without its "present" where node does not announce the address: in a joined report
 // nobody could tell whose it is.
 func ofAnnouncer(node string, view speaker.AddressReport) speaker.AddressReport {
 	if announces(view) {
 		view.Node = node
 	} else {
-		view.Here, view.State, view.Since = false, "", time.Time{}
+		view.Present, view.State, view.Since = false, "", time.Time{}
 	}
 	return view
 }

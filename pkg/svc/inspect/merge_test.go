@@ -19,7 +19,7 @@ var (
 func view(addr netip.Addr, node, state, sentence string) speaker.AddressReport {
 	v := speaker.AddressReport{Address: addr, Services: []string{"default/web"}, Node: node, Sentence: sentence}
 	if state != "" {
-		v.Here, v.State, v.Since = true, state, since
+		v.Present, v.State, v.Since = true, state, since
 	}
 	return v
 }
@@ -83,8 +83,8 @@ func TestMergeBelievesWhoKnowsBest(t *testing.T) {
 			if one.Node != row.node || one.State != row.state || one.Sentence != row.sentence || !reflect.DeepEqual(one.On, row.on) {
 				t.Errorf("got %+v", one)
 			}
-			if announced := row.state != ""; one.Here != announced || one.Since.Equal(since) != announced {
-				t.Errorf("here is %t since %s", one.Here, one.Since)
+			if announced := row.state != ""; one.Present != announced || one.Since.Equal(since) != announced {
+				t.Errorf("here is %t since %s", one.Present, one.Since)
 			}
 		})
 	}

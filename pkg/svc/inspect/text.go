@@ -50,7 +50,7 @@ func (r Report) WriteText(w io.Writer, now time.Time) error {
 
 func (a Address) write(row func(key, value string), now time.Time) {
 	switch {
-	case a.Here:
+	case a.Present:
 		row("Address", fmt.Sprintf("%s announced by %s on %s since %s (%s)", a.Address, a.Node, orNone(a.Link),
 			a.Since.UTC().Format(time.RFC3339), max(0, now.Sub(a.Since)).Round(time.Second)))
 	case a.Node != "":
@@ -63,7 +63,7 @@ func (a Address) write(row func(key, value string), now time.Time) {
 	}
 	for _, node := range slices.Sorted(maps.Keys(a.On)) {
 		switch {
-		case !a.Here:
+		case !a.Present:
 			row("  kept on", node+" ("+a.On[node]+")")
 		case node != a.Node:
 			row("  also on", node+" ("+a.On[node]+")")

@@ -100,7 +100,7 @@ Address     2001:db8::10 is to be announced by a, which has not said so
   kept on   a (adopted)
 `},
 	{"a node whose clock is ahead", func() Report {
-		one := Address{AddressReport: speaker.AddressReport{Address: vip4, Node: "a", Here: true, State: "shared", Since: since.Add(time.Hour)}}
+		one := Address{AddressReport: speaker.AddressReport{Address: vip4, Node: "a", Present: true, State: "shared", Since: since.Add(time.Hour)}}
 		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip4}, Addresses: []Address{one}}
 	}, `
 Service     default/web

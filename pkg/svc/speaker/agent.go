@@ -43,21 +43,21 @@ func FilterTimeout(lifetime time.Duration) time.Duration {
 
 // The agent acts through these. Each names the one type that implements it in the program.
 type (
-	// addresses are the kernel's; *vip.Roster.
-	addresses interface {
+	// AddressOwner are the kernel's; *vip.Roster.
+	AddressOwner interface {
 		Present() ([]vip.Marked, error)
 		KeepsMarks() (bool, error)
 		Sync(want []vip.Address) (added, removed []vip.Address, err error)
 		Refresh(now time.Duration) (next time.Duration, err error)
 		Clear() error
 	}
-	// protection is the packet filter; *nftfilter.Filter.
-	protection interface {
+	// PacketFilter is the packet filter; *nftfilter.Filter.
+	PacketFilter interface {
 		Apply(w nftfilter.Want) error
 		Remove() error
 	}
-	// announcer tells the network and listens to it; *arp.Chorus.
-	announcer interface {
+	// Announcer tells the network and listens to it; *arp.Chorus.
+	Announcer interface {
 		Set(want []arp.Announcement)
 		Defend(addr netip.Addr)
 		Sightings() <-chan arp.Conflict
@@ -71,17 +71,17 @@ type Config struct {
 	NodeLease *NodeLease
 	Clock     boottime.Clock
 	Log       *slog.Logger
-	Addresses addresses
-	Filter    protection
-	Announcer announcer
+	Addresses AddressOwner
+	Filter    PacketFilter
+	Announcer Announcer
 	// Networks lists this host's links.
 	Networks func() ([]link.Network, error)
 	// LinkEvents are hints that links or addresses changed.
 	LinkEvents <-chan link.Event
-	// ControlPlaneHere returns the control plane's virtual IPs that this host has now.
-	ControlPlaneHere func() ([]netip.Addr, error)
-	// Foreign says that another program than kvip announces Services: then this node announces none (S9).
-	Foreign func() string
+	// HostControlPlane returns the control plane's virtual IPs that this host has now.
+	HostControlPlane func() ([]netip.Addr, error)
+	// ForeignHolder says that another program than kvip announces Services: then this node announces none (S9).
+	ForeignHolder func() string
 	// Interface is a name or pattern of this node's links for Services; may be empty. The others learn from the
 	// node's Lease which links that selects.
 	Interface string
@@ -91,12 +91,12 @@ type Config struct {
 	ControlPlane []netip.Addr
 	// StatusPort is where the page of this agent is served; 0 if it is not.
 	StatusPort int
-	// Observed is told what happens, for metrics; may be nil.
-	Observed Observer
+	// Metrics is told what happens, for metrics; may be nil.
+	Metrics Metrics
 }
 
-// Observer is told what happens.
-type Observer interface {
+// Metrics is told what happens.
+type Metrics interface {
 	ServiceAddresses(owned, leaving int)
 	ServiceMoved(change string)
 	ServiceConflict()
@@ -123,7 +123,7 @@ type Speaker struct {
 	filterAt time.Duration                   // when the packet filter is to be written without a change
 	filtered map[netip.Addr][]nftfilter.Port // what it lets through, as it was last written
 	able     abilities
-	chosen   map[netip.Addr]bool // addresses that are this node's by decision, and that it does not have
+	chosen   map[netip.Addr]bool // AddressOwner that are this node's by decision, and that it does not have
 	info     svc.NodeInfo        // what the others are told of the links
 	failing  string              // what does not work at present
 	told     map[string]bool
@@ -150,8 +150,8 @@ type basis struct {
 
 // New returns an Agent that has touched nothing yet.
 func New(cfg Config) *Speaker {
-	if cfg.Observed == nil {
-		cfg.Observed = nobody{}
+	if cfg.Metrics == nil {
+		cfg.Metrics = noMetrics{}
 	}
 	a := &Speaker{
 		cfg: cfg, wake: make(chan struct{}, 1), have: holdings{}, remains: holdings{}, adopting: true, unread: true, dirty: true,
@@ -161,11 +161,11 @@ func New(cfg Config) *Speaker {
 	return a
 }
 
-type nobody struct{}
+type noMetrics struct{}
 
-func (nobody) ServiceAddresses(int, int) {}
-func (nobody) ServiceMoved(string)       {}
-func (nobody) ServiceConflict()          {}
+func (noMetrics) ServiceAddresses(int, int) {}
+func (noMetrics) ServiceMoved(string)       {}
+func (noMetrics) ServiceConflict()          {}
 
 func (a *Speaker) rouse() {
 	select {

@@ -56,7 +56,7 @@ func TestAdoption(t *testing.T) {
 	r.serving()
 	r.restart()
 	r.did("listen 10.0.0.100")
-	if got := r.agent.Report("").Addresses; len(got) != 1 || got[0].State != "adopted" || !got[0].Here {
+	if got := r.agent.Report("").Addresses; len(got) != 1 || got[0].State != "adopted" || !got[0].Present {
 		t.Errorf("the page says %+v", got)
 	}
 	if !strings.Contains(r.agent.NotReady(), "not fresh") {
@@ -250,7 +250,7 @@ func TestSharedWithTheControlPlane(t *testing.T) {
 func TestLeave(t *testing.T) {
 	r := newRig(t)
 	r.serving()
-	if err := r.agent.Leave(t.Context()); err != nil {
+	if err := r.agent.Release(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.j.take(); got != "listen 10.0.0.100, hush 10.0.0.100, clear, unprotect" {
@@ -267,7 +267,7 @@ func TestLeaveHearsTheNewOwner(t *testing.T) {
 	r.serving()
 	r.peer("you", yourMAC)
 	r.chorus.sightings <- sighting(r)
-	if err := r.agent.Leave(t.Context()); err != nil {
+	if err := r.agent.Release(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.j.take(); !strings.HasPrefix(got, "listen 10.0.0.100, hush 10.0.0.100, protect [10.0.0.100], disown 10.0.0.100") {
@@ -280,7 +280,7 @@ func TestLeaveWithoutTheAPI(t *testing.T) {
 	r := newRig(t)
 	r.serving()
 	r.Server.Close()
-	if err := r.agent.Leave(t.Context()); err == nil {
+	if err := r.agent.Release(t.Context()); err == nil {
 		t.Error("nobody heard of it, and it is no error")
 	}
 	if r.bulk.Has(vip4) || len(r.chorus.voices) > 0 {
@@ -293,19 +293,19 @@ func TestTheFilterStaysWithTheAddresses(t *testing.T) {
 	r := newRig(t)
 	r.serving()
 	r.bulk.Fail(vip4, errTest)
-	if err := r.agent.Leave(t.Context()); err == nil || strings.Contains(r.j.take(), "unprotect") {
+	if err := r.agent.Release(t.Context()); err == nil || strings.Contains(r.j.take(), "unprotect") {
 		t.Errorf("the filter is gone before the address: %v", err)
 	}
 }
 
-var _ addresses = (*vip.ServiceOwner)(nil)
+var _ AddressOwner = (*vip.ServiceOwner)(nil)
 
 // S6: at its end on a cordoned node an agent gives up what others are to have, and keeps what no other can have.
 func TestYield(t *testing.T) {
 	r := newRig(t)
 	r.serving()
 	r.cordon("me", true)
-	if r.agent.Yield(t.Context()) || r.j.take() != "" || !r.bulk.Has(vip4) {
+	if r.agent.HandOver(t.Context()) || r.j.take() != "" || !r.bulk.Has(vip4) {
 		t.Error("the only node gave its address up")
 	}
 	r.give(vip6, "b/web") // the other node has no subnet of its family
@@ -315,11 +315,11 @@ func TestYield(t *testing.T) {
 	r.beat()
 	r.j.take()
 	r.chorus.sightings <- sighting(r)
-	if r.agent.Yield(t.Context()) || r.bulk.Has(vip4) || !r.bulk.Has(vip6) {
+	if r.agent.HandOver(t.Context()) || r.bulk.Has(vip4) || !r.bulk.Has(vip6) {
 		t.Errorf("it has %v: %v, %v: %v; it did %q", vip4, r.bulk.Has(vip4), vip6, r.bulk.Has(vip6), r.j.take())
 	}
 	r.give(vip6)
-	if !r.agent.Yield(t.Context()) {
+	if !r.agent.HandOver(t.Context()) {
 		t.Error("nothing is left, and it says so not")
 	}
 }

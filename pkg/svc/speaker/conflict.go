@@ -70,7 +70,7 @@ func (a *Speaker) nodeOf(mac string) string {
 
 // stranger reports a machine that claims an address and is no kvip node.
 func (a *Speaker) stranger(s arp.Conflict, node string) {
-	a.cfg.Observed.ServiceConflict()
+	a.cfg.Metrics.ServiceConflict()
 	key := s.VIP.String() + " " + s.MAC.String()
 	now := a.cfg.Clock()
 	if at, told := a.reported[key]; told && now-at < strangerAgain {

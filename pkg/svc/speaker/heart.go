@@ -98,8 +98,8 @@ func (h *NodeLease) Timing() (interval, duration time.Duration) {
 	return liveness.Interval(h.nodes), liveness.Duration(h.nodes)
 }
 
-// LastTurn is when the loop last came round, since boot (E12): it does in each interval between renewals.
-func (h *NodeLease) LastTurn() time.Duration { return h.beat.At() }
+// LastReconcile is when the loop last came round, since boot (E12): it does in each interval between renewals.
+func (h *NodeLease) LastReconcile() time.Duration { return h.beat.At() }
 
 // Problem says why the Lease is not renewed, or "".
 func (h *NodeLease) Problem() string {
@@ -155,7 +155,7 @@ func (h *NodeLease) look() {
 func seen(leases []*svc.Lease) (all []liveness.Observation) {
 	for _, l := range leases {
 		if l.Role == svc.RoleNode {
-			all = append(all, liveness.Observation{Node: l.Info.Node, Version: l.ResourceVersion, Duration: l.Duration, Left: l.Holder == ""})
+			all = append(all, liveness.Observation{Node: l.Info.Node, Version: l.ResourceVersion, Duration: l.Duration, Released: l.Holder == ""})
 		}
 	}
 	return all
@@ -167,7 +167,7 @@ func announcing(v liveness.View, all []liveness.Observation) int {
 	count := len(v.Alive)
 	if count == 0 {
 		for _, s := range all {
-			if !s.Left {
+			if !s.Released {
 				count++
 			}
 		}
@@ -194,8 +194,8 @@ func (h *NodeLease) next() time.Duration {
 		at = h.verdict.RenewAt(h.sent, h.due, h.nodes)
 		h.due = min(h.due, at)
 	}
-	if h.verdict.Next > now {
-		at = min(at, h.verdict.Next)
+	if h.verdict.FreshUntil > now {
+		at = min(at, h.verdict.FreshUntil)
 	}
 	return max(at-now, 10*time.Millisecond)
 }

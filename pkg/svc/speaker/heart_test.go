@@ -44,7 +44,7 @@ func TestTheLeaseOfANode(t *testing.T) {
 func TestPaceByNumberOfNodes(t *testing.T) {
 	seen := func(n int, left bool) (all []liveness.Observation) {
 		for range n {
-			all = append(all, liveness.Observation{Left: left})
+			all = append(all, liveness.Observation{Released: left})
 		}
 		return all
 	}
@@ -158,7 +158,7 @@ func TestLeaveSparesATwin(t *testing.T) {
 	r := newRig(t)
 	r.turn()
 	r.PutNodeLease(svc.NodeInfo{Node: "me"}, "me_other-boot", 5)
-	if err := r.agent.Leave(t.Context()); err == nil {
+	if err := r.agent.Release(t.Context()); err == nil {
 		t.Error("it left what it did not have")
 	}
 	if !r.Lease(ownLease, &coordinationv1.Lease{}) {
@@ -228,8 +228,8 @@ func TestRunOfHeartAndAgent(t *testing.T) {
 	if interval, duration := r.heart.Timing(); interval != time.Second || duration != 5*time.Second {
 		t.Errorf("terms %v and %v", interval, duration)
 	}
-	if r.agent.LastTurn() == 0 || r.agent.NotReady() != "" {
-		t.Errorf("beat %v, ready %q", r.agent.LastTurn(), r.agent.NotReady())
+	if r.agent.LastReconcile() == 0 || r.agent.NotReady() != "" {
+		t.Errorf("beat %v, ready %q", r.agent.LastReconcile(), r.agent.NotReady())
 	}
 	r.chorus.sightings <- arp.Conflict{VIP: vip4, MAC: noMAC, At: r.heart.cfg.Clock()}
 	r.Eventually("it defends", func() bool { return strings.Contains(r.j.take(), "defend") })

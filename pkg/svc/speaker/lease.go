@@ -70,8 +70,8 @@ func (h *NodeLease) mayTake(l *coordinationv1.Lease) error {
 		"%s has it, an earlier boot of this node or another machine of its name: waiting until it is silent for %v", seen.Holder, seen.Duration))
 }
 
-// Leave says that this node is gone, so that the others take its addresses at once.
-func (h *NodeLease) Leave(ctx context.Context) error {
+// Release says that this node is gone, so that the others take its addresses at once.
+func (h *NodeLease) Release(ctx context.Context) error {
 	h.mu.Lock()
 	info, nodes := h.info, h.nodes
 	h.mu.Unlock()
@@ -85,8 +85,8 @@ func (h *NodeLease) Leave(ctx context.Context) error {
 	return nil
 }
 
-// Remove deletes the Lease.
-func (h *NodeLease) Remove(ctx context.Context) error {
+// Delete deletes the Lease.
+func (h *NodeLease) Delete(ctx context.Context) error {
 	err := h.cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) error {
 		return s.Coordination.Leases(h.cfg.Namespace).Delete(ctx, h.cfg.Name, metav1.DeleteOptions{})
 	})

@@ -17,22 +17,22 @@ func (a *Speaker) note(gained, lost []netip.Addr, next holdings) {
 			owned++
 		}
 	}
-	a.cfg.Observed.ServiceAddresses(owned, leaving)
+	a.cfg.Metrics.ServiceAddresses(owned, leaving)
 	for _, addr := range gained {
 		if _, has := next[addr]; has {
-			a.cfg.Observed.ServiceMoved("taken")
+			a.cfg.Metrics.ServiceMoved("taken")
 			a.cfg.Log.Info("announcing an address", "vip", addr, "link", next[addr].link, "reason", next[addr].decision.Reason.Sentence())
 		}
 	}
 	for _, addr := range lost {
-		a.cfg.Observed.ServiceMoved("given_up")
+		a.cfg.Metrics.ServiceMoved("given_up")
 		a.cfg.Log.Info("gave an address up", "vip", addr)
 	}
 }
 
-// Yield gives up what other nodes are to have, as after a cordon an instant ago, and reports whether nothing is left. What
+// HandOver gives up what other nodes are to have, as after a cordon an instant ago, and reports whether nothing is left. What
 // no other node can have stays: nobody gains by its removal. Run must have returned.
-func (a *Speaker) Yield(ctx context.Context) bool {
+func (a *Speaker) HandOver(ctx context.Context) bool {
 	a.turn()
 	end := time.NewTimer(overlap)
 	defer end.Stop()
@@ -53,11 +53,11 @@ func (a *Speaker) isLeaving() bool {
 	return false
 }
 
-// Leave hands everything over and removes it (S6): the others hear that this node is gone, and each
+// Release hands everything over and removes it (S6): the others hear that this node is gone, and each
 // address stays until its new owner is heard, a second at the most. Run must have returned. It needs
 // the API server only for the sake of the others.
-func (a *Speaker) Leave(ctx context.Context) error {
-	err := a.cfg.NodeLease.Leave(ctx)
+func (a *Speaker) Release(ctx context.Context) error {
+	err := a.cfg.NodeLease.Release(ctx)
 	end := time.NewTimer(overlap)
 	defer end.Stop()
 	for addr, h := range a.have {
@@ -81,7 +81,7 @@ func (a *Speaker) remove(ctx context.Context, gaveUp bool) error {
 		err = a.cfg.Filter.Remove()
 	}
 	if gaveUp {
-		err = errors.Join(err, a.cfg.NodeLease.Remove(ctx))
+		err = errors.Join(err, a.cfg.NodeLease.Delete(ctx))
 	}
 	return err
 }

@@ -47,7 +47,7 @@ func (a *Speaker) readLinks() {
 	for _, n := range networks {
 		a.links[n.Name] = n
 	}
-	if here, err := a.cfg.ControlPlaneHere(); err == nil {
+	if here, err := a.cfg.HostControlPlane(); err == nil {
 		a.control = here
 	}
 	a.info = a.describe(networks)

@@ -94,7 +94,7 @@ func (h *NodeLease) renewed(written *coordinationv1.Lease, err error, sent time.
 	blind = h.isBlind(now)
 	h.lease, h.misses, h.problem, h.twin = written, 0, "", ""
 	h.sent, h.due = sent, sent+liveness.Interval(nodes)
-	h.judge.Confirmed(liveness.Renewal{Version: written.ResourceVersion, Sent: sent, Duration: liveness.Duration(nodes)}, now)
+	h.judge.RecordRenewal(liveness.Renewal{Version: written.ResourceVersion, Sent: sent, Duration: liveness.Duration(nodes)}, now)
 	return blind
 }
 

@@ -36,11 +36,11 @@ type AddressReport struct {
 	Link     string `json:"link,omitempty"`
 	Reason   string `json:"reason"`
 	Sentence string `json:"sentence"`
-	// Here says that the address is on the node that reports, since then; State is owned, leaving,
+	// Present says that the address is on the node that reports, since then; State is owned, leaving,
 	// adopted or shared.
-	Here  bool      `json:"here"`
-	State string    `json:"state,omitempty"`
-	Since time.Time `json:"since,omitzero"`
+	Present bool      `json:"present"`
+	State   string    `json:"state,omitempty"`
+	Since   time.Time `json:"since,omitzero"`
 	// Eligible and Rejected explain the choice; they are given for a single Service.
 	Eligible []string          `json:"eligible,omitempty"`
 	Rejected map[string]string `json:"rejected,omitempty"`
@@ -119,7 +119,7 @@ func (r report) describe(one AddressReport, why bool, now boottime.Clock) Addres
 	d := r.decisions[one.Address]
 	one.Node, one.Link, one.Reason, one.Sentence = d.Node, d.Link, string(d.Reason), r.why(one.Address, d)
 	if h, here := r.have[one.Address]; here {
-		one.Here, one.State = true, h.state()
+		one.Present, one.State = true, h.state()
 		one.Since = time.Now().Add(h.since - now()).Truncate(time.Millisecond)
 	}
 	if !why {
@@ -154,8 +154,8 @@ func (a *Speaker) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	_ = encoder.Encode(a.Report(q.URL.Query().Get("name")))
 }
 
-// LastTurn is the instant of the last turn (E12).
-func (a *Speaker) LastTurn() time.Duration { return time.Duration(a.beat.Load()) }
+// LastReconcile is the instant of the last turn (E12).
+func (a *Speaker) LastReconcile() time.Duration { return time.Duration(a.beat.Load()) }
 
 // NotReady says why this node could take no address now, or "".
 func (a *Speaker) NotReady() string {

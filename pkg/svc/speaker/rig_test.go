@@ -194,8 +194,8 @@ func (r *rig) restart() {
 	r.agent = New(Config{
 		Node: "me", Cache: r.cat, NodeLease: r.heart, Clock: r.clock, Log: r.Logger, Addresses: r.roster, Filter: r.table, Announcer: r.chorus,
 		Networks:         func() ([]link.Network, error) { return r.links, r.broken },
-		ControlPlaneHere: func() ([]netip.Addr, error) { return r.control, nil },
-		Foreign:          func() string { return r.foreign }, StatusPort: 9,
+		HostControlPlane: func() ([]netip.Addr, error) { return r.control, nil },
+		ForeignHolder:    func() string { return r.foreign }, StatusPort: 9,
 	})
 }
 

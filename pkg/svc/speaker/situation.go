@@ -102,7 +102,7 @@ func nodesOf(c *svc.Cache, verdict liveness.View) []placement.Node {
 			continue
 		}
 		n := placement.Node{
-			Name: l.Info.Node, Links: l.Info.PlacementLinks(), Selected: l.Info.Selected, Cannot: l.Info.Unavailable, Failed: l.Info.FailedAddresses,
+			Name: l.Info.Node, Links: l.Info.PlacementLinks(), Selected: l.Info.Selected, Unavailable: l.Info.Unavailable, FailedAddresses: l.Info.FailedAddresses,
 		}
 		_, n.Alive = slices.BinarySearch(verdict.Alive, n.Name)
 		if object := known[n.Name]; object != nil {
@@ -116,7 +116,7 @@ func nodesOf(c *svc.Cache, verdict liveness.View) []placement.Node {
 	return nodes
 }
 
-// addresses are what is to be placed.
+// AddressOwner are what is to be placed.
 func (s situation) addresses() []placement.Address {
 	list := make([]placement.Address, 0, len(s.tenants))
 	for addr := range s.tenants {
@@ -166,7 +166,7 @@ func (s situation) ports(addr netip.Addr) []nftfilter.Port {
 func (s situation) cannotCarry(node string, addr netip.Addr) string {
 	for i := range s.nodes {
 		if s.nodes[i].Name == node {
-			return s.nodes[i].CannotCarry(addr)
+			return s.nodes[i].FailureFor(addr)
 		}
 	}
 	return ""

@@ -128,7 +128,7 @@ func (a *Speaker) expiring(now time.Duration) bool {
 
 // yieldsTo returns which other program announces Services, if one does (S9), and logs each change.
 func (a *Speaker) yieldsTo() string {
-	who := a.cfg.Foreign()
+	who := a.cfg.ForeignHolder()
 	if who != a.foreign {
 		a.foreign = who
 		if who != "" {
