@@ -193,7 +193,7 @@ func newMachine(cfg config.Config, id string, owner *vip.Owner) (*election.Machi
 	return election.New(election.Config{
 		ID: id, Lease: cfg.LeaseDuration, Renew: cfg.RenewInterval,
 		FirstSeq: uint64(time.Now().UnixNano()), LeftoverLifetime: leftover,
-	}), nil
+	})
 }
 
 // run keeps everything going until the loop has left in order, and then ends the rest.

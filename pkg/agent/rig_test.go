@@ -141,9 +141,13 @@ func newRig(t *testing.T) *rig {
 	if r.metrics, err = metrics.New(Build{Version: "test", Commit: "none"}, known(cfg)); err != nil {
 		t.Fatal(err)
 	}
+	machine, err := election.New(election.Config{ID: self, Lease: lease, Renew: time.Second, FirstSeq: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
 	r.l = &loop{
 		cfg: cfg, id: self, log: log, metrics: r.metrics, owner: kernel, lease: r.lease, announce: r.net, listen: r.net,
-		machine: election.New(election.Config{ID: self, Lease: lease, Renew: time.Second, FirstSeq: 1000}),
+		machine: machine,
 		network: &network{now: selected{Index: 7, Name: "eth0", Usable: true}, events: make(chan election.Event)},
 		in:      make(chan election.Event, 64), now: now,
 		post: func(_ context.Context, ev *corev1.Event) error { r.events <- ev; return nil },

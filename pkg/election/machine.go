@@ -1,194 +1,350 @@
 package election
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"time"
 
-// Config of a Machine. All fields but LeftoverLifetime are needed.
+	"github.com/kvip/kvip/pkg/backoff"
+)
+
+// Config of a Machine.
 type Config struct {
-	ID    string        // identity: differs between any two agents that could hold at once (E8)
-	Lease time.Duration // D, whole seconds
-	Renew time.Duration // renew interval, at most a third of Lease
-	// FirstSeq numbers the first write. The numbers must differ between nodes and between
-	// incarnations, so that no agent takes the write of another for its own.
+	// ID is the identity of the agent. Required. Two agents that could hold at once never share
+	// one (E8).
+	ID string
+	// Lease is the lease duration D: whole seconds, at most MaxLease. Required.
+	Lease time.Duration
+	// Renew is the renew interval, at most a third of Lease. Required.
+	Renew time.Duration
+	// FirstSeq precedes the number of the first request. The ranges of numbers must differ between
+	// nodes and between starts of an agent, so that no agent takes another's write for its own.
 	FirstSeq uint64
-	// LeftoverLifetime is how long a marked address that was on the host before this agent may
-	// still be there, the kernel's lag included; 0 if there was none (E8).
+	// LeftoverLifetime is how long an address of an earlier agent may remain on the host, including
+	// the kernel's lag. Zero: there is none (E8).
 	LeftoverLifetime time.Duration
+}
+
+func (c Config) validate() error {
+	switch {
+	case c.ID == "":
+		return errors.New("ID must not be empty")
+	case c.Lease <= 0 || c.Lease > MaxLease || c.Lease%time.Second != 0:
+		return fmt.Errorf("lease duration %v must be whole seconds from 1s to %v", c.Lease, MaxLease)
+	case c.Renew <= 0 || c.Renew > c.Lease/3:
+		return fmt.Errorf("renew interval %v must be positive and at most a third of %v", c.Renew, c.Lease)
+	case c.LeftoverLifetime < 0:
+		return fmt.Errorf("lifetime %v of a leftover address must not be negative", c.LeftoverLifetime)
+	}
+	return nil
 }
 
 // State of a Machine.
 type State string
 
-// States. Own is only ever asked for in Holding.
+// States. The machine emits Own only in Holding.
 const (
 	Standby    State = "standby"    // not the holder
-	Claiming   State = "claiming"   // a claim is on its way
-	Probing    State = "probing"    // holder; asking the network whether the address is free
-	Holding    State = "holding"    // holder and, once Owned was heard, owner
-	Confirming State = "confirming" // perhaps still the holder; owns nothing new before a confirmed renewal
-	Leaving    State = "leaving"    // the address goes first, then the lease
+	Claiming   State = "claiming"   // a claim is unanswered
+	Probing    State = "probing"    // holder; the network is asked whether the address is free
+	Holding    State = "holding"    // holder, and owner once Owned confirmed it
+	Confirming State = "confirming" // perhaps still the holder; owns nothing before a confirmed renewal
+	Leaving    State = "leaving"    // removes the address, then releases the lease
 	Stopped    State = "stopped"    // after Exit
 )
 
-// Machine decides for one set of addresses under one Lease. Create it with New; it is
-// not safe for concurrent use.
+// Machine decides for one set of addresses under one Lease. It is not safe for concurrent use.
+//
+// This file has the dispatch and the traffic with the Lease, holder.go a tenure, and handover.go how
+// the Lease changes hands: leave, release, stand by, claim.
 type Machine struct {
-	cfg   Config
-	state State
-	out   []Action
+	cfg       Config
+	state     State
+	reason    Reason        // why the state was entered
+	now, last time.Duration // instants of this step and of the previous one
+	out       []Action      // of this step
 
-	now, last time.Duration // instant of this step and of the one before
-	since     time.Duration // when state was entered
-
-	// What is known of the Lease.
-	seen  bool
-	obs   Record
-	obsAt time.Duration // when the last change was seen (E2)
-	prev  tenure        // last holder seen (E3)
-	prevD time.Duration // its lease duration, which a deleted object no longer tells (E2)
-	prevM string        // its hardware address (E9)
-
-	// What is known of this node.
-	health   Verdict
-	slow     bool          // with Soft: for slowness
-	latency  time.Duration // of the own API server, 0 if it is not known
-	doubtful bool          // its last answer was a failure
-	link     Link
-	linkSeen bool
-	shutdown bool
-	stopAt   time.Duration // when to stop trying to release at a shutdown
-
-	// The own tenure.
-	term       int64
-	deadline   time.Duration // of the last confirmed write (E1)
-	fence      time.Duration // latest deadline ever given to Own: no address outlives it
-	reason     Reason        // why the state was entered
-	degraded   string
-	markedAt   time.Duration // when the lease was first seen with this tenure's mark; 0: it has none
-	moves      int           // for slowness, in the group, less the quiet minutes since
-	slowSince  time.Duration // how long the own API server has been slow
-	quietSince time.Duration // when the quiet minute began
-
-	// Requests under way.
-	seq       uint64
-	pending   *write
-	lost      []write       // unanswered or failed writes that may still be applied
-	failed    int           // requests in a row that got no answer
-	failedAt  time.Duration // when the last such one was given up; 0: none was
-	wroteAt   time.Duration
-	retryAt   time.Duration
-	wantAt    time.Duration // when the next Want may be sent
-	reading   uint64        // Seq of the unanswered Read, 0 if none
-	readAt    time.Duration
-	mustRead  bool
-	probing   bool
-	won       *write // the claim that began this tenure
-	conflict  *sighting
-	settledAt time.Duration // when a foreign announcement was last answered
-	macs      []string      // hardware addresses that leases named, oldest first (E9)
-	asked     bool          // the network was asked whether the address is free, or need not be (E3)
-
-	// The address on this host.
-	dirty      bool   // an address may be on the host
-	dirtyWhy   Reason // why it must go
-	disowning  uint64 // Seq of the unanswered Disown, 0 if none
-	owning     uint64 // Seq of the last Own
-	owned      bool   // Owned was heard since the last Own of a new tenure
-	ownSince   time.Duration
-	ownAt      time.Duration // when to try Own again after a failure, 0 if it is in order
-	lostAt     time.Duration // when the address was last removed by others
-	lostSince  time.Duration // when they began to remove it again and again
-	flushed    time.Duration // until when the link may wait for its own address, 0 if it has it
-	failures   int           // tenures in a row that could not own
-	backoffEnd time.Duration
+	lease    lease
+	node     node
+	tenure   tenure
+	inflight inflight
+	address  address
 }
 
-// sighting is a foreign announcement that still wants proof of the lease (E9).
-type sighting struct {
-	mac string
-	at  time.Duration
+// New returns a machine in Standby that has seen no event. It fails if cfg is not valid.
+func New(cfg Config) (*Machine, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("create election machine: %w", err)
+	}
+	return &Machine{
+		cfg: cfg, state: Standby, reason: ReasonStarting,
+		inflight: inflight{seq: cfg.FirstSeq},
+		address:  address{present: cfg.LeftoverLifetime > 0, cause: ReasonLeftover},
+	}, nil
 }
 
-// New returns a machine in Standby that knows nothing yet.
-func New(cfg Config) *Machine {
-	return &Machine{cfg: cfg, state: Standby, seq: cfg.FirstSeq, dirty: cfg.LeftoverLifetime > 0, dirtyWhy: ReasonLeftover, reason: ReasonStarting}
-}
-
-// Step takes in one event at instant now (CLOCK_BOOTTIME) and returns what to do, in order.
+// Step handles one event at instant now (CLOCK_BOOTTIME) and returns the actions to execute, in
+// order.
 func (m *Machine) Step(ev Event, now time.Duration) []Action {
 	m.out = nil
 	if m.state == Stopped {
 		return nil
 	}
 	m.now = now
-	m.noticePause()
+	m.detectPause()
 	ev.apply(m)
-	m.advance()
+	for before := State(""); m.state != before; { // each state may lead to the next at once
+		before = m.state
+		m.advance()
+	}
 	return m.out
 }
 
-// noticePause deletes first and asks later when steps stood still for more than two renew
-// intervals, and a second: kernel lifetimes may have stood still as well (E9).
-func (m *Machine) noticePause() {
+// detectPause removes the address before anything else if no step came for two renew intervals, and
+// at least minPause: kernel lifetimes may have stood still as well (E9).
+func (m *Machine) detectPause() {
 	if m.last == 0 {
-		m.last, m.fence = m.now, m.now+m.cfg.LeftoverLifetime
+		m.last, m.address.fence = m.now, m.now+m.cfg.LeftoverLifetime
 	}
 	gap := m.now - m.last
 	m.last = m.now
 	if gap <= max(2*m.cfg.Renew, minPause) {
 		return
 	}
-	m.fence += gap
+	m.address.fence += gap
 	switch m.state {
 	case Holding, Probing, Confirming:
 		m.suspect(ReasonPaused)
 	}
 }
 
-// advance does what the present state calls for. It is level-triggered: any event may
-// be the one that lets the next thing happen.
+// advance does what the present state requires. It is level-triggered: it looks at the state of the
+// machine, not at the event.
 func (m *Machine) advance() {
-	for {
-		before := m.state
-		switch m.state {
-		case Standby:
-			m.standBy()
-		case Probing:
-			m.probe()
-		case Holding:
-			m.hold()
-		case Confirming:
-			m.confirmLease()
-		case Leaving:
-			m.release()
-		}
-		m.readIfNeeded()
-		if m.state == before {
-			return
-		}
+	switch m.state {
+	case Standby:
+		m.standBy()
+	case Probing:
+		m.probe()
+	case Holding:
+		m.hold()
+	case Confirming:
+		m.confirmLease()
+	case Leaving:
+		m.release()
+	}
+	f := &m.inflight
+	if f.mustRead && f.reading == 0 && (f.readAt == 0 || m.now >= f.readAt+m.retryDelay()) {
+		m.read()
 	}
 }
 
-func (m *Machine) enter(s State, why Reason) {
-	m.state, m.reason, m.since = s, why, m.now
-}
+func (m *Machine) enter(s State, why Reason) { m.state, m.reason = s, why }
 
 func (m *Machine) emit(a Action) { m.out = append(m.out, a) }
 
-// mine reports whether the Lease, as last seen, is this tenure's.
-func (m *Machine) mine() bool { return m.obs.heldBy(m.cfg.ID, m.term) }
-
-func (t Tick) apply(*Machine) {}
+func (Tick) apply(*Machine) {}
 
 func (h Health) apply(m *Machine) {
-	m.slow, m.latency, m.doubtful = h.Slow, h.Latency, h.LastProbeFailed
-	m.health = h.Verdict
-	m.degrade()
+	m.node.health = h
+	m.updateDegraded()
 }
 
-func (l Link) apply(m *Machine) { m.link, m.linkSeen = l, true }
+func (l Link) apply(m *Machine) { m.node.link, m.node.linkKnown = l, true }
 
-func (s Shutdown) apply(m *Machine) {
-	if !m.shutdown {
-		m.shutdown, m.stopAt = true, m.now+stopWithin
+func (Shutdown) apply(m *Machine) {
+	if n := &m.node; !n.shutdown {
+		n.shutdown, n.stopAt = true, m.now+stopWithin
 	}
+}
+
+// holds reports whether the Lease, as last observed, names this node in its present term.
+func (m *Machine) holds() bool { return m.lease.record.heldBy(m.cfg.ID, m.tenure.term) }
+
+// send emits a write on top of the last observation. At most one write is unanswered. Deadlines
+// count from the instant of this step, which is never later than the real sending (E1).
+func (m *Machine) send(w write) {
+	f := &m.inflight
+	f.seq++
+	w.seq, w.sent = f.seq, m.now
+	w.record.Seq, w.record.Exists = w.seq, true
+	f.wroteAt = m.now
+	if w.kind == RequestRelease {
+		w.record.Seq = m.lease.record.Seq // the mark of the holder's last write
+		f.requestAt = m.now + retryAfter  // does not delay the claim that follows
+	} else {
+		f.writeAt = m.now + retryAfter
+	}
+	f.pending = &w
+	m.emit(Action{
+		Kind: w.kind, Seq: w.seq, Base: m.lease.record, Record: w.record,
+		Deadline: m.now + RequestTimeout(m.cfg.Lease), PreferPeers: m.preferPeers(),
+		Reason: w.reason, PreviousHolder: w.from,
+	})
+}
+
+// read asks for the Lease with a quorum.
+func (m *Machine) read() {
+	f := &m.inflight
+	f.seq++
+	f.reading, f.readAt = f.seq, m.now
+	m.emit(Action{Kind: Read, Seq: f.seq, Deadline: m.now + RequestTimeout(m.cfg.Lease), PreferPeers: m.preferPeers()})
+}
+
+// readAgain requires a quorum read that is sent from now on; an unanswered one does not count.
+func (m *Machine) readAgain() {
+	m.inflight.mustRead, m.inflight.readAt, m.inflight.reading = true, 0, 0
+}
+
+// preferPeers reports whether requests go to the other API servers first: the own one is known to
+// be dead, not ready or slow, or a request failed lately (E11).
+func (m *Machine) preferPeers() bool {
+	h, failedAt := m.node.health, m.inflight.failedAt
+	return h.Verdict == NotReady || h.Verdict == Dead || h.Latency >= slowRequest ||
+		failedAt != 0 && m.now-failedAt < avoidFor
+}
+
+// retryDelay is the pause after a failed request: short while an address is held, growing while
+// nothing depends on it.
+func (m *Machine) retryDelay() time.Duration {
+	failures := m.inflight.failures
+	if m.state == Holding || failures == 0 {
+		return retryAfter
+	}
+	longest := maxUrgentPause
+	if m.state == Standby || m.state == Claiming {
+		longest = maxPause
+	}
+	return backoff.Backoff{Min: 2 * retryAfter, Max: longest}.After(failures)
+}
+
+func (w Written) apply(m *Machine) {
+	f := &m.inflight
+	sent := f.find(w.Seq)
+	if sent == nil {
+		return
+	}
+	if w.Outcome == OutcomeOK {
+		f.failures = 0
+		r := sent.record
+		r.Version = w.Version
+		m.observe(r, false)
+	}
+	if f.pending != nil && f.pending.seq == w.Seq {
+		switch w.Outcome {
+		case OutcomeOK:
+			f.pending = nil
+		case OutcomeConflict: // the Lease has changed: read it, never repeat the write (E2)
+			f.abandon() // another copy of this write may have been applied (E11)
+			f.mustRead = true
+		case OutcomeFailed:
+			f.abandon()
+			f.fail(m.now)
+			f.writeAt = m.now + m.retryDelay()
+		}
+	}
+	if m.state == Claiming && f.pending == nil { // the claim was not won
+		m.enter(Standby, ReasonHeldByOther)
+	}
+}
+
+func (r ReadDone) apply(m *Machine) {
+	f := &m.inflight
+	if r.Seq != f.reading {
+		return
+	}
+	f.reading = 0
+	if !r.OK {
+		f.fail(m.now)
+		return
+	}
+	f.mustRead, f.failures = false, 0
+	if r.Record.heldBy(m.cfg.ID, m.tenure.term) {
+		m.defendIfProven(f.readAt)
+	}
+	overtaken := r.Record.Exists && r.Record.Version < m.lease.record.Version && m.lease.changedAt >= f.readAt
+	if !overtaken {
+		m.observe(r.Record, true)
+	}
+}
+
+func (o Observed) apply(m *Machine) { m.observe(o.Record, false) }
+
+// observe updates what is known of the Lease. An older version than the known one is ignored unless
+// it comes from a quorum read, which is right even after etcd was restored from a backup.
+func (m *Machine) observe(r Record, quorum bool) {
+	l := &m.lease
+	first := !l.known
+	if !first && !quorum && r.Version <= l.record.Version {
+		return
+	}
+	if first || r.Version != l.record.Version || r.Exists != l.record.Exists {
+		l.changedAt = m.now
+	}
+	l.known, l.record = true, r
+	if r.Holder != "" {
+		l.last = lastHolder{r.Holder, r.Term, r.Duration, r.MAC}
+	}
+	if r.Holder != m.cfg.ID {
+		l.rememberMAC(r.MAC)
+	}
+	m.recognise()
+	switch m.state {
+	case Probing, Holding, Confirming:
+		if !m.holds() && !m.mayRestore() {
+			m.lose()
+		}
+	case Standby:
+		if first && m.address.present && r.Holder == m.cfg.ID && r.Term > 0 {
+			m.adopt()
+		}
+	}
+}
+
+// recognise finds out whether the Lease shows a write of this machine, whatever its answer was, and
+// counts the deadline from when that write was sent (E1).
+func (m *Machine) recognise() {
+	r := m.lease.record
+	w := m.inflight.find(r.Seq)
+	if w == nil || r.Holder != m.cfg.ID || r.Term != w.record.Term {
+		return
+	}
+	shown := *w
+	m.inflight.forget(shown.seq)
+	switch {
+	case shown.kind == Claim && (m.state == Claiming || m.state == Standby):
+		m.win(shown)
+	case m.holds():
+		m.renewed(shown)
+	}
+}
+
+// Status is a snapshot of a Machine for people and metrics.
+type Status struct {
+	State    State
+	Owned    bool          // the kernel confirmed the addresses in this tenure
+	Holder   string        // as last observed; empty if there is none or it is not known
+	Term     int64         // of the Lease as last observed
+	Seen     bool          // the Lease was observed at least once
+	Age      time.Duration // since the last observed change
+	Deadline time.Duration // of the tenure, an instant since boot; 0 if there is none
+	Reason   Reason        // why the state was entered; in Standby, why there is no claim
+	Cause    Reason        // why the state was entered, in Standby too
+	Degraded string        // of the Lease as last observed
+}
+
+// Status describes the machine as of the last step.
+func (m *Machine) Status() Status {
+	r := m.lease.record
+	s := Status{
+		State: m.state, Owned: m.address.owned && m.state == Holding, Holder: r.Holder, Term: r.Term,
+		Seen: m.lease.known, Age: m.now - m.lease.changedAt, Reason: m.reason, Cause: m.reason, Degraded: r.Degraded,
+	}
+	switch m.state {
+	case Standby:
+		s.Reason = m.standbyReason()
+	case Holding, Confirming, Probing:
+		s.Deadline = m.tenure.deadline
+	}
+	return s
 }

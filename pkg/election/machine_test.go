@@ -91,10 +91,10 @@ func TestConflictOfAnAppliedWrite(t *testing.T) {
 	}
 	s.store(renewal.Record) // applied, and a copy of it is refused
 	s.m.Step(Written{Seq: renewal.Seq, Outcome: OutcomeConflict}, seconds(11.41))
-	if s.m.reading == 0 {
+	if s.m.inflight.reading == 0 {
 		t.Fatal("a conflict does not lead to a read")
 	}
-	s.m.Step(ReadDone{Seq: s.m.reading, OK: true, Record: s.server}, seconds(11.42))
+	s.m.Step(ReadDone{Seq: s.m.inflight.reading, OK: true, Record: s.server}, seconds(11.42))
 	sent := renewal.Deadline - RequestTimeout(5*time.Second)
 	if got, want := s.m.Status().Deadline, Deadline(sent, 5*time.Second); got != want {
 		t.Errorf("deadline %v, want %v", got, want)
@@ -139,8 +139,8 @@ func TestAddressRemovedOnce(t *testing.T) {
 
 // E9: an IPv6 write may take tenths of a second; a short renew interval makes that no pause.
 func TestShortStallIsNoPause(t *testing.T) {
-	m := New(Config{ID: "a", Lease: 5 * time.Second, Renew: 200 * time.Millisecond})
-	m.state, m.last, m.deadline = Holding, time.Hour, 2*time.Hour
+	m := mustNew(Config{ID: "a", Lease: 5 * time.Second, Renew: 200 * time.Millisecond})
+	m.state, m.last, m.tenure.deadline = Holding, time.Hour, 2*time.Hour
 	m.Step(Tick{}, time.Hour+900*time.Millisecond)
 	if m.state != Holding {
 		t.Errorf("state %s (%s) after a step 0.9 s late", m.state, m.reason)
@@ -156,8 +156,8 @@ func TestShortStallIsNoPause(t *testing.T) {
 func TestSuccessEndsPatience(t *testing.T) {
 	s := started(t)
 	s.must(t, "11s api silent", "13s api answers", "14s tick")
-	if s.m.failed != 0 {
-		t.Errorf("%d failures are still counted after a renewal was answered", s.m.failed)
+	if s.m.inflight.failures != 0 {
+		t.Errorf("%d failures are still counted after a renewal was answered", s.m.inflight.failures)
 	}
 }
 
@@ -165,7 +165,7 @@ func TestSuccessEndsPatience(t *testing.T) {
 func TestPeersComeFirstAfterSilence(t *testing.T) {
 	s := started(t)
 	s.must(t, "11s api silent", "12.2s api answers", "20s tick")
-	failed := s.m.failedAt
+	failed := s.m.inflight.failedAt
 	for _, a := range s.sent {
 		at := a.Deadline - RequestTimeout(s.m.cfg.Lease)
 		if want := at >= failed && at < failed+avoidFor; a.Kind == Renew && a.PreferPeers != want {
@@ -194,11 +194,11 @@ func TestLostWritesAreBounded(t *testing.T) {
 	s := started(t)
 	s.must(t, "10.5s api manual", "10.6s kernel manual")
 	for now := 11 * time.Second; now < 15*time.Second; now += 50 * time.Millisecond {
-		s.m.Step(Written{Seq: s.m.seq, Outcome: OutcomeFailed}, now)
+		s.m.Step(Written{Seq: s.m.inflight.seq, Outcome: OutcomeFailed}, now)
 		s.m.Step(Tick{}, now)
 	}
-	if len(s.m.lost) > maxLost {
-		t.Errorf("%d lost writes are remembered, want at most %d", len(s.m.lost), maxLost)
+	if len(s.m.inflight.lost) > maxLost {
+		t.Errorf("%d lost writes are remembered, want at most %d", len(s.m.inflight.lost), maxLost)
 	}
 }
 
@@ -222,26 +222,26 @@ func TestStatusFollowsTheTenure(t *testing.T) {
 // A Standby says why it does not campaign.
 func TestWaiting(t *testing.T) {
 	ready := func() *Machine {
-		m := New(Config{ID: "a", Lease: 5 * time.Second, Renew: time.Second})
-		m.now, m.seen, m.health, m.link, m.linkSeen = time.Minute, true, Healthy, Link{Usable: true}, true
-		m.obs, m.obsAt = Record{Exists: true, Holder: "b"}, time.Minute
+		m := mustNew(Config{ID: "a", Lease: 5 * time.Second, Renew: time.Second})
+		m.now, m.lease.known, m.node.health, m.node.link, m.node.linkKnown = time.Minute, true, Health{Verdict: Healthy}, Link{Usable: true}, true
+		m.lease.record, m.lease.changedAt = Record{Exists: true, Holder: "b"}, time.Minute
 		return m
 	}
 	for want, change := range map[Reason]func(*Machine){
 		ReasonHeldByOther:  func(*Machine) {},
-		ReasonShutdown:     func(m *Machine) { m.shutdown = true },
-		ReasonDirty:        func(m *Machine) { m.dirty = true },
-		ReasonStarting:     func(m *Machine) { m.health = Unknown },
-		ReasonAPINotReady:  func(m *Machine) { m.health = NotReady },
-		ReasonAPIDead:      func(m *Machine) { m.health = Dead },
-		ReasonLinkDown:     func(m *Machine) { m.link.Usable = false },
-		ReasonBackoff:      func(m *Machine) { m.backoffEnd = time.Hour },
-		ReasonLeaseUnknown: func(m *Machine) { m.seen, m.dirty = false, true }, // E8: left alone, not stuck
-		ReasonWaiting:      func(m *Machine) { m.obs.Holder = "" },
+		ReasonShutdown:     func(m *Machine) { m.node.shutdown = true },
+		ReasonDirty:        func(m *Machine) { m.address.present = true },
+		ReasonStarting:     func(m *Machine) { m.node.health = Health{Verdict: Unknown} },
+		ReasonAPINotReady:  func(m *Machine) { m.node.health = Health{Verdict: NotReady} },
+		ReasonAPIDead:      func(m *Machine) { m.node.health = Health{Verdict: Dead} },
+		ReasonLinkDown:     func(m *Machine) { m.node.link.Usable = false },
+		ReasonBackoff:      func(m *Machine) { m.node.backoffEnd = time.Hour },
+		ReasonLeaseUnknown: func(m *Machine) { m.lease.known, m.address.present = false, true }, // E8: left alone, not stuck
+		ReasonWaiting:      func(m *Machine) { m.lease.record.Holder = "" },
 	} {
 		m := ready()
 		change(m)
-		if got := m.Waiting(); got != want {
+		if got := m.standbyReason(); got != want {
 			t.Errorf("waits because of %s, want %s", got, want)
 		}
 	}
@@ -249,18 +249,18 @@ func TestWaiting(t *testing.T) {
 
 // E3: a proof is the name and the term of the last holder seen, and nothing less.
 func TestProves(t *testing.T) {
-	last := tenure{"a", 7}
+	last := lastHolder{id: "a", term: 7}
 	for _, c := range []struct {
 		name string
 		r    Record
-		last tenure
+		last lastHolder
 		want bool
 	}{
 		{"by the last holder", Record{Exists: true, Released: Proof{"a", 7, ReasonShutdown}}, last, true},
 		{"by another", Record{Exists: true, Released: Proof{"b", 7, ReasonShutdown}}, last, false},
 		{"of another term", Record{Exists: true, Released: Proof{"a", 6, ReasonShutdown}}, last, false},
 		{"no proof", Record{Exists: true}, last, false},
-		{"no holder was ever seen", Record{Exists: true}, tenure{}, false},
+		{"no holder was ever seen", Record{Exists: true}, lastHolder{}, false},
 		{"held again", Record{Exists: true, Holder: "c", Released: Proof{"a", 7, ReasonShutdown}}, last, false},
 		{"deleted", Record{Released: Proof{"a", 7, ReasonShutdown}}, last, false},
 		{"never held for itself (E9)", Record{Exists: true, Released: Proof{"a", 7, ReasonAddressInUse}}, last, false},
@@ -295,9 +295,9 @@ func TestActionString(t *testing.T) {
 // holder whose etcd member died once waited there for its lease to expire.
 func TestReadsAvoidABadServer(t *testing.T) {
 	for verdict, want := range map[Verdict]bool{Unknown: false, Healthy: false, NotReady: true, Dead: true} {
-		m := New(Config{ID: "a", Lease: 5 * time.Second, Renew: time.Second})
-		m.health, m.mustRead, m.now = verdict, true, time.Minute
-		m.readIfNeeded()
+		m := mustNew(Config{ID: "a", Lease: 5 * time.Second, Renew: time.Second})
+		m.node.health, m.inflight.mustRead, m.now = Health{Verdict: verdict}, true, time.Minute
+		m.advance()
 		if len(m.out) != 1 || m.out[0].Kind != Read || m.out[0].PreferPeers != want {
 			t.Errorf("verdict %d: %v, want a read with peers=%v", verdict, m.out, want)
 		}
@@ -315,16 +315,16 @@ func TestStaysBackLongerWhereTheAddressIsRemoved(t *testing.T) {
 				s.execute(a)
 			}
 		}
-		if st := s.m.Status(); st.Cause != ReasonRemoved || s.m.backoffEnd-s.clock != backoff(tenure) {
-			t.Fatalf("tenure %d ended with %s and %v of staying back, want %v", tenure, st.Cause, s.m.backoffEnd-s.clock, backoff(tenure))
+		if st := s.m.Status(); st.Cause != ReasonRemoved || s.m.node.backoffEnd-s.clock != ownBackoff.After(tenure) {
+			t.Fatalf("tenure %d ended with %s and %v of staying back, want %v", tenure, st.Cause, s.m.node.backoffEnd-s.clock, ownBackoff.After(tenure))
 		}
 		for s.m.Status().State != Holding {
 			s.passUntil(s.clock + 100*time.Millisecond)
 		}
 	}
 	s.passUntil(s.clock + 3*time.Second)
-	if s.m.failures != 0 {
-		t.Errorf("%d failures after three seconds of quiet", s.m.failures)
+	if s.m.node.failures != 0 {
+		t.Errorf("%d failures after three seconds of quiet", s.m.node.failures)
 	}
 }
 

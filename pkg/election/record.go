@@ -41,27 +41,21 @@ func (r Record) heldBy(id string, term int64) bool {
 	return r.Exists && r.Holder == id && r.Term == term && term > 0
 }
 
-// tenure identifies one uninterrupted time of holding.
-type tenure struct {
-	holder string
-	term   int64
-}
-
 // proves reports whether r is an orderly release by exactly the holder last seen, who
 // had the address for itself (E3).
-func (r Record) proves(last tenure) bool {
+func (r Record) proves(last lastHolder) bool {
 	return r.releasedBy(last) && r.Released.Reason != ReasonAddressInUse
 }
 
 // declines reports whether the holder last seen gave up because another machine, not one
 // of this election, answers for the address: nobody has held it yet (E9).
-func (r Record) declines(last tenure) bool {
+func (r Record) declines(last lastHolder) bool {
 	return r.releasedBy(last) && r.Released.Reason == ReasonAddressInUse
 }
 
-func (r Record) releasedBy(last tenure) bool {
-	return r.Exists && r.Holder == "" && last.holder != "" &&
-		r.Released.Holder == last.holder && r.Released.Term == last.term
+func (r Record) releasedBy(last lastHolder) bool {
+	return r.Exists && r.Holder == "" && last.id != "" &&
+		r.Released.Holder == last.id && r.Released.Term == last.term
 }
 
 // ContainsMAC reports whether mac is among the hardware addresses that named joins by commas: a

@@ -67,7 +67,7 @@ func (s *script) node(words []string) error {
 			return fmt.Errorf("unknown setting %q", w)
 		}
 	}
-	s.m, s.lease, s.clock, s.ticks = New(cfg), cfg.Lease, 0, 0
+	s.m, s.lease, s.clock, s.ticks = mustNew(cfg), cfg.Lease, 0, 0
 	s.sent, s.queue, s.frozen, s.shown = nil, nil, false, ""
 	return nil
 }
@@ -200,4 +200,12 @@ func (s *script) apply(a Action) Event {
 func (s *script) store(r Record) {
 	r.Version = s.server.Version + 1
 	s.server = r
+}
+
+func mustNew(cfg Config) *Machine {
+	m, err := New(cfg)
+	if err != nil {
+		panic(err)
+	}
+	return m
 }

@@ -40,12 +40,12 @@ type world struct {
 
 	lease   Record
 	version uint64
-	nodes   []*node
+	nodes   []*simNode
 	trace   []string
 	overlap string // first instant with two owners
 }
 
-type node struct {
+type simNode struct {
 	w        *world
 	id       string
 	lease    time.Duration
@@ -85,7 +85,7 @@ func (e *events) Pop() any {
 func newWorld(cfg simConfig) *world {
 	w := &world{rng: rand.New(rand.NewPCG(cfg.seed, 1)), cfg: cfg, version: 100}
 	for i := range 3 {
-		n := &node{w: w, id: string(rune('a' + i)), lease: cfg.lengths[i], rate: 1 + driftBound*(2*w.rng.Float64()-1)}
+		n := &simNode{w: w, id: string(rune('a' + i)), lease: cfg.lengths[i], rate: 1 + driftBound*(2*w.rng.Float64()-1)}
 		w.nodes = append(w.nodes, n)
 		n.start()
 	}
@@ -132,18 +132,18 @@ func (w *world) owners() (ids []string) {
 }
 
 // local is the node's CLOCK_BOOTTIME.
-func (n *node) local() time.Duration {
+func (n *simNode) local() time.Duration {
 	return time.Hour + time.Duration(float64(n.w.now)*n.rate)
 }
 
-func (n *node) start() {
+func (n *simNode) start() {
 	n.life++
 	n.alive, n.jobs = true, nil
 	left := time.Duration(0)
 	if n.expires > n.w.now {
 		left = n.expires - n.w.now + simLag
 	}
-	n.m = New(Config{ID: n.id, Lease: n.lease, Renew: n.lease / 5, FirstSeq: uint64(n.id[0])*1_000_000_000 + uint64(n.life)*1_000_000, LeftoverLifetime: left})
+	n.m = mustNew(Config{ID: n.id, Lease: n.lease, Renew: n.lease / 5, FirstSeq: uint64(n.id[0])*1_000_000_000 + uint64(n.life)*1_000_000, LeftoverLifetime: left})
 	n.health = Healthy
 	n.later(0, func() { n.step(Link{Usable: true, MAC: "mac-" + n.id}) })
 	n.later(n.w.upTo(time.Second), func() { n.step(n.judged(Healthy)) })
@@ -151,12 +151,12 @@ func (n *node) start() {
 	n.tick()
 }
 
-func (n *node) tick() {
+func (n *simNode) tick() {
 	n.later(100*time.Millisecond, func() { n.step(Tick{}); n.tick() })
 }
 
 // later runs do in this incarnation, not while the process is frozen.
-func (n *node) later(d time.Duration, do func()) {
+func (n *simNode) later(d time.Duration, do func()) {
 	life := n.life
 	var fire func()
 	fire = func() {
@@ -171,7 +171,7 @@ func (n *node) later(d time.Duration, do func()) {
 	n.w.at(n.w.now+d, fire)
 }
 
-func (n *node) step(ev Event) {
+func (n *simNode) step(ev Event) {
 	actions := n.m.Step(ev, n.local())
 	if len(actions) > 0 {
 		n.w.logf("%s %T%+v -> %v [%s]", n.id, ev, ev, actions, n.m.state)
@@ -181,7 +181,7 @@ func (n *node) step(ev Event) {
 	}
 }
 
-func (n *node) execute(a Action) {
+func (n *simNode) execute(a Action) {
 	switch a.Kind {
 	case Create, Claim, Renew, Release, RequestRelease:
 		n.request(a)
@@ -203,7 +203,7 @@ func (n *node) execute(a Action) {
 func (w *world) bad(oneIn int) bool { return w.now < w.cfg.faults && w.rng.IntN(oneIn) == 0 }
 
 // delay is mostly short and sometimes long.
-func (n *node) delay() time.Duration {
+func (n *simNode) delay() time.Duration {
 	if n.w.bad(20) {
 		return n.w.upTo(800 * time.Millisecond)
 	}
@@ -212,7 +212,7 @@ func (n *node) delay() time.Duration {
 
 // answer is what a probe hears. Half of the answers are lost while faults are injected: the
 // fence has to hold without them.
-func (w *world) answer(asking *node) string {
+func (w *world) answer(asking *simNode) string {
 	if w.bad(2) {
 		return ""
 	}

@@ -4,7 +4,7 @@ import "time"
 
 // request carries a write to the API server: it may be lost, late, or applied although
 // the answer never came.
-func (n *node) request(a Action) {
+func (n *simNode) request(a Action) {
 	w := n.w
 	timeout := a.Deadline - n.local()
 	travel, back := n.delay(), n.delay()
@@ -53,7 +53,7 @@ func (w *world) write(r Record) {
 	}
 }
 
-func (n *node) deliver(r Record) {
+func (n *simNode) deliver(r Record) {
 	if n.w.now < n.cut {
 		n.later(n.cut-n.w.now, func() { n.deliver(n.w.lease) })
 		return
@@ -61,7 +61,7 @@ func (n *node) deliver(r Record) {
 	n.step(Observed{r})
 }
 
-func (n *node) read(a Action) {
+func (n *simNode) read(a Action) {
 	timeout := a.Deadline - n.local()
 	if n.w.now < n.cut || n.w.bad(50) {
 		n.later(timeout, func() { n.step(ReadDone{Seq: a.Seq}) })
@@ -79,7 +79,7 @@ func (n *node) read(a Action) {
 
 // nextJob executes Own and Disown the way package vip does: the deadline is checked
 // before and after the write, and the process may freeze in between.
-func (n *node) nextJob() {
+func (n *simNode) nextJob() {
 	a := n.jobs[0]
 	if a.Kind == Disown {
 		ok := n.w.now >= n.kernelKO
@@ -103,7 +103,7 @@ func (n *node) nextJob() {
 	})
 }
 
-func (n *node) put(a Action, valid time.Duration) {
+func (n *simNode) put(a Action, valid time.Duration) {
 	left := a.Deadline - n.local()
 	if valid >= time.Second && whole(left) < valid { // E4: late after the check, the lifetime is corrected at once
 		valid = whole(left)
@@ -136,7 +136,7 @@ func (n *node) put(a Action, valid time.Duration) {
 }
 
 // done reports the end of a job and starts the next one.
-func (n *node) done(ev Event) {
+func (n *simNode) done(ev Event) {
 	n.jobs = n.jobs[1:]
 	if len(n.jobs) > 0 {
 		n.later(n.delay(), n.nextJob)
@@ -185,7 +185,7 @@ func (w *world) breakSomething() {
 	w.at(w.now+w.upTo(4*time.Second), w.breakSomething)
 }
 
-func (n *node) setHealth(v Verdict, span time.Duration) {
+func (n *simNode) setHealth(v Verdict, span time.Duration) {
 	n.health = v
 	n.later(n.delay(), func() { n.step(n.judged(v)) })
 	n.w.at(n.w.now+span, func() {
@@ -195,7 +195,7 @@ func (n *node) setHealth(v Verdict, span time.Duration) {
 }
 
 // judged is a verdict; not ready is slowness as often as not, and how slow is chance (E6).
-func (n *node) judged(v Verdict) Health {
+func (n *simNode) judged(v Verdict) Health {
 	h := Health{Verdict: v, Latency: n.w.upTo(100 * time.Millisecond)}
 	if v == NotReady {
 		h.Slow, h.Latency = n.w.rng.IntN(2) == 0, n.w.upTo(3*time.Second)
@@ -204,7 +204,7 @@ func (n *node) judged(v Verdict) Health {
 }
 
 // kill stops the process without a word; the kernel keeps the address for its lifetime.
-func (n *node) kill(span time.Duration) {
+func (n *simNode) kill(span time.Duration) {
 	n.alive = false
 	life := n.life
 	n.w.at(n.w.now+span, func() {
@@ -248,7 +248,7 @@ func (w *world) byHand() {
 }
 
 // heal ends every fault of the node.
-func (n *node) heal() {
+func (n *simNode) heal() {
 	n.cut, n.kernelKO = n.w.now, n.w.now
 	if !n.alive {
 		n.frozen = 0

@@ -24,7 +24,7 @@ func TestPatienceDoubles(t *testing.T) {
 	for moves, want := range map[int]time.Duration{
 		-1: 0, 0: 0, 1: 20 * time.Second, 2: 40 * time.Second, MaxMoves: 320 * time.Second, MaxMoves + 9: 320 * time.Second,
 	} {
-		if got := Patience(moves); got != want {
+		if got := slownessBefore(moves); got != want {
 			t.Errorf("%d moves: %v, want %v", moves, got, want)
 		}
 	}
@@ -88,7 +88,7 @@ func TestOverloadFollowsTheAddress(t *testing.T) {
 	for seed := uint64(1); seed <= 20; seed++ {
 		d := 5 * time.Second
 		w := newWorld(simConfig{seed: seed, lengths: [3]time.Duration{d, d, d}, total: 5 * time.Minute})
-		slow := map[*node]time.Duration{}
+		slow := map[*simNode]time.Duration{}
 		var moves []time.Duration
 		holder := ""
 		var look func()

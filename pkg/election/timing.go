@@ -3,97 +3,125 @@ package election
 import (
 	"math"
 	"time"
+
+	"github.com/kvip/kvip/pkg/backoff"
 )
 
 const (
-	// ownWithin is how long a winner may take to own before it gives the lease up (E5).
+	// ownWithin is how long a winner may take to own before it releases the lease (E5).
 	ownWithin = time.Second
-	// proofWithin is how long a holder keeps the address after a foreign announcement
-	// without proof that the lease is still its own (E9).
+	// probeTimeout is how long one probe may take (E9).
+	probeTimeout = 100 * time.Millisecond
+	// silentWithin is how long a winner waits until the previous holder no longer answers. The wait
+	// for the lease is over by then, so that no other node can hold rightly (E2, E9).
+	silentWithin = 800 * time.Millisecond
+	// proofWithin is how long a holder keeps the address after a foreign announcement without a proof
+	// that the lease is still its own (E9).
 	proofWithin = 200 * time.Millisecond
+	// proofEvery spaces the quorum reads that foreign announcements cause, so that a device cannot
+	// load the API server (E9).
+	proofEvery = time.Second
 	// retryAfter spaces repeated requests and repeated kernel operations.
 	retryAfter = 200 * time.Millisecond
-	// slowRequest is the latency of the own API server from which on the peers are asked
-	// first (E11): a lost renewal costs more than a question to two servers.
-	slowRequest = 250 * time.Millisecond
-	// avoidFor is how long after a failed request the peers are asked first. Meanwhile the
-	// health of the own API server shows whether it can be used, also where the peers have
-	// answered since.
-	avoidFor = 5 * time.Second
-	// maxPatience is the longest pause between requests that keep failing, and maxUrgent the
+	// maxPause is the longest pause between requests that keep failing, and maxUrgentPause the
 	// longest while a tenure depends on them.
-	maxPatience = 3 * time.Second
-	maxUrgent   = 2 * time.Second
-	// proofEvery spaces the quorum reads that foreign announcements ask for: a chatty device
-	// must not load the API server (E9).
-	proofEvery = time.Second
-	// wishWithin is how long a degraded holder reads the lease every RequestPollInterval to see who asks
-	// for it. Later its own renewals tell, because they build on a version without the wish (E6).
-	wishWithin = time.Second
-	// RequestPollInterval spaces those reads: each hand-over of a degraded holder waits for one.
+	maxPause       = 3 * time.Second
+	maxUrgentPause = 2 * time.Second
+	// slowRequest is the latency of the own API server from which on requests go to the peers first
+	// (E11): a lost renewal costs more than a request to two servers.
+	slowRequest = 250 * time.Millisecond
+	// avoidFor is how long after a failed request requests go to the peers first. The probes of the
+	// own API server show within this time whether it can be used, even if only peers answered.
+	avoidFor = 5 * time.Second
+	// requestWithin is how long a degraded holder reads the lease every RequestPollInterval to find a
+	// request for a release. Later its own renewals find one: they conflict with it (E6).
+	requestWithin = time.Second
+	// RequestPollInterval spaces those reads. Each hand-over of a degraded holder waits for one.
 	RequestPollInterval = 25 * time.Millisecond
-	// minPause is the shortest gap between steps that counts as a pause: writing an address may
-	// take some tenths of a second (E9).
+	// minPause is the shortest gap between steps that counts as a pause: writing an address may take
+	// some tenths of a second (E9).
 	minPause = time.Second
-	// lostAgain is how soon after a removal of the address the next one belongs to the same
-	// run; a run that lasts for ownWithin makes the node give up (E5).
+	// lostAgain is how soon after a removal of the address the next one belongs to the same run. A
+	// run longer than ownWithin makes the node leave (E5).
 	lostAgain = time.Second
-	// nodeAddressWithin is how long a flushed link may take to get its own address back
-	// before the virtual one is put there again (E10).
+	// nodeAddressWithin is how long a flushed link may take to get its own address back before the
+	// virtual one is put there again (E10).
 	nodeAddressWithin = 2 * time.Second
-	// stopWithin bounds the attempts to release the lease at a shutdown.
+	// stopWithin limits the attempts to release the lease at a shutdown.
 	stopWithin = 2 * time.Second
-	// firstBackoff and maxBackoff bound how long a node stays back after it won and could not own.
+	// firstBackoff and maxBackoff limit how long a node does not claim after it won and could not own.
 	firstBackoff = time.Second
 	maxBackoff   = 30 * time.Second
 )
 
-// MaxLease is the longest lease that an agent may have. A Lease that names more was written
-// by something else, and is waited for no longer than this (E2).
+// ownBackoff is how long a node does not claim after tenures in which it could not own (E5).
+var ownBackoff = backoff.Backoff{Min: firstBackoff, Max: maxBackoff}
+
+// An API server may be slow because of its load, which follows the address to the next node. A
+// holder therefore leaves for slowness only for a node that is clearly better. The more often the
+// holder changed for slowness of late, the longer it must be slow before (E6).
+const (
+	// muchFaster is how many times faster than the holder's an API server must be.
+	muchFaster = 5
+	// slownessUnit is half of what the first move adds; each further move doubles it.
+	slownessUnit = 10 * time.Second
+	// quietSpan without slowness subtracts one move.
+	quietSpan = time.Minute
+	// MaxMoves limits how many moves are counted.
+	MaxMoves = 5
+)
+
+// slownessBefore returns how long a holder's API server must be slow before the holder may leave for
+// it, after a number of moves for slowness in the group. The first move requires none (E6).
+func slownessBefore(moves int) time.Duration {
+	if moves <= 0 {
+		return 0
+	}
+	return slownessUnit << min(moves, MaxMoves)
+}
+
+// clearlyBetter reports whether an API server with latency one serves so much better than one with
+// latency other that a move is worth it. An unknown latency, 0, is not better (E6).
+func clearlyBetter(one, other time.Duration) bool {
+	return one > 0 && other > 0 && one <= other/muchFaster
+}
+
+// MaxLease is the longest lease that an agent may have. A Lease that names a longer one was written
+// by another program; agents wait for it at most this long (E2).
 const MaxLease = 10 * time.Minute
 
-// Margin is the part of a lease of duration d that a holder never uses: the larger of
-// half a second and a tenth of d. It covers clocks that drift and a deletion that takes its
-// time; the kernel's lag is taken off the lifetime instead (E1).
+// Margin returns the part of a lease of duration d that a holder never uses: the larger of half a
+// second and a tenth of d. It covers clock drift and a slow deletion; the kernel's lag is
+// subtracted from the lifetime instead (E1).
 func Margin(d time.Duration) time.Duration {
 	return max(500*time.Millisecond, d/10)
 }
 
-// Deadline is the last instant at which a holder may still own after a confirmed write
-// that was sent at sent, for a lease of duration d (E1).
+// Deadline returns the last instant at which a holder may own after a confirmed write that was sent
+// at sent, for a lease of duration d (E1).
 func Deadline(sent, d time.Duration) time.Duration {
 	return sent + d - Margin(d)
 }
 
-// Wait is how long a follower must see a lease unchanged before it may claim it: the
-// largest of its own duration, the one that the object names, and the one of the last
-// holder seen, which counts when the object was deleted or edited (E2). No agent may have
-// more than MaxLease, so neither waits for more.
+// Wait returns how long a follower must see a lease unchanged before it may claim it: the largest of
+// its own duration, the one that the object names, and the one of the last holder observed, which
+// counts when the object was deleted or edited. The latter two count up to MaxLease (E2).
 func Wait(own, object, last time.Duration) time.Duration {
 	return max(own, min(max(object, last), MaxLease))
 }
 
-// RequestTimeout bounds one request to an API server for a lease of duration d. It leaves
-// room for three more tries before the deadline; a write that is applied after it is
-// recognised when the watch shows it.
+// RequestTimeout limits one request to an API server for a lease of duration d. It leaves room for
+// three more tries before the deadline. A write that is applied after it is recognised when the
+// watch shows it.
 func RequestTimeout(d time.Duration) time.Duration {
 	return max(500*time.Millisecond, d/5)
 }
 
-// nextTerm follows the highest term seen. leaseTransitions is an int32: after the last
-// value, which only a person could have written, terms begin again.
+// nextTerm follows the highest term observed. leaseTransitions is an int32: after its last value,
+// which only a person could have written, terms begin again.
 func nextTerm(seen int64) int64 {
 	if seen >= math.MaxInt32 {
 		return 1
 	}
 	return seen + 1
-}
-
-// backoff is how long to stay back after the n-th failure to own in a row, n from 1.
-func backoff(n int) time.Duration {
-	d := firstBackoff
-	for ; n > 1 && d < maxBackoff; n-- {
-		d *= 2
-	}
-	return min(d, maxBackoff)
 }

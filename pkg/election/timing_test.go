@@ -71,7 +71,7 @@ func TestRequestTimeout(t *testing.T) {
 // E5: staying back grows, and is bounded.
 func TestBackoff(t *testing.T) {
 	for n, want := range map[int]float64{1: 1, 2: 2, 3: 4, 4: 8, 5: 16, 6: 30, 7: 30, 1000: 30} {
-		if got := backoff(n); got != seconds(want) {
+		if got := ownBackoff.After(n); got != seconds(want) {
 			t.Errorf("backoff(%d) = %v, want %v s", n, got, want)
 		}
 	}
@@ -88,8 +88,8 @@ func TestPatience(t *testing.T) {
 		{Holding, 0, 0.2}, {Holding, 9, 0.2}, {Standby, 0, 0.2}, {Standby, 1, 0.4}, {Standby, 2, 0.8},
 		{Confirming, 3, 1.6}, {Leaving, 4, 2}, {Claiming, 4, 3}, {Standby, 1 << 40, 3},
 	} {
-		m := &Machine{state: c.state, failed: c.failed}
-		if got := m.patience(); got != seconds(c.want) {
+		m := &Machine{state: c.state, inflight: inflight{failures: c.failed}}
+		if got := m.retryDelay(); got != seconds(c.want) {
 			t.Errorf("patience in %s after %d failures = %v, want %v s", c.state, c.failed, got, c.want)
 		}
 	}

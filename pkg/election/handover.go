@@ -1,0 +1,261 @@
+package election
+
+import "cmp"
+
+// leaveIfDue begins to leave if there is a reason, and reports whether it did.
+func (m *Machine) leaveIfDue() bool {
+	why := m.leaveReason()
+	switch why {
+	case "":
+		return false
+	case ReasonNotOwned, ReasonRemoved:
+		m.backOff()
+	case ReasonAPISlow: // leave the Lease to the other node, also if the load is gone at once
+		m.node.backoffEnd = max(m.node.backoffEnd, m.now+firstBackoff)
+	}
+	m.leave(why)
+	return true
+}
+
+// leaveReason returns why this node must not hold, or "".
+func (m *Machine) leaveReason() Reason {
+	m.trackSlowness()
+	n, a, holding := &m.node, &m.address, m.state == Holding
+	switch {
+	case n.shutdown:
+		return ReasonShutdown
+	case n.linkKnown && !n.link.Usable:
+		return ReasonLinkDown
+	case n.health.Verdict == Dead:
+		return ReasonAPIDead
+	case m.releaseRequested():
+		return m.degradedReason()
+	case holding && a.missingSince != 0 && a.flushedUntil == 0 && m.now-a.missingSince > ownWithin:
+		return ReasonNotOwned
+	case holding && a.lostAt != 0 && m.now-a.lostAt < lostAgain && a.lostAt-a.lostSince > ownWithin: // (E5)
+		return ReasonRemoved
+	}
+	m.updateDegraded()
+	return ""
+}
+
+// backOff keeps a node that won and could not own from winning again at once (E5).
+func (m *Machine) backOff() {
+	n := &m.node
+	n.failures++
+	n.backoffEnd = m.now + ownBackoff.After(n.failures)
+}
+
+// trackSlowness measures how long the own API server has been slow, and subtracts one move for each
+// quiet minute of this tenure (E6).
+func (m *Machine) trackSlowness() {
+	t := &m.tenure
+	if h := m.node.health; h.Verdict != NotReady || !h.Slow {
+		m.node.slowSince = m.now
+	} else {
+		t.quietSince = m.now
+	}
+	if t.moves > 0 && m.now-t.quietSince >= quietSpan {
+		t.moves--
+		t.quietSince = m.now
+	}
+}
+
+// degradedReason returns why the Lease is to be marked as degraded, or "" (E6).
+func (m *Machine) degradedReason() Reason {
+	switch h := m.node.health; {
+	case h.Verdict != NotReady:
+		return ""
+	case !h.Slow:
+		return ReasonAPINotReady
+	case m.now-m.node.slowSince >= slownessBefore(m.tenure.moves):
+		return ReasonAPISlow
+	}
+	return ""
+}
+
+// releaseRequested reports whether a follower that should have the address asks for a release (E6).
+func (m *Machine) releaseRequested() bool {
+	h, r := m.node.health, m.lease.record
+	return m.degradedReason() != "" && r.Degraded != "" && r.RequestedBy != "" &&
+		(!h.Slow || clearlyBetter(r.RequestedLatency, h.Latency))
+}
+
+// updateDegraded determines the mark of a degraded holder (E6). The watch depends on the degraded
+// API server and may be stuck. Quorum reads therefore look for a request while one can be expected.
+func (m *Machine) updateDegraded() {
+	t := &m.tenure
+	t.degraded = string(m.degradedReason())
+	switch {
+	case t.degraded == "" || m.state != Holding || !m.holds() || m.lease.record.Degraded == "":
+		t.markedAt = 0
+	case t.markedAt == 0:
+		t.markedAt = m.now
+	}
+	if m.AwaitsRequest() && m.inflight.reading == 0 && m.now >= m.inflight.readAt+RequestPollInterval {
+		m.read()
+	}
+}
+
+// AwaitsRequest reports whether the Lease was marked as degraded so lately that a follower may be
+// about to ask for a release (E6). The machine must then be stepped every RequestPollInterval.
+func (m *Machine) AwaitsRequest() bool {
+	return m.tenure.markedAt != 0 && m.now-m.tenure.markedAt < requestWithin
+}
+
+// release gives up the Lease with a proof (E3) once no address of this tenure can be on the host: it
+// was read back as removed, or its kernel lifetime has ended (E5).
+func (m *Machine) release() {
+	n, a, f := &m.node, &m.address, &m.inflight
+	end := n.stopAt // of a shutdown without a release
+	if a.present {
+		end = max(end, a.fence)
+	}
+	switch {
+	case !m.holds():
+		m.enter(Standby, m.reason)
+	case n.shutdown && m.now >= end:
+		m.stop()
+	case a.present && m.now < a.fence:
+		m.sweep()
+	case f.pending == nil && !f.mustRead && m.now >= f.writeAt:
+		m.send(write{kind: Release, record: m.releaseRecord(), reason: m.reason})
+	}
+}
+
+// releaseRecord names this tenure as the proof. A tenure that ended before the address was free
+// proves nothing (E3): the next one must wait and probe for the same hardware address (E9).
+func (m *Machine) releaseRecord() Record {
+	t := &m.tenure
+	r := Record{Term: t.term, Duration: m.cfg.Lease, MAC: m.lease.record.MAC, Moves: t.moves}
+	if m.reason == ReasonAPISlow {
+		r.Moves = min(t.moves+1, MaxMoves)
+	}
+	if !t.addressFree {
+		r.MAC = t.claim.oldMAC
+	}
+	if t.addressFree || m.reason == ReasonAddressInUse {
+		r.Released = Proof{Holder: m.cfg.ID, Term: t.term, Reason: m.reason}
+	}
+	return r
+}
+
+// standBy removes an address that no tenure covers, and campaigns when the Lease is free.
+func (m *Machine) standBy() {
+	n, a, f := &m.node, &m.address, &m.inflight
+	if a.present {
+		m.sweep()
+		if a.present && !n.shutdown {
+			return
+		}
+	}
+	l := &m.lease
+	switch {
+	case n.shutdown:
+		if !a.present || m.now >= max(a.fence, n.stopAt) {
+			m.stop()
+		}
+	case f.pending != nil || !m.mayCampaign():
+	case !l.record.Exists:
+		// A holder has the time of one request to create the Lease again itself: an empty one would
+		// end its tenure. A claim by creation would be unsafe: absence has no version, so the Lease
+		// could have been created, held and deleted again since the wait began (E2).
+		if l.last.id == "" || m.now-l.changedAt >= RequestTimeout(m.cfg.Lease) {
+			m.send(write{kind: Create, record: Record{Term: l.last.term, Duration: m.cfg.Lease}})
+		}
+	case m.free():
+		m.claim()
+	case m.shouldRequestRelease():
+		r := l.record
+		r.RequestedBy, r.RequestedLatency = m.cfg.ID, n.health.Latency
+		m.send(write{kind: RequestRelease, record: r})
+	}
+}
+
+// sweep removes an address that no tenure covers. One of an earlier agent remains until the Lease
+// has been read; its own lifetime ends it otherwise (E8).
+func (m *Machine) sweep() {
+	a := &m.address
+	if !m.lease.known && !m.node.shutdown || a.disowning != 0 || m.now < a.disownAt {
+		return
+	}
+	m.disown(a.cause)
+	a.disownAt = m.now + retryAfter
+}
+
+func (m *Machine) stop() {
+	m.enter(Stopped, ReasonShutdown)
+	m.emit(Action{Kind: Exit})
+}
+
+// mayCampaign reports whether this node may write to a Lease of which it is not the holder.
+func (m *Machine) mayCampaign() bool {
+	n, f := &m.node, &m.inflight
+	eligible := n.health.Verdict == Healthy && n.linkKnown && n.link.Usable && !n.shutdown && !m.address.present &&
+		m.now >= n.backoffEnd
+	return eligible && m.lease.known && !f.mustRead && m.now >= f.writeAt
+}
+
+// free reports whether no node can own under the Lease as last observed: it was released with a
+// proof (E3), or it has not changed for long enough (E2).
+func (m *Machine) free() bool {
+	l := &m.lease
+	return l.known && (l.record.proves(l.last) || m.now-l.changedAt >= Wait(m.cfg.Lease, l.record.Duration, l.last.duration))
+}
+
+func (m *Machine) claim() {
+	m.inheritMoves()
+	r, last := m.lease.record, m.lease.last
+	w := write{
+		kind:   Claim,
+		proven: r.proves(last),
+		first:  r.MAC == "" && (last.id == "" || r.declines(last)),
+		oldMAC: cmp.Or(r.MAC, last.mac),
+		reason: ReasonExpired,
+		from:   last.id,
+		record: m.tenureRecord(nextTerm(max(r.Term, last.term))),
+	}
+	if w.proven {
+		w.reason = r.Released.Reason
+	}
+	m.enter(Claiming, ReasonClaiming)
+	m.send(w)
+}
+
+// shouldRequestRelease reports whether to ask a degraded holder for a release (E6). A node whose
+// last probe failed does not ask: if all API servers fail at once, it is the next to be not ready.
+func (m *Machine) shouldRequestRelease() bool {
+	r, h := m.lease.record, m.node.health
+	if h.LastProbeFailed || r.Holder == "" || r.Holder == m.cfg.ID || r.Degraded == "" || r.RequestedBy != "" {
+		return false
+	}
+	return m.now >= m.inflight.requestAt && (r.Degraded != string(ReasonAPISlow) || clearlyBetter(h.Latency, r.Latency))
+}
+
+// standbyReason returns why a machine in Standby does not claim the Lease.
+func (m *Machine) standbyReason() Reason {
+	n, h, l := &m.node, m.node.health, &m.lease
+	switch {
+	case n.shutdown:
+		return ReasonShutdown
+	case m.address.present && l.known: // before, it is not removed (E8)
+		return ReasonDirty
+	case h.Verdict == Unknown:
+		return ReasonStarting
+	case h.Verdict == Dead:
+		return ReasonAPIDead
+	case h.Verdict == NotReady && h.Slow:
+		return ReasonAPISlow
+	case h.Verdict == NotReady:
+		return ReasonAPINotReady
+	case !n.linkKnown || !n.link.Usable:
+		return ReasonLinkDown
+	case m.now < n.backoffEnd:
+		return ReasonBackoff
+	case !l.known:
+		return ReasonLeaseUnknown
+	case l.record.Holder != "" && !m.free():
+		return ReasonHeldByOther
+	}
+	return ReasonWaiting
+}
