@@ -88,8 +88,8 @@ func printService(w io.Writer, output string, report inspect.Report) error {
 
 // withHint adds what to do where no API server could be asked.
 func withHint(err error) error {
-	if apiclient.Silent(err) || errors.Is(err, apiclient.ErrNotYet) {
-		return fmt.Errorf("%w; %s", err, status.Elsewhere)
+	if apiclient.IsNoResponse(err) || errors.Is(err, apiclient.ErrNoCredentials) {
+		return fmt.Errorf("%w; %s", err, status.HintElsewhere)
 	}
 	return err
 }
@@ -128,7 +128,7 @@ func whichService(arg, namespace string, chosen bool) (space, name string, err e
 }
 
 func question(cfg config.Config, namespace, name string) inspect.Config {
-	store := apiclient.NewStore(apiclient.Config{Kubeconfigs: cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)})
+	store := apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)})
 	local := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
 	for _, server := range apiclient.KubeconfigServers(cfg.Kubeconfigs) { // the last ones: the VIP may be among them
 		if !slices.Contains(local, server) {

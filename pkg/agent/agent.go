@@ -107,9 +107,9 @@ func runControlPlane(ctx context.Context, cfg config.Config, id string, pages *p
 }
 
 func newStore(cfg config.Config, set *metrics.Set, log *slog.Logger) *apiclient.Store {
-	return apiclient.NewStore(apiclient.Config{
-		Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, Judged: cfg.StateDir != "" && len(cfg.VIPs) > 0, Log: log,
-		Using: func(kind apiclient.Kind, _ string) { set.Credentials(string(kind)) },
+	return apiclient.NewStore(apiclient.StoreConfig{
+		Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, TokenManaged: cfg.StateDir != "" && len(cfg.VIPs) > 0, Log: log,
+		OnChange: func(kind apiclient.Kind, _ string) { set.Credentials(string(kind)) },
 	})
 }
 
@@ -127,7 +127,7 @@ func assemble(cfg config.Config, id string, pages *pages, store *apiclient.Store
 	a.network = newNetwork(cfg, log, speaker)
 	lease, err := kubelease.New(kubelease.Config{
 		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: a.store, Local: a.network.local, InCluster: inCluster(cfg), Clock: boottime.Now, Log: log,
-		Failed:    func(op string, err error) { set.APIError(requestOf(op), errorCode(err)) },
+		OnFailure:    func(op string, err error) { set.APIError(requestOf(op), errorCode(err)) },
 		Addresses: withPort(cfg.VIPs, cfg.Port),
 	})
 	if err != nil {
@@ -234,8 +234,8 @@ func (a *agent) postEvent(ctx context.Context, ev *corev1.Event) error {
 		if _, err = server.Core.Events(ev.Namespace).Create(ctx, ev, metav1.CreateOptions{}); err == nil {
 			return nil
 		}
-		if apiclient.IsRefused(err) {
-			a.store.Refused(server.Source, server.Host)
+		if apiclient.IsDenied(err) {
+			a.store.ReportDenied(server.Source, server.Host)
 		}
 	}
 	return fmt.Errorf("create event: %w", err)

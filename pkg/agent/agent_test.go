@@ -81,7 +81,7 @@ func TestPostEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := &agent{
-		store:   apiclient.NewStore(apiclient.Config{Kubeconfigs: []string{kubeconfig}, Log: discard}),
+		store:   apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{kubeconfig}, Log: discard}),
 		network: &network{hosts: []string{"127.0.0.2:1", server.Host}},
 	}
 	ev := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kvip.1"}}
@@ -92,8 +92,8 @@ func TestPostEvent(t *testing.T) {
 	if err := a.postEvent(t.Context(), ev); !apierrors.IsForbidden(err) {
 		t.Errorf("a server that refuses it: %v", err)
 	}
-	a.store = apiclient.NewStore(apiclient.Config{Kubeconfigs: []string{"/none"}, Log: discard})
-	if err := a.postEvent(t.Context(), ev); !errors.Is(err, apiclient.ErrNotYet) {
+	a.store = apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{"/none"}, Log: discard})
+	if err := a.postEvent(t.Context(), ev); !errors.Is(err, apiclient.ErrNoCredentials) {
 		t.Errorf("without credentials: %v", err)
 	}
 }

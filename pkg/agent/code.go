@@ -26,7 +26,7 @@ func errorCode(err error) string {
 	switch {
 	case reason != "":
 		return string(reason)
-	case errors.Is(err, apiclient.ErrNotYet):
+	case errors.Is(err, apiclient.ErrNoCredentials):
 		return codeNoCredentials
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
 		return string(metav1.StatusReasonTimeout)

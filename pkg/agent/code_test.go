@@ -20,7 +20,7 @@ func TestErrorCode(t *testing.T) {
 	for want, err := range map[string]error{
 		"Forbidden":     apierrors.NewForbidden(schema.GroupResource{Resource: "leases"}, "kvip", errors.New("no")),
 		"Unauthorized":  apierrors.NewUnauthorized("expired"),
-		"NoCredentials": apiclient.ErrNotYet,
+		"NoCredentials": apiclient.ErrNoCredentials,
 		"Timeout":       context.DeadlineExceeded,
 		"Unreachable":   dial(os.NewSyscallError("connect", syscall.ECONNREFUSED)),
 	} {

@@ -44,7 +44,7 @@ func newSite(t *testing.T) *site {
 	r := newRig(t)
 	s := &site{pages: newPages(r.l.cfg, Build{Version: "v1"}, self, r.metrics, discard), report: &fakeReport{}, clock: time.Hour}
 	s.now = func() time.Duration { return s.clock }
-	s.agent = &agent{loop: r.l, lease: s.report, network: r.l.network, store: apiclient.NewStore(apiclient.Config{Kubeconfigs: []string{"/none"}, Log: discard})}
+	s.agent = &agent{loop: r.l, lease: s.report, network: r.l.network, store: apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{"/none"}, Log: discard})}
 	return s
 }
 

@@ -40,7 +40,7 @@ func Preflight(cfg config.Config) error {
 // checkKubeconfigs refuses files that will never work, and those of a directory that is not there. In
 // kube-vip's place nobody has named the directory.
 func checkKubeconfigs(cfg config.Config) error {
-	err := apiclient.Unusable(cfg.Kubeconfigs)
+	err := apiclient.CheckUsers(cfg.Kubeconfigs)
 	for _, path := range cfg.Kubeconfigs {
 		if _, missing := os.Stat(filepath.Dir(path)); err == nil && errors.Is(missing, fs.ErrNotExist) && !cfg.KubeVIP {
 			err = missing

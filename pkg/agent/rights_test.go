@@ -22,7 +22,7 @@ func bare(t *testing.T, change func(c *config.Config)) *agent {
 	cfg.VIPs, cfg.StateDir = []netip.Addr{vip4}, filepath.Join(t.TempDir(), "state")
 	change(&cfg)
 	a := &agent{cfg: cfg, log: discard, network: r.l.network, metrics: r.metrics}
-	a.store = apiclient.NewStore(apiclient.Config{Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, Judged: true, Log: discard})
+	a.store = apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, TokenManaged: true, Log: discard})
 	if err := a.keepRights(func() []string { return nil }); err != nil {
 		t.Fatal(err)
 	}

@@ -168,7 +168,7 @@ func router(cfg config.Config, store *apiclient.Store, lane string) *apiclient.R
 	if len(cfg.VIPs) == 0 && len(cfg.Kubeconfigs) == 0 && inCluster != "" {
 		local = nil
 	}
-	return apiclient.NewRouter(apiclient.RouterConfig{Store: store, Lane: lane, Local: func() []string { return local }, InCluster: inCluster})
+	return apiclient.NewRouter(apiclient.RouterConfig{Store: store, ConnectionPool: lane, Local: func() []string { return local }, InCluster: inCluster})
 }
 
 // controlPlaneHere returns the control plane's virtual IPs on this host, whichever kvip put them there.

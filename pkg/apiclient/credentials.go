@@ -23,9 +23,9 @@ const ServerName = "kubernetes"
 // (Kubernetes documentation, "Accessing the Kubernetes API from a Pod").
 const serviceAccountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 
-// ErrNotYet says that no credentials are there. Before kubeadm has written them, and on
+// ErrNoCredentials says that no credentials are there. Before kubeadm has written them, and on
 // nodes that will never have some of the files, that is a normal state.
-var ErrNotYet = errors.New("no credentials yet")
+var ErrNoCredentials = errors.New("no credentials yet")
 
 // Kind says whose rights credentials have.
 type Kind string
@@ -45,9 +45,9 @@ type Credentials struct {
 	token  string
 }
 
-// Token returns the credentials of a ServiceAccount's token, for servers with a certificate by ca
+// TokenCredentials returns the credentials of a ServiceAccount's token, for servers with a certificate by ca
 // (PEM). The source is for people: where the token is.
-func Token(source, token string, ca []byte) Credentials {
+func TokenCredentials(source, token string, ca []byte) Credentials {
 	return Credentials{kind: ServiceAccount, source: source, token: token, tls: rest.TLSClientConfig{ServerName: ServerName, CAData: ca}}
 }
 
@@ -103,9 +103,9 @@ func fromKubeconfig(path string) (Credentials, error) {
 // errNoUser says that a kubeconfig names a user that kvip can never be.
 var errNoUser = errors.New("its user must have a client certificate or a token")
 
-// Unusable returns what is wrong with files that are complete and will never work. A file that is empty,
+// CheckUsers returns what is wrong with files that are complete and will never work. A file that is empty,
 // cut off, a directory or not there is none of those: somebody may be about to write it.
-func Unusable(paths []string) error {
+func CheckUsers(paths []string) error {
 	for _, path := range paths {
 		if _, err := fromKubeconfig(path); errors.Is(err, errNoUser) {
 			return err

@@ -48,12 +48,12 @@ func TestCheckKubeconfigs(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"password.conf", "exec.conf"} {
-		if err := Unusable([]string{f.path("token.conf"), f.path(path)}); err == nil || !strings.Contains(err.Error(), path) {
+		if err := CheckUsers([]string{f.path("token.conf"), f.path(path)}); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: passes for usable later: %v", path, err)
 		}
 	}
 	for _, path := range []string{"token.conf", "later.conf", "directory", "garbage.conf", "empty.conf", "nocontext.conf", "ca.conf", "nobody.conf"} {
-		if err := Unusable([]string{f.path(path)}); err != nil {
+		if err := CheckUsers([]string{f.path(path)}); err != nil {
 			t.Errorf("%s: is not waited for: %v", path, err)
 		}
 	}
@@ -82,7 +82,7 @@ func TestServerName(t *testing.T) {
 	}
 }
 
-// Files that a kubeconfig refers to are found relative to it, and read when it is.
+// Kubeconfigs that a kubeconfig refers to are found relative to it, and read when it is.
 func TestReferredFiles(t *testing.T) {
 	f := newFixture(t)
 	f.write("ca.crt", string(f.store.CA()))

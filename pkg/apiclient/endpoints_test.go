@@ -52,18 +52,18 @@ func TestKeepEndsOtherClients(t *testing.T) {
 	clients := map[string]*Server{}
 	for _, at := range []string{"", "services"} {
 		for _, host := range []string{"10.0.0.1:6443", "10.0.0.2:6443", "[2001:db8::1]:6443"} {
-			c, err := s.ServerOn(at, host)
+			c, err := s.ServerInPool(at, host)
 			if err != nil {
 				t.Fatal(err)
 			}
 			clients[at+host] = c
 		}
 	}
-	s.Keep("services", []string{"10.0.0.2:6443"})
+	s.PrunePool("services", []string{"10.0.0.2:6443"})
 	var ended []string
 	for key, c := range clients {
 		select {
-		case <-c.Dropped():
+		case <-c.Retired():
 			ended = append(ended, key)
 		default:
 		}
@@ -72,7 +72,7 @@ func TestKeepEndsOtherClients(t *testing.T) {
 	if got := strings.Join(ended, " "); got != "services10.0.0.1:6443 services[2001:db8::1]:6443" {
 		t.Errorf("ended %s", got)
 	}
-	again, err := s.ServerOn("services", "10.0.0.1:6443")
+	again, err := s.ServerInPool("services", "10.0.0.1:6443")
 	if err != nil || again == clients["services10.0.0.1:6443"] || len(s.clients) != 5 {
 		t.Errorf("asked for again: the same %v, %d clients, %v", again == clients["services10.0.0.1:6443"], len(s.clients), err)
 	}
@@ -82,7 +82,7 @@ func TestKeepEndsOtherClients(t *testing.T) {
 func TestRouterKeepsWhatItKnows(t *testing.T) {
 	f := newFixture(t)
 	s := f.open(f.kubeconfig("admin.conf", fakeapi.User{Token: "t"}))
-	r := f.routes(RouterConfig{Store: s, Lane: "services", Local: local("10.0.0.1:1")})
+	r := f.routes(RouterConfig{Store: s, ConnectionPool: "services", Local: local("10.0.0.1:1")})
 	var many []string
 	for i := range 500 {
 		many = append(many, fmt.Sprintf("10.1.%d.%d:6443", i/200, i%200))

@@ -57,7 +57,7 @@ func (f *fixture) write(name, text string) string {
 
 // open makes a Store of those kubeconfigs.
 func (f *fixture) open(kubeconfigs ...string) *Store {
-	s := NewStore(Config{Kubeconfigs: kubeconfigs, Log: slog.New(slog.NewTextHandler(f.log, nil))})
+	s := NewStore(StoreConfig{Kubeconfigs: kubeconfigs, Log: slog.New(slog.NewTextHandler(f.log, nil))})
 	f.t.Cleanup(s.drop)
 	return s
 }
@@ -68,7 +68,7 @@ func (f *fixture) warm(s *Store) error {
 	if err != nil {
 		return err
 	}
-	return server.Warm(f.t.Context())
+	return server.Connect(f.t.Context())
 }
 
 // trap is a listener that fails the test when somebody connects; it returns its address.

@@ -19,8 +19,8 @@ func (s *Store) SetToken(c Credentials, clients ...*Server) {
 	}
 }
 
-// Own returns the own token's credentials and whether there are any.
-func (s *Store) Own() (Credentials, bool) {
+// Token returns the own token's credentials and whether there are any.
+func (s *Store) Token() (Credentials, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.own == nil {
@@ -60,8 +60,8 @@ func (s *Store) Trust() {
 	}
 }
 
-// Forget drops the own token, as one that has expired.
-func (s *Store) Forget() {
+// ClearToken drops the own token, as one that has expired.
+func (s *Store) ClearToken() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.tell()
@@ -75,8 +75,8 @@ func (s *Store) Forget() {
 	}
 }
 
-// SuspectToken returns the API server that has refused the own token since the last call, or "".
-func (s *Store) SuspectToken() string {
+// TakeSuspicion returns the API server that has refused the own token since the last call, or "".
+func (s *Store) TakeSuspicion() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	host := s.doubt
@@ -84,8 +84,8 @@ func (s *Store) SuspectToken() string {
 	return host
 }
 
-// Wake delivers something after the own token was refused or a file has changed.
-func (s *Store) Wake() <-chan struct{} { return s.wake }
+// Changes delivers something after the own token was refused or a file has changed.
+func (s *Store) Changes() <-chan struct{} { return s.wake }
 
 // rouse makes Wake deliver.
 func (s *Store) rouse() {
@@ -95,8 +95,8 @@ func (s *Store) rouse() {
 	}
 }
 
-// Files returns the credentials that could be read from the kubeconfigs, in their order.
-func (s *Store) Files() []Credentials {
+// Kubeconfigs returns the credentials that could be read from the kubeconfigs, in their order.
+func (s *Store) Kubeconfigs() []Credentials {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(s.files), func(c Credentials) bool { return c.kind != Bootstrap })

@@ -10,11 +10,11 @@ import (
 // judged makes a Store of those kubeconfigs whose own token somebody judges.
 func (f *fixture) judged(kubeconfigs ...string) *Store {
 	s := f.open(kubeconfigs...)
-	s.cfg.StateDir, s.cfg.Judged = f.path("state"), true
+	s.cfg.StateDir, s.cfg.TokenManaged = f.path("state"), true
 	return s
 }
 
-func (f *fixture) own(text string) Credentials { return Token("own", text, f.store.CA()) }
+func (f *fixture) own(text string) Credentials { return TokenCredentials("own", text, f.store.CA()) }
 
 func (f *fixture) in(s *Store, kind Kind, source string) {
 	f.t.Helper()
@@ -39,13 +39,13 @@ func TestAdopt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := client.Warm(t.Context()); err != nil {
+	if err := client.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s.SetToken(own, client)
 	f.in(s, ServiceAccount, "own")
 	select {
-	case <-old.Dropped():
+	case <-old.Retired():
 	default:
 		t.Error("the old connection is not told")
 	}
@@ -79,22 +79,22 @@ func TestJudgedToken(t *testing.T) {
 	one, two := f.kubeconfig("one.conf", fakeapi.User{Token: "1"}), f.kubeconfig("two.conf", fakeapi.User{Token: "2"})
 	s := f.judged(one, two)
 	s.SetToken(f.own("mine"))
-	s.Refused("own", "10.0.0.1:6443")
+	s.ReportDenied("own", "10.0.0.1:6443")
 	f.in(s, ServiceAccount, "own")
 	select {
-	case <-s.Wake():
+	case <-s.Changes():
 	default:
 		t.Error("nobody is told of the refusal")
 	}
-	if s.SuspectToken() != "10.0.0.1:6443" || s.SuspectToken() != "" {
+	if s.TakeSuspicion() != "10.0.0.1:6443" || s.TakeSuspicion() != "" {
 		t.Error("the doubt is not told once")
 	}
 	s.RejectToken()
 	s.RejectToken()
 	f.in(s, Bootstrap, "one.conf")
-	s.Refused(one, "host")
+	s.ReportDenied(one, "host")
 	f.in(s, Bootstrap, "two.conf")
-	s.Refused(two, "host")
+	s.ReportDenied(two, "host")
 	f.in(s, Bootstrap, "one.conf") // and not the token that is known to be refused
 	s.Trust()
 	f.in(s, ServiceAccount, "own")
@@ -104,10 +104,10 @@ func TestJudgedToken(t *testing.T) {
 	if s.Authorization() != "Bearer fresh" {
 		t.Errorf("Authorization %q", s.Authorization())
 	}
-	s.Forget()
-	s.Forget()
+	s.ClearToken()
+	s.ClearToken()
 	f.in(s, Bootstrap, "one.conf")
-	if _, ok := s.Own(); ok {
+	if _, ok := s.Token(); ok {
 		t.Error("a forgotten token is there")
 	}
 	s.Trust() // of nothing
@@ -118,7 +118,7 @@ func TestJudgedToken(t *testing.T) {
 // Without files the refused token is all there is, and without either the reason says what to do.
 func TestHardened(t *testing.T) {
 	f := newFixture(t)
-	s := NewStore(Config{StateDir: f.path("state"), Judged: true, Log: f.open().cfg.Log})
+	s := NewStore(StoreConfig{StateDir: f.path("state"), TokenManaged: true, Log: f.open().cfg.Log})
 	f.in(s, None, "without --hardened")
 	s.SetToken(f.own("mine"))
 	s.RejectToken()
@@ -131,9 +131,9 @@ func TestTokenThatNobodyJudges(t *testing.T) {
 	admin := f.kubeconfig("admin.conf", fakeapi.User{Token: "1"})
 	s := f.open(admin)
 	s.SetToken(f.own("mine"))
-	s.Refused("own", "host")
+	s.ReportDenied("own", "host")
 	f.in(s, Bootstrap, "admin.conf")
-	s.Refused(admin, "host")
+	s.ReportDenied(admin, "host")
 	f.in(s, ServiceAccount, "own")
 }
 
@@ -152,11 +152,11 @@ func TestFilesChangeUnderTheOwnToken(t *testing.T) {
 		t.Error("the connection was given up")
 	}
 	select {
-	case <-s.Wake():
+	case <-s.Changes():
 	default:
 		t.Error("nobody is told of the file")
 	}
-	if files := s.Files(); len(files) != 1 || files[0].Source() != f.path("admin.conf") {
+	if files := s.Kubeconfigs(); len(files) != 1 || files[0].Source() != f.path("admin.conf") {
 		t.Errorf("files %v", files)
 	}
 }
@@ -164,13 +164,13 @@ func TestFilesChangeUnderTheOwnToken(t *testing.T) {
 // A token that the kubelet renews gets no other token, but is used where there is none.
 func TestPodsTokenIsNoBootstrap(t *testing.T) {
 	f := newFixture(t)
-	s := NewStore(Config{StateDir: f.path("state"), Judged: true, Log: f.open().cfg.Log})
+	s := NewStore(StoreConfig{StateDir: f.path("state"), TokenManaged: true, Log: f.open().cfg.Log})
 	s.saDir = f.dir
 	f.write("ca.crt", string(f.store.CA()))
 	f.write("token", "of-the-pod")
 	s.reread()
 	f.in(s, ServiceAccount, f.dir)
-	if len(s.Files()) != 0 {
+	if len(s.Kubeconfigs()) != 0 {
 		t.Error("it is offered for bootstrap")
 	}
 }
@@ -183,7 +183,7 @@ func TestAnonymous(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if err := client.Warm(t.Context()); err != nil {
+	if err := client.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.server.Requests(); got[0].Token != "" || got[0].Subject != "" {

@@ -15,9 +15,9 @@ import (
 // RouterConfig of a Router. Store is needed.
 type RouterConfig struct {
 	Store *Store
-	// Lane keeps this Router's connections apart from those of others: what renews a Lease must not
+	// ConnectionPool keeps this Router's connections apart from those of others: what renews a Lease must not
 	// wait behind what lists a thousand Services (E11). "" shares the Store's.
-	Lane string
+	ConnectionPool string
 	// Local returns the addresses of the node's own API server, best first; nil where there is none.
 	Local func() []string
 	// InCluster is the address of the Service kubernetes; "" where there is none.
@@ -47,8 +47,8 @@ func (r *Router) SetPeers(hosts []string) {
 	r.mu.Lock()
 	r.peers = slices.Clone(hosts[:min(len(hosts), MaxServers)])
 	r.mu.Unlock()
-	if r.cfg.Lane != "" {
-		r.cfg.Store.Keep(r.cfg.Lane, r.Hosts())
+	if r.cfg.ConnectionPool != "" {
+		r.cfg.Store.PrunePool(r.cfg.ConnectionPool, r.Hosts())
 	}
 }
 
@@ -93,7 +93,7 @@ func (r *Router) Server() (*Server, error) {
 	}
 	host := r.good
 	r.mu.Unlock()
-	return r.cfg.Store.ServerOn(r.cfg.Lane, host)
+	return r.cfg.Store.ServerInPool(r.cfg.ConnectionPool, host)
 }
 
 // Report says how a request to server ended: after no answer the next one is asked, and refused
@@ -101,9 +101,9 @@ func (r *Router) Server() (*Server, error) {
 func (r *Router) Report(server *Server, err error) {
 	switch {
 	case err == nil:
-	case IsRefused(err):
-		r.cfg.Store.Refused(server.Source, server.Host)
-	case Silent(err):
+	case IsDenied(err):
+		r.cfg.Store.ReportDenied(server.Source, server.Host)
+	case IsNoResponse(err):
 		r.leave(server.Host)
 	}
 }
@@ -136,23 +136,23 @@ func (r *Router) Do(ctx context.Context, request func(context.Context, *Server) 
 		}
 		err = request(ctx, server)
 		r.Report(server, err)
-		if err == nil || !Unreachable(err) || ctx.Err() != nil {
+		if err == nil || !IsUnreachable(err) || ctx.Err() != nil {
 			return err
 		}
 	}
 	return fmt.Errorf("no API server at %v answers: %w", r.Hosts(), err)
 }
 
-// Silent is whether err says that an API server gave no answer of its own: it was not reached, did
+// IsNoResponse is whether err says that an API server gave no answer of its own: it was not reached, did
 // not answer in time, or the connection ended.
-func Silent(err error) bool {
+func IsNoResponse(err error) bool {
 	var status apierrors.APIStatus
 	return err != nil && !errors.Is(err, context.Canceled) && !errors.As(err, &status)
 }
 
-// Unreachable is whether err says that nothing answered at all and nothing was sent: then another server, or
+// IsUnreachable is whether err says that nothing answered at all and nothing was sent: then another server, or
 // another address of the same one, may be asked without doubt about what was applied.
-func Unreachable(err error) bool {
+func IsUnreachable(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
 }

@@ -39,7 +39,7 @@ func (f *fixture) routes(cfg RouterConfig) *Router {
 func local(hosts ...string) func() []string { return func() []string { return hosts } }
 
 // ping is a request that any server answers.
-func ping(ctx context.Context, s *Server) error { return s.Warm(ctx) }
+func ping(ctx context.Context, s *Server) error { return s.Connect(ctx) }
 
 // E11: the node's own server first, then the in-cluster address, then the others, each once.
 func TestOrderOfHosts(t *testing.T) {
@@ -66,7 +66,7 @@ func TestWithoutAHostOrCredentials(t *testing.T) {
 	}
 	r.Next() // goes nowhere
 	r = f.routes(RouterConfig{Store: f.open(f.path("missing")), Local: local(f.server.Host)})
-	if err := r.Do(t.Context(), ping); !errors.Is(err, ErrNotYet) {
+	if err := r.Do(t.Context(), ping); !errors.Is(err, ErrNoCredentials) {
 		t.Errorf("without credentials: %v", err)
 	}
 }
@@ -171,7 +171,7 @@ func TestLanesShareNoConnection(t *testing.T) {
 	f := newFixture(t)
 	store := f.open(f.kubeconfig("admin.conf", fakeapi.User{Token: "t"}))
 	for _, lane := range []string{"", "one", "two"} {
-		r := f.routes(RouterConfig{Store: store, Lane: lane, Local: local(f.server.Host)})
+		r := f.routes(RouterConfig{Store: store, ConnectionPool: lane, Local: local(f.server.Host)})
 		for range 2 {
 			if err := r.Do(t.Context(), ping); err != nil {
 				t.Fatal(err)
@@ -187,7 +187,7 @@ func TestLanesShareNoConnection(t *testing.T) {
 	}
 }
 
-// Refused credentials are told to the store, which goes on to the next ones.
+// ReportDenied credentials are told to the store, which goes on to the next ones.
 func TestRefusedCredentials(t *testing.T) {
 	f := newFixture(t)
 	f.server.Refuse("old")

@@ -48,9 +48,9 @@ type Server struct {
 	dropped   chan struct{}
 }
 
-// Dropped is closed when the Store uses other credentials: what lasts, such as a watch, should then
+// Retired is closed when the Store uses other credentials: what lasts, such as a watch, should then
 // begin anew with them.
-func (s *Server) Dropped() <-chan struct{} { return s.dropped }
+func (s *Server) Retired() <-chan struct{} { return s.dropped }
 
 // REST asks for any path of the API server.
 func (s *Server) REST() rest.Interface { return s.Coordination.RESTClient() }
@@ -60,10 +60,10 @@ func (s *Server) Close() { s.transport.CloseIdleConnections() }
 
 // Server returns the client for host ("address:port") with the credentials in use. Keep
 // it only for one request: after a change of credentials there is a new one.
-func (s *Store) Server(host string) (*Server, error) { return s.ServerOn("", host) }
+func (s *Store) Server(host string) (*Server, error) { return s.ServerInPool("", host) }
 
-// ServerOn is Server with a connection that nobody on another lane uses.
-func (s *Store) ServerOn(lane, host string) (*Server, error) {
+// ServerInPool is Server with a connection that nobody on another lane uses.
+func (s *Store) ServerInPool(lane, host string) (*Server, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := join(lane, host)
@@ -153,15 +153,15 @@ func newTransport(cfg *rest.Config) (*http.Transport, error) {
 	}, nil
 }
 
-// Warm makes sure that a connection is open, so that the next request need not wait for
+// Connect makes sure that a connection is open, so that the next request need not wait for
 // a handshake.
-func (s *Server) Warm(ctx context.Context) error {
+func (s *Server) Connect(ctx context.Context) error {
 	if err := s.Coordination.RESTClient().Get().AbsPath("/livez/ping").Do(ctx).Error(); err != nil {
 		return fmt.Errorf("reach API server %s: %w", s.Host, err)
 	}
 	return nil
 }
 
-// IsRefused is whether err is an API server's 401 or 403: it does not take the credentials, or they
+// IsDenied is whether err is an API server's 401 or 403: it does not take the credentials, or they
 // lack a right.
-func IsRefused(err error) bool { return apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) }
+func IsDenied(err error) bool { return apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) }

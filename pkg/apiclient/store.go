@@ -23,23 +23,23 @@ const (
 	awaitEvery = time.Second
 )
 
-// Config of a Store.
-type Config struct {
+// StoreConfig of a Store.
+type StoreConfig struct {
 	Kubeconfigs []string // tried in this order; empty: the pod's ServiceAccount
 	// StateDir is where a token of kvip's own would be; whoever gets or reads one gives it to the
 	// Store with Adopt. Empty: there is never one.
 	StateDir string
-	// Judged says that somebody calls Doubt, and then Distrust or Trust: until then a refusal of the
+	// TokenManaged says that somebody calls Doubt, and then Distrust or Trust: until then a refusal of the
 	// own token changes nothing, because an API server that starts refuses everybody at first.
-	Judged bool
+	TokenManaged bool
 	Log    *slog.Logger
-	Using  func(kind Kind, source string) // told of each change of the credentials in use; may be nil
+	OnChange  func(kind Kind, source string) // told of each change of the credentials in use; may be nil
 }
 
 // Store holds the credentials and one client per API server. It is safe for concurrent use. A token
 // of its own comes first, as long as it is trusted; then the files, in their order.
 type Store struct {
-	cfg   Config
+	cfg   StoreConfig
 	saDir string
 	wake  chan struct{}
 
@@ -56,7 +56,7 @@ type Store struct {
 }
 
 // NewStore returns a Store that has read its files once; what is missing may come later.
-func NewStore(cfg Config) *Store {
+func NewStore(cfg StoreConfig) *Store {
 	s := &Store{
 		cfg: cfg, saDir: serviceAccountDir, clients: map[string]*Server{}, refused: map[string]bool{}, wake: make(chan struct{}, 1),
 	}
@@ -166,24 +166,24 @@ func (s *Store) current() (Credentials, error) {
 		if s.problem != "" {
 			why = ": " + s.problem
 		}
-		return Credentials{}, fmt.Errorf("%w: none of %s can be read%s", ErrNotYet, strings.Join(s.cfg.Kubeconfigs, ", "), why)
+		return Credentials{}, fmt.Errorf("%w: none of %s can be read%s", ErrNoCredentials, strings.Join(s.cfg.Kubeconfigs, ", "), why)
 	case s.cfg.StateDir != "":
 		return Credentials{}, fmt.Errorf("%w: no valid token in %s and no --kubeconfig to get one with; use the manifest without --hardened until /readyz says that kvip uses its ServiceAccount",
-			ErrNotYet, s.cfg.StateDir)
+			ErrNoCredentials, s.cfg.StateDir)
 	}
-	return Credentials{}, fmt.Errorf("%w: no ServiceAccount token in %s and no kubeconfig given", ErrNotYet, s.saDir)
+	return Credentials{}, fmt.Errorf("%w: no ServiceAccount token in %s and no kubeconfig given", ErrNoCredentials, s.saDir)
 }
 
-// Refused says that the API server at host answered 401 or 403 to what was asked with the
+// ReportDenied says that the API server at host answered 401 or 403 to what was asked with the
 // credentials from source; unless that has to be judged first, the next ones are used from now on.
-func (s *Store) Refused(source, host string) {
+func (s *Store) ReportDenied(source, host string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.tell()
 	if c, err := s.current(); err != nil || c.source != source {
 		return
 	}
-	if s.usesOwn() && s.cfg.Judged {
+	if s.usesOwn() && s.cfg.TokenManaged {
 		s.doubt = host
 		s.rouse()
 		return
@@ -200,7 +200,7 @@ func (s *Store) rotate() {
 	switch {
 	case s.usesOwn() && len(s.files) > 0:
 		s.distrusted = true
-	case len(s.files) > 0 && s.use+1 == len(s.files) && s.own != nil && !s.cfg.Judged:
+	case len(s.files) > 0 && s.use+1 == len(s.files) && s.own != nil && !s.cfg.TokenManaged:
 		s.distrusted, s.use = false, 0
 	case len(s.files) > 1:
 		s.use = (s.use + 1) % len(s.files)
@@ -237,8 +237,8 @@ func (s *Store) tell() {
 	if now := string(kind) + " " + source; now != s.told {
 		s.told = now
 		s.cfg.Log.Info("credentials in use", "credentials", kind, "reason", source)
-		if s.cfg.Using != nil {
-			s.cfg.Using(kind, source)
+		if s.cfg.OnChange != nil {
+			s.cfg.OnChange(kind, source)
 		}
 	}
 }
@@ -268,9 +268,9 @@ func (s *Store) Authorization() string {
 	return ""
 }
 
-// Keep ends the clients on a lane of all hosts but these, as soon as their requests have ended: an API
+// PrunePool ends the clients on a lane of all hosts but these, as soon as their requests have ended: an API
 // server that is not known any more needs no connection.
-func (s *Store) Keep(lane string, hosts []string) {
+func (s *Store) PrunePool(lane string, hosts []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, c := range s.clients {

@@ -17,10 +17,10 @@ import (
 func TestMissingFilesMeanNotYet(t *testing.T) {
 	f := newFixture(t)
 	s := f.open(f.path("super-admin.conf"), f.path("admin.conf"))
-	if _, err := s.Server(f.server.Host); !errors.Is(err, ErrNotYet) || !strings.Contains(err.Error(), f.path("admin.conf")) {
+	if _, err := s.Server(f.server.Host); !errors.Is(err, ErrNoCredentials) || !strings.Contains(err.Error(), f.path("admin.conf")) {
 		t.Errorf("Server: %v, want ErrNotYet that names the files", err)
 	}
-	if _, err := s.TLS(); !errors.Is(err, ErrNotYet) {
+	if _, err := s.TLS(); !errors.Is(err, ErrNoCredentials) {
 		t.Errorf("TLS: %v, want ErrNotYet", err)
 	}
 	if got := s.Authorization(); got != "" {
@@ -72,7 +72,7 @@ func TestChangedCredentialsAreReread(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.reread()
-	if _, err := s.Server(f.server.Host); !errors.Is(err, ErrNotYet) {
+	if _, err := s.Server(f.server.Host); !errors.Is(err, ErrNoCredentials) {
 		t.Errorf("after the file was removed: %v", err)
 	}
 }
@@ -121,7 +121,7 @@ func TestRefusedRotates(t *testing.T) {
 	for _, c := range []struct{ refused, want string }{
 		{"unknown.conf", one}, {one, two}, {one, two}, {two, one}, {one, two},
 	} {
-		if s.Refused(c.refused, "host"); s.Source() != c.want {
+		if s.ReportDenied(c.refused, "host"); s.Source() != c.want {
 			t.Fatalf("after a refusal of %s the source is %s, want %s", c.refused, s.Source(), c.want)
 		}
 	}
@@ -134,10 +134,10 @@ func TestRefusedRotates(t *testing.T) {
 		t.Errorf("after a change the source is %s, want the first again", s.Source())
 	}
 	alone := f.open(one)
-	if alone.Refused(one, "host"); alone.Source() != one {
+	if alone.ReportDenied(one, "host"); alone.Source() != one {
 		t.Error("the only credentials were given up")
 	}
-	f.open(f.path("nothing.conf")).Refused(one, "host") // there is nothing to refuse
+	f.open(f.path("nothing.conf")).ReportDenied(one, "host") // there is nothing to refuse
 }
 
 // In a pod the ServiceAccount's token and CA are used, and the kubelet renews the token.
@@ -146,7 +146,7 @@ func TestServiceAccount(t *testing.T) {
 	s := f.open()
 	s.saDir = f.dir
 	s.reread()
-	if _, err := s.Server(f.server.Host); !errors.Is(err, ErrNotYet) || !strings.Contains(err.Error(), "ServiceAccount") {
+	if _, err := s.Server(f.server.Host); !errors.Is(err, ErrNoCredentials) || !strings.Contains(err.Error(), "ServiceAccount") {
 		t.Errorf("without a token: %v", err)
 	}
 	f.write("ca.crt", string(f.store.CA()))
@@ -193,7 +193,7 @@ func TestConcurrentUse(t *testing.T) {
 	s := f.open(one, two)
 	var group sync.WaitGroup
 	for _, do := range []func(){
-		func() { _ = f.warm(s) }, func() { s.Refused(s.Source(), "host") }, s.reread,
+		func() { _ = f.warm(s) }, func() { s.ReportDenied(s.Source(), "host") }, s.reread,
 		func() { _, _ = s.TLS() }, func() { _ = s.Authorization() },
 	} {
 		group.Go(func() {

@@ -33,8 +33,8 @@ const (
 	maxRemembered = 32
 )
 
-// Elsewhere is what to do where no API server can be asked.
-const Elsewhere = "run this on a control-plane node, as root, or give --kubeconfig"
+// HintElsewhere is what to do where no API server can be asked.
+const HintElsewhere = "run this on a control-plane node, as root, or give --kubeconfig"
 
 // settleTime is how long a move may take that makes a report look like trouble.
 const settleTime = 500 * time.Millisecond
@@ -93,10 +93,10 @@ func collect(ctx context.Context, cfg config.Config) (Report, error) {
 
 // explain says what to do about an API that could not be asked.
 func explain(hosts []string, err error) error {
-	if apiclient.IsRefused(err) {
+	if apiclient.IsDenied(err) {
 		return fmt.Errorf("the API server refuses these credentials; give others with --kubeconfig: %w", err)
 	}
-	return fmt.Errorf("no API server at %s answers: %w; %s", strings.Join(hosts, ", "), err, Elsewhere)
+	return fmt.Errorf("no API server at %s answers: %w; %s", strings.Join(hosts, ", "), err, HintElsewhere)
 }
 
 // nodeNames returns the names of the cluster's nodes by their addresses, if a node is without one and the
@@ -138,12 +138,12 @@ func hostOf(address string) string {
 
 // openStore uses kvip's own token where this node has one, and else the kubeconfigs.
 func openStore(cfg config.Config) *apiclient.Store {
-	store := apiclient.NewStore(apiclient.Config{Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, Log: slog.New(slog.DiscardHandler)})
+	store := apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, Log: slog.New(slog.DiscardHandler)})
 	if cfg.StateDir == "" {
 		return store
 	}
 	dir := tokenmanager.Directory(cfg.StateDir)
-	if own, err := dir.Own(); err == nil {
+	if own, err := dir.Credentials(); err == nil {
 		store.SetToken(own)
 	}
 	return store

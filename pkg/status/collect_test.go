@@ -82,7 +82,7 @@ func (s *site) host(n int) string { return "127.0.0." + strconv.Itoa(n) + ":" + 
 // lease makes the Lease with the annotations and, if there is one, a holder.
 func (s *site) lease(holder string, renewed time.Time, annotations map[string]string) {
 	s.t.Helper()
-	server, err := apiclient.NewStore(apiclient.Config{Kubeconfigs: s.cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)}).Server(s.host(1))
+	server, err := apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: s.cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)}).Server(s.host(1))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func (s *site) lease(holder string, renewed time.Time, annotations map[string]st
 // node makes a Node with one address.
 func (s *site) node(name, address string) {
 	s.t.Helper()
-	server, err := apiclient.NewStore(apiclient.Config{Kubeconfigs: s.cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)}).Server(s.host(2))
+	server, err := apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: s.cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)}).Server(s.host(2))
 	if err != nil {
 		s.t.Fatal(err)
 	}

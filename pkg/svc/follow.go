@@ -98,7 +98,7 @@ func (m *mirror[T]) lister(router *apiclient.Router) *cache.ListWatch {
 			switch {
 			case err == nil:
 				m.worked()
-			case ctx.Err() == nil && (o.SendInitialEvents == nil || apiclient.Silent(err)): // else a list follows
+			case ctx.Err() == nil && (o.SendInitialEvents == nil || apiclient.IsNoResponse(err)): // else a list follows
 				m.note("watch", err)
 			}
 			return w, err

@@ -16,7 +16,7 @@ import (
 )
 
 // LabelRole tells the Leases of the Services part from others, and from each other.
-const LabelRole = kubelease.LabelServices
+const LabelRole = kubelease.LabelRole
 
 // Values of LabelRole. The Lease of the seat has no label of its own where its name is kube-vip's.
 const (

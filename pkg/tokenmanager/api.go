@@ -89,7 +89,7 @@ func reviewAll(ctx context.Context, server *apiclient.Server, rights []authoriza
 	for _, right := range rights {
 		allowed, err := review(ctx, server, right)
 		switch {
-		case apiclient.IsRefused(err):
+		case apiclient.IsDenied(err):
 			return fmt.Errorf("%w: %w", errDenied, err)
 		case err != nil:
 			return err
@@ -109,7 +109,7 @@ func ready(ctx context.Context, creds apiclient.Credentials, host string) (sure 
 	}
 	defer nobody.Close()
 	err = nobody.REST().Get().AbsPath("/readyz").Do(ctx).Error()
-	if apiclient.IsRefused(err) {
+	if apiclient.IsDenied(err) {
 		return false, nil
 	}
 	if err != nil {

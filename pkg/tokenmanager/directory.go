@@ -88,8 +88,8 @@ func kindOf(mode fs.FileMode) string {
 	return "file"
 }
 
-// Own returns the credentials that are kept. An error that is fs.ErrNotExist says that there are none.
-func (d Directory) Own() (apiclient.Credentials, error) {
+// Credentials returns the credentials that are kept. An error that is fs.ErrNotExist says that there are none.
+func (d Directory) Credentials() (apiclient.Credentials, error) {
 	text, ca, err := d.load()
 	if err != nil {
 		return apiclient.Credentials{}, err
@@ -99,7 +99,7 @@ func (d Directory) Own() (apiclient.Credentials, error) {
 
 // credentials are those of a token that is, or is to be, in the directory.
 func (d Directory) credentials(tokenText string, ca []byte) apiclient.Credentials {
-	return apiclient.Token(filepath.Join(string(d), tokenFile), tokenText, ca)
+	return apiclient.TokenCredentials(filepath.Join(string(d), tokenFile), tokenText, ca)
 }
 
 func (d Directory) load() (tokenText string, ca []byte, err error) {

@@ -41,11 +41,11 @@ func ok(t *testing.T, err error) {
 func TestSaveAndLoad(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
 	d := Directory(path)
-	if _, err := d.Own(); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := d.Credentials(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without a directory: %v", err)
 	}
 	ok(t, os.Mkdir(path, 0o755))
-	if _, err := d.Own(); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := d.Credentials(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without files: %v", err)
 	}
 	certificate := ca(t)
@@ -67,7 +67,7 @@ func TestSaveAndLoad(t *testing.T) {
 	if ok(t, err); len(entries) != 2 {
 		t.Errorf("left behind: %v", entries)
 	}
-	own, err := d.Own()
+	own, err := d.Credentials()
 	if err != nil || own.Source() != filepath.Join(path, tokenFile) || string(own.CA()) != string(certificate) {
 		t.Errorf("credentials %s, %v", own.Source(), err)
 	}

@@ -122,8 +122,8 @@ func (k *Manager) Run(ctx context.Context) error {
 func (k *Manager) observe() {
 	s := &k.s
 	s.now, s.jitter = time.Now(), k.jitter
-	s.bootstrap = len(k.cfg.Store.Files()) > 0
-	if host := k.cfg.Store.SuspectToken(); host != "" && s.token && s.now.Sub(k.sureAt) > sureFor {
+	s.bootstrap = len(k.cfg.Store.Kubeconfigs()) > 0
+	if host := k.cfg.Store.TakeSuspicion(); host != "" && s.token && s.now.Sub(k.sureAt) > sureFor {
 		k.doubt, s.verified = host, false
 		if s.now.Sub(s.tried) > firstPause { // a doubt is looked into at once, but not all the time
 			s.failed = 0
@@ -132,7 +132,7 @@ func (k *Manager) observe() {
 	s.token = k.token.text != ""
 	s.issued, s.expires = k.token.issued, k.token.expires
 	if s.token && s.expired() {
-		k.cfg.Store.Forget()
+		k.cfg.Store.ClearToken()
 		k.use(token{})
 		s.token, s.verified, s.denied = false, false, false
 	}
@@ -142,7 +142,7 @@ func (k *Manager) observe() {
 // followCA takes the CA over from the kubeconfigs when it changes there, so that the token goes
 // on being used when the certificates of the API servers are replaced.
 func (k *Manager) followCA() {
-	files := k.cfg.Store.Files()
+	files := k.cfg.Store.Kubeconfigs()
 	known := func(c apiclient.Credentials) bool { return bytes.Equal(c.CA(), k.ca) }
 	if k.token.text == "" || len(files) == 0 || len(files[0].CA()) == 0 || slices.ContainsFunc(files, known) {
 		return
@@ -170,7 +170,7 @@ func (k *Manager) sleep(ctx context.Context, until time.Time) {
 	select {
 	case <-ctx.Done():
 	case <-due:
-	case <-k.cfg.Store.Wake():
+	case <-k.cfg.Store.Changes():
 		if k.s.failed > 0 && time.Since(k.s.tried) > firstPause { // perhaps the file that was missing
 			k.s.failed = 0
 		}

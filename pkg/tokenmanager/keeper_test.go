@@ -61,7 +61,7 @@ func (l *lab) admin() string { return filepath.Join(l.dir, "admin.conf") }
 func (l *lab) keep(kubeconfigs ...string) {
 	l.t.Helper()
 	log := slog.New(slog.NewTextHandler(l.log, nil))
-	l.store = apiclient.NewStore(apiclient.Config{Kubeconfigs: kubeconfigs, StateDir: string(l.state()), Judged: true, Log: log})
+	l.store = apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: kubeconfigs, StateDir: string(l.state()), TokenManaged: true, Log: log})
 	var err error
 	l.keeper, err = New(Config{
 		Dir: l.state(), Store: l.store, Namespace: "kube-system", Name: "kvip", Objects: objects(), Log: log,
@@ -128,9 +128,9 @@ func (l *lab) ask() error {
 	if err != nil {
 		return err
 	}
-	err = server.Warm(l.t.Context())
-	if apiclient.IsRefused(err) {
-		l.store.Refused(server.Source, server.Host)
+	err = server.Connect(l.t.Context())
+	if apiclient.IsDenied(err) {
+		l.store.ReportDenied(server.Source, server.Host)
 	}
 	return err
 }
@@ -233,7 +233,7 @@ func TestStartingServer(t *testing.T) {
 	l.stored(text)
 	time.Sleep(sureFor)
 	l.server.Be(fakeapi.Silent) // not even /readyz is answered
-	l.store.Refused(filepath.Join(string(l.state()), tokenFile), l.server.Host)
+	l.store.ReportDenied(filepath.Join(string(l.state()), tokenFile), l.server.Host)
 	l.until("the server to be asked", func() bool { return l.server.Count("POST", "selfsubjectaccessreviews") > 4 })
 	if l.store.Authorization() != "Bearer "+text {
 		t.Error("other credentials are used")
@@ -378,7 +378,7 @@ func TestContradiction(t *testing.T) {
 	l.uses(l.last())
 	before := l.server.Count("POST", "selfsubjectaccessreviews")
 	for range 200 {
-		l.store.Refused(filepath.Join(string(l.state()), tokenFile), l.server.Host)
+		l.store.ReportDenied(filepath.Join(string(l.state()), tokenFile), l.server.Host)
 		time.Sleep(time.Millisecond)
 	}
 	if n := l.server.Count("POST", "selfsubjectaccessreviews") - before; n > 4 {

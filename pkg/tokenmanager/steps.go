@@ -61,8 +61,8 @@ func (k *Manager) judge(err error) {
 // mint applies RBAC and gets a token, with the first bootstrap credentials that may.
 func (k *Manager) mint(ctx context.Context) (err error) {
 	k.s.denied, k.s.verified = false, false // after a failure: perhaps somebody else has mended it
-	for _, creds := range k.cfg.Store.Files() {
-		if err = each(k.hosts(), func(host string) error { return k.mintAt(ctx, creds, host) }); !apiclient.IsRefused(err) {
+	for _, creds := range k.cfg.Store.Kubeconfigs() {
+		if err = each(k.hosts(), func(host string) error { return k.mintAt(ctx, creds, host) }); !apiclient.IsDenied(err) {
 			return err
 		}
 	}
@@ -130,7 +130,7 @@ func (k *Manager) renew(ctx context.Context) error {
 		}
 		return k.begin(ctx, fresh, host)
 	})
-	if apiclient.IsRefused(err) {
+	if apiclient.IsDenied(err) {
 		k.s.verified = false
 	}
 	return err

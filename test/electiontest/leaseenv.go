@@ -31,7 +31,7 @@ var made atomic.Int64
 // Leases in kube-system. The Lease is deleted when the test ends.
 func New(t *testing.T, kubeconfig, host string) conformance.Env {
 	t.Helper()
-	store := apiclient.NewStore(apiclient.Config{Kubeconfigs: []string{kubeconfig}, Log: slog.New(slog.DiscardHandler)})
+	store := apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{kubeconfig}, Log: slog.New(slog.DiscardHandler)})
 	name := fmt.Sprintf("kvip-conformance-%d-%d", time.Now().Unix(), made.Add(1))
 	by := hand{store: store, host: host, name: name}
 	t.Cleanup(func() {

@@ -15,7 +15,7 @@ func TestWatchTakesOverNewCredentials(t *testing.T) {
 	l.run()
 	l.awaitVersion(version)
 	l.until("the watch", func() bool { return l.servers[0].Watches() == 1 })
-	l.creds.SetToken(apiclient.Token("own", "mine", l.store.CA()))
+	l.creds.SetToken(apiclient.TokenCredentials("own", "mine", l.store.CA()))
 	l.until("another watch", func() bool { return l.servers[0].Watches() == 2 })
 	for _, r := range l.servers[0].Requests() {
 		if r.Token == "mine" && isWatch(r) {
@@ -37,7 +37,7 @@ func TestRefusedEndpoints(t *testing.T) {
 	if _, err := l.driver.Endpoints(t.Context()); err == nil || l.creds.Source() != before {
 		t.Errorf("%v, credentials %s", err, l.creds.Source())
 	}
-	l.creds.SetToken(apiclient.Token("own", "mine", l.store.CA()))
+	l.creds.SetToken(apiclient.TokenCredentials("own", "mine", l.store.CA()))
 	if _, err := l.driver.Endpoints(t.Context()); err == nil || l.creds.Source() == "own" {
 		t.Errorf("%v, credentials %s", err, l.creds.Source())
 	}

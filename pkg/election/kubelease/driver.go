@@ -28,7 +28,7 @@ type Config struct {
 	InCluster       string          // address of the Service kubernetes, for pods on nodes without an API server (E11)
 	Clock           boottime.Clock
 	Log             *slog.Logger
-	Failed          func(op string, err error) // metric hook for failed requests
+	OnFailure          func(op string, err error) // metric hook for failed requests
 	// Addresses are the virtual IPs that the Lease is about, for the Services part to read.
 	Addresses []netip.AddrPort
 }
@@ -36,8 +36,8 @@ type Config struct {
 // Servers hands out API clients by address; *apiclient.Store is one.
 type Servers interface {
 	Server(host string) (*apiclient.Server, error)
-	Refused(source, host string)
-	Keep(lane string, hosts []string)
+	ReportDenied(source, host string)
+	PrunePool(pool string, hosts []string)
 }
 
 // maxObjects bounds how many objects are remembered.
@@ -82,8 +82,8 @@ func New(cfg Config) (*Driver, error) {
 	if cfg.Namespace == "" || cfg.Name == "" {
 		return nil, fmt.Errorf("make lease driver: namespace %q and name %q must both be set", cfg.Namespace, cfg.Name)
 	}
-	if cfg.Failed == nil {
-		cfg.Failed = func(string, error) {}
+	if cfg.OnFailure == nil {
+		cfg.OnFailure = func(string, error) {}
 	}
 	return &Driver{cfg: cfg, events: make(chan election.Event, 64), seenAt: map[string]time.Duration{}, answers: map[string]bool{},
 		trouble: map[string]trouble{}, conflictWait: conflictWait}, nil
@@ -134,7 +134,7 @@ func (d *Driver) failed(about, op string, err error) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
-	d.cfg.Failed(op, err)
+	d.cfg.OnFailure(op, err)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.troubled(about) {
@@ -176,7 +176,7 @@ func (d *Driver) Do(ctx context.Context, a election.Action) election.Event {
 	case err == nil || isConflict(err):
 		d.worked(aboutRequests)
 	case d.overtaken(began): // a later request succeeded meanwhile: this is no trouble any more
-		d.cfg.Failed(a.Kind.String(), err)
+		d.cfg.OnFailure(a.Kind.String(), err)
 	default:
 		d.failed(aboutRequests, a.Kind.String(), fmt.Errorf("%s lease %s/%s: %w", a.Kind, d.cfg.Namespace, d.cfg.Name, err))
 	}
@@ -224,8 +224,8 @@ func (d *Driver) send(ctx context.Context, host string, a election.Action) (*coo
 
 // refused tells when an API server refused the credentials, so that others may be used.
 func (d *Driver) refused(server *apiclient.Server, err error) {
-	if apiclient.IsRefused(err) {
-		d.cfg.Servers.Refused(server.Source, server.Host)
+	if apiclient.IsDenied(err) {
+		d.cfg.Servers.ReportDenied(server.Source, server.Host)
 	}
 }
 

@@ -71,11 +71,11 @@ func (l *lab) agent(users []fakeapi.User) {
 		}
 		paths = append(paths, path)
 	}
-	l.creds = apiclient.NewStore(apiclient.Config{Kubeconfigs: paths, Log: slog.New(slog.DiscardHandler)})
+	l.creds = apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: paths, Log: slog.New(slog.DiscardHandler)})
 	var err error
 	l.driver, err = New(Config{
 		Namespace: "kube-system", Name: "kvip", Servers: l.creds, Clock: boottime.Now, Log: slog.New(slog.DiscardHandler),
-		Local: l.hosts, Failed: l.fail,
+		Local: l.hosts, OnFailure: l.fail,
 	})
 	if err != nil {
 		l.t.Fatal(err)

@@ -38,7 +38,7 @@ func (d *Driver) followPeers(ctx context.Context) {
 			changedAt = d.cfg.Clock()
 		}
 		d.warmPeers(ctx)
-		d.cfg.Servers.Keep("", append(d.hosts(), d.Peers()...))
+		d.cfg.Servers.PrunePool("", append(d.hosts(), d.Peers()...))
 		sleep(ctx, peersWait(d.cfg.Clock()-changedAt))
 	}
 }
@@ -153,7 +153,7 @@ func (d *Driver) warmPeers(ctx context.Context) {
 			}
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			d.answers[host] = err == nil || !apiclient.Silent(err)
+			d.answers[host] = err == nil || !apiclient.IsNoResponse(err)
 			d.beat = d.cfg.Clock()
 		})
 	}
@@ -167,5 +167,5 @@ func (d *Driver) warm(ctx context.Context, host string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, peersTimeout)
 	defer cancel()
-	return server.Warm(ctx)
+	return server.Connect(ctx)
 }

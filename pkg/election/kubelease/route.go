@@ -80,7 +80,7 @@ func (d *Driver) answered(host string) {
 func (d *Driver) first(ctx context.Context, a election.Action) (lease *coordinationv1.Lease, err error) {
 	err = errNoServer
 	for _, host := range d.hosts() {
-		if lease, err = d.send(ctx, host, a); !apiclient.Unreachable(err) {
+		if lease, err = d.send(ctx, host, a); !apiclient.IsUnreachable(err) {
 			d.answered(host)
 			return lease, err
 		}

@@ -8,10 +8,10 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 )
 
-// LabelServices is the label by which the Services part finds its Leases. The control plane's Lease carries
+// LabelRole is the label by which the Services part finds its Leases. The control plane's Lease carries
 // it, too, with the value RoleControlPlane, so that the allocator finds it whatever its name is.
 const (
-	LabelServices    = "kvip.dev/services"
+	LabelRole    = "kvip.dev/services"
 	RoleControlPlane = "control-plane"
 )
 
@@ -37,14 +37,14 @@ func (d *Driver) publish(l *coordinationv1.Lease) *coordinationv1.Lease {
 	for i, a := range d.cfg.Addresses {
 		texts[i] = a.String()
 	}
-	l.Labels[LabelServices], l.Annotations[AnnotationAddresses] = RoleControlPlane, strings.Join(texts, ",")
+	l.Labels[LabelRole], l.Annotations[AnnotationAddresses] = RoleControlPlane, strings.Join(texts, ",")
 	return l
 }
 
 // Addresses returns the virtual IPs that a Lease of the control plane is about. What cannot be read is left
 // out.
 func Addresses(l *coordinationv1.Lease) []netip.AddrPort {
-	if l.Labels[LabelServices] != RoleControlPlane {
+	if l.Labels[LabelRole] != RoleControlPlane {
 		return nil
 	}
 	var all []netip.AddrPort

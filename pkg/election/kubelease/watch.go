@@ -66,7 +66,7 @@ func (d *Driver) watchOnce(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-server.Dropped():
+		case <-server.Retired():
 			return errors.New("other credentials are used now")
 		case ev, ok := <-w.ResultChan():
 			if !ok {
@@ -96,7 +96,7 @@ func (d *Driver) readForWatch(ctx context.Context) (*apiclient.Server, string, e
 			return server, list.ResourceVersion, nil
 		}
 		d.report("list", server, err)
-		if !apiclient.Unreachable(err) {
+		if !apiclient.IsUnreachable(err) {
 			break
 		}
 	}

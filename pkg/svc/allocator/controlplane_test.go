@@ -19,7 +19,7 @@ import (
 func (r *rig) putControlPlane(name, addresses string) {
 	r.T.Helper()
 	r.Put(fakecluster.LeasePath(name), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
-		Labels:      map[string]string{kubelease.LabelServices: kubelease.RoleControlPlane},
+		Labels:      map[string]string{kubelease.LabelRole: kubelease.RoleControlPlane},
 		Annotations: map[string]string{kubelease.AnnotationAddresses: addresses},
 	}})
 	r.Eventually("it is seen", func() bool { return r.cat.Lease(name) != nil })
