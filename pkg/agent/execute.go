@@ -41,7 +41,7 @@ func (l *loop) later(ctx context.Context, do func() election.Event) {
 // own puts the addresses on the link or refreshes them, then announces them.
 func (l *loop) own(a election.Action) election.Event {
 	ref := l.network.link()
-	err := l.owner.Update(vip.LinkRef{Index: ref.Index, Name: ref.Name}, a.Deadline)
+	err := l.owner.Update(ref, a.Deadline)
 	if errors.Is(err, vip.ErrDeadline) { // nothing is on the link, so the next success begins anew
 		l.hush()
 		l.requests.Go(l.owner.DestroySockets)

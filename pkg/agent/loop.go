@@ -15,8 +15,8 @@ import (
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/metrics"
-	"github.com/kvip/kvip/pkg/vip"
 )
 
 // tickEvery drives the machine. Go's timers stand still while the machine is suspended,
@@ -33,7 +33,7 @@ type (
 	}
 	// owner makes the kernel agree; *vip.Owner.
 	owner interface {
-		Update(l vip.LinkRef, deadline time.Duration) error
+		Update(l link.Link, deadline time.Duration) error
 		Delete() error
 		DestroySockets()
 	}

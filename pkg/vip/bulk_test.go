@@ -20,12 +20,12 @@ import (
 )
 
 // many returns n addresses on a link, every other one IPv6.
-func many(n int, on LinkRef) []Address {
+func many(n int, on link.Link) []Address {
 	list := make([]Address, n)
 	for i := range list {
-		list[i] = on.at(nth(i))
+		list[i] = at(on, nth(i))
 		if i%2 == 1 {
-			list[i] = on.at(netip.AddrFrom16([16]byte{0x20, 1, 0x0d, 0xb8, 0, 9, 13: 1, 14: byte(i >> 8), 15: byte(i)}))
+			list[i] = at(on, netip.AddrFrom16([16]byte{0x20, 1, 0x0d, 0xb8, 0, 9, 13: 1, 14: byte(i >> 8), 15: byte(i)}))
 		}
 	}
 	return list
@@ -165,7 +165,7 @@ func TestTwoMarks(t *testing.T) {
 	want := many(4, l.eth0)
 	for range 2 {
 		for _, vip := range bothVIPs {
-			if err := k.Replace(l.eth0.at(vip), time.Minute); err != nil {
+			if err := k.Replace(at(l.eth0, vip), time.Minute); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -177,7 +177,7 @@ func TestTwoMarks(t *testing.T) {
 			t.Fatalf("the control plane's beside Services: %+v", h)
 		}
 	}
-	if _, _, err := r.Sync(append(want, l.eth0.at(vip4))); !errors.Is(err, ErrControlPlane) {
+	if _, _, err := r.Sync(append(want, at(l.eth0, vip4))); !errors.Is(err, ErrControlPlane) {
 		t.Errorf("a control plane's address: %v", err)
 	}
 	if list, err := k.List(); err != nil || len(list) != 2 {
@@ -191,7 +191,7 @@ func TestTwoMarks(t *testing.T) {
 		t.Errorf("Prune: %v", err)
 	}
 	checkServices(t, "after Prune", want, unix.RT_SCOPE_HOST)
-	if err := k.Replace(l.eth0.at(vip4), time.Minute); err != nil {
+	if err := k.Replace(at(l.eth0, vip4), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Clear(); err != nil || len(find(t, vip4)) != 1 {
@@ -210,8 +210,8 @@ func TestTwoMarks(t *testing.T) {
 func TestBulkErrorsInTheKernel(t *testing.T) {
 	l := newLab(t)
 	r := realRoster(t)
-	gone := LinkRef{4711, "gone0"}
-	bad := []Address{l.eth0.at(netip.MustParseAddr("10.9.0.1")), gone.at(nth(9000)), gone.at(netip.MustParseAddr("2001:db8:9::9"))}
+	gone := link.Link{Index: 4711, Name: "gone0"}
+	bad := []Address{at(l.eth0, netip.MustParseAddr("10.9.0.1")), at(gone, nth(9000)), at(gone, netip.MustParseAddr("2001:db8:9::9"))}
 	want := many(200, l.eth0)
 	added, _, err := r.Sync(slices.Concat(want[:100], bad, want[100:]))
 	if list := AddressErrors(err); len(added) != 200 || len(list) != 3 ||
@@ -219,7 +219,7 @@ func TestBulkErrorsInTheKernel(t *testing.T) {
 		t.Errorf("%d added, %v", len(added), err)
 	}
 	checkServices(t, "beside bad ones", want, unix.RT_SCOPE_UNIVERSE)
-	for i, err := range NetlinkBulk().Apply([]Change{{Address: l.eth0.at(nth(8000))}, {Address: gone.at(nth(1))}}) {
+	for i, err := range NetlinkBulk().Apply([]Change{{Address: at(l.eth0, nth(8000))}, {Address: at(gone, nth(1))}}) {
 		if err != nil {
 			t.Errorf("deletion %d of what is not there: %v", i, err)
 		}

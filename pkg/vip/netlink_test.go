@@ -26,7 +26,7 @@ const patience = 20 * time.Second
 // lab is two hosts: the test runs in node, where eth0 leads to client.
 type lab struct {
 	node, client *testutil.Netns
-	eth0, eth1   LinkRef
+	eth0, eth1   link.Link
 }
 
 func newLab(t *testing.T) *lab {
@@ -64,16 +64,16 @@ func (l *lab) run(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-func ref(t *testing.T, name string) LinkRef {
+func ref(t *testing.T, name string) link.Link {
 	t.Helper()
 	i, err := net.InterfaceByName(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return LinkRef{i.Index, i.Name}
+	return link.Link{Index: i.Index, Name: i.Name}
 }
 
-func (l LinkRef) at(vip netip.Addr) Address { return Address{vip, l.Index, l.Name} }
+func at(l link.Link, vip netip.Addr) Address { return Address{vip, l.Index, l.Name} }
 
 // find returns this host's addresses that equal the VIP.
 func find(t *testing.T, vip netip.Addr) []link.HostAddr {
@@ -86,7 +86,7 @@ func find(t *testing.T, vip netip.Addr) []link.HostAddr {
 }
 
 // check asserts E10's attributes of the only address that equals the VIP.
-func check(t *testing.T, desc string, vip netip.Addr, on LinkRef) {
+func check(t *testing.T, desc string, vip netip.Addr, on link.Link) {
 	t.Helper()
 	found := find(t, vip)
 	if len(found) != 1 {
@@ -144,13 +144,13 @@ func TestReplace(t *testing.T) {
 				testutil.IP(t, before.command)
 			}
 			for range 2 {
-				if err := k.Replace(l.eth0.at(vip), 60*time.Second); err != nil {
+				if err := k.Replace(at(l.eth0, vip), 60*time.Second); err != nil {
 					t.Fatalf("%s %s: %v", vip, before.desc, err)
 				}
 				check(t, vip.String()+" "+before.desc, vip, l.eth0)
 			}
 		}
-		if err := k.Replace(l.eth1.at(vip), 60*time.Second); err != nil {
+		if err := k.Replace(at(l.eth1, vip), 60*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		check(t, vip.String()+" moved", vip, l.eth1)
@@ -164,7 +164,7 @@ func TestReplaceOfATentativeAddress(t *testing.T) {
 	if found := find(t, vip6); len(found) != 1 || found[0].Flags&unix.IFA_F_TENTATIVE == 0 {
 		t.Fatalf("the address is not tentative to begin with: %+v", found)
 	}
-	if err := Netlink(bothVIPs).Replace(l.eth0.at(vip6), time.Minute); err != nil {
+	if err := Netlink(bothVIPs).Replace(at(l.eth0, vip6), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	check(t, "after Replace", vip6, l.eth0)
@@ -174,22 +174,22 @@ func TestReplaceRefuses(t *testing.T) {
 	l := newLab(t)
 	k := Netlink(bothVIPs)
 	for _, valid := range []time.Duration{0, -time.Second, 999 * time.Millisecond, 1500 * time.Millisecond} {
-		if err := k.Replace(l.eth0.at(vip4), valid); err == nil || len(find(t, vip4)) != 0 {
+		if err := k.Replace(at(l.eth0, vip4), valid); err == nil || len(find(t, vip4)) != 0 {
 			t.Errorf("lifetime %v: %v; want an error and no address", valid, err)
 		}
 	}
-	gone := LinkRef{Index: 4711, Name: "gone0"}
-	if err := k.Replace(gone.at(vip4), time.Second); !errors.Is(err, unix.ENODEV) || !strings.Contains(err.Error(), "gone0") {
+	gone := link.Link{Index: 4711, Name: "gone0"}
+	if err := k.Replace(at(gone, vip4), time.Second); !errors.Is(err, unix.ENODEV) || !strings.Contains(err.Error(), "gone0") {
 		t.Errorf("missing link: %v; want ENODEV naming it", err)
 	}
 	testutil.IP(t, "addr add 10.9.0.100/24 dev eth1")
 	testutil.IP(t, "addr add 2001:db8:9::100/64 dev eth0")
 	for _, vip := range bothVIPs {
-		err := k.Replace(l.eth0.at(vip), time.Minute)
+		err := k.Replace(at(l.eth0, vip), time.Minute)
 		if found := find(t, vip); !errors.Is(err, ErrForeign) || len(found) != 1 || found[0].Proto == Proto {
 			t.Errorf("%s with a network's prefix: %v, %+v; want ErrForeign and nothing touched", vip, err, found)
 		}
-		if err := k.Delete(l.eth0.at(vip)); err != nil || len(find(t, vip)) != 1 {
+		if err := k.Delete(at(l.eth0, vip)); err != nil || len(find(t, vip)) != 1 {
 			t.Errorf("Delete of somebody else's %s: %v; want nothing touched", vip, err)
 		}
 	}
@@ -198,7 +198,7 @@ func TestReplaceRefuses(t *testing.T) {
 	}
 	sysctl(t, "net.ipv6.conf.eth1.disable_ipv6=1")
 	testutil.IP(t, "addr del 2001:db8:9::100/64 dev eth0")
-	if err := k.Replace(l.eth1.at(vip6), time.Minute); !errors.Is(err, unix.EACCES) || !strings.Contains(err.Error(), "disabled") {
+	if err := k.Replace(at(l.eth1, vip6), time.Minute); !errors.Is(err, unix.EACCES) || !strings.Contains(err.Error(), "disabled") {
 		t.Errorf("IPv6 disabled: %v; want EACCES with a hint", err)
 	}
 }
@@ -233,20 +233,20 @@ func TestKernels(t *testing.T) {
 			}
 		}
 		expect("empty")
-		must(k.Delete(l.eth0.at(vip4)))
-		must(k.Replace(l.eth0.at(vip4), 60*time.Second))
-		must(k.Replace(l.eth0.at(vip6), 60*time.Second))
-		expect("both", l.eth0.at(vip4), l.eth0.at(vip6))
-		must(k.Replace(l.eth1.at(vip4), 60*time.Second))
-		expect("moved", l.eth1.at(vip4), l.eth0.at(vip6))
-		must(k.Delete(l.eth0.at(vip4))) // not there any more
-		must(k.Delete(LinkRef{4711, "gone0"}.at(vip4)))
-		expect("deleted elsewhere", l.eth1.at(vip4), l.eth0.at(vip6))
-		must(k.Delete(l.eth1.at(vip4)))
-		must(k.Delete(l.eth0.at(vip6)))
+		must(k.Delete(at(l.eth0, vip4)))
+		must(k.Replace(at(l.eth0, vip4), 60*time.Second))
+		must(k.Replace(at(l.eth0, vip6), 60*time.Second))
+		expect("both", at(l.eth0, vip4), at(l.eth0, vip6))
+		must(k.Replace(at(l.eth1, vip4), 60*time.Second))
+		expect("moved", at(l.eth1, vip4), at(l.eth0, vip6))
+		must(k.Delete(at(l.eth0, vip4))) // not there any more
+		must(k.Delete(at(link.Link{Index: 4711, Name: "gone0"}, vip4)))
+		expect("deleted elsewhere", at(l.eth1, vip4), at(l.eth0, vip6))
+		must(k.Delete(at(l.eth1, vip4)))
+		must(k.Delete(at(l.eth0, vip6)))
 		expect("deleted")
-		must(k.Replace(l.eth0.at(vip4), time.Second))
-		must(k.Replace(l.eth0.at(vip6), time.Second))
+		must(k.Replace(at(l.eth0, vip4), time.Second))
+		must(k.Replace(at(l.eth0, vip6), time.Second))
 		for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 			list, err := k.List()
 			must(err)
@@ -349,12 +349,12 @@ func TestFrozenInTheKernel(t *testing.T) {
 func TestCleanupInTheKernel(t *testing.T) {
 	l := newLab(t)
 	for _, vip := range bothVIPs {
-		if err := Netlink(nil).Replace(l.eth1.at(vip), time.Minute); err != nil {
+		if err := Netlink(nil).Replace(at(l.eth1, vip), time.Minute); err != nil {
 			t.Fatal(err)
 		}
 	}
 	removed, err := Cleanup([]netip.Addr{vip6})
-	if err != nil || len(removed) != 1 || removed[0].Address != l.eth1.at(vip6) || len(find(t, vip4)) != 1 {
+	if err != nil || len(removed) != 1 || removed[0].Address != at(l.eth1, vip6) || len(find(t, vip4)) != 1 {
 		t.Errorf("Cleanup(%s) = %+v, %v", vip6, removed, err)
 	}
 	if removed, err := Cleanup(nil); err != nil || len(removed) != 1 || len(find(t, vip4)) != 0 {
@@ -371,7 +371,7 @@ func TestReachableAndNoSource(t *testing.T) {
 	l := newLab(t)
 	sysctl(t, "net.ipv4.conf.all.arp_ignore=1")
 	for _, vip := range bothVIPs {
-		if err := Netlink(bothVIPs).Replace(l.eth0.at(vip), time.Minute); err != nil {
+		if err := Netlink(bothVIPs).Replace(at(l.eth0, vip), time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		conn := l.dial(t, vip)
@@ -395,7 +395,7 @@ func TestReachableAndNoSource(t *testing.T) {
 	}
 	testutil.IP(t, "addr del 10.9.0.1/24 dev eth0")
 	testutil.IP(t, "route add 10.9.0.0/24 dev eth0")
-	if err := Netlink(bothVIPs).Replace(l.eth0.at(vip4), time.Minute); err != nil {
+	if err := Netlink(bothVIPs).Replace(at(l.eth0, vip4), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if conn, err := net.Dial("udp", "10.9.0.2:9"); err == nil {
@@ -413,7 +413,7 @@ func TestListedAfterTheNodesOwn(t *testing.T) {
 	k := Netlink(bothVIPs)
 	replace := func(state string, want netip.Addr) {
 		t.Helper()
-		if err := k.Replace(l.eth0.at(vip4), time.Minute); err != nil {
+		if err := k.Replace(at(l.eth0, vip4), time.Minute); err != nil {
 			t.Fatalf("%s: %v", state, err)
 		}
 		check(t, state, vip4, l.eth0)
@@ -430,7 +430,7 @@ func TestListedAfterTheNodesOwn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if before, _, err := obstacles(all, l.eth0.at(vip4), scopeFor(all, l.eth0.at(vip4))); err != nil || len(before) > 0 {
+		if before, _, err := obstacles(all, at(l.eth0, vip4), scopeFor(all, at(l.eth0, vip4))); err != nil || len(before) > 0 {
 			t.Errorf("%s: the next refresh would write the address anew: %v %v", state, before, err)
 		}
 	}
@@ -580,14 +580,14 @@ func TestLabelInTheKernel(t *testing.T) {
 	l := newLab(t)
 	testutil.IP(t, "addr add 10.9.0.100/32 dev eth0 scope host label eth0:kvip valid_lft 60 preferred_lft 0 noprefixroute")
 	k := Netlink(nil)
-	if list, err := k.List(); err != nil || len(list) != 1 || list[0].Address != l.eth0.at(vip4) {
+	if list, err := k.List(); err != nil || len(list) != 1 || list[0].Address != at(l.eth0, vip4) {
 		t.Errorf("List = %+v, %v", list, err)
 	}
-	if err := k.Replace(l.eth0.at(vip4), time.Minute); err != nil {
+	if err := k.Replace(at(l.eth0, vip4), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	check(t, "with a label", vip4, l.eth0)
-	if err := k.Delete(l.eth0.at(vip4)); err != nil || len(find(t, vip4)) != 0 {
+	if err := k.Delete(at(l.eth0, vip4)); err != nil || len(find(t, vip4)) != 0 {
 		t.Errorf("Delete: %v", err)
 	}
 }
@@ -629,14 +629,14 @@ func TestNewAddressIsLocalAtOnce(t *testing.T) {
 	k := Netlink(bothVIPs)
 	for range 50 {
 		for _, vip := range bothVIPs {
-			if err := k.Replace(l.eth0.at(vip), time.Minute); err != nil {
+			if err := k.Replace(at(l.eth0, vip), time.Minute); err != nil {
 				t.Fatal(err)
 			}
 			routes, err := netlink.RouteGet(vip.AsSlice())
 			if err != nil || len(routes) != 1 || routes[0].Type != unix.RTN_LOCAL {
 				t.Fatalf("%s is not local: %+v, %v", vip, routes, err)
 			}
-			if err := k.Delete(l.eth0.at(vip)); err != nil {
+			if err := k.Delete(at(l.eth0, vip)); err != nil {
 				t.Fatal(err)
 			}
 		}

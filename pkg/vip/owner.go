@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/pkg/boottime"
+	"github.com/kvip/kvip/pkg/link"
 )
 
 // writeTime is what Update allows for one write when it chooses the lifetime, so that an
@@ -36,12 +37,6 @@ type Config struct {
 	// Sockets destroys this host's dead TCP connections of a VIP that it no longer has
 	// and returns how many; nil means DestroySockets.
 	Sockets func(vip netip.Addr) (int, error)
-}
-
-// LinkRef names the link an address goes to.
-type LinkRef struct {
-	Index int
-	Name  string
 }
 
 // Owner keeps the virtual IPs on this host or off it. Its methods may be called from any
@@ -104,7 +99,7 @@ func distinct(vips []netip.Addr) ([]netip.Addr, error) {
 //
 // One window remains: a process frozen between check and write, thawed for just the write
 // and frozen again before the check that follows leaves an address with its full lifetime.
-func (o *Owner) Update(l LinkRef, deadline time.Duration) error {
+func (o *Owner) Update(l link.Link, deadline time.Duration) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var errs []error

@@ -6,13 +6,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kvip/kvip/pkg/link"
 )
 
 var (
 	vip4 = netip.MustParseAddr("10.9.0.100")
 	vip6 = netip.MustParseAddr("2001:db8:9::100")
-	eth0 = LinkRef{Index: 2, Name: "eth0"}
-	eth1 = LinkRef{Index: 3, Name: "eth1"}
+	eth0 = link.Link{Index: 2, Name: "eth0"}
+	eth1 = link.Link{Index: 3, Name: "eth1"}
 
 	errBroken = errors.New("broken")
 )
@@ -299,7 +301,7 @@ func TestUpdateGoesOnAfterAnError(t *testing.T) {
 
 func TestUpdateMovesToAnotherLink(t *testing.T) {
 	r := newRig(t, vip4)
-	for _, l := range []LinkRef{eth0, eth1} {
+	for _, l := range []link.Link{eth0, eth1} {
 		if err := r.Update(l, r.now+4500*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}

@@ -68,7 +68,7 @@ func (c *crew) sync(t *testing.T, want ...Address) (added, removed []Address) {
 	return added, removed
 }
 
-func host(prefix string, on LinkRef, proto uint8) link.HostAddr {
+func host(prefix string, on link.Link, proto uint8) link.HostAddr {
 	return link.HostAddr{
 		Prefix: netip.MustParsePrefix(prefix), Link: on.Name, Index: on.Index, Proto: proto,
 		ValidLft: link.Forever, PreferredLft: link.Forever,
@@ -89,7 +89,7 @@ func TestNewRosterRefusesBadLifetimes(t *testing.T) {
 
 func TestSync(t *testing.T) {
 	c := newCrew(t)
-	a, b, d := eth0.at(nth(1)), eth0.at(vip6), eth1.at(nth(1))
+	a, b, d := at(eth0, nth(1)), at(eth0, vip6), at(eth1, nth(1))
 	for _, step := range []struct {
 		desc                 string
 		want, added, removed []Address
@@ -118,7 +118,7 @@ func TestS6Restart(t *testing.T) {
 	c := newCrew(t)
 	var want []Address
 	for i := range 500 {
-		want = append(want, eth0.at(nth(i)))
+		want = append(want, at(eth0, nth(i)))
 	}
 	c.sync(t, want...)
 	c.idle(t, 5*time.Minute)
@@ -157,10 +157,10 @@ func TestSyncRefuses(t *testing.T) {
 	labelled.Label = "eth0:kvip"
 	c.Put(labelled)
 	c.Fail(nth(6), errBroken)
-	good := eth0.at(nth(9))
+	good := at(eth0, nth(9))
 	added, removed, err := c.Sync([]Address{
-		eth0.at(nth(1)), eth0.at(nth(2)), eth0.at(nth(3)), eth0.at(nth(4)), eth0.at(nth(5)), eth0.at(nth(6)),
-		eth0.at(netip.MustParseAddr("fe80::1%eth0")), eth0.at(netip.Addr{}), {VIP: nth(8)}, good, good,
+		at(eth0, nth(1)), at(eth0, nth(2)), at(eth0, nth(3)), at(eth0, nth(4)), at(eth0, nth(5)), at(eth0, nth(6)),
+		at(eth0, netip.MustParseAddr("fe80::1%eth0")), at(eth0, netip.Addr{}), {VIP: nth(8)}, good, good,
 	})
 	if !slices.Equal(added, []Address{good}) || len(removed) != 0 {
 		t.Errorf("added %v, removed %v", added, removed)
@@ -194,10 +194,10 @@ func TestSyncRefuses(t *testing.T) {
 // An address whose own kind appears beside it with a network's prefix is given up.
 func TestSyncGivesWayToTheNode(t *testing.T) {
 	c := newCrew(t)
-	c.sync(t, eth0.at(nth(1)))
+	c.sync(t, at(eth0, nth(1)))
 	c.Put(host("10.20.0.1/24", eth1, 0))
-	_, removed, err := c.Sync([]Address{eth0.at(nth(1))})
-	if !errors.Is(err, ErrForeign) || !slices.Equal(removed, []Address{eth0.at(nth(1))}) {
+	_, removed, err := c.Sync([]Address{at(eth0, nth(1))})
+	if !errors.Is(err, ErrForeign) || !slices.Equal(removed, []Address{at(eth0, nth(1))}) {
 		t.Errorf("removed %v, %v", removed, err)
 	}
 }
@@ -205,14 +205,14 @@ func TestSyncGivesWayToTheNode(t *testing.T) {
 // A move whose write fails leaves the address where it was.
 func TestMoveThatFails(t *testing.T) {
 	c := newCrew(t)
-	c.sync(t, eth0.at(nth(1)))
+	c.sync(t, at(eth0, nth(1)))
 	c.Fail(nth(1), errBroken)
-	if _, removed, err := c.Sync([]Address{eth1.at(nth(1))}); len(AddressErrors(err)) != 1 || len(removed) != 0 || !c.Has(nth(1)) {
+	if _, removed, err := c.Sync([]Address{at(eth1, nth(1))}); len(AddressErrors(err)) != 1 || len(removed) != 0 || !c.Has(nth(1)) {
 		t.Errorf("removed %v, %v", removed, err)
 	}
 	c.Fail(nth(1), nil)
-	added, removed := c.sync(t, eth1.at(nth(1)))
-	if !slices.Equal(added, []Address{eth1.at(nth(1))}) || !slices.Equal(removed, []Address{eth0.at(nth(1))}) {
+	added, removed := c.sync(t, at(eth1, nth(1)))
+	if !slices.Equal(added, []Address{at(eth1, nth(1))}) || !slices.Equal(removed, []Address{at(eth0, nth(1))}) {
 		t.Errorf("added %v, removed %v", added, removed)
 	}
 }
@@ -226,7 +226,7 @@ func TestSyncPutsRight(t *testing.T) {
 		"route":     func(h *link.HostAddr) { h.Flags &^= unix.IFA_F_NOPREFIXROUTE },
 	} {
 		c := newCrew(t)
-		a := eth0.at(nth(1))
+		a := at(eth0, nth(1))
 		c.sync(t, a)
 		list, err := c.FakeBulk.Addresses()
 		if err != nil {
@@ -246,7 +246,7 @@ func TestSyncPutsRight(t *testing.T) {
 // E10: beside the node's own address the scope is the same and the place in the list after it.
 func TestPlanFollowsTheNodesOwn(t *testing.T) {
 	c := newCrew(t)
-	a, other := eth0.at(nth(1)), eth1.at(nth(2))
+	a, other := at(eth0, nth(1)), at(eth1, nth(2))
 	c.sync(t, a, other)
 	c.Put(host("10.20.9.1/24", eth0, 0)) // comes later
 	added, _ := c.sync(t, a, other)
@@ -269,7 +269,7 @@ func TestPlanFollowsTheNodesOwn(t *testing.T) {
 // An expiry is not undone by a process that stood still: that takes a Sync, whose caller has looked.
 func TestRefreshRevivesNothing(t *testing.T) {
 	c := newCrew(t)
-	c.sync(t, eth0.at(nth(1)))
+	c.sync(t, at(eth0, nth(1)))
 	c.now += 3 * time.Minute
 	before := len(c.Changes())
 	_, err := c.Refresh(c.now)
@@ -279,14 +279,14 @@ func TestRefreshRevivesNothing(t *testing.T) {
 	if len(c.Changes()) != before || c.Has(nth(1)) {
 		t.Error("the address is back")
 	}
-	if added, _ := c.sync(t, eth0.at(nth(1))); len(added) != 1 || !c.Has(nth(1)) {
+	if added, _ := c.sync(t, at(eth0, nth(1))); len(added) != 1 || !c.Has(nth(1)) {
 		t.Error("the next Sync does not bring it back")
 	}
 }
 
 func TestRefreshReportsFailures(t *testing.T) {
 	c := newCrew(t)
-	c.sync(t, eth0.at(nth(1)), eth0.at(nth(2)))
+	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)))
 	c.Fail(nth(1), errBroken)
 	failures := 0
 	for end := c.now + 90*time.Second; c.now < end; {
@@ -308,7 +308,7 @@ func TestRefreshReportsFailures(t *testing.T) {
 
 func TestClear(t *testing.T) {
 	c := newCrew(t)
-	c.sync(t, eth0.at(nth(1)), eth0.at(nth(2)))
+	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)))
 	c.Put(host("10.20.0.3/32", eth0, Proto))
 	c.Fail(nth(1), errBroken)
 	if err := c.Clear(); !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, errBroken) || !strings.Contains(err.Error(), nth(1).String()) {
@@ -343,7 +343,7 @@ func TestSyncIsExact(t *testing.T) {
 		for range 30 {
 			want := map[netip.Addr]Address{}
 			for range rng.IntN(40) {
-				on := []LinkRef{eth0, eth1}[rng.IntN(2)]
+				on := []link.Link{eth0, eth1}[rng.IntN(2)]
 				want[nth(rng.IntN(60))] = Address{VIP: netip.Addr{}, LinkIndex: on.Index, LinkName: on.Name}
 			}
 			var list []Address
@@ -382,7 +382,7 @@ func TestCleanupOfServices(t *testing.T) {
 	if removed, err := cleanupServices(c.FakeBulk, nil, quiet); err != nil || len(removed) != 0 {
 		t.Errorf("with nothing there: %v, %v", removed, err)
 	}
-	c.sync(t, eth0.at(nth(1)), eth0.at(nth(2)), eth0.at(nth(3)))
+	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)), at(eth0, nth(3)))
 	lock, err := LockServices()
 	if err != nil {
 		t.Fatal(err)
@@ -412,15 +412,15 @@ func TestCleanupOfServices(t *testing.T) {
 // writes it there or after. That entry is not the host's address: it stays, and so does kvip's.
 func TestAnAddressOnAnIsolatedLinkIsNotForeign(t *testing.T) {
 	isolated := func(prefix, name string, proto uint8) link.HostAddr {
-		h := host(prefix, LinkRef{Index: 90, Name: name}, proto)
+		h := host(prefix, link.Link{Index: 90, Name: name}, proto)
 		h.Isolated = true
 		return h
 	}
 	c := newCrew(t)
 	c.Put(isolated("10.20.0.1/32", "kube-ipvs0", 0)) // before kvip
-	c.sync(t, eth0.at(nth(1)), eth0.at(nth(2)))
+	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)))
 	c.Put(isolated("10.20.0.2/32", "kube-ipvs0", 0)) // after kvip
-	if added, removed := c.sync(t, eth0.at(nth(1)), eth0.at(nth(2))); len(added) != 0 || len(removed) != 0 {
+	if added, removed := c.sync(t, at(eth0, nth(1)), at(eth0, nth(2))); len(added) != 0 || len(removed) != 0 {
 		t.Errorf("added %v, removed %v", added, removed)
 	}
 	c.sync(t)
@@ -429,7 +429,7 @@ func TestAnAddressOnAnIsolatedLinkIsNotForeign(t *testing.T) {
 	}
 	c.Put(isolated("10.20.0.3/32", "down0", Proto))
 	c.Put(isolated("10.20.0.4/32", eth0.Name, 0))
-	if _, _, err := c.Sync([]Address{eth0.at(nth(3)), {VIP: nth(4), LinkIndex: 90, LinkName: eth0.Name}}); len(AddressErrors(err)) != 2 {
+	if _, _, err := c.Sync([]Address{at(eth0, nth(3)), {VIP: nth(4), LinkIndex: 90, LinkName: eth0.Name}}); len(AddressErrors(err)) != 2 {
 		t.Errorf("the control plane's address and another program's on the same link: %v", err)
 	}
 }
@@ -447,17 +447,17 @@ func TestAKernelWithoutMarks(t *testing.T) {
 	others.ValidLft, others.PreferredLft, others.Flags = 4, 0, unix.IFA_F_NOPREFIXROUTE|unix.IFA_F_DEPRECATED
 	labelled := others
 	labelled.Prefix, labelled.Label = netip.MustParsePrefix("10.20.0.8/32"), "eth0:kvip"
-	c.sync(t, eth0.at(nth(1)), eth0.at(nth(2)))
-	if added, removed := c.sync(t, eth0.at(nth(1)), eth0.at(nth(2))); len(added)+len(removed) > 0 {
+	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)))
+	if added, removed := c.sync(t, at(eth0, nth(1)), at(eth0, nth(2))); len(added)+len(removed) > 0 {
 		t.Errorf("again: added %v, removed %v", added, removed)
 	}
 	c.idle(t, 5*DefaultServiceLifetime)
 	c.Put(others)
 	c.Put(labelled)
-	if _, removed := c.sync(t, eth1.at(nth(1))); len(removed) != 2 || !c.Has(nth(1)) || c.Has(nth(2)) || !c.Has(nth(9)) {
+	if _, removed := c.sync(t, at(eth1, nth(1))); len(removed) != 2 || !c.Has(nth(1)) || c.Has(nth(2)) || !c.Has(nth(9)) {
 		t.Errorf("moved and given up: removed %v", removed)
 	}
-	if _, _, err := c.Sync([]Address{eth0.at(nth(8)), eth1.at(nth(1))}); !errors.Is(err, ErrControlPlane) {
+	if _, _, err := c.Sync([]Address{at(eth0, nth(8)), at(eth1, nth(1))}); !errors.Is(err, ErrControlPlane) {
 		t.Errorf("the control plane's address: %v", err)
 	}
 
@@ -478,7 +478,7 @@ func TestCleanupOnAKernelWithoutMarks(t *testing.T) {
 	testutil.NewNetns(t)
 	c := newCrew(t)
 	c.ForgetMarks()
-	c.sync(t, eth0.at(nth(1)), eth0.at(nth(2)))
+	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)))
 	nobody := func([]netip.Addr) (int, error) { return 0, nil }
 	if removed, err := cleanupServices(c.FakeBulk, nil, nobody); len(removed) != 0 || err != nil {
 		t.Errorf("without a name: %v, %v", removed, err)

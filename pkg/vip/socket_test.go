@@ -114,13 +114,13 @@ func TestDeleteDestroysConnections(t *testing.T) {
 func TestDestroyConnectionsFromOutside(t *testing.T) {
 	l := newLab(t)
 	for _, vip := range bothVIPs {
-		if err := Netlink(bothVIPs).Replace(l.eth0.at(vip), time.Minute); err != nil {
+		if err := Netlink(bothVIPs).Replace(at(l.eth0, vip), time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		p := l.dial(t, vip)
 		defer p.client.Close()
 		defer p.server.Close()
-		if err := Netlink(bothVIPs).Delete(l.eth0.at(vip)); err != nil {
+		if err := Netlink(bothVIPs).Delete(at(l.eth0, vip)); err != nil {
 			t.Fatal(err)
 		}
 		if n, err := DestroySockets(vip); n != 1 || err != nil {
