@@ -215,11 +215,8 @@ func (a *agent) run(ctx context.Context) error {
 func (a *agent) onHealth(s health.State) {
 	a.pages.health(s)
 	a.metrics.Health(s.Code)
-	verdict := map[health.Verdict]election.Verdict{
-		health.Healthy: election.Healthy, health.Soft: election.NotReady, health.Dead: election.Dead,
-	}[s.Verdict]
 	select {
-	case a.loop.in <- election.Health{Verdict: verdict, Slow: s.Slow(), Latency: s.Latency, LastProbeFailed: s.Doubtful}:
+	case a.loop.in <- election.Health{Verdict: s.Verdict, Slow: s.Slow(), Latency: s.Latency, LastProbeFailed: s.LastProbeFailed}:
 	default: // the loop is behind; the next sign of life tells it
 	}
 }

@@ -63,7 +63,7 @@ func (p *pages) watch(a *agent) {
 
 func (p *pages) health(s health.State) {
 	p.state.Store(&s)
-	if s.Verdict == health.Healthy || s.Verdict == health.Soft {
+	if s.Verdict == election.Healthy || s.Verdict == election.NotReady {
 		p.served.Store(true)
 	}
 	p.healthAt.Store(int64(p.now()))
@@ -195,7 +195,7 @@ func (p *pages) controlNotReady() string {
 }
 
 func (p *pages) healthReason() string {
-	if h := p.state.Load(); h != nil && h.Verdict != health.Healthy {
+	if h := p.state.Load(); h != nil && h.Verdict != election.Healthy {
 		return " (" + h.Reason + ")"
 	}
 	return ""
@@ -209,7 +209,7 @@ func (p *pages) statusz(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (p *pages) nodeStatus() status.Agent {
-	s := status.Agent{Node: p.cfg.NodeName, Identity: p.id, Version: p.build.Version, State: "starting", Health: health.Unknown.String(), NotReady: p.notReady()}
+	s := status.Agent{Node: p.cfg.NodeName, Identity: p.id, Version: p.build.Version, State: "starting", Health: election.Unknown.String(), NotReady: p.notReady()}
 	for _, a := range p.cfg.VIPs {
 		s.VIPs = append(s.VIPs, a.String())
 	}

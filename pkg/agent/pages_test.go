@@ -67,7 +67,7 @@ func TestReadyz(t *testing.T) {
 		{"Twin", waits, func(s *site) { s.agent.loop.twin.Store(true) }, "under this node's name: " + other},
 		{"LinkDown", election.Status{State: election.Standby, Reason: election.ReasonLinkDown}, nil, "LinkDown: the link cannot carry the address"},
 		{"Sick", election.Status{State: election.Standby, Reason: election.ReasonAPIDead}, func(s *site) {
-			s.health(health.State{Verdict: health.Dead, Reason: "nothing listens on 127.0.0.1:6443"})
+			s.health(health.State{Verdict: election.Dead, Reason: "nothing listens on 127.0.0.1:6443"})
 		}, "APIServerDead: the API server of this node is dead or shutting down (nothing listens on 127.0.0.1:6443)"},
 		{"LinkDownWithoutAPI", election.Status{State: election.Standby, Reason: election.ReasonLinkDown}, func(s *site) {
 			s.report.problem = "watch lease: timeout"
@@ -157,7 +157,7 @@ func TestStatusPage(t *testing.T) {
 	}
 	s.watch(s.agent)
 	s.hold("")
-	s.health(health.State{Verdict: health.Soft, Reason: "etcd failed", Warning: "unauthorized"})
+	s.health(health.State{Verdict: election.NotReady, Reason: "etcd failed", Warning: "unauthorized"})
 	s.agent.loop.status.Store(&election.Status{State: election.Holding, Owned: true, Reason: election.ReasonReleased, Term: 9, Holder: self})
 	if a := read(); a.State != "holding" || !a.Owned || a.Reason != "Released" || a.Term != 9 || a.Link != "eth0" || a.Health != "not-ready" ||
 		a.HealthWhy != "etcd failed" || a.Warning != "unauthorized" || !strings.Contains(a.Credentials, "no credentials yet") ||
@@ -173,7 +173,7 @@ func TestPagesAreSafeForATerminal(t *testing.T) {
 	s.watch(s.agent)
 	s.hold("")
 	s.report.problem = hostile
-	s.health(health.State{Verdict: health.Dead, Reason: hostile, Warning: hostile})
+	s.health(health.State{Verdict: election.Dead, Reason: hostile, Warning: hostile})
 	s.agent.loop.status.Store(&election.Status{State: election.Standby, Reason: election.ReasonAPIDead, Holder: hostile})
 	for name, page := range map[string]http.HandlerFunc{"/readyz": s.readyz, "/status": s.statusz} {
 		if _, body := answered(t, page); strings.ContainsFunc(body, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) || !strings.Contains(body, "009b") {
@@ -238,12 +238,12 @@ func TestOnHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		a := &agent{loop: r.l, metrics: r.metrics, pages: newPages(r.l.cfg, Build{}, self, r.metrics, discard)}
-		for state, want := range map[health.Verdict]election.Verdict{
-			health.Unknown: election.Unknown, health.Healthy: election.Healthy, health.Soft: election.NotReady, health.Dead: election.Dead,
+		for _, verdict := range []election.Verdict{
+			election.Unknown, election.Healthy, election.NotReady, election.Dead,
 		} {
-			a.onHealth(health.State{Verdict: state, Code: "code"})
-			if got := <-r.l.in; got != (election.Health{Verdict: want}) {
-				t.Errorf("%v became %v", state, got)
+			a.onHealth(health.State{Verdict: verdict, Code: "code"})
+			if got := <-r.l.in; got != (election.Health{Verdict: verdict}) {
+				t.Errorf("%v became %v", verdict, got)
 			}
 		}
 		for range 2 * cap(r.l.in) {

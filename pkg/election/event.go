@@ -48,13 +48,31 @@ type Health struct {
 // Verdict on the node's own API server.
 type Verdict int
 
-// Verdicts. Soft means alive but not ready; only Healthy makes a node eligible.
+// Verdicts. Only Healthy makes a node eligible.
 const (
+	// Unknown: there is no other verdict yet.
 	Unknown Verdict = iota
+	// Healthy: the API server has been ready for a while.
 	Healthy
+	// NotReady: it is alive but does not serve well. A holder may stay if no other node is better.
 	NotReady
+	// Dead: it does not serve, and is not expected to recover by itself.
 	Dead
 )
+
+// String returns the verdict in lower case, as the page /status shows it.
+func (v Verdict) String() string {
+	switch v {
+	case Healthy:
+		return "healthy"
+	case NotReady:
+		return "not-ready"
+	case Dead:
+		return "dead"
+	default:
+		return "unknown"
+	}
+}
 
 // Link says whether the announcing link can carry an address, and its hardware addresses, as
 // in Record.

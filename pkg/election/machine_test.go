@@ -360,3 +360,13 @@ func TestFlushToldAgain(t *testing.T) {
 		t.Error("the node's own address is there, and the address is not put back")
 	}
 }
+
+func TestVerdictString(t *testing.T) {
+	for v, want := range map[Verdict]string{
+		Unknown: "unknown", Healthy: "healthy", NotReady: "not-ready", Dead: "dead", 99: "unknown",
+	} {
+		if got := v.String(); got != want {
+			t.Errorf("verdict %d is %q, want %q", v, got, want)
+		}
+	}
+}

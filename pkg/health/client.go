@@ -2,51 +2,60 @@ package health
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 )
 
 const (
-	readyTimeout = 5 * time.Second // /readyz keeps it: etcd may need long
-	pingTimeout  = time.Second     // E7: silence of /livez/ping that is death
-	idleTimeout  = 30 * time.Second
-	bodyLimit    = 64 << 10
-
-	besideTimeout = 500 * time.Millisecond // of a second /readyz
+	readyTimeout  = 5 * time.Second // of /readyz: etcd may need long
+	pingTimeout   = time.Second     // of /livez/ping
+	secondTimeout = 500 * time.Millisecond
+	idleTimeout   = 30 * time.Second
+	// connectTimeout is for TCP alone: a listener on this host accepts at once.
+	connectTimeout = time.Second
+	bodyLimit      = 64 << 10
 )
 
-// client asks the API server, on the candidate address that answered last. HTTP/1.1 on
-// purpose: one request at a time on one connection needs no more, and costs less.
+// client sends requests to the API server, at the candidate address that answered last. It uses
+// HTTP/1.1: one request at a time on one connection needs no more, and costs less than HTTP/2.
 type client struct {
-	cfg   *Config
-	ready line
-	live  *http.Transport // a connection of its own: the first may be stuck
-	extra *http.Transport // and one for the second /readyz
-	kept  string          // base URL that answered last; only look reads and writes it
-	used  atomic.Pointer[string]
-	again time.Time // when a refused connection may be replaced
-	auth  string    // of the last ping
+	cfg        *Config
+	ready      persistentConn
+	live       *http.Transport // for /livez/ping: the connection of /readyz may be stuck
+	second     *http.Transport // for the second /readyz
+	kept       string          // base URL that answered last; only probe uses it
+	current    atomic.Pointer[string]
+	redialFrom time.Time // when a connection that got 401 may be replaced
+	pingAuth   string    // Authorization of the last ping
 }
 
-// newClient makes a client that calls lost when the server ends /readyz's connection.
-func newClient(cfg *Config, lost func()) *client {
-	return &client{cfg: cfg, ready: line{dialer: dialer{cfg}, lost: lost}, live: newTransport(cfg), extra: newTransport(cfg)}
+// newClient returns a client that calls disconnected when the server ends the connection of
+// /readyz.
+func newClient(cfg *Config, disconnected func()) *client {
+	return &client{
+		cfg:   cfg,
+		ready: persistentConn{dialer: dialer{cfg}, disconnected: disconnected},
+		live:  newTransport(cfg), second: newTransport(cfg),
+	}
 }
 
-// close drops the connections. No request may be under way.
+// close closes the connections. No request may be in flight.
 func (c *client) close() {
 	c.ready.close()
 	c.live.CloseIdleConnections()
-	c.extra.CloseIdleConnections()
+	c.second.CloseIdleConnections()
 }
 
-// look asks /readyz of the address kept; only if that fails, of each candidate in turn.
-func (c *client) look(ctx context.Context) Observation {
+// probe requests /readyz from the kept address, and from each candidate in turn if that fails.
+func (c *client) probe(ctx context.Context) Observation {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	var worst Observation
@@ -55,7 +64,7 @@ func (c *client) look(ctx context.Context) Observation {
 		first = c.cfg.URL
 	}
 	if first != "" {
-		obs, answered := c.ask(ctx, first)
+		obs, answered := c.probeAt(ctx, first)
 		if answered || c.cfg.URL != "" {
 			return obs
 		}
@@ -66,7 +75,7 @@ func (c *client) look(ctx context.Context) Observation {
 		if base == first || ctx.Err() != nil {
 			continue
 		}
-		obs, answered := c.ask(ctx, base)
+		obs, answered := c.probeAt(ctx, base)
 		if answered {
 			c.kept = base
 			return obs
@@ -74,98 +83,114 @@ func (c *client) look(ctx context.Context) Observation {
 		worst = worse(worst, obs)
 	}
 	if worst.Outcome == 0 {
-		return Observation{OutcomeBlind, "cannot probe: there is no address to probe"}
+		return Observation{OutcomeCannotProbe, "cannot probe: there is no address to probe"}
 	}
 	return worst
 }
 
-// ask asks one address and tells whether it answered.
-func (c *client) ask(ctx context.Context, base string) (Observation, bool) {
-	c.used.Store(&base)
-	target := c.target(base)
+// probeAt probes one address and reports whether it answered.
+func (c *client) probeAt(ctx context.Context, base string) (Observation, bool) {
+	c.current.Store(&base)
+	target := c.readyURL(base)
 	status, body, err := c.ready.get(ctx, target, c.authorization(target))
 	if err != nil {
 		return fromError(err), false
 	}
-	c.renew(status)
+	// The credentials of a connection are those at its dial, and there may be others by now.
+	if now := time.Now(); status == http.StatusUnauthorized && now.After(c.redialFrom) {
+		c.ready.close()
+		c.redialFrom = now.Add(certificatePeriod)
+	}
 	return fromResponse(status, body), true
 }
 
-// target returns the URL of the page that says whether the server at base is ready.
-func (c *client) target(base string) string {
+// readyURL returns the URL of the page that reports whether the server at base is ready.
+func (c *client) readyURL(base string) string {
 	if c.cfg.URL != "" {
 		return base
 	}
 	return strings.TrimSuffix(base, "/") + "/readyz"
 }
 
-// askBeside asks for /readyz while an earlier request for it is unanswered: a check of the
-// server's that blocks one request need not block the next, which may be told that it failed.
-func (c *client) askBeside(ctx context.Context) Observation {
-	ctx, cancel := context.WithTimeout(ctx, besideTimeout)
+// secondProbe requests /readyz while an earlier request for it is unanswered. A check that blocks
+// one request in the server need not block the next, which may be told that the check failed.
+func (c *client) secondProbe(ctx context.Context) Observation {
+	ctx, cancel := context.WithTimeout(ctx, secondTimeout)
 	defer cancel()
-	target := c.target(c.server())
-	status, body, err := get(ctx, c.extra, target, c.authorization(target))
+	target := c.readyURL(c.server())
+	status, body, err := get(ctx, c.second, target, c.authorization(target))
 	if err != nil {
 		return fromError(err)
 	}
 	return fromResponse(status, body)
 }
 
-// server returns the base URL that /readyz was asked of last, "" if there is none. Any
-// goroutine may call it.
+// server returns the base URL that was probed last, "" if there is none. It is safe for concurrent
+// use.
 func (c *client) server() string {
-	if base := c.used.Load(); base != nil {
+	if base := c.current.Load(); base != nil {
 		return *base
 	}
 	return ""
 }
 
-// renew makes the next poll dial anew where the server refuses the credentials: those of a
-// connection are as old as the connection, and there may be others by now.
-func (c *client) renew(status int) {
-	if now := time.Now(); status == http.StatusUnauthorized && now.After(c.again) {
-		c.ready.close()
-		c.again = now.Add(certificatePeriod)
-	}
-}
-
-// ping asks /livez/ping, which touches neither etcd nor an authorizer's cache, of the
-// address that /readyz was asked of last. Any answer proves life: the error is nil.
+// ping requests /livez/ping, which uses neither etcd nor the authorizer's cache, from the address
+// that was probed last. Any answer is a sign of life: the error is nil.
 func (c *client) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
 	base := c.server()
 	if base == "" {
-		return fmt.Errorf("%w: there is no address to probe", errBlind)
+		return fmt.Errorf("%w: there is no address to probe", errCannotProbe)
 	}
 	u, err := url.Parse(base)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errBlind, err)
+		return fmt.Errorf("%w: %w", errCannotProbe, err)
 	}
 	auth := c.authorization(base)
-	if auth != c.auth { // a client certificate stays with its connection
+	if auth != c.pingAuth { // a client certificate belongs to its connection
 		c.live.CloseIdleConnections()
-		c.auth = auth
+		c.pingAuth = auth
 	}
 	_, _, err = get(ctx, c.live, u.Scheme+"://"+u.Host+"/livez/ping", auth)
 	return err
 }
 
-// authorization returns what is sent to the target, "" where it may not see the credentials.
+// authorization returns the header for target, "" if its server may not see the credentials.
 func (c *client) authorization(target string) string {
 	u, err := url.Parse(target)
-	if err != nil || c.cfg.Authorization == nil || u.Scheme != "https" || !c.cfg.trusted(hostPort(u)) {
+	if err != nil || c.cfg.Authorization == nil || u.Scheme != "https" ||
+		!c.cfg.trusted(hostPort(u)) {
 		return ""
 	}
 	return c.cfg.Authorization()
 }
 
-// get makes one GET request and reads the answer's body, up to bodyLimit.
-func get(ctx context.Context, rt http.RoundTripper, target, authorization string) (int, string, error) {
+// Ready sends one request for /readyz on a connection of its own. It returns nil if /readyz below
+// baseURL answers 2xx, else an error with the failed checks. A nil config trusts the system's
+// roots. authorization is the header's value or "". ctx limits the time.
+func Ready(ctx context.Context, config *tls.Config, authorization, baseURL string) error {
+	cfg := &Config{TLS: func() (*tls.Config, error) { return config, nil }}
+	transport := newTransport(cfg)
+	transport.DisableKeepAlives = true
+	defer transport.CloseIdleConnections()
+	target := strings.TrimSuffix(baseURL, "/") + "/readyz"
+	status, body, err := get(ctx, transport, target, authorization)
+	if err != nil {
+		return fmt.Errorf("probe API server: %w", err)
+	}
+	if status < 200 || status > 299 {
+		return fmt.Errorf("probe API server %s: %s", baseURL, fromResponse(status, body).Detail)
+	}
+	return nil
+}
+
+// get sends one GET request and reads the body of the answer, up to bodyLimit.
+func get(ctx context.Context, rt http.RoundTripper, target, authorization string) (int, string,
+	error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
-		return 0, "", fmt.Errorf("%w: %w", errBlind, err)
+		return 0, "", fmt.Errorf("%w: %w", errCannotProbe, err)
 	}
 	req.Header.Set("User-Agent", "kvip")
 	if authorization != "" {
@@ -194,4 +219,80 @@ func newTransport(cfg *Config) *http.Transport {
 		IdleConnTimeout:    idleTimeout,
 		DisableCompression: true,
 	}
+}
+
+// dialer makes connections as the configuration says.
+type dialer struct{ cfg *Config }
+
+func (d dialer) plain(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: connectTimeout, KeepAlive: -1}
+	return dialer.DialContext(ctx, network, address)
+}
+
+func (d dialer) secure(ctx context.Context, network, address string) (net.Conn, error) {
+	config, err := d.config(address)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := d.plain(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	client := tls.Client(conn, config)
+	if err := client.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("handshake with %s: %w", address, err)
+	}
+	return client, nil
+}
+
+// config returns the TLS configuration for a dial: certificates may have been renewed (E7).
+func (d dialer) config(address string) (*tls.Config, error) {
+	config := &tls.Config{}
+	if d.cfg.TLS != nil {
+		given, err := d.cfg.TLS()
+		if err != nil {
+			return nil, fmt.Errorf("%w: load TLS credentials: %w", errCannotProbe, err)
+		}
+		if given != nil {
+			config = given.Clone()
+		}
+	}
+	if !d.cfg.trusted(address) {
+		config.Certificates, config.GetClientCertificate = nil, nil
+	}
+	config.NextProtos = []string{"http/1.1"}
+	if config.ServerName == "" {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errCannotProbe, err)
+		}
+		config.ServerName = host
+	}
+	return config, nil
+}
+
+// trusted reports whether the server at address may see the credentials: it is one of the API
+// server's own. Any server may be behind a configured URL.
+func (c *Config) trusted(address string) bool {
+	if c.URL == "" {
+		return true
+	}
+	return c.URLs != nil && slices.ContainsFunc(c.URLs(), func(base string) bool {
+		u, err := url.Parse(base)
+		return err == nil && hostPort(u) == address
+	})
+}
+
+// hostPort returns the address to dial for a URL.
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	switch {
+	case port != "":
+	case u.Scheme == "http":
+		port = "80"
+	default:
+		port = "443"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
 }

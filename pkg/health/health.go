@@ -1,6 +1,6 @@
-// Package health judges whether the API server of this node serves, by polling its
-// /readyz over one kept-alive connection. It does not decide who holds the VIP, and it
-// knows nothing of Kubernetes beyond the health endpoints of the API server.
+// Package health judges whether the API server of this node serves clients, by polling its /readyz
+// over one kept-alive connection. It does not decide who holds the virtual IP, and knows nothing of
+// Kubernetes beyond the health endpoints of the API server.
 package health
 
 import (
@@ -12,55 +12,22 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/boottime"
+	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/reporter"
 )
 
-// Verdict is the judgement that an election acts on.
-type Verdict int
-
-const (
-	// Unknown is the verdict until the first other one: nothing is proven yet.
-	Unknown Verdict = iota
-	// Healthy: the API server has been ready for a while.
-	Healthy
-	// Soft: it lives but does not serve well. A holder may stay if nobody is better.
-	Soft
-	// Dead: it does not serve and a client cannot be helped by waiting.
-	Dead
-)
-
-// String returns the verdict in lower case, as it appears on the page /status.
-func (v Verdict) String() string {
-	switch v {
-	case Healthy:
-		return "healthy"
-	case Soft:
-		return "not-ready"
-	case Dead:
-		return "dead"
-	default:
-		return "unknown"
-	}
-}
-
-// told is how the log tells of a verdict.
-var told = map[Verdict]string{
-	Unknown: "API server is not judged yet",
-	Healthy: "API server is healthy",
-	Soft:    "API server is alive but not ready",
-	Dead:    "API server is dead",
-}
-
-// Codes that State.Code takes: stable labels for metrics and events.
+// Codes that State.Code takes: stable labels for metrics and Events.
 const (
 	CodeOK           = "ok"
-	CodeUnauthorized = "unauthorized" // alive, but it does not know our credentials
+	CodeUnauthorized = "unauthorized" // alive, but it rejects the probe's credentials
 	CodeRefused      = "refused"      // nothing listens on any candidate address
-	CodeShutdown     = "shutdown"     // it has begun its graceful shutdown
+	CodeShutdown     = "shutdown"     // graceful shutdown has begun
 	CodeNotReady     = "not-ready"    // /readyz fails for another reason
-	CodeSlow         = "slow"         // /readyz is not answered, /livez/ping is
-	CodeSilent       = "silent"       // not even /livez/ping is answered
-	CodeHung         = "hung"         // silent, and the process stands still
+	CodeSlow         = "slow"         // /readyz is unanswered, /livez/ping is answered
+	CodeSilent       = "silent"       // /livez/ping is unanswered too
+	CodeHung         = "hung"         // silent, and the process does not use its sockets
 	CodeBroken       = "broken"       // every connection ends without an answer
 	CodeCertificate  = "certificate"  // the TLS handshake fails
 	CodeUnknown      = "unknown"      // not probed yet, or this side cannot probe
@@ -68,62 +35,66 @@ const (
 
 // Codes returns every code, CodeUnknown first.
 func Codes() []string {
-	return []string{CodeUnknown, CodeOK, CodeUnauthorized, CodeRefused, CodeShutdown, CodeNotReady, CodeSlow, CodeSilent,
-		CodeHung, CodeBroken, CodeCertificate}
+	return []string{
+		CodeUnknown, CodeOK, CodeUnauthorized, CodeRefused, CodeShutdown, CodeNotReady, CodeSlow,
+		CodeSilent, CodeHung, CodeBroken, CodeCertificate,
+	}
 }
 
-// State is a judgement with its reason.
+// State is a verdict with its reason.
 type State struct {
-	Verdict Verdict
+	Verdict election.Verdict
 	Reason  string        // a sentence for people
 	Code    string        // one of the Code constants
-	Warning string        // alive but worth a look: credentials not accepted; else empty
+	Warning string        // healthy, but the credentials are rejected; else empty
 	Since   time.Duration // when this verdict began, time since boot
-	// Doubtful reports whether the last answer was a failure although the verdict is Healthy: one
-	// more makes it Soft.
-	Doubtful bool
-	// Latency is the largest time that /readyz took to answer within the last second, or
-	// for how long it has not answered yet: 1 ms to MaxLatency, 0 if it is not known. It
-	// is as of the call of OnState, and a change of it alone is no new state.
+	// LastProbeFailed reports whether the last answer was a failure although the verdict is
+	// Healthy: one more makes it NotReady.
+	LastProbeFailed bool
+	// Latency is the longest time that /readyz took to answer within the last second, or has not
+	// answered yet: 1 ms to 1 min, 0 if unknown. It is as of the call of OnState. A change of
+	// Latency alone is not a new state.
 	Latency time.Duration
 }
 
-// Slow reports whether the API server serves badly because it is slow: that may be load,
-// which would follow the VIP to the next node.
+// Slow reports whether the API server is not ready because it is slow. That may be load, which
+// would follow the virtual IP to the next node.
 func (s State) Slow() bool {
-	return s.Verdict == Soft && (s.Code == CodeSlow || s.Code == CodeSilent)
+	return s.Verdict == election.NotReady && (s.Code == CodeSlow || s.Code == CodeSilent)
 }
 
-// Config says what to probe. Zero values are as documented; URLs or URL is required.
+// Config says what to probe. URLs or URL is required.
 type Config struct {
-	// URLs returns base URLs to try in order, for example https://127.0.0.1:6443 and
-	// then the node's address. It is asked whenever the address in use fails; the first
-	// one that answers is kept.
+	// URLs returns base URLs to try in order, for example https://127.0.0.1:6443 and then the
+	// node's address. It is called whenever the address in use fails. The first one that answers
+	// is kept.
 	URLs func() []string
-	// URL, if set, is polled as it is in place of URLs' /readyz. The process behind it is
-	// taken to live as long as its /livez/ping gives any answer. Credentials are shown to it only over
-	// https and at an address of URLs.
+	// URL, if set, is polled as it is instead of the /readyz pages of URLs. Its server counts as
+	// alive as long as its /livez/ping gives any answer. Credentials are sent only over https and
+	// to an address of URLs.
 	URL string
-	// TLS is asked at each dial, so that renewed certificates are picked up. nil: the
-	// system's roots and no client certificate. A missing ServerName becomes the host dialled.
+	// TLS is called at each dial, so that renewed certificates are used. Nil: the system's roots
+	// and no client certificate. A missing ServerName becomes the host dialled.
 	TLS func() (*tls.Config, error)
-	// Authorization returns the header's value ("Bearer ..."), or "". nil: none.
+	// Authorization returns the value of the header ("Bearer ..."), or "". Nil: no header.
 	Authorization func() string
-	// Period is the least time between the starts of two polls; 0 = 100 ms.
+	// Period is the minimum time between the starts of two polls. 0 is 100 ms (E7).
 	Period time.Duration
-	// Clock stamps the states; nil = boottime.Boottime.
+	// Clock stamps the states. Nil is boottime.Now.
 	Clock boottime.Clock
-	// Log receives one record per change of verdict; nil = slog.Default.
+	// Log receives one record per change of verdict. Nil discards.
 	Log *slog.Logger
-	// OnState is called from Run's goroutine, with the new state at every change and with
-	// the present one at least once a second, as a sign of life (E12). It must not block.
+	// Reporter receives a heartbeat every 0.5 s, and whether the API server is healthy. Nil
+	// discards.
+	Reporter *reporter.Reporter
+	// OnState is called from Run's goroutine: at every change with the new state, and every 0.5 s
+	// with the present one. It must not block. Nil discards.
 	OnState func(State)
 }
 
-// DefaultPeriod is the polling period of E7.
-const DefaultPeriod = 100 * time.Millisecond
+const defaultPeriod = 100 * time.Millisecond
 
-// New checks the configuration and fills in its defaults. It starts nothing.
+// New validates the configuration and fills in its defaults. It starts nothing.
 func New(cfg Config) (*Prober, error) {
 	if cfg.URL == "" && cfg.URLs == nil {
 		return nil, errors.New("configure health probe: neither URL nor URLs is set")
@@ -137,21 +108,26 @@ func New(cfg Config) (*Prober, error) {
 		return nil, fmt.Errorf("configure health probe: period %v is negative", cfg.Period)
 	}
 	if cfg.Period == 0 {
-		cfg.Period = DefaultPeriod
+		cfg.Period = defaultPeriod
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = boottime.Now
 	}
 	if cfg.Log == nil {
-		cfg.Log = slog.Default()
+		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if strings.HasPrefix(cfg.URL, "http://") && cfg.Authorization != nil {
-		cfg.Log.Warn("probing without credentials", "reason", cfg.URL+" is not https; name the page with https to show it credentials")
+		cfg.Log.Warn("probing without credentials", "reason", cfg.URL+" is not an https URL")
 	}
 	if cfg.OnState == nil {
 		cfg.OnState = func(State) {}
 	}
-	return &Prober{cfg: cfg, lost: make(chan struct{}, 1)}, nil
+	p := &Prober{cfg: cfg, disconnected: backoff.NewSignal()}
+	p.client = newClient(&p.cfg, p.disconnected.Notify)
+	p.sockets = &socketProbe{dialer: dialer{&p.cfg}, server: p.client.server}
+	p.poll, p.secondPoll = newWorker(p.client.probe), newWorker(p.client.secondProbe)
+	p.ping, p.socketWorker = newWorker(p.client.ping), newWorker(p.sockets.probe)
+	return p, nil
 }
 
 func checkURL(raw string) error {

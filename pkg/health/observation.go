@@ -13,44 +13,45 @@ import (
 	"syscall"
 )
 
-// Outcome is what one look at the API server showed.
+// Outcome is the result of one probe of the API server.
 type Outcome int
 
+// Outcomes of a probe.
 const (
 	// OutcomeOK: a ready answer, or one that proves as much (429: busy but serving).
 	OutcomeOK Outcome = iota + 1
-	// OutcomeUnauthorized: 401 or 403. It lives; our credentials are the trouble.
+	// OutcomeUnauthorized: 401 or 403. The server is alive and rejects the probe's credentials.
 	OutcomeUnauthorized
-	// OutcomeNotReady: an answer that says not ready.
+	// OutcomeNotReady: /readyz reports failed checks.
 	OutcomeNotReady
-	// OutcomeShutdown: not ready because it shuts down. It will not come back.
+	// OutcomeShutdown: not ready because of a graceful shutdown, which is final.
 	OutcomeShutdown
-	// OutcomeSlow: /readyz unanswered for long while /livez/ping answers.
+	// OutcomeSlow: /readyz is unanswered for long while /livez/ping is answered.
 	OutcomeSlow
-	// OutcomeSilent: /livez/ping unanswered too.
+	// OutcomeSilent: /livez/ping is unanswered too.
 	OutcomeSilent
 	// OutcomeHung: unanswered, and the process takes nothing that its sockets have for it.
 	OutcomeHung
-	// OutcomeLate: an answer that says not ready, of a server that was slow with /livez/ping
-	// too: what failed may only have timed out.
-	OutcomeLate
+	// OutcomeOverloaded: not ready, from a server that answers /livez/ping late too: the failed
+	// checks may only have timed out.
+	OutcomeOverloaded
 	// OutcomeRefused: nothing listens on any candidate address.
 	OutcomeRefused
-	// OutcomeBroken: connections are made but end without an answer.
+	// OutcomeBroken: connections are accepted but end without an answer.
 	OutcomeBroken
 	// OutcomeCertificate: the TLS handshake fails on a certificate.
 	OutcomeCertificate
-	// OutcomeBlind: this side cannot probe (no candidate address, unreadable credentials).
-	OutcomeBlind
+	// OutcomeCannotProbe: this side cannot probe (no candidate address, unreadable credentials).
+	OutcomeCannotProbe
 )
 
-// Observation is one outcome with what was seen, a fragment of a sentence.
+// Observation is one outcome with its detail, a fragment of a sentence.
 type Observation struct {
 	Outcome Outcome
 	Detail  string
 }
 
-// fromResponse judges an answer to /readyz. The body of a 500 lists each check as
+// fromResponse classifies an answer to /readyz. The body of a 500 lists each check as
 // "[+]name ok" or "[-]name failed: reason" (k8s.io/apiserver, server/healthz).
 func fromResponse(status int, body string) Observation {
 	switch {
@@ -87,19 +88,22 @@ func failedChecks(body string) []string {
 	return names
 }
 
-// errBlind marks errors of this side: the API server was not even asked.
-var errBlind = errors.New("cannot probe")
+// errCannotProbe marks errors of this side: the API server received no request.
+var errCannotProbe = errors.New("cannot probe")
 
-// fromError judges a request that got no answer from one address.
+// fromError classifies a request without an answer from one address.
 func fromError(err error) Observation {
+	var timeout interface{ Timeout() bool }
 	switch {
-	case errors.Is(err, errBlind):
-		return Observation{OutcomeBlind, err.Error()}
+	case errors.Is(err, errCannotProbe):
+		return Observation{OutcomeCannotProbe, err.Error()}
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return Observation{OutcomeRefused, err.Error()}
-	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL):
-		return Observation{OutcomeBlind, "no way to the API server: " + err.Error()}
-	case errors.Is(err, context.Canceled), errors.Is(err, os.ErrDeadlineExceeded), isTimeout(err):
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH),
+		errors.Is(err, syscall.EADDRNOTAVAIL):
+		return Observation{OutcomeCannotProbe, "no route to the API server: " + err.Error()}
+	case errors.Is(err, context.Canceled), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.As(err, &timeout) && timeout.Timeout():
 		return Observation{OutcomeSlow, err.Error()}
 	case isCertificate(err):
 		return Observation{OutcomeCertificate, err.Error()}
@@ -108,13 +112,8 @@ func fromError(err error) Observation {
 	}
 }
 
-func isTimeout(err error) bool {
-	var t interface{ Timeout() bool }
-	return errors.As(err, &t) && t.Timeout()
-}
-
-// isCertificate tells trust trouble (ours with its certificate, or its alert about
-// ours) from a connection that broke during the handshake.
+// isCertificate reports whether one side rejected the other's certificate, rather than that the
+// connection broke during the handshake.
 func isCertificate(err error) bool {
 	var (
 		verification *tls.CertificateVerificationError
@@ -124,14 +123,16 @@ func isCertificate(err error) bool {
 		header       tls.RecordHeaderError
 		alert        tls.AlertError
 	)
-	return errors.As(err, &verification) || errors.As(err, &invalid) || errors.As(err, &authority) ||
+	return errors.As(err, &verification) || errors.As(err, &invalid) ||
+		errors.As(err, &authority) ||
 		errors.As(err, &hostname) || errors.As(err, &header) || errors.As(err, &alert) ||
 		strings.Contains(err.Error(), "remote error: tls:")
 }
 
-// worse picks the observation to report when several addresses failed. An address
-// that answers somehow says more than one that refuses, so that "refused" stands only
-// if no address does better (E7); one that cannot be reached at all says least.
+// worse returns the observation to report when several addresses failed. An address that answers
+// somehow outranks one that refuses, so that "refused" remains only if all addresses refuse (E7).
+// An
+// address without a route ranks lowest.
 func worse(a, b Observation) Observation {
 	if rank(b.Outcome) > rank(a.Outcome) {
 		return b
@@ -140,5 +141,7 @@ func worse(a, b Observation) Observation {
 }
 
 func rank(o Outcome) int {
-	return slices.Index([]Outcome{OutcomeBlind, OutcomeRefused, OutcomeBroken, OutcomeSlow, OutcomeCertificate}, o)
+	return slices.Index([]Outcome{
+		OutcomeCannotProbe, OutcomeRefused, OutcomeBroken, OutcomeSlow, OutcomeCertificate,
+	}, o)
 }

@@ -35,7 +35,8 @@ func TestFromResponse(t *testing.T) {
 		{401, "", OutcomeUnauthorized, "401"},
 		{403, "", OutcomeUnauthorized, "403"},
 		{500, shutdownBody, OutcomeShutdown, "shutting down"},
-		{500, "[+]ping ok\n[-]etcd failed: reason withheld\n[-]informer-sync failed: x\n", OutcomeNotReady, "failed checks: etcd, informer-sync"},
+		{500, "[+]ping ok\n[-]etcd failed: reason withheld\n[-]informer-sync failed: x\n",
+			OutcomeNotReady, "failed checks: etcd, informer-sync"},
 		{500, "[+]shutdown ok\n[-]etcd failed: shutdown failed", OutcomeNotReady, "etcd"},
 		{500, "shutdown failed", OutcomeNotReady, "HTTP 500"},
 		{500, "[-]\n[-] failed\n", OutcomeNotReady, "HTTP 500"},
@@ -52,26 +53,30 @@ func TestFromResponse(t *testing.T) {
 
 func TestFromError(t *testing.T) {
 	op := func(err error) error {
-		return fmt.Errorf("get: %w", &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", err)})
+		return fmt.Errorf("get: %w", &net.OpError{Op: "dial", Net: "tcp",
+			Err: os.NewSyscallError("connect", err)})
 	}
 	for name, c := range map[string]struct {
 		err  error
 		want Outcome
 	}{
-		"refused":        {op(syscall.ECONNREFUSED), OutcomeRefused},
-		"reset":          {op(syscall.ECONNRESET), OutcomeBroken},
-		"closed":         {io.EOF, OutcomeBroken},
-		"no route":       {op(syscall.EHOSTUNREACH), OutcomeBlind},
-		"no network":     {op(syscall.ENETUNREACH), OutcomeBlind},
-		"no address":     {op(syscall.EADDRNOTAVAIL), OutcomeBlind},
-		"deadline":       {context.DeadlineExceeded, OutcomeSlow},
-		"i/o timeout":    {op(os.ErrDeadlineExceeded), OutcomeSlow},
-		"given up":       {context.Canceled, OutcomeSlow},
-		"unknown CA":     {fmt.Errorf("x: %w", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), OutcomeCertificate},
-		"wrong name":     {x509.HostnameError{Certificate: &x509.Certificate{}}, OutcomeCertificate},
+		"refused":     {op(syscall.ECONNREFUSED), OutcomeRefused},
+		"reset":       {op(syscall.ECONNRESET), OutcomeBroken},
+		"closed":      {io.EOF, OutcomeBroken},
+		"no route":    {op(syscall.EHOSTUNREACH), OutcomeCannotProbe},
+		"no network":  {op(syscall.ENETUNREACH), OutcomeCannotProbe},
+		"no address":  {op(syscall.EADDRNOTAVAIL), OutcomeCannotProbe},
+		"deadline":    {context.DeadlineExceeded, OutcomeSlow},
+		"i/o timeout": {op(os.ErrDeadlineExceeded), OutcomeSlow},
+		"cancelled":   {context.Canceled, OutcomeSlow},
+		"unknown CA": {fmt.Errorf("x: %w",
+			&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), OutcomeCertificate},
+		"wrong name": {x509.HostnameError{Certificate: &x509.Certificate{}},
+			OutcomeCertificate},
 		"plain HTTP":     {tls.RecordHeaderError{Msg: "not TLS"}, OutcomeCertificate},
 		"alert received": {errors.New("remote error: tls: bad certificate"), OutcomeCertificate},
-		"no credentials": {fmt.Errorf("%w: load TLS credentials: %w", errBlind, os.ErrNotExist), OutcomeBlind},
+		"no credentials": {fmt.Errorf("%w: load TLS credentials: %w", errCannotProbe,
+			os.ErrNotExist), OutcomeCannotProbe},
 	} {
 		if got := fromError(c.err); got.Outcome != c.want || got.Detail == "" {
 			t.Errorf("%s: %+v, want outcome %d", name, got, c.want)
@@ -79,15 +84,15 @@ func TestFromError(t *testing.T) {
 	}
 }
 
-// TestRefusedStandsAlone: refused counts only if no candidate did better (E7).
-func TestRefusedStandsAlone(t *testing.T) {
+// TestWorse: refused counts only if all candidates refuse (E7).
+func TestWorse(t *testing.T) {
 	for _, c := range []struct {
 		seen []Outcome
 		want Outcome
 	}{
 		{[]Outcome{OutcomeRefused, OutcomeRefused}, OutcomeRefused},
-		{[]Outcome{OutcomeRefused, OutcomeBlind}, OutcomeRefused},
-		{[]Outcome{OutcomeBlind, OutcomeBlind}, OutcomeBlind},
+		{[]Outcome{OutcomeRefused, OutcomeCannotProbe}, OutcomeRefused},
+		{[]Outcome{OutcomeCannotProbe, OutcomeCannotProbe}, OutcomeCannotProbe},
 		{[]Outcome{OutcomeRefused, OutcomeBroken}, OutcomeBroken},
 		{[]Outcome{OutcomeBroken, OutcomeRefused}, OutcomeBroken},
 		{[]Outcome{OutcomeRefused, OutcomeSlow}, OutcomeSlow},
@@ -104,17 +109,19 @@ func TestRefusedStandsAlone(t *testing.T) {
 }
 
 func FuzzFailedChecks(f *testing.F) {
-	for _, seed := range []string{shutdownBody, "", "[-]", "[-]a failed", "[-] failed\n", "\r\n[-]x failed: failed\r\n"} {
+	for _, seed := range []string{shutdownBody, "", "[-]", "[-]a failed", "[-] failed\n",
+		"\r\n[-]x failed: failed\r\n"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
 		for _, name := range failedChecks(body) {
 			if name == "" || !strings.Contains(body, "[-]"+name+" failed") {
-				t.Fatalf("%q is no failed check of %q", name, body)
+				t.Fatalf("%q is not a failed check of %q", name, body)
 			}
 		}
-		if a, b := failedChecks(body), failedChecks(body+"\n[+]more ok\n"); !reflect.DeepEqual(a, b) {
-			t.Fatalf("%v became %v with a passed check more", a, b)
+		if a, b := failedChecks(body), failedChecks(body+"\n[+]more ok\n"); !reflect.DeepEqual(a,
+			b) {
+			t.Fatalf("%v became %v with one more passed check", a, b)
 		}
 	})
 }

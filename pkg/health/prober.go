@@ -6,243 +6,278 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/kvip/kvip/pkg/backoff"
+	"github.com/kvip/kvip/pkg/election"
 )
 
-// signOfLife is the period at which OnState is called without a change (E12).
-const signOfLife = 500 * time.Millisecond
+// reportPeriod is the period at which OnState is called without a change (E12).
+const reportPeriod = 500 * time.Millisecond
 
-// Prober polls one API server. Make it with New.
-type Prober struct {
-	cfg  Config
-	h    Hysteresis
-	last State
-	lost chan struct{} // the kept connection ended
+// verdictMessages are the log messages of changes of the verdict.
+var verdictMessages = map[election.Verdict]string{
+	election.Unknown:  "API server health is unknown",
+	election.Healthy:  "API server is healthy",
+	election.NotReady: "API server is alive but not ready",
+	election.Dead:     "API server is dead",
 }
 
-// Run polls until ctx ends, then waits for its requests to end and returns nil. Call it
-// once.
+// Prober polls one API server. One goroutine decides; four workers send requests and list sockets.
+// Make it with New.
+type Prober struct {
+	cfg          Config
+	client       *client
+	sockets      *socketProbe
+	disconnected backoff.Signal // the server ended the kept-alive connection
+
+	poll         *worker[Observation]
+	ping         *worker[error]
+	socketWorker *worker[socketSnapshot]
+	secondPoll   *worker[Observation]
+
+	schedule      pollSchedule
+	hysteresis    Hysteresis
+	latency       latencyWindow
+	redial        redialBackoff
+	redialAtEnd   bool // a connection ended during a poll
+	socketsHidden bool // the server's sockets are not visible, which was logged
+	last          State
+}
+
+// Run polls until ctx ends. It then waits for its requests to end and returns nil. Call it once.
 func (p *Prober) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	client := newClient(&p.cfg, func() {
-		select {
-		case p.lost <- struct{}{}:
-		default:
-		}
-	})
-	s := &session{
-		Prober: p, ctx: ctx, pace: pace{period: p.cfg.Period, next: time.Now()},
-		poll: newErrand(client.look), ping: newErrand(client.ping), ask: newErrand(client.askBeside),
-	}
-	s.looker = &looker{dialer: dialer{&p.cfg}, server: client.server}
-	s.look = newErrand(s.looker.look)
+	p.schedule = pollSchedule{period: p.cfg.Period, nextPoll: time.Now()}
 	var workers sync.WaitGroup
-	workers.Go(func() { s.poll.serve(ctx) })
-	workers.Go(func() { s.ping.serve(ctx) })
-	workers.Go(func() { s.look.serve(ctx) })
-	workers.Go(func() { s.ask.serve(ctx) })
-	defer s.looker.rest()
-	defer client.close()
+	workers.Go(func() { p.poll.run(ctx) })
+	workers.Go(func() { p.ping.run(ctx) })
+	workers.Go(func() { p.socketWorker.run(ctx) })
+	workers.Go(func() { p.secondPoll.run(ctx) })
+	defer p.sockets.close()
+	defer p.client.close()
 	defer workers.Wait()
 	defer cancel()
-	p.last = State{Code: CodeUnknown, Reason: "the API server has not been judged yet", Since: p.cfg.Clock()}
-	p.cfg.OnState(p.last)
-	s.run()
+	p.last = unknownState(p.cfg.Clock())
+	p.report()
+	p.loop(ctx)
 	return nil
 }
 
-// session is one Run: one goroutine decides, four workers ask and look.
-type session struct {
-	*Prober
-	ctx    context.Context
-	pace   pace
-	gauge  gauge
-	hurry  hurry
-	poll   *errand[Observation]
-	ping   *errand[error]
-	look   *errand[glance]
-	ask    *errand[Observation] // a second /readyz
-	looker *looker
-	ended  bool // a connection ended while a poll was on its way
-	blind  bool // the sockets of the server cannot be seen, and the log says so
-}
-
-func (s *session) run() {
-	life := time.NewTicker(signOfLife)
-	defer life.Stop()
-	planned := s.pace.due()
+func (p *Prober) loop(ctx context.Context) {
+	reports := time.NewTicker(reportPeriod)
+	defer reports.Stop()
+	planned := p.schedule.due()
 	timer := time.NewTimer(time.Until(planned))
 	defer timer.Stop()
 	for {
 		select {
-		case <-s.ctx.Done():
+		case <-ctx.Done():
 			return
-		case obs := <-s.poll.answers:
-			s.answered(obs)
-		case err := <-s.ping.answers:
-			s.ponged(err)
-		case g := <-s.look.answers:
-			s.looked(g)
-		case obs := <-s.ask.answers:
-			s.askedBeside(obs)
-		case <-s.lost:
-			s.hasten()
-		case <-life.C:
-			s.tell()
+		case obs := <-p.poll.results:
+			p.pollDone(obs)
+		case err := <-p.ping.results:
+			p.pingDone(err)
+		case snapshot := <-p.socketWorker.results:
+			p.socketsDone(snapshot)
+		case obs := <-p.secondPoll.results:
+			p.secondPollDone(obs)
+		case <-p.disconnected:
+			p.pollSooner()
+		case <-reports.C:
+			p.report()
 		case <-timer.C:
-			s.act(time.Now(), planned)
+			if !p.resultWaiting() { // results count before what time alone decides
+				p.act(ctx, planned)
+			}
 		}
-		planned = s.pace.due()
-		if now := time.Now(); planned.Before(now) { // overdue by its nature, not by a late wake-up
+		planned = p.schedule.due()
+		if now := time.Now(); planned.Before(now) { // due already, which is not a late wake-up
 			planned = now
 		}
 		timer.Reset(time.Until(planned))
 	}
 }
 
-// act does what is due. An answer that waits to be read is read first.
-func (s *session) act(now, planned time.Time) {
-	select {
-	case obs := <-s.poll.answers:
-		s.answered(obs)
-		return
-	case err := <-s.ping.answers:
-		s.ponged(err)
-		return
-	case g := <-s.look.answers:
-		s.looked(g)
-		return
-	case obs := <-s.ask.answers:
-		s.askedBeside(obs)
-		return
-	default:
-	}
-	d := s.pace.at(now, planned)
+func (p *Prober) resultWaiting() bool {
+	return len(p.poll.results)+len(p.ping.results)+
+		len(p.socketWorker.results)+len(p.secondPoll.results) > 0
+}
+
+// act does what is due, at a wake-up planned for the instant planned.
+func (p *Prober) act(ctx context.Context, planned time.Time) {
+	d := p.schedule.decide(time.Now(), planned)
 	if d.poll {
-		s.poll.start(s.ctx)
+		p.poll.start(ctx)
 	}
 	if d.ping {
-		s.ping.start(s.ctx)
+		p.ping.start(ctx)
 	}
-	if d.look {
-		s.look.start(s.ctx)
+	if d.probeSockets {
+		p.socketWorker.start(ctx)
 	}
-	if d.ask {
-		s.ask.start(s.ctx)
+	if d.secondPoll {
+		p.secondPoll.start(ctx)
 	}
-	switch d.say {
+	switch d.report {
 	case OutcomeHung:
-		s.step(Observation{OutcomeHung, fmt.Sprintf("/readyz and /livez/ping are not answered, and for %v "+
-			"the process has accepted no connection and read nothing", s.pace.still.lasted().Round(time.Millisecond))})
+		p.observe(Observation{OutcomeHung,
+			fmt.Sprintf("/readyz and /livez/ping are unanswered, and "+
+				"for %v the process has accepted no connection and read nothing",
+				p.schedule.stall.duration().Round(time.Millisecond))})
 	case OutcomeSilent:
-		s.step(Observation{OutcomeSilent, fmt.Sprintf("/readyz and /livez/ping have not answered for %v", silentAfter)})
+		p.observe(Observation{OutcomeSilent, fmt.Sprintf(
+			"/readyz and /livez/ping are unanswered for %v", silentAfter)})
 	case OutcomeSlow:
-		s.step(Observation{OutcomeSlow, fmt.Sprintf("/readyz has not answered for %v, /livez/ping does", softAfter)})
+		p.observe(Observation{OutcomeSlow, fmt.Sprintf(
+			"/readyz is unanswered for %v, /livez/ping is answered", slowAfter)})
 	}
 }
 
-func (s *session) answered(obs Observation) {
+func (p *Prober) pollDone(obs Observation) {
 	now := time.Now()
-	if obs.Outcome == OutcomeSlow { // timed out or given up: the watch has its own say
-		s.pace.answered(now, true, 0)
+	if obs.Outcome == OutcomeSlow { // timed out or cancelled: the schedule reports the silence
+		p.schedule.pollDone(now, true, 0)
 		return
 	}
-	s.ping.cancel()
-	s.ask.cancel()
-	wait := s.cfg.Period
+	p.ping.cancel()
+	p.secondPoll.cancel()
+	wait := p.cfg.Period
 	if obs.Outcome == OutcomeCertificate {
 		wait = certificatePeriod
 	}
-	obs = s.unlessStarved(obs, now)
-	s.gauge.add(now, now.Sub(s.pace.waiting))
-	s.pace.answered(now, false, wait)
-	if !s.pace.looking {
-		s.looker.rest()
+	obs = p.unlessStarved(obs, now)
+	p.latency.add(now, now.Sub(p.schedule.unansweredSince))
+	p.schedule.pollDone(now, false, wait)
+	if !p.schedule.probingSockets {
+		p.sockets.close()
 	}
-	s.step(obs)
-	if obs.Outcome == OutcomeBroken || s.ended {
-		s.hasten()
+	p.observe(obs)
+	if obs.Outcome == OutcomeBroken || p.redialAtEnd {
+		p.pollSooner()
 	}
 }
 
-// unlessStarved returns obs, or that it may only have timed out.
-func (s *session) unlessStarved(obs Observation, now time.Time) Observation {
-	if obs.Outcome == OutcomeNotReady && s.pace.starved(now) {
-		obs.Outcome = OutcomeLate
+// unlessStarved turns a "not ready" into OutcomeOverloaded if it may be only a timeout.
+func (p *Prober) unlessStarved(obs Observation, now time.Time) Observation {
+	if obs.Outcome == OutcomeNotReady && p.schedule.starved(now) {
+		obs.Outcome = OutcomeOverloaded
 	}
 	return obs
 }
 
-// askedBeside takes in what a second /readyz was told while the first is unanswered. That the
-// server is ready may be what it remembers, and that there is no answer is known: only a
-// refusal counts.
-func (s *session) askedBeside(obs Observation) {
+// secondPollDone handles the answer to a second /readyz while the first is unanswered. Only a
+// failure counts: success may come from the server's cache, and silence is known already.
+func (p *Prober) secondPollDone(obs Observation) {
 	now := time.Now()
-	refused := obs.Outcome == OutcomeNotReady || obs.Outcome == OutcomeShutdown
-	if s.pace.asked(now) && refused {
-		s.step(s.unlessStarved(obs, now))
+	failed := obs.Outcome == OutcomeNotReady || obs.Outcome == OutcomeShutdown
+	if p.schedule.secondPollDone(now) && failed {
+		p.observe(p.unlessStarved(obs, now))
 	}
 }
 
-// ponged notes a proof of life. If nothing listens any more, the answer that /readyz
-// still owes is given up for a fresh look at all addresses.
-func (s *session) ponged(err error) {
-	s.pace.ponged(time.Now(), err == nil)
-	if err != nil && fromError(err).Outcome == OutcomeRefused && s.pace.busy {
-		s.poll.cancel()
+// pingDone records a sign of life. If nothing listens any more, it cancels the unanswered /readyz,
+// so that all addresses are probed again.
+func (p *Prober) pingDone(err error) {
+	p.schedule.pingDone(time.Now(), err == nil)
+	if err != nil && fromError(err).Outcome == OutcomeRefused && p.schedule.polling {
+		p.poll.cancel()
 	}
 }
 
-// looked takes in what the kernel shows of the server. A server that is not of this network
-// namespace shows nothing, and its silence is never taken for a stopped process.
-func (s *session) looked(g glance) {
-	s.pace.looked(time.Now(), g.at, g.sockets)
-	if !s.pace.watching {
-		s.looker.rest()
+// socketsDone handles a list of the server's sockets. A server in another network namespace shows
+// none, and its silence never counts as a stopped process.
+func (p *Prober) socketsDone(snapshot socketSnapshot) {
+	p.schedule.socketsProbed(time.Now(), snapshot.at, snapshot.sockets)
+	if !p.schedule.watching {
+		p.sockets.close()
 	}
-	if blind := g.sockets == nil; blind != s.blind {
-		s.blind = blind
-		if blind {
-			s.cfg.Log.Info("cannot tell a hung API server from a slow one: its sockets are not visible here", "reason", g.err)
+	if hidden := snapshot.sockets == nil; hidden != p.socketsHidden {
+		p.socketsHidden = hidden
+		if hidden {
+			p.cfg.Log.Info("cannot tell a hung API server from a slow one: "+
+				"its sockets are not visible here", "reason", snapshot.err)
 		}
 	}
 }
 
-// step feeds the hysteresis and reports a change.
-func (s *session) step(obs Observation) {
-	state := s.h.Step(obs, s.cfg.Clock())
-	if state.Verdict == Unknown {
-		state.Since = s.last.Since
+// observe feeds the hysteresis and reports a change.
+func (p *Prober) observe(obs Observation) {
+	state := p.hysteresis.Step(obs, p.cfg.Clock())
+	if state.Verdict == election.Unknown {
+		state.Since = p.last.Since
 	}
-	if state == s.last {
+	if state == p.last {
 		return
 	}
-	if state.Verdict != s.last.Verdict || state.Code != s.last.Code {
+	if state.Verdict != p.last.Verdict || state.Code != p.last.Code {
 		level := slog.LevelInfo
-		if state.Verdict != Healthy || state.Warning != "" {
+		if state.Verdict != election.Healthy || state.Warning != "" {
 			level = slog.LevelWarn
 		}
-		s.cfg.Log.Log(context.Background(), level, told[state.Verdict],
-			"reason", state.Reason, "code", state.Code, "warning", state.Warning, "seen", obs.Detail)
+		p.cfg.Log.Log(context.Background(), level, verdictMessages[state.Verdict], "reason",
+			state.Reason, "code", state.Code, "warning", state.Warning, "seen", obs.Detail)
 	}
-	s.last = state
-	s.tell()
+	p.last = state
+	p.report()
 }
 
-// tell passes the present state on.
-func (s *session) tell() {
-	state := s.last
-	state.Latency = s.gauge.worst(time.Now(), s.pace.waiting)
-	s.cfg.OnState(state)
+// report passes on the present state.
+func (p *Prober) report() {
+	state := p.last
+	state.Latency = p.latency.worst(time.Now(), p.schedule.unansweredSince)
+	p.cfg.Reporter.Heartbeat()
+	if state.Verdict == election.Healthy {
+		p.cfg.Reporter.OK()
+	} else {
+		p.cfg.Reporter.Degraded(state.Reason)
+	}
+	p.cfg.OnState(state)
 }
 
-// hasten moves the next poll forward: a closed socket only causes a redial (E7).
-func (s *session) hasten() {
-	s.ended = s.pace.busy // then the answer on its way may be the last: look again after it
-	if s.ended {
+// pollSooner moves the next poll forward after a connection ended: a closed socket only causes a
+// redial (E7).
+func (p *Prober) pollSooner() {
+	p.redialAtEnd = p.schedule.polling // its answer may be the last: poll again after it
+	if p.redialAtEnd {
 		return
 	}
 	now := time.Now()
-	if wait, ok := s.hurry.grant(now); ok && now.Add(wait).Before(s.pace.next) {
-		s.pace.next = now.Add(wait)
+	if wait, ok := p.redial.allow(now); ok && now.Add(wait).Before(p.schedule.nextPoll) {
+		p.schedule.nextPoll = now.Add(wait)
+	}
+}
+
+// worker runs one request at a time on a goroutine of its own. One other goroutine calls start and
+// cancel and receives the results.
+type worker[T any] struct {
+	do       func(context.Context) T
+	requests chan context.Context
+	results  chan T
+	cancel   context.CancelFunc // cancels the present request, which still has a result
+}
+
+func newWorker[T any](do func(context.Context) T) *worker[T] {
+	return &worker[T]{
+		do: do, cancel: func() {},
+		requests: make(chan context.Context, 1), results: make(chan T, 1),
+	}
+}
+
+// start begins a request. The result of the one before must have been received.
+func (w *worker[T]) start(ctx context.Context) {
+	w.cancel() // releases the context of the request before
+	ctx, w.cancel = context.WithCancel(ctx)
+	w.requests <- ctx
+}
+
+// run serves requests until ctx ends.
+func (w *worker[T]) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case request := <-w.requests:
+			w.results <- w.do(request)
+		}
 	}
 }

@@ -30,7 +30,7 @@ var levels = map[string]int{
 	"pkg/vip":                3,
 	"pkg/arp":                3,
 	"pkg/assignment":         2,
-	"pkg/health":             2,
+	"pkg/health":             3,
 	"pkg/apiclient":          2,
 	"pkg/kubevip":            2,
 	"pkg/election":           2,

@@ -13,13 +13,15 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/kvip/kvip/pkg/election"
 )
 
-// patience bounds how long a test waits for what must come; no test asserts a time.
+// patience limits how long a test waits for an expected event. No test asserts a time.
 const patience = 20 * time.Second
 
-// apiServer is a TLS server with the API server's health endpoints, whose behaviour a
-// test changes while it runs.
+// apiServer is a TLS server with the API server's health endpoints. Tests change its behaviour
+// while it runs.
 type apiServer struct {
 	*httptest.Server
 	ready, ping  atomic.Pointer[http.HandlerFunc]
@@ -35,7 +37,7 @@ func answer(status int, body string) *http.HandlerFunc {
 	return &h
 }
 
-// silence never answers, until the server is closed or the client gives up.
+// silence does not answer until the server is closed or the client cancels.
 func (a *apiServer) silence() *http.HandlerFunc {
 	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		select {
@@ -56,7 +58,10 @@ func newAPIServer(t testing.TB) *apiServer {
 		a.polls.Add(1)
 		(*a.ready.Load())(w, r)
 	})
-	mux.HandleFunc("/livez/ping", func(w http.ResponseWriter, r *http.Request) { (*a.ping.Load())(w, r) })
+	mux.HandleFunc("/livez/ping", func(w http.ResponseWriter,
+		r *http.Request) {
+		(*a.ping.Load())(w, r)
+	})
 	a.Server = httptest.NewUnstartedServer(mux)
 	a.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	a.Config.ConnState = func(_ net.Conn, s http.ConnState) {
@@ -70,14 +75,15 @@ func newAPIServer(t testing.TB) *apiServer {
 	return a
 }
 
-// kill ends the server as a SIGKILL does: all its sockets close.
+// kill stops the server as SIGKILL does: all its sockets close.
 func (a *apiServer) kill() {
 	a.Listener.Close()
 	a.CloseClientConnections()
 }
 
-// killSlowly closes the connections first, so that a redial meets a listener that is
-// about to go: the harder order to notice.
+// killSlowly closes the connections first, so that a redial meets a listener that is about to
+// close:
+// the order that is harder to notice.
 func (a *apiServer) killSlowly() {
 	a.CloseClientConnections()
 	a.kill()
@@ -92,20 +98,17 @@ func (a *apiServer) trust() func() (*tls.Config, error) {
 	}
 }
 
-// watcher records the states of one prober.
-type watcher struct {
+// stateLog records the states of one prober.
+type stateLog struct {
 	t      *testing.T
 	states chan State
 	calls  atomic.Int64
 }
 
 // start runs a prober until the test ends and checks that Run returns then.
-func start(t *testing.T, cfg Config) *watcher {
+func start(t *testing.T, cfg Config) *stateLog {
 	t.Helper()
-	w := &watcher{t: t, states: make(chan State, 1000)}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
+	w := &stateLog{t: t, states: make(chan State, 1000)}
 	cfg.OnState = func(s State) {
 		w.calls.Add(1)
 		select {
@@ -134,8 +137,8 @@ func start(t *testing.T, cfg Config) *watcher {
 	return w
 }
 
-// until waits for a state and returns it with the states before it.
-func (w *watcher) until(v Verdict, code string) (State, []State) {
+// until waits for a state, and returns it and the states before it.
+func (w *stateLog) until(v election.Verdict, code string) (State, []State) {
 	w.t.Helper()
 	var before []State
 	deadline := time.After(patience)
@@ -166,7 +169,7 @@ func refusing(t *testing.T) string {
 	return "https://" + l.Addr().String()
 }
 
-// listener accepts connections and hands them to serve.
+// listener passes the connections that it accepts to serve.
 func listener(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -186,8 +189,7 @@ func listener(t *testing.T, serve func(net.Conn)) string {
 	return "https://" + l.Addr().String()
 }
 
-// unaccepting returns a listening socket whose connections nobody accepts, as those of a
-// stopped process.
+// unaccepting returns a listening socket without accept calls, as that of a stopped process.
 func unaccepting(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -198,8 +200,8 @@ func unaccepting(t *testing.T) net.Listener {
 	return l
 }
 
-// holdOpen keeps connections open until the test ends and never answers, as a process
-// does that is starved or locked up.
+// holdOpen keeps connections open until the test ends and never answers, as a process without CPU
+// or in a deadlock does.
 func holdOpen(t *testing.T) func(net.Conn) {
 	var mu sync.Mutex
 	var held []net.Conn
