@@ -52,7 +52,7 @@ func TestBadInput(t *testing.T) {
 		{"VIP with a prefix", []string{"--vip=192.0.2.10/24"}, "--vip", "prefix"},
 		{"two IPv4", []string{"--vip=192.0.2.10,192.0.2.11"}, "--vip", "one family"},
 		{"two IPv6 by two flags", []string{"--vip=2001:db8::1", "--vip=2001:db8::2"}, "--vip", "one family"},
-		{"network", []string{"--vip=0.0.0.1"}, "--vip", "network address"},
+		{"network", []string{"--vip=0.0.0.1"}, "--vip", "reserved address"},
 		{"broadcast", []string{"--vip=255.255.255.255"}, "--vip", "broadcast"},
 		{"loopback", []string{"--vip=127.0.0.1"}, "--vip", "loopback"},
 		{"loopback 6", []string{"--vip=::1"}, "--vip", "loopback"},
@@ -69,7 +69,7 @@ func TestBadInput(t *testing.T) {
 		{"lease of half seconds", []string{vip, "--lease-duration=4500ms"}, "--lease-duration", "whole"},
 		{"lease below 3s", []string{vip, "--lease-duration=2s"}, "--lease-duration", "too short"},
 		{"public health address", []string{vip, "--health-address=:2113"}, "--health-address", "loopback"},
-		{"Services' flag without Services", []string{vip, "--services-interface=eth1"}, "--services-interface", "Services, which are not asked for"},
+		{"Services' flag without Services", []string{vip, "--services-interface=eth1"}, "--services-interface", "with --services only"},
 		{"unknown flag", []string{vip, "--virtual-ip=192.0.2.10"}, "unknown flag", "--virtual-ip"},
 	} {
 		t.Run(row.name, row.check)

@@ -15,8 +15,9 @@ func newCleanup() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cleanup",
 		Short: "Remove what a killed agent left on this host",
-		Long: `Remove what a killed agent left on this host: every address that carries kvip's mark, or only those
-of --vip. Stop the agent first: a running one would put its address back. It prints what it removed.`,
+		Long: `Remove what a killed agent left on this host: every address with kvip's mark, or only those of
+--vip. Stop the agent first, because a running agent adds its address again. The command prints what
+it removed.`,
 		Example: `  kvip cleanup
   kvip cleanup --vip 192.0.2.10`,
 		Args: noArgs,
@@ -34,7 +35,7 @@ of --vip. Stop the agent first: a running one would put its address back. It pri
 				return fmt.Errorf("remove leftovers: %w", err)
 			}
 			if len(removed) == 0 {
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), "nothing of kvip's is on this host")
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), "nothing to remove: this host has no address or table of kvip")
 			}
 			return err
 		},

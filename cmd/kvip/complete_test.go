@@ -15,7 +15,7 @@ import (
 )
 
 // completed is what a shell is told for the last of the words.
-func completed(t *testing.T, words ...string) (values []string, directive cobra.ShellCompDirective) {
+func completed(t *testing.T, words ...string) (flagCompletions []string, directive cobra.ShellCompDirective) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	if code := run(append([]string{cobra.ShellCompNoDescRequestCmd}, words...), &out, &errs); code != exitOK {
@@ -65,8 +65,8 @@ func TestNoFilesWhereNoFileIsMeant(t *testing.T) {
 		})
 	}
 	for _, words := range []string{"no-such-command x", "migrate a.yaml x", "status x", "completion bash x"} {
-		if values, directive := completed(t, strings.Fields(words)...); directive != cobra.ShellCompDirectiveNoFileComp || len(values) > 0 {
-			t.Errorf("%s: directive %d, %q", words, directive, values)
+		if flagCompletions, directive := completed(t, strings.Fields(words)...); directive != cobra.ShellCompDirectiveNoFileComp || len(flagCompletions) > 0 {
+			t.Errorf("%s: directive %d, %q", words, directive, flagCompletions)
 		}
 	}
 }

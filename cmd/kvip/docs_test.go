@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/kvip/kvip/pkg/config"
 )
 
 var update = flag.Bool("update", false, "rewrite docs/cli.md")
@@ -64,13 +67,45 @@ func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
 			t.Errorf("%s: its help needs a summary, a text and an example to copy", cmd.CommandPath())
 		}
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
-			if f.Annotations[ofKubeVIP] != nil {
+			if f.Annotations[kubeVIPAnnotation] != nil {
 				return // docs/migrate-from-kube-vip.md has a table of them
 			}
 			if len(f.Usage) < 15 || !bytes.Contains(doc, []byte("--"+f.Name+" ")) {
 				t.Errorf("%s --%s is not explained in its help and %s", cmd.CommandPath(), f.Name, cliDoc)
 			}
 		})
+	}
+}
+
+// TestHelpLayout checks the width of every help text, and that flags stand in their sections.
+func TestHelpLayout(t *testing.T) {
+	root, _ := newRoot()
+	for _, cmd := range commands(root) {
+		var help bytes.Buffer
+		writeHelp(&help, cmd)
+		for line := range strings.Lines(help.String()) {
+			if line = strings.TrimSuffix(line, "\n"); len(line) > helpWidth || strings.HasSuffix(line, " ") {
+				t.Errorf("%s: line of %d characters, or with a space at its end: %q", cmd.CommandPath(), len(line), line)
+			}
+		}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			_, below, found := strings.Cut(help.String(), "\n"+cmp.Or(config.Section(f), "Flags")+":\n")
+			section, _, _ := strings.Cut(below, "\n\n")
+			if listed := found && strings.Contains(section, "--"+f.Name+" "); listed == f.Hidden {
+				t.Errorf("%s: --%s is in section %q: %t, hidden: %t", cmd.CommandPath(), f.Name, config.Section(f), listed, f.Hidden)
+			}
+		})
+	}
+}
+
+// TestHelpHasThreeWays compares `kvip help X`, `kvip X --help` and writeHelp.
+func TestHelpHasThreeWays(t *testing.T) {
+	for _, path := range []string{"manager", "manifest pod", "status service", "kubeadm"} {
+		asFlag := kvip(t, append(strings.Fields(path), "--help")...)
+		asCommand := kvip(t, append([]string{"help"}, strings.Fields(path)...)...)
+		if asFlag.code != exitOK || asFlag != asCommand || !strings.Contains(asFlag.stdout, "\nUsage:\n  kvip "+path) {
+			t.Errorf("%s: --help prints\n%s\nand help prints\n%s", path, asFlag.stdout, asCommand.stdout)
+		}
 	}
 }
 

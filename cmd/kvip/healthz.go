@@ -14,11 +14,11 @@ func newHealthz() *cobra.Command {
 	address := config.DefaultHealthAddress
 	cmd := &cobra.Command{
 		Use:   "healthz",
-		Short: "Ask the agent in this container whether it is alive",
-		Long: `Ask the agent in this container, or on this host, whether it is alive: the liveness probe of kvip's
-pods. It prints what /healthz says. The exit code is 0 if the agent is alive and 1 if a loop of it is
-stuck or no agent is here. Unlike a probe over the network it cannot be answered by another program
-that has taken the port. It must run as root.`,
+		Short: "Check that the agent in this container is alive",
+		Long: `Check that the agent in this container, or on this host, is alive: the liveness probe of kvip's
+pods. The command prints the answer of /healthz. The exit code is 0 if the agent is alive, and 1 if
+one of its loops is stuck or no agent runs. Unlike a probe over the network, it does not accept the
+answer of another program on that port. It must run as root.`,
 		Example: `  kvip healthz
   kvip healthz --health-address 127.0.0.1:2114`,
 		Args: noArgs,
@@ -31,6 +31,6 @@ that has taken the port. It must run as root.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&address, "health-address", address, "--health-address of the agent to ask")
+	cmd.Flags().StringVar(&address, "health-address", address, "`address:port` of the agent's --health-address")
 	return cmd
 }

@@ -19,18 +19,18 @@ import (
 // target is one file to write.
 type target struct {
 	path string // "-" is stdout
-	flag string // that chose the path
-	want []byte
-	// have is what is there, before is what a diff compares with, from what that is called; inPlace
-	// says that the user named the file to be edited.
-	have, before []byte
-	from         string
-	there        bool
-	inPlace      bool
+	flag string // the flag with the path
+	want []byte // the new content
+	have []byte // the present content
+
+	before     []byte // the left side of the diff
+	beforeName string
+	exists     bool
+	inPlace    bool // the user named the file as the one to edit
 }
 
-// targets returns the configuration, where there is one, and the manifest, in the order in which
-// they are written: the kubelet starts what it finds.
+// targets returns the configuration, if there is one, and the manifest. The manifest is the last one
+// to be written: the kubelet starts it at once.
 func (p *preparation) targets(plan kubeadm.Plan, old []byte) ([]target, error) {
 	text, err := p.manifest()
 	if err != nil {
@@ -38,23 +38,23 @@ func (p *preparation) targets(plan kubeadm.Plan, old []byte) ([]target, error) {
 	}
 	var all []target
 	if plan.Data != nil {
-		all = append(all, target{path: p.output, flag: "output", want: plan.Data, before: old, from: p.config,
-			inPlace: p.config != "" && p.config != stream && sameFile(p.config, p.output)})
+		all = append(all, target{path: p.output, flag: "output", want: plan.Data, before: old, beforeName: p.config,
+			inPlace: p.config != "" && p.config != stdioPath && sameFile(p.config, p.output)})
 	}
 	if plan.ControlPlane {
 		all = append(all, target{path: filepath.Join(p.manifestDir, manifestName), flag: "manifest-dir", want: text})
 	}
 	for i := range all {
-		if err := all[i].look(); err != nil {
+		if err := all[i].read(); err != nil {
 			return nil, err
 		}
 	}
 	return all, nil
 }
 
-// look reads what is at the path now.
-func (t *target) look() error {
-	if t.path == stream {
+// read reads the present content.
+func (t *target) read() error {
+	if t.path == stdioPath {
 		return nil
 	}
 	info, err := os.Stat(t.path)
@@ -62,24 +62,24 @@ func (t *target) look() error {
 		return nil
 	}
 	if err == nil && !info.Mode().IsRegular() {
-		return &config.UsageError{Flag: t.flag, Reason: fmt.Sprintf("%s is not a regular file", t.path), Hint: "name another place"}
+		return &config.UsageError{Flag: t.flag, Reason: fmt.Sprintf("%s is not a regular file", t.path), Hint: "name another file"}
 	}
 	if err == nil {
 		t.have, err = os.ReadFile(t.path)
 	}
 	if err != nil {
-		return fmt.Errorf("read what is there: %w", err)
+		return fmt.Errorf("read the present file: %w", err)
 	}
-	t.there, t.before, t.from = true, t.have, t.path
+	t.exists, t.before, t.beforeName = true, t.have, t.path
 	return nil
 }
 
-// unchanged says that the file is already as it should be.
-func (t *target) unchanged() bool { return t.there && bytes.Equal(t.have, t.want) }
+// unchanged reports whether the file has the new content already.
+func (t *target) unchanged() bool { return t.exists && bytes.Equal(t.have, t.want) }
 
-// carryOut shows the differences or writes the files, none if one of them may not be overwritten. After a
-// failed write the same command may run again.
-func (p *preparation) carryOut(targets []target, say, stdout io.Writer) error {
+// apply prints the differences or writes the files. It writes none if one of them must not be
+// overwritten. After a failed write the same command may run again.
+func (p *preparation) apply(targets []target, messages, stdout io.Writer) error {
 	if p.dryRun {
 		for _, t := range targets {
 			if err := t.diff(stdout); err != nil {
@@ -88,16 +88,16 @@ func (p *preparation) carryOut(targets []target, say, stdout io.Writer) error {
 		}
 	}
 	for _, t := range targets {
-		if t.there && !t.unchanged() && !t.inPlace && !p.force {
+		if t.exists && !t.unchanged() && !t.inPlace && !p.force {
 			return &config.UsageError{Flag: t.flag, Reason: fmt.Sprintf("%s exists and differs", t.path),
-				Hint: "see how with --dry-run, overwrite it with --force"}
+				Hint: "show the difference with --dry-run, overwrite the file with --force"}
 		}
 	}
+	if p.dryRun {
+		return nil
+	}
 	for _, t := range targets {
-		if p.dryRun {
-			continue
-		}
-		if err := t.write(say, stdout); err != nil {
+		if err := t.write(messages, stdout); err != nil {
 			return err
 		}
 	}
@@ -105,23 +105,23 @@ func (p *preparation) carryOut(targets []target, say, stdout io.Writer) error {
 }
 
 // diff prints what would change.
-func (t *target) diff(to io.Writer) error {
+func (t *target) diff(w io.Writer) error {
 	if t.before == nil {
-		t.from = os.DevNull
+		t.beforeName = os.DevNull
 	}
-	text := udiff.Unified(t.from, t.path, string(t.before), string(t.want))
+	text := udiff.Unified(t.beforeName, t.path, string(t.before), string(t.want))
 	if text == "" {
 		text = t.path + ": unchanged\n"
 	}
-	if _, err := io.WriteString(to, text); err != nil {
+	if _, err := io.WriteString(w, text); err != nil {
 		return fmt.Errorf("print the difference: %w", err)
 	}
 	return nil
 }
 
-// write brings the file to the disk and says so.
-func (t *target) write(say, stdout io.Writer) error {
-	if t.path == stream {
+// write writes the file and prints its path and what was done.
+func (t *target) write(messages, stdout io.Writer) error {
+	if t.path == stdioPath {
 		if _, err := stdout.Write(t.want); err != nil {
 			return fmt.Errorf("print the configuration: %w", err)
 		}
@@ -129,22 +129,22 @@ func (t *target) write(say, stdout io.Writer) error {
 	}
 	done := "unchanged"
 	if !t.unchanged() {
-		if done = "written"; t.there {
+		if done = "written"; t.exists {
 			done = "changed"
 		}
 		if err := writeFile(t.path, t.want); err != nil {
 			return fmt.Errorf("write %s: %w", t.path, err)
 		}
 	}
-	if _, err := fmt.Fprintf(say, "%s: %s\n", t.path, done); err != nil {
+	if _, err := fmt.Fprintf(messages, "%s: %s\n", t.path, done); err != nil {
 		return fmt.Errorf("print what was written: %w", err)
 	}
 	return nil
 }
 
-// writeFile replaces or makes a file in one step. An existing file keeps its mode and owner; a new
-// one has mode 0600, and its directory is made. The unfinished file begins with a dot, which the
-// kubelet passes over in its manifest directory.
+// writeFile replaces or creates a file atomically. An existing file keeps its mode and owner; a new
+// one gets mode 0600, and its directory is created. The name of the temporary file begins with a
+// dot, which the kubelet ignores in its manifest directory.
 func writeFile(path string, data []byte) error {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
@@ -158,7 +158,7 @@ func writeFile(path string, data []byte) error {
 		return err
 	}
 	_, err = temp.Write(data)
-	err = errors.Join(err, likeOld(temp, path), temp.Sync(), temp.Close())
+	err = errors.Join(err, copyAttributes(temp, path), temp.Sync(), temp.Close())
 	if err == nil {
 		err = os.Rename(temp.Name(), path)
 	}
@@ -168,8 +168,8 @@ func writeFile(path string, data []byte) error {
 	return err
 }
 
-// likeOld gives the new file the mode and owner of the one that it replaces.
-func likeOld(temp *os.File, path string) error {
+// copyAttributes gives the new file the mode and owner of the one at path, if that exists.
+func copyAttributes(temp *os.File, path string) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -185,7 +185,7 @@ func likeOld(temp *os.File, path string) error {
 	return temp.Chmod(info.Mode().Perm())
 }
 
-// sameFile says whether two paths lead to one place.
+// sameFile reports whether two paths name one file.
 func sameFile(a, b string) bool {
 	if one, err := os.Stat(a); err == nil {
 		two, err := os.Stat(b)
@@ -194,4 +194,43 @@ func sameFile(a, b string) bool {
 	one, errOne := filepath.Abs(a)
 	two, errTwo := filepath.Abs(b)
 	return errOne == nil && errTwo == nil && one == two
+}
+
+// checkPatches checks the patches of the API server's static pod that kubeadm would apply. Patches
+// that cannot be read become a note: the files may be for another machine.
+func checkPatches(plan *kubeadm.Plan) error {
+	if plan.Patches == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(plan.Patches)
+	for _, entry := range entries {
+		if !kubeadm.IsServerPatch(entry.Name()) {
+			continue
+		}
+		path := filepath.Join(plan.Patches, entry.Name())
+		data, errRead := readPatch(path)
+		if err = errors.Join(err, errRead); errRead != nil {
+			continue
+		}
+		if conflict := plan.CheckPatch(path, data); conflict != nil {
+			return conflict
+		}
+	}
+	if err != nil {
+		plan.Notes = append(plan.Notes,
+			fmt.Sprintf("patches of kube-apiserver cannot be read here (%v): none of them may set bind-address", err))
+	}
+	return nil
+}
+
+// readPatch reads a regular file of at most the size of a kubeadm configuration.
+func readPatch(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > kubeadm.MaxSize {
+		return nil, fmt.Errorf("%s is not a small regular file", path)
+	}
+	return os.ReadFile(path)
 }

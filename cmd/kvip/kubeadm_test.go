@@ -256,8 +256,8 @@ func TestKubeadmStreams(t *testing.T) {
 	expect(t, d.run("kubeadm init --vip 192.0.2.10 --output -"), exitOK, "kind: ClusterConfiguration\n")
 }
 
-// TestKubeadmSays has what the user must be told beside the files.
-func TestKubeadmSays(t *testing.T) {
+// TestKubeadmMessages checks notes and the next command.
+func TestKubeadmMessages(t *testing.T) {
 	worker := strings.Replace(joinText, "controlPlane: {}\n", "", 1)
 	byFile := "apiVersion: kubeadm.k8s.io/v1beta4\nkind: JoinConfiguration\ncontrolPlane: {}\ndiscovery: {file: {kubeConfigPath: PATH}}\n"
 	d := newDesk(t, map[string]string{"w.yaml": worker, "a b.yaml": clusterText, "name.yaml": clusterText + "controlPlaneEndpoint: vip.example\n",
@@ -268,16 +268,16 @@ func TestKubeadmSays(t *testing.T) {
 		"patched.yaml": joinText + "patches: {directory: gone}\n"})
 	for _, row := range []struct{ line, want, not string }{
 		{"join --vip 192.0.2.10 --config w.yaml", "gets no static pod", "localhost/kvip"},
-		{"join --vip 192.0.2.10", "Note: the manifest names the image localhost/kvip:dev, ", "registry.example"},
+		{"join --vip 192.0.2.10", "Note: no public registry has the image localhost/kvip:dev ", "registry.example"},
 		{"join --vip 2001:db8::10 --port 8443 --image a/b:c", "  kubeadm join [2001:db8::10]:8443 --control-plane --token TOKEN --discovery-token-ca-cert-hash HASH --certificate-key KEY --apiserver-bind-port 8443\n", "Note"},
 		{"init --vip 192.0.2.10 --config name.yaml", `"vip.example" is kept`, "is not"},
-		{"init --vip 192.0.2.10 --config repo.yaml", "imageRepository is registry.example", "registry.example/kvip"},
+		{"init --vip 192.0.2.10 --config repo.yaml", "imageRepository of the configuration is registry.example", "registry.example/kvip"},
 		{"init --vip 192.0.2.10 --config repo.yaml --image a/b:c --force", "unchanged", "Note"},
 		{"join --vip 192.0.2.10 --config file.yaml --force", "its server is https://192.0.2.9:6443, not https://192.0.2.10:6443", "apiServerEndpoint"},
 		{"join --vip 192.0.2.10 --config good.yaml --image a/b:c", "good.yaml: unchanged", "Note"},
-		{"join --vip 192.0.2.10 --config url.yaml", "was not fetched", "is not"},
-		{"join --vip 192.0.2.10 --config gone.yaml", "cannot be read here", "left alone"},
-		{"join --vip 192.0.2.10 --config patched.yaml", "patches of kube-apiserver cannot be read here (open gone:", "left alone"},
+		{"join --vip 192.0.2.10 --config url.yaml", "was not fetched", "its server is"},
+		{"join --vip 192.0.2.10 --config gone.yaml", "cannot be read here", "not edited"},
+		{"join --vip 192.0.2.10 --config patched.yaml", "patches of kube-apiserver cannot be read here (open gone:", "not edited"},
 	} {
 		got := d.run("kubeadm " + row.line + " --dry-run --force")
 		expect(t, d.run("kubeadm "+row.line+" --force"), exitOK, row.want)

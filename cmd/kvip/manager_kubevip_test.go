@@ -40,7 +40,7 @@ func TestInThePlaceOfKubeVIP(t *testing.T) {
 			continue
 		}
 		cfg := config.Default()
-		if _, err := asKubeVIP(&cfg, flags, strings.Fields(row.env)); err != nil || !row.check(cfg) {
+		if _, err := applyKubeVIP(&cfg, flags, strings.Fields(row.env)); err != nil || !row.check(cfg) {
 			t.Errorf("%s with %s: %+v, %v", row.flags, row.env, cfg, err)
 		}
 	}
@@ -70,7 +70,7 @@ func TestRefusedInThePlaceOfKubeVIP(t *testing.T) {
 		{"address=192.0.2.10", "--arp=perhaps", "kube-vip's vip_arp: "},
 		{"", "--arp --controlplane --address=192.0.2.7", "kube-vip's address: 192.0.2.7 is an address of this host"},
 		{"", "--arp --controlplane --address=192.0.2.10 --leaderElectionType=etcd", "kube-vip's leaderElectionType: "},
-		{"", "--arp --lease-name=a", "--arp is a flag of kube-vip's and --lease-name one of kvip's"},
+		{"", "--arp --lease-name=a", "--arp is a flag of kube-vip and --lease-name one of kvip"},
 	} {
 		for entry := range strings.FieldsSeq(row.env) {
 			name, value, _ := strings.Cut(entry, "=")

@@ -1,9 +1,17 @@
 package main
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/kubeadm"
+	"github.com/kvip/kvip/pkg/manifest"
+	"github.com/kvip/kvip/templates"
 )
 
 // newManifest returns `kvip manifest`, which groups the printers.
@@ -11,7 +19,7 @@ func newManifest() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "manifest",
 		Short: "Print Kubernetes manifests that run kvip",
-		Long:  "Print Kubernetes manifests that run kvip. Nothing is applied and no cluster is asked.",
+		Long:  "Print Kubernetes manifests that run kvip. The commands need no cluster and apply nothing.",
 		Example: `  kvip manifest pod --vip 192.0.2.10
   kvip manifest rbac
   kvip manifest crd`,
@@ -21,9 +29,9 @@ func newManifest() *cobra.Command {
 	return cmd
 }
 
-// forServicesAlone gives a manifest without a VIP the ports that are free beside one with, except for
-// those that were chosen.
-func forServicesAlone(cmd *cobra.Command, cfg *config.Config) {
+// setServicesPorts gives a manifest without VIP the ports that are free beside one with a VIP, unless
+// the user chose ports.
+func setServicesPorts(cmd *cobra.Command, cfg *config.Config) {
 	if !cfg.Services || len(cfg.VIPs) > 0 {
 		return
 	}
@@ -35,5 +43,230 @@ func forServicesAlone(cmd *cobra.Command, cfg *config.Config) {
 	}
 }
 
-// hideDaemonSet hides the flag that only the manager takes: a manifest knows the name by itself.
-func hideDaemonSet(cmd *cobra.Command) { cmd.Flags().Lookup("daemonset").Hidden = true }
+// hideDaemonSet hides the flag --daemonset: a manifest contains the name already.
+func hideDaemonSet(fs *pflag.FlagSet) { fs.Lookup("daemonset").Hidden = true }
+
+// manifestFlags moves a command's own flags to the section of --image.
+func manifestFlags(fs *pflag.FlagSet, names ...string) {
+	for _, name := range names {
+		config.SetSection(fs.Lookup(name), config.ManifestSection)
+	}
+}
+
+// newManifestPod returns `kvip manifest pod`.
+func newManifestPod() *cobra.Command {
+	cfg := config.StaticPod()
+	cfg.Image = defaultImage()
+	var hardened bool
+	var kubeadmConfig string
+	cmd := &cobra.Command{
+		Use:   "pod",
+		Short: "Print the static pod for control-plane nodes",
+		Long: `Print the static pod for control-plane nodes. The first node and nodes that join use the same file.
+Put it into the kubelet's manifest directory before 'kubeadm init' or 'kubeadm join'. The agent
+starts with the kubeconfigs, applies the RBAC of 'kvip manifest rbac' and then uses a token of its
+own ServiceAccount.
+
+With --hardened the pod mounts no kubeconfig and uses that token only. Use it on nodes where /readyz
+of kvip already reports the ServiceAccount.`,
+		Example: `  kvip manifest pod --vip 192.0.2.10 > /etc/kubernetes/manifests/kvip.yaml
+
+  # VIP, port and image repository from a kubeadm configuration
+  kvip manifest pod --kubeadm-config kubeadm.yaml > /etc/kubernetes/manifests/kvip.yaml
+
+  # Later, without the administrator's credentials
+  kvip manifest pod --vip 192.0.2.10 --hardened > /etc/kubernetes/manifests/kvip.yaml`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := applyKubeadmConfig(cmd, &cfg, kubeadmConfig); err != nil {
+				return err
+			}
+			setServicesPorts(cmd, &cfg)
+			build := manifest.Pod
+			if hardened {
+				build = manifest.HardenedPod
+				if cmd.Flags().Changed("kubeconfig") {
+					return &config.UsageError{Flag: "hardened", Reason: "a hardened pod uses no kubeconfig",
+						Hint: "give --kubeconfig or --hardened, not both"}
+				}
+			}
+			pod, err := build(cfg)
+			if err != nil {
+				return err
+			}
+			if err := cfg.CheckUnusedFlags(cmd.Flags()); err != nil {
+				return err
+			}
+			printImageNote(cmd, cfg.Image)
+			return manifest.Write(cmd.OutOrStdout(), pod)
+		},
+	}
+	fs := cmd.Flags()
+	cfg.AddFlags(fs)
+	hideDaemonSet(fs)
+	fs.StringVar(&kubeadmConfig, "kubeadm-config", "", "`file` with a kubeadm configuration, or - for stdin. "+
+		"It provides --vip and --port, and the image <imageRepository>/kvip; flags take precedence")
+	fs.BoolVar(&hardened, "hardened", false, "omit the kubeconfigs: for nodes where kvip has its own token already")
+	manifestFlags(fs, "kubeadm-config", "hardened")
+	return cmd
+}
+
+// applyKubeadmConfig fills what no flag sets from a kubeadm configuration. A VIP or port that
+// contradicts the file is a conflict. An image is not: the file does not say where kvip's image is.
+func applyKubeadmConfig(cmd *cobra.Command, cfg *config.Config, path string) error {
+	if path == "" {
+		return nil
+	}
+	name, data, err := readKubeadmConfig(cmd.InOrStdin(), "kubeadm-config", path)
+	if err != nil {
+		return err
+	}
+	file, err := kubeadm.Parse(name, data)
+	if err != nil {
+		return err
+	}
+	vip, port, repository, err := file.Settings()
+	if err != nil {
+		return err
+	}
+	mismatch := func(flag, value, configured string) error {
+		return &kubeadm.Conflict{Reason: kubeadm.FlagMismatch, File: name, Field: "--" + flag, Value: value,
+			Problem: "is not the value of the configuration, which is " + configured,
+			Fix:     "remove the flag, or correct the configuration"}
+	}
+	switch given := cmd.Flags().Changed; {
+	case !given("vip") && !vip.IsValid():
+		return &kubeadm.Conflict{Reason: kubeadm.NoEndpoint, File: name, Field: "controlPlaneEndpoint",
+			Problem: "does not contain a virtual IP address", Fix: "give one with --vip"}
+	case given("vip") && vip.IsValid() && !slices.Contains(cfg.VIPs, vip):
+		return mismatch("vip", cmd.Flag("vip").Value.String(), vip.String())
+	case given("port") && cfg.Port != port:
+		return mismatch("port", fmt.Sprint(cfg.Port), fmt.Sprint(port))
+	case !given("vip"):
+		cfg.VIPs = append(cfg.VIPs, vip)
+	}
+	if cfg.Port = port; repository != "" && !cmd.Flags().Changed("image") {
+		cfg.Image = strings.TrimSuffix(repository, "/") + "/kvip:" + version
+	}
+	return nil
+}
+
+// The flags that extend a DaemonSet to more nodes than its jobs need.
+const (
+	workersFlag       = "workers"
+	controlPlanesFlag = "control-planes"
+)
+
+// newManifestDaemonSet returns `kvip manifest daemonset`.
+func newManifestDaemonSet() *cobra.Command {
+	cfg := config.DaemonSet()
+	cfg.Image = defaultImage()
+	var workers, controlPlanes bool
+	cmd := &cobra.Command{
+		Use:   "daemonset",
+		Short: "Print the DaemonSet for a running cluster",
+		Long: `Print the DaemonSet for a running cluster. It uses the ServiceAccount that 'kvip manifest rbac'
+prints for the same flags. With --vip it is named kvip and runs on control-plane nodes. A cluster
+that uses the virtual IP from the start needs the static pod instead.
+
+With --services it assigns addresses to Services of type LoadBalancer. Without --vip it is then
+named kvip-services and runs on all nodes except control-plane nodes, beside any program that holds
+the control plane's VIP. With both flags one DaemonSet does both jobs on every node.`,
+		Example: `  kvip manifest rbac | kubectl apply -f -
+  kvip manifest daemonset --vip 192.0.2.10 | kubectl apply -f -
+
+  # Addresses for Services
+  kvip manifest crd | kubectl apply -f -
+  kvip manifest rbac --services | kubectl apply -f -
+  kvip manifest daemonset --services | kubectl apply -f -`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			setServicesPorts(cmd, &cfg)
+			set, err := manifest.DaemonSet(cfg, workers || controlPlanes)
+			if err != nil {
+				return err
+			}
+			if err := checkNodeFlags(cmd, cfg); err != nil {
+				return err
+			}
+			printImageNote(cmd, cfg.Image)
+			return manifest.Write(cmd.OutOrStdout(), set)
+		},
+	}
+	fs := cmd.Flags()
+	cfg.AddFlags(fs, config.Address, config.Interface, config.APIServer, config.Lease, config.Timing,
+		config.Metrics, config.Health, config.Services, config.Image, config.Logging)
+	hideDaemonSet(fs)
+	fs.BoolVar(&workers, workersFlag, false, "with --vip: run on worker nodes too")
+	fs.BoolVar(&controlPlanes, controlPlanesFlag, false, "with --services and without --vip: run on control-plane nodes too")
+	manifestFlags(fs, workersFlag, controlPlanesFlag)
+	return cmd
+}
+
+// checkNodeFlags refuses flags that have no effect with the jobs of the DaemonSet.
+func checkNodeFlags(cmd *cobra.Command, cfg config.Config) error {
+	without := map[string]string{}
+	if cfg.Services {
+		without[workersFlag] = "with --services the DaemonSet runs on workers anyway"
+	}
+	if len(cfg.VIPs) > 0 {
+		without[controlPlanesFlag] = "with --vip the DaemonSet runs on control-plane nodes anyway"
+	}
+	for _, flag := range []string{workersFlag, controlPlanesFlag} {
+		if without[flag] != "" && cmd.Flags().Changed(flag) {
+			return &config.UsageError{Flag: flag, Reason: without[flag], Hint: "remove the flag"}
+		}
+	}
+	return cfg.CheckUnusedFlags(cmd.Flags())
+}
+
+// newManifestRBAC returns `kvip manifest rbac`.
+func newManifestRBAC() *cobra.Command {
+	cfg := config.DaemonSet()
+	cmd := &cobra.Command{
+		Use:   "rbac",
+		Short: "Print the ServiceAccount, roles and bindings of kvip",
+		Long: `Print the ServiceAccount, roles and bindings of kvip. They grant access to one Lease, to Events
+about it, to the EndpointSlice of the API servers, to their health, and to a new token for the
+ServiceAccount itself. The static pod applies them with the administrator's credentials. For the
+DaemonSet, apply them first.
+
+With --services and without --vip they are those of DaemonSet kvip-services: they grant read access
+to Services, EndpointSlices, nodes and pools, and write access to the status of Services and pools,
+to Events and to Leases in the namespace. With --services and --vip one ServiceAccount has both.`,
+		Example: `  kvip manifest rbac | kubectl apply -f -
+  kvip manifest rbac --services | kubectl apply -f -`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			objects, err := manifest.RBAC(cfg)
+			if err != nil {
+				return err
+			}
+			if err := cfg.CheckUnusedFlags(cmd.Flags()); err != nil {
+				return err
+			}
+			return manifest.Write(cmd.OutOrStdout(), objects...)
+		},
+	}
+	cfg.AddFlags(cmd.Flags(), config.Address, config.Lease, config.Services)
+	hideDaemonSet(cmd.Flags())
+	return cmd
+}
+
+// newManifestCRD returns `kvip manifest crd`.
+func newManifestCRD() *cobra.Command {
+	return &cobra.Command{
+		Use:   "crd",
+		Short: "Print the CustomResourceDefinition of IPPool",
+		Long: `Print the CustomResourceDefinition of IPPool (kvip.dev/v1alpha1), the pools of addresses for
+Services. Apply it once per cluster, before the first pool. It needs Kubernetes 1.31 or later.`,
+		Example: `  kvip manifest crd | kubectl apply -f -`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := cmd.OutOrStdout().Write(templates.CRD); err != nil {
+				return fmt.Errorf("write definition: %w", err)
+			}
+			return nil
+		},
+	}
+}

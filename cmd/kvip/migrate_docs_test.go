@@ -26,7 +26,7 @@ func TestMigratePage(t *testing.T) {
 		if !found || !redirected {
 			t.Fatalf("the page does not say kvip migrate FILE > kvip.yaml, but %q", block)
 		}
-		if file != stream {
+		if file != stdioPath {
 			file = kubeVIPPod
 		}
 		out, notes, err := runMigrate(string(daemonSet), file)

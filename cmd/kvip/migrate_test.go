@@ -61,7 +61,7 @@ func TestMigrateRefusesInTheUsersTerms(t *testing.T) {
 		says  string
 		usage bool
 	}{
-		{"", nil, "name a file with kube-vip's manifest", true},
+		{"", nil, "name a file with a manifest of kube-vip", true},
 		{"", []string{"a", "b"}, `"b" is one argument too many`, true},
 		{"", []string{"-"}, "stdin: there is no Pod", true},
 		{strings.Repeat("# long\n", 1<<20), []string{"-"}, "stdin: is too large for a manifest", true},

@@ -84,8 +84,8 @@ func TestStatusServiceAsksTheCluster(t *testing.T) {
 		{[]string{"web", "-n", "shop"}, exitFailure, "In status   2001:db8::10\n", "no agent answers"},
 		{[]string{"shop/web"}, exitFailure, "Service     shop/web\n", "no agent answers"},
 		{[]string{"shop/web", "-n", "shop"}, exitFailure, "No answer   a: its agent serves no page (--metrics-address)\n", "no agent answers"},
-		{[]string{"web", "--service-class-only"}, exitTrouble, "(--service-class-only)", "no node announces service default/web: "},
-		{[]string{"shop/other"}, exitTrouble, "loadBalancerClass example.com/x", "no node announces service shop/other: "},
+		{[]string{"web", "--service-class-only"}, exitUnhealthy, "(--service-class-only)", "no node announces service default/web: "},
+		{[]string{"shop/other"}, exitUnhealthy, "loadBalancerClass example.com/x", "no node announces service shop/other: "},
 		{[]string{"none"}, exitFailure, "", "get service default/none: "},
 		{[]string{"web", "-n", "none"}, exitFailure, "", "get service none/web: "},
 		{[]string{"web", "--namespace=shop", "-o", "json"}, exitFailure, `"service": "shop/web"`, "no agent answers"},
@@ -135,9 +135,9 @@ func TestStatusServiceTellsWhetherItIsAnnounced(t *testing.T) {
 		problems string // on stdout and stderr
 	}{
 		{"announced", speaker.AddressReport{Node: "a", Present: true, State: "owned"}, exitOK, ""},
-		{"announced elsewhere", speaker.AddressReport{Node: "b", Sentence: "b is better"}, exitTrouble, "no node announces 192.0.2.10"},
-		{"nowhere", speaker.AddressReport{Sentence: "no node is alive"}, exitTrouble, "no node announces 192.0.2.10"},
-		{"kept in silence", speaker.AddressReport{Node: "b", Present: true, State: "leaving"}, exitTrouble, "no node announces 192.0.2.10"},
+		{"announced elsewhere", speaker.AddressReport{Node: "b", Sentence: "b is better"}, exitUnhealthy, "no node announces 192.0.2.10"},
+		{"nowhere", speaker.AddressReport{Sentence: "no node is alive"}, exitUnhealthy, "no node announces 192.0.2.10"},
+		{"kept in silence", speaker.AddressReport{Node: "b", Present: true, State: "leaving"}, exitUnhealthy, "no node announces 192.0.2.10"},
 	} {
 		row.addr.Address = netip.MustParseAddr("192.0.2.10")
 		answer.Store(&speaker.Report{Node: "a", Fresh: true, Addresses: []speaker.AddressReport{row.addr}})

@@ -113,19 +113,19 @@ func TestStatusExitCodes(t *testing.T) {
 		code   int
 		stderr string
 	}{
-		{"no such file", []string{"--kubeconfig", "/nonexistent/a.conf"}, exitFailure, `none of ["/nonexistent/a.conf"] is there`},
+		{"no such file", []string{"--kubeconfig", "/nonexistent/a.conf"}, exitFailure, `none of ["/nonexistent/a.conf"] exists`},
 		{"no server", []string{}, exitFailure, "run this on a control-plane node, as root, or give --kubeconfig"},
-		{"no lease", []string{"--kubeconfig", r.config}, exitTrouble, "nobody holds the address: lease kube-system/kvip does not exist"},
-		{"another lease", []string{"--kubeconfig", r.config, "--lease-name", "nope", "-o", "json"}, exitTrouble, "lease kube-system/nope does not exist"},
+		{"no lease", []string{"--kubeconfig", r.config}, exitUnhealthy, "nobody holds the address: lease kube-system/kvip does not exist"},
+		{"another lease", []string{"--kubeconfig", r.config, "--lease-name", "nope", "-o", "json"}, exitUnhealthy, "lease kube-system/nope does not exist"},
 		{"refused", []string{"--kubeconfig", r.config, "--port", "0"}, exitUsage, "--port: 0 is out of range"},
 	} {
 		got := kvip(t, append([]string{"status"}, row.args...)...)
-		if got.code != row.code || !strings.Contains(got.stderr, row.stderr) || (row.code == exitTrouble) != (got.stdout != "") {
+		if got.code != row.code || !strings.Contains(got.stderr, row.stderr) || (row.code == exitUnhealthy) != (got.stdout != "") {
 			t.Errorf("%s: exit code %d, want %d, stdout %s, stderr %s", row.name, got.code, row.code, got.stdout, got.stderr)
 		}
 	}
 	r.lease("")
-	if got := kvip(t, "status", "--kubeconfig", r.config); got.code != exitTrouble || !strings.Contains(got.stderr, "is released") {
+	if got := kvip(t, "status", "--kubeconfig", r.config); got.code != exitUnhealthy || !strings.Contains(got.stderr, "is released") {
 		t.Errorf("released: exit code %d, stderr %s", got.code, got.stderr)
 	}
 }
@@ -155,7 +155,7 @@ func TestStatusIsSafeForATerminal(t *testing.T) {
 	r.agent(status.Agent{Node: evil, State: evil, Reason: evil, Link: evil, Warning: evil, NotReady: evil, VIPs: []string{evil}})
 	for _, output := range []string{"text", "json"} {
 		got := kvip(t, "status", "--kubeconfig", r.config, "-o", output)
-		if got.code != exitTrouble || !strings.Contains(got.stdout, "owned") || !strings.Contains(got.stderr, "owned") {
+		if got.code != exitUnhealthy || !strings.Contains(got.stdout, "owned") || !strings.Contains(got.stderr, "owned") {
 			t.Errorf("-o %s: exit code %d, stdout %q, stderr %q", output, got.code, got.stdout, got.stderr)
 		}
 		for _, text := range []string{got.stdout, got.stderr} {

@@ -13,38 +13,38 @@ import (
 	"github.com/kvip/kvip/pkg/config"
 )
 
-// version and commit are set by the linker, see the Makefile. A plain `go build` sets neither: then
-// the commit is what Go itself wrote into the program.
+// The linker sets version and commit, see the Makefile. A plain `go build` sets neither; the commit is
+// then the one that Go wrote into the program.
 var (
 	version = "dev"
 	commit  = ""
 )
 
-// defaultImage is the image of this very build.
+// defaultImage is the image of this build.
 func defaultImage() string { return config.ImageRepository + ":" + version }
 
-// release is what the versions of releases look like.
-var release = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+(-(alpha|beta|rc)[.0-9]*)?$`)
+// releaseVersion matches the versions of releases.
+var releaseVersion = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+(-(alpha|beta|rc)[.0-9]*)?$`)
 
-// imageNote says of the image that a manifest names that nodes have to get it, or "" where a registry
-// may have it: that of a release, and one that was chosen.
+// imageNote returns a warning that nodes cannot pull the image of a manifest, or "" if a registry may
+// have it: the image of a release, and one that the user chose.
 func imageNote(cmd *cobra.Command, image string) string {
-	published := release.MatchString(version) && !strings.HasPrefix(image, config.ImageRepository+":")
+	published := releaseVersion.MatchString(version) && !strings.HasPrefix(image, config.ImageRepository+":")
 	if cmd.Flags().Changed("image") || published {
 		return ""
 	}
-	return fmt.Sprintf("the manifest names the image %s, which no public registry has: "+
-		"load it on every node (make image; docs/operations.md says how), or name another one with --image", image)
+	return fmt.Sprintf("no public registry has the image %s of the manifest: load it on every node "+
+		"(make image; see docs/operations.md), or choose another one with --image", image)
 }
 
-// noteImage prints the note on stderr: stdout is the manifest.
-func noteImage(cmd *cobra.Command, image string) {
+// printImageNote prints the note to stderr: stdout is the manifest.
+func printImageNote(cmd *cobra.Command, image string) {
 	if note := imageNote(cmd, image); note != "" {
 		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "note: %s\n", note)
 	}
 }
 
-// builtFrom returns the commit that this program was built from, "unknown" if nobody noted it.
+// builtFrom returns the commit of this build, or "unknown".
 func builtFrom() string {
 	if commit != "" {
 		return commit
@@ -53,8 +53,8 @@ func builtFrom() string {
 	return commitOf(info)
 }
 
-// commitOf returns the commit in info, shortened to 12 digits, with "-dirty" where the tree had
-// changes. It is "unknown" where info is nil or has none.
+// commitOf returns the first 12 digits of the commit in info, with "-dirty" if the tree had changes,
+// or "unknown" if info is nil or has none.
 func commitOf(info *debug.BuildInfo) string {
 	if info == nil {
 		return "unknown"
@@ -97,7 +97,7 @@ func newVersion() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this program",
-		Long:  "Print the version of this program, the commit it was built from, its Go and its platform.",
+		Long:  "Print the version of this program, its commit, the version of Go and the platform.",
 		Example: `  kvip version
   kvip version -o json`,
 		Args: noArgs,

@@ -113,7 +113,7 @@ func TestImageNote(t *testing.T) {
 	} {
 		version = row.version
 		note := imageNote(newManifestPod(), row.image)
-		if (note != "") != row.noted || row.noted && !strings.Contains(note, " "+row.image+",") {
+		if (note != "") != row.noted || row.noted && !strings.Contains(note, " "+row.image+" ") {
 			t.Errorf("%s, %s: %q", row.version, row.image, note)
 		}
 	}

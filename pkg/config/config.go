@@ -1,6 +1,6 @@
-// Package config is the one typed configuration of kvip: its defaults, flags, validation and
-// the arguments that reproduce it. It looks at nothing on the host and talks to nobody; checks
-// that need the host (addresses, links, files) belong to the agent.
+// Package config is the typed configuration of kvip: its defaults, flags, validation and the
+// arguments that reproduce it. It does no I/O: checks that depend on the host (addresses, links,
+// files) belong to the agent.
 package config
 
 import (
@@ -20,37 +20,37 @@ const (
 	DefaultLeaseDuration = 5 * time.Second
 	// DefaultRenewInterval leaves four more attempts before the default lease's deadline (E1).
 	DefaultRenewInterval = time.Second
-	// DefaultLeaseName names the Lease object that all instances of one VIP share.
+	// DefaultLeaseName names the Lease that all agents of one VIP share.
 	DefaultLeaseName = "kvip"
-	// DefaultNamespace is where the Lease lives and the DaemonSet's ServiceAccount with it, so that
-	// API priority and fairness treats the traffic as leader election (E11).
+	// DefaultNamespace is the namespace of the Lease and of the ServiceAccounts: there, API priority
+	// and fairness classifies the requests as leader election (E11).
 	DefaultNamespace = "kube-system"
 	// DefaultMetricsAddress serves /metrics on every address of the node.
 	DefaultMetricsAddress = ":2112"
 	// DefaultHealthAddress serves /healthz, /readyz and /status of a static pod, on loopback only.
 	DefaultHealthAddress = "127.0.0.1:2113"
-	// DaemonSetHealthAddress and DaemonSetMetricsAddress differ from the static pod's, so that both can
-	// run on one node: a port of a pod in the host's network keeps another pod with it off the node.
+	// DaemonSetHealthAddress and DaemonSetMetricsAddress differ from the static pod's, so that both
+	// can run on one node: the scheduler allows each host port once per node.
 	DaemonSetHealthAddress  = "127.0.0.1:2114"
 	DaemonSetMetricsAddress = ":2117"
-	// ServicesHealthAddress and ServicesMetricsAddress are those of the DaemonSet that serves Services
-	// alone, which can stand beside the other two on one node.
+	// ServicesHealthAddress and ServicesMetricsAddress are those of a DaemonSet for Services only,
+	// which can run beside the other two on one node.
 	ServicesHealthAddress  = "127.0.0.1:2115"
 	ServicesMetricsAddress = ":2116"
-	// DefaultServiceClass is the loadBalancerClass that kvip serves, beside Services without one.
+	// DefaultServiceClass is the loadBalancerClass that kvip serves, besides Services without one.
 	DefaultServiceClass = "kvip.dev/kvip"
-	// DefaultServicesName begins the names of the Leases of the Services part.
+	// DefaultServicesName is the prefix of the Leases for Services.
 	DefaultServicesName = "kvip-services"
 	// DefaultRoute as ServicesFallback is the link of the default route.
 	DefaultRoute = "default-route"
 	// ImageRepository is a name that no registry serves: load the image on the nodes under it, or
-	// name another with --image.
+	// choose another with --image.
 	ImageRepository = "localhost/kvip"
-	// WaitForever is an InterfaceWait without an end; any negative duration means the same.
+	// WaitForever is an InterfaceWait without limit; any negative duration means the same.
 	WaitForever = -1 * time.Second
-	// DefaultStateDir is the static pod's directory on the host, where kvip keeps its own token.
+	// DefaultStateDir is the static pod's directory on the host for kvip's token.
 	DefaultStateDir = "/var/lib/kvip"
-	// NodeNameEnv carries the node's name from the downward API, the only setting read from the
+	// NodeNameEnv has the node's name from the downward API. It is the only setting from the
 	// environment.
 	NodeNameEnv = "NODE_NAME"
 )
@@ -63,59 +63,59 @@ type Config struct {
 	// Interface carries the VIPs. Empty: the link whose on-link prefix contains the VIP, else the
 	// default route's.
 	Interface string
-	// InterfaceWait is how long to wait at start for the interface to appear. 0: it must be there;
-	// negative: for ever.
+	// InterfaceWait is how long to wait at start until the interface exists. 0: no wait; negative:
+	// no limit.
 	InterfaceWait time.Duration
 	// Port is where the API servers listen, 1 to 65535.
 	Port int
-	// LeaseDuration is D in whole seconds, at least 2 s (E1, E2).
+	// LeaseDuration is D in whole seconds, MinLeaseDuration to MaxLeaseDuration (E1, E2).
 	LeaseDuration time.Duration
 	// RenewInterval is the time between renewals by the holder, at most a third of LeaseDuration.
 	RenewInterval time.Duration
-	// LeaseName and Namespace name the Lease object; Namespace is that of all of kvip's Leases.
+	// LeaseName and Namespace name the Lease. Namespace is that of all of kvip's Leases.
 	LeaseName, Namespace string
-	// NodeName is this node's name. Empty until Complete has filled it.
+	// NodeName is this node's name. Empty until SetNodeName.
 	NodeName string
-	// Kubeconfigs are tried in this order. Empty: the pod's ServiceAccount, or what is in StateDir.
+	// Kubeconfigs are tried in this order. Empty: the pod's ServiceAccount, or the token in StateDir.
 	Kubeconfigs []string
-	// StateDir is a directory of kvip's own, where it keeps the token of ServiceAccount
-	// kube-system/kvip that it has itself given; Kubeconfigs then only serve to get one. Empty: off.
+	// StateDir is a directory for the token of ServiceAccount kube-system/kvip that the agent
+	// requests for itself; Kubeconfigs then only serve to request it. Empty: no token.
 	StateDir string
-	// HealthURL is polled instead of the local API server's /readyz. Empty: found by itself (E7).
+	// HealthURL is polled instead of the local API server's /readyz. Empty: detected (E7).
 	HealthURL string
 	// MetricsAddress is the host:port of /metrics. Empty: not served.
 	MetricsAddress string
 	// HealthAddress is the loopback host:port of /healthz, /readyz and /status.
 	HealthAddress string
-	// Services has this node announce Services of type LoadBalancer; then VIPs may be empty.
+	// Services enables addresses for Services of type LoadBalancer; then VIPs may be empty.
 	Services bool
-	// ServicesName is the name of the Lease whose holder gives out addresses, and begins the names of
-	// the ledger's.
+	// ServicesName is the name of the Lease of the allocator's election, and the prefix of the
+	// ledger's Leases.
 	ServicesName string
 	// ServiceClass is the loadBalancerClass that is served.
 	ServiceClass string
-	// ClassOnly leaves Services without a loadBalancerClass alone.
+	// ClassOnly ignores Services without a loadBalancerClass.
 	ClassOnly bool
-	// ServicesInterface is a name or pattern (path.Match) of the links for Services. Empty: every link
-	// with a subnet that contains the address.
+	// ServicesInterface is a name or pattern (path.Match) of the links for Services. Empty: every
+	// link with a subnet that contains the address.
 	ServicesInterface string
-	// ServicesFallback is the name of the link for addresses of Services that are in no subnet of this
-	// node, or DefaultRoute. Empty: none. It has no meaning beside ServicesInterface.
+	// ServicesFallback is the link for addresses of Services that are in no subnet of this node, or
+	// DefaultRoute. Empty: none. It must be empty if ServicesInterface is not.
 	ServicesFallback string
-	// DaemonSet is the name of the DaemonSet in kube-system that this agent belongs to. Empty: none.
+	// DaemonSet is the name of the agent's DaemonSet in kube-system. Empty: none.
 	DaemonSet string
-	// KubeVIP serves what was made for kube-vip: its annotations need no pool, and its lease is
+	// KubeVIP serves what was made for kube-vip: its annotations need no pool, and its Lease is
 	// renewed as it expects.
 	KubeVIP bool
-	// Image is the container image that manifests name.
+	// Image is the container image in manifests.
 	Image string
 	// LogFormat is "text" or "json".
 	LogFormat string
-	// Verbosity 0 logs transitions and trouble, 1 and above what happens in between.
+	// Verbosity 0 logs state changes and problems, 1 and above everything.
 	Verbosity int
 }
 
-// Default returns the settings of `kvip manager` when no flag is given.
+// Default returns the settings of `kvip manager` without flags.
 func Default() Config {
 	return Config{
 		InterfaceWait:  WaitForever,
@@ -134,22 +134,22 @@ func Default() Config {
 }
 
 // StaticPod returns the settings of a static pod on a kubeadm control-plane node: Default with
-// the administrator's kubeconfigs to begin with, and a token of its own from then on.
+// the administrator's kubeconfigs, and a state directory for its own token.
 func StaticPod() Config {
 	c := Default()
 	c.Kubeconfigs, c.StateDir = AdminKubeconfigs(), DefaultStateDir
 	return c
 }
 
-// DaemonSet returns the settings of a DaemonSet: Default with the ServiceAccount as identity and ports of
-// its own.
+// DaemonSet returns the settings of a DaemonSet: Default with ports of its own. Its identity is
+// the ServiceAccount.
 func DaemonSet() Config {
 	c := Default()
 	c.HealthAddress, c.MetricsAddress = DaemonSetHealthAddress, DaemonSetMetricsAddress
 	return c
 }
 
-// ServicesDaemonSet returns the settings of a DaemonSet that serves Services and no control plane:
+// ServicesDaemonSet returns the settings of a DaemonSet for Services without a control plane:
 // DaemonSet with ports of its own and no VIP.
 func ServicesDaemonSet() Config {
 	c := DaemonSet()
@@ -158,15 +158,15 @@ func ServicesDaemonSet() Config {
 	return c
 }
 
-// AdminKubeconfigs returns the files that kubeadm writes on control-plane nodes, most capable
-// first: until `kubeadm init` has finished, only super-admin.conf has rights (kubeadm ≥ 1.29), and
-// it exists on the first node alone.
+// AdminKubeconfigs returns the files that kubeadm writes on control-plane nodes, the one with most
+// rights first: until `kubeadm init` has finished, only super-admin.conf has rights (kubeadm 1.29
+// or later). It exists on the first node only.
 func AdminKubeconfigs() []string {
 	return []string{"/etc/kubernetes/super-admin.conf", "/etc/kubernetes/admin.conf"}
 }
 
-// SetNodeName fills NodeName, when it is empty, from NODE_NAME and else from the lower-cased host
-// name, as the kubelet names its node.
+// SetNodeName fills an empty NodeName from NODE_NAME, else from the host name in lower case, which
+// is how the kubelet names its node.
 func (c *Config) SetNodeName() error {
 	if c.NodeName != "" {
 		return nil
@@ -176,7 +176,7 @@ func (c *Config) SetNodeName() error {
 	}
 	host, err := os.Hostname()
 	if err != nil {
-		return fmt.Errorf("read host name: %w; name the node with --node-name", err)
+		return fmt.Errorf("read host name: %w; set the node's name with --node-name", err)
 	}
 	c.NodeName = strings.ToLower(host)
 	return nil

@@ -1,7 +1,11 @@
 package config
 
 import (
+	"errors"
+	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 )
@@ -23,17 +27,17 @@ const (
 	Timing
 	// Client is --kubeconfig and --state-dir.
 	Client
+	// Kubeconfig is the part of Client for commands without a token of their own.
+	Kubeconfig
 	// Node is --node-name.
 	Node
 	// Metrics is --metrics-address.
 	Metrics
-	// Health is --health-url, which is watched, and --health-address, where kvip's own is served.
+	// Health is --health-url, which the agent polls, and --health-address, which it serves.
 	Health
-	// Services is --services and what chooses Services and their links.
+	// Services is --services and the selection of Services and of their interfaces.
 	Services
-	// Kubeconfig is the part of Client that a command without a token of its own has.
-	Kubeconfig
-	// ServiceClass is the part of Services that chooses Services alone.
+	// ServiceClass is the part of Services that selects Services. Services includes it.
 	ServiceClass
 	// Image is --image.
 	Image
@@ -41,75 +45,314 @@ const (
 	Logging
 )
 
-// groups returns every group, or the ones asked for when any are.
-func groups(asked []Group) func(Group) bool {
-	return func(g Group) bool { return len(asked) == 0 || slices.Contains(asked, g) }
+// registrations has one row per group. A group of which another one is a part has both checked by
+// the larger one.
+var registrations = []struct {
+	group Group
+	add   func(*Config, *pflag.FlagSet)
+	check func(Config) error
+}{
+	{Address, (*Config).addAddress, Config.checkVIPs},
+	{Interface, (*Config).addInterface, Config.checkInterface},
+	{APIServer, (*Config).addAPIServer, Config.checkPort},
+	{Lease, (*Config).addLease, Config.checkLease},
+	{Timing, (*Config).addTiming, Config.checkTiming},
+	{Client, (*Config).addClient, Config.checkClient},
+	{Kubeconfig, (*Config).addKubeconfig, Config.checkKubeconfigs},
+	{Node, (*Config).addNode, Config.checkNode},
+	{Metrics, (*Config).addMetrics, Config.checkMetrics},
+	{Health, (*Config).addHealth, Config.checkHealth},
+	{Services, (*Config).addServices, Config.checkServices},
+	{ServiceClass, (*Config).addServiceClass, Config.checkServiceClass},
+	{Image, (*Config).addImage, Config.checkImage},
+	{Logging, (*Config).addLogging, Config.checkLogging},
 }
 
-// AddFlags registers the flags of the groups on fs, or all flags when none is named. The values
-// that c has now are the defaults; parsing writes into c.
+// includes reports whether a list of groups contains g. An empty list contains every group.
+func includes(groups []Group, g Group) bool {
+	return len(groups) == 0 || slices.Contains(groups, g)
+}
+
+// ManagerGroups returns the groups of `kvip manager`: all but Image.
+func ManagerGroups() []Group {
+	return []Group{Address, Interface, APIServer, Lease, Timing, Client, Node, Metrics, Health, Services, Logging}
+}
+
+// AddFlags registers the flags of the groups on fs, or all flags if none is named. The values
+// that c has now are the defaults; parsing writes into c. Every flag is in one of Sections.
 func (c *Config) AddFlags(fs *pflag.FlagSet, only ...Group) {
-	has := groups(only)
 	fs.SortFlags = false
-	if has(Address) {
-		fs.Var(&addrList{list: &c.VIPs}, "vip", "virtual IP address: one IPv4, one IPv6, or both separated by a comma")
+	for _, r := range registrations {
+		if includes(only, r.group) {
+			r.add(c, fs)
+		}
 	}
-	if has(Interface) {
-		fs.StringVar(&c.Interface, "interface", c.Interface, "interface for the VIP (default: the link whose on-link prefix contains the VIP, else the default route's)")
-		fs.DurationVar(&c.InterfaceWait, "interface-wait", c.InterfaceWait, "how long to wait at start for the interface; 0: it must be there, negative: for ever")
+	fs.VisitAll(func(f *pflag.Flag) {
+		if section, ok := sectionOf[f.Name]; ok {
+			SetSection(f, section)
+		}
+	})
+}
+
+// The sections of the help text.
+const (
+	ControlPlaneSection = "Control plane flags"
+	ServicesSection     = "Services flags"
+	ManifestSection     = "Manifest flags"
+	APISection          = "API access flags"
+	ObservationSection  = "Health, metrics and log flags"
+	KubeVIPSection      = "kube-vip compatibility"
+)
+
+// Sections returns the sections in the order of the help text.
+func Sections() []string {
+	return []string{ControlPlaneSection, ServicesSection, ManifestSection, APISection, ObservationSection, KubeVIPSection}
+}
+
+var sectionOf = map[string]string{
+	"vip": ControlPlaneSection, "interface": ControlPlaneSection, "interface-wait": ControlPlaneSection,
+	"port": ControlPlaneSection, "lease-name": ControlPlaneSection, "namespace": ControlPlaneSection,
+	"lease-duration": ControlPlaneSection, "renew-interval": ControlPlaneSection, "health-url": ControlPlaneSection,
+
+	"services": ServicesSection, "services-name": ServicesSection, "service-class": ServicesSection,
+	"service-class-only": ServicesSection, "services-interface": ServicesSection,
+	"services-fallback": ServicesSection, "daemonset": ServicesSection, "kube-vip": KubeVIPSection,
+
+	"kubeconfig": APISection, "state-dir": APISection, "node-name": APISection,
+	"health-address": ObservationSection, "metrics-address": ObservationSection,
+	"log-format": ObservationSection, "v": ObservationSection,
+	"image": ManifestSection,
+}
+
+const sectionAnnotation = "kvip.dev/section"
+
+// SetSection moves a flag to a section of the help text.
+func SetSection(f *pflag.Flag, section string) {
+	if f.Annotations == nil {
+		f.Annotations = map[string][]string{}
 	}
-	if has(APIServer) {
-		fs.IntVar(&c.Port, "port", c.Port, "port of the API servers")
-	}
-	if has(Lease) {
-		fs.StringVar(&c.LeaseName, "lease-name", c.LeaseName, "name of the Lease that all instances of one VIP share")
-		fs.StringVar(&c.Namespace, "namespace", c.Namespace, "namespace of the Lease")
-	}
-	if has(Timing) {
-		fs.DurationVar(&c.LeaseDuration, "lease-duration", c.LeaseDuration, "how long the lease of a silent holder is respected: whole seconds, 3s to 10m")
-		fs.DurationVar(&c.RenewInterval, "renew-interval", c.RenewInterval, "time between renewals by the holder, at most a third of --lease-duration")
-	}
-	if has(Client) || has(Kubeconfig) {
-		fs.StringSliceVar(&c.Kubeconfigs, "kubeconfig", c.Kubeconfigs, "kubeconfig files, tried in this order (none: the pod's ServiceAccount)")
-	}
-	if has(Client) {
-		fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "directory for a token of ServiceAccount kube-system/kvip, which is got with the kubeconfigs and used instead of them (empty: off)")
-	}
-	if has(Node) {
-		fs.StringVar(&c.NodeName, "node-name", c.NodeName, "name of this node (default: $"+NodeNameEnv+", else the host name in lower case)")
-	}
-	if has(Metrics) {
-		fs.StringVar(&c.MetricsAddress, "metrics-address", c.MetricsAddress, "host:port that serves /metrics (empty: not served)")
-	}
-	if has(Health) {
-		fs.StringVar(&c.HealthURL, "health-url", c.HealthURL, "URL to poll instead of the local API server's /readyz, as https://127.0.0.1:6443/readyz; elsewhere than there, and over http, without credentials")
-		fs.StringVar(&c.HealthAddress, "health-address", c.HealthAddress, "loopback host:port that serves /healthz, /readyz and /status")
-	}
-	if has(Services) {
-		c.addServices(fs)
-	} else if has(ServiceClass) {
-		c.addClass(fs)
-	}
-	if has(Image) {
-		fs.StringVar(&c.Image, "image", c.Image, "container image that the manifest names")
-	}
-	if has(Logging) {
-		fs.StringVar(&c.LogFormat, "log-format", c.LogFormat, "format of the log on stderr: text or json")
-		fs.IntVarP(&c.Verbosity, "v", "v", c.Verbosity, "log verbosity: 0 transitions and trouble, 1 everything")
-	}
+	f.Annotations[sectionAnnotation] = []string{section}
+}
+
+// Section returns the section of a flag, or "" for a command's own flag.
+func Section(f *pflag.Flag) string {
+	return strings.Join(f.Annotations[sectionAnnotation], "")
+}
+
+func (c *Config) addAddress(fs *pflag.FlagSet) {
+	fs.Var(&addrList{list: &c.VIPs}, "vip",
+		"virtual IP address: one IPv4, one IPv6, or both separated by a comma")
+}
+
+func (c *Config) addInterface(fs *pflag.FlagSet) {
+	fs.StringVar(&c.Interface, "interface", c.Interface, "`name` of the network interface for the VIP "+
+		"(default: the one whose subnet contains the VIP, else the one of the default route)")
+	fs.DurationVar(&c.InterfaceWait, "interface-wait", c.InterfaceWait, "how long to wait at start until the "+
+		"interface exists; 0: no wait, negative: no limit")
+}
+
+func (c *Config) addAPIServer(fs *pflag.FlagSet) {
+	fs.IntVar(&c.Port, "port", c.Port, "`port` of the API servers")
+}
+
+func (c *Config) addLease(fs *pflag.FlagSet) {
+	fs.StringVar(&c.LeaseName, "lease-name", c.LeaseName, "`name` of the Lease that all agents of one VIP share")
+	fs.StringVar(&c.Namespace, "namespace", c.Namespace, "namespace of the Lease")
+}
+
+func (c *Config) addTiming(fs *pflag.FlagSet) {
+	fs.DurationVar(&c.LeaseDuration, "lease-duration", c.LeaseDuration, "how long the Lease is valid after its "+
+		"last renewal: whole seconds, 3s to 10m")
+	fs.DurationVar(&c.RenewInterval, "renew-interval", c.RenewInterval, "time between two renewals of the Lease, "+
+		"at most a third of --lease-duration")
+}
+
+func (c *Config) addHealth(fs *pflag.FlagSet) {
+	fs.StringVar(&c.HealthURL, "health-url", c.HealthURL, "`URL` to poll instead of /readyz of the local API "+
+		"server; credentials are sent to that server over https only")
+	fs.StringVar(&c.HealthAddress, "health-address", c.HealthAddress, "loopback `address:port` that serves "+
+		"/healthz, /readyz and /status")
 }
 
 func (c *Config) addServices(fs *pflag.FlagSet) {
-	fs.BoolVar(&c.Services, "services", c.Services, "give Services of type LoadBalancer addresses, and announce them; --vip may be left out then")
-	fs.StringVar(&c.ServicesName, "services-name", c.ServicesName, "name of the Lease whose holder gives out addresses; it begins the names of the ledger's Leases")
-	c.addClass(fs)
-	fs.StringVar(&c.ServicesInterface, "services-interface", c.ServicesInterface, "name or pattern, as eth*, of the interfaces for Services (default: every one with a subnet that contains the address)")
-	fs.StringVar(&c.ServicesFallback, "services-fallback", c.ServicesFallback, "interface for addresses of Services that are in no subnet of the node: a name, or default-route (empty: such addresses are not announced)")
-	fs.StringVar(&c.DaemonSet, "daemonset", c.DaemonSet, "DaemonSet in kube-system that this agent belongs to: when that is gone, the agent hands its addresses over as it ends")
+	fs.BoolVar(&c.Services, "services", c.Services, "assign addresses to Services of type LoadBalancer and "+
+		"announce them; --vip is optional then")
+	fs.StringVar(&c.ServicesName, "services-name", c.ServicesName, "`name` of the Lease of the allocator's "+
+		"election, and prefix of the Leases of the ledger")
+	c.addServiceClass(fs)
+	fs.StringVar(&c.ServicesInterface, "services-interface", c.ServicesInterface, "`name` or pattern (eth*) of the "+
+		"interfaces for Service addresses (default: each with a subnet that contains the address)")
+	fs.StringVar(&c.ServicesFallback, "services-fallback", c.ServicesFallback, "interface for Service addresses "+
+		"in no subnet of the node: a `name`, or "+DefaultRoute+"; empty: such addresses are not announced")
+	fs.StringVar(&c.DaemonSet, "daemonset", c.DaemonSet, "`name` of the agent's DaemonSet in kube-system; if it is "+
+		"deleted, the agent hands over its addresses before it exits")
 }
 
-func (c *Config) addClass(fs *pflag.FlagSet) {
-	fs.StringVar(&c.ServiceClass, "service-class", c.ServiceClass, "loadBalancerClass of the Services to serve, beside those without one")
-	fs.BoolVar(&c.ClassOnly, "service-class-only", c.ClassOnly, "leave Services without a loadBalancerClass alone")
-	fs.BoolVar(&c.KubeVIP, "kube-vip", c.KubeVIP, "serve what was made for kube-vip: addresses asked for need no pool, so it is for clusters of one tenant; its lease is respected")
+// addServiceClass registers nothing if addServices did: groups may be combined freely.
+func (c *Config) addServiceClass(fs *pflag.FlagSet) {
+	if fs.Lookup("service-class") != nil {
+		return
+	}
+	fs.StringVar(&c.ServiceClass, "service-class", c.ServiceClass, "loadBalancerClass of the Services to serve, "+
+		"besides Services without a class")
+	fs.BoolVar(&c.ClassOnly, "service-class-only", c.ClassOnly, "ignore Services without a loadBalancerClass")
+	fs.BoolVar(&c.KubeVIP, "kube-vip", c.KubeVIP, "serve Services made for kube-vip and honour its Lease; "+
+		"the addresses that they request need no pool, so every user who creates Services must be trusted")
+}
+
+func (c *Config) addClient(fs *pflag.FlagSet) {
+	c.addKubeconfig(fs)
+	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "`directory` for a token of ServiceAccount kube-system/kvip, "+
+		"which is requested with the kubeconfigs and used instead of them; empty: no token")
+}
+
+func (c *Config) addKubeconfig(fs *pflag.FlagSet) {
+	if fs.Lookup("kubeconfig") != nil {
+		return
+	}
+	fs.StringSliceVar(&c.Kubeconfigs, "kubeconfig", c.Kubeconfigs, "kubeconfig `files`, tried in this order; "+
+		"empty: the pod's ServiceAccount")
+}
+
+func (c *Config) addNode(fs *pflag.FlagSet) {
+	fs.StringVar(&c.NodeName, "node-name", c.NodeName, "`name` of this node (default: $"+NodeNameEnv+
+		", else the host name in lower case)")
+}
+
+func (c *Config) addMetrics(fs *pflag.FlagSet) {
+	fs.StringVar(&c.MetricsAddress, "metrics-address", c.MetricsAddress, "`address:port` that serves /metrics; "+
+		"empty: not served")
+}
+
+func (c *Config) addLogging(fs *pflag.FlagSet) {
+	fs.StringVar(&c.LogFormat, "log-format", c.LogFormat, "`format` of the log on stderr: text or json")
+	fs.IntVarP(&c.Verbosity, "v", "v", c.Verbosity, "log verbosity: 0 logs state changes and problems, 1 everything")
+}
+
+func (c *Config) addImage(fs *pflag.FlagSet) {
+	fs.StringVar(&c.Image, "image", c.Image, "container `image` in the manifest")
+}
+
+// The flags that apply to one job only, in the order of the help text.
+var (
+	controlPlaneFlags = []string{"interface", "interface-wait", "lease-name", "lease-duration", "renew-interval", "health-url"}
+	servicesFlags     = []string{
+		"services-name", "service-class", "service-class-only", "services-interface", "services-fallback",
+		"daemonset", "kube-vip",
+	}
+)
+
+// unused returns why a flag has no effect with the jobs of c, or "".
+func (c Config) unused(flag string) (reason, hint string) {
+	switch {
+	case !c.Services && slices.Contains(servicesFlags, flag):
+		return "it has an effect with --services only", "remove it, or add --services"
+	case c.Services && len(c.VIPs) == 0 && slices.Contains(controlPlaneFlags, flag):
+		return "it has an effect with --vip only", "remove it, or add --vip"
+	}
+	return "", ""
+}
+
+// CheckUnusedFlags refuses, with a *UsageError, a flag on the command line that has no effect with
+// the jobs of c.
+func (c Config) CheckUnusedFlags(fs *pflag.FlagSet) error {
+	for _, flag := range slices.Concat(controlPlaneFlags, servicesFlags) {
+		if reason, hint := c.unused(flag); reason != "" && fs.Changed(flag) {
+			return invalid(flag, reason, hint)
+		}
+	}
+	return nil
+}
+
+// Args returns the arguments of `kvip manager` that reproduce c: --vip, if there is one, and what
+// differs from Default and has an effect, in the order of the help text. Equal configurations
+// give equal arguments.
+func (c Config) Args() []string {
+	want, have := c, Default()
+	wanted, defaults := managerFlags(&want), managerFlags(&have)
+	var args []string
+	wanted.VisitAll(func(f *pflag.Flag) {
+		if reason, _ := c.unused(f.Name); reason != "" {
+			return
+		}
+		if value := flagText(f); value != flagText(defaults.Lookup(f.Name)) || f.Name == "vip" && value != "" {
+			args = append(args, dashed(f.Name)+"="+value)
+		}
+	})
+	return args
+}
+
+// managerFlags returns a flag set over c with every flag of `kvip manager`.
+func managerFlags(c *Config) *pflag.FlagSet {
+	fs := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	c.AddFlags(fs, ManagerGroups()...)
+	return fs
+}
+
+// flagText returns the value as it is typed on a command line: pflag prints lists in brackets.
+func flagText(f *pflag.Flag) string {
+	if list, ok := f.Value.(pflag.SliceValue); ok {
+		return strings.Join(list.GetSlice(), ",")
+	}
+	return f.Value.String()
+}
+
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}
+
+// addrList is the pflag.Value of --vip: addresses separated by commas, or the flag repeated. The
+// first occurrence replaces the default.
+type addrList struct {
+	list *[]netip.Addr
+	set  bool
+}
+
+// Set parses one occurrence of the flag.
+func (l *addrList) Set(text string) error {
+	var parsed []netip.Addr
+	for part := range strings.SplitSeq(text, ",") {
+		addr, err := parseAddr(part)
+		if err != nil {
+			return err
+		}
+		parsed = append(parsed, addr)
+	}
+	if l.set {
+		parsed = append(*l.list, parsed...)
+	}
+	*l.list, l.set = parsed, true
+	return nil
+}
+
+// String returns the addresses as the flag takes them.
+func (l *addrList) String() string {
+	if l.list == nil {
+		return ""
+	}
+	texts := make([]string, len(*l.list))
+	for i, a := range *l.list {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, ",")
+}
+
+// Type names the value in help texts.
+func (l *addrList) Type() string { return "addresses" }
+
+func parseAddr(text string) (netip.Addr, error) {
+	if text == "" {
+		return netip.Addr{}, errors.New("no address given")
+	}
+	if prefix, err := netip.ParsePrefix(text); err == nil {
+		return netip.Addr{}, fmt.Errorf("%q is a prefix; give the address alone: %s", text, prefix.Addr())
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("%q is not an IP address", text)
+	}
+	return addr, nil
 }

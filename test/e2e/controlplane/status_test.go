@@ -126,7 +126,7 @@ func TestCleanup(t *testing.T) {
 	before := s.ip(second.Host, "-oneline", "address")
 	for i, args := range [][]string{{"cleanup", "--vip=" + s.vips[0].String()}, {"cleanup"}, {"cleanup"}} {
 		out, diagnostics, err := s.kvipIn(second, args...)
-		want := "nothing of kvip's is on this host\n"
+		want := "nothing to remove: this host has no address or table of kvip\n"
 		if i < len(s.vips) {
 			want = s.vips[i].String() + " from eth0\n"
 		}
