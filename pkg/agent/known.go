@@ -45,7 +45,7 @@ var operations = map[string]metrics.Request{
 	"claim":             {Verb: "update", Resource: "leases"},
 	"renew":             {Verb: "update", Resource: "leases"},
 	"release":           {Verb: "update", Resource: "leases"},
-	"request-release":   {Verb: "update", Resource: "leases"},
+	"request-transfer":  {Verb: "update", Resource: "leases"},
 	"read":              {Verb: "get", Resource: "leases"},
 	"list":              {Verb: "list", Resource: "leases"},
 	"watch":             {Verb: "watch", Resource: "leases"},

@@ -16,7 +16,7 @@ const (
 	Claim
 	Renew
 	Release
-	RequestRelease
+	RequestTransfer
 	Read
 	Probe
 	Own
@@ -25,71 +25,61 @@ const (
 	Exit
 )
 
-var kindNames = [...]string{"create", "claim", "renew", "release", "request-release", "read", "probe", "own", "disown", "defend", "exit"}
+var kindNames = [...]string{
+	"create", "claim", "renew", "release", "request-transfer", "read",
+	"probe", "own", "disown", "defend", "exit",
+}
 
 // String returns the name used in transcripts and logs.
 func (k Kind) String() string { return kindNames[k] }
 
-// Action is an intention of the machine. Whoever executes it must do so in the order
-// given and must honour Deadline.
+// Action is an intention of the machine. Actions must be executed in the order given.
 type Action struct {
 	Kind Kind
-	// Seq names a request to the API server; its answer carries the same number.
+	// Seq is the number of a request, an Own or a Disown; the answer carries the same one.
 	Seq uint64
-	// Base is the observation that a write builds on: it must fail if the Lease has
-	// another version by then, or exists although Base does not (E2).
+	// Base is the observation that a write builds on. The write must fail if the Lease has another
+	// version by then, or if it exists although Base does not (E2).
 	Base Record
 	// Record is the content to write.
 	Record Record
-	// Deadline is an instant since boot. For Own it is the fence: nothing may be on the
-	// link after it (E4). For requests it is when to give up.
+	// Deadline is an instant since boot. For Own it is the fence: no address may be on the link after
+	// it (E4). For a request it is when to give up.
 	Deadline time.Duration
-	// PreferPeers asks for the request to go to the other API servers first (E11).
+	// PreferPeers requires the request to go to the other API servers first (E11).
 	PreferPeers    bool
-	Reason         Reason // for Claim: why the last holder gave up
-	PreviousHolder string // for Claim: who held last
-	MAC            string // for Defend: against whom; for Probe: the last holder's, as in Record
+	Reason         Reason // Claim: why the previous holder gave up; Release, Own, Disown: why
+	PreviousHolder string // Claim: the identity of the previous holder
+	MAC            string // Defend: the other host's; Probe: the previous holder's, as in Record
 }
 
-// String renders an action for transcripts: kind, then whatever else is set.
+// String renders an action for transcripts: the kind, then the fields that are set.
 func (a Action) String() string {
+	r := a.Record
 	var b strings.Builder
 	b.WriteString(a.Kind.String())
+	field := func(set bool, format string, values ...any) {
+		if set {
+			fmt.Fprintf(&b, " "+format, values...)
+		}
+	}
 	switch a.Kind {
-	case Create, Claim, Renew, Release, RequestRelease:
-		fmt.Fprintf(&b, " seq=%d base=%d holder=%q term=%d", a.Seq, a.Base.Version, a.Record.Holder, a.Record.Term)
+	case Create, Claim, Renew, Release, RequestTransfer:
+		field(true, "seq=%d base=%d holder=%q term=%d", a.Seq, a.Base.Version, r.Holder, r.Term)
 	case Read:
-		fmt.Fprintf(&b, " seq=%d", a.Seq)
+		field(true, "seq=%d", a.Seq)
 	}
-	if a.Deadline != 0 {
-		fmt.Fprintf(&b, " until=%v", a.Deadline)
+	field(a.Deadline != 0, "until=%v", a.Deadline)
+	field(r.Degraded != "", "degraded=%q", r.Degraded)
+	field(r.Latency != 0, "latency=%v", r.Latency)
+	field(a.Kind == RequestTransfer, "requested-by=%q", r.RequestedBy)
+	field(r.RequestedLatency != 0, "requested-latency=%v", r.RequestedLatency)
+	field(r.Moves != 0, "slow-moves=%d", r.Moves)
+	if p := r.Released; a.Kind == Release {
+		field(p.Holder != "", "proof=%q/%d", p.Holder, p.Term)
 	}
-	if a.Record.Degraded != "" {
-		fmt.Fprintf(&b, " degraded=%q", a.Record.Degraded)
-	}
-	if a.Record.Latency != 0 {
-		fmt.Fprintf(&b, " latency=%v", a.Record.Latency)
-	}
-	if a.Kind == RequestRelease {
-		fmt.Fprintf(&b, " requested-by=%q", a.Record.RequestedBy)
-	}
-	if a.Record.RequestedLatency != 0 {
-		fmt.Fprintf(&b, " requested-latency=%v", a.Record.RequestedLatency)
-	}
-	if a.Record.Moves != 0 {
-		fmt.Fprintf(&b, " slow-moves=%d", a.Record.Moves)
-	}
-	if p := a.Record.Released; a.Kind == Release && p.Holder != "" {
-		fmt.Fprintf(&b, " proof=%q/%d", p.Holder, p.Term)
-	}
-	if a.PreferPeers {
-		b.WriteString(" via=peers")
-	}
-	if a.Reason != "" {
-		fmt.Fprintf(&b, " reason=%s", a.Reason)
-	}
-	if a.MAC != "" {
-		fmt.Fprintf(&b, " mac=%s", a.MAC)
-	}
+	field(a.PreferPeers, "via=peers")
+	field(a.Reason != "", "reason=%s", a.Reason)
+	field(a.MAC != "", "mac=%s", a.MAC)
 	return b.String()
 }

@@ -2,27 +2,27 @@ package election
 
 import "time"
 
-// Event is a fact that enters the machine. The concrete types below are all there are.
+// Event is a fact that enters the machine. The types below are the only ones.
 type Event interface{ apply(m *Machine) }
 
-// Tick says that time passed. It must come at least every 100 ms: the machine takes a
-// gap of more than two renew intervals between steps for a pause of the machine (E9).
+// Tick reports that time passed. It must come at least every 100 ms: a gap between steps of more
+// than two renew intervals, and at least a second, counts as a pause of the machine (E9).
 type Tick struct{}
 
-// Observed is the Lease as a watch delivered it. Older versions than the one known are ignored.
+// Observed is the Lease as a watch delivered it. Versions older than the known one are ignored.
 type Observed struct{ Record Record }
 
-// Written answers Create, Claim, Renew, Release and Want; each is answered exactly once.
+// Written answers Create, Claim, Renew, Release and RequestTransfer. Each is answered exactly once.
 type Written struct {
 	Seq     uint64
 	Outcome Outcome
 	Version uint64 // resourceVersion of the written object, with OutcomeOK
 }
 
-// Outcome is how a write ended.
+// Outcome is the result of a write.
 type Outcome int
 
-// Outcomes of a write. A failed one may have been applied all the same.
+// Outcomes of a write. A write with OutcomeConflict or OutcomeFailed may still have been applied.
 const (
 	OutcomeOK Outcome = iota
 	OutcomeConflict
@@ -36,12 +36,12 @@ type ReadDone struct {
 	Record Record
 }
 
-// Health is what the machine needs to know of the node's own API server (E6, E7).
+// Health is the state of the node's own API server (E6, E7).
 type Health struct {
 	Verdict Verdict
 	Slow    bool          // NotReady because it answers late or not at all, which may be load
-	Latency time.Duration // the worst of the last second, 0 if it is not known
-	// LastProbeFailed says that the last answer was a failure, which does not make it Soft yet.
+	Latency time.Duration // the longest of the last second, 0 if it is not known
+	// LastProbeFailed reports that the last answer was a failure while the verdict is still Healthy.
 	LastProbeFailed bool
 }
 
@@ -74,8 +74,8 @@ func (v Verdict) String() string {
 	}
 }
 
-// Link says whether the announcing link can carry an address, and its hardware addresses, as
-// in Record.
+// Link reports whether the announcing link can carry an address, and its hardware addresses, as in
+// Record.
 type Link struct {
 	Usable bool
 	MAC    string
@@ -84,30 +84,30 @@ type Link struct {
 // Probed answers Probe: the hardware address that answered for a virtual address, or "".
 type Probed struct{ MAC string }
 
-// Foreign is an announcement of a virtual address by a hardware address that is not this host's (E9).
+// Foreign is an announcement of a virtual address by a hardware address of another host (E9).
 type Foreign struct{ MAC string }
 
-// Owned answers Own: whether the kernel now has the addresses. Expired says that it does
-// not, and that the deadline leaves no time to put them there (E1).
+// Owned answers Own: OK reports whether the kernel has the addresses now. Expired reports that it
+// has not, and that the deadline leaves no time to add them (E1).
 type Owned struct {
 	Seq     uint64
 	OK      bool
 	Expired bool
 }
 
-// Disowned answers Disown. Confirmed is true only when reading back showed that the
-// addresses are gone (E5).
+// Disowned answers Disown. Confirmed is true only if reading back showed that the addresses are
+// gone (E5).
 type Disowned struct {
 	Seq       uint64
 	Confirmed bool
 }
 
-// AddressLost says that somebody removed a virtual address from the link. NodeAddress
-// tells whether the node's own address is still there (E10).
+// AddressLost reports that another program removed a virtual address from the link. NodeAddress
+// reports whether the node's own address is still there (E10).
 type AddressLost struct{ NodeAddress bool }
 
-// NodeAddressRestored says that the node's own address is on the link again (E10).
+// NodeAddressRestored reports that the node's own address is on the link again (E10).
 type NodeAddressRestored struct{}
 
-// Shutdown asks the machine to leave in order and then to emit Exit.
+// Shutdown makes the machine leave in order and then emit Exit.
 type Shutdown struct{}

@@ -28,12 +28,12 @@ func (m *Machine) leaveReason() Reason {
 		return ReasonLinkDown
 	case n.health.Verdict == Dead:
 		return ReasonAPIDead
-	case m.releaseRequested():
+	case m.transferRequested():
 		return m.degradedReason()
 	case holding && a.missingSince != 0 && a.flushedUntil == 0 && m.now-a.missingSince > ownWithin:
 		return ReasonNotOwned
-	case holding && a.lostAt != 0 && m.now-a.lostAt < lostAgain && a.lostAt-a.lostSince > ownWithin: // (E5)
-		return ReasonRemoved
+	case holding && m.now-a.lostAt < lostAgain && a.lostAt-a.lostSince > ownWithin:
+		return ReasonRemoved // again and again (E5)
 	}
 	m.updateDegraded()
 	return ""
@@ -74,15 +74,15 @@ func (m *Machine) degradedReason() Reason {
 	return ""
 }
 
-// releaseRequested reports whether a follower that should have the address asks for a release (E6).
-func (m *Machine) releaseRequested() bool {
+// transferRequested reports whether a follower that should have the address asks for it (E6).
+func (m *Machine) transferRequested() bool {
 	h, r := m.node.health, m.lease.record
 	return m.degradedReason() != "" && r.Degraded != "" && r.RequestedBy != "" &&
 		(!h.Slow || clearlyBetter(r.RequestedLatency, h.Latency))
 }
 
 // updateDegraded determines the mark of a degraded holder (E6). The watch depends on the degraded
-// API server and may be stuck. Quorum reads therefore look for a request while one can be expected.
+// API server and may be stuck: quorum reads look for a request while one can be expected.
 func (m *Machine) updateDegraded() {
 	t := &m.tenure
 	t.degraded = string(m.degradedReason())
@@ -92,7 +92,8 @@ func (m *Machine) updateDegraded() {
 	case t.markedAt == 0:
 		t.markedAt = m.now
 	}
-	if m.AwaitsRequest() && m.inflight.reading == 0 && m.now >= m.inflight.readAt+RequestPollInterval {
+	f := &m.inflight
+	if m.AwaitsRequest() && f.reading == 0 && m.now >= f.readAt+RequestPollInterval {
 		m.read()
 	}
 }
@@ -103,8 +104,8 @@ func (m *Machine) AwaitsRequest() bool {
 	return m.tenure.markedAt != 0 && m.now-m.tenure.markedAt < requestWithin
 }
 
-// release gives up the Lease with a proof (E3) once no address of this tenure can be on the host: it
-// was read back as removed, or its kernel lifetime has ended (E5).
+// release gives up the Lease with a proof (E3) once no address of this tenure can be on the host:
+// it was read back as removed, or its kernel lifetime has ended (E5).
 func (m *Machine) release() {
 	n, a, f := &m.node, &m.address, &m.inflight
 	end := n.stopAt // of a shutdown without a release
@@ -165,10 +166,10 @@ func (m *Machine) standBy() {
 		}
 	case m.free():
 		m.claim()
-	case m.shouldRequestRelease():
+	case m.shouldRequestTransfer():
 		r := l.record
 		r.RequestedBy, r.RequestedLatency = m.cfg.ID, n.health.Latency
-		m.send(write{kind: RequestRelease, record: r})
+		m.send(write{kind: RequestTransfer, record: r})
 	}
 }
 
@@ -191,8 +192,8 @@ func (m *Machine) stop() {
 // mayCampaign reports whether this node may write to a Lease of which it is not the holder.
 func (m *Machine) mayCampaign() bool {
 	n, f := &m.node, &m.inflight
-	eligible := n.health.Verdict == Healthy && n.linkKnown && n.link.Usable && !n.shutdown && !m.address.present &&
-		m.now >= n.backoffEnd
+	eligible := n.health.Verdict == Healthy && n.linkKnown && n.link.Usable && !n.shutdown &&
+		!m.address.present && m.now >= n.backoffEnd
 	return eligible && m.lease.known && !f.mustRead && m.now >= f.writeAt
 }
 
@@ -200,7 +201,9 @@ func (m *Machine) mayCampaign() bool {
 // proof (E3), or it has not changed for long enough (E2).
 func (m *Machine) free() bool {
 	l := &m.lease
-	return l.known && (l.record.proves(l.last) || m.now-l.changedAt >= Wait(m.cfg.Lease, l.record.Duration, l.last.duration))
+	unchanged := m.now - l.changedAt
+	return l.known && (l.record.proves(l.last) ||
+		unchanged >= wait(m.cfg.Lease, l.record.Duration, l.last.duration))
 }
 
 func (m *Machine) claim() {
@@ -222,14 +225,15 @@ func (m *Machine) claim() {
 	m.send(w)
 }
 
-// shouldRequestRelease reports whether to ask a degraded holder for a release (E6). A node whose
+// shouldRequestTransfer reports whether to ask a degraded holder for a release (E6). A node whose
 // last probe failed does not ask: if all API servers fail at once, it is the next to be not ready.
-func (m *Machine) shouldRequestRelease() bool {
+func (m *Machine) shouldRequestTransfer() bool {
 	r, h := m.lease.record, m.node.health
-	if h.LastProbeFailed || r.Holder == "" || r.Holder == m.cfg.ID || r.Degraded == "" || r.RequestedBy != "" {
+	if h.LastProbeFailed || r.Holder == "" || r.Holder == m.cfg.ID {
 		return false
 	}
-	return m.now >= m.inflight.requestAt && (r.Degraded != string(ReasonAPISlow) || clearlyBetter(h.Latency, r.Latency))
+	better := r.Degraded != string(ReasonAPISlow) || clearlyBetter(h.Latency, r.Latency)
+	return r.Degraded != "" && r.RequestedBy == "" && m.now >= m.inflight.requestAt && better
 }
 
 // standbyReason returns why a machine in Standby does not claim the Lease.
@@ -239,7 +243,7 @@ func (m *Machine) standbyReason() Reason {
 	case n.shutdown:
 		return ReasonShutdown
 	case m.address.present && l.known: // before, it is not removed (E8)
-		return ReasonDirty
+		return ReasonNotRemoved
 	case h.Verdict == Unknown:
 		return ReasonStarting
 	case h.Verdict == Dead:

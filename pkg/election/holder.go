@@ -32,8 +32,8 @@ func (m *Machine) win(claim write) {
 	}
 }
 
-// adopt continues a tenure of an earlier agent on this node, whose address is still on the host. The
-// address remains while one renewal confirms the Lease (E8).
+// adopt continues a tenure of an earlier agent on this node, whose address is still on the host. It
+// remains there while one renewal confirms the Lease (E8).
 func (m *Machine) adopt() {
 	m.tenure.term, m.tenure.addressFree = m.lease.record.Term, true
 	m.inheritMoves()
@@ -123,8 +123,8 @@ func (p Probed) apply(m *Machine) {
 	}
 }
 
-// hold keeps a tenure: it leaves for a reason, removes the address at the deadline, renews the Lease
-// and repeats a failed Own.
+// hold keeps a tenure: it leaves for a reason, removes the address at the deadline, renews the
+// Lease and repeats a failed Own.
 func (m *Machine) hold() {
 	c, a := m.tenure.conflict, &m.address
 	switch {
@@ -312,7 +312,8 @@ func (NodeAddressRestored) apply(m *Machine) {
 // that was sent after it. Against all other machines the address is defended at once (E9).
 func (f Foreign) apply(m *Machine) {
 	t := &m.tenure
-	if m.state != Holding || t.conflict != nil || t.defendedAt != 0 && m.now-t.defendedAt < proofEvery {
+	lately := t.defendedAt != 0 && m.now-t.defendedAt < proofEvery
+	if m.state != Holding || t.conflict != nil || lately {
 		return
 	}
 	if slices.ContainsFunc(m.lease.macs, func(list string) bool { return ContainsMAC(list, f.MAC) }) {

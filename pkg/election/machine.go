@@ -32,7 +32,7 @@ func (c Config) validate() error {
 	case c.Lease <= 0 || c.Lease > MaxLease || c.Lease%time.Second != 0:
 		return fmt.Errorf("lease duration %v must be whole seconds from 1s to %v", c.Lease, MaxLease)
 	case c.Renew <= 0 || c.Renew > c.Lease/3:
-		return fmt.Errorf("renew interval %v must be positive and at most a third of %v", c.Renew, c.Lease)
+		return fmt.Errorf("renew interval %v must be positive, at most a third of %v", c.Renew, c.Lease)
 	case c.LeftoverLifetime < 0:
 		return fmt.Errorf("lifetime %v of a leftover address must not be negative", c.LeftoverLifetime)
 	}
@@ -48,15 +48,15 @@ const (
 	Claiming   State = "claiming"   // a claim is unanswered
 	Probing    State = "probing"    // holder; the network is asked whether the address is free
 	Holding    State = "holding"    // holder, and owner once Owned confirmed it
-	Confirming State = "confirming" // perhaps still the holder; owns nothing before a confirmed renewal
+	Confirming State = "confirming" // perhaps still the holder; owns only after a confirmed renewal
 	Leaving    State = "leaving"    // removes the address, then releases the lease
 	Stopped    State = "stopped"    // after Exit
 )
 
 // Machine decides for one set of addresses under one Lease. It is not safe for concurrent use.
 //
-// This file has the dispatch and the traffic with the Lease, holder.go a tenure, and handover.go how
-// the Lease changes hands: leave, release, stand by, claim.
+// This file has the dispatch and the traffic with the Lease, holder.go a tenure, and handover.go
+// how the Lease changes hands: leave, release, stand by, claim.
 type Machine struct {
 	cfg       Config
 	state     State
@@ -169,7 +169,7 @@ func (m *Machine) send(w write) {
 	w.seq, w.sent = f.seq, m.now
 	w.record.Seq, w.record.Exists = w.seq, true
 	f.wroteAt = m.now
-	if w.kind == RequestRelease {
+	if w.kind == RequestTransfer {
 		w.record.Seq = m.lease.record.Seq // the mark of the holder's last write
 		f.requestAt = m.now + retryAfter  // does not delay the claim that follows
 	} else {
@@ -188,7 +188,8 @@ func (m *Machine) read() {
 	f := &m.inflight
 	f.seq++
 	f.reading, f.readAt = f.seq, m.now
-	m.emit(Action{Kind: Read, Seq: f.seq, Deadline: m.now + RequestTimeout(m.cfg.Lease), PreferPeers: m.preferPeers()})
+	deadline := m.now + RequestTimeout(m.cfg.Lease)
+	m.emit(Action{Kind: Read, Seq: f.seq, Deadline: deadline, PreferPeers: m.preferPeers()})
 }
 
 // readAgain requires a quorum read that is sent from now on; an unanswered one does not count.
@@ -262,7 +263,8 @@ func (r ReadDone) apply(m *Machine) {
 	if r.Record.heldBy(m.cfg.ID, m.tenure.term) {
 		m.defendIfProven(f.readAt)
 	}
-	overtaken := r.Record.Exists && r.Record.Version < m.lease.record.Version && m.lease.changedAt >= f.readAt
+	l := &m.lease
+	overtaken := r.Record.Exists && r.Record.Version < l.record.Version && l.changedAt >= f.readAt
 	if !overtaken {
 		m.observe(r.Record, true)
 	}
@@ -337,8 +339,9 @@ type Status struct {
 func (m *Machine) Status() Status {
 	r := m.lease.record
 	s := Status{
-		State: m.state, Owned: m.address.owned && m.state == Holding, Holder: r.Holder, Term: r.Term,
-		Seen: m.lease.known, Age: m.now - m.lease.changedAt, Reason: m.reason, Cause: m.reason, Degraded: r.Degraded,
+		State: m.state, Owned: m.address.owned && m.state == Holding, Reason: m.reason, Cause: m.reason,
+		Holder: r.Holder, Term: r.Term, Degraded: r.Degraded,
+		Seen: m.lease.known, Age: m.now - m.lease.changedAt,
 	}
 	switch m.state {
 	case Standby:

@@ -1,91 +1,94 @@
 package election
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
 
-// started is a script whose node holds since 10.31 s.
-func started(t *testing.T) *script {
+// holding returns a replay whose node has held since 10.31 s.
+func holding(t testing.TB) *replay {
 	t.Helper()
-	s := &script{}
-	for _, line := range []string{
-		"node a", "10s link up aa", "10s health healthy", "10.1s lease holder=z term=6",
-		"10.3s lease holder= term=6 proof=z/6/Shutdown", "10.4s tick",
-	} {
-		if err := s.line(line); err != nil {
-			t.Fatalf("%s: %v", line, err)
-		}
-	}
+	s := &replay{}
+	s.play(t, "node a", "10s link up aa", "10s health healthy", "10.1s lease holder=z term=6",
+		"10.3s lease holder= term=6 proof=z/6/Shutdown", "10.4s tick")
 	return s
 }
 
-func (s *script) must(t *testing.T, lines ...string) {
-	t.Helper()
-	for _, line := range lines {
-		if err := s.line(line); err != nil {
-			t.Fatalf("%s: %v", line, err)
-		}
+func TestNewValidates(t *testing.T) {
+	valid := Config{ID: "a", Lease: 5 * time.Second, Renew: time.Second}
+	for _, c := range []struct {
+		name   string
+		change func(*Config)
+		want   string // part of the error; empty: valid
+	}{
+		{"valid", func(*Config) {}, ""},
+		{"renew interval of a third", func(c *Config) { c.Lease = 3 * time.Second }, ""},
+		{"longest lease", func(c *Config) { c.Lease = MaxLease }, ""},
+		{"leftover address", func(c *Config) { c.LeftoverLifetime = time.Second }, ""},
+		{"no identity", func(c *Config) { c.ID = "" }, "ID must not be empty"},
+		{"no lease duration", func(c *Config) { c.Lease = 0 }, "lease duration 0s"},
+		{"negative lease duration", func(c *Config) { c.Lease = -time.Second }, "lease duration -1s"},
+		{"part of a second", func(c *Config) { c.Lease = 4500 * time.Millisecond }, "whole seconds"},
+		{"too long a lease", func(c *Config) { c.Lease = MaxLease + time.Second }, "10m0s"},
+		{"no renew interval", func(c *Config) { c.Renew = 0 }, "renew interval 0s"},
+		{"long renew interval", func(c *Config) { c.Renew = 2 * time.Second }, "at most a third of 5s"},
+		{"negative lifetime", func(c *Config) { c.LeftoverLifetime = -1 }, "must not be negative"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := valid
+			c.change(&cfg)
+			m, err := New(cfg)
+			switch {
+			case c.want == "" && err != nil:
+				t.Errorf("unexpected error: %v", err)
+			case c.want != "" && (err == nil || m != nil || !strings.Contains(err.Error(), c.want)):
+				t.Errorf("machine %v and error %v, want no machine and %q", m, err, c.want)
+			}
+		})
 	}
 }
 
-// count is how many actions of a kind were asked for so far.
-func (s *script) count(k Kind) (n int) {
-	for _, a := range s.sent {
-		if a.Kind == k {
-			n++
-		}
-	}
-	return n
-}
-
-// E12: five minutes without an API server cause no exit and no storm, and the address is
-// owned again soon after; E1: meanwhile it is gone.
+// E12: an API outage of five minutes causes neither an exit nor a storm of requests, and the
+// address is owned again soon after. E1: during the outage it is removed.
 func TestOutageOfFiveMinutes(t *testing.T) {
-	s := started(t)
-	s.must(t, "11s api silent", "16s tick")
+	s := holding(t)
+	s.play(t, "11s api silent", "16s tick")
 	if st := s.m.Status(); st.State != Confirming || st.Owned {
-		t.Fatalf("5 s after the API went: %+v", st)
+		t.Fatalf("5 s after the outage began: %+v", st)
 	}
-	asked := len(s.sent)
-	s.must(t, "311s tick")
-	if got := len(s.sent) - asked; got > 200 {
+	before := len(s.sent)
+	s.play(t, "311s tick")
+	if got := len(s.sent) - before; got > 200 {
 		t.Errorf("%d requests in 295 s", got)
 	}
 	if s.count(Exit) != 0 || s.count(Own) != 1 {
 		t.Errorf("%d exits and %d owns, want none and the first", s.count(Exit), s.count(Own))
 	}
-	s.must(t, "311s api answers", "316s tick")
+	s.play(t, "311s api answers", "316s tick")
 	if st := s.m.Status(); st.State != Holding || !st.Owned || st.Reason != ReasonRegained {
-		t.Errorf("5 s after the API came back: %+v", st)
+		t.Errorf("5 s after the outage ended: %+v", st)
 	}
 }
 
-// E1: an address that the kernel removed before the deadline is no failure to own: the lease
-// is kept, and a confirmed renewal brings the address back. A winner that could never write
-// it gives the lease up (E5).
-func TestExpiredIsNoFailure(t *testing.T) {
-	s := started(t)
-	s.must(t, "10.5s kernel manual", "13.3s api silent", "13.4s address lost", "13.5s owned expired")
-	if st := s.m.Status(); st.State != Confirming || st.Reason != ReasonFenceExpired {
-		t.Errorf("after the expiry: %+v", st)
+// E2: a write names the observation on which it builds, and at most one write is unanswered.
+func TestOneWriteAtATime(t *testing.T) {
+	s := holding(t)
+	s.play(t, "11s api manual", "14s tick")
+	if s.count(Renew) != 1 {
+		t.Errorf("%d renewals while the first is unanswered", s.count(Renew))
 	}
-	s.must(t, "13.5s kernel obeys", "13.5s disowned confirmed", "14s api answers", "16s tick")
-	if st := s.m.Status(); st.State != Holding || !st.Owned || st.Reason != ReasonRegained {
-		t.Errorf("after the API is back: %+v", st)
-	}
-	s.must(t, "16s kernel manual", "16.1s address lost", "16.2s owned failed", "17.5s tick")
-	if st := s.m.Status(); st.State != Leaving || st.Reason != ReasonNotOwned {
-		t.Errorf("1 s after the kernel refused: %+v", st)
+	if a, _ := s.find("renew"); a.Base.Version != s.server.Version || a.Base.Holder != "a" {
+		t.Errorf("renewal builds on %+v, the lease is %+v", a.Base, s.server)
 	}
 }
 
-// A write that was applied and answered with a conflict counts as applied once the Lease
-// shows it: otherwise a holder renews for ever without an address, and nobody else takes.
+// A write that was applied although its answer was a conflict counts as applied once the Lease
+// shows it. Otherwise a holder would renew for ever without an address.
 func TestConflictOfAnAppliedWrite(t *testing.T) {
-	s := started(t)
-	s.must(t, "11s api manual", "11.4s tick")
-	renewal, err := s.request("renew")
+	s := holding(t)
+	s.play(t, "11s api manual", "11.4s tick")
+	renewal, err := s.find("renew")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,70 +104,45 @@ func TestConflictOfAnAppliedWrite(t *testing.T) {
 	}
 }
 
-// Whoever removes the address at once is answered five times a second, and after a second of
-// that the lease goes to another node (E5).
-func TestAddressRemovedAgainAndAgain(t *testing.T) {
-	s := started(t)
-	owns := s.count(Own)
-	for now := seconds(11); now < seconds(12.5); now += time.Millisecond {
-		s.clock = now
-		for _, a := range s.m.Step(AddressLost{NodeAddress: true}, now) {
-			s.execute(a)
-		}
-		s.passUntil(now)
+// The memory of unanswered writes is limited.
+func TestLostWritesAreBounded(t *testing.T) {
+	s := holding(t)
+	s.play(t, "10.5s api manual", "10.6s kernel manual")
+	for now := 11 * time.Second; now < 15*time.Second; now += 50 * time.Millisecond {
+		s.m.Step(Written{Seq: s.m.inflight.seq, Outcome: OutcomeFailed}, now)
+		s.m.Step(Tick{}, now)
 	}
-	if n := s.count(Own) - owns; n > 12 {
-		t.Errorf("%d writes to the kernel in 1.5 s", n)
-	}
-	if st := s.m.Status(); st.Cause != ReasonRemoved || st.State == Holding {
-		t.Errorf("after 1.5 s: %+v", st)
+	if n := len(s.m.inflight.lost); n > maxLost {
+		t.Errorf("%d lost writes are remembered, want at most %d", n, maxLost)
 	}
 }
 
-// A removal once in a while is answered at once.
-func TestAddressRemovedOnce(t *testing.T) {
-	s := started(t)
-	for _, at := range []string{"11s", "13s", "15s"} {
-		s.must(t, at+" tick")
-		owns := s.count(Own)
-		s.must(t, at+" address lost")
-		if s.count(Own) != owns+1 {
-			t.Errorf("at %s it is not put back at once", at)
-		}
+// The memory of hardware addresses is limited, the newest remain.
+func TestRememberedMACsAreBounded(t *testing.T) {
+	var l lease
+	for i := range 3 * maxMACs {
+		l.rememberMAC(string(rune('A' + i)))
+		l.rememberMAC(string(rune('A' + i)))
+		l.rememberMAC("")
 	}
-	if st := s.m.Status(); st.State != Holding {
-		t.Errorf("status %+v", st)
+	if n := len(l.macs); n != maxMACs || l.macs[n-1] != string(rune('A'+3*maxMACs-1)) {
+		t.Errorf("%d addresses, the last is %q", n, l.macs[n-1])
 	}
 }
 
-// E9: an IPv6 write may take tenths of a second; a short renew interval makes that no pause.
-func TestShortStallIsNoPause(t *testing.T) {
-	m := mustNew(Config{ID: "a", Lease: 5 * time.Second, Renew: 200 * time.Millisecond})
-	m.state, m.last, m.tenure.deadline = Holding, time.Hour, 2*time.Hour
-	m.Step(Tick{}, time.Hour+900*time.Millisecond)
-	if m.state != Holding {
-		t.Errorf("state %s (%s) after a step 0.9 s late", m.state, m.reason)
-	}
-	m.Step(Tick{}, time.Hour+2*time.Second)
-	if m.reason != ReasonPaused {
-		t.Errorf("state %s (%s) after a step 1.1 s late", m.state, m.reason)
+// E12: any answered request resets the count of failures, so that later requests are not delayed.
+func TestSuccessResetsTheRetryDelay(t *testing.T) {
+	s := holding(t)
+	s.play(t, "11s api silent", "13s api answers", "14s tick")
+	if n := s.m.inflight.failures; n != 0 {
+		t.Errorf("%d failures are still counted after a renewal was answered", n)
 	}
 }
 
-// The answers to renewals that failed do not make later ones wait: any success ends the
-// count of failures (E12).
-func TestSuccessEndsPatience(t *testing.T) {
-	s := started(t)
-	s.must(t, "11s api silent", "13s api answers", "14s tick")
-	if s.m.inflight.failures != 0 {
-		t.Errorf("%d failures are still counted after a renewal was answered", s.m.inflight.failures)
-	}
-}
-
-// E11: a request that got no answer makes the peers come first, also after they have answered.
+// E11: requests prefer the peers after one got no answer, also after the peers have answered.
 func TestPeersComeFirstAfterSilence(t *testing.T) {
-	s := started(t)
-	s.must(t, "11s api silent", "12.2s api answers", "20s tick")
+	s := holding(t)
+	s.play(t, "11s api silent", "12.2s api answers", "20s tick")
 	failed := s.m.inflight.failedAt
 	for _, a := range s.sent {
 		at := a.Deadline - RequestTimeout(s.m.cfg.Lease)
@@ -177,124 +155,12 @@ func TestPeersComeFirstAfterSilence(t *testing.T) {
 	}
 }
 
-// E2: a write names the observation it builds on, and one write is under way at a time.
-func TestOneWriteAtATime(t *testing.T) {
-	s := started(t)
-	s.must(t, "11s api manual", "14s tick")
-	if s.count(Renew) != 1 {
-		t.Errorf("%d renewals while the first is unanswered", s.count(Renew))
-	}
-	if a, _ := s.request("renew"); a.Base.Version != s.server.Version || a.Base.Holder != "a" {
-		t.Errorf("renewal builds on %+v, the lease is %+v", a.Base, s.server)
-	}
-}
-
-// What is forgotten is bounded, whatever becomes of the answers.
-func TestLostWritesAreBounded(t *testing.T) {
-	s := started(t)
-	s.must(t, "10.5s api manual", "10.6s kernel manual")
-	for now := 11 * time.Second; now < 15*time.Second; now += 50 * time.Millisecond {
-		s.m.Step(Written{Seq: s.m.inflight.seq, Outcome: OutcomeFailed}, now)
-		s.m.Step(Tick{}, now)
-	}
-	if len(s.m.inflight.lost) > maxLost {
-		t.Errorf("%d lost writes are remembered, want at most %d", len(s.m.inflight.lost), maxLost)
-	}
-}
-
-// A snapshot tells what people ask for: who holds, whether it is owned, until when, why.
-func TestStatusFollowsTheTenure(t *testing.T) {
-	s := started(t)
-	st := s.m.Status()
-	want := Status{State: Holding, Owned: true, Holder: "a", Term: 7, Seen: true, Age: st.Age, Deadline: seconds(14.8), Reason: ReasonReleased, Cause: ReasonReleased}
-	if st != want {
-		t.Errorf("status %+v, want %+v", st, want)
-	}
-	s.must(t, "10.5s shutdown now", "11s tick")
-	if st := s.m.Status(); st.State != Stopped || st.Owned || st.Deadline != 0 || st.Reason != ReasonShutdown {
-		t.Errorf("status after the exit: %+v", st)
-	}
-	if out := s.m.Step(Shutdown{}, s.clock); out != nil {
-		t.Errorf("a stopped machine asks for %v", out)
-	}
-}
-
-// A Standby says why it does not campaign.
-func TestWaiting(t *testing.T) {
-	ready := func() *Machine {
-		m := mustNew(Config{ID: "a", Lease: 5 * time.Second, Renew: time.Second})
-		m.now, m.lease.known, m.node.health, m.node.link, m.node.linkKnown = time.Minute, true, Health{Verdict: Healthy}, Link{Usable: true}, true
-		m.lease.record, m.lease.changedAt = Record{Exists: true, Holder: "b"}, time.Minute
-		return m
-	}
-	for want, change := range map[Reason]func(*Machine){
-		ReasonHeldByOther:  func(*Machine) {},
-		ReasonShutdown:     func(m *Machine) { m.node.shutdown = true },
-		ReasonDirty:        func(m *Machine) { m.address.present = true },
-		ReasonStarting:     func(m *Machine) { m.node.health = Health{Verdict: Unknown} },
-		ReasonAPINotReady:  func(m *Machine) { m.node.health = Health{Verdict: NotReady} },
-		ReasonAPIDead:      func(m *Machine) { m.node.health = Health{Verdict: Dead} },
-		ReasonLinkDown:     func(m *Machine) { m.node.link.Usable = false },
-		ReasonBackoff:      func(m *Machine) { m.node.backoffEnd = time.Hour },
-		ReasonLeaseUnknown: func(m *Machine) { m.lease.known, m.address.present = false, true }, // E8: left alone, not stuck
-		ReasonWaiting:      func(m *Machine) { m.lease.record.Holder = "" },
-	} {
-		m := ready()
-		change(m)
-		if got := m.standbyReason(); got != want {
-			t.Errorf("waits because of %s, want %s", got, want)
-		}
-	}
-}
-
-// E3: a proof is the name and the term of the last holder seen, and nothing less.
-func TestProves(t *testing.T) {
-	last := lastHolder{id: "a", term: 7}
-	for _, c := range []struct {
-		name string
-		r    Record
-		last lastHolder
-		want bool
-	}{
-		{"by the last holder", Record{Exists: true, Released: Proof{"a", 7, ReasonShutdown}}, last, true},
-		{"by another", Record{Exists: true, Released: Proof{"b", 7, ReasonShutdown}}, last, false},
-		{"of another term", Record{Exists: true, Released: Proof{"a", 6, ReasonShutdown}}, last, false},
-		{"no proof", Record{Exists: true}, last, false},
-		{"no holder was ever seen", Record{Exists: true}, lastHolder{}, false},
-		{"held again", Record{Exists: true, Holder: "c", Released: Proof{"a", 7, ReasonShutdown}}, last, false},
-		{"deleted", Record{Released: Proof{"a", 7, ReasonShutdown}}, last, false},
-		{"never held for itself (E9)", Record{Exists: true, Released: Proof{"a", 7, ReasonAddressInUse}}, last, false},
-	} {
-		if got := c.r.proves(c.last); got != c.want {
-			t.Errorf("%s: proves = %v, want %v", c.name, got, c.want)
-		}
-	}
-}
-
-func TestActionString(t *testing.T) {
-	for want, a := range map[string]Action{
-		"exit":                                  {Kind: Exit},
-		"read seq=4 until=1s":                   {Kind: Read, Seq: 4, Deadline: time.Second},
-		"own until=2.5s reason=Released":        {Kind: Own, Seq: 9, Deadline: seconds(2.5), Reason: ReasonReleased},
-		"defend mac=aa":                         {Kind: Defend, MAC: "aa"},
-		`renew seq=2 base=3 holder="a" term=4`:  {Kind: Renew, Seq: 2, Base: Record{Version: 3}, Record: Record{Holder: "a", Term: 4}},
-		`release seq=2 base=3 holder="" term=4`: {Kind: Release, Seq: 2, Base: Record{Version: 3}, Record: Record{Term: 4}},
-	} {
-		if got := a.String(); got != want {
-			t.Errorf("String() = %q, want %q", got, want)
-		}
-	}
-	for k := Create; k <= Exit; k++ {
-		if k.String() == "" {
-			t.Errorf("kind %d has no name", k)
-		}
-	}
-}
-
-// E11: once the own API server is known not to serve, reads go past it as writes do. A
-// holder whose etcd member died once waited there for its lease to expire.
+// E11: reads avoid an API server that does not serve, as writes do. A holder whose etcd member died
+// would otherwise wait for it until the lease expires.
 func TestReadsAvoidABadServer(t *testing.T) {
-	for verdict, want := range map[Verdict]bool{Unknown: false, Healthy: false, NotReady: true, Dead: true} {
+	for verdict, want := range map[Verdict]bool{
+		Unknown: false, Healthy: false, NotReady: true, Dead: true,
+	} {
 		m := mustNew(Config{ID: "a", Lease: 5 * time.Second, Renew: time.Second})
 		m.node.health, m.inflight.mustRead, m.now = Health{Verdict: verdict}, true, time.Minute
 		m.advance()
@@ -304,60 +170,72 @@ func TestReadsAvoidABadServer(t *testing.T) {
 	}
 }
 
-// E5: who cannot keep the address on its link stays back for longer after each tenure, although
-// each began with the address in its place.
-func TestStaysBackLongerWhereTheAddressIsRemoved(t *testing.T) {
-	s := started(t)
-	for tenure := 1; tenure <= 4; tenure++ {
-		for s.m.Status().State == Holding {
-			s.passUntil(s.clock + 150*time.Millisecond)
-			for _, a := range s.m.Step(AddressLost{NodeAddress: true}, s.clock) {
-				s.execute(a)
-			}
-		}
-		if st := s.m.Status(); st.Cause != ReasonRemoved || s.m.node.backoffEnd-s.clock != ownBackoff.After(tenure) {
-			t.Fatalf("tenure %d ended with %s and %v of staying back, want %v", tenure, st.Cause, s.m.node.backoffEnd-s.clock, ownBackoff.After(tenure))
-		}
-		for s.m.Status().State != Holding {
-			s.passUntil(s.clock + 100*time.Millisecond)
-		}
+// The status of a tenure: holder, ownership, deadline, reason.
+func TestStatusFollowsTheTenure(t *testing.T) {
+	s := holding(t)
+	st := s.m.Status()
+	want := Status{
+		State: Holding, Owned: true, Holder: "a", Term: 7, Seen: true, Age: st.Age,
+		Deadline: seconds(14.8), Reason: ReasonReleased, Cause: ReasonReleased,
 	}
-	s.passUntil(s.clock + 3*time.Second)
-	if s.m.node.failures != 0 {
-		t.Errorf("%d failures after three seconds of quiet", s.m.node.failures)
+	if st != want {
+		t.Errorf("status %+v, want %+v", st, want)
+	}
+	s.play(t, "10.5s shutdown now", "11s tick")
+	st = s.m.Status()
+	if st.State != Stopped || st.Owned || st.Deadline != 0 || st.Reason != ReasonShutdown {
+		t.Errorf("status after the exit: %+v", st)
+	}
+	if out := s.m.Step(Shutdown{}, s.clock); out != nil {
+		t.Errorf("a stopped machine emits %v", out)
 	}
 }
 
-// E10: a flushed link has two seconds to get its own address back. That the address is still missing, as
-// each lost notice of the kernel makes the agent tell, is no other removal; and once the node's own
-// address is there, nothing is waited for.
-func TestFlushToldAgain(t *testing.T) {
-	s := started(t)
-	tell := func(at string, back bool) {
-		t.Helper()
-		s.must(t, at+" tick")
-		for _, a := range s.m.Step(AddressLost{NodeAddress: back}, s.clock) {
-			s.execute(a)
+func TestStandbyReason(t *testing.T) {
+	for want, change := range map[Reason]func(*Machine){
+		ReasonHeldByOther: func(*Machine) {},
+		ReasonShutdown:    func(m *Machine) { m.node.shutdown = true },
+		ReasonNotRemoved:  func(m *Machine) { m.address.present = true },
+		ReasonStarting:    func(m *Machine) { m.node.health = Health{Verdict: Unknown} },
+		ReasonAPINotReady: func(m *Machine) { m.node.health = Health{Verdict: NotReady} },
+		ReasonAPISlow:     func(m *Machine) { m.node.health = Health{Verdict: NotReady, Slow: true} },
+		ReasonAPIDead:     func(m *Machine) { m.node.health = Health{Verdict: Dead} },
+		ReasonLinkDown:    func(m *Machine) { m.node.link.Usable = false },
+		ReasonBackoff:     func(m *Machine) { m.node.backoffEnd = time.Hour },
+		ReasonLeaseUnknown: func(m *Machine) { // the address must not be removed yet (E8)
+			m.lease.known, m.address.present = false, true
+		},
+		ReasonWaiting: func(m *Machine) { m.lease.record.Holder = "" },
+	} {
+		m := mustNew(Config{ID: "a", Lease: 5 * time.Second, Renew: time.Second})
+		m.now = time.Minute
+		m.node = node{health: Health{Verdict: Healthy}, link: Link{Usable: true}, linkKnown: true}
+		m.lease = lease{known: true, record: Record{Exists: true, Holder: "b"}, changedAt: time.Minute}
+		change(m)
+		if got := m.standbyReason(); got != want {
+			t.Errorf("reason %s, want %s", got, want)
 		}
 	}
-	for _, at := range []string{"11s", "11.6s", "12.2s", "12.8s"} {
-		tell(at, false)
+}
+
+// BenchmarkStep measures the events of a holder: ticks and confirmed renewals.
+func BenchmarkStep(b *testing.B) {
+	s := holding(b)
+	now := s.clock
+	b.ReportAllocs()
+	for b.Loop() {
+		now += 100 * time.Millisecond
+		for _, a := range s.m.Step(Tick{}, now) {
+			switch a.Kind {
+			case Renew:
+				s.m.Step(s.apply(a), now)
+			case Own:
+				s.m.Step(Owned{Seq: a.Seq, OK: true}, now)
+			}
+		}
 	}
-	owns := s.count(Own)
-	s.must(t, "12.9s tick")
-	if st := s.m.Status(); st.State != Holding || s.count(Own) != owns {
-		t.Errorf("while the link waits: %+v, written %d times", st, s.count(Own)-owns)
-	}
-	s.must(t, "13.1s tick")
-	if s.count(Own) == owns {
-		t.Error("2 s after the flush the address is not put back")
-	}
-	tell("20s", false)
-	owns = s.count(Own)
-	tell("20.1s", true)
-	s.must(t, "20.5s tick")
-	if s.count(Own) == owns {
-		t.Error("the node's own address is there, and the address is not put back")
+	if st := s.m.Status(); st.State != Holding {
+		b.Fatalf("status %+v", st)
 	}
 }
 

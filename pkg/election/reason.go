@@ -1,7 +1,7 @@
 package election
 
-// Reason says why the machine took, gave up or does not seek an address. Its text is
-// stable: it is the label in metrics and the reason in events, logs and `kvip status`.
+// Reason is why the machine took, gave up or does not claim an address. Its text is stable: it is
+// the label in metrics and the reason in Events, logs and `kvip status`.
 type Reason string
 
 // Reasons for taking.
@@ -9,7 +9,7 @@ const (
 	ReasonReleased Reason = "Released" // the holder released it in order
 	ReasonExpired  Reason = "Expired"  // the lease did not change for its whole duration
 	ReasonAdopted  Reason = "Adopted"  // a restarted agent found its own lease and address
-	ReasonRegained Reason = "Regained" // the lease was confirmed again after the address had been removed
+	ReasonRegained Reason = "Regained" // the lease was confirmed again after the address was removed
 )
 
 // Reasons for giving up.
@@ -36,7 +36,7 @@ const (
 	ReasonLeaseUnknown Reason = "LeaseUnknown"
 	ReasonWaiting      Reason = "WaitingForExpiry"
 	ReasonBackoff      Reason = "BackingOff"
-	ReasonDirty        Reason = "AddressNotRemoved"
+	ReasonNotRemoved   Reason = "AddressNotRemoved"
 	ReasonClaiming     Reason = "Claiming"
 )
 
@@ -44,7 +44,8 @@ const (
 func TransitionReasons() []Reason {
 	return []Reason{
 		ReasonReleased, ReasonExpired, ReasonAdopted, ReasonRegained,
-		ReasonShutdown, ReasonAPIDead, ReasonAPINotReady, ReasonAPISlow, ReasonLinkDown, ReasonFenceExpired, ReasonLeaseLost, ReasonPaused,
+		ReasonShutdown, ReasonAPIDead, ReasonAPINotReady, ReasonAPISlow, ReasonLinkDown,
+		ReasonFenceExpired, ReasonLeaseLost, ReasonPaused,
 		ReasonConflict, ReasonNotOwned, ReasonRemoved, ReasonAddressInUse, ReasonLeftover,
 	}
 }
@@ -62,7 +63,8 @@ var sentences = map[Reason]string{
 	ReasonFenceExpired: "the lease could not be renewed in time",
 	ReasonLeaseLost:    "the lease no longer names this node",
 	ReasonPaused:       "this process or machine was paused",
-	ReasonConflict:     "another machine announced the address and the lease could not be confirmed in time",
+	ReasonConflict: "another machine announced the address and the lease could not be confirmed" +
+		" in time",
 	ReasonNotOwned:     "the address could not be put on the link",
 	ReasonRemoved:      "another program on this host removed the address again and again",
 	ReasonAddressInUse: "another machine already answers for the address",
@@ -72,9 +74,9 @@ var sentences = map[Reason]string{
 	ReasonLeaseUnknown: "the lease has not been read yet",
 	ReasonWaiting:      "the lease is free but its duration has not passed yet",
 	ReasonBackoff:      "staying back after a failure to own the address",
-	ReasonDirty:        "the address could not be removed from this host yet",
+	ReasonNotRemoved:   "the address could not be removed from this host yet",
 	ReasonClaiming:     "claiming the lease",
 }
 
-// Sentence explains r to a person; it is empty for an unknown reason.
+// Sentence explains r to a person. It is empty for an unknown reason.
 func (r Reason) Sentence() string { return sentences[r] }

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Every refusal is a typed reason with a sentence for people: read from the source, so
-// that a new Reason cannot be forgotten.
+// Each reason has a sentence for people. The reasons are read from the source, so that a new one
+// cannot be forgotten.
 func TestEveryReasonHasASentence(t *testing.T) {
 	reasons := declaredReasons(t)
 	if len(reasons) != len(sentences) {
@@ -23,9 +23,9 @@ func TestEveryReasonHasASentence(t *testing.T) {
 		case s == "":
 			t.Errorf("%s has no sentence", r)
 		case twice:
-			t.Errorf("%s and %s say the same", r, other)
+			t.Errorf("%s and %s have the same sentence", r, other)
 		case strings.ToLower(s[:1]) != s[:1] || strings.HasSuffix(s, "."):
-			t.Errorf("%s: %q should read on after a colon", r, s)
+			t.Errorf("%s: %q must fit after a colon", r, s)
 		}
 		seen[s] = r
 	}
@@ -41,7 +41,8 @@ func declaredReasons(t *testing.T) (reasons []Reason) {
 		t.Fatal(err)
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
-		if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Names) == 1 && strings.HasPrefix(spec.Names[0].Name, "Reason") {
+		spec, ok := n.(*ast.ValueSpec)
+		if ok && len(spec.Names) == 1 && strings.HasPrefix(spec.Names[0].Name, "Reason") {
 			text, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
 			if err != nil {
 				t.Fatal(err)
@@ -51,4 +52,28 @@ func declaredReasons(t *testing.T) (reasons []Reason) {
 		return true
 	})
 	return reasons
+}
+
+// Transitions are the reasons with which an address is taken or given up. The others are reasons of
+// a standby node.
+func TestTransitionReasons(t *testing.T) {
+	all := map[Reason]bool{}
+	for _, r := range TransitionReasons() {
+		if all[r] || r.Sentence() == "" {
+			t.Errorf("%s is there twice or unknown", r)
+		}
+		all[r] = true
+	}
+	for _, r := range []Reason{
+		ReasonStarting, ReasonHeldByOther, ReasonLeaseUnknown, ReasonWaiting, ReasonBackoff,
+		ReasonNotRemoved, ReasonClaiming,
+	} {
+		if all[r] {
+			t.Errorf("%s is not a transition", r)
+		}
+		all[r] = true
+	}
+	if declared := declaredReasons(t); len(all) != len(declared) {
+		t.Errorf("%d reasons are declared, %d are classified", len(declared), len(all))
+	}
 }

@@ -6,30 +6,32 @@ import (
 	"time"
 )
 
-// Record is the content of the Lease as this package sees it. The zero value is a Lease
-// that does not exist.
+// Record is the content of the Lease that the election uses. The zero value is a Lease that does
+// not exist.
 type Record struct {
-	Exists      bool
-	Version     uint64        // resourceVersion of the observation; every write names the one it builds on (E2)
-	Holder      string        // identity of the holder, empty when released
-	Term        int64         // leaseTransitions: grows with every change of holder
-	Duration    time.Duration // leaseDurationSeconds
-	Seq         uint64        // which write produced this content, so that a late answer can be recognised
-	MAC         string        // the holder's hardware addresses on the announcing link, joined by commas
-	Released    Proof         // proof of an orderly release (E3)
-	Degraded    string        // why the holder stays although its API server is not ready (E6)
-	Latency     time.Duration // of the API server of a degraded holder, 0 if it is not known (E6)
-	RequestedBy string        // identity of a healthy follower that asks a degraded holder to leave (E6)
-	// RequestedLatency is the latency of that follower's API server, 0 if it is not known (E6).
+	Exists   bool
+	Version  uint64        // resourceVersion; every write names the one that it builds on (E2)
+	Holder   string        // identity of the holder, empty when released
+	Term     int64         // leaseTransitions: grows with each change of holder
+	Duration time.Duration // leaseDurationSeconds
+	Seq      uint64        // of the holder's write that made this content: recognises a late answer
+	MAC      string        // the holder's hardware addresses on the announcing link, joined by commas
+	Released Proof         // of an orderly release (E3)
+	Degraded string        // why the holder stays although its API server is not ready (E6)
+	Latency  time.Duration // of a degraded holder's API server, 0 if it is not known (E6)
+	// RequestedBy is the identity of the follower that requests a transfer from a degraded holder, and
+	// RequestedLatency the latency of that follower's API server, 0 if it is not known (E6).
+	RequestedBy      string
 	RequestedLatency time.Duration
-	// Moves counts how often the holder changed for slowness, less one for each quiet minute
-	// since, 0 to MaxMoves (E6).
-	Moves   int
-	History string // past transitions, as the driver keeps them; the machine only passes them on
+	// Moves counts how often the holder changed for slowness, less one for each quiet minute since:
+	// 0 to MaxMoves (E6).
+	Moves int
+	// History lists past changes of holder in the driver's format. The machine only copies it.
+	History string
 }
 
-// Proof names who gave the lease up, in which term, and why. It is the only thing
-// that lets a follower take over without waiting (E3).
+// Proof names the holder that released the Lease, its term and the reason. Only a proof lets a
+// follower take over without waiting (E3).
 type Proof struct {
 	Holder string
 	Term   int64
@@ -41,14 +43,14 @@ func (r Record) heldBy(id string, term int64) bool {
 	return r.Exists && r.Holder == id && r.Term == term && term > 0
 }
 
-// proves reports whether r is an orderly release by exactly the holder last seen, who
-// had the address for itself (E3).
+// proves reports whether r is an orderly release by the last observed holder, which was the only
+// owner of the address (E3).
 func (r Record) proves(last lastHolder) bool {
 	return r.releasedBy(last) && r.Released.Reason != ReasonAddressInUse
 }
 
-// declines reports whether the holder last seen gave up because another machine, not one
-// of this election, answers for the address: nobody has held it yet (E9).
+// declines reports whether the last observed holder gave up because a machine outside of this
+// election answers for the address: no node has owned it yet (E9).
 func (r Record) declines(last lastHolder) bool {
 	return r.releasedBy(last) && r.Released.Reason == ReasonAddressInUse
 }
@@ -58,14 +60,14 @@ func (r Record) releasedBy(last lastHolder) bool {
 		r.Released.Holder == last.id && r.Released.Term == last.term
 }
 
-// ContainsMAC reports whether mac is among the hardware addresses that named joins by commas: a
-// bond may answer with that of any port.
-func ContainsMAC(named, mac string) bool {
-	return mac != "" && slices.Contains(strings.Split(named, ","), mac)
+// ContainsMAC reports whether mac is in list, hardware addresses joined by commas: a bond may
+// answer with the address of any of its ports.
+func ContainsMAC(list, mac string) bool {
+	return mac != "" && slices.Contains(strings.Split(list, ","), mac)
 }
 
-// NodeName returns the node name in the identity of an agent, which ends at the first
-// underscore (E8). The name of another program is returned as it is.
+// NodeName returns the node name in the identity of an agent, which ends at the first underscore
+// (E8). It returns the identity of another program unchanged.
 func NodeName(id string) string {
 	node, _, _ := strings.Cut(id, "_")
 	return node

@@ -8,30 +8,30 @@ import (
 	"time"
 )
 
-// The simulated world of the property tests: an API server, three nodes with a kernel
-// each, and everything that can go wrong between them. An owner is an address in a
-// simulated kernel (E4), not an opinion of a machine.
+// The simulation of the property tests: an API server, three nodes with a kernel each, and the
+// faults between them. An owner is a node whose simulated kernel has the address (E4), whatever its
+// machine assumes.
 
 const (
-	driftBound = 0.01 // each node's clock runs up to 1 % fast or slow
-	// An address lives from lifetime - simEarly to lifetime + simLate; simLag is what the
-	// programs allow for (vip.KernelLag).
+	maxDrift = 0.01 // each node's clock runs up to 1 % fast or slow
+	// An address lasts from lifetime - simEarly to lifetime + simLate. Programs subtract simLag
+	// (vip.KernelLag).
 	simEarly = 40 * time.Millisecond
 	simLate  = time.Second
 	simLag   = 1200 * time.Millisecond
 )
 
 type simConfig struct {
-	seed    uint64
-	lengths [3]time.Duration // lease duration of each node
-	faults  time.Duration    // how long faults are injected
-	// A node that missed a whole tenure cannot know how long its holder may own once the
-	// lease is deleted. With one duration for all it need not.
+	seed      uint64
+	durations [3]time.Duration // lease duration of each node
+	faults    time.Duration    // how long faults are injected
+	total     time.Duration
+	// noDelete excludes deletions of the Lease. If durations differ, a node that missed a whole
+	// tenure cannot know how long its holder may own once the Lease is deleted.
 	noDelete bool
-	total    time.Duration
 }
 
-type world struct {
+type simulation struct {
 	rng   *rand.Rand
 	now   time.Duration
 	queue events
@@ -46,20 +46,20 @@ type world struct {
 }
 
 type simNode struct {
-	w        *world
+	w        *simulation
 	id       string
 	lease    time.Duration
 	rate     float64
 	m        *Machine
-	life     int // incarnation: events of an earlier one are void
+	life     int // number of starts: events of an earlier life are void
 	alive    bool
 	frozen   time.Duration
-	cut      time.Duration // no request reaches the API server before
+	cut      time.Duration // until when no request reaches the API server
 	health   Verdict
 	expires  time.Duration // real time at which the kernel removes the address, 0 if absent
-	jobs     []Action      // of the executor: any time after Step, but first in, first out
+	jobs     []Action      // Own and Disown in order, executed some time after Step
 	watchAt  time.Duration
-	kernelKO time.Duration // netlink fails before
+	kernelKO time.Duration // until when netlink fails
 }
 
 type event struct {
@@ -82,31 +82,32 @@ func (e *events) Pop() any {
 	return x
 }
 
-func newWorld(cfg simConfig) *world {
-	w := &world{rng: rand.New(rand.NewPCG(cfg.seed, 1)), cfg: cfg, version: 100}
+func newSimulation(cfg simConfig) *simulation {
+	w := &simulation{rng: rand.New(rand.NewPCG(cfg.seed, 1)), cfg: cfg, version: 100}
 	for i := range 3 {
-		n := &simNode{w: w, id: string(rune('a' + i)), lease: cfg.lengths[i], rate: 1 + driftBound*(2*w.rng.Float64()-1)}
+		rate := 1 + maxDrift*(2*w.rng.Float64()-1)
+		n := &simNode{w: w, id: string(rune('a' + i)), lease: cfg.durations[i], rate: rate}
 		w.nodes = append(w.nodes, n)
 		n.start()
 	}
 	return w
 }
 
-func (w *world) at(t time.Duration, do func()) {
+func (w *simulation) at(t time.Duration, do func()) {
 	w.order++
 	heap.Push(&w.queue, event{max(t, w.now), w.order, do})
 }
 
-func (w *world) logf(format string, args ...any) {
+func (w *simulation) logf(format string, args ...any) {
 	w.trace = append(w.trace, fmt.Sprintf("%9.3f ", w.now.Seconds())+fmt.Sprintf(format, args...))
 }
 
-func (w *world) upTo(limit time.Duration) time.Duration {
+func (w *simulation) upTo(limit time.Duration) time.Duration {
 	return time.Duration(w.rng.Int64N(int64(limit)))
 }
 
-func (w *world) run() {
-	w.at(w.upTo(time.Second), w.breakSomething)
+func (w *simulation) run() {
+	w.at(w.upTo(time.Second), w.injectFault)
 	for len(w.queue) > 0 && w.now < w.cfg.total && w.overlap == "" {
 		e := heap.Pop(&w.queue).(event)
 		w.now = e.at
@@ -115,14 +116,14 @@ func (w *world) run() {
 	}
 }
 
-// check notes the first instant at which two kernels have the address.
-func (w *world) check() {
+// check records the first instant at which two kernels have the address.
+func (w *simulation) check() {
 	if o := w.owners(); len(o) > 1 && w.overlap == "" {
 		w.overlap = fmt.Sprintf("%v: owners %s", w.now, strings.Join(o, " "))
 	}
 }
 
-func (w *world) owners() (ids []string) {
+func (w *simulation) owners() (ids []string) {
 	for _, n := range w.nodes {
 		if n.expires > w.now {
 			ids = append(ids, n.id)
@@ -131,7 +132,7 @@ func (w *world) owners() (ids []string) {
 	return ids
 }
 
-// local is the node's CLOCK_BOOTTIME.
+// local returns the node's CLOCK_BOOTTIME.
 func (n *simNode) local() time.Duration {
 	return time.Hour + time.Duration(float64(n.w.now)*n.rate)
 }
@@ -143,10 +144,13 @@ func (n *simNode) start() {
 	if n.expires > n.w.now {
 		left = n.expires - n.w.now + simLag
 	}
-	n.m = mustNew(Config{ID: n.id, Lease: n.lease, Renew: n.lease / 5, FirstSeq: uint64(n.id[0])*1_000_000_000 + uint64(n.life)*1_000_000, LeftoverLifetime: left})
+	n.m = mustNew(Config{
+		ID: n.id, Lease: n.lease, Renew: n.lease / 5, LeftoverLifetime: left,
+		FirstSeq: uint64(n.id[0])*1_000_000_000 + uint64(n.life)*1_000_000,
+	})
 	n.health = Healthy
 	n.later(0, func() { n.step(Link{Usable: true, MAC: "mac-" + n.id}) })
-	n.later(n.w.upTo(time.Second), func() { n.step(n.judged(Healthy)) })
+	n.later(n.w.upTo(time.Second), func() { n.step(n.healthOf(Healthy)) })
 	n.later(n.w.upTo(300*time.Millisecond), func() { n.deliver(n.w.lease) })
 	n.tick()
 }
@@ -155,14 +159,14 @@ func (n *simNode) tick() {
 	n.later(100*time.Millisecond, func() { n.step(Tick{}); n.tick() })
 }
 
-// later runs do in this incarnation, not while the process is frozen.
+// later runs do in this life, and not while the process is frozen.
 func (n *simNode) later(d time.Duration, do func()) {
 	life := n.life
 	var fire func()
 	fire = func() {
 		switch {
 		case life != n.life || !n.alive:
-		case n.w.now < n.frozen: // a thawed process finds its events in any order
+		case n.w.now < n.frozen: // a thawed process receives its events in any order
 			n.w.at(n.frozen+n.w.upTo(time.Millisecond), fire)
 		default:
 			do()
@@ -183,7 +187,7 @@ func (n *simNode) step(ev Event) {
 
 func (n *simNode) execute(a Action) {
 	switch a.Kind {
-	case Create, Claim, Renew, Release, RequestRelease:
+	case Create, Claim, Renew, Release, RequestTransfer:
 		n.request(a)
 	case Read:
 		n.read(a)
@@ -199,10 +203,10 @@ func (n *simNode) execute(a Action) {
 	}
 }
 
-// bad is true once in a while, as long as faults are injected.
-func (w *world) bad(oneIn int) bool { return w.now < w.cfg.faults && w.rng.IntN(oneIn) == 0 }
+// bad is randomly true while faults are injected.
+func (w *simulation) bad(oneIn int) bool { return w.now < w.cfg.faults && w.rng.IntN(oneIn) == 0 }
 
-// delay is mostly short and sometimes long.
+// delay returns a mostly short and sometimes long time.
 func (n *simNode) delay() time.Duration {
 	if n.w.bad(20) {
 		return n.w.upTo(800 * time.Millisecond)
@@ -210,9 +214,9 @@ func (n *simNode) delay() time.Duration {
 	return n.w.upTo(5 * time.Millisecond)
 }
 
-// answer is what a probe hears. Half of the answers are lost while faults are injected: the
+// answer returns the answer to a probe. Half of the answers are lost while faults are injected: the
 // fence has to hold without them.
-func (w *world) answer(asking *simNode) string {
+func (w *simulation) answer(asking *simNode) string {
 	if w.bad(2) {
 		return ""
 	}

@@ -57,7 +57,7 @@ type tenure struct {
 	probeAt     time.Duration // when the next probe may start
 	conflict    *conflict     // a foreign announcement that still needs a proof of the lease (E9)
 	defendedAt  time.Duration // when a foreign announcement was last answered
-	degraded    string        // to be written to the Lease: why the holder stays without a ready API server (E6)
+	degraded    string        // mark for the Lease: why its API server is not ready (E6)
 	markedAt    time.Duration // when the Lease was first seen with that mark; 0 if it has none
 	moves       int           // for slowness in the group, less the quiet minutes since (E6)
 	quietSince  time.Duration // start of the present quiet minute
@@ -76,7 +76,7 @@ type inflight struct {
 	lost      []write       // unanswered or failed writes that may still be applied
 	wroteAt   time.Duration // when the last write was sent
 	writeAt   time.Duration // earliest instant of the next write
-	requestAt time.Duration // earliest instant of the next RequestRelease
+	requestAt time.Duration // earliest instant of the next RequestTransfer
 	reading   uint64        // Seq of the unanswered Read, 0 if there is none
 	readAt    time.Duration // when the last Read was sent; 0 permits the next one at once
 	mustRead  bool          // nothing may be written before a Read is answered

@@ -71,8 +71,8 @@ const (
 	MaxMoves = 5
 )
 
-// slownessBefore returns how long a holder's API server must be slow before the holder may leave for
-// it, after a number of moves for slowness in the group. The first move requires none (E6).
+// slownessBefore returns how long a holder's API server must be slow before the holder may leave
+// for it, after a number of moves for slowness in the group. The first move requires none (E6).
 func slownessBefore(moves int) time.Duration {
 	if moves <= 0 {
 		return 0
@@ -90,23 +90,23 @@ func clearlyBetter(one, other time.Duration) bool {
 // by another program; agents wait for it at most this long (E2).
 const MaxLease = 10 * time.Minute
 
-// Margin returns the part of a lease of duration d that a holder never uses: the larger of half a
+// margin returns the part of a lease of duration d that a holder never uses: the larger of half a
 // second and a tenth of d. It covers clock drift and a slow deletion; the kernel's lag is
 // subtracted from the lifetime instead (E1).
-func Margin(d time.Duration) time.Duration {
+func margin(d time.Duration) time.Duration {
 	return max(500*time.Millisecond, d/10)
 }
 
 // Deadline returns the last instant at which a holder may own after a confirmed write that was sent
 // at sent, for a lease of duration d (E1).
 func Deadline(sent, d time.Duration) time.Duration {
-	return sent + d - Margin(d)
+	return sent + d - margin(d)
 }
 
-// Wait returns how long a follower must see a lease unchanged before it may claim it: the largest of
-// its own duration, the one that the object names, and the one of the last holder observed, which
-// counts when the object was deleted or edited. The latter two count up to MaxLease (E2).
-func Wait(own, object, last time.Duration) time.Duration {
+// wait returns how long a follower must see a lease unchanged before it may claim it: the largest
+// of its own duration, the one that the object names, and the one of the last holder observed,
+// which counts when the object was deleted or edited. The latter two count up to MaxLease (E2).
+func wait(own, object, last time.Duration) time.Duration {
 	return max(own, min(max(object, last), MaxLease))
 }
 

@@ -8,30 +8,31 @@ import (
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// E1: half a second or a tenth of the lease, whichever is more, is never used.
+// E1: a holder does not use half a second or a tenth of the lease, whichever is more.
 func TestMarginAndDeadline(t *testing.T) {
 	for _, c := range []struct{ lease, margin float64 }{
 		{2, 0.5}, {3, 0.5}, {5, 0.5}, {6, 0.6}, {15, 1.5}, {60, 6},
 	} {
-		if got := Margin(seconds(c.lease)); got != seconds(c.margin) {
+		if got := margin(seconds(c.lease)); got != seconds(c.margin) {
 			t.Errorf("Margin(%v s) = %v, want %v s", c.lease, got, c.margin)
 		}
-		if got, want := Deadline(time.Hour, seconds(c.lease)), time.Hour+seconds(c.lease)-seconds(c.margin); got != want {
+		want := time.Hour + seconds(c.lease) - seconds(c.margin)
+		if got := Deadline(time.Hour, seconds(c.lease)); got != want {
 			t.Errorf("Deadline(1h, %v s) = %v, want %v", c.lease, got, want)
 		}
 	}
 }
 
-// E1 and E2 together: whatever the durations, a follower that saw the holder's last write
-// no earlier than it was sent still waits when the holder's fence has ended, with clocks
-// that run 1 % apart.
+// E1 and E2 together: a follower that saw the holder's last write no earlier than it was sent still
+// waits when the holder's fence has ended, for all durations and with clocks that run 1 % apart.
 func TestFenceEndsBeforeAnyWait(t *testing.T) {
 	for holder := 2 * time.Second; holder <= 5*time.Minute; holder += time.Second {
 		for _, own := range []time.Duration{2 * time.Second, 5 * time.Second, time.Minute} {
 			fence := Deadline(0, holder)
-			slow, fast := fence*101/100, Wait(own, holder, 0)*99/100
+			slow, fast := fence*101/100, wait(own, holder, 0)*99/100
 			if slow >= fast {
-				t.Fatalf("lease %v, follower's %v: the fence ends after %v, the claim comes after %v", holder, own, slow, fast)
+				t.Fatalf("lease %v, follower's %v: the fence ends after %v, the claim comes after %v",
+					holder, own, slow, fast)
 			}
 		}
 	}
@@ -40,15 +41,16 @@ func TestFenceEndsBeforeAnyWait(t *testing.T) {
 // E2: the largest of the three.
 func TestWait(t *testing.T) {
 	for _, c := range []struct{ own, object, last, want time.Duration }{
-		{5, MaxLease + 1, 5, MaxLease}, {5, 5, 1 << 60, MaxLease}, {5, 5, 5, 5}, {9, 5, 5, 9}, {5, 9, 5, 9}, {5, 5, 9, 9}, {5, 0, 0, 5}, {5, 0, 9, 9}, {5, -3, 0, 5},
+		{5, MaxLease + 1, 5, MaxLease}, {5, 5, 1 << 60, MaxLease}, {5, 5, 5, 5}, {9, 5, 5, 9},
+		{5, 9, 5, 9}, {5, 5, 9, 9}, {5, 0, 0, 5}, {5, 0, 9, 9}, {5, -3, 0, 5},
 	} {
-		if got := Wait(c.own, c.object, c.last); got != c.want {
+		if got := wait(c.own, c.object, c.last); got != c.want {
 			t.Errorf("Wait(%d, %d, %d) = %d, want %d", c.own, c.object, c.last, got, c.want)
 		}
 	}
 }
 
-// A renewal that is never answered leaves time for others before the deadline (E1).
+// E1: a renewal that is never answered leaves time for others before the deadline.
 func TestRequestTimeout(t *testing.T) {
 	for _, c := range []struct {
 		lease, want float64
@@ -68,18 +70,18 @@ func TestRequestTimeout(t *testing.T) {
 	}
 }
 
-// E5: staying back grows, and is bounded.
+// E5: the backoff after a failure to own grows up to a limit.
 func TestBackoff(t *testing.T) {
 	for n, want := range map[int]float64{1: 1, 2: 2, 3: 4, 4: 8, 5: 16, 6: 30, 7: 30, 1000: 30} {
 		if got := ownBackoff.After(n); got != seconds(want) {
-			t.Errorf("backoff(%d) = %v, want %v s", n, got, want)
+			t.Errorf("after %d failures: %v, want %v s", n, got, want)
 		}
 	}
 }
 
-// Requests that fail are repeated soon while an address depends on them, and less and
-// less often while none does (E12: for ever).
-func TestPatience(t *testing.T) {
+// E12: failed requests are repeated for ever: soon while an address depends on them, with growing
+// pauses while none does.
+func TestRetryDelay(t *testing.T) {
 	for _, c := range []struct {
 		state  State
 		failed int
@@ -90,15 +92,17 @@ func TestPatience(t *testing.T) {
 	} {
 		m := &Machine{state: c.state, inflight: inflight{failures: c.failed}}
 		if got := m.retryDelay(); got != seconds(c.want) {
-			t.Errorf("patience in %s after %d failures = %v, want %v s", c.state, c.failed, got, c.want)
+			t.Errorf("delay in %s after %d failures = %v, want %v s", c.state, c.failed, got, c.want)
 		}
 	}
 }
 
-// TestNextTerm: terms grow, and begin again after the last value of an int32, which only
-// a person can have written.
+// Terms grow, and begin again after the last value of an int32, which only a person can have
+// written.
 func TestNextTerm(t *testing.T) {
-	for seen, want := range map[int64]int64{0: 1, 7: 8, math.MaxInt32 - 1: math.MaxInt32, math.MaxInt32: 1} {
+	for seen, want := range map[int64]int64{
+		0: 1, 7: 8, math.MaxInt32 - 1: math.MaxInt32, math.MaxInt32: 1,
+	} {
 		if got := nextTerm(seen); got != want {
 			t.Errorf("nextTerm(%d) = %d, want %d", seen, got, want)
 		}

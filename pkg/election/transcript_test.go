@@ -12,21 +12,20 @@ import (
 	"time"
 )
 
-var update = flag.Bool("update", false, "write what the machine does now into testdata/*.txt")
+var update = flag.Bool("update", false, "write the present behaviour to testdata/*.txt")
 
-// TestTranscripts plays every story in testdata. A story is a text: a line that begins
-// with # or is empty is for the reader, a line that begins with > is what the machine
-// did, and every other line is an instant and an event in plain words (script_test.go
-// knows them). Between two such lines time passes in ticks of 100 ms, and whatever the
-// story does not answer itself is answered by the modes that it chose.
+// TestTranscripts replays each transcript in testdata. In a transcript, a line that begins with #
+// or is empty is for the reader, a line that begins with > is what the machine did, and every other
+// line is an instant and an event (replay_input_test.go). Between two such lines time passes in
+// ticks of 100 ms. The modes of the transcript answer what it does not answer itself.
 func TestTranscripts(t *testing.T) {
-	for _, path := range stories(t) {
+	for _, path := range transcripts(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
 			want, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := play(t, path, string(want))
+			got := replayText(t, path, string(want))
 			if *update {
 				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
@@ -34,18 +33,19 @@ func TestTranscripts(t *testing.T) {
 				return
 			}
 			if got != string(want) {
-				t.Errorf("%s: the machine did something else (go test ./pkg/election -update writes it down):\n%s", path, differ(string(want), got))
+				t.Errorf("%s: the machine behaves differently (go test ./pkg/election -update records it):\n%s",
+					path, firstDifference(string(want), got))
 			}
 		})
 	}
 }
 
-// TestEveryRuleHasAStory makes sure that every story names the rules it proves, and that
-// each rule that the machine keeps has one. E7 and E11 are kept by health, kubelease and
-// apiclient; here they show in what the machine does with a verdict and in via=peers.
-func TestEveryRuleHasAStory(t *testing.T) {
+// TestEveryRuleHasATranscript: each transcript names the rules that it proves, and each rule has a
+// transcript. Packages health, kubelease and apiclient keep E7 and E11; transcripts show their
+// effect on the machine: what follows from a verdict, and via=peers.
+func TestEveryRuleHasATranscript(t *testing.T) {
 	named := map[string]bool{}
-	for _, path := range stories(t) {
+	for _, path := range transcripts(t) {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -61,24 +61,24 @@ func TestEveryRuleHasAStory(t *testing.T) {
 	}
 	for n := 1; n <= 12; n++ {
 		if rule := fmt.Sprintf("E%d", n); !named[rule] {
-			t.Errorf("no story proves %s", rule)
+			t.Errorf("no transcript proves %s", rule)
 		}
 	}
 }
 
-func stories(t *testing.T) []string {
+func transcripts(t testing.TB) []string {
 	t.Helper()
 	paths, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(paths) == 0 {
-		t.Fatalf("no stories in testdata: %v", err)
+		t.Fatalf("no transcripts in testdata: %v", err)
 	}
 	return paths
 }
 
-// play runs the input lines of a story and returns it with fresh output lines.
-func play(t *testing.T, path, text string) string {
+// replayText runs the input lines of a transcript and returns it with new output lines.
+func replayText(t testing.TB, path, text string) string {
 	t.Helper()
-	s := &script{}
+	s := &replay{}
 	for number, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
 		if strings.HasPrefix(line, ">") {
 			continue
@@ -91,7 +91,7 @@ func play(t *testing.T, path, text string) string {
 }
 
 // line plays one line that is not output.
-func (s *script) line(line string) error {
+func (s *replay) line(line string) error {
 	text, _, _ := strings.Cut(line, " #")
 	words := strings.Fields(text)
 	switch {
@@ -115,13 +115,16 @@ func (s *script) line(line string) error {
 	return s.event(words[1], words[2:])
 }
 
-// differ shows the first lines in which two texts part.
-func differ(want, got string) string {
+// firstDifference shows the first lines in which two texts differ.
+func firstDifference(want, got string) string {
 	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	part := func(lines []string, i int) string {
+		return strings.Join(lines[min(i, len(lines)):min(i+8, len(lines))], "\n")
+	}
 	for i := range w {
 		if i >= len(g) || w[i] != g[i] {
-			return fmt.Sprintf("line %d\nwant:\n%s\ngot:\n%s", i+1, strings.Join(w[i:min(i+8, len(w))], "\n"), strings.Join(g[min(i, len(g)):min(i+8, len(g))], "\n"))
+			return fmt.Sprintf("line %d\nwant:\n%s\ngot:\n%s", i+1, part(w, i), part(g, i))
 		}
 	}
-	return fmt.Sprintf("more lines than expected: %s", strings.Join(g[len(w):], "\n"))
+	return fmt.Sprintf("additional lines: %s", strings.Join(g[len(w):], "\n"))
 }

@@ -69,12 +69,12 @@ func anchors(text string) (names []string) {
 	return names
 }
 
-// storiesOf returns the names of the stories of the election that say that they prove a rule.
-func storiesOf(t *testing.T, rule string) (names []string) {
+// transcriptsOf returns the names of the election's transcripts that prove a rule.
+func transcriptsOf(t *testing.T, rule string) (names []string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(root, "pkg/election/testdata/*.txt"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("found no stories: %v", err)
+		t.Fatalf("found no transcripts: %v", err)
 	}
 	proves := regexp.MustCompile(`(?m)^# Proves ([E0-9, ]*)\b` + rule + `[,:]`)
 	for _, file := range files {

@@ -83,19 +83,19 @@ func TestRulesPagesNameWhatExists(t *testing.T) {
 	}
 }
 
-// TestElectionRulesHaveTheirStories: each rule of the election has a section, whose stories are exactly
-// those that say that they prove it.
-func TestElectionRulesHaveTheirStories(t *testing.T) {
+// TestElectionRulesHaveTranscripts: each rule of the election has a section, which lists exactly the
+// transcripts that prove it.
+func TestElectionRulesHaveTranscripts(t *testing.T) {
 	text := page(t, electionRules.page)
 	for _, rule := range electionRules.names() {
-		listed := regexp.MustCompile(`(?s)stor(?:y|ies) ([a-z, \n-]+)\.`).FindStringSubmatch(section(text, rule))
+		listed := regexp.MustCompile(`(?s)transcripts? ([a-z, \n-]+)\.`).FindStringSubmatch(section(text, rule))
 		if listed == nil {
-			t.Errorf("%s: no section, or no stories, for %s", electionRules.page, rule)
+			t.Errorf("%s: no section, or no transcripts, for %s", electionRules.page, rule)
 			continue
 		}
 		have := strings.FieldsFunc(listed[1], func(r rune) bool { return r != '-' && (r < 'a' || r > 'z') })
-		if want := storiesOf(t, rule); !slices.Equal(have, want) {
-			t.Errorf("%s: %s lists the stories %v, and those that prove it are %v", electionRules.page, rule, have, want)
+		if want := transcriptsOf(t, rule); !slices.Equal(have, want) {
+			t.Errorf("%s: %s lists the transcripts %v, and those that prove it are %v", electionRules.page, rule, have, want)
 		}
 	}
 }

@@ -96,7 +96,7 @@ func want(t *testing.T, env Env) {
 	held := one.must(election.Renew, one.holding(), tenure)
 	wish := two.read()
 	wish.RequestedBy = "two"
-	got := two.must(election.RequestRelease, held, wish)
+	got := two.must(election.RequestTransfer, held, wish)
 	wish.Version = got.Version
 	if got != wish {
 		t.Errorf("the wish made %+v, want %+v", got, wish)
@@ -112,7 +112,7 @@ func conflict(t *testing.T, env Env) {
 	base := one.must(election.Create, election.Record{}, election.Record{Duration: 5 * time.Second})
 	two.read()
 	won := one.must(election.Claim, base, one.tenure(1))
-	for _, kind := range []election.Kind{election.Claim, election.Renew, election.Release, election.RequestRelease} {
+	for _, kind := range []election.Kind{election.Claim, election.Renew, election.Release, election.RequestTransfer} {
 		if got := two.write(kind, base, two.tenure(1)); got.Outcome != election.OutcomeConflict {
 			t.Errorf("%s on an old version ended with outcome %d, want a conflict", kind, got.Outcome)
 		}
@@ -232,7 +232,7 @@ func foreign(t *testing.T, env Env) {
 	held = one.must(election.Renew, one.read(), one.tenure(1))
 	wish := two.read()
 	wish.RequestedBy = "two"
-	held = two.must(election.RequestRelease, held, wish)
+	held = two.must(election.RequestTransfer, held, wish)
 	one.read()
 	held = one.must(election.Release, held, election.Record{Term: 1, Duration: 5 * time.Second})
 	two.read()

@@ -63,7 +63,7 @@ func (a *agent) do(action election.Action) election.Event {
 		a.seq++
 		action.Seq = a.seq
 	}
-	if action.Kind != election.RequestRelease && action.Kind != election.Read {
+	if action.Kind != election.RequestTransfer && action.Kind != election.Read {
 		action.Record.Seq = action.Seq
 	}
 	action.Deadline = a.env.Now() + patience

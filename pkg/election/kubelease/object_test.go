@@ -63,7 +63,7 @@ func TestEncodeDecode(t *testing.T) {
 			RequestedBy: "b", RequestedLatency: time.Millisecond, Moves: election.MaxMoves},
 		{Term: 2, Duration: 2 * time.Second, Seq: 1, Released: election.Proof{Holder: "node \"1\"", Term: 2, Reason: election.ReasonShutdown}},
 	} {
-		for _, kind := range []election.Kind{election.Claim, election.Renew, election.Release, election.RequestRelease} {
+		for _, kind := range []election.Kind{election.Claim, election.Renew, election.Release, election.RequestTransfer} {
 			base := lease()
 			l := encode(base, election.Action{Kind: kind, Record: want}, noon)
 			got := Decode(l)
@@ -92,10 +92,10 @@ func TestEncodeDecode(t *testing.T) {
 func TestTimes(t *testing.T) {
 	old := metav1.NewMicroTime(noon.Add(-time.Hour))
 	for kind, want := range map[election.Kind]struct{ acquired, renewed time.Time }{
-		election.Claim:          {noon, noon},
-		election.Renew:          {old.Time, noon},
-		election.Release:        {old.Time, noon},
-		election.RequestRelease: {old.Time, old.Time},
+		election.Claim:           {noon, noon},
+		election.Renew:           {old.Time, noon},
+		election.Release:         {old.Time, noon},
+		election.RequestTransfer: {old.Time, old.Time},
 	} {
 		base := lease()
 		base.Spec.AcquireTime, base.Spec.RenewTime = &old, &old

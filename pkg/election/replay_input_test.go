@@ -7,15 +7,13 @@ import (
 	"time"
 )
 
-// The vocabulary of the stories.
-
-// event plays the words of one input line.
-func (s *script) event(verb string, rest []string) error {
-	if _, ok := scriptModes[verb]; ok && len(rest) == 1 {
+// event plays the words of one input line of a transcript.
+func (s *replay) event(verb string, rest []string) error {
+	if _, ok := replayModes[verb]; ok && len(rest) == 1 {
 		return s.setMode(verb, rest[0])
 	}
 	switch verb {
-	case "tick": // also what a thawed process does first
+	case "tick": // also the first event of a thawed process
 		s.step(Tick{}, "input")
 		return nil
 	case "freeze":
@@ -23,7 +21,7 @@ func (s *script) event(verb string, rest []string) error {
 		return nil
 	case "lease":
 		return s.leaseWords(rest)
-	case "hand": // somebody changes the Lease, and no watch has shown it yet
+	case "hand": // a person changes the Lease, and no watch has shown it yet
 		return s.edit(rest)
 	}
 	ev, err := s.fact(verb, strings.Join(rest, " "))
@@ -35,7 +33,7 @@ func (s *script) event(verb string, rest []string) error {
 }
 
 // fact turns words into an event that is not about the Lease.
-func (s *script) fact(verb, rest string) (Event, error) {
+func (s *replay) fact(verb, rest string) (Event, error) {
 	key := verb + " " + rest
 	switch verb {
 	case "link":
@@ -51,10 +49,15 @@ func (s *script) fact(verb, rest string) (Event, error) {
 		return parseHealth(strings.Fields(rest))
 	}
 	facts := map[string]Event{
-		"owned ok": Owned{Seq: s.seq(Own), OK: true}, "owned failed": Owned{Seq: s.seq(Own)}, "owned expired": Owned{Seq: s.seq(Own), Expired: true},
-		"disowned confirmed": Disowned{s.seq(Disown), true}, "disowned unconfirmed": Disowned{s.seq(Disown), false},
-		"address lost": AddressLost{NodeAddress: true}, "address flushed": AddressLost{}, "node-address back": NodeAddressRestored{},
-		"shutdown now": Shutdown{},
+		"owned ok":             Owned{Seq: s.seq(Own), OK: true},
+		"owned failed":         Owned{Seq: s.seq(Own)},
+		"owned expired":        Owned{Seq: s.seq(Own), Expired: true},
+		"disowned confirmed":   Disowned{s.seq(Disown), true},
+		"disowned unconfirmed": Disowned{s.seq(Disown), false},
+		"address lost":         AddressLost{NodeAddress: true},
+		"address flushed":      AddressLost{},
+		"node-address back":    NodeAddressRestored{},
+		"shutdown now":         Shutdown{},
 	}
 	if ev, ok := facts[key]; ok {
 		return ev, nil
@@ -62,13 +65,13 @@ func (s *script) fact(verb, rest string) (Event, error) {
 	return nil, fmt.Errorf("unknown event %q", key)
 }
 
-// answer REQUEST ok|failed|version=N answers a request by hand: the last one of a kind, or
-// the one with that number. Its write is applied now, or was as that version.
-func (s *script) answer(words []string) (Event, error) {
+// answer REQUEST ok|failed|version=N answers a request: the last one of a kind, or the one with
+// that number. Its write is applied now, or was applied as that version.
+func (s *replay) answer(words []string) (Event, error) {
 	if len(words) != 2 {
-		return nil, fmt.Errorf("which request, and how did it end?")
+		return nil, fmt.Errorf("answer needs a request and its result")
 	}
-	a, err := s.request(words[0])
+	a, err := s.find(words[0])
 	if err != nil {
 		return nil, err
 	}
@@ -85,8 +88,8 @@ func (s *script) answer(words []string) (Event, error) {
 	return Written{Seq: a.Seq, Outcome: OutcomeFailed}, nil
 }
 
-// request finds a request by its kind or number.
-func (s *script) request(name string) (Action, error) {
+// find returns a request by its kind or number.
+func (s *replay) find(name string) (Action, error) {
 	for i := len(s.sent) - 1; i >= 0; i-- {
 		if a := s.sent[i]; a.Kind.String() == name || strconv.FormatUint(a.Seq, 10) == name {
 			return a, nil
@@ -95,21 +98,20 @@ func (s *script) request(name string) (Action, error) {
 	return Action{}, fmt.Errorf("no %s was sent", name)
 }
 
-func (s *script) seq(k Kind) uint64 {
-	a, _ := s.request(k.String()) // 0 is the number of no request
+func (s *replay) seq(k Kind) uint64 {
+	a, _ := s.find(k.String()) // 0 if there is none
 	return a.Seq
 }
 
-// leaseWords is what the watch delivers: the Lease as the API server has it, after the
-// change that the words describe.
+// leaseWords changes the Lease on the API server and delivers it by the watch:
 //
-//	lease                          as it is
+//	lease                          unchanged
 //	lease absent                   there is none
-//	lease deleted                  by hand
-//	lease applied KIND             the last request of that kind, whatever was answered
-//	lease KEY=VALUE ...            all of it, written by somebody
-//	lease but KEY=VALUE ...        the present one with changes
-func (s *script) leaseWords(words []string) error {
+//	lease deleted                  deleted by hand
+//	lease applied KIND             written by the last request of that kind, whatever its answer was
+//	lease KEY=VALUE ...            written by another program
+//	lease but KEY=VALUE ...        with changes to the present one
+func (s *replay) leaseWords(words []string) error {
 	if err := s.edit(words); err != nil {
 		return err
 	}
@@ -122,7 +124,7 @@ func (s *script) leaseWords(words []string) error {
 }
 
 // edit changes the Lease on the API server.
-func (s *script) edit(words []string) error {
+func (s *replay) edit(words []string) error {
 	switch {
 	case len(words) == 0 || words[0] == "absent":
 		return nil
@@ -130,7 +132,7 @@ func (s *script) edit(words []string) error {
 		s.store(Record{})
 		return nil
 	case words[0] == "applied" && len(words) == 2:
-		a, err := s.request(words[1])
+		a, err := s.find(words[1])
 		if err == nil {
 			s.store(a.Record)
 		}
@@ -142,7 +144,7 @@ func (s *script) edit(words []string) error {
 }
 
 // set stores r with the values of words, as the next version unless they name one.
-func (s *script) set(r Record, words []string) (err error) {
+func (s *replay) set(r Record, words []string) (err error) {
 	version := s.server.Version + 1
 	for _, w := range words {
 		key, value, _ := strings.Cut(w, "=")
@@ -183,12 +185,15 @@ func (s *script) set(r Record, words []string) (err error) {
 	return nil
 }
 
-// parseHealth reads healthy|failing|not-ready|slow|dead|unknown and, perhaps, a latency.
+// parseHealth reads healthy|failing|not-ready|slow|dead|unknown and an optional latency.
 func parseHealth(words []string) (h Health, err error) {
 	if len(words) == 0 || len(words) > 2 {
-		return h, fmt.Errorf("which verdict, and which latency?")
+		return h, fmt.Errorf("health needs a verdict and at most a latency")
 	}
-	verdicts := map[string]Verdict{"healthy": Healthy, "failing": Healthy, "not-ready": NotReady, "slow": NotReady, "dead": Dead, "unknown": Unknown}
+	verdicts := map[string]Verdict{
+		"healthy": Healthy, "failing": Healthy, "not-ready": NotReady, "slow": NotReady, "dead": Dead,
+		"unknown": Unknown,
+	}
 	v, ok := verdicts[words[0]]
 	if !ok {
 		return h, fmt.Errorf("unknown verdict %q", words[0])

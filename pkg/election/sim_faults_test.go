@@ -2,8 +2,7 @@ package election
 
 import "time"
 
-// request carries a write to the API server: it may be lost, late, or applied although
-// the answer never came.
+// request carries a write to the API server. It may be lost, late, or applied without an answer.
 func (n *simNode) request(a Action) {
 	w := n.w
 	timeout := a.Deadline - n.local()
@@ -16,7 +15,7 @@ func (n *simNode) request(a Action) {
 		travel += w.upTo(3 * n.lease)
 	}
 	outcome, version := OutcomeFailed, uint64(0)
-	w.at(w.now+travel, func() { outcome, version = w.apply(a) }) // the server does not care whether the sender lives
+	w.at(w.now+travel, func() { outcome, version = w.apply(a) }) // also if the sender has died
 	if travel+back >= timeout || w.bad(50) {
 		n.later(timeout, func() { n.step(Written{Seq: a.Seq, Outcome: OutcomeFailed}) })
 		return
@@ -30,7 +29,7 @@ func (n *simNode) request(a Action) {
 	})
 }
 
-func (w *world) apply(a Action) (Outcome, uint64) {
+func (w *simulation) apply(a Action) (Outcome, uint64) {
 	if w.lease.Exists != a.Base.Exists || w.lease.Version != a.Base.Version && w.lease.Exists {
 		return OutcomeConflict, 0
 	}
@@ -39,8 +38,8 @@ func (w *world) apply(a Action) (Outcome, uint64) {
 	return OutcomeOK, w.version
 }
 
-// write stores r and tells the watchers, each after its own delay and in order.
-func (w *world) write(r Record) {
+// write stores r and delivers it to the watchers, each after its own delay and in order.
+func (w *simulation) write(r Record) {
 	w.version++
 	r.Version = w.version
 	w.lease = r
@@ -77,8 +76,8 @@ func (n *simNode) read(a Action) {
 	n.later(travel+n.delay(), func() { n.step(ReadDone{Seq: a.Seq, OK: true, Record: got}) })
 }
 
-// nextJob executes Own and Disown the way package vip does: the deadline is checked
-// before and after the write, and the process may freeze in between.
+// nextJob executes Own and Disown as package vip does: the deadline is checked before and after the
+// write, and the process may freeze in between.
 func (n *simNode) nextJob() {
 	a := n.jobs[0]
 	if a.Kind == Disown {
@@ -105,7 +104,7 @@ func (n *simNode) nextJob() {
 
 func (n *simNode) put(a Action, valid time.Duration) {
 	left := a.Deadline - n.local()
-	if valid >= time.Second && whole(left) < valid { // E4: late after the check, the lifetime is corrected at once
+	if valid >= time.Second && whole(left) < valid { // E4: too late, the lifetime is corrected at once
 		valid = whole(left)
 		n.expires = 0
 	}
@@ -148,8 +147,8 @@ func whole(left time.Duration) time.Duration {
 	return (left - simLag).Truncate(time.Second)
 }
 
-// breakSomething injects one fault and comes back for the next.
-func (w *world) breakSomething() {
+// injectFault injects one fault and schedules the next one.
+func (w *simulation) injectFault() {
 	if w.now > w.cfg.faults {
 		for _, n := range w.nodes {
 			n.heal()
@@ -170,7 +169,7 @@ func (w *world) breakSomething() {
 	case 6:
 		n.kill(span)
 	case 7:
-		w.byHand()
+		w.editLease()
 	case 8:
 		n.kernelKO = w.now + span
 	case 9:
@@ -182,20 +181,20 @@ func (w *world) breakSomething() {
 	case 11:
 		n.later(0, func() { n.step(Foreign{"mac-x"}) })
 	}
-	w.at(w.now+w.upTo(4*time.Second), w.breakSomething)
+	w.at(w.now+w.upTo(4*time.Second), w.injectFault)
 }
 
 func (n *simNode) setHealth(v Verdict, span time.Duration) {
 	n.health = v
-	n.later(n.delay(), func() { n.step(n.judged(v)) })
+	n.later(n.delay(), func() { n.step(n.healthOf(v)) })
 	n.w.at(n.w.now+span, func() {
 		n.health = Healthy
-		n.later(n.delay(), func() { n.step(n.judged(Healthy)) })
+		n.later(n.delay(), func() { n.step(n.healthOf(Healthy)) })
 	})
 }
 
-// judged is a verdict; not ready is slowness as often as not, and how slow is chance (E6).
-func (n *simNode) judged(v Verdict) Health {
+// healthOf returns a verdict. Half of NotReady is slowness with a random latency (E6).
+func (n *simNode) healthOf(v Verdict) Health {
 	h := Health{Verdict: v, Latency: n.w.upTo(100 * time.Millisecond)}
 	if v == NotReady {
 		h.Slow, h.Latency = n.w.rng.IntN(2) == 0, n.w.upTo(3*time.Second)
@@ -203,7 +202,7 @@ func (n *simNode) judged(v Verdict) Health {
 	return h
 }
 
-// kill stops the process without a word; the kernel keeps the address for its lifetime.
+// kill ends the process at once. The kernel keeps the address for its lifetime.
 func (n *simNode) kill(span time.Duration) {
 	n.alive = false
 	life := n.life
@@ -215,8 +214,8 @@ func (n *simNode) kill(span time.Duration) {
 	})
 }
 
-// byHand edits the lease the way people and other programs do (E3).
-func (w *world) byHand() {
+// editLease edits the Lease as people and other programs do (E3).
+func (w *simulation) editLease() {
 	r := w.lease
 	if !r.Exists {
 		return
@@ -238,7 +237,7 @@ func (w *world) byHand() {
 	case 1:
 		r.Holder = ""
 	case 2:
-		r.Holder = "somebody-else"
+		r.Holder = "another-program"
 		r.Term++
 	case 3:
 		r.Holder = w.nodes[w.rng.IntN(len(w.nodes))].id
