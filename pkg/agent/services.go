@@ -86,11 +86,15 @@ func newServices(cfg config.Config, id string, store *apiclient.Store, set *metr
 		Namespace: cfg.Namespace, Lease: cfg.ServicesName, Router: s.bulk, Log: log,
 		OnFailure: failed,
 	})
-	s.heart = speaker.NewNodeLease(speaker.NodeLeaseConfig{
+	var err error
+	s.heart, err = speaker.NewNodeLease(speaker.NodeLeaseConfig{
 		Node: cfg.NodeName, Identity: id, Namespace: cfg.Namespace, Name: svc.NodeLease(cfg.ServicesName, cfg.NodeName),
 		Cache: s.catalogue, Router: s.leases, Clock: boottime.Now, Log: log,
 		OnFailure: func(op string, err error) { set.APIError(requestOf(op), errorCode(err)) },
 	})
+	if err != nil {
+		return nil, err
+	}
 	s.keeper = allocator.NewLeaderElector(allocator.LeaderElectorConfig{
 		Namespace: cfg.Namespace, Name: cfg.ServicesName, Identity: id, Cache: s.catalogue, Router: s.leases, Clock: boottime.Now, Log: log,
 		Duration:  func() time.Duration { _, d := s.heart.Timing(); return d },
@@ -131,14 +135,14 @@ func (s *services) own(set *metrics.Set) error {
 	if err != nil {
 		return err
 	}
-	s.serve = speaker.New(speaker.Config{
+	s.serve, err = speaker.New(speaker.Config{
 		Node: s.cfg.NodeName, Cache: s.catalogue, NodeLease: s.heart, Clock: boottime.Now, Log: s.log,
 		Addresses: roster, Filter: table, Announcer: s.chorus, Networks: link.Networks, LinkEvents: s.watcher.Events(),
 		HostControlPlane: controlPlaneHere, ForeignHolder: s.keeper.ForeignHolder, Interface: s.cfg.ServicesInterface,
 		Fallback:     fallback(s.cfg.ServicesFallback),
 		ControlPlane: s.cfg.VIPs, StatusPort: portOf(s.cfg.MetricsAddress), Metrics: set,
 	})
-	return nil
+	return err
 }
 
 // known returns the addresses of Services alone: on kernels that keep no mark, such an address on this host is an

@@ -13,7 +13,7 @@ import (
 var pure = []string{
 	"pkg/election", "pkg/liveness", "pkg/placement", "pkg/ipam", "pkg/kubevip",
 	"pkg/arp/schedule.go", "pkg/arp/queue.go", "pkg/health/hysteresis.go", "pkg/tokenmanager/decide.go",
-	"pkg/vip/rota.go", "pkg/svc/entries.go", "pkg/svc/allocator/seat.go", "pkg/svc/speaker/shift.go",
+	"pkg/vip/rota.go", "pkg/svc/entries.go", "pkg/svc/allocator/seat.go", "pkg/svc/speaker/transition.go", "pkg/svc/speaker/faults.go",
 }
 
 // impure are the imports that would let them look at the world. "net" is a prefix of sockets;

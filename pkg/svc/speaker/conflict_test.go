@@ -8,107 +8,119 @@ import (
 	"github.com/kvip/kvip/pkg/arp"
 )
 
-func sighting(r *rig) arp.Conflict { return arp.Conflict{VIP: vip4, MAC: yourMAC, At: r.clock()} }
-
-// S3: with a fresh view that says "mine" a node defends, and names a stranger.
-func TestAFreshOwnerDefends(t *testing.T) {
-	r := newRig(t)
-	r.serving()
-	for range 3 {
-		if did := r.sees(noMAC); did != "defend 10.0.0.100" {
-			t.Errorf("it did %q", did)
+// S3: who gives way depends on the view, the phase, and whether the other host is a kvip node.
+func TestResolve(t *testing.T) {
+	const since = 10 * time.Second
+	for _, c := range []struct {
+		name      string
+		phase     phase
+		at        time.Duration
+		claimedBy string
+		fresh     bool
+		want      resolution
+	}{
+		{"S3: the owner with a fresh view defends", owned, since, "", true, defend},
+		{"S3: also against another node", owned, since, "you", true, defend},
+		{"S3: a stale view yields", owned, since, "", false, yield},
+		{"S3: a stale view yields to a node", owned, since, "you", false, yield},
+		{"S6: what is adopted yields", adopted, since, "", true, yield},
+		{"S3: the new owner takes over", leaving, since, "you", true, release},
+		{"S3: the new owner takes over from a stale node", leaving, since, "you", false, release},
+		{"a foreign host does not hurry a move", leaving, since, "", true, ignore},
+		{"but a stale node yields to it", leaving, since, "", false, yield},
+		{"a claim from before", owned, since - 1, "", true, ignore},
+		{"a claim from before, with a stale view", owned, since - 1, "you", false, ignore},
+	} {
+		a := newAssigned(vip4, "eth0", c.phase, since)
+		got := resolve(a, arp.Conflict{VIP: vip4, MAC: peerMAC, At: c.at}, c.claimedBy, c.fresh)
+		if got != c.want {
+			t.Errorf("%s: resolution %d, want %d", c.name, got, c.want)
 		}
 	}
-	if r.Log.Count("which no kvip node's Lease carries") != 1 {
-		t.Errorf("the stranger is not named once:\n%s", r.Log)
+}
+
+// S3: the owner with a fresh view defends, and the log names a foreign host once a minute.
+func TestAFreshOwnerDefends(t *testing.T) {
+	f := newFixture(t)
+	f.ownVIP4()
+	const unknown = "which is in no kvip node's Lease"
+	for range 3 {
+		if got := f.conflict(foreignMAC); got != "defend 10.0.0.100" {
+			t.Errorf("actions %q", got)
+		}
 	}
-	r.pass(strangerAgain)
-	r.agent.beat.Store(int64(r.clock()))
-	r.beat()
-	r.sees(noMAC)
-	if r.Log.Count("which no kvip node's Lease carries") != 2 {
-		t.Error("after a minute it is not named again")
+	if f.logged(unknown) != 1 {
+		t.Errorf("the foreign host is not logged once:\n%s", f.Log)
 	}
-	if did := r.turn(); did != "protect [10.0.0.100]" || r.chorus.voices[vip4].Silent {
-		t.Errorf("it did %q", did) // but to keep the address
+	f.advanceRunning(conflictLogInterval)
+	f.renew()
+	f.conflict(foreignMAC)
+	if f.logged(unknown) != 2 {
+		t.Error("after a minute it is not logged again")
+	}
+	if got := f.reconcile(); got != "protect [10.0.0.100]" || f.announcer.announced[vip4].Silent {
+		t.Errorf("actions %q", got) // of the filter's interval only
 	}
 }
 
 func TestAnotherNodeIsNamed(t *testing.T) {
-	r := newRig(t)
-	r.serving()
-	r.peer("you", yourMAC)
-	r.sees(yourMAC)
-	if r.Log.Count("claimed by node you") != 1 {
-		t.Errorf("the log says\n%s", r.Log)
+	f := newFixture(t)
+	f.ownVIP4()
+	f.addPeer("you", peerMAC)
+	f.conflict(peerMAC)
+	if f.logged("claimed by node you") != 1 {
+		t.Errorf("the log has\n%s", f.Log)
 	}
 }
 
-// S3: with a stale view it yields, and stays away until its view is fresh.
+// S3: a node with a stale view yields, and stays away until its view is fresh.
 func TestAStaleOwnerYields(t *testing.T) {
-	r := newRig(t)
-	r.serving()
-	r.pass(time.Minute)
-	r.agent.beat.Store(int64(r.clock()))
-	r.turn()
-	if did := r.sees(yourMAC); did != "" {
-		t.Errorf("it did %q", did)
+	f := newFixture(t)
+	f.ownVIP4()
+	f.advanceRunning(time.Minute)
+	f.reconcile()
+	if got := f.conflict(peerMAC); got != "" {
+		t.Errorf("actions %q", got)
 	}
-	r.did("hush 10.0.0.100, protect [10.0.0.100], disown 10.0.0.100, protect []")
-	r.pass(time.Second)
-	r.did("")
-	r.beat()
-	r.did("protect [10.0.0.100], own 10.0.0.100, announce 10.0.0.100")
+	f.expect(releaseVIP4)
+	f.advance(time.Second)
+	f.expect("")
+	f.renew()
+	f.expect("protect [10.0.0.100], add 10.0.0.100, announce 10.0.0.100")
 }
 
-// S3, S6: what was adopted and not confirmed is yielded, whatever the view.
+// S3, S6: an adopted address is released, whatever the view.
 func TestAnAdoptedAddressIsYielded(t *testing.T) {
-	r := newRig(t)
-	r.serving()
-	r.restart()
-	r.turn()
-	r.sees(noMAC)
-	if did := r.turn(); !strings.Contains(did, "disown 10.0.0.100") {
-		t.Errorf("it did %q", did)
+	f := newFixture(t)
+	f.ownVIP4()
+	f.restart()
+	f.reconcile()
+	f.conflict(foreignMAC)
+	if got := f.reconcile(); !strings.Contains(got, "remove 10.0.0.100") {
+		t.Errorf("actions %q", got)
 	}
 }
 
-// E9: a process that stood still is silent until its view is fresh.
-func TestAFrozenProcessIsSilent(t *testing.T) {
-	r := newRig(t)
-	r.serving()
-	r.pass(frozenAfter + 1)
-	r.did("listen 10.0.0.100")
-	r.did("announce 10.0.0.100") // the Lease lasts still: nobody else has taken it
-	r.pass(time.Minute)
-	r.did("protect [10.0.0.100], listen 10.0.0.100")
-	r.did("")
-	r.pass(frozenAfter + 1) // once more, with a view that was stale before
-	r.did("")
-	r.beat()
-	r.did("announce 10.0.0.100")
-}
-
-func TestWhatWasHeardBeforeIsNoConflict(t *testing.T) {
-	r := newRig(t)
-	r.serving()
-	r.agent.sighted(arp.Conflict{VIP: vip4, MAC: yourMAC, At: r.clock() - time.Second})
-	r.agent.sighted(arp.Conflict{VIP: vip6, MAC: yourMAC, At: r.clock()})
-	if did := r.j.take(); did != "" {
-		t.Errorf("it did %q", did)
+func TestClaimsFromBeforeAreIgnored(t *testing.T) {
+	f := newFixture(t)
+	f.ownVIP4()
+	f.speaker.handleConflict(arp.Conflict{VIP: vip4, MAC: peerMAC, At: f.clock() - time.Second})
+	f.speaker.handleConflict(arp.Conflict{VIP: vip6, MAC: peerMAC, At: f.clock()}) // not owned
+	if got := f.journal.drain(); got != "" {
+		t.Errorf("actions %q", got)
 	}
 }
 
-// A flood of invented hardware addresses does not fill the memory.
-func TestAFloodOfStrangers(t *testing.T) {
-	r := newRig(t)
-	r.serving()
-	for i := range 3000 {
-		mac := append([]byte{}, noMAC...)
+// A flood of invented MACs does not fill the memory.
+func TestAFloodOfForeignHosts(t *testing.T) {
+	f := newFixture(t)
+	f.ownVIP4()
+	for i := range 3 * maxConflictsLogged {
+		mac := append([]byte{}, foreignMAC...)
 		mac[3], mac[4] = byte(i>>8), byte(i)
-		r.sees(mac)
+		f.conflict(mac)
 	}
-	if len(r.agent.reported) > 1001 {
-		t.Errorf("%d strangers are remembered", len(r.agent.reported))
+	if n := len(f.speaker.recorder.conflicts); n > maxConflictsLogged+1 {
+		t.Errorf("%d foreign hosts are remembered", n)
 	}
 }

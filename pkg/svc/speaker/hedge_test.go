@@ -6,24 +6,24 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/kvip/kvip/pkg/apiclient"
 )
 
-// hedged plays attempts, each by its number from 1.
-func hedged(t *testing.T, try func(ctx context.Context, number int64) error) (answer attempt, attempts int64) {
+// hedged makes attempts, each with its number from 1.
+func hedged(t *testing.T, try func(ctx context.Context, number int64) error) (a attempt, n int64) {
 	t.Helper()
-	h := &NodeLease{cfg: NodeLeaseConfig{Router: apiclient.NewRouter(apiclient.RouterConfig{})}}
-	var count atomic.Int64
-	answer = h.hedge(t.Context(), func(ctx context.Context) attempt {
-		n := count.Add(1)
+	var attempts, switches atomic.Int64
+	a = hedge(t.Context(), func() { switches.Add(1) }, func(ctx context.Context) attempt {
+		n := attempts.Add(1)
 		return attempt{sent: time.Duration(n), err: try(ctx, n)}
 	})
-	return answer, count.Load()
+	if attempts.Load() != switches.Load()+1 {
+		t.Errorf("%d attempts with %d switches of the server", attempts.Load(), switches.Load())
+	}
+	return a, attempts.Load()
 }
 
-// TestS2RenewalDoesNotWaitForASilentServer: what etcd lost while it had no leader is never answered, and the
-// judge must not take the wait for it as an outage.
+// TestS2RenewalDoesNotWaitForASilentServer: a request that etcd lost while it had no leader is never
+// answered, and the failure detector must not take the wait for an outage.
 func TestS2RenewalDoesNotWaitForASilentServer(t *testing.T) {
 	ended := make(chan struct{})
 	a, _ := hedged(t, func(ctx context.Context, n int64) error {
@@ -40,12 +40,12 @@ func TestS2RenewalDoesNotWaitForASilentServer(t *testing.T) {
 	select {
 	case <-ended:
 	default:
-		t.Error("the first attempt goes on")
+		t.Error("the first attempt still runs")
 	}
 }
 
-// TestALaterAttemptThatIsRefusedDoesNotDecide: both carry one version, and the first was written.
-func TestALaterAttemptThatIsRefusedDoesNotDecide(t *testing.T) {
+// TestALaterConflictDoesNotDecide: both attempts carry one version, and the first one was written.
+func TestALaterConflictDoesNotDecide(t *testing.T) {
 	refused := make(chan struct{})
 	a, _ := hedged(t, func(_ context.Context, n int64) error {
 		if n == 1 {
@@ -63,11 +63,13 @@ func TestALaterAttemptThatIsRefusedDoesNotDecide(t *testing.T) {
 }
 
 func TestAFailedRenewalEnds(t *testing.T) {
-	if a, n := hedged(t, func(context.Context, int64) error { return errors.New("refused") }); a.err == nil || n != 1 {
-		t.Errorf("%v after %d attempts, want an error after one that is answered", a.err, n)
+	refuse := func(context.Context, int64) error { return errors.New("refused") }
+	if a, n := hedged(t, refuse); a.err == nil || n != 1 {
+		t.Errorf("%v after %d attempts, want an error of the first", a.err, n)
 	}
-	a, n := hedged(t, func(ctx context.Context, _ int64) error { <-ctx.Done(); return ctx.Err() })
-	if !errors.Is(a.err, context.DeadlineExceeded) || n < 2 || n > int64(mostAttempts) {
-		t.Errorf("%v after %d attempts, want to give up after some", a.err, n)
+	silent := func(ctx context.Context, _ int64) error { <-ctx.Done(); return ctx.Err() }
+	a, n := hedged(t, silent)
+	if !errors.Is(a.err, context.DeadlineExceeded) || n < 2 || n > int64(maxAttempts) {
+		t.Errorf("%v after %d attempts, want a few and a timeout", a.err, n)
 	}
 }

@@ -8,165 +8,170 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
-	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/placement"
 	"github.com/kvip/kvip/pkg/printable"
 )
 
-// Report is what the page /services of an agent says: this node's view of one or all Services.
+// Report is one node's view of all Services, or of one. The page /services serves it as JSON.
 type Report struct {
 	Node string `json:"node"`
-	// Fresh says that this node may judge who is alive; else it keeps what it has (S2).
+	// Fresh reports whether this node may judge others. Otherwise its addresses stay (S2).
 	Fresh bool `json:"fresh"`
-	// Alive are the announcing nodes that count as alive.
+	// Alive are the announcing nodes that are alive in this node's view.
 	Alive []string `json:"alive"`
-	// Problem says what does not work at present.
+	// Problem is what does not work at present.
 	Problem   string          `json:"problem,omitempty"`
 	Addresses []AddressReport `json:"addresses"`
 }
 
-// AddressReport is one address.
+// AddressReport is one node's view of an address.
 type AddressReport struct {
 	Address  netip.Addr `json:"address"`
 	Services []string   `json:"services"`
-	// Node is who announces it by this node's view, "" if nobody does; Reason says why.
+	// Node is the owner in this node's view, "" if there is none. Reason and Sentence explain it.
 	Node     string `json:"node"`
 	Link     string `json:"link,omitempty"`
 	Reason   string `json:"reason"`
 	Sentence string `json:"sentence"`
-	// Present says that the address is on the node that reports, since then; State is owned, leaving,
-	// adopted or shared.
+	// Present reports whether the reporting node has the address, since Since. State is owned,
+	// adopted, leaving or shared.
 	Present bool      `json:"present"`
 	State   string    `json:"state,omitempty"`
 	Since   time.Time `json:"since,omitzero"`
-	// Eligible and Rejected explain the choice; they are given for a single Service.
+	// Eligible and Rejected explain the decision. A report about all Services omits them.
 	Eligible []string          `json:"eligible,omitempty"`
 	Rejected map[string]string `json:"rejected,omitempty"`
 }
 
-// report is what the page is made of.
-type report struct {
-	situation situation
+// page is the result of the last reconcile, for other goroutines.
+type page struct {
+	mu        sync.Mutex
+	version   uint64
+	snapshot  snapshot
 	decisions map[netip.Addr]placement.Decision
-	have      holdings
+	have      assignments
 	problem   string
 }
 
-// publish shows the page, and the allocator, what was decided.
-func (a *Speaker) publish(s situation, decisions map[netip.Addr]placement.Decision) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !s.verdict.Fresh {
-		decisions = a.shown.decisions // nothing was decided; what was stands (S2)
+// publish sets the page. Without a fresh view nothing was decided, and the earlier decisions
+// stand (S2).
+func (s *Speaker) publish(snap snapshot, decisions map[netip.Addr]placement.Decision) {
+	p := &s.page
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if snap.view.Fresh {
+		p.decisions = decisions
 	}
-	a.placed.Add(1)
-	a.shown = report{situation: s, decisions: decisions, have: maps.Clone(a.have), problem: joined(a.failing, a.able.problem(a.cfg.Clock(), a.isChosen))}
+	p.version++
+	p.snapshot, p.have = snap, maps.Clone(s.applier.have)
+	p.problem = joinTexts(s.problem, s.applier.faults.summary(s.cfg.Clock()))
 }
 
-// PlacementVersion grows whenever Placement may answer otherwise than before.
-func (a *Speaker) PlacementVersion() uint64 { return a.placed.Load() }
+// PlacementVersion grows whenever the result of Placement may have changed.
+func (s *Speaker) PlacementVersion() uint64 {
+	s.page.mu.Lock()
+	defer s.page.mu.Unlock()
+	return s.page.version
+}
 
-// Placement says where an address belongs, and explains it to a person. Without a reason nobody knows.
-func (a *Speaker) Placement(addr netip.Addr) (d placement.Decision, why string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	d, known := a.shown.decisions[addr]
-	if !known || !a.shown.situation.verdict.Fresh {
+// Placement returns where an address belongs, and explains it to people. Without a fresh view, or
+// for an unknown address, both are zero.
+func (s *Speaker) Placement(addr netip.Addr) (d placement.Decision, why string) {
+	s.page.mu.Lock()
+	defer s.page.mu.Unlock()
+	d, known := s.page.decisions[addr]
+	if !known || !s.page.snapshot.view.Fresh {
 		return placement.Decision{}, ""
 	}
-	return d, a.shown.why(addr, d)
+	return d, s.page.explain(addr, d)
 }
 
-// why explains a decision: with what the node says, where it cannot carry the address.
-func (r report) why(addr netip.Addr, d placement.Decision) string {
+// explain returns the reason of a decision as a sentence. If the owner cannot carry the address,
+// it quotes the owner.
+func (p *page) explain(addr netip.Addr, d placement.Decision) string {
 	if d.Reason != placement.ReasonCannotCarry {
 		return d.Reason.Sentence()
 	}
-	return fmt.Sprintf("%s: %s says: %s", d.Reason.Sentence(), d.Node, r.situation.cannotCarry(d.Node, addr))
+	return fmt.Sprintf("%s: %s reports: %s",
+		d.Reason.Sentence(), d.Node, p.snapshot.failureOf(d.Node, addr))
 }
 
-// Report returns this node's view of all Services, or with a name of one alone and then with why.
-func (a *Speaker) Report(owner string) Report {
-	a.mu.Lock()
-	shown := a.shown
-	a.mu.Unlock()
-	verdict := a.cfg.NodeLease.View()
-	r := Report{Node: a.cfg.Node, Fresh: verdict.Fresh, Alive: verdict.Alive, Addresses: []AddressReport{}, Problem: a.problem(shown.problem)}
-	for addr, tenants := range shown.situation.tenants {
-		one := AddressReport{Address: addr}
-		for _, t := range tenants {
-			one.Services = append(one.Services, string(t.Owner()))
-		}
-		if owner == "" || slices.Contains(one.Services, owner) {
-			r.Addresses = append(r.Addresses, shown.describe(one, owner != "", a.cfg.Clock))
+// Report returns this node's view of all Services, or of the one called owner ("namespace/name").
+func (s *Speaker) Report(owner string) Report {
+	view := s.cfg.NodeLease.View()
+	s.page.mu.Lock()
+	defer s.page.mu.Unlock()
+	r := Report{
+		Node: s.cfg.Node, Fresh: view.Fresh, Alive: view.Alive, Addresses: []AddressReport{},
+		Problem: s.problemWith(s.page.problem),
+	}
+	for _, addr := range sortedAddrs(s.page.snapshot.services) {
+		services := s.page.snapshot.owners(addr)
+		if owner == "" || slices.Contains(services, owner) {
+			one := s.page.describe(addr, owner != "", s.cfg.Clock())
+			one.Services = services
+			r.Addresses = append(r.Addresses, one)
 		}
 	}
-	slices.SortFunc(r.Addresses, func(x, y AddressReport) int { return x.Address.Compare(y.Address) })
 	return r
 }
 
-func (a *Speaker) problem(own string) string {
-	return joined(a.cfg.NodeLease.Problem(), a.cfg.Cache.Problem(), own)
-}
-
-func joined(texts ...string) string {
-	return strings.Join(slices.DeleteFunc(texts, func(text string) bool { return text == "" }), "; ")
-}
-
-func (r report) describe(one AddressReport, why bool, now boottime.Clock) AddressReport {
-	d := r.decisions[one.Address]
-	one.Node, one.Link, one.Reason, one.Sentence = d.Node, d.Link, string(d.Reason), r.why(one.Address, d)
-	if h, here := r.have[one.Address]; here {
-		one.Present, one.State = true, h.state()
-		one.Since = time.Now().Add(h.since - now()).Truncate(time.Millisecond)
+func (p *page) describe(addr netip.Addr, withRejected bool, now time.Duration) AddressReport {
+	d := p.decisions[addr]
+	one := AddressReport{
+		Address: addr, Node: d.Node, Link: d.Link, Reason: string(d.Reason),
+		Sentence: p.explain(addr, d),
 	}
-	if !why {
+	if a, ok := p.have[addr]; ok {
+		one.Present, one.State = true, string(a.phase)
+		one.Since = time.Now().Add(a.since - now).Truncate(time.Millisecond)
+	}
+	if !withRejected {
 		return one
 	}
-	e := placement.Explain(r.situation.address(one.Address), r.situation.nodes)
-	one.Eligible = e.Eligible
-	one.Rejected = map[string]string{}
+	e := placement.Explain(p.snapshot.address(addr), p.snapshot.nodes)
+	one.Eligible, one.Rejected = e.Eligible, map[string]string{}
 	for node, reason := range e.Rejected {
 		one.Rejected[node] = reason.Sentence()
 	}
 	return one
 }
 
-func (h held) state() string {
-	switch {
-	case h.shared:
-		return "shared"
-	case h.leaving:
-		return "leaving"
-	case h.adopted:
-		return "adopted"
-	}
-	return "owned"
+// problemWith joins own, what does not work here, with the problems of Lease and cache.
+func (s *Speaker) problemWith(own string) string {
+	return joinTexts(s.cfg.NodeLease.Problem(), s.cfg.Cache.Problem(), own)
 }
 
-// ServeHTTP is the page /services; ?name=NAMESPACE/NAME asks for one Service.
-func (a *Speaker) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+// joinTexts joins those that are not empty.
+func joinTexts(texts ...string) string {
+	return strings.Join(slices.DeleteFunc(texts, func(text string) bool { return text == "" }), "; ")
+}
+
+// ServeHTTP serves the page /services; ?name=NAMESPACE/NAME selects one Service.
+func (s *Speaker) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	encoder := json.NewEncoder(printable.JSON(w))
 	encoder.SetIndent("", "  ")
-	_ = encoder.Encode(a.Report(q.URL.Query().Get("name")))
+	_ = encoder.Encode(s.Report(q.URL.Query().Get("name")))
 }
 
-// LastReconcile is the instant of the last turn (E12).
-func (a *Speaker) LastReconcile() time.Duration { return time.Duration(a.beat.Load()) }
+// LastReconcile returns the instant of the last reconcile, 0 before the first (E12).
+func (s *Speaker) LastReconcile() time.Duration { return s.heartbeat.At() }
 
-// NotReady says why this node could take no address now, or "".
-func (a *Speaker) NotReady() string {
-	a.mu.Lock()
-	own := a.shown.problem
-	a.mu.Unlock()
-	if a.cfg.NodeLease.View().Fresh {
+// NotReady returns why this node could take no address now, or "".
+func (s *Speaker) NotReady() string {
+	if s.cfg.NodeLease.View().Fresh {
 		return ""
 	}
-	if problem := a.problem(own); problem != "" {
+	s.page.mu.Lock()
+	own := s.page.problem
+	s.page.mu.Unlock()
+	if problem := s.problemWith(own); problem != "" {
 		return problem
 	}
-	return fmt.Sprintf("the view of the cluster is not fresh: the Lease of node %s was not renewed and seen back yet", a.cfg.Node)
+	return fmt.Sprintf("the view of the cluster is stale: "+
+		"the Lease of node %s was not renewed and seen back yet", s.cfg.Node)
 }

@@ -6,82 +6,134 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kvip/kvip/pkg/placement"
 )
 
+// get returns the page for a query.
+func get(t *testing.T, f *fixture, query string) (r Report, body string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	f.speaker.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/services"+query, nil))
+	if err := json.Unmarshal(w.Body.Bytes(), &r); err != nil {
+		t.Fatalf("%s: %v: %s", query, err, w.Body)
+	}
+	if got := w.Header().Get("Content-Type"); got != "application/json" {
+		t.Errorf("the page is %s", got)
+	}
+	return r, w.Body.String()
+}
+
 func TestPage(t *testing.T) {
-	r := newRig(t)
-	r.serving()
-	r.give(vip6, "b/web")
-	r.turn()
+	f := newFixture(t)
+	f.ownVIP4()
+	f.assign(vip6, "b/web")
+	f.reconcile()
 	for query, want := range map[string]int{"": 2, "?name=a/web": 1, "?name=c/web": 0} {
-		w := httptest.NewRecorder()
-		r.agent.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/services"+query, nil))
-		var got Report
-		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Header().Get("Content-Type") != "application/json" {
-			t.Fatalf("%s: %v: %s", query, err, w.Body)
-		}
+		got, _ := get(t, f, query)
 		if len(got.Addresses) != want || got.Node != "me" || !got.Fresh || len(got.Alive) != 1 {
 			t.Errorf("%s: %+v", query, got)
 		}
-		if want == 1 {
-			a := got.Addresses[0]
-			if a.Node != "me" || a.Link != "eth0" || a.State != "owned" || a.Since.IsZero() || a.Sentence == "" || len(a.Eligible) != 1 || a.Services[0] != "a/web" {
+		for _, a := range got.Addresses {
+			if a.Node != "me" || a.Link != "eth0" || !a.Present || a.State != "owned" ||
+				a.Since.IsZero() || a.Sentence == "" || len(a.Services) != 1 {
 				t.Errorf("%s: %+v", query, a)
+			}
+			if explained := len(a.Eligible) == 1; explained != (query != "") {
+				t.Errorf("%s: eligible %v, rejected %v", query, a.Eligible, a.Rejected)
 			}
 		}
 	}
-}
-
-// Why no node announces an address is told to the allocator, but not while nobody knows.
-func TestPlacementSaysWhyNot(t *testing.T) {
-	r := newRig(t)
-	r.turn()
-	if got, _ := r.agent.Placement(vip4); got.Reason != "" && !got.Announced() {
-		t.Errorf("before anything: %q", got)
-	}
-	r.beat()
-	r.links[0].Subnets = r.links[0].Subnets[1:] // no subnet for IPv4
-	r.agent.readLinks()
-	r.beat()
-	r.give(vip4, "a/web")
-	placed := r.agent.PlacementVersion()
-	r.turn()
-	if got, _ := r.agent.Placement(vip4); got.Reason != placement.ReasonNoSubnet || r.agent.PlacementVersion() == placed {
-		t.Errorf("it says %q", got)
-	}
-	if got := r.agent.Report("a/web").Addresses[0]; got.Rejected["me"] == "" || got.Node != "" {
-		t.Errorf("the page says %+v", got)
-	}
-	r.pass(frozenAfter + 1)
-	r.turn()
-	if got, _ := r.agent.Placement(vip4); got.Reason != "" && !got.Announced() {
-		t.Errorf("with a stale view: %q", got)
+	got, _ := get(t, f, "")
+	if got.Addresses[0].Address != vip4 || got.Addresses[1].Address != vip6 {
+		t.Errorf("the order is %v, %v", got.Addresses[0].Address, got.Addresses[1].Address)
 	}
 }
 
-func TestNotReadySaysAllThatIsWrong(t *testing.T) {
-	r := newRig(t)
-	r.Server.Close()
-	r.broken = errTest
-	r.turn()
-	r.Eventually("the catalogue notices", func() bool { return r.cat.Problem() != "" })
-	if got := r.agent.NotReady(); !strings.Contains(got, "connection refused") || !strings.Contains(got, errTest.Error()) {
-		t.Errorf("it says %q", got)
+// Since is when this node got the address, in wall-clock time.
+func TestPageTellsSinceWhen(t *testing.T) {
+	f := newFixture(t)
+	f.ownVIP4()
+	f.advance(2 * time.Second)
+	got, _ := get(t, f, "")
+	age := time.Since(got.Addresses[0].Since)
+	if age < 2*time.Second || age > 30*time.Second {
+		t.Errorf("owned for %v, want 2s", age)
 	}
 }
 
-// curl shows the page, and what it says is in part of other nodes and the API server.
+// The allocator learns why no node announces an address, but only from a fresh view.
+func TestPlacementOfAnAddressWithoutANode(t *testing.T) {
+	f := newFixture(t)
+	f.reconcile()
+	if got, why := f.speaker.Placement(vip4); got != (placement.Decision{}) || why != "" {
+		t.Errorf("before the first view: %+v, %q", got, why)
+	}
+	f.renew()
+	f.links[0].Subnets = f.links[0].Subnets[1:] // no subnet for IPv4
+	f.speaker.readLinks()
+	f.renew()
+	f.assign(vip4, "a/web")
+	version := f.speaker.PlacementVersion()
+	f.reconcile()
+	got, why := f.speaker.Placement(vip4)
+	if got.Reason != placement.ReasonNoSubnet || why != got.Reason.Sentence() {
+		t.Errorf("placement %+v, %q", got, why)
+	}
+	if f.speaker.PlacementVersion() == version {
+		t.Error("the version of the placement did not change")
+	}
+	if got := f.speaker.Report("a/web").Addresses[0]; got.Rejected["me"] == "" || got.Node != "" {
+		t.Errorf("report %+v", got)
+	}
+	f.advance(frozenAfter + 1)
+	f.reconcile()
+	if got, _ := f.speaker.Placement(vip4); got != (placement.Decision{}) {
+		t.Errorf("with a stale view: %+v", got)
+	}
+}
+
+// S2: with a stale view the report has the decisions of the last fresh one.
+func TestReportWithAStaleView(t *testing.T) {
+	f := newFixture(t)
+	f.ownVIP4()
+	f.advanceRunning(time.Minute)
+	f.reconcile()
+	got := f.speaker.Report("")
+	if got.Fresh || len(got.Addresses) != 1 || got.Addresses[0].Node != "me" {
+		t.Errorf("report %+v", got)
+	}
+}
+
+func TestNotReadyHasAllProblems(t *testing.T) {
+	f := newFixture(t)
+	f.Server.Close()
+	f.linksErr = errTest
+	f.reconcile()
+	f.Eventually("the cache has a problem", func() bool { return f.cache.Problem() != "" })
+	got := f.speaker.NotReady()
+	if !strings.Contains(got, "connection refused") || !strings.Contains(got, errTest.Error()) {
+		t.Errorf("not ready: %q", got)
+	}
+}
+
+// People look at the page with curl, and parts of it come from other nodes and the API server.
 func TestPageIsSafeForATerminal(t *testing.T) {
-	r := newRig(t)
-	r.turn()
-	r.agent.mu.Lock()
-	r.agent.shown.problem = "\x1b\u009b2J\u202e"
-	r.agent.mu.Unlock()
-	w := httptest.NewRecorder()
-	r.agent.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/services", nil))
-	if body := w.Body.String(); !strings.Contains(body, `\u001b\u009b2J\u202e`) {
+	f := newFixture(t)
+	f.reconcile()
+	f.speaker.page.problem = "\x1b\u009b2J\u202e"
+	if _, body := get(t, f, ""); !strings.Contains(body, `\u001b\u009b2J\u202e`) {
 		t.Errorf("the page is %q", body)
+	}
+}
+
+func TestJoinTexts(t *testing.T) {
+	for want, texts := range map[string][]string{
+		"": {"", ""}, "a": {"", "a", ""}, "a; b": {"a", "", "b"},
+	} {
+		if got := joinTexts(texts...); got != want {
+			t.Errorf("%q: %q, want %q", texts, got, want)
+		}
 	}
 }

@@ -131,7 +131,7 @@ func TestForeignHolder(t *testing.T) {
 		time.Sleep(time.Second)
 	}
 	for _, n := range s.Nodes {
-		s.logs(n, "another program serves Services", holder)
+		s.logs(n, "another program announces Services", holder)
 	}
 	s.expect("web")
 	if c := s.condition("web"); c != nil {

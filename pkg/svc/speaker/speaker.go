@@ -1,0 +1,446 @@
+// Package speaker is the Services part of one node. It renews the node's Lease, decides by
+// pkg/placement which addresses of the ledger belong to this node, and makes kernel, packet filter
+// and announcements agree. It does not allocate addresses to Services.
+package speaker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/backoff"
+	"github.com/kvip/kvip/pkg/boottime"
+	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/pkg/liveness"
+	"github.com/kvip/kvip/pkg/nftfilter"
+	"github.com/kvip/kvip/pkg/placement"
+	"github.com/kvip/kvip/pkg/svc"
+	"github.com/kvip/kvip/pkg/vip"
+)
+
+const (
+	// minPause is the shortest time between two reconciles, in which changes are batched. A
+	// longer reconcile is followed by a pause of the same length: thousands of changes cost
+	// half a core at most.
+	minPause = 20 * time.Millisecond
+	// resyncInterval is the longest time between two reconciles.
+	resyncInterval = time.Second
+	// frozenAfter is the time without a reconcile after which this process or host counts as
+	// frozen (E9): other nodes may have its addresses now.
+	frozenAfter = 3 * time.Second
+	// filterInterval is the time between two writes of an unchanged packet filter, which renew
+	// its timeouts.
+	filterInterval = 30 * time.Second
+	// filterMargin is the time that a write of the filter may be late without the filter
+	// expiring before the addresses.
+	filterMargin = 10 * time.Second
+)
+
+// FilterTimeout returns the timeout that elements of the packet filter need for addresses of the
+// given lifetime. If this process is killed, no element expires before the address it protects,
+// even if the address was refreshed last and the filter written filterInterval earlier (S5).
+func FilterTimeout(lifetime time.Duration) time.Duration {
+	return lifetime + filterInterval + filterMargin
+}
+
+// AddressOwner puts addresses on the links of this host. *vip.ServiceOwner implements it.
+type AddressOwner interface {
+	Present() ([]vip.Marked, error)
+	KeepsMarks() (bool, error)
+	Sync(want []vip.Address) (added, removed []vip.Address, err error)
+	Refresh(now time.Duration) (next time.Duration, err error)
+	Clear() error
+}
+
+// PacketFilter restricts the ports of addresses. *nftfilter.Filter implements it.
+type PacketFilter interface {
+	Apply(w nftfilter.Want) error
+	Remove() error
+}
+
+// Announcer announces addresses and reports conflicts. *arp.ServiceAnnouncer implements it.
+type Announcer interface {
+	Set(want []arp.Announcement)
+	Defend(addr netip.Addr)
+	Sightings() <-chan arp.Conflict
+}
+
+// Metrics counts what happens. *metrics.Set implements it.
+type Metrics interface {
+	ServiceAddresses(owned, leaving int)
+	ServiceMoved(change string)
+	ServiceConflict()
+}
+
+// Config of a Speaker.
+type Config struct {
+	// Node is the name of this node. It must not be empty.
+	Node string
+	// Cache, NodeLease, Addresses, Filter and Announcer must not be nil.
+	Cache     *svc.Cache
+	NodeLease *NodeLease
+	Addresses AddressOwner
+	Filter    PacketFilter
+	Announcer Announcer
+	// Networks lists the links of this host. It must not be nil.
+	Networks func() ([]link.Network, error)
+	// LinkEvents are hints that links or addresses changed. May be nil.
+	LinkEvents <-chan link.Event
+	// HostControlPlane returns the control plane's virtual IPs on this host. Nil: there are none.
+	HostControlPlane func() ([]netip.Addr, error)
+	// ForeignHolder returns the holder of the allocator's Lease if it is not kvip, or "". While
+	// there is one this node announces no Services (S9). Nil: there is none.
+	ForeignHolder func() string
+	// Interface is a name or pattern of this node's links for Services. May be empty. Other
+	// nodes read the matching links in the node's Lease.
+	Interface string
+	// Fallback reports whether a link takes addresses that are in no subnet of this node.
+	// Nil: none does.
+	Fallback func(link.Network) bool
+	// ControlPlane are virtual IPs of the control plane that are known in advance. May be empty.
+	ControlPlane []netip.Addr
+	// StatusPort is the port of this node's /services page; 0: there is none.
+	StatusPort int
+	// Metrics may be nil.
+	Metrics Metrics
+	// Clock may be nil: boottime.Now.
+	Clock boottime.Clock
+	// Log may be nil: it discards.
+	Log *slog.Logger
+}
+
+// complete sets defaults and returns an error for each required field that is missing.
+func (c *Config) complete() error {
+	var errs []error
+	for name, missing := range map[string]bool{
+		"Node": c.Node == "", "Cache": c.Cache == nil, "NodeLease": c.NodeLease == nil,
+		"Addresses": c.Addresses == nil, "Filter": c.Filter == nil,
+		"Announcer": c.Announcer == nil, "Networks": c.Networks == nil,
+	} {
+		if missing {
+			errs = append(errs, fmt.Errorf("configure speaker: %s is required", name))
+		}
+	}
+	if c.HostControlPlane == nil {
+		c.HostControlPlane = func() ([]netip.Addr, error) { return nil, nil }
+	}
+	if c.ForeignHolder == nil {
+		c.ForeignHolder = func() string { return "" }
+	}
+	if c.Metrics == nil {
+		c.Metrics = noMetrics{}
+	}
+	if c.Clock == nil {
+		c.Clock = boottime.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return errors.Join(errs...)
+}
+
+// Speaker is the Services part of this node. Only its Run changes what the node has. Report,
+// Placement and the other methods that read are safe for concurrent use.
+type Speaker struct {
+	cfg       Config
+	wake      backoff.Signal
+	heartbeat boottime.Heartbeat // of the last reconcile (E12)
+	host      *host
+	applier   *applier
+	recorder  *recorder
+	page      page
+
+	adopted  bool // the addresses of an earlier process were read
+	dirty    bool // this host changed since the last reconcile
+	observed observedGeneration
+	last     snapshot
+	retryAt  time.Duration // of the next reconcile after a failure; 0: nothing failed
+	problem  string        // what failed in the last reconcile
+}
+
+// observedGeneration identifies the inputs of a reconcile. While it stays the same there is
+// nothing to decide.
+type observedGeneration struct {
+	changes uint64 // of the cache
+	synced  bool
+	fresh   bool
+	alive   string
+	foreign string // holder of the allocator's Lease
+}
+
+// New returns a Speaker. It touches nothing before Run.
+func New(cfg Config) (*Speaker, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	s := &Speaker{cfg: cfg, wake: backoff.NewSignal(), dirty: true}
+	s.recorder = newRecorder(&s.cfg)
+	s.host = newHost(&s.cfg, s.recorder)
+	s.applier = newApplier(&s.cfg, s.host, s.recorder)
+	cfg.NodeLease.OnChange(s.wake.Notify)
+	return s, nil
+}
+
+// Run reconciles until ctx ends, and returns nil. The addresses stay on this host: Release gives
+// them up (S6).
+func (s *Speaker) Run(ctx context.Context) error {
+	changed := s.cfg.Cache.Subscribe()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case c := <-s.cfg.Announcer.Sightings():
+			s.handleConflict(c)
+			continue
+		case ev := <-s.cfg.LinkEvents:
+			if !s.handleLinkEvent(ev) {
+				continue
+			}
+		case <-changed:
+		case <-s.wake:
+		case <-timer.C:
+		}
+		began := s.cfg.Clock()
+		timer.Reset(s.reconcile())
+		if !s.pause(ctx, max(minPause, s.cfg.Clock()-began)) {
+			return nil
+		}
+	}
+}
+
+// pause batches changes for d and handles conflicts meanwhile. It reports whether ctx is running.
+func (s *Speaker) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case c := <-s.cfg.Announcer.Sightings():
+			s.handleConflict(c)
+		case ev := <-s.cfg.LinkEvents:
+			s.handleLinkEvent(ev)
+		case <-timer.C:
+			return true
+		}
+	}
+}
+
+// handleLinkEvent reads the links again and reports whether the event is relevant.
+func (s *Speaker) handleLinkEvent(ev link.Event) bool {
+	_, have := s.applier.have[ev.Addr]
+	if !s.host.relevant(ev, have) {
+		return false
+	}
+	s.dirty = true
+	s.readLinks()
+	return true
+}
+
+func (s *Speaker) readLinks() {
+	s.fail(s.host.read())
+	s.publishNodeInfo()
+}
+
+// reconcile compares what this node should have with what it has, if an input changed, and acts.
+// It returns the time until the next reconcile.
+func (s *Speaker) reconcile() time.Duration {
+	now := s.cfg.Clock()
+	last := s.heartbeat.At()
+	s.heartbeat.Mark(now)
+	view := s.cfg.NodeLease.View()
+	if last != 0 && now-last > frozenAfter {
+		s.applier.have.markUnconfirmed()
+		s.dirty, view.Fresh = true, false
+	}
+	view.Fresh = view.Fresh && s.cfg.Cache.HasSynced()
+	if s.host.refreshDue(now) {
+		s.readLinks()
+	}
+	if g := s.generation(view); g != s.observed || s.dirty || s.retryAt != 0 && now >= s.retryAt ||
+		s.applier.due(now) {
+		s.observed, s.dirty = g, false
+		s.decide(view, now)
+	}
+	return s.refresh(now)
+}
+
+func (s *Speaker) generation(view liveness.View) observedGeneration {
+	foreign := s.cfg.ForeignHolder()
+	s.recorder.foreignHolder(foreign)
+	return observedGeneration{
+		changes: s.cfg.Cache.Changes(), synced: s.cfg.Cache.HasSynced(),
+		fresh: view.Fresh, alive: strings.Join(view.Alive, " "), foreign: foreign,
+	}
+}
+
+// decide computes what this node has next, and applies it.
+func (s *Speaker) decide(view liveness.View, now time.Duration) {
+	if s.problem == "" && s.applier.faults.none() {
+		s.recorder.recovered()
+	}
+	s.retryAt, s.problem = 0, ""
+	if !s.hostKnown() {
+		s.publish(s.last, nil)
+		return
+	}
+	snap := takeSnapshot(&s.cfg, view)
+	decisions := map[netip.Addr]placement.Decision{}
+	if view.Fresh && s.observed.foreign == "" {
+		decisions = placement.All(snap.addresses(), snap.nodes)
+	}
+	next := transition(s.applier.have, decisions, snap, now)
+	if view.Fresh && len(view.Alive) > 0 {
+		s.applier.confirmFilter()
+	}
+	s.last = snap
+	s.apply(next)
+	if at := s.applier.faults.nextEvent(now); at != 0 && (s.retryAt == 0 || at < s.retryAt) {
+		s.retryAt = at
+	}
+	s.publishNodeInfo()
+	s.publish(snap, decisions)
+}
+
+func (s *Speaker) apply(next assignments) {
+	for _, err := range s.applier.apply(next, s.last) {
+		s.fail(err)
+	}
+}
+
+// hostKnown reports whether the links and the addresses of an earlier process were read. Before
+// that nothing on this host changes.
+func (s *Speaker) hostKnown() bool {
+	if s.host.unread {
+		s.readLinks()
+	}
+	if !s.adopted {
+		s.fail(s.adopt())
+	}
+	return s.adopted && s.host.links != nil
+}
+
+// adopt takes over the addresses of an earlier process. They stay, unannounced, until a fresh view
+// decides who owns them (S6). Kernels before 5.18 keep no marks; there only the ledger tells these
+// addresses from others.
+func (s *Speaker) adopt() error {
+	marks, err := s.cfg.Addresses.KeepsMarks()
+	if err == nil && !marks && !s.cfg.Cache.HasSynced() {
+		return nil // retried when it has
+	}
+	var present []vip.Marked
+	if err == nil {
+		present, err = s.cfg.Addresses.Present()
+	}
+	if err != nil {
+		return fmt.Errorf("read the addresses of an earlier process: %w", err)
+	}
+	s.adopted = true
+	for _, m := range present {
+		s.applier.have[m.VIP] = newAssigned(m.VIP, m.LinkName, adopted, s.cfg.Clock())
+	}
+	s.recorder.adopted(len(present))
+	return nil
+}
+
+// refresh extends the lifetimes of addresses and returns the time until the next reconcile.
+func (s *Speaker) refresh(now time.Duration) time.Duration {
+	next, err := s.cfg.Addresses.Refresh(now)
+	s.fail(err)
+	wait := min(resyncInterval, max(next-now, minPause))
+	for _, a := range s.applier.have {
+		if a.phase == leaving {
+			wait = min(wait, max(a.until-now, minPause))
+		}
+	}
+	return wait
+}
+
+// fail records an error and schedules a retry. A nil error is ignored.
+func (s *Speaker) fail(err error) {
+	if err == nil {
+		return
+	}
+	s.retryAt = s.cfg.Clock() + resyncInterval
+	if text := err.Error(); !strings.Contains(s.problem, text) {
+		s.problem = joinTexts(s.problem, text)
+	}
+	s.recorder.failure(err)
+}
+
+// publishNodeInfo writes the links and the faults of this host into the node's Lease.
+func (s *Speaker) publishNodeInfo() {
+	info := s.host.info
+	if info.Node == "" {
+		return // not known yet
+	}
+	info.Unavailable, info.FailedAddresses = s.applier.faults.published(s.cfg.Clock())
+	s.cfg.NodeLease.SetInfo(info.Bounded())
+}
+
+// HandOver releases the addresses that other nodes are to have, as after a cordon, and reports
+// whether this node has none left. An address that no other node can have stays. Run must have
+// returned.
+func (s *Speaker) HandOver(ctx context.Context) bool {
+	s.reconcile()
+	timeout := time.NewTimer(overlap)
+	defer timeout.Stop()
+	for s.applier.have.anyLeaving() && s.awaitOwner(ctx, timeout.C) {
+		continue
+	}
+	s.expire()
+	return len(s.applier.have) == 0
+}
+
+// Release gives up everything (S6). It releases the Lease, keeps each address until its new owner
+// is heard, 1 s at most, and removes addresses, packet filter and Lease. Run must have returned.
+// Without an API server the host is cleaned up all the same, and other nodes take over when the
+// Lease expires.
+func (s *Speaker) Release(ctx context.Context) error {
+	released := s.cfg.NodeLease.Release(ctx)
+	timeout := time.NewTimer(overlap)
+	defer timeout.Stop()
+	s.applier.have = s.applier.have.where(func(a assigned) bool { return a.phase != shared })
+	for addr, a := range s.applier.have {
+		s.applier.have[addr] = a.leave(s.cfg.Clock() + overlap)
+	}
+	s.applier.announce(s.applier.have)
+	for released == nil && len(s.applier.have) > 0 && s.awaitOwner(ctx, timeout.C) {
+		continue
+	}
+	err := errors.Join(released, s.applier.clear())
+	if released == nil { // else the Lease may be another host's with the same node name
+		err = errors.Join(err, s.cfg.NodeLease.Delete(ctx))
+	}
+	return err
+}
+
+// awaitOwner waits for an announcement of a new owner, and releases what expired. It reports
+// whether there is time left.
+func (s *Speaker) awaitOwner(ctx context.Context, timeout <-chan time.Time) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timeout:
+		return false
+	case c := <-s.cfg.Announcer.Sightings():
+		s.handleConflict(c)
+	case <-time.After(minPause):
+		s.expire()
+	}
+	return true
+}
+
+// expire releases the addresses whose time to leave is over.
+func (s *Speaker) expire() {
+	if next := s.applier.have.unexpired(s.cfg.Clock()); len(next) < len(s.applier.have) {
+		s.apply(next)
+	}
+}

@@ -1,0 +1,171 @@
+package speaker
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/kvip/kvip/pkg/assignment"
+	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/pkg/placement"
+)
+
+// overlap is how long the old owner keeps an address in a planned move, if it does not hear the
+// new owner sooner (S3).
+const overlap = time.Second
+
+// phase is where an address is in its life on this node. Reports show it.
+type phase string
+
+const (
+	// owned: this node has the address and announces it.
+	owned phase = "owned"
+	// adopted: the address is left from before a restart or a freeze, and no fresh view has
+	// confirmed it since. The node keeps it and does not announce it (S6, E9).
+	adopted phase = "adopted"
+	// leaving: another node is to have the address. The node keeps it unannounced for a while.
+	leaving phase = "leaving"
+	// shared: the control plane owns and announces the address. It is not filtered (S5).
+	shared phase = "shared"
+)
+
+// assigned is an address of this node.
+type assigned struct {
+	// Assignment is what kernel, filter and announcer need to know. Services, Ports and the
+	// index of Link are those of the last snapshot that was applied.
+	assignment.Assignment
+	phase  phase
+	since  time.Duration    // since boot
+	until  time.Duration    // if it is leaving: when it goes at the latest
+	reason placement.Reason // why this node has it
+}
+
+func newAssigned(addr netip.Addr, linkName string, p phase, now time.Duration) assigned {
+	a := assigned{since: now}
+	a.Addr, a.Link = addr, link.Link{Name: linkName}
+	return a.in(p)
+}
+
+// in returns a in another phase.
+func (a assigned) in(p phase) assigned {
+	a.phase, a.State = p, assignment.Silent
+	if p == owned {
+		a.State = assignment.Announced
+	}
+	return a
+}
+
+func (a assigned) leave(until time.Duration) assigned {
+	a.until = until
+	return a.in(leaving)
+}
+
+func (a assigned) expired(now time.Duration) bool { return a.phase == leaving && now >= a.until }
+
+// assignments are the addresses of this node.
+type assignments map[netip.Addr]assigned
+
+// transition returns what this node has next, given what it has, what was decided, and the time. It is
+// pure.
+//
+// Without a fresh view nothing moves (S2): an address that is leaving goes when its time is over,
+// and no other comes or goes. With a fresh view the node keeps an address that another node is to
+// have for the overlap, and drops one that no node is to have at once.
+func transition(have assignments, decisions map[netip.Addr]placement.Decision, s snapshot,
+	now time.Duration) assignments {
+	if !s.view.Fresh || len(s.view.Alive) == 0 {
+		return have.unexpired(now)
+	}
+	next := assignments{}
+	for addr, a := range have {
+		d := decisions[addr]
+		if d.Node == "" || d.Node == s.node || a.phase == shared {
+			continue
+		}
+		if a.phase != leaving {
+			a = a.leave(now + overlap)
+			a.reason = d.Reason
+		}
+		if !a.expired(now) {
+			next[addr] = a
+		}
+	}
+	for addr, d := range decisions {
+		if d.Node != s.node {
+			continue
+		}
+		a, had := have[addr]
+		if !had || a.phase == leaving || a.Link.Name != d.Link {
+			a = newAssigned(addr, d.Link, owned, now)
+		}
+		a = a.in(owned)
+		if _, isShared := s.controlPlane[addr]; isShared {
+			a = a.in(shared)
+		}
+		a.reason = d.Reason
+		next[addr] = a
+	}
+	return next
+}
+
+func (all assignments) has(addr netip.Addr) bool {
+	_, ok := all[addr]
+	return ok
+}
+
+func (all assignments) anyLeaving() bool {
+	for _, a := range all {
+		if a.phase == leaving {
+			return true
+		}
+	}
+	return false
+}
+
+// anyExpired reports whether an address that is leaving has to go now.
+func (all assignments) anyExpired(now time.Duration) bool {
+	for _, a := range all {
+		if a.expired(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// unexpired returns a copy without the addresses whose time to leave is over.
+func (all assignments) unexpired(now time.Duration) assignments {
+	return all.where(func(a assigned) bool { return !a.expired(now) })
+}
+
+// markUnconfirmed makes owned addresses adopted ones: other nodes may have taken them (E9).
+func (all assignments) markUnconfirmed() {
+	for addr, a := range all {
+		if a.phase == owned {
+			all[addr] = a.in(adopted)
+		}
+	}
+}
+
+// where returns the addresses that keep accepts.
+func (all assignments) where(keep func(assigned) bool) assignments {
+	some := assignments{}
+	for addr, a := range all {
+		if keep(a) {
+			some[addr] = a
+		}
+	}
+	return some
+}
+
+// union returns the addresses of both; those of next win.
+func (all assignments) union(next assignments) assignments {
+	both := all.where(func(assigned) bool { return true })
+	for addr, a := range next {
+		both[addr] = a
+	}
+	return both
+}
+
+// missing returns the addresses of all that other lacks, in order.
+func (all assignments) missing(other assignments) []netip.Addr {
+	return sortedAddrs(all.where(func(a assigned) bool { return !other.has(a.Addr) }))
+}
