@@ -9,7 +9,7 @@ import (
 	"github.com/kvip/kvip/pkg/election"
 )
 
-// Run runs the suite. newEnv is called once for each test; what it starts it ends with
+// Run runs the suite. It calls newEnv once for each test. What newEnv starts, it ends with
 // t.Cleanup.
 func Run(t *testing.T, newEnv func(t *testing.T) Env) {
 	for _, c := range []struct {
@@ -17,66 +17,74 @@ func Run(t *testing.T, newEnv func(t *testing.T) Env) {
 		test func(t *testing.T, env Env)
 	}{
 		{"CreateMakesAnEmptyLease", create},
-		{"CreateDoesNotTouchWhatExists", createTwice},
-		{"EveryFieldArrives", fields},
-		{"WantAddsOneWish", want},
+		{"CreateRefusesAnExistingLease", createTwice},
+		{"FieldsArriveUnchanged", fields},
+		{"TransferRequestChangesNothingElse", transfer},
 		{"OldVersionIsAConflict", conflict},
 		{"MissingLeaseIsAConflict", missing},
-		{"UnseenVersionIsNeverOverwritten", unseen},
-		{"ReadIsNeverOld", quorum},
-		{"WatchShowsWhatThereIsNot", watchNothing},
-		{"WatchShowsDeletionAndRecreation", watchDeletion},
-		{"ReleaseIsSeenByTheOther", watchRelease},
-		{"ForeignAnnotationsSurvive", foreign},
-		{"HistoryIsCapped", history},
-		{"DeadlineEndsARequest", deadline},
+		{"UnseenVersionIsNeverOverwritten", unseenVersion},
+		{"ReadIsNeverOld", quorumRead},
+		{"WatchShowsAMissingLease", watchMissing},
+		{"WatchShowsDeletionAndCreation", watchDeletion},
+		{"WatchShowsTheProof", watchRelease},
+		{"ForeignAnnotationsSurvive", foreignAnnotations},
+		{"HistoryIsLimited", history},
+		{"DeadlineEndsARequest", requestDeadline},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, newEnv(t)) })
 	}
 }
 
-// E2, E3: what is created is held by nobody, so that everybody waits from it.
+// E2, E3: a created Lease has no holder, so that all nodes wait from it.
 func create(t *testing.T, env Env) {
-	one, _ := agents(t, env)
+	one, _ := twoAgents(t, env)
 	if r := one.read(); r.Exists {
-		t.Fatalf("there is a lease already: %+v", r)
+		t.Fatalf("the Lease exists already: %+v", r)
 	}
-	r := one.must(election.Create, election.Record{}, election.Record{Term: 6, Duration: 7 * time.Second})
-	if !r.Exists || r.Holder != "" || r.Term != 6 || r.Duration != 7*time.Second || r.Released != (election.Proof{}) {
-		t.Errorf("created %+v", r)
+	got := one.create(election.Record{Term: 6, Duration: 7 * time.Second})
+	want := election.Record{
+		Exists: true, Term: 6, Duration: 7 * time.Second,
+		Version: got.Version, Seq: got.Seq, History: got.History,
+	}
+	if got != want {
+		t.Errorf("created %+v, want %+v", got, want)
 	}
 }
 
 func createTwice(t *testing.T, env Env) {
-	one, two := agents(t, env)
+	one, two := twoAgents(t, env)
 	held := one.holding()
-	if got := two.write(election.Create, election.Record{}, election.Record{Duration: 5 * time.Second}); got.Outcome != election.OutcomeConflict {
-		t.Errorf("creating what exists ended with outcome %d, want a conflict", got.Outcome)
-	}
+	two.mustConflict(election.Create, election.Record{}, election.Record{Duration: 5 * time.Second})
 	if r := two.read(); r != held {
-		t.Errorf("creating what exists changed %+v into %+v", held, r)
+		t.Errorf("the refused creation changed %+v to %+v", held, r)
 	}
 }
 
-// E3, E6, E9: what one agent writes is what the other reads, field by field.
+// E3, E6, E9: one agent reads each field as the other wrote it.
 func fields(t *testing.T, env Env) {
-	one, two := agents(t, env)
-	empty := one.must(election.Create, election.Record{}, election.Record{Duration: 5 * time.Second})
-	var last election.Record
+	one, two := twoAgents(t, env)
+	base := one.create(election.Record{Duration: 5 * time.Second})
+	const mac1, mac2 = "02:00:00:00:00:01", "02:00:00:00:00:02"
+	proof := election.Proof{Holder: "one", Term: 1, Reason: election.ReasonShutdown}
 	for _, step := range []struct {
 		kind election.Kind
 		r    election.Record
 	}{
-		{election.Claim, election.Record{Holder: "one", Term: 1, Duration: 9 * time.Second, MAC: "02:00:00:00:00:01"}},
-		{election.Renew, election.Record{Holder: "one", Term: 1, Duration: 9 * time.Second, MAC: "02:00:00:00:00:02", Degraded: "APIServerNotReady"}},
-		{election.Renew, election.Record{Holder: "one", Term: 1, Duration: 8 * time.Second, MAC: "02:00:00:00:00:02"}},
-		{election.Release, election.Record{Term: 1, Duration: 8 * time.Second, Released: election.Proof{Holder: "one", Term: 1, Reason: election.ReasonShutdown}}},
-		{election.Claim, election.Record{Holder: "one", Term: 2, Duration: 5 * time.Second}}, // without the proof
+		{election.Claim, election.Record{Holder: "one", Term: 1, Duration: 9 * time.Second, MAC: mac1}},
+		{election.Renew, election.Record{
+			Holder: "one", Term: 1, Duration: 9 * time.Second, MAC: mac2, Degraded: "APIServerSlow",
+			Latency: 2 * time.Second, Moves: 3,
+		}},
+		{election.Renew, election.Record{Holder: "one", Term: 1, Duration: 8 * time.Second, MAC: mac2}},
+		{election.Release, election.Record{Term: 1, Duration: 8 * time.Second, Released: proof}},
+		// The next claim removes the proof.
+		{election.Claim, election.Record{Holder: "one", Term: 2, Duration: 5 * time.Second}},
 	} {
-		if last = one.must(step.kind, empty, step.r); last.Seq != one.seq-1 {
+		last := one.mustWrite(step.kind, base, step.r)
+		if last.Seq != one.seq-1 {
 			t.Errorf("%s number %d is marked %d", step.kind, one.seq-1, last.Seq)
 		}
-		empty = last
+		base = last
 		seen := two.read()
 		if seen != last {
 			t.Errorf("%s: one reads %+v, two reads %+v", step.kind, last, seen)
@@ -88,95 +96,92 @@ func fields(t *testing.T, env Env) {
 	}
 }
 
-// E6: a wish is not a sign of life: it leaves everything of the holder's alone.
-func want(t *testing.T, env Env) {
-	one, two := agents(t, env)
+// E6: a transfer request is not a sign of life of the holder. It changes none of the holder's
+// fields.
+func transfer(t *testing.T, env Env) {
+	one, two := twoAgents(t, env)
 	tenure := one.tenure(1)
 	tenure.Degraded = "APIServerNotReady"
-	held := one.must(election.Renew, one.holding(), tenure)
-	wish := two.read()
-	wish.RequestedBy = "two"
-	got := two.must(election.RequestTransfer, held, wish)
-	wish.Version = got.Version
-	if got != wish {
-		t.Errorf("the wish made %+v, want %+v", got, wish)
+	held := one.mustWrite(election.Renew, one.holding(), tenure)
+	request := two.read()
+	request.RequestedBy, request.RequestedLatency = "two", 3*time.Millisecond
+	got := two.mustWrite(election.RequestTransfer, held, request)
+	request.Version = got.Version
+	if got != request {
+		t.Errorf("the request made %+v, want %+v", got, request)
 	}
-	if got = one.must(election.Renew, one.read(), one.tenure(1)); got.RequestedBy != "" || got.Degraded != "" {
-		t.Errorf("the holder's renewal leaves the wish: %+v", got)
+	got = one.mustWrite(election.Renew, one.read(), one.tenure(1))
+	if got.RequestedBy != "" || got.RequestedLatency != 0 || got.Degraded != "" {
+		t.Errorf("the holder's renewal keeps the request: %+v", got)
 	}
 }
 
-// E2: of two writes on one version one is applied, and the other is told.
+// E2: of two writes on one version, one is applied and the other is a conflict.
 func conflict(t *testing.T, env Env) {
-	one, two := agents(t, env)
-	base := one.must(election.Create, election.Record{}, election.Record{Duration: 5 * time.Second})
+	one, two := twoAgents(t, env)
+	base := one.create(election.Record{Duration: 5 * time.Second})
 	two.read()
-	won := one.must(election.Claim, base, one.tenure(1))
-	for _, kind := range []election.Kind{election.Claim, election.Renew, election.Release, election.RequestTransfer} {
-		if got := two.write(kind, base, two.tenure(1)); got.Outcome != election.OutcomeConflict {
-			t.Errorf("%s on an old version ended with outcome %d, want a conflict", kind, got.Outcome)
-		}
+	won := one.mustWrite(election.Claim, base, one.tenure(1))
+	for _, kind := range []election.Kind{
+		election.Claim, election.Renew, election.Release, election.RequestTransfer,
+	} {
+		two.mustConflict(kind, base, two.tenure(1))
 	}
 	if r := two.read(); r != won {
-		t.Errorf("after the conflicts the lease is %+v, want %+v", r, won)
+		t.Errorf("after the conflicts the Lease is %+v, want %+v", r, won)
 	}
 }
 
-// E2: what was deleted is not written to, and a read says that it is not there.
+// E2: a deleted Lease is not written, and a read shows that it does not exist.
 func missing(t *testing.T, env Env) {
-	one, _ := agents(t, env)
+	one, _ := twoAgents(t, env)
 	held := one.holding()
-	byHand(t, "delete", env.Hand.Delete)
+	edit(t, "delete", env.Editor.Delete)
 	for _, kind := range []election.Kind{election.Renew, election.Release, election.Claim} {
-		if got := one.write(kind, held, one.tenure(1)); got.Outcome != election.OutcomeConflict {
-			t.Errorf("%s of a deleted lease ended with outcome %d, want a conflict", kind, got.Outcome)
-		}
+		one.mustConflict(kind, held, one.tenure(1))
 	}
 	if r := one.read(); r != (election.Record{}) {
-		t.Errorf("a deleted lease reads as %+v", r)
+		t.Errorf("a deleted Lease reads as %+v", r)
 	}
-	again := one.must(election.Create, election.Record{}, election.Record{Term: 1, Duration: 5 * time.Second})
+	again := one.create(election.Record{Term: 1, Duration: 5 * time.Second})
 	if again.Version <= held.Version {
-		t.Errorf("the lease that was created anew has version %d, the old one had %d", again.Version, held.Version)
+		t.Errorf("the Lease that was created again has version %d, the old one had %d",
+			again.Version, held.Version)
 	}
-	if got := one.write(election.Renew, held, one.tenure(1)); got.Outcome != election.OutcomeConflict {
-		t.Errorf("renewing on a version from before the deletion ended with outcome %d", got.Outcome)
-	}
+	one.mustConflict(election.Renew, held, one.tenure(1)) // on a version from before the deletion
 }
 
-// E2: a version that this agent heard of elsewhere is no licence to overwrite another.
-func unseen(t *testing.T, env Env) {
-	one, two := agents(t, env)
+// E2: a version that this driver has not seen is never overwritten.
+func unseenVersion(t *testing.T, env Env) {
+	one, two := twoAgents(t, env)
 	held := one.holding()
 	for _, version := range []uint64{held.Version + 1, held.Version - 1, 0} {
 		base := held
 		base.Version = version
-		if got := two.write(election.Claim, base, two.tenure(2)); got.Outcome != election.OutcomeConflict {
-			t.Errorf("claim on version %d of a lease at %d ended with outcome %d, want a conflict", version, held.Version, got.Outcome)
-		}
+		two.mustConflict(election.Claim, base, two.tenure(2))
 	}
 	if r := two.read(); r != held {
-		t.Errorf("the lease became %+v", r)
+		t.Errorf("the Lease became %+v", r)
 	}
 }
 
-// E9: a read sent after a write was answered shows it.
-func quorum(t *testing.T, env Env) {
-	one, two := agents(t, env)
+// E9: a read that was sent after the answer to a write shows that write.
+func quorumRead(t *testing.T, env Env) {
+	one, two := twoAgents(t, env)
 	held := one.holding()
 	for range 20 {
-		held = one.must(election.Renew, held, one.tenure(1))
+		held = one.mustWrite(election.Renew, held, one.tenure(1))
 		if r := two.read(); r.Version < held.Version {
 			t.Fatalf("read version %d after %d was written", r.Version, held.Version)
 		}
 	}
 }
 
-// An agent that starts before there is a lease knows it.
-func watchNothing(t *testing.T, env Env) {
-	one, two := agents(t, env)
+// A driver that starts without a Lease delivers that there is none.
+func watchMissing(t *testing.T, env Env) {
+	one, two := twoAgents(t, env)
 	two.watch()
-	absent := two.await("that there is no lease", func(r election.Record) bool { return !r.Exists })
+	absent := two.await("that there is no Lease", func(r election.Record) bool { return !r.Exists })
 	held := one.holding()
 	seen := two.await("the claim", func(r election.Record) bool { return r.Holder == "one" })
 	if seen != held || seen.Version <= absent.Version {
@@ -184,108 +189,111 @@ func watchNothing(t *testing.T, env Env) {
 	}
 }
 
-// E3: a deletion is seen, and newer than what was deleted; so is what comes after.
+// E3: the watch shows a deletion, as newer than the deleted version, and the next creation.
 func watchDeletion(t *testing.T, env Env) {
-	one, two := agents(t, env)
+	one, two := twoAgents(t, env)
 	held := one.holding()
 	two.watch()
 	two.await("the holder", func(r election.Record) bool { return r.Version == held.Version })
-	byHand(t, "delete", env.Hand.Delete)
+	edit(t, "delete", env.Editor.Delete)
 	gone := two.await("the deletion", func(r election.Record) bool { return !r.Exists })
 	if gone.Version <= held.Version {
-		t.Errorf("the deletion has version %d, what was deleted %d", gone.Version, held.Version)
+		t.Errorf("the deletion has version %d, the deleted Lease %d", gone.Version, held.Version)
 	}
-	made := two.must(election.Create, gone, election.Record{Term: 1, Duration: 5 * time.Second})
-	seen := two.await("what was created", func(r election.Record) bool { return r.Exists })
-	if seen != made || seen.Version <= gone.Version {
-		t.Errorf("the watch shows %+v, want %+v, newer than %d", seen, made, gone.Version)
+	content := election.Record{Term: 1, Duration: 5 * time.Second}
+	created := two.mustWrite(election.Create, gone, content)
+	seen := two.await("the creation", func(r election.Record) bool { return r.Exists })
+	if seen != created || seen.Version <= gone.Version {
+		t.Errorf("the watch shows %+v, want %+v, newer than %d", seen, created, gone.Version)
 	}
 }
 
-// E3: the proof reaches the other agent through its watch, which then takes over on that
-// very version.
+// E3: the other agent's watch shows the proof, and that version can be claimed.
 func watchRelease(t *testing.T, env Env) {
-	one, two := agents(t, env)
+	one, two := twoAgents(t, env)
 	held := one.holding()
 	two.watch()
 	two.await("the holder", func(r election.Record) bool { return r.Holder == "one" })
 	proof := election.Proof{Holder: "one", Term: 1, Reason: election.ReasonAPIDead}
-	released := one.must(election.Release, held, election.Record{Term: 1, Duration: 5 * time.Second, Released: proof})
+	released := one.mustWrite(election.Release, held,
+		election.Record{Term: 1, Duration: 5 * time.Second, Released: proof})
 	seen := two.await("the release", func(r election.Record) bool { return r.Holder == "" })
 	if seen != released || seen.Released != proof {
 		t.Errorf("the watch shows %+v, want %+v", seen, released)
 	}
 	if got := two.write(election.Claim, seen, two.tenure(2)); got.Outcome != election.OutcomeOK {
-		t.Errorf("the claim on what the watch showed ended with outcome %d", got.Outcome)
+		t.Errorf("the claim on the version of the watch: outcome %d", got.Outcome)
 	}
 }
 
-// What others keep in the object is theirs.
-func foreign(t *testing.T, env Env) {
-	const key, value = "example.com/note", "left by hand"
-	one, two := agents(t, env)
+// Annotations of other programs survive each kind of write.
+func foreignAnnotations(t *testing.T, env Env) {
+	const key, value = "example.com/note", "written by another program"
+	one, two := twoAgents(t, env)
 	held := one.holding()
-	byHand(t, "annotate", func(ctx context.Context) error { return env.Hand.Annotate(ctx, key, value) })
-	if got := one.write(election.Renew, held, one.tenure(1)); got.Outcome != election.OutcomeConflict {
-		t.Errorf("a renewal that has not seen the annotation ended with outcome %d, want a conflict", got.Outcome)
-	}
-	held = one.must(election.Renew, one.read(), one.tenure(1))
-	wish := two.read()
-	wish.RequestedBy = "two"
-	held = two.must(election.RequestTransfer, held, wish)
+	edit(t, "annotate", func(ctx context.Context) error {
+		return env.Editor.Annotate(ctx, key, value)
+	})
+	one.mustConflict(election.Renew, held, one.tenure(1)) // it has not seen the annotation
+	held = one.mustWrite(election.Renew, one.read(), one.tenure(1))
+	request := two.read()
+	request.RequestedBy = "two"
+	held = two.mustWrite(election.RequestTransfer, held, request)
 	one.read()
-	held = one.must(election.Release, held, election.Record{Term: 1, Duration: 5 * time.Second})
+	held = one.mustWrite(election.Release, held, election.Record{Term: 1, Duration: 5 * time.Second})
 	two.read()
-	two.must(election.Claim, held, two.tenure(2))
-	byHand(t, "read annotation", func(ctx context.Context) error {
-		got, err := env.Hand.Annotation(ctx, key)
+	two.mustWrite(election.Claim, held, two.tenure(2))
+	edit(t, "read annotation", func(ctx context.Context) error {
+		got, err := env.Editor.Annotation(ctx, key)
 		if err == nil && got != value {
-			err = fmt.Errorf("it is %q, want %q", got, value)
+			err = fmt.Errorf("%q, want %q", got, value)
 		}
 		return err
 	})
 }
 
-// The history tells of the last changes of holder, and the object does not grow for ever.
+// The history lists the last changes of holder, and does not grow without a limit.
 func history(t *testing.T, env Env) {
-	one, _ := agents(t, env)
+	one, _ := twoAgents(t, env)
 	held := one.holding()
 	counts := map[int]int{}
 	for term := int64(2); term <= 40; term++ {
-		held = one.must(election.Claim, held, one.tenure(term))
+		held = one.mustWrite(election.Claim, held, one.tenure(term))
 		counts[env.Transitions(held.History)]++
-		if renewed := one.must(election.Renew, held, one.tenure(term)); renewed.History != held.History {
+		renewed := one.mustWrite(election.Renew, held, one.tenure(term))
+		if renewed.History != held.History {
 			t.Fatalf("a renewal changed the history from %s to %s", held.History, renewed.History)
-		} else {
-			held = renewed
 		}
+		held = renewed
 	}
 	most := env.Transitions(held.History)
 	if most < 2 || most > 20 || counts[most] < 10 {
-		t.Errorf("after 40 changes of holder the history tells of %d", most)
+		t.Errorf("after 40 changes of holder the history lists %d", most)
 	}
 }
 
-// A request returns by its deadline, and says that it failed.
-func deadline(t *testing.T, env Env) {
-	one, _ := agents(t, env)
+// A request whose deadline has passed fails at once.
+func requestDeadline(t *testing.T, env Env) {
+	one, _ := twoAgents(t, env)
 	held := one.holding()
 	past := one.env.Now() - time.Second
-	ev := one.driver.Do(t.Context(), election.Action{Kind: election.Renew, Seq: 77, Base: held, Record: one.tenure(1), Deadline: past})
-	if got, ok := ev.(election.Written); !ok || got.Seq != 77 || got.Outcome != election.OutcomeFailed {
+	ev := one.driver.Do(t.Context(), election.Action{
+		Kind: election.Renew, Seq: 77, Base: held, Record: one.tenure(1), Deadline: past,
+	})
+	if want := (election.Written{Seq: 77, Outcome: election.OutcomeFailed}); ev != want {
 		t.Errorf("a write after its deadline answered %+v", ev)
 	}
 	ev = one.driver.Do(t.Context(), election.Action{Kind: election.Read, Seq: 78, Deadline: past})
-	if got, ok := ev.(election.ReadDone); !ok || got.Seq != 78 || got.OK {
+	if want := (election.ReadDone{Seq: 78}); ev != want {
 		t.Errorf("a read after its deadline answered %+v", ev)
 	}
 }
 
-func byHand(t *testing.T, what string, do func(ctx context.Context) error) {
+func edit(t *testing.T, what string, do func(ctx context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	if err := do(ctx); err != nil {
-		t.Fatalf("%s by hand: %v", what, err)
+		t.Fatalf("%s: %v", what, err)
 	}
 }

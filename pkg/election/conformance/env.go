@@ -1,6 +1,5 @@
-// Package conformance is a suite of tests that every driver of the election passes,
-// against a fake API server and against the real one alike. It tests what the machine
-// relies on, and nothing about how a driver does it.
+// Package conformance is a test suite for drivers of the election. It runs against a fake API server
+// and a real one. It tests what the machine relies on, not how a driver does it.
 package conformance
 
 import (
@@ -11,39 +10,39 @@ import (
 	"github.com/kvip/kvip/pkg/election"
 )
 
-// Driver carries the machine's requests and reports what the Lease says.
+// Driver executes the machine's requests and delivers observations of the Lease.
 type Driver interface {
-	// Run watches until ctx ends.
+	// Run watches the Lease until ctx ends.
 	Run(ctx context.Context) error
-	// Do executes one Create, Claim, Renew, Release, Want or Read.
+	// Do executes one Create, Claim, Renew, Release, RequestTransfer or Read.
 	Do(ctx context.Context, a election.Action) election.Event
-	// Events delivers what the watch sees, as election.Observed.
+	// Events delivers what the watch shows, as election.Observed.
 	Events() <-chan election.Event
 }
 
-// Hand changes the Lease behind the drivers' backs, as people and other programs do.
-type Hand interface {
+// Editor changes the Lease as people and other programs do, without the drivers.
+type Editor interface {
 	Delete(ctx context.Context) error
-	// Annotate sets an annotation that is none of kvip's.
+	// Annotate sets an annotation that does not belong to kvip.
 	Annotate(ctx context.Context, key, value string) error
-	// Annotation reads it; empty if it is not there.
+	// Annotation reads it; empty if it does not exist.
 	Annotation(ctx context.Context, key string) (string, error)
 }
 
-// Env is what one test of the suite works with: two agents and a hand on one Lease,
-// which does not exist yet and which no other test uses.
+// Env is the environment of one test: two drivers and an editor of one Lease. The Lease does not
+// exist yet, and no other test uses it.
 type Env struct {
 	One, Two Driver
-	Hand     Hand
-	Now      func() time.Duration // the clock of the actions' deadlines
-	// Transitions is how many changes of holder a Record's History tells of.
+	Editor   Editor
+	Now      func() time.Duration // clock of the actions' deadlines
+	// Transitions returns the number of changes of holder in a Record's History.
 	Transitions func(history string) int
 }
 
-// patience bounds every wait of the suite; nothing in it is about how fast a driver is.
-const patience = 30 * time.Second
+// timeout limits each wait of the suite. The suite does not measure how fast a driver is.
+const timeout = 30 * time.Second
 
-// agent is a driver as the suite uses it, with a name to claim under.
+// agent is a driver with an identity.
 type agent struct {
 	t      *testing.T
 	env    Env
@@ -52,25 +51,23 @@ type agent struct {
 	seq    uint64
 }
 
-func agents(t *testing.T, env Env) (one, two *agent) {
+func twoAgents(t *testing.T, env Env) (one, two *agent) {
 	return &agent{t, env, env.One, "one", 1000}, &agent{t, env, env.Two, "two", 2000}
 }
 
-// do executes a with a fresh number and a deadline.
+// do executes an action with a new number and a deadline.
 func (a *agent) do(action election.Action) election.Event {
 	a.t.Helper()
-	if action.Seq == 0 {
-		a.seq++
-		action.Seq = a.seq
-	}
+	a.seq++
+	action.Seq = a.seq
 	if action.Kind != election.RequestTransfer && action.Kind != election.Read {
 		action.Record.Seq = action.Seq
 	}
-	action.Deadline = a.env.Now() + patience
+	action.Deadline = a.env.Now() + timeout
 	return a.driver.Do(a.t.Context(), action)
 }
 
-// read is a quorum read.
+// read returns the result of a quorum read.
 func (a *agent) read() election.Record {
 	a.t.Helper()
 	got, ok := a.do(election.Action{Kind: election.Read}).(election.ReadDone)
@@ -80,41 +77,60 @@ func (a *agent) read() election.Record {
 	return got.Record
 }
 
-// write executes a write of r on top of base and returns how it ended.
+// write executes a write of r on top of base and returns its answer.
 func (a *agent) write(kind election.Kind, base, r election.Record) election.Written {
 	a.t.Helper()
 	r.Exists = true
-	got, ok := a.do(election.Action{Kind: kind, Base: base, Record: r, PreviousHolder: base.Holder, Reason: election.ReasonExpired}).(election.Written)
+	got, ok := a.do(election.Action{
+		Kind: kind, Base: base, Record: r, PreviousHolder: base.Holder, Reason: election.ReasonExpired,
+	}).(election.Written)
 	if !ok || got.Seq != a.seq {
 		a.t.Fatalf("%s: %s answered %+v", a.name, kind, got)
 	}
 	return got
 }
 
-// must is write where it has to succeed; it returns what the Lease says then.
-func (a *agent) must(kind election.Kind, base, r election.Record) election.Record {
+// mustWrite executes a write that must succeed, and returns the Lease after it.
+func (a *agent) mustWrite(kind election.Kind, base, r election.Record) election.Record {
 	a.t.Helper()
 	got := a.write(kind, base, r)
 	if got.Outcome != election.OutcomeOK {
-		a.t.Fatalf("%s: %s on version %d ended with outcome %d", a.name, kind, base.Version, got.Outcome)
+		a.t.Fatalf("%s: %s on version %d: outcome %d", a.name, kind, base.Version, got.Outcome)
 	}
 	now := a.read()
 	if now.Version != got.Version || now.Version <= base.Version {
-		a.t.Fatalf("%s: %s on version %d answered version %d and a read %d", a.name, kind, base.Version, got.Version, now.Version)
+		a.t.Fatalf("%s: %s on version %d answered version %d, a read shows %d",
+			a.name, kind, base.Version, got.Version, now.Version)
 	}
 	return now
 }
 
-// holding makes the Lease and claims it.
-func (a *agent) holding() election.Record {
+// mustConflict executes a write that must be refused.
+func (a *agent) mustConflict(kind election.Kind, base, r election.Record) {
 	a.t.Helper()
-	empty := a.must(election.Create, election.Record{}, election.Record{Duration: 5 * time.Second})
-	return a.must(election.Claim, empty, a.tenure(1))
+	if got := a.write(kind, base, r); got.Outcome != election.OutcomeConflict {
+		a.t.Errorf("%s: %s on version %d: outcome %d, want a conflict",
+			a.name, kind, base.Version, got.Outcome)
+	}
 }
 
-// tenure is the content of a Lease that a holds.
+// create creates the Lease.
+func (a *agent) create(r election.Record) election.Record {
+	a.t.Helper()
+	return a.mustWrite(election.Create, election.Record{}, r)
+}
+
+// holding creates the Lease and claims it.
+func (a *agent) holding() election.Record {
+	a.t.Helper()
+	return a.mustWrite(election.Claim, a.create(election.Record{Duration: 5 * time.Second}), a.tenure(1))
+}
+
+// tenure returns the content of a Lease that a holds.
 func (a *agent) tenure(term int64) election.Record {
-	return election.Record{Holder: a.name, Term: term, Duration: 5 * time.Second, MAC: "02:00:00:00:00:01"}
+	return election.Record{
+		Holder: a.name, Term: term, Duration: 5 * time.Second, MAC: "02:00:00:00:00:01",
+	}
 }
 
 // watch runs the driver until the test ends.
@@ -130,16 +146,16 @@ func (a *agent) watch() {
 			if err != nil {
 				a.t.Errorf("%s: Run returned %v after its context ended", a.name, err)
 			}
-		case <-time.After(patience):
+		case <-time.After(timeout):
 			a.t.Errorf("%s: Run does not return after its context ended", a.name)
 		}
 	})
 }
 
-// await reads what the watch sees until it is what the test waits for.
+// await returns the first observation of the watch for which is returns true.
 func (a *agent) await(what string, is func(election.Record) bool) election.Record {
 	a.t.Helper()
-	end := time.After(patience)
+	end := time.After(timeout)
 	var last election.Record
 	for {
 		select {
@@ -152,7 +168,7 @@ func (a *agent) await(what string, is func(election.Record) bool) election.Recor
 				return last
 			}
 		case <-end:
-			a.t.Fatalf("%s: the watch never showed %s, last it showed %+v", a.name, what, last)
+			a.t.Fatalf("%s: timed out waiting for the watch to show %s, last %+v", a.name, what, last)
 		}
 	}
 }

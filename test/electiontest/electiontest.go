@@ -1,5 +1,5 @@
-// Package electiontest makes the environment of the drivers' conformance suite out of an API
-// server, fake or real. It tests nothing itself.
+// Package electiontest provides the environment of the conformance suite for drivers of the
+// election, on a fake or a real API server. It has no tests of its own.
 package electiontest
 
 import (
@@ -21,28 +21,31 @@ import (
 	"github.com/kvip/kvip/pkg/election/kubelease"
 )
 
-// namespace is where the Leases of the suite are; every cluster has it.
+// namespace of the suite's Leases: every cluster has it.
 const namespace = "kube-system"
 
-var made atomic.Int64
+var created atomic.Int64
 
-// New returns an environment with a Lease of its own on the API server at host
-// ("address:port"), reached with the credentials of kubeconfig, which need every right on
-// Leases in kube-system. The Lease is deleted when the test ends.
+// New returns an environment with a Lease of its own on the API server at host ("address:port").
+// The credentials of kubeconfig need all verbs on Leases in kube-system. The Lease is deleted when
+// the test ends.
 func New(t *testing.T, kubeconfig, host string) conformance.Env {
 	t.Helper()
-	store := apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{kubeconfig}, Log: slog.New(slog.DiscardHandler)})
-	name := fmt.Sprintf("kvip-conformance-%d-%d", time.Now().Unix(), made.Add(1))
-	by := hand{store: store, host: host, name: name}
+	store := apiclient.NewStore(apiclient.StoreConfig{
+		Kubeconfigs: []string{kubeconfig}, Log: slog.New(slog.DiscardHandler),
+	})
+	name := fmt.Sprintf("kvip-conformance-%d-%d", time.Now().Unix(), created.Add(1))
+	by := editor{store: store, host: host, name: name}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := by.Delete(ctx); err != nil && !apierrors.IsNotFound(err) {
-			t.Errorf("remove lease %s: %v", name, err)
+			t.Errorf("delete lease %s: %v", name, err)
 		}
 	})
 	return conformance.Env{
-		One: driver(t, store, host, name), Two: driver(t, store, host, name), Hand: by, Now: boottime.Now,
+		One: driver(t, store, host, name), Two: driver(t, store, host, name), Editor: by,
+		Now:         boottime.Now,
 		Transitions: func(history string) int { return len(kubelease.Transitions(history)) },
 	}
 }
@@ -50,7 +53,8 @@ func New(t *testing.T, kubeconfig, host string) conformance.Env {
 func driver(t *testing.T, store *apiclient.Store, host, name string) conformance.Driver {
 	t.Helper()
 	d, err := kubelease.New(kubelease.Config{
-		Namespace: namespace, Name: name, Servers: store, Local: func() []string { return []string{host} },
+		Namespace: namespace, Name: name, Servers: store,
+		Local: func() []string { return []string{host} },
 		Clock: boottime.Now, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -59,28 +63,28 @@ func driver(t *testing.T, store *apiclient.Store, host, name string) conformance
 	return d
 }
 
-// hand is conformance.Hand by the ordinary API.
-type hand struct {
+// editor implements conformance.Editor by client-go.
+type editor struct {
 	store      *apiclient.Store
 	host, name string
 }
 
-func (h hand) Delete(ctx context.Context) error {
-	server, err := h.store.Server(h.host)
+func (e editor) Delete(ctx context.Context) error {
+	server, err := e.store.Server(e.host)
 	if err != nil {
 		return err
 	}
-	return server.Coordination.Leases(namespace).Delete(ctx, h.name, metav1.DeleteOptions{})
+	return server.Coordination.Leases(namespace).Delete(ctx, e.name, metav1.DeleteOptions{})
 }
 
-func (h hand) Annotate(ctx context.Context, key, value string) error {
-	server, err := h.store.Server(h.host)
+func (e editor) Annotate(ctx context.Context, key, value string) error {
+	server, err := e.store.Server(e.host)
 	if err != nil {
 		return err
 	}
 	leases := server.Coordination.Leases(namespace)
 	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		l, err := leases.Get(ctx, h.name, metav1.GetOptions{})
+		l, err := leases.Get(ctx, e.name, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
@@ -93,12 +97,12 @@ func (h hand) Annotate(ctx context.Context, key, value string) error {
 	})
 }
 
-func (h hand) Annotation(ctx context.Context, key string) (string, error) {
-	server, err := h.store.Server(h.host)
+func (e editor) Annotation(ctx context.Context, key string) (string, error) {
+	server, err := e.store.Server(e.host)
 	if err != nil {
 		return "", err
 	}
-	l, err := server.Coordination.Leases(namespace).Get(ctx, h.name, metav1.GetOptions{})
+	l, err := server.Coordination.Leases(namespace).Get(ctx, e.name, metav1.GetOptions{})
 	if err != nil {
 		return "", err
 	}
