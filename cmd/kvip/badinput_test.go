@@ -51,7 +51,8 @@ func TestBadInput(t *testing.T) {
 		{"VIP is no address", []string{"--vip=banana"}, "--vip", "not an IP address"},
 		{"VIP with a prefix", []string{"--vip=192.0.2.10/24"}, "--vip", "prefix"},
 		{"two IPv4", []string{"--vip=192.0.2.10,192.0.2.11"}, "--vip", "one family"},
-		{"two IPv6 by two flags", []string{"--vip=2001:db8::1", "--vip=2001:db8::2"}, "--vip", "one family"},
+		{"two IPv6 by two flags", []string{"--vip=2001:db8::1", "--vip=2001:db8::2"}, "--vip",
+			"one family"},
 		{"network", []string{"--vip=0.0.0.1"}, "--vip", "reserved address"},
 		{"broadcast", []string{"--vip=255.255.255.255"}, "--vip", "broadcast"},
 		{"loopback", []string{"--vip=127.0.0.1"}, "--vip", "loopback"},
@@ -60,16 +61,20 @@ func TestBadInput(t *testing.T) {
 		{"multicast 6", []string{"--vip=ff02::1"}, "--vip", "multicast"},
 		{"unspecified", []string{"--vip=0.0.0.0"}, "--vip", "unspecified"},
 		{"unspecified 6", []string{"--vip=::"}, "--vip", "unspecified"},
-		{"impossible interface", []string{vip, "--interface=sixteen-letters-"}, "--interface", "no Linux interface"},
-		{"interface with a space", []string{vip, "--interface=eth0 "}, "--interface", "no Linux interface"},
+		{"impossible interface", []string{vip, "--interface=sixteen-letters-"}, "--interface",
+			"no Linux interface"},
+		{"interface with a space", []string{vip, "--interface=eth0 "}, "--interface",
+			"no Linux interface"},
 		{"port 0", []string{vip, "--port=0"}, "--port", "out of range"},
 		{"port 65536", []string{vip, "--port=65536"}, "--port", "out of range"},
 		{"port of letters", []string{vip, "--port=https"}, "--port", "https"},
 		{"renew above a third", []string{vip, "--renew-interval=2s"}, "--renew-interval", "third"},
 		{"lease of half seconds", []string{vip, "--lease-duration=4500ms"}, "--lease-duration", "whole"},
 		{"lease below 3s", []string{vip, "--lease-duration=2s"}, "--lease-duration", "too short"},
-		{"public health address", []string{vip, "--health-address=:2113"}, "--health-address", "loopback"},
-		{"Services' flag without Services", []string{vip, "--services-interface=eth1"}, "--services-interface", "with --services only"},
+		{"public health address", []string{vip, "--health-address=:2113"}, "--health-address",
+			"loopback"},
+		{"Services' flag without Services", []string{vip, "--services-interface=eth1"},
+			"--services-interface", "with --services only"},
 		{"unknown flag", []string{vip, "--virtual-ip=192.0.2.10"}, "unknown flag", "--virtual-ip"},
 	} {
 		t.Run(row.name, row.check)
@@ -94,7 +99,8 @@ func TestBadInputOfHost(t *testing.T) {
 
 	dir := t.TempDir()
 	password := filepath.Join(dir, "password.conf")
-	if err := os.WriteFile(password, []byte(strings.Replace(kubeconfig, "token: none", "username: u, password: p", 1)), 0o600); err != nil {
+	if err := os.WriteFile(password, []byte(strings.Replace(kubeconfig, "token: none",
+		"username: u, password: p", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	good := filepath.Join(dir, "good.conf")
@@ -107,10 +113,13 @@ func TestBadInputOfHost(t *testing.T) {
 		{"VIP is the host's, IPv6", []string{"--vip=2001:db8::7", file}, "--vip", "2001:db8::7"},
 		{"network of the link", []string{"--vip=192.0.2.0", file}, "--vip", "network"},
 		{"broadcast of the link", []string{"--vip=192.0.2.255", file}, "--vip", "broadcast"},
-		{"no such interface", []string{"--vip=192.0.2.10", file, "--interface=nosuch0", "--interface-wait=0"}, "--interface", "nosuch0"},
+		{"no such interface", []string{"--vip=192.0.2.10", file, "--interface=nosuch0",
+			"--interface-wait=0"}, "--interface", "nosuch0"},
 		// A file that is missing in an existing directory may be one that kubeadm has yet to write.
-		{"kubeconfig nowhere", []string{"--vip=192.0.2.10", "--kubeconfig=" + filepath.Join(dir, "nosuch", "admin.conf")}, "--kubeconfig", "nosuch"},
-		{"kubeconfig has a password", []string{"--vip=192.0.2.10", "--kubeconfig=" + password}, "--kubeconfig", "password.conf"},
+		{"kubeconfig nowhere", []string{"--vip=192.0.2.10", "--kubeconfig=" + filepath.Join(dir,
+			"nosuch", "admin.conf")}, "--kubeconfig", "nosuch"},
+		{"kubeconfig has a password", []string{"--vip=192.0.2.10", "--kubeconfig=" + password},
+			"--kubeconfig", "password.conf"},
 	} {
 		row.check(t) // no t.Run: its goroutine would be on the real host
 	}

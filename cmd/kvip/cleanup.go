@@ -15,7 +15,8 @@ func newCleanup() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cleanup",
 		Short: "Remove what a killed agent left on this host",
-		Long: `Remove what a killed agent left on this host: every address with kvip's mark, or only those of
+		Long: `
+Remove what a killed agent left on this host: every address with kvip's mark, or only those of
 --vip. Stop the agent first, because a running agent adds its address again. The command prints what
 it removed.`,
 		Example: `  kvip cleanup
@@ -35,7 +36,8 @@ it removed.`,
 				return fmt.Errorf("remove leftovers: %w", err)
 			}
 			if len(removed) == 0 {
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), "nothing to remove: this host has no address or table of kvip")
+				_, err = fmt.Fprintln(cmd.OutOrStdout(),
+					"nothing to remove: this host has no address or table of kvip")
 			}
 			return err
 		},

@@ -15,7 +15,10 @@ import (
 )
 
 // completed is what a shell is told for the last of the words.
-func completed(t *testing.T, words ...string) (flagCompletions []string, directive cobra.ShellCompDirective) {
+func completed(
+	t *testing.T,
+	words ...string,
+) (flagCompletions []string, directive cobra.ShellCompDirective) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	if code := run(append([]string{cobra.ShellCompNoDescRequestCmd}, words...), &out, &errs); code != exitOK {
@@ -64,8 +67,10 @@ func TestNoFilesWhereNoFileIsMeant(t *testing.T) {
 			}
 		})
 	}
-	for _, words := range []string{"no-such-command x", "migrate a.yaml x", "status x", "completion bash x"} {
-		if flagCompletions, directive := completed(t, strings.Fields(words)...); directive != cobra.ShellCompDirectiveNoFileComp || len(flagCompletions) > 0 {
+	for _, words := range []string{"no-such-command x", "migrate a.yaml x", "status x",
+		"completion bash x"} {
+		if flagCompletions, directive := completed(t, strings.Fields(words)...); directive != cobra.ShellCompDirectiveNoFileComp ||
+			len(flagCompletions) > 0 {
 			t.Errorf("%s: directive %d, %q", words, directive, flagCompletions)
 		}
 	}
@@ -134,10 +139,13 @@ func TestCompletionOfServices(t *testing.T) {
 			t.Errorf("%q: %q with directive %d, want %q", typed, got, directive, want)
 		}
 	}
-	// What does not answer, refuses, or cannot be asked offers nothing, and in a time that somebody waits.
+	// What does not answer, refuses, or cannot be asked offers nothing, and in a time that somebody
+	// waits.
 	for _, mode := range []fakeapi.Mode{fakeapi.Forbidden, fakeapi.Unauthorized, fakeapi.Silent} {
 		e.Server.Be(mode)
-		if got, _ := completed(t, append(append([]string{"status", "service"}, reach...), "")...); len(got) > 0 {
+		if got, _ := completed(t, append(append([]string{"status", "service"}, reach...), "")...); len(
+			got,
+		) > 0 {
 			t.Errorf("mode %d: %q", mode, got)
 		}
 	}

@@ -31,7 +31,10 @@ func newCompletion() *cobra.Command {
 		Long:  "Print a completion script for a shell. The shell must source it.",
 		Example: `  source <(kvip completion bash)
   kvip completion bash > /etc/bash_completion.d/kvip`,
-		Args:                  cobra.MatchAll(oneArg("a shell: bash, zsh, fish or powershell"), oneOf(shells)),
+		Args: cobra.MatchAll(
+			oneArg("a shell: bash, zsh, fish or powershell"),
+			oneOf(shells),
+		),
 		ValidArgs:             shells,
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -88,7 +91,11 @@ func registerCompletions(cmd *cobra.Command) {
 }
 
 // completeFile offers files that may be a manifest as the only argument.
-func completeFile(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func completeFile(
+	_ *cobra.Command,
+	args []string,
+	_ string,
+) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, noFiles
 	}
@@ -119,7 +126,9 @@ func isPlainWord(word string) bool {
 // completeService offers the Services that kvip serves, in the form of `kvip status service`. It
 // offers nothing if the cluster does not answer within completionTimeout.
 func completeService(cfg *config.Config, namespace *string) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return func(cmd *cobra.Command, args []string, typed string) (
+		[]cobra.Completion, cobra.ShellCompDirective,
+	) {
 		if len(args) > 0 || validateServiceStatus(*cfg) != nil || chooseCredentials(cmd, cfg) != nil {
 			return nil, noFiles
 		}
@@ -135,7 +144,11 @@ func completeService(cfg *config.Config, namespace *string) cobra.CompletionFunc
 
 // matchingServices returns the completions of typed: Services of namespace by their names, and
 // those of other namespaces as NAMESPACE/NAME, unless the user chose the namespace.
-func matchingServices(all []string, typed, namespace string, chosen bool) (list []cobra.Completion) {
+func matchingServices(
+	all []string,
+	typed, namespace string,
+	chosen bool,
+) (list []cobra.Completion) {
 	kind := ""
 	for _, k := range serviceKinds {
 		if rest, ok := strings.CutPrefix(typed, k); ok {

@@ -30,11 +30,14 @@ func commands(from *cobra.Command) []*cobra.Command {
 	return all
 }
 
-// TestCommandReference keeps docs/cli.md, which documents every command and flag, equal to the help.
+// TestCommandReference keeps docs/cli.md, which documents every command and flag, equal to the
+// help.
 func TestCommandReference(t *testing.T) {
 	root, _ := newRoot()
 	var doc bytes.Buffer
-	doc.WriteString("# Commands\n\nThe help of every command, written by `go test ./cmd/kvip -update`.\n")
+	doc.WriteString(
+		"# Commands\n\nThe help of every command, written by `go test ./cmd/kvip -update`.\n",
+	)
 	for _, cmd := range commands(root) {
 		var help, errs bytes.Buffer
 		if code := run(append(strings.Fields(cmd.CommandPath())[1:], "--help"), &help, &errs); code != exitOK {
@@ -85,14 +88,26 @@ func TestHelpLayout(t *testing.T) {
 		writeHelp(&help, cmd)
 		for line := range strings.Lines(help.String()) {
 			if line = strings.TrimSuffix(line, "\n"); len(line) > helpWidth || strings.HasSuffix(line, " ") {
-				t.Errorf("%s: line of %d characters, or with a space at its end: %q", cmd.CommandPath(), len(line), line)
+				t.Errorf(
+					"%s: line of %d characters, or with a space at its end: %q",
+					cmd.CommandPath(),
+					len(line),
+					line,
+				)
 			}
 		}
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			_, below, found := strings.Cut(help.String(), "\n"+cmp.Or(config.Section(f), "Flags")+":\n")
 			section, _, _ := strings.Cut(below, "\n\n")
 			if listed := found && strings.Contains(section, "--"+f.Name+" "); listed == f.Hidden {
-				t.Errorf("%s: --%s is in section %q: %t, hidden: %t", cmd.CommandPath(), f.Name, config.Section(f), listed, f.Hidden)
+				t.Errorf(
+					"%s: --%s is in section %q: %t, hidden: %t",
+					cmd.CommandPath(),
+					f.Name,
+					config.Section(f),
+					listed,
+					f.Hidden,
+				)
 			}
 		})
 	}
@@ -103,7 +118,8 @@ func TestHelpHasThreeWays(t *testing.T) {
 	for _, path := range []string{"manager", "manifest pod", "status service", "kubeadm"} {
 		asFlag := kvip(t, append(strings.Fields(path), "--help")...)
 		asCommand := kvip(t, append([]string{"help"}, strings.Fields(path)...)...)
-		if asFlag.code != exitOK || asFlag != asCommand || !strings.Contains(asFlag.stdout, "\nUsage:\n  kvip "+path) {
+		if asFlag.code != exitOK || asFlag != asCommand ||
+			!strings.Contains(asFlag.stdout, "\nUsage:\n  kvip "+path) {
 			t.Errorf("%s: --help prints\n%s\nand help prints\n%s", path, asFlag.stdout, asCommand.stdout)
 		}
 	}

@@ -15,7 +15,8 @@ func newHealthz() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "healthz",
 		Short: "Check that the agent in this container is alive",
-		Long: `Check that the agent in this container, or on this host, is alive: the liveness probe of kvip's
+		Long: `
+Check that the agent in this container, or on this host, is alive: the liveness probe of kvip's
 pods. The command prints the answer of /healthz. The exit code is 0 if the agent is alive, and 1 if
 one of its loops is stuck or no agent runs. Unlike a probe over the network, it does not accept the
 answer of another program on that port. It must run as root.`,
@@ -31,6 +32,7 @@ answer of another program on that port. It must run as root.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&address, "health-address", address, "`address:port` of the agent's --health-address")
+	cmd.Flags().StringVar(&address, "health-address", address,
+		"`address:port` of the agent's --health-address")
 	return cmd
 }

@@ -29,11 +29,15 @@ func asStranger(ns *testutil.Netns, fn func() error) error {
 	})
 }
 
-// TestHealthzComesFromTheAgent although a stranger has the port of the pages, and sockets of such names,
-// and says that the agent is stuck. Without an agent there is no answer.
+// TestHealthzComesFromTheAgent although a stranger has the port of the pages, and sockets of such
+// names, and says that the agent is stuck. Without an agent there is no answer.
 func TestHealthzComesFromTheAgent(t *testing.T) {
 	ns := testutil.NewNetns(t)
-	stuck := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })}
+	stuck := &http.Server{
+		Handler: http.HandlerFunc(
+			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		),
+	}
 	defer stuck.Close()
 	for network, address := range map[string]string{"tcp": "127.0.0.1:2113", "unix": "@kvip/healthz/127.0.0.1:2113/x"} {
 		if err := asStranger(ns, func() error {
@@ -46,7 +50,8 @@ func TestHealthzComesFromTheAgent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if r := kvip(t, "healthz"); r.code != exitFailure || r.stdout != "" || !strings.Contains(r.stderr, "no agent with --health-address 127.0.0.1:2113 is here") {
+	if r := kvip(t, "healthz"); r.code != exitFailure || r.stdout != "" ||
+		!strings.Contains(r.stderr, "no agent with --health-address 127.0.0.1:2113 is here") {
 		t.Errorf("without an agent: %+v", r)
 	}
 	startAgent(t)
@@ -81,7 +86,8 @@ func TestHealthzComesFromTheAgent(t *testing.T) {
 		answered = n > 0
 		return err
 	})
-	if answered || !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+	if answered ||
+		!errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("a stranger is not turned away: answered %v, %v", answered, err)
 	}
 }

@@ -53,7 +53,11 @@ func writeUsage(w io.Writer, cmd *cobra.Command) {
 		}
 	}
 	if cmd.HasAvailableSubCommands() {
-		fmt.Fprintf(w, "\nRun '%s COMMAND --help' for the flags and examples of a command.\n", cmd.CommandPath())
+		fmt.Fprintf(
+			w,
+			"\nRun '%s COMMAND --help' for the flags and examples of a command.\n",
+			cmd.CommandPath(),
+		)
 	}
 }
 
@@ -96,14 +100,15 @@ func subcommands(cmd *cobra.Command) string {
 
 // commandHints has, for commands of other programs, what serves their purpose here.
 var commandHints = map[string]string{
-	"check": "'kvip status' reports problems of the cluster, 'kvip kubeadm init --dry-run' problems of a\n" +
-		"host",
-	"explain": "'kvip status' shows why a node is in its state; docs/operations.md explains each reason,\n" +
-		"docs/troubleshooting.md what to do",
-	"logs": "the logs are those of the pods: kubectl -n kube-system logs -l app.kubernetes.io/name=kvip --prefix\n" +
+	"check": "'kvip status' reports problems of the cluster,\n" +
+		"'kvip kubeadm init --dry-run' problems of a host",
+	"explain": "'kvip status' shows why a node is in its state;\n" +
+		"docs/operations.md explains each reason, docs/troubleshooting.md what to do",
+	"logs": "the logs are those of the pods: kubectl -n kube-system logs -l " +
+		"app.kubernetes.io/name=kvip --prefix\n" +
 		"On a node without an API server they are in /var/log/pods/kube-system_kvip-*",
-	"move": "'kvip status' shows the holder of the address; if the agent there ends (SIGTERM, or its\n" +
-		"manifest is moved away), another node takes over",
+	"move": "'kvip status' shows the holder of the address;\n" +
+		"if the agent there ends (SIGTERM, or its manifest is moved away), another node takes over",
 	"services": "'kvip status service NAME' shows which node announces a Service",
 }
 
@@ -192,5 +197,6 @@ func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return usageError(fmt.Sprintf("%q is an argument too many: this command takes flags only", args[0]))
+	return usageError(fmt.Sprintf(
+		"%q is an argument too many: this command takes flags only", args[0]))
 }

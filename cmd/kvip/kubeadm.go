@@ -39,7 +39,8 @@ func newKubeadm() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kubeadm",
 		Short: "Prepare a node for kubeadm with a virtual IP",
-		Long: `Prepare a node for kubeadm with a virtual IP: edit kubeadm's configuration and write the static pod.
+		Long: `
+Prepare a node for kubeadm with a virtual IP: edit kubeadm's configuration and write the static pod.
 The commands do not run kubeadm. They print the command to run next.`,
 		Example: `  kvip kubeadm init --vip 192.0.2.10
   kvip kubeadm join --vip 192.0.2.10`,
@@ -55,7 +56,8 @@ func newKubeadmInit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Prepare the first control-plane node for 'kubeadm init'",
-		Long: `Prepare the first control-plane node for 'kubeadm init': set controlPlaneEndpoint in kubeadm's
+		Long: `
+Prepare the first control-plane node for 'kubeadm init': set controlPlaneEndpoint in kubeadm's
 configuration to the virtual IP, add it to the API server's certSANs, and write the static pod.
 
 The configuration is the file of --config. It is edited in place unless --output names another file,
@@ -83,7 +85,8 @@ func newKubeadmJoin() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "join",
 		Short: "Prepare a further control-plane node for 'kubeadm join'",
-		Long: `Prepare a further control-plane node for 'kubeadm join': write the same static pod as on the first
+		Long: `
+Prepare a further control-plane node for 'kubeadm join': write the same static pod as on the first
 node and, with --config, set discovery.bootstrapToken.apiServerEndpoint of the JoinConfiguration to
 the virtual IP. The file is edited in place unless --output names another file. With --config - it
 is read from stdin and written to stdout. Without --config only the static pod is written, and the
@@ -119,7 +122,12 @@ type preparation struct {
 }
 
 func newPreparation(command string) *preparation {
-	p := &preparation{command: command, cfg: config.StaticPod(), resolve: hostResolver, host: hostAddresses}
+	p := &preparation{
+		command: command,
+		cfg:     config.StaticPod(),
+		resolve: hostResolver,
+		host:    hostAddresses,
+	}
 	p.cfg.Image = defaultImage()
 	return p
 }
@@ -129,11 +137,14 @@ func (p *preparation) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&p.config, "config", "", "`file` with the kubeadm configuration, or - for stdin")
 	fs.StringVar(&p.output, "output", "", "`file` for the edited configuration, or - for stdout "+
 		"(default: the file of --config)")
-	fs.StringVar(&p.manifestDir, "manifest-dir", manifestDir, "`directory` from which the kubelet starts static pods")
+	fs.StringVar(&p.manifestDir, "manifest-dir", manifestDir,
+		"`directory` from which the kubelet starts static pods")
 	fs.BoolVar(&p.dryRun, "dry-run", false, "print a diff of what would be written, and write nothing")
-	fs.BoolVar(&p.force, "force", false, "overwrite a manifest or a file of --output that exists and differs")
-	fs.BoolVar(&p.skipHost, "skip-host-checks", false, "prepare files for another machine: do not check the VIP "+
-		"against this host's addresses and DNS")
+	fs.BoolVar(&p.force, "force", false,
+		"overwrite a manifest or a file of --output that exists and differs")
+	fs.BoolVar(&p.skipHost, "skip-host-checks", false,
+		"prepare files for another machine: do not check the VIP "+
+			"against this host's addresses and DNS")
 }
 
 // run plans, compares with the files that exist, and writes.
@@ -161,8 +172,9 @@ func (p *preparation) run(cmd *cobra.Command) error {
 		return err
 	}
 	if plan.ImageRepository != "" && !cmd.Flags().Changed("image") {
-		plan.Notes = append(plan.Notes, fmt.Sprintf("the static pod uses the image %s, but imageRepository of the "+
-			"configuration is %s. If that has kvip too, give the image with --image on every node",
+		plan.Notes = append(plan.Notes, fmt.Sprintf(
+			"the static pod uses the image %s, but imageRepository of the "+
+				"configuration is %s. If that has kvip too, give the image with --image on every node",
 			p.cfg.Image, plan.ImageRepository))
 	} else if note := imageNote(cmd, p.cfg.Image); note != "" && plan.ControlPlane {
 		plan.Notes = append(plan.Notes, note)
@@ -178,16 +190,18 @@ func (p *preparation) complete() error {
 			p.output = newConfigName
 		}
 	} else if p.config == "" && p.command == "join" {
-		return &config.UsageError{Flag: "output", Reason: "without --config there is no configuration to write",
-			Hint: "remove the flag, or give a JoinConfiguration with --config"}
+		return &config.UsageError{Flag: "output",
+			Reason: "without --config there is no configuration to write",
+			Hint:   "remove the flag, or give a JoinConfiguration with --config"}
 	}
 	if p.manifestDir == "" {
 		return &config.UsageError{Flag: "manifest-dir", Reason: "no directory given",
 			Hint: "remove the flag for " + manifestDir}
 	}
 	if p.output != "" && p.output != stdioPath && sameFile(filepath.Dir(p.output), p.manifestDir) {
-		return &config.UsageError{Flag: "output", Reason: fmt.Sprintf("%q is in the manifest directory, where the "+
-			"kubelet reads every file as a pod", p.output), Hint: "write it to another directory"}
+		return &config.UsageError{Flag: "output", Reason: fmt.Sprintf(
+			"%q is in the manifest directory, where the "+
+				"kubelet reads every file as a pod", p.output), Hint: "write it to another directory"}
 	}
 	return nil
 }
@@ -227,7 +241,10 @@ func (p *preparation) plan(cmd *cobra.Command) (plan kubeadm.Plan, old []byte, e
 }
 
 // parse reads the configuration of --config, or makes one.
-func (p *preparation) parse(stdin io.Reader, request kubeadm.Request) (file *kubeadm.File, old []byte, err error) {
+func (p *preparation) parse(
+	stdin io.Reader,
+	request kubeadm.Request,
+) (file *kubeadm.File, old []byte, err error) {
 	if p.config == "" {
 		text, err := kubeadm.MinimalConfig(request)
 		if err != nil {
@@ -278,11 +295,14 @@ func discoveryNotes(plan kubeadm.Plan) []string {
 		return nil
 	}
 	if strings.Contains(file, "://") {
-		return []string{"discovery.file " + file + " is not edited and was not fetched: its server should be " + want}
+		return []string{"discovery.file " + file +
+			" is not edited and was not fetched: its server should be " + want}
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return []string{fmt.Sprintf("discovery.file cannot be read here (%v): its server should be %s", err, want)}
+		return []string{
+			fmt.Sprintf("discovery.file cannot be read here (%v): its server should be %s", err, want),
+		}
 	}
 	servers, err := kubeadm.DiscoveryServers(text)
 	if err != nil {
@@ -291,7 +311,10 @@ func discoveryNotes(plan kubeadm.Plan) []string {
 	var notes []string
 	for _, server := range servers {
 		if server != want {
-			notes = append(notes, fmt.Sprintf("discovery.file %s is not edited: its server is %s, not %s", file, server, want))
+			notes = append(
+				notes,
+				fmt.Sprintf("discovery.file %s is not edited: its server is %s, not %s", file, server, want),
+			)
 		}
 	}
 	return notes
@@ -315,7 +338,8 @@ func (p *preparation) report(plan kubeadm.Plan, w io.Writer) error {
 		fmt.Fprintf(&text, "Note: %s.\n", printable.Lines(note))
 	}
 	if !plan.ControlPlane {
-		text.WriteString("Note: a JoinConfiguration without controlPlane is that of a worker, which gets no static pod.\n")
+		text.WriteString("Note: a JoinConfiguration without controlPlane is that of a worker, which " +
+			"gets no static pod.\n")
 	}
 	condition := ""
 	if p.output == stdioPath {
@@ -323,7 +347,8 @@ func (p *preparation) report(plan kubeadm.Plan, w io.Writer) error {
 	}
 	fmt.Fprintf(&text, "\nNext%s:\n  %s\n", condition, p.nextCommand(plan))
 	if p.config == "" && p.command == "join" {
-		text.WriteString("Replace TOKEN, HASH and KEY by what 'kubeadm init --upload-certs' printed on the first node.\n")
+		text.WriteString(
+			"Replace TOKEN, HASH and KEY by what 'kubeadm init --upload-certs' printed on the first node.\n")
 	}
 	if _, err := io.WriteString(w, text.String()); err != nil {
 		return fmt.Errorf("print the next command: %w", err)
@@ -343,7 +368,8 @@ func (p *preparation) nextCommand(plan kubeadm.Plan) string {
 	case p.config != "":
 		return "kubeadm join --config " + file
 	}
-	line := "kubeadm join " + plan.Endpoint + " --control-plane --token TOKEN --discovery-token-ca-cert-hash HASH --certificate-key KEY"
+	line := "kubeadm join " + plan.Endpoint +
+		" --control-plane --token TOKEN --discovery-token-ca-cert-hash HASH --certificate-key KEY"
 	if plan.Port != config.DefaultPort {
 		line += fmt.Sprintf(" --apiserver-bind-port %d", plan.Port)
 	}
@@ -372,7 +398,10 @@ func hostAddresses(vips []netip.Addr) ([]kubeadm.Address, error) {
 	}
 	all := make([]kubeadm.Address, 0, len(found))
 	for _, a := range found {
-		managed := slices.ContainsFunc(marked, func(m vip.Marked) bool { return m.VIP == a.Prefix.Addr() })
+		managed := slices.ContainsFunc(
+			marked,
+			func(m vip.Marked) bool { return m.VIP == a.Prefix.Addr() },
+		)
 		all = append(all, kubeadm.Address{Prefix: a.Prefix, Link: a.Link, Managed: managed})
 	}
 	return all, nil

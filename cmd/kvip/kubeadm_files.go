@@ -29,8 +29,8 @@ type target struct {
 	inPlace    bool // the user named the file as the one to edit
 }
 
-// targets returns the configuration, if there is one, and the manifest. The manifest is the last one
-// to be written: the kubelet starts it at once.
+// targets returns the configuration, if there is one, and the manifest. The manifest is the last
+// one to be written: the kubelet starts it at once.
 func (p *preparation) targets(plan kubeadm.Plan, old []byte) ([]target, error) {
 	text, err := p.manifest()
 	if err != nil {
@@ -38,11 +38,17 @@ func (p *preparation) targets(plan kubeadm.Plan, old []byte) ([]target, error) {
 	}
 	var all []target
 	if plan.Data != nil {
-		all = append(all, target{path: p.output, flag: "output", want: plan.Data, before: old, beforeName: p.config,
-			inPlace: p.config != "" && p.config != stdioPath && sameFile(p.config, p.output)})
+		all = append(
+			all,
+			target{path: p.output, flag: "output", want: plan.Data, before: old, beforeName: p.config,
+				inPlace: p.config != "" && p.config != stdioPath && sameFile(p.config, p.output)},
+		)
 	}
 	if plan.ControlPlane {
-		all = append(all, target{path: filepath.Join(p.manifestDir, manifestName), flag: "manifest-dir", want: text})
+		all = append(
+			all,
+			target{path: filepath.Join(p.manifestDir, manifestName), flag: "manifest-dir", want: text},
+		)
 	}
 	for i := range all {
 		if err := all[i].read(); err != nil {
@@ -62,7 +68,11 @@ func (t *target) read() error {
 		return nil
 	}
 	if err == nil && !info.Mode().IsRegular() {
-		return &config.UsageError{Flag: t.flag, Reason: fmt.Sprintf("%s is not a regular file", t.path), Hint: "name another file"}
+		return &config.UsageError{
+			Flag:   t.flag,
+			Reason: fmt.Sprintf("%s is not a regular file", t.path),
+			Hint:   "name another file",
+		}
 	}
 	if err == nil {
 		t.have, err = os.ReadFile(t.path)
@@ -218,7 +228,8 @@ func checkPatches(plan *kubeadm.Plan) error {
 	}
 	if err != nil {
 		plan.Notes = append(plan.Notes,
-			fmt.Sprintf("patches of kube-apiserver cannot be read here (%v): none of them may set bind-address", err))
+			fmt.Sprintf(
+				"patches of kube-apiserver cannot be read here (%v): none of them may set bind-address", err))
 	}
 	return nil
 }

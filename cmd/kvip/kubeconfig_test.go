@@ -10,8 +10,10 @@ import (
 	"github.com/kvip/kvip/test/testutil"
 )
 
-// TestKubeconfigComesLater begins with a kubeconfig that is empty, cut off, a directory or absent, by
-// --kubeconfig or in kube-vip's place: the agent waits, says for what, and uses the file that comes.
+// TestKubeconfigComesLater begins with a kubeconfig that is empty, cut off, a directory or absent,
+// by
+// --kubeconfig or in kube-vip's place: the agent waits, says for what, and uses the file that
+// comes.
 func TestKubeconfigComesLater(t *testing.T) {
 	for _, row := range []struct {
 		name    string
@@ -19,11 +21,14 @@ func TestKubeconfigComesLater(t *testing.T) {
 		begin   func(path string) error
 		says    string
 	}{
-		{"Empty", false, func(path string) error { return os.WriteFile(path, nil, 0o600) }, "no configuration"},
-		{"CutOff", false, func(path string) error { return os.WriteFile(path, []byte(kubeconfig[:len(kubeconfig)*2/3]), 0o600) }, "admin.conf"},
+		{"Empty", false, func(path string) error { return os.WriteFile(path, nil, 0o600) },
+			"no configuration"},
+		{"CutOff", false, func(path string) error { return os.WriteFile(path, []byte(kubeconfig[:len(kubeconfig)*2/3]), 0o600) },
+			"admin.conf"},
 		{"Directory", false, func(path string) error { return os.Mkdir(path, 0o700) }, "is a directory"},
 		{"Absent", false, func(string) error { return nil }, "none of"},
-		{"AbsentInPlaceOfKubeVIP", true, func(string) error { return nil }, "none of /etc/kubernetes/admin.conf"},
+		{"AbsentInPlaceOfKubeVIP", true, func(string) error { return nil },
+			"none of /etc/kubernetes/admin.conf"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -40,10 +45,14 @@ func TestKubeconfigComesLater(t *testing.T) {
 			}
 			var ended <-chan error
 			if row.inPlace {
-				_, ended = startManager(t, []string{"unshare", "--mount", "/bin/sh", "-c", `mount --bind "$0" /etc && exec "$@"`, etc},
-					[]string{"cp_enable=true", "vip_arp=true", "address=192.0.2.100", "vip_nodename=a"})
+				_, ended = startManager(
+					t,
+					[]string{"unshare", "--mount", "/bin/sh", "-c", `mount --bind "$0" /etc && exec "$@"`, etc},
+					[]string{"cp_enable=true", "vip_arp=true", "address=192.0.2.100", "vip_nodename=a"},
+				)
 			} else {
-				_, ended = startManager(t, nil, nil, "--vip", "192.0.2.100", "--node-name", "a", "--kubeconfig", path, "--state-dir=")
+				_, ended = startManager(t, nil, nil, "--vip", "192.0.2.100", "--node-name", "a",
+					"--kubeconfig", path, "--state-dir=")
 			}
 			readyz := func(want string) {
 				t.Helper()

@@ -25,7 +25,8 @@ import (
 // memoryLimit is that of the static pod.
 const memoryLimit = 64 << 20
 
-// memoryCgroup makes a cgroup with a memory limit and returns the file that a process id is written to.
+// memoryCgroup makes a cgroup with a memory limit and returns the file that a process id is
+// written to.
 func memoryCgroup(t *testing.T) string {
 	t.Helper()
 	root, file := "/sys/fs/cgroup", "memory.max"
@@ -52,21 +53,36 @@ func memoryCgroup(t *testing.T) string {
 	return filepath.Join(dir, "cgroup.procs")
 }
 
-// startAgent runs `kvip manager` in the test's network namespace; a command before it may change what it
-// runs in.
+// startAgent runs `kvip manager` in the test's network namespace; a command before it may change
+// what it runs in.
 func startAgent(t *testing.T, before ...string) (pid int, ended <-chan error) {
 	t.Helper()
-	return startManager(t, before, nil, "--vip", "192.0.2.100", "--node-name", "a", "--kubeconfig", filepath.Join(t.TempDir(), "admin.conf"))
+	return startManager(
+		t,
+		before,
+		nil,
+		"--vip",
+		"192.0.2.100",
+		"--node-name",
+		"a",
+		"--kubeconfig",
+		filepath.Join(t.TempDir(), "admin.conf"),
+	)
 }
 
 // startManager runs `kvip manager` with the arguments on a host with the network 192.0.2.0/24.
-func startManager(t *testing.T, before, env []string, args ...string) (pid int, ended <-chan error) {
+func startManager(
+	t *testing.T,
+	before, env []string,
+	args ...string,
+) (pid int, ended <-chan error) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range []string{"link add eth0 type veth peer name eth1", "link set eth0 up", "link set eth1 up", "address add 192.0.2.1/24 dev eth0"} {
+	for _, args := range []string{"link add eth0 type veth peer name eth1", "link set eth0 up",
+		"link set eth1 up", "address add 192.0.2.1/24 dev eth0"} {
 		testutil.IP(t, args)
 	}
 	command := append(append(slices.Clone(before), self, "manager"), args...)
@@ -94,7 +110,13 @@ func startManager(t *testing.T, before, env []string, args ...string) (pid int, 
 }
 
 // flood opens connections from one source, writes the text and leaves them open, until stop closes.
-func flood(ns *testutil.Netns, from, to, text string, count int, stop <-chan struct{}, done chan<- error) {
+func flood(
+	ns *testutil.Netns,
+	from, to, text string,
+	count int,
+	stop <-chan struct{},
+	done chan<- error,
+) {
 	done <- ns.Do(func() error {
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: time.Second}
 		kept := make([]net.Conn, count)
@@ -167,9 +189,9 @@ func anonymous(t *testing.T, pid int) int {
 	return size << 10
 }
 
-// TestPagesUnderAttack runs the agent with the static pod's memory limit while three clients open as many
-// connections to its pages as they can: with huge headers, with unread answers, and without an end. It
-// lives on, answers the probes, and serves metrics to another client.
+// TestPagesUnderAttack runs the agent with the static pod's memory limit while three clients open
+// as many connections to its pages as they can: with huge headers, with unread answers, and
+// without an end. It lives on, answers the probes, and serves metrics to another client.
 func TestPagesUnderAttack(t *testing.T) {
 	ns := testutil.NewNetns(t)
 	// The shell joins the cgroup first, so that the limit is there when the program starts.
@@ -196,7 +218,15 @@ func TestPagesUnderAttack(t *testing.T) {
 	stop, done := make(chan struct{}), make(chan error, 3)
 	huge := "GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 1<<20)
 	go flood(ns, "127.0.0.2", "127.0.0.1:2112", huge, 100, stop, done)
-	go flood(ns, "127.0.0.3", "127.0.0.1:2112", "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 4000, stop, done)
+	go flood(
+		ns,
+		"127.0.0.3",
+		"127.0.0.1:2112",
+		"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+		4000,
+		stop,
+		done,
+	)
 	go flood(ns, "127.0.0.4", "127.0.0.1:2112", "GET /", 4000, stop, done)
 	most, probed, scraped := 0, 0, 0
 	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {

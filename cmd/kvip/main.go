@@ -63,7 +63,8 @@ func newRoot() (root *cobra.Command, started *bool) {
 	root = &cobra.Command{
 		Use:   "kvip",
 		Short: "Virtual IP addresses for the control plane and the Services of a Kubernetes cluster",
-		Long: `kvip keeps one virtual IP address (IPv4, IPv6 or both) on a healthy control-plane node. It also
+		Long: `
+kvip keeps one virtual IP address (IPv4, IPv6 or both) on a healthy control-plane node. It also
 assigns addresses to Services of type LoadBalancer and spreads them over the nodes. Every node runs
 'kvip manager'.`,
 		Example: `  # Static pod for each control-plane node of a kubeadm cluster
@@ -93,7 +94,9 @@ assigns addresses to Services of type LoadBalancer and spreads them over the nod
 		return needsCommand(cmd, args)
 	}
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { writeHelp(cmd.OutOrStdout(), cmd) })
-	root.SetUsageFunc(func(cmd *cobra.Command) error { writeUsage(cmd.OutOrStderr(), cmd); return nil })
+	root.SetUsageFunc(
+		func(cmd *cobra.Command) error { writeUsage(cmd.OutOrStderr(), cmd); return nil },
+	)
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newManager(), newManifest(), newKubeadm(), newStatus(), newMigrate(), newCleanup(),
 		newHealthz(), newVersion(), newCompletion())

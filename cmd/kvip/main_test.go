@@ -71,18 +71,25 @@ func TestExitCodesAndStreams(t *testing.T) {
 		{"help", "--help", exitOK, "Commands:", ""},
 		{"help of a command", "manifest pod --help", exitOK, "Examples:", ""},
 		{"completion", "completion bash", exitOK, "bash completion", ""},
-		{"pod", "manifest pod --vip 192.0.2.10", exitOK, "kind: Pod", "note: no public registry has the image localhost/kvip:dev "},
-		{"daemonset", "manifest daemonset --vip 192.0.2.10,2001:db8::10", exitOK, "--vip=192.0.2.10,2001:db8::10", "note: no public registry has the image localhost/kvip:dev "},
-		{"workers", "manifest daemonset --vip 192.0.2.10 --workers", exitOK, "kind: DaemonSet", "choose another one with --image"},
-		{"an image of its own", "manifest daemonset --vip 192.0.2.10 --image registry.example/kvip:1", exitOK, "image: registry.example/kvip:1", ""},
+		{"pod", "manifest pod --vip 192.0.2.10", exitOK, "kind: Pod",
+			"note: no public registry has the image localhost/kvip:dev "},
+		{"daemonset", "manifest daemonset --vip 192.0.2.10,2001:db8::10", exitOK,
+			"--vip=192.0.2.10,2001:db8::10", "note: no public registry has the image localhost/kvip:dev "},
+		{"workers", "manifest daemonset --vip 192.0.2.10 --workers", exitOK, "kind: DaemonSet",
+			"choose another one with --image"},
+		{"an image of its own",
+			"manifest daemonset --vip 192.0.2.10 --image registry.example/kvip:1", exitOK,
+			"image: registry.example/kvip:1", ""},
 		{"rbac", "manifest rbac --lease-name vip-a", exitOK, "- vip-a", ""},
-		{"image of this build", "manifest pod --vip 192.0.2.10", exitOK, "image: localhost/kvip:dev", "make image"},
+		{"image of this build", "manifest pod --vip 192.0.2.10", exitOK, "image: localhost/kvip:dev",
+			"make image"},
 		{"nothing", "", exitUsage, "", "name a command: cleanup, completion"},
 		{"half a command", "manifest", exitUsage, "", "name a command: crd, daemonset, pod, rbac"},
 		{"half of kubeadm", "kubeadm", exitUsage, "", "name a command: init, join"},
 		{"unknown command", "serve", exitUsage, "", `unknown command "serve"`},
 		{"unknown manifest", "manifest job", exitUsage, "", `unknown command "job"`},
-		{"unknown command with flags", "check --vip 192.0.2.10", exitUsage, "", "unknown command \"check\"; the commands are: cleanup, "},
+		{"unknown command with flags", "check --vip 192.0.2.10", exitUsage, "",
+			"unknown command \"check\"; the commands are: cleanup, "},
 		{"unknown manifest with flags", "manifest job --vip 192.0.2.10", exitUsage, "", `unknown command "job"; the commands are: crd, `},
 		{"unknown flag", "--vip 192.0.2.10", exitUsage, "", "unknown flag: --vip"},
 		{"check", "check", exitUsage, "", "'kvip status' reports problems"},
@@ -100,7 +107,8 @@ func TestExitCodesAndStreams(t *testing.T) {
 		{"unknown output", "status -o xml", exitUsage, "", "--output"},
 		{"status of a bad lease", "status --lease-name A", exitUsage, "", "--lease-name"},
 		{"cleanup of no address", "cleanup --vip 127.0.0.1", exitUsage, "", "--vip"},
-		{"pod with a relative file", "manifest pod --vip 192.0.2.10 --kubeconfig admin.conf", exitUsage, "", "--kubeconfig"},
+		{"pod with a relative file", "manifest pod --vip 192.0.2.10 --kubeconfig admin.conf", exitUsage,
+			"", "--kubeconfig"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got := kvip(t, strings.Fields(row.args)...)
@@ -156,8 +164,8 @@ func TestLogFormatAndVerbosity(t *testing.T) {
 	}
 }
 
-// TestLogIsSafeForATerminal: what an API server, a Lease or a Service says reaches the terminal of who
-// reads the log, and must not move its cursor or fill its disk.
+// TestLogIsSafeForATerminal: what an API server, a Lease or a Service says reaches the terminal of
+// who reads the log, and must not move its cursor or fill its disk.
 func TestLogIsSafeForATerminal(t *testing.T) {
 	hostile := "\x1b[2J\u009b2J\x7f\u202e\u2066\U000e0041\r" + strings.Repeat("x", 1<<20)
 	for _, format := range []string{"text", "json"} {
@@ -166,7 +174,10 @@ func TestLogIsSafeForATerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		newLogger(cfg, &out).Warn("hostile "+hostile, "text", hostile, "reason", errors.New(hostile), "list", []string{hostile})
+		newLogger(
+			cfg,
+			&out,
+		).Warn("hostile "+hostile, "text", hostile, "reason", errors.New(hostile), "list", []string{hostile})
 		line, more, _ := strings.Cut(out.String(), "\n")
 		if more != "" || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			t.Errorf("%s: %.300q", format, &out)

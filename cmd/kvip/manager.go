@@ -24,7 +24,8 @@ func newManager() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "manager",
 		Short: "Run the agent of this node",
-		Long: `Run the agent of this node. With --vip it takes part in the election for the control plane's VIP,
+		Long: `
+Run the agent of this node. With --vip it takes part in the election for the control plane's VIP,
 and owns and announces the VIP while this node holds the Lease and its API server is healthy. With
 --services it assigns addresses to Services of type LoadBalancer and announces those of this node.
 
@@ -88,8 +89,8 @@ func checkManager(cfg *config.Config) error {
 	return agent.Preflight(*cfg)
 }
 
-// applyKubeVIP takes the settings of kube-vip: its flags, or its variables if there is no flag (S9).
-// The notes are for the log.
+// applyKubeVIP takes the settings of kube-vip: its flags, or its variables if there is no flag
+// (S9). The notes are for the log.
 func applyKubeVIP(cfg *config.Config, flags, env []string) ([]kubevip.Note, error) {
 	settings, notes, err := kubevip.Parse(flags, env)
 	if err != nil {
@@ -149,8 +150,9 @@ func kubeVIPFlags(fs *pflag.FlagSet) ([]string, error) {
 	case len(theirs) == 0:
 		return nil, nil
 	case len(own) > 0:
-		return nil, usageError(fmt.Sprintf("--%s is a flag of kube-vip and --%s one of kvip; give flags of one program "+
-			"only. 'kvip migrate' translates a manifest", theirs[0], own[0]))
+		return nil, usageError(fmt.Sprintf(
+			"--%s is a flag of kube-vip and --%s one of kvip; give flags of one program "+
+				"only. 'kvip migrate' translates a manifest", theirs[0], own[0]))
 	}
 	return kubevip.Arguments(all)
 }
@@ -159,11 +161,12 @@ func kubeVIPFlags(fs *pflag.FlagSet) ([]string, error) {
 // text, stacks and kernel buffers.
 const memoryShare = 0.75
 
-// limitMemory makes the garbage collector respect the memory limit of the cgroup, such as the pod's,
-// unless GOMEMLIMIT is set.
+// limitMemory makes the garbage collector respect the memory limit of the cgroup, such as the
+// pod's, unless GOMEMLIMIT is set.
 func limitMemory(log *slog.Logger) {
 	if _, err := memlimit.Set(memlimit.WithRatio(memoryShare)); err != nil {
-		log.Info("cannot read the memory limit of this process; the garbage collector uses none", "reason", err)
+		log.Info("cannot read the memory limit of this process; the garbage collector uses none",
+			"reason", err)
 	}
 }
 

@@ -11,7 +11,8 @@ import (
 	"github.com/kvip/kvip/test/testutil"
 )
 
-// TestInThePlaceOfKubeVIP (S9) takes flags and variables as kube-vip would, with the same precedence.
+// TestInThePlaceOfKubeVIP (S9) takes flags and variables as kube-vip would, with the same
+// precedence.
 func TestInThePlaceOfKubeVIP(t *testing.T) {
 	const least = "--arp --controlplane --address 192.0.2.10 "
 	for _, row := range []struct {
@@ -19,16 +20,33 @@ func TestInThePlaceOfKubeVIP(t *testing.T) {
 		check      func(config.Config) bool
 	}{
 		{least, "", func(c config.Config) bool {
-			return slices.Equal(c.VIPs, []netip.Addr{netip.MustParseAddr("192.0.2.10")}) && c.MetricsAddress == ":2112" && c.KubeVIP && c.LeaseName == kubevip.LeaseName
+			return slices.Equal(c.VIPs, []netip.Addr{netip.MustParseAddr("192.0.2.10")}) && c.MetricsAddress ==
+				":2112" && c.KubeVIP && c.LeaseName == kubevip.LeaseName
 		}},
-		{least + "--interface eth1 --port 8443 --namespace vips", "", func(c config.Config) bool { return c.Interface == "eth1" && c.Port == 8443 && c.Namespace == "vips" }},
-		{least + "-n vips --leaderElectionType kubernetes", "", func(c config.Config) bool { return c.Namespace == "vips" }},
+		{least + "--interface eth1 --port 8443 --namespace vips", "", func(c config.Config) bool {
+			return c.Interface ==
+				"eth1" && c.Port == 8443 && c.Namespace == "vips"
+		}},
+		{least + "-n vips --leaderElectionType kubernetes", "", func(c config.Config) bool {
+			return c.Namespace ==
+				"vips"
+		}},
 		{"--arp --controlplane --vip 192.0.2.10", "", func(c config.Config) bool { return len(c.VIPs) == 1 }},
 		{least + "--services --lbClassOnly", "", func(c config.Config) bool { return c.Services && c.ClassOnly }},
 		{least + "--services=false", "", func(c config.Config) bool { return !c.Services }},
-		{least + "--interface eth1", "vip_interface=eth2", func(c config.Config) bool { return c.Interface == "eth2" }},
-		{"--prometheusHTTPServer=", "vip_arp=true cp_enable=true address=192.0.2.10", func(c config.Config) bool { return c.MetricsAddress == "" }},
-		{"--prometheusHTTPServer=", "vip_arp=true cp_enable=true address=192.0.2.10 prometheus_server=:2113", func(c config.Config) bool { return c.MetricsAddress == ":2113" }},
+		{least + "--interface eth1", "vip_interface=eth2", func(c config.Config) bool {
+			return c.Interface ==
+				"eth2"
+		}},
+		{"--prometheusHTTPServer=", "vip_arp=true cp_enable=true address=192.0.2.10", func(c config.Config) bool {
+			return c.MetricsAddress ==
+				""
+		}},
+		{"--prometheusHTTPServer=",
+			"vip_arp=true cp_enable=true address=192.0.2.10 prometheus_server=:2113", func(c config.Config) bool {
+				return c.MetricsAddress ==
+					":2113"
+			}},
 	} {
 		cmd := newManager()
 		if err := cmd.ParseFlags(strings.Fields(row.flags)); err != nil {
@@ -57,19 +75,24 @@ func TestInThePlaceOfKubeVIP(t *testing.T) {
 func TestRefusedInThePlaceOfKubeVIP(t *testing.T) {
 	testutil.NeedRoot(t)
 	testutil.NewNetns(t)
-	for _, args := range []string{"link add lan0 type veth peer name lan1", "link set lan0 up", "link set lan1 up", "address add 192.0.2.7/24 dev lan0"} {
+	for _, args := range []string{"link add lan0 type veth peer name lan1", "link set lan0 up",
+		"link set lan1 up", "address add 192.0.2.7/24 dev lan0"} {
 		testutil.IP(t, args)
 	}
 	for _, row := range []struct{ env, flags, says string }{
 		{"cp_enable=true vip_arp=true address=api.example.org", "", "kube-vip's address: "},
 		{"cp_enable=true bgp_enable=true address=192.0.2.10", "", "kube-vip's bgp_enable: "},
-		{"cp_enable=true vip_arp=true address=192.0.2.7 vip_nodename=n1", "", "kube-vip's address: 192.0.2.7 is an address of this host"},
+		{"cp_enable=true vip_arp=true address=192.0.2.7 vip_nodename=n1", "",
+			"kube-vip's address: 192.0.2.7 is an address of this host"},
 		{"cp_enable=true vip_arp=true address=192.0.2.255 vip_nodename=n1", "", "kube-vip's address: "},
-		{"cp_enable=true vip_arp=true address=192.0.2.10 vip_nodename=N_1", "", "kube-vip's vip_nodename: "},
+		{"cp_enable=true vip_arp=true address=192.0.2.10 vip_nodename=N_1", "",
+			"kube-vip's vip_nodename: "},
 		{"cp_enable=true vip_arp=true", "", "kube-vip's address: "},
 		{"address=192.0.2.10", "--arp=perhaps", "kube-vip's vip_arp: "},
-		{"", "--arp --controlplane --address=192.0.2.7", "kube-vip's address: 192.0.2.7 is an address of this host"},
-		{"", "--arp --controlplane --address=192.0.2.10 --leaderElectionType=etcd", "kube-vip's leaderElectionType: "},
+		{"", "--arp --controlplane --address=192.0.2.7",
+			"kube-vip's address: 192.0.2.7 is an address of this host"},
+		{"", "--arp --controlplane --address=192.0.2.10 --leaderElectionType=etcd",
+			"kube-vip's leaderElectionType: "},
 		{"", "--arp --lease-name=a", "--arp is a flag of kube-vip and --lease-name one of kvip"},
 	} {
 		for entry := range strings.FieldsSeq(row.env) {
@@ -82,7 +105,14 @@ func TestRefusedInThePlaceOfKubeVIP(t *testing.T) {
 			t.Setenv(name, "")
 		}
 		if got.code != exitUsage || !strings.Contains(got.stderr, row.says) || got.stdout != "" {
-			t.Errorf("%s %s: exit code %d, stderr %s, want %q", row.env, row.flags, got.code, got.stderr, row.says)
+			t.Errorf(
+				"%s %s: exit code %d, stderr %s, want %q",
+				row.env,
+				row.flags,
+				got.code,
+				got.stderr,
+				row.says,
+			)
 		}
 		for _, flag := range []string{"--kubeconfig", "--vip", "--node-name"} {
 			if strings.Contains(got.stderr, flag) {

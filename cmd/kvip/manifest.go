@@ -19,7 +19,8 @@ func newManifest() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "manifest",
 		Short: "Print Kubernetes manifests that run kvip",
-		Long:  "Print Kubernetes manifests that run kvip. The commands need no cluster and apply nothing.",
+		Long: `
+Print Kubernetes manifests that run kvip. The commands need no cluster and apply nothing.`,
 		Example: `  kvip manifest pod --vip 192.0.2.10
   kvip manifest rbac
   kvip manifest crd`,
@@ -29,8 +30,8 @@ func newManifest() *cobra.Command {
 	return cmd
 }
 
-// setServicesPorts gives a manifest without VIP the ports that are free beside one with a VIP, unless
-// the user chose ports.
+// setServicesPorts gives a manifest without VIP the ports that are free beside one with a VIP,
+// unless the user chose ports.
 func setServicesPorts(cmd *cobra.Command, cfg *config.Config) {
 	if !cfg.Services || len(cfg.VIPs) > 0 {
 		return
@@ -62,7 +63,8 @@ func newManifestPod() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pod",
 		Short: "Print the static pod for control-plane nodes",
-		Long: `Print the static pod for control-plane nodes. The first node and nodes that join use the same file.
+		Long: `
+Print the static pod for control-plane nodes. The first node and nodes that join use the same file.
 Put it into the kubelet's manifest directory before 'kubeadm init' or 'kubeadm join'. The agent
 starts with the kubeconfigs, applies the RBAC of 'kvip manifest rbac' and then uses a token of its
 own ServiceAccount.
@@ -104,9 +106,11 @@ of kvip already reports the ServiceAccount.`,
 	fs := cmd.Flags()
 	cfg.AddFlags(fs)
 	hideDaemonSet(fs)
-	fs.StringVar(&kubeadmConfig, "kubeadm-config", "", "`file` with a kubeadm configuration, or - for stdin. "+
-		"It provides --vip and --port, and the image <imageRepository>/kvip; flags take precedence")
-	fs.BoolVar(&hardened, "hardened", false, "omit the kubeconfigs: for nodes where kvip has its own token already")
+	fs.StringVar(&kubeadmConfig, "kubeadm-config", "",
+		"`file` with a kubeadm configuration, or - for stdin. "+
+			"It provides --vip and --port, and the image <imageRepository>/kvip; flags take precedence")
+	fs.BoolVar(&hardened, "hardened", false,
+		"omit the kubeconfigs: for nodes where kvip has its own token already")
 	manifestFlags(fs, "kubeadm-config", "hardened")
 	return cmd
 }
@@ -130,9 +134,14 @@ func applyKubeadmConfig(cmd *cobra.Command, cfg *config.Config, path string) err
 		return err
 	}
 	mismatch := func(flag, value, configured string) error {
-		return &kubeadm.Conflict{Reason: kubeadm.FlagMismatch, File: name, Field: "--" + flag, Value: value,
+		return &kubeadm.Conflict{
+			Reason:  kubeadm.FlagMismatch,
+			File:    name,
+			Field:   "--" + flag,
+			Value:   value,
 			Problem: "is not the value of the configuration, which is " + configured,
-			Fix:     "remove the flag, or correct the configuration"}
+			Fix:     "remove the flag, or correct the configuration",
+		}
 	}
 	switch given := cmd.Flags().Changed; {
 	case !given("vip") && !vip.IsValid():
@@ -165,7 +174,8 @@ func newManifestDaemonSet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "daemonset",
 		Short: "Print the DaemonSet for a running cluster",
-		Long: `Print the DaemonSet for a running cluster. It uses the ServiceAccount that 'kvip manifest rbac'
+		Long: `
+Print the DaemonSet for a running cluster. It uses the ServiceAccount that 'kvip manifest rbac'
 prints for the same flags. With --vip it is named kvip and runs on control-plane nodes. A cluster
 that uses the virtual IP from the start needs the static pod instead.
 
@@ -198,7 +208,8 @@ the control plane's VIP. With both flags one DaemonSet does both jobs on every n
 		config.Metrics, config.Health, config.Services, config.Image, config.Logging)
 	hideDaemonSet(fs)
 	fs.BoolVar(&workers, workersFlag, false, "with --vip: run on worker nodes too")
-	fs.BoolVar(&controlPlanes, controlPlanesFlag, false, "with --services and without --vip: run on control-plane nodes too")
+	fs.BoolVar(&controlPlanes, controlPlanesFlag, false,
+		"with --services and without --vip: run on control-plane nodes too")
 	manifestFlags(fs, workersFlag, controlPlanesFlag)
 	return cmd
 }
@@ -226,7 +237,8 @@ func newManifestRBAC() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rbac",
 		Short: "Print the ServiceAccount, roles and bindings of kvip",
-		Long: `Print the ServiceAccount, roles and bindings of kvip. They grant access to one Lease, to Events
+		Long: `
+Print the ServiceAccount, roles and bindings of kvip. They grant access to one Lease, to Events
 about it, to the EndpointSlice of the API servers, to their health, and to a new token for the
 ServiceAccount itself. The static pod applies them with the administrator's credentials. For the
 DaemonSet, apply them first.
@@ -258,7 +270,8 @@ func newManifestCRD() *cobra.Command {
 	return &cobra.Command{
 		Use:   "crd",
 		Short: "Print the CustomResourceDefinition of IPPool",
-		Long: `Print the CustomResourceDefinition of IPPool (kvip.dev/v1alpha1), the pools of addresses for
+		Long: `
+Print the CustomResourceDefinition of IPPool (kvip.dev/v1alpha1), the pools of addresses for
 Services. Apply it once per cluster, before the first pool. It needs Kubernetes 1.31 or later.`,
 		Example: `  kvip manifest crd | kubectl apply -f -`,
 		Args:    noArgs,

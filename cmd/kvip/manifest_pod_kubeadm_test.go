@@ -8,13 +8,29 @@ import (
 
 func TestManifestPodFromKubeadm(t *testing.T) {
 	name := clusterText + "controlPlaneEndpoint: vip.example:6443\n"
-	full := clusterText + "controlPlaneEndpoint: 192.0.2.10:8443\nimageRepository: registry.example/k8s/\n---\napiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\nlocalAPIEndpoint: {bindPort: 8443}\n"
-	d := newDesk(t, map[string]string{"full.yaml": full, "name.yaml": name, "none.yaml": clusterText, "bad.yaml": "a: [", "foreign.yaml": "kind: A\napiVersion: b/c\n", "bind.yaml": clusterText + "apiServer: {extraArgs: [{name: bind-address, value: 192.0.2.11}]}\n",
-		"join.yaml": joinText + "    apiServerEndpoint: '[2001:db8::10]:6443'\n", "ports.yaml": clusterText + "controlPlaneEndpoint: 192.0.2.10:443\n"})
+	full := clusterText + "controlPlaneEndpoint: 192.0.2.10:8443\nimageRepository: " +
+		"registry.example/k8s/\n---\napiVersion: kubeadm.k8s.io/v1beta4\nkind: " +
+		"InitConfiguration\nlocalAPIEndpoint: {bindPort: 8443}\n"
+	d := newDesk(
+		t,
+		map[string]string{
+			"full.yaml":    full,
+			"name.yaml":    name,
+			"none.yaml":    clusterText,
+			"bad.yaml":     "a: [",
+			"foreign.yaml": "kind: A\napiVersion: b/c\n",
+			"bind.yaml": clusterText +
+				"apiServer: {extraArgs: [{name: bind-address, value: 192.0.2.11}]}\n",
+			"join.yaml":  joinText + "    apiServerEndpoint: '[2001:db8::10]:6443'\n",
+			"ports.yaml": clusterText + "controlPlaneEndpoint: 192.0.2.10:443\n",
+		},
+	)
 	for _, row := range []struct{ line, same string }{
 		{"full.yaml", "--vip 192.0.2.10 --port 8443 --image registry.example/k8s/kvip:dev"},
-		{"full.yaml --image a/b:c --vip 192.0.2.10,2001:db8::10 --port 8443", "--vip 192.0.2.10,2001:db8::10 --port 8443 --image a/b:c"},
-		{"full.yaml --interface eth0", "--vip 192.0.2.10 --port 8443 --image registry.example/k8s/kvip:dev --interface eth0"},
+		{"full.yaml --image a/b:c --vip 192.0.2.10,2001:db8::10 --port 8443",
+			"--vip 192.0.2.10,2001:db8::10 --port 8443 --image a/b:c"},
+		{"full.yaml --interface eth0",
+			"--vip 192.0.2.10 --port 8443 --image registry.example/k8s/kvip:dev --interface eth0"},
 		{"name.yaml --vip 192.0.2.10", "--vip 192.0.2.10"},
 		{"none.yaml --vip 192.0.2.10", "--vip 192.0.2.10"},
 		{"join.yaml", "--vip 2001:db8::10"},
@@ -31,7 +47,8 @@ func TestManifestPodFromKubeadm(t *testing.T) {
 		{"none.yaml --vip 192.0.2.10 --port 8443", "(FlagMismatch)"},
 		{"name.yaml", "(NoEndpoint)"},
 		{"none.yaml", "(NoEndpoint)"},
-		{"foreign.yaml --vip 192.0.2.10", "foreign.yaml, document 1, line 2: apiVersion: \"b/c\" is none of kubeadm's"},
+		{"foreign.yaml --vip 192.0.2.10",
+			"foreign.yaml, document 1, line 2: apiVersion: \"b/c\" is not an API version of kubeadm"},
 		{"bind.yaml --vip 192.0.2.10", "(BindAddressMismatch)"},
 		{"ports.yaml", "(PortMismatch)"},
 		{"bad.yaml", "bad.yaml, document 1, line 1: is not YAML"},
@@ -43,13 +60,16 @@ func TestManifestPodFromKubeadm(t *testing.T) {
 			t.Errorf("%s: exit code %d, stdout %q, stderr %q", row.line, got.code, got.stdout, got.stderr)
 		}
 	}
-	if got := d.stdin(full, "manifest pod --kubeadm-config -"); !strings.Contains(got.stdout, "--vip=192.0.2.10") {
+	if got := d.stdin(full, "manifest pod --kubeadm-config -"); !strings.Contains(
+		got.stdout,
+		"--vip=192.0.2.10",
+	) {
 		t.Errorf("from stdin: %+v", got)
 	}
 }
 
-// TestKubeadmPage runs the commands of docs/kubeadm.md that need no cluster; test/e2e/kubeadm runs the others. The kubeadm line below one must be the one
-// that it prints.
+// TestKubeadmPage runs the commands of docs/kubeadm.md that need no cluster; test/e2e/kubeadm runs
+// the others. The kubeadm line below one must be the one that it prints.
 func TestKubeadmPage(t *testing.T) {
 	page, err := os.ReadFile("../../docs/kubeadm.md")
 	if err != nil {

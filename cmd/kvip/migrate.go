@@ -21,7 +21,8 @@ func newMigrate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate FILE",
 		Short: "Translate a manifest of kube-vip into one of kvip",
-		Long: `Translate a manifest of kube-vip into one of kvip: a static pod into a static pod, a DaemonSet into
+		Long: `
+Translate a manifest of kube-vip into one of kvip: a static pod into a static pod, a DaemonSet into
 a DaemonSet on the same nodes with its RBAC. FILE may contain other documents too, and - is stdin.
 The command needs no cluster and applies nothing.
 
@@ -31,7 +32,9 @@ the manifest, such as BGP without ARP, and for a value that only a cluster knows
 		Example: `  kvip migrate /etc/kubernetes/manifests/kube-vip.yaml > kvip.yaml
   kubectl -n kube-system get daemonset kube-vip-ds -o yaml | kvip migrate - > kvip.yaml`,
 		Args: oneArg("a file with a manifest of kube-vip, or - for standard input"),
-		RunE: func(cmd *cobra.Command, args []string) error { return runMigrateCommand(cmd, cfg, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runMigrateCommand(cmd, cfg, args[0])
+		},
 	}
 	cmd.ValidArgsFunction = completeFile
 	cfg.AddFlags(cmd.Flags(), config.Image)
@@ -69,7 +72,8 @@ func readManifest(path string, stdin io.Reader) (name string, text []byte, err e
 		return name, nil, fmt.Errorf("read manifest: %w", err)
 	}
 	if len(text) > maxManifest {
-		return name, nil, usageError(fmt.Sprintf("%s: is too large for a manifest: it has more than %d bytes", name, maxManifest))
+		return name, nil, usageError(fmt.Sprintf(
+			"%s: is too large for a manifest: it has more than %d bytes", name, maxManifest))
 	}
 	return name, text, nil
 }

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestMigratePage runs the commands of docs/migrate-from-kube-vip.md that need no cluster, with a manifest in the place of
-// the file that the page names, and looks for the notes that it quotes.
+// TestMigratePage runs the commands of docs/migrate-from-kube-vip.md that need no cluster, with a
+// manifest in the place of the file that the page names, and looks for the notes that it quotes.
 func TestMigratePage(t *testing.T) {
 	page, err := os.ReadFile("../../docs/migrate-from-kube-vip.md")
 	if err != nil {

@@ -30,14 +30,16 @@ func TestMigrateReadsAFileOrStdin(t *testing.T) {
 		t.Fatal(err)
 	}
 	fromFile, notes, err := runMigrate("", kubeVIPPod, "--image=registry.example/kvip:1")
-	if err != nil || !strings.Contains(fromFile, "image: registry.example/kvip:1") || !strings.Contains(notes, "note: vip_renewdeadline: ") {
+	if err != nil || !strings.Contains(fromFile, "image: registry.example/kvip:1") ||
+		!strings.Contains(notes, "note: vip_renewdeadline: ") {
 		t.Errorf("%v, %q and\n%s", err, notes, fromFile)
 	}
 	fromStdin, _, err := runMigrate(string(text), "-", "--image=registry.example/kvip:1")
 	if err != nil || fromStdin != fromFile {
 		t.Errorf("%v and\n%s", err, fromStdin)
 	}
-	if ofBuild, _, err := runMigrate("", kubeVIPPod); err != nil || !strings.Contains(ofBuild, "image: "+defaultImage()) {
+	if ofBuild, _, err := runMigrate("", kubeVIPPod); err != nil ||
+		!strings.Contains(ofBuild, "image: "+defaultImage()) {
 		t.Errorf("%v and\n%s", err, ofBuild)
 	}
 }
@@ -48,8 +50,11 @@ func TestMigrateIsSafeForATerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hostile := "apiVersion: v1\nkind: Secret\nmetadata: {name: \"\\e[2J\\u009b2J\", namespace: shop}\n---\n"
-	if _, notes, err := runMigrate(hostile+string(text), "-"); err != nil || !strings.Contains(notes, "u009b") || strings.ContainsAny(notes, "\x1b\u009b") {
+	hostile :=
+		"apiVersion: v1\nkind: Secret\nmetadata: {name: \"\\e[2J\\u009b2J\", namespace: shop}\n---\n"
+	if _, notes, err := runMigrate(hostile+string(text), "-"); err != nil ||
+		!strings.Contains(notes, "u009b") ||
+		strings.ContainsAny(notes, "\x1b\u009b") {
 		t.Errorf("%v, %q", err, notes)
 	}
 }
@@ -65,15 +70,18 @@ func TestMigrateRefusesInTheUsersTerms(t *testing.T) {
 		{"", []string{"a", "b"}, `"b" is one argument too many`, true},
 		{"", []string{"-"}, "stdin: there is no Pod", true},
 		{strings.Repeat("# long\n", 1<<20), []string{"-"}, "stdin: is too large for a manifest", true},
-		{"text", []string{"-"}, "stdin, document 1: is not a manifest: it has no apiVersion and kind", true},
-		{"- a", []string{"-"}, "stdin, document 1: is not a manifest: it has no apiVersion and kind", true},
+		{"text", []string{"-"},
+			"stdin, document 1: is not a manifest: it has no apiVersion and kind", true},
+		{"- a", []string{"-"},
+			"stdin, document 1: is not a manifest: it has no apiVersion and kind", true},
 		{"a: [", []string{"-"}, "stdin, document 1: is not a manifest", true},
 		{"", []string{filepath.Join(t.TempDir(), "none")}, "read manifest: ", false},
 		{"", []string{kubeVIPPod, "--image="}, "--image: ", false},
 	} {
 		stdout, _, err := runMigrate(row.stdin, row.args...)
 		var line usageError
-		if err == nil || !strings.Contains(err.Error(), row.says) || errors.As(err, &line) != row.usage || stdout != "" {
+		if err == nil || !strings.Contains(err.Error(), row.says) || errors.As(err, &line) != row.usage ||
+			stdout != "" {
 			t.Errorf("%v: got %v and %q", row.args, err, stdout)
 		}
 	}

@@ -46,7 +46,8 @@ func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the holder of the virtual IP, and why it holds it",
-		Long: `Show the holder of the virtual IP, its term and Lease, the health of each node's API server and the
+		Long: `
+Show the holder of the virtual IP, its term and Lease, the health of each node's API server and the
 last transitions with their reasons. The command does not use the virtual IP. On a control-plane
 node it needs no flags. In a pod of the DaemonSet it uses the ServiceAccount. Elsewhere it asks the
 servers of the files of --kubeconfig or of the variable KUBECONFIG, each of which needs a client
@@ -63,7 +64,8 @@ Lease does not exist; 1 no API server and no agent answered; 2 the command line 
 			if len(args) == 0 {
 				return nil
 			}
-			return usageError(fmt.Sprintf("%q is an argument too many; for a Service: kvip status service NAME", args[0]))
+			return usageError(fmt.Sprintf(
+				"%q is an argument too many; for a Service: kvip status service NAME", args[0]))
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return runStatus(cmd, cfg, output) },
 	}
@@ -115,7 +117,11 @@ func addOutput(cmd *cobra.Command, output *string) {
 
 func validateOutput(output string) error {
 	if output != outputText && output != outputJSON {
-		return &config.UsageError{Flag: "output", Reason: fmt.Sprintf("%q is unknown", output), Hint: "give text or json"}
+		return &config.UsageError{
+			Flag:   "output",
+			Reason: fmt.Sprintf("%q is unknown", output),
+			Hint:   "give text or json",
+		}
 	}
 	return nil
 }
@@ -128,7 +134,8 @@ func newStatusService() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "service NAME",
 		Short: "Show which node announces a Service's addresses, since when, and why",
-		Long: `Show which node announces the addresses of a Service of type LoadBalancer, since when, and why that
+		Long: `
+Show which node announces the addresses of a Service of type LoadBalancer, since when, and why that
 node, or why none does. The command asks the API and the agent of every node. It runs on a
 control-plane node, in a pod of the DaemonSet, or on any host that reaches the nodes and the server
 of --kubeconfig or of the variable KUBECONFIG.
@@ -145,13 +152,18 @@ command line was refused.`,
 	}
 	cfg.AddFlags(cmd.Flags(), config.APIServer, config.Kubeconfig, config.ServiceClass)
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of the Service")
-	cmd.Flags().StringVar(&cfg.Namespace, "lease-namespace", cfg.Namespace, "namespace of kvip's Leases")
+	cmd.Flags().StringVar(&cfg.Namespace, "lease-namespace", cfg.Namespace,
+		"namespace of kvip's Leases")
 	addOutput(cmd, &output)
 	cmd.ValidArgsFunction = completeService(&cfg, &namespace)
 	return cmd
 }
 
-func runStatusService(cmd *cobra.Command, cfg config.Config, output, namespace, service string) error {
+func runStatusService(
+	cmd *cobra.Command,
+	cfg config.Config,
+	output, namespace, service string,
+) error {
 	if err := validateOutput(output); err != nil {
 		return err
 	}
@@ -187,8 +199,8 @@ func runStatusService(cmd *cobra.Command, cfg config.Config, output, namespace, 
 	return nil
 }
 
-// validateServiceStatus checks cfg. The namespace of the Leases has another flag here: --namespace is
-// that of the Service.
+// validateServiceStatus checks cfg. The namespace of the Leases has another flag here: --namespace
+// is that of the Service.
 func validateServiceStatus(cfg config.Config) error {
 	err := cfg.Validate(config.APIServer, config.Lease, config.Client, config.Services)
 	if setting := (*config.UsageError)(nil); errors.As(err, &setting) && setting.Flag == "namespace" {
@@ -211,10 +223,12 @@ func parseService(arg, namespace string, chosen bool) (space, name string, err e
 		space, name = namespace, arg
 	}
 	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/%") {
-		return "", "", usageError(fmt.Sprintf("%q cannot name a Service; give NAME or NAMESPACE/NAME", arg))
+		return "", "", usageError(fmt.Sprintf(
+			"%q cannot name a Service; give NAME or NAMESPACE/NAME", arg))
 	}
 	if chosen && space != namespace {
-		return "", "", &config.UsageError{Flag: "namespace", Reason: fmt.Sprintf("%q is not the namespace of %q", namespace, arg),
+		return "", "", &config.UsageError{Flag: "namespace", Reason: fmt.Sprintf(
+			"%q is not the namespace of %q", namespace, arg),
 			Hint: "remove one of them"}
 	}
 	lease := config.Config{LeaseName: config.DefaultLeaseName, Namespace: space}
@@ -223,7 +237,9 @@ func parseService(arg, namespace string, chosen bool) (space, name string, err e
 
 // inspectConfig returns what package inspect needs for one Service, or for all if name is empty.
 func inspectConfig(cfg config.Config, namespace, name string) inspect.Config {
-	store := apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)})
+	store := apiclient.NewStore(
+		apiclient.StoreConfig{Kubeconfigs: cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)},
+	)
 	servers := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
 	// The servers of the kubeconfigs come last: the VIP may be among them.
 	for _, server := range apiclient.KubeconfigServers(cfg.Kubeconfigs) {
@@ -232,9 +248,15 @@ func inspectConfig(cfg config.Config, namespace, name string) inspect.Config {
 		}
 	}
 	return inspect.Config{
-		Router: apiclient.NewRouter(apiclient.RouterConfig{Store: store, Local: func() []string { return servers },
-			InCluster: apiclient.InCluster()}),
-		Reader:         svc.Reader{Class: cfg.ServiceClass, ClassOnly: cfg.ClassOnly, KubeVIP: cfg.KubeVIP},
+		Router: apiclient.NewRouter(
+			apiclient.RouterConfig{Store: store, Local: func() []string { return servers },
+				InCluster: apiclient.InCluster()},
+		),
+		Reader: svc.Reader{
+			Class:     cfg.ServiceClass,
+			ClassOnly: cfg.ClassOnly,
+			KubeVIP:   cfg.KubeVIP,
+		},
 		LeaseNamespace: cfg.Namespace, Namespace: namespace, Name: name,
 	}
 }
@@ -265,7 +287,10 @@ func chooseCredentials(cmd *cobra.Command, cfg *config.Config) error {
 
 // environmentKubeconfigs returns the files of KUBECONFIG.
 func environmentKubeconfigs() []string {
-	return slices.DeleteFunc(filepath.SplitList(os.Getenv(kubeconfigEnv)), func(file string) bool { return file == "" })
+	return slices.DeleteFunc(filepath.SplitList(os.Getenv(kubeconfigEnv)), func(file string) bool {
+		return file ==
+			""
+	})
 }
 
 // checkReadable fails if none of the files exists, or if one that exists cannot be used.

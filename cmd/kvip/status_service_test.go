@@ -50,13 +50,16 @@ func TestStatusServiceRefusesInTheUsersTerms(t *testing.T) {
 	}
 }
 
-// shop is a cluster with the Services default/web and shop/web, of which nobody has heard yet, and the flags to
-// reach it.
+// shop is a cluster with the Services default/web and shop/web, of which nobody has heard yet, and
+// the flags to reach it.
 func shop(t *testing.T) ([]string, *fakecluster.Env) {
 	t.Helper()
 	e := fakecluster.New(t)
 	for owner, addr := range map[string]string{"default/web": "192.0.2.10", "shop/web": "2001:db8::10"} {
-		e.PutService(owner, func(s *corev1.Service) { s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: addr}} })
+		e.PutService(
+			owner,
+			func(s *corev1.Service) { s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: addr}} },
+		)
 	}
 	e.PutNode("a", "127.0.0.1")
 	e.PutNodeLease(svc.NodeInfo{Node: "a"}, "a_1", 5)
@@ -73,7 +76,10 @@ func shop(t *testing.T) ([]string, *fakecluster.Env) {
 
 func TestStatusServiceAsksTheCluster(t *testing.T) {
 	reach, e := shop(t)
-	e.PutService("shop/other", func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/x") })
+	e.PutService(
+		"shop/other",
+		func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/x") },
+	)
 	for _, row := range []struct {
 		args   []string
 		code   int
@@ -83,16 +89,23 @@ func TestStatusServiceAsksTheCluster(t *testing.T) {
 		{[]string{"web"}, exitFailure, "In status   192.0.2.10\n", "no agent answers"},
 		{[]string{"web", "-n", "shop"}, exitFailure, "In status   2001:db8::10\n", "no agent answers"},
 		{[]string{"shop/web"}, exitFailure, "Service     shop/web\n", "no agent answers"},
-		{[]string{"shop/web", "-n", "shop"}, exitFailure, "No answer   a: its agent serves no page (--metrics-address)\n", "no agent answers"},
-		{[]string{"web", "--service-class-only"}, exitUnhealthy, "(--service-class-only)", "no node announces service default/web: "},
-		{[]string{"shop/other"}, exitUnhealthy, "loadBalancerClass example.com/x", "no node announces service shop/other: "},
+		{[]string{"shop/web", "-n", "shop"}, exitFailure,
+			"No answer   a: its agent serves no page (--metrics-address)\n", "no agent answers"},
+		{[]string{"web", "--service-class-only"}, exitUnhealthy, "(--service-class-only)",
+			"no node announces service default/web: "},
+		{[]string{"shop/other"}, exitUnhealthy, "loadBalancerClass example.com/x",
+			"no node announces service shop/other: "},
 		{[]string{"none"}, exitFailure, "", "get service default/none: "},
 		{[]string{"web", "-n", "none"}, exitFailure, "", "get service none/web: "},
-		{[]string{"web", "--namespace=shop", "-o", "json"}, exitFailure, `"service": "shop/web"`, "no agent answers"},
+		{[]string{"web", "--namespace=shop", "-o", "json"}, exitFailure, `"service": "shop/web"`,
+			"no agent answers"},
 		{[]string{"web", "--port", "1"}, exitFailure, "", "no API server at [127.0.0.1:1] answers"},
 	} {
 		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
-			t.Setenv("KUBERNETES_SERVICE_HOST", "") // where the tests run in a pod, its cluster is not the one meant
+			t.Setenv(
+				"KUBERNETES_SERVICE_HOST",
+				"",
+			) // where the tests run in a pod, its cluster is not the one meant
 			got := kvip(t, append(append([]string{"status", "service"}, reach...), row.args...)...)
 			if got.code != row.code {
 				t.Errorf("exit code %d, want %d", got.code, row.code)
@@ -115,7 +128,9 @@ func TestStatusServiceAsJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.code != exitFailure {
 		t.Fatalf("exit code %d, %v: %s%s", got.code, err, got.stdout, got.stderr)
 	}
-	if report.Service != "default/web" || !report.Managed || len(report.Status) != 1 || report.Status[0] != netip.MustParseAddr("192.0.2.10") || report.Unreachable["a"] == "" {
+	if report.Service != "default/web" || !report.Managed || len(report.Status) != 1 ||
+		report.Status[0] != netip.MustParseAddr("192.0.2.10") ||
+		report.Unreachable["a"] == "" {
 		t.Errorf("got %+v", report)
 	}
 }
@@ -125,9 +140,17 @@ func TestStatusServiceTellsWhetherItIsAnnounced(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	reach, e := shop(t)
 	var answer atomic.Pointer[speaker.Report]
-	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(answer.Load()) }))
+	agent := httptest.NewServer(
+		http.HandlerFunc(
+			func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(answer.Load()) },
+		),
+	)
 	defer agent.Close()
-	e.PutNodeLease(svc.NodeInfo{Node: "a", StatusPort: agent.Listener.Addr().(*net.TCPAddr).Port}, "a_1", 5)
+	e.PutNodeLease(
+		svc.NodeInfo{Node: "a", StatusPort: agent.Listener.Addr().(*net.TCPAddr).Port},
+		"a_1",
+		5,
+	)
 	for _, row := range []struct {
 		name     string
 		addr     speaker.AddressReport
@@ -135,16 +158,23 @@ func TestStatusServiceTellsWhetherItIsAnnounced(t *testing.T) {
 		problems string // on stdout and stderr
 	}{
 		{"announced", speaker.AddressReport{Node: "a", Present: true, State: "owned"}, exitOK, ""},
-		{"announced elsewhere", speaker.AddressReport{Node: "b", Sentence: "b is better"}, exitUnhealthy, "no node announces 192.0.2.10"},
-		{"nowhere", speaker.AddressReport{Sentence: "no node is alive"}, exitUnhealthy, "no node announces 192.0.2.10"},
-		{"kept in silence", speaker.AddressReport{Node: "b", Present: true, State: "leaving"}, exitUnhealthy, "no node announces 192.0.2.10"},
+		{"announced elsewhere", speaker.AddressReport{Node: "b", Sentence: "b is better"}, exitUnhealthy,
+			"no node announces 192.0.2.10"},
+		{"nowhere", speaker.AddressReport{Sentence: "no node is alive"}, exitUnhealthy,
+			"no node announces 192.0.2.10"},
+		{"kept in silence", speaker.AddressReport{Node: "b", Present: true, State: "leaving"}, exitUnhealthy,
+			"no node announces 192.0.2.10"},
 	} {
 		row.addr.Address = netip.MustParseAddr("192.0.2.10")
-		answer.Store(&speaker.Report{Node: "a", Fresh: true, Addresses: []speaker.AddressReport{row.addr}})
+		answer.Store(
+			&speaker.Report{Node: "a", Fresh: true, Addresses: []speaker.AddressReport{row.addr}},
+		)
 		for _, output := range []string{"text", "json"} {
 			got := kvip(t, append([]string{"status", "service", "web", "-o", output}, reach...)...)
-			if got.code != row.code || !strings.Contains(got.stdout, "192.0.2.10") || !strings.Contains(got.stdout, row.problems) ||
-				!strings.Contains(got.stderr, row.problems) || (row.problems == "") != (got.stderr == "") {
+			if got.code != row.code || !strings.Contains(got.stdout, "192.0.2.10") ||
+				!strings.Contains(got.stdout, row.problems) ||
+				!strings.Contains(got.stderr, row.problems) ||
+				(row.problems == "") != (got.stderr == "") {
 				t.Errorf("%s, %s: exit code %d, %s%s", row.name, output, got.code, got.stdout, got.stderr)
 			}
 		}

@@ -20,8 +20,8 @@ import (
 	"github.com/kvip/kvip/test/testutil"
 )
 
-// remote is a cluster on another machine: on this one, a network namespace, nothing listens on the ports
-// of API servers and agents at 127.0.0.1.
+// remote is a cluster on another machine: on this one, a network namespace, nothing listens on the
+// ports of API servers and agents at 127.0.0.1.
 type remote struct {
 	t      *testing.T
 	store  *fakeapi.Store
@@ -38,7 +38,12 @@ func newRemote(t *testing.T) *remote {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &remote{t: t, store: store, host: "127.0.0.2:6443", config: filepath.Join(t.TempDir(), "remote.conf")}
+	r := &remote{
+		t:      t,
+		store:  store,
+		host:   "127.0.0.2:6443",
+		config: filepath.Join(t.TempDir(), "remote.conf"),
+	}
 	server, err := store.Serve(r.host)
 	if err != nil {
 		t.Fatal(err)
@@ -55,10 +60,17 @@ func newRemote(t *testing.T) *remote {
 func (r *remote) lease(holder string) {
 	r.t.Helper()
 	seconds, at := int32(60), metav1.NewMicroTime(time.Now())
-	err := r.store.Put("/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kvip", &coordinationv1.Lease{
-		ObjectMeta: metav1.ObjectMeta{Name: "kvip", Namespace: "kube-system"},
-		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, RenewTime: &at},
-	})
+	err := r.store.Put(
+		"/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kvip",
+		&coordinationv1.Lease{
+			ObjectMeta: metav1.ObjectMeta{Name: "kvip", Namespace: "kube-system"},
+			Spec: coordinationv1.LeaseSpec{
+				HolderIdentity:       &holder,
+				LeaseDurationSeconds: &seconds,
+				RenewTime:            &at,
+			},
+		},
+	)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -71,9 +83,12 @@ func (r *remote) agent(a status.Agent) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(a)
-	})}}
+	server := &httptest.Server{
+		Listener: listener,
+		Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_ = json.NewEncoder(w).Encode(a)
+		})},
+	}
 	server.Start()
 	r.t.Cleanup(server.Close)
 }
@@ -114,18 +129,31 @@ func TestStatusExitCodes(t *testing.T) {
 		stderr string
 	}{
 		{"no such file", []string{"--kubeconfig", "/nonexistent/a.conf"}, exitFailure, `none of ["/nonexistent/a.conf"] exists`},
-		{"no server", []string{}, exitFailure, "run this on a control-plane node, as root, or give --kubeconfig"},
-		{"no lease", []string{"--kubeconfig", r.config}, exitUnhealthy, "nobody holds the address: lease kube-system/kvip does not exist"},
-		{"another lease", []string{"--kubeconfig", r.config, "--lease-name", "nope", "-o", "json"}, exitUnhealthy, "lease kube-system/nope does not exist"},
-		{"refused", []string{"--kubeconfig", r.config, "--port", "0"}, exitUsage, "--port: 0 is out of range"},
+		{"no server", []string{}, exitFailure,
+			"run this on a control-plane node, as root, or give --kubeconfig"},
+		{"no lease", []string{"--kubeconfig", r.config}, exitUnhealthy,
+			"nobody holds the address: lease kube-system/kvip does not exist"},
+		{"another lease", []string{"--kubeconfig", r.config, "--lease-name", "nope", "-o", "json"}, exitUnhealthy,
+			"lease kube-system/nope does not exist"},
+		{"refused", []string{"--kubeconfig", r.config, "--port", "0"}, exitUsage,
+			"--port: 0 is out of range"},
 	} {
 		got := kvip(t, append([]string{"status"}, row.args...)...)
-		if got.code != row.code || !strings.Contains(got.stderr, row.stderr) || (row.code == exitUnhealthy) != (got.stdout != "") {
-			t.Errorf("%s: exit code %d, want %d, stdout %s, stderr %s", row.name, got.code, row.code, got.stdout, got.stderr)
+		if got.code != row.code || !strings.Contains(got.stderr, row.stderr) ||
+			(row.code == exitUnhealthy) != (got.stdout != "") {
+			t.Errorf(
+				"%s: exit code %d, want %d, stdout %s, stderr %s",
+				row.name,
+				got.code,
+				row.code,
+				got.stdout,
+				got.stderr,
+			)
 		}
 	}
 	r.lease("")
-	if got := kvip(t, "status", "--kubeconfig", r.config); got.code != exitUnhealthy || !strings.Contains(got.stderr, "is released") {
+	if got := kvip(t, "status", "--kubeconfig", r.config); got.code != exitUnhealthy ||
+		!strings.Contains(got.stderr, "is released") {
 		t.Errorf("released: exit code %d, stderr %s", got.code, got.stderr)
 	}
 }
@@ -141,7 +169,8 @@ func TestStatusRefusesAKubeconfigThatItCannotUse(t *testing.T) {
 	}
 	for _, args := range [][]string{{"status"}, {"status", "service", "web"}} {
 		got := kvip(t, append(args, "--kubeconfig", file)...)
-		if got.code != exitFailure || !strings.Contains(got.stderr, "its user must have a client certificate or a token") {
+		if got.code != exitFailure ||
+			!strings.Contains(got.stderr, "its user must have a client certificate or a token") {
 			t.Errorf("kvip %s: exit code %d, stderr %s", args, got.code, got.stderr)
 		}
 	}
@@ -152,10 +181,21 @@ func TestStatusIsSafeForATerminal(t *testing.T) {
 	r := newRemote(t)
 	const evil = "\x1b]0;owned\x07\u009b2J\u202e"
 	r.lease(evil + "_boot_1")
-	r.agent(status.Agent{Node: evil, State: evil, Reason: evil, Link: evil, Warning: evil, NotReady: evil, VIPs: []string{evil}})
+	r.agent(
+		status.Agent{
+			Node:     evil,
+			State:    evil,
+			Reason:   evil,
+			Link:     evil,
+			Warning:  evil,
+			NotReady: evil,
+			VIPs:     []string{evil},
+		},
+	)
 	for _, output := range []string{"text", "json"} {
 		got := kvip(t, "status", "--kubeconfig", r.config, "-o", output)
-		if got.code != exitUnhealthy || !strings.Contains(got.stdout, "owned") || !strings.Contains(got.stderr, "owned") {
+		if got.code != exitUnhealthy || !strings.Contains(got.stdout, "owned") ||
+			!strings.Contains(got.stderr, "owned") {
 			t.Errorf("-o %s: exit code %d, stdout %q, stderr %q", output, got.code, got.stdout, got.stderr)
 		}
 		for _, text := range []string{got.stdout, got.stderr} {

@@ -13,8 +13,8 @@ import (
 	"github.com/kvip/kvip/pkg/config"
 )
 
-// The linker sets version and commit, see the Makefile. A plain `go build` sets neither; the commit is
-// then the one that Go wrote into the program.
+// The linker sets version and commit, see the Makefile. A plain `go build` sets neither; the
+// commit is then the one that Go wrote into the program.
 var (
 	version = "dev"
 	commit  = ""
@@ -26,10 +26,11 @@ func defaultImage() string { return config.ImageRepository + ":" + version }
 // releaseVersion matches the versions of releases.
 var releaseVersion = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+(-(alpha|beta|rc)[.0-9]*)?$`)
 
-// imageNote returns a warning that nodes cannot pull the image of a manifest, or "" if a registry may
-// have it: the image of a release, and one that the user chose.
+// imageNote returns a warning that nodes cannot pull the image of a manifest, or "" if a registry
+// may have it: the image of a release, and one that the user chose.
 func imageNote(cmd *cobra.Command, image string) string {
-	published := releaseVersion.MatchString(version) && !strings.HasPrefix(image, config.ImageRepository+":")
+	published := releaseVersion.MatchString(version) &&
+		!strings.HasPrefix(image, config.ImageRepository+":")
 	if cmd.Flags().Changed("image") || published {
 		return ""
 	}
@@ -53,8 +54,8 @@ func builtFrom() string {
 	return commitOf(info)
 }
 
-// commitOf returns the first 12 digits of the commit in info, with "-dirty" if the tree had changes,
-// or "unknown" if info is nil or has none.
+// commitOf returns the first 12 digits of the commit in info, with "-dirty" if the tree had
+// changes, or "unknown" if info is nil or has none.
 func commitOf(info *debug.BuildInfo) string {
 	if info == nil {
 		return "unknown"

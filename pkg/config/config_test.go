@@ -27,7 +27,8 @@ func parse(t *testing.T, c *Config, args ...string) error {
 }
 
 func TestDefaultsAreValidOnceThereIsAVIP(t *testing.T) {
-	for name, c := range map[string]Config{"default": Default(), "static pod": StaticPod(), "daemonset": DaemonSet()} {
+	for name, c := range map[string]Config{"default": Default(), "static pod": StaticPod(),
+		"daemonset": DaemonSet()} {
 		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), "--vip: ") {
 			t.Errorf("%s without a VIP: %v", name, err)
 		}
@@ -46,12 +47,37 @@ func TestStaticPodAndDaemonSetShareNoPort(t *testing.T) {
 
 func TestFlagsFillEveryField(t *testing.T) {
 	c := Default()
-	err := parse(t, &c, "--vip", "192.0.2.10,2001:db8::10", "--interface=eth0", "--interface-wait=3s", "--port=8443",
-		"--lease-duration=9s", "--renew-interval=2s", "--lease-name=l", "--namespace=n", "--node-name=a",
-		"--kubeconfig=/x,/y", "--state-dir=/z", "--health-url=https://127.0.0.1:1/readyz", "--metrics-address=:1", "--health-address=127.0.0.1:2",
-		"--services", "--services-name=s", "--service-class=c", "--service-class-only", "--services-interface=eth*", "--services-fallback=eth0",
-		"--daemonset=d", "--kube-vip",
-		"--image=i", "--log-format=json", "-v", "2")
+	err := parse(
+		t,
+		&c,
+		"--vip",
+		"192.0.2.10,2001:db8::10",
+		"--interface=eth0",
+		"--interface-wait=3s",
+		"--port=8443",
+		"--lease-duration=9s",
+		"--renew-interval=2s",
+		"--lease-name=l",
+		"--namespace=n",
+		"--node-name=a",
+		"--kubeconfig=/x,/y",
+		"--state-dir=/z",
+		"--health-url=https://127.0.0.1:1/readyz",
+		"--metrics-address=:1",
+		"--health-address=127.0.0.1:2",
+		"--services",
+		"--services-name=s",
+		"--service-class=c",
+		"--service-class-only",
+		"--services-interface=eth*",
+		"--services-fallback=eth0",
+		"--daemonset=d",
+		"--kube-vip",
+		"--image=i",
+		"--log-format=json",
+		"-v",
+		"2",
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +119,8 @@ func TestVIPFlagReplacesDefaultAndAccumulates(t *testing.T) {
 }
 
 func TestVIPFlagRefusesWhatIsNoAddress(t *testing.T) {
-	for _, text := range []string{"", "banana", "192.0.2.256", "192.0.2.10,", "192.0.2.10/24", " 192.0.2.10", "192.0.2.010"} {
+	for _, text := range []string{"", "banana", "192.0.2.256", "192.0.2.10,", "192.0.2.10/24",
+		" 192.0.2.10", "192.0.2.010"} {
 		c := Default()
 		err := parse(t, &c, "--vip", text)
 		if err == nil || !strings.Contains(err.Error(), "--vip") {
@@ -104,10 +131,14 @@ func TestVIPFlagRefusesWhatIsNoAddress(t *testing.T) {
 
 func TestArgsReproduceTheConfiguration(t *testing.T) {
 	full := Default()
-	if err := parse(t, &full, "--vip=192.0.2.10,2001:db8::10", "--interface=eth0", "--interface-wait=0", "--port=8443",
-		"--lease-duration=10s", "--renew-interval=500ms", "--lease-name=l", "--namespace=n", "--node-name=a",
-		"--kubeconfig=/x,/y", "--state-dir=/z", "--health-url=https://127.0.0.1:1/readyz", "--metrics-address=", "--health-address=[::1]:2",
-		"--services", "--services-name=s", "--service-class=example.com/c", "--service-class-only", "--services-interface=eth*",
+	if err := parse(t, &full, "--vip=192.0.2.10,2001:db8::10", "--interface=eth0",
+		"--interface-wait=0", "--port=8443",
+		"--lease-duration=10s", "--renew-interval=500ms", "--lease-name=l", "--namespace=n",
+		"--node-name=a",
+		"--kubeconfig=/x,/y", "--state-dir=/z", "--health-url=https://127.0.0.1:1/readyz",
+		"--metrics-address=", "--health-address=[::1]:2",
+		"--services", "--services-name=s", "--service-class=example.com/c", "--service-class-only",
+		"--services-interface=eth*",
 		"--services-fallback=default-route", "--daemonset=d",
 		"--kube-vip", "--log-format=json", "-v=2"); err != nil {
 		t.Fatal(err)
@@ -132,7 +163,11 @@ func TestArgsAreShortWhenNothingWasChosen(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	c.Kubeconfigs, c.StateDir = AdminKubeconfigs(), DefaultStateDir
-	want := []string{"--vip=192.0.2.10", "--kubeconfig=/etc/kubernetes/super-admin.conf,/etc/kubernetes/admin.conf", "--state-dir=/var/lib/kvip"}
+	want := []string{
+		"--vip=192.0.2.10",
+		"--kubeconfig=/etc/kubernetes/super-admin.conf,/etc/kubernetes/admin.conf",
+		"--state-dir=/var/lib/kvip",
+	}
 	if got := c.Args(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

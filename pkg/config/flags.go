@@ -75,7 +75,19 @@ func includes(groups []Group, g Group) bool {
 
 // ManagerGroups returns the groups of `kvip manager`: all but Image.
 func ManagerGroups() []Group {
-	return []Group{Address, Interface, APIServer, Lease, Timing, Client, Node, Metrics, Health, Services, Logging}
+	return []Group{
+		Address,
+		Interface,
+		APIServer,
+		Lease,
+		Timing,
+		Client,
+		Node,
+		Metrics,
+		Health,
+		Services,
+		Logging,
+	}
 }
 
 // AddFlags registers the flags of the groups on fs, or all flags if none is named. The values
@@ -106,22 +118,44 @@ const (
 
 // Sections returns the sections in the order of the help text.
 func Sections() []string {
-	return []string{ControlPlaneSection, ServicesSection, ManifestSection, APISection, ObservationSection, KubeVIPSection}
+	return []string{
+		ControlPlaneSection,
+		ServicesSection,
+		ManifestSection,
+		APISection,
+		ObservationSection,
+		KubeVIPSection,
+	}
 }
 
 var sectionOf = map[string]string{
-	"vip": ControlPlaneSection, "interface": ControlPlaneSection, "interface-wait": ControlPlaneSection,
-	"port": ControlPlaneSection, "lease-name": ControlPlaneSection, "namespace": ControlPlaneSection,
-	"lease-duration": ControlPlaneSection, "renew-interval": ControlPlaneSection, "health-url": ControlPlaneSection,
+	"vip":            ControlPlaneSection,
+	"interface":      ControlPlaneSection,
+	"interface-wait": ControlPlaneSection,
+	"port":           ControlPlaneSection,
+	"lease-name":     ControlPlaneSection,
+	"namespace":      ControlPlaneSection,
+	"lease-duration": ControlPlaneSection,
+	"renew-interval": ControlPlaneSection,
+	"health-url":     ControlPlaneSection,
 
-	"services": ServicesSection, "services-name": ServicesSection, "service-class": ServicesSection,
-	"service-class-only": ServicesSection, "services-interface": ServicesSection,
-	"services-fallback": ServicesSection, "daemonset": ServicesSection, "kube-vip": KubeVIPSection,
+	"services":           ServicesSection,
+	"services-name":      ServicesSection,
+	"service-class":      ServicesSection,
+	"service-class-only": ServicesSection,
+	"services-interface": ServicesSection,
+	"services-fallback":  ServicesSection,
+	"daemonset":          ServicesSection,
+	"kube-vip":           KubeVIPSection,
 
-	"kubeconfig": APISection, "state-dir": APISection, "node-name": APISection,
-	"health-address": ObservationSection, "metrics-address": ObservationSection,
-	"log-format": ObservationSection, "v": ObservationSection,
-	"image": ManifestSection,
+	"kubeconfig":      APISection,
+	"state-dir":       APISection,
+	"node-name":       APISection,
+	"health-address":  ObservationSection,
+	"metrics-address": ObservationSection,
+	"log-format":      ObservationSection,
+	"v":               ObservationSection,
+	"image":           ManifestSection,
 }
 
 const sectionAnnotation = "kvip.dev/section"
@@ -145,10 +179,12 @@ func (c *Config) addAddress(fs *pflag.FlagSet) {
 }
 
 func (c *Config) addInterface(fs *pflag.FlagSet) {
-	fs.StringVar(&c.Interface, "interface", c.Interface, "`name` of the network interface for the VIP "+
-		"(default: the one whose subnet contains the VIP, else the one of the default route)")
-	fs.DurationVar(&c.InterfaceWait, "interface-wait", c.InterfaceWait, "how long to wait at start until the "+
-		"interface exists; 0: no wait, negative: no limit")
+	fs.StringVar(&c.Interface, "interface", c.Interface,
+		"`name` of the network interface for the VIP "+
+			"(default: the one whose subnet contains the VIP, else the one of the default route)")
+	fs.DurationVar(&c.InterfaceWait, "interface-wait", c.InterfaceWait,
+		"how long to wait at start until the "+
+			"interface exists; 0: no wait, negative: no limit")
 }
 
 func (c *Config) addAPIServer(fs *pflag.FlagSet) {
@@ -156,36 +192,47 @@ func (c *Config) addAPIServer(fs *pflag.FlagSet) {
 }
 
 func (c *Config) addLease(fs *pflag.FlagSet) {
-	fs.StringVar(&c.LeaseName, "lease-name", c.LeaseName, "`name` of the Lease that all agents of one VIP share")
+	fs.StringVar(&c.LeaseName, "lease-name", c.LeaseName,
+		"`name` of the Lease that all agents of one VIP share")
 	fs.StringVar(&c.Namespace, "namespace", c.Namespace, "namespace of the Lease")
 }
 
 func (c *Config) addTiming(fs *pflag.FlagSet) {
-	fs.DurationVar(&c.LeaseDuration, "lease-duration", c.LeaseDuration, "how long the Lease is valid after its "+
-		"last renewal: whole seconds, 3s to 10m")
-	fs.DurationVar(&c.RenewInterval, "renew-interval", c.RenewInterval, "time between two renewals of the Lease, "+
-		"at most a third of --lease-duration")
+	fs.DurationVar(&c.LeaseDuration, "lease-duration", c.LeaseDuration,
+		"how long the Lease is valid after its "+
+			"last renewal: whole seconds, 3s to 10m")
+	fs.DurationVar(&c.RenewInterval, "renew-interval", c.RenewInterval,
+		"time between two renewals of the Lease, "+
+			"at most a third of --lease-duration")
 }
 
 func (c *Config) addHealth(fs *pflag.FlagSet) {
-	fs.StringVar(&c.HealthURL, "health-url", c.HealthURL, "`URL` to poll instead of /readyz of the local API "+
-		"server; credentials are sent to that server over https only")
-	fs.StringVar(&c.HealthAddress, "health-address", c.HealthAddress, "loopback `address:port` that serves "+
-		"/healthz, /readyz and /status")
+	fs.StringVar(&c.HealthURL, "health-url", c.HealthURL,
+		"`URL` to poll instead of /readyz of the local API "+
+			"server; credentials are sent to that server over https only")
+	fs.StringVar(&c.HealthAddress, "health-address", c.HealthAddress,
+		"loopback `address:port` that serves "+
+			"/healthz, /readyz and /status")
 }
 
 func (c *Config) addServices(fs *pflag.FlagSet) {
-	fs.BoolVar(&c.Services, "services", c.Services, "assign addresses to Services of type LoadBalancer and "+
-		"announce them; --vip is optional then")
-	fs.StringVar(&c.ServicesName, "services-name", c.ServicesName, "`name` of the Lease of the allocator's "+
-		"election, and prefix of the Leases of the ledger")
+	fs.BoolVar(&c.Services, "services", c.Services,
+		"assign addresses to Services of type LoadBalancer and "+
+			"announce them; --vip is optional then")
+	fs.StringVar(&c.ServicesName, "services-name", c.ServicesName,
+		"`name` of the Lease of the allocator's "+
+			"election, and prefix of the Leases of the ledger")
 	c.addServiceClass(fs)
-	fs.StringVar(&c.ServicesInterface, "services-interface", c.ServicesInterface, "`name` or pattern (eth*) of the "+
-		"interfaces for Service addresses (default: each with a subnet that contains the address)")
-	fs.StringVar(&c.ServicesFallback, "services-fallback", c.ServicesFallback, "interface for Service addresses "+
-		"in no subnet of the node: a `name`, or "+DefaultRoute+"; empty: such addresses are not announced")
-	fs.StringVar(&c.DaemonSet, "daemonset", c.DaemonSet, "`name` of the agent's DaemonSet in kube-system; if it is "+
-		"deleted, the agent hands over its addresses before it exits")
+	fs.StringVar(&c.ServicesInterface, "services-interface", c.ServicesInterface,
+		"`name` or pattern (eth*) of the "+
+			"interfaces for Service addresses (default: each with a subnet that contains the address)")
+	fs.StringVar(&c.ServicesFallback, "services-fallback", c.ServicesFallback,
+		"interface for Service addresses "+
+			"in no subnet of the node: a `name`, or "+DefaultRoute+
+			"; empty: such addresses are not announced")
+	fs.StringVar(&c.DaemonSet, "daemonset", c.DaemonSet,
+		"`name` of the agent's DaemonSet in kube-system; if it is "+
+			"deleted, the agent hands over its addresses before it exits")
 }
 
 // addServiceClass registers nothing if addServices did: groups may be combined freely.
@@ -193,25 +240,31 @@ func (c *Config) addServiceClass(fs *pflag.FlagSet) {
 	if fs.Lookup("service-class") != nil {
 		return
 	}
-	fs.StringVar(&c.ServiceClass, "service-class", c.ServiceClass, "loadBalancerClass of the Services to serve, "+
-		"besides Services without a class")
-	fs.BoolVar(&c.ClassOnly, "service-class-only", c.ClassOnly, "ignore Services without a loadBalancerClass")
-	fs.BoolVar(&c.KubeVIP, "kube-vip", c.KubeVIP, "serve Services made for kube-vip and honour its Lease; "+
-		"the addresses that they request need no pool, so every user who creates Services must be trusted")
+	fs.StringVar(&c.ServiceClass, "service-class", c.ServiceClass,
+		"loadBalancerClass of the Services to serve, "+
+			"besides Services without a class")
+	fs.BoolVar(&c.ClassOnly, "service-class-only", c.ClassOnly,
+		"ignore Services without a loadBalancerClass")
+	fs.BoolVar(&c.KubeVIP, "kube-vip", c.KubeVIP,
+		"serve Services made for kube-vip and honour its Lease; "+
+			"the addresses that they request need no pool, so every user who creates Services must be "+
+			"trusted")
 }
 
 func (c *Config) addClient(fs *pflag.FlagSet) {
 	c.addKubeconfig(fs)
-	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "`directory` for a token of ServiceAccount kube-system/kvip, "+
-		"which is requested with the kubeconfigs and used instead of them; empty: no token")
+	fs.StringVar(&c.StateDir, "state-dir", c.StateDir,
+		"`directory` for a token of ServiceAccount kube-system/kvip, "+
+			"which is requested with the kubeconfigs and used instead of them; empty: no token")
 }
 
 func (c *Config) addKubeconfig(fs *pflag.FlagSet) {
 	if fs.Lookup("kubeconfig") != nil {
 		return
 	}
-	fs.StringSliceVar(&c.Kubeconfigs, "kubeconfig", c.Kubeconfigs, "kubeconfig `files`, tried in this order; "+
-		"empty: the pod's ServiceAccount")
+	fs.StringSliceVar(&c.Kubeconfigs, "kubeconfig", c.Kubeconfigs,
+		"kubeconfig `files`, tried in this order; "+
+			"empty: the pod's ServiceAccount")
 }
 
 func (c *Config) addNode(fs *pflag.FlagSet) {
@@ -220,13 +273,16 @@ func (c *Config) addNode(fs *pflag.FlagSet) {
 }
 
 func (c *Config) addMetrics(fs *pflag.FlagSet) {
-	fs.StringVar(&c.MetricsAddress, "metrics-address", c.MetricsAddress, "`address:port` that serves /metrics; "+
-		"empty: not served")
+	fs.StringVar(&c.MetricsAddress, "metrics-address", c.MetricsAddress,
+		"`address:port` that serves /metrics; "+
+			"empty: not served")
 }
 
 func (c *Config) addLogging(fs *pflag.FlagSet) {
-	fs.StringVar(&c.LogFormat, "log-format", c.LogFormat, "`format` of the log on stderr: text or json")
-	fs.IntVarP(&c.Verbosity, "v", "v", c.Verbosity, "log verbosity: 0 logs state changes and problems, 1 everything")
+	fs.StringVar(&c.LogFormat, "log-format", c.LogFormat,
+		"`format` of the log on stderr: text or json")
+	fs.IntVarP(&c.Verbosity, "v", "v", c.Verbosity,
+		"log verbosity: 0 logs state changes and problems, 1 everything")
 }
 
 func (c *Config) addImage(fs *pflag.FlagSet) {
@@ -235,8 +291,9 @@ func (c *Config) addImage(fs *pflag.FlagSet) {
 
 // The flags that apply to one job only, in the order of the help text.
 var (
-	controlPlaneFlags = []string{"interface", "interface-wait", "lease-name", "lease-duration", "renew-interval", "health-url"}
-	servicesFlags     = []string{
+	controlPlaneFlags = []string{"interface", "interface-wait", "lease-name", "lease-duration",
+		"renew-interval", "health-url"}
+	servicesFlags = []string{
 		"services-name", "service-class", "service-class-only", "services-interface", "services-fallback",
 		"daemonset", "kube-vip",
 	}
@@ -275,7 +332,8 @@ func (c Config) Args() []string {
 		if reason, _ := c.unused(f.Name); reason != "" {
 			return
 		}
-		if value := flagText(f); value != flagText(defaults.Lookup(f.Name)) || f.Name == "vip" && value != "" {
+		if value := flagText(f); value != flagText(defaults.Lookup(f.Name)) ||
+			f.Name == "vip" && value != "" {
 			args = append(args, dashed(f.Name)+"="+value)
 		}
 	})

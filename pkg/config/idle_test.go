@@ -24,7 +24,8 @@ func given(t *testing.T, line string) (Config, *pflag.FlagSet) {
 // TestIdleFlagsAreRefused in the mode in which they mean nothing, and in no other.
 func TestIdleFlagsAreRefused(t *testing.T) {
 	values := map[string]string{
-		"interface": "eth0", "interface-wait": "5s", "lease-name": "a", "lease-duration": "6s", "renew-interval": "1s", "health-url": "https://127.0.0.1:1/x",
+		"interface": "eth0", "interface-wait": "5s", "lease-name": "a", "lease-duration": "6s",
+		"renew-interval": "1s", "health-url": "https://127.0.0.1:1/x",
 		"services-name": "a", "service-class": "a/b", "service-class-only": "true", "services-interface": "eth1", "services-fallback": "eth1",
 		"daemonset": "a", "kube-vip": "true",
 	}
@@ -41,7 +42,8 @@ func TestIdleFlagsAreRefused(t *testing.T) {
 			c, fs := given(t, row.line+" --"+flag+"="+value)
 			err := c.CheckUnusedFlags(fs)
 			var refused *UsageError
-			if want := slices.Contains(row.idle, flag); errors.As(err, &refused) != want || want && refused.Flag != flag {
+			if want := slices.Contains(row.idle, flag); errors.As(err, &refused) != want ||
+				want && refused.Flag != flag {
 				t.Errorf("%s with --%s: %v", mode, flag, err)
 			}
 		}
@@ -74,12 +76,18 @@ func TestEveryFlagOfOneJobIsListed(t *testing.T) {
 // TestArgsLeaveIdleFlagsOut: a manifest must not give its own agent what that refuses.
 func TestArgsLeaveIdleFlagsOut(t *testing.T) {
 	full := Default()
-	full.Interface, full.LeaseName, full.LeaseDuration, full.HealthURL = "eth0", "a", 2*DefaultLeaseDuration, "https://127.0.0.1:1/x"
-	full.ServicesName, full.ClassOnly, full.ServicesInterface, full.KubeVIP, full.DaemonSet = "b", true, "eth1", true, "kvip"
+	full.Interface, full.LeaseName, full.LeaseDuration, full.HealthURL = "eth0", "a", 2*DefaultLeaseDuration,
+		"https://127.0.0.1:1/x"
+	full.ServicesName, full.ClassOnly, full.ServicesInterface, full.KubeVIP, full.DaemonSet =
+		"b", true,
+		"eth1", true, "kvip"
 	for name, change := range map[string]func(c *Config){
 		"a VIP":    func(c *Config) { c.VIPs = []netip.Addr{netip.MustParseAddr("192.0.2.10")} },
 		"Services": func(c *Config) { c.Services = true },
-		"both":     func(c *Config) { c.Services, c.VIPs = true, []netip.Addr{netip.MustParseAddr("192.0.2.10")} },
+		"both": func(c *Config) {
+			c.Services, c.VIPs = true, []netip.Addr{netip.MustParseAddr(
+				"192.0.2.10")}
+		},
 	} {
 		c := full
 		change(&c)

@@ -80,7 +80,8 @@ func CheckVIPs(vips []netip.Addr) error {
 	var first [2]netip.Addr
 	for _, vip := range vips {
 		if problem := netaddr.Problem(vip); problem != "" {
-			return invalid("vip", fmt.Sprintf("%s is %s", vip, problem), "give a free address of the nodes' network")
+			return invalid("vip", fmt.Sprintf("%s is %s", vip, problem),
+				"give a free address of the nodes' network")
 		}
 		family := 0
 		if vip.Is6() {
@@ -130,7 +131,11 @@ func (c Config) checkPort() error {
 
 func (c Config) checkLease() error {
 	if !validSubdomain(c.LeaseName) {
-		return invalid("lease-name", fmt.Sprintf("%q cannot name a Kubernetes object", c.LeaseName), subdomainHint)
+		return invalid(
+			"lease-name",
+			fmt.Sprintf("%q cannot name a Kubernetes object", c.LeaseName),
+			subdomainHint,
+		)
 	}
 	if !validSubdomain(c.Namespace) || strings.Contains(c.Namespace, ".") || len(c.Namespace) > 63 {
 		return invalid("namespace", fmt.Sprintf("%q cannot name a namespace", c.Namespace),
@@ -143,22 +148,31 @@ func (c Config) checkTiming() error {
 	const lease, renew = "lease-duration", "renew-interval"
 	switch d := c.LeaseDuration; {
 	case d < MinLeaseDuration:
-		return invalid(lease, fmt.Sprintf("%s is too short", d), fmt.Sprintf("give at least %s", MinLeaseDuration))
+		return invalid(
+			lease,
+			fmt.Sprintf("%s is too short", d),
+			fmt.Sprintf("give at least %s", MinLeaseDuration),
+		)
 	case d%time.Second != 0:
 		return invalid(lease, fmt.Sprintf("%s is not a whole number of seconds", d),
 			"a Lease counts in whole seconds, give one like 5s")
 	case d > MaxLeaseDuration:
-		return invalid(lease, fmt.Sprintf("%s is too long: at most %s", d, MaxLeaseDuration), "give one like 5s")
+		return invalid(lease, fmt.Sprintf("%s is too long: at most %s", d, MaxLeaseDuration),
+			"give one like 5s")
 	}
+	longest := MaxRenewInterval(c.LeaseDuration)
 	switch r := c.RenewInterval; {
 	case r < MinRenewInterval:
-		return invalid(renew, fmt.Sprintf("%s is too short", r), fmt.Sprintf("give at least %s", MinRenewInterval))
+		return invalid(renew, fmt.Sprintf("%s is too short", r),
+			fmt.Sprintf("give at least %s", MinRenewInterval))
 	case r > c.LeaseDuration/3:
-		return invalid(renew, fmt.Sprintf("%s is more than a third of --lease-duration %s", r, c.LeaseDuration),
+		return invalid(renew,
+			fmt.Sprintf("%s is more than a third of --lease-duration %s", r, c.LeaseDuration),
 			"lower it or raise --lease-duration, so that one lost renewal does not lose the VIP")
-	case r > MaxRenewInterval(c.LeaseDuration):
-		return invalid(renew, fmt.Sprintf("%s is too long for --lease-duration %s: the address would expire before it",
-			r, c.LeaseDuration), fmt.Sprintf("give at most %s, or a longer --lease-duration", MaxRenewInterval(c.LeaseDuration)))
+	case r > longest:
+		return invalid(renew, fmt.Sprintf("%s is too long for --lease-duration %s: "+
+			"the address would expire before it", r, c.LeaseDuration),
+			fmt.Sprintf("give at most %s, or a longer --lease-duration", longest))
 	}
 	return nil
 }
@@ -184,8 +198,12 @@ func (c Config) checkHealth() error {
 	metrics, err := parseHostPort("metrics-address", c.MetricsAddress)
 	sameHost := metrics.Addr().IsUnspecified() || metrics.Addr() == health.Addr()
 	if err == nil && metrics.Port() == health.Port() && sameHost {
-		return invalid("metrics-address", fmt.Sprintf("%q has the port of --health-address %s", c.MetricsAddress,
-			c.HealthAddress), "give each a port of its own")
+		return invalid(
+			"metrics-address",
+			fmt.Sprintf("%q has the port of --health-address %s", c.MetricsAddress,
+				c.HealthAddress),
+			"give each a port of its own",
+		)
 	}
 	return nil
 }
@@ -196,8 +214,11 @@ func (c Config) checkHealthURL() error {
 	}
 	u, err := url.Parse(c.HealthURL)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" {
-		return invalid("health-url", fmt.Sprintf("%q is not an http or https URL with a host", c.HealthURL),
-			"give one like https://127.0.0.1:6443/readyz")
+		return invalid(
+			"health-url",
+			fmt.Sprintf("%q is not an http or https URL with a host", c.HealthURL),
+			"give one like https://127.0.0.1:6443/readyz",
+		)
 	}
 	return nil
 }
@@ -217,35 +238,52 @@ func parseHostPort(flag, text string) (netip.AddrPort, error) {
 }
 
 func (c Config) checkServices() error {
-	for _, row := range []struct{ flag, name string }{{"services-name", c.ServicesName}, {"daemonset", c.DaemonSet}} {
+	for _, row := range []struct{ flag, name string }{
+		{"services-name", c.ServicesName}, {"daemonset", c.DaemonSet},
+	} {
 		if row.name == "" && row.flag == "daemonset" || validSubdomain(row.name) {
 			continue
 		}
-		return invalid(row.flag, fmt.Sprintf("%q cannot name a Kubernetes object", row.name), subdomainHint)
+		return invalid(
+			row.flag,
+			fmt.Sprintf("%q cannot name a Kubernetes object", row.name),
+			subdomainHint,
+		)
 	}
 	if err := c.checkServiceClass(); err != nil {
 		return err
 	}
-	if _, err := path.Match(c.ServicesInterface, ""); err != nil || strings.ContainsAny(c.ServicesInterface, "/: \t\n") {
-		return invalid("services-interface", fmt.Sprintf("%q is not a name or pattern of interfaces", c.ServicesInterface),
-			"give a name as `ip link` shows it, or a pattern like eth*")
+	if _, err := path.Match(c.ServicesInterface, ""); err != nil ||
+		strings.ContainsAny(c.ServicesInterface,
+			"/: \t\n") {
+		return invalid(
+			"services-interface",
+			fmt.Sprintf("%q is not a name or pattern of interfaces", c.ServicesInterface),
+			"give a name as `ip link` shows it, or a pattern like eth*",
+		)
 	}
 	switch {
 	case c.ServicesFallback == "":
 		return nil
 	case !validInterfaceName(c.ServicesFallback):
-		return invalid("services-fallback", fmt.Sprintf("no Linux interface can be named %q", c.ServicesFallback),
-			"give a name as `ip link` shows it, or "+DefaultRoute)
+		return invalid(
+			"services-fallback",
+			fmt.Sprintf("no Linux interface can be named %q", c.ServicesFallback),
+			"give a name as `ip link` shows it, or "+DefaultRoute,
+		)
 	case c.ServicesInterface != "":
 		return invalid("services-fallback",
-			"it has no effect together with --services-interface, which selects the interfaces for all addresses",
+			"it has no effect together with --services-interface, which selects the interfaces for all "+
+				"addresses",
 			"remove one of them")
 	}
 	return nil
 }
 
 // serviceClass is what the API accepts as spec.loadBalancerClass of a Service: a label's key.
-var serviceClass = regexp.MustCompile(`^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`)
+var serviceClass = regexp.MustCompile(
+	`^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`,
+)
 
 func (c Config) checkServiceClass() error {
 	if !serviceClass.MatchString(c.ServiceClass) {
@@ -312,6 +350,8 @@ func (c Config) checkImage() error {
 const subdomainHint = "use lower-case letters, digits, '-' and '.', at most 253 characters"
 
 // subdomain is a DNS subdomain as RFC 1123 and Kubernetes define it.
-var subdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+var subdomain = regexp.MustCompile(
+	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`,
+)
 
 func validSubdomain(name string) bool { return len(name) <= 253 && subdomain.MatchString(name) }

@@ -1,9 +1,12 @@
 package kubeadm
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
+	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,45 +16,52 @@ import (
 	"github.com/kvip/kvip/pkg/config"
 )
 
-// defaultServices is what kubeadm gives to Services when a file does not say.
-const defaultServices = "10.96.0.0/12"
+// defaultServiceSubnet is kubeadm's default for networking.serviceSubnet.
+const defaultServiceSubnet = "10.96.0.0/12"
 
-// endpoint is the field that clients learn the cluster's address from.
+// endpoint is the field with the cluster's address for clients.
 type endpoint struct {
-	f         *File
-	doc       *document // nil: not in the file
-	field     string
-	value     string
-	elsewhere Reason
+	f        *File
+	doc      *document // nil: not in the file
+	field    string
+	value    string
+	mismatch Reason // for another value than the VIP
 }
 
-// local is the field that says where this node's own API server listens.
-type local struct {
-	f      *File
-	doc    *document // nil: not in the file
-	path   string
-	has    localEndpoint
-	worker bool // no API server here
+// localServer is where this node's own API server listens.
+type localServer struct {
+	doc      *document // nil: not in the file
+	path     string
+	endpoint localEndpoint
+	worker   bool // no API server on this node
 }
 
-// split returns host and port; the port is 0 and the host empty where the value has none.
+// split returns host and port. Both are zero for an empty value, the port for a value without one.
 func (e endpoint) split() (host string, port int, err error) {
 	if e.value == "" {
 		return "", 0, nil
 	}
 	host, text, err := net.SplitHostPort(e.value)
-	if err != nil { // kubeadm, too, takes the whole for a host then
+	if err != nil { // kubeadm takes the whole value as a host, too
 		return strings.Trim(e.value, "[]"), 0, nil
 	}
 	port, err = strconv.Atoi(text)
 	if err != nil || port < 1 || port > 65535 || host == "" {
-		return "", 0, e.f.conflict(e.doc, e.field, e.value, e.elsewhere, "is not a host and a port", "write it like 192.0.2.10:6443 or leave it out")
+		return "", 0, e.conflict(
+			e.mismatch,
+			"is not a host and a port",
+			"write it like 192.0.2.10:6443 or remove it",
+		)
 	}
 	return host, port, nil
 }
 
-// plan compares everything that Init and Join have in common.
-func (f *File) plan(r Request, e endpoint, l local) (Plan, error) {
+func (e endpoint) conflict(reason Reason, problem, fix string) error {
+	return e.f.conflict(e.doc, e.field, e.value, reason, problem, fix)
+}
+
+// plan makes the checks that PlanInit and PlanJoin have in common.
+func (f *File) plan(r Request, e endpoint, l localServer) (Plan, error) {
 	host, stated, err := e.split()
 	if err != nil {
 		return Plan{}, err
@@ -60,7 +70,11 @@ func (f *File) plan(r Request, e endpoint, l local) (Plan, error) {
 	if len(plan.VIPs) == 0 {
 		vip, err := netip.ParseAddr(host)
 		if err != nil {
-			return plan, f.conflict(e.doc, e.field, e.value, NoEndpoint, "names no virtual IP address", "give one with --vip")
+			return plan, e.conflict(
+				NoEndpoint,
+				"does not contain a virtual IP address",
+				"give one with --vip",
+			)
 		}
 		plan.VIPs = []netip.Addr{vip}
 	}
@@ -70,10 +84,10 @@ func (f *File) plan(r Request, e endpoint, l local) (Plan, error) {
 	if plan.Port, err = f.port(r.Port, e, stated, l); err != nil {
 		return plan, err
 	}
-	plan.Endpoint = join(plan.VIPs[0], plan.Port)
+	plan.Endpoint = hostPort(plan.VIPs[0], plan.Port)
 	if host != "" {
 		plan.Endpoint = net.JoinHostPort(host, strconv.Itoa(plan.Port))
-		note, err := e.leadsTo(host, plan.VIPs, r.Resolve)
+		note, err := e.checkHost(host, plan.VIPs, r.Resolve)
 		if err != nil {
 			return plan, err
 		}
@@ -87,76 +101,131 @@ func (f *File) plan(r Request, e endpoint, l local) (Plan, error) {
 	return plan, f.checkServer(plan.VIPs, plan.Port)
 }
 
-// port finds the one port on which API servers listen and clients call. kubeadm's default counts as
-// said: where bindPort is left out, the API server listens there.
-func (f *File) port(flag int, e endpoint, stated int, l local) (int, error) {
-	listens, field := l.has.BindPort, l.path+".bindPort"
+// port returns the one port on which API servers listen and clients connect. Without bindPort the
+// API server listens on kubeadm's default.
+func (f *File) port(flag int, e endpoint, stated int, l localServer) (int, error) {
+	listens, field := l.endpoint.BindPort, l.path+".bindPort"
 	if l.worker { // other nodes' API servers
 		listens = max(flag, stated)
 	}
 	if listens == 0 {
 		listens = config.DefaultPort
 	}
-	wants, who := stated, e.field
+	wanted, source := stated, e.field
 	if flag != 0 {
-		wants, who = flag, "--port"
+		wanted, source = flag, "--port"
 	}
 	if flag != 0 && stated != 0 && flag != stated {
-		return 0, f.conflict(e.doc, e.field, e.value, PortMismatch, fmt.Sprintf("has port %d, and --port is %d", stated, flag), "make them equal")
+		return 0, e.conflict(
+			PortMismatch,
+			fmt.Sprintf("has port %d, but --port is %d", stated, flag),
+			"make them equal",
+		)
 	}
-	if wants == 0 || wants == listens {
+	if wanted == 0 || wanted == listens {
 		return listens, nil
 	}
-	value, problem := strconv.Itoa(l.has.BindPort), fmt.Sprintf("is not the port %d of %s", wants, who)
-	if l.has.BindPort == 0 {
-		value, problem = "", fmt.Sprintf("is not set, so the API server listens on %d, and %s says %d", config.DefaultPort, who, wants)
+	value, problem := strconv.Itoa(
+		l.endpoint.BindPort,
+	), fmt.Sprintf(
+		"is not the port %d of %s",
+		wanted,
+		source,
+	)
+	if l.endpoint.BindPort == 0 {
+		value, problem = "", fmt.Sprintf(
+			"is not set, so the API server listens on %d, but %s has %d",
+			config.DefaultPort,
+			source,
+			wanted,
+		)
 	}
-	doc := l.doc
-	if doc == nil {
+	if l.doc == nil {
 		field = initKind + "." + field
 	}
-	return 0, f.conflict(doc, field, value, PortMismatch, problem, fmt.Sprintf("make them equal: kvip does not translate ports, so clients need the one on which API servers listen; for %d set bindPort: %d", wants, wants))
+	return 0, f.conflict(
+		l.doc,
+		field,
+		value,
+		PortMismatch,
+		problem,
+		fmt.Sprintf("make them equal: kvip does not "+
+			"translate ports, so clients must use the port of the API servers; "+
+			"for %d set bindPort: %d", wanted, wanted),
+	)
 }
 
-// leadsTo checks that clients who use the endpoint's host come to a VIP.
-func (e endpoint) leadsTo(host string, vips []netip.Addr, resolve func(string) ([]netip.Addr, error)) (notes []string, err error) {
+// checkHost checks that the host of the endpoint is a VIP or a name that resolves to VIPs only.
+func (e endpoint) checkHost(
+	host string,
+	vips []netip.Addr,
+	resolve func(string) ([]netip.Addr, error),
+) (notes []string, err error) {
 	names := strings.Join(texts(vips), ",")
 	if a, err := netip.ParseAddr(host); err == nil {
 		if slices.Contains(vips, a.Unmap()) {
 			return nil, nil
 		}
-		return nil, e.f.conflict(e.doc, e.field, e.value, e.elsewhere, "is another address than the VIP "+names, "change or remove it, or give that address with --vip")
+		return nil, e.conflict(
+			e.mismatch,
+			"is another address than the VIP "+names,
+			"change or remove it, or give that address with --vip",
+		)
 	}
-	if len(validation.IsDNS1123Subdomain(host)) > 0 { // which kubeadm asks, too
-		return nil, e.f.conflict(e.doc, e.field, e.value, e.elsewhere, "is neither an address nor a DNS name in lower case", "write it like "+join(vips[0], config.DefaultPort))
+	if len(validation.IsDNS1123Subdomain(host)) > 0 { // kubeadm's own check
+		return nil, e.conflict(e.mismatch, "is neither an address nor a DNS name in lower case",
+			"write it like "+hostPort(vips[0], config.DefaultPort))
 	}
 	if resolve == nil {
-		return []string{fmt.Sprintf("%s %q is kept; whether it resolves to %s was not checked", e.field, host, names)}, nil
+		return []string{
+			fmt.Sprintf("%s %q is kept; kvip did not check that it resolves to %s", e.field, host, names),
+		}, nil
 	}
 	found, err := resolve(host)
 	if err != nil || len(found) == 0 {
-		return nil, e.f.conflict(e.doc, e.field, e.value, NameUnresolved, fmt.Sprintf("is a name that cannot be looked up here (%v)", err),
-			fmt.Sprintf("let it resolve to %s, in DNS or /etc/hosts, on every node", names))
+		return nil, e.conflict(
+			NameUnresolved,
+			fmt.Sprintf("is a name that this host cannot resolve (%v)", err),
+			fmt.Sprintf("let it resolve to %s, in DNS or /etc/hosts, on every node", names),
+		)
 	}
 	for _, a := range found {
 		if !slices.Contains(vips, a.Unmap()) {
-			return nil, e.f.conflict(e.doc, e.field, e.value, e.elsewhere, fmt.Sprintf("resolves to %s, which is not the VIP %s", a, names),
-				"let it resolve to the VIP alone, or write the VIP")
+			return nil, e.conflict(
+				e.mismatch,
+				fmt.Sprintf("resolves to %s, which is not the VIP %s", a, names),
+				"let it resolve to the VIP only, or write the VIP",
+			)
 		}
 	}
 	return nil, nil
 }
 
-// checkVIP compares a VIP with what else the file and the host use addresses for.
-func (f *File) checkVIP(v netip.Addr, host []Address, l local) error {
-	const fix = "that address must stay on this node: write the node's own, or choose a free one as VIP"
-	if a, err := netip.ParseAddr(l.has.AdvertiseAddress); err == nil && a.Unmap() == v {
-		return f.conflict(l.doc, l.path+".advertiseAddress", l.has.AdvertiseAddress, VIPIsAdvertised, "is the VIP, which moves between nodes", fix)
+// checkVIP compares a VIP with the other addresses of the file and of the host.
+func (f *File) checkVIP(v netip.Addr, host []Address, l localServer) error {
+	const moves, fix = "is the VIP, which moves between nodes",
+		"write the node's own address, or choose a free address as VIP"
+	if a, err := netip.ParseAddr(l.endpoint.AdvertiseAddress); err == nil && a.Unmap() == v {
+		return f.conflict(
+			l.doc,
+			l.path+".advertiseAddress",
+			l.endpoint.AdvertiseAddress,
+			VIPIsAdvertised,
+			moves,
+			fix,
+		)
 	}
 	if l.doc != nil {
 		for _, arg := range l.doc.fields.NodeRegistration.KubeletExtraArgs {
 			if arg.Name == "node-ip" && len(missing([]netip.Addr{v}, strings.Split(arg.Value, ","))) == 0 {
-				return f.conflict(l.doc, "nodeRegistration.kubeletExtraArgs", "node-ip="+arg.Value, VIPIsNodeIP, "names the VIP, which moves between nodes", fix)
+				return f.conflict(
+					l.doc,
+					"nodeRegistration.kubeletExtraArgs",
+					"node-ip="+arg.Value,
+					VIPIsNodeIP,
+					moves,
+					fix,
+				)
 			}
 		}
 	}
@@ -166,55 +235,72 @@ func (f *File) checkVIP(v netip.Addr, host []Address, l local) error {
 	if host == nil {
 		return nil
 	}
-	return checkHost(v, host)
+	return checkHostAddresses(v, host)
 }
 
-// checkSubnets refuses a VIP that the cluster hands out itself.
+// checkSubnets refuses a VIP that the cluster may assign to a pod or a Service.
 func (f *File) checkSubnets(v netip.Addr) error {
-	d, pods, services, by := f.of(clusterKind), "", defaultServices, "kubeadm's default, "
+	d, pods, services, source := f.document(
+		clusterKind,
+	), "", defaultServiceSubnet, "kubeadm's default, "
 	if d != nil {
 		pods = d.fields.Networking.PodSubnet
 		if s := d.fields.Networking.ServiceSubnet; s != "" {
-			services, by = s, ""
+			services, source = s, ""
 		}
-	} else if f.of(joinKind) != nil || len(f.docs) == 0 {
-		services = "" // the cluster that is joined has its own
+	} else if f.document(joinKind) != nil || len(f.docs) == 0 {
+		services = "" // unknown here: that of the cluster to join
 	}
 	for _, row := range []struct {
-		field, value, by, what string
-		reason                 Reason
+		field, value, source, users string
+		reason                      Reason
 	}{
 		{"networking.podSubnet", pods, "", "pods", VIPInPodSubnet},
-		{"networking.serviceSubnet", services, by, "Services", VIPInServiceSubnet},
+		{"networking.serviceSubnet", services, source, "Services", VIPInServiceSubnet},
 	} {
 		for text := range strings.SplitSeq(row.value, ",") {
 			if p, err := netip.ParsePrefix(strings.TrimSpace(text)); err == nil && p.Contains(v) {
-				return f.conflict(d, row.field, row.value, row.reason, fmt.Sprintf("(%sfor %s) contains the VIP %s", row.by, row.what, v), "choose another subnet or another VIP")
+				return f.conflict(
+					d,
+					row.field,
+					row.value,
+					row.reason,
+					fmt.Sprintf("(%sfor %s) contains the VIP %s", row.source, row.users, v),
+					"choose another subnet or another VIP",
+				)
 			}
 		}
 	}
 	return nil
 }
 
-// checkHost compares a VIP with this host's addresses. One that kvip put there is no address of the
-// node: the command may run again on the holder.
-func checkHost(v netip.Addr, host []Address) error {
-	refuse := func(reason Reason, problem, fix string) error {
+// checkHostAddresses compares a VIP with this host's addresses. It ignores those that kvip
+// assigned: the command may run again on the holder.
+func checkHostAddresses(v netip.Addr, host []Address) error {
+	conflict := func(reason Reason, problem, fix string) error {
 		return &Conflict{Reason: reason, Field: "--vip", Value: v.String(), Problem: problem, Fix: fix}
 	}
-	var near []string
+	var subnets []string
 	onLink := false
 	for _, a := range host {
 		p := a.Prefix.Masked()
 		switch {
 		case a.Managed:
 		case a.Prefix.Addr() == v:
-			return refuse(VIPOnHost, "is an address of this host, on "+a.Link, "choose an address that no machine has, or remove it there")
-		case !isNetwork(p) || p.Addr().Is4() != v.Is4():
+			return conflict(
+				VIPOnHost,
+				"is an address of this host, on "+a.Link,
+				"choose an address that no machine has, or remove it from this host",
+			)
+		case !hasNeighbours(p) || p.Addr().Is4() != v.Is4():
 		case !p.Contains(v):
-			near = append(near, p.String()+" on "+a.Link)
+			subnets = append(subnets, p.String()+" on "+a.Link)
 		case config.CheckInSubnet(v, a.Prefix) != nil:
-			return refuse(VIPIsSubnetAddress, "is the network or broadcast address of "+p.String()+" on "+a.Link, "choose an address between the first and the last")
+			return conflict(
+				VIPIsSubnetAddress,
+				"is the network or broadcast address of "+p.String()+" on "+a.Link,
+				"choose an address between the first and the last",
+			)
 		default:
 			onLink = true
 		}
@@ -222,14 +308,81 @@ func checkHost(v netip.Addr, host []Address) error {
 	if onLink {
 		return nil
 	}
-	problem := "is outside every network of this host, which has none of that family"
-	if len(near) > 0 {
-		problem = "is outside every network of this host: " + strings.Join(near, ", ")
+	problem := "is outside of every subnet of this host, which has none of that family"
+	if len(subnets) > 0 {
+		problem = "is outside of every subnet of this host: " + strings.Join(subnets, ", ")
 	}
-	return refuse(VIPOffLink, problem, "choose an address inside one of the node's networks, or add --skip-host-checks to prepare files for another machine")
+	return conflict(
+		VIPOffLink,
+		problem,
+		"choose an address in one of the node's subnets, or add --skip-host-checks to prepare files "+
+			"for another machine",
+	)
 }
 
-// isNetwork says whether neighbours can have addresses of the prefix that others reach.
-func isNetwork(p netip.Prefix) bool {
+// hasNeighbours reports whether other hosts can have reachable addresses of the prefix.
+func hasNeighbours(p netip.Prefix) bool {
 	return !p.IsSingleIP() && !p.Addr().IsLoopback() && !p.Addr().IsLinkLocalUnicast()
+}
+
+// checkServer refuses arguments of the API server that make it unreachable at a VIP.
+func (f *File) checkServer(vips []netip.Addr, port int) error {
+	d := f.document(clusterKind)
+	if d == nil {
+		return nil
+	}
+	for _, arg := range d.fields.APIServer.ExtraArgs {
+		if c := checkServerArgument(arg.Name, arg.Value, vips, port); c != nil {
+			return f.conflict(d, "apiServer.extraArgs", arg.Name+"="+arg.Value, c.Reason, c.Problem, c.Fix)
+		}
+	}
+	return nil
+}
+
+// checkServerArgument compares one argument of the API server with the VIPs and the port of
+// clients. The result has Reason, Problem and Fix, or is nil.
+func checkServerArgument(name, value string, vips []netip.Addr, port int) *Conflict {
+	switch addr, err := netip.ParseAddr(value); {
+	case name == "bind-address" && (err != nil || !addr.IsUnspecified()):
+		// The unspecified address of either family binds all addresses of both.
+		return &Conflict{
+			Reason:  BindAddressMismatch,
+			Problem: "is the only address that the API server listens on, so it is not reachable at the VIP",
+			Fix:     "remove it, or write 0.0.0.0 or ::",
+		}
+	case name == "advertise-address" && err == nil && slices.Contains(vips, addr.Unmap()):
+		return &Conflict{Reason: VIPIsAdvertised, Problem: "is the VIP, which moves between nodes",
+			Fix: "remove it, or write the node's own address"}
+	case name == "secure-port" && value != strconv.Itoa(port):
+		return &Conflict{
+			Reason:  PortMismatch,
+			Problem: fmt.Sprintf("is not the port %d that clients use", port),
+			Fix:     "remove it, and set bindPort",
+		}
+	}
+	return nil
+}
+
+// serverFlag matches the arguments that matter in the text of a patch of any type.
+var serverFlag = regexp.MustCompile(`--(bind-address|advertise-address|secure-port)=([^\s"',\]]+)`)
+
+// IsServerPatch reports whether kubeadm applies a file of Plan.Patches with this name to the
+// static pod of the API server.
+func IsServerPatch(name string) bool {
+	extension := path.Ext(name)
+	return strings.HasPrefix(name, "kube-apiserver") && (extension == ".yaml" || extension == ".json")
+}
+
+// CheckPatch refuses a patch of the API server's static pod that makes it unreachable at the plan's
+// VIPs. name is for the message.
+func (p Plan) CheckPatch(name string, data []byte) error {
+	for _, at := range serverFlag.FindAllSubmatchIndex(data, -1) {
+		flag, value := string(data[at[2]:at[3]]), string(data[at[4]:at[5]])
+		if c := checkServerArgument(flag, value, p.VIPs, p.Port); c != nil {
+			c.File, c.Line = name, 1+bytes.Count(data[:at[0]], []byte("\n"))
+			c.Field, c.Value = "--"+flag, value
+			return c
+		}
+	}
+	return nil
 }

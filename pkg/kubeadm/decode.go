@@ -20,18 +20,18 @@ import (
 
 const group = "kubeadm.k8s.io/"
 
-// The kinds that this package looks into.
+// The kinds whose values this package uses.
 const (
 	clusterKind = "ClusterConfiguration"
 	initKind    = "InitConfiguration"
 	joinKind    = "JoinConfiguration"
 )
 
-// newest is the version of documents that this package makes by itself.
-const newest = group + "v1beta4"
+// newestVersion is the version of documents that this package makes.
+const newestVersion = group + "v1beta4"
 
-// kinds makes an empty object of every kind that kubeadm takes: its own, and those of the
-// components that it configures. `kubeadm config validate` refuses all others.
+// kinds has a constructor for every kind that kubeadm accepts: its own, and those of the components
+// that it configures. `kubeadm config validate` refuses all others.
 var kinds = map[string]map[string]func() any{
 	group + "v1beta3": {
 		clusterKind: func() any { return new(v1beta3.ClusterConfiguration) },
@@ -53,7 +53,7 @@ var kinds = map[string]map[string]func() any{
 	},
 }
 
-// fields are the values that matter here. They have the same names in all supported versions.
+// fields are the values that this package uses. They have the same names in all supported versions.
 type fields struct {
 	ControlPlaneEndpoint string `json:"controlPlaneEndpoint"`
 	APIServer            struct {
@@ -90,10 +90,10 @@ type localEndpoint struct {
 	BindPort         int    `json:"bindPort"`
 }
 
-// arguments are a program's flags: a map in v1beta3, a list of name and value in v1beta4.
+// arguments are the flags of a program: a map in v1beta3, a list of names and values in v1beta4.
 type arguments []struct{ Name, Value string }
 
-// UnmarshalJSON reads either form.
+// UnmarshalJSON accepts both forms.
 func (a *arguments) UnmarshalJSON(data []byte) error {
 	type list arguments
 	if json.Unmarshal(data, (*list)(a)) == nil {
@@ -110,46 +110,55 @@ func (a *arguments) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// decode reads a document into the real type, and one of kubeadm's own kinds strictly and into d.
-// Unknown fields of a component's kind are left alone: kubeadm itself only warns of them, and a
-// kubelet may be newer than this package.
+// decode decodes a document into the real type. kubeadm's own kinds are decoded strictly, and into
+// d. Unknown fields of a component's kind are valid: kubeadm only prints a warning, and a kubelet
+// may be newer than this package.
 func (f *File) decode(d *document) error {
-	object, err := f.object(d)
+	object, err := f.newObject(d)
 	if err != nil {
 		return err
 	}
 	text, err := yaml.YAMLToJSONStrict(f.data[d.start:d.end])
 	if err != nil {
-		return f.syntax(d, err)
+		return f.syntaxError(d, err)
 	}
 	unknown, err := kjson.UnmarshalStrict(text, object)
 	if err != nil {
-		return f.mistyped(d, text, err)
+		return f.typeError(d, text, err)
 	}
 	if !strings.HasPrefix(d.version, group) {
 		return nil
 	}
 	if len(unknown) > 0 {
-		return f.unknown(d, unknown[0])
+		return f.unknownField(d, unknown[0])
 	}
-	if err := errors.Join(json.Unmarshal(text, &d.values), json.Unmarshal(text, &d.fields)); err != nil {
-		return f.mistyped(d, text, err)
+	err = errors.Join(json.Unmarshal(text, &d.values), json.Unmarshal(text, &d.fields))
+	if err != nil {
+		return f.typeError(d, text, err)
 	}
 	return nil
 }
 
-// object returns an empty object of the document's kind, or says why kubeadm takes no such document.
-func (f *File) object(d *document) (any, error) {
+// newObject returns an empty object of the document's kind, or why kubeadm refuses that kind.
+func (f *File) newObject(d *document) (any, error) {
 	gv, err := schema.ParseGroupVersion(d.version)
 	if err != nil || gv.Group == "" || gv.Version == "" {
-		return nil, f.refuse(d, d.find("apiVersion"), "apiVersion", fmt.Sprintf(
-			"%q is not a group and a version, and kubeadm refuses a file with such a document; give kubeadm's own configuration", d.version))
+		return nil, f.invalid(d, d.find("apiVersion"), "apiVersion", fmt.Sprintf(
+			"%q is not a group and a version, and kubeadm refuses a file with such a document; give "+
+				"kubeadm's own configuration",
+			d.version,
+		))
 	}
 	if versions, known := kinds[d.version]; known {
 		if object, known := versions[d.kind]; known {
 			return object(), nil
 		}
-		return nil, f.refuse(d, d.find("kind"), "kind", fmt.Sprintf("%s has no %q that kubeadm takes", d.version, d.kind))
+		return nil, f.invalid(
+			d,
+			d.find("kind"),
+			"kind",
+			fmt.Sprintf("%s has no kind %q for kubeadm", d.version, d.kind),
+		)
 	}
 	var supported []string
 	for _, version := range slices.Sorted(maps.Keys(kinds)) {
@@ -159,63 +168,82 @@ func (f *File) object(d *document) (any, error) {
 	}
 	switch {
 	case supported == nil:
-		return nil, f.refuse(d, d.find("apiVersion"), "apiVersion", fmt.Sprintf(
-			"%q is none of kubeadm's; remove the document, or give another file", d.version))
+		return nil, f.invalid(d, d.find("apiVersion"), "apiVersion", fmt.Sprintf(
+			"%q is not an API version of kubeadm; remove the document, or give another file", d.version))
 	case gv.Group+"/" != group:
-		return nil, f.refuse(d, d.find("apiVersion"), "apiVersion", fmt.Sprintf(
+		return nil, f.invalid(d, d.find("apiVersion"), "apiVersion", fmt.Sprintf(
 			"%q is not supported, %s is", d.version, supported[0]))
 	}
-	return nil, f.refuse(d, d.find("apiVersion"), "apiVersion", fmt.Sprintf(
-		"%q is not supported, %s are; kubeadm config migrate turns one into another", d.version, strings.Join(supported, " and ")))
+	return nil, f.invalid(d, d.find("apiVersion"), "apiVersion", fmt.Sprintf(
+		"%q is not supported, %s are; 'kubeadm config migrate' converts it",
+		d.version,
+		strings.Join(supported, " and "),
+	))
 }
 
-// mistyped says which field has a value that the real type cannot have.
-func (f *File) mistyped(d *document, text []byte, err error) error {
+// typeError names the field whose value does not fit the real type.
+func (f *File) typeError(d *document, text []byte, err error) error {
 	var typed *json.UnmarshalTypeError
 	if errors.As(err, &typed) {
 		field := exportedName.ReplaceAllString(typed.Field, "")
-		return f.refuse(d, d.find(field), field, fmt.Sprintf("is of type %s, and %s needs type %s", typed.Value, d.kind, typed.Type))
+		return f.invalid(
+			d,
+			d.find(field),
+			field,
+			fmt.Sprintf("is of type %s, and %s needs type %s", typed.Value, d.kind, typed.Type),
+		)
 	}
 	var values map[string]any
 	if bad := json.Unmarshal(text, &values); bad != nil {
-		return f.refuse(d, d.line, "", fmt.Sprintf("cannot be decoded as %s: %v", d.kind, bad))
+		return f.invalid(d, d.line, "", fmt.Sprintf("cannot be decoded as %s: %v", d.kind, bad))
 	}
-	field := strings.Join(culprit(values, func(part map[string]any) bool {
+	field := strings.Join(undecodable(values, func(part map[string]any) bool {
 		text, bad := json.Marshal(part)
 		return bad == nil && json.Unmarshal(text, kinds[d.version][d.kind]()) == nil
 	}), ".")
-	return f.refuse(d, d.find(field), field, fmt.Sprintf("cannot be decoded as %s: %v", d.kind, err))
+	return f.invalid(d, d.find(field), field, fmt.Sprintf("cannot be decoded as %s: %v", d.kind, err))
 }
 
-// exportedName is an embedded Go type in the path of a field: names of fields begin in lower case.
+// exportedName matches an embedded Go type in the path of a field: field names are in lower case.
 var exportedName = regexp.MustCompile(`\b[A-Z]\w*\.`)
 
-// culprit returns the path of the value that cannot be decoded even when it is alone: values that
-// decode themselves, such as durations, do not say where they stand.
-func culprit(values map[string]any, decodes func(map[string]any) bool) []string {
+// undecodable returns the path of the value that cannot be decoded alone: errors of values that
+// decode themselves, such as durations, have no path.
+func undecodable(values map[string]any, decodes func(map[string]any) bool) []string {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if decodes(map[string]any{name: values[name]}) {
 			continue
 		}
 		child, _ := values[name].(map[string]any)
-		below := culprit(child, func(part map[string]any) bool { return decodes(map[string]any{name: part}) })
+		below := undecodable(
+			child,
+			func(part map[string]any) bool { return decodes(map[string]any{name: part}) },
+		)
 		return append([]string{name}, below...)
 	}
 	return nil
 }
 
-// unknown says which field does not exist.
-func (f *File) unknown(d *document, err error) error {
+// unknownField names the field that does not exist.
+func (f *File) unknownField(d *document, err error) error {
 	var field kjson.FieldError
 	if !errors.As(err, &field) {
-		return f.refuse(d, d.line, "", err.Error())
+		return f.invalid(d, d.line, "", err.Error())
 	}
-	return f.refuse(d, d.find(field.FieldPath()), field.FieldPath(), fmt.Sprintf("is unknown to %s of %s", d.kind, d.version))
+	return f.invalid(
+		d,
+		d.find(field.FieldPath()),
+		field.FieldPath(),
+		fmt.Sprintf("is unknown to %s of %s", d.kind, d.version),
+	)
 }
 
-// of returns kubeadm's own document of a kind, or nil.
-func (f *File) of(kind string) *document {
-	i := slices.IndexFunc(f.docs, func(d *document) bool { return d.kind == kind && strings.HasPrefix(d.version, group) })
+// document returns kubeadm's own document of a kind, or nil.
+func (f *File) document(kind string) *document {
+	i := slices.IndexFunc(
+		f.docs,
+		func(d *document) bool { return d.kind == kind && strings.HasPrefix(d.version, group) },
+	)
 	if i < 0 {
 		return nil
 	}

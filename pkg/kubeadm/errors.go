@@ -1,3 +1,6 @@
+// Package kubeadm reads kubeadm configuration files, compares them with a virtual IP and edits them
+// to use it, without changing any other byte. It takes and returns bytes: access to files, to this
+// host's addresses and to DNS is the caller's job. It does not run kubeadm.
 package kubeadm
 
 import (
@@ -6,7 +9,8 @@ import (
 	"strings"
 )
 
-// InputError is a file that kubeadm would refuse, or read otherwise than it was meant.
+// InputError is a file that kubeadm would refuse, or would read in another way than its author
+// meant.
 type InputError struct {
 	// File is the name that Parse was given.
 	File string
@@ -16,7 +20,7 @@ type InputError struct {
 	Line int
 	// Field is the path of the field, such as networking.podSubnet; empty: the document as a whole.
 	Field string
-	// Problem says what is wrong and what to do.
+	// Problem is what is wrong and what to do.
 	Problem string
 }
 
@@ -35,55 +39,57 @@ func (e *InputError) Error() string {
 	return text + ": " + e.Problem
 }
 
-// Reason is why a configuration and a virtual IP do not go together.
+// Reason is why a configuration contradicts a virtual IP.
 type Reason string
 
-// The reasons. Each is explained in docs/kubeadm.md.
+// The reasons. docs/kubeadm.md explains each.
 const (
 	// EndpointMismatch is a controlPlaneEndpoint that is not the VIP.
 	EndpointMismatch Reason = "EndpointMismatch"
 	// DiscoveryMismatch is a discovery endpoint that is not the VIP.
 	DiscoveryMismatch Reason = "DiscoveryMismatch"
-	// NameUnresolved is an endpoint whose DNS name cannot be looked up.
+	// NameUnresolved is an endpoint whose DNS name cannot be resolved.
 	NameUnresolved Reason = "NameUnresolved"
-	// NoDiscovery is a JoinConfiguration that says nowhere how to find the cluster.
+	// NoDiscovery is a JoinConfiguration without a way to find the cluster.
 	NoDiscovery Reason = "NoDiscovery"
-	// NoEndpoint is a file that names no VIP while no flag does either.
+	// NoEndpoint is a file without a VIP, while no flag has one either.
 	NoEndpoint Reason = "NoEndpoint"
-	// PortMismatch is an API server on another port than its clients are sent to.
+	// PortMismatch is an API server on another port than its clients use.
 	PortMismatch Reason = "PortMismatch"
-	// BindAddressMismatch is an API server that does not listen at the VIP.
+	// BindAddressMismatch is an API server that does not listen on the VIP.
 	BindAddressMismatch Reason = "BindAddressMismatch"
-	// VIPIsAdvertised is a VIP used as advertiseAddress, an address of one node alone.
+	// VIPIsAdvertised is a VIP used as advertiseAddress, which belongs to one node.
 	VIPIsAdvertised Reason = "VIPIsAdvertised"
 	// VIPIsNodeIP is a VIP used as the kubelet's node-ip.
 	VIPIsNodeIP Reason = "VIPIsNodeIP"
 	// VIPOnHost is a VIP that is a permanent address of this host.
 	VIPOnHost Reason = "VIPOnHost"
-	// VIPOffLink is a VIP outside every network that this host is attached to.
+	// VIPOffLink is a VIP outside of every subnet of this host.
 	VIPOffLink Reason = "VIPOffLink"
-	// VIPIsSubnetAddress is a VIP that is the network or broadcast address of this host's network.
+	// VIPIsSubnetAddress is a VIP that is the network or broadcast address of this host's subnet.
 	VIPIsSubnetAddress Reason = "VIPIsSubnetAddress"
-	// VIPInPodSubnet and VIPInServiceSubnet are VIPs that the cluster gives to something else.
-	VIPInPodSubnet     Reason = "VIPInPodSubnet"
+	// VIPInPodSubnet is a VIP that the cluster may assign to a pod.
+	VIPInPodSubnet Reason = "VIPInPodSubnet"
+	// VIPInServiceSubnet is a VIP that the cluster may assign to a Service.
 	VIPInServiceSubnet Reason = "VIPInServiceSubnet"
-	// FlagMismatch is a flag that says something else than the file.
+	// FlagMismatch is a flag that contradicts the file.
 	FlagMismatch Reason = "FlagMismatch"
 )
 
-// Conflict is a configuration that cannot be meant together with this VIP on this host.
+// Conflict is a configuration that contradicts the VIP or this host.
 type Conflict struct {
 	Reason Reason
-	// File and Line say where; File is empty when no file is concerned, Line 0 when nothing is there.
+	// File and Line are the place. File is empty if the conflict is in no file, Line 0 if the field
+	// is missing.
 	File string
 	Line int
-	// Field is the field or flag, Value what it says; Value is empty when it says nothing.
+	// Field is the field or flag, Value its value; Value is empty if the field is missing.
 	Field, Value string
 	// Problem is a clause about the value, Fix what to do.
 	Problem, Fix string
 }
 
-// Error is a sentence that names place, field, value, problem and fix.
+// Error is a sentence of place, field, value, problem and fix.
 func (e *Conflict) Error() string {
 	var text strings.Builder
 	if e.File != "" {
@@ -99,4 +105,34 @@ func (e *Conflict) Error() string {
 	}
 	text.WriteString(e.Problem + "; " + e.Fix + " (" + string(e.Reason) + ")")
 	return text.String()
+}
+
+// conflict returns a *Conflict about a field of a document; d may be nil.
+func (f *File) conflict(
+	d *document,
+	field, value string,
+	reason Reason,
+	problem, fix string,
+) error {
+	c := &Conflict{
+		Reason:  reason,
+		File:    f.name,
+		Field:   field,
+		Value:   value,
+		Problem: problem,
+		Fix:     fix,
+	}
+	if d != nil {
+		c.Field, c.Line = fmt.Sprintf("%s.%s", d.kind, field), d.find(field)
+	}
+	return c
+}
+
+// invalid returns an *InputError; d is nil for the file as a whole.
+func (f *File) invalid(d *document, line int, field, problem string) error {
+	e := &InputError{File: f.name, Line: line, Field: field, Problem: problem}
+	if d != nil && d.number > 0 {
+		e.Document = d.number
+	}
+	return e
 }

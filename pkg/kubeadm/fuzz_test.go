@@ -19,9 +19,12 @@ func FuzzEdit(f *testing.F) {
 	f.Add(five, "192.0.2.10")
 	for _, text := range []string{
 		clusterHead, tokenHead, initHead, clusterHead + "apiServer: {certSANs: [a, 'b']}\r\n",
-		clusterHead + "apiServer: &a\n  certSANs: &b\n  - &c \"d\"\n", "---\n{\"kind\": \"ClusterConfiguration\", \"apiVersion\": \"kubeadm.k8s.io/v1beta3\"}",
-		clusterHead + "controlPlaneEndpoint: ''\napiServer:\n---\n---\nkind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\n---\n",
-		clusterHead + "apiServer:\n    # c\n    extraVolumes: [{name: |\n  x\n  , hostPath: y, mountPath: z}]\n",
+		clusterHead + "apiServer: &a\n  certSANs: &b\n  - &c \"d\"\n",
+		"---\n{\"kind\": \"ClusterConfiguration\", \"apiVersion\": \"kubeadm.k8s.io/v1beta3\"}",
+		clusterHead + "controlPlaneEndpoint: ''\napiServer:\n---\n---\nkind: " +
+			"KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\n---\n",
+		clusterHead +
+			"apiServer:\n    # c\n    extraVolumes: [{name: |\n  x\n  , hostPath: y, mountPath: z}]\n",
 	} {
 		f.Add([]byte(text), "2001:db8::10")
 	}

@@ -13,11 +13,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// MaxSize is the size of a file in bytes from which Parse refuses it: a cluster keeps its
-// configuration in a ConfigMap, which cannot be larger.
+// MaxSize is the size in bytes from which Parse refuses a file: a cluster keeps its configuration
+// in a ConfigMap, which cannot be larger.
 const MaxSize = 1 << 20
 
-// File is a kubeadm configuration that was read and found valid.
+// File is a valid kubeadm configuration. Parse returns it.
 type File struct {
 	name string
 	data []byte
@@ -27,28 +27,33 @@ type File struct {
 // document is one YAML document of a file.
 type document struct {
 	number     int    // counts from 1
-	start, end int    // its bytes, without the separator that ended the one before
+	start, end int    // offsets in the file, without the separator before it
 	line       int    // of its first byte, counted from 1
 	version    string // apiVersion
 	kind       string
 	root       *yaml.Node
-	// Of kubeadm's own kinds only: all values, and those that this package knows.
+	// For kubeadm's own kinds only: all values, and those that this package uses.
 	values map[string]any
 	fields fields
 }
 
-// Parse reads a file of one or more documents. Kinds of kubeadm are decoded strictly into the real
-// API types, other kinds are left alone. It refuses, with an *InputError, what kubeadm refuses, and
-// also what kubeadm only warns of: fields that it does not know. name is for messages.
+// Parse reads a file of one or more documents. It decodes kubeadm's kinds strictly into the real
+// API types. It refuses, with an *InputError, what kubeadm refuses, and unknown fields, for which
+// kubeadm only prints a warning. name is for messages.
 func Parse(name string, data []byte) (*File, error) {
 	f := &File{name: name, data: data}
 	switch {
 	case len(data) >= MaxSize:
-		return nil, f.refuse(nil, 0, "", fmt.Sprintf("is too large: a kubeadm configuration has less than %d bytes", MaxSize))
+		return nil, f.invalid(
+			nil,
+			0,
+			"",
+			fmt.Sprintf("is too large: a kubeadm configuration has less than %d bytes", MaxSize),
+		)
 	case !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0:
-		return nil, f.refuse(nil, 0, "", "is not text in UTF-8")
+		return nil, f.invalid(nil, 0, "", "is not text in UTF-8")
 	case len(bytes.TrimSpace(data)) == 0:
-		return nil, f.refuse(nil, 0, "", "is empty")
+		return nil, f.invalid(nil, 0, "", "is empty")
 	}
 	if err := f.split(); err != nil {
 		return nil, err
@@ -59,18 +64,27 @@ func Parse(name string, data []byte) (*File, error) {
 			return nil, err
 		}
 		if first, twice := seen[d.kind]; twice {
-			return nil, f.refuse(d, d.line, "kind", fmt.Sprintf("%s is in document %d already, and kubeadm takes one of each kind", d.kind, first))
+			return nil, f.invalid(
+				d,
+				d.line,
+				"kind",
+				fmt.Sprintf(
+					"%s is in document %d already, and kubeadm accepts one of each kind",
+					d.kind,
+					first,
+				),
+			)
 		}
 		seen[d.kind] = d.number
 	}
 	return f, nil
 }
 
-// Bytes returns the file as it is.
+// Bytes returns the text of the file. The caller must not change it.
 func (f *File) Bytes() []byte { return f.data }
 
-// split cuts the file exactly where kubeadm does: at lines that begin with three dashes, of which
-// one more may follow directly, or begin the file.
+// split cuts the file exactly where kubeadm does: at lines that begin with three dashes. A second
+// such line directly after the first, or at the beginning of the file, is no separator.
 func (f *File) split() error {
 	d := &document{line: 1}
 	at, line := 0, 1
@@ -80,7 +94,13 @@ func (f *File) split() error {
 		rest = bytes.TrimSpace(rest)
 		comment := len(rest) == 0 || rest[0] == '#'
 		if separator && !comment {
-			return f.refuse(nil, line, "", "kubeadm takes nothing but a comment on the line of a separator ---; put the rest on a line of its own")
+			return f.invalid(
+				nil,
+				line,
+				"",
+				"kubeadm accepts only a comment on the line of a separator ---; put the rest on a line of "+
+					"its own",
+			)
 		}
 		ends := separator && begun
 		if ends {
@@ -104,7 +124,7 @@ func (f *File) add(d *document, end int, content bool) error {
 	d.end, d.number = end, len(f.docs)+1
 	f.docs = append(f.docs, d)
 	if !content {
-		return f.refuse(d, d.line, "", "is empty, which kubeadm refuses; remove it with its ---")
+		return f.invalid(d, d.line, "", "is empty, which kubeadm refuses; remove it and its ---")
 	}
 	return nil
 }
@@ -115,13 +135,13 @@ func (f *File) read(d *document) error {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	var node, more yaml.Node
 	if err := decoder.Decode(&node); err != nil {
-		return f.syntax(d, err)
+		return f.syntaxError(d, err)
 	}
 	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) && !(err == nil && isNull(&more)) {
-		return f.refuse(d, 0, "", "goes on after its end; separate documents with a line ---")
+		return f.invalid(d, 0, "", "continues after its end; separate documents with a line ---")
 	}
 	if len(node.Content) != 1 || node.Content[0].Kind != yaml.MappingNode {
-		return f.refuse(d, d.line, "", "is not a mapping with apiVersion and kind")
+		return f.invalid(d, d.line, "", "is not a mapping with apiVersion and kind")
 	}
 	d.root = node.Content[0]
 	if err := f.checkKeys(d, d.root, "", map[*yaml.Node]bool{}); err != nil {
@@ -130,7 +150,7 @@ func (f *File) read(d *document) error {
 	for field, to := range map[string]*string{"apiVersion": &d.version, "kind": &d.kind} {
 		_, value := pair(d.root, field)
 		if value == nil || value.Kind != yaml.ScalarNode || value.Value == "" {
-			return f.refuse(d, d.line, field, "is missing, and kubeadm does not guess it")
+			return f.invalid(d, d.line, field, "is missing; kubeadm requires it")
 		}
 		*to = value.Value
 	}
@@ -139,17 +159,17 @@ func (f *File) read(d *document) error {
 
 var yamlLine = regexp.MustCompile(`line (\d+): `)
 
-// syntax turns an error of the YAML parser, which counts lines from the document's first.
-func (f *File) syntax(d *document, err error) error {
+// syntaxError converts an error of the YAML parser, which counts lines from the document's first.
+func (f *File) syntaxError(d *document, err error) error {
 	line, problem := 0, strings.TrimPrefix(err.Error(), "yaml: ")
 	if found := yamlLine.FindStringSubmatch(problem); found != nil {
 		n, _ := strconv.Atoi(found[1])
 		line, problem = d.line+n-1, strings.Replace(problem, found[0], "", 1)
 	}
-	return f.refuse(d, line, "", "is not YAML: "+problem)
+	return f.invalid(d, line, "", "is not YAML: "+problem)
 }
 
-// checkKeys refuses keys that are given twice and keys that are no text, anywhere below n.
+// checkKeys refuses duplicate keys and keys that are not text, anywhere below n.
 func (f *File) checkKeys(d *document, n *yaml.Node, path string, seen map[*yaml.Node]bool) error {
 	if n.Kind == yaml.AliasNode || seen[n] {
 		return nil
@@ -170,10 +190,10 @@ func (f *File) checkKeys(d *document, n *yaml.Node, path string, seen map[*yaml.
 		key := n.Content[i]
 		field := strings.TrimPrefix(path+"."+key.Value, ".")
 		if key.Kind != yaml.ScalarNode {
-			return f.refuse(d, d.lineOf(key), strings.TrimPrefix(path, "."), "has a key that is not text")
+			return f.invalid(d, d.lineOf(key), strings.TrimPrefix(path, "."), "has a key that is not text")
 		}
 		if line, twice := first[key.Value]; twice {
-			return f.refuse(d, d.lineOf(key), field, fmt.Sprintf("is given twice, first in line %d", line))
+			return f.invalid(d, d.lineOf(key), field, fmt.Sprintf("is given twice, first in line %d", line))
 		}
 		first[key.Value] = d.lineOf(key)
 		if err := f.checkKeys(d, n.Content[i+1], field, seen); err != nil {
@@ -183,19 +203,10 @@ func (f *File) checkKeys(d *document, n *yaml.Node, path string, seen map[*yaml.
 	return nil
 }
 
-// refuse returns the error for a problem; d is nil for the file as a whole.
-func (f *File) refuse(d *document, line int, field, problem string) error {
-	e := &InputError{File: f.name, Line: line, Field: field, Problem: problem}
-	if d != nil && d.number > 0 {
-		e.Document = d.number
-	}
-	return e
-}
-
 // lineOf returns the node's line in the file.
 func (d *document) lineOf(n *yaml.Node) int { return d.line + n.Line - 1 }
 
-// pair returns the key and value of a field that stands directly in a mapping, or nil.
+// pair returns the key and value of a direct field of a mapping, or nil.
 func pair(n *yaml.Node, name string) (key, value *yaml.Node) {
 	if n.Kind != yaml.MappingNode {
 		return nil, nil
@@ -208,12 +219,14 @@ func pair(n *yaml.Node, name string) (key, value *yaml.Node) {
 	return nil, nil
 }
 
-// find returns the line of the deepest node on the path, which may have indexes as in a.b[0].c.
+// find returns the line of the deepest node on the path. Indexes are written a.b[0].c.
 func (d *document) find(path string) int {
 	node, line := d.root, d.line
-	for _, name := range strings.FieldsFunc(path, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
+	names := strings.FieldsFunc(path, func(r rune) bool { return strings.ContainsRune(".[]", r) })
+	for _, name := range names {
 		key, value := pair(node, name)
-		if i, err := strconv.Atoi(name); err == nil && node.Kind == yaml.SequenceNode && i < len(node.Content) {
+		if i, err := strconv.Atoi(name); err == nil && node.Kind == yaml.SequenceNode &&
+			i < len(node.Content) {
 			key, value = node.Content[i], node.Content[i]
 		}
 		if value == nil {
@@ -227,7 +240,7 @@ func (d *document) find(path string) int {
 	return line
 }
 
-// isNull says whether a node, or the only one of a document, has no value.
+// isNull reports whether a node, or the only node of a document, has no value.
 func isNull(n *yaml.Node) bool {
 	if n.Kind == yaml.DocumentNode && len(n.Content) == 1 {
 		n = n.Content[0]
