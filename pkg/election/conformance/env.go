@@ -1,5 +1,5 @@
-// Package conformance is a test suite for drivers of the election. It runs against a fake API server
-// and a real one. It tests what the machine relies on, not how a driver does it.
+// Package conformance is a test suite for drivers of the election. It runs against a fake and a real
+// API server. It tests what the machine relies on, not how a driver does it.
 package conformance
 
 import (
@@ -123,7 +123,8 @@ func (a *agent) create(r election.Record) election.Record {
 // holding creates the Lease and claims it.
 func (a *agent) holding() election.Record {
 	a.t.Helper()
-	return a.mustWrite(election.Claim, a.create(election.Record{Duration: 5 * time.Second}), a.tenure(1))
+	created := a.create(election.Record{Duration: 5 * time.Second})
+	return a.mustWrite(election.Claim, created, a.tenure(1))
 }
 
 // tenure returns the content of a Lease that a holds.
