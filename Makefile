@@ -120,8 +120,8 @@ kind-node-image: ## sudo: build the node image for NODE_IMAGE=local from Debian 
 
 .PHONY: bench-failover
 bench-failover: packages-bench-failover build ## sudo: measure each fault RUNS=20 times, keepalived beside it; FAULT= and TOOL= choose
-	$(GO_RUN) go build -o bin/bench-failover ./test/bench
-	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" RUNS='$(RUNS)' FAULT='$(FAULT)' TOOL='$(TOOL)' $(GO_RUN) --root bin/bench-failover
+	$(GO_RUN) go build -o bin/bench ./test/bench
+	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" RUNS='$(RUNS)' FAULT='$(FAULT)' TOOL='$(TOOL)' $(GO_RUN) --root bin/bench failover
 
 .PHONY: bench-kind
 bench-kind: ## sudo: measure each fault of the kind tests RUNS=20 times, into docs/benchmarks/kind.csv
@@ -131,8 +131,8 @@ bench-kind: ## sudo: measure each fault of the kind tests RUNS=20 times, into do
 .PHONY: bench-services
 bench-services: RUNS = 3
 bench-services: packages-bench-services build ## sudo: measure 10 to 5000 Services on three nodes RUNS=3 times; N=10,100 chooses how many
-	$(GO_RUN) go build -o bin/bench-services ./test/benchservices
-	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" RUNS='$(RUNS)' N='$(N)' $(GO_RUN) --root bin/bench-services
+	$(GO_RUN) go build -o bin/bench ./test/bench
+	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" RUNS='$(RUNS)' N='$(N)' $(GO_RUN) --root bin/bench services
 
 .PHONY: soak
 soak: packages-soak build ## sudo: Services under everything that changes for MINUTES=30; fails on a double, lost or left address, and on growth

@@ -1,11 +1,12 @@
-// Command bench measures how long the address is away in each fault of its holder, for kvip
-// and, on the same nodes in the same session, for keepalived; and what idle agents cost.
+// Command bench measures kvip on real API servers and packets.
 //
-// Each single result is appended to docs/benchmarks/failover.csv at once, and is not measured
-// again for the same version of the tool: an interrupted benchmark goes on where it stopped.
-// Tables and plot are made from the files alone. It judges nothing: no figure makes it fail.
+//	bench failover   outage of the VIP in each fault of its holder, beside keepalived
+//	bench services   addresses of 10 to 5000 Services, and of a dead node
 //
-// RUNS, TOOL and FAULT in the environment choose what is measured; it needs root.
+// Each result is appended to a CSV file in docs/benchmarks at once, and is not measured again for
+// the same version of a tool: an interrupted benchmark continues where it stopped. Tables and plots
+// are made from the files alone. No figure makes it fail. RUNS and other variables choose what is
+// measured; it needs root.
 package main
 
 import (
@@ -16,6 +17,9 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/kvip/kvip/test/bench/failoverbench"
+	"github.com/kvip/kvip/test/bench/servicesbench"
 )
 
 func main() {
@@ -23,10 +27,10 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := bench(ctx, *docs)
+	err := run(ctx, flag.Arg(0), *docs)
 	switch {
 	case ctx.Err() != nil:
-		fmt.Fprintln(os.Stderr, "interrupted; what was measured is kept, the next start goes on from there")
+		fmt.Fprintln(os.Stderr, "interrupted; results are kept, the next start continues from there")
 		stop()
 		os.Exit(130)
 	case err != nil:
@@ -35,20 +39,13 @@ func main() {
 	}
 }
 
-// bench measures what is missing and writes the report of all there is.
-func bench(ctx context.Context, docs string) error {
-	opts, err := parseOptions(os.Getenv)
-	if err != nil {
-		return err
+// run makes one benchmark by its name.
+func run(ctx context.Context, name, docs string) error {
+	switch name {
+	case "failover":
+		return failoverbench.Run(ctx, docs)
+	case "services":
+		return servicesbench.Run(ctx, docs)
 	}
-	r, err := openReport(docs)
-	if err != nil {
-		return err
-	}
-	s, err := newSession(ctx, opts, r)
-	if err != nil {
-		return err
-	}
-	err = s.measure(ctx)
-	return errors.Join(err, s.close(), r.write())
+	return errors.New("usage: bench [-docs DIR] failover|services")
 }

@@ -33,7 +33,8 @@ func ThisSetting(binaries string) (Setting, error) {
 	if err != nil {
 		return Setting{}, err
 	}
-	s := Setting{Kernel: unix.ByteSliceToString(uts.Release[:]), Machine: machine(runtime.NumCPU(), string(cpu), string(mem))}
+	s := Setting{Kernel: unix.ByteSliceToString(uts.Release[:]),
+		Machine: machine(runtime.NumCPU(), string(cpu), string(mem))}
 	s.Kubernetes, s.Etcd = versions(filepath.Base(binaries))
 	return s, nil
 }

@@ -71,7 +71,8 @@ func (k *Keepalived) Start(n *cluster.Node) error {
 		`--use-file=/etc/keepalived/keepalived.conf --pid="$2" --vrrp_pid="$3"`
 	_, err := n.RunAgent(netlab.Command{
 		Path: "/bin/sh", Log: n.Log("keepalived"),
-		Args: []string{"-c", script, "sh", k.path, filepath.Join(n.Host.Dir, "keepalived.pid"), filepath.Join(n.Host.Dir, "vrrp.pid")},
+		Args: []string{"-c", script, "sh", k.path, filepath.Join(n.Host.Dir, "keepalived.pid"),
+			filepath.Join(n.Host.Dir, "vrrp.pid")},
 	})
 	return err
 }
@@ -91,7 +92,7 @@ func keepalivedConfig(router string, vip netip.Addr, priority int) string {
 	enable_script_security
 }
 vrrp_script apiserver {
-	script "/usr/bin/curl --silent --fail --insecure --max-time 2 --output /dev/null https://127.0.0.1:%d/readyz"
+	script "/usr/bin/curl -sfk -m 2 -o /dev/null https://127.0.0.1:%d/readyz"
 	interval 1
 	timeout 3
 	fall 1

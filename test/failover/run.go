@@ -53,7 +53,8 @@ func Run(ctx context.Context, w *Watch, f Fault, victim *cluster.Node, p Pace) (
 			}
 			undone, served = true, now // watch what the end of it does
 		}
-		if over || undone && r.Back && now.Sub(served) >= p.After && p.due(r.Back, now.Sub(r.Start), f.Watch) {
+		if over || undone && r.Back && now.Sub(served) >= p.After &&
+			p.due(r.Back, now.Sub(r.Start), f.Watch) {
 			r.End = now
 			break
 		}

@@ -72,7 +72,8 @@ func (k *Kvip) Ready(ctx context.Context, n *cluster.Node) error {
 		return nil
 	}
 	why, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // the status says enough without
-	return fmt.Errorf("ask kvip on %s for readiness: %s: %s", n.Name, resp.Status, bytes.TrimSpace(why))
+	return fmt.Errorf("ask kvip on %s for readiness: %s: %s", n.Name, resp.Status,
+		bytes.TrimSpace(why))
 }
 
 // FindKvip returns the executable to run and its version: $KVIP_BINARY and $KVIP_VERSION, or

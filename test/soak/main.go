@@ -3,7 +3,7 @@
 // address is ever given out twice, is lost or left over, or if an agent grows.
 //
 // MINUTES in the environment is for how long (30), SERVICES how many there are at most (150), SEED repeats a
-// course of events. It needs root. How fast things are is not its question: see benchservices.
+// course of events. It needs root. How fast things are is not its question: see test/bench.
 package main
 
 import (

@@ -34,7 +34,8 @@ func TestFaultsAreComplete(t *testing.T) {
 func answers(now time.Time, n int, change func(i int, r *netlab.Request)) []netlab.Request {
 	reqs := make([]netlab.Request, n)
 	for i := range reqs {
-		reqs[i] = netlab.Request{Start: now.Add(time.Duration(i-n+1) * askEvery), Result: "200", Server: "cp2"}
+		reqs[i] = netlab.Request{Start: now.Add(time.Duration(i-n+1) * askEvery), Result: "200",
+			Server: "cp2"}
 		if change != nil {
 			change(i, &reqs[i])
 		}
@@ -101,10 +102,12 @@ func TestPaceOfARun(t *testing.T) {
 }
 
 func TestVersionsOfTheTools(t *testing.T) {
-	if got := keepalivedVersion([]byte("Keepalived v2.2.7 (01/16,2022)\n\nCopyright(C)")); got != "2.2.7" {
+	if got := keepalivedVersion(
+		[]byte("Keepalived v2.2.7 (01/16,2022)\n\nCopyright(C)")); got != "2.2.7" {
 		t.Errorf("version of keepalived %q", got)
 	}
-	if got := kvipVersion([]byte("kvip v0.1.0 (commit abc, go1.26.0, linux/amd64)\n")); got != "v0.1.0" {
+	if got := kvipVersion(
+		[]byte("kvip v0.1.0 (commit abc, go1.26.0, linux/amd64)\n")); got != "v0.1.0" {
 		t.Errorf("version of kvip %q", got)
 	}
 	if got := kvipVersion([]byte("something else")); got != "unknown" {
@@ -114,7 +117,8 @@ func TestVersionsOfTheTools(t *testing.T) {
 
 func TestKvipIsFoundByEnvironment(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kvip")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\necho kvip v9 '('commit x')'\n"), 0o755); err != nil {
+	if err := os.WriteFile(path, []byte("#!/bin/sh\necho kvip v9 '('commit x')'\n"),
+		0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("KVIP_BINARY", path)
@@ -135,8 +139,10 @@ func TestKvipIsFoundByEnvironment(t *testing.T) {
 func TestKeepalivedConfigIsAsBenchmarksSay(t *testing.T) {
 	got := keepalivedConfig("cp1", netip.MustParseAddr("10.77.0.100"), 200)
 	for _, want := range []string{
-		"router_id cp1\n", "vrrp_version 3\n", "advert_int 0.1\n", "state BACKUP\n", "nopreempt\n", "interval 1\n",
-		"https://127.0.0.1:6443/readyz\"", "10.77.0.100/32 dev eth0\n", "priority 200\n", "interface eth0\n",
+		"router_id cp1\n", "vrrp_version 3\n", "advert_int 0.1\n", "state BACKUP\n", "nopreempt\n",
+		"interval 1\n",
+		"https://127.0.0.1:6443/readyz\"", "10.77.0.100/32 dev eth0\n", "priority 200\n",
+		"interface eth0\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the configuration lacks %q:\n%s", want, got)
@@ -148,7 +154,8 @@ func TestKeepalivedConfigIsAsBenchmarksSay(t *testing.T) {
 }
 
 func TestStateOfVRRPIsTheLastSinceTheStart(t *testing.T) {
-	const first = "Starting Keepalived v2.2.7\n(apiserver) Entering BACKUP STATE (init)\n(apiserver) Entering MASTER STATE\n"
+	const first = "Starting Keepalived v2.2.7\n(apiserver) Entering BACKUP STATE " +
+		"(init)\n(apiserver) Entering MASTER STATE\n"
 	for log, want := range map[string]string{
 		"":    "",
 		first: "MASTER",
@@ -164,7 +171,8 @@ func TestStateOfVRRPIsTheLastSinceTheStart(t *testing.T) {
 
 func TestFigures(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		12400 * time.Microsecond: "12 ms", 5500 * time.Millisecond: "5.50 s", 999 * time.Millisecond: "999 ms", time.Second: "1.00 s",
+		12400 * time.Microsecond: "12 ms", 5500 * time.Millisecond: "5.50 s",
+		999 * time.Millisecond: "999 ms", time.Second: "1.00 s",
 	} {
 		if got := Figure(d); got != want {
 			t.Errorf("%s shown as %q, want %q", d, got, want)

@@ -1,4 +1,4 @@
-package main
+package failoverbench
 
 import (
 	"errors"
@@ -12,12 +12,11 @@ import (
 
 // report is the files that hold all results, and what is made of them.
 type report struct {
-	docs         string
-	runTable     *benchreport.Table
-	idleTable    *benchreport.Table
-	runs         []run
-	idles        []idle
-	beforeMarked string // benchmarks.md where there is none yet
+	docs      string
+	runTable  *benchreport.Table
+	idleTable *benchreport.Table
+	runs      []run
+	idles     []idle
 }
 
 // openReport reads what has been measured before. docs is an existing directory.
@@ -25,7 +24,7 @@ func openReport(docs string) (*report, error) {
 	if _, err := os.Stat(docs); err != nil {
 		return nil, err
 	}
-	r := &report{docs: docs, beforeMarked: "# Benchmarks\n\n" + failoverSection.Empty() + "\n" + idleSection.Empty()}
+	r := &report{docs: docs}
 	var err error
 	if r.runTable, err = benchreport.OpenTable(r.file("failover.csv"), runColumns); err != nil {
 		return nil, err
@@ -45,7 +44,8 @@ func (r *report) file(name string) string { return filepath.Join(r.docs, "benchm
 func (r *report) done() map[key]bool { return done(r.runs) }
 
 func (r *report) hasIdle(t failover.Tool) bool {
-	return slices.ContainsFunc(r.idles, func(i idle) bool { return i.Tool == t.Name() && i.Version == t.Version() })
+	return slices.ContainsFunc(r.idles,
+		func(i idle) bool { return i.Tool == t.Name() && i.Version == t.Version() })
 }
 
 func (r *report) add(one run) error {
@@ -63,23 +63,12 @@ func (r *report) addIdle(agents []idle) error {
 	return nil
 }
 
-// write makes tables and plot anew from all results.
+// write makes tables and plot from all results.
 func (r *report) write() error {
-	path := filepath.Join(r.docs, "benchmarks.md")
-	text, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		text, err = []byte(r.beforeMarked), nil
-	}
-	if err != nil {
-		return err
-	}
 	runs := current(r.runs)
-	page, err := failoverSection.Replace(string(text), failoverTable(runs))
-	if err != nil {
-		return err
-	}
-	if page, err = idleSection.Replace(page, idleTable(currentIdle(r.idles))); err != nil {
-		return err
-	}
-	return errors.Join(benchreport.Save(path, page), benchreport.Save(r.file("failover.svg"), plot(runs)))
+	return errors.Join(
+		benchreport.UpdatePage(r.docs,
+			benchreport.Part{Section: failoverSection, Text: failoverTable(runs)},
+			benchreport.Part{Section: idleSection, Text: idleTable(currentIdle(r.idles))}),
+		benchreport.Save(r.file("failover.svg"), plot(runs)))
 }

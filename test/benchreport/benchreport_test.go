@@ -46,7 +46,8 @@ func TestSectionsAreReplacedAndTheRestIsKept(t *testing.T) {
 	again, err := one.Replace(got, "first")
 	must(t, err)
 	begin, end := one.Marks()
-	if again != got || !strings.HasPrefix(got, "# Title\n\n"+begin+"\nfirst\n"+end+"\n\nText.\n") || !strings.HasSuffix(got, "\nEnd.\n") {
+	if again != got || !strings.HasPrefix(got, "# Title\n\n"+begin+"\nfirst\n"+end+"\n\nText.\n") ||
+		!strings.HasSuffix(got, "\nEnd.\n") {
 		t.Errorf("page:\n%s", got)
 	}
 	for name, bad := range map[string]string{
@@ -59,11 +60,13 @@ func TestSectionsAreReplacedAndTheRestIsKept(t *testing.T) {
 }
 
 func TestMachineAndVersions(t *testing.T) {
-	got := machine(2, "processor\t: 0\nmodel name\t: Some  CPU @ 2GHz\nmodel name\t: Some CPU\n", "MemTotal:       24683520 kB\n")
+	got := machine(2, "processor\t: 0\nmodel name\t: Some  CPU @ 2GHz\nmodel name\t: Some CPU\n",
+		"MemTotal:       24683520 kB\n")
 	if got != "2 cores of Some CPU @ 2GHz, 24 GiB" {
 		t.Errorf("machine %q", got)
 	}
-	if got := machine(4, "", ""); !strings.HasPrefix(got, "4 cores of ") || !strings.HasSuffix(got, "unknown memory") {
+	if got := machine(4, "", ""); !strings.HasPrefix(got, "4 cores of ") ||
+		!strings.HasSuffix(got, "unknown memory") {
 		t.Errorf("machine without a name %q", got)
 	}
 	if k, e := versions("k8s-v1.36.3-etcd-v3.6.16-37cc2eaa24"); k != "v1.36.3" || e != "v3.6.16" {
@@ -89,7 +92,8 @@ func TestCPUTimeCountsChildren(t *testing.T) {
 }
 
 func TestLogSinceAnInstant(t *testing.T) {
-	log := "time=2026-11-23T00:00:01.500Z level=INFO msg=old\nno time\ntime=2026-11-23T00:00:02Z msg=new\ntime=never msg=odd\n"
+	log := "time=2026-11-23T00:00:01.500Z level=INFO msg=old\nno time\ntime=2026-11-23T00:00:02Z " +
+		"msg=new\ntime=never msg=odd\n"
 	got := LogSince(log, time.Date(2026, 11, 23, 0, 0, 2, 0, time.UTC))
 	if len(got) != 1 || !strings.HasSuffix(got[0], "msg=new") {
 		t.Errorf("lines %q", got)

@@ -1,4 +1,4 @@
-package main
+package servicesbench
 
 import (
 	"context"
@@ -52,7 +52,9 @@ func (s *session) births(ctx context.Context, a *servicelab.Asker, r *result) er
 }
 
 // ages works out how old each Service was when it had its address, and when that answered.
-func ages(sent map[string]time.Time, all map[string]given, answers map[netip.Addr]servicelab.Answer) (creating time.Duration, address, answered spread, err error) {
+func ages(sent map[string]time.Time, all map[string]given,
+	answers map[netip.Addr]servicelab.Answer) (creating time.Duration, address, answered spread,
+	err error) {
 	var first, last time.Time
 	var addresses, replies []time.Duration
 	owner := map[netip.Addr]string{}
@@ -65,7 +67,8 @@ func ages(sent map[string]time.Time, all map[string]given, answers map[netip.Add
 		}
 		g := all[name]
 		if other, twice := owner[g.addr]; twice {
-			return 0, spread{}, spread{}, fmt.Errorf("services %s and %s have one address: %s", name, other, g.addr)
+			return 0, spread{}, spread{},
+				fmt.Errorf("services %s and %s have one address: %s", name, other, g.addr)
 		}
 		owner[g.addr] = name
 		addresses = append(addresses, g.at.Sub(at))
@@ -77,11 +80,13 @@ func ages(sent map[string]time.Time, all map[string]given, answers map[netip.Add
 // spreadOf needs at least one.
 func spreadOf(list []time.Duration) spread {
 	slices.Sort(list)
-	return spread{benchreport.Percentile(list, 50), benchreport.Percentile(list, 95), list[len(list)-1]}
+	return spread{benchreport.Percentile(list, 50), benchreport.Percentile(list, 95),
+		list[len(list)-1]}
 }
 
-// death takes the power from one node and measures until its addresses answer elsewhere. Another node
-// dies in each run, also the one that gives out addresses, with its API server and its member of etcd.
+// death takes the power from one node and measures until its addresses answer elsewhere. Another
+// node dies in each run, also the one that gives out addresses, with its API server and its member
+// of etcd.
 func (s *session) death(ctx context.Context, a *servicelab.Asker, r *result) error {
 	ctx, cancel := context.WithTimeout(ctx, eachWithin)
 	defer cancel()
@@ -121,32 +126,38 @@ func (s *session) death(ctx context.Context, a *servicelab.Asker, r *result) err
 	return nil
 }
 
-// explain prints what the agents that were left wrote since a node died, as nobody can read it any more later.
+// explain prints what the agents that were left wrote since a node died, as nobody can read it any
+// more later.
 func (s *session) explain(start time.Time, victim *cluster.Node) {
 	for _, n := range s.lab.Nodes {
 		if n != victim {
-			say("  %s since %s:\n    %s", n.Name, start.UTC().Format("15:04:05.000"), strings.Join(benchreport.LogSince(s.lab.LogOf(n), start.Add(-time.Second)), "\n    "))
+			say("  %s since %s:\n    %s", n.Name, start.UTC().Format("15:04:05.000"),
+				strings.Join(benchreport.LogSince(s.lab.LogOf(n), start.Add(-time.Second)), "\n    "))
 		}
 	}
 }
 
 // allocator is the node that gives out addresses.
 func (s *session) allocator(ctx context.Context) (string, error) {
-	lease, err := s.lab.Kube.CoordinationV1().Leases(metav1.NamespaceSystem).Get(ctx, config.DefaultServicesName, metav1.GetOptions{})
+	lease, err := s.lab.Kube.CoordinationV1().Leases(metav1.NamespaceSystem).Get(ctx,
+		config.DefaultServicesName, metav1.GetOptions{})
 	if err != nil {
 		return "", fmt.Errorf("read lease of the allocator: %w", err)
 	}
 	if lease.Spec.HolderIdentity == nil {
 		return "", errors.New("read lease of the allocator: nobody holds it")
 	}
-	node := slices.IndexFunc(s.lab.Nodes, func(n *cluster.Node) bool { return strings.HasPrefix(*lease.Spec.HolderIdentity, n.Name) })
+	node := slices.IndexFunc(s.lab.Nodes,
+		func(n *cluster.Node) bool { return strings.HasPrefix(*lease.Spec.HolderIdentity, n.Name) })
 	if node < 0 {
-		return "", fmt.Errorf("read lease of the allocator: its holder %s is no node", *lease.Spec.HolderIdentity)
+		return "", fmt.Errorf("read lease of the allocator: its holder %s is no node",
+			*lease.Spec.HolderIdentity)
 	}
 	return s.lab.Nodes[node].Name, nil
 }
 
-// clean mends everything and removes all Services, many at a time, before the lab removes what else there is.
+// clean mends everything and removes all Services, many at a time, before the lab removes what else
+// there is.
 func clean(ctx context.Context, l *servicelab.Lab) error {
 	for _, n := range l.Nodes {
 		if err := errors.Join(n.EndAgent(time.Second), n.On()); err != nil {
@@ -160,19 +171,24 @@ func clean(ctx context.Context, l *servicelab.Lab) error {
 	if err != nil {
 		return err
 	}
-	err = each(ctx, l, len(list.Items), func(ctx context.Context, kube kubernetes.Interface, i int) error {
-		if list.Items[i].Name == "kubernetes" {
-			return nil
-		}
-		return kube.CoreV1().Services(metav1.NamespaceDefault).Delete(ctx, list.Items[i].Name, metav1.DeleteOptions{})
-	})
+	err = each(ctx, l, len(list.Items),
+		func(ctx context.Context, kube kubernetes.Interface, i int) error {
+			if list.Items[i].Name == "kubernetes" {
+				return nil
+			}
+			return kube.CoreV1().Services(metav1.NamespaceDefault).Delete(ctx, list.Items[i].Name,
+				metav1.DeleteOptions{})
+		})
 	if err != nil {
 		return fmt.Errorf("delete services: %w", err)
 	}
-	if err := l.Kube.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "!=kubernetes"}); err != nil {
+	if err := l.Kube.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).DeleteCollection(ctx,
+		metav1.DeleteOptions{},
+		metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "!=kubernetes"}); err != nil {
 		return fmt.Errorf("delete endpointslices: %w", err)
 	}
-	if err := l.Kube.CoreV1().Events(metav1.NamespaceDefault).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+	if err := l.Kube.CoreV1().Events(metav1.NamespaceDefault).DeleteCollection(ctx,
+		metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
 		return fmt.Errorf("delete events: %w", err)
 	}
 	return l.Reset(ctx)

@@ -1,4 +1,4 @@
-package main
+package failoverbench
 
 import (
 	"os"
@@ -22,7 +22,7 @@ func TestMeasuresKvip(t *testing.T) {
 	t.Setenv("RUNS", "1")
 	t.Setenv("TOOL", "kvip")
 	t.Setenv("FAULT", "agent-sigterm")
-	must(t, bench(t.Context(), docs))
+	must(t, Run(t.Context(), docs))
 	csv, err := os.ReadFile(filepath.Join(docs, "benchmarks", "failover.csv"))
 	must(t, err)
 	if lines := strings.Count(string(csv), "\n"); lines != 2 {
@@ -39,7 +39,7 @@ func TestMeasuresKvip(t *testing.T) {
 		t.Errorf("the page does not show the run:\n%s", page)
 	}
 
-	must(t, bench(t.Context(), docs))
+	must(t, Run(t.Context(), docs))
 	again, err := os.ReadFile(filepath.Join(docs, "benchmarks", "failover.csv"))
 	must(t, err)
 	if string(again) != string(csv) {

@@ -1,4 +1,4 @@
-package main
+package failoverbench
 
 import (
 	"fmt"
@@ -50,8 +50,10 @@ func choose(variable, list string, all []string) ([]string, error) {
 	names := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 	for _, name := range names {
 		if !slices.Contains(all, name) {
-			return nil, fmt.Errorf("read %s: there is no %q, but %s", variable, name, strings.Join(all, ", "))
+			return nil, fmt.Errorf("read %s: there is no %q, but %s", variable, name,
+				strings.Join(all, ", "))
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(all), func(name string) bool { return !slices.Contains(names, name) }), nil
+	return slices.DeleteFunc(slices.Clone(all),
+		func(name string) bool { return !slices.Contains(names, name) }), nil
 }

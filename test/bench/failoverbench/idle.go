@@ -1,9 +1,8 @@
-package main
+package failoverbench
 
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -19,46 +18,9 @@ import (
 // idleFor is how long agents are looked at that have nothing to do.
 const idleFor = time.Minute
 
-// idleColumns are those of idle.csv: one row for each agent.
-var idleColumns = []string{
-	"tool", "node", "role", "seconds", "cpu_percent", "rss_mib", "lease_writes_per_s", "tool_version", "date", "machine",
-}
-
-// idle is what one agent uses when nothing happens.
-type idle struct {
-	Tool, Node, Role string  // Role: "holder" or "standby"
-	CPU              float64 // percent of one core, with the processes it starts
-	RSS              float64 // MiB, of all its processes
-	Writes           float64 // to Leases in kube-system per second, by the whole cluster
-	Version, Machine string
-	Date             time.Time
-}
-
-func (i idle) row() []string {
-	return []string{
-		i.Tool, i.Node, i.Role, strconv.Itoa(int(idleFor.Seconds())), benchreport.Decimal(i.CPU), benchreport.Decimal(i.RSS), benchreport.Decimal(i.Writes),
-		i.Version, benchreport.Stamp(i.Date), i.Machine,
-	}
-}
-
-func readIdle(t *benchreport.Table) ([]idle, error) {
-	var all []idle
-	for n, row := range t.Rows {
-		f := benchreport.Fields{Row: row}
-		i := idle{
-			Tool: row[0], Node: row[1], Role: row[2], CPU: f.Float(4), RSS: f.Float(5), Writes: f.Float(6),
-			Version: row[7], Date: f.Time(8), Machine: row[9],
-		}
-		if f.Err != nil {
-			return nil, fmt.Errorf("read %s, row %d: %w", t.Path, n+1, f.Err)
-		}
-		all = append(all, i)
-	}
-	return all, nil
-}
-
 // measureIdle looks at agents that run and are ready, without a client.
-func measureIdle(ctx context.Context, c *cluster.Cluster, t failover.Tool, holder string, s benchreport.Setting) ([]idle, error) {
+func measureIdle(ctx context.Context, c *cluster.Cluster, t failover.Tool, holder string,
+	s benchreport.Setting) ([]idle, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*idleFor)
 	defer cancel()
 	writes, stop, err := countWrites(ctx, c)
@@ -98,7 +60,8 @@ func measureIdle(ctx context.Context, c *cluster.Cluster, t failover.Tool, holde
 
 // countWrites counts every change of a Lease in kube-system but those by which API servers
 // and others show that they live. The count runs until stop.
-func countWrites(ctx context.Context, c *cluster.Cluster) (writes *atomic.Int64, stop func(), err error) {
+func countWrites(ctx context.Context, c *cluster.Cluster) (writes *atomic.Int64, stop func(),
+	err error) {
 	conf, err := c.RESTConfig(c.Nodes[0])
 	if err != nil {
 		return nil, nil, err

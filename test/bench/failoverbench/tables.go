@@ -1,4 +1,4 @@
-package main
+package failoverbench
 
 import (
 	"fmt"
@@ -30,7 +30,8 @@ func failoverTable(runs []run) string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n", circumstances(runs))
-	b.WriteString("| fault on the holder | target | kvip p50 | p95 | max | two holders | keepalived p50 | p95 | max | two holders |\n")
+	b.WriteString("| fault on the holder | target | kvip p50 | p95 | max | two holders | keepalived " +
+		"p50 | p95 | max | two holders |\n")
 	b.WriteString("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, f := range failover.Faults() {
 		target := "no two holders"
@@ -38,7 +39,8 @@ func failoverTable(runs []run) string {
 			target = "≤ " + failover.Figure(f.Target)
 		}
 		fmt.Fprintf(&b, "| %s | %s |%s|%s|\n", f.Name, target,
-			cells(summarise(of(runs, "kvip", f.Key)), f.Target, true), cells(summarise(of(runs, "keepalived", f.Key)), 0, false))
+			cells(summarise(of(runs, "kvip", f.Key)), f.Target, true),
+			cells(summarise(of(runs, "keepalived", f.Key)), 0, false))
 	}
 	b.WriteString("\n![Outage of each run, on a logarithmic scale](benchmarks/failover.svg)\n")
 	return b.String()
@@ -61,21 +63,14 @@ func cells(s summary, target time.Duration, judge bool) string {
 
 // circumstances says on what and when the runs were made.
 func circumstances(runs []run) string {
-	values := func(of func(run) string) string {
-		var all []string
-		for _, r := range runs {
-			if v := of(r); !slices.Contains(all, v) {
-				all = append(all, v)
-			}
-		}
-		return strings.Join(all, " and ")
-	}
+	values := func(of func(run) string) string { return benchreport.Distinct(runs, of) }
 	day := func(r run) string { return r.Date.UTC().Format(time.DateOnly) }
 	text := fmt.Sprintf("Measured on %s: %s; Linux %s, Kubernetes %s, etcd %s", values(day),
 		values(func(r run) string { return r.Machine }), values(func(r run) string { return r.Kernel }),
 		values(func(r run) string { return r.Kubernetes }), values(func(r run) string { return r.Etcd }))
 	for _, tool := range toolNames {
-		if own := slices.DeleteFunc(slices.Clone(runs), func(r run) bool { return r.Tool != tool }); len(own) > 0 {
+		if own := slices.DeleteFunc(slices.Clone(runs),
+			func(r run) bool { return r.Tool != tool }); len(own) > 0 {
 			text += fmt.Sprintf(", %s %s (%s a fault)", tool, own[0].Version, counts(own))
 		}
 	}
@@ -101,10 +96,7 @@ func counts(runs []run) string {
 		}
 		most = max(most, n)
 	}
-	if least == most {
-		return benchreport.Plural(most, "run")
-	}
-	return fmt.Sprintf("%d to %d runs", least, most)
+	return benchreport.Range(least, most, "run")
 }
 
 // currentIdle keeps, of each tool, the agents of the version that was measured last.
@@ -122,11 +114,15 @@ func idleTable(agents []idle) string {
 		return "Nothing has been measured yet."
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Measured on %s for %.0f s without a client: %s.\n\n", agents[0].Date.UTC().Format(time.DateOnly), idleFor.Seconds(), agents[0].Machine)
-	b.WriteString("| agent | role | CPU of one core | memory (RSS) | API writes, whole cluster |\n|---|---|--:|--:|--:|\n")
-	fmt.Fprintf(&b, "| target for kvip | | ≤ %.0f %% | ≤ %.0f MB | ≤ %.0f a second |\n", idleCPU, idleRSS, idleWrites)
+	fmt.Fprintf(&b, "Measured on %s for %.0f s without a client: %s.\n\n",
+		agents[0].Date.UTC().Format(time.DateOnly), idleFor.Seconds(), agents[0].Machine)
+	b.WriteString("| agent | role | CPU of one core | memory (RSS) | API writes, whole cluster " +
+		"|\n|---|---|--:|--:|--:|\n")
+	fmt.Fprintf(&b, "| target for kvip | | ≤ %.0f %% | ≤ %.0f MB | ≤ %.0f a second |\n", idleCPU,
+		idleRSS, idleWrites)
 	for _, a := range agents {
-		fmt.Fprintf(&b, "| %s %s | %s, %s | %s %% | %s MiB | %s a second |\n", a.Tool, a.Version, a.Role, a.Node,
+		fmt.Fprintf(&b, "| %s %s | %s, %s | %s %% | %s MiB | %s a second |\n", a.Tool, a.Version, a.Role,
+			a.Node,
 			judged(a, a.CPU, idleCPU), judged(a, a.RSS, idleRSS), judged(a, a.Writes, idleWrites))
 	}
 	return b.String()

@@ -1,4 +1,6 @@
-package main
+// Package failoverbench measures the outage of the VIP in each fault of its holder, for kvip and, on
+// the same nodes in the same session, for keepalived, and what idle agents cost. It judges nothing.
+package failoverbench
 
 import (
 	"context"
@@ -15,10 +17,28 @@ import (
 )
 
 const (
-	readyWithin = time.Minute            // for everything to be well again after a fault
-	watchAfter  = 500 * time.Millisecond // after the address answers again
-	maxFailures = 3                      // in a row, before the benchmark gives up
+	readyWithin = time.Minute            // for all nodes to be ready after a fault
+	watchAfter  = 500 * time.Millisecond // after the VIP answers again
 )
+
+// Run makes the measurements that are missing and writes the report of all results below docs.
+// RUNS, TOOL and FAULT in the environment choose what is measured.
+func Run(ctx context.Context, docs string) error {
+	opts, err := parseOptions(os.Getenv)
+	if err != nil {
+		return err
+	}
+	r, err := openReport(docs)
+	if err != nil {
+		return err
+	}
+	s, err := newSession(ctx, opts, r)
+	if err != nil {
+		return err
+	}
+	err = s.measure(ctx)
+	return errors.Join(err, s.close(), r.write())
+}
 
 // session is a cluster and what is measured on it.
 type session struct {
@@ -89,40 +109,36 @@ func (s *session) measure(ctx context.Context) error {
 // missing returns the faults that one tool has not met in one round.
 func (s *session) missing(done map[key]bool, t failover.Tool, number int) []failover.Fault {
 	return slices.DeleteFunc(failover.Faults(), func(f failover.Fault) bool {
-		return number > s.opts.runs || !slices.Contains(s.opts.faults, f.Key) || done[key{t.Name(), t.Version(), f.Key, number}]
+		return number > s.opts.runs || !slices.Contains(s.opts.faults, f.Key) ||
+			done[key{t.Name(), t.Version(), f.Key, number}]
 	})
 }
 
 // round measures one tool once under each of the faults, and idle if that is missing.
-func (s *session) round(ctx context.Context, t failover.Tool, number int, faults []failover.Fault) error {
+func (s *session) round(ctx context.Context, t failover.Tool, number int,
+	faults []failover.Fault) error {
 	if slices.Contains(s.opts.faults, idleKey) && !s.report.hasIdle(t) {
 		if err := s.idle(ctx, t); err != nil {
 			return err
 		}
 	}
-	failures := 0
-	for i := 0; i < len(faults); {
+	measure := func(i int) error {
 		start := time.Now()
-		err := s.fault(ctx, t, faults[i], number)
-		switch {
-		case err == nil:
-			s.progress(time.Since(start))
-			failures = 0
-			i++
-		case ctx.Err() != nil || failures == maxFailures:
+		if err := s.fault(ctx, t, faults[i], number); err != nil {
 			return err
-		default:
-			failures++
-			say("%s, run %d: %v; again, from a clean state", t.Name(), number, err)
-			s.tellLogs(t)
-			s.running = nil
 		}
+		s.progress(time.Since(start))
+		return nil
 	}
-	return nil
+	return benchreport.Measure(ctx, len(faults), measure, func(_ int, err error) {
+		say("%s, run %d: %v; again, from a clean state", t.Name(), number, err)
+		s.printLogs(t)
+		s.running = nil
+	})
 }
 
-// tellLogs prints the end of each agent's log, which nobody can read any more later.
-func (s *session) tellLogs(t failover.Tool) {
+// printLogs prints the end of each agent's log, which the next start removes.
+func (s *session) printLogs(t failover.Tool) {
 	if s.cluster == nil {
 		return
 	}
@@ -136,7 +152,7 @@ func (s *session) tellLogs(t failover.Tool) {
 	}
 }
 
-// fault measures one fault and mends what it broke.
+// fault measures one fault and repairs what it broke.
 func (s *session) fault(ctx context.Context, t failover.Tool, f failover.Fault, number int) error {
 	if err := s.use(ctx, t); err != nil {
 		return err
@@ -152,14 +168,17 @@ func (s *session) fault(ctx context.Context, t failover.Tool, f failover.Fault, 
 	if !result.Back {
 		note = ", NOT served by another node in the end"
 	}
-	say("%-10s run %2d  %-34s outage %5.0f ms, two holders in %d of %d samples (longest gap %s)%s", t.Name(), number, f.Name,
-		float64(result.Outage.Milliseconds()), result.Holding.TwoHolders, result.Holding.Samples, result.Holding.MaxGap.Round(time.Millisecond), note)
-	explain(s.cluster, t, f, result)
-	return s.mend(ctx)
+	say("%-10s run %2d  %-34s outage %5.0f ms, two holders in %d of %d samples (longest gap %s)%s",
+		t.Name(), number, f.Name,
+		float64(result.Outage.Milliseconds()), result.Holding.TwoHolders, result.Holding.Samples,
+		result.Holding.MaxGap.Round(time.Millisecond), note)
+	s.explain(t, f, result)
+	return s.repair(ctx)
 }
 
 // inject waits for a steady state and lets the holder fail.
-func (s *session) inject(ctx context.Context, f failover.Fault) (result failover.Result, err error) {
+func (s *session) inject(ctx context.Context, f failover.Fault) (result failover.Result,
+	err error) {
 	w, err := failover.StartWatch(s.cluster, cluster.VIP4)
 	if err != nil {
 		return result, err
@@ -174,8 +193,27 @@ func (s *session) inject(ctx context.Context, f failover.Fault) (result failover
 	return failover.Run(ctx, w, f, holder, failover.Pace{After: watchAfter})
 }
 
-// mend heals the cluster and waits until every node could take over again.
-func (s *session) mend(ctx context.Context) error {
+// explain prints the logs of kvip's agents in a run that missed its target.
+func (s *session) explain(t failover.Tool, f failover.Fault, r failover.Result) {
+	missed := !r.Back || r.Holding.TwoHolders > 0 || f.Target > 0 && r.Outage > f.Target
+	if !missed || t.Name() != "kvip" {
+		return
+	}
+	say("  missed; what the agents wrote since %s, when %s was broken:",
+		r.Start.UTC().Format("15:04:05.000"), r.Victim)
+	for _, n := range s.cluster.Nodes {
+		text, err := os.ReadFile(n.Log(t.Name()))
+		if err != nil {
+			say("  %s: %v", n.Name, err)
+			continue
+		}
+		lines := benchreport.LogSince(string(text), r.Start.Add(-time.Second))
+		say("  %s:\n    %s", n.Name, strings.Join(lines, "\n    "))
+	}
+}
+
+// repair heals the cluster and waits until every node could take over again.
+func (s *session) repair(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	if err := s.cluster.Heal(ctx); err != nil {
@@ -193,7 +231,8 @@ func (s *session) use(ctx context.Context, t failover.Tool) (err error) {
 	defer cancel()
 	if s.cluster == nil {
 		s.cluster, err = cluster.Start(ctx, cluster.Config{
-			Binaries: s.bin, Progress: os.Stderr, API: cluster.APIOptions{ShutdownDelay: failover.ShutdownDelay},
+			Binaries: s.bin, Progress: os.Stderr,
+			API: cluster.APIOptions{ShutdownDelay: failover.ShutdownDelay},
 		})
 		if err != nil {
 			return err
@@ -231,7 +270,8 @@ func (s *session) idle(ctx context.Context, t failover.Tool) error {
 		return err
 	}
 	for _, a := range agents {
-		say("%-10s idle    %s (%s): %.2f %% of a core, %.1f MiB, %.2f API writes/s in all", a.Tool, a.Node, a.Role, a.CPU, a.RSS, a.Writes)
+		say("%-10s idle    %s (%s): %.2f %% of a core, %.1f MiB, %.2f API writes/s in all", a.Tool,
+			a.Node, a.Role, a.CPU, a.RSS, a.Writes)
 	}
 	return s.report.addIdle(agents)
 }

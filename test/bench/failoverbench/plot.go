@@ -1,4 +1,4 @@
-package main
+package failoverbench
 
 import (
 	"fmt"
@@ -37,7 +37,8 @@ func plot(runs []run) string {
 	bottom := plotTop + len(faults)*bandHeight
 	var b strings.Builder
 	benchreport.OpenPlot(&b, plotWidth, bottom+axisHeight)
-	benchreport.Label(&b, 20, 26, "start", benchreport.Ink, 16, "Outage of the API server's address after a fault of its holder")
+	benchreport.Label(&b, 20, 26, "start", benchreport.Ink, 16,
+		"Outage of the API server's address after a fault of its holder")
 	legend(&b, 20, 50)
 	axis(&b, bottom)
 	for i, f := range faults {
@@ -61,7 +62,8 @@ func legend(b *strings.Builder, x, y int) {
 		benchreport.Label(b, x+14, y, "start", benchreport.Ink, 13, tool)
 		x += 30 + 8*len(tool)
 	}
-	fmt.Fprintf(b, `<circle cx="%d" cy="%d" r="4.5" fill="none" stroke="%s" stroke-width="1.5"/>`+"\n", x+4, y-4, benchreport.Alarm)
+	fmt.Fprintf(b, `<circle cx="%d" cy="%d" r="4.5" fill="none" stroke="%s" stroke-width="1.5"/>`+"\n",
+		x+4, y-4, benchreport.Alarm)
 	benchreport.Label(b, x+14, y, "start", benchreport.Ink, 13, "two holders were seen")
 	x += 184
 	benchreport.Line(b, float64(x+4), y-11, float64(x+4), y+3, benchreport.Target, 2.5)
@@ -69,17 +71,20 @@ func legend(b *strings.Builder, x, y int) {
 }
 
 func axis(b *strings.Builder, bottom int) {
-	for _, d := range []time.Duration{10 * time.Millisecond, 100 * time.Millisecond, time.Second, 10 * time.Second} {
+	for _, d := range []time.Duration{10 * time.Millisecond, 100 * time.Millisecond, time.Second,
+		10 * time.Second} {
 		for part := time.Duration(1); part < 10 && d*part <= axisMax; part++ {
 			width := 0.4
 			if part == 1 {
 				width = 1.2
-				benchreport.Label(b, int(across(d)), bottom+20, "middle", benchreport.Faint, 12, strings.Replace(failover.Figure(d), ".00", "", 1))
+				benchreport.Label(b, int(across(d)), bottom+20, "middle", benchreport.Faint, 12,
+					strings.Replace(failover.Figure(d), ".00", "", 1))
 			}
 			benchreport.Line(b, across(d*part), plotTop, across(d*part), bottom+4, benchreport.Grid, width)
 		}
 	}
-	benchreport.Label(b, (plotLeft+plotRight)/2, bottom+42, "middle", benchreport.Faint, 12, "longest time between successful requests (logarithmic; requests start every 10 ms)")
+	benchreport.Label(b, (plotLeft+plotRight)/2, bottom+42, "middle", benchreport.Faint, 12,
+		"longest time between successful requests (logarithmic; requests start every 10 ms)")
 }
 
 // band draws one fault: its name, the target, and a lane for each tool.
@@ -93,7 +98,8 @@ func band(b *strings.Builder, top int, f failover.Fault, runs []run) {
 		}
 	}
 	if f.Target > 0 {
-		benchreport.Line(b, across(f.Target), top+4, across(f.Target), top+5+laneHeight, benchreport.Target, 2.5)
+		benchreport.Line(b, across(f.Target), top+4, across(f.Target), top+5+laneHeight,
+			benchreport.Target, 2.5)
 	}
 }
 
@@ -104,5 +110,6 @@ func dot(b *strings.Builder, r run, middle float64) {
 	if r.Two > 0 {
 		ring = fmt.Sprintf(` stroke="%s" stroke-width="1.5" stroke-opacity="1"`, benchreport.Alarm)
 	}
-	fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3.2" fill="%s" fill-opacity="0.55"%s/>`+"\n", across(r.Outage), y, toolColours[r.Tool], ring)
+	fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3.2" fill="%s" fill-opacity="0.55"%s/>`+"\n",
+		across(r.Outage), y, toolColours[r.Tool], ring)
 }

@@ -1,4 +1,4 @@
-package main
+package failoverbench
 
 import (
 	"encoding/xml"
@@ -28,14 +28,17 @@ const ms = time.Millisecond
 func sampleRun(tool, fault string, number int, outage time.Duration, two int) run {
 	return run{
 		Tool: tool, Fault: fault, Number: number, Outage: outage, Samples: 400, Two: two, Gap: 7 * ms,
-		Setting: benchreport.Setting{Kernel: "6.1", Kubernetes: "v1.36.3", Etcd: "v3.6.16", Machine: "2 cores of X, 8 GiB"},
+		Setting: benchreport.Setting{Kernel: "6.1", Kubernetes: "v1.36.3", Etcd: "v3.6.16",
+			Machine: "2 cores of X, 8 GiB"},
 		Version: "v1", Date: time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC),
 	}
 }
 
 func TestSummary(t *testing.T) {
-	runs := []run{sampleRun("kvip", "x", 1, 30*ms, 0), sampleRun("kvip", "x", 2, 10*ms, 3), sampleRun("kvip", "x", 3, 20*ms, 1)}
-	want := summary{Runs: 3, P50: 20 * ms, P95: 30 * ms, Max: 30 * ms, Two: 4, Samples: 1200, Gap: 7 * ms}
+	runs := []run{sampleRun("kvip", "x", 1, 30*ms, 0), sampleRun("kvip", "x", 2, 10*ms, 3),
+		sampleRun("kvip", "x", 3, 20*ms, 1)}
+	want := summary{Runs: 3, P50: 20 * ms, P95: 30 * ms, Max: 30 * ms, Two: 4, Samples: 1200,
+		Gap: 7 * ms}
 	if got := summarise(runs); got != want {
 		t.Errorf("summary %+v, want %+v", got, want)
 	}
@@ -45,7 +48,8 @@ func TestSummary(t *testing.T) {
 }
 
 func TestOnlyTheLastVersionCounts(t *testing.T) {
-	old, kept, other := sampleRun("kvip", "x", 1, ms, 0), sampleRun("kvip", "x", 1, 2*ms, 0), sampleRun("keepalived", "x", 1, ms, 0)
+	old, kept, other := sampleRun("kvip", "x", 1, ms, 0), sampleRun("kvip", "x", 1, 2*ms, 0),
+		sampleRun("keepalived", "x", 1, ms, 0)
 	kept.Version, other.Version = "v2", "2.2.7"
 	got := current([]run{old, other, kept})
 	if len(got) != 2 || len(of(got, "kvip", "x")) != 1 || of(got, "kvip", "x")[0].Outage != 2*ms {
@@ -61,10 +65,12 @@ func TestResultsSurviveAnInterruption(t *testing.T) {
 	docs := t.TempDir()
 	r, err := openReport(docs)
 	must(t, err)
-	first, second := sampleRun("kvip", "node-off", 1, 1234500*time.Microsecond, 0), sampleRun("keepalived", "node-off", 1, 40*ms, 5)
+	first, second := sampleRun("kvip", "node-off", 1, 1234500*time.Microsecond, 0),
+		sampleRun("keepalived", "node-off", 1, 40*ms, 5)
 	must(t, r.add(first))
 	must(t, r.add(second))
-	agent := idle{Tool: "kvip", Node: "cp1", Role: "holder", CPU: 0.75, RSS: 28.5, Writes: 1, Version: "v1", Machine: "M", Date: first.Date}
+	agent := idle{Tool: "kvip", Node: "cp1", Role: "holder", CPU: 0.75, RSS: 28.5, Writes: 1,
+		Version: "v1", Machine: "M", Date: first.Date}
 	must(t, r.addIdle([]idle{agent}))
 
 	path := filepath.Join(docs, "benchmarks", "failover.csv")
@@ -96,8 +102,9 @@ func TestResultsSurviveAnInterruption(t *testing.T) {
 func TestDamagedResultsAreRefused(t *testing.T) {
 	for name, text := range map[string]string{
 		"other columns": "a,b,c\n1,2,3\n",
-		"no number":     strings.Join(runColumns, ",") + "\nkvip,x,one,1,1,1,1,k,k,e,v,2026-11-23T00:00:00Z,m\n",
-		"short row":     strings.Join(runColumns, ",") + "\nkvip,x,1\n",
+		"no number": strings.Join(runColumns, ",") +
+			"\nkvip,x,one,1,1,1,1,k,k,e,v,2026-11-23T00:00:00Z,m\n",
+		"short row": strings.Join(runColumns, ",") + "\nkvip,x,1\n",
 	} {
 		docs := t.TempDir()
 		must(t, os.Mkdir(filepath.Join(docs, "benchmarks"), 0o755))
@@ -123,13 +130,15 @@ func (f fakeTool) Version() string { return f.version }
 
 func TestOnlyMissingRunsAreMade(t *testing.T) {
 	s := &session{opts: options{runs: 2, faults: []string{"api-killed", "node-off", idleKey}}}
-	have := done([]run{sampleRun("kvip", "api-killed", 1, ms, 0), sampleRun("keepalived", "node-off", 1, ms, 0)})
+	have := done([]run{sampleRun("kvip", "api-killed", 1, ms, 0),
+		sampleRun("keepalived", "node-off", 1, ms, 0)})
 	for _, tt := range []struct {
 		version string
 		number  int
 		want    string
 	}{
-		{"v1", 1, "node-off"}, {"v1", 2, "api-killed node-off"}, {"v2", 1, "api-killed node-off"}, {"v1", 3, ""},
+		{"v1", 1, "node-off"}, {"v1", 2, "api-killed node-off"}, {"v2", 1, "api-killed node-off"},
+		{"v1", 3, ""},
 	} {
 		var got []string
 		for _, f := range s.missing(have, fakeTool{version: tt.version}, tt.number) {
@@ -154,10 +163,12 @@ func TestOptions(t *testing.T) {
 	}
 	some, err := parse("3", "keepalived", "node-off, api-killed")
 	must(t, err)
-	if some.runs != 3 || !slices.Equal(some.tools, []string{"keepalived"}) || !slices.Equal(some.faults, []string{"api-killed", "node-off"}) {
+	if some.runs != 3 || !slices.Equal(some.tools, []string{"keepalived"}) ||
+		!slices.Equal(some.faults, []string{"api-killed", "node-off"}) {
 		t.Errorf("with options: %+v", some)
 	}
-	for _, bad := range [][3]string{{"many", "", ""}, {"-1", "", ""}, {"", "kube-vip", ""}, {"", "", "flood"}} {
+	for _, bad := range [][3]string{{"many", "", ""}, {"-1", "", ""}, {"", "kube-vip", ""},
+		{"", "", "flood"}} {
 		if _, err := parse(bad[0], bad[1], bad[2]); err == nil {
 			t.Errorf("%v: accepted", bad)
 		}
@@ -167,13 +178,16 @@ func TestOptions(t *testing.T) {
 func TestTableNamesMisses(t *testing.T) {
 	table := failoverTable([]run{
 		sampleRun("kvip", "api-killed", 1, 80*ms, 0), sampleRun("kvip", "api-hung", 1, 2500*ms, 0),
-		sampleRun("kvip", "agent-sigstop", 1, 900*ms, 2), sampleRun("keepalived", "agent-sigstop", 1, 90*ms, 300),
+		sampleRun("kvip", "agent-sigstop", 1, 900*ms, 2),
+		sampleRun("keepalived", "agent-sigstop", 1, 90*ms, 300),
 	})
 	for _, want := range []string{
 		"| API server killed | ≤ 150 ms | 80 ms | 80 ms | 80 ms | 0 of 400 | - | - | - | - |",
 		"| 2.50 s | **2.50 s, missed** | 2.50 s | 0 of 400 |",
-		"| no two holders | 900 ms | 900 ms | 900 ms | **2 of 400, missed** | 90 ms | 90 ms | 90 ms | 300 of 400 |",
-		"Measured on 2026-11-23: 2 cores of X, 8 GiB; Linux 6.1, Kubernetes v1.36.3, etcd v3.6.16, kvip v1 (1 run a fault)",
+		"| no two holders | 900 ms | 900 ms | 900 ms | **2 of 400, missed** | 90 ms | 90 ms | 90 ms | " +
+			"300 of 400 |",
+		"Measured on 2026-11-23: 2 cores of X, 8 GiB; Linux 6.1, Kubernetes v1.36.3, etcd v3.6.16, " +
+			"kvip v1 (1 run a fault)",
 	} {
 		if !strings.Contains(table, want) {
 			t.Errorf("the table lacks %q:\n%s", want, table)
@@ -206,7 +220,8 @@ func TestPlotIsWellFormed(t *testing.T) {
 	var runs []run
 	for _, f := range failover.Faults() {
 		for n := range 20 {
-			runs = append(runs, sampleRun("kvip", f.Key, n+1, f.Target, 0), sampleRun("keepalived", f.Key, n+1, time.Hour, n%2))
+			runs = append(runs, sampleRun("kvip", f.Key, n+1, f.Target, 0),
+				sampleRun("keepalived", f.Key, n+1, time.Hour, n%2))
 		}
 	}
 	svg := plot(runs)

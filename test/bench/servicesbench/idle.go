@@ -1,4 +1,4 @@
-package main
+package servicesbench
 
 import (
 	"context"
@@ -13,9 +13,6 @@ import (
 	"github.com/kvip/kvip/test/lab/cluster"
 	"github.com/kvip/kvip/test/lab/servicelab"
 )
-
-// idleFor is how long agents are looked at that have nothing to do.
-const idleFor = time.Minute
 
 // measureIdle looks at the agents of all nodes for a while.
 func measureIdle(ctx context.Context, l *servicelab.Lab, d time.Duration) (idle, error) {

@@ -1,4 +1,4 @@
-package main
+package servicesbench
 
 import (
 	"context"
@@ -27,7 +27,8 @@ func client(l *servicelab.Lab, n *cluster.Node) (kubernetes.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
-	conf.ContentType, conf.AcceptContentTypes, conf.UserAgent = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf, "bench"
+	conf.ContentType, conf.AcceptContentTypes, conf.UserAgent = runtime.ContentTypeProtobuf,
+		runtime.ContentTypeProtobuf, "bench"
 	conf.Timeout = 0 // watches last
 	return kubernetes.NewForConfig(conf)
 }
@@ -35,7 +36,8 @@ func client(l *servicelab.Lab, n *cluster.Node) (kubernetes.Interface, error) {
 func name(i int) string { return fmt.Sprintf("bench-%04d", i) }
 
 // each does something to all of n Services, many at a time, at all API servers.
-func each(ctx context.Context, l *servicelab.Lab, n int, do func(ctx context.Context, kube kubernetes.Interface, i int) error) error {
+func each(ctx context.Context, l *servicelab.Lab, n int,
+	do func(ctx context.Context, kube kubernetes.Interface, i int) error) error {
 	var servers []kubernetes.Interface
 	for _, node := range l.Nodes {
 		kube, err := client(l, node)
@@ -61,17 +63,20 @@ type births struct {
 	sent map[string]time.Time // when its creation was sent: the API's own time counts as kvip's
 }
 
-// endpoints makes an EndpointSlice with one endpoint for each of n Services to come, as their controller
-// would: nobody's time counts, and agents have to keep them.
+// endpoints makes an EndpointSlice with one endpoint for each of n Services to come, as their
+// controller would: nobody's time counts, and agents have to keep them.
 func endpoints(ctx context.Context, l *servicelab.Lab, n int) error {
 	return each(ctx, l, n, func(ctx context.Context, kube kubernetes.Interface, i int) error {
 		node, port, ready := l.Nodes[i%len(l.Nodes)], int32(servicelab.Port), true
 		slice := &discoveryv1.EndpointSlice{
-			ObjectMeta:  metav1.ObjectMeta{Name: name(i) + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: name(i)}},
+			ObjectMeta: metav1.ObjectMeta{Name: name(i) + "-1",
+				Labels: map[string]string{discoveryv1.LabelServiceName: name(i)}},
 			AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Port: &port}},
-			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{node.Host.Addr(true).String()}, NodeName: &node.Name, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
+			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{node.Host.Addr(true).String()},
+				NodeName: &node.Name, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
 		}
-		if _, err := kube.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Create(ctx, slice, metav1.CreateOptions{}); err != nil {
+		if _, err := kube.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Create(ctx, slice,
+			metav1.CreateOptions{}); err != nil {
 			return fmt.Errorf("create endpointslice of %s: %w", name(i), err)
 		}
 		return nil
@@ -85,7 +90,8 @@ func create(ctx context.Context, l *servicelab.Lab, n int) (*births, error) {
 		b.mu.Lock()
 		b.sent[name(i)] = time.Now()
 		b.mu.Unlock()
-		_, err := kube.CoreV1().Services(metav1.NamespaceDefault).Create(ctx, servicelab.Service(name(i)), metav1.CreateOptions{})
+		_, err := kube.CoreV1().Services(metav1.NamespaceDefault).Create(ctx, servicelab.Service(name(i)),
+			metav1.CreateOptions{})
 		if err != nil {
 			return fmt.Errorf("create service %s: %w", name(i), err)
 		}
@@ -101,7 +107,8 @@ type given struct {
 }
 
 // statuses watches Services until n have an address; found is told of each.
-func statuses(ctx context.Context, l *servicelab.Lab, n int, found func(netip.Addr)) (map[string]given, error) {
+func statuses(ctx context.Context, l *servicelab.Lab, n int,
+	found func(netip.Addr)) (map[string]given, error) {
 	kube, err := client(l, l.Nodes[0])
 	if err != nil {
 		return nil, err
@@ -117,7 +124,8 @@ func statuses(ctx context.Context, l *servicelab.Lab, n int, found func(netip.Ad
 		}
 	}
 	for len(all) < n {
-		if err := follow(ctx, kube, func(s *corev1.Service) bool { see(s); return len(all) < n }); err != nil {
+		if err := follow(ctx, kube,
+			func(s *corev1.Service) bool { see(s); return len(all) < n }); err != nil {
 			return nil, fmt.Errorf("watch services: %d of %d have an address: %w", len(all), n, err)
 		}
 	}

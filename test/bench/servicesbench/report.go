@@ -1,4 +1,4 @@
-package main
+package servicesbench
 
 import (
 	"errors"
@@ -25,7 +25,8 @@ func openReport(docs string) (*report, error) {
 	}
 	r := &report{docs: docs}
 	var err error
-	if r.table, err = benchreport.OpenTable(filepath.Join(docs, "benchmarks", "services.csv"), columns); err != nil {
+	if r.table, err = benchreport.OpenTable(filepath.Join(docs, "benchmarks", "services.csv"),
+		columns); err != nil {
 		return nil, err
 	}
 	r.results, err = readResults(r.table)
@@ -47,22 +48,14 @@ func (r *report) current() []result {
 		return nil
 	}
 	last := r.results[len(r.results)-1].Version
-	return slices.DeleteFunc(slices.Clone(r.results), func(one result) bool { return one.Version != last })
+	return slices.DeleteFunc(slices.Clone(r.results),
+		func(one result) bool { return one.Version != last })
 }
 
-// write makes table and plot anew from all results.
+// write makes table and plot from all results.
 func (r *report) write() error {
-	path := filepath.Join(r.docs, "benchmarks.md")
-	text, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		text, err = []byte("# Benchmarks\n\n"+section.Empty()), nil
-	}
-	if err != nil {
-		return err
-	}
-	page, err := section.Replace(string(text), servicesTable(r.current()))
-	if err != nil {
-		return err
-	}
-	return errors.Join(benchreport.Save(path, page), benchreport.Save(filepath.Join(r.docs, "benchmarks", "services.svg"), plot(r.current())))
+	return errors.Join(
+		benchreport.UpdatePage(r.docs,
+			benchreport.Part{Section: section, Text: servicesTable(r.current())}),
+		benchreport.Save(filepath.Join(r.docs, "benchmarks", "services.svg"), plot(r.current())))
 }

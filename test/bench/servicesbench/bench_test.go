@@ -1,4 +1,4 @@
-package main
+package servicesbench
 
 import (
 	"encoding/xml"
@@ -30,17 +30,23 @@ func must(t *testing.T, err error) {
 
 func sample(services, run int) result {
 	return result{
-		Services: services, Run: run, Creating: 1500 * ms, Address: spread{100 * ms, 200 * ms, 300 * ms}, Answer: spread{110 * ms, 210 * ms, 310 * ms},
-		Dead: "cp2", DeadAddresses: services / 3, Elsewhere: spread{P50: 4000 * ms, Max: 4500 * ms}, Allocator: "cp1",
-		idle:    idle{For: time.Minute, Reads: 0.25, Writes: 4, CPU: [nodes]float64{2, 1, 1.25}, RSS: [nodes]float64{60, 50, 55}, Peak: [nodes]float64{90, 70, 75}},
-		Setting: benchreport.Setting{Kernel: "6.1", Kubernetes: "v1.36.3", Etcd: "v3.6.16", Machine: "2 cores of X, 8 GiB"},
+		Services: services, Run: run, Creating: 1500 * ms, Address: spread{100 * ms, 200 * ms, 300 * ms},
+		Answer: spread{110 * ms, 210 * ms, 310 * ms},
+		Dead:   "cp2", DeadAddresses: services / 3, Elsewhere: spread{P50: 4000 * ms, Max: 4500 * ms},
+		Allocator: "cp1",
+		idle: idle{For: time.Minute, Reads: 0.25, Writes: 4, CPU: [nodes]float64{2, 1, 1.25},
+			RSS: [nodes]float64{60, 50, 55}, Peak: [nodes]float64{90, 70, 75}},
+		Setting: benchreport.Setting{Kernel: "6.1", Kubernetes: "v1.36.3", Etcd: "v3.6.16",
+			Machine: "2 cores of X, 8 GiB"},
 		Version: "v1", Date: time.Date(2026, 11, 25, 1, 2, 3, 0, time.UTC),
 	}
 }
 
 func TestOptions(t *testing.T) {
 	parse := func(runs, n string) (options, error) {
-		return parseOptions(func(name string) string { return map[string]string{"RUNS": runs, "N": n}[name] })
+		return parseOptions(func(name string) string {
+			return map[string]string{"RUNS": runs, "N": n}[name]
+		})
 	}
 	all, err := parse("", "")
 	must(t, err)
@@ -79,8 +85,10 @@ func TestResultsAreReadAsTheyWereWritten(t *testing.T) {
 			t.Errorf("%s was not written: %v", name, err)
 		}
 	}
-	must(t, os.WriteFile(filepath.Join(docs, "benchmarks", "services.csv"), []byte(strings.Join(columns, ",")+"\n"+strings.Repeat("x,", len(columns)-1)+"x\n"), 0o644))
-	if _, err := openReport(docs); err == nil || !strings.Contains(err.Error(), "services.csv, row 1") {
+	must(t, os.WriteFile(filepath.Join(docs, "benchmarks", "services.csv"),
+		[]byte(strings.Join(columns, ",")+"\n"+strings.Repeat("x,", len(columns)-1)+"x\n"), 0o644))
+	if _, err := openReport(docs); err == nil ||
+		!strings.Contains(err.Error(), "services.csv, row 1") {
 		t.Errorf("a spoilt row: %v", err)
 	}
 }
@@ -93,8 +101,10 @@ func TestTheTableSaysTheWorstAndNamesMisses(t *testing.T) {
 	r := &report{results: []result{old, sample(5000, 1), good, bad}}
 	table := servicesTable(r.current())
 	for _, want := range []string{
-		"| 10 | 1.50 s | 100 ms | 300 ms | 310 ms | 3 | 4.50 s | 1.25 % | 2.00 % | 63 MB | 94 MB | 0.25/s | 4.00/s |",
-		"| 5000 | 1.50 s | 100 ms | **12.00 s, missed** | 310 ms | 1666 | **7.00 s, missed** | **4.00 %, missed** | **5.00 %, missed** | **157 MB, missed** | 94 MB | 0.25/s | **9.00/s, missed** |",
+		"| 10 | 1.50 s | 100 ms | 300 ms | 310 ms | 3 | 4.50 s | 1.25 % | 2.00 % | 63 MB | 94 MB | " +
+			"0.25/s | 4.00/s |",
+		"| 5000 | 1.50 s | 100 ms | **12.00 s, missed** | 310 ms | 1666 | **7.00 s, missed** | **4.00 " +
+			"%, missed** | **5.00 %, missed** | **157 MB, missed** | 94 MB | 0.25/s | **9.00/s, missed** |",
 		"kvip v1. Each figure is the worst of 1 to 2 runs, and of all nodes.",
 	} {
 		if !strings.Contains(table, want) {
@@ -148,21 +158,25 @@ func TestAges(t *testing.T) {
 	one, two := netip.MustParseAddr("10.80.32.1"), netip.MustParseAddr("10.80.32.2")
 	sent := map[string]time.Time{"a": born, "b": born.Add(100 * ms)}
 	all := map[string]given{"a": {one, born.Add(50 * ms)}, "b": {two, born.Add(400 * ms)}}
-	answers := map[netip.Addr]servicelab.Answer{one: {At: born.Add(60 * ms)}, two: {At: born.Add(500 * ms)}}
+	answers := map[netip.Addr]servicelab.Answer{one: {At: born.Add(60 * ms)},
+		two: {At: born.Add(500 * ms)}}
 	creating, address, answered, err := ages(sent, all, answers)
 	must(t, err)
-	if creating != 100*ms || address != (spread{50 * ms, 300 * ms, 300 * ms}) || answered != (spread{60 * ms, 400 * ms, 400 * ms}) {
+	if creating != 100*ms || address != (spread{50 * ms, 300 * ms, 300 * ms}) ||
+		answered != (spread{60 * ms, 400 * ms, 400 * ms}) {
 		t.Errorf("created in %s, address %v, answer %v", creating, address, answered)
 	}
 	all["b"] = given{one, born.Add(400 * ms)}
-	if _, _, _, err := ages(sent, all, answers); err == nil || !strings.Contains(err.Error(), one.String()) {
+	if _, _, _, err := ages(sent, all, answers); err == nil ||
+		!strings.Contains(err.Error(), one.String()) {
 		t.Errorf("two Services with one address: %v", err)
 	}
 }
 
 func TestRequestsAreThoseOfKvip(t *testing.T) {
 	var events []cluster.AuditEvent
-	for _, e := range []string{"kvip get", "kvip watch", "kvip list", "kvip update", "kvip patch", "kvip create", "bench create", "kube-apiserver get"} {
+	for _, e := range []string{"kvip get", "kvip watch", "kvip list", "kvip update", "kvip patch",
+		"kvip create", "bench create", "kube-apiserver get"} {
 		agent, verb, _ := strings.Cut(e, " ")
 		events = append(events, cluster.AuditEvent{UserAgent: agent, Verb: verb})
 	}

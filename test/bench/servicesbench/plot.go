@@ -1,4 +1,4 @@
-package main
+package servicesbench
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"github.com/kvip/kvip/test/benchreport"
 )
 
-// Geometry of the plot in pixels: panels beside each other in two rows, each with the number of Services
-// from left to right.
+// Geometry of the plot in pixels: panels beside each other in two rows, each with the number of
+// Services from left to right.
 const (
 	panelWidth, panelHeight = 430, 250
 	marginLeft, marginTop   = 56, 46
@@ -26,13 +26,15 @@ type panel struct {
 }
 
 var panels = []panel{
-	{"address in status of each, at most (s)", addressWithin.Seconds(), func(r result) []float64 { return []float64{r.Address.Max.Seconds()} }},
-	{"addresses of a dead node elsewhere, at most (s)", elsewhereWithin.Seconds(), func(r result) []float64 {
-		if r.DeadAddresses == 0 {
-			return nil
-		}
-		return []float64{r.Elsewhere.Max.Seconds()}
-	}},
+	{"address in status of each, at most (s)", addressWithin.Seconds(),
+		func(r result) []float64 { return []float64{r.Address.Max.Seconds()} }},
+	{"addresses of a dead node elsewhere, at most (s)", elsewhereWithin.Seconds(),
+		func(r result) []float64 {
+			if r.DeadAddresses == 0 {
+				return nil
+			}
+			return []float64{r.Elsewhere.Max.Seconds()}
+		}},
 	{"CPU of each node, idle (% of a core)", idleCPU, func(r result) []float64 { return r.CPU[:] }},
 	{"memory of each node (RSS, MB)", idleRSS, func(r result) []float64 {
 		var list []float64
@@ -41,8 +43,10 @@ var panels = []panel{
 		}
 		return list
 	}},
-	{"API writes of all agents, idle (a second)", 0, func(r result) []float64 { return []float64{r.Writes} }},
-	{"API reads of all agents, idle (a second)", 0, func(r result) []float64 { return []float64{r.Reads} }},
+	{"API writes of all agents, idle (a second)", 0,
+		func(r result) []float64 { return []float64{r.Writes} }},
+	{"API reads of all agents, idle (a second)", 0,
+		func(r result) []float64 { return []float64{r.Reads} }},
 }
 
 // plot draws every result as a dot in each panel. It is an SVG document.
@@ -51,7 +55,8 @@ func plot(results []result) string {
 	rows := (len(panels) + perRow - 1) / perRow
 	var b strings.Builder
 	benchreport.OpenPlot(&b, perRow*panelWidth, plotTop+rows*panelHeight)
-	benchreport.Label(&b, 20, 26, "start", benchreport.Ink, 16, "Services on three nodes, each dot one run or one node of it")
+	benchreport.Label(&b, 20, 26, "start", benchreport.Ink, 16,
+		"Services on three nodes, each dot one run or one node of it")
 	for i, p := range panels {
 		p.draw(&b, i%perRow*panelWidth, plotTop+i/perRow*panelHeight, results)
 	}
@@ -68,13 +73,15 @@ func (p panel) draw(b *strings.Builder, x, y int, results []result) {
 		}
 	}
 	top = roundUp(top * 1.05)
-	left, right, bottom, head := float64(x+marginLeft), float64(x+panelWidth-marginRight), y+panelHeight-marginBottom, y+marginTop
+	left, right, bottom, head := float64(x+marginLeft), float64(x+panelWidth-marginRight),
+		y+panelHeight-marginBottom, y+marginTop
 	height := func(v float64) int { return bottom - int(math.Round(v/top*float64(bottom-head))) }
 	benchreport.Label(b, x+20, y+24, "start", benchreport.Ink, 13, p.title)
 	for part := range 5 {
 		v := top * float64(part) / 4
 		benchreport.Line(b, left, height(v), right, height(v), benchreport.Grid, 1)
-		benchreport.Label(b, x+marginLeft-8, height(v)+4, "end", benchreport.Faint, 11, fmt.Sprintf("%.3g", v))
+		benchreport.Label(b, x+marginLeft-8, height(v)+4, "end", benchreport.Faint, 11,
+			fmt.Sprintf("%.3g", v))
 	}
 	for _, n := range []int{10, 100, 1000, 10000} {
 		at := across(n, left, right)
@@ -86,13 +93,14 @@ func (p panel) draw(b *strings.Builder, x, y int, results []result) {
 	}
 	for _, r := range results {
 		for _, v := range p.values(r) {
-			fmt.Fprintf(b, `<circle cx="%.1f" cy="%d" r="3.4" fill="%s" fill-opacity="0.6"/>`+"\n", across(r.Services, left, right), height(v), benchreport.Blue)
+			fmt.Fprintf(b, `<circle cx="%.1f" cy="%d" r="3.4" fill="%s" fill-opacity="0.6"/>`+"\n",
+				across(r.Services, left, right), height(v), benchreport.Blue)
 		}
 	}
 }
 
-// across is the place of a number of Services on the axis, which is logarithmic from 10 to 10000. Numbers
-// outside it are drawn at its ends.
+// across is the place of a number of Services on the axis, which is logarithmic from 10 to 10000.
+// Numbers outside it are drawn at its ends.
 func across(services int, left, right float64) float64 {
 	part := (math.Log10(float64(services)) - 1) / 3
 	return left + min(max(part, 0), 1)*(right-left)

@@ -1,4 +1,4 @@
-package main
+package servicesbench
 
 import (
 	"os"
@@ -11,8 +11,8 @@ import (
 	"github.com/kvip/kvip/test/testutil"
 )
 
-// TestMeasuresServices makes one measurement on real API servers, with a node that dies, and no second one
-// when asked again.
+// TestMeasuresServices makes one measurement on real API servers, with a node that dies, and no
+// second one when asked again.
 func TestMeasuresServices(t *testing.T) {
 	testutil.NeedRoot(t)
 	if os.Getenv("KVIP_BINARY") == "" {
@@ -23,14 +23,15 @@ func TestMeasuresServices(t *testing.T) {
 	docs := t.TempDir()
 	t.Setenv("RUNS", "1")
 	t.Setenv("N", "30")
-	must(t, bench(t.Context(), docs, 3*time.Second))
+	must(t, run(t.Context(), docs, 3*time.Second))
 	r, err := openReport(docs)
 	must(t, err)
 	if len(r.results) != 1 {
 		t.Fatalf("%d results, want one", len(r.results))
 	}
 	one := r.results[0]
-	if one.Address.Max <= 0 || one.Answer.Max < one.Address.P50 || one.Allocator == "" || one.Writes <= 0 || one.RSS[0] < 1 || one.Peak[0] < one.RSS[0] {
+	if one.Address.Max <= 0 || one.Answer.Max < one.Address.P50 || one.Allocator == "" ||
+		one.Writes <= 0 || one.RSS[0] < 1 || one.Peak[0] < one.RSS[0] {
 		t.Errorf("recorded %+v", one)
 	}
 	if one.DeadAddresses > 0 && one.Elsewhere.Max <= 0 {
@@ -41,7 +42,7 @@ func TestMeasuresServices(t *testing.T) {
 	if !strings.Contains(string(page), "\n| 30 | ") {
 		t.Errorf("the page does not show it:\n%s", page)
 	}
-	must(t, bench(t.Context(), docs, 3*time.Second))
+	must(t, run(t.Context(), docs, 3*time.Second))
 	if r, err = openReport(docs); err != nil || len(r.results) != 1 {
 		t.Errorf("%d results after a second time: %v", len(r.results), err)
 	}
