@@ -134,7 +134,11 @@ func completeService(cfg *config.Config, namespace *string) cobra.CompletionFunc
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
 		defer cancel()
-		all, err := inspect.ServiceNames(ctx, inspectConfig(*cfg, "", ""))
+		inspected, err := inspectConfig(*cfg, "", "")
+		if err != nil {
+			return nil, noFiles
+		}
+		all, err := inspect.ServiceNames(ctx, inspected)
 		if err != nil {
 			return nil, noFiles
 		}

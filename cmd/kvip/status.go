@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -179,7 +178,11 @@ func runStatusService(
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), statusTimeout)
 	defer cancel()
-	report, err := inspect.Service(ctx, inspectConfig(cfg, space, name))
+	inspected, err := inspectConfig(cfg, space, name)
+	if err != nil {
+		return err
+	}
+	report, err := inspect.Service(ctx, inspected)
 	if apiclient.IsNoResponse(err) || errors.Is(err, apiclient.ErrNoCredentials) {
 		return fmt.Errorf("%w; %s", err, status.HintElsewhere)
 	}
@@ -236,10 +239,11 @@ func parseService(arg, namespace string, chosen bool) (space, name string, err e
 }
 
 // inspectConfig returns what package inspect needs for one Service, or for all if name is empty.
-func inspectConfig(cfg config.Config, namespace, name string) inspect.Config {
-	store := apiclient.NewStore(
-		apiclient.StoreConfig{Kubeconfigs: cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)},
-	)
+func inspectConfig(cfg config.Config, namespace, name string) (inspect.Config, error) {
+	store, err := apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: cfg.Kubeconfigs})
+	if err != nil {
+		return inspect.Config{}, err
+	}
 	servers := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
 	// The servers of the kubeconfigs come last: the VIP may be among them.
 	for _, server := range apiclient.KubeconfigServers(cfg.Kubeconfigs) {
@@ -247,18 +251,18 @@ func inspectConfig(cfg config.Config, namespace, name string) inspect.Config {
 			servers = append(servers, server)
 		}
 	}
+	router, err := apiclient.NewRouter(apiclient.RouterConfig{
+		Store: store, Local: func() []string { return servers }, InCluster: apiclient.InCluster(),
+	})
 	return inspect.Config{
-		Router: apiclient.NewRouter(
-			apiclient.RouterConfig{Store: store, Local: func() []string { return servers },
-				InCluster: apiclient.InCluster()},
-		),
+		Router: router,
 		Reader: svc.Reader{
 			Class:     cfg.ServiceClass,
 			ClassOnly: cfg.ClassOnly,
 			KubeVIP:   cfg.KubeVIP,
 		},
 		LeaseNamespace: cfg.Namespace, Namespace: namespace, Name: name,
-	}
+	}, err
 }
 
 // chooseCredentials sets the kubeconfig files for requests: those of --kubeconfig, else those of

@@ -33,6 +33,7 @@ type agent struct {
 	cfg     config.Config
 	log     *slog.Logger
 	store   *apiclient.Store
+	router  *apiclient.Router
 	loop    *loop
 	lease   reporter
 	network *network
@@ -45,7 +46,7 @@ type agent struct {
 
 // reporter says how the lease driver fares; *kubelease.Driver.
 type reporter interface {
-	Beat() time.Duration
+	Heartbeat() time.Duration
 	Problem() string
 	Peers() []string
 }
@@ -66,7 +67,10 @@ func Run(ctx context.Context, cfg config.Config, build Build, log *slog.Logger) 
 	pages := newPages(cfg, build, id, set, log)
 	stopPages := pages.serve(ctx)
 	defer stopPages()
-	store := newStore(cfg, set, log)
+	store, err := newStore(cfg, set, log)
+	if err != nil {
+		return err
+	}
 	if len(cfg.VIPs) == 0 {
 		return runServices(ctx, cfg, id, pages, store, set, log)
 	}
@@ -106,7 +110,7 @@ func runControlPlane(ctx context.Context, cfg config.Config, id string, pages *p
 	return a.run(ctx)
 }
 
-func newStore(cfg config.Config, set *metrics.Set, log *slog.Logger) *apiclient.Store {
+func newStore(cfg config.Config, set *metrics.Set, log *slog.Logger) (*apiclient.Store, error) {
 	return apiclient.NewStore(apiclient.StoreConfig{
 		Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, TokenManaged: cfg.StateDir != "" && len(cfg.VIPs) > 0, Log: log,
 		OnChange: func(kind apiclient.Kind, _ string) { set.Credentials(string(kind)) },
@@ -125,16 +129,22 @@ func assemble(cfg config.Config, id string, pages *pages, store *apiclient.Store
 		return nil, err
 	}
 	a.network = newNetwork(cfg, log, speaker)
+	a.router, err = apiclient.NewRouter(apiclient.RouterConfig{
+		Store: a.store, Local: a.network.local, InCluster: inCluster(cfg), LocalFirst: true, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
 	lease, err := kubelease.New(kubelease.Config{
-		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: a.store, Local: a.network.local, InCluster: inCluster(cfg), Clock: boottime.Now, Log: log,
-		OnFailure:    func(op string, err error) { set.APIError(requestOf(op), errorCode(err)) },
+		Namespace: cfg.Namespace, Name: cfg.LeaseName, Router: a.router, Clock: boottime.Now, Log: log,
+		OnFailure: func(op string, err error) { set.APIError(requestOf(op), errorCode(err)) },
 		Addresses: withPort(cfg.VIPs, cfg.Port),
 	})
 	if err != nil {
 		return nil, err
 	}
 	a.lease = lease
-	if err := a.keepRights(lease.Peers); err != nil {
+	if err := a.keepRights(); err != nil {
 		return nil, err
 	}
 	machine, err := newMachine(cfg, id, owner)
@@ -222,20 +232,14 @@ func (a *agent) onHealth(s health.State) {
 }
 
 func (a *agent) postEvent(ctx context.Context, ev *corev1.Event) error {
-	var err error
-	for _, host := range a.network.local() {
-		var server *apiclient.Server
-		if server, err = a.store.Server(host); err != nil {
-			return err
-		}
-		if _, err = server.Core.Events(ev.Namespace).Create(ctx, ev, metav1.CreateOptions{}); err == nil {
-			return nil
-		}
-		if apiclient.IsDenied(err) {
-			a.store.ReportDenied(server.Source, server.Host)
-		}
+	err := a.router.Do(ctx, func(ctx context.Context, server *apiclient.Server) error {
+		_, err := server.Core.Events(ev.Namespace).Create(ctx, ev, metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("create event: %w", err)
 	}
-	return fmt.Errorf("create event: %w", err)
+	return nil
 }
 
 // withPort joins each of the addresses with a port.

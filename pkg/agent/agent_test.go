@@ -17,6 +17,8 @@ import (
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/vip"
 	"github.com/kvip/kvip/test/fakeapi"
+
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // TestAssemble wires everything and starts nothing; what an earlier agent left for another
@@ -36,7 +38,7 @@ func TestAssemble(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newPages(cfg, Build{}, self, set, discard)
-	a, err := assemble(cfg, self, p, newStore(cfg, set, discard), set, discard)
+	a, err := assemble(cfg, self, p, testutil.Must(newStore(cfg, set, discard)), set, discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +54,7 @@ func TestAssemble(t *testing.T) {
 	} {
 		bad := cfg
 		wrong(&bad)
-		if _, err := assemble(bad, self, newPages(bad, Build{}, self, set, discard), newStore(bad, set, discard), set, discard); err == nil {
+		if _, err := assemble(bad, self, newPages(bad, Build{}, self, set, discard), testutil.Must(newStore(bad, set, discard)), set, discard); err == nil {
 			t.Errorf("assembled %+v", bad)
 		}
 	}
@@ -80,10 +82,14 @@ func TestPostEvent(t *testing.T) {
 	if err := store.WriteKubeconfig(kubeconfig, "https://192.0.2.1:1", fakeapi.User{Token: "secret"}); err != nil {
 		t.Fatal(err)
 	}
-	a := &agent{
-		store:   apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{kubeconfig}, Log: discard}),
-		network: &network{hosts: []string{"127.0.0.2:1", server.Host}},
+	routes := func(kubeconfig string) *agent {
+		store := testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{kubeconfig}}))
+		local := func() []string { return []string{"127.0.0.2:1", server.Host} }
+		return &agent{router: testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{
+			Store: store, Local: local, LocalFirst: true,
+		}))}
 	}
+	a := routes(kubeconfig)
 	ev := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kvip.1"}}
 	if err := a.postEvent(t.Context(), ev); err != nil || server.Count("POST", "/namespaces/kube-system/events") != 1 {
 		t.Errorf("posted %d: %v", server.Count("POST", "/events"), err)
@@ -92,7 +98,7 @@ func TestPostEvent(t *testing.T) {
 	if err := a.postEvent(t.Context(), ev); !apierrors.IsForbidden(err) {
 		t.Errorf("a server that refuses it: %v", err)
 	}
-	a.store = apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{"/none"}, Log: discard})
+	a = routes("/none")
 	if err := a.postEvent(t.Context(), ev); !errors.Is(err, apiclient.ErrNoCredentials) {
 		t.Errorf("without credentials: %v", err)
 	}

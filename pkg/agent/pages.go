@@ -93,7 +93,7 @@ type round struct {
 func (p *pages) rounds() (all []round) {
 	if a := p.parts.Load(); a != nil {
 		all = append(all, round{"the election loop", time.Duration(a.loop.beat.Load()), stuckAfter},
-			round{"the health probe", time.Duration(p.healthAt.Load()), stuckAfter}, round{"the lease driver", a.lease.Beat(), leaseStuckAfter})
+			round{"the health probe", time.Duration(p.healthAt.Load()), stuckAfter}, round{"the lease driver", a.lease.Heartbeat(), leaseStuckAfter})
 	}
 	if s := p.services.Load(); s != nil {
 		interval, _ := s.heart.Timing()

@@ -18,6 +18,8 @@ import (
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/health"
 	"github.com/kvip/kvip/pkg/status"
+
+	"github.com/kvip/kvip/test/testutil"
 )
 
 var discard = slog.New(slog.DiscardHandler)
@@ -28,9 +30,9 @@ type fakeReport struct {
 	problem string
 }
 
-func (f *fakeReport) Beat() time.Duration { return f.beat }
-func (f *fakeReport) Problem() string     { return f.problem }
-func (f *fakeReport) Peers() []string     { return []string{"10.0.0.2:6443"} }
+func (f *fakeReport) Heartbeat() time.Duration { return f.beat }
+func (f *fakeReport) Problem() string          { return f.problem }
+func (f *fakeReport) Peers() []string          { return []string{"10.0.0.2:6443"} }
 
 // site is pages over a loop that does not run, at a time that stands still.
 type site struct {
@@ -44,7 +46,7 @@ func newSite(t *testing.T) *site {
 	r := newRig(t)
 	s := &site{pages: newPages(r.l.cfg, Build{Version: "v1"}, self, r.metrics, discard), report: &fakeReport{}, clock: time.Hour}
 	s.now = func() time.Duration { return s.clock }
-	s.agent = &agent{loop: r.l, lease: s.report, network: r.l.network, store: apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{"/none"}, Log: discard})}
+	s.agent = &agent{loop: r.l, lease: s.report, network: r.l.network, store: testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{"/none"}, Log: discard}))}
 	return s
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // keepRights makes what gives this agent a token of its own, where it has a directory for it.
-func (a *agent) keepRights(peers func() []string) (err error) {
+func (a *agent) keepRights() (err error) {
 	if a.cfg.StateDir == "" {
 		return nil
 	}
@@ -19,7 +19,7 @@ func (a *agent) keepRights(peers func() []string) (err error) {
 		return fmt.Errorf("make RBAC: %w", err)
 	}
 	a.keeper, err = tokenmanager.New(tokenmanager.Config{
-		Dir: tokenmanager.Directory(a.cfg.StateDir), Store: a.store, Objects: objects, Local: a.network.local, Peers: peers, Log: a.log,
+		Dir: tokenmanager.Directory(a.cfg.StateDir), Store: a.store, Objects: objects, Router: a.router, Log: a.log,
 		Namespace: manifest.ServiceAccountNamespace, Name: manifest.ServiceAccount, Expires: a.metrics.TokenExpiry,
 	})
 	return err

@@ -12,6 +12,8 @@ import (
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/test/fakeapi"
+
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // bare is an agent of which only the credentials are made.
@@ -22,8 +24,9 @@ func bare(t *testing.T, change func(c *config.Config)) *agent {
 	cfg.VIPs, cfg.StateDir = []netip.Addr{vip4}, filepath.Join(t.TempDir(), "state")
 	change(&cfg)
 	a := &agent{cfg: cfg, log: discard, network: r.l.network, metrics: r.metrics}
-	a.store = apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, TokenManaged: true, Log: discard})
-	if err := a.keepRights(func() []string { return nil }); err != nil {
+	a.store = testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, TokenManaged: cfg.StateDir != "", Log: discard}))
+	a.router = testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{Store: a.store}))
+	if err := a.keepRights(); err != nil {
 		t.Fatal(err)
 	}
 	return a

@@ -80,13 +80,18 @@ func newServices(cfg config.Config, id string, store *apiclient.Store, set *metr
 		set.APIError(metrics.Request{Verb: verb, Resource: resource}, errorCode(err))
 	}
 	s := &services{cfg: cfg, log: log, watcher: link.NewWatcher(link.WatchConfig{Log: log})}
-	s.leases, s.bulk = router(cfg, store, "services-lease"), router(cfg, store, "services")
+	var err error
+	if s.leases, err = router(cfg, store, "services-lease"); err != nil {
+		return nil, err
+	}
+	if s.bulk, err = router(cfg, store, "services"); err != nil {
+		return nil, err
+	}
 	s.catalogue = svc.NewCache(svc.CacheConfig{
 		Reader:    svc.Reader{Class: cfg.ServiceClass, ClassOnly: cfg.ClassOnly, KubeVIP: cfg.KubeVIP},
 		Namespace: cfg.Namespace, Lease: cfg.ServicesName, Router: s.bulk, Log: log,
 		OnFailure: failed,
 	})
-	var err error
 	s.heart, err = speaker.NewNodeLease(speaker.NodeLeaseConfig{
 		Node: cfg.NodeName, Identity: id, Namespace: cfg.Namespace, Name: svc.NodeLease(cfg.ServicesName, cfg.NodeName),
 		Cache: s.catalogue, Router: s.leases, Clock: boottime.Now, Log: log,
@@ -167,12 +172,12 @@ func fallback(name string) func(link.Network) bool {
 
 // router finds API servers for the Services part: one on this node, the in-cluster address, the others. A
 // pod for Services alone has most likely none on its node, and asks the in-cluster address first (E11).
-func router(cfg config.Config, store *apiclient.Store, lane string) *apiclient.Router {
+func router(cfg config.Config, store *apiclient.Store, pool string) (*apiclient.Router, error) {
 	local, inCluster := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}, apiclient.InCluster()
 	if len(cfg.VIPs) == 0 && len(cfg.Kubeconfigs) == 0 && inCluster != "" {
 		local = nil
 	}
-	return apiclient.NewRouter(apiclient.RouterConfig{Store: store, ConnectionPool: lane, Local: func() []string { return local }, InCluster: inCluster})
+	return apiclient.NewRouter(apiclient.RouterConfig{Store: store, ConnectionPool: pool, Local: func() []string { return local }, InCluster: inCluster})
 }
 
 // controlPlaneHere returns the control plane's virtual IPs on this host, whichever kvip put them there.

@@ -18,6 +18,8 @@ import (
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/test/fakeapi"
 	"github.com/kvip/kvip/test/fakeapi/fakecluster"
+
+	"github.com/kvip/kvip/test/testutil"
 )
 
 const daemonSet = "/apis/apps/v1/namespaces/kube-system/daemonsets/kvip-services"
@@ -167,7 +169,7 @@ func TestWhereTheAPIServersAre(t *testing.T) {
 			want = map[*config.Config][]string{&alone: {row.want}, &both: append(local, row.want)}
 		}
 		for cfg, hosts := range want {
-			if got := router(*cfg, newStore(*cfg, nil, discard), "lane").Hosts(); !slices.Equal(got, hosts) {
+			if got := testutil.Must(router(*cfg, testutil.Must(newStore(*cfg, nil, discard)), "pool")).Hosts(); !slices.Equal(got, hosts) {
 				t.Errorf("%q %q, VIPs %v: %v, want %v", row.host, row.port, cfg.VIPs, got, hosts)
 			}
 		}

@@ -2,6 +2,7 @@ package apiclient
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,32 +10,35 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
+	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// ServerName is what the certificate of an API server is checked against, whatever
-// address was dialled: every certificate that kubeadm makes names it.
+// ServerName is the name that the certificate of an API server must contain, whatever address is
+// dialled. All certificates that kubeadm makes contain it.
 const ServerName = "kubernetes"
 
-// serviceAccountDir is where a pod finds its ServiceAccount's token and CA
-// (Kubernetes documentation, "Accessing the Kubernetes API from a Pod").
+// serviceAccountDir is where a pod finds its ServiceAccount's token and CA (Kubernetes
+// documentation, "Accessing the Kubernetes API from a Pod").
 const serviceAccountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 
-// ErrNoCredentials says that no credentials are there. Before kubeadm has written them, and on
-// nodes that will never have some of the files, that is a normal state.
+// attemptTimeout bounds one request of Credentials.Do at one API server.
+const attemptTimeout = 10 * time.Second
+
+// ErrNoCredentials means that there are no credentials. That is normal before kubeadm has written
+// them.
 var ErrNoCredentials = errors.New("no credentials yet")
 
-// Kind says whose rights credentials have.
+// Kind is the kind of credentials, and with it whose permissions they have.
 type Kind string
 
 // The kinds of credentials.
 const (
 	None           Kind = "none"           // there are no credentials
-	Bootstrap      Kind = "bootstrap"      // of a kubeconfig, mostly an administrator's
-	ServiceAccount Kind = "serviceaccount" // of a token: kvip's own, or the one that the kubelet gives a pod
+	Bootstrap      Kind = "bootstrap"      // a kubeconfig, usually an administrator's
+	ServiceAccount Kind = "serviceaccount" // a token: kvip's own, or the one of a pod
 )
 
 // Credentials are one way to authenticate, with every file read into memory.
@@ -45,25 +49,31 @@ type Credentials struct {
 	token  string
 }
 
-// TokenCredentials returns the credentials of a ServiceAccount's token, for servers with a certificate by ca
-// (PEM). The source is for people: where the token is.
+// TokenCredentials returns the credentials of a ServiceAccount's token, for servers with a
+// certificate of ca (PEM). The source names the origin of the token in messages.
 func TokenCredentials(source, token string, ca []byte) Credentials {
-	return Credentials{kind: ServiceAccount, source: source, token: token, tls: rest.TLSClientConfig{ServerName: ServerName, CAData: ca}}
+	return Credentials{
+		kind: ServiceAccount, source: source, token: token,
+		tls: rest.TLSClientConfig{ServerName: ServerName, CAData: ca},
+	}
 }
 
-// Source is the file, or the directory, that the credentials are from.
+// Source returns the file or directory that the credentials are from.
 func (c Credentials) Source() string { return c.source }
 
-// CA returns the certificates that API servers are checked against, PEM.
+// CA returns the certificates that API servers are verified with, as PEM.
 func (c Credentials) CA() []byte { return c.tls.CAData }
 
-// Anonymous returns nobody's credentials, with which the same servers are trusted.
+// Anonymous returns credentials that authenticate nobody and trust the same servers.
 func (c Credentials) Anonymous() Credentials {
-	return Credentials{kind: None, source: "nobody", tls: rest.TLSClientConfig{ServerName: c.tls.ServerName, CAData: c.tls.CAData}}
+	return Credentials{
+		kind: None, source: "anonymous",
+		tls: rest.TLSClientConfig{ServerName: c.tls.ServerName, CAData: c.tls.CAData},
+	}
 }
 
-// Server returns a client for host ("address:port") that is the caller's to close, unless a Store
-// adopts it.
+// Server returns a client for host ("address:port"). The caller closes it, or passes it to
+// Store.SetToken.
 func (c Credentials) Server(host string) (*Server, error) {
 	server, err := newServer(host, c)
 	if err != nil {
@@ -72,42 +82,66 @@ func (c Credentials) Server(host string) (*Server, error) {
 	return server, nil
 }
 
+// Do sends a request to the first of the hosts that is reachable, on a connection of its own and
+// with a timeout of 10 s.
+func (c Credentials) Do(
+	ctx context.Context, hosts []string, request func(context.Context, *Server) error,
+) error {
+	return firstReachable(ctx, hosts, func(host string) error {
+		server, err := c.Server(host)
+		if err != nil {
+			return err
+		}
+		defer server.Close()
+		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+		defer cancel()
+		return request(ctx, server)
+	})
+}
+
 func (c Credentials) equal(o Credentials) bool {
 	return c.source == o.source && c.token == o.token && c.tls.ServerName == o.tls.ServerName &&
-		bytes.Equal(c.tls.CAData, o.tls.CAData) && bytes.Equal(c.tls.CertData, o.tls.CertData) && bytes.Equal(c.tls.KeyData, o.tls.KeyData)
+		bytes.Equal(c.tls.CAData, o.tls.CAData) && bytes.Equal(c.tls.CertData, o.tls.CertData) &&
+		bytes.Equal(c.tls.KeyData, o.tls.KeyData)
 }
 
 // fromKubeconfig reads the current context of a kubeconfig file.
-func fromKubeconfig(path string) (Credentials, error) {
+func fromKubeconfig(path string) (c Credentials, err error) {
+	defer func() {
+		if err != nil {
+			c, err = Credentials{}, fmt.Errorf("read kubeconfig %s: %w", path, err)
+		}
+	}()
 	file, err := clientcmd.LoadFromFile(path)
 	if err != nil {
-		return Credentials{}, fmt.Errorf("read kubeconfig %s: %w", path, err)
+		return c, err
 	}
 	if err := clientcmd.ResolveLocalPaths(file); err != nil {
-		return Credentials{}, fmt.Errorf("read kubeconfig %s: %w", path, err)
+		return c, err
 	}
-	cfg, err := clientcmd.NewDefaultClientConfig(*file, &clientcmd.ConfigOverrides{}).ClientConfig()
+	overrides := &clientcmd.ConfigOverrides{}
+	cfg, err := clientcmd.NewDefaultClientConfig(*file, overrides).ClientConfig()
 	if err != nil {
-		return Credentials{}, fmt.Errorf("read kubeconfig %s: %w", path, err)
+		return c, err
 	}
 	if cfg.ExecProvider != nil || cfg.AuthProvider != nil || cfg.Username != "" {
-		return Credentials{}, fmt.Errorf("read kubeconfig %s: %w", path, errNoUser)
+		return c, errUser
 	}
-	c, err := inline(Bootstrap, path, cfg)
+	c, err = inline(Bootstrap, path, cfg)
 	if err == nil && c.token == "" && len(c.tls.CertData) == 0 {
-		return Credentials{}, fmt.Errorf("read kubeconfig %s: its user has no credentials", path)
+		err = errors.New("its user has no credentials")
 	}
 	return c, err
 }
 
-// errNoUser says that a kubeconfig names a user that kvip can never be.
-var errNoUser = errors.New("its user must have a client certificate or a token")
+// errUser means that a kubeconfig authenticates in a way that kvip does not support.
+var errUser = errors.New("its user must have a client certificate or a token")
 
-// CheckUsers returns what is wrong with files that are complete and will never work. A file that is empty,
-// cut off, a directory or not there is none of those: somebody may be about to write it.
+// CheckUsers returns an error for a complete kubeconfig whose user kvip does not support. A file
+// that is missing, empty, truncated or a directory is not an error: it may be written later.
 func CheckUsers(paths []string) error {
 	for _, path := range paths {
-		if _, err := fromKubeconfig(path); errors.Is(err, errNoUser) {
+		if _, err := fromKubeconfig(path); errors.Is(err, errUser) {
 			return err
 		}
 	}
@@ -123,11 +157,15 @@ func InPod() bool {
 // inline reads the files that cfg refers to.
 func inline(kind Kind, source string, cfg *rest.Config) (Credentials, error) {
 	if err := rest.LoadTLSFiles(cfg); err != nil {
-		return Credentials{}, fmt.Errorf("read files of kubeconfig %s: %w", source, err)
+		return Credentials{}, fmt.Errorf("read certificates: %w", err)
 	}
-	c := Credentials{kind: kind, source: source, token: cfg.BearerToken, tls: rest.TLSClientConfig{
-		ServerName: cfg.ServerName, CAData: cfg.CAData, CertData: cfg.CertData, KeyData: cfg.KeyData,
-	}}
+	c := Credentials{
+		kind: kind, source: source, token: cfg.BearerToken,
+		tls: rest.TLSClientConfig{
+			ServerName: cfg.ServerName, CAData: cfg.CAData,
+			CertData: cfg.CertData, KeyData: cfg.KeyData,
+		},
+	}
 	if c.tls.ServerName == "" {
 		c.tls.ServerName = ServerName
 	}
@@ -136,7 +174,7 @@ func inline(kind Kind, source string, cfg *rest.Config) (Credentials, error) {
 	}
 	token, err := os.ReadFile(cfg.BearerTokenFile)
 	if err != nil {
-		return Credentials{}, fmt.Errorf("read token of kubeconfig %s: %w", source, err)
+		return Credentials{}, fmt.Errorf("read token: %w", err)
 	}
 	c.token = string(bytes.TrimSpace(token))
 	return c, nil
@@ -144,14 +182,19 @@ func inline(kind Kind, source string, cfg *rest.Config) (Credentials, error) {
 
 // fromServiceAccount reads the token and CA that the kubelet mounts into a pod.
 func fromServiceAccount(dir string) (Credentials, error) {
-	return inline(ServiceAccount, dir, &rest.Config{
+	c, err := inline(ServiceAccount, dir, &rest.Config{
 		BearerTokenFile: filepath.Join(dir, "token"),
 		TLSClientConfig: rest.TLSClientConfig{CAFile: filepath.Join(dir, "ca.crt")},
 	})
+	if err != nil {
+		return c, fmt.Errorf("use ServiceAccount %s: %w", dir, err)
+	}
+	return c, nil
 }
 
-// KubeconfigServers returns "address:port" of the servers that the files name, each once. A file that
-// cannot be read has none. Their certificates are checked as those of any API server.
+// KubeconfigServers returns "address:port" of the servers that the files name, without duplicates.
+// It skips files that cannot be read. The certificates of these servers are verified like those of
+// any API server.
 func KubeconfigServers(paths []string) (hosts []string) {
 	for _, path := range paths {
 		cfg, err := clientcmd.BuildConfigFromFlags("", path)
@@ -166,16 +209,14 @@ func KubeconfigServers(paths []string) (hosts []string) {
 		if port == "" {
 			port = "443"
 		}
-		if host := net.JoinHostPort(server.Hostname(), port); !slices.Contains(hosts, host) {
-			hosts = append(hosts, host)
-		}
+		hosts = append(hosts, net.JoinHostPort(server.Hostname(), port))
 	}
-	return hosts
+	return union(hosts)
 }
 
-// CheckKubeconfigs refuses files that will never work: those that cannot be read or
-// parsed, and those whose very directory is missing. A missing file in a directory that
-// exists is no error: kubeadm has not written it yet.
+// CheckKubeconfigs returns an error for files that will never work: files that cannot be read or
+// parsed, and files in a directory that does not exist. A missing file in an existing directory is
+// not an error: kubeadm may write it later.
 func CheckKubeconfigs(paths []string) error {
 	for _, path := range paths {
 		_, err := fromKubeconfig(path)

@@ -1,5 +1,4 @@
-// Package apiclient reaches API servers by address: it reads credentials, keeps one
-// connection of its own per server, and re-reads files that change. It never uses the
-// address in a kubeconfig, a name server or the virtual address (E11), and it does not
-// know what is said over the connections.
+// Package apiclient connects to API servers by address. It reads credentials, re-reads files that
+// change, keeps one connection per server and pool, and chooses the server for each request. It
+// never uses the address in a kubeconfig, DNS or the VIP (E11). What a request does is not its job.
 package apiclient

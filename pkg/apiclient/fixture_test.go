@@ -57,7 +57,7 @@ func (f *fixture) write(name, text string) string {
 
 // open makes a Store of those kubeconfigs.
 func (f *fixture) open(kubeconfigs ...string) *Store {
-	s := NewStore(StoreConfig{Kubeconfigs: kubeconfigs, Log: slog.New(slog.NewTextHandler(f.log, nil))})
+	s := testutil.Must(NewStore(StoreConfig{Kubeconfigs: kubeconfigs, Log: slog.New(slog.NewTextHandler(f.log, nil))}))
 	f.t.Cleanup(s.drop)
 	return s
 }

@@ -4,72 +4,69 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"slices"
 	"sync"
+	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"github.com/kvip/kvip/pkg/backoff"
+	"github.com/kvip/kvip/pkg/boottime"
 )
 
-// RouterConfig of a Router. Store is needed.
+// RouterConfig of a Router. Store is required.
 type RouterConfig struct {
 	Store *Store
-	// ConnectionPool keeps this Router's connections apart from those of others: what renews a Lease must not
-	// wait behind what lists a thousand Services (E11). "" shares the Store's.
+	// ConnectionPool separates this Router's connections from others: the renewal of a Lease must
+	// not wait behind a list of a thousand Services (E11). "" is the default pool.
 	ConnectionPool string
-	// Local returns the addresses of the node's own API server, best first; nil where there is none.
+	// Local returns the addresses of the node's own API server, best first. Nil means that the
+	// node has none.
 	Local func() []string
 	// InCluster is the address of the Service kubernetes; "" where there is none.
 	InCluster string
+	// LocalFirst sends each request to the node's own API server first. InCluster and the peers
+	// follow only if InCluster is set; without it, only Hedge with PeersFirst uses the peers.
+	// If false, requests stay with the server that responded last.
+	LocalFirst bool
+	// Clock measures the age of peers. Nil means boottime.Now.
+	Clock boottime.Clock
+	// Log receives changes of the peers. Nil discards them.
+	Log *slog.Logger
 }
 
-// Router chooses the API server to ask: the node's own, else the in-cluster address, else one of
-// the others (E11). It stays with one as long as that answers. It is safe for concurrent use.
+// Router chooses the API server for each request: the node's own, the in-cluster address, or a
+// peer, one of the other API servers (E11). It is safe for concurrent use.
 type Router struct {
-	cfg RouterConfig
+	cfg       RouterConfig
+	heartbeat boottime.Heartbeat // of FollowPeers
 
 	mu    sync.Mutex
-	peers []string
-	good  string // the one that is asked
+	peers peerSet
+	// current is the server in use; with LocalFirst, the local address that responded last.
+	current string
 }
 
-// NewRouter returns a Router that knows no peers yet.
-func NewRouter(cfg RouterConfig) *Router {
+// NewRouter returns a Router without peers.
+func NewRouter(cfg RouterConfig) (*Router, error) {
+	if cfg.Store == nil {
+		return nil, errors.New("make API server router: the credential store is missing")
+	}
 	if cfg.Local == nil {
 		cfg.Local = func() []string { return nil }
 	}
-	return &Router{cfg: cfg}
+	if cfg.Clock == nil {
+		cfg.Clock = boottime.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Router{cfg: cfg, peers: newPeerSet()}, nil
 }
 
-// SetPeers says under which addresses ("address:port") API servers are known, at most MaxServers.
-func (r *Router) SetPeers(hosts []string) {
-	r.mu.Lock()
-	r.peers = slices.Clone(hosts[:min(len(hosts), MaxServers)])
-	r.mu.Unlock()
-	if r.cfg.ConnectionPool != "" {
-		r.cfg.Store.PrunePool(r.cfg.ConnectionPool, r.Hosts())
-	}
-}
-
-// Hosts returns where API servers may be, in the order in which they are tried first.
-func (r *Router) Hosts() []string {
-	hosts := slices.Clone(r.cfg.Local())
-	if r.cfg.InCluster != "" && !slices.Contains(hosts, r.cfg.InCluster) {
-		hosts = append(hosts, r.cfg.InCluster)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, p := range r.peers {
-		if !slices.Contains(hosts, p) {
-			hosts = append(hosts, p)
-		}
-	}
-	return hosts
-}
-
-// InCluster is where a pod finds the Service kubernetes (Kubernetes documentation, "Accessing the Kubernetes
-// API from a Pod"); "" outside of one.
+// InCluster returns the address of the Service kubernetes in a pod (Kubernetes documentation,
+// "Accessing the Kubernetes API from a Pod"), and "" elsewhere.
 func InCluster() string {
 	host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
 	if host == "" || port == "" {
@@ -78,81 +75,328 @@ func InCluster() string {
 	return net.JoinHostPort(host, port)
 }
 
-// ErrNoServer says that no address of an API server is known.
+// ErrNoServer means that no address of an API server is known.
 var ErrNoServer = errors.New("no API server is known")
 
-// Server returns the client of the API server to ask now. Report must hear what came of it.
+// SetPeers replaces the peers ("address:port"); it takes at most MaxServers.
+func (r *Router) SetPeers(hosts []string) {
+	r.mu.Lock()
+	r.peers.hosts = slices.Clone(hosts[:min(len(hosts), MaxServers)])
+	r.mu.Unlock()
+	if r.cfg.ConnectionPool != "" {
+		r.cfg.Store.PrunePool(r.cfg.ConnectionPool, r.Hosts())
+	}
+}
+
+// Peers returns the other API servers, those that responded last first.
+func (r *Router) Peers() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.peers.hosts)
+}
+
+// Hosts returns the addresses that Do tries, in this order.
+func (r *Router) Hosts() []string {
+	local := r.cfg.Local()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.order(local)
+}
+
+// DirectHosts returns the addresses of API servers themselves: the local ones and the peers.
+func (r *Router) DirectHosts() []string { return union(r.cfg.Local(), r.Peers()) }
+
+// order is Hosts. The caller holds the lock.
+func (r *Router) order(local []string) []string {
+	var shared []string
+	if r.cfg.InCluster != "" {
+		shared = []string{r.cfg.InCluster}
+	}
+	if r.cfg.LocalFirst {
+		if slices.Contains(local, r.current) {
+			local = union([]string{r.current}, local)
+		}
+		if r.cfg.InCluster == "" {
+			return slices.Clone(local)
+		}
+		return union(local, shared, r.peers.hosts)
+	}
+	all := union(local, shared, r.peers.hosts)
+	at := max(0, slices.Index(all, r.current))
+	return slices.Concat(all[at:], all[:at])
+}
+
+// peersFirst returns the order for requests while the node's own API server is in doubt: the peers
+// that responded last, the own server, then the other peers. Each silent server costs a delay, and
+// the EndpointSlice may list up to MaxServers of them: before the own one they would cost the lease.
+func (r *Router) peersFirst() []string {
+	local := r.cfg.Local()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return union(r.peers.responding(), r.order(local), r.peers.hosts)
+}
+
+// union returns the elements of all lists in order, without duplicates.
+func union(lists ...[]string) (all []string) {
+	for _, host := range slices.Concat(lists...) {
+		if !slices.Contains(all, host) {
+			all = append(all, host)
+		}
+	}
+	return all
+}
+
+// begin returns Hosts and makes the first one the server in use.
+func (r *Router) begin() []string {
+	local := r.cfg.Local()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	hosts := r.order(local)
+	if !r.cfg.LocalFirst && len(hosts) > 0 {
+		r.current = hosts[0]
+	}
+	return hosts
+}
+
+// Server returns the client of the server to use now. Callers pass the outcome to Report.
 func (r *Router) Server() (*Server, error) {
-	hosts := r.Hosts()
+	hosts := r.begin()
 	if len(hosts) == 0 {
 		return nil, ErrNoServer
 	}
-	r.mu.Lock()
-	if !slices.Contains(hosts, r.good) {
-		r.good = hosts[0]
-	}
-	host := r.good
-	r.mu.Unlock()
-	return r.cfg.Store.ServerInPool(r.cfg.ConnectionPool, host)
+	return r.cfg.Store.ServerInPool(r.cfg.ConnectionPool, hosts[0])
 }
 
-// Report says how a request to server ended: after no answer the next one is asked, and refused
-// credentials are told to the Store.
+// Report records how a request to server ended. Denied credentials are passed to the Store. If
+// there was no response, the next request goes to another server, except with LocalFirst.
 func (r *Router) Report(server *Server, err error) {
-	switch {
-	case err == nil:
-	case IsDenied(err):
+	if IsDenied(err) {
 		r.cfg.Store.ReportDenied(server.Source, server.Host)
-	case IsNoResponse(err):
-		r.leave(server.Host)
+	}
+	switch {
+	case !r.cfg.LocalFirst:
+		if IsNoResponse(err) {
+			r.leave(server.Host)
+		}
+	case !IsUnreachable(err) && !errors.Is(err, context.Canceled):
+		if slices.Contains(r.cfg.Local(), server.Host) {
+			r.mu.Lock()
+			r.current = server.Host
+			r.mu.Unlock()
+		}
 	}
 }
 
-// Next goes on to another server, if one is known: what the present one says is old.
+// Next switches to another server, if one is known, because the data of the present one is stale.
 func (r *Router) Next() {
 	r.mu.Lock()
-	good := r.good
+	current := r.current
 	r.mu.Unlock()
-	r.leave(good)
+	r.leave(current)
 }
 
-// leave goes on to the host after this one, unless somebody else has already.
+// leave switches to the host after this one, unless another request has already.
 func (r *Router) leave(host string) {
-	hosts := r.Hosts()
+	local := r.cfg.Local()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if i := slices.Index(hosts, host); r.good == host && i >= 0 {
-		r.good = hosts[(i+1)%len(hosts)]
+	if hosts := r.order(local); !r.cfg.LocalFirst && len(hosts) > 1 && hosts[0] == host {
+		r.current = hosts[1]
 	}
 }
 
-// Do asks for one thing, at every known API server in turn until one answers.
+// Do sends one request. It tries the servers of Hosts in turn until one is reachable: a request
+// that may have been sent is not repeated.
 func (r *Router) Do(ctx context.Context, request func(context.Context, *Server) error) error {
-	err := error(ErrNoServer)
-	for range max(1, len(r.Hosts())) {
-		var server *Server
-		if server, err = r.Server(); err != nil {
-			return err
-		}
-		err = request(ctx, server)
-		r.Report(server, err)
-		if err == nil || !IsUnreachable(err) || ctx.Err() != nil {
+	hosts := r.begin()
+	err := firstReachable(ctx, hosts, func(host string) error {
+		_, err := send(ctx, r, host, func(ctx context.Context, s *Server) (struct{}, error) {
+			return struct{}{}, request(ctx, s)
+		})
+		return err
+	})
+	if IsUnreachable(err) && ctx.Err() == nil {
+		return fmt.Errorf("no API server at %v answers: %w", hosts, err)
+	}
+	return err
+}
+
+// firstReachable calls try with one host after the other until one is reachable.
+func firstReachable(ctx context.Context, hosts []string, try func(host string) error) error {
+	err := ErrNoServer
+	for _, host := range hosts {
+		if err = try(host); !IsUnreachable(err) || ctx.Err() != nil {
 			return err
 		}
 	}
-	return fmt.Errorf("no API server at %v answers: %w", r.Hosts(), err)
+	return err
 }
 
-// IsNoResponse is whether err says that an API server gave no answer of its own: it was not reached, did
-// not answer in time, or the connection ended.
-func IsNoResponse(err error) bool {
-	var status apierrors.APIStatus
-	return err != nil && !errors.Is(err, context.Canceled) && !errors.As(err, &status)
+// send makes one request to one host.
+func send[T any](
+	ctx context.Context, r *Router, host string, request func(context.Context, *Server) (T, error),
+) (value T, err error) {
+	server, err := r.cfg.Store.ServerInPool(r.cfg.ConnectionPool, host)
+	if err != nil {
+		return value, err
+	}
+	value, err = request(ctx, server)
+	r.Report(server, err)
+	return value, err
 }
 
-// IsUnreachable is whether err says that nothing answered at all and nothing was sent: then another server, or
-// another address of the same one, may be asked without doubt about what was applied.
-func IsUnreachable(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
+// HedgeConfig of a call of Hedge. Delay is required.
+type HedgeConfig struct {
+	// Delay is how long a server may take until the next one is sent the request as well.
+	Delay time.Duration
+	// Attempts is the number of requests to send while none is answered: after the last server
+	// the first one follows again. Less than the number of servers means one for each.
+	Attempts int
+	// PeersFirst puts the peers that responded last before the node's own API server.
+	PeersFirst bool
+	// Retry reports whether the next server follows without Delay after an error. Nil means
+	// after every error.
+	Retry func(error) bool
+	// Final reports whether an error decides: no request is sent after it. Nil means that none
+	// does.
+	Final func(error) bool
+	// Grace is how long after a final error the outstanding requests may still succeed: they are
+	// copies of one write, and one of them may have caused the conflict. 0 means until ctx ends.
+	Grace time.Duration
+}
+
+// Hedge sends one request to several servers, each after a delay, and returns the first success.
+// Otherwise it returns the final error, or the last one. Writes must carry a resourceVersion, so
+// that at most one of the copies is applied. No request is running when Hedge returns.
+func Hedge[T any](
+	ctx context.Context, r *Router, cfg HedgeConfig, request func(context.Context, *Server) (T, error),
+) (T, error) {
+	hosts := r.begin()
+	if cfg.PeersFirst {
+		hosts = r.peersFirst()
+	}
+	return hedge(ctx, cfg, hosts, r.leave, func(ctx context.Context, host string) (T, error) {
+		return send(ctx, r, host, request)
+	})
+}
+
+type answer[T any] struct {
+	value T
+	err   error
+}
+
+// hedge is Hedge for given hosts. It calls late with each host that is passed over because of
+// Delay.
+func hedge[T any](
+	ctx context.Context, cfg HedgeConfig, hosts []string, late func(host string),
+	send func(context.Context, string) (T, error),
+) (value T, err error) {
+	if len(hosts) == 0 {
+		return value, ErrNoServer
+	}
+	var group sync.WaitGroup
+	defer group.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	attempts := max(cfg.Attempts, len(hosts))
+	answers := make(chan answer[T], attempts)
+	timer := time.NewTimer(cfg.Delay)
+	defer timer.Stop()
+	sent, open, decided := 0, 0, false
+	start := func() {
+		host := hosts[sent%len(hosts)]
+		sent, open = sent+1, open+1
+		group.Go(func() {
+			value, err := send(ctx, host)
+			answers <- answer[T]{value, err}
+		})
+		timer.Reset(cfg.Delay)
+	}
+	for start(); open > 0; {
+		select {
+		case got := <-answers:
+			open--
+			switch {
+			case got.err == nil:
+				return got.value, nil
+			case decided: // err stays
+			case cfg.Final != nil && cfg.Final(got.err):
+				err, decided = got.err, true
+				if timer.Stop(); cfg.Grace > 0 {
+					timer.Reset(cfg.Grace)
+				}
+			default:
+				err = got.err
+				if sent < len(hosts) && ctx.Err() == nil && (cfg.Retry == nil || cfg.Retry(err)) {
+					start()
+				}
+			}
+		case <-timer.C:
+			if decided {
+				return value, err
+			}
+			if sent < attempts {
+				late(hosts[(sent-1)%len(hosts)])
+				start()
+			}
+		}
+	}
+	return value, err
+}
+
+// FollowPeers learns the other API servers from the EndpointSlice default/kubernetes, which the
+// API servers maintain, and keeps connections to them open, so that an urgent release needs no
+// handshake (E11). It calls report with the outcome of each read, and returns when ctx ends.
+func (r *Router) FollowPeers(ctx context.Context, report func(error)) {
+	changedAt := r.cfg.Clock()
+	for ctx.Err() == nil {
+		r.heartbeat.Mark(r.cfg.Clock())
+		all, err := r.Endpoints(ctx)
+		report(err)
+		if err != nil || r.updatePeers(all) {
+			changedAt = r.cfg.Clock()
+		}
+		r.ConnectPeers(ctx)
+		r.cfg.Store.PrunePool(r.cfg.ConnectionPool, union(r.Hosts(), r.Peers()))
+		backoff.Sleep(ctx, peersWait(r.cfg.Clock()-changedAt))
+	}
+}
+
+// Heartbeat returns the instant of Clock at which the loop of FollowPeers last ran (E12); 0 before.
+func (r *Router) Heartbeat() time.Duration { return r.heartbeat.At() }
+
+// updatePeers takes over the listed API servers that are not local, and reports whether the peers
+// changed.
+func (r *Router) updatePeers(listed []string) (changed bool) {
+	local := r.cfg.Local()
+	listed = slices.DeleteFunc(listed, func(h string) bool { return slices.Contains(local, h) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if changed = r.peers.update(listed, r.cfg.Clock()); changed {
+		r.cfg.Log.Info("API server peers changed", "peers", listed, "all", r.peers.hosts)
+	}
+	return changed
+}
+
+// ConnectPeers opens connections to all peers in parallel.
+func (r *Router) ConnectPeers(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, peersTimeout)
+	defer cancel()
+	var group sync.WaitGroup
+	for _, host := range r.Peers() {
+		group.Go(func() {
+			server, err := r.cfg.Store.ServerInPool(r.cfg.ConnectionPool, host)
+			if err == nil {
+				err = server.Connect(ctx)
+			}
+			if err != nil {
+				r.cfg.Log.Debug("API server peer does not respond", "node", host, "reason", err)
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.peers.responds[host] = err == nil || !IsNoResponse(err)
+			r.heartbeat.Mark(r.cfg.Clock())
+		})
+	}
+	group.Wait()
 }

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kvip/kvip/test/fakeapi"
+
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // second starts another API server of the fixture's cluster.
@@ -33,7 +35,7 @@ func (f *fixture) routes(cfg RouterConfig) *Router {
 	if cfg.Store == nil {
 		cfg.Store = f.open(f.kubeconfig("admin.conf", fakeapi.User{Token: "t"}))
 	}
-	return NewRouter(cfg)
+	return testutil.Must(NewRouter(cfg))
 }
 
 func local(hosts ...string) func() []string { return func() []string { return hosts } }

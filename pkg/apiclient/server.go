@@ -2,10 +2,10 @@ package apiclient
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,19 +21,18 @@ import (
 
 const (
 	dialTimeout = time.Second
-	// An HTTP/2 ping after silence finds connections that died without a word.
+	// An HTTP/2 ping after this much silence finds broken connections.
 	pingAfter   = 2 * time.Second
 	pingTimeout = time.Second
-	// No request waits longer for the beginning of its answer, not even a watch, whose
-	// server may be alive and yet never begin.
-	answerTimeout = 5 * time.Second
-	// A connection that was replaced while it was in use ends by itself; all others are used
-	// more often than this.
+	// responseTimeout bounds the wait for response headers, also of a watch.
+	responseTimeout = 5 * time.Second
+	// idleTimeout closes connections that were replaced while they were in use. All others are
+	// used more often.
 	idleTimeout = time.Minute
 )
 
-// Server is a client of one API server, with a connection of its own and no client-side
-// rate limit (E11).
+// Server is a client of one API server, with a connection of its own and without client-side rate
+// limit (E11).
 type Server struct {
 	Host   string // address and port that are dialled
 	Source string // of the credentials
@@ -42,67 +41,44 @@ type Server struct {
 	Coordination coordinationv1.CoordinationV1Interface
 	Discovery    discoveryv1.DiscoveryV1Interface
 	Core         corev1.CoreV1Interface
-	KVIP         rest.Interface // kvip's own group, kvip.dev/v1alpha1
+	KVIP         rest.Interface // group kvip.dev/v1alpha1
 
 	transport *http.Transport
-	dropped   chan struct{}
+	retired   chan struct{}
 }
 
-// Retired is closed when the Store uses other credentials: what lasts, such as a watch, should then
-// begin anew with them.
-func (s *Server) Retired() <-chan struct{} { return s.dropped }
+// Retired is closed when the Store has replaced the credentials or no longer needs the server.
+// Long requests, such as a watch, then start again with another client.
+func (s *Server) Retired() <-chan struct{} { return s.retired }
 
-// REST asks for any path of the API server.
+// REST returns a client for any path of the API server.
 func (s *Server) REST() rest.Interface { return s.Coordination.RESTClient() }
 
-// Close ends the connections that are not in use.
+// Close closes the connections that are not in use.
 func (s *Server) Close() { s.transport.CloseIdleConnections() }
 
-// Server returns the client for host ("address:port") with the credentials in use. Keep
-// it only for one request: after a change of credentials there is a new one.
-func (s *Store) Server(host string) (*Server, error) { return s.ServerInPool("", host) }
-
-// ServerInPool is Server with a connection that nobody on another lane uses.
-func (s *Store) ServerInPool(lane, host string) (*Server, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := join(lane, host)
-	if c, ok := s.clients[key]; ok {
-		return c, nil
-	}
-	creds, err := s.current()
-	if err != nil {
-		return nil, err
-	}
-	server, err := creds.Server(host)
-	if err != nil {
-		return nil, err
-	}
-	s.clients[key] = server
-	return server, nil
+// retire closes Retired; connections close when their requests end.
+func (s *Server) retire() {
+	close(s.retired)
+	s.Close()
 }
 
-// join makes the key of a client; split takes it apart.
-func join(lane, host string) string {
-	if lane == "" {
-		return host
+// Connect opens a connection if none is open, so that the next request needs no handshake.
+func (s *Server) Connect(ctx context.Context) error {
+	if err := s.REST().Get().AbsPath("/livez/ping").Do(ctx).Error(); err != nil {
+		return fmt.Errorf("reach API server %s: %w", s.Host, err)
 	}
-	return lane + " " + host
-}
-
-func split(key string) (lane, host string) {
-	if lane, host, ok := strings.Cut(key, " "); ok {
-		return lane, host
-	}
-	return "", key
+	return nil
 }
 
 func newServer(host string, creds Credentials) (*Server, error) {
 	cfg := &rest.Config{
 		Host: "https://" + host, TLSClientConfig: creds.tls, BearerToken: creds.token, QPS: -1,
-		ContentConfig: rest.ContentConfig{ContentType: "application/json", AcceptContentTypes: "application/json"},
-		UserAgent:     "kvip",
-		// What a server warns of would go to stderr past kvip's log, in a format of its own.
+		ContentConfig: rest.ContentConfig{
+			ContentType: "application/json", AcceptContentTypes: "application/json",
+		},
+		UserAgent: "kvip",
+		// client-go would write an API server's warnings to stderr, past kvip's log.
 		WarningHandler: rest.NoWarnings{},
 	}
 	transport, err := newTransport(cfg)
@@ -114,7 +90,10 @@ func newServer(host string, creds Credentials) (*Server, error) {
 		return nil, err
 	}
 	client := &http.Client{Transport: wrapped}
-	server := &Server{Host: host, Source: creds.source, Kind: creds.kind, transport: transport, dropped: make(chan struct{})}
+	server := &Server{
+		Host: host, Source: creds.source, Kind: creds.kind,
+		transport: transport, retired: make(chan struct{}),
+	}
 	if server.Coordination, err = coordinationv1.NewForConfigAndClient(cfg, client); err != nil {
 		return nil, err
 	}
@@ -124,12 +103,12 @@ func newServer(host string, creds Credentials) (*Server, error) {
 	if server.Core, err = corev1.NewForConfigAndClient(cfg, client); err != nil {
 		return nil, err
 	}
-	server.KVIP, err = ownGroup(*cfg, client)
+	server.KVIP, err = groupClient(*cfg, client)
 	return server, err
 }
 
-// ownGroup returns a client for kvip's own types.
-func ownGroup(cfg rest.Config, client *http.Client) (rest.Interface, error) {
+// groupClient returns a client for the types of kvip.dev.
+func groupClient(cfg rest.Config, client *http.Client) (rest.Interface, error) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return nil, fmt.Errorf("register kvip's types: %w", err)
@@ -148,20 +127,26 @@ func newTransport(cfg *rest.Config) (*http.Transport, error) {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: pingAfter}
 	return &http.Transport{
 		TLSClientConfig: tlsConfig, DialContext: dialer.DialContext, ForceAttemptHTTP2: true,
-		TLSHandshakeTimeout: 2 * dialTimeout, ResponseHeaderTimeout: answerTimeout, IdleConnTimeout: idleTimeout,
-		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		TLSHandshakeTimeout: 2 * dialTimeout, ResponseHeaderTimeout: responseTimeout,
+		IdleConnTimeout: idleTimeout,
+		HTTP2:           &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}, nil
 }
 
-// Connect makes sure that a connection is open, so that the next request need not wait for
-// a handshake.
-func (s *Server) Connect(ctx context.Context) error {
-	if err := s.Coordination.RESTClient().Get().AbsPath("/livez/ping").Do(ctx).Error(); err != nil {
-		return fmt.Errorf("reach API server %s: %w", s.Host, err)
-	}
-	return nil
+// IsDenied reports whether err is an API server's 401 or 403: it rejects the credentials, or they
+// lack a permission.
+func IsDenied(err error) bool { return apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) }
+
+// IsNoResponse reports whether err means that no API server responded: it was not reached, timed
+// out, or the connection broke. A request that the caller cancelled does not count.
+func IsNoResponse(err error) bool {
+	var status apierrors.APIStatus
+	return err != nil && !errors.Is(err, context.Canceled) && !errors.As(err, &status)
 }
 
-// IsDenied is whether err is an API server's 401 or 403: it does not take the credentials, or they
-// lack a right.
-func IsDenied(err error) bool { return apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) }
+// IsUnreachable reports whether err means that no connection was made. Nothing was sent then, so a
+// write may go to another server, or another address of the same one, without being applied twice.
+func IsUnreachable(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}

@@ -14,114 +14,126 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/kvip/kvip/pkg/backoff"
 )
 
 const (
-	// rereadEvery is how often credential files are looked at again.
-	rereadEvery = 5 * time.Second
-	// awaitEvery is the same while there are none to use.
-	awaitEvery = time.Second
+	rereadInterval  = 5 * time.Second // of the credential files
+	missingInterval = time.Second     // the same while there are no credentials
 )
 
-// StoreConfig of a Store.
+// StoreConfig of a Store. Every zero value is valid.
 type StoreConfig struct {
-	Kubeconfigs []string // tried in this order; empty: the pod's ServiceAccount
-	// StateDir is where a token of kvip's own would be; whoever gets or reads one gives it to the
-	// Store with Adopt. Empty: there is never one.
+	// Kubeconfigs are tried in this order. Empty means the ServiceAccount token of the pod.
+	Kubeconfigs []string
+	// StateDir is the directory of kvip's own token, for messages. Empty means that there is no
+	// such token.
 	StateDir string
-	// TokenManaged says that somebody calls Doubt, and then Distrust or Trust: until then a refusal of the
-	// own token changes nothing, because an API server that starts refuses everybody at first.
+	// TokenManaged makes a tokenmanager.Manager decide whether the own token is valid: a 401 or
+	// 403 alone does not, because an API server that starts denies every request. It needs a
+	// StateDir.
 	TokenManaged bool
-	Log    *slog.Logger
-	OnChange  func(kind Kind, source string) // told of each change of the credentials in use; may be nil
+	// Log receives changes of the credentials. Nil discards them.
+	Log *slog.Logger
+	// OnChange is called after each change of the credentials in use. It may be nil.
+	OnChange func(kind Kind, source string)
 }
 
-// Store holds the credentials and one client per API server. It is safe for concurrent use. A token
-// of its own comes first, as long as it is trusted; then the files, in their order.
+// Store holds the credentials and one client per API server and connection pool. kvip's own token
+// comes first while it is valid, then the files in their order. It is safe for concurrent use.
 type Store struct {
-	cfg   StoreConfig
-	saDir string
-	wake  chan struct{}
+	cfg     StoreConfig
+	saDir   string
+	changes backoff.Signal
 
-	mu         sync.Mutex
-	own        *Credentials
-	distrusted bool   // the own token was refused by an API server that knows what it says
-	doubt      string // host that refused the own token
-	files      []Credentials
-	use        int    // index of the file in use
-	problem    string // last problem that was logged
-	clients    map[string]*Server
-	refused    map[string]bool // sources that an API server refused since the last change
-	told       string          // kind and source that were last told
+	mu           sync.Mutex
+	token        *Credentials // kvip's own
+	tokenInvalid bool         // the token manager has rejected it
+	suspicion    string       // host that denied it
+	files        []Credentials
+	use          int    // index of the file in use
+	problem      string // last problem that was logged
+	clients      map[clientKey]*Server
+	denied       map[string]bool // sources that an API server denied since the last change
+	reported     string          // kind and source at the last OnChange
 }
 
-// NewStore returns a Store that has read its files once; what is missing may come later.
-func NewStore(cfg StoreConfig) *Store {
+type clientKey struct{ pool, host string }
+
+// NewStore returns a Store that has read its files once. Missing files may appear later.
+func NewStore(cfg StoreConfig) (*Store, error) {
+	if cfg.TokenManaged && cfg.StateDir == "" {
+		return nil, errors.New("make credential store: a managed token needs a state directory")
+	}
+	if slices.Contains(cfg.Kubeconfigs, "") {
+		return nil, errors.New("make credential store: the path of a kubeconfig is empty")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	s := &Store{
-		cfg: cfg, saDir: serviceAccountDir, clients: map[string]*Server{}, refused: map[string]bool{}, wake: make(chan struct{}, 1),
+		cfg: cfg, saDir: serviceAccountDir, changes: backoff.NewSignal(),
+		clients: map[clientKey]*Server{}, denied: map[string]bool{},
 	}
-	s.files, s.problem = s.load()
-	if s.problem != "" {
-		s.cfg.Log.Warn("cannot use some credentials", "reason", s.problem)
-	}
-	return s
+	files, problem := s.load()
+	s.files = files
+	s.logProblem(problem)
+	return s, nil
 }
 
-// Run re-reads the files until ctx ends.
+// Run re-reads the files until ctx ends, and then closes all clients.
 func (s *Store) Run(ctx context.Context) error {
 	defer s.drop()
 	for {
 		s.reread()
-		next := rereadEvery
+		interval := rereadInterval
 		if kind, _ := s.InUse(); kind == None {
-			next = awaitEvery
+			interval = missingInterval
 		}
-		timer := time.NewTimer(next)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !backoff.Sleep(ctx, interval) {
 			return nil
-		case <-timer.C:
 		}
 	}
 }
 
-// reread loads every file and, if any changed, starts over with the first. Files that are not in
-// use break no connection when they change.
+// reread loads every file and starts over with the first one if any changed. A change of files
+// that are not in use closes no connection.
 func (s *Store) reread() {
 	files, problem := s.load()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer s.tell()
-	s.note(problem)
-	if same(files, s.files) {
+	defer s.reportChange()
+	s.logProblem(problem)
+	if slices.EqualFunc(files, s.files, Credentials.equal) {
 		return
 	}
-	inUse := !s.usesOwn()
+	inUse := !s.usesToken()
 	s.cfg.Log.Info("credentials changed", "reason", "files re-read")
-	s.rouse()
+	s.changes.Notify()
 	s.files, s.use = files, 0
-	clear(s.refused)
+	clear(s.denied)
 	if inUse {
 		s.dropLocked()
 	}
 }
 
-func (s *Store) note(problem string) {
+// logProblem logs each new problem of the files once.
+func (s *Store) logProblem(problem string) {
 	if problem != "" && problem != s.problem {
 		s.cfg.Log.Warn("cannot use some credentials", "reason", problem)
 	}
 	s.problem = problem
 }
 
-// load reads all files; a missing file is no problem, anything else is.
+// load reads all files. A missing file is not a problem.
 func (s *Store) load() (all []Credentials, problem string) {
 	if len(s.cfg.Kubeconfigs) == 0 {
 		c, err := fromServiceAccount(s.saDir)
 		switch {
 		case err == nil:
 			return []Credentials{c}, ""
-		case s.cfg.StateDir != "": // a hardened static pod: it has no such token
+		case s.cfg.StateDir != "": // a hardened static pod has no ServiceAccount volume
 			return nil, ""
 		}
 		return nil, err.Error()
@@ -138,70 +150,66 @@ func (s *Store) load() (all []Credentials, problem string) {
 	return all, strings.Join(problems, "; ")
 }
 
-func same(a, b []Credentials) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if !a[i].equal(b[i]) {
-			return false
-		}
-	}
-	return true
+// usesToken reports whether the own token is in use. Without files that includes a rejected one:
+// there is nothing else, and it may be accepted again.
+func (s *Store) usesToken() bool {
+	return s.token != nil && (!s.tokenInvalid || len(s.files) == 0)
 }
-
-// usesOwn is whether the own token is in use: without files also one that was refused, since
-// there is nothing else and it may be accepted again.
-func (s *Store) usesOwn() bool { return s.own != nil && (!s.distrusted || len(s.files) == 0) }
 
 // current returns the credentials in use.
 func (s *Store) current() (Credentials, error) {
 	switch {
-	case s.usesOwn():
-		return *s.own, nil
+	case s.usesToken():
+		return *s.token, nil
 	case len(s.files) > 0:
 		return s.files[s.use], nil
 	case len(s.cfg.Kubeconfigs) > 0:
-		why := ""
+		reason := ""
 		if s.problem != "" {
-			why = ": " + s.problem
+			reason = ": " + s.problem
 		}
-		return Credentials{}, fmt.Errorf("%w: none of %s can be read%s", ErrNoCredentials, strings.Join(s.cfg.Kubeconfigs, ", "), why)
+		return Credentials{}, fmt.Errorf("%w: none of %s can be read%s",
+			ErrNoCredentials, strings.Join(s.cfg.Kubeconfigs, ", "), reason)
 	case s.cfg.StateDir != "":
-		return Credentials{}, fmt.Errorf("%w: no valid token in %s and no --kubeconfig to get one with; use the manifest without --hardened until /readyz says that kvip uses its ServiceAccount",
+		return Credentials{}, fmt.Errorf("%w: "+
+			"no valid token in %s and no --kubeconfig to get one with; use the manifest without "+
+			"--hardened until /readyz says that kvip uses its ServiceAccount",
 			ErrNoCredentials, s.cfg.StateDir)
 	}
-	return Credentials{}, fmt.Errorf("%w: no ServiceAccount token in %s and no kubeconfig given", ErrNoCredentials, s.saDir)
+	return Credentials{}, fmt.Errorf("%w: no ServiceAccount token in %s and no kubeconfig given",
+		ErrNoCredentials, s.saDir)
 }
 
-// ReportDenied says that the API server at host answered 401 or 403 to what was asked with the
-// credentials from source; unless that has to be judged first, the next ones are used from now on.
+// ReportDenied records that the API server at host answered 401 or 403 to a request with the
+// credentials from source. The next credentials are used from now on, unless a token manager has
+// to verify the own token first.
 func (s *Store) ReportDenied(source, host string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer s.tell()
+	defer s.reportChange()
 	if c, err := s.current(); err != nil || c.source != source {
 		return
 	}
-	if s.usesOwn() && s.cfg.TokenManaged {
-		s.doubt = host
-		s.rouse()
+	if s.usesToken() && s.cfg.TokenManaged {
+		s.suspicion = host
+		s.changes.Notify()
 		return
 	}
-	if !s.refused[source] {
-		s.refused[source] = true
-		s.cfg.Log.Warn("an API server refuses these credentials, trying the next ones", "reason", source)
+	if !s.denied[source] {
+		s.denied[source] = true
+		s.cfg.Log.Warn("an API server refuses these credentials, trying the next ones",
+			"reason", source)
 	}
 	s.rotate()
 }
 
-// rotate goes on to the next credentials: from the own token to the files, and round.
+// rotate switches to the next credentials: from the own token to the files, and round.
 func (s *Store) rotate() {
-	switch {
-	case s.usesOwn() && len(s.files) > 0:
-		s.distrusted = true
-	case len(s.files) > 0 && s.use+1 == len(s.files) && s.own != nil && !s.cfg.TokenManaged:
-		s.distrusted, s.use = false, 0
+	switch last := s.use+1 == len(s.files); {
+	case s.usesToken() && len(s.files) > 0:
+		s.tokenInvalid = true
+	case last && s.token != nil && !s.cfg.TokenManaged:
+		s.tokenInvalid, s.use = false, 0
 	case len(s.files) > 1:
 		s.use = (s.use + 1) % len(s.files)
 	default:
@@ -210,13 +218,70 @@ func (s *Store) rotate() {
 	s.dropLocked()
 }
 
-// Source names the credentials in use, or says why there are none.
+// SetToken makes c, made by TokenCredentials, the own token. It is valid until SetTokenValid says
+// otherwise. The Store takes over the clients, which were made of c: their connections are open,
+// so the next request needs no handshake.
+func (s *Store) SetToken(c Credentials, clients ...*Server) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.reportChange()
+	s.token, s.tokenInvalid, s.suspicion = &c, false, ""
+	delete(s.denied, c.source)
+	s.dropLocked()
+	for _, client := range clients {
+		s.clients[clientKey{host: client.Host}] = client
+	}
+}
+
+// SetTokenValid records whether API servers accept the own token. While they do not, bootstrap
+// credentials are used, if there are any. It does nothing without a token.
+func (s *Store) SetTokenValid(valid bool) { s.changeToken(!valid, false) }
+
+// ClearToken removes the own token, for example because it has expired.
+func (s *Store) ClearToken() { s.changeToken(false, true) }
+
+func (s *Store) changeToken(invalid, remove bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.reportChange()
+	used := s.usesToken()
+	s.tokenInvalid = invalid
+	if remove {
+		s.token, s.suspicion = nil, ""
+	}
+	if used != s.usesToken() {
+		s.dropLocked()
+	}
+}
+
+// TakeSuspicion returns the API server that has denied the own token since the last call, or "".
+func (s *Store) TakeSuspicion() (host string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	host, s.suspicion = s.suspicion, ""
+	return host
+}
+
+// Changes is notified after the own token was denied or a file has changed.
+func (s *Store) Changes() <-chan struct{} { return s.changes }
+
+// Kubeconfigs returns the credentials of the kubeconfigs that could be read, in their order.
+func (s *Store) Kubeconfigs() []Credentials {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(s.files), func(c Credentials) bool {
+		return c.kind != Bootstrap
+	})
+}
+
+// Source returns the source of the credentials in use, or why there are none.
 func (s *Store) Source() string {
 	_, source := s.InUse()
 	return source
 }
 
-// InUse returns whose rights are used and where the credentials are from, or why there are none.
+// InUse returns kind and source of the credentials in use. Without credentials the kind is None
+// and the source is the reason.
 func (s *Store) InUse() (Kind, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -231,19 +296,21 @@ func (s *Store) inUse() (Kind, string) {
 	return c.kind, c.source
 }
 
-// tell reports the credentials in use if they are others than before. The caller holds the lock.
-func (s *Store) tell() {
+// reportChange reports the credentials in use if they changed. The caller holds the lock.
+func (s *Store) reportChange() {
 	kind, source := s.inUse()
-	if now := string(kind) + " " + source; now != s.told {
-		s.told = now
-		s.cfg.Log.Info("credentials in use", "credentials", kind, "reason", source)
-		if s.cfg.OnChange != nil {
-			s.cfg.OnChange(kind, source)
-		}
+	now := string(kind) + " " + source
+	if now == s.reported {
+		return
+	}
+	s.reported = now
+	s.cfg.Log.Info("credentials in use", "credentials", kind, "reason", source)
+	if s.cfg.OnChange != nil {
+		s.cfg.OnChange(kind, source)
 	}
 }
 
-// TLS returns a fresh client configuration: CA, client certificate and ServerName.
+// TLS returns a new client configuration: CA, client certificate and ServerName.
 func (s *Store) TLS() (*tls.Config, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -268,15 +335,37 @@ func (s *Store) Authorization() string {
 	return ""
 }
 
-// PrunePool ends the clients on a lane of all hosts but these, as soon as their requests have ended: an API
-// server that is not known any more needs no connection.
-func (s *Store) PrunePool(lane string, hosts []string) {
+// Server returns the client of the default pool for host ("address:port") with the credentials in
+// use. Callers use it for one request: after a change of credentials there is a new client.
+func (s *Store) Server(host string) (*Server, error) { return s.ServerInPool("", host) }
+
+// ServerInPool is Server with a connection that requests of other pools do not use.
+func (s *Store) ServerInPool(pool, host string) (*Server, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := clientKey{pool, host}
+	if c, ok := s.clients[key]; ok {
+		return c, nil
+	}
+	creds, err := s.current()
+	if err != nil {
+		return nil, err
+	}
+	server, err := creds.Server(host)
+	if err != nil {
+		return nil, err
+	}
+	s.clients[key] = server
+	return server, nil
+}
+
+// PrunePool retires the clients of a pool for all hosts but these.
+func (s *Store) PrunePool(pool string, hosts []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, c := range s.clients {
-		if on, host := split(key); on == lane && !slices.Contains(hosts, host) {
-			close(c.dropped)
-			c.transport.CloseIdleConnections()
+		if key.pool == pool && !slices.Contains(hosts, key.host) {
+			c.retire()
 			delete(s.clients, key)
 		}
 	}
@@ -290,8 +379,7 @@ func (s *Store) drop() {
 
 func (s *Store) dropLocked() {
 	for _, c := range s.clients {
-		close(c.dropped)
-		c.transport.CloseIdleConnections()
+		c.retire()
 	}
 	clear(s.clients)
 }

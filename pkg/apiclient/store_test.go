@@ -171,7 +171,7 @@ func TestRun(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- s.Run(ctx) }()
 		f.kubeconfig("admin.conf", fakeapi.User{Token: "t"})
-		time.Sleep(2 * rereadEvery)
+		time.Sleep(2 * rereadInterval)
 		synctest.Wait()
 		if _, err := s.Server(f.server.Host); err != nil {
 			t.Errorf("the new file was not read: %v", err)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -18,7 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/apiclient"
-	"github.com/kvip/kvip/pkg/boottime"
+	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/election/kubelease"
@@ -27,29 +26,25 @@ import (
 )
 
 const (
-	askTimeout = 2 * time.Second
-	maxAnswer  = 1 << 20
-	// maxRemembered bounds how many API servers are asked because agents name them.
-	maxRemembered = 32
+	probeTimeout = 2 * time.Second
+	hedgeDelay   = 500 * time.Millisecond // before the next API server is asked for the Nodes
+	maxPage      = 1 << 20                // bytes of /status
+	// maxPeers bounds how many API servers are probed because agents list them.
+	maxPeers = 32
+	// settleTime is how long a move of the VIP may take, during which a report shows a problem.
+	settleTime = 500 * time.Millisecond
 )
 
-// HintElsewhere is what to do where no API server can be asked.
+// HintElsewhere is what to do on a host from which no API server can be reached.
 const HintElsewhere = "run this on a control-plane node, as root, or give --kubeconfig"
 
-// settleTime is how long a move may take that makes a report look like trouble.
-const settleTime = 500 * time.Millisecond
-
-// Collect asks the Lease, the API servers and the agents. It fails only if no API server
-// can say who holds the lease. What looks like trouble it looks at a second time.
+// Collect reads the Lease, and probes the API servers and the agents. It fails only if no API
+// server returns the Lease. A problem is confirmed by a second look, because the VIP may move while
+// Lease and agents are read.
 func Collect(ctx context.Context, cfg config.Config) (Report, error) {
 	report, err := collect(ctx, cfg)
-	if err != nil || report.Problem == "" {
+	if err != nil || report.Problem == "" || !backoff.Sleep(ctx, settleTime) {
 		return report, err
-	}
-	select {
-	case <-ctx.Done():
-		return report, nil
-	case <-time.After(settleTime):
 	}
 	if again, err := collect(ctx, cfg); err == nil {
 		return again, nil
@@ -57,112 +52,154 @@ func Collect(ctx context.Context, cfg config.Config) (Report, error) {
 	return report, nil
 }
 
+// collector has what one collection needs.
+type collector struct {
+	cfg    config.Config
+	store  *apiclient.Store
+	router *apiclient.Router
+	hosts  []string // API servers found so far
+	// fallback are the servers that kubeconfigs name. They come last: the VIP may be among them.
+	fallback []string
+}
+
+func newCollector(ctx context.Context, cfg config.Config) (*collector, error) {
+	store, err := openStore(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c := &collector{
+		cfg: cfg, store: store, hosts: localHosts(ctx, cfg),
+		fallback: apiclient.KubeconfigServers(cfg.Kubeconfigs),
+	}
+	c.router, err = apiclient.NewRouter(apiclient.RouterConfig{
+		Store: store, Local: c.servers, LocalFirst: true,
+	})
+	return c, err
+}
+
 func collect(ctx context.Context, cfg config.Config) (Report, error) {
-	store := openStore(cfg)
-	hosts := knownHosts(ctx, cfg)
-	servers := apiclient.KubeconfigServers(cfg.Kubeconfigs) // the last ones: the VIP may be among them
+	c, err := newCollector(ctx, cfg)
+	if err != nil {
+		return Report{}, err
+	}
 	driver, err := kubelease.New(kubelease.Config{
-		Namespace: cfg.Namespace, Name: cfg.LeaseName, Servers: store, Local: func() []string { return union(hosts, servers) },
-		Clock: boottime.Now, Log: slog.New(slog.DiscardHandler),
+		Namespace: cfg.Namespace, Name: cfg.LeaseName, Router: c.router,
 	})
 	if err != nil {
 		return Report{}, err
 	}
 	record, renewed, err := driver.Read(ctx)
-	if err != nil { // the agents of the peers may know of more
-		hosts = append(hosts, remembered(askNodes(ctx, cfg, store, hosts))...)
+	if err != nil { // the agents of the peers may know more API servers
+		c.hosts = append(c.hosts, peersOf(c.probeNodes(ctx, c.hosts))...)
 		record, renewed, err = driver.Read(ctx)
 	}
 	if err != nil {
-		return Report{}, explain(union(hosts, servers), err)
+		return Report{}, c.explain(err)
 	}
-	report := Report{Lease: leaseOf(cfg, record, renewed), Degraded: record.Degraded, Transitions: []kubelease.Transition{}}
-	report.Transitions = append(report.Transitions, kubelease.Transitions(record.History)...)
-	if all, err := driver.Endpoints(ctx); err == nil {
-		hosts = union(all, hosts[1:]) // without loopback
-		slices.Sort(hosts)
+	report := Report{
+		Lease: newLease(cfg, record, renewed), Degraded: record.Degraded,
+		Transitions: append([]kubelease.Transition{}, kubelease.Transitions(record.History)...),
 	}
-	report.Nodes = askNodes(ctx, cfg, store, hosts)
-	// A dead API server is not listed for long, but agents remember it.
-	report.Nodes = append(report.Nodes, askNodes(ctx, cfg, store, remembered(report.Nodes))...)
-	slices.SortFunc(report.Nodes, func(a, b Node) int { return strings.Compare(a.Address, b.Address) })
-	report.nameTheSilent(nodeNames(ctx, store, union(hosts, servers), report.Nodes))
-	report.Problem = report.judge()
+	if all, err := c.router.Endpoints(ctx); err == nil {
+		c.hosts = union(all, c.hosts[1:]) // without loopback
+		slices.Sort(c.hosts)
+	}
+	report.Nodes = c.probeNodes(ctx, c.hosts)
+	// A dead API server leaves the list within seconds, but agents remember it.
+	report.Nodes = append(report.Nodes, c.probeNodes(ctx, peersOf(report.Nodes))...)
+	slices.SortFunc(report.Nodes, func(a, b Node) int {
+		return strings.Compare(a.Address, b.Address)
+	})
+	report.setNames(c.nodeNames(ctx, report.Nodes))
+	report.Problem = report.problem()
 	return report, nil
 }
 
-// explain says what to do about an API that could not be asked.
-func explain(hosts []string, err error) error {
-	if apiclient.IsDenied(err) {
-		return fmt.Errorf("the API server refuses these credentials; give others with --kubeconfig: %w", err)
+// openStore returns a Store with kvip's own token, if this node has one, and the kubeconfigs.
+func openStore(cfg config.Config) (*apiclient.Store, error) {
+	store, err := apiclient.NewStore(apiclient.StoreConfig{
+		Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir,
+	})
+	if err != nil || cfg.StateDir == "" {
+		return store, err
 	}
-	return fmt.Errorf("no API server at %s answers: %w; %s", strings.Join(hosts, ", "), err, HintElsewhere)
+	if creds, err := tokenmanager.Directory(cfg.StateDir).Credentials(); err == nil {
+		store.SetToken(creds)
+	}
+	return store, nil
 }
 
-// nodeNames returns the names of the cluster's nodes by their addresses, if a node is without one and the
-// credentials are a person's: kvip's own token must not read Nodes.
-func nodeNames(ctx context.Context, store *apiclient.Store, hosts []string, nodes []Node) map[string]string {
-	kind, _ := store.InUse()
-	if kind != apiclient.Bootstrap || !slices.ContainsFunc(nodes, func(n Node) bool { return n.Name == "" }) {
+// localHosts returns where to start: the API server of this node, and the peers of its agent.
+func localHosts(ctx context.Context, cfg config.Config) []string {
+	hosts := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
+	addresses := []string{config.DefaultHealthAddress, config.DaemonSetHealthAddress}
+	if cfg.MetricsAddress != "" {
+		addresses = append(addresses, cfg.MetricsAddress)
+	}
+	for _, address := range addresses {
+		if a := fetchAgent(ctx, address); a != nil {
+			return append(hosts, a.Peers[:min(len(a.Peers), maxPeers)]...)
+		}
+	}
+	return hosts
+}
+
+// servers returns all API servers, in the order to try them.
+func (c *collector) servers() []string { return union(c.hosts, c.fallback) }
+
+// explain adds what to do to the error of a read of the Lease.
+func (c *collector) explain(err error) error {
+	if apiclient.IsDenied(err) {
+		return fmt.Errorf(
+			"the API server refuses these credentials; give others with --kubeconfig: %w", err)
+	}
+	return fmt.Errorf("no API server at %s answers: %w; %s",
+		strings.Join(c.servers(), ", "), err, HintElsewhere)
+}
+
+// nodeNames returns the names of the cluster's Nodes by their addresses, if a node of the report
+// has no name. It needs bootstrap credentials: kvip's own token must not list Nodes.
+func (c *collector) nodeNames(ctx context.Context, nodes []Node) map[string]string {
+	unnamed := slices.ContainsFunc(nodes, func(n Node) bool { return n.Name == "" })
+	if kind, _ := c.store.InUse(); kind != apiclient.Bootstrap || !unnamed {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	for _, host := range hosts {
-		server, err := store.Server(host)
-		if err != nil {
-			return nil
-		}
-		list, err := server.Core.Nodes().List(ctx, metav1.ListOptions{})
-		if err != nil {
-			continue
-		}
-		names := map[string]string{}
-		for _, node := range list.Items {
-			for _, a := range node.Status.Addresses {
-				names[a.Address] = node.Name
+	names, err := apiclient.Hedge(ctx, c.router, apiclient.HedgeConfig{Delay: hedgeDelay},
+		func(ctx context.Context, s *apiclient.Server) (map[string]string, error) {
+			list, err := s.Core.Nodes().List(ctx, metav1.ListOptions{})
+			if err != nil {
+				return nil, err
 			}
-		}
-		return names
-	}
-	return nil
-}
-
-func hostOf(address string) string {
-	host, _, err := net.SplitHostPort(address)
+			names := map[string]string{}
+			for _, node := range list.Items {
+				for _, a := range node.Status.Addresses {
+					names[a.Address] = node.Name
+				}
+			}
+			return names, nil
+		})
 	if err != nil {
-		return address
+		return nil
 	}
-	return host
+	return names
 }
 
-// openStore uses kvip's own token where this node has one, and else the kubeconfigs.
-func openStore(cfg config.Config) *apiclient.Store {
-	store := apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, Log: slog.New(slog.DiscardHandler)})
-	if cfg.StateDir == "" {
-		return store
-	}
-	dir := tokenmanager.Directory(cfg.StateDir)
-	if own, err := dir.Credentials(); err == nil {
-		store.SetToken(own)
-	}
-	return store
-}
-
-// remembered returns the API servers that agents know of and that are not among nodes.
-func remembered(nodes []Node) (hosts []string) {
+// peersOf returns the API servers that agents list and that are not among nodes.
+func peersOf(nodes []Node) (hosts []string) {
 	var known []string
 	for _, n := range nodes {
 		known = append(known, n.Address)
 		if n.Agent != nil {
-			hosts = union(hosts, n.Agent.Peers[:min(len(n.Agent.Peers), maxRemembered)])
+			hosts = union(hosts, n.Agent.Peers[:min(len(n.Agent.Peers), maxPeers)])
 		}
 	}
 	hosts = slices.DeleteFunc(hosts, func(h string) bool { return slices.Contains(known, h) })
-	return hosts[:min(len(hosts), maxRemembered)]
+	return hosts[:min(len(hosts), maxPeers)]
 }
 
-// union returns what is in any of the lists, once, in their order.
+// union returns the elements of all lists in order, without duplicates.
 func union(lists ...[]string) (all []string) {
 	for _, one := range slices.Concat(lists...) {
 		if !slices.Contains(all, one) {
@@ -172,24 +209,10 @@ func union(lists ...[]string) (all []string) {
 	return all
 }
 
-// knownHosts is where API servers may be: this node, and the peers that its agent knows.
-func knownHosts(ctx context.Context, cfg config.Config) []string {
-	hosts := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
-	addresses := []string{config.DefaultHealthAddress, config.DaemonSetHealthAddress}
-	if cfg.MetricsAddress != "" {
-		addresses = append(addresses, cfg.MetricsAddress)
-	}
-	for _, address := range addresses {
-		if a := askAgent(ctx, address); a != nil {
-			return append(hosts, a.Peers[:min(len(a.Peers), maxRemembered)]...)
-		}
-	}
-	return hosts
-}
-
-func leaseOf(cfg config.Config, r election.Record, renewed time.Time) Lease {
+func newLease(cfg config.Config, r election.Record, renewed time.Time) Lease {
 	l := Lease{
-		Namespace: cfg.Namespace, Name: cfg.LeaseName, Exists: r.Exists, Holder: election.NodeName(r.Holder), Identity: r.Holder, Term: r.Term,
+		Namespace: cfg.Namespace, Name: cfg.LeaseName, Exists: r.Exists,
+		Holder: election.NodeName(r.Holder), Identity: r.Holder, Term: r.Term,
 		Renewed: renewed, Duration: r.Duration, RequestedBy: r.RequestedBy,
 	}
 	if !renewed.IsZero() {
@@ -198,40 +221,49 @@ func leaseOf(cfg config.Config, r election.Record, renewed time.Time) Lease {
 	return l
 }
 
-// askNodes asks every API server and the agent beside it, all at once.
-func askNodes(ctx context.Context, cfg config.Config, store *apiclient.Store, hosts []string) []Node {
+// probeNodes probes several nodes in parallel.
+func (c *collector) probeNodes(ctx context.Context, hosts []string) []Node {
 	nodes := make([]Node, len(hosts))
-	var asked sync.WaitGroup
+	var group sync.WaitGroup
 	for i, host := range hosts {
-		asked.Go(func() { nodes[i] = askNode(ctx, cfg, store, host) })
+		group.Go(func() { nodes[i] = c.probeNode(ctx, host) })
 	}
-	asked.Wait()
+	group.Wait()
 	return nodes
 }
 
-// askNode asks both at once: an API server that hangs must not take the agent's time.
-func askNode(ctx context.Context, cfg config.Config, store *apiclient.Store, host string) Node {
+// probeNode probes an API server and the agents on its host in parallel: a hung API server must not
+// use up the time of the agents.
+func (c *collector) probeNode(ctx context.Context, host string) Node {
 	n := Node{Address: host}
-	var agent sync.WaitGroup
-	ports := agentPorts(cfg)
-	answers := make([]*Agent, len(ports))
+	var group sync.WaitGroup
+	ports := agentPorts(c.cfg)
+	agents := make([]*Agent, len(ports))
 	for i, port := range ports {
-		agent.Go(func() { answers[i] = askAgent(ctx, net.JoinHostPort(hostOf(host), port)) })
+		group.Go(func() { agents[i] = fetchAgent(ctx, net.JoinHostPort(ipOf(host), port)) })
 	}
-	if err := askReady(ctx, store, host); err != nil {
-		n.Problem = problemOf(err)
+	if err := c.probeReady(ctx, host); err != nil {
+		n.Problem = describe(err)
 	}
 	n.Ready = n.Problem == ""
-	agent.Wait()
-	n.Agent = foremost(answers)
-	if n.Agent != nil {
+	group.Wait()
+	if n.Agent = activeAgent(agents); n.Agent != nil {
 		n.Name = n.Agent.Node
 	}
 	return n
 }
 
-// agentPorts are where agents serve /status: those of the static pod and of the DaemonSet, or the one that
-// was asked for.
+// ipOf returns the host part of "address:port".
+func ipOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return host
+}
+
+// agentPorts returns the ports of /status: the given one, or those of the static pod and the
+// DaemonSet.
 func agentPorts(cfg config.Config) (ports []string) {
 	addresses := []string{cfg.MetricsAddress}
 	if cfg.MetricsAddress == config.DefaultMetricsAddress {
@@ -245,9 +277,9 @@ func agentPorts(cfg config.Config) (ports []string) {
 	return ports
 }
 
-// foremost returns the agent that has the address, else the first one that has begun: where a node has a
-// static pod and a pod of the DaemonSet, one waits for the other.
-func foremost(answers []*Agent) (best *Agent) {
+// activeAgent returns the agent that has the address, else the first one that has started: on a
+// node with a static pod and a pod of the DaemonSet one waits for the other.
+func activeAgent(agents []*Agent) (best *Agent) {
 	rank := func(a *Agent) int {
 		switch {
 		case a == nil:
@@ -259,7 +291,7 @@ func foremost(answers []*Agent) (best *Agent) {
 		}
 		return 1
 	}
-	for _, a := range answers {
+	for _, a := range agents {
 		if rank(a) > rank(best) {
 			best = a
 		}
@@ -267,36 +299,41 @@ func foremost(answers []*Agent) (best *Agent) {
 	return best
 }
 
-// problemOf says why an API server is not ready. Silence needs no more words.
-func problemOf(err error) string {
+// describe returns why an API server is not ready.
+func describe(err error) string {
 	var network net.Error
-	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout() {
-		return fmt.Sprintf("its API server does not answer for %v", askTimeout)
+	timeout := errors.As(err, &network) && network.Timeout()
+	if timeout || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Sprintf("its API server does not answer for %v", probeTimeout)
 	}
 	return err.Error()
 }
 
-func askReady(ctx context.Context, store *apiclient.Store, host string) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+func (c *collector) probeReady(ctx context.Context, host string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	tls, err := store.TLS()
+	tls, err := c.store.TLS()
 	if err != nil {
 		return err
 	}
-	return health.Ready(ctx, tls, store.Authorization(), "https://"+host)
+	return health.Ready(ctx, tls, c.store.Authorization(), "https://"+host)
 }
 
-// direct asks the nodes themselves, never a proxy that the environment names, nor whom an answer names.
+// direct connects to the nodes themselves: it uses no proxy of the environment and follows no
+// redirect.
 var direct = &http.Client{
-	Transport:     &http.Transport{DisableKeepAlives: true},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	Transport: &http.Transport{DisableKeepAlives: true},
+	CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	},
 }
 
-// askAgent reads an agent's /status; nil if there is none.
-func askAgent(ctx context.Context, address string) *Agent {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+// fetchAgent reads an agent's /status. It returns nil if no agent answers.
+func fetchAgent(ctx context.Context, address string) *Agent {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/status", nil)
+	url := "http://" + address + "/status"
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil
 	}
@@ -306,7 +343,8 @@ func askAgent(ctx context.Context, address string) *Agent {
 	}
 	defer response.Body.Close()
 	var a Agent
-	if response.StatusCode != http.StatusOK || json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(&a) != nil {
+	page := json.NewDecoder(io.LimitReader(response.Body, maxPage))
+	if response.StatusCode != http.StatusOK || page.Decode(&a) != nil {
 		return nil
 	}
 	return &a

@@ -24,6 +24,8 @@ import (
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/test/fakeapi"
+
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // site is a cluster of three nodes at 127.0.0.1 to 127.0.0.3: the API servers of the first
@@ -82,7 +84,7 @@ func (s *site) host(n int) string { return "127.0.0." + strconv.Itoa(n) + ":" + 
 // lease makes the Lease with the annotations and, if there is one, a holder.
 func (s *site) lease(holder string, renewed time.Time, annotations map[string]string) {
 	s.t.Helper()
-	server, err := apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: s.cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)}).Server(s.host(1))
+	server, err := testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: s.cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)})).Server(s.host(1))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -99,7 +101,7 @@ func (s *site) lease(holder string, renewed time.Time, annotations map[string]st
 // node makes a Node with one address.
 func (s *site) node(name, address string) {
 	s.t.Helper()
-	server, err := apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: s.cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)}).Server(s.host(2))
+	server, err := testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: s.cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)})).Server(s.host(2))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -234,7 +236,7 @@ func TestCollectFindsAgentsOfBothManifests(t *testing.T) {
 		answers []*Agent
 		want    *Agent
 	}{{[]*Agent{nil, nil}, nil}, {[]*Agent{nil, starts}, starts}, {[]*Agent{starts, waits}, waits}, {[]*Agent{waits, owner}, owner}, {[]*Agent{owner, starts}, owner}} {
-		if got := foremost(row.answers); got != row.want {
+		if got := activeAgent(row.answers); got != row.want {
 			t.Errorf("of %v it takes %v", row.answers, got)
 		}
 	}
@@ -245,11 +247,11 @@ func TestCollectBoundsWhatAgentsName(t *testing.T) {
 	s := newSite(t)
 	s.lease("node-a_boot_1", time.Now(), nil)
 	a := agent("node-a")
-	for n := range 10 * maxRemembered {
+	for n := range 10 * maxPeers {
 		a.Peers = append(a.Peers, fmt.Sprintf("127.1.0.%d:1", n))
 	}
 	s.agent(1, says(a))
-	if r, _ := s.collect(); len(r.Nodes) > 3+maxRemembered {
+	if r, _ := s.collect(); len(r.Nodes) > 3+maxPeers {
 		t.Errorf("%d nodes are asked", len(r.Nodes))
 	}
 }
@@ -295,21 +297,21 @@ func TestCollectEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestAskAgent takes nothing for an agent that is none.
-func TestAskAgent(t *testing.T) {
+// TestFetchAgent takes nothing for an agent that is none.
+func TestFetchAgent(t *testing.T) {
 	s := newSite(t)
-	big := strings.Repeat(" ", maxAnswer)
+	big := strings.Repeat(" ", maxPage)
 	for n, page := range []http.HandlerFunc{
 		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) },
 		func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) },
 		func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(big + "{}")) },
 	} {
 		s.agent(n+1, page)
-		if a := askAgent(t.Context(), "127.0.0."+strconv.Itoa(n+1)+":"+s.agents); a != nil {
+		if a := fetchAgent(t.Context(), "127.0.0."+strconv.Itoa(n+1)+":"+s.agents); a != nil {
 			t.Errorf("page %d: %+v", n, a)
 		}
 	}
-	if a := askAgent(t.Context(), "not an address"); a != nil {
+	if a := fetchAgent(t.Context(), "not an address"); a != nil {
 		t.Errorf("%+v", a)
 	}
 }

@@ -108,7 +108,7 @@ func TestText(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := held()
 			change(&r)
-			r.Problem = r.judge()
+			r.Problem = r.problem()
 			var b bytes.Buffer
 			if err := r.WriteText(&b); err != nil {
 				t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/test/fakeapi/fakecluster"
+
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // TestAServerThatEndsEachConnectionIsLeft has a load balancer in front of the API that takes every connection and ends it: client-go
@@ -28,7 +30,7 @@ func TestAServerThatEndsEachConnectionIsLeft(t *testing.T) {
 	}()
 	e.PutService("a/web")
 	hosts := []string{listener.Addr().String(), e.Server.Host}
-	e.Router = apiclient.NewRouter(apiclient.RouterConfig{Store: e.Creds, Local: func() []string { return hosts }})
+	e.Router = testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{Store: e.Creds, Local: func() []string { return hosts }}))
 	c := e.Follow()
 	if got := names(c); got != "a/web" {
 		t.Errorf("Services %s", got)

@@ -17,14 +17,13 @@ import (
 	"github.com/kvip/kvip/pkg/apiclient"
 )
 
-// Config of a Keeper. Every field is needed except Peers and Expires.
+// Config of a Manager.
 type Config struct {
 	Dir             Directory
-	Store           *apiclient.Store // made with the same StateDir, and Judged
-	Namespace, Name string           // of the ServiceAccount
-	Objects         []any            // its RBAC, itself among them, in the order in which to apply them
-	Local           func() []string  // addresses of the node's own API server, best first
-	Peers           func() []string  // other API servers, for when that does not answer
+	Store           *apiclient.Store  // made with the same StateDir, and Judged
+	Namespace, Name string            // of the ServiceAccount
+	Objects         []any             // its RBAC, itself among them, in the order in which to apply them
+	Router          *apiclient.Router // finds API servers
 	Log             *slog.Logger
 	Expires         func(at time.Time) // told when the token in use expires; zero: there is none
 }
@@ -72,9 +71,6 @@ func New(cfg Config) (*Manager, error) {
 	objects, err := encode(cfg.Objects)
 	if err != nil {
 		return nil, err
-	}
-	if cfg.Peers == nil {
-		cfg.Peers = func() []string { return nil }
 	}
 	if cfg.Expires == nil {
 		cfg.Expires = func(time.Time) {}
@@ -151,7 +147,7 @@ func (k *Manager) followCA() {
 	k.ca, k.s.stored = files[0].CA(), false
 	k.cfg.Store.SetToken(k.own(k.token.text))
 	if k.s.denied {
-		k.cfg.Store.RejectToken()
+		k.cfg.Store.SetTokenValid(false)
 	}
 }
 

@@ -61,11 +61,13 @@ func (l *lab) admin() string { return filepath.Join(l.dir, "admin.conf") }
 func (l *lab) keep(kubeconfigs ...string) {
 	l.t.Helper()
 	log := slog.New(slog.NewTextHandler(l.log, nil))
-	l.store = apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: kubeconfigs, StateDir: string(l.state()), TokenManaged: true, Log: log})
+	l.store = testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: kubeconfigs, StateDir: string(l.state()), TokenManaged: true, Log: log}))
 	var err error
 	l.keeper, err = New(Config{
 		Dir: l.state(), Store: l.store, Namespace: "kube-system", Name: "kvip", Objects: objects(), Log: log,
-		Local: func() []string { return slices.Clone(l.hosts) },
+		Router: testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{
+			Store: l.store, Local: func() []string { return slices.Clone(l.hosts) },
+		})),
 	})
 	ok(l.t, err)
 	ctx, cancel := context.WithCancel(context.Background())

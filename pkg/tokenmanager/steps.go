@@ -45,10 +45,10 @@ func (k *Manager) judge(err error) {
 	case err == nil:
 		k.told = false
 		k.s.verified, k.s.denied, k.doubtful, k.doubt, k.sureAt = true, false, false, "", time.Now()
-		k.cfg.Store.Trust()
+		k.cfg.Store.SetTokenValid(true)
 	case errors.Is(err, errDenied) && !errors.Is(err, errUnsure), errors.Is(err, errUnsure) && k.doubtful && time.Since(k.doubtAt) >= sureAfter:
 		k.s.denied, k.doubtful, k.doubt = true, false, ""
-		k.cfg.Store.RejectToken()
+		k.cfg.Store.SetTokenValid(false)
 	case errors.Is(err, errUnsure):
 		if !k.doubtful {
 			k.doubtful, k.doubtAt = true, time.Now()
@@ -138,7 +138,7 @@ func (k *Manager) renew(ctx context.Context) error {
 
 // hosts are where to ask: the node's own API server and then its peers, by address; never the VIP,
 // and never what a kubeconfig names (E11).
-func (k *Manager) hosts() []string { return append(k.cfg.Local(), k.cfg.Peers()...) }
+func (k *Manager) hosts() []string { return k.cfg.Router.DirectHosts() }
 
 // each tries one host after the other until one is there at all.
 func each(hosts []string, do func(host string) error) error {

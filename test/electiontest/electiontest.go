@@ -5,7 +5,6 @@ package electiontest
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/election/conformance"
 	"github.com/kvip/kvip/pkg/election/kubelease"
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // namespace of the suite's Leases: every cluster has it.
@@ -31,9 +31,9 @@ var created atomic.Int64
 // the test ends.
 func New(t *testing.T, kubeconfig, host string) conformance.Env {
 	t.Helper()
-	store := apiclient.NewStore(apiclient.StoreConfig{
-		Kubeconfigs: []string{kubeconfig}, Log: slog.New(slog.DiscardHandler),
-	})
+	store := testutil.Must(apiclient.NewStore(apiclient.StoreConfig{
+		Kubeconfigs: []string{kubeconfig},
+	}))
 	name := fmt.Sprintf("kvip-conformance-%d-%d", time.Now().Unix(), created.Add(1))
 	by := editor{store: store, host: host, name: name}
 	t.Cleanup(func() {
@@ -52,15 +52,12 @@ func New(t *testing.T, kubeconfig, host string) conformance.Env {
 
 func driver(t *testing.T, store *apiclient.Store, host, name string) conformance.Driver {
 	t.Helper()
-	d, err := kubelease.New(kubelease.Config{
-		Namespace: namespace, Name: name, Servers: store,
-		Local: func() []string { return []string{host} },
-		Clock: boottime.Now, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
+	router := testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{
+		Store: store, Local: func() []string { return []string{host} }, LocalFirst: true,
+	}))
+	return testutil.Must(kubelease.New(kubelease.Config{
+		Namespace: namespace, Name: name, Router: router,
+	}))
 }
 
 // editor implements conformance.Editor by client-go.

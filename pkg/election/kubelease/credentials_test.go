@@ -34,11 +34,11 @@ func TestRefusedEndpoints(t *testing.T) {
 	l := newLab(t, 1, fakeapi.User{Token: "1"}, fakeapi.User{Token: "2"})
 	l.servers[0].Be(fakeapi.Forbidden)
 	before := l.creds.Source()
-	if _, err := l.driver.Endpoints(t.Context()); err == nil || l.creds.Source() != before {
+	if _, err := l.driver.cfg.Router.Endpoints(t.Context()); err == nil || l.creds.Source() != before {
 		t.Errorf("%v, credentials %s", err, l.creds.Source())
 	}
 	l.creds.SetToken(apiclient.TokenCredentials("own", "mine", l.store.CA()))
-	if _, err := l.driver.Endpoints(t.Context()); err == nil || l.creds.Source() == "own" {
+	if _, err := l.driver.cfg.Router.Endpoints(t.Context()); err == nil || l.creds.Source() == "own" {
 		t.Errorf("%v, credentials %s", err, l.creds.Source())
 	}
 	l.servers[0].Be(fakeapi.Serves)

@@ -1,8 +1,7 @@
-// Package kubelease carries the election over a coordination.k8s.io/v1 Lease: it writes
-// and reads what the machine of package election asks for, and watches the object so
-// that a released lease is seen within milliseconds. It decides nothing.
+// Package kubelease stores the election in a coordination.k8s.io/v1 Lease: it executes the reads
+// and writes that the machine of package election requests, and watches the Lease, so that a
+// release is seen within milliseconds. It takes no decisions.
 //
-// The Lease stays readable for everybody else: holderIdentity, leaseDurationSeconds,
-// acquireTime, renewTime and leaseTransitions mean what they always mean, and what kvip
-// needs besides is in annotations under kvip.dev/.
+// holderIdentity, leaseDurationSeconds, acquireTime, renewTime and leaseTransitions have their
+// usual meaning for other programs. kvip's own fields are annotations under kvip.dev/.
 package kubelease

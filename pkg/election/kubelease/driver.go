@@ -20,165 +20,164 @@ import (
 	"github.com/kvip/kvip/pkg/election"
 )
 
-// Config of a Driver. Every field is needed except InCluster, Failed and Addresses.
+// Config of a Driver. Namespace, Name and Router are required.
 type Config struct {
 	Namespace, Name string
-	Servers         Servers
-	Local           func() []string // addresses of the node's own API server, best first
-	InCluster       string          // address of the Service kubernetes, for pods on nodes without an API server (E11)
-	Clock           boottime.Clock
-	Log             *slog.Logger
-	OnFailure          func(op string, err error) // metric hook for failed requests
-	// Addresses are the virtual IPs that the Lease is about, for the Services part to read.
+	// Router finds API servers. It is made with LocalFirst (E11).
+	Router *apiclient.Router
+	// Clock is the clock of the machine's deadlines. Nil means boottime.Now.
+	Clock boottime.Clock
+	// Log receives failures, once per outage. Nil discards them.
+	Log *slog.Logger
+	// OnFailure is called for each failed request, for metrics. It may be nil.
+	OnFailure func(op string, err error)
+	// Addresses are the VIPs of the Lease, for the Services part to read.
 	Addresses []netip.AddrPort
 }
 
-// Servers hands out API clients by address; *apiclient.Store is one.
-type Servers interface {
-	Server(host string) (*apiclient.Server, error)
-	ReportDenied(source, host string)
-	PrunePool(pool string, hosts []string)
-}
+const (
+	// hedgeDelay is how long one API server may be silent until the next one is asked as well.
+	hedgeDelay = 100 * time.Millisecond
+	// conflictGrace is how long after a conflict the other copies of a write may still succeed.
+	conflictGrace = 50 * time.Millisecond
+	// maxObjects bounds how many versions of the Lease are kept.
+	maxObjects = 8
+	// staleAfter is when a failure is forgotten: all that still matters is retried sooner.
+	staleAfter = 15 * time.Second
+)
 
-// maxObjects bounds how many objects are remembered.
-const maxObjects = 8
-
-// Driver executes the machine's requests and reports what the Lease says.
+// Driver executes the machine's requests and reports changes of the Lease.
 type Driver struct {
 	cfg    Config
 	events chan election.Event
 
-	mu      sync.Mutex
-	objects []*coordinationv1.Lease  // the last ones seen, oldest first
-	local   string                   // the local address that answered last
-	peers   []string                 // other API servers: those listed in the EndpointSlice, then those that were
-	seenAt  map[string]time.Duration // when each of them was listed last
-	answers map[string]bool          // whether each of them answered when it was asked last
-	beat    time.Duration            // instant of the last turn of the loop that learns them (E12)
-	trouble map[string]trouble       // why the last attempt of each kind failed, by kind
-	worksAt time.Duration            // when a request last succeeded
+	mu          sync.Mutex
+	objects     []*coordinationv1.Lease // the versions seen last, oldest first
+	failures    map[kind]failure        // the last failure of each kind
+	succeededAt time.Duration           // when a request last succeeded
 
-	conflictWait time.Duration
+	conflictGrace time.Duration
 }
 
-// trouble is why an attempt failed, and when.
-type trouble struct {
-	why string
-	at  time.Duration
-}
+// kind is a kind of requests with a state of its own.
+type kind string
 
-// staleAfter is when trouble is forgotten: all that still matters is tried again sooner.
-const staleAfter = 15 * time.Second
-
-// What a Driver does all the time; each kind has its own trouble.
 const (
-	aboutRequests = "requests"
-	aboutWatch    = "watch"
-	aboutPeers    = "peers"
+	leaseRequests kind = "requests"
+	leaseWatch    kind = "watch"
+	peerReads     kind = "peers"
 )
 
-// New checks cfg and returns a Driver that does nothing before Run or Do.
+// failure is the reason and the instant of a failed request.
+type failure struct {
+	reason string
+	at     time.Duration
+}
+
+// New returns a Driver. Do works at once, the watch once Run runs.
 func New(cfg Config) (*Driver, error) {
 	if cfg.Namespace == "" || cfg.Name == "" {
-		return nil, fmt.Errorf("make lease driver: namespace %q and name %q must both be set", cfg.Namespace, cfg.Name)
+		return nil, fmt.Errorf("make lease driver: namespace %q and name %q must both be set",
+			cfg.Namespace, cfg.Name)
+	}
+	if cfg.Router == nil {
+		return nil, errors.New("make lease driver: the router is missing")
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = boottime.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.OnFailure == nil {
 		cfg.OnFailure = func(string, error) {}
 	}
-	return &Driver{cfg: cfg, events: make(chan election.Event, 64), seenAt: map[string]time.Duration{}, answers: map[string]bool{},
-		trouble: map[string]trouble{}, conflictWait: conflictWait}, nil
+	return &Driver{
+		cfg: cfg, events: make(chan election.Event, 64), failures: map[kind]failure{},
+		conflictGrace: conflictGrace,
+	}, nil
 }
 
-// Events delivers what the watch sees. It must be read while Run runs.
+// Events returns what the watch sees. It must be read while Run runs.
 func (d *Driver) Events() <-chan election.Event { return d.events }
 
-// Peers returns the addresses of the other API servers as learnt so far, those that were
-// there last first.
-func (d *Driver) Peers() []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return append([]string(nil), d.peers...)
-}
+// Peers returns the other API servers, those that responded last first.
+func (d *Driver) Peers() []string { return d.cfg.Router.Peers() }
 
-// Beat is the instant of the last turn of Run's loop, which comes round at least every
-// peersEvery, whatever the API server does (E12).
-func (d *Driver) Beat() time.Duration {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.beat
-}
+// Heartbeat returns when the loop of Run that follows the peers last ran: at least every 20 s,
+// whatever the API server does (E12). It is 0 before Run.
+func (d *Driver) Heartbeat() time.Duration { return d.cfg.Router.Heartbeat() }
 
-// Problem says what does not work at present: requests, the watch of the Lease, or learning
-// the other API servers. It is empty if all of them do.
+// Problem returns why requests, the watch of the Lease, or reading the peers fail at present. It is
+// empty if they work.
 func (d *Driver) Problem() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, about := range []string{aboutRequests, aboutWatch, aboutPeers} {
-		if d.troubled(about) {
-			return d.trouble[about].why
+	for _, k := range []kind{leaseRequests, leaseWatch, peerReads} {
+		if d.failing(k) {
+			return d.failures[k].reason
 		}
 	}
 	return ""
 }
 
-// troubled is whether the last attempt of one kind failed a short time ago. The caller
-// holds the lock.
-func (d *Driver) troubled(about string) bool {
-	t, ok := d.trouble[about]
-	return ok && d.cfg.Clock()-t.at < staleAfter
+// failing reports whether the last request of a kind failed recently. The caller holds the lock.
+func (d *Driver) failing(k kind) bool {
+	f, ok := d.failures[k]
+	return ok && d.cfg.Clock()-f.at < staleAfter
 }
 
-// failed notes a failed attempt, unless it was given up. An outage is logged once, however
-// often it is tried again.
-func (d *Driver) failed(about, op string, err error) {
+// failed records a failed request, unless the caller cancelled it. An outage is logged once.
+func (d *Driver) failed(k kind, op string, err error) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
 	d.cfg.OnFailure(op, err)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.troubled(about) {
-		d.cfg.Log.Warn("the API server does not do what is asked; trying again", "lease", d.cfg.Name, "about", about, "reason", err)
+	if !d.failing(k) {
+		d.cfg.Log.Warn("API requests fail; trying again",
+			"lease", d.cfg.Name, "about", string(k), "reason", err)
 	}
-	d.trouble[about] = trouble{err.Error(), d.cfg.Clock()}
+	d.failures[k] = failure{err.Error(), d.cfg.Clock()}
 }
 
-// worked notes that an attempt succeeded.
-func (d *Driver) worked(about string) {
+// succeeded records a successful request.
+func (d *Driver) succeeded(k kind) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.troubled(about) {
-		d.cfg.Log.Info("the API server does what is asked again", "lease", d.cfg.Name, "about", about)
+	if d.failing(k) {
+		d.cfg.Log.Info("API requests succeed again", "lease", d.cfg.Name, "about", string(k))
 	}
-	if about == aboutRequests {
-		d.worksAt = d.cfg.Clock()
+	if k == leaseRequests {
+		d.succeededAt = d.cfg.Clock()
 	}
-	delete(d.trouble, about)
+	delete(d.failures, k)
 }
 
-// overtaken is whether a request succeeded after one began that failed. Requests may end
-// in another order than they were sent in, when some wait for a hung API server.
+// overtaken reports whether a request succeeded after the instant at which a failed one began.
+// Requests may end in another order than they were sent in, if some wait for a hung API server.
 func (d *Driver) overtaken(began time.Duration) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return began < d.worksAt
+	return began < d.succeededAt
 }
 
-// Do executes one Create, Claim, Renew, Release, Want or Read and returns its answer.
-// It returns by the action's deadline or when ctx ends; a failed write may still have
-// been applied.
+// Do executes one Create, Claim, Renew, Release, RequestRelease or Read and returns the answer. It
+// returns by the action's deadline or when ctx ends. A failed write may have been applied.
 func (d *Driver) Do(ctx context.Context, a election.Action) election.Event {
 	ctx, cancel := context.WithTimeout(ctx, a.Deadline-d.cfg.Clock())
 	defer cancel()
 	began := d.cfg.Clock()
-	lease, err := d.try(ctx, a)
+	lease, err := d.route(ctx, a)
 	switch {
 	case err == nil || isConflict(err):
-		d.worked(aboutRequests)
-	case d.overtaken(began): // a later request succeeded meanwhile: this is no trouble any more
+		d.succeeded(leaseRequests)
+	case d.overtaken(began): // a later request succeeded: there is no outage any more
 		d.cfg.OnFailure(a.Kind.String(), err)
 	default:
-		d.failed(aboutRequests, a.Kind.String(), fmt.Errorf("%s lease %s/%s: %w", a.Kind, d.cfg.Namespace, d.cfg.Name, err))
+		err := fmt.Errorf("%s lease %s/%s: %w", a.Kind, d.cfg.Namespace, d.cfg.Name, err)
+		d.failed(leaseRequests, a.Kind.String(), err)
 	}
 	if a.Kind == election.Read {
 		return d.readDone(a, lease, err)
@@ -197,65 +196,85 @@ func (d *Driver) readDone(a election.Action, lease *coordinationv1.Lease, err er
 }
 
 func (d *Driver) written(a election.Action, lease *coordinationv1.Lease, err error) election.Event {
+	w := election.Written{Seq: a.Seq, Outcome: election.OutcomeFailed}
 	switch {
 	case err == nil:
-		return election.Written{Seq: a.Seq, Outcome: election.OutcomeOK, Version: d.remember(lease).Version}
+		w.Outcome, w.Version = election.OutcomeOK, d.remember(lease).Version
 	case isConflict(err):
-		return election.Written{Seq: a.Seq, Outcome: election.OutcomeConflict}
+		w.Outcome = election.OutcomeConflict
 	}
-	return election.Written{Seq: a.Seq, Outcome: election.OutcomeFailed}
+	return w
 }
 
-// isConflict is whether the Lease is not what the write built on.
+// isConflict reports whether the Lease is not the version that the write is based on.
 func isConflict(err error) bool {
-	return errors.Is(err, errUnknownBase) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+	return errors.Is(err, errUnknownBase) || apierrors.IsConflict(err) ||
+		apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }
 
-// send makes one attempt at one API server.
-func (d *Driver) send(ctx context.Context, host string, a election.Action) (*coordinationv1.Lease, error) {
-	server, err := d.cfg.Servers.Server(host)
-	if err != nil {
-		return nil, err
+// route sends an action to the node's own API server, or hedges it over the peers where the machine
+// requests that (E11). Each write names the version that it is based on, so at most one copy is
+// applied. After a conflict an outstanding copy may be the one that was applied.
+func (d *Driver) route(ctx context.Context, a election.Action) (*coordinationv1.Lease, error) {
+	if a.PreferPeers && len(d.cfg.Router.Peers()) > 0 {
+		return d.hedge(ctx, a)
 	}
-	lease, err := d.call(ctx, server, a)
-	d.refused(server, err)
+	var lease *coordinationv1.Lease
+	err := d.cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) (err error) {
+		lease, err = d.send(ctx, s, a)
+		return err
+	})
 	return lease, err
 }
 
-// refused tells when an API server refused the credentials, so that others may be used.
-func (d *Driver) refused(server *apiclient.Server, err error) {
-	if apiclient.IsDenied(err) {
-		d.cfg.Servers.ReportDenied(server.Source, server.Host)
+func (d *Driver) hedge(ctx context.Context, a election.Action) (*coordinationv1.Lease, error) {
+	cfg := apiclient.HedgeConfig{
+		Delay: hedgeDelay, PeersFirst: a.PreferPeers, Final: isConflict, Grace: d.conflictGrace,
 	}
+	return apiclient.Hedge(ctx, d.cfg.Router, cfg,
+		func(ctx context.Context, s *apiclient.Server) (*coordinationv1.Lease, error) {
+			return d.send(ctx, s, a)
+		})
 }
 
-func (d *Driver) call(ctx context.Context, server *apiclient.Server, a election.Action) (*coordinationv1.Lease, error) {
+// send sends an action to one API server, once: the client must not wait for a Retry-After or
+// repeat a write that was applied. The machine decides when to try again.
+func (d *Driver) send(
+	ctx context.Context, server *apiclient.Server, a election.Action,
+) (*coordinationv1.Lease, error) {
 	var request *rest.Request
 	switch a.Kind {
 	case election.Read: // without a resourceVersion: a quorum read
 		request = server.REST().Get().Name(d.cfg.Name)
 	case election.Create:
-		empty := coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: d.cfg.Namespace, Name: d.cfg.Name}}
-		request = server.REST().Post().Body(d.publish(encode(&empty, a, time.Now())))
+		empty := coordinationv1.Lease{
+			ObjectMeta: metav1.ObjectMeta{Namespace: d.cfg.Namespace, Name: d.cfg.Name},
+		}
+		request = server.REST().Post().Body(d.encode(&empty, a))
 	default: // PUT, not PATCH: API priority and fairness counts it as leader election (E11)
 		base := d.known(a.Base.Version)
 		if base == nil {
 			return nil, errUnknownBase
 		}
-		request = server.REST().Put().Name(d.cfg.Name).Body(d.publish(encode(base, a, time.Now())))
+		request = server.REST().Put().Name(d.cfg.Name).Body(d.encode(base, a))
 	}
-	// The client must not wait for the Retry-After of an answer itself, and not send a write
-	// twice that was applied: the machine decides when to try again.
 	lease := &coordinationv1.Lease{}
-	err := request.Namespace(d.cfg.Namespace).Resource("leases").MaxRetries(0).Do(ctx).Into(lease)
-	return lease, err
+	request = request.Namespace(d.cfg.Namespace).Resource("leases").MaxRetries(0)
+	return lease, request.Do(ctx).Into(lease)
 }
 
-// errUnknownBase says that a write builds on an object that is not at hand any more. It
-// counts as a conflict: the answer to both is to read again.
+// encode returns the object of a write.
+func (d *Driver) encode(base *coordinationv1.Lease, a election.Action) *coordinationv1.Lease {
+	l := encode(base, a, time.Now())
+	setAddresses(l, d.cfg.Addresses)
+	return l
+}
+
+// errUnknownBase means that a write is based on a version that is not kept any more. It counts as a
+// conflict: the answer to both is to read again.
 var errUnknownBase = errors.New("the lease has changed since")
 
-// remember keeps an object that writes may build on, and returns what it says.
+// remember keeps an object for writes that are based on it, and returns its record.
 func (d *Driver) remember(l *coordinationv1.Lease) election.Record {
 	r := Decode(l)
 	d.mu.Lock()
@@ -265,7 +284,7 @@ func (d *Driver) remember(l *coordinationv1.Lease) election.Record {
 	return r
 }
 
-// known returns the object of that version if it is still at hand.
+// known returns the object of a version, nil if it is not kept any more.
 func (d *Driver) known(version uint64) *coordinationv1.Lease {
 	text := strconv.FormatUint(version, 10)
 	d.mu.Lock()
@@ -278,16 +297,17 @@ func (d *Driver) known(version uint64) *coordinationv1.Lease {
 	return nil
 }
 
-// Read reads the Lease once with a quorum, for people: the record, and when its holder
-// renewed it by the holder's wall clock. A Lease that does not exist is no error. Of the
-// local addresses, which may be all API servers here, the first that answers is believed.
+// Read reads the Lease once with a quorum. It returns the record and when the holder renewed it, by
+// the holder's wall clock. A missing Lease is not an error. The first server of the Router that
+// answers counts.
 func (d *Driver) Read(ctx context.Context) (election.Record, time.Time, error) {
-	lease, err := d.hedge(ctx, d.hosts(), election.Action{Kind: election.Read})
+	lease, err := d.hedge(ctx, election.Action{Kind: election.Read})
 	if apierrors.IsNotFound(err) {
 		return election.Record{}, time.Time{}, nil
 	}
 	if err != nil {
-		return election.Record{}, time.Time{}, fmt.Errorf("read lease %s/%s: %w", d.cfg.Namespace, d.cfg.Name, err)
+		return election.Record{}, time.Time{},
+			fmt.Errorf("read lease %s/%s: %w", d.cfg.Namespace, d.cfg.Name, err)
 	}
 	if lease.Spec.RenewTime == nil {
 		return Decode(lease), time.Time{}, nil

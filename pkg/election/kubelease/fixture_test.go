@@ -14,6 +14,8 @@ import (
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/test/fakeapi"
+
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // patience bounds every wait of these tests; none is about how fast anything is.
@@ -71,15 +73,21 @@ func (l *lab) agent(users []fakeapi.User) {
 		}
 		paths = append(paths, path)
 	}
-	l.creds = apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: paths, Log: slog.New(slog.DiscardHandler)})
+	l.creds = testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: paths, Log: slog.New(slog.DiscardHandler)}))
 	var err error
 	l.driver, err = New(Config{
-		Namespace: "kube-system", Name: "kvip", Servers: l.creds, Clock: boottime.Now, Log: slog.New(slog.DiscardHandler),
-		Local: l.hosts, OnFailure: l.fail,
+		Namespace: "kube-system", Name: "kvip", Router: l.newRouter(""), OnFailure: l.fail,
 	})
 	if err != nil {
 		l.t.Fatal(err)
 	}
+}
+
+// newRouter returns a router to the node's own API server and, if given, the in-cluster address.
+func (l *lab) newRouter(inCluster string) *apiclient.Router {
+	return testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{
+		Store: l.creds, Local: l.hosts, InCluster: inCluster, LocalFirst: true,
+	}))
 }
 
 // at changes where the node's own API server is.

@@ -8,24 +8,42 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/election"
 )
 
 // Annotations of the Lease.
 const (
-	AnnotationWrite            = "kvip.dev/write"                // number of the holder's last write
-	AnnotationMAC              = "kvip.dev/mac"                  // hardware address of the holder
-	AnnotationReleased         = "kvip.dev/released"             // proof of an orderly release (E3)
-	AnnotationDegraded         = "kvip.dev/degraded"             // why the holder stays without a ready API server (E6)
-	AnnotationRequestedBy      = "kvip.dev/requested-by"         // the follower that asks a degraded holder for a release (E6)
-	AnnotationLatency          = "kvip.dev/latency-ms"           // how slow the API server of a degraded holder is (E6)
-	AnnotationRequestedLatency = "kvip.dev/requested-latency-ms" // latency of its API server (E6)
-	AnnotationMoves            = "kvip.dev/slow-moves"           // changes of holder for slowness, less the quiet minutes (E6)
-	AnnotationTransitions      = "kvip.dev/transitions"          // the last changes of holder
-	maxTransitions             = 10
+	// AnnotationWrite is the number of the holder's last write.
+	AnnotationWrite = "kvip.dev/write"
+	// AnnotationMAC is the hardware address of the holder.
+	AnnotationMAC = "kvip.dev/mac"
+	// AnnotationReleased proves an orderly release (E3).
+	AnnotationReleased = "kvip.dev/released"
+	// AnnotationDegraded is why the holder stays without a ready API server (E6).
+	AnnotationDegraded = "kvip.dev/degraded"
+	// AnnotationRequestedBy is the node that requests a release from a degraded holder (E6).
+	AnnotationRequestedBy = "kvip.dev/requested-by"
+	// AnnotationLatency is the latency of a degraded holder's API server (E6).
+	AnnotationLatency = "kvip.dev/latency-ms"
+	// AnnotationRequestedLatency is the latency of the requesting node's API server (E6).
+	AnnotationRequestedLatency = "kvip.dev/requested-latency-ms"
+	// AnnotationMoves counts changes of holder because of slowness, less the quiet minutes (E6).
+	AnnotationMoves = "kvip.dev/slow-moves"
+	// AnnotationTransitions has the last changes of holder.
+	AnnotationTransitions = "kvip.dev/transitions"
 )
 
-// Transition is one change of holder, as kept in the Lease.
+// Bounds of what is read from a Lease: a writer of it must not fill the memory of all agents.
+const (
+	maxName        = 512      // bytes of identities, reasons and hardware addresses, then cut
+	maxProof       = 2 << 10  // bytes of a release; a longer one counts as absent
+	maxHistory     = 16 << 10 // bytes of transitions; a longer one counts as absent
+	maxTransitions = 10
+	maxLatency     = time.Minute
+)
+
+// Transition is one change of holder, as recorded in the Lease.
 type Transition struct {
 	Time   time.Time       `json:"time"`
 	From   string          `json:"from,omitempty"`
@@ -41,37 +59,21 @@ type proof struct {
 	Reason election.Reason `json:"reason"`
 }
 
-// Bounds of what is taken from a Lease: whoever may write it must not fill the memory of all
-// agents. What is longer is cut, or counts as absent where a part of it would say nothing.
-const (
-	maxName    = 512     // of identities, reasons and hardware addresses
-	maxProof   = 2 << 10 // of a release
-	maxHistory = 16 << 10
-)
-
-// short returns the beginning of text.
-func short(text string) string { return text[:min(len(text), maxName)] }
-
-// within returns text if it is not longer than limit.
-func within(text string, limit int) string {
-	if len(text) > limit {
-		return ""
-	}
-	return text
-}
-
-// Decode turns a Lease into a Record. What people or other programs put there is taken
-// as it is, within bounds; what cannot be read counts as absent, never as proof.
+// Decode converts a Lease into a Record, within bounds. Unreadable parts count as absent, never as
+// a proof.
 func Decode(l *coordinationv1.Lease) election.Record {
+	a := l.Annotations
 	r := election.Record{
-		Exists: true, Version: number(l.ResourceVersion), Seq: number(l.Annotations[AnnotationWrite]), MAC: short(l.Annotations[AnnotationMAC]),
-		Degraded: short(l.Annotations[AnnotationDegraded]), RequestedBy: short(l.Annotations[AnnotationRequestedBy]),
-		History: within(l.Annotations[AnnotationTransitions], maxHistory),
-		Latency: milliseconds(l.Annotations[AnnotationLatency]), RequestedLatency: milliseconds(l.Annotations[AnnotationRequestedLatency]),
-		Moves: int(min(number(l.Annotations[AnnotationMoves]), election.MaxMoves)),
+		Exists: true, Version: number(l.ResourceVersion), Seq: number(a[AnnotationWrite]),
+		MAC: cut(a[AnnotationMAC]), Degraded: cut(a[AnnotationDegraded]),
+		RequestedBy:      cut(a[AnnotationRequestedBy]),
+		History:          within(a[AnnotationTransitions], maxHistory),
+		Latency:          milliseconds(a[AnnotationLatency]),
+		RequestedLatency: milliseconds(a[AnnotationRequestedLatency]),
+		Moves:            int(min(number(a[AnnotationMoves]), election.MaxMoves)),
 	}
 	if l.Spec.HolderIdentity != nil {
-		r.Holder = short(*l.Spec.HolderIdentity)
+		r.Holder = cut(*l.Spec.HolderIdentity)
 	}
 	if l.Spec.LeaseTransitions != nil {
 		r.Term = int64(*l.Spec.LeaseTransitions)
@@ -81,38 +83,38 @@ func Decode(l *coordinationv1.Lease) election.Record {
 		r.Duration = min(seconds, election.MaxLease)
 	}
 	var p proof
-	if json.Unmarshal([]byte(within(l.Annotations[AnnotationReleased], maxProof)), &p) == nil {
+	if json.Unmarshal([]byte(within(a[AnnotationReleased], maxProof)), &p) == nil {
 		r.Released = election.Proof{Holder: p.Holder, Term: p.Term, Reason: p.Reason}
 	}
 	return r
 }
 
-// number reads text, 0 if it is none.
+// cut returns the first maxName bytes of text.
+func cut(text string) string { return text[:min(len(text), maxName)] }
+
+// within returns text if it has at most limit bytes, and "" otherwise.
+func within(text string, limit int) string {
+	if len(text) > limit {
+		return ""
+	}
+	return text
+}
+
+// number parses text. It returns 0 for text that is not a number or too large.
 func number(text string) uint64 {
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
-		return 0 // ParseUint returns the largest number for one too large
+		return 0 // ParseUint returns the maximum for a number that is too large
 	}
 	return n
 }
 
-// maxLatency is the longest latency that is told apart.
-const maxLatency = time.Minute
-
-// milliseconds reads a latency, 0 if it is not known.
+// milliseconds parses a latency of at most maxLatency. 0 means unknown.
 func milliseconds(text string) time.Duration {
 	return time.Duration(min(number(text), uint64(maxLatency/time.Millisecond))) * time.Millisecond
 }
 
-// text writes a number; 0 is to be removed.
-func text(n int64) string {
-	if n == 0 {
-		return ""
-	}
-	return strconv.FormatInt(n, 10)
-}
-
-// Transitions reads the history of a Lease, newest last; it is nil if unreadable.
+// Transitions parses the history of a Lease, newest last. It returns nil for unreadable text.
 func Transitions(history string) []Transition {
 	var list []Transition
 	if json.Unmarshal([]byte(within(history, maxHistory)), &list) != nil {
@@ -121,8 +123,8 @@ func Transitions(history string) []Transition {
 	return list[max(0, len(list)-maxTransitions):]
 }
 
-// record appends to a history and keeps its newest entries.
-func record(history string, t Transition) string {
+// appendTransition appends to a history and drops its oldest entries.
+func appendTransition(history string, t Transition) string {
 	list := append(Transitions(history), t)
 	list = list[max(0, len(list)-maxTransitions):]
 	text, err := json.Marshal(list)
@@ -132,30 +134,28 @@ func record(history string, t Transition) string {
 	return string(text)
 }
 
-// encode makes the object for a write at now: a copy of the one that the write builds on,
-// whose resourceVersion lets the API server refuse it if there is a newer one, and in
-// which everything that is not kvip's survives.
+// encode returns the object for a write at now: a copy of base that keeps the fields of other
+// programs. Its resourceVersion makes the API server reject the write if there is a newer version.
 func encode(base *coordinationv1.Lease, a election.Action, now time.Time) *coordinationv1.Lease {
-	l, r := base.DeepCopy(), a.Record
+	l, r := apiclient.CopyLease(base), a.Record
 	at := metav1.NewMicroTime(now)
 	seconds, term := int32(r.Duration/time.Second), int32(r.Term)
-	l.Spec.HolderIdentity = orNil(r.Holder)
-	l.Spec.LeaseTransitions = &term
+	l.Spec.HolderIdentity, l.Spec.LeaseTransitions = nil, &term
+	if r.Holder != "" {
+		l.Spec.HolderIdentity = &r.Holder
+	}
 	if seconds > 0 {
 		l.Spec.LeaseDurationSeconds = &seconds
 	}
 	switch a.Kind {
-	case election.Create: // empty, or in place of one that was deleted by hand
+	case election.Create: // empty, or in place of a deleted Lease
 		if r.Holder != "" {
 			l.Spec.RenewTime = &at
 		}
 	case election.Claim:
 		l.Spec.AcquireTime, l.Spec.RenewTime = &at, &at
 	case election.Renew, election.Release:
-		l.Spec.RenewTime = &at // not for Want: it is not the holder who writes
-	}
-	if l.Annotations == nil {
-		l.Annotations = map[string]string{}
+		l.Spec.RenewTime = &at // not for RequestRelease, which is not written by the holder
 	}
 	for key, value := range annotations(a, now) {
 		if value == "" {
@@ -167,7 +167,7 @@ func encode(base *coordinationv1.Lease, a election.Action, now time.Time) *coord
 	return l
 }
 
-// annotations returns kvip's annotations for a write; an empty one is to be removed.
+// annotations returns kvip's annotations for a write. Empty ones are removed.
 func annotations(a election.Action, now time.Time) map[string]string {
 	r := a.Record
 	set := map[string]string{
@@ -175,9 +175,9 @@ func annotations(a election.Action, now time.Time) map[string]string {
 		AnnotationMAC:              r.MAC,
 		AnnotationDegraded:         r.Degraded,
 		AnnotationRequestedBy:      r.RequestedBy,
-		AnnotationLatency:          text(r.Latency.Milliseconds()),
-		AnnotationRequestedLatency: text(r.RequestedLatency.Milliseconds()),
-		AnnotationMoves:            text(int64(r.Moves)),
+		AnnotationLatency:          positive(r.Latency.Milliseconds()),
+		AnnotationRequestedLatency: positive(r.RequestedLatency.Milliseconds()),
+		AnnotationMoves:            positive(int64(r.Moves)),
 		AnnotationReleased:         "",
 	}
 	if r.Released.Holder != "" {
@@ -185,16 +185,18 @@ func annotations(a election.Action, now time.Time) map[string]string {
 		set[AnnotationReleased] = string(released)
 	}
 	if a.Kind == election.Claim {
-		set[AnnotationTransitions] = record(a.Base.History, Transition{
-			Time: now.UTC().Truncate(time.Millisecond), From: a.PreviousHolder, To: r.Holder, Term: r.Term, Reason: a.Reason,
+		set[AnnotationTransitions] = appendTransition(a.Base.History, Transition{
+			Time: now.UTC().Truncate(time.Millisecond), From: a.PreviousHolder, To: r.Holder,
+			Term: r.Term, Reason: a.Reason,
 		})
 	}
 	return set
 }
 
-func orNil(s string) *string {
-	if s == "" {
-		return nil
+// positive formats a number; 0 is "".
+func positive(n int64) string {
+	if n == 0 {
+		return ""
 	}
-	return &s
+	return strconv.FormatInt(n, 10)
 }

@@ -8,10 +8,8 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/election"
 )
 
@@ -144,7 +142,7 @@ func TestDecodeHostile(t *testing.T) {
 func TestHistory(t *testing.T) {
 	history := "nonsense"
 	for n := range int64(25) {
-		history = record(history, Transition{Time: noon, From: "a", To: "b", Term: n, Reason: election.ReasonExpired})
+		history = appendTransition(history, Transition{Time: noon, From: "a", To: "b", Term: n, Reason: election.ReasonExpired})
 	}
 	list := Transitions(history)
 	if len(list) != maxTransitions || list[0].Term != 15 || list[9].Term != 24 {
@@ -192,7 +190,7 @@ func FuzzDecode(f *testing.F) {
 		if again != r && !strings.Contains(fmt.Sprint(r), "\uFFFD") && utf8Valid(r) {
 			t.Fatalf("a round made %+v of %+v", again, r)
 		}
-		if n := len(Transitions(record(history, Transition{To: holder}))); n < 1 || n > maxTransitions {
+		if n := len(Transitions(appendTransition(history, Transition{To: holder}))); n < 1 || n > maxTransitions {
 			t.Fatalf("a history of %d", n)
 		}
 	})
@@ -201,23 +199,4 @@ func FuzzDecode(f *testing.F) {
 // utf8Valid is whether the proof's texts survive JSON, which knows no other bytes.
 func utf8Valid(r election.Record) bool {
 	return strings.ToValidUTF8(r.Released.Holder+string(r.Released.Reason), "\uFFFD") == r.Released.Holder+string(r.Released.Reason)
-}
-
-// E11: the EndpointSlice of default/kubernetes names the API servers, with their port.
-func TestAddresses(t *testing.T) {
-	endpoints := []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.3"}}, {Addresses: []string{"10.0.0.1", "fd00::1"}}, {Addresses: []string{"10.0.0.1"}}, {}}
-	for _, c := range []struct {
-		name  string
-		ports []discoveryv1.EndpointPort
-		want  string
-	}{
-		{"the https port", []discoveryv1.EndpointPort{{Name: ptr("metrics"), Port: ptr(int32(1))}, {Name: ptr("https"), Port: ptr(int32(7443))}}, "10.0.0.1:7443 10.0.0.3:7443 [fd00::1]:7443"},
-		{"a port without a name", []discoveryv1.EndpointPort{{Port: ptr(int32(443))}}, "10.0.0.1:443 10.0.0.3:443 [fd00::1]:443"},
-		{"no port", []discoveryv1.EndpointPort{{Name: ptr("https")}}, "10.0.0.1:6443 10.0.0.3:6443 [fd00::1]:6443"},
-	} {
-		got := strings.Join(apiclient.Endpoints(&discoveryv1.EndpointSlice{Endpoints: endpoints, Ports: c.ports}), " ")
-		if got != c.want {
-			t.Errorf("%s: %s, want %s", c.name, got, c.want)
-		}
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/test/fakeapi"
 )
@@ -18,14 +19,14 @@ func TestLoopbackThenNodeAddress(t *testing.T) {
 	loopback, node := dead(t), l.servers[0].Host
 	l.at(loopback, node)
 	l.holding()
-	if got := l.driver.hosts(); got[0] != node {
+	if got := l.driver.cfg.Router.Hosts(); got[0] != node {
 		t.Errorf("the next request goes to %v, want the node's address first", got)
 	}
 	if f := l.failures(); len(f) != 0 {
 		t.Errorf("failures %v were reported although one address answered", f)
 	}
 	l.at(loopback) // the node's address changed
-	if got := l.driver.hosts(); !slices.Equal(got, []string{loopback}) {
+	if got := l.driver.cfg.Router.Hosts(); !slices.Equal(got, []string{loopback}) {
 		t.Errorf("an address that is not the node's any more is used: %v", got)
 	}
 }
@@ -92,11 +93,7 @@ func withPeers(t *testing.T, n int) (*lab, election.Record) {
 	if got := l.driver.Peers(); !slices.Equal(got, hosts[1:]) {
 		t.Fatalf("peers %v, want the others %v", got, hosts[1:])
 	}
-	l.until("warm connections", func() bool {
-		l.driver.mu.Lock()
-		defer l.driver.mu.Unlock()
-		return !slices.ContainsFunc(hosts[1:], func(p string) bool { return !l.driver.answers[p] })
-	})
+	l.driver.cfg.Router.ConnectPeers(t.Context())
 	return l, held
 }
 
@@ -148,8 +145,7 @@ func TestSilentPeersComeAfterTheOwnServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.driver.setPeers(silent(t, maxPeers, port))
-	l.driver.warmPeers(t.Context())
+	l.driver.cfg.Router.SetPeers(silent(t, apiclient.MaxServers, port))
 	within := election.RequestTimeout(5 * time.Second)
 	renewal := election.Action{Kind: election.Renew, Base: held, Record: tenure(), PreferPeers: true}
 	if got := l.do(renewal, within).(election.Written); got.Outcome != election.OutcomeOK {
@@ -179,7 +175,7 @@ func TestHedgeAppliesOneWrite(t *testing.T) {
 // E2, E11: the copy that was applied answers after another was refused. The write succeeded.
 func TestConflictOfACopyIsNoConflict(t *testing.T) {
 	l, held := withPeers(t, 3)
-	l.driver.conflictWait = patience
+	l.driver.conflictGrace = patience
 	l.servers[0].Be(fakeapi.Silent)
 	l.servers[1].Be(fakeapi.Late)
 	done := make(chan election.Outcome)
@@ -278,11 +274,11 @@ func TestInClusterComesLast(t *testing.T) {
 	l := newLab(t, 1)
 	inCluster := l.servers[0].Host
 	l.at(dead(t))
-	l.driver.cfg.InCluster = inCluster
-	l.driver.setPeers([]string{"192.0.2.2:6443"})
+	l.driver.cfg.Router = l.newRouter(inCluster)
+	l.driver.cfg.Router.SetPeers([]string{"192.0.2.2:6443"})
 	l.holding()
 	want := []string{l.hosts()[0], inCluster, "192.0.2.2:6443"}
-	if got := l.driver.hosts(); !slices.Equal(got, want) {
+	if got := l.driver.cfg.Router.Hosts(); !slices.Equal(got, want) {
 		t.Errorf("asks %v, want %v", got, want)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -14,54 +13,63 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/election"
 )
 
 const (
-	watchSeconds    = 300 // an API server may end a watch at any time; this is when at the latest
-	minWatchBackoff = 100 * time.Millisecond
-	maxWatchBackoff = 2 * time.Second
+	watchSeconds = 300             // after which an API server ends a watch
+	listTimeout  = 2 * time.Second // of the read before a watch
 )
 
-// Run watches the Lease and the other API servers until ctx ends.
+// watchBackoff is the pause between watches. One that lasted longer than Max counts as a success.
+var watchBackoff = backoff.Backoff{Min: 100 * time.Millisecond, Max: 2 * time.Second}
+
+// Run watches the Lease and follows the other API servers until ctx ends.
 func (d *Driver) Run(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		d.followPeers(ctx)
+		d.cfg.Router.FollowPeers(ctx, d.peersRead)
 	}()
-	backoff := minWatchBackoff
-	for ctx.Err() == nil {
+	for failures := 1; ctx.Err() == nil; failures++ {
 		began := time.Now()
 		if err := d.watchOnce(ctx); err != nil && ctx.Err() == nil {
 			d.cfg.Log.Debug("watch of the lease ended", "lease", d.cfg.Name, "reason", err)
 		}
-		if time.Since(began) > maxWatchBackoff {
-			backoff = minWatchBackoff
+		if time.Since(began) > watchBackoff.Max {
+			failures = 1
 		}
-		sleep(ctx, backoff)
-		backoff = min(2*backoff, maxWatchBackoff)
+		backoff.Sleep(ctx, watchBackoff.After(failures))
 	}
 	<-done
 	return nil
+}
+
+// peersRead records the outcome of reading the peers.
+func (d *Driver) peersRead(err error) {
+	if err != nil {
+		d.failed(peerReads, "get-endpointslice", err)
+		return
+	}
+	d.succeeded(peerReads)
 }
 
 // watchOnce reads the Lease and follows it until the watch ends.
 func (d *Driver) watchOnce(ctx context.Context) error {
 	server, version, err := d.readForWatch(ctx)
 	if err != nil {
-		return err
+		return d.watchFailed("list", err)
 	}
-	seconds := int64(watchSeconds)
-	w, err := server.Coordination.Leases(d.cfg.Namespace).Watch(ctx, metav1.ListOptions{
-		FieldSelector: fields.OneTermEqualSelector("metadata.name", d.cfg.Name).String(), ResourceVersion: version, TimeoutSeconds: &seconds,
-	})
+	options, seconds := d.only(), int64(watchSeconds)
+	options.ResourceVersion, options.TimeoutSeconds = version, &seconds
+	w, err := server.Coordination.Leases(d.cfg.Namespace).Watch(ctx, options)
+	d.cfg.Router.Report(server, err)
 	if err != nil {
-		d.report("watch", server, err)
-		return fmt.Errorf("watch lease: %w", err)
+		return d.watchFailed("watch", err)
 	}
 	defer w.Stop()
-	d.worked(aboutWatch)
+	d.succeeded(leaseWatch)
 	for {
 		select {
 		case <-ctx.Done():
@@ -72,85 +80,70 @@ func (d *Driver) watchOnce(ctx context.Context) error {
 			if !ok {
 				return errors.New("the API server ended it")
 			}
-			if err := d.take(ctx, ev); err != nil {
+			if err := d.observe(ctx, ev); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// readForWatch reads the present state. The watch must start where the read ended, also
-// when there is no Lease yet: a list tells the version in both cases.
-func (d *Driver) readForWatch(ctx context.Context) (*apiclient.Server, string, error) {
-	err := errNoServer
-	for _, host := range d.hosts() {
-		var server *apiclient.Server
-		if server, err = d.cfg.Servers.Server(host); err != nil {
-			d.failed(aboutWatch, "list", err)
-			return nil, "", err
-		}
-		var list *coordinationv1.LeaseList
-		if list, err = d.list(ctx, server); err == nil {
-			d.answered(host)
-			d.deliver(ctx, d.listed(list))
-			return server, list.ResourceVersion, nil
-		}
-		d.report("list", server, err)
-		if !apiclient.IsUnreachable(err) {
-			break
-		}
-	}
-	return nil, "", fmt.Errorf("list lease: %w", err)
+func (d *Driver) watchFailed(op string, err error) error {
+	err = fmt.Errorf("%s lease %s/%s: %w", op, d.cfg.Namespace, d.cfg.Name, err)
+	d.failed(leaseWatch, op, err)
+	return err
 }
 
-func (d *Driver) list(ctx context.Context, server *apiclient.Server) (*coordinationv1.LeaseList, error) {
-	ctx, cancel := context.WithTimeout(ctx, maxWatchBackoff)
-	defer cancel()
-	return server.Coordination.Leases(d.cfg.Namespace).List(ctx, metav1.ListOptions{
-		FieldSelector: fields.OneTermEqualSelector("metadata.name", d.cfg.Name).String(),
+// readForWatch delivers the present state, and returns the server and version to watch from. It
+// lists, because a list has a version also while there is no Lease.
+func (d *Driver) readForWatch(
+	ctx context.Context,
+) (server *apiclient.Server, version string, err error) {
+	var record election.Record
+	err = d.cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) error {
+		ctx, cancel := context.WithTimeout(ctx, listTimeout)
+		defer cancel()
+		list, err := s.Coordination.Leases(d.cfg.Namespace).List(ctx, d.only())
+		if err != nil {
+			return err
+		}
+		server, version = s, list.ResourceVersion
+		record = election.Record{Version: number(version)}
+		if len(list.Items) > 0 {
+			record = d.remember(&list.Items[0])
+		}
+		return nil
 	})
-}
-
-func (d *Driver) listed(list *coordinationv1.LeaseList) election.Event {
-	if len(list.Items) == 0 {
-		version, _ := strconv.ParseUint(list.ResourceVersion, 10, 64)
-		return election.Observed{Record: election.Record{Version: version}}
+	if err == nil {
+		d.deliver(ctx, record)
 	}
-	return election.Observed{Record: d.remember(&list.Items[0])}
+	return server, version, err
 }
 
-// report notes a failed request and changes the credentials where they were refused.
-func (d *Driver) report(op string, server *apiclient.Server, err error) {
-	d.failed(aboutWatch, op, fmt.Errorf("%s lease %s/%s: %w", op, d.cfg.Namespace, d.cfg.Name, err))
-	d.refused(server, err)
+// only selects the Lease of this driver.
+func (d *Driver) only() metav1.ListOptions {
+	return metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector("metadata.name", d.cfg.Name).String(),
+	}
 }
 
-func (d *Driver) take(ctx context.Context, ev watch.Event) error {
+// observe delivers an event of the watch.
+func (d *Driver) observe(ctx context.Context, ev watch.Event) error {
 	switch lease, ok := ev.Object.(*coordinationv1.Lease); {
 	case ev.Type == watch.Error:
 		return apierrors.FromObject(ev.Object)
 	case !ok:
 		return nil
 	case ev.Type == watch.Deleted:
-		d.deliver(ctx, election.Observed{Record: election.Record{Version: Decode(lease).Version}})
+		d.deliver(ctx, election.Record{Version: number(lease.ResourceVersion)})
 	default:
-		d.deliver(ctx, election.Observed{Record: d.remember(lease)})
+		d.deliver(ctx, d.remember(lease))
 	}
 	return nil
 }
 
-func (d *Driver) deliver(ctx context.Context, ev election.Event) {
+func (d *Driver) deliver(ctx context.Context, r election.Record) {
 	select {
-	case d.events <- ev:
+	case d.events <- election.Observed{Record: r}:
 	case <-ctx.Done():
-	}
-}
-
-func sleep(ctx context.Context, t time.Duration) {
-	timer := time.NewTimer(t)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }

@@ -130,13 +130,13 @@ func TestReadForPeople(t *testing.T) {
 func TestBeat(t *testing.T) {
 	l := newLab(t, 1)
 	l.at(dead(t))
-	if l.driver.Beat() != 0 {
+	if l.driver.Heartbeat() != 0 {
 		t.Error("a beat before Run")
 	}
 	l.run()
-	l.until("the first turn", func() bool { return l.driver.Beat() > 0 })
-	first := l.driver.Beat()
-	l.until("the second turn", func() bool { return l.driver.Beat() > first })
+	l.until("the first turn", func() bool { return l.driver.Heartbeat() > 0 })
+	first := l.driver.Heartbeat()
+	l.until("the second turn", func() bool { return l.driver.Heartbeat() > first })
 }
 
 func TestNew(t *testing.T) {

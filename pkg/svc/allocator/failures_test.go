@@ -10,6 +10,8 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/test/fakeapi"
+
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // TestFailedRequestsAreCounted: whatever the allocator asks of an API server.
@@ -40,7 +42,7 @@ func TestFailedRequestsAreCounted(t *testing.T) {
 			r.until(a, "the pool's status is refused", func() bool { return r.counted("patch ippools") > 0 })
 		}},
 		{"get services", nil, func(ctx context.Context, _ *rig, a *Allocator) {
-			a.cfg.Router = apiclient.NewRouter(apiclient.RouterConfig{})
+			a.cfg.Router = testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{Store: testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{"/none"}}))}))
 			a.exists(ctx, "a/web")
 		}},
 	} {

@@ -229,26 +229,44 @@ func (l *NodeLease) wait() time.Duration {
 	return max(at-now, 10*time.Millisecond)
 }
 
+// renewTimeout limits one renewal.
+const renewTimeout = 2 * time.Second
+
+// renewalHedge sends a renewal to another API server after each 500 ms without an answer. When the
+// node of etcd's leader dies, etcd loses requests for a second or two. A node that waited for an
+// answer to one of them, and then for a second dead server, would renew so late that the failure
+// detector sees an outage, after which the dead node gets its duration again (S2).
+var renewalHedge = apiclient.HedgeConfig{
+	Delay: renewTimeout / 4, Attempts: 5, Retry: apiclient.IsNoResponse,
+}
+
+// renewal is a successful renewal.
+type renewal struct {
+	sent    time.Duration // since boot
+	written *coordinationv1.Lease
+}
+
 // renew writes the Lease once.
 func (l *NodeLease) renew(ctx context.Context) {
 	l.mu.Lock()
 	info, nodes := l.info, l.nodes
 	l.dirty = false
 	l.mu.Unlock()
-	a := hedge(ctx, l.cfg.Router.Next, func(ctx context.Context) attempt {
-		a := attempt{sent: l.cfg.Clock()}
-		a.err = l.cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) (err error) {
-			a.written, err = l.write(ctx, s, content{info, l.cfg.Identity, liveness.Duration(nodes)})
-			return err
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
+	defer cancel()
+	r, err := apiclient.Hedge(ctx, l.cfg.Router, renewalHedge,
+		func(ctx context.Context, s *apiclient.Server) (r renewal, err error) {
+			r.sent = l.cfg.Clock()
+			c := content{info, l.cfg.Identity, liveness.Duration(nodes)}
+			r.written, err = l.write(ctx, s, c)
+			return r, err
 		})
-		return a
-	})
-	if a.err != nil {
-		l.renewalFailed(a.err)
-		l.cfg.OnFailure("renew-node", a.err)
+	if err != nil {
+		l.renewalFailed(err)
+		l.cfg.OnFailure("renew-node", err)
 		return
 	}
-	if l.renewed(a, nodes) {
+	if l.renewed(r, nodes) {
 		l.cfg.Log.Warn("API server confirms renewals but does not show them in its watch; resyncing",
 			"lease", l.cfg.Name)
 		l.cfg.Cache.Resync()
@@ -256,15 +274,15 @@ func (l *NodeLease) renew(ctx context.Context) {
 }
 
 // renewed records a successful renewal, and reports whether the watch is stuck.
-func (l *NodeLease) renewed(a attempt, nodes int) (stuck bool) {
+func (l *NodeLease) renewed(r renewal, nodes int) (stuck bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.cfg.Clock()
 	stuck = l.watchStuck(now)
-	l.written, l.failures, l.problem, l.other.duplicate = a.written, 0, "", ""
-	l.sent, l.due = a.sent, a.sent+liveness.Interval(nodes)
+	l.written, l.failures, l.problem, l.other.duplicate = r.written, 0, "", ""
+	l.sent, l.due = r.sent, r.sent+liveness.Interval(nodes)
 	l.detector.RecordRenewal(liveness.Renewal{
-		Version: a.written.ResourceVersion, Sent: a.sent, Duration: liveness.Duration(nodes),
+		Version: r.written.ResourceVersion, Sent: r.sent, Duration: liveness.Duration(nodes),
 	}, now)
 	return stuck
 }
@@ -350,22 +368,19 @@ func (l *NodeLease) write(ctx context.Context, s *apiclient.Server, c content) (
 		var err error
 		lease, err = leases.Get(ctx, l.cfg.Name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
-			lease = &coordinationv1.Lease{
+			lease, err = &coordinationv1.Lease{
 				ObjectMeta: metav1.ObjectMeta{Name: l.cfg.Name, Namespace: l.cfg.Namespace},
-			}
-			l.encode(lease, c)
-			return leases.Create(ctx, lease, metav1.CreateOptions{})
+			}, nil
+		} else if err == nil {
+			err = l.checkTakeover(lease)
 		}
 		if err != nil {
 			return nil, err
 		}
-		if err := l.checkTakeover(lease); err != nil {
-			return nil, err
-		}
 	}
-	lease = lease.DeepCopy()
-	l.encode(lease, c)
-	written, err := leases.Update(ctx, lease, metav1.UpdateOptions{})
+	written, err := apiclient.WriteLease(ctx, leases, lease, func(lease *coordinationv1.Lease) {
+		l.encode(lease, c)
+	})
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		l.mu.Lock()
 		l.written = nil
@@ -403,12 +418,6 @@ func (l *NodeLease) encode(lease *coordinationv1.Lease, c content) {
 	text, err := json.Marshal(c.info)
 	if err != nil {
 		text = []byte("{}") // cannot happen: it has only strings and numbers
-	}
-	if lease.Labels == nil {
-		lease.Labels = map[string]string{}
-	}
-	if lease.Annotations == nil {
-		lease.Annotations = map[string]string{}
 	}
 	lease.Labels[svc.LabelRole] = svc.RoleNode
 	lease.Annotations[svc.AnnotationNode] = string(text)

@@ -48,7 +48,7 @@ func New(t *testing.T) *Env {
 	if err := e.Store.WriteKubeconfig(path, "https://unused.invalid:6443", fakeapi.User{Token: "t"}); err != nil {
 		t.Fatal(err)
 	}
-	e.Creds = apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{path}, Log: e.Logger})
+	e.Creds = testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{path}, Log: e.Logger}))
 	e.Router = e.NewRouter("", e.Server)
 	return e
 }
@@ -66,12 +66,12 @@ func (e *Env) Serve() *fakeapi.Server {
 
 // NewRouter returns a router to these API servers, with connections of its own for each lane.
 func (e *Env) NewRouter(lane string, servers ...*fakeapi.Server) *apiclient.Router {
-	return apiclient.NewRouter(apiclient.RouterConfig{Store: e.Creds, ConnectionPool: lane, Local: func() (hosts []string) {
+	return testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{Store: e.Creds, ConnectionPool: lane, Local: func() (hosts []string) {
 		for _, s := range servers {
 			hosts = append(hosts, s.Host)
 		}
 		return hosts
-	}})
+	}}))
 }
 
 // Catalogue returns one that is not kept up to date yet.

@@ -13,7 +13,7 @@ func (l Lease) expired() bool { return l.Age > l.Duration }
 
 // judge says why the addresses are not with exactly one node, or "". Lease and agents are asked one
 // after the other, so that a move in between can look like trouble once.
-func (r Report) judge() string {
+func (r Report) problem() string {
 	var owners []string
 	for _, n := range r.Nodes {
 		if n.Agent != nil && n.Agent.Owned {
@@ -47,15 +47,15 @@ func (r Report) answers(node string) bool {
 	return slices.ContainsFunc(r.Nodes, func(n Node) bool { return n.Name == node && n.Agent != nil })
 }
 
-// nameTheSilent gives nodes without an agent that answers their names: those that the cluster says, and
+// setNames gives nodes without an agent that answers their names: those that the cluster says, and
 // of the names in the lease the only one that is left to the only node without. Unseen are the names in
 // the lease that no node has then.
-func (r *Report) nameTheSilent(byAddress map[string]string) {
+func (r *Report) setNames(byAddress map[string]string) {
 	var without []int
 	taken := map[string]bool{}
 	for i, n := range r.Nodes {
 		if n.Name == "" {
-			r.Nodes[i].Name = byAddress[hostOf(n.Address)]
+			r.Nodes[i].Name = byAddress[ipOf(n.Address)]
 		}
 		if taken[r.Nodes[i].Name] = true; r.Nodes[i].Name == "" {
 			without = append(without, i)

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/kvip/kvip/test/fakeapi"
+
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // judged makes a Store of those kubeconfigs whose own token somebody judges.
@@ -89,16 +91,16 @@ func TestJudgedToken(t *testing.T) {
 	if s.TakeSuspicion() != "10.0.0.1:6443" || s.TakeSuspicion() != "" {
 		t.Error("the doubt is not told once")
 	}
-	s.RejectToken()
-	s.RejectToken()
+	s.SetTokenValid(false)
+	s.SetTokenValid(false)
 	f.in(s, Bootstrap, "one.conf")
 	s.ReportDenied(one, "host")
 	f.in(s, Bootstrap, "two.conf")
 	s.ReportDenied(two, "host")
 	f.in(s, Bootstrap, "one.conf") // and not the token that is known to be refused
-	s.Trust()
+	s.SetTokenValid(true)
 	f.in(s, ServiceAccount, "own")
-	s.RejectToken()
+	s.SetTokenValid(false)
 	s.SetToken(f.own("fresh"))
 	f.in(s, ServiceAccount, "own")
 	if s.Authorization() != "Bearer fresh" {
@@ -107,21 +109,21 @@ func TestJudgedToken(t *testing.T) {
 	s.ClearToken()
 	s.ClearToken()
 	f.in(s, Bootstrap, "one.conf")
-	if _, ok := s.Token(); ok {
+	if s.token != nil {
 		t.Error("a forgotten token is there")
 	}
-	s.Trust() // of nothing
-	s.RejectToken()
+	s.SetTokenValid(true) // of nothing
+	s.SetTokenValid(false)
 	f.in(s, Bootstrap, "one.conf")
 }
 
 // Without files the refused token is all there is, and without either the reason says what to do.
 func TestHardened(t *testing.T) {
 	f := newFixture(t)
-	s := NewStore(StoreConfig{StateDir: f.path("state"), TokenManaged: true, Log: f.open().cfg.Log})
+	s := testutil.Must(NewStore(StoreConfig{StateDir: f.path("state"), TokenManaged: true, Log: f.open().cfg.Log}))
 	f.in(s, None, "without --hardened")
 	s.SetToken(f.own("mine"))
-	s.RejectToken()
+	s.SetTokenValid(false)
 	f.in(s, ServiceAccount, "own")
 }
 
@@ -164,7 +166,7 @@ func TestFilesChangeUnderTheOwnToken(t *testing.T) {
 // A token that the kubelet renews gets no other token, but is used where there is none.
 func TestPodsTokenIsNoBootstrap(t *testing.T) {
 	f := newFixture(t)
-	s := NewStore(StoreConfig{StateDir: f.path("state"), TokenManaged: true, Log: f.open().cfg.Log})
+	s := testutil.Must(NewStore(StoreConfig{StateDir: f.path("state"), TokenManaged: true, Log: f.open().cfg.Log}))
 	s.saDir = f.dir
 	f.write("ca.crt", string(f.store.CA()))
 	f.write("token", "of-the-pod")

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestJudge finds the addresses with exactly one node, or says why not.
-func TestJudge(t *testing.T) {
+// TestProblem finds the addresses with exactly one node, or says why not.
+func TestProblem(t *testing.T) {
 	for name, row := range map[string]struct {
 		change func(r *Report)
 		says   string // a part; empty: nothing is wrong
@@ -34,15 +34,15 @@ func TestJudge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := held()
 			row.change(&r)
-			if got := r.judge(); !strings.Contains(got, row.says) || (got == "") != (row.says == "") {
+			if got := r.problem(); !strings.Contains(got, row.says) || (got == "") != (row.says == "") {
 				t.Errorf("says %q, want %q", got, row.says)
 			}
 		})
 	}
 }
 
-// TestNameTheSilent keeps the names of nodes whose agents are dead.
-func TestNameTheSilent(t *testing.T) {
+// TestSetNames keeps the names of nodes whose agents are dead.
+func TestSetNames(t *testing.T) {
 	for name, row := range map[string]struct {
 		dead    []int
 		cluster map[string]string
@@ -63,7 +63,7 @@ func TestNameTheSilent(t *testing.T) {
 			for _, i := range row.dead {
 				r.Nodes[i].Agent, r.Nodes[i].Name = nil, ""
 			}
-			r.nameTheSilent(row.cluster)
+			r.setNames(row.cluster)
 			var names []string
 			for _, n := range r.Nodes {
 				names = append(names, n.Name)
