@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestS1IntervalAndDuration: 20 writes a second for the cluster, five intervals a Lease.
+// TestS1IntervalAndDuration: at most 20 writes per second of all nodes, five intervals per Lease.
 func TestS1IntervalAndDuration(t *testing.T) {
 	for _, c := range []struct {
 		nodes              int
@@ -27,7 +27,7 @@ func TestS1IntervalAndDuration(t *testing.T) {
 	for nodes := 1; nodes <= 5000; nodes++ {
 		i, d := Interval(nodes), Duration(nodes)
 		if rate := float64(nodes) / i.Seconds(); rate > writesPerSecond+1e-6 {
-			t.Errorf("%d nodes write %v times a second", nodes, rate)
+			t.Errorf("%d nodes write %v times per second", nodes, rate)
 		}
 		if d < 5*i || d >= 5*i+time.Second || d%time.Second != 0 {
 			t.Errorf("%d nodes: %v is not five intervals of %v in whole seconds", nodes, d, i)
@@ -35,8 +35,8 @@ func TestS1IntervalAndDuration(t *testing.T) {
 	}
 }
 
-// TestS2BackoffStaysBelowTheDuration: an interval, an outage too short to count as one, and the
-// longest pause after it leave a node time to renew before it counts as dead.
+// TestS2BackoffStaysBelowTheDuration: after an interval, an outage too short to count as one, and
+// the longest pause after it, a node still has time to renew before it counts as dead.
 func TestS2BackoffStaysBelowTheDuration(t *testing.T) {
 	for _, c := range []struct {
 		failures       int
@@ -59,7 +59,8 @@ func TestS2BackoffStaysBelowTheDuration(t *testing.T) {
 	for nodes := 1; nodes <= 5000; nodes++ {
 		d := Duration(nodes)
 		if silent := Interval(nodes) + maxGap(d) + Backoff(1<<20, d); silent >= d {
-			t.Errorf("%d nodes: a node may be silent for %v without an outage that counts, its Lease lasts %v", nodes, silent, d)
+			t.Errorf("%d nodes: silence of %v counts as no outage, and a Lease lasts %v",
+				nodes, silent, d)
 		}
 	}
 }

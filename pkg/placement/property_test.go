@@ -6,40 +6,51 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 )
 
+// nameForms are common forms of node names.
+var nameForms = []string{
+	"node-%d", "worker%02d", "ip-10-0-0-%d.eu-west-1.compute.internal", "%d",
+}
+
 var placeSeed = flag.Uint64("place.seed", 0, "run the property tests with this seed only")
 
-// seeds calls test with many seeds, or with the one asked for.
+// seeds calls test with n seeds, or with -place.seed.
 func seeds(t *testing.T, n uint64, test func(t *testing.T, rng *rand.Rand)) {
 	t.Helper()
 	first, last := uint64(1), n
+	if testing.Short() {
+		last = min(last, 5)
+	}
 	if *placeSeed != 0 {
 		first, last = *placeSeed, *placeSeed
 	}
 	for seed := first; seed <= last && !t.Failed(); seed++ {
 		test(t, rand.New(rand.NewPCG(seed, 0)))
 		if t.Failed() {
-			t.Logf("play it alone with -run '%s$' -place.seed=%d", t.Name(), seed)
+			t.Logf("run it alone with -run '%s$' -place.seed=%d", t.Name(), seed)
 		}
 	}
 }
 
-// cluster has names of a common form, since those are what must be spread well.
+// cluster returns nodes with names of a common form, as those are what hashing must spread.
 func cluster(rng *rand.Rand, n int) []Node {
-	form := []string{"node-%d", "worker%02d", "ip-10-0-0-%d.eu-west-1.compute.internal", "%d"}[rng.IntN(4)]
+	form := nameForms[rng.IntN(len(nameForms))]
 	nodes := make([]Node, n)
 	for i := range nodes {
 		nodes[i] = node(fmt.Sprintf(form, i+1), "")
-		nodes[i].Links[0].Subnets = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/64")}
+		nodes[i].Links = []Link{link("eth0", "10.0.0.0/8", "2001:db8::/64")}
 	}
 	return nodes
 }
 
-// pool has n addresses in a row, IPv4 or IPv6.
+// pool returns n addresses in a row, IPv4 or IPv6.
 func pool(rng *rand.Rand, n int) []Address {
-	next := netip.AddrFrom4([4]byte{10, byte(rng.IntN(256)), byte(rng.IntN(200)), byte(rng.IntN(256))})
+	next := netip.AddrFrom4([4]byte{
+		10, byte(rng.IntN(256)), byte(rng.IntN(200)), byte(rng.IntN(256)),
+	})
 	if rng.IntN(2) == 0 {
 		next = netip.MustParseAddr("2001:db8::")
 	}
@@ -51,12 +62,12 @@ func pool(rng *rand.Rand, n int) []Address {
 	return addresses
 }
 
-// TestSpread: addresses in a row on nodes with numbered names, each node within 15 % of the mean.
+// TestSpread: of addresses in a row each node with a numbered name gets the mean within 15 %.
 func TestSpread(t *testing.T) {
 	seeds(t, 20, func(t *testing.T, rng *rand.Rand) {
 		nodes := cluster(rng, 3+rng.IntN(8))
 		count := map[string]int{}
-		const mean = 1500.0 // so that 15 % is nearly six standard deviations: a failure is no bad luck
+		const mean = 1500.0 // 15 % is nearly six standard deviations: a failure is not chance
 		for _, d := range All(pool(rng, mean*len(nodes)), nodes) {
 			count[d.Node]++
 		}
@@ -68,7 +79,7 @@ func TestSpread(t *testing.T) {
 	})
 }
 
-// TestMinimalMovement: whatever makes a node better or worse, addresses move only from it or only to it.
+// TestMinimalMovement: if a node becomes better or worse, addresses move only to it or from it.
 func TestMinimalMovement(t *testing.T) {
 	changes := map[string]func(n *Node){
 		"dies":          func(n *Node) { n.Alive = false },
@@ -77,7 +88,7 @@ func TestMinimalMovement(t *testing.T) {
 		"link goes off": func(n *Node) { n.Links = nil },
 		"not ready":     func(n *Node) { n.NotReady = true },
 		"no network":    func(n *Node) { n.NoNetwork = true },
-		"cannot":        func(n *Node) { n.Unavailable = "broken by the test" },
+		"cannot":        func(n *Node) { n.Unavailable = "injected by the test" },
 	}
 	seeds(t, 30, func(t *testing.T, rng *rand.Rand) {
 		nodes, addresses := cluster(rng, 2+rng.IntN(9)), pool(rng, 500)
@@ -94,22 +105,26 @@ func TestMinimalMovement(t *testing.T) {
 					t.Errorf("%s %s, and %s moves from %s to %s", kept.Name, what, addr, was, after.Node)
 				}
 			}
-			nodes[i] = kept // and back: what moves, moves to it
+			nodes[i] = kept // and back
 			if again := All(addresses, nodes); !maps.Equal(before, again) {
-				t.Errorf("%s %s and recovers, and not all is as before", kept.Name, what)
+				t.Errorf("%s %s and recovers, and addresses are elsewhere", kept.Name, what)
 			}
 		}
 	})
 }
 
-// TestEveryNodeDecidesAlike: the order in which nodes and addresses became known does not matter, and
-// neither does how many are asked for at once.
+// TestEveryNodeDecidesAlike: the order of nodes and addresses does not matter, and an address is
+// placed alone as among others.
 func TestEveryNodeDecidesAlike(t *testing.T) {
 	seeds(t, 60, func(t *testing.T, rng *rand.Rand) {
-		nodes, addresses := disorder(rng, cluster(rng, 1+rng.IntN(8))), demands(rng, pool(rng, 60))
+		nodes, addresses := cluster(rng, 1+rng.IntN(8)), pool(rng, 60)
+		degrade(rng, nodes)
+		require(rng, addresses)
 		first := All(addresses, nodes)
 		rng.Shuffle(len(nodes), func(i, k int) { nodes[i], nodes[k] = nodes[k], nodes[i] })
-		rng.Shuffle(len(addresses), func(i, k int) { addresses[i], addresses[k] = addresses[k], addresses[i] })
+		rng.Shuffle(len(addresses), func(i, k int) {
+			addresses[i], addresses[k] = addresses[k], addresses[i]
+		})
 		if second := All(addresses, nodes); !maps.Equal(first, second) {
 			t.Errorf("%v and %v", first, second)
 		}
@@ -119,7 +134,8 @@ func TestEveryNodeDecidesAlike(t *testing.T) {
 	})
 }
 
-// checkExplanation: the decision is the same, and each node is either eligible or rejected, the chosen one eligible.
+// checkExplanation asserts that the decision is the same, that each node is either eligible or
+// rejected, and that the chosen one is eligible.
 func checkExplanation(t *testing.T, a Address, nodes []Node, want Decision) {
 	t.Helper()
 	e := Explain(a, nodes)
@@ -132,7 +148,8 @@ func checkExplanation(t *testing.T, a Address, nodes []Node, want Decision) {
 	if _, rejected := e.Rejected[e.Node]; rejected || (e.Node == "") != (len(e.Eligible) == 0) {
 		t.Errorf("%s: %+v", a.Addr, e)
 	}
-	if e.Reason.Sentence() == "" || e.Reason != ReasonCannotCarry && len(e.Eligible) > 1 != (e.Reason == ReasonChosen) {
+	if e.Reason.Sentence() == "" ||
+		e.Reason != ReasonCannotCarry && len(e.Eligible) > 1 != (e.Reason == ReasonChosen) {
 		t.Errorf("%s: %d eligible, reason %q", a.Addr, len(e.Eligible), e.Reason)
 	}
 	for name, why := range e.Rejected {
@@ -142,8 +159,8 @@ func checkExplanation(t *testing.T, a Address, nodes []Node, want Decision) {
 	}
 }
 
-// disorder makes some nodes worse.
-func disorder(rng *rand.Rand, nodes []Node) []Node {
+// degrade makes some nodes worse.
+func degrade(rng *rand.Rand, nodes []Node) {
 	for i := range nodes {
 		n := &nodes[i]
 		n.Alive, n.Cordoned, n.Excluded = rng.IntN(4) > 0, rng.IntN(3) == 0, rng.IntN(4) == 0
@@ -152,19 +169,18 @@ func disorder(rng *rand.Rand, nodes []Node) []Node {
 			n.Links = nil
 		}
 		if rng.IntN(6) == 0 {
-			n.Unavailable = "broken by the test"
+			n.Unavailable = "injected by the test"
 		}
 	}
-	return nodes
 }
 
-// demands gives some addresses local endpoints, here and there a host. The nodes are those of any cluster.
-func demands(rng *rand.Rand, addresses []Address) []Address {
+// require gives some addresses local endpoints or a host. The names are those of any cluster.
+func require(rng *rand.Rand, addresses []Address) {
 	for i := range addresses {
 		for range rng.IntN(3) {
 			endpoints := Endpoints{}
 			for n := range 8 {
-				for _, form := range []string{"node-%d", "worker%02d", "ip-10-0-0-%d.eu-west-1.compute.internal", "%d"} {
+				for _, form := range nameForms {
 					endpoints[fmt.Sprintf(form, n+1)] = Readiness(rng.IntN(3))
 				}
 			}
@@ -174,31 +190,31 @@ func demands(rng *rand.Rand, addresses []Address) []Address {
 			addresses[i].Host = "node-1"
 		}
 	}
-	return addresses
 }
 
-// TestWeightsStay: agents of two releases run side by side during an upgrade and must agree.
+// TestWeightsStay: nodes of two releases must decide alike during an upgrade.
 func TestWeightsStay(t *testing.T) {
 	nodes := []Node{node("worker1", ""), node("worker2", ""), node("worker3", "")}
-	for i, want := range []string{"worker3", "worker1", "worker1", "worker3", "worker3", "worker2", "worker1", "worker1"} {
+	for i, want := range strings.Fields("3 1 1 3 3 2 1 1") {
 		addr := netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)})
-		if d := Choose(Address{Addr: addr}, nodes); d.Node != want {
-			t.Errorf("%s is at %s, was at %s in earlier releases", addr, d.Node, want)
+		if d := Choose(Address{Addr: addr}, nodes); d.Node != "worker"+want {
+			t.Errorf("%s is at %s, was at worker%s in earlier releases", addr, d.Node, want)
 		}
 	}
 }
 
-// TestEqualWeights: the first by name, should two hashes ever be the same.
+// TestEqualWeights: of equal weights the first node by name wins.
 func TestEqualWeights(t *testing.T) {
 	a, b := node("a", ""), node("b", "")
-	for _, nodes := range [][]candidate{{{Node: &a, hash: 7}, {Node: &b, hash: 7}}, {{Node: &b, hash: 7}, {Node: &a, hash: 7}}} {
+	first, second := candidate{Node: &a, hash: 7}, candidate{Node: &b, hash: 7}
+	for _, nodes := range [][]candidate{{first, second}, {second, first}} {
 		if d := choose(&Address{Addr: vip}, nodes); d.Node != "a" || d.Reason != ReasonChosen {
 			t.Errorf("%+v", d)
 		}
 	}
 }
 
-// TestAllNeedsNoMemoryPerPair: ten times the nodes cost a few allocations more, not one for each address.
+// TestAllNeedsNoMemoryPerPair: ten times the nodes cost a few more allocations, not one per pair.
 func TestAllNeedsNoMemoryPerPair(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	addresses := pool(rng, 1000)
@@ -210,11 +226,12 @@ func TestAllNeedsNoMemoryPerPair(t *testing.T) {
 	}
 }
 
+// BenchmarkAll places all addresses, as each reconcile of the speaker does.
 func BenchmarkAll(b *testing.B) {
-	for _, n := range []int{3, 100} {
-		b.Run(fmt.Sprintf("5000x%d", n), func(b *testing.B) {
+	for _, c := range []struct{ addresses, nodes int }{{1000, 20}, {5000, 3}, {5000, 100}} {
+		b.Run(fmt.Sprintf("%dx%d", c.addresses, c.nodes), func(b *testing.B) {
 			rng := rand.New(rand.NewPCG(1, 1))
-			nodes, addresses := cluster(rng, n), pool(rng, 5000)
+			nodes, addresses := cluster(rng, c.nodes), pool(rng, c.addresses)
 			b.ReportAllocs()
 			for b.Loop() {
 				All(addresses, nodes)

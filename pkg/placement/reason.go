@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Reason says why a node announces an address, or why it does not. Its text is stable: it is
-// the reason in events, logs and `kvip status`.
+// Reason is why a node announces an address, or why it does not. Its text is stable: it is the
+// reason in conditions, Events, logs and `kvip status`.
 type Reason string
 
 // Reasons for a node.
@@ -16,7 +16,7 @@ const (
 	ReasonHolder   Reason = "HoldsControlPlaneVIP"
 )
 
-// Reasons against a node. Where there is no node, the Decision has the one of the node that came closest.
+// Reasons against a node. A Decision without a node has that of the node that came closest.
 const (
 	ReasonWrongHost       Reason = "WrongHost"
 	ReasonNotAlive        Reason = "NotAlive"
@@ -31,8 +31,8 @@ const (
 	ReasonNotHolder       Reason = "NotHolder"
 )
 
-// ReasonCannotCarry is also the reason of a Decision for a node, where no better one is left: that node has the
-// address as soon as it can.
+// ReasonCannotCarry is also the reason of a Decision for a node, if no better one is left. That
+// node puts the address on its link as soon as it can.
 const ReasonCannotCarry Reason = "CannotCarry"
 
 // Reasons for no node at all.
@@ -43,28 +43,33 @@ const (
 )
 
 var sentences = map[Reason]string{
-	ReasonChosen:          "it has the highest rank for this address among the eligible nodes",
-	ReasonOnlyNode:        "it is the only eligible node",
-	ReasonHolder:          "it holds the control-plane VIP, which is the same address",
-	ReasonWrongHost:       "the Service names another node as its host",
-	ReasonNotAlive:        "the node does not renew its Lease: is kvip running there?",
-	ReasonNoLink:          "the node has no usable link, or none that the Service or the node's --services-interface allows",
-	ReasonNoSubnet:        "no usable link of the node is on a subnet that contains the address",
-	ReasonNoLocalEndpoint: "externalTrafficPolicy is Local, and the node has no ready endpoint, or none of an older Service at this address",
-	ReasonTerminating:     "its endpoints are terminating and another node has ready ones",
-	ReasonCordoned:        "the node is cordoned and another one is eligible",
-	ReasonExcluded:        "the node is labelled node.kubernetes.io/exclude-from-external-load-balancers and another one is eligible",
-	ReasonNotReady:        "the Node's condition Ready is not true and another one is eligible",
-	ReasonNoNetwork:       "the Node's condition NetworkUnavailable is true and another one is eligible",
-	ReasonCannotCarry:     "the node cannot carry the address",
-	ReasonNotHolder:       "the address is the control-plane VIP, and the node does not hold it",
-	ReasonNoNode:          "no node announces the addresses of Services: is kvip running with --services anywhere?",
-	ReasonHostUnknown:     "the Service names a node as its host that does not exist or does not announce Services",
-	ReasonNotHeld:         "the address is the control-plane VIP, and no node holds it now",
+	ReasonChosen:    "it has the highest weight for this address among the eligible nodes",
+	ReasonOnlyNode:  "it is the only eligible node",
+	ReasonHolder:    "it holds the control-plane VIP, which is the same address",
+	ReasonWrongHost: "the Service names another node as its host",
+	ReasonNotAlive:  "the node does not renew its Lease: is kvip running there?",
+	ReasonNoLink: "the node has no usable link, or none that the Service or the node's " +
+		"--services-interface allows",
+	ReasonNoSubnet: "no usable link of the node is on a subnet that contains the address",
+	ReasonNoLocalEndpoint: "externalTrafficPolicy is Local, and the node has no ready endpoint, " +
+		"or none of an older Service at this address",
+	ReasonTerminating: "its endpoints are terminating and another node has ready ones",
+	ReasonCordoned:    "the node is cordoned and another one is eligible",
+	ReasonExcluded: "the node is labelled node.kubernetes.io/exclude-from-external-load-balancers " +
+		"and another one is eligible",
+	ReasonNotReady:    "the Node's condition Ready is not true and another one is eligible",
+	ReasonNoNetwork:   "the Node's condition NetworkUnavailable is true and another one is eligible",
+	ReasonCannotCarry: "the node cannot carry the address",
+	ReasonNotHolder:   "the address is the control-plane VIP, and the node does not hold it",
+	ReasonNoNode: "no node announces the addresses of Services: " +
+		"is kvip running with --services anywhere?",
+	ReasonHostUnknown: "the Service names a node as its host that does not exist " +
+		"or does not announce Services",
+	ReasonNotHeld: "the address is the control-plane VIP, and no node holds it now",
 }
 
 // Reasons returns every reason.
 func Reasons() []Reason { return slices.Sorted(maps.Keys(sentences)) }
 
-// Sentence explains r to a person; it is empty for an unknown reason.
+// Sentence explains r to people. It is empty for an unknown reason.
 func (r Reason) Sentence() string { return sentences[r] }

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Read from the source, so that a new Reason cannot be forgotten.
+// The reasons are read from the source, so that a new one cannot be forgotten.
 func TestEveryReasonHasASentence(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "reason.go", nil, 0)
 	if err != nil {
@@ -28,10 +28,10 @@ func TestEveryReasonHasASentence(t *testing.T) {
 		r := Reason(value)
 		s := r.Sentence()
 		if s == "" || strings.HasSuffix(s, ".") || strings.ToLower(s[:1]) != s[:1] {
-			t.Errorf("%s: %q should read on after a colon", r, s)
+			t.Errorf("%s: %q does not continue a sentence after a colon", r, s)
 		}
 		if other, twice := seen[s]; twice {
-			t.Errorf("%s and %s say the same", r, other)
+			t.Errorf("%s and %s have the same sentence", r, other)
 		}
 		seen[s] = r
 		return true

@@ -9,22 +9,22 @@ import (
 
 const (
 	tick     = 10 * time.Millisecond
-	latency  = 300 * time.Millisecond // at most: of a request's way, of an answer's, of the watch
-	timeout  = 700 * time.Millisecond // until a request without an answer is followed by another one
-	rejoin   = time.Second            // at most: until a watch that lost its connection begins again
+	latency  = 300 * time.Millisecond // maximum: of a request, of a response, of the watch
+	timeout  = 700 * time.Millisecond // of a request
+	rejoin   = time.Second            // maximum: until a watch is open again
 	lifetime = 5 * time.Second        // of the Leases: up to 20 nodes
 )
 
-// world is one API server and the nodes that renew and watch their Leases there, with what goes wrong.
+// world is one API server, the nodes that renew and watch their Leases there, and their faults.
 type world struct {
 	rng   *rand.Rand
 	now   time.Duration
 	log   []commit
 	nodes []*node
-	// The whole API is out of reach before this instant, refusing or swallowing requests.
+	// The API is out of reach before outage: requests are lost or refused.
 	outage  time.Duration
-	swallow bool
-	ended   time.Duration // end of the last fault that everybody felt
+	losing  bool
+	ended   time.Duration // end of the last outage
 	trace   []string
 	failure string
 }
@@ -35,21 +35,21 @@ type commit struct {
 	at time.Duration
 }
 
-// node runs one Judge as a driver would.
+// node runs a FailureDetector as the speaker does.
 type node struct {
-	name    string
-	w       *world
-	rng     *rand.Rand // of its own, so that what one does leaves the others' luck alone
-	up      bool
-	since   time.Duration // of being up or down
-	faulted time.Duration // end of the last fault of its own, or the beginning of its present life
-	everBad bool          // it ever had a fault of its own
-	wrote   time.Duration // its first renewal, ever
-	// Faults of its own: before these instants it reaches no API, its watch is stuck.
-	cut, stuck time.Duration
+	name       string
+	w          *world
+	rng        *rand.Rand // of its own: what one node does changes no random number of others
+	up         bool
+	since      time.Duration // of being up or down
+	faulted    time.Duration // end of the last fault of its own, or the beginning of its present life
+	everFaulty bool          // it ever had a fault of its own
+	wrote      time.Duration // its first renewal, ever
+	// Faults of its own: before these instants it does not reach the API, and its watch is stuck.
+	disconnected, stuck time.Duration
 
-	judge    *FailureDetector
-	verdict  View
+	detector *FailureDetector
+	view     View
 	count    int // of renewals
 	sent     time.Duration
 	due      time.Duration
@@ -58,11 +58,11 @@ type node struct {
 
 	cursor   int // next entry of the log that the watch shows
 	watching bool
-	watchAt  time.Duration // when a lost watch begins again
+	watchAt  time.Duration // when a lost watch opens again
 	showAt   time.Duration // when the entry at cursor arrives, 0 if not known yet
 }
 
-// request is a renewal on its way.
+// request is a renewal that is sent.
 type request struct {
 	Renewal
 	commitAt, answerAt, giveUp time.Duration
@@ -79,18 +79,19 @@ func newWorld(seed uint64, nodes int) *world {
 	return w
 }
 
-func (w *world) note(format string, args ...any) {
+// logf adds a line to the trace.
+func (w *world) logf(format string, args ...any) {
 	w.trace = append(w.trace, fmt.Sprintf("%8.2f ", w.now.Seconds())+fmt.Sprintf(format, args...))
 }
 
 func (w *world) fail(format string, args ...any) {
-	w.note(format, args...)
+	w.logf(format, args...)
 	if w.failure == "" {
 		w.failure = w.trace[len(w.trace)-1]
 	}
 }
 
-// run lets time pass; each step faults may begin.
+// run lets time pass. faults may begin a fault in each step.
 func (w *world) run(length time.Duration, faults func(w *world)) {
 	for end := w.now + length; w.now < end && w.failure == ""; w.now += tick {
 		faults(w)
@@ -104,35 +105,37 @@ func (w *world) run(length time.Duration, faults func(w *world)) {
 
 func (n *node) start() {
 	n.up, n.since, n.faulted = true, n.w.now, n.w.now
-	n.judge, n.verdict = NewFailureDetector(n.name), View{}
+	n.detector, n.view = NewFailureDetector(n.name), View{}
 	n.sent, n.due, n.failures, n.request = 0, n.w.now+n.upTo(Interval(1)), 0, nil
 	n.lose()
 }
 
 func (n *node) stop() {
-	n.up, n.since, n.request, n.everBad = false, n.w.now, nil, true
+	n.up, n.since, n.request, n.everFaulty = false, n.w.now, nil, true
 }
 
 func (n *node) upTo(d time.Duration) time.Duration { return time.Duration(n.rng.Int64N(int64(d))) }
 
-func (n *node) reaches() bool { return n.w.now >= n.w.outage && n.w.now >= n.cut }
+func (n *node) reaches() bool { return n.w.now >= n.w.outage && n.w.now >= n.disconnected }
 
 func (n *node) step() {
 	n.renew()
 	n.watch()
-	before := n.verdict
-	n.verdict = n.judge.View(n.w.now)
+	before := n.view
+	n.view = n.detector.View(n.w.now)
 	n.check(before)
 }
 
 func (n *node) renew() {
 	now := n.w.now
-	if n.request == nil && now >= n.verdict.RenewAt(n.sent, n.due, len(n.w.nodes)) {
+	if n.request == nil && now >= n.view.RenewAt(n.sent, n.due, len(n.w.nodes)) {
 		n.count++
 		r := Renewal{Version: fmt.Sprintf("%s-%d", n.name, n.count), Sent: now, Duration: lifetime}
 		commit := now + n.upTo(latency)
-		n.request = &request{Renewal: r, commitAt: commit, answerAt: commit + n.upTo(latency), giveUp: now + timeout,
-			refused: !n.reaches() && !n.w.swallow}
+		n.request = &request{
+			Renewal: r, commitAt: commit, answerAt: commit + n.upTo(latency),
+			giveUp: now + timeout, refused: !n.reaches() && !n.w.losing,
+		}
 		n.sent = now
 	}
 	if n.request != nil {
@@ -140,7 +143,8 @@ func (n *node) renew() {
 	}
 }
 
-// advance brings a request on its way: a server out of reach refuses or swallows it, and the answer may be lost.
+// advance processes a request. A server out of reach refuses or loses it, and the response may be
+// lost.
 func (n *node) advance(r *request) {
 	now := n.w.now
 	if !r.committed && now >= r.commitAt && n.reaches() {
@@ -148,11 +152,12 @@ func (n *node) advance(r *request) {
 		if n.wrote == 0 {
 			n.wrote = now
 		}
-		n.w.log = append(n.w.log, commit{Observation{Node: n.name, Version: r.Version, Duration: lifetime}, now})
+		o := Observation{Node: n.name, Version: r.Version, Duration: lifetime}
+		n.w.log = append(n.w.log, commit{o, now})
 	}
 	switch {
 	case r.committed && now >= r.answerAt && n.reaches():
-		n.judge.RecordRenewal(r.Renewal, now)
+		n.detector.RecordRenewal(r.Renewal, now)
 		n.failures, n.due, n.request = 0, r.Sent+Interval(1), nil
 	case now >= r.giveUp, r.refused && now >= r.commitAt:
 		n.failures++
@@ -165,7 +170,8 @@ func (n *node) lose() {
 	n.watching, n.watchAt, n.showAt = false, n.w.now+n.upTo(rejoin), 0
 }
 
-// watch shows the log in order, each entry after a delay, or after a loss the latest of each Lease as a list.
+// watch shows the log in order, each entry after a delay. After a loss it lists the latest version
+// of each Lease.
 func (n *node) watch() {
 	now := n.w.now
 	switch {
@@ -173,11 +179,11 @@ func (n *node) watch() {
 		n.lose()
 	case now < n.stuck:
 	case !n.watching && now >= n.watchAt:
-		n.judge.Sync(n.w.list(), now)
+		n.detector.Sync(n.w.list(), now)
 		n.watching, n.cursor = true, len(n.w.log)
 	case n.watching:
 		for n.cursor < len(n.w.log) && n.shows(n.w.log[n.cursor].at) {
-			n.judge.Observe(n.w.log[n.cursor].Observation, now)
+			n.detector.Observe(n.w.log[n.cursor].Observation, now)
 			n.cursor++
 			n.showAt = 0
 		}
@@ -191,7 +197,7 @@ func (n *node) shows(committed time.Duration) bool {
 	return n.w.now >= n.showAt
 }
 
-// list is the state of the API server, in no order.
+// list returns the Leases of the API server.
 func (w *world) list() []Observation {
 	latest := map[string]Observation{}
 	for _, c := range w.log {
