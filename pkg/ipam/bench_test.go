@@ -8,7 +8,7 @@ import (
 
 const many = 5000
 
-// BenchmarkPlan: a Plan is made at every change of a Service, so that it must cost little at any scale.
+// BenchmarkPlan: every change of a Service needs a Plan, so it must be cheap at any scale.
 func BenchmarkPlan(b *testing.B) {
 	web := []Port{{"TCP", 80}, {"TCP", 443}}
 	for name, c := range map[string]struct {
@@ -45,7 +45,7 @@ func BenchmarkPlan(b *testing.B) {
 	}
 }
 
-// All Services of one address, each with a port of its own: the most that can be shared.
+// BenchmarkPlanOneAddress has all Services at one address, each with its own port.
 func BenchmarkPlanOneAddress(b *testing.B) {
 	requests := make([]Request, many)
 	for i := range requests {

@@ -7,26 +7,33 @@ import (
 	"strings"
 )
 
-// Holder is one who has an address, and the terms on which it got it. Without these nobody could tell,
-// once two Services at one address do not go together any more, which of them has changed.
+// Holder is one owner of an address, with the terms on which it got the address. They tell later
+// which of two Services changed if these can no longer share.
 type Holder struct {
-	// Owner is a Service, or ControlPlane beside Services that share its address.
+	// Owner is a Service, or ControlPlane next to Services that share its address.
 	Owner Owner
-	// Pool is the one that it named when it got the address, or had it confirmed; empty if none. It keeps
-	// the address when that pool shrinks, and gives it up when it names another.
+	// Pool is the pool that the Service requested when it got the address or confirmed it; empty if
+	// none. The Service keeps the address if that pool shrinks, and releases it if it requests another
+	// pool.
 	Pool string
-	// Key and Ports (sorted) are recorded only where the address has several holders, or is also the
-	// control plane's.
+	// Key and Ports (sorted) are recorded only if the address has several holders, or is the VIP.
 	Key   string
 	Ports []Port
-	// Terms are recorded with these: traffic policy, pods and interface. Empty: not known.
+	// Terms are recorded with Key and Ports: traffic policy, pods and interface. Empty means unknown.
 	Terms string
 }
 
-// Ledger says who has which address, the only source of truth on it (S4). Holders are sorted by Owner.
+func (h Holder) equal(other Holder) bool {
+	return h.Owner == other.Owner && h.Pool == other.Pool && h.Key == other.Key &&
+		h.Terms == other.Terms && slices.Equal(h.Ports, other.Ports)
+}
+
+func compareOwner(a, b Holder) int { return strings.Compare(string(a.Owner), string(b.Owner)) }
+
+// Ledger has the holders of each address, sorted by Owner. It is the only source of truth (S4).
 type Ledger map[netip.Addr][]Holder
 
-// Clone returns a copy that shares nothing with l.
+// Clone returns a deep copy.
 func (l Ledger) Clone() Ledger {
 	clone := make(Ledger, len(l))
 	for a, holders := range l {
@@ -39,22 +46,20 @@ func (l Ledger) Clone() Ledger {
 	return clone
 }
 
-// WithControlPlane reports whether the control plane is among the holders: its node has the address, and no
-// other (S4).
+// WithControlPlane reports whether the control plane is one of the holders: the address is on the
+// holder of the VIP, and on no other node (S4).
 func WithControlPlane(holders []Holder) bool {
 	return slices.ContainsFunc(holders, func(h Holder) bool { return h.Owner == ControlPlane })
 }
 
-// Equal says whether both record the same: no write is needed.
+// Equal reports whether both record the same, so that no write is needed.
 func (l Ledger) Equal(other Ledger) bool {
-	return maps.EqualFunc(l, other, func(a, b []Holder) bool { return slices.EqualFunc(a, b, Holder.equal) })
+	return maps.EqualFunc(l, other, func(a, b []Holder) bool {
+		return slices.EqualFunc(a, b, Holder.equal)
+	})
 }
 
-func (h Holder) equal(other Holder) bool {
-	return h.Owner == other.Owner && h.Pool == other.Pool && h.Key == other.Key && h.Terms == other.Terms && slices.Equal(h.Ports, other.Ports)
-}
-
-// Used is how many addresses of the pool are taken, through whichever pool they were got.
+// Used returns how many addresses of the pool are in use, from whichever pool they were allocated.
 func (l Ledger) Used(p Pool) int {
 	used := 0
 	for a := range l {
@@ -63,14 +68,4 @@ func (l Ledger) Used(p Pool) int {
 		}
 	}
 	return used
-}
-
-// sorted is ports in order, each once.
-func sorted(ports []Port) []Port {
-	return slices.Compact(slices.SortedFunc(slices.Values(ports), func(a, b Port) int {
-		if c := strings.Compare(a.Protocol, b.Protocol); c != 0 {
-			return c
-		}
-		return int(a.Number) - int(b.Number)
-	}))
 }

@@ -3,41 +3,40 @@ package ipam
 import (
 	"net/netip"
 	"slices"
-	"strings"
 )
 
-// pick finds an address of each open family: beside those with the same key, else one that it had, else all
-// from one pool, else each from the first pool that has one. found has what was asked for, and pick adds to it.
-func (p *plan) pick(t *tenant, open []Family, shelves []*shelf, found [2]netip.Addr) [2]netip.Addr {
-	if t.key != "" {
-		found = pickEach(open, shelves, found, func(f Family, s *shelf) netip.Addr { return p.join(t, f, s) })
+// pick finds an address of each open family: shared with the same key, else a previous one, else
+// all from one pool, else each from the first pool with a free one. It adds them to found.
+func (p *planner) pick(
+	c *claim, open []Family, pools []*poolCursor, found [2]netip.Addr,
+) [2]netip.Addr {
+	if c.key != "" {
+		found = pickEach(open, pools, found, func(f Family, s *poolCursor) netip.Addr {
+			return p.join(c, f, s)
+		})
 	}
-	found = pickEach(open, shelves, found, func(f Family, s *shelf) netip.Addr { return p.again(t, f, s) })
-	for _, s := range shelves {
-		if !holdsOther(t, open, s, found) {
+	found = pickEach(open, pools, found, func(f Family, s *poolCursor) netip.Addr {
+		return p.previous(c, f, s)
+	})
+	for _, s := range pools {
+		if !c.fits(open, s, found) {
 			continue
 		}
-		if all := p.pickFrom(t, open, []*shelf{s}, found); !lacks(open, all) {
+		all := p.pickFree(c, open, []*poolCursor{s}, found)
+		if !slices.ContainsFunc(open, func(f Family) bool { return !all[f].IsValid() }) {
 			return all
 		}
 	}
-	return p.pickFrom(t, open, shelves, found)
+	return p.pickFree(c, open, pools, found)
 }
 
-// again returns an address of the pool that t had, if it is free.
-func (p *plan) again(t *tenant, f Family, s *shelf) netip.Addr {
-	for _, a := range t.Had {
-		if FamilyOf(a) == f && s.Contains(a) && !p.taken(a) {
-			return a
-		}
-	}
-	return netip.Addr{}
-}
-
-func (p *plan) pickFrom(t *tenant, open []Family, shelves []*shelf, found [2]netip.Addr) [2]netip.Addr {
-	return pickEach(open, shelves, found, func(f Family, s *shelf) netip.Addr {
-		if t.key == "" && s.Shared {
-			if a := p.join(t, f, s); a.IsValid() {
+// pickFree picks addresses of the pools that are free, or that a Shared pool lets c share.
+func (p *planner) pickFree(
+	c *claim, open []Family, pools []*poolCursor, found [2]netip.Addr,
+) [2]netip.Addr {
+	return pickEach(open, pools, found, func(f Family, s *poolCursor) netip.Addr {
+		if c.key == "" && s.Shared {
+			if a := p.join(c, f, s); a.IsValid() {
 				return a
 			}
 		}
@@ -46,9 +45,12 @@ func (p *plan) pickFrom(t *tenant, open []Family, shelves []*shelf, found [2]net
 	})
 }
 
-func pickEach(open []Family, shelves []*shelf, found [2]netip.Addr, from func(Family, *shelf) netip.Addr) [2]netip.Addr {
+// pickEach adds to found, for each open family, the first address that from returns.
+func pickEach(
+	open []Family, pools []*poolCursor, found [2]netip.Addr, from func(Family, *poolCursor) netip.Addr,
+) [2]netip.Addr {
 	for _, f := range open {
-		for _, s := range shelves {
+		for _, s := range pools {
 			if !found[f].IsValid() {
 				found[f] = from(f, s)
 			}
@@ -57,16 +59,12 @@ func pickEach(open []Family, shelves []*shelf, found [2]netip.Addr, from func(Fa
 	return found
 }
 
-func lacks(open []Family, found [2]netip.Addr) bool {
-	return slices.ContainsFunc(open, func(f Family) bool { return !found[f].IsValid() })
-}
-
-// holdsOther says whether what t found already, or has and keeps, is in the pool, so that both families
-// come from one.
-func holdsOther(t *tenant, open []Family, s *shelf, found [2]netip.Addr) bool {
+// fits reports whether the pool has the addresses that c found already or keeps, so that both
+// families come from one pool.
+func (c *claim) fits(open []Family, s *poolCursor, found [2]netip.Addr) bool {
 	for f, a := range found {
 		if !a.IsValid() && !slices.Contains(open, Family(f)) {
-			a = t.at[f]
+			a = c.has[f]
 		}
 		if a.IsValid() && !s.Contains(a) {
 			return false
@@ -75,53 +73,39 @@ func holdsOther(t *tenant, open []Family, s *shelf, found [2]netip.Addr) bool {
 	return true
 }
 
-func (p *plan) taken(a netip.Addr) bool {
+// taken reports whether no newcomer gets a without sharing it.
+func (p *planner) taken(a netip.Addr) bool {
 	_, reserved := p.reserved.Addresses[a]
-	return reserved || p.spots[a] != nil
+	return reserved || p.used[a] != nil
 }
 
-// attempt is what decides whether a tenant can join others: who tried with the same failed before.
-type attempt struct {
-	group
-	shelf *shelf
-	ports string
-	terms terms
-}
-
-// join looks for an address in the pool whose holders let t share it. Nobody leaves during a round, so
-// addresses that refused the same attempt once are not tried again. The control plane's is shared only
-// with those who ask for it.
-func (p *plan) join(t *tenant, f Family, s *shelf) netip.Addr {
-	key := attempt{group{t.key, f}, s, t.portText(), t.terms()}
-	list := p.groups[key.group]
-	for i := p.joined[key]; i < len(list); i++ {
-		_, reserved := p.reserved.Addresses[list[i]]
-		if !reserved && s.Contains(list[i]) && s.welcomes(t, p.spots[list[i]]) {
-			p.joined[key] = i
-			return list[i]
+// previous returns a free address of the pool from the Service's status.
+func (p *planner) previous(c *claim, f Family, s *poolCursor) netip.Addr {
+	for _, a := range c.Previous {
+		if FamilyOf(a) == f && s.Contains(a) && !p.taken(a) {
+			return a
 		}
 	}
-	p.joined[key] = len(list)
 	return netip.Addr{}
 }
 
-func (s *shelf) welcomes(t *tenant, there *spot) bool {
-	shared := func() bool { return s.sharedBy(there.namespaces) }
-	return there.objection(t.newSeat(), shared).reason == ""
-}
-
-// sharedBy says whether Services of all these namespaces may share addresses of the pool without a key.
-func (s *shelf) sharedBy(namespaces []string) bool {
-	return s.Shared && !slices.ContainsFunc(namespaces, func(namespace string) bool { return !s.Allows(namespace) })
-}
-
-func (t *tenant) portText() string {
-	if t.text == "" {
-		texts := make([]string, len(t.ports))
-		for i, port := range t.ports {
-			texts[i] = port.String()
+// join returns an address of the pool that c can share. No sharer leaves during a round, so
+// addresses that refused an attempt once are not examined again for it. The VIP is shared only on
+// request.
+func (p *planner) join(c *claim, f Family, s *poolCursor) netip.Addr {
+	attempt := joinAttempt{keyed{c.key, f}, s, c.portText(), c.terms()}
+	list := p.byKey[attempt.keyed]
+	for i := p.joins[attempt]; i < len(list); i++ {
+		a, al := list[i], p.used[list[i]]
+		if _, reserved := p.reserved.Addresses[a]; reserved || !s.Contains(a) {
+			continue
 		}
-		t.text = strings.Join(texts, ",")
+		shared := func() bool { return s.sharedBy(al.namespaces) }
+		if al.check(c.newcomer(), shared).reason == "" {
+			p.joins[attempt] = i
+			return a
+		}
 	}
-	return t.text
+	p.joins[attempt] = len(list)
+	return netip.Addr{}
 }

@@ -1,176 +1,463 @@
 package ipam
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/kvip/kvip/pkg/netaddr"
 )
 
-// Result is the whole of what is to be after a Plan.
+// Result is the complete outcome of a Plan.
 type Result struct {
-	// Ledger is to be written before any of it is used (S4).
+	// Ledger must be written before any address of it is used (S4).
 	Ledger Ledger
-	// Assigned is what each Service has, the address of the primary family first. Who has none is left out.
+	// Assigned are the addresses of each Service, that of the primary family first. Services without
+	// an address are left out.
 	Assigned map[Owner][]netip.Addr
-	// Refused is what was not granted, or had to be given up. Who is refused may have addresses all the same.
+	// Refused is what was not granted, or had to be released. A refused Service may have addresses.
 	Refused map[Owner]Refusal
 }
 
-// Plan says who has which address, whatever the order of its inputs. All that is there keeps what it has
-// while that is right, and what a refused change leaves untouched; then addresses that are asked for are
-// given, as others can take any, then those that were had, and then any; each by Owner. Planned again from its own Ledger, nobody
-// moves.
+// Plan keeps valid assignments, then honours requested addresses, then previous ones, then
+// allocates free ones; ties are broken by Owner. The order of its inputs does not matter. A Plan
+// from its own Ledger moves no Service.
 //
-// What is right does not depend on pools: one that shrinks or goes takes no address from anybody. An
-// address is given up only when its family is no longer wanted, when it is the control plane's, or when its holder
-// no longer goes together with the others there. It is always the one that changed that leaves: those who
-// want no more than the ledger says they have stay. If several changed at once, the first by Owner stays.
-// Two who each ask for what the other has are both refused.
+// A change of pools releases no address. A Service loses an address only if it does not request the
+// family, if the address is the VIP, or if the holders can no longer share it. Then the Service
+// that changed leaves: those that request no more than the ledger records stay. If several changed,
+// the first by Owner stays. Two Services that each request the other's address are both refused.
 func Plan(ledger Ledger, pools []Pool, reserved Reserved, requests []Request) Result {
-	p := newPlan(pools, reserved, requests)
-	p.keep(ledger)
-	p.grant()
+	p := newPlanner(pools, reserved, requests)
+	p.retain(ledger)
+	p.allocate()
 	return p.result()
 }
 
-// plan is the state of one Plan.
-type plan struct {
-	shelves  []*shelf // by name
-	byName   map[string]*shelf
-	allowed  map[string][]*shelf // see automatic
-	sharing  bool                // there is a Shared pool
+// planner is the state of one Plan.
+type planner struct {
+	cursors  []*poolCursor // by name
+	byName   map[string]*poolCursor
+	allowed  map[string][]*poolCursor // by namespace, see automatic
+	sharing  bool                     // there is a Shared pool
 	reserved Reserved
-	tenants  []*tenant // by Owner
-	spots    map[netip.Addr]*spot
-	groups   map[group][]netip.Addr
-	joined   map[attempt]int
+	claims   []*claim // by Owner
+	used     map[netip.Addr]*allocation
+	byKey    map[keyed][]netip.Addr
+	joins    map[joinAttempt]int // of byKey, the next to examine
 }
 
-func newPlan(pools []Pool, reserved Reserved, requests []Request) *plan {
-	p := &plan{
-		byName: map[string]*shelf{}, allowed: map[string][]*shelf{}, reserved: reserved,
-		spots: make(map[netip.Addr]*spot, len(requests)), groups: map[group][]netip.Addr{}, joined: map[attempt]int{},
-	}
-	for _, pool := range pools {
-		s := newShelf(pool)
-		p.shelves, p.byName[pool.Name], p.sharing = append(p.shelves, s), s, p.sharing || pool.Shared
-	}
-	slices.SortStableFunc(p.shelves, func(a, b *shelf) int { return strings.Compare(a.Name, b.Name) })
-	for i := range requests {
-		r := &requests[i]
-		p.tenants = append(p.tenants, &tenant{Request: r, key: ShareKey(r.ShareKey), bad: malformed(r), ports: sorted(r.Ports)})
-	}
-	slices.SortStableFunc(p.tenants, func(a, b *tenant) int { return strings.Compare(string(a.Owner), string(b.Owner)) })
-	p.tenants = slices.CompactFunc(p.tenants, func(a, b *tenant) bool { return a.Owner == b.Owner })
-	return p
-}
-
-// objection is what stands against a seat at a.
-func (p *plan) objection(a netip.Addr, new seat) clash {
-	if r, ok := p.reserved.Addresses[a]; ok {
-		if c := r.objection(new); c.reason != "" {
-			return c
-		}
-	}
-	return p.othersObjection(a, new)
-}
-
-// othersObjection is what the holders of a have against a seat there.
-func (p *plan) othersObjection(a netip.Addr, new seat) clash {
-	s, ok := p.spots[a]
-	if !ok {
-		return clash{}
-	}
-	return s.objection(new, func() bool { return p.shared(a, s.namespaces, new.Namespace) })
-}
-
-// shared says whether Services of all these namespaces may share a without a key.
-func (p *plan) shared(a netip.Addr, namespaces []string, another string) bool {
-	return p.sharing && slices.ContainsFunc(p.shelves, func(s *shelf) bool {
-		return s.sharedBy(namespaces) && s.Allows(another) && s.Contains(a)
-	})
-}
-
-// sit gives a to one against whom there is no objection.
-func (p *plan) sit(a netip.Addr, new seat) {
-	s, ok := p.spots[a]
-	if !ok {
-		s = &spot{}
-		p.spots[a] = s
-		g := group{new.key, FamilyOf(a)}
-		p.groups[g] = append(p.groups[g], a)
-	}
-	s.add(new)
-}
-
-func (p *plan) leave(a netip.Addr, t *tenant) {
-	if rest := p.spots[a].without(t); rest != nil {
-		p.spots[a] = rest
-		return
-	}
-	delete(p.spots, a)
-}
-
-func (p *plan) result() Result {
-	r := Result{Ledger: make(Ledger, len(p.spots)), Assigned: make(map[Owner][]netip.Addr, len(p.tenants)), Refused: map[Owner]Refusal{}}
-	for _, t := range p.tenants {
-		has := t.addresses()
-		if len(has) > 0 {
-			r.Assigned[t.Owner] = has
-		}
-		switch all := t.refusals(); {
-		case t.Invalid != nil:
-			r.Refused[t.Owner] = *t.Invalid
-		case len(all) > 0:
-			r.Refused[t.Owner] = summary(t.Owner, all, has)
-		}
-	}
-	for a, s := range p.spots {
-		reservation, reserved := p.reserved.Addresses[a]
-		r.Ledger[a] = s.holders(FamilyOf(a), reserved || len(s.seats) > 1)
-		if reservation.Owner == ControlPlane {
-			r.Ledger[a] = withControlPlane(r.Ledger[a], reservation.Ports)
-		}
-	}
-	return r
-}
-
-// holders is the spot as the ledger has it, with the terms of each if it is shared.
-func (s *spot) holders(f Family, terms bool) []Holder {
-	holders := make([]Holder, len(s.seats))
-	for i, one := range s.seats {
-		holders[i] = Holder{Owner: one.Owner, Pool: one.pool[f]}
-		if terms {
-			holders[i].Key, holders[i].Ports, holders[i].Terms = one.key, slices.Clone(one.ports), one.terms().String()
-		}
-	}
-	slices.SortFunc(holders, func(a, b Holder) int { return strings.Compare(string(a.Owner), string(b.Owner)) })
-	return holders
-}
-
-// withControlPlane adds the control plane, so that whoever reads the ledger knows whose address it is.
-func withControlPlane(holders []Holder, ports []Port) []Holder {
-	holders = append(holders, Holder{Owner: ControlPlane, Ports: sorted(ports)})
-	slices.SortFunc(holders, func(a, b Holder) int { return strings.Compare(string(a.Owner), string(b.Owner)) })
-	return holders
-}
-
-// groups lists the addresses by the key of those who have them, for those who look for company.
-type group struct {
+// keyed are the addresses of a family whose sharers have a key.
+type keyed struct {
 	key    string
 	family Family
 }
 
-// rewind looks at everything anew, after somebody left an address.
-func (p *plan) rewind() {
-	clear(p.groups)
-	clear(p.joined)
-	for _, s := range p.shelves {
-		s.rewind()
+// joinAttempt decides whether a claim can join others. A second claim with the same attempt gets
+// the same answers.
+type joinAttempt struct {
+	keyed
+	pool  *poolCursor
+	ports string
+	terms terms
+}
+
+func newPlanner(pools []Pool, reserved Reserved, requests []Request) *planner {
+	p := &planner{
+		byName: map[string]*poolCursor{}, allowed: map[string][]*poolCursor{}, reserved: reserved,
+		used:  make(map[netip.Addr]*allocation, len(requests)),
+		byKey: map[keyed][]netip.Addr{}, joins: map[joinAttempt]int{},
 	}
-	for _, a := range slices.SortedFunc(maps.Keys(p.spots), netip.Addr.Compare) {
-		g := group{p.spots[a].seats[0].key, FamilyOf(a)}
-		p.groups[g] = append(p.groups[g], a)
+	for _, pool := range pools {
+		s := newPoolCursor(pool)
+		p.cursors, p.byName[pool.Name] = append(p.cursors, s), s
+		p.sharing = p.sharing || pool.Shared
 	}
+	slices.SortStableFunc(p.cursors, func(a, b *poolCursor) int {
+		return strings.Compare(a.Name, b.Name)
+	})
+	for i := range requests {
+		p.claims = append(p.claims, newClaim(&requests[i]))
+	}
+	slices.SortStableFunc(p.claims, compareClaims)
+	p.claims = slices.CompactFunc(p.claims, func(a, b *claim) bool { return a.Owner == b.Owner })
+	return p
+}
+
+// retain assigns the addresses of the ledger to their holders where that is still valid. A holder
+// without a request is dropped: its Service is deleted or not managed.
+func (p *planner) retain(ledger Ledger) {
+	byOwner := make(map[Owner]*claim, len(p.claims))
+	for _, c := range p.claims {
+		byOwner[c.Owner] = c
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(ledger), netip.Addr.Compare) {
+		for _, s := range sharersOf(a, ledger[a], byOwner) {
+			p.retainAt(a, s)
+		}
+	}
+}
+
+// retainAt assigns a to s, or records why s has to release it. A claim has one address of a family:
+// the one that satisfies the request, else the lowest.
+func (p *planner) retainAt(a netip.Addr, s sharer) {
+	c, f := s.claim, FamilyOf(a)
+	warning, reserved := p.reserved.warning(a)
+	check := p.check
+	if reserved {
+		check = p.checkSharers
+	}
+	if no := check(a, s); no.reason != "" {
+		c.released = append(c.released, rejection{a, refuse(no.reason,
+			"its address was released, as %s: %s", no.text(a), no.remedy(c.Fields))})
+		return
+	}
+	if c.has[f].IsValid() {
+		if p.satisfied(c, f) || !p.satisfies(c, a, s.recorded.Pool) {
+			return
+		}
+		p.release(c.has[f], c)
+	}
+	p.assign(a, s)
+	c.has[f], c.pool[f] = a, s.recorded.Pool
+	if reserved {
+		c.warned = append(c.warned, rejection{a, refuse(warning.reason,
+			"%s, and clients may not reach it: %s", warning.text(a), warning.remedy(c.Fields))})
+	}
+	if c.invalid == nil && p.satisfied(c, f) {
+		c.pool[f] = p.poolToRecord(c, a, s.recorded.Pool)
+	}
+}
+
+// poolToRecord returns the requested pool if it contains a, else the pool recorded before.
+func (p *planner) poolToRecord(c *claim, a netip.Addr, before string) string {
+	if s, ok := p.byName[c.Pool]; c.Pool == "" || ok && s.Contains(a) {
+		return c.Pool
+	}
+	return before
+}
+
+// satisfied reports whether c has what it requests of the family.
+func (p *planner) satisfied(c *claim, f Family) bool {
+	return c.has[f].IsValid() && p.satisfies(c, c.has[f], c.pool[f])
+}
+
+// satisfies reports whether a, allocated when c requested the given pool, is what c requests.
+func (p *planner) satisfies(c *claim, a netip.Addr, pool string) bool {
+	if requested := c.requested(FamilyOf(a)); requested.IsValid() {
+		return a == requested
+	}
+	if c.Pool == "" || c.Pool == pool {
+		return true
+	}
+	s, ok := p.byName[c.Pool]
+	return ok && s.Contains(a)
+}
+
+// release is an address that a claim gave up for another one.
+type release struct {
+	*claim
+	addr netip.Addr
+}
+
+// allocate serves claims that lack an address. Released addresses are free for the others in the
+// next round, so the order of Owners does not decide who is served at all.
+func (p *planner) allocate() {
+	done := func(c *claim) bool {
+		return c.invalid != nil || !slices.ContainsFunc(c.Families, func(f Family) bool {
+			return !p.satisfied(c, f)
+		})
+	}
+	waiting := slices.DeleteFunc(slices.Clone(p.claims), done)
+	slices.SortStableFunc(waiting, func(a, b *claim) int {
+		return cmp.Or(trueFirst(len(a.Addresses) > 0, len(b.Addresses) > 0),
+			trueFirst(len(a.Previous) > 0, len(b.Previous) > 0))
+	})
+	for len(waiting) > 0 {
+		p.reset()
+		var released []release
+		for _, c := range waiting {
+			released = append(released, p.allocateTo(c)...)
+		}
+		for _, r := range released {
+			p.release(r.addr, r.claim)
+		}
+		if len(released) == 0 {
+			return
+		}
+		waiting = slices.DeleteFunc(waiting, done)
+	}
+}
+
+// allocateTo assigns to c what it lacks; with Require, all of it or nothing. c keeps what it has
+// until there is a replacement.
+func (p *planner) allocateTo(c *claim) (released []release) {
+	found := p.search(c)
+	if c.Require && len(c.refused) > 0 {
+		return nil
+	}
+	for f, a := range found {
+		if !a.IsValid() {
+			continue
+		}
+		if c.has[f].IsValid() {
+			released = append(released, release{c, c.has[f]})
+		}
+		p.assign(a, c.newcomer())
+		c.has[f], c.pool[f] = a, p.poolToRecord(c, a, "")
+	}
+	return released
+}
+
+// search returns an address of each family that c lacks, and records what is not available.
+func (p *planner) search(c *claim) (found [2]netip.Addr) {
+	c.refused = nil
+	var open []Family
+	for _, f := range c.Families {
+		a := c.requested(f)
+		if p.satisfied(c, f) {
+			continue
+		}
+		if !a.IsValid() {
+			open = append(open, f)
+		} else if no := p.checkRequested(c, a); no != nil {
+			c.refuse(a, no)
+		} else {
+			found[f] = a
+		}
+	}
+	if len(open) == 0 {
+		return found
+	}
+	pools, no := p.poolsFor(c)
+	if no != nil {
+		c.refuse(netip.Addr{}, no)
+		return found
+	}
+	found = p.pick(c, open, pools, found)
+	for _, f := range open {
+		other := IPv4 + IPv6 - f
+		optional := !c.Require && !c.has[f].IsValid() &&
+			(c.has[other].IsValid() || found[other].IsValid())
+		if !found[f].IsValid() && !optional {
+			c.refuse(netip.Addr{}, c.missing(f, pools))
+		}
+	}
+	return found
+}
+
+// missing explains that the pools have no free address of the family.
+func (c *claim) missing(f Family, pools []*poolCursor) *Refusal {
+	pools = slices.DeleteFunc(slices.Clone(pools), func(s *poolCursor) bool {
+		return len(s.ranges[f]) == 0
+	})
+	switch {
+	case len(pools) > 0:
+		return refuse(PoolExhausted, "no %s address is free in %s: "+
+			"add addresses, or delete unused Services", f, poolNames(pools))
+	case c.Pool != "":
+		return refuse(NoPool, "%s: pool %s has no %s addresses: "+
+			"add some, or remove %s from spec.ipFamilies", c.Fields.pool(), c.Pool, f, f)
+	}
+	return refuse(NoPool, "no pool has %s addresses for namespace %s: "+
+		"create one, or remove %s from spec.ipFamilies", f, c.Namespace, f)
+}
+
+// checkRequested returns why c cannot have the address that it requests, or nil.
+func (p *planner) checkRequested(c *claim, a netip.Addr) *Refusal {
+	inPool := slices.ContainsFunc(p.cursors, func(s *poolCursor) bool { return s.Contains(a) })
+	checkPlace := p.checkPools
+	if c.AnyPool && !inPool {
+		checkPlace = p.checkOutside
+	}
+	if no := checkPlace(c, a); no != nil {
+		return no
+	}
+	no := p.check(a, c.newcomer())
+	if no.reason == "" {
+		return nil
+	}
+	return refuse(no.reason, "%s: %s: %s", c.Fields.addresses(), no.text(a), no.remedy(c.Fields))
+}
+
+// checkPools returns why no pool may give a to c, or nil.
+func (p *planner) checkPools(c *claim, a netip.Addr) *Refusal {
+	pools := p.cursors
+	if c.Pool != "" && !c.AnyPool {
+		named, no := p.poolsFor(c)
+		if no != nil {
+			return no
+		}
+		pools = named
+	}
+	field := c.Fields.addresses()
+	having := slices.DeleteFunc(slices.Clone(pools), func(s *poolCursor) bool {
+		return !s.Contains(a)
+	})
+	switch {
+	case slices.ContainsFunc(having, func(s *poolCursor) bool { return s.Allows(c.Namespace) }):
+		return nil
+	case len(having) > 0:
+		return refuse(NamespaceNotAllowed, "%s: %s is in %s, which does not allow namespace %s: "+
+			"request an address of another pool, or add the namespace there",
+			field, a, poolNames(having), c.Namespace)
+	case len(pools) == 0:
+		return refuse(OutsidePools, "%s: no pool has %s: create one", field, a)
+	}
+	return refuse(OutsidePools, "%s: %s is not in %s, or avoided there: "+
+		"request another address, or add it to a pool", field, a, poolNames(pools))
+}
+
+// checkOutside returns why c cannot have an address that is in no pool, although its request may
+// have any (S9), or nil. kube-proxy serves the address of a status on every node, whichever host
+// has it.
+func (p *planner) checkOutside(c *claim, a netip.Addr) *Refusal {
+	problem := netaddr.Problem(a)
+	if i := slices.IndexFunc(p.reserved.Networks, func(n Network) bool {
+		return n.Prefix.Contains(a)
+	}); i >= 0 {
+		problem = "an address of " + p.reserved.Networks[i].Holder
+	}
+	if problem == "" {
+		return nil
+	}
+	return refuse(AddressNotAllowed, "%s: %s is %s: request another address",
+		c.Fields.addresses(), a, problem)
+}
+
+// poolsFor returns the pools for a claim that requests no address, in order.
+func (p *planner) poolsFor(c *claim) ([]*poolCursor, *Refusal) {
+	if c.Pool == "" {
+		return p.automatic(c.Namespace), nil
+	}
+	s, ok := p.byName[c.Pool]
+	switch {
+	case !ok:
+		return nil, refuse(UnknownPool, "%s: there is no pool %q: correct the name, or create the pool",
+			c.Fields.pool(), c.Pool)
+	case !s.Allows(c.Namespace):
+		return nil, refuse(NamespaceNotAllowed, "%s: pool %s allows only %s: "+
+			"request another pool, or add the namespace there",
+			c.Fields.pool(), c.Pool, strings.Join(s.Namespaces, ", "))
+	}
+	return []*poolCursor{s}, nil
+}
+
+// automatic returns the pools of a namespace: its own ones, then the global ones, each by name.
+func (p *planner) automatic(namespace string) []*poolCursor {
+	if known, ok := p.allowed[namespace]; ok {
+		return known
+	}
+	var own, global []*poolCursor
+	for _, s := range p.cursors {
+		switch {
+		case s.Manual:
+		case len(s.Namespaces) == 0:
+			global = append(global, s)
+		case s.Allows(namespace):
+			own = append(own, s)
+		}
+	}
+	p.allowed[namespace] = append(own, global...)
+	return p.allowed[namespace]
+}
+
+// poolNames lists pools, at most five.
+func poolNames(pools []*poolCursor) string {
+	const limit = 5
+	var texts []string
+	for _, s := range pools[:min(limit, len(pools))] {
+		texts = append(texts, s.Name)
+	}
+	text := "pool " + strings.Join(texts, ", ")
+	if len(pools) > limit {
+		text += " and others"
+	}
+	return text
+}
+
+// check returns what prevents s at a.
+func (p *planner) check(a netip.Addr, s sharer) conflict {
+	if r, ok := p.reserved.Addresses[a]; ok {
+		if c := r.check(s); c.reason != "" {
+			return c
+		}
+	}
+	return p.checkSharers(a, s)
+}
+
+// checkSharers returns what prevents s next to the sharers of a.
+func (p *planner) checkSharers(a netip.Addr, s sharer) conflict {
+	al, ok := p.used[a]
+	if !ok {
+		return conflict{}
+	}
+	return al.check(s, func() bool {
+		return p.sharing && slices.ContainsFunc(p.cursors, func(c *poolCursor) bool {
+			return c.sharedBy(al.namespaces) && c.Allows(s.Namespace) && c.Contains(a)
+		})
+	})
+}
+
+// assign adds s to the sharers of a, after check.
+func (p *planner) assign(a netip.Addr, s sharer) {
+	al, ok := p.used[a]
+	if !ok {
+		al = &allocation{}
+		p.used[a] = al
+		k := keyed{s.key, FamilyOf(a)}
+		p.byKey[k] = append(p.byKey[k], a)
+	}
+	al.add(s)
+}
+
+func (p *planner) release(a netip.Addr, c *claim) {
+	if rest := p.used[a].without(c); rest != nil {
+		p.used[a] = rest
+		return
+	}
+	delete(p.used, a)
+}
+
+// reset makes released addresses candidates again.
+func (p *planner) reset() {
+	clear(p.byKey)
+	clear(p.joins)
+	for _, s := range p.cursors {
+		s.reset()
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(p.used), netip.Addr.Compare) {
+		k := keyed{p.used[a].sharers[0].key, FamilyOf(a)}
+		p.byKey[k] = append(p.byKey[k], a)
+	}
+}
+
+func (p *planner) result() Result {
+	r := Result{
+		Ledger:   make(Ledger, len(p.used)),
+		Assigned: make(map[Owner][]netip.Addr, len(p.claims)), Refused: map[Owner]Refusal{},
+	}
+	for _, c := range p.claims {
+		addresses := c.addresses()
+		if len(addresses) > 0 {
+			r.Assigned[c.Owner] = addresses
+		}
+		if c.Invalid != nil {
+			r.Refused[c.Owner] = *c.Invalid
+		} else if all := c.refusals(); len(all) > 0 {
+			r.Refused[c.Owner] = summarize(c.Owner, all, addresses)
+		}
+	}
+	for a, al := range p.used {
+		reservation, reserved := p.reserved.Addresses[a]
+		holders := al.holders(FamilyOf(a), reserved || len(al.sharers) > 1)
+		if reservation.Owner == ControlPlane {
+			holders = append(holders, Holder{Owner: ControlPlane, Ports: sorted(reservation.Ports)})
+			slices.SortFunc(holders, compareOwner)
+		}
+		r.Ledger[a] = holders
+	}
+	return r
 }

@@ -17,8 +17,9 @@ var (
 	oneSeed   = flag.Uint64("ipam.seed", 0, "run only this history")
 )
 
-// TestS4NeverTwoOwners: whatever is made, changed, deleted, reserved or edited, no address ever has two
-// owners that may not share it, nobody moves who did not change, and the order of inputs does not matter.
+// TestS4NeverTwoOwners: after any change of Services, pools, reservations and ledger, no address
+// has two owners that may not share it, no unchanged Service moves, and the order of inputs does
+// not matter.
 func TestS4NeverTwoOwners(t *testing.T) {
 	if *oneSeed != 0 {
 		history(t, *oneSeed)
@@ -41,7 +42,7 @@ func history(t *testing.T, seed uint64) {
 			w.mutate(rng)
 		}
 		now := w.shuffled(rng)
-		j := judgement{t, seed, w, before, old, now}
+		j := checker{t, seed, w, before, old, now}
 		j.all()
 		if again := w.shuffled(rng); !reflect.DeepEqual(again, now) {
 			j.fail("the order of inputs changes the result: %v, %v", now, again)
@@ -49,7 +50,7 @@ func history(t *testing.T, seed uint64) {
 		w.ledger = now.Ledger.Clone() // as read back after a restart
 		again := w.shuffled(rng)
 		if !again.Ledger.Equal(now.Ledger) || !reflect.DeepEqual(again.Assigned, now.Assigned) {
-			j.fail("planned again it is not the same: %v, %v", now.Ledger, again.Ledger)
+			j.fail("a second Plan differs: %v, %v", now.Ledger, again.Ledger)
 		}
 		before, old = again, maps.Clone(w.requests)
 	}
@@ -64,7 +65,7 @@ func (w *world) shuffled(rng *rand.Rand) Result {
 
 func pick[T any](rng *rand.Rand, items ...T) T { return items[rng.IntN(len(items))] }
 
-// someAddr is one of few, so that all want the same.
+// someAddr is one of few, so that Services compete for it.
 func someAddr(rng *rand.Rand, f Family) netip.Addr {
 	base := [...]string{"192.0.2.%d", "2001:db8::%d"}[f]
 	return netip.MustParseAddr(fmt.Sprintf(base, rng.IntN(8)))
@@ -119,7 +120,7 @@ func somePool(rng *rand.Rand) Pool {
 		}
 		p.Ranges = append(p.Ranges, Range{a, b})
 	}
-	p.Ranges = Merged(p.Ranges)
+	p.Ranges = Merge(p.Ranges)
 	return p
 }
 
@@ -138,8 +139,8 @@ func someRequest(rng *rand.Rand, owner Owner) Request {
 	return r
 }
 
-// judgement compares a Result with the one before and with what was asked.
-type judgement struct {
+// checker compares a Result with the one before and with the requests.
+type checker struct {
 	t      *testing.T
 	seed   uint64
 	w      *world
@@ -148,33 +149,33 @@ type judgement struct {
 	now    Result
 }
 
-func (j judgement) fail(text string, args ...any) {
+func (j checker) fail(text string, args ...any) {
 	j.t.Helper()
 	j.t.Errorf("seed %d: %s", j.seed, fmt.Sprintf(text, args...))
 }
 
-func (j *judgement) all() {
+func (j *checker) all() {
 	j.controlPlane()
 	j.consistent()
 	for a, holders := range j.now.Ledger {
 		for i, h := range holders {
-			j.reservedIsNobodys(a, h.Owner)
+			j.reserved(a, h.Owner)
 			for _, other := range holders[:i] {
 				j.mayShare(a, h.Owner, other.Owner)
 			}
 		}
 	}
 	for owner, r := range j.w.requests {
-		j.nobodyLoses(owner, r)
+		j.retained(owner, r)
 		if r.Invalid == nil {
 			j.served(r)
 		}
 	}
 }
 
-// controlPlane: the ledger names it beside those who share its address, and nowhere else. The rest is about
-// Services.
-func (j *judgement) controlPlane() {
+// controlPlane: the ledger names it next to the Services that share its address, and nowhere else.
+// The other checks are about Services.
+func (j *checker) controlPlane() {
 	services := make(Ledger, len(j.now.Ledger))
 	for a, holders := range j.now.Ledger {
 		if WithControlPlane(holders) != (j.w.reserved[a].Owner == ControlPlane) {
@@ -185,8 +186,8 @@ func (j *judgement) controlPlane() {
 	j.now.Ledger = services
 }
 
-// consistent: Assigned is the Ledger seen from the other side, without strangers.
-func (j judgement) consistent() {
+// consistent: Assigned is the inverse of Ledger, and no Service has an address without a request.
+func (j checker) consistent() {
 	count := 0
 	for owner, has := range j.now.Assigned {
 		count += len(has)
@@ -201,7 +202,7 @@ func (j judgement) consistent() {
 		for _, h := range holders {
 			r, exists := j.w.requests[h.Owner]
 			if !exists || r.Invalid == nil && !slices.Contains(r.Families, FamilyOf(a)) {
-				j.fail("%s has %s without having asked", h.Owner, a)
+				j.fail("%s has %s without a request", h.Owner, a)
 			}
 		}
 	}
@@ -210,17 +211,17 @@ func (j judgement) consistent() {
 	}
 }
 
-func (j judgement) has(r Result, owner Owner, a netip.Addr) bool {
+func (j checker) has(r Result, owner Owner, a netip.Addr) bool {
 	return slices.ContainsFunc(r.Ledger[a], func(h Holder) bool { return h.Owner == owner })
 }
 
-func (j judgement) reservedIsNobodys(a netip.Addr, owner Owner) {
+func (j checker) reserved(a netip.Addr, owner Owner) {
 	r, reserved := j.w.reserved[a]
 	request := j.w.requests[owner]
 	if reserved && r.Owner == "" && j.has(j.before, owner, a) {
-		reserved = false // it keeps the address, and is told
+		reserved = false // it keeps the address, with a warning
 		if no := j.now.Refused[owner]; request.Invalid == nil && !strings.Contains(no.Message, a.String()) {
-			j.fail("%s keeps %s, which is reserved: %v, and is told %v", owner, a, r, no)
+			j.fail("%s keeps %s, which is reserved: %v, with the refusal %v", owner, a, r, no)
 		}
 	}
 	if reserved && (r.Owner != ControlPlane || common(r.Ports, request.Ports) || request.ShareKey == "" && request.Invalid == nil) {
@@ -232,8 +233,9 @@ func common(a, b []Port) bool {
 	return slices.ContainsFunc(a, func(p Port) bool { return slices.Contains(b, p) })
 }
 
-// mayShare: the same key and no common port; without a key in a Shared pool, or as it was before.
-func (j judgement) mayShare(a netip.Addr, x, y Owner) {
+// mayShare: the same key and no common port; without a key in a Shared pool, or if they shared
+// before.
+func (j checker) mayShare(a netip.Addr, x, y Owner) {
 	rx, ry := j.w.requests[x], j.w.requests[y]
 	together := j.has(j.before, x, a) && j.has(j.before, y, a)
 	keys := rx.ShareKey == ry.ShareKey || together && (rx.Invalid != nil || ry.Invalid != nil)
@@ -248,9 +250,10 @@ func (j judgement) mayShare(a netip.Addr, x, y Owner) {
 	}
 }
 
-// nobodyLoses: who did not change has what it had, or what it wanted all the time; who did keeps the old
-// until it has the new. Only reservations, and for those who changed also the others there, take anything.
-func (j judgement) nobodyLoses(owner Owner, r Request) {
+// retained: an unchanged Service keeps its addresses or gets what it requested before; a changed
+// one keeps the old address until it has the new one. Only the VIP, and other sharers if it
+// changed, take an address.
+func (j checker) retained(owner Owner, r Request) {
 	unchanged := reflect.DeepEqual(r, j.old[owner])
 	_, wanting := j.before.Refused[owner]
 	for _, a := range j.before.Assigned[owner] {
@@ -260,24 +263,24 @@ func (j judgement) nobodyLoses(owner Owner, r Request) {
 		}
 		moved := slices.ContainsFunc(j.now.Assigned[owner], func(b netip.Addr) bool { return FamilyOf(b) == FamilyOf(a) })
 		no := j.now.Refused[owner]
-		told := strings.Contains(no.Message, a.String()+" belongs to ") // another's now, by key or port
+		reported := strings.Contains(no.Message, a.String()+" belongs to ") // of another owner, by key or port
 		switch {
 		case unchanged && !wanting:
 			j.fail("%s did not change and lost %s", owner, a)
 		case unchanged && (!moved || r.Invalid != nil):
-			j.fail("%s did not change and lost %s for nothing", owner, a)
-		case !moved && !told && r.Invalid == nil:
-			j.fail("%s lost %s, told %q", owner, a, no.Message)
+			j.fail("%s did not change and lost %s without a replacement", owner, a)
+		case !moved && !reported && r.Invalid == nil:
+			j.fail("%s lost %s, message %q", owner, a, no.Message)
 		}
 	}
 }
 
-// served: who is not refused has what it asked for, and who is refused could not have it.
-func (j judgement) served(r Request) {
+// served: a Service without a refusal has what it requested, and a refused one could not get it.
+func (j checker) served(r Request) {
 	has := j.now.Assigned[r.Owner]
 	no, refused := j.now.Refused[r.Owner]
 	if !refused && (len(has) == 0 || r.Require && len(has) < 2) {
-		j.fail("%s has %v and is told nothing", r.Owner, has)
+		j.fail("%s has %v and no refusal", r.Owner, has)
 	}
 	if r.Require && len(has) == 1 && len(j.before.Assigned[r.Owner]) == 0 {
 		j.fail("%s requires both families and has %v", r.Owner, has)
@@ -291,15 +294,15 @@ func (j judgement) served(r Request) {
 		case !refused && !slices.Contains(has, a):
 			j.fail("%s has %v, not %s", r.Owner, has, a)
 		case no.Reason == AddressTaken && !slices.Contains(has, a) && len(r.Families) == 1 && len(j.now.Ledger[a]) == 0 && !reserved:
-			j.fail("%s is refused %s, which nobody has", r.Owner, a)
+			j.fail("%s is refused %s, which is free", r.Owner, a)
 		}
 	}
 	if no.Reason == PoolExhausted && len(r.Families) == 1 {
-		j.nothingIsFree(r)
+		j.exhausted(r)
 	}
 }
 
-func (j judgement) nothingIsFree(r Request) {
+func (j checker) exhausted(r Request) {
 	for _, p := range j.w.pools {
 		if r.Pool != "" && r.Pool != p.Name || r.Pool == "" && p.Manual || !p.Allows(r.Namespace) {
 			continue
@@ -307,7 +310,7 @@ func (j judgement) nothingIsFree(r Request) {
 		for _, ip := range p.Ranges {
 			for a := ip.First; ip.Contains(a) && FamilyOf(a) == r.Families[0]; a = a.Next() {
 				if _, reserved := j.w.reserved[a]; !reserved && p.Contains(a) && len(j.now.Ledger[a]) == 0 {
-					j.fail("%s is told that %s is exhausted, but %s is free", r.Owner, p.Name, a)
+					j.fail("%s is refused as %s is exhausted, but %s is free", r.Owner, p.Name, a)
 				}
 			}
 		}

@@ -7,14 +7,20 @@ import (
 	"math"
 	"math/bits"
 	"net/netip"
+	"slices"
 	"strings"
+
+	"go4.org/netipx"
+
+	"github.com/kvip/kvip/pkg/netaddr"
 )
 
 // Range is every address from First to Last, both included, of one family. The zero Range is empty.
 type Range struct{ First, Last netip.Addr }
 
 // ParseRange reads a prefix ("192.0.2.0/24"), two addresses ("192.0.2.10-192.0.2.20") or one
-// ("192.0.2.7"), IPv6 alike; white space around each is ignored. The error says what to write instead.
+// address ("192.0.2.7"), of IPv4 or IPv6. It ignores white space around each. The error has the
+// remedy.
 func ParseRange(text string) (Range, error) {
 	r, err := parseRange(strings.TrimSpace(text))
 	if err != nil {
@@ -25,10 +31,11 @@ func ParseRange(text string) (Range, error) {
 
 func parseRange(text string) (Range, error) {
 	if text == "" {
-		return Range{}, errors.New("it is empty: write a prefix like 192.0.2.0/24, two addresses like 192.0.2.10-192.0.2.20, or one")
+		return Range{}, errors.New("it is empty: write a prefix like 192.0.2.0/24, " +
+			"two addresses like 192.0.2.10-192.0.2.20, or one address")
 	}
 	if strings.Contains(text, "%") {
-		return Range{}, errors.New("an address that other hosts use has no zone: leave out the percent sign and what follows")
+		return Range{}, errors.New("it has a zone: remove the percent sign and what follows")
 	}
 	from, to, two := strings.Cut(text, "-")
 	if strings.Contains(text, "/") && !two {
@@ -50,11 +57,12 @@ func parseAddr(text string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(text)
 	switch {
 	case err != nil && strings.Contains(text, "/"):
-		return a, fmt.Errorf("%q is a prefix: write either one prefix, or two addresses with a dash between them", text)
+		return a, fmt.Errorf("%q is a prefix: "+
+			"write one prefix, or two addresses with a dash between", text)
 	case err != nil:
 		return a, fmt.Errorf("%q is not an IP address", text)
-	case a.Is4In6():
-		return a, fmt.Errorf("%q is an IPv4 address written as IPv6: write %s", text, a.Unmap())
+	case !netaddr.Canonical(a):
+		return a, fmt.Errorf("%q is an IPv4 address in IPv6 form: write %s", text, a.Unmap())
 	}
 	return a, nil
 }
@@ -66,97 +74,100 @@ func parsePrefix(text string) (Range, error) {
 		return Range{}, err
 	}
 	p, err := netip.ParsePrefix(a.String() + "/" + strings.TrimSpace(after))
-	if err != nil {
-		return Range{}, fmt.Errorf("after the slash stands %q: write a number from 0 to %d", after, a.BitLen())
+	switch {
+	case err != nil:
+		return Range{}, fmt.Errorf("prefix length %q is invalid: write a number from 0 to %d",
+			after, a.BitLen())
+	case p != p.Masked():
+		return Range{}, fmt.Errorf("%s is an address inside a prefix: "+
+			"write %s for the prefix, or %s for the address", p, p.Masked(), a)
 	}
-	if p != p.Masked() {
-		return Range{}, fmt.Errorf("%s is an address inside a prefix: write %s for all of the prefix, or %s alone", p, p.Masked(), a)
-	}
-	return Range{a, lastOf(p)}, nil
+	return Range{a, netipx.PrefixLastIP(p)}, nil
 }
 
-// check says what is wrong with a Range that was not made by ParseRange.
+// check returns what is wrong with a Range that ParseRange did not make.
 func (r Range) check() error {
 	switch {
 	case !r.First.IsValid() || !r.Last.IsValid():
 		return errors.New("an end is missing: give a first and a last address")
-	case r.First.Is4In6() || r.Last.Is4In6() || r.First.Zone() != "" || r.Last.Zone() != "":
-		return fmt.Errorf("%s-%s has an end with a zone, or IPv4 written as IPv6: give plain addresses", r.First, r.Last)
+	case !netaddr.Canonical(r.First) || !netaddr.Canonical(r.Last):
+		return fmt.Errorf("%s-%s has an end with a zone, or IPv4 in IPv6 form: give plain addresses",
+			r.First, r.Last)
 	case r.First.BitLen() != r.Last.BitLen():
-		return fmt.Errorf("%s and %s are of different families: write one range for each", r.First, r.Last)
+		return fmt.Errorf("%s and %s are of different families: write one range for each",
+			r.First, r.Last)
 	case r.Last.Less(r.First):
-		return fmt.Errorf("it runs backwards: write %s-%s", r.Last, r.First)
+		return fmt.Errorf("the first address is above the last: write %s-%s", r.Last, r.First)
 	}
 	return nil
 }
 
-// Contains says whether a lies in r. Addresses with a zone never do.
-func (r Range) Contains(a netip.Addr) bool {
-	return a.IsValid() && a.BitLen() == r.First.BitLen() && a.Zone() == "" && !a.Less(r.First) && !r.Last.Less(a)
-}
+func (r Range) bounds() netipx.IPRange { return netipx.IPRangeFrom(r.First, r.Last) }
 
-// Size is the number of addresses, or math.MaxUint64 where there are more.
+// Contains reports whether a is in r. It is false for addresses with a zone.
+func (r Range) Contains(a netip.Addr) bool { return a.Zone() == "" && r.bounds().Contains(a) }
+
+// Size returns the number of addresses, at most math.MaxUint64.
 func (r Range) Size() uint64 {
 	if r.check() != nil {
 		return 0
 	}
-	firstHigh, firstLow := halves(r.First)
-	lastHigh, lastLow := halves(r.Last)
-	low, borrow := bits.Sub64(lastLow, firstLow, 0)
-	if high, _ := bits.Sub64(lastHigh, firstHigh, borrow); high > 0 || low == math.MaxUint64 {
+	high, low := r.distance()
+	if high > 0 || low == math.MaxUint64 {
 		return math.MaxUint64
 	}
 	return low + 1
 }
 
-// WithoutEnds leaves out the first and the last address, which in an IPv4 prefix are the network's and
-// the broadcast address. One or two addresses have none of these (RFC 3021), nor has IPv6: such a range
-// stays as it is.
-func (r Range) WithoutEnds() Range {
+// size is Size without a limit, exact below 2^53.
+func (r Range) size() float64 {
+	high, low := r.distance()
+	return math.Ldexp(float64(high), 64) + float64(low) + 1
+}
+
+// distance returns Last - First, a number of 128 bits.
+func (r Range) distance() (high, low uint64) {
+	first, last := r.First.As16(), r.Last.As16()
+	low, borrow := bits.Sub64(binary.BigEndian.Uint64(last[8:]), binary.BigEndian.Uint64(first[8:]), 0)
+	high, _ = bits.Sub64(binary.BigEndian.Uint64(last[:8]), binary.BigEndian.Uint64(first[:8]), borrow)
+	return high, low
+}
+
+// TrimEnds returns r without its first and last address, the network and broadcast address of an
+// IPv4 prefix. A range of one or two addresses (RFC 3021) or of IPv6 has no such addresses:
+// TrimEnds returns it unchanged.
+func (r Range) TrimEnds() Range {
 	if r.First.Is6() || r.Size() <= 2 {
 		return r
 	}
 	return Range{r.First.Next(), r.Last.Prev()}
 }
 
-// String is what ParseRange reads: one address, a prefix where r is one, or both ends.
+// String returns text that ParseRange reads: one address, a prefix, or both ends.
 func (r Range) String() string {
 	if r.First == r.Last {
 		return r.First.String()
 	}
-	if p := r.prefix(); p.IsValid() && p.Addr() == r.First && lastOf(p) == r.Last {
+	if p, ok := r.bounds().Prefix(); ok {
 		return p.String()
 	}
 	return r.First.String() + "-" + r.Last.String()
 }
 
-// prefix is the longest prefix that contains both ends; invalid where they are of different families.
-func (r Range) prefix() netip.Prefix {
-	if r.check() != nil {
-		return netip.Prefix{}
+// Merge returns the same addresses in ranges that do not overlap, sorted. The ConfigMap of
+// kube-vip's cloud provider may have ranges that overlap. Adjacent ranges stay apart.
+func Merge(ranges []Range) []Range {
+	var merged []Range
+	for _, r := range slices.SortedFunc(slices.Values(ranges), compareFirst) {
+		if n := len(merged) - 1; n >= 0 && merged[n].Contains(r.First) {
+			if merged[n].Last.Less(r.Last) {
+				merged[n].Last = r.Last
+			}
+			continue
+		}
+		merged = append(merged, r)
 	}
-	firstHigh, firstLow := halves(r.First)
-	lastHigh, lastLow := halves(r.Last)
-	common := bits.LeadingZeros64(firstHigh ^ lastHigh)
-	if common == 64 {
-		common += bits.LeadingZeros64(firstLow ^ lastLow)
-	}
-	p, _ := r.First.Prefix(common - 128 + r.First.BitLen())
-	return p
+	return merged
 }
 
-// lastOf is the highest address of p.
-func lastOf(p netip.Prefix) netip.Addr {
-	bytes := p.Addr().AsSlice()
-	for bit := p.Bits(); bit < len(bytes)*8; bit++ {
-		bytes[bit/8] |= 0x80 >> (bit % 8)
-	}
-	last, _ := netip.AddrFromSlice(bytes)
-	return last
-}
-
-// halves is a as a number of 128 bits.
-func halves(a netip.Addr) (high, low uint64) {
-	bytes := a.As16()
-	return binary.BigEndian.Uint64(bytes[:8]), binary.BigEndian.Uint64(bytes[8:])
-}
+func compareFirst(a, b Range) int { return a.First.Compare(b.First) }

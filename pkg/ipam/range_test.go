@@ -11,7 +11,7 @@ func TestParseRange(t *testing.T) {
 	for text, want := range map[string]struct {
 		first, last string
 		size        uint64
-		text        string // of String, where it is not what was read
+		text        string // of String, if it differs from the input
 	}{
 		"192.0.2.0/24":              {"192.0.2.0", "192.0.2.255", 256, ""},
 		"192.0.2.10-192.0.2.20":     {"192.0.2.10", "192.0.2.20", 11, ""},
@@ -35,48 +35,48 @@ func TestParseRange(t *testing.T) {
 			continue
 		}
 		if r.First.String() != want.first || r.Last.String() != want.last || r.Size() != want.size {
-			t.Errorf("%q is read as %v to %v of size %d", text, r.First, r.Last, r.Size())
+			t.Errorf("%q parses as %v to %v of size %d", text, r.First, r.Last, r.Size())
 		}
 		if want.text == "" {
 			want.text = text
 		}
 		if r.String() != want.text {
-			t.Errorf("%q is written as %q", text, r)
+			t.Errorf("the text of %q is %q", text, r)
 		}
 	}
 }
 
-// Every mistake is told with what to write instead.
+// Every error has the remedy.
 func TestParseRangeRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                          "it is empty: write a prefix like",
 		"  ":                        "it is empty",
-		"192.0.2.1/24":              "192.0.2.1/24 is an address inside a prefix: write 192.0.2.0/24 for all of the prefix, or 192.0.2.1 alone",
+		"192.0.2.1/24":              "192.0.2.1/24 is an address inside a prefix: write 192.0.2.0/24 for the prefix, or 192.0.2.1 for the address",
 		"2001:db8::1/64":            "write 2001:db8::/64",
-		"192.0.2.0/33":              `after the slash stands "33": write a number from 0 to 32`,
+		"192.0.2.0/33":              `prefix length "33" is invalid: write a number from 0 to 32`,
 		"2001:db8::/129":            "write a number from 0 to 128",
 		"192.0.2.0/-1":              `"192.0.2.0/" is a prefix`,
-		"192.0.2.0/x":               `stands "x"`,
-		"192.0.2.0/":                `stands ""`,
-		"192.0.2.20-192.0.2.10":     "it runs backwards: write 192.0.2.10-192.0.2.20",
+		"192.0.2.0/x":               `length "x" is invalid`,
+		"192.0.2.0/":                `length "" is invalid`,
+		"192.0.2.20-192.0.2.10":     "the first address is above the last: write 192.0.2.10-192.0.2.20",
 		"192.0.2.1-2001:db8::1":     "are of different families: write one range for each",
-		"::ffff:192.0.2.1":          `"::ffff:192.0.2.1" is an IPv4 address written as IPv6: write 192.0.2.1`,
+		"::ffff:192.0.2.1":          `"::ffff:192.0.2.1" is an IPv4 address in IPv6 form: write 192.0.2.1`,
 		"::ffff:192.0.2.0/120":      "write 192.0.2.0",
 		"192.0.2.1-::ffff:c000:202": "write 192.0.2.2",
-		"fe80::1%eth0":              "has no zone",
+		"fe80::1%eth0":              "it has a zone",
 		"192.0.2.1-":                `"" is not an IP address`,
 		"-192.0.2.1":                `"" is not an IP address`,
 		"192.0.2.1-20":              `"20" is not an IP address`,
-		"192.0.2.0/28-192.0.2.40":   `"192.0.2.0/28" is a prefix: write either one prefix`,
+		"192.0.2.0/28-192.0.2.40":   `"192.0.2.0/28" is a prefix: write one prefix`,
 		"192.0.2.1,192.0.2.2":       "is not an IP address",
 		"192.0.02.1":                "is not an IP address",
 		"example.org":               `"example.org" is not an IP address`,
 	} {
 		r, err := ParseRange(text)
 		if err == nil {
-			t.Errorf("%q is read as %s", text, r)
+			t.Errorf("%q parses as %s", text, r)
 		} else if !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "parse range ") {
-			t.Errorf("%q: %v, not %s", text, err, want)
+			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
 }
@@ -99,7 +99,7 @@ func TestRangeContains(t *testing.T) {
 	}
 }
 
-func TestWithoutEnds(t *testing.T) {
+func TestTrimEnds(t *testing.T) {
 	for text, want := range map[string]string{
 		"192.0.2.0/24":          "192.0.2.1-192.0.2.254",
 		"192.0.2.0/30":          "192.0.2.1-192.0.2.2",
@@ -110,8 +110,8 @@ func TestWithoutEnds(t *testing.T) {
 		"255.255.255.252/30":    "255.255.255.253-255.255.255.254",
 		"192.0.2.10-192.0.2.20": "192.0.2.11-192.0.2.19",
 	} {
-		if got := mustRange(t, text).WithoutEnds(); got.String() != want {
-			t.Errorf("%s without its ends is %s, not %s", text, got, want)
+		if got := mustRange(t, text).TrimEnds(); got.String() != want {
+			t.Errorf("%s without its ends is %s, want %s", text, got, want)
 		}
 	}
 }
@@ -125,7 +125,7 @@ func mustRange(t *testing.T, text string) Range {
 	return r
 }
 
-// FuzzParseRange: what is read is one family in order, and reads the same after it was written.
+// FuzzParseRange: a result is one family in order, and its text parses to the same.
 func FuzzParseRange(f *testing.F) {
 	for _, text := range []string{"192.0.2.0/24", "192.0.2.1-192.0.2.9", "2001:db8::/64", "::1", "192.0.2.1/24", "a-b", "::ffff:1.2.3.4/100", "%", "1.2.3.4/ 8"} {
 		f.Add(text)
@@ -139,10 +139,10 @@ func FuzzParseRange(f *testing.F) {
 			return
 		}
 		if r.check() != nil || r.Size() == 0 || !r.Contains(r.First) || !r.Contains(r.Last) {
-			t.Fatalf("%q is read as %v, %v", text, r.First, r.Last)
+			t.Fatalf("%q parses as %v, %v", text, r.First, r.Last)
 		}
 		if again, err := ParseRange(r.String()); err != nil || again != r {
-			t.Fatalf("%q is written as %s, which is read as %s, %v", text, r, again, err)
+			t.Fatalf("the text of %q is %s, which parses as %s, %v", text, r, again, err)
 		}
 	})
 }

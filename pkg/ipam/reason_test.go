@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// Every refusal has a typed reason with a sentence for people: read from the source, so that a new
-// Reason cannot be forgotten.
+// Every reason has a sentence. The test reads the source, so that it finds new reasons.
 func TestEveryReasonHasASentence(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "reason.go", nil, 0)
 	if err != nil {
@@ -32,7 +31,7 @@ func TestEveryReasonHasASentence(t *testing.T) {
 		if s == "" || strings.ToLower(s[:1]) != s[:1] || strings.HasSuffix(s, ".") {
 			t.Errorf("%s: %q should read on after a colon", text, s)
 		} else if other := seen[s]; other != "" {
-			t.Errorf("%s and %s say the same", text, other)
+			t.Errorf("%s and %s have the same sentence", text, other)
 		}
 		seen[s] = text
 		return true

@@ -1,87 +1,88 @@
 package ipam
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 )
 
-// Reservation says why no Service may have an address, or only one that shares it.
+// Reservation is why no Service may have an address, or may only share it.
 type Reservation struct {
-	// Holder is named in refusals, like "node w1"; that of the control plane may be left out.
+	// Holder appears in refusals, such as "node w1". It is optional for the control plane.
 	Holder string
-	// Reason is that of refusals; empty: NodeAddress. The control plane's has none.
+	// Reason is that of refusals. Empty means NodeAddress. The control plane's has none.
 	Reason Reason
-	// Owner is ControlPlane for the address of the control plane, which a Service may ask for and have if it
-	// gives a share key (any) and none of its ports is among Ports. Empty: nobody gets the address; who has it
-	// keeps it, and is told, as what nodes say of themselves must not take an address from a Service.
+	// Owner is ControlPlane for the VIP. A Service may request and share it if it has any share key
+	// and none of its ports is among Ports. Empty: no Service gets the address. A Service that has it
+	// keeps it, with a warning, since what nodes report must not take an address from a Service.
 	Owner Owner
-	// Ports are those that the control plane has at the address, like TCP 6443.
+	// Ports are those of the control plane at the address, such as TCP 6443.
 	Ports []Port
 }
 
-// Network is part of the cluster's own addresses: its Services or its pods.
+// check returns what prevents a sharer at the reserved address.
+func (r Reservation) check(s sharer) conflict {
+	vip := cmp.Or(r.Holder, string(ControlPlane))
+	switch {
+	case r.Owner != ControlPlane:
+		return conflict{reason: cmp.Or(r.Reason, NodeAddress), holder: r.Holder}
+	case s.key == "":
+		return conflict{reason: AddressTaken, holder: vip, anyKey: true}
+	case !s.unchanged && len(s.ports)+len(r.Ports) > MaxPorts:
+		return conflict{reason: LimitExceeded, holder: vip}
+	}
+	for _, port := range s.ports {
+		if slices.Contains(r.Ports, port) {
+			return conflict{reason: PortConflict, holder: vip, port: port}
+		}
+		if isHostPort(port) && !slices.Contains(s.recorded.Ports, port) {
+			return conflict{reason: PortConflict, holder: "the hosts of the control plane", port: port}
+		}
+	}
+	return conflict{}
+}
+
+// Network is a part of the cluster's own addresses: of its Services or its pods.
 type Network struct {
 	Prefix netip.Prefix
-	// Holder is named in refusals, like "the Services of the cluster".
+	// Holder appears in refusals, such as "the Services of the cluster".
 	Holder string
 }
 
-// Reserved is what is no pool's to give, although a pool may contain it. To let Services share the control
-// plane's address, put it into a pool.
+// Reserved are addresses that pools may contain and do not allocate. A pool that contains the VIP
+// lets Services share it.
 type Reserved struct {
 	Addresses map[netip.Addr]Reservation
-	// Networks are refused to a Service that asks for an address which is in no pool (AnyPool).
+	// Networks are refused to a Service that requests an address which is in no pool (AnyPool).
 	Networks []Network
 }
 
-// kept is why the holder of an address ought not to have it, although it stays.
-func (r Reserved) kept(a netip.Addr) (clash, bool) {
+// warning returns why the holder of an address should move, although it may stay.
+func (r Reserved) warning(a netip.Addr) (conflict, bool) {
 	reservation, ok := r.Addresses[a]
 	if !ok || reservation.Owner == ControlPlane {
-		return clash{}, false
+		return conflict{}, false
 	}
-	return reservation.objection(seat{}), true
+	return reservation.check(sharer{}), true
 }
 
-// refuseOutsidePools says why t cannot have an address that is in no pool, although its request may name any
-// (S9): kube-proxy serves the address that a status names on every node, whoever else has it.
-func (p *plan) refuseOutsidePools(t *tenant, a netip.Addr) *Refusal {
-	holder := ""
-	if !Unicast(a) {
-		holder = "no host, as it is a loopback, link-local, multicast or reserved one"
-	}
-	for _, n := range p.reserved.Networks {
-		if n.Prefix.Contains(a) {
-			holder = n.Holder
-			break
-		}
-	}
-	if holder == "" {
-		return nil
-	}
-	no := refuse(AddressNotAllowed, "%s: %s belongs to %s: use another address", t.Fields.addresses(), a, holder)
-	return &no
+// hostPorts are TCP ports that control-plane hosts use. A Service that shares the VIP gets none of
+// them, since its port would replace the host's there. Not every host uses all of them. The port of
+// the API is in the Reservation.
+var hostPorts = []uint16{
+	22,         // SSH: the way to repair the host
+	2112, 2113, // kvip: metrics and health of its static pod
+	2114, 2117, // kvip: the same of its DaemonSet
+	2115, 2116, // kvip: the same of its agents for Services
+	2379, 2380, 2381, // etcd: clients, peers, metrics
+	9345,         // RKE2 supervisor: nodes join there
+	10248, 10250, // kubelet: health, API
+	10249, 10256, // kube-proxy: metrics, health
+	10257, 10259, // kube-controller-manager, kube-scheduler
+	50000, 50001, // Talos: apid, trustd
 }
 
-// reservedUnicast are unicast addresses that no host has (RFC 6890).
-var reservedUnicast = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("240.0.0.0/4")}
-
-// Unicast reports whether one host in a network may have a: it is not loopback, link-local, multicast,
-// broadcast, unspecified or reserved.
-func Unicast(a netip.Addr) bool {
-	return a.IsGlobalUnicast() && !slices.ContainsFunc(reservedUnicast, func(p netip.Prefix) bool { return p.Contains(a) })
-}
-
-// SubnetAddresses returns the addresses of an on-link prefix that hosts cannot use, each with its name: network
-// and broadcast of IPv4, subnet-router anycast of IPv6 (RFC 4291). Prefixes of two addresses have none
-// (RFC 3021, RFC 6164).
-func SubnetAddresses(p netip.Prefix) map[netip.Addr]string {
-	p = p.Masked()
-	switch {
-	case !p.IsValid() || p.Addr().BitLen()-p.Bits() < 2:
-		return nil
-	case p.Addr().Is4():
-		return map[netip.Addr]string{p.Addr(): "network", lastOf(p): "broadcast"}
-	}
-	return map[netip.Addr]string{p.Addr(): "subnet-router anycast"}
+// isHostPort reports whether control-plane hosts use the port.
+func isHostPort(p Port) bool {
+	return p.Protocol == "TCP" && slices.Contains(hostPorts, p.Number)
 }

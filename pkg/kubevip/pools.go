@@ -217,10 +217,10 @@ func (m *configMap) ranges(key string, skipEnds bool) []ipam.Range {
 			m.problem(key, "%s asks a DHCP server for addresses, and kvip has no DHCP client; name the addresses", part)
 		default:
 			if skipEnds && strings.Contains(part, "/") {
-				r = r.WithoutEnds()
+				r = r.TrimEnds()
 			}
 			ranges = append(ranges, r)
 		}
 	}
-	return ipam.Merged(ranges)
+	return ipam.Merge(ranges)
 }

@@ -68,3 +68,7 @@ func SubnetAddresses(p netip.Prefix) map[netip.Addr]string {
 	}
 	return map[netip.Addr]string{p.Addr(): "subnet-router anycast address"}
 }
+
+// Canonical reports whether a is a valid address in its shortest form, without a zone: IPv4 is not
+// written as IPv6. Only such addresses are equal if they are the same.
+func Canonical(a netip.Addr) bool { return a.IsValid() && !a.Is4In6() && a.Zone() == "" }

@@ -66,3 +66,17 @@ func TestSubnetAddresses(t *testing.T) {
 		t.Errorf("the zero prefix: %v", got)
 	}
 }
+
+func TestCanonical(t *testing.T) {
+	for text, want := range map[string]bool{
+		"192.0.2.1": true, "2001:db8::1": true, "127.0.0.1": true, "fe80::1": true,
+		"::ffff:192.0.2.1": false, "fe80::1%eth0": false,
+	} {
+		if Canonical(netip.MustParseAddr(text)) != want {
+			t.Errorf("%s: want %v", text, want)
+		}
+	}
+	if Canonical(netip.Addr{}) {
+		t.Error("the zero Addr counts as canonical")
+	}
+}

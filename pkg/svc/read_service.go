@@ -77,7 +77,7 @@ func (r Reader) Service(s *corev1.Service) *Service {
 		result.Local = s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 		result.Request = r.request(s, wishes)
 		result.Notes = append(result.Notes, fitting(&result.Request)...)
-		result.Request.Had = result.Status[:min(len(result.Status), maxHad)]
+		result.Request.Previous = result.Status[:min(len(result.Status), maxHad)]
 	}
 	return result
 }

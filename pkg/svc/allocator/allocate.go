@@ -65,7 +65,7 @@ type Stats struct {
 type PoolStats struct {
 	Pool   string
 	Family ipam.Family
-	ipam.Room
+	ipam.Usage
 }
 
 // Allocator gives out addresses while this node has the seat.

@@ -44,7 +44,7 @@ func TestAServiceGetsItsAddress(t *testing.T) {
 	r.until(a, "the jobs are forgotten", a.writer.idle)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.figures.Services != 1 || len(r.figures.Pools) != 1 || r.figures.Pools[0].Room.String() != "1/4" {
+	if r.figures.Services != 1 || len(r.figures.Pools) != 1 || r.figures.Pools[0].Usage.String() != "1/4" {
 		t.Errorf("figures %+v", r.figures)
 	}
 }

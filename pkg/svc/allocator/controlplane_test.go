@@ -41,7 +41,7 @@ func TestTheControlPlanesLeaseReservesItsAddress(t *testing.T) {
 	r.PutService("a/clash", asks(8443))
 	r.PutService("a/shares", asks(6443))
 	r.says(a, "a/free", "10.0.0.101 Allocated")
-	r.says(a, "a/clash", "PortClash")
+	r.says(a, "a/clash", "PortConflict")
 	r.says(a, "a/shares", "10.0.0.100 Allocated")
 	holders := r.cat.Ledger()[first]
 	i := slices.IndexFunc(holders, func(h ipam.Holder) bool { return h.Owner == ipam.ControlPlane })

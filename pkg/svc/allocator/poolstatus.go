@@ -32,8 +32,8 @@ func (a *Allocator) publishPools(all []source, ledger ipam.Ledger, reserved ipam
 	for _, s := range all {
 		used, texts := ledger.Used(s.Pool), [2]string{}
 		for _, f := range []ipam.Family{ipam.IPv4, ipam.IPv6} {
-			if s.Pool.Has(f) {
-				room := s.Pool.Room(f, ledger, reserved)
+			if s.Pool.HasFamily(f) {
+				room := s.Pool.Usage(f, ledger, reserved)
 				texts[f] = room.String()
 				figures.Pools = append(figures.Pools, PoolStats{s.Pool.Name, f, room})
 			}

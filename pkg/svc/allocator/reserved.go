@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/pkg/ipam"
+	"github.com/kvip/kvip/pkg/netaddr"
 	"github.com/kvip/kvip/pkg/svc"
 )
 
@@ -75,8 +76,8 @@ func (c *controlPlane) look(leases []*svc.Lease, port uint16, now time.Duration)
 func (a *Allocator) reserved() ipam.Reserved {
 	all := ipam.Reserved{Addresses: map[netip.Addr]ipam.Reservation{}, Networks: a.cfg.Cache.Networks()}
 	for _, p := range a.subnets() {
-		for addr, what := range ipam.SubnetAddresses(p) {
-			all.Addresses[addr] = ipam.Reservation{Reason: ipam.SubnetAddress, Holder: "subnet " + p.String() + " of the nodes, as its " + what + " address"}
+		for addr, what := range netaddr.SubnetAddresses(p) {
+			all.Addresses[addr] = ipam.Reservation{Reason: ipam.SubnetAddress, Holder: "subnet " + p.String() + " of the nodes, as its " + what}
 		}
 	}
 	for _, l := range a.cfg.Cache.Leases() {

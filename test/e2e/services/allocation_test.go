@@ -160,7 +160,7 @@ func TestRequests(t *testing.T) {
 		reason string
 		words  []string
 	}{
-		{"clash", []servicelab.Edit{ask("10.77.0.142"), key}, "PortClash", []string{"default/first", "8080"}},
+		{"clash", []servicelab.Edit{ask("10.77.0.142"), key}, "PortConflict", []string{"default/first", "8080"}},
 		{"otherkey", []servicelab.Edit{ask("10.77.0.142"), servicelab.Annotate(svc.AnnotationShare, "x"), servicelab.Ports(81)}, "ShareKeyMismatch", []string{"10.77.0.142"}},
 		{"taken", []servicelab.Edit{ask("10.77.0.140")}, "AddressTaken", []string{"10.77.0.140", "default/field"}},
 		{"outside", []servicelab.Edit{ask("192.0.2.9")}, "OutsidePools", []string{"192.0.2.9"}},

@@ -174,7 +174,7 @@ func TestControlPlane(t *testing.T) {
 	s.ok(s.Create(s.ctx, "refused", servicelab.Annotate(svc.AnnotationAddresses, vip)))
 	s.told("refused", "AddressTaken", vip, "control plane")
 	s.ok(s.Create(s.ctx, "clash", servicelab.Annotate(svc.AnnotationAddresses, vip), servicelab.Annotate(svc.AnnotationShare, "x"), servicelab.Ports(6443)))
-	s.told("clash", "PortClash", "6443", "control plane")
+	s.told("clash", "PortConflict", "6443", "control plane")
 	s.ok(s.Create(s.ctx, "web", servicelab.Annotate(svc.AnnotationAddresses, vip), servicelab.Annotate(svc.AnnotationShare, "x")))
 	s.expect("web", vip)
 	other := s.create("other")

@@ -8,19 +8,21 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/kvip/kvip/pkg/netaddr"
 )
 
-// world is a cluster as a Plan sees it. A story changes it line by line and says what is to come of it:
+// world is a cluster as Plan sees it. A transcript changes it line by line and states the outcome:
 //
 //	pool NAME RANGE... [ns=a,b] [manual] [descending] [shared] [avoid]     or: pool NAME gone
 //	node ADDRESS NAME             the address is that of a node
-//	subnet PREFIX                 nodes have this network on a link
-//	network PREFIX                the cluster has it for itself
-//	vip ADDRESS PORT              the address is the control plane's
+//	subnet PREFIX                 nodes have this prefix on a link
+//	network PREFIX                the cluster uses the prefix itself
+//	vip ADDRESS PORT              the address is the VIP
 //	service NS/NAME [v4|v6|v6,v4] [port...] [ask=A,B] [pool=P] [key=K] [require] [anypool] [local] [pods=X] [link=L] [invalid]
 //	service NS/NAME gone
 //	want NS/NAME [ADDRESS...] [REASON]     after a Plan from the ledger of the one before
-//	ledger ADDRESS NS/NAME...     as if somebody had written it by hand
+//	ledger ADDRESS NS/NAME...     an edit of the ledger by hand
 type world struct {
 	ledger   Ledger
 	pools    map[string]Pool
@@ -39,12 +41,12 @@ func (w *world) plan() Result {
 	return r
 }
 
-// tell plays a story, and returns the last Result.
-func tell(t *testing.T, w *world, story string) Result {
+// replay executes a transcript and returns its last Result.
+func replay(t *testing.T, w *world, transcript string) Result {
 	t.Helper()
 	var result Result
 	changed := true
-	for line := range strings.Lines(story) {
+	for line := range strings.Lines(transcript) {
 		line, _, _ = strings.Cut(line, "#")
 		words := strings.Fields(line)
 		if len(words) == 0 {
@@ -91,7 +93,7 @@ func (w *world) change(t *testing.T, words []string) {
 	case "node":
 		w.reserved[netip.MustParseAddr(name)] = Reservation{Holder: "node " + words[2]}
 	case "subnet":
-		for a, what := range SubnetAddresses(netip.MustParsePrefix(name)) {
+		for a, what := range netaddr.SubnetAddresses(netip.MustParsePrefix(name)) {
 			w.reserved[a] = Reservation{Holder: "subnet " + name + " (" + what + ")", Reason: SubnetAddress}
 		}
 	case "network":
@@ -104,7 +106,7 @@ func (w *world) change(t *testing.T, words []string) {
 			w.ledger[netip.MustParseAddr(name)] = append(w.ledger[netip.MustParseAddr(name)], Holder{Owner: Owner(owner)})
 		}
 	default:
-		t.Fatalf("the story says %q", words)
+		t.Fatalf("unknown line %q", words)
 	}
 }
 
@@ -151,9 +153,9 @@ func readRequest(t *testing.T, owner Owner, words []string) Request {
 			for a := range strings.SplitSeq(value, ",") {
 				r.Addresses = append(r.Addresses, netip.MustParseAddr(a))
 			}
-		case "had":
+		case "status":
 			for a := range strings.SplitSeq(value, ",") {
-				r.Had = append(r.Had, netip.MustParseAddr(a))
+				r.Previous = append(r.Previous, netip.MustParseAddr(a))
 			}
 		case "pool":
 			r.Pool = value
@@ -187,7 +189,7 @@ func readPort(t *testing.T, text string) Port {
 	}
 	n, err := strconv.ParseUint(number, 10, 16)
 	if err != nil {
-		t.Fatalf("the story has the port %q", text)
+		t.Fatalf("invalid port %q", text)
 	}
 	return Port{protocol, uint16(n)}
 }

@@ -3,20 +3,22 @@ package ipam
 import (
 	"net/netip"
 	"testing"
+
+	"github.com/kvip/kvip/pkg/netaddr"
 )
 
-// The size of a pool is told by family, without what nobody gets; one of IPv6 as a power of two.
-func TestRoom(t *testing.T) {
+// Usage counts by family, without addresses that no Service gets. Large sizes are powers of two.
+func TestUsage(t *testing.T) {
 	node := netip.MustParseAddr("192.0.2.9")
 	reserved := Reserved{Addresses: map[netip.Addr]Reservation{
 		node: {Holder: "node w1"}, netip.MustParseAddr("192.0.2.10"): {Owner: ControlPlane}, netip.MustParseAddr("198.51.100.1"): {Holder: "node w2"},
 	}}
-	for a, what := range SubnetAddresses(netip.MustParsePrefix("192.0.2.0/28")) {
+	for a, what := range netaddr.SubnetAddresses(netip.MustParsePrefix("192.0.2.0/28")) {
 		reserved.Addresses[a] = Reservation{Holder: what, Reason: SubnetAddress}
 	}
 	used := Ledger{netip.MustParseAddr("192.0.2.15"): {{Owner: "a/web"}}, netip.MustParseAddr("192.0.2.3"): {{Owner: "b/web"}}}
 	for ranges, want := range map[string][2]string{
-		"192.0.2.0/28":                {"2/14", "0/0"}, // .15 is in use, .0 and .9 are nobody's
+		"192.0.2.0/28":                {"2/14", "0/0"}, // .15 is in use, .0 and .9 are not allocated
 		"2001:db8::/64":               {"0/0", "0/2^64"},
 		"::/0":                        {"0/0", "0/2^128"},
 		"2001:db8::/126":              {"0/0", "0/4"},
@@ -29,7 +31,7 @@ func TestRoom(t *testing.T) {
 		}
 		p := Pool{Name: "p", Ranges: []Range{r}}
 		for _, f := range []Family{IPv4, IPv6} {
-			if got := p.Room(f, used, reserved).String(); got != want[f] {
+			if got := p.Usage(f, used, reserved).String(); got != want[f] {
 				t.Errorf("%s has %s of %s, want %s", ranges, got, f, want[f])
 			}
 		}

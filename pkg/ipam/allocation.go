@@ -1,0 +1,302 @@
+package ipam
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// claim is a request and its addresses during one Plan.
+type claim struct {
+	*Request
+	invalid  *Refusal // nothing of the request can be granted
+	key      string   // ShareKey, bounded
+	ports    []Port   // sorted
+	portList string   // ports as text, see portText
+	has      [2]netip.Addr
+	pool     [2]string   // Holder.Pool of has
+	released []rejection // addresses that had to be released
+	warned   []rejection // about addresses that it has
+	refused  []rejection
+}
+
+func newClaim(r *Request) *claim {
+	return &claim{Request: r, key: ShareKey(r.ShareKey), invalid: r.validate(), ports: sorted(r.Ports)}
+}
+
+// addresses returns the addresses of the claim, the primary family first.
+func (c *claim) addresses() []netip.Addr {
+	var all []netip.Addr
+	for _, f := range append(slices.Clone(c.Families), IPv4, IPv6) {
+		if a := c.has[f]; a.IsValid() && !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+func (c *claim) refuse(a netip.Addr, no *Refusal) {
+	c.refused = append(c.refused, rejection{a, no})
+}
+
+// refusals returns all, lasting ones before releases. A release is omitted if a refusal reports the
+// same address and reason.
+func (c *claim) refusals() []*Refusal {
+	var all []*Refusal
+	if c.invalid != nil {
+		all = append(all, c.invalid)
+	}
+	for _, no := range c.refused {
+		all = append(all, no.Refusal)
+	}
+	for _, no := range c.warned {
+		if c.has[FamilyOf(no.addr)] == no.addr {
+			all = append(all, no.Refusal)
+		}
+	}
+	for _, lost := range c.released {
+		if !slices.ContainsFunc(c.refused, func(no rejection) bool {
+			return no.addr == lost.addr && no.Reason == lost.Reason
+		}) {
+			all = append(all, lost.Refusal)
+		}
+	}
+	return all
+}
+
+// portText returns the ports as one text, which makes them a key of maps.
+func (c *claim) portText() string {
+	if c.portList == "" {
+		c.portList = join(c.ports, ",")
+	}
+	return c.portList
+}
+
+// sharer is a claim at one address, and the terms on which it shares the address.
+type sharer struct {
+	*claim
+	key      string
+	ports    []Port
+	recorded Holder // in the ledger; zero for a newcomer
+	// sameKey: the ledger records it there next to others, with this key.
+	sameKey bool
+	// sameTerms: the ledger records it there next to others, with these terms.
+	sameTerms bool
+	// unchanged: it requests no more there than the ledger records.
+	unchanged bool
+}
+
+func (c *claim) newcomer() sharer { return sharer{claim: c, key: c.key, ports: c.ports} }
+
+// retained returns the claim as the ledger records it, at an address with several holders or one.
+// An invalid request counts as what the ledger records.
+func (c *claim) retained(h Holder, several bool) sharer {
+	h.Key = ShareKey(h.Key)
+	s := c.newcomer()
+	s.recorded = h
+	if c.invalid != nil {
+		s.key = h.Key
+		if len(c.ports) == 0 {
+			s.ports = sorted(h.Ports)
+		}
+	}
+	sameTerms := h.Terms == "" || h.Terms == c.terms().String() || c.invalid != nil
+	s.sameKey = several && s.key == h.Key
+	s.sameTerms = several && sameTerms
+	s.unchanged = sameTerms && s.key == h.Key && !slices.ContainsFunc(s.ports, func(p Port) bool {
+		return !slices.Contains(h.Ports, p)
+	})
+	return s
+}
+
+// allocation is an address in use: by one sharer, or by several with the same key and different
+// ports.
+type allocation struct {
+	sharers    []sharer
+	namespaces []string        // of the sharers, each once
+	ports      map[Port]sharer // made when a second sharer comes
+	invalid    bool            // the request of a sharer is invalid
+	changed    bool            // a sharer is new, or has another key than the ledger records
+}
+
+func (al *allocation) add(s sharer) {
+	al.sharers = append(al.sharers, s)
+	al.invalid = al.invalid || s.claim.invalid != nil
+	al.changed = al.changed || !s.sameKey
+	if !slices.Contains(al.namespaces, s.Namespace) {
+		al.namespaces = append(al.namespaces, s.Namespace)
+	}
+	if al.ports != nil {
+		al.index(s)
+	}
+}
+
+func (al *allocation) index(s sharer) {
+	for _, port := range s.ports {
+		al.ports[port] = s
+	}
+}
+
+// without returns the allocation without c, nil if c is the only sharer.
+func (al *allocation) without(c *claim) *allocation {
+	var rest *allocation
+	for _, s := range al.sharers {
+		if s.claim == c {
+			continue
+		}
+		if rest == nil {
+			rest = &allocation{}
+		}
+		rest.add(s)
+	}
+	return rest
+}
+
+// check returns what prevents another sharer. Sharers without keys that the ledger has together
+// stay together, whatever happened to the pool. New ones need a Shared pool, which shared reports.
+func (al *allocation) check(s sharer, shared func() bool) conflict {
+	first := al.sharers[0]
+	taken := conflict{reason: AddressTaken, holder: string(first.Owner)}
+	switch {
+	case s.key == first.key && !s.sameKey && al.invalid:
+		taken.invalid = true
+		return taken
+	case s.key != first.key && s.key != "":
+		taken.reason = ShareKeyMismatch
+		return taken
+	case s.key != first.key, s.key == "" && (al.changed || !s.sameKey) && !shared():
+		return taken
+	}
+	if c := al.checkTerms(s); c.reason != "" {
+		return c
+	}
+	if al.ports == nil {
+		al.ports = map[Port]sharer{}
+		for _, one := range al.sharers {
+			al.index(one)
+		}
+	}
+	for _, port := range s.ports {
+		if one, ok := al.ports[port]; ok {
+			return conflict{reason: PortConflict, holder: string(one.Owner), port: port}
+		}
+	}
+	return al.checkBounds(s)
+}
+
+// checkTerms compares the terms of s with those of the sharers. s must not request other
+// interfaces. Sharers that the ledger records together on their present terms stay together.
+func (al *allocation) checkTerms(s sharer) conflict {
+	link, agreed := "", s.sameTerms
+	for _, one := range al.sharers {
+		if !(one.sameTerms && s.sameTerms) && !one.terms().compatible(s.terms()) {
+			return conflict{reason: PolicyMismatch, holder: string(one.Owner)}
+		}
+		link, agreed = cmp.Or(link, one.terms().link), agreed && one.sameTerms
+	}
+	if wanted := s.terms().link; !agreed && wanted != "" && wanted != link {
+		return conflict{reason: PolicyMismatch, holder: string(al.sharers[0].Owner)}
+	}
+	return conflict{}
+}
+
+// checkBounds compares with the bounds of the ledger.
+func (al *allocation) checkBounds(s sharer) conflict {
+	ports := len(s.ports)
+	for _, one := range al.sharers {
+		ports += len(one.ports)
+	}
+	if !s.unchanged && (len(al.sharers) >= MaxHolders || ports > MaxPorts) {
+		return conflict{reason: LimitExceeded, holder: string(al.sharers[0].Owner)}
+	}
+	return conflict{}
+}
+
+// holders returns the sharers as the ledger records them, with the terms of each if it is shared.
+func (al *allocation) holders(f Family, shared bool) []Holder {
+	holders := make([]Holder, len(al.sharers))
+	for i, s := range al.sharers {
+		holders[i] = Holder{Owner: s.Owner, Pool: s.pool[f]}
+		if shared {
+			holders[i].Key, holders[i].Ports = s.key, slices.Clone(s.ports)
+			holders[i].Terms = s.terms().String()
+		}
+	}
+	slices.SortFunc(holders, compareOwner)
+	return holders
+}
+
+// conflict is what prevents a sharer at an address. Without a reason, nothing does.
+type conflict struct {
+	reason  Reason
+	holder  string
+	port    Port
+	invalid bool // the request of the holder is invalid
+	anyKey  bool // any share key resolves it
+}
+
+// text describes the conflict at a.
+func (c conflict) text(a netip.Addr) string {
+	if c.reason == PortConflict {
+		return c.port.String() + " at " + a.String() + " belongs to " + c.holder
+	}
+	return a.String() + " belongs to " + c.holder
+}
+
+// remedy returns what a user can do.
+func (c conflict) remedy(fields Fields) string {
+	const another = "request another address"
+	switch {
+	case c.reason == PortConflict:
+		return "change the port, or " + another
+	case c.reason == NodeAddress || c.reason == SubnetAddress:
+		return another
+	case c.reason == PolicyMismatch:
+		return "to share it, both Services need externalTrafficPolicy Cluster or the same selector, " +
+			"and the same interface; else " + another
+	case c.reason == LimitExceeded:
+		return fmt.Sprintf("at most %d Services with %d ports in all share an address: %s",
+			MaxHolders, MaxPorts, another)
+	case c.invalid:
+		return "correct the request of that Service first, or " + another
+	case c.anyKey:
+		return "set " + fields.shareKey() + " to share it, or " + another
+	}
+	return "set " + fields.shareKey() + " of both to the same value, or " + another
+}
+
+// sharersOf returns the holders of a with a request for its family. Those that changed nothing come
+// first: they shared the address before, so none of them leaves because another one changed (S4).
+// The others follow by Owner.
+func sharersOf(a netip.Addr, holders []Holder, byOwner map[Owner]*claim) []sharer {
+	var all []sharer
+	holders = slices.DeleteFunc(slices.Clone(holders), func(h Holder) bool {
+		return h.Owner == ControlPlane
+	})
+	for _, h := range holders {
+		c, ok := byOwner[h.Owner]
+		if !ok || c.invalid == nil && !slices.Contains(c.Families, FamilyOf(a)) {
+			continue
+		}
+		all = append(all, c.retained(h, len(holders) > 1))
+	}
+	slices.SortStableFunc(all, func(x, y sharer) int { return compareClaims(x.claim, y.claim) })
+	all = slices.CompactFunc(all, func(x, y sharer) bool { return x.claim == y.claim })
+	slices.SortStableFunc(all, func(x, y sharer) int { return trueFirst(x.unchanged, y.unchanged) })
+	return all
+}
+
+func compareClaims(a, b *claim) int { return strings.Compare(string(a.Owner), string(b.Owner)) }
+
+// trueFirst orders true before false.
+func trueFirst(x, y bool) int {
+	switch {
+	case x == y:
+		return 0
+	case x:
+		return -1
+	}
+	return 1
+}

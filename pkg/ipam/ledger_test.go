@@ -1,0 +1,98 @@
+package ipam
+
+import (
+	"net/netip"
+	"testing"
+)
+
+// sharedLedger has 192.0.2.0 with two holders, 192.0.2.1 with one, and an IPv6 address.
+func sharedLedger(t *testing.T) (*world, Ledger) {
+	t.Helper()
+	w := newWorld()
+	replay(t, w, `
+		pool p 192.0.2.0/30 2001:db8::/64
+		service a/1 80 v4,v6 key=k
+		service a/2 81 key=k
+		service a/3 82 pool=p
+		want a/3 192.0.2.1`)
+	return w, w.ledger
+}
+
+func TestLedgerEqual(t *testing.T) {
+	_, ledger := sharedLedger(t)
+	clone := ledger.Clone()
+	if !clone.Equal(ledger) || !ledger.Equal(clone) {
+		t.Error("a clone is not equal")
+	}
+	shared := netip.MustParseAddr("192.0.2.0")
+	for name, change := range map[string]func(Ledger){
+		"port":    func(l Ledger) { l[shared][0].Ports[0].Number++ },
+		"ports":   func(l Ledger) { l[shared][0].Ports = nil },
+		"key":     func(l Ledger) { l[shared][0].Key = "x" },
+		"pool":    func(l Ledger) { l[shared][0].Pool = "x" },
+		"terms":   func(l Ledger) { l[shared][0].Terms = "x" },
+		"owner":   func(l Ledger) { l[shared][0].Owner = "x/x" },
+		"holder":  func(l Ledger) { l[shared] = l[shared][1:] },
+		"deleted": func(l Ledger) { delete(l, shared) },
+		"added":   func(l Ledger) { l[netip.MustParseAddr("192.0.2.9")] = nil },
+	} {
+		other := ledger.Clone()
+		change(other)
+		if other.Equal(ledger) || ledger.Equal(other) {
+			t.Errorf("%s: the change is not detected", name)
+		}
+		if !clone.Equal(ledger) {
+			t.Fatalf("%s: a change of a clone changed the ledger", name)
+		}
+	}
+}
+
+func TestLedgerUsed(t *testing.T) {
+	w, ledger := sharedLedger(t)
+	for ranges, want := range map[string]int{
+		"192.0.2.0/30": 2, "192.0.2.0": 1, "192.0.2.2/31": 0, "2001:db8::/64": 1, "::/0": 1,
+	} {
+		if got := ledger.Used(Pool{Ranges: []Range{mustRange(t, ranges)}}); got != want {
+			t.Errorf("%s: %d addresses are used, want %d", ranges, got, want)
+		}
+	}
+	if used := ledger.Used(w.pools["p"]); used != 3 {
+		t.Errorf("%d addresses of the pool are used, want 3", used)
+	}
+}
+
+// S4: the ledger names the control plane at an address that it shares, and nowhere else.
+func TestLedgerWithControlPlane(t *testing.T) {
+	w := newWorld()
+	replay(t, w, `
+		pool p 192.0.2.0/30
+		vip 192.0.2.1 6443
+		service a/1 80 key=k ask=192.0.2.1
+		service a/2 80
+		want a/1 192.0.2.1
+		want a/2 192.0.2.0`)
+	for addr, want := range map[string]bool{"192.0.2.0": false, "192.0.2.1": true, "192.0.2.2": false} {
+		if got := WithControlPlane(w.ledger[netip.MustParseAddr(addr)]); got != want {
+			t.Errorf("%s: %v, want %v", addr, got, want)
+		}
+	}
+	holders := w.ledger[netip.MustParseAddr("192.0.2.1")]
+	want := Holder{Owner: ControlPlane, Ports: []Port{{"TCP", 6443}}}
+	if len(holders) != 2 || holders[0].Owner != "a/1" || !holders[1].equal(want) {
+		t.Errorf("holders %v", holders)
+	}
+}
+
+// A holder is recorded with terms only if the address is shared.
+func TestHoldersAreRecordedWithTheirTerms(t *testing.T) {
+	_, ledger := sharedLedger(t)
+	one := ledger[netip.MustParseAddr("192.0.2.1")]
+	if len(one) != 1 || !one[0].equal(Holder{Owner: "a/3", Pool: "p"}) {
+		t.Errorf("a single holder is recorded as %+v", one)
+	}
+	two := ledger[netip.MustParseAddr("192.0.2.0")]
+	want := Holder{Owner: "a/2", Key: "k", Ports: []Port{{"TCP", 81}}, Terms: "Cluster//"}
+	if len(two) != 2 || !two[1].equal(want) {
+		t.Errorf("two holders are recorded as %+v", two)
+	}
+}
