@@ -35,7 +35,7 @@ bin/mkimage:
 # and trusts the CA that its kubeconfig or its ServiceAccount names. It writes nothing, needs no shell
 # and no /tmp, and sets no user: the pod says who runs it, with which capabilities.
 .PHONY: image
-image: bin/mkimage ## build the container images: bin/image/kvip-amd64.tar, kvip-arm64.tar, and kvip.oci.tar with both
+image: bin/mkimage ## build the container images bin/image/kvip-{amd64,arm64}.tar and kvip.oci.tar
 	@set -e; export SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)'; version='$(VERSION)'; \
 	for arch in amd64 arm64; do \
 		GOOS=linux GOARCH=$$arch GOAMD64=v1 GOARM64=v8.0 $(BUILD) -o bin/image/$$arch/kvip ./cmd/kvip; \
@@ -50,7 +50,7 @@ image: bin/mkimage ## build the container images: bin/image/kvip-amd64.tar, kvip
 
 # The application of the case study in kind, a module of its own, for this machine's nodes.
 .PHONY: echo-image
-echo-image: bin/mkimage ## build the image of the case study's application: bin/image/echo-ARCH.tar
+echo-image: bin/mkimage ## build the case study's application: bin/image/echo-ARCH.tar
 	@set -e; export SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)'; arch=$$($(GO_RUN) go env GOARCH); \
 	CGO_ENABLED=0 $(GO_RUN) go -C kind/echo build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../bin/image/$$arch/echo .; \
 	$(GO_RUN) bin/mkimage -o bin/image/echo-$$arch.tar --platform linux/$$arch --name localhost/kvip-echo:latest \
@@ -77,7 +77,7 @@ fuzz: ## run each fuzz test for TIME=30s
 	@TIME='$(TIME)' hack/test.sh fuzz
 
 .PHONY: test-fresh
-test-fresh: ## sudo: run the first steps of each command in a Debian that has make, git and Go, and nothing else
+test-fresh: ## sudo: the first steps of each command in a Debian with make, git and Go
 	@hack/test.sh fresh
 
 .PHONY: unit
@@ -93,49 +93,49 @@ packages-%:
 	@hack/deps.sh $*
 
 .PHONY: demo
-demo: packages-demo build ## sudo: three real control-plane nodes, one address, and every fault in turn
+demo: packages-demo build ## sudo: three control-plane nodes, one VIP, and every fault
 	$(GO_RUN) go build -o bin/demo ./test/demo
-	@$(GO_RUN) --root bin/demo
+	@$(GO_RUN) --root bin/demo lab
 
 # What is prepared are lines of NAME=VALUE.
 .PHONY: kind-demo
-kind-demo: ## kvip below real Kubernetes in kind: five nodes, one loses its power; NODE_IMAGE=local pulls nothing, K8S=1.35
+kind-demo: ## five nodes in kind, the holder is killed; NODE_IMAGE=local, K8S=1.35
 	@set -e; prepared="$$(kind/prepare.sh any demo)"; mapfile -t prepared <<<"$$prepared"; \
-	$(GO_RUN) go build -o bin/kind-demo ./kind/demo; $(GO_RUN) mkdir -p .cache; \
-	exec env "$${prepared[@]}" bin/kind-demo
+	$(GO_RUN) go build -o bin/demo ./test/demo; $(GO_RUN) mkdir -p .cache; \
+	exec env "$${prepared[@]}" bin/demo kind
 
 .PHONY: kind-services-demo
-kind-services-demo: ## three replicas behind one address of kvip's in kind: an unready pod, a drain under load, a dead node
+kind-services-demo: ## a Service in kind: an unready pod, a drain, a dead node
 	@set -e; prepared="$$(kind/prepare.sh any demo services)"; mapfile -t prepared <<<"$$prepared"; \
-	$(GO_RUN) go build -o bin/kind-services-demo ./kind/servicesdemo; $(GO_RUN) mkdir -p .cache; \
-	exec env "$${prepared[@]}" bin/kind-services-demo
+	$(GO_RUN) go build -o bin/demo ./test/demo; $(GO_RUN) mkdir -p .cache; \
+	exec env "$${prepared[@]}" bin/demo services
 
 .PHONY: kind-down
-kind-down: ## remove the clusters of kind-demo and kind-services-demo, and the Docker engine that was started for them
+kind-down: ## remove the clusters of the demos and their Docker engine
 	@kind/down.sh
 
 .PHONY: kind-node-image
-kind-node-image: ## sudo: build the node image for NODE_IMAGE=local from Debian packages and Go modules; prints its path
+kind-node-image: ## sudo: build the node image for NODE_IMAGE=local; prints its path
 	@kind/node/build.sh build
 
 .PHONY: bench-failover
-bench-failover: packages-bench-failover build ## sudo: measure each fault RUNS=20 times, keepalived beside it; FAULT= and TOOL= choose
+bench-failover: packages-bench-failover build ## sudo: each fault RUNS=20 times; FAULT=, TOOL=
 	$(GO_RUN) go build -o bin/bench ./test/bench
 	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" RUNS='$(RUNS)' FAULT='$(FAULT)' TOOL='$(TOOL)' $(GO_RUN) --root bin/bench failover
 
 .PHONY: bench-kind
-bench-kind: ## sudo: measure each fault of the kind tests RUNS=20 times, into docs/benchmarks/kind.csv
+bench-kind: ## sudo: each fault of the kind tests RUNS=20 times
 	@RUN='Killed|MovedAway|Stopped|Paused|Deleted' TESTFLAGS='-test.timeout=3h -test.count=$(RUNS)' hack/test.sh kind kubeadm
 	@$(GO_RUN) cp test/artifacts/kind-outages.csv docs/benchmarks/kind.csv
 
 .PHONY: bench-services
 bench-services: RUNS = 3
-bench-services: packages-bench-services build ## sudo: measure 10 to 5000 Services on three nodes RUNS=3 times; N=10,100 chooses how many
+bench-services: packages-bench-services build ## sudo: 10 to 5000 Services RUNS=3 times; N=
 	$(GO_RUN) go build -o bin/bench ./test/bench
 	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" RUNS='$(RUNS)' N='$(N)' $(GO_RUN) --root bin/bench services
 
 .PHONY: soak
-soak: packages-soak build ## sudo: Services under everything that changes for MINUTES=30; fails on a double, lost or left address, and on growth
+soak: packages-soak build ## sudo: Services under churn and faults for MINUTES=30
 	$(GO_RUN) go build -o bin/soak ./test/soak
 	@KVIP_BINARY=bin/kvip MINUTES='$(MINUTES)' SERVICES='$(SERVICES)' SEED='$(SEED)' $(GO_RUN) --root bin/soak
 
@@ -144,7 +144,7 @@ manifests: build ## print all manifests for VIP=192.0.2.10
 	@bin/kvip manifest pod --vip $(VIP) && echo --- && bin/kvip manifest rbac && echo --- && bin/kvip manifest daemonset --vip $(VIP)
 
 .PHONY: generate
-generate: ## rewrite the CRD and the deep copies from the types in pkg/apis; hack/crd tests that they are up to date
+generate: ## rewrite CRD and deep copies from pkg/apis; hack/crd tests them
 	$(GO_RUN) hack/crd/generate.sh templates pkg/apis/v1alpha1
 
 .PHONY: golden
@@ -156,5 +156,5 @@ clean: ## remove what was built in this tree
 	rm -rf bin .cache test/artifacts
 
 .PHONY: clean-cache
-clean-cache: ## remove all that is kept outside this tree: real Kubernetes, node images, Docker engines of our own
+clean-cache: ## remove the cache: Kubernetes, node images, Docker engines
 	@hack/clean-cache.sh

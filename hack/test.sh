@@ -79,7 +79,7 @@ export -f run_one
 run_all() { xargs -a "$work/$1/list" -r -L 1 -P "$2" bash -c 'run_one "$0" "$1" "$2"' "$work/$1"; }
 
 # The packages that need real API servers; all others are for every machine.
-lab='/test/(lab/(cluster|servicelab)|e2e/(controlplane|services)|bench|soak|demo)(/|$)'
+lab='/test/(lab/(cluster|servicelab)|e2e/(controlplane|services)|bench|soak|demo/labdemo)(/|$)'
 kind='/test/e2e/(kubeadm|kindservices)$' # and those that need nodes in kind
 
 # A module of its own, with tests that need nothing.

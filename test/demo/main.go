@@ -1,68 +1,45 @@
-// Command demo shows kvip at work: three real control-plane nodes on this machine, kvip on each
-// with the arguments of a manifest that it just printed, a client that asks the address a
-// hundred times a second, and every fault of the holder in turn.
+// Command demo shows kvip at work. It is not a test: it proves what it shows once.
 //
-// It is no test: it proves what it shows once. It needs root and leaves nothing behind.
+//	demo lab        three control-plane nodes in network namespaces, each fault of the holder
+//	demo kind       a cluster in kind whose holder is killed
+//	demo services   an application behind an address in kind: a drain, then a dead node
+//
+// make demo, make kind-demo and make kind-services-demo prepare what they need.
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
-	"github.com/kvip/kvip/test/failover"
-	"github.com/kvip/kvip/test/lab/cluster"
-	"github.com/kvip/kvip/test/show"
+	"github.com/kvip/kvip/test/demo/kinddemo"
+	"github.com/kvip/kvip/test/demo/labdemo"
+	"github.com/kvip/kvip/test/demo/servicesdemo"
 )
 
 func main() {
-	start := time.Now()
-	// Building can take minutes and leaves nothing to remove: signals end it the usual way.
-	binaries, err := cluster.Binaries(os.Stdout)
-	if err != nil {
-		fail(err)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err = run(ctx, binaries)
-	switch {
-	case ctx.Err() != nil:
-		stop()
-		fmt.Println("interrupted; everything has been removed")
-		os.Exit(130)
-	case err != nil:
-		fail(err)
-	}
-	fmt.Printf("\neverything has been removed, after %.0f s\n", time.Since(start).Seconds())
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
+	context.AfterFunc(ctx, stop) // a second signal ends the program
+	code := run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
 }
 
-func fail(err error) {
-	fmt.Fprintln(os.Stderr, "demo:", err)
-	os.Exit(1)
-}
-
-// run runs the demo from the start of the cluster to its end.
-func run(ctx context.Context, binaries string) (err error) {
-	path, version, err := failover.FindKvip(ctx)
-	if err != nil {
-		return err
+// run shows one demonstration and returns the exit code.
+func run(ctx context.Context, args []string) int {
+	if len(args) == 1 {
+		switch args[0] {
+		case "lab":
+			return labdemo.Main(ctx)
+		case "kind":
+			return kinddemo.Main(ctx)
+		case "services":
+			return servicesdemo.Main(ctx)
+		}
 	}
-	tool, err := failover.NewKvip(ctx, path, version, cluster.VIP4)
-	if err != nil {
-		return err
-	}
-	out := show.NewScreen(os.Stdout)
-	c, err := cluster.Start(ctx, cluster.Config{
-		Binaries: binaries, Progress: out, API: cluster.APIOptions{ShutdownDelay: failover.ShutdownDelay},
-	})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.Close()) }()
-	d := &demo{out: out, cluster: c, tool: tool, vip: cluster.VIP4, mending: map[*cluster.Node]*mender{}}
-	return d.run(ctx)
+	fmt.Fprintln(os.Stderr, "usage: demo lab|kind|services")
+	return 2
 }

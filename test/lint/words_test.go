@@ -53,7 +53,7 @@ var nameTerms = []term{
 	{"shard", "a Lease of the ledger", []string{"pkg/svc", "test/fakeapi", "test/e2e/services"}},
 	{"verdicts?", "a judgement on health", []string{
 		"pkg/health", "pkg/agent", "pkg/controlplane", "pkg/election", "pkg/status", "cmd/kvip",
-		"kind/casestudy", "kind/stage", "kind/servicesdemo", "kind/demo", "test/monitoring",
+		"kind/casestudy", "test/demo", "test/monitoring",
 	}},
 }
 

@@ -1,4 +1,4 @@
-package main
+package labdemo
 
 import (
 	"context"
@@ -8,17 +8,17 @@ import (
 	"github.com/kvip/kvip/test/lab/cluster"
 )
 
-// mender ends in the background what was done to a node. A nil mender is that of a node to
+// repair ends in the background what was done to a node. A nil mender is that of a node to
 // which nothing was done.
-type mender struct {
+type repair struct {
 	server chan struct{} // closed when etcd and the API server are ready again
 	done   chan struct{} // closed when the agent is ready as well, or err is set
 	err    error         // read after done
 }
 
-// mend begins. Nobody else may touch the node until done.
-func mend(ctx context.Context, n *cluster.Node, t failover.Tool) *mender {
-	m := &mender{server: make(chan struct{}), done: make(chan struct{})}
+// startRepair begins. The node must not be used until done.
+func startRepair(ctx context.Context, n *cluster.Node, t failover.Tool) *repair {
+	m := &repair{server: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(m.done)
 		ctx, cancel := context.WithTimeout(ctx, readyWithin)
@@ -36,7 +36,7 @@ func mend(ctx context.Context, n *cluster.Node, t failover.Tool) *mender {
 }
 
 // state says what is ready, or why it never will be.
-func (m *mender) state() (server, agent bool, err error) {
+func (m *repair) state() (server, agent bool, err error) {
 	if m == nil {
 		return true, true, nil
 	}

@@ -1,4 +1,4 @@
-package stage
+package kindenv
 
 import (
 	"bytes"
@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kvip/kvip/test/demo/screen"
 	"github.com/kvip/kvip/test/lab/kindcluster"
-	"github.com/kvip/kvip/test/show"
 )
 
 func TestProgressIsPlain(t *testing.T) {
@@ -19,8 +19,9 @@ func TestProgressIsPlain(t *testing.T) {
 	}
 	defer out.Close()
 	var log bytes.Buffer
-	p := &progress{out: show.NewScreen(out), log: &log, began: time.Now()}
-	said := "Creating cluster \"ha\" ...\n • Preparing nodes 📦 📦   ...\n ✓ Preparing nodes 📦 📦 \n ✗ Starting control-plane 🕹️\nERROR: failed to create cluster: why\nThanks! 😊\n"
+	p := &progress{out: screen.NewScreen(out), log: &log, began: time.Now()}
+	said := "Creating cluster \"ha\" ...\n • Preparing nodes 📦 📦   ...\n ✓ Preparing nodes 📦 📦 \n ✗ " +
+		"Starting control-plane 🕹️\nERROR: failed to create cluster: why\nThanks! 😊\n"
 	for part := range strings.SplitAfterSeq(said, "n") { // not at the ends of lines
 		if _, err := p.Write([]byte(part)); err != nil {
 			t.Fatal(err)
@@ -30,23 +31,25 @@ func TestProgressIsPlain(t *testing.T) {
 		t.Errorf("the log has %q", log.String())
 	}
 	shown, err := os.ReadFile(out.Name())
-	want := "  kind: Preparing nodes (0 s)\n  kind: FAILED: Starting control-plane (0 s)\n  kind: ERROR: failed to create cluster: why (0 s)\n"
+	want := "  kind: Preparing nodes (0 s)\n  kind: FAILED: Starting control-plane (0 s)\n  kind: " +
+		"ERROR: failed to create cluster: why (0 s)\n"
 	if err != nil || string(shown) != want {
 		t.Errorf("shown:\n%s\nwant:\n%s", shown, want)
 	}
 }
 
 func TestTidySaysWhatIsLeft(t *testing.T) {
-	s := &Stage{Target: "kind-demo", Name: "ha"}
-	if err := s.tidy(os.ErrInvalid, false); err != os.ErrInvalid {
+	s := &Env{Target: "kind-demo", Name: "ha"}
+	if err := s.cleanUp(os.ErrInvalid, false); err != os.ErrInvalid {
 		t.Errorf("before there is a cluster: %v", err)
 	}
-	if err := s.tidy(os.ErrInvalid, true); !strings.Contains(err.Error(), "make kind-down") {
+	if err := s.cleanUp(os.ErrInvalid, true); !strings.Contains(err.Error(), "make kind-down") {
 		t.Errorf("interrupted early: %v", err)
 	}
 	s.Cluster, s.created = &kindcluster.Cluster{}, true
 	for _, interrupted := range []bool{true, false} {
-		if err := s.tidy(os.ErrInvalid, interrupted); !strings.Contains(err.Error(), "the cluster ha stays") && !strings.Contains(err.Error(), "The cluster ha stays") ||
+		if err := s.cleanUp(os.ErrInvalid, interrupted); !strings.Contains(err.Error(),
+			"the cluster ha stays") && !strings.Contains(err.Error(), "The cluster ha stays") ||
 			!strings.Contains(err.Error(), "make kind-down removes it") {
 			t.Errorf("interrupted %v: %v", interrupted, err)
 		}

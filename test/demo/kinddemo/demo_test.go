@@ -1,4 +1,4 @@
-package main
+package kinddemo
 
 import (
 	"net/netip"
@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvip/kvip/kind/stage"
 	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/pkg/status"
+	"github.com/kvip/kvip/test/demo/kindenv"
 	"github.com/kvip/kvip/test/failover"
 	"github.com/kvip/kvip/test/lab/netlab"
 )
@@ -18,10 +18,12 @@ var vip = netip.MustParseAddr("172.18.255.253")
 // recorded is a good run.
 func recorded() result {
 	return result{
-		drill: failover.Result{
-			Victim: "ha-control-plane", Outage: 5130 * time.Millisecond, Back: true, Holding: netlab.Holding{Samples: 1200},
+		failover: failover.Result{
+			Victim: "ha-control-plane", Outage: 5130 * time.Millisecond, Back: true,
+			Holding: netlab.Holding{Samples: 1200},
 		},
-		vip: vip, heir: "ha-control-plane3", mended: 41 * time.Second, holder: "ha-control-plane3", after: netlab.Holding{Samples: 800},
+		vip: vip, heir: "ha-control-plane3", ready: 41 * time.Second, holder: "ha-control-plane3",
+		after: netlab.Holding{Samples: 800},
 	}
 }
 
@@ -29,15 +31,16 @@ func TestSummary(t *testing.T) {
 	want := `summary
   outage       5.13 s: the longest time between answers to a client outside the nodes
   address      172.18.255.253 went from ha-control-plane to ha-control-plane3
-  two holders  never, in 2000 looks into the networks of all control planes
-  killed node  Ready again 41 s after its start, without anybody's help`
+  two holders  never, in 2000 samples of the networks of all control planes
+  killed node  Ready again 41 s after its start, without manual steps`
 	if got := recorded().summary(); got != want {
 		t.Errorf("summary:\n%s\nwant:\n%s", got, want)
 	}
 	r := recorded()
-	r.holder, r.drill.Holding, r.after = "ha-control-plane2", netlab.Holding{}, netlab.Holding{}
+	r.holder, r.failover.Holding, r.after = "ha-control-plane2", netlab.Holding{}, netlab.Holding{}
 	got := r.summary()
-	for _, want := range []string{"               and then to ha-control-plane2\n", "two holders  not looked for: that takes root"} {
+	for _, want := range []string{"               and then to ha-control-plane2\n",
+		"two holders  not sampled: that needs root"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the summary lacks %q:\n%s", want, got)
 		}
@@ -49,10 +52,11 @@ func TestJudge(t *testing.T) {
 		t.Errorf("a good run is judged: %v", err)
 	}
 	two, later, stayed := recorded(), recorded(), recorded()
-	two.drill.Holding.TwoHolders = 3
+	two.failover.Holding.TwoHolders = 3
 	later.after.TwoHolders = 1
-	stayed.heir = stayed.drill.Victim
-	for what, r := range map[string]result{"two holders": two, "two holders after the start": later, "no heir": stayed} {
+	stayed.heir = stayed.failover.Victim
+	for what, r := range map[string]result{"two holders": two, "two holders after the start": later,
+		"no heir": stayed} {
 		if r.judge() == nil {
 			t.Errorf("%s: accepted", what)
 		}
@@ -66,27 +70,32 @@ func TestHolds(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	at := now.Add(-90 * time.Second)
-	report.Transitions = []kubelease.Transition{{Time: now.Add(-time.Hour), Term: 1}, {Time: at, Term: 2}}
-	want := "172.18.255.253 is on ha-control-plane, since " + at.Local().Format(time.TimeOnly) + " (90 s ago, term 2)"
+	report.Transitions = []kubelease.Transition{{Time: now.Add(-time.Hour), Term: 1},
+		{Time: at, Term: 2}}
+	want := "172.18.255.253 is on ha-control-plane, since " + at.Local().Format(time.TimeOnly) +
+		" (90 s ago, term 2)"
 	if got := holds(vip, report, now); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
 
 func TestNextCommandsReachTheEngine(t *testing.T) {
-	machine := next(stage.Place{}, ".cache/kind-ha", vip, "ha-control-plane2")
+	machine := nextSteps(kindenv.Place{}, ".cache/kind-ha", vip, "ha-control-plane2")
 	for _, want := range []string{
-		"\n  curl -sk https://172.18.255.253:6443/version\n", "\n  docker exec ha-control-plane2 kubectl get nodes -o wide\n",
+		"\n  curl -sk https://172.18.255.253:6443/version\n",
+		"\n  docker exec ha-control-plane2 kubectl get nodes -o wide\n",
 		"\n  kubectl --kubeconfig .cache/kind-ha/kubeconfig ", "\n  make kind-down ",
 	} {
 		if !strings.Contains(machine, want) {
 			t.Errorf("%q is missing:\n%s", want, machine)
 		}
 	}
-	own := next(stage.Place{DockerDir: "/home/u/.cache/kvip/docker-demo", Sudo: true}, ".cache/kind-ha", vip, "ha-control-plane2")
+	own := nextSteps(kindenv.Place{DockerDir: "/home/u/.cache/kvip/docker-demo", Sudo: true},
+		".cache/kind-ha", vip, "ha-control-plane2")
 	for _, want := range []string{
 		"\n  sudo kind/docker.sh run /home/u/.cache/kvip/docker-demo curl -sk ",
-		"\n  sudo docker -H unix:///home/u/.cache/kvip/docker-demo/docker.sock exec ha-control-plane2 kubectl -n kube-system exec kvip-ha-control-plane2 -- /kvip status\n",
+		"\n  sudo docker -H unix:///home/u/.cache/kvip/docker-demo/docker.sock exec ha-control-plane2 " +
+			"kubectl -n kube-system exec kvip-ha-control-plane2 -- /kvip status\n",
 		"\n  sudo make kind-down ",
 	} {
 		if !strings.Contains(own, want) {
@@ -96,7 +105,8 @@ func TestNextCommandsReachTheEngine(t *testing.T) {
 }
 
 func TestShortNames(t *testing.T) {
-	for name, want := range map[string]string{"ha-control-plane": "cp1", "ha-control-plane3": "cp3", "ha-worker": "ha-worker", "": ""} {
+	for name, want := range map[string]string{"ha-control-plane": "cp1", "ha-control-plane3": "cp3",
+		"ha-worker": "ha-worker", "": ""} {
 		if got := short(name); got != want {
 			t.Errorf("short(%q) = %q, want %q", name, got, want)
 		}

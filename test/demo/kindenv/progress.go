@@ -1,4 +1,4 @@
-package stage
+package kindenv
 
 import (
 	"bytes"
@@ -7,12 +7,12 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/kvip/kvip/test/show"
+	"github.com/kvip/kvip/test/demo/screen"
 )
 
-// progress shows what kind has done, one plain line for each step, and keeps all it says.
+// progress prints one plain line for each step of kind, and keeps kind's whole output.
 type progress struct {
-	out   *show.Screen
+	out   *screen.Screen
 	log   io.Writer
 	began time.Time
 	part  []byte // of a line
@@ -33,7 +33,7 @@ func (p *progress) Write(b []byte) (int, error) {
 	return p.log.Write(b)
 }
 
-// step returns what a line of kind says that was done or has failed, without the pictures.
+// step returns the step that a line of kind reports as done or failed, without the symbols.
 func step(line string) (string, bool) {
 	line = strings.TrimSpace(line)
 	switch {
@@ -45,7 +45,7 @@ func step(line string) (string, bool) {
 	return line, strings.HasPrefix(line, "ERROR")
 }
 
-// plain leaves out everything that an old terminal cannot show.
+// plain removes characters that are not ASCII.
 func plain(line string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if r > unicode.MaxASCII {

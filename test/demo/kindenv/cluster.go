@@ -1,4 +1,4 @@
-package stage
+package kindenv
 
 import (
 	"context"
@@ -10,9 +10,10 @@ import (
 	"github.com/kvip/kvip/test/lab/kindcluster"
 )
 
-// Prepare reads what kind/prepare.sh prepared, from the project's directory, and removes the cluster of
-// an earlier run. Cfg is filled but for what makes the demonstration's cluster a special one.
-func (s *Stage) Prepare(ctx context.Context) error {
+// Prepare reads what kind/prepare.sh prepared, from the project's directory, and removes the
+// cluster of an earlier run. Cfg is filled but for what makes the demonstration's cluster a special
+// one.
+func (s *Env) Prepare(ctx context.Context) error {
 	root, err := os.Getwd()
 	if err != nil {
 		return err
@@ -28,7 +29,7 @@ func (s *Stage) Prepare(ctx context.Context) error {
 }
 
 // replaceOld removes the cluster of an earlier demonstration, and no cluster of anybody else.
-func (s *Stage) replaceOld(ctx context.Context) error {
+func (s *Env) replaceOld(ctx context.Context) error {
 	note, engine := filepath.Join(s.Dir(), engineFile), s.engineName()
 	old, err := kindcluster.Old(ctx, s.Cfg)
 	if err != nil {
@@ -36,7 +37,8 @@ func (s *Stage) replaceOld(ctx context.Context) error {
 	}
 	if old {
 		if was, _ := os.ReadFile(note); !s.Cfg.Engine.Own() && string(was) != engine {
-			return fmt.Errorf("this Docker has a cluster %s that is not known to be of an earlier make %s: remove it if it may go, with: kind delete cluster --name %s",
+			return fmt.Errorf("this Docker has a cluster %s that is not known to be of an earlier make "+
+				"%s: remove it if it may go, with: kind delete cluster --name %s",
 				s.Name, s.Target, s.Name)
 		}
 		s.Out.Say("removing the cluster %s of an earlier run ...", s.Name)
@@ -48,7 +50,7 @@ func (s *Stage) replaceOld(ctx context.Context) error {
 }
 
 // engineName is how kind/down.sh knows the engine that has the cluster.
-func (s *Stage) engineName() string {
+func (s *Env) engineName() string {
 	if s.Cfg.Engine.Own() {
 		return os.Getenv("KVIP_DOCKER_DIR")
 	}
@@ -56,7 +58,7 @@ func (s *Stage) engineName() string {
 }
 
 // New makes the files of the cluster that Cfg describes, and nothing else yet.
-func (s *Stage) New(ctx context.Context) (err error) {
+func (s *Env) New(ctx context.Context) (err error) {
 	if s.log, err = os.Create(filepath.Join(s.Dir(), "kind.log")); err != nil {
 		return err
 	}
@@ -65,14 +67,15 @@ func (s *Stage) New(ctx context.Context) (err error) {
 	return err
 }
 
-// Up creates the cluster that New prepared and returns how long that took. What kind says is shown step
-// by step and kept in kind.log.
-func (s *Stage) Up(ctx context.Context) (time.Duration, error) {
+// Up creates the cluster that New prepared and returns how long that took. What kind says is shown
+// step by step and kept in kind.log.
+func (s *Env) Up(ctx context.Context) (time.Duration, error) {
 	defer s.log.Close()
 	ctx, cancel := context.WithTimeout(ctx, createWithin)
 	defer cancel()
 	began := time.Now()
-	stop := s.Out.Live(ctx, func() string { return fmt.Sprintf("  ... %.0f s", time.Since(began).Seconds()) })
+	stop := s.Out.Live(ctx,
+		func() string { return fmt.Sprintf("  ... %.0f s", time.Since(began).Seconds()) })
 	defer stop()
 	if err := s.Cluster.Up(ctx); err != nil {
 		return 0, fmt.Errorf("create the cluster: %w\nWhat kind said is in %s/kind.log", err, s.Dir())

@@ -1,4 +1,4 @@
-package show
+package screen
 
 import (
 	"bytes"
@@ -34,7 +34,7 @@ var (
 	timeout = netlab.Request{Result: netlab.FailedTimeout}
 )
 
-func TestStoryIsInOrder(t *testing.T) {
+func TestTimelineIsInOrder(t *testing.T) {
 	start := time.Now()
 	r := failover.Result{
 		Victim: "cp1", Start: start, End: start.Add(time.Second), Outage: 130 * ms,
@@ -44,33 +44,36 @@ func TestStoryIsInOrder(t *testing.T) {
 			{At: start.Add(125 * ms), Holders: []string{"cp2"}},
 		}},
 	}
-	reqs := asked(start, 150, map[int]netlab.Request{0: byOld, 2: refused, 5: timeout, 13: byNew, 120: byOld})
+	reqs := asked(start, 150,
+		map[int]netlab.Request{0: byOld, 2: refused, 5: timeout, 13: byNew, 120: byOld})
 	want := strings.Join([]string{
 		"+ 0.02 s  client:  no good answer",
-		"+ 0.06 s  address: nobody has it",
+		"+ 0.06 s  address: on no node",
 		"+ 0.12 s  address: on cp2",
 		"+ 0.13 s  client:  answered by cp2",
 		"outage 130 ms, two holders in 0 of 200 samples",
 	}, "\n")
-	if got := strings.Join(Story(r, reqs), "\n"); got != want {
+	if got := strings.Join(Timeline(r, reqs), "\n"); got != want {
 		t.Errorf("story:\n%s\nwant:\n%s", got, want)
 	}
 }
 
-func TestStoryIsShort(t *testing.T) {
+func TestTimelineIsShort(t *testing.T) {
 	start := time.Now()
 	states := map[int]netlab.Request{}
 	for i := range 50 {
 		states[2*i], states[2*i+1] = refused, byNew
 	}
-	got := Story(failover.Result{Start: start, End: start.Add(time.Minute)}, asked(start, 100, states))
-	if len(got) != storyLines+1 || !strings.Contains(got[0], "+ 0.00 s") || !strings.Contains(got[storyLines-1], "+ 0.99 s") {
+	got := Timeline(failover.Result{Start: start, End: start.Add(time.Minute)},
+		asked(start, 100, states))
+	if len(got) != timelineLines+1 || !strings.Contains(got[0], "+ 0.00 s") ||
+		!strings.Contains(got[timelineLines-1], "+ 0.99 s") {
 		t.Errorf("%d lines:\n%s", len(got), strings.Join(got, "\n"))
 	}
 }
 
-func TestStoryWithoutSamplesDoesNotCountHolders(t *testing.T) {
-	got := Story(failover.Result{Outage: 4 * time.Second}, nil)
+func TestTimelineWithoutSamplesDoesNotCountHolders(t *testing.T) {
+	got := Timeline(failover.Result{Outage: 4 * time.Second}, nil)
 	if len(got) != 1 || got[0] != "outage 4.00 s" {
 		t.Errorf("story %q", got)
 	}
@@ -84,7 +87,8 @@ func TestStatusLine(t *testing.T) {
 	if got := StatusLine([]string{"cp1", "cp2"}, []string{"cp2"}, reqs, now); got != want {
 		t.Errorf("line\n%s\nwant\n%s", got, want)
 	}
-	if got := StatusLine([]string{"cp1"}, nil, nil, now); !strings.HasPrefix(got, "cp1 [-]  client |---") || strings.Contains(got, "answers") {
+	if got := StatusLine([]string{"cp1"}, nil, nil, now); !strings.HasPrefix(got,
+		"cp1 [-]  client |---") || strings.Contains(got, "answers") {
 		t.Errorf("line without anything: %s", got)
 	}
 }

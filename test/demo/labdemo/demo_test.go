@@ -1,4 +1,4 @@
-package main
+package labdemo
 
 import (
 	"errors"
@@ -12,14 +12,16 @@ import (
 
 func TestTableAndVerdict(t *testing.T) {
 	faults := failover.Faults()
-	good := row{faults[1], failover.Result{Back: true, Outage: 80 * time.Millisecond, Holding: netlab.Holding{Samples: 100}}}
+	good := row{faults[1],
+		failover.Result{Back: true, Outage: 80 * time.Millisecond, Holding: netlab.Holding{Samples: 100}}}
 	slow, lost, two := good, good, good
 	slow.result.Outage = time.Minute
 	lost.result.Back = false
 	two.result.Holding.TwoHolders = 1
 	text := table([]row{good, slow, lost})
 	for _, want := range []string{
-		"API server killed                        80 ms  <= 150 ms  0 of 100 samples\n", "above the target\n", "NOT SERVED AGAIN\n",
+		"API server killed                        80 ms  <= 150 ms  0 of 100 samples\n",
+		"above the target\n", "NOT SERVED AGAIN\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the table lacks %q:\n%s", want, text)
@@ -34,11 +36,11 @@ func TestTableAndVerdict(t *testing.T) {
 }
 
 func TestMenderStates(t *testing.T) {
-	var none *mender
+	var none *repair
 	if server, agent, err := none.state(); !server || !agent || err != nil {
 		t.Error("a node that was never broken is not well")
 	}
-	m := &mender{server: make(chan struct{}), done: make(chan struct{})}
+	m := &repair{server: make(chan struct{}), done: make(chan struct{})}
 	if server, agent, _ := m.state(); server || agent {
 		t.Error("well too early")
 	}

@@ -1,4 +1,4 @@
-package show
+package screen
 
 import (
 	"context"
@@ -24,13 +24,13 @@ type Screen struct {
 	below    string // the live line that is shown now
 }
 
-// NewScreen returns a screen that prints to f, which may be no terminal.
+// NewScreen returns a screen that prints to f, a terminal or not.
 func NewScreen(f *os.File) *Screen {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return &Screen{out: f, terminal: err == nil}
 }
 
-// Terminal says whether there is a live line.
+// Terminal reports whether there is a live line.
 func (s *Screen) Terminal() bool { return s.terminal }
 
 // Write prints whole lines above the live one.
@@ -45,10 +45,11 @@ func (s *Screen) Write(b []byte) (int, error) {
 
 // Say prints one line, or several.
 func (s *Screen) Say(format string, args ...any) {
-	_, _ = fmt.Fprintf(s, strings.TrimSuffix(format, "\n")+"\n", args...) // a lost terminal ends nothing
+	// a lost terminal is not an error
+	_, _ = fmt.Fprintf(s, strings.TrimSuffix(format, "\n")+"\n", args...)
 }
 
-// Live draws a line again and again until stop, which may be called twice, or ctx ends.
+// Live redraws a line until stop, which may be called twice, or ctx ends.
 func (s *Screen) Live(ctx context.Context, line func() string) (stop func()) {
 	if !s.terminal {
 		return func() {}

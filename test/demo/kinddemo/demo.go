@@ -1,4 +1,4 @@
-package main
+package kinddemo
 
 import (
 	"context"
@@ -7,29 +7,29 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/kvip/kvip/kind/stage"
 	"github.com/kvip/kvip/pkg/status"
+	"github.com/kvip/kvip/test/demo/kindenv"
+	"github.com/kvip/kvip/test/demo/screen"
 	"github.com/kvip/kvip/test/failover"
 	"github.com/kvip/kvip/test/lab/kindcluster"
-	"github.com/kvip/kvip/test/show"
 )
 
 const (
 	serveWithin = time.Minute            // for the address to answer
-	mendWithin  = 6 * time.Minute        // for a node to be Ready again
-	askEvery    = time.Second            // until a command succeeds
-	lookEvery   = 50 * time.Millisecond  // at who has the address
+	readyWithin = 6 * time.Minute        // for a node to be Ready again
+	retryEvery  = time.Second            // until a command succeeds
+	pollEvery   = 50 * time.Millisecond  // at who has the address
 	requestsEnd = 600 * time.Millisecond // longer than a request may be open
 )
 
 // demo is the cluster and what happens to it.
 type demo struct {
-	*stage.Stage
+	*kindenv.Env
 	watch  *kindcluster.Watch
 	result result
 }
 
-// run tells the whole story.
+// run shows the holder, kills it and starts it again.
 func (d *demo) run(ctx context.Context) (err error) {
 	if err := d.Prepare(ctx); err != nil {
 		return err
@@ -41,13 +41,14 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.watch.Stop()) }()
-	for _, act := range []func(context.Context) error{d.showHolder, d.showKubectl, d.killHolder, d.mendNode} {
+	for _, act := range []func(context.Context) error{d.showHolder, d.showKubectl, d.killHolder,
+		d.startNode} {
 		if err := act(ctx); err != nil {
 			return err
 		}
 	}
 	d.Out.Say("\n%s", d.result.summary())
-	d.Out.Say("\n%s", next(d.Place(), d.Dir(), d.Cluster.VIP, d.result.holder))
+	d.Out.Say("\n%s", nextSteps(d.Place(), d.Dir(), d.Cluster.VIP, d.result.holder))
 	return nil
 }
 
@@ -55,29 +56,35 @@ func (d *demo) run(ctx context.Context) (err error) {
 func (d *demo) create(ctx context.Context) error {
 	d.Cfg.Workers = workers
 	d.Cfg.Running = func(*kindcluster.Cluster) error {
-		d.Out.Say("  every control plane has kvip's manifest now, before kubeadm runs there; its image follows")
+		d.Out.Say("  every control plane has kvip's manifest before kubeadm runs; its image follows")
 		return nil
 	}
 	if err := d.New(ctx); err != nil {
 		return err
 	}
 	d.Out.Say("the address is %s: free, and in the network that Docker gives to kind", d.Cluster.VIP)
-	d.Out.Say("kvip kubeadm init and join have written the static pod and kubeadm's settings; kind gets them in %s/kind.yaml", d.Dir())
-	d.Out.Say("creating the cluster %s of three control planes and two workers, in one to three minutes:", clusterName)
+	d.Out.Say("kvip kubeadm init and join have written the static pod and kubeadm's settings;\n"+
+		"kind gets them in %s/kind.yaml", d.Dir())
+	d.Out.Say("creating the cluster %s of three control planes and two workers, in one to three "+
+		"minutes:", clusterName)
 	took, err := d.Up(ctx)
 	if err != nil {
 		return err
 	}
-	d.Out.Say("  all nodes are Ready, and every API server and every kvip says that it is (%.0f s)", took.Seconds())
+	d.Out.Say("  all nodes are Ready, and every API server and every kvip is ready (%.0f s)",
+		took.Seconds())
 	return nil
 }
 
 // kvipStatus runs `kvip status` in the static pod of a node, through the address.
-func (d *demo) kvipStatus(ctx context.Context, n *kindcluster.Node, args ...string) (out string, err error) {
+func (d *demo) kvipStatus(ctx context.Context, n *kindcluster.Node, args ...string) (out string,
+	err error) {
 	ctx, cancel := context.WithTimeout(ctx, serveWithin)
 	defer cancel()
-	err = kindcluster.Eventually(ctx, askEvery, func() (err error) {
-		out, err = d.Cluster.Kubectl(ctx, append([]string{"-n", "kube-system", "exec", "kvip-" + n.Name, "--", "/kvip", "status"}, args...)...)
+	err = kindcluster.Eventually(ctx, retryEvery, func() (err error) {
+		out, err = d.Cluster.Kubectl(ctx,
+			append([]string{"-n", "kube-system", "exec", "kvip-" + n.Name, "--", "/kvip", "status"},
+				args...)...)
 		return err
 	})
 	if err != nil {
@@ -86,7 +93,7 @@ func (d *demo) kvipStatus(ctx context.Context, n *kindcluster.Node, args ...stri
 	return out, nil
 }
 
-// showHolder shows who has the address, and since when.
+// showHolder shows the holder, and since when.
 func (d *demo) showHolder(ctx context.Context) error {
 	holder, err := d.steady(ctx)
 	if err != nil {
@@ -96,7 +103,8 @@ func (d *demo) showHolder(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.Out.Say("\nwho has the address?\n$ kubectl -n kube-system exec kvip-%s -- /kvip status\n%s", holder.Name, stage.Indent(text))
+	d.Out.Say("\nwhich node holds the VIP?\n$ kubectl -n kube-system exec kvip-%s -- /kvip status\n%s",
+		holder.Name, kindenv.Indent(text))
 	text, err = d.kvipStatus(ctx, holder, "-o", "json")
 	if err != nil {
 		return err
@@ -120,19 +128,20 @@ func (d *demo) steady(ctx context.Context) (*kindcluster.Node, error) {
 	return n, nil
 }
 
-// showKubectl uses the cluster as people do.
+// showKubectl lists the nodes through the VIP.
 func (d *demo) showKubectl(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, serveWithin)
 	defer cancel()
 	var text string
-	err := kindcluster.Eventually(ctx, askEvery, func() (err error) {
+	err := kindcluster.Eventually(ctx, retryEvery, func() (err error) {
 		text, err = d.Cluster.Kubectl(ctx, "get", "nodes")
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("kubectl through the address: %w", err)
 	}
-	d.Out.Say("\nthe cluster, seen from outside its nodes through https://%s:6443:\n$ kubectl get nodes\n%s", d.Cluster.VIP, stage.Indent(text))
+	d.Out.Say("\nthe cluster, seen from outside its nodes through https://%s:6443:\n$ kubectl get "+
+		"nodes\n%s", d.Cluster.VIP, kindenv.Indent(text))
 	return nil
 }
 
@@ -142,7 +151,8 @@ func (d *demo) killHolder(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.Out.Say("\na client asks https://%s:6443/readyz a hundred times a second; now the node that answers it loses its power\n$ docker kill %s",
+	d.Out.Say("\na client requests https://%s:6443/readyz a hundred times a second; now the holder "+
+		"is switched off\n$ docker kill %s",
 		d.Cluster.VIP, victim.Name)
 	stop := d.Out.Live(ctx, d.status)
 	defer stop()
@@ -161,10 +171,10 @@ func (d *demo) killHolder(ctx context.Context) error {
 	}
 	stop()
 	r.Outage, r.Holding = d.watch.Outage(r.Start, r.End), d.watch.Window(r.Start, r.End)
-	for _, line := range show.Story(r, d.watch.Requests(r.Start)) {
+	for _, line := range screen.Timeline(r, d.watch.Requests(r.Start)) {
 		d.Out.Say("  %s", line)
 	}
-	d.result = result{drill: r, vip: d.Cluster.VIP, heir: heir.Name}
+	d.result = result{failover: r, vip: d.Cluster.VIP, heir: heir.Name}
 	if err := d.showKubectl(ctx); err != nil {
 		return err
 	}
@@ -172,15 +182,17 @@ func (d *demo) killHolder(ctx context.Context) error {
 	return d.result.judge()
 }
 
-// heir waits until another node than the victim serves. Without a terminal, it tells each second.
-func (d *demo) heir(ctx context.Context, victim *kindcluster.Node) (heir *kindcluster.Node, err error) {
+// heir waits until another node than the victim serves. Without a terminal, it prints the status
+// each second.
+func (d *demo) heir(ctx context.Context, victim *kindcluster.Node) (heir *kindcluster.Node,
+	err error) {
 	ctx, cancel := context.WithTimeout(ctx, serveWithin)
 	defer cancel()
-	told := time.Now()
-	err = kindcluster.Eventually(ctx, lookEvery, func() error {
-		if now := time.Now(); !d.Out.Terminal() && now.Sub(told) >= time.Second {
+	reported := time.Now()
+	err = kindcluster.Eventually(ctx, pollEvery, func() error {
+		if now := time.Now(); !d.Out.Terminal() && now.Sub(reported) >= time.Second {
 			d.Out.Say("  %s", d.status())
-			told = now
+			reported = now
 		}
 		heir = d.watch.Holder()
 		if heir == nil || heir == victim || d.watch.Server() != heir.Name {
@@ -191,12 +203,12 @@ func (d *demo) heir(ctx context.Context, victim *kindcluster.Node) (heir *kindcl
 	return heir, err
 }
 
-// mendNode starts the killed node, and waits until it is Ready. The address must stay where it is.
-func (d *demo) mendNode(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, mendWithin)
+// startNode starts the killed node, and waits until it is Ready. The VIP must not move.
+func (d *demo) startNode(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	victim := d.Cluster.Node(d.result.drill.Victim)
-	d.Out.Say("\nthe power is back\n$ docker start %s", victim.Name)
+	victim := d.Cluster.Node(d.result.failover.Victim)
+	d.Out.Say("\nthe node is switched on\n$ docker start %s", victim.Name)
 	began := time.Now()
 	if err := d.Cluster.Start(ctx, victim); err != nil {
 		return err
@@ -209,21 +221,22 @@ func (d *demo) mendNode(ctx context.Context) error {
 	if err := d.Cluster.WaitReady(ctx); err != nil {
 		return fmt.Errorf("wait until %s is Ready again: %w", victim.Name, err)
 	}
-	d.result.mended = time.Since(began)
+	d.result.ready = time.Since(began)
 	holder, err := d.steady(ctx)
 	if err != nil {
 		return err
 	}
 	stop()
 	d.result.holder, d.result.after = holder.Name, d.watch.Window(d.watch.Start, time.Time{})
-	d.Out.Say("  %s is Ready again after %.0f s; the address is on %s", victim.Name, d.result.mended.Seconds(), holder.Name)
+	d.Out.Say("  %s is Ready again after %.0f s; the address is on %s", victim.Name,
+		d.result.ready.Seconds(), holder.Name)
 	return d.result.judge()
 }
 
-// watchAgain begins a new watch, which sees the new network of a node that was started.
+// watchAgain starts a new watch, which sees the new network of a restarted node.
 func (d *demo) watchAgain(ctx context.Context) error {
 	var w *kindcluster.Watch
-	err := kindcluster.Eventually(ctx, lookEvery, func() (err error) {
+	err := kindcluster.Eventually(ctx, pollEvery, func() (err error) {
 		w, err = d.Cluster.Watch(ctx)
 		return err
 	})
@@ -235,7 +248,7 @@ func (d *demo) watchAgain(ctx context.Context) error {
 	return err
 }
 
-// status is the line that is drawn again and again.
+// status returns the live line.
 func (d *demo) status() string {
 	var names, holders []string
 	for _, n := range d.Cluster.ControlPlanes() {
@@ -245,11 +258,11 @@ func (d *demo) status() string {
 		holders = []string{short(n.Name)}
 	}
 	now := time.Now()
-	requests := d.watch.Requests(now.Add(-show.StripFor))
+	requests := d.watch.Requests(now.Add(-screen.StripFor))
 	for i := range requests {
 		requests[i].Server = short(requests[i].Server)
 	}
-	return show.StatusLine(names, holders, requests, now)
+	return screen.StatusLine(names, holders, requests, now)
 }
 
 func pause(ctx context.Context, d time.Duration) error {

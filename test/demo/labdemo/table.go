@@ -1,4 +1,4 @@
-package main
+package labdemo
 
 import (
 	"fmt"
@@ -28,7 +28,8 @@ func table(rows []row) string {
 		case r.fault.Target > 0 && r.result.Outage > r.fault.Target:
 			note = "  above the target"
 		}
-		fmt.Fprintf(&b, "%-36s %9s %10s  %d of %d samples%s\n", r.fault.Name, failover.Figure(r.result.Outage), target,
+		fmt.Fprintf(&b, "%-36s %9s %10s  %d of %d samples%s\n", r.fault.Name,
+			failover.Figure(r.result.Outage), target,
 			r.result.Holding.TwoHolders, r.result.Holding.Samples, note)
 	}
 	b.WriteString("outage: the longest time between successful requests, which start every 10 ms\n")
@@ -36,7 +37,7 @@ func table(rows []row) string {
 	return b.String()
 }
 
-// verdict is an error if what must never happen did.
+// verdict returns an error if the VIP was on two nodes or on none in the end.
 func verdict(rows []row) error {
 	for _, r := range rows {
 		if !r.result.Back {

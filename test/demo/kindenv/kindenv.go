@@ -1,22 +1,19 @@
-// Package stage is what the demonstrations in kind have in common: how a cluster is prepared, replaces
-// that of an earlier run, and is created while people watch; what is left of it when a demonstration
-// fails or is interrupted; and how to reach it afterwards. What is shown in the cluster is each
-// demonstration's own.
-package stage
+// Package kindenv is the environment of demonstrations in kind: it prepares a cluster, replaces
+// that of an earlier run, creates it, and cleans up when a demonstration fails or is interrupted.
+// What is shown in the cluster is not its job.
+package kindenv
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/kvip/kvip/test/demo/screen"
 	"github.com/kvip/kvip/test/lab/kindcluster"
-	"github.com/kvip/kvip/test/show"
 )
 
 const (
@@ -25,9 +22,9 @@ const (
 	engineFile   = "engine" // in Dir, as kind/down.sh has it: which engine has the cluster
 )
 
-// Stage is where a demonstration takes place: a screen, and a cluster of its own.
-type Stage struct {
-	Out     *show.Screen
+// Env is the environment of a demonstration: a screen, and a cluster of its own.
+type Env struct {
+	Out     *screen.Screen
 	Target  string // of make, as kind-demo
 	Name    string // of the cluster, as kind/down.sh has it
 	Cfg     kindcluster.Config
@@ -38,20 +35,16 @@ type Stage struct {
 }
 
 // Dir is where the files of the cluster are, relative to the project's directory.
-func (s *Stage) Dir() string { return ".cache/kind-" + s.Name }
+func (s *Env) Dir() string { return ".cache/kind-" + s.Name }
 
-// Main performs play until it ends or somebody interrupts it, says what is left, and returns the exit
+// Main runs the demonstration until it ends or ctx does, prints what is left, and returns the exit
 // code: 0, 1 after a failure and 130 after an interruption.
-func (s *Stage) Main(play func(context.Context) error) int {
+func (s *Env) Main(ctx context.Context, demonstrate func(context.Context) error) int {
 	begin := time.Now()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	s.Out = show.NewScreen(os.Stdout)
-	err := play(ctx)
-	interrupted := ctx.Err() != nil
-	stop() // another signal ends it the usual way
+	s.Out = screen.NewScreen(os.Stdout)
+	err := demonstrate(ctx)
 	if err != nil {
-		err = s.tidy(err, interrupted)
+		err = s.cleanUp(err, ctx.Err() != nil)
 	}
 	if e := giveBack(s.Dir()); e != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", s.Target, e)
@@ -61,18 +54,20 @@ func (s *Stage) Main(play func(context.Context) error) int {
 		return 0
 	}
 	fmt.Fprintf(os.Stderr, "%s: %v\n", s.Target, err)
-	if interrupted {
+	if ctx.Err() != nil {
 		return 130
 	}
 	return 1
 }
 
-// tidy says what is left after a failure. What was interrupted before it was a cluster is removed.
-func (s *Stage) tidy(err error, interrupted bool) error {
+// cleanUp returns err with what is left after a failure. An unfinished cluster of an interrupted
+// demonstration is removed.
+func (s *Env) cleanUp(err error, interrupted bool) error {
 	const remove = "make kind-down removes it"
 	switch {
 	case s.Cluster == nil && interrupted:
-		return errors.New("interrupted before there was a cluster; a Docker engine that was started runs on, and make kind-down stops it")
+		return errors.New("interrupted before there was a cluster; a Docker engine that was started " +
+			"runs on, and make kind-down stops it")
 	case s.Cluster == nil:
 		return err
 	case interrupted && !s.created:
@@ -80,13 +75,17 @@ func (s *Stage) tidy(err error, interrupted bool) error {
 		ctx, cancel := context.WithTimeout(context.Background(), deleteWithin)
 		defer cancel()
 		if err := s.Cluster.Delete(ctx); err != nil {
-			return fmt.Errorf("interrupted, and the unfinished cluster %s is still there: %w; %s", s.Name, err, remove)
+			return fmt.Errorf("interrupted, and the unfinished cluster %s is still there: %w; %s", s.Name,
+				err, remove)
 		}
-		return errors.New("interrupted; the unfinished cluster is removed; a Docker engine that was started runs on, and make kind-down stops it")
+		return errors.New("interrupted; the unfinished cluster is removed; a Docker engine that was " +
+			"started runs on, and make kind-down stops it")
 	case interrupted:
-		return fmt.Errorf("interrupted; the cluster %s stays as it is, perhaps with a node down; %s", s.Name, remove)
+		return fmt.Errorf("interrupted; the cluster %s stays as it is, perhaps with a node down; %s",
+			s.Name, remove)
 	}
-	return fmt.Errorf("%w\nThe cluster %s stays as it is, so that you can look at it (files in %s); %s", err, s.Name, s.Dir(), remove)
+	return fmt.Errorf("%w\nThe cluster %s stays as it is for inspection (files in %s); %s",
+		err, s.Name, s.Dir(), remove)
 }
 
 // giveBack gives files to the user who called sudo.

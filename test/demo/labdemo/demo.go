@@ -1,4 +1,4 @@
-package main
+package labdemo
 
 import (
 	"context"
@@ -7,27 +7,27 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/kvip/kvip/test/demo/screen"
 	"github.com/kvip/kvip/test/failover"
 	"github.com/kvip/kvip/test/lab/cluster"
-	"github.com/kvip/kvip/test/show"
 )
 
 const (
-	readyWithin = time.Minute            // for the nodes to be well
+	readyWithin = time.Minute            // for the nodes to be ready
 	watchAfter  = 300 * time.Millisecond // after the address answers again
 )
 
 // demo is a cluster with kvip on each node.
 type demo struct {
-	out     *show.Screen
+	out     *screen.Screen
 	cluster *cluster.Cluster
 	tool    *failover.Kvip
 	vip     netip.Addr
 	watch   *failover.Watch
-	mending map[*cluster.Node]*mender // of nodes that were broken
+	repairs map[*cluster.Node]*repair // of nodes that were broken
 }
 
-// run starts kvip, shows every fault, and judges.
+// run starts kvip, shows every fault, and returns an error if a result is wrong.
 func (d *demo) run(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -38,7 +38,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, d.watch.Stop()) }()
 	defer func() {
 		cancel()
-		for _, m := range d.mending {
+		for _, m := range d.repairs {
 			<-m.done
 		}
 	}()
@@ -51,15 +51,16 @@ func (d *demo) run(ctx context.Context) (err error) {
 			return err
 		}
 		d.out.Say("\n%d/%d  %s, on %s", i+1, len(faults), f.Name, holder.Name)
-		result, err := failover.Run(ctx, d.watch, f, holder, failover.Pace{After: watchAfter, Quick: true})
+		result, err := failover.Run(ctx, d.watch, f, holder,
+			failover.Pace{After: watchAfter, Quick: true})
 		if err != nil {
 			return err
 		}
-		for _, line := range show.Story(result, d.watch.Requests(result.Start)) {
+		for _, line := range screen.Timeline(result, d.watch.Requests(result.Start)) {
 			d.out.Say("     %s", line)
 		}
 		rows = append(rows, row{f, result})
-		d.mending[holder] = mend(ctx, holder, d.tool)
+		d.repairs[holder] = startRepair(ctx, holder, d.tool)
 	}
 	stopLive()
 	d.out.Say("\n%s", table(rows))
@@ -77,7 +78,8 @@ func (d *demo) begin(ctx context.Context) error {
 	for _, n := range d.cluster.Nodes {
 		d.out.Say("  %s  %s  kvip with pid %d", n.Name, n.Host.Addr(true), n.Agent().PID())
 	}
-	d.out.Say("nobody has held the address yet, so kvip waits for one lease duration (%s) before the first take", failover.Lease)
+	d.out.Say("no node has held the VIP yet, so kvip waits for one lease duration (%s) before the "+
+		"first take", failover.Lease)
 	var err error
 	if d.watch, err = failover.StartWatch(d.cluster, d.vip); err != nil {
 		return err
@@ -105,14 +107,14 @@ func (d *demo) holder(ctx context.Context, f failover.Fault) (*cluster.Node, err
 		}
 		servers, heirs := 0, 0
 		for _, other := range d.cluster.Nodes {
-			server, agent, err := d.mending[other].state()
+			server, agent, err := d.repairs[other].state()
 			if err != nil {
 				return nil, err
 			}
 			servers += count(server)
 			heirs += count(agent && other != n)
 		}
-		_, whole, _ := d.mending[n].state()
+		_, whole, _ := d.repairs[n].state()
 		if whole && heirs > 0 && (servers == len(d.cluster.Nodes) || !f.Etcd) {
 			return n, nil
 		}
@@ -131,7 +133,7 @@ func count(yes bool) int {
 	return 0
 }
 
-// status is the line that is drawn again and again.
+// status returns the live line.
 func (d *demo) status() string {
 	var holders []string
 	for _, h := range d.watch.Holders(d.vip) {
@@ -142,5 +144,5 @@ func (d *demo) status() string {
 		names = append(names, n.Name)
 	}
 	now := time.Now()
-	return show.StatusLine(names, holders, d.watch.Requests(now.Add(-show.StripFor)), now)
+	return screen.StatusLine(names, holders, d.watch.Requests(now.Add(-screen.StripFor)), now)
 }

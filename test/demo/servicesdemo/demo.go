@@ -1,4 +1,4 @@
-package main
+package servicesdemo
 
 import (
 	"context"
@@ -7,38 +7,38 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/kind/casestudy"
-	"github.com/kvip/kvip/kind/stage"
-	"github.com/kvip/kvip/test/show"
+	"github.com/kvip/kvip/test/demo/kindenv"
+	"github.com/kvip/kvip/test/demo/screen"
 )
 
 const (
-	installWithin = 4 * time.Minute // until pods run, and the address answers
-	actWithin     = 6 * time.Minute // for a scenario, and until all is well after it
+	installWithin  = 4 * time.Minute // until pods run, and the address answers
+	scenarioWithin = 6 * time.Minute // for a scenario, and until all is well after it
 )
 
 // demo is the cluster and what happens to it.
 type demo struct {
-	*stage.Stage
+	*kindenv.Env
 	root     string // the project's directory
 	study    *casestudy.Case
 	verdicts []verdict
 }
 
-// result is what a scenario saw.
+// result is what a client saw of a scenario.
 type result interface {
 	Lines() []string
 	Judge() error
 }
 
-// act is a scenario with the words that announce it.
-type act struct {
+// scenario is a scenario with the words that announce it.
+type scenario struct {
 	name  string // short, for the summary
 	intro string
-	play  func(context.Context) (result, error)
+	run   func(context.Context) (result, error)
 	after func(context.Context) error // until all is well
 }
 
-// run tells the whole story. A verdict that fails does not end it: the others are worth knowing.
+// run shows all scenarios. A failed verdict does not end it.
 func (d *demo) run(ctx context.Context) error {
 	if err := d.Prepare(ctx); err != nil {
 		return err
@@ -49,14 +49,16 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.install(ctx); err != nil {
 		return err
 	}
-	d.study.Watching = func(w *casestudy.Watch) func() { return d.Out.Live(ctx, func() string { return d.live(w) }) }
-	for _, a := range d.acts() {
-		if err := d.perform(ctx, a); err != nil {
+	d.study.Watching = func(w *casestudy.Watch) func() {
+		return d.Out.Live(ctx, func() string { return d.live(w) })
+	}
+	for _, a := range d.scenarios() {
+		if err := d.runScenario(ctx, a); err != nil {
 			return fmt.Errorf("%s: %w", a.name, err)
 		}
 	}
 	d.Out.Say("\n%s", summary(d.verdicts))
-	d.Out.Say("\n%s", next(d.Place(), d.Dir(), d.study.Address))
+	d.Out.Say("\n%s", nextSteps(d.Place(), d.Dir(), d.study.Address))
 	return failures(d.verdicts)
 }
 
@@ -71,7 +73,8 @@ func (d *demo) create(ctx context.Context) (err error) {
 	if err := d.New(ctx); err != nil {
 		return err
 	}
-	d.Out.Say("creating the cluster %s of one control plane and three workers, in one to three minutes:", clusterName)
+	d.Out.Say("creating the cluster %s of one control plane and three workers, in one to three "+
+		"minutes:", clusterName)
 	took, err := d.Up(ctx)
 	if err != nil {
 		return err
@@ -80,11 +83,12 @@ func (d *demo) create(ctx context.Context) (err error) {
 	return nil
 }
 
-// install puts kvip and the application into the cluster and shows the address.
+// install installs kvip and the application and shows the address.
 func (d *demo) install(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, installWithin)
 	defer cancel()
-	d.Out.Say("\nkvip manifest crd, rbac --services and daemonset --services are applied, then kind/echo/echo.yaml:\n" +
+	d.Out.Say("\nkvip manifest crd, rbac --services and daemonset --services are applied, then " +
+		"kind/echo/echo.yaml:\n" +
 		"an IPPool of free addresses, three pods, and a Service of type LoadBalancer")
 	began := time.Now()
 	if d.study, err = casestudy.Install(ctx, d.Cluster, d.root); err != nil {
@@ -94,45 +98,46 @@ func (d *demo) install(ctx context.Context) (err error) {
 	return d.showStatus(ctx)
 }
 
-// showStatus shows what kvip says of the Service.
+// showStatus shows the output of kvip status service.
 func (d *demo) showStatus(ctx context.Context) error {
 	node := d.Cluster.Nodes[1].Name
 	text, err := d.study.Status(ctx, node)
 	if err != nil {
 		return fmt.Errorf("ask kvip on %s: %w", node, err)
 	}
-	d.Out.Say("\nwho announces it?\n$ kvip status service echo\n%s", stage.Indent(text))
+	d.Out.Say("\nwhich node announces it?\n$ kvip status service echo\n%s", kindenv.Indent(text))
 	return nil
 }
 
-func (d *demo) acts() []act {
+func (d *demo) scenarios() []scenario {
 	var killed string
-	return []act{
-		{"spread", "who answers? 300 requests, each on a connection of its own",
+	return []scenario{
+		{"spread", "which pods answer? 300 requests, each on a new connection",
 			func(ctx context.Context) (result, error) { return d.study.Spread(ctx) }, d.study.Well},
-		{"unready pod", "one pod is made unready, while a client asks a hundred times a second",
+		{"unready pod", "one pod is made unready, while a client sends a hundred requests a second",
 			func(ctx context.Context) (result, error) { return d.study.Unready(ctx) }, d.study.Well},
-		{"drain", "ab makes 50 000 requests, 100 at a time; meanwhile\n$ kubectl drain --ignore-daemonsets --delete-emptydir-data NODE      # the node that announces the address",
+		{"drain", "ab makes 50 000 requests, 100 at a time; meanwhile\n$ kubectl drain " +
+			"--ignore-daemonsets --delete-emptydir-data NODE      # the node that announces the address",
 			func(ctx context.Context) (result, error) { return d.study.Drain(ctx) }, d.study.Well},
-		{"dead node", "the node that announces the address loses its power\n$ docker kill NODE",
+		{"dead node", "the announcing node is switched off\n$ docker kill NODE",
 			func(ctx context.Context) (result, error) {
 				r, err := d.study.Kill(ctx)
 				killed = r.Old
 				return r, err
 			},
 			func(ctx context.Context) error {
-				d.Out.Say("\nthe power is back\n$ docker start %s", killed)
+				d.Out.Say("\nthe node is switched on\n$ docker start %s", killed)
 				return d.study.Mend(ctx, killed)
 			}},
 	}
 }
 
-// perform plays an act, prints its verdict and waits until all is well again.
-func (d *demo) perform(ctx context.Context, a act) error {
-	ctx, cancel := context.WithTimeout(ctx, actWithin)
+// runScenario plays an act, prints its verdict and waits until all is well again.
+func (d *demo) runScenario(ctx context.Context, a scenario) error {
+	ctx, cancel := context.WithTimeout(ctx, scenarioWithin)
 	defer cancel()
 	d.Out.Say("\n%s", a.intro)
-	r, err := a.play(ctx)
+	r, err := a.run(ctx)
 	if err != nil {
 		return err
 	}
@@ -144,13 +149,13 @@ func (d *demo) perform(ctx context.Context, a act) error {
 	d.verdicts = append(d.verdicts, v)
 	began := time.Now()
 	if err := a.after(ctx); err != nil {
-		return fmt.Errorf("wait until all is well again: %w", err)
+		return fmt.Errorf("wait until all nodes and pods are ready again: %w", err)
 	}
-	d.Out.Say("  all is well again after %.0f s", time.Since(began).Seconds())
+	d.Out.Say("  all nodes and pods are ready again after %.0f s", time.Since(began).Seconds())
 	return nil
 }
 
-// live is the line that is drawn again and again.
+// live returns the live line.
 func (d *demo) live(w *casestudy.Watch) string {
 	var names, holders []string
 	for _, n := range d.Cluster.Nodes {
@@ -162,5 +167,5 @@ func (d *demo) live(w *casestudy.Watch) string {
 		holders = []string{short(node)}
 	}
 	now := time.Now()
-	return show.StatusLine(names, holders, w.Requests(now.Add(-show.StripFor)), now)
+	return screen.StatusLine(names, holders, w.Requests(now.Add(-screen.StripFor)), now)
 }

@@ -1,4 +1,4 @@
-package show
+package screen
 
 import (
 	"fmt"
@@ -14,13 +14,13 @@ import (
 const StripFor = 3 * time.Second
 
 const (
-	stripCell  = 100 * time.Millisecond // of it in one character
-	storyLines = 12                     // at most, for one fault
+	stripCell     = 100 * time.Millisecond // of it in one character
+	timelineLines = 12                     // at most, for one fault
 )
 
-// Story tells what happened after a fault, in order: who had the address, and what the client
-// got. reqs begin with the fault.
-func Story(r failover.Result, reqs []netlab.Request) []string {
+// Timeline lists in order what happened after a fault: owners of the VIP and answers to the client.
+// reqs begin with the fault.
+func Timeline(r failover.Result, reqs []netlab.Request) []string {
 	type event struct {
 		at   time.Time
 		text string
@@ -28,7 +28,7 @@ func Story(r failover.Result, reqs []netlab.Request) []string {
 	var events []event
 	for i, c := range r.Holding.Timeline {
 		if i > 0 { // the first is how it was before
-			events = append(events, event{c.At, "address: " + orNobody(c.Holders)})
+			events = append(events, event{c.At, "address: " + holdersText(c.Holders)})
 		}
 	}
 	was := "answered by " + r.Victim
@@ -43,13 +43,15 @@ func Story(r failover.Result, reqs []netlab.Request) []string {
 	for _, e := range events {
 		lines = append(lines, fmt.Sprintf("+%5.2f s  %s", e.at.Sub(r.Start).Seconds(), e.text))
 	}
-	if len(lines) > storyLines {
-		lines = slices.Concat(lines[:storyLines-4], []string{"          ..."}, lines[len(lines)-3:])
+	if len(lines) > timelineLines {
+		lines = slices.Concat(lines[:timelineLines-4], []string{"          ..."}, lines[len(lines)-3:])
 	}
-	if r.Holding.Samples == 0 { // nobody looked
+	if r.Holding.Samples == 0 { // not root
 		return append(lines, "outage "+failover.Figure(r.Outage))
 	}
-	return append(lines, fmt.Sprintf("outage %s, two holders in %d of %d samples", failover.Figure(r.Outage), r.Holding.TwoHolders, r.Holding.Samples))
+	return append(lines,
+		fmt.Sprintf("outage %s, two holders in %d of %d samples", failover.Figure(r.Outage),
+			r.Holding.TwoHolders, r.Holding.Samples))
 }
 
 // outcome is what a request came to; all failures are one, because they come mixed.
@@ -60,9 +62,9 @@ func outcome(q netlab.Request) string {
 	return "no good answer"
 }
 
-func orNobody(names []string) string {
+func holdersText(names []string) string {
 	if len(names) == 0 {
-		return "nobody has it"
+		return "on no node"
 	}
 	return "on " + strings.Join(names, " and ")
 }
