@@ -48,7 +48,8 @@ func follow(t *testing.T, from, to string) {
 	if file != "" {
 		target = path.Join(path.Dir(from), file)
 	}
-	if path.Dir(target) == "docs/benchmarks" && strings.Contains(page(t, from), "Nothing has been measured yet.") {
+	if path.Dir(target) == "docs/benchmarks" &&
+		strings.Contains(page(t, from), "Nothing has been measured yet.") {
 		return // the benchmark writes it
 	}
 	if _, err := os.Stat(filepath.Join(root, target)); err != nil {
@@ -89,14 +90,17 @@ func transcriptsOf(t *testing.T, rule string) (names []string) {
 	return names
 }
 
-// TestOperationsPageIsComplete: it names every metric, annotation and reason that exists, and no other.
+// TestOperationsPageIsComplete: it names every metric, annotation and reason that exists, and no
+// other.
 func TestOperationsPageIsComplete(t *testing.T) {
 	const operations = "docs/operations.md"
 	text := page(t, operations)
 	for _, c := range []struct{ what, in, defined, used string }{
 		{"metric", "pkg/metrics/metrics.go", `"(kvip_[a-z_]+)"`, "`(kvip_[a-z_]+)"},
-		{"annotation", "pkg/election/kubelease/object.go", `"(kvip\.dev/[a-z-]+)"`, "`(kvip\\.dev/[a-z-]+)`"},
-		{"reason", "pkg/election/reason.go", `Reason = "(\w+)"`, "(?m)^\\| `([A-JL-Z]\\w+|K[^v]\\w+)` \\|"},
+		{"annotation", "pkg/election/kubelease/object.go", `"(kvip\.dev/[a-z-]+)"`,
+			"`(kvip\\.dev/[a-z-]+)`"},
+		{"reason", "pkg/election/reason.go", `Reason = "(\w+)"`,
+			"(?m)^\\| `([A-JL-Z]\\w+|K[^v]\\w+)` \\|"},
 		{"health state", "pkg/health/health.go", `Code\w+ += "([a-z-]+)"`, "(?m)^\\| `([a-z-]+)` \\|"},
 	} {
 		want, have := names(c.defined, page(t, c.in)), names(c.used, text)

@@ -35,19 +35,20 @@ var levels = map[string]int{
 	"pkg/kubevip":            2,
 	"pkg/election":           2,
 	"pkg/election/kubelease": 3,
-	"pkg/tokenmanager":       3, // asks through apiclient for a token; agent gives it the RBAC, which manifest makes
-	suite:                    3,
-	"pkg/manifest":           4,
-	"pkg/kubeadm":            4,
-	"pkg/status":             4,
-	"pkg/svc":                4,
-	"pkg/kubevip/migrate":    5,
-	"pkg/svc/ledger":         5,
-	"pkg/svc/allocator":      6,
-	"pkg/svc/speaker":        6,
-	"pkg/svc/inspect":        7, // reads what serve says on its page
-	"pkg/agent":              7,
-	"cmd/kvip":               8,
+	// asks through apiclient for a token; agent gives it the RBAC, which manifest makes
+	"pkg/tokenmanager":    3,
+	suite:                 3,
+	"pkg/manifest":        4,
+	"pkg/kubeadm":         4,
+	"pkg/status":          4,
+	"pkg/svc":             4,
+	"pkg/kubevip/migrate": 5,
+	"pkg/svc/ledger":      5,
+	"pkg/svc/allocator":   6,
+	"pkg/svc/speaker":     6,
+	"pkg/svc/inspect":     7, // reads what serve says on its page
+	"pkg/agent":           7,
+	"cmd/kvip":            8,
 }
 
 // suite is test code by its purpose: it imports testing, and only tests import it.
@@ -62,10 +63,14 @@ type ban struct {
 }
 
 var bans = []ban{
-	{"k8s.io/", "k8s.io/client-go", []string{"pkg/apiclient", "pkg/apis/v1alpha1", "pkg/election/kubelease", "pkg/tokenmanager", "pkg/manifest", "pkg/kubeadm", "pkg/status",
-		"pkg/kubevip/migrate", "pkg/svc", "pkg/svc/ledger", "pkg/svc/allocator", "pkg/svc/speaker", "pkg/svc/inspect", "pkg/agent"},
+	{"k8s.io/", "k8s.io/client-go",
+		[]string{"pkg/apiclient", "pkg/apis/v1alpha1", "pkg/election/kubelease", "pkg/tokenmanager",
+			"pkg/manifest", "pkg/kubeadm", "pkg/status",
+			"pkg/kubevip/migrate", "pkg/svc", "pkg/svc/ledger", "pkg/svc/allocator", "pkg/svc/speaker",
+			"pkg/svc/inspect", "pkg/agent"},
 		"decisions, addresses and frames must be testable without Kubernetes, and survive its API changes"},
-	{"sigs.k8s.io/", "sigs.k8s.io/yaml", []string{"pkg/manifest", "pkg/kubeadm", "pkg/kubevip/migrate"},
+	{"sigs.k8s.io/", "sigs.k8s.io/yaml",
+		[]string{"pkg/manifest", "pkg/kubeadm", "pkg/kubevip/migrate"},
 		"YAML is the format of manifests and of kubeadm's files, and of nothing else"},
 	{"go.yaml.in/", "go.yaml.in/yaml/v3", []string{"pkg/kubeadm"},
 		"only who edits files that people wrote needs to know where in a line a value stands"},
@@ -75,9 +80,11 @@ var bans = []ban{
 		"commands are the outermost layer; what they call must not know about command lines"},
 	{"github.com/spf13/pflag", "github.com/spf13/pflag", []string{"cmd/kvip", "pkg/config"},
 		"there is one configuration, with one set of flags"},
-	{"github.com/vishvananda/netlink", "github.com/vishvananda/netlink", []string{"pkg/vip", "pkg/link"},
+	{"github.com/vishvananda/netlink", "github.com/vishvananda/netlink",
+		[]string{"pkg/vip", "pkg/link"},
 		"who may change the kernel's addresses must be easy to list: pkg/vip; pkg/link only looks"},
-	{"github.com/vishvananda/netlink/", "github.com/vishvananda/netlink", []string{"pkg/vip", "pkg/link"},
+	{"github.com/vishvananda/netlink/", "github.com/vishvananda/netlink",
+		[]string{"pkg/vip", "pkg/link"},
 		"who may change the kernel's addresses must be easy to list: pkg/vip; pkg/link only looks"},
 	{"github.com/mdlayher/", "github.com/mdlayher/packet", []string{"pkg/arp"},
 		"raw sockets need a capability and care with truncated frames; both stay in one place"},
@@ -97,7 +104,8 @@ var bans = []ban{
 
 // outside tells tests and tools, which are no part of the program.
 func outside(pkg string) bool {
-	return strings.HasPrefix(pkg, "test") || strings.HasPrefix(pkg, "hack/") || strings.HasPrefix(pkg, "kind/")
+	return strings.HasPrefix(pkg, "test") || strings.HasPrefix(pkg, "hack/") ||
+		strings.HasPrefix(pkg, "kind/")
 }
 
 func TestImportsGoStrictlyDown(t *testing.T) {
@@ -116,7 +124,8 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 				continue
 			}
 			if level, known := levels[target]; !known || level >= own {
-				t.Errorf("%s (level %d) imports %s (level %d): imports go strictly down, let the two meet in a package above both",
+				t.Errorf("%s (level %d) imports %s (level %d): imports go strictly down, let the two meet in "+
+					"a package above both",
 					s.path, own, target, level)
 			}
 		}
@@ -148,7 +157,8 @@ func TestDependenciesStayWhereTheyBelong(t *testing.T) {
 				}
 				used[b.name] = true
 				if !slices.Contains(b.only, s.pkg) {
-					t.Errorf("%s imports %s, which belongs to %s: %s", s.path, path, strings.Join(b.only, ", "), b.reason)
+					t.Errorf("%s imports %s, which belongs to %s: %s", s.path, path, strings.Join(b.only, ", "),
+						b.reason)
 				}
 			}
 		}

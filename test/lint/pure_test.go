@@ -12,19 +12,23 @@ import (
 // same input gives the same output, so that a transcript or a table is a full test of them.
 var pure = []string{
 	"pkg/election", "pkg/liveness", "pkg/placement", "pkg/ipam", "pkg/kubevip",
-	"pkg/arp/schedule.go", "pkg/arp/queue.go", "pkg/health/hysteresis.go", "pkg/tokenmanager/decide.go",
-	"pkg/vip/rota.go", "pkg/svc/entries.go", "pkg/svc/allocator/seat.go", "pkg/svc/speaker/transition.go", "pkg/svc/speaker/faults.go",
+	"pkg/arp/schedule.go", "pkg/arp/queue.go", "pkg/health/hysteresis.go",
+	"pkg/tokenmanager/decide.go",
+	"pkg/vip/rota.go", "pkg/svc/entries.go", "pkg/svc/allocator/seat.go",
+	"pkg/svc/speaker/transition.go", "pkg/svc/speaker/faults.go",
 }
 
 // impure are the imports that would let them look at the world. "net" is a prefix of sockets;
 // net/netip and net/url are values.
 var impure = []string{
-	"context", "io", "log", "log/slog", "net", "net/http", "os", "os/exec", "os/signal", "sync", "sync/atomic", "syscall",
+	"context", "io", "log", "log/slog", "net", "net/http", "os", "os/exec", "os/signal", "sync",
+	"sync/atomic", "syscall",
 	"math/rand", "math/rand/v2", "crypto/rand", module + "/pkg/boottime",
 }
 
 // wallClock are the functions of package time that read a clock or wait; durations are values.
-var wallClock = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick"}
+var wallClock = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "NewTimer",
+	"NewTicker", "Tick"}
 
 func TestPurePartsLookAtNothing(t *testing.T) {
 	found := map[string]bool{}
@@ -49,7 +53,8 @@ func TestPurePartsLookAtNothing(t *testing.T) {
 func checkPure(t *testing.T, s source) {
 	for _, imported := range s.imports() {
 		first, _, _ := strings.Cut(imported, "/")
-		if slices.Contains(impure, imported) || strings.HasSuffix(first, "k8s.io") || strings.HasPrefix(imported, "golang.org/x/") {
+		if slices.Contains(impure, imported) || strings.HasSuffix(first, "k8s.io") ||
+			strings.HasPrefix(imported, "golang.org/x/") {
 			t.Errorf("%s is pure and imports %s", s.path, imported)
 		}
 	}
@@ -58,8 +63,10 @@ func checkPure(t *testing.T, s source) {
 		case *ast.GoStmt:
 			t.Errorf("%s: %s is pure and starts a goroutine", s.fset.Position(node.Pos()), path.Base(s.path))
 		case *ast.SelectorExpr:
-			if pkg, ok := node.X.(*ast.Ident); ok && pkg.Name == "time" && slices.Contains(wallClock, node.Sel.Name) {
-				t.Errorf("%s: %s is pure and calls time.%s", s.fset.Position(node.Pos()), path.Base(s.path), node.Sel.Name)
+			if pkg, ok := node.X.(*ast.Ident); ok && pkg.Name == "time" &&
+				slices.Contains(wallClock, node.Sel.Name) {
+				t.Errorf("%s: %s is pure and calls time.%s", s.fset.Position(node.Pos()), path.Base(s.path),
+					node.Sel.Name)
 			}
 		}
 		return true
@@ -83,7 +90,9 @@ func TestOnlyMainEndsTheProcess(t *testing.T) {
 					t.Errorf("%s panics", s.fset.Position(call.Pos()))
 				}
 			case *ast.SelectorExpr:
-				if pkg, ok := fun.X.(*ast.Ident); ok && (pkg.Name == "os" && fun.Sel.Name == "Exit" || pkg.Name == "log" && strings.HasPrefix(fun.Sel.Name, "Fatal")) {
+				if pkg, ok := fun.X.(*ast.Ident); ok &&
+					(pkg.Name == "os" && fun.Sel.Name == "Exit" || pkg.Name == "log" &&
+						strings.HasPrefix(fun.Sel.Name, "Fatal")) {
 					t.Errorf("%s ends the process", s.fset.Position(call.Pos()))
 				}
 			}

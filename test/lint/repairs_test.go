@@ -51,7 +51,7 @@ func checkRepair(t *testing.T, files map[string]string, row string) int {
 	}
 	tests, verdict := testsNamed(cells[2]), cells[3]
 	for _, name := range tests {
-		if fileOf(files, name) == "" {
+		if len(filesOf(files, name)) == 0 {
 			t.Errorf("%s names %s, which does not exist", repairsPage, name)
 		}
 	}

@@ -81,7 +81,8 @@ func sources(t *testing.T) []source {
 		if err != nil {
 			t.Fatalf("parse %s: %v", path, err)
 		}
-		all = append(all, source{path, filepath.ToSlash(filepath.Dir(path)), strings.HasSuffix(path, "_test.go"), fset, file})
+		all = append(all, source{path, filepath.ToSlash(filepath.Dir(path)),
+			strings.HasSuffix(path, "_test.go"), fset, file})
 	})
 	if len(all) == 0 {
 		t.Fatal("found no Go file")
@@ -123,8 +124,8 @@ func TestExportedNamesAreDocumented(t *testing.T) {
 	}
 }
 
-// declared returns the names of a top-level declaration with their comments. A comment on a group of
-// constants or variables stands for all of them; methods count only on exported receivers.
+// declared returns the names of a top-level declaration with their comments. A comment on a group
+// of constants or variables stands for all of them; methods count only on exported receivers.
 func declared(decl ast.Decl) map[string]*ast.CommentGroup {
 	names := map[string]*ast.CommentGroup{}
 	switch d := decl.(type) {
@@ -176,9 +177,11 @@ func first(groups ...*ast.CommentGroup) *ast.CommentGroup {
 func TestNoFileNamesAPackageRegistry(t *testing.T) {
 	// In two halves, so that this file does not name them either.
 	hosts := []string{
-		"proxy." + "golang.org", "sum." + "golang.org", "index." + "golang.org", "goproxy" + ".io", "goproxy" + ".cn",
+		"proxy." + "golang.org", "sum." + "golang.org", "index." + "golang.org", "goproxy" + ".io",
+		"goproxy" + ".cn",
 		"deb." + "debian.org", "security." + "debian.org", "archive." + "ubuntu.com",
-		"registry." + "npmjs.org", "files." + "pythonhosted.org", "static." + "crates.io", "rubygems" + ".org",
+		"registry." + "npmjs.org", "files." + "pythonhosted.org", "static." + "crates.io", "rubygems" +
+			".org",
 	}
 	walk(t, func(path string) {
 		text, err := os.ReadFile(filepath.Join(root, path))

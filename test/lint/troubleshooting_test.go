@@ -13,7 +13,8 @@ import (
 )
 
 // quoted finds what docs/troubleshooting.md says that kvip prints.
-var quoted = regexp.MustCompile("(?:[lL]og|/readyz|status|[mM]etric|kvip): (`[^`]+`(?:(?:,| with|:| or) `[^`]+`)*)")
+var quoted = regexp.MustCompile(
+	"(?:[lL]og|/readyz|status|[mM]etric|kvip): (`[^`]+`(?:(?:,| with|:| or) `[^`]+`)*)")
 
 // TestTroubleshootingQuotesWhatIsPrinted: every text that the page quotes is in a string of the
 // source, "..." standing for what varies.
@@ -41,10 +42,12 @@ func literals(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
 	walk(t, func(name string) {
-		if path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") || !strings.HasPrefix(name, "pkg/") && !strings.HasPrefix(name, "cmd/") {
+		if path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") ||
+			!strings.HasPrefix(name, "pkg/") && !strings.HasPrefix(name, "cmd/") {
 			return
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, name), nil, parser.SkipObjectResolution)
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, name), nil,
+			parser.SkipObjectResolution)
 		if err != nil {
 			t.Fatal(err)
 		}
