@@ -17,7 +17,7 @@ func conflictFromPeer(f *fixture) arp.Conflict {
 }
 
 // S6: a Speaker that ends for good hands over and leaves nothing. The filter goes last.
-func TestRelease(t *testing.T) {
+func TestReleaseLeavesNothing(t *testing.T) {
 	f := newFixture(t)
 	f.ownVIP4()
 	if err := f.speaker.Release(t.Context()); err != nil {
