@@ -68,10 +68,16 @@ func walk(t *testing.T, visit func(path string)) {
 	}
 }
 
-// sources parses every Go file.
+// parsed is the result of sources: the tree does not change while the tests run.
+var parsed []source
+
+// sources parses every Go file, once.
 func sources(t *testing.T) []source {
 	t.Helper()
-	var all []source
+	if parsed != nil {
+		return parsed
+	}
+	all := parsed
 	walk(t, func(path string) {
 		if !strings.HasSuffix(path, ".go") {
 			return
@@ -87,6 +93,7 @@ func sources(t *testing.T) []source {
 	if len(all) == 0 {
 		t.Fatal("found no Go file")
 	}
+	parsed = all
 	return all
 }
 
