@@ -17,8 +17,10 @@ func TestAnnotationsAreUnderstood(t *testing.T) {
 	}{
 		{nil, ServiceSettings{}, nil},
 		{map[string]string{"example.com/x": "y"}, ServiceSettings{}, nil},
-		{map[string]string{p + "loadbalancerIPs": "192.0.2.20"}, ServiceSettings{Addresses: addrs("192.0.2.20"), ShareKey: ShareKey}, nil},
-		{map[string]string{p + "loadbalancerIPs": "192.0.2.20, 2001:db8::20"}, ServiceSettings{Addresses: addrs("192.0.2.20", "2001:db8::20"), ShareKey: ShareKey}, nil},
+		{map[string]string{p + "loadbalancerIPs": "192.0.2.20"}, ServiceSettings{Addresses: addrs(
+			"192.0.2.20"), ShareKey: ShareKey}, nil},
+		{map[string]string{p + "loadbalancerIPs": "192.0.2.20, 2001:db8::20"}, ServiceSettings{Addresses: addrs(
+			"192.0.2.20", "2001:db8::20"), ShareKey: ShareKey}, nil},
 		{map[string]string{p + "loadbalancerIPs": ""}, ServiceSettings{}, nil},
 		{map[string]string{p + "serviceInterface": "eth1"}, ServiceSettings{Interface: "eth1"}, nil},
 		{map[string]string{p + "serviceInterface": "auto"}, ServiceSettings{}, nil},
@@ -27,7 +29,8 @@ func TestAnnotationsAreUnderstood(t *testing.T) {
 		{map[string]string{p + "ignore": "false"}, ServiceSettings{}, nil},
 		{map[string]string{p + "ignore": "true", p + "serviceVLAN": "eth0.2", p + "egress": "true"}, ServiceSettings{Ignore: true}, nil},
 		{map[string]string{p + "leaseName": "l", p + "allow-reconcile-without-endpoints": "true"}, ServiceSettings{}, nil},
-		{map[string]string{p + "egress": "true", p + "egress-source-ports": "tcp:80"}, ServiceSettings{}, []string{p + "egress", p + "egress-source-ports"}},
+		{map[string]string{p + "egress": "true", p + "egress-source-ports": "tcp:80"}, ServiceSettings{}, []string{p +
+			"egress", p + "egress-source-ports"}},
 		{map[string]string{p + "egress": "false", p + "egress-source-ports": "tcp:80"}, ServiceSettings{}, nil},
 		{map[string]string{p + "forwardUPNP": "true"}, ServiceSettings{}, []string{p + "forwardUPNP"}},
 		{map[string]string{p + "serviceVLAN": "eth0.2"}, ServiceSettings{}, []string{p + "serviceVLAN"}},
@@ -54,7 +57,9 @@ func TestAnnotationsRefuse(t *testing.T) {
 	} {
 		w, _, err := ParseAnnotations(map[string]string{ShareKey: value})
 		var refused *Error
-		if !errors.As(err, &refused) || refused.Name != ShareKey || !strings.Contains(refused.Problem, says) || !reflect.DeepEqual(w, ServiceSettings{}) {
+		if !errors.As(err, &refused) || refused.Name != ShareKey ||
+			!strings.Contains(refused.Problem, says) ||
+			!reflect.DeepEqual(w, ServiceSettings{}) {
 			t.Errorf("%q: got %+v, %v, want an error that says %q", value, w, err, says)
 		}
 	}
@@ -72,11 +77,12 @@ func TestEachAnnotationWithoutCounterpartIsNamed(t *testing.T) {
 		}
 		seen[a.Name] = true
 		all := map[string]string{a.Name: "true"}
-		if a.of != "" {
-			all[a.of] = "true"
+		if a.requires != "" {
+			all[a.requires] = "true"
 		}
 		_, notes, err := ParseAnnotations(all)
-		if named := slices.Contains(names(notes), a.Name); err == nil && named != (a.Support == Unsupported) {
+		if named := slices.Contains(names(notes), a.Name); err == nil &&
+			named != (a.Support == Unsupported) {
 			t.Errorf("%s: notes %v", a.Name, notes)
 		}
 	}
@@ -90,7 +96,8 @@ func FuzzAnnotations(f *testing.F) {
 	f.Add(ShareKey, "::ffff:192.0.2.1")
 	f.Fuzz(func(t *testing.T, name, value string) {
 		w, notes, err := ParseAnnotations(map[string]string{name: value})
-		if err != nil && (!reflect.DeepEqual(w, ServiceSettings{}) || len(notes) > 0 || !strings.Contains(err.Error(), name)) {
+		if err != nil &&
+			(!reflect.DeepEqual(w, ServiceSettings{}) || len(notes) > 0 || !strings.Contains(err.Error(), name)) {
 			t.Fatalf("%+v and %v with %v", w, notes, err)
 		}
 		for _, addr := range w.Addresses {

@@ -36,13 +36,13 @@ func table(head string, flags bool, rows []row) string {
 	return out.String()
 }
 
-// says is a fate with its explanation.
-func says(fate Support, meaning, where string) string {
-	if fate != Supported {
-		meaning = "*" + fate.String() + "*: " + meaning
+// says is a support with its explanation.
+func tableText(support Support, meaning, condition string) string {
+	if support != Supported {
+		meaning = "*" + support.String() + "*: " + meaning
 	}
-	if where != "" {
-		meaning += ". *Refused* where " + where
+	if condition != "" {
+		meaning += ". *Refused* if " + condition
 	}
 	return meaning
 }
@@ -50,10 +50,10 @@ func says(fate Support, meaning, where string) string {
 func tables() map[string]string {
 	var variables, annotated, keyed []row
 	for _, v := range Variables() {
-		variables = append(variables, row{v.Name, v.Flag, says(v.Support, v.Meaning, v.RefusedIf)})
+		variables = append(variables, row{v.Name, v.Flag, tableText(v.Support, v.Meaning, v.RefusedIf)})
 	}
 	for _, a := range AnnotationTable() {
-		annotated = append(annotated, row{a.Name, "", says(a.Support, a.Meaning, "")})
+		annotated = append(annotated, row{a.Name, "", tableText(a.Support, a.Meaning, "")})
 	}
 	for _, k := range ConfigMapKeys() {
 		keyed = append(keyed, row{k.Name, "", k.Meaning})

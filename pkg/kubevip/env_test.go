@@ -54,25 +54,31 @@ func TestFromEnvironmentUnderstands(t *testing.T) {
 		check func(Settings) any
 		want  any
 	}{
-		{"address=192.0.2.10,2001:db8::10", func(s Settings) any { return s.VIPs }, addrs("192.0.2.10", "2001:db8::10")},
+		{"address=192.0.2.10,2001:db8::10", func(s Settings) any { return s.VIPs }, addrs("192.0.2.10",
+			"2001:db8::10")},
 		{"vip_address=192.0.2.11", func(s Settings) any { return s.VIPs }, addrs("192.0.2.10")}, // address wins
 		{"port=8443", func(s Settings) any { return s.Port }, 8443},
 		{"vip_interface=eth1", func(s Settings) any { return s.Interface }, "eth1"},
 		{"vip_interface=", func(s Settings) any { return s.Interface }, ""},
-		{"svc_enable=true vip_servicesinterface=eth2", func(s Settings) any { return s.ServicesInterface }, "eth2"},
+		{"svc_enable=true vip_servicesinterface=eth2", func(s Settings) any { return s.ServicesInterface },
+			"eth2"},
 		{"svc_enable=true vip_interface=eth0", func(s Settings) any { return s.Services }, true},
 		{"svc_enable=false", func(s Settings) any { return s.Services }, false},
 		{"vip_leasename=a", func(s Settings) any { return s.LeaseName }, "a"},
-		{"svc_enable=true vip_interface=eth0 svc_leasename=b", func(s Settings) any { return s.ServicesLease }, "b"},
+		{"svc_enable=true vip_interface=eth0 svc_leasename=b", func(s Settings) any { return s.ServicesLease },
+			"b"},
 		{"cp_namespace=vips", func(s Settings) any { return s.Namespace }, "vips"},
 		{"vip_leaseduration=15", func(s Settings) any { return s.LeaseDuration }, 15 * time.Second},
 		{"vip_nodename=n1", func(s Settings) any { return s.NodeName }, "n1"},
-		{"k8s_config_file=/etc/rancher/k3s/k3s.yaml", func(s Settings) any { return s.Kubeconfig }, "/etc/rancher/k3s/k3s.yaml"},
-		{"svc_enable=true vip_interface=eth0 lb_class_name=example.com/lb", func(s Settings) any { return s.Class }, "example.com/lb"},
+		{"k8s_config_file=/etc/rancher/k3s/k3s.yaml", func(s Settings) any { return s.Kubeconfig },
+			"/etc/rancher/k3s/k3s.yaml"},
+		{"svc_enable=true vip_interface=eth0 lb_class_name=example.com/lb", func(s Settings) any { return s.Class },
+			"example.com/lb"},
 		{"svc_enable=true vip_interface=eth0 lb_class_only=true", func(s Settings) any { return s.ClassOnly }, true},
 		{"svc_enable=true vip_interface=eth0 lb_class_legacy_handling=true", func(s Settings) any { return s.ClassOnly }, false},
 		{"svc_enable=true vip_interface=eth0 lb_class_legacy_handling=false", func(s Settings) any { return s.ClassOnly }, true},
-		{"prometheus_server=127.0.0.1:9100", func(s Settings) any { return s.MetricsAddress }, "127.0.0.1:9100"},
+		{"prometheus_server=127.0.0.1:9100", func(s Settings) any { return s.MetricsAddress },
+			"127.0.0.1:9100"},
 		{"vip_loglevel=4", func(s Settings) any { return s.Verbosity }, 0},
 		{"vip_loglevel=5", func(s Settings) any { return s.Verbosity }, 1},
 		{"vip_loglevel=-4", func(s Settings) any { return s.Verbosity }, 1},
@@ -87,7 +93,8 @@ func TestFromEnvironmentUnderstands(t *testing.T) {
 	}
 }
 
-// TestWhereServicesGo: kube-vip has one interface for all Services, whatever its subnets, but for `auto`.
+// TestWhereServicesGo: kube-vip has one interface for all Services, whatever its subnets, but for
+// `auto`.
 func TestWhereServicesGo(t *testing.T) {
 	for _, row := range []struct {
 		env            string
@@ -103,13 +110,24 @@ func TestWhereServicesGo(t *testing.T) {
 		{"svc_enable=false vip_interface=eth0", "", "", nil},
 		{"svc_enable=false", "", "", nil},
 	} {
-		got, notes, err := ParseEnvironment(with(append([]string{"svc_enable=true"}, strings.Fields(row.env)...)...))
-		if err != nil || got.ServicesInterface != row.link || got.ServicesFallback != row.fallback || !slices.Equal(names(notes), row.notes) {
-			t.Errorf("%s: got %q and %q, notes %v, %v", row.env, got.ServicesInterface, got.ServicesFallback, notes, err)
+		got, notes, err := ParseEnvironment(
+			with(append([]string{"svc_enable=true"}, strings.Fields(row.env)...)...),
+		)
+		if err != nil || got.ServicesInterface != row.link || got.ServicesFallback != row.fallback ||
+			!slices.Equal(names(notes), row.notes) {
+			t.Errorf(
+				"%s: got %q and %q, notes %v, %v",
+				row.env,
+				got.ServicesInterface,
+				got.ServicesFallback,
+				notes,
+				err,
+			)
 		}
 		c := config.Default()
 		got.Apply(&c)
-		if err := c.Validate(); err != nil || c.ServicesInterface != row.link || c.ServicesFallback != row.fallback {
+		if err := c.Validate(); err != nil || c.ServicesInterface != row.link ||
+			c.ServicesFallback != row.fallback {
 			t.Errorf("%s: kvip has %q and %q, %v", row.env, c.ServicesInterface, c.ServicesFallback, err)
 		}
 	}
@@ -138,13 +156,23 @@ func TestTimingIsBroughtWithinBounds(t *testing.T) {
 		{[]string{"vip_leaseduration=5", "vip_retryperiod=1"}, 5 * time.Second, time.Second, nil},
 		{[]string{"vip_leaseduration=15", "vip_renewdeadline=10", "vip_retryperiod=2"}, 15 * time.Second, 2 * time.Second, []string{"vip_renewdeadline"}},
 		{[]string{"vip_leaseduration=5", "vip_retryperiod=2"}, 5 * time.Second, 1600 * time.Millisecond, []string{"vip_retryperiod"}},
-		{[]string{"vip_leaseduration=1"}, 3 * time.Second, 700 * time.Millisecond, []string{"vip_leaseduration", "vip_retryperiod"}},
-		{[]string{"vip_leaseduration=3600", "vip_retryperiod=300"}, 10 * time.Minute, 200 * time.Second, []string{"vip_leaseduration", "vip_retryperiod"}},
+		{[]string{"vip_leaseduration=1"}, 3 * time.Second, 700 * time.Millisecond, []string{"vip_leaseduration",
+			"vip_retryperiod"}},
+		{[]string{"vip_leaseduration=3600", "vip_retryperiod=300"}, 10 * time.Minute, 200 * time.Second, []string{"vip_leaseduration",
+			"vip_retryperiod"}},
 		{[]string{"vip_leaseduration=60", "vip_retryperiod=20"}, time.Minute, 20 * time.Second, nil},
 	} {
 		got, notes, err := ParseEnvironment(with(row.env...))
-		if err != nil || got.LeaseDuration != row.lease || got.RenewInterval != row.renew || !slices.Equal(names(notes), row.notes) {
-			t.Errorf("%v: got %s %s, notes %v, %v", row.env, got.LeaseDuration, got.RenewInterval, notes, err)
+		if err != nil || got.LeaseDuration != row.lease || got.RenewInterval != row.renew ||
+			!slices.Equal(names(notes), row.notes) {
+			t.Errorf(
+				"%v: got %s %s, notes %v, %v",
+				row.env,
+				got.LeaseDuration,
+				got.RenewInterval,
+				notes,
+				err,
+			)
 		}
 	}
 }
@@ -160,7 +188,7 @@ func TestFromEnvironmentRefuses(t *testing.T) {
 		{[]string{"cp_enable=true", "address=192.0.2.10"}, "vip_arp", "announce nothing"},
 		{with("cp_enable=yes"), "cp_enable", `"yes" is neither`},
 		{with("vip_arp=yes"), "vip_arp", `"yes" is neither`},
-		{with("address=k8s.example.com"), "address", "looks no names up"},
+		{with("address=k8s.example.com"), "address", "does not resolve names"},
 		{with("address=192.0.2.10/24"), "address", "192.0.2.10/24"},
 		{with("address=192.0.2.10,192.0.2.11"), "address", "one family"},
 		{with("address=127.0.0.1"), "address", "loopback"},
@@ -171,7 +199,8 @@ func TestFromEnvironmentRefuses(t *testing.T) {
 		{with("svc_enable=true", "vip_servicesinterface=a/b"), "vip_servicesinterface", "a/b"},
 		{with("vip_leasename=A_b"), "vip_leasename", "A_b"},
 		{with("svc_enable=true", "svc_leasename=A_b"), "svc_leasename", "A_b"},
-		{with("svc_enable=true", "svc_leasename=plndr-cp-lock"), "svc_leasename", "control plane's lease"},
+		{with("svc_enable=true", "svc_leasename=plndr-cp-lock"), "svc_leasename",
+			"control plane's Lease"},
 		{with("cp_namespace=a.b"), "cp_namespace", "a.b"},
 		{with("vip_nodename=N"), "vip_nodename", `"N"`},
 		{with("vip_leaseduration=0"), "vip_leaseduration", `"0" is not`},
@@ -183,19 +212,22 @@ func TestFromEnvironmentRefuses(t *testing.T) {
 		{with("health_check_port=2112"), "prometheus_server", "port of health_check_port"},
 		{with("vip_loglevel=debug"), "vip_loglevel", "debug"},
 		{with("svc_enable=true", "lb_class_name=a b"), "lb_class_name", "a b"},
-		{with("svc_enable=true", "lb_class_legacy_handling=false", "lb_class_name="), "lb_class_legacy_handling", "every class"},
+		{with("svc_enable=true", "lb_class_legacy_handling=false", "lb_class_name="),
+			"lb_class_legacy_handling", "every class"},
 		{with("vip_ddns=true"), "vip_ddns", "no DHCP client"},
 		{with("svc_enable=true", "svc_namespace=shop"), "svc_namespace", "every namespace"},
-		{with("config_file=/etc/kube-vip.yaml"), "config_file", "would be lost"},
+		{with("config_file=/etc/kube-vip.yaml"), "config_file", "does not read the file"},
 		{with("vip_packet=true"), "vip_packet", "cloud"},
 		{with("lb_enable=true", "lb_port=8443"), "lb_port", "translate ports"},
-		{with("vip_arp=false", "bgp_enable=true", "bgp_peers=192.0.2.1:65000::false"), "bgp_enable", "only way"},
-		{with("vip_arp=", "vip_wireguard=true"), "vip_wireguard", "only way"},
-		{with("vip_arp=", "vip_routingtable=true"), "vip_routingtable", "only way"},
+		{with("vip_arp=false", "bgp_enable=true", "bgp_peers=192.0.2.1:65000::false"), "bgp_enable",
+			"only method"},
+		{with("vip_arp=", "vip_wireguard=true"), "vip_wireguard", "only method"},
+		{with("vip_arp=", "vip_routingtable=true"), "vip_routingtable", "only method"},
 	} {
 		_, _, err := ParseEnvironment(row.env)
 		var refused *Error
-		if !errors.As(err, &refused) || refused.Name != row.name || !strings.Contains(refused.Problem, row.says) {
+		if !errors.As(err, &refused) || refused.Name != row.name ||
+			!strings.Contains(refused.Problem, row.says) {
 			t.Errorf("%v: got %v, want one of %s that says %q", row.env, err, row.name, row.says)
 		}
 	}
@@ -209,7 +241,7 @@ func TestEachSettingWithoutCounterpartIsNamedOnce(t *testing.T) {
 		}
 		value := "x"
 		if v.Boolean {
-			value = map[bool]string{true: "false", false: "true"}[slices.Contains(v.same, "true")]
+			value = map[bool]string{true: "false", false: "true"}[slices.Contains(v.satisfied, "true")]
 		}
 		if v.Name == "lb_port" {
 			value = "6443"
@@ -236,10 +268,14 @@ func TestEachSettingWithoutCounterpartIsNamedOnce(t *testing.T) {
 }
 
 func TestWhatKvipDoesAnywayIsNotNamed(t *testing.T) {
-	env := with("lb_enable=false", "lb_port=8443", "lb_fwdmethod=local", "bgp_enable=false", "bgp_as=65000", "bgp_peerpass=secret", "vip_ddns=false",
-		"vip_cidr=32", "vip_subnet=/32", "dns_mode=first", "vip_loseleadership=true", "vip_skipdad=true", "svc_election=false", "enable_upnp=false",
-		"egress_withnftables=false", "vip_startleader=false", "vip_leaderelection=true", "enable_service_security=true", "HOME=/root", "PATH=/bin",
-		"cp_detect=true", "vip_packet=false", "vip_packetproject=p", "enable_endpointslices=true", "KUBERNETES_PORT=tcp://10.96.0.1:443")
+	env := with("lb_enable=false", "lb_port=8443", "lb_fwdmethod=local", "bgp_enable=false",
+		"bgp_as=65000", "bgp_peerpass=secret", "vip_ddns=false",
+		"vip_cidr=32", "vip_subnet=/32", "dns_mode=first", "vip_loseleadership=true", "vip_skipdad=true",
+		"svc_election=false", "enable_upnp=false",
+		"egress_withnftables=false", "vip_startleader=false", "vip_leaderelection=true",
+		"enable_service_security=true", "HOME=/root", "PATH=/bin",
+		"cp_detect=true", "vip_packet=false", "vip_packetproject=p", "enable_endpointslices=true",
+		"KUBERNETES_PORT=tcp://10.96.0.1:443")
 	if _, notes, err := ParseEnvironment(env); err != nil || len(notes) > 0 {
 		t.Errorf("notes %v, %v", notes, err)
 	}
@@ -256,7 +292,8 @@ func TestWhatIsAskedForOtherwiseIsNamed(t *testing.T) {
 		"vip_madeup=1":            "vip_madeup",
 		"egress_of_the_future=1":  "egress_of_the_future",
 	} {
-		if _, notes, err := ParseEnvironment(with(strings.Fields(env)...)); err != nil || !slices.Equal(names(notes), []string{name}) {
+		if _, notes, err := ParseEnvironment(with(strings.Fields(env)...)); err != nil ||
+			!slices.Equal(names(notes), []string{name}) {
 			t.Errorf("%s: notes %v, %v", env, notes, err)
 		}
 	}
@@ -265,9 +302,11 @@ func TestWhatIsAskedForOtherwiseIsNamed(t *testing.T) {
 // TestAPartThatIsOffIsNotNamed: what belongs to it means nothing, whatever it says.
 func TestAPartThatIsOffIsNotNamed(t *testing.T) {
 	for _, env := range [][]string{
-		with("svc_election=true", "enable_service_security=false", "svc_namespace=shop", "vip_servicesinterface=a/b", "svc_leasename=A_b", "lb_class_legacy_handling=false",
+		with("svc_election=true", "enable_service_security=false", "svc_namespace=shop",
+			"vip_servicesinterface=a/b", "svc_leasename=A_b", "lb_class_legacy_handling=false",
 			"lb_class_name=", "egress_clean=true", "enable_upnp=true"),
-		{"svc_enable=true", "vip_arp=true", "vip_interface=eth0", "address=k8s.example.com", "vip_ddns=true", "lb_enable=true", "lb_port=8443", "lb_fwdmethod=masquerade", "cp_detect=false",
+		{"svc_enable=true", "vip_arp=true", "vip_interface=eth0", "address=k8s.example.com",
+			"vip_ddns=true", "lb_enable=true", "lb_port=8443", "lb_fwdmethod=masquerade", "cp_detect=false",
 			"control_plane_health_check_address=https://127.0.0.1:6443", "enable_service_security=true"},
 	} {
 		if _, notes, err := ParseEnvironment(env); err != nil || len(notes) > 0 {
@@ -277,7 +316,8 @@ func TestAPartThatIsOffIsNotNamed(t *testing.T) {
 }
 
 func TestNoNoteTellsASecret(t *testing.T) {
-	_, notes, err := ParseEnvironment(with("bgp_enable=true", "bgp_peerpass=s3cret", "bgp_peers=192.0.2.1:65000:s3cret:false"))
+	_, notes, err := ParseEnvironment(with("bgp_enable=true", "bgp_peerpass=s3cret",
+		"bgp_peers=192.0.2.1:65000:s3cret:false"))
 	if err != nil || len(notes) != 3 {
 		t.Fatalf("notes %v, %v", notes, err)
 	}

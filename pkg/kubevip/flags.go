@@ -7,18 +7,18 @@ import (
 
 // Flag is one flag of `kube-vip manager`.
 type Flag struct {
-	// Name has no dashes. Short is the letter that stands for it; empty: there is none.
+	// Name has no dashes. Short is its one-letter form; empty: none.
 	Name, Short string
-	// Boolean says that it may stand without a value.
+	// Boolean reports that it needs no value.
 	Boolean bool
 
-	variable string // that means the same; empty: there is none
+	variable string // of the same meaning; empty: none
 }
 
 // electionType is a flag without a variable.
 const electionType = "leaderElectionType"
 
-// Flags returns the flags that Arguments knows.
+// Flags returns the flags that Arguments accepts.
 func Flags() []Flag {
 	all := []Flag{{Name: electionType}}
 	for _, v := range Variables() {
@@ -34,8 +34,8 @@ func Flags() []Flag {
 	return all
 }
 
-// Arguments translates the flags of `kube-vip manager`, without that word, to the variables that mean the same, as
-// NAME=value. kube-vip's environment wins over its flags: see From.
+// Arguments translates the flags of `kube-vip manager`, without that word, to variables of the same
+// meaning, as NAME=value, for Parse.
 func Arguments(args []string) ([]string, error) {
 	known := map[string]Flag{}
 	for _, f := range Flags() {
@@ -50,7 +50,8 @@ func Arguments(args []string) ([]string, error) {
 		}
 		f, found := known[name]
 		if !found {
-			return nil, fmt.Errorf("kvip does not know kube-vip's flag --%s; say it with a variable, or leave it out", name)
+			return nil, fmt.Errorf(
+				"kvip does not know kube-vip's flag --%s; set the variable instead, or remove the flag", name)
 		}
 		args = args[1:]
 		switch {
@@ -66,7 +67,9 @@ func Arguments(args []string) ([]string, error) {
 		case f.variable != "":
 			env = append(env, f.variable+"="+value)
 		case value != "kubernetes":
-			return nil, refuse(f.Name, fmt.Sprintf("%q is another backend than kvip's, which is a Lease of Kubernetes; leave the flag out", value))
+			return nil, invalid(f.Name, fmt.Sprintf(
+				"%q is not supported, elections of kvip use a Lease of Kubernetes; "+
+					"remove the flag", value))
 		}
 	}
 	return env, nil

@@ -48,21 +48,25 @@ func TestPools(t *testing.T) {
 			},
 			[]ipam.Pool{
 				{Name: "kubevip/cidr-default", Ranges: ranges("192.168.0.200-192.168.0.207"), Namespaces: []string{"default"}},
-				{Name: "kubevip/cidr-finance", Ranges: ranges("192.168.0.216-192.168.0.223", "192.168.0.224-192.168.0.231"), Namespaces: []string{"finance"}},
+				{Name: "kubevip/cidr-finance", Ranges: ranges("192.168.0.216-192.168.0.223",
+					"192.168.0.224-192.168.0.231"), Namespaces: []string{"finance"}},
 				{Name: "kubevip/range-development", Ranges: ranges("192.168.0.210-192.168.0.219"), Namespaces: []string{"development"}},
 			}, nil,
 		},
 		"global and dual stack": {
 			map[string]string{"cidr-global": "192.0.2.0/28, 2001:db8::/120"},
-			[]ipam.Pool{{Name: "kubevip/cidr-global", Ranges: ranges("192.0.2.0-192.0.2.15", "2001:db8::-2001:db8::ff")}}, nil,
+			[]ipam.Pool{{Name: "kubevip/cidr-global", Ranges: ranges("192.0.2.0-192.0.2.15",
+				"2001:db8::-2001:db8::ff")}}, nil,
 		},
 		"overlap is one set": {
 			map[string]string{"cidr-global": "192.168.0.200/30,192.168.0.200/29"},
 			[]ipam.Pool{{Name: "kubevip/cidr-global", Ranges: ranges("192.168.0.200-192.168.0.207")}}, nil,
 		},
 		"without the ends": {
-			map[string]string{"cidr-global": "192.0.2.0/29,192.0.2.16/31,192.0.2.20/32,2001:db8::/126", "skip-end-ips-in-cidr": "true"},
-			[]ipam.Pool{{Name: "kubevip/cidr-global", Ranges: ranges("192.0.2.1-192.0.2.6", "192.0.2.16-192.0.2.17", "192.0.2.20", "2001:db8::-2001:db8::3")}}, nil,
+			map[string]string{"cidr-global": "192.0.2.0/29,192.0.2.16/31,192.0.2.20/32,2001:db8::/126",
+				"skip-end-ips-in-cidr": "true"},
+			[]ipam.Pool{{Name: "kubevip/cidr-global", Ranges: ranges("192.0.2.1-192.0.2.6",
+				"192.0.2.16-192.0.2.17", "192.0.2.20", "2001:db8::-2001:db8::3")}}, nil,
 		},
 		"ends belong to prefixes alone": {
 			map[string]string{"range-global": "192.0.2.10-192.0.2.20", "skip-end-ips-in-cidr": "true"},
@@ -87,7 +91,8 @@ func TestPools(t *testing.T) {
 			}, nil,
 		},
 		"prefixes hide ranges": {
-			map[string]string{"cidr-shop": "192.0.2.0/30", "range-shop": "192.0.2.30-192.0.2.31", "range-other": "192.0.2.40-192.0.2.41"},
+			map[string]string{"cidr-shop": "192.0.2.0/30", "range-shop": "192.0.2.30-192.0.2.31",
+				"range-other": "192.0.2.40-192.0.2.41"},
 			[]ipam.Pool{
 				{Name: "kubevip/cidr-shop", Ranges: ranges("192.0.2.0-192.0.2.3"), Namespaces: []string{"shop"}},
 				{Name: "kubevip/range-other", Ranges: ranges("192.0.2.40-192.0.2.41"), Namespaces: []string{"other"}},
@@ -101,14 +106,17 @@ func TestPools(t *testing.T) {
 			map[string]string{"cidr-global": "192.0.2.0/30,banana,192.0.2.8/33", "cidr-shop": "192.0.2.0/30/2", "skip-end-ips-in-cidr": "perhaps", "search-order": "random",
 				"allow-share-global": "perhaps", "interface-global": "eth1"},
 			[]ipam.Pool{{Name: "kubevip/cidr-global", Ranges: ranges("192.0.2.0-192.0.2.3")}},
-			[]string{"allow-share-global", "cidr-global", "cidr-global", "cidr-shop", "search-order", "skip-end-ips-in-cidr"},
+			[]string{"allow-share-global", "cidr-global", "cidr-global", "cidr-shop", "search-order",
+				"skip-end-ips-in-cidr"},
 		},
 		"backwards, of two families, empty": {
-			map[string]string{"range-a": "192.0.2.20-192.0.2.10", "range-b": "192.0.2.20-2001:db8::1", "range-c": ""},
+			map[string]string{"range-a": "192.0.2.20-192.0.2.10", "range-b": "192.0.2.20-2001:db8::1",
+				"range-c": ""},
 			nil, []string{"range-a", "range-b", "range-c"},
 		},
-		"DHCP":         {map[string]string{"cidr-global": "0.0.0.0/32"}, nil, []string{"cidr-global"}},
-		"unknown keys": {map[string]string{"cidr-": "192.0.2.0/30", "pool": "x", "cidr": "y"}, nil, []string{"cidr", "cidr-", "pool"}},
+		"DHCP": {map[string]string{"cidr-global": "0.0.0.0/32"}, nil, []string{"cidr-global"}},
+		"unknown keys": {map[string]string{"cidr-": "192.0.2.0/30", "pool": "x", "cidr": "y"}, nil, []string{"cidr",
+			"cidr-", "pool"}},
 		"sharing without a pool": {
 			map[string]string{"range-global": "192.0.2.10", "allow-share-shop": "true"},
 			[]ipam.Pool{{Name: "kubevip/range-global", Ranges: ranges("192.0.2.10")}}, []string{"allow-share-shop"},
@@ -122,8 +130,16 @@ func TestPools(t *testing.T) {
 }
 
 func TestInterfaces(t *testing.T) {
-	got, problems := ParseInterfaces(map[string]string{"interface-global": "eth0", "interface-shop": " eth1 ", "interface-bad": "a/b", "cidr-shop": "x"})
-	if want := map[string]string{"": "eth0", "shop": "eth1"}; !maps.Equal(got, want) || !slices.Equal(keys(problems), []string{"interface-bad"}) {
+	got, problems := ParseInterfaces(
+		map[string]string{
+			"interface-global": "eth0",
+			"interface-shop":   " eth1 ",
+			"interface-bad":    "a/b",
+			"cidr-shop":        "x",
+		},
+	)
+	if want := map[string]string{"": "eth0", "shop": "eth1"}; !maps.Equal(got, want) ||
+		!slices.Equal(keys(problems), []string{"interface-bad"}) {
 		t.Errorf("got %v, problems %v", got, problems)
 	}
 }
@@ -140,7 +156,11 @@ func TestPoolsAreValid(t *testing.T) {
 			key := []string{"cidr-", "range-"}[random.IntN(2)] + []string{"global", "a", "b"}[random.IntN(3)]
 			var parts []string
 			for range 1 + random.IntN(4) {
-				parts = append(parts, []string{netip.PrefixFrom(addr(), 24+random.IntN(9)).String(), addr().String() + "-" + addr().String()}[random.IntN(2)])
+				parts = append(
+					parts,
+					[]string{netip.PrefixFrom(addr(), 24+random.IntN(9)).String(), addr().String() +
+						"-" + addr().String()}[random.IntN(2)],
+				)
 			}
 			data[key] = strings.Join(parts, ",")
 		}
@@ -166,7 +186,8 @@ func FuzzPools(f *testing.F) {
 				t.Fatalf("%v gave %v", data, err)
 			}
 		}
-		if kind, _ := split(key); (kind == keyCIDR || kind == keyRange) && len(pools) == 0 && len(problems) == 0 {
+		if kind, _ := splitKey(key); (kind == keyCIDR || kind == keyRange) && len(pools) == 0 &&
+			len(problems) == 0 {
 			t.Fatalf("%v gave nothing, and nobody is told why", data)
 		}
 	})

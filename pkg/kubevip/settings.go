@@ -7,62 +7,63 @@ import (
 	"github.com/kvip/kvip/pkg/config"
 )
 
-// What kube-vip takes where nothing is said. The leases are shared with kube-vip's own agents, so that a cluster in the
-// middle of its migration has one election (S9).
+// kube-vip's defaults. kvip shares the Leases with kube-vip's agents, so that a cluster has one
+// election while it is migrated (S9).
 const (
-	// LeaseName is the lease of the control-plane address.
+	// LeaseName is the Lease of the control plane's address.
 	LeaseName = "plndr-cp-lock"
-	// ServicesLease is the lease of the one leader for Services.
+	// ServicesLease is the Lease of the leader for Services.
 	ServicesLease = "plndr-svcs-lock"
-	// Namespace is where both leases are.
+	// Namespace is that of both Leases.
 	Namespace = "kube-system"
-	// Class is the loadBalancerClass of Services that are meant for kube-vip.
+	// Class is the loadBalancerClass of Services for kube-vip.
 	Class = "kube-vip.io/kube-vip-class"
-	// Kubeconfig is the file that kube-vip uses if it is there; else it uses the pod's ServiceAccount. Without
-	// one kvip waits for the file.
+	// Kubeconfig is the file that kube-vip uses if it exists; else it uses the pod's ServiceAccount.
+	// Without a ServiceAccount kvip waits for the file.
 	Kubeconfig = "/etc/kubernetes/admin.conf"
 	// LeaseDuration and RetryPeriod are the timing of its elections.
 	LeaseDuration = 5 * time.Second
 	RetryPeriod   = time.Second
 )
 
-// Settings are kube-vip's settings in kvip's terms. ParseEnvironment fills every field that kube-vip has a default for.
+// Settings are kube-vip's settings in kvip's terms. Parse fills every field that kube-vip has a
+// default for.
 type Settings struct {
-	// ControlPlane says that VIPs are held for the API servers, and Services that Services get theirs. One of them
-	// is true.
+	// ControlPlane enables VIPs for the API servers, Services addresses for Services. At least one of
+	// them is true.
 	ControlPlane, Services bool
 	// VIPs are the control plane's addresses; empty without ControlPlane.
 	VIPs []netip.Addr
-	// Interface carries the VIPs. Empty: found by kvip.
+	// Interface carries the VIPs. Empty: kvip chooses it.
 	Interface string
 	// ServicesInterface carries the addresses of Services, whatever its subnets. Empty: the link whose
-	// subnet contains the address, and else ServicesFallback, which is a link or config.DefaultRoute. One
-	// of them is empty, and both without Services.
+	// subnet contains the address, else ServicesFallback, which is a link or config.DefaultRoute. At
+	// most one of them is set; both are empty without Services.
 	ServicesInterface, ServicesFallback string
 	// Port is where the API servers listen.
 	Port int
-	// LeaseName and ServicesLease name different Lease objects in Namespace.
+	// LeaseName and ServicesLease are different Leases in Namespace.
 	LeaseName, ServicesLease, Namespace string
 	// LeaseDuration and RenewInterval are within kvip's bounds.
 	LeaseDuration, RenewInterval time.Duration
-	// NodeName is this node's name. Empty: kvip finds it.
+	// NodeName is this node's name. Empty: kvip detects it.
 	NodeName string
-	// Class is the loadBalancerClass to serve, and ClassOnly leaves Services without a class alone.
+	// Class is the loadBalancerClass to serve. ClassOnly ignores Services without a class.
 	Class     string
 	ClassOnly bool
 	// MetricsAddress is the host:port of /metrics.
 	MetricsAddress string
-	// HealthAddress is the host:port of /healthz. Empty: kvip's own default.
+	// HealthAddress is the host:port of /healthz. Empty: kvip's default.
 	HealthAddress string
 	// Verbosity is 0 or 1.
 	Verbosity int
-	// Kubeconfig is the file that was asked for. Empty: the constant of this name if there is such a file, else
-	// the ServiceAccount.
+	// Kubeconfig is the chosen file. Empty: the constant of this name if that file exists, else the
+	// ServiceAccount.
 	Kubeconfig string
 }
 
-// Apply writes the settings into c, with what they mean for Services, and leaves what kube-vip says nothing about. Where
-// the metrics take the port of kvip's own health page, that moves.
+// Apply writes the settings into c. It keeps what kube-vip has no setting for, except that kvip's
+// health address moves if the metrics use its port.
 func (s Settings) Apply(c *config.Config) {
 	c.VIPs, c.Interface, c.Port = s.VIPs, s.Interface, s.Port
 	c.LeaseName, c.Namespace = s.LeaseName, s.Namespace
@@ -84,7 +85,9 @@ func (s Settings) Apply(c *config.Config) {
 		c.HealthAddress = s.HealthAddress
 		return
 	}
-	for _, other := range []string{c.HealthAddress, config.DefaultHealthAddress, config.DaemonSetHealthAddress} {
+	for _, other := range []string{
+		c.HealthAddress, config.DefaultHealthAddress, config.DaemonSetHealthAddress,
+	} {
 		if c.HealthAddress = other; c.Validate(config.Health) == nil {
 			return
 		}

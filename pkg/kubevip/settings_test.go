@@ -29,12 +29,18 @@ func TestDetect(t *testing.T) {
 }
 
 func TestArgumentsMeanVariables(t *testing.T) {
-	got, err := Arguments([]string{"--arp", "--controlplane=true", "--address", "192.0.2.10", "-n", "vips", "--leaderElectionType", "kubernetes", "--prometheusHTTPServer=:1", "--services"})
-	want := []string{"vip_arp=true", "cp_enable=true", "address=192.0.2.10", "cp_namespace=vips", "prometheus_server=:1", "svc_enable=true"}
+	got, err := Arguments([]string{"--arp", "--controlplane=true", "--address", "192.0.2.10", "-n",
+		"vips", "--leaderElectionType", "kubernetes", "--prometheusHTTPServer=:1", "--services"})
+	want := []string{"vip_arp=true", "cp_enable=true", "address=192.0.2.10", "cp_namespace=vips",
+		"prometheus_server=:1", "svc_enable=true"}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v", got, err)
 	}
-	s, _, err := Parse([]string{"vip_arp=true", "address=192.0.2.9", "vip_interface=eth1"}, []string{"cp_enable=true", "address=192.0.2.10", "vip_interface="})
+	s, _, err := Parse(
+		[]string{"vip_arp=true", "address=192.0.2.9", "vip_interface=eth1"},
+		[]string{"cp_enable=true",
+			"address=192.0.2.10", "vip_interface="},
+	)
 	if err != nil || !slices.Equal(s.VIPs, addrs("192.0.2.10")) || s.Interface != "eth1" {
 		t.Errorf("a variable goes before a flag, and an empty one is none: %+v, %v", s, err)
 	}
@@ -72,12 +78,17 @@ func TestMetricsAreSwitchedOffByAnEmptyFlag(t *testing.T) {
 
 func TestErrorsSpeakOfVariables(t *testing.T) {
 	for _, row := range []struct{ flag, reason, hint, want string }{
-		{"vip", "192.0.2.7 is an address of this host, on eth0", "choose another", "kube-vip's address: 192.0.2.7 is an address of this host, on eth0; choose another"},
-		{"kubeconfig", "stat /x: no such file", "leave it out", "kube-vip's k8s_config_file: stat /x: no such file; leave it out"},
+		{"vip", "192.0.2.7 is an address of this host, on eth0", "choose another",
+			"kube-vip's address: 192.0.2.7 is an address of this host, on eth0; choose another"},
+		{"kubeconfig", "stat /x: no such file", "leave it out",
+			"kube-vip's k8s_config_file: stat /x: no such file; leave it out"},
 		{"metrics-address", ":1 takes the port of --health-address", "use --port or --log-format",
-			"kube-vip's prometheus_server: :1 takes the port of health_check_port; use port or --log-format"},
+			"kube-vip's prometheus_server: :1 takes the port of health_check_port; use port or " +
+				"--log-format"},
 	} {
-		err := TranslateError(fmt.Errorf("start: %w", &config.UsageError{Flag: row.flag, Reason: row.reason, Hint: row.hint}))
+		err := TranslateError(
+			fmt.Errorf("start: %w", &config.UsageError{Flag: row.flag, Reason: row.reason, Hint: row.hint}),
+		)
 		var refused *Error
 		if !errors.As(err, &refused) || err.Error() != row.want {
 			t.Errorf("%s: got %v", row.flag, err)
@@ -93,7 +104,8 @@ func TestErrorsSpeakOfVariables(t *testing.T) {
 }
 
 func TestApply(t *testing.T) {
-	s, _, err := ParseEnvironment(with("svc_enable=true", "vip_interface=eth0", "vip_nodename=n1", "k8s_config_file=/x", "vip_loglevel=5", "lb_class_only=true",
+	s, _, err := ParseEnvironment(with("svc_enable=true", "vip_interface=eth0", "vip_nodename=n1",
+		"k8s_config_file=/x", "vip_loglevel=5", "lb_class_only=true",
 		"vip_servicesinterface=eth1"))
 	if err != nil {
 		t.Fatal(err)
@@ -101,8 +113,10 @@ func TestApply(t *testing.T) {
 	c := config.Default()
 	s.Apply(&c)
 	want := config.Default()
-	want.VIPs, want.Interface, want.NodeName, want.Kubeconfigs, want.Verbosity = addrs("192.0.2.10"), "eth0", "n1", []string{"/x"}, 1
-	want.LeaseName, want.Services, want.ServicesName, want.ServicesInterface = LeaseName, true, ServicesLease, "eth1"
+	want.VIPs, want.Interface, want.NodeName, want.Kubeconfigs, want.Verbosity = addrs("192.0.2.10"),
+		"eth0", "n1", []string{"/x"}, 1
+	want.LeaseName, want.Services, want.ServicesName, want.ServicesInterface = LeaseName, true, ServicesLease,
+		"eth1"
 	want.ServiceClass, want.ClassOnly, want.KubeVIP = Class, true, true
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -112,7 +126,8 @@ func TestApply(t *testing.T) {
 	}
 }
 
-// TestMetricsOnTheHealthPort: kube-vip has no health page, so its metrics may have kvip's port for that.
+// TestMetricsOnTheHealthPort: kube-vip has no health page, so its metrics may have kvip's port for
+// that.
 func TestMetricsOnTheHealthPort(t *testing.T) {
 	s, _, err := ParseEnvironment(with("prometheus_server=:2113"))
 	if err != nil {
@@ -120,7 +135,8 @@ func TestMetricsOnTheHealthPort(t *testing.T) {
 	}
 	c := config.Default()
 	s.Apply(&c)
-	if err := c.Validate(); err != nil || c.MetricsAddress != ":2113" || c.HealthAddress != config.DaemonSetHealthAddress {
+	if err := c.Validate(); err != nil || c.MetricsAddress != ":2113" ||
+		c.HealthAddress != config.DaemonSetHealthAddress {
 		t.Errorf("got %s and %s, %v", c.MetricsAddress, c.HealthAddress, err)
 	}
 }
@@ -137,7 +153,11 @@ func TestTheTableIsWellFormed(t *testing.T) {
 		if v.Meaning == "" || v.Support == Supported && v.set == nil {
 			t.Errorf("%s says nothing", v.Name)
 		}
-		if v.Requires != "" && !slices.ContainsFunc(Variables(), func(o Variable) bool { return o.Name == v.Requires && o.Boolean }) {
+		if v.Requires != "" &&
+			!slices.ContainsFunc(
+				Variables(),
+				func(o Variable) bool { return o.Name == v.Requires && o.Boolean },
+			) {
 			t.Errorf("%s belongs to %s, which is none", v.Name, v.Requires)
 		}
 	}

@@ -13,38 +13,40 @@ import (
 	"github.com/kvip/kvip/pkg/kubevip"
 )
 
-// check refuses a pod that is not kube-vip, or not kube-vip alone.
+// check refuses a pod with other containers than one of kube-vip.
 func (w *workload) check() error {
 	if n := len(w.spec.Containers); n != 1 {
-		return w.refuse(w.path+"containers", "has %d entries, and kube-vip is one", n)
+		return w.invalid(w.path+"containers", "has %d entries, but kube-vip is one", n)
 	}
 	if n := len(w.spec.InitContainers); n > 0 {
-		return w.refuse(w.path+"initContainers", "has %d entries, and kvip has none; remove them, and do by hand what they do", n)
+		return w.invalid(w.path+"initContainers",
+			"has %d entries, but kvip has none; remove them, and do their work by hand", n)
 	}
 	c := w.spec.Containers[0]
 	if c.Image == "" {
-		return w.refuse(w.path+"containers[0].image", "is missing")
+		return w.invalid(w.path+"containers[0].image", "is missing")
 	}
 	if len(c.EnvFrom) > 0 {
-		return w.refuse(w.path+"containers[0].envFrom", "takes variables from an object that is not here; write them as env")
+		return w.invalid(w.path+"containers[0].envFrom",
+			"refers to an object that is not available; write the variables as env")
 	}
 	return nil
 }
 
-// variables are what a container's env says.
+// variables are a container's env.
 type variables struct {
-	values    map[string]string // those whose value is known here
-	used      map[string]bool   // those that another value or the command line refers to
-	node      map[string]bool   // those that have the node's name
-	elsewhere []int             // indexes of those whose value a cluster alone knows
+	values      map[string]string // available values
+	used        map[string]bool   // referenced by another value or the command line
+	node        map[string]bool   // whose value is the node's name
+	unavailable []int             // indexes of those whose value only a cluster knows
 }
 
-// settings returns what kube-vip was told, by flags and by variables, as kubevip.From takes them, and notes about
-// variables that kvip does not read.
+// settings returns the flags and variables of kube-vip, in the form of kubevip.Parse, and notes
+// about variables that kvip does not read.
 func (w *workload) settings() (flags, env []string, notes []kubevip.Note, err error) {
 	c := w.spec.Containers[0]
 	known := w.variables(c.Env)
-	args, err := w.expanded(slices.Concat(c.Command, c.Args), known)
+	args, err := w.expandAll(slices.Concat(c.Command, c.Args), known)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -56,8 +58,10 @@ func (w *workload) settings() (flags, env []string, notes []kubevip.Note, err er
 			env = append(env, v.Name+"="+value)
 		}
 	}
-	if !kubevip.Detect(slices.Concat(flags, env)) && !strings.Contains(path.Base(c.Image), "kube-vip") {
-		return nil, nil, nil, w.refuse(w.path+"containers[0]", "is not kube-vip: neither its image %s nor its variables say so", c.Image)
+	if !kubevip.Detect(slices.Concat(flags, env)) && !strings.Contains(path.Base(c.Image),
+		"kube-vip") {
+		return nil, nil, nil, w.invalid(w.path+"containers[0]",
+			"is not kube-vip, judging by its image %s and its variables", c.Image)
 	}
 	for _, v := range c.Env {
 		if value := known.values[v.Name]; value != "" && !known.used[v.Name] && !kubevip.IsKnown(v.Name) {
@@ -65,24 +69,25 @@ func (w *workload) settings() (flags, env []string, notes []kubevip.Note, err er
 			notes = append(notes, note)
 		}
 	}
-	more, err := w.elsewhere(known, flags, env)
+	more, err := w.unavailable(known, flags, env)
 	return flags, env, append(notes, more...), err
 }
 
-// variables reads env in its order: a value may refer to variables before it.
+// variables reads env in order: a value may refer to earlier variables.
 func (w *workload) variables(env []corev1.EnvVar) variables {
 	known := variables{values: map[string]string{}, used: map[string]bool{}, node: map[string]bool{}}
 	for i, v := range env {
 		value, missing := known.expand(v.Value)
 		switch {
-		case v.ValueFrom != nil && v.ValueFrom.FieldRef != nil && v.ValueFrom.FieldRef.FieldPath == "spec.nodeName",
+		case v.ValueFrom != nil && v.ValueFrom.FieldRef != nil && v.ValueFrom.FieldRef.FieldPath ==
+			"spec.nodeName",
 			len(missing) == 1 && known.node[missing[0]] && v.Value == "$("+missing[0]+")":
 			known.node[v.Name] = true
 			if v.Name != "vip_nodename" && kubevip.IsKnown(v.Name) {
-				known.elsewhere = append(known.elsewhere, i)
+				known.unavailable = append(known.unavailable, i)
 			}
 		case v.ValueFrom != nil || len(missing) > 0:
-			known.elsewhere = append(known.elsewhere, i)
+			known.unavailable = append(known.unavailable, i)
 		default:
 			known.values[v.Name] = value
 		}
@@ -90,7 +95,7 @@ func (w *workload) variables(env []corev1.EnvVar) variables {
 	return known
 }
 
-// expand replaces $(NAME), and returns which of the names have no value here.
+// expand replaces $(NAME), and returns the names without available value.
 func (known variables) expand(value string) (text string, missing []string) {
 	text = expansion.Expand(value, func(name string) string {
 		found, ok := known.values[name]
@@ -103,9 +108,13 @@ func (known variables) expand(value string) (text string, missing []string) {
 	return text, missing
 }
 
-// elsewhere names the variables that a cluster alone knows and that do not matter to kvip, and refuses the others.
-func (w *workload) elsewhere(known variables, flags, env []string) (notes []kubevip.Note, err error) {
-	for _, i := range known.elsewhere {
+// unavailable returns notes about variables that only a cluster knows, and refuses those that kvip
+// needs.
+func (w *workload) unavailable(
+	known variables,
+	flags, env []string,
+) (notes []kubevip.Note, err error) {
+	for _, i := range known.unavailable {
 		v := w.spec.Containers[0].Env[i]
 		note, enough := kubevip.WithoutValue(v.Name, flags, env)
 		switch field := fmt.Sprintf("%scontainers[0].env[%d]", w.path, i); {
@@ -113,65 +122,73 @@ func (w *workload) elsewhere(known variables, flags, env []string) (notes []kube
 			notes = append(notes, note)
 		case enough:
 		case v.ValueFrom != nil:
-			return nil, w.refuse(field+".valueFrom", "of %s is known in the cluster alone; write the value", v.Name)
+			return nil, w.invalid(field+".valueFrom",
+				"of %s is known in the cluster only; write the value", v.Name)
 		default:
-			return nil, w.refuse(field+".value", "of %s refers to another variable; write the value", v.Name)
+			return nil, w.invalid(field+".value",
+				"of %s refers to another variable; write the value", v.Name)
 		}
 	}
 	return notes, nil
 }
 
-// expanded replaces $(NAME) in the command line.
-func (w *workload) expanded(args []string, known variables) (all []string, err error) {
+// expandAll replaces $(NAME) in the command line.
+func (w *workload) expandAll(args []string, known variables) (all []string, err error) {
 	for _, arg := range args {
 		text, missing := known.expand(arg)
 		if len(missing) > 0 {
-			return nil, w.refuse(w.path+"containers[0].args", "refers to $(%s), which is not known here; write the value", missing[0])
+			return nil, w.invalid(w.path+"containers[0].args",
+				"refers to $(%s), whose value is not available; write the value", missing[0])
 		}
 		all = append(all, text)
 	}
 	return all, nil
 }
 
-// arguments translates the flags behind the program's name, which the image may say, and its command.
+// arguments translates the flags after the program's name, which may be missing, and its command.
 func (w *workload) arguments(args []string) ([]string, error) {
 	if len(args) > 0 && strings.HasPrefix(args[0], "/") {
 		args = args[1:]
 	}
 	field := w.path + "containers[0].args"
 	if len(args) == 0 || args[0] != "manager" {
-		return nil, w.refuse(field, "is not kube-vip's manager: %q", args)
+		return nil, w.invalid(field, "is not kube-vip's manager: %q", args)
 	}
 	flags, err := kubevip.Arguments(args[1:])
 	if err != nil {
-		return nil, w.refuse(field, "%v", err)
+		return nil, w.invalid(field, "%v", err)
 	}
 	return flags, nil
 }
 
-// inCluster reports whether a pod has its ServiceAccount and no kubeconfig, so that only an API server can have made it.
-func (w *workload) inCluster(kubeconfig string) bool {
-	if account := w.spec.ServiceAccountName; account == "" || account == "default" || kubeconfig != "" {
+// usesServiceAccount reports whether a pod uses its ServiceAccount and no kubeconfig, so that an
+// API server created it.
+func (w *workload) usesServiceAccount(kubeconfig string) bool {
+	if account := w.spec.ServiceAccountName; account == "" || account == "default" ||
+		kubeconfig != "" {
 		return false
 	}
 	for _, mount := range w.spec.Containers[0].VolumeMounts {
-		if slices.ContainsFunc(config.AdminKubeconfigs(), func(file string) bool { return below(file, mount.MountPath) }) {
+		if slices.ContainsFunc(
+			config.AdminKubeconfigs(),
+			func(file string) bool { return isInMount(file, mount.MountPath) },
+		) {
 			return false
 		}
 	}
 	return true
 }
 
-// onHost returns the node's file behind the container's kubeconfig, for what kvip's pod mounts is where the node has it.
-// Where that is one of kubeadm's, it returns nothing: kvip tries them by itself.
-func (w *workload) onHost(file string) string {
+// hostKubeconfig returns the node's path of the container's kubeconfig: kvip's pod mounts files at
+// the node's path. It returns "" for a file of kubeadm, which is kvip's default.
+func (w *workload) hostKubeconfig(file string) string {
 	if file == "" {
 		file = kubevip.Kubeconfig
 	}
 	w.kubeconfig = file
 	for _, mount := range w.spec.Containers[0].VolumeMounts {
 		for _, v := range w.spec.Volumes {
-			if v.Name == mount.Name && v.HostPath != nil && below(file, mount.MountPath) {
+			if v.Name == mount.Name && v.HostPath != nil && isInMount(file, mount.MountPath) {
 				file = path.Join(v.HostPath.Path, strings.TrimPrefix(file, mount.MountPath))
 			}
 		}
@@ -182,8 +199,8 @@ func (w *workload) onHost(file string) string {
 	return file
 }
 
-// below reports whether a path is the directory or file of a mount, or in it.
-func below(file, mount string) bool {
+// isInMount reports whether a path is that of a mount, or in it.
+func isInMount(file, mount string) bool {
 	rest, found := strings.CutPrefix(file, strings.TrimSuffix(mount, "/"))
 	return found && (rest == "" || rest[0] == '/')
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -17,7 +18,7 @@ import (
 	"github.com/kvip/kvip/pkg/kubevip"
 )
 
-// InputError is a file in which kube-vip's settings cannot be found with certainty.
+// InputError is a file without one unambiguous workload of kube-vip.
 type InputError struct {
 	// File is the name that Migrate was given.
 	File string
@@ -25,7 +26,7 @@ type InputError struct {
 	Document int
 	// Field is the path of the field; empty: the document as a whole.
 	Field string
-	// Problem says what is wrong and what to do.
+	// Problem is what is wrong and what to do.
 	Problem string
 	// Cause is the error behind the problem, or nil.
 	Cause error
@@ -53,29 +54,38 @@ type workload struct {
 	daemonSet bool
 	object    map[string]any       // all of it
 	set       appsv1.DaemonSetSpec // empty for a Pod
-	selector  map[string]string    // labels by which the DaemonSet knows its pods
+	selector  map[string]string    // labels of the DaemonSet's selector
 	meta      metav1.ObjectMeta    // of the pod
-	path      string               // of the pod's spec, with a dot at its end
+	path      string               // of the pod's spec, with a dot at the end
 	spec      corev1.PodSpec
 
 	account    bool           // kvip's pod uses a ServiceAccount
-	kubeconfig string         // where the container has it
-	lost       []kubevip.Note // fields that are not carried over
+	kubeconfig string         // its path in the container
+	dropped    []kubevip.Note // fields that are not copied
 }
 
-func (w *workload) field(name string) string { return fmt.Sprintf("document %d: %s", w.document, name) }
-
-func (w *workload) refuse(field, format string, args ...any) error {
-	return &InputError{File: w.file, Document: w.document, Field: field, Problem: fmt.Sprintf(format, args...)}
+func (w *workload) field(
+	name string,
+) string {
+	return fmt.Sprintf("document %d: %s", w.document, name)
 }
 
-// wrap says where a setting stands that was refused.
+func (w *workload) invalid(field, format string, args ...any) error {
+	return &InputError{
+		File:     w.file,
+		Document: w.document,
+		Field:    field,
+		Problem:  fmt.Sprintf(format, args...),
+	}
+}
+
+// wrap adds the place of an invalid setting.
 func (w *workload) wrap(err error) error {
 	return &InputError{File: w.file, Document: w.document, Problem: err.Error(), Cause: err}
 }
 
-// find returns the one workload of the file, and a note for every other document.
-func find(file string, text []byte) (*workload, []kubevip.Note, error) {
+// findWorkload returns the only workload of the file, and a note for every other document.
+func findWorkload(file string, text []byte) (*workload, []kubevip.Note, error) {
 	var found *workload
 	var notes []kubevip.Note
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))
@@ -87,12 +97,16 @@ func find(file string, text []byte) (*workload, []kubevip.Note, error) {
 		if err != nil {
 			return nil, nil, &InputError{File: file, Document: number, Problem: err.Error(), Cause: err}
 		}
-		w, note, err := read(file, number, document)
+		w, note, err := readDocument(file, number, document)
 		if err != nil {
 			return nil, nil, err
 		}
 		if w != nil && found != nil {
-			return nil, nil, w.refuse("", "runs kube-vip, and so does document %d; give a file for each", found.document)
+			return nil, nil, w.invalid(
+				"",
+				"runs kube-vip, and document %d does, too; give a file for each",
+				found.document,
+			)
 		}
 		if w != nil {
 			found = w
@@ -100,13 +114,17 @@ func find(file string, text []byte) (*workload, []kubevip.Note, error) {
 		notes = append(notes, note...)
 	}
 	if found == nil {
-		return nil, nil, &InputError{File: file, Problem: "there is no Pod and no DaemonSet that runs kube-vip in it"}
+		return nil, nil, &InputError{
+			File:    file,
+			Problem: "there is no Pod and no DaemonSet that runs kube-vip",
+		}
 	}
 	return found, notes, found.check()
 }
 
-// read returns the workload of a document, if it is one of kube-vip's, or what becomes of the document.
-func read(file string, number int, document []byte) (*workload, []kubevip.Note, error) {
+// readDocument returns the workload of a document if it runs kube-vip, else a note about the
+// document.
+func readDocument(file string, number int, document []byte) (*workload, []kubevip.Note, error) {
 	w := &workload{file: file, document: number}
 	var head struct {
 		metav1.TypeMeta   `json:",inline"`
@@ -116,31 +134,34 @@ func read(file string, number int, document []byte) (*workload, []kubevip.Note, 
 	if err == nil {
 		err = json.Unmarshal(text, &head)
 	}
-	if fields := new(map[string]any); err != nil && json.Unmarshal(text, fields) != nil && len(text) > 0 {
-		return nil, nil, w.refuse("", "is not a manifest: it has no apiVersion and kind")
+	if fields := new(map[string]any); err != nil && json.Unmarshal(text, fields) != nil &&
+		len(text) > 0 {
+		return nil, nil, w.invalid("", "is not a manifest: it has no apiVersion and kind")
 	}
 	if err != nil {
-		return nil, nil, w.refuse("", "is not a manifest: %v", err)
+		return nil, nil, w.invalid("", "is not a manifest: %v", err)
 	}
-	if string(text) == "null" { // comments alone
+	if string(text) == "null" { // only comments
 		return nil, nil, nil
 	}
-	other := beside{kind: head.Kind, ObjectMeta: head.ObjectMeta, text: text}
+	other := otherObject{kind: head.Kind, ObjectMeta: head.ObjectMeta, text: text}
 	name := head.APIVersion + " " + head.Kind
 	switch provider := isCloudProvider(other.podSpec()); {
 	case name == " ":
-		return nil, nil, w.refuse("kind", "is missing")
+		return nil, nil, w.invalid("kind", "is missing")
 	case name == "v1 Pod" && !provider:
 		err = w.readPod(text)
 	case name == "apps/v1 DaemonSet" && !provider:
 		err = w.readSet(text)
 	case name == "v1 List":
-		return nil, nil, w.refuse("kind", "is List; write its items as documents of their own")
+		return nil, nil, w.invalid("kind", "is List; write its items as separate documents")
 	default:
-		return nil, []kubevip.Note{{Name: fmt.Sprintf("document %d: %s %s", number, head.Kind, head.Name), Text: other.fate()}}, nil
+		return nil, []kubevip.Note{
+			{Name: fmt.Sprintf("document %d: %s %s", number, head.Kind, head.Name), Text: other.fate()},
+		}, nil
 	}
 	if err != nil {
-		return nil, nil, w.refuse("", "is not a %s: %v", head.Kind, err)
+		return nil, nil, w.invalid("", "is not a %s: %v", head.Kind, err)
 	}
 	return w, nil, nil
 }
@@ -161,4 +182,97 @@ func (w *workload) readSet(text []byte) error {
 		w.selector = set.Spec.Selector.MatchLabels
 	}
 	return err
+}
+
+// otherObject is an object of the file that does not run kube-vip.
+type otherObject struct {
+	kind string
+	metav1.ObjectMeta
+	text []byte // as JSON
+}
+
+// fate says what becomes of the object.
+func (b otherObject) fate() string {
+	switch b.kind {
+	case "ServiceAccount", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding":
+		return "is left out; kvip has its own ServiceAccount and RBAC"
+	case "ConfigMap":
+		return b.fateOfConfigMap()
+	}
+	spec := b.podSpec()
+	if !strings.Contains(b.Name, "cloud-provider") && !strings.Contains(b.Name, "cloud-controller") &&
+		!isCloudProvider(spec) {
+		return leftOut
+	}
+	text := "is left out; kvip assigns addresses itself"
+	if pools := b.pools(spec); pools != kubevip.PoolsNamespace+"/"+kubevip.PoolsConfigMap {
+		text += ", and " + unreadPools("from the ConfigMap "+pools)
+	}
+	return text
+}
+
+func (b otherObject) fateOfConfigMap() string {
+	var object corev1.ConfigMap
+	_ = json.Unmarshal(b.text, &object) // another object has no keys
+	switch {
+	case b.Name == kubevip.PoolsConfigMap && b.Namespace == kubevip.PoolsNamespace:
+		return "is left out; kvip reads it in the cluster"
+	case b.Name == kubevip.PoolsConfigMap || kubevip.HasPoolKeys(object.Data):
+		return unreadPools("from it")
+	}
+	return leftOut
+}
+
+// unreadPools is said of pools that kvip does not find.
+func unreadPools(where string) string {
+	return fmt.Sprintf(
+		"kvip reads no pools %s: it reads the ConfigMap %s in %s only; copy them there, or write IPPools",
+		where, kubevip.PoolsConfigMap, kubevip.PoolsNamespace)
+}
+
+// podSpec returns the spec of the pod that the object is or creates, or an empty one.
+func (b otherObject) podSpec() corev1.PodSpec {
+	var pod corev1.Pod
+	var maker appsv1.Deployment // StatefulSet and DaemonSet have their template at the same path
+	if json.Unmarshal(b.text, &maker) == nil && len(maker.Spec.Template.Spec.Containers) > 0 {
+		return maker.Spec.Template.Spec
+	}
+	_ = json.Unmarshal(b.text, &pod) // another object has no containers
+	return pod.Spec
+}
+
+// isCloudProvider reports whether a pod runs kube-vip's cloud provider.
+func isCloudProvider(spec corev1.PodSpec) bool {
+	for _, c := range spec.Containers {
+		if strings.Contains(c.Image, "kube-vip-cloud-provider") {
+			return true
+		}
+	}
+	return false
+}
+
+// pools returns namespace and name of the ConfigMap that the cloud provider reads. An unknown part
+// is "(valueFrom)".
+func (b otherObject) pools(spec corev1.PodSpec) string {
+	namespace, name := kubevip.PoolsNamespace, kubevip.PoolsConfigMap
+	for _, c := range spec.Containers {
+		for _, v := range c.Env {
+			value := v.Value
+			switch {
+			case v.ValueFrom != nil && v.ValueFrom.FieldRef != nil && v.ValueFrom.FieldRef.FieldPath ==
+				"metadata.namespace":
+				value = b.Namespace
+			case v.ValueFrom != nil:
+				value = "(valueFrom)"
+			}
+			switch {
+			case value == "":
+			case v.Name == "KUBEVIP_NAMESPACE":
+				namespace = value
+			case v.Name == "KUBEVIP_CONFIG_MAP":
+				name = value
+			}
+		}
+	}
+	return namespace + "/" + name
 }

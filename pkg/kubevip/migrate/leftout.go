@@ -13,17 +13,19 @@ import (
 	"github.com/kvip/kvip/pkg/manifest"
 )
 
-// leftOut is what is said of a field that no rule knows: each field of the manifest is carried over or named.
+// leftOut is the text for a field without rule: Migrate copies or names each field of the manifest.
 const leftOut = "is left out"
 
-// rule says what is lost of a field's value. Empty: nothing, as it is carried over or the same without being said.
+// rule returns what is lost of a field's value. Empty: nothing, because it is copied or is the
+// default.
 type rule func(w *workload, value any) string
 
-// nothing is the rule for what Migrate uses, what kvip's own manifest has another way, and what a server fills in.
-func nothing(*workload, any) string { return "" }
+// noLoss is the rule for fields that Migrate uses, that kvip's manifest replaces, or that a server
+// sets.
+func noLoss(*workload, any) string { return "" }
 
-// unless returns the rule for a field that kvip's pod has one value for.
-func unless(same any, text string) rule {
+// droppedUnless returns the rule for a field with one value in kvip's pod.
+func droppedUnless(same any, text string) rule {
 	return func(_ *workload, value any) string {
 		if value == same {
 			return ""
@@ -32,8 +34,8 @@ func unless(same any, text string) rule {
 	}
 }
 
-// always returns the rule for a field that kvip's pod has its own value for.
-func always(text string) rule { return func(*workload, any) string { return text } }
+// alwaysDropped returns the rule for a field with another value in kvip's pod.
+func alwaysDropped(text string) rule { return func(*workload, any) string { return text } }
 
 const (
 	podMeta   = "pod.metadata."
@@ -42,63 +44,83 @@ const (
 	security  = container + "securityContext."
 )
 
-// rules are those for a Pod, or the template of a DaemonSet, and for the DaemonSet around it.
+// rules are those for a Pod, or the template of a DaemonSet, and for the DaemonSet itself.
 var rules = map[string]rule{
-	"apiVersion": nothing, "kind": nothing, "status": nothing,
-	"spec.selector": nothing, "spec.updateStrategy": nothing, "spec.minReadySeconds": nothing, "spec.revisionHistoryLimit": nothing,
+	"apiVersion": noLoss, "kind": noLoss, "status": noLoss,
+	"spec.selector": noLoss, "spec.updateStrategy": noLoss, "spec.minReadySeconds": noLoss,
+	"spec.revisionHistoryLimit": noLoss,
 
-	podSpec + "nodeSelector": nothing, podSpec + "affinity": nothing, podSpec + "tolerations": nothing,
-	podSpec + "hostAliases": nothing, podSpec + "dnsConfig": nothing,
-	podSpec + "hostNetwork":        nothing,
-	podSpec + "restartPolicy":      unless("Always", "kvip is always restarted"),
-	podSpec + "dnsPolicy":          (*workload).lostDNSPolicy,
-	podSpec + "serviceAccountName": (*workload).lostAccount, podSpec + "serviceAccount": nothing,
-	podSpec + "automountServiceAccountToken":        nothing,
-	podSpec + "priorityClassName":                   unless("system-node-critical", "kvip has system-node-critical"),
-	podSpec + "priority":                            nothing,
-	podSpec + "preemptionPolicy":                    unless("PreemptLowerPriority", leftOut),
-	podSpec + "schedulerName":                       unless("default-scheduler", leftOut),
-	podSpec + "enableServiceLinks":                  nothing,
-	podSpec + "terminationGracePeriodSeconds":       unless(float64(30), "kvip has the time that an orderly leave takes"),
-	podSpec + "imagePullSecrets":                    always("is left out; add it if the image of kvip needs it"),
-	podSpec + "volumes":                             nothing, // what is mounted is named with its mount
-	podSpec + "securityContext.seccompProfile.type": unless("RuntimeDefault", "kvip has RuntimeDefault"),
+	podSpec + "nodeSelector": noLoss, podSpec + "affinity": noLoss, podSpec + "tolerations": noLoss,
+	podSpec + "hostAliases": noLoss, podSpec + "dnsConfig": noLoss,
+	podSpec + "hostNetwork":        noLoss,
+	podSpec + "restartPolicy":      droppedUnless("Always", "kvip is always restarted"),
+	podSpec + "dnsPolicy":          (*workload).dnsPolicyRule,
+	podSpec + "serviceAccountName": (*workload).accountRule, podSpec + "serviceAccount": noLoss,
+	podSpec + "automountServiceAccountToken": noLoss,
+	podSpec + "priorityClassName": droppedUnless("system-node-critical",
+		"kvip has system-node-critical"),
+	podSpec + "priority":           noLoss,
+	podSpec + "preemptionPolicy":   droppedUnless("PreemptLowerPriority", leftOut),
+	podSpec + "schedulerName":      droppedUnless("default-scheduler", leftOut),
+	podSpec + "enableServiceLinks": noLoss,
+	podSpec + "terminationGracePeriodSeconds": droppedUnless(float64(30),
+		"kvip has the time that its shutdown needs"),
+	podSpec + "imagePullSecrets": alwaysDropped(
+		"is left out; add it if the image of kvip needs it"),
+	podSpec + "volumes": noLoss, // those that are mounted are named with their mount
+	podSpec + "securityContext.seccompProfile.type": droppedUnless("RuntimeDefault",
+		"kvip has RuntimeDefault"),
 
-	container + "name": nothing, container + "image": nothing, container + "command": nothing, container + "args": nothing,
-	container + "env": nothing, container + "volumeMounts": nothing, // named one by one
-	container + "imagePullPolicy":          unless("IfNotPresent", "kvip has IfNotPresent"),
-	container + "ports":                    nothing,
-	container + "resources":                always("kvip has requests and limits of its own"),
-	container + "startupProbe":             always("kvip has probes of its own"),
-	container + "livenessProbe":            always("kvip has probes of its own"),
-	container + "readinessProbe":           always("kvip has probes of its own"),
-	container + "terminationMessagePath":   unless(corev1.TerminationMessagePathDefault, leftOut),
-	container + "terminationMessagePolicy": unless("File", leftOut),
-	security + "capabilities.add":          (*workload).lostCapabilities, security + "capabilities.drop": nothing,
-	security + "privileged":               always("is left out; kvip needs NET_ADMIN and NET_RAW alone"),
-	security + "allowPrivilegeEscalation": always("kvip gains no privileges"),
-	security + "readOnlyRootFilesystem":   nothing,
-	security + "seccompProfile.type":      unless("RuntimeDefault", "kvip has RuntimeDefault"),
-	security + "runAsUser":                unless(float64(0), "kvip is root, as the capabilities need it"),
-	security + "runAsGroup":               unless(float64(0), "kvip is root, as the capabilities need it"),
-	security + "runAsNonRoot":             always("kvip is root, as the capabilities need it"),
+	container + "name": noLoss, container + "image": noLoss, container + "command": noLoss, container +
+		"args": noLoss,
+	container + "env": noLoss, container + "volumeMounts": noLoss, // namesAnd one by one
+	container + "imagePullPolicy": droppedUnless("IfNotPresent", "kvip has IfNotPresent"),
+	container + "ports":           noLoss,
+	container + "resources":       alwaysDropped("kvip has requests and limits of its own"),
+	container + "startupProbe":    alwaysDropped("kvip has probes of its own"),
+	container + "livenessProbe":   alwaysDropped("kvip has probes of its own"),
+	container + "readinessProbe":  alwaysDropped("kvip has probes of its own"),
+	container + "terminationMessagePath": droppedUnless(
+		corev1.TerminationMessagePathDefault,
+		leftOut,
+	),
+	container + "terminationMessagePolicy": droppedUnless("File", leftOut),
+	security + "capabilities.add":          (*workload).capabilitiesRule, security +
+		"capabilities.drop": noLoss,
+	security + "privileged": alwaysDropped(
+		"is left out; kvip needs NET_ADMIN and NET_RAW only"),
+	security + "allowPrivilegeEscalation": alwaysDropped("kvip gains no privileges"),
+	security + "readOnlyRootFilesystem":   noLoss,
+	security + "seccompProfile.type":      droppedUnless("RuntimeDefault", "kvip has RuntimeDefault"),
+	security + "runAsUser": droppedUnless(float64(0),
+		"kvip runs as root, because it needs the capabilities"),
+	security + "runAsGroup": droppedUnless(float64(0),
+		"kvip runs as root, because it needs the capabilities"),
+	security + "runAsNonRoot": alwaysDropped(
+		"kvip runs as root, because it needs the capabilities"),
 }
 
 func init() {
 	for _, meta := range []string{podMeta, "metadata."} {
-		for _, name := range []string{"name", "generateName", "uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink", "ownerReferences"} {
-			rules[meta+name] = nothing
+		for _, name := range []string{"name", "generateName", "uid", "resourceVersion", "generation",
+			"creationTimestamp", "managedFields", "selfLink", "ownerReferences"} {
+			rules[meta+name] = noLoss
 		}
-		rules[meta+"namespace"] = unless(manifest.ServiceAccountNamespace, "kvip runs in "+manifest.ServiceAccountNamespace)
-		rules[meta+"annotations"] = (*workload).lostAnnotations
+		rules[meta+"namespace"] = droppedUnless(
+			manifest.ServiceAccountNamespace,
+			"kvip runs in "+manifest.ServiceAccountNamespace,
+		)
+		rules[meta+"annotations"] = (*workload).annotationsRule
 	}
-	rules[podMeta+"labels"] = (*workload).lostLabels
-	rules["metadata.labels"] = func(_ *workload, value any) string { return named(value, nil, leftOut) }
+	rules[podMeta+"labels"] = (*workload).labelsRule
+	rules["metadata.labels"] = func(_ *workload, value any) string {
+		return namesAnd(value, nil, leftOut)
+	}
 }
 
-// leftOut names what of the workload has no place in kvip's.
+// leftOut returns notes about the fields that kvip's workload does not have.
 func (w *workload) leftOut(metricsAddress string) []kubevip.Note {
-	w.lost = nil
+	w.dropped = nil
 	if w.daemonSet {
 		w.walk("", "", w.object)
 	} else {
@@ -106,25 +128,28 @@ func (w *workload) leftOut(metricsAddress string) []kubevip.Note {
 	}
 	c := w.spec.Containers[0]
 	for i, mount := range c.VolumeMounts {
-		usual := mount.MountPath == "/etc/hosts" || slices.Contains(config.AdminKubeconfigs(), mount.MountPath) || mount.MountPath == w.kubeconfig
+		usual := mount.MountPath == "/etc/hosts" ||
+			slices.Contains(config.AdminKubeconfigs(), mount.MountPath) ||
+			mount.MountPath == w.kubeconfig
 		if !usual {
-			w.lose(fmt.Sprintf("%scontainers[0].volumeMounts[%d]", w.path, i), leftOut)
+			w.drop(fmt.Sprintf("%scontainers[0].volumeMounts[%d]", w.path, i), leftOut)
 		}
 	}
 	for i, port := range c.Ports {
-		if !carriesPort(port, metricsAddress) {
-			w.lose(fmt.Sprintf("%scontainers[0].ports[%d]", w.path, i), "is left out; it is not that of the metrics")
+		if !copiesPort(port, metricsAddress) {
+			w.drop(fmt.Sprintf("%scontainers[0].ports[%d]", w.path, i),
+				"is left out; it is not the port of the metrics")
 		}
 	}
-	return w.lost
+	return w.dropped
 }
 
-func (w *workload) lose(field, text string) {
-	w.lost = append(w.lost, kubevip.Note{Name: w.field(field), Text: text})
+func (w *workload) drop(field, text string) {
+	w.dropped = append(w.dropped, kubevip.Note{Name: w.field(field), Text: text})
 }
 
-// walk goes through a value of the manifest. rulePath is the field's name in rules, where the pod and the template of
-// a DaemonSet have the same names.
+// walk visits a value of the manifest. rulePath is the field's name in rules, which has one name
+// for the pod and for the template of a DaemonSet.
 func (w *workload) walk(field, rulePath string, value any) {
 	switch {
 	case w.daemonSet && field == "spec.template":
@@ -134,7 +159,7 @@ func (w *workload) walk(field, rulePath string, value any) {
 	}
 	if says, known := rules[rulePath]; known {
 		if text := says(w, value); text != "" && !isEmpty(value) {
-			w.lose(field, text)
+			w.drop(field, text)
 		}
 		return
 	}
@@ -149,7 +174,7 @@ func (w *workload) walk(field, rulePath string, value any) {
 			w.walk(joined(field, name), joined(rulePath, name), fields[name])
 		}
 	default:
-		w.lose(field, leftOut)
+		w.drop(field, leftOut)
 	}
 }
 
@@ -160,17 +185,18 @@ func fieldsOf(value any) map[string]any {
 
 func joined(path, name string) string { return strings.TrimPrefix(path+"."+name, ".") }
 
-// hasRules reports whether there are rules for fields below one.
+// hasRules reports whether there are rules for fields of a field.
 func hasRules(rulePath string) bool {
 	for name := range rules {
-		if rulePath == "" || strings.HasPrefix(name, rulePath+".") || strings.HasPrefix(name, rulePath+"[") {
+		if rulePath == "" || strings.HasPrefix(name, rulePath+".") || strings.HasPrefix(name, rulePath+
+			"[") {
 			return true
 		}
 	}
 	return false
 }
 
-// isEmpty reports whether a value asks for nothing.
+// isEmpty reports whether a value is the zero value.
 func isEmpty(value any) bool {
 	switch v := value.(type) {
 	case nil:
@@ -192,8 +218,9 @@ func isEmpty(value any) bool {
 	return false
 }
 
-// named lists the keys of a map for which keep is false, with a text behind; nothing if there are none.
-func named(value any, keep func(string) bool, text string) string {
+// namesAnd returns the keys of a map for which keep is false, followed by a text, or "" if there
+// are none.
+func namesAnd(value any, keep func(string) bool, text string) string {
 	names := slices.Sorted(maps.Keys(fieldsOf(value)))
 	if keep != nil {
 		names = slices.DeleteFunc(names, keep)
@@ -204,37 +231,45 @@ func named(value any, keep func(string) bool, text string) string {
 	return strings.Join(names, ", ") + " " + text
 }
 
-func (w *workload) lostLabels(value any) string {
-	return named(value, w.carriesLabel, "is left out; kvip's pods have app.kubernetes.io/name: kvip, so change what selects by it")
+func (w *workload) labelsRule(value any) string {
+	return namesAnd(value, w.copiesLabel,
+		"is left out; kvip's pods have app.kubernetes.io/name: kvip, so change selectors that use it")
 }
 
-// ofTools are the annotations by which the kubelet, controllers and kubectl remember what they did.
-var ofTools = []string{"kubectl.kubernetes.io/", "kubernetes.io/config.", "deprecated.daemonset.template.generation"}
+// toolAnnotations are annotations of the kubelet, controllers and kubectl for their own use.
+var toolAnnotations = []string{"kubectl.kubernetes.io/", "kubernetes.io/config.",
+	"deprecated.daemonset.template.generation"}
 
-func (w *workload) lostAnnotations(value any) string {
-	return named(value, func(name string) bool {
-		return carriesAnnotation(name) || slices.ContainsFunc(ofTools, func(tool string) bool { return strings.HasPrefix(name, tool) })
+func (w *workload) annotationsRule(value any) string {
+	return namesAnd(value, func(name string) bool {
+		return copiesAnnotation(name) ||
+			slices.ContainsFunc(
+				toolAnnotations,
+				func(tool string) bool { return strings.HasPrefix(name, tool) },
+			)
 	}, leftOut)
 }
 
-func (w *workload) lostDNSPolicy(value any) string {
-	if value == "Default" || value == "ClusterFirst" { // which is Default for a pod in the node's network
+func (w *workload) dnsPolicyRule(value any) string {
+	if value == "Default" ||
+		value == "ClusterFirst" { // which is Default for a pod in the host's network
 		return ""
 	}
 	return "kvip resolves names as its node does"
 }
 
-func (w *workload) lostAccount(value any) string {
+func (w *workload) accountRule(value any) string {
 	switch {
 	case w.daemonSet || value == "default":
 		return ""
 	case w.account:
-		return "is kvip in its place, whose rights stand before the pod; an API server must make it, for the kubelet gives a static pod no token"
+		return "is replaced by kvip, whose RBAC precedes the pod; create the pod by the API server, " +
+			"because the kubelet gives a static pod no token"
 	}
-	return "is left out; a static pod has none, and uses a kubeconfig"
+	return "is left out; a static pod has none and uses a kubeconfig"
 }
 
-func (w *workload) lostCapabilities(value any) string {
+func (w *workload) capabilitiesRule(value any) string {
 	var more []string
 	list, _ := value.([]any)
 	for _, name := range list {
@@ -245,5 +280,5 @@ func (w *workload) lostCapabilities(value any) string {
 	if len(more) == 0 {
 		return ""
 	}
-	return strings.Join(more, ", ") + " is left out; kvip needs NET_ADMIN and NET_RAW alone"
+	return strings.Join(more, ", ") + " is left out; kvip needs NET_ADMIN and NET_RAW only"
 }

@@ -78,8 +78,10 @@ func noticed(t *testing.T, field string, plain, changed any) bool {
 // TestEveryFieldIsCarriedOverOrNamed (S9) sets each field of a pod and its container in turn.
 func TestEveryFieldIsCarriedOverOrNamed(t *testing.T) {
 	// What the manifest is made of, what it has in any case, and what a server fills in.
-	quiet := []string{"spec.containers", "spec.hostNetwork", "spec.volumes", "spec.serviceAccount", "spec.automountServiceAccountToken",
-		"spec.enableServiceLinks", "spec.priority", "spec.containers[0].name", "spec.containers[0].image", "spec.containers[0].command",
+	quiet := []string{"spec.containers", "spec.hostNetwork", "spec.volumes", "spec.serviceAccount",
+		"spec.automountServiceAccountToken",
+		"spec.enableServiceLinks", "spec.priority", "spec.containers[0].name",
+		"spec.containers[0].image", "spec.containers[0].command",
 		"spec.containers[0].args", "spec.containers[0].env", // which TestVariablesThatAClusterKnows has
 		"spec.containers[0].securityContext.readOnlyRootFilesystem"}
 	var plain corev1.Pod
@@ -130,7 +132,9 @@ func TestEveryFieldOfADaemonSetIsCarriedOverOrNamed(t *testing.T) {
 		changed := plain.DeepCopy()
 		reflect.ValueOf(&changed.Spec).Elem().Field(i).Set(something(fields.Field(i).Type, 3))
 		if name == "updateStrategy" {
-			changed.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}
+			changed.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{
+				Type: appsv1.OnDeleteDaemonSetStrategyType,
+			}
 		}
 		if !noticed(t, "spec."+name, plain.DeepCopy(), changed) {
 			t.Errorf("spec.%s is dropped, and nobody is told", name)
@@ -140,9 +144,11 @@ func TestEveryFieldOfADaemonSetIsCarriedOverOrNamed(t *testing.T) {
 
 // TestUnknownFieldsAreNamed: of a later release of Kubernetes, or misspelt.
 func TestUnknownFieldsAreNamed(t *testing.T) {
-	text := strings.Replace(sample(t, "pod.yaml"), "  hostNetwork: true", "  hostNetwork: true\n  ofTheFuture: {a: [1]}", 1)
+	text := strings.Replace(sample(t, "pod.yaml"), "  hostNetwork: true",
+		"  hostNetwork: true\n  ofTheFuture: {a: [1]}", 1)
 	_, notes, err := Migrate("f", []byte(text), image)
-	if err != nil || !strings.Contains(fmt.Sprint(notes), "document 1: spec.ofTheFuture: is left out") {
+	if err != nil || !strings.Contains(fmt.Sprint(notes),
+		"document 1: spec.ofTheFuture: is left out") {
 		t.Errorf("%v, %v", notes, err)
 	}
 }
@@ -157,24 +163,32 @@ func TestVariablesThatAClusterKnows(t *testing.T) {
 		{"{name: NODE_NAME, " + node + "}", "", ""},
 		{"{name: KUBERNETES_NODE_NAME, " + node + "}", "", ""},
 		{"{name: HOST_IP, " + field + "}", "HOST_IP: kvip does not read it", ""},
-		{"{name: vip_ofthefuture, " + field + "}", "vip_ofthefuture: looks like one of kube-vip's", ""},
+		{"{name: vip_ofthefuture, " + field + "}", "vip_ofthefuture: has a prefix of kube-vip", ""},
 		{"{name: bgp_routerid, " + field + "}", "", ""},
-		{"{name: bgp_routerid, " + field + "}, {name: bgp_enable, value: 'true'}", "bgp_routerid: there is no BGP", ""},
+		{"{name: bgp_routerid, " + field + "}, {name: bgp_enable, value: 'true'}",
+			"bgp_routerid: kvip has no BGP", ""},
 		{"{name: svc_leasename, " + field + "}", "", ""},
-		{"{name: svc_leasename, " + field + "}, {name: svc_enable, value: 'true'}", "", "of svc_leasename is known in the cluster alone"},
-		{"{name: svc_election, " + field + "}, {name: svc_enable, value: 'true'}", "", "of svc_election is known in the cluster alone"},
-		{"{name: vip_leasename, " + field + "}", "", "of vip_leasename is known in the cluster alone"},
-		{"{name: vip_leasename, " + node + "}", "", "of vip_leasename is known in the cluster alone"},
-		{"{name: lb_port, " + field + "}, {name: lb_enable, value: 'true'}", "", "of lb_port is known in the cluster alone"},
+		{"{name: svc_leasename, " + field + "}, {name: svc_enable, value: 'true'}", "",
+			"of svc_leasename is known in the cluster only"},
+		{"{name: svc_election, " + field + "}, {name: svc_enable, value: 'true'}", "",
+			"of svc_election is known in the cluster only"},
+		{"{name: vip_leasename, " + field + "}", "", "of vip_leasename is known in the cluster only"},
+		{"{name: vip_leasename, " + node + "}", "", "of vip_leasename is known in the cluster only"},
+		{"{name: lb_port, " + field + "}, {name: lb_enable, value: 'true'}", "",
+			"of lb_port is known in the cluster only"},
 		{"{name: lb_port, " + field + "}, {name: lb_enable, value: 'false'}", "", ""},
 		{"{name: M, " + node + "}, {name: vip_nodename, value: $(M)}", "", ""},
-		{"{name: M, " + node + "}, {name: vip_nodename, value: $(M)-a}", "", "of vip_nodename refers to another variable"},
+		{"{name: M, " + node + "}, {name: vip_nodename, value: $(M)-a}", "",
+			"of vip_nodename refers to another variable"},
 		{"{name: L, value: plndr}, {name: vip_leasename, value: $(L)-lock}", "", ""},
-		{"{name: vip_leasename, value: $(L)-lock}, {name: L, value: plndr}", "L: kvip does not read it", "of vip_leasename refers to another variable"},
+		{"{name: vip_leasename, value: $(L)-lock}, {name: L, value: plndr}", "L: kvip does not read it",
+			"of vip_leasename refers to another variable"},
 		{"{name: OTHER, value: $(L)}", "OTHER: kvip does not read it", ""},
 		{"{name: vip_leasename, value: a$$(L)}", "", "a$(L)"},
 	} {
-		text := strings.Replace(sample(t, "pod.yaml"), "    env:\n", "    env: [{name: vip_arp, value: 'true'}, {name: cp_enable, value: 'true'}, {name: address, value: 192.0.2.10}, "+row.env+"]\n    x:\n", 1)
+		text := strings.Replace(sample(t, "pod.yaml"), "    env:\n",
+			"    env: [{name: vip_arp, value: 'true'}, {name: cp_enable, value: 'true'}, {name: address, "+
+				"value: 192.0.2.10}, "+row.env+"]\n    x:\n", 1)
 		_, notes, err := Migrate("f", []byte(text), image)
 		var said strings.Builder
 		for _, n := range notes {
@@ -193,7 +207,8 @@ func TestVariablesThatAClusterKnows(t *testing.T) {
 	}
 }
 
-// TestAStaticPodRunsWhereItDid, and stays a static pod: its ServiceAccount means nothing to the kubelet.
+// TestAStaticPodRunsWhereItDid, and stays a static pod: its ServiceAccount means nothing to the
+// kubelet.
 func TestAStaticPodRunsWhereItDid(t *testing.T) {
 	text := strings.Replace(sample(t, "pod.yaml"), "  hostNetwork: true", `  hostNetwork: true
   serviceAccountName: kube-vip
@@ -205,18 +220,24 @@ func TestAStaticPodRunsWhereItDid(t *testing.T) {
 	if err != nil || yaml.UnmarshalStrict(out, &pod) != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if pod.Spec.NodeSelector["a"] != "b" || len(pod.Spec.NodeSelector) != 1 || len(pod.Spec.Tolerations) != 1 || pod.Spec.Affinity == nil || pod.Spec.ServiceAccountName != "" {
+	if pod.Spec.NodeSelector["a"] != "b" || len(pod.Spec.NodeSelector) != 1 ||
+		len(pod.Spec.Tolerations) != 1 ||
+		pod.Spec.Affinity == nil ||
+		pod.Spec.ServiceAccountName != "" {
 		t.Errorf("%s", out)
 	}
-	if !strings.Contains(fmt.Sprint(notes), "document 1: spec.serviceAccountName: is left out; a static pod has none") {
+	if !strings.Contains(fmt.Sprint(notes),
+		"document 1: spec.serviceAccountName: is left out; a static pod has none") {
 		t.Errorf("notes %v", notes)
 	}
 }
 
 // TestAPodOfAnAPIServer keeps its credentials: a ServiceAccount, with the rights before it.
 func TestAPodOfAnAPIServer(t *testing.T) {
-	text := strings.Replace(sample(t, "everything.yaml"), "{name: svc_election", "{name: svc_enable, value: 'true'}, {name: svc_election", 1)
-	text = strings.Replace(text, "    - {name: svc_enable, value: 'true'}, ", "    - {name: svc_enable, value: 'true'}\n    - ", 1)
+	text := strings.Replace(sample(t, "everything.yaml"), "{name: svc_election",
+		"{name: svc_enable, value: 'true'}, {name: svc_election", 1)
+	text = strings.Replace(text, "    - {name: svc_enable, value: 'true'}, ",
+		"    - {name: svc_enable, value: 'true'}\n    - ", 1)
 	out, _, err := Migrate("f", []byte(text), image)
 	if err != nil {
 		t.Fatal(err)
@@ -226,11 +247,15 @@ func TestAPodOfAnAPIServer(t *testing.T) {
 	if err := yaml.UnmarshalStrict(workloadOnly(out), &pod); err != nil {
 		t.Fatal(err)
 	}
-	if kinds[0] != "CustomResourceDefinition" || !slices.Contains(kinds, "ServiceAccount") || kinds[len(kinds)-1] != "Pod" {
+	if kinds[0] != "CustomResourceDefinition" || !slices.Contains(kinds, "ServiceAccount") ||
+		kinds[len(kinds)-1] != "Pod" {
 		t.Errorf("%v", kinds)
 	}
 	args := strings.Join(pod.Spec.Containers[0].Args, " ")
-	if strings.Contains(args, "--daemonset") || strings.Contains(args, "--kubeconfig") || strings.Contains(args, "--state-dir") || pod.Spec.ServiceAccountName != "kvip" {
+	if strings.Contains(args, "--daemonset") || strings.Contains(args, "--kubeconfig") ||
+		strings.Contains(args,
+			"--state-dir") ||
+		pod.Spec.ServiceAccountName != "kvip" {
 		t.Errorf("%s as %s", args, pod.Spec.ServiceAccountName)
 	}
 }
@@ -238,11 +263,15 @@ func TestAPodOfAnAPIServer(t *testing.T) {
 // TestACloudProviderIsNoKubeVIP, whatever makes its pods.
 func TestACloudProviderIsNoKubeVIP(t *testing.T) {
 	for _, provider := range []string{
-		"apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: c}\nspec: {template: {spec: {containers: [{name: c, image: kube-vip-cloud-provider, env: [{name: KUBEVIP_CONFIG_MAP, value: p}]}]}}}\n",
-		"apiVersion: v1\nkind: Pod\nmetadata: {name: c}\nspec: {containers: [{name: c, image: kube-vip-cloud-provider, env: [{name: KUBEVIP_CONFIG_MAP, value: p}]}]}\n",
+		"apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: c}\nspec: {template: {spec: " +
+			"{containers: [{name: c, image: kube-vip-cloud-provider, env: [{name: KUBEVIP_CONFIG_MAP, " +
+			"value: p}]}]}}}\n",
+		"apiVersion: v1\nkind: Pod\nmetadata: {name: c}\nspec: {containers: [{name: c, image: " +
+			"kube-vip-cloud-provider, env: [{name: KUBEVIP_CONFIG_MAP, value: p}]}]}\n",
 	} {
 		_, notes, err := Migrate("f", []byte(sample(t, "pod.yaml")+"---\n"+provider), image)
-		if err != nil || !strings.Contains(fmt.Sprint(notes), "kvip takes no pools from the ConfigMap kube-system/p") {
+		if err != nil || !strings.Contains(fmt.Sprint(notes),
+			"kvip reads no pools from the ConfigMap kube-system/p") {
 			t.Errorf("%v, %v", notes, err)
 		}
 	}

@@ -20,7 +20,8 @@ import (
 
 const image = "registry.example/kvip:1"
 
-var update = flag.Bool("update", false, "rewrite the golden files; commit them only if you understand the difference")
+var update = flag.Bool("update", false,
+	"rewrite the golden files; commit them only if you understand the difference")
 
 func sample(t *testing.T, name string) string {
 	t.Helper()
@@ -31,7 +32,8 @@ func sample(t *testing.T, name string) string {
 	return string(text)
 }
 
-// TestGolden compares the manifest and the notes (S9: each setting without counterpart is named) for each sample.
+// TestGolden compares the manifest and the notes (S9: each setting without counterpart is named)
+// for each sample.
 func TestGolden(t *testing.T) {
 	for _, name := range []string{"pod", "daemonset", "services", "everything", "carried"} {
 		out, notes, err := Migrate(name+".yaml", []byte(sample(t, name+".yaml")), image)
@@ -55,7 +57,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// workloadOnly drops rights and CRD, which are pkg/manifest's and compared there: the workload is the last document.
+// workloadOnly drops rights and CRD, which are pkg/manifest's and compared there: the workload is
+// the last document.
 func workloadOnly(out []byte) []byte {
 	return out[bytes.LastIndex(out, []byte("\n---\n"))+1:]
 }
@@ -80,13 +83,15 @@ func TestWhatIsBesideTheWorkload(t *testing.T) {
 	for _, name := range []string{"daemonset.yaml", "services.yaml"} {
 		out, _, err := Migrate("f", []byte(sample(t, name)), image)
 		kinds := documents(t, out)
-		if err != nil || kinds[0] != "CustomResourceDefinition" || !slices.Contains(kinds, "ServiceAccount") || kinds[len(kinds)-1] != "DaemonSet" {
+		if err != nil || kinds[0] != "CustomResourceDefinition" || !slices.Contains(kinds,
+			"ServiceAccount") || kinds[len(kinds)-1] != "DaemonSet" {
 			t.Errorf("%s: %v, %v", name, kinds, err)
 		}
 	}
 }
 
-// TestTheArgumentsMeanTheSame: what the new manifest tells kvip is what the old one's variables tell it.
+// TestTheArgumentsMeanTheSame: what the new manifest tells kvip is what the old one's variables
+// tell it.
 func TestTheArgumentsMeanTheSame(t *testing.T) {
 	out, _, err := Migrate("f", []byte(sample(t, "pod.yaml")), image)
 	if err != nil {
@@ -96,22 +101,27 @@ func TestTheArgumentsMeanTheSame(t *testing.T) {
 	if err := yaml.UnmarshalStrict(out, &pod); err != nil {
 		t.Fatal(err)
 	}
-	s, _, err := kubevip.ParseEnvironment([]string{"vip_arp=true", "cp_enable=true", "vip_interface=eth0", "address=192.0.2.10"})
+	s, _, err := kubevip.ParseEnvironment([]string{"vip_arp=true", "cp_enable=true",
+		"vip_interface=eth0", "address=192.0.2.10"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := config.StaticPod()
 	s.Apply(&want)
-	if c := pod.Spec.Containers[0]; c.Image != image || !slices.Equal(c.Args, append([]string{"manager"}, want.Args()...)) {
+	if c := pod.Spec.Containers[0]; c.Image != image ||
+		!slices.Equal(c.Args, append([]string{"manager"}, want.Args()...)) {
 		t.Errorf("%s with %q", c.Image, c.Args)
 	}
 }
 
 func TestKubeconfigIsTheOneOfTheNode(t *testing.T) {
 	for _, row := range []struct{ name, from, to, want string }{
-		{"kubeadm's, mounted under the other name", "", "", "--kubeconfig=/etc/kubernetes/super-admin.conf,/etc/kubernetes/admin.conf"},
-		{"k3s's, mounted as kubeadm's", "/etc/kubernetes/super-admin.conf", "/etc/rancher/k3s/k3s.yaml", "--kubeconfig=/etc/rancher/k3s/k3s.yaml"},
-		{"one of another place, mounted as kubeadm's", "path: /etc/kubernetes/super-admin.conf", "path: /opt/kubernetes.conf", "--kubeconfig=/opt/kubernetes.conf"},
+		{"kubeadm's, mounted under the other name", "", "",
+			"--kubeconfig=/etc/kubernetes/super-admin.conf,/etc/kubernetes/admin.conf"},
+		{"k3s's, mounted as kubeadm's", "/etc/kubernetes/super-admin.conf", "/etc/rancher/k3s/k3s.yaml",
+			"--kubeconfig=/etc/rancher/k3s/k3s.yaml"},
+		{"one of another place, mounted as kubeadm's", "path: /etc/kubernetes/super-admin.conf",
+			"path: /opt/kubernetes.conf", "--kubeconfig=/opt/kubernetes.conf"},
 	} {
 		text := strings.ReplaceAll(sample(t, "pod.yaml"), row.from, row.to)
 		if row.from == "" {
@@ -134,8 +144,16 @@ func TestTheDaemonSetRunsWhereItDid(t *testing.T) {
 		t.Fatal(err)
 	}
 	spec := set.Spec.Template.Spec
-	if spec.NodeSelector["example.com/edge"] != "true" || spec.NodeSelector["kubernetes.io/os"] != "linux" || spec.Affinity != nil || len(spec.Tolerations) > 0 {
-		t.Errorf("selector %v, affinity %v, tolerations %v", spec.NodeSelector, spec.Affinity, spec.Tolerations)
+	if spec.NodeSelector["example.com/edge"] != "true" ||
+		spec.NodeSelector["kubernetes.io/os"] != "linux" ||
+		spec.Affinity != nil ||
+		len(spec.Tolerations) > 0 {
+		t.Errorf(
+			"selector %v, affinity %v, tolerations %v",
+			spec.NodeSelector,
+			spec.Affinity,
+			spec.Tolerations,
+		)
 	}
 }
 
@@ -152,27 +170,43 @@ func TestMigrateRefuses(t *testing.T) {
 		{"nothing", "", "there is no Pod"},
 		{"other objects", "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n", "there is no Pod"},
 		{"no YAML", "a: [", "f, document 1: is not a manifest"},
-		{"another type", replace(pod, "hostNetwork: true", "hostNetwork: perhaps"), "f, document 1: is not a Pod"},
+		{"another type", replace(pod, "hostNetwork: true", "hostNetwork: perhaps"),
+			"f, document 1: is not a Pod"},
 		{"no kind", "# a\n---\na: b\n", "document 2: kind: is missing"},
 		{"a List", "apiVersion: v1\nkind: List\nitems: []\n", "f, document 1: kind: is List"},
-		{"two of them", pod + "---\n" + set, "document 5: runs kube-vip, and so does document 1"},
-		{"another program", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: nginx, args: [manager]}]}\n", "is not kube-vip: neither its image nginx"},
-		{"no containers", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {}\n", "spec.containers: has 0 entries"},
-		{"two containers", replace(set, "      hostNetwork", "      - {name: b, image: b}\n      hostNetwork"), "document 4: spec.template.spec.containers: has 2 entries"},
-		{"an init container", replace(pod, "  hostNetwork", "  initContainers: [{name: b, image: b}]\n  hostNetwork"), "spec.initContainers: has 1 entries"},
-		{"no image", replace(pod, "image: ghcr.io/kube-vip/kube-vip:v1.0.0", ""), "spec.containers[0].image: is missing"},
+		{"two of them", pod + "---\n" + set, "document 5: runs kube-vip, and document 1 does, too"},
+		{"another program", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: " +
+			"[{name: a, image: nginx, args: [manager]}]}\n", "is not kube-vip, judging by its image nginx"},
+		{"no containers", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {}\n",
+			"spec.containers: has 0 entries"},
+		{"two containers", replace(set, "      hostNetwork",
+			"      - {name: b, image: b}\n      hostNetwork"),
+			"document 4: spec.template.spec.containers: has 2 entries"},
+		{"an init container", replace(pod, "  hostNetwork",
+			"  initContainers: [{name: b, image: b}]\n  hostNetwork"), "spec.initContainers: has 1 entries"},
+		{"no image", replace(pod, "image: ghcr.io/kube-vip/kube-vip:v1.0.0", ""),
+			"spec.containers[0].image: is missing"},
 		{"another command", replace(pod, "- manager", "- service"), `spec.containers[0].args: is not kube-vip's manager: ["service"]`},
-		{"an unknown flag", replace(pod, "- manager", "- manager\n    - --etcdEndpoints=x"), "spec.containers[0].args: kvip does not know kube-vip's flag --etcdEndpoints"},
-		{"variables of an object", replace(pod, "    env:", "    envFrom: [{configMapRef: {name: a}}]\n    env:"), "spec.containers[0].envFrom: takes"},
-		{"a variable of an object", replace(pod, node, "valueFrom: {configMapKeyRef: {name: a, key: b}}"), "spec.containers[0].env[2].valueFrom: of vip_nodename is known in the cluster alone"},
-		{"a reference", replace(pod, "value: eth0", "value: $(LINK)"), "spec.containers[0].env[3].value: of vip_interface refers"},
-		{"a setting", replace(pod, "value: 192.0.2.10", "value: k8s.example.com"), "f, document 1: kube-vip's address: "},
-		{"BGP alone", replace(replace(pod, "vip_arp", "bgp_enable"), "eth0", "lo"), "kube-vip's bgp_enable: it is the only way"},
-		{"a node's name for all", replace(set, "valueFrom:\n            fieldRef:\n              fieldPath: spec.nodeName", "value: n1"), "kube-vip's vip_nodename: all pods of a DaemonSet"},
+		{"an unknown flag", replace(pod, "- manager", "- manager\n    - --etcdEndpoints=x"),
+			"spec.containers[0].args: kvip does not know kube-vip's flag --etcdEndpoints"},
+		{"variables of an object", replace(pod, "    env:",
+			"    envFrom: [{configMapRef: {name: a}}]\n    env:"), "spec.containers[0].envFrom: refers to"},
+		{"a variable of an object", replace(pod, node, "valueFrom: {configMapKeyRef: {name: a, key: b}}"),
+			"spec.containers[0].env[2].valueFrom: of vip_nodename is known in the cluster only"},
+		{"a reference", replace(pod, "value: eth0", "value: $(LINK)"),
+			"spec.containers[0].env[3].value: of vip_interface refers"},
+		{"a setting", replace(pod, "value: 192.0.2.10", "value: k8s.example.com"),
+			"f, document 1: kube-vip's address: "},
+		{"BGP alone", replace(replace(pod, "vip_arp", "bgp_enable"), "eth0", "lo"),
+			"kube-vip's bgp_enable: it is the only method"},
+		{"a node's name for all", replace(set,
+			"valueFrom:\n            fieldRef:\n              fieldPath: spec.nodeName", "value: n1"),
+			"kube-vip's vip_nodename: all pods of a DaemonSet"},
 	} {
 		out, notes, err := Migrate("f", []byte(row.text), image)
 		var refused *InputError
-		if !errors.As(err, &refused) || !strings.Contains(err.Error(), row.says) || out != nil || notes != nil {
+		if !errors.As(err, &refused) || !strings.Contains(err.Error(), row.says) || out != nil ||
+			notes != nil {
 			t.Errorf("%s: got %v, want an error that says %q", row.name, err, row.says)
 		}
 	}
