@@ -124,7 +124,7 @@ func assemble(cfg config.Config, id string, pages *pages, store *apiclient.Store
 	if err != nil {
 		return nil, err
 	}
-	speaker, err := arp.New(arp.Config{VIPs: cfg.VIPs, Log: log, Clock: boottime.Now, Sent: set.Announced})
+	speaker, err := newVIPAnnouncer(cfg.VIPs, arp.Config{Log: log, Clock: boottime.Now, Sent: set.Announced})
 	if err != nil {
 		return nil, err
 	}

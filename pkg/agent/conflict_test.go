@@ -15,7 +15,7 @@ import (
 func (r *rig) hear(at time.Duration) { r.hearFrom(stranger, at) }
 
 func (r *rig) hearFrom(mac net.HardwareAddr, at time.Duration) {
-	r.net.sightings <- arp.Conflict{VIP: vip4, MAC: mac, At: at}
+	r.net.conflicts <- arp.Conflict{VIP: vip4, MAC: mac, At: at}
 	r.pass(time.Millisecond)
 }
 

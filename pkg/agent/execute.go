@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/netip"
 
-	"github.com/kvip/kvip/pkg/arp"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/vip"
 )
@@ -105,11 +104,6 @@ func (l *loop) probe(ctx context.Context, a election.Action) election.Event {
 		}
 	}
 	return answer
-}
-
-// arpLink is a link as package arp wants it.
-func arpLink(s selected) arp.LinkRef {
-	return arp.LinkRef{Index: s.Index, Name: s.Name, MAC: s.MAC}
 }
 
 func vips(list []netip.Addr) string {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/arp"
 	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/link"
 )
 
 // fakeLease is an API server with one Lease: a write that does not build on the present
@@ -72,17 +73,17 @@ func (f *fakeLease) setDown(down bool) {
 // fakeSpeaker is a network that answers probes with what it is told to.
 type fakeSpeaker struct {
 	journal   *journal
-	sightings chan arp.Conflict
+	conflicts chan arp.Conflict
 
 	mu      sync.Mutex
 	until   func() bool
 	answers map[netip.Addr]net.HardwareAddr
 	err     error
-	links   []arp.LinkRef
+	links   []link.Link
 }
 
 func newFakeSpeaker(j *journal) *fakeSpeaker {
-	return &fakeSpeaker{journal: j, sightings: make(chan arp.Conflict, 16)}
+	return &fakeSpeaker{journal: j, conflicts: make(chan arp.Conflict, 16)}
 }
 
 func (s *fakeSpeaker) Start(until func() bool) {
@@ -108,9 +109,9 @@ func (s *fakeSpeaker) Probe(context.Context, time.Duration) (map[netip.Addr]net.
 	return s.answers, s.err
 }
 
-func (s *fakeSpeaker) Sightings() <-chan arp.Conflict { return s.sightings }
+func (s *fakeSpeaker) Conflicts() <-chan arp.Conflict { return s.conflicts }
 
-func (s *fakeSpeaker) SetLink(l arp.LinkRef) {
+func (s *fakeSpeaker) SetLink(l link.Link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.links = append(s.links, l)

@@ -37,16 +37,16 @@ type (
 		Delete() error
 		DestroySockets()
 	}
-	// announcer tells the network; *arp.Speaker.
+	// announcer announces the addresses; *vipAnnouncer.
 	announcer interface {
 		Start(until func() bool)
 		Stop()
 		Defend(addr netip.Addr)
 	}
-	// listener hears who else uses the addresses; *arp.Speaker.
+	// listener reports which other hosts use the addresses; *vipAnnouncer.
 	listener interface {
 		Probe(ctx context.Context, timeout time.Duration) (map[netip.Addr]net.HardwareAddr, error)
-		Sightings() <-chan arp.Conflict
+		Conflicts() <-chan arp.Conflict
 	}
 )
 
@@ -97,7 +97,7 @@ func (l *loop) run(ctx context.Context) {
 		case ev = <-l.in:
 		case ev = <-l.lease.Events():
 		case ev = <-l.network.events:
-		case s := <-l.listen.Sightings():
+		case s := <-l.listen.Conflicts():
 			if ev = l.sighting(s); ev == nil {
 				continue
 			}

@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kvip/kvip/pkg/arp"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/link"
@@ -33,8 +32,8 @@ const waitAgain = 100 * time.Millisecond
 
 type selected = link.Link
 
-// linkSetter is told which link to announce on; *arp.Speaker.
-type linkSetter interface{ SetLink(l arp.LinkRef) }
+// linkSetter announces on a link; *vipAnnouncer.
+type linkSetter interface{ SetLink(l link.Link) }
 
 // network follows the link that carries the addresses and the node's own addresses.
 type network struct {
@@ -138,7 +137,7 @@ func (n *network) look(ctx context.Context) {
 	if !changed {
 		return
 	}
-	n.speaker.SetLink(arpLink(next))
+	n.speaker.SetLink(next)
 	if next.Usable {
 		n.log.Info("using link", "link", next.Name, "vip", vips(n.cfg.VIPs), "reason", "chosen by "+n.chooser.now.Basis.String())
 	} else {

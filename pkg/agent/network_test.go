@@ -297,7 +297,7 @@ func TestSameLink(t *testing.T) {
 			t.Errorf("%+v passes for %+v", next, base)
 		}
 	}
-	if again := base; !sameLink(base, again) || arpLink(base).Index != 7 || arpLink(base).Name != "eth0" {
+	if again := base; !sameLink(base, again) {
 		t.Error("a link is not the same as itself")
 	}
 }

@@ -40,7 +40,7 @@ type services struct {
 	heart     *speaker.NodeLease
 	keeper    *allocator.LeaderElector
 	allocator *allocator.Allocator
-	chorus    *arp.ServiceAnnouncer
+	announcer *arp.Announcer
 	watcher   *link.Watcher
 	serve     *speaker.Speaker
 	beside    []func(context.Context) error // each runs until its context ends
@@ -136,13 +136,16 @@ func (s *services) own(set *metrics.Set) error {
 	if err != nil {
 		return err
 	}
-	s.chorus, err = arp.NewServiceAnnouncer(arp.ServiceConfig{Log: s.log, Clock: boottime.Now, Sent: func(_ netip.Addr, kind string) { set.ServiceAnnounced(kind) }})
+	s.announcer, err = arp.New(arp.Config{
+		Pacing: arp.ServicePacing(), Log: s.log, Clock: boottime.Now,
+		Sent: func(_ netip.Addr, kind string) { set.ServiceAnnounced(kind) },
+	})
 	if err != nil {
 		return err
 	}
 	s.serve, err = speaker.New(speaker.Config{
 		Node: s.cfg.NodeName, Cache: s.catalogue, NodeLease: s.heart, Clock: boottime.Now, Log: s.log,
-		Addresses: roster, Filter: table, Announcer: s.chorus, Networks: link.Networks, LinkEvents: s.watcher.Events(),
+		Addresses: roster, Filter: table, Announcer: s.announcer, Networks: link.Networks, LinkEvents: s.watcher.Events(),
 		HostControlPlane: controlPlaneHere, ForeignHolder: s.keeper.ForeignHolder, Interface: s.cfg.ServicesInterface,
 		Fallback:     fallback(s.cfg.ServicesFallback),
 		ControlPlane: s.cfg.VIPs, StatusPort: portOf(s.cfg.MetricsAddress), Metrics: set,
@@ -212,7 +215,7 @@ func (s *services) run(ctx context.Context) error {
 	back, stopBack := context.WithCancel(detached)
 	defer stopBack()
 	var rear, front errgroup.Group
-	for _, part := range append(s.beside, s.catalogue.Run, s.chorus.Run, s.watcher.Run, s.followServers) {
+	for _, part := range append(s.beside, s.catalogue.Run, s.announcer.Run, s.watcher.Run, s.followServers) {
 		rear.Go(func() error { return part(back) })
 	}
 	for _, part := range []func(context.Context) error{s.heart.Run, s.keeper.Run, s.allocator.Run, s.serve.Run} {

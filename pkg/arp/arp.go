@@ -1,7 +1,7 @@
-// Package arp tells the network where the VIPs are: gratuitous ARP and unsolicited
-// neighbour advertisements, the probe before a take-over, and the frames of others that
-// claim a VIP. It neither owns addresses nor decides who may. A Speaker is for the few
-// addresses of the control plane and asks before each frame, a Chorus for the many of Services.
+// Package arp announces addresses on the network: gratuitous ARP and unsolicited neighbour
+// advertisements. It also probes for addresses before a take-over, and reports conflicts: frames
+// in which another host claims an address. It does not put addresses on links and does not decide
+// which node may announce them.
 package arp
 
 import (
@@ -12,17 +12,13 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/kvip/kvip/pkg/boottime"
 	"golang.org/x/net/bpf"
+
+	"github.com/kvip/kvip/pkg/assignment"
+	"github.com/kvip/kvip/pkg/backoff"
+	"github.com/kvip/kvip/pkg/boottime"
+	"github.com/kvip/kvip/pkg/link"
 )
-
-// MaxVIPs is how many VIPs one Speaker takes: the kernel limits a socket's filter to
-// 4096 instructions (BPF_MAXINSNS), and an IPv6 address needs ten.
-const MaxVIPs = 256
-
-// DefaultInterval is the slow periodic announcement: well below the 300 s after which
-// switches forget a MAC.
-const DefaultInterval = 10 * time.Second
 
 // Kinds of frames, as Config.Sent reports them.
 const (
@@ -35,90 +31,96 @@ const (
 // Kinds returns every kind of frame.
 func Kinds() []string { return []string{KindRequest, KindReply, KindNA, KindProbe} }
 
-// Config says what to announce. Only VIPs is required.
+// Config of an Announcer. Only Pacing is required.
 type Config struct {
-	VIPs []netip.Addr // 1 to MaxVIPs unicast addresses of either family
-	// Interval between periodic announcements; 0 = DefaultInterval.
-	Interval time.Duration
-	// Log receives socket trouble; nil = slog.Default.
+	// Pacing is ControlPlanePacing, ServicePacing or a variant of them.
+	Pacing Pacing
+	// MayAnnounce reports whether a frame may announce addr now. It is asked immediately before
+	// every such frame (rule E4), with a lock held: it must not block and must not call the
+	// Announcer. Nil means always.
+	MayAnnounce func(addr netip.Addr) bool
+	// Sent is called after each frame sent, with a lock held: it must not block and must not call
+	// the Announcer. Nil discards the calls.
+	Sent func(addr netip.Addr, kind string)
+	// Log receives socket errors. Nil discards them.
 	Log *slog.Logger
-	// Clock stamps sightings; nil = boottime.Boottime.
+	// Clock paces the frames and stamps conflicts. Nil means boottime.Now.
 	Clock boottime.Clock
-	// Sent is called after each frame sent, with a lock held: it must neither block nor
-	// call the Speaker. nil: nobody counts.
-	Sent func(vip netip.Addr, kind string)
-	// Listen opens a packet socket; nil = a real one. The filter is to be in place before
-	// the first frame is received.
-	Listen func(l LinkRef, etherType uint16, filter []bpf.RawInstruction) (Conn, error)
+	// Listen opens a packet socket that receives only what the filter passes. Nil means packet(7).
+	Listen func(l link.Link, etherType uint16, filter []bpf.RawInstruction) (Conn, error)
 }
 
-// Conn is the part of a packet socket that a Speaker uses, with the contracts of
-// net.PacketConn. Frames begin with their Ethernet header.
-type Conn interface {
-	ReadFrom(b []byte) (int, net.Addr, error)
-	WriteTo(b []byte, to net.Addr) (int, error)
-	SetWriteDeadline(t time.Time) error
-	Close() error
+// Pacing limits how often addresses are announced. A new address is announced in a burst of six
+// within 2.2 s, then periodically.
+type Pacing struct {
+	// Interval between two periodic announcements of an address. Required.
+	Interval time.Duration
+	// DefendInterval is the least time between two defences of an address.
+	DefendInterval time.Duration
+	// DefendBurst makes a defence a whole burst. Otherwise it is one announcement.
+	DefendBurst bool
+	// BurstRate limits the frames per second, IdleRate the periodic ones among them. 0 means no
+	// limit. With an IdleRate the periodic announcements are spread evenly over Interval.
+	IdleRate, BurstRate int
 }
 
-// LinkRef names the Ethernet link to speak on. Index 0 means none at present.
-type LinkRef struct {
-	Index int
-	Name  string
-	MAC   net.HardwareAddr // 6 bytes
+// ControlPlanePacing is for the few addresses of the control plane. 10 s are well below the 300 s
+// after which switches forget a MAC, and are the DEFEND_INTERVAL of RFC 5227: two hosts that
+// defended an address more often would flood the link.
+func ControlPlanePacing() Pacing {
+	return Pacing{Interval: 10 * time.Second, DefendInterval: 10 * time.Second, DefendBurst: true}
 }
 
-// Conflict is a frame in which a MAC that is none of this host's claims a VIP.
+// ServicePacing is for the many addresses of Services (rules S3, S8).
+func ServicePacing() Pacing {
+	return Pacing{Interval: 300 * time.Second, DefendInterval: time.Second, IdleRate: 200, BurstRate: 2000}
+}
+
+func (p Pacing) check() error {
+	switch {
+	case p.Interval <= 0:
+		return fmt.Errorf("interval %v is not positive", p.Interval)
+	case p.DefendInterval < 0:
+		return fmt.Errorf("defend interval %v is negative", p.DefendInterval)
+	case p.IdleRate != 0 && p.IdleRate < minRate || p.BurstRate != 0 && p.BurstRate < max(minRate, p.IdleRate):
+		return fmt.Errorf("%d idle and %d burst frames a second: want 0 or at least %d, and at least as many in bursts",
+			p.IdleRate, p.BurstRate, minRate)
+	}
+	return nil
+}
+
+// Conflict is a frame in which a MAC that is not one of this host's claims an address.
 type Conflict struct {
 	VIP netip.Addr
 	MAC net.HardwareAddr
-	At  time.Duration // time since boot
+	At  time.Duration // since boot
 }
 
-// New checks the configuration. It opens and starts nothing.
-func New(cfg Config) (*VIPAnnouncer, error) {
-	if err := checkVIPs(cfg.VIPs); err != nil {
+// New returns an Announcer without addresses. It fails if the Pacing is not valid.
+func New(cfg Config) (*Announcer, error) {
+	if err := cfg.Pacing.check(); err != nil {
 		return nil, fmt.Errorf("configure announcements: %w", err)
 	}
-	if cfg.Interval < 0 {
-		return nil, fmt.Errorf("configure announcements: interval %v is negative", cfg.Interval)
-	}
-	if cfg.Interval == 0 {
-		cfg.Interval = DefaultInterval
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.Default()
-	}
-	if cfg.Clock == nil {
-		cfg.Clock = boottime.Now
+	if cfg.MayAnnounce == nil {
+		cfg.MayAnnounce = func(netip.Addr) bool { return true }
 	}
 	if cfg.Sent == nil {
 		cfg.Sent = func(netip.Addr, string) {}
 	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = boottime.Now
+	}
 	if cfg.Listen == nil {
 		cfg.Listen = listen
 	}
-	s := &VIPAnnouncer{
-		cfg: cfg, kick: make(chan struct{}, 1), linkLocal: linkLocal,
-		bursts: map[netip.Addr]*burst{}, defended: map[netip.Addr]time.Duration{},
-	}
-	s.ear = newEar(cfg.VIPs, cfg.Clock)
-	return s, nil
-}
-
-func checkVIPs(vips []netip.Addr) error {
-	if len(vips) == 0 || len(vips) > MaxVIPs {
-		return fmt.Errorf("%d VIPs, want 1 to %d", len(vips), MaxVIPs)
-	}
-	for _, vip := range vips {
-		switch {
-		case !vip.IsValid() || vip.IsUnspecified() || vip.IsMulticast():
-			return fmt.Errorf("VIP %v is not a unicast address", vip)
-		case vip.Is4In6() || vip.Zone() != "":
-			return fmt.Errorf("VIP %v: write it without zone and not in the IPv4-mapped form", vip)
-		}
-	}
-	return nil
+	return &Announcer{
+		cfg: cfg, conflicts: newConflictDetector(cfg.Clock), wake: backoff.NewSignal(), linkLocal: link.LinkLocal,
+		assigned: map[netip.Addr]assignment.Assignment{}, sockets: map[socketKey]*linkSocket{},
+		queue: newQueue(cfg.Pacing),
+	}, nil
 }
 
 var errNoLink = errors.New("no link is known yet")

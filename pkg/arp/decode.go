@@ -11,15 +11,15 @@ import (
 // hardware is an Ethernet address that can be a map key.
 type hardware [6]byte
 
-// claim is what a frame says: this MAC has this address.
+// claim is the content of a frame: this MAC has this address.
 type claim struct {
 	addr   netip.Addr
 	mac    hardware
 	source hardware // of the Ethernet frame, which a bridge or a proxy may set itself
 }
 
-// decode reads a received frame. It returns false for anything that claims no address
-// or is not well formed: on a shared wire that is everyday, not an error.
+// decode reads a received frame. It returns false for frames that claim no address or are
+// malformed, which are normal on a shared network.
 func decode(b []byte) (claim, bool) {
 	if len(b) < ethernetLen {
 		return claim{}, false
@@ -35,8 +35,8 @@ func decode(b []byte) (claim, bool) {
 	}
 }
 
-// decodeARP: any ARP packet claims its sender's address, request or reply; a probe
-// claims none (RFC 5227 2.4).
+// decodeARP reads an ARP packet. It claims its sender's address, request or reply. A probe claims
+// none (RFC 5227 2.4).
 func decodeARP(c claim, b []byte) (claim, bool) {
 	var p wire.Packet
 	if err := p.UnmarshalBinary(b); err != nil {
@@ -50,8 +50,8 @@ func decodeARP(c claim, b []byte) (claim, bool) {
 	return c, true
 }
 
-// decodeIPv6: a neighbour advertisement claims its target, at the MAC in its option or
-// else of the frame (RFC 4861 7.1.2, 7.2.5). The checksum is the NIC's business.
+// decodeIPv6 reads a neighbour advertisement. It claims its target, at the MAC in its option or
+// else of the frame (RFC 4861 7.1.2, 7.2.5). The network card verifies the checksum.
 func decodeIPv6(c claim, b []byte) (claim, bool) {
 	if len(b) < ipv6Len || b[0]>>4 != 6 || b[6] != protoICMPv6 || b[7] != hopLimit {
 		return claim{}, false

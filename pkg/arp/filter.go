@@ -12,6 +12,11 @@ import (
 // snapLen is how much of an accepted frame is received: more than any claim needs.
 const snapLen = 256
 
+// maxExact is the longest program that names each address: 256 addresses of IPv4, or of IPv6 in a
+// few subnets. The kernel stores a converted program of up to five times that size with the socket,
+// which its default net.core.optmem_max of 20 KiB must hold.
+const maxExact = 600
+
 // Offsets in an Ethernet frame.
 const (
 	offARPSender = 28 // RFC 826, sender protocol address
@@ -21,19 +26,28 @@ const (
 	icmpNA       = 136
 )
 
-// filter returns the socket filter for an EtherType: it passes frames that claim one of
-// the VIPs and drops all others in the kernel, so that an idle agent is never woken.
-func filter(etherType uint16, vips []netip.Addr) ([]bpf.RawInstruction, error) {
-	var program []bpf.Instruction
-	if etherType == etherARP {
-		program = arpFilter(vips)
-	} else {
-		program = advertisementFilter(vips)
+// filter returns the socket filter for the addresses of the EtherType's family among addrs. It
+// passes frames that claim one of them and drops all others in the kernel, so that an idle agent
+// is never woken. If the addresses are too many to name it passes ARP whose sender is in their
+// range, or all neighbour advertisements, which are rare.
+func filter(etherType uint16, addrs []netip.Addr) ([]bpf.RawInstruction, error) {
+	exact, inRange := arpFilter, arpRangeFilter
+	if etherType == etherIPv6 {
+		exact, inRange = naFilter, naRangeFilter
 	}
-	return assemble(append(program, bpf.RetConstant{Val: 0}))
-}
-
-func assemble(program []bpf.Instruction) ([]bpf.RawInstruction, error) {
+	var family []netip.Addr
+	for _, a := range addrs {
+		if a.Is6() == (etherType == etherIPv6) {
+			family = append(family, a)
+		}
+	}
+	var program []bpf.Instruction
+	if 2*len(family) <= maxExact {
+		program = exact(family)
+	}
+	if program == nil || len(program) > maxExact {
+		program = inRange(rangeOf(family))
+	}
 	raw, err := bpf.Assemble(program)
 	if err != nil {
 		return nil, fmt.Errorf("assemble filter: %w", err)
@@ -41,9 +55,9 @@ func assemble(program []bpf.Instruction) ([]bpf.RawInstruction, error) {
 	return raw, nil
 }
 
-// untaggedOnly goes on behind it only for frames of the link's own network. A frame of a VLAN that this
-// host has no link for keeps its tag in the kernel's notes or, on a socket for one EtherType, is only
-// marked as another host's (__netif_receive_skb_core): the same address may well be used in that VLAN.
+// untaggedOnly drops frames of other networks than the link's own. A frame of a VLAN that this
+// host has no link for keeps its tag in the kernel's metadata or, on a socket for one EtherType,
+// is only marked as another host's (__netif_receive_skb_core): that VLAN may use the same address.
 func untaggedOnly() []bpf.Instruction {
 	return []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
@@ -55,39 +69,7 @@ func untaggedOnly() []bpf.Instruction {
 	}
 }
 
-func arpFilter(vips []netip.Addr) []bpf.Instruction {
-	program := append(untaggedOnly(), bpf.LoadAbsolute{Off: offARPSender, Size: 4})
-	for _, vip := range vips {
-		if !vip.Is4() {
-			continue
-		}
-		a := vip.As4()
-		program = append(program,
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(a[:]), SkipFalse: 1},
-			bpf.RetConstant{Val: snapLen})
-	}
-	return program
-}
-
-func advertisementFilter(vips []netip.Addr) []bpf.Instruction {
-	program := advertisementsOnly()
-	for _, vip := range vips {
-		if !vip.Is6() {
-			continue
-		}
-		a := vip.As16()
-		for word := range uint32(4) { // from the last word on: those of one site begin alike
-			i := 3 - word
-			program = append(program,
-				bpf.LoadAbsolute{Off: offNATarget + 4*i, Size: 4},
-				bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(a[4*i:]), SkipFalse: uint8(2*(3-word) + 1)})
-		}
-		program = append(program, bpf.RetConstant{Val: snapLen})
-	}
-	return program
-}
-
-// advertisementsOnly goes on behind it only for neighbour advertisements.
+// advertisementsOnly drops all but neighbour advertisements.
 func advertisementsOnly() []bpf.Instruction {
 	return append(untaggedOnly(),
 		bpf.LoadAbsolute{Off: offIPv6Next, Size: 1},
@@ -99,32 +81,90 @@ func advertisementsOnly() []bpf.Instruction {
 	)
 }
 
-// span is the lowest and the highest of many addresses of one family.
-type span struct{ low, high netip.Addr }
-
-// with returns the span that contains a as well.
-func (s span) with(a netip.Addr) span {
-	if !s.low.IsValid() || a.Less(s.low) {
-		s.low = a
+// acceptIfEqual accepts the frame if the loaded word is val.
+func acceptIfEqual(val uint32) []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: val, SkipFalse: 1},
+		bpf.RetConstant{Val: snapLen},
 	}
-	if !s.high.IsValid() || s.high.Less(a) {
-		s.high = a
-	}
-	return s
 }
 
-// spanFilter is the filter for more addresses than a program can name: it passes ARP whose
-// sender is within the span, and all neighbour advertisements, which are rare.
-func spanFilter(etherType uint16, s span) ([]bpf.RawInstruction, error) {
-	if etherType != etherARP {
-		return assemble(append(advertisementsOnly(), bpf.RetConstant{Val: snapLen}))
+func arpFilter(addrs []netip.Addr) []bpf.Instruction {
+	program := append(untaggedOnly(), bpf.LoadAbsolute{Off: offARPSender, Size: 4})
+	for _, a := range addrs {
+		program = append(program, acceptIfEqual(word(a, 0))...)
 	}
-	low, high := s.low.As4(), s.high.As4()
-	return assemble(append(untaggedOnly(),
+	return append(program, bpf.RetConstant{Val: 0})
+}
+
+// naFilter compares the first three words of a target once for neighbouring addrs that share
+// them, and the last word with each.
+func naFilter(addrs []netip.Addr) []bpf.Instruction {
+	program := advertisementsOnly()
+	for len(addrs) > 0 {
+		same := 1
+		for same < len(addrs) && prefix96(addrs[same]) == prefix96(addrs[0]) {
+			same++
+		}
+		last := []bpf.Instruction{bpf.LoadAbsolute{Off: offNATarget + 12, Size: 4}}
+		for _, a := range addrs[:same] {
+			last = append(last, acceptIfEqual(word(a, 3))...)
+		}
+		for i := range uint32(3) {
+			skip := uint32(len(last)) + 3*(2-i) // the last words, and the comparisons in between
+			program = append(program,
+				bpf.LoadAbsolute{Off: offNATarget + 4*i, Size: 4},
+				bpf.JumpIf{Cond: bpf.JumpEqual, Val: word(addrs[0], i), SkipTrue: 1},
+				bpf.Jump{Skip: skip})
+		}
+		program = append(program, last...)
+		addrs = addrs[same:]
+	}
+	return append(program, bpf.RetConstant{Val: 0})
+}
+
+// prefix96 returns the first three words of an IPv6 address.
+func prefix96(a netip.Addr) [12]byte {
+	b := a.As16()
+	return [12]byte(b[:12])
+}
+
+// word returns the i-th four bytes of an address.
+func word(a netip.Addr, i uint32) uint32 {
+	if a.Is4() {
+		b := a.As4()
+		return binary.BigEndian.Uint32(b[:])
+	}
+	b := a.As16()
+	return binary.BigEndian.Uint32(b[4*i:])
+}
+
+// addrRange is the lowest and the highest of some addresses of one family.
+type addrRange struct{ low, high netip.Addr }
+
+func rangeOf(addrs []netip.Addr) addrRange {
+	r := addrRange{addrs[0], addrs[0]}
+	for _, a := range addrs {
+		if a.Less(r.low) {
+			r.low = a
+		}
+		if r.high.Less(a) {
+			r.high = a
+		}
+	}
+	return r
+}
+
+func arpRangeFilter(r addrRange) []bpf.Instruction {
+	return append(untaggedOnly(),
 		bpf.LoadAbsolute{Off: offARPSender, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: binary.BigEndian.Uint32(low[:]), SkipTrue: 2},
-		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: binary.BigEndian.Uint32(high[:]), SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: word(r.low, 0), SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: word(r.high, 0), SkipTrue: 1},
 		bpf.RetConstant{Val: snapLen},
 		bpf.RetConstant{Val: 0},
-	))
+	)
+}
+
+func naRangeFilter(addrRange) []bpf.Instruction {
+	return append(advertisementsOnly(), bpf.RetConstant{Val: snapLen})
 }

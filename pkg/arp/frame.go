@@ -37,39 +37,42 @@ type frame struct {
 	bytes     []byte
 }
 
-// announcement returns the frames that announce vip at mac: both forms of gratuitous
-// ARP, or one unsolicited NA. source is an address of the link for the NA's IPv6 header;
-// the VIP itself stands in when the link has none.
+// announcement returns the frames that announce vip at mac: both forms of gratuitous ARP, or one
+// unsolicited NA. source is an address of the link for the NA's IPv6 header. If it is not valid,
+// the VIP itself is used.
 func announcement(vip netip.Addr, mac net.HardwareAddr, source netip.Addr) ([]frame, error) {
 	if vip.Is6() {
 		f, err := advertisement(vip, mac, source)
 		return []frame{f}, err
 	}
 	// RFC 5227 3: sender and target address are both the one announced.
-	request, err := arpFrame(KindRequest, vip, wire.OperationRequest, mac, vip, noHardware)
+	request, err := arpFrame(vip, KindRequest, wire.OperationRequest, mac, vip)
 	if err != nil {
 		return nil, err
 	}
-	reply, err := arpFrame(KindReply, vip, wire.OperationReply, mac, vip, mac)
+	reply, err := arpFrame(vip, KindReply, wire.OperationReply, mac, vip)
 	return []frame{request, reply}, err
 }
 
-// probe returns the frame that asks whether anybody uses vip, without claiming it: an
-// ARP probe (RFC 5227 2.1.1) or a duplicate address detection (RFC 4862 5.4.2).
+// probe returns the frame that asks whether another host uses vip, without claiming it: an ARP
+// probe (RFC 5227 2.1.1) or a duplicate address detection (RFC 4862 5.4.2).
 func probe(vip netip.Addr, mac net.HardwareAddr) (frame, error) {
 	if vip.Is4() {
-		return arpFrame(KindProbe, vip, wire.OperationRequest, mac, netip.IPv4Unspecified(), noHardware)
+		return arpFrame(vip, KindProbe, wire.OperationRequest, mac, netip.IPv4Unspecified())
 	}
 	group, groupMAC := solicitedNode(vip)
-	message, err := ndp.MarshalMessageChecksum(
-		&ndp.NeighborSolicitation{TargetAddress: vip}, netip.IPv6Unspecified(), group)
-	if err != nil {
-		return frame{}, fmt.Errorf("marshal neighbour solicitation for %v: %w", vip, err)
-	}
-	return ipv6Frame(KindProbe, vip, mac, groupMAC, netip.IPv6Unspecified(), group, message)
+	return ndpFrame{
+		kind: KindProbe, vip: vip, mac: mac, to: groupMAC, source: netip.IPv6Unspecified(), destination: group,
+		message: &ndp.NeighborSolicitation{TargetAddress: vip},
+	}.marshal()
 }
 
-func arpFrame(kind string, vip netip.Addr, op wire.Operation, mac net.HardwareAddr, sender netip.Addr, target net.HardwareAddr) (frame, error) {
+// arpFrame returns an ARP packet about vip from sender at mac, to all hosts.
+func arpFrame(vip netip.Addr, kind string, op wire.Operation, mac net.HardwareAddr, sender netip.Addr) (frame, error) {
+	target := noHardware
+	if op == wire.OperationReply {
+		target = mac
+	}
 	packet, err := wire.NewPacket(op, mac, sender, target, vip)
 	if err != nil {
 		return frame{}, fmt.Errorf("make ARP packet for %v: %w", vip, err)
@@ -81,20 +84,19 @@ func arpFrame(kind string, vip netip.Addr, op wire.Operation, mac net.HardwareAd
 	return seal(frame{vip: vip, kind: kind, etherType: etherARP, to: broadcast}, mac, payload)
 }
 
-// advertisement is an unsolicited NA to all nodes with the override flag and the target
+// advertisement returns an unsolicited NA to all nodes with the override flag and the target
 // link-layer address (RFC 4861 7.2.6).
 func advertisement(vip netip.Addr, mac net.HardwareAddr, source netip.Addr) (frame, error) {
 	if !source.IsValid() {
 		source = vip
 	}
-	message, err := ndp.MarshalMessageChecksum(&ndp.NeighborAdvertisement{
-		Override: true, TargetAddress: vip,
-		Options: []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: mac}},
-	}, source, allNodes)
-	if err != nil {
-		return frame{}, fmt.Errorf("marshal neighbour advertisement for %v: %w", vip, err)
-	}
-	return ipv6Frame(KindNA, vip, mac, allNodesMAC, source, allNodes, message)
+	return ndpFrame{
+		kind: KindNA, vip: vip, mac: mac, to: allNodesMAC, source: source, destination: allNodes,
+		message: &ndp.NeighborAdvertisement{
+			Override: true, TargetAddress: vip,
+			Options: []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: mac}},
+		},
+	}.marshal()
 }
 
 // solicitedNode returns the multicast group of RFC 4291 2.7.1 and its MAC (RFC 2464 7).
@@ -104,16 +106,29 @@ func solicitedNode(vip netip.Addr) (netip.Addr, net.HardwareAddr) {
 	return netip.AddrFrom16(group), net.HardwareAddr{0x33, 0x33, 0xff, a[13], a[14], a[15]}
 }
 
-// ipv6Frame puts an IPv6 header (RFC 8200 3) and an Ethernet header before an ICMPv6
-// message. Made by hand, the frame needs no address that is valid on the link.
-func ipv6Frame(kind string, vip netip.Addr, mac, to net.HardwareAddr, source, destination netip.Addr, message []byte) (frame, error) {
+// ndpFrame is a neighbour discovery message about vip with its addresses.
+type ndpFrame struct {
+	kind                string
+	vip                 netip.Addr
+	mac, to             net.HardwareAddr
+	source, destination netip.Addr
+	message             ndp.Message
+}
+
+// marshal puts an IPv6 header (RFC 8200 3) and an Ethernet header before the message. Built by
+// hand, the frame needs no address that is valid on the link.
+func (f ndpFrame) marshal() (frame, error) {
+	message, err := ndp.MarshalMessageChecksum(f.message, f.source, f.destination)
+	if err != nil {
+		return frame{}, fmt.Errorf("marshal neighbour discovery message for %v: %w", f.vip, err)
+	}
 	header := make([]byte, ipv6Len, ipv6Len+len(message))
 	header[0] = 6 << 4
 	binary.BigEndian.PutUint16(header[4:], uint16(len(message)))
 	header[6], header[7] = protoICMPv6, hopLimit
-	copy(header[8:], source.AsSlice())
-	copy(header[24:], destination.AsSlice())
-	return seal(frame{vip: vip, kind: kind, etherType: etherIPv6, to: to}, mac, append(header, message...))
+	copy(header[8:], f.source.AsSlice())
+	copy(header[24:], f.destination.AsSlice())
+	return seal(frame{vip: f.vip, kind: f.kind, etherType: etherIPv6, to: f.to}, f.mac, append(header, message...))
 }
 
 // seal puts the Ethernet header before the payload and pads to the least length.

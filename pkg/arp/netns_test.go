@@ -10,15 +10,19 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/kvip/kvip/test/testutil"
+	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
+
+	"github.com/kvip/kvip/pkg/assignment"
+	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // host is a network namespace with one end of a veth pair, eth0.
 type host struct {
 	t    *testing.T
 	ns   *testutil.Netns
-	link LinkRef
+	link link.Link
 }
 
 // ip runs iproute2 in the host.
@@ -44,9 +48,9 @@ func plug(a, b *host) {
 		h.ip("link set eth0 addrgenmode none")
 		h.ip("link set eth0 up")
 		err := h.ns.Do(func() error {
-			link, err := net.InterfaceByName("eth0")
+			device, err := net.InterfaceByName("eth0")
 			if err == nil {
-				h.link = LinkRef{Index: link.Index, Name: link.Name, MAC: link.HardwareAddr}
+				h.link = link.Link{Index: device.Index, Name: device.Name, MAC: device.HardwareAddr}
 			}
 			return err
 		})
@@ -68,7 +72,7 @@ func pair(t *testing.T) (a, b *host) {
 
 // countingConn counts what a socket receives.
 type countingConn struct {
-	Conn
+	*packet.Conn
 	received *atomic.Int64
 }
 
@@ -80,39 +84,55 @@ func (c countingConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	return n, from, err
 }
 
-// speak runs a speaker with real sockets on a host.
-func speak(t *testing.T, h *host) (*VIPAnnouncer, *atomic.Int64) {
+// hostAnnouncer returns an Announcer with real sockets on a host, and how many frames it received.
+func hostAnnouncer(t *testing.T, h *host, p Pacing) (*Announcer, *atomic.Int64) {
 	t.Helper()
 	var received atomic.Int64
-	s := newSpeaker(t, newSegment(), func(c *Config) {
-		c.Listen = func(l LinkRef, etherType uint16, filter []bpf.RawInstruction) (conn Conn, err error) {
+	a := newAnnouncer(t, newSegment(), func(cfg *Config) {
+		cfg.Pacing = p
+		cfg.Listen = func(l link.Link, etherType uint16, filter []bpf.RawInstruction) (conn Conn, err error) {
 			err = h.ns.Do(func() error { conn, err = listen(l, etherType, filter); return err })
-			return countingConn{conn, &received}, err
+			if err != nil {
+				return nil, err
+			}
+			return countingConn{conn.(*packet.Conn), &received}, nil
 		}
 	})
-	s.ear.macs = func() (macs []net.HardwareAddr, err error) {
-		err = h.ns.Do(func() error { macs, err = hostMACs(); return err })
+	a.conflicts.hostMACs = func() (macs []net.HardwareAddr, err error) {
+		err = h.ns.Do(func() error { macs, err = link.HostMACs(); return err })
 		return macs, err
 	}
-	s.linkLocal = func(index int) (a netip.Addr) {
-		if err := h.ns.Do(func() error { a = linkLocal(index); return nil }); err != nil {
+	a.linkLocal = func(index int) (addr netip.Addr) {
+		if err := h.ns.Do(func() error { addr = link.LinkLocal(index); return nil }); err != nil {
 			t.Error(err)
 		}
-		return a
+		return addr
 	}
-	s.SetLink(h.link)
-	run(t, s, nil)
-	eventually(t, "sockets open", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.sockets != nil })
-	return s, &received
+	run(t, a, newSegment())
+	return a, &received
 }
 
-// knows tells whether the kernel of h has a VIP at a MAC in its neighbour table.
+// announcer runs a control plane with real sockets on a host.
+func announcer(t *testing.T, h *host) (*controlPlane, *atomic.Int64) {
+	t.Helper()
+	a, received := hostAnnouncer(t, h, ControlPlanePacing())
+	c := &controlPlane{Announcer: a, vips: []netip.Addr{vip4, vip6}, state: assignment.Silent}
+	c.SetLink(h.link)
+	for _, s := range a.sockets {
+		if s.conn == nil {
+			t.Fatal("a socket is not open when Set has returned")
+		}
+	}
+	return c, received
+}
+
+// knows returns a condition: the kernel of h has a VIP at a MAC in its neighbour table.
 func (h *host) knows(vip netip.Addr, mac net.HardwareAddr) func() bool {
 	return func() bool { return strings.Contains(h.ip("neigh show "+vip.String()), "lladdr "+mac.String()) }
 }
 
-// TestNeighboursMove: the kernel of another host that has an old MAC for the VIPs takes
-// the new one from our frames, v4 and v6, with and without a link-local address.
+// TestNeighboursMove: the kernel of another host that has an old MAC for the VIPs takes the new one
+// from the frames, IPv4 and IPv6, with and without a link-local address.
 func TestNeighboursMove(t *testing.T) {
 	for _, withLinkLocal := range []bool{false, true} {
 		t.Run(fmt.Sprintf("link-local %v", withLinkLocal), func(t *testing.T) {
@@ -123,42 +143,44 @@ func TestNeighboursMove(t *testing.T) {
 			for _, vip := range []netip.Addr{vip4, vip6} {
 				b.ip(fmt.Sprintf("neigh replace %v lladdr 02:00:00:00:00:99 dev eth0 nud reachable", vip))
 			}
-			s, _ := speak(t, a)
-			s.Start(always)
+			s, _ := announcer(t, a)
+			s.Start()
 			eventually(t, "IPv4 moved", b.knows(vip4, a.link.MAC))
 			eventually(t, "IPv6 moved", b.knows(vip6, a.link.MAC))
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if s.source.IsValid() != withLinkLocal {
-				t.Errorf("source %v", s.source)
+			for key, socket := range s.sockets {
+				if key.etherType == etherIPv6 && socket.source.IsValid() != withLinkLocal {
+					t.Errorf("source %v", socket.source)
+				}
 			}
 		})
 	}
 }
 
-// TestProbeOfAKernel: a host that holds the VIPs, with the attributes of E10, answers
-// for both families; one that lost them is silent.
+// TestProbeOfAKernel: a host that has the VIPs, with the attributes of E10, answers for both
+// families. One that lost them does not answer.
 func TestProbeOfAKernel(t *testing.T) {
 	a, b := pair(t)
-	s, _ := speak(t, a)
+	s, _ := announcer(t, a)
 	b.ip("addr add 192.0.2.10/32 dev eth0 scope host valid_lft 60 preferred_lft 0 noprefixroute")
 	b.ip("addr add 2001:db8::10/128 dev eth0 nodad valid_lft 60 preferred_lft 0 noprefixroute")
 	eventually(t, "both VIPs answered", func() bool { // the first solicitation may meet a link that is just up
-		got, err := s.Probe(context.Background(), 0)
+		got, err := s.Probe(context.Background(), s.vips, 0)
 		return err == nil && got[vip4].String() == b.link.MAC.String() && got[vip6].String() == b.link.MAC.String()
 	})
 	b.ip("addr del 192.0.2.10/32 dev eth0")
 	b.ip("addr del 2001:db8::10/128 dev eth0")
-	if got, err := s.Probe(context.Background(), 0); err != nil || len(got) != 0 {
-		t.Errorf("answers from nobody: %v, %v", got, err)
+	if got, err := s.Probe(context.Background(), s.vips, 0); err != nil || len(got) != 0 {
+		t.Errorf("answers without an owner: %v, %v", got, err)
 	}
 }
 
-// TestTheKernelFiltersForUs: traffic that concerns no VIP, and requests of clients for
-// the VIP, never wake us; the announcement of another host does.
-func TestTheKernelFiltersForUs(t *testing.T) {
+// TestKernelFilters: traffic that concerns no VIP, and requests of clients for the VIP, are not
+// received. The announcement of another host is.
+func TestKernelFilters(t *testing.T) {
 	a, b := pair(t)
-	s, received := speak(t, a)
+	s, received := announcer(t, a)
 	a.ip("addr add 192.0.2.2/24 dev eth0")
 	a.ip("addr add 192.0.2.10/32 dev eth0 scope host")
 	a.ip("addr add 2001:db8::2/64 dev eth0 nodad")
@@ -182,24 +204,24 @@ func TestTheKernelFiltersForUs(t *testing.T) {
 	if n := received.Load(); n != 0 {
 		t.Errorf("woken %d times by frames that claim no VIP", n)
 	}
-	other, _ := speak(t, b)
-	other.Start(always)
+	other, _ := announcer(t, b)
+	other.Start()
 	seen := map[netip.Addr]string{}
 	for len(seen) < 2 {
-		sighting := <-s.Sightings()
-		seen[sighting.VIP] = sighting.MAC.String()
+		conflict := <-s.Conflicts()
+		seen[conflict.VIP] = conflict.MAC.String()
 	}
 	if seen[vip4] != b.link.MAC.String() || seen[vip6] != b.link.MAC.String() {
 		t.Errorf("saw %v, want %v", seen, b.link.MAC)
 	}
 }
 
-// TestOtherVLANs: on a trunk the same address in another VLAN is somebody else's. Its claims are not
-// heard, those of the link's own network are, untagged or with a priority alone.
+// TestOtherVLANs: on a trunk the same address in another VLAN belongs to another network. Its claims
+// are ignored. Those of the link's own network are reported, untagged or with a priority alone.
 func TestOtherVLANs(t *testing.T) {
 	a, b := pair(t)
 	a.ip("link set eth0 promisc on") // as with a bridge or a capture: a network card may filter VLANs itself
-	s, _ := speak(t, a)
+	s, _ := announcer(t, a)
 	tag := func(f frame, vid byte, mac net.HardwareAddr) []byte {
 		tagged := append(append(append([]byte{}, f.bytes[:12]...), 0x81, 0, 0, vid), f.bytes[12:]...)
 		copy(tagged[6:12], mac)
@@ -219,7 +241,7 @@ func TestOtherVLANs(t *testing.T) {
 				}
 				defer conn.Close()
 				for _, f := range frames {
-					if _, err := conn.WriteTo(tag(f, vid, mac), to(f.to)); err != nil {
+					if _, err := conn.WriteTo(tag(f, vid, mac), packetAddr(f.to)); err != nil {
 						return err
 					}
 				}
@@ -234,23 +256,23 @@ func TestOtherVLANs(t *testing.T) {
 	send(0, near)
 	seen := map[netip.Addr]string{}
 	for len(seen) < 2 {
-		sighting := <-s.Sightings()
-		if sighting.MAC.String() == far.String() {
-			t.Fatalf("heard %v in another VLAN", sighting)
+		conflict := <-s.Conflicts()
+		if conflict.MAC.String() == far.String() {
+			t.Fatalf("reported %v of another VLAN", conflict)
 		}
-		seen[sighting.VIP] = sighting.MAC.String()
+		seen[conflict.VIP] = conflict.MAC.String()
 	}
 	if seen[vip4] != near.String() || seen[vip6] != near.String() {
 		t.Errorf("saw %v, want %v", seen, near)
 	}
 }
 
-// TestLinkFlapsAndIsMadeAnew: the speaker goes on after the link was down, and on a new
-// link of the same name once it is told of it.
-func TestLinkFlapsAndIsMadeAnew(t *testing.T) {
+// TestLinkFlapsAndIsRecreated: the announcements continue after the link was down, and on a new link
+// of the same name after SetLink.
+func TestLinkFlapsAndIsRecreated(t *testing.T) {
 	a, b := pair(t)
-	s, _ := speak(t, a)
-	s.Start(always)
+	s, _ := announcer(t, a)
+	s.Start()
 	a.ip("link set eth0 down")
 	s.Defend(vip4) // writes into the link that is down
 	a.ip("link set eth0 up")

@@ -2,75 +2,103 @@ package arp
 
 import (
 	"container/heap"
+	"maps"
 	"math/bits"
 	"net/netip"
 	"time"
 )
 
-// defendPause is how often an address is defended at most (S3).
-const defendPause = time.Second
+// offsets of the announcements of a burst after its start. The early repeats cover loss and
+// neighbours whose entry is locked for up to a second after a change (locktime in arp(7)), the
+// late ones a switch that is still opening its port.
+var offsets = [...]time.Duration{
+	0, 50 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond,
+	1100 * time.Millisecond, 2200 * time.Millisecond,
+}
 
-// rounds is how many announcements a burst has; what comes later is periodic.
+// rounds is how many announcements a burst has. Later ones are periodic.
 const rounds = len(offsets)
 
-// queue decides which address is announced next, and when: all announcements of a node
-// leave through one (S8). Every address is announced once before any is twice, no matter
-// how many there are; where there are so many that a round takes longer than the pauses of
-// a burst, announcements that were missed are not made up for.
+// burstLength is the time from the first to the last announcement of a burst.
+const burstLength = 2200 * time.Millisecond
+
+// nextOffset returns when the next announcement is due, counted from the start of the burst, given
+// how long ago that was. The one due at elapsed itself counts as sent, and what was missed while
+// the process was paused is skipped. A negative elapsed yields 0, the start. The interval of
+// periodic announcements must be positive.
+func nextOffset(elapsed, interval time.Duration) time.Duration {
+	for _, offset := range offsets {
+		if elapsed < offset {
+			return offset
+		}
+	}
+	return burstLength + (1+(elapsed-burstLength)/interval)*interval
+}
+
+// defendedMax is how many defences are remembered before those that do not matter any more are
+// dropped.
+const defendedMax = 1024
+
+// queue decides which address is announced next, and when (S8). Every address is announced once
+// before any is twice, no matter how many there are. If a round takes longer than the pauses of a
+// burst, missed announcements are skipped.
 type queue struct {
-	interval time.Duration // of periodic announcements
-	all      gate          // of all frames
-	idle     gate          // of periodic ones, which pass both
+	pacing   Pacing
+	all      rateLimiter // of all frames
+	periodic rateLimiter // of periodic ones, which pass both
 	entries  map[netip.Addr]*entry
+	defended map[netip.Addr]time.Duration // when last; outlives the entries
 	waiting  byDue
 	ready    [rounds + 1][]*entry // by round, in the order in which they became due
-	given    uint64               // instants given out so far
+	phases   uint64               // given out so far
 }
 
 // entry is the announcement of one address.
 type entry struct {
-	addr     netip.Addr
-	round    int           // of the next announcement; rounds: periodic
-	sent     int           // announcements since the burst began
-	began    time.Duration // the burst, with its first announcement
-	due      time.Duration // the next announcement
-	phase    time.Duration // of periodic ones within the interval
-	defended time.Duration // last, if ever
-	ever     bool
-	at       int  // in waiting; -1: in ready
-	dead     bool // removed or replaced while in ready, which it leaves when it is met
+	addr    netip.Addr
+	round   int           // of the next announcement; rounds: periodic
+	sent    int           // announcements since the burst began
+	began   time.Duration // the burst, with its first announcement
+	due     time.Duration // the next announcement
+	phase   time.Duration // of periodic ones within the interval
+	index   int           // in waiting; -1: in ready
+	removed bool          // or replaced while in ready, which it leaves at its turn
 }
 
-// newQueue makes a queue of at most so many periodic frames a second, and frames at all.
-func newQueue(idle, burst int, interval time.Duration) *queue {
-	return &queue{interval: interval, all: newGate(burst), idle: newGate(idle), entries: map[netip.Addr]*entry{}}
+func newQueue(p Pacing) *queue {
+	return &queue{
+		pacing: p, all: newRateLimiter(p.BurstRate), periodic: newRateLimiter(p.IdleRate),
+		entries: map[netip.Addr]*entry{}, defended: map[netip.Addr]time.Duration{},
+	}
 }
 
-// add begins a burst of an address, anew if it is there already.
+func (q *queue) has(addr netip.Addr) bool { return q.entries[addr] != nil }
+
+// add starts a burst of an address, again if it is there already.
 func (q *queue) add(addr netip.Addr, now time.Duration) {
 	e := entry{addr: addr, due: now}
 	if old := q.entries[addr]; old != nil {
-		e.phase, e.ever, e.defended = old.phase, old.ever, old.defended
+		e.phase = old.phase
 	} else {
 		e.phase = q.phase()
 	}
-	q.first(e)
+	q.pushFirst(e)
 }
 
-// first puts an address among those that are announced first, and nowhere else.
-func (q *queue) first(e entry) {
+// pushFirst puts an address among those that are announced first, and nowhere else.
+func (q *queue) pushFirst(e entry) {
 	q.remove(e.addr)
-	e.round, e.at = 0, -1
+	e.round, e.index = 0, -1
 	q.entries[e.addr] = &e
 	q.ready[0] = append(q.ready[0], &e)
 }
 
-// phase returns the next of the golden ratio's multiples within the interval: they divide it
-// evenly at any number of them, so that periodic announcements never fall together.
+// phase returns the next multiple of the golden ratio within the interval: the multiples divide it
+// evenly at any number of them, so that periodic announcements never coincide.
 func (q *queue) phase() time.Duration {
 	const golden = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
-	phase, _ := bits.Mul64(q.given*golden, uint64(q.interval))
-	q.given++
+	phase, _ := bits.Mul64(q.phases*golden, uint64(q.pacing.Interval))
+	q.phases++
 	return time.Duration(phase)
 }
 
@@ -81,44 +109,50 @@ func (q *queue) remove(addr netip.Addr) {
 		return
 	}
 	delete(q.entries, addr)
-	if e.at >= 0 {
-		heap.Remove(&q.waiting, e.at)
+	if e.index >= 0 {
+		heap.Remove(&q.waiting, e.index)
 	} else {
-		e.dead = true
+		e.removed = true
 	}
 }
 
-// defend has an address announced once as soon as possible, unless that was done within the
-// last second (S3). It does nothing for one that is not announced.
+// defend announces an address as soon as possible, unless that was done within DefendInterval (S3,
+// E9). It does nothing for one that is not announced.
 func (q *queue) defend(addr netip.Addr, now time.Duration) {
 	e := q.entries[addr]
-	if e == nil || e.ever && now-e.defended < defendPause {
+	recent := func(_ netip.Addr, last time.Duration) bool { return now-last < q.pacing.DefendInterval }
+	if last, ok := q.defended[addr]; e == nil || ok && recent(addr, last) {
 		return
 	}
-	e.defended, e.ever = now, true
-	if e.at >= 0 || e.round > 0 { // else it is about to be announced
-		q.first(*e)
+	if len(q.defended) >= defendedMax {
+		maps.DeleteFunc(q.defended, func(a netip.Addr, last time.Duration) bool { return !recent(a, last) })
+	}
+	q.defended[addr] = now
+	switch {
+	case q.pacing.DefendBurst:
+		q.add(addr, now)
+	case e.index >= 0 || e.round > 0: // else it is about to be announced
+		q.pushFirst(*e)
 	}
 }
 
-// take returns an address whose announcement is to leave now. It returns false when there
-// is none, or no room for it at this instant. Whoever calls it does so with one now until it
-// returns false.
+// take returns an address to announce now. It returns false if there is none, or if the rate
+// limits allow none at this instant. It must be called with the same now until it returns false.
 func (q *queue) take(now time.Duration) (netip.Addr, bool) {
 	e := q.head(now)
-	if e == nil || !q.admits(e, now) {
+	if e == nil || q.opens(e, now) > now {
 		return netip.Addr{}, false
 	}
 	q.all.pass(now, e.frames())
 	if e.round == rounds {
-		q.idle.pass(now, e.frames())
+		q.periodic.pass(now, e.frames())
 	}
 	q.ready[e.round] = q.ready[e.round][1:]
-	q.advance(e, now)
+	q.reschedule(e, now)
 	return e.addr, true
 }
 
-// head returns the first in the order of the rounds.
+// head returns the first entry in the order of the rounds, nil if none is due.
 func (q *queue) head(now time.Duration) *entry {
 	for len(q.waiting) > 0 && q.waiting[0].due <= now {
 		e := heap.Pop(&q.waiting).(*entry)
@@ -126,7 +160,7 @@ func (q *queue) head(now time.Duration) *entry {
 	}
 	for round := range q.ready {
 		for len(q.ready[round]) > 0 {
-			if e := q.ready[round][0]; !e.dead {
+			if e := q.ready[round][0]; !e.removed {
 				return e
 			}
 			q.ready[round] = q.ready[round][1:]
@@ -135,38 +169,42 @@ func (q *queue) head(now time.Duration) *entry {
 	return nil
 }
 
-func (q *queue) admits(e *entry, now time.Duration) bool {
-	return q.all.admits(now, e.frames()) && (e.round < rounds || q.idle.admits(now, e.frames()))
+// opens returns when the rate limits allow the announcement of an entry.
+func (q *queue) opens(e *entry, now time.Duration) time.Duration {
+	at := q.all.opens(now, e.frames())
+	if e.round == rounds {
+		at = max(at, q.periodic.opens(now, e.frames()))
+	}
+	return at
 }
 
-// advance has an entry wait for its next announcement.
-func (q *queue) advance(e *entry, now time.Duration) {
+// reschedule makes an entry wait for its next announcement.
+func (q *queue) reschedule(e *entry, now time.Duration) {
 	if e.sent == 0 {
 		e.began = now
 	}
 	e.sent++
-	if elapsed := now - e.began; elapsed < offsets[rounds-1] {
-		e.round, e.due = min(e.sent, rounds-1), e.began+Schedule(elapsed, q.interval)
-	} else {
-		e.round, e.due = rounds, now+q.interval-((now-e.phase)%q.interval+q.interval)%q.interval
+	elapsed, interval := now-e.began, q.pacing.Interval
+	switch {
+	case elapsed < burstLength:
+		e.round, e.due = min(e.sent, rounds-1), e.began+nextOffset(elapsed, interval)
+	case q.pacing.IdleRate == 0:
+		e.round, e.due = rounds, e.began+nextOffset(elapsed, interval)
+	default:
+		e.round, e.due = rounds, now+interval-((now-e.phase)%interval+interval)%interval
 	}
 	heap.Push(&q.waiting, e)
 }
 
-// next returns when take has something to give, if ever.
+// next returns when take has an address to return, if ever.
 func (q *queue) next(now time.Duration) (time.Duration, bool) {
-	e := q.head(now)
-	if e == nil {
-		if len(q.waiting) == 0 {
-			return 0, false
-		}
-		return q.waiting[0].due, true
+	if e := q.head(now); e != nil {
+		return max(now, q.opens(e, now)), true
 	}
-	at := max(now, q.all.opens(now, e.frames()))
-	if e.round == rounds {
-		at = max(at, q.idle.opens(now, e.frames()))
+	if len(q.waiting) == 0 {
+		return 0, false
 	}
-	return at, true
+	return q.waiting[0].due, true
 }
 
 // frames is how many frames announce the address.
@@ -177,9 +215,9 @@ func (e *entry) frames() int {
 	return 1
 }
 
-// gate lets frames pass at a limited rate: a few at one instant, and the next a while later,
-// so that within any second there are no more than the rate.
-type gate struct {
+// rateLimiter lets a few frames pass at one instant, and the next ones after a pause, so that
+// their number within any second is at most the rate. The zero value has no limit.
+type rateLimiter struct {
 	pause  time.Duration
 	few    int
 	opened time.Duration
@@ -189,29 +227,31 @@ type gate struct {
 // minRate is the least number of frames a second: those of one IPv4 address.
 const minRate = 2
 
-func newGate(rate int) gate {
-	const instants = 100 // a second, where the rate allows
+// newRateLimiter returns a limiter to a number of frames a second. 0 means no limit.
+func newRateLimiter(rate int) rateLimiter {
+	if rate == 0 {
+		return rateLimiter{}
+	}
+	const instants = 100 // a second, if the rate allows
 	few := max(minRate, rate/instants)
 	perSecond := time.Duration(max(1, rate/few))
 	pause := (time.Second + perSecond - 1) / perSecond
-	return gate{pause: pause, few: few, opened: -pause}
+	return rateLimiter{pause: pause, few: few, opened: -pause}
 }
-
-func (g *gate) admits(now time.Duration, frames int) bool { return g.opens(now, frames) <= now }
 
 // opens returns when so many frames may pass.
-func (g *gate) opens(now time.Duration, frames int) time.Duration {
-	if now == g.opened && g.left >= frames {
+func (r *rateLimiter) opens(now time.Duration, frames int) time.Duration {
+	if now == r.opened && r.left >= frames {
 		return now
 	}
-	return g.opened + g.pause
+	return r.opened + r.pause
 }
 
-func (g *gate) pass(now time.Duration, frames int) {
-	if now != g.opened {
-		g.opened, g.left = now, g.few
+func (r *rateLimiter) pass(now time.Duration, frames int) {
+	if now != r.opened {
+		r.opened, r.left = now, r.few
 	}
-	g.left -= frames
+	r.left -= frames
 }
 
 // byDue is a heap of entries, the one that is due first on top.
@@ -226,13 +266,13 @@ func (h byDue) Less(i, j int) bool { return h[i].due < h[j].due }
 // Swap implements heap.Interface.
 func (h byDue) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].at, h[j].at = i, j
+	h[i].index, h[j].index = i, j
 }
 
 // Push implements heap.Interface.
 func (h *byDue) Push(x any) {
 	e := x.(*entry)
-	e.at = len(*h)
+	e.index = len(*h)
 	*h = append(*h, e)
 }
 
@@ -240,6 +280,6 @@ func (h *byDue) Push(x any) {
 func (h *byDue) Pop() any {
 	last := len(*h) - 1
 	e := (*h)[last]
-	e.at, *h = -1, (*h)[:last]
+	e.index, *h = -1, (*h)[:last]
 	return e
 }

@@ -4,13 +4,14 @@ import (
 	"flag"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
 
-var seed = flag.Uint64("queue.seed", 0, "plays the property tests of the queue with this seed alone")
+var seed = flag.Uint64("queue.seed", 0, "runs the property tests of the queue with this seed alone")
 
-// seeds returns what a property test plays; a failure prints the one it came with.
+// seeds returns the seeds of a property test. A failure prints its own.
 func seeds(count int) []uint64 {
 	if *seed != 0 {
 		return []uint64{*seed}
@@ -36,7 +37,7 @@ type sent struct {
 	periodic bool
 }
 
-// sim plays a queue as a driver does that is sometimes late.
+// sim runs a queue as a driver does that is sometimes late.
 type sim struct {
 	*queue
 	now  time.Duration
@@ -93,14 +94,16 @@ func most(log []sent, window time.Duration, counts func(sent) bool) int {
 func every(sent) bool      { return true }
 func periodic(x sent) bool { return x.periodic }
 
-// S8: whatever comes, goes and is defended, at whatever rates and however late the driver is,
-// no second has more frames than it may, and everything wanted is announced.
+// TestS8RateIsNeverExceeded adds, removes and defends addresses at random rates, with a driver that
+// may be late: no second has more frames than allowed, and every address is announced.
 func TestS8RateIsNeverExceeded(t *testing.T) {
 	for _, seed := range seeds(40) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		idle := minRate + rng.IntN(300)
 		burst := idle + rng.IntN(3000)
-		s := &sim{queue: newQueue(idle, burst, time.Duration(10+rng.IntN(300))*time.Second), rng: rng, now: time.Duration(rng.Int64N(int64(time.Hour)))}
+		s := &sim{queue: newQueue(Pacing{
+			Interval: time.Duration(10+rng.IntN(300)) * time.Second, DefendInterval: time.Second, IdleRate: idle, BurstRate: burst,
+		}), rng: rng, now: time.Duration(rng.Int64N(int64(time.Hour)))}
 		if rng.IntN(2) == 0 {
 			s.late = time.Duration(1+rng.IntN(30)) * time.Millisecond
 		}
@@ -143,11 +146,11 @@ func TestS8RateIsNeverExceeded(t *testing.T) {
 	}
 }
 
-// S8: after a take-over every address is announced once before any is twice, first come first
-// served, and each again when it has had time to be believed.
+// TestS8OnceBeforeTwice: after a take-over every address is announced once before any is twice, in
+// the order of their arrival, and each again after the longest lock of a neighbour's entry.
 func TestS8OnceBeforeTwice(t *testing.T) {
 	for _, n := range []int{1, 2, 10, 500, 5000} {
-		s := &sim{queue: newQueue(200, 2000, 300*time.Second), now: time.Hour}
+		s := &sim{queue: newQueue(ServicePacing()), now: time.Hour}
 		for i := range n {
 			s.add(nth(i), s.now)
 		}
@@ -180,9 +183,9 @@ func TestS8OnceBeforeTwice(t *testing.T) {
 	}
 }
 
-// S8: one more address does not wait for the repeats of many others.
+// TestS8FirstBeforeRepeats: a new address does not wait for the repeats of many others.
 func TestS8FirstBeforeRepeats(t *testing.T) {
-	s := &sim{queue: newQueue(200, 2000, 300*time.Second), now: time.Hour}
+	s := &sim{queue: newQueue(ServicePacing()), now: time.Hour}
 	for i := range 1500 {
 		s.add(nth(i), s.now)
 	}
@@ -196,12 +199,12 @@ func TestS8FirstBeforeRepeats(t *testing.T) {
 	}
 }
 
-// S8: periodic announcements are spread evenly, also of addresses that came together, and
-// each address gets one in each interval.
+// TestS8PeriodicOnesAreSpread: periodic announcements are spread evenly, also of addresses that
+// were added at once, and each address gets one in each interval.
 func TestS8PeriodicOnesAreSpread(t *testing.T) {
 	for _, n := range []int{1, 7, 300, 5000} {
-		const interval = 300 * time.Second
-		s := &sim{queue: newQueue(200, 2000, interval), now: time.Hour}
+		interval := ServicePacing().Interval
+		s := &sim{queue: newQueue(ServicePacing()), now: time.Hour}
 		for i := range n {
 			s.add(nth(i), s.now)
 		}
@@ -224,9 +227,10 @@ func TestS8PeriodicOnesAreSpread(t *testing.T) {
 	}
 }
 
-// S3: a defence is one announcement, at once, at most one a second for each address.
+// TestS3DefendAtMostOnceASecond: a defence is one immediate announcement, at most one a second for
+// each address.
 func TestS3DefendAtMostOnceASecond(t *testing.T) {
-	s := &sim{queue: newQueue(200, 2000, 300*time.Second), now: time.Hour}
+	s := &sim{queue: newQueue(ServicePacing()), now: time.Hour}
 	a, b := nth(0), nth(1)
 	s.defend(a, s.now)
 	s.run(s.now + 10*time.Second)
@@ -268,18 +272,112 @@ func TestS3DefendAtMostOnceASecond(t *testing.T) {
 	count("in a burst", 10*time.Millisecond, 1, 0)
 }
 
-func TestGate(t *testing.T) {
+func TestRateLimiter(t *testing.T) {
 	for _, rate := range []int{2, 3, 50, 199, 200, 201, 250, 2000, 2001, 12345} {
-		g := newGate(rate)
+		r := newRateLimiter(rate)
 		frames := 0
 		for now := time.Duration(0); now < time.Second; now += 100 * time.Microsecond {
-			for g.admits(now, 1) {
-				g.pass(now, 1)
+			for r.opens(now, 1) <= now {
+				r.pass(now, 1)
 				frames++
 			}
 		}
 		if frames > rate || frames < rate*2/3 {
 			t.Errorf("rate %d: %d frames in a second", rate, frames)
 		}
+	}
+}
+
+// TestNoRateLimit: the control plane has none.
+func TestNoRateLimit(t *testing.T) {
+	r := newRateLimiter(0)
+	for range 1000 {
+		if r.opens(5, 2) > 5 {
+			t.Fatal("frames must wait")
+		}
+		r.pass(5, 2)
+	}
+}
+
+// TestControlPlanePacing: a burst, then an announcement every 10 s. A defence is another burst.
+func TestControlPlanePacing(t *testing.T) {
+	s := &sim{queue: newQueue(ControlPlanePacing()), now: time.Hour}
+	at := func() (list []time.Duration) {
+		for _, x := range s.log {
+			list = append(list, x.at-time.Hour)
+		}
+		s.log = nil
+		return list
+	}
+	burst := offsets[:]
+	a := nth(0)
+	s.add(a, s.now)
+	s.run(s.now + 25*time.Second)
+	if got := at(); !slices.Equal(got, append(slices.Clone(burst), 12200*time.Millisecond, 22200*time.Millisecond)) {
+		t.Errorf("announced at %v", got)
+	}
+	s.defend(a, s.now)
+	s.run(s.now + 5*time.Second)
+	if got := at(); len(got) != len(burst) || got[0] != 25*time.Second {
+		t.Errorf("defended at %v, want a burst", got)
+	}
+	s.remove(a)
+	s.add(a, s.now)
+	s.run(s.now + 4*time.Second)
+	at()
+	s.defend(a, s.now)
+	s.run(s.now + time.Second)
+	if got := at(); len(got) != 0 {
+		t.Errorf("defended again at %v, 9 s after the first time", got)
+	}
+}
+
+// TestDefencesAreForgotten: a flood of conflicts does not fill the memory.
+func TestDefencesAreForgotten(t *testing.T) {
+	q := newQueue(ServicePacing())
+	for i := range 5 * defendedMax {
+		now := time.Hour + time.Duration(i)*10*time.Millisecond
+		q.add(nth(i), now)
+		q.defend(nth(i), now)
+		q.remove(nth(i))
+	}
+	if len(q.defended) > defendedMax {
+		t.Errorf("%d defences are remembered", len(q.defended))
+	}
+}
+
+func TestNextOffset(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct{ elapsed, interval, want time.Duration }{
+		{-1, 10 * time.Second, 0},
+		{0, 10 * time.Second, 50 * ms},
+		{49 * ms, 10 * time.Second, 50 * ms},
+		{50 * ms, 10 * time.Second, 200 * ms},
+		{51 * ms, 10 * time.Second, 200 * ms},
+		{499 * ms, 10 * time.Second, 500 * ms},
+		{500 * ms, 10 * time.Second, 1100 * ms},
+		{2199 * ms, 10 * time.Second, 2200 * ms},
+		{2200 * ms, 10 * time.Second, 12200 * ms},
+		{12200 * ms, 10 * time.Second, 22200 * ms},
+		{12200 * ms, time.Second, 13200 * ms},
+		{12201 * ms, time.Second, 13200 * ms},
+		{time.Hour, time.Second, time.Hour + 200*ms}, // after a long pause nothing is made up for
+	} {
+		if got := nextOffset(c.elapsed, c.interval); got != c.want {
+			t.Errorf("nextOffset(%v, %v) = %v, want %v", c.elapsed, c.interval, got, c.want)
+		}
+	}
+}
+
+// TestNextOffsetAdvances: the next instant is always later, by at most an interval.
+func TestNextOffsetAdvances(t *testing.T) {
+	for elapsed := time.Duration(0); elapsed < time.Minute; elapsed += 7 * time.Millisecond {
+		next := nextOffset(elapsed, 3*time.Second)
+		if next <= elapsed || next > elapsed+3*time.Second {
+			t.Fatalf("after %v comes %v", elapsed, next)
+		}
+	}
+	if offsets[rounds-1] != burstLength {
+		t.Errorf("a burst lasts %v, not %v", offsets[rounds-1], burstLength)
 	}
 }

@@ -12,7 +12,7 @@ import (
 // same input gives the same output, so that a transcript or a table is a full test of them.
 var pure = []string{
 	"pkg/election", "pkg/liveness", "pkg/placement", "pkg/ipam", "pkg/kubevip",
-	"pkg/arp/schedule.go", "pkg/arp/queue.go", "pkg/health/hysteresis.go",
+	"pkg/arp/queue.go", "pkg/health/hysteresis.go",
 	"pkg/tokenmanager/decide.go",
 	"pkg/vip/rota.go", "pkg/svc/entries.go", "pkg/svc/allocator/seat.go",
 	"pkg/svc/speaker/transition.go", "pkg/svc/speaker/faults.go",

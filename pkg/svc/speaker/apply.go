@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/kvip/kvip/pkg/arp"
 	"github.com/kvip/kvip/pkg/assignment"
 	"github.com/kvip/kvip/pkg/nftfilter"
 	"github.com/kvip/kvip/pkg/vip"
@@ -210,16 +209,7 @@ func (p *applier) filterOutdated(next assignments) bool {
 }
 
 // announce replaces the announcements.
-func (p *applier) announce(all assignments) {
-	var list []arp.Announcement
-	for _, a := range all.list() {
-		list = append(list, arp.Announcement{
-			Addr: a.Addr, Silent: a.State != assignment.Announced,
-			Link: arp.LinkRef{Index: a.Link.Index, Name: a.Link.Name, MAC: a.Link.MAC},
-		})
-	}
-	p.cfg.Announcer.Set(list)
-}
+func (p *applier) announce(all assignments) { p.cfg.Announcer.Set(all.list()) }
 
 // clear removes everything from this host, the filter only after the addresses that it protects
 // (S5).

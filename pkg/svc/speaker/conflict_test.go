@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/assignment"
 )
 
 // S3: who gives way depends on the view, the phase, and whether the other host is a kvip node.
@@ -58,7 +59,7 @@ func TestAFreshOwnerDefends(t *testing.T) {
 	if f.logged(unknown) != 2 {
 		t.Error("after a minute it is not logged again")
 	}
-	if got := f.reconcile(); got != "protect [10.0.0.100]" || f.announcer.announced[vip4].Silent {
+	if got := f.reconcile(); got != "protect [10.0.0.100]" || f.announcer.announced[vip4].State == assignment.Silent {
 		t.Errorf("actions %q", got) // of the filter's interval only
 	}
 }

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/assignment"
 	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/link"
@@ -116,21 +117,21 @@ func (f *fakeFilter) protects(addr netip.Addr) bool { return slices.Contains(f.w
 // fakeAnnouncer records announcements.
 type fakeAnnouncer struct {
 	journal   *journal
-	announced map[netip.Addr]arp.Announcement
+	announced map[netip.Addr]assignment.Assignment
 	conflicts chan arp.Conflict
 }
 
-func (f *fakeAnnouncer) Set(want []arp.Announcement) {
-	next := map[netip.Addr]arp.Announcement{}
+func (f *fakeAnnouncer) Set(want []assignment.Assignment) {
+	next := map[netip.Addr]assignment.Assignment{}
 	for _, a := range want {
 		next[a.Addr] = a
 	}
 	for _, addr := range sortedAddrs(next) {
 		before, had := f.announced[addr]
 		switch a := next[addr]; {
-		case !a.Silent && (!had || before.Silent):
+		case a.State == assignment.Announced && (!had || before.State != a.State):
 			f.journal.add("announce %v", addr)
-		case a.Silent && (!had || !before.Silent):
+		case a.State == assignment.Silent && (!had || before.State != a.State):
 			f.journal.add("silence %v", addr)
 		}
 	}
@@ -143,7 +144,7 @@ func (f *fakeAnnouncer) Set(want []arp.Announcement) {
 }
 
 func (f *fakeAnnouncer) Defend(addr netip.Addr)         { f.journal.add("defend %v", addr) }
-func (f *fakeAnnouncer) Sightings() <-chan arp.Conflict { return f.conflicts }
+func (f *fakeAnnouncer) Conflicts() <-chan arp.Conflict { return f.conflicts }
 
 // fixture is a Speaker of the node "me" on a fake host, in a cluster of the fake API server. Its
 // clock stands still unless it is advanced, and each reconcile is explicit.
@@ -357,7 +358,7 @@ func (f *fixture) ownVIP4() {
 	f.T.Helper()
 	f.assign(vip4, "a/web")
 	f.start()
-	if a, ok := f.announcer.announced[vip4]; !ok || a.Silent || !f.kernel.Has(vip4) {
+	if a, ok := f.announcer.announced[vip4]; !ok || a.State != assignment.Announced || !f.kernel.Has(vip4) {
 		f.T.Fatalf("the Speaker does not own %v: %+v\n%s", vip4, f.speaker.Report(""), f.Log)
 	}
 	f.journal.drain()

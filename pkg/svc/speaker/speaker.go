@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/assignment"
 	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/link"
@@ -63,11 +64,11 @@ type PacketFilter interface {
 	Remove() error
 }
 
-// Announcer announces addresses and reports conflicts. *arp.ServiceAnnouncer implements it.
+// Announcer announces addresses and reports conflicts. *arp.Announcer implements it.
 type Announcer interface {
-	Set(want []arp.Announcement)
+	Set(list []assignment.Assignment)
 	Defend(addr netip.Addr)
-	Sightings() <-chan arp.Conflict
+	Conflicts() <-chan arp.Conflict
 }
 
 // Metrics counts what happens. *metrics.Set implements it.
@@ -196,7 +197,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case c := <-s.cfg.Announcer.Sightings():
+		case c := <-s.cfg.Announcer.Conflicts():
 			s.handleConflict(c)
 			continue
 		case ev := <-s.cfg.LinkEvents:
@@ -223,7 +224,7 @@ func (s *Speaker) pause(ctx context.Context, d time.Duration) bool {
 		select {
 		case <-ctx.Done():
 			return false
-		case c := <-s.cfg.Announcer.Sightings():
+		case c := <-s.cfg.Announcer.Conflicts():
 			s.handleConflict(c)
 		case ev := <-s.cfg.LinkEvents:
 			s.handleLinkEvent(ev)
@@ -430,7 +431,7 @@ func (s *Speaker) awaitOwner(ctx context.Context, timeout <-chan time.Time) bool
 		return false
 	case <-timeout:
 		return false
-	case c := <-s.cfg.Announcer.Sightings():
+	case c := <-s.cfg.Announcer.Conflicts():
 		s.handleConflict(c)
 	case <-time.After(minPause):
 		s.expire()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/assignment"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/nftfilter"
 )
@@ -84,7 +85,7 @@ func TestAnOutageMovesNothing(t *testing.T) {
 			t.Fatalf("actions during an outage: %s", got)
 		}
 	}
-	if !f.kernel.Has(vip4) || f.announcer.announced[vip4].Silent {
+	if !f.kernel.Has(vip4) || f.announcer.announced[vip4].State == assignment.Silent {
 		t.Errorf("has %v: %v, announcements %+v", vip4, f.kernel.Has(vip4), f.announcer.announced)
 	}
 	if f.lease.View().Fresh || f.speaker.NotReady() == "" {
