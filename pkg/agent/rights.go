@@ -20,7 +20,7 @@ func (a *agent) keepRights() (err error) {
 	}
 	a.keeper, err = tokenmanager.New(tokenmanager.Config{
 		Dir: tokenmanager.Directory(a.cfg.StateDir), Store: a.store, Objects: objects, Router: a.router, Log: a.log,
-		Namespace: manifest.ServiceAccountNamespace, Name: manifest.ServiceAccount, Expires: a.metrics.TokenExpiry,
+		Namespace: manifest.ServiceAccountNamespace, Name: manifest.ServiceAccount, OnExpiry: a.metrics.TokenExpiry,
 	})
 	return err
 }

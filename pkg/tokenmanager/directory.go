@@ -20,14 +20,14 @@ const (
 	caFile    = "ca.crt"
 )
 
-// maxFile is more than either file ever has.
+// maxFile limits how much of a file is read, in bytes.
 const maxFile = 1 << 20
 
-// Directory is where the token and the CA of its API servers are kept: of this user alone, and
-// no symbolic link, so that nobody else can read or replace what is in it.
+// Directory stores the token and the CA of its API servers. It must belong to this user, with mode
+// 0700, and must not be a symbolic link, so that no other user can read or replace its files.
 type Directory string
 
-// secure makes the directory, or makes it private, and refuses one that cannot be.
+// secure creates the directory or makes it private. It returns an error if that is not safe.
 func (d Directory) secure() error {
 	path := string(d)
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -46,7 +46,7 @@ func (d Directory) secure() error {
 	return nil
 }
 
-// check refuses what somebody else may have put in the directory's place, and returns its mode.
+// check returns the mode of the directory, or an error if another user may control it.
 func (d Directory) check() (fs.FileMode, error) {
 	path := string(d)
 	info, err := os.Lstat(path)
@@ -56,30 +56,35 @@ func (d Directory) check() (fs.FileMode, error) {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	switch {
 	case !info.IsDir():
-		return 0, fmt.Errorf("use state directory %s: it is a %s; remove it", path, kindOf(info.Mode()))
+		return 0, fmt.Errorf("use state directory %s: it is a %s; remove it",
+			path, kindOf(info.Mode()))
 	case ok && int(owner.Uid) != os.Geteuid():
-		return 0, fmt.Errorf("use state directory %s: it belongs to user %d, not to %d; remove it or change its owner", path, owner.Uid, os.Geteuid())
+		return 0, fmt.Errorf("use state directory %s: it belongs to user %d, not to %d; "+
+			"remove it or change its owner", path, owner.Uid, os.Geteuid())
 	}
 	return info.Mode().Perm(), nil
 }
 
-// checkContent refuses a directory that others use, such as /var/lib: to make it private would lock
-// them out.
+// checkContent returns an error if the directory has files of other programs, as /var/lib has: mode
+// 0700 would lock them out.
 func (d Directory) checkContent() error {
 	entries, err := os.ReadDir(string(d))
 	if err != nil {
 		return fmt.Errorf("look into state directory %s: %w", d, err)
 	}
+	ours := []string{tokenFile, caFile, partOf(tokenFile), partOf(caFile)}
 	for _, e := range entries {
-		if !slices.Contains([]string{tokenFile, caFile, part(tokenFile), part(caFile)}, e.Name()) {
-			return fmt.Errorf("make state directory %s private: %s in it is not kvip's; give kvip a directory of its own with --state-dir, or make this one mode 0700", d, e.Name())
+		if !slices.Contains(ours, e.Name()) {
+			return fmt.Errorf("make state directory %s private: %s in it is not kvip's; "+
+				"give kvip a directory of its own with --state-dir, or make this one mode 0700",
+				d, e.Name())
 		}
 	}
 	return nil
 }
 
-// part names a file while it is written.
-func part(name string) string { return "." + name + ".part" }
+// partOf names a file while it is written.
+func partOf(name string) string { return "." + name + ".part" }
 
 func kindOf(mode fs.FileMode) string {
 	if mode&fs.ModeSymlink != 0 {
@@ -88,39 +93,39 @@ func kindOf(mode fs.FileMode) string {
 	return "file"
 }
 
-// Credentials returns the credentials that are kept. An error that is fs.ErrNotExist says that there are none.
+// Credentials returns the stored credentials. The error is fs.ErrNotExist if there are none.
 func (d Directory) Credentials() (apiclient.Credentials, error) {
-	text, ca, err := d.load()
+	t, ca, err := d.load()
 	if err != nil {
 		return apiclient.Credentials{}, err
 	}
-	return d.credentials(text, ca), nil
+	return d.credentials(t.text, ca), nil
 }
 
-// credentials are those of a token that is, or is to be, in the directory.
+// credentials returns those of a token that is, or will be, in the directory.
 func (d Directory) credentials(tokenText string, ca []byte) apiclient.Credentials {
 	return apiclient.TokenCredentials(filepath.Join(string(d), tokenFile), tokenText, ca)
 }
 
-func (d Directory) load() (tokenText string, ca []byte, err error) {
+func (d Directory) load() (t token, ca []byte, err error) {
 	if _, err := d.check(); err != nil {
-		return "", nil, err
+		return token{}, nil, err
 	}
 	text, err := d.read(tokenFile)
 	if err != nil {
-		return "", nil, err
+		return token{}, nil, err
 	}
-	t, err := parseToken(string(text))
-	if err != nil {
-		return "", nil, fmt.Errorf("read token in %s: %w", d, err)
+	if t, err = parseToken(string(text)); err != nil {
+		return token{}, nil, fmt.Errorf("read token in %s: %w", d, err)
 	}
 	if ca, err = d.read(caFile); err != nil {
-		return "", nil, err
+		return token{}, nil, err
 	}
 	if !x509.NewCertPool().AppendCertsFromPEM(ca) {
-		return "", nil, fmt.Errorf("read %s: it holds no certificate", filepath.Join(string(d), caFile))
+		path := filepath.Join(string(d), caFile)
+		return token{}, nil, fmt.Errorf("read %s: it holds no certificate", path)
 	}
-	return t.text, ca, nil
+	return t, ca, nil
 }
 
 func (d Directory) read(name string) ([]byte, error) {
@@ -137,8 +142,8 @@ func (d Directory) read(name string) ([]byte, error) {
 	return b, nil
 }
 
-// save keeps the token and the CA, the CA first: each file is there as a whole or not at all,
-// also after a loss of power.
+// save stores the token and the CA, the CA first. Each file is replaced atomically, also if power
+// is lost.
 func (d Directory) save(tokenText string, ca []byte) error {
 	if err := d.secure(); err != nil {
 		return err
@@ -160,14 +165,14 @@ func (d Directory) save(tokenText string, ca []byte) error {
 	return nil
 }
 
-// write replaces one file. What an interrupted one left is overwritten.
+// write replaces one file. It overwrites what an interrupted write left.
 func (d Directory) write(name string, content []byte) (err error) {
 	path := filepath.Join(string(d), name)
-	part := filepath.Join(string(d), part(name))
+	part := filepath.Join(string(d), partOf(name))
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("store %s: %w", path, err)
-			_ = os.Remove(part) // it may not be there, and it may hold the last bytes of a full disk
+			_ = os.Remove(part) // it may be missing, or occupy the last bytes of a full disk
 		}
 	}()
 	file, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)

@@ -53,8 +53,8 @@ func TestSaveAndLoad(t *testing.T) {
 		text := webToken(began, began.Add(hour*time.Hour))
 		ok(t, d.save(text, certificate))
 		got, gotCA, err := d.load()
-		if err != nil || got != text || string(gotCA) != string(certificate) {
-			t.Errorf("loaded %q, %v", got, err)
+		if err != nil || got.text != text || string(gotCA) != string(certificate) {
+			t.Errorf("loaded %q, %v", got.text, err)
 		}
 	}
 	for name, want := range map[string]fs.FileMode{"": 0o700 | fs.ModeDir, tokenFile: 0o600, caFile: 0o600} {
@@ -143,8 +143,8 @@ func TestSaveThatFails(t *testing.T) {
 	if err := d.save("other", ca(t)); err == nil || !strings.Contains(err.Error(), filepath.Join(path, tokenFile)) {
 		t.Errorf("%v", err)
 	}
-	if got, _, err := d.load(); err != nil || got != text {
-		t.Errorf("loaded %q, %v", got, err)
+	if got, _, err := d.load(); err != nil || got.text != text {
+		t.Errorf("loaded %q, %v", got.text, err)
 	}
 }
 

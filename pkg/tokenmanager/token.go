@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// token is a ServiceAccount's token with what it says of itself.
+// token is a ServiceAccount's token with its validity.
 type token struct {
 	text            string
-	issued, expires time.Time // zero: it does not say
+	issued, expires time.Time // zero: the token does not contain it
 }
 
 func (t token) expired(now time.Time) bool { return !t.expires.IsZero() && !now.Before(t.expires) }
 
-// parseToken reads the claims of a JSON Web Token (RFC 7519, sections 3 and 4.1). It checks no
-// signature: what a token is worth, an API server says.
+// parseToken reads the claims of a JSON Web Token (RFC 7519, sections 3 and 4.1). It does not check
+// the signature: only an API server can.
 func parseToken(text string) (token, error) {
 	parts := strings.Split(strings.TrimSpace(text), ".")
 	if len(parts) != 3 {

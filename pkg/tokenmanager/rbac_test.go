@@ -17,7 +17,7 @@ func TestEveryRuleIsAskedFor(t *testing.T) {
 	all, err := manifest.RBAC(cfg)
 	ok(t, err)
 	var got []string
-	for _, q := range grants(all) {
+	for _, q := range permissions(all) {
 		got = append(got, describe(q))
 	}
 	slices.Sort(got)

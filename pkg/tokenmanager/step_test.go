@@ -10,7 +10,7 @@ var began = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // well is a situation in which there is nothing to do: a token of an hour, good for 30 days.
 func well() situation {
 	return situation{
-		now: began.Add(time.Hour), token: true, issued: began, expires: began.Add(asked), verified: true, stored: true, bootstrap: true,
+		now: began.Add(time.Hour), token: true, issued: began, expires: began.Add(requestedLifetime), verified: true, stored: true, bootstrap: true,
 	}
 }
 
@@ -24,8 +24,8 @@ func TestNext(t *testing.T) {
 		wait   time.Duration // from now, for wait
 	}{
 		{"nothing to do", func(*situation) {}, wait, 23 * time.Hour},
-		{"first start, before kubeadm", func(s *situation) { *s = situation{now: began} }, look, 0},
-		{"first start, with a kubeconfig", func(s *situation) { *s = situation{now: began, bootstrap: true} }, mint, 0},
+		{"first start, before kubeadm", func(s *situation) { *s = situation{now: began} }, load, 0},
+		{"first start, with a kubeconfig", func(s *situation) { *s = situation{now: began, bootstrap: true} }, issue, 0},
 		{"restart with a token", func(s *situation) { s.verified = false }, verify, 0},
 		{"restart with a token, hardened", func(s *situation) { s.verified, s.bootstrap = false, false }, verify, 0},
 		{"a day old", func(s *situation) { s.now = began.Add(day) }, renew, 0},
@@ -37,19 +37,19 @@ func TestNext(t *testing.T) {
 		{"given for an hour, too young", func(s *situation) { s.expires, s.now = began.Add(time.Hour), began.Add(19*time.Minute) }, wait, time.Minute},
 		{"off for 29 days", func(s *situation) { s.now, s.verified = began.Add(29*day), false }, verify, 0},
 		{"off for 29 days, accepted", func(s *situation) { s.now = began.Add(29 * day) }, renew, 0},
-		{"off for 30 days", func(s *situation) { s.now = began.Add(30 * day) }, mint, 0},
-		{"off for 30 days, hardened", func(s *situation) { s.now, s.bootstrap = began.Add(30*day), false }, look, 0},
+		{"off for 30 days", func(s *situation) { s.now = began.Add(30 * day) }, issue, 0},
+		{"off for 30 days, hardened", func(s *situation) { s.now, s.bootstrap = began.Add(30*day), false }, load, 0},
 		{"clock set back", func(s *situation) { s.now = began.Add(-day) }, wait, 2 * day},
-		{"refused", func(s *situation) { s.verified, s.denied = false, true }, mint, 0},
-		{"refused, hardened", func(s *situation) { s.verified, s.denied, s.bootstrap = false, true, false }, verify, 0},
+		{"denied", func(s *situation) { s.verified = false }, verify, 0},
+		{"denied, hardened", func(s *situation) { s.verified, s.bootstrap = false, false }, verify, 0},
 		{"not stored", func(s *situation) { s.stored = false }, save, 0},
 		{"not stored and old", func(s *situation) { s.stored, s.now = false, began.Add(day) }, renew, 0},
-		{"failed once", func(s *situation) { s.stored, s.failed, s.tried = false, 1, s.now }, wait, time.Second},
-		{"failed three times", func(s *situation) { s.stored, s.failed, s.tried = false, 3, s.now }, wait, 4 * time.Second},
-		{"failed for long", func(s *situation) { s.stored, s.failed, s.tried = false, 1000, s.now }, wait, time.Minute},
-		{"failed for long, with jitter", func(s *situation) { s.stored, s.failed, s.tried, s.jitter = false, 1000, s.now, 1 }, wait, 75 * time.Second},
-		{"nobody has answered for long", func(s *situation) { s.token, s.failed, s.tried, s.unheard = false, 1000, s.now, true }, wait, 5 * time.Second},
-		{"failed, and waited", func(s *situation) { s.token, s.failed, s.tried = false, 1, s.now.Add(-time.Second) }, mint, 0},
+		{"failed once", func(s *situation) { s.stored, s.failures, s.attempted = false, 1, s.now }, wait, time.Second},
+		{"failed three times", func(s *situation) { s.stored, s.failures, s.attempted = false, 3, s.now }, wait, 4 * time.Second},
+		{"failed for long", func(s *situation) { s.stored, s.failures, s.attempted = false, 1000, s.now }, wait, time.Minute},
+		{"failed for long, with jitter", func(s *situation) { s.stored, s.failures, s.attempted, s.jitter = false, 1000, s.now, 1 }, wait, 75 * time.Second},
+		{"nobody has answered for long", func(s *situation) { s.token, s.failures, s.attempted, s.unreachable = false, 1000, s.now, true }, wait, 5 * time.Second},
+		{"failed, and waited", func(s *situation) { s.token, s.failures, s.attempted = false, 1, s.now.Add(-time.Second) }, issue, 0},
 	} {
 		s := well()
 		c.change(&s)
@@ -62,7 +62,7 @@ func TestNext(t *testing.T) {
 
 // TestRenewalsComeEarlyEnough: whatever the lifetime, two thirds of it are left for attempts.
 func TestRenewalsComeEarlyEnough(t *testing.T) {
-	for _, lifetime := range []time.Duration{10 * time.Minute, time.Hour, 24 * time.Hour, asked, 365 * 24 * time.Hour} {
+	for _, lifetime := range []time.Duration{10 * time.Minute, time.Hour, 24 * time.Hour, requestedLifetime, 365 * 24 * time.Hour} {
 		for _, jitter := range []float64{0, 0.5, 1} {
 			s := well()
 			s.expires, s.jitter = began.Add(lifetime), jitter

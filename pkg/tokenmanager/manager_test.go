@@ -121,7 +121,7 @@ func (l *lab) last() string {
 // stored waits until that token is in the directory.
 func (l *lab) stored(text string) {
 	l.t.Helper()
-	l.until("the token to be stored", func() bool { got, _, err := l.state().load(); return err == nil && got == text })
+	l.until("the token to be stored", func() bool { got, _, err := l.state().load(); return err == nil && got.text == text })
 }
 
 // ask makes a request with the credentials in use, as the lease driver does.
@@ -213,7 +213,7 @@ func TestRefusedToken(t *testing.T) {
 			l.keep(l.admin())
 			first := l.last()
 			l.uses(first)
-			time.Sleep(sureFor) // until then an API server's word is believed
+			time.Sleep(verifiedFor) // until then an API server's word is believed
 			refuse(l, first)
 			l.until("the refusal to be looked into", func() bool { _ = l.ask(); return l.log.Count("own token is refused") == 1 })
 			l.until("another token", func() bool { return l.last() != first })
@@ -233,7 +233,7 @@ func TestStartingServer(t *testing.T) {
 	text := l.last()
 	l.uses(text)
 	l.stored(text)
-	time.Sleep(sureFor)
+	time.Sleep(verifiedFor)
 	l.server.Be(fakeapi.Silent) // not even /readyz is answered
 	l.store.ReportDenied(filepath.Join(string(l.state()), tokenFile), l.server.Host)
 	l.until("the server to be asked", func() bool { return l.server.Count("POST", "selfsubjectaccessreviews") > 4 })
