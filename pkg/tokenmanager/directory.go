@@ -72,9 +72,9 @@ func (d Directory) checkContent() error {
 	if err != nil {
 		return fmt.Errorf("look into state directory %s: %w", d, err)
 	}
-	ours := []string{tokenFile, caFile, partOf(tokenFile), partOf(caFile)}
+	known := []string{tokenFile, caFile, partOf(tokenFile), partOf(caFile)}
 	for _, e := range entries {
-		if !slices.Contains(ours, e.Name()) {
+		if !slices.Contains(known, e.Name()) {
 			return fmt.Errorf("make state directory %s private: %s in it is not kvip's; "+
 				"give kvip a directory of its own with --state-dir, or make this one mode 0700",
 				d, e.Name())

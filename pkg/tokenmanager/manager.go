@@ -56,7 +56,7 @@ type Manager struct {
 	permissions []permission
 
 	// The following belong to Run.
-	s           situation
+	s           snapshot
 	token       token
 	ca          []byte
 	suspect     string    // host that denied the token
@@ -124,7 +124,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	return nil
 }
 
-// refresh brings the situation up to date.
+// refresh brings the snapshot up to date.
 func (m *Manager) refresh() {
 	s := &m.s
 	s.now = time.Now()

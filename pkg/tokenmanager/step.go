@@ -16,8 +16,8 @@ const (
 	maxPauseUnreachable = 5 * time.Second
 )
 
-// situation is the input of next. Times are wall-clock times, by which tokens expire.
-type situation struct {
+// snapshot is the input of next. Times are wall-clock times, by which tokens expire.
+type snapshot struct {
 	now         time.Time
 	token       bool      // there is one
 	issued      time.Time // zero: unknown
@@ -46,7 +46,7 @@ const (
 
 // next returns the step that is due and, for wait, until when. The zero time means until something
 // changes.
-func next(s situation) (step, time.Time) {
+func next(s snapshot) (step, time.Time) {
 	if retry := s.retryAt(); s.now.Before(retry) {
 		return wait, retry
 	}
@@ -68,7 +68,7 @@ func next(s situation) (step, time.Time) {
 
 // retryAt returns when the next attempt may follow a failed one: the pause doubles with each
 // failure, and up to a quarter of it is added as jitter.
-func (s situation) retryAt() time.Time {
+func (s snapshot) retryAt() time.Time {
 	if s.failures == 0 {
 		return time.Time{}
 	}
@@ -84,10 +84,10 @@ func (s situation) retryAt() time.Time {
 	return s.attempted.Add(pause + time.Duration(s.jitter*float64(pause)/4))
 }
 
-func (s situation) expired() bool { return !s.expires.IsZero() && !s.now.Before(s.expires) }
+func (s snapshot) expired() bool { return !s.expires.IsZero() && !s.now.Before(s.expires) }
 
 // renewAt returns when the token is due for renewal: at once if its age is unknown.
-func (s situation) renewAt() time.Time {
+func (s snapshot) renewAt() time.Time {
 	if s.issued.IsZero() || s.expires.IsZero() {
 		return s.now
 	}
