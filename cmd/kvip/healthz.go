@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kvip/kvip/pkg/agent"
+	"github.com/kvip/kvip/pkg/httpapi"
 	"github.com/kvip/kvip/pkg/config"
 )
 
@@ -24,7 +24,7 @@ answer of another program on that port. It must run as root.`,
   kvip healthz --health-address 127.0.0.1:2114`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			text, err := agent.Healthz(cmd.Context(), address)
+			text, err := httpapi.Healthz(cmd.Context(), address)
 			if err != nil {
 				return err
 			}

@@ -51,7 +51,7 @@ func TestHealthzComesFromTheAgent(t *testing.T) {
 		}
 	}
 	if r := kvip(t, "healthz"); r.code != exitFailure || r.stdout != "" ||
-		!strings.Contains(r.stderr, "no agent with --health-address 127.0.0.1:2113 is here") {
+		!strings.Contains(r.stderr, "no agent with --health-address 127.0.0.1:2113 runs here") {
 		t.Errorf("without an agent: %+v", r)
 	}
 	startAgent(t)

@@ -1,90 +1,141 @@
+// Package agent connects the components of `kvip manager` and runs them: the control plane's part,
+// the Services' part and the HTTP server. Its only rule is the order of start and shutdown.
 package agent
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
-	"slices"
+	"net/http"
+	"sync"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kvip/kvip/pkg/apiclient"
-	"github.com/kvip/kvip/pkg/arp"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/controlplane"
 	"github.com/kvip/kvip/pkg/election"
-	"github.com/kvip/kvip/pkg/election/kubelease"
-	"github.com/kvip/kvip/pkg/health"
+	"github.com/kvip/kvip/pkg/httpapi"
+	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/metrics"
-	"github.com/kvip/kvip/pkg/tokenmanager"
-	"github.com/kvip/kvip/pkg/vip"
+	"github.com/kvip/kvip/pkg/reporter"
+	"github.com/kvip/kvip/pkg/status"
 )
 
-// Build names the program for the log, /metrics and /status.
+// Build names the program in the log, on /metrics and /status.
 type Build = metrics.Build
 
-// agent is the loop and everything that runs beside it.
+// agent has the parts of one process and what they share.
 type agent struct {
 	cfg     config.Config
+	build   Build
+	id      string
 	log     *slog.Logger
 	store   *apiclient.Store
-	router  *apiclient.Router
-	loop    *loop
-	lease   reporter
-	network *network
-	pages   *pages
 	metrics *metrics.Set
-	ports   *listeners
-	keeper  *tokenmanager.Manager         // nil without a state directory
-	beside  []func(context.Context) error // each runs until its context ends
+
+	control        *controlplane.ControlPlane // nil without virtual IPs
+	services       *services                  // nil without Services
+	controlHealth  *reporter.Registry
+	servicesHealth *reporter.Registry
 }
 
-// reporter says how the lease driver fares; *kubelease.Driver.
-type reporter interface {
-	Heartbeat() time.Duration
-	Problem() string
-	Peers() []string
-}
-
-// Run is `kvip manager`: it returns nil after an orderly shutdown, which begins when ctx
-// ends, and an error only for what waiting cannot mend. The Services part ends before the
-// control plane's.
+// Run runs `kvip manager` until ctx ends, and returns nil after an orderly shutdown. It returns an
+// error if waiting cannot help. cfg must be validated.
 func Run(ctx context.Context, cfg config.Config, build Build, log *slog.Logger) error {
-	log.Info("kvip is starting", "version", build.Version, "commit", build.Commit, "node", cfg.NodeName)
-	set, err := metrics.New(build, known(cfg))
+	log.Info("kvip is starting", "version", build.Version, "commit", build.Commit, "node",
+		cfg.NodeName)
+	a, err := newAgent(cfg, build, log)
 	if err != nil {
 		return err
 	}
-	id, err := identity(cfg.NodeName)
+	server, err := httpapi.New(httpapi.Config{
+		HealthAddress: cfg.HealthAddress, MetricsAddress: cfg.MetricsAddress,
+		Stuck: a.stuck, NotReady: a.notReady, Credentials: a.credentials, Status: a.status,
+		Services: a.servicesPage, Metrics: a.metrics, Log: log,
+	})
 	if err != nil {
 		return err
 	}
-	pages := newPages(cfg, build, id, set, log)
-	stopPages := pages.serve(ctx)
-	defer stopPages()
-	store, err := newStore(cfg, set, log)
-	if err != nil {
-		return err
+	detached, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var pages sync.WaitGroup
+	pages.Go(func() { server.Run(detached) }) // until both parts have left
+	defer pages.Wait()
+	defer stop()
+	return a.run(ctx)
+}
+
+// newAgent connects the parts. It starts nothing, and changes nothing on this host.
+func newAgent(cfg config.Config, build Build, log *slog.Logger) (*agent, error) {
+	a := &agent{
+		cfg: cfg, build: build, log: log,
+		controlHealth: reporter.NewRegistry(nil), servicesHealth: reporter.NewRegistry(nil),
 	}
-	if len(cfg.VIPs) == 0 {
-		return runServices(ctx, cfg, id, pages, store, set, log)
+	var err error
+	if a.id, err = identity(cfg.NodeName); err != nil {
+		return nil, err
+	}
+	if a.metrics, err = metrics.New(build, knownLabels(cfg)); err != nil {
+		return nil, err
+	}
+	a.store, err = apiclient.NewStore(apiclient.StoreConfig{
+		Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, Log: log,
+		TokenManaged: cfg.StateDir != "" && len(cfg.VIPs) > 0,
+		OnChange:     func(kind apiclient.Kind, _ string) { a.metrics.Credentials(string(kind)) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(cfg.VIPs) > 0 {
+		a.control, err = controlplane.New(controlplane.Config{
+			Settings: cfg, Identity: a.id, Store: a.store, Metrics: a.metrics,
+			Health: a.controlHealth, OnFailure: a.onLeaseFailure, Log: log,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Services {
+		if a.services, err = newServices(a); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// identity returns the name of this agent in Leases: node name, boot and network namespace. It
+// differs between nodes with the same name or kernel, and is the same after a restart (E8).
+func identity(node string) (string, error) {
+	boot, err := link.BootID()
+	if err != nil {
+		return "", fmt.Errorf("make identity of %s: %w", node, err)
+	}
+	inode, err := link.NetnsInode()
+	if err != nil {
+		return "", fmt.Errorf("make identity of %s: %w", node, err)
+	}
+	return fmt.Sprintf("%s_%.13s_%d", node, boot, inode), nil
+}
+
+// run runs the parts until ctx ends. The Services' part ends before the control plane's, and each
+// part ends the other one if it fails.
+func (a *agent) run(ctx context.Context) error {
+	if a.control == nil {
+		return a.services.run(ctx)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	control, stopControl := context.WithCancel(context.WithoutCancel(ctx))
 	var group errgroup.Group
 	group.Go(func() error {
 		defer cancel()
-		return runControlPlane(control, cfg, id, pages, store, set, log)
+		return a.control.Run(control)
 	})
 	group.Go(func() error {
 		defer stopControl()
-		if cfg.Services {
-			return runServices(ctx, cfg, id, pages, store, set, log)
+		if a.services != nil {
+			return a.services.run(ctx)
 		}
 		<-ctx.Done()
 		return nil
@@ -92,161 +143,78 @@ func Run(ctx context.Context, cfg config.Config, build Build, log *slog.Logger) 
 	return group.Wait()
 }
 
-// runControlPlane keeps the virtual IPs of the control plane.
-func runControlPlane(ctx context.Context, cfg config.Config, id string, pages *pages, store *apiclient.Store, set *metrics.Set, log *slog.Logger) error {
-	if err := waitForLink(ctx, cfg); err != nil {
-		return err
-	}
-	unlock := lockAll(ctx, cfg, pages, log)
-	defer unlock()
-	if ctx.Err() != nil {
-		return nil
-	}
-	a, err := assemble(cfg, id, pages, store, set, log)
-	if err != nil {
-		return err
-	}
-	log.Info("kvip started", "vip", vips(cfg.VIPs), "node", cfg.NodeName, "lease", cfg.Namespace+"/"+cfg.LeaseName, "identity", id)
-	return a.run(ctx)
+// onLeaseFailure counts a failed request of a Lease's driver.
+func (a *agent) onLeaseFailure(op string, err error) {
+	a.metrics.APIError(requestOf(op), errorCode(err))
 }
 
-func newStore(cfg config.Config, set *metrics.Set, log *slog.Logger) (*apiclient.Store, error) {
-	return apiclient.NewStore(apiclient.StoreConfig{
-		Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, TokenManaged: cfg.StateDir != "" && len(cfg.VIPs) > 0, Log: log,
-		OnChange: func(kind apiclient.Kind, _ string) { set.Credentials(string(kind)) },
-	})
-}
-
-// assemble wires the parts. Nothing runs yet.
-func assemble(cfg config.Config, id string, pages *pages, store *apiclient.Store, set *metrics.Set, log *slog.Logger) (*agent, error) {
-	a := &agent{cfg: cfg, log: log, pages: pages, store: store, metrics: set}
-	owner, err := vip.New(vip.Config{VIPs: cfg.VIPs, Kernel: vip.Netlink(cfg.VIPs), Clock: boottime.Now, Log: log})
-	if err != nil {
-		return nil, err
+// stuck names a component without progress, or returns "" (E12).
+func (a *agent) stuck() string {
+	if stuck := a.controlHealth.Stuck(); stuck != "" {
+		return stuck
 	}
-	speaker, err := newVIPAnnouncer(cfg.VIPs, arp.Config{Log: log, Clock: boottime.Now, Sent: set.Announced})
-	if err != nil {
-		return nil, err
+	if stuck := a.servicesHealth.Stuck(); stuck != "" || a.services == nil {
+		return stuck
 	}
-	a.network = newNetwork(cfg, log, speaker)
-	a.router, err = apiclient.NewRouter(apiclient.RouterConfig{
-		Store: a.store, Local: a.network.local, InCluster: inCluster(cfg), LocalFirst: true, Log: log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	lease, err := kubelease.New(kubelease.Config{
-		Namespace: cfg.Namespace, Name: cfg.LeaseName, Router: a.router, Clock: boottime.Now, Log: log,
-		OnFailure: func(op string, err error) { set.APIError(requestOf(op), errorCode(err)) },
-		Addresses: withPort(cfg.VIPs, cfg.Port),
-	})
-	if err != nil {
-		return nil, err
-	}
-	a.lease = lease
-	if err := a.keepRights(); err != nil {
-		return nil, err
-	}
-	machine, err := newMachine(cfg, id, owner)
-	if err != nil {
-		return nil, err
-	}
-	a.loop = &loop{
-		cfg: cfg, id: id, log: log, metrics: set, machine: machine, lease: lease, owner: owner, announce: speaker, listen: speaker,
-		network: a.network, in: make(chan election.Event, 64), now: boottime.Now, post: a.postEvent,
-	}
-	a.network.status = a.loop.status.Load
-	prober, err := health.New(health.Config{
-		URLs: func() []string { return baseURLs(a.network.local()) }, URL: cfg.HealthURL,
-		TLS: a.store.TLS, Authorization: a.store.Authorization, Clock: boottime.Now, Log: log, OnState: a.onHealth,
-	})
-	if err != nil {
-		return nil, err
-	}
-	a.ports = &listeners{vips: cfg.VIPs, port: uint16(cfg.Port), log: log}
-	a.beside = []func(context.Context) error{a.ports.run, a.store.Run, a.network.watcher.Run, a.network.run, speaker.Run, lease.Run, prober.Run}
-	if a.keeper != nil {
-		a.beside = append(a.beside, a.keeper.Run)
-	}
-	pages.watch(a)
-	return a, nil
-}
-
-// inCluster is where a pod with a ServiceAccount finds the Service kubernetes (Kubernetes
-// documentation, "Accessing the Kubernetes API from a Pod"); "" elsewhere.
-func inCluster(cfg config.Config) string {
-	if len(cfg.Kubeconfigs) > 0 {
-		return ""
-	}
-	return apiclient.InCluster()
-}
-
-// newMachine looks what an earlier agent left on this host before it starts (E8).
-func newMachine(cfg config.Config, id string, owner *vip.Owner) (*election.Machine, error) {
-	if err := owner.Prune(true); err != nil {
-		return nil, fmt.Errorf("remove addresses of earlier agents: %w", err)
-	}
-	left, err := owner.Present()
-	if err != nil {
-		return nil, fmt.Errorf("look for addresses of earlier agents: %w", err)
-	}
-	if slices.ContainsFunc(left, func(m vip.Marked) bool { return m.ValidLft == vip.Forever }) {
-		// No fence ends it: only a finite lifetime may wait for the lease.
-		if err := owner.Delete(); err != nil {
-			return nil, fmt.Errorf("remove addresses of earlier agents: %w", err)
+	interval, _ := a.services.nodeLease.Timing()
+	now := boottime.Now()
+	for _, c := range []struct {
+		name      string
+		at, limit time.Duration
+	}{
+		{"the loop of Services", a.services.speaker.LastReconcile(), reporter.DefaultTimeout},
+		{"the renewal of the node's Lease", a.services.nodeLease.LastReconcile(), reporter.DefaultTimeout + interval},
+		{"the leader election of the allocator", a.services.elector.LastTurn(), reporter.DefaultTimeout},
+		{"the allocator", a.services.allocator.LastTurn(), 90 * time.Second},
+	} {
+		if c.at != 0 && now-c.at > c.limit {
+			return fmt.Sprintf("%s has made no progress for %v", c.name, (now - c.at).Round(time.Second))
 		}
 	}
-	leftover, err := owner.Shorten(vip.ValidLifetime(election.Deadline(0, cfg.LeaseDuration), 0))
-	if err != nil {
-		return nil, fmt.Errorf("shorten the lifetime of addresses of earlier agents: %w", err)
-	}
-	return election.New(election.Config{
-		ID: id, Lease: cfg.LeaseDuration, Renew: cfg.RenewInterval,
-		FirstSeq: uint64(time.Now().UnixNano()), LeftoverLifetime: leftover,
-	})
+	return ""
 }
 
-// run keeps everything going until the loop has left in order, and then ends the rest.
-func (a *agent) run(ctx context.Context) error {
-	rest, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	var group errgroup.Group
-	for _, part := range a.beside {
-		group.Go(func() error { return part(rest) })
+// notReady returns why this agent could neither hold nor take over addresses now, or "". On a node
+// without an API server the Services' part alone decides.
+func (a *agent) notReady() string {
+	if a.control != nil && !(a.services != nil && a.control.WithoutAPIServer()) {
+		if reason := a.controlHealth.NotReady(); reason != "" {
+			return reason
+		}
 	}
-	a.loop.run(ctx)
-	stop()
-	err := group.Wait()
-	a.log.Info("kvip stopped", "vip", vips(a.cfg.VIPs), "node", a.cfg.NodeName)
-	return err
+	if reason := a.servicesHealth.NotReady(); reason != "" || a.services == nil {
+		return reason
+	}
+	return a.services.speaker.NotReady()
 }
 
-// onHealth passes the verdict on; it is called about once a second even without a change.
-func (a *agent) onHealth(s health.State) {
-	a.pages.health(s)
-	a.metrics.Health(s.Code)
-	select {
-	case a.loop.in <- election.Health{Verdict: s.Verdict, Slow: s.Slow(), Latency: s.Latency, LastProbeFailed: s.LastProbeFailed}:
-	default: // the loop is behind; the next sign of life tells it
+// credentials describes the credentials of the control plane's part.
+func (a *agent) credentials() string {
+	if a.control == nil {
+		return ""
 	}
+	return a.control.Credentials()
 }
 
-func (a *agent) postEvent(ctx context.Context, ev *corev1.Event) error {
-	err := a.router.Do(ctx, func(ctx context.Context, server *apiclient.Server) error {
-		_, err := server.Core.Events(ev.Namespace).Create(ctx, ev, metav1.CreateOptions{})
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("create event: %w", err)
+// servicesPage returns the page /services, nil without Services.
+func (a *agent) servicesPage() http.Handler {
+	if a.services == nil || !a.services.started.Load() {
+		return nil
 	}
-	return nil
+	return a.services.speaker
 }
 
-// withPort joins each of the addresses with a port.
-func withPort(addresses []netip.Addr, port int) []netip.AddrPort {
-	all := make([]netip.AddrPort, len(addresses))
-	for i, a := range addresses {
-		all[i] = netip.AddrPortFrom(a, uint16(port))
+// status returns the page /status.
+func (a *agent) status() status.Agent {
+	s := status.Agent{
+		Node: a.cfg.NodeName, Identity: a.id, Version: a.build.Version, State: "starting",
+		Health: election.Unknown.String(), NotReady: a.notReady(),
 	}
-	return all
+	for _, addr := range a.cfg.VIPs {
+		s.VIPs = append(s.VIPs, addr.String())
+	}
+	if a.control != nil {
+		a.control.AddStatus(&s)
+	}
+	return s
 }

@@ -1,105 +1,143 @@
 package agent
 
 import (
-	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
-	"path/filepath"
+	"strings"
 	"testing"
-	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/metrics"
-	"github.com/kvip/kvip/pkg/vip"
-	"github.com/kvip/kvip/test/fakeapi"
-
 	"github.com/kvip/kvip/test/testutil"
 )
 
-// TestAssemble wires everything and starts nothing; what an earlier agent left for another
-// address is gone, its own is still there (E8).
-func TestAssemble(t *testing.T) {
-	newHost(t)
-	foreign := netip.MustParseAddr("10.0.0.200")
-	for _, a := range []netip.Addr{vip4, foreign} {
-		if err := vip.Netlink(nil).Replace(vip.Address{VIP: a, LinkIndex: 7, LinkName: "eth0"}, time.Minute); err != nil {
-			t.Fatal(err)
-		}
+var (
+	vip4    = netip.MustParseAddr("10.0.0.100")
+	discard = slog.New(slog.DiscardHandler)
+)
+
+// get returns the status code and the body of a page.
+func get(t *testing.T, page http.Handler) (int, string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	page.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+	return w.Code, w.Body.String()
+}
+
+// scrape returns the page /metrics.
+func scrape(t *testing.T, set *metrics.Set) string {
+	t.Helper()
+	_, page := get(t, set.Handler())
+	return page
+}
+
+// TestIdentity is E8: node name, boot and network namespace, the same after a restart and
+// another one in another namespace.
+func TestIdentity(t *testing.T) {
+	outside, err := identity("node-a")
+	if err != nil {
+		t.Fatal(err)
 	}
+	boot, err := link.BootID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, _ := identity("node-a"); again != outside {
+		t.Errorf("%s, and then %s", outside, again)
+	}
+	if !strings.HasPrefix(outside, "node-a_"+boot[:13]+"_") ||
+		election.NodeName(outside) != "node-a" || len(outside) > 128 {
+		t.Errorf("identity %s", outside)
+	}
+	testutil.NewNetns(t)
+	if inside, err := identity("node-a"); err != nil || inside == outside ||
+		election.NodeName(inside) != "node-a" {
+		t.Errorf("%s in another namespace, %s here: %v", inside, outside, err)
+	}
+}
+
+// testAgent is an agent for the jobs that the configuration has. Nothing runs.
+func testAgent(t *testing.T, change func(c *config.Config)) *agent {
+	t.Helper()
 	cfg := config.Default()
-	cfg.VIPs, cfg.NodeName = []netip.Addr{vip4, vip6}, "node-a"
-	set, err := metrics.New(Build{Version: "test", Commit: "none"}, known(cfg))
+	cfg.NodeName, cfg.Kubeconfigs = "node-a", []string{"/none"}
+	change(&cfg)
+	a, err := newAgent(cfg, Build{Version: "v1", Commit: "none"}, discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := newPages(cfg, Build{}, self, set, discard)
-	a, err := assemble(cfg, self, p, testutil.Must(newStore(cfg, set, discard)), set, discard)
-	if err != nil {
-		t.Fatal(err)
+	return a
+}
+
+// TestReadiness: an agent for both jobs is ready if both parts are. One for Services alone has no
+// control plane's part.
+func TestReadiness(t *testing.T) {
+	both := testAgent(t, func(c *config.Config) { c.VIPs, c.Services = []netip.Addr{vip4}, true })
+	if got := both.notReady(); !strings.HasPrefix(got, "starting: the link is not there yet") {
+		t.Errorf("before the start: %q", got)
 	}
-	if p.parts.Load() != a || len(a.beside) != 7 || p.stuck() != "" {
-		t.Errorf("%d parts beside the loop, %q", len(a.beside), p.stuck())
-	}
-	left, err := vip.Netlink(nil).List()
-	if err != nil || len(left) != 1 || left[0].VIP != vip4 {
-		t.Errorf("on this host: %+v: %v", left, err)
-	}
-	for _, wrong := range []func(c *config.Config){
-		func(c *config.Config) { c.VIPs = nil }, func(c *config.Config) { c.LeaseName = "" }, func(c *config.Config) { c.HealthURL = "ftp://" },
+	for _, c := range []struct{ control, services, want string }{
+		{"link is down", "starting", "link is down"},
+		{"link is down", "", "link is down"},
+		{"", "starting", "starting"},
 	} {
-		bad := cfg
-		wrong(&bad)
-		if _, err := assemble(bad, self, newPages(bad, Build{}, self, set, discard), testutil.Must(newStore(bad, set, discard)), set, discard); err == nil {
-			t.Errorf("assembled %+v", bad)
+		both.controlHealth.Component("election loop").Stopped(c.control)
+		both.servicesHealth.Component("Services").Stopped(c.services)
+		if got := both.notReady(); got != c.want {
+			t.Errorf("%+v: %q", c, got)
 		}
 	}
-}
-
-// TestLongestLease: what may be configured is what the election waits for at most (E2).
-func TestLongestLease(t *testing.T) {
-	if config.MaxLeaseDuration != election.MaxLease {
-		t.Errorf("--lease-duration may be %v, followers wait for at most %v", config.MaxLeaseDuration, election.MaxLease)
+	alone := testAgent(t, func(c *config.Config) { c.VIPs, c.Services = nil, true })
+	if got := alone.notReady(); got != "starting" {
+		t.Errorf("Services alone: %q", got)
+	}
+	if alone.credentials() != "" || both.credentials() != "" {
+		t.Error("credentials are reported before the start")
 	}
 }
 
-// TestPostEvent posts an Event to the first local address that takes it.
-func TestPostEvent(t *testing.T) {
-	store, err := fakeapi.NewStore()
-	if err != nil {
-		t.Fatal(err)
+// TestE12Stuck: the components of both parts are watched.
+func TestE12Stuck(t *testing.T) {
+	a := testAgent(t, func(c *config.Config) { c.VIPs, c.Services = []netip.Addr{vip4}, true })
+	if got := a.stuck(); got != "" {
+		t.Errorf("before the start: %q", got)
 	}
-	server, err := store.Serve("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for _, registry := range []string{"control", "services"} {
+		health := a.controlHealth
+		if registry == "services" {
+			health = a.servicesHealth
+		}
+		c := health.Component("test loop")
+		c.Heartbeat()
+		c.SetTimeout(-1)
+		if got := a.stuck(); !strings.Contains(got, "test loop has made no progress") {
+			t.Errorf("%s: %q", registry, got)
+		}
+		c.SetTimeout(1 << 62)
 	}
-	defer server.Close()
-	kubeconfig := filepath.Join(t.TempDir(), "admin.conf")
-	if err := store.WriteKubeconfig(kubeconfig, "https://192.0.2.1:1", fakeapi.User{Token: "secret"}); err != nil {
-		t.Fatal(err)
+}
+
+// TestStatus before the start, of an agent for the control plane alone.
+func TestStatus(t *testing.T) {
+	a := testAgent(t, func(c *config.Config) { c.VIPs = []netip.Addr{vip4} })
+	s := a.status()
+	if s.Node != "node-a" || s.Identity != a.id || s.Version != "v1" || s.State != "starting" ||
+		s.Health != "unknown" || len(s.VIPs) != 1 || s.VIPs[0] != vip4.String() || s.NotReady == "" {
+		t.Errorf("%+v", s)
 	}
-	routes := func(kubeconfig string) *agent {
-		store := testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{kubeconfig}}))
-		local := func() []string { return []string{"127.0.0.2:1", server.Host} }
-		return &agent{router: testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{
-			Store: store, Local: local, LocalFirst: true,
-		}))}
+	if a.servicesPage() != nil {
+		t.Error("/services without Services")
 	}
-	a := routes(kubeconfig)
-	ev := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kvip.1"}}
-	if err := a.postEvent(t.Context(), ev); err != nil || server.Count("POST", "/namespaces/kube-system/events") != 1 {
-		t.Errorf("posted %d: %v", server.Count("POST", "/events"), err)
-	}
-	server.Be(fakeapi.Forbidden)
-	if err := a.postEvent(t.Context(), ev); !apierrors.IsForbidden(err) {
-		t.Errorf("a server that refuses it: %v", err)
-	}
-	a = routes("/none")
-	if err := a.postEvent(t.Context(), ev); !errors.Is(err, apiclient.ErrNoCredentials) {
-		t.Errorf("without credentials: %v", err)
+}
+
+func TestNewAgentRejectsBadSettings(t *testing.T) {
+	cfg := config.Default()
+	cfg.NodeName, cfg.VIPs, cfg.HealthURL = "node-a", []netip.Addr{vip4}, "ftp://"
+	if _, err := newAgent(cfg, Build{}, discard); err == nil {
+		t.Error("a bad --health-url was accepted")
 	}
 }

@@ -9,12 +9,12 @@ import (
 	"github.com/kvip/kvip/pkg/vip"
 )
 
-// Cleanup removes what a killed agent left on this host: every address with kvip's mark and the packet
-// filter of the Services, or only the addresses of list where it is not empty. It returns what was
-// removed, also when something else could not be.
+// Cleanup removes what a killed agent left on this host: all addresses with kvip's mark and the
+// packet filter of the Services, or only the addresses of a list that is not empty. It returns what
+// was removed, with an error too.
 func Cleanup(list []netip.Addr) (removed []string, err error) {
-	gone, err := vip.Cleanup(list)
-	for _, m := range gone {
+	addresses, err := vip.Cleanup(list)
+	for _, m := range addresses {
 		removed = append(removed, fmt.Sprintf("%s from %s", m.VIP, m.LinkName))
 	}
 	if len(list) > 0 {
@@ -24,18 +24,18 @@ func Cleanup(list []netip.Addr) (removed []string, err error) {
 	return append(removed, table...), errors.Join(err, filterErr)
 }
 
-// cleanFilter removes the packet filter, unless an agent that runs has it.
+// cleanFilter removes the packet filter, unless a running agent uses it.
 func cleanFilter() (removed []string, err error) {
 	lock, err := vip.LockServices()
 	if errors.Is(err, vip.ErrLocked) {
-		return nil, nil // vip.Cleanup has said so, if there was anything to remove
+		return nil, nil // vip.Cleanup reports it if there was anything to remove
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	there, err := nftfilter.Installed()
-	if err != nil || !there {
+	installed, err := nftfilter.Installed()
+	if err != nil || !installed {
 		return nil, err
 	}
 	return []string{"nftables table inet " + nftfilter.Table}, nftfilter.Cleanup()

@@ -15,8 +15,8 @@ import (
 	"github.com/kvip/kvip/pkg/vip"
 )
 
-// Preflight refuses, before anything is touched, a configuration that this host shows to
-// be wrong: the error is a *config.UsageError. What may become right by waiting is no error.
+// Preflight checks a configuration against this host, before anything is changed. The error is a
+// *config.UsageError. What waiting may correct is not an error.
 func Preflight(cfg config.Config) error {
 	if err := checkKubeconfigs(cfg); err != nil {
 		return err
@@ -37,27 +37,32 @@ func Preflight(cfg config.Config) error {
 	return checkLink(cfg)
 }
 
-// checkKubeconfigs refuses files that will never work, and those of a directory that is not there. In
-// kube-vip's place nobody has named the directory.
+// checkKubeconfigs rejects files that can never work, and files in a missing directory. With
+// kube-vip's
+// settings the directory is a default, not a choice.
 func checkKubeconfigs(cfg config.Config) error {
 	err := apiclient.CheckUsers(cfg.Kubeconfigs)
 	for _, path := range cfg.Kubeconfigs {
-		if _, missing := os.Stat(filepath.Dir(path)); err == nil && errors.Is(missing, fs.ErrNotExist) && !cfg.KubeVIP {
+		if _, missing := os.Stat(filepath.Dir(path)); err == nil &&
+			errors.Is(missing, fs.ErrNotExist) && !cfg.KubeVIP {
 			err = missing
 		}
 	}
 	if err != nil {
-		return &config.UsageError{Flag: "kubeconfig", Reason: err.Error(), Hint: "give files in directories that exist; a file that kubeadm has yet to write may be missing"}
+		return &config.UsageError{Flag: "kubeconfig", Reason: err.Error(),
+			Hint: "give files in directories that exist; a file that kubeadm has yet to write may be missing"}
 	}
 	return nil
 }
 
-// checkVIP compares one VIP with what the host has.
+// checkVIP compares one virtual IP with the addresses of this host.
 func checkVIP(v netip.Addr, addresses []link.HostAddr, marked []vip.Marked) error {
 	own := slices.ContainsFunc(marked, func(m vip.Marked) bool { return m.VIP == v })
 	for _, a := range addresses {
 		if a.Prefix.Addr() == v && !own {
-			return &config.UsageError{Flag: "vip", Reason: fmt.Sprintf("%s is an address of this host, on %s", v, a.Link), Hint: "choose an address that no machine has, or remove it there"}
+			return &config.UsageError{Flag: "vip",
+				Reason: fmt.Sprintf("%s is an address of this host, on %s", v, a.Link),
+				Hint:   "choose an address that no machine has, or remove it there"}
 		}
 		if err := config.CheckInSubnet(v, a.Prefix); err != nil {
 			return err
@@ -66,13 +71,14 @@ func checkVIP(v netip.Addr, addresses []link.HostAddr, marked []vip.Marked) erro
 	return nil
 }
 
-// checkLink refuses a missing link only where the user said not to wait for it.
+// checkLink rejects a missing link only if the user does not want to wait for it.
 func checkLink(cfg config.Config) error {
 	if cfg.InterfaceWait != 0 {
 		return nil
 	}
 	if _, err := link.Select(cfg.Interface, cfg.VIPs); err != nil {
-		return &config.UsageError{Flag: "interface", Reason: err.Error(), Hint: "name an existing interface, or let kvip wait for it with --interface-wait"}
+		return &config.UsageError{Flag: "interface", Reason: err.Error(),
+			Hint: "name an existing interface, or let kvip wait for it with --interface-wait"}
 	}
 	return nil
 }

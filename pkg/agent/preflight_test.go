@@ -57,14 +57,23 @@ func TestPreflight(t *testing.T) {
 		{"OfThisHost6", "10.0.0.100,fd00::1", nil, "vip", "fd00::1 is an address of this host, on eth0"},
 		{"Network", "10.0.0.0", nil, "vip", "10.0.0.0 is the network address of 10.0.0.0/24"},
 		{"Broadcast", "10.0.0.255", nil, "vip", "10.0.0.255 is the broadcast address of 10.0.0.0/24"},
-		{"SubnetRouter", "fd00::", nil, "vip", "fd00:: is the network address of fd00::/64"},
-		{"NoInterface", "10.0.0.100", func(c *config.Config) { c.Interface, c.InterfaceWait = "eth9", 0 }, "interface", `"eth9"`},
-		{"NoInterfaceYet", "10.0.0.100", func(c *config.Config) { c.Interface, c.InterfaceWait = "eth9", time.Second }, "", ""},
-		{"NoInterfaceForIt", "192.0.2.7", func(c *config.Config) { c.InterfaceWait = 0 }, "interface", "192.0.2.7"},
+		{"SubnetRouter", "fd00::", nil, "vip", "fd00:: is the subnet-router anycast address of fd00::/64"},
+		{"NoInterface", "10.0.0.100", func(c *config.Config) {
+			c.Interface, c.InterfaceWait = "eth9",
+				0
+		}, "interface", `"eth9"`},
+		{"NoInterfaceYet", "10.0.0.100",
+			func(c *config.Config) { c.Interface, c.InterfaceWait = "eth9", time.Second }, "", ""},
+		{"NoInterfaceForIt", "192.0.2.7", func(c *config.Config) { c.InterfaceWait = 0 }, "interface",
+			"192.0.2.7"},
 		{"InterfaceIsThere", "10.0.0.100", func(c *config.Config) { c.InterfaceWait = 0 }, "", ""},
-		{"Kubeconfig", "10.0.0.100", func(c *config.Config) { c.Kubeconfigs = []string{broken} }, "kubeconfig", broken},
-		{"KubeconfigDirectory", "10.0.0.100", func(c *config.Config) { c.Kubeconfigs = []string{"/none/such/admin.conf"} }, "kubeconfig", "/none/such"},
-		{"KubeconfigNotYet", "10.0.0.100", func(c *config.Config) { c.Kubeconfigs = []string{filepath.Join(dir, "admin.conf")} }, "", ""},
+		{"Kubeconfig", "10.0.0.100", func(c *config.Config) { c.Kubeconfigs = []string{broken} },
+			"kubeconfig", broken},
+		{"KubeconfigDirectory", "10.0.0.100",
+			func(c *config.Config) { c.Kubeconfigs = []string{"/none/such/admin.conf"} }, "kubeconfig",
+			"/none/such"},
+		{"KubeconfigNotYet", "10.0.0.100",
+			func(c *config.Config) { c.Kubeconfigs = []string{filepath.Join(dir, "admin.conf")} }, "", ""},
 	} {
 		cfg := config.Default()
 		for text := range strings.SplitSeq(c.vips, ",") {
@@ -78,7 +87,8 @@ func TestPreflight(t *testing.T) {
 		switch {
 		case c.flag == "" && err != nil:
 			t.Errorf("%s: %v", c.name, err)
-		case c.flag != "" && (!errors.As(err, &usage) || usage.Flag != c.flag || !strings.Contains(usage.Reason, c.reason) || usage.Hint == ""):
+		case c.flag != "" && (!errors.As(err, &usage) || usage.Flag != c.flag ||
+			!strings.Contains(usage.Reason, c.reason) || usage.Hint == ""):
 			t.Errorf("%s: %v, want --%s: %s", c.name, err, c.flag, c.reason)
 		}
 	}
@@ -91,7 +101,8 @@ func TestPreflight(t *testing.T) {
 func TestPreflightWaitsForKubeconfigs(t *testing.T) {
 	newHost(t)
 	dir := t.TempDir()
-	for name, text := range map[string]string{"empty": "", "cut": withPassword[:len(withPassword)/2], "garbage": "\x00\x01"} {
+	for name, text := range map[string]string{"empty": "", "cut": withPassword[:len(withPassword)/2],
+		"garbage": "\x00\x01"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +115,8 @@ func TestPreflightWaitsForKubeconfigs(t *testing.T) {
 		}
 	}
 	cfg := config.Default()
-	cfg.VIPs, cfg.Kubeconfigs, cfg.KubeVIP = []netip.Addr{vip4}, []string{"/none/such/admin.conf"}, true
+	cfg.VIPs, cfg.Kubeconfigs, cfg.KubeVIP = []netip.Addr{vip4}, []string{"/none/such/admin.conf"},
+		true
 	if err := Preflight(cfg); err != nil {
 		t.Errorf("in kube-vip's place: %v", err)
 	}
@@ -115,7 +127,8 @@ func TestPreflightOwnAddress(t *testing.T) {
 	newHost(t)
 	cfg := config.Default()
 	cfg.VIPs = []netip.Addr{vip4}
-	if err := vip.Netlink(cfg.VIPs).Replace(vip.Address{VIP: vip4, LinkIndex: 7, LinkName: "eth0"}, time.Minute); err != nil {
+	if err := vip.Netlink(cfg.VIPs).Replace(vip.Address{VIP: vip4, LinkIndex: 7, LinkName: "eth0"},
+		time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if err := Preflight(cfg); err != nil {
@@ -145,7 +158,8 @@ func TestCheckVIP(t *testing.T) {
 	}
 	marked := []vip.Marked{{Address: vip.Address{VIP: vip4}}}
 	for text, good := range map[string]bool{
-		"10.0.0.100": true, "10.0.0.101": false, "10.0.0.102": true, "10.0.0.1": false, "10.0.0.0": false, "10.0.0.255": false,
+		"10.0.0.100": true, "10.0.0.101": false, "10.0.0.102": true, "10.0.0.1": false,
+		"10.0.0.0": false, "10.0.0.255": false,
 		"10.0.1.0": true, // a /31 has no network address (RFC 3021)
 		"10.0.1.1": false, "10.0.2.0": true, "fd00::": true,
 	} {

@@ -2,24 +2,32 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/pkg/manifest"
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/nftfilter"
+	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/pkg/svc/allocator"
 	"github.com/kvip/kvip/pkg/svc/ledger"
@@ -27,221 +35,304 @@ import (
 	"github.com/kvip/kvip/pkg/vip"
 )
 
-// leaveTimeout bounds the hand-over of all addresses when this agent ends for good (S6).
-const leaveTimeout = 5 * time.Second
+const (
+	// releaseTimeout limits the hand-over of all addresses when this agent leaves for good (S6).
+	releaseTimeout = 5 * time.Second
+	// drainTimeout limits the request that decides whether it leaves for good.
+	drainTimeout = 2 * time.Second
+)
 
-// services is the Services part of this agent.
+// services is the Services' part of an agent.
 type services struct {
-	cfg       config.Config
-	log       *slog.Logger
-	leases    *apiclient.Router // for what must not wait
+	cfg     config.Config
+	id      string
+	log     *slog.Logger
+	store   *apiclient.Store
+	metrics *metrics.Set
+	health  *reporter.Reporter
+	started atomic.Bool // this agent has the lock of the Services
+
+	leases    *apiclient.Router // for requests that must not wait
 	bulk      *apiclient.Router
-	catalogue *svc.Cache
-	heart     *speaker.NodeLease
-	keeper    *allocator.LeaderElector
-	allocator *allocator.Allocator
-	announcer *arp.Announcer
 	watcher   *link.Watcher
-	serve     *speaker.Speaker
-	beside    []func(context.Context) error // each runs until its context ends
+	cache     *svc.Cache
+	nodeLease *speaker.NodeLease
+	elector   *allocator.LeaderElector
+	announcer *arp.Announcer
+	speaker   *speaker.Speaker
+	allocator *allocator.Allocator
 }
 
-// runServices serves Services until ctx ends.
-func runServices(ctx context.Context, cfg config.Config, id string, pages *pages, store *apiclient.Store, set *metrics.Set, log *slog.Logger) error {
-	unlock := lockServices(ctx, pages, log)
-	defer unlock()
-	if ctx.Err() != nil {
-		return nil
+// newServices connects the components, each to those before it. It starts nothing.
+func newServices(a *agent) (*services, error) {
+	s := &services{
+		cfg: a.cfg, id: a.id, log: a.log, store: a.store, metrics: a.metrics,
+		health:  a.servicesHealth.Component("Services"),
+		watcher: link.NewWatcher(link.WatchConfig{Log: a.log}),
 	}
-	s, err := newServices(cfg, id, store, set, log)
-	if err != nil {
-		return err
-	}
-	pages.services.Store(s)
-	warnOfForwarding(log)
-	log.Info("kvip serves Services", "node", cfg.NodeName, "lease", cfg.Namespace+"/"+cfg.ServicesName, "identity", id)
-	if len(cfg.VIPs) == 0 { // else the control plane's part keeps the credentials up to date
-		s.beside = append(s.beside, store.Run)
-	}
-	return s.run(ctx)
-}
-
-// warnOfForwarding tells of a node that cannot pass connections on to pods on other nodes.
-func warnOfForwarding(log *slog.Logger) {
-	if forwards, err := link.Forwards(true); err == nil && !forwards {
-		log.Warn("this node does not forward IPv4 packets: connections to an address here that go to a pod on another node time out",
-			"reason", "sysctl net.ipv4.ip_forward is 0")
-	}
-}
-
-// newServices wires the parts. Nothing runs yet.
-func newServices(cfg config.Config, id string, store *apiclient.Store, set *metrics.Set, log *slog.Logger) (*services, error) {
-	failed := func(verb, resource string, err error) {
-		set.APIError(metrics.Request{Verb: verb, Resource: resource}, errorCode(err))
-	}
-	s := &services{cfg: cfg, log: log, watcher: link.NewWatcher(link.WatchConfig{Log: log})}
+	s.health.Stopped("starting")
 	var err error
-	if s.leases, err = router(cfg, store, "services-lease"); err != nil {
+	if s.leases, err = s.newRouter("services-lease"); err != nil {
 		return nil, err
 	}
-	if s.bulk, err = router(cfg, store, "services"); err != nil {
+	if s.bulk, err = s.newRouter("services"); err != nil {
 		return nil, err
 	}
-	s.catalogue = svc.NewCache(svc.CacheConfig{
-		Reader:    svc.Reader{Class: cfg.ServiceClass, ClassOnly: cfg.ClassOnly, KubeVIP: cfg.KubeVIP},
-		Namespace: cfg.Namespace, Lease: cfg.ServicesName, Router: s.bulk, Log: log,
-		OnFailure: failed,
+	s.cache = svc.NewCache(svc.CacheConfig{
+		Reader: svc.Reader{
+			Class: s.cfg.ServiceClass, ClassOnly: s.cfg.ClassOnly, KubeVIP: s.cfg.KubeVIP,
+		},
+		Namespace: s.cfg.Namespace, Lease: s.cfg.ServicesName, Router: s.bulk, Log: s.log,
+		OnFailure: s.onFailure,
 	})
-	s.heart, err = speaker.NewNodeLease(speaker.NodeLeaseConfig{
-		Node: cfg.NodeName, Identity: id, Namespace: cfg.Namespace, Name: svc.NodeLease(cfg.ServicesName, cfg.NodeName),
-		Cache: s.catalogue, Router: s.leases, Clock: boottime.Now, Log: log,
-		OnFailure: func(op string, err error) { set.APIError(requestOf(op), errorCode(err)) },
+	s.nodeLease, err = speaker.NewNodeLease(speaker.NodeLeaseConfig{
+		Node: s.cfg.NodeName, Identity: s.id, Namespace: s.cfg.Namespace,
+		Name:  svc.NodeLease(s.cfg.ServicesName, s.cfg.NodeName),
+		Cache: s.cache, Router: s.leases, Clock: boottime.Now, Log: s.log,
+		OnFailure: a.onLeaseFailure,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.keeper = allocator.NewLeaderElector(allocator.LeaderElectorConfig{
-		Namespace: cfg.Namespace, Name: cfg.ServicesName, Identity: id, Cache: s.catalogue, Router: s.leases, Clock: boottime.Now, Log: log,
-		Duration:  func() time.Duration { _, d := s.heart.Timing(); return d },
-		Interval:  func() time.Duration { i, _ := s.heart.Timing(); return i },
-		Eligible:  func() bool { return s.catalogue.HasSyncedPools() && s.heart.View().Fresh },
-		OnFailure: failed,
+	s.elector = allocator.NewLeaderElector(allocator.LeaderElectorConfig{
+		Namespace: s.cfg.Namespace, Name: s.cfg.ServicesName, Identity: s.id, Cache: s.cache,
+		Router: s.leases, Clock: boottime.Now, Log: s.log, OnFailure: s.onFailure,
+		Duration: func() time.Duration { _, d := s.nodeLease.Timing(); return d },
+		Interval: func() time.Duration { i, _ := s.nodeLease.Timing(); return i },
+		Eligible: func() bool { return s.cache.HasSyncedPools() && s.nodeLease.View().Fresh },
 	})
-	if err := s.own(set); err != nil {
+	if err := s.newSpeaker(); err != nil {
 		return nil, err
 	}
-	s.allocator = allocator.New(allocator.Config{
-		Cache: s.catalogue, Elector: s.keeper, Router: s.bulk, Clock: boottime.Now, Log: log,
-		Store: ledger.New(ledger.Config{
-			Name: cfg.ServicesName, Namespace: cfg.Namespace, Identity: id, Log: log,
-			Leases: func() (ledger.Leases, error) { return s.ledgerClient(failed) }, Known: s.catalogue.Lease,
-		}),
-		KubeVIP: cfg.KubeVIP, ControlPlane: cfg.VIPs, Port: cfg.Port, Placement: s.serve.Placement, PlacementVersion: s.serve.PlacementVersion, Node: cfg.NodeName,
-		OnStats: func(f allocator.Stats) {
-			set.Allocator(f.Refused != nil) // nil in the zero value alone
-			set.Allocation(f.Services, f.Refused, poolMetrics(f.Pools))
-		},
-		OnFailure: failed,
-	})
+	s.newAllocator()
 	return s, nil
 }
 
-// own makes what owns and announces addresses on this host.
-func (s *services) own(set *metrics.Set) error {
-	roster, err := vip.NewServiceOwner(vip.ServiceOwnerConfig{Clock: boottime.Now, Log: s.log, Known: s.known})
+// newSpeaker makes what owns, filters and announces addresses on this host. It uses the elector.
+func (s *services) newSpeaker() error {
+	owner, err := vip.NewServiceOwner(vip.ServiceOwnerConfig{
+		Clock: boottime.Now, Log: s.log, Known: s.knownAddresses,
+	})
 	if err != nil {
 		return err
 	}
-	table, err := nftfilter.New(nftfilter.Config{Timeout: speaker.FilterTimeout(vip.DefaultServiceLifetime), Log: s.log})
+	filter, err := nftfilter.New(nftfilter.Config{
+		Timeout: speaker.FilterTimeout(vip.DefaultServiceLifetime), Log: s.log,
+	})
 	if err != nil {
 		return err
 	}
 	s.announcer, err = arp.New(arp.Config{
 		Pacing: arp.ServicePacing(), Log: s.log, Clock: boottime.Now,
-		Sent: func(_ netip.Addr, kind string) { set.ServiceAnnounced(kind) },
+		Sent: func(_ netip.Addr, kind string) { s.metrics.ServiceAnnounced(kind) },
 	})
 	if err != nil {
 		return err
 	}
-	s.serve, err = speaker.New(speaker.Config{
-		Node: s.cfg.NodeName, Cache: s.catalogue, NodeLease: s.heart, Clock: boottime.Now, Log: s.log,
-		Addresses: roster, Filter: table, Announcer: s.announcer, Networks: link.Networks, LinkEvents: s.watcher.Events(),
-		HostControlPlane: controlPlaneHere, ForeignHolder: s.keeper.ForeignHolder, Interface: s.cfg.ServicesInterface,
-		Fallback:     fallback(s.cfg.ServicesFallback),
-		ControlPlane: s.cfg.VIPs, StatusPort: portOf(s.cfg.MetricsAddress), Metrics: set,
+	s.speaker, err = speaker.New(speaker.Config{
+		Node: s.cfg.NodeName, Cache: s.cache, NodeLease: s.nodeLease, Clock: boottime.Now,
+		Log: s.log, Addresses: owner, Filter: filter, Announcer: s.announcer,
+		Networks: link.Networks, LinkEvents: s.watcher.Events(), HostControlPlane: vip.HostVIPs,
+		ForeignHolder: s.elector.ForeignHolder, Interface: s.cfg.ServicesInterface,
+		Fallback: isFallback(s.cfg.ServicesFallback), ControlPlane: s.cfg.VIPs,
+		StatusPort: portOf(s.cfg.MetricsAddress), Metrics: s.metrics,
 	})
 	return err
 }
 
-// known returns the addresses of Services alone: on kernels that keep no mark, such an address on this host is an
-// earlier agent's.
-func (s *services) known() map[netip.Addr]bool {
+// newAllocator makes what allocates addresses while this node is the leader. It uses the speaker.
+func (s *services) newAllocator() {
+	s.allocator = allocator.New(allocator.Config{
+		Cache: s.cache, Elector: s.elector, Router: s.bulk, Clock: boottime.Now, Log: s.log,
+		Store: ledger.New(ledger.Config{
+			Name: s.cfg.ServicesName, Namespace: s.cfg.Namespace, Identity: s.id, Log: s.log,
+			Leases: s.ledgerClient, Known: s.cache.Lease,
+		}),
+		KubeVIP: s.cfg.KubeVIP, ControlPlane: s.cfg.VIPs, Port: s.cfg.Port, Node: s.cfg.NodeName,
+		Placement: s.speaker.Placement, PlacementVersion: s.speaker.PlacementVersion,
+		OnStats: s.recordStats, OnFailure: s.onFailure,
+	})
+}
+
+// recordStats sets the metrics of the allocator.
+func (s *services) recordStats(stats allocator.Stats) {
+	pools := make([]metrics.Pool, len(stats.Pools))
+	for i, p := range stats.Pools {
+		pools[i] = metrics.Pool{
+			Name: p.Pool, Family: strings.ToLower(p.Family.String()), Used: float64(p.Used),
+			Size: p.Size,
+		}
+	}
+	s.metrics.Allocator(stats.Refused != nil) // nil in the zero value alone
+	s.metrics.Allocation(stats.Services, stats.Refused, pools)
+}
+
+// onFailure counts a failed request.
+func (s *services) onFailure(verb, resource string, err error) {
+	s.metrics.APIError(metrics.Request{Verb: verb, Resource: resource}, errorCode(err))
+}
+
+// newRouter makes a router to the API servers: one on this node, the in-cluster address, the
+// others.
+// A pod for Services alone most likely has no API server on its node, and tries the in-cluster
+// address first (E11).
+func (s *services) newRouter(pool string) (*apiclient.Router, error) {
+	local := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(s.cfg.Port))}
+	inCluster := apiclient.InCluster()
+	if len(s.cfg.VIPs) == 0 && len(s.cfg.Kubeconfigs) == 0 && inCluster != "" {
+		local = nil
+	}
+	return apiclient.NewRouter(apiclient.RouterConfig{
+		Store: s.store, ConnectionPool: pool, Local: func() []string { return local },
+		InCluster: inCluster,
+	})
+}
+
+// knownAddresses returns the addresses in the ledger, with whether Services alone use them. On
+// kernels that keep no mark, such an address on this host is from an earlier agent.
+func (s *services) knownAddresses() map[netip.Addr]bool {
 	known := map[netip.Addr]bool{}
-	for addr, holders := range s.catalogue.Ledger() {
+	for addr, holders := range s.cache.Ledger() {
 		known[addr] = !ipam.WithControlPlane(holders)
 	}
 	return known
 }
 
-// fallback returns what tells the link of --services-fallback from others, nil if that is empty.
-func fallback(name string) func(link.Network) bool {
+// isFallback returns a function that reports whether a link is that of --services-fallback. It
+// returns nil for an empty name.
+func isFallback(name string) func(link.Network) bool {
 	if name == "" {
 		return nil
 	}
 	return func(n link.Network) bool {
-		return n.Name == name || slices.Contains(n.Names, name) || name == config.DefaultRoute && n.Default
+		return n.Name == name || slices.Contains(n.Names, name) || name == config.DefaultRoute &&
+			n.Default
 	}
 }
 
-// router finds API servers for the Services part: one on this node, the in-cluster address, the others. A
-// pod for Services alone has most likely none on its node, and asks the in-cluster address first (E11).
-func router(cfg config.Config, store *apiclient.Store, pool string) (*apiclient.Router, error) {
-	local, inCluster := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}, apiclient.InCluster()
-	if len(cfg.VIPs) == 0 && len(cfg.Kubeconfigs) == 0 && inCluster != "" {
-		local = nil
-	}
-	return apiclient.NewRouter(apiclient.RouterConfig{Store: store, ConnectionPool: pool, Local: func() []string { return local }, InCluster: inCluster})
-}
-
-// controlPlaneHere returns the control plane's virtual IPs on this host, whichever kvip put them there.
-func controlPlaneHere() ([]netip.Addr, error) {
-	marked, err := vip.Netlink(nil).List()
-	if err != nil {
-		return nil, err
-	}
-	var all []netip.Addr
-	for _, m := range marked {
-		all = append(all, m.VIP)
-	}
-	slices.SortFunc(all, netip.Addr.Compare)
-	return slices.Compact(all), nil
-}
-
+// portOf returns the port of an address as in "127.0.0.1:2113", 0 if it has none.
 func portOf(address string) int {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return 0
 	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		return 0
-	}
+	number, _ := strconv.Atoi(port)
 	return number
 }
 
-// run serves until ctx ends, and then leaves what a restart needs, or hands everything over (S6).
+// run serves Services until ctx ends. Then it keeps what a restart needs, or hands over all
+// addresses (S6).
 func (s *services) run(ctx context.Context) error {
-	detached := context.WithoutCancel(ctx)
-	back, stopBack := context.WithCancel(detached)
-	defer stopBack()
-	var rear, front errgroup.Group
-	for _, part := range append(s.beside, s.catalogue.Run, s.announcer.Run, s.watcher.Run, s.followServers) {
-		rear.Go(func() error { return part(back) })
+	lock := s.waitForLock(ctx)
+	if lock == nil {
+		return nil
 	}
-	for _, part := range []func(context.Context) error{s.heart.Run, s.keeper.Run, s.allocator.Run, s.serve.Run} {
-		front.Go(func() error { return part(ctx) })
-	}
-	err := front.Wait()
-	if s.isOver(detached) {
-		limited, cancel := context.WithTimeout(detached, leaveTimeout)
-		defer cancel()
-		if err := s.serve.Release(limited); err != nil {
-			s.log.Warn("could not hand everything over; it ends by itself", "node", s.cfg.NodeName, "reason", err)
+	defer func() {
+		if err := lock.Close(); err != nil {
+			s.log.Debug("cannot close a lock", "reason", err)
 		}
+	}()
+	s.started.Store(true)
+	s.health.OK()
+	if forwards, err := link.Forwards(true); err == nil && !forwards {
+		s.log.Warn("this node does not forward IPv4 packets: "+
+			"connections to an address here time out if their pod is on another node",
+			"reason", "sysctl net.ipv4.ip_forward is 0")
 	}
-	stopBack()
-	if rearErr := rear.Wait(); err == nil {
-		err = rearErr
-	}
-	return err
+	s.log.Info("kvip serves Services", "node", s.cfg.NodeName,
+		"lease", s.cfg.Namespace+"/"+s.cfg.ServicesName, "identity", s.id)
+	return s.runComponents(ctx)
 }
 
-// followServers tells the routers of all API servers, as the cluster lists them.
+// waitForLock waits until this is the only agent for Services in this network namespace. It returns
+// nil if ctx ends first.
+func (s *services) waitForLock(ctx context.Context) (lock io.Closer) {
+	pause := backoff.Backoff{Min: 400 * time.Millisecond, Max: 400 * time.Millisecond, Jitter: 0.5}
+	pause.Retry(ctx, func(failures int) (err error) {
+		lock, err = vip.LockServices()
+		if err != nil && failures == 0 {
+			s.log.Warn("waiting for another kvip on this host to end", "reason", err)
+			s.health.Stopped(err.Error())
+		}
+		return err
+	})
+	return lock
+}
+
+// runComponents runs the components that decide until ctx ends, and those that they need until all
+// is handed over.
+func (s *services) runComponents(ctx context.Context) error {
+	detached := context.WithoutCancel(ctx)
+	needed, stop := context.WithCancel(detached)
+	defer stop()
+	background := []func(context.Context) error{
+		s.cache.Run, s.announcer.Run, s.watcher.Run, s.followServers,
+	}
+	if len(s.cfg.VIPs) == 0 { // else the control plane's part runs it
+		background = append(background, s.store.Run)
+	}
+	var supporting, deciding errgroup.Group
+	for _, run := range background {
+		supporting.Go(func() error { return run(needed) })
+	}
+	for _, run := range []func(context.Context) error{
+		s.nodeLease.Run, s.elector.Run, s.allocator.Run, s.speaker.Run,
+	} {
+		deciding.Go(func() error { return run(ctx) })
+	}
+	err := deciding.Wait()
+	if s.leavesForGood(detached) {
+		limited, cancel := context.WithTimeout(detached, releaseTimeout)
+		defer cancel()
+		if err := s.speaker.Release(limited); err != nil {
+			s.log.Warn("hand-over incomplete; the remaining addresses expire",
+				"node", s.cfg.NodeName, "reason", err)
+		}
+	}
+	stop()
+	return errors.Join(err, supporting.Wait())
+}
+
+// leavesForGood reports whether this agent does not come back: its DaemonSet is gone or does not
+// select this node any more, or the node is cordoned, as before a drain, and the other nodes have
+// all its addresses. Otherwise it is being restarted, and its addresses stay for their lifetimes
+// (S6).
+func (s *services) leavesForGood(ctx context.Context) bool {
+	node := s.cache.Node(s.cfg.NodeName)
+	if node != nil && node.Cordoned && s.speaker.HandOver(ctx) {
+		s.log.Info("handing the Services' addresses over", "node", s.cfg.NodeName,
+			"reason", "the node is cordoned")
+		return true
+	}
+	if s.cfg.DaemonSet == "" {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	var stopped string
+	err := s.leases.Do(ctx, func(ctx context.Context, server *apiclient.Server) (err error) {
+		stopped, err = svc.DaemonSetStopped(ctx, server, manifest.ServiceAccountNamespace,
+			s.cfg.DaemonSet, node)
+		return err
+	})
+	if err != nil {
+		s.log.Warn("cannot read the DaemonSet; addresses stay, as at a restart",
+			"node", s.cfg.NodeName, "reason", err)
+		return false
+	}
+	if stopped != "" {
+		s.log.Info("handing the Services' addresses over", "node", s.cfg.NodeName,
+			"reason", "the DaemonSet "+s.cfg.DaemonSet+" "+stopped)
+	}
+	return stopped != ""
+}
+
+// followServers passes the API servers that the cluster lists to the routers, until ctx ends.
 func (s *services) followServers(ctx context.Context) error {
-	changed := s.catalogue.Subscribe()
+	changed := s.cache.Subscribe()
 	var known []string
 	for {
-		if servers := s.catalogue.Servers(); !slices.Equal(servers, known) {
+		if servers := s.cache.Servers(); !slices.Equal(servers, known) {
 			known = servers
 			s.leases.SetPeers(servers)
 			s.bulk.SetPeers(servers)
@@ -250,18 +341,52 @@ func (s *services) followServers(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
-			if !pause(ctx, time.Second) {
+			if !backoff.Sleep(ctx, time.Second) {
 				return nil
 			}
 		}
 	}
 }
 
-// poolMetrics are the figures of pools as metrics have them.
-func poolMetrics(figures []allocator.PoolStats) []metrics.Pool {
-	all := make([]metrics.Pool, len(figures))
-	for i, f := range figures {
-		all[i] = metrics.Pool{Name: f.Pool, Family: strings.ToLower(f.Family.String()), Used: float64(f.Used), Size: f.Size}
+// ledgerClient returns the present client for the Leases of the ledger.
+func (s *services) ledgerClient() (ledger.Leases, error) {
+	server, err := s.leases.Server()
+	if err != nil {
+		s.onFailure("list", "leases", err)
+		return nil, err
 	}
-	return all
+	return countedLeases{server.Coordination.Leases(s.cfg.Namespace), s.onFailure}, nil
+}
+
+// countedLeases counts failed requests, except those that the end of this agent cancels.
+type countedLeases struct {
+	ledger.Leases
+	onFailure func(verb, resource string, err error)
+}
+
+func (c countedLeases) count(verb string, err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		c.onFailure(verb, "leases", err)
+	}
+}
+
+func (c countedLeases) List(ctx context.Context, o metav1.ListOptions) (*coordinationv1.LeaseList,
+	error) {
+	list, err := c.Leases.List(ctx, o)
+	c.count("list", err)
+	return list, err
+}
+
+func (c countedLeases) Create(ctx context.Context, l *coordinationv1.Lease,
+	o metav1.CreateOptions) (*coordinationv1.Lease, error) {
+	made, err := c.Leases.Create(ctx, l, o)
+	c.count("create", err)
+	return made, err
+}
+
+func (c countedLeases) Update(ctx context.Context, l *coordinationv1.Lease,
+	o metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+	written, err := c.Leases.Update(ctx, l, o)
+	c.count("update", err)
+	return written, err
 }

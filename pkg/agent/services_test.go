@@ -14,89 +14,95 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/test/fakeapi"
 	"github.com/kvip/kvip/test/fakeapi/fakecluster"
-
 	"github.com/kvip/kvip/test/testutil"
 )
 
 const daemonSet = "/apis/apps/v1/namespaces/kube-system/daemonsets/kvip-services"
 
-// newServicesSite is the Services part of a node that has the API server of a cluster, of which the catalogue
-// alone runs.
-func newServicesSite(t *testing.T) (*fakecluster.Env, *services) {
+// newTestServices is the Services' part on a node with the API server of a cluster. Only the cache
+// runs.
+func newTestServices(t *testing.T) (*fakecluster.Env, *services) {
 	t.Helper()
-	e, s, _ := newCountedSite(t)
-	return e, s
+	e, a := newCountedServices(t)
+	return e, a.services
 }
 
-// newCountedSite is newServicesSite with its metrics.
-func newCountedSite(t *testing.T) (*fakecluster.Env, *services, *metrics.Set) {
+// newCountedServices is newTestServices with its agent.
+func newCountedServices(t *testing.T) (*fakecluster.Env, *agent) {
 	t.Helper()
 	e := fakecluster.New(t)
-	cfg := config.ServicesDaemonSet()
-	cfg.NodeName, cfg.Port = "n1", portOf(e.Server.Host)
-	set, err := metrics.New(Build{Version: "test", Commit: "none"}, known(cfg))
-	if err != nil {
+	a := &agent{
+		cfg: config.ServicesDaemonSet(), id: "n1_boot", log: e.Logger, store: e.Creds,
+		controlHealth: reporter.NewRegistry(nil), servicesHealth: reporter.NewRegistry(nil),
+	}
+	a.cfg.NodeName, a.cfg.Port = "n1", portOf(e.Server.Host)
+	var err error
+	if a.metrics, err = metrics.New(Build{}, knownLabels(a.cfg)); err != nil {
 		t.Fatal(err)
 	}
-	s, err := newServices(cfg, "n1_boot", e.Creds, set, e.Logger)
-	if err != nil {
+	if a.services, err = newServices(a); err != nil {
 		t.Fatal(err)
 	}
 	e.PutNode("n1", "10.0.0.1")
-	e.Run(s.catalogue.Run)
-	e.Eventually("the cluster is read", s.catalogue.HasSyncedPools)
-	return e, s, set
+	e.Run(a.services.cache.Run)
+	e.Eventually("the cluster is read", a.services.cache.HasSyncedPools)
+	return e, a
 }
 
-// S6: an agent ends for good if its node is cordoned or its DaemonSet is gone or going; in doubt it is a restart.
-func TestWhetherAnAgentEndsForGood(t *testing.T) {
+// TestS6LeavesForGood: if its node is cordoned, or its DaemonSet is deleted. In doubt it is a restart.
+func TestS6LeavesForGood(t *testing.T) {
 	now := metav1.Now()
 	for _, row := range []struct {
 		name string
 		set  func(e *fakecluster.Env)
 		want bool
 	}{
-		{"the DaemonSet is there", func(e *fakecluster.Env) { e.Put(daemonSet, map[string]any{}) }, false},
-		{"it is gone", func(*fakecluster.Env) {}, true},
-		{"it is going", func(e *fakecluster.Env) {
+		{"the DaemonSet exists", func(e *fakecluster.Env) { e.Put(daemonSet, map[string]any{}) },
+			false},
+		{"it is deleted", func(*fakecluster.Env) {}, true},
+		{"it is being deleted", func(e *fakecluster.Env) {
 			e.Put(daemonSet, map[string]any{"metadata": metav1.ObjectMeta{DeletionTimestamp: &now}})
 		}, true},
 		{"the node is cordoned", func(e *fakecluster.Env) {
 			e.Put(daemonSet, map[string]any{})
 			e.PutNode("n1", "10.0.0.1", func(n *corev1.Node) { n.Spec.Unschedulable = true })
 		}, true},
-		{"the right is missing", func(e *fakecluster.Env) {
+		{"the permission is missing", func(e *fakecluster.Env) {
 			e.Server.Deny(fakeapi.Denial{Path: "/daemonsets/", Code: http.StatusForbidden})
 		}, false},
-		{"the API server has an error", func(e *fakecluster.Env) { e.Server.Deny(fakeapi.Denial{Path: "/daemonsets/", Code: 503}) }, false},
+		{"the API server has an error",
+			func(e *fakecluster.Env) { e.Server.Deny(fakeapi.Denial{Path: "/daemonsets/", Code: 503}) },
+			false},
 		{"the API server is down", func(e *fakecluster.Env) { e.Server.Close() }, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			e, s := newServicesSite(t)
+			e, s := newTestServices(t)
 			row.set(e)
-			cordoned := func() bool { return s.catalogue.Node("n1").Cordoned }
+			cordoned := func() bool { return s.cache.Node("n1").Cordoned }
 			if strings.Contains(row.name, "cordoned") {
 				e.Eventually("the cordon is seen", cordoned)
 			}
-			if got := s.isOver(t.Context()); got != row.want {
-				t.Errorf("it ends for good: %v\n%s", got, e.Log)
+			if got := s.leavesForGood(t.Context()); got != row.want {
+				t.Errorf("leaves for good: %v\n%s", got, e.Log)
 			}
 		})
 	}
-	_, s := newServicesSite(t)
+	_, s := newTestServices(t)
 	s.cfg.DaemonSet = "" // a static pod
-	if s.isOver(t.Context()) {
-		t.Error("without a DaemonSet it ends for good")
+	if s.leavesForGood(t.Context()) {
+		t.Error("leaves for good without a DaemonSet")
 	}
 }
 
-// The routers learn of all API servers, and forget those that are gone.
-func TestRoutersFollowTheServers(t *testing.T) {
-	e, s := newServicesSite(t)
+// TestRoutersFollowServers: the routers add and remove API servers as the cluster lists them.
+func TestRoutersFollowServers(t *testing.T) {
+	e, s := newTestServices(t)
 	e.Run(s.followServers)
 	peers := func(hosts ...string) func() bool {
 		return func() bool {
@@ -110,50 +116,94 @@ func TestRoutersFollowTheServers(t *testing.T) {
 	}
 	slice := func(addresses ...string) map[string]any {
 		return map[string]any{
-			"metadata": map[string]any{"labels": map[string]string{"kubernetes.io/service-name": "kubernetes"}},
-			"ports":    []map[string]any{{"name": "https", "port": 6443}}, "endpoints": []map[string]any{{"addresses": addresses}},
+			"metadata":  map[string]any{"labels": map[string]string{"kubernetes.io/service-name": "kubernetes"}},
+			"ports":     []map[string]any{{"name": "https", "port": 6443}},
+			"endpoints": []map[string]any{{"addresses": addresses}},
 		}
 	}
 	const path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes"
 	e.Put(path, slice("192.0.2.2", "192.0.2.1"))
 	e.Eventually("both are known", peers("192.0.2.1:6443", "192.0.2.2:6443"))
 	e.Put(path, slice("192.0.2.1"))
-	e.Eventually("one is forgotten", peers("192.0.2.1:6443"))
+	e.Eventually("one is removed", peers("192.0.2.1:6443"))
 }
 
-func TestPagesOfTheServicesPart(t *testing.T) {
-	e, s := newServicesSite(t)
-	p := newPages(s.cfg, Build{}, "n1_boot", nil, discard)
-	if code, _ := answered(t, p.servicesz); code != http.StatusNotFound {
-		t.Errorf("/services before there is anything: %d", code)
-	}
+func TestServicesReadiness(t *testing.T) {
+	e, a := newCountedServices(t)
+	s := a.services
 	ready := func(want string) {
 		t.Helper()
-		code, body := answered(t, p.readyz)
-		if (code == http.StatusOK) != (want == "") || !strings.Contains(body, want) {
-			t.Errorf("/readyz is %d %q, want %q", code, body, want)
+		if got := a.notReady(); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("not ready: %q, want %q", got, want)
 		}
 	}
 	ready("starting")
-	why := "another kvip serves Services on this host"
-	p.servicesWait.Store(&why)
-	ready(why)
-	p.servicesWait.Store(nil)
-	p.services.Store(s)
+	if a.servicesPage() != nil {
+		t.Error("/services before the start")
+	}
+	s.started.Store(true)
+	s.health.OK()
 	ready("the Lease of node n1 was not renewed and seen back yet")
-	if code, body := answered(t, p.servicesz); code != http.StatusOK || !strings.Contains(body, `"node": "n1"`) || !strings.Contains(body, `"fresh": false`) {
+	if code, body := get(t, a.servicesPage()); code != http.StatusOK ||
+		!strings.Contains(body, `"node": "n1"`) || !strings.Contains(body, `"fresh": false`) {
 		t.Errorf("/services is %d %s", code, body)
 	}
-	if code, body := answered(t, p.healthz); code != http.StatusOK {
-		t.Errorf("/healthz before the first turn is %d %s", code, body)
+	if got := a.stuck(); got != "" {
+		t.Errorf("before the first heartbeat: %q", got)
 	}
 	e.Server.Close()
-	e.Eventually("the outage is noticed", func() bool { return strings.Contains(s.catalogue.Problem(), "connection refused") })
+	e.Eventually("the outage is noticed",
+		func() bool { return strings.Contains(s.cache.Problem(), "connection refused") })
 	ready("connection refused")
 }
 
-func TestWhereTheAPIServersAre(t *testing.T) {
-	for _, row := range []struct{ host, port, want string }{{"10.96.0.1", "443", "10.96.0.1:443"}, {"fd00::1", "443", "[fd00::1]:443"}, {"", "443", ""}, {"10.96.0.1", "", ""}} {
+// TestServicesLock admits one agent for Services in a network namespace.
+func TestServicesLock(t *testing.T) {
+	_, a := newCountedServices(t)
+	s := a.services
+	testutil.NewNetns(t)
+	lock := s.waitForLock(t.Context())
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if s.waitForLock(ended) != nil || !strings.Contains(a.notReady(), "another") {
+		t.Errorf("a second lock: %q", a.notReady())
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := s.waitForLock(t.Context())
+	if again == nil {
+		t.Fatal("no lock after the first one was closed")
+	}
+	_ = again.Close()
+}
+
+func TestIsFallback(t *testing.T) {
+	if isFallback("") != nil {
+		t.Error("a fallback without a name")
+	}
+	for _, row := range []struct {
+		name    string
+		network link.Network
+		want    bool
+	}{
+		{"eth0", link.Network{Link: link.Link{Name: "eth0"}}, true},
+		{"eth0", link.Network{Link: link.Link{Name: "eth1"}}, false},
+		{"lan", link.Network{Link: link.Link{Name: "eth1"}, Names: []string{"wan", "lan"}}, true},
+		{config.DefaultRoute, link.Network{Link: link.Link{Name: "eth1"}, Default: true}, true},
+		{config.DefaultRoute, link.Network{Link: link.Link{Name: "eth1"}}, false},
+		{"eth0", link.Network{Link: link.Link{Name: "eth1"}, Default: true}, false},
+	} {
+		if got := isFallback(row.name)(row.network); got != row.want {
+			t.Errorf("%s for %+v: %v", row.name, row.network, got)
+		}
+	}
+}
+
+func TestLocalAndInClusterServers(t *testing.T) {
+	store := testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Log: discard}))
+	for _, row := range []struct{ host, port, want string }{{"10.96.0.1", "443", "10.96.0.1:443"},
+		{"fd00::1", "443", "[fd00::1]:443"}, {"", "443", ""}, {"10.96.0.1", "", ""}} {
 		t.Setenv("KUBERNETES_SERVICE_HOST", row.host)
 		t.Setenv("KUBERNETES_SERVICE_PORT", row.port)
 		if got := apiclient.InCluster(); got != row.want {
@@ -165,11 +215,11 @@ func TestWhereTheAPIServersAre(t *testing.T) {
 		both.VIPs = []netip.Addr{vip4}
 		local := []string{"127.0.0.1:7443"}
 		want := map[*config.Config][]string{&alone: local, &both: local}
-		if row.want != "" { // a pod for Services alone asks there first
+		if row.want != "" { // a pod for Services alone tries it first
 			want = map[*config.Config][]string{&alone: {row.want}, &both: append(local, row.want)}
 		}
 		for cfg, hosts := range want {
-			if got := testutil.Must(router(*cfg, testutil.Must(newStore(*cfg, nil, discard)), "pool")).Hosts(); !slices.Equal(got, hosts) {
+			if got := testutil.Must((&services{cfg: *cfg, store: store}).newRouter("pool")).Hosts(); !slices.Equal(got, hosts) {
 				t.Errorf("%q %q, VIPs %v: %v, want %v", row.host, row.port, cfg.VIPs, got, hosts)
 			}
 		}
@@ -177,31 +227,35 @@ func TestWhereTheAPIServersAre(t *testing.T) {
 }
 
 func TestPortOf(t *testing.T) {
-	for address, want := range map[string]int{":9": 9, "[::1]:10255": 10255, "127.0.0.1:0": 0, "": 0, "x": 0, "x:y": 0} {
+	for address, want := range map[string]int{":9": 9, "[::1]:10255": 10255, "127.0.0.1:0": 0, "": 0,
+		"x": 0, "x:y": 0} {
 		if got := portOf(address); got != want {
 			t.Errorf("%q: %d", address, got)
 		}
 	}
 }
 
-// TestFailuresOfTheAllocatorAreCounted: its requests count like all others.
-func TestFailuresOfTheAllocatorAreCounted(t *testing.T) {
-	e, s, set := newCountedSite(t)
-	e.Server.Deny(fakeapi.Denial{Method: "PATCH", Code: 503}, fakeapi.Denial{Method: "PUT", Path: "/leases/kvip-services-ledger-", Code: 503})
+// TestAllocatorFailuresAreCounted: its requests count like all others.
+func TestAllocatorFailuresAreCounted(t *testing.T) {
+	e, a := newCountedServices(t)
+	s, set := a.services, a.metrics
+	e.Server.Deny(fakeapi.Denial{Method: "PATCH", Code: 503},
+		fakeapi.Denial{Method: "PUT", Path: "/leases/kvip-services-ledger-", Code: 503})
 	e.PutPool("p", "10.0.0.100-10.0.0.103")
 	e.PutService("a/web")
-	s.heart.SetInfo(svc.NodeInfo{Node: "n1"})
-	for _, part := range []func(context.Context) error{s.heart.Run, s.keeper.Run, s.allocator.Run} {
+	s.nodeLease.SetInfo(svc.NodeInfo{Node: "n1"})
+	for _, part := range []func(context.Context) error{s.nodeLease.Run, s.elector.Run, s.allocator.Run} {
 		e.Run(part)
 	}
 	counted := func(series string) func() bool {
 		return func() bool {
 			for line := range strings.Lines(scrape(t, set)) {
-				if value, ok := strings.CutPrefix(line, `kvip_api_errors_total{code="ServiceUnavailable",`+series+"} "); ok {
+				if value, ok := strings.CutPrefix(line,
+					`kvip_api_errors_total{code="ServiceUnavailable",`+series+"} "); ok {
 					return value != "0\n"
 				}
 			}
-			t.Fatalf("there is no series %s", series)
+			t.Fatalf("no series %s", series)
 			return false
 		}
 	}
@@ -211,19 +265,23 @@ func TestFailuresOfTheAllocatorAreCounted(t *testing.T) {
 	e.Eventually("writes of pools count", counted(`resource="ippools",verb="patch"`))
 }
 
-func TestRequestsAboutTheLedgerAreCounted(t *testing.T) {
-	e, s := newServicesSite(t)
+func TestLedgerFailuresAreCounted(t *testing.T) {
+	e, s := newTestServices(t)
 	failed := map[string]int{}
-	client, err := s.ledgerClient(func(verb, resource string, _ error) { failed[verb+" "+resource]++ })
+	client, err := s.ledgerClient()
 	if err != nil {
 		t.Fatal(err)
 	}
+	counted := client.(countedLeases)
+	counted.onFailure = func(verb, resource string, _ error) { failed[verb+" "+resource]++ }
+	client = counted
 	e.Server.Deny(fakeapi.Denial{Path: "/leases", Code: 503})
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "x", Namespace: "kube-system"}}
 	_, _ = client.List(t.Context(), metav1.ListOptions{})
 	_, _ = client.Create(t.Context(), lease, metav1.CreateOptions{})
 	_, _ = client.Update(t.Context(), lease, metav1.UpdateOptions{})
-	if len(failed) != 3 || failed["list leases"] != 1 || failed["create leases"] != 1 || failed["update leases"] != 1 {
-		t.Errorf("counted are %v", failed)
+	if len(failed) != 3 || failed["list leases"] != 1 || failed["create leases"] != 1 ||
+		failed["update leases"] != 1 {
+		t.Errorf("counted %v", failed)
 	}
 }

@@ -37,6 +37,19 @@ func (b Backoff) After(failures int) time.Duration {
 
 const maxPause = 24 * time.Hour // of a series without a limit
 
+// Retry calls try until it returns nil, with a pause after each failure. try receives the number
+// of failures so far, so that it can log the first one alone. Retry reports whether try succeeded:
+// false means that ctx ended first.
+func (b Backoff) Retry(ctx context.Context, try func(failures int) error) bool {
+	for failures := 0; try(failures) != nil; {
+		failures++
+		if !Sleep(ctx, b.After(failures)) {
+			return false
+		}
+	}
+	return true
+}
+
 // Sleep pauses for d and reports whether it did: false means that ctx ended first. A d of 0 or
 // less returns at once.
 func Sleep(ctx context.Context, d time.Duration) bool {

@@ -104,3 +104,29 @@ func TestSignal(t *testing.T) {
 		}
 	})
 }
+
+func TestRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := Backoff{Min: time.Second, Max: 2 * time.Second}
+		began := time.Now()
+		var seen []int
+		try := func(failures int) error {
+			seen = append(seen, failures)
+			if failures < 3 {
+				return context.DeadlineExceeded
+			}
+			return nil
+		}
+		if !b.Retry(t.Context(), try) || time.Since(began) != 5*time.Second {
+			t.Errorf("succeeded after %v, want 5s", time.Since(began))
+		}
+		if len(seen) != 4 || seen[0] != 0 || seen[3] != 3 {
+			t.Errorf("failures %v", seen)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+		defer cancel()
+		if b.Retry(ctx, func(int) error { return context.Canceled }) {
+			t.Error("success after the context ended")
+		}
+	})
+}

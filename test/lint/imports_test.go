@@ -47,8 +47,10 @@ var levels = map[string]int{
 	"pkg/svc/allocator":   6,
 	"pkg/svc/speaker":     6,
 	"pkg/svc/inspect":     7, // reads what serve says on its page
-	"pkg/agent":           7,
-	"cmd/kvip":            8,
+	"pkg/controlplane":    7,
+	"pkg/httpapi":         7,
+	"pkg/agent":           8,
+	"cmd/kvip":            9,
 }
 
 // suite is test code by its purpose: it imports testing, and only tests import it.
@@ -67,7 +69,7 @@ var bans = []ban{
 		[]string{"pkg/apiclient", "pkg/apis/v1alpha1", "pkg/election/kubelease", "pkg/tokenmanager",
 			"pkg/manifest", "pkg/kubeadm", "pkg/status",
 			"pkg/kubevip/migrate", "pkg/svc", "pkg/svc/ledger", "pkg/svc/allocator", "pkg/svc/speaker",
-			"pkg/svc/inspect", "pkg/agent"},
+			"pkg/svc/inspect", "pkg/controlplane", "pkg/agent"},
 		"decisions, addresses and frames must be testable without Kubernetes, and survive its API changes"},
 	{"sigs.k8s.io/", "sigs.k8s.io/yaml",
 		[]string{"pkg/manifest", "pkg/kubeadm", "pkg/kubevip/migrate"},

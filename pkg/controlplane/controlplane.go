@@ -1,0 +1,408 @@
+// Package controlplane keeps the virtual IPs of the control plane on this node while it holds their
+// Lease. It turns what the node and the cluster report into events of the election machine, and
+// executes the machine's actions in the order that keeps one holder. The rules of the election are
+// in pkg/election.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/backoff"
+	"github.com/kvip/kvip/pkg/boottime"
+	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/election/kubelease"
+	"github.com/kvip/kvip/pkg/health"
+	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/pkg/manifest"
+	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/reporter"
+	"github.com/kvip/kvip/pkg/status"
+	"github.com/kvip/kvip/pkg/tokenmanager"
+	"github.com/kvip/kvip/pkg/vip"
+)
+
+// Config of a ControlPlane.
+type Config struct {
+	// Settings are the validated settings of the agent. VIPs must not be empty.
+	Settings config.Config
+	// Identity of this agent in the Lease. Required.
+	Identity string
+	// Store of the credentials. Required.
+	Store *apiclient.Store
+	// Metrics counts what happens. Nil discards.
+	Metrics *metrics.Set
+	// Health receives the state of each component. Nil discards.
+	Health *reporter.Registry
+	// OnFailure receives each failed request to the API server, with the name of the operation, as
+	// in "renew". Nil discards.
+	OnFailure func(op string, err error)
+	// Log is the logger. Nil discards.
+	Log *slog.Logger
+}
+
+// ControlPlane holds the virtual IPs of the control plane together with the agents of other nodes.
+// Make it with New.
+type ControlPlane struct {
+	cfg       Config
+	vips      string // for logs
+	owner     *vip.Owner
+	announcer *vipAnnouncer
+	links     *linkTracker
+	router    *apiclient.Router
+	lease     *kubelease.Driver
+	tokens    *tokenmanager.Manager // nil without a state directory
+	prober    *health.Prober
+	listens   *listenCheck
+	loop      *loop
+
+	leaseHealth    *reporter.Reporter
+	leaseHeartbeat time.Duration
+
+	health  atomic.Pointer[health.State]
+	apiSeen atomic.Bool // an API server was alive on this node at some time
+	started atomic.Bool // this agent has the locks of the virtual IPs
+}
+
+// New validates the configuration and connects the components. It starts nothing, and changes
+// nothing on this host.
+func New(cfg Config) (*ControlPlane, error) {
+	if cfg.Identity == "" || cfg.Store == nil {
+		return nil, errors.New("configure control plane: Identity and Store are required")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.OnFailure == nil {
+		cfg.OnFailure = func(string, error) {}
+	}
+	c := &ControlPlane{cfg: cfg, vips: joinAddrs(cfg.Settings.VIPs)}
+	for _, connect := range []func() error{c.newAddresses, c.newLease, c.newTokens, c.newLoop} {
+		if err := connect(); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// newAddresses makes what owns and announces the addresses.
+func (c *ControlPlane) newAddresses() (err error) {
+	vips := c.cfg.Settings.VIPs
+	c.owner, err = vip.New(vip.Config{
+		VIPs: vips, Kernel: vip.Netlink(vips), Clock: boottime.Now, Log: c.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	c.announcer, err = newVIPAnnouncer(vips, arp.Config{
+		Log: c.cfg.Log, Clock: boottime.Now, Sent: c.cfg.Metrics.Announced,
+	})
+	if err != nil {
+		return err
+	}
+	c.links = newLinkTracker(c.cfg.Settings, c.cfg.Log, c.announcer)
+	return nil
+}
+
+// newLease makes the router to the API servers and the driver of the Lease.
+func (c *ControlPlane) newLease() (err error) {
+	s := c.cfg.Settings
+	inCluster := ""
+	if len(s.Kubeconfigs) == 0 {
+		inCluster = apiclient.InCluster()
+	}
+	c.router, err = apiclient.NewRouter(apiclient.RouterConfig{
+		Store: c.cfg.Store, Local: c.links.servers, InCluster: inCluster, LocalFirst: true,
+		Log: c.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	addresses := make([]netip.AddrPort, len(s.VIPs))
+	for i, a := range s.VIPs {
+		addresses[i] = netip.AddrPortFrom(a, uint16(s.Port))
+	}
+	c.lease, err = kubelease.New(kubelease.Config{
+		Namespace: s.Namespace, Name: s.LeaseName, Router: c.router, Clock: boottime.Now,
+		Log: c.cfg.Log, OnFailure: c.cfg.OnFailure, Addresses: addresses,
+	})
+	return err
+}
+
+// newTokens makes the manager of this agent's own token, if there is a directory for it.
+func (c *ControlPlane) newTokens() error {
+	s := c.cfg.Settings
+	if s.StateDir == "" {
+		return nil
+	}
+	objects, err := manifest.RBAC(s)
+	if err != nil {
+		return fmt.Errorf("make RBAC: %w", err)
+	}
+	c.tokens, err = tokenmanager.New(tokenmanager.Config{
+		Dir: tokenmanager.Directory(s.StateDir), Store: c.cfg.Store, Objects: objects,
+		Router: c.router, Log: c.cfg.Log,
+		Namespace: manifest.ServiceAccountNamespace, Name: manifest.ServiceAccount,
+		OnExpiry: c.cfg.Metrics.TokenExpiry,
+	})
+	return err
+}
+
+// newLoop makes the loop and what reports to it.
+func (c *ControlPlane) newLoop() (err error) {
+	s := c.cfg.Settings
+	c.leaseHealth = c.cfg.Health.Component("lease driver")
+	c.leaseHealth.SetTimeout(90 * time.Second) // waits for answers, and turns every 20 s
+	probe := c.cfg.Health.Component("health probe")
+	c.prober, err = health.New(health.Config{
+		URLs: c.serverURLs, URL: s.HealthURL, TLS: c.cfg.Store.TLS,
+		Authorization: c.cfg.Store.Authorization, Clock: boottime.Now, Log: c.cfg.Log,
+		Reporter: probe, OnState: c.onHealth,
+	})
+	if err != nil {
+		return err
+	}
+	c.listens = &listenCheck{
+		vips: s.VIPs, port: uint16(s.Port), log: c.cfg.Log,
+		health: c.cfg.Health.Component("listen check"),
+	}
+	c.loop = &loop{
+		vips: s.VIPs, log: c.cfg.Log, metrics: c.cfg.Metrics, lease: c.lease, owner: c.owner,
+		announcer: c.announcer, conflicts: c.announcer, links: c.links, now: boottime.Now,
+		events: make(chan election.Event, 64),
+		recorder: recorder{
+			cfg: s, id: c.cfg.Identity, vips: c.vips, log: c.cfg.Log, metrics: c.cfg.Metrics,
+			link: c.links.link, createEvent: c.createEvent, onFailure: c.cfg.OnFailure,
+			health: c.cfg.Health.Component("election loop"), probe: probe,
+		},
+	}
+	c.links.status = c.loop.status.Load
+	c.loop.recorder.health.Stopped("starting: the link is not there yet")
+	return nil
+}
+
+// Run holds and releases the virtual IPs until ctx ends, and returns nil after an orderly shutdown.
+// It returns an error if waiting cannot help. Call it once.
+func (c *ControlPlane) Run(ctx context.Context) error {
+	if err := waitForLink(ctx, c.cfg.Settings); err != nil {
+		return err
+	}
+	unlock := c.lockVIPs(ctx)
+	defer unlock()
+	if ctx.Err() != nil {
+		return nil
+	}
+	var err error
+	if c.loop.machine, err = c.newMachine(); err != nil {
+		return err
+	}
+	c.loop.recorder.health.Stopped("starting")
+	c.loop.recorder.health.Heartbeat()
+	c.started.Store(true)
+	s := c.cfg.Settings
+	c.cfg.Log.Info("kvip started", "vip", c.vips, "node", s.NodeName,
+		"lease", s.Namespace+"/"+s.LeaseName, "identity", c.cfg.Identity)
+	detached, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	runnables := []func(context.Context) error{
+		c.listens.run, c.cfg.Store.Run, c.links.watcher.Run, c.links.run, c.announcer.Run, c.lease.Run,
+		c.prober.Run,
+	}
+	if c.tokens != nil {
+		runnables = append(runnables, c.tokens.Run)
+	}
+	var group errgroup.Group
+	for _, run := range runnables {
+		group.Go(func() error { return run(detached) })
+	}
+	c.loop.run(ctx) // until the lease is released in order
+	stop()
+	err = group.Wait()
+	c.cfg.Log.Info("kvip stopped", "vip", c.vips, "node", s.NodeName)
+	return err
+}
+
+// waitForLink waits for the link at most as long as configured (--interface-wait).
+func waitForLink(ctx context.Context, s config.Config) (err error) {
+	if s.InterfaceWait < 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.InterfaceWait)
+	defer cancel()
+	const period = 100 * time.Millisecond
+	backoff.Backoff{Min: period, Max: period}.Retry(ctx, func(int) error {
+		_, err = link.Select(s.Interface, s.VIPs)
+		return err
+	})
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("wait for link (--interface-wait %v): %w", s.InterfaceWait, err)
+	}
+	return nil
+}
+
+// lockPause is the pause between attempts to lock. The jitter lets two agents that start at one
+// time not collide again and again.
+var lockPause = backoff.Backoff{Min: 400 * time.Millisecond, Max: 400 * time.Millisecond,
+	Jitter: 0.5}
+
+// lockVIPs waits until this is the only agent for each virtual IP in this network namespace, or ctx
+// ends. During an upgrade the old pod may still be leaving (E8).
+func (c *ControlPlane) lockVIPs(ctx context.Context) (unlock func()) {
+	var locks []io.Closer
+	for _, addr := range c.cfg.Settings.VIPs {
+		lockPause.Retry(ctx, func(failures int) error {
+			lock, err := vip.Lock(addr)
+			if err == nil {
+				locks = append(locks, lock)
+			} else if failures == 0 {
+				c.cfg.Log.Warn("waiting for another kvip on this host to end", "vip", addr, "reason", err)
+				c.loop.recorder.health.Stopped(
+					"another kvip on this host serves the address: " + err.Error())
+			}
+			return err
+		})
+	}
+	return func() {
+		for _, lock := range locks {
+			if err := lock.Close(); err != nil {
+				c.cfg.Log.Debug("cannot close a lock", "reason", err)
+			}
+		}
+	}
+}
+
+// newMachine handles what an earlier agent left on this host, before the machine starts (E8).
+func (c *ControlPlane) newMachine() (*election.Machine, error) {
+	if err := c.owner.Prune(true); err != nil {
+		return nil, fmt.Errorf("remove addresses of earlier agents: %w", err)
+	}
+	left, err := c.owner.Present()
+	if err != nil {
+		return nil, fmt.Errorf("list addresses of earlier agents: %w", err)
+	}
+	permanent := func(m vip.Marked) bool { return m.ValidLft == vip.Forever }
+	if slices.ContainsFunc(left, permanent) {
+		// No fence ends it: only an address with a lifetime may wait for the lease.
+		if err := c.owner.Delete(); err != nil {
+			return nil, fmt.Errorf("remove addresses of earlier agents: %w", err)
+		}
+	}
+	s := c.cfg.Settings
+	leftover, err := c.owner.Shorten(vip.ValidLifetime(election.Deadline(0, s.LeaseDuration), 0))
+	if err != nil {
+		return nil, fmt.Errorf("shorten the lifetime of addresses of earlier agents: %w", err)
+	}
+	return election.New(election.Config{
+		ID: c.cfg.Identity, Lease: s.LeaseDuration, Renew: s.RenewInterval,
+		FirstSeq: uint64(time.Now().UnixNano()), LeftoverLifetime: leftover,
+	})
+}
+
+// onHealth passes on the state of the API server, at every change and every 0.5 s.
+func (c *ControlPlane) onHealth(s health.State) {
+	c.health.Store(&s)
+	if s.Verdict == election.Healthy || s.Verdict == election.NotReady {
+		c.apiSeen.Store(true)
+	}
+	c.cfg.Metrics.Health(s.Code)
+	c.leaseHealth.Stopped(c.lease.Problem())
+	if at := c.lease.Heartbeat(); at != c.leaseHeartbeat {
+		c.leaseHeartbeat = at
+		c.leaseHealth.Heartbeat()
+	}
+	ev := election.Health{
+		Verdict: s.Verdict, Slow: s.Slow(), Latency: s.Latency, LastProbeFailed: s.LastProbeFailed,
+	}
+	select {
+	case c.loop.events <- ev:
+	default: // the loop is behind; the next call reports it
+	}
+}
+
+// serverURLs returns the base URLs at which the node's own API server may listen.
+func (c *ControlPlane) serverURLs() []string {
+	urls := c.links.servers()
+	for i, host := range urls {
+		urls[i] = "https://" + host
+	}
+	return urls
+}
+
+// createEvent creates an Event through the router.
+func (c *ControlPlane) createEvent(ctx context.Context, ev *corev1.Event) error {
+	err := c.router.Do(ctx, func(ctx context.Context, server *apiclient.Server) error {
+		_, err := server.Core.Events(ev.Namespace).Create(ctx, ev, metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("create event: %w", err)
+	}
+	return nil
+}
+
+// WithoutAPIServer reports whether no API server was seen on this node since the start: then this
+// agent serves Services alone.
+func (c *ControlPlane) WithoutAPIServer() bool { return c.started.Load() && !c.apiSeen.Load() }
+
+// Credentials describes for people which credentials this agent uses. It returns "" before the
+// start.
+func (c *ControlPlane) Credentials() string {
+	if !c.started.Load() {
+		return ""
+	}
+	kind, source := c.cfg.Store.InUse()
+	text := fmt.Sprintf("credentials: %s (%s)", kind, source)
+	if c.tokens == nil {
+		return text
+	}
+	if at := c.tokens.Expires(); kind == apiclient.ServiceAccount && !at.IsZero() {
+		text += ", valid until " + at.UTC().Format(time.RFC3339)
+	}
+	if problem := c.tokens.Problem(); problem != "" {
+		text += "; " + problem
+	}
+	return text
+}
+
+// AddStatus adds what the page /status shows of the control plane.
+func (c *ControlPlane) AddStatus(s *status.Agent) {
+	if h := c.health.Load(); h != nil {
+		s.Health, s.HealthWhy, s.Warning = h.Verdict.String(), h.Reason, h.Warning
+	}
+	if !c.started.Load() {
+		return
+	}
+	s.Link, s.Peers = c.links.link().Name, c.lease.Peers()
+	kind, source := c.cfg.Store.InUse()
+	s.Rights, s.Credentials = string(kind), source
+	if c.tokens != nil {
+		s.TokenExpires, s.RightsProblem = c.tokens.Expires(), c.tokens.Problem()
+	}
+	if now := c.loop.status.Load(); now != nil {
+		s.State, s.Reason = string(now.State), string(now.Reason)
+		s.Owned, s.Term = now.Owned, now.Term
+	}
+}
+
+func joinAddrs(list []netip.Addr) string {
+	texts := make([]string, len(list))
+	for i, a := range list {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, ",")
+}

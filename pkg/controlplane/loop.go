@@ -1,0 +1,245 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/boottime"
+	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/vip"
+)
+
+// tickPeriod drives the machine. Go's timers stop while the machine is suspended, so the tick, not
+// a
+// timer at the deadline, limits how late a reaction is (E9).
+const tickPeriod = 100 * time.Millisecond
+
+// The loop decides with an election.Machine and acts through these interfaces. Each comment names
+// the one type that implements it in the program.
+type (
+	// leaseDriver sends the machine's requests to the API server; *kubelease.Driver.
+	leaseDriver interface {
+		Do(ctx context.Context, a election.Action) election.Event
+		Events() <-chan election.Event
+	}
+	// addressOwner writes the addresses to the kernel; *vip.Owner.
+	addressOwner interface {
+		Update(l link.Link, deadline time.Duration) error
+		Delete() error
+		DestroySockets()
+	}
+	// announcer announces the addresses on the link; *vipAnnouncer.
+	announcer interface {
+		Start(until func() bool)
+		Stop()
+		Defend(addr netip.Addr)
+	}
+	// conflictDetector finds other machines that use the addresses; *vipAnnouncer.
+	conflictDetector interface {
+		Probe(ctx context.Context, timeout time.Duration) (map[netip.Addr]net.HardwareAddr, error)
+		Conflicts() <-chan arp.Conflict
+	}
+)
+
+// loop is the one goroutine that uses the machine and the addresses.
+type loop struct {
+	vips    []netip.Addr
+	log     *slog.Logger
+	metrics *metrics.Set
+
+	machine   *election.Machine // decide
+	lease     leaseDriver
+	owner     addressOwner // own
+	announcer announcer    // announce
+	conflicts conflictDetector
+	links     *linkTracker
+	recorder  recorder
+
+	events     chan election.Event // from other goroutines
+	now        boottime.Clock
+	fence      atomic.Int64 // deadline up to which announcements may be sent, 0 for none
+	ownedSince atomic.Int64 // 0 while this node does not own the addresses
+	status     atomic.Pointer[election.Status]
+	requests   sync.WaitGroup
+}
+
+// run handles events until the machine emits Exit, which it does some time after ctx has ended.
+func (l *loop) run(ctx context.Context) {
+	tick := time.NewTicker(tickPeriod)
+	defer tick.Stop()
+	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer l.recorder.posts.Wait()
+	defer l.requests.Wait()
+	defer cancel()
+	done := ctx.Done()
+	for {
+		var ev election.Event
+		var soon <-chan time.Time
+		if l.machine.AwaitsRequest() {
+			soon = time.After(election.RequestPollInterval)
+		}
+		select {
+		case <-done:
+			done, ev = nil, election.Shutdown{}
+		case ev = <-l.events:
+		case ev = <-l.lease.Events():
+		case ev = <-l.links.events:
+		case c := <-l.conflicts.Conflicts():
+			if ev = l.conflict(c); ev == nil {
+				continue
+			}
+		case <-soon:
+			ev = election.Tick{}
+		case <-tick.C:
+			ev = election.Tick{}
+		}
+		if l.step(requests, ev) {
+			return
+		}
+	}
+}
+
+// step passes one event to the machine and executes the resulting actions, and those that their
+// results lead to. It reports whether to exit.
+func (l *loop) step(ctx context.Context, ev election.Event) (exit bool) {
+	for queue := []election.Event{ev}; len(queue) > 0; queue = queue[1:] {
+		now := l.now()
+		before := l.machine.Status()
+		for _, a := range l.machine.Step(queue[0], now) {
+			if a.Kind == election.Exit {
+				exit = true
+				continue
+			}
+			l.log.Debug("action", "action", a.String())
+			if a.Kind == election.Claim {
+				l.recorder.recordClaim(a, now-l.machine.Status().Age)
+			}
+			if result := l.execute(ctx, a); result != nil {
+				queue = append(queue, result)
+			}
+		}
+		after := l.machine.Status()
+		l.status.Store(&after)
+		l.recorder.record(queue[0], before, after, l.now())
+	}
+	return exit
+}
+
+// conflict turns a foreign announcement into an event, unless it is from before this node owned the
+// address: then it is the last holder's.
+func (l *loop) conflict(c arp.Conflict) election.Event {
+	since := l.ownedSince.Load()
+	if since == 0 || int64(c.At) < since {
+		return nil
+	}
+	l.recorder.recordConflict(c)
+	return election.Foreign{MAC: c.MAC.String()}
+}
+
+// execute executes one action. Actions on the kernel are done at once and return their result;
+// requests over the network send theirs to events later.
+func (l *loop) execute(ctx context.Context, a election.Action) election.Event {
+	switch a.Kind {
+	case election.Own:
+		return l.own(a)
+	case election.Disown:
+		return l.disown(a)
+	case election.Defend:
+		l.log.Warn("another machine claims the address; defending it",
+			"vip", l.recorder.vips, "reason", "claimed by "+a.MAC)
+		for _, addr := range l.vips {
+			l.announcer.Defend(addr)
+		}
+	case election.Probe:
+		l.request(ctx, func() election.Event { return l.probe(ctx, a) })
+	default:
+		l.request(ctx, func() election.Event { return l.lease.Do(ctx, a) })
+	}
+	return nil
+}
+
+// request runs do on a goroutine of its own and sends its result to events.
+func (l *loop) request(ctx context.Context, do func() election.Event) {
+	l.requests.Go(func() {
+		ev := do()
+		select {
+		case l.events <- ev:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// own puts the addresses on the link or refreshes them, then announces them.
+func (l *loop) own(a election.Action) election.Event {
+	on := l.links.link()
+	err := l.owner.Update(on, a.Deadline)
+	expired := errors.Is(err, vip.ErrDeadline)
+	if expired { // nothing is on the link, so the next success is a new ownership
+		l.stopAnnouncing()
+		l.requests.Go(l.owner.DestroySockets)
+	}
+	if err != nil {
+		l.log.Warn("cannot own the address", "vip", l.recorder.vips, "link", on.Name, "reason", err)
+		return election.Owned{Seq: a.Seq, Expired: expired}
+	}
+	l.fence.Store(int64(a.Deadline))
+	if l.ownedSince.Load() == 0 {
+		l.ownedSince.Store(int64(l.now()))
+		l.announcer.Start(l.mayAnnounce)
+	}
+	return election.Owned{Seq: a.Seq, OK: true}
+}
+
+// mayAnnounce is called before every frame. The deadline decides, not the memory of having won
+// (E4).
+func (l *loop) mayAnnounce() bool { return int64(l.now()) < l.fence.Load() }
+
+// disown stops announcing, then deletes the addresses. Connections are destroyed in the background:
+// with many of them the release would wait for most of a second.
+func (l *loop) disown(a election.Action) election.Event {
+	l.stopAnnouncing()
+	err := l.owner.Delete()
+	if err != nil {
+		l.log.Error("cannot confirm that the address is gone", "vip", l.recorder.vips, "reason", err)
+	}
+	l.requests.Go(l.owner.DestroySockets)
+	if a.Reason == election.ReasonFenceExpired {
+		l.metrics.FenceExpired()
+	}
+	return election.Disowned{Seq: a.Seq, Confirmed: err == nil}
+}
+
+// stopAnnouncing ends the announcement. No frame is sent after it returns.
+func (l *loop) stopAnnouncing() {
+	l.fence.Store(0)
+	l.ownedSince.Store(0)
+	l.announcer.Stop()
+}
+
+// probe asks on the link whether another machine answers for the addresses. A probe that cannot be
+// sent proves nothing and stops nothing: the lease has expired or was released.
+func (l *loop) probe(ctx context.Context, a election.Action) election.Event {
+	found, err := l.conflicts.Probe(ctx, a.Deadline-l.now())
+	if err != nil {
+		l.log.Warn("cannot probe for the address", "reason", err)
+	}
+	result := election.Probed{}
+	for addr, mac := range found {
+		l.log.Warn("another machine answers for the address", "vip", addr, "reason",
+			"answered by "+mac.String())
+		// The last holder's answer counts for both families.
+		if result.MAC == "" || election.ContainsMAC(a.MAC, mac.String()) {
+			result.MAC = mac.String()
+		}
+	}
+	return result
+}

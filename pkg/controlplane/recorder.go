@@ -1,0 +1,205 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/printable"
+	"github.com/kvip/kvip/pkg/reporter"
+)
+
+const (
+	// conflictLogPeriod is the minimum time between two log records about conflicts.
+	conflictLogPeriod = 10 * time.Second
+	// eventTimeout limits the one attempt to create an Event.
+	eventTimeout = 2 * time.Second
+)
+
+// recorder records what the election changes: in the log, in metrics, in the state of the component
+// and as an Event. Its methods belong to the loop's goroutine.
+type recorder struct {
+	cfg         config.Config
+	id          string
+	vips        string // for logs
+	log         *slog.Logger
+	metrics     *metrics.Set
+	link        func() link.Link
+	createEvent func(ctx context.Context, ev *corev1.Event) error
+	onFailure   func(op string, err error)
+	health      *reporter.Reporter // of the election loop
+	probe       *reporter.Reporter // of the health probe, for its reason
+
+	lastConflict time.Duration // of the last log record about one
+	holding      bool
+	claim        election.Action // in progress
+	freeSince    time.Duration   // when the silence or the release began that led to the claim
+	duplicate    atomic.Bool     // another machine holds under this node's name (E8)
+	posts        sync.WaitGroup  // of Events
+}
+
+// recordConflict records a foreign announcement.
+func (r *recorder) recordConflict(c arp.Conflict) {
+	r.metrics.Conflict(c.VIP)
+	if r.lastConflict != 0 && c.At-r.lastConflict < conflictLogPeriod {
+		return
+	}
+	r.lastConflict = c.At
+	r.log.Warn("another machine announces the address; is it configured there, or in use twice?",
+		"vip", c.VIP, "reason", "announced by "+c.MAC.String())
+}
+
+// recordClaim records the beginning of a claim of a lease that is free since an instant.
+func (r *recorder) recordClaim(a election.Action, freeSince time.Duration) {
+	r.claim, r.freeSince = a, freeSince
+}
+
+// record records what one event changed. at is the instant after its actions.
+func (r *recorder) record(ev election.Event, before, now election.Status, at time.Duration) {
+	r.health.Heartbeat()
+	if w, ok := ev.(election.Written); ok && before.State == election.Holding {
+		r.metrics.Renewal(map[election.Outcome]string{
+			election.OutcomeOK: "ok", election.OutcomeConflict: "conflict",
+			election.OutcomeFailed: "failed",
+		}[w.Outcome])
+	}
+	r.metrics.Term(now.Term)
+	degraded := now.Degraded != "" && now.Holder == r.id
+	r.metrics.Degraded(degraded)
+	r.recordDuplicate(before, now)
+	r.report(now)
+	if now.Owned != before.Owned {
+		for _, a := range r.cfg.VIPs {
+			r.metrics.Holder(a, now.Owned)
+		}
+	}
+	switch {
+	case now.Owned && !r.holding:
+		r.recordAcquired(now, at)
+	case r.holding && now.State != election.Holding:
+		r.recordLost(now)
+	case now.State != before.State || now.Reason != before.Reason || now.Holder != before.Holder:
+		r.log.Info("election", "vip", r.vips, "state", now.State,
+			"holder", election.NodeName(now.Holder), "lease", r.cfg.LeaseName,
+			"term", now.Term, "reason", now.Reason)
+	}
+}
+
+// report reports whether this node holds the addresses or could take over.
+func (r *recorder) report(now election.Status) {
+	standby := now.State == election.Standby &&
+		(now.Reason == election.ReasonHeldByOther || now.Reason == election.ReasonWaiting)
+	switch {
+	case r.duplicate.Load():
+		r.health.Stopped("another machine holds the lease under this node's name: " + now.Holder +
+			"; give every node its own name")
+	case now.State == election.Holding && now.Owned && now.Degraded != "":
+		r.health.Degraded(election.Reason(now.Degraded).Sentence())
+	case now.State == election.Holding && now.Owned, standby:
+		r.health.OK()
+	default:
+		detail := ""
+		if _, reason := r.probe.Status(); reason != "" {
+			detail = " (" + reason + ")"
+		}
+		r.health.Stopped(fmt.Sprintf("%s: %s%s", now.Reason, now.Reason.Sentence(), detail))
+	}
+}
+
+func (r *recorder) recordAcquired(now election.Status, at time.Duration) {
+	r.holding = true
+	r.metrics.Transition(string(now.Reason))
+	r.log.Info("holding the address", "vip", r.vips, "link", r.link().Name, "node", r.cfg.NodeName,
+		"lease", r.cfg.LeaseName, "term", now.Term, "reason", now.Reason)
+	claimed := now.Reason == election.ReasonReleased || now.Reason == election.ReasonExpired
+	if r.freeSince == 0 || !claimed {
+		return
+	}
+	if r.claim.PreviousHolder != "" { // else it is the first claim, not a fail-over
+		r.metrics.Failover(at - r.freeSince)
+	}
+	r.freeSince = 0
+	r.postTransition(r.claim)
+}
+
+func (r *recorder) recordLost(now election.Status) {
+	r.holding = false
+	r.metrics.Transition(string(now.Cause))
+	r.log.Warn("gave the address up", "vip", r.vips, "node", r.cfg.NodeName, "lease", r.cfg.LeaseName,
+		"term", now.Term, "state", now.State,
+		"reason", fmt.Sprintf("%s: %s", now.Cause, now.Cause.Sentence()))
+}
+
+// recordDuplicate detects another machine that holds under this node's name (E8). A holder that
+// does
+// not renew may be this machine before its last boot.
+func (r *recorder) recordDuplicate(before, now election.Status) {
+	renewed := now.Holder == before.Holder && now.Age < before.Age
+	switch {
+	case !isDuplicate(now.Holder, r.id):
+		r.duplicate.Store(false)
+	case renewed && !r.duplicate.Swap(true):
+		r.log.Error(
+			"another machine holds the lease under this node's name: give every node its own name "+
+				"(--node-name)",
+			"node", r.cfg.NodeName, "lease", r.cfg.LeaseName, "reason", "held by "+now.Holder)
+	}
+}
+
+// isDuplicate reports whether holder is another machine with the node name of id.
+func isDuplicate(holder, id string) bool {
+	return holder != "" && holder != id && election.NodeName(holder) == election.NodeName(id)
+}
+
+// postTransition creates an Event about a change of holder, on the Lease. The new holder does so.
+func (r *recorder) postTransition(a election.Action) {
+	r.posts.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), eventTimeout)
+		defer cancel()
+		ev := transitionEvent(r.cfg.Namespace, r.cfg.LeaseName, r.vips, a, time.Now())
+		if err := r.createEvent(ctx, ev); err != nil {
+			r.onFailure("create-event", err)
+			r.log.Warn("cannot create an Event", "lease", r.cfg.LeaseName, "reason", err)
+		}
+	})
+}
+
+// transitionEvent describes a change of holder for `kubectl get events`.
+func transitionEvent(namespace, lease, vip string, a election.Action, now time.Time) *corev1.Event {
+	from, to := election.NodeName(a.PreviousHolder), election.NodeName(a.Record.Holder)
+	if from == "" {
+		from = "no node"
+	}
+	why, code := a.Reason.Sentence(), a.Reason
+	switch {
+	case why == "": // not one of kvip's reasons: text from the Lease
+		why, code = fmt.Sprintf("%s reports %q", from, string(a.Reason)), election.ReasonReleased
+	case a.Reason != election.ReasonExpired: // all other reasons are from the last holder
+		why = from + " reports that " + why
+	}
+	at := metav1.NewTime(now)
+	return &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: fmt.Sprintf("%s.%x", lease, now.UnixNano()),
+		},
+		InvolvedObject: corev1.ObjectReference{
+			APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: namespace, Name: lease,
+		},
+		Reason:         string(code),
+		Message:        printable.Message(fmt.Sprintf("%s moved from %s to %s: %s", vip, from, to, why)),
+		Type:           corev1.EventTypeNormal,
+		Source:         corev1.EventSource{Component: "kvip", Host: to},
+		FirstTimestamp: at, LastTimestamp: at, Count: 1,
+	}
+}
