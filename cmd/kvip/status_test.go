@@ -132,7 +132,7 @@ func TestStatusExitCodes(t *testing.T) {
 		{"no server", []string{}, exitFailure,
 			"run this on a control-plane node, as root, or give --kubeconfig"},
 		{"no lease", []string{"--kubeconfig", r.config}, exitUnhealthy,
-			"nobody holds the address: lease kube-system/kvip does not exist"},
+			"no node holds the address: lease kube-system/kvip does not exist"},
 		{"another lease", []string{"--kubeconfig", r.config, "--lease-name", "nope", "-o", "json"}, exitUnhealthy,
 			"lease kube-system/nope does not exist"},
 		{"refused", []string{"--kubeconfig", r.config, "--port", "0"}, exitUsage,

@@ -64,7 +64,7 @@ func (c Credentials) Source() string { return c.source }
 // CA returns the certificates that API servers are verified with, as PEM.
 func (c Credentials) CA() []byte { return c.tls.CAData }
 
-// Anonymous returns credentials that authenticate nobody and trust the same servers.
+// Anonymous returns credentials without a user that trust the same servers.
 func (c Credentials) Anonymous() Credentials {
 	return Credentials{
 		kind: None, source: "anonymous",

@@ -128,7 +128,7 @@ func (r *Router) order(local []string) []string {
 
 // peersFirst returns the order for requests while the node's own API server is in doubt: the peers
 // that responded last, the own server, then the other peers. Each silent server costs a delay, and
-// the EndpointSlice may list up to MaxServers of them: before the own one they would cost the lease.
+// an EndpointSlice may list MaxServers of them: before the own server they would cost the lease.
 func (r *Router) peersFirst() []string {
 	local := r.cfg.Local()
 	r.mu.Lock()

@@ -173,7 +173,7 @@ func (s *Store) current() (Credentials, error) {
 	case s.cfg.StateDir != "":
 		return Credentials{}, fmt.Errorf("%w: "+
 			"no valid token in %s and no --kubeconfig to get one with; use the manifest without "+
-			"--hardened until /readyz says that kvip uses its ServiceAccount",
+			"--hardened until /readyz shows that kvip uses its ServiceAccount",
 			ErrNoCredentials, s.cfg.StateDir)
 	}
 	return Credentials{}, fmt.Errorf("%w: no ServiceAccount token in %s and no kubeconfig given",
@@ -218,9 +218,9 @@ func (s *Store) rotate() {
 	s.dropLocked()
 }
 
-// SetToken makes c, made by TokenCredentials, the own token. It is valid until SetTokenValid says
-// otherwise. The Store takes over the clients, which were made of c: their connections are open,
-// so the next request needs no handshake.
+// SetToken makes c, made by TokenCredentials, the own token. It is valid until SetTokenValid
+// records otherwise. The Store takes over the clients, which were made of c: their connections are
+// open, so the next request needs no handshake.
 func (s *Store) SetToken(c Credentials, clients ...*Server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,9 +15,9 @@ func TestProblem(t *testing.T) {
 	}{
 		"held":                  {func(*Report) {}, ""},
 		"degraded":              {func(r *Report) { r.Degraded = "APIServerNotReady" }, ""},
-		"released":              {func(r *Report) { r.Lease.Holder, r.Nodes[0].Agent.Owned = "", false }, "nobody holds the address: lease kube-system/kvip is released"},
+		"released":              {func(r *Report) { r.Lease.Holder, r.Nodes[0].Agent.Owned = "", false }, "no node holds the address: lease kube-system/kvip is released"},
 		"released, still there": {func(r *Report) { r.Lease.Holder = "" }, "lease kube-system/kvip is released, and node-a has the address"},
-		"no lease":              {func(r *Report) { r.Lease.Exists, r.Nodes[0].Agent.Owned = false, false }, "nobody holds the address: lease kube-system/kvip does not exist"},
+		"no lease":              {func(r *Report) { r.Lease.Exists, r.Nodes[0].Agent.Owned = false, false }, "no node holds the address: lease kube-system/kvip does not exist"},
 		"another lease":         {func(r *Report) { r.Lease = Lease{Namespace: "kube-system", Name: "nope"} }, "kube-system/nope does not exist, and node-a has the address: does it use another lease"},
 		"two":                   {func(r *Report) { r.Nodes[2].Agent.Owned = true }, "node-a and node-c have the address at the same time"},
 		"all agents are dead": {func(r *Report) {
@@ -25,7 +25,7 @@ func TestProblem(t *testing.T) {
 				r.Nodes[i].Agent = nil
 			}
 			r.Lease.Age = time.Minute
-		}, "nobody holds the address: the lease of node-a has run out"},
+		}, "no node holds the address: the lease of node-a has expired"},
 		"the holder's agent does not answer": {func(r *Report) { r.Nodes[0].Agent = nil }, ""},
 		"this machine's clock is ahead":      {func(r *Report) { r.Lease.Age = time.Hour }, ""},
 		"the lease without the address":      {func(r *Report) { r.Nodes[0].Agent.Owned = false }, "node-a has the lease, but not the address"},

@@ -1,6 +1,6 @@
-// Package status tells who holds the virtual addresses and why, from any control-plane
-// node and without the virtual addresses: it asks the Lease, every API server and every
-// agent. It changes nothing.
+// Package status reports which node holds the VIPs and why, from any control-plane node and without
+// using the VIPs: it reads the Lease, and probes every API server and every agent. It changes
+// nothing.
 package status
 
 import (
@@ -9,60 +9,66 @@ import (
 	"github.com/kvip/kvip/pkg/election/kubelease"
 )
 
-// Report is what `kvip status` prints; its JSON form is stable.
+// Report is the output of `kvip status`. Its JSON form is stable.
 type Report struct {
-	Lease    Lease  `json:"lease"`
-	Degraded string `json:"degraded,omitempty"` // why the holder stays without a ready API server
-	// Problem says why the addresses are not with exactly one node; empty if they are.
+	Lease Lease `json:"lease"`
+	// Degraded is why the holder stays without a ready API server.
+	Degraded string `json:"degraded,omitempty"`
+	// Problem is why the VIPs are not on exactly one node; empty if they are.
 	Problem string `json:"problem,omitempty"`
 	Nodes   []Node `json:"nodes"`
-	// Unseen are nodes that the lease names and no agent answers for.
-	Unseen      []string               `json:"unseen,omitempty"`
-	Transitions []kubelease.Transition `json:"transitions"` // newest last
+	// Unseen are nodes that the lease names and whose agents do not answer.
+	Unseen []string `json:"unseen,omitempty"`
+	// Transitions are the last changes of holder, newest last.
+	Transitions []kubelease.Transition `json:"transitions"`
 }
 
-// Lease is the election's object.
+// Lease is the Lease of the election.
 type Lease struct {
-	Namespace   string        `json:"namespace"`
-	Name        string        `json:"name"`
-	Exists      bool          `json:"exists"`
-	Holder      string        `json:"holder,omitempty"` // node name; empty when nobody holds it
-	Identity    string        `json:"identity,omitempty"`
-	Term        int64         `json:"term"`
-	Renewed     time.Time     `json:"renewed,omitzero"`
-	Age         time.Duration `json:"ageNanoseconds,omitempty"` // since Renewed, by this machine's clock
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	Exists    bool      `json:"exists"`
+	Holder    string    `json:"holder,omitempty"` // node name; empty without a holder
+	Identity  string    `json:"identity,omitempty"`
+	Term      int64     `json:"term"`
+	Renewed   time.Time `json:"renewed,omitzero"`
+	// Age is the time since Renewed by this host's clock.
+	Age         time.Duration `json:"ageNanoseconds,omitempty"`
 	Duration    time.Duration `json:"durationNanoseconds,omitempty"`
 	RequestedBy string        `json:"requestedBy,omitempty"`
 }
 
-// Node is one control-plane node: its API server, and its agent where that answers.
+// Node is one control-plane node: its API server, and its agent.
 type Node struct {
 	Address string `json:"address"` // of the API server
 	Name    string `json:"name,omitempty"`
 	Ready   bool   `json:"ready"`
 	Problem string `json:"problem,omitempty"` // why it is not ready
-	Agent   *Agent `json:"agent,omitempty"`   // nil when the agent does not answer
+	Agent   *Agent `json:"agent,omitempty"`   // nil if the agent does not answer
 }
 
-// Agent is one agent's own view, as it answers on /status.
+// Agent is the view of one agent, as it serves it on /status.
 type Agent struct {
-	Node        string   `json:"node"`
-	Identity    string   `json:"identity"`
-	Version     string   `json:"version"`
-	VIPs        []string `json:"vips"`
-	Link        string   `json:"link,omitempty"`
-	State       string   `json:"state"`  // of the election
-	Reason      string   `json:"reason"` // for that state
-	Owned       bool     `json:"owned"`  // the kernel has the addresses
-	Term        int64    `json:"term"`
-	Health      string   `json:"health"` // of the API server beside it
-	HealthWhy   string   `json:"healthReason,omitempty"`
-	Warning     string   `json:"warning,omitempty"`
-	Rights      string   `json:"rights,omitempty"`      // whose are used: serviceaccount, bootstrap or none
-	Credentials string   `json:"credentials,omitempty"` // file in use, or why there is none
-	// TokenExpires is when the token that the agent keeps itself expires.
-	TokenExpires  time.Time `json:"tokenExpires,omitzero"`
-	RightsProblem string    `json:"rightsProblem,omitempty"` // what keeps it from having such a token
-	NotReady      string    `json:"notReady,omitempty"`      // empty when the agent is ready
-	Peers         []string  `json:"peers,omitempty"`         // the other API servers it knows
+	Node      string   `json:"node"`
+	Identity  string   `json:"identity"`
+	Version   string   `json:"version"`
+	VIPs      []string `json:"vips"`
+	Link      string   `json:"link,omitempty"`
+	State     string   `json:"state"`  // of the election
+	Reason    string   `json:"reason"` // for that state
+	Owned     bool     `json:"owned"`  // the kernel has the VIPs
+	Term      int64    `json:"term"`
+	Health    string   `json:"health"` // of the local API server
+	HealthWhy string   `json:"healthReason,omitempty"`
+	Warning   string   `json:"warning,omitempty"`
+	// Rights is the kind of credentials in use: serviceaccount, bootstrap or none.
+	Rights string `json:"rights,omitempty"`
+	// Credentials is the file in use, or why there is none.
+	Credentials string `json:"credentials,omitempty"`
+	// TokenExpires is when the agent's own token expires.
+	TokenExpires time.Time `json:"tokenExpires,omitzero"`
+	// RightsProblem is why the agent has no such token.
+	RightsProblem string   `json:"rightsProblem,omitempty"`
+	NotReady      string   `json:"notReady,omitempty"` // why; empty if the agent is ready
+	Peers         []string `json:"peers,omitempty"`    // the other API servers that it knows
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/kvip/kvip/pkg/printable"
 )
 
-// WriteText writes the report for people. What others say is made printable.
+// WriteText writes the report as text. Control characters of other programs' texts are escaped.
 func (r Report) WriteText(w io.Writer) error {
 	var b bytes.Buffer
 	r.writeLease(&b)
@@ -25,8 +25,8 @@ func (r Report) WriteText(w io.Writer) error {
 	return err
 }
 
-// put is fmt.Fprintf into memory, of texts that others wrote.
-func put(w io.Writer, format string, texts ...string) {
+// printf is fmt.Fprintf with escaped arguments.
+func printf(w io.Writer, format string, texts ...string) {
 	args := make([]any, len(texts))
 	for i, text := range texts {
 		args[i] = printable.Text(text)
@@ -39,32 +39,33 @@ func (r Report) writeLease(b *bytes.Buffer) {
 	if vips == "" {
 		vips = "unknown (no agent answers)"
 	}
-	put(b, "VIP:       %s\n", vips)
+	printf(b, "VIP:       %s\n", vips)
 	holder := r.Lease.Holder
 	switch {
 	case !r.Lease.Exists:
-		holder = "nobody: the lease does not exist yet"
+		holder = "none: the lease does not exist yet"
 	case holder == "":
-		holder = "nobody: the lease is released"
+		holder = "none: the lease is released"
 	case r.Lease.expired():
-		holder += " (its lease has run out)"
+		holder += " (its lease has expired)"
 	}
-	put(b, "Holder:    %s\n", holder)
-	put(b, "Lease:     %s/%s%s\n", r.Lease.Namespace, r.Lease.Name, r.Lease.details())
+	printf(b, "Holder:    %s\n", holder)
+	printf(b, "Lease:     %s/%s%s\n", r.Lease.Namespace, r.Lease.Name, r.Lease.details())
 	degraded := "no"
 	if r.Degraded != "" {
 		degraded = "yes: the holder's API server is not ready and no other is (" + r.Degraded + ")"
 		if r.Degraded == string(election.ReasonAPISlow) {
-			degraded = "yes: the holder's API server is slow and no other is much faster (" + r.Degraded + ")"
+			degraded = "yes: the holder's API server is slow and no other is much faster (" +
+				r.Degraded + ")"
 		}
 	}
-	put(b, "Degraded:  %s\n", degraded)
+	printf(b, "Degraded:  %s\n", degraded)
 	if r.Problem != "" {
-		put(b, "Problem:   %s\n", r.Problem)
+		printf(b, "Problem:   %s\n", r.Problem)
 	}
 }
 
-// details is what is known of a lease that exists.
+// details returns term, age and duration of a lease that exists.
 func (l Lease) details() string {
 	if !l.Exists {
 		return ""
@@ -76,7 +77,7 @@ func (l Lease) details() string {
 	return fmt.Sprintf(", term %d, %s, lasts %v", l.Term, renewed, l.Duration)
 }
 
-// vips returns the addresses as the agents know them.
+// vips returns the VIPs that the agents report.
 func (r Report) vips() string {
 	var all []string
 	for _, n := range r.Nodes {
@@ -100,39 +101,40 @@ func (r Report) writeNodes(b *bytes.Buffer) {
 		if n.Agent != nil {
 			agent, reason, link = n.Agent.State, n.Agent.Reason, n.Agent.Link
 		}
-		put(t, "%s\t%s\t%s\t%s\t%s\t%s\n", dash(n.Name), n.Address, ready, agent, dash(reason), dash(link))
+		printf(t, "%s\t%s\t%s\t%s\t%s\t%s\n",
+			dash(n.Name), n.Address, ready, agent, dash(reason), dash(link))
 	}
 	_ = t.Flush() // into memory
 }
 
-// writeNotes writes what is wrong on each node, and once what several nodes have in common.
+// writeNotes writes the problems of each node, and what several nodes have in common once.
 func (r Report) writeNotes(b *bytes.Buffer) {
 	for _, n := range r.Nodes {
 		if n.Problem != "" {
-			put(b, "%s: %s\n", n.label(), n.Problem)
+			printf(b, "%s: %s\n", n.label(), n.Problem)
 		}
 		if n.Agent == nil {
 			continue
 		}
 		if n.Agent.NotReady != "" {
-			put(b, "%s: agent not ready: %s\n", n.label(), n.Agent.NotReady)
+			printf(b, "%s: agent not ready: %s\n", n.label(), n.Agent.NotReady)
 		}
 		for _, note := range []string{n.Agent.RightsProblem, n.Agent.Warning} {
 			if note != "" {
-				put(b, "%s: %s\n", n.label(), note)
+				printf(b, "%s: %s\n", n.label(), note)
 			}
 		}
 	}
 	administrators := r.administrators()
 	for _, file := range slices.Sorted(maps.Keys(administrators)) {
-		put(b, "%s: agent uses the rights of %s\n", strings.Join(administrators[file], ", "), file)
+		printf(b, "%s: agent uses the rights of %s\n", strings.Join(administrators[file], ", "), file)
 	}
 	for _, name := range r.Unseen {
-		put(b, "%s: in the lease's transitions, but no agent answers under this name\n", name)
+		printf(b, "%s: in the lease's transitions, but no agent answers under this name\n", name)
 	}
 }
 
-// administrators returns each file whose rights agents use beside their own, and their nodes.
+// administrators returns the kubeconfigs that agents use, with the nodes of these agents.
 func (r Report) administrators() map[string][]string {
 	nodes := map[string][]string{}
 	for _, n := range r.Nodes {
@@ -143,7 +145,7 @@ func (r Report) administrators() map[string][]string {
 	return nodes
 }
 
-// label names a node in a note: by its name if that is known.
+// label returns the name of a node, or else its address.
 func (n Node) label() string {
 	if n.Name != "" {
 		return n.Name
@@ -156,7 +158,7 @@ func (r Report) writeTransitions(b *bytes.Buffer) {
 	t := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "LAST TRANSITIONS\tTERM\tFROM\tTO\tREASON")
 	for _, x := range slices.Backward(r.Transitions) {
-		put(t, "%s\t%s\t%s\t%s\t%s\n", x.Time.Local().Format(time.DateTime), fmt.Sprint(x.Term),
+		printf(t, "%s\t%s\t%s\t%s\t%s\n", x.Time.Local().Format(time.DateTime), fmt.Sprint(x.Term),
 			dash(election.NodeName(x.From)), election.NodeName(x.To), string(x.Reason))
 	}
 	_ = t.Flush() // into memory

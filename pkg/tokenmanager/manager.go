@@ -40,8 +40,8 @@ const (
 	// of them by a watch.
 	grantTimeout  = 5 * time.Second
 	grantInterval = 50 * time.Millisecond
-	// unsureTimeout is when repeated denials count although the API server does not tell whether
-	// it is ready.
+	// unsureTimeout is when repeated denials count although the readiness of the API server is
+	// unknown.
 	unsureTimeout = time.Second
 	// verifiedFor is how long a confirmation of the token is trusted. With the default lease an
 	// address lasts for 3 s after a renewal was sent, and the next one is due after 1 s: a
@@ -77,8 +77,11 @@ func New(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Dir == "" || cfg.Store == nil || cfg.Router == nil || cfg.Namespace == "" || cfg.Name == "" {
-		return nil, errors.New("make token manager: directory, store, router and ServiceAccount must be set")
+	if cfg.Dir == "" || cfg.Store == nil || cfg.Router == nil {
+		return nil, errors.New("make token manager: directory, store and router must be set")
+	}
+	if cfg.Namespace == "" || cfg.Name == "" {
+		return nil, errors.New("make token manager: the ServiceAccount must be set")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

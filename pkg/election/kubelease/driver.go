@@ -185,7 +185,9 @@ func (d *Driver) Do(ctx context.Context, a election.Action) election.Event {
 	return d.written(a, lease, err)
 }
 
-func (d *Driver) readDone(a election.Action, lease *coordinationv1.Lease, err error) election.Event {
+func (d *Driver) readDone(
+	a election.Action, lease *coordinationv1.Lease, err error,
+) election.Event {
 	switch {
 	case err == nil:
 		return election.ReadDone{Seq: a.Seq, OK: true, Record: d.remember(lease)}
@@ -195,7 +197,9 @@ func (d *Driver) readDone(a election.Action, lease *coordinationv1.Lease, err er
 	return election.ReadDone{Seq: a.Seq}
 }
 
-func (d *Driver) written(a election.Action, lease *coordinationv1.Lease, err error) election.Event {
+func (d *Driver) written(
+	a election.Action, lease *coordinationv1.Lease, err error,
+) election.Event {
 	w := election.Written{Seq: a.Seq, Outcome: election.OutcomeFailed}
 	switch {
 	case err == nil:

@@ -39,7 +39,7 @@ func TestStatus(t *testing.T) {
 	out, diagnostics, err := s.kvipIn(holder, "status", "-o", "json")
 	var r status.Report
 	s.ok(json.Unmarshal([]byte(out), &r))
-	if exitCode(err) != 3 || r.Lease.Holder != "" || !r.Lease.Exists || len(r.Nodes) == 0 || !strings.Contains(diagnostics, "nobody holds the address") {
+	if exitCode(err) != 3 || r.Lease.Holder != "" || !r.Lease.Exists || len(r.Nodes) == 0 || !strings.Contains(diagnostics, "no node holds the address") {
 		t.Errorf("without a holder: %v: %+v\n%s", err, r, diagnostics)
 	}
 	if out, _, err := s.kvipIn(holder, "status"); exitCode(err) != 3 || !containsAll(out, []string{"Holder:    nobody", "Problem:   nobody", old.Name, holder.Name}) {
