@@ -142,7 +142,7 @@ func (s *Case) watch(ctx context.Context, timeout time.Duration) (*Watch, error)
 	}
 	path, err := startPath(host, s.Address, nodes)
 	if err != nil {
-		_ = host.Release()
+		_ = host.Close()
 		return nil, err
 	}
 	w := &Watch{Client: startClient(newAsker(host, s.target(), timeout)), Path: path}
@@ -153,7 +153,7 @@ func (s *Case) watch(ctx context.Context, timeout time.Duration) (*Watch, error)
 	w.end = sync.OnceValue(func() error {
 		shown()
 		w.Client.stop()
-		return errors.Join(w.Path.end(), host.Release())
+		return errors.Join(w.Path.end(), host.Close())
 	})
 	return w, nil
 }

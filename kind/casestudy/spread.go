@@ -38,7 +38,7 @@ func (s *Case) Spread(ctx context.Context) (r Spread, err error) {
 	if err != nil {
 		return r, err
 	}
-	defer host.Release()
+	defer host.Close()
 	ask := newAsker(host, s.target(), patience)
 	for id := range spreadRequests {
 		if got := ask.ask(ctx, fmt.Sprint(id)); got.OK() {

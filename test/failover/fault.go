@@ -38,13 +38,13 @@ func Faults() []Fault {
 		{Key: "api-killed", Name: "API server killed", Target: 150 * time.Millisecond,
 			Break: (*cluster.Node).KillAPI},
 		{Key: "api-hung", Name: "API server hung (SIGSTOP)", Target: 2 * time.Second,
-			Break: (*cluster.Node).StopAPI},
+			Break: (*cluster.Node).FreezeAPI},
 		{Key: "api-sigterm", Name: "API server SIGTERM, shutdown delay", Target: 100 * time.Millisecond,
-			Break: (*cluster.Node).TermAPI},
+			Break: (*cluster.Node).TerminateAPI},
 		{Key: "etcd-killed", Name: "etcd member killed", Target: 2500 * time.Millisecond,
 			Break: (*cluster.Node).KillEtcd, Etcd: true},
 		{Key: "node-off", Name: "node off", Target: Lease + 500*time.Millisecond,
-			Break: (*cluster.Node).Off, Etcd: true},
+			Break: (*cluster.Node).PowerOff, Etcd: true},
 		{Key: "agent-sigkill", Name: "agent SIGKILL", Target: Lease + 500*time.Millisecond,
 			Break: killAgent, Watch: Lease + 2*time.Second},
 		{
@@ -75,18 +75,18 @@ func withAgent(n *cluster.Node, f func(*cluster.Agent) error) error {
 }
 
 func termAgent(n *cluster.Node) error {
-	return withAgent(n, func(a *cluster.Agent) error { return a.Term() })
+	return withAgent(n, func(a *cluster.Agent) error { return a.SendTerm() })
 }
 
 // killAgent freezes the tree first, because a parent would restart a child that dies first.
 func killAgent(n *cluster.Node) error {
-	return withAgent(n, func(a *cluster.Agent) error { return errors.Join(a.Stop(), a.Kill()) })
+	return withAgent(n, func(a *cluster.Agent) error { return errors.Join(a.Freeze(), a.Kill()) })
 }
 
 func stopAgent(n *cluster.Node) error {
-	return withAgent(n, func(a *cluster.Agent) error { return a.Stop() })
+	return withAgent(n, func(a *cluster.Agent) error { return a.Freeze() })
 }
 
 func contAgent(n *cluster.Node) error {
-	return withAgent(n, func(a *cluster.Agent) error { return a.Cont() })
+	return withAgent(n, func(a *cluster.Agent) error { return a.Thaw() })
 }

@@ -29,7 +29,7 @@ type Result struct {
 	Back bool
 	// Outage is the longest gap between the starts of successful requests.
 	Outage  time.Duration
-	Holding netlab.Holding
+	Holding netlab.HolderReport
 }
 
 // Run breaks the node, waits until another one serves the client steadily, and measures. It

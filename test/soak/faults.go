@@ -48,7 +48,7 @@ func (w *world) restart(context.Context) error {
 			return err
 		}
 		<-n.Agent().Done()
-	} else if err := n.Agent().End(endWithin); err != nil {
+	} else if err := n.Agent().Terminate(endWithin); err != nil {
 		return fmt.Errorf("agent of %s did not end well: %w", n.Name, err)
 	}
 	return n.RestartAgent()

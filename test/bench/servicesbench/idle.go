@@ -33,7 +33,7 @@ func measureIdle(ctx context.Context, l *servicelab.Lab, d time.Duration) (idle,
 			return idle{}, fmt.Errorf("measure agent of %s: it does not run", n.Name)
 		}
 		result.RSS[i], result.Peak[i] = benchreport.Memory(n.Agent().PID()), peak(n.Agent().PID())
-		events, err := n.Audit(logs[i])
+		events, err := n.AuditEvents(logs[i])
 		if err != nil {
 			return idle{}, err
 		}
@@ -46,7 +46,7 @@ func measureIdle(ctx context.Context, l *servicelab.Lab, d time.Duration) (idle,
 
 func audited(l *servicelab.Lab) (lengths [nodes]int64) {
 	for i, n := range l.Nodes {
-		lengths[i] = n.Audited()
+		lengths[i] = n.AuditOffset()
 	}
 	return lengths
 }

@@ -109,7 +109,7 @@ func (s *session) death(ctx context.Context, a *servicelab.Asker, r *result) err
 	}
 	start := time.Now()
 	off := make(chan error, 1)
-	go func() { off <- victim.Off() }()
+	go func() { off <- victim.PowerOff() }()
 	a.Anew(its, mac)
 	moved, err := a.Wait(ctx, len(its))
 	if err = errors.Join(err, <-off); err != nil {
@@ -160,7 +160,7 @@ func (s *session) allocator(ctx context.Context) (string, error) {
 // there is.
 func clean(ctx context.Context, l *servicelab.Lab) error {
 	for _, n := range l.Nodes {
-		if err := errors.Join(n.EndAgent(time.Second), n.On()); err != nil {
+		if err := errors.Join(n.TerminateAgent(time.Second), n.PowerOn()); err != nil {
 			return err
 		}
 	}

@@ -20,10 +20,10 @@ func recorded() result {
 	return result{
 		failover: failover.Result{
 			Victim: "ha-control-plane", Outage: 5130 * time.Millisecond, Back: true,
-			Holding: netlab.Holding{Samples: 1200},
+			Holding: netlab.HolderReport{Samples: 1200},
 		},
 		vip: vip, heir: "ha-control-plane3", ready: 41 * time.Second, holder: "ha-control-plane3",
-		after: netlab.Holding{Samples: 800},
+		after: netlab.HolderReport{Samples: 800},
 	}
 }
 
@@ -37,7 +37,7 @@ func TestSummary(t *testing.T) {
 		t.Errorf("summary:\n%s\nwant:\n%s", got, want)
 	}
 	r := recorded()
-	r.holder, r.failover.Holding, r.after = "ha-control-plane2", netlab.Holding{}, netlab.Holding{}
+	r.holder, r.failover.Holding, r.after = "ha-control-plane2", netlab.HolderReport{}, netlab.HolderReport{}
 	got := r.summary()
 	for _, want := range []string{"               and then to ha-control-plane2\n",
 		"two holders  not sampled: that needs root"} {

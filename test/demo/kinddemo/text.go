@@ -17,10 +17,10 @@ import (
 type result struct {
 	failover failover.Result // from the kill until another node served
 	vip      netip.Addr
-	heir     string         // the new holder
-	ready    time.Duration  // from docker start until Ready; 0: not yet
-	holder   string         // of the VIP then
-	after    netlab.Holding // since the node was started
+	heir     string              // the new holder
+	ready    time.Duration       // from docker start until Ready; 0: not yet
+	holder   string              // of the VIP then
+	after    netlab.HolderReport // since the node was started
 }
 
 // judge returns an error if two nodes had the VIP or no other node took over.

@@ -23,7 +23,7 @@ func startRepair(ctx context.Context, n *cluster.Node, t failover.Tool) *repair 
 		defer close(m.done)
 		ctx, cancel := context.WithTimeout(ctx, readyWithin)
 		defer cancel()
-		if m.err = errors.Join(n.Host.Thaw(), n.On(), n.RestartAgent()); m.err != nil {
+		if m.err = errors.Join(n.Host.Thaw(), n.PowerOn(), n.RestartAgent()); m.err != nil {
 			return
 		}
 		if m.err = n.WaitReady(ctx); m.err != nil {

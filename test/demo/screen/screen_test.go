@@ -38,7 +38,7 @@ func TestTimelineIsInOrder(t *testing.T) {
 	start := time.Now()
 	r := failover.Result{
 		Victim: "cp1", Start: start, End: start.Add(time.Second), Outage: 130 * ms,
-		Holding: netlab.Holding{Samples: 200, Timeline: []netlab.Change{
+		Holding: netlab.HolderReport{Samples: 200, Timeline: []netlab.Change{
 			{At: start, Holders: []string{"cp1"}},
 			{At: start.Add(60 * ms)},
 			{At: start.Add(125 * ms), Holders: []string{"cp2"}},

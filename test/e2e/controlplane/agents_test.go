@@ -71,7 +71,7 @@ func TestAgentRestart(t *testing.T) {
 func TestRestartAfterOthersTookOver(t *testing.T) {
 	s := begin(t)
 	old := s.holder()
-	s.ok(old.Agent().Stop())
+	s.ok(old.Agent().Freeze())
 	next := s.moved(old)
 	s.ok(old.Agent().Kill())
 	<-old.Agent().Done()

@@ -30,7 +30,7 @@ func (s *story) properRights() {
 		bootstrapped[n.Name] = s.firstOwn(n)
 	}
 	for _, n := range s.c.Nodes {
-		events, err := n.Audit(s.audited[n])
+		events, err := n.AuditEvents(s.audited[n])
 		s.ok(err)
 		strikes := map[string]int{}
 		for _, e := range events {

@@ -31,7 +31,7 @@ func TestNeverDialsTheVIP(t *testing.T) {
 	first := s.holder()
 	s.ok(first.KillAPI()) // the release takes the way over the peers
 	second := s.moved(first)
-	s.ok(second.Agent().End(patience))
+	s.ok(second.Agent().Terminate(patience))
 	last := s.moved(second)
 	s.settle()
 	s.dialItself(last.Host)

@@ -56,7 +56,7 @@ func (s *story) silentClientFollows() {
 	for _, n := range s.c.Nodes {
 		s.ok(s.c.Lab.Drop(s.c.Client, n.Host))
 	}
-	s.ok(old.Agent().End(patience))
+	s.ok(old.Agent().Terminate(patience))
 	next := s.moved(old)
 	settled := time.Now()
 	for _, v := range s.vips {

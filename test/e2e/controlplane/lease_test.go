@@ -129,12 +129,12 @@ func TestDifferentDurations(t *testing.T) {
 	s.settle()
 	for range 3 {
 		old := s.holder()
-		s.ok(old.Agent().Stop())
+		s.ok(old.Agent().Freeze())
 		s.moved(old)
-		s.ok(old.Agent().Cont())
+		s.ok(old.Agent().Thaw())
 		s.wait("the thawed agent to stand by", func() bool { return s.standsBy(old) })
 		old = s.holder()
-		s.ok(old.Agent().Term())
+		s.ok(old.Agent().SendTerm())
 		s.moved(old)
 		<-old.Agent().Done()
 		s.ok(s.c.Heal(t.Context()))
@@ -150,9 +150,9 @@ func TestLateWatch(t *testing.T) {
 	followers := slices.DeleteFunc(slices.Clone(s.c.Nodes), func(n *cluster.Node) bool { return n == holder })
 	began := time.Now()
 	for _, n := range followers {
-		s.ok(n.StopAPI())
+		s.ok(n.FreezeAPI())
 		time.Sleep(7 * time.Second) // longer than the lease: the length is the test's subject
-		s.ok(n.ContAPI())
+		s.ok(n.ThawAPI())
 		s.ok(n.WaitReady(t.Context()))
 		s.wait("the follower to stand by", func() bool { return s.standsBy(n) })
 	}

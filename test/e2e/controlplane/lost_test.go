@@ -15,16 +15,16 @@ func TestRightsLost(t *testing.T) {
 	s := begin(t, "--kubeconfig=/etc/kubernetes/admin.conf", "--state-dir=")
 	s.anyRights = true
 	t.Cleanup(func() {
-		if err := s.c.GiveAdminRights(context.Background()); err != nil {
+		if err := s.c.BindAdmins(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
-	s.ok(s.c.TakeAdminRights(t.Context()))
+	s.ok(s.c.RevokeAdmins(t.Context()))
 	s.nobody()
 	for _, n := range s.c.Nodes {
 		s.shows(n, "Forbidden", "forbidden")
 	}
-	s.ok(s.c.GiveAdminRights(t.Context()))
+	s.ok(s.c.BindAdmins(t.Context()))
 	s.settle()
 	for _, n := range s.c.Nodes {
 		s.ready(n)

@@ -56,14 +56,14 @@ func TestOverload(t *testing.T) {
 
 	old := s.holder()
 	stopped := time.Now()
-	s.ok(old.StopAPI())
+	s.ok(old.FreezeAPI())
 	next := s.moved(old)
 	took := time.Since(stopped)
 	t.Logf("hung under the load: moved from %s to %s in %v", old.Name, next.Name, took.Round(time.Millisecond))
 	if took > hungWithin {
 		t.Errorf("a hung API server was left only after %v", took)
 	}
-	s.ok(old.ContAPI())
+	s.ok(old.ThawAPI())
 }
 
 // starve limits the API servers' CPU time until the end of the story, to so little that

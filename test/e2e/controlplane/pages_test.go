@@ -13,7 +13,7 @@ import (
 func TestMetrics(t *testing.T) {
 	s := begin(t)
 	old := s.holder()
-	s.ok(old.Agent().End(patience))
+	s.ok(old.Agent().Terminate(patience))
 	holder := s.moved(old)
 	s.ok(old.RestartAgent())
 	s.settle()

@@ -54,7 +54,7 @@ func (s *story) oneWay(n *cluster.Node, out bool) error {
 func TestEtcdStoppedEverywhere(t *testing.T) {
 	s := begin(t)
 	for _, n := range s.c.Nodes {
-		s.ok(n.StopEtcd())
+		s.ok(n.FreezeEtcd())
 	}
 	s.nobody()
 	time.Sleep(30 * time.Second) // the length of the outage is the test's subject
@@ -62,7 +62,7 @@ func TestEtcdStoppedEverywhere(t *testing.T) {
 		t.Errorf("%v hold without a confirmed renewal", h)
 	}
 	for _, n := range s.c.Nodes {
-		s.ok(n.ContEtcd())
+		s.ok(n.ThawEtcd())
 	}
 	s.ok(s.c.WaitReady(t.Context()))
 }
@@ -72,12 +72,12 @@ func TestColdStart(t *testing.T) {
 	s := begin(t)
 	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
 		for _, n := range s.c.Nodes {
-			s.ok(n.Off())
+			s.ok(n.PowerOff())
 		}
 		s.nobody()
 		for _, i := range order {
 			n := s.c.Nodes[i]
-			s.ok(n.On())
+			s.ok(n.PowerOn())
 			s.ok(n.RestartAgent())
 		}
 		s.settle()
@@ -93,8 +93,8 @@ func TestFollowerRejoins(t *testing.T) {
 		followers := slices.DeleteFunc(slices.Clone(s.c.Nodes), func(n *cluster.Node) bool { return n == holder })
 		n := followers[i%len(followers)]
 		if i < 2 {
-			s.ok(n.Off())
-			s.ok(n.On())
+			s.ok(n.PowerOff())
+			s.ok(n.PowerOn())
 		} else {
 			s.ok(n.Agent().Kill())
 		}

@@ -30,7 +30,7 @@ func TestLeastRights(t *testing.T) {
 	s.apply(rights...)
 	s.granted(t.Context(), s.rules(rights))
 	manifest := s.manifestOf("daemonset", "--health-address=127.0.0.1:2113", "--metrics-address=:2112", "--vip="+s.vips[0].String()+","+s.vips[1].String())
-	s.ok(s.c.Nodes[0].OldToken(t.Context(), "kvip", 48*time.Hour, 48*time.Hour))
+	s.ok(s.c.Nodes[0].WriteOldToken(t.Context(), "kvip", 48*time.Hour, 48*time.Hour))
 	s.startHardened(s.c.Nodes[0])
 	for _, n := range s.c.Nodes[1:] {
 		_, err := n.RunInCluster(t.Context(), s.kvip, manifest)
@@ -135,7 +135,7 @@ func (s *story) audit(rights []right) {
 	s.t.Helper()
 	used := map[right]bool{}
 	for _, n := range s.c.Nodes {
-		events, err := n.Audit(s.audited[n])
+		events, err := n.AuditEvents(s.audited[n])
 		s.ok(err)
 		for _, e := range events {
 			if e.User.Username != serviceAccount && e.UserAgent != "kvip" {

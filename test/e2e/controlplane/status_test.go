@@ -17,7 +17,7 @@ import (
 func TestStatus(t *testing.T) {
 	s := begin(t)
 	old := s.holder()
-	s.ok(old.Agent().End(patience))
+	s.ok(old.Agent().Terminate(patience))
 	holder := s.moved(old)
 	s.ok(old.RestartAgent())
 	for _, n := range s.c.Nodes {
@@ -29,7 +29,7 @@ func TestStatus(t *testing.T) {
 	s.everyNodeKnows(old, holder, old)
 	for _, n := range s.c.Nodes {
 		if n != old && n != holder {
-			s.ok(n.StopAPI())
+			s.ok(n.FreezeAPI())
 			s.everyNodeKnows(old, holder, old, n)
 		}
 	}
@@ -115,7 +115,7 @@ func TestCleanup(t *testing.T) {
 	s.settle()
 	s.startAgent(second, "--lease-duration=60s")
 	s.ready(second)
-	s.ok(first.Agent().End(patience))
+	s.ok(first.Agent().Terminate(patience))
 	if h := s.moved(first); h != second {
 		t.Fatalf("moved to %s", h.Name)
 	}

@@ -64,7 +64,7 @@ func prepare(t *testing.T, flags ...string) *story {
 		if err := os.Remove(n.Log("kvip")); err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
 		}
-		s.audited[n] = n.Audited()
+		s.audited[n] = n.AuditOffset()
 	}
 	s.sample()
 	return s
@@ -239,7 +239,7 @@ func (s *story) finish() {
 // endAgents ends them all in order; what they leave is for the caller to look at.
 func (s *story) endAgents() {
 	for _, n := range s.c.Nodes {
-		if err := n.EndAgent(10 * time.Second); err != nil {
+		if err := n.TerminateAgent(10 * time.Second); err != nil {
 			s.t.Error(err)
 		}
 	}
@@ -260,7 +260,7 @@ func (s *story) neverTwo() {
 	s.t.Logf("%d samples, longest gap %v, %d changes", h.Samples, h.MaxGap.Round(time.Millisecond), len(h.Timeline))
 }
 
-func timeline(h netlab.Holding) string {
+func timeline(h netlab.HolderReport) string {
 	var b strings.Builder
 	for _, c := range h.Timeline {
 		fmt.Fprintf(&b, "%s %s %v\n", c.At.Format("15:04:05.000"), c.VIP, c.Holders)

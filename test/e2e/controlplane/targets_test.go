@@ -21,14 +21,14 @@ func TestEachFault(t *testing.T) {
 		name   string
 		inject func(*cluster.Node) error
 	}{
-		{"agent SIGTERM", func(n *cluster.Node) error { return n.Agent().Term() }},
+		{"agent SIGTERM", func(n *cluster.Node) error { return n.Agent().SendTerm() }},
 		{"API server killed", (*cluster.Node).KillAPI},
-		{"API server hung", (*cluster.Node).StopAPI},
-		{"API server SIGTERM", (*cluster.Node).TermAPI},
+		{"API server hung", (*cluster.Node).FreezeAPI},
+		{"API server SIGTERM", (*cluster.Node).TerminateAPI},
 		{"etcd member killed", (*cluster.Node).KillEtcd},
-		{"node off", (*cluster.Node).Off},
+		{"node off", (*cluster.Node).PowerOff},
 		{"agent SIGKILL", func(n *cluster.Node) error { return n.Agent().Kill() }},
-		{"agent SIGSTOP", func(n *cluster.Node) error { return n.Agent().Stop() }},
+		{"agent SIGSTOP", func(n *cluster.Node) error { return n.Agent().Freeze() }},
 	} {
 		began := time.Now()
 		old := s.holder()

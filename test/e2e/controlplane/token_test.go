@@ -84,11 +84,11 @@ func TestOwnToken(t *testing.T) {
 		t.Errorf("applied by %+v", m)
 	}
 	holder, began := s.holder(), time.Now()
-	t.Cleanup(func() { s.ok(s.c.GiveAdminRights(context.Background())) })
-	s.ok(s.c.TakeAdminRights(t.Context()))
+	t.Cleanup(func() { s.ok(s.c.BindAdmins(context.Background())) })
+	s.ok(s.c.RevokeAdmins(t.Context()))
 	time.Sleep(6 * time.Second) // longer than the lease: the length is the test's subject
 	s.stays(holder, began)
-	s.ok(holder.Agent().End(patience))
+	s.ok(holder.Agent().Terminate(patience))
 	s.moved(holder)
 	s.ok(holder.RestartAgent())
 	s.settle()
@@ -103,7 +103,7 @@ func TestTokenRenewed(t *testing.T) {
 	s.granted(t.Context(), s.rules(s.print("rbac")))
 	old := map[string]string{}
 	for _, n := range s.c.Nodes {
-		s.ok(n.OldToken(t.Context(), "kvip", 48*time.Hour, time.Hour))
+		s.ok(n.WriteOldToken(t.Context(), "kvip", 48*time.Hour, time.Hour))
 		old[n.Name] = s.token(n)
 		s.startHardened(n)
 	}
@@ -125,7 +125,7 @@ func TestHardened(t *testing.T) {
 	s.counts(first, `kvip_credentials{credentials="none"}`)
 	for _, variant := range [][]string{nil, {"--hardened"}, nil} {
 		for _, n := range s.c.Nodes {
-			s.ok(n.EndAgent(patience))
+			s.ok(n.TerminateAgent(patience))
 			s.startAgent(n, variant...)
 			s.wait(n.Name+" to be ready with its own token", func() bool { return s.view(n).NotReady == "" && s.view(n).Rights == "serviceaccount" })
 		}
@@ -243,7 +243,7 @@ func TestStateDirectory(t *testing.T) {
 					return strings.Contains(body, c.says)
 				})
 			}
-			s.ok(n.EndAgent(patience))
+			s.ok(n.TerminateAgent(patience))
 			if c.mend != nil {
 				c.mend()
 			}
@@ -293,16 +293,16 @@ func TestFirstNode(t *testing.T) {
 	const name = "kvip.conf"
 	t.Cleanup(func() {
 		s.ok(n.RemoveKubeconfig(name))
-		s.ok(s.c.GiveAdminRights(context.Background()))
+		s.ok(s.c.BindAdmins(context.Background()))
 	})
-	s.ok(s.c.TakeAdminRights(t.Context()))
+	s.ok(s.c.RevokeAdmins(t.Context()))
 	s.startAgent(n, "--kubeconfig=/etc/kubernetes/super-"+name+",/etc/kubernetes/"+name)
 	s.unready(n, "no credentials yet")
 	s.ok(n.WriteKubeconfig(name, time.Hour))
 	s.unready(n, "forbidden", "credentials: bootstrap (/etc/kubernetes/"+name+")")
 	s.counts(n, `kvip_credentials{credentials="bootstrap"}`)
 	began := time.Now()
-	s.ok(s.c.GiveAdminRights(t.Context()))
+	s.ok(s.c.BindAdmins(t.Context()))
 	s.own(n)
 	t.Logf("a token %v after the rights", time.Since(began).Round(time.Millisecond))
 	s.ok(n.RemoveKubeconfig(name))

@@ -27,7 +27,7 @@ func TestTwins(t *testing.T) {
 		s.logs(other, "level=ERROR", "node's name", "same-name")
 		s.unready(other, "node's name", "same-name")
 		s.ready(holder)
-		s.ok(holder.Agent().End(patience)) // the twin takes over, as any other node may
+		s.ok(holder.Agent().Terminate(patience)) // the twin takes over, as any other node may
 		s.moved(holder)
 		s.ok(holder.RestartAgent())
 	}

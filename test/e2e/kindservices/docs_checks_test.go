@@ -124,7 +124,7 @@ func (p *page) outside(f func(*netlab.Host) error) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, host.Release()) }()
+	defer func() { err = errors.Join(err, host.Close()) }()
 	return f(host)
 }
 

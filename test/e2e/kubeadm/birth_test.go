@@ -17,7 +17,7 @@ type birth struct {
 	dir      string
 	watch    *kindcluster.Watch
 	requests []netlab.Request
-	holding  netlab.Holding
+	holding  netlab.HolderReport
 }
 
 // observe begins to watch when the nodes' containers run, before any Kubernetes does.

@@ -123,7 +123,7 @@ func answers(ctx context.Context, c *kindcluster.Cluster, vip netip.Addr) error 
 	if err != nil {
 		return err
 	}
-	defer host.Release()
+	defer host.Close()
 	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
 		DialContext: host.Dial, DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}

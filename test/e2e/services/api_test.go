@@ -165,7 +165,7 @@ func TestWatchGap(t *testing.T) {
 	s.ok(s.WaitReady(s.ctx))
 	audited := map[*cluster.Node]int64{}
 	for _, cp := range s.Nodes {
-		audited[cp] = cp.Audited()
+		audited[cp] = cp.AuditOffset()
 	}
 	s.served(kept, servicelab.Port, n)
 	proxy.Refuse(false)
@@ -184,7 +184,7 @@ func TestWatchGap(t *testing.T) {
 func (s *story) listed(since map[*cluster.Node]int64, resource string) (count int) {
 	s.t.Helper()
 	for _, n := range s.Nodes {
-		events, err := n.Audit(since[n])
+		events, err := n.AuditEvents(since[n])
 		s.ok(err)
 		for _, e := range events {
 			whole := e.Verb == "list" || strings.Contains(e.RequestURI, "sendInitialEvents=true")

@@ -56,7 +56,7 @@ func start() (*servicelab.Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range l.All() {
+	for _, n := range l.AllNodes() {
 		if err := l.Serve(n.Host, servicelab.Port, otherPort); err != nil {
 			return nil, err
 		}

@@ -42,20 +42,20 @@ func (s *story) owners(addrs []netip.Addr) map[netip.Addr]*cluster.Node {
 // gets its own again, and they answer from there alone.
 func TestNodeDeath(t *testing.T) {
 	s := prepare(t)
-	s.ok(s.StartAgents(s.All()))
-	s.settle(s.All()...)
+	s.ok(s.StartAgents(s.AllNodes()))
+	s.settle(s.AllNodes()...)
 	before := s.many(24)
 	counts := map[*cluster.Node]int{}
 	for _, n := range before {
 		counts[n]++
 	}
-	for _, n := range s.All() {
+	for _, n := range s.AllNodes() {
 		if counts[n] == 0 {
 			t.Errorf("%s has none of %d addresses", n.Name, len(before))
 		}
 	}
 	dead := s.Workers[0]
-	s.ok(dead.Off())
+	s.ok(dead.PowerOff())
 	for addr, was := range before {
 		now := s.owner(addr)
 		if now == dead || was != dead && now != was {
@@ -63,9 +63,9 @@ func TestNodeDeath(t *testing.T) {
 		}
 		s.served(addr, servicelab.Port, now)
 	}
-	s.ok(dead.On())
+	s.ok(dead.PowerOn())
 	s.ok(dead.RestartAgent())
-	s.settle(s.All()...)
+	s.settle(s.AllNodes()...)
 	for addr, was := range before {
 		s.wait(addr.String()+" to be on "+was.Name, func() bool { return s.owner(addr) == was })
 		s.served(addr, servicelab.Port, was)

@@ -105,7 +105,7 @@ func TestAgentRestarted(t *testing.T) {
 	addr := s.create("web")
 	n := s.owner(addr)
 	sampler := s.sample(addr)
-	s.ok(n.Agent().End(patience))
+	s.ok(n.Agent().Terminate(patience))
 	if !s.filtered(n) {
 		t.Error("the filter went with the agent")
 	}
@@ -139,18 +139,18 @@ func TestAgentLeaves(t *testing.T) {
 	sampler := s.sample(addr)
 	began := time.Now()
 	s.ok(s.Kube.AppsV1().DaemonSets(metav1.NamespaceSystem).Delete(s.ctx, "kvip-services", metav1.DeleteOptions{}))
-	s.ok(n.Agent().End(patience))
+	s.ok(n.Agent().Terminate(patience))
 	t.Logf("handed over in %v", time.Since(began).Round(time.Millisecond))
 	s.nothingLeft(n)
 	next := s.moved(addr, n)
 	s.neverNobody(sampler)
 	for _, other := range s.Nodes { // the last one has nobody to hand over to
 		if other != next && other != n {
-			s.ok(other.Agent().End(patience))
+			s.ok(other.Agent().Terminate(patience))
 			s.nothingLeft(other)
 		}
 	}
-	s.ok(next.Agent().End(patience))
+	s.ok(next.Agent().Terminate(patience))
 	s.nothingLeft(next)
 	s.nowhere(addr)
 }
@@ -167,7 +167,7 @@ func TestCordonedAgentLeaves(t *testing.T) {
 		r, err := s.Report(n, "web")
 		return err == nil && len(r.Addresses) == 1 && r.Addresses[0].Node != n.Name
 	})
-	s.ok(n.Agent().End(patience))
+	s.ok(n.Agent().Terminate(patience))
 	s.nothingLeft(n)
 	s.moved(addr, n)
 	s.neverNobody(sampler)
@@ -251,15 +251,15 @@ func (s *story) command(n *cluster.Node, command netlab.Command) string {
 // way. The wire says the new owner at the end.
 func TestFrozenAgent(t *testing.T) {
 	s := prepare(t)
-	s.ok(s.StartAgents(s.All()))
-	s.settle(s.All()...)
+	s.ok(s.StartAgents(s.AllNodes()))
+	s.settle(s.AllNodes()...)
 	addr := s.create("web")
 	n := s.owner(addr)
-	s.ok(n.Agent().Stop())
+	s.ok(n.Agent().Freeze())
 	s.wait("another node to take it", func() bool { return len(s.Holders(addr)) == 2 })
 	time.Sleep(3 * time.Second) // long enough to be told a pause from a slow turn: the length is the test's subject
-	s.ok(n.Agent().Cont())
-	s.settle(s.All()...)
+	s.ok(n.Agent().Thaw())
+	s.settle(s.AllNodes()...)
 	// The rank decides again as soon as it is alive.
 	s.wait(addr.String()+" to be on "+n.Name, func() bool { return s.owner(addr) == n })
 	s.served(addr, servicelab.Port, n)

@@ -34,11 +34,11 @@ func TestRights(t *testing.T) {
 	manifest := s.printed("daemonset", "--services", "--metrics-address=:2112", "--health-address=127.0.0.1:2113")
 	s.daemonSet()
 	began := s.audited()
-	for _, n := range s.All() {
+	for _, n := range s.AllNodes() {
 		_, err := n.RunInCluster(s.ctx, s.Kvip, manifest)
 		s.ok(err)
 	}
-	for _, n := range s.All() {
+	for _, n := range s.AllNodes() {
 		s.logs(n, "level=WARN", "kind=services", "forbidden")
 		s.wait(n.Name+" to say so", func() bool {
 			code, body, err := s.LocalPage(n, "/readyz")
@@ -48,7 +48,7 @@ func TestRights(t *testing.T) {
 	s.ok(s.Apply(s.ctx, slices.DeleteFunc(slices.Clone(rbac), isAccount)...))
 	rights := s.rights(rbac)
 	s.granted(rights)
-	s.settle(s.All()...)
+	s.settle(s.AllNodes()...)
 	addr := s.create("web")
 	s.served(addr, servicelab.Port, s.owner(addr))
 	clean := s.audited()
@@ -60,7 +60,7 @@ func TestRights(t *testing.T) {
 		}
 	}
 	for _, n := range s.Nodes {
-		events, err := n.Audit(clean[n])
+		events, err := n.AuditEvents(clean[n])
 		s.ok(err)
 		for _, e := range events {
 			if e.User.Username == account && e.ResponseStatus.Code == http.StatusForbidden {
@@ -90,7 +90,7 @@ func (s *story) work(manifest []byte) {
 	s.ok(s.Delete(s.ctx, "other"))
 	s.nowhere(addr)
 	s.ok(s.Kube.AppsV1().DaemonSets(metav1.NamespaceSystem).Delete(s.ctx, "kvip-services", metav1.DeleteOptions{}))
-	s.ok(n.Agent().End(patience))
+	s.ok(n.Agent().Terminate(patience))
 	s.nothingLeft(n)
 }
 
@@ -105,7 +105,7 @@ func (s *story) printed(args ...string) []byte {
 func (s *story) audited() map[*cluster.Node]int64 {
 	lengths := map[*cluster.Node]int64{}
 	for _, n := range s.Nodes {
-		lengths[n] = n.Audited()
+		lengths[n] = n.AuditOffset()
 	}
 	return lengths
 }
@@ -157,7 +157,7 @@ func expand(rule rbacv1.PolicyRule, namespace string) (all []right) {
 func (s *story) used(since map[*cluster.Node]int64) (all []right) {
 	s.t.Helper()
 	for _, n := range s.Nodes {
-		events, err := n.Audit(since[n])
+		events, err := n.AuditEvents(since[n])
 		s.ok(err)
 		for _, e := range events {
 			if o := e.ObjectRef; o != nil && e.User.Username == account && e.ResponseStatus.Code != http.StatusForbidden {

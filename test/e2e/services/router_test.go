@@ -46,10 +46,10 @@ func TestClientBehindRouter(t *testing.T) {
 
 	ready(other)
 	s.ok(s.Cordon(s.ctx, one.Name, false))
-	s.ok(other.Off())
+	s.ok(other.PowerOff())
 	ready(one)
 	s.allFromBehind(addrs, one)
-	s.ok(other.On())
+	s.ok(other.PowerOn())
 }
 
 func (s *story) allFromBehind(addrs []netip.Addr, n *cluster.Node) {

@@ -116,10 +116,10 @@ func TestFrozenAllocator(t *testing.T) {
 		before := dog.count()
 		burst(20)
 		s.wait("some of them to have addresses", func() bool { return dog.count() > before })
-		s.ok(first.Agent().Stop())
+		s.ok(first.Agent().Freeze())
 		s.wait("another node to give out addresses", func() bool { return s.allocator() != first })
 		burst(10)
-		s.ok(first.Agent().Cont())
+		s.ok(first.Agent().Thaw())
 		burst(10)
 		s.wait("every Service to have an address", func() bool { return dog.count() == made })
 		s.settle(s.Nodes...)
@@ -140,7 +140,7 @@ func TestSeatMoves(t *testing.T) {
 	s := begin(t)
 	had := map[string]netip.Addr{"first": s.create("first")}
 	for i, end := range []func(*cluster.Agent) error{
-		func(a *cluster.Agent) error { return a.End(patience) },
+		func(a *cluster.Agent) error { return a.Terminate(patience) },
 		func(a *cluster.Agent) error { return a.Kill() },
 	} {
 		n := s.allocator()

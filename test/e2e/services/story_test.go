@@ -44,7 +44,7 @@ func prepare(t *testing.T) *story {
 	t.Helper()
 	s := &story{Lab: need(t), t: t, ctx: t.Context()}
 	t.Cleanup(s.finish)
-	s.ok(s.RegisterNodes(s.ctx, s.All()...))
+	s.ok(s.RegisterNodes(s.ctx, s.AllNodes()...))
 	s.ok(s.Addresses(s.ctx, "main", pool4, pool6))
 	return s
 }
@@ -228,7 +228,7 @@ func (s *story) logs(n *cluster.Node, words ...string) {
 func (s *story) sample(addrs ...netip.Addr) *netlab.Sampler {
 	s.t.Helper()
 	var hosts []*netlab.Host
-	for _, n := range s.All() {
+	for _, n := range s.AllNodes() {
 		hosts = append(hosts, n.Host)
 	}
 	sampler, err := s.Lab.Lab.Sample(addrs, hosts...)
@@ -253,7 +253,7 @@ func (s *story) stayed(sampler *netlab.Sampler, n *cluster.Node, addrs ...netip.
 
 // finish asserts what must hold at the end of every story, and keeps what explains a failure.
 func (s *story) finish() {
-	for _, n := range s.All() {
+	for _, n := range s.AllNodes() {
 		for _, complaint := range []string{"WARNING: DATA RACE", "\npanic: ", "\nfatal error: "} {
 			if _, what, found := strings.Cut("\n"+s.LogOf(n), complaint); found {
 				s.t.Errorf("%s: %s %.4000s", n.Name, strings.TrimSpace(complaint), what)
@@ -268,7 +268,7 @@ func (s *story) finish() {
 		s.t.Log(err)
 		return
 	}
-	for _, n := range s.All() {
+	for _, n := range s.AllNodes() {
 		_ = os.WriteFile(filepath.Join(dir, n.Name+".kvip.log"), []byte(s.LogOf(n)), 0o644)
 		_, page, _ := s.Page(n, "/services")
 		_ = os.WriteFile(filepath.Join(dir, n.Name+".services.json"), page, 0o644)

@@ -190,7 +190,7 @@ func TestControlPlane(t *testing.T) {
 		return s.Holders(ip(vip))[0]
 	}
 	holder := s.Node(both())
-	s.ok(holder.Agent().End(patience))
+	s.ok(holder.Agent().Terminate(patience))
 	s.wait("the control plane to move", func() bool { h := s.Holders(ip(vip)); return len(h) == 1 && h[0] != holder.Name })
 	if now := both(); now == holder.Name {
 		t.Errorf("it is still on %s", now)

@@ -100,7 +100,7 @@ func (c *Cluster) Heal(ctx context.Context) error {
 	if err := c.repair(); err != nil {
 		return fmt.Errorf("heal cluster: %w", err)
 	}
-	for _, n := range c.All() {
+	for _, n := range c.AllNodes() {
 		if err := n.RestartAgent(); err != nil {
 			return fmt.Errorf("heal cluster: %w", err)
 		}
@@ -115,15 +115,15 @@ func (c *Cluster) Heal(ctx context.Context) error {
 // Config's again, and returns when all API servers are ready.
 func (c *Cluster) Reset(ctx context.Context) error {
 	var errs []error
-	for _, n := range c.All() {
-		errs = append(errs, n.EndAgent(time.Second), os.RemoveAll(n.State()))
+	for _, n := range c.AllNodes() {
+		errs = append(errs, n.TerminateAgent(time.Second), os.RemoveAll(n.State()))
 	}
 	for _, n := range c.Nodes {
 		n.API = c.cfg.API
 	}
 	errs = append(errs, c.repair())
-	for _, n := range c.All() {
-		errs = append(errs, n.Host.Forget())
+	for _, n := range c.AllNodes() {
+		errs = append(errs, n.Host.RemoveAddedAddrs())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("reset cluster: %w", err)
@@ -133,20 +133,20 @@ func (c *Cluster) Reset(ctx context.Context) error {
 	if err := c.WaitReady(ctx); err != nil {
 		return err
 	}
-	return errors.Join(c.forgetLeases(ctx), c.forgetRights(ctx))
+	return errors.Join(c.deleteLeases(ctx), c.deletePermissions(ctx))
 }
 
-// EndAgent ends the node's agent, gently within the grace period, and forgets it.
-func (n *Node) EndAgent(grace time.Duration) error {
+// TerminateAgent ends the node's agent, gently within the grace period, and forgets it.
+func (n *Node) TerminateAgent(grace time.Duration) error {
 	a := n.Agent()
 	if a == nil {
 		return nil
 	}
 	if a.Running() {
-		if err := a.Cont(); err != nil {
+		if err := a.Thaw(); err != nil {
 			return err
 		}
-		_ = a.End(grace) // how it ended is its own business
+		_ = a.Terminate(grace) // how it ended is its own business
 	}
 	n.mu.Lock()
 	n.agent = nil
@@ -157,7 +157,7 @@ func (n *Node) EndAgent(grace time.Duration) error {
 // repair undoes what can be broken, without waiting for readiness.
 func (c *Cluster) repair() error {
 	errs := []error{c.Lab.Heal(), c.Client.Plug()}
-	for _, n := range c.All() {
+	for _, n := range c.AllNodes() {
 		errs = append(errs, n.Host.Thaw(), n.Host.Plug(), n.Host.LinkUp())
 	}
 	for _, n := range c.Nodes {

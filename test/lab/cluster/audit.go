@@ -56,8 +56,8 @@ func (n *Node) writeAuditPolicy() error {
 	return nil
 }
 
-// Audited is how long the node's audit log is now, for Audit.
-func (n *Node) Audited() int64 {
+// AuditOffset is how long the node's audit log is now, for Audit.
+func (n *Node) AuditOffset() int64 {
 	info, err := os.Stat(n.Log("audit"))
 	if err != nil {
 		return 0
@@ -65,8 +65,8 @@ func (n *Node) Audited() int64 {
 	return info.Size()
 }
 
-// Audit reads what the node's API server has logged, with API.Audit, since the log had that length.
-func (n *Node) Audit(since int64) ([]AuditEvent, error) {
+// AuditEvents reads what the node's API server has logged, with API.Audit, since the log had that length.
+func (n *Node) AuditEvents(since int64) ([]AuditEvent, error) {
 	file, err := os.Open(n.Log("audit"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

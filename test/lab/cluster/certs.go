@@ -19,8 +19,8 @@ import (
 	"github.com/kvip/kvip/test/lab/netlab"
 )
 
-// shared is what kubeadm copies from the first control-plane node to those that join.
-var shared = []string{
+// sharedFiles is what kubeadm copies from the first control-plane node to those that join.
+var sharedFiles = []string{
 	"pki/ca.crt", "pki/ca.key", "pki/sa.pub", "pki/sa.key", "pki/front-proxy-ca.crt",
 	"pki/front-proxy-ca.key", "pki/etcd/ca.crt", "pki/etcd/ca.key",
 }
@@ -53,9 +53,9 @@ func kubeadmConfig(version string, h *netlab.Host) ([]byte, error) {
 	return bytes.Join(docs, []byte("---\n")), nil
 }
 
-// certify fills /etc/kubernetes of every node: from the cache, if what was made for the same
+// createCertificates fills /etc/kubernetes of every node: from the cache, if what was made for the same
 // configuration is there and valid for another week, else by kubeadm.
-func (c *Cluster) certify() error {
+func (c *Cluster) createCertificates() error {
 	confs := map[string][]byte{}
 	key := sha256.New()
 	for _, n := range c.Nodes {
@@ -102,7 +102,7 @@ func (c *Cluster) runKubeadm(confs map[string][]byte) error {
 		if err := os.MkdirAll(n.kubernetes("pki/etcd"), 0o755); err != nil {
 			return err
 		}
-		for _, file := range shared[:len(shared)*min(i, 1)] {
+		for _, file := range sharedFiles[:len(sharedFiles)*min(i, 1)] {
 			if err := copyFile(n.kubernetes(file), c.Nodes[0].kubernetes(file)); err != nil {
 				return err
 			}

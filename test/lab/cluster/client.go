@@ -90,9 +90,9 @@ func (c *Cluster) bindAdmins(ctx context.Context) error {
 	return nil
 }
 
-// waitListed waits until the EndpointSlice default/kubernetes lists all API servers. Those that
+// waitForEndpoints waits until the EndpointSlice default/kubernetes lists all API servers. Those that
 // start together may each write what they know; the list is complete 10 s later.
-func (c *Cluster) waitListed(ctx context.Context) error {
+func (c *Cluster) waitForEndpoints(ctx context.Context) error {
 	kube, err := c.Kube(c.Nodes[0])
 	if err != nil {
 		return err
@@ -110,8 +110,8 @@ func (c *Cluster) waitListed(ctx context.Context) error {
 	}
 }
 
-// forgetLeases deletes the Leases in kube-system but those of the API servers themselves.
-func (c *Cluster) forgetLeases(ctx context.Context) error {
+// deleteLeases deletes the Leases in kube-system but those of the API servers themselves.
+func (c *Cluster) deleteLeases(ctx context.Context) error {
 	kube, err := c.Kube(c.Nodes[0])
 	if err != nil {
 		return err
@@ -126,8 +126,8 @@ func (c *Cluster) forgetLeases(ctx context.Context) error {
 	return nil
 }
 
-// forgetRights deletes every role, binding and ServiceAccount whose name begins as kvip's do.
-func (c *Cluster) forgetRights(ctx context.Context) error {
+// deletePermissions deletes every role, binding and ServiceAccount whose name begins as kvip's do.
+func (c *Cluster) deletePermissions(ctx context.Context) error {
 	kube, err := c.Kube(c.Nodes[0])
 	if err != nil {
 		return err
@@ -167,9 +167,9 @@ func metas[T any](items []T, of func(T) metav1.ObjectMeta) (all []metav1.ObjectM
 	return all
 }
 
-// TakeAdminRights removes the rights of the group in admin.conf; GiveAdminRights restores them.
+// RevokeAdmins removes the rights of the group in admin.conf; BindAdmins restores them.
 // Those of super-admin.conf do not depend on them.
-func (c *Cluster) TakeAdminRights(ctx context.Context) error {
+func (c *Cluster) RevokeAdmins(ctx context.Context) error {
 	kube, err := c.Kube(c.Nodes[0])
 	if err != nil {
 		return err
@@ -181,5 +181,5 @@ func (c *Cluster) TakeAdminRights(ctx context.Context) error {
 	return nil
 }
 
-// GiveAdminRights gives the group in admin.conf its rights unless it has them.
-func (c *Cluster) GiveAdminRights(ctx context.Context) error { return c.bindAdmins(ctx) }
+// BindAdmins gives the group in admin.conf its rights unless it has them.
+func (c *Cluster) BindAdmins(ctx context.Context) error { return c.bindAdmins(ctx) }

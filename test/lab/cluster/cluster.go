@@ -69,7 +69,7 @@ func (c *Cluster) build() (err error) {
 	if c.Client, err = c.Lab.AddHost(netlab.HostConfig{Name: clientName, Addrs: prefixes(len(c.Nodes))}); err != nil {
 		return err
 	}
-	if err := c.certify(); err != nil {
+	if err := c.createCertificates(); err != nil {
 		return err
 	}
 	return c.addWorkers()
@@ -89,7 +89,7 @@ func (c *Cluster) boot(ctx context.Context) error {
 	if err := c.bindAdmins(ctx); err != nil {
 		return err
 	}
-	return c.waitListed(ctx)
+	return c.waitForEndpoints(ctx)
 }
 
 // WaitReady waits until the API server of every node answers /readyz with 200.
@@ -103,7 +103,7 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 
 // Node returns the node of that name, or nil.
 func (c *Cluster) Node(name string) *Node {
-	for _, n := range c.All() {
+	for _, n := range c.AllNodes() {
 		if n.Name == name {
 			return n
 		}

@@ -82,10 +82,10 @@ func testFaults(t *testing.T, c *Cluster) {
 		inject func() error
 	}{
 		{"API server killed", n.KillAPI},
-		{"API server hung", n.StopAPI},
-		{"API server asked to end", n.TermAPI},
+		{"API server hung", n.FreezeAPI},
+		{"API server asked to end", n.TerminateAPI},
 		{"etcd killed", n.KillEtcd},
-		{"node off", n.Off},
+		{"node off", n.PowerOff},
 		{"node frozen", n.Host.Freeze},
 		{"unplugged", n.Host.Unplug},
 	} {
@@ -107,7 +107,7 @@ func testReset(t *testing.T, c *Cluster) {
 	must(t, err)
 	_, err = kube.CoreV1().ServiceAccounts(metav1.NamespaceSystem).Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "kvip"}}, metav1.CreateOptions{})
 	must(t, err)
-	must(t, n.OldToken(t.Context(), "kvip", time.Hour, time.Hour))
+	must(t, n.WriteOldToken(t.Context(), "kvip", time.Hour, time.Hour))
 	must(t, accepted(t, n))
 	_, err = kube.RbacV1().Roles(metav1.NamespaceDefault).Create(t.Context(), &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "kvip-x"}}, metav1.CreateOptions{})
 	must(t, err)
@@ -161,14 +161,14 @@ func testAPIOptions(t *testing.T, c *Cluster) {
 		_ = conn.Close()
 		t.Error("the API server listens on loopback")
 	}
-	must(t, n.TermAPI())
+	must(t, n.TerminateAPI())
 	waitFor(t, "readyz to report the shutdown", func() bool {
 		err := n.Ready(ctx)
 		return err != nil && strings.Contains(err.Error(), "500")
 	})
-	events, err := n.Audit(0)
+	events, err := n.AuditEvents(0)
 	must(t, err)
-	if len(events) == 0 || events[0].Received.IsZero() || n.APIStarted(events[0].Received).IsZero() || n.Audited() == 0 {
+	if len(events) == 0 || events[0].Received.IsZero() || n.APIStarted(events[0].Received).IsZero() || n.AuditOffset() == 0 {
 		t.Errorf("%d audit events", len(events))
 	}
 }

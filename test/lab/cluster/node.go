@@ -68,11 +68,11 @@ func (n *Node) StartEtcd() error { return n.start(&n.etcd, "etcd", n.etcdArgs())
 // KillEtcd ends the etcd member with SIGKILL.
 func (n *Node) KillEtcd() error { return n.with(&n.etcd, (*netlab.Process).Kill) }
 
-// StopEtcd freezes the etcd member.
-func (n *Node) StopEtcd() error { return n.with(&n.etcd, (*netlab.Process).Stop) }
+// FreezeEtcd freezes the etcd member.
+func (n *Node) FreezeEtcd() error { return n.with(&n.etcd, (*netlab.Process).Freeze) }
 
-// ContEtcd lets the etcd member run on.
-func (n *Node) ContEtcd() error { return n.with(&n.etcd, (*netlab.Process).Cont) }
+// ThawEtcd lets the etcd member run on.
+func (n *Node) ThawEtcd() error { return n.with(&n.etcd, (*netlab.Process).Thaw) }
 
 // StartAPI starts the API server with n.API. It leaves one alone that runs with the same
 // options, and kills one that runs with others or has been asked to end.
@@ -114,27 +114,27 @@ func (n *Node) APIStarted(at time.Time) (began time.Time) {
 // KillAPI ends the API server with SIGKILL.
 func (n *Node) KillAPI() error { return n.with(&n.api, (*netlab.Process).Kill) }
 
-// TermAPI asks the API server to shut down and does not wait.
-func (n *Node) TermAPI() error {
+// TerminateAPI asks the API server to shut down and does not wait.
+func (n *Node) TerminateAPI() error {
 	n.ending = true
-	return n.with(&n.api, (*netlab.Process).Term)
+	return n.with(&n.api, (*netlab.Process).SendTerm)
 }
 
-// StopAPI freezes the API server.
-func (n *Node) StopAPI() error { return n.with(&n.api, (*netlab.Process).Stop) }
+// FreezeAPI freezes the API server.
+func (n *Node) FreezeAPI() error { return n.with(&n.api, (*netlab.Process).Freeze) }
 
-// ContAPI lets the API server run on.
-func (n *Node) ContAPI() error { return n.with(&n.api, (*netlab.Process).Cont) }
+// ThawAPI lets the API server run on.
+func (n *Node) ThawAPI() error { return n.with(&n.api, (*netlab.Process).Thaw) }
 
 // RestartAPI kills the API server and starts it again, with n.API.
 func (n *Node) RestartAPI() error { return errors.Join(n.KillAPI(), n.StartAPI()) }
 
-// Off cuts the node's power: link, all processes, all addresses that were added.
-func (n *Node) Off() error { return n.Host.PowerOff() }
+// PowerOff cuts the node's power: link, all processes, all addresses that were added.
+func (n *Node) PowerOff() error { return n.Host.PowerOff() }
 
-// On boots the node: link, own addresses, and on the control plane etcd and the API server. The agent
+// PowerOn boots the node: link, own addresses, and on the control plane etcd and the API server. The agent
 // is not started.
-func (n *Node) On() error {
+func (n *Node) PowerOn() error {
 	err := errors.Join(n.Host.Plug(), n.Host.RestoreAddrs())
 	if n.IsWorker() {
 		return err

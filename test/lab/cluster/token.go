@@ -72,9 +72,9 @@ func (n *Node) makeKey() error {
 	)
 }
 
-// OldToken puts a token of a ServiceAccount in kube-system, which must exist, into the node's State,
+// WriteOldToken puts a token of a ServiceAccount in kube-system, which must exist, into the node's State,
 // as if kvip had been given it some time ago: valid, and signed with the API servers' own key.
-func (n *Node) OldToken(ctx context.Context, name string, age, left time.Duration) error {
+func (n *Node) WriteOldToken(ctx context.Context, name string, age, left time.Duration) error {
 	kube, err := n.c.Kube(n)
 	if err != nil {
 		return err

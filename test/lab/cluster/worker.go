@@ -34,8 +34,8 @@ func (c *Cluster) addWorkers() error {
 	return nil
 }
 
-// All returns the nodes of the control plane and the workers.
-func (c *Cluster) All() []*Node { return slices.Concat(c.Nodes, c.Workers) }
+// AllNodes returns the nodes of the control plane and the workers.
+func (c *Cluster) AllNodes() []*Node { return slices.Concat(c.Nodes, c.Workers) }
 
 // IsWorker says that the node has no etcd and no API server.
 func (n *Node) IsWorker() bool { return slices.Contains(n.c.Workers, n) }

@@ -128,7 +128,7 @@ func (e *Engine) answers(ctx context.Context, addr netip.Addr) bool {
 	if err != nil {
 		return false
 	}
-	defer host.Release()
+	defer host.Close()
 	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
 	conn, err := host.Dial(ctx, "tcp", net.JoinHostPort(addr.String(), "6443"))

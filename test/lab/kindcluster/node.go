@@ -141,7 +141,7 @@ func (n *Node) Get(ctx context.Context, url string) (status int, body string, er
 	if err != nil {
 		return 0, "", err
 	}
-	defer host.Release()
+	defer host.Close()
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 		DialContext: host.Dial, DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}

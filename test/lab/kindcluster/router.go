@@ -65,7 +65,7 @@ func (r *Router) from(ctx context.Context, n *Node, change func(h *netlab.Host, 
 	if err != nil {
 		return err
 	}
-	return errors.Join(change(h, behind, r.Host.Addr(true)), h.Release())
+	return errors.Join(change(h, behind, r.Host.Addr(true)), h.Close())
 }
 
 // Remove takes away the router, the client and the routes.
@@ -76,10 +76,10 @@ func (r *Router) Remove() (err error) {
 		for _, n := range r.cluster.Nodes {
 			err = errors.Join(err, r.from(ctx, n, (*netlab.Host).DelRoute))
 		}
-		err = errors.Join(err, r.Client.Release())
+		err = errors.Join(err, r.Client.Close())
 	}
 	if r.Host != nil {
-		err = errors.Join(err, r.Host.Release())
+		err = errors.Join(err, r.Host.Close())
 	}
 	_, e := r.cluster.cfg.Engine.Docker(ctx, "rm", "--force", "--volumes", r.name)
 	return errors.Join(err, e)

@@ -88,7 +88,7 @@ func (w *Watch) Stop() error {
 
 func (w *Watch) release() (err error) {
 	for _, h := range w.hosts {
-		err = errors.Join(err, h.Release())
+		err = errors.Join(err, h.Close())
 	}
 	w.hosts = nil
 	return err
@@ -98,9 +98,9 @@ func (w *Watch) release() (err error) {
 func Root() bool { return os.Geteuid() == 0 }
 
 // Window returns who had the address from one instant to another; without root, nothing.
-func (w *Watch) Window(from, to time.Time) netlab.Holding {
+func (w *Watch) Window(from, to time.Time) netlab.HolderReport {
 	if w.sampler == nil {
-		return netlab.Holding{}
+		return netlab.HolderReport{}
 	}
 	return w.sampler.Window(from, to)
 }

@@ -24,8 +24,8 @@ func adopt(name, path string, addrs []netip.Prefix) (*Host, error) {
 	return &Host{Name: name, Addrs: addrs, Dir: os.TempDir(), ns: netns{file}, procs: map[*Process]struct{}{}}, nil
 }
 
-// Release lets go of the namespace of a host that no lab closes: an adopted one, or one behind a router.
-func (h *Host) Release() error { return h.close() }
+// Close lets go of the namespace of a host that no lab closes: an adopted one, or one behind a router.
+func (h *Host) Close() error { return h.close() }
 
 // SampleAdopted starts a Sampler of adopted hosts. Dead says which of them reach nobody, so that
 // an address they still have is no second holder.

@@ -185,7 +185,7 @@ func (c *Capture) fail(err error) {
 	c.err = errors.Join(c.err, err)
 }
 
-// Stop ends the capture. With a path the file is kept there, otherwise it is removed.
+// Freeze ends the capture. With a path the file is kept there, otherwise it is removed.
 func (c *Capture) Stop(keep string) error {
 	_ = c.sock.Close() // ends run
 	<-c.done

@@ -145,7 +145,7 @@ func dial(to netip.AddrPort) (*os.File, error) {
 func (c *Client) request(start time.Time, sock *os.File) {
 	defer c.open.Done()
 	r := Request{Start: start}
-	err := c.ask(sock, start.Add(c.cfg.Timeout), &r)
+	err := c.exchange(sock, start.Add(c.cfg.Timeout), &r)
 	r.Took = time.Since(start)
 	if err != nil {
 		r.Result = classify(err)
@@ -154,8 +154,8 @@ func (c *Client) request(start time.Time, sock *os.File) {
 	_ = sock.Close()
 }
 
-// ask completes the connection and sends the request.
-func (c *Client) ask(sock *os.File, deadline time.Time, r *Request) error {
+// exchange completes the connection and sends the request.
+func (c *Client) exchange(sock *os.File, deadline time.Time, r *Request) error {
 	if err := sock.SetDeadline(deadline); err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (c *Client) record(r Request) {
 	c.reqs = append(c.reqs, r)
 }
 
-// Stop ends the client and waits for the open requests.
+// Freeze ends the client and waits for the open requests.
 func (c *Client) Stop() {
 	c.cancel()
 	<-c.done

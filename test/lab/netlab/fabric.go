@@ -9,22 +9,22 @@ import (
 
 const bridgeName = "switch"
 
-// fabric is the switch: a bridge in a namespace of its own, one port per host, and the frames
+// networkSwitch is the switch: a bridge in a namespace of its own, one port per host, and the frames
 // it drops (see filter.go).
-type fabric struct {
+type networkSwitch struct {
 	ns    netns
 	nl    *netlink.Handle
-	drops *drops
+	drops *dropTable
 }
 
-// newFabric creates the bridge, without spanning tree and multicast snooping, which would add
+// newNetworkSwitch creates the bridge, without spanning tree and multicast snooping, which would add
 // delays that a plain switch does not have.
-func newFabric() (*fabric, error) {
+func newNetworkSwitch() (*networkSwitch, error) {
 	ns, err := newNetns()
 	if err != nil {
 		return nil, err
 	}
-	f := &fabric{ns: ns, drops: newDrops()}
+	f := &networkSwitch{ns: ns, drops: newDropTable()}
 	if err := f.setup(); err != nil {
 		_ = f.close()
 		return nil, fmt.Errorf("create switch: %w", err)
@@ -32,7 +32,7 @@ func newFabric() (*fabric, error) {
 	return f, nil
 }
 
-func (f *fabric) setup() error {
+func (f *networkSwitch) setup() error {
 	nl, err := handle(f.ns)
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (f *fabric) setup() error {
 }
 
 // plug connects a new port, named like the host, with a link eth0 in the host's namespace.
-func (f *fabric) plug(name string, mac net.HardwareAddr, host netns) error {
+func (f *networkSwitch) plug(name string, mac net.HardwareAddr, host netns) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
 	port := &netlink.Veth{
@@ -81,7 +81,7 @@ func (f *fabric) plug(name string, mac net.HardwareAddr, host netns) error {
 }
 
 // setPort takes a port down, which the host sees as a pulled cable, or up.
-func (f *fabric) setPort(name string, up bool) error {
+func (f *networkSwitch) setPort(name string, up bool) error {
 	link, err := f.nl.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("find port %s: %w", name, err)
@@ -92,7 +92,7 @@ func (f *fabric) setPort(name string, up bool) error {
 	return f.nl.LinkSetDown(link)
 }
 
-func (f *fabric) close() error {
+func (f *networkSwitch) close() error {
 	if f.nl != nil {
 		f.nl.Close()
 	}

@@ -13,15 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// drops is what the switch drops now: per pair of hosts, in one direction.
-type drops struct {
+// dropTable is what the switch drops now: per pair of hosts, in one direction.
+type dropTable struct {
 	mu    sync.Mutex
 	rules map[[2]*Host][]uint16 // from, to: the TCP ports; empty: everything
 	down  map[*Host]bool        // pulled cables and links that are down
 }
 
-func newDrops() *drops {
-	return &drops{rules: map[[2]*Host][]uint16{}, down: map[*Host]bool{}}
+func newDropTable() *dropTable {
+	return &dropTable{rules: map[[2]*Host][]uint16{}, down: map[*Host]bool{}}
 }
 
 // Drop makes the switch drop frames from one host to another, silently, in that direction
@@ -72,14 +72,14 @@ func (l *Lab) PartitionPorts(h *Host, ports []uint16, others ...*Host) error {
 }
 
 // apply writes what is dropped towards a host to its switch port. The caller holds the lock.
-func (f *fabric) apply(to *Host) error {
-	var reasons []drop
+func (f *networkSwitch) apply(to *Host) error {
+	var reasons []dropRule
 	for pair, ports := range f.drops.rules {
 		if pair[1] == to {
-			reasons = append(reasons, drop{from: pair[0].MAC, ports: ports})
+			reasons = append(reasons, dropRule{from: pair[0].MAC, ports: ports})
 		}
 	}
-	slices.SortFunc(reasons, func(a, b drop) int { return bytes.Compare(a.from, b.from) })
+	slices.SortFunc(reasons, func(a, b dropRule) int { return bytes.Compare(a.from, b.from) })
 	return f.setFilter(to.port, reasons)
 }
 
@@ -129,8 +129,8 @@ func (h *Host) Flush() error {
 	return h.removeAddrs(func(*net.IPNet) bool { return true })
 }
 
-// Forget removes all addresses that are not the host's own, as a loss of memory does.
-func (h *Host) Forget() error {
+// RemoveAddedAddrs removes all addresses that are not the host's own, as a loss of memory does.
+func (h *Host) RemoveAddedAddrs() error {
 	return h.removeAddrs(func(n *net.IPNet) bool {
 		return !slices.ContainsFunc(h.Addrs, func(own netip.Prefix) bool { return own.String() == n.String() })
 	})
@@ -162,7 +162,7 @@ func (h *Host) removeAddrs(match func(*net.IPNet) bool) error {
 func (h *Host) PowerOff() error {
 	err := h.Unplug()
 	h.KillAll()
-	return errors.Join(err, h.Forget())
+	return errors.Join(err, h.RemoveAddedAddrs())
 }
 
 func (h *Host) markDown(down bool) {

@@ -172,7 +172,7 @@ func TestStopFreezesTheTreeAndKillEndsIt(t *testing.T) {
 	waitFor(t, "the stop", func() bool { return state(p.PID()) == "T" && state(child) == "T" })
 	must(t, h["a"].Thaw())
 	waitFor(t, "the continuation", func() bool { return state(p.PID()) == "S" && state(child) == "S" })
-	must(t, p.Stop())
+	must(t, p.Freeze())
 	must(t, p.Kill())
 	if p.Running() || p.Err() == nil {
 		t.Error("killed process counts as running or as a success")
@@ -186,13 +186,13 @@ func TestEndIsGentleFirst(t *testing.T) {
 	p, err := h["a"].Start(Command{Path: "/bin/sh", Args: []string{"-c", "trap 'exit 0' TERM; while :; do sleep 0.02; done"}})
 	must(t, err)
 	time.Sleep(100 * time.Millisecond) // let the shell set its trap
-	if err := p.End(5 * time.Second); err != nil {
+	if err := p.Terminate(5 * time.Second); err != nil {
 		t.Errorf("process that obeys SIGTERM: %v", err)
 	}
 	p, err = h["a"].Start(Command{Path: "/bin/sh", Args: []string{"-c", "trap '' TERM; while :; do sleep 0.02; done"}})
 	must(t, err)
 	time.Sleep(100 * time.Millisecond)
-	if err := p.End(50 * time.Millisecond); err == nil {
+	if err := p.Terminate(50 * time.Millisecond); err == nil {
 		t.Error("process that ignores SIGTERM ended well")
 	}
 }

@@ -18,15 +18,15 @@ const (
 	actDrop = 2          // TC_ACT_SHOT
 )
 
-// drop is one reason for frames from a host not to arrive at another. No ports: every frame;
+// dropRule is one reason for frames from a host not to arrive at another. No ports: every frame;
 // otherwise TCP segments from or to one of the ports.
-type drop struct {
+type dropRule struct {
 	from  net.HardwareAddr
 	ports []uint16
 }
 
 // prepareFilter gives a port the queueing discipline that filters hang on.
-func (f *fabric) prepareFilter(index int) error {
+func (f *networkSwitch) prepareFilter(index int) error {
 	q := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
 		LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
 	}}
@@ -38,7 +38,7 @@ func (f *fabric) prepareFilter(index int) error {
 
 // setFilter makes a port drop what it would send to its host for one of the reasons: a classic
 // BPF program at the port's egress, replaced as one. It needs no package and no firewall tool.
-func (f *fabric) setFilter(index int, reasons []drop) error {
+func (f *networkSwitch) setFilter(index int, reasons []dropRule) error {
 	ops, err := bpf.Assemble(program(reasons))
 	if err != nil {
 		return fmt.Errorf("assemble filter: %w", err)
@@ -83,7 +83,7 @@ func encode(ops []bpf.RawInstruction) []byte {
 
 // program drops frames for one of the reasons. Each reason is a block that jumps to the next
 // block when it does not apply.
-func program(reasons []drop) []bpf.Instruction {
+func program(reasons []dropRule) []bpf.Instruction {
 	var prog []bpf.Instruction
 	for _, r := range reasons {
 		prog = append(prog, block(r)...)
@@ -91,7 +91,7 @@ func program(reasons []drop) []bpf.Instruction {
 	return append(prog, bpf.RetConstant{Val: actPass})
 }
 
-func block(d drop) []bpf.Instruction {
+func block(d dropRule) []bpf.Instruction {
 	body := []bpf.Instruction{bpf.RetConstant{Val: actDrop}}
 	if len(d.ports) > 0 {
 		body = slices.Concat(tcp(unix.ETH_P_IP, 23, ports4(d.ports, actDrop)), tcp(unix.ETH_P_IPV6, 20, ports6(d.ports, actDrop)))

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Holding is what a Sampler saw in a window.
-type Holding struct {
+// HolderReport is what a Sampler saw in a window.
+type HolderReport struct {
 	Samples int // how often it looked
 	// TwoHolders counts samples in which two hosts that can reach each other had the same
 	// address; TwoHoldersAny also counts hosts cut off from each other.
@@ -27,11 +27,11 @@ type Change struct {
 
 // Window returns what the sampler saw from one instant to another; zero instants are open ends.
 // The timeline begins with the state at the first sample.
-func (s *Sampler) Window(from, to time.Time) Holding {
+func (s *Sampler) Window(from, to time.Time) HolderReport {
 	s.mu.Lock()
 	samples := s.samples[s.index(from):]
 	s.mu.Unlock()
-	var h Holding
+	var h HolderReport
 	var before sample
 	for i, sm := range samples {
 		if !to.IsZero() && sm.at.After(to) {
@@ -57,7 +57,7 @@ func (s *Sampler) index(from time.Time) int {
 	return i
 }
 
-func (h *Holding) count(sm sample) {
+func (h *HolderReport) count(sm sample) {
 	h.Samples++
 	if sm.two {
 		h.TwoHolders++

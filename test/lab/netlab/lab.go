@@ -31,7 +31,7 @@ type Lab struct {
 	// Dir is the lab's own directory; Close removes it.
 	Dir string
 
-	sw     *fabric
+	sw     *networkSwitch
 	mu     sync.Mutex
 	hosts  []*Host
 	closed bool
@@ -51,7 +51,7 @@ func New(cfg Config) (*Lab, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("create lab directory: %w", err)
 	}
-	sw, err := newFabric()
+	sw, err := newNetworkSwitch()
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

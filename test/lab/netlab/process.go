@@ -78,7 +78,7 @@ func (h *Host) Start(c Command) (*Process, error) {
 
 // run starts the process from a thread that looks like the host, and waits for its end.
 func (p *Process) run(c Command, started chan<- error) {
-	if err := p.host.become(c); err != nil {
+	if err := p.host.enterHost(c); err != nil {
 		started <- err
 		return
 	}
@@ -97,8 +97,8 @@ func (p *Process) run(c Command, started chan<- error) {
 	close(p.done)
 }
 
-// become gives the calling thread the host's namespaces, name, /etc and capabilities.
-func (h *Host) become(c Command) error {
+// enterHost gives the calling thread the host's namespaces, name, /etc and capabilities.
+func (h *Host) enterHost(c Command) error {
 	if err := h.ns.enter(); err != nil {
 		return err
 	}
@@ -184,14 +184,14 @@ func (p *Process) Err() error {
 	return p.err
 }
 
-// Term asks the process to end (SIGTERM to the process itself) and does not wait.
-func (p *Process) Term() error { return p.signal(unix.SIGTERM) }
+// SendTerm asks the process to end (SIGTERM to the process itself) and does not wait.
+func (p *Process) SendTerm() error { return p.signal(unix.SIGTERM) }
 
-// Stop freezes the process and its descendants (SIGSTOP).
-func (p *Process) Stop() error { return p.signalTree(unix.SIGSTOP) }
+// Freeze freezes the process and its descendants (SIGSTOP).
+func (p *Process) Freeze() error { return p.signalTree(unix.SIGSTOP) }
 
-// Cont lets a stopped process tree run on (SIGCONT).
-func (p *Process) Cont() error { return p.signalTree(unix.SIGCONT) }
+// Thaw lets a stopped process tree run on (SIGCONT).
+func (p *Process) Thaw() error { return p.signalTree(unix.SIGCONT) }
 
 // Kill ends the process and its descendants with SIGKILL and waits until it is gone.
 func (p *Process) Kill() error {
@@ -200,9 +200,9 @@ func (p *Process) Kill() error {
 	return err
 }
 
-// End asks with SIGTERM and kills after the grace period; it returns how the process ended.
-func (p *Process) End(grace time.Duration) error {
-	if err := p.Term(); err != nil {
+// Terminate asks with SIGTERM and kills after the grace period; it returns how the process ended.
+func (p *Process) Terminate(grace time.Duration) error {
+	if err := p.SendTerm(); err != nil {
 		return err
 	}
 	select {
@@ -278,10 +278,10 @@ func (h *Host) KillAll() {
 
 // Freeze stops all processes of the host, as when a hypervisor pauses it; its kernel, and so
 // its addresses' lifetimes, run on.
-func (h *Host) Freeze() error { return h.each((*Process).Stop) }
+func (h *Host) Freeze() error { return h.each((*Process).Freeze) }
 
 // Thaw lets all processes of the host run on.
-func (h *Host) Thaw() error { return h.each((*Process).Cont) }
+func (h *Host) Thaw() error { return h.each((*Process).Thaw) }
 
 func (h *Host) each(f func(*Process) error) error {
 	var errs []error

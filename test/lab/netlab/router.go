@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// behindName is the name of a router's link to the host behind it.
-const behindName = "behind"
+// behindLink is the name of a router's link to the host behind it.
+const behindLink = "behind"
 
-// longReachable is how long a router believes what it has heard of a neighbour before it asks again:
+// reachableTime is how long a router believes what it has heard of a neighbour before it asks again:
 // longer than any test, as with routers that keep ARP entries for 20 minutes. What changes in
 // its table until then, an announcement has changed.
-const longReachable = "3600000" // ms
+const reachableTime = "3600000" // ms
 
 // AddBehind makes a host in networks of its own, to which only the router leads: in each network the
 // router gets the first address and the host the second. The router, which may be an adopted host,
@@ -31,14 +31,14 @@ func AddBehind(router *Host, name string, networks ...netip.Prefix) (*Host, erro
 		gateways[i] = netip.PrefixFrom(first, network.Bits())
 		h.Addrs = append(h.Addrs, netip.PrefixFrom(first.Next(), network.Bits()))
 	}
-	if err := h.join(router, gateways); err != nil {
+	if err := h.connectBehind(router, gateways); err != nil {
 		return nil, errors.Join(fmt.Errorf("put host %s behind router %s: %w", name, router.Name, err), h.close())
 	}
 	return h, nil
 }
 
-// join connects the host with its router.
-func (h *Host) join(router *Host, gateways []netip.Prefix) (err error) {
+// connectBehind connects the host with its router.
+func (h *Host) connectBehind(router *Host, gateways []netip.Prefix) (err error) {
 	if h.ns, err = newNetns(); err != nil {
 		return err
 	}
@@ -48,12 +48,12 @@ func (h *Host) join(router *Host, gateways []netip.Prefix) (err error) {
 	if err := h.setSysctls(false); err != nil {
 		return err
 	}
-	if err := router.route(); err != nil {
+	if err := router.becomeRouter(); err != nil {
 		return err
 	}
 	err = router.Do(func() error {
 		attrs := netlink.NewLinkAttrs()
-		attrs.Name = behindName
+		attrs.Name = behindLink
 		veth := &netlink.Veth{LinkAttrs: attrs, PeerName: LinkName, PeerNamespace: netlink.NsFd(int(h.ns.file.Fd()))}
 		if err := netlink.LinkAdd(veth); err != nil {
 			return fmt.Errorf("create link: %w", err)
@@ -79,13 +79,13 @@ func (h *Host) join(router *Host, gateways []netip.Prefix) (err error) {
 	return nil
 }
 
-// route makes the host a router with a long memory.
-func (h *Host) route() error {
+// becomeRouter makes the host a router with a long memory.
+func (h *Host) becomeRouter() error {
 	return h.ns.do(func() error {
 		for key, value := range map[string]string{
 			"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1",
-			"net/ipv4/neigh/" + LinkName + "/base_reachable_time_ms": longReachable,
-			"net/ipv6/neigh/" + LinkName + "/base_reachable_time_ms": longReachable,
+			"net/ipv4/neigh/" + LinkName + "/base_reachable_time_ms": reachableTime,
+			"net/ipv6/neigh/" + LinkName + "/base_reachable_time_ms": reachableTime,
 			// It asks at once whether one is there that it has only heard of.
 			"net/ipv4/neigh/" + LinkName + "/delay_first_probe_time": "0",
 			"net/ipv6/neigh/" + LinkName + "/delay_first_probe_time": "0",

@@ -17,7 +17,7 @@ func TestHostBehindRouter(t *testing.T) {
 	networks := []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8:1::/64")}
 	behind, err := AddBehind(router, "behind", networks...)
 	must(t, err)
-	defer func() { must(t, behind.Release()) }()
+	defer func() { must(t, behind.Close()) }()
 	for i, vip := range []netip.Addr{vip4, vip6} {
 		must(t, a.AddAddr(netip.PrefixFrom(vip, vip.BitLen())))
 		listener := listenAt(t, a, vip)

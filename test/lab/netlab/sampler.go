@@ -59,7 +59,7 @@ func newSampler(reach func(a, b *Host) bool, vips []netip.Addr, hosts []*Host) (
 		}
 		s.dumps = append(s.dumps, d)
 	}
-	if err := s.take(); err != nil {
+	if err := s.takeSample(); err != nil {
 		s.close()
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func (s *Sampler) run() {
 			return
 		case <-tick.C:
 		}
-		if err := s.take(); err != nil {
+		if err := s.takeSample(); err != nil {
 			s.mu.Lock()
 			s.err = err
 			s.mu.Unlock()
@@ -96,15 +96,15 @@ func (s *Sampler) run() {
 	}
 }
 
-// take takes one sample.
-func (s *Sampler) take() error {
+// takeSample takes one sample.
+func (s *Sampler) takeSample() error {
 	now := time.Now()
-	mask, err := s.look()
+	mask, err := s.query()
 	if err != nil {
 		return err
 	}
 	if s.vanished(mask) {
-		again, err := s.look()
+		again, err := s.query()
 		if err != nil {
 			return err
 		}
@@ -112,7 +112,7 @@ func (s *Sampler) take() error {
 	}
 	sm := sample{at: now, mask: mask}
 	if s.overlap(mask, false) {
-		again, err := s.look() // every host after every host's first answer
+		again, err := s.query() // every host after every host's first answer
 		if err != nil {
 			return err
 		}
@@ -138,8 +138,8 @@ func (s *Sampler) vanished(mask uint64) bool {
 	return false
 }
 
-// look asks every host once.
-func (s *Sampler) look() (mask uint64, err error) {
+// query asks every host once.
+func (s *Sampler) query() (mask uint64, err error) {
 	for j, d := range s.dumps {
 		err := d.dump(func(a netip.Addr) {
 			for i, vip := range s.vips {
@@ -195,7 +195,7 @@ func (s *Sampler) Holders(vip netip.Addr) []*Host {
 	return nil
 }
 
-// Stop ends the sampler and returns what went wrong, if anything. The samples stay readable.
+// Freeze ends the sampler and returns what went wrong, if anything. The samples stay readable.
 func (s *Sampler) Stop() error {
 	select {
 	case <-s.stop:

@@ -54,7 +54,7 @@ func newNetns() (netns, error) {
 // enter moves the calling thread into the namespace. Only for threads of onThread. To stay where
 // the thread is needs no rights.
 func (n netns) enter() error {
-	if n.isMine() {
+	if n.isCurrent() {
 		return nil
 	}
 	if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
@@ -63,8 +63,8 @@ func (n netns) enter() error {
 	return nil
 }
 
-// isMine says whether the calling thread is in the namespace already.
-func (n netns) isMine() bool {
+// isCurrent says whether the calling thread is in the namespace already.
+func (n netns) isCurrent() bool {
 	theirs, err := n.file.Stat()
 	if err != nil {
 		return false

@@ -39,5 +39,5 @@ func (l *Lab) StartAgents(nodes []*cluster.Node, flags ...string) error {
 
 // Announcers are the nodes that have an agent which runs, in order.
 func (l *Lab) Announcers() []*cluster.Node {
-	return slices.DeleteFunc(l.All(), func(n *cluster.Node) bool { return n.Agent() == nil || !n.Agent().Running() })
+	return slices.DeleteFunc(l.AllNodes(), func(n *cluster.Node) bool { return n.Agent() == nil || !n.Agent().Running() })
 }

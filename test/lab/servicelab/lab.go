@@ -88,7 +88,7 @@ func (l *Lab) Close() error {
 		errs = append(errs, b.Close())
 	}
 	if l.Behind != nil {
-		errs = append(errs, l.Behind.Release())
+		errs = append(errs, l.Behind.Close())
 	}
 	if l.Cluster != nil {
 		errs = append(errs, l.Cluster.Close())

@@ -19,7 +19,7 @@ func here(t *testing.T) *netlab.Host {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := h.Release(); err != nil {
+		if err := h.Close(); err != nil {
 			t.Error(err)
 		}
 	})

@@ -22,10 +22,10 @@ func (l *Lab) Reset(ctx context.Context) error {
 		return err
 	}
 	errs := []error{l.InstallPools(ctx), l.removeObjects(ctx)}
-	for _, n := range l.All() {
+	for _, n := range l.AllNodes() {
 		errs = append(errs, l.forget(n))
 	}
-	errs = append(errs, l.Client.Forget(), l.Client.Do(func() error { return exec.Command("ip", "neighbour", "flush", "all").Run() }))
+	errs = append(errs, l.Client.RemoveAddedAddrs(), l.Client.Do(func() error { return exec.Command("ip", "neighbour", "flush", "all").Run() }))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("reset lab of Services: %w", err)
 	}

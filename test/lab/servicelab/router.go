@@ -23,7 +23,7 @@ func (l *Lab) AddRouter() (err error) {
 
 // RouteBehind gives each node a route to the client behind the router. A node that was off has none.
 func (l *Lab) RouteBehind() error {
-	for _, n := range l.All() {
+	for _, n := range l.AllNodes() {
 		for _, network := range behind {
 			if err := n.Host.AddRoute(network, l.Router.Addr(network.Addr().Is4())); err != nil {
 				return err

@@ -31,7 +31,7 @@ const pageTimeout = 2 * time.Second
 
 // Holders are the names of the nodes whose kernel has the address on any link.
 func (l *Lab) Holders(addr netip.Addr) (names []string) {
-	for _, n := range l.All() {
+	for _, n := range l.AllNodes() {
 		for _, have := range AddressesOf(n.Host) {
 			if have == addr {
 				names = append(names, n.Name)
