@@ -14,7 +14,7 @@ import (
 	"github.com/kvip/kvip/test/fakeapi"
 )
 
-// completed is what a shell is told for the last of the words.
+// completed returns the completions of the last word, as a shell receives them.
 func completed(
 	t *testing.T,
 	words ...string,
@@ -139,8 +139,7 @@ func TestCompletionOfServices(t *testing.T) {
 			t.Errorf("%q: %q with directive %d, want %q", typed, got, directive, want)
 		}
 	}
-	// What does not answer, refuses, or cannot be asked offers nothing, and in a time that somebody
-	// waits.
+	// Without a usable answer there are no completions, and the command ends in time.
 	for _, mode := range []fakeapi.Mode{fakeapi.Forbidden, fakeapi.Unauthorized, fakeapi.Silent} {
 		e.Server.Be(mode)
 		if got, _ := completed(t, append(append([]string{"status", "service"}, reach...), "")...); len(

@@ -16,8 +16,8 @@ import (
 	"github.com/kvip/kvip/test/testutil"
 )
 
-// asStranger runs fn in the namespace as a user without any right.
-func asStranger(ns *testutil.Netns, fn func() error) error {
+// asOtherProgram runs fn in the namespace as a user without any right.
+func asOtherProgram(ns *testutil.Netns, fn func() error) error {
 	return ns.Do(func() error {
 		const nobody = 65534 // of this thread alone, which ends with Do
 		for _, call := range []uintptr{unix.SYS_SETRESGID, unix.SYS_SETRESUID} {
@@ -29,8 +29,8 @@ func asStranger(ns *testutil.Netns, fn func() error) error {
 	})
 }
 
-// TestHealthzComesFromTheAgent although a stranger has the port of the pages, and sockets of such
-// names, and says that the agent is stuck. Without an agent there is no answer.
+// TestHealthzComesFromTheAgent although another program has the port of /healthz, and sockets of
+// such names, and answers that the agent is stuck. Without an agent there is no answer.
 func TestHealthzComesFromTheAgent(t *testing.T) {
 	ns := testutil.NewNetns(t)
 	stuck := &http.Server{
@@ -40,7 +40,7 @@ func TestHealthzComesFromTheAgent(t *testing.T) {
 	}
 	defer stuck.Close()
 	for network, address := range map[string]string{"tcp": "127.0.0.1:2113", "unix": "@kvip/healthz/127.0.0.1:2113/x"} {
-		if err := asStranger(ns, func() error {
+		if err := asOtherProgram(ns, func() error {
 			listener, err := net.Listen(network, address)
 			if err == nil {
 				go stuck.Serve(listener)
@@ -72,7 +72,7 @@ func TestHealthzComesFromTheAgent(t *testing.T) {
 		t.Fatalf("sockets %q, %v", sockets, err)
 	}
 	var answered bool
-	err = asStranger(ns, func() error {
+	err = asOtherProgram(ns, func() error {
 		conn, err := net.Dial("unix", "@"+sockets[0])
 		if err != nil {
 			return err
@@ -88,7 +88,7 @@ func TestHealthzComesFromTheAgent(t *testing.T) {
 	})
 	if answered ||
 		!errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
-		t.Errorf("a stranger is not turned away: answered %v, %v", answered, err)
+		t.Errorf("another program is not refused: answered %v, %v", answered, err)
 	}
 }
 

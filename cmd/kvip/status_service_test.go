@@ -50,8 +50,8 @@ func TestStatusServiceRefusesInTheUsersTerms(t *testing.T) {
 	}
 }
 
-// shop is a cluster with the Services default/web and shop/web, of which nobody has heard yet, and
-// the flags to reach it.
+// shop returns the flags for a cluster with the Services default/web and shop/web, which have no
+// condition yet.
 func shop(t *testing.T) ([]string, *fakecluster.Env) {
 	t.Helper()
 	e := fakecluster.New(t)

@@ -119,7 +119,7 @@ func TestStatusFromAWorkstation(t *testing.T) {
 	ask("the user's own file")
 }
 
-// TestStatusExitCodes tells a script what is, without its reading the text.
+// TestStatusExitCodes checks the exit codes, by which a script can decide without parsing text.
 func TestStatusExitCodes(t *testing.T) {
 	r := newRemote(t)
 	for _, row := range []struct {

@@ -106,7 +106,7 @@ func combination(t *testing.T, text string) {
 	}
 }
 
-// isSubsequence says whether all without some bytes is part.
+// isSubsequence reports whether all without some bytes is part.
 func isSubsequence(part, all string) bool {
 	for i := range len(all) {
 		if part != "" && part[0] == all[i] {

@@ -188,7 +188,7 @@ func FuzzPools(f *testing.F) {
 		}
 		if kind, _ := splitKey(key); (kind == keyCIDR || kind == keyRange) && len(pools) == 0 &&
 			len(problems) == 0 {
-			t.Fatalf("%v gave nothing, and nobody is told why", data)
+			t.Fatalf("%v gave neither pools nor problems", data)
 		}
 	})
 }

@@ -8,13 +8,13 @@ import (
 	"github.com/kvip/kvip/templates"
 )
 
-// controlPlane is the label, and the key of the taint, of control-plane nodes.
-const controlPlane = "node-role.kubernetes.io/control-plane"
+// controlPlaneLabel is the label, and the key of the taint, of control-plane nodes.
+const controlPlaneLabel = "node-role.kubernetes.io/control-plane"
 
-// DaemonSet returns the DaemonSet for cfg, with the ServiceAccount of RBAC as its identity and its
-// name. It runs on control-plane nodes where it holds the VIP, on all others where it serves Services,
-// and with everywhere on every Linux node in any case. It returns a *config.UsageError for settings
-// that differ from node to node or need files of the host.
+// DaemonSet returns the DaemonSet for cfg. Its name and identity are the ServiceAccount of RBAC.
+// For a VIP it runs on control-plane nodes, for Services on all others, for both, or with
+// everywhere, on every Linux node. It returns a *config.UsageError for settings that differ
+// between nodes or need files of the host.
 func DaemonSet(cfg config.Config, everywhere bool) (*appsv1.DaemonSet, error) {
 	if err := checkDaemonSet(cfg); err != nil {
 		return nil, err
@@ -24,17 +24,17 @@ func DaemonSet(cfg config.Config, everywhere bool) (*appsv1.DaemonSet, error) {
 		return nil, err
 	}
 	if cfg.Services {
-		cfg.DaemonSet = Identity(cfg) // it asks at its end whether that is still there (S6)
+		cfg.DaemonSet = Identity(cfg) // at shutdown the agent checks that it still exists (S6)
 	}
-	if servicesAlone(cfg) {
-		ofServices(set)
+	if servicesOnly(cfg) {
+		asServicesDaemonSet(set)
 	}
 	pod := &set.Spec.Template.Spec
 	if cfg.Services {
-		// As kube-proxy: where the only endpoint of a Service may run, its address must be able to follow.
+		// As for kube-proxy: the address of a Service must be able to follow its only endpoint.
 		pod.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 	}
-	if everywhere || cfg.Services && !servicesAlone(cfg) {
+	if everywhere || cfg.Services && len(cfg.VIPs) > 0 {
 		pod.Affinity = nil
 	}
 	return set, fill(pod, cfg)
@@ -46,27 +46,46 @@ func checkDaemonSet(cfg config.Config) error {
 	}
 	switch own := Identity(cfg); {
 	case len(cfg.Kubeconfigs) > 0:
-		return &config.UsageError{Flag: "kubeconfig", Reason: "a DaemonSet uses its ServiceAccount", Hint: "leave the flag out"}
+		return &config.UsageError{
+			Flag:   "kubeconfig",
+			Reason: "a DaemonSet uses its ServiceAccount",
+			Hint:   "remove the flag",
+		}
 	case cfg.StateDir != "":
-		return &config.UsageError{Flag: "state-dir", Reason: "a DaemonSet has the token that the kubelet renews", Hint: "leave the flag out"}
+		return &config.UsageError{
+			Flag:   "state-dir",
+			Reason: "a DaemonSet uses the token that the kubelet renews",
+			Hint:   "remove the flag",
+		}
 	case cfg.NodeName != "":
-		return &config.UsageError{Flag: "node-name", Reason: "all pods of a DaemonSet share their arguments",
-			Hint: "leave the flag out, each pod learns its node's name"}
+		return &config.UsageError{
+			Flag:   "node-name",
+			Reason: "all pods of a DaemonSet have the same arguments",
+			Hint:   "remove the flag; the downward API provides the name",
+		}
 	case cfg.DaemonSet != "" && cfg.DaemonSet != own:
-		return &config.UsageError{Flag: "daemonset", Reason: "this one is named " + own, Hint: "leave the flag out"}
+		return &config.UsageError{
+			Flag:   "daemonset",
+			Reason: "the DaemonSet is named " + own,
+			Hint:   "remove the flag",
+		}
 	}
 	return nil
 }
 
-// ofServices makes it another DaemonSet than that of the control plane, to stand beside it: on the nodes
-// where that one is not.
-func ofServices(set *appsv1.DaemonSet) {
+// asServicesDaemonSet changes name, labels and node affinity, so that the DaemonSet can exist
+// beside that of the control plane, on the other nodes.
+func asServicesDaemonSet(set *appsv1.DaemonSet) {
 	set.Name = ServicesAccount
-	for _, labels := range []map[string]string{set.Labels, set.Spec.Selector.MatchLabels, set.Spec.Template.Labels} {
-		labels[component] = "services"
+	for _, labels := range []map[string]string{
+		set.Labels, set.Spec.Selector.MatchLabels, set.Spec.Template.Labels,
+	} {
+		labels[componentLabel] = "services"
 	}
 	pod := &set.Spec.Template.Spec
 	pod.ServiceAccountName = ServicesAccount
 	terms := pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
-	terms[0].MatchExpressions = []corev1.NodeSelectorRequirement{{Key: controlPlane, Operator: corev1.NodeSelectorOpDoesNotExist}}
+	terms[0].MatchExpressions = []corev1.NodeSelectorRequirement{
+		{Key: controlPlaneLabel, Operator: corev1.NodeSelectorOpDoesNotExist},
+	}
 }

@@ -1,9 +1,12 @@
-// Package manifest turns a configuration into Kubernetes objects: static pod, DaemonSet and RBAC.
-// It fills the typed objects of the templates and prints them; it applies nothing to a cluster.
+// Package manifest translates a configuration to Kubernetes objects: static pod, DaemonSet and
+// RBAC. It fills the typed objects of the templates and prints them. It does not access a cluster.
 package manifest
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"time"
@@ -16,21 +19,75 @@ import (
 	"github.com/kvip/kvip/pkg/config"
 )
 
-// shutdownRoom is what an orderly shutdown may take beyond the lease duration, after which the
-// kernel has ended the address in any case (E5).
-const shutdownRoom = 5 * time.Second
+const (
+	// shutdownMargin is the longest time of a shutdown beyond the lease duration. After the lease
+	// duration the kernel has removed the address in any case (E5).
+	shutdownMargin = 5 * time.Second
+	// servicesShutdown is the time to hand over and remove thousands of addresses (S6). A planned
+	// move of one address takes at most 1 s (S3).
+	servicesShutdown = 30 * time.Second
+	// metricsPort is the name of the port of /metrics in every manifest. Monitoring selects it.
+	metricsPort = "metrics"
+	// componentLabel distinguishes kvip's pods by their job.
+	componentLabel = "app.kubernetes.io/component"
+)
 
-// servicesShutdown is what handing over and removing thousands of addresses may take (S6). A planned
-// move of one takes at most 1 s (S3).
-const servicesShutdown = 30 * time.Second
+// Write prints the objects as YAML documents, in order. Equal objects give equal bytes: keys are
+// sorted, and fields that only a server sets (creationTimestamp, status) are left out.
+func Write(w io.Writer, objects ...any) error {
+	var out bytes.Buffer
+	for i, object := range objects {
+		document, err := marshal(object)
+		if err != nil {
+			return fmt.Errorf("encode %T: %w", object, err)
+		}
+		if i > 0 {
+			out.WriteString("---\n")
+		}
+		out.Write(document)
+	}
+	if _, err := w.Write(out.Bytes()); err != nil {
+		return fmt.Errorf("write manifest: %w", err)
+	}
+	return nil
+}
 
-// metricsPort names the port of /metrics in every manifest: monitoring finds pods by it.
-const metricsPort = "metrics"
+func marshal(object any) ([]byte, error) {
+	raw, err := json.Marshal(object)
+	if err != nil {
+		return nil, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber() // a float64 would print a priority with an exponent
+	var fields map[string]any
+	if err := decoder.Decode(&fields); err != nil {
+		return nil, err
+	}
+	delete(fields, "status")
+	dropNulls(fields)
+	return yaml.Marshal(fields)
+}
 
-// component is the label that tells kvip's pods by their job.
-const component = "app.kubernetes.io/component"
+// dropNulls removes what typed objects print for fields that only a server sets. It keeps empty
+// objects: in Kubernetes they can have a meaning (emptyDir: {}).
+func dropNulls(value any) {
+	switch v := value.(type) {
+	case map[string]any:
+		for key, item := range v {
+			if item == nil {
+				delete(v, key)
+			} else {
+				dropNulls(item)
+			}
+		}
+	case []any:
+		for _, item := range v {
+			dropNulls(item)
+		}
+	}
+}
 
-// decode reads one document of a template strictly into a typed object.
+// decode decodes one document of a template strictly into a typed object.
 func decode[T any](document []byte) (*T, error) {
 	object := new(T)
 	if err := yaml.UnmarshalStrict(document, object); err != nil {
@@ -39,7 +96,7 @@ func decode[T any](document []byte) (*T, error) {
 	return object, nil
 }
 
-// fill puts the configuration into the pod's only container and the parts around it.
+// fill applies the configuration to the pod and its only container.
 func fill(spec *corev1.PodSpec, cfg config.Config) error {
 	if len(spec.Containers) != 1 {
 		return fmt.Errorf("fill template: %d containers instead of one", len(spec.Containers))
@@ -51,28 +108,34 @@ func fill(spec *corev1.PodSpec, cfg config.Config) error {
 	c := &spec.Containers[0]
 	c.Image = cfg.Image
 	c.Args = append(c.Args, cfg.Args()...)
-	if err := probeAt(c, health); err != nil {
+	if err := setProbes(c, health); err != nil {
 		return err
 	}
 	if cfg.MetricsAddress != "" {
-		metrics, err := netip.ParseAddrPort(hostAndPort(cfg.MetricsAddress))
+		address := cfg.MetricsAddress
+		if strings.HasPrefix(address, ":") {
+			address = "[::]" + address
+		}
+		metrics, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return fmt.Errorf("parse --metrics-address: %w", err)
 		}
 		c.Ports = []corev1.ContainerPort{{Name: metricsPort, ContainerPort: int32(metrics.Port())}}
 	}
-	grace := cfg.LeaseDuration + shutdownRoom
+	grace := cfg.LeaseDuration + shutdownMargin
 	if cfg.Services {
 		grace = max(grace, servicesShutdown)
-		roomForServices(&c.Resources)
+		// Enough to cache the Services, EndpointSlices and nodes of a cluster with 5000 Services.
+		c.Resources.Requests[corev1.ResourceMemory] = resource.MustParse("64Mi")
+		c.Resources.Limits[corev1.ResourceMemory] = resource.MustParse("256Mi")
 	}
 	seconds := int64(grace / time.Second)
 	spec.TerminationGracePeriodSeconds = &seconds
 	return nil
 }
 
-// probeAt makes the probes of the container ask the agent with that --health-address.
-func probeAt(c *corev1.Container, health netip.AddrPort) error {
+// setProbes sets the address of the agent in the probes of the container.
+func setProbes(c *corev1.Container, health netip.AddrPort) error {
 	for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe} {
 		if probe == nil || probe.Exec == nil || len(probe.Exec.Command) == 0 {
 			return fmt.Errorf("fill template: a probe without a command")
@@ -87,20 +150,5 @@ func probeAt(c *corev1.Container, health netip.AddrPort) error {
 	return nil
 }
 
-// hostAndPort returns an address with a host: as a flag it may be a port alone.
-func hostAndPort(address string) string {
-	if strings.HasPrefix(address, ":") {
-		return "[::]" + address
-	}
-	return address
-}
-
-// roomForServices is for what a cluster with 5000 Services has its agents remember: every Service, its
-// EndpointSlices and every node.
-func roomForServices(r *corev1.ResourceRequirements) {
-	r.Requests[corev1.ResourceMemory] = resource.MustParse("64Mi")
-	r.Limits[corev1.ResourceMemory] = resource.MustParse("256Mi")
-}
-
-// servicesAlone is whether the agent has no control plane to care for.
-func servicesAlone(cfg config.Config) bool { return cfg.Services && len(cfg.VIPs) == 0 }
+// servicesOnly reports whether the agent holds no VIP of a control plane.
+func servicesOnly(cfg config.Config) bool { return cfg.Services && len(cfg.VIPs) == 0 }

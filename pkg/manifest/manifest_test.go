@@ -21,7 +21,8 @@ import (
 	"github.com/kvip/kvip/templates"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files; commit them only if you understand the difference")
+var update = flag.Bool("update", false,
+	"rewrite the golden files; commit them only if you understand the difference")
 
 func with(base config.Config, changes ...func(*config.Config)) config.Config {
 	base.VIPs = []netip.Addr{netip.MustParseAddr("192.0.2.10")}
@@ -46,7 +47,8 @@ func services(c *config.Config) { c.Services = true }
 func alone(c *config.Config) { c.Services, c.VIPs = true, nil }
 
 func ownFiles(c *config.Config) {
-	c.Kubeconfigs = []string{"/etc/rancher/k3s/k3s.yaml", "/etc/kubernetes/admin.conf", "/etc/kubernetes/other.conf"}
+	c.Kubeconfigs = []string{"/etc/rancher/k3s/k3s.yaml", "/etc/kubernetes/admin.conf",
+		"/etc/kubernetes/other.conf"}
 }
 
 // render returns the golden cases: name to bytes.
@@ -102,7 +104,11 @@ func TestGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(got, want) {
-			t.Errorf("%s differs; run go test ./pkg/manifest -update and read the difference\ngot:\n%s", file, got)
+			t.Errorf(
+				"%s differs; run go test ./pkg/manifest -update and read the difference\ngot:\n%s",
+				file,
+				got,
+			)
 		}
 	}
 }
@@ -130,7 +136,8 @@ func TestNothingThatOnlyAServerFillsIn(t *testing.T) {
 
 func TestTemplatesAreDecodedStrictly(t *testing.T) {
 	broken := bytes.Replace(templates.StaticPod, []byte("hostNetwork"), []byte("hostNetwrok"), 1)
-	if _, err := decode[corev1.Pod](broken); err == nil || !strings.Contains(err.Error(), "hostNetwrok") {
+	if _, err := decode[corev1.Pod](broken); err == nil || !strings.Contains(err.Error(),
+		"hostNetwrok") {
 		t.Errorf("a misspelt field passed: %v", err)
 	}
 }
@@ -151,7 +158,8 @@ func TestPodsAreLockedDown(t *testing.T) {
 	for name, row := range map[string]struct {
 		spec   corev1.PodSpec
 		memory string
-	}{"pod": {pod.Spec, "64Mi"}, "daemonset": {set.Spec.Template.Spec, "64Mi"}, "services": {serving.Spec.Template.Spec, "256Mi"}} {
+	}{"pod": {pod.Spec, "64Mi"}, "daemonset": {set.Spec.Template.Spec, "64Mi"}, "services": {serving.Spec.Template.Spec,
+		"256Mi"}} {
 		t.Run(name, func(t *testing.T) { checkLockedDown(t, row.spec, row.memory) })
 	}
 }
@@ -172,10 +180,18 @@ func checkLockedDown(t *testing.T, spec corev1.PodSpec, memory string) {
 	if spec.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
 		t.Errorf("seccomp %+v", spec.SecurityContext.SeccompProfile)
 	}
-	if !spec.HostNetwork || spec.HostPID || spec.HostIPC || spec.PriorityClassName != "system-node-critical" {
-		t.Errorf("host network %v, PID %v, IPC %v, class %q", spec.HostNetwork, spec.HostPID, spec.HostIPC, spec.PriorityClassName)
+	if !spec.HostNetwork || spec.HostPID || spec.HostIPC ||
+		spec.PriorityClassName != "system-node-critical" {
+		t.Errorf(
+			"host network %v, PID %v, IPC %v, class %q",
+			spec.HostNetwork,
+			spec.HostPID,
+			spec.HostIPC,
+			spec.PriorityClassName,
+		)
 	}
-	if limit := c.Resources.Limits.Memory(); limit.Cmp(resource.MustParse(memory)) != 0 || c.Resources.Requests.Cpu().IsZero() {
+	if limit := c.Resources.Limits.Memory(); limit.Cmp(resource.MustParse(memory)) != 0 ||
+		c.Resources.Requests.Cpu().IsZero() {
 		t.Errorf("resources %+v", c.Resources)
 	}
 	for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe} {
@@ -186,7 +202,8 @@ func checkLockedDown(t *testing.T, spec corev1.PodSpec, memory string) {
 	if host := c.ReadinessProbe.HTTPGet.Host; !netip.MustParseAddr(host).IsLoopback() {
 		t.Errorf("the readiness probe leaves loopback: %s", host)
 	}
-	if c.Env[0].Name != config.NodeNameEnv || c.Env[0].ValueFrom.FieldRef.FieldPath != "spec.nodeName" {
+	if c.Env[0].Name != config.NodeNameEnv ||
+		c.Env[0].ValueFrom.FieldRef.FieldPath != "spec.nodeName" {
 		t.Errorf("node name from %+v", c.Env)
 	}
 }
@@ -198,11 +215,13 @@ func TestProbesFollowTheHealthAddress(t *testing.T) {
 	}
 	c := set.Spec.Template.Spec.Containers[0]
 	for name, probe := range map[string]*corev1.Probe{"startup": c.StartupProbe, "liveness": c.LivenessProbe} {
-		if got := strings.Join(probe.Exec.Command, " "); got != "/kvip healthz --health-address 127.0.0.2:3001" {
+		if got := strings.Join(probe.Exec.Command, " "); got != "/kvip healthz --health-address "+
+			"127.0.0.2:3001" {
 			t.Errorf("%s probe: %s", name, got)
 		}
 	}
-	if get := c.ReadinessProbe.HTTPGet; get.Path != "/readyz" || get.Host != "127.0.0.2" || get.Port.IntValue() != 3001 {
+	if get := c.ReadinessProbe.HTTPGet; get.Path != "/readyz" || get.Host != "127.0.0.2" ||
+		get.Port.IntValue() != 3001 {
 		t.Errorf("readiness is probed at %s:%s%s", get.Host, get.Port.String(), get.Path)
 	}
 }
@@ -231,7 +250,9 @@ func TestStaticPodNeedsNoAPIObject(t *testing.T) {
 		if v.HostPath == nil || *v.HostPath.Type != corev1.HostPathDirectoryOrCreate {
 			t.Errorf("volume %s is not a directory that may be missing", v.Name)
 		}
-		if m := pod.Spec.Containers[0].VolumeMounts[i]; m.ReadOnly == (v.Name == "state") || m.MountPath != v.HostPath.Path || m.Name != v.Name {
+		if m := pod.Spec.Containers[0].VolumeMounts[i]; m.ReadOnly == (v.Name == "state") ||
+			m.MountPath != v.HostPath.Path ||
+			m.Name != v.Name {
 			t.Errorf("mount %+v", m)
 		}
 	}
@@ -247,10 +268,13 @@ func TestHardenedPod(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := pod.Spec.Containers[0]
-	if len(pod.Spec.Volumes) != 1 || len(c.VolumeMounts) != 1 || c.VolumeMounts[0].MountPath != config.DefaultStateDir {
+	if len(pod.Spec.Volumes) != 1 || len(c.VolumeMounts) != 1 ||
+		c.VolumeMounts[0].MountPath != config.DefaultStateDir {
 		t.Errorf("mounts %+v", c.VolumeMounts)
 	}
-	if args := strings.Join(c.Args, " "); strings.Contains(args, "kubeconfig") || !strings.Contains(args, "--state-dir="+config.DefaultStateDir) {
+	if args := strings.Join(c.Args, " "); strings.Contains(args, "kubeconfig") ||
+		!strings.Contains(args,
+			"--state-dir="+config.DefaultStateDir) {
 		t.Errorf("arguments %s", args)
 	}
 }
@@ -287,7 +311,10 @@ func TestArgumentsStartTheManager(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := pod.Spec.Containers[0].Args, append([]string{"manager"}, cfg.Args()...); !slices.Equal(got, want) {
+	if got, want := pod.Spec.Containers[0].Args, append([]string{"manager"}, cfg.Args()...); !slices.Equal(
+		got,
+		want,
+	) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -312,16 +339,24 @@ func TestRefusals(t *testing.T) {
 		{"pod without VIP", pod, func(c *config.Config) { c.VIPs = nil }, "vip"},
 		{"daemonset without VIP", set, func(c *config.Config) { c.VIPs = nil }, "vip"},
 		{"pod without kubeconfig", pod, func(c *config.Config) { c.Kubeconfigs = nil }, "kubeconfig"},
-		{"hardened without a directory", hardened, func(c *config.Config) { c.StateDir = "" }, "state-dir"},
+		{"hardened without a directory", hardened, func(c *config.Config) { c.StateDir = "" },
+			"state-dir"},
 		{"relative directory", hardened, func(c *config.Config) { c.StateDir = "kvip" }, "state-dir"},
 		{"directory /", pod, func(c *config.Config) { c.StateDir = "/" }, "state-dir"},
-		{"daemonset with a directory", set, func(c *config.Config) { c.StateDir = "/var/lib/kvip" }, "state-dir"},
-		{"relative kubeconfig", pod, func(c *config.Config) { c.Kubeconfigs = []string{"admin.conf"} }, "kubeconfig"},
-		{"kubeconfig in /", pod, func(c *config.Config) { c.Kubeconfigs = []string{"/admin.conf"} }, "kubeconfig"},
-		{"kubeconfig in / by dots", pod, func(c *config.Config) { c.Kubeconfigs = []string{"/etc/../admin.conf"} }, "kubeconfig"},
+		{"daemonset with a directory", set, func(c *config.Config) { c.StateDir = "/var/lib/kvip" },
+			"state-dir"},
+		{"relative kubeconfig", pod, func(c *config.Config) { c.Kubeconfigs = []string{"admin.conf"} },
+			"kubeconfig"},
+		{"kubeconfig in /", pod, func(c *config.Config) { c.Kubeconfigs = []string{"/admin.conf"} },
+			"kubeconfig"},
+		{"kubeconfig in / by dots", pod, func(c *config.Config) { c.Kubeconfigs = []string{"/etc/../admin.conf"} },
+			"kubeconfig"},
 		{"daemonset with kubeconfig", set, ownFiles, "kubeconfig"},
 		{"daemonset with one node's name", set, func(c *config.Config) { c.NodeName = "a" }, "node-name"},
-		{"daemonset that is another", set, func(c *config.Config) { c.Services, c.DaemonSet = true, "other" }, "daemonset"},
+		{"daemonset that is another", set, func(c *config.Config) {
+			c.Services, c.DaemonSet = true,
+				"other"
+		}, "daemonset"},
 		{"pod of a daemonset", pod, func(c *config.Config) { c.DaemonSet = "kvip" }, "daemonset"},
 		{"rbac with a bad class", rbac, func(c *config.Config) { c.ServiceClass = "/" }, "service-class"},
 		{"rbac with a bad lease", rbac, func(c *config.Config) { c.LeaseName = "A" }, "lease-name"},
@@ -350,7 +385,8 @@ func TestEveryDocumentHasKindAndName(t *testing.T) {
 				APIVersion, Kind string
 				Metadata         struct{ Name string }
 			}
-			if err := yaml.Unmarshal(document, &head); err != nil || head.APIVersion == "" || head.Kind == "" || head.Metadata.Name == "" {
+			if err := yaml.Unmarshal(document, &head); err != nil || head.APIVersion == "" || head.Kind ==
+				"" || head.Metadata.Name == "" {
 				t.Errorf("%s: %v in\n%s", file, err, document)
 			}
 		}

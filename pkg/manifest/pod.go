@@ -11,9 +11,9 @@ import (
 	"github.com/kvip/kvip/templates"
 )
 
-// Pod returns the static pod for cfg: the same file for every control-plane node, to be put into
-// the kubelet's manifest directory. It returns a *config.UsageError for settings that a static pod
-// cannot have; the kubelet gives it no ServiceAccount, so it needs a kubeconfig.
+// Pod returns the static pod for cfg, which is the same for every control-plane node. It returns a
+// *config.UsageError for settings that a static pod cannot have: the kubelet gives it no
+// ServiceAccount, so it needs a kubeconfig.
 func Pod(cfg config.Config) (*corev1.Pod, error) {
 	directories, err := kubeconfigDirectories(cfg.Kubeconfigs)
 	if err != nil {
@@ -22,13 +22,16 @@ func Pod(cfg config.Config) (*corev1.Pod, error) {
 	return pod(cfg, directories)
 }
 
-// HardenedPod returns the static pod for a node where kvip has its own token already: without the
-// kubeconfigs of cfg, and with nothing mounted but cfg's state directory, which it must have.
+// HardenedPod returns the static pod for a node where kvip has its own token already. It mounts
+// only the state directory, which cfg must have, and no kubeconfig.
 func HardenedPod(cfg config.Config) (*corev1.Pod, error) {
 	cfg.Kubeconfigs = nil
 	if cfg.StateDir == "" {
-		return nil, &config.UsageError{Flag: "state-dir", Reason: "a hardened pod has no other credentials than the token in it",
-			Hint: "leave the flag out for " + config.DefaultStateDir}
+		return nil, &config.UsageError{
+			Flag:   "state-dir",
+			Reason: "a hardened pod has no credentials but the token in it",
+			Hint:   "remove the flag for " + config.DefaultStateDir,
+		}
 	}
 	return pod(cfg, nil)
 }
@@ -39,14 +42,19 @@ func pod(cfg config.Config, directories []string) (*corev1.Pod, error) {
 		return nil, err
 	}
 	if cfg.DaemonSet != "" {
-		return nil, &config.UsageError{Flag: "daemonset", Reason: "a static pod belongs to none", Hint: "leave the flag out"}
+		return nil, &config.UsageError{
+			Flag:   "daemonset",
+			Reason: "a static pod belongs to no DaemonSet",
+			Hint:   "remove the flag",
+		}
 	}
 	pod, err := decode[corev1.Pod](templates.StaticPod)
 	if err != nil {
 		return nil, err
 	}
-	if servicesAlone(cfg) {
-		pod.Name, pod.Labels[component] = ServicesAccount, "services" // to stand beside that of the control plane
+	if servicesOnly(cfg) {
+		// It can run beside that of the control plane.
+		pod.Name, pod.Labels[componentLabel] = ServicesAccount, "services"
 	}
 	if err := fill(&pod.Spec, cfg); err != nil {
 		return nil, err
@@ -60,20 +68,21 @@ func pod(cfg config.Config, directories []string) (*corev1.Pod, error) {
 	return pod, nil
 }
 
-// kubeconfigDirectories returns the directories that hold the files, each once, in order. The
-// directory is mounted because a file may not exist yet, as admin.conf before `kubeadm join`, and
-// a mount of the file would then keep the pod from starting.
+// kubeconfigDirectories returns the directories of the files, each once, in order. A mount of a
+// file would prevent the start of the pod while the file does not exist, such as admin.conf before
+// `kubeadm join`.
 func kubeconfigDirectories(files []string) ([]string, error) {
 	const flag = "kubeconfig"
 	if len(files) == 0 {
 		return nil, &config.UsageError{Flag: flag, Reason: "a static pod has no ServiceAccount",
-			Hint: "leave the flag out for kubeadm's files or name a file on the nodes"}
+			Hint: "remove the flag for kubeadm's files, or name a file on the nodes"}
 	}
 	var dirs []string
 	for _, file := range files {
 		dir := path.Dir(path.Clean(file))
 		if !path.IsAbs(file) || dir == "/" {
-			return nil, &config.UsageError{Flag: flag, Reason: fmt.Sprintf("%q is not a file in a directory that can be mounted", file),
+			return nil, &config.UsageError{Flag: flag, Reason: fmt.Sprintf(
+				"%q is not an absolute path of a file in a directory", file),
 				Hint: "give an absolute path like /etc/kubernetes/admin.conf"}
 		}
 		if !slices.Contains(dirs, dir) {
@@ -83,8 +92,7 @@ func kubeconfigDirectories(files []string) ([]string, error) {
 	return dirs, nil
 }
 
-// mount makes the host's directory visible in the container at the same path. The kubelet makes
-// it where it is missing; without a type of mount it would also make one where a file is missing.
+// mount mounts the host's directory at the same path. The kubelet creates a missing directory.
 func mount(spec *corev1.PodSpec, name, dir string, readOnly bool) {
 	kind := corev1.HostPathDirectoryOrCreate
 	spec.Volumes = append(spec.Volumes, corev1.Volume{

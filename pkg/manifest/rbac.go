@@ -3,6 +3,7 @@ package manifest
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -12,54 +13,65 @@ import (
 	"github.com/kvip/kvip/templates"
 )
 
-// ServiceAccount is the name of kvip's identity, in ServiceAccountNamespace.
-const ServiceAccount = "kvip"
+const (
+	// ServiceAccount is the name of kvip's identity, in ServiceAccountNamespace.
+	ServiceAccount = "kvip"
+	// ServicesAccount is the ServiceAccount of a DaemonSet for Services only, and its name.
+	ServicesAccount = "kvip-services"
+	// ServiceAccountNamespace is independent of the lease's namespace: API priority and fairness
+	// classifies requests of ServiceAccounts in this namespace as leader election (E11).
+	ServiceAccountNamespace = "kube-system"
+)
 
-// ServicesAccount is that of a DaemonSet that serves Services alone, and its name too.
-const ServicesAccount = "kvip-services"
-
-// ServiceAccountNamespace does not follow the lease: API priority and fairness knows leader
-// election by the ServiceAccounts of this namespace (E11).
-const ServiceAccountNamespace = "kube-system"
-
-// Identity returns the name of the ServiceAccount for cfg. All static pods have one, whatever their
-// job: those of a node share the token in the state directory.
+// Identity returns the name of the ServiceAccount for cfg. All static pods have the same one,
+// whatever their job: those of a node share the token in the state directory.
 func Identity(cfg config.Config) string {
-	if servicesAlone(cfg) && cfg.StateDir == "" {
+	if servicesOnly(cfg) && cfg.StateDir == "" {
 		return ServicesAccount
 	}
 	return ServiceAccount
 }
 
-// RBAC returns the ServiceAccount for cfg, its roles and their bindings: the least that its jobs need,
-// the control plane unless it serves Services alone. The objects are in the order in which to create
-// them. Two configurations with different leases or different jobs have roles of different names.
+// RBAC returns the ServiceAccount for cfg, its roles and their bindings, with the least permissions
+// that its jobs need: the control plane unless cfg is for Services only, and Services if cfg has
+// them. Create the objects in their order. Configurations with different leases or different jobs
+// have roles of different names.
 func RBAC(cfg config.Config) ([]any, error) {
 	if err := cfg.Validate(config.Lease, config.Services); err != nil {
 		return nil, err
 	}
 	var objects []any
 	if Identity(cfg) == ServiceAccount {
-		own, err := rbacObjects(templates.RBAC)
+		all, err := decodeRBAC(templates.RBAC)
 		if err != nil {
 			return nil, err
 		}
-		for _, object := range own {
-			nameForLease(object, cfg)
+		for _, object := range all {
+			setLease(object, cfg)
 		}
-		objects = own
+		objects = all
 	}
 	if !cfg.Services {
 		return objects, nil
 	}
-	more, err := servicesObjects(cfg)
-	return append(objects, more...), err
+	all, err := decodeRBAC(templates.ServicesRBAC)
+	if err != nil {
+		return nil, err
+	}
+	for _, object := range all {
+		if _, account := object.(*corev1.ServiceAccount); account && Identity(cfg) != ServicesAccount {
+			continue // ServiceAccount is among the objects already
+		}
+		setServicesIdentity(object, cfg)
+		objects = append(objects, object)
+	}
+	return objects, nil
 }
 
-// rbacObjects decodes the documents of a template.
-func rbacObjects(template []byte) (objects []any, err error) {
+// decodeRBAC decodes the documents of a template.
+func decodeRBAC(template []byte) (objects []any, err error) {
 	for document := range bytes.SplitSeq(template, []byte("\n---\n")) {
-		object, err := rbacObject(document)
+		object, err := decodeObject(document)
 		if err != nil {
 			return nil, err
 		}
@@ -68,7 +80,7 @@ func rbacObjects(template []byte) (objects []any, err error) {
 	return objects, nil
 }
 
-func rbacObject(document []byte) (any, error) {
+func decodeObject(document []byte) (any, error) {
 	var kind struct{ Kind string }
 	if err := yaml.Unmarshal(document, &kind); err != nil {
 		return nil, fmt.Errorf("read kind of template: %w", err)
@@ -88,27 +100,27 @@ func rbacObject(document []byte) (any, error) {
 	return nil, fmt.Errorf("read template: unknown kind %q", kind.Kind)
 }
 
-// nameForLease puts the lease's name and namespace where they belong.
-func nameForLease(object any, cfg config.Config) {
+// leaseRoleTemplate is the name, in the template, of the Role and RoleBinding for the lease.
+const leaseRoleTemplate = "kvip"
+
+// setLease sets name and namespace of the lease.
+func setLease(object any, cfg config.Config) {
 	switch o := object.(type) {
 	case *rbacv1.Role:
-		if forLease(o.Name) {
+		if o.Name == leaseRoleTemplate {
 			o.Namespace, o.Name = cfg.Namespace, leaseRole(cfg.LeaseName)
-			nameObject(o.Rules, "leases", cfg.LeaseName)
+			setResourceName(o.Rules, "leases", cfg.LeaseName)
 		}
 	case *rbacv1.RoleBinding:
-		if forLease(o.Name) {
+		if o.Name == leaseRoleTemplate {
 			o.Namespace, o.Name = cfg.Namespace, leaseRole(cfg.LeaseName)
 			o.RoleRef.Name = o.Name
 		}
 	}
 }
 
-// forLease tells the Role and RoleBinding that follow the lease from those that do not.
-func forLease(name string) bool { return name == "kvip" }
-
-// leaseRole names the role for a lease: agents for different addresses each apply their own, and
-// under one name the last would take the rights of the others.
+// leaseRole returns the name of the role for a lease. Agents for different VIPs each apply their
+// own role: with one name the last one would revoke the permissions of the others.
 func leaseRole(lease string) string {
 	if lease == config.DefaultLeaseName {
 		return "kvip"
@@ -116,11 +128,74 @@ func leaseRole(lease string) string {
 	return "kvip-lease-" + lease
 }
 
-// nameObject limits the rules that name an object of a resource to that of this name.
-func nameObject(rules []rbacv1.PolicyRule, resource, name string) {
+// setResourceName sets the name in the rules that are limited to one object of a resource.
+func setResourceName(rules []rbacv1.PolicyRule, resource, name string) {
 	for i := range rules {
 		if len(rules[i].ResourceNames) > 0 && rules[i].Resources[0] == resource {
 			rules[i].ResourceNames = []string{name}
 		}
 	}
+}
+
+// setServicesIdentity grants the permissions to the ServiceAccount of cfg. If a cluster has both
+// ServiceAccounts, each has roles of its own, so that one does not overwrite those of the other.
+func setServicesIdentity(object any, cfg config.Config) {
+	account := Identity(cfg)
+	rename := func(name *string) {
+		if account == ServiceAccount {
+			*name = strings.Replace(*name, ServicesAccount, "kvip-with-services", 1)
+		}
+	}
+	switch o := object.(type) {
+	case *rbacv1.Role:
+		o.Namespace = servicesNamespace(o.Name, cfg)
+		setResourceName(o.Rules, "daemonsets", account)
+		rename(&o.Name)
+	case *rbacv1.RoleBinding:
+		o.Namespace = servicesNamespace(o.Name, cfg)
+		o.Subjects[0].Name = account
+		rename(&o.Name)
+		rename(&o.RoleRef.Name)
+	case *rbacv1.ClusterRole:
+		if cfg.KubeVIP {
+			o.Rules = append(o.Rules, kubeVIPRules()...)
+		}
+		rename(&o.Name)
+	case *rbacv1.ClusterRoleBinding:
+		o.Subjects[0].Name = account
+		rename(&o.Name)
+		rename(&o.RoleRef.Name)
+	}
+}
+
+// kubeVIPRules are the additional permissions for kube-vip compatibility (S9): to read the
+// cluster's own networks, to detect a kube-vip that renews the Lease of a Service, and to remove
+// the finalizer of its cloud provider from a Service that is being deleted.
+func kubeVIPRules() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		{
+			APIGroups: []string{"networking.k8s.io"},
+			Resources: []string{"servicecidrs"},
+			Verbs:     []string{"list", "watch"},
+		},
+		{
+			APIGroups: []string{"coordination.k8s.io"},
+			Resources: []string{"leases"},
+			Verbs:     []string{"list"},
+		},
+		{
+			APIGroups: []string{""},
+			Resources: []string{"services"},
+			Verbs:     []string{"patch"},
+		},
+	}
+}
+
+// servicesNamespace returns the namespace of the role with this name in the template: that of the
+// Leases, or that of the ServiceAccount.
+func servicesNamespace(role string, cfg config.Config) string {
+	if role == ServicesAccount {
+		return cfg.Namespace
+	}
+	return ServiceAccountNamespace
 }

@@ -76,13 +76,16 @@ func TestServicesRBACGrantsExactlyThis(t *testing.T) {
 	}
 	want := []string{
 		"- create /events *", "- get /services *",
-		"- list /nodes *", "- list /services *", "- list discovery.k8s.io/endpointslices *", "- list kvip.dev/ippools *",
+		"- list /nodes *", "- list /services *", "- list discovery.k8s.io/endpointslices *",
+		"- list kvip.dev/ippools *",
 		"- patch /services/status *", "- patch kvip.dev/ippools/status *",
 		"- update /services/status *",
-		"- watch /nodes *", "- watch /services *", "- watch discovery.k8s.io/endpointslices *", "- watch kvip.dev/ippools *",
+		"- watch /nodes *", "- watch /services *", "- watch discovery.k8s.io/endpointslices *",
+		"- watch kvip.dev/ippools *",
 		"kube-system get apps/daemonsets kvip-services",
 		"kube-system list /configmaps kubevip", "kube-system watch /configmaps kubevip",
-		"vips create coordination.k8s.io/leases *", "vips delete coordination.k8s.io/leases *", "vips get coordination.k8s.io/leases *",
+		"vips create coordination.k8s.io/leases *", "vips delete coordination.k8s.io/leases *",
+		"vips get coordination.k8s.io/leases *",
 		"vips list coordination.k8s.io/leases *", "vips update coordination.k8s.io/leases *",
 		"vips watch coordination.k8s.io/leases *",
 	}
@@ -91,7 +94,7 @@ func TestServicesRBACGrantsExactlyThis(t *testing.T) {
 	}
 }
 
-// S9: what was made for kube-vip needs a little more, and nobody else gets that.
+// TestRightsAfterKubeVIP: only kube-vip compatibility gets its additional permissions (S9).
 func TestRightsAfterKubeVIP(t *testing.T) {
 	cfg := config.ServicesDaemonSet()
 	before, err := RBAC(cfg)
@@ -109,7 +112,8 @@ func TestRightsAfterKubeVIP(t *testing.T) {
 			more = append(more, right)
 		}
 	}
-	want := []string{"- list coordination.k8s.io/leases *", "- list networking.k8s.io/servicecidrs *", "- patch /services *", "- watch networking.k8s.io/servicecidrs *"}
+	want := []string{"- list coordination.k8s.io/leases *", "- list networking.k8s.io/servicecidrs *",
+		"- patch /services *", "- watch networking.k8s.io/servicecidrs *"}
 	if !slices.Equal(more, want) {
 		t.Errorf("granted besides:\n%q\nwant:\n%q", more, want)
 	}
@@ -145,7 +149,8 @@ func TestEveryRoleIsBoundInItsNamespace(t *testing.T) {
 		who   string
 		roles int
 	}{
-		{config.DaemonSet(), "kvip", 4}, {config.ServicesDaemonSet(), "kvip-services", 3}, {with(config.DaemonSet(), services), "kvip", 7},
+		{config.DaemonSet(), "kvip", 4}, {config.ServicesDaemonSet(), "kvip-services", 3}, {with(config.DaemonSet(), services),
+			"kvip", 7},
 	} {
 		for _, namespace := range []string{"kube-system", "default", "vips"} {
 			row.cfg.Namespace = namespace
@@ -186,11 +191,18 @@ func checkBound(t *testing.T, cfg config.Config, who string, count int) {
 		}
 	}
 	if accounts != 1 || len(roles) != count || len(bound) != count {
-		t.Errorf("%s, leases in %s: %d ServiceAccounts, %d roles, %d bound", who, cfg.Namespace, accounts, len(roles), len(bound))
+		t.Errorf(
+			"%s, leases in %s: %d ServiceAccounts, %d roles, %d bound",
+			who,
+			cfg.Namespace,
+			accounts,
+			len(roles),
+			len(bound),
+		)
 	}
 	for role := range roles {
 		if !bound[role] {
-			t.Errorf("%s, leases in %s: %s is bound to nobody", who, cfg.Namespace, role)
+			t.Errorf("%s, leases in %s: %s has no binding", who, cfg.Namespace, role)
 		}
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/kvip/kvip/pkg/config"
 )
 
-// TestWhereADaemonSetRuns: on control-plane nodes for the VIP, on the others for Services, on all for
-// both jobs, as one pod a node, and wherever else it is told to.
+// TestWhereADaemonSetRuns: on control-plane nodes for the VIP, on the others for Services, on all
+// for both jobs, as one pod per node, and with everywhere on all nodes.
 func TestWhereADaemonSetRuns(t *testing.T) {
 	for _, row := range []struct {
 		name       string
@@ -40,9 +40,19 @@ func TestWhereADaemonSetRuns(t *testing.T) {
 		if pod.Affinity != nil {
 			where = pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchExpressions[0].Operator
 		}
-		tainted := pod.Tolerations[0].Key == "" && pod.Tolerations[0].Effect == "" && pod.Tolerations[0].Operator == corev1.TolerationOpExists
-		if set.Name != row.called || pod.ServiceAccountName != row.called || where != row.where || tainted != row.tainted {
-			t.Errorf("%s: %s as %s on nodes where %s is %q, whatever the taints: %v", row.name, set.Name, pod.ServiceAccountName, controlPlane, where, tainted)
+		tainted := pod.Tolerations[0].Key == "" && pod.Tolerations[0].Effect == "" &&
+			pod.Tolerations[0].Operator == corev1.TolerationOpExists
+		if set.Name != row.called || pod.ServiceAccountName != row.called || where != row.where ||
+			tainted != row.tainted {
+			t.Errorf(
+				"%s: %s as %s on nodes where %s is %q, whatever the taints: %v",
+				row.name,
+				set.Name,
+				pod.ServiceAccountName,
+				controlPlaneLabel,
+				where,
+				tainted,
+			)
 		}
 	}
 }
@@ -62,7 +72,7 @@ func TestDaemonSetsStandBesideEachOther(t *testing.T) {
 			t.Errorf("its own pods have not the label %s=%s", key, value)
 		}
 	}
-	if label := one.Spec.Template.Labels[component]; label == other.Spec.Selector.MatchLabels[component] {
+	if label := one.Spec.Template.Labels[componentLabel]; label == other.Spec.Selector.MatchLabels[componentLabel] {
 		t.Errorf("both select the component %s", label)
 	}
 	if a, b := one.Spec.Template.Spec.Containers[0].ReadinessProbe.HTTPGet.Port, other.Spec.Template.Spec.Containers[0].ReadinessProbe.HTTPGet.Port; a == b {
@@ -70,15 +80,17 @@ func TestDaemonSetsStandBesideEachOther(t *testing.T) {
 	}
 }
 
-// TestManifestsFitOnOneNode: a container port of a pod in the host's network is a port of the node, and the
-// scheduler keeps pods with the same one apart. One that waits for the other must be able to run.
+// TestManifestsFitOnOneNode: a container port of a pod in the host's network is a port of the
+// node, and the scheduler keeps pods with the same one apart. One that waits for the other must be
+// able to run.
 func TestManifestsFitOnOneNode(t *testing.T) {
 	static, err := Pod(with(config.StaticPod()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	pods := map[string]corev1.PodSpec{"static pod": static.Spec}
-	for name, cfg := range map[string]config.Config{"DaemonSet": with(config.DaemonSet()), "DaemonSet of Services": config.ServicesDaemonSet()} {
+	for name, cfg := range map[string]config.Config{"DaemonSet": with(config.DaemonSet()),
+		"DaemonSet of Services": config.ServicesDaemonSet()} {
 		set, err := DaemonSet(cfg, true)
 		if err != nil {
 			t.Fatal(err)
@@ -102,20 +114,24 @@ func TestManifestsFitOnOneNode(t *testing.T) {
 
 // TestThePortFollowsTheAddressOfMetrics: what monitoring finds is where it is served.
 func TestThePortFollowsTheAddressOfMetrics(t *testing.T) {
-	for address, port := range map[string]int32{":9000": 9000, "192.0.2.1:9001": 9001, "[2001:db8::1]:9002": 9002, "": 0} {
-		static, err := Pod(with(config.StaticPod(), func(c *config.Config) { c.MetricsAddress = address }))
+	for address, port := range map[string]int32{":9000": 9000, "192.0.2.1:9001": 9001,
+		"[2001:db8::1]:9002": 9002, "": 0} {
+		static, err := Pod(
+			with(config.StaticPod(), func(c *config.Config) { c.MetricsAddress = address }),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ports := static.Spec.Containers[0].Ports
-		if port == 0 && len(ports) != 0 || port != 0 && (len(ports) != 1 || ports[0].ContainerPort != port) {
+		if port == 0 && len(ports) != 0 ||
+			port != 0 && (len(ports) != 1 || ports[0].ContainerPort != port) {
 			t.Errorf("%q: %+v", address, ports)
 		}
 	}
 }
 
-// TestS6AgentsKnowTheirDaemonSet: those that serve Services ask for it at their end, have the right to,
-// and the time to hand over.
+// TestS6AgentsKnowTheirDaemonSet: those that serve Services ask for it at their end, have the
+// right to, and the time to hand over.
 func TestS6AgentsKnowTheirDaemonSet(t *testing.T) {
 	for _, cfg := range []config.Config{config.ServicesDaemonSet(), with(config.DaemonSet(), services), with(config.DaemonSet(), services, custom)} {
 		set, err := DaemonSet(cfg, false)
@@ -126,13 +142,21 @@ func TestS6AgentsKnowTheirDaemonSet(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if args := set.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--daemonset="+set.Name) {
+		if args := set.Spec.Template.Spec.Containers[0].Args; !slices.Contains(
+			args,
+			"--daemonset="+set.Name,
+		) {
 			t.Errorf("%s: arguments %q", set.Name, args)
 		}
-		if want := set.Namespace + " get apps/daemonsets " + set.Name; !slices.Contains(allowed(objects), want) {
+		if want := set.Namespace + " get apps/daemonsets " + set.Name; !slices.Contains(
+			allowed(objects),
+			want,
+		) {
 			t.Errorf("%s: no right to %s in %q", set.Name, want, allowed(objects))
 		}
-		if grace := *set.Spec.Template.Spec.TerminationGracePeriodSeconds; grace < int64(servicesShutdown/time.Second) {
+		if grace := *set.Spec.Template.Spec.TerminationGracePeriodSeconds; grace < int64(
+			servicesShutdown/time.Second,
+		) {
 			t.Errorf("%s: killed after %d s", set.Name, grace)
 		}
 	}
@@ -156,12 +180,13 @@ func TestStaticPodsShareOneIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if pod.Name != ServicesAccount || pod.Labels[component] != "services" {
+	if pod.Name != ServicesAccount || pod.Labels[componentLabel] != "services" {
 		t.Errorf("it is named %s, with labels %v, as the one of the control plane", pod.Name, pod.Labels)
 	}
 }
 
-// TestIdentitiesHaveRolesOfTheirOwn: what one agent applies takes nothing from another with other jobs.
+// TestIdentitiesHaveRolesOfTheirOwn: what one agent applies takes nothing from another with other
+// jobs.
 func TestIdentitiesHaveRolesOfTheirOwn(t *testing.T) {
 	bound := map[string]string{} // binding to whom
 	for _, cfg := range []config.Config{config.DaemonSet(), config.ServicesDaemonSet(), with(config.StaticPod(), services), with(config.StaticPod(), alone)} {

@@ -1,11 +1,12 @@
-// Package printable makes text that others wrote safe for a terminal: a name, a reason or an error
-// of another program must not move the cursor, change colours or reverse the line.
+// Package printable makes text from other programs safe for a terminal: a name, a reason or an
+// error must not move the cursor, change colours or reverse the line.
 package printable
 
 import (
 	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,21 +16,23 @@ import (
 )
 
 const (
-	// MaxText is how many bytes of one text are shown.
+	// MaxText is the longest Text, in bytes, without quotes and dots.
 	MaxText = 512
-	// MaxMessage is how long a Message is at most, in bytes: that of an Event may have as many.
+	// MaxMessage is the longest Message, in bytes. It is the limit of an Event's message.
 	MaxMessage = 1024
+
+	// MaxLogged is the longest message or value in a log, in bytes.
+	MaxLogged = 4 << 10
 
 	dots = "..."
 )
 
-// Text returns s as it is if it is printable, else quoted with escapes for what is not. What is
-// longer than MaxText is cut.
+// Text returns s if it is printable, else s quoted and escaped. It cuts s after MaxText bytes.
 func Text(s string) string {
 	return quoted(Cut(s, MaxText+len(dots)))
 }
 
-// Cut returns s in at most n bytes, which are 3 or more: what is longer ends with three dots.
+// Cut returns at most n bytes of s; a longer s ends with three dots. n must be at least 3.
 func Cut(s string, n int) string {
 	if len(s) <= n {
 		return s
@@ -37,9 +40,9 @@ func Cut(s string, n int) string {
 	return strings.ToValidUTF8(s[:n-len(dots)], "") + dots
 }
 
-// Message returns s with escapes for what is not printable, line ends included, cut to MaxMessage. It
-// is for sentences that name what others wrote, and quotes nothing as a whole. A Message stays as it
-// is if it is made one again.
+// Message returns s with escapes for characters that are not printable, line ends included, cut to
+// MaxMessage. It is for sentences that contain text from other programs, and adds no quotes. It is
+// idempotent.
 func Message(s string) string {
 	var out strings.Builder
 	for _, r := range Cut(s, MaxMessage) {
@@ -60,8 +63,8 @@ func quoted(s string) string {
 	return s
 }
 
-// Lines is Text for a message of any length. It treats each of its lines by itself, and leaves the
-// tabs that one begins with, as in a list of suggestions.
+// Lines applies Text to each line of a message, without a limit. It keeps leading tabs, as in a
+// list of suggestions.
 func Lines(s string) string {
 	lines := strings.Split(s, "\n")
 	for i, line := range lines {
@@ -71,13 +74,12 @@ func Lines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// hidden is true for control characters, marks that turn the direction of text, and blanks that look
-// like nothing or like another character.
+// hidden reports whether r is a control character, a mark of the text direction, or a space other
+// than U+0020.
 func hidden(r rune) bool { return !unicode.IsPrint(r) }
 
-// JSON returns a writer that escapes, within the strings of the JSON that is written to it, what Text
-// would quote; encoding/json leaves some control characters as they are. Each Write must end between
-// two characters.
+// JSON returns a writer that escapes in JSON what Text escapes: encoding/json does not escape all
+// control characters. Each Write must end between two characters.
 func JSON(w io.Writer) io.Writer { return jsonWriter{w} }
 
 type jsonWriter struct{ w io.Writer }
@@ -94,10 +96,10 @@ func (j jsonWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// escaped reports whether JSON is to have an escape for r.
+// escaped reports whether JSON needs an escape for r.
 func escaped(r rune) bool { return r != '\n' && r != '\t' && hidden(r) }
 
-// appendEscaped appends p to out, with escapes.
+// appendEscaped appends p to out and escapes it.
 func appendEscaped(out, p []byte) []byte {
 	for _, r := range string(p) {
 		switch {
@@ -111,4 +113,16 @@ func appendEscaped(out, p []byte) []byte {
 		}
 	}
 	return out
+}
+
+// Attr is for slog.HandlerOptions.ReplaceAttr: it cuts long values. A text handler escapes what is
+// not printable itself; for a JSON handler use JSON.
+func Attr(_ []string, a slog.Attr) slog.Attr {
+	if kind := a.Value.Kind(); kind != slog.KindString && kind != slog.KindAny {
+		return a
+	}
+	if text := a.Value.String(); len(text) > MaxLogged {
+		a.Value = slog.StringValue(Cut(text, MaxLogged))
+	}
+	return a
 }

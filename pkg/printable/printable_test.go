@@ -9,14 +9,16 @@ import (
 	"unicode"
 )
 
-// hostile are texts with a terminal's control sequences: ESC and C1 forms, other controls, marks that
-// turn the direction, broken UTF-8, and a tag character beyond the first plane.
-var hostile = []string{"\x1b[31mred", "\u009b2J", "a\rb", "\x07", "\x7f", "user\u202egpj", "\u2066x", "\xff\xfe", "\U000e0041", "a\u00a0b"}
+// hostile are texts with control sequences of a terminal: ESC and C1 forms, other controls, marks
+// of the text direction, invalid UTF-8, and a tag character outside of the basic plane.
+var hostile = []string{"\x1b[31mred", "\u009b2J", "a\rb", "\x07", "\x7f", "user\u202egpj",
+	"\u2066x", "\xff\xfe", "\U000e0041", "a\u00a0b"}
 
 func TestTextQuotesWhatIsNotPrintable(t *testing.T) {
 	for _, s := range hostile {
 		got := Text(s)
-		if strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) || !strings.HasPrefix(got, `"`) {
+		if strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) ||
+			!strings.HasPrefix(got, `"`) {
 			t.Errorf("%q becomes %q", s, got)
 		}
 	}
@@ -29,7 +31,8 @@ func TestTextQuotesWhatIsNotPrintable(t *testing.T) {
 
 func TestTextIsBounded(t *testing.T) {
 	for _, s := range []string{strings.Repeat("x", 10*MaxText), strings.Repeat("ü", MaxText)} {
-		if got := Text(s); len(got) > MaxText+3 || !strings.HasSuffix(got, "...") || strings.HasPrefix(got, `"`) {
+		if got := Text(s); len(got) > MaxText+3 || !strings.HasSuffix(got, "...") ||
+			strings.HasPrefix(got, `"`) {
 			t.Errorf("%d bytes become %d: %q", len(s), len(got), got)
 		}
 	}
@@ -41,7 +44,7 @@ func TestLinesKeepsLines(t *testing.T) {
 	}
 }
 
-// TestJSONMeansTheSame: it is escaped, and decodes to what was encoded.
+// TestJSONMeansTheSame: the output is escaped, and decodes to the input.
 func TestJSONMeansTheSame(t *testing.T) {
 	for _, s := range append(hostile, "cp1", "节点", "two\nlines\tand a tab") {
 		var out strings.Builder
@@ -59,7 +62,9 @@ func TestJSONMeansTheSame(t *testing.T) {
 			t.Errorf("%q is written as %q", s, text)
 		}
 		var back map[string]string
-		if err := json.Unmarshal([]byte(out.String()), &back); err != nil || back["name"] != strings.ToValidUTF8(s, "\ufffd") && back["name"] != "\ufffd\ufffd" {
+		if err := json.Unmarshal([]byte(out.String()), &back); err != nil ||
+			back["name"] != strings.ToValidUTF8(s,
+				"\ufffd") && back["name"] != "\ufffd\ufffd" {
 			t.Errorf("%q comes back as %q: %v", s, back["name"], err)
 		}
 	}
@@ -71,22 +76,26 @@ type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errFull }
 
-func TestJSONSaysThatItCouldNotWrite(t *testing.T) {
+func TestJSONReportsWriteErrors(t *testing.T) {
 	if n, err := JSON(full{}).Write([]byte("x")); n != 0 || !errors.Is(err, errFull) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 }
 
 func TestLinesKeepsIndents(t *testing.T) {
-	if got, want := Lines("Did you mean this?\n\tstatus\n\ta\tb"), "Did you mean this?\n\tstatus\n\t\"a\\tb\""; got != want {
+	if got, want := Lines("Did you mean this?\n\tstatus\n\ta\tb"),
+		"Did you mean this?\n\tstatus\n\t\"a\\tb\""; got != want {
 		t.Errorf("%q; want %q", got, want)
 	}
 }
 
 func TestMessageEscapesInPlace(t *testing.T) {
-	for _, s := range append(hostile, "two\nlines", strings.Repeat("\x1b", MaxMessage), strings.Repeat("ü", MaxMessage), strings.Repeat("x", MaxMessage+1)) {
+	for _, s := range append(hostile, "two\nlines", strings.Repeat("\x1b", MaxMessage), strings.Repeat(
+		"ü", MaxMessage), strings.Repeat("x", MaxMessage+1)) {
 		got := Message("it says " + s)
-		if strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) || !strings.HasPrefix(got, "it says ") || len(got) > MaxMessage {
+		if strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) || !strings.HasPrefix(got,
+			"it says ") ||
+			len(got) > MaxMessage {
 			t.Errorf("%q becomes %d bytes: %q", s, len(got), got)
 		}
 		if again := Message(got); again != got {
@@ -102,12 +111,14 @@ func TestMessageEscapesInPlace(t *testing.T) {
 
 func TestAttrCutsWhatIsLong(t *testing.T) {
 	long := strings.Repeat("x", 10*MaxLogged)
-	for _, a := range []slog.Attr{slog.String("k", long), slog.Any("k", errors.New(long)), slog.Any("k", []string{long})} {
+	for _, a := range []slog.Attr{slog.String("k", long), slog.Any("k", errors.New(long)), slog.Any(
+		"k", []string{long})} {
 		if got := Attr(nil, a).Value.String(); len(got) != MaxLogged || !strings.HasSuffix(got, "...") {
 			t.Errorf("%d bytes: %.20q", len(got), got)
 		}
 	}
-	for _, a := range []slog.Attr{slog.Int("k", 7), slog.Any("k", slog.LevelWarn), slog.Any("k", errFull), slog.String("k", "v")} {
+	for _, a := range []slog.Attr{slog.Int("k", 7), slog.Any("k", slog.LevelWarn), slog.Any("k", errFull), slog.String(
+		"k", "v")} {
 		if got := Attr(nil, a); !got.Equal(a) {
 			t.Errorf("%v becomes %v", a, got)
 		}

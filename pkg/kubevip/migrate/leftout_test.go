@@ -110,7 +110,7 @@ func TestEveryFieldIsCarriedOverOrNamed(t *testing.T) {
 			reflect.ValueOf(part.of(changed)).Elem().Field(i).Set(something(fields.Field(i).Type, 3))
 			changed.APIVersion, changed.Kind = "v1", "Pod"
 			if !noticed(t, field, plain.DeepCopy(), changed) {
-				t.Errorf("%s is dropped, and nobody is told", field)
+				t.Errorf("%s is dropped without a note", field)
 			}
 		}
 	}
@@ -137,7 +137,7 @@ func TestEveryFieldOfADaemonSetIsCarriedOverOrNamed(t *testing.T) {
 			}
 		}
 		if !noticed(t, "spec."+name, plain.DeepCopy(), changed) {
-			t.Errorf("spec.%s is dropped, and nobody is told", name)
+			t.Errorf("spec.%s is dropped without a note", name)
 		}
 	}
 }

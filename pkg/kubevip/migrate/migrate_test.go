@@ -90,8 +90,8 @@ func TestWhatIsBesideTheWorkload(t *testing.T) {
 	}
 }
 
-// TestTheArgumentsMeanTheSame: what the new manifest tells kvip is what the old one's variables
-// tell it.
+// TestTheArgumentsMeanTheSame compares the arguments of the new manifest with the variables of the old
+// one.
 func TestTheArgumentsMeanTheSame(t *testing.T) {
 	out, _, err := Migrate("f", []byte(sample(t, "pod.yaml")), image)
 	if err != nil {
