@@ -1,9 +1,7 @@
 package tokenmanager
 
 import (
-	"encoding/base64"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,19 +13,10 @@ import (
 	"github.com/kvip/kvip/test/testutil"
 )
 
-// webToken is a token with those claims and a worthless signature.
-func webToken(issued, expires time.Time) string {
-	claims := fmt.Sprintf(`{"iat":%d,"exp":%d}`, issued.Unix(), expires.Unix())
-	return "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
-}
-
+// ca returns a certificate authority as PEM.
 func ca(t *testing.T) []byte {
 	t.Helper()
-	store, err := fakeapi.NewStore()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store.CA()
+	return testutil.Must(fakeapi.NewStore()).CA()
 }
 
 func ok(t *testing.T, err error) {
@@ -37,7 +26,7 @@ func ok(t *testing.T, err error) {
 	}
 }
 
-// What is saved is loaded, by its owner alone; the kubelet makes the directory readable for all.
+// A saved token is loaded. Only its owner can read it, also if the kubelet made the directory.
 func TestSaveAndLoad(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
 	d := Directory(path)
@@ -57,7 +46,9 @@ func TestSaveAndLoad(t *testing.T) {
 			t.Errorf("loaded %q, %v", got.text, err)
 		}
 	}
-	for name, want := range map[string]fs.FileMode{"": 0o700 | fs.ModeDir, tokenFile: 0o600, caFile: 0o600} {
+	for name, want := range map[string]fs.FileMode{
+		"": 0o700 | fs.ModeDir, tokenFile: 0o600, caFile: 0o600,
+	} {
 		info, err := os.Lstat(filepath.Join(path, name))
 		if ok(t, err); info.Mode() != want {
 			t.Errorf("mode of %q is %v", name, info.Mode())
@@ -65,16 +56,17 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 	entries, err := os.ReadDir(path)
 	if ok(t, err); len(entries) != 2 {
-		t.Errorf("left behind: %v", entries)
+		t.Errorf("files %v", entries)
 	}
 	own, err := d.Credentials()
-	if err != nil || own.Source() != filepath.Join(path, tokenFile) || string(own.CA()) != string(certificate) {
+	if err != nil || own.Source() != filepath.Join(path, tokenFile) ||
+		string(own.CA()) != string(certificate) {
 		t.Errorf("credentials %s, %v", own.Source(), err)
 	}
 }
 
-// What somebody else could have put there is refused, and what cannot be used is named.
-func TestDirectoriesThatAreRefused(t *testing.T) {
+// TestUnusableDirectories: files that another user may control are refused, and errors name them.
+func TestUnusableDirectories(t *testing.T) {
 	good := webToken(began, began.Add(time.Hour))
 	for _, c := range []struct {
 		name, says string
@@ -85,13 +77,16 @@ func TestDirectoriesThatAreRefused(t *testing.T) {
 		{"no parent", "no such file", func(p string) error { return os.Remove(filepath.Dir(p)) }},
 		{"garbage", "not a JSON Web Token", files(tokenFile, "garbage")},
 		{"an empty token", "not a JSON Web Token", files(tokenFile, "")},
-		{"claims that are no base64", "decode its claims", files(tokenFile, "a.!.c")},
-		{"claims that are no JSON", "read its claims", files(tokenFile, "a.YQ.c")},
-		{"a directory", "is a directory", func(p string) error { return os.MkdirAll(filepath.Join(p, tokenFile), 0o700) }},
-		{"a token that is a link", "too many levels", func(p string) error {
-			return errors.Join(os.Mkdir(p, 0o700), os.Symlink("/etc/hostname", filepath.Join(p, tokenFile)))
+		{"claims that are not base64", "decode its claims", files(tokenFile, "a.!.c")},
+		{"claims that are not JSON", "read its claims", files(tokenFile, "a.YQ.c")},
+		{"a directory", "is a directory", func(p string) error {
+			return os.MkdirAll(filepath.Join(p, tokenFile), 0o700)
 		}},
-		{"what others use", "passwd in it is not kvip's", func(p string) error {
+		{"a token that is a link", "too many levels", func(p string) error {
+			target := filepath.Join(p, tokenFile)
+			return errors.Join(os.Mkdir(p, 0o700), os.Symlink("/etc/hostname", target))
+		}},
+		{"files of other programs", "passwd in it is not kvip's", func(p string) error {
 			return errors.Join(files(tokenFile, good, "passwd", "")(p), os.Chmod(p, 0o755))
 		}},
 		{"no certificate", "holds no certificate", files(tokenFile, good, caFile, "garbage")},
@@ -104,13 +99,14 @@ func TestDirectoriesThatAreRefused(t *testing.T) {
 		if err == nil {
 			_, _, err = d.load()
 		}
-		if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), filepath.Dir(path)) {
+		if err == nil || !strings.Contains(err.Error(), c.says) ||
+			!strings.Contains(err.Error(), filepath.Dir(path)) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.says)
 		}
 	}
 }
 
-// files makes a directory with those files: name, text, name, text.
+// files makes a directory with these files: name, text, name, text.
 func files(pairs ...string) func(path string) error {
 	return func(path string) error {
 		err := os.Mkdir(path, 0o700)
@@ -121,11 +117,12 @@ func files(pairs ...string) func(path string) error {
 	}
 }
 
-func TestDirectoryOfSomebodyElse(t *testing.T) {
+func TestDirectoryOfAnotherUser(t *testing.T) {
 	testutil.NeedRoot(t)
 	path := filepath.Join(t.TempDir(), "state")
 	ok(t, errors.Join(os.Mkdir(path, 0o700), os.Chown(path, 1000, 1000)))
-	if err := Directory(path).secure(); err == nil || !strings.Contains(err.Error(), "belongs to user 1000") {
+	err := Directory(path).secure()
+	if err == nil || !strings.Contains(err.Error(), "belongs to user 1000") {
 		t.Errorf("%v", err)
 	}
 	if err := Directory(path).save("a.b.c", nil); err == nil {
@@ -133,14 +130,15 @@ func TestDirectoryOfSomebodyElse(t *testing.T) {
 	}
 }
 
-// A write that fails leaves what was there, and nothing beside it.
-func TestSaveThatFails(t *testing.T) {
+// TestFailedSave: a failed write leaves the old token, and no other file.
+func TestFailedSave(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
 	d := Directory(path)
 	text := webToken(began, began.Add(time.Hour))
 	ok(t, d.save(text, ca(t)))
-	ok(t, os.Mkdir(filepath.Join(path, "."+tokenFile+".part"), 0o700)) // where the next is written
-	if err := d.save("other", ca(t)); err == nil || !strings.Contains(err.Error(), filepath.Join(path, tokenFile)) {
+	ok(t, os.Mkdir(filepath.Join(path, partOf(tokenFile)), 0o700))
+	err := d.save("other", ca(t))
+	if err == nil || !strings.Contains(err.Error(), filepath.Join(path, tokenFile)) {
 		t.Errorf("%v", err)
 	}
 	if got, _, err := d.load(); err != nil || got.text != text {
@@ -148,12 +146,17 @@ func TestSaveThatFails(t *testing.T) {
 	}
 }
 
-func TestTokensSayWhenTheyExpire(t *testing.T) {
-	got, err := parseToken(webToken(began, began.Add(time.Hour)) + "\n")
-	if err != nil || !got.issued.Equal(began) || !got.expires.Equal(began.Add(time.Hour)) || strings.HasSuffix(got.text, "\n") {
-		t.Errorf("%+v, %v", got, err)
-	}
-	if got, err = parseToken("e30.e30.x"); err != nil || !got.issued.IsZero() || !got.expires.IsZero() {
-		t.Errorf("without claims: %+v, %v", got, err)
+// TestSecure: an empty directory becomes private; kvip's own files do not prevent that.
+func TestSecure(t *testing.T) {
+	for name, content := range map[string][]string{
+		"empty": nil, "own": {tokenFile, "x", caFile, "x"}, "interrupted": {partOf(caFile), "x"},
+	} {
+		path := filepath.Join(t.TempDir(), "state")
+		ok(t, files(content...)(path))
+		ok(t, os.Chmod(path, 0o755))
+		ok(t, Directory(path).secure())
+		if info, err := os.Lstat(path); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: mode %v, %v", name, info.Mode(), err)
+		}
 	}
 }

@@ -2,400 +2,386 @@ package tokenmanager
 
 import (
 	"bytes"
-	"context"
-	"log/slog"
+	"errors"
+	"fmt"
+	"net"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/test/fakeapi"
 	"github.com/kvip/kvip/test/testutil"
 )
 
-// patience bounds every wait; none is about how fast anything is.
-const patience = 30 * time.Second
-
-// lab is a fake API server, a node's files, and a Keeper that does not run yet.
-type lab struct {
-	t      *testing.T
-	api    *fakeapi.Store
-	server *fakeapi.Server
-	dir    string // of everything
-	store  *apiclient.Store
-	keeper *Manager
-	log    *testutil.Log
-	hosts  []string
-}
-
-func newLab(t *testing.T) *lab {
-	t.Helper()
-	t.Parallel()
-	api, err := fakeapi.NewStore()
-	ok(t, err)
-	server, err := api.Serve("127.0.0.1:0")
-	ok(t, err)
-	t.Cleanup(server.Close)
-	return &lab{t: t, api: api, server: server, dir: t.TempDir(), log: &testutil.Log{}, hosts: []string{server.Host}}
-}
-
-func (l *lab) state() Directory { return Directory(filepath.Join(l.dir, "state")) }
-
-// kubeconfig writes the administrator's.
-func (l *lab) kubeconfig() {
-	l.t.Helper()
-	ok(l.t, l.api.WriteKubeconfig(l.admin(), "https://vip.invalid:6443", fakeapi.User{Token: "admin"}))
-}
-
-func (l *lab) admin() string { return filepath.Join(l.dir, "admin.conf") }
-
-// keep makes the Keeper, as at the start of an agent, and runs it until the test ends.
-func (l *lab) keep(kubeconfigs ...string) {
-	l.t.Helper()
-	log := slog.New(slog.NewTextHandler(l.log, nil))
-	l.store = testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: kubeconfigs, StateDir: string(l.state()), TokenManaged: true, Log: log}))
-	var err error
-	l.keeper, err = New(Config{
-		Dir: l.state(), Store: l.store, Namespace: "kube-system", Name: "kvip", Objects: objects(), Log: log,
-		Router: testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{
-			Store: l.store, Local: func() []string { return slices.Clone(l.hosts) },
-		})),
-	})
-	ok(l.t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	var group sync.WaitGroup
-	for _, run := range []func(context.Context) error{l.store.Run, l.keeper.Run} {
-		group.Go(func() { _ = run(ctx) })
-	}
-	l.t.Cleanup(func() { // Run returns when told
-		cancel()
-		group.Wait()
-	})
-}
-
-// objects is RBAC of every kind.
-func objects() []any {
-	meta := metav1.ObjectMeta{Namespace: "kube-system", Name: "kvip"}
-	rules := []rbacv1.PolicyRule{
-		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{"kvip"}, Verbs: []string{"get", "update"}},
-		{APIGroups: []string{""}, Resources: []string{"serviceaccounts/token"}, Verbs: []string{"create"}},
-	}
-	health := []rbacv1.PolicyRule{{NonResourceURLs: []string{"/readyz"}, Verbs: []string{"get"}}}
-	return []any{
-		&corev1.ServiceAccount{ObjectMeta: meta}, &rbacv1.Role{ObjectMeta: meta, Rules: rules}, &rbacv1.RoleBinding{ObjectMeta: meta},
-		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "kvip-health"}, Rules: health}, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "kvip-health"}},
-	}
-}
-
-func (l *lab) until(what string, is func() bool) {
-	l.t.Helper()
-	for end := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			l.t.Fatalf("waited in vain for %s; problem %q\n%s", what, l.keeper.Problem(), l.log.String())
-		}
-	}
-}
-
-// uses waits until requests are made with that token.
-func (l *lab) uses(text string) {
-	l.t.Helper()
-	l.until("the token in use", func() bool { return l.store.Authorization() == "Bearer "+text })
-}
-
-// last is the token that was given last.
-func (l *lab) last() string {
-	l.t.Helper()
-	l.until("a token", func() bool { return len(l.api.Given()) > 0 })
-	given := l.api.Given()
-	return given[len(given)-1]
-}
-
-// stored waits until that token is in the directory.
-func (l *lab) stored(text string) {
-	l.t.Helper()
-	l.until("the token to be stored", func() bool { got, _, err := l.state().load(); return err == nil && got.text == text })
-}
-
-// ask makes a request with the credentials in use, as the lease driver does.
-func (l *lab) ask() error {
-	server, err := l.store.Server(l.server.Host)
-	if err != nil {
-		return err
-	}
-	err = server.Connect(l.t.Context())
-	if apiclient.IsDenied(err) {
-		l.store.ReportDenied(server.Source, server.Host)
-	}
-	return err
-}
-
-// TestBootstrap waits for the kubeconfig, applies all of RBAC, gets a token, and uses it.
+// TestBootstrap waits for the kubeconfig, applies all of RBAC, issues a token, and uses it.
 func TestBootstrap(t *testing.T) {
-	l := newLab(t)
-	l.keep(l.admin())
-	if kind, why := l.store.InUse(); kind != apiclient.None || !strings.Contains(why, "admin.conf") {
-		t.Errorf("before there is a kubeconfig: %s %s", kind, why)
+	f := newFixture(t)
+	f.run(f.admin())
+	kind, reason := f.store.InUse()
+	if kind != apiclient.None || !strings.Contains(reason, "admin.conf") {
+		t.Errorf("before there is a kubeconfig: %s %s", kind, reason)
 	}
-	l.kubeconfig()
-	text := l.last()
-	l.uses(text)
-	l.stored(text)
-	if got := l.api.Applied(); len(got) != 5 || !strings.HasSuffix(got[0], "/serviceaccounts/kvip") || !strings.HasSuffix(got[4], "/clusterrolebindings/kvip-health") {
+	f.writeKubeconfig("admin")
+	text := f.lastIssued()
+	f.waitUsed(text)
+	f.waitStored(text)
+	got := f.api.Applied()
+	if len(got) != 5 || !strings.HasSuffix(got[0], "/serviceaccounts/kvip") ||
+		!strings.HasSuffix(got[4], "/clusterrolebindings/kvip-health") {
 		t.Errorf("applied %q", got)
 	}
-	ok(t, l.ask())
-	if l.keeper.Problem() != "" || l.keeper.Expires().IsZero() || len(l.api.Given()) != 1 {
-		t.Errorf("problem %q, expires %v, %d tokens", l.keeper.Problem(), l.keeper.Expires(), len(l.api.Given()))
+	ok(t, f.ping())
+	if f.manager.Problem() != "" || f.manager.Expires().IsZero() || len(f.api.Given()) != 1 {
+		t.Errorf("problem %q, expires %v, %d tokens",
+			f.manager.Problem(), f.manager.Expires(), len(f.api.Given()))
 	}
-	for _, r := range l.server.Requests() {
+	for _, r := range f.server.Requests() {
 		if r.Token == text && strings.Contains(r.Path, "/token") {
 			t.Error("the token was renewed at once")
 		}
 	}
-	if n := l.log.Count("level=WARN"); n != 0 {
-		t.Errorf("%d warnings:\n%s", n, l.log.String())
+	if n := f.log.Count("level=WARN"); n != 0 {
+		t.Errorf("%d warnings:\n%s", n, f.log)
 	}
 }
 
-// TestRestart uses the stored token from the first request on, and asks the administrator's
-// credentials for nothing.
+// TestRestart uses the stored token from the first request on, and not the administrator's.
 func TestRestart(t *testing.T) {
-	l := newLab(t)
-	l.kubeconfig()
-	text := l.api.Give(0)
-	ok(t, l.state().save(text, l.api.CA()))
-	l.keep(l.admin())
-	if l.store.Authorization() != "Bearer "+text {
-		t.Error("another credential than the stored token is used first")
+	f := newFixture(t)
+	f.writeKubeconfig("admin")
+	text := f.storeToken(0)
+	f.run(f.admin())
+	if f.store.Authorization() != "Bearer "+text {
+		t.Error("other credentials than the stored token are used first")
 	}
-	l.until("the token to be verified", func() bool { return l.server.Count("POST", "selfsubjectaccessreviews") == 4 })
-	ok(t, l.ask())
-	for _, r := range l.server.Requests() {
+	f.until("the verification", func() bool { return f.reviews() == 4 })
+	ok(t, f.ping())
+	for _, r := range f.server.Requests() {
 		if r.Token == "admin" {
 			t.Errorf("as administrator: %s %s", r.Method, r.Path)
 		}
 	}
 }
 
-// TestRenewal by the token's own right, hardened: there are no other credentials.
+// TestRenewal uses the token's own permission: a hardened pod has no other credentials.
 func TestRenewal(t *testing.T) {
-	l := newLab(t)
-	l.api.LetTokensLast(24 * time.Hour)
-	old := l.api.Give(48 * time.Hour)
-	ok(t, l.state().save(old, l.api.CA()))
-	l.keep()
-	l.until("a second token", func() bool { return len(l.api.Given()) == 2 })
-	l.uses(l.last())
-	l.stored(l.last())
-	if len(l.api.Applied()) != 0 {
-		t.Error("RBAC was applied with kvip's own rights")
+	f := newFixture(t)
+	f.api.LetTokensLast(24 * time.Hour)
+	f.storeToken(48 * time.Hour)
+	f.run()
+	f.until("a second token", func() bool { return len(f.api.Given()) == 2 })
+	f.waitUsed(f.lastIssued())
+	f.waitStored(f.lastIssued())
+	if len(f.api.Applied()) != 0 {
+		t.Error("RBAC was applied with kvip's own permissions")
 	}
 }
 
-// TestRefusedToken is replaced with the bootstrap credentials, which are used until then; so is
-// one whose rights are gone.
-func TestRefusedToken(t *testing.T) {
-	for name, refuse := range map[string]func(l *lab, text string){
-		"401": func(l *lab, text string) { l.server.Refuse(text) },
-		"403": func(l *lab, _ string) { l.api.Revoke() },
+// TestDeniedToken: a token that is rejected or lost its permissions is replaced with the bootstrap
+// credentials, which are used in the meantime.
+func TestDeniedToken(t *testing.T) {
+	for name, deny := range map[string]func(f *fixture, text string){
+		"401": func(f *fixture, text string) { f.server.Refuse(text) },
+		"403": func(f *fixture, _ string) { f.api.Revoke() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLab(t)
-			l.kubeconfig()
-			l.keep(l.admin())
-			first := l.last()
-			l.uses(first)
-			time.Sleep(verifiedFor) // until then an API server's word is believed
-			refuse(l, first)
-			l.until("the refusal to be looked into", func() bool { _ = l.ask(); return l.log.Count("own token is refused") == 1 })
-			l.until("another token", func() bool { return l.last() != first })
-			l.uses(l.last())
-			l.stored(l.last())
-			ok(t, l.ask())
+			f := newFixture(t)
+			first := f.runIssued()
+			time.Sleep(verifiedFor)
+			deny(f, first)
+			f.until("the verification", func() bool {
+				_ = f.ping()
+				return f.log.Count("own token is refused") == 1
+			})
+			f.until("another token", func() bool { return f.lastIssued() != first })
+			f.waitUsed(f.lastIssued())
+			f.waitStored(f.lastIssued())
+			ok(t, f.ping())
 		})
 	}
 }
 
-// TestStartingServer refuses everybody: that says nothing of the token, and no other credentials
-// are used.
+// TestStartingServer denies every request, which does not concern the token.
 func TestStartingServer(t *testing.T) {
-	l := newLab(t)
-	l.kubeconfig()
-	l.keep(l.admin())
-	text := l.last()
-	l.uses(text)
-	l.stored(text)
+	f := newFixture(t)
+	text := f.runIssued()
 	time.Sleep(verifiedFor)
-	l.server.Be(fakeapi.Silent) // not even /readyz is answered
-	l.store.ReportDenied(filepath.Join(string(l.state()), tokenFile), l.server.Host)
-	l.until("the server to be asked", func() bool { return l.server.Count("POST", "selfsubjectaccessreviews") > 4 })
-	if l.store.Authorization() != "Bearer "+text {
+	f.server.Be(fakeapi.Silent) // /readyz does not answer either
+	f.store.ReportDenied(f.tokenFile(), f.server.Host)
+	f.until("a review", func() bool { return f.reviews() > 4 })
+	if f.store.Authorization() != "Bearer "+text {
 		t.Error("other credentials are used")
 	}
-	l.server.Be(fakeapi.Serves)
-	ok(t, l.ask())
-	if len(l.api.Given()) != 1 {
+	f.server.Be(fakeapi.Serves)
+	ok(t, f.ping())
+	if len(f.api.Given()) != 1 {
 		t.Error("another token was requested")
 	}
 }
 
-// TestNobodyTells: an API server that refuses anonymous questions too is believed when it goes on
-// refusing.
-func TestNobodyTells(t *testing.T) {
-	l := newLab(t)
-	l.kubeconfig()
-	first := l.api.Give(0)
-	ok(t, l.state().save(first, l.api.CA()))
-	l.server.Refuse("")
-	l.server.Refuse(first)
-	l.keep(l.admin())
-	l.until("another token", func() bool { return len(l.api.Given()) == 2 })
-	l.uses(l.last())
+// TestUnknownReadiness: repeated denials count if the API server denies anonymous requests too.
+func TestUnknownReadiness(t *testing.T) {
+	f := newFixture(t)
+	f.writeKubeconfig("admin")
+	first := f.storeToken(0)
+	f.server.Refuse("")
+	f.server.Refuse(first)
+	f.run(f.admin())
+	f.until("another token", func() bool { return len(f.api.Given()) == 2 })
+	f.waitUsed(f.lastIssued())
 }
 
-// TestDirectoryThatCannotBeUsed costs nothing but the next start: the token is used from memory.
-func TestDirectoryThatCannotBeUsed(t *testing.T) {
-	l := newLab(t)
-	l.kubeconfig()
-	ok(t, os.WriteFile(string(l.state()), nil, 0o600))
-	l.keep(l.admin())
-	l.uses(l.last())
-	l.until("the problem", func() bool { return strings.Contains(l.keeper.Problem(), "it is a file") })
-	ok(t, os.Remove(string(l.state())))
-	l.stored(l.last())
-	l.until("the end of the problem", func() bool { return l.keeper.Problem() == "" })
-	if l.log.Count("level=WARN") != 1 {
-		t.Errorf("told not once:\n%s", l.log.String())
+// TestUnusableDirectory: the token is used from memory, and stored when the directory is usable.
+func TestUnusableDirectory(t *testing.T) {
+	f := newFixture(t)
+	f.writeKubeconfig("admin")
+	ok(t, os.WriteFile(string(f.state()), nil, 0o600))
+	f.run(f.admin())
+	f.waitUsed(f.lastIssued())
+	f.until("the problem", func() bool {
+		return strings.Contains(f.manager.Problem(), "it is a file")
+	})
+	ok(t, os.Remove(string(f.state())))
+	f.waitStored(f.lastIssued())
+	f.until("the end of the problem", func() bool { return f.manager.Problem() == "" })
+	if f.log.Count("level=WARN") != 1 || f.log.Count("maintained again") != 1 {
+		t.Errorf("beginning and end are not logged once:\n%s", f.log)
 	}
 }
 
-// TestBootstrapWithoutRights tries again and again, with a pause, and says why.
-func TestBootstrapWithoutRights(t *testing.T) {
-	l := newLab(t)
-	l.kubeconfig()
-	l.server.Refuse("admin")
-	l.keep(l.admin())
-	l.until("the problem", func() bool { return strings.Contains(l.keeper.Problem(), "admin.conf") })
-	ok(t, l.api.WriteKubeconfig(l.admin(), "https://vip.invalid:6443", fakeapi.User{Token: "admin2"}))
-	l.uses(l.last())
-	if n := l.server.Count("PATCH", "/serviceaccounts/kvip"); n > 6 {
-		t.Errorf("asked %d times", n)
+// TestBootstrapWithoutPermissions retries after pauses and reports the reason.
+func TestBootstrapWithoutPermissions(t *testing.T) {
+	f := newFixture(t)
+	f.writeKubeconfig("admin")
+	f.server.Refuse("admin")
+	f.run(f.admin())
+	f.until("the problem", func() bool { return strings.Contains(f.manager.Problem(), "admin.conf") })
+	f.writeKubeconfig("admin2")
+	f.waitUsed(f.lastIssued())
+	if n := f.server.Count("PATCH", "/serviceaccounts/kvip"); n > 6 {
+		t.Errorf("%d attempts", n)
 	}
 }
 
-// TestHardenedWithoutToken says what is missing, and takes a token that somebody puts there.
+// TestHardenedWithoutToken reports what is missing, and uses a token that appears.
 func TestHardenedWithoutToken(t *testing.T) {
-	l := newLab(t)
-	l.keep()
-	if _, err := l.store.Server(l.server.Host); err == nil || !strings.Contains(err.Error(), "without --hardened") {
+	f := newFixture(t)
+	f.run()
+	_, err := f.store.Server(f.server.Host)
+	if err == nil || !strings.Contains(err.Error(), "without --hardened") {
 		t.Errorf("%v", err)
 	}
-	text := l.api.Give(0)
-	ok(t, l.state().save(text, l.api.CA()))
-	l.uses(text)
+	f.waitUsed(f.storeToken(0))
 }
 
-// TestClocksDiffer by more than a third of a token's lifetime: it is not renewed again and again.
+// TestClocksDiffer by more than a third of the lifetime: the token is not renewed repeatedly.
 func TestClocksDiffer(t *testing.T) {
-	l := newLab(t)
-	l.kubeconfig()
-	l.api.LetClockLag(50 * time.Minute)
-	l.keep(l.admin())
-	l.stored(l.last())
-	if n := len(l.api.Given()); n != 1 {
+	f := newFixture(t)
+	f.writeKubeconfig("admin")
+	f.api.LetClockLag(50 * time.Minute)
+	f.run(f.admin())
+	f.waitStored(f.lastIssued())
+	if n := len(f.api.Given()); n != 1 {
 		t.Errorf("%d tokens", n)
 	}
 }
 
-// TestClocksDifferTooMuch for any token to be valid: that is a failure, with a pause after it.
+// TestClocksDifferTooMuch for any token to be valid: that is a failure with a pause.
 func TestClocksDifferTooMuch(t *testing.T) {
-	l := newLab(t)
-	l.kubeconfig()
-	l.api.LetClockLag(2 * time.Hour)
-	l.keep(l.admin())
-	l.until("the problem", func() bool { return strings.Contains(l.keeper.Problem(), "set the clocks right") })
-	if kind, source := l.store.InUse(); kind != apiclient.Bootstrap {
+	f := newFixture(t)
+	f.writeKubeconfig("admin")
+	f.api.LetClockLag(2 * time.Hour)
+	f.run(f.admin())
+	f.until("the problem", func() bool {
+		return strings.Contains(f.manager.Problem(), "set the clocks right")
+	})
+	if kind, source := f.store.InUse(); kind != apiclient.Bootstrap {
 		t.Errorf("in use: %s %s", kind, source)
 	}
 }
 
 // TestExpiredToken is not used.
 func TestExpiredToken(t *testing.T) {
-	l := newLab(t)
-	l.kubeconfig()
-	l.api.LetTokensLast(-time.Minute)
-	ok(t, l.state().save(l.api.Give(time.Hour), l.api.CA()))
-	l.api.LetTokensLast(time.Hour)
-	l.keep(l.admin())
-	l.until("another token", func() bool { return len(l.api.Given()) == 2 })
-	l.uses(l.last())
-	if l.log.Count("has expired") != 1 {
-		t.Error("not told")
+	f := newFixture(t)
+	f.writeKubeconfig("admin")
+	f.api.LetTokensLast(-time.Minute)
+	f.storeToken(time.Hour)
+	f.api.LetTokensLast(time.Hour)
+	f.run(f.admin())
+	f.until("another token", func() bool { return len(f.api.Given()) == 2 })
+	f.waitUsed(f.lastIssued())
+	if f.log.Count("has expired") != 1 {
+		t.Error("the expiry is not logged")
 	}
 }
 
-// TestReplacedCA is taken over from the kubeconfig, together with the token.
+// TestTokenExpiresInUse: the token is removed from the Store, and another one issued.
+func TestTokenExpiresInUse(t *testing.T) {
+	f := newFixture(t)
+	f.writeKubeconfig("admin")
+	f.storeToken(0)
+	var expiries []bool
+	cfg := f.config(f.admin())
+	cfg.OnExpiry = func(at time.Time) { expiries = append(expiries, at.IsZero()) }
+	m := testutil.Must(New(cfg))
+	m.s.expires = time.Now().Add(-time.Second)
+	m.refresh()
+	if kind, _ := f.store.InUse(); kind != apiclient.Bootstrap || m.s.token || !m.Expires().IsZero() {
+		t.Errorf("credentials %s, token %v, expires %v", kind, m.s.token, m.Expires())
+	}
+	if what, _ := next(m.s); what != issue {
+		t.Errorf("step %d", what)
+	}
+	if fmt.Sprint(expiries) != "[false true]" {
+		t.Errorf("expiries were reported as zero: %v", expiries)
+	}
+}
+
+// TestReplacedCA: the CA is taken over from the kubeconfig, and the token stays in use.
 func TestReplacedCA(t *testing.T) {
-	l := newLab(t)
-	l.kubeconfig()
-	other, err := fakeapi.NewStore()
-	ok(t, err)
-	text := l.api.Give(0)
-	ok(t, l.state().save(text, other.CA()))
-	l.keep(l.admin())
-	l.until("the CA to be stored", func() bool { _, got, err := l.state().load(); return err == nil && bytes.Equal(got, l.api.CA()) })
-	ok(t, l.ask())
-	l.uses(text)
+	f := newFixture(t)
+	f.writeKubeconfig("admin")
+	other := testutil.Must(fakeapi.NewStore())
+	text := f.api.Give(0)
+	ok(t, f.state().save(text, other.CA()))
+	f.run(f.admin())
+	f.until("the CA to be stored", func() bool {
+		_, got, err := f.state().load()
+		return err == nil && bytes.Equal(got, f.api.CA())
+	})
+	ok(t, f.ping())
+	f.waitUsed(text)
 }
 
-// TestPeers are asked when nobody listens on the node itself.
+// TestPeers: peers follow if the node's own API server is not reachable.
 func TestPeers(t *testing.T) {
-	l := newLab(t)
-	l.kubeconfig()
-	l.hosts = []string{"127.0.0.1:1", l.server.Host}
-	l.keep(l.admin())
-	l.uses(l.last())
+	f := newFixture(t)
+	f.writeKubeconfig("admin")
+	f.hosts = []string{"127.0.0.1:1", f.server.Host}
+	f.run(f.admin())
+	f.waitUsed(f.lastIssued())
 }
 
-func TestUnknownObjectsAreRefused(t *testing.T) {
-	if _, err := New(Config{Objects: []any{&corev1.Pod{}}}); err == nil || !strings.Contains(err.Error(), "Pod") {
-		t.Errorf("%v", err)
-	}
-}
-
-// TestContradiction: an API server that says the token has all rights, and refuses it all the same, is
-// not asked about it each time.
+// TestContradiction: an API server that confirms all permissions of the token and denies it
+// nevertheless is not asked about it each time.
 func TestContradiction(t *testing.T) {
-	l := newLab(t)
-	l.kubeconfig()
-	l.keep(l.admin())
-	l.uses(l.last())
-	before := l.server.Count("POST", "selfsubjectaccessreviews")
+	f := newFixture(t)
+	f.runIssued()
+	before := f.reviews()
 	for range 200 {
-		l.store.ReportDenied(filepath.Join(string(l.state()), tokenFile), l.server.Host)
+		f.store.ReportDenied(f.tokenFile(), f.server.Host)
 		time.Sleep(time.Millisecond)
 	}
-	if n := l.server.Count("POST", "selfsubjectaccessreviews") - before; n > 4 {
-		t.Errorf("asked %d more times", n)
+	if n := f.reviews() - before; n > 4 {
+		t.Errorf("%d more reviews", n)
 	}
-	if len(l.api.Given()) != 1 {
+	if len(f.api.Given()) != 1 {
 		t.Error("another token was requested")
 	}
 }
 
 // TestRunEndsInTheMiddle of an attempt at an API server that never answers.
 func TestRunEndsInTheMiddle(t *testing.T) {
-	l := newLab(t)
-	l.kubeconfig()
-	l.server.Be(fakeapi.Silent)
-	l.keep(l.admin())
-	l.until("the attempt", func() bool { return l.server.Count("PATCH", "") == 1 })
+	f := newFixture(t)
+	f.writeKubeconfig("admin")
+	f.server.Be(fakeapi.Silent)
+	f.run(f.admin())
+	f.until("the attempt", func() bool { return f.server.Count("PATCH", "") == 1 })
+}
+
+// TestConclude lists what each outcome of a verification means for the token.
+func TestConclude(t *testing.T) {
+	denied := fmt.Errorf("%w: it may not get leases", errDenied)
+	unsure := fmt.Errorf("%w: %w", errUnsure, denied)
+	down := &net.OpError{Op: "dial", Err: errors.New("refused")}
+	for _, c := range []struct {
+		name             string
+		outcomes         []error
+		pause            time.Duration // before the last outcome
+		denied, verified bool
+		suspect          string
+	}{
+		{"confirmed", []error{nil}, 0, false, true, ""},
+		{"denied by a ready server", []error{denied}, 0, true, false, ""},
+		{"denied, then confirmed", []error{denied, nil}, 0, false, true, ""},
+		{"denied, then unreachable", []error{denied, down}, 0, true, false, ""},
+		{"unreachable", []error{down}, 0, false, false, ""},
+		{"unsure once", []error{unsure}, 0, false, false, "host"},
+		{"unsure twice in a short time", []error{unsure, unsure}, 0, false, false, "host"},
+		{"unsure for long", []error{unsure, unsure}, unsureTimeout, true, false, ""},
+		{"unsure, unreachable, unsure", []error{unsure, down, unsure}, unsureTimeout, false, false, ""},
+		{"unsure, confirmed, unsure", []error{unsure, nil, unsure}, unsureTimeout, false, true, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.storeToken(0)
+			f.writeKubeconfig("admin")
+			m := testutil.Must(New(f.config(f.admin())))
+			m.suspect = "host"
+			for i, err := range c.outcomes {
+				if i == len(c.outcomes)-1 && !m.unsureSince.IsZero() {
+					m.unsureSince = m.unsureSince.Add(-c.pause)
+				}
+				m.conclude(err)
+			}
+			kind, _ := f.store.InUse()
+			if m.denied != c.denied || m.s.verified != c.verified || m.suspect != c.suspect ||
+				(kind == apiclient.Bootstrap) != c.denied {
+				t.Errorf("denied %v, verified %v, suspect %q, %s in use",
+					m.denied, m.s.verified, m.suspect, kind)
+			}
+		})
+	}
+}
+
+// TestRecord: failures are counted until a success, and a missing directory is not a problem.
+func TestRecord(t *testing.T) {
+	f := newFixture(t)
+	m := testutil.Must(New(f.config()))
+	m.s.verified, m.s.stored = true, true
+	for _, c := range []struct {
+		err         error
+		failures    int
+		unreachable bool
+		problem     string
+	}{
+		{errors.New("disk full"), 1, false, "disk full"},
+		{&net.OpError{Op: "dial", Err: errors.New("refused")}, 2, true, "dial: refused"},
+		{os.ErrNotExist, 3, true, ""},
+		{apierrors.NewUnauthorized("no"), 4, false, "no"},
+		{nil, 0, false, ""},
+	} {
+		m.record(c.err)
+		if m.s.failures != c.failures || m.s.unreachable != c.unreachable || m.Problem() != c.problem {
+			t.Errorf("after %v: %d failures, unreachable %v, problem %q",
+				c.err, m.s.failures, m.s.unreachable, m.Problem())
+		}
+	}
+}
+
+func TestNewValidates(t *testing.T) {
+	f := newFixture(t)
+	for name, change := range map[string]func(*Config){
+		"Pod":            func(c *Config) { c.Objects = []any{&corev1.Pod{}} },
+		"directory":      func(c *Config) { c.Dir = "" },
+		"store":          func(c *Config) { c.Store = nil },
+		"router":         func(c *Config) { c.Router = nil },
+		"ServiceAccount": func(c *Config) { c.Name = "" },
+	} {
+		cfg := f.config()
+		change(&cfg)
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	cfg := f.config()
+	cfg.Log, cfg.OnExpiry = nil, nil
+	if _, err := New(cfg); err != nil {
+		t.Error(err)
+	}
 }
