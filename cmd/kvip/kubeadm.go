@@ -392,7 +392,7 @@ func hostAddresses(vips []netip.Addr) ([]kubeadm.Address, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read addresses of this host: %w; %s", err, hint)
 	}
-	marked, err := vip.Netlink(vips).List()
+	marked, err := vip.ControlPlaneAddresses(vip.Netlink(), vips)
 	if err != nil {
 		return nil, fmt.Errorf("read addresses of this host: %w; %s", err, hint)
 	}

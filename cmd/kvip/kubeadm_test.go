@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -599,7 +600,8 @@ func hold(t *testing.T, address string) {
 		t.Fatal(err)
 	}
 	a := vip.Address{VIP: netip.MustParseAddr(address), LinkIndex: lan.Index, LinkName: lan.Name}
-	if err := vip.Netlink(nil).Replace(a, time.Hour); err != nil {
+	change := vip.Change{Address: a, Valid: time.Hour, Proto: vip.Proto}
+	if err := errors.Join(vip.Netlink().Apply([]vip.Change{change})...); err != nil {
 		t.Fatal(err)
 	}
 }

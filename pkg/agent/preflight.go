@@ -25,7 +25,7 @@ func Preflight(cfg config.Config) error {
 	if err != nil {
 		return fmt.Errorf("read addresses of this host: %w", err)
 	}
-	marked, err := vip.Netlink(cfg.VIPs).List()
+	marked, err := vip.ControlPlaneAddresses(vip.Netlink(), cfg.VIPs)
 	if err != nil {
 		return fmt.Errorf("read addresses of this host: %w", err)
 	}

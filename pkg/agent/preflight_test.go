@@ -127,8 +127,10 @@ func TestPreflightOwnAddress(t *testing.T) {
 	newHost(t)
 	cfg := config.Default()
 	cfg.VIPs = []netip.Addr{vip4}
-	if err := vip.Netlink(cfg.VIPs).Replace(vip.Address{VIP: vip4, LinkIndex: 7, LinkName: "eth0"},
-		time.Minute); err != nil {
+	earlier := vip.Change{
+		Address: vip.Address{VIP: vip4, LinkIndex: 7, LinkName: "eth0"}, Valid: time.Minute, Proto: vip.Proto,
+	}
+	if err := vip.Netlink().Apply([]vip.Change{earlier})[0]; err != nil {
 		t.Fatal(err)
 	}
 	if err := Preflight(cfg); err != nil {

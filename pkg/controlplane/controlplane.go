@@ -104,7 +104,7 @@ func New(cfg Config) (*ControlPlane, error) {
 func (c *ControlPlane) newAddresses() (err error) {
 	vips := c.cfg.Settings.VIPs
 	c.owner, err = vip.New(vip.Config{
-		VIPs: vips, Kernel: vip.Netlink(vips), Clock: boottime.Now, Log: c.cfg.Log,
+		VIPs: vips, Clock: boottime.Now, Log: c.cfg.Log,
 	})
 	if err != nil {
 		return err

@@ -38,7 +38,7 @@ func TestIsDuplicate(t *testing.T) {
 // leftover makes a machine on a host with addresses that an earlier agent left.
 func leftover(r *testLoop, marks ...vip.Marked) (*election.Machine, error) {
 	for _, m := range marks {
-		r.kernel.Put(m)
+		r.kernel.PutMarked(m)
 	}
 	c := &ControlPlane{cfg: Config{Settings: r.cfg, Identity: self, Log: discard}, owner: r.owner}
 	return c.newMachine()
@@ -144,16 +144,17 @@ func newControlPlane(t *testing.T, change func(c *config.Config)) (*ControlPlane
 func TestNew(t *testing.T) {
 	newHost(t)
 	foreign := netip.MustParseAddr("10.0.0.200")
-	kernel := vip.Netlink(nil)
+	kernel := vip.Netlink()
 	for _, a := range []netip.Addr{vip4, foreign} {
 		address := vip.Address{VIP: a, LinkIndex: 7, LinkName: "eth0"}
-		if err := kernel.Replace(address, time.Minute); err != nil {
+		earlier := vip.Change{Address: address, Valid: time.Minute, Proto: vip.Proto}
+		if err := kernel.Apply([]vip.Change{earlier})[0]; err != nil {
 			t.Fatal(err)
 		}
 	}
 	present := func() (all []string) {
 		t.Helper()
-		list, err := kernel.List()
+		list, err := vip.ControlPlaneAddresses(kernel, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -147,7 +147,7 @@ func (r *testLoop) newLoop(now boottime.Clock) {
 	log := slog.New(slog.NewTextHandler(r.log, nil))
 	var err error
 	if r.owner, err = vip.New(vip.Config{
-		VIPs: r.cfg.VIPs, Kernel: r.kernel, Clock: now, Log: log, Sockets: r.destroySockets,
+		VIPs: r.cfg.VIPs, Kernel: r.kernel, Clock: now, Log: log, DestroySockets: r.destroySockets,
 	}); err != nil {
 		r.t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func (r *testLoop) newLoop(now boottime.Clock) {
 	}
 }
 
-func (r *testLoop) destroySockets(netip.Addr) (int, error) {
+func (r *testLoop) destroySockets([]netip.Addr) (int, error) {
 	r.sockets.Add(1)
 	if r.destroying != nil {
 		<-r.destroying

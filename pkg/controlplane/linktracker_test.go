@@ -204,12 +204,12 @@ func await[E election.Event](t *testing.T, n *linkTracker, ok func(E) bool) {
 // whether the node's own address is present, and when it is back.
 func TestE10Flush(t *testing.T) {
 	n, _, ns := onHost(t)
-	kernel := vip.Netlink(n.cfg.VIPs)
 	own := func() {
 		t.Helper()
 		for _, a := range n.cfg.VIPs {
-			if err := kernel.Replace(vip.Address{VIP: a, LinkIndex: 7, LinkName: "eth0"},
-				time.Minute); err != nil {
+			c := vip.Change{Address: vip.Address{VIP: a, LinkIndex: 7, LinkName: "eth0"},
+				Valid: time.Minute, Proto: vip.Proto}
+			if err := vip.Netlink().Apply([]vip.Change{c})[0]; err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -9,38 +9,57 @@ import (
 	"github.com/kvip/kvip/pkg/link"
 )
 
-// Cleanup removes what a killed kvip left on this host: the given addresses where they
-// carry the control plane's mark or that of Services, or with no vips every address that
-// carries one, and this host's dead connections to them. It returns what it removed. The
-// addresses of a kvip that runs now stay: each of the control plane, and those of Services
-// together, are an error that wraps ErrLocked.
+// Cleanup removes what a killed kvip left on this host: the addresses of vips with the mark of
+// the control plane or of Services, or, without vips, every address with a mark, and this
+// host's dead connections to them. It returns the removed addresses. It keeps addresses of a
+// running kvip: each of the control plane, and those of Services together, are an error that
+// wraps ErrLocked.
 func Cleanup(vips []netip.Addr) ([]Marked, error) {
-	removed, err := cleanup(Netlink(vips), vips, DestroySockets)
-	more, errServices := cleanupServices(NetlinkBulk(), vips, DestroyAll)
+	c := cleanup{Netlink(), unmapped(vips), destroySockets}
+	removed, err := c.controlPlane()
+	more, errServices := c.services()
 	return append(removed, more...), errors.Join(err, errServices)
 }
 
-// cleanupServices removes addresses of Services, which outlive a kvip that was killed (S6).
-func cleanupServices(kernel BulkKernel, vips []netip.Addr, sockets func([]netip.Addr) (int, error)) ([]Marked, error) {
-	match := func(h link.HostAddr) bool {
-		return len(vips) == 0 || slices.ContainsFunc(vips, func(vip netip.Addr) bool { return vip.Unmap() == h.Prefix.Addr() })
-	}
-	listing := func() ([]link.HostAddr, error) {
-		host, err := kernel.Addresses()
-		unmarked := len(vips) > 0 && !kernel.KeepsMarks(host) // then it takes a name to tell
-		host = slices.DeleteFunc(host, func(h link.HostAddr) bool { return !match(h) })
-		for i, h := range host {
-			if unmarked && asServices(h) {
-				host[i].Proto = ServiceProto
+// cleanup has the parameters of a Cleanup.
+type cleanup struct {
+	kernel         Kernel
+	vips           []netip.Addr
+	destroySockets func([]netip.Addr) (int, error)
+}
+
+func (c cleanup) matches(vip netip.Addr) bool {
+	return len(c.vips) == 0 || slices.Contains(c.vips, vip)
+}
+
+func (c cleanup) controlPlane() ([]Marked, error) {
+	served := map[netip.Addr]bool{}
+	removed, err := sweep(c.kernel, func() ([]Marked, error) {
+		list, err := ControlPlaneAddresses(c.kernel, c.vips)
+		return slices.DeleteFunc(list, func(m Marked) bool {
+			if !c.matches(m.VIP) {
+				return true
 			}
+			served[m.VIP] = served[m.VIP] || isServed(m.VIP)
+			return served[m.VIP]
+		}), err
+	})
+	errs := []error{err}
+	for vip, running := range served {
+		if running {
+			errs = append(errs, fmt.Errorf("clean up %s: %w: stop it first", vip, ErrLocked))
 		}
-		return host, err
 	}
-	host, err := listing()
+	return removed, errors.Join(append(errs, c.connections(removed))...)
+}
+
+// services removes the addresses of Services, which outlive a killed kvip (S6).
+func (c cleanup) services() ([]Marked, error) {
+	host, err := c.listServices()
 	if err != nil {
 		return nil, fmt.Errorf("clean up addresses of Services: %w", err)
 	}
-	if len(services(host)) == 0 {
+	if len(host) == 0 {
 		return nil, nil
 	}
 	lock, err := LockServices()
@@ -48,40 +67,37 @@ func cleanupServices(kernel BulkKernel, vips []netip.Addr, sockets func([]netip.
 		return nil, fmt.Errorf("clean up addresses of Services: %w", err)
 	}
 	defer lock.Close()
-	removed, err := sweepServices(kernel, listing)
-	gone := make([]netip.Addr, len(removed))
-	for i, m := range removed {
-		gone[i] = m.VIP
-	}
-	if _, errSockets := sockets(gone); errSockets != nil {
-		err = errors.Join(err, fmt.Errorf("clean up connections to addresses of Services: %w", errSockets))
-	}
-	return removed, err
+	removed, err := sweep(c.kernel, c.listServices)
+	return removed, errors.Join(err, c.connections(removed))
 }
 
-func cleanup(kernel Kernel, vips []netip.Addr, sockets func(netip.Addr) (int, error)) ([]Marked, error) {
-	wanted := make([]netip.Addr, len(vips))
-	for i, vip := range vips {
-		wanted[i] = vip.Unmap()
+// listServices returns the addresses of Services. If the kernel keeps no marks, only those of
+// vips can be identified.
+func (c cleanup) listServices() ([]Marked, error) {
+	host, err := c.kernel.Addresses()
+	if err != nil {
+		return nil, err
 	}
-	running := map[netip.Addr]bool{}
-	removed, err := sweep(kernel, func(m Marked) bool {
-		if len(wanted) > 0 && !slices.Contains(wanted, m.VIP) {
-			return false
-		}
-		running[m.VIP] = running[m.VIP] || served(m.VIP)
-		return !running[m.VIP]
-	})
-	errs := []error{err}
-	for vip, isRunning := range running {
-		if isRunning {
-			errs = append(errs, fmt.Errorf("clean up %s: %w: stop it first", vip, ErrLocked))
+	unmarked := len(c.vips) > 0 && !c.kernel.KeepsMarks(host)
+	host = slices.DeleteFunc(host, func(h link.HostAddr) bool { return !c.matches(h.Prefix.Addr()) })
+	for i, h := range host {
+		if unmarked && looksLikeService(h) {
+			host[i].Proto = ServiceProto
 		}
 	}
-	for _, m := range removed {
-		if _, err := sockets(m.VIP); err != nil {
-			errs = append(errs, fmt.Errorf("clean up connections to %s: %w", m.VIP, err))
-		}
+	return serviceAddresses(host), nil
+}
+
+func (c cleanup) connections(removed []Marked) error {
+	if len(removed) == 0 {
+		return nil
 	}
-	return removed, errors.Join(errs...)
+	vips := make([]netip.Addr, len(removed))
+	for i, m := range removed {
+		vips[i] = m.VIP
+	}
+	if _, err := c.destroySockets(vips); err != nil {
+		return fmt.Errorf("clean up connections to %v: %w", vips, err)
+	}
+	return nil
 }

@@ -29,8 +29,8 @@ func TestLock(t *testing.T) {
 		t.Fatalf("another VIP: %v", err)
 	}
 	other.Close()
-	if !served(vip4) || served(vip6) {
-		t.Errorf("served: %v and %v; want true and false", served(vip4), served(vip6))
+	if !isServed(vip4) || isServed(vip6) {
+		t.Errorf("served: %v and %v; want true and false", isServed(vip4), isServed(vip6))
 	}
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func TestLockIsForRootAlone(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 	}
-	if served(vip4) {
+	if isServed(vip4) {
 		t.Error("a stranger's socket passes for a kvip")
 	}
 	for name, lock := range map[string]func() (io.Closer, error){

@@ -11,54 +11,63 @@ import (
 
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/pkg/netaddr"
 )
 
-// writeTime is what Update allows for one write when it chooses the lifetime, so that an
-// ordinary write is never found too late. A slower one is found and corrected.
+// writeTime is what Update allows for one write when it computes the lifetime, so that a
+// normal write is never late. A slower one is detected and corrected.
 const writeTime = 10 * time.Millisecond
 
-// shortenWithin is part of what KernelLag has in excess of what was measured, which is what
-// an address may gain where its lifetime is written anew on the basis of a listing.
+// shortenWithin is a part of KernelLag's margin over the measured lag: an address may gain it
+// when Shorten writes its lifetime on the basis of a listing.
 const shortenWithin = 100 * time.Millisecond
 
-// deleteRounds is how often a deletion is tried before it counts as not confirmed.
+// deleteRounds limits the attempts of a deletion before it counts as not confirmed.
 const deleteRounds = 3
 
-// Config says what an Owner owns.
+// Config configures an Owner.
 type Config struct {
-	// VIPs are the addresses, at least one, none twice.
+	// VIPs are the addresses: at least one, without duplicates.
 	VIPs []netip.Addr
-	// Kernel keeps them; nil means Netlink(VIPs).
+	// Kernel keeps them; nil means Netlink().
 	Kernel Kernel
-	// Clock is what deadlines are measured on; nil means boottime.Boottime.
+	// Clock measures deadlines; nil means boottime.Now.
 	Clock boottime.Clock
-	// Log receives what is no error of a call; nil discards.
+	// Log receives warnings that do not fail a call; nil discards them.
 	Log *slog.Logger
-	// Sockets destroys this host's dead TCP connections of a VIP that it no longer has
-	// and returns how many; nil means DestroySockets.
-	Sockets func(vip netip.Addr) (int, error)
+	// DestroySockets destroys this host's TCP connections of those vips that are not on this
+	// host and returns how many. Nil means the kernel's sock_diag(7).
+	DestroySockets func(vips []netip.Addr) (int, error)
 }
 
-// Owner keeps the virtual IPs on this host or off it. Its methods may be called from any
-// goroutine and run one after the other.
+// Owner has the virtual IPs of the control plane on this host, or removes them. Its methods may
+// be called from any goroutine. They run one after the other.
 type Owner struct {
 	cfg Config
 	mu  sync.Mutex
-	// last is where each VIP was written last. It is deleted there even if it lost its mark.
+	// last is the link that each VIP was last written to. Delete checks it even if the address
+	// has lost its mark.
 	last map[netip.Addr]Address
 	// sockets is held while connections are destroyed.
 	sockets sync.Mutex
 }
 
-// New returns an Owner that has touched nothing yet.
+// New returns an Owner. It does not access the kernel.
 func New(cfg Config) (*Owner, error) {
-	vips, err := distinct(cfg.VIPs)
-	if err != nil {
-		return nil, err
+	if len(cfg.VIPs) == 0 {
+		return nil, errors.New("make address owner: no VIP given")
 	}
-	cfg.VIPs = vips
+	cfg.VIPs = unmapped(cfg.VIPs)
+	for i, vip := range cfg.VIPs {
+		if err := netaddr.Check(vip); err != nil {
+			return nil, fmt.Errorf("make address owner: VIP %w", err)
+		}
+		if slices.Contains(cfg.VIPs[:i], vip) {
+			return nil, fmt.Errorf("make address owner: VIP %s is given twice", vip)
+		}
+	}
 	if cfg.Kernel == nil {
-		cfg.Kernel = Netlink(vips)
+		cfg.Kernel = Netlink()
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = boottime.Now
@@ -66,60 +75,47 @@ func New(cfg Config) (*Owner, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Sockets == nil {
-		cfg.Sockets = DestroySockets
+	if cfg.DestroySockets == nil {
+		cfg.DestroySockets = destroySockets
 	}
 	return &Owner{cfg: cfg, last: map[netip.Addr]Address{}}, nil
 }
 
-func distinct(vips []netip.Addr) ([]netip.Addr, error) {
-	if len(vips) == 0 {
-		return nil, errors.New("make address owner: no VIP given")
-	}
-	var result []netip.Addr
-	for _, vip := range vips {
-		vip = vip.Unmap()
-		if !vip.IsValid() || vip.Zone() != "" || slices.Contains(result, vip) {
-			return nil, fmt.Errorf("make address owner: VIP %v is invalid, has a zone or is given twice", vip)
-		}
-		result = append(result, vip)
-	}
-	return result, nil
-}
-
-// Update puts every VIP on the link, or refreshes it there, so that the kernel removes it
-// by the deadline, an instant of Clock (E1). The deadline is checked before and after
-// every write (E4): the process may have been frozen in between. When it has passed the
-// VIPs are deleted at once and the error is ErrDeadline.
+// Update writes every VIP to the link, or refreshes it there, so that the kernel removes it by
+// the deadline, an instant of Clock (E1). It checks the deadline before and after every write
+// (E4), since the process may be frozen in between. If the deadline has passed, Update deletes
+// the VIPs at once and returns ErrDeadline.
 //
-// Within the last KernelLag + 1 s before the deadline nothing is written: the result is nil if the
-// VIPs are there and ErrDeadline if not. Either way it is the caller who deletes at the
-// deadline. Any other error leaves VIPs that may or may not be there, never beyond the
+// Within the last KernelLag + 1 s before the deadline it writes nothing: it returns nil if the
+// VIPs are on the link and ErrDeadline otherwise. In both cases the caller must delete them at
+// the deadline. After any other error the VIPs may be on the link, but never beyond the
 // deadline.
 //
-// One window remains: a process frozen between check and write, thawed for just the write
-// and frozen again before the check that follows leaves an address with its full lifetime.
+// One window remains: a process that is frozen between check and write, thawed for the write
+// alone and frozen again before the next check leaves an address with its full lifetime.
 func (o *Owner) Update(l link.Link, deadline time.Duration) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var errs []error
 	for _, vip := range o.cfg.VIPs {
 		err := o.hold(Address{VIP: vip, LinkIndex: l.Index, LinkName: l.Name}, deadline)
+		if err == nil {
+			continue
+		}
 		if errors.Is(err, errOutlives) {
-			return errors.Join(fmt.Errorf("hold %s on %s: %w: %w", vip, l.Name, ErrDeadline, err), o.delete())
+			err = fmt.Errorf("hold %s on %s: %w: %w", vip, l.Name, ErrDeadline, err)
+			return errors.Join(err, o.delete())
 		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("hold %s on %s: %w", vip, l.Name, err))
-		}
+		errs = append(errs, fmt.Errorf("hold %s on %s: %w", vip, l.Name, err))
 	}
 	return errors.Join(errs...)
 }
 
-// errOutlives says that an address is, or may be, on this host for longer than it may be.
+// errOutlives: an address is, or may be, on this host for longer than the deadline allows.
 var errOutlives = errors.New("the address outlives its deadline")
 
-// hold writes one VIP. A write that took so long that its lifetime would end after the
-// deadline is done again with less, until there is less than a second left.
+// hold writes one VIP. If the write took so long that the lifetime would end after the
+// deadline, it writes a shorter one, until less than a second is left.
 func (o *Owner) hold(a Address, deadline time.Duration) error {
 	for written := false; ; written = true {
 		now := o.cfg.Clock()
@@ -128,16 +124,16 @@ func (o *Owner) hold(a Address, deadline time.Duration) error {
 		case now >= deadline, written && valid == 0: // E4: before the write
 			return errOutlives
 		case valid == 0:
-			return o.remains(a, deadline)
+			return o.checkRemaining(a, deadline)
 		}
 		o.last[a.VIP] = a
-		err := o.cfg.Kernel.Replace(a, valid)
+		err := replace(o.cfg.Kernel, a, valid)
 		after := o.cfg.Clock()
 		late := ValidLifetime(deadline, after) < valid
 		switch {
 		case after >= deadline, err != nil && (late || written):
-			// E4: after the write. A failed one may have been applied, and one that was to
-			// shorten a lifetime has not done so.
+			// E4: after the write. The kernel may have applied a failed write, and a failed
+			// correction leaves the long lifetime.
 			if err != nil {
 				return fmt.Errorf("%w: %w", errOutlives, err)
 			}
@@ -145,15 +141,61 @@ func (o *Owner) hold(a Address, deadline time.Duration) error {
 		case !late:
 			return err
 		}
-		o.cfg.Log.Warn("wrote the address late, shortening its lifetime",
-			"vip", a.VIP, "link", a.LinkName, "reason", fmt.Sprintf("the write took %v", after-now))
+		o.cfg.Log.Warn("wrote the address late, shortening its lifetime", "vip", a.VIP,
+			"link", a.LinkName, "reason", fmt.Sprintf("the write took %v", after-now))
 	}
 }
 
-// remains checks that an address that is not refreshed any more is there and does not
-// stay beyond the deadline. The kernel rounds what is left up to whole seconds.
-func (o *Owner) remains(a Address, deadline time.Duration) error {
-	list, err := o.cfg.Kernel.List()
+// replace writes a's VIP to a's link, and removes it from all others. The kernel removes it
+// after valid, whole seconds of at least 1. Scope, label and prefix length survive a write, so
+// an address with other ones is deleted first. ErrForeign if the VIP is on this host with the
+// prefix length of a network.
+func replace(kernel Kernel, a Address, valid time.Duration) error {
+	if valid < time.Second {
+		return fmt.Errorf("write: lifetime %v: want at least 1s", valid)
+	}
+	host, err := kernel.Addresses()
+	if err != nil {
+		return err
+	}
+	index := newHostIndex(host)
+	for _, i := range index.at[a.VIP] {
+		if h := host[i]; !h.Prefix.IsSingleIP() {
+			return fmt.Errorf("%s is on %s: %w (remove it, or choose another --vip)",
+				h.Prefix, h.Link, ErrForeign)
+		}
+	}
+	c := Change{Address: a, Valid: valid, Proto: Proto, Scope: index.scope(a)}
+	c.Label = label(a, kernel.KeepsMarks(host))
+	before, after := index.conflicting(a, c.Scope, nil)
+	_, present := index.onLink(a)
+	c.New = !present || len(before) > 0
+	if err := deleteAll(kernel, before); err != nil {
+		return err
+	}
+	if err := errors.Join(kernel.Apply([]Change{c})...); err != nil {
+		return err
+	}
+	return deleteAll(kernel, after)
+}
+
+func deleteAll(kernel Kernel, deletions []Change) error {
+	if len(deletions) == 0 {
+		return nil
+	}
+	errs := kernel.Apply(deletions)
+	for i, err := range errs {
+		if err != nil {
+			errs[i] = &AddressError{deletions[i].Address, err}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkRemaining checks that an address that is not refreshed any more is on its link and ends
+// by the deadline. The kernel rounds the remaining lifetime up to whole seconds.
+func (o *Owner) checkRemaining(a Address, deadline time.Duration) error {
+	list, err := ControlPlaneAddresses(o.cfg.Kernel, o.cfg.VIPs)
 	if err != nil {
 		return err
 	}
@@ -167,11 +209,12 @@ func (o *Owner) remains(a Address, deadline time.Duration) error {
 		}
 		return nil
 	}
-	return ErrDeadline // E1: an expiry is never undone
+	return ErrDeadline // E1: an expired address is not written again
 }
 
-// Delete removes the VIPs wherever kvip put them and reads back that they are gone. An
-// error means that the deletion is not confirmed: the lease must not be released before the kernel lifetime has ended (E5).
+// Delete removes the VIPs from every link and reads back that they are gone. An error means
+// that the deletion is not confirmed: the lease must not be released before the kernel
+// lifetime has ended (E5).
 func (o *Owner) Delete() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -180,11 +223,12 @@ func (o *Owner) Delete() error {
 
 func (o *Owner) delete() error {
 	for _, a := range o.last {
-		if err := o.cfg.Kernel.Delete(a); err != nil {
-			o.cfg.Log.Warn("delete failed, trying again", "vip", a.VIP, "link", a.LinkName, "reason", err)
+		if err := deleteAll(o.cfg.Kernel, []Change{{Address: a}}); err != nil {
+			o.cfg.Log.Warn("delete failed, trying again",
+				"vip", a.VIP, "link", a.LinkName, "reason", err)
 		}
 	}
-	_, err := sweep(o.cfg.Kernel, o.configured)
+	_, err := sweep(o.cfg.Kernel, func() ([]Marked, error) { return o.marked(o.configured) })
 	for _, a := range o.last {
 		err = errors.Join(err, o.confirm(a))
 	}
@@ -194,89 +238,84 @@ func (o *Owner) delete() error {
 	return err
 }
 
-// confirm makes sure that an address is not where it was written last, also if it has lost its mark, so
-// that no listing of marked ones shows it.
+// confirm ensures that an address is not on the link it was last written to, even if it has
+// lost its mark and no listing of marked addresses shows it.
 func (o *Owner) confirm(a Address) error {
 	var failures []error
-	for range deleteRounds {
-		there, err := o.cfg.Kernel.There(a)
-		if err == nil && !there {
+	for round := 0; ; round++ {
+		present, err := o.isPresent(a)
+		if err == nil && !present {
 			return nil
 		}
+		if round == deleteRounds {
+			failures = append([]error{ErrUnconfirmed}, failures...)
+			return fmt.Errorf("delete %s from %s, it is or may be present (see ip address): %w",
+				a.VIP, a.LinkName, errors.Join(failures...))
+		}
 		if err == nil {
-			err = o.cfg.Kernel.Delete(a)
+			err = deleteAll(o.cfg.Kernel, []Change{{Address: a}})
 		}
 		failures = append(failures, err)
 	}
-	if there, err := o.cfg.Kernel.There(a); err == nil && !there {
-		return nil
-	}
-	failures = append([]error{ErrUnconfirmed}, failures...)
-	return fmt.Errorf("delete %s from %s, where it still is or may be (see ip address): %w", a.VIP, a.LinkName, errors.Join(failures...))
 }
 
-// DestroySockets destroys this host's dead connections to the VIPs that it does not have now. It is
-// apart from Delete because it may take a while, and a release must not wait for it. It is best
-// effort: what fails costs local clients a timeout, not safety.
+// isPresent reports whether a's VIP is a host address on a's link, with or without a mark.
+func (o *Owner) isPresent(a Address) (bool, error) {
+	host, err := o.cfg.Kernel.Addresses()
+	return slices.ContainsFunc(host, func(h link.HostAddr) bool {
+		return h.Prefix.Addr() == a.VIP && h.Prefix.IsSingleIP() && h.Index == a.LinkIndex
+	}), err
+}
+
+// DestroySockets destroys this host's dead connections to the VIPs that it does not have now.
+// It is separate from Delete because it may take long, and a release must not wait for it. It
+// is best effort: a failure costs local clients a timeout.
 func (o *Owner) DestroySockets() {
 	o.sockets.Lock()
 	defer o.sockets.Unlock()
-	for _, vip := range o.cfg.VIPs {
-		count, err := o.cfg.Sockets(vip)
-		if err != nil {
-			o.cfg.Log.Warn("could not destroy connections to the address", "vip", vip, "reason", err)
-		}
-		if count > 0 {
-			o.cfg.Log.Info("destroyed connections to the address", "vip", vip, "count", count)
-		}
-	}
+	destroyAndLog(o.cfg.Log, o.cfg.DestroySockets, o.cfg.VIPs)
 }
 
-// Prune removes kvip's marked addresses that are not among the configured VIPs, except
-// those that another kvip in this network namespace serves; with keep false it removes
-// the configured ones as well, as Delete does.
+// Prune removes addresses with the control plane's mark that are not among the configured VIPs,
+// unless another kvip in this network namespace serves them. If keep is false, it removes the
+// configured ones as well, as Delete does.
 func (o *Owner) Prune(keep bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	_, err := sweep(o.cfg.Kernel, func(m Marked) bool { return !o.configured(m) && !served(m.VIP) })
+	_, err := sweep(o.cfg.Kernel, func() ([]Marked, error) {
+		return o.marked(func(m Marked) bool { return !o.configured(m) && !isServed(m.VIP) })
+	})
 	if !keep {
 		err = errors.Join(err, o.delete())
 	}
 	return err
 }
 
-// Present returns the configured VIPs that are on this host with kvip's mark, left by an
-// earlier run, to be adopted or deleted (E8).
+// Present returns the configured VIPs that an earlier run left on this host, to be adopted or
+// deleted (E8).
 func (o *Owner) Present() ([]Marked, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	list, err := o.cfg.Kernel.List()
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(list, func(m Marked) bool { return !o.configured(m) }), nil
+	return o.marked(o.configured)
 }
 
-// Shorten makes the addresses that Present returns end within limit, whole seconds of at
-// least 1, and returns when the last is certainly gone, counted from now; 0 if there is none.
-// The lease that they belonged to may have been longer than the one that is to keep them
-// (E8). Where it takes so long that an address could be brought back after its end, they are
-// deleted.
+// Shorten makes the addresses that Present returns end within limit, whole seconds of at least
+// 1. It returns the time until the last one is certainly gone, or 0 if there is none. Their
+// lease may have been longer than that of this run (E8). If Shorten takes so long that a write
+// could bring an address back after its end, it deletes the addresses.
 func (o *Owner) Shorten(limit time.Duration) (time.Duration, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	began := o.cfg.Clock()
-	list, err := o.cfg.Kernel.List()
+	list, err := o.marked(o.configured)
 	if err != nil {
 		return 0, err
 	}
 	gone := time.Duration(0)
 	for _, m := range list {
-		if !o.configured(m) {
-			continue
-		}
 		if m.ValidLft > limit {
-			if err = o.cfg.Kernel.Replace(m.Address, limit); err != nil || o.cfg.Clock()-began > shortenWithin {
+			err = replace(o.cfg.Kernel, m.Address, limit)
+			if err != nil || o.cfg.Clock()-began > shortenWithin {
 				return 0, errors.Join(err, o.delete())
 			}
 		}
@@ -287,39 +326,55 @@ func (o *Owner) Shorten(limit time.Duration) (time.Duration, error) {
 
 func (o *Owner) configured(m Marked) bool { return slices.Contains(o.cfg.VIPs, m.VIP) }
 
-// sweep deletes the marked addresses that match until a listing shows none (E5) and
-// returns them. The error says which are still there, or that nobody knows.
-func sweep(kernel Kernel, match func(Marked) bool) ([]Marked, error) {
-	var removed []Marked
+// marked returns the control plane's addresses that match.
+func (o *Owner) marked(match func(Marked) bool) ([]Marked, error) {
+	list, err := ControlPlaneAddresses(o.cfg.Kernel, o.cfg.VIPs)
+	return slices.DeleteFunc(list, func(m Marked) bool { return !match(m) }), err
+}
+
+// sweep deletes the addresses that list returns until it returns none (E5). It returns what it
+// deleted. The error names the addresses that are left, or wraps ErrUnconfirmed alone if they
+// cannot be listed.
+func sweep(kernel Kernel, list func() ([]Marked, error)) (removed []Marked, err error) {
 	var failures []error
 	for round := 0; ; round++ {
-		list, err := kernel.List()
+		left, err := list()
+		if err == nil && len(left) == 0 {
+			return removed, nil
+		}
 		if err != nil {
 			failures = append(failures, err)
 		}
-		list = slices.DeleteFunc(list, func(m Marked) bool { return !match(m) })
-		if err == nil && len(list) == 0 {
-			return removed, nil
-		}
 		if round == deleteRounds {
+			text := ""
+			for _, m := range left {
+				text += fmt.Sprintf(", %s is still on %s", m.VIP, m.LinkName)
+			}
 			failures = append([]error{ErrUnconfirmed}, failures...)
-			return removed, fmt.Errorf("delete addresses%s (see ip address): %w", names(list), errors.Join(failures...))
+			return removed, fmt.Errorf("delete addresses%s (see ip address): %w",
+				text, errors.Join(failures...))
 		}
-		for _, m := range list {
-			if err := kernel.Delete(m.Address); err != nil {
-				failures = append(failures, err)
-			}
-			if !slices.ContainsFunc(removed, func(r Marked) bool { return r.Address == m.Address }) {
-				removed = append(removed, m)
-			}
+		deletions := make([]Change, len(left))
+		for i, m := range left {
+			deletions[i] = Change{Address: m.Address}
 		}
+		if err := deleteAll(kernel, deletions); err != nil {
+			failures = append(failures, err)
+		}
+		removed = addMissing(removed, left)
 	}
 }
 
-func names(list []Marked) string {
-	text := ""
+// addMissing appends the addresses that are not in list.
+func addMissing(list, more []Marked) []Marked {
+	known := make(map[Address]bool, len(list))
 	for _, m := range list {
-		text += fmt.Sprintf(", %s is still on %s", m.VIP, m.LinkName)
+		known[m.Address] = true
 	}
-	return text
+	for _, m := range more {
+		if !known[m.Address] {
+			list = append(list, m)
+		}
+	}
+	return list
 }

@@ -21,24 +21,24 @@ var (
 
 const second = time.Second
 
-// rig is an Owner of vip4 and vip6 on a Fake with a clock that moves only by hand.
-type rig struct {
+// fixture is an Owner of vip4 and vip6 on a Fake with a manual clock.
+type fixture struct {
 	*Fake
 	*Owner
 	now     time.Duration
 	sockets []netip.Addr
 }
 
-func newRig(t *testing.T, vips ...netip.Addr) *rig {
+func newFixture(t *testing.T, vips ...netip.Addr) *fixture {
 	t.Helper()
 	if len(vips) == 0 {
 		vips = []netip.Addr{vip4, vip6}
 	}
-	r := &rig{now: 1000 * second}
+	r := &fixture{now: 1000 * second}
 	clock := func() time.Duration { return r.now }
 	r.Fake = NewFake(clock)
-	owner, err := New(Config{VIPs: vips, Kernel: r.Fake, Clock: clock, Sockets: func(vip netip.Addr) (int, error) {
-		r.sockets = append(r.sockets, vip)
+	owner, err := New(Config{VIPs: vips, Kernel: r.Fake, Clock: clock, DestroySockets: func(vips []netip.Addr) (int, error) {
+		r.sockets = append(r.sockets, vips...)
 		return 1, errBroken // never fatal
 	}})
 	if err != nil {
@@ -48,12 +48,22 @@ func newRig(t *testing.T, vips ...netip.Addr) *rig {
 	return r
 }
 
-// Delete and Update are the Owner's, not the Fake's.
-func (r *rig) Delete() error { return r.Owner.Delete() }
+// marked is an address on eth0.
+func marked(vip netip.Addr, valid time.Duration) Marked {
+	return Marked{Address: at(eth0, vip), ValidLft: valid}
+}
+
+// cleanUpControlPlane is the control plane's part of Cleanup.
+func cleanUpControlPlane(k Kernel, vips []netip.Addr, destroy func([]netip.Addr) (int, error)) ([]Marked, error) {
+	return cleanup{k, unmapped(vips), destroy}.controlPlane()
+}
+
+// remove deletes one address.
+func remove(k Kernel, a Address) error { return deleteAll(k, []Change{{Address: a}}) }
 
 // freeze moves the clock once, at the next operation of that kind, as a process does that
 // is stopped between its check and the write.
-func (r *rig) freeze(at Op, pause time.Duration) {
+func (r *fixture) freeze(at Op, pause time.Duration) {
 	r.Hook(func(op Op, _ Address) {
 		if op == at {
 			r.Hook(nil)
@@ -62,7 +72,7 @@ func (r *rig) freeze(at Op, pause time.Duration) {
 	})
 }
 
-func (r *rig) want(t *testing.T, desc string, there bool) {
+func (r *fixture) want(t *testing.T, desc string, there bool) {
 	t.Helper()
 	for _, vip := range r.cfg.VIPs {
 		if r.Has(vip) != there {
@@ -80,7 +90,7 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("%s: accepted", desc)
 		}
 	}
-	if o, err := New(Config{VIPs: []netip.Addr{vip4}}); err != nil || o.cfg.Kernel == nil || o.cfg.Clock == nil || o.cfg.Log == nil || o.cfg.Sockets == nil {
+	if o, err := New(Config{VIPs: []netip.Addr{vip4}}); err != nil || o.cfg.Kernel == nil || o.cfg.Clock == nil || o.cfg.Log == nil || o.cfg.DestroySockets == nil {
 		t.Errorf("the zero values have no defaults: %+v, %v", o, err)
 	}
 }
@@ -103,7 +113,7 @@ func TestValidLifetime(t *testing.T) {
 // E1: whatever is left when it is written, the address is gone at the deadline.
 func TestUpdateNeverOutlivesTheDeadline(t *testing.T) {
 	for left := -second; left < 6*second; left += 7 * time.Millisecond {
-		r := newRig(t)
+		r := newFixture(t)
 		deadline := r.now + left
 		err := r.Update(eth0, deadline)
 		if (err == nil) != r.Has(vip4) || err != nil && !errors.Is(err, ErrDeadline) {
@@ -115,7 +125,7 @@ func TestUpdateNeverOutlivesTheDeadline(t *testing.T) {
 }
 
 func TestUpdateWritesAndRefreshes(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	for range 10 { // ten renewals, a second apart, of a 5 s lease
 		if err := r.Update(eth0, r.now+4500*time.Millisecond); err != nil {
 			t.Fatal(err)
@@ -134,7 +144,7 @@ func TestUpdateWritesAndRefreshes(t *testing.T) {
 
 // E1: an expiry is never undone, and below one second nothing is written.
 func TestUpdateInTheLastSecond(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	deadline := r.now + 3500*time.Millisecond
 	if err := r.Update(eth0, deadline); err != nil {
 		t.Fatal(err)
@@ -160,8 +170,8 @@ func TestUpdateInTheLastSecond(t *testing.T) {
 // A lifetime that cannot be shortened any more, from a longer lease before, is ended.
 func TestUpdateInTheLastSecondEndsALongLifetime(t *testing.T) {
 	for _, valid := range []time.Duration{10 * second, Forever} {
-		r := newRig(t, vip4)
-		r.Put(Marked{Address: Address{vip4, 2, "eth0"}, ValidLft: valid})
+		r := newFixture(t, vip4)
+		r.PutMarked(marked(vip4, valid))
 		if err := r.Update(eth0, r.now+second); !errors.Is(err, ErrDeadline) {
 			t.Errorf("%v: %v; want ErrDeadline", valid, err)
 		}
@@ -171,7 +181,7 @@ func TestUpdateInTheLastSecondEndsALongLifetime(t *testing.T) {
 
 // E4: a deadline that has passed deletes, also what an earlier Update put there.
 func TestUpdateAfterTheDeadlineDeletes(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	if err := r.Update(eth0, r.now+10*second); err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +194,7 @@ func TestUpdateAfterTheDeadlineDeletes(t *testing.T) {
 // E4: the process is frozen between check and write; the kernel creates the address again
 // and the check after the write takes it away.
 func TestFrozenBetweenCheckAndWrite(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	if err := r.Update(eth0, r.now+4500*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +218,7 @@ func TestFrozenBetweenCheckAndWrite(t *testing.T) {
 func TestFrozenForLessThanTheDeadline(t *testing.T) {
 	for pause := 5 * time.Millisecond; pause < 6*second; pause += 37 * time.Millisecond {
 		for _, failing := range []error{nil, errBroken} {
-			r := newRig(t)
+			r := newFixture(t)
 			deadline := r.now + 4500*time.Millisecond
 			r.FailApplied(OpReplace, failing)
 			r.freeze(OpReplace, pause)
@@ -229,7 +239,7 @@ func TestFrozenForLessThanTheDeadline(t *testing.T) {
 // write itself says that it failed: the address must not stay with the long lifetime.
 func TestFrozenAndFailing(t *testing.T) {
 	for _, first := range []error{nil, errBroken} {
-		r := newRig(t, vip4)
+		r := newFixture(t, vip4)
 		deadline := r.now + 4500*time.Millisecond
 		r.FailApplied(OpReplace, first)
 		replaces := 0
@@ -253,7 +263,7 @@ func TestFrozenAndFailing(t *testing.T) {
 
 // E4: the write of the second address is the late one; both go.
 func TestFrozenAtTheSecondAddress(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	count := 0
 	r.Hook(func(op Op, a Address) {
 		if count++; a.VIP == vip6 && op == OpReplace {
@@ -268,7 +278,7 @@ func TestFrozenAtTheSecondAddress(t *testing.T) {
 
 // E4: frozen while the last second is looked at.
 func TestFrozenWhileListing(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	deadline := r.now + 2500*time.Millisecond
 	if err := r.Update(eth0, deadline); err != nil {
 		t.Fatal(err)
@@ -282,7 +292,7 @@ func TestFrozenWhileListing(t *testing.T) {
 
 // Two address families fail apart: one error does not keep the other from being held.
 func TestUpdateGoesOnAfterAnError(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	r.Hook(func(op Op, a Address) {
 		if a.VIP == vip4 {
 			r.Fail(OpReplace, errBroken)
@@ -300,7 +310,7 @@ func TestUpdateGoesOnAfterAnError(t *testing.T) {
 }
 
 func TestUpdateMovesToAnotherLink(t *testing.T) {
-	r := newRig(t, vip4)
+	r := newFixture(t, vip4)
 	for _, l := range []link.Link{eth0, eth1} {
 		if err := r.Update(l, r.now+4500*time.Millisecond); err != nil {
 			t.Fatal(err)
@@ -315,16 +325,16 @@ func TestUpdateMovesToAnotherLink(t *testing.T) {
 func TestDeleteConfirms(t *testing.T) {
 	for _, test := range []struct {
 		desc      string
-		arrange   func(*rig)
+		arrange   func(*fixture)
 		confirmed bool
 	}{
-		{"works", func(*rig) {}, true},
-		{"write fails", func(r *rig) { r.Fail(OpDelete, errBroken) }, false},
-		{"listing fails", func(r *rig) { r.Fail(OpList, errBroken) }, false},
-		{"answer lost", func(r *rig) { r.FailApplied(OpDelete, errBroken) }, true},
-		{"expired", func(r *rig) { r.Fail(OpDelete, errBroken); r.now += 10 * second }, true},
-		{"nothing there", func(r *rig) { r.Remove(vip4); r.Remove(vip6) }, true},
-		{"lost without an answer once", func(r *rig) {
+		{"works", func(*fixture) {}, true},
+		{"write fails", func(r *fixture) { r.Fail(OpDelete, errBroken) }, false},
+		{"listing fails", func(r *fixture) { r.Fail(OpList, errBroken) }, false},
+		{"answer lost", func(r *fixture) { r.FailApplied(OpDelete, errBroken) }, true},
+		{"expired", func(r *fixture) { r.Fail(OpDelete, errBroken); r.now += 10 * second }, true},
+		{"nothing there", func(r *fixture) { r.Remove(vip4); r.Remove(vip6) }, true},
+		{"lost without an answer once", func(r *fixture) {
 			deletes := 0
 			r.Hook(func(op Op, _ Address) {
 				if op != OpDelete {
@@ -338,7 +348,7 @@ func TestDeleteConfirms(t *testing.T) {
 			})
 		}, true},
 	} {
-		r := newRig(t)
+		r := newFixture(t)
 		if err := r.Update(eth0, r.now+4500*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
@@ -356,16 +366,24 @@ func TestDeleteConfirms(t *testing.T) {
 	}
 }
 
-// silent is a kernel whose deletions do nothing and say they did.
-type silent struct{ *Fake }
+// ignoring is a kernel that reports success for deletions and does nothing.
+type ignoring struct{ Kernel }
 
-func (silent) Delete(Address) error { return nil }
+func (k ignoring) Apply(changes []Change) []error {
+	errs := make([]error, len(changes))
+	for i, c := range changes {
+		if c.Valid > 0 {
+			errs[i] = k.Kernel.Apply(changes[i : i+1])[0]
+		}
+	}
+	return errs
+}
 
 // E5: the error names what is still there.
 func TestDeleteNamesWhatIsLeft(t *testing.T) {
-	r := newRig(t, vip4)
-	r.cfg.Kernel = silent{r.Fake}
-	r.Put(Marked{Address: Address{vip4, 2, "eth0"}, ValidLft: Forever})
+	r := newFixture(t, vip4)
+	r.cfg.Kernel = ignoring{r.Fake}
+	r.PutMarked(marked(vip4, Forever))
 	if err := r.Delete(); !errors.Is(err, ErrUnconfirmed) || !strings.Contains(err.Error(), "10.9.0.100 is still on eth0") {
 		t.Errorf("error %v", err)
 	}
@@ -373,7 +391,7 @@ func TestDeleteNamesWhatIsLeft(t *testing.T) {
 
 // An address that lost its mark, by ip addr replace say, is deleted where it was written.
 func TestDeleteWithoutTheMark(t *testing.T) {
-	r := newRig(t, vip4)
+	r := newFixture(t, vip4)
 	r.cfg.Kernel = markless{r.Fake}
 	if err := r.Update(eth0, r.now+4500*time.Millisecond); err != nil {
 		t.Fatal(err)
@@ -387,7 +405,7 @@ func TestDeleteWithoutTheMark(t *testing.T) {
 // E5: what lost its mark and cannot be deleted is in no listing of marked addresses, and is there.
 func TestDeleteWithoutTheMarkFails(t *testing.T) {
 	for _, op := range []Op{OpDelete, OpList} {
-		r := newRig(t, vip4)
+		r := newFixture(t, vip4)
 		r.cfg.Kernel = markless{r.Fake}
 		if err := r.Update(eth0, r.now+4500*time.Millisecond); err != nil {
 			t.Fatal(err)
@@ -406,8 +424,8 @@ func TestDeleteWithoutTheMarkFails(t *testing.T) {
 
 // E5: each deletion seems to succeed, and the address is there all the same, as where somebody puts it back.
 func TestDeleteOfWhatComesBack(t *testing.T) {
-	r := newRig(t, vip4)
-	r.cfg.Kernel = returning{markless{r.Fake}}
+	r := newFixture(t, vip4)
+	r.cfg.Kernel = ignoring{markless{r.Fake}}
 	if err := r.Update(eth0, r.now+4500*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
@@ -416,23 +434,24 @@ func TestDeleteOfWhatComesBack(t *testing.T) {
 	}
 }
 
-// returning is a kernel in which nothing stays deleted.
-type returning struct{ markless }
-
-func (returning) Delete(Address) error { return nil }
-
-// markless is a kernel that shows no marks.
+// markless is a kernel that keeps marks, on a host where another program removed them.
 type markless struct{ *Fake }
 
-func (markless) List() ([]Marked, error) { return nil, nil }
+func (k markless) Addresses() ([]link.HostAddr, error) {
+	host, err := k.Fake.Addresses()
+	for i := range host {
+		host[i].Proto, host[i].Label = 0, ""
+	}
+	return host, err
+}
 
 // E8: Present tells the configured addresses from those of other runs.
 func TestPresentAndPrune(t *testing.T) {
 	stray := netip.MustParseAddr("10.9.0.222")
 	for _, test := range []struct{ keep, configured bool }{{true, true}, {false, false}} {
-		r := newRig(t, vip4)
-		r.Put(Marked{Address{vip4, 2, "eth0"}, 3 * second})
-		r.Put(Marked{Address{stray, 2, "eth0"}, 3 * second})
+		r := newFixture(t, vip4)
+		r.PutMarked(marked(vip4, 3*second))
+		r.PutMarked(marked(stray, 3*second))
 		if list, err := r.Present(); err != nil || len(list) != 1 || list[0] != (Marked{Address{vip4, 2, "eth0"}, 3 * second}) {
 			t.Errorf("Present = %+v, %v", list, err)
 		}
@@ -443,7 +462,7 @@ func TestPresentAndPrune(t *testing.T) {
 			t.Errorf("Prune(%v) left stray %v, configured %v", test.keep, r.Has(stray), r.Has(vip4))
 		}
 	}
-	r := newRig(t)
+	r := newFixture(t)
 	r.Fail(OpList, errBroken)
 	if _, err := r.Present(); !errors.Is(err, errBroken) {
 		t.Errorf("Present hides the error: %v", err)
@@ -459,9 +478,9 @@ func TestShorten(t *testing.T) {
 		{0, 0}, {second, second + KernelLag}, {3 * second, 3*second + KernelLag},
 		{4 * second, 3*second + KernelLag}, {26 * second, 3*second + KernelLag},
 	} {
-		r := newRig(t, vip4)
+		r := newFixture(t, vip4)
 		if test.there > 0 {
-			r.Put(Marked{Address{vip4, 2, "eth0"}, test.there})
+			r.PutMarked(marked(vip4, test.there))
 		}
 		left, err := r.Shorten(3 * second)
 		if err != nil || left != test.want || r.Has(vip4) != (test.there > 0) {
@@ -471,16 +490,16 @@ func TestShorten(t *testing.T) {
 		r.want(t, "after the shorter lifetime", false)
 	}
 	for op, pause := range map[Op]time.Duration{OpList: 28 * second, OpReplace: 27 * second} { // frozen meanwhile: nothing is revived
-		r := newRig(t, vip4)
-		r.Put(Marked{Address{vip4, 2, "eth0"}, 26 * second})
+		r := newFixture(t, vip4)
+		r.PutMarked(marked(vip4, 26*second))
 		r.freeze(op, pause)
 		if left, err := r.Shorten(3 * second); err != nil || left != 0 {
 			t.Errorf("frozen at %s: %v, %v", op, left, err)
 		}
 		r.want(t, "frozen at "+string(op), false)
 	}
-	r := newRig(t, vip4)
-	r.Put(Marked{Address{vip4, 2, "eth0"}, 26 * second})
+	r := newFixture(t, vip4)
+	r.PutMarked(marked(vip4, 26*second))
 	r.Fail(OpReplace, errBroken)
 	if _, err := r.Shorten(3 * second); !errors.Is(err, errBroken) {
 		t.Errorf("Shorten hides the error: %v", err)
@@ -496,15 +515,15 @@ func TestPruneAndCleanupLeaveARunningKvip(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lock.Close()
-	r := newRig(t, vip4)
-	r.Put(Marked{Address{other, 2, "eth0"}, 3 * second})
-	r.Put(Marked{Address{vip6, 2, "eth0"}, 3 * second})
+	r := newFixture(t, vip4)
+	r.PutMarked(marked(other, 3*second))
+	r.PutMarked(marked(vip6, 3*second))
 	if err := r.Prune(false); err != nil || !r.Has(other) || r.Has(vip6) {
 		t.Errorf("Prune: %v, other there %v, stray there %v", err, r.Has(other), r.Has(vip6))
 	}
-	r.Put(Marked{Address{vip6, 2, "eth0"}, 3 * second})
+	r.PutMarked(marked(vip6, 3*second))
 	var killed []netip.Addr
-	removed, err := cleanup(r.Fake, nil, func(vip netip.Addr) (int, error) { killed = append(killed, vip); return 0, nil })
+	removed, err := cleanUpControlPlane(r.Fake, nil, func(vips []netip.Addr) (int, error) { killed = append(killed, vips...); return 0, nil })
 	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), other.String()) {
 		t.Errorf("cleanup: error %v; want ErrLocked naming %s", err, other)
 	}
@@ -514,26 +533,26 @@ func TestPruneAndCleanupLeaveARunningKvip(t *testing.T) {
 }
 
 func TestCleanupOfNamedAddresses(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	put := func() {
-		r.Put(Marked{Address{vip4, 2, "eth0"}, 3 * second})
-		r.Put(Marked{Address{vip6, 2, "eth0"}, Forever})
+		r.PutMarked(marked(vip4, 3*second))
+		r.PutMarked(marked(vip6, Forever))
 	}
 	put()
-	quiet := func(netip.Addr) (int, error) { return 0, nil }
-	removed, err := cleanup(r.Fake, []netip.Addr{netip.MustParseAddr("::ffff:10.9.0.100")}, quiet)
+	quiet := func([]netip.Addr) (int, error) { return 0, nil }
+	removed, err := cleanUpControlPlane(r.Fake, []netip.Addr{netip.MustParseAddr("::ffff:10.9.0.100")}, quiet)
 	if err != nil || len(removed) != 1 || r.Has(vip4) || !r.Has(vip6) {
 		t.Errorf("removed %+v, %v", removed, err)
 	}
 	put()
-	if removed, err := cleanup(r.Fake, nil, quiet); err != nil || len(removed) != 2 || r.Has(vip6) {
+	if removed, err := cleanUpControlPlane(r.Fake, nil, quiet); err != nil || len(removed) != 2 || r.Has(vip6) {
 		t.Errorf("removed %+v, %v; want both", removed, err)
 	}
-	if removed, err := cleanup(r.Fake, nil, quiet); err != nil || len(removed) != 0 {
+	if removed, err := cleanUpControlPlane(r.Fake, nil, quiet); err != nil || len(removed) != 0 {
 		t.Errorf("a second time: removed %+v, %v", removed, err)
 	}
 	put()
-	if _, err := cleanup(r.Fake, nil, func(netip.Addr) (int, error) { return 0, errBroken }); !errors.Is(err, errBroken) {
+	if _, err := cleanUpControlPlane(r.Fake, nil, func([]netip.Addr) (int, error) { return 0, errBroken }); !errors.Is(err, errBroken) {
 		t.Errorf("cleanup hides that connections stay: %v", err)
 	}
 }

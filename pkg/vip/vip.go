@@ -1,90 +1,149 @@
-// Package vip owns the virtual IPs on this host: it makes the kernel hold them for a
-// bounded time, takes them away and proves that they are gone. Deciding who may hold an
-// address and telling the network are not its job. An Owner keeps the few of the control
-// plane, a Roster the many of Services.
+// Package vip owns the virtual IPs on this host: it has the kernel keep them for a bounded
+// time, deletes them and verifies that they are gone. It does not decide which node may hold
+// an address, and it does not announce addresses. An Owner has the few addresses of the
+// control plane, a ServiceOwner the many of Services.
 //
-// The fence: every address carries a kernel lifetime that ends before anyone else may
-// claim it. If kvip is killed, frozen or wedged, the kernel removes the address.
+// The fence: every address has a kernel lifetime that ends before another node may claim the
+// address. If kvip is killed, frozen or stuck, the kernel removes the address.
 package vip
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"net/netip"
 	"time"
+
+	"github.com/kvip/kvip/pkg/link"
 )
 
-// Proto is the IFA_PROTO mark on kvip's addresses (linux/if_addr.h, kernel 5.18; E10).
-// The kernel itself uses 1 to 3; 107 is in no rt_addrprotos file and is no routing
-// daemon's number in rt_protos either.
+// Proto is the IFA_PROTO mark of the control plane's addresses (linux/if_addr.h, kernel 5.18;
+// E10). The kernel itself uses 1 to 3. 107 is in no rt_addrprotos file and is no routing
+// daemon's number in rt_protos.
 const Proto uint8 = 107
 
-// ServiceProto is the IFA_PROTO mark on the addresses of Services, so that neither the
-// control plane's Owner nor a Roster, perhaps in another process, sweeps what is the other's.
+// ServiceProto is the IFA_PROTO mark of the addresses of Services. With two marks neither the
+// control plane's Owner nor a ServiceOwner, possibly of another process, deletes addresses of
+// the other.
 const ServiceProto uint8 = 108
 
 // Forever is the ValidLft of an address that does not expire. kvip never writes one.
 const Forever = time.Duration(math.MaxInt64)
 
-// KernelLag is how long after the end of its lifetime the kernel may still have an address
-// (E1). The kernel looks at lifetimes at most once a second, and any address that anybody
-// writes makes it look at once, which puts the next look off (check_lifetime in
-// net/ipv4/devinet.c, addrconf_verify_rtnl in net/ipv6/addrconf.c). A lifetime of 2 s was
-// measured to end after 2.99 s. The rest is for a kernel thread that is scheduled late.
+// KernelLag is how long the kernel may keep an address after the end of its lifetime (E1). The
+// kernel checks lifetimes at most once a second, and every write of an address triggers a
+// check, which delays the next one (check_lifetime in net/ipv4/devinet.c, addrconf_verify_rtnl
+// in net/ipv6/addrconf.c). A lifetime of 2 s was measured to end after 2.99 s. The rest is for
+// a kernel thread that is scheduled late.
 const KernelLag = 1200 * time.Millisecond
 
-// ErrDeadline says that the deadline of an Update has passed or leaves no time to put the
-// address there. Where the deletion that follows is not confirmed, the error wraps
-// ErrUnconfirmed as well.
-var ErrDeadline = errors.New("the deadline leaves no time")
-
-// ErrUnconfirmed says that reading back did not show that the addresses are gone (E5).
-var ErrUnconfirmed = errors.New("the deletion is not confirmed")
-
-// ErrForeign says that a virtual IP is an address of this host, with a network's prefix
-// length, that kvip did not put there and does not touch.
-var ErrForeign = errors.New("the address belongs to this host and is not kvip's")
-
-// ErrControlPlane says that the control plane's kvip holds an address that a Roster is to hold.
-var ErrControlPlane = errors.New("the control plane's kvip holds the address")
-
-// ErrExpired says that an address was not renewed in time, so that the kernel has removed
-// it. It comes back with the next Sync, whose caller knows whether it is still this node's.
-var ErrExpired = errors.New("the lifetime of the address has ended")
+// Errors of an Owner and a ServiceOwner.
+var (
+	// ErrDeadline: the deadline of an Update has passed or leaves no time for a write. If the
+	// deletion that follows is not confirmed, the error wraps ErrUnconfirmed as well.
+	ErrDeadline = errors.New("the deadline leaves no time")
+	// ErrUnconfirmed: reading back did not show that the addresses are gone (E5).
+	ErrUnconfirmed = errors.New("the deletion is not confirmed")
+	// ErrForeign: a virtual IP is an address of this host that kvip did not write and does not
+	// change.
+	ErrForeign = errors.New("the address belongs to this host and is not kvip's")
+	// ErrControlPlane: the control plane's kvip holds an address that a ServiceOwner wants.
+	ErrControlPlane = errors.New("the control plane's kvip holds the address")
+	// ErrExpired: the kernel removed an address that was not refreshed in time. The next Sync
+	// writes it again, as its caller knows whether this node is still the owner.
+	ErrExpired = errors.New("the lifetime of the address has ended")
+)
 
 // Address is a virtual IP on a link.
 type Address struct {
 	VIP       netip.Addr
 	LinkIndex int
-	// LinkName is for people; LinkIndex decides.
+	// LinkName is for messages; LinkIndex identifies the link.
 	LinkName string
 }
 
-// Marked is an address on this host that kvip put there.
+// Marked is an address that kvip wrote.
 type Marked struct {
 	Address
-	// ValidLft is what the kernel says is left, whole seconds rounded up, or Forever.
+	// ValidLft is the lifetime that is left: whole seconds, rounded up by the kernel, or
+	// Forever.
 	ValidLft time.Duration
 }
 
-// Kernel is the part of the kernel that keeps addresses. Netlink is the real one and Fake
-// one in memory.
+// Kernel is the part of the kernel that keeps addresses. Netlink is the real one, Fake one in
+// memory.
 type Kernel interface {
-	// Replace makes a's VIP exist on a's link and on no other, to be removed by the
-	// kernel after valid, whole seconds of at least 1. It creates a missing address: it
-	// cannot refuse a stale refresh, its caller must (E4).
-	Replace(a Address, valid time.Duration) error
-	// Delete removes a's VIP from a's link. That it is not there, or its link, is no error.
-	Delete(a Address) error
-	// List returns the addresses with kvip's mark on any link.
-	List() ([]Marked, error)
-	// There reports whether a's VIP is on a's link as a host address, with kvip's mark or without.
-	There(a Address) (bool, error)
+	// Addresses returns every address of this host, of all programs, in the kernel's order.
+	Addresses() ([]link.HostAddr, error)
+	// Apply makes the changes one after the other and returns an error or nil for each: a
+	// failed change does not stop the others. To delete is idempotent: a missing address or
+	// link is not an error. A write creates a missing address, so its caller must not repeat
+	// an outdated one (E4). When Apply returns, the kernel delivers packets for the new
+	// addresses.
+	Apply(changes []Change) []error
+	// KeepsMarks reports whether the kernel keeps IFA_PROTO (Linux 5.18). host is a result of
+	// Addresses.
+	KeepsMarks(host []link.HostAddr) bool
 }
 
-// ValidLifetime is E1's arithmetic: the whole seconds left from now to the deadline after
-// taking off KernelLag, and 0 when that is below one second, which must not be written (to
-// the kernel it would mean a permanent address).
+// Change writes or deletes one address.
+type Change struct {
+	Address
+	// Valid is the lifetime to write, whole seconds of at least 1. 0 deletes the address, and
+	// the other fields are not used.
+	Valid time.Duration
+	// Proto is the mark: Proto or ServiceProto.
+	Proto uint8
+	// Scope is an RT_SCOPE_ value of rtnetlink(7).
+	Scope uint8
+	// Label is the IFA_LABEL of an IPv4 address; empty means the link's name.
+	Label string
+	// New means that the address was not on its link before, or was deleted first.
+	New bool
+}
+
+// check returns an error if the lifetime cannot be written.
+func (c Change) check() error {
+	if c.Valid < 0 || c.Valid%time.Second != 0 {
+		return fmt.Errorf("lifetime %v: want whole seconds", c.Valid)
+	}
+	return nil
+}
+
+// AddressError is the error of one of many addresses.
+type AddressError struct {
+	Address Address
+	Err     error
+}
+
+// Error implements error.
+func (e *AddressError) Error() string {
+	return fmt.Sprintf("address %s on %s: %v", e.Address.VIP, e.Address.LinkName, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *AddressError) Unwrap() error { return e.Err }
+
+// AddressErrors returns the errors of single addresses in an error of a ServiceOwner. An error
+// without any concerns all addresses.
+func AddressErrors(err error) []*AddressError {
+	var one *AddressError
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []*AddressError
+		for _, e := range joined.Unwrap() {
+			all = append(all, AddressErrors(e)...)
+		}
+		return all
+	}
+	if errors.As(err, &one) {
+		return []*AddressError{one}
+	}
+	return nil
+}
+
+// ValidLifetime returns the lifetime to write at now so that the address is gone at the
+// deadline (E1): the whole seconds left after KernelLag. It returns 0 if that is less than one
+// second, which must not be written: to the kernel it means a permanent address.
 func ValidLifetime(deadline, now time.Duration) time.Duration {
 	return max(0, (deadline-now-KernelLag)/time.Second*time.Second)
 }

@@ -16,7 +16,7 @@ import (
 // What the kernel refuses is not announced, delays no other address, and is retried.
 func TestARefusedAddressIsRetried(t *testing.T) {
 	f := newFixture(t)
-	f.kernel.Fail(vip4, errTest)
+	f.kernel.FailAddress(vip4, errTest)
 	f.assign(vip4, "a/web")
 	f.assign(vip6, "b/web")
 	f.reconcile()
@@ -26,7 +26,7 @@ func TestARefusedAddressIsRetried(t *testing.T) {
 	if got := f.speaker.Report("").Problem; !strings.Contains(got, errTest.Error()) {
 		t.Errorf("problem %q", got)
 	}
-	f.kernel.Fail(vip4, nil)
+	f.kernel.FailAddress(vip4, nil)
 	f.advance(resyncInterval)
 	f.expect("protect [10.0.0.100 fd00::100], add 10.0.0.100, announce 10.0.0.100")
 	if got := f.speaker.Report("").Problem; got != "" {
@@ -43,9 +43,9 @@ func TestWithoutAListOfAddressesNothingNewComes(t *testing.T) {
 	f.reconcile()
 	f.renew()
 	f.assign(vip4, "a/web")
-	f.kernel.FailListing(errTest)
+	f.kernel.Fail(vip.OpList, errTest)
 	f.expect("protect [10.0.0.100]")
-	f.kernel.FailListing(nil)
+	f.kernel.Fail(vip.OpList, nil)
 	f.advance(resyncInterval)
 	f.expect("protect [10.0.0.100], add 10.0.0.100, announce 10.0.0.100")
 }
@@ -112,7 +112,7 @@ func TestANewPortWaitsForTheFilter(t *testing.T) {
 // take the address.
 func TestAnAddressThatFailsGoesToAnotherNode(t *testing.T) {
 	f := newFixture(t)
-	f.kernel.Fail(vip4, errTest)
+	f.kernel.FailAddress(vip4, errTest)
 	f.assign(vip4, "a/web")
 	f.reconcile()
 	f.renew()
@@ -203,8 +203,8 @@ func TestANodeThatIsNotReady(t *testing.T) {
 // S5: an address that cannot be removed from the host stays protected until it is, which is retried.
 func TestWhatCannotBeRemovedStaysProtected(t *testing.T) {
 	for name, fail := range map[string]func(*fixture, error){
-		"the address": func(f *fixture, err error) { f.kernel.Fail(vip4, err) },
-		"the listing": func(f *fixture, err error) { f.kernel.FailListing(err) },
+		"the address": func(f *fixture, err error) { f.kernel.FailAddress(vip4, err) },
+		"the listing": func(f *fixture, err error) { f.kernel.Fail(vip.OpList, err) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -247,7 +247,7 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 	addr := vip4
 	for i := range 120 {
 		if i < count {
-			f.kernel.Fail(addr, errTest)
+			f.kernel.FailAddress(addr, errTest)
 			f.assign(addr, fmt.Sprintf("a/web%d", i))
 			addr = addr.Next()
 		}

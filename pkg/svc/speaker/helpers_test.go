@@ -155,7 +155,7 @@ type fixture struct {
 	lease     *NodeLease
 	speaker   *Speaker
 	journal   *journal
-	kernel    *vip.FakeBulk
+	kernel    *vip.Fake
 	owner     *journalingOwner
 	filter    *fakeFilter
 	announcer *fakeAnnouncer
@@ -178,10 +178,10 @@ func newFixture(t *testing.T) *fixture {
 			Subnets: []netip.Prefix{subnet, subnet6},
 		},
 	}
-	f.kernel = vip.NewFakeBulk(f.clock)
+	f.kernel = vip.NewFake(f.clock)
 	owner, err := vip.NewServiceOwner(vip.ServiceOwnerConfig{
 		Kernel: f.kernel, Clock: f.clock,
-		Sockets: func([]netip.Addr) (int, error) { return 0, nil },
+		DestroySockets: func([]netip.Addr) (int, error) { return 0, nil },
 		Known: func() map[netip.Addr]bool {
 			known := map[netip.Addr]bool{}
 			for addr := range f.cache.Ledger() {

@@ -82,7 +82,7 @@ func TestReleaseWithAnEndedContext(t *testing.T) {
 func TestTheFilterStaysWithTheAddresses(t *testing.T) {
 	f := newFixture(t)
 	f.ownVIP4()
-	f.kernel.Fail(vip4, errTest)
+	f.kernel.FailAddress(vip4, errTest)
 	err := f.speaker.Release(t.Context())
 	if err == nil || strings.Contains(f.journal.drain(), "remove filter") {
 		t.Errorf("the filter was removed before the address: %v", err)

@@ -121,7 +121,7 @@ func TestAdoption(t *testing.T) {
 // Without marks in the kernel the ledger tells what an earlier process left, once it is known (S6).
 func TestAdoptionOnAKernelWithoutMarks(t *testing.T) {
 	f := newFixture(t)
-	f.kernel.ForgetMarks()
+	f.kernel.DropMarks()
 	f.ownVIP4()
 	f.restart()
 	f.expect("silence 10.0.0.100")

@@ -89,7 +89,7 @@ func TestDeleteDestroysConnections(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "::1", "10.9.0.1", "2001:db8:9::1"} {
 		living = append(living, connect(t, dual, "", net.JoinHostPort(host, port)))
 	}
-	if n, err := DestroySockets(vip4); n != 0 || err != nil {
+	if n, err := destroySockets([]netip.Addr{vip4}); n != 0 || err != nil {
 		t.Fatalf("destroyed %d with the VIP still here: %v", n, err)
 	}
 	if err := o.Delete(); err != nil {
@@ -114,16 +114,16 @@ func TestDeleteDestroysConnections(t *testing.T) {
 func TestDestroyConnectionsFromOutside(t *testing.T) {
 	l := newLab(t)
 	for _, vip := range bothVIPs {
-		if err := Netlink(bothVIPs).Replace(at(l.eth0, vip), time.Minute); err != nil {
+		if err := replace(Netlink(), at(l.eth0, vip), time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		p := l.dial(t, vip)
 		defer p.client.Close()
 		defer p.server.Close()
-		if err := Netlink(bothVIPs).Delete(at(l.eth0, vip)); err != nil {
+		if err := remove(Netlink(), at(l.eth0, vip)); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := DestroySockets(vip); n != 1 || err != nil {
+		if n, err := destroySockets([]netip.Addr{vip}); n != 1 || err != nil {
 			t.Errorf("destroyed %d, %v; want the server's end", n, err)
 		}
 		if !aborted(t, p.server, patience) {
@@ -149,7 +149,7 @@ func TestConnectionsToAnotherHolderLive(t *testing.T) {
 			testutil.IP(t, "route replace 10.9.0.100/32 dev eth0")
 		}
 		p := connect(t, listener, "", listener.Addr().String())
-		if n, err := DestroySockets(vip); n != 0 || err != nil {
+		if n, err := destroySockets([]netip.Addr{vip}); n != 0 || err != nil {
 			t.Errorf("destroyed %d, %v; want none", n, err)
 		}
 		go io.WriteString(p.server, "x")
@@ -168,7 +168,7 @@ func TestDead(t *testing.T) {
 	fromOutside := conn("10.9.0.100:6443", "10.9.0.2:40000")
 	toAnotherHolder := conn("10.9.0.1:40001", "10.9.0.100:6443")
 	unrelated := conn("10.9.0.1:6443", "10.9.0.2:40000")
-	got := dead([]link.Socket{atVIP, otherEnd, fromOutside, toAnotherHolder, unrelated}, vip4)
+	got := brokenBy(map[netip.Addr]bool{vip4: true}, []link.Socket{atVIP, otherEnd, fromOutside, toAnotherHolder, unrelated})
 	if !slices.Equal(got, []link.Socket{atVIP, otherEnd, fromOutside}) {
 		t.Errorf("dead: %+v", got)
 	}
@@ -179,7 +179,7 @@ func TestDestroyMany(t *testing.T) {
 	testutil.NewNetns(t)
 	testutil.IP(t, "addr add 10.9.0.100/32 dev lo")
 	conns, _ := crowd(t, 3*batch/2)
-	all, err := link.Sockets(unix.AF_INET, statesAlive, 0)
+	all, err := link.Sockets(unix.AF_INET, connectionStates, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestDestroyMany(t *testing.T) {
 		c.Close() // destroyed by hand before, so that the kernel finds no such connection
 	}
 	// The reset of one end may have ended the other already.
-	if n, err := destroy(dead(all, vip4)); err != nil || n < len(conns)-10 || n > 2*len(conns) {
+	if n, err := destroyAll(brokenBy(map[netip.Addr]bool{vip4: true}, all)); err != nil || n < len(conns)-10 || n > 2*len(conns) {
 		t.Errorf("destroyed %d: %v", n, err)
 	}
 	for _, c := range conns[10:] {
@@ -242,7 +242,7 @@ func BenchmarkDestroySockets(b *testing.B) {
 		conns, leave := crowd(b, 9000)
 		leave()
 		b.StartTimer()
-		if n, err := DestroySockets(vip4); n < 9000 || err != nil {
+		if n, err := destroySockets([]netip.Addr{vip4}); n < 9000 || err != nil {
 			b.Fatalf("destroyed %d: %v", n, err)
 		}
 		b.StopTimer()

@@ -120,7 +120,7 @@ func TestRosterInTheKernel(t *testing.T) {
 // overwrite gives an address another lifetime behind a Roster's back, in seconds.
 func overwrite(t *testing.T, a Address, valid uint32) {
 	t.Helper()
-	if _, err := writeRequest(a, unix.RT_SCOPE_UNIVERSE, valid, ServiceProto).Execute(unix.NETLINK_ROUTE, 0); err != nil {
+	if _, err := writeRequest(Change{Address: a, Valid: time.Duration(valid) * time.Second, Proto: ServiceProto}).Execute(unix.NETLINK_ROUTE, 0); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -140,7 +140,7 @@ func TestRosterRenewsInTheKernel(t *testing.T) {
 	for _, a := range want { // so that a renewal can be told without waiting
 		overwrite(t, a, 20)
 	}
-	for end := now + r.rota.period(); now <= end; {
+	for end := now + r.schedule.period(); now <= end; {
 		if now, err = r.Refresh(now); err != nil {
 			t.Fatal(err)
 		}
@@ -161,11 +161,11 @@ func TestRosterRenewsInTheKernel(t *testing.T) {
 func TestTwoMarks(t *testing.T) {
 	l := newLab(t)
 	testutil.IP(t, "addr del 10.9.0.1/24 dev eth0")
-	k, r := Netlink(bothVIPs), realRoster(t)
+	k, r := Netlink(), realRoster(t)
 	want := many(4, l.eth0)
 	for range 2 {
 		for _, vip := range bothVIPs {
-			if err := k.Replace(at(l.eth0, vip), time.Minute); err != nil {
+			if err := replace(k, at(l.eth0, vip), time.Minute); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -180,7 +180,7 @@ func TestTwoMarks(t *testing.T) {
 	if _, _, err := r.Sync(append(want, at(l.eth0, vip4))); !errors.Is(err, ErrControlPlane) {
 		t.Errorf("a control plane's address: %v", err)
 	}
-	if list, err := k.List(); err != nil || len(list) != 2 {
+	if list, err := ControlPlaneAddresses(k, bothVIPs); err != nil || len(list) != 2 {
 		t.Errorf("the Owner's kernel lists %v, %v", list, err)
 	}
 	o, err := New(Config{VIPs: bothVIPs})
@@ -191,7 +191,7 @@ func TestTwoMarks(t *testing.T) {
 		t.Errorf("Prune: %v", err)
 	}
 	checkServices(t, "after Prune", want, unix.RT_SCOPE_HOST)
-	if err := k.Replace(at(l.eth0, vip4), time.Minute); err != nil {
+	if err := replace(k, at(l.eth0, vip4), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Clear(); err != nil || len(find(t, vip4)) != 1 {
@@ -219,7 +219,7 @@ func TestBulkErrorsInTheKernel(t *testing.T) {
 		t.Errorf("%d added, %v", len(added), err)
 	}
 	checkServices(t, "beside bad ones", want, unix.RT_SCOPE_UNIVERSE)
-	for i, err := range NetlinkBulk().Apply([]Change{{Address: at(l.eth0, nth(8000))}, {Address: at(gone, nth(1))}}) {
+	for i, err := range Netlink().Apply([]Change{{Address: at(l.eth0, nth(8000))}, {Address: at(gone, nth(1))}}) {
 		if err != nil {
 			t.Errorf("deletion %d of what is not there: %v", i, err)
 		}
@@ -251,7 +251,7 @@ func TestRosterDestroysConnections(t *testing.T) {
 			t.Errorf("connection %d ended: %v", i, got)
 		}
 	}
-	if n, err := DestroyAll(nil); n != 0 || err != nil {
+	if n, err := destroySockets(nil); n != 0 || err != nil {
 		t.Errorf("destroyed %d of nothing, %v", n, err)
 	}
 }
@@ -299,9 +299,10 @@ func TestExchangeTellsWhatFailed(t *testing.T) {
 	if len(got) != 3 || got[0].err == nil || got[1].err != nil || len(got[1].body) < 8 {
 		t.Errorf("answers: %+v", got)
 	}
-	if list := explain([]answer{{err: errNoAnswer}, {}}, unix.ENOBUFS); !errors.Is(list[0].err, errNoAnswer) ||
-		!errors.Is(list[0].err, unix.ENOBUFS) || list[1].err != nil {
-		t.Errorf("explained: %+v", list)
+	for i, a := range exchange(31, []*nl.NetlinkRequest{good, unknown}) { // no such protocol
+		if !errors.Is(a.err, errNoAnswer) || !errors.Is(a.err, unix.EPROTONOSUPPORT) {
+			t.Errorf("answer %d without a socket: %+v", i, a)
+		}
 	}
 }
 
@@ -349,9 +350,9 @@ func benchmarkRoster(b *testing.B, n int, v6 bool) {
 		measure("same", sync(want))
 		changes := make([]Change, n)
 		for k, a := range want {
-			changes[k] = r.rota.turns[a.VIP].Change
+			changes[k] = r.schedule.entries[a.VIP].Change
 		}
-		measure("renew", func() error { return errors.Join(NetlinkBulk().Apply(changes)...) })
+		measure("renew", func() error { return errors.Join(Netlink().Apply(changes)...) })
 		measure("remove", sync(nil))
 	}
 	for name, took := range phases {

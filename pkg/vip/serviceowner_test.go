@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// crew is a Roster on a FakeBulk with a clock that moves only by hand.
+// crew is a Roster on a Fake with a clock that moves only by hand.
 type crew struct {
-	*FakeBulk
+	*Fake
 	*ServiceOwner
 	now     time.Duration
 	sockets []netip.Addr
@@ -26,7 +26,7 @@ type crew struct {
 func newCrew(t *testing.T) *crew {
 	t.Helper()
 	c := &crew{now: time.Hour}
-	c.FakeBulk = NewFakeBulk(func() time.Duration { return c.now })
+	c.Fake = NewFake(func() time.Duration { return c.now })
 	c.restart(t)
 	return c
 }
@@ -36,8 +36,8 @@ func (c *crew) restart(t *testing.T) {
 	t.Helper()
 	var err error
 	c.ServiceOwner, err = NewServiceOwner(ServiceOwnerConfig{
-		Kernel: c.FakeBulk, Clock: func() time.Duration { return c.now }, Log: slog.New(slog.DiscardHandler),
-		Sockets: func(vips []netip.Addr) (int, error) {
+		Kernel: c.Fake, Clock: func() time.Duration { return c.now }, Log: slog.New(slog.DiscardHandler),
+		DestroySockets: func(vips []netip.Addr) (int, error) {
 			c.sockets = append(c.sockets, vips...)
 			return 1, errBroken // never fatal
 		},
@@ -82,7 +82,7 @@ func TestNewRosterRefusesBadLifetimes(t *testing.T) {
 		}
 	}
 	r, err := NewServiceOwner(ServiceOwnerConfig{})
-	if err != nil || r.cfg.Lifetime != DefaultServiceLifetime || r.cfg.Kernel == nil || r.cfg.Clock == nil || r.cfg.Log == nil || r.cfg.Sockets == nil {
+	if err != nil || r.cfg.Lifetime != DefaultServiceLifetime || r.cfg.Kernel == nil || r.cfg.Clock == nil || r.cfg.Log == nil || r.cfg.DestroySockets == nil {
 		t.Errorf("defaults: %+v, %v", r, err)
 	}
 }
@@ -123,13 +123,13 @@ func TestS6Restart(t *testing.T) {
 	c.sync(t, want...)
 	c.idle(t, 5*time.Minute)
 	c.now += 50 * time.Second // nobody renews meanwhile
-	before := len(c.Changes())
+	before := len(c.Calls())
 	c.restart(t)
 	present, err := c.Present()
 	if err != nil || len(present) != len(want) {
 		t.Fatalf("%d of %d are present: %v", len(present), len(want), err)
 	}
-	if added, removed := c.sync(t, want...); len(added)+len(removed) != 0 || len(c.Changes()) != before {
+	if added, removed := c.sync(t, want...); len(added)+len(removed) != 0 || len(c.Calls()) != before {
 		t.Errorf("the restarted agent added %v and removed %v", added, removed)
 	}
 	c.idle(t, 10*time.Minute)
@@ -156,7 +156,7 @@ func TestSyncRefuses(t *testing.T) {
 	labelled := host("10.20.0.5/32", eth0, 0)
 	labelled.Label = "eth0:kvip"
 	c.Put(labelled)
-	c.Fail(nth(6), errBroken)
+	c.FailAddress(nth(6), errBroken)
 	good := at(eth0, nth(9))
 	added, removed, err := c.Sync([]Address{
 		at(eth0, nth(1)), at(eth0, nth(2)), at(eth0, nth(3)), at(eth0, nth(4)), at(eth0, nth(5)), at(eth0, nth(6)),
@@ -181,7 +181,7 @@ func TestSyncRefuses(t *testing.T) {
 			t.Errorf("error %d is %v; want %v, %v", i, got[i], w.vip, w.cause)
 		}
 	}
-	for _, change := range c.Changes() {
+	for _, change := range c.Calls() {
 		if change.VIP != nth(9) && change.VIP != nth(6) {
 			t.Errorf("touched %v", change)
 		}
@@ -206,11 +206,11 @@ func TestSyncGivesWayToTheNode(t *testing.T) {
 func TestMoveThatFails(t *testing.T) {
 	c := newCrew(t)
 	c.sync(t, at(eth0, nth(1)))
-	c.Fail(nth(1), errBroken)
+	c.FailAddress(nth(1), errBroken)
 	if _, removed, err := c.Sync([]Address{at(eth1, nth(1))}); len(AddressErrors(err)) != 1 || len(removed) != 0 || !c.Has(nth(1)) {
 		t.Errorf("removed %v, %v", removed, err)
 	}
-	c.Fail(nth(1), nil)
+	c.FailAddress(nth(1), nil)
 	added, removed := c.sync(t, at(eth1, nth(1)))
 	if !slices.Equal(added, []Address{at(eth1, nth(1))}) || !slices.Equal(removed, []Address{at(eth0, nth(1))}) {
 		t.Errorf("added %v, removed %v", added, removed)
@@ -228,7 +228,7 @@ func TestSyncPutsRight(t *testing.T) {
 		c := newCrew(t)
 		a := at(eth0, nth(1))
 		c.sync(t, a)
-		list, err := c.FakeBulk.Addresses()
+		list, err := c.Fake.Addresses()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -250,7 +250,7 @@ func TestPlanFollowsTheNodesOwn(t *testing.T) {
 	c.sync(t, a, other)
 	c.Put(host("10.20.9.1/24", eth0, 0)) // comes later
 	added, _ := c.sync(t, a, other)
-	list, err := c.FakeBulk.Addresses()
+	list, err := c.Fake.Addresses()
 	if err != nil || !slices.Equal(added, []Address{a}) {
 		t.Fatalf("added %v, %v", added, err)
 	}
@@ -271,12 +271,12 @@ func TestRefreshRevivesNothing(t *testing.T) {
 	c := newCrew(t)
 	c.sync(t, at(eth0, nth(1)))
 	c.now += 3 * time.Minute
-	before := len(c.Changes())
+	before := len(c.Calls())
 	_, err := c.Refresh(c.now)
 	if list := AddressErrors(err); len(list) != 1 || !errors.Is(err, ErrExpired) || list[0].Address.VIP != nth(1) {
 		t.Errorf("Refresh: %v", err)
 	}
-	if len(c.Changes()) != before || c.Has(nth(1)) {
+	if len(c.Calls()) != before || c.Has(nth(1)) {
 		t.Error("the address is back")
 	}
 	if added, _ := c.sync(t, at(eth0, nth(1))); len(added) != 1 || !c.Has(nth(1)) {
@@ -287,7 +287,7 @@ func TestRefreshRevivesNothing(t *testing.T) {
 func TestRefreshReportsFailures(t *testing.T) {
 	c := newCrew(t)
 	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)))
-	c.Fail(nth(1), errBroken)
+	c.FailAddress(nth(1), errBroken)
 	failures := 0
 	for end := c.now + 90*time.Second; c.now < end; {
 		next, err := c.Refresh(c.now)
@@ -299,7 +299,7 @@ func TestRefreshReportsFailures(t *testing.T) {
 		}
 		c.now = next
 	}
-	c.Fail(nth(1), nil)
+	c.FailAddress(nth(1), nil)
 	c.idle(t, 5*time.Minute)
 	if failures == 0 || !c.Has(nth(1)) || !c.Has(nth(2)) {
 		t.Errorf("%d failures, there: %v, %v", failures, c.Has(nth(1)), c.Has(nth(2)))
@@ -310,18 +310,18 @@ func TestClear(t *testing.T) {
 	c := newCrew(t)
 	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)))
 	c.Put(host("10.20.0.3/32", eth0, Proto))
-	c.Fail(nth(1), errBroken)
+	c.FailAddress(nth(1), errBroken)
 	if err := c.Clear(); !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, errBroken) || !strings.Contains(err.Error(), nth(1).String()) {
 		t.Errorf("Clear that fails: %v", err)
 	}
-	c.Fail(nth(1), nil)
+	c.FailAddress(nth(1), nil)
 	if err := c.Clear(); err != nil || c.Has(nth(1)) || c.Has(nth(2)) || !c.Has(nth(3)) {
 		t.Errorf("Clear: %v", err)
 	}
 	if _, err := c.Refresh(c.now + time.Minute); err != nil || c.Has(nth(1)) {
 		t.Errorf("Refresh after Clear: %v", err)
 	}
-	c.FailListing(errBroken)
+	c.Fail(OpList, errBroken)
 	if err := c.Clear(); !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, errBroken) {
 		t.Errorf("Clear that cannot read back: %v", err)
 	}
@@ -375,11 +375,16 @@ func TestSyncIsExact(t *testing.T) {
 	}
 }
 
+// cleanUpServices is the part of Cleanup for Services.
+func cleanUpServices(k Kernel, vips []netip.Addr, destroy func([]netip.Addr) (int, error)) ([]Marked, error) {
+	return cleanup{k, unmapped(vips), destroy}.services()
+}
+
 // Cleanup takes what a killed agent left, unless another one runs.
 func TestCleanupOfServices(t *testing.T) {
 	c := newCrew(t)
 	quiet := func([]netip.Addr) (int, error) { return 0, nil }
-	if removed, err := cleanupServices(c.FakeBulk, nil, quiet); err != nil || len(removed) != 0 {
+	if removed, err := cleanUpServices(c.Fake, nil, quiet); err != nil || len(removed) != 0 {
 		t.Errorf("with nothing there: %v, %v", removed, err)
 	}
 	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)), at(eth0, nth(3)))
@@ -390,20 +395,20 @@ func TestCleanupOfServices(t *testing.T) {
 	if _, err := LockServices(); !errors.Is(err, ErrLocked) {
 		t.Errorf("a second lock: %v", err)
 	}
-	if removed, err := cleanupServices(c.FakeBulk, nil, quiet); !errors.Is(err, ErrLocked) || len(removed) != 0 || !c.Has(nth(1)) {
+	if removed, err := cleanUpServices(c.Fake, nil, quiet); !errors.Is(err, ErrLocked) || len(removed) != 0 || !c.Has(nth(1)) {
 		t.Errorf("while an agent runs: %v, %v", removed, err)
 	}
 	lock.Close()
-	removed, err := cleanupServices(c.FakeBulk, []netip.Addr{netip.MustParseAddr("::ffff:10.20.0.2")}, quiet)
+	removed, err := cleanUpServices(c.Fake, []netip.Addr{netip.MustParseAddr("::ffff:10.20.0.2")}, quiet)
 	if err != nil || len(removed) != 1 || removed[0].VIP != nth(2) || c.Has(nth(2)) || !c.Has(nth(1)) {
 		t.Errorf("one: %v, %v", removed, err)
 	}
-	_, err = cleanupServices(c.FakeBulk, nil, func([]netip.Addr) (int, error) { return 0, errBroken })
+	_, err = cleanUpServices(c.Fake, nil, func([]netip.Addr) (int, error) { return 0, errBroken })
 	if !errors.Is(err, errBroken) || c.Has(nth(1)) || c.Has(nth(3)) {
 		t.Errorf("all: %v", err)
 	}
-	c.FailListing(errBroken)
-	if _, err := cleanupServices(c.FakeBulk, nil, quiet); !errors.Is(err, errBroken) {
+	c.Fail(OpList, errBroken)
+	if _, err := cleanUpServices(c.Fake, nil, quiet); !errors.Is(err, errBroken) {
 		t.Errorf("without a listing: %v", err)
 	}
 }
@@ -438,7 +443,7 @@ func TestAnAddressOnAnIsolatedLinkIsNotForeign(t *testing.T) {
 // wants, has written, or knows as a Service's.
 func TestAKernelWithoutMarks(t *testing.T) {
 	c := newCrew(t)
-	c.ForgetMarks()
+	c.DropMarks()
 	keeps, err := c.ServiceOwner.KeepsMarks()
 	if keeps || err != nil {
 		t.Fatalf("it keeps marks: %v, %v", keeps, err)
@@ -477,13 +482,13 @@ func TestAKernelWithoutMarks(t *testing.T) {
 func TestCleanupOnAKernelWithoutMarks(t *testing.T) {
 	testutil.NewNetns(t)
 	c := newCrew(t)
-	c.ForgetMarks()
+	c.DropMarks()
 	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)))
 	nobody := func([]netip.Addr) (int, error) { return 0, nil }
-	if removed, err := cleanupServices(c.FakeBulk, nil, nobody); len(removed) != 0 || err != nil {
+	if removed, err := cleanUpServices(c.Fake, nil, nobody); len(removed) != 0 || err != nil {
 		t.Errorf("without a name: %v, %v", removed, err)
 	}
-	if removed, err := cleanupServices(c.FakeBulk, []netip.Addr{nth(1)}, nobody); len(removed) != 1 || err != nil || c.Has(nth(1)) || !c.Has(nth(2)) {
+	if removed, err := cleanUpServices(c.Fake, []netip.Addr{nth(1)}, nobody); len(removed) != 1 || err != nil || c.Has(nth(1)) || !c.Has(nth(2)) {
 		t.Errorf("by name: %v, %v", removed, err)
 	}
 }

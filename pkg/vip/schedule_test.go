@@ -27,7 +27,7 @@ func nth(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 20, byte(i >> 8)
 func onEth0(i int) Change { return Change{Address: Address{nth(i), 2, "eth0"}} }
 
 // play renews what is due until the end and returns how many were renewed in each slot.
-func play(t *testing.T, r *rota, from, until time.Duration) map[time.Duration]int {
+func play(t *testing.T, r *refreshSchedule, from, until time.Duration) map[time.Duration]int {
 	t.Helper()
 	counts := map[time.Duration]int{}
 	for now := from; now < until; {
@@ -56,7 +56,7 @@ func play(t *testing.T, r *rota, from, until time.Duration) map[time.Duration]in
 func TestS8RenewalsAreSpreadEvenly(t *testing.T) {
 	for _, seed := range seeds(6) {
 		rng := rand.New(rand.NewPCG(seed, 0))
-		r := newRota(time.Duration(60+rng.IntN(240)) * time.Second)
+		r := newRefreshSchedule(time.Duration(60+rng.IntN(240)) * time.Second)
 		now := time.Duration(rng.Int64N(int64(time.Hour)))
 		n := 1 + rng.IntN(5000)
 		for i := range n {
@@ -96,7 +96,7 @@ func TestS8RenewalsAreSpreadEvenly(t *testing.T) {
 func TestS8CatchingUp(t *testing.T) {
 	for _, seed := range seeds(6) {
 		rng := rand.New(rand.NewPCG(seed, 0))
-		r := newRota(120 * time.Second)
+		r := newRefreshSchedule(120 * time.Second)
 		now, n := time.Hour, 500+rng.IntN(4500)
 		for i := range n {
 			c := onEth0(i)
@@ -115,7 +115,7 @@ func TestS8CatchingUp(t *testing.T) {
 }
 
 func TestRotaOfAddressesAboutToExpire(t *testing.T) {
-	r := newRota(time.Minute)
+	r := newRefreshSchedule(time.Minute)
 	now := time.Hour
 	for i := range 1000 {
 		c := onEth0(i)
@@ -135,7 +135,7 @@ func TestRotaOfAddressesAboutToExpire(t *testing.T) {
 
 // A failed renewal is tried again while the lifetime lasts, and not in a hurry.
 func TestRotaTriesAgain(t *testing.T) {
-	r := newRota(time.Minute)
+	r := newRefreshSchedule(time.Minute)
 	r.written(onEth0(1), time.Hour)
 	tries := 0
 	for now := time.Hour; ; now = r.next(now) {

@@ -126,7 +126,7 @@ var bothVIPs = []netip.Addr{vip4, vip6}
 // E10, E1: attributes, also after a refresh and in whatever state the address was before.
 func TestReplace(t *testing.T) {
 	l := newLab(t)
-	k := Netlink(bothVIPs)
+	k := Netlink()
 	for _, vip := range bothVIPs {
 		host := netip.PrefixFrom(vip, vip.BitLen()).String()
 		for _, before := range []struct{ desc, command string }{
@@ -144,13 +144,13 @@ func TestReplace(t *testing.T) {
 				testutil.IP(t, before.command)
 			}
 			for range 2 {
-				if err := k.Replace(at(l.eth0, vip), 60*time.Second); err != nil {
+				if err := replace(k, at(l.eth0, vip), 60*time.Second); err != nil {
 					t.Fatalf("%s %s: %v", vip, before.desc, err)
 				}
 				check(t, vip.String()+" "+before.desc, vip, l.eth0)
 			}
 		}
-		if err := k.Replace(at(l.eth1, vip), 60*time.Second); err != nil {
+		if err := replace(k, at(l.eth1, vip), 60*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		check(t, vip.String()+" moved", vip, l.eth1)
@@ -164,7 +164,7 @@ func TestReplaceOfATentativeAddress(t *testing.T) {
 	if found := find(t, vip6); len(found) != 1 || found[0].Flags&unix.IFA_F_TENTATIVE == 0 {
 		t.Fatalf("the address is not tentative to begin with: %+v", found)
 	}
-	if err := Netlink(bothVIPs).Replace(at(l.eth0, vip6), time.Minute); err != nil {
+	if err := replace(Netlink(), at(l.eth0, vip6), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	check(t, "after Replace", vip6, l.eth0)
@@ -172,33 +172,37 @@ func TestReplaceOfATentativeAddress(t *testing.T) {
 
 func TestReplaceRefuses(t *testing.T) {
 	l := newLab(t)
-	k := Netlink(bothVIPs)
+	k := Netlink()
 	for _, valid := range []time.Duration{0, -time.Second, 999 * time.Millisecond, 1500 * time.Millisecond} {
-		if err := k.Replace(at(l.eth0, vip4), valid); err == nil || len(find(t, vip4)) != 0 {
+		if err := replace(k, at(l.eth0, vip4), valid); err == nil || len(find(t, vip4)) != 0 {
 			t.Errorf("lifetime %v: %v; want an error and no address", valid, err)
 		}
 	}
 	gone := link.Link{Index: 4711, Name: "gone0"}
-	if err := k.Replace(at(gone, vip4), time.Second); !errors.Is(err, unix.ENODEV) || !strings.Contains(err.Error(), "gone0") {
+	o, err := New(Config{VIPs: []netip.Addr{vip4}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Update(gone, boottime.Now()+time.Minute); !errors.Is(err, unix.ENODEV) || !strings.Contains(err.Error(), "gone0") {
 		t.Errorf("missing link: %v; want ENODEV naming it", err)
 	}
 	testutil.IP(t, "addr add 10.9.0.100/24 dev eth1")
 	testutil.IP(t, "addr add 2001:db8:9::100/64 dev eth0")
 	for _, vip := range bothVIPs {
-		err := k.Replace(at(l.eth0, vip), time.Minute)
+		err := replace(k, at(l.eth0, vip), time.Minute)
 		if found := find(t, vip); !errors.Is(err, ErrForeign) || len(found) != 1 || found[0].Proto == Proto {
 			t.Errorf("%s with a network's prefix: %v, %+v; want ErrForeign and nothing touched", vip, err, found)
 		}
-		if err := k.Delete(at(l.eth0, vip)); err != nil || len(find(t, vip)) != 1 {
+		if err := remove(k, at(l.eth0, vip)); err != nil || len(find(t, vip)) != 1 {
 			t.Errorf("Delete of somebody else's %s: %v; want nothing touched", vip, err)
 		}
 	}
-	if list, err := k.List(); err != nil || len(list) != 0 {
+	if list, err := ControlPlaneAddresses(k, bothVIPs); err != nil || len(list) != 0 {
 		t.Errorf("List = %+v, %v; want none", list, err)
 	}
 	sysctl(t, "net.ipv6.conf.eth1.disable_ipv6=1")
 	testutil.IP(t, "addr del 2001:db8:9::100/64 dev eth0")
-	if err := k.Replace(at(l.eth1, vip6), time.Minute); !errors.Is(err, unix.EACCES) || !strings.Contains(err.Error(), "disabled") {
+	if err := replace(k, at(l.eth1, vip6), time.Minute); !errors.Is(err, unix.EACCES) || !strings.Contains(err.Error(), "disabled") {
 		t.Errorf("IPv6 disabled: %v; want EACCES with a hint", err)
 	}
 }
@@ -213,10 +217,10 @@ func sysctl(t *testing.T, setting string) {
 // The Fake behaves as the kernel does, as far as an Owner can tell.
 func TestKernels(t *testing.T) {
 	l := newLab(t)
-	for name, k := range map[string]Kernel{"netlink": Netlink(bothVIPs), "fake": NewFake(boottime.Now)} {
+	for name, k := range map[string]Kernel{"netlink": Netlink(), "fake": NewFake(boottime.Now)} {
 		expect := func(desc string, want ...Address) {
 			t.Helper()
-			list, err := k.List()
+			list, err := ControlPlaneAddresses(k, bothVIPs)
 			if err != nil || len(list) != len(want) {
 				t.Fatalf("%s, %s: List = %+v, %v; want %+v", name, desc, list, err, want)
 			}
@@ -233,22 +237,22 @@ func TestKernels(t *testing.T) {
 			}
 		}
 		expect("empty")
-		must(k.Delete(at(l.eth0, vip4)))
-		must(k.Replace(at(l.eth0, vip4), 60*time.Second))
-		must(k.Replace(at(l.eth0, vip6), 60*time.Second))
+		must(remove(k, at(l.eth0, vip4)))
+		must(replace(k, at(l.eth0, vip4), 60*time.Second))
+		must(replace(k, at(l.eth0, vip6), 60*time.Second))
 		expect("both", at(l.eth0, vip4), at(l.eth0, vip6))
-		must(k.Replace(at(l.eth1, vip4), 60*time.Second))
+		must(replace(k, at(l.eth1, vip4), 60*time.Second))
 		expect("moved", at(l.eth1, vip4), at(l.eth0, vip6))
-		must(k.Delete(at(l.eth0, vip4))) // not there any more
-		must(k.Delete(at(link.Link{Index: 4711, Name: "gone0"}, vip4)))
+		must(remove(k, at(l.eth0, vip4))) // not there any more
+		must(remove(k, at(link.Link{Index: 4711, Name: "gone0"}, vip4)))
 		expect("deleted elsewhere", at(l.eth1, vip4), at(l.eth0, vip6))
-		must(k.Delete(at(l.eth1, vip4)))
-		must(k.Delete(at(l.eth0, vip6)))
+		must(remove(k, at(l.eth1, vip4)))
+		must(remove(k, at(l.eth0, vip6)))
 		expect("deleted")
-		must(k.Replace(at(l.eth0, vip4), time.Second))
-		must(k.Replace(at(l.eth0, vip6), time.Second))
+		must(replace(k, at(l.eth0, vip4), time.Second))
+		must(replace(k, at(l.eth0, vip6), time.Second))
 		for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-			list, err := k.List()
+			list, err := ControlPlaneAddresses(k, bothVIPs)
 			must(err)
 			if len(list) == 0 {
 				break // the kernel removed both
@@ -267,7 +271,7 @@ func TestKernels(t *testing.T) {
 func TestOwnerInTheKernel(t *testing.T) {
 	l := newLab(t)
 	killed := 0
-	o, err := New(Config{VIPs: bothVIPs, Sockets: func(netip.Addr) (int, error) { killed++; return 0, nil }})
+	o, err := New(Config{VIPs: bothVIPs, DestroySockets: func([]netip.Addr) (int, error) { killed++; return 0, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,9 +324,9 @@ type slow struct {
 	pause *time.Duration
 }
 
-func (s slow) Replace(a Address, valid time.Duration) error {
+func (s slow) Apply(changes []Change) []error {
 	time.Sleep(*s.pause)
-	return s.Kernel.Replace(a, valid)
+	return s.Kernel.Apply(changes)
 }
 
 // E4 with the real kernel: the frozen process writes late, and the address is gone when
@@ -330,7 +334,7 @@ func (s slow) Replace(a Address, valid time.Duration) error {
 func TestFrozenInTheKernel(t *testing.T) {
 	l := newLab(t)
 	pause := time.Duration(0)
-	o, err := New(Config{VIPs: bothVIPs, Kernel: slow{Netlink(bothVIPs), &pause}})
+	o, err := New(Config{VIPs: bothVIPs, Kernel: slow{Netlink(), &pause}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +353,7 @@ func TestFrozenInTheKernel(t *testing.T) {
 func TestCleanupInTheKernel(t *testing.T) {
 	l := newLab(t)
 	for _, vip := range bothVIPs {
-		if err := Netlink(nil).Replace(at(l.eth1, vip), time.Minute); err != nil {
+		if err := replace(Netlink(), at(l.eth1, vip), time.Minute); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -371,7 +375,7 @@ func TestReachableAndNoSource(t *testing.T) {
 	l := newLab(t)
 	sysctl(t, "net.ipv4.conf.all.arp_ignore=1")
 	for _, vip := range bothVIPs {
-		if err := Netlink(bothVIPs).Replace(at(l.eth0, vip), time.Minute); err != nil {
+		if err := replace(Netlink(), at(l.eth0, vip), time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		conn := l.dial(t, vip)
@@ -395,7 +399,7 @@ func TestReachableAndNoSource(t *testing.T) {
 	}
 	testutil.IP(t, "addr del 10.9.0.1/24 dev eth0")
 	testutil.IP(t, "route add 10.9.0.0/24 dev eth0")
-	if err := Netlink(bothVIPs).Replace(at(l.eth0, vip4), time.Minute); err != nil {
+	if err := replace(Netlink(), at(l.eth0, vip4), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if conn, err := net.Dial("udp", "10.9.0.2:9"); err == nil {
@@ -410,10 +414,10 @@ func TestReachableAndNoSource(t *testing.T) {
 // does, never gets the VIP, also when the node's own comes later or goes and comes back.
 func TestListedAfterTheNodesOwn(t *testing.T) {
 	l := newLab(t)
-	k := Netlink(bothVIPs)
-	replace := func(state string, want netip.Addr) {
+	k := Netlink()
+	rewrite := func(state string, want netip.Addr) {
 		t.Helper()
-		if err := k.Replace(at(l.eth0, vip4), time.Minute); err != nil {
+		if err := replace(k, at(l.eth0, vip4), time.Minute); err != nil {
 			t.Fatalf("%s: %v", state, err)
 		}
 		check(t, state, vip4, l.eth0)
@@ -430,30 +434,31 @@ func TestListedAfterTheNodesOwn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if before, _, err := obstacles(all, at(l.eth0, vip4), scopeFor(all, at(l.eth0, vip4))); err != nil || len(before) > 0 {
-			t.Errorf("%s: the next refresh would write the address anew: %v %v", state, before, err)
+		x := newHostIndex(all)
+		if before, _ := x.conflicting(at(l.eth0, vip4), x.scope(at(l.eth0, vip4)), nil); len(before) > 0 {
+			t.Errorf("%s: the next refresh would write the address again: %v", state, before)
 		}
 	}
 	own, second := netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.1.1")
-	replace("beside the own", own)
+	rewrite("beside the own", own)
 	testutil.IP(t, "addr add 10.9.0.7/24 dev eth0") // a secondary, which the kernel keeps behind all others
-	replace("beside two of one network", own)
+	rewrite("beside two of one network", own)
 	testutil.IP(t, "addr del 10.9.0.7/24 dev eth0")
 	testutil.IP(t, "addr del 10.9.0.1/24 dev eth0")
-	replace("alone", vip4)
+	rewrite("alone", vip4)
 	testutil.IP(t, "addr add 10.9.0.1/24 dev eth0")
-	replace("the own is back", own)
+	rewrite("the own is back", own)
 	testutil.IP(t, "addr del 10.9.0.1/24 dev eth0")
 	testutil.IP(t, "addr add 10.9.1.1/24 dev eth0")
-	replace("another is there", second)
+	rewrite("another is there", second)
 	testutil.IP(t, "addr add 10.9.0.1/24 dev eth0")
-	replace("and the own again", second)
+	rewrite("and the own again", second)
 	other := netip.MustParseAddr("10.9.0.101")
-	if err := k.Replace(Address{other, l.eth0.Index, l.eth0.Name}, time.Minute); err != nil {
+	if err := replace(k, Address{other, l.eth0.Index, l.eth0.Name}, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	before := find(t, vip4)
-	replace("beside another VIP", second)
+	rewrite("beside another VIP", second)
 	if after := find(t, vip4); len(before) != 1 || len(after) != 1 || !listedBefore(t, vip4, other) {
 		t.Errorf("two VIPs change places: %+v, %+v", before, after)
 	}
@@ -534,12 +539,12 @@ func TestMarked(t *testing.T) {
 		{"neither, for ever", addr("10.9.0.100/32", 0, "eth0", link.Forever), true, false},
 		{"neither, no VIP", addr("10.9.0.7/32", 0, "eth0", 4), true, false},
 	} {
-		got := markedOn([]link.HostAddr{test.host}, bothVIPs, !test.old)
+		got := controlPlaneAddresses([]link.HostAddr{test.host}, bothVIPs, !test.old)
 		if (len(got) == 1) != test.want {
 			t.Errorf("%s: %+v; want it marked: %v", test.desc, got, test.want)
 		}
 	}
-	got := markedOn([]link.HostAddr{addr("10.9.0.7/32", Proto, "", link.Forever)}, nil, true)
+	got := controlPlaneAddresses([]link.HostAddr{addr("10.9.0.7/32", Proto, "", link.Forever)}, nil, true)
 	if len(got) != 1 || got[0].ValidLft != Forever {
 		t.Errorf("for ever: %+v", got)
 	}
@@ -553,7 +558,7 @@ func TestKeepsProto(t *testing.T) {
 			t.Errorf("release %q: %v; want %v", release, got, want)
 		}
 	}
-	if !keepsProto([]link.HostAddr{{Proto: 1}}) {
+	if !Netlink().KeepsMarks([]link.HostAddr{{Proto: 1}}) {
 		t.Error("a proto was seen, and the kernel keeps none?")
 	}
 }
@@ -579,15 +584,15 @@ func TestLabel(t *testing.T) {
 func TestLabelInTheKernel(t *testing.T) {
 	l := newLab(t)
 	testutil.IP(t, "addr add 10.9.0.100/32 dev eth0 scope host label eth0:kvip valid_lft 60 preferred_lft 0 noprefixroute")
-	k := Netlink(nil)
-	if list, err := k.List(); err != nil || len(list) != 1 || list[0].Address != at(l.eth0, vip4) {
+	k := Netlink()
+	if list, err := ControlPlaneAddresses(k, bothVIPs); err != nil || len(list) != 1 || list[0].Address != at(l.eth0, vip4) {
 		t.Errorf("List = %+v, %v", list, err)
 	}
-	if err := k.Replace(at(l.eth0, vip4), time.Minute); err != nil {
+	if err := replace(k, at(l.eth0, vip4), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	check(t, "with a label", vip4, l.eth0)
-	if err := k.Delete(at(l.eth0, vip4)); err != nil || len(find(t, vip4)) != 0 {
+	if err := remove(k, at(l.eth0, vip4)); err != nil || len(find(t, vip4)) != 0 {
 		t.Errorf("Delete: %v", err)
 	}
 }
@@ -617,7 +622,7 @@ func TestAddressMessage(t *testing.T) {
 	}
 	for vip, body := range want {
 		a := Address{vip, 7, "eth0"}
-		if got := addressRequest(a, scopeFor(nil, a), 4, label(a, false)).Serialize()[unix.SizeofNlMsghdr:]; !slices.Equal(got, body) {
+		if got := writeRequest(Change{a, 4 * time.Second, Proto, newHostIndex(nil).scope(a), label(a, false), true}).Serialize()[unix.SizeofNlMsghdr:]; !slices.Equal(got, body) {
 			t.Errorf("%s:\n got %v\nwant %v", vip, got, body)
 		}
 	}
@@ -626,17 +631,17 @@ func TestAddressMessage(t *testing.T) {
 // Once Replace has returned, the kernel delivers what comes for the address: the announcement follows.
 func TestNewAddressIsLocalAtOnce(t *testing.T) {
 	l := newLab(t)
-	k := Netlink(bothVIPs)
+	k := Netlink()
 	for range 50 {
 		for _, vip := range bothVIPs {
-			if err := k.Replace(at(l.eth0, vip), time.Minute); err != nil {
+			if err := replace(k, at(l.eth0, vip), time.Minute); err != nil {
 				t.Fatal(err)
 			}
 			routes, err := netlink.RouteGet(vip.AsSlice())
 			if err != nil || len(routes) != 1 || routes[0].Type != unix.RTN_LOCAL {
 				t.Fatalf("%s is not local: %+v, %v", vip, routes, err)
 			}
-			if err := k.Delete(at(l.eth0, vip)); err != nil {
+			if err := remove(k, at(l.eth0, vip)); err != nil {
 				t.Fatal(err)
 			}
 		}
