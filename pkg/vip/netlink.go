@@ -129,7 +129,7 @@ func addHeader(request *nl.NetlinkRequest, a Address, scope uint8) {
 // localRouteTime limits the wait for the local route of one address, and localRoutesTime that
 // for many, counted from the last route that was added. On a link that is down none is.
 const (
-	localRouteTime  = 100 * time.Millisecond
+	localRouteTime  = 250 * time.Millisecond
 	localRoutesTime = time.Second
 )
 
