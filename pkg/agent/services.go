@@ -78,13 +78,16 @@ func newServices(a *agent) (*services, error) {
 	if s.bulk, err = s.newRouter("services"); err != nil {
 		return nil, err
 	}
-	s.cache = svc.NewCache(svc.CacheConfig{
+	s.cache, err = svc.NewCache(svc.CacheConfig{
 		Reader: svc.Reader{
 			Class: s.cfg.ServiceClass, ClassOnly: s.cfg.ClassOnly, KubeVIP: s.cfg.KubeVIP,
 		},
 		Namespace: s.cfg.Namespace, Lease: s.cfg.ServicesName, Router: s.bulk, Log: s.log,
 		OnFailure: s.onFailure,
 	})
+	if err != nil {
+		return nil, err
+	}
 	s.nodeLease, err = speaker.NewNodeLease(speaker.NodeLeaseConfig{
 		Node: s.cfg.NodeName, Identity: s.id, Namespace: s.cfg.Namespace,
 		Name:  svc.NodeLease(s.cfg.ServicesName, s.cfg.NodeName),

@@ -1,4 +1,4 @@
-// Package svc reads what the Services part needs of Kubernetes (Services, EndpointSlices, Nodes,
-// Leases, pools), decodes it at the edge into plain values, and keeps those up to date. Who gives out
-// addresses is its sub-package allocate, who announces them is serve; neither is its own job.
+// Package svc reads the objects that kvip's Services need (Services, EndpointSlices, Nodes, Leases,
+// pools) from the API, decodes them into plain values and keeps a cache of these up to date. It
+// does not allocate addresses (package allocator) and does not announce them (package speaker).
 package svc

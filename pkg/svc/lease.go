@@ -15,71 +15,72 @@ import (
 	"github.com/kvip/kvip/pkg/ipam"
 )
 
-// LabelRole tells the Leases of the Services part from others, and from each other.
+// LabelRole is the label of the Leases of kvip's Services. Its value is their role.
 const LabelRole = kubelease.LabelRole
 
-// Values of LabelRole. The Lease of the seat has no label of its own where its name is kube-vip's.
+// Values of LabelRole. The Lease of the leading allocator has no label if its name is kube-vip's.
 const (
-	RoleNode   = "node"   // one an announcing node: it is alive (S1)
-	RoleLedger = "ledger" // which Service has which address (S4)
-	// RoleControlPlane is the election of the control plane's virtual IP, whatever its name.
+	RoleNode   = "node"   // heartbeat of one node's speaker (S1)
+	RoleLedger = "ledger" // a shard of the ledger (S4)
+	// RoleControlPlane is the election of a control plane's virtual IP, whatever its name.
 	RoleControlPlane = kubelease.RoleControlPlane
 )
 
-// Annotations of the Leases of the Services part.
+// Annotations of Leases.
 const (
-	// AnnotationNode is, on a node's Lease, JSON of NodeInfo.
+	// AnnotationNode is the JSON of NodeInfo, on a node's Lease.
 	AnnotationNode = "kvip.dev/node"
-	// AnnotationLedger is, on a Lease of the ledger, JSON: from each address to the Services that have it.
+	// AnnotationLedger is the JSON of a part of the ledger, on a shard: holders by address.
 	AnnotationLedger = "kvip.dev/ledger"
-	// AnnotationLeader is, on the Lease of the seat, who wrote it, so that a write of another program is
-	// not taken for a kvip's.
+	// AnnotationLeader names the writer of the leading allocator's Lease, so that kvip does not take
+	// another program's write for its own.
 	AnnotationLeader = "kvip.dev/leader"
 )
 
-// NodeLease is the name of a node's Lease. The names of all Leases of the Services part begin with that of
-// the seat: those of an earlier name do not count any more.
-func NodeLease(seat, node string) string { return seat + "-node-" + node }
+// NodeLease returns the name of a node's Lease. The names of all Leases begin with that of the
+// leading allocator. Others, from before a change of that name, do not count.
+func NodeLease(leader, node string) string { return leader + "-node-" + node }
 
-// LedgerPrefix begins the names of the ledger's Leases; a number follows.
-func LedgerPrefix(seat string) string { return seat + "-ledger-" }
+// LedgerPrefix returns the beginning of the shards' names; a number follows.
+func LedgerPrefix(leader string) string { return leader + "-ledger-" }
 
-// maxShard is more than a ledger grows to: there is a number behind each that counts.
+// maxShard is larger than the number of any shard, so that each one has a successor.
 const maxShard = 1 << 20
 
-// Shard is the number of a Lease of the ledger by its name, -1 if that is none.
-func Shard(seat, name string) int {
-	rest, ok := strings.CutPrefix(name, LedgerPrefix(seat))
-	n, err := strconv.Atoi(rest)
-	if !ok || err != nil || strconv.Itoa(n) != rest || n < 0 || n > maxShard { // 01 is no number of a shard
+// Shard returns the number of a shard by its name, -1 if name is not that of a shard.
+func Shard(leader, name string) int {
+	digits, ok := strings.CutPrefix(name, LedgerPrefix(leader))
+	n, err := strconv.Atoi(digits)
+	if !ok || err != nil || strconv.Itoa(n) != digits || n < 0 || n > maxShard { // not 01
 		return -1
 	}
 	return n
 }
 
-// Lease is what kvip reads of a Lease.
+// Lease is the decoded part of a Lease.
 type Lease struct {
-	metav1.ObjectMeta
-	Role     string
-	Holder   string
-	Duration time.Duration
-	Renewed  time.Time
-	// Leader is the annotation of that name.
+	metav1.ObjectMeta // namespace, name, UID and resourceVersion only
+	Role              string
+	Holder            string
+	Duration          time.Duration
+	Renewed           time.Time
+	// Leader is the value of AnnotationLeader.
 	Leader string
 	// Info is set on a node's Lease.
 	Info NodeInfo
-	// Entries are set on a Lease of the ledger.
+	// Entries is set on a shard.
 	Entries ipam.Ledger
-	// Edited says that the Lease has other entries than Entries, which no kvip has written.
+	// Edited reports that the shard has other entries than Entries, which kvip has not written.
 	Edited bool
-	// ControlPlane are the virtual IPs, on a Lease of the control plane.
+	// ControlPlane lists the virtual IPs, on a control plane's Lease.
 	ControlPlane []netip.AddrPort
 }
 
-// ReadLease decodes l. What other programs put there is taken as it is; an annotation that cannot be
-// read counts as absent.
+// ReadLease decodes l. An annotation that it cannot read counts as absent.
 func ReadLease(l *coordinationv1.Lease) *Lease {
-	result := &Lease{ObjectMeta: identified(l), Role: l.Labels[LabelRole], Leader: l.Annotations[AnnotationLeader]}
+	result := &Lease{
+		ObjectMeta: identified(l), Role: l.Labels[LabelRole], Leader: l.Annotations[AnnotationLeader],
+	}
 	if l.Spec.HolderIdentity != nil {
 		result.Holder = *l.Spec.HolderIdentity
 	}
@@ -100,14 +101,24 @@ func ReadLease(l *coordinationv1.Lease) *Lease {
 	return result
 }
 
-// belongs is whether l is one of those that go with the seat, or the control plane's.
-func (l *Lease) belongs(seat string) bool {
-	return l.Role == RoleControlPlane || l.Role == RoleNode && l.Name == NodeLease(seat, l.Info.Node) ||
-		l.Role == RoleLedger && Shard(seat, l.Name) >= 0
+// belongs reports whether l is a control plane's Lease, or its name is that of a node or a shard of
+// the leading allocator's Lease.
+func (l *Lease) belongs(leader string) bool {
+	switch l.Role {
+	case RoleControlPlane:
+		return true
+	case RoleNode:
+		return l.Name == NodeLease(leader, l.Info.Node)
+	case RoleLedger:
+		return Shard(leader, l.Name) >= 0
+	}
+	return false
 }
 
-// sameLease is whether b is a as it was renewed.
+// sameLease reports whether b is a renewal of a without another change.
 func sameLease(a, b *Lease) bool {
-	return a.Role == b.Role && a.Holder == b.Holder && a.Leader == b.Leader && a.Duration == b.Duration && reflect.DeepEqual(a.Info, b.Info) && a.Entries.Equal(b.Entries) && a.Edited == b.Edited &&
+	return a.Role == b.Role && a.Holder == b.Holder && a.Leader == b.Leader &&
+		a.Duration == b.Duration &&
+		reflect.DeepEqual(a.Info, b.Info) && a.Entries.Equal(b.Entries) && a.Edited == b.Edited &&
 		slices.Equal(a.ControlPlane, b.ControlPlane)
 }

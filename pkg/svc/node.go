@@ -8,18 +8,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Node is what kvip reads of a Node of the cluster.
+// Node is the decoded part of a Node.
 type Node struct {
-	metav1.ObjectMeta
+	metav1.ObjectMeta // namespace, name, UID and resourceVersion only
 	// Cordoned is spec.unschedulable.
 	Cordoned bool
-	// Excluded is the label node.kubernetes.io/exclude-from-external-load-balancers (Kubernetes
+	// Excluded reports the label node.kubernetes.io/exclude-from-external-load-balancers (Kubernetes
 	// documentation, "Well-Known Labels").
 	Excluded bool
-	// NotReady reports whether the condition Ready is there and not true, NoNetwork whether the condition
+	// NotReady reports that the condition Ready exists and is not true, NoNetwork that the condition
 	// NetworkUnavailable is true.
 	NotReady, NoNetwork bool
-	// Labels are the node's, which decide where pods of a DaemonSet are.
+	// Labels select the pods of a DaemonSet.
 	Labels map[string]string
 	// Addresses are the node's own: no Service may have one of them.
 	Addresses []netip.Addr
@@ -28,7 +28,10 @@ type Node struct {
 }
 
 func readNode(n *corev1.Node) (*Node, bool) {
-	result := &Node{ObjectMeta: identified(n), Cordoned: n.Spec.Unschedulable, Labels: n.Labels}
+	result := &Node{
+		ObjectMeta: identified(n), Cordoned: n.Spec.Unschedulable, Labels: n.Labels,
+		PodCIDRs: parsePrefixes(n.Spec.PodCIDRs),
+	}
 	_, result.Excluded = n.Labels[corev1.LabelNodeExcludeBalancers]
 	for _, c := range n.Status.Conditions {
 		switch c.Type {
@@ -43,16 +46,12 @@ func readNode(n *corev1.Node) (*Node, bool) {
 			result.Addresses = append(result.Addresses, addr.Unmap())
 		}
 	}
-	for _, text := range n.Spec.PodCIDRs {
-		if p, err := netip.ParsePrefix(text); err == nil {
-			result.PodCIDRs = append(result.PodCIDRs, p)
-		}
-	}
 	return result, true
 }
 
-// sameNode is whether b is a with another heartbeat.
+// sameNode reports whether b is a with another heartbeat.
 func sameNode(a, b *Node) bool {
-	return a.UID == b.UID && a.Cordoned == b.Cordoned && a.Excluded == b.Excluded && a.NotReady == b.NotReady && a.NoNetwork == b.NoNetwork &&
+	return a.UID == b.UID && a.Cordoned == b.Cordoned && a.Excluded == b.Excluded &&
+		a.NotReady == b.NotReady && a.NoNetwork == b.NoNetwork &&
 		slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.PodCIDRs, b.PodCIDRs)
 }

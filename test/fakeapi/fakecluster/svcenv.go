@@ -76,9 +76,14 @@ func (e *Env) NewRouter(lane string, servers ...*fakeapi.Server) *apiclient.Rout
 
 // Catalogue returns one that is not kept up to date yet.
 func (e *Env) Catalogue() *svc.Cache {
-	return svc.NewCache(svc.CacheConfig{
+	e.T.Helper()
+	c, err := svc.NewCache(svc.CacheConfig{
 		Reader: e.Reader, Namespace: Namespace, Lease: Seat, Router: e.Router, Log: e.Logger,
 	})
+	if err != nil {
+		e.T.Fatal(err)
+	}
+	return c
 }
 
 // Follow returns a catalogue that has read everything.

@@ -10,9 +10,9 @@ import (
 	"github.com/kvip/kvip/test/testutil"
 )
 
-// TestAServerThatEndsEachConnectionIsLeft has a load balancer in front of the API that takes every connection and ends it: client-go
-// makes a watch without an error of that. The next server is asked, at once.
-func TestAServerThatEndsEachConnectionIsLeft(t *testing.T) {
+// A load balancer in front of the API accepts each connection and ends it. client-go returns a watch
+// without an error then. The store uses the next server at once.
+func TestServerThatEndsEachConnection(t *testing.T) {
 	e := fakecluster.New(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -36,6 +36,6 @@ func TestAServerThatEndsEachConnectionIsLeft(t *testing.T) {
 		t.Errorf("Services %s", got)
 	}
 	if e.Log.Count("does not answer, or ended the connection") == 0 {
-		t.Errorf("the trouble is not told:\n%s", e.Log)
+		t.Errorf("the failure is not logged:\n%s", e.Log)
 	}
 }

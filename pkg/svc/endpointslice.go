@@ -10,44 +10,43 @@ import (
 )
 
 const (
-	// maxEndpoints is how many endpoints an API server takes in one slice.
-	maxEndpoints = 1000
-	// maxNodeName is how long the name of a node may be.
-	maxNodeName = 253
+	maxEndpoints = 1000 // of one slice, the limit of an API server
+	maxNodeName  = 253  // bytes
 )
 
-// EndpointSlice is what kvip reads of an EndpointSlice.
+// EndpointSlice is the decoded part of an EndpointSlice.
 type EndpointSlice struct {
-	metav1.ObjectMeta
-	// Owner is the Service whose endpoints these are.
+	metav1.ObjectMeta // namespace, name, UID and resourceVersion only
+	// Owner is the Service of the endpoints.
 	Owner ipam.Owner
 	// Family is that of the endpoints' addresses.
 	Family ipam.Family
-	// Nodes tells where endpoints are that take traffic, and how good the best on each node is.
+	// Nodes are the nodes with endpoints that accept traffic, with the best readiness on each.
 	Nodes placement.Endpoints
 	// servers are the API servers, in the slice that lists them.
 	servers []string
 }
 
-// readSlice decodes s; false if it belongs to no Service.
+// readSlice decodes s. It returns false if s does not belong to a Service.
 func readSlice(s *discoveryv1.EndpointSlice) (*EndpointSlice, bool) {
 	name := s.Labels[discoveryv1.LabelServiceName]
 	if name == "" {
 		return nil, false
 	}
-	result := &EndpointSlice{ObjectMeta: identified(s), Owner: OwnerOf(s.Namespace, name), Nodes: placement.Endpoints{}}
+	owner := OwnerOf(s.Namespace, name)
+	result := &EndpointSlice{ObjectMeta: identified(s), Owner: owner, Nodes: placement.Endpoints{}}
 	if s.AddressType == discoveryv1.AddressTypeIPv6 {
 		result.Family = ipam.IPv6
 	}
 	for _, e := range s.Endpoints {
-		readiness, takes := readinessOf(e.Conditions)
-		if !takes || e.NodeName == nil || len(*e.NodeName) > maxNodeName {
+		readiness, accepts := readinessOf(e.Conditions)
+		if !accepts || e.NodeName == nil || len(*e.NodeName) > maxNodeName {
 			continue
 		}
 		if len(result.Nodes) == maxEndpoints {
 			break
 		}
-		if have, ok := result.Nodes[*e.NodeName]; !ok || better(readiness, have) {
+		if have, ok := result.Nodes[*e.NodeName]; !ok || betterReadiness(readiness, have) {
 			result.Nodes[*e.NodeName] = readiness
 		}
 	}
@@ -57,9 +56,9 @@ func readSlice(s *discoveryv1.EndpointSlice) (*EndpointSlice, bool) {
 	return result, true
 }
 
-// readinessOf judges an endpoint as kube-proxy does (KEP-1669): ready ones take traffic, and those
-// that still serve while they terminate do where there are no ready ones.
-func readinessOf(c discoveryv1.EndpointConditions) (placement.Readiness, bool) {
+// readinessOf classifies an endpoint as kube-proxy does (KEP-1669): ready endpoints accept traffic;
+// terminating ones that still serve do if there are no ready ones.
+func readinessOf(c discoveryv1.EndpointConditions) (r placement.Readiness, accepts bool) {
 	switch {
 	case c.Ready == nil || *c.Ready:
 		return placement.Ready, true
@@ -69,4 +68,6 @@ func readinessOf(c discoveryv1.EndpointConditions) (placement.Readiness, bool) {
 	return 0, false
 }
 
-func better(a, b placement.Readiness) bool { return a == placement.Ready && b != placement.Ready }
+func betterReadiness(a, b placement.Readiness) bool {
+	return a == placement.Ready && b != placement.Ready
+}
