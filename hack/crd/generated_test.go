@@ -14,7 +14,8 @@ func TestCommittedIsGenerated(t *testing.T) {
 	if out, err := exec.Command("./generate.sh", dir, dir).CombinedOutput(); err != nil {
 		t.Fatalf("generate: %v\n%s", err, out)
 	}
-	for name, committed := range map[string]string{"crd-ippool.yaml": "../../templates", "zz_generated.deepcopy.go": "../../pkg/apis/v1alpha1"} {
+	for name, committed := range map[string]string{"crd-ippool.yaml": "../../templates",
+		"zz_generated.deepcopy.go": "../../pkg/apis/v1alpha1"} {
 		made, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)

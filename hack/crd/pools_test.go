@@ -16,7 +16,8 @@ func pool(addresses []string, more ...any) map[string]any {
 	for i := 0; i < len(more); i += 2 {
 		spec[more[i].(string)] = more[i+1]
 	}
-	return map[string]any{"apiVersion": "kvip.dev/v1alpha1", "kind": "IPPool", "metadata": map[string]any{"name": "a"}, "spec": spec}
+	return map[string]any{"apiVersion": "kvip.dev/v1alpha1", "kind": "IPPool",
+		"metadata": map[string]any{"name": "a"}, "spec": spec}
 }
 
 func TestPoolsAreAccepted(t *testing.T) {
@@ -36,7 +37,8 @@ func TestPoolsAreAccepted(t *testing.T) {
 		"one as a network":      pool([]string{"192.0.2.7/32", "2001:db8::7/128"}),
 		"private ones":          pool([]string{"10.0.0.0/8", "fd00::/8"}),
 		"as many as may be":     pool(many),
-		"everything": pool([]string{"192.0.2.0/24"}, "namespaces", []any{"a", "b-1"}, "avoidBuggyIPs", true, "autoAssign", false,
+		"everything": pool([]string{"192.0.2.0/24"}, "namespaces", []any{"a", "b-1"}, "avoidBuggyIPs",
+			true, "autoAssign", false,
 			"searchOrder", "Descending", "sharing", "ByPort"),
 	} {
 		if errs := s.create(t, object); len(errs) > 0 {
@@ -58,7 +60,8 @@ func TestPoolsAreRefused(t *testing.T) {
 	}{
 		{"no entry", whole, "at least 1", pool(nil)},
 		{"too many", whole, "at most 128", pool(long)},
-		{"twice the same", "spec.addresses[1]", "Duplicate value", pool([]string{"192.0.2.7", "192.0.2.7"})},
+		{"twice the same", "spec.addresses[1]", "Duplicate value",
+			pool([]string{"192.0.2.7", "192.0.2.7"})},
 		{"a word", first, "must be a network like", pool([]string{"banana"})},
 		{"nothing", first, "must be a network like", pool([]string{""})},
 		{"a prefix too long", first, "must be a network like", pool([]string{"192.0.2.0/33"})},
@@ -70,35 +73,47 @@ func TestPoolsAreRefused(t *testing.T) {
 		{"spaces", first, "must be a network like", pool([]string{"192.0.2.1 - 192.0.2.2"})},
 		{"three ends", first, "must be a network like", pool([]string{"192.0.2.1-192.0.2.2-192.0.2.3"})},
 		{"no end", first, "must be a network like", pool([]string{"192.0.2.1-"})},
-		{"a range of networks", first, "must be a network like", pool([]string{"192.0.2.0/25-192.0.2.128/25"})},
+		{"a range of networks", first, "must be a network like",
+			pool([]string{"192.0.2.0/25-192.0.2.128/25"})},
 		{"no prefix length", first, "must be a network like", pool([]string{"192.0.2.0/"})},
 		{"host bits", first, "bits set beyond its prefix length", pool([]string{"192.0.2.7/24"})},
 		{"IPv6 host bits", first, "bits set beyond its prefix length", pool([]string{"2001:db8::7/64"})},
-		{"two families", first, "one range for IPv4 and one for IPv6", pool([]string{"192.0.2.1-2001:db8::1"})},
+		{"two families", first, "one range for IPv4 and one for IPv6",
+			pool([]string{"192.0.2.1-2001:db8::1"})},
 		{"backwards", first, "write the lower address first", pool([]string{"192.0.2.20-192.0.2.10"})},
-		{"backwards in the first octet", first, "write the lower address first", pool([]string{"11.0.0.0-10.255.255.255"})},
+		{"backwards in the first octet", first, "write the lower address first",
+			pool([]string{"11.0.0.0-10.255.255.255"})},
 		{"loopback", first, "not for hosts", pool([]string{"127.0.0.0/8"})},
 		{"everything", first, "not for hosts", pool([]string{"0.0.0.0/0"})},
 		{"multicast", first, "not for hosts", pool([]string{"224.0.0.5"})},
 		{"link-local", first, "not for hosts", pool([]string{"fe80::1-fe80::9"})},
-		{"nested networks", whole, "remove or narrow one of the two", pool([]string{"192.0.2.128/25", "192.0.2.0/24"})},
-		{"one network, written twice", whole, "remove or narrow one of the two", pool([]string{"2001:db8::/64", "2001:db8:0::/64"})},
-		{"an address of a network", whole, "remove or narrow one of the two", pool([]string{"192.0.2.7", "192.0.2.0/24"})},
-		{"a range into a network", whole, "remove or narrow one of the two", pool([]string{"192.0.2.0/25", "192.0.2.100-192.0.2.200"})},
-		{"no namespace", "spec.namespaces[0]", "cannot name a namespace", pool([]string{"192.0.2.7"}, "namespaces", []any{"Kube_System"})},
-		{"no order", "spec.searchOrder", "Unsupported value", pool([]string{"192.0.2.7"}, "searchOrder", "Random")},
-		{"no sharing", "spec.sharing", "Unsupported value", pool([]string{"192.0.2.7"}, "sharing", "Never")},
+		{"nested networks", whole, "remove or narrow one of the two",
+			pool([]string{"192.0.2.128/25", "192.0.2.0/24"})},
+		{"one network, written twice", whole, "remove or narrow one of the two",
+			pool([]string{"2001:db8::/64", "2001:db8:0::/64"})},
+		{"an address of a network", whole, "remove or narrow one of the two",
+			pool([]string{"192.0.2.7", "192.0.2.0/24"})},
+		{"a range into a network", whole, "remove or narrow one of the two",
+			pool([]string{"192.0.2.0/25", "192.0.2.100-192.0.2.200"})},
+		{"no namespace", "spec.namespaces[0]", "cannot name a namespace",
+			pool([]string{"192.0.2.7"}, "namespaces", []any{"Kube_System"})},
+		{"no order", "spec.searchOrder", "Unsupported value",
+			pool([]string{"192.0.2.7"}, "searchOrder", "Random")},
+		{"no sharing", "spec.sharing", "Unsupported value",
+			pool([]string{"192.0.2.7"}, "sharing", "Never")},
 	} {
 		errs := s.create(t, row.object)
 		if len(errs) == 0 {
 			t.Errorf("%s: accepted", row.name)
 			continue
 		}
-		if text := errs.ToAggregate().Error(); !strings.Contains(text, row.field+": ") || !strings.Contains(text, row.says) {
+		if text := errs.ToAggregate().Error(); !strings.Contains(text, row.field+": ") ||
+			!strings.Contains(text, row.says) {
 			t.Errorf("%s: got %s\nwant %s: ...%s", row.name, text, row.field, row.says)
 		}
 		for _, err := range errs {
-			if strings.Contains(err.Error(), "rule failed") || strings.Contains(err.Error(), "runtime error") || strings.Contains(err.Error(), "evaluat") {
+			if strings.Contains(err.Error(), "rule failed") ||
+				strings.Contains(err.Error(), "runtime error") || strings.Contains(err.Error(), "evaluat") {
 				t.Errorf("%s: a rule gave no answer: %v", row.name, err)
 			}
 		}
@@ -109,7 +124,8 @@ func TestDefaults(t *testing.T) {
 	object := pool([]string{"192.0.2.0/24"})
 	newServer(t).create(t, object)
 	got := fmt.Sprint(object["spec"])
-	if want := "map[addresses:[192.0.2.0/24] autoAssign:true searchOrder:Ascending sharing:ByKey]"; got != want {
+	want := "map[addresses:[192.0.2.0/24] autoAssign:true searchOrder:Ascending sharing:ByKey]"
+	if got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

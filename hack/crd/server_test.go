@@ -35,7 +35,8 @@ func definition(t *testing.T) *apiextensions.CustomResourceDefinition {
 	apiextensionsv1.SetDefaults_CustomResourceDefinition(&sent)
 	apiextensionsv1.SetDefaults_CustomResourceDefinitionSpec(&sent.Spec)
 	var crd apiextensions.CustomResourceDefinition
-	if err := apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(&sent, &crd, nil); err != nil {
+	convert := apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition
+	if err := convert(&sent, &crd, nil); err != nil {
 		t.Fatal(err)
 	}
 	crd.Status.StoredVersions = []string{"v1alpha1"}
@@ -71,7 +72,8 @@ func (s *server) create(t *testing.T, object map[string]any) field.ErrorList {
 	defaulting.Default(object, s.structural)
 	errs := validation.ValidateCustomResource(nil, object, s.openAPI)
 	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, s.structural, object)...)
-	more, left := s.rules.Validate(t.Context(), nil, s.structural, object, nil, celconfig.RuntimeCELCostBudget)
+	more, left := s.rules.Validate(t.Context(), nil, s.structural, object, nil,
+		celconfig.RuntimeCELCostBudget)
 	if left < 0 {
 		t.Errorf("the rules cost more than an API server spends on an object: %v", more)
 	}
@@ -80,7 +82,8 @@ func (s *server) create(t *testing.T, object map[string]any) field.ErrorList {
 
 // TestServersAcceptTheDefinition includes the estimate of what the rules may cost.
 func TestServersAcceptTheDefinition(t *testing.T) {
-	if errs := crdvalidation.ValidateCustomResourceDefinition(t.Context(), definition(t)); len(errs) > 0 {
+	if errs := crdvalidation.ValidateCustomResourceDefinition(t.Context(),
+		definition(t)); len(errs) > 0 {
 		t.Error(errs.ToAggregate())
 	}
 }
@@ -92,7 +95,8 @@ func TestOldServersKnowTheRules(t *testing.T) {
 	var walk func(s *schema.Structural)
 	walk = func(s *schema.Structural) {
 		if len(s.XValidations) > 0 {
-			results, err := cel.Compile(s, model.SchemaDeclType(s, false), math.MaxInt64, env, cel.NewExpressionsEnvLoader())
+			results, err := cel.Compile(s, model.SchemaDeclType(s, false), math.MaxInt64, env,
+				cel.NewExpressionsEnvLoader())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -101,7 +105,8 @@ func TestOldServersKnowTheRules(t *testing.T) {
 				if result.Error != nil || result.MessageExpressionError != nil {
 					t.Errorf("%s: %v %v", s.XValidations[i].Rule, result.Error, result.MessageExpressionError)
 				}
-				t.Logf("estimated cost of one call %d, at most %d calls: %s", result.MaxCost, result.MaxCardinality, s.XValidations[i].Message)
+				t.Logf("estimated cost of one call %d, at most %d calls: %s", result.MaxCost,
+					result.MaxCardinality, s.XValidations[i].Message)
 			}
 		}
 		for _, child := range s.Properties {

@@ -35,7 +35,8 @@ func (b blob) path() string { return "blobs/" + b.digest.Algorithm + "/" + b.dig
 func bytesBlob(content []byte) blob {
 	h := sha256.New()
 	h.Write(content)
-	return blob{sum(h), int64(len(content)), func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }}
+	return blob{sum(h), int64(len(content)),
+		func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }}
 }
 
 // archive is an OCI layout as one tar file (OCI image spec, image-layout) and, if docker is set, a
@@ -59,7 +60,8 @@ func (a *archive) index() v1.IndexManifest {
 	m := v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex}
 	for _, name := range a.names {
 		d := a.root
-		d.Annotations = map[string]string{containerdName: name, refName: name[strings.LastIndexByte(name, ':')+1:]}
+		d.Annotations = map[string]string{containerdName: name,
+			refName: name[strings.LastIndexByte(name, ':')+1:]}
 		m.Manifests = append(m.Manifests, d)
 	}
 	return m
@@ -90,7 +92,8 @@ func (a *archive) write(path string, at time.Time) error {
 }
 
 func (a *archive) writeTo(out *tar.Writer, at time.Time) error {
-	if err := writeJSON(out, "oci-layout", at, map[string]string{"imageLayoutVersion": "1.0.0"}); err != nil {
+	if err := writeJSON(out, "oci-layout", at,
+		map[string]string{"imageLayoutVersion": "1.0.0"}); err != nil {
 		return err
 	}
 	if err := writeJSON(out, "index.json", at, a.index()); err != nil {
@@ -117,7 +120,8 @@ func (b blob) writeTo(out *tar.Writer, at time.Time) error {
 		return err
 	}
 	defer content.Close()
-	if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: b.path(), Mode: 0o644, Size: b.size, ModTime: at}); err != nil {
+	if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: b.path(), Mode: 0o644,
+		Size: b.size, ModTime: at}); err != nil {
 		return err
 	}
 	_, err = io.Copy(out, content)
@@ -129,7 +133,8 @@ func writeJSON(out *tar.Writer, name string, at time.Time, value any) error {
 	if err != nil {
 		return err
 	}
-	if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(text)), ModTime: at}); err != nil {
+	if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644,
+		Size: int64(len(text)), ModTime: at}); err != nil {
 		return err
 	}
 	_, err = out.Write(text)

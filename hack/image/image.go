@@ -43,9 +43,11 @@ func makeImage(o *options, notes io.Writer) (string, error) {
 
 // imageArchive describes the image around a layer, with everything that its archive holds.
 func imageArchive(o *options, l *layer) (*archive, error) {
-	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1),
+		types.OCIConfigJSON)
 	created := v1.Time{Time: o.created}
-	img, err := mutate.Append(img, mutate.Addendum{Layer: l, History: v1.History{Created: created, CreatedBy: "files"}})
+	img, err := mutate.Append(img,
+		mutate.Addendum{Layer: l, History: v1.History{Created: created, CreatedBy: "files"}})
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +56,8 @@ func imageArchive(o *options, l *layer) (*archive, error) {
 		return nil, err
 	}
 	config = config.DeepCopy()
-	config.OS, config.Architecture, config.Variant = o.platform.OS, o.platform.Architecture, o.platform.Variant
+	config.OS, config.Architecture, config.Variant = o.platform.OS, o.platform.Architecture,
+		o.platform.Variant
 	config.Created, config.Config = created, o.config
 	if img, err = mutate.ConfigFile(img, config); err != nil {
 		return nil, err
@@ -70,10 +73,12 @@ func imageArchive(o *options, l *layer) (*archive, error) {
 	root, configBlob := bytesBlob(manifest), bytesBlob(configJSON)
 	a := &archive{
 		names: o.names,
-		root:  v1.Descriptor{MediaType: types.OCIManifestSchema1, Digest: root.digest, Size: root.size, Platform: o.platform},
+		root: v1.Descriptor{MediaType: types.OCIManifestSchema1, Digest: root.digest, Size: root.size,
+			Platform: o.platform},
 		blobs: []blob{root, configBlob, {digest: l.digest, size: l.size, open: l.Compressed}},
 	}
-	a.docker = []dockerImage{{Config: configBlob.path(), RepoTags: o.names, Layers: []string{a.blobs[2].path()}}}
+	a.docker = []dockerImage{{Config: configBlob.path(), RepoTags: o.names,
+		Layers: []string{a.blobs[2].path()}}}
 	return a, nil
 }
 
@@ -89,5 +94,6 @@ func total(entries []entry) (bytes int64) {
 
 // report is the line to print about an archive; sizes are in bytes.
 func report(out, what string, digest v1.Hash, files, compressed int64) string {
-	return fmt.Sprintf("%s  %s  %s  files %.1f MB, compressed %.1f MB", out, what, digest, float64(files)/1e6, float64(compressed)/1e6)
+	return fmt.Sprintf("%s  %s  %s  files %.1f MB, compressed %.1f MB", out, what, digest,
+		float64(files)/1e6, float64(compressed)/1e6)
 }

@@ -72,8 +72,10 @@ func unpack(t *testing.T, path string) v1.ImageIndex {
 func TestImageIsReadByOthers(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 	out := filepath.Join(t.TempDir(), "new/out.tar")
-	printed := do(t, "-o", out, "--name", "localhost/x:1", "--name", "busybox:2", "--platform", "linux/arm64", "--file", sample(t)+":/",
-		"--entrypoint", "/usr/bin/tool", "--entrypoint", "-v", "--label", "a=b=c", "--env", "PATH=/bin", "--user", "1:2")
+	printed := do(t, "-o", out, "--name", "localhost/x:1", "--name", "busybox:2", "--platform",
+		"linux/arm64", "--file", sample(t)+":/",
+		"--entrypoint", "/usr/bin/tool", "--entrypoint", "-v", "--label", "a=b=c", "--env", "PATH=/bin",
+		"--user", "1:2")
 
 	tag, err := name.NewTag("docker.io/library/busybox:2")
 	if err != nil {
@@ -91,8 +93,10 @@ func TestImageIsReadByOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := config.Config
-	if config.Architecture != "arm64" || config.OS != "linux" || !config.Created.Equal(time.Unix(1700000000, 0)) ||
-		!slices.Equal(c.Entrypoint, []string{"/usr/bin/tool", "-v"}) || c.Labels["a"] != "b=c" || c.Env[0] != "PATH=/bin" || c.User != "1:2" {
+	if config.Architecture != "arm64" || config.OS != "linux" ||
+		!config.Created.Equal(time.Unix(1700000000, 0)) ||
+		!slices.Equal(c.Entrypoint, []string{"/usr/bin/tool", "-v"}) || c.Labels["a"] != "b=c" ||
+		c.Env[0] != "PATH=/bin" || c.User != "1:2" {
 		t.Errorf("configuration %+v", config)
 	}
 
@@ -104,8 +108,10 @@ func TestImageIsReadByOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(m.Manifests) != 2 || m.Manifests[0].Digest != m.Manifests[1].Digest || !strings.Contains(printed, m.Manifests[0].Digest.String()) ||
-		m.Manifests[0].Annotations[containerdName] != "localhost/x:1" || m.Manifests[1].Annotations[containerdName] != "docker.io/library/busybox:2" {
+	if len(m.Manifests) != 2 || m.Manifests[0].Digest != m.Manifests[1].Digest ||
+		!strings.Contains(printed, m.Manifests[0].Digest.String()) ||
+		m.Manifests[0].Annotations[containerdName] != "localhost/x:1" ||
+		m.Manifests[1].Annotations[containerdName] != "docker.io/library/busybox:2" {
 		t.Errorf("index.json has %+v, printed was %s", m.Manifests, printed)
 	}
 }
@@ -137,7 +143,8 @@ func TestLayerHasNothingOfThisMachine(t *testing.T) {
 			t.Fatal(err)
 		}
 		names = append(names, h.Name)
-		if h.Uid != 0 || h.Gid != 0 || h.Uname != "" || h.Gname != "" || !h.ModTime.Equal(time.Unix(1700000000, 0)) || len(h.PAXRecords) > 0 {
+		if h.Uid != 0 || h.Gid != 0 || h.Uname != "" || h.Gname != "" ||
+			!h.ModTime.Equal(time.Unix(1700000000, 0)) || len(h.PAXRecords) > 0 {
 			t.Errorf("%s: %+v", h.Name, h)
 		}
 	}
@@ -147,8 +154,8 @@ func TestLayerHasNothingOfThisMachine(t *testing.T) {
 	}
 }
 
-// TestSameFilesGiveTheSameBytes: other directories, other times of the files, another umask where it
-// does not count.
+// TestSameFilesGiveTheSameBytes: other directories, other times of the files, another umask where
+// it does not count.
 func TestSameFilesGiveTheSameBytes(t *testing.T) {
 	var hashes []string
 	for i := range 2 {
@@ -160,7 +167,8 @@ func TestSameFilesGiveTheSameBytes(t *testing.T) {
 		if err := os.Chtimes(dir+"/etc/conf", at, at); err != nil {
 			t.Fatal(err)
 		}
-		do(t, "-o", out, "--name", "localhost/x:1", "--file", dir+":/", "--file", tool+":/tool", "--label", "b=1", "--label", "a=1")
+		do(t, "-o", out, "--name", "localhost/x:1", "--file", dir+":/", "--file", tool+":/tool",
+			"--label", "b=1", "--label", "a=1")
 		do(t, "index", "-o", out+".oci", "--name", "localhost/x:1", out)
 		hashes = append(hashes, hashOf(t, out)+hashOf(t, out+".oci"))
 	}
@@ -175,7 +183,8 @@ func TestIndexJoinsPlatforms(t *testing.T) {
 	var parts []string
 	for _, arch := range []string{"amd64", "arm64"} {
 		part := filepath.Join(dir, arch+".tar")
-		do(t, "-o", part, "--name", "localhost/x:1", "--name", "localhost/x:2", "--platform", "linux/"+arch, "--file", dir+"/same:/same")
+		do(t, "-o", part, "--name", "localhost/x:1", "--name", "localhost/x:2", "--platform", "linux/"+
+			arch, "--file", dir+"/same:/same")
 		parts = append(parts, part)
 	}
 	out := dir + "/index.tar"
@@ -185,7 +194,8 @@ func TestIndexJoinsPlatforms(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, err := outer.IndexManifest()
-	if err != nil || len(m.Manifests) != 1 || m.Manifests[0].Annotations[containerdName] != "localhost/x:1" {
+	if err != nil || len(m.Manifests) != 1 ||
+		m.Manifests[0].Annotations[containerdName] != "localhost/x:1" {
 		t.Fatalf("index.json %+v, %v; want one name", m, err)
 	}
 	inner, err := outer.ImageIndex(m.Manifests[0].Digest)
@@ -193,10 +203,12 @@ func TestIndexJoinsPlatforms(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, err = inner.IndexManifest()
-	if err != nil || len(m.Manifests) != 2 || m.Manifests[0].Platform.String() != "linux/amd64" || m.Manifests[1].Platform.String() != "linux/arm64" {
+	if err != nil || len(m.Manifests) != 2 || m.Manifests[0].Platform.String() != "linux/amd64" ||
+		m.Manifests[1].Platform.String() != "linux/arm64" {
 		t.Errorf("platforms %+v, %v", m, err)
 	}
-	refused(t, 1, "there is one for linux/amd64 already", "index", "-o", out, "--name", "localhost/x:1", parts[0], parts[0])
+	refused(t, 1, "there is one for linux/amd64 already", "index", "-o", out, "--name",
+		"localhost/x:1", parts[0], parts[0])
 	refused(t, 1, "no image for one platform", "index", "-o", out, "--name", "localhost/x:1", out)
 }
 
@@ -222,13 +234,15 @@ func TestBigFilesAreStreamed(t *testing.T) {
 func refused(t *testing.T, code int, want string, args ...string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	if got := run(args, &stdout, &stderr); got != code || !strings.Contains(stderr.String(), want) || stdout.Len() > 0 {
+	if got := run(args, &stdout, &stderr); got != code || !strings.Contains(stderr.String(), want) ||
+		stdout.Len() > 0 {
 		t.Errorf("image %q: exit %d, want %d and %q:\n%s%s", args, got, code, want, &stdout, &stderr)
 	}
 }
 
 func TestCommandLinesThatAreRefused(t *testing.T) {
-	ok := []string{"-o", filepath.Join(t.TempDir(), "out.tar"), "--name", "localhost/x:1", "--file", "main.go:/main.go"}
+	ok := []string{"-o", filepath.Join(t.TempDir(), "out.tar"), "--name", "localhost/x:1", "--file",
+		"main.go:/main.go"}
 	for _, c := range []struct {
 		want string
 		args []string
@@ -245,12 +259,14 @@ func TestCommandLinesThatAreRefused(t *testing.T) {
 		{"os/arch", append(ok, "--platform", "linux")},
 		{"only index takes arguments", append(ok, "x.tar")},
 		{"name the archives", []string{"index", "-o", "x", "--name", "localhost/x:1"}},
-		{"one --name", []string{"index", "-o", "x", "--name", "localhost/x:1", "--name", "localhost/x:2", "x.tar"}},
+		{"one --name", []string{"index", "-o", "x", "--name", "localhost/x:1", "--name", "localhost/x:2",
+			"x.tar"}},
 	} {
 		refused(t, 2, c.want, c.args...)
 	}
 	var help bytes.Buffer
-	if code := run([]string{"-h"}, io.Discard, &help); code != 0 || !strings.Contains(help.String(), "-platform os/arch") {
+	if code := run([]string{"-h"}, io.Discard, &help); code != 0 ||
+		!strings.Contains(help.String(), "-platform os/arch") {
 		t.Errorf("help: exit %d, %s", code, &help)
 	}
 	t.Setenv("SOURCE_DATE_EPOCH", "yesterday")
@@ -260,8 +276,10 @@ func TestCommandLinesThatAreRefused(t *testing.T) {
 // TestFailureLeavesNothing: neither half an archive nor temporary files.
 func TestFailureLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
-	refused(t, 1, "no such file", "-o", dir+"/out.tar", "--name", "localhost/x:1", "--file", dir+"/none:/x")
-	refused(t, 1, "write /proc", "-o", dir+"/out.tar", "--name", "localhost/x:1", "--file", "/proc/self/status:/proc")
+	refused(t, 1, "no such file", "-o", dir+"/out.tar", "--name", "localhost/x:1", "--file", dir+
+		"/none:/x")
+	refused(t, 1, "write /proc", "-o", dir+"/out.tar", "--name", "localhost/x:1", "--file",
+		"/proc/self/status:/proc")
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) > 0 {
 		t.Errorf("left %v, %v", left, err)

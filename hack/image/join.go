@@ -50,11 +50,12 @@ func joinImages(o *options) (string, error) {
 	if err := a.write(o.out, o.created); err != nil {
 		return "", fmt.Errorf("write archive %s: %w", o.out, err)
 	}
-	return fmt.Sprintf("%s  %s  %s  %.1f MB", o.out, strings.Join(platforms, ","), root.digest, float64(size)/1e6), nil
+	return fmt.Sprintf("%s  %s  %s  %.1f MB", o.out, strings.Join(platforms, ","), root.digest,
+		float64(size)/1e6), nil
 }
 
-// readArchive reads what makeImage wrote: the descriptor of its image, without names, and the places
-// of its blobs, without their content.
+// readArchive reads what makeImage wrote: the descriptor of its image, without names, and the
+// places of its blobs, without their content.
 func readArchive(path string) (*archive, error) {
 	file, err := os.Open(path)
 	if err != nil {

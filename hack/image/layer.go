@@ -74,7 +74,8 @@ func writeLayer(file *os.File, entries []entry, at time.Time) (*layer, error) {
 	return &layer{path: file.Name(), digest: sum(compressed), diffID: sum(plain), size: size}, err
 }
 
-// writeEntry writes one entry: owner 0:0 without names, the given time, nothing else of this machine.
+// writeEntry writes one entry: owner 0:0 without names, the given time, nothing else of this
+// machine.
 func writeEntry(out *tar.Writer, e entry, at time.Time) error {
 	header := &tar.Header{Typeflag: e.kind, Name: e.name, Linkname: e.link, Mode: e.mode, ModTime: at}
 	if e.kind == tar.TypeDir {
@@ -97,7 +98,8 @@ func writeEntry(out *tar.Writer, e entry, at time.Time) error {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		return fmt.Errorf("copy %s, %d of %d bytes: %w; did it change meanwhile?", e.source, n, e.size, err)
+		return fmt.Errorf("copy %s, %d of %d bytes: %w; did it change meanwhile?", e.source, n, e.size,
+			err)
 	}
 	return nil
 }

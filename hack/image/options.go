@@ -75,7 +75,8 @@ func (o *options) imageFlags(fs *flag.FlagSet) {
 		}
 		return err
 	})
-	fs.Func("file", "`src:/dest[:mode]` of a file, or src:/dest of a directory; mode is octal; may be repeated", o.addInput)
+	fs.Func("file", "`src:/dest[:mode]` of a file, or src:/dest of a directory; mode is octal; may "+
+		"be repeated", o.addInput)
 	fs.Func("entrypoint", "`argument` of the entry point; may be repeated", func(s string) error {
 		o.config.Entrypoint = append(o.config.Entrypoint, s)
 		return nil
@@ -98,7 +99,8 @@ func (o *options) imageFlags(fs *flag.FlagSet) {
 		o.config.Env = append(o.config.Env, s)
 		return nil
 	})
-	fs.StringVar(&o.config.User, "user", "", "`uid:gid` that runs it (default: what runs the image decides)")
+	fs.StringVar(&o.config.User, "user", "",
+		"`uid:gid` that runs it (default: what runs the image decides)")
 }
 
 // check refuses command lines that can mean nothing; args is the number of arguments beside flags.
@@ -162,7 +164,8 @@ func epoch(s string) (time.Time, error) {
 	}
 	seconds, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || seconds < 0 {
-		return time.Time{}, fmt.Errorf("read SOURCE_DATE_EPOCH: %q is not a number of seconds since 1970", s)
+		return time.Time{}, fmt.Errorf("read SOURCE_DATE_EPOCH: %q is not a number of seconds since 1970",
+			s)
 	}
 	return time.Unix(seconds, 0).UTC(), nil
 }

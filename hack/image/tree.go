@@ -30,8 +30,8 @@ type tree struct {
 	notes   io.Writer // told what was left out
 }
 
-// collect reads all inputs, without their content, and returns the entries sorted by name, so that a
-// directory comes before what is in it.
+// collect reads all inputs, without their content, and returns the entries sorted by name, so that
+// a directory comes before what is in it.
 func collect(inputs []input, notes io.Writer) ([]entry, error) {
 	t := tree{entries: map[string]entry{}, notes: notes}
 	for _, in := range inputs {
@@ -75,11 +75,13 @@ func (t tree) add(in input) error {
 			mode = 0o755
 		}
 	}
-	return t.put(entry{name: dest, kind: tar.TypeReg, mode: mode, source: in.source, size: info.Size()})
+	return t.put(entry{name: dest, kind: tar.TypeReg, mode: mode, source: in.source,
+		size: info.Size()})
 }
 
 // addDir takes a directory with all below it. Modes, symlinks and hard links are kept; extended
-// attributes are not; devices, pipes and sockets are left out, for container runtimes make their own.
+// attributes are not; devices, pipes and sockets are left out, for container runtimes make their
+// own.
 func (t tree) addDir(source, dest string) error {
 	links := map[[2]uint64]string{} // device and inode of a file with several names: the first one
 	return filepath.WalkDir(source+"/", func(at string, d fs.DirEntry, err error) error {
@@ -111,7 +113,8 @@ func (t tree) addDir(source, dest string) error {
 			if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Nlink > 1 {
 				inode := [2]uint64{uint64(stat.Dev), stat.Ino}
 				if first, seen := links[inode]; seen {
-					e = entry{name: e.name, kind: tar.TypeLink, mode: e.mode, link: first, source: at, size: e.size}
+					e = entry{name: e.name, kind: tar.TypeLink, mode: e.mode, link: first, source: at,
+						size: e.size}
 				} else {
 					links[inode] = e.name
 				}
@@ -127,7 +130,8 @@ func (t tree) addDir(source, dest string) error {
 // permissions returns the mode bits as tar has them.
 func permissions(m fs.FileMode) int64 {
 	bits := int64(m.Perm())
-	for bit, value := range map[fs.FileMode]int64{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000} {
+	for bit, value := range map[fs.FileMode]int64{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000,
+		fs.ModeSticky: 0o1000} {
 		if m&bit != 0 {
 			bits |= value
 		}
@@ -156,7 +160,8 @@ func (t tree) parents() error {
 			if !found {
 				t.entries[dir] = entry{name: dir, kind: tar.TypeDir, mode: 0o755}
 			} else if parent.kind != tar.TypeDir {
-				return fmt.Errorf("add /%s: /%s is no directory; if it is a symlink, name what it leads to", name, dir)
+				return fmt.Errorf("add /%s: /%s is no directory; if it is a symlink, name what it leads to",
+					name, dir)
 			}
 		}
 		e := t.entries[name]

@@ -49,7 +49,8 @@ func sample(t *testing.T) string {
 
 func TestTreeKeepsWhatMatters(t *testing.T) {
 	dir := sample(t)
-	entries, err := collect([]input{{dir, "/", -1}, {dir + "/etc/conf", "/opt/a/conf", 0o400}}, &bytes.Buffer{})
+	entries, err := collect([]input{{dir, "/", -1}, {dir + "/etc/conf", "/opt/a/conf", 0o400}},
+		&bytes.Buffer{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,11 +68,13 @@ func TestTreeKeepsWhatMatters(t *testing.T) {
 		{name: "usr/bin", kind: tar.TypeDir, mode: 0o755},
 		{name: "usr/bin/su", kind: tar.TypeReg, mode: 0o4755, source: dir + "/usr/bin/su", size: 4},
 		{name: "usr/bin/tool", kind: tar.TypeReg, mode: 0o755, source: dir + "/usr/bin/tool", size: 6},
-		{name: "usr/bin/tool5", kind: tar.TypeLink, mode: 0o755, link: "usr/bin/tool", source: dir + "/usr/bin/tool5", size: 6},
+		{name: "usr/bin/tool5", kind: tar.TypeLink, mode: 0o755, link: "usr/bin/tool", source: dir +
+			"/usr/bin/tool5", size: 6},
 	}
 	for i := range max(len(want), len(entries)) {
 		if i >= len(want) || i >= len(entries) || want[i] != entries[i] {
-			t.Fatalf("from entry %d on:\n%+v\nwant\n%+v", i, entries[min(i, len(entries)):], want[min(i, len(want)):])
+			t.Fatalf("from entry %d on:\n%+v\nwant\n%+v", i, entries[min(i, len(entries)):],
+				want[min(i, len(want)):])
 		}
 	}
 }
@@ -80,14 +83,17 @@ func TestLaterInputsReplaceEarlierOnes(t *testing.T) {
 	dir := sample(t)
 	write(t, dir+"-new", "new", 0o755)
 	defer os.Remove(dir + "-new")
-	entries, err := collect([]input{{dir, "/", -1}, {dir + "-new", "/usr/bin/tool", -1}}, &bytes.Buffer{})
+	entries, err := collect([]input{{dir, "/", -1}, {dir + "-new", "/usr/bin/tool", -1}},
+		&bytes.Buffer{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, source := range map[string]string{"usr/bin/tool": dir + "-new", "usr/bin/tool5": dir + "/usr/bin/tool5"} {
+	for name, source := range map[string]string{"usr/bin/tool": dir + "-new", "usr/bin/tool5": dir +
+		"/usr/bin/tool5"} {
 		i := slices.IndexFunc(entries, func(e entry) bool { return e.name == name })
 		if e := entries[i]; e.kind != tar.TypeReg || e.source != source {
-			t.Errorf("%s is %+v, want the content of %s: the other name of a replaced file stays what it was", name, e, source)
+			t.Errorf("%s is %+v, want the content of %s: the other name keeps the old content", name, e,
+				source)
 		}
 	}
 }
@@ -127,7 +133,8 @@ func TestTreeRefuses(t *testing.T) {
 		{"file over a directory", "directory in one input", []input{{dir, "/", -1}, {file, "/etc", -1}}},
 		{"deletion", "mean a deletion", []input{{dir + "-wh", "/", -1}}},
 	} {
-		if _, err := collect(c.inputs, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := collect(c.inputs, &bytes.Buffer{}); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", c.name, err, c.want)
 		}
 	}

@@ -18,12 +18,12 @@ import (
 
 const (
 	abTotal   = 50000 // requests of a load, at least
-	abClients = 100   // at a time
-	// abSlice is how many requests one ab makes. ab does not tell when a request began that failed, so it
-	// runs again and again, and the time of the whole run says what the request may have met.
+	abClients = 100   // instant a time
+	// abSlice is how many requests one ab makes. ab does not tell when a request began that failed,
+	// so it runs again and again, and the time of the whole run says what the request may have met.
 	abSlice = 500
-	// abLanes run beside each other with a part of the clients each, so that the address does not move just
-	// when there is no load: between two runs the machine has time for it.
+	// abLanes run beside each other with a part of the clients each, so that the address does not
+	// move just when there is no load: between two runs the machine has time for it.
 	abLanes = 2
 	// abPatience is how long ab waits while nothing happens, in seconds.
 	abPatience = "5"
@@ -40,9 +40,10 @@ type Slice struct {
 // Load is what all runs of ab saw.
 type Load []Slice
 
-// startLoad runs ab until it has made all its requests and enough is closed. Progress gets the number of
-// requests made after each run.
-func startLoad(ctx context.Context, c *kindcluster.Cluster, target netip.AddrPort, enough <-chan struct{}, progress func(made int)) <-chan Load {
+// startLoad runs ab until it has made all its requests and enough is closed. Progress gets the
+// number of requests made after each run.
+func startLoad(ctx context.Context, c *kindcluster.Cluster, target netip.AddrPort,
+	enough <-chan struct{}, progress func(made int)) <-chan Load {
 	var mu sync.Mutex
 	var l Load
 	made := 0
@@ -78,10 +79,11 @@ func closed(c <-chan struct{}) bool {
 	}
 }
 
-// runAB runs ab once, with less right to the processor than what it puts under load: -r goes on after a
-// broken connection, and -l takes answers of any length, which differ by the names of pods.
+// runAB runs ab once, with less right to the processor than what it puts under load: -r goes on
+// after a broken connection, and -l takes answers of any length, which differ by the names of pods.
 func runAB(ctx context.Context, c *kindcluster.Cluster, target netip.AddrPort) (s Slice) {
-	cmd := c.OutsideCommand(ctx, "nice", "-n", "5", "ab", "-q", "-r", "-l", "-s", abPatience, "-n", strconv.Itoa(abSlice), "-c", strconv.Itoa(abClients/abLanes), "http://"+target.String()+"/")
+	cmd := c.OutsideCommand(ctx, "nice", "-n", "5", "ab", "-q", "-r", "-l", "-s", abPatience, "-n",
+		strconv.Itoa(abSlice), "-c", strconv.Itoa(abClients/abLanes), "http://"+target.String()+"/")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	s.Start = time.Now()
@@ -100,23 +102,25 @@ func runAB(ctx context.Context, c *kindcluster.Cluster, target netip.AddrPort) (
 var (
 	abDone    = regexp.MustCompile(`(?m)^Complete requests:\s+(\d+)$`)
 	abFailed  = regexp.MustCompile(`(?m)^Failed requests:\s+(\d+)$`)
-	abReasons = regexp.MustCompile(`(?m)^\s+\(Connect: (\d+), Receive: (\d+), Length: (\d+), Exceptions: (\d+)\)$`)
-	abStatus  = regexp.MustCompile(`(?m)^Non-2xx responses:\s+(\d+)$`)
-	abGaveUp  = regexp.MustCompile(`(?m)^Total of (\d+) requests completed$`)
+	abReasons = regexp.MustCompile(
+		`(?m)^\s+\(Connect: (\d+), Receive: (\d+), Length: (\d+), Exceptions: (\d+)\)$`)
+	abStatus = regexp.MustCompile(`(?m)^Non-2xx responses:\s+(\d+)$`)
+	abGaveUp = regexp.MustCompile(`(?m)^Total of (\d+) requests completed$`)
 )
 
-// parseAB reads what ab says. Where it gave up, as when nothing happened on the connections that were
-// left, the requests that it did not complete have failed; of the others it does not tell.
+// parseAB reads what ab says. Where it gave up, as when nothing happened on the connections that
+// were left, the requests that it did not complete have failed; of the others it does not tell.
 //
-// ab counts a connection that broke under several reasons, so the failed requests of a report are those
-// that did not connect and the largest of the others, not the sum that it prints.
+// ab counts a connection that broke under several reasons, so the failed requests of a report are
+// those that did not connect and the largest of the others, not the sum that it prints.
 func parseAB(text string) (c Count, err error) {
 	if gave := abGaveUp.FindStringSubmatch(text); gave != nil {
 		return Count{abSlice, abSlice - min(abSlice, number(gave[1]))}, nil
 	}
 	done, failed := abDone.FindStringSubmatch(text), abFailed.FindStringSubmatch(text)
 	if done == nil || failed == nil {
-		return c, fmt.Errorf("read ab's report: no complete or failed requests in it: %.500s", strings.Join(strings.Fields(text), " "))
+		return c, fmt.Errorf("read ab's report: no complete or failed requests in it: %.500s",
+			strings.Join(strings.Fields(text), " "))
 	}
 	c.Requests = number(done[1])
 	if r := abReasons.FindStringSubmatch(text); r != nil {
@@ -162,8 +166,8 @@ func (l Load) rate() float64 {
 	return float64(l.total().Requests) / last.Sub(first).Seconds()
 }
 
-// tally counts the runs by when they were. Open are all requests of the runs that the hand-over fell
-// into, though at most abClients of them were open at that instant.
+// tally counts the runs by when they were. Open are all requests of the runs that the hand-over
+// fell into, though at most abClients of them were open at that instant.
 func (l Load) tally(h Handover) (t Tally) {
 	for _, s := range l {
 		t.at(h, s.Start, s.End).add(s.Requests, s.Failed)
@@ -176,7 +180,9 @@ func (l Load) judge(h Handover) error {
 	t := l.tally(h)
 	err := t.judge()
 	if t.Open.Failed > abClients {
-		err = errors.Join(err, fmt.Errorf("%d requests failed in the runs of ab that the hand-over fell into: at most %d were open then", t.Open.Failed, abClients))
+		err = errors.Join(err,
+			fmt.Errorf("%d requests failed in the runs of ab that the hand-over fell into: at most %d "+
+				"were open then", t.Open.Failed, abClients))
 	}
 	if n := l.total().Requests; n < abTotal {
 		err = errors.Join(err, fmt.Errorf("ab made %d of %d requests", n, abTotal))
@@ -184,7 +190,7 @@ func (l Load) judge(h Handover) error {
 	return errors.Join(err, l.failure())
 }
 
-// failure is what ab said that was not understood.
+// failure returns output of ab that could not be parsed.
 func (l Load) failure() (err error) {
 	for _, s := range l {
 		err = errors.Join(err, s.Err)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Reports of ab 2.3, shortened: a good run; one in which a tenth of the connections was reset and a tenth
-// answered with 503; one at a port where nobody listens; and one whose last connections hung.
+// Reports of ab 2.3, shortened: a good run; one in which a tenth of the connections was reset and a
+// tenth answered with 503; one at a closed port; and one whose last connections hung.
 const (
 	abGood = `Time taken for tests:   0.149 seconds
 Complete requests:      500
@@ -50,7 +50,8 @@ func TestParseAB(t *testing.T) {
 			t.Errorf("%+v, %v; want %+v of\n%s", got, err, c.want, c.report)
 		}
 	}
-	for _, report := range []string{"", "apr_socket_connect(): Connection refused (111)\n", "Complete requests: 5\n"} {
+	for _, report := range []string{"", "apr_socket_connect(): Connection refused (111)\n",
+		"Complete requests: 5\n"} {
 		if got, err := parseAB(report); err == nil {
 			t.Errorf("%q is read as %+v", report, got)
 		}
@@ -71,11 +72,11 @@ func FuzzParseAB(f *testing.F) {
 
 // run is a run of ab in a test.
 func run(start, end, requests, failed int) Slice {
-	return Slice{Start: at(start), End: at(end), Count: Count{requests, failed}}
+	return Slice{Start: instant(start), End: instant(end), Count: Count{requests, failed}}
 }
 
 func TestLoadIsJudgedByItsRuns(t *testing.T) {
-	h := Handover{"w1", "w2", at(1000), at(1005)}
+	h := Handover{"w1", "w2", instant(1000), instant(1005)}
 	aborted := run(1500, 1600, 0, 0)
 	aborted.Err = errors.New("ab: it gave up")
 	good := func() Load {
@@ -87,15 +88,18 @@ func TestLoadIsJudgedByItsRuns(t *testing.T) {
 		want string
 	}{
 		{"good", good(), ""},
-		{"open ones failed, as many as may be open", append(good(), run(950, 1100, 500, abClients-3)), ""},
-		{"more than may be open", append(good(), run(950, 1100, 500, abClients)), "103 requests failed in the runs"},
+		{"open ones failed, as many as may be open", append(good(), run(950, 1100, 500, abClients-3)),
+			""},
+		{"more than may be open", append(good(), run(950, 1100, 500, abClients)),
+			"103 requests failed in the runs"},
 		{"before", append(good(), run(0, 950, 500, 1)), "before the hand-over: 1 of 25500 failed"},
 		{"after", append(good(), run(1005, 1100, 500, 1)), "after the hand-over: 1 of 25500 failed"},
 		{"too few", good()[1:], "ab made 25500 of 50000 requests"},
 		{"aborted", append(good(), aborted), "ab: it gave up"},
 		{"all before", Load{run(0, 900, abTotal, 0)}, "too little was seen"},
 	} {
-		if err := c.load.judge(h); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+		if err := c.load.judge(h); (err == nil) != (c.want == "") || err != nil &&
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}

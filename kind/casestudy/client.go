@@ -19,22 +19,24 @@ import (
 // every is the interval of the client's requests: how finely it sees what is lost.
 const every = 10 * time.Millisecond
 
-// asker sends requests to the application, each on a fresh connection from a host outside the nodes.
-type asker struct {
+// requester sends requests to the application, each on a fresh connection from a host outside the
+// nodes.
+type requester struct {
 	url    string
 	client http.Client
 }
 
-func newAsker(host *netlab.Host, target netip.AddrPort, timeout time.Duration) *asker {
-	return &asker{
-		url:    "http://" + target.String() + "/",
-		client: http.Client{Timeout: timeout, Transport: &http.Transport{DialContext: host.Dial, DisableKeepAlives: true}},
+func newRequester(host *netlab.Host, target netip.AddrPort, timeout time.Duration) *requester {
+	return &requester{
+		url: "http://" + target.String() + "/",
+		client: http.Client{Timeout: timeout,
+			Transport: &http.Transport{DialContext: host.Dial, DisableKeepAlives: true}},
 	}
 }
 
-// ask sends a request with an ID. The result's Server is the pod that answered; an answer to another
-// request is a failure.
-func (a *asker) ask(ctx context.Context, id string) netlab.Request {
+// request sends a request with an ID. The result's Server is the pod that answered; an answer to
+// another request is a failure.
+func (a *requester) request(ctx context.Context, id string) netlab.Request {
 	r := netlab.Request{Start: time.Now()}
 	var err error
 	if r.Server, r.Result, err = a.get(ctx, id); err != nil {
@@ -44,7 +46,7 @@ func (a *asker) ask(ctx context.Context, id string) netlab.Request {
 	return r
 }
 
-func (a *asker) get(ctx context.Context, id string) (pod, status string, err error) {
+func (a *requester) get(ctx context.Context, id string) (pod, status string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.url, nil)
 	if err != nil {
 		return "", "", err
@@ -74,7 +76,8 @@ func classify(err error) string {
 		return netlab.FailedTimeout
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return netlab.FailedRefused
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF),
+		errors.Is(err, io.ErrUnexpectedEOF):
 		return netlab.FailedReset
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return netlab.FailedRoute
@@ -84,7 +87,7 @@ func classify(err error) string {
 
 // Client asks at a fixed rate, whether or not earlier requests have been answered.
 type Client struct {
-	asker  *asker
+	asker  *requester
 	cancel context.CancelFunc
 	done   chan struct{}
 	open   sync.WaitGroup
@@ -93,7 +96,7 @@ type Client struct {
 	reqs []netlab.Request // in the order they ended
 }
 
-func startClient(a *asker) *Client {
+func startClient(a *requester) *Client {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Client{asker: a, cancel: cancel, done: make(chan struct{})}
 	go c.run(ctx)
@@ -111,7 +114,7 @@ func (c *Client) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		c.open.Go(func() {
-			r := c.asker.ask(context.WithoutCancel(ctx), fmt.Sprint(id))
+			r := c.asker.request(context.WithoutCancel(ctx), fmt.Sprint(id))
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.reqs = append(c.reqs, r)
@@ -126,8 +129,8 @@ func (c *Client) stop() {
 	c.open.Wait()
 }
 
-// Requests returns the decided requests that began at or after an instant, in the order in which they
-// began.
+// Requests returns the decided requests that began at or after an instant, in the order in which
+// they began.
 func (c *Client) Requests(since time.Time) (reqs []netlab.Request) {
 	c.mu.Lock()
 	for _, r := range c.reqs {

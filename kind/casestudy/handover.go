@@ -8,22 +8,23 @@ import (
 	"github.com/kvip/kvip/test/lab/netlab"
 )
 
-// Handover is when a client's packets for the address began to go to another node: between From, the
-// last look that saw the old node, and To, the first that saw the new one.
+// Handover is when a client's packets for the address began to go to another node: between From,
+// the last look that saw the old node, and To, the first that saw the new one.
 type Handover struct {
 	Old, New string
 	From, To time.Time
 }
 
-// handover finds the hand-over away from a node in what a Path saw. It is an error if there was none,
-// or if the address did not stay with the new node.
-func handover(seen []Stretch, old string) (h Handover, err error) {
+// handover finds the hand-over away from a node in what a Path saw. It is an error if there was
+// none, or if the address did not stay with the new node.
+func handover(seen []Interval, old string) (h Handover, err error) {
 	h.Old = old
 	for _, s := range seen {
 		switch {
 		case s.Node == "" || s.Node == h.New:
 		case h.New != "":
-			return h, fmt.Errorf("the address went on from %s to %s %.3f s later", h.New, s.Node, s.From.Sub(h.To).Seconds())
+			return h, fmt.Errorf("the address went on from %s to %s %.3f s later", h.New, s.Node,
+				s.From.Sub(h.To).Seconds())
 		case s.Node == old:
 			h.From = s.To
 		default:
@@ -50,12 +51,12 @@ func (c *Count) add(requests, failed int) {
 	c.Failed += failed
 }
 
-// Tally counts requests by when they were: over before the hand-over, open at that instant, or begun
-// after it. Those that were open may be reset by the new node, which knows nothing of their connections
-// (S7), and are counted apart for that.
+// Tally counts requests by when they were: over before the hand-over, open at that instant, or
+// begun after it. Those that were open may be reset by the new node, which knows nothing of their
+// connections (S7), and are counted apart for that.
 type Tally struct{ Before, Open, After Count }
 
-// at returns where something belongs that lasted from one instant to another.
+// instant returns where something belongs that lasted from one instant to another.
 func (t *Tally) at(h Handover, start, end time.Time) *Count {
 	switch {
 	case end.Before(h.From):
@@ -88,7 +89,9 @@ func (t Tally) judge() error {
 		err = errors.Join(err, fmt.Errorf("requests failed that began after the hand-over: %s", t.After))
 	}
 	if t.Before.Requests == 0 || t.After.Requests == 0 {
-		err = errors.Join(err, fmt.Errorf("too little was seen: %d requests before the hand-over and %d after it", t.Before.Requests, t.After.Requests))
+		err = errors.Join(err,
+			fmt.Errorf("too little was seen: %d requests before the hand-over and %d after it",
+				t.Before.Requests, t.After.Requests))
 	}
 	return err
 }
@@ -97,7 +100,9 @@ func (t Tally) judge() error {
 func firstFailures(reqs []netlab.Request, since time.Time) (lines []string) {
 	for _, r := range reqs {
 		if !r.OK() && len(lines) < 3 {
-			lines = append(lines, fmt.Sprintf("%+.3f s: %s after %.3f s", r.Start.Sub(since).Seconds(), r.Result, r.Took.Seconds()))
+			lines = append(lines,
+				fmt.Sprintf("%+.3f s: %s after %.3f s", r.Start.Sub(since).Seconds(), r.Result,
+					r.Took.Seconds()))
 		}
 	}
 	return lines

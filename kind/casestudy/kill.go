@@ -15,7 +15,7 @@ const (
 	// impatience is how long a request may take that measures a gap: a repetition must not hide it.
 	impatience = 500 * time.Millisecond
 	gapTarget  = 6 * time.Second // for up to 20 announcing nodes (S1)
-	servedFor  = 20              // requests through another node say that it serves
+	servedFor  = 20              // requests through another node prove that it serves
 )
 
 // Kill is what became of requests when the node died that announced the address.
@@ -27,9 +27,9 @@ type Kill struct {
 	Details []string      // of the first failures since then
 }
 
-// Kill switches the node off that announces the address, and waits until the address answers elsewhere.
-// The node stays off: Mend starts it.
-func (s *Case) Kill(ctx context.Context) (r Kill, err error) {
+// Kill switches the node off that announces the address, and waits until the address answers
+// elsewhere. The node stays off: Mend starts it.
+func (s *Study) Kill(ctx context.Context) (r Kill, err error) {
 	w, err := s.watch(ctx, impatience)
 	if err != nil {
 		return r, err
@@ -55,7 +55,7 @@ func (s *Case) Kill(ctx context.Context) (r Kill, err error) {
 		return r, err
 	}
 	err = kindcluster.Eventually(ctx, 10*every, func() (err error) {
-		if r.Handover, err = handover(w.Stretches(), old); err != nil {
+		if r.Handover, err = handover(w.Intervals(), old); err != nil {
 			return err
 		}
 		if n := answered(w.Requests(r.To)); n < servedFor {
@@ -85,15 +85,15 @@ func answered(reqs []netlab.Request) (n int) {
 	return n
 }
 
-// Mend starts the killed node and waits until everything is well.
-func (s *Case) Mend(ctx context.Context, node string) error {
+// Restore starts the killed node and waits until everything is well.
+func (s *Study) Restore(ctx context.Context, node string) error {
 	if err := s.Cluster.Start(ctx, s.Cluster.Node(node)); err != nil {
 		return err
 	}
-	return s.Well(ctx)
+	return s.WaitReady(ctx)
 }
 
-// Lines tells what was seen.
+// Lines describes what was seen.
 func (r Kill) Lines() []string {
 	word := "within"
 	if r.Gap > gapTarget {
@@ -101,11 +101,13 @@ func (r Kill) Lines() []string {
 	}
 	lines := []string{
 		fmt.Sprintf("the address went from %s to %s", r.Old, r.New),
-		fmt.Sprintf("no request was answered for %s: %s the target of %.0f s", failover.Figure(r.Gap), word, gapTarget.Seconds()),
+		fmt.Sprintf("no request was answered for %s: %s the target of %.0f s", failover.Figure(r.Gap),
+			word, gapTarget.Seconds()),
 		fmt.Sprintf("of the requests begun since it answers there, %s", r.After),
 	}
 	if r.Local {
-		lines = append(lines, "a pod died with the node: until Kubernetes counts the node as lost, proxies send it its share")
+		lines = append(lines,
+			"a pod died with the node: until Kubernetes counts the node as lost, proxies send it its share")
 	}
 	for _, d := range r.Details {
 		lines = append(lines, "a failed one began at the hand-over "+d)
@@ -113,14 +115,15 @@ func (r Kill) Lines() []string {
 	return lines
 }
 
-// Judge is an error if the address does not answer elsewhere, or if requests failed then that no dead
-// pod explains.
+// Judge is an error if the address does not answer elsewhere, or if requests failed then that no
+// dead pod explains.
 func (r Kill) Judge() error {
 	if r.New == "" || r.New == r.Old {
 		return fmt.Errorf("the address did not leave %s", r.Old)
 	}
 	if !r.Local && r.After.Failed > 0 {
-		return fmt.Errorf("requests failed that began after the hand-over, though no pod died with the node: %s", r.After)
+		return fmt.Errorf("requests failed that began after the hand-over, though no pod died with the "+
+			"node: %s", r.After)
 	}
 	return nil
 }

@@ -37,9 +37,9 @@ type object struct {
 }
 
 // control is the node on which kubectl runs.
-func (s *Case) control() *kindcluster.Node { return s.Cluster.Nodes[0] }
+func (s *Study) control() *kindcluster.Node { return s.Cluster.Nodes[0] }
 
-func (s *Case) get(ctx context.Context, args ...string) (o object, err error) {
+func (s *Study) get(ctx context.Context, args ...string) (o object, err error) {
 	out, err := s.control().Kubectl(ctx, append([]string{"get", "-o", "json"}, args...)...)
 	if err != nil {
 		return o, err
@@ -51,7 +51,7 @@ func (s *Case) get(ctx context.Context, args ...string) (o object, err error) {
 }
 
 // pods returns the application's pods that are ready and stay.
-func (s *Case) pods(ctx context.Context) (ready []object, err error) {
+func (s *Study) pods(ctx context.Context) (ready []object, err error) {
 	list, err := s.get(ctx, "pods", "-n", namespace, "-l", "app="+service)
 	for _, pod := range list.Items {
 		if pod.Metadata.DeletionTimestamp == "" && pod.ready() {
@@ -71,8 +71,9 @@ func (o object) ready() bool {
 }
 
 // endpoints returns the names of the pods that the EndpointSlices show as ready.
-func (s *Case) endpoints(ctx context.Context) (pods []string, err error) {
-	list, err := s.get(ctx, "endpointslices", "-n", namespace, "-l", "kubernetes.io/service-name="+service)
+func (s *Study) endpoints(ctx context.Context) (pods []string, err error) {
+	list, err := s.get(ctx, "endpointslices", "-n", namespace, "-l", "kubernetes.io/service-name="+
+		service)
 	for _, slice := range list.Items {
 		for _, e := range slice.Endpoints {
 			if e.Conditions.Ready {
@@ -85,7 +86,7 @@ func (s *Case) endpoints(ctx context.Context) (pods []string, err error) {
 }
 
 // address returns the address in the Service's status.
-func (s *Case) address(ctx context.Context) (netip.Addr, error) {
+func (s *Study) address(ctx context.Context) (netip.Addr, error) {
 	o, err := s.get(ctx, "service", "-n", namespace, service)
 	if err != nil {
 		return netip.Addr{}, err
@@ -97,7 +98,7 @@ func (s *Case) address(ctx context.Context) (netip.Addr, error) {
 }
 
 // complete says what is missing from a cluster that is well.
-func (s *Case) complete(ctx context.Context) error {
+func (s *Study) complete(ctx context.Context) error {
 	nodes, err := s.get(ctx, "nodes")
 	if err != nil {
 		return err
@@ -112,7 +113,8 @@ func (s *Case) complete(ctx context.Context) error {
 		return err
 	}
 	if agents.Status.NumberReady != workers || agents.Status.DesiredNumberScheduled != workers {
-		return fmt.Errorf("%s: %d of %d pods are ready, want %d", kvipPods, agents.Status.NumberReady, agents.Status.DesiredNumberScheduled, workers)
+		return fmt.Errorf("%s: %d of %d pods are ready, want %d", kvipPods, agents.Status.NumberReady,
+			agents.Status.DesiredNumberScheduled, workers)
 	}
 	pods, err := s.pods(ctx)
 	if err != nil {
@@ -123,14 +125,15 @@ func (s *Case) complete(ctx context.Context) error {
 		err = s.alive(ctx)
 	}
 	if err == nil && (len(pods) != replicas || len(endpoints) != replicas) {
-		err = fmt.Errorf("%s: %d pods and %d endpoints are ready, want %d", service, len(pods), len(endpoints), replicas)
+		err = fmt.Errorf("%s: %d pods and %d endpoints are ready, want %d", service, len(pods),
+			len(endpoints), replicas)
 	}
 	return err
 }
 
-// alive asks the kubelet and the kvip of every worker themselves: the API shows those of a node that has
-// just died or started as they were before.
-func (s *Case) alive(ctx context.Context) error {
+// alive asks the kubelet and the kvip of every worker themselves: the API shows those of a node
+// that has just died or started as they were before.
+func (s *Study) alive(ctx context.Context) error {
 	for _, n := range s.Cluster.Nodes {
 		for _, url := range []string{"http://127.0.0.1:10248/healthz", "http://127.0.0.1:2115/readyz"} {
 			if n.ControlPlane {
@@ -145,13 +148,15 @@ func (s *Case) alive(ctx context.Context) error {
 }
 
 // Status returns what `kvip status service` says, from the kvip on a node.
-func (s *Case) Status(ctx context.Context, node string) (string, error) {
-	list, err := s.get(ctx, "pods", "-n", "kube-system", "-l", "app.kubernetes.io/component=services", "--field-selector", "spec.nodeName="+node)
+func (s *Study) Status(ctx context.Context, node string) (string, error) {
+	list, err := s.get(ctx, "pods", "-n", "kube-system", "-l", "app.kubernetes.io/component=services",
+		"--field-selector", "spec.nodeName="+node)
 	if err != nil {
 		return "", err
 	}
 	if len(list.Items) == 0 {
 		return "", fmt.Errorf("find the kvip on %s: no pod of %s", node, kvipPods)
 	}
-	return s.control().Kubectl(ctx, "-n", "kube-system", "exec", list.Items[0].Metadata.Name, "--", "/kvip", "status", "service", service, "-n", namespace)
+	return s.control().Kubectl(ctx, "-n", "kube-system", "exec", list.Items[0].Metadata.Name, "--",
+		"/kvip", "status", "service", service, "-n", namespace)
 }

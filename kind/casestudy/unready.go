@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// quietRequests in a row that others answered say that all proxies have heard of it: chance alone does
+	// quietRequests in a row that others answered prove that all proxies know it: chance alone does
 	// not do that with a third of the requests.
 	quietRequests = 200
 	afterRequests = 500 // are then counted
@@ -21,7 +21,7 @@ const (
 // Unready is what became of requests when a pod was made unready.
 type Unready struct {
 	Pod   string
-	Asked time.Time // when the pod was told to be unready
+	Asked time.Time // when the pod was set unready
 	Gone  time.Time // when the EndpointSlice was seen without it
 	Last  time.Time // when the last request began that it answered before others answered all
 	After int       // requests since then
@@ -32,7 +32,7 @@ type Unready struct {
 }
 
 // Unready makes a pod unready, follows it out of use, and brings it back.
-func (s *Case) Unready(ctx context.Context) (r Unready, err error) {
+func (s *Study) Unready(ctx context.Context) (r Unready, err error) {
 	pods, err := s.pods(ctx)
 	if err != nil || len(pods) == 0 {
 		return r, errors.Join(err, fmt.Errorf("%d pods are ready", len(pods)))
@@ -63,14 +63,15 @@ func (s *Case) Unready(ctx context.Context) (r Unready, err error) {
 	return r, nil
 }
 
-// setReady tells a pod what to say to its readiness probe.
-func (s *Case) setReady(ctx context.Context, pod object, ready bool) error {
-	_, err := s.control().Exec(ctx, "curl", "-sSf", "-m", "5", "-X", "POST", fmt.Sprintf("http://%s:8080/ready?ready=%v", pod.Status.PodIP, ready))
+// setReady sets the answer of a pod to its readiness probe.
+func (s *Study) setReady(ctx context.Context, pod object, ready bool) error {
+	_, err := s.control().Exec(ctx, "curl", "-sSf", "-m", "5", "-X", "POST",
+		fmt.Sprintf("http://%s:8080/ready?ready=%v", pod.Status.PodIP, ready))
 	return err
 }
 
 // endpointGone waits until the EndpointSlices do not show a pod as ready.
-func (s *Case) endpointGone(ctx context.Context, pod string) error {
+func (s *Study) endpointGone(ctx context.Context, pod string) error {
 	return kindcluster.Eventually(ctx, every, func() error {
 		ready, err := s.endpoints(ctx)
 		if err == nil && slices.Contains(ready, pod) {
@@ -80,9 +81,10 @@ func (s *Case) endpointGone(ctx context.Context, pod string) error {
 	})
 }
 
-// quiet waits until others than the pod have answered many requests in a row, and returns when the first
-// request began that is none of them.
-func (c *Client) quiet(ctx context.Context, pod string, since time.Time) (from time.Time, err error) {
+// quiet waits until others than the pod have answered many requests in a row, and returns when the
+// first request began that is none of them.
+func (c *Client) quiet(ctx context.Context, pod string, since time.Time) (from time.Time,
+	err error) {
 	err = kindcluster.Eventually(ctx, 10*every, func() error {
 		reqs := c.Requests(since)
 		inARow := 0
@@ -110,7 +112,7 @@ func (c *Client) decided(ctx context.Context, from time.Time, n int) error {
 	})
 }
 
-// count sorts the requests since the pod was told; quiet is when they should have stopped.
+// count sorts the requests since the pod was set unready; quiet is when they should have stopped.
 func (r *Unready) count(reqs []netlab.Request, quiet time.Time) {
 	for _, q := range reqs {
 		switch late := !q.Start.Before(quiet); {
@@ -132,16 +134,21 @@ func (r *Unready) count(reqs []netlab.Request, quiet time.Time) {
 	}
 }
 
-// Lines tells what was seen.
+// Lines describes what was seen.
 func (r Unready) Lines() []string {
-	lines := []string{fmt.Sprintf("%s was told to be unready; its endpoint was gone %.1f s later", r.Pod, r.Gone.Sub(r.Asked).Seconds())}
+	lines := []string{fmt.Sprintf("%s was set unready; its endpoint was gone %.1f s later", r.Pod,
+		r.Gone.Sub(r.Asked).Seconds())}
 	if r.Last.After(r.Gone) {
-		lines = append(lines, fmt.Sprintf("its last request began %.1f s after that, when all proxies had heard of it", r.Last.Sub(r.Gone).Seconds()))
+		lines = append(lines,
+			fmt.Sprintf("its last request began %.1f s after that, when all proxies had heard of it",
+				r.Last.Sub(r.Gone).Seconds()))
 	} else {
 		lines = append(lines, "no request reached it after that")
 	}
-	return append(lines, fmt.Sprintf("it answered %d of the %d requests since then; %d requests failed, %d of them after the endpoint was gone",
-		r.Late, r.After, r.Earlier+len(r.Failures), len(r.Failures)))
+	return append(lines,
+		fmt.Sprintf("it answered %d of the %d requests since then; %d requests failed, %d of them "+
+			"after the endpoint was gone",
+			r.Late, r.After, r.Earlier+len(r.Failures), len(r.Failures)))
 }
 
 // Judge is an error if the pod got requests when it should not, or if any failed on its account.
@@ -153,7 +160,9 @@ func (r Unready) Judge() (err error) {
 		err = errors.Join(err, fmt.Errorf("%s still got %d of %d requests", r.Pod, r.Late, r.After))
 	}
 	if len(r.Failures)+r.Earlier > 0 {
-		err = errors.Join(err, fmt.Errorf("%d requests failed before the endpoint was gone and %d after: %v", r.Earlier, len(r.Failures), r.Failures[:min(3, len(r.Failures))]))
+		err = errors.Join(err,
+			fmt.Errorf("%d requests failed before the endpoint was gone and %d after: %v", r.Earlier,
+				len(r.Failures), r.Failures[:min(3, len(r.Failures))]))
 	}
 	return err
 }

@@ -72,7 +72,8 @@ func serve(t *testing.T, h *netlab.Host, handler http.HandlerFunc) {
 
 // echo answers as kind/echo does.
 func echo(w http.ResponseWriter, r *http.Request) {
-	fmt.Fprintf(w, `{"pod":"pod-of-%s","requestId":%q}`, r.Header.Get("On"), r.Header.Get("X-Request-Id"))
+	fmt.Fprintf(w, `{"pod":"pod-of-%s","requestId":%q}`, r.Header.Get("On"),
+		r.Header.Get("X-Request-Id"))
 }
 
 // announce makes a host the one to which the client's packets go, as an announcement does.
@@ -83,23 +84,25 @@ func announce(t *testing.T, client, to *netlab.Host) {
 		if err != nil {
 			return err
 		}
-		return netlink.NeighSet(&netlink.Neigh{LinkIndex: link.Attrs().Index, IP: net.IP(address.Addr().AsSlice()), HardwareAddr: to.MAC, State: netlink.NUD_REACHABLE})
+		return netlink.NeighSet(&netlink.Neigh{LinkIndex: link.Attrs().Index,
+			IP: net.IP(address.Addr().AsSlice()), HardwareAddr: to.MAC, State: netlink.NUD_REACHABLE})
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// A client sees the hand-over, with real packets: which pod answered before and after it, and none in
-// between that it cannot place.
+// A client sees the hand-over, with real packets: which pod answered before and after it, and none
+// in between that it cannot place.
 func TestWatchSeesTheHandover(t *testing.T) {
 	client, nodes := ethernet(t, echo)
 	announce(t, client, nodes[0])
-	path, err := startPath(client, address.Addr(), map[string]string{nodes[0].MAC.String(): "w1", nodes[1].MAC.String(): "w2"})
+	path, err := startNeighbourWatch(client, address.Addr(),
+		map[string]string{nodes[0].MAC.String(): "w1", nodes[1].MAC.String(): "w2"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := startClient(newAsker(client, netip.AddrPortFrom(address.Addr(), 80), patience))
+	c := startClient(newRequester(client, netip.AddrPortFrom(address.Addr(), 80), patience))
 	if err := c.decided(t.Context(), time.Now(), 20); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +123,7 @@ func TestWatchSeesTheHandover(t *testing.T) {
 	if err := path.end(); err != nil {
 		t.Fatal(err)
 	}
-	h, err := handover(path.Stretches(), "w1")
+	h, err := handover(path.Intervals(), "w1")
 	if err != nil || h.New != "w2" || h.To.Before(h.From) {
 		t.Fatalf("%+v, %v", h, err)
 	}
@@ -134,7 +137,8 @@ func TestWatchSeesTheHandover(t *testing.T) {
 			want = "pod-of-w2"
 		}
 		if over := r.Start.Add(r.Took).Before(h.From) || want == "pod-of-w2"; over && r.Server != want {
-			t.Errorf("a request at %+.3f s was answered by %s, want %s", r.Start.Sub(h.To).Seconds(), r.Server, want)
+			t.Errorf("a request at %+.3f s was answered by %s, want %s", r.Start.Sub(h.To).Seconds(),
+				r.Server, want)
 		}
 	}
 }
@@ -167,33 +171,36 @@ func TestAskerSaysWhatCameOfARequest(t *testing.T) {
 		}
 	})
 	announce(t, client, nodes[0])
-	ask := newAsker(client, netip.AddrPortFrom(address.Addr(), 80), time.Second)
+	ask := newRequester(client, netip.AddrPortFrom(address.Addr(), 80), time.Second)
 	for id, want := range map[string]string{
-		"7": "200", "reset": netlab.FailedReset, "503": "503", "other": "another's answer", "no json": netlab.FailedOther, "slow": netlab.FailedTimeout,
+		"7": "200", "reset": netlab.FailedReset, "503": "503", "other": "another's answer",
+		"no json": netlab.FailedOther, "slow": netlab.FailedTimeout,
 	} {
-		if r := ask.ask(t.Context(), id); r.Result != want || r.OK() && r.Server != "pod-of-w1" {
+		if r := ask.request(t.Context(), id); r.Result != want || r.OK() && r.Server != "pod-of-w1" {
 			t.Errorf("%s: %+v, want %s", id, r, want)
 		}
 	}
-	refused := newAsker(client, netip.AddrPortFrom(address.Addr(), 81), time.Second)
-	if r := refused.ask(t.Context(), "1"); r.Result != netlab.FailedRefused {
-		t.Errorf("a port where nobody listens: %+v", r)
+	refused := newRequester(client, netip.AddrPortFrom(address.Addr(), 81), time.Second)
+	if r := refused.request(t.Context(), "1"); r.Result != netlab.FailedRefused {
+		t.Errorf("a closed port: %+v", r)
 	}
-	nobody := newAsker(client, netip.MustParseAddrPort("198.51.100.1:80"), time.Second)
-	if r := nobody.ask(t.Context(), "1"); r.Result != netlab.FailedRoute {
+	nobody := newRequester(client, netip.MustParseAddrPort("198.51.100.1:80"), time.Second)
+	if r := nobody.request(t.Context(), "1"); r.Result != netlab.FailedRoute {
 		t.Errorf("a network without a route: %+v", r)
 	}
 }
 
 func TestSettings(t *testing.T) {
 	t.Setenv("KVIP_ECHO_ARCHIVE", "")
-	if _, err := Settings(kindcluster.Config{}, "/p"); err == nil || !strings.Contains(err.Error(), "KVIP_ECHO_ARCHIVE comes from kind/prepare.sh") {
+	if _, err := Settings(kindcluster.Config{}, "/p"); err == nil ||
+		!strings.Contains(err.Error(), "KVIP_ECHO_ARCHIVE comes from kind/prepare.sh") {
 		t.Errorf("without an image: %v", err)
 	}
 	t.Setenv("KVIP_ECHO_ARCHIVE", "/echo.tar")
 	cfg, err := Settings(kindcluster.Config{KvipArchive: "/kvip.tar", Name: "x"}, "/p")
 	if err != nil || !cfg.Plain || cfg.Workers != 3 || cfg.ControlPlanes != 1 || cfg.Name != "x" ||
-		cfg.Template != "/p/kind/services.yaml" || strings.Join(cfg.Images, " ") != "/kvip.tar /echo.tar" {
+		cfg.Template != "/p/kind/services.yaml" ||
+		strings.Join(cfg.Images, " ") != "/kvip.tar /echo.tar" {
 		t.Errorf("%+v, %v", cfg, err)
 	}
 }

@@ -1,7 +1,7 @@
-// Command echo is the application of the case study in kind: a small HTTP server that says which pod
-// answered, on which node, and whom it sees as the client. It can be made unready, and ends without
-// losing a request; each request is a span of OpenTelemetry where somebody collects them. It is for
-// demonstrations and tests: whoever reaches it may make it unready.
+// Command echo is the application of the case study in kind: a small HTTP server that says which
+// pod answered, on which node, and whom it sees as the client. It can be made unready, and ends
+// without losing a request; each request is a span of OpenTelemetry if a collector is set. It is
+// for demonstrations and tests: every client may make it unready.
 package main
 
 import (
@@ -24,7 +24,7 @@ const (
 	flushWithin = 3 * time.Second // for spans to reach a collector, which may be gone
 )
 
-// options are the command line, and what Kubernetes tells a container of its pod.
+// options are the command line, and the pod's fields from the downward API.
 type options struct {
 	listen   string
 	lameDuck time.Duration
@@ -52,7 +52,8 @@ func main() {
 func parse(args []string, env func(string) string) (o options, err error) {
 	fs := flag.NewFlagSet("echo", flag.ContinueOnError)
 	fs.StringVar(&o.listen, "listen", ":8080", "`address` to serve")
-	fs.DurationVar(&o.lameDuck, "lame-duck", 5*time.Second, "how long to go on serving after SIGTERM, while clients and proxies are told to go elsewhere")
+	fs.DurationVar(&o.lameDuck, "lame-duck", 5*time.Second,
+		"how long to go on serving after SIGTERM, while clients and proxies switch to other pods")
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}
@@ -93,8 +94,8 @@ func run(ctx context.Context, o options, stderr io.Writer) (err error) {
 	return end(context.WithoutCancel(ctx), server, e, o.lameDuck)
 }
 
-// end takes a server out of use. It serves on while the news spreads that it is not ready: proxies on
-// other nodes hear of it later than this process, and until then they send requests here.
+// end takes a server out of use. It serves on while the news spreads that it is not ready: proxies
+// on other nodes hear of it later than this process, and until then they send requests here.
 func end(ctx context.Context, server *http.Server, e *echo, lameDuck time.Duration) error {
 	e.ready.Store(false)
 	server.SetKeepAlivesEnabled(false) // clients with open connections go elsewhere

@@ -34,7 +34,8 @@ func (b *buffer) String() string {
 }
 
 // started runs an echo on a free port and returns its URL, how to send it SIGTERM, and its end.
-func started(t *testing.T, lameDuck time.Duration) (url string, term context.CancelFunc, ended <-chan error, said *buffer) {
+func started(t *testing.T, lameDuck time.Duration) (url string, term context.CancelFunc,
+	ended <-chan error, said *buffer) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
@@ -56,7 +57,8 @@ func started(t *testing.T, lameDuck time.Duration) (url string, term context.Can
 
 // get returns the status of a GET on a fresh connection, or 0.
 func get(url string) int {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: 5 * time.Second,
+		Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get(url)
 	if err != nil {
 		return 0
@@ -66,7 +68,7 @@ func get(url string) int {
 	return response.StatusCode
 }
 
-// From SIGTERM to its end it says that it is not ready, and answers every request until then.
+// From SIGTERM to its end it reports not ready, and answers every request until then.
 func TestLameDuckLosesNoRequest(t *testing.T) {
 	url, term, ended, _ := started(t, time.Second)
 	if got := get(url + "/ready"); got != http.StatusOK {
@@ -92,7 +94,7 @@ func TestLameDuckLosesNoRequest(t *testing.T) {
 		t.Error(err)
 	}
 	if !refused {
-		t.Error("it never said that it was not ready")
+		t.Error("it never reported not ready")
 	}
 }
 
@@ -114,7 +116,7 @@ func TestOpenRequestIsAnswered(t *testing.T) {
 	go func() { status <- get(url) }()
 	<-arrived
 	go func() { ended <- end(t.Context(), server, untraced(), 0) }()
-	for dial(listener.Addr().String()) { // until nobody listens
+	for dial(listener.Addr().String()) { // until the port is closed
 		time.Sleep(time.Millisecond)
 	}
 	close(release)
@@ -126,7 +128,7 @@ func TestOpenRequestIsAnswered(t *testing.T) {
 	}
 }
 
-// dial says whether somebody listens.
+// dial reports whether the port is open.
 func dial(address string) bool {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -155,7 +157,8 @@ func TestRunSaysWhatIsWrong(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	env := map[string]string{"POD_NAME": "echo-7", "NODE_NAME": "worker2"}
-	o, err := parse([]string{"--listen=:9000", "--lame-duck=2s"}, func(name string) string { return env[name] })
+	o, err := parse([]string{"--listen=:9000", "--lame-duck=2s"},
+		func(name string) string { return env[name] })
 	if want := (options{":9000", 2 * time.Second, "echo-7", "worker2"}); err != nil || o != want {
 		t.Errorf("%+v, %v; want %+v", o, err, want)
 	}

@@ -16,9 +16,10 @@ const requestID = "X-Request-Id"
 
 // answer is what GET / returns.
 type answer struct {
-	Pod       string `json:"pod"`
-	Node      string `json:"node,omitempty"`
-	Client    string `json:"client"` // address and port that this pod sees: a node's, where a proxy hides the client's
+	Pod  string `json:"pod"`
+	Node string `json:"node,omitempty"`
+	// address and port that this pod sees: a node's, where a proxy hides the client's
+	Client    string `json:"client"`
 	RequestID string `json:"requestId,omitempty"`
 	Trace     string `json:"trace,omitempty"` // ID of the trace that the request belongs to
 }
@@ -36,13 +37,14 @@ func newEcho(pod, node string, tracer trace.Tracer) *echo {
 	return e
 }
 
-// handler routes. Probes make no spans: nobody asked for them.
+// handler routes. Probes make no spans.
 func (e *echo) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", e.traced("GET /", e.answer))
 	mux.HandleFunc("POST /ready", e.traced("POST /ready", e.setReady))
 	mux.HandleFunc("GET /ready", e.showReady)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /healthz",
+		func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
 	return mux
 }
 
@@ -90,10 +92,12 @@ func (e *echo) traced(name string, next http.HandlerFunc) http.HandlerFunc {
 	var w3c propagation.TraceContext
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx := w3c.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-		ctx, span := e.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
-			attribute.String("http.request.method", r.Method), attribute.String("url.path", r.URL.Path),
-			attribute.String("client.address", r.RemoteAddr), attribute.String("http.request.header.x-request-id", r.Header.Get(requestID)),
-		))
+		ctx, span := e.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer),
+			trace.WithAttributes(
+				attribute.String("http.request.method", r.Method), attribute.String("url.path", r.URL.Path),
+				attribute.String("client.address", r.RemoteAddr),
+				attribute.String("http.request.header.x-request-id", r.Header.Get(requestID)),
+			))
 		defer span.End()
 		recorded := &statusWriter{ResponseWriter: w, status: http.StatusOK}
 		next(recorded, r.WithContext(ctx))

@@ -11,7 +11,8 @@ import (
 )
 
 // ask sends one request to an echo and returns what it said.
-func ask(t *testing.T, e *echo, method, path string, header http.Header) *httptest.ResponseRecorder {
+func ask(t *testing.T, e *echo, method, path string,
+	header http.Header) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequest(method, path, nil)
 	r.RemoteAddr = "192.0.2.7:4711"
@@ -31,13 +32,16 @@ func TestAnswer(t *testing.T) {
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if want := (answer{Pod: "echo-1", Node: "worker", Client: "192.0.2.7:4711", RequestID: "42"}); got != want {
+	if want := (answer{Pod: "echo-1", Node: "worker", Client: "192.0.2.7:4711",
+		RequestID: "42"}); got != want {
 		t.Errorf("answer %+v, want %+v", got, want)
 	}
-	if w.Code != http.StatusOK || w.Header().Get(requestID) != "42" || w.Header().Get("Content-Type") != "application/json" {
+	if w.Code != http.StatusOK || w.Header().Get(requestID) != "42" ||
+		w.Header().Get("Content-Type") != "application/json" {
 		t.Errorf("status %d, header %v", w.Code, w.Header())
 	}
-	if w := ask(t, untraced(), http.MethodGet, "/", nil); strings.Contains(w.Body.String(), "requestId") || w.Header().Get(requestID) != "" {
+	if w := ask(t, untraced(), http.MethodGet, "/", nil); strings.Contains(w.Body.String(),
+		"requestId") || w.Header().Get(requestID) != "" {
 		t.Errorf("a request without an ID got one: %s", w.Body)
 	}
 }

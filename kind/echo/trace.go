@@ -17,7 +17,8 @@ import (
 // newTracer returns where spans go: to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names, as
 // http://collector:4318 (the image has no certificates of authorities, so it is http), or to stderr
 // with ECHO_TRACE=stdout, or nowhere. Flush sends what is still waiting.
-func newTracer(ctx context.Context, o options, env func(string) string, stderr io.Writer) (tracer trace.Tracer, flush func(context.Context) error, err error) {
+func newTracer(ctx context.Context, o options, env func(string) string,
+	stderr io.Writer) (tracer trace.Tracer, flush func(context.Context) error, err error) {
 	exporter, err := newExporter(ctx, env, stderr)
 	if err != nil {
 		return nil, nil, err
@@ -26,17 +27,20 @@ func newTracer(ctx context.Context, o options, env func(string) string, stderr i
 		return noop.NewTracerProvider().Tracer("echo"), func(context.Context) error { return nil }, nil
 	}
 	about, err := resource.New(ctx, resource.WithAttributes(
-		attribute.String("service.name", "echo"), attribute.String("k8s.pod.name", o.pod), attribute.String("k8s.node.name", o.node),
+		attribute.String("service.name", "echo"), attribute.String("k8s.pod.name", o.pod),
+		attribute.String("k8s.node.name", o.node),
 	), resource.WithFromEnv())
 	if err != nil {
 		return nil, nil, err
 	}
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter),
+		sdktrace.WithResource(about))
 	return provider.Tracer("echo"), provider.Shutdown, nil
 }
 
-// newExporter returns nil if nobody wants spans.
-func newExporter(ctx context.Context, env func(string) string, stderr io.Writer) (sdktrace.SpanExporter, error) {
+// newExporter returns nil without a collector.
+func newExporter(ctx context.Context, env func(string) string,
+	stderr io.Writer) (sdktrace.SpanExporter, error) {
 	switch kind := env("ECHO_TRACE"); {
 	case env("OTEL_EXPORTER_OTLP_ENDPOINT") != "":
 		return otlptracehttp.New(ctx) // reads OTEL_EXPORTER_OTLP_* itself

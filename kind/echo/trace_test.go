@@ -19,12 +19,15 @@ const (
 // A request with a traceparent becomes a span below it, with the status of the answer.
 func TestSpanBelowTheClients(t *testing.T) {
 	var out bytes.Buffer
-	tracer, flush, err := newTracer(t.Context(), options{pod: "echo-1", node: "worker"}, only("ECHO_TRACE", "stdout"), &out)
+	tracer, flush, err := newTracer(t.Context(), options{pod: "echo-1", node: "worker"},
+		only("ECHO_TRACE", "stdout"), &out)
 	if err != nil {
 		t.Fatal(err)
 	}
 	e := newEcho("echo-1", "worker", tracer)
-	if w := ask(t, e, http.MethodGet, "/", http.Header{"Traceparent": {parent}}); !strings.Contains(w.Body.String(), `"trace":"`+traceID+`"`) {
+	if w := ask(t, e, http.MethodGet, "/",
+		http.Header{"Traceparent": {parent}}); !strings.Contains(w.Body.String(), `"trace":"`+traceID+
+		`"`) {
 		t.Errorf("the answer does not name the trace: %s", w.Body)
 	}
 	ask(t, e, http.MethodPost, "/ready", nil)
@@ -32,7 +35,8 @@ func TestSpanBelowTheClients(t *testing.T) {
 	if err := flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"Name":"GET /"`, `"TraceID":"` + traceID + `"`, `"SpanID":"00f067aa0ba902b7"`, `"Value":200`, `"Value":400`, `"k8s.pod.name"`} {
+	for _, want := range []string{`"Name":"GET /"`, `"TraceID":"` + traceID + `"`,
+		`"SpanID":"00f067aa0ba902b7"`, `"Value":200`, `"Value":400`, `"k8s.pod.name"`} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %s in %s", want, out.String())
 		}
@@ -66,7 +70,8 @@ func TestSpansReachTheCollector(t *testing.T) {
 	}
 	select {
 	case sent := <-got:
-		if !strings.HasPrefix(sent, "/v1/traces ") || !strings.Contains(sent, "GET /") || !strings.Contains(sent, "k8s.node.name") {
+		if !strings.HasPrefix(sent, "/v1/traces ") || !strings.Contains(sent, "GET /") ||
+			!strings.Contains(sent, "k8s.node.name") {
 			t.Errorf("the collector got %q", sent)
 		}
 	default:
@@ -80,7 +85,8 @@ func TestNobodyWantsSpans(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := ask(t, newEcho("p", "n", tracer), http.MethodGet, "/", nil); w.Code != http.StatusOK || strings.Contains(w.Body.String(), "trace") {
+	if w := ask(t, newEcho("p", "n", tracer), http.MethodGet, "/", nil); w.Code != http.StatusOK ||
+		strings.Contains(w.Body.String(), "trace") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if err := flush(t.Context()); err != nil || out.Len() > 0 {

@@ -7,7 +7,7 @@ import (
 )
 
 // Colours of drawings: text, lesser text, the grid, what is to be reached, and what is wrong. The
-// series beside them are told apart by people with any colour vision.
+// series beside them are distinguishable with any colour vision.
 const (
 	Ink    = "#24292f"
 	Faint  = "#57606a"

@@ -28,8 +28,8 @@ var (
 	mark  = regexp.MustCompile(`^(?:run: ([a-z ]+?)(?: on ([a-z]+))?|not run: (.+))$`)
 )
 
-// Blocks returns the blocks of shell commands on a page, whose path is relative to root, the project's
-// directory. A page without any, or with one that cannot be read, fails the test.
+// Blocks returns the blocks of shell commands on a page, whose path is relative to root, the
+// project's directory. A page without any, or with one that cannot be read, fails the test.
 func Blocks(t testing.TB, root, page string) []Block {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, page))

@@ -16,11 +16,16 @@ func TestParse(t *testing.T) {
 		{"no comment", fence + "sh\na\n" + fence + "\n", []Block{{Line: 2, Text: "a\n"}}},
 		{"a place", "# Page\n<!-- run: one two on three -->\n" + fence + "sh\na\nb\n" + fence + "\n",
 			[]Block{{Line: 4, Story: "one two", Place: "three", Text: "a\nb\n"}}},
-		{"no place", "<!-- run: one -->\n" + fence + "sh\na\n" + fence + "\n", []Block{{Line: 3, Story: "one", Text: "a\n"}}},
-		{"not run", "<!-- not run: it takes a day -->\n" + fence + "sh\na\n" + fence + "\n", []Block{{Line: 3, Why: "it takes a day", Text: "a\n"}}},
-		{"another comment", "<!-- begin -->\n" + fence + "sh\na\n" + fence + "\n", []Block{{Line: 3, Text: "a\n"}}},
-		{"a comment further up", "<!-- run: one -->\n\n" + fence + "sh\na\n" + fence + "\n", []Block{{Line: 4, Text: "a\n"}}},
-		{"two", fence + "sh\na\n" + fence + "\ntext\n<!-- run: one on two -->\n" + fence + "sh\nb\n" + fence + "\n",
+		{"no place", "<!-- run: one -->\n" + fence + "sh\na\n" + fence + "\n",
+			[]Block{{Line: 3, Story: "one", Text: "a\n"}}},
+		{"not run", "<!-- not run: it takes a day -->\n" + fence + "sh\na\n" + fence + "\n",
+			[]Block{{Line: 3, Why: "it takes a day", Text: "a\n"}}},
+		{"another comment", "<!-- begin -->\n" + fence + "sh\na\n" + fence + "\n",
+			[]Block{{Line: 3, Text: "a\n"}}},
+		{"a comment further up", "<!-- run: one -->\n\n" + fence + "sh\na\n" + fence + "\n",
+			[]Block{{Line: 4, Text: "a\n"}}},
+		{"two", fence + "sh\na\n" + fence + "\ntext\n<!-- run: one on two -->\n" + fence + "sh\nb\n" +
+			fence + "\n",
 			[]Block{{Line: 2, Text: "a\n"}, {Line: 7, Story: "one", Place: "two", Text: "b\n"}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -27,7 +27,7 @@ type Fault struct {
 	// Watch is for how long two holders may appear, from the beginning; 0: until the address
 	// answers again.
 	Watch time.Duration
-	// Etcd says that the node's etcd member is gone, so that no other may be missing.
+	// Etcd means that the node's etcd member is gone, so that no other may be missing.
 	Etcd bool
 }
 

@@ -25,7 +25,7 @@ type Pace struct {
 type Result struct {
 	Victim     string
 	Start, End time.Time // of what Outage and Holding cover
-	// Back says that another node than the victim served the client in the end.
+	// Back means that another node than the victim served the client in the end.
 	Back bool
 	// Outage is the longest gap between the starts of successful requests.
 	Outage  time.Duration
@@ -69,7 +69,7 @@ func Run(ctx context.Context, w *Watch, f Fault, victim *cluster.Node, p Pace) (
 	return r, nil
 }
 
-// due says whether a time has come, or need not be waited for.
+// due reports whether a time has come, or need not be waited for.
 func (p Pace) due(back bool, passed, least time.Duration) bool {
 	return passed >= least || p.Quick && back
 }

@@ -32,13 +32,16 @@ func startPrometheus(t *testing.T, targets ...string) prometheus {
 	t.Helper()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "prometheus.yaml")
-	text := fmt.Sprintf("global: {scrape_interval: 200ms, scrape_timeout: 200ms}\nscrape_configs:\n- job_name: kvip\n  static_configs:\n  - targets: [%s]\n",
+	text := fmt.Sprintf(
+		"global: {scrape_interval: 200ms, scrape_timeout: 200ms}\nscrape_configs:\n- job_name: kvip\n  "+
+			"static_configs:\n  - targets: [%s]\n",
 		strings.Join(targets, ", "))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	address := freeAddress(t)
-	cmd := exec.Command(tool(t, "prometheus"), "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address)
+	cmd := exec.Command(tool(t, "prometheus"), "--config.file="+config, "--storage.tsdb.path="+
+		filepath.Join(dir, "data"), "--web.listen-address="+address)
 	var log strings.Builder
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
@@ -63,7 +66,7 @@ func startPrometheus(t *testing.T, targets ...string) prometheus {
 	return p
 }
 
-// freeAddress returns an address of loopback that nobody listens on.
+// freeAddress returns an address of loopback with a closed port.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -100,7 +103,8 @@ func (p prometheus) query(expr string) []map[string]string {
 			} `json:"result"`
 		} `json:"data"`
 	}
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || answer.Status != "success" {
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil ||
+		answer.Status != "success" {
 		p.t.Fatalf("query %s: %v %s", expr, err, answer.Error)
 	}
 	all := make([]map[string]string, 0, len(answer.Data.Result))
@@ -114,7 +118,8 @@ func (p prometheus) query(expr string) []map[string]string {
 func agent(t *testing.T, holds bool) (*metrics.Set, *httptest.Server) {
 	t.Helper()
 	set, err := metrics.New(metrics.Build{Version: "v1.0.0", Commit: "abc"}, metrics.Known{
-		VIPs: []netip.Addr{vip}, Transitions: []string{"Released"}, HealthStates: []string{"unknown", "ok"}, Frames: []string{"arp-request"},
+		VIPs: []netip.Addr{vip}, Transitions: []string{"Released"},
+		HealthStates: []string{"unknown", "ok"}, Frames: []string{"arp-request"},
 		Services: true, Refusals: []string{"PoolExhausted"},
 	})
 	if err != nil {
@@ -134,12 +139,13 @@ func agent(t *testing.T, holds bool) (*metrics.Set, *httptest.Server) {
 var vip = netip.MustParseAddr("192.0.2.10")
 
 // TestAlarmsSeeRealAgentsAndTheirEnd: with agents that are well no alarm has a sample. The first
-// announcement by a stranger has one. When all agents are gone, the holder is missed at once.
+// announcement by a foreign host has one. When all agents are gone, the holder is missed at once.
 func TestAlarmsSeeRealAgentsAndTheirEnd(t *testing.T) {
 	holder, first := agent(t, true)
 	_, second := agent(t, false)
 	p := startPrometheus(t, first.Listener.Addr().String(), second.Listener.Addr().String())
-	p.wait("both agents are scraped", func() bool { return len(p.query("kvip_ready == 1 and up == 1")) == 2 })
+	p.wait("both agents are scraped",
+		func() bool { return len(p.query("kvip_ready == 1 and up == 1")) == 2 })
 	alarms := map[string]string{}
 	for _, file := range ruleFiles(t) {
 		for _, r := range rules(t, file) {
@@ -156,12 +162,14 @@ func TestAlarmsSeeRealAgentsAndTheirEnd(t *testing.T) {
 	}
 	first.Close()
 	second.Close()
-	for alarm, samples := range map[string]int{"KvipNoHolder": 1, "KvipServicesDown": 1, "KvipNoAllocator": 1, "KvipAgentDown": 2} {
+	for alarm, samples := range map[string]int{"KvipNoHolder": 1, "KvipServicesDown": 1,
+		"KvipNoAllocator": 1, "KvipAgentDown": 2} {
 		p.wait(alarm, func() bool { return len(p.query(alarms[alarm])) == samples })
 	}
 }
 
-// TestAbsentAgentsAreAnAlarm: no agent was ever there, as with a scrape configuration that finds none.
+// TestAbsentAgentsAreAnAlarm: no agent was ever there, as with a scrape configuration that finds
+// none.
 func TestAbsentAgentsAreAnAlarm(t *testing.T) {
 	p := startPrometheus(t)
 	for _, file := range ruleFiles(t) {

@@ -75,7 +75,8 @@ func tool(t *testing.T, name string) string {
 
 func TestPromtoolAcceptsTheRules(t *testing.T) {
 	args := append([]string{"check", "rules", "--lint=all", "--lint-fatal"}, ruleFiles(t)...)
-	if out, err := exec.CommandContext(t.Context(), tool(t, "promtool"), args...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), tool(t, "promtool"),
+		args...).CombinedOutput(); err != nil {
 		t.Errorf("promtool check rules: %v\n%s", err, out)
 	}
 }
@@ -83,7 +84,8 @@ func TestPromtoolAcceptsTheRules(t *testing.T) {
 // TestAlarmsFireWithTheFaultAndNotWithoutIt runs promtool's own tests, which have series for both.
 func TestAlarmsFireWithTheFaultAndNotWithoutIt(t *testing.T) {
 	for _, file := range ruleFiles(t) {
-		out, err := exec.CommandContext(t.Context(), tool(t, "promtool"), "test", "rules", filepath.Join("testdata", filepath.Base(file))).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), tool(t, "promtool"), "test", "rules",
+			filepath.Join("testdata", filepath.Base(file))).CombinedOutput()
 		if err != nil {
 			t.Errorf("promtool test rules: %v\n%s", err, out)
 		}
@@ -106,8 +108,8 @@ type ruleTests struct {
 	} `json:"tests"`
 }
 
-// TestEveryAlarmHasAFaultAndAQuietDay: promtool's tests fire each alarm, and ask for each whether it is
-// quiet where all is well.
+// TestEveryAlarmHasAFaultAndAQuietDay: promtool's tests fire each alarm, and ask for each whether
+// it is quiet where all is well.
 func TestEveryAlarmHasAFaultAndAQuietDay(t *testing.T) {
 	for _, file := range ruleFiles(t) {
 		fires, quiet := map[string]bool{}, map[string]bool{}
@@ -119,7 +121,8 @@ func TestEveryAlarmHasAFaultAndAQuietDay(t *testing.T) {
 		}
 		for _, r := range rules(t, file) {
 			if !fires[r.Alert] || !quiet[r.Alert] {
-				t.Errorf("%s: %s is fired: %v, is asked for where all is well: %v", file, r.Alert, fires[r.Alert], quiet[r.Alert])
+				t.Errorf("%s: %s is fired: %v, is asked for where all is well: %v", file, r.Alert,
+					fires[r.Alert], quiet[r.Alert])
 			}
 		}
 	}
@@ -130,25 +133,28 @@ func TestAlarmsLookAlike(t *testing.T) {
 	for _, file := range ruleFiles(t) {
 		for _, r := range rules(t, file) {
 			severity := r.Labels["severity"]
-			if !strings.HasPrefix(r.Alert, "Kvip") || !slices.Contains([]string{"critical", "warning", "info"}, severity) {
+			if !strings.HasPrefix(r.Alert, "Kvip") ||
+				!slices.Contains([]string{"critical", "warning", "info"}, severity) {
 				t.Errorf("%s: %s has severity %q", file, r.Alert, severity)
 			}
-			if summary := r.Annotations["summary"]; !strings.HasSuffix(summary, ".") || strings.Contains(summary, "{{") || r.Annotations["description"] == "" {
+			if summary := r.Annotations["summary"]; !strings.HasSuffix(summary, ".") ||
+				strings.Contains(summary, "{{") || r.Annotations["description"] == "" {
 				t.Errorf("%s: %s needs a summary without variables and a description", file, r.Alert)
 			}
 		}
 	}
 }
 
-// TestOperationsPageListsTheAlarms: all of them, in their order, with how long they wait and how severe
-// they are.
+// TestOperationsPageListsTheAlarms: all of them, in their order, with how long they wait and how
+// severe they are.
 func TestOperationsPageListsTheAlarms(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root, "docs/operations.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var have, want []string
-	for _, row := range regexp.MustCompile("(?m)^\\| `(Kvip\\w+)` \\| (\\w+) \\| (\\w+) \\|").FindAllStringSubmatch(string(text), -1) {
+	for _, row := range regexp.MustCompile(
+		"(?m)^\\| `(Kvip\\w+)` \\| (\\w+) \\| (\\w+) \\|").FindAllStringSubmatch(string(text), -1) {
 		have = append(have, strings.Join(row[1:], " "))
 	}
 	for _, file := range ruleFiles(t) {
@@ -160,6 +166,7 @@ func TestOperationsPageListsTheAlarms(t *testing.T) {
 		}
 	}
 	if !slices.Equal(have, want) {
-		t.Errorf("docs/operations.md lists\n%s\nand the rules are\n%s", strings.Join(have, "\n"), strings.Join(want, "\n"))
+		t.Errorf("docs/operations.md lists\n%s\nand the rules are\n%s", strings.Join(have, "\n"),
+			strings.Join(want, "\n"))
 	}
 }

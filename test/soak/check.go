@@ -21,21 +21,23 @@ type snapshot struct {
 	leases   []coordinationv1.Lease // of the ledger
 }
 
-func (w *world) look(ctx context.Context) (s snapshot, err error) {
-	services, err := w.lab.Kube.CoreV1().Services(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{})
+func (w *environment) observe(ctx context.Context) (s snapshot, err error) {
+	services, err := w.lab.Kube.CoreV1().Services(metav1.NamespaceDefault).List(ctx,
+		metav1.ListOptions{})
 	if err != nil {
 		return s, fmt.Errorf("list services: %w", err)
 	}
-	leases, err := w.lab.Kube.CoordinationV1().Leases(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{LabelSelector: svc.LabelRole + "=" + svc.RoleLedger})
+	leases, err := w.lab.Kube.CoordinationV1().Leases(metav1.NamespaceSystem).List(ctx,
+		metav1.ListOptions{LabelSelector: svc.LabelRole + "=" + svc.RoleLedger})
 	if err != nil {
 		return s, fmt.Errorf("list the ledger: %w", err)
 	}
 	return snapshot{services.Items, leases.Items}, nil
 }
 
-// twice is an error if an address was given out twice (S4): by the ledger, or to two Services of type
-// LoadBalancer by their status. Nothing here is shared.
-func (s snapshot) twice() error {
+// checkDuplicates is an error if an address was given out twice (S4): by the ledger, or to two
+// Services of type LoadBalancer by their status. Nothing here is shared.
+func (s snapshot) checkDuplicates() error {
 	ledger, err := s.ledger()
 	if err != nil {
 		return err
@@ -75,8 +77,9 @@ func (s snapshot) ledger() (ipam.Ledger, error) {
 	return all, nil
 }
 
-// consistent says what is not as it is to be, now that nothing changes; nil: status, ledger and kernels are.
-func (w *world) consistent(s snapshot) (addresses map[int]netip.Addr, err error) {
+// consistent says what is not as it is to be, now that nothing changes; nil: status, ledger and
+// kernels are.
+func (w *environment) consistent(s snapshot) (addresses map[int]netip.Addr, err error) {
 	ledger, err := s.ledger()
 	if err != nil {
 		return nil, err
@@ -97,27 +100,31 @@ func (w *world) consistent(s snapshot) (addresses map[int]netip.Addr, err error)
 		list := servicelab.IngressOf(object)
 		if !want.balanced {
 			if len(list) > 0 {
-				return nil, fmt.Errorf("service %s is no LoadBalancer any more and its status has %v", name(i), list)
+				return nil, fmt.Errorf("service %s is no LoadBalancer any more and its status has %v", name(i),
+					list)
 			}
 			continue
 		}
 		if len(list) != 1 {
 			return nil, fmt.Errorf("service %s: its status has %d addresses, want one", name(i), len(list))
 		}
-		if holders := ledger[list[0]]; len(holders) != 1 || string(holders[0].Owner) != metav1.NamespaceDefault+"/"+name(i) {
-			return nil, fmt.Errorf("service %s: its status has %s, which the ledger gives to %v", name(i), list[0], holders)
+		if holders := ledger[list[0]]; len(holders) != 1 ||
+			string(holders[0].Owner) != metav1.NamespaceDefault+"/"+name(i) {
+			return nil, fmt.Errorf("service %s: its status has %s, which the ledger gives to %v", name(i),
+				list[0], holders)
 		}
 		addresses[i] = list[0]
 	}
 	if len(ledger) != len(addresses) {
-		return nil, fmt.Errorf("the ledger has %d addresses, and Services have %d", len(ledger), len(addresses))
+		return nil, fmt.Errorf("the ledger has %d addresses, and Services have %d", len(ledger),
+			len(addresses))
 	}
-	return addresses, w.placed(addresses)
+	return addresses, w.checkPlacement(addresses)
 }
 
-// placed says which address is on other nodes than it is to be: one, for policy Local one with an endpoint
-// or, where no node has one, none.
-func (w *world) placed(addresses map[int]netip.Addr) error {
+// checkPlacement says which address is on other nodes than it is to be: one, for policy Local one
+// with an endpoint or, where no node has one, none.
+func (w *environment) checkPlacement(addresses map[int]netip.Addr) error {
 	holders := map[netip.Addr][]string{}
 	pool := netip.MustParsePrefix(servicelab.WidePool)
 	for _, n := range w.lab.Nodes {
@@ -133,11 +140,14 @@ func (w *world) placed(addresses map[int]netip.Addr) error {
 		none := want.local && len(want.endpoints) == 0
 		switch {
 		case none && len(have) > 0:
-			return fmt.Errorf("service %s has no endpoint and policy Local, and %s is on %s", name(i), addr, strings.Join(have, " and "))
+			return fmt.Errorf("service %s has no endpoint and policy Local, and %s is on %s", name(i), addr,
+				strings.Join(have, " and "))
 		case !none && len(have) != 1:
-			return fmt.Errorf("service %s: %s is on %d nodes (%s), want one", name(i), addr, len(have), strings.Join(have, " and "))
+			return fmt.Errorf("service %s: %s is on %d nodes (%s), want one", name(i), addr, len(have),
+				strings.Join(have, " and "))
 		case !none && want.local && !want.endpoints[have[0]]:
-			return fmt.Errorf("service %s has policy Local, and %s is on %s, which has no endpoint", name(i), addr, have[0])
+			return fmt.Errorf("service %s has policy Local, and %s is on %s, which has no endpoint", name(i),
+				addr, have[0])
 		}
 	}
 	for addr, have := range holders {

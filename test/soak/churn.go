@@ -15,26 +15,30 @@ import (
 // pace is the pause between two changes.
 const pace = 20 * time.Millisecond
 
-// deed is one thing that happens, more often the larger its weight.
-type deed struct {
+// change is one thing that happens, more often the larger its weight.
+type change struct {
 	name   string
 	weight int
-	do     func(w *world, ctx context.Context) error
+	do     func(w *environment, ctx context.Context) error
 }
 
-var deeds = []deed{
-	{"creations and deletions", 40, func(w *world, ctx context.Context) error { return w.toggle(ctx, w.any()) }},
-	{"moves of endpoints", 25, func(w *world, ctx context.Context) error { return w.move(ctx, w.any()) }},
-	{"changes of policy", 20, func(w *world, ctx context.Context) error { return w.flip(ctx, w.any()) }},
-	{"changes of type", 8, func(w *world, ctx context.Context) error { return w.retype(ctx, w.any()) }},
-	{"cut connections", 3, (*world).cut},
-	{"refusals of the API", 1, (*world).refuse},
-	{"silences of the API", 1, (*world).swallow},
-	{"ends of an agent", 1, (*world).restart},
+var deeds = []change{
+	{"creations and deletions", 40,
+		func(w *environment, ctx context.Context) error { return w.toggle(ctx, w.any()) }},
+	{"moves of endpoints", 25,
+		func(w *environment, ctx context.Context) error { return w.move(ctx, w.any()) }},
+	{"changes of policy", 20,
+		func(w *environment, ctx context.Context) error { return w.flip(ctx, w.any()) }},
+	{"changes of type", 8,
+		func(w *environment, ctx context.Context) error { return w.retype(ctx, w.any()) }},
+	{"cut connections", 3, (*environment).cut},
+	{"refusals of the API", 1, (*environment).refuse},
+	{"silences of the API", 1, (*environment).swallow},
+	{"ends of an agent", 1, (*environment).restart},
 }
 
 // churn does one thing after the other until ctx ends.
-func (w *world) churn(ctx context.Context) error {
+func (w *environment) churn(ctx context.Context) error {
 	for ctx.Err() == nil {
 		d := w.pick()
 		if err := d.do(w, context.WithoutCancel(ctx)); err != nil {
@@ -46,7 +50,7 @@ func (w *world) churn(ctx context.Context) error {
 	return nil
 }
 
-func (w *world) pick() deed {
+func (w *environment) pick() change {
 	total := 0
 	for _, d := range deeds {
 		total += d.weight
@@ -60,10 +64,10 @@ func (w *world) pick() deed {
 	return deeds[0] // not reached: the weights add up to total
 }
 
-func (w *world) any() int { return w.random.IntN(len(w.services)) }
+func (w *environment) any() int { return w.random.IntN(len(w.services)) }
 
 // toggle creates the Service, or deletes it.
-func (w *world) toggle(ctx context.Context, i int) error {
+func (w *environment) toggle(ctx context.Context, i int) error {
 	s := &w.services[i]
 	s.epoch++
 	if s.there {
@@ -75,7 +79,7 @@ func (w *world) toggle(ctx context.Context, i int) error {
 }
 
 // flip changes the policy.
-func (w *world) flip(ctx context.Context, i int) error {
+func (w *environment) flip(ctx context.Context, i int) error {
 	s := &w.services[i]
 	s.local = !s.local
 	if !s.there || !s.balanced {
@@ -94,7 +98,7 @@ func policy(local bool) servicelab.Edit {
 }
 
 // retype makes a ClusterIP of a LoadBalancer, or the other way.
-func (w *world) retype(ctx context.Context, i int) error {
+func (w *environment) retype(ctx context.Context, i int) error {
 	s := &w.services[i]
 	if !s.there {
 		return nil
@@ -102,7 +106,8 @@ func (w *world) retype(ctx context.Context, i int) error {
 	s.epoch++
 	s.balanced = !s.balanced
 	return w.lab.Change(ctx, name(i), func(o *corev1.Service) {
-		o.Spec.Type, o.Spec.ExternalTrafficPolicy, o.Spec.AllocateLoadBalancerNodePorts = corev1.ServiceTypeClusterIP, "", nil
+		o.Spec.Type, o.Spec.ExternalTrafficPolicy,
+			o.Spec.AllocateLoadBalancerNodePorts = corev1.ServiceTypeClusterIP, "", nil
 		if s.balanced {
 			noNodePorts := false
 			o.Spec.Type, o.Spec.AllocateLoadBalancerNodePorts = corev1.ServiceTypeLoadBalancer, &noNodePorts
@@ -112,7 +117,7 @@ func (w *world) retype(ctx context.Context, i int) error {
 }
 
 // move moves the endpoints: none, one or more nodes have them then.
-func (w *world) move(ctx context.Context, i int) error {
+func (w *environment) move(ctx context.Context, i int) error {
 	s := &w.services[i]
 	s.endpoints = map[string]bool{}
 	for _, n := range w.lab.Nodes {
@@ -126,7 +131,7 @@ func (w *world) move(ctx context.Context, i int) error {
 	return w.writeEndpoints(ctx, i)
 }
 
-func (w *world) writeEndpoints(ctx context.Context, i int) error {
+func (w *environment) writeEndpoints(ctx context.Context, i int) error {
 	states := map[string]servicelab.State{}
 	for node := range w.services[i].endpoints {
 		states[node] = servicelab.Ready

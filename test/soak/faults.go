@@ -17,13 +17,13 @@ const (
 )
 
 // cut ends all connections of one node's agent with its API server.
-func (w *world) cut(context.Context) error {
+func (w *environment) cut(context.Context) error {
 	w.proxies[w.random.IntN(len(w.proxies))].Cut()
 	return nil
 }
 
 // refuse cuts them and lets no others through for a while.
-func (w *world) refuse(ctx context.Context) error {
+func (w *environment) refuse(ctx context.Context) error {
 	p := w.proxies[w.random.IntN(len(w.proxies))]
 	p.Refuse(true)
 	defer p.Refuse(false)
@@ -32,7 +32,7 @@ func (w *world) refuse(ctx context.Context) error {
 }
 
 // swallow lets connections stand and nothing through. They are cut at the end: bytes are missing.
-func (w *world) swallow(ctx context.Context) error {
+func (w *environment) swallow(ctx context.Context) error {
 	p := w.proxies[w.random.IntN(len(w.proxies))]
 	p.Swallow(true)
 	defer p.Cut()
@@ -41,7 +41,7 @@ func (w *world) swallow(ctx context.Context) error {
 }
 
 // restart ends an agent by SIGTERM or SIGKILL and starts it again.
-func (w *world) restart(context.Context) error {
+func (w *environment) restart(context.Context) error {
 	n := w.lab.Nodes[1+w.random.IntN(len(w.lab.Nodes)-1)]
 	if w.random.IntN(2) == 0 {
 		if err := n.Agent().Kill(); err != nil {
@@ -54,11 +54,12 @@ func (w *world) restart(context.Context) error {
 	return n.RestartAgent()
 }
 
-// alive is an error if an agent has ended by itself.
-func (w *world) alive() error {
+// checkAgents is an error if an agent has ended by itself.
+func (w *environment) checkAgents() error {
 	for _, n := range w.lab.Nodes {
 		if !running(n) {
-			return fmt.Errorf("the agent of %s ended by itself; the end of its log:\n%s", n.Name, tail(w.lab.LogOf(n)))
+			return fmt.Errorf("the agent of %s ended by itself; the end of its log:\n%s", n.Name,
+				tail(w.lab.LogOf(n)))
 		}
 	}
 	return nil

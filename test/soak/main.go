@@ -1,9 +1,10 @@
-// Command soak runs the Services part for a long time under everything that changes: Services come and go
-// and change, endpoints move, agents end and come back, connections with the API break. It fails if an
-// address is ever given out twice, is lost or left over, or if an agent grows.
+// Command soak runs the Services part for a long time under everything that changes: Services come
+// and go and change, endpoints move, agents end and come back, connections with the API break. It
+// fails if an address is ever given out twice, is lost or left over, or if an agent grows.
 //
-// MINUTES in the environment is for how long (30), SERVICES how many there are at most (150), SEED repeats a
-// course of events. It needs root. How fast things are is not its question: see test/bench.
+// MINUTES in the environment is for how long (30), SERVICES how many there are at most (150), SEED
+// repeats a course of events. It needs root. How fast things are is not its question: see
+// test/bench.
 package main
 
 import (

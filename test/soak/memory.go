@@ -18,29 +18,30 @@ type size struct {
 	resident   float64 // MiB
 }
 
-// sizeOf reads it from the agent's /metrics page. The collector starts the next collection when the heap has
-// doubled (GOGC's default), so half of that is what lived after the last.
+// sizeOf reads it from the agent's /metrics page. The collector starts the next collection when the
+// heap has doubled (GOGC's default), so half of that is what lived after the last.
 func sizeOf(l *servicelab.Lab, n *cluster.Node) (size, error) {
 	m, err := l.Metrics(n)
 	if err != nil {
 		return size{}, err
 	}
 	const mib = 1 << 20
-	s := size{goroutines: m["go_goroutines"], heap: m["go_memstats_next_gc_bytes"] / 2 / mib, resident: m["process_resident_memory_bytes"] / mib}
+	s := size{goroutines: m["go_goroutines"], heap: m["go_memstats_next_gc_bytes"] / 2 / mib,
+		resident: m["process_resident_memory_bytes"] / mib}
 	if s.goroutines == 0 || s.heap == 0 || s.resident == 0 {
 		return s, fmt.Errorf("read /metrics of %s: goroutines or memory are missing", n.Name)
 	}
 	return s, nil
 }
 
-// reconnectedWithin bounds how long the agent waits before it opens a watch again that churn broke: three
-// seconds and a request.
+// reconnectedWithin bounds how long the agent waits before it opens a watch again that churn broke:
+// three seconds and a request.
 const reconnectedWithin = 4 * time.Second
 
 // sizeAtRest returns the size of the elder agent when all of its watches are open. Each needs three
-// goroutines, and addresses are as wanted even before they are: the agent need not see a change for that. So
-// the number of goroutines is the largest within reconnectedWithin.
-func (w *world) sizeAtRest(ctx context.Context) (s size, err error) {
+// goroutines, and addresses are as wanted even before they are: the agent need not see a change for
+// that. So the number of goroutines is the largest within reconnectedWithin.
+func (w *environment) sizeAtRest(ctx context.Context) (s size, err error) {
 	most := 0.0
 	for end := time.Now().Add(reconnectedWithin); time.Now().Before(end); {
 		now, failed := sizeOf(w.lab, w.lab.Nodes[elder])
@@ -63,9 +64,9 @@ func (w *world) sizeAtRest(ctx context.Context) (s size, err error) {
 // minimum is how many sizes a verdict needs.
 const minimum = 3
 
-// flat is an error if the sizes of an agent grew: what is in the middle of the last third may not be much
-// more than what is in the middle of the first.
-func flat(sizes []size) error {
+// checkGrowth is an error if the sizes of an agent grew: what is in the middle of the last third
+// may not be much more than what is in the middle of the first.
+func checkGrowth(sizes []size) error {
 	if len(sizes) < minimum {
 		return fmt.Errorf("judge growth: %d sizes, want %d: let it run for longer", len(sizes), minimum)
 	}

@@ -26,7 +26,8 @@ func made(t *testing.T, variable string) string {
 	t.Helper()
 	dir := os.Getenv(variable)
 	if dir == "" {
-		unavailable(t, "needs "+variable+", the directory with what `make image` made; `make test` sets it")
+		unavailable(t, "needs "+variable+
+			", the directory with what `make image` made; `make test` sets it")
 	}
 	return dir
 }
@@ -64,7 +65,8 @@ func program(t *testing.T, arch string) []byte {
 	defer plain.Close()
 	in := tar.NewReader(plain)
 	header, err := in.Next()
-	if err != nil || header.Name != "kvip" || header.Typeflag != tar.TypeReg || header.Mode != 0o755 || header.Uid != 0 || header.Gid != 0 {
+	if err != nil || header.Name != "kvip" || header.Typeflag != tar.TypeReg || header.Mode != 0o755 ||
+		header.Uid != 0 || header.Gid != 0 {
 		t.Fatalf("%s begins with %+v, %v; want the program", arch, header, err)
 	}
 	content, err := io.ReadAll(in)
@@ -115,11 +117,14 @@ func TestImageSaysWhatItIs(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := config.Config
-		if config.OS != "linux" || config.Architecture != arch || strings.Join(c.Entrypoint, " ") != "/kvip" || c.User != "" || len(c.Cmd)+len(c.Env)+len(c.Volumes) > 0 {
+		if config.OS != "linux" || config.Architecture != arch ||
+			strings.Join(c.Entrypoint, " ") != "/kvip" || c.User != "" ||
+			len(c.Cmd)+len(c.Env)+len(c.Volumes) > 0 {
 			t.Errorf("%s: configuration %+v", arch, config)
 		}
 		const prefix = "org.opencontainers.image."
-		for key, want := range map[string]string{"title": "kvip", "licenses": "Apache-2.0", "source": "https://github.com/kvip/kvip", "version": "", "revision": ""} {
+		for key, want := range map[string]string{"title": "kvip", "licenses": "Apache-2.0",
+			"source": "https://github.com/kvip/kvip", "version": "", "revision": ""} {
 			if got := c.Labels[prefix+key]; got == "" || want != "" && got != want {
 				t.Errorf("%s: label %s is %q, want %q", arch, prefix+key, got, want)
 			}
@@ -130,7 +135,8 @@ func TestImageSaysWhatItIs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, want := strings.Join(names[0].RepoTags, " "), "localhost/kvip:"+c.Labels[prefix+"version"]+" localhost/kvip:latest"; got != want {
+		if got, want := strings.Join(names[0].RepoTags, " "), "localhost/kvip:"+
+			c.Labels[prefix+"version"]+" localhost/kvip:latest"; got != want {
 			t.Errorf("%s: is called %s, want %s", arch, got, want)
 		}
 	}

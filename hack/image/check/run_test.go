@@ -48,15 +48,16 @@ func TestRunsReadOnlyAndAlone(t *testing.T) {
 	} {
 		cmd := exec.Command(config.Config.Entrypoint[0], strings.Fields(c.args)...)
 		cmd.Env, cmd.Dir = []string{}, "/"
-		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: c.uid, Gid: c.uid}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root,
+			Credential: &syscall.Credential{Uid: c.uid, Gid: c.uid}}
 		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), c.want) {
 			t.Errorf("kvip %s as user %d: %v, %s\nwant %s", c.args, c.uid, err, out, c.want)
 		}
 	}
 }
 
-// mountTmpfs mounts an empty file system in a mount namespace of this thread. The goroutine keeps the
-// thread until it ends, and the namespace ends with it.
+// mountTmpfs mounts an empty file system in a mount namespace of this thread. The goroutine keeps
+// the thread until it ends, and the namespace ends with it.
 func mountTmpfs(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -28,7 +28,7 @@ const (
 	axisMax = 30 * time.Second
 )
 
-// toolColours are told apart by people with any colour vision.
+// toolColours are distinguishable with any colour vision.
 var toolColours = map[string]string{"kvip": benchreport.Blue, "keepalived": benchreport.Orange}
 
 // plot draws every run as a dot: a strip plot. It is an SVG document.

@@ -1,5 +1,6 @@
-// Package failoverbench measures the outage of the VIP in each fault of its holder, for kvip and, on
-// the same nodes in the same session, for keepalived, and what idle agents cost. It judges nothing.
+// Package failoverbench measures the outage of the VIP in each fault of its holder, for kvip and,
+// on the same nodes in the same session, for keepalived, and what idle agents cost. It judges
+// nothing.
 package failoverbench
 
 import (

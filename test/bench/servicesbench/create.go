@@ -64,7 +64,7 @@ type births struct {
 }
 
 // endpoints makes an EndpointSlice with one endpoint for each of n Services to come, as their
-// controller would: nobody's time counts, and agents have to keep them.
+// controller would. Their creation is not measured.
 func endpoints(ctx context.Context, l *servicelab.Lab, n int) error {
 	return each(ctx, l, n, func(ctx context.Context, kube kubernetes.Interface, i int) error {
 		node, port, ready := l.Nodes[i%len(l.Nodes)], int32(servicelab.Port), true
@@ -106,7 +106,7 @@ type given struct {
 	at   time.Time
 }
 
-// statuses watches Services until n have an address; found is told of each.
+// statuses watches Services until n have an address; found is called for each.
 func statuses(ctx context.Context, l *servicelab.Lab, n int,
 	found func(netip.Addr)) (map[string]given, error) {
 	kube, err := client(l, l.Nodes[0])

@@ -21,7 +21,7 @@ import (
 )
 
 // births creates the Services and measures when each has its address and answers.
-func (s *session) births(ctx context.Context, a *servicelab.Asker, r *result) error {
+func (s *session) births(ctx context.Context, a *servicelab.ARPClient, r *result) error {
 	ctx, cancel := context.WithTimeout(ctx, eachWithin)
 	defer cancel()
 	type seen struct {
@@ -30,7 +30,7 @@ func (s *session) births(ctx context.Context, a *servicelab.Asker, r *result) er
 	}
 	watched := make(chan seen, 1)
 	go func() {
-		all, err := statuses(ctx, s.lab, r.Services, a.About)
+		all, err := statuses(ctx, s.lab, r.Services, a.Query)
 		watched <- seen{all, err}
 	}()
 	b, err := create(ctx, s.lab, r.Services)
@@ -87,11 +87,11 @@ func spreadOf(list []time.Duration) spread {
 // death takes the power from one node and measures until its addresses answer elsewhere. Another
 // node dies in each run, also the one that gives out addresses, with its API server and its member
 // of etcd.
-func (s *session) death(ctx context.Context, a *servicelab.Asker, r *result) error {
+func (s *session) death(ctx context.Context, a *servicelab.ARPClient, r *result) error {
 	ctx, cancel := context.WithTimeout(ctx, eachWithin)
 	defer cancel()
 	victim := s.lab.Nodes[r.Run%len(s.lab.Nodes)]
-	a.Anew(slices.Collect(maps.Keys(a.Known())), "")
+	a.QueryAgain(slices.Collect(maps.Keys(a.Known())), "")
 	now, err := a.Wait(ctx, r.Services)
 	if err != nil {
 		return err
@@ -110,7 +110,7 @@ func (s *session) death(ctx context.Context, a *servicelab.Asker, r *result) err
 	start := time.Now()
 	off := make(chan error, 1)
 	go func() { off <- victim.PowerOff() }()
-	a.Anew(its, mac)
+	a.QueryAgain(its, mac)
 	moved, err := a.Wait(ctx, len(its))
 	if err = errors.Join(err, <-off); err != nil {
 		return err
@@ -126,8 +126,7 @@ func (s *session) death(ctx context.Context, a *servicelab.Asker, r *result) err
 	return nil
 }
 
-// explain prints what the agents that were left wrote since a node died, as nobody can read it any
-// more later.
+// explain prints what the agents that were left wrote since a node died, before it is removed.
 func (s *session) explain(start time.Time, victim *cluster.Node) {
 	for _, n := range s.lab.Nodes {
 		if n != victim {
@@ -145,7 +144,7 @@ func (s *session) allocator(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("read lease of the allocator: %w", err)
 	}
 	if lease.Spec.HolderIdentity == nil {
-		return "", errors.New("read lease of the allocator: nobody holds it")
+		return "", errors.New("read lease of the allocator: it has no holder")
 	}
 	node := slices.IndexFunc(s.lab.Nodes,
 		func(n *cluster.Node) bool { return strings.HasPrefix(*lease.Spec.HolderIdentity, n.Name) })

@@ -1,6 +1,6 @@
-// Package servicesbench measures few and thousands of Services: when each has its address and answers
-// ARP, when the addresses of a dead node answer on another one, and what idle agents cost. It judges
-// nothing.
+// Package servicesbench measures few and thousands of Services: when each has its address and
+// answers ARP, when the addresses of a dead node answer on another one, and what idle agents cost.
+// It judges nothing.
 package servicesbench
 
 import (
@@ -103,7 +103,7 @@ func (s *session) one(ctx context.Context, services, number int) error {
 	defer cancel()
 	r := result{Services: services, Run: number, Setting: s.setting, Version: s.version,
 		Date: time.Now()}
-	a, err := servicelab.StartAsker(ctx, s.lab.Client, s.sender)
+	a, err := servicelab.StartARPClient(ctx, s.lab.Client, s.sender)
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (s *session) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.sender, err = s.lab.Widen()
+	s.sender, err = s.lab.WidenSubnet()
 	return err
 }
 

@@ -157,7 +157,7 @@ func (d *demo) killHolder(ctx context.Context) error {
 	stop := d.Out.Live(ctx, d.status)
 	defer stop()
 	r := failover.Result{Victim: victim.Name, Start: time.Now()}
-	d.watch.Dead(victim)
+	d.watch.MarkDead(victim)
 	if err := victim.Docker(ctx, "kill"); err != nil {
 		return err
 	}

@@ -37,7 +37,8 @@ func TestSummary(t *testing.T) {
 		t.Errorf("summary:\n%s\nwant:\n%s", got, want)
 	}
 	r := recorded()
-	r.holder, r.failover.Holding, r.after = "ha-control-plane2", netlab.HolderReport{}, netlab.HolderReport{}
+	r.holder, r.failover.Holding, r.after = "ha-control-plane2", netlab.HolderReport{},
+		netlab.HolderReport{}
 	got := r.summary()
 	for _, want := range []string{"               and then to ha-control-plane2\n",
 		"two holders  not sampled: that needs root"} {

@@ -31,7 +31,7 @@ func (s *Env) Prepare(ctx context.Context) error {
 // replaceOld removes the cluster of an earlier demonstration, and no cluster of anybody else.
 func (s *Env) replaceOld(ctx context.Context) error {
 	note, engine := filepath.Join(s.Dir(), engineFile), s.engineName()
-	old, err := kindcluster.Old(ctx, s.Cfg)
+	old, err := kindcluster.Exists(ctx, s.Cfg)
 	if err != nil {
 		return fmt.Errorf("look for an earlier cluster: %w", err)
 	}
@@ -42,7 +42,7 @@ func (s *Env) replaceOld(ctx context.Context) error {
 				s.Name, s.Target, s.Name)
 		}
 		s.Out.Say("removing the cluster %s of an earlier run ...", s.Name)
-		if err := kindcluster.DeleteOld(ctx, s.Cfg); err != nil {
+		if err := kindcluster.DeleteExisting(ctx, s.Cfg); err != nil {
 			return fmt.Errorf("remove the earlier cluster: %w", err)
 		}
 	}

@@ -13,7 +13,8 @@ import (
 func TestTableAndVerdict(t *testing.T) {
 	faults := failover.Faults()
 	good := row{faults[1],
-		failover.Result{Back: true, Outage: 80 * time.Millisecond, Holding: netlab.HolderReport{Samples: 100}}}
+		failover.Result{Back: true, Outage: 80 * time.Millisecond,
+			Holding: netlab.HolderReport{Samples: 100}}}
 	slow, lost, two := good, good, good
 	slow.result.Outage = time.Minute
 	lost.result.Back = false

@@ -20,7 +20,7 @@ const (
 type demo struct {
 	*kindenv.Env
 	root     string // the project's directory
-	study    *casestudy.Case
+	study    *casestudy.Study
 	verdicts []verdict
 }
 
@@ -113,12 +113,12 @@ func (d *demo) scenarios() []scenario {
 	var killed string
 	return []scenario{
 		{"spread", "which pods answer? 300 requests, each on a new connection",
-			func(ctx context.Context) (result, error) { return d.study.Spread(ctx) }, d.study.Well},
+			func(ctx context.Context) (result, error) { return d.study.Spread(ctx) }, d.study.WaitReady},
 		{"unready pod", "one pod is made unready, while a client sends a hundred requests a second",
-			func(ctx context.Context) (result, error) { return d.study.Unready(ctx) }, d.study.Well},
+			func(ctx context.Context) (result, error) { return d.study.Unready(ctx) }, d.study.WaitReady},
 		{"drain", "ab makes 50 000 requests, 100 at a time; meanwhile\n$ kubectl drain " +
 			"--ignore-daemonsets --delete-emptydir-data NODE      # the node that announces the address",
-			func(ctx context.Context) (result, error) { return d.study.Drain(ctx) }, d.study.Well},
+			func(ctx context.Context) (result, error) { return d.study.Drain(ctx) }, d.study.WaitReady},
 		{"dead node", "the announcing node is switched off\n$ docker kill NODE",
 			func(ctx context.Context) (result, error) {
 				r, err := d.study.Kill(ctx)
@@ -127,7 +127,7 @@ func (d *demo) scenarios() []scenario {
 			},
 			func(ctx context.Context) error {
 				d.Out.Say("\nthe node is switched on\n$ docker start %s", killed)
-				return d.study.Mend(ctx, killed)
+				return d.study.Restore(ctx, killed)
 			}},
 	}
 }

@@ -17,9 +17,10 @@ import (
 	"github.com/kvip/kvip/test/lab/netlab"
 )
 
-// page reads a page of the node's agent on loopback; the error says that none answers.
-func (s *story) page(n *cluster.Node, path string) (code int, body string, err error) {
-	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DialContext: n.Host.Dial, DisableKeepAlives: true}}
+// page reads a page of the node's agent on loopback; the error reports that none answers.
+func (s *env) page(n *cluster.Node, path string) (code int, body string, err error) {
+	client := &http.Client{Timeout: 2 * time.Second,
+		Transport: &http.Transport{DialContext: n.Host.Dial, DisableKeepAlives: true}}
 	response, err := client.Get("http://" + net.JoinHostPort("127.0.0.1", "2113") + path)
 	if err != nil {
 		return 0, "", err
@@ -29,8 +30,8 @@ func (s *story) page(n *cluster.Node, path string) (code int, body string, err e
 	return response.StatusCode, strings.TrimSpace(string(text)), err
 }
 
-// view is the agent's own view; its zero value means that it does not answer yet.
-func (s *story) view(n *cluster.Node) (a status.Agent) {
+// agentStatus is the agent's own view; its zero value means that it does not answer yet.
+func (s *env) agentStatus(n *cluster.Node) (a status.Agent) {
 	_, body, err := s.page(n, "/status")
 	if err == nil {
 		err = json.Unmarshal([]byte(body), &a)
@@ -41,23 +42,23 @@ func (s *story) view(n *cluster.Node) (a status.Agent) {
 	return a
 }
 
-// standsBy is whether the agent could take over at any moment.
-func (s *story) standsBy(n *cluster.Node) bool {
+// isStandby reports whether the agent could take over at any moment.
+func (s *env) isStandby(n *cluster.Node) bool {
 	code, _, err := s.page(n, "/readyz")
-	return err == nil && code == http.StatusOK && s.view(n).State == "standby"
+	return err == nil && code == http.StatusOK && s.agentStatus(n).State == "standby"
 }
 
 // TestAgentRestart kills and restarts the agent on the holder at once: the new one finds
 // lease and address still its own and keeps them without a gap (E8).
 func TestAgentRestart(t *testing.T) {
-	s := begin(t)
+	s := newEnv(t)
 	holder := s.holder()
 	for range 5 {
 		began := time.Now()
-		s.ok(holder.Agent().Kill())
+		s.must(holder.Agent().Kill())
 		<-holder.Agent().Done()
-		s.ok(holder.RestartAgent())
-		s.wait("the new agent to hold", func() bool { return s.view(holder).Owned })
+		s.must(holder.RestartAgent())
+		s.wait("the new agent to hold", func() bool { return s.agentStatus(holder).Owned })
 		for _, c := range s.sampler.Window(began, time.Time{}).Timeline {
 			if len(c.Holders) != 1 || c.Holders[0] != holder.Name {
 				t.Errorf("%s was on %v after a restart on %s", c.VIP, c.Holders, holder.Name)
@@ -69,14 +70,14 @@ func TestAgentRestart(t *testing.T) {
 // TestRestartAfterOthersTookOver finds the address gone and the lease another's: the
 // restarted agent stands by (E8).
 func TestRestartAfterOthersTookOver(t *testing.T) {
-	s := begin(t)
+	s := newEnv(t)
 	old := s.holder()
-	s.ok(old.Agent().Freeze())
-	next := s.moved(old)
-	s.ok(old.Agent().Kill())
+	s.must(old.Agent().Freeze())
+	next := s.waitMoved(old)
+	s.must(old.Agent().Kill())
 	<-old.Agent().Done()
-	s.ok(old.RestartAgent())
-	s.wait("the agent to stand by", func() bool { return s.standsBy(old) })
+	s.must(old.RestartAgent())
+	s.wait("the agent to stand by", func() bool { return s.isStandby(old) })
 	if h := s.holder(); h != next {
 		t.Errorf("%s took the address back from %s", h.Name, next.Name)
 	}
@@ -85,53 +86,59 @@ func TestRestartAfterOthersTookOver(t *testing.T) {
 // TestLinkFlapping takes the holder's link down and up ten times: the lease is released
 // when it is down (E5), and it never has two holders.
 func TestLinkFlapping(t *testing.T) {
-	s := begin(t)
+	s := newEnv(t)
 	for i := range 10 {
 		old := s.holder()
 		if i%2 == 0 {
-			s.ok(old.Host.Unplug())
+			s.must(old.Host.Unplug())
 		} else {
-			s.ok(old.Host.LinkDown())
+			s.must(old.Host.LinkDown())
 		}
 		if i < 4 {
-			s.moved(old)
+			s.waitMoved(old)
 		}
-		s.ok(old.Host.Plug())
-		s.ok(old.Host.LinkUp())
-		s.ok(old.Host.RestoreAddrs())
-		s.ok(s.c.WaitReady(t.Context()))
-		s.settle()
+		s.must(old.Host.Plug())
+		s.must(old.Host.LinkUp())
+		s.must(old.Host.RestoreAddrs())
+		s.must(s.c.WaitReady(t.Context()))
+		s.waitSettled()
 	}
 }
 
 // TestAddressFlushed flushes the holder's link, with the node's own address coming back
 // and without the virtual one alone being removed (E10).
 func TestAddressFlushed(t *testing.T) {
-	s := begin(t)
+	s := newEnv(t)
 	holder := s.holder()
 	t.Run("TheVIPAlone", func(t *testing.T) {
 		for _, v := range s.vips {
-			s.ok(holder.Host.DelAddr(netip.PrefixFrom(v, v.BitLen()))) // fails if it is not there
-			time.Sleep(4 * netlab.SampleEvery)                         // the sampler has looked since
-			s.wait(v.String()+" to be back", func() bool { return slices.Contains(s.sampler.Holders(v), holder.Host) })
+			s.must(holder.Host.DelAddr(netip.PrefixFrom(v, v.BitLen()))) // fails if it is not there
+			time.Sleep(4 * netlab.SampleEvery)                           // the sampler has looked since
+			s.wait(v.String()+" to be back",
+				func() bool { return slices.Contains(s.sampler.Holders(v), holder.Host) })
 		}
 	})
 	t.Run("TheWholeLink", func(t *testing.T) {
-		s.ok(holder.Host.Flush())
-		s.ok(holder.Host.RestoreAddrs())
-		s.settle()
+		s.must(holder.Host.Flush())
+		s.must(holder.Host.RestoreAddrs())
+		s.waitSettled()
 	})
 }
 
 // TestAgentsReport makes sure that every agent says of itself what the sampler sees.
 func TestAgentsReport(t *testing.T) {
-	s := begin(t)
+	s := newEnv(t)
 	holder := s.holder()
 	for _, n := range s.c.Nodes {
-		s.wait(n.Name+" to report", func() bool { return s.view(n).Owned == (n == holder) && s.view(n).Node == n.Name })
-		s.alive(n)
+		s.wait(n.Name+" to report",
+			func() bool {
+				return s.agentStatus(n).Owned == (n == holder) &&
+					s.agentStatus(n).Node == n.Name
+			})
+		s.checkAlive(n)
 	}
-	if v := s.view(holder); v.State != "holding" || v.Link != "eth0" || fmt.Sprint(v.Peers) == "[]" {
+	if v := s.agentStatus(holder); v.State != "holding" || v.Link != "eth0" ||
+		fmt.Sprint(v.Peers) == "[]" {
 		t.Errorf("the holder reports %+v", v)
 	}
 }

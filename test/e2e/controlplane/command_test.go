@@ -16,43 +16,44 @@ import (
 	"github.com/kvip/kvip/test/lab/netlab"
 )
 
-// kvipIn runs a kvip command in the node, as its administrator would, and returns what it
+// runKvip runs a kvip command in the node, as its administrator would, and returns what it
 // printed.
-func (s *story) kvipIn(n *cluster.Node, args ...string) (stdout, stderr string, err error) {
+func (s *env) runKvip(n *cluster.Node, args ...string) (stdout, stderr string, err error) {
 	s.t.Helper()
 	return s.command(n, n.WithState(netlab.Command{Path: s.kvip, Args: args}))
 }
 
 // command runs any command in the node.
-func (s *story) command(n *cluster.Node, cmd netlab.Command) (stdout, stderr string, err error) {
+func (s *env) command(n *cluster.Node, cmd netlab.Command) (stdout, stderr string, err error) {
 	s.t.Helper()
 	var out, diagnostics bytes.Buffer
 	cmd.Stdout, cmd.Output = &out, &diagnostics
 	p, err := n.Host.Start(cmd)
-	s.ok(err)
+	s.must(err)
 	err = p.Err()
 	return out.String(), diagnostics.String(), err
 }
 
-// ip runs iproute2 in a host and returns what it printed.
-func (s *story) ip(h *netlab.Host, args ...string) string {
+// runIP runs iproute2 in a host and returns what it printed.
+func (s *env) runIP(h *netlab.Host, args ...string) string {
 	s.t.Helper()
 	var out []byte
-	s.ok(h.Do(func() (err error) {
+	s.must(h.Do(func() (err error) {
 		out, err = exec.Command("ip", args...).CombinedOutput()
 		return err
 	}))
 	return string(out)
 }
 
-// logs waits until the node's agent has logged a line with all the words in this story.
-func (s *story) logs(n *cluster.Node, words ...string) {
+// waitLogged waits until the node's agent has logged a line with all the words in this story.
+func (s *env) waitLogged(n *cluster.Node, words ...string) {
 	s.t.Helper()
-	s.wait(n.Name+" to log "+strings.Join(words, ", "), func() bool { return s.logged(n, words...) })
+	s.wait(n.Name+" to log "+strings.Join(words, ", "),
+		func() bool { return s.hasLogged(n, words...) })
 }
 
-// logged is whether the node's agent has logged a line with all the words in this story.
-func (s *story) logged(n *cluster.Node, words ...string) bool {
+// hasLogged reports whether the node's agent has logged a line with all the words in this story.
+func (s *env) hasLogged(n *cluster.Node, words ...string) bool {
 	for line := range strings.Lines(logOf(s, n)) {
 		stamp, _, _ := strings.Cut(strings.TrimPrefix(line, "time="), " ")
 		at, err := time.Parse(time.RFC3339Nano, stamp)
@@ -63,9 +64,9 @@ func (s *story) logged(n *cluster.Node, words ...string) bool {
 	return false
 }
 
-// noRaces fails the story if Go's runtime has complained in an agent's log, as it does when
+// checkRaces fails the story if Go's runtime has complained in an agent's log, as it does when
 // the agents are built with -race.
-func (s *story) noRaces() {
+func (s *env) checkRaces() {
 	for _, n := range s.c.Nodes {
 		for _, complaint := range []string{"WARNING: DATA RACE", "\npanic: ", "\nfatal error: "} {
 			if _, what, found := strings.Cut("\n"+logOf(s, n), complaint); found {
@@ -75,8 +76,9 @@ func (s *story) noRaces() {
 	}
 }
 
-// unready waits until the node's agent says on /readyz that it is not ready, with all the words.
-func (s *story) unready(n *cluster.Node, words ...string) {
+// waitUnready waits until the node's agent says on /readyz that it is not ready, with all the
+// words.
+func (s *env) waitUnready(n *cluster.Node, words ...string) {
 	s.t.Helper()
 	s.wait(n.Name+" to be unready for "+strings.Join(words, ", "), func() bool {
 		code, body, err := s.page(n, "/readyz")
@@ -84,8 +86,8 @@ func (s *story) unready(n *cluster.Node, words ...string) {
 	})
 }
 
-// ready waits until the node's agent is ready.
-func (s *story) ready(n *cluster.Node) {
+// waitReady waits until the node's agent is ready.
+func (s *env) waitReady(n *cluster.Node) {
 	s.t.Helper()
 	s.wait(n.Name+" to be ready", func() bool {
 		code, body, err := s.page(n, "/readyz")
@@ -109,9 +111,11 @@ type metrics map[string]float64
 var sampleLine = regexp.MustCompile(`(?m)^([a-z_]+(?:\{.*\})?) ([^ \n]+)$`)
 
 // metrics reads what the node's agent serves for Prometheus; nil means that none answers.
-func (s *story) metrics(n *cluster.Node) metrics {
-	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DialContext: n.Host.Dial, DisableKeepAlives: true}}
-	response, err := client.Get("http://" + net.JoinHostPort(n.Host.Addr(true).String(), "2112") + "/metrics")
+func (s *env) metrics(n *cluster.Node) metrics {
+	client := &http.Client{Timeout: 2 * time.Second,
+		Transport: &http.Transport{DialContext: n.Host.Dial, DisableKeepAlives: true}}
+	response, err := client.Get("http://" + net.JoinHostPort(n.Host.Addr(true).String(), "2112") +
+		"/metrics")
 	if err != nil {
 		return nil
 	}
@@ -139,18 +143,19 @@ func (m metrics) sum(words ...string) (sum float64) {
 	return sum
 }
 
-// counts waits until the sum of the samples is above 0.
-func (s *story) counts(n *cluster.Node, words ...string) {
+// waitMetric waits until the sum of the samples is above 0.
+func (s *env) waitMetric(n *cluster.Node, words ...string) {
 	s.t.Helper()
-	s.wait(n.Name+" to count "+strings.Join(words, ", "), func() bool { return s.metrics(n).sum(words...) > 0 })
+	s.wait(n.Name+" to count "+strings.Join(words, ", "),
+		func() bool { return s.metrics(n).sum(words...) > 0 })
 }
 
 // restartAPIs starts all API servers again after change, and waits until they are ready.
-func (s *story) restartAPIs(ctx context.Context, change func(*cluster.APIOptions)) {
+func (s *env) restartAPIs(ctx context.Context, change func(*cluster.APIOptions)) {
 	s.t.Helper()
 	for _, n := range s.c.Nodes {
 		change(&n.API)
-		s.ok(n.RestartAPI())
+		s.must(n.RestartAPI())
 	}
-	s.ok(s.c.WaitReady(ctx))
+	s.must(s.c.WaitReady(ctx))
 }

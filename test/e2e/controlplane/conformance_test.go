@@ -18,7 +18,9 @@ func TestConformance(t *testing.T) {
 	node := c.Nodes[0]
 	host := forward(t, node)
 	kubeconfig := filepath.Join(node.Host.Etc, "kubernetes", "super-admin.conf")
-	conformance.Run(t, func(t *testing.T) conformance.Env { return electiontest.New(t, kubeconfig, host) })
+	conformance.Run(t, func(t *testing.T) conformance.Env {
+		return electiontest.New(t, kubeconfig, host)
+	})
 }
 
 // forward makes the node's API server reachable from outside the lab and returns its address there.

@@ -12,31 +12,33 @@ import (
 	"github.com/kvip/kvip/test/lab/netlab"
 )
 
-// TestNeverDialsTheVIP listens on every node, loopback included, from before the agents start, through
-// the bootstrap of their rights, until after two hand-overs: nobody but the client connects to the VIP or even looks for its
-// hardware address, and nobody asks a name server (E11), though the kubeconfigs name the VIP.
+// TestNeverDialsTheVIP listens on every node, loopback included, from before the agents start,
+// through the bootstrap of their rights, until after two hand-overs: only the client connects to
+// the VIP or even looks for its hardware address, and no process asks a name server (E11), though
+// the kubeconfigs name the VIP.
 func TestNeverDialsTheVIP(t *testing.T) {
-	s := prepare(t)
+	s := prepareEnv(t)
 	captures := map[string]*netlab.Capture{}
 	for _, n := range s.c.Nodes {
 		capture, err := n.Host.StartCapture(2379, 2380)
-		s.ok(err)
+		s.must(err)
 		captures[n.Name] = capture
 	}
 	s.startAll()
-	s.settle()
+	s.waitSettled()
 	for _, n := range s.c.Nodes { // their rights were applied, and their tokens given, on the way
-		s.own(n)
+		s.waitOwnToken(n)
 	}
 	first := s.holder()
-	s.ok(first.KillAPI()) // the release takes the way over the peers
-	second := s.moved(first)
-	s.ok(second.Agent().Terminate(patience))
-	last := s.moved(second)
-	s.settle()
-	s.dialItself(last.Host)
+	s.must(first.KillAPI()) // the release takes the way over the peers
+	second := s.waitMoved(first)
+	s.must(second.Agent().Terminate(patience))
+	last := s.waitMoved(second)
+	s.waitSettled()
+	s.checkOwnDial(last.Host)
 
-	seen := &ear{own: map[netip.Addr]bool{}, vips: s.vips, dialled: map[netip.AddrPort]int{}}
+	seen := &segmentRecorder{own: map[netip.Addr]bool{}, vips: s.vips,
+		dialled: map[netip.AddrPort]int{}}
 	for _, n := range s.c.Nodes {
 		for _, p := range n.Host.Addrs {
 			seen.own[p.Addr()] = true
@@ -44,8 +46,8 @@ func TestNeverDialsTheVIP(t *testing.T) {
 	}
 	for name, capture := range captures {
 		path := filepath.Join(t.TempDir(), name+".pcap")
-		s.ok(capture.Stop(path))
-		s.ok(frames(path, seen.hear))
+		s.must(capture.Stop(path))
+		s.must(frames(path, seen.record))
 	}
 	for _, v := range s.vips {
 		if n := seen.dialled[netip.AddrPortFrom(v, 6443)]; n > 0 {
@@ -64,12 +66,12 @@ func TestNeverDialsTheVIP(t *testing.T) {
 	if seen.sought > 0 {
 		t.Errorf("a node looked for the VIP's hardware address %d times", seen.sought)
 	}
-	s.ok(second.RestartAgent())
-	s.ok(s.c.Heal(t.Context()))
+	s.must(second.RestartAgent())
+	s.must(s.c.Heal(t.Context()))
 }
 
-// dialItself connects to the VIPs from their holder, on a port where nobody listens.
-func (s *story) dialItself(h *netlab.Host) {
+// checkOwnDial connects to the VIPs from their holder, on a closed port.
+func (s *env) checkOwnDial(h *netlab.Host) {
 	for _, v := range s.vips {
 		if conn, err := h.Dial(s.t.Context(), "tcp", netip.AddrPortFrom(v, 9).String()); err == nil {
 			_ = conn.Close()
@@ -77,8 +79,8 @@ func (s *story) dialItself(h *netlab.Host) {
 	}
 }
 
-// ear counts what matters among the frames of a capture.
-type ear struct {
+// segmentRecorder counts what matters among the frames of a capture.
+type segmentRecorder struct {
 	own      map[netip.Addr]bool // of the nodes
 	vips     []netip.Addr
 	dialled  map[netip.AddrPort]int // TCP connections of nodes, by destination
@@ -87,8 +89,8 @@ type ear struct {
 	sought   int                    // ARP requests of a node's kernel for a VIP
 }
 
-// hear takes one Ethernet frame.
-func (e *ear) hear(frame []byte) {
+// record takes one Ethernet frame.
+func (e *segmentRecorder) record(frame []byte) {
 	if len(frame) < 14+20 {
 		return
 	}
@@ -104,17 +106,19 @@ func (e *ear) hear(frame []byte) {
 		}
 	case 0x0800: // RFC 791
 		if header := int(packet[0]&15) * 4; len(packet) >= header+20 {
-			e.segment(packet[9], netip.AddrFrom4([4]byte(packet[12:])), netip.AddrFrom4([4]byte(packet[16:])), packet[header:])
+			e.segment(packet[9], netip.AddrFrom4([4]byte(packet[12:])),
+				netip.AddrFrom4([4]byte(packet[16:])), packet[header:])
 		}
 	case 0x86dd: // RFC 8200
 		if len(packet) >= 60 {
-			e.segment(packet[6], netip.AddrFrom16([16]byte(packet[8:])), netip.AddrFrom16([16]byte(packet[24:])), packet[40:])
+			e.segment(packet[6], netip.AddrFrom16([16]byte(packet[8:])),
+				netip.AddrFrom16([16]byte(packet[24:])), packet[40:])
 		}
 	}
 }
 
 // segment takes the TCP or UDP part of a packet.
-func (e *ear) segment(protocol byte, from, to netip.Addr, segment []byte) {
+func (e *segmentRecorder) segment(protocol byte, from, to netip.Addr, segment []byte) {
 	const tcp, udp, syn, ack = 6, 17, 2, 16
 	port := binary.BigEndian.Uint16(segment[2:])
 	opens := protocol == tcp && segment[13]&(syn|ack) == syn

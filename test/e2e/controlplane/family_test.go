@@ -24,17 +24,17 @@ func TestFamilies(t *testing.T) {
 			for _, v := range vips {
 				list = append(list, v.String())
 			}
-			s := begin(t, "--vip="+strings.Join(list, ","))
+			s := newEnv(t, "--vip="+strings.Join(list, ","))
 			t.Cleanup(func() { s.forwarding("0") })
 			for _, forward := range []string{"0", "1"} {
 				s.forwarding(forward)
-				s.silentClientFollows()
+				s.checkSilentClient()
 			}
 		})
 	}
 }
 
-func (s *story) forwarding(value string) {
+func (s *env) forwarding(value string) {
 	for _, n := range s.c.Nodes {
 		for _, key := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} {
 			if err := n.Host.Sysctl(key, value); err != nil {
@@ -44,45 +44,48 @@ func (s *story) forwarding(value string) {
 	}
 }
 
-// silentClientFollows hands the VIPs over while nothing that the client sends arrives, so
-// that it can ask nobody. Its neighbour entries must change all the same.
-func (s *story) silentClientFollows() {
+// checkSilentClient hands the VIPs over while nothing that the client sends arrives, so
+// and sends no ARP requests. Its neighbour entries must change nevertheless.
+func (s *env) checkSilentClient() {
 	s.t.Helper()
-	s.settle() // the client has spoken with the VIPs and knows their holder
+	s.waitSettled() // the client has spoken with the VIPs and knows their holder
 	old := s.holder()
 	for _, v := range s.vips {
-		s.wait("the client to know "+v.String(), func() bool { return s.neighbour(v) == old.Host.MAC.String() })
+		s.wait("the client to know "+v.String(),
+			func() bool { return s.neighbour(v) == old.Host.MAC.String() })
 	}
 	for _, n := range s.c.Nodes {
-		s.ok(s.c.Lab.Drop(s.c.Client, n.Host))
+		s.must(s.c.Lab.Drop(s.c.Client, n.Host))
 	}
-	s.ok(old.Agent().Terminate(patience))
-	next := s.moved(old)
+	s.must(old.Agent().Terminate(patience))
+	next := s.waitMoved(old)
 	settled := time.Now()
 	for _, v := range s.vips {
-		s.wait("the client to follow "+v.String(), func() bool { return s.neighbour(v) == next.Host.MAC.String() })
+		s.wait("the client to follow "+v.String(),
+			func() bool { return s.neighbour(v) == next.Host.MAC.String() })
 	}
-	s.ok(s.c.Lab.Heal())
-	s.ok(old.RestartAgent())
-	s.settle()
-	s.together(settled)
+	s.must(s.c.Lab.Heal())
+	s.must(old.RestartAgent())
+	s.waitSettled()
+	s.checkSimultaneous(settled)
 }
 
 // neighbour is the hardware address that the client has in memory for an address.
-func (s *story) neighbour(v netip.Addr) string {
+func (s *env) neighbour(v netip.Addr) string {
 	var entries []struct {
 		LLAddr string `json:"lladdr"`
 	}
-	out := s.ip(s.c.Client, "-json", "neighbour", "show", "to", v.String(), "dev", netlab.LinkName)
-	s.ok(json.Unmarshal([]byte(out), &entries))
+	out := s.runIP(s.c.Client, "-json", "neighbour", "show", "to", v.String(), "dev", netlab.LinkName)
+	s.must(json.Unmarshal([]byte(out), &entries))
 	if len(entries) == 0 {
 		return ""
 	}
 	return entries[0].LLAddr
 }
 
-// together checks that no sample since the hand-over shows the addresses on different nodes.
-func (s *story) together(since time.Time) {
+// checkSimultaneous checks that no sample since the hand-over shows the addresses on different
+// nodes.
+func (s *env) checkSimultaneous(since time.Time) {
 	s.t.Helper()
 	at := map[netip.Addr][]string{}
 	for _, c := range s.sampler.Window(since, time.Time{}).Timeline {
@@ -92,7 +95,8 @@ func (s *story) together(since time.Time) {
 		}
 		for _, v := range s.vips {
 			if !slices.Equal(at[v], at[s.vips[0]]) {
-				s.t.Errorf("%s: %s is on %v, %s on %v", c.At.Format("15:04:05.000"), s.vips[0], at[s.vips[0]], v, at[v])
+				s.t.Errorf("%s: %s is on %v, %s on %v", c.At.Format("15:04:05.000"), s.vips[0], at[s.vips[0]],
+					v, at[v])
 			}
 		}
 	}

@@ -14,9 +14,10 @@ import (
 	"github.com/kvip/kvip/test/lab/cluster"
 )
 
-// TestKubeadmTakesWhatKvipWrites gives the real kubeadm what `kvip kubeadm` made and edited: it finds
-// nothing to complain of, and the API server's certificate is for the VIPs. No cluster and no host
-// takes part, so the configurations name a version: kubeadm would look for one in the internet.
+// TestKubeadmTakesWhatKvipWrites gives the real kubeadm what `kvip kubeadm` made and edited: it
+// finds nothing to complain of, and the API server's certificate is for the VIPs. No cluster and no
+// host takes part, so the configurations name a version: kubeadm would look for one in the
+// internet.
 func TestKubeadmTakesWhatKvipWrites(t *testing.T) {
 	bin, err := cluster.Binaries(os.Stderr)
 	if err != nil {
@@ -48,16 +49,20 @@ func TestKubeadmTakesWhatKvipWrites(t *testing.T) {
 	const vips = "192.0.2.10,2001:db8::10"
 	for name, text := range map[string]string{
 		"own.yaml": own,
-		"old.yaml": "apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\nkubernetesVersion: v1.36.3\n",
+		"old.yaml": "apiVersion: kubeadm.k8s.io/v1beta3\nkind: " +
+			"ClusterConfiguration\nkubernetesVersion: v1.36.3\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		run(kvip, "kubeadm", "init", "--skip-host-checks", "--manifest-dir", "manifests", "--vip", vips, "--config", name)
+		run(kvip, "kubeadm", "init", "--skip-host-checks", "--manifest-dir", "manifests", "--vip", vips,
+			"--config", name)
 	}
-	run(kvip, "kubeadm", "join", "--skip-host-checks", "--manifest-dir", "manifests", "--vip", vips, "--config", "own.yaml")
+	run(kvip, "kubeadm", "join", "--skip-host-checks", "--manifest-dir", "manifests", "--vip", vips,
+		"--config", "own.yaml")
 	// made.yaml has two documents; the version belongs to the first.
-	run(kvip, "kubeadm", "init", "--skip-host-checks", "--manifest-dir", "other", "--vip", "2001:db8::10,192.0.2.10", "--port", "8443", "--output", "made.yaml",
+	run(kvip, "kubeadm", "init", "--skip-host-checks", "--manifest-dir", "other", "--vip",
+		"2001:db8::10,192.0.2.10", "--port", "8443", "--output", "made.yaml",
 		"--image", "localhost/kvip:test")
 	made, err := os.ReadFile(filepath.Join(dir, "made.yaml"))
 	if err != nil {
@@ -68,7 +73,8 @@ func TestKubeadmTakesWhatKvipWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"own.yaml", "old.yaml", "made.yaml"} {
-		if said := run(kubeadm, "config", "validate", "--config", name); !strings.HasSuffix(said, "ok\n") {
+		if said := run(kubeadm, "config", "validate", "--config", name); !strings.HasSuffix(said,
+			"ok\n") {
 			t.Errorf("kubeadm says of %s: %s", name, said)
 		}
 	}
@@ -77,8 +83,8 @@ func TestKubeadmTakesWhatKvipWrites(t *testing.T) {
 	checkCertificate(t, filepath.Join(dir, "pki", "apiserver.crt"), strings.Split(vips, ",")...)
 }
 
-// TestKubeadmRefusesWhatKvipRefuses: a file that kvip refuses for its form is one that kubeadm itself
-// refuses, and the other way round.
+// TestKubeadmRefusesWhatKvipRefuses: a file that kvip refuses for its form is one that kubeadm
+// itself refuses, and the other way round.
 func TestKubeadmRefusesWhatKvipRefuses(t *testing.T) {
 	bin, err := cluster.Binaries(os.Stderr)
 	if err != nil {
@@ -89,26 +95,33 @@ func TestKubeadmRefusesWhatKvipRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const own = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.36.3\n"
+	const own = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: " +
+		"v1.36.3\n"
 	for name, row := range map[string]struct {
 		text string
 		good bool
 	}{
-		"own":                  {own, true},
-		"init alone":           {strings.Replace(own, "ClusterConfiguration\nkubernetesVersion: v1.36.3", "InitConfiguration", 1), true},
-		"kubelet beside":       {own + "---\napiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n", true},
-		"kube-proxy beside":    {own + "---\napiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n", true},
-		"kind":                 {"apiVersion: kind.x-k8s.io/v1alpha4\nkind: Cluster\n", false},
-		"kind beside":          {own + "---\napiVersion: kind.x-k8s.io/v1alpha4\nkind: Cluster\n", false},
-		"kubeconfig":           {"apiVersion: v1\nkind: Config\nclusters: []\n", false},
-		"ConfigMap beside":     {own + "---\napiVersion: v1\nkind: ConfigMap\n", false},
-		"another group":        {strings.Replace(own, "kubeadm.k8s.io", "kubeadm.example", 1), false},
-		"old version":          {strings.Replace(own, "v1beta4", "v1beta2", 1), false},
-		"old kubelet beside":   {own + "---\napiVersion: kubelet.config.k8s.io/v1alpha1\nkind: KubeletConfiguration\n", false},
-		"typed kubelet beside": {own + "---\napiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\ncgroupDriver: 5\n", false},
-		"typed":                {own + "apiServer: {certSANs: a}\n", false},
-		"misspelt":             {own + "networking: {podSubnt: 10.1.0.0/16}\n", false},
-		"twice":                {own + "---\n" + own, false},
+		"own": {own, true},
+		"init alone": {strings.Replace(own, "ClusterConfiguration\nkubernetesVersion: v1.36.3",
+			"InitConfiguration", 1), true},
+		"kubelet beside": {own +
+			"---\napiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n", true},
+		"kube-proxy beside": {own +
+			"---\napiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n", true},
+		"kind":             {"apiVersion: kind.x-k8s.io/v1alpha4\nkind: Cluster\n", false},
+		"kind beside":      {own + "---\napiVersion: kind.x-k8s.io/v1alpha4\nkind: Cluster\n", false},
+		"kubeconfig":       {"apiVersion: v1\nkind: Config\nclusters: []\n", false},
+		"ConfigMap beside": {own + "---\napiVersion: v1\nkind: ConfigMap\n", false},
+		"another group":    {strings.Replace(own, "kubeadm.k8s.io", "kubeadm.example", 1), false},
+		"old version":      {strings.Replace(own, "v1beta4", "v1beta2", 1), false},
+		"old kubelet beside": {own +
+			"---\napiVersion: kubelet.config.k8s.io/v1alpha1\nkind: KubeletConfiguration\n", false},
+		"typed kubelet beside": {own +
+			"---\napiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\ncgroupDriver: 5\n",
+			false},
+		"typed":    {own + "apiServer: {certSANs: a}\n", false},
+		"misspelt": {own + "networking: {podSubnt: 10.1.0.0/16}\n", false},
+		"twice":    {own + "---\n" + own, false},
 	} {
 		file := filepath.Join(dir, strings.ReplaceAll(name, " ", "-")+".yaml")
 		if err := os.WriteFile(file, []byte(row.text), 0o600); err != nil {
@@ -116,10 +129,12 @@ func TestKubeadmRefusesWhatKvipRefuses(t *testing.T) {
 		}
 		for _, args := range [][]string{
 			{filepath.Join(bin, "kubeadm"), "config", "validate", "--config", file},
-			{kvip, "kubeadm", "init", "--skip-host-checks", "--vip", "192.0.2.10", "--config", file, "--output", filepath.Join(dir, "out.yaml"), "--force",
+			{kvip, "kubeadm", "init", "--skip-host-checks", "--vip", "192.0.2.10", "--config", file,
+				"--output", filepath.Join(dir, "out.yaml"), "--force",
 				"--manifest-dir", filepath.Join(dir, "manifests")},
 		} {
-			if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); (err == nil) != row.good {
+			if out, err := exec.CommandContext(t.Context(), args[0],
+				args[1:]...).CombinedOutput(); (err == nil) != row.good {
 				t.Errorf("%s: %s: %v\n%s", name, filepath.Base(args[0]), err, out)
 			}
 		}

@@ -17,23 +17,24 @@ import (
 	"github.com/kvip/kvip/test/lab/cluster"
 )
 
-func (s *story) leases() coordinationclient.LeaseInterface {
+func (s *env) leases() coordinationclient.LeaseInterface {
 	s.t.Helper()
 	var serving *cluster.Node
 	s.wait("an API server to be ready", func() bool {
-		i := slices.IndexFunc(s.c.Nodes, func(n *cluster.Node) bool { return n.Ready(context.Background()) == nil })
+		i := slices.IndexFunc(s.c.Nodes,
+			func(n *cluster.Node) bool { return n.Ready(context.Background()) == nil })
 		if i >= 0 {
 			serving = s.c.Nodes[i]
 		}
 		return i >= 0
 	})
 	kube, err := s.c.Kube(serving)
-	s.ok(err)
+	s.must(err)
 	return kube.CoordinationV1().Leases("kube-system")
 }
 
 // edit changes the lease by hand, as kubectl edit would, and tries again on a conflict.
-func (s *story) edit(change func(l *coordinationv1.Lease)) {
+func (s *env) edit(change func(l *coordinationv1.Lease)) {
 	s.t.Helper()
 	leases := s.leases()
 	s.wait("an edit of the lease to go through", func() bool {
@@ -41,19 +42,19 @@ func (s *story) edit(change func(l *coordinationv1.Lease)) {
 		if apierrors.IsNotFound(err) {
 			return false
 		}
-		s.ok(err)
+		s.must(err)
 		change(l)
 		_, err = leases.Update(context.Background(), l, metav1.UpdateOptions{})
 		if !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
-			s.ok(err)
+			s.must(err)
 		}
 		return err == nil
 	})
 }
 
-// thief returns a change that puts another name into the lease, in turn: a stranger's,
-// nobody's, and that of an agent that did not claim it (E3).
-func (s *story) thief(i int) func(*coordinationv1.Lease) {
+// stealLease returns a change that puts another name into the lease, in turn: a foreign name,
+// of no agent, and that of an agent that did not claim it (E3).
+func (s *env) stealLease(i int) func(*coordinationv1.Lease) {
 	return func(l *coordinationv1.Lease) {
 		holder, name := "", ""
 		if l.Spec.HolderIdentity != nil {
@@ -63,7 +64,7 @@ func (s *story) thief(i int) func(*coordinationv1.Lease) {
 		case 0:
 			name = fmt.Sprintf("thief-%d", i)
 		case 1:
-			name = s.bystander(holder)
+			name = s.otherNode(holder)
 		}
 		l.Spec.HolderIdentity = &name
 		if name == "" {
@@ -72,10 +73,10 @@ func (s *story) thief(i int) func(*coordinationv1.Lease) {
 	}
 }
 
-// bystander is the identity of an agent that is not the holder.
-func (s *story) bystander(holder string) string {
+// otherNode is the identity of an agent that is not the holder.
+func (s *env) otherNode(holder string) string {
 	for _, n := range s.c.Nodes {
-		if id := s.view(n).Identity; id != holder {
+		if id := s.agentStatus(n).Identity; id != holder {
 			return id
 		}
 	}
@@ -85,17 +86,17 @@ func (s *story) bystander(holder string) string {
 // TestLeaseStolen steals the lease 100 times: 28 times from a node that holds, and 72
 // times in bursts while the nodes wait for the last theft to expire (E2, E3).
 func TestLeaseStolen(t *testing.T) {
-	s := begin(t, "--lease-duration=3s", "--renew-interval=600ms")
+	s := newEnv(t, "--lease-duration=3s", "--renew-interval=600ms")
 	for i := range 28 {
 		s.holder()
-		s.edit(s.thief(i))
-		s.nobody()
+		s.edit(s.stealLease(i))
+		s.waitNoHolder()
 	}
 	for i := range 72 {
 		if i%15 == 0 {
 			s.holder()
 		}
-		s.edit(s.thief(i))
+		s.edit(s.stealLease(i))
 		time.Sleep(100 * time.Millisecond)
 	}
 }
@@ -103,58 +104,60 @@ func TestLeaseStolen(t *testing.T) {
 // TestLeaseDeletedAndEmptied deletes the lease by hand, which its holder makes again (E2),
 // and empties it (E3): a change like any other, after which everybody waits.
 func TestLeaseDeletedAndEmptied(t *testing.T) {
-	s := begin(t)
+	s := newEnv(t)
 	old := s.holder()
-	s.ok(s.leases().Delete(t.Context(), "kvip", metav1.DeleteOptions{}))
+	s.must(s.leases().Delete(t.Context(), "kvip", metav1.DeleteOptions{}))
 	s.wait("the lease to be there again", func() bool {
 		l, err := s.leases().Get(t.Context(), "kvip", metav1.GetOptions{})
-		return err == nil && l.Spec.HolderIdentity != nil && election.NodeName(*l.Spec.HolderIdentity) == old.Name
+		return err == nil && l.Spec.HolderIdentity != nil &&
+			election.NodeName(*l.Spec.HolderIdentity) == old.Name
 	})
-	s.settle()
+	s.waitSettled()
 	if now := s.holder(); now != old {
 		t.Errorf("%s held when the lease was deleted, and then %s", old.Name, now.Name)
 	}
 	s.edit(func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = nil })
-	s.nobody()
-	s.settle()
+	s.waitNoHolder()
+	s.waitSettled()
 }
 
 // TestDifferentDurations gives every node a lease duration of its own: a follower waits
 // for the longer one (E2).
 func TestDifferentDurations(t *testing.T) {
-	s := prepare(t)
+	s := prepareEnv(t)
 	for i, d := range []string{"3s", "9s", "5s"} {
 		s.startAgent(s.c.Nodes[i], "--lease-duration="+d, "--renew-interval=700ms")
 	}
-	s.settle()
+	s.waitSettled()
 	for range 3 {
 		old := s.holder()
-		s.ok(old.Agent().Freeze())
-		s.moved(old)
-		s.ok(old.Agent().Thaw())
-		s.wait("the thawed agent to stand by", func() bool { return s.standsBy(old) })
+		s.must(old.Agent().Freeze())
+		s.waitMoved(old)
+		s.must(old.Agent().Thaw())
+		s.wait("the thawed agent to stand by", func() bool { return s.isStandby(old) })
 		old = s.holder()
-		s.ok(old.Agent().SendTerm())
-		s.moved(old)
+		s.must(old.Agent().SendTerm())
+		s.waitMoved(old)
 		<-old.Agent().Done()
-		s.ok(s.c.Heal(t.Context()))
-		s.settle()
+		s.must(s.c.Heal(t.Context()))
+		s.waitSettled()
 	}
 }
 
 // TestLateWatch freezes a follower's API server, so that its watch shows nothing, for
 // longer than the lease lasts: the follower must not take what is still renewed (E2).
 func TestLateWatch(t *testing.T) {
-	s := begin(t)
+	s := newEnv(t)
 	holder := s.holder()
-	followers := slices.DeleteFunc(slices.Clone(s.c.Nodes), func(n *cluster.Node) bool { return n == holder })
+	followers := slices.DeleteFunc(slices.Clone(s.c.Nodes),
+		func(n *cluster.Node) bool { return n == holder })
 	began := time.Now()
 	for _, n := range followers {
-		s.ok(n.FreezeAPI())
+		s.must(n.FreezeAPI())
 		time.Sleep(7 * time.Second) // longer than the lease: the length is the test's subject
-		s.ok(n.ThawAPI())
-		s.ok(n.WaitReady(t.Context()))
-		s.wait("the follower to stand by", func() bool { return s.standsBy(n) })
+		s.must(n.ThawAPI())
+		s.must(n.WaitReady(t.Context()))
+		s.wait("the follower to stand by", func() bool { return s.isStandby(n) })
 	}
 	for _, c := range s.sampler.Window(began, time.Time{}).Timeline {
 		if len(c.Holders) != 1 || c.Holders[0] != holder.Name {
@@ -166,14 +169,17 @@ func TestLateWatch(t *testing.T) {
 // TestForeignMetadataSurvives adds a label and an annotation by hand while the lease is
 // held: no move, and both are still there after more renewals.
 func TestForeignMetadataSurvives(t *testing.T) {
-	s := begin(t)
+	s := newEnv(t)
 	holder := s.holder()
 	s.edit(func(l *coordinationv1.Lease) {
 		l.Labels = map[string]string{"team": "infra"}
 		l.Annotations["example.com/note"] = "ours"
 	})
 	before := s.lease()
-	s.wait("two more renewals", func() bool { return s.lease().Spec.RenewTime.Sub(before.Spec.RenewTime.Time) > 1500*time.Millisecond })
+	s.wait("two more renewals",
+		func() bool {
+			return s.lease().Spec.RenewTime.Sub(before.Spec.RenewTime.Time) > 1500*time.Millisecond
+		})
 	after := s.lease()
 	if after.Labels["team"] != "infra" || after.Annotations["example.com/note"] != "ours" {
 		t.Errorf("labels %v and annotations %v after renewals", after.Labels, after.Annotations)
@@ -183,26 +189,27 @@ func TestForeignMetadataSurvives(t *testing.T) {
 	}
 }
 
-func (s *story) lease() *coordinationv1.Lease {
+func (s *env) lease() *coordinationv1.Lease {
 	s.t.Helper()
 	l, err := s.leases().Get(context.Background(), "kvip", metav1.GetOptions{})
-	s.ok(err)
+	s.must(err)
 	return l
 }
 
 // TestTransitionsAreRecorded hands the address over and finds it in the lease.
 func TestTransitionsAreRecorded(t *testing.T) {
-	s := begin(t)
+	s := newEnv(t)
 	old := s.holder()
-	s.ok(old.KillAPI())
-	next := s.moved(old)
+	s.must(old.KillAPI())
+	next := s.waitMoved(old)
 	s.wait("the transition in the lease", func() bool {
 		list := kubelease.Transitions(s.lease().Annotations[kubelease.AnnotationTransitions])
 		if len(list) == 0 {
 			return false
 		}
 		last := list[len(list)-1]
-		return last.Reason == "APIServerDead" && last.From == s.view(old).Identity && last.To == s.view(next).Identity
+		return last.Reason == "APIServerDead" && last.From == s.agentStatus(old).Identity &&
+			last.To == s.agentStatus(next).Identity
 	})
-	s.ok(s.c.Heal(t.Context()))
+	s.must(s.c.Heal(t.Context()))
 }

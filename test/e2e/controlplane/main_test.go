@@ -55,6 +55,7 @@ func start() (err error) {
 	if shared.kvip, err = cluster.Kvip(shared.dir, os.Stderr); err != nil {
 		return err
 	}
-	shared.c, err = cluster.Start(context.Background(), cluster.Config{Progress: os.Stderr, API: cluster.APIOptions{Audit: true}})
+	shared.c, err = cluster.Start(context.Background(),
+		cluster.Config{Progress: os.Stderr, API: cluster.APIOptions{Audit: true}})
 	return err
 }

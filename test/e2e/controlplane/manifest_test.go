@@ -18,9 +18,10 @@ import (
 // TestManifestsAreAccepted sends what each manifest command prints to a real API server, which
 // validates it strictly and admits it, and keeps nothing.
 func TestManifestsAreAccepted(t *testing.T) {
-	s := prepare(t)
+	s := prepareEnv(t)
 	s.noAgents = true
-	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict}
+	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll},
+		FieldValidation: metav1.FieldValidationStrict}
 	accepted := func(args ...string) {
 		for _, object := range s.print(args...) {
 			if _, err := s.resource(object).Create(t.Context(), object, dry); err != nil {
@@ -48,62 +49,64 @@ func TestManifestsAreAccepted(t *testing.T) {
 	s.create(account)
 	accepted("pod", "--vip=10.77.0.100")
 	accepted("pod", "--vip=10.77.0.100", "--services")
-	accepted("pod", "--vip=10.77.0.100,fd6b:7669:7000::100", "--interface=eth0", "--lease-duration=10s", "--log-format=json")
+	accepted("pod", "--vip=10.77.0.100,fd6b:7669:7000::100", "--interface=eth0",
+		"--lease-duration=10s", "--log-format=json")
 }
 
 // print runs `kvip manifest` and returns the objects it printed.
-func (s *story) print(args ...string) (objects []*unstructured.Unstructured) {
+func (s *env) print(args ...string) (objects []*unstructured.Unstructured) {
 	s.t.Helper()
 	for document := range bytes.SplitSeq(s.manifestOf(args...), []byte("\n---\n")) {
 		object := &unstructured.Unstructured{}
-		s.ok(yaml.Unmarshal(document, &object.Object))
+		s.must(yaml.Unmarshal(document, &object.Object))
 		objects = append(objects, object)
 	}
 	return objects
 }
 
 // manifestOf runs `kvip manifest` and returns what it printed.
-func (s *story) manifestOf(args ...string) []byte {
+func (s *env) manifestOf(args ...string) []byte {
 	s.t.Helper()
 	out, err := exec.Command(s.kvip, append([]string{"manifest"}, args...)...).Output()
-	s.ok(err)
+	s.must(err)
 	return out
 }
 
 // resource returns the client for objects of that kind and namespace.
-func (s *story) resource(object *unstructured.Unstructured) dynamic.ResourceInterface {
+func (s *env) resource(object *unstructured.Unstructured) dynamic.ResourceInterface {
 	s.t.Helper()
 	conf, err := s.c.RESTConfig(s.c.Nodes[0])
-	s.ok(err)
+	s.must(err)
 	kube, err := kubernetes.NewForConfig(conf)
-	s.ok(err)
+	s.must(err)
 	client, err := dynamic.NewForConfig(conf)
-	s.ok(err)
+	s.must(err)
 	kind := object.GroupVersionKind()
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(kube.Discovery()))
 	mapping, err := mapper.RESTMapping(kind.GroupKind(), kind.Version)
-	s.ok(err)
+	s.must(err)
 	return client.Resource(mapping.Resource).Namespace(object.GetNamespace())
 }
 
 // apply creates objects until the next Reset, which knows kvip's.
-func (s *story) apply(objects ...*unstructured.Unstructured) {
+func (s *env) apply(objects ...*unstructured.Unstructured) {
 	s.t.Helper()
 	for _, object := range objects {
 		_, err := s.resource(object).Create(s.t.Context(), object, metav1.CreateOptions{})
-		s.ok(err)
+		s.must(err)
 	}
 }
 
 // create creates objects for the time of the test.
-func (s *story) create(objects ...*unstructured.Unstructured) {
+func (s *env) create(objects ...*unstructured.Unstructured) {
 	s.t.Helper()
 	for _, object := range objects {
 		client := s.resource(object)
 		_, err := client.Create(s.t.Context(), object, metav1.CreateOptions{})
-		s.ok(err)
+		s.must(err)
 		s.t.Cleanup(func() {
-			if err := client.Delete(context.Background(), object.GetName(), metav1.DeleteOptions{}); err != nil {
+			if err := client.Delete(context.Background(), object.GetName(),
+				metav1.DeleteOptions{}); err != nil {
 				s.t.Error(err)
 			}
 		})

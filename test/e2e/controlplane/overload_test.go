@@ -16,7 +16,7 @@ import (
 const (
 	overloadSpan = 60 * time.Second
 	controlSpan  = 8 * time.Second
-	hungWithin   = 15 * time.Second // no measure: a hung server must be told from the load
+	hungWithin   = 15 * time.Second // no measure: a hung server must be distinguished from load
 )
 
 // TestOverload gives all API servers together so little of the CPU that a client with 100
@@ -24,25 +24,27 @@ const (
 // moves once at most in a minute, and the client fares no worse than at an address that
 // cannot move. Then the holder's API server hangs under the same load, and is left (E6, E7).
 func TestOverload(t *testing.T) {
-	s := begin(t, "--vip="+cluster.VIP4.String())
+	s := newEnv(t, "--vip="+cluster.VIP4.String())
 	without := s.starve()
 	load, err := s.c.StartClient(cluster.VIP4)
-	s.ok(err)
+	s.must(err)
 	defer func() { load.Stop() }()
 	began := time.Now()
 	time.Sleep(overloadSpan)
 	with := failing(load.Requests(began))
 	moves := s.moves(began)
-	t.Logf("%.0f %% of the requests failed at an address that cannot move, %.0f %% at the VIP, which moved: %v",
+	t.Logf("%.0f %% of the requests failed at an address that cannot move, %.0f %% at the VIP, "+
+		"which moved: %v",
 		100*without, 100*with, moves)
 	if len(moves) > 1 {
-		t.Errorf("the address moved %d times in %v although nothing had failed: %v", len(moves), overloadSpan, moves)
+		t.Errorf("the address moved %d times in %v although nothing had failed: %v", len(moves),
+			overloadSpan, moves)
 	}
 	if with > without+0.25 { // the machine may be busier now
 		load.Stop()
 		without = max(without, s.control(s.holder().Host.Addr(true)))
 		again, err := s.c.StartClient(cluster.VIP4)
-		s.ok(err)
+		s.must(err)
 		load = again
 	}
 	if with > without+0.25 {
@@ -56,26 +58,27 @@ func TestOverload(t *testing.T) {
 
 	old := s.holder()
 	stopped := time.Now()
-	s.ok(old.FreezeAPI())
-	next := s.moved(old)
+	s.must(old.FreezeAPI())
+	next := s.waitMoved(old)
 	took := time.Since(stopped)
-	t.Logf("hung under the load: moved from %s to %s in %v", old.Name, next.Name, took.Round(time.Millisecond))
+	t.Logf("hung under the load: moved from %s to %s in %v", old.Name, next.Name,
+		took.Round(time.Millisecond))
 	if took > hungWithin {
 		t.Errorf("a hung API server was left only after %v", took)
 	}
-	s.ok(old.ThawAPI())
+	s.must(old.ThawAPI())
 }
 
 // starve limits the API servers' CPU time until the end of the story, to so little that
 // some requests of the client at an API server's own address fail, and returns how many.
-func (s *story) starve() float64 {
+func (s *env) starve() float64 {
 	s.t.Helper()
 	for cores := 0.2; cores > 0.02; cores *= 0.8 {
 		undo, err := s.c.LimitAPIs(cores)
 		if errors.Is(err, netlab.ErrNoQuota) {
 			testutil.Unavailable(s.t, err.Error())
 		}
-		s.ok(err)
+		s.must(err)
 		failed := s.control(s.holder().Host.Addr(true))
 		s.t.Logf("with %.2f cores %.0f %% of the requests fail", cores, 100*failed)
 		if failed > 0.2 {
@@ -86,17 +89,17 @@ func (s *story) starve() float64 {
 			})
 			return failed
 		}
-		s.ok(undo())
+		s.must(undo())
 	}
 	s.t.Fatal("no quota makes the API servers slow")
 	return 0
 }
 
 // control returns the part of the client's requests that fail at one address.
-func (s *story) control(to netip.Addr) float64 {
+func (s *env) control(to netip.Addr) float64 {
 	s.t.Helper()
 	load, err := s.c.StartClient(to)
-	s.ok(err)
+	s.must(err)
 	began := time.Now()
 	time.Sleep(controlSpan)
 	load.Stop()
@@ -115,14 +118,15 @@ func failing(requests []netlab.Request) float64 {
 }
 
 // moves lists the holders that followed another since an instant.
-func (s *story) moves(since time.Time) (list []string) {
+func (s *env) moves(since time.Time) (list []string) {
 	last := ""
 	for _, c := range s.sampler.Window(since, time.Time{}).Timeline {
 		if len(c.Holders) == 0 || slices.Contains(c.Holders, last) {
 			continue
 		}
 		if last != "" {
-			list = append(list, last+" to "+c.Holders[0]+" after "+c.At.Sub(since).Round(time.Millisecond).String())
+			list = append(list, last+" to "+c.Holders[0]+" after "+
+				c.At.Sub(since).Round(time.Millisecond).String())
 		}
 		last = c.Holders[0]
 	}

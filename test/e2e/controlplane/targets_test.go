@@ -10,13 +10,13 @@ import (
 // TestEachFault injects every fault of the benchmark's table into the holder, one after
 // the other, and heals it: the VIP moves or comes back, and never has two holders.
 func TestEachFault(t *testing.T) {
-	s := begin(t)
+	s := newEnv(t)
 	for _, n := range s.c.Nodes {
 		n.API.ShutdownDelay = 2 * time.Second
-		s.ok(n.RestartAPI())
+		s.must(n.RestartAPI())
 	}
-	s.ok(s.c.WaitReady(t.Context()))
-	s.settle()
+	s.must(s.c.WaitReady(t.Context()))
+	s.waitSettled()
 	for _, f := range []struct {
 		name   string
 		inject func(*cluster.Node) error
@@ -32,10 +32,11 @@ func TestEachFault(t *testing.T) {
 	} {
 		began := time.Now()
 		old := s.holder()
-		s.ok(f.inject(old))
-		next := s.moved(old)
-		t.Logf("%s: moved from %s to %s in %v", f.name, old.Name, next.Name, time.Since(began).Round(time.Millisecond))
-		s.ok(s.c.Heal(t.Context()))
-		s.settle()
+		s.must(f.inject(old))
+		next := s.waitMoved(old)
+		t.Logf("%s: moved from %s to %s in %v", f.name, old.Name, next.Name,
+			time.Since(began).Round(time.Millisecond))
+		s.must(s.c.Heal(t.Context()))
+		s.waitSettled()
 	}
 }

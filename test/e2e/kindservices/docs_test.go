@@ -21,30 +21,30 @@ const (
 )
 
 const (
-	// pageAddresses are more than the case study's pool has: what is free stands below its addresses then,
-	// for its Service answers at the first of them.
+	// pageAddresses are more than the case study's pool has: what is free stands below its
+	// addresses then, for its Service answers at the first of them.
 	pageAddresses = 12
 
-	// pageImage is what a node has in the place of the page's image, which is on the Internet. kubectl gives
-	// its pods a policy, by its tag, that does not pull what is there.
+	// pageImage is what a node has in the place of the page's image, which is on the Internet.
+	// kubectl gives its pods a policy, by its tag, that does not pull what is there.
 	pageImage   = "localhost/kvip-echo:page"
 	sourceImage = "localhost/kvip-echo:latest"
 
 	askEvery = time.Second / 2
 )
 
-// page is what the page's reader has.
-type page struct {
-	*casestudy.Case
+// docPage is what the page's reader has.
+type docPage struct {
+	*casestudy.Study
 	t       *testing.T
 	control *kindcluster.Node
 	workers []*kindcluster.Node
 	first   netip.Addr // of the pool
-	guide   doctest.Guide
+	guide   doctest.Runner
 }
 
-// The page's commands do what it says, on a control-plane node, and so do those of README after them. What
-// kvip keeps, lets through and refuses is as the page tells.
+// The page's commands do what it says, on a control-plane node, and so do those of README after
+// them. What kvip keeps, lets through and refuses is as on the page.
 func TestServicesPage(t *testing.T) {
 	ctx, s := study(t)
 	p := newPage(ctx, t, s)
@@ -56,9 +56,9 @@ func TestServicesPage(t *testing.T) {
 	p.poolGone(ctx)
 }
 
-func newPage(ctx context.Context, t *testing.T, s *casestudy.Case) *page {
+func newPage(ctx context.Context, t *testing.T, s *casestudy.Study) *docPage {
 	t.Helper()
-	p := &page{Case: s, t: t, control: s.Cluster.Nodes[0]}
+	p := &docPage{Study: s, t: t, control: s.Cluster.Nodes[0]}
 	for _, n := range s.Cluster.Nodes {
 		if !n.ControlPlane {
 			p.workers = append(p.workers, n)
@@ -69,7 +69,7 @@ func newPage(ctx context.Context, t *testing.T, s *casestudy.Case) *page {
 		t.Fatal(err)
 	}
 	p.first = first
-	p.guide = doctest.Guide{
+	p.guide = doctest.Runner{
 		Root: root(), Places: map[string]*kindcluster.Node{"control": p.control},
 		Words: strings.NewReplacer(
 			"192.0.2.64/28", netip.PrefixFrom(first, first.BitLen()).String(),
@@ -80,7 +80,8 @@ func newPage(ctx context.Context, t *testing.T, s *casestudy.Case) *page {
 	t.Cleanup(p.end)
 	doctest.Install(ctx, t, p.control)
 	for _, n := range p.workers {
-		if out, err := n.Exec(ctx, "ctr", "-n", "k8s.io", "images", "tag", "--force", sourceImage, pageImage); err != nil {
+		if out, err := n.Exec(ctx, "ctr", "-n", "k8s.io", "images", "tag", "--force", sourceImage,
+			pageImage); err != nil {
 			t.Fatalf("%s: %v: %s", n, err, out)
 		}
 	}
@@ -88,11 +89,12 @@ func newPage(ctx context.Context, t *testing.T, s *casestudy.Case) *page {
 }
 
 // end takes away all that the page made, whatever became of it.
-func (p *page) end() {
+func (p *docPage) end() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.t.Context()), wellWithin)
 	defer cancel()
 	for _, args := range [][]string{
-		{"delete", "service,deployment", "web", "--ignore-not-found", "--cascade=foreground", "--request-timeout=2m"},
+		{"delete", "service,deployment", "web", "--ignore-not-found", "--cascade=foreground",
+			"--request-timeout=2m"},
 		{"delete", "ippool", "default", "--ignore-not-found"},
 	} {
 		if out, err := p.control.Kubectl(ctx, args...); err != nil {
@@ -107,7 +109,9 @@ func (p *page) end() {
 	doctest.Uninstall(p.t, p.control)
 	p.eventually(ctx, func() error {
 		for _, n := range p.workers {
-			if out, err := n.Shell(ctx, "ip -brief address show; nft list table inet kvip 2>/dev/null || true"); err != nil || strings.Contains(out, p.first.String()) {
+			if out, err := n.Shell(ctx,
+				"ip -brief address show; nft list table inet kvip 2>/dev/null || true"); err != nil ||
+				strings.Contains(out, p.first.String()) {
 				return cmp.Or(err, fmt.Errorf("%s still has %s:\n%s", n, p.first, out))
 			}
 		}

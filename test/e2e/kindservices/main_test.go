@@ -21,7 +21,7 @@ const (
 
 // shared is the application of all tests, each of which leaves it well.
 var shared struct {
-	*casestudy.Case
+	*casestudy.Study
 	why error // why there is none
 	dir string
 }
@@ -43,7 +43,7 @@ func testMain(m *testing.M) (code int) {
 		}
 	}()
 	if cluster, shared.why = create(ctx, cfg); shared.why == nil {
-		shared.Case, shared.why = casestudy.Install(ctx, cluster, root())
+		shared.Study, shared.why = casestudy.Install(ctx, cluster, root())
 	}
 	if shared.why != nil {
 		fmt.Fprintln(os.Stderr, "create the cluster:", shared.why)
@@ -63,10 +63,10 @@ func create(ctx context.Context, cfg kindcluster.Config) (c *kindcluster.Cluster
 		return nil, err
 	}
 	shared.dir = cfg.Dir
-	if old, err := kindcluster.Old(ctx, cfg); err != nil {
+	if old, err := kindcluster.Exists(ctx, cfg); err != nil {
 		return nil, err
 	} else if old && cfg.Engine.Own() { // KVIP_KEEP left it
-		if err := kindcluster.DeleteOld(ctx, cfg); err != nil {
+		if err := kindcluster.DeleteExisting(ctx, cfg); err != nil {
 			return nil, err
 		}
 	}
@@ -122,7 +122,7 @@ func evidence(c *kindcluster.Cluster, name string) {
 }
 
 // study returns the application in good health; a test that fails leaves evidence.
-func study(t *testing.T) (context.Context, *casestudy.Case) {
+func study(t *testing.T) (context.Context, *casestudy.Study) {
 	t.Helper()
 	testutil.NeedRoot(t)
 	if shared.why != nil {
@@ -130,7 +130,7 @@ func study(t *testing.T) (context.Context, *casestudy.Case) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), wellWithin)
 	t.Cleanup(cancel)
-	if err := shared.Well(ctx); err != nil {
+	if err := shared.WaitReady(ctx); err != nil {
 		evidence(shared.Cluster, t.Name())
 		t.Fatalf("the cluster is not well: %v", err)
 	}
@@ -139,5 +139,5 @@ func study(t *testing.T) (context.Context, *casestudy.Case) {
 			evidence(shared.Cluster, t.Name())
 		}
 	})
-	return ctx, shared.Case
+	return ctx, shared.Study
 }

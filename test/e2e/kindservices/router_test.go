@@ -25,7 +25,8 @@ func (a answer) client() netip.Addr {
 
 // ask sends one request to the application from a host, on a fresh connection.
 func ask(ctx context.Context, h *netlab.Host, addr netip.Addr) (a answer, err error) {
-	client := http.Client{Timeout: dialTimeout, Transport: &http.Transport{DialContext: h.Dial, DisableKeepAlives: true}}
+	client := http.Client{Timeout: dialTimeout,
+		Transport: &http.Transport{DialContext: h.Dial, DisableKeepAlives: true}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr.String()+"/", nil)
 	if err != nil {
 		return a, err
@@ -45,7 +46,8 @@ func ask(ctx context.Context, h *netlab.Host, addr netip.Addr) (a answer, err er
 func TestPodSeesPod(t *testing.T) {
 	ctx, s := study(t)
 	control := s.Cluster.Nodes[0]
-	out, err := control.Kubectl(ctx, "get", "pods", "-l", "app=echo", "-o", `jsonpath={range .items[*]}{.spec.nodeName} {.status.podIP}{"\n"}{end}`)
+	out, err := control.Kubectl(ctx, "get", "pods", "-l", "app=echo", "-o",
+		`jsonpath={range .items[*]}{.spec.nodeName} {.status.podIP}{"\n"}{end}`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,9 +81,9 @@ func TestPodSeesPod(t *testing.T) {
 	}
 }
 
-// A client behind a router is answered, whatever the Service's policy. With externalTrafficPolicy Local the
-// pod sees the client's own address. The router, which asks no more for a neighbour that it knows, follows
-// when the node is cordoned that announces the address (S3, S7).
+// A client behind a router is answered, whatever the Service's policy. With externalTrafficPolicy
+// Local the pod sees the client's own address. The router, which asks no more for a neighbour that
+// it knows, follows when the node is cordoned that announces the address (S3, S7).
 func TestRoutedClient(t *testing.T) {
 	ctx, s := study(t)
 	r, err := s.Cluster.AddRouter(ctx)
@@ -93,7 +95,7 @@ func TestRoutedClient(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	routed := routedClient{Case: s, Router: r, t: t, nodes: map[string]*kindcluster.Node{}}
+	routed := routedClient{Study: s, Router: r, t: t, nodes: map[string]*kindcluster.Node{}}
 	for _, n := range s.Cluster.Nodes {
 		mac, err := n.MAC(ctx)
 		if err != nil {
@@ -103,9 +105,11 @@ func TestRoutedClient(t *testing.T) {
 	}
 	routed.answered(ctx, func(answer, *kindcluster.Node) bool { return true })
 
-	routed.kubectl(ctx, "patch", "service", "echo", "--patch", `{"spec": {"externalTrafficPolicy": "Local"}}`)
+	routed.kubectl(ctx, "patch", "service", "echo", "--patch",
+		`{"spec": {"externalTrafficPolicy": "Local"}}`)
 	t.Cleanup(func() {
-		routed.kubectl(context.WithoutCancel(ctx), "patch", "service", "echo", "--patch", `{"spec": {"externalTrafficPolicy": "Cluster"}}`)
+		routed.kubectl(context.WithoutCancel(ctx), "patch", "service", "echo", "--patch",
+			`{"spec": {"externalTrafficPolicy": "Cluster"}}`)
 	})
 	own := func(a answer, n *kindcluster.Node) bool {
 		return a.Node == n.Name && a.client() == r.Client.Addr(true)
@@ -118,7 +122,7 @@ func TestRoutedClient(t *testing.T) {
 }
 
 type routedClient struct {
-	*casestudy.Case
+	*casestudy.Study
 	*kindcluster.Router
 	t     *testing.T
 	nodes map[string]*kindcluster.Node // by link-layer address
@@ -131,9 +135,10 @@ func (r *routedClient) kubectl(ctx context.Context, args ...string) {
 	}
 }
 
-// answered waits until requests of the client are answered as they should be, given the node to which
-// the router sends them, twenty times in a row, and returns that node.
-func (r *routedClient) answered(ctx context.Context, good func(answer, *kindcluster.Node) bool) (node *kindcluster.Node) {
+// answered waits until requests of the client are answered as they should be, given the node to
+// which the router sends them, twenty times in a row, and returns that node.
+func (r *routedClient) answered(ctx context.Context,
+	good func(answer, *kindcluster.Node) bool) (node *kindcluster.Node) {
 	r.t.Helper()
 	err := kindcluster.Eventually(ctx, askEvery, func() error {
 		for range 20 {
@@ -145,7 +150,8 @@ func (r *routedClient) answered(ctx context.Context, good func(answer, *kindclus
 				return err
 			}
 			if !good(got, node) {
-				return fmt.Errorf("pod %s on %s saw %s as the client %s, and the address is on %s", got.Pod, got.Node, got.Client, r.Client.Addr(true), node.Name)
+				return fmt.Errorf("pod %s on %s saw %s as the client %s, and the address is on %s", got.Pod,
+					got.Node, got.Client, r.Client.Addr(true), node.Name)
 			}
 		}
 		return nil

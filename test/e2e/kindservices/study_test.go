@@ -55,7 +55,7 @@ func TestNodeKilled(t *testing.T) {
 		defer func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), wellWithin)
 			defer cancel()
-			if err := s.Mend(ctx, r.Old); err != nil {
+			if err := s.Restore(ctx, r.Old); err != nil {
 				t.Error(errors.Join(errors.New("mend "+r.Old), err))
 			}
 		}()

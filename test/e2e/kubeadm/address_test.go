@@ -10,8 +10,9 @@ import (
 	"github.com/kvip/kvip/test/lab/kindcluster"
 )
 
-// A kubelet that nobody tells the node's address, on a host whose name leads to 127.0.1.1 as on Debian,
-// takes the first address of its link. On the node that has the virtual one it must be the node's own.
+// A kubelet without a configured node address, on a host whose name leads to 127.0.1.1 as on
+// Debian, takes the first address of its link. On the node that has the virtual one it must be the
+// node's own.
 func TestNodeAddressWithoutFlag(t *testing.T) {
 	cluster(t)
 	ctx, cancel := context.WithTimeout(t.Context(), wellWithin)
@@ -20,22 +21,25 @@ func TestNodeAddressWithoutFlag(t *testing.T) {
 	const flags = "/var/lib/kubelet/kubeadm-flags.env"
 	bash(t, holder, "cp "+flags+" /root/flags.env; cp /etc/hosts /root/hosts")
 	t.Cleanup(func() { // /etc/hosts is a mount: it cannot be replaced, only written
-		line := "cp /root/flags.env " + flags + "; cat /root/hosts >/etc/hosts; rm /root/flags.env /root/hosts; systemctl restart kubelet"
+		line := "cp /root/flags.env " + flags +
+			"; cat /root/hosts >/etc/hosts; rm /root/flags.env /root/hosts; systemctl restart kubelet"
 		if _, err := holder.Shell(context.Background(), line); err != nil {
 			t.Error(err)
 		}
 	})
 	bash(t, holder, "sed -i 's/--node-ip=[^ \"]*//' "+flags)
 	bash(t, holder, `sed "/[[:space:]]$(hostname)\$/d" /root/hosts >/etc/hosts; echo "127.0.1.1 $(hostname)" >>/etc/hosts`)
-	if out := bash(t, holder, "getent ahostsv4 $(hostname); cat "+flags); strings.Contains(out, holder.Addr.String()) {
-		t.Fatalf("the kubelet could still be told: %s", out)
+	if out := bash(t, holder, "getent ahostsv4 $(hostname); cat "+flags); strings.Contains(out,
+		holder.Addr.String()) {
+		t.Fatalf("the kubelet has a configured address: %s", out)
 	}
-	// Only the restarted kubelet can replace the reason that is written while none runs. The time of its
-	// last heartbeat would not do: it has whole seconds, and after its first report a kubelet to which
-	// nothing changes is silent for minutes.
+	// Only the restarted kubelet can replace the reason that is written while none runs. The time
+	// of its last heartbeat would not do: it has whole seconds, and after its first report a
+	// kubelet to which nothing changes is silent for minutes.
 	bash(t, holder, "systemctl stop kubelet")
 	const patch = `{"status":{"conditions":[{"type":"Ready","reason":"KubeletRestarts"}]}}`
-	if _, err := holder.Kubectl(ctx, "patch", "node", holder.Name, "--subresource=status", "-p", patch); err != nil {
+	if _, err := holder.Kubectl(ctx, "patch", "node", holder.Name, "--subresource=status", "-p",
+		patch); err != nil {
 		t.Fatal(err)
 	}
 	bash(t, holder, "systemctl start kubelet")
@@ -50,7 +54,7 @@ func TestNodeAddressWithoutFlag(t *testing.T) {
 			return errors.New("the restarted kubelet has not reported yet: " + out)
 		}
 		if addresses != holder.Addr.String() {
-			t.Errorf("the kubelet of the holder says that its address is %s, want %s", addresses, holder.Addr)
+			t.Errorf("the kubelet of the holder reports the address %s, want %s", addresses, holder.Addr)
 		}
 		return nil
 	})

@@ -20,7 +20,7 @@ const (
 	// serviceAccount is who kvip wants to be.
 	serviceAccount = "system:serviceaccount:kube-system:kvip"
 
-	// auditPolicy has every request of somebody that kvip may be.
+	// auditPolicy logs every request that may be kvip's.
 	auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
@@ -36,7 +36,8 @@ rules:
 func auditPatch(image string) string {
 	args := "{audit-policy-file: " + auditDir + "/policy.yaml, audit-log-path: " + auditLog + "}"
 	if !strings.Contains(image, ":v1.35.") {
-		args = "[{name: audit-policy-file, value: " + auditDir + "/policy.yaml}, {name: audit-log-path, value: " + auditLog + "}]"
+		args = "[{name: audit-policy-file, value: " + auditDir +
+			"/policy.yaml}, {name: audit-log-path, value: " + auditLog + "}]"
 	}
 	return `kind: ClusterConfiguration
 apiServer:
@@ -60,7 +61,8 @@ type request struct {
 }
 
 func (r request) String() string {
-	return fmt.Sprintf("%s %s %s by %s from %v: %d", r.Received.Format("15:04:05.000"), r.Verb, r.URI, r.User.Username, r.Sources, r.Status.Code)
+	return fmt.Sprintf("%s %s %s by %s from %v: %d", r.Received.Format("15:04:05.000"), r.Verb, r.URI,
+		r.User.Username, r.Sources, r.Status.Code)
 }
 
 // audited returns what kvip asked the API server of a node for, in the order of the answers.
@@ -125,20 +127,22 @@ func TestForbidden(t *testing.T) {
 	}
 }
 
-// checkAudit returns an error for each request of kvip's that was refused since the cluster was born.
+// checkAudit returns an error for each request of kvip's that was refused since the cluster was
+// born.
 func checkAudit(ctx context.Context, c *kindcluster.Cluster) (err error) {
 	for _, n := range c.ControlPlanes() {
 		all, readErr := audited(ctx, n)
 		err = errors.Join(err, readErr)
 		for _, r := range forbidden(all) {
-			err = errors.Join(err, fmt.Errorf("%s: forbidden: %s (%s)", n, r, r.Reasons["authorization.k8s.io/reason"]))
+			err = errors.Join(err,
+				fmt.Errorf("%s: forbidden: %s (%s)", n, r, r.Reasons["authorization.k8s.io/reason"]))
 		}
 	}
 	return err
 }
 
-// Nothing that kvip has asked for since the cluster was born was refused to it (the end of the tests
-// asks again), and since it could it has worked with its own rights and no administrator's.
+// Nothing that kvip has asked for since the cluster was born was refused to it (the end of the
+// tests asks again), and since it could it has worked with its own rights and no administrator's.
 func TestLeastPrivilege(t *testing.T) {
 	c := cluster(t)
 	if err := checkAudit(t.Context(), c); err != nil {
@@ -164,10 +168,12 @@ func TestLeastPrivilege(t *testing.T) {
 		if own < 10 {
 			t.Errorf("%s: only %d requests were made with kvip's own rights", n, own)
 		}
-		if _, body, err := n.Get(t.Context(), "http://127.0.0.1:2113/readyz"); err != nil || !strings.Contains(strings.ToLower(body), "serviceaccount") {
+		if _, body, err := n.Get(t.Context(), "http://127.0.0.1:2113/readyz"); err != nil ||
+			!strings.Contains(strings.ToLower(body), "serviceaccount") {
 			t.Errorf("%s: /readyz does not say whose rights kvip uses: %v: %s", n, err, body)
 		}
-		if mode := strings.TrimSpace(exec(t, n, "stat", "-c", "%a %U", "/var/lib/kvip")); mode != "700 root" {
+		if mode := strings.TrimSpace(exec(t, n, "stat", "-c", "%a %U",
+			"/var/lib/kvip")); mode != "700 root" {
 			t.Errorf("%s: /var/lib/kvip is %s", n, mode)
 		}
 	}

@@ -44,20 +44,21 @@ func TestDaemonSetBesideStaticPod(t *testing.T) {
 		}
 	}()
 	began := time.Now()
-	g := doctest.Guide{
+	g := doctest.Runner{
 		Root:   root(),
 		Places: map[string]*kindcluster.Node{"first": first},
 		Words:  strings.NewReplacer("192.0.2.20", second.String()),
 	}
-	g.Follow(ctx, t, kubeadmPage, "second")
+	g.Run(ctx, t, kubeadmPage, "second")
 	serves(ctx, t, c, second)
 	for _, n := range c.ControlPlanes() {
-		agents := exec(t, n, "pgrep", "-f", "-a", "^/kvip manager ") // a probe runs `kvip healthz` at times
+		// a probe runs `kvip healthz` at times
+		agents := exec(t, n, "pgrep", "-f", "-a", "^/kvip manager ")
 		if strings.Count(agents, "\n") != 2 {
 			t.Errorf("%s does not run the static pod's kvip and the DaemonSet's, but\n%s", n, agents)
 		}
 	}
-	g.Follow(ctx, t, kubeadmPage, "second removed")
+	g.Run(ctx, t, kubeadmPage, "second removed")
 	gone(ctx, t, c, second)
 	if after := objects(ctx, t, first); after != before {
 		t.Errorf("objects of kvip's were\n%s\nand are\n%s", before, after)
@@ -71,7 +72,7 @@ func TestDaemonSetBesideStaticPod(t *testing.T) {
 		t.Errorf("the static pods' address moved: %v", holding.Timeline)
 	}
 	t.Logf("the static pods' address was silent for %v at most", silent)
-	well(t)
+	waitHealthy(t)
 }
 
 // engine returns the engine of the tests.
@@ -95,13 +96,15 @@ func objects(ctx context.Context, t *testing.T, n *kindcluster.Node) string {
 }
 
 // serves waits until one control plane has an address and every node gets an answer from there.
-func serves(ctx context.Context, t *testing.T, c *kindcluster.Cluster, vip netip.Addr) *kindcluster.Node {
+func serves(ctx context.Context, t *testing.T, c *kindcluster.Cluster,
+	vip netip.Addr) *kindcluster.Node {
 	t.Helper()
 	var has []*kindcluster.Node
 	err := kindcluster.Eventually(ctx, time.Second/2, func() error {
 		has = nil
 		for _, n := range c.ControlPlanes() {
-			if out := exec(t, n, "ip", "address", "show", "to", vip.String()); strings.Contains(out, vip.String()) {
+			if out := exec(t, n, "ip", "address", "show", "to", vip.String()); strings.Contains(out,
+				vip.String()) {
 				has = append(has, n)
 			}
 		}
@@ -125,9 +128,11 @@ func answers(ctx context.Context, c *kindcluster.Cluster, vip netip.Addr) error 
 	}
 	defer host.Close()
 	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
-		DialContext: host.Dial, DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		DialContext: host.Dial, DisableKeepAlives: true,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+netip.AddrPortFrom(vip, 6443).String()+"/livez", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+
+		netip.AddrPortFrom(vip, 6443).String()+"/livez", nil)
 	if err != nil {
 		return err
 	}
@@ -147,6 +152,6 @@ func gone(ctx context.Context, t *testing.T, c *kindcluster.Cluster, vip netip.A
 		}
 	}
 	if err := answers(ctx, c, vip); err == nil {
-		t.Errorf("somebody answers at %s", vip)
+		t.Errorf("a host answers at %s", vip)
 	}
 }

@@ -40,13 +40,14 @@ var runs = map[string]string{
 
 // Each block of commands on the pages is run by a test, or the page says why not.
 func TestEveryBlockIsRunOrSaysWhyNot(t *testing.T) {
-	told := map[string]bool{}
+	output := map[string]bool{}
 	for _, page := range []string{kubeadmPage, troublePage, servicesPage, readme} {
 		for _, b := range doctest.Blocks(t, root(), page) {
-			told[b.Story] = true
+			output[b.Story] = true
 			switch {
 			case b.Story == "" && b.Why == "":
-				t.Errorf(`%s: no comment "<!-- run: STORY on PLACE -->" or "<!-- not run: REASON -->" above it`, b)
+				t.Errorf(`%s: no comment "<!-- run: STORY on PLACE -->" or "<!-- not run: REASON -->" above it`,
+					b)
 			case b.Story == "":
 				t.Logf("%s is not run: %s:\n%s", b, b.Why, b.Text)
 			case runs[b.Story] == "":
@@ -55,24 +56,27 @@ func TestEveryBlockIsRunOrSaysWhyNot(t *testing.T) {
 		}
 	}
 	for story := range runs {
-		if !told[story] {
+		if !output[story] {
 			t.Errorf("no page has a block for %q", story)
 		}
 	}
 }
 
-// What troubleshooting tells to look at can be looked at, in a cluster that is well: on the holder, on
+// The commands of the troubleshooting page work in a healthy cluster: on the holder, on
 // a control plane that is not, on a worker, and outside.
 func TestTroubleshootingCommands(t *testing.T) {
 	c := cluster(t)
 	ctx, cancel := context.WithTimeout(t.Context(), wellWithin)
 	defer cancel()
 	holder := steadyHolder(ctx, t)
-	worker := c.Nodes[slices.IndexFunc(c.Nodes, func(n *kindcluster.Node) bool { return !n.ControlPlane })]
+	worker := c.Nodes[slices.IndexFunc(c.Nodes, func(n *kindcluster.Node) bool {
+		return !n.ControlPlane
+	})]
 	doctest.Install(ctx, t, holder)
 	doctest.Install(ctx, t, worker)
 	t.Cleanup(func() { doctest.Uninstall(t, holder, worker) })
-	err := kindcluster.Eventually(ctx, time.Second, func() error { // the kubelet tidies up once a minute
+	// the kubelet tidies up once a minute
+	err := kindcluster.Eventually(ctx, time.Second, func() error {
 		out, err := holder.Shell(ctx, "ls -d /var/log/pods/kube-system_kvip-*")
 		if err == nil && strings.Count(out, "\n") != 1 {
 			err = errors.New("logs of pods that are gone:\n" + out)
@@ -82,13 +86,14 @@ func TestTroubleshootingCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := doctest.Guide{
+	g := doctest.Runner{
 		Root:   root(),
 		Places: map[string]*kindcluster.Node{"holder": holder, "worker": worker},
 		Words:  strings.NewReplacer("192.0.2.10", c.VIP.String(), "192.0.2.11", holder.Addr.String()),
 	}
-	out := g.Follow(ctx, t, troublePage, "look")
-	for _, want := range []string{"Holder:    " + holder.Name, "credentials: serviceaccount", "IP Address:" + c.VIP.String(), "inet " + c.VIP.String() + "/32"} {
+	out := g.Run(ctx, t, troublePage, "look")
+	for _, want := range []string{"Holder:    " + holder.Name, "credentials: serviceaccount",
+		"IP Address:" + c.VIP.String(), "inet " + c.VIP.String() + "/32"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the commands do not show %q", want)
 		}

@@ -28,26 +28,26 @@ func back(pod string) func(*testing.T, *kindcluster.Node) error {
 }
 
 func TestAPIServerKilled(t *testing.T) {
-	tell(t, story{do: func(t *testing.T, _ *kindcluster.Watch, n *kindcluster.Node) error {
+	runScenario(t, scenario{do: func(t *testing.T, _ *kindcluster.Watch, n *kindcluster.Node) error {
 		return n.Kill(t.Context(), "kube-apiserver")
 	}})
 }
 
 func TestAPIServerManifestMovedAway(t *testing.T) {
-	tell(t, story{do: away("kube-apiserver"), undo: back("kube-apiserver")})
+	runScenario(t, scenario{do: away("kube-apiserver"), undo: back("kube-apiserver")})
 }
 
 // etcd goes in an orderly way, for as long as an administrator likes: its API server answers no
 // longer for the data, so the address moves.
 func TestEtcdStopped(t *testing.T) {
-	tell(t, story{do: away("etcd"), undo: back("etcd")})
+	runScenario(t, scenario{do: away("etcd"), undo: back("etcd")})
 }
 
 func TestNodeKilled(t *testing.T) {
-	tell(t, story{
+	runScenario(t, scenario{
 		do: func(t *testing.T, w *kindcluster.Watch, n *kindcluster.Node) error {
 			err := n.Docker(t.Context(), "kill")
-			w.Dead(n) // until now it counts as a holder
+			w.MarkDead(n) // until now it counts as a holder
 			return err
 		},
 		undo: start,
@@ -60,7 +60,7 @@ func start(t *testing.T, n *kindcluster.Node) error { return shared.Start(t.Cont
 // A paused node's kernel goes on answering for what is on its network: only the fence, the finite
 // lifetime of the address, takes it away, and a thawed kvip must not put it back.
 func TestNodePaused(t *testing.T) {
-	tell(t, story{
+	runScenario(t, scenario{
 		do: func(t *testing.T, _ *kindcluster.Watch, n *kindcluster.Node) error {
 			return n.Docker(t.Context(), "pause")
 		},
@@ -68,16 +68,19 @@ func TestNodePaused(t *testing.T) {
 	})
 }
 
-// The container of kvip is deleted as by somebody who tidies up; the kubelet makes another.
+// The container of kvip is deleted by hand; the kubelet creates another.
 func TestKvipContainerDeleted(t *testing.T) {
-	tell(t, story{stays: true, do: func(t *testing.T, _ *kindcluster.Watch, n *kindcluster.Node) error {
-		id, err := n.Container(t.Context(), "kvip")
-		if err != nil || id == "" {
-			return errors.Join(err, fmt.Errorf("find the container of kvip on %s: %q", n, id))
-		}
-		_, err = n.Shell(t.Context(), "ctr -n k8s.io tasks kill -s SIGKILL "+id+"; sleep 0.5; ctr -n k8s.io tasks delete "+id+" || true; ctr -n k8s.io containers delete "+id+" || true")
-		return err
-	}})
+	runScenario(t, scenario{stays: true,
+		do: func(t *testing.T, _ *kindcluster.Watch, n *kindcluster.Node) error {
+			id, err := n.Container(t.Context(), "kvip")
+			if err != nil || id == "" {
+				return errors.Join(err, fmt.Errorf("find the container of kvip on %s: %q", n, id))
+			}
+			_, err = n.Shell(t.Context(), "ctr -n k8s.io tasks kill -s SIGKILL "+id+
+				"; sleep 0.5; ctr -n k8s.io tasks delete "+id+" || true; ctr -n k8s.io containers delete "+id+
+				" || true")
+			return err
+		}})
 }
 
 // Power fails in the whole room: all nodes stop at once and start at once, with the addresses that
@@ -103,5 +106,5 @@ func TestAllNodesRestarted(t *testing.T) {
 		t.Fatal(err)
 	}
 	judge(t, w, outage{t.Name(), time.Since(began)}, nil, holder, began)
-	well(t)
+	waitHealthy(t)
 }

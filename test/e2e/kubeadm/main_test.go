@@ -19,7 +19,7 @@ const createWithin = 8 * time.Minute
 var shared struct {
 	*kindcluster.Cluster
 	why error // why there is none
-	birth
+	initWatch
 }
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
@@ -59,10 +59,10 @@ func create(ctx context.Context, cfg kindcluster.Config) (err error) {
 		return err
 	}
 	shared.dir = cfg.Dir
-	if old, err := kindcluster.Old(ctx, cfg); err != nil {
+	if old, err := kindcluster.Exists(ctx, cfg); err != nil {
 		return err
 	} else if old && cfg.Engine.Own() { // KVIP_KEEP left it
-		if err := kindcluster.DeleteOld(ctx, cfg); err != nil {
+		if err := kindcluster.DeleteExisting(ctx, cfg); err != nil {
 			return err
 		}
 	}
@@ -111,7 +111,8 @@ func evidence(name string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for _, n := range shared.Nodes {
-		text, _ := n.Exec(ctx, "bash", "-c", `tail -n 100 /var/log/pods/kube-system_kvip-*/kvip/*.log; ip addr; ctr -n k8s.io tasks ls; journalctl -u kubelet -n 100 --no-pager`)
+		text, _ := n.Exec(ctx, "bash", "-c",
+			`tail -n 100 /var/log/pods/kube-system_kvip-*/kvip/*.log; ip addr; ctr -n k8s.io tasks ls; journalctl -u kubelet -n 100 --no-pager`)
 		_ = os.WriteFile(filepath.Join(dir, n.Name+".log"), []byte(text), 0o644)
 	}
 	fmt.Fprintln(os.Stderr, "logs of the nodes:", dir)

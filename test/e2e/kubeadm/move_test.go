@@ -19,8 +19,8 @@ import (
 const moveWithin = 8 * time.Minute
 
 // A cluster that was made without a virtual address first gets a DaemonSet, which is removed again,
-// and then moves to the address as its endpoint, both by the words of the page. Afterwards everybody
-// uses the address, and control planes can join.
+// and then moves to the address as its endpoint, both by the words of the page. Afterwards
+// everybody uses the address, and control planes can join.
 func TestMoveToVirtualIP(t *testing.T) {
 	testutil.NeedRoot(t)
 	if shared.why != nil {
@@ -31,14 +31,14 @@ func TestMoveToVirtualIP(t *testing.T) {
 	c := plainCluster(ctx, t)
 	first, worker := c.Nodes[0], c.Nodes[1]
 	doctest.Install(ctx, t, first)
-	g := doctest.Guide{
+	g := doctest.Runner{
 		Root:   root(),
 		Places: map[string]*kindcluster.Node{"first": first, "worker": worker},
 		Words:  strings.NewReplacer("192.0.2.10", c.VIP.String(), "192.0.2.11", first.Addr.String()),
 	}
 	daemonSetAlone(ctx, t, c, &g)
 	misleadKubelet(ctx, t, first)
-	out := g.Follow(ctx, t, kubeadmPage, "move")
+	out := g.Run(ctx, t, kubeadmPage, "move")
 	if strings.Contains(out, "lladdr") {
 		t.Errorf("the address was not free")
 	}
@@ -46,14 +46,14 @@ func TestMoveToVirtualIP(t *testing.T) {
 		t.Errorf("a control plane would not be joined by %q", want)
 	}
 	moved := checkMoved(ctx, t, c)
-	g.Follow(ctx, t, kubeadmPage, "renew")
+	g.Run(ctx, t, kubeadmPage, "renew")
 	if again := checkMoved(ctx, t, c); again == moved {
 		t.Error("kubeadm certs renew did not renew the certificate")
 	}
 }
 
-// plainCluster makes a cluster of one control plane and one worker without kvip, and sees to it that
-// it goes away.
+// plainCluster makes a cluster of one control plane and one worker without kvip, and sees to it
+// that it goes away.
 func plainCluster(ctx context.Context, t *testing.T) *kindcluster.Cluster {
 	t.Helper()
 	cfg, err := kindcluster.FromEnv(ctx, root())
@@ -62,8 +62,8 @@ func plainCluster(ctx context.Context, t *testing.T) *kindcluster.Cluster {
 	}
 	cfg.Name, cfg.Dir, cfg.Log = "move", t.TempDir(), os.Stderr
 	cfg.Plain, cfg.ControlPlanes, cfg.Workers = true, 1, 1
-	if old, err := kindcluster.Old(ctx, cfg); err != nil || old {
-		if err := errors.Join(err, kindcluster.DeleteOld(ctx, cfg)); err != nil {
+	if old, err := kindcluster.Exists(ctx, cfg); err != nil || old {
+		if err := errors.Join(err, kindcluster.DeleteExisting(ctx, cfg)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -88,11 +88,11 @@ func plainCluster(ctx context.Context, t *testing.T) *kindcluster.Cluster {
 }
 
 // daemonSetAlone runs and removes the DaemonSet in a cluster without static pods: nothing is left.
-func daemonSetAlone(ctx context.Context, t *testing.T, c *kindcluster.Cluster, g *doctest.Guide) {
+func daemonSetAlone(ctx context.Context, t *testing.T, c *kindcluster.Cluster, g *doctest.Runner) {
 	t.Helper()
-	g.Follow(ctx, t, kubeadmPage, "daemonset")
+	g.Run(ctx, t, kubeadmPage, "daemonset")
 	serves(ctx, t, c, c.VIP)
-	g.Follow(ctx, t, kubeadmPage, "daemonset removed")
+	g.Run(ctx, t, kubeadmPage, "daemonset removed")
 	gone(ctx, t, c, c.VIP)
 	if left := objects(ctx, t, c.Nodes[0]); left != "" {
 		t.Errorf("the DaemonSet left\n%s", left)
@@ -111,12 +111,13 @@ func misleadKubelet(ctx context.Context, t *testing.T, n *kindcluster.Node) {
 	}
 }
 
-// checkMoved fails where somebody does not use the address, or the cluster is not well with it. It
+// checkMoved fails if a component does not use the VIP, or the cluster is not well with it. It
 // returns the serial number of the API server's certificate.
 func checkMoved(ctx context.Context, t *testing.T, c *kindcluster.Cluster) string {
 	t.Helper()
 	first, worker := c.Nodes[0], c.Nodes[1]
-	if err := kindcluster.Eventually(ctx, time.Second, func() error { return errors.Join(first.Ready(ctx, true), c.WaitReady(ctx)) }); err != nil {
+	if err := kindcluster.Eventually(ctx, time.Second,
+		func() error { return errors.Join(first.Ready(ctx, true), c.WaitReady(ctx)) }); err != nil {
 		t.Fatalf("the cluster is not well: %v", err)
 	}
 	// From outside, with the certificate verified, as kubectl always does.
@@ -146,7 +147,8 @@ func checkMoved(ctx context.Context, t *testing.T, c *kindcluster.Cluster) strin
 	if err := talks(ctx, worker, c.VIP); err != nil {
 		t.Error(err)
 	}
-	serial, err := first.Shell(ctx, "openssl x509 -in /etc/kubernetes/pki/apiserver.crt -noout -serial")
+	serial, err := first.Shell(ctx,
+		"openssl x509 -in /etc/kubernetes/pki/apiserver.crt -noout -serial")
 	if err != nil {
 		t.Fatal(err)
 	}

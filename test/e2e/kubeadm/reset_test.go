@@ -55,16 +55,19 @@ func otherThan(c *kindcluster.Cluster, node *kindcluster.Node) *kindcluster.Node
 // remove takes the node out of the cluster, as docs/kubeadm.md says.
 func remove(t *testing.T, ctx context.Context, by, node *kindcluster.Node) {
 	t.Helper()
-	replacing(by, node).Follow(ctx, t, kubeadmPage, "replace")
+	replacing(by, node).Run(ctx, t, kubeadmPage, "replace")
 }
 
 // replacing are the page's words for the node that is replaced and the one that knows of it.
-func replacing(by, node *kindcluster.Node) *doctest.Guide {
-	return &doctest.Guide{Root: root(), Places: map[string]*kindcluster.Node{"other": by, "node": node}, Words: strings.NewReplacer("cp2", node.Name)}
+func replacing(by, node *kindcluster.Node) *doctest.Runner {
+	return &doctest.Runner{Root: root(),
+		Places: map[string]*kindcluster.Node{"other": by, "node": node},
+		Words:  strings.NewReplacer("cp2", node.Name)}
 }
 
 // moved waits until another node has the address and answers there.
-func moved(t *testing.T, ctx context.Context, w *kindcluster.Watch, from *kindcluster.Node) *kindcluster.Node {
+func moved(t *testing.T, ctx context.Context, w *kindcluster.Watch,
+	from *kindcluster.Node) *kindcluster.Node {
 	t.Helper()
 	var next *kindcluster.Node
 	err := kindcluster.Eventually(ctx, 50*time.Millisecond, func() (err error) {
@@ -108,12 +111,14 @@ func join(t *testing.T, ctx context.Context, c *kindcluster.Cluster, by, node *k
 	if err := c.PlaceManifest(ctx, node); err != nil {
 		t.Fatal(err)
 	}
-	said := strings.Split(strings.TrimSpace(replacing(by, node).Follow(ctx, t, kubeadmPage, "rejoin")), "\n")
+	said := strings.Split(strings.TrimSpace(replacing(by, node).Run(ctx, t, kubeadmPage, "rejoin")),
+		"\n")
 	command, key := strings.TrimSpace(said[0]), said[len(said)-1]
 	if want := "kubeadm join " + c.VIP.String() + ":6443"; !strings.HasPrefix(command, want) {
-		t.Errorf("kubeadm tells nodes to join by %q, want %s", command, want)
+		t.Errorf("kubeadm makes nodes join by %q, want %s", command, want)
 	}
-	line := fmt.Sprintf("%s --control-plane --certificate-key %s --ignore-preflight-errors all", command, key)
+	line := fmt.Sprintf("%s --control-plane --certificate-key %s --ignore-preflight-errors all",
+		command, key)
 	if out, err := node.Shell(ctx, line); err != nil {
 		t.Fatalf("join: %v: %s", err, out)
 	}

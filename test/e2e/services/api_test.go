@@ -14,99 +14,107 @@ import (
 	"github.com/kvip/kvip/test/lab/servicelab"
 )
 
-// TestAPILost stops all API servers for longer than any Lease (S2): every address stays where it is and
-// answers, also through the restart of an agent, which finds nobody to ask (S6). When the first server is
-// back, long before the others, its node takes nothing, and nothing moves at all. The agent that was
-// restarted is of that node: it has learnt of no other server meanwhile.
+// TestAPILost stops all API servers for longer than any Lease (S2): every address stays where it is
+// and answers, also through the restart of an agent, which finds no API server (S6). When the first
+// server is back, long before the others, its node takes nothing, and nothing moves at all. The
+// agent that was restarted is of that node: it has learnt of no other server meanwhile.
 func TestAPILost(t *testing.T) {
-	s := begin(t)
-	owners := s.many(4)
+	s := newEnv(t)
+	owners := s.createMany(4)
 	var addrs []netip.Addr
 	for addr := range owners {
 		addrs = append(addrs, addr)
 	}
 	sampler := s.sample(addrs...)
 	for _, n := range s.Nodes {
-		s.ok(n.KillAPI())
+		s.must(n.KillAPI())
 	}
 	restarted := s.Nodes[0]
 	if !slices.Contains(slices.Collect(maps.Values(owners)), restarted) {
 		t.Fatalf("%s owns nothing", restarted.Name)
 	}
-	s.ok(restarted.Agent().Kill())
-	s.ok(restarted.RestartAgent())
+	s.must(restarted.Agent().Kill())
+	s.must(restarted.RestartAgent())
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Second) {
 		for addr, n := range owners {
-			s.served(addr, servicelab.Port, n)
+			s.waitServed(addr, servicelab.Port, n)
 		}
 	}
-	s.ok(s.Nodes[0].StartAPI())
-	s.ok(s.Nodes[0].WaitReady(s.ctx))
+	s.must(s.Nodes[0].StartAPI())
+	s.must(s.Nodes[0].WaitReady(s.ctx))
 	for _, n := range s.Nodes[1:] {
-		s.ok(n.StartAPI())
+		s.must(n.StartAPI())
 	}
-	s.ok(s.WaitReady(s.ctx))
-	s.settle(s.Nodes...)
+	s.must(s.WaitReady(s.ctx))
+	s.waitSettled(s.Nodes...)
 	fresh := s.create("after")
-	s.served(fresh, servicelab.Port, s.owner(fresh))
+	s.waitServed(fresh, servicelab.Port, s.owner(fresh))
 	for addr, n := range owners {
-		s.served(addr, servicelab.Port, n)
-		s.stayed(sampler, n, addr)
+		s.waitServed(addr, servicelab.Port, n)
+		s.checkStayed(sampler, n, addr)
 	}
 }
 
-// TestBeforeTheAPI starts agents while no API server runs: they say why they are not ready, and do their
-// work as soon as there is one.
+// TestBeforeTheAPI starts agents while no API server runs: they say why they are not ready, and do
+// their work as soon as there is one.
 func TestBeforeTheAPI(t *testing.T) {
-	s := prepare(t)
-	s.ok(s.Create(s.ctx, "web"))
+	s := prepareEnv(t)
+	s.must(s.Create(s.ctx, "web"))
 	for _, n := range s.Nodes {
-		s.ok(n.KillAPI())
+		s.must(n.KillAPI())
 	}
-	s.ok(s.StartAgents(s.Nodes))
+	s.must(s.StartAgents(s.Nodes))
 	for _, n := range s.Nodes {
 		s.wait(n.Name+" to say why it is not ready", func() bool {
 			code, body, err := s.LocalPage(n, "/readyz")
-			return err == nil && code == http.StatusServiceUnavailable && servicelab.ContainsAll(string(body), "refused")
+			return err == nil && code == http.StatusServiceUnavailable &&
+				servicelab.ContainsAll(string(body), "refused")
 		})
-		s.wait(n.Name+" to be alive", func() bool { code, _, err := s.LocalPage(n, "/healthz"); return err == nil && code == http.StatusOK })
+		s.wait(n.Name+" to be alive",
+			func() bool {
+				code, _, err := s.LocalPage(n, "/healthz")
+				return err == nil &&
+					code == http.StatusOK
+			})
 	}
 	for _, n := range s.Nodes {
-		s.ok(n.StartAPI())
+		s.must(n.StartAPI())
 	}
-	s.ok(s.WaitReady(s.ctx))
-	s.settle(s.Nodes...)
+	s.must(s.WaitReady(s.ctx))
+	s.waitSettled(s.Nodes...)
 	addr := s.addresses("web", 1)[0]
-	s.served(addr, servicelab.Port, s.owner(addr))
+	s.waitServed(addr, servicelab.Port, s.owner(addr))
 }
 
 // behindProxy starts agents on the workers, which reach API servers through the proxy alone.
-func behindProxy(t *testing.T) (*story, *servicelab.Proxy) {
+func behindProxy(t *testing.T) (*env, *servicelab.Proxy) {
 	t.Helper()
-	s := prepare(t)
+	s := prepareEnv(t)
 	var targets []netip.AddrPort
 	for _, n := range s.Nodes {
 		targets = append(targets, netip.AddrPortFrom(n.Host.Addr(true), cluster.Port))
 	}
-	proxy, err := servicelab.StartProxy(s.Client, netip.AddrPortFrom(s.Client.Addr(true), cluster.Port), targets...)
-	s.ok(err)
+	proxy, err := servicelab.StartProxy(s.Client,
+		netip.AddrPortFrom(s.Client.Addr(true), cluster.Port), targets...)
+	s.must(err)
 	t.Cleanup(func() {
 		if err := proxy.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	for _, w := range s.Workers {
-		s.ok(s.Lab.Lab.PartitionPorts(w.Host, []uint16{cluster.Port}, s.Hosts()...))
-		env := []string{"KUBERNETES_SERVICE_HOST=" + s.Client.Addr(true).String(), fmt.Sprintf("KUBERNETES_SERVICE_PORT=%d", cluster.Port)}
+		s.must(s.Lab.Lab.PartitionPorts(w.Host, []uint16{cluster.Port}, s.Hosts()...))
+		env := []string{"KUBERNETES_SERVICE_HOST=" + s.Client.Addr(true).String(),
+			fmt.Sprintf("KUBERNETES_SERVICE_PORT=%d", cluster.Port)}
 		_, err := w.RunKvip(s.Kvip, servicelab.Arguments(w), env)
-		s.ok(err)
+		s.must(err)
 	}
-	s.settle(s.Workers...)
+	s.waitSettled(s.Workers...)
 	return s, proxy
 }
 
-// TestFaultyProxy has agents talk to the API through something that delays, cuts and swallows: Services
-// get their addresses all the same, and the addresses that were served before are served all the time.
+// TestFaultyProxy runs agents against an API behind a proxy that delays, cuts and drops: Services
+// get their addresses, and the addresses that were served before are served all the time.
 func TestFaultyProxy(t *testing.T) {
 	s, proxy := behindProxy(t)
 	first := s.create("first")
@@ -117,7 +125,7 @@ func TestFaultyProxy(t *testing.T) {
 		t.Helper()
 		began := time.Now()
 		addr := s.create(fmt.Sprintf("web-%d", count))
-		s.served(addr, servicelab.Port, s.owner(addr))
+		s.waitServed(addr, servicelab.Port, s.owner(addr))
 		t.Logf("a Service was served after %v", time.Since(began).Round(time.Millisecond))
 		count++
 	}
@@ -140,14 +148,14 @@ func TestFaultyProxy(t *testing.T) {
 	proxy.Swallow(false)
 	proxy.Cut() // what was swallowed makes no sense of the rest
 	served()
-	s.settle(s.Workers...)
-	s.served(first, servicelab.Port, n)
-	s.neverNobody(sampler)
+	s.waitSettled(s.Workers...)
+	s.waitServed(first, servicelab.Port, n)
+	s.checkAlwaysOwned(sampler)
 }
 
-// TestWatchGap cuts the agents off for longer than their Leases, while Services come, change and go, and API servers
-// forget what happened: they are started again and know nothing of before (410). Nothing moves meanwhile (S2), and then
-// the agents do what is wanted now.
+// TestWatchGap cuts the agents off for longer than their Leases, while Services come, change and
+// go, and API servers forget what happened: they are started again and know nothing of before
+// (410). Nothing moves meanwhile (S2), and then the agents do what is wanted now.
 func TestWatchGap(t *testing.T) {
 	s, proxy := behindProxy(t)
 	kept, gone := s.create("kept"), s.create("gone")
@@ -156,36 +164,37 @@ func TestWatchGap(t *testing.T) {
 	sampler := s.sample(kept)
 	proxy.Refuse(true)
 	proxy.Cut()
-	s.ok(s.Delete(s.ctx, "gone"))
-	s.ok(s.Create(s.ctx, "new", servicelab.Ports(otherPort)))
-	s.ok(s.Change(s.ctx, "kept", servicelab.Ports(otherPort)))
+	s.must(s.Delete(s.ctx, "gone"))
+	s.must(s.Create(s.ctx, "new", servicelab.Ports(otherPort)))
+	s.must(s.Change(s.ctx, "kept", servicelab.Ports(otherPort)))
 	for _, cp := range s.Nodes {
-		s.ok(cp.RestartAPI())
+		s.must(cp.RestartAPI())
 	}
-	s.ok(s.WaitReady(s.ctx))
+	s.must(s.WaitReady(s.ctx))
 	audited := map[*cluster.Node]int64{}
 	for _, cp := range s.Nodes {
 		audited[cp] = cp.AuditOffset()
 	}
-	s.served(kept, servicelab.Port, n)
+	s.waitServed(kept, servicelab.Port, n)
 	proxy.Refuse(false)
-	s.served(s.addresses("new", 1)[0], otherPort, s.Workers...)
-	s.served(kept, otherPort, n)
+	s.waitServed(s.addresses("new", 1)[0], otherPort, s.Workers...)
+	s.waitServed(kept, otherPort, n)
 	s.refused(kept, servicelab.Port)
 	s.wait("the deleted Service's address to be gone or another's", func() bool {
 		return len(s.Holders(gone)) == 0 || gone == s.addresses("new", 1)[0]
 	})
-	s.stayed(sampler, n, kept)
-	s.wait("the agents to list Services anew", func() bool { return s.listed(audited, "services") > 0 })
+	s.checkStayed(sampler, n, kept)
+	s.wait("the agents to list Services again",
+		func() bool { return s.listed(audited, "services") > 0 })
 }
 
-// listed counts in the audit logs, since they had that length, how often a kvip read all objects of a kind: by a list, or a watch that
-// begins with them.
-func (s *story) listed(since map[*cluster.Node]int64, resource string) (count int) {
+// listed counts in the audit logs, since they had that length, how often a kvip read all objects of
+// a kind: by a list, or a watch that begins with them.
+func (s *env) listed(since map[*cluster.Node]int64, resource string) (count int) {
 	s.t.Helper()
 	for _, n := range s.Nodes {
 		events, err := n.AuditEvents(since[n])
-		s.ok(err)
+		s.must(err)
 		for _, e := range events {
 			whole := e.Verb == "list" || strings.Contains(e.RequestURI, "sendInitialEvents=true")
 			if e.UserAgent == "kvip" && whole && e.ObjectRef != nil && e.ObjectRef.Resource == resource {

@@ -1,5 +1,5 @@
-// Package services tests the Services part in the lab: real API servers, real packets, EndpointSlices
-// written by hand.
+// Package services tests the Services part in the lab: real API servers, real packets,
+// EndpointSlices written by hand.
 package services
 
 import (
@@ -46,8 +46,8 @@ func need(t *testing.T) *servicelab.Lab {
 	return shared.lab
 }
 
-// start starts three nodes of the control plane and two workers, each with what answers for a Service,
-// and a client behind a router.
+// start starts three nodes of the control plane and two workers, each with what answers for a
+// Service, and a client behind a router.
 func start() (*servicelab.Lab, error) {
 	ctx := context.Background()
 	l, err := servicelab.Start(ctx, servicelab.Config{Cluster: cluster.Config{
@@ -57,7 +57,7 @@ func start() (*servicelab.Lab, error) {
 		return nil, err
 	}
 	for _, n := range l.AllNodes() {
-		if err := l.Serve(n.Host, servicelab.Port, otherPort); err != nil {
+		if err := l.StartBackends(n.Host, servicelab.Port, otherPort); err != nil {
 			return nil, err
 		}
 	}

@@ -15,11 +15,11 @@ import (
 	"github.com/kvip/kvip/test/lab/servicelab"
 )
 
-// many makes Services and returns who owns each address.
-func (s *story) many(count int) map[netip.Addr]*cluster.Node {
+// createMany makes Services and returns who owns each address.
+func (s *env) createMany(count int) map[netip.Addr]*cluster.Node {
 	s.t.Helper()
 	for i := range count {
-		s.ok(s.Create(s.ctx, fmt.Sprintf("many-%d", i)))
+		s.must(s.Create(s.ctx, fmt.Sprintf("many-%d", i)))
 	}
 	var all []netip.Addr
 	for i := range count {
@@ -28,7 +28,7 @@ func (s *story) many(count int) map[netip.Addr]*cluster.Node {
 	return s.owners(all)
 }
 
-func (s *story) owners(addrs []netip.Addr) map[netip.Addr]*cluster.Node {
+func (s *env) owners(addrs []netip.Addr) map[netip.Addr]*cluster.Node {
 	s.t.Helper()
 	owners := map[netip.Addr]*cluster.Node{}
 	for _, addr := range addrs {
@@ -37,14 +37,14 @@ func (s *story) owners(addrs []netip.Addr) map[netip.Addr]*cluster.Node {
 	return owners
 }
 
-// TestNodeDeath cuts the power of a node that announces some of many addresses, which are spread over
-// all: each answers from another node then, and none moves of those that others have. When it is back, it
-// gets its own again, and they answer from there alone.
+// TestNodeDeath cuts the power of a node that announces some of many addresses, which are spread
+// over all: each answers from another node then, and none moves of those that others have. When it
+// is back, it gets its own again, and they answer from there alone.
 func TestNodeDeath(t *testing.T) {
-	s := prepare(t)
-	s.ok(s.StartAgents(s.AllNodes()))
-	s.settle(s.AllNodes()...)
-	before := s.many(24)
+	s := prepareEnv(t)
+	s.must(s.StartAgents(s.AllNodes()))
+	s.waitSettled(s.AllNodes()...)
+	before := s.createMany(24)
 	counts := map[*cluster.Node]int{}
 	for _, n := range before {
 		counts[n]++
@@ -55,99 +55,103 @@ func TestNodeDeath(t *testing.T) {
 		}
 	}
 	dead := s.Workers[0]
-	s.ok(dead.PowerOff())
+	s.must(dead.PowerOff())
 	for addr, was := range before {
 		now := s.owner(addr)
 		if now == dead || was != dead && now != was {
 			t.Errorf("%s was on %s and is on %s after the death of %s", addr, was.Name, now.Name, dead.Name)
 		}
-		s.served(addr, servicelab.Port, now)
+		s.waitServed(addr, servicelab.Port, now)
 	}
-	s.ok(dead.PowerOn())
-	s.ok(dead.RestartAgent())
-	s.settle(s.AllNodes()...)
+	s.must(dead.PowerOn())
+	s.must(dead.RestartAgent())
+	s.waitSettled(s.AllNodes()...)
 	for addr, was := range before {
 		s.wait(addr.String()+" to be on "+was.Name, func() bool { return s.owner(addr) == was })
-		s.served(addr, servicelab.Port, was)
-		s.nobodyBelieves(addr, was)
+		s.waitServed(addr, servicelab.Port, was)
+		s.checkNoReport(addr, was)
 	}
 }
 
-// TestLinkLost takes the link of a node away, by its cable and by its administrator, while the node lives
-// on: its addresses answer elsewhere. What the node kept of them is no second owner when the link is back,
-// and nobody is left with a wrong idea (S3).
+// TestLinkLost takes the link of a node away, by its cable and by its administrator, while the node
+// lives on: its addresses answer elsewhere. What the node kept of them is no second owner when the
+// link is back, and no neighbour keeps a wrong entry (S3).
 func TestLinkLost(t *testing.T) {
-	s := prepare(t)
-	s.ok(s.StartAgents(s.Workers))
-	s.settle(s.Workers...)
-	s.ok(s.Create(s.ctx, "web", servicelab.Families(corev1.IPFamilyPolicyRequireDualStack)))
+	s := prepareEnv(t)
+	s.must(s.StartAgents(s.Workers))
+	s.waitSettled(s.Workers...)
+	s.must(s.Create(s.ctx, "web", servicelab.Families(corev1.IPFamilyPolicyRequireDualStack)))
 	addrs := s.addresses("web", 2)
 	for _, fault := range []struct{ begin, end func(*netlab.Host) error }{
 		{(*netlab.Host).Unplug, (*netlab.Host).Plug},
 		{(*netlab.Host).LinkDown, (*netlab.Host).LinkUp},
 	} {
 		n, before := s.owner(addrs[0]), s.owners(addrs)
-		s.ok(fault.begin(n.Host))
+		s.must(fault.begin(n.Host))
 		for _, addr := range addrs {
 			s.wait("another node to answer for "+addr.String(), func() bool {
-				names, err := s.Answering(addr)
+				names, err := s.Responders(addr)
 				return err == nil && len(names) == 1 && names[0] != n.Name
 			})
-			s.served(addr, servicelab.Port, s.Workers...)
+			s.waitServed(addr, servicelab.Port, s.Workers...)
 		}
-		s.ok(fault.end(n.Host))
-		s.ok(n.Host.RestoreAddrs())
-		s.settle(s.Workers...)
+		s.must(fault.end(n.Host))
+		s.must(n.Host.RestoreAddrs())
+		s.waitSettled(s.Workers...)
 		for _, addr := range addrs {
 			was := before[addr] // the rank decides again as soon as the node is alive
 			s.wait(addr.String()+" to be on "+was.Name, func() bool { return s.owner(addr) == was })
-			s.served(addr, servicelab.Port, was)
-			s.nobodyBelieves(addr, was)
+			s.waitServed(addr, servicelab.Port, was)
+			s.checkNoReport(addr, was)
 		}
 	}
 }
 
-// TestLocal follows the endpoints of a Service with externalTrafficPolicy Local: ready ones, then those
-// that serve as they end, then none.
+// TestLocal follows the endpoints of a Service with externalTrafficPolicy Local: ready ones, then
+// those that serve as they end, then none.
 func TestLocal(t *testing.T) {
-	s := begin(t)
-	s.ok(s.Create(s.ctx, "web", servicelab.Local))
+	s := newEnv(t)
+	s.must(s.Create(s.ctx, "web", servicelab.Local))
 	addr := s.addresses("web", 1)[0]
-	s.told("web", "NoLocalEndpoint", addr.String(), "externalTrafficPolicy")
-	s.nowhere(addr)
+	s.waitCondition("web", "NoLocalEndpoint", addr.String(), "externalTrafficPolicy")
+	s.waitNoOwner(addr)
 	at := func(states map[string]servicelab.State, want string) {
 		t.Helper()
-		s.ok(s.Endpoints(s.ctx, "web", states))
+		s.must(s.Endpoints(s.ctx, "web", states))
 		s.wait(addr.String()+" to be on "+want, func() bool {
 			holders := s.Holders(addr)
 			return len(holders) == 1 && holders[0] == want
 		})
-		s.served(addr, servicelab.Port, s.owner(addr))
+		s.waitServed(addr, servicelab.Port, s.owner(addr))
 	}
-	const ready, unready, ending, gone = servicelab.Ready, servicelab.Unready, servicelab.Terminating, servicelab.Gone
+	const ready, unready, ending, gone = servicelab.Ready, servicelab.Unready, servicelab.Terminating,
+		servicelab.Gone
 	at(map[string]servicelab.State{"cp1": ready}, "cp1")
-	s.told("web", "Allocated", addr.String())
+	s.waitCondition("web", "Allocated", addr.String())
 	at(map[string]servicelab.State{"cp2": ready, "cp1": unready}, "cp2")
 	at(map[string]servicelab.State{"cp3": ready, "cp2": ending}, "cp3")
 	at(map[string]servicelab.State{"cp3": ending}, "cp3")
 	at(map[string]servicelab.State{"cp3": gone, "cp1": ending}, "cp1")
-	s.ok(s.Endpoints(s.ctx, "web", map[string]servicelab.State{"cp1": gone, "cp2": unready}))
-	s.nowhere(addr)
-	s.told("web", "NoLocalEndpoint")
-	s.ok(s.Change(s.ctx, "web", func(o *corev1.Service) { o.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster }))
-	s.served(addr, servicelab.Port, s.owner(addr)) // with the other policy, without any endpoint (S4)
-	s.told("web", "Allocated")
+	s.must(s.Endpoints(s.ctx, "web", map[string]servicelab.State{"cp1": gone, "cp2": unready}))
+	s.waitNoOwner(addr)
+	s.waitCondition("web", "NoLocalEndpoint")
+	s.must(s.Change(s.ctx, "web", func(o *corev1.Service) {
+		o.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
+	}))
+	// with the other policy, without any endpoint (S4)
+	s.waitServed(addr, servicelab.Port, s.owner(addr))
+	s.waitCondition("web", "Allocated")
 }
 
-// TestExcludedAndCordoned takes nodes out of service by label and by cordon (S7): an address leaves them,
-// as planned moves do (S3), unless no other node is left.
+// TestExcludedAndCordoned takes nodes out of service by label and by cordon (S7): an address leaves
+// them, as planned moves do (S3), unless no other node is left.
 func TestExcludedAndCordoned(t *testing.T) {
-	s := begin(t)
+	s := newEnv(t)
 	addr := s.create("web")
 	first := s.owner(addr)
 	sampler := s.sample(addr)
 	label := func(n *cluster.Node, on bool) {
-		s.ok(s.ChangeNode(s.ctx, n.Name, func(o *corev1.Node) {
+		s.must(s.ChangeNode(s.ctx, n.Name, func(o *corev1.Node) {
 			if o.Labels = map[string]string{}; on {
 				o.Labels[corev1.LabelNodeExcludeBalancers] = ""
 			}
@@ -155,52 +159,54 @@ func TestExcludedAndCordoned(t *testing.T) {
 	}
 	s.event("Service", "web", allocator.ReasonAnnounced, addr.String(), "node "+first.Name)
 	label(first, true)
-	second := s.moved(addr, first)
+	second := s.waitMoved(addr, first)
 	s.event("Service", "web", allocator.ReasonAnnounced, addr.String(), "node "+second.Name)
-	s.ok(s.Cordon(s.ctx, second.Name, true))
-	third := s.moved(addr, second)
-	s.ok(s.Cordon(s.ctx, third.Name, true)) // one that is only labelled is better than one that is drained
+	s.must(s.Cordon(s.ctx, second.Name, true))
+	third := s.waitMoved(addr, second)
+	// one that is only labelled is better than one that is drained
+	s.must(s.Cordon(s.ctx, third.Name, true))
 	s.wait(addr.String()+" to be on "+first.Name, func() bool { return s.owner(addr) == first })
-	s.ok(s.Cordon(s.ctx, first.Name, true))
-	last := s.moved(addr, first)
-	s.served(addr, servicelab.Port, last)
+	s.must(s.Cordon(s.ctx, first.Name, true))
+	last := s.waitMoved(addr, first)
+	s.waitServed(addr, servicelab.Port, last)
 	for _, n := range s.Nodes {
-		s.ok(s.Cordon(s.ctx, n.Name, false))
+		s.must(s.Cordon(s.ctx, n.Name, false))
 	}
 	label(first, false)
 	s.wait(addr.String()+" to be where it was", func() bool { return s.owner(addr) == first })
-	s.neverNobody(sampler)
+	s.checkAlwaysOwned(sampler)
 }
 
 // TestLinks places addresses by subnet and by interface, and follows what links have.
 func TestLinks(t *testing.T) {
-	s := begin(t)
-	s.ok(s.Addresses(s.ctx, "other", "198.51.100.8/29"))
-	s.ok(s.Create(s.ctx, "far", servicelab.Annotate(svc.AnnotationPool, "other")))
+	s := newEnv(t)
+	s.must(s.Addresses(s.ctx, "other", "198.51.100.8/29"))
+	s.must(s.Create(s.ctx, "far", servicelab.Annotate(svc.AnnotationPool, "other")))
 	s.expect("far", "198.51.100.8")
 	far := ip("198.51.100.8")
-	s.told("far", "NoSubnet", "198.51.100.8")
-	s.nowhere(far)
-	s.ok(s.Nodes[1].Host.AddAddr(netip.MustParsePrefix("198.51.100.1/24")))
+	s.waitCondition("far", "NoSubnet", "198.51.100.8")
+	s.waitNoOwner(far)
+	s.must(s.Nodes[1].Host.AddAddr(netip.MustParsePrefix("198.51.100.1/24")))
 	s.wait("cp2 to have it", func() bool { h := s.Holders(far); return len(h) == 1 && h[0] == "cp2" })
-	s.told("far", "Allocated")
-	s.ok(s.Nodes[1].Host.DelAddr(netip.MustParsePrefix("198.51.100.1/24")))
-	s.told("far", "NoSubnet")
-	s.nowhere(far)
-	s.ok(s.Change(s.ctx, "far", servicelab.Annotate(svc.AnnotationInterface, "eth*"))) // then no subnet is needed
+	s.waitCondition("far", "Allocated")
+	s.must(s.Nodes[1].Host.DelAddr(netip.MustParsePrefix("198.51.100.1/24")))
+	s.waitCondition("far", "NoSubnet")
+	s.waitNoOwner(far)
+	// then no subnet is needed
+	s.must(s.Change(s.ctx, "far", servicelab.Annotate(svc.AnnotationInterface, "eth*")))
 	s.owner(far)
-	s.ok(s.Change(s.ctx, "far", servicelab.Annotate(svc.AnnotationInterface, "bond0")))
-	s.told("far", "NoLink", "198.51.100.8")
-	s.nowhere(far)
+	s.must(s.Change(s.ctx, "far", servicelab.Annotate(svc.AnnotationInterface, "bond0")))
+	s.waitCondition("far", "NoLink", "198.51.100.8")
+	s.waitNoOwner(far)
 }
 
 // TestNodeDeleted deletes the Node object of an owner whose agent runs: it counts no more.
 func TestNodeDeleted(t *testing.T) {
-	s := begin(t)
+	s := newEnv(t)
 	addr := s.create("web")
 	n := s.owner(addr)
-	s.ok(s.Kube.CoreV1().Nodes().Delete(s.ctx, n.Name, metav1.DeleteOptions{}))
-	s.moved(addr, n)
-	s.ok(s.RegisterNodes(s.ctx, n))
+	s.must(s.Kube.CoreV1().Nodes().Delete(s.ctx, n.Name, metav1.DeleteOptions{}))
+	s.waitMoved(addr, n)
+	s.must(s.RegisterNodes(s.ctx, n))
 	s.wait(addr.String()+" to be back", func() bool { return s.owner(addr) == n })
 }

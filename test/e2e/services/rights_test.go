@@ -21,38 +21,40 @@ import (
 // account is who the DaemonSet's agents are.
 const account = "system:serviceaccount:kube-system:kvip-services"
 
-// TestRights starts the DaemonSet's agents with a ServiceAccount that may do nothing: they say what is forbidden, and go on asking.
-// With the rights that `kvip manifest rbac --services` prints, and no others, they do all of their work: no request is refused, and
-// no printed right is without use.
+// TestRights starts the DaemonSet's agents with a ServiceAccount that may do nothing: they say what
+// is forbidden, and go on asking. With the rights that `kvip manifest rbac --services` prints, and
+// no others, they do all of their work: no request is refused, and no printed right is without use.
 func TestRights(t *testing.T) {
-	s := prepare(t)
+	s := prepareEnv(t)
 	rbac, err := servicelab.Objects(s.printed("rbac", "--services"))
-	s.ok(err)
+	s.must(err)
 	isAccount := func(o *unstructured.Unstructured) bool { return o.GetKind() == "ServiceAccount" }
 	who := slices.IndexFunc(rbac, isAccount)
-	s.ok(s.Apply(s.ctx, rbac[who]))
-	manifest := s.printed("daemonset", "--services", "--metrics-address=:2112", "--health-address=127.0.0.1:2113")
+	s.must(s.Apply(s.ctx, rbac[who]))
+	manifest := s.printed("daemonset", "--services", "--metrics-address=:2112",
+		"--health-address=127.0.0.1:2113")
 	s.daemonSet()
 	began := s.audited()
 	for _, n := range s.AllNodes() {
 		_, err := n.RunInCluster(s.ctx, s.Kvip, manifest)
-		s.ok(err)
+		s.must(err)
 	}
 	for _, n := range s.AllNodes() {
-		s.logs(n, "level=WARN", "kind=services", "forbidden")
+		s.waitLogged(n, "level=WARN", "kind=services", "forbidden")
 		s.wait(n.Name+" to say so", func() bool {
 			code, body, err := s.LocalPage(n, "/readyz")
-			return err == nil && code == http.StatusServiceUnavailable && strings.Contains(string(body), "forbidden")
+			return err == nil && code == http.StatusServiceUnavailable &&
+				strings.Contains(string(body), "forbidden")
 		})
 	}
-	s.ok(s.Apply(s.ctx, slices.DeleteFunc(slices.Clone(rbac), isAccount)...))
+	s.must(s.Apply(s.ctx, slices.DeleteFunc(slices.Clone(rbac), isAccount)...))
 	rights := s.rights(rbac)
 	s.granted(rights)
-	s.settle(s.AllNodes()...)
+	s.waitSettled(s.AllNodes()...)
 	addr := s.create("web")
-	s.served(addr, servicelab.Port, s.owner(addr))
+	s.waitServed(addr, servicelab.Port, s.owner(addr))
 	clean := s.audited()
-	s.work(manifest)
+	s.applyManifest(manifest)
 	used := s.used(began)
 	for _, r := range rights {
 		if !slices.ContainsFunc(used, r.covers) && r != fallback {
@@ -61,7 +63,7 @@ func TestRights(t *testing.T) {
 	}
 	for _, n := range s.Nodes {
 		events, err := n.AuditEvents(clean[n])
-		s.ok(err)
+		s.must(err)
 		for _, e := range events {
 			if e.User.Username == account && e.ResponseStatus.Code == http.StatusForbidden {
 				t.Errorf("%s refused %s %s", n.Name, e.Verb, e.RequestURI)
@@ -70,39 +72,41 @@ func TestRights(t *testing.T) {
 	}
 }
 
-// work has agents do everything that they can need a right for.
-func (s *story) work(manifest []byte) {
+// applyManifest has agents do everything that they can need a right for.
+func (s *env) applyManifest(manifest []byte) {
 	s.t.Helper()
 	const vip = "10.77.0.200"
-	s.ok(s.Addresses(s.ctx, "main", pool4, vip))
+	s.must(s.Addresses(s.ctx, "main", pool4, vip))
 	addr := s.create("other")
 	n := s.owner(addr)
 	s.event("Service", "other", "Allocated")
-	s.ok(s.Create(s.ctx, "wrong", servicelab.Annotate("kvip.dev/addresses", "x")))
+	s.must(s.Create(s.ctx, "wrong", servicelab.Annotate("kvip.dev/addresses", "x")))
 	s.event("Service", "wrong", "Malformed")
-	s.poolSays("main", func(p v1alpha1.IPPoolStatus) bool { return p.Used == 2 })
+	s.waitPoolStatus("main", func(p v1alpha1.IPPoolStatus) bool { return p.Used == 2 })
 	command, err := n.InCluster(s.ctx, s.Kvip, manifest)
-	s.ok(err)
+	s.must(err)
 	command.Args = []string{"status", "service", "other"}
-	if out := s.command(n, command); !servicelab.ContainsAll(out, addr.String(), "announced by "+n.Name) {
+	if out := s.command(n, command); !servicelab.ContainsAll(out, addr.String(), "announced by "+
+		n.Name) {
 		s.t.Errorf("kvip status service in a pod: %s", out)
 	}
-	s.ok(s.Delete(s.ctx, "other"))
-	s.nowhere(addr)
-	s.ok(s.Kube.AppsV1().DaemonSets(metav1.NamespaceSystem).Delete(s.ctx, "kvip-services", metav1.DeleteOptions{}))
-	s.ok(n.Agent().Terminate(patience))
+	s.must(s.Delete(s.ctx, "other"))
+	s.waitNoOwner(addr)
+	s.must(s.Kube.AppsV1().DaemonSets(metav1.NamespaceSystem).Delete(s.ctx, "kvip-services",
+		metav1.DeleteOptions{}))
+	s.must(n.Agent().Terminate(patience))
 	s.nothingLeft(n)
 }
 
 // printed runs `kvip manifest` and returns what it printed.
-func (s *story) printed(args ...string) []byte {
+func (s *env) printed(args ...string) []byte {
 	s.t.Helper()
 	out, err := exec.Command(s.Kvip, append([]string{"manifest"}, args...)...).Output()
-	s.ok(err)
+	s.must(err)
 	return out
 }
 
-func (s *story) audited() map[*cluster.Node]int64 {
+func (s *env) audited() map[*cluster.Node]int64 {
 	lengths := map[*cluster.Node]int64{}
 	for _, n := range s.Nodes {
 		lengths[n] = n.AuditOffset()
@@ -119,18 +123,19 @@ var fallback = right{verb: "update", resource: "services/status"}
 func (r right) covers(asked right) bool {
 	named := r.name == "" || r.name == asked.name
 	spaced := r.namespace == "" || r.namespace == asked.namespace
-	return r.verb == asked.verb && r.group == asked.group && r.resource == asked.resource && named && spaced
+	return r.verb == asked.verb && r.group == asked.group && r.resource == asked.resource && named &&
+		spaced
 }
 
 // rights takes the printed roles apart.
-func (s *story) rights(objects []*unstructured.Unstructured) (all []right) {
+func (s *env) rights(objects []*unstructured.Unstructured) (all []right) {
 	s.t.Helper()
 	for _, object := range objects {
 		var role rbacv1.ClusterRole // as a Role, but for what is not looked at
 		if !strings.HasSuffix(object.GetKind(), "Role") {
 			continue
 		}
-		s.ok(runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &role))
+		s.must(runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &role))
 		for _, rule := range role.Rules {
 			all = append(all, expand(rule, object.GetNamespace())...)
 		}
@@ -154,16 +159,19 @@ func expand(rule rbacv1.PolicyRule, namespace string) (all []right) {
 }
 
 // used are all requests that were granted to the agents.
-func (s *story) used(since map[*cluster.Node]int64) (all []right) {
+func (s *env) used(since map[*cluster.Node]int64) (all []right) {
 	s.t.Helper()
 	for _, n := range s.Nodes {
 		events, err := n.AuditEvents(since[n])
-		s.ok(err)
+		s.must(err)
 		for _, e := range events {
-			if o := e.ObjectRef; o != nil && e.User.Username == account && e.ResponseStatus.Code != http.StatusForbidden {
-				r := right{e.Verb, o.APIGroup, strings.TrimSuffix(o.Resource+"/"+o.Subresource, "/"), o.Namespace, o.Name}
+			if o := e.ObjectRef; o != nil && e.User.Username == account &&
+				e.ResponseStatus.Code != http.StatusForbidden {
+				r := right{e.Verb, o.APIGroup, strings.TrimSuffix(o.Resource+"/"+o.Subresource, "/"),
+					o.Namespace, o.Name}
 				all = append(all, r)
-				if strings.Contains(e.RequestURI, "sendInitialEvents=true") { // where a server does not know that, it is asked for a list
+				// where a server does not know that, it is asked for a list
+				if strings.Contains(e.RequestURI, "sendInitialEvents=true") {
 					r.verb = "list"
 					all = append(all, r)
 				}
@@ -174,18 +182,22 @@ func (s *story) used(since map[*cluster.Node]int64) (all []right) {
 }
 
 // granted waits until every API server knows of the rights: each learns of them by a watch.
-func (s *story) granted(rights []right) {
+func (s *env) granted(rights []right) {
 	s.t.Helper()
 	for _, n := range s.Nodes {
 		kube, err := s.Cluster.Kube(n)
-		s.ok(err)
+		s.must(err)
 		for _, r := range rights {
 			resource, sub, _ := strings.Cut(r.resource, "/")
-			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: account, ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Verb: r.verb, Group: r.group, Resource: resource, Subresource: sub, Namespace: r.namespace, Name: r.name,
-			}}}
+			review := &authorizationv1.SubjectAccessReview{}
+			review.Spec.User = account
+			review.Spec.ResourceAttributes = &authorizationv1.ResourceAttributes{
+				Verb: r.verb, Group: r.group, Resource: resource, Subresource: sub, Namespace: r.namespace,
+				Name: r.name,
+			}
 			s.wait(n.Name+" to grant a right", func() bool {
-				answer, err := kube.AuthorizationV1().SubjectAccessReviews().Create(s.ctx, review, metav1.CreateOptions{})
+				answer, err := kube.AuthorizationV1().SubjectAccessReviews().Create(s.ctx, review,
+					metav1.CreateOptions{})
 				return err == nil && answer.Status.Allowed
 			})
 		}

@@ -10,16 +10,17 @@ import (
 	"github.com/kvip/kvip/test/lab/servicelab"
 )
 
-// TestClientBehindRouter reaches a Service, in both families, from a client in another network, whose
-// router believes what it knows of its neighbours for longer than the test: only announcements lead it
-// to the node that has the address now (S3). They do when a Service gets externalTrafficPolicy Local,
-// when the node is drained, and when it dies. The client's own address is seen throughout.
+// TestClientBehindRouter reaches a Service, in both families, from a client in another network,
+// whose router believes what it knows of its neighbours for longer than the test: only
+// announcements lead it to the node that has the address now (S3). They do when a Service gets
+// externalTrafficPolicy Local, when the node is drained, and when it dies. The client's own address
+// is seen throughout.
 func TestClientBehindRouter(t *testing.T) {
-	s := prepare(t)
-	s.ok(s.StartAgents(s.Workers))
-	s.settle(s.Workers...)
-	s.ok(s.RouteBehind())
-	s.ok(s.Create(s.ctx, "web", servicelab.Families(corev1.IPFamilyPolicyRequireDualStack)))
+	s := prepareEnv(t)
+	s.must(s.StartAgents(s.Workers))
+	s.waitSettled(s.Workers...)
+	s.must(s.RouteBehind())
+	s.must(s.Create(s.ctx, "web", servicelab.Families(corev1.IPFamilyPolicyRequireDualStack)))
 	addrs := s.addresses("web", 2)
 	for _, addr := range addrs { // policy Cluster: each family may be on a node of its own
 		s.reachedFromBehind(addr, s.owner(addr))
@@ -34,25 +35,25 @@ func TestClientBehindRouter(t *testing.T) {
 		for _, n := range nodes {
 			states[n.Name] = servicelab.Ready
 		}
-		s.ok(s.Endpoints(s.ctx, "web", states))
+		s.must(s.Endpoints(s.ctx, "web", states))
 	}
 	ready(one)
-	s.ok(s.Change(s.ctx, "web", servicelab.Local))
+	s.must(s.Change(s.ctx, "web", servicelab.Local))
 	s.allFromBehind(addrs, one)
 
 	ready(one, other)
-	s.ok(s.Cordon(s.ctx, one.Name, true))
+	s.must(s.Cordon(s.ctx, one.Name, true))
 	s.allFromBehind(addrs, other)
 
 	ready(other)
-	s.ok(s.Cordon(s.ctx, one.Name, false))
-	s.ok(other.PowerOff())
+	s.must(s.Cordon(s.ctx, one.Name, false))
+	s.must(other.PowerOff())
 	ready(one)
 	s.allFromBehind(addrs, one)
-	s.ok(other.PowerOn())
+	s.must(other.PowerOn())
 }
 
-func (s *story) allFromBehind(addrs []netip.Addr, n *cluster.Node) {
+func (s *env) allFromBehind(addrs []netip.Addr, n *cluster.Node) {
 	s.t.Helper()
 	for _, addr := range addrs {
 		s.wait(addr.String()+" to be on "+n.Name, func() bool { return s.owner(addr) == n })
@@ -60,13 +61,13 @@ func (s *story) allFromBehind(addrs []netip.Addr, n *cluster.Node) {
 	}
 }
 
-// reachedFromBehind waits until a connection of the client behind the router ends at the node, which sees the client's
-// own address, and until the router believes again without asking.
-func (s *story) reachedFromBehind(addr netip.Addr, n *cluster.Node) {
+// reachedFromBehind waits until a connection of the client behind the router ends at the node,
+// which sees the client's own address, and until the router believes again without asking.
+func (s *env) reachedFromBehind(addr netip.Addr, n *cluster.Node) {
 	s.t.Helper()
 	client := s.Behind.Addr(addr.Is4())
 	s.wait(client.String()+" to reach "+addr.String()+" on "+n.Name, func() bool {
-		name, source, err := servicelab.AskSource(s.Behind, addr, servicelab.Port)
+		name, source, err := servicelab.RequestSource(s.Behind, addr, servicelab.Port)
 		return err == nil && name == n.Name && source == client
 	})
 	s.wait("the router to believe that "+addr.String()+" is on "+n.Name, func() bool {

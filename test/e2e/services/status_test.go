@@ -14,33 +14,34 @@ import (
 )
 
 const (
-	// nobody is the exit code of kvip status service where no node announces it.
-	nobody  = 3
-	anyCode = -1
+	// notAnnounced is the exit code of kvip status service if no node announces an address.
+	notAnnounced = 3
+	anyCode      = -1
 )
 
-// asked returns what kvip status service says of a Service on a node, and its exit code.
-func (s *story) asked(n *cluster.Node, service string) (said string, code int) {
+// statusOf returns what kvip status service says of a Service on a node, and its exit code.
+func (s *env) statusOf(n *cluster.Node, service string) (said string, code int) {
 	s.t.Helper()
 	var out, diagnostics bytes.Buffer
-	p, err := n.Host.Start(n.WithState(netlab.Command{Path: s.Kvip, Args: []string{"status", "service", service}, Stdout: &out, Output: &diagnostics}))
-	s.ok(err)
+	p, err := n.Host.Start(n.WithState(netlab.Command{Path: s.Kvip,
+		Args: []string{"status", "service", service}, Stdout: &out, Output: &diagnostics}))
+	s.must(err)
 	exit := (*exec.ExitError)(nil)
 	if err := p.Err(); errors.As(err, &exit) {
 		code = exit.ExitCode()
 	} else {
-		s.ok(err)
+		s.must(err)
 	}
-	if code != 0 && code != nobody {
+	if code != 0 && code != notAnnounced {
 		s.t.Fatalf("kvip status service %s on %s: %v\n%s", service, n.Name, p.Err(), &diagnostics)
 	}
 	return out.String(), code
 }
 
-// TestStatusCommand asks `kvip status service` on a node that announces nothing who announces a Service, since
-// when, and why that one, or why none.
+// TestStatusCommand asks `kvip status service` on a node that announces nothing who announces a
+// Service, since when, and why that one, or why none.
 func TestStatusCommand(t *testing.T) {
-	s := begin(t)
+	s := newEnv(t)
 	addr := s.create("web")
 	n := s.owner(addr)
 	asker := s.Nodes[0]
@@ -52,24 +53,25 @@ func TestStatusCommand(t *testing.T) {
 		var out string
 		s.wait(fmt.Sprintf("kvip status service %s, exit code %d", service, code), func() bool {
 			var got int
-			out, got = s.asked(asker, service)
+			out, got = s.statusOf(asker, service)
 			return servicelab.ContainsAll(out, words...) && (got == code || code == anyCode)
 		})
 		t.Log("\n" + out)
 	}
-	says("web", 0, "default/web", addr.String()+" announced by "+n.Name+" on eth0 since", "highest rank", "cp1, cp2, cp3", "Allocated")
-	s.ok(s.Create(s.ctx, "local", servicelab.Local))
+	says("web", 0, "default/web", addr.String()+" announced by "+n.Name+" on eth0 since",
+		"highest rank", "cp1, cp2, cp3", "Allocated")
+	s.must(s.Create(s.ctx, "local", servicelab.Local))
 	s.addresses("local", 1)
-	s.told("local", "NoLocalEndpoint")
-	says("local", nobody, "announced by nobody", "no ready endpoint")
+	s.waitCondition("local", "NoLocalEndpoint")
+	says("local", notAnnounced, "announced by nobody", "no ready endpoint")
 	s.wait("completion to offer it", func() bool { // it offers nothing where the API server takes long
 		return strings.HasPrefix(s.run(asker, "__completeNoDesc", "status", "service", "l"), "local\n:")
 	})
-	s.ok(s.Create(s.ctx, "wrong", servicelab.Annotate("kvip.dev/addresses", "192.0.2.1")))
-	s.told("wrong", "OutsidePools")
-	says("wrong", nobody, "OutsidePools", "192.0.2.1")
-	s.ok(s.Create(s.ctx, "foreign", servicelab.Class("example.com/x")))
-	says("foreign", nobody, "Not served", "example.com/x")
-	s.ok(n.Agent().Kill())
+	s.must(s.Create(s.ctx, "wrong", servicelab.Annotate("kvip.dev/addresses", "192.0.2.1")))
+	s.waitCondition("wrong", "OutsidePools")
+	says("wrong", notAnnounced, "OutsidePools", "192.0.2.1")
+	s.must(s.Create(s.ctx, "foreign", servicelab.Class("example.com/x")))
+	says("foreign", notAnnounced, "Not served", "example.com/x")
+	s.must(n.Agent().Kill())
 	says("web", anyCode, "No answer", n.Name)
 }

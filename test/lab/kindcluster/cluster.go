@@ -26,7 +26,7 @@ type Config struct {
 	// Plain makes a cluster as kubeadm does that has heard of no virtual address: the API server of
 	// the one control plane is the endpoint, and kvip is not in it, though its image is loaded.
 	Plain bool
-	// LocalImage says that the node image was built by kind/node, and so brings its own pods'
+	// LocalImage means that the node image was built by kind/node, and so brings its own pods'
 	// network instead of kind's.
 	LocalImage  bool
 	Kind        string // path of the kind command
@@ -102,7 +102,8 @@ func (c *Cluster) Up(ctx context.Context) error {
 
 // create runs kind.
 func (c *Cluster) create(ctx context.Context) error {
-	cmd := c.cfg.Engine.Command(ctx, c.cfg.Kind, "create", "cluster", "--config", c.file("kind.yaml"), "--image", c.cfg.Image,
+	cmd := c.cfg.Engine.Command(ctx, c.cfg.Kind, "create", "cluster", "--config", c.file("kind.yaml"),
+		"--image", c.cfg.Image,
 		"--kubeconfig", c.file("kind.kubeconfig"), "--retain")
 	cmd.Stdout, cmd.Stderr = c.cfg.Log, c.cfg.Log
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -116,7 +117,8 @@ func (c *Cluster) create(ctx context.Context) error {
 // seedNodes waits for each node's container and gives it what it needs.
 func (c *Cluster) seedNodes(ctx context.Context) error {
 	for _, n := range c.Nodes {
-		if err := Eventually(ctx, time.Second/4, func() error { return c.place(ctx, n) }); err != nil {
+		if err := Eventually(ctx, time.Second/4,
+			func() error { return c.installImage(ctx, n) }); err != nil {
 			return err
 		}
 	}
@@ -140,9 +142,10 @@ func (c *Cluster) seedNodes(ctx context.Context) error {
 	return nil
 }
 
-// place copies the manifest into a control-plane node as soon as its container runs.
-func (c *Cluster) place(ctx context.Context, n *Node) error {
-	out, err := c.cfg.Engine.Docker(ctx, "inspect", "-f", "{{.State.Running}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", n.Name)
+// installImage copies the manifest into a control-plane node as soon as its container runs.
+func (c *Cluster) installImage(ctx context.Context, n *Node) error {
+	out, err := c.cfg.Engine.Docker(ctx, "inspect", "-f",
+		"{{.State.Running}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", n.Name)
 	if err != nil {
 		return err
 	}
@@ -172,7 +175,10 @@ func (c *Cluster) PlaceManifest(ctx context.Context, n *Node) error {
 }
 
 // Load puts kvip's image into a node as soon as its containerd answers.
-func (c *Cluster) Load(ctx context.Context, n *Node) error { return c.load(ctx, n, c.cfg.KvipArchive) }
+func (c *Cluster) Load(ctx context.Context,
+	n *Node) error {
+	return c.load(ctx, n, c.cfg.KvipArchive)
+}
 
 func (c *Cluster) load(ctx context.Context, n *Node, path string) error {
 	return Eventually(ctx, time.Second/2, func() error {
@@ -202,23 +208,30 @@ func (c *Cluster) network(ctx context.Context) error {
 	return c.WaitReady(ctx)
 }
 
-// Old says whether a cluster of the configuration's name is in the engine.
-func Old(ctx context.Context, cfg Config) (bool, error) {
-	out, err := cfg.Engine.Docker(ctx, "ps", "-aq", "--filter", "label=io.x-k8s.kind.cluster="+cfg.Name)
+// Exists reports whether a cluster of the configuration's name is in the engine.
+func Exists(ctx context.Context, cfg Config) (bool, error) {
+	out, err := cfg.Engine.Docker(ctx, "ps", "-aq", "--filter", "label=io.x-k8s.kind.cluster="+
+		cfg.Name)
 	return strings.TrimSpace(out) != "", err
 }
 
-// DeleteOld removes what an earlier process made: the cluster of the configuration's name and its files.
-func DeleteOld(ctx context.Context, cfg Config) error { return (&Cluster{cfg: cfg}).Delete(ctx) }
+// DeleteExisting removes what an earlier process made: the cluster of the configuration's name and
+// its files.
+func DeleteExisting(ctx context.Context,
+	cfg Config) error {
+	return (&Cluster{cfg: cfg}).Delete(ctx)
+}
 
 // Delete removes the cluster, its network if New made it, and its files.
 func (c *Cluster) Delete(ctx context.Context) error {
 	defer c.cfg.Engine.thaw(ctx)()
-	_, err := run(c.cfg.Engine.Command(ctx, c.cfg.Kind, "delete", "cluster", "--name", c.cfg.Name, "--kubeconfig", c.file("kind.kubeconfig")))
+	_, err := run(c.cfg.Engine.Command(ctx, c.cfg.Kind, "delete", "cluster", "--name", c.cfg.Name,
+		"--kubeconfig", c.file("kind.kubeconfig")))
 	if c.madeNetwork {
 		err = errors.Join(err, c.cfg.Engine.removeNetwork(ctx))
 	}
-	for _, name := range []string{"kubeadm.yaml", "kind.yaml", "manifests/kvip.yaml", "manifests", "kind.kubeconfig", "kubeconfig"} {
+	for _, name := range []string{"kubeadm.yaml", "kind.yaml", "manifests/kvip.yaml", "manifests",
+		"kind.kubeconfig", "kubeconfig"} {
 		if e := os.Remove(c.file(name)); e != nil && !os.IsNotExist(e) {
 			err = errors.Join(err, e)
 		}

@@ -13,7 +13,8 @@ import (
 
 // Apply applies a manifest, as the administrator on the first node does.
 func (c *Cluster) Apply(ctx context.Context, manifest string) error {
-	cmd := c.Nodes[0].Command(ctx, "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "apply", "-f", "-")
+	cmd := c.Nodes[0].Command(ctx, "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "apply",
+		"-f", "-")
 	cmd.Stdin = strings.NewReader(manifest)
 	_, err := run(cmd)
 	return err
@@ -45,8 +46,10 @@ func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	docker := append([]string{"run", "--rm", "--network", networkName, "--volume", path + ":/kubeconfig:ro",
-		"--entrypoint", "kubectl", c.cfg.Image, "--kubeconfig", "/kubeconfig", "--request-timeout", "10s"}, args...)
+	docker := append([]string{"run", "--rm", "--network", networkName, "--volume", path +
+		":/kubeconfig:ro",
+		"--entrypoint", "kubectl", c.cfg.Image, "--kubeconfig", "/kubeconfig", "--request-timeout",
+		"10s"}, args...)
 	return run(c.cfg.Engine.Command(ctx, "docker", docker...))
 }
 
@@ -59,7 +62,7 @@ func (c *Cluster) OutsideCommand(ctx context.Context, name string, args ...strin
 	return c.cfg.Engine.Command(ctx, name, args...)
 }
 
-// FreeRange returns the ends of a range of addresses of the nodes' network that nobody has.
+// FreeRange returns the ends of a range of addresses of the nodes' network that are free.
 func (c *Cluster) FreeRange(ctx context.Context, size int) (first, last netip.Addr, err error) {
 	return c.cfg.Engine.FreeRange(ctx, size)
 }

@@ -43,7 +43,8 @@ func (c *Cluster) prepare(ctx context.Context) error {
 		return fmt.Errorf("write kubeadm's configuration: %w", err)
 	}
 	for _, verb := range []string{"init", "join"} {
-		cmd := c.cfg.Engine.Command(ctx, c.cfg.Kvip, "kubeadm", verb, "--vip", c.VIP.String(), "--config", kubeadm,
+		cmd := c.cfg.Engine.Command(ctx, c.cfg.Kvip, "kubeadm", verb, "--vip", c.VIP.String(), "--config",
+			kubeadm,
 			"--manifest-dir", c.file("manifests"), "--image", c.cfg.KvipImage, "--force")
 		if _, err := run(cmd); err != nil {
 			return fmt.Errorf("prepare kubeadm %s: %w", verb, err)
@@ -106,13 +107,15 @@ func (c *Cluster) nodesOf(template []any) (nodes []any) {
 			continue
 		}
 		control := node["role"] == "control-plane"
-		if !control && count[false] == c.cfg.Workers || control && count[true] == c.cfg.ControlPlanes && count[true] > 0 {
+		if !control && count[false] == c.cfg.Workers || control && count[true] == c.cfg.ControlPlanes &&
+			count[true] > 0 {
 			continue
 		}
 		count[control]++
 		delete(node, "extraMounts")
 		nodes = append(nodes, node)
-		c.Nodes = append(c.Nodes, &Node{Name: c.nodeName(control, count[control]), ControlPlane: control, engine: c.cfg.Engine})
+		c.Nodes = append(c.Nodes,
+			&Node{Name: c.nodeName(control, count[control]), ControlPlane: control, engine: c.cfg.Engine})
 	}
 	return nodes
 }

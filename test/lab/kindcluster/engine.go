@@ -42,7 +42,7 @@ func MachineEngine(ctx context.Context) (*Engine, error) {
 	return e, nil
 }
 
-// Own says whether the engine is one of this project's own, with a network that leads nowhere.
+// Own reports whether the engine is one of this project's own, with a network that leads nowhere.
 func (e *Engine) Own() bool { return e.dir != "" }
 
 // Stop stops an engine of our own with all its containers, and leaves the machine's alone.
@@ -75,8 +75,8 @@ func (e *Engine) Docker(ctx context.Context, args ...string) (string, error) {
 	return run(e.Command(ctx, "docker", args...))
 }
 
-// thaw lets containers that are about to be killed end, until stop is called: one in a container may be
-// frozen at that moment (see kind/docker.sh).
+// thaw lets containers that are about to be killed end, until stop is called: one in a container
+// may be frozen at that moment (see kind/docker.sh).
 func (e *Engine) thaw(ctx context.Context) (stop func()) {
 	if !e.Own() {
 		return func() {}
@@ -114,7 +114,8 @@ func run(cmd *exec.Cmd) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return stdout.String(), fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, tail(stderr.String()+stdout.String()))
+		return stdout.String(),
+			fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, tail(stderr.String()+stdout.String()))
 	}
 	return stdout.String(), nil
 }

@@ -13,12 +13,16 @@ import (
 // error that says how to prepare if nothing is.
 func FromEnv(ctx context.Context, root string) (Config, error) {
 	cfg := Config{
-		Kind: os.Getenv("KVIP_KIND"), Image: os.Getenv("KVIP_NODE_IMAGE"), LocalImage: os.Getenv("KVIP_NODE_IMAGE_LOCAL") == "true",
-		Kvip: os.Getenv("KVIP_BINARY"), KvipArchive: os.Getenv("KVIP_IMAGE_ARCHIVE"),
-		Template: filepath.Join(root, "kind", "ha.yaml"), Network: filepath.Join(root, "kind", "node", "network.yaml"),
+		Kind: os.Getenv("KVIP_KIND"), Image: os.Getenv("KVIP_NODE_IMAGE"),
+		LocalImage: os.Getenv("KVIP_NODE_IMAGE_LOCAL") == "true",
+		Kvip:       os.Getenv("KVIP_BINARY"), KvipArchive: os.Getenv("KVIP_IMAGE_ARCHIVE"),
+		Template: filepath.Join(root, "kind", "ha.yaml"),
+		Network:  filepath.Join(root, "kind", "node", "network.yaml"),
 	}
 	if cfg.Kind == "" || cfg.Image == "" || cfg.Kvip == "" || cfg.KvipArchive == "" {
-		return cfg, fmt.Errorf("nothing is prepared: KVIP_KIND, KVIP_NODE_IMAGE, KVIP_BINARY and KVIP_IMAGE_ARCHIVE come from kind/prepare.sh, which sudo make test calls")
+		return cfg, fmt.Errorf(
+			"nothing is prepared: KVIP_KIND, KVIP_NODE_IMAGE, KVIP_BINARY and KVIP_IMAGE_ARCHIVE come " +
+				"from kind/prepare.sh, which sudo make test calls")
 	}
 	var err error
 	if dir := os.Getenv("KVIP_DOCKER_DIR"); dir != "" {

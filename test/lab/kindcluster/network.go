@@ -22,11 +22,12 @@ const networkLabel = "dev.kvip.made"
 // addressTries bounds the search for a free address.
 const addressTries = 64
 
-// ensureNetwork makes kind's network unless it is there, and says whether the one that is there was
+// ensureNetwork makes kind's network unless it is there, and reports whether the existing one was
 // made by this function, now or earlier. Docker pins addresses only in a network whose subnet was
 // asked for, so the one that it would choose is.
 func (e *Engine) ensureNetwork(ctx context.Context) (made bool, err error) {
-	if out, err := e.Docker(ctx, "network", "inspect", "-f", "{{json .Labels}}", networkName); err == nil {
+	if out, err := e.Docker(ctx, "network", "inspect", "-f", "{{json .Labels}}",
+		networkName); err == nil {
 		return strings.Contains(out, networkLabel), nil
 	}
 	if _, err := e.Docker(ctx, "network", "create", networkName); err != nil {
@@ -39,7 +40,8 @@ func (e *Engine) ensureNetwork(ctx context.Context) (made bool, err error) {
 	if _, err := e.Docker(ctx, "network", "rm", networkName); err != nil {
 		return true, err
 	}
-	_, err = e.Docker(ctx, "network", "create", "--label", networkLabel, "--subnet", subnet.String(), networkName)
+	_, err = e.Docker(ctx, "network", "create", "--label", networkLabel, "--subnet", subnet.String(),
+		networkName)
 	return err == nil, err
 }
 
@@ -53,8 +55,8 @@ func (e *Engine) removeNetwork(ctx context.Context) error {
 	return err
 }
 
-// FreeAddress returns an IPv4 address of kind's network that Docker has given to nobody and from
-// which nobody answers.
+// FreeAddress returns an IPv4 address of kind's network that Docker has not allocated and from
+// which no host answers.
 func (e *Engine) FreeAddress(ctx context.Context) (netip.Addr, error) {
 	first, _, err := e.FreeRange(ctx, 1)
 	return first, err
@@ -84,11 +86,14 @@ func (e *Engine) FreeRange(ctx context.Context, size int) (first, last netip.Add
 			return first, last, nil
 		}
 	}
-	return first, last, fmt.Errorf("find %d free addresses: none among the last %d of %s, the Docker network %s", size, addressTries, subnet, networkName)
+	return first, last, fmt.Errorf(
+		"find %d free addresses: none among the last %d of %s, the Docker network %s", size, addressTries,
+		subnet, networkName)
 }
 
 // addresses returns the IPv4 prefix of kind's network and the addresses in use there.
-func (e *Engine) addresses(ctx context.Context) (subnet netip.Prefix, used []netip.Addr, err error) {
+func (e *Engine) addresses(ctx context.Context) (subnet netip.Prefix, used []netip.Addr,
+	err error) {
 	out, err := e.Docker(ctx, "network", "inspect", networkName)
 	if err != nil {
 		return subnet, nil, err
@@ -121,8 +126,8 @@ func (e *Engine) addresses(ctx context.Context) (subnet netip.Prefix, used []net
 	return subnet, used, nil
 }
 
-// answers says whether somebody has the address: a connection is accepted or refused, where
-// silence or an unreachable neighbour mean nobody.
+// answers reports whether a host has the address: a connection is accepted or refused, where
+// silence or an unreachable neighbour means none.
 func (e *Engine) answers(ctx context.Context, addr netip.Addr) bool {
 	host, err := e.Host()
 	if err != nil {

@@ -42,7 +42,8 @@ func (n *Node) Shell(ctx context.Context, line string) (string, error) {
 
 // Write writes a file of the node, at once: a kubelet that looks sees all of it or nothing.
 func (n *Node) Write(ctx context.Context, path string, content io.Reader) error {
-	cmd := n.Command(ctx, "bash", "-c", `set -e; mkdir -p "${0%/*}"; cat >"${0%/*}/.new"; mv "${0%/*}/.new" "$0"`, path)
+	cmd := n.Command(ctx, "bash", "-c",
+		`set -e; mkdir -p "${0%/*}"; cat >"${0%/*}/.new"; mv "${0%/*}/.new" "$0"`, path)
 	cmd.Stdin = content
 	_, err := run(cmd)
 	return err
@@ -50,7 +51,8 @@ func (n *Node) Write(ctx context.Context, path string, content io.Reader) error 
 
 // Kubectl runs kubectl inside the node, as the administrator and through the virtual address.
 func (n *Node) Kubectl(ctx context.Context, args ...string) (string, error) {
-	return n.Exec(ctx, append([]string{"kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "--request-timeout", "10s"}, args...)...)
+	return n.Exec(ctx, append([]string{"kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf",
+		"--request-timeout", "10s"}, args...)...)
 }
 
 // Docker runs a docker command about the node, such as kill, pause or start.
@@ -70,7 +72,8 @@ func (n *Node) PID(ctx context.Context) (int, error) {
 
 // MAC returns the link-layer address of a running node in kind's network. A start may change it.
 func (n *Node) MAC(ctx context.Context) (net.HardwareAddr, error) {
-	out, err := n.engine.Docker(ctx, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.MacAddress}}{{end}}", n.Name)
+	out, err := n.engine.Docker(ctx, "inspect", "-f",
+		"{{range .NetworkSettings.Networks}}{{.MacAddress}}{{end}}", n.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +98,8 @@ func (n *Node) host(ctx context.Context) (*netlab.Host, error) {
 
 // Container returns the ID of a running container of a static pod, or "" if there is none.
 func (n *Node) Container(ctx context.Context, name string) (string, error) {
-	out, err := n.Exec(ctx, "ctr", "-n", "k8s.io", "containers", "ls", "-q", `labels."io.kubernetes.container.name"==`+name)
+	out, err := n.Exec(ctx, "ctr", "-n", "k8s.io", "containers", "ls", "-q",
+		`labels."io.kubernetes.container.name"==`+name)
 	if err != nil {
 		return "", err
 	}
@@ -143,7 +147,8 @@ func (n *Node) Get(ctx context.Context, url string) (status int, body string, er
 	}
 	defer host.Close()
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
-		DialContext: host.Dial, DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		DialContext: host.Dial, DisableKeepAlives: true,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -169,7 +174,7 @@ func (n *Node) curl(ctx context.Context, url string) (status int, body string, e
 	return status, out[:max(end, 0)], err
 }
 
-// Ready says whether the node's API server and, if it is meant to be there, kvip say that they are.
+// Ready reports whether the node's API server and, if expected, kvip are ready.
 func (n *Node) Ready(ctx context.Context, kvip bool) error {
 	urls := []string{"https://127.0.0.1:6443/readyz"}
 	if kvip {

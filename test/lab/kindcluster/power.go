@@ -8,7 +8,7 @@ import (
 )
 
 // Start starts a node that is down, with the address that it had: Docker would give it the next
-// free one, and a member of etcd that moves is a stranger.
+// free one, and an etcd member with a new address is unknown to the others.
 func (c *Cluster) Start(ctx context.Context, n *Node) error {
 	if err := c.pin(ctx, n); err != nil {
 		return err
@@ -38,7 +38,8 @@ func (c *Cluster) pin(ctx context.Context, n *Node) error {
 	if _, err := c.cfg.Engine.Docker(ctx, "network", "disconnect", networkName, n.Name); err != nil {
 		return err
 	}
-	if _, err := c.cfg.Engine.Docker(ctx, "network", "connect", "--ip", n.Addr.String(), networkName, n.Name); err != nil {
+	if _, err := c.cfg.Engine.Docker(ctx, "network", "connect", "--ip", n.Addr.String(), networkName,
+		n.Name); err != nil {
 		return fmt.Errorf("give %s its address: %w", n.Name, err)
 	}
 	return nil

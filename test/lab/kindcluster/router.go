@@ -14,7 +14,8 @@ import (
 // behind is the network behind a Router. No container is in it.
 var behind = netip.MustParsePrefix("198.51.100.0/24")
 
-// Router is a container in the nodes' network, and the only way to a client in a network of its own.
+// Router is a container in the nodes' network, and the only way to a client in a network of its
+// own.
 type Router struct {
 	*netlab.Host
 	Client *netlab.Host
@@ -23,11 +24,12 @@ type Router struct {
 	name    string
 }
 
-// AddRouter starts a router and a client behind it, and gives each node a route to the client. Remove it
-// when done. It needs root.
+// AddRouter starts a router and a client behind it, and gives each node a route to the client.
+// Remove it when done. It needs root.
 func (c *Cluster) AddRouter(ctx context.Context) (r *Router, err error) {
 	r = &Router{cluster: c, name: c.cfg.Name + "-router"}
-	if _, err := c.cfg.Engine.Docker(ctx, "run", "--detach", "--name", r.name, "--network", networkName, "--entrypoint", "sleep", c.cfg.Image, "infinity"); err != nil {
+	if _, err := c.cfg.Engine.Docker(ctx, "run", "--detach", "--name", r.name, "--network",
+		networkName, "--entrypoint", "sleep", c.cfg.Image, "infinity"); err != nil {
 		return nil, fmt.Errorf("start router: %w", err)
 	}
 	if err := r.connect(ctx); err != nil {
@@ -38,7 +40,8 @@ func (c *Cluster) AddRouter(ctx context.Context) (r *Router, err error) {
 
 func (r *Router) connect(ctx context.Context) (err error) {
 	container := &Node{Name: r.name, engine: r.cluster.cfg.Engine}
-	out, err := container.engine.Docker(ctx, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", r.name)
+	out, err := container.engine.Docker(ctx, "inspect", "-f",
+		"{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", r.name)
 	if err != nil {
 		return err
 	}
@@ -60,7 +63,8 @@ func (r *Router) connect(ctx context.Context) (err error) {
 }
 
 // from changes a node's route to the client.
-func (r *Router) from(ctx context.Context, n *Node, change func(h *netlab.Host, to netip.Prefix, via netip.Addr) error) error {
+func (r *Router) from(ctx context.Context, n *Node,
+	change func(h *netlab.Host, to netip.Prefix, via netip.Addr) error) error {
 	h, err := n.host(ctx)
 	if err != nil {
 		return err

@@ -31,7 +31,8 @@ type Watch struct {
 }
 
 // Watch starts watching the control-plane nodes that run now: a node that is started later has a
-// new network, and needs a new Watch. Without root it sees who answers, but not who has the address.
+// new network, and needs a new Watch. Without root it sees who answers, but not who has the
+// address.
 func (c *Cluster) Watch(ctx context.Context) (w *Watch, err error) {
 	w = &Watch{cluster: c, Start: time.Now(), dead: map[string]bool{}}
 	defer func() {
@@ -57,15 +58,15 @@ func (c *Cluster) Watch(ctx context.Context) (w *Watch, err error) {
 			return w, err
 		}
 	}
-	// Who answers is told by the certificate; whether it is good is kubectl's business.
+	// The certificate identifies the server; kubectl verifies it.
 	w.Client, err = netlab.StartClient(netlab.ClientConfig{
 		Host: client, Target: netip.AddrPortFrom(c.VIP, 6443), TLS: &tls.Config{InsecureSkipVerify: true},
 	})
 	return w, err
 }
 
-// Dead notes that a node was switched off: an address that is left in it reaches nobody.
-func (w *Watch) Dead(n *Node) {
+// MarkDead notes that a node was switched off: an address that is left in it is not reachable.
+func (w *Watch) MarkDead(n *Node) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.dead[n.Name] = true
@@ -94,7 +95,7 @@ func (w *Watch) release() (err error) {
 	return err
 }
 
-// Root says whether this process may look into the nodes' networks.
+// Root reports whether this process may read the nodes' networks.
 func Root() bool { return os.Geteuid() == 0 }
 
 // Window returns who had the address from one instant to another; without root, nothing.
@@ -146,7 +147,8 @@ func (w *Watch) Steady(ctx context.Context) (*Node, error) {
 	err := Eventually(ctx, 20*time.Millisecond, func() error {
 		holder = w.Holder()
 		if server := w.Server(); holder == nil || server != holder.Name {
-			return fmt.Errorf("the address %s is not served steadily: holder %v, answers from %q", w.cluster.VIP, holder, server)
+			return fmt.Errorf("the address %s is not served steadily: holder %v, answers from %q",
+				w.cluster.VIP, holder, server)
 		}
 		return nil
 	})
@@ -156,13 +158,13 @@ func (w *Watch) Steady(ctx context.Context) (*Node, error) {
 // String is the node's name.
 func (n *Node) String() string {
 	if n == nil {
-		return "nobody"
+		return "no node"
 	}
 	return n.Name
 }
 
 // WaitReady waits until every node is Ready under its own address, and every control-plane node's
-// API server and kvip say that they are ready.
+// API server and kvip are ready.
 func (c *Cluster) WaitReady(ctx context.Context) error {
 	return Eventually(ctx, time.Second, func() error {
 		for _, n := range c.ControlPlanes() {
@@ -203,7 +205,8 @@ func (c *Cluster) nodesReady(ctx context.Context) error {
 		if len(f) != 3 || f[1] != "True" {
 			return fmt.Errorf("node not ready: %s", line)
 		}
-		if n := c.Node(f[0]); n == nil || !strings.Contains(","+f[2]+",", ","+n.Addr.String()+",") || strings.Contains(f[2], c.VIP.String()) {
+		if n := c.Node(f[0]); n == nil || !strings.Contains(","+f[2]+",", ","+n.Addr.String()+",") ||
+			strings.Contains(f[2], c.VIP.String()) {
 			return fmt.Errorf("node %s has the wrong address: %s", f[0], f[2])
 		}
 	}

@@ -9,14 +9,15 @@ import (
 	"github.com/kvip/kvip/test/lab/cluster"
 )
 
-// Arguments are those of an agent that serves Services on the node, with the administrator's rights, and
-// then flags.
+// Arguments are those of an agent that serves Services on the node, with the administrator's
+// rights, and then flags.
 func Arguments(n *cluster.Node, flags ...string) []string {
 	files := config.AdminKubeconfigs()
 	if n.IsWorker() {
 		files = []string{cluster.WorkerKubeconfig}
 	}
-	return append([]string{"manager", "--services", "--node-name=" + n.Name, "--kubeconfig=" + strings.Join(files, ",")}, flags...)
+	return append([]string{"manager", "--services", "--node-name=" + n.Name, "--kubeconfig=" +
+		strings.Join(files, ",")}, flags...)
 }
 
 // StartAgent starts an agent with Arguments.
@@ -39,5 +40,6 @@ func (l *Lab) StartAgents(nodes []*cluster.Node, flags ...string) error {
 
 // Announcers are the nodes that have an agent which runs, in order.
 func (l *Lab) Announcers() []*cluster.Node {
-	return slices.DeleteFunc(l.AllNodes(), func(n *cluster.Node) bool { return n.Agent() == nil || !n.Agent().Running() })
+	return slices.DeleteFunc(l.AllNodes(),
+		func(n *cluster.Node) bool { return n.Agent() == nil || !n.Agent().Running() })
 }

@@ -17,20 +17,19 @@ import (
 // askTimeout bounds one question to a Backend.
 const askTimeout = 500 * time.Millisecond
 
-// Backend listens in a host on every address and answers each connection with the host's name and the
-// client's address. Without
-// kube-proxy a connection to a Service's address ends at the node that has it: there a Backend stands for
-// the Service's endpoints, wherever they are.
+// Backend listens in a host on every address and answers each connection with the host's name and
+// the client's address. Without kube-proxy a connection to a Service's address ends at the node
+// that has it: there a Backend stands for the Service's endpoints, wherever they are.
 type Backend struct {
 	listener net.Listener
 	name     string
 	done     chan struct{}
 }
 
-// Serve starts a Backend on each port of a host. They end with the lab.
-func (l *Lab) Serve(h *netlab.Host, ports ...int) error {
+// StartBackends starts a Backend on each port of a host. They end with the lab.
+func (l *Lab) StartBackends(h *netlab.Host, ports ...int) error {
 	for _, port := range ports {
-		b, err := ServeIn(h, port)
+		b, err := StartBackend(h, port)
 		if err != nil {
 			return err
 		}
@@ -39,8 +38,8 @@ func (l *Lab) Serve(h *netlab.Host, ports ...int) error {
 	return nil
 }
 
-// ServeIn starts a Backend in a host.
-func ServeIn(h *netlab.Host, port int) (*Backend, error) {
+// StartBackend starts a Backend in a host.
+func StartBackend(h *netlab.Host, port int) (*Backend, error) {
 	b := &Backend{name: h.Name, done: make(chan struct{})}
 	err := h.Do(func() (err error) {
 		b.listener, err = net.Listen("tcp", net.JoinHostPort("::", strconv.Itoa(port)))
@@ -76,17 +75,21 @@ func (b *Backend) Close() error {
 	return err
 }
 
-// Ask connects from the client and returns which node answers.
-func (l *Lab) Ask(addr netip.Addr, port int) (string, error) { return AskFrom(l.Client, addr, port) }
+// Request connects from the client and returns which node answers.
+func (l *Lab) Request(addr netip.Addr, port int) (string, error) {
+	return RequestFrom(l.Client, addr, port)
+}
 
-// AskFrom connects from a host and returns which node answers.
-func AskFrom(h *netlab.Host, addr netip.Addr, port int) (string, error) {
-	node, _, err := AskSource(h, addr, port)
+// RequestFrom connects from a host and returns which node answers.
+func RequestFrom(h *netlab.Host, addr netip.Addr, port int) (string, error) {
+	node, _, err := RequestSource(h, addr, port)
 	return node, err
 }
 
-// AskSource connects from a host and returns which node answers, and whom that sees as the client.
-func AskSource(h *netlab.Host, addr netip.Addr, port int) (node string, source netip.Addr, err error) {
+// RequestSource connects from a host and returns which node answers, and whom that sees as the
+// client.
+func RequestSource(h *netlab.Host, addr netip.Addr, port int) (node string, source netip.Addr,
+	err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
 	conn, err := h.Dial(ctx, "tcp", netip.AddrPortFrom(addr, uint16(port)).String())

@@ -30,10 +30,11 @@ func (s State) conditions() discoveryv1.EndpointConditions {
 	return discoveryv1.EndpointConditions{Ready: &ready, Serving: &serving, Terminating: &ends}
 }
 
-// Endpoints says where a Service has endpoints, one a node: it writes its only EndpointSlice, as the
-// controller would.
+// Endpoints says where a Service has endpoints, one a node: it writes its only EndpointSlice, as
+// the controller would.
 func (l *Lab) Endpoints(ctx context.Context, service string, states map[string]State) error {
-	for _, family := range []discoveryv1.AddressType{discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6} {
+	for _, family := range []discoveryv1.AddressType{discoveryv1.AddressTypeIPv4,
+		discoveryv1.AddressTypeIPv6} {
 		if err := l.endpoints(ctx, service, family, states); err != nil {
 			return fmt.Errorf("write %s endpoints of %s: %w", family, service, err)
 		}
@@ -42,7 +43,8 @@ func (l *Lab) Endpoints(ctx context.Context, service string, states map[string]S
 }
 
 // endpoints writes the slice of one family, as the controller of Kubernetes has one for each.
-func (l *Lab) endpoints(ctx context.Context, service string, family discoveryv1.AddressType, states map[string]State) error {
+func (l *Lab) endpoints(ctx context.Context, service string, family discoveryv1.AddressType,
+	states map[string]State) error {
 	namespace, name := split(service)
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{

@@ -71,8 +71,8 @@ func (l *Lab) start(ctx context.Context, cfg cluster.Config) (err error) {
 	return l.InstallPools(ctx)
 }
 
-// Patient returns a client like Kube that waits for ever, for watches.
-func (l *Lab) Patient() (kubernetes.Interface, error) {
+// SlowClient returns a client like Kube that waits for ever, for watches.
+func (l *Lab) SlowClient() (kubernetes.Interface, error) {
 	conf, err := l.RESTConfig(l.Nodes[0])
 	if err != nil {
 		return nil, err

@@ -24,7 +24,8 @@ func (l *Lab) RegisterNodes(ctx context.Context, nodes ...*cluster.Node) error {
 
 func (l *Lab) registerNode(ctx context.Context, n *cluster.Node) error {
 	client := l.Kube.CoreV1().Nodes()
-	object, err := client.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name}}, metav1.CreateOptions{})
+	object, err := client.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name}},
+		metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		object, err = client.Get(ctx, n.Name, metav1.GetOptions{})
 	}
@@ -33,7 +34,8 @@ func (l *Lab) registerNode(ctx context.Context, n *cluster.Node) error {
 	}
 	object.Status.Addresses = nil
 	for _, p := range n.Host.Addrs {
-		object.Status.Addresses = append(object.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: p.Addr().String()})
+		object.Status.Addresses = append(object.Status.Addresses,
+			corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: p.Addr().String()})
 	}
 	_, err = client.UpdateStatus(ctx, object, metav1.UpdateOptions{})
 	return err

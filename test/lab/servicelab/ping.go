@@ -19,7 +19,8 @@ func Ping(h *netlab.Host, addr netip.Addr) error {
 	network, local := "ip4:icmp", "0.0.0.0"
 	request, reply := icmp.Type(ipv4.ICMPTypeEcho), icmp.Type(ipv4.ICMPTypeEchoReply)
 	if addr.Is6() {
-		network, local, request, reply = "ip6:ipv6-icmp", "::", ipv6.ICMPTypeEchoRequest, ipv6.ICMPTypeEchoReply
+		network, local, request, reply = "ip6:ipv6-icmp", "::", ipv6.ICMPTypeEchoRequest,
+			ipv6.ICMPTypeEchoReply
 	}
 	message, err := (&icmp.Message{Type: request, Body: &icmp.Echo{ID: 1, Seq: 1}}).Marshal(nil)
 	if err != nil {

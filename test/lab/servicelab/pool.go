@@ -22,13 +22,16 @@ const manager = "servicelab"
 
 var (
 	poolResource       = v1alpha1.GroupVersion().WithResource(v1alpha1.Plural)
-	definitionResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	definitionResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1",
+		Resource: "customresourcedefinitions"}
 )
 
-// apply puts an object there as it is, whoever had its fields.
-func apply(ctx context.Context, client dynamic.ResourceInterface, name string, object []byte) error {
+// apply writes an object as it is, and takes over all fields.
+func apply(ctx context.Context, client dynamic.ResourceInterface, name string,
+	object []byte) error {
 	force := true
-	_, err := client.Patch(ctx, name, types.ApplyPatchType, object, metav1.PatchOptions{FieldManager: manager, Force: &force})
+	_, err := client.Patch(ctx, name, types.ApplyPatchType, object,
+		metav1.PatchOptions{FieldManager: manager, Force: &force})
 	return err
 }
 
@@ -38,7 +41,8 @@ func (l *Lab) InstallPools(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read definition of IPPool: %w", err)
 	}
-	if err := apply(ctx, l.Dynamic.Resource(definitionResource), v1alpha1.Plural+"."+v1alpha1.Group, definition); err != nil {
+	if err := apply(ctx, l.Dynamic.Resource(definitionResource), v1alpha1.Plural+"."+v1alpha1.Group,
+		definition); err != nil {
 		return fmt.Errorf("install definition of IPPool: %w", err)
 	}
 	return l.eachServer(ctx, "to serve IPPools", func(err error) bool { return err == nil })
@@ -47,7 +51,8 @@ func (l *Lab) InstallPools(ctx context.Context) error {
 // UninstallPools removes the definition of IPPool, and all pools with it, and returns when no API
 // server serves it.
 func (l *Lab) UninstallPools(ctx context.Context) error {
-	err := l.Dynamic.Resource(definitionResource).Delete(ctx, v1alpha1.Plural+"."+v1alpha1.Group, metav1.DeleteOptions{})
+	err := l.Dynamic.Resource(definitionResource).Delete(ctx, v1alpha1.Plural+"."+v1alpha1.Group,
+		metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("remove definition of IPPool: %w", err)
 	}
@@ -79,7 +84,8 @@ func (l *Lab) eachServer(ctx context.Context, what string, is func(error) bool) 
 // Pool makes an IPPool of that name, or changes it.
 func (l *Lab) Pool(ctx context.Context, name string, spec v1alpha1.IPPoolSpec) error {
 	object, err := json.Marshal(map[string]any{
-		"apiVersion": v1alpha1.GroupVersion().String(), "kind": v1alpha1.Kind, "metadata": map[string]string{"name": name}, "spec": spec,
+		"apiVersion": v1alpha1.GroupVersion().String(), "kind": v1alpha1.Kind,
+		"metadata": map[string]string{"name": name}, "spec": spec,
 	})
 	if err != nil {
 		return fmt.Errorf("encode IPPool %s: %w", name, err)

@@ -12,7 +12,8 @@ import (
 	"github.com/kvip/kvip/test/lab/netlab"
 )
 
-// Proxy passes TCP connections on, and can do so badly: it stands for a load balancer before the API.
+// Proxy passes TCP connections on, and can do so badly: it stands for a load balancer before the
+// API.
 type Proxy struct {
 	host     *netlab.Host
 	listener net.Listener
@@ -29,8 +30,8 @@ type Proxy struct {
 	accepted int
 }
 
-// StartProxy listens in a host on one of its addresses, and passes connections on to the targets in turn.
-// Close ends it.
+// StartProxy listens in a host on one of its addresses, and passes connections on to the targets in
+// turn. Close ends it.
 func StartProxy(h *netlab.Host, listen netip.AddrPort, targets ...netip.AddrPort) (*Proxy, error) {
 	p := &Proxy{host: h, targets: targets, conns: map[net.Conn]struct{}{}}
 	err := h.Do(func() (err error) {
@@ -84,8 +85,8 @@ func (p *Proxy) Close() error {
 	return err
 }
 
-// enter remembers a connection's ends, unless the proxy is closed.
-func (p *Proxy) enter(client, server net.Conn) bool {
+// register remembers a connection's ends, unless the proxy is closed.
+func (p *Proxy) register(client, server net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.closed {
@@ -101,20 +102,20 @@ func (p *Proxy) run() {
 			return
 		}
 		if err == nil {
-			p.work.Go(func() { p.pass(conn) })
+			p.work.Go(func() { p.serve(conn) })
 		}
 	}
 }
 
-// pass serves one connection until either side ends it.
-func (p *Proxy) pass(client net.Conn) {
+// serve serves one connection until either side ends it.
+func (p *Proxy) serve(client net.Conn) {
 	defer client.Close()
 	server := p.dial()
 	if server == nil {
 		return
 	}
 	defer server.Close()
-	if !p.enter(client, server) {
+	if !p.register(client, server) {
 		return
 	}
 	defer p.set(func() { delete(p.conns, client); delete(p.conns, server) })

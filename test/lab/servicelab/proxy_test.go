@@ -11,8 +11,8 @@ import (
 	"github.com/kvip/kvip/test/lab/netlab"
 )
 
-// here is this program's own network namespace, which needs no rights.
-func here(t *testing.T) *netlab.Host {
+// localHost is this program's own network namespace, which needs no rights.
+func localHost(t *testing.T) *netlab.Host {
 	t.Helper()
 	h, err := netlab.Adopt("here", os.Getpid())
 	if err != nil {
@@ -26,8 +26,8 @@ func here(t *testing.T) *netlab.Host {
 	return h
 }
 
-// echoing answers what it gets.
-func echoing(t *testing.T) netip.AddrPort {
+// startEchoServer answers what it gets.
+func startEchoServer(t *testing.T) netip.AddrPort {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -46,8 +46,8 @@ func echoing(t *testing.T) netip.AddrPort {
 	return netip.MustParseAddrPort(listener.Addr().String())
 }
 
-// says sends a letter and returns whether it comes back.
-func says(conn net.Conn, wait time.Duration) bool {
+// receives sends a letter and returns whether it comes back.
+func receives(conn net.Conn, wait time.Duration) bool {
 	_ = conn.SetDeadline(time.Now().Add(wait))
 	b := []byte{'x'}
 	if _, err := conn.Write(b); err != nil {
@@ -58,7 +58,7 @@ func says(conn net.Conn, wait time.Duration) bool {
 }
 
 func TestProxyPassesOnAndFails(t *testing.T) {
-	p, err := StartProxy(here(t), netip.MustParseAddrPort("127.0.0.1:0"), echoing(t))
+	p, err := StartProxy(localHost(t), netip.MustParseAddrPort("127.0.0.1:0"), startEchoServer(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,35 +73,35 @@ func TestProxyPassesOnAndFails(t *testing.T) {
 	}
 	const long, short = 20 * time.Second, 100 * time.Millisecond
 	first, second := dial(), dial()
-	if !says(first, long) || !says(second, long) || p.Accepted() != 2 {
+	if !receives(first, long) || !receives(second, long) || p.Accepted() != 2 {
 		t.Fatalf("%d connections are passed on", p.Accepted())
 	}
 	p.Swallow(true)
-	if says(first, short) {
+	if receives(first, short) {
 		t.Error("what is swallowed came back")
 	}
 	p.Swallow(false)
-	if !says(second, long) {
+	if !receives(second, long) {
 		t.Error("a connection does not go on")
 	}
 	p.Delay(50 * time.Millisecond)
-	if began := time.Now(); !says(second, long) || time.Since(began) < 50*time.Millisecond {
+	if began := time.Now(); !receives(second, long) || time.Since(began) < 50*time.Millisecond {
 		t.Error("nothing is delayed")
 	}
 	p.Delay(0)
-	if cut := p.Cut(); cut != 2 || says(second, long) {
+	if cut := p.Cut(); cut != 2 || receives(second, long) {
 		t.Errorf("%d connections are cut", cut)
 	}
 	p.Refuse(true)
-	if says(dial(), long) {
+	if receives(dial(), long) {
 		t.Error("a connection is not refused")
 	}
 	p.Refuse(false)
 	last := dial()
-	if !says(last, long) {
+	if !receives(last, long) {
 		t.Error("nothing is passed on any more")
 	}
-	if err := p.Close(); err != nil || says(last, long) {
+	if err := p.Close(); err != nil || receives(last, long) {
 		t.Errorf("closed, it goes on: %v", err)
 	}
 }

@@ -15,25 +15,26 @@ import (
 	"github.com/kvip/kvip/test/lab/cluster"
 )
 
-// Reset does what Cluster.Reset does, and removes all that is of Services: the objects, what agents left
-// on the nodes, and what agents and client remember. Backends stay.
+// Reset does what Cluster.Reset does, and removes all that is of Services: the objects, what agents
+// left on the nodes, and what agents and client remember. Backends stay.
 func (l *Lab) Reset(ctx context.Context) error {
 	if err := l.Cluster.Reset(ctx); err != nil {
 		return err
 	}
 	errs := []error{l.InstallPools(ctx), l.removeObjects(ctx)}
 	for _, n := range l.AllNodes() {
-		errs = append(errs, l.forget(n))
+		errs = append(errs, l.resetNode(n))
 	}
-	errs = append(errs, l.Client.RemoveAddedAddrs(), l.Client.Do(func() error { return exec.Command("ip", "neighbour", "flush", "all").Run() }))
+	errs = append(errs, l.Client.RemoveAddedAddrs(),
+		l.Client.Do(func() error { return exec.Command("ip", "neighbour", "flush", "all").Run() }))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("reset lab of Services: %w", err)
 	}
 	return nil
 }
 
-// forget removes what agents left on a node, and their log.
-func (l *Lab) forget(n *cluster.Node) error {
+// resetNode removes what agents left on a node, and their log.
+func (l *Lab) resetNode(n *cluster.Node) error {
 	err := os.Remove(n.Log("kvip"))
 	if os.IsNotExist(err) {
 		err = nil
@@ -58,14 +59,16 @@ func (l *Lab) removeObjects(ctx context.Context) error {
 	var errs []error
 	for _, s := range services.Items {
 		if s.Namespace+"/"+s.Name != "default/kubernetes" {
-			errs = append(errs, missing(core.Services(s.Namespace).Delete(ctx, s.Name, metav1.DeleteOptions{})))
+			errs = append(errs, missing(core.Services(s.Namespace).Delete(ctx, s.Name,
+				metav1.DeleteOptions{})))
 		}
 	}
 	slices, err := l.Kube.DiscoveryV1().EndpointSlices("").List(ctx, all)
 	errs = append(errs, err)
 	for _, s := range slices.Items {
 		if s.Namespace+"/"+s.Name != "default/kubernetes" {
-			errs = append(errs, missing(l.Kube.DiscoveryV1().EndpointSlices(s.Namespace).Delete(ctx, s.Name, metav1.DeleteOptions{})))
+			errs = append(errs, missing(l.Kube.DiscoveryV1().EndpointSlices(s.Namespace).Delete(ctx, s.Name,
+				metav1.DeleteOptions{})))
 		}
 	}
 	events, err := core.Events("").List(ctx, all)
@@ -78,7 +81,8 @@ func (l *Lab) removeObjects(ctx context.Context) error {
 		core.Nodes().DeleteCollection(ctx, metav1.DeleteOptions{}, all),
 		l.Dynamic.Resource(poolResource).DeleteCollection(ctx, metav1.DeleteOptions{}, all),
 		l.Kube.AppsV1().DaemonSets(system).DeleteCollection(ctx, metav1.DeleteOptions{}, all),
-		missing(core.ConfigMaps(kubevip.PoolsNamespace).Delete(ctx, kubevip.PoolsConfigMap, metav1.DeleteOptions{})))...)
+		missing(core.ConfigMaps(kubevip.PoolsNamespace).Delete(ctx, kubevip.PoolsConfigMap,
+			metav1.DeleteOptions{})))...)
 }
 
 // missing makes nothing of an object that is not there.

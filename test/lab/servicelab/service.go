@@ -36,7 +36,8 @@ func Ports(numbers ...int32) Edit {
 	return func(s *corev1.Service) {
 		s.Spec.Ports = nil
 		for _, n := range numbers {
-			s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: fmt.Sprintf("tcp-%d", n), Port: n, Protocol: corev1.ProtocolTCP})
+			s.Spec.Ports = append(s.Spec.Ports,
+				corev1.ServicePort{Name: fmt.Sprintf("tcp-%d", n), Port: n, Protocol: corev1.ProtocolTCP})
 		}
 	}
 }
@@ -61,7 +62,8 @@ func Service(name string, edits ...Edit) *corev1.Service {
 	noNodePorts := false
 	s := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, AllocateLoadBalancerNodePorts: &noNodePorts},
+		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer,
+			AllocateLoadBalancerNodePorts: &noNodePorts},
 	}
 	for _, edit := range append([]Edit{Ports(Port)}, edits...) {
 		edit(s)
@@ -116,7 +118,8 @@ func (l *Lab) Change(ctx context.Context, name string, edits ...Edit) error {
 // Delete deletes a Service.
 func (l *Lab) Delete(ctx context.Context, name string) error {
 	namespace, short := split(name)
-	if err := l.Kube.CoreV1().Services(namespace).Delete(ctx, short, metav1.DeleteOptions{}); err != nil {
+	if err := l.Kube.CoreV1().Services(namespace).Delete(ctx, short,
+		metav1.DeleteOptions{}); err != nil {
 		return fmt.Errorf("delete service %s: %w", name, err)
 	}
 	return nil

@@ -24,7 +24,8 @@ func Wait(ctx context.Context, what string, ok func() bool) error {
 }
 
 // WaitIngress waits until a Service's status has that many addresses, and returns them.
-func (l *Lab) WaitIngress(ctx context.Context, service string, count int) (list []netip.Addr, err error) {
+func (l *Lab) WaitIngress(ctx context.Context, service string, count int) (list []netip.Addr,
+	err error) {
 	err = Wait(ctx, fmt.Sprintf("%d addresses of service %s", count, service), func() bool {
 		s, err := l.Read(ctx, service)
 		if err != nil {
@@ -36,8 +37,8 @@ func (l *Lab) WaitIngress(ctx context.Context, service string, count int) (list 
 	return list, err
 }
 
-// WaitOwner waits until exactly one node has the address and answers for it on the wire, and returns its
-// name.
+// WaitOwner waits until exactly one node has the address and answers for it on the wire, and
+// returns its name.
 func (l *Lab) WaitOwner(ctx context.Context, addr netip.Addr) (name string, err error) {
 	err = Wait(ctx, "one owner of "+addr.String(), func() bool {
 		holders := l.Holders(addr)
@@ -45,7 +46,7 @@ func (l *Lab) WaitOwner(ctx context.Context, addr netip.Addr) (name string, err 
 			return false
 		}
 		name = holders[0]
-		answering, err := l.Answering(addr)
+		answering, err := l.Responders(addr)
 		return err == nil && slices.Equal(answering, holders)
 	})
 	return name, err

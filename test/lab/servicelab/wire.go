@@ -15,19 +15,20 @@ import (
 	"github.com/kvip/kvip/test/lab/netlab"
 )
 
-// answerTime is how long answers to one question on the wire are awaited. Everybody is on one bridge.
+// answerTime is how long answers to one question on the wire are awaited. Everybody is on one
+// bridge.
 const answerTime = 60 * time.Millisecond
 
-// Answering asks the wire from the client who has an address, by ARP or neighbour solicitation, and returns
-// the names of all hosts that answer, sorted; "?" stands for a MAC of no host.
-func (l *Lab) Answering(addr netip.Addr) (names []string, err error) {
+// Responders asks the wire from the client who has an address, by ARP or neighbour solicitation,
+// and returns the names of all hosts that answer, sorted; "?" stands for a MAC of no host.
+func (l *Lab) Responders(addr netip.Addr) (names []string, err error) {
 	err = l.Client.Do(func() error {
-		wire, err := openWire()
+		wire, err := openRawSocket()
 		if err != nil {
 			return err
 		}
 		defer wire.close()
-		if err := wire.send(question(l.Client, addr)); err != nil {
+		if err := wire.send(addressRequest(l.Client, addr)); err != nil {
 			return err
 		}
 		for _, mac := range wire.answers(addr) {
@@ -51,11 +52,11 @@ func (l *Lab) hostOf(mac net.HardwareAddr) string {
 	return "?"
 }
 
-// Claim sends a gratuitous ARP (RFC 5227, 3: an announcement) from a host that says it has an address,
-// under the MAC: what a machine does that was given the same address by mistake.
+// Claim sends a gratuitous ARP (RFC 5227, 3: an announcement) from a host that says it has an
+// address, under the MAC: what a machine does that was given the same address by mistake.
 func Claim(h *netlab.Host, addr netip.Addr, mac net.HardwareAddr) error {
 	return h.Do(func() error {
-		wire, err := openWire()
+		wire, err := openRawSocket()
 		if err != nil {
 			return err
 		}
@@ -64,13 +65,13 @@ func Claim(h *netlab.Host, addr netip.Addr, mac net.HardwareAddr) error {
 	})
 }
 
-// wire is a packet socket on a host's link.
-type wire struct {
+// rawSocket is a packet socket on a host's link.
+type rawSocket struct {
 	fd    int
 	index int
 }
 
-func openWire() (*wire, error) {
+func openRawSocket() (*rawSocket, error) {
 	link, err := net.InterfaceByName(netlab.LinkName)
 	if err != nil {
 		return nil, err
@@ -80,7 +81,7 @@ func openWire() (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &wire{fd: fd, index: link.Index}
+	w := &rawSocket{fd: fd, index: link.Index}
 	short := unix.NsecToTimeval((5 * time.Millisecond).Nanoseconds())
 	err = errors.Join(
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &short),
@@ -92,14 +93,14 @@ func openWire() (*wire, error) {
 	return w, nil
 }
 
-func (w *wire) close() { _ = unix.Close(w.fd) }
+func (w *rawSocket) close() { _ = unix.Close(w.fd) }
 
-func (w *wire) send(frame []byte) error {
+func (w *rawSocket) send(frame []byte) error {
 	return unix.Sendto(w.fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: w.index})
 }
 
-// answers collects who says that it has the address.
-func (w *wire) answers(addr netip.Addr) (macs []net.HardwareAddr) {
+// answers collects the hosts that claim the address.
+func (w *rawSocket) answers(addr netip.Addr) (macs []net.HardwareAddr) {
 	frame := make([]byte, 2048)
 	for end := time.Now().Add(answerTime); time.Now().Before(end); {
 		n, from, err := unix.Recvfrom(w.fd, frame, 0)
@@ -125,15 +126,17 @@ func claimIn(frame []byte, addr netip.Addr) (net.HardwareAddr, bool) {
 	switch {
 	case kind == unix.ETH_P_ARP && len(body) >= 28 && binary.BigEndian.Uint16(body[6:]) == 2:
 		return slices.Clone(body[8:14]), addr.Is4() && bytes.Equal(body[14:18], addr.AsSlice())
-	case kind == unix.ETH_P_IPV6 && len(body) >= 64 && body[6] == unix.IPPROTO_ICMPV6 && body[40] == 136:
+	case kind == unix.ETH_P_IPV6 && len(body) >= 64 && body[6] == unix.IPPROTO_ICMPV6 &&
+		body[40] == 136:
 		solicited := body[44]&0x40 != 0
-		return slices.Clone(frame[6:12]), solicited && addr.Is6() && bytes.Equal(body[48:64], addr.AsSlice())
+		return slices.Clone(frame[6:12]), solicited && addr.Is6() &&
+			bytes.Equal(body[48:64], addr.AsSlice())
 	}
 	return nil, false
 }
 
-// question is what the host asks the link to find an address.
-func question(h *netlab.Host, addr netip.Addr) []byte {
+// addressRequest is what the host asks the link to find an address.
+func addressRequest(h *netlab.Host, addr netip.Addr) []byte {
 	if addr.Is4() {
 		return arpFrame(h.MAC, h.Addr(true), addr)
 	}
@@ -142,19 +145,24 @@ func question(h *netlab.Host, addr netip.Addr) []byte {
 
 // arpFrame is an ARP request (RFC 826); one for the sender's own address is an announcement.
 func arpFrame(mac net.HardwareAddr, sender, target netip.Addr) []byte {
-	b := slices.Concat(bytes.Repeat([]byte{0xff}, 6), mac, []byte{0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1}, mac, sender.AsSlice(), make([]byte, 6), target.AsSlice())
+	b := slices.Concat(bytes.Repeat([]byte{0xff}, 6), mac, []byte{0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1},
+		mac, sender.AsSlice(), make([]byte, 6), target.AsSlice())
 	return append(b, make([]byte, 60-len(b))...)
 }
 
 // solicitation is a neighbour solicitation (RFC 4861, 4.3) to the target's solicited-node address.
 func solicitation(mac net.HardwareAddr, sender, target netip.Addr) []byte {
 	to := target.As16()
-	group := netip.AddrFrom16([16]byte{0: 0xff, 1: 0x02, 11: 0x01, 12: 0xff, 13: to[13], 14: to[14], 15: to[15]})
+	group := netip.AddrFrom16([16]byte{0: 0xff, 1: 0x02, 11: 0x01, 12: 0xff, 13: to[13], 14: to[14],
+		15: to[15]})
 	message := slices.Concat([]byte{135, 0, 0, 0, 0, 0, 0, 0}, target.AsSlice(), []byte{1, 1}, mac)
-	pseudo := slices.Concat(sender.AsSlice(), group.AsSlice(), []byte{0, 0, 0, byte(len(message)), 0, 0, 0, unix.IPPROTO_ICMPV6}, message)
+	pseudo := slices.Concat(sender.AsSlice(), group.AsSlice(),
+		[]byte{0, 0, 0, byte(len(message)), 0, 0, 0, unix.IPPROTO_ICMPV6}, message)
 	binary.BigEndian.PutUint16(message[2:], checksum(pseudo))
-	header := slices.Concat([]byte{0x60, 0, 0, 0, 0, byte(len(message)), unix.IPPROTO_ICMPV6, 255}, sender.AsSlice(), group.AsSlice())
-	return slices.Concat([]byte{0x33, 0x33, 0xff, to[13], to[14], to[15]}, mac, []byte{0x86, 0xdd}, header, message)
+	header := slices.Concat([]byte{0x60, 0, 0, 0, 0, byte(len(message)), unix.IPPROTO_ICMPV6, 255},
+		sender.AsSlice(), group.AsSlice())
+	return slices.Concat([]byte{0x33, 0x33, 0xff, to[13], to[14], to[15]}, mac, []byte{0x86, 0xdd},
+		header, message)
 }
 
 // checksum is that of RFC 1071, of an even number of bytes.

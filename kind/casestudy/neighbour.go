@@ -17,16 +17,17 @@ import (
 // lookEvery is how often a Path looks, and how exactly it knows when an address moved.
 const lookEvery = 5 * time.Millisecond
 
-// Stretch is a time during which a client's packets for the address went to the same node; an empty
-// Node: to nobody, or to somebody who is no node.
-type Stretch struct {
+// Interval is a time during which a client's packets for the address went to the same node; an
+// empty Node: to no host, or to one that is not a node.
+type Interval struct {
 	Node     string
 	From, To time.Time // the first and the last look that saw it
 }
 
-// Path says to which node the packets of a client outside go: to the one whose link-layer address its
-// kernel has for the address. That is what an announcement changes, and all that a client sees of one.
-type Path struct {
+// NeighbourWatch says to which node the packets of a client outside go: to the one whose link-layer
+// address its kernel has for the address. That is what an announcement changes, and all that a
+// client sees of one.
+type NeighbourWatch struct {
 	nodes  map[string]string // link-layer address: node
 	kernel *netlink.Handle
 	addr   netip.Addr
@@ -34,13 +35,15 @@ type Path struct {
 	done   chan struct{}
 
 	mu        sync.Mutex
-	stretches []Stretch
+	stretches []Interval
 	err       error
 }
 
-// startPath looks into the neighbour table of a host until end.
-func startPath(host *netlab.Host, addr netip.Addr, nodes map[string]string) (*Path, error) {
-	p := &Path{nodes: nodes, addr: addr, stop: make(chan struct{}), done: make(chan struct{})}
+// startNeighbourWatch looks into the neighbour table of a host until end.
+func startNeighbourWatch(host *netlab.Host, addr netip.Addr,
+	nodes map[string]string) (*NeighbourWatch, error) {
+	p := &NeighbourWatch{nodes: nodes, addr: addr, stop: make(chan struct{}),
+		done: make(chan struct{})}
 	err := host.Do(func() (err error) {
 		p.kernel, err = netlink.NewHandle(unix.NETLINK_ROUTE)
 		return err
@@ -52,13 +55,13 @@ func startPath(host *netlab.Host, addr netip.Addr, nodes map[string]string) (*Pa
 	return p, nil
 }
 
-func (p *Path) run() {
+func (p *NeighbourWatch) run() {
 	defer close(p.done)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
-		node, err := p.look()
-		p.note(node, time.Now(), err)
+		node, err := p.lookup()
+		p.record(node, time.Now(), err)
 		select {
 		case <-p.stop:
 			return
@@ -67,7 +70,7 @@ func (p *Path) run() {
 	}
 }
 
-func (p *Path) look() (node string, err error) {
+func (p *NeighbourWatch) lookup() (node string, err error) {
 	entries, err := p.kernel.NeighList(0, unix.AF_INET)
 	if err != nil {
 		return "", err
@@ -80,7 +83,7 @@ func (p *Path) look() (node string, err error) {
 	return "", nil
 }
 
-func (p *Path) note(node string, at time.Time, err error) {
+func (p *NeighbourWatch) record(node string, at time.Time, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
@@ -91,11 +94,11 @@ func (p *Path) note(node string, at time.Time, err error) {
 		p.stretches[n-1].To = at
 		return
 	}
-	p.stretches = append(p.stretches, Stretch{node, at, at})
+	p.stretches = append(p.stretches, Interval{node, at, at})
 }
 
 // Node returns the node to which the packets go now, or "".
-func (p *Path) Node() string {
+func (p *NeighbourWatch) Node() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := len(p.stretches); n > 0 {
@@ -104,15 +107,15 @@ func (p *Path) Node() string {
 	return ""
 }
 
-// Stretches returns what was seen, in its order.
-func (p *Path) Stretches() []Stretch {
+// Intervals returns what was seen, in its order.
+func (p *NeighbourWatch) Intervals() []Interval {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.stretches)
 }
 
 // end ends it, and returns the last error of a look.
-func (p *Path) end() error {
+func (p *NeighbourWatch) end() error {
 	close(p.stop)
 	<-p.done
 	p.kernel.Close()
@@ -122,12 +125,12 @@ func (p *Path) end() error {
 // Watch is what a client outside the nodes sees of the Service.
 type Watch struct {
 	*Client
-	*Path
+	*NeighbourWatch
 	end func() error
 }
 
 // watch begins to watch; each request has timeout.
-func (s *Case) watch(ctx context.Context, timeout time.Duration) (*Watch, error) {
+func (s *Study) watch(ctx context.Context, timeout time.Duration) (*Watch, error) {
 	nodes := map[string]string{}
 	for _, n := range s.Cluster.Nodes {
 		mac, err := n.MAC(ctx)
@@ -140,12 +143,12 @@ func (s *Case) watch(ctx context.Context, timeout time.Duration) (*Watch, error)
 	if err != nil {
 		return nil, err
 	}
-	path, err := startPath(host, s.Address, nodes)
+	path, err := startNeighbourWatch(host, s.Address, nodes)
 	if err != nil {
 		_ = host.Close()
 		return nil, err
 	}
-	w := &Watch{Client: startClient(newAsker(host, s.target(), timeout)), Path: path}
+	w := &Watch{Client: startClient(newRequester(host, s.target(), timeout)), NeighbourWatch: path}
 	shown := func() {}
 	if s.Watching != nil {
 		shown = s.Watching(w)
@@ -153,7 +156,7 @@ func (s *Case) watch(ctx context.Context, timeout time.Duration) (*Watch, error)
 	w.end = sync.OnceValue(func() error {
 		shown()
 		w.Client.stop()
-		return errors.Join(w.Path.end(), host.Close())
+		return errors.Join(w.NeighbourWatch.end(), host.Close())
 	})
 	return w, nil
 }

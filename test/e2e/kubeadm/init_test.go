@@ -12,8 +12,8 @@ import (
 	"github.com/kvip/kvip/test/lab/netlab"
 )
 
-// birth is what was seen while the cluster came into being.
-type birth struct {
+// initWatch is what was seen while the cluster came into being.
+type initWatch struct {
 	dir      string
 	watch    *kindcluster.Watch
 	requests []netlab.Request
@@ -21,12 +21,12 @@ type birth struct {
 }
 
 // observe begins to watch when the nodes' containers run, before any Kubernetes does.
-func (b *birth) observe(c *kindcluster.Cluster) (err error) {
+func (b *initWatch) observe(c *kindcluster.Cluster) (err error) {
 	b.watch, err = c.Watch(context.Background())
 	return err
 }
 
-func (b *birth) finish(context.Context) error {
+func (b *initWatch) finish(context.Context) error {
 	if b.watch == nil {
 		return nil
 	}
@@ -44,18 +44,21 @@ func TestBootstrap(t *testing.T) {
 	}
 	// Kubelets of control planes talk to their own API server, those of workers to the address.
 	first, worker := c.Nodes[0], c.Nodes[len(c.Nodes)-1]
-	for file, n := range map[string]*kindcluster.Node{"/etc/kubernetes/admin.conf": first, "/etc/kubernetes/kubelet.conf": worker} {
-		if text := exec(t, n, "cat", file); !strings.Contains(text, "server: https://"+c.VIP.String()+":6443") {
+	for file, n := range map[string]*kindcluster.Node{"/etc/kubernetes/admin.conf": first,
+		"/etc/kubernetes/kubelet.conf": worker} {
+		if text := exec(t, n, "cat", file); !strings.Contains(text, "server: https://"+c.VIP.String()+
+			":6443") {
 			t.Errorf("%s of %s does not have the address as its server:\n%s", file, n, text)
 		}
 	}
-	config := exec(t, first, "kubectl", "-n", "kube-system", "get", "configmap", "kubeadm-config", "-o", "yaml")
+	config := exec(t, first, "kubectl", "-n", "kube-system", "get", "configmap", "kubeadm-config",
+		"-o", "yaml")
 	if !strings.Contains(config, "controlPlaneEndpoint: "+c.VIP.String()+":6443") {
 		t.Errorf("kubeadm does not know the address as its endpoint:\n%s", config)
 	}
 }
 
-// The manifest was placed before kubeadm init, and nobody has changed a byte of it since.
+// The manifest was placed before kubeadm init, and no byte of it has changed since.
 func TestManifestIsNeverEdited(t *testing.T) {
 	c := cluster(t)
 	manifest, err := c.Manifest()
@@ -64,7 +67,8 @@ func TestManifestIsNeverEdited(t *testing.T) {
 	}
 	want := fmt.Sprintf("%x", sha256.Sum256(manifest))
 	for _, n := range c.ControlPlanes() {
-		if got, _, _ := strings.Cut(exec(t, n, "sha256sum", "/etc/kubernetes/manifests/kvip.yaml"), " "); got != want {
+		if got, _, _ := strings.Cut(exec(t, n, "sha256sum", "/etc/kubernetes/manifests/kvip.yaml"),
+			" "); got != want {
 			t.Errorf("%s: the manifest is %s, want %s", n, got, want)
 		}
 	}
@@ -74,7 +78,8 @@ func TestManifestIsNeverEdited(t *testing.T) {
 func TestNeverTwoHoldersDuringTheJoins(t *testing.T) {
 	c := cluster(t)
 	if shared.holding.TwoHoldersAny > 0 {
-		t.Errorf("two holders in %d of %d samples: %v", shared.holding.TwoHoldersAny, shared.holding.Samples, shared.holding.Timeline)
+		t.Errorf("two holders in %d of %d samples: %v", shared.holding.TwoHoldersAny,
+			shared.holding.Samples, shared.holding.Timeline)
 	}
 	answered := 0
 	for _, r := range shared.requests {
@@ -82,7 +87,8 @@ func TestNeverTwoHoldersDuringTheJoins(t *testing.T) {
 			answered++
 		}
 		if r.Server != "" && c.Node(r.Server) == nil {
-			t.Errorf("a request at %s was answered by %q, which is no node", r.Start.Format(time.TimeOnly), r.Server)
+			t.Errorf("a request at %s was answered by %q, which is no node", r.Start.Format(time.TimeOnly),
+				r.Server)
 		}
 	}
 	if answered < 1000 {
@@ -106,12 +112,14 @@ func checkServers(t *testing.T, requests []netlab.Request, timeline []netlab.Cha
 			if i+1 < len(timeline) {
 				until = timeline[i+1].At
 			}
-			if change.At.Before(to) && !until.Before(from) && len(change.Holders) > 0 && change.Holders[0] == r.Server {
+			if change.At.Before(to) && !until.Before(from) && len(change.Holders) > 0 &&
+				change.Holders[0] == r.Server {
 				held = true
 			}
 		}
 		if !held {
-			t.Errorf("%s answered at %s, but did not have the address: %v", r.Server, r.Start.Format("15:04:05.000"), timeline)
+			t.Errorf("%s answered at %s, but did not have the address: %v", r.Server,
+				r.Start.Format("15:04:05.000"), timeline)
 			return
 		}
 	}

@@ -1,7 +1,7 @@
 // Package casestudy is the case study of Services in kind: an application in three pods behind one
-// address that kvip gives and announces, and what happens to it. Each scenario makes one thing happen,
-// watches it from outside the cluster, and judges what was seen. The demonstration and the tests share
-// it; how a cluster is made and broken is kindcluster's.
+// address that kvip gives and announces, and what happens to it. Each scenario makes one thing
+// happen, watches it from outside the cluster, and judges what was seen. The demonstration and the
+// tests share it; how a cluster is made and broken is kindcluster's.
 package casestudy
 
 import (
@@ -36,11 +36,14 @@ const (
 )
 
 // Settings completes the configuration of a cluster for the case study. Root is the project's
-// directory; the application's image comes from kind/prepare.sh, as the rest of the configuration does.
+// directory; the application's image comes from kind/prepare.sh, as the rest of the configuration
+// does.
 func Settings(cfg kindcluster.Config, root string) (kindcluster.Config, error) {
 	archive := os.Getenv("KVIP_ECHO_ARCHIVE")
 	if archive == "" {
-		return cfg, errors.New("nothing is prepared for the case study: KVIP_ECHO_ARCHIVE comes from kind/prepare.sh ... services")
+		return cfg, errors.New(
+			"nothing is prepared for the case study: KVIP_ECHO_ARCHIVE comes from kind/prepare.sh ... " +
+				"services")
 	}
 	cfg.Template = filepath.Join(root, "kind", "services.yaml")
 	cfg.Plain, cfg.ControlPlanes, cfg.Workers = true, 1, workers
@@ -48,19 +51,20 @@ func Settings(cfg kindcluster.Config, root string) (kindcluster.Config, error) {
 	return cfg, nil
 }
 
-// Case is the application in a running cluster.
-type Case struct {
+// Study is the application in a running cluster.
+type Study struct {
 	Cluster *kindcluster.Cluster
 	Address netip.Addr // of its Service
 
-	// Watching is told, if it is set, when a scenario begins to watch; it returns what to call at the end.
+	// Watching, if not nil, is called when a scenario begins to watch. The returned function is
+	// called at the end.
 	Watching func(*Watch) (end func())
 }
 
 // Install puts kvip and the application into a cluster that Settings described, and waits until the
 // Service answers at its address. Root is the project's directory.
-func Install(ctx context.Context, c *kindcluster.Cluster, root string) (*Case, error) {
-	s := &Case{Cluster: c}
+func Install(ctx context.Context, c *kindcluster.Cluster, root string) (*Study, error) {
+	s := &Study{Cluster: c}
 	for _, args := range [][]string{
 		{"manifest", "crd"},
 		{"manifest", "rbac", "--services"},
@@ -79,10 +83,11 @@ func Install(ctx context.Context, c *kindcluster.Cluster, root string) (*Case, e
 		return nil, err
 	}
 	// The API server serves a new kind a moment after it took its definition.
-	if err := kindcluster.Eventually(ctx, askEvery, func() error { return c.Apply(ctx, manifest) }); err != nil {
+	if err := kindcluster.Eventually(ctx, askEvery,
+		func() error { return c.Apply(ctx, manifest) }); err != nil {
 		return nil, fmt.Errorf("apply the application: %w", err)
 	}
-	return s, s.Well(ctx)
+	return s, s.WaitReady(ctx)
 }
 
 // application returns the manifest of the application with a pool of free addresses.
@@ -102,10 +107,10 @@ func application(ctx context.Context, c *kindcluster.Cluster, root string) (stri
 	return strings.Replace(string(text), examplePool, first.String()+"-"+last.String(), 1), nil
 }
 
-// Well waits until everything is as it should be: nodes Ready and none cordoned, a kvip on every worker,
-// all pods ready and known as endpoints, and an address of the Service that stays where it is and at
-// which they answer.
-func (s *Case) Well(ctx context.Context) error {
+// WaitReady waits until everything is as it should be: nodes Ready and none cordoned, a kvip on
+// every worker, all pods ready and known as endpoints, and an address of the Service that stays
+// where it is and at which they answer.
+func (s *Study) WaitReady(ctx context.Context) error {
 	if err := s.Cluster.WaitReady(ctx); err != nil {
 		return err
 	}
@@ -120,9 +125,9 @@ func (s *Case) Well(ctx context.Context) error {
 	})
 }
 
-// steady watches the application for a while from outside. When all is well, the address may still move
-// once: back to a node that can have it again, which resets what is open then.
-func (s *Case) steady(ctx context.Context) (err error) {
+// steady watches the application for a while from outside. When all is well, the address may still
+// move once: back to a node that can have it again, which resets what is open then.
+func (s *Study) steady(ctx context.Context) (err error) {
 	w, err := s.watch(ctx, patience)
 	if err != nil {
 		return err
@@ -135,10 +140,11 @@ func (s *Case) steady(ctx context.Context) (err error) {
 	if bad := firstFailures(reqs, reqs[0].Start); len(bad) > 0 {
 		return fmt.Errorf("http://%s does not always answer: %v", s.Address, bad)
 	}
-	if seen := w.Stretches(); seen[len(seen)-1].To.Sub(seen[len(seen)-1].From) < (steadyRequests-20)*every {
+	seen := w.Intervals()
+	if last := seen[len(seen)-1]; last.To.Sub(last.From) < (steadyRequests-20)*every {
 		return fmt.Errorf("the address %s moves", s.Address)
 	}
 	return nil
 }
 
-func (s *Case) target() netip.AddrPort { return netip.AddrPortFrom(s.Address, 80) }
+func (s *Study) target() netip.AddrPort { return netip.AddrPortFrom(s.Address, 80) }

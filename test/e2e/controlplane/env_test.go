@@ -20,20 +20,20 @@ import (
 // patience is how long a story waits for anything. It bounds loops; it measures nothing.
 const patience = 60 * time.Second
 
-// story is one test on the cluster: agents, a sampler, a client and a capture.
-type story struct {
+// env is one test on the cluster: agents, a sampler, a client and a capture.
+type env struct {
 	t       *testing.T
 	c       *cluster.Cluster
 	kvip    string
 	vips    []netip.Addr
 	began   time.Time
 	sampler *netlab.Sampler
-	// unserved says that the API servers do not listen on the VIP, so that the address is
+	// unserved means that the API servers do not listen on the VIP, so that the address is
 	// held but answers nothing.
 	unserved bool
-	// noAgents says that the agents were stopped on purpose, so their exit is right.
+	// noAgents means that the agents were stopped on purpose, so their exit is right.
 	noAgents bool
-	// anyRights says that rights were taken away on purpose, or that an agent was to have no
+	// anyRights means that rights were taken away on purpose, or that an agent was to have no
 	// token of its own: requests may be refused, and come from administrators.
 	anyRights bool
 	// audited is where the audit logs of the API servers ended when the story began.
@@ -42,24 +42,24 @@ type story struct {
 	after []func()
 }
 
-// begin resets the cluster, starts kvip on every node with the arguments of a manifest
+// newEnv resets the cluster, starts kvip on every node with the arguments of a manifest
 // that was just printed, and waits until the VIPs answer. Flags are those of
 // `kvip manifest pod`; without --vip both families are used.
-func begin(t *testing.T, flags ...string) *story {
+func newEnv(t *testing.T, flags ...string) *env {
 	t.Helper()
-	s := prepare(t, flags...)
+	s := prepareEnv(t, flags...)
 	for _, n := range s.c.Nodes {
 		s.startAgent(n, flags...)
 	}
-	s.settle()
+	s.waitSettled()
 	return s
 }
 
-// prepare is begin without agents.
-func prepare(t *testing.T, flags ...string) *story {
+// prepareEnv is begin without agents.
+func prepareEnv(t *testing.T, flags ...string) *env {
 	t.Helper()
 	c, kvip := need(t)
-	s := &story{t: t, c: c, kvip: kvip, vips: vipsOf(flags), audited: map[*cluster.Node]int64{}}
+	s := &env{t: t, c: c, kvip: kvip, vips: vipsOf(flags), audited: map[*cluster.Node]int64{}}
 	for _, n := range c.Nodes { // what agents of earlier stories wrote proves nothing here
 		if err := os.Remove(n.Log("kvip")); err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
@@ -83,18 +83,18 @@ func vipsOf(flags []string) []netip.Addr {
 	return []netip.Addr{cluster.VIP4, cluster.VIP6}
 }
 
-func (s *story) sample() {
+func (s *env) sample() {
 	t := s.t
 	capture, err := s.c.Lab.StartCapture(2379, 2380)
-	s.ok(err)
+	s.must(err)
 	s.began = time.Now()
 	s.sampler, err = s.c.Sample(s.vips...)
-	s.ok(err)
+	s.must(err)
 	t.Cleanup(func() {
 		s.finish()
 		keep := ""
 		if t.Failed() || os.Getenv("KVIP_EVIDENCE") != "" { // set it to look at a test that passes
-			keep = s.keepEvidence()
+			keep = s.saveArtifacts()
 		}
 		if err := capture.Stop(keep); err != nil {
 			t.Error(err)
@@ -103,7 +103,7 @@ func (s *story) sample() {
 }
 
 // manifest prints the static pod's manifest as a user would.
-func (s *story) manifest(flags ...string) []byte {
+func (s *env) manifest(flags ...string) []byte {
 	s.t.Helper()
 	args := append([]string{"manifest", "pod"}, flags...)
 	if !slices.ContainsFunc(flags, func(f string) bool { return strings.HasPrefix(f, "--vip=") }) {
@@ -119,13 +119,13 @@ func (s *story) manifest(flags ...string) []byte {
 	return out
 }
 
-func (s *story) startAgent(n *cluster.Node, flags ...string) {
+func (s *env) startAgent(n *cluster.Node, flags ...string) {
 	s.t.Helper()
 	_, err := n.RunManifest(s.kvip, s.manifest(flags...))
-	s.ok(err)
+	s.must(err)
 }
 
-func (s *story) ok(err error) {
+func (s *env) must(err error) {
 	s.t.Helper()
 	if err != nil {
 		s.t.Fatal(err)
@@ -133,7 +133,7 @@ func (s *story) ok(err error) {
 }
 
 // wait polls until ok, or fails the test.
-func (s *story) wait(what string, ok func() bool) {
+func (s *env) wait(what string, ok func() bool) {
 	s.t.Helper()
 	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -143,7 +143,7 @@ func (s *story) wait(what string, ok func() bool) {
 }
 
 // holders are the names of the nodes that have every VIP now.
-func (s *story) holders() (names []string) {
+func (s *env) holders() (names []string) {
 	for _, n := range s.c.Nodes {
 		all := true
 		for _, v := range s.vips {
@@ -157,29 +157,31 @@ func (s *story) holders() (names []string) {
 }
 
 // holder waits until exactly one node has the VIPs and returns it.
-func (s *story) holder() *cluster.Node {
+func (s *env) holder() *cluster.Node {
 	s.t.Helper()
 	s.wait("one holder", func() bool { return len(s.holders()) == 1 })
 	return s.c.Node(s.holders()[0])
 }
 
-// moved waits until another node than old has the VIPs.
-func (s *story) moved(old *cluster.Node) *cluster.Node {
+// waitMoved waits until another node than old has the VIPs.
+func (s *env) waitMoved(old *cluster.Node) *cluster.Node {
 	s.t.Helper()
-	s.wait("another holder than "+old.Name, func() bool { h := s.holders(); return len(h) == 1 && h[0] != old.Name })
+	s.wait("another holder than "+old.Name,
+		func() bool { h := s.holders(); return len(h) == 1 && h[0] != old.Name })
 	return s.holder()
 }
 
-// nobody waits until no node has any VIP.
-func (s *story) nobody() {
+// waitNoHolder waits until no node has any VIP.
+func (s *env) waitNoHolder() {
 	s.t.Helper()
 	s.wait("no holder", func() bool {
-		return !slices.ContainsFunc(s.vips, func(v netip.Addr) bool { return len(s.sampler.Holders(v)) > 0 })
+		return !slices.ContainsFunc(s.vips,
+			func(v netip.Addr) bool { return len(s.sampler.Holders(v)) > 0 })
 	})
 }
 
-// settle waits until each VIP is held and answered by the node that holds it.
-func (s *story) settle() {
+// waitSettled waits until each VIP is held and answered by the node that holds it.
+func (s *env) waitSettled() {
 	s.t.Helper()
 	s.holder()
 	if s.unserved {
@@ -187,13 +189,16 @@ func (s *story) settle() {
 	}
 	for _, v := range s.vips {
 		client, err := s.c.StartClient(v)
-		s.ok(err)
-		s.wait(v.String()+" to answer", func() bool { return answers(client.Requests(time.Now().Add(-200*time.Millisecond)), s.holders()) })
+		s.must(err)
+		s.wait(v.String()+" to answer",
+			func() bool {
+				return answers(client.Requests(time.Now().Add(-200*time.Millisecond)), s.holders())
+			})
 		client.Stop()
 	}
 }
 
-// answers is whether the last request was answered by the one holder.
+// answers reports whether the last request was answered by the one holder.
 func answers(requests []netlab.Request, holders []string) bool {
 	if len(requests) == 0 || len(holders) != 1 {
 		return false
@@ -203,10 +208,10 @@ func answers(requests []netlab.Request, holders []string) bool {
 }
 
 // finish asserts what must hold at the end of every story.
-func (s *story) finish() {
+func (s *env) finish() {
 	t := s.t
 	if !t.Failed() && !s.noAgents {
-		s.settle()
+		s.waitSettled()
 	}
 	if !t.Failed() && !s.noAgents {
 		var err error
@@ -225,19 +230,19 @@ func (s *story) finish() {
 		}
 	}
 	s.endAgents()
-	s.noRaces()
-	s.properRights()
+	s.checkRaces()
+	s.checkRights()
 	for _, f := range s.after {
 		f()
 	}
 	if !t.Failed() {
-		s.nobody()
+		s.waitNoHolder()
 	}
-	s.neverTwo()
+	s.checkNeverTwo()
 }
 
 // endAgents ends them all in order; what they leave is for the caller to look at.
-func (s *story) endAgents() {
+func (s *env) endAgents() {
 	for _, n := range s.c.Nodes {
 		if err := n.TerminateAgent(10 * time.Second); err != nil {
 			s.t.Error(err)
@@ -245,8 +250,8 @@ func (s *story) endAgents() {
 	}
 }
 
-// neverTwo is the property that every story asserts.
-func (s *story) neverTwo() {
+// checkNeverTwo is the property that every story asserts.
+func (s *env) checkNeverTwo() {
 	if err := s.sampler.Stop(); err != nil {
 		s.t.Error(err)
 	}
@@ -255,9 +260,11 @@ func (s *story) neverTwo() {
 		s.t.Error("the sampler saw nothing")
 	}
 	if h.TwoHolders > 0 {
-		s.t.Errorf("two holders that reach each other in %d of %d samples:\n%s", h.TwoHolders, h.Samples, timeline(h))
+		s.t.Errorf("two holders that reach each other in %d of %d samples:\n%s", h.TwoHolders, h.Samples,
+			timeline(h))
 	}
-	s.t.Logf("%d samples, longest gap %v, %d changes", h.Samples, h.MaxGap.Round(time.Millisecond), len(h.Timeline))
+	s.t.Logf("%d samples, longest gap %v, %d changes", h.Samples, h.MaxGap.Round(time.Millisecond),
+		len(h.Timeline))
 }
 
 func timeline(h netlab.HolderReport) string {
@@ -268,8 +275,8 @@ func timeline(h netlab.HolderReport) string {
 	return b.String()
 }
 
-// keepEvidence saves the agents' logs of a failed test and returns where the capture goes.
-func (s *story) keepEvidence() string {
+// saveArtifacts saves the agents' logs of a failed test and returns where the capture goes.
+func (s *env) saveArtifacts() string {
 	dir := filepath.Join("..", "artifacts", strings.ReplaceAll(s.t.Name(), "/", "-"))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		s.t.Log(err)
@@ -287,7 +294,7 @@ func (s *story) keepEvidence() string {
 }
 
 // logOf is what the node's agent has written so far.
-func logOf(s *story, n *cluster.Node) string {
+func logOf(s *env, n *cluster.Node) string {
 	text, err := os.ReadFile(n.Log("kvip"))
 	if err != nil {
 		return ""

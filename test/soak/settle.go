@@ -15,14 +15,15 @@ const (
 	lookEvery  = 250 * time.Millisecond
 )
 
-// watch looks again and again until ctx ends, and returns the first address that was given out twice.
-func (w *world) watch(ctx context.Context) (samples int, err error) {
+// watch looks again and again until ctx ends, and returns the first address that was given out
+// twice.
+func (w *environment) watch(ctx context.Context) (samples int, err error) {
 	for ctx.Err() == nil {
-		s, err := w.look(context.WithoutCancel(ctx))
+		s, err := w.observe(context.WithoutCancel(ctx))
 		if err != nil {
 			return samples, err
 		}
-		if err := s.twice(); err != nil {
+		if err := s.checkDuplicates(); err != nil {
 			return samples, err
 		}
 		samples++
@@ -31,17 +32,17 @@ func (w *world) watch(ctx context.Context) (samples int, err error) {
 	return samples, nil
 }
 
-// quiet waits until everything is as it is to be, and that no Service has lost its address since it was last
-// quiet, and that each address answers on the wire.
-func (w *world) quiet(ctx context.Context) error {
+// settle waits until everything is as it is to be, and that no Service has lost its address since
+// it was last quiet, and that each address answers on the wire.
+func (w *environment) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, calmWithin)
 	defer cancel()
 	var addresses map[int]netip.Addr
 	var problem error
 	for {
-		s, err := w.look(ctx)
+		s, err := w.observe(ctx)
 		if err == nil {
-			if err := s.twice(); err != nil {
+			if err := s.checkDuplicates(); err != nil {
 				return err
 			}
 			addresses, problem = w.consistent(s)
@@ -53,10 +54,10 @@ func (w *world) quiet(ctx context.Context) error {
 			return fmt.Errorf("after %s without a change: %w", calmWithin, firstOf(problem, err))
 		}
 	}
-	if err := w.kept(addresses); err != nil {
+	if err := w.checkKept(addresses); err != nil {
 		return err
 	}
-	return w.answer(ctx, addresses)
+	return w.checkAnswers(ctx, addresses)
 }
 
 func firstOf(errs ...error) error {
@@ -68,13 +69,14 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-// kept compares with the addresses when it was last quiet, and remembers these.
-func (w *world) kept(addresses map[int]netip.Addr) error {
+// checkKept compares with the addresses when it was last quiet, and remembers these.
+func (w *environment) checkKept(addresses map[int]netip.Addr) error {
 	now := map[int]owned{}
 	for i, addr := range addresses {
 		before, known := w.addresses[i]
 		if known && before.epoch == w.services[i].epoch && before.addr != addr {
-			return fmt.Errorf("service %s lost its address: it had %s and has %s", name(i), before.addr, addr)
+			return fmt.Errorf("service %s lost its address: it had %s and has %s", name(i), before.addr,
+				addr)
 		}
 		now[i] = owned{addr, w.services[i].epoch}
 	}
@@ -82,15 +84,15 @@ func (w *world) kept(addresses map[int]netip.Addr) error {
 	return nil
 }
 
-// answer asks the wire for every address that a node is to have.
-func (w *world) answer(ctx context.Context, addresses map[int]netip.Addr) error {
+// checkAnswers asks the wire for every address that a node is to have.
+func (w *environment) checkAnswers(ctx context.Context, addresses map[int]netip.Addr) error {
 	var asked []netip.Addr
 	for i, addr := range addresses {
 		if s := w.services[i]; !s.local || len(s.endpoints) > 0 {
 			asked = append(asked, addr)
 		}
 	}
-	w.asker.Anew(asked, "")
+	w.asker.QueryAgain(asked, "")
 	answers, err := w.asker.Wait(ctx, len(asked))
 	if err != nil {
 		return err

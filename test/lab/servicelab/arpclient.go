@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	// askEvery and askAtOnce pace the questions: what many hosts on two cores can hear beside their work.
+	// askEvery and askAtOnce pace the questions: what many hosts on two cores can hear beside their
+	// work.
 	askEvery  = 25 * time.Millisecond
 	askAtOnce = 200
 )
@@ -30,8 +31,8 @@ type Answer struct {
 	At   time.Time
 }
 
-// Asker asks the wire by ARP who has addresses, again and again until each was answered.
-type Asker struct {
+// ARPClient asks the wire by ARP who has addresses, again and again until each was answered.
+type ARPClient struct {
 	host    *netlab.Host
 	sender  netip.Addr
 	fd      int
@@ -45,22 +46,23 @@ type Asker struct {
 	err     error
 }
 
-// StartAsker asks from a host, under one of its addresses, until ctx ends. Call Close after that.
-func StartAsker(ctx context.Context, h *netlab.Host, sender netip.Addr) (*Asker, error) {
-	a := &Asker{host: h, sender: sender, answers: map[netip.Addr]Answer{}}
+// StartARPClient asks from a host, under one of its addresses, until ctx ends. Call Close after
+// that.
+func StartARPClient(ctx context.Context, h *netlab.Host, sender netip.Addr) (*ARPClient, error) {
+	a := &ARPClient{host: h, sender: sender, answers: map[netip.Addr]Answer{}}
 	if err := h.Do(a.open); err != nil {
 		return nil, fmt.Errorf("open socket for ARP: %w", err)
 	}
 	ended := make(chan struct{})
-	a.workers.Go(func() { a.ask(ctx); close(ended) })
+	a.workers.Go(func() { a.sendRequests(ctx); close(ended) })
 	a.workers.Go(func() { a.listen(ended) })
 	return a, nil
 }
 
 // Close returns when nothing is asked any more, which is when the context has ended.
-func (a *Asker) Close() { a.workers.Wait() }
+func (a *ARPClient) Close() { a.workers.Wait() }
 
-func (a *Asker) open() error {
+func (a *ARPClient) open() error {
 	link, err := net.InterfaceByName(netlab.LinkName)
 	if err != nil {
 		return err
@@ -71,7 +73,8 @@ func (a *Asker) open() error {
 	}
 	a.index = link.Index
 	short := unix.NsecToTimeval((50 * time.Millisecond).Nanoseconds())
-	err = errors.Join(unix.SetsockoptInt(a.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20), unix.SetsockoptTimeval(a.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &short),
+	err = errors.Join(unix.SetsockoptInt(a.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20),
+		unix.SetsockoptTimeval(a.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &short),
 		unix.Bind(a.fd, &unix.SockaddrLinklayer{Protocol: protocol, Ifindex: link.Index}))
 	if err != nil {
 		return errors.Join(err, unix.Close(a.fd))
@@ -79,22 +82,22 @@ func (a *Asker) open() error {
 	return nil
 }
 
-// About begins to ask for an address.
-func (a *Asker) About(addr netip.Addr) {
+// Query begins to ask for an address.
+func (a *ARPClient) Query(addr netip.Addr) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.pending = append(a.pending, addr)
 }
 
-// Anew forgets all answers and asks for addresses, whose answers by one MAC do not count.
-func (a *Asker) Anew(addrs []netip.Addr, not string) {
+// QueryAgain forgets all answers and asks for addresses, whose answers by one MAC do not count.
+func (a *ARPClient) QueryAgain(addrs []netip.Addr, not string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.pending, a.not, a.answers = slices.Clone(addrs), not, map[netip.Addr]Answer{}
 }
 
 // Wait returns the answers once there are so many of them.
-func (a *Asker) Wait(ctx context.Context, count int) (map[netip.Addr]Answer, error) {
+func (a *ARPClient) Wait(ctx context.Context, count int) (map[netip.Addr]Answer, error) {
 	for {
 		a.mu.Lock()
 		all, err := maps.Clone(a.answers), a.err
@@ -114,8 +117,8 @@ func (a *Asker) Wait(ctx context.Context, count int) (map[netip.Addr]Answer, err
 	}
 }
 
-// ask sends what is due until ctx ends.
-func (a *Asker) ask(ctx context.Context) {
+// sendRequests sends what is due until ctx ends.
+func (a *ARPClient) sendRequests(ctx context.Context) {
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
 	for {
@@ -125,7 +128,8 @@ func (a *Asker) ask(ctx context.Context) {
 		case <-tick.C:
 		}
 		for _, addr := range a.next() {
-			if err := unix.Sendto(a.fd, a.request(addr), 0, &unix.SockaddrLinklayer{Ifindex: a.index}); err != nil && !errors.Is(err, unix.ENOBUFS) {
+			if err := unix.Sendto(a.fd, a.request(addr), 0,
+				&unix.SockaddrLinklayer{Ifindex: a.index}); err != nil && !errors.Is(err, unix.ENOBUFS) {
 				a.fail(fmt.Errorf("send ARP request: %w", err))
 				return
 			}
@@ -134,10 +138,11 @@ func (a *Asker) ask(ctx context.Context) {
 }
 
 // next takes the first of those without an answer and puts them behind the others.
-func (a *Asker) next() []netip.Addr {
+func (a *ARPClient) next() []netip.Addr {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.pending = slices.DeleteFunc(a.pending, func(addr netip.Addr) bool { return a.answers[addr].From != "" })
+	a.pending = slices.DeleteFunc(a.pending,
+		func(addr netip.Addr) bool { return a.answers[addr].From != "" })
 	n := min(askAtOnce, len(a.pending))
 	due := slices.Clone(a.pending[:n])
 	a.pending = append(a.pending[n:len(a.pending):len(a.pending)], due...)
@@ -145,14 +150,15 @@ func (a *Asker) next() []netip.Addr {
 }
 
 // request is an ARP request (RFC 826) from the host.
-func (a *Asker) request(target netip.Addr) []byte {
-	b := slices.Concat(bytes.Repeat([]byte{0xff}, 6), a.host.MAC, []byte{0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1},
+func (a *ARPClient) request(target netip.Addr) []byte {
+	b := slices.Concat(bytes.Repeat([]byte{0xff}, 6), a.host.MAC,
+		[]byte{0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1},
 		a.host.MAC, a.sender.AsSlice(), make([]byte, 6), target.AsSlice())
 	return append(b, make([]byte, 60-len(b))...)
 }
 
 // listen notes answers until ended is closed, and then closes the socket.
-func (a *Asker) listen(ended <-chan struct{}) {
+func (a *ARPClient) listen(ended <-chan struct{}) {
 	defer func() { _ = unix.Close(a.fd) }()
 	frame := make([]byte, 128)
 	for {
@@ -164,8 +170,9 @@ func (a *Asker) listen(ended <-chan struct{}) {
 		n, _, err := unix.Recvfrom(a.fd, frame, 0)
 		switch {
 		case err == nil:
-			a.note(frame[:n], time.Now())
-		case !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ENETDOWN):
+			a.record(frame[:n], time.Now())
+		case !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) &&
+			!errors.Is(err, unix.ENETDOWN):
 			a.fail(fmt.Errorf("read ARP: %w", err))
 			<-ended
 			return
@@ -173,9 +180,10 @@ func (a *Asker) listen(ended <-chan struct{}) {
 	}
 }
 
-// note keeps the first answer for an address: a reply to this host, so no announcement.
-func (a *Asker) note(frame []byte, at time.Time) {
-	if len(frame) < 42 || binary.BigEndian.Uint16(frame[20:]) != 2 || !bytes.Equal(frame[38:42], a.sender.AsSlice()) {
+// record keeps the first answer for an address: a reply to this host, so no announcement.
+func (a *ARPClient) record(frame []byte, at time.Time) {
+	if len(frame) < 42 || binary.BigEndian.Uint16(frame[20:]) != 2 ||
+		!bytes.Equal(frame[38:42], a.sender.AsSlice()) {
 		return
 	}
 	from := net.HardwareAddr(frame[22:28]).String()
@@ -187,14 +195,14 @@ func (a *Asker) note(frame []byte, at time.Time) {
 	}
 }
 
-func (a *Asker) fail(err error) {
+func (a *ARPClient) fail(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.err = errors.Join(a.err, err)
 }
 
 // Known are all answers so far.
-func (a *Asker) Known() map[netip.Addr]Answer {
+func (a *ARPClient) Known() map[netip.Addr]Answer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return maps.Clone(a.answers)

@@ -55,8 +55,8 @@ func AddressesOf(h *netlab.Host) (all []netip.Addr) {
 	return all
 }
 
-// Page reads a page of the node's agent at its metrics port, as an agent elsewhere would. The error says
-// that none answers.
+// Page reads a page of the node's agent at its metrics port, as an agent elsewhere would. The error
+// reports that none answers.
 func (l *Lab) Page(n *cluster.Node, path string) (code int, body []byte, err error) {
 	_, port, err := net.SplitHostPort(config.DefaultMetricsAddress)
 	if err != nil {
@@ -71,7 +71,8 @@ func (l *Lab) LocalPage(n *cluster.Node, path string) (code int, body []byte, er
 }
 
 func get(h *netlab.Host, address, path string) (code int, body []byte, err error) {
-	client := &http.Client{Timeout: pageTimeout, Transport: &http.Transport{DialContext: h.Dial, DisableKeepAlives: true}}
+	client := &http.Client{Timeout: pageTimeout,
+		Transport: &http.Transport{DialContext: h.Dial, DisableKeepAlives: true}}
 	response, err := client.Get("http://" + address + path)
 	if err != nil {
 		return 0, nil, err
@@ -130,7 +131,7 @@ func (m Metrics) Sum(words ...string) (sum float64) {
 	return sum
 }
 
-// ContainsAll is whether a text has all the words.
+// ContainsAll reports whether a text has all the words.
 func ContainsAll(text string, words ...string) bool {
 	for _, w := range words {
 		if !strings.Contains(text, w) {
@@ -151,7 +152,8 @@ func (l *Lab) LogOf(n *cluster.Node) string {
 
 // Events are those about objects of that kind and name, in all namespaces.
 func (l *Lab) Events(ctx context.Context, kind, name string) ([]corev1.Event, error) {
-	list, err := l.Kube.CoreV1().Events("").List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=" + kind + ",involvedObject.name=" + name})
+	list, err := l.Kube.CoreV1().Events("").List(ctx,
+		metav1.ListOptions{FieldSelector: "involvedObject.kind=" + kind + ",involvedObject.name=" + name})
 	if err != nil {
 		return nil, fmt.Errorf("list events of %s %s: %w", kind, name, err)
 	}

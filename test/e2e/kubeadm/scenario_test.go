@@ -27,7 +27,7 @@ func cluster(t *testing.T) *kindcluster.Cluster {
 	if shared.why != nil {
 		testutil.Unavailable(t, shared.why.Error())
 	}
-	well(t)
+	waitHealthy(t)
 	t.Cleanup(func() {
 		if t.Failed() {
 			evidence(t.Name())
@@ -36,10 +36,10 @@ func cluster(t *testing.T) *kindcluster.Cluster {
 	return shared.Cluster
 }
 
-// well waits until everything is as it should be: nodes Ready under their own addresses, API
+// waitHealthy waits until everything is as it should be: nodes Ready under their own addresses, API
 // servers and kvips ready, one holder that answers, the right files, and kubectl through the
 // address from outside.
-func well(t *testing.T) {
+func waitHealthy(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), wellWithin)
 	defer cancel()
@@ -55,8 +55,8 @@ func well(t *testing.T) {
 	}
 }
 
-// allReady waits until kubectl, through the address, shows all nodes as Ready: the first report of a
-// kubelet that was restarted may take that back for a moment.
+// allReady waits until kubectl, through the address, shows all nodes as Ready: the first report of
+// a kubelet that was restarted may take that back for a moment.
 func allReady(ctx context.Context, c *kindcluster.Cluster) error {
 	return kindcluster.Eventually(ctx, time.Second, func() error {
 		out, err := c.Kubectl(ctx, "get", "nodes", "--no-headers")
@@ -91,13 +91,13 @@ func exec(t *testing.T, n *kindcluster.Node, args ...string) string {
 	return out
 }
 
-// story is one thing that happens to the node that has the address.
-type story struct {
+// scenario is one thing that happens to the node that has the address.
+type scenario struct {
 	// do makes it happen to the holder.
 	do func(t *testing.T, w *kindcluster.Watch, holder *kindcluster.Node) error
 	// undo ends it; the address has moved by then, unless stays is set.
 	undo func(t *testing.T, holder *kindcluster.Node) error
-	// stays says that the address may stay where it is.
+	// stays allows the VIP to stay where it is.
 	stays bool
 }
 
@@ -107,9 +107,9 @@ type outage struct {
 	took time.Duration
 }
 
-// tell runs a story: exactly one holder before, never two at any time, the address answers from
-// one healthy node afterwards, and the cluster gets well again.
-func tell(t *testing.T, s story) {
+// runScenario runs a story: exactly one holder before, never two at any time, the address answers
+// from one healthy node afterwards, and the cluster gets well again.
+func runScenario(t *testing.T, s scenario) {
 	c := cluster(t)
 	ctx, cancel := context.WithTimeout(t.Context(), wellWithin)
 	defer cancel()
@@ -156,9 +156,9 @@ func tell(t *testing.T, s story) {
 	}
 	judge(t, w, outage{t.Name(), w.Outage(start, end)}, holder, next, start)
 	w = nil
-	well(t)
+	waitHealthy(t)
 	returned()
-	stayedReady(t, holder, readySince)
+	checkStayedReady(t, holder, readySince)
 }
 
 // watchReturn watches what comes back and may want the address back: a node that was started has a
@@ -176,13 +176,14 @@ func watchReturn(ctx context.Context, t *testing.T) (end func()) {
 			t.Fatal(err)
 		}
 		if h := w.Window(w.Start, time.Time{}); h.TwoHolders > 0 || h.Samples == 0 {
-			t.Errorf("two holders in %d of %d samples while the node came back: %v", h.TwoHolders, h.Samples, h.Timeline)
+			t.Errorf("two holders in %d of %d samples while the node came back: %v", h.TwoHolders, h.Samples,
+				h.Timeline)
 		}
 	}
 }
 
-// stayedReady fails for every node but the broken one that was not Ready all the time.
-func stayedReady(t *testing.T, broken *kindcluster.Node, before map[string]string) {
+// checkStayedReady fails for every node but the broken one that was not Ready all the time.
+func checkStayedReady(t *testing.T, broken *kindcluster.Node, before map[string]string) {
 	t.Helper()
 	after, err := shared.ReadySince(t.Context())
 	if err != nil {
@@ -196,7 +197,8 @@ func stayedReady(t *testing.T, broken *kindcluster.Node, before map[string]strin
 }
 
 // follow waits until the address answers steadily from where it should be.
-func follow(ctx context.Context, t *testing.T, w *kindcluster.Watch, s story, holder *kindcluster.Node, start time.Time) *kindcluster.Node {
+func follow(ctx context.Context, t *testing.T, w *kindcluster.Watch, s scenario,
+	holder *kindcluster.Node, start time.Time) *kindcluster.Node {
 	t.Helper()
 	var next *kindcluster.Node
 	err := kindcluster.Eventually(ctx, 20*time.Millisecond, func() (err error) {
@@ -220,13 +222,16 @@ func follow(ctx context.Context, t *testing.T, w *kindcluster.Watch, s story, ho
 }
 
 // judge checks what the watch saw and records how long the address was silent.
-func judge(t *testing.T, w *kindcluster.Watch, o outage, from, to *kindcluster.Node, start time.Time) {
+func judge(t *testing.T, w *kindcluster.Watch, o outage, from, to *kindcluster.Node,
+	start time.Time) {
 	t.Helper()
 	holding := w.Window(start, time.Time{})
 	if holding.TwoHolders > 0 {
-		t.Errorf("two holders in %d of %d samples: %v", holding.TwoHolders, holding.Samples, holding.Timeline)
+		t.Errorf("two holders in %d of %d samples: %v", holding.TwoHolders, holding.Samples,
+			holding.Timeline)
 	}
-	t.Logf("%s -> %s, silent for %s, %d samples, never two holders", from, to, failover.Figure(o.took), holding.Samples)
+	t.Logf("%s -> %s, silent for %s, %d samples, never two holders", from, to, failover.Figure(o.took),
+		holding.Samples)
 	path := filepath.Join(root(), "test", "artifacts", "kind-outages.csv")
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)

@@ -24,10 +24,10 @@ type service struct {
 	epoch     int             // grows when it may get another address
 }
 
-// world is a lab and what everything in it is to be like.
-type world struct {
+// environment is a lab and what everything in it is to be like.
+type environment struct {
 	lab      *servicelab.Lab
-	asker    *servicelab.Asker
+	asker    *servicelab.ARPClient
 	proxies  []*servicelab.Proxy // before the API of each node
 	random   *rand.Rand
 	services []service
@@ -44,29 +44,35 @@ type owned struct {
 
 func name(i int) string { return fmt.Sprintf("soak-%03d", i) }
 
-// newWorld starts a lab in which agents reach the API through proxies. ctx bounds its questions to the wire.
-func newWorld(ctx context.Context, o options) (*world, error) {
-	w := &world{random: rand.New(rand.NewPCG(o.seed, 0)), services: make([]service, o.services), counts: map[string]int{}, addresses: map[int]owned{}}
+// newEnvironment starts a lab in which agents reach the API through proxies. ctx bounds its
+// questions to the wire.
+func newEnvironment(ctx context.Context, o options) (*environment, error) {
+	w := &environment{random: rand.New(rand.NewPCG(o.seed, 0)), services: make([]service, o.services),
+		counts: map[string]int{}, addresses: map[int]owned{}}
 	if err := w.start(ctx); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
 	return w, nil
 }
 
-func (w *world) start(ctx context.Context) (err error) {
-	w.lab, err = servicelab.Start(ctx, servicelab.Config{Cluster: cluster.Config{Progress: progress{}, API: cluster.APIOptions{NodeAddressOnly: true}}})
+func (w *environment) start(ctx context.Context) (err error) {
+	w.lab, err = servicelab.Start(ctx,
+		servicelab.Config{Cluster: cluster.Config{Progress: progress{},
+			API: cluster.APIOptions{NodeAddressOnly: true}}})
 	if err != nil {
 		return err
 	}
-	sender, err := w.lab.Widen()
+	sender, err := w.lab.WidenSubnet()
 	if err != nil {
 		return err
 	}
-	if w.asker, err = servicelab.StartAsker(ctx, w.lab.Client, sender); err != nil {
+	if w.asker, err = servicelab.StartARPClient(ctx, w.lab.Client, sender); err != nil {
 		return err
 	}
 	for _, n := range w.lab.Nodes {
-		p, err := servicelab.StartProxy(n.Host, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), cluster.Port), netip.AddrPortFrom(n.Host.Addr(true), cluster.Port))
+		p, err := servicelab.StartProxy(n.Host,
+			netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), cluster.Port),
+			netip.AddrPortFrom(n.Host.Addr(true), cluster.Port))
 		if err != nil {
 			return err
 		}
@@ -74,13 +80,14 @@ func (w *world) start(ctx context.Context) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	if err := errors.Join(w.lab.RegisterNodes(ctx, w.lab.Nodes...), w.lab.Addresses(ctx, "soak", servicelab.WidePool)); err != nil {
+	if err := errors.Join(w.lab.RegisterNodes(ctx, w.lab.Nodes...),
+		w.lab.Addresses(ctx, "soak", servicelab.WidePool)); err != nil {
 		return err
 	}
 	return w.lab.StartAgents(w.lab.Nodes)
 }
 
-func (w *world) close() error {
+func (w *environment) close() error {
 	var errs []error
 	for _, p := range w.proxies {
 		errs = append(errs, p.Close())

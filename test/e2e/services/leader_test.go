@@ -16,9 +16,9 @@ import (
 	"github.com/kvip/kvip/test/lab/servicelab"
 )
 
-// watchdog follows every version of every Service's status, and remembers each address that two had at
-// once.
-type watchdog struct {
+// watchAddresses follows every version of every Service's status, and remembers each address that
+// two had at once.
+type addressWatcher struct {
 	mu    sync.Mutex
 	has   map[netip.Addr]string
 	of    map[string][]netip.Addr
@@ -26,26 +26,27 @@ type watchdog struct {
 	done  chan struct{}
 }
 
-func (s *story) watchdog() *watchdog {
+func (s *env) watchAddresses() *addressWatcher {
 	s.t.Helper()
-	w := &watchdog{has: map[netip.Addr]string{}, of: map[string][]netip.Addr{}, done: make(chan struct{})}
-	kube, err := s.Patient()
-	s.ok(err)
+	w := &addressWatcher{has: map[netip.Addr]string{}, of: map[string][]netip.Addr{},
+		done: make(chan struct{})}
+	kube, err := s.SlowClient()
+	s.must(err)
 	watch, err := kube.CoreV1().Services("").Watch(s.ctx, metav1.ListOptions{})
-	s.ok(err)
+	s.must(err)
 	s.t.Cleanup(func() { watch.Stop(); <-w.done })
 	go func() {
 		defer close(w.done)
 		for event := range watch.ResultChan() {
 			if object, ok := event.Object.(*corev1.Service); ok {
-				w.see(object, event.Type == "DELETED")
+				w.observe(object, event.Type == "DELETED")
 			}
 		}
 	}()
 	return w
 }
 
-func (w *watchdog) see(object *corev1.Service, deleted bool) {
+func (w *addressWatcher) observe(object *corev1.Service, deleted bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	name := object.Namespace + "/" + object.Name
@@ -66,17 +67,18 @@ func (w *watchdog) see(object *corev1.Service, deleted bool) {
 }
 
 // count is how many Services have an address.
-func (w *watchdog) count() int {
+func (w *addressWatcher) count() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.of)
 }
 
-// allocator waits until an agent has the seat and returns its node.
-func (s *story) allocator() (n *cluster.Node) {
+// allocator waits until an agent is the leader and returns its node.
+func (s *env) allocator() (n *cluster.Node) {
 	s.t.Helper()
 	s.wait("a node to give out addresses", func() bool {
-		lease, err := s.Kube.CoordinationV1().Leases(metav1.NamespaceSystem).Get(s.ctx, "kvip-services", metav1.GetOptions{})
+		lease, err := s.Kube.CoordinationV1().Leases(metav1.NamespaceSystem).Get(s.ctx, "kvip-services",
+			metav1.GetOptions{})
 		if err != nil || lease.Spec.HolderIdentity == nil {
 			return false
 		}
@@ -87,14 +89,14 @@ func (s *story) allocator() (n *cluster.Node) {
 	return n
 }
 
-// TestFrozenAllocator freezes the node that gives out addresses in the middle of its work, out of pools
-// that overlap, until another one does it, and lets it go on while that is at work (S4): in no version of
-// any status two Services ever have one address.
+// TestFrozenAllocator freezes the node that gives out addresses in the middle of its work, out of
+// pools that overlap, until another one does it, and lets it go on while that is at work (S4): in
+// no version of any status two Services ever have one address.
 func TestFrozenAllocator(t *testing.T) {
-	s := begin(t)
-	s.ok(s.Addresses(s.ctx, "main", "10.77.0.128-10.77.0.199"))
-	s.ok(s.Addresses(s.ctx, "also", "10.77.0.150-10.77.0.229"))
-	dog := s.watchdog()
+	s := newEnv(t)
+	s.must(s.Addresses(s.ctx, "main", "10.77.0.128-10.77.0.199"))
+	s.must(s.Addresses(s.ctx, "also", "10.77.0.150-10.77.0.229"))
+	dog := s.watchAddresses()
 	made := 0
 	burst := func(count int) {
 		t.Helper()
@@ -108,7 +110,7 @@ func TestFrozenAllocator(t *testing.T) {
 		group.Wait()
 		close(failed)
 		for err := range failed {
-			s.ok(err)
+			s.must(err)
 		}
 	}
 	for range 2 {
@@ -116,13 +118,13 @@ func TestFrozenAllocator(t *testing.T) {
 		before := dog.count()
 		burst(20)
 		s.wait("some of them to have addresses", func() bool { return dog.count() > before })
-		s.ok(first.Agent().Freeze())
+		s.must(first.Agent().Freeze())
 		s.wait("another node to give out addresses", func() bool { return s.allocator() != first })
 		burst(10)
-		s.ok(first.Agent().Thaw())
+		s.must(first.Agent().Thaw())
 		burst(10)
 		s.wait("every Service to have an address", func() bool { return dog.count() == made })
-		s.settle(s.Nodes...)
+		s.waitSettled(s.Nodes...)
 	}
 	dog.mu.Lock()
 	defer dog.mu.Unlock()
@@ -134,43 +136,43 @@ func TestFrozenAllocator(t *testing.T) {
 	}
 }
 
-// TestSeatMoves ends the agent that gives out addresses, in order and by force: another one goes on, and
-// nobody's address changes.
-func TestSeatMoves(t *testing.T) {
-	s := begin(t)
+// TestLeaderMoves ends the agent that gives out addresses, in order and by force: another one goes
+// on, and no address changes.
+func TestLeaderMoves(t *testing.T) {
+	s := newEnv(t)
 	had := map[string]netip.Addr{"first": s.create("first")}
 	for i, end := range []func(*cluster.Agent) error{
 		func(a *cluster.Agent) error { return a.Terminate(patience) },
 		func(a *cluster.Agent) error { return a.Kill() },
 	} {
 		n := s.allocator()
-		s.ok(end(n.Agent()))
+		s.must(end(n.Agent()))
 		name := fmt.Sprintf("web-%d", i)
 		began := time.Now()
 		had[name] = s.create(name)
 		t.Logf("an address %v after the end of %s", time.Since(began).Round(time.Millisecond), n.Name)
-		s.ok(n.RestartAgent())
-		s.settle(s.Nodes...)
+		s.must(n.RestartAgent())
+		s.waitSettled(s.Nodes...)
 	}
 	for name, addr := range had {
 		s.expect(name, addr.String())
-		s.served(addr, servicelab.Port, s.owner(addr))
+		s.waitServed(addr, servicelab.Port, s.owner(addr))
 	}
 }
 
-// TestWithoutDefinition runs without the definition of IPPool: agents work, with what they know, and use
-// pools as soon as there is one.
+// TestWithoutDefinition runs without the definition of IPPool: agents work, with what they know,
+// and use pools as soon as there is one.
 func TestWithoutDefinition(t *testing.T) {
-	s := prepare(t)
-	s.ok(s.UninstallPools(s.ctx))
-	s.ok(s.StartAgent(s.Nodes[0]))
-	s.settle(s.Nodes[0])
-	s.ok(s.Create(s.ctx, "web"))
-	s.told("web", "NoPool")
+	s := prepareEnv(t)
+	s.must(s.UninstallPools(s.ctx))
+	s.must(s.StartAgent(s.Nodes[0]))
+	s.waitSettled(s.Nodes[0])
+	s.must(s.Create(s.ctx, "web"))
+	s.waitCondition("web", "NoPool")
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
-	s.ok(s.InstallPools(ctx))
-	s.ok(s.Addresses(s.ctx, "main", pool4))
+	s.must(s.InstallPools(ctx))
+	s.must(s.Addresses(s.ctx, "main", pool4))
 	addr := s.addresses("web", 1)[0]
-	s.served(addr, servicelab.Port, s.owner(addr))
+	s.waitServed(addr, servicelab.Port, s.owner(addr))
 }

@@ -32,48 +32,48 @@ const (
 	pool6 = "fd6b:7669:7000::8000/120"
 )
 
-// story is one test in the lab.
-type story struct {
+// env is one test in the lab.
+type env struct {
 	*servicelab.Lab
 	t   *testing.T
 	ctx context.Context
 }
 
-// prepare resets the lab and makes Nodes and a pool, and starts no agent.
-func prepare(t *testing.T) *story {
+// prepareEnv resets the lab and makes Nodes and a pool, and starts no agent.
+func prepareEnv(t *testing.T) *env {
 	t.Helper()
-	s := &story{Lab: need(t), t: t, ctx: t.Context()}
+	s := &env{Lab: need(t), t: t, ctx: t.Context()}
 	t.Cleanup(s.finish)
-	s.ok(s.RegisterNodes(s.ctx, s.AllNodes()...))
-	s.ok(s.Addresses(s.ctx, "main", pool4, pool6))
+	s.must(s.RegisterNodes(s.ctx, s.AllNodes()...))
+	s.must(s.Addresses(s.ctx, "main", pool4, pool6))
 	return s
 }
 
-// begin does so, and starts an agent on each node of the control plane.
-func begin(t *testing.T, flags ...string) *story {
+// newEnv does so, and starts an agent on each node of the control plane.
+func newEnv(t *testing.T, flags ...string) *env {
 	t.Helper()
-	s := prepare(t)
+	s := prepareEnv(t)
 	s.startAll(flags...)
 	return s
 }
 
-// alone does so, and starts an agent on the first node only.
-func alone(t *testing.T, flags ...string) *story {
+// newSingleEnv does so, and starts an agent on the first node only.
+func newSingleEnv(t *testing.T, flags ...string) *env {
 	t.Helper()
-	s := prepare(t)
-	s.ok(s.StartAgent(s.Nodes[0], flags...))
-	s.settle(s.Nodes[0])
+	s := prepareEnv(t)
+	s.must(s.StartAgent(s.Nodes[0], flags...))
+	s.waitSettled(s.Nodes[0])
 	return s
 }
 
-func (s *story) startAll(flags ...string) {
+func (s *env) startAll(flags ...string) {
 	s.t.Helper()
-	s.ok(s.StartAgents(s.Nodes, flags...))
-	s.settle(s.Nodes...)
+	s.must(s.StartAgents(s.Nodes, flags...))
+	s.waitSettled(s.Nodes...)
 }
 
-// settle waits until every one of the nodes counts each of them as alive.
-func (s *story) settle(nodes ...*cluster.Node) {
+// waitSettled waits until every one of the nodes counts each of them as alive.
+func (s *env) waitSettled(nodes ...*cluster.Node) {
 	s.t.Helper()
 	var names []string
 	for _, n := range nodes {
@@ -88,7 +88,7 @@ func (s *story) settle(nodes ...*cluster.Node) {
 	}
 }
 
-func (s *story) ok(err error) {
+func (s *env) must(err error) {
 	s.t.Helper()
 	if err != nil {
 		s.t.Fatal(err)
@@ -96,69 +96,71 @@ func (s *story) ok(err error) {
 }
 
 // wait polls until ok, or fails the test.
-func (s *story) wait(what string, ok func() bool) {
+func (s *env) wait(what string, ok func() bool) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
-	s.ok(servicelab.Wait(ctx, what, ok))
+	s.must(servicelab.Wait(ctx, what, ok))
 }
 
 // create makes a Service and waits for its only address.
-func (s *story) create(name string, edits ...servicelab.Edit) netip.Addr {
+func (s *env) create(name string, edits ...servicelab.Edit) netip.Addr {
 	s.t.Helper()
-	s.ok(s.Create(s.ctx, name, edits...))
+	s.must(s.Create(s.ctx, name, edits...))
 	return s.addresses(name, 1)[0]
 }
 
 // addresses waits until the Service's status has that many.
-func (s *story) addresses(name string, count int) []netip.Addr {
+func (s *env) addresses(name string, count int) []netip.Addr {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
 	list, err := s.WaitIngress(ctx, name, count)
-	s.ok(err)
+	s.must(err)
 	return list
 }
 
 // owner waits until one node has the address, answers for it, and is reached there.
-func (s *story) owner(addr netip.Addr) *cluster.Node {
+func (s *env) owner(addr netip.Addr) *cluster.Node {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
 	name, err := s.WaitOwner(ctx, addr)
-	s.ok(err)
+	s.must(err)
 	return s.Node(name)
 }
 
-// served waits until a connection from the client to the address ends at one of the nodes.
-func (s *story) served(addr netip.Addr, port int, nodes ...*cluster.Node) {
+// waitServed waits until a connection from the client to the address ends at one of the nodes.
+func (s *env) waitServed(addr netip.Addr, port int, nodes ...*cluster.Node) {
 	s.t.Helper()
 	s.wait(addr.String()+" to be served", func() bool {
-		name, err := s.Ask(addr, port)
-		return err == nil && slices.ContainsFunc(nodes, func(n *cluster.Node) bool { return n.Name == name })
+		name, err := s.Request(addr, port)
+		return err == nil &&
+			slices.ContainsFunc(nodes, func(n *cluster.Node) bool { return n.Name == name })
 	})
 }
 
-// moved waits until another node than old owns the address, and is reached.
-func (s *story) moved(addr netip.Addr, old *cluster.Node) *cluster.Node {
+// waitMoved waits until another node than old owns the address, and is reached.
+func (s *env) waitMoved(addr netip.Addr, old *cluster.Node) *cluster.Node {
 	s.t.Helper()
 	s.wait(addr.String()+" to leave "+old.Name, func() bool {
 		holders := s.Holders(addr)
 		return len(holders) == 1 && holders[0] != old.Name
 	})
 	now := s.owner(addr)
-	s.served(addr, servicelab.Port, now)
+	s.waitServed(addr, servicelab.Port, now)
 	return now
 }
 
-// nowhere waits until no node has the address.
-func (s *story) nowhere(addr netip.Addr) {
+// waitNoOwner waits until no node has the address.
+func (s *env) waitNoOwner(addr netip.Addr) {
 	s.t.Helper()
 	s.wait(addr.String()+" to be gone", func() bool { return len(s.Holders(addr)) == 0 })
 }
 
-// told waits until kvip's condition on the Service has that reason and a message with all the words.
-func (s *story) told(name, reason string, words ...string) {
+// waitCondition waits until kvip's condition on the Service has that reason and a message with all
+// the words.
+func (s *env) waitCondition(name, reason string, words ...string) {
 	s.t.Helper()
 	var last string
 	s.t.Cleanup(func() {
@@ -166,7 +168,7 @@ func (s *story) told(name, reason string, words ...string) {
 			s.t.Logf("condition of %s: %s", name, last)
 		}
 	})
-	s.wait(name+" to be told "+reason, func() bool {
+	s.wait(name+" to have the condition "+reason, func() bool {
 		c := s.condition(name)
 		if c == nil {
 			return false
@@ -177,7 +179,7 @@ func (s *story) told(name, reason string, words ...string) {
 }
 
 // condition is kvip's own on the Service; nil if there is none.
-func (s *story) condition(name string) *metav1.Condition {
+func (s *env) condition(name string) *metav1.Condition {
 	object, err := s.Read(s.ctx, name)
 	if err != nil {
 		return nil
@@ -191,7 +193,7 @@ func (s *story) condition(name string) *metav1.Condition {
 }
 
 // event waits for an Event about an object, with the reason and all the words.
-func (s *story) event(kind, name, reason string, words ...string) {
+func (s *env) event(kind, name, reason string, words ...string) {
 	s.t.Helper()
 	s.wait("an Event "+reason+" about "+name, func() bool {
 		list, err := s.Events(s.ctx, kind, name)
@@ -207,8 +209,9 @@ func (s *story) event(kind, name, reason string, words ...string) {
 	})
 }
 
-// logged is whether an agent on the node has logged a line with all the words in this story.
-func (s *story) logged(n *cluster.Node, words ...string) int {
+// countLogged reports whether an agent on the node has logged a line with all the words in this
+// story.
+func (s *env) countLogged(n *cluster.Node, words ...string) int {
 	count := 0
 	for line := range strings.Lines(s.LogOf(n)) {
 		if servicelab.ContainsAll(line, words...) {
@@ -218,21 +221,22 @@ func (s *story) logged(n *cluster.Node, words ...string) int {
 	return count
 }
 
-// logs waits until it has.
-func (s *story) logs(n *cluster.Node, words ...string) {
+// waitLogged waits until it has.
+func (s *env) waitLogged(n *cluster.Node, words ...string) {
 	s.t.Helper()
-	s.wait(n.Name+" to log "+strings.Join(words, ", "), func() bool { return s.logged(n, words...) > 0 })
+	s.wait(n.Name+" to log "+strings.Join(words, ", "),
+		func() bool { return s.countLogged(n, words...) > 0 })
 }
 
 // sample watches which nodes have up to four addresses, until the test ends.
-func (s *story) sample(addrs ...netip.Addr) *netlab.Sampler {
+func (s *env) sample(addrs ...netip.Addr) *netlab.Sampler {
 	s.t.Helper()
 	var hosts []*netlab.Host
 	for _, n := range s.AllNodes() {
 		hosts = append(hosts, n.Host)
 	}
 	sampler, err := s.Lab.Lab.Sample(addrs, hosts...)
-	s.ok(err)
+	s.must(err)
 	s.t.Cleanup(func() {
 		if err := sampler.Stop(); err != nil {
 			s.t.Error(err)
@@ -241,18 +245,20 @@ func (s *story) sample(addrs ...netip.Addr) *netlab.Sampler {
 	return sampler
 }
 
-// stayed fails the test if an address was anywhere else than on the node since the sampler began.
-func (s *story) stayed(sampler *netlab.Sampler, n *cluster.Node, addrs ...netip.Addr) {
+// checkStayed fails the test if an address was anywhere else than on the node since the sampler
+// began.
+func (s *env) checkStayed(sampler *netlab.Sampler, n *cluster.Node, addrs ...netip.Addr) {
 	s.t.Helper()
 	for _, c := range sampler.Window(time.Time{}, time.Time{}).Timeline {
 		if slices.Contains(addrs, c.VIP) && !slices.Equal(c.Holders, []string{n.Name}) {
-			s.t.Errorf("%s was on %v and not on %s alone at %s", c.VIP, c.Holders, n.Name, c.At.Format("15:04:05.000"))
+			s.t.Errorf("%s was on %v and not on %s alone at %s", c.VIP, c.Holders, n.Name,
+				c.At.Format("15:04:05.000"))
 		}
 	}
 }
 
 // finish asserts what must hold at the end of every story, and keeps what explains a failure.
-func (s *story) finish() {
+func (s *env) finish() {
 	for _, n := range s.AllNodes() {
 		for _, complaint := range []string{"WARNING: DATA RACE", "\npanic: ", "\nfatal error: "} {
 			if _, what, found := strings.Cut("\n"+s.LogOf(n), complaint); found {
@@ -277,13 +283,14 @@ func (s *story) finish() {
 }
 
 // writeStatus writes an address into the status of a Service as another program would.
-func (s *story) writeStatus(name, addr string) error {
+func (s *env) writeStatus(name, addr string) error {
 	object, err := s.Read(s.ctx, name)
 	if err != nil {
 		return err
 	}
 	object.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: addr}}
-	_, err = s.Kube.CoreV1().Services(object.Namespace).UpdateStatus(s.ctx, object, metav1.UpdateOptions{FieldManager: "other"})
+	_, err = s.Kube.CoreV1().Services(object.Namespace).UpdateStatus(s.ctx, object,
+		metav1.UpdateOptions{FieldManager: "other"})
 	return err
 }
 
