@@ -13,6 +13,7 @@ import (
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/test/fakeapi"
 )
 
@@ -186,16 +187,14 @@ func TestFollowPeers(t *testing.T) {
 	other := f.second()
 	f.store.SetPeers(f.server.Host, other.Host)
 	r := f.routes(RouterConfig{Local: local(f.server.Host), LocalFirst: true})
-	if r.Heartbeat() != 0 {
-		t.Error("a heartbeat before the loop runs")
-	}
+	health := reporter.NewRegistry(nil).Component("peers")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	reads := make(chan error, 100)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.FollowPeers(ctx, func(err error) { reads <- err })
+		r.FollowPeers(ctx, health, func(err error) { reads <- err })
 	}()
 	if err := <-reads; err != nil {
 		t.Fatal(err)
@@ -206,8 +205,8 @@ func TestFollowPeers(t *testing.T) {
 	}
 	_, port, _ := net.SplitHostPort(other.Host)
 	want := net.JoinHostPort("127.0.0.1", port)
-	if got := r.Peers(); !slices.Equal(got, []string{want}) || r.Heartbeat() == 0 {
-		t.Errorf("peers %v, want %v; heartbeat %v", got, want, r.Heartbeat())
+	if got := r.Peers(); !slices.Equal(got, []string{want}) || health.LastHeartbeat() == 0 {
+		t.Errorf("peers %v, want %v; heartbeat %v", got, want, health.LastHeartbeat())
 	}
 	if other.Count(http.MethodGet, "/livez") == 0 {
 		t.Error("there is no connection to the peer")

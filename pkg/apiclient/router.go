@@ -13,6 +13,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/boottime"
+	"github.com/kvip/kvip/pkg/reporter"
 )
 
 // RouterConfig of a Router. Store is required.
@@ -39,8 +40,7 @@ type RouterConfig struct {
 // Router chooses the API server for each request: the node's own, the in-cluster address, or a
 // peer, one of the other API servers (E11). It is safe for concurrent use.
 type Router struct {
-	cfg       RouterConfig
-	heartbeat boottime.Heartbeat // of FollowPeers
+	cfg RouterConfig
 
 	mu    sync.Mutex
 	peers peerSet
@@ -346,24 +346,23 @@ func hedge[T any](
 
 // FollowPeers learns the other API servers from the EndpointSlice default/kubernetes, which the
 // API servers maintain, and keeps connections to them open, so that an urgent release needs no
-// handshake (E11). It calls report with the outcome of each read, and returns when ctx ends.
-func (r *Router) FollowPeers(ctx context.Context, report func(error)) {
+// handshake (E11). It calls report with the outcome of each read, at least every 20 s, and returns
+// when ctx ends. health receives heartbeats.
+func (r *Router) FollowPeers(ctx context.Context, health *reporter.Reporter, report func(error)) {
 	changedAt := r.cfg.Clock()
 	for ctx.Err() == nil {
-		r.heartbeat.Mark(r.cfg.Clock())
+		health.Heartbeat()
 		all, err := r.Endpoints(ctx)
 		report(err)
 		if err != nil || r.updatePeers(all) {
 			changedAt = r.cfg.Clock()
 		}
+		health.Heartbeat()
 		r.ConnectPeers(ctx)
 		r.cfg.Store.PrunePool(r.cfg.ConnectionPool, union(r.Hosts(), r.Peers()))
 		backoff.Sleep(ctx, peersWait(r.cfg.Clock()-changedAt))
 	}
 }
-
-// Heartbeat returns the instant of Clock at which the loop of FollowPeers last ran (E12); 0 before.
-func (r *Router) Heartbeat() time.Duration { return r.heartbeat.At() }
 
 // updatePeers takes over the listed API servers that are not local, and reports whether the peers
 // changed.
@@ -395,7 +394,6 @@ func (r *Router) ConnectPeers(ctx context.Context) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.peers.responds[host] = err == nil || !IsNoResponse(err)
-			r.heartbeat.Mark(r.cfg.Clock())
 		})
 	}
 	group.Wait()

@@ -71,8 +71,7 @@ type ControlPlane struct {
 	listens   *listenCheck
 	loop      *loop
 
-	leaseHealth    *reporter.Reporter
-	leaseHeartbeat time.Duration
+	loopHealth, tokenHealth *reporter.Reporter
 
 	health  atomic.Pointer[health.State]
 	apiSeen atomic.Bool // an API server was alive on this node at some time
@@ -91,7 +90,12 @@ func New(cfg Config) (*ControlPlane, error) {
 	if cfg.OnFailure == nil {
 		cfg.OnFailure = func(string, error) {}
 	}
-	c := &ControlPlane{cfg: cfg, vips: joinAddrs(cfg.Settings.VIPs)}
+	c := &ControlPlane{
+		cfg: cfg, vips: joinAddrs(cfg.Settings.VIPs),
+		loopHealth:  cfg.Health.Component("election loop"), // the first reason of "not ready"
+		tokenHealth: cfg.Health.Component("token manager"),
+	}
+	c.loopHealth.Stopped("starting: the link is not there yet")
 	for _, connect := range []func() error{c.newAddresses, c.newLease, c.newTokens, c.newLoop} {
 		if err := connect(); err != nil {
 			return nil, err
@@ -139,7 +143,7 @@ func (c *ControlPlane) newLease() (err error) {
 	}
 	c.lease, err = kubelease.New(kubelease.Config{
 		Namespace: s.Namespace, Name: s.LeaseName, Router: c.router, Clock: boottime.Now,
-		Log: c.cfg.Log, OnFailure: c.cfg.OnFailure, Addresses: addresses,
+		Log: c.cfg.Log, OnFailure: c.cfg.OnFailure, Addresses: addresses, Health: c.cfg.Health,
 	})
 	return err
 }
@@ -156,7 +160,7 @@ func (c *ControlPlane) newTokens() error {
 	}
 	c.tokens, err = tokenmanager.New(tokenmanager.Config{
 		Dir: tokenmanager.Directory(s.StateDir), Store: c.cfg.Store, Objects: objects,
-		Router: c.router, Log: c.cfg.Log,
+		Router: c.router, Log: c.cfg.Log, Health: c.tokenHealth,
 		Namespace: manifest.ServiceAccountNamespace, Name: manifest.ServiceAccount,
 		OnExpiry: c.cfg.Metrics.TokenExpiry,
 	})
@@ -166,8 +170,6 @@ func (c *ControlPlane) newTokens() error {
 // newLoop makes the loop and what reports to it.
 func (c *ControlPlane) newLoop() (err error) {
 	s := c.cfg.Settings
-	c.leaseHealth = c.cfg.Health.Component("lease driver")
-	c.leaseHealth.SetTimeout(90 * time.Second) // waits for answers, and turns every 20 s
 	probe := c.cfg.Health.Component("health probe")
 	c.prober, err = health.New(health.Config{
 		URLs: c.serverURLs, URL: s.HealthURL, TLS: c.cfg.Store.TLS,
@@ -188,11 +190,10 @@ func (c *ControlPlane) newLoop() (err error) {
 		recorder: recorder{
 			cfg: s, id: c.cfg.Identity, vips: c.vips, log: c.cfg.Log, metrics: c.cfg.Metrics,
 			link: c.links.link, createEvent: c.createEvent, onFailure: c.cfg.OnFailure,
-			health: c.cfg.Health.Component("election loop"), probe: probe,
+			health: c.loopHealth, probe: probe,
 		},
 	}
 	c.links.status = c.loop.status.Load
-	c.loop.recorder.health.Stopped("starting: the link is not there yet")
 	return nil
 }
 
@@ -211,8 +212,8 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	if c.loop.machine, err = c.newMachine(); err != nil {
 		return err
 	}
-	c.loop.recorder.health.Stopped("starting")
-	c.loop.recorder.health.Heartbeat()
+	c.loopHealth.Stopped("starting")
+	c.loopHealth.Heartbeat()
 	c.started.Store(true)
 	s := c.cfg.Settings
 	c.cfg.Log.Info("kvip started", "vip", c.vips, "node", s.NodeName,
@@ -271,7 +272,7 @@ func (c *ControlPlane) lockVIPs(ctx context.Context) (unlock func()) {
 				locks = append(locks, lock)
 			} else if failures == 0 {
 				c.cfg.Log.Warn("waiting for another kvip on this host to end", "vip", addr, "reason", err)
-				c.loop.recorder.health.Stopped(
+				c.loopHealth.Stopped(
 					"another kvip on this host serves the address: " + err.Error())
 			}
 			return err
@@ -320,11 +321,6 @@ func (c *ControlPlane) onHealth(s health.State) {
 		c.apiSeen.Store(true)
 	}
 	c.cfg.Metrics.Health(s.Code)
-	c.leaseHealth.Stopped(c.lease.Problem())
-	if at := c.lease.Heartbeat(); at != c.leaseHeartbeat {
-		c.leaseHeartbeat = at
-		c.leaseHealth.Heartbeat()
-	}
 	ev := election.Health{
 		Verdict: s.Verdict, Slow: s.Slow(), Latency: s.Latency, LastProbeFailed: s.LastProbeFailed,
 	}
@@ -373,7 +369,7 @@ func (c *ControlPlane) Credentials() string {
 	if at := c.tokens.Expires(); kind == apiclient.ServiceAccount && !at.IsZero() {
 		text += ", valid until " + at.UTC().Format(time.RFC3339)
 	}
-	if problem := c.tokens.Problem(); problem != "" {
+	if _, problem := c.tokenHealth.Status(); problem != "" {
 		text += "; " + problem
 	}
 	return text
@@ -391,7 +387,8 @@ func (c *ControlPlane) AddStatus(s *status.Agent) {
 	kind, source := c.cfg.Store.InUse()
 	s.Rights, s.Credentials = string(kind), source
 	if c.tokens != nil {
-		s.TokenExpires, s.RightsProblem = c.tokens.Expires(), c.tokens.Problem()
+		s.TokenExpires = c.tokens.Expires()
+		_, s.RightsProblem = c.tokenHealth.Status()
 	}
 	if now := c.loop.status.Load(); now != nil {
 		s.State, s.Reason = string(now.State), string(now.Reason)

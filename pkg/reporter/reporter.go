@@ -109,6 +109,7 @@ type Reporter struct {
 	timeout   time.Duration
 	state     State
 	reason    string
+	until     time.Duration // since boot, when the state becomes OK; 0: it does not
 }
 
 // Heartbeat reports that the component's loop makes progress. From the first heartbeat on, the
@@ -123,6 +124,16 @@ func (r *Reporter) Heartbeat() {
 	r.mu.Unlock()
 }
 
+// LastHeartbeat returns the instant of the last heartbeat since boot, 0 before the first one.
+func (r *Reporter) LastHeartbeat() time.Duration {
+	if r == nil {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.heartbeat
+}
+
 // SetTimeout sets the longest time between two heartbeats. It must be positive; without a call it
 // is DefaultTimeout.
 func (r *Reporter) SetTimeout(d time.Duration) {
@@ -135,24 +146,32 @@ func (r *Reporter) SetTimeout(d time.Duration) {
 }
 
 // OK reports that the component does its job.
-func (r *Reporter) OK() { r.set(OK, "") }
+func (r *Reporter) OK() { r.set(OK, "", 0) }
 
 // Degraded reports that the component does its job, and what needs attention. An empty reason
 // reports OK.
-func (r *Reporter) Degraded(reason string) { r.set(Degraded, reason) }
+func (r *Reporter) Degraded(reason string) { r.set(Degraded, reason, 0) }
 
 // Stopped reports why the component does not do its job. An empty reason reports OK.
-func (r *Reporter) Stopped(reason string) { r.set(Stopped, reason) }
+func (r *Reporter) Stopped(reason string) { r.set(Stopped, reason, 0) }
 
-func (r *Reporter) set(state State, reason string) {
+// StoppedFor is Stopped with an end: without another report, the state is OK after d. It is for
+// failures that are repeated if they still matter.
+func (r *Reporter) StoppedFor(d time.Duration, reason string) { r.set(Stopped, reason, d) }
+
+func (r *Reporter) set(state State, reason string, d time.Duration) {
 	if r == nil {
 		return
 	}
 	if reason == "" {
 		state = OK
 	}
+	until := time.Duration(0)
+	if d > 0 {
+		until = r.clock() + d
+	}
 	r.mu.Lock()
-	r.state, r.reason = state, reason
+	r.state, r.reason, r.until = state, reason, until
 	r.mu.Unlock()
 }
 
@@ -161,8 +180,12 @@ func (r *Reporter) Status() (State, string) {
 	if r == nil {
 		return OK, ""
 	}
+	now := r.clock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.until != 0 && now >= r.until {
+		return OK, ""
+	}
 	return r.state, r.reason
 }
 

@@ -27,7 +27,13 @@ func TestE12Stuck(t *testing.T) {
 	}
 	*now += 24 * time.Hour
 	check("") // before the first heartbeat
+	if at := loop.LastHeartbeat(); at != 0 {
+		t.Errorf("the last heartbeat before the first one: %v", at)
+	}
 	loop.Heartbeat()
+	if at := loop.LastHeartbeat(); at != *now {
+		t.Errorf("the last heartbeat: %v, want %v", at, *now)
+	}
 	driver.Heartbeat()
 	*now += DefaultTimeout
 	check("")
@@ -98,6 +104,29 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// TestStoppedFor: a failure ends by itself unless it is repeated.
+func TestStoppedFor(t *testing.T) {
+	r, now := fixture()
+	c := r.Component("lease requests")
+	for range 3 {
+		c.StoppedFor(time.Minute, "connection refused")
+		*now += 59 * time.Second
+		if got := r.NotReady(); got != "connection refused" {
+			t.Fatalf("within the minute: %q", got)
+		}
+	}
+	*now += time.Second
+	if state, reason := c.Status(); state != OK || reason != "" || r.NotReady() != "" {
+		t.Errorf("after the minute: %v %q", state, reason)
+	}
+	c.StoppedFor(time.Minute, "connection refused")
+	c.Stopped("forbidden")
+	*now += time.Hour
+	if got := r.NotReady(); got != "forbidden" {
+		t.Errorf("a report without an end: %q", got)
+	}
+}
+
 // TestNil: components need no Registry, as in tests of their packages.
 func TestNil(t *testing.T) {
 	var r *Registry
@@ -106,7 +135,7 @@ func TestNil(t *testing.T) {
 	c.SetTimeout(time.Second)
 	c.Stopped("no reason")
 	c.OK()
-	if state, reason := c.Status(); state != OK || reason != "" || r.Stuck()+r.NotReady() != "" {
+	if state, reason := c.Status(); state != OK || reason+r.Stuck()+r.NotReady() != "" || c.LastHeartbeat() != 0 {
 		t.Errorf("a nil Registry keeps %v %q", state, reason)
 	}
 	if d := NewRegistry(nil).clock(); d <= 0 {

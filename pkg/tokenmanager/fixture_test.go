@@ -139,7 +139,7 @@ func (f *fixture) until(what string, is func() bool) {
 	f.t.Helper()
 	for end := time.Now().Add(waitTimeout); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			f.t.Fatalf("timed out waiting for %s; problem %q\n%s", what, f.manager.Problem(), f.log)
+			f.t.Fatalf("timed out waiting for %s; problem %q\n%s", what, problemOf(f.manager), f.log)
 		}
 	}
 }
@@ -182,3 +182,9 @@ func (f *fixture) ping() error {
 
 // reviews counts the reviews of permissions. One verification makes four.
 func (f *fixture) reviews() int { return f.server.Count("POST", "selfsubjectaccessreviews") }
+
+// problemOf returns the problem that a manager reports.
+func problemOf(m *Manager) string {
+	_, problem := m.cfg.Health.Status()
+	return problem
+}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/backoff"
+	"github.com/kvip/kvip/pkg/reporter"
 )
 
 // Config of a Manager. Dir, Store, Router, Namespace and Name are required.
@@ -27,6 +28,8 @@ type Config struct {
 	Namespace, Name string
 	// Objects are its RBAC, including itself, in the order in which to apply them.
 	Objects []any
+	// Health receives problems. Nil discards them.
+	Health *reporter.Reporter
 	// Log receives changes of the token and problems. Nil discards them.
 	Log *slog.Logger
 	// OnExpiry is called with the expiry of the token in use, zero if there is none. It may be
@@ -66,12 +69,11 @@ type Manager struct {
 	logged      bool // that it is denied
 
 	mu      sync.Mutex
-	problem string
 	expires time.Time
 }
 
 // New returns a Manager that has read the directory once, so that a valid token is used from the
-// first request on. An unusable directory is a Problem, not an error: kvip works without.
+// first request on. An unusable directory is a problem, not an error: kvip works without.
 func New(cfg Config) (*Manager, error) {
 	objects, err := encode(cfg.Objects)
 	if err != nil {
@@ -89,19 +91,15 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.OnExpiry == nil {
 		cfg.OnExpiry = func(time.Time) {}
 	}
+	if cfg.Health == nil {
+		cfg.Health = reporter.NewRegistry(nil).Component("token manager")
+	}
 	m := &Manager{cfg: cfg, objects: objects, permissions: permissions(cfg.Objects)}
 	m.s.jitter = rand.Float64()
 	if err := m.load(); err != nil {
 		m.setProblem(err)
 	}
 	return m, nil
-}
-
-// Problem returns what does not work at present, or "".
-func (m *Manager) Problem() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.problem
 }
 
 // Expires returns when the token in use expires; zero if there is none, or if it does not tell.
@@ -219,10 +217,8 @@ func (m *Manager) setProblem(err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		text = err.Error()
 	}
-	m.mu.Lock()
-	old := m.problem
-	m.problem = text
-	m.mu.Unlock()
+	_, old := m.cfg.Health.Status()
+	m.cfg.Health.Degraded(text)
 	const failing = "cannot maintain kvip's own token; trying again"
 	switch {
 	case text != "" && old == "":

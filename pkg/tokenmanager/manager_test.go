@@ -36,9 +36,9 @@ func TestBootstrap(t *testing.T) {
 		t.Errorf("applied %q", got)
 	}
 	ok(t, f.ping())
-	if f.manager.Problem() != "" || f.manager.Expires().IsZero() || len(f.api.Given()) != 1 {
+	if problemOf(f.manager) != "" || f.manager.Expires().IsZero() || len(f.api.Given()) != 1 {
 		t.Errorf("problem %q, expires %v, %d tokens",
-			f.manager.Problem(), f.manager.Expires(), len(f.api.Given()))
+			problemOf(f.manager), f.manager.Expires(), len(f.api.Given()))
 	}
 	for _, r := range f.server.Requests() {
 		if r.Token == text && strings.Contains(r.Path, "/token") {
@@ -144,11 +144,11 @@ func TestUnusableDirectory(t *testing.T) {
 	f.run(f.admin())
 	f.waitUsed(f.lastIssued())
 	f.until("the problem", func() bool {
-		return strings.Contains(f.manager.Problem(), "it is a file")
+		return strings.Contains(problemOf(f.manager), "it is a file")
 	})
 	ok(t, os.Remove(string(f.state())))
 	f.waitStored(f.lastIssued())
-	f.until("the end of the problem", func() bool { return f.manager.Problem() == "" })
+	f.until("the end of the problem", func() bool { return problemOf(f.manager) == "" })
 	if f.log.Count("level=WARN") != 1 || f.log.Count("maintained again") != 1 {
 		t.Errorf("beginning and end are not logged once:\n%s", f.log)
 	}
@@ -160,7 +160,7 @@ func TestBootstrapWithoutPermissions(t *testing.T) {
 	f.writeKubeconfig("admin")
 	f.server.Refuse("admin")
 	f.run(f.admin())
-	f.until("the problem", func() bool { return strings.Contains(f.manager.Problem(), "admin.conf") })
+	f.until("the problem", func() bool { return strings.Contains(problemOf(f.manager), "admin.conf") })
 	f.writeKubeconfig("admin2")
 	f.waitUsed(f.lastIssued())
 	if n := f.server.Count("PATCH", "/serviceaccounts/kvip"); n > 6 {
@@ -198,7 +198,7 @@ func TestClocksDifferTooMuch(t *testing.T) {
 	f.api.LetClockLag(2 * time.Hour)
 	f.run(f.admin())
 	f.until("the problem", func() bool {
-		return strings.Contains(f.manager.Problem(), "set the clocks right")
+		return strings.Contains(problemOf(f.manager), "set the clocks right")
 	})
 	if kind, source := f.store.InUse(); kind != apiclient.Bootstrap {
 		t.Errorf("in use: %s %s", kind, source)
@@ -357,9 +357,9 @@ func TestRecord(t *testing.T) {
 		{nil, 0, false, ""},
 	} {
 		m.record(c.err)
-		if m.s.failures != c.failures || m.s.unreachable != c.unreachable || m.Problem() != c.problem {
+		if m.s.failures != c.failures || m.s.unreachable != c.unreachable || problemOf(m) != c.problem {
 			t.Errorf("after %v: %d failures, unreachable %v, problem %q",
-				c.err, m.s.failures, m.s.unreachable, m.Problem())
+				c.err, m.s.failures, m.s.unreachable, problemOf(m))
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/reporter"
 )
 
 // Config of a Driver. Namespace, Name and Router are required.
@@ -27,6 +28,9 @@ type Config struct {
 	Router *apiclient.Router
 	// Clock is the clock of the machine's deadlines. Nil means boottime.Now.
 	Clock boottime.Clock
+	// Health receives the states of requests, of the watch and of reading the peers, and
+	// heartbeats. Nil discards them.
+	Health *reporter.Registry
 	// Log receives failures, once per outage. Nil discards them.
 	Log *slog.Logger
 	// OnFailure is called for each failed request, for metrics. It may be nil.
@@ -44,16 +48,20 @@ const (
 	maxObjects = 8
 	// staleAfter is when a failure is forgotten: all that still matters is retried sooner.
 	staleAfter = 15 * time.Second
+	// heartbeatTimeout is for the loop that follows the peers, which waits for answers and pauses
+	// for up to 20 s (E12).
+	heartbeatTimeout = 90 * time.Second
 )
 
 // Driver executes the machine's requests and reports changes of the Lease.
 type Driver struct {
 	cfg    Config
 	events chan election.Event
+	health *reporter.Reporter          // heartbeats
+	states map[kind]*reporter.Reporter // of each kind of requests
 
 	mu          sync.Mutex
 	objects     []*coordinationv1.Lease // the versions seen last, oldest first
-	failures    map[kind]failure        // the last failure of each kind
 	succeededAt time.Duration           // when a request last succeeded
 
 	conflictGrace time.Duration
@@ -67,12 +75,6 @@ const (
 	leaseWatch    kind = "watch"
 	peerReads     kind = "peers"
 )
-
-// failure is the reason and the instant of a failed request.
-type failure struct {
-	reason string
-	at     time.Duration
-}
 
 // New returns a Driver. Do works at once, the watch once Run runs.
 func New(cfg Config) (*Driver, error) {
@@ -92,10 +94,18 @@ func New(cfg Config) (*Driver, error) {
 	if cfg.OnFailure == nil {
 		cfg.OnFailure = func(string, error) {}
 	}
-	return &Driver{
-		cfg: cfg, events: make(chan election.Event, 64), failures: map[kind]failure{},
-		conflictGrace: conflictGrace,
-	}, nil
+	if cfg.Health == nil {
+		cfg.Health = reporter.NewRegistry(cfg.Clock)
+	}
+	d := &Driver{
+		cfg: cfg, events: make(chan election.Event, 64), conflictGrace: conflictGrace,
+		health: cfg.Health.Component("lease driver"), states: map[kind]*reporter.Reporter{},
+	}
+	d.health.SetTimeout(heartbeatTimeout)
+	for _, k := range []kind{leaseRequests, leaseWatch, peerReads} {
+		d.states[k] = cfg.Health.Component("lease " + string(k))
+	}
+	return d, nil
 }
 
 // Events returns what the watch sees. It must be read while Run runs.
@@ -104,27 +114,10 @@ func (d *Driver) Events() <-chan election.Event { return d.events }
 // Peers returns the other API servers, those that responded last first.
 func (d *Driver) Peers() []string { return d.cfg.Router.Peers() }
 
-// Heartbeat returns when the loop of Run that follows the peers last ran: at least every 20 s,
-// whatever the API server does (E12). It is 0 before Run.
-func (d *Driver) Heartbeat() time.Duration { return d.cfg.Router.Heartbeat() }
-
-// Problem returns why requests, the watch of the Lease, or reading the peers fail at present. It is
-// empty if they work.
-func (d *Driver) Problem() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, k := range []kind{leaseRequests, leaseWatch, peerReads} {
-		if d.failing(k) {
-			return d.failures[k].reason
-		}
-	}
-	return ""
-}
-
-// failing reports whether the last request of a kind failed recently. The caller holds the lock.
+// failing reports whether the last request of a kind failed recently.
 func (d *Driver) failing(k kind) bool {
-	f, ok := d.failures[k]
-	return ok && d.cfg.Clock()-f.at < staleAfter
+	state, _ := d.states[k].Status()
+	return state != reporter.OK
 }
 
 // failed records a failed request, unless the caller cancelled it. An outage is logged once.
@@ -139,7 +132,7 @@ func (d *Driver) failed(k kind, op string, err error) {
 		d.cfg.Log.Warn("API requests fail; trying again",
 			"lease", d.cfg.Name, "about", string(k), "reason", err)
 	}
-	d.failures[k] = failure{err.Error(), d.cfg.Clock()}
+	d.states[k].StoppedFor(staleAfter, err.Error())
 }
 
 // succeeded records a successful request.
@@ -152,7 +145,7 @@ func (d *Driver) succeeded(k kind) {
 	if k == leaseRequests {
 		d.succeededAt = d.cfg.Clock()
 	}
-	delete(d.failures, k)
+	d.states[k].OK()
 }
 
 // overtaken reports whether a request succeeded after the instant at which a failed one began.

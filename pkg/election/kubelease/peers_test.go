@@ -35,8 +35,8 @@ func TestHostileEndpoints(t *testing.T) {
 	l.store.SetPeers(silent(t, 100, port)...)
 	l.until("what somebody wrote", func() bool { return len(l.driver.Peers()) > len(real) })
 	l.until("rounds", func() bool {
-		before := l.driver.Heartbeat()
-		l.until("a beat", func() bool { return l.driver.Heartbeat() > before })
+		before := l.driver.health.LastHeartbeat()
+		l.until("a beat", func() bool { return l.driver.health.LastHeartbeat() > before })
 		return len(l.driver.Peers()) == apiclient.MaxServers
 	})
 	if got := l.driver.Peers(); !slices.Equal(got[:len(real)], real) {

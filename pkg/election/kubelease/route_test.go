@@ -51,11 +51,11 @@ func TestRefusedCredentialsRotate(t *testing.T) {
 	if got := l.do(election.Action{Kind: election.Read}, patience).(election.ReadDone); got.OK {
 		t.Fatal("refused credentials read the lease")
 	}
-	if p := l.driver.Problem(); !strings.Contains(p, "read lease kube-system/kvip") || !strings.Contains(p, "nauthorized") {
+	if p := l.driver.cfg.Health.NotReady(); !strings.Contains(p, "read lease kube-system/kvip") || !strings.Contains(p, "nauthorized") {
 		t.Errorf("problem %q", p)
 	}
 	l.holding()
-	if p := l.driver.Problem(); p != "" {
+	if p := l.driver.cfg.Health.NotReady(); p != "" {
 		t.Errorf("problem %q after a success", p)
 	}
 	if f := l.failures(); !slices.Equal(f, []string{"read"}) {
@@ -235,7 +235,7 @@ func TestNobodyToAsk(t *testing.T) {
 	if got := l.write(release(l.driver.last())); got != election.OutcomeFailed {
 		t.Errorf("without any address: outcome %d", got)
 	}
-	if p := l.driver.Problem(); !strings.Contains(p, "no API server") {
+	if p := l.driver.cfg.Health.NotReady(); !strings.Contains(p, "no API server") {
 		t.Errorf("problem %q", p)
 	}
 }
@@ -260,7 +260,7 @@ func TestFailureOvertakenBySuccess(t *testing.T) {
 	if got := (<-hung).(election.Written); got.Outcome != election.OutcomeFailed {
 		t.Fatalf("the hung renewal ended with %+v", got)
 	}
-	if p := l.driver.Problem(); p != "" {
+	if p := l.driver.cfg.Health.NotReady(); p != "" {
 		t.Errorf("problem %q though a later request succeeded", p)
 	}
 	if f := l.failures(); len(f) != 1 {

@@ -30,7 +30,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		d.cfg.Router.FollowPeers(ctx, d.peersRead)
+		d.cfg.Router.FollowPeers(ctx, d.health, d.peersRead)
 	}()
 	for failures := 1; ctx.Err() == nil; failures++ {
 		began := time.Now()

@@ -68,7 +68,7 @@ func TestWatchSurvivesTheServer(t *testing.T) {
 	address := dead(t)
 	l.at(address)
 	l.run()
-	l.until("a problem", func() bool { return strings.Contains(l.driver.Problem(), "refused") })
+	l.until("a problem", func() bool { return strings.Contains(l.driver.cfg.Health.NotReady(), "refused") })
 	l.at(l.servers[1].Host)
 	l.awaitVersion(version)
 	l.until("the watch", func() bool { return l.servers[1].Count("GET", "/leases") == 2 })
@@ -130,13 +130,13 @@ func TestReadForPeople(t *testing.T) {
 func TestBeat(t *testing.T) {
 	l := newLab(t, 1)
 	l.at(dead(t))
-	if l.driver.Heartbeat() != 0 {
+	if l.driver.health.LastHeartbeat() != 0 {
 		t.Error("a beat before Run")
 	}
 	l.run()
-	l.until("the first turn", func() bool { return l.driver.Heartbeat() > 0 })
-	first := l.driver.Heartbeat()
-	l.until("the second turn", func() bool { return l.driver.Heartbeat() > first })
+	l.until("the first turn", func() bool { return l.driver.health.LastHeartbeat() > 0 })
+	first := l.driver.health.LastHeartbeat()
+	l.until("the second turn", func() bool { return l.driver.health.LastHeartbeat() > first })
 }
 
 func TestNew(t *testing.T) {
