@@ -14,14 +14,14 @@ import (
 	"github.com/kvip/kvip/test/lab/netlab"
 )
 
-// Agent is a kvip (or another program that moves addresses) running in a node.
+// Agent is a kvip, or another program that moves addresses, that runs in a node.
 type Agent struct {
 	*netlab.Process
 	command netlab.Command
 }
 
-// RunKvip starts an agent in the node: its executable, arguments and environment, with only
-// the capabilities that the manifest grants. Output is appended to Log("kvip").
+// RunKvip starts an executable as the node's agent, with the capabilities that the manifest grants. Its
+// output is appended to Log("kvip").
 func (n *Node) RunKvip(path string, args, env []string) (*Agent, error) {
 	return n.RunAgent(n.kvipCommand(path, args, env))
 }
@@ -33,15 +33,15 @@ func (n *Node) kvipCommand(path string, args, env []string) netlab.Command {
 	})
 }
 
-// stateDir is where programs of the node see State.
+// stateDir is the path of State inside the node.
 const stateDir = "/var/lib/kvip"
 
-// State is the node's directory for what kvip keeps on its host, as it is seen from outside.
+// State returns the path, outside the node, of the directory in which kvip stores its state.
 func (n *Node) State() string { return filepath.Join(n.Host.Dir, "state") }
 
-// WithState mounts the node's State for a command, as the manifest does, and makes it if it is missing.
+// WithState mounts the node's State for a command, as the manifest does. It creates a missing State.
 func (n *Node) WithState(cmd netlab.Command) netlab.Command {
-	_ = os.MkdirAll(n.State(), 0o755) // as the kubelet does; the start of the command fails if it is not there
+	_ = os.MkdirAll(n.State(), 0o755) // as the kubelet does; without it the command fails to start
 	cmd.Tmpfs = append(cmd.Tmpfs, filepath.Dir(stateDir))
 	mounts := maps.Clone(cmd.Mounts)
 	if mounts == nil {
@@ -52,8 +52,8 @@ func (n *Node) WithState(cmd netlab.Command) netlab.Command {
 	return cmd
 }
 
-// RunManifest starts the executable as the kubelet would start the pod of the manifest. The
-// executable stands for the container's command.
+// RunManifest starts the executable as the kubelet starts the pod of the manifest. The executable
+// replaces the container's command.
 func (n *Node) RunManifest(path string, manifest []byte) (*Agent, error) {
 	args, env, err := ArgsFromManifest(manifest, n.Name)
 	if err != nil {
@@ -77,14 +77,14 @@ func (n *Node) RunAgent(cmd netlab.Command) (*Agent, error) {
 	return n.agent, nil
 }
 
-// Agent returns the node's agent, or nil if none was started since the last Reset.
+// Agent returns the node's agent, nil if none was started since the last Reset.
 func (n *Node) Agent() *Agent {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.agent
 }
 
-// RestartAgent starts the agent again as it was started last, unless it runs or there was none.
+// RestartAgent starts the agent again with its last command, unless it runs or there was none.
 func (n *Node) RestartAgent() error {
 	a := n.Agent()
 	if a == nil || a.Running() {
@@ -94,8 +94,8 @@ func (n *Node) RestartAgent() error {
 	return err
 }
 
-// Heal ends all faults: cables, links, drops, frozen and dead processes, also the agents, which
-// are started as they were before. It returns when all API servers are ready.
+// Heal ends all faults: cables, links, drops, frozen and ended processes, also those of agents. It
+// returns when all API servers are ready.
 func (c *Cluster) Heal(ctx context.Context) error {
 	if err := c.repair(); err != nil {
 		return fmt.Errorf("heal cluster: %w", err)
@@ -110,9 +110,9 @@ func (c *Cluster) Heal(ctx context.Context) error {
 	return c.WaitReady(ctx)
 }
 
-// Reset ends all faults and agents, removes what agents left in nodes and cluster, namely
-// addresses, State, Leases of kube-system, and kvip's RBAC, starts API servers whose options were changed with
-// Config's again, and returns when all API servers are ready.
+// Reset ends all faults and agents, and removes what agents left: addresses, State, Leases of
+// kube-system, and kvip's RBAC. It restores the options of the API servers, and returns when all of
+// them are ready.
 func (c *Cluster) Reset(ctx context.Context) error {
 	var errs []error
 	for _, n := range c.AllNodes() {
@@ -136,7 +136,7 @@ func (c *Cluster) Reset(ctx context.Context) error {
 	return errors.Join(c.deleteLeases(ctx), c.deletePermissions(ctx))
 }
 
-// TerminateAgent ends the node's agent, gently within the grace period, and forgets it.
+// TerminateAgent terminates the node's agent, within the grace period or by SIGKILL.
 func (n *Node) TerminateAgent(grace time.Duration) error {
 	a := n.Agent()
 	if a == nil {
@@ -146,7 +146,7 @@ func (n *Node) TerminateAgent(grace time.Duration) error {
 		if err := a.Thaw(); err != nil {
 			return err
 		}
-		_ = a.Terminate(grace) // how it ended is its own business
+		_ = a.Terminate(grace) // its exit status does not matter
 	}
 	n.mu.Lock()
 	n.agent = nil
@@ -154,7 +154,7 @@ func (n *Node) TerminateAgent(grace time.Duration) error {
 	return nil
 }
 
-// repair undoes what can be broken, without waiting for readiness.
+// repair ends all faults and does not wait for readiness.
 func (c *Cluster) repair() error {
 	errs := []error{c.Lab.Heal(), c.Client.Plug()}
 	for _, n := range c.AllNodes() {

@@ -26,7 +26,8 @@ rules:
 `
 )
 
-// AuditEvent is one answered request, of somebody with credentials, in an API server's audit log (audit.k8s.io/v1, Event).
+// AuditEvent is one answered and authenticated request in an API server's audit log (audit.k8s.io/v1,
+// Event).
 type AuditEvent struct {
 	Received   time.Time    `json:"requestReceivedTimestamp"`
 	From       []netip.Addr `json:"sourceIPs"`
@@ -42,7 +43,7 @@ type AuditEvent struct {
 		Namespace   string `json:"namespace"`
 		Name        string `json:"name"`
 		APIGroup    string `json:"apiGroup"`
-	} `json:"objectRef"` // nil for paths that are no resource
+	} `json:"objectRef"` // nil for paths that are not a resource
 	ResponseStatus struct {
 		Code int `json:"code"`
 	} `json:"responseStatus"`
@@ -56,7 +57,7 @@ func (n *Node) writeAuditPolicy() error {
 	return nil
 }
 
-// AuditOffset is how long the node's audit log is now, for Audit.
+// AuditOffset returns the present length of the node's audit log, for AuditEvents.
 func (n *Node) AuditOffset() int64 {
 	info, err := os.Stat(n.Log("audit"))
 	if err != nil {
@@ -65,7 +66,8 @@ func (n *Node) AuditOffset() int64 {
 	return info.Size()
 }
 
-// AuditEvents reads what the node's API server has logged, with API.Audit, since the log had that length.
+// AuditEvents returns the events that the node's API server, with API.Audit, has logged since an
+// AuditOffset.
 func (n *Node) AuditEvents(since int64) ([]AuditEvent, error) {
 	file, err := os.Open(n.Log("audit"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -83,7 +85,7 @@ func (n *Node) AuditEvents(since int64) ([]AuditEvent, error) {
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {
-			return events, nil // what is not a whole line is being written or was cut by a kill
+			return events, nil // an incomplete line is being written, or was cut by a kill
 		}
 		var e AuditEvent
 		if json.Unmarshal([]byte(strings.TrimLeft(line, "\x00")), &e) == nil {

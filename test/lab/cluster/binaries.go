@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// Binaries returns the directory that holds etcd, kube-apiserver and kubeadm. It builds them
-// from Go modules if that has not been done yet (minutes), with progress written to out.
+// Binaries returns the directory of etcd, kube-apiserver and kubeadm. It builds them from Go modules if
+// they are missing, which takes minutes, and writes progress to out.
 func Binaries(out io.Writer) (string, error) {
 	root, err := sourceRoot()
 	if err != nil {
@@ -29,8 +29,8 @@ func Binaries(out io.Writer) (string, error) {
 	return strings.TrimSpace(dir.String()), nil
 }
 
-// Kvip returns the kvip that the environment variable KVIP_BINARY names or, where that is
-// not set, builds one from this source tree into the directory.
+// Kvip returns the path of the environment variable KVIP_BINARY. If that is not set, it builds kvip from
+// this source tree into the directory.
 func Kvip(dir string, out io.Writer) (string, error) {
 	if path := os.Getenv("KVIP_BINARY"); path != "" {
 		return filepath.Abs(path)
@@ -49,7 +49,7 @@ func Kvip(dir string, out io.Writer) (string, error) {
 	return path, nil
 }
 
-// goCommand finds the go command also where sudo has dropped it from PATH.
+// goCommand returns the go command, also if sudo has removed it from PATH.
 func goCommand() string {
 	if path := os.Getenv("GO"); path != "" {
 		return path
@@ -60,8 +60,7 @@ func goCommand() string {
 	return "/usr/local/go/bin/go"
 }
 
-// sourceRoot finds the tree this program was built from: the working directory's, or that of
-// this file.
+// sourceRoot returns the source tree of the working directory, or of this file.
 func sourceRoot() (string, error) {
 	_, file, _, _ := runtime.Caller(0)
 	wd, err := os.Getwd()

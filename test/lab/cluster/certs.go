@@ -2,30 +2,38 @@ package cluster
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"syscall"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/kubernetes/cmd/kubeadm/app/apis/kubeadm/v1beta4"
 	"sigs.k8s.io/yaml"
 
 	"github.com/kvip/kvip/test/lab/netlab"
 )
 
-// sharedFiles is what kubeadm copies from the first control-plane node to those that join.
+// sharedFiles are copied by kubeadm from the first control-plane node to those that join.
 var sharedFiles = []string{
 	"pki/ca.crt", "pki/ca.key", "pki/sa.pub", "pki/sa.key", "pki/front-proxy-ca.crt",
 	"pki/front-proxy-ca.key", "pki/etcd/ca.crt", "pki/etcd/ca.key",
 }
 
-// kubeadmConfig is the configuration that `kubeadm init` on this node would read.
+// kubeadmConfig returns the configuration for `kubeadm init` on a node.
 func kubeadmConfig(version string, h *netlab.Host) ([]byte, error) {
 	api := metav1.TypeMeta{APIVersion: v1beta4.SchemeGroupVersion.String()}
 	init := v1beta4.InitConfiguration{TypeMeta: api}
@@ -39,7 +47,7 @@ func kubeadmConfig(version string, h *netlab.Host) ([]byte, error) {
 	conf.ControlPlaneEndpoint = fmt.Sprintf("%s:%d", VIP4, Port)
 	conf.Networking.ServiceSubnet = serviceNet
 	conf.APIServer.CertSANs = []string{VIP4.String(), VIP6.String()}
-	// A signature for each fresh connection costs a tenth of RSA's, on both cores we have.
+	// Each new connection needs a signature, which costs a tenth of RSA's.
 	conf.EncryptionAlgorithm = v1beta4.EncryptionAlgorithmECDSAP256
 	conf.CertificatesDir = "/etc/kubernetes/pki"
 	var docs [][]byte
@@ -53,8 +61,8 @@ func kubeadmConfig(version string, h *netlab.Host) ([]byte, error) {
 	return bytes.Join(docs, []byte("---\n")), nil
 }
 
-// createCertificates fills /etc/kubernetes of every node: from the cache, if what was made for the same
-// configuration is there and valid for another week, else by kubeadm.
+// createCertificates fills /etc/kubernetes of every node: from the cache if that has files of the same
+// configuration that are valid for another week, else by kubeadm.
 func (c *Cluster) createCertificates() error {
 	confs := map[string][]byte{}
 	key := sha256.New()
@@ -68,7 +76,7 @@ func (c *Cluster) createCertificates() error {
 	}
 	cached := filepath.Join(filepath.Dir(c.bin), fmt.Sprintf("certs-%x", key.Sum(nil)[:6]))
 	if !validFor(cached, 7*24*time.Hour) {
-		c.progress("kubeadm makes certificates and kubeconfigs")
+		c.progress("kubeadm creates certificates and kubeconfigs")
 		if err := c.runKubeadm(confs); err != nil {
 			return err
 		}
@@ -76,13 +84,13 @@ func (c *Cluster) createCertificates() error {
 	}
 	for _, n := range c.Nodes {
 		if err := os.CopyFS(n.kubernetes(""), os.DirFS(filepath.Join(cached, n.Name))); err != nil {
-			return fmt.Errorf("copy certificates (remove %s to make new ones): %w", cached, err)
+			return fmt.Errorf("copy certificates (remove %s to create new ones): %w", cached, err)
 		}
 	}
 	return nil
 }
 
-// validFor says whether a cache of certificates is complete and lasts.
+// validFor reports whether a cache of certificates is complete and valid for that long.
 func validFor(cached string, left time.Duration) bool {
 	b, err := os.ReadFile(filepath.Join(cached, "cp1/pki/apiserver.crt"))
 	if err != nil {
@@ -96,7 +104,7 @@ func validFor(cached string, left time.Duration) bool {
 	return err == nil && time.Until(cert.NotAfter) > left
 }
 
-// runKubeadm makes each node's files in the node itself, the first node's first.
+// runKubeadm creates each node's files in the node itself, the first node's first.
 func (c *Cluster) runKubeadm(confs map[string][]byte) error {
 	for i, n := range c.Nodes {
 		if err := os.MkdirAll(n.kubernetes("pki/etcd"), 0o755); err != nil {
@@ -136,12 +144,12 @@ func (n *Node) kubeadm(args ...string) error {
 	return nil
 }
 
-// storeCerts copies what kubeadm made into the cache, with the owner of the cache.
+// storeCerts copies kubeadm's files into the cache, with the owner of the cache.
 func (c *Cluster) storeCerts(cached string) error {
 	part := fmt.Sprintf("%s.%d", cached, os.Getpid())
 	for _, n := range c.Nodes {
 		if err := os.CopyFS(filepath.Join(part, n.Name), os.DirFS(n.kubernetes(""))); err != nil {
-			return fmt.Errorf("keep certificates: %w", err)
+			return fmt.Errorf("cache certificates: %w", err)
 		}
 	}
 	if err := chownLike(part, filepath.Dir(cached)); err != nil {
@@ -151,12 +159,12 @@ func (c *Cluster) storeCerts(cached string) error {
 		return err
 	}
 	if err := os.Rename(part, cached); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("keep certificates: %w", err)
+		return fmt.Errorf("cache certificates: %w", err)
 	}
 	return nil
 }
 
-// chownLike gives a tree the owner of another directory, for the cache in a user's home.
+// chownLike changes the owner of a tree to that of a directory, for the cache in a user's home.
 func chownLike(dir, like string) error {
 	info, err := os.Stat(like)
 	if err != nil {
@@ -177,4 +185,82 @@ func copyFile(to, from string) error {
 		return err
 	}
 	return os.WriteFile(to, b, 0o600)
+}
+
+// WriteKubeconfig writes a kubeconfig atomically into the node's /etc/kubernetes, with a new client
+// certificate of the administrators' group that is valid for the duration. As in kubeadm's files, the
+// server is the VIP.
+func (n *Node) WriteKubeconfig(name string, lasts time.Duration) error {
+	ca, err := os.ReadFile(n.kubernetes("pki/ca.crt"))
+	if err != nil {
+		return fmt.Errorf("read CA: %w", err)
+	}
+	cert, key, err := n.sign(ca, lasts)
+	if err != nil {
+		return fmt.Errorf("sign client certificate: %w", err)
+	}
+	conf := clientcmdapi.NewConfig()
+	conf.Clusters["lab"] = &clientcmdapi.Cluster{Server: fmt.Sprintf("https://%s:%d", VIP4, Port), CertificateAuthorityData: ca}
+	conf.AuthInfos["lab"] = &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key}
+	conf.Contexts["lab"] = &clientcmdapi.Context{Cluster: "lab", AuthInfo: "lab"}
+	conf.CurrentContext = "lab"
+	part := n.kubernetes("." + name)
+	if err := clientcmd.WriteToFile(*conf, part); err != nil {
+		return fmt.Errorf("write kubeconfig: %w", err)
+	}
+	return os.Rename(part, n.kubernetes(name))
+}
+
+// RemoveKubeconfig removes a file of WriteKubeconfig.
+func (n *Node) RemoveKubeconfig(name string) error {
+	return os.RemoveAll(n.kubernetes(filepath.Base(name)))
+}
+
+// sign creates a key and its certificate by the cluster's CA, both as PEM.
+func (n *Node) sign(caPEM []byte, lasts time.Duration) (cert, key []byte, err error) {
+	caKey, err := os.ReadFile(n.kubernetes("pki/ca.key"))
+	if err != nil {
+		return nil, nil, err
+	}
+	certBlock, _ := pem.Decode(caPEM)
+	keyBlock, _ := pem.Decode(caKey)
+	if certBlock == nil || keyBlock == nil {
+		return nil, nil, errors.New("the CA is not PEM")
+	}
+	issuer, err := x509.ParseCertificate(certBlock.Bytes)
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, err := parseKey(keyBlock.Bytes)
+	if err != nil {
+		return nil, nil, err
+	}
+	own, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()),
+		Subject:      pkix.Name{CommonName: "kvip-lab", Organization: []string{administrators}},
+		NotBefore:    time.Now().Add(-time.Hour), NotAfter: time.Now().Add(lasts),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer, own.Public(), signer)
+	if err != nil {
+		return nil, nil, err
+	}
+	private, err := x509.MarshalECPrivateKey(own)
+	if err != nil {
+		return nil, nil, err
+	}
+	cert = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return cert, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private}), nil
+}
+
+// parseKey reads a private key in the forms that kubeadm writes.
+func parseKey(der []byte) (crypto.Signer, error) {
+	if key, err := x509.ParseECPrivateKey(der); err == nil {
+		return key, nil
+	}
+	return x509.ParsePKCS1PrivateKey(der)
 }

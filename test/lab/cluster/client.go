@@ -20,10 +20,11 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/test/lab/netlab"
+	"github.com/kvip/kvip/test/lab/wait"
 )
 
-// RESTConfig reaches a node's own API server, from inside the node, with the rights of the
-// first node's super-admin.conf and without a client-side rate limit.
+// RESTConfig returns the configuration of a client inside a node for its own API server, as the user of
+// the first node's super-admin.conf and without a client-side rate limit.
 func (c *Cluster) RESTConfig(n *Node) (*rest.Config, error) {
 	conf, err := clientcmd.BuildConfigFromFlags(n.URL(), c.Nodes[0].kubernetes("super-admin.conf"))
 	if err != nil {
@@ -44,7 +45,7 @@ func (c *Cluster) Kube(n *Node) (kubernetes.Interface, error) {
 	return kubernetes.NewForConfig(conf)
 }
 
-// TLS trusts the cluster's CA and authenticates as an administrator.
+// TLS returns a configuration that trusts the cluster's CA and authenticates as an administrator.
 func (c *Cluster) TLS() (*tls.Config, error) {
 	conf, err := c.RESTConfig(c.Nodes[0])
 	if err != nil {
@@ -53,8 +54,8 @@ func (c *Cluster) TLS() (*tls.Config, error) {
 	return rest.TLSConfigFor(conf)
 }
 
-// StartClient asks the VIP for /readyz from the client host: anonymously, unless there are API
-// servers without anonymous access.
+// StartClient starts a client of the VIP's /readyz on the client host. It is anonymous, unless an API
+// server refuses anonymous requests.
 func (c *Cluster) StartClient(vip netip.Addr) (*netlab.Client, error) {
 	conf, err := c.TLS()
 	if err != nil {
@@ -68,11 +69,11 @@ func (c *Cluster) StartClient(vip netip.Addr) (*netlab.Client, error) {
 	})
 }
 
-// administrators is the group in admin.conf, and the name of the binding of its rights.
+// administrators is the group in admin.conf, and the name of its ClusterRoleBinding.
 const administrators = "kubeadm:cluster-admins"
 
-// bindAdmins gives the group in admin.conf its rights, as `kubeadm init` does.
-func (c *Cluster) bindAdmins(ctx context.Context) error {
+// BindAdmins authorizes the group in admin.conf, as `kubeadm init` does. It is idempotent.
+func (c *Cluster) BindAdmins(ctx context.Context) error {
 	kube, err := c.Kube(c.Nodes[0])
 	if err != nil {
 		return err
@@ -85,32 +86,31 @@ func (c *Cluster) bindAdmins(ctx context.Context) error {
 	}
 	_, err = kube.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("give admin.conf its rights: %w", err)
+		return fmt.Errorf("authorize admin.conf: %w", err)
 	}
 	return nil
 }
 
 // waitForEndpoints waits until the EndpointSlice default/kubernetes lists all API servers. Those that
-// start together may each write what they know; the list is complete 10 s later.
+// start together overwrite each other's list, which is complete 10 s later.
 func (c *Cluster) waitForEndpoints(ctx context.Context) error {
 	kube, err := c.Kube(c.Nodes[0])
 	if err != nil {
 		return err
 	}
-	for {
+	return wait.Until(ctx, "the list of API servers", 100*time.Millisecond, func() error {
 		slice, err := kube.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Get(ctx, "kubernetes", metav1.GetOptions{})
-		if err == nil && len(apiclient.Endpoints(slice)) >= len(c.Nodes) {
-			return nil
+		if err != nil {
+			return err
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the list of API servers: %w", errors.Join(ctx.Err(), err))
-		case <-time.After(100 * time.Millisecond):
+		if listed := len(apiclient.Endpoints(slice)); listed < len(c.Nodes) {
+			return fmt.Errorf("%d of %d are listed", listed, len(c.Nodes))
 		}
-	}
+		return nil
+	})
 }
 
-// deleteLeases deletes the Leases in kube-system but those of the API servers themselves.
+// deleteLeases deletes the Leases in kube-system except those of the API servers themselves.
 func (c *Cluster) deleteLeases(ctx context.Context) error {
 	kube, err := c.Kube(c.Nodes[0])
 	if err != nil {
@@ -126,7 +126,7 @@ func (c *Cluster) deleteLeases(ctx context.Context) error {
 	return nil
 }
 
-// deletePermissions deletes every role, binding and ServiceAccount whose name begins as kvip's do.
+// deletePermissions deletes every role, binding and ServiceAccount whose name begins with kvip.
 func (c *Cluster) deletePermissions(ctx context.Context) error {
 	kube, err := c.Kube(c.Nodes[0])
 	if err != nil {
@@ -155,7 +155,7 @@ func (c *Cluster) deletePermissions(ctx context.Context) error {
 	roles, err := kube.RbacV1().ClusterRoles().List(ctx, metav1.ListOptions{})
 	remove(metas(roles.Items, func(o rbacv1.ClusterRole) metav1.ObjectMeta { return o.ObjectMeta }), kube.RbacV1().ClusterRoles().Delete, err)
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("delete rights: %w", err)
+		return fmt.Errorf("delete permissions: %w", err)
 	}
 	return nil
 }
@@ -167,8 +167,8 @@ func metas[T any](items []T, of func(T) metav1.ObjectMeta) (all []metav1.ObjectM
 	return all
 }
 
-// RevokeAdmins removes the rights of the group in admin.conf; BindAdmins restores them.
-// Those of super-admin.conf do not depend on them.
+// RevokeAdmins removes the authorization of the group in admin.conf. BindAdmins restores it.
+// super-admin.conf does not depend on it.
 func (c *Cluster) RevokeAdmins(ctx context.Context) error {
 	kube, err := c.Kube(c.Nodes[0])
 	if err != nil {
@@ -176,10 +176,8 @@ func (c *Cluster) RevokeAdmins(ctx context.Context) error {
 	}
 	err = kube.RbacV1().ClusterRoleBindings().Delete(ctx, administrators, metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("take the rights of admin.conf: %w", err)
+		return fmt.Errorf("revoke the authorization of admin.conf: %w", err)
 	}
 	return nil
 }
 
-// BindAdmins gives the group in admin.conf its rights unless it has them.
-func (c *Cluster) BindAdmins(ctx context.Context) error { return c.bindAdmins(ctx) }

@@ -1,3 +1,12 @@
+// Package cluster runs three real control-plane nodes on the hosts of a netlab, each with its own etcd
+// member and kube-apiserver as in kubeadm's stacked topology, and injects faults. kubeadm itself
+// creates certificates and kubeconfigs.
+//
+// It starts an agent in a node and has no knowledge of what the agent does. There is no kubelet,
+// scheduler or controller manager.
+//
+// Data is in /dev/shm if that has room: three etcd members on one disk would wait for each other's
+// fsync, which three machines do not. fsync itself stays on.
 package cluster
 
 import (
@@ -15,11 +24,11 @@ import (
 	"github.com/kvip/kvip/test/lab/netlab"
 )
 
-// startTimeout is when a start or a recovery counts as failed. Ready takes about 10 s on two
-// idle cores; a busy machine may need several times that.
+// startTimeout bounds a start or a recovery. A start takes about 10 s on two idle cores, and several
+// times that on a busy machine.
 const startTimeout = 2 * time.Minute
 
-// Cluster is three control-plane nodes, workers if any are wanted, and a client on one switch.
+// Cluster is three control-plane nodes, Config.Workers workers, and a client on one switch.
 type Cluster struct {
 	Lab     *netlab.Lab
 	Nodes   []*Node      // of the control plane
@@ -28,11 +37,11 @@ type Cluster struct {
 
 	cfg     Config
 	bin     string
-	version string // of Kubernetes, with its v
+	version string // of Kubernetes, with the v
 }
 
-// Start builds the lab, starts all nodes and returns when every API server is ready and
-// admin.conf has its rights, as after `kubeadm init`. It needs root.
+// Start builds the lab, starts all nodes and returns when every API server is ready and the user of
+// admin.conf is authorized, as after `kubeadm init`. It needs root.
 func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	c := &Cluster{cfg: cfg, bin: cfg.Binaries}
 	if err := c.build(); err != nil {
@@ -46,7 +55,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	return c, nil
 }
 
-// build makes the hosts and their certificates.
+// build creates the hosts and their certificates.
 func (c *Cluster) build() (err error) {
 	if c.bin == "" {
 		if c.bin, err = Binaries(progressWriter{c}); err != nil {
@@ -75,7 +84,7 @@ func (c *Cluster) build() (err error) {
 	return c.addWorkers()
 }
 
-// boot starts etcd, then the API servers, everywhere at once.
+// boot starts etcd and the API servers of all nodes.
 func (c *Cluster) boot(ctx context.Context) error {
 	c.progress("starting etcd and kube-apiserver on %d nodes", len(c.Nodes))
 	for _, n := range c.Nodes {
@@ -86,7 +95,7 @@ func (c *Cluster) boot(ctx context.Context) error {
 	if err := c.WaitReady(ctx); err != nil {
 		return err
 	}
-	if err := c.bindAdmins(ctx); err != nil {
+	if err := c.BindAdmins(ctx); err != nil {
 		return err
 	}
 	return c.waitForEndpoints(ctx)
@@ -131,8 +140,7 @@ func (c *Cluster) Others(n *Node) []*netlab.Host {
 	return hosts
 }
 
-// LimitAPIs gives all API servers together so many cores, until the returned function is
-// called.
+// LimitAPIs limits all API servers together to a number of cores, until undo is called.
 func (c *Cluster) LimitAPIs(cores float64) (undo func() error, err error) {
 	var procs []*netlab.Process
 	for _, n := range c.Nodes {
@@ -143,12 +151,12 @@ func (c *Cluster) LimitAPIs(cores float64) (undo func() error, err error) {
 	return netlab.LimitCPU(cores, procs...)
 }
 
-// Sample samples who of the nodes has the addresses.
+// Sample starts a Sampler of the addresses on the control-plane nodes.
 func (c *Cluster) Sample(vips ...netip.Addr) (*netlab.Sampler, error) {
 	return c.Lab.Sample(vips, c.Hosts()...)
 }
 
-// Close ends everything and removes it.
+// Close ends and removes everything.
 func (c *Cluster) Close() error {
 	if c.Lab == nil {
 		return nil
@@ -156,7 +164,7 @@ func (c *Cluster) Close() error {
 	return c.Lab.Close()
 }
 
-// dataDir prefers memory with at least 2 GiB of room; empty means the usual place.
+// dataDir returns /dev/shm if that has 2 GiB of room, else an empty path for the default.
 func dataDir() string {
 	const shm = "/dev/shm"
 	var st syscall.Statfs_t
@@ -172,7 +180,7 @@ func (c *Cluster) progress(format string, args ...any) {
 	}
 }
 
-// progressWriter passes the output of a builder on.
+// progressWriter writes the output of a build to Config.Progress.
 type progressWriter struct{ c *Cluster }
 
 func (w progressWriter) Write(b []byte) (int, error) {

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/kvip/kvip/test/lab/netlab"
+	"github.com/kvip/kvip/test/lab/wait"
 	"github.com/kvip/kvip/test/testutil"
 )
 
@@ -30,16 +31,10 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
+// patience bounds how long a test waits for what must happen.
+const patience = time.Minute
 
-// TestCluster starts one cluster for all its subtests, each of which ends with a Reset.
+// TestCluster starts one cluster for all subtests. Each ends with a Reset.
 func TestCluster(t *testing.T) {
 	testutil.NeedRoot(t)
 	ctx := t.Context()
@@ -90,8 +85,8 @@ func testFaults(t *testing.T, c *Cluster) {
 		{"unplugged", n.Host.Unplug},
 	} {
 		must(t, f.inject())
-		waitFor(t, f.name, func() bool { return n.Ready(ctx) != nil || f.name == "unplugged" })
-		must(t, c.Nodes[0].WaitReady(ctx)) // the others keep their quorum
+		wait.Eventually(t, patience, f.name, func() bool { return n.Ready(ctx) != nil || f.name == "unplugged" })
+		must(t, c.Nodes[0].WaitReady(ctx)) // the others have a quorum
 		start := time.Now()
 		must(t, c.Heal(ctx))
 		t.Logf("%s: healed in %s", f.name, time.Since(start))
@@ -135,7 +130,7 @@ func testReset(t *testing.T, c *Cluster) {
 	}
 }
 
-// accepted asks the API server as the owner of the token in the node's State.
+// accepted sends a request with the token in the node's State.
 func accepted(t *testing.T, n *Node) error {
 	text, err := os.ReadFile(filepath.Join(n.State(), "token"))
 	must(t, err)
@@ -162,7 +157,7 @@ func testAPIOptions(t *testing.T, c *Cluster) {
 		t.Error("the API server listens on loopback")
 	}
 	must(t, n.TerminateAPI())
-	waitFor(t, "readyz to report the shutdown", func() bool {
+	wait.Eventually(t, patience, "readyz to report the shutdown", func() bool {
 		err := n.Ready(ctx)
 		return err != nil && strings.Contains(err.Error(), "500")
 	})
@@ -182,7 +177,7 @@ func testClient(t *testing.T, c *Cluster) {
 		client, err := c.StartClient(vip)
 		must(t, err)
 		defer client.Stop()
-		waitFor(t, "answers at "+vip.String(), func() bool {
+		wait.Eventually(t, patience, "answers at "+vip.String(), func() bool {
 			for _, r := range client.Requests(time.Time{}) {
 				if r.OK() && r.Server == "cp2" {
 					return true

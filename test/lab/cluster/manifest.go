@@ -9,9 +9,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// ArgsFromManifest reads a static pod or a DaemonSet as `kvip manifest` prints them and returns
-// what the kubelet of a node would run: the arguments that the program of the only container
-// gets, and its environment with the downward API's fields filled in.
+// ArgsFromManifest reads a static pod or a DaemonSet as `kvip manifest` prints them. It returns the
+// arguments and the environment that the kubelet of a node gives the only container, with the fields of
+// the downward API.
 func ArgsFromManifest(manifest []byte, nodeName string) (args, env []string, err error) {
 	pod, err := podOf(manifest)
 	if err != nil {
@@ -35,7 +35,7 @@ func ArgsFromManifest(manifest []byte, nodeName string) (args, env []string, err
 	return args, env, nil
 }
 
-// podOf returns the pod of a manifest, or that which a DaemonSet makes, in its namespace.
+// podOf returns the pod of a manifest, or that of a DaemonSet in its namespace.
 func podOf(manifest []byte) (*corev1.Pod, error) {
 	var kind struct{ Kind string }
 	if err := yaml.Unmarshal(manifest, &kind); err != nil {
@@ -62,7 +62,7 @@ func podOf(manifest []byte) (*corev1.Pod, error) {
 	return &pod, nil
 }
 
-// envValue fills in what the kubelet knows when it starts a static pod.
+// envValue returns the value that the kubelet gives a variable when it starts a static pod.
 func envValue(e corev1.EnvVar, pod corev1.Pod, nodeName string) (string, error) {
 	if e.ValueFrom == nil {
 		return e.Value, nil

@@ -5,14 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/kvip/kvip/test/lab/netlab"
+	"github.com/kvip/kvip/test/lab/wait"
 )
 
-// Node is one node, of the control plane unless it IsWorker. Its methods are for one goroutine at a time.
+// Node is one node, of the control plane unless it IsWorker. Its methods are not safe for concurrent
+// use.
 type Node struct {
 	Name string
 	Host *netlab.Host
@@ -23,8 +28,8 @@ type Node struct {
 	mu      sync.Mutex
 	etcd    *netlab.Process
 	api     *netlab.Process
-	started APIOptions  // what api runs with
-	ending  bool        // api was asked to end
+	started APIOptions  // of the running api
+	ending  bool        // TerminateAPI was called
 	starts  []time.Time // of api
 	agent   *Agent
 }
@@ -51,7 +56,7 @@ func (n *Node) start(slot **netlab.Process, name string, args []string) error {
 	return nil
 }
 
-// with calls f for a process, unless it does not run.
+// with calls f for a process, if it was started.
 func (n *Node) with(slot **netlab.Process, f func(*netlab.Process) error) error {
 	n.mu.Lock()
 	p := *slot
@@ -62,20 +67,20 @@ func (n *Node) with(slot **netlab.Process, f func(*netlab.Process) error) error 
 	return f(p)
 }
 
-// StartEtcd starts the etcd member, on the data it has, unless it runs.
+// StartEtcd starts the etcd member on its data, unless it runs.
 func (n *Node) StartEtcd() error { return n.start(&n.etcd, "etcd", n.etcdArgs()) }
 
-// KillEtcd ends the etcd member with SIGKILL.
+// KillEtcd kills the etcd member.
 func (n *Node) KillEtcd() error { return n.with(&n.etcd, (*netlab.Process).Kill) }
 
 // FreezeEtcd freezes the etcd member.
 func (n *Node) FreezeEtcd() error { return n.with(&n.etcd, (*netlab.Process).Freeze) }
 
-// ThawEtcd lets the etcd member run on.
+// ThawEtcd continues the etcd member.
 func (n *Node) ThawEtcd() error { return n.with(&n.etcd, (*netlab.Process).Thaw) }
 
-// StartAPI starts the API server with n.API. It leaves one alone that runs with the same
-// options, and kills one that runs with others or has been asked to end.
+// StartAPI starts the API server with n.API, unless it runs with the same options. It kills one that has
+// other options or is terminating.
 func (n *Node) StartAPI() error {
 	if n.ending || n.started != n.API {
 		if err := n.KillAPI(); err != nil {
@@ -101,7 +106,7 @@ func (n *Node) StartAPI() error {
 	return err
 }
 
-// APIStarted is when the API server that ran at an instant was started.
+// APIStarted returns the start time of the API server that ran at an instant.
 func (n *Node) APIStarted(at time.Time) (began time.Time) {
 	for _, start := range n.starts {
 		if !start.After(at) {
@@ -111,10 +116,10 @@ func (n *Node) APIStarted(at time.Time) (began time.Time) {
 	return began
 }
 
-// KillAPI ends the API server with SIGKILL.
+// KillAPI kills the API server.
 func (n *Node) KillAPI() error { return n.with(&n.api, (*netlab.Process).Kill) }
 
-// TerminateAPI asks the API server to shut down and does not wait.
+// TerminateAPI sends SIGTERM to the API server and does not wait.
 func (n *Node) TerminateAPI() error {
 	n.ending = true
 	return n.with(&n.api, (*netlab.Process).SendTerm)
@@ -123,17 +128,17 @@ func (n *Node) TerminateAPI() error {
 // FreezeAPI freezes the API server.
 func (n *Node) FreezeAPI() error { return n.with(&n.api, (*netlab.Process).Freeze) }
 
-// ThawAPI lets the API server run on.
+// ThawAPI continues the API server.
 func (n *Node) ThawAPI() error { return n.with(&n.api, (*netlab.Process).Thaw) }
 
 // RestartAPI kills the API server and starts it again, with n.API.
 func (n *Node) RestartAPI() error { return errors.Join(n.KillAPI(), n.StartAPI()) }
 
-// PowerOff cuts the node's power: link, all processes, all addresses that were added.
+// PowerOff ends the node's power: link, all processes, all addresses that were added.
 func (n *Node) PowerOff() error { return n.Host.PowerOff() }
 
-// PowerOn boots the node: link, own addresses, and on the control plane etcd and the API server. The agent
-// is not started.
+// PowerOn boots the node: link, own addresses, and on the control plane etcd and the API server. It does
+// not start the agent.
 func (n *Node) PowerOn() error {
 	err := errors.Join(n.Host.Plug(), n.Host.RestoreAddrs())
 	if n.IsWorker() {
@@ -144,20 +149,13 @@ func (n *Node) PowerOn() error {
 
 // WaitReady waits until this node's own API server answers /readyz with 200.
 func (n *Node) WaitReady(ctx context.Context) error {
-	for {
+	return wait.Until(ctx, "node "+n.Name, 100*time.Millisecond, func() error {
 		err := n.Ready(ctx)
-		if err == nil {
-			return nil
+		if err != nil && !n.running() {
+			return wait.Permanent(fmt.Errorf("etcd or kube-apiserver has ended, see %s and %s", n.Log("etcd"), n.Log("kube-apiserver")))
 		}
-		if !n.running() {
-			return fmt.Errorf("wait for node %s: etcd or kube-apiserver has ended, see %s and %s", n.Name, n.Log("etcd"), n.Log("kube-apiserver"))
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for node %s: %w (last answer: %w)", n.Name, ctx.Err(), err)
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+		return err
+	})
 }
 
 func (n *Node) running() bool {
@@ -166,8 +164,8 @@ func (n *Node) running() bool {
 	return n.etcd != nil && n.etcd.Running() && n.api != nil && n.api.Running()
 }
 
-// Ready asks this node's own API server once for /readyz, on a fresh connection, from inside
-// the node; nil means 200.
+// Ready requests /readyz of this node's own API server once, on a new connection from inside the node.
+// Nil means 200.
 func (n *Node) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -183,14 +181,61 @@ func (n *Node) Ready(ctx context.Context) error {
 	}
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
-		return fmt.Errorf("ask %s for readiness: %w", n.Name, err)
+		return fmt.Errorf("request readiness of %s: %w", n.Name, err)
 	}
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask %s for readiness: %s", n.Name, resp.Status)
+		return fmt.Errorf("request readiness of %s: %s", n.Name, resp.Status)
 	}
 	return nil
 }
 
-// URL is the base URL of the node's own API server, at its IPv4 address.
+// URL returns the base URL of the node's own API server, at its IPv4 address.
 func (n *Node) URL() string { return fmt.Sprintf("https://%s:%d", n.Host.Addr(true), Port) }
+
+// WorkerKubeconfig is the path of a worker's administrator kubeconfig, for agents outside of a pod. It
+// has none of kubeadm's names.
+const WorkerKubeconfig = "/etc/kubernetes/agent.conf"
+
+// addWorkers creates the hosts of Config.Workers.
+func (c *Cluster) addWorkers() error {
+	for i := range c.cfg.Workers {
+		name := fmt.Sprintf("w%d", i+1)
+		h, err := c.Lab.AddHost(netlab.HostConfig{Name: name, Addrs: prefixes(len(c.Nodes) + 1 + i), Forward: c.cfg.Forward})
+		if err != nil {
+			return err
+		}
+		n := &Node{Name: name, Host: h, c: c}
+		c.Workers = append(c.Workers, n)
+		if err := os.MkdirAll(n.kubernetes(""), 0o755); err != nil {
+			return fmt.Errorf("create directory of worker %s: %w", name, err)
+		}
+		if err := copyFile(n.kubernetes(filepath.Base(WorkerKubeconfig)), c.Nodes[0].kubernetes("admin.conf")); err != nil {
+			return fmt.Errorf("copy a kubeconfig to worker %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// AllNodes returns the nodes of the control plane and the workers.
+func (c *Cluster) AllNodes() []*Node { return slices.Concat(c.Nodes, c.Workers) }
+
+// IsWorker reports whether the node has no etcd and no API server.
+func (n *Node) IsWorker() bool { return slices.Contains(n.c.Workers, n) }
+
+// server returns the node whose API server this node uses.
+func (n *Node) server() *Node {
+	if n.IsWorker() {
+		return n.c.Nodes[0]
+	}
+	return n
+}
+
+// podEnv returns the kubelet's environment variables of the API for a pod on a worker: the first node,
+// as no kube-proxy serves the Service kubernetes. A pod on the control plane has none.
+func (n *Node) podEnv() []string {
+	if !n.IsWorker() {
+		return nil
+	}
+	return []string{"KUBERNETES_SERVICE_HOST=" + n.server().Host.Addr(true).String(), "KUBERNETES_SERVICE_PORT=" + strconv.Itoa(Port)}
+}

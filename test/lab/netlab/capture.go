@@ -19,8 +19,8 @@ import (
 // snapLen is how much of a frame a capture keeps: all headers, and the whole of ARP, ND and VRRP.
 const snapLen = 160
 
-// Capture writes every frame that a host sends into the switch, also those that are dropped
-// then, to a pcap file, which tcpdump and Wireshark read.
+// Capture writes every frame that a host sends into the switch, also one that is dropped there, to a
+// pcap file for tcpdump and Wireshark.
 type Capture struct {
 	file *os.File
 	out  *bufio.Writer
@@ -33,14 +33,14 @@ type Capture struct {
 	err error
 }
 
-// StartCapture begins a capture in the lab's directory. ports are TCP ports whose segments are
-// left out (etcd's peers alone send hundreds a second).
+// StartCapture starts a capture in the lab's directory, without the segments of some TCP ports:
+// etcd's peers alone send hundreds a second.
 func (l *Lab) StartCapture(ports ...uint16) (*Capture, error) {
 	return startCapture(l.Dir, l.sw.ns, ports)
 }
 
-// StartCapture begins a capture of every frame that the host receives, also over its own
-// loopback, so that connections of the host with itself are seen. ports are left out.
+// StartCapture starts a capture of every frame that the host receives, also over its loopback, without
+// the segments of some TCP ports.
 func (h *Host) StartCapture(ports ...uint16) (*Capture, error) {
 	return startCapture(h.Dir, h.ns, ports)
 }
@@ -93,7 +93,7 @@ func captureSocket(ports []uint16) (int, error) {
 	return fd, nil
 }
 
-// captureProgram keeps frames on their way in, each once, but the left out ports.
+// captureProgram accepts received frames, each once, except those of the ports.
 func captureProgram(ports []uint16) []bpf.Instruction {
 	prog := []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
@@ -141,18 +141,18 @@ func (c *Capture) run() {
 			return recvErr != unix.EAGAIN
 		})
 		switch {
-		case err != nil: // only when Stop has closed the socket
+		case err != nil: // only if Stop has closed the socket
 			return
 		case recvErr == nil:
 			c.write(stamp(control[:oobn]), frame[:min(n, len(frame))], n)
-		case recvErr != unix.EINTR && recvErr != unix.ENETDOWN: // a port went down: go on
+		case recvErr != unix.EINTR && recvErr != unix.ENETDOWN: // ENETDOWN: a port went down
 			c.fail(fmt.Errorf("read capture: %w", recvErr))
 			return
 		}
 	}
 }
 
-// stamp reads the kernel's time of a frame, or takes the present one.
+// stamp returns the kernel's timestamp of a frame, or the present time.
 func stamp(control []byte) time.Time {
 	msgs, err := unix.ParseSocketControlMessage(control)
 	if err == nil {
@@ -185,7 +185,7 @@ func (c *Capture) fail(err error) {
 	c.err = errors.Join(c.err, err)
 }
 
-// Freeze ends the capture. With a path the file is kept there, otherwise it is removed.
+// Stop ends the capture and removes its file, after copying it to keep unless that is empty.
 func (c *Capture) Stop(keep string) error {
 	_ = c.sock.Close() // ends run
 	<-c.done

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -18,19 +19,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ClientConfig says what a Client asks. Host, Target and TLS are required.
+// ClientConfig describes the requests of a Client. Host, Target and TLS are required.
 type ClientConfig struct {
-	Host   *Host          // where the requests come from
-	Target netip.AddrPort // where they go
-	// TLS verifies the server, and authenticates the client if need be. With a ClientSessionCache
-	// sessions are resumed, which saves the server its signature.
+	Host   *Host          // sends the requests
+	Target netip.AddrPort // of the requests
+	// TLS verifies the server and may authenticate the client. A ClientSessionCache resumes sessions,
+	// which saves the server a signature.
 	TLS     *tls.Config
 	Path    string        // empty: /readyz
 	Every   time.Duration // between the starts of requests; 0: 10 ms
 	Timeout time.Duration // of each request from its start; 0: 0.5 s
 }
 
-// Request is one GET on a fresh connection and what came of it.
+// Request is one GET on a new connection, and its result.
 type Request struct {
 	Start  time.Time
 	Took   time.Duration // until the status line was read, or until it failed
@@ -38,21 +39,21 @@ type Request struct {
 	Server string        // first DNS name of the server's certificate
 }
 
-// Words for the results of requests that got no HTTP status.
+// Results of requests without an HTTP status.
 const (
 	FailedTimeout = "timeout" // no answer in time
-	FailedRefused = "refused" // nobody listens
+	FailedRefused = "refused" // no listener
 	FailedReset   = "reset"   // the connection broke
 	FailedRoute   = "no route"
 	FailedTLS     = "tls"
 	FailedOther   = "error"
 )
 
-// OK says whether the request was answered with 200.
+// OK reports whether the request was answered with 200.
 func (r Request) OK() bool { return r.Result == "200" }
 
-// Client sends requests at a fixed rate, each on a fresh connection, whether or not earlier
-// ones have been answered.
+// Client sends requests at a fixed rate, each on a new connection, whether or not earlier ones have
+// been answered.
 type Client struct {
 	cfg    ClientConfig
 	head   string
@@ -64,7 +65,7 @@ type Client struct {
 	open sync.WaitGroup
 }
 
-// StartClient starts a client; Stop ends it.
+// StartClient starts a client. Stop ends it.
 func StartClient(cfg ClientConfig) (*Client, error) {
 	if cfg.Host == nil || !cfg.Target.IsValid() || cfg.TLS == nil {
 		return nil, errors.New("start client: Host, Target and TLS are required")
@@ -92,8 +93,7 @@ func StartClient(cfg ClientConfig) (*Client, error) {
 	return c, nil
 }
 
-// run opens the sockets, which must happen on a thread inside the host; everything after that
-// can happen anywhere.
+// run opens the sockets on a thread inside the host. Everything else can run on any thread.
 func (c *Client) run(ctx context.Context, started chan<- error) {
 	defer close(c.done)
 	err := c.cfg.Host.ns.enter()
@@ -121,7 +121,7 @@ func (c *Client) run(ctx context.Context, started chan<- error) {
 	}
 }
 
-// dial begins a connection and does not wait for it.
+// dial starts a connection and does not wait for it.
 func dial(to netip.AddrPort) (*os.File, error) {
 	family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(to.Port())})
 	if to.Addr().Is4() {
@@ -133,7 +133,7 @@ func dial(to netip.AddrPort) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	// As net.Dial does: else the request waits for the acknowledgement of the handshake.
+	// As net.Dial does. Otherwise the request waits for the acknowledgement of the handshake.
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	if err := unix.Connect(fd, sa); err != nil && err != unix.EINPROGRESS {
 		_ = unix.Close(fd)
@@ -154,7 +154,7 @@ func (c *Client) request(start time.Time, sock *os.File) {
 	_ = sock.Close()
 }
 
-// exchange completes the connection and sends the request.
+// exchange completes the connection, sends the request and reads the answer.
 func (c *Client) exchange(sock *os.File, deadline time.Time, r *Request) error {
 	if err := sock.SetDeadline(deadline); err != nil {
 		return err
@@ -180,7 +180,7 @@ func (c *Client) exchange(sock *os.File, deadline time.Time, r *Request) error {
 	return nil
 }
 
-// connected waits until the socket is connected and returns why it is not.
+// connected waits for the end of the connection attempt and returns its error.
 func connected(sock *os.File) error {
 	raw, err := sock.SyscallConn()
 	if err != nil {
@@ -209,15 +209,15 @@ func (c *Client) record(r Request) {
 	c.reqs = append(c.reqs, r)
 }
 
-// Freeze ends the client and waits for the open requests.
+// Stop ends the client and waits for the open requests.
 func (c *Client) Stop() {
 	c.cancel()
 	<-c.done
 	c.open.Wait()
 }
 
-// Requests returns the decided requests that started at or after an instant, in the order of
-// their starts.
+// Requests returns the completed requests that started at or after an instant, in the order of their
+// starts.
 func (c *Client) Requests(since time.Time) []Request {
 	c.mu.Lock()
 	var reqs []Request
@@ -231,13 +231,13 @@ func (c *Client) Requests(since time.Time) []Request {
 	return reqs
 }
 
-// Outage returns the client's [Outage] in a window. Requests that started in the window may
-// still be open; call it a little later than its end.
+// Outage returns the client's [Outage] in a window. Call it after the Timeout of the last request in
+// the window.
 func (c *Client) Outage(from, to time.Time) time.Duration {
 	return Outage(c.Requests(from.Add(-time.Second)), from, to)
 }
 
-// classify turns an error into one of the Failed words.
+// classify returns the Failed result of an error.
 func classify(err error) string {
 	var alert tls.AlertError
 	var cert *tls.CertificateVerificationError
@@ -255,3 +255,33 @@ func classify(err error) string {
 	}
 	return FailedOther
 }
+
+// Outage returns the longest gap between the starts of successful requests that overlaps the window.
+// The requests must be in the order of their starts. The last success before the window and the first
+// one after it bound the outer gaps, or else the window does. Without a failure the result is the
+// interval of the requests, not zero.
+func Outage(reqs []Request, from, to time.Time) time.Duration {
+	var gap time.Duration
+	last := from
+	for _, r := range reqs {
+		switch {
+		case !r.OK():
+			continue
+		case r.Start.Before(from):
+			last = r.Start
+			continue
+		}
+		gap = max(gap, r.Start.Sub(last))
+		last = r.Start
+		if !r.Start.Before(to) {
+			return gap
+		}
+	}
+	return max(gap, to.Sub(last))
+}
+
+// socket is a net.Conn for crypto/tls on a connected, non-blocking socket in a file.
+type socket struct{ *os.File }
+
+func (socket) LocalAddr() net.Addr  { return &net.TCPAddr{} }
+func (socket) RemoteAddr() net.Addr { return &net.TCPAddr{} }

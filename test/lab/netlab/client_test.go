@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/kvip/kvip/test/lab/wait"
 )
 
 func TestOutage(t *testing.T) {
@@ -117,16 +119,16 @@ func TestClientMeasuresAKnownGap(t *testing.T) {
 	answered := func(since time.Time) func() bool {
 		return func() bool { return countOK(c.Requests(since)) > 5 }
 	}
-	waitFor(t, "answers", answered(time.Time{}))
+	wait.Eventually(t, patience, "answers", answered(time.Time{}))
 	cut := time.Now()
 	must(t, l.Partition(h["a"], h["c"]))
-	waitFor(t, "a request that fails", func() bool {
+	wait.Eventually(t, patience, "a request that fails", func() bool {
 		r := c.Requests(cut)
 		return len(r) > 0 && r[len(r)-1].Result == FailedTimeout
 	})
 	must(t, l.Heal())
 	healed := time.Now()
-	waitFor(t, "answers again", answered(healed))
+	wait.Eventually(t, patience, "answers again", answered(healed))
 	// Retransmission lets requests from inside the gap succeed late, but none before the heal
 	// can end earlier than it: the gap is bounded by both instants, whatever the machine does.
 	if got := c.Outage(cut, time.Now()); got <= 0 || got > time.Since(cut) {
@@ -163,7 +165,7 @@ func TestClientNamesWhatItGot(t *testing.T) {
 		cfg.Host, cfg.Timeout = h["b"], 200*time.Millisecond
 		c := startClient(t, cfg)
 		defer c.Stop()
-		waitFor(t, "a request", func() bool { return len(c.Requests(time.Time{})) > 0 })
+		wait.Eventually(t, patience, "a request", func() bool { return len(c.Requests(time.Time{})) > 0 })
 		return c.Requests(time.Time{})[0].Result
 	}
 	if got := first(ClientConfig{Target: to, TLS: conf}); got != "200" {
@@ -212,7 +214,7 @@ func TestCaptureKeepsFramesWhenAsked(t *testing.T) {
 		t.Fatal("hosts do not reach each other")
 	}
 	keep := t.TempDir() + "/sub/kept.pcap"
-	waitFor(t, "frames", func() bool { return c.Frames() > 1 })
+	wait.Eventually(t, patience, "frames", func() bool { return c.Frames() > 1 })
 	must(t, c.Stop(keep))
 	b, err := os.ReadFile(keep)
 	must(t, err)

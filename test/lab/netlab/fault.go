@@ -13,20 +13,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dropTable is what the switch drops now: per pair of hosts, in one direction.
+// dropTable is what the switch drops now, for each pair of hosts and direction.
 type dropTable struct {
 	mu    sync.Mutex
-	rules map[[2]*Host][]uint16 // from, to: the TCP ports; empty: everything
-	down  map[*Host]bool        // pulled cables and links that are down
+	rules map[[2]*Host][]uint16 // from and to; TCP ports, or none for everything
+	down  map[*Host]bool        // unplugged, or with a link that is down
 }
 
 func newDropTable() *dropTable {
 	return &dropTable{rules: map[[2]*Host][]uint16{}, down: map[*Host]bool{}}
 }
 
-// Drop makes the switch drop frames from one host to another, silently, in that direction
-// only: all of them, or with ports only TCP from or to these. It replaces an earlier Drop of
-// the same pair.
+// Drop makes the switch drop frames from one host to another, in that direction only: all of them, or
+// with ports only TCP from or to these. It replaces an earlier Drop of the same pair.
 func (l *Lab) Drop(from, to *Host, ports ...uint16) error {
 	l.sw.drops.mu.Lock()
 	defer l.sw.drops.mu.Unlock()
@@ -34,7 +33,7 @@ func (l *Lab) Drop(from, to *Host, ports ...uint16) error {
 	return l.sw.apply(to)
 }
 
-// Heal ends every Drop, whatever made it.
+// Heal ends every Drop and Partition.
 func (l *Lab) Heal() error {
 	l.sw.drops.mu.Lock()
 	defer l.sw.drops.mu.Unlock()
@@ -50,7 +49,7 @@ func (l *Lab) Heal() error {
 	return errors.Join(errs...)
 }
 
-// Partition cuts a host from the others, both ways.
+// Partition drops all frames between a host and the others.
 func (l *Lab) Partition(h *Host, others ...*Host) error {
 	for _, o := range others {
 		if err := errors.Join(l.Drop(h, o), l.Drop(o, h)); err != nil {
@@ -60,8 +59,8 @@ func (l *Lab) Partition(h *Host, others ...*Host) error {
 	return nil
 }
 
-// PartitionPorts cuts only TCP from or to the ports between a host and the others, both ways.
-// Other hosts, such as a client, reach all of them as before.
+// PartitionPorts drops only TCP from or to the ports between a host and the others. Other hosts, such
+// as a client, still reach all of them.
 func (l *Lab) PartitionPorts(h *Host, ports []uint16, others ...*Host) error {
 	for _, o := range others {
 		if err := errors.Join(l.Drop(h, o, ports...), l.Drop(o, h, ports...)); err != nil {
@@ -71,20 +70,20 @@ func (l *Lab) PartitionPorts(h *Host, ports []uint16, others ...*Host) error {
 	return nil
 }
 
-// apply writes what is dropped towards a host to its switch port. The caller holds the lock.
+// apply sets the filter of a host's switch port. The caller holds the lock.
 func (f *networkSwitch) apply(to *Host) error {
-	var reasons []dropRule
+	var rules []dropRule
 	for pair, ports := range f.drops.rules {
 		if pair[1] == to {
-			reasons = append(reasons, dropRule{from: pair[0].MAC, ports: ports})
+			rules = append(rules, dropRule{from: pair[0].MAC, ports: ports})
 		}
 	}
-	slices.SortFunc(reasons, func(a, b dropRule) int { return bytes.Compare(a.from, b.from) })
-	return f.setFilter(to.port, reasons)
+	slices.SortFunc(rules, func(a, b dropRule) int { return bytes.Compare(a.from, b.from) })
+	return f.setFilter(to.port, rules)
 }
 
-// Reachable says whether two hosts can exchange any frame in both directions now. A drop of
-// single ports does not count: the hosts still share the segment.
+// Reachable reports whether two hosts can exchange frames in both directions now. A drop of single
+// ports does not count: the hosts still share the segment.
 func (l *Lab) Reachable(a, b *Host) bool {
 	l.sw.drops.mu.Lock()
 	defer l.sw.drops.mu.Unlock()
@@ -99,37 +98,36 @@ func (l *Lab) Reachable(a, b *Host) bool {
 	return true
 }
 
-// Unplug pulls the host's cable: the host sees its link without a carrier and keeps its
-// addresses.
+// Unplug disconnects the host's cable: its link loses the carrier and keeps its addresses.
 func (h *Host) Unplug() error {
 	h.markDown(true)
 	return h.lab.sw.setPort(h.Name, false)
 }
 
-// Plug puts the cable back.
+// Plug connects the cable again.
 func (h *Host) Plug() error {
 	defer h.markDown(false)
 	return h.lab.sw.setPort(h.Name, true)
 }
 
-// LinkDown takes the host's link down administratively; the kernel removes its IPv6 addresses.
+// LinkDown sets the host's link down. The kernel removes its IPv6 addresses.
 func (h *Host) LinkDown() error {
 	h.markDown(true)
 	return h.setLink(LinkName, false)
 }
 
-// LinkUp brings the link up again and restores the host's own addresses.
+// LinkUp sets the link up and restores the host's own addresses.
 func (h *Host) LinkUp() error {
 	defer h.markDown(false)
 	return errors.Join(h.setLink(LinkName, true), h.RestoreAddrs())
 }
 
-// Flush removes every address but link-local ones from the host's link, also the host's own.
+// Flush removes every address from the host's link except link-local ones, also the host's own.
 func (h *Host) Flush() error {
 	return h.removeAddrs(func(*net.IPNet) bool { return true })
 }
 
-// RemoveAddedAddrs removes all addresses that are not the host's own, as a loss of memory does.
+// RemoveAddedAddrs removes all addresses that are not the host's own, as a reboot does.
 func (h *Host) RemoveAddedAddrs() error {
 	return h.removeAddrs(func(n *net.IPNet) bool {
 		return !slices.ContainsFunc(h.Addrs, func(own netip.Prefix) bool { return own.String() == n.String() })
@@ -157,8 +155,8 @@ func (h *Host) removeAddrs(match func(*net.IPNet) bool) error {
 	return errors.Join(errs...)
 }
 
-// PowerOff is a machine losing power: its cable goes silent first, so that nobody hears its
-// sockets close, then all its processes are killed and the addresses they added are gone.
+// PowerOff models the loss of power: the cable is unplugged first, so that no peer sees the sockets
+// close, then all processes are killed and the addresses that they added are removed.
 func (h *Host) PowerOff() error {
 	err := h.Unplug()
 	h.KillAll()

@@ -12,20 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Verdicts of a direct-action classifier: tc-bpf(8), linux/pkt_cls.h.
+// Actions of a direct-action classifier: tc-bpf(8), linux/pkt_cls.h.
 const (
-	actPass = 0xffffffff // TC_ACT_UNSPEC: go on as if no filter was there
+	actPass = 0xffffffff // TC_ACT_UNSPEC: continue as without a filter
 	actDrop = 2          // TC_ACT_SHOT
 )
 
-// dropRule is one reason for frames from a host not to arrive at another. No ports: every frame;
-// otherwise TCP segments from or to one of the ports.
+// dropRule drops frames from a host: TCP segments from or to one of the ports, or every frame if there
+// are no ports.
 type dropRule struct {
 	from  net.HardwareAddr
 	ports []uint16
 }
 
-// prepareFilter gives a port the queueing discipline that filters hang on.
+// prepareFilter adds the queueing discipline to which filters are attached.
 func (f *networkSwitch) prepareFilter(index int) error {
 	q := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
 		LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
@@ -36,10 +36,10 @@ func (f *networkSwitch) prepareFilter(index int) error {
 	return nil
 }
 
-// setFilter makes a port drop what it would send to its host for one of the reasons: a classic
-// BPF program at the port's egress, replaced as one. It needs no package and no firewall tool.
-func (f *networkSwitch) setFilter(index int, reasons []dropRule) error {
-	ops, err := bpf.Assemble(program(reasons))
+// setFilter replaces the classic BPF program at a port's egress with one that applies the rules. It
+// needs no firewall tool.
+func (f *networkSwitch) setFilter(index int, rules []dropRule) error {
+	ops, err := bpf.Assemble(program(rules))
 	if err != nil {
 		return fmt.Errorf("assemble filter: %w", err)
 	}
@@ -53,9 +53,9 @@ func (f *networkSwitch) setFilter(index int, reasons []dropRule) error {
 	return nil
 }
 
-// filterRequest builds the RTM_NEWTFILTER message; netlink's own type cannot carry classic BPF.
+// filterRequest builds the RTM_NEWTFILTER message. The type of package netlink has no classic BPF.
 func filterRequest(index int, ops []bpf.RawInstruction) *nl.NetlinkRequest {
-	const protoAll = unix.ETH_P_ALL << 8 // ETH_P_ALL in network byte order, as tcm_info wants it
+	const protoAll = unix.ETH_P_ALL << 8 // ETH_P_ALL in network byte order, for tcm_info
 	req := nl.NewNetlinkRequest(unix.RTM_NEWTFILTER, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
 	req.AddData(&nl.TcMsg{
 		Family: unix.AF_UNSPEC, Ifindex: int32(index), Handle: 1,
@@ -70,7 +70,7 @@ func filterRequest(index int, ops []bpf.RawInstruction) *nl.NetlinkRequest {
 	return req
 }
 
-// encode lays instructions out as struct sock_filter.
+// encode returns instructions as struct sock_filter.
 func encode(ops []bpf.RawInstruction) []byte {
 	var b []byte
 	for _, op := range ops {
@@ -81,11 +81,10 @@ func encode(ops []bpf.RawInstruction) []byte {
 	return b
 }
 
-// program drops frames for one of the reasons. Each reason is a block that jumps to the next
-// block when it does not apply.
-func program(reasons []dropRule) []bpf.Instruction {
+// program applies the rules. Each rule is a block that jumps to the next block if it does not match.
+func program(rules []dropRule) []bpf.Instruction {
 	var prog []bpf.Instruction
-	for _, r := range reasons {
+	for _, r := range rules {
 		prog = append(prog, block(r)...)
 	}
 	return append(prog, bpf.RetConstant{Val: actPass})
@@ -117,33 +116,33 @@ func tcp(etherType, off uint32, body []bpf.Instruction) []bpf.Instruction {
 	}, body...)
 }
 
-// ports4 returns the verdict if one of the two ports matches, behind an IPv4 header of any length.
-func ports4(ports []uint16, verdict uint32) []bpf.Instruction {
+// ports4 returns the action if one of the two ports matches, after an IPv4 header of any length.
+func ports4(ports []uint16, action uint32) []bpf.Instruction {
 	body := []bpf.Instruction{bpf.LoadMemShift{Off: 14}}
 	for _, off := range []uint32{14, 16} {
 		body = append(body, bpf.LoadIndirect{Off: off, Size: 2})
-		body = append(body, match(ports, verdict)...)
+		body = append(body, match(ports, action)...)
 	}
 	return body
 }
 
-// ports6 does so behind a plain IPv6 header.
-func ports6(ports []uint16, verdict uint32) []bpf.Instruction {
+// ports6 is ports4 for an IPv6 header without extensions.
+func ports6(ports []uint16, action uint32) []bpf.Instruction {
 	var body []bpf.Instruction
 	for _, off := range []uint32{54, 56} {
 		body = append(body, bpf.LoadAbsolute{Off: off, Size: 2})
-		body = append(body, match(ports, verdict)...)
+		body = append(body, match(ports, action)...)
 	}
 	return body
 }
 
-// match returns the verdict when the loaded port is one of the ports.
-func match(ports []uint16, verdict uint32) []bpf.Instruction {
+// match returns the action if the loaded port is one of the ports.
+func match(ports []uint16, action uint32) []bpf.Instruction {
 	var body []bpf.Instruction
 	for _, p := range ports {
 		body = append(body,
 			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(p), SkipTrue: 1},
-			bpf.RetConstant{Val: verdict})
+			bpf.RetConstant{Val: action})
 	}
 	return body
 }

@@ -17,14 +17,14 @@ import (
 // LinkName is the name of every host's link to the switch.
 const LinkName = "eth0"
 
-// HostConfig describes a host. Name is required: at most 15 characters, it also names the
-// switch port.
+// HostConfig describes a host. Name is required: at most 15 characters, as it also names the switch
+// port.
 type HostConfig struct {
 	Name string
 	// Addrs are the host's own addresses, one per family at most, with their on-link prefix.
 	Addrs []netip.Prefix
-	// Forward turns on ip_forward and its IPv6 counterpart: an old holder of an address then
-	// quietly forwards stale traffic, which hides a missing announcement.
+	// Forward turns on ip_forward and its IPv6 counterpart. A former holder of an address then
+	// forwards stale traffic, which hides a missing announcement.
 	Forward bool
 }
 
@@ -48,7 +48,7 @@ type Host struct {
 	procs map[*Process]struct{}
 }
 
-// AddHost creates a host, connects it with the switch and gives it its addresses.
+// AddHost creates a host, connects it to the switch and adds its addresses.
 func (l *Lab) AddHost(cfg HostConfig) (*Host, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,7 +96,7 @@ func (h *Host) create(forward bool) (err error) {
 	return h.RestoreAddrs()
 }
 
-// writeEtc makes the little of /etc that programs look for.
+// writeEtc writes those files of /etc that programs need.
 func (h *Host) writeEtc() error {
 	if err := os.MkdirAll(h.Etc, 0o755); err != nil {
 		return err
@@ -129,7 +129,7 @@ func (h *Host) setSysctls(forward bool) error {
 	return nil
 }
 
-// Addr returns the host's own address of a family; invalid if it has none.
+// Addr returns the host's own address of a family, or the zero Addr.
 func (h *Host) Addr(is4 bool) netip.Addr {
 	for _, p := range h.Addrs {
 		if p.Addr().Is4() == is4 {
@@ -139,7 +139,7 @@ func (h *Host) Addr(is4 bool) netip.Addr {
 	return netip.Addr{}
 }
 
-// RestoreAddrs puts the host's own addresses on its link, as its network manager would.
+// RestoreAddrs adds the host's own addresses to its link, as a network manager would.
 func (h *Host) RestoreAddrs() error {
 	for _, p := range h.Addrs {
 		if err := h.AddAddr(p); err != nil {
@@ -149,7 +149,7 @@ func (h *Host) RestoreAddrs() error {
 	return nil
 }
 
-// AddAddr puts an address on the host's link, or leaves it there.
+// AddAddr adds an address to the host's link. It is idempotent.
 func (h *Host) AddAddr(p netip.Prefix) error {
 	link, err := h.nl.LinkByName(LinkName)
 	if err != nil {
@@ -173,8 +173,8 @@ func (h *Host) DelAddr(p netip.Prefix) error {
 	return nil
 }
 
-// Do runs f on a thread in the host's network namespace. Sockets that f opens stay there, and
-// goroutines that f starts do not.
+// Do runs f on a thread in the host's network namespace. Sockets that f opens stay in it. Goroutines
+// that f starts do not run in it.
 func (h *Host) Do(f func() error) error { return h.ns.do(f) }
 
 // Dial connects from inside the host, as net.Dialer.DialContext does.
@@ -219,4 +219,32 @@ func addr(p netip.Prefix) *netlink.Addr {
 		a.Flags = unix.IFA_F_NODAD
 	}
 	return a
+}
+
+// Adopt returns a host for the network namespace of a process that this package did not create, such
+// as the first one of a container. Only methods that need no switch work: Do, Dial, AddRoute,
+// StartClient, StartCapture, AddBehind and SampleAdopted. Close it at the end: it keeps the namespace
+// alive.
+func Adopt(name string, pid int, addrs ...netip.Prefix) (*Host, error) {
+	return adopt(name, fmt.Sprintf("/proc/%d/ns/net", pid), addrs)
+}
+
+// AdoptPath returns a host for the network namespace at a path such as /run/netns/NAME, see Adopt.
+func AdoptPath(name, path string) (*Host, error) { return adopt(name, path, nil) }
+
+func adopt(name, path string, addrs []netip.Prefix) (*Host, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open network namespace of %s: %w", name, err)
+	}
+	return &Host{Name: name, Addrs: addrs, Dir: os.TempDir(), ns: netns{file}, procs: map[*Process]struct{}{}}, nil
+}
+
+// Close releases the namespace of a host that no lab closes: an adopted one, or one behind a router.
+func (h *Host) Close() error { return h.close() }
+
+// SampleAdopted starts a Sampler of adopted hosts. dead reports whether a host reaches no other: an
+// address that it still has is not a second holder.
+func SampleAdopted(vips []netip.Addr, dead func(*Host) bool, hosts ...*Host) (*Sampler, error) {
+	return newSampler(func(a, b *Host) bool { return !dead(a) && !dead(b) }, vips, hosts)
 }

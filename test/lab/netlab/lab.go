@@ -1,3 +1,13 @@
+// Package netlab builds a small Ethernet of Linux network namespaces and injects faults into it:
+// hosts, a switch, processes inside the hosts, a packet capture, a sampler of the holders of an
+// address, and a client that measures outages.
+//
+// It has no knowledge of Kubernetes or kvip. Its core does not import testing, because the demo and
+// the benchmark use it too.
+//
+// Nothing outlives the process that built a lab. The namespaces have no names, so the kernel removes
+// them and their links with their last user. A process in a host is killed with the thread that
+// started it. Only the directory of the lab can be left by a SIGKILL, and the next [New] removes it.
 package netlab
 
 import (
@@ -18,17 +28,17 @@ const dirPrefix = "kvip-lab-"
 
 var labs atomic.Int64 // numbers the labs of this process, for unique names
 
-// Config says how to build a lab. The zero value is usable.
+// Config of a Lab. The zero value is usable.
 type Config struct {
-	// Dir is where the lab's directory is created; empty means os.TempDir().
+	// Dir is where the lab's directory is created. Empty means os.TempDir().
 	Dir string
 }
 
-// Lab is one switch with hosts on it. Its methods may be called from several goroutines.
+// Lab is one switch with hosts on it. Its methods are safe for concurrent use.
 type Lab struct {
 	// Name is unique on this machine while the process lives, as in "kvip-lab-4711-1".
 	Name string
-	// Dir is the lab's own directory; Close removes it.
+	// Dir is the lab's own directory. Close removes it.
 	Dir string
 
 	sw     *networkSwitch
@@ -37,9 +47,9 @@ type Lab struct {
 	closed bool
 }
 
-// New builds an empty lab: a switch in a namespace of its own, so that firewall rules of the
-// machine (Docker's, say) never see its frames. It removes directories left by labs whose
-// process is gone. It needs root.
+// New builds an empty lab: a switch in a namespace of its own, so that firewall rules of the machine,
+// such as Docker's, do not see its frames. It removes the directories of labs whose process has
+// ended. It needs root.
 func New(cfg Config) (*Lab, error) {
 	base := cfg.Dir
 	if base == "" {
@@ -75,8 +85,8 @@ func (l *Lab) Hosts() []*Host {
 	return append([]*Host(nil), l.hosts...)
 }
 
-// Close kills every process of the lab, waits for each, and removes hosts, switch and
-// directory. It may be called twice.
+// Close kills every process of the lab, waits for each, and removes hosts, switch and directory. It
+// is idempotent.
 func (l *Lab) Close() error {
 	l.mu.Lock()
 	hosts, closed := l.hosts, l.closed
@@ -103,7 +113,7 @@ func removeStale(base string) {
 		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), dirPrefix), "-")
 		n, err := strconv.Atoi(pid)
 		if err == nil && errors.Is(unix.Kill(n, 0), unix.ESRCH) {
-			_ = os.RemoveAll(dir) // best effort: it is only litter
+			_ = os.RemoveAll(dir) // best effort
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kvip/kvip/test/lab/wait"
 	"github.com/kvip/kvip/test/testutil"
 )
 
@@ -101,13 +102,13 @@ func TestNothingIsLeftAfterClose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the child", func() bool { return len(descendants(p.PID())) == 1 })
+	wait.Eventually(t, patience, "the child", func() bool { return len(descendants(p.PID())) == 1 })
 	pids := append(descendants(p.PID()), p.PID())
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for _, pid := range pids {
-		waitFor(t, "the end of all processes", func() bool { return gone(pid) })
+		wait.Eventually(t, patience, "the end of all processes", func() bool { return gone(pid) })
 	}
 	if _, err := os.Stat(l.Dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("directory is left: %v", err)

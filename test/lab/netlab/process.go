@@ -16,27 +16,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Command describes a process to start in a host. Path is required.
+// Command is a process to start in a host. Path is required.
 type Command struct {
 	Path string   // absolute path of the executable
 	Args []string // without the name
-	Env  []string // the whole environment, "key=value"; PATH and HOME are added
+	Env  []string // "key=value"; PATH and HOME are added
 	Log  string   // file that output is appended to; empty: discarded, unless Output is set
 	// Output receives stdout and stderr instead of Log.
 	Output io.Writer
-	// Stdout receives stdout alone; stderr goes where Output or Log says.
+	// Stdout receives stdout alone. Output or Log still receive stderr.
 	Stdout io.Writer
-	// Tmpfs are directories that are empty and the process's own, such as /run.
+	// Tmpfs are directories that are empty and private to the process, such as /run.
 	Tmpfs []string
-	// Mounts are bind mounts, target path to source path, beside the host's /etc. A target
-	// must exist, except below one of Tmpfs.
+	// Mounts are bind mounts from target path to source path, in addition to the host's /etc. A
+	// target must exist, except below one of Tmpfs.
 	Mounts map[string]string
-	// Caps, if not nil, are all the capabilities (CAP_*) the process can have.
+	// Caps limits the capabilities (CAP_*) of the process. Nil means no limit.
 	Caps []uintptr
 }
 
-// Process is a program running in a host, with its own process group, in the host's network
-// namespace, and with the host's name and /etc. It is killed when this program ends.
+// Process is a program that runs in a host, with its own process group, in the host's network namespace,
+// and with the host's name and /etc. It is killed when this program ends.
 type Process struct {
 	Name string // base name of the executable
 	Log  string
@@ -44,7 +44,7 @@ type Process struct {
 	cmd  *exec.Cmd
 	host *Host
 	done chan struct{}
-	err  error // result of Wait; read after done
+	err  error // of Wait; valid after done
 }
 
 // Start starts a process in the host.
@@ -53,7 +53,7 @@ func (h *Host) Start(c Command) (*Process, error) {
 	p.cmd = &exec.Cmd{
 		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Dir: "/",
 		Env: append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}, c.Env...),
-		// Pdeathsig is sent when the starting thread ends, which is why that one waits.
+		// Pdeathsig is sent when the starting thread ends, so that thread waits.
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
 		Stdout:      c.Output, Stderr: c.Output,
 	}
@@ -76,7 +76,7 @@ func (h *Host) Start(c Command) (*Process, error) {
 	return p, nil
 }
 
-// run starts the process from a thread that looks like the host, and waits for its end.
+// run starts the process from a thread inside the host, and waits for its end.
 func (p *Process) run(c Command, started chan<- error) {
 	if err := p.host.enterHost(c); err != nil {
 		started <- err
@@ -97,7 +97,7 @@ func (p *Process) run(c Command, started chan<- error) {
 	close(p.done)
 }
 
-// enterHost gives the calling thread the host's namespaces, name, /etc and capabilities.
+// enterHost moves the calling thread into the host's namespaces, with its name, /etc and capabilities.
 func (h *Host) enterHost(c Command) error {
 	if err := h.ns.enter(); err != nil {
 		return err
@@ -117,7 +117,7 @@ func (h *Host) enterHost(c Command) error {
 	return limitCaps(c.Caps)
 }
 
-// mount changes what the calling thread sees of the file system.
+// mount mounts the directories of a Command for the calling thread.
 func (h *Host) mount(c Command) error {
 	for _, dir := range c.Tmpfs {
 		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
@@ -132,7 +132,7 @@ func (h *Host) mount(c Command) error {
 		below := func(dir string) bool { return strings.HasPrefix(target, dir+"/") }
 		if slices.ContainsFunc(c.Tmpfs, below) {
 			if err := os.MkdirAll(target, 0o755); err != nil {
-				return fmt.Errorf("make a place to mount %s: %w", source, err)
+				return fmt.Errorf("create a mount point for %s: %w", source, err)
 			}
 		}
 		if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
@@ -142,7 +142,7 @@ func (h *Host) mount(c Command) error {
 	return nil
 }
 
-// limitCaps drops every other capability from the bounding set; root's exec then gets no more.
+// limitCaps drops all other capabilities from the bounding set, which limits root's exec.
 func limitCaps(keep []uintptr) error {
 	if keep == nil {
 		return nil
@@ -165,10 +165,10 @@ func limitCaps(keep []uintptr) error {
 // PID returns the process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Done is closed when the process has ended.
+// Done returns a channel that is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Running says whether the process has not ended.
+// Running reports whether the process has not ended.
 func (p *Process) Running() bool {
 	select {
 	case <-p.done:
@@ -178,29 +178,29 @@ func (p *Process) Running() bool {
 	}
 }
 
-// Err returns how the process ended: nil for exit status 0. It waits for the end.
+// Err waits for the end of the process and returns its result: nil for exit status 0.
 func (p *Process) Err() error {
 	<-p.done
 	return p.err
 }
 
-// SendTerm asks the process to end (SIGTERM to the process itself) and does not wait.
+// SendTerm sends SIGTERM to the process itself and does not wait.
 func (p *Process) SendTerm() error { return p.signal(unix.SIGTERM) }
 
-// Freeze freezes the process and its descendants (SIGSTOP).
+// Freeze stops the process and its descendants (SIGSTOP).
 func (p *Process) Freeze() error { return p.signalTree(unix.SIGSTOP) }
 
-// Thaw lets a stopped process tree run on (SIGCONT).
+// Thaw continues the process and its descendants (SIGCONT).
 func (p *Process) Thaw() error { return p.signalTree(unix.SIGCONT) }
 
-// Kill ends the process and its descendants with SIGKILL and waits until it is gone.
+// Kill sends SIGKILL to the process and its descendants and waits for its end.
 func (p *Process) Kill() error {
 	err := p.signalTree(unix.SIGKILL)
 	<-p.done
 	return err
 }
 
-// Terminate asks with SIGTERM and kills after the grace period; it returns how the process ended.
+// Terminate sends SIGTERM, kills after the grace period, and returns the result of the process.
 func (p *Process) Terminate(grace time.Duration) error {
 	if err := p.SendTerm(); err != nil {
 		return err
@@ -215,7 +215,7 @@ func (p *Process) Terminate(grace time.Duration) error {
 	return p.Err()
 }
 
-// signal sends to the process only. One that has ended is no error.
+// signal sends to the process only. A process that has ended is not an error.
 func (p *Process) signal(s unix.Signal) error {
 	if !p.Running() {
 		return nil
@@ -226,7 +226,7 @@ func (p *Process) signal(s unix.Signal) error {
 	return nil
 }
 
-// signalTree sends to every descendant, found by parent id, and to the process.
+// signalTree sends to every descendant and to the process.
 func (p *Process) signalTree(s unix.Signal) error {
 	if !p.Running() {
 		return nil
@@ -239,12 +239,12 @@ func (p *Process) signalTree(s unix.Signal) error {
 	return p.signal(s)
 }
 
-// descendants lists the children of a process and theirs.
+// descendants lists the children of a process, and theirs.
 func descendants(pid int) []int {
 	var all []int
 	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, file := range lists {
-		text, _ := os.ReadFile(file) // the thread may be gone: it then has no children
+		text, _ := os.ReadFile(file) // a thread that has ended has no children
 		for _, field := range strings.Fields(string(text)) {
 			if child, err := strconv.Atoi(field); err == nil {
 				all = append(append(all, child), descendants(child)...)
@@ -265,22 +265,22 @@ func (h *Host) Processes() []*Process {
 	return all
 }
 
-// KillAll kills all processes of the host, at once, and then waits until they are gone.
+// KillAll kills all processes of the host at once and waits for their end.
 func (h *Host) KillAll() {
 	procs := h.Processes()
 	for _, p := range procs {
-		_ = p.signalTree(unix.SIGKILL) // can fail only for one that is gone
+		_ = p.signalTree(unix.SIGKILL) // fails only for one that has ended
 	}
 	for _, p := range procs {
 		<-p.done
 	}
 }
 
-// Freeze stops all processes of the host, as when a hypervisor pauses it; its kernel, and so
-// its addresses' lifetimes, run on.
+// Freeze freezes all processes of the host, as a hypervisor does. Its kernel keeps running, and with it
+// the lifetimes of its addresses.
 func (h *Host) Freeze() error { return h.each((*Process).Freeze) }
 
-// Thaw lets all processes of the host run on.
+// Thaw continues all processes of the host.
 func (h *Host) Thaw() error { return h.each((*Process).Thaw) }
 
 func (h *Host) each(f func(*Process) error) error {
@@ -289,4 +289,88 @@ func (h *Host) each(f func(*Process) error) error {
 		errs = append(errs, f(p))
 	}
 	return errors.Join(errs...)
+}
+
+// Where the kernel's cgroup file systems are mounted.
+const (
+	cgroups     = "/sys/fs/cgroup"
+	cgroupsV1   = cgroups + "/cpu"
+	quotaPeriod = 100_000 // µs, the kernel's default
+)
+
+// ErrNoQuota means that this machine cannot limit the CPU time of processes.
+var ErrNoQuota = errors.New("no cgroup here can limit CPU time")
+
+// LimitCPU limits some processes together to a number of cores, such as 0.5, with a cgroup. undo moves
+// them back to their cgroups.
+func LimitCPU(cores float64, procs ...*Process) (undo func() error, err error) {
+	root, v2 := cgroupsV1, false
+	if _, err := os.Stat(filepath.Join(root, "cpu.cfs_quota_us")); err != nil {
+		root, v2 = cgroups, true
+		controllers, _ := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
+		if !strings.Contains(" "+string(controllers), " cpu") {
+			return nil, ErrNoQuota
+		}
+		if err := write(root, "cgroup.subtree_control", "+cpu"); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrNoQuota, err)
+		}
+	}
+	dir := filepath.Join(root, fmt.Sprintf("kvip-lab-%d", os.Getpid()))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("limit CPU time: %w", err)
+	}
+	before := map[*Process]string{}
+	undo = func() error { return release(dir, before) }
+	quota := strconv.Itoa(int(cores * quotaPeriod))
+	if v2 {
+		err = write(dir, "cpu.max", quota+" "+strconv.Itoa(quotaPeriod))
+	} else {
+		err = errors.Join(write(dir, "cpu.cfs_period_us", strconv.Itoa(quotaPeriod)), write(dir, "cpu.cfs_quota_us", quota))
+	}
+	for _, p := range procs {
+		if err == nil {
+			before[p], err = cgroupOf(p, root, v2)
+		}
+		if err == nil {
+			err = write(dir, "cgroup.procs", strconv.Itoa(p.PID()))
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("limit CPU time: %w", err), undo())
+	}
+	return undo, nil
+}
+
+// release moves processes back into their former cgroups and removes dir. A process that has ended is
+// not an error.
+func release(dir string, before map[*Process]string) error {
+	var errs []error
+	for p, from := range before {
+		if err := write(from, "cgroup.procs", strconv.Itoa(p.PID())); err != nil && p.Running() && !errors.Is(err, unix.ESRCH) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errors.Join(errs...), os.Remove(dir))
+}
+
+// cgroupOf returns the directory of the cgroup that limits a process's CPU time.
+func cgroupOf(p *Process, root string, v2 bool) (string, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.PID()))
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(text)) { // number:controllers:path
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(parts) != 3 {
+			continue
+		}
+		if v2 && parts[1] == "" || !v2 && strings.Contains(","+parts[1]+",", ",cpu,") {
+			return filepath.Join(root, parts[2]), nil
+		}
+	}
+	return "", fmt.Errorf("find the cgroup of %s (pid %d)", p.Name, p.PID())
+}
+
+func write(dir, file, text string) error {
+	return os.WriteFile(filepath.Join(dir, file), []byte(text), 0)
 }

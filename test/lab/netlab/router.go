@@ -15,14 +15,14 @@ import (
 // behindLink is the name of a router's link to the host behind it.
 const behindLink = "behind"
 
-// reachableTime is how long a router believes what it has heard of a neighbour before it asks again:
-// longer than any test, as with routers that keep ARP entries for 20 minutes. What changes in
-// its table until then, an announcement has changed.
+// reachableTime is how long a router uses the entry of a neighbour without a request: longer than any
+// test, as with routers that keep ARP entries for 20 minutes. Only an announcement changes its table
+// until then.
 const reachableTime = "3600000" // ms
 
-// AddBehind makes a host in networks of its own, to which only the router leads: in each network the
-// router gets the first address and the host the second. The router, which may be an adopted host,
-// forwards from now on, and asks no more for neighbours that it knows. Release the host when done.
+// AddBehind creates a host in networks that are reached only through the router, which may be an
+// adopted host. In each network the router has the first address and the host the second. The router
+// forwards from now on, and does not request neighbours that it knows. Close the host at the end.
 func AddBehind(router *Host, name string, networks ...netip.Prefix) (*Host, error) {
 	h := &Host{Name: name, Dir: router.Dir, procs: map[*Process]struct{}{}}
 	gateways := make([]netip.Prefix, len(networks))
@@ -37,7 +37,7 @@ func AddBehind(router *Host, name string, networks ...netip.Prefix) (*Host, erro
 	return h, nil
 }
 
-// connectBehind connects the host with its router.
+// connectBehind connects the host to its router.
 func (h *Host) connectBehind(router *Host, gateways []netip.Prefix) (err error) {
 	if h.ns, err = newNetns(); err != nil {
 		return err
@@ -79,19 +79,19 @@ func (h *Host) connectBehind(router *Host, gateways []netip.Prefix) (err error) 
 	return nil
 }
 
-// becomeRouter makes the host a router with a long memory.
+// becomeRouter turns on forwarding, and the reachableTime of neighbours.
 func (h *Host) becomeRouter() error {
 	return h.ns.do(func() error {
 		for key, value := range map[string]string{
 			"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1",
 			"net/ipv4/neigh/" + LinkName + "/base_reachable_time_ms": reachableTime,
 			"net/ipv6/neigh/" + LinkName + "/base_reachable_time_ms": reachableTime,
-			// It asks at once whether one is there that it has only heard of.
+			// A neighbour that is only known from its announcement is verified at once.
 			"net/ipv4/neigh/" + LinkName + "/delay_first_probe_time": "0",
 			"net/ipv6/neigh/" + LinkName + "/delay_first_probe_time": "0",
 		} {
 			err := os.WriteFile("/proc/sys/"+key, []byte(value), 0o644)
-			if err != nil && !(strings.HasPrefix(key, "net/ipv6") && os.IsNotExist(err)) { // a network without IPv6
+			if err != nil && !(strings.HasPrefix(key, "net/ipv6") && os.IsNotExist(err)) { // no IPv6 in this network
 				return fmt.Errorf("set sysctl %s: %w", key, err)
 			}
 		}
@@ -106,12 +106,12 @@ func unspecified(p netip.Prefix) netip.Prefix {
 	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 }
 
-// AddRoute leads to a network through a neighbour on the host's link, or through that one from now on.
+// AddRoute adds a route through a neighbour on the host's link, or replaces the route's neighbour.
 func (h *Host) AddRoute(to netip.Prefix, via netip.Addr) error {
 	return h.changeRoute(netlink.RouteReplace, to, via)
 }
 
-// DelRoute removes such a route. One that is not there is not an error.
+// DelRoute removes a route. It is idempotent.
 func (h *Host) DelRoute(to netip.Prefix, via netip.Addr) error {
 	return h.changeRoute(func(r *netlink.Route) error {
 		if err := netlink.RouteDel(r); !errors.Is(err, unix.ESRCH) {
@@ -136,8 +136,8 @@ func (h *Host) changeRoute(change func(*netlink.Route) error, to netip.Prefix, v
 	})
 }
 
-// Neighbour returns the link-layer address that the host has in memory for a neighbour on its link, and
-// whether it believes it without asking; nil if it has none.
+// Neighbour returns the MAC in the host's neighbour table for an address on its link, nil if there is
+// none, and whether the entry is reachable.
 func (h *Host) Neighbour(of netip.Addr) (mac net.HardwareAddr, reachable bool, err error) {
 	family := unix.AF_INET
 	if of.Is6() {

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/kvip/kvip/test/lab/wait"
 )
 
 // A host behind a router reaches a host on the switch under its own address, in both families, and not
@@ -26,11 +28,11 @@ func TestHostBehindRouter(t *testing.T) {
 			t.Errorf("%s answers %s without a route back", vip, behind.Addrs[i].Addr())
 		}
 		must(t, a.AddRoute(networks[i], router.Addr(vip.Is4())))
-		waitFor(t, "an answer", func() bool {
+		wait.Eventually(t, patience, "an answer", func() bool {
 			conn, err := dialShortly(behind, listener.Addr())
 			return err == nil && conn.Close() == nil
 		})
-		waitFor(t, "the router to believe in a", func() bool {
+		wait.Eventually(t, patience, "the router to believe in a", func() bool {
 			mac, reachable, err := router.Neighbour(vip)
 			return err == nil && reachable && bytes.Equal(mac, a.MAC)
 		})

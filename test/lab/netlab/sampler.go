@@ -3,6 +3,7 @@ package netlab
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,17 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SampleEvery is how often a Sampler looks.
+// SampleEvery is the interval of a Sampler.
 const SampleEvery = 5 * time.Millisecond
 
 const maxHosts = 16 // of one sampler: a sample keeps one bit per address and host in 64 bits
 
-// Sampler finds out every 5 ms which hosts have the addresses, on any link, by asking each
-// host's kernel for all its addresses. If it sees two holders it asks again the ones it asked
-// first: it counts them only if the first still holds after the second was seen to hold, so
-// that a hand-over between two questions is no overlap.
+// Sampler records every 5 ms which hosts have the addresses, on any link, from the address list of each
+// host's kernel. If it finds two holders it queries all hosts again: it counts two holders only if the
+// first still has the address after the second was seen to have it. A hand-over between two queries is
+// not an overlap.
 type Sampler struct {
-	reach func(a, b *Host) bool // whether they can reach each other now
+	reach func(a, b *Host) bool // reports whether they can reach each other now
 	hosts []*Host
 	vips  []netip.Addr
 	dumps []*dumper
@@ -34,14 +35,14 @@ type Sampler struct {
 	done chan struct{}
 }
 
-// sample is one look at all hosts. Bit i*maxHosts+j of the mask: host j has address i.
+// sample is one query of all hosts. Bit i*maxHosts+j of the mask: host j has address i.
 type sample struct {
 	at          time.Time
 	mask        uint64
 	two, twoAny bool
 }
 
-// Sample starts a Sampler for up to four addresses on up to sixteen hosts; Stop ends it.
+// Sample starts a Sampler of up to four addresses on up to sixteen hosts. Stop ends it.
 func (l *Lab) Sample(vips []netip.Addr, hosts ...*Host) (*Sampler, error) {
 	return newSampler(l.Reachable, vips, hosts)
 }
@@ -73,8 +74,8 @@ func (s *Sampler) close() {
 	}
 }
 
-// run samples until told to stop. It has a thread of its own with a higher priority, so that
-// busy processes do not delay it.
+// run samples until Stop. It has a thread of its own with a higher priority, so that busy processes do
+// not delay it.
 func (s *Sampler) run() {
 	defer close(s.done)
 	defer s.close()
@@ -112,7 +113,7 @@ func (s *Sampler) takeSample() error {
 	}
 	sm := sample{at: now, mask: mask}
 	if s.overlap(mask, false) {
-		again, err := s.query() // every host after every host's first answer
+		again, err := s.query() // after the first answers of all hosts
 		if err != nil {
 			return err
 		}
@@ -125,9 +126,9 @@ func (s *Sampler) takeSample() error {
 	return nil
 }
 
-// vanished reports whether nobody has an address that somebody had in the sample before. The hosts are
-// asked one after the other: an address that moves from one that is still to be asked to one that was
-// asked is seen on neither.
+// vanished reports whether an address has no holder and had one in the last sample. The hosts are
+// queried one after the other: an address that moves from a host that is not queried yet to one that
+// is, is seen on neither.
 func (s *Sampler) vanished(mask uint64) bool {
 	last := s.last.Load()
 	for i := range s.vips {
@@ -138,7 +139,7 @@ func (s *Sampler) vanished(mask uint64) bool {
 	return false
 }
 
-// query asks every host once.
+// query lists the addresses of every host once.
 func (s *Sampler) query() (mask uint64, err error) {
 	for j, d := range s.dumps {
 		err := d.dump(func(a netip.Addr) {
@@ -155,8 +156,7 @@ func (s *Sampler) query() (mask uint64, err error) {
 	return mask, nil
 }
 
-// overlap says whether two hosts have the same address; with reachable only if they can reach
-// each other.
+// overlap reports whether two hosts have the same address and, with reachable, can reach each other.
 func (s *Sampler) overlap(mask uint64, reachable bool) bool {
 	for i := range s.vips {
 		holders := s.holders(mask, i)
@@ -185,7 +185,7 @@ func (s *Sampler) holders(mask uint64, vip int) []*Host {
 	return all
 }
 
-// Holders returns who had an address at the last sample.
+// Holders returns the hosts that had an address at the last sample.
 func (s *Sampler) Holders(vip netip.Addr) []*Host {
 	for i, v := range s.vips {
 		if v == vip {
@@ -195,7 +195,7 @@ func (s *Sampler) Holders(vip netip.Addr) []*Host {
 	return nil
 }
 
-// Freeze ends the sampler and returns what went wrong, if anything. The samples stay readable.
+// Stop ends the sampler and returns its error, if any. The samples stay readable.
 func (s *Sampler) Stop() error {
 	select {
 	case <-s.stop:
@@ -206,4 +206,73 @@ func (s *Sampler) Stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
+}
+
+// HolderReport is what a Sampler recorded in a window.
+type HolderReport struct {
+	Samples int
+	// TwoHolders counts samples in which two hosts that can reach each other had the same
+	// address; TwoHoldersAny also counts hosts cut off from each other.
+	TwoHolders, TwoHoldersAny int
+	// MaxGap is the longest time between two samples. More than a few times SampleEvery means that
+	// the machine was too busy for a reliable result.
+	MaxGap   time.Duration
+	Timeline []Change
+}
+
+// Change is the time from which other hosts than before had an address.
+type Change struct {
+	At      time.Time
+	VIP     netip.Addr
+	Holders []string // names; nil: none
+}
+
+// Window returns the report from one instant to another. A zero instant means no limit. The timeline
+// begins with the state at the first sample.
+func (s *Sampler) Window(from, to time.Time) HolderReport {
+	s.mu.Lock()
+	samples := s.samples[s.index(from):]
+	s.mu.Unlock()
+	var h HolderReport
+	var before sample
+	for i, sm := range samples {
+		if !to.IsZero() && sm.at.After(to) {
+			break
+		}
+		h.count(sm)
+		if i > 0 {
+			h.MaxGap = max(h.MaxGap, sm.at.Sub(before.at))
+		}
+		for v, vip := range s.vips {
+			if old, now := s.holders(before.mask, v), s.holders(sm.mask, v); i == 0 || !slices.Equal(old, now) {
+				h.Timeline = append(h.Timeline, Change{At: sm.at, VIP: vip, Holders: names(now)})
+			}
+		}
+		before = sm
+	}
+	return h
+}
+
+// index finds the first sample at or after an instant. The caller holds the lock.
+func (s *Sampler) index(from time.Time) int {
+	i, _ := slices.BinarySearchFunc(s.samples, from, func(sm sample, t time.Time) int { return sm.at.Compare(t) })
+	return i
+}
+
+func (h *HolderReport) count(sm sample) {
+	h.Samples++
+	if sm.two {
+		h.TwoHolders++
+	}
+	if sm.twoAny {
+		h.TwoHoldersAny++
+	}
+}
+
+func names(hosts []*Host) []string {
+	var all []string
+	for _, h := range hosts {
+		all = append(all, h.Name)
+	}
+	return all
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kvip/kvip/test/lab/wait"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -20,7 +22,7 @@ func TestSamplerSeesHoldersAndOverlap(t *testing.T) {
 	defer func() { must(t, s.Stop()) }()
 	must(t, a.AddAddr(netip.PrefixFrom(vip4, 32)))
 	must(t, a.AddAddr(netip.PrefixFrom(vip6, 128)))
-	waitFor(t, "a as holder", func() bool {
+	wait.Eventually(t, patience, "a as holder", func() bool {
 		return slices.Equal(s.Holders(vip4), []*Host{a}) && slices.Equal(s.Holders(vip6), []*Host{a})
 	})
 	if w := s.Window(time.Time{}, time.Time{}); w.Samples == 0 || w.TwoHoldersAny != 0 {
@@ -29,15 +31,15 @@ func TestSamplerSeesHoldersAndOverlap(t *testing.T) {
 	time.Sleep(4 * SampleEvery)
 	both := time.Now().Add(-2 * SampleEvery) // the window begins with a alone
 	must(t, b.AddAddr(netip.PrefixFrom(vip6, 128)))
-	waitFor(t, "two holders", func() bool { return s.Window(both, time.Time{}).TwoHolders > 2 })
+	wait.Eventually(t, patience, "two holders", func() bool { return s.Window(both, time.Time{}).TwoHolders > 2 })
 	must(t, l.Partition(a, b))
 	cut := time.Now()
-	waitFor(t, "two holders that cannot reach each other", func() bool { return s.Window(cut, time.Time{}).TwoHoldersAny > 2 })
+	wait.Eventually(t, patience, "two holders that cannot reach each other", func() bool { return s.Window(cut, time.Time{}).TwoHoldersAny > 2 })
 	if w := s.Window(cut.Add(SampleEvery), time.Time{}); w.TwoHolders != 0 {
 		t.Errorf("%d samples count hosts that are cut off from each other", w.TwoHolders)
 	}
 	must(t, b.DelAddr(netip.PrefixFrom(vip6, 128)))
-	waitFor(t, "one holder", func() bool { return len(s.Holders(vip6)) == 1 })
+	wait.Eventually(t, patience, "one holder", func() bool { return len(s.Holders(vip6)) == 1 })
 	var got []string
 	for _, ch := range s.Window(both, time.Time{}).Timeline {
 		if ch.VIP == vip6 {

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onThread runs f on an operating system thread of its own, which ends with f: whatever f
-// changes about its thread (namespaces, capabilities) can touch nothing else. The main thread
-// is never used, because it cannot end.
+// onThread runs f on an operating system thread of its own, which ends with f: changes of f to its
+// thread (namespaces, capabilities) affect nothing else. The main thread is not used, because it
+// cannot end.
 func onThread(f func()) {
 	go func() {
 		runtime.LockOSThread() // never unlocked: the runtime ends the thread with the goroutine
@@ -51,8 +51,8 @@ func newNetns() (netns, error) {
 	return r.ns, r.err
 }
 
-// enter moves the calling thread into the namespace. Only for threads of onThread. To stay where
-// the thread is needs no rights.
+// enter moves the calling thread, which must be one of onThread, into the namespace. It needs no
+// privileges if the thread is in it already.
 func (n netns) enter() error {
 	if n.isCurrent() {
 		return nil
@@ -63,7 +63,7 @@ func (n netns) enter() error {
 	return nil
 }
 
-// isCurrent says whether the calling thread is in the namespace already.
+// isCurrent reports whether the calling thread is in the namespace already.
 func (n netns) isCurrent() bool {
 	theirs, err := n.file.Stat()
 	if err != nil {

@@ -9,16 +9,16 @@ import (
 
 const bridgeName = "switch"
 
-// networkSwitch is the switch: a bridge in a namespace of its own, one port per host, and the frames
-// it drops (see filter.go).
+// networkSwitch is a bridge in a namespace of its own, with one port per host, and a table of the
+// frames that it drops.
 type networkSwitch struct {
 	ns    netns
 	nl    *netlink.Handle
 	drops *dropTable
 }
 
-// newNetworkSwitch creates the bridge, without spanning tree and multicast snooping, which would add
-// delays that a plain switch does not have.
+// newNetworkSwitch creates the bridge, without spanning tree and multicast snooping, which add delays
+// that a plain switch does not have.
 func newNetworkSwitch() (*networkSwitch, error) {
 	ns, err := newNetns()
 	if err != nil {
@@ -38,7 +38,7 @@ func (f *networkSwitch) setup() error {
 		return err
 	}
 	f.nl = nl
-	// Ports are no hosts: they send no router solicitations or multicast reports of their own.
+	// Ports must not send router solicitations or multicast reports.
 	if err := f.ns.sysctl("net/ipv6/conf/default/disable_ipv6", "1"); err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (f *networkSwitch) setup() error {
 	return nl.LinkSetUp(br)
 }
 
-// plug connects a new port, named like the host, with a link eth0 in the host's namespace.
+// plug connects a new port with the name of the host to a link eth0 in the host's namespace.
 func (f *networkSwitch) plug(name string, mac net.HardwareAddr, host netns) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
@@ -80,7 +80,7 @@ func (f *networkSwitch) plug(name string, mac net.HardwareAddr, host netns) erro
 	return f.prepareFilter(link.Attrs().Index)
 }
 
-// setPort takes a port down, which the host sees as a pulled cable, or up.
+// setPort sets a port down, which the host sees as an unplugged cable, or up.
 func (f *networkSwitch) setPort(name string, up bool) error {
 	link, err := f.nl.LinkByName(name)
 	if err != nil {
@@ -99,7 +99,7 @@ func (f *networkSwitch) close() error {
 	return f.ns.file.Close()
 }
 
-// handle opens a netlink socket inside the namespace; it then works from any thread.
+// handle opens a netlink socket inside the namespace. It then works from any thread.
 func handle(ns netns) (*netlink.Handle, error) {
 	var h *netlink.Handle
 	err := ns.do(func() (err error) {

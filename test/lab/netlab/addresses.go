@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dumper asks one host's kernel which addresses it has. It keeps one socket and one buffer, so
-// that 200 dumps a second cost next to nothing (vishvananda/netlink allocates for each).
+// dumper lists the addresses of one host's kernel. It keeps one socket and one buffer, so that 200
+// dumps a second cost almost nothing (vishvananda/netlink allocates for each).
 type dumper struct {
 	fd  int
 	seq uint32
 	buf []byte
 }
 
-// newDumper opens the socket in the host's namespace; dump then works from any thread.
+// newDumper opens the socket in the host's namespace. dump then works from any thread.
 func newDumper(h *Host) (*dumper, error) {
 	d := &dumper{fd: -1, buf: make([]byte, 64<<10)}
 	err := h.Do(func() (err error) {
@@ -48,7 +48,7 @@ func (d *dumper) request() []byte {
 func (d *dumper) dump(seen func(netip.Addr)) error {
 	d.seq++
 	if err := unix.Sendto(d.fd, d.request(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return fmt.Errorf("ask for addresses: %w", err)
+		return fmt.Errorf("request addresses: %w", err)
 	}
 	for {
 		n, _, err := unix.Recvfrom(d.fd, d.buf, 0)
