@@ -34,7 +34,7 @@ func newFixture(t *testing.T) *fixture {
 	return &fixture{t: t, store: store, server: server, dir: t.TempDir(), log: &testutil.Log{}}
 }
 
-// path is that of a file in the directory of the credentials.
+// path returns that of a file in the directory of the credentials.
 func (f *fixture) path(name string) string { return filepath.Join(f.dir, name) }
 
 // kubeconfig writes one whose server must never be dialled, and returns its path.
@@ -57,13 +57,14 @@ func (f *fixture) write(name, text string) string {
 
 // open makes a Store of those kubeconfigs.
 func (f *fixture) open(kubeconfigs ...string) *Store {
-	s := testutil.Must(NewStore(StoreConfig{Kubeconfigs: kubeconfigs, Log: slog.New(slog.NewTextHandler(f.log, nil))}))
+	log := slog.New(slog.NewTextHandler(f.log, nil))
+	s := testutil.Must(NewStore(StoreConfig{Kubeconfigs: kubeconfigs, Log: log}))
 	f.t.Cleanup(s.drop)
 	return s
 }
 
-// warm makes one request to the fixture's server with the credentials in use.
-func (f *fixture) warm(s *Store) error {
+// connect makes one request to the fixture's server with the credentials in use.
+func (f *fixture) connect(s *Store) error {
 	server, err := s.Server(f.server.Host)
 	if err != nil {
 		return err
@@ -71,7 +72,7 @@ func (f *fixture) warm(s *Store) error {
 	return server.Connect(f.t.Context())
 }
 
-// trap is a listener that fails the test when somebody connects; it returns its address.
+// trap returns the address of a listener that fails the test at each connection.
 func trap(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

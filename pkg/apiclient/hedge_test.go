@@ -88,8 +88,10 @@ func TestHedge(t *testing.T) {
 	}{
 		{"answered", peers, "abc", []reply{{10 * ms, nil}}, 1, "a@0s", 10 * ms, nil},
 		{"silent", peers, "abc", []reply{never, {10 * ms, nil}}, 2, "a@0s late a b@100ms", 110 * ms, nil},
-		{"slow, and first", peers, "abc", []reply{{105 * ms, nil}, never}, 1, "a@0s late a b@100ms", 105 * ms, nil},
-		{"broken", peers, "abc", []reply{{10 * ms, broken}, {10 * ms, nil}}, 2, "a@0s b@10ms", 20 * ms, nil},
+		{"slow, and first", peers, "abc", []reply{{105 * ms, nil}, never}, 1,
+			"a@0s late a b@100ms", 105 * ms, nil},
+		{"broken", peers, "abc", []reply{{10 * ms, broken}, {10 * ms, nil}}, 2,
+			"a@0s b@10ms", 20 * ms, nil},
 		{"all broken", peers, "ab", []reply{{10 * ms, broken}}, 0, "a@0s b@10ms", 20 * ms, broken},
 		{"conflict", peers, "abc", []reply{{10 * ms, conflict}}, 0, "a@0s", 10 * ms, conflict},
 		{"a copy was applied", peers, "abc", []reply{{140 * ms, nil}, {10 * ms, conflict}}, 1,
@@ -102,7 +104,8 @@ func TestHedge(t *testing.T) {
 			"a@0s late a a@500ms", 510 * ms, nil},
 		{"round", renewal, "ab", []reply{never, never, {10 * ms, nil}}, 3,
 			"a@0s late a b@500ms late b a@1s", 1010 * ms, nil},
-		{"an error of the server ends it", renewal, "ab", []reply{{10 * ms, conflict}}, 0, "a@0s", 10 * ms, conflict},
+		{"an error of the server ends it", renewal, "ab", []reply{{10 * ms, conflict}}, 0,
+			"a@0s", 10 * ms, conflict},
 		{"a later copy is refused, the first was written", renewal, "ab",
 			[]reply{{520 * ms, nil}, {10 * ms, conflict}}, 1, "a@0s late a b@500ms", 520 * ms, nil},
 		{"while another is open", renewal, "abc", []reply{never, {10 * ms, conflict}, {10 * ms, nil}}, 3,
@@ -113,7 +116,8 @@ func TestHedge(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			won, sent, took, err := hedged(t, c.cfg, c.hosts, c.replies...)
-			if won != c.won || strings.Join(sent, " ") != c.sent || took != c.took || !errors.Is(err, c.err) {
+			if won != c.won || strings.Join(sent, " ") != c.sent || took != c.took ||
+				!errors.Is(err, c.err) {
 				t.Errorf("request %d won, sent %s, %v after %v", won, strings.Join(sent, " "), err, took)
 			}
 		})

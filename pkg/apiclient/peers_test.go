@@ -17,7 +17,7 @@ import (
 	"github.com/kvip/kvip/test/fakeapi"
 )
 
-// TestEndpoints takes addresses alone, and a bounded number of them.
+// TestEndpoints: only addresses of hosts count, and a limited number of them.
 func TestEndpoints(t *testing.T) {
 	number := func(n int32) *int32 { return &n }
 	list := func(addresses ...string) []discoveryv1.Endpoint {
@@ -33,12 +33,23 @@ func TestEndpoints(t *testing.T) {
 		slice discoveryv1.EndpointSlice
 		want  string
 	}{
-		{"Sorted", discoveryv1.EndpointSlice{Endpoints: list("10.0.0.2", "10.0.0.1", "10.0.0.2"), Ports: []discoveryv1.EndpointPort{{Port: number(7443)}}}, "10.0.0.1:7443 10.0.0.2:7443"},
+		{"Sorted", discoveryv1.EndpointSlice{
+			Endpoints: list("10.0.0.2", "10.0.0.1", "10.0.0.2"),
+			Ports:     []discoveryv1.EndpointPort{{Port: number(7443)}},
+		}, "10.0.0.1:7443 10.0.0.2:7443"},
 		{"IPv6", discoveryv1.EndpointSlice{Endpoints: list("2001:db8::1")}, "[2001:db8::1]:6443"},
-		{"NoAddress", discoveryv1.EndpointSlice{Endpoints: list("example.org", "", "0.0.0.0", "::", "ff02::1", "fe80::1%eth0", strings.Repeat("1", 10000))}, ""},
-		{"Ports", discoveryv1.EndpointSlice{Endpoints: list("10.0.0.1"), Ports: []discoveryv1.EndpointPort{
-			{Name: &other, Port: number(1)}, {Name: &https, Port: number(-1)}, {Name: &https, Port: number(70000)}, {Name: &https}, {Name: &https, Port: number(443)},
-		}}, "10.0.0.1:443"},
+		{"NoAddress", discoveryv1.EndpointSlice{Endpoints: list(
+			"example.org", "", "0.0.0.0", "::", "ff02::1", "fe80::1%eth0", strings.Repeat("1", 10000),
+		)}, ""},
+		{"Ports", discoveryv1.EndpointSlice{
+			Endpoints: list("10.0.0.1"), Ports: []discoveryv1.EndpointPort{
+				{Name: &other, Port: number(1)}, {Name: &https, Port: number(-1)},
+				{Name: &https, Port: number(70000)}, {Name: &https}, {Name: &https, Port: number(443)},
+			},
+		}, "10.0.0.1:443"},
+		{"Mapped", discoveryv1.EndpointSlice{
+			Endpoints: list("::ffff:10.0.0.1", "fd00::1", "10.0.0.1"),
+		}, "10.0.0.1:6443 [fd00::1]:6443"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			if got := strings.Join(Endpoints(&row.slice), " "); got != row.want {
@@ -51,7 +62,7 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
-// TestKeepEndsOtherClients of one lane alone, and says so to who watches.
+// TestKeepEndsOtherClients: PrunePool retires the other clients of one pool only.
 func TestKeepEndsOtherClients(t *testing.T) {
 	f := newFixture(t)
 	s := f.open(f.kubeconfig("admin.conf", fakeapi.User{Token: "t"}))
@@ -80,11 +91,12 @@ func TestKeepEndsOtherClients(t *testing.T) {
 	}
 	again, err := s.ServerInPool("services", "10.0.0.1:6443")
 	if err != nil || again == clients["services10.0.0.1:6443"] || len(s.clients) != 5 {
-		t.Errorf("asked for again: the same %v, %d clients, %v", again == clients["services10.0.0.1:6443"], len(s.clients), err)
+		t.Errorf("requested again: the same %v, %d clients, %v",
+			again == clients["services10.0.0.1:6443"], len(s.clients), err)
 	}
 }
 
-// TestRouterKeepsWhatItKnows ends the clients of servers that are not listed any more.
+// TestRouterKeepsWhatItKnows: clients of servers that are not peers any more are retired.
 func TestRouterKeepsWhatItKnows(t *testing.T) {
 	f := newFixture(t)
 	s := f.open(f.kubeconfig("admin.conf", fakeapi.User{Token: "t"}))
@@ -175,7 +187,8 @@ func TestPeersAreBounded(t *testing.T) {
 		if slices.Contains(set.hosts, host) {
 			set.responds[host] = true
 		}
-		if len(set.hosts) > MaxServers || len(set.listedAt) > MaxServers || len(set.responds) > MaxServers {
+		if len(set.hosts) > MaxServers || len(set.listedAt) > MaxServers ||
+			len(set.responds) > MaxServers {
 			t.Fatalf("round %d: %d peers, %d remembered", i, len(set.hosts), len(set.listedAt))
 		}
 	}

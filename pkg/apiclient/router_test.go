@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"testing"
@@ -43,7 +44,7 @@ func local(hosts ...string) func() []string { return func() []string { return ho
 // ping is a request that any server answers.
 func ping(ctx context.Context, s *Server) error { return s.Connect(ctx) }
 
-// E11: the node's own server first, then the in-cluster address, then the others, each once.
+// E11: the node's own server comes first, then the in-cluster address, then the peers.
 func TestOrderOfHosts(t *testing.T) {
 	f := newFixture(t)
 	r := f.routes(RouterConfig{Local: local("a:1"), InCluster: "b:1"})
@@ -73,7 +74,8 @@ func TestWithoutAHostOrCredentials(t *testing.T) {
 	}
 }
 
-// A request that reached nobody is made elsewhere at once, and what comes next goes there.
+// TestAServerThatIsDownIsLeft: a request that reached no server goes to the next one at once, and
+// so do later requests.
 func TestAServerThatIsDownIsLeft(t *testing.T) {
 	f := newFixture(t)
 	other := f.second()
@@ -92,12 +94,13 @@ func TestAServerThatIsDownIsLeft(t *testing.T) {
 	}
 	other.Close()
 	if err := r.Do(t.Context(), ping); err == nil {
-		t.Error("somebody answers")
+		t.Error("a server answers")
 	}
 }
 
-// Other errors: an answer stays, silence moves on with the next request, and nothing is sent twice.
-func TestWhatAnErrorChanges(t *testing.T) {
+// TestServerAfterAnError: after no response the next request goes to another server. No request is
+// sent twice.
+func TestServerAfterAnError(t *testing.T) {
 	what := schema.GroupResource{Resource: "leases"}
 	for _, row := range []struct {
 		name  string
@@ -108,7 +111,7 @@ func TestWhatAnErrorChanges(t *testing.T) {
 		{"a conflict", apierrors.NewConflict(what, "a", errors.New("x")), false},
 		{"not found", fmt.Errorf("get: %w", apierrors.NewNotFound(what, "a")), false},
 		{"forbidden", apierrors.NewForbidden(what, "a", errors.New("x")), false},
-		{"given up by the caller", fmt.Errorf("get: %w", context.Canceled), false},
+		{"cancelled by the caller", fmt.Errorf("get: %w", context.Canceled), false},
 		{"a time-out", context.DeadlineExceeded, true},
 		{"a connection that ended", io.ErrUnexpectedEOF, true},
 	} {
@@ -126,7 +129,7 @@ func TestWhatAnErrorChanges(t *testing.T) {
 	}
 }
 
-// Many requests that fail at one server leave it once, not one server each.
+// TestManyFailuresLeaveOneServer: requests that fail at one server do not skip the following ones.
 func TestManyFailuresLeaveOneServer(t *testing.T) {
 	f := newFixture(t)
 	r := f.routes(RouterConfig{Local: local("a:1", "b:1", "c:1")})
@@ -147,14 +150,14 @@ func TestManyFailuresLeaveOneServer(t *testing.T) {
 	}
 }
 
-// A server that is no longer known is asked no more.
+// TestPeersThatGo: a server that is not a peer any more gets no request.
 func TestPeersThatGo(t *testing.T) {
 	f := newFixture(t)
 	r := f.routes(RouterConfig{Local: local("a:1")})
 	peers := []string{"b:1"}
 	r.SetPeers(peers)
 	peers[0] = "x:1" // the caller's
-	r.Next()         // nobody was asked yet
+	r.Next()         // no server is in use yet
 	if now, _ := r.Server(); now.Host != "a:1" {
 		t.Fatalf("asked is %s", now.Host)
 	}
@@ -168,12 +171,12 @@ func TestPeersThatGo(t *testing.T) {
 	}
 }
 
-// What must not wait has connections of its own (E11).
-func TestLanesShareNoConnection(t *testing.T) {
+// E11: connection pools do not share connections.
+func TestPoolsShareNoConnection(t *testing.T) {
 	f := newFixture(t)
 	store := f.open(f.kubeconfig("admin.conf", fakeapi.User{Token: "t"}))
-	for _, lane := range []string{"", "one", "two"} {
-		r := f.routes(RouterConfig{Store: store, ConnectionPool: lane, Local: local(f.server.Host)})
+	for _, pool := range []string{"", "one", "two"} {
+		r := f.routes(RouterConfig{Store: store, ConnectionPool: pool, Local: local(f.server.Host)})
 		for range 2 {
 			if err := r.Do(t.Context(), ping); err != nil {
 				t.Fatal(err)
@@ -185,15 +188,18 @@ func TestLanesShareNoConnection(t *testing.T) {
 		clients[q.Client] = true
 	}
 	if len(clients) != 3 {
-		t.Errorf("%d connections for three lanes", len(clients))
+		t.Errorf("%d connections for three pools", len(clients))
 	}
 }
 
-// ReportDenied credentials are told to the store, which goes on to the next ones.
-func TestRefusedCredentials(t *testing.T) {
+// TestDeniedCredentials: the Store learns of denied credentials and switches to the next ones.
+func TestDeniedCredentials(t *testing.T) {
 	f := newFixture(t)
 	f.server.Refuse("old")
-	store := f.open(f.kubeconfig("a.conf", fakeapi.User{Token: "old"}), f.kubeconfig("b.conf", fakeapi.User{Token: "new"}))
+	store := f.open(
+		f.kubeconfig("a.conf", fakeapi.User{Token: "old"}),
+		f.kubeconfig("b.conf", fakeapi.User{Token: "new"}),
+	)
 	r := f.routes(RouterConfig{Store: store, Local: local(f.server.Host)})
 	list := func(ctx context.Context, s *Server) error {
 		_, err := s.Coordination.Leases("kube-system").List(ctx, metav1.ListOptions{})
@@ -204,5 +210,36 @@ func TestRefusedCredentials(t *testing.T) {
 	}
 	if err := r.Do(t.Context(), list); err != nil {
 		t.Errorf("the second are not tried: %v", err)
+	}
+}
+
+func TestNewRouterValidates(t *testing.T) {
+	if _, err := NewRouter(RouterConfig{Local: local("a:1")}); err == nil {
+		t.Error("a router without a store")
+	}
+}
+
+// TestErrorClasses: what an error means for the choice of the server.
+func TestErrorClasses(t *testing.T) {
+	dial := fmt.Errorf("get: %w", &net.OpError{Op: "dial", Err: errors.New("refused")})
+	what := schema.GroupResource{Resource: "leases"}
+	for _, c := range []struct {
+		err                             error
+		denied, noResponse, unreachable bool
+	}{
+		{nil, false, false, false},
+		{dial, false, true, true},
+		{&net.OpError{Op: "read", Err: errors.New("reset")}, false, true, false},
+		{context.DeadlineExceeded, false, true, false},
+		{context.Canceled, false, false, false},
+		{apierrors.NewUnauthorized("x"), true, false, false},
+		{fmt.Errorf("get: %w", apierrors.NewForbidden(what, "a", nil)), true, false, false},
+		{apierrors.NewServiceUnavailable("x"), false, false, false},
+	} {
+		denied, noResponse := IsDenied(c.err), IsNoResponse(c.err)
+		if denied != c.denied || noResponse != c.noResponse || IsUnreachable(c.err) != c.unreachable {
+			t.Errorf("%v: denied %v, no response %v, unreachable %v",
+				c.err, denied, noResponse, IsUnreachable(c.err))
+		}
 	}
 }

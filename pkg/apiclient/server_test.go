@@ -8,25 +8,27 @@ import (
 	"github.com/kvip/kvip/test/fakeapi"
 )
 
-// E11: the address in the kubeconfig is never dialled, and the certificate of
-// whatever address was given is checked against the name "kubernetes".
+// E11: the address in the kubeconfig is never dialled, and the certificate of the given address
+// must contain the name "kubernetes".
 func TestOnlyTheGivenAddressIsDialled(t *testing.T) {
 	f := newFixture(t)
 	elsewhere := trap(t)
 	path := f.path("admin.conf")
-	if err := f.store.WriteKubeconfig(path, "https://"+elsewhere, fakeapi.User{CommonName: "kvip"}); err != nil {
+	user := fakeapi.User{CommonName: "kvip"}
+	if err := f.store.WriteKubeconfig(path, "https://"+elsewhere, user); err != nil {
 		t.Fatal(err)
 	}
 	s := f.open(path)
 	for range 3 {
-		if err := f.warm(s); err != nil {
+		if err := f.connect(s); err != nil {
 			t.Fatal(err)
 		}
 	}
 	all := f.server.Requests()
 	for _, q := range all {
-		if q.ServerName != ServerName || q.Subject != "kvip" || q.Proto != "HTTP/2.0" || q.Client != all[0].Client {
-			t.Errorf("asked %+v, want one HTTP/2 connection for %q as kvip", q, ServerName)
+		if q.ServerName != ServerName || q.Subject != "kvip" || q.Proto != "HTTP/2.0" ||
+			q.Client != all[0].Client {
+			t.Errorf("requested %+v, want one HTTP/2 connection for %q as kvip", q, ServerName)
 		}
 	}
 	server, err := s.Server(f.server.Host)
@@ -41,23 +43,25 @@ func TestOnlyTheGivenAddressIsDialled(t *testing.T) {
 func TestProxyOfAKubeconfigIsNotUsed(t *testing.T) {
 	f := newFixture(t)
 	f.write("ca.crt", string(f.store.CA()))
-	s := f.open(f.write("x.conf", kubeconfigText(`,"certificate-authority":"ca.crt","proxy-url":"http://`+trap(t)+`"`, `"token":"t"`)))
-	if err := f.warm(s); err != nil {
+	cluster := `,"certificate-authority":"ca.crt","proxy-url":"http://` + trap(t) + `"`
+	s := f.open(f.write("x.conf", kubeconfigText(cluster, `"token":"t"`)))
+	if err := f.connect(s); err != nil {
 		t.Error(err)
 	}
 }
 
-// A server whose certificate another authority signed, or that has another name, is not
-// spoken to.
+// TestServerMustProveItself: a server with the certificate of another authority, or for another
+// name, receives no request.
 func TestServerMustProveItself(t *testing.T) {
 	f, other := newFixture(t), newFixture(t)
 	s := f.open(other.kubeconfig("admin.conf", fakeapi.User{Token: "secret"}))
-	if err := f.warm(s); err == nil || !strings.Contains(err.Error(), f.server.Host) {
+	if err := f.connect(s); err == nil || !strings.Contains(err.Error(), f.server.Host) {
 		t.Errorf("another authority's server: %v, want an error that names it", err)
 	}
 	f.write("ca.crt", string(f.store.CA()))
-	s = f.open(f.write("x.conf", kubeconfigText(`,"certificate-authority":"ca.crt","tls-server-name":"api.example.com"`, `"token":"secret"`)))
-	if err := f.warm(s); err == nil {
+	const cluster = `,"certificate-authority":"ca.crt","tls-server-name":"api.example.com"`
+	s = f.open(f.write("x.conf", kubeconfigText(cluster, `"token":"secret"`)))
+	if err := f.connect(s); err == nil {
 		t.Error("a server with another name was accepted")
 	}
 	if n := len(f.server.Requests()); n != 0 {
@@ -65,7 +69,7 @@ func TestServerMustProveItself(t *testing.T) {
 	}
 }
 
-// Each API server has a client of its own, which is kept.
+// TestOneClientForEachServer: each API server has one client, which is kept.
 func TestOneClientForEachServer(t *testing.T) {
 	f := newFixture(t)
 	s := f.open(f.kubeconfig("admin.conf", fakeapi.User{Token: "t"}))
@@ -86,11 +90,14 @@ func TestOneClientForEachServer(t *testing.T) {
 	}
 }
 
-// Credentials that do not fit together are an error with their source, not a client.
+// TestUnusableCertificate: the error names the file.
 func TestUnusableCertificate(t *testing.T) {
 	f := newFixture(t)
-	s := f.open(f.write("x.conf", kubeconfigText("", `"client-certificate-data":"eA==","client-key-data":"eA=="`)))
-	for what, err := range map[string]error{"Server": second(s.Server(f.server.Host)), "TLS": second(s.TLS())} {
+	const user = `"client-certificate-data":"eA==","client-key-data":"eA=="`
+	s := f.open(f.write("x.conf", kubeconfigText("", user)))
+	for what, err := range map[string]error{
+		"Server": second(s.Server(f.server.Host)), "TLS": second(s.TLS()),
+	} {
 		if err == nil || !strings.Contains(err.Error(), f.path("x.conf")) {
 			t.Errorf("%s: %v, want an error that names the file", what, err)
 		}
@@ -99,7 +106,7 @@ func TestUnusableCertificate(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// TestWarningsOfAServer: client-go would write them to stderr, in no format that kvip's log has.
+// TestWarningsOfAServer: client-go would write them to stderr, past kvip's log.
 func TestWarningsOfAServer(t *testing.T) {
 	f := newFixture(t)
 	f.server.Warn("use another API")
@@ -111,7 +118,7 @@ func TestWarningsOfAServer(t *testing.T) {
 	defer file.Close()
 	stderr := os.Stderr
 	os.Stderr = file
-	err = f.warm(s)
+	err = f.connect(s)
 	os.Stderr = stderr
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,15 +14,16 @@ import (
 	"github.com/kvip/kvip/test/fakeapi"
 )
 
-// A node whose kubeconfig is not written yet waits for it.
+// TestMissingFilesMeanNotYet: a missing kubeconfig is not a problem, and is used later.
 func TestMissingFilesMeanNotYet(t *testing.T) {
 	f := newFixture(t)
 	s := f.open(f.path("super-admin.conf"), f.path("admin.conf"))
-	if _, err := s.Server(f.server.Host); !errors.Is(err, ErrNoCredentials) || !strings.Contains(err.Error(), f.path("admin.conf")) {
-		t.Errorf("Server: %v, want ErrNotYet that names the files", err)
+	_, err := s.Server(f.server.Host)
+	if !errors.Is(err, ErrNoCredentials) || !strings.Contains(err.Error(), f.path("admin.conf")) {
+		t.Errorf("Server: %v, want ErrNoCredentials with the files", err)
 	}
 	if _, err := s.TLS(); !errors.Is(err, ErrNoCredentials) {
-		t.Errorf("TLS: %v, want ErrNotYet", err)
+		t.Errorf("TLS: %v, want ErrNoCredentials", err)
 	}
 	if got := s.Authorization(); got != "" {
 		t.Errorf("Authorization %q", got)
@@ -34,7 +36,7 @@ func TestMissingFilesMeanNotYet(t *testing.T) {
 	}
 	f.kubeconfig("admin.conf", fakeapi.User{Token: "t"})
 	s.reread()
-	if err := f.warm(s); err != nil {
+	if err := f.connect(s); err != nil {
 		t.Errorf("after the file was written: %v", err)
 	}
 	if got := s.Source(); got != f.path("admin.conf") {
@@ -42,13 +44,13 @@ func TestMissingFilesMeanNotYet(t *testing.T) {
 	}
 }
 
-// A renewed certificate or token is used as soon as it was re-read, on a new connection;
-// a file that did not change breaks no connection.
+// TestChangedCredentialsAreReread: a new certificate or token is used once it was re-read, on a new
+// connection. An unchanged file closes no connection.
 func TestChangedCredentialsAreReread(t *testing.T) {
 	f := newFixture(t)
 	path := f.kubeconfig("admin.conf", fakeapi.User{Token: "old"})
 	s := f.open(path)
-	if err := f.warm(s); err != nil {
+	if err := f.connect(s); err != nil {
 		t.Fatal(err)
 	}
 	before, _ := s.Server(f.server.Host)
@@ -58,12 +60,13 @@ func TestChangedCredentialsAreReread(t *testing.T) {
 	}
 	f.kubeconfig("admin.conf", fakeapi.User{Token: "new"})
 	s.reread()
-	if err := f.warm(s); err != nil {
+	if err := f.connect(s); err != nil {
 		t.Fatal(err)
 	}
 	got := f.server.Requests()
 	if got[0].Token != "old" || got[1].Token != "new" || got[0].Client == got[1].Client {
-		t.Errorf("asked with %q and then %q, from %s and %s", got[0].Token, got[1].Token, got[0].Client, got[1].Client)
+		t.Errorf("requested with %q and then %q, from %s and %s",
+			got[0].Token, got[1].Token, got[0].Client, got[1].Client)
 	}
 	if s.Authorization() != "Bearer new" {
 		t.Errorf("Authorization %q", s.Authorization())
@@ -80,29 +83,30 @@ func TestChangedCredentialsAreReread(t *testing.T) {
 func TestRenewedClientCertificate(t *testing.T) {
 	f := newFixture(t)
 	s := f.open(f.kubeconfig("admin.conf", fakeapi.User{CommonName: "first"}))
-	if err := f.warm(s); err != nil {
+	if err := f.connect(s); err != nil {
 		t.Fatal(err)
 	}
 	f.kubeconfig("admin.conf", fakeapi.User{CommonName: "second"})
 	s.reread()
-	if err := f.warm(s); err != nil {
+	if err := f.connect(s); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.server.Requests(); got[0].Subject != "first" || got[1].Subject != "second" {
-		t.Errorf("asked as %q and then as %q", got[0].Subject, got[1].Subject)
+		t.Errorf("requested as %q and then as %q", got[0].Subject, got[1].Subject)
 	}
 }
 
-// A file that cannot be used is reported once, and the others are used.
+// TestBrokenFileIsReportedOnce: a broken file is logged once, and the others are used.
 func TestBrokenFileIsReportedOnce(t *testing.T) {
 	f := newFixture(t)
-	s := f.open(f.write("broken.conf", "garbage: ["), f.kubeconfig("admin.conf", fakeapi.User{Token: "t"}))
+	broken := f.write("broken.conf", "garbage: [")
+	s := f.open(broken, f.kubeconfig("admin.conf", fakeapi.User{Token: "t"}))
 	s.reread()
 	s.reread()
 	if n := f.log.Count("broken.conf"); n != 1 {
 		t.Errorf("the broken file was reported %d times, want once", n)
 	}
-	if err := f.warm(s); err != nil {
+	if err := f.connect(s); err != nil {
 		t.Errorf("with the other file: %v", err)
 	}
 	f.kubeconfig("broken.conf", fakeapi.User{Token: "mended"})
@@ -112,21 +116,22 @@ func TestBrokenFileIsReportedOnce(t *testing.T) {
 	}
 }
 
-// E11: credentials that an API server refuses make room for the next; each refusal counts
-// once, and only for the credentials that it was about.
-func TestRefusedRotates(t *testing.T) {
+// E11: denied credentials are replaced by the next ones. A denial counts once, and only for the
+// credentials of the request.
+func TestDeniedCredentialsRotate(t *testing.T) {
 	f := newFixture(t)
-	one, two := f.kubeconfig("one.conf", fakeapi.User{Token: "1"}), f.kubeconfig("two.conf", fakeapi.User{Token: "2"})
+	one := f.kubeconfig("one.conf", fakeapi.User{Token: "1"})
+	two := f.kubeconfig("two.conf", fakeapi.User{Token: "2"})
 	s := f.open(one, two)
-	for _, c := range []struct{ refused, want string }{
+	for _, c := range []struct{ denied, want string }{
 		{"unknown.conf", one}, {one, two}, {one, two}, {two, one}, {one, two},
 	} {
-		if s.ReportDenied(c.refused, "host"); s.Source() != c.want {
-			t.Fatalf("after a refusal of %s the source is %s, want %s", c.refused, s.Source(), c.want)
+		if s.ReportDenied(c.denied, "host"); s.Source() != c.want {
+			t.Fatalf("after a denial of %s the source is %s, want %s", c.denied, s.Source(), c.want)
 		}
 	}
 	if n := f.log.Count("refuses"); n != 2 {
-		t.Errorf("%d reports for two files that were refused again and again, want 2", n)
+		t.Errorf("%d messages for two files that were denied repeatedly, want 2", n)
 	}
 	f.kubeconfig("two.conf", fakeapi.User{Token: "3"})
 	s.reread()
@@ -135,34 +140,35 @@ func TestRefusedRotates(t *testing.T) {
 	}
 	alone := f.open(one)
 	if alone.ReportDenied(one, "host"); alone.Source() != one {
-		t.Error("the only credentials were given up")
+		t.Error("the only credentials are not used any more")
 	}
-	f.open(f.path("nothing.conf")).ReportDenied(one, "host") // there is nothing to refuse
+	f.open(f.path("nothing.conf")).ReportDenied(one, "host") // there are no credentials
 }
 
-// In a pod the ServiceAccount's token and CA are used, and the kubelet renews the token.
+// TestServiceAccount: a pod uses the token that the kubelet mounts and renews.
 func TestServiceAccount(t *testing.T) {
 	f := newFixture(t)
 	s := f.open()
 	s.saDir = f.dir
 	s.reread()
-	if _, err := s.Server(f.server.Host); !errors.Is(err, ErrNoCredentials) || !strings.Contains(err.Error(), "ServiceAccount") {
+	_, err := s.Server(f.server.Host)
+	if !errors.Is(err, ErrNoCredentials) || !strings.Contains(err.Error(), "ServiceAccount") {
 		t.Errorf("without a token: %v", err)
 	}
 	f.write("ca.crt", string(f.store.CA()))
 	for _, token := range []string{"first", "second"} {
 		f.write("token", token)
 		s.reread()
-		if err := f.warm(s); err != nil {
+		if err := f.connect(s); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if got := f.server.Requests(); got[0].Token != "first" || got[1].Token != "second" {
-		t.Errorf("asked with %q and then %q", got[0].Token, got[1].Token)
+		t.Errorf("requested with %q and then %q", got[0].Token, got[1].Token)
 	}
 }
 
-// Run looks at the files again and again, and returns when told, with nothing kept open.
+// TestRun re-reads the files, and closes all clients when its context ends.
 func TestRun(t *testing.T) {
 	f := newFixture(t)
 	s := f.open(f.path("admin.conf"))
@@ -186,14 +192,17 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// The prober, the watch and the writes ask at once, while files change (-race).
+// TestConcurrentUse makes requests while files change (-race).
 func TestConcurrentUse(t *testing.T) {
 	f := newFixture(t)
-	one, two := f.kubeconfig("one.conf", fakeapi.User{Token: "1"}), f.kubeconfig("two.conf", fakeapi.User{Token: "2"})
+	one := f.kubeconfig("one.conf", fakeapi.User{Token: "1"})
+	two := f.kubeconfig("two.conf", fakeapi.User{Token: "2"})
 	s := f.open(one, two)
 	var group sync.WaitGroup
 	for _, do := range []func(){
-		func() { _ = f.warm(s) }, func() { s.ReportDenied(s.Source(), "host") }, s.reread,
+		func() { _ = f.connect(s) },
+		func() { s.ReportDenied(s.Source(), "host") },
+		s.reread,
 		func() { _, _ = s.TLS() }, func() { _ = s.Authorization() },
 	} {
 		group.Go(func() {
@@ -203,7 +212,34 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if err := f.warm(s); err != nil {
+	if err := f.connect(s); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestNewStoreValidates(t *testing.T) {
+	for _, cfg := range []StoreConfig{{TokenManaged: true}, {Kubeconfigs: []string{"/a", ""}}} {
+		if _, err := NewStore(cfg); err == nil {
+			t.Errorf("NewStore(%+v) succeeded", cfg)
+		}
+	}
+}
+
+// TestOnChange is called for each change of the credentials in use, and not for others.
+func TestOnChange(t *testing.T) {
+	f := newFixture(t)
+	s := f.open(f.path("admin.conf"))
+	var changes []Kind
+	s.cfg.OnChange = func(kind Kind, _ string) { changes = append(changes, kind) }
+	s.reread()
+	s.reread()
+	f.kubeconfig("admin.conf", fakeapi.User{Token: "1"})
+	s.reread()
+	s.SetToken(f.token("mine"))
+	s.SetToken(f.token("renewed"))
+	s.ClearToken()
+	want := []Kind{None, Bootstrap, ServiceAccount, Bootstrap}
+	if !slices.Equal(changes, want) {
+		t.Errorf("changes %v, want %v", changes, want)
 	}
 }

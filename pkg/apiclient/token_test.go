@@ -5,20 +5,28 @@ import (
 	"testing"
 
 	"github.com/kvip/kvip/test/fakeapi"
-
 	"github.com/kvip/kvip/test/testutil"
 )
 
-// judged makes a Store of those kubeconfigs whose own token somebody judges.
-func (f *fixture) judged(kubeconfigs ...string) *Store {
+// managed makes a Store of these kubeconfigs whose own token a token manager verifies.
+func (f *fixture) managed(kubeconfigs ...string) *Store {
 	s := f.open(kubeconfigs...)
 	s.cfg.StateDir, s.cfg.TokenManaged = f.path("state"), true
 	return s
 }
 
-func (f *fixture) own(text string) Credentials { return TokenCredentials("own", text, f.store.CA()) }
+// hardened makes a managed Store without kubeconfigs.
+func (f *fixture) hardened() *Store {
+	cfg := StoreConfig{StateDir: f.path("state"), TokenManaged: true}
+	return testutil.Must(NewStore(cfg))
+}
 
-func (f *fixture) in(s *Store, kind Kind, source string) {
+func (f *fixture) token(text string) Credentials {
+	return TokenCredentials("own", text, f.store.CA())
+}
+
+// wantUsed checks the credentials in use.
+func (f *fixture) wantUsed(s *Store, kind Kind, source string) {
 	f.t.Helper()
 	gotKind, got := s.InUse()
 	if gotKind != kind || !strings.Contains(got, source) {
@@ -26,169 +34,153 @@ func (f *fixture) in(s *Store, kind Kind, source string) {
 	}
 }
 
-// The own token comes before every file, on the connection that it was tried on, and whoever holds a
-// connection of the old credentials is told.
-func TestAdopt(t *testing.T) {
+// wantChange checks that the Store has notified of a change.
+func (f *fixture) wantChange(s *Store) {
+	f.t.Helper()
+	select {
+	case <-s.Changes():
+	default:
+		f.t.Error("no notification of the change")
+	}
+}
+
+// TestSetToken: the own token precedes every file, on the connection that it was verified on, and
+// clients with the old credentials are retired.
+func TestSetToken(t *testing.T) {
 	f := newFixture(t)
-	s := f.judged(f.kubeconfig("admin.conf", fakeapi.User{CommonName: "admin"}))
-	if err := f.warm(s); err != nil {
+	s := f.managed(f.kubeconfig("admin.conf", fakeapi.User{CommonName: "admin"}))
+	if err := f.connect(s); err != nil {
 		t.Fatal(err)
 	}
 	old, _ := s.Server(f.server.Host)
-	f.in(s, Bootstrap, "admin.conf")
-	own := f.own("mine")
-	client, err := own.Server(f.server.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f.wantUsed(s, Bootstrap, "admin.conf")
+	token := f.token("mine")
+	client := testutil.Must(token.Server(f.server.Host))
 	if err := client.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.SetToken(own, client)
-	f.in(s, ServiceAccount, "own")
+	s.SetToken(token, client)
+	f.wantUsed(s, ServiceAccount, "own")
 	select {
 	case <-old.Retired():
 	default:
-		t.Error("the old connection is not told")
+		t.Error("the old client is not retired")
 	}
 	if got, _ := s.Server(f.server.Host); got != client || got.Kind != ServiceAccount {
-		t.Error("a new connection was made")
+		t.Error("a new client was made")
 	}
-	if err := f.warm(s); err != nil {
+	if err := f.connect(s); err != nil {
 		t.Fatal(err)
 	}
 	requests := f.server.Requests()
-	last := requests[len(requests)-1]
-	if last.Token != "mine" || last.Subject != "" || last.Client != requests[len(requests)-2].Client {
-		t.Errorf("asked as %q %q on %s", last.Token, last.Subject, last.Client)
+	last, before := requests[len(requests)-1], requests[len(requests)-2]
+	if last.Token != "mine" || last.Subject != "" || last.Client != before.Client {
+		t.Errorf("requested as %q %q on %s", last.Token, last.Subject, last.Client)
 	}
 	if s.Authorization() != "Bearer mine" {
 		t.Errorf("Authorization %q", s.Authorization())
 	}
 	config, err := s.TLS()
 	if err != nil || len(config.Certificates) != 0 || config.GetClientCertificate != nil {
-		t.Errorf("the own token's TLS has the administrator's certificate: %v", err)
+		t.Errorf("the token's TLS has the administrator's certificate: %v", err)
 	}
 	if n := f.log.Count("credentials in use"); n != 1 {
-		t.Errorf("told %d times", n)
+		t.Errorf("logged %d times", n)
 	}
 }
 
-// A refusal of the own token changes nothing before it was judged; then the files serve, until it is
-// trusted again or replaced.
-func TestJudgedToken(t *testing.T) {
+// TestManagedToken: a denial of the own token changes nothing until it is verified. Then the files
+// are used, until the token is valid again or replaced.
+func TestManagedToken(t *testing.T) {
 	f := newFixture(t)
-	one, two := f.kubeconfig("one.conf", fakeapi.User{Token: "1"}), f.kubeconfig("two.conf", fakeapi.User{Token: "2"})
-	s := f.judged(one, two)
-	s.SetToken(f.own("mine"))
+	one := f.kubeconfig("one.conf", fakeapi.User{Token: "1"})
+	two := f.kubeconfig("two.conf", fakeapi.User{Token: "2"})
+	s := f.managed(one, two)
+	s.SetToken(f.token("mine"))
 	s.ReportDenied("own", "10.0.0.1:6443")
-	f.in(s, ServiceAccount, "own")
-	select {
-	case <-s.Changes():
-	default:
-		t.Error("nobody is told of the refusal")
-	}
+	f.wantUsed(s, ServiceAccount, "own")
+	f.wantChange(s)
 	if s.TakeSuspicion() != "10.0.0.1:6443" || s.TakeSuspicion() != "" {
-		t.Error("the doubt is not told once")
+		t.Error("the suspicion is not returned once")
 	}
 	s.SetTokenValid(false)
 	s.SetTokenValid(false)
-	f.in(s, Bootstrap, "one.conf")
+	f.wantUsed(s, Bootstrap, "one.conf")
 	s.ReportDenied(one, "host")
-	f.in(s, Bootstrap, "two.conf")
+	f.wantUsed(s, Bootstrap, "two.conf")
 	s.ReportDenied(two, "host")
-	f.in(s, Bootstrap, "one.conf") // and not the token that is known to be refused
+	f.wantUsed(s, Bootstrap, "one.conf") // and not the invalid token
 	s.SetTokenValid(true)
-	f.in(s, ServiceAccount, "own")
+	f.wantUsed(s, ServiceAccount, "own")
 	s.SetTokenValid(false)
-	s.SetToken(f.own("fresh"))
-	f.in(s, ServiceAccount, "own")
+	s.SetToken(f.token("fresh"))
+	f.wantUsed(s, ServiceAccount, "own")
 	if s.Authorization() != "Bearer fresh" {
 		t.Errorf("Authorization %q", s.Authorization())
 	}
 	s.ClearToken()
 	s.ClearToken()
-	f.in(s, Bootstrap, "one.conf")
-	if s.token != nil {
-		t.Error("a forgotten token is there")
-	}
-	s.SetTokenValid(true) // of nothing
+	f.wantUsed(s, Bootstrap, "one.conf")
+	s.SetTokenValid(true) // without a token
 	s.SetTokenValid(false)
-	f.in(s, Bootstrap, "one.conf")
+	f.wantUsed(s, Bootstrap, "one.conf")
 }
 
-// Without files the refused token is all there is, and without either the reason says what to do.
+// TestHardened: without files an invalid token stays in use; without a token the reason contains
+// what to do.
 func TestHardened(t *testing.T) {
 	f := newFixture(t)
-	s := testutil.Must(NewStore(StoreConfig{StateDir: f.path("state"), TokenManaged: true, Log: f.open().cfg.Log}))
-	f.in(s, None, "without --hardened")
-	s.SetToken(f.own("mine"))
+	s := f.hardened()
+	f.wantUsed(s, None, "without --hardened")
+	s.SetToken(f.token("mine"))
 	s.SetTokenValid(false)
-	f.in(s, ServiceAccount, "own")
+	f.wantUsed(s, ServiceAccount, "own")
 }
 
-// Nobody judges for a command that runs once: the next credentials are used at once, and round.
-func TestTokenThatNobodyJudges(t *testing.T) {
+// TestUnmanagedToken: in a command that runs once, a denial switches to the next credentials, and
+// after the last to the token again.
+func TestUnmanagedToken(t *testing.T) {
 	f := newFixture(t)
 	admin := f.kubeconfig("admin.conf", fakeapi.User{Token: "1"})
 	s := f.open(admin)
-	s.SetToken(f.own("mine"))
+	s.SetToken(f.token("mine"))
 	s.ReportDenied("own", "host")
-	f.in(s, Bootstrap, "admin.conf")
+	f.wantUsed(s, Bootstrap, "admin.conf")
 	s.ReportDenied(admin, "host")
-	f.in(s, ServiceAccount, "own")
+	f.wantUsed(s, ServiceAccount, "own")
 }
 
-// A kubeconfig that changes breaks no connection of the own token, and wakes who watches.
-func TestFilesChangeUnderTheOwnToken(t *testing.T) {
+// TestFilesChangeWhileTheTokenIsUsed: the change closes no connection and is notified.
+func TestFilesChangeWhileTheTokenIsUsed(t *testing.T) {
 	f := newFixture(t)
-	s := f.judged(f.path("admin.conf"))
-	s.SetToken(f.own("mine"))
-	before, err := s.Server(f.server.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := f.managed(f.path("admin.conf"))
+	s.SetToken(f.token("mine"))
+	before := testutil.Must(s.Server(f.server.Host))
 	f.kubeconfig("admin.conf", fakeapi.User{Token: "1"})
 	s.reread()
 	if after, _ := s.Server(f.server.Host); after != before {
-		t.Error("the connection was given up")
+		t.Error("the client was replaced")
 	}
-	select {
-	case <-s.Changes():
-	default:
-		t.Error("nobody is told of the file")
-	}
-	if files := s.Kubeconfigs(); len(files) != 1 || files[0].Source() != f.path("admin.conf") {
+	f.wantChange(s)
+	files := s.Kubeconfigs()
+	if len(files) != 1 || files[0].Source() != f.path("admin.conf") {
 		t.Errorf("files %v", files)
 	}
 }
 
-// A token that the kubelet renews gets no other token, but is used where there is none.
-func TestPodsTokenIsNoBootstrap(t *testing.T) {
+// TestPodTokenIsNotBootstrap: the token of a pod issues no other token, but is used if there is
+// none.
+func TestPodTokenIsNotBootstrap(t *testing.T) {
 	f := newFixture(t)
-	s := testutil.Must(NewStore(StoreConfig{StateDir: f.path("state"), TokenManaged: true, Log: f.open().cfg.Log}))
+	s := f.hardened()
 	s.saDir = f.dir
 	f.write("ca.crt", string(f.store.CA()))
 	f.write("token", "of-the-pod")
 	s.reread()
-	f.in(s, ServiceAccount, f.dir)
+	f.wantUsed(s, ServiceAccount, f.dir)
 	if len(s.Kubeconfigs()) != 0 {
-		t.Error("it is offered for bootstrap")
+		t.Error("the pod's token counts as bootstrap credentials")
 	}
-}
-
-// Anonymous trusts the same servers and has no rights.
-func TestAnonymous(t *testing.T) {
-	f := newFixture(t)
-	client, err := f.own("mine").Anonymous().Server(f.server.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	if err := client.Connect(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if got := f.server.Requests(); got[0].Token != "" || got[0].Subject != "" {
-		t.Errorf("asked as %q %q", got[0].Token, got[0].Subject)
-	}
+	s.SetToken(f.token("mine"))
+	f.wantUsed(s, ServiceAccount, "own")
 }
