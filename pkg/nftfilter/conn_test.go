@@ -11,6 +11,8 @@ import (
 
 	"github.com/kvip/kvip/test/testutil"
 	"golang.org/x/sys/unix"
+
+	"github.com/kvip/kvip/pkg/assignment"
 )
 
 func TestNew(t *testing.T) {
@@ -24,17 +26,16 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// What is wrong is reported and the rest applied; the log tells once that the table was built.
-func TestApplyGoesOnWithoutWhatIsWrong(t *testing.T) {
+// Apply reports invalid entries and applies the others. It logs once that the table was built.
+func TestApplyLeavesOutInvalidEntries(t *testing.T) {
 	testutil.NewNetns(t)
 	var log testutil.Log
 	f, err := New(Config{Timeout: time.Minute, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := both(Port{Protocol: "TCP", Port: 80})
-	w := good
-	w.Ports = append(slices.Clone(good.Ports), Port{vip4, "ICMP", 1})
+	good := both(assignment.Port{Protocol: "TCP", Port: 80})
+	w := both(assignment.Port{Protocol: "TCP", Port: 80}, assignment.Port{Protocol: "ICMP", Port: 1})
 	for range 2 {
 		if err := f.Apply(w); err == nil || !strings.Contains(err.Error(), `"ICMP"`) {
 			t.Errorf("Apply: %v; want the unknown protocol named", err)
@@ -48,7 +49,7 @@ func TestApplyGoesOnWithoutWhatIsWrong(t *testing.T) {
 	}
 }
 
-// Without the capability each request fails, saying what is missing, and at once.
+// Without the capability each request fails at once with a hint.
 func TestWithoutTheCapability(t *testing.T) {
 	ns := testutil.NewNetns(t)
 	f := newFilter(t, 0)

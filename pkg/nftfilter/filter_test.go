@@ -13,6 +13,8 @@ import (
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
+
+	"github.com/kvip/kvip/pkg/assignment"
 )
 
 // S5: at a VIP only the Service's ports answer, and the node's own addresses are as they were.
@@ -21,8 +23,7 @@ func TestS5OnlyAllowedPortsAnswer(t *testing.T) {
 	l.serve("sshd", 22)
 	l.serve("service", 8080)
 	f := newFilter(t, 0)
-	w := both(Port{Protocol: "TCP", Port: 8080})
-	w.Ports = append(w.Ports, Port{vip4, "UDP", 22}, Port{vip6, "UDP", 22}, Port{node4, "TCP", 8080})
+	w := both(assignment.Port{Protocol: "TCP", Port: 8080}, assignment.Port{Protocol: "UDP", Port: 22})
 	for _, vip := range bothVIPs {
 		l.expect("without kvip's table", expected{"tcp", vip, 22, "sshd"}, expected{"udp", vip, 8080, "service"})
 	}
@@ -39,7 +40,7 @@ func TestS5OnlyAllowedPortsAnswer(t *testing.T) {
 			}
 		}
 	}
-	apply(t, f, Want{Addresses: []netip.Addr{vip6}})
+	apply(t, f, []assignment.Assignment{{Addr: vip6}})
 	l.expect("changed", expected{"tcp", vip4, 22, "sshd"}, expected{"tcp", vip6, 8080, "refused"})
 }
 
@@ -47,7 +48,7 @@ func TestS5OnlyAllowedPortsAnswer(t *testing.T) {
 // (protocol unreachable), or nothing where it does; a refused one is answered by the table.
 func TestS5AllowsSCTP(t *testing.T) {
 	l := newLab(t)
-	apply(t, newFilter(t, 0), both(Port{Protocol: "SCTP", Port: 3868}))
+	apply(t, newFilter(t, 0), both(assignment.Port{Protocol: "SCTP", Port: 3868}))
 	send := func(port byte) (err error) {
 		_ = l.client.Do(func() error {
 			var c net.Conn
@@ -75,7 +76,7 @@ func TestS5EstablishedConnectionsGoOn(t *testing.T) {
 	l := newLab(t)
 	l.serve("service", 8080)
 	f := newFilter(t, 0)
-	apply(t, f, both(Port{Protocol: "TCP", Port: 8080}))
+	apply(t, f, both(assignment.Port{Protocol: "TCP", Port: 8080}))
 	open := map[netip.Addr]net.Conn{}
 	for _, vip := range bothVIPs {
 		if err := l.client.Do(func() (err error) { open[vip], err = dial("tcp", vip, 8080); return err }); err != nil {
@@ -86,7 +87,7 @@ func TestS5EstablishedConnectionsGoOn(t *testing.T) {
 			t.Fatalf("%s: read %q", vip, got)
 		}
 	}
-	apply(t, f, Want{Addresses: bothVIPs})
+	apply(t, f, both())
 	for _, vip := range bothVIPs {
 		l.expect("withdrawn", expected{"tcp", vip, 8080, "refused"})
 		if _, err := io.WriteString(open[vip], "goes on"); err != nil {
@@ -113,7 +114,7 @@ func TestS7UnknownConnectionsAreReset(t *testing.T) {
 			t.Fatalf("%s: read %q", vip, got)
 		}
 	}
-	apply(t, newFilter(t, 0), both(Port{Protocol: "TCP", Port: 8080}))
+	apply(t, newFilter(t, 0), both(assignment.Port{Protocol: "TCP", Port: 8080}))
 	for _, vip := range bothVIPs {
 		if _, err := io.WriteString(open[vip], "still there?"); err != nil {
 			t.Fatal(err)
@@ -136,7 +137,7 @@ func readFull(r io.Reader, size int) string {
 // S5: ICMP and ICMPv6 pass: ping, and neighbour discovery from nothing.
 func TestS5PassesICMPAndNeighbourDiscovery(t *testing.T) {
 	l := newLab(t)
-	apply(t, newFilter(t, 0), Want{Addresses: bothVIPs})
+	apply(t, newFilter(t, 0), both())
 	for vip, request := range map[netip.Addr]struct {
 		network, listen string
 		protocol        int
@@ -189,7 +190,7 @@ func TestS5TimesOut(t *testing.T) {
 	l := newLab(t)
 	l.serve("service", 8080)
 	l.serve("sshd", 22)
-	apply(t, newFilter(t, time.Second), both(Port{Protocol: "TCP", Port: 8080}))
+	apply(t, newFilter(t, time.Second), both(assignment.Port{Protocol: "TCP", Port: 8080}))
 	for _, vip := range bothVIPs {
 		eventually(t, "inert for "+vip.String(), func() bool {
 			l.expect("while it times out", expected{"tcp", vip, 8080, "service"})
@@ -220,12 +221,13 @@ func TestS5UpdatesAreAtomic(t *testing.T) {
 	l.serve("service", 8080)
 	l.serve("sshd", 22)
 	f := newFilter(t, 0)
-	small := both(Port{Protocol: "TCP", Port: 8080})
-	large := both(Port{Protocol: "TCP", Port: 8080})
+	small := both(assignment.Port{Protocol: "TCP", Port: 8080})
+	large := both(assignment.Port{Protocol: "TCP", Port: 8080})
 	for i := range 200 {
 		a := netip.AddrFrom4([4]byte{10, 10, byte(i >> 8), byte(i)})
-		large.Addresses = append(large.Addresses, a)
-		large.Ports = append(large.Ports, Port{a, "TCP", 80})
+		large = append(large, assignment.Assignment{
+			Addr: a, Ports: []assignment.Port{{Protocol: "TCP", Port: 80}},
+		})
 	}
 	apply(t, f, small)
 	done := make(chan error, 1)
@@ -250,7 +252,7 @@ func TestS5UpdatesAreAtomic(t *testing.T) {
 			t.Logf("%d connections during %d updates", 4*connections, writes)
 			return
 		default:
-			apply(t, f, []Want{small, large}[writes%2])
+			apply(t, f, [][]assignment.Assignment{small, large}[writes%2])
 		}
 	}
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/kvip/kvip/test/testutil"
 	"golang.org/x/sys/unix"
+
+	"github.com/kvip/kvip/pkg/assignment"
 )
 
 // patience ends a test that would hang; no assertion depends on it.
@@ -175,16 +177,9 @@ type expected struct {
 	answer  string
 }
 
-// both is the Want of both VIPs with these ports of each.
-func both(ports ...Port) Want {
-	w := Want{Addresses: bothVIPs}
-	for _, vip := range bothVIPs {
-		for _, p := range ports {
-			p.Addr = vip
-			w.Ports = append(w.Ports, p)
-		}
-	}
-	return w
+// both assigns both VIPs, with these ports.
+func both(ports ...assignment.Port) []assignment.Assignment {
+	return []assignment.Assignment{{Addr: vip4, Ports: ports}, {Addr: vip6, Ports: ports}}
 }
 
 func newFilter(t testing.TB, timeout time.Duration) *Filter {
@@ -196,19 +191,19 @@ func newFilter(t testing.TB, timeout time.Duration) *Filter {
 	return f
 }
 
-func apply(t testing.TB, f *Filter, w Want) {
+func apply(t testing.TB, f *Filter, w []assignment.Assignment) {
 	t.Helper()
 	if err := f.Apply(w); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// eventually waits for what the kernel does in its own time.
+// eventually waits for a change that the kernel makes on its own schedule.
 func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/kvip/kvip/pkg/assignment"
 )
 
 // Ports of the node in these tests. The Service is allowed port 80 of the VIPs; the backends
@@ -20,7 +22,7 @@ const (
 // S5: beside kube-proxy in both modes, and whoever was first, another Service's NodePort does
 // not answer at a VIP, where it would without the table, and still does at the node's address.
 func TestS5RefusesNodePortsOfOthers(t *testing.T) {
-	w := both(Port{Protocol: "TCP", Port: servicePort})
+	w := both(assignment.Port{Protocol: "TCP", Port: servicePort})
 	for mode, beforeNAT := range map[string]bool{"iptables": false, "nftables": true} {
 		for _, kvipFirst := range []bool{false, true} {
 			l := newLab(t)
@@ -97,7 +99,7 @@ func kubeProxy(t *testing.T, beforeNAT bool) {
 
 // redirect sends TCP to a port, where the condition holds, to a backend.
 func redirect(condition []expr.Any, port uint16, proto byte, to netip.Addr, backend uint16) []expr.Any {
-	return then(&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(proto), RegAddrMin: unix.NFT_REG_1, RegProtoMin: unix.NFT_REG_2},
+	return rule(&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(proto), RegAddrMin: unix.NFT_REG_1, RegProtoMin: unix.NFT_REG_2},
 		condition, isProtocol(unix.IPPROTO_TCP), []expr.Any{
 			&expr.Payload{DestRegister: scratch, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: scratch, Data: binary.BigEndian.AppendUint16(nil, port)},

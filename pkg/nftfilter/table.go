@@ -10,20 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// priority of the chain in the hook prerouting: behind conntrack (-200), which says what is
-// established, and before the redirection of destinations (-100), where kube-proxy's NodePorts
-// would take the packet (S5). Its nftables mode begins at -110.
+// priority of the chain in the hook prerouting: after conntrack (-200), which knows the
+// established connections, and before the redirection of destinations (-100), where kube-proxy
+// would redirect a packet for its NodePorts (S5). Its nftables mode begins at -110.
 const priority = -120
 
-// portsOutlive is how much longer an allowed port stays than its address: when the elements of
-// a killed kvip time out, no packet may find the address protected and its port gone.
+// portsOutlive is how much longer an allowed port lives than its address: when the elements of
+// a killed kvip expire, an address must not be protected after its ports have expired.
 const portsOutlive = 10 * time.Second
 
-// perMessage is the number of elements in one message. The length of an attribute is 16 bits
-// wide, and the longest element takes 36 bytes.
+// perMessage is the number of elements in one message. The length of an attribute has 16 bits,
+// and the longest element takes 36 bytes.
 const perMessage = 1024
 
-// family is what differs between IPv4 and IPv6.
+// family has the differences between IPv4 and IPv6.
 type family struct {
 	proto            byte
 	addresses, ports string // names of the sets
@@ -36,7 +36,7 @@ var (
 	family6 = family{unix.NFPROTO_IPV6, "addresses6", "ports6", 24, 16, nftables.TypeIP6Addr}
 )
 
-// batch collects the messages of one transaction, and the first error in making them.
+// batch collects the messages of one transaction, and the errors in making them.
 type batch struct {
 	conn *nftables.Conn
 	err  error
@@ -48,15 +48,17 @@ func kvipTable() *nftables.Table {
 
 func (b *batch) remove() { b.conn.DelTable(kvipTable()) }
 
-// table replaces rules and sets, and anew the whole table first, with whatever another version
-// put into it. Each thing is added before it is deleted, because only what is there can be.
+// table replaces the rules and sets. With rebuild it first replaces the whole table, with
+// everything that another version added. Each object is added before it is deleted, because to
+// delete a missing one fails.
 //
-// Otherwise the chain stays, because a new one is hooked in beside the old one, and a packet
-// between the two at the instant of the change would meet neither's rules. The sets do not
-// stay: kernels before 6.17 can miss an element that is deleted and added in one transaction.
-func (b *batch) table(c content, timeout time.Duration, anew bool) {
+// Without rebuild the chain is kept: a new one would be hooked in beside the old one, and a
+// packet between the two at the time of the change would meet the rules of neither. The sets
+// are replaced: kernels before 6.17 can miss an element that is deleted and added in one
+// transaction.
+func (b *batch) table(e elements, timeout time.Duration, rebuild bool) {
 	t := b.conn.AddTable(kvipTable())
-	if anew {
+	if rebuild {
 		b.conn.DelTable(t)
 		b.conn.AddTable(t)
 	}
@@ -65,26 +67,31 @@ func (b *batch) table(c content, timeout time.Duration, anew bool) {
 		Name: "prerouting", Table: t, Type: nftables.ChainTypeFilter, Policy: &accept,
 		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRef(priority),
 	})
-	b.conn.FlushTable(t) // the rules: what they name cannot be deleted
+	b.conn.FlushTable(t) // the rules: a set that they name cannot be deleted
 	for i, f := range []family{family4, family6} {
 		id := uint32(2 * i)
 		key, err := nftables.ConcatSetType(f.address, nftables.TypeInetProto, nftables.TypeInetService)
 		b.fail(err)
-		b.set(&nftables.Set{Table: t, ID: id + 1, Name: f.addresses, KeyType: f.address, Timeout: timeout}, c[f.addresses])
-		b.set(&nftables.Set{Table: t, ID: id + 2, Name: f.ports, KeyType: key, Concatenation: true, Timeout: timeout + portsOutlive}, c[f.ports])
+		b.set(&nftables.Set{
+			Table: t, ID: id + 1, Name: f.addresses, KeyType: f.address, Timeout: timeout,
+		}, e[f.addresses])
+		b.set(&nftables.Set{
+			Table: t, ID: id + 2, Name: f.ports, KeyType: key, Concatenation: true,
+			Timeout: timeout + portsOutlive,
+		}, e[f.ports])
 	}
 	for _, exprs := range rules() {
 		b.conn.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: exprs})
 	}
 }
 
-// set makes a set with these elements, which all have its timeout.
-func (b *batch) set(s *nftables.Set, elements []nftables.SetElement) {
+// set replaces a set. All elements have its timeout.
+func (b *batch) set(s *nftables.Set, list []nftables.SetElement) {
 	s.HasTimeout, s.KeyByteOrder = true, binaryutil.BigEndian
 	b.fail(b.conn.AddSet(s, nil))
 	b.conn.DelSet(s)
 	b.fail(b.conn.AddSet(s, nil))
-	for part := range slices.Chunk(elements, perMessage) {
+	for part := range slices.Chunk(list, perMessage) {
 		b.fail(b.conn.SetAddElements(s, part))
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/kvip/kvip/test/testutil"
+
+	"github.com/kvip/kvip/pkg/assignment"
 )
 
 var seed = flag.Uint64("filter.seed", 0, "play the random updates of this seed; 0 takes a new one")
@@ -29,7 +31,7 @@ func TestS5KernelHasExactlyWhatIsWanted(t *testing.T) {
 	r := rand.New(rand.NewPCG(s, 0))
 	f := newFilter(t, time.Minute)
 	for step := range 60 {
-		w := randomWant(r)
+		w := randomAssignments(r)
 		switch r.IntN(8) {
 		case 0:
 			f = newFilter(t, time.Minute) // kvip restarts
@@ -43,33 +45,32 @@ func TestS5KernelHasExactlyWhatIsWanted(t *testing.T) {
 	}
 }
 
-func randomWant(r *rand.Rand) Want {
-	address := func() netip.Addr {
-		if n := byte(r.IntN(30)); r.IntN(2) == 0 {
-			return netip.AddrFrom4([4]byte{10, 10, 0, n})
-		} else {
-			return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: n})
-		}
-	}
-	var w Want
+func randomAssignments(r *rand.Rand) (list []assignment.Assignment) {
 	for range r.IntN(40) {
-		w.Addresses = append(w.Addresses, address())
+		n := byte(r.IntN(30))
+		a := assignment.Assignment{Addr: netip.AddrFrom4([4]byte{10, 10, 0, n})}
+		if r.IntN(2) == 0 {
+			a.Addr = netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: n})
+		}
+		for range r.IntN(4) {
+			protocol := []string{"TCP", "UDP", "SCTP"}[r.IntN(3)]
+			a.Ports = append(a.Ports, assignment.Port{Protocol: protocol, Port: uint16(1 + r.IntN(4))})
+		}
+		list = append(list, a)
 	}
-	for range r.IntN(80) {
-		w.Ports = append(w.Ports, Port{address(), []string{"TCP", "UDP", "SCTP"}[r.IntN(3)], uint16(1 + r.IntN(4))})
-	}
-	return w
+	return list
 }
 
-// wanted writes a Want as inKernel writes the sets, by another way than encode.
-func wanted(w Want) []string {
+// wanted formats assignments as inKernel formats the sets, in another way than encode.
+func wanted(list []assignment.Assignment) []string {
 	var all []string
-	for _, a := range w.Addresses {
-		all = append(all, fmt.Sprintf("addresses%d %x", version(a), a.AsSlice()))
-	}
-	for _, p := range w.Ports {
-		number := map[string]int{"TCP": 6, "UDP": 17, "SCTP": 132}[p.Protocol]
-		all = append(all, fmt.Sprintf("ports%d %x%02x000000%04x0000", version(p.Addr), p.Addr.AsSlice(), number, p.Port))
+	for _, a := range list {
+		all = append(all, fmt.Sprintf("addresses%d %x", version(a.Addr), a.Addr.AsSlice()))
+		for _, p := range a.Ports {
+			number := map[string]int{"TCP": 6, "UDP": 17, "SCTP": 132}[p.Protocol]
+			all = append(all, fmt.Sprintf("ports%d %x%02x000000%04x0000",
+				version(a.Addr), a.Addr.AsSlice(), number, p.Port))
+		}
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
@@ -159,7 +160,7 @@ const ownTable = "1/kvip kvip/prerouting@-120"
 // S5, S6: what another version of kvip left, of any shape, gives way to this version's table.
 func TestS5ReplacesTheTableOfAnotherVersion(t *testing.T) {
 	testutil.NewNetns(t)
-	w := both(Port{Protocol: "TCP", Port: 80})
+	w := both(assignment.Port{Protocol: "TCP", Port: 80})
 	f := newFilter(t, time.Minute)
 	for _, running := range []bool{false, true} {
 		foreign(t, Table)
@@ -195,7 +196,7 @@ func foreign(t testing.TB, name string) {
 	for chain, priority := range map[string]nftables.ChainPriority{"prerouting": 10, "other": 5} {
 		c := conn.AddChain(&nftables.Chain{Name: chain, Table: table, Type: nftables.ChainTypeFilter,
 			Hooknum: nftables.ChainHookPrerouting, Priority: &priority})
-		conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: then(accept(), isFamily(family6),
+		conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: rule(accept(), isFamily(family6),
 			[]expr.Any{family6.destination(), &expr.Lookup{SourceRegister: key, SetName: set.Name}})})
 	}
 	if err := conn.Flush(); err != nil {
@@ -235,9 +236,8 @@ func TestS5FiveThousandAddresses(t *testing.T) {
 	l := newLab(t)
 	l.serve("service", 8080)
 	l.serve("sshd", 22)
-	w := many(4998)
-	w.Addresses = append(w.Addresses, bothVIPs...)
-	w.Ports = append(w.Ports, both(Port{Protocol: "TCP", Port: 8080}, Port{Protocol: "UDP", Port: 8080}).Ports...)
+	w := append(many(4998), both(assignment.Port{Protocol: "TCP", Port: 8080},
+		assignment.Port{Protocol: "UDP", Port: 8080})...)
 	f := newFilter(t, time.Minute)
 	for range 3 {
 		apply(t, f, w)
@@ -251,17 +251,16 @@ func TestS5FiveThousandAddresses(t *testing.T) {
 }
 
 // many is n addresses, half of them IPv6, with two ports each.
-func many(n int) Want {
-	var w Want
+func many(n int) (list []assignment.Assignment) {
+	ports := []assignment.Port{{Protocol: "TCP", Port: 80}, {Protocol: "UDP", Port: 443}}
 	for i := range n {
 		a := netip.AddrFrom4([4]byte{10, 100, byte(i >> 8), byte(i)})
 		if i%2 == 1 {
 			a = netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 14: byte(i >> 8), 15: byte(i)})
 		}
-		w.Addresses = append(w.Addresses, a)
-		w.Ports = append(w.Ports, Port{a, "TCP", 80}, Port{a, "UDP", 443})
+		list = append(list, assignment.Assignment{Addr: a, Ports: ports})
 	}
-	return w
+	return list
 }
 
 func BenchmarkApply(b *testing.B) {

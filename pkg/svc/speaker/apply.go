@@ -174,16 +174,12 @@ func (p *applier) protect(all assignments, s snapshot) bool {
 	if p.faults.hostBackingOff(filterFault, now) {
 		return false
 	}
-	var want nftfilter.Want
+	var want []assignment.Assignment
 	ports := make(map[netip.Addr][]assignment.Port, len(all))
 	for _, a := range p.remains.union(all).list() {
 		ports[a.Addr] = s.ports(a.Addr)
-		want.Addresses = append(want.Addresses, a.Addr)
-		for _, one := range ports[a.Addr] {
-			want.Ports = append(want.Ports, nftfilter.Port{
-				Addr: a.Addr, Protocol: one.Protocol, Port: one.Port,
-			})
-		}
+		a.Ports = ports[a.Addr]
+		want = append(want, a)
 	}
 	err := p.cfg.Filter.Apply(want)
 	p.recorder.failure(err)

@@ -103,8 +103,8 @@ func TestANewPortWaitsForTheFilter(t *testing.T) {
 	f.filter.err = nil
 	f.advance(retries.Min)
 	f.expect("protect [10.0.0.100]")
-	if len(f.filter.want.Ports) != 2 {
-		t.Errorf("after a second the filter allows %v", f.filter.want.Ports)
+	if len(f.filter.want) != 1 || len(f.filter.want[0].Ports) != 2 {
+		t.Errorf("after a second the filter allows %v", f.filter.want)
 	}
 }
 
@@ -216,7 +216,7 @@ func TestWhatCannotBeRemovedStaysProtected(t *testing.T) {
 				f.reconcile()
 				if !f.kernel.Has(vip4) || !f.filter.protects(vip4) || len(f.announcer.announced) > 0 {
 					t.Fatalf("present %v, protected %v, announced %v", f.kernel.Has(vip4),
-						f.filter.want.Addresses, f.announcer.announced)
+						addresses(f.filter.want), f.announcer.announced)
 				}
 				f.advance(time.Second)
 				f.renew()
@@ -231,8 +231,8 @@ func TestWhatCannotBeRemovedStaysProtected(t *testing.T) {
 				t.Error("it is not removed as soon as it can be")
 			}
 			f.advanceRunning(filterInterval)
-			if f.reconcile(); len(f.filter.want.Addresses) > 0 {
-				t.Errorf("protected are %v", f.filter.want.Addresses)
+			if f.reconcile(); len(addresses(f.filter.want)) > 0 {
+				t.Errorf("protected are %v", addresses(f.filter.want))
 			}
 		})
 	}

@@ -93,11 +93,11 @@ func (o *journalingOwner) Clear() error {
 type fakeFilter struct {
 	journal *journal
 	err     error
-	want    nftfilter.Want
+	want    []assignment.Assignment
 }
 
-func (f *fakeFilter) Apply(w nftfilter.Want) error {
-	list := slices.Clone(w.Addresses)
+func (f *fakeFilter) Apply(w []assignment.Assignment) error {
+	list := addresses(w)
 	slices.SortFunc(list, netip.Addr.Compare)
 	f.journal.add("protect %v", list)
 	if f.err != nil {
@@ -107,12 +107,19 @@ func (f *fakeFilter) Apply(w nftfilter.Want) error {
 	return nil
 }
 
+func addresses(list []assignment.Assignment) (all []netip.Addr) {
+	for _, a := range list {
+		all = append(all, a.Addr)
+	}
+	return all
+}
+
 func (f *fakeFilter) Remove() error {
 	f.journal.add("remove filter")
 	return f.err
 }
 
-func (f *fakeFilter) protects(addr netip.Addr) bool { return slices.Contains(f.want.Addresses, addr) }
+func (f *fakeFilter) protects(addr netip.Addr) bool { return slices.Contains(addresses(f.want), addr) }
 
 // fakeAnnouncer records announcements.
 type fakeAnnouncer struct {

@@ -18,7 +18,6 @@ import (
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/liveness"
-	"github.com/kvip/kvip/pkg/nftfilter"
 	"github.com/kvip/kvip/pkg/placement"
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/pkg/vip"
@@ -60,7 +59,7 @@ type AddressOwner interface {
 
 // PacketFilter restricts the ports of addresses. *nftfilter.Filter implements it.
 type PacketFilter interface {
-	Apply(w nftfilter.Want) error
+	Apply(want []assignment.Assignment) error
 	Remove() error
 }
 

@@ -9,7 +9,6 @@ import (
 	"github.com/kvip/kvip/pkg/arp"
 	"github.com/kvip/kvip/pkg/assignment"
 	"github.com/kvip/kvip/pkg/link"
-	"github.com/kvip/kvip/pkg/nftfilter"
 )
 
 const releaseVIP4 = "withdraw 10.0.0.100, protect [10.0.0.100], remove 10.0.0.100, protect []"
@@ -60,9 +59,11 @@ func TestOrderOfAcquireAndRelease(t *testing.T) {
 	f.expect("")
 	f.assign(vip6, "b/web")
 	f.expect("protect [10.0.0.100 fd00::100], add fd00::100, announce fd00::100")
-	port := nftfilter.Port{Addr: vip6, Protocol: "TCP", Port: 80}
-	if ports := f.filter.want.Ports; len(ports) != 2 || ports[1] != port {
-		t.Errorf("S5: the filter allows %+v", ports)
+	port := assignment.Port{Protocol: "TCP", Port: 80}
+	for _, a := range f.filter.want {
+		if len(a.Ports) != 1 || a.Ports[0] != port {
+			t.Errorf("S5: the filter allows %+v", a)
+		}
 	}
 	f.assign(vip4)
 	f.expect("withdraw 10.0.0.100, protect [10.0.0.100 fd00::100], " +
@@ -297,7 +298,7 @@ func TestSharedWithTheControlPlane(t *testing.T) {
 	f.advance(time.Second)
 	f.renew()
 	f.reconcile()
-	if f.kernel.Has(vip4) || len(f.announcer.announced) > 0 || len(f.filter.want.Addresses) != 0 {
+	if f.kernel.Has(vip4) || len(f.announcer.announced) > 0 || len(f.filter.want) != 0 {
 		t.Errorf("S5: owned %v, announced %v, filtered %v",
 			f.kernel.Has(vip4), f.announcer.announced, f.filter.want)
 	}
