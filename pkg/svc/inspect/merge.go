@@ -8,11 +8,11 @@ import (
 	"github.com/kvip/kvip/pkg/svc/speaker"
 )
 
-// merge joins the agents' views of each address. The node that announces an address knows best since when
-// and why; where none does, an agent with a fresh view knows.
+// merge combines the agents' views of each address. The view of the announcing node counts; if none
+// announces the address, a fresh view does.
 func merge(answers []speaker.Report) []Address {
 	byAddress := map[netip.Addr]*Address{}
-	rank := map[netip.Addr]int{}
+	best := map[netip.Addr]int{}
 	for _, answer := range answers {
 		for _, view := range answer.Addresses {
 			one := byAddress[view.Address]
@@ -23,8 +23,8 @@ func merge(answers []speaker.Report) []Address {
 			if view.Present {
 				one.On[answer.Node] = view.State
 			}
-			if weight := trust(answer, view); weight > rank[view.Address] {
-				one.AddressReport, rank[view.Address] = ofAnnouncer(answer.Node, view), weight
+			if p := priority(answer, view); p > best[view.Address] {
+				one.AddressReport, best[view.Address] = inMergedReport(answer.Node, view), p
 			}
 		}
 	}
@@ -36,28 +36,27 @@ func merge(answers []speaker.Report) []Address {
 	return list
 }
 
-// trust orders views: of who announces the address and may judge, of who announces it, of who may judge,
-// of others.
-func trust(answer speaker.Report, view speaker.AddressReport) int {
-	weight := 1
+// priority orders views: of an announcing node before others, and fresh ones before stale ones.
+func priority(answer speaker.Report, view speaker.AddressReport) int {
+	p := 1
 	if answer.Fresh {
-		weight++
+		p++
 	}
 	if announces(view) {
-		weight += 2
+		p += 2
 	}
-	return weight
+	return p
 }
 
-// announces is whether the node that reports the view answers for the address: one that is leaving or
-// adopted is there in silence (S3, S6).
+// announces reports whether the node of the view announces the address. A leaving or adopted
+// address is on the link and silent (S3, S6).
 func announces(view speaker.AddressReport) bool {
 	return view.Present && (view.State == "owned" || view.State == "shared")
 }
 
-// ofAnnouncer is the view without its "present" where node does not announce the address: in a joined report
-// nobody could tell whose it is.
-func ofAnnouncer(node string, view speaker.AddressReport) speaker.AddressReport {
+// inMergedReport returns the view as a part of a merged report. If node does not announce the
+// address, its state is only in Address.On.
+func inMergedReport(node string, view speaker.AddressReport) speaker.AddressReport {
 	if announces(view) {
 		view.Node = node
 	} else {

@@ -15,7 +15,7 @@ var (
 	since = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 )
 
-// view is what an agent says of an address: who is to announce it, and the state of it on its own node.
+// view returns an agent's view of an address: the assigned node, and the state on its own node.
 func view(addr netip.Addr, node, state, sentence string) speaker.AddressReport {
 	v := speaker.AddressReport{Address: addr, Services: []string{"default/web"}, Node: node, Sentence: sentence}
 	if state != "" {
@@ -24,54 +24,54 @@ func view(addr netip.Addr, node, state, sentence string) speaker.AddressReport {
 	return v
 }
 
-func says(node string, fresh bool, views ...speaker.AddressReport) speaker.Report {
+func answerOf(node string, fresh bool, views ...speaker.AddressReport) speaker.Report {
 	return speaker.Report{Node: node, Fresh: fresh, Addresses: views}
 }
 
-func TestMergeBelievesWhoKnowsBest(t *testing.T) {
+func TestMergeUsesTheBestView(t *testing.T) {
 	for _, row := range []struct {
 		name     string
 		answers  []speaker.Report
 		node     string
-		state    string // "" says that nobody announces it
+		state    string // "": not announced
 		sentence string
 		on       map[string]string
 	}{
 		{"the owner's view wins",
-			[]speaker.Report{says("a", true, view(vip4, "b", "", "as a sees it")), says("b", true, view(vip4, "b", "owned", "as b sees it"))},
+			[]speaker.Report{answerOf("a", true, view(vip4, "b", "", "as a sees it")), answerOf("b", true, view(vip4, "b", "owned", "as b sees it"))},
 			"b", "owned", "as b sees it", map[string]string{"b": "owned"}},
 		{"the owner's stale view wins over a fresh one of another",
-			[]speaker.Report{says("a", true, view(vip4, "a", "", "as a sees it")), says("b", false, view(vip4, "b", "owned", "as b sees it"))},
+			[]speaker.Report{answerOf("a", true, view(vip4, "a", "", "as a sees it")), answerOf("b", false, view(vip4, "b", "owned", "as b sees it"))},
 			"b", "owned", "as b sees it", map[string]string{"b": "owned"}},
-		{"a fresh view wins where nobody has it",
-			[]speaker.Report{says("a", false, view(vip4, "a", "", "stale")), says("b", true, view(vip4, "c", "", "fresh"))},
+		{"a fresh view wins if no node has it",
+			[]speaker.Report{answerOf("a", false, view(vip4, "a", "", "stale")), answerOf("b", true, view(vip4, "c", "", "fresh"))},
 			"c", "", "fresh", map[string]string{}},
 		{"of equal views the first counts",
-			[]speaker.Report{says("a", true, view(vip4, "c", "", "as a sees it")), says("b", true, view(vip4, "c", "", "as b sees it"))},
+			[]speaker.Report{answerOf("a", true, view(vip4, "c", "", "as a sees it")), answerOf("b", true, view(vip4, "c", "", "as b sees it"))},
 			"c", "", "as a sees it", map[string]string{}},
 		{"S3: in a move the new owner announces it, the old one is silent",
-			[]speaker.Report{says("a", true, view(vip4, "b", "leaving", "as a sees it")), says("b", true, view(vip4, "b", "owned", "as b sees it"))},
+			[]speaker.Report{answerOf("a", true, view(vip4, "b", "leaving", "as a sees it")), answerOf("b", true, view(vip4, "b", "owned", "as b sees it"))},
 			"b", "owned", "as b sees it", map[string]string{"a": "leaving", "b": "owned"}},
 		{"S3: an old owner alone does not announce it",
-			[]speaker.Report{says("a", true, view(vip4, "b", "leaving", "as a sees it"))},
+			[]speaker.Report{answerOf("a", true, view(vip4, "b", "leaving", "as a sees it"))},
 			"b", "", "as a sees it", map[string]string{"a": "leaving"}},
-		{"S6: what an earlier agent left is not announced",
-			[]speaker.Report{says("a", false, view(vip4, "", "adopted", ""))},
+		{"S6: an adopted address is not announced",
+			[]speaker.Report{answerOf("a", false, view(vip4, "", "adopted", ""))},
 			"", "", "", map[string]string{"a": "adopted"}},
-		{"S6: nor where another says that it will be",
-			[]speaker.Report{says("a", false, view(vip4, "", "adopted", "")), says("b", true, view(vip4, "a", "", "as b sees it"))},
+		{"S6: also if another node expects that",
+			[]speaker.Report{answerOf("a", false, view(vip4, "", "adopted", "")), answerOf("b", true, view(vip4, "a", "", "as b sees it"))},
 			"a", "", "as b sees it", map[string]string{"a": "adopted"}},
-		{"of two owners the one that may judge counts",
-			[]speaker.Report{says("a", false, view(vip4, "a", "owned", "as a sees it")), says("b", true, view(vip4, "b", "owned", "as b sees it"))},
+		{"of two owners the one with a fresh view counts",
+			[]speaker.Report{answerOf("a", false, view(vip4, "a", "owned", "as a sees it")), answerOf("b", true, view(vip4, "b", "owned", "as b sees it"))},
 			"b", "owned", "as b sees it", map[string]string{"a": "owned", "b": "owned"}},
-		{"an owner that has forgotten its decision announces all the same",
-			[]speaker.Report{says("a", false, view(vip4, "", "owned", ""))},
+		{"an owner without a decision announces",
+			[]speaker.Report{answerOf("a", false, view(vip4, "", "owned", ""))},
 			"a", "owned", "", map[string]string{"a": "owned"}},
-		{"the control plane's",
-			[]speaker.Report{says("a", true, view(vip4, "b", "", "as a sees it")), says("b", true, view(vip4, "b", "shared", "as b sees it"))},
+		{"the control plane's address",
+			[]speaker.Report{answerOf("a", true, view(vip4, "b", "", "as a sees it")), answerOf("b", true, view(vip4, "b", "shared", "as b sees it"))},
 			"b", "shared", "as b sees it", map[string]string{"b": "shared"}},
-		{"nobody",
-			[]speaker.Report{says("a", true, view(vip4, "", "", "no endpoint")), says("b", true, view(vip4, "", "", "no endpoint"))},
+		{"no node",
+			[]speaker.Report{answerOf("a", true, view(vip4, "", "", "no endpoint")), answerOf("b", true, view(vip4, "", "", "no endpoint"))},
 			"", "", "no endpoint", map[string]string{}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -90,11 +90,11 @@ func TestMergeBelievesWhoKnowsBest(t *testing.T) {
 	}
 }
 
-func TestMergeSortsAndHasNoNull(t *testing.T) {
+func TestMergeSorts(t *testing.T) {
 	if got := merge(nil); got == nil || len(got) != 0 {
 		t.Errorf("of nothing: %#v", got)
 	}
-	got := merge([]speaker.Report{says("a", true, view(vip6, "a", "owned", "")), says("b", true, view(vip6, "a", "", ""), view(vip4, "b", "owned", ""))})
+	got := merge([]speaker.Report{answerOf("a", true, view(vip6, "a", "owned", "")), answerOf("b", true, view(vip6, "a", "", ""), view(vip4, "b", "owned", ""))})
 	if len(got) != 2 || got[0].Address != vip4 || got[0].Node != "b" || got[1].Address != vip6 || got[1].Node != "a" {
 		t.Errorf("got %+v", got)
 	}

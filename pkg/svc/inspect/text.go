@@ -13,7 +13,7 @@ import (
 	"github.com/kvip/kvip/pkg/printable"
 )
 
-// WriteText prints the report for people; now is for ages.
+// WriteText prints the report for people. Ages refer to now.
 func (r Report) WriteText(w io.Writer, now time.Time) error {
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	row := func(key, value string) {
@@ -25,7 +25,7 @@ func (r Report) WriteText(w io.Writer, now time.Time) error {
 	}
 	row("In status", orNone(addresses(r.Status)))
 	if r.Condition != nil {
-		row("Says", r.Condition.Reason+": "+r.Condition.Message)
+		row("Condition", r.Condition.Reason+": "+r.Condition.Message)
 	}
 	if r.Problem != "" && r.Managed {
 		row("Problem", r.Problem)
@@ -34,7 +34,7 @@ func (r Report) WriteText(w io.Writer, now time.Time) error {
 		a.write(row, now)
 	}
 	if r.Managed && len(r.Addresses) == 0 {
-		row("Address", "none is in the ledger yet, or no agent answers")
+		row("Address", "not in the ledger yet, or no agent answers")
 	}
 	for _, node := range slices.Sorted(maps.Keys(r.Problems)) {
 		row("Problem", node+": "+r.Problems[node])
@@ -51,12 +51,14 @@ func (r Report) WriteText(w io.Writer, now time.Time) error {
 func (a Address) write(row func(key, value string), now time.Time) {
 	switch {
 	case a.Present:
-		row("Address", fmt.Sprintf("%s announced by %s on %s since %s (%s)", a.Address, a.Node, orNone(a.Link),
-			a.Since.UTC().Format(time.RFC3339), max(0, now.Sub(a.Since)).Round(time.Second)))
+		age := max(0, now.Sub(a.Since)).Round(time.Second)
+		row("Address", fmt.Sprintf("%s announced by %s on %s since %s (%s)",
+			a.Address, a.Node, orNone(a.Link), a.Since.UTC().Format(time.RFC3339), age))
 	case a.Node != "":
-		row("Address", fmt.Sprintf("%s is to be announced by %s, which has not said so", a.Address, a.Node))
+		row("Address", fmt.Sprintf("%s assigned to %s, which does not announce it yet",
+			a.Address, a.Node))
 	default:
-		row("Address", fmt.Sprintf("%s is announced by nobody", a.Address))
+		row("Address", fmt.Sprintf("%s not announced", a.Address))
 	}
 	if a.Sentence != "" {
 		row("  why", a.Sentence)

@@ -12,7 +12,7 @@ import (
 	"github.com/kvip/kvip/pkg/svc/speaker"
 )
 
-// announced is an address that node has had on eth0 for 90 seconds, among a and b.
+// announced returns an address that a node has announced on eth0 for 90 seconds, of a and b.
 func announced(addr netip.Addr, node string) Address {
 	v := view(addr, node, "owned", "it has the highest rank")
 	v.Link, v.Eligible = "eth0", []string{"a", "b"}
@@ -25,12 +25,15 @@ var texts = []struct {
 	want   string
 }{
 	{"served, two families", func() Report {
-		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip4, vip6},
-			Condition: &metav1.Condition{Reason: "Allocated", Message: "from pool main"}, Addresses: []Address{announced(vip4, "a"), announced(vip6, "b")}}
+		return Report{
+			Service: "default/web", Managed: true, Status: []netip.Addr{vip4, vip6},
+			Condition: &metav1.Condition{Reason: "Allocated", Message: "from pool main"},
+			Addresses: []Address{announced(vip4, "a"), announced(vip6, "b")},
+		}
 	}, `
 Service      default/web
 In status    192.0.2.10, 2001:db8::10
-Says         Allocated: from pool main
+Condition    Allocated: from pool main
 Address      192.0.2.10 announced by a on eth0 since 2026-03-01T12:00:00Z (1m30s)
   why        it has the highest rank
   eligible   a, b
@@ -38,7 +41,7 @@ Address      2001:db8::10 announced by b on eth0 since 2026-03-01T12:00:00Z (1m3
   why        it has the highest rank
   eligible   a, b
 `},
-	{"not ours", func() Report {
+	{"not managed", func() Report {
 		return Report{Service: "default/web", SkipReason: "its loadBalancerClass x is not kvip.dev/kvip, which kvip serves"}
 	}, `
 Service      default/web
@@ -50,34 +53,34 @@ In status    none
 	}, `
 Service     default/web
 In status   none
-Says        OutsidePools: no pool has 192.0.2.1
-Address     none is in the ledger yet, or no agent answers
+Condition   OutsidePools: no pool has 192.0.2.1
+Address     not in the ledger yet, or no agent answers
 `},
-	{"nobody announces it", func() Report {
+	{"not announced", func() Report {
 		v := view(vip4, "", "", "no ready endpoint")
 		v.Rejected = map[string]string{"b": "the node is cordoned", "a": "the node has no usable link"}
 		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip4}, Addresses: []Address{{AddressReport: v}}}
 	}, `
 Service     default/web
 In status   192.0.2.10
-Address     192.0.2.10 is announced by nobody
+Address     192.0.2.10 not announced
   why       no ready endpoint
   not a     the node has no usable link
   not b     the node is cordoned
 `},
-	{"its agent is silent, another's has a problem", func() Report {
+	{"its agent does not respond, another one has a problem", func() Report {
 		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip4}, Addresses: []Address{{AddressReport: view(vip4, "b", "", "it is the only eligible node")}},
 			Problems: map[string]string{"a": "write table: no space"}, Unreachable: map[string]string{"c": "no page", "b": "connection refused"}}
 	}, `
 Service     default/web
 In status   192.0.2.10
-Address     192.0.2.10 is to be announced by b, which has not said so
+Address     192.0.2.10 assigned to b, which does not announce it yet
   why       it is the only eligible node
 Problem     a: write table: no space
 No answer   b: connection refused
 No answer   c: no page
 `},
-	{"shared by two Services, and still elsewhere", func() Report {
+	{"shared by two Services, and leaving another node", func() Report {
 		one := announced(vip4, "b")
 		one.Services, one.On["a"] = []string{"default/web", "shop/web"}, "leaving"
 		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip4}, Addresses: []Address{one}}
@@ -90,16 +93,16 @@ Address       192.0.2.10 announced by b on eth0 since 2026-03-01T12:00:00Z (1m30
   eligible    a, b
   shared by   default/web, shop/web
 `},
-	{"kept in silence", func() Report { // by the very node that is to announce it, after its restart (S6)
+	{"adopted", func() Report { // by the assigned node, after its restart (S6)
 		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip6},
 			Addresses: []Address{{AddressReport: view(vip6, "a", "", ""), On: map[string]string{"a": "adopted"}}}}
 	}, `
 Service     default/web
 In status   2001:db8::10
-Address     2001:db8::10 is to be announced by a, which has not said so
+Address     2001:db8::10 assigned to a, which does not announce it yet
   kept on   a (adopted)
 `},
-	{"a node whose clock is ahead", func() Report {
+	{"a clock that is ahead", func() Report {
 		one := Address{AddressReport: speaker.AddressReport{Address: vip4, Node: "a", Present: true, State: "shared", Since: since.Add(time.Hour)}}
 		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip4}, Addresses: []Address{one}}
 	}, `
@@ -129,7 +132,7 @@ type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errFull }
 
-func TestWriteTextSaysThatItCouldNot(t *testing.T) {
+func TestWriteTextFails(t *testing.T) {
 	err := Report{Service: "default/web"}.WriteText(full{}, since)
 	if !errors.Is(err, errFull) || !strings.Contains(err.Error(), "default/web") {
 		t.Errorf("got %v", err)

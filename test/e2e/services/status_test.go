@@ -63,7 +63,7 @@ func TestStatusCommand(t *testing.T) {
 	s.must(s.Create(s.ctx, "local", servicelab.Local))
 	s.addresses("local", 1)
 	s.waitCondition("local", "NoLocalEndpoint")
-	says("local", notAnnounced, "announced by nobody", "no ready endpoint")
+	says("local", notAnnounced, "not announced", "no ready endpoint")
 	s.wait("completion to offer it", func() bool { // it offers nothing where the API server takes long
 		return strings.HasPrefix(s.run(asker, "__completeNoDesc", "status", "service", "l"), "local\n:")
 	})

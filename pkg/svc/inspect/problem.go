@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// ErrNoResponse says that agents exist and that none of them answers: nobody knows who announces the
-// Service.
+// ErrNoResponse is returned by Report.Err if there are agents and none of them responds, so that it
+// is not known which nodes announce the Service.
 var ErrNoResponse = errors.New("no agent answers; " +
 	"they must be reachable at the nodes' addresses, on the ports of --metrics-address")
 
-// Err is ErrNoResponse if that is so, else nil.
+// Err returns ErrNoResponse if no agent responds, else nil.
 func (r Report) Err() error {
 	if r.Managed && len(r.Responded) == 0 && len(r.Unreachable) > 0 {
 		return ErrNoResponse
@@ -21,9 +21,9 @@ func (r Report) Err() error {
 	return nil
 }
 
-// judge says which addresses are not announced by exactly one node, or "". The API and the agents are
-// asked one after the other, so that a move in between can look like trouble once.
-func (r Report) judge() string {
+// problem names the addresses that are not announced by exactly one node, or returns "". The API
+// and the agents are queried at different instants: a move in between can look like a problem once.
+func (r Report) problem() string {
 	if !r.Managed {
 		return "no node announces service " + r.Service + ": " + r.SkipReason
 	}
@@ -34,7 +34,7 @@ func (r Report) judge() string {
 	missing := slices.Clone(r.Status)
 	for _, a := range r.Addresses {
 		missing = slices.DeleteFunc(missing, func(addr netip.Addr) bool { return addr == a.Address })
-		if problem := a.judge(r.Unreachable); problem != "" {
+		if problem := a.problem(r.Unreachable); problem != "" {
 			problems = append(problems, problem)
 		}
 	}
@@ -47,9 +47,9 @@ func (r Report) judge() string {
 	return strings.Join(problems, "; ")
 }
 
-// judge says why one address is not announced by exactly one node, or "". A node that does not answer
-// may announce what the others leave to it.
-func (a Address) judge(silent map[string]string) string {
+// problem returns why the address is not announced by exactly one node, or "". An unreachable node
+// may announce an address that the others assign to it.
+func (a Address) problem(unreachable map[string]string) string {
 	var owners []string
 	for _, node := range slices.Sorted(maps.Keys(a.On)) {
 		if a.On[node] == "owned" {
@@ -59,7 +59,7 @@ func (a Address) judge(silent map[string]string) string {
 	switch {
 	case len(owners) > 1:
 		return strings.Join(owners, " and ") + " announce " + a.Address.String() + " at the same time"
-	case a.Present || a.Node != "" && silent[a.Node] != "":
+	case a.Present || a.Node != "" && unreachable[a.Node] != "":
 		return ""
 	}
 	return "no node announces " + a.Address.String()

@@ -23,18 +23,18 @@ import (
 
 const (
 	web        = "shop/web"
-	nobodyHere = "127.0.0.9" // the servers of these tests listen on 127.0.0.1 alone
+	closedHost = "127.0.0.9" // the servers of these tests only listen on 127.0.0.1
 )
 
-func question(e *fakecluster.Env, owner string) Config {
+func configFor(e *fakecluster.Env, owner string) Config {
 	namespace, name, _ := strings.Cut(owner, "/")
 	return Config{
 		Router: e.Router, Reader: svc.Reader{Class: "kvip.dev/kvip"}, LeaseNamespace: fakecluster.Namespace, Namespace: namespace, Name: name,
 	}
 }
 
-// serving starts an agent's page and returns its port.
-func serving(t *testing.T, page http.HandlerFunc) int {
+// servePage starts an agent's page and returns its port.
+func servePage(t *testing.T, page http.HandlerFunc) int {
 	t.Helper()
 	server := httptest.NewServer(page)
 	t.Cleanup(server.Close)
@@ -49,21 +49,21 @@ func serving(t *testing.T, page http.HandlerFunc) int {
 	return number
 }
 
-// answering is a page that says r of the Service that it is asked for, and nothing of others.
-func answering(r speaker.Report) http.HandlerFunc {
+// pageOf returns a page that answers r for the Service web, and refuses other queries.
+func pageOf(r speaker.Report) http.HandlerFunc {
 	return func(w http.ResponseWriter, q *http.Request) {
 		if q.URL.Path != "/services" || q.URL.Query().Get("name") != web {
-			http.Error(w, "asked for "+q.URL.String(), http.StatusBadRequest)
+			http.Error(w, "unexpected query "+q.URL.String(), http.StatusBadRequest)
 			return
 		}
 		_ = json.NewEncoder(w).Encode(r)
 	}
 }
 
-// join has a node announce Services, with these addresses and its page at port.
-func join(e *fakecluster.Env, node string, port int, addresses ...string) {
+// addNode adds a node with these addresses and a Lease that names the port of its page.
+func addNode(e *fakecluster.Env, node string, port int, addresses ...string) {
 	e.PutNodeLease(svc.NodeInfo{Node: node, StatusPort: port}, node+"_1", 5)
-	e.PutNode(node, nobodyHere, func(n *corev1.Node) {
+	e.PutNode(node, closedHost, func(n *corev1.Node) {
 		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: node}}
 		for _, a := range addresses {
 			n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a})
@@ -71,19 +71,19 @@ func join(e *fakecluster.Env, node string, port int, addresses ...string) {
 	})
 }
 
-func TestServiceAsksTheOwner(t *testing.T) {
+func TestServiceUsesTheViewOfTheOwner(t *testing.T) {
 	e := fakecluster.New(t)
 	e.PutService(web, func(s *corev1.Service) {
 		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: vip4.String()}, {Hostname: "no.address.example"}, {IP: vip6.String()}}
 		s.Status.Conditions = []metav1.Condition{{Type: "Other", Reason: "Other"}, {Type: svc.Condition, Reason: "Allocated", Message: "from pool main"}}
 	})
-	a := says("a", true, view(vip4, "b", "", "as a sees it"), view(vip6, "b", "leaving", "as a sees it"))
+	a := answerOf("a", true, view(vip4, "b", "", "as a sees it"), view(vip6, "b", "leaving", "as a sees it"))
 	a.Problem = "write table: no space"
-	join(e, "a", serving(t, answering(a)), "127.0.0.1")
-	// The first address of b is one that nobody answers at.
-	join(e, "b", serving(t, answering(says("b", true, view(vip4, "b", "owned", "as b sees it"), view(vip6, "b", "owned", "as b sees it")))), nobodyHere, "127.0.0.1")
+	addNode(e, "a", servePage(t, pageOf(a)), "127.0.0.1")
+	// No server listens at the first address of b.
+	addNode(e, "b", servePage(t, pageOf(answerOf("b", true, view(vip4, "b", "owned", "as b sees it"), view(vip6, "b", "owned", "as b sees it")))), closedHost, "127.0.0.1")
 
-	got, err := Service(t.Context(), question(e, web))
+	got, err := Service(t.Context(), configFor(e, web))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestServiceAsksTheOwner(t *testing.T) {
 		t.Errorf("of the API: %+v", got)
 	}
 	if len(got.Unreachable) != 0 || len(got.Problems) != 1 || got.Problems["a"] != a.Problem {
-		t.Errorf("silent are %v, problems %v", got.Unreachable, got.Problems)
+		t.Errorf("unreachable are %v, problems %v", got.Unreachable, got.Problems)
 	}
 	if len(got.Addresses) != 2 {
 		t.Fatalf("addresses: %+v", got.Addresses)
@@ -106,7 +106,7 @@ func TestServiceAsksTheOwner(t *testing.T) {
 	}
 }
 
-func TestServiceNamesWhoIsSilentAndWhy(t *testing.T) {
+func TestServiceReportsUnreachableAgents(t *testing.T) {
 	e := fakecluster.New(t)
 	e.PutService(web)
 	text := func(body string) http.HandlerFunc {
@@ -121,22 +121,22 @@ func TestServiceNamesWhoIsSilentAndWhy(t *testing.T) {
 	}{
 		{"pageless", 0, []string{"127.0.0.1"}, "serves no page (--metrics-address)"},
 		{"homeless", 1, nil, "the Node has no address"},
-		{"down", serving(t, http.NotFound), []string{nobodyHere}, "connection refused"},
-		{"old", serving(t, http.NotFound), []string{nobodyHere, "127.0.0.1"}, "404 Not Found"},
-		{"html", serving(t, text("<html>")), []string{"127.0.0.1"}, "read answer of agent at http://127.0.0.1:"},
-		{"half", serving(t, text(`{"node":"half","addresses":[`)), []string{"127.0.0.1"}, "unexpected EOF"},
-		{"endless", serving(t, text(`{"node":"`+strings.Repeat("x", maxAnswer))), []string{"127.0.0.1"}, "unexpected EOF"},
-		{"mistaken", serving(t, answering(says("other", true))), []string{"127.0.0.1"}, `it answers for node "other"`},
-		{"foreign", serving(t, text("{}")), []string{"127.0.0.1"}, `it answers for node ""`},
-		{"hung", serving(t, func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() }), []string{"127.0.0.1"}, "deadline exceeded"},
+		{"down", servePage(t, http.NotFound), []string{closedHost}, "connection refused"},
+		{"old", servePage(t, http.NotFound), []string{closedHost, "127.0.0.1"}, "404 Not Found"},
+		{"html", servePage(t, text("<html>")), []string{"127.0.0.1"}, "read answer of agent at http://127.0.0.1:"},
+		{"half", servePage(t, text(`{"node":"half","addresses":[`)), []string{"127.0.0.1"}, "unexpected EOF"},
+		{"endless", servePage(t, text(`{"node":"`+strings.Repeat("x", maxAnswer))), []string{"127.0.0.1"}, "unexpected EOF"},
+		{"mistaken", servePage(t, pageOf(answerOf("other", true))), []string{"127.0.0.1"}, `it answers for node "other"`},
+		{"foreign", servePage(t, text("{}")), []string{"127.0.0.1"}, `it answers for node ""`},
+		{"hung", servePage(t, func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() }), []string{"127.0.0.1"}, "deadline exceeded"},
 	} {
-		join(e, row.node, row.port, row.addresses...)
+		addNode(e, row.node, row.port, row.addresses...)
 		want[row.node] = row.why
 	}
-	e.PutNodeLease(svc.NodeInfo{Node: "gone", StatusPort: 1}, "", 5) // it gave its Lease up: nobody to ask
-	join(e, "good", serving(t, answering(says("good", true, view(vip4, "good", "owned", "")))), "127.0.0.1")
+	e.PutNodeLease(svc.NodeInfo{Node: "gone", StatusPort: 1}, "", 5) // released: not queried
+	addNode(e, "good", servePage(t, pageOf(answerOf("good", true, view(vip4, "good", "owned", "")))), "127.0.0.1")
 
-	got, err := Service(t.Context(), question(e, web))
+	got, err := Service(t.Context(), configFor(e, web))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,32 +146,32 @@ func TestServiceNamesWhoIsSilentAndWhy(t *testing.T) {
 		}
 	}
 	if len(got.Unreachable) != len(want) {
-		t.Errorf("silent are %v", got.Unreachable)
+		t.Errorf("unreachable are %v", got.Unreachable)
 	}
 	if len(got.Addresses) != 1 || got.Addresses[0].Node != "good" || !got.Addresses[0].Present {
-		t.Errorf("the others keep good from being heard: %+v", got.Addresses)
+		t.Errorf("the others keep good from being responded: %+v", got.Addresses)
 	}
 }
 
-// A Lease of an earlier name of the seat stays until somebody deletes it; its port may be of long ago.
-func TestServiceForgivesAnOldLease(t *testing.T) {
+// A Lease with an earlier name remains until it is deleted by hand, with an old port.
+func TestServiceIgnoresAnOldLease(t *testing.T) {
 	e := fakecluster.New(t)
 	e.PutService(web)
-	join(e, "a", 0, "127.0.0.1")
+	addNode(e, "a", 0, "127.0.0.1")
 	old := svc.NodeLease(fakecluster.Seat, "a")
 	var lease map[string]any
 	if _, err := e.Store.Get(fakecluster.LeasePath(old), &lease); err != nil {
 		t.Fatal(err)
 	}
 	e.Put(fakecluster.LeasePath(svc.NodeLease("earlier", "a")), lease)
-	join(e, "a", serving(t, answering(says("a", true, view(vip4, "a", "owned", "")))), "127.0.0.1")
-	got, err := Service(t.Context(), question(e, web))
+	addNode(e, "a", servePage(t, pageOf(answerOf("a", true, view(vip4, "a", "owned", "")))), "127.0.0.1")
+	got, err := Service(t.Context(), configFor(e, web))
 	if err != nil || len(got.Unreachable) != 0 || len(got.Addresses) != 1 {
 		t.Errorf("%v and %+v", err, got)
 	}
 }
 
-func TestServiceSaysWhyItIsNotServed(t *testing.T) {
+func TestServiceReportsTheSkipReason(t *testing.T) {
 	for name, row := range map[string]struct {
 		change func(*corev1.Service)
 		why    string
@@ -181,7 +181,7 @@ func TestServiceSaysWhyItIsNotServed(t *testing.T) {
 	} {
 		e := fakecluster.New(t)
 		e.PutService(web, row.change)
-		got, err := Service(t.Context(), question(e, web))
+		got, err := Service(t.Context(), configFor(e, web))
 		if err != nil || got.Managed || !strings.Contains(got.SkipReason, row.why) {
 			t.Errorf("%s: %v and %+v", name, err, got)
 		}
@@ -196,7 +196,7 @@ func TestServiceFailsWithTheAPI(t *testing.T) {
 		name   string
 		owner  string
 		denied []fakeapi.Denial
-		says   string
+		want   string
 		is     func(error) bool
 	}{
 		{"no such Service", "shop/none", nil, "get service shop/none: ", apierrors.IsNotFound},
@@ -209,10 +209,24 @@ func TestServiceFailsWithTheAPI(t *testing.T) {
 			e := fakecluster.New(t)
 			e.PutService(web)
 			e.Server.Deny(row.denied...)
-			_, err := Service(t.Context(), question(e, row.owner))
-			if err == nil || !strings.HasPrefix(err.Error(), row.says) || !row.is(err) {
+			_, err := Service(t.Context(), configFor(e, row.owner))
+			if err == nil || !strings.HasPrefix(err.Error(), row.want) || !row.is(err) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+func TestServiceValidates(t *testing.T) {
+	e := fakecluster.New(t)
+	for name, change := range map[string]func(*Config){
+		"no router":    func(c *Config) { c.Router = nil },
+		"no namespace": func(c *Config) { c.LeaseNamespace = "" },
+	} {
+		cfg := configFor(e, web)
+		change(&cfg)
+		if _, err := Service(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "required") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
