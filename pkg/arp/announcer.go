@@ -239,7 +239,8 @@ func (a *Announcer) send(s *linkSocket, f frame, allowed func(netip.Addr) bool) 
 // first of several failures in a row.
 func (a *Announcer) fail(s *linkSocket, err error) {
 	if s.failed(a.cfg.Clock()) {
-		a.cfg.Log.Warn("announcements interrupted, reopening the packet socket", "link", s.link.Name, "reason", err)
+		a.cfg.Log.Warn("announcements interrupted, reopening the packet socket", "link", s.link.Name,
+			"reason", err)
 	}
 	s.close()
 	for _, addr := range s.addrs {

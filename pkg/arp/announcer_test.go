@@ -28,7 +28,8 @@ func TestFirstFramesLeaveBeforeSetReturns(t *testing.T) {
 	if !slices.EqualFunc(g.sent, want, slices.Equal) {
 		t.Errorf("sent %x", g.sent)
 	}
-	if want := []string{"192.0.2.10 arp-request", "192.0.2.10 arp-reply", "2001:db8::10 na"}; !slices.Equal(kinds, want) {
+	if want := []string{"192.0.2.10 arp-request", "192.0.2.10 arp-reply",
+		"2001:db8::10 na"}; !slices.Equal(kinds, want) {
 		t.Errorf("counted %q", kinds)
 	}
 }
@@ -64,7 +65,8 @@ func TestBurstAndPeriod(t *testing.T) {
 	g := newSegment()
 	c := ready(t, g, func(cfg *Config) { cfg.Pacing.Interval = 20 * time.Millisecond })
 	c.Start()
-	eventually(t, "the burst and ten periods", func() bool { sent, _, _ := g.count(); return sent >= 3*(6+10) })
+	eventually(t, "the burst and ten periods",
+		func() bool { sent, _, _ := g.count(); return sent >= 3*(6+10) })
 }
 
 // TestStopIsSynchronous: no frame leaves after an address became Silent, whatever was due.
@@ -106,7 +108,9 @@ func TestE4Fence(t *testing.T) {
 // TestE4FenceOfOneAddress: each address has its own fence, and probes have none.
 func TestE4FenceOfOneAddress(t *testing.T) {
 	g := newSegment()
-	c := ready(t, g, func(cfg *Config) { cfg.MayAnnounce = func(addr netip.Addr) bool { return addr == vip6 } })
+	c := ready(t, g, func(cfg *Config) {
+		cfg.MayAnnounce = func(addr netip.Addr) bool { return addr == vip6 }
+	})
 	if sent := g.sentDuring(c.Start); sent != 1 || !g.hasAnnounced(vip6)() {
 		t.Errorf("%d frames of %v, want one of %v", sent, g.announced(), vip6)
 	}
@@ -134,11 +138,18 @@ func TestStartBeforeLinkAndRun(t *testing.T) {
 // TestSocketTrouble: reads and writes that fail lead to new sockets and a new burst.
 func TestSocketTrouble(t *testing.T) {
 	for name, harm := range map[string]func(*segment){
-		"read fails":      func(g *segment) { g.inject(errLinkDown) },
-		"write fails":     func(g *segment) { g.set(func() { g.write = errLinkGone }) },
-		"open fails":      func(g *segment) { g.set(func() { g.refuse = errNotAllowed }); g.inject(errLinkDown) },
-		"two reads fail":  func(g *segment) { g.inject(errLinkDown); g.inject(errLinkDown) },
-		"one family only": func(g *segment) { g.mu.Lock(); defer g.mu.Unlock(); g.open[0].in <- errLinkDown },
+		"read fails":  func(g *segment) { g.inject(errLinkDown) },
+		"write fails": func(g *segment) { g.set(func() { g.write = errLinkGone }) },
+		"open fails": func(g *segment) {
+			g.set(func() { g.refuse = errNotAllowed })
+			g.inject(errLinkDown)
+		},
+		"two reads fail": func(g *segment) { g.inject(errLinkDown); g.inject(errLinkDown) },
+		"one family only": func(g *segment) {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.open[0].in <- errLinkDown
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newSegment()
@@ -179,14 +190,16 @@ func TestReopenBackoff(t *testing.T) {
 		pauses = append(pauses, s.retry-time.Hour)
 	}
 	const ms = time.Millisecond
-	if want := []time.Duration{50 * ms, 100 * ms, 200 * ms, 400 * ms, 800 * ms, 1000 * ms, 1000 * ms}; !slices.Equal(pauses, want) {
+	if want := []time.Duration{50 * ms, 100 * ms, 200 * ms, 400 * ms, 800 * ms, 1000 * ms,
+		1000 * ms}; !slices.Equal(pauses, want) {
 		t.Errorf("pauses %v", pauses)
 	}
 	s.conn, s.opened = plainConn{}, time.Hour
 	if first := s.failed(time.Hour + time.Second); first {
 		t.Error("a socket that was open for a second began a new series of failures")
 	}
-	if first := s.failed(time.Hour + 3*time.Second); !first || s.retry != time.Hour+3*time.Second+50*ms {
+	if first := s.failed(time.Hour + 3*time.Second); !first ||
+		s.retry != time.Hour+3*time.Second+50*ms {
 		t.Errorf("after 3 s without a failure: first %v, retry %v", first, s.retry)
 	}
 }
@@ -272,7 +285,8 @@ func TestNewValidates(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	for _, p := range []Pacing{ControlPlanePacing(), ServicePacing(), {Interval: 1, IdleRate: 2, BurstRate: 2}} {
+	for _, p := range []Pacing{ControlPlanePacing(), ServicePacing(),
+		{Interval: 1, IdleRate: 2, BurstRate: 2}} {
 		a, err := New(Config{Pacing: p})
 		if err != nil {
 			t.Errorf("%+v: %v", p, err)
@@ -292,9 +306,11 @@ func TestSetIgnoresUnusableAddresses(t *testing.T) {
 	run(t, a, g)
 	lo := link.Link{Index: 1, Name: "lo"}
 	a.Set([]assignment.Assignment{
-		announced(netip.Addr{}), announced(netip.MustParseAddr("224.0.0.1")), announced(netip.MustParseAddr("fe80::1%eth0")),
+		announced(netip.Addr{}), announced(netip.MustParseAddr("224.0.0.1")),
+		announced(netip.MustParseAddr("fe80::1%eth0")),
 		announced(netip.IPv6Unspecified()), announced(netip.MustParseAddr("127.0.0.1")),
-		{Addr: nth(7), Link: lo, State: assignment.Announced}, {Addr: nth(8), Link: testLink, State: assignment.Filtered},
+		{Addr: nth(7), Link: lo, State: assignment.Announced},
+		{Addr: nth(8), Link: testLink, State: assignment.Filtered},
 		{Addr: nth(9), Link: testLink}, announced(vip4),
 	})
 	eventually(t, "the good one", g.hasAnnounced(vip4))
@@ -350,7 +366,8 @@ func TestFiltersFollowTheAddresses(t *testing.T) {
 		list []assignment.Assignment
 		want int
 	}{
-		{many[:10], 1}, {many[:10], 1}, {many[:11], 2}, {many, 3}, {append(slices.Clone(many[:500]), many[600:]...), 3}, {many[1:], 4}, {many[:10], 5},
+		{many[:10], 1}, {many[:10], 1}, {many[:11], 2}, {many, 3},
+		{append(slices.Clone(many[:500]), many[600:]...), 3}, {many[1:], 4}, {many[:10], 5},
 	} {
 		a.Set(c.list)
 		if filters != c.want {

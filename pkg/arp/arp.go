@@ -73,7 +73,9 @@ func ControlPlanePacing() Pacing {
 
 // ServicePacing is for the many addresses of Services (rules S3, S8).
 func ServicePacing() Pacing {
-	return Pacing{Interval: 300 * time.Second, DefendInterval: time.Second, IdleRate: 200, BurstRate: 2000}
+	return Pacing{
+		Interval: 300 * time.Second, DefendInterval: time.Second, IdleRate: 200, BurstRate: 2000,
+	}
 }
 
 func (p Pacing) check() error {
@@ -82,9 +84,10 @@ func (p Pacing) check() error {
 		return fmt.Errorf("interval %v is not positive", p.Interval)
 	case p.DefendInterval < 0:
 		return fmt.Errorf("defend interval %v is negative", p.DefendInterval)
-	case p.IdleRate != 0 && p.IdleRate < minRate || p.BurstRate != 0 && p.BurstRate < max(minRate, p.IdleRate):
-		return fmt.Errorf("%d idle and %d burst frames a second: want 0 or at least %d, and at least as many in bursts",
-			p.IdleRate, p.BurstRate, minRate)
+	case p.IdleRate != 0 && p.IdleRate < minRate:
+		return fmt.Errorf("idle rate %d: want 0 or at least %d", p.IdleRate, minRate)
+	case p.BurstRate != 0 && p.BurstRate < max(minRate, p.IdleRate):
+		return fmt.Errorf("burst rate %d: want 0 or at least %d", p.BurstRate, max(minRate, p.IdleRate))
 	}
 	return nil
 }
@@ -117,8 +120,9 @@ func New(cfg Config) (*Announcer, error) {
 		cfg.Listen = listen
 	}
 	return &Announcer{
-		cfg: cfg, conflicts: newConflictDetector(cfg.Clock), wake: backoff.NewSignal(), linkLocal: link.LinkLocal,
-		assigned: map[netip.Addr]assignment.Assignment{}, sockets: map[socketKey]*linkSocket{},
+		cfg: cfg, conflicts: newConflictDetector(cfg.Clock), wake: backoff.NewSignal(),
+		linkLocal: link.LinkLocal,
+		assigned:  map[netip.Addr]assignment.Assignment{}, sockets: map[socketKey]*linkSocket{},
 		queue: newQueue(cfg.Pacing),
 	}, nil
 }

@@ -16,7 +16,11 @@ import (
 // discardConn is a socket that discards what is sent and receives nothing.
 type discardConn struct{ done chan struct{} }
 
-func (c discardConn) ReadFrom([]byte) (int, net.Addr, error)    { <-c.done; return 0, nil, net.ErrClosed }
+func (c discardConn) ReadFrom([]byte) (int, net.Addr, error) {
+	<-c.done
+	return 0, nil,
+		net.ErrClosed
+}
 func (c discardConn) WriteTo(b []byte, _ net.Addr) (int, error) { return len(b), nil }
 func (c discardConn) SetBPF([]bpf.RawInstruction) error         { return nil }
 func (c discardConn) SetWriteDeadline(time.Time) error          { return nil }

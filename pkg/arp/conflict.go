@@ -54,7 +54,8 @@ func newConflictDetector(clock boottime.Clock) *conflictDetector {
 }
 
 // watch replaces the addresses whose claims matter, and the MACs of the links in use.
-func (d *conflictDetector) watch(assigned map[netip.Addr]assignment.Assignment, links map[hardware]bool) {
+func (d *conflictDetector) watch(assigned map[netip.Addr]assignment.Assignment,
+	links map[hardware]bool) {
 	addrs := make(map[netip.Addr]bool, len(assigned))
 	for addr := range assigned {
 		addrs[addr] = true

@@ -26,7 +26,8 @@ func from(mac net.HardwareAddr, frame []byte) []byte {
 func newDetector(clock *fakeClock) *conflictDetector {
 	d := newConflictDetector(clock.time)
 	d.hostMACs = func() ([]net.HardwareAddr, error) { return nil, nil }
-	d.watch(map[netip.Addr]assignment.Assignment{vip4: announced(vip4)}, map[hardware]bool{hardware(mac1): true})
+	d.watch(map[netip.Addr]assignment.Assignment{vip4: announced(vip4)},
+		map[hardware]bool{hardware(mac1): true})
 	return d
 }
 
@@ -84,7 +85,8 @@ func TestNewLinkListsAgain(t *testing.T) {
 	<-d.out
 	bond := net.HardwareAddr{2, 0, 0, 0, 0, 11}
 	d.hostMACs = func() ([]net.HardwareAddr, error) { return []net.HardwareAddr{bond}, nil }
-	d.watch(map[netip.Addr]assignment.Assignment{vip4: announced(vip4)}, map[hardware]bool{hardware(mac2): true})
+	d.watch(map[netip.Addr]assignment.Assignment{vip4: announced(vip4)},
+		map[hardware]bool{hardware(mac2): true})
 	d.receive(from(mac2, wireRequest))
 	d.receive(from(bond, wireRequest))
 	if len(d.out) != 0 {

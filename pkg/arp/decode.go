@@ -70,7 +70,8 @@ func decodeIPv6(c claim, b []byte) (claim, bool) {
 	}
 	c.addr, c.mac = na.TargetAddress.WithZone(""), c.source
 	for _, option := range na.Options {
-		if lla, ok := option.(*ndp.LinkLayerAddress); ok && lla.Direction == ndp.Target && len(lla.Addr) == 6 {
+		if lla, ok := option.(*ndp.LinkLayerAddress); ok && lla.Direction == ndp.Target &&
+			len(lla.Addr) == 6 {
 			c.mac = hardware(lla.Addr)
 		}
 	}

@@ -29,7 +29,10 @@ func Example() {
 	announcer, err := arp.New(arp.Config{
 		Pacing: arp.ServicePacing(),
 		Sent:   func(addr netip.Addr, kind string) { sent <- fmt.Sprint(addr, " ", kind) },
-		Listen: func(link.Link, uint16, []bpf.RawInstruction) (arp.Conn, error) { return make(nullConn), nil },
+		Listen: func(link.Link, uint16, []bpf.RawInstruction) (arp.Conn, error) {
+			return make(nullConn),
+				nil
+		},
 	})
 	if err != nil {
 		fmt.Println(err)

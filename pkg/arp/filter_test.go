@@ -13,7 +13,8 @@ func TestSocketFilter(t *testing.T) {
 	other4, other6 := netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("2001:db8::11")
 	many := []netip.Addr{other4, other6}
 	for i := byte(20); i < 140; i++ {
-		many = append(many, netip.AddrFrom4([4]byte{192, 0, 2, i}), netip.AddrFrom16([16]byte{0x20, 1, 15: i}))
+		many = append(many, netip.AddrFrom4([4]byte{192, 0, 2, i}),
+			netip.AddrFrom16([16]byte{0x20, 1, 15: i}))
 	}
 	for name, c := range map[string]struct {
 		etherType uint16
@@ -50,8 +51,8 @@ func TestSocketFilter(t *testing.T) {
 	}
 }
 
-// TestSocketFilterLength: the programs of 256 addresses name each of them, more have a range filter, and
-// no filter has more instructions than maxExact.
+// TestSocketFilterLength: the programs of 256 addresses name each of them, more have a range
+// filter, and no filter has more instructions than maxExact.
 func TestSocketFilterLength(t *testing.T) {
 	subnets := func(n int) (list []netip.Addr) {
 		for i := range 256 {
@@ -86,7 +87,8 @@ func TestSocketFilterLength(t *testing.T) {
 // TestExactFilter compares the filter of random addresses of IPv6 with a set.
 func TestExactFilter(t *testing.T) {
 	addr := func(i int) netip.Addr {
-		return netip.AddrFrom16([16]byte{0x20, 1, 0x0d, 0xb8, 5: byte(i % 2), 10: byte(i / 2 % 3), 15: byte(i / 6 % 5)})
+		return netip.AddrFrom16([16]byte{0x20, 1, 0x0d, 0xb8, 5: byte(i % 2), 10: byte(i / 2 % 3),
+			15: byte(i / 6 % 5)})
 	}
 	var set []netip.Addr
 	for i := 0; i < 30; i += 4 {
@@ -106,7 +108,8 @@ func TestExactFilter(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n, err := vm.Run(frames[0].bytes); err != nil || (n > 0) != slices.Contains(set, addr(i)) {
-			t.Errorf("%v passes: %d bytes, %v, and is in the set: %v", addr(i), n, err, slices.Contains(set, addr(i)))
+			t.Errorf("%v passes: %d bytes, %v, and is in the set: %v", addr(i), n, err,
+				slices.Contains(set, addr(i)))
 		}
 	}
 }

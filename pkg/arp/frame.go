@@ -62,13 +62,15 @@ func probe(vip netip.Addr, mac net.HardwareAddr) (frame, error) {
 	}
 	group, groupMAC := solicitedNode(vip)
 	return ndpFrame{
-		kind: KindProbe, vip: vip, mac: mac, to: groupMAC, source: netip.IPv6Unspecified(), destination: group,
-		message: &ndp.NeighborSolicitation{TargetAddress: vip},
+		kind: KindProbe, vip: vip, mac: mac, to: groupMAC, source: netip.IPv6Unspecified(),
+		destination: group,
+		message:     &ndp.NeighborSolicitation{TargetAddress: vip},
 	}.marshal()
 }
 
 // arpFrame returns an ARP packet about vip from sender at mac, to all hosts.
-func arpFrame(vip netip.Addr, kind string, op wire.Operation, mac net.HardwareAddr, sender netip.Addr) (frame, error) {
+func arpFrame(vip netip.Addr, kind string, op wire.Operation, mac net.HardwareAddr,
+	sender netip.Addr) (frame, error) {
 	target := noHardware
 	if op == wire.OperationReply {
 		target = mac
@@ -128,7 +130,8 @@ func (f ndpFrame) marshal() (frame, error) {
 	header[6], header[7] = protoICMPv6, hopLimit
 	copy(header[8:], f.source.AsSlice())
 	copy(header[24:], f.destination.AsSlice())
-	return seal(frame{vip: f.vip, kind: f.kind, etherType: etherIPv6, to: f.to}, f.mac, append(header, message...))
+	return seal(frame{vip: f.vip, kind: f.kind, etherType: etherIPv6, to: f.to}, f.mac,
+		append(header, message...))
 }
 
 // seal puts the Ethernet header before the payload and pads to the least length.

@@ -21,7 +21,7 @@ var (
 	wireRequest = unhex("ffffffffffff 020000000001 0806" + // broadcast, from mac1, ARP
 		"0001 0800 06 04 0001" + // Ethernet, IPv4, lengths, request
 		"020000000001 c000020a" + // sender: mac1, the VIP
-		"000000000000 c000020a" + // target: nobody, the VIP
+		"000000000000 c000020a" + // target: none, the VIP
 		"000000000000000000000000000000000000") // padding to 60 bytes
 	wireReply = unhex("ffffffffffff 020000000001 0806" +
 		"0001 0800 06 04 0002" +

@@ -57,7 +57,8 @@ func (g *segment) listen(_ link.Link, etherType uint16, filter []bpf.RawInstruct
 	if err != nil {
 		return nil, err
 	}
-	c := &fakeConn{segment: g, etherType: etherType, vm: vm, in: make(chan any, 100), done: make(chan struct{})}
+	c := &fakeConn{segment: g, etherType: etherType, vm: vm, in: make(chan any, 100),
+		done: make(chan struct{})}
 	g.open = append(g.open, c)
 	return c, nil
 }
@@ -181,7 +182,8 @@ func (c *fakeConn) Close() error {
 // plainConn is a Conn without SetBPF.
 type plainConn struct{ Conn }
 
-func (g *segment) listenPlain(l link.Link, etherType uint16, filter []bpf.RawInstruction) (Conn, error) {
+func (g *segment) listenPlain(l link.Link, etherType uint16, filter []bpf.RawInstruction) (Conn,
+	error) {
 	conn, err := g.listen(l, etherType, filter)
 	return plainConn{conn}, err
 }

@@ -18,9 +18,9 @@ func (h *host) neighboursAt(mac net.HardwareAddr) int {
 	return strings.Count(h.ip("neigh show dev eth0"), "lladdr "+mac.String())
 }
 
-// TestNeighboursLearnManyAddresses: the kernel of another host that has an old MAC for 500 addresses
-// of both families takes the new one for all. Addresses that are removed or Silent are not announced
-// (S8), and the other host's claim of a Silent one is reported (S3).
+// TestNeighboursLearnManyAddresses: the kernel of another host that has an old MAC for 500
+// addresses of both families takes the new one for all. Addresses that are removed or Silent are
+// not announced (S8), and the other host's claim of a Silent one is reported (S3).
 func TestNeighboursLearnManyAddresses(t *testing.T) {
 	a, b := pair(t)
 	const n = 500
@@ -54,15 +54,19 @@ func TestNeighboursLearnManyAddresses(t *testing.T) {
 	for _, v := range all {
 		c.Defend(v.Addr)
 	}
-	eventually(t, "the defended ones moved again", func() bool { return b.neighboursAt(a.link.MAC) >= n-2 })
-	if dropped, silent, other := c2.of(all[0].Addr), c2.of(all[1].Addr), c2.of(all[2].Addr); dropped != 0 || silent != 0 || other == 0 {
-		t.Errorf("%d frames of the dropped, %d of the silent and %d of another address", dropped, silent, other)
+	eventually(t, "the defended ones moved again",
+		func() bool { return b.neighboursAt(a.link.MAC) >= n-2 })
+	if dropped, silent, other := c2.of(all[0].Addr), c2.of(all[1].Addr),
+		c2.of(all[2].Addr); dropped != 0 || silent != 0 || other == 0 {
+		t.Errorf("%d frames of the dropped, %d of the silent and %d of another address", dropped, silent,
+			other)
 	}
 
 	other, _ := hostAnnouncer(t, b, ServicePacing())
 	var claimed []assignment.Assignment
 	for _, i := range []int{0, 1, n - 1} {
-		claimed = append(claimed, assignment.Assignment{Addr: all[i].Addr, Link: b.link, State: assignment.Announced})
+		claimed = append(claimed,
+			assignment.Assignment{Addr: all[i].Addr, Link: b.link, State: assignment.Announced})
 	}
 	other.Set(claimed)
 	seen := map[netip.Addr]string{}
@@ -99,7 +103,10 @@ func newCounter(t *testing.T, h *host, all []assignment.Assignment) *counter {
 			t.Fatal(err)
 		}
 		var conn Conn
-		if err := h.ns.Do(func() error { conn, err = listen(h.link, family, program); return err }); err != nil {
+		if err := h.ns.Do(func() error {
+			conn, err = listen(h.link, family, program)
+			return err
+		}); err != nil {
 			t.Fatal(err)
 		}
 		readers.Go(func() { n.read(conn) })

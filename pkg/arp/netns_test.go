@@ -90,7 +90,8 @@ func hostAnnouncer(t *testing.T, h *host, p Pacing) (*Announcer, *atomic.Int64) 
 	var received atomic.Int64
 	a := newAnnouncer(t, newSegment(), func(cfg *Config) {
 		cfg.Pacing = p
-		cfg.Listen = func(l link.Link, etherType uint16, filter []bpf.RawInstruction) (conn Conn, err error) {
+		cfg.Listen = func(l link.Link, etherType uint16, filter []bpf.RawInstruction) (conn Conn,
+			err error) {
 			err = h.ns.Do(func() error { conn, err = listen(l, etherType, filter); return err })
 			if err != nil {
 				return nil, err
@@ -128,7 +129,9 @@ func announcer(t *testing.T, h *host) (*controlPlane, *atomic.Int64) {
 
 // knows returns a condition: the kernel of h has a VIP at a MAC in its neighbour table.
 func (h *host) knows(vip netip.Addr, mac net.HardwareAddr) func() bool {
-	return func() bool { return strings.Contains(h.ip("neigh show "+vip.String()), "lladdr "+mac.String()) }
+	return func() bool {
+		return strings.Contains(h.ip("neigh show "+vip.String()), "lladdr "+mac.String())
+	}
 }
 
 // TestNeighboursMove: the kernel of another host that has an old MAC for the VIPs takes the new one
@@ -165,9 +168,11 @@ func TestProbeOfAKernel(t *testing.T) {
 	s, _ := announcer(t, a)
 	b.ip("addr add 192.0.2.10/32 dev eth0 scope host valid_lft 60 preferred_lft 0 noprefixroute")
 	b.ip("addr add 2001:db8::10/128 dev eth0 nodad valid_lft 60 preferred_lft 0 noprefixroute")
-	eventually(t, "both VIPs answered", func() bool { // the first solicitation may meet a link that is just up
+	// the first solicitation may meet a link that is just up
+	eventually(t, "both VIPs answered", func() bool {
 		got, err := s.Probe(context.Background(), s.vips, 0)
-		return err == nil && got[vip4].String() == b.link.MAC.String() && got[vip6].String() == b.link.MAC.String()
+		return err == nil && got[vip4].String() == b.link.MAC.String() &&
+			got[vip6].String() == b.link.MAC.String()
 	})
 	b.ip("addr del 192.0.2.10/32 dev eth0")
 	b.ip("addr del 2001:db8::10/128 dev eth0")
@@ -197,7 +202,8 @@ func TestKernelFilters(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, address := range []string{"192.0.2.2", "192.0.2.10", "192.0.2.77", "2001:db8::2", "2001:db8::77"} {
+	for _, address := range []string{"192.0.2.2", "192.0.2.10", "192.0.2.77", "2001:db8::2",
+		"2001:db8::77"} {
 		talk(address)
 	}
 	eventually(t, "the client resolved the VIP", b.knows(vip4, a.link.MAC))
@@ -216,11 +222,13 @@ func TestKernelFilters(t *testing.T) {
 	}
 }
 
-// TestOtherVLANs: on a trunk the same address in another VLAN belongs to another network. Its claims
-// are ignored. Those of the link's own network are reported, untagged or with a priority alone.
+// TestOtherVLANs: on a trunk the same address in another VLAN belongs to another network. Its
+// claims are ignored. Those of the link's own network are reported, untagged or with a priority
+// alone.
 func TestOtherVLANs(t *testing.T) {
 	a, b := pair(t)
-	a.ip("link set eth0 promisc on") // as with a bridge or a capture: a network card may filter VLANs itself
+	// as with a bridge or a capture: a network card may filter VLANs itself
+	a.ip("link set eth0 promisc on")
 	s, _ := announcer(t, a)
 	tag := func(f frame, vid byte, mac net.HardwareAddr) []byte {
 		tagged := append(append(append([]byte{}, f.bytes[:12]...), 0x81, 0, 0, vid), f.bytes[12:]...)
@@ -267,8 +275,8 @@ func TestOtherVLANs(t *testing.T) {
 	}
 }
 
-// TestLinkFlapsAndIsRecreated: the announcements continue after the link was down, and on a new link
-// of the same name after SetLink.
+// TestLinkFlapsAndIsRecreated: the announcements continue after the link was down, and on a new
+// link of the same name after SetLink.
 func TestLinkFlapsAndIsRecreated(t *testing.T) {
 	a, b := pair(t)
 	s, _ := announcer(t, a)

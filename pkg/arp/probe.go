@@ -38,11 +38,13 @@ func (p *pendingProbe) answer(c claim) {
 // Silent. An empty map means that none does. Probe returns when every address was answered, or
 // after timeout (at most ProbeLimit, and ProbeLimit if it is 0). It fails if it cannot send, and
 // with ctx's error if that ends, with the answers so far. Run must be running.
-func (a *Announcer) Probe(ctx context.Context, addrs []netip.Addr, timeout time.Duration) (map[netip.Addr]net.HardwareAddr, error) {
+func (a *Announcer) Probe(ctx context.Context, addrs []netip.Addr,
+	timeout time.Duration) (map[netip.Addr]net.HardwareAddr, error) {
 	if timeout <= 0 || timeout > ProbeLimit {
 		timeout = ProbeLimit
 	}
-	p := &pendingProbe{addrs: addrs, answers: map[netip.Addr]net.HardwareAddr{}, all: make(chan struct{})}
+	p := &pendingProbe{addrs: addrs, answers: map[netip.Addr]net.HardwareAddr{},
+		all: make(chan struct{})}
 	a.conflicts.startProbe(p)
 	began := time.Now()
 	end := time.NewTimer(timeout)

@@ -30,10 +30,13 @@ func TestProbe(t *testing.T) {
 		want    map[netip.Addr]net.HardwareAddr
 		probes  int // frames sent
 	}{
-		"no answer":           {nil, both, nil, 6},
-		"both answered":       {neighbour(mac2, both...), both, map[netip.Addr]net.HardwareAddr{vip4: mac2, vip6: mac2}, 2},
-		"one answered":        {neighbour(mac2, vip6), both, map[netip.Addr]net.HardwareAddr{vip6: mac2}, 6},
-		"only one is probed":  {neighbour(mac2, both...), both[:1], map[netip.Addr]net.HardwareAddr{vip4: mac2}, 1},
+		"no answer": {nil, both, nil, 6},
+		"both answered": {neighbour(mac2, both...), both,
+			map[netip.Addr]net.HardwareAddr{vip4: mac2, vip6: mac2}, 2},
+		"one answered": {neighbour(mac2, vip6), both, map[netip.Addr]net.HardwareAddr{vip6: mac2},
+			6},
+		"only one is probed": {neighbour(mac2, both...), both[:1],
+			map[netip.Addr]net.HardwareAddr{vip4: mac2}, 1},
 		"only our own echoes": {neighbour(mac1, both...), both, nil, 6},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -50,7 +53,8 @@ func TestProbe(t *testing.T) {
 				}
 			}
 			// An early return may race with the later probes on a slow machine.
-			if sent, _, _ := g.count(); sent > 3*len(c.addrs) || len(c.want) < len(c.addrs) && sent < c.probes {
+			if sent, _, _ := g.count(); sent > 3*len(c.addrs) || len(c.want) < len(c.addrs) &&
+				sent < c.probes {
 				t.Errorf("%d probes, want %d", sent, c.probes)
 			}
 			if len(a.conflicts.probes) != 0 {

@@ -125,7 +125,8 @@ func (q *queue) defend(addr netip.Addr, now time.Duration) {
 		return
 	}
 	if len(q.defended) >= defendedMax {
-		maps.DeleteFunc(q.defended, func(a netip.Addr, last time.Duration) bool { return !recent(a, last) })
+		maps.DeleteFunc(q.defended,
+			func(a netip.Addr, last time.Duration) bool { return !recent(a, last) })
 	}
 	q.defended[addr] = now
 	switch {

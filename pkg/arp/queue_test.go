@@ -102,7 +102,8 @@ func TestS8RateIsNeverExceeded(t *testing.T) {
 		idle := minRate + rng.IntN(300)
 		burst := idle + rng.IntN(3000)
 		s := &sim{queue: newQueue(Pacing{
-			Interval: time.Duration(10+rng.IntN(300)) * time.Second, DefendInterval: time.Second, IdleRate: idle, BurstRate: burst,
+			Interval: time.Duration(10+rng.IntN(300)) * time.Second, DefendInterval: time.Second,
+			IdleRate: idle, BurstRate: burst,
 		}), rng: rng, now: time.Duration(rng.Int64N(int64(time.Hour)))}
 		if rng.IntN(2) == 0 {
 			s.late = time.Duration(1+rng.IntN(30)) * time.Millisecond
@@ -137,11 +138,13 @@ func TestS8RateIsNeverExceeded(t *testing.T) {
 		}
 		for addr, since := range wanted {
 			if at, ok := last[addr]; !ok || at < since+offsets[rounds-1] {
-				t.Fatalf("-queue.seed=%d: %v, wanted since %v, was announced last at %v (%v)", seed, addr, since, at, ok)
+				t.Fatalf("-queue.seed=%d: %v, wanted since %v, was announced last at %v (%v)", seed, addr,
+					since, at, ok)
 			}
 		}
 		if len(s.entries) != len(wanted) || len(s.waiting) > len(wanted) {
-			t.Fatalf("-queue.seed=%d: %d kept and %d waiting of %d addresses", seed, len(s.entries), len(s.waiting), len(wanted))
+			t.Fatalf("-queue.seed=%d: %d kept and %d waiting of %d addresses", seed, len(s.entries),
+				len(s.waiting), len(wanted))
 		}
 	}
 }
@@ -313,7 +316,8 @@ func TestControlPlanePacing(t *testing.T) {
 	a := nth(0)
 	s.add(a, s.now)
 	s.run(s.now + 25*time.Second)
-	if got := at(); !slices.Equal(got, append(slices.Clone(burst), 12200*time.Millisecond, 22200*time.Millisecond)) {
+	if got := at(); !slices.Equal(got,
+		append(slices.Clone(burst), 12200*time.Millisecond, 22200*time.Millisecond)) {
 		t.Errorf("announced at %v", got)
 	}
 	s.defend(a, s.now)

@@ -26,7 +26,8 @@ func TestServiceFrames(t *testing.T) {
 		}
 	})
 	run(t, a, g)
-	a.Set([]assignment.Assignment{announced(netip.MustParseAddr("::ffff:192.0.2.10")), announced(vip6)})
+	a.Set([]assignment.Assignment{announced(netip.MustParseAddr("::ffff:192.0.2.10")),
+		announced(vip6)})
 	for _, want := range [][]byte{wireRequest, wireReply, wireNA} {
 		eventually(t, "the frame", func() bool {
 			g.mu.Lock()
@@ -36,7 +37,8 @@ func TestServiceFrames(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	for _, want := range []string{"192.0.2.10 arp-request", "192.0.2.10 arp-reply", "2001:db8::10 na"} {
+	for _, want := range []string{"192.0.2.10 arp-request", "192.0.2.10 arp-reply",
+		"2001:db8::10 na"} {
 		if !slices.Contains(kinds, want) {
 			t.Errorf("%s was not counted: %q", want, kinds)
 		}
@@ -50,14 +52,16 @@ func TestOneQueueForAllLinks(t *testing.T) {
 	run(t, a, g)
 	other := link.Link{Index: 8, Name: "eth8", MAC: mac1}
 	addr1, addr2 := netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("192.0.2.12")
-	noLink := assignment.Assignment{Addr: netip.MustParseAddr("192.0.2.13"), State: assignment.Announced}
+	noLink := assignment.Assignment{Addr: netip.MustParseAddr("192.0.2.13"),
+		State: assignment.Announced}
 	on := func(l link.Link, addr netip.Addr) assignment.Assignment {
 		return assignment.Assignment{Addr: addr, Link: l, State: assignment.Announced}
 	}
 	if _, opens, _ := g.count(); opens != 0 {
 		t.Fatalf("%d sockets without an address", opens)
 	}
-	a.Set([]assignment.Assignment{announced(vip4), announced(addr1), on(other, addr2), announced(vip6), noLink})
+	a.Set([]assignment.Assignment{announced(vip4), announced(addr1), on(other, addr2), announced(vip6),
+		noLink})
 	eventually(t, "3 sockets", g.isOpen(3))
 	for _, addr := range []netip.Addr{vip4, addr1, addr2, vip6} {
 		eventually(t, "an announcement", g.hasAnnounced(addr))
@@ -172,7 +176,9 @@ func TestS3DefendAnnouncesOnce(t *testing.T) {
 	clock := &fakeClock{now: time.Hour}
 	a := newAnnouncer(t, g, func(cfg *Config) { cfg.Clock = clock.time })
 	run(t, a, g)
-	sent := func(n int) func() bool { return func() bool { sent, _, _ := g.count(); return sent == n } }
+	sent := func(n int) func() bool {
+		return func() bool { sent, _, _ := g.count(); return sent == n }
+	}
 	a.Defend(vip4) // not assigned
 	a.Set([]assignment.Assignment{announced(vip4)})
 	eventually(t, "the first frames", sent(2))
@@ -198,7 +204,10 @@ func TestServiceSocketTrouble(t *testing.T) {
 	for name, harm := range map[string]func(*segment){
 		"read fails":  func(g *segment) { g.inject(errLinkDown) },
 		"write fails": func(g *segment) { g.set(func() { g.write = errLinkGone }) },
-		"open fails":  func(g *segment) { g.set(func() { g.refuse = errNotAllowed }); g.inject(errLinkDown) },
+		"open fails": func(g *segment) {
+			g.set(func() { g.refuse = errNotAllowed })
+			g.inject(errLinkDown)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newSegment()
@@ -210,7 +219,8 @@ func TestServiceSocketTrouble(t *testing.T) {
 			harm(g)
 			eventually(t, "reopened", func() bool { _, opens, _ := g.count(); return opens > before })
 			g.set(func() { g.write, g.refuse, g.sent = nil, nil, nil })
-			eventually(t, "announced again", func() bool { return g.hasAnnounced(vip4)() && g.hasAnnounced(vip6)() })
+			eventually(t, "announced again",
+				func() bool { return g.hasAnnounced(vip4)() && g.hasAnnounced(vip6)() })
 		})
 	}
 }

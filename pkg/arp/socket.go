@@ -100,7 +100,8 @@ func (s *linkSocket) assign(l link.Link, addrs []netip.Addr) {
 
 func (s *linkSocket) open(listen listenFunc, now time.Duration) error {
 	if len(s.link.MAC) != len(hardware{}) {
-		return fmt.Errorf("link has no Ethernet address (%q): choose another with --interface", s.link.MAC)
+		return fmt.Errorf("link has no Ethernet address (%q): choose another with --interface",
+			s.link.MAC)
 	}
 	program, err := filter(s.etherType, s.addrs)
 	if err != nil {

@@ -79,6 +79,7 @@ func (a *vipAnnouncer) update() {
 }
 
 // Probe returns which other hosts use the addresses, see arp.Announcer.Probe.
-func (a *vipAnnouncer) Probe(ctx context.Context, timeout time.Duration) (map[netip.Addr]net.HardwareAddr, error) {
+func (a *vipAnnouncer) Probe(ctx context.Context,
+	timeout time.Duration) (map[netip.Addr]net.HardwareAddr, error) {
 	return a.Announcer.Probe(ctx, a.vips, timeout)
 }

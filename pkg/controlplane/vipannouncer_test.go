@@ -32,7 +32,11 @@ func (w *wire) listen(link.Link, uint16, []bpf.RawInstruction) (arp.Conn, error)
 	return &wireConn{w, done, sync.OnceFunc(func() { w.open.Add(-1); close(done) })}, nil
 }
 
-func (c *wireConn) ReadFrom([]byte) (int, net.Addr, error) { <-c.done; return 0, nil, net.ErrClosed }
+func (c *wireConn) ReadFrom([]byte) (int, net.Addr, error) {
+	<-c.done
+	return 0, nil,
+		net.ErrClosed
+}
 func (c *wireConn) WriteTo(b []byte, _ net.Addr) (int, error) {
 	c.sent.Add(1)
 	return len(b), nil

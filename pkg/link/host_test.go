@@ -10,7 +10,8 @@ import (
 
 func TestHostMACsAndLinkLocal(t *testing.T) {
 	err := testutil.NewNetns(t).Do(func() error {
-		testutil.IP(t, "link add eth0 index 7 address 02:00:00:00:00:07 type veth peer name peer0 address 02:00:00:00:00:08")
+		testutil.IP(t, "link add eth0 index 7 address 02:00:00:00:00:07 type veth peer name peer0 "+
+			"address 02:00:00:00:00:08")
 		testutil.IP(t, "link set eth0 addrgenmode none")
 		macs, err := HostMACs()
 		if err != nil {

@@ -20,8 +20,8 @@ type Agent struct {
 	command netlab.Command
 }
 
-// RunKvip starts an executable as the node's agent, with the capabilities that the manifest grants. Its
-// output is appended to Log("kvip").
+// RunKvip starts an executable as the node's agent, with the capabilities that the manifest grants.
+// Its output is appended to Log("kvip").
 func (n *Node) RunKvip(path string, args, env []string) (*Agent, error) {
 	return n.RunAgent(n.kvipCommand(path, args, env))
 }
@@ -39,7 +39,8 @@ const stateDir = "/var/lib/kvip"
 // State returns the path, outside the node, of the directory in which kvip stores its state.
 func (n *Node) State() string { return filepath.Join(n.Host.Dir, "state") }
 
-// WithState mounts the node's State for a command, as the manifest does. It creates a missing State.
+// WithState mounts the node's State for a command, as the manifest does. It creates a missing
+// State.
 func (n *Node) WithState(cmd netlab.Command) netlab.Command {
 	_ = os.MkdirAll(n.State(), 0o755) // as the kubelet does; without it the command fails to start
 	cmd.Tmpfs = append(cmd.Tmpfs, filepath.Dir(stateDir))

@@ -26,8 +26,8 @@ rules:
 `
 )
 
-// AuditEvent is one answered and authenticated request in an API server's audit log (audit.k8s.io/v1,
-// Event).
+// AuditEvent is one answered and authenticated request in an API server's audit log
+// (audit.k8s.io/v1, Event).
 type AuditEvent struct {
 	Received   time.Time    `json:"requestReceivedTimestamp"`
 	From       []netip.Addr `json:"sourceIPs"`

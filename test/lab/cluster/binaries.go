@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// Binaries returns the directory of etcd, kube-apiserver and kubeadm. It builds them from Go modules if
-// they are missing, which takes minutes, and writes progress to out.
+// Binaries returns the directory of etcd, kube-apiserver and kubeadm. It builds them from Go
+// modules if they are missing, which takes minutes, and writes progress to out.
 func Binaries(out io.Writer) (string, error) {
 	root, err := sourceRoot()
 	if err != nil {
@@ -29,8 +29,8 @@ func Binaries(out io.Writer) (string, error) {
 	return strings.TrimSpace(dir.String()), nil
 }
 
-// Kvip returns the path of the environment variable KVIP_BINARY. If that is not set, it builds kvip from
-// this source tree into the directory.
+// Kvip returns the path of the environment variable KVIP_BINARY. If that is not set, it builds kvip
+// from this source tree into the directory.
 func Kvip(dir string, out io.Writer) (string, error) {
 	if path := os.Getenv("KVIP_BINARY"); path != "" {
 		return filepath.Abs(path)

@@ -38,7 +38,8 @@ func kubeadmConfig(version string, h *netlab.Host) ([]byte, error) {
 	api := metav1.TypeMeta{APIVersion: v1beta4.SchemeGroupVersion.String()}
 	init := v1beta4.InitConfiguration{TypeMeta: api}
 	init.Kind = "InitConfiguration"
-	init.LocalAPIEndpoint = v1beta4.APIEndpoint{AdvertiseAddress: h.Addr(true).String(), BindPort: Port}
+	init.LocalAPIEndpoint = v1beta4.APIEndpoint{AdvertiseAddress: h.Addr(true).String(),
+		BindPort: Port}
 	init.NodeRegistration = v1beta4.NodeRegistrationOptions{
 		Name: h.Name, CRISocket: "unix:///run/containerd/containerd.sock",
 	}
@@ -61,8 +62,8 @@ func kubeadmConfig(version string, h *netlab.Host) ([]byte, error) {
 	return bytes.Join(docs, []byte("---\n")), nil
 }
 
-// createCertificates fills /etc/kubernetes of every node: from the cache if that has files of the same
-// configuration that are valid for another week, else by kubeadm.
+// createCertificates fills /etc/kubernetes of every node: from the cache if that has files of the
+// same configuration that are valid for another week, else by kubeadm.
 func (c *Cluster) createCertificates() error {
 	confs := map[string][]byte{}
 	key := sha256.New()
@@ -115,7 +116,8 @@ func (c *Cluster) runKubeadm(confs map[string][]byte) error {
 				return err
 			}
 		}
-		if err := os.WriteFile(filepath.Join(n.Host.Etc, "kubeadm.yaml"), confs[n.Name], 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(n.Host.Etc, "kubeadm.yaml"), confs[n.Name],
+			0o644); err != nil {
 			return err
 		}
 		for _, phase := range []string{"certs", "kubeconfig"} {
@@ -134,7 +136,8 @@ func (c *Cluster) runKubeadm(confs map[string][]byte) error {
 
 func (n *Node) kubeadm(args ...string) error {
 	var out bytes.Buffer
-	p, err := n.Host.Start(netlab.Command{Path: filepath.Join(n.c.bin, "kubeadm"), Args: args, Output: &out})
+	p, err := n.Host.Start(netlab.Command{Path: filepath.Join(n.c.bin, "kubeadm"), Args: args,
+		Output: &out})
 	if err != nil {
 		return err
 	}
@@ -188,8 +191,8 @@ func copyFile(to, from string) error {
 }
 
 // WriteKubeconfig writes a kubeconfig atomically into the node's /etc/kubernetes, with a new client
-// certificate of the administrators' group that is valid for the duration. As in kubeadm's files, the
-// server is the VIP.
+// certificate of the administrators' group that is valid for the duration. As in kubeadm's files,
+// the server is the VIP.
 func (n *Node) WriteKubeconfig(name string, lasts time.Duration) error {
 	ca, err := os.ReadFile(n.kubernetes("pki/ca.crt"))
 	if err != nil {
@@ -200,7 +203,8 @@ func (n *Node) WriteKubeconfig(name string, lasts time.Duration) error {
 		return fmt.Errorf("sign client certificate: %w", err)
 	}
 	conf := clientcmdapi.NewConfig()
-	conf.Clusters["lab"] = &clientcmdapi.Cluster{Server: fmt.Sprintf("https://%s:%d", VIP4, Port), CertificateAuthorityData: ca}
+	conf.Clusters["lab"] = &clientcmdapi.Cluster{Server: fmt.Sprintf("https://%s:%d", VIP4, Port),
+		CertificateAuthorityData: ca}
 	conf.AuthInfos["lab"] = &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key}
 	conf.Contexts["lab"] = &clientcmdapi.Context{Cluster: "lab", AuthInfo: "lab"}
 	conf.CurrentContext = "lab"
@@ -243,7 +247,8 @@ func (n *Node) sign(caPEM []byte, lasts time.Duration) (cert, key []byte, err er
 		SerialNumber: big.NewInt(time.Now().UnixNano()),
 		Subject:      pkix.Name{CommonName: "kvip-lab", Organization: []string{administrators}},
 		NotBefore:    time.Now().Add(-time.Hour), NotAfter: time.Now().Add(lasts),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, issuer, own.Public(), signer)
 	if err != nil {

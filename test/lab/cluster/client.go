@@ -23,8 +23,8 @@ import (
 	"github.com/kvip/kvip/test/lab/wait"
 )
 
-// RESTConfig returns the configuration of a client inside a node for its own API server, as the user of
-// the first node's super-admin.conf and without a client-side rate limit.
+// RESTConfig returns the configuration of a client inside a node for its own API server, as the
+// user of the first node's super-admin.conf and without a client-side rate limit.
 func (c *Cluster) RESTConfig(n *Node) (*rest.Config, error) {
 	conf, err := clientcmd.BuildConfigFromFlags(n.URL(), c.Nodes[0].kubernetes("super-admin.conf"))
 	if err != nil {
@@ -54,8 +54,8 @@ func (c *Cluster) TLS() (*tls.Config, error) {
 	return rest.TLSConfigFor(conf)
 }
 
-// StartClient starts a client of the VIP's /readyz on the client host. It is anonymous, unless an API
-// server refuses anonymous requests.
+// StartClient starts a client of the VIP's /readyz on the client host. It is anonymous, unless an
+// API server refuses anonymous requests.
 func (c *Cluster) StartClient(vip netip.Addr) (*netlab.Client, error) {
 	conf, err := c.TLS()
 	if err != nil {
@@ -81,8 +81,9 @@ func (c *Cluster) BindAdmins(ctx context.Context) error {
 	const group = administrators
 	binding := &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: group},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: group}},
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole",
+			Name: "cluster-admin"},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: group}},
 	}
 	_, err = kube.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
@@ -91,15 +92,16 @@ func (c *Cluster) BindAdmins(ctx context.Context) error {
 	return nil
 }
 
-// waitForEndpoints waits until the EndpointSlice default/kubernetes lists all API servers. Those that
-// start together overwrite each other's list, which is complete 10 s later.
+// waitForEndpoints waits until the EndpointSlice default/kubernetes lists all API servers. Those
+// that start together overwrite each other's list, which is complete 10 s later.
 func (c *Cluster) waitForEndpoints(ctx context.Context) error {
 	kube, err := c.Kube(c.Nodes[0])
 	if err != nil {
 		return err
 	}
 	return wait.Until(ctx, "the list of API servers", 100*time.Millisecond, func() error {
-		slice, err := kube.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Get(ctx, "kubernetes", metav1.GetOptions{})
+		slice, err := kube.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Get(ctx, "kubernetes",
+			metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
@@ -133,7 +135,8 @@ func (c *Cluster) deletePermissions(ctx context.Context) error {
 		return err
 	}
 	var errs []error
-	remove := func(list []metav1.ObjectMeta, do func(ctx context.Context, name string, o metav1.DeleteOptions) error, err error) {
+	remove := func(list []metav1.ObjectMeta,
+		do func(ctx context.Context, name string, o metav1.DeleteOptions) error, err error) {
 		errs = append(errs, err)
 		for _, meta := range list {
 			if strings.HasPrefix(meta.Name, "kvip") {
@@ -144,16 +147,24 @@ func (c *Cluster) deletePermissions(ctx context.Context) error {
 	for _, namespace := range []string{metav1.NamespaceSystem, metav1.NamespaceDefault} {
 		rbac := kube.RbacV1()
 		bindings, err := rbac.RoleBindings(namespace).List(ctx, metav1.ListOptions{})
-		remove(metas(bindings.Items, func(o rbacv1.RoleBinding) metav1.ObjectMeta { return o.ObjectMeta }), rbac.RoleBindings(namespace).Delete, err)
+		remove(metas(bindings.Items, func(o rbacv1.RoleBinding) metav1.ObjectMeta {
+			return o.ObjectMeta
+		}), rbac.RoleBindings(namespace).Delete, err)
 		roles, err := rbac.Roles(namespace).List(ctx, metav1.ListOptions{})
-		remove(metas(roles.Items, func(o rbacv1.Role) metav1.ObjectMeta { return o.ObjectMeta }), rbac.Roles(namespace).Delete, err)
+		remove(metas(roles.Items, func(o rbacv1.Role) metav1.ObjectMeta { return o.ObjectMeta }),
+			rbac.Roles(namespace).Delete, err)
 		accounts, err := kube.CoreV1().ServiceAccounts(namespace).List(ctx, metav1.ListOptions{})
-		remove(metas(accounts.Items, func(o corev1.ServiceAccount) metav1.ObjectMeta { return o.ObjectMeta }), kube.CoreV1().ServiceAccounts(namespace).Delete, err)
+		remove(metas(accounts.Items, func(o corev1.ServiceAccount) metav1.ObjectMeta {
+			return o.ObjectMeta
+		}), kube.CoreV1().ServiceAccounts(namespace).Delete, err)
 	}
 	bindings, err := kube.RbacV1().ClusterRoleBindings().List(ctx, metav1.ListOptions{})
-	remove(metas(bindings.Items, func(o rbacv1.ClusterRoleBinding) metav1.ObjectMeta { return o.ObjectMeta }), kube.RbacV1().ClusterRoleBindings().Delete, err)
+	remove(metas(bindings.Items, func(o rbacv1.ClusterRoleBinding) metav1.ObjectMeta {
+		return o.ObjectMeta
+	}), kube.RbacV1().ClusterRoleBindings().Delete, err)
 	roles, err := kube.RbacV1().ClusterRoles().List(ctx, metav1.ListOptions{})
-	remove(metas(roles.Items, func(o rbacv1.ClusterRole) metav1.ObjectMeta { return o.ObjectMeta }), kube.RbacV1().ClusterRoles().Delete, err)
+	remove(metas(roles.Items, func(o rbacv1.ClusterRole) metav1.ObjectMeta { return o.ObjectMeta }),
+		kube.RbacV1().ClusterRoles().Delete, err)
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("delete permissions: %w", err)
 	}
@@ -180,4 +191,3 @@ func (c *Cluster) RevokeAdmins(ctx context.Context) error {
 	}
 	return nil
 }
-

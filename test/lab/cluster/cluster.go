@@ -1,6 +1,6 @@
-// Package cluster runs three real control-plane nodes on the hosts of a netlab, each with its own etcd
-// member and kube-apiserver as in kubeadm's stacked topology, and injects faults. kubeadm itself
-// creates certificates and kubeconfigs.
+// Package cluster runs three real control-plane nodes on the hosts of a netlab, each with its own
+// etcd member and kube-apiserver as in kubeadm's stacked topology, and injects faults. kubeadm
+// itself creates certificates and kubeconfigs.
 //
 // It starts an agent in a node and has no knowledge of what the agent does. There is no kubelet,
 // scheduler or controller manager.
@@ -24,8 +24,8 @@ import (
 	"github.com/kvip/kvip/test/lab/netlab"
 )
 
-// startTimeout bounds a start or a recovery. A start takes about 10 s on two idle cores, and several
-// times that on a busy machine.
+// startTimeout bounds a start or a recovery. A start takes about 10 s on two idle cores, and
+// several times that on a busy machine.
 const startTimeout = 2 * time.Minute
 
 // Cluster is three control-plane nodes, Config.Workers workers, and a client on one switch.
@@ -62,7 +62,8 @@ func (c *Cluster) build() (err error) {
 			return err
 		}
 	}
-	if c.version = regexp.MustCompile(`v1\.\d+\.\d+`).FindString(filepath.Base(c.bin)); c.version == "" {
+	if c.version = regexp.MustCompile(`v1\.\d+\.\d+`).FindString(
+		filepath.Base(c.bin)); c.version == "" {
 		return fmt.Errorf("find Kubernetes version: directory %s does not name one", c.bin)
 	}
 	if c.Lab, err = netlab.New(netlab.Config{Dir: dataDir()}); err != nil {
@@ -75,7 +76,8 @@ func (c *Cluster) build() (err error) {
 		}
 		c.Nodes = append(c.Nodes, &Node{Name: name, Host: h, API: c.cfg.API, c: c})
 	}
-	if c.Client, err = c.Lab.AddHost(netlab.HostConfig{Name: clientName, Addrs: prefixes(len(c.Nodes))}); err != nil {
+	if c.Client, err = c.Lab.AddHost(netlab.HostConfig{Name: clientName,
+		Addrs: prefixes(len(c.Nodes))}); err != nil {
 		return err
 	}
 	if err := c.createCertificates(); err != nil {

@@ -85,7 +85,8 @@ func testFaults(t *testing.T, c *Cluster) {
 		{"unplugged", n.Host.Unplug},
 	} {
 		must(t, f.inject())
-		wait.Eventually(t, patience, f.name, func() bool { return n.Ready(ctx) != nil || f.name == "unplugged" })
+		wait.Eventually(t, patience, f.name,
+			func() bool { return n.Ready(ctx) != nil || f.name == "unplugged" })
 		must(t, c.Nodes[0].WaitReady(ctx)) // the others have a quorum
 		start := time.Now()
 		must(t, c.Heal(ctx))
@@ -98,13 +99,16 @@ func testReset(t *testing.T, c *Cluster) {
 	kube, err := c.Kube(n)
 	must(t, err)
 	leases := kube.CoordinationV1().Leases(metav1.NamespaceSystem)
-	_, err = leases.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "kvip"}}, metav1.CreateOptions{})
+	_, err = leases.Create(t.Context(),
+		&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "kvip"}}, metav1.CreateOptions{})
 	must(t, err)
-	_, err = kube.CoreV1().ServiceAccounts(metav1.NamespaceSystem).Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "kvip"}}, metav1.CreateOptions{})
+	_, err = kube.CoreV1().ServiceAccounts(metav1.NamespaceSystem).Create(t.Context(),
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "kvip"}}, metav1.CreateOptions{})
 	must(t, err)
 	must(t, n.WriteOldToken(t.Context(), "kvip", time.Hour, time.Hour))
 	must(t, accepted(t, n))
-	_, err = kube.RbacV1().Roles(metav1.NamespaceDefault).Create(t.Context(), &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "kvip-x"}}, metav1.CreateOptions{})
+	_, err = kube.RbacV1().Roles(metav1.NamespaceDefault).Create(t.Context(),
+		&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "kvip-x"}}, metav1.CreateOptions{})
 	must(t, err)
 	must(t, n.Host.AddAddr(netip.PrefixFrom(VIP4, 32)))
 	a, err := n.RunAgent(netlab.Command{Path: "/bin/sleep", Args: []string{"1000"}})
@@ -121,12 +125,15 @@ func testReset(t *testing.T, c *Cluster) {
 	s, err := c.Sample(VIP4)
 	must(t, err)
 	must(t, s.Stop())
-	_, err = kube.RbacV1().Roles(metav1.NamespaceDefault).Get(t.Context(), "kvip-x", metav1.GetOptions{})
+	_, err = kube.RbacV1().Roles(metav1.NamespaceDefault).Get(t.Context(), "kvip-x",
+		metav1.GetOptions{})
 	if _, stat := os.Stat(n.State()); err == nil || stat == nil {
 		t.Errorf("left after Reset: role %v, state directory %v", err == nil, stat == nil)
 	}
-	if _, err := leases.Get(t.Context(), "kvip", metav1.GetOptions{}); err == nil || a.Running() || n.Agent() != nil || len(s.Holders(VIP4)) > 0 {
-		t.Errorf("left after Reset: lease %v, agent running %v, holders %v", err == nil, a.Running(), s.Holders(VIP4))
+	if _, err := leases.Get(t.Context(), "kvip", metav1.GetOptions{}); err == nil || a.Running() ||
+		n.Agent() != nil || len(s.Holders(VIP4)) > 0 {
+		t.Errorf("left after Reset: lease %v, agent running %v, holders %v", err == nil, a.Running(),
+			s.Holders(VIP4))
 	}
 }
 
@@ -140,7 +147,8 @@ func accepted(t *testing.T, n *Node) error {
 	conf.BearerToken, conf.Dial = string(text), n.Host.Dial
 	kube, err := kubernetes.NewForConfig(conf)
 	must(t, err)
-	self, err := kube.AuthenticationV1().SelfSubjectReviews().Create(t.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	self, err := kube.AuthenticationV1().SelfSubjectReviews().Create(t.Context(),
+		&authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
 	if err == nil && self.Status.UserInfo.Username != "system:serviceaccount:kube-system:kvip" {
 		t.Errorf("the token is %s's", self.Status.UserInfo.Username)
 	}
@@ -149,7 +157,8 @@ func accepted(t *testing.T, n *Node) error {
 
 func testAPIOptions(t *testing.T, c *Cluster) {
 	ctx, n := t.Context(), c.Nodes[2]
-	n.API = APIOptions{NoAnonymous: true, NodeAddressOnly: true, ShutdownDelay: 30 * time.Second, OtherKey: true, Audit: true}
+	n.API = APIOptions{NoAnonymous: true, NodeAddressOnly: true, ShutdownDelay: 30 * time.Second,
+		OtherKey: true, Audit: true}
 	must(t, n.StartAPI())
 	must(t, n.WaitReady(ctx))
 	if conn, err := n.Host.Dial(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", Port)); err == nil {
@@ -163,7 +172,8 @@ func testAPIOptions(t *testing.T, c *Cluster) {
 	})
 	events, err := n.AuditEvents(0)
 	must(t, err)
-	if len(events) == 0 || events[0].Received.IsZero() || n.APIStarted(events[0].Received).IsZero() || n.AuditOffset() == 0 {
+	if len(events) == 0 || events[0].Received.IsZero() || n.APIStarted(events[0].Received).IsZero() ||
+		n.AuditOffset() == 0 {
 		t.Errorf("%d audit events", len(events))
 	}
 }
@@ -209,7 +219,8 @@ func TestArgsFromManifest(t *testing.T) {
 	if got, want := strings.Join(args, " "), "manager --vip=10.77.0.100"; got != want {
 		t.Errorf("arguments %q, want %q", got, want)
 	}
-	if got, want := strings.Join(env, " "), "NODE_NAME=cp2 POD_NAME=kvip-cp2 POD_NAMESPACE=kube-system LEVEL=1"; got != want {
+	if got, want := strings.Join(env, " "),
+		"NODE_NAME=cp2 POD_NAME=kvip-cp2 POD_NAMESPACE=kube-system LEVEL=1"; got != want {
 		t.Errorf("environment %q, want %q", got, want)
 	}
 	for name, bad := range map[string]string{

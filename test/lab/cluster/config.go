@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// The virtual IPs of every cluster. They are the same in each lab, so that certificates can be cached.
-// Labs are isolated from each other.
+// The virtual IPs of every cluster. They are the same in each lab, so that certificates can be
+// cached. Labs are isolated from each other.
 var (
 	VIP4 = netip.MustParseAddr("10.77.0.100")
 	VIP6 = netip.MustParseAddr("fd6b:7669:7000::100")
@@ -97,7 +97,8 @@ func (n *Node) etcdArgs() []string {
 	}
 }
 
-// apiArgs returns the flags that kubeadm writes into the API server's static pod, and those of n.API.
+// apiArgs returns the flags that kubeadm writes into the API server's static pod, and those of
+// n.API.
 func (n *Node) apiArgs() []string {
 	const pki = "/etc/kubernetes/pki/"
 	args := []string{

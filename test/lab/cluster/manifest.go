@@ -10,8 +10,8 @@ import (
 )
 
 // ArgsFromManifest reads a static pod or a DaemonSet as `kvip manifest` prints them. It returns the
-// arguments and the environment that the kubelet of a node gives the only container, with the fields of
-// the downward API.
+// arguments and the environment that the kubelet of a node gives the only container, with the
+// fields of the downward API.
 func ArgsFromManifest(manifest []byte, nodeName string) (args, env []string, err error) {
 	pod, err := podOf(manifest)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/kvip/kvip/test/lab/wait"
 )
 
-// Node is one node, of the control plane unless it IsWorker. Its methods are not safe for concurrent
-// use.
+// Node is one node, of the control plane unless it IsWorker. Its methods are not safe for
+// concurrent use.
 type Node struct {
 	Name string
 	Host *netlab.Host
@@ -48,7 +48,8 @@ func (n *Node) start(slot **netlab.Process, name string, args []string) error {
 	if *slot != nil && (*slot).Running() {
 		return nil
 	}
-	p, err := n.Host.Start(netlab.Command{Path: filepath.Join(n.c.bin, name), Args: args, Log: n.Log(name)})
+	p, err := n.Host.Start(netlab.Command{Path: filepath.Join(n.c.bin, name), Args: args,
+		Log: n.Log(name)})
 	if err != nil {
 		return err
 	}
@@ -79,8 +80,8 @@ func (n *Node) FreezeEtcd() error { return n.with(&n.etcd, (*netlab.Process).Fre
 // ThawEtcd continues the etcd member.
 func (n *Node) ThawEtcd() error { return n.with(&n.etcd, (*netlab.Process).Thaw) }
 
-// StartAPI starts the API server with n.API, unless it runs with the same options. It kills one that has
-// other options or is terminating.
+// StartAPI starts the API server with n.API, unless it runs with the same options. It kills one
+// that has other options or is terminating.
 func (n *Node) StartAPI() error {
 	if n.ending || n.started != n.API {
 		if err := n.KillAPI(); err != nil {
@@ -137,8 +138,8 @@ func (n *Node) RestartAPI() error { return errors.Join(n.KillAPI(), n.StartAPI()
 // PowerOff ends the node's power: link, all processes, all addresses that were added.
 func (n *Node) PowerOff() error { return n.Host.PowerOff() }
 
-// PowerOn boots the node: link, own addresses, and on the control plane etcd and the API server. It does
-// not start the agent.
+// PowerOn boots the node: link, own addresses, and on the control plane etcd and the API server. It
+// does not start the agent.
 func (n *Node) PowerOn() error {
 	err := errors.Join(n.Host.Plug(), n.Host.RestoreAddrs())
 	if n.IsWorker() {
@@ -152,7 +153,8 @@ func (n *Node) WaitReady(ctx context.Context) error {
 	return wait.Until(ctx, "node "+n.Name, 100*time.Millisecond, func() error {
 		err := n.Ready(ctx)
 		if err != nil && !n.running() {
-			return wait.Permanent(fmt.Errorf("etcd or kube-apiserver has ended, see %s and %s", n.Log("etcd"), n.Log("kube-apiserver")))
+			return wait.Permanent(fmt.Errorf("etcd or kube-apiserver has ended, see %s and %s",
+				n.Log("etcd"), n.Log("kube-apiserver")))
 		}
 		return err
 	})
@@ -164,8 +166,8 @@ func (n *Node) running() bool {
 	return n.etcd != nil && n.etcd.Running() && n.api != nil && n.api.Running()
 }
 
-// Ready requests /readyz of this node's own API server once, on a new connection from inside the node.
-// Nil means 200.
+// Ready requests /readyz of this node's own API server once, on a new connection from inside the
+// node. Nil means 200.
 func (n *Node) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -193,15 +195,16 @@ func (n *Node) Ready(ctx context.Context) error {
 // URL returns the base URL of the node's own API server, at its IPv4 address.
 func (n *Node) URL() string { return fmt.Sprintf("https://%s:%d", n.Host.Addr(true), Port) }
 
-// WorkerKubeconfig is the path of a worker's administrator kubeconfig, for agents outside of a pod. It
-// has none of kubeadm's names.
+// WorkerKubeconfig is the path of a worker's administrator kubeconfig, for agents outside of a pod.
+// It has none of kubeadm's names.
 const WorkerKubeconfig = "/etc/kubernetes/agent.conf"
 
 // addWorkers creates the hosts of Config.Workers.
 func (c *Cluster) addWorkers() error {
 	for i := range c.cfg.Workers {
 		name := fmt.Sprintf("w%d", i+1)
-		h, err := c.Lab.AddHost(netlab.HostConfig{Name: name, Addrs: prefixes(len(c.Nodes) + 1 + i), Forward: c.cfg.Forward})
+		h, err := c.Lab.AddHost(netlab.HostConfig{Name: name, Addrs: prefixes(len(c.Nodes) + 1 + i),
+			Forward: c.cfg.Forward})
 		if err != nil {
 			return err
 		}
@@ -210,7 +213,8 @@ func (c *Cluster) addWorkers() error {
 		if err := os.MkdirAll(n.kubernetes(""), 0o755); err != nil {
 			return fmt.Errorf("create directory of worker %s: %w", name, err)
 		}
-		if err := copyFile(n.kubernetes(filepath.Base(WorkerKubeconfig)), c.Nodes[0].kubernetes("admin.conf")); err != nil {
+		if err := copyFile(n.kubernetes(filepath.Base(WorkerKubeconfig)),
+			c.Nodes[0].kubernetes("admin.conf")); err != nil {
 			return fmt.Errorf("copy a kubeconfig to worker %s: %w", name, err)
 		}
 	}
@@ -231,11 +235,12 @@ func (n *Node) server() *Node {
 	return n
 }
 
-// podEnv returns the kubelet's environment variables of the API for a pod on a worker: the first node,
-// as no kube-proxy serves the Service kubernetes. A pod on the control plane has none.
+// podEnv returns the kubelet's environment variables of the API for a pod on a worker: the first
+// node, as no kube-proxy serves the Service kubernetes. A pod on the control plane has none.
 func (n *Node) podEnv() []string {
 	if !n.IsWorker() {
 		return nil
 	}
-	return []string{"KUBERNETES_SERVICE_HOST=" + n.server().Host.Addr(true).String(), "KUBERNETES_SERVICE_PORT=" + strconv.Itoa(Port)}
+	return []string{"KUBERNETES_SERVICE_HOST=" + n.server().Host.Addr(true).String(),
+		"KUBERNETES_SERVICE_PORT=" + strconv.Itoa(Port)}
 }

@@ -26,8 +26,8 @@ import (
 // serviceAccountDir has token and CA of a pod's ServiceAccount. /var/run is /run.
 const serviceAccountDir = "/run/secrets/kubernetes.io/serviceaccount"
 
-// RunInCluster starts the executable as the kubelet starts the pod of a DaemonSet's manifest: with token
-// and CA of the pod's ServiceAccount, which must exist, and with an empty /run.
+// RunInCluster starts the executable as the kubelet starts the pod of a DaemonSet's manifest: with
+// token and CA of the pod's ServiceAccount, which must exist, and with an empty /run.
 func (n *Node) RunInCluster(ctx context.Context, path string, manifest []byte) (*Agent, error) {
 	cmd, err := n.InCluster(ctx, path, manifest)
 	if err != nil {
@@ -37,7 +37,8 @@ func (n *Node) RunInCluster(ctx context.Context, path string, manifest []byte) (
 }
 
 // InCluster returns the command of RunInCluster, for another command in the same container.
-func (n *Node) InCluster(ctx context.Context, path string, manifest []byte) (netlab.Command, error) {
+func (n *Node) InCluster(ctx context.Context, path string, manifest []byte) (netlab.Command,
+	error) {
 	pod, err := podOf(manifest)
 	if err != nil {
 		return netlab.Command{}, err
@@ -57,12 +58,14 @@ func (n *Node) InCluster(ctx context.Context, path string, manifest []byte) (net
 }
 
 // writeServiceAccount requests a token, as the kubelet does, and writes it with the CA.
-func (n *Node) writeServiceAccount(ctx context.Context, namespace, name string) (dir string, err error) {
+func (n *Node) writeServiceAccount(ctx context.Context, namespace, name string) (dir string,
+	err error) {
 	kube, err := n.c.Kube(n.server())
 	if err != nil {
 		return "", err
 	}
-	request, err := kube.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	request, err := kube.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name,
+		&authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
 		return "", fmt.Errorf("request token of ServiceAccount %s/%s: %w", namespace, name, err)
 	}
@@ -70,7 +73,8 @@ func (n *Node) writeServiceAccount(ctx context.Context, namespace, name string) 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("create directory of ServiceAccount: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "token"), []byte(request.Status.Token), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "token"), []byte(request.Status.Token),
+		0o600); err != nil {
 		return "", fmt.Errorf("write token: %w", err)
 	}
 	return dir, copyFile(filepath.Join(dir, "ca.crt"), n.server().kubernetes("pki/ca.crt"))
@@ -101,7 +105,8 @@ func (n *Node) writeOtherKey() error {
 		if n == first {
 			break
 		}
-		if err := copyFile(n.kubernetes("pki/"+otherKey+end), first.kubernetes("pki/"+otherKey+end)); err != nil {
+		if err := copyFile(n.kubernetes("pki/"+otherKey+end),
+			first.kubernetes("pki/"+otherKey+end)); err != nil {
 			return fmt.Errorf("copy key for tokens: %w", err)
 		}
 	}
@@ -123,8 +128,10 @@ func (n *Node) makeKey() error {
 	}
 	path := n.kubernetes("pki/" + otherKey)
 	return errors.Join(
-		os.WriteFile(path+".key", pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private}), 0o600),
-		os.WriteFile(path+".pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o600),
+		os.WriteFile(path+".key", pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private}),
+			0o600),
+		os.WriteFile(path+".pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}),
+			0o600),
 	)
 }
 
@@ -135,7 +142,8 @@ func (n *Node) WriteOldToken(ctx context.Context, name string, age, left time.Du
 	if err != nil {
 		return err
 	}
-	account, err := kube.CoreV1().ServiceAccounts(metav1.NamespaceSystem).Get(ctx, name, metav1.GetOptions{})
+	account, err := kube.CoreV1().ServiceAccounts(metav1.NamespaceSystem).Get(ctx, name,
+		metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("read ServiceAccount: %w", err)
 	}
@@ -143,7 +151,8 @@ func (n *Node) WriteOldToken(ctx context.Context, name string, age, left time.Du
 	text, err := n.signToken(map[string]any{
 		"iss": issuer, "aud": []string{issuer}, "sub": "system:serviceaccount:kube-system:" + name,
 		"iat": now.Add(-age).Unix(), "nbf": now.Add(-age).Unix(), "exp": now.Add(left).Unix(),
-		"kubernetes.io": map[string]any{"namespace": "kube-system", "serviceaccount": map[string]any{"name": name, "uid": account.UID}},
+		"kubernetes.io": map[string]any{"namespace": "kube-system",
+			"serviceaccount": map[string]any{"name": name, "uid": account.UID}},
 	})
 	if err != nil {
 		return fmt.Errorf("sign token: %w", err)

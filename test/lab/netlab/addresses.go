@@ -47,7 +47,8 @@ func (d *dumper) request() []byte {
 // dump calls seen for every address the host has now, on any link.
 func (d *dumper) dump(seen func(netip.Addr)) error {
 	d.seq++
-	if err := unix.Sendto(d.fd, d.request(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	if err := unix.Sendto(d.fd, d.request(), 0,
+		&unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("request addresses: %w", err)
 	}
 	for {
@@ -71,7 +72,8 @@ func (d *dumper) parse(b []byte, seen func(netip.Addr)) (done bool, err error) {
 		if size < unix.NLMSG_HDRLEN || size > len(b) {
 			return true, fmt.Errorf("read addresses: message of %d bytes in %d", size, len(b))
 		}
-		msg, kind, seq := b[unix.NLMSG_HDRLEN:size], binary.NativeEndian.Uint16(b[4:]), binary.NativeEndian.Uint32(b[8:])
+		msg, kind, seq := b[unix.NLMSG_HDRLEN:size], binary.NativeEndian.Uint16(b[4:]),
+			binary.NativeEndian.Uint32(b[8:])
 		b = b[min(align4(size), len(b)):]
 		if seq != d.seq {
 			continue // the rest of a dump that failed

@@ -19,8 +19,8 @@ import (
 // snapLen is how much of a frame a capture keeps: all headers, and the whole of ARP, ND and VRRP.
 const snapLen = 160
 
-// Capture writes every frame that a host sends into the switch, also one that is dropped there, to a
-// pcap file for tcpdump and Wireshark.
+// Capture writes every frame that a host sends into the switch, also one that is dropped there, to
+// a pcap file for tcpdump and Wireshark.
 type Capture struct {
 	file *os.File
 	out  *bufio.Writer
@@ -39,8 +39,8 @@ func (l *Lab) StartCapture(ports ...uint16) (*Capture, error) {
 	return startCapture(l.Dir, l.sw.ns, ports)
 }
 
-// StartCapture starts a capture of every frame that the host receives, also over its loopback, without
-// the segments of some TCP ports.
+// StartCapture starts a capture of every frame that the host receives, also over its loopback,
+// without the segments of some TCP ports.
 func (h *Host) StartCapture(ports ...uint16) (*Capture, error) {
 	return startCapture(h.Dir, h.ns, ports)
 }
@@ -58,7 +58,8 @@ func startCapture(dir string, ns netns, ports []uint16) (*Capture, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open capture: %w", err), file.Close())
 	}
-	c := &Capture{file: file, out: bufio.NewWriter(file), sock: os.NewFile(uintptr(fd), "capture"), done: make(chan struct{})}
+	c := &Capture{file: file, out: bufio.NewWriter(file), sock: os.NewFile(uintptr(fd), "capture"),
+		done: make(chan struct{})}
 	if _, err := c.out.Write(pcapHeader()); err != nil {
 		return nil, errors.Join(err, file.Close(), c.sock.Close())
 	}
@@ -157,8 +158,10 @@ func stamp(control []byte) time.Time {
 	msgs, err := unix.ParseSocketControlMessage(control)
 	if err == nil {
 		for _, m := range msgs {
-			if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= 16 {
-				return time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:])))
+			if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS &&
+				len(m.Data) >= 16 {
+				return time.Unix(int64(binary.NativeEndian.Uint64(m.Data)),
+					int64(binary.NativeEndian.Uint64(m.Data[8:])))
 			}
 		}
 	}

@@ -83,7 +83,9 @@ func StartClient(cfg ClientConfig) (*Client, error) {
 	cfg.TLS.ServerName = cfg.Target.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Client{cfg: cfg, cancel: cancel, done: make(chan struct{})}
-	c.head = fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nUser-Agent: netlab\r\n\r\n", cfg.Path, cfg.Target)
+	c.head = fmt.Sprintf(
+		"GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nUser-Agent: netlab\r\n\r\n", cfg.Path,
+		cfg.Target)
 	started := make(chan error, 1)
 	onThread(func() { c.run(ctx, started) })
 	if err := <-started; err != nil {
@@ -216,8 +218,8 @@ func (c *Client) Stop() {
 	c.open.Wait()
 }
 
-// Requests returns the completed requests that started at or after an instant, in the order of their
-// starts.
+// Requests returns the completed requests that started at or after an instant, in the order of
+// their starts.
 func (c *Client) Requests(since time.Time) []Request {
 	c.mu.Lock()
 	var reqs []Request
@@ -231,8 +233,8 @@ func (c *Client) Requests(since time.Time) []Request {
 	return reqs
 }
 
-// Outage returns the client's [Outage] in a window. Call it after the Timeout of the last request in
-// the window.
+// Outage returns the client's [Outage] in a window. Call it after the Timeout of the last request
+// in the window.
 func (c *Client) Outage(from, to time.Time) time.Duration {
 	return Outage(c.Requests(from.Add(-time.Second)), from, to)
 }
@@ -248,7 +250,8 @@ func classify(err error) string {
 		return FailedRefused
 	case errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ENETUNREACH):
 		return FailedRoute
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET),
+		errors.Is(err, unix.EPIPE):
 		return FailedReset
 	case errors.As(err, &alert), errors.As(err, &cert), strings.HasPrefix(err.Error(), "tls:"):
 		return FailedTLS
@@ -256,10 +259,10 @@ func classify(err error) string {
 	return FailedOther
 }
 
-// Outage returns the longest gap between the starts of successful requests that overlaps the window.
-// The requests must be in the order of their starts. The last success before the window and the first
-// one after it bound the outer gaps, or else the window does. Without a failure the result is the
-// interval of the requests, not zero.
+// Outage returns the longest gap between the starts of successful requests that overlaps the
+// window. The requests must be in the order of their starts. The last success before the window and
+// the first one after it bound the outer gaps, or else the window does. Without a failure the
+// result is the interval of the requests, not zero.
 func Outage(reqs []Request, from, to time.Time) time.Duration {
 	var gap time.Duration
 	last := from

@@ -21,7 +21,8 @@ import (
 func TestOutage(t *testing.T) {
 	t0 := time.Unix(1000, 0)
 	at := func(ms int) time.Time { return t0.Add(time.Duration(ms) * time.Millisecond) }
-	reqs := func(spec string) (all []Request) { // one letter each 10 ms from -20 ms: + success, - failure
+	// one letter each 10 ms from -20 ms: + success, - failure
+	reqs := func(spec string) (all []Request) {
 		for i, r := range spec {
 			result := "200"
 			if r == '-' {
@@ -47,7 +48,8 @@ func TestOutage(t *testing.T) {
 		{"nothing ever", "--------", 0, 40, 40},
 		{"no requests", "", 0, 40, 40},
 	} {
-		if got := Outage(reqs(c.spec), at(c.from), at(c.to)); got != time.Duration(c.want)*time.Millisecond {
+		if got := Outage(reqs(c.spec), at(c.from),
+			at(c.to)); got != time.Duration(c.want)*time.Millisecond {
 			t.Errorf("%s: %s, want %d ms", c.name, got, c.want)
 		}
 	}
@@ -99,7 +101,8 @@ func serve(t *testing.T, h *Host, handler http.HandlerFunc) (*httptest.Server, *
 	t.Cleanup(srv.Close)
 	pool := x509.NewCertPool()
 	pool.AddCert(srv.Certificate())
-	return srv, &tls.Config{RootCAs: pool, InsecureSkipVerify: true} // its certificate has no such address
+	// its certificate has no such address
+	return srv, &tls.Config{RootCAs: pool, InsecureSkipVerify: true}
 }
 
 func ok(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) }
@@ -115,7 +118,8 @@ func startClient(t *testing.T, cfg ClientConfig) *Client {
 func TestClientMeasuresAKnownGap(t *testing.T) {
 	l, h := newLab(t)
 	_, conf := serve(t, h["a"], ok)
-	c := startClient(t, ClientConfig{Host: h["c"], Target: netip.AddrPortFrom(h["a"].Addr(true), 6443), TLS: conf})
+	c := startClient(t, ClientConfig{Host: h["c"], Target: netip.AddrPortFrom(h["a"].Addr(true), 6443),
+		TLS: conf})
 	answered := func(since time.Time) func() bool {
 		return func() bool { return countOK(c.Requests(since)) > 5 }
 	}
@@ -186,7 +190,8 @@ func TestClientNamesWhatItGot(t *testing.T) {
 	if got := first(ClientConfig{Target: to, TLS: conf}); got != FailedRefused {
 		t.Errorf("closed: %s", got)
 	}
-	if got := first(ClientConfig{Target: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), 1), TLS: conf}); got != FailedRoute {
+	if got := first(ClientConfig{Target: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), 1),
+		TLS: conf}); got != FailedRoute {
 		t.Errorf("no route: %s", got)
 	}
 	if _, err := StartClient(ClientConfig{}); err == nil {
@@ -199,7 +204,8 @@ func TestClientIsCheap(t *testing.T) {
 	_, conf := serve(t, h["a"], ok)
 	before := cpu(t)
 	start := time.Now()
-	c := startClient(t, ClientConfig{Host: h["c"], Target: netip.AddrPortFrom(h["a"].Addr(true), 6443), TLS: conf})
+	c := startClient(t, ClientConfig{Host: h["c"], Target: netip.AddrPortFrom(h["a"].Addr(true), 6443),
+		TLS: conf})
 	time.Sleep(time.Second)
 	c.Stop()
 	t.Logf("%d requests, client and server together %.1f%% of a core", len(c.Requests(time.Time{})),
@@ -225,6 +231,6 @@ func TestCaptureKeepsFramesWhenAsked(t *testing.T) {
 	must(t, err)
 	must(t, c.Stop(""))
 	if _, err := os.Stat(c.file.Name()); err == nil {
-		t.Error("capture is kept although nobody asked")
+		t.Error("the capture was kept without a path")
 	}
 }

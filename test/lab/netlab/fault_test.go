@@ -13,8 +13,8 @@ import (
 	"github.com/kvip/kvip/test/lab/wait"
 )
 
-// canReach says whether a TCP segment from one host and the answer to it arrive: the port is
-// closed, so the answer is a reset, and silence is a cut.
+// canReach reports whether a TCP segment from one host and its answer arrive. The port is closed, so
+// the answer is a reset. No answer means that one of them was dropped.
 func canReach(t *testing.T, from, to *Host, port uint16) bool {
 	t.Helper()
 	return tryReach(t, from, netip.AddrPortFrom(to.Addr(true), port))
@@ -40,7 +40,8 @@ func tryReach(t *testing.T, from *Host, to netip.AddrPort) bool {
 	switch {
 	case errors.Is(err, unix.ECONNREFUSED):
 		return true
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ENETUNREACH):
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.EHOSTUNREACH),
+		errors.Is(err, unix.ENETUNREACH):
 		return false
 	}
 	t.Fatalf("reach %s from %s: unexpected %v", to, from.Name, err)
@@ -88,7 +89,8 @@ func TestPartitionCutsBothWays(t *testing.T) {
 	if !l.Reachable(a, b) {
 		t.Error("healed hosts count as unreachable")
 	}
-	wait.Eventually(t, patience, "neighbour discovery", func() bool { return canReach(t, a, b, 80) && canReach6(t, b, a, 80) })
+	wait.Eventually(t, patience, "neighbour discovery",
+		func() bool { return canReach(t, a, b, 80) && canReach6(t, b, a, 80) })
 }
 
 func TestDropIsOneWay(t *testing.T) {
@@ -142,14 +144,16 @@ func TestUnplugAndLinkDown(t *testing.T) {
 		t.Error("host with its link down is reached")
 	}
 	must(t, a.LinkUp())
-	wait.Eventually(t, patience, "the link", func() bool { return canReach(t, b, a, 80) && canReach6(t, b, a, 80) })
+	wait.Eventually(t, patience, "the link",
+		func() bool { return canReach(t, b, a, 80) && canReach6(t, b, a, 80) })
 }
 
 func TestFlushAndRestore(t *testing.T) {
 	_, h := newLab(t)
 	must(t, h["a"].AddAddr(netip.PrefixFrom(vip4, 32)))
 	must(t, h["a"].Flush())
-	if got := sh(t, h["a"], "ip -br addr show eth0 scope global"); strings.Contains(got, "10.9") || strings.Contains(got, "fd09") {
+	if got := sh(t, h["a"], "ip -br addr show eth0 scope global"); strings.Contains(got, "10.9") ||
+		strings.Contains(got, "fd09") {
 		t.Errorf("flushed link still has %s", got)
 	}
 	must(t, h["a"].RestoreAddrs())
@@ -165,9 +169,11 @@ func TestFreezeAndKillTheTree(t *testing.T) {
 	wait.Eventually(t, patience, "the child", func() bool { return len(descendants(p.PID())) == 1 })
 	child := descendants(p.PID())[0]
 	must(t, h["a"].Freeze())
-	wait.Eventually(t, patience, "the stop", func() bool { return state(p.PID()) == "T" && state(child) == "T" })
+	wait.Eventually(t, patience, "the stop",
+		func() bool { return state(p.PID()) == "T" && state(child) == "T" })
 	must(t, h["a"].Thaw())
-	wait.Eventually(t, patience, "the continuation", func() bool { return state(p.PID()) == "S" && state(child) == "S" })
+	wait.Eventually(t, patience, "the continuation",
+		func() bool { return state(p.PID()) == "S" && state(child) == "S" })
 	must(t, p.Freeze())
 	must(t, p.Kill())
 	if p.Running() || p.Err() == nil {
@@ -179,13 +185,15 @@ func TestFreezeAndKillTheTree(t *testing.T) {
 
 func TestEndIsGentleFirst(t *testing.T) {
 	_, h := newLab(t)
-	p, err := h["a"].Start(Command{Path: "/bin/sh", Args: []string{"-c", "trap 'exit 0' TERM; while :; do sleep 0.02; done"}})
+	p, err := h["a"].Start(Command{Path: "/bin/sh",
+		Args: []string{"-c", "trap 'exit 0' TERM; while :; do sleep 0.02; done"}})
 	must(t, err)
 	time.Sleep(100 * time.Millisecond) // let the shell set its trap
 	if err := p.Terminate(5 * time.Second); err != nil {
 		t.Errorf("process that obeys SIGTERM: %v", err)
 	}
-	p, err = h["a"].Start(Command{Path: "/bin/sh", Args: []string{"-c", "trap '' TERM; while :; do sleep 0.02; done"}})
+	p, err = h["a"].Start(Command{Path: "/bin/sh",
+		Args: []string{"-c", "trap '' TERM; while :; do sleep 0.02; done"}})
 	must(t, err)
 	time.Sleep(100 * time.Millisecond)
 	if err := p.Terminate(50 * time.Millisecond); err == nil {
@@ -200,7 +208,8 @@ func TestPowerOffLosesWhatWasInMemory(t *testing.T) {
 	must(t, err)
 	must(t, h["a"].PowerOff())
 	got := sh(t, h["a"], "ip -br addr show eth0")
-	if p.Running() || l.Reachable(h["a"], h["b"]) || strings.Contains(got, vip4.String()) || !strings.Contains(got, "10.9.0.1/") {
+	if p.Running() || l.Reachable(h["a"], h["b"]) || strings.Contains(got, vip4.String()) ||
+		!strings.Contains(got, "10.9.0.1/") {
 		t.Errorf("after power off: process running %v, addresses %s", p.Running(), got)
 	}
 }

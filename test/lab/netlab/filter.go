@@ -18,8 +18,8 @@ const (
 	actDrop = 2          // TC_ACT_SHOT
 )
 
-// dropRule drops frames from a host: TCP segments from or to one of the ports, or every frame if there
-// are no ports.
+// dropRule drops frames from a host: TCP segments from or to one of the ports, or every frame if
+// there are no ports.
 type dropRule struct {
 	from  net.HardwareAddr
 	ports []uint16
@@ -56,7 +56,8 @@ func (f *networkSwitch) setFilter(index int, rules []dropRule) error {
 // filterRequest builds the RTM_NEWTFILTER message. The type of package netlink has no classic BPF.
 func filterRequest(index int, ops []bpf.RawInstruction) *nl.NetlinkRequest {
 	const protoAll = unix.ETH_P_ALL << 8 // ETH_P_ALL in network byte order, for tcm_info
-	req := nl.NewNetlinkRequest(unix.RTM_NEWTFILTER, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
+	req := nl.NewNetlinkRequest(unix.RTM_NEWTFILTER,
+		unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
 	req.AddData(&nl.TcMsg{
 		Family: unix.AF_UNSPEC, Ifindex: int32(index), Handle: 1,
 		Parent: netlink.HANDLE_MIN_EGRESS, Info: 1<<16 | protoAll,
@@ -81,7 +82,8 @@ func encode(ops []bpf.RawInstruction) []byte {
 	return b
 }
 
-// program applies the rules. Each rule is a block that jumps to the next block if it does not match.
+// program applies the rules. Each rule is a block that jumps to the next block if it does not
+// match.
 func program(rules []dropRule) []bpf.Instruction {
 	var prog []bpf.Instruction
 	for _, r := range rules {
@@ -93,7 +95,8 @@ func program(rules []dropRule) []bpf.Instruction {
 func block(d dropRule) []bpf.Instruction {
 	body := []bpf.Instruction{bpf.RetConstant{Val: actDrop}}
 	if len(d.ports) > 0 {
-		body = slices.Concat(tcp(unix.ETH_P_IP, 23, ports4(d.ports, actDrop)), tcp(unix.ETH_P_IPV6, 20, ports6(d.ports, actDrop)))
+		body = slices.Concat(tcp(unix.ETH_P_IP, 23, ports4(d.ports, actDrop)),
+			tcp(unix.ETH_P_IPV6, 20, ports6(d.ports, actDrop)))
 	}
 	n := uint8(len(body))
 	head := []bpf.Instruction{

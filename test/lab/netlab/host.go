@@ -173,8 +173,8 @@ func (h *Host) DelAddr(p netip.Prefix) error {
 	return nil
 }
 
-// Do runs f on a thread in the host's network namespace. Sockets that f opens stay in it. Goroutines
-// that f starts do not run in it.
+// Do runs f on a thread in the host's network namespace. Sockets that f opens stay in it.
+// Goroutines that f starts do not run in it.
 func (h *Host) Do(f func() error) error { return h.ns.do(f) }
 
 // Dial connects from inside the host, as net.Dialer.DialContext does.
@@ -221,10 +221,10 @@ func addr(p netip.Prefix) *netlink.Addr {
 	return a
 }
 
-// Adopt returns a host for the network namespace of a process that this package did not create, such
-// as the first one of a container. Only methods that need no switch work: Do, Dial, AddRoute,
-// StartClient, StartCapture, AddBehind and SampleAdopted. Close it at the end: it keeps the namespace
-// alive.
+// Adopt returns a host for the network namespace of a process that this package did not create,
+// such as the first one of a container. Only methods that need no switch work: Do, Dial, AddRoute,
+// StartClient, StartCapture, AddBehind and SampleAdopted. Close it at the end: it keeps the
+// namespace alive.
 func Adopt(name string, pid int, addrs ...netip.Prefix) (*Host, error) {
 	return adopt(name, fmt.Sprintf("/proc/%d/ns/net", pid), addrs)
 }
@@ -237,10 +237,12 @@ func adopt(name, path string, addrs []netip.Prefix) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open network namespace of %s: %w", name, err)
 	}
-	return &Host{Name: name, Addrs: addrs, Dir: os.TempDir(), ns: netns{file}, procs: map[*Process]struct{}{}}, nil
+	return &Host{Name: name, Addrs: addrs, Dir: os.TempDir(), ns: netns{file},
+		procs: map[*Process]struct{}{}}, nil
 }
 
-// Close releases the namespace of a host that no lab closes: an adopted one, or one behind a router.
+// Close releases the namespace of a host that no lab closes: an adopted one, or one behind a
+// router.
 func (h *Host) Close() error { return h.close() }
 
 // SampleAdopted starts a Sampler of adopted hosts. dead reports whether a host reaches no other: an

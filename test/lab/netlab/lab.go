@@ -5,9 +5,10 @@
 // It has no knowledge of Kubernetes or kvip. Its core does not import testing, because the demo and
 // the benchmark use it too.
 //
-// Nothing outlives the process that built a lab. The namespaces have no names, so the kernel removes
-// them and their links with their last user. A process in a host is killed with the thread that
-// started it. Only the directory of the lab can be left by a SIGKILL, and the next [New] removes it.
+// Nothing outlives the process that built a lab. The namespaces have no names, so the kernel
+// removes them and their links with their last user. A process in a host is killed with the thread
+// that started it. Only the directory of the lab can be left by a SIGKILL, and the next [New]
+// removes it.
 package netlab
 
 import (
@@ -47,9 +48,9 @@ type Lab struct {
 	closed bool
 }
 
-// New builds an empty lab: a switch in a namespace of its own, so that firewall rules of the machine,
-// such as Docker's, do not see its frames. It removes the directories of labs whose process has
-// ended. It needs root.
+// New builds an empty lab: a switch in a namespace of its own, so that firewall rules of the
+// machine, such as Docker's, do not see its frames. It removes the directories of labs whose
+// process has ended. It needs root.
 func New(cfg Config) (*Lab, error) {
 	base := cfg.Dir
 	if base == "" {

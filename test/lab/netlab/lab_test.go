@@ -67,7 +67,9 @@ func TestHostsLookLikeMachines(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(hosts["a"].Etc, "kubernetes"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	got := sh(t, hosts["a"], "uname -n; ls -d /etc/kubernetes; ls /etc | wc -l; cat /proc/sys/net/ipv4/ip_forward; wc -l < /proc/net/dev")
+	got := sh(t, hosts["a"],
+		"uname -n; ls -d /etc/kubernetes; ls /etc | wc -l; cat /proc/sys/net/ipv4/ip_forward; wc -l < "+
+			"/proc/net/dev")
 	if want := "a\n/etc/kubernetes\n6\n0\n4\n"; got != want {
 		t.Errorf("host sees %q, want %q", got, want)
 	}

@@ -35,8 +35,8 @@ type Command struct {
 	Caps []uintptr
 }
 
-// Process is a program that runs in a host, with its own process group, in the host's network namespace,
-// and with the host's name and /etc. It is killed when this program ends.
+// Process is a program that runs in a host, with its own process group, in the host's network
+// namespace, and with the host's name and /etc. It is killed when this program ends.
 type Process struct {
 	Name string // base name of the executable
 	Log  string
@@ -97,7 +97,8 @@ func (p *Process) run(c Command, started chan<- error) {
 	close(p.done)
 }
 
-// enterHost moves the calling thread into the host's namespaces, with its name, /etc and capabilities.
+// enterHost moves the calling thread into the host's namespaces, with its name, /etc and
+// capabilities.
 func (h *Host) enterHost(c Command) error {
 	if err := h.ns.enter(); err != nil {
 		return err
@@ -155,7 +156,8 @@ func limitCaps(keep []uintptr) error {
 		if kept[c] {
 			continue
 		}
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil &&
+			!errors.Is(err, unix.EINVAL) {
 			return fmt.Errorf("drop capability %d: %w", c, err)
 		}
 	}
@@ -276,8 +278,8 @@ func (h *Host) KillAll() {
 	}
 }
 
-// Freeze freezes all processes of the host, as a hypervisor does. Its kernel keeps running, and with it
-// the lifetimes of its addresses.
+// Freeze freezes all processes of the host, as a hypervisor does. Its kernel keeps running, and
+// with it the lifetimes of its addresses.
 func (h *Host) Freeze() error { return h.each((*Process).Freeze) }
 
 // Thaw continues all processes of the host.
@@ -301,8 +303,8 @@ const (
 // ErrNoQuota means that this machine cannot limit the CPU time of processes.
 var ErrNoQuota = errors.New("no cgroup here can limit CPU time")
 
-// LimitCPU limits some processes together to a number of cores, such as 0.5, with a cgroup. undo moves
-// them back to their cgroups.
+// LimitCPU limits some processes together to a number of cores, such as 0.5, with a cgroup. undo
+// moves them back to their cgroups.
 func LimitCPU(cores float64, procs ...*Process) (undo func() error, err error) {
 	root, v2 := cgroupsV1, false
 	if _, err := os.Stat(filepath.Join(root, "cpu.cfs_quota_us")); err != nil {
@@ -325,7 +327,8 @@ func LimitCPU(cores float64, procs ...*Process) (undo func() error, err error) {
 	if v2 {
 		err = write(dir, "cpu.max", quota+" "+strconv.Itoa(quotaPeriod))
 	} else {
-		err = errors.Join(write(dir, "cpu.cfs_period_us", strconv.Itoa(quotaPeriod)), write(dir, "cpu.cfs_quota_us", quota))
+		err = errors.Join(write(dir, "cpu.cfs_period_us", strconv.Itoa(quotaPeriod)),
+			write(dir, "cpu.cfs_quota_us", quota))
 	}
 	for _, p := range procs {
 		if err == nil {
@@ -341,12 +344,13 @@ func LimitCPU(cores float64, procs ...*Process) (undo func() error, err error) {
 	return undo, nil
 }
 
-// release moves processes back into their former cgroups and removes dir. A process that has ended is
-// not an error.
+// release moves processes back into their former cgroups and removes dir. A process that has ended
+// is not an error.
 func release(dir string, before map[*Process]string) error {
 	var errs []error
 	for p, from := range before {
-		if err := write(from, "cgroup.procs", strconv.Itoa(p.PID())); err != nil && p.Running() && !errors.Is(err, unix.ESRCH) {
+		if err := write(from, "cgroup.procs", strconv.Itoa(p.PID())); err != nil && p.Running() &&
+			!errors.Is(err, unix.ESRCH) {
 			errs = append(errs, err)
 		}
 	}

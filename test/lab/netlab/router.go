@@ -15,14 +15,15 @@ import (
 // behindLink is the name of a router's link to the host behind it.
 const behindLink = "behind"
 
-// reachableTime is how long a router uses the entry of a neighbour without a request: longer than any
-// test, as with routers that keep ARP entries for 20 minutes. Only an announcement changes its table
-// until then.
+// reachableTime is how long a router uses the entry of a neighbour without a request: longer than
+// any test, as with routers that keep ARP entries for 20 minutes. Only an announcement changes its
+// table until then.
 const reachableTime = "3600000" // ms
 
 // AddBehind creates a host in networks that are reached only through the router, which may be an
-// adopted host. In each network the router has the first address and the host the second. The router
-// forwards from now on, and does not request neighbours that it knows. Close the host at the end.
+// adopted host. In each network the router has the first address and the host the second. The
+// router forwards from now on, and does not request neighbours that it knows. Close the host at the
+// end.
 func AddBehind(router *Host, name string, networks ...netip.Prefix) (*Host, error) {
 	h := &Host{Name: name, Dir: router.Dir, procs: map[*Process]struct{}{}}
 	gateways := make([]netip.Prefix, len(networks))
@@ -32,7 +33,8 @@ func AddBehind(router *Host, name string, networks ...netip.Prefix) (*Host, erro
 		h.Addrs = append(h.Addrs, netip.PrefixFrom(first.Next(), network.Bits()))
 	}
 	if err := h.connectBehind(router, gateways); err != nil {
-		return nil, errors.Join(fmt.Errorf("put host %s behind router %s: %w", name, router.Name, err), h.close())
+		return nil, errors.Join(fmt.Errorf("put host %s behind router %s: %w", name, router.Name, err),
+			h.close())
 	}
 	return h, nil
 }
@@ -54,7 +56,8 @@ func (h *Host) connectBehind(router *Host, gateways []netip.Prefix) (err error) 
 	err = router.Do(func() error {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = behindLink
-		veth := &netlink.Veth{LinkAttrs: attrs, PeerName: LinkName, PeerNamespace: netlink.NsFd(int(h.ns.file.Fd()))}
+		veth := &netlink.Veth{LinkAttrs: attrs, PeerName: LinkName,
+			PeerNamespace: netlink.NsFd(int(h.ns.file.Fd()))}
 		if err := netlink.LinkAdd(veth); err != nil {
 			return fmt.Errorf("create link: %w", err)
 		}
@@ -68,7 +71,8 @@ func (h *Host) connectBehind(router *Host, gateways []netip.Prefix) (err error) 
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(h.setLink("lo", true), h.setLink(LinkName, true), h.RestoreAddrs()); err != nil {
+	if err := errors.Join(h.setLink("lo", true), h.setLink(LinkName, true),
+		h.RestoreAddrs()); err != nil {
 		return err
 	}
 	for _, p := range gateways {
@@ -91,7 +95,8 @@ func (h *Host) becomeRouter() error {
 			"net/ipv6/neigh/" + LinkName + "/delay_first_probe_time": "0",
 		} {
 			err := os.WriteFile("/proc/sys/"+key, []byte(value), 0o644)
-			if err != nil && !(strings.HasPrefix(key, "net/ipv6") && os.IsNotExist(err)) { // no IPv6 in this network
+			// no IPv6 in this network
+			if err != nil && !(strings.HasPrefix(key, "net/ipv6") && os.IsNotExist(err)) {
 				return fmt.Errorf("set sysctl %s: %w", key, err)
 			}
 		}
@@ -121,7 +126,8 @@ func (h *Host) DelRoute(to netip.Prefix, via netip.Addr) error {
 	}, to, via)
 }
 
-func (h *Host) changeRoute(change func(*netlink.Route) error, to netip.Prefix, via netip.Addr) error {
+func (h *Host) changeRoute(change func(*netlink.Route) error, to netip.Prefix,
+	via netip.Addr) error {
 	return h.ns.do(func() error {
 		link, err := netlink.LinkByName(LinkName)
 		if err != nil {
@@ -129,15 +135,16 @@ func (h *Host) changeRoute(change func(*netlink.Route) error, to netip.Prefix, v
 		}
 		to = to.Masked()
 		dst := &net.IPNet{IP: to.Addr().AsSlice(), Mask: net.CIDRMask(to.Bits(), to.Addr().BitLen())}
-		if err := change(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: dst, Gw: via.AsSlice()}); err != nil {
+		if err := change(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: dst,
+			Gw: via.AsSlice()}); err != nil {
 			return fmt.Errorf("change route %s via %s in host %s: %w", to, via, h.Name, err)
 		}
 		return nil
 	})
 }
 
-// Neighbour returns the MAC in the host's neighbour table for an address on its link, nil if there is
-// none, and whether the entry is reachable.
+// Neighbour returns the MAC in the host's neighbour table for an address on its link, nil if there
+// is none, and whether the entry is reachable.
 func (h *Host) Neighbour(of netip.Addr) (mac net.HardwareAddr, reachable bool, err error) {
 	family := unix.AF_INET
 	if of.Is6() {

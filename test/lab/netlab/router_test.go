@@ -11,12 +11,14 @@ import (
 	"github.com/kvip/kvip/test/lab/wait"
 )
 
-// A host behind a router reaches a host on the switch under its own address, in both families, and not
-// without a route back. The router keeps what it knows of a neighbour until an announcement says otherwise.
+// TestHostBehindRouter: a host behind a router reaches a host on the switch with its own address, in
+// both families, and not without a route back. The router keeps the entry of a neighbour until an
+// announcement changes it.
 func TestHostBehindRouter(t *testing.T) {
 	_, h := newLab(t)
 	a, b, router := h["a"], h["b"], h["c"]
-	networks := []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8:1::/64")}
+	networks := []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"),
+		netip.MustParsePrefix("2001:db8:1::/64")}
 	behind, err := AddBehind(router, "behind", networks...)
 	must(t, err)
 	defer func() { must(t, behind.Close()) }()
@@ -46,8 +48,10 @@ func TestHostBehindRouter(t *testing.T) {
 				_ = conn.Close()
 			}
 		}
-		if mac, reachable, err := router.Neighbour(vip); err != nil || !reachable || !bytes.Equal(mac, a.MAC) {
-			t.Errorf("nobody announced %s: the router has %s, reachable %v, %v; want %s", vip, mac, reachable, err, a.MAC)
+		if mac, reachable, err := router.Neighbour(vip); err != nil || !reachable ||
+			!bytes.Equal(mac, a.MAC) {
+			t.Errorf("%s was not announced: the router has %s, reachable %v, %v; want %s", vip, mac,
+				reachable, err, a.MAC)
 		}
 	}
 }
@@ -68,7 +72,7 @@ func dialShortly(h *Host, to net.Addr) (net.Conn, error) {
 	return h.Dial(ctx, "tcp", to.String())
 }
 
-// sourceOf returns who made the connection that a listener has waiting.
+// sourceOf accepts a connection and returns its source address.
 func sourceOf(t *testing.T, l net.Listener) netip.Addr {
 	t.Helper()
 	conn, err := l.Accept()

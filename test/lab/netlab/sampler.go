@@ -16,10 +16,10 @@ const SampleEvery = 5 * time.Millisecond
 
 const maxHosts = 16 // of one sampler: a sample keeps one bit per address and host in 64 bits
 
-// Sampler records every 5 ms which hosts have the addresses, on any link, from the address list of each
-// host's kernel. If it finds two holders it queries all hosts again: it counts two holders only if the
-// first still has the address after the second was seen to have it. A hand-over between two queries is
-// not an overlap.
+// Sampler records every 5 ms which hosts have the addresses, on any link, from the address list of
+// each host's kernel. If it finds two holders it queries all hosts again: it counts two holders
+// only if the first still has the address after the second was seen to have it. A hand-over between
+// two queries is not an overlap.
 type Sampler struct {
 	reach func(a, b *Host) bool // reports whether they can reach each other now
 	hosts []*Host
@@ -49,9 +49,11 @@ func (l *Lab) Sample(vips []netip.Addr, hosts ...*Host) (*Sampler, error) {
 
 func newSampler(reach func(a, b *Host) bool, vips []netip.Addr, hosts []*Host) (*Sampler, error) {
 	if len(vips) == 0 || len(vips) > 4 || len(hosts) == 0 || len(hosts) > maxHosts {
-		return nil, fmt.Errorf("sample holders: %d addresses on %d hosts, want 1 to 4 on 1 to %d", len(vips), len(hosts), maxHosts)
+		return nil, fmt.Errorf("sample holders: %d addresses on %d hosts, want 1 to 4 on 1 to %d",
+			len(vips), len(hosts), maxHosts)
 	}
-	s := &Sampler{reach: reach, hosts: hosts, vips: vips, stop: make(chan struct{}), done: make(chan struct{})}
+	s := &Sampler{reach: reach, hosts: hosts, vips: vips, stop: make(chan struct{}),
+		done: make(chan struct{})}
 	for _, h := range hosts {
 		d, err := newDumper(h)
 		if err != nil {
@@ -74,8 +76,8 @@ func (s *Sampler) close() {
 	}
 }
 
-// run samples until Stop. It has a thread of its own with a higher priority, so that busy processes do
-// not delay it.
+// run samples until Stop. It has a thread of its own with a higher priority, so that busy processes
+// do not delay it.
 func (s *Sampler) run() {
 	defer close(s.done)
 	defer s.close()
@@ -127,8 +129,8 @@ func (s *Sampler) takeSample() error {
 }
 
 // vanished reports whether an address has no holder and had one in the last sample. The hosts are
-// queried one after the other: an address that moves from a host that is not queried yet to one that
-// is, is seen on neither.
+// queried one after the other: an address that moves from a host that is not queried yet to one
+// that is, is seen on neither.
 func (s *Sampler) vanished(mask uint64) bool {
 	last := s.last.Load()
 	for i := range s.vips {
@@ -156,7 +158,8 @@ func (s *Sampler) query() (mask uint64, err error) {
 	return mask, nil
 }
 
-// overlap reports whether two hosts have the same address and, with reachable, can reach each other.
+// overlap reports whether two hosts have the same address and, with reachable, can reach each
+// other.
 func (s *Sampler) overlap(mask uint64, reachable bool) bool {
 	for i := range s.vips {
 		holders := s.holders(mask, i)
@@ -227,8 +230,8 @@ type Change struct {
 	Holders []string // names; nil: none
 }
 
-// Window returns the report from one instant to another. A zero instant means no limit. The timeline
-// begins with the state at the first sample.
+// Window returns the report from one instant to another. A zero instant means no limit. The
+// timeline begins with the state at the first sample.
 func (s *Sampler) Window(from, to time.Time) HolderReport {
 	s.mu.Lock()
 	samples := s.samples[s.index(from):]
@@ -244,7 +247,8 @@ func (s *Sampler) Window(from, to time.Time) HolderReport {
 			h.MaxGap = max(h.MaxGap, sm.at.Sub(before.at))
 		}
 		for v, vip := range s.vips {
-			if old, now := s.holders(before.mask, v), s.holders(sm.mask, v); i == 0 || !slices.Equal(old, now) {
+			if old, now := s.holders(before.mask, v), s.holders(sm.mask, v); i == 0 ||
+				!slices.Equal(old, now) {
 				h.Timeline = append(h.Timeline, Change{At: sm.at, VIP: vip, Holders: names(now)})
 			}
 		}
@@ -255,7 +259,8 @@ func (s *Sampler) Window(from, to time.Time) HolderReport {
 
 // index finds the first sample at or after an instant. The caller holds the lock.
 func (s *Sampler) index(from time.Time) int {
-	i, _ := slices.BinarySearchFunc(s.samples, from, func(sm sample, t time.Time) int { return sm.at.Compare(t) })
+	i, _ := slices.BinarySearchFunc(s.samples, from,
+		func(sm sample, t time.Time) int { return sm.at.Compare(t) })
 	return i
 }
 

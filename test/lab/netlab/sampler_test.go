@@ -31,10 +31,12 @@ func TestSamplerSeesHoldersAndOverlap(t *testing.T) {
 	time.Sleep(4 * SampleEvery)
 	both := time.Now().Add(-2 * SampleEvery) // the window begins with a alone
 	must(t, b.AddAddr(netip.PrefixFrom(vip6, 128)))
-	wait.Eventually(t, patience, "two holders", func() bool { return s.Window(both, time.Time{}).TwoHolders > 2 })
+	wait.Eventually(t, patience, "two holders",
+		func() bool { return s.Window(both, time.Time{}).TwoHolders > 2 })
 	must(t, l.Partition(a, b))
 	cut := time.Now()
-	wait.Eventually(t, patience, "two holders that cannot reach each other", func() bool { return s.Window(cut, time.Time{}).TwoHoldersAny > 2 })
+	wait.Eventually(t, patience, "two holders that cannot reach each other",
+		func() bool { return s.Window(cut, time.Time{}).TwoHoldersAny > 2 })
 	if w := s.Window(cut.Add(SampleEvery), time.Time{}); w.TwoHolders != 0 {
 		t.Errorf("%d samples count hosts that are cut off from each other", w.TwoHolders)
 	}
@@ -104,30 +106,33 @@ func TestParseIgnoresWhatIsNotAnAddress(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"truncated header": {1, 2, 3},
 		"other sequence":   {16, 0, 0, 0, unix.NLMSG_DONE, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0},
-		"no attributes":    {24, 0, 0, 0, unix.RTM_NEWADDR, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 2, 32, 0, 0, 1, 0, 0, 0},
+		"no attributes": {24, 0, 0, 0, unix.RTM_NEWADDR, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 2, 32, 0, 0,
+			1, 0, 0, 0},
 	} {
 		if done, err := d.parse(b, seen); done || err != nil {
 			t.Errorf("%s: done %v, %v", name, done, err)
 		}
 	}
-	if done, err := d.parse([]byte{99, 0, 0, 0, 3, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0}, seen); !done || err == nil {
+	if done, err := d.parse([]byte{99, 0, 0, 0, 3, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0}, seen); !done ||
+		err == nil {
 		t.Error("a message longer than the datagram is accepted")
 	}
 }
 
-// An address that nobody has any more may have moved between two questions of one look.
-func TestVanishedAddressIsLookedForAgain(t *testing.T) {
+// TestVanished: an address without a holder may have moved between the queries of two hosts.
+func TestVanished(t *testing.T) {
 	s := &Sampler{hosts: []*Host{{}, {}}, vips: []netip.Addr{vip4, vip6}}
 	const first, second = 1, 2 // hosts, of the first address; the second address is maxHosts higher
 	s.last.Store(first | second<<maxHosts)
 	for mask, want := range map[uint64]bool{
-		first | second<<maxHosts: false, second | first<<maxHosts: false, first: true, second << maxHosts: true, 0: true,
+		first | second<<maxHosts: false, second | first<<maxHosts: false, first: true,
+		second << maxHosts: true, 0: true,
 	} {
 		if got := s.vanished(mask); got != want {
 			t.Errorf("mask %b: %v, want %v", mask, got, want)
 		}
 	}
 	if s.last.Store(0); s.vanished(0) {
-		t.Error("what nobody had before has not vanished")
+		t.Error("an address without a holder before has vanished")
 	}
 }

@@ -17,8 +17,8 @@ type networkSwitch struct {
 	drops *dropTable
 }
 
-// newNetworkSwitch creates the bridge, without spanning tree and multicast snooping, which add delays
-// that a plain switch does not have.
+// newNetworkSwitch creates the bridge, without spanning tree and multicast snooping, which add
+// delays that a plain switch does not have.
 func newNetworkSwitch() (*networkSwitch, error) {
 	ns, err := newNetns()
 	if err != nil {

@@ -19,12 +19,15 @@ func TestUntil(t *testing.T) {
 		is      []error
 		text    string
 	}{
-		"at once":   {check: func(int) error { return nil }, calls: 1},
-		"later":     {func(n int) error { return map[bool]error{false: io.EOF}[n == 3] }, 3, 2 * time.Second, nil, ""},
-		"permanent": {func(int) error { return Permanent(io.EOF) }, 1, 0, []error{io.EOF}, "wait for the lab: EOF"},
+		"at once": {check: func(int) error { return nil }, calls: 1},
+		"later": {func(n int) error { return map[bool]error{false: io.EOF}[n == 3] }, 3,
+			2 * time.Second, nil, ""},
+		"permanent": {func(int) error { return Permanent(io.EOF) }, 1, 0, []error{io.EOF},
+			"wait for the lab: EOF"},
 		"timeout": {
 			func(int) error { return failing() }, 11, 10 * time.Second,
-			[]error{context.DeadlineExceeded, io.ErrUnexpectedEOF}, "wait for the lab: context deadline exceeded (last: unexpected EOF)",
+			[]error{context.DeadlineExceeded, io.ErrUnexpectedEOF},
+			"wait for the lab: context deadline exceeded (last: unexpected EOF)",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
