@@ -147,7 +147,7 @@ func TestValidateOfSomeGroupsLooksAtNothingElse(t *testing.T) {
 	}
 }
 
-func TestCheckInPrefix(t *testing.T) {
+func TestCheckInSubnet(t *testing.T) {
 	for _, row := range []struct{ vip, prefix, reason string }{
 		{"192.0.2.0", "192.0.2.7/24", "network address of 192.0.2.0/24"},
 		{"192.0.2.255", "192.0.2.7/24", "broadcast address of 192.0.2.0/24"},

@@ -71,9 +71,9 @@ var rules = map[string]rule{
 	podSpec + "securityContext.seccompProfile.type": droppedUnless("RuntimeDefault",
 		"kvip has RuntimeDefault"),
 
-	container + "name": noLoss, container + "image": noLoss, container + "command": noLoss, container +
-		"args": noLoss,
-	container + "env": noLoss, container + "volumeMounts": noLoss, // namesAnd one by one
+	container + "name": noLoss, container + "image": noLoss,
+	container + "command": noLoss, container + "args": noLoss,
+	container + "env": noLoss, container + "volumeMounts": noLoss, // each is noted
 	container + "imagePullPolicy": droppedUnless("IfNotPresent", "kvip has IfNotPresent"),
 	container + "ports":           noLoss,
 	container + "resources":       alwaysDropped("kvip has requests and limits of its own"),
