@@ -164,8 +164,8 @@ func (a *agent) stuck() string {
 	}{
 		{"the loop of Services", a.services.speaker.LastReconcile(), reporter.DefaultTimeout},
 		{"the renewal of the node's Lease", a.services.nodeLease.LastReconcile(), reporter.DefaultTimeout + interval},
-		{"the leader election of the allocator", a.services.elector.LastTurn(), reporter.DefaultTimeout},
-		{"the allocator", a.services.allocator.LastTurn(), 90 * time.Second},
+		{"the leader election of the allocator", a.services.elector.LastReconcile(), reporter.DefaultTimeout},
+		{"the allocator", a.services.allocator.LastReconcile(), 90 * time.Second},
 	} {
 		if c.at != 0 && now-c.at > c.limit {
 			return fmt.Sprintf("%s has made no progress for %v", c.name, (now - c.at).Round(time.Second))

@@ -98,7 +98,7 @@ func TestEveryRequestIsKnown(t *testing.T) {
 	}
 	cfg.VIPs, cfg.Services = nil, true
 	list = requests(cfg)
-	pair := regexp.MustCompile(`(?:\.of\(|\.do\(ctx, \S+, )"(\w+)", "(\w+)"`)
+	pair := regexp.MustCompile(`(?:\.count\(|\.do\(ctx, \S+, )"(\w+)", "(\w+)"`)
 	files, err := filepath.Glob("../svc/allocator/*.go")
 	if err != nil {
 		t.Fatal(err)

@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	coordinationv1 "k8s.io/api/coordination/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/arp"
@@ -30,7 +28,6 @@ import (
 	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/pkg/svc/allocator"
-	"github.com/kvip/kvip/pkg/svc/ledger"
 	"github.com/kvip/kvip/pkg/svc/speaker"
 	"github.com/kvip/kvip/pkg/vip"
 )
@@ -97,18 +94,20 @@ func newServices(a *agent) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.elector = allocator.NewLeaderElector(allocator.LeaderElectorConfig{
+	s.elector, err = allocator.NewLeaderElector(allocator.LeaderElectorConfig{
 		Namespace: s.cfg.Namespace, Name: s.cfg.ServicesName, Identity: s.id, Cache: s.cache,
 		Router: s.leases, Clock: boottime.Now, Log: s.log, OnFailure: s.onFailure,
 		Duration: func() time.Duration { _, d := s.nodeLease.Timing(); return d },
 		Interval: func() time.Duration { i, _ := s.nodeLease.Timing(); return i },
 		Eligible: func() bool { return s.cache.HasSyncedPools() && s.nodeLease.View().Fresh },
 	})
+	if err != nil {
+		return nil, err
+	}
 	if err := s.newSpeaker(); err != nil {
 		return nil, err
 	}
-	s.newAllocator()
-	return s, nil
+	return s, s.newAllocator()
 }
 
 // newSpeaker makes what owns, filters and announces addresses on this host. It uses the elector.
@@ -144,17 +143,14 @@ func (s *services) newSpeaker() error {
 }
 
 // newAllocator makes what allocates addresses while this node is the leader. It uses the speaker.
-func (s *services) newAllocator() {
-	s.allocator = allocator.New(allocator.Config{
+func (s *services) newAllocator() (err error) {
+	s.allocator, err = allocator.New(allocator.Config{
 		Cache: s.cache, Elector: s.elector, Router: s.bulk, Clock: boottime.Now, Log: s.log,
-		Store: ledger.New(ledger.Config{
-			Name: s.cfg.ServicesName, Namespace: s.cfg.Namespace, Identity: s.id, Log: s.log,
-			Leases: s.ledgerClient, Known: s.cache.Lease,
-		}),
 		KubeVIP: s.cfg.KubeVIP, ControlPlane: s.cfg.VIPs, Port: s.cfg.Port, Node: s.cfg.NodeName,
 		Placement: s.speaker.Placement, PlacementVersion: s.speaker.PlacementVersion,
 		OnStats: s.recordStats, OnFailure: s.onFailure,
 	})
+	return err
 }
 
 // recordStats sets the metrics of the allocator.
@@ -349,47 +345,4 @@ func (s *services) followServers(ctx context.Context) error {
 			}
 		}
 	}
-}
-
-// ledgerClient returns the present client for the Leases of the ledger.
-func (s *services) ledgerClient() (ledger.Leases, error) {
-	server, err := s.leases.Server()
-	if err != nil {
-		s.onFailure("list", "leases", err)
-		return nil, err
-	}
-	return countedLeases{server.Coordination.Leases(s.cfg.Namespace), s.onFailure}, nil
-}
-
-// countedLeases counts failed requests, except those that the end of this agent cancels.
-type countedLeases struct {
-	ledger.Leases
-	onFailure func(verb, resource string, err error)
-}
-
-func (c countedLeases) count(verb string, err error) {
-	if err != nil && !errors.Is(err, context.Canceled) {
-		c.onFailure(verb, "leases", err)
-	}
-}
-
-func (c countedLeases) List(ctx context.Context, o metav1.ListOptions) (*coordinationv1.LeaseList,
-	error) {
-	list, err := c.Leases.List(ctx, o)
-	c.count("list", err)
-	return list, err
-}
-
-func (c countedLeases) Create(ctx context.Context, l *coordinationv1.Lease,
-	o metav1.CreateOptions) (*coordinationv1.Lease, error) {
-	made, err := c.Leases.Create(ctx, l, o)
-	c.count("create", err)
-	return made, err
-}
-
-func (c countedLeases) Update(ctx context.Context, l *coordinationv1.Lease,
-	o metav1.UpdateOptions) (*coordinationv1.Lease, error) {
-	written, err := c.Leases.Update(ctx, l, o)
-	c.count("update", err)
-	return written, err
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -263,25 +262,4 @@ func TestAllocatorFailuresAreCounted(t *testing.T) {
 	e.Server.Deny(fakeapi.Denial{Method: "PATCH", Code: 503})
 	e.Eventually("writes of statuses count", counted(`resource="services",verb="patch"`))
 	e.Eventually("writes of pools count", counted(`resource="ippools",verb="patch"`))
-}
-
-func TestLedgerFailuresAreCounted(t *testing.T) {
-	e, s := newTestServices(t)
-	failed := map[string]int{}
-	client, err := s.ledgerClient()
-	if err != nil {
-		t.Fatal(err)
-	}
-	counted := client.(countedLeases)
-	counted.onFailure = func(verb, resource string, _ error) { failed[verb+" "+resource]++ }
-	client = counted
-	e.Server.Deny(fakeapi.Denial{Path: "/leases", Code: 503})
-	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "x", Namespace: "kube-system"}}
-	_, _ = client.List(t.Context(), metav1.ListOptions{})
-	_, _ = client.Create(t.Context(), lease, metav1.CreateOptions{})
-	_, _ = client.Update(t.Context(), lease, metav1.UpdateOptions{})
-	if len(failed) != 3 || failed["list leases"] != 1 || failed["create leases"] != 1 ||
-		failed["update leases"] != 1 {
-		t.Errorf("counted %v", failed)
-	}
 }

@@ -43,7 +43,6 @@ var levels = map[string]int{
 	"pkg/status":          4,
 	"pkg/svc":             4,
 	"pkg/kubevip/migrate": 5,
-	"pkg/svc/ledger":      5,
 	"pkg/svc/allocator":   6,
 	"pkg/svc/speaker":     6,
 	"pkg/svc/inspect":     7, // reads what serve says on its page
@@ -68,7 +67,7 @@ var bans = []ban{
 	{"k8s.io/", "k8s.io/client-go",
 		[]string{"pkg/apiclient", "pkg/apis/v1alpha1", "pkg/election/kubelease", "pkg/tokenmanager",
 			"pkg/manifest", "pkg/kubeadm", "pkg/status",
-			"pkg/kubevip/migrate", "pkg/svc", "pkg/svc/ledger", "pkg/svc/allocator", "pkg/svc/speaker",
+			"pkg/kubevip/migrate", "pkg/svc", "pkg/svc/allocator", "pkg/svc/speaker",
 			"pkg/svc/inspect", "pkg/controlplane", "pkg/agent"},
 		"decisions, addresses and frames must be testable without Kubernetes, and survive its API changes"},
 	{"sigs.k8s.io/", "sigs.k8s.io/yaml",

@@ -14,7 +14,7 @@ var pure = []string{
 	"pkg/election", "pkg/liveness", "pkg/placement", "pkg/ipam", "pkg/kubevip",
 	"pkg/arp/queue.go", "pkg/health/hysteresis.go",
 	"pkg/tokenmanager/step.go",
-	"pkg/vip/schedule.go", "pkg/svc/entries.go", "pkg/svc/allocator/seat.go",
+	"pkg/vip/schedule.go", "pkg/svc/entries.go", "pkg/svc/allocator/leadership.go",
 	"pkg/svc/speaker/transition.go", "pkg/svc/speaker/faults.go",
 }
 

@@ -8,108 +8,120 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/placement"
 	"github.com/kvip/kvip/pkg/svc"
 )
 
 const (
-	// ReasonAnnounced is the reason of the Event that says which node announces a Service, after each change.
+	// ReasonAnnounced is the reason of the Event that names the node of a Service, after each change.
 	ReasonAnnounced = "Announced"
-	// announceEvery paces those Events: when a node dies, thousands of Services change at once.
-	announceEvery = 50 * time.Millisecond
-	// announceWithin is for how long a change that this node has seen is told if it becomes the allocator: the
-	// former one may have died with the node whose addresses have moved.
-	announceWithin = 30 * time.Second
+	// announcedPause is the time between two of these Events: if a node fails, thousands of Services
+	// change at once.
+	announcedPause = 50 * time.Millisecond
+	// announcedMaxAge is how long a change is kept until this node becomes the leader: the former
+	// leader may have failed with the node whose addresses moved.
+	announcedMaxAge = 30 * time.Second
 )
 
-// announcement is what is to be told of a Service.
+// announcement is a change of the node of a Service that needs an Event.
 type announcement struct {
 	service *svc.Service
 	text    string
 	at      time.Duration
 }
 
-// announcements follows where each Service is announced. Every node does so, and the one that is the allocator tells.
+// announcements follow which nodes announce each Service. Every node does this, and the leader
+// posts the Events.
 type announcements struct {
-	placed uint64                // of Config.Placed, when it was last looked at; of the loop alone
-	last   map[ipam.Owner]string // where it was announced last: a text that names the nodes, or ""
+	version uint64                // of the placement last observed; used by the reconcile loop only
+	last    map[ipam.Owner]string // names the nodes; "" if no node announces the Service
 
 	mu      sync.Mutex
 	pending map[ipam.Owner]announcement
-	telling bool // this node is the allocator
+	leader  bool // this node posts
 }
 
 func newAnnouncements() *announcements {
 	return &announcements{last: map[ipam.Owner]string{}, pending: map[ipam.Owner]announcement{}}
 }
 
-// observe notes what has changed since it was called last. telling says that this node is the allocator.
-func (a *Allocator) observe(telling bool) {
-	n := a.announced
+// observeAnnouncements records what changed since the last call.
+func (a *Allocator) observeAnnouncements(leader bool) {
+	n, now := a.announced, a.cfg.Clock()
 	n.mu.Lock()
-	n.telling = telling
+	n.leader = leader
 	n.mu.Unlock()
-	placed := a.cfg.PlacementVersion()
-	if placed == n.placed {
+	version := a.cfg.PlacementVersion()
+	if version == n.version {
 		return
 	}
-	n.placed = placed
+	n.version = version
 	addresses := map[ipam.Owner][]netip.Addr{}
 	for addr, holders := range a.cfg.Cache.Ledger() {
 		for _, h := range holders {
 			addresses[h.Owner] = append(addresses[h.Owner], addr)
 		}
 	}
-	last := make(map[ipam.Owner]string, len(n.last))
+	next := make(map[ipam.Owner]string, len(n.last))
 	for _, s := range a.cfg.Cache.Services() {
-		if s.Managed {
-			n.note(s, addresses[s.Owner()], a.cfg.Placement, last, a.cfg.Clock())
+		if !s.Managed {
+			continue
+		}
+		text, known := describe(addresses[s.Owner()], a.cfg.Placement)
+		if known && (len(addresses[s.Owner()]) > 0 || len(s.Status) == 0) {
+			n.compare(s, text, now)
+			next[s.Owner()] = text
+		} else if before, seen := n.last[s.Owner()]; seen { // unknown: no change
+			next[s.Owner()] = before
 		}
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for owner, p := range n.pending {
-		if _, exists := last[owner]; !exists || a.cfg.Clock()-p.at > announceWithin && !telling {
-			delete(n.pending, owner)
-		}
-	}
-	n.last = last
+	n.replace(next, now)
 }
 
-// begin notes that a Service was never told anything: wherever it is announced first is news, also if
-// its condition is written before that is seen.
-func (n *announcements) begin(owner ipam.Owner) {
+// add records that a Service has no condition yet: its first node is a change, even if the
+// condition is written before the node is observed.
+func (n *announcements) add(owner ipam.Owner) {
 	if _, seen := n.last[owner]; !seen {
 		n.last[owner] = ""
 	}
 }
 
-// note compares one Service with what it was, and puts what it is into last. Where nobody knows, nothing is new.
-func (n *announcements) note(s *svc.Service, addresses []netip.Addr, placement func(netip.Addr) (placement.Decision, string), last map[ipam.Owner]string, now time.Duration) {
+// compare records a change if text differs from the last one.
+func (n *announcements) compare(s *svc.Service, text string, now time.Duration) {
 	owner := s.Owner()
 	before, seen := n.last[owner]
-	text, known := describe(addresses, placement)
+	isNew := !seen && (s.Condition == nil || s.Condition.Reason != ReasonAllocated)
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	switch {
-	case !known || len(addresses) == 0 && len(s.Status) > 0:
-		if seen {
-			last[owner] = before
-		}
-		return
-	case text != "" && (seen && text != before || !seen && (s.Condition == nil || s.Condition.Reason != ReasonAllocated)):
-		n.mu.Lock()
-		n.pending[owner] = announcement{s, text, now}
-		n.mu.Unlock()
 	case text == "":
-		n.mu.Lock()
 		delete(n.pending, owner)
-		n.mu.Unlock()
+	case seen && text != before || isNew:
+		n.pending[owner] = announcement{s, text, now}
 	}
-	last[owner] = text
 }
 
-// describe says which nodes announce the addresses, "" if none does; not known where that is so of one of them.
-func describe(addresses []netip.Addr, placement func(netip.Addr) (placement.Decision, string)) (text string, known bool) {
+// replace sets the present state, and drops changes of deleted Services. Without leadership it
+// drops old ones, too.
+func (n *announcements) replace(next map[ipam.Owner]string, now time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for owner, p := range n.pending {
+		if _, exists := next[owner]; !exists || now-p.at > announcedMaxAge && !n.leader {
+			delete(n.pending, owner)
+		}
+	}
+	n.last = next
+}
+
+// describe names the nodes that announce the addresses, "" if none does. It is unknown if that is
+// so for one of them.
+func describe(
+	addresses []netip.Addr, placement func(netip.Addr) (placement.Decision, string),
+) (text string, known bool) {
 	slices.SortFunc(addresses, netip.Addr.Compare)
 	var parts []string
 	for _, addr := range addresses {
@@ -124,39 +136,39 @@ func describe(addresses []netip.Addr, placement func(netip.Addr) (placement.Deci
 	return strings.Join(parts, ", "), true
 }
 
-// tellAnnouncements posts the Events, the oldest change first, until ctx ends. Of several changes of one Service in the
-// meantime the last is told.
-func (a *Allocator) tellAnnouncements(ctx context.Context) {
-	tick := time.NewTicker(announceEvery)
+// postAnnouncements posts the Events until ctx ends, the oldest change first. Of several changes of
+// one Service it posts the last.
+func (a *Allocator) postAnnouncements(ctx context.Context) {
+	tick := time.NewTicker(announcedPause)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if next, ok := a.announced.take(); ok {
+			if next, ok := a.announced.next(); ok {
 				limited, cancel := context.WithTimeout(ctx, requestTimeout)
-				a.writer.announce(limited, next)
+				a.events.postChange(limited, next.service, corev1.EventTypeNormal, ReasonAnnounced, next.text)
 				cancel()
 			}
 		}
 	}
 }
 
-// take returns the oldest of what is to be told now.
-func (n *announcements) take() (next announcement, ok bool) {
+// next removes and returns the oldest change, if this node is the leader.
+func (n *announcements) next() (oldest announcement, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.telling {
+	if !n.leader {
 		return announcement{}, false
 	}
 	for _, p := range n.pending {
-		if !ok || p.at < next.at || p.at == next.at && p.service.Owner() < next.service.Owner() {
-			next, ok = p, true
+		if !ok || p.at < oldest.at || p.at == oldest.at && p.service.Owner() < oldest.service.Owner() {
+			oldest, ok = p, true
 		}
 	}
 	if ok {
-		delete(n.pending, next.service.Owner())
+		delete(n.pending, oldest.service.Owner())
 	}
-	return next, ok
+	return oldest, ok
 }

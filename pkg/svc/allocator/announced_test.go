@@ -14,17 +14,17 @@ import (
 	"github.com/kvip/kvip/test/fakeapi/fakecluster"
 )
 
-// scene is an allocator whose Services are announced where the test says.
-type scene struct {
-	*rig
+// announcedFixture is an allocator whose Services are announced where the test says.
+type announcedFixture struct {
+	*fixture
 	a     *Allocator
 	place map[netip.Addr]placement.Decision
 	count uint64
 }
 
-func newScene(t *testing.T) *scene {
-	r := newRig(t)
-	s := &scene{rig: r, place: map[netip.Addr]placement.Decision{}, count: 1}
+func newAnnouncedFixture(t *testing.T) *announcedFixture {
+	r := newFixture(t)
+	s := &announcedFixture{fixture: r, place: map[netip.Addr]placement.Decision{}, count: 1}
 	s.a, _ = r.allocator("n1_boot")
 	s.a.cfg.Placement = func(addr netip.Addr) (placement.Decision, string) { return s.place[addr], "" }
 	s.a.cfg.PlacementVersion = func() uint64 { return s.count }
@@ -32,34 +32,34 @@ func newScene(t *testing.T) *scene {
 }
 
 // at has an address announced by a node, or by none for a reason, and the allocator look.
-func (s *scene) at(addr netip.Addr, node string, telling bool) {
+func (s *announcedFixture) at(addr netip.Addr, node string, leader bool) {
 	d := placement.Decision{Node: node, Reason: placement.ReasonChosen}
 	if node == "" {
 		d.Reason = placement.ReasonNotAlive
 	}
 	s.place[addr] = d
-	s.look(telling)
+	s.observe(leader)
 }
 
-func (s *scene) look(telling bool) {
+func (s *announcedFixture) observe(leader bool) {
 	s.count++
-	s.a.observe(telling)
+	s.a.observeAnnouncements(leader)
 }
 
 // has gives an address to a Service that says of itself what its status shows.
-func (s *scene) has(owner string, addr netip.Addr) {
+func (s *announcedFixture) has(owner string, addr netip.Addr) {
 	s.T.Helper()
-	l := s.cat.Ledger()
+	l := s.cache.Ledger()
 	l[addr] = []ipam.Holder{{Owner: ipam.Owner(owner)}}
 	s.PutLedger("0", l)
-	s.Eventually("the ledger is seen", func() bool { return s.cat.Ledger()[addr] != nil })
+	s.Eventually("the ledger is seen", func() bool { return s.cache.Ledger()[addr] != nil })
 }
 
-func (s *scene) service(owner string) {
+func (s *announcedFixture) service(owner string) {
 	s.T.Helper()
 	s.PutService(owner)
 	s.Eventually("the Service is seen", func() bool {
-		for _, one := range s.cat.Services() {
+		for _, one := range s.cache.Services() {
 			if string(one.Owner()) == owner {
 				return true
 			}
@@ -68,94 +68,94 @@ func (s *scene) service(owner string) {
 	})
 }
 
-// told returns what is to be told, the oldest change first.
-func (s *scene) told() string {
+// pending removes and returns the changes that need an Event, the oldest change first.
+func (s *announcedFixture) pending() string {
 	var all []string
-	for next, ok := s.a.announced.take(); ok; next, ok = s.a.announced.take() {
+	for next, ok := s.a.announced.next(); ok; next, ok = s.a.announced.next() {
 		all = append(all, string(next.service.Owner())+": "+next.text)
 	}
 	return strings.Join(all, "; ")
 }
 
-func (s *scene) tells(want string) {
+func (s *announcedFixture) expectEvents(want string) {
 	s.T.Helper()
-	if got := s.told(); got != want {
+	if got := s.pending(); got != want {
 		s.T.Errorf("it tells %q, want %q", got, want)
 	}
 }
 
-// Every change of node is told, also one back to where a Service was; that no node announces it is the condition's
-// to tell, and the change after that is told again.
-func TestEachChangeOfNodeIsTold(t *testing.T) {
-	s := newScene(t)
+// Every change of node is told, also one back to where a Service was; that no node announces it is
+// the condition's to tell, and the change after that is told again.
+func TestEachChangeOfNodeHasAnEvent(t *testing.T) {
+	s := newAnnouncedFixture(t)
 	addr := netip.MustParseAddr("10.0.0.100")
 	s.service("a/web")
-	s.look(true)
-	s.tells("")
+	s.observe(true)
+	s.expectEvents("")
 	s.has("a/web", addr)
-	s.look(true) // nobody knows yet
-	s.tells("")
+	s.observe(true) // nobody knows yet
+	s.expectEvents("")
 	for _, node := range []string{"n1", "n2", "n1"} {
 		s.at(addr, node, true)
-		s.tells("a/web: 10.0.0.100 is announced by node " + node)
-		s.look(true)
-		s.tells("")
+		s.expectEvents("a/web: 10.0.0.100 is announced by node " + node)
+		s.observe(true)
+		s.expectEvents("")
 	}
 	s.at(addr, "", true)
-	s.tells("")
+	s.expectEvents("")
 	s.at(addr, "n1", true)
-	s.tells("a/web: 10.0.0.100 is announced by node n1")
+	s.expectEvents("a/web: 10.0.0.100 is announced by node n1")
 	s.at(addr, "n2", true)
 	s.at(addr, "n1", true)
 	s.at(addr, "n2", true)
-	s.tells("a/web: 10.0.0.100 is announced by node n2")
+	s.expectEvents("a/web: 10.0.0.100 is announced by node n2")
 	s.place[addr] = placement.Decision{} // the view is not fresh
-	s.look(true)
+	s.observe(true)
 	s.at(addr, "n2", true)
-	s.tells("")
+	s.expectEvents("")
 }
 
-// A node that becomes the allocator tells what it saw a short time ago, as the former one may have died with the node
-// whose addresses moved, and nothing of what is older.
-func TestTheNextAllocatorTellsWhatItSaw(t *testing.T) {
-	s := newScene(t)
+// A node that becomes the allocator tells what it saw a short time ago, as the former one may have
+// died with the node whose addresses moved, and nothing of what is older.
+func TestTheNextLeaderPostsPendingEvents(t *testing.T) {
+	s := newAnnouncedFixture(t)
 	first, second := netip.MustParseAddr("10.0.0.100"), netip.MustParseAddr("10.0.0.101")
 	s.service("a/web")
 	s.service("b/web")
-	s.look(false)
+	s.observe(false)
 	s.has("a/web", first)
 	s.has("b/web", second)
 	s.at(first, "n1", false)
 	s.at(second, "n1", false)
-	s.pass(announceWithin + time.Second)
+	s.advance(announcedMaxAge + time.Second)
 	s.at(first, "n2", false)
-	s.tells("")
-	s.look(true)
-	s.tells("a/web: 10.0.0.100 is announced by node n2")
+	s.expectEvents("")
+	s.observe(true)
+	s.expectEvents("a/web: 10.0.0.100 is announced by node n2")
 }
 
 // After a start nothing is new of what was announced before.
-func TestAStartTellsNothing(t *testing.T) {
-	s := newScene(t)
-	a, _ := s.seated("n1_boot")
+func TestNoEventAfterAStart(t *testing.T) {
+	s := newAnnouncedFixture(t)
+	a, _ := s.leader("n1_boot")
 	s.PutService("a/web")
 	s.until(a, "the Service has its condition", func() bool { return s.Says("a/web") == "10.0.0.100 Allocated" })
-	s.Eventually("the condition is seen", func() bool { return s.cat.Services()[0].Condition != nil })
+	s.Eventually("the condition is seen", func() bool { return s.cache.Services()[0].Condition != nil })
 	s.at(netip.MustParseAddr("10.0.0.100"), "n1", true)
-	s.tells("")
+	s.expectEvents("")
 	s.at(netip.MustParseAddr("10.0.0.100"), "n2", true)
-	s.tells("a/web: 10.0.0.100 is announced by node n2")
+	s.expectEvents("a/web: 10.0.0.100 is announced by node n2")
 }
 
-// The last Event of a Service is not one that says that nobody announces it, though all of them were posted a short
-// time ago.
+// The last Event of a Service is not one that says that nobody announces it, though all of them
+// were posted a short time ago.
 func TestTheLastEventIsTrue(t *testing.T) {
-	r := newRig(t)
-	e := newStatusClient(Config{Router: r.Router, Clock: r.clock, Log: r.Logger, Node: "n1"})
+	r := newFixture(t)
+	a, _ := r.allocator("x")
 	s := &svc.Service{}
 	s.Namespace, s.Name = "a", "web"
-	for i, want := range []wish{{ok: true, reason: ReasonAllocated}, {reason: "NotAlive"}, {ok: true, reason: ReasonAllocated}} {
-		e.tell(t.Context(), s, want)
+	for i, want := range []desiredStatus{{isReady: true, reason: ReasonAllocated}, {reason: "NotAlive"}, {isReady: true, reason: ReasonAllocated}} {
+		a.queue.client.recordEvent(t.Context(), s, want)
 		if got := r.Server.Count(http.MethodPost, "/namespaces/a/events"); got != i+1 {
 			t.Errorf("after %s there are %d Events", want.reason, got)
 		}
@@ -164,27 +164,27 @@ func TestTheLastEventIsTrue(t *testing.T) {
 
 // The Events are posted by the one that works, paced.
 func TestAnnouncementsArePosted(t *testing.T) {
-	s := newScene(t)
+	s := newAnnouncedFixture(t)
 	s.service("a/web")
-	s.look(true)
+	s.observe(true)
 	s.has("a/web", netip.MustParseAddr("10.0.0.100"))
 	s.at(netip.MustParseAddr("10.0.0.100"), "n1", true)
-	s.hands(s.a)
+	s.runWriters(s.a)
 	s.Eventually("the Event is posted", func() bool { return s.Server.Count(http.MethodPost, "/namespaces/a/events") == 1 })
 }
 
-// An address that a node has on a link, and its Node object does not list, is given to no Service (services reserve what
-// nodes publish).
+// An address that a node has on a link, and its Node object does not list, is given to no Service
+// (services reserve what nodes publish).
 func TestAddressesThatANodePublishesAreReserved(t *testing.T) {
-	r := newRig(t)
-	a, _ := r.seated("n1_boot")
+	r := newFixture(t)
+	a, _ := r.leader("n1_boot")
 	r.PutNodeLease(svc.NodeInfo{Node: "n1", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.100")}}, "n1_boot", 5)
-	r.Eventually("the Lease is seen", func() bool { return r.cat.Lease(svc.NodeLease(fakecluster.Seat, "n1")) != nil })
+	r.Eventually("the Lease is seen", func() bool { return r.cache.Lease(svc.NodeLease(fakecluster.Seat, "n1")) != nil })
 	r.PutService("a/web")
 	r.until(a, "the Service has the next address", func() bool { return strings.HasPrefix(r.Says("a/web"), "10.0.0.101") })
 }
 
-func BenchmarkObserve(b *testing.B) {
+func BenchmarkCompareAnnouncements(b *testing.B) {
 	n := newAnnouncements()
 	placement := func(netip.Addr) (placement.Decision, string) {
 		return placement.Decision{Node: "n1", Reason: placement.ReasonChosen}, ""
@@ -194,26 +194,30 @@ func BenchmarkObserve(b *testing.B) {
 		services[i] = &svc.Service{Request: ipam.Request{Owner: ipam.Owner(fmt.Sprintf("a/web-%d", i))}}
 	}
 	for b.Loop() {
-		last := make(map[ipam.Owner]string, len(services))
+		next := make(map[ipam.Owner]string, len(services))
 		for i, s := range services {
-			n.note(s, []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})}, placement, last, 0)
+			addresses := []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})}
+			text, _ := describe(addresses, placement)
+			n.compare(s, text, 0)
+			next[s.Owner()] = text
 		}
-		n.last = last
+		n.replace(next, 0)
 	}
 }
 
-// The first node of a new Service is told, also where the condition was seen back before the node was.
-func TestTheFirstNodeIsToldAfterTheCondition(t *testing.T) {
-	s := newScene(t)
+// The first node of a new Service is told, also where the condition was seen back before the node
+// was.
+func TestTheFirstNodeHasAnEventAfterTheCondition(t *testing.T) {
+	s := newAnnouncedFixture(t)
 	addr := netip.MustParseAddr("10.0.0.100")
 	s.place[addr] = placement.Decision{} // nobody knows yet
-	s.sit(s.a.cfg.Elector)
-	s.hands(s.a)
+	s.elect(s.a.cfg.Elector)
+	s.runWriters(s.a)
 	s.PutService("a/web")
-	s.says(s.a, "a/web", "10.0.0.100 Allocated")
+	s.expect(s.a, "a/web", "10.0.0.100 Allocated")
 	s.Eventually("the condition is seen", func() bool {
-		all := s.cat.Services()
-		return len(all) == 1 && all[0].Condition != nil && s.cat.Ledger()[addr] != nil
+		all := s.cache.Services()
+		return len(all) == 1 && all[0].Condition != nil && s.cache.Ledger()[addr] != nil
 	})
 	posted := func() int { return s.Server.Count(http.MethodPost, "/namespaces/a/events") }
 	before := posted()

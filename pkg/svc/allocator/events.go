@@ -15,51 +15,59 @@ import (
 	"github.com/kvip/kvip/pkg/svc"
 )
 
-// sameEvent is for how long one Event is not posted again.
-const sameEvent = 10 * time.Minute
+const (
+	// eventInterval is the least time between two equal Events.
+	eventInterval = 10 * time.Minute
+	// maxEvents limits how many Events are remembered.
+	maxEvents = 10_000
+)
 
-// maxEvents bounds how many Events are remembered.
-const maxEvents = 10_000
-
-// events posts Events, each once.
+// events posts Events. It is safe for concurrent use.
 type events struct {
-	cfg    Config
-	rights *rights
+	cfg     Config
+	allowed *permissions
 
 	mu     sync.Mutex
 	posted map[string]time.Duration
 }
 
-func newEvents(cfg Config, r *rights) *events {
-	return &events{cfg: cfg, rights: r, posted: map[string]time.Duration{}}
+func newEvents(cfg Config, allowed *permissions) *events {
+	return &events{cfg: cfg, allowed: allowed, posted: map[string]time.Duration{}}
 }
 
-// post tells the cluster something about a Service, once in a while.
+// post posts an Event about a Service, at most once in eventInterval.
 func (e *events) post(ctx context.Context, s *svc.Service, kind, reason, message string) {
-	e.about(ctx, reference(s), kind, reason, message)
+	e.postAbout(ctx, reference(s), kind, reason, message)
 }
 
-// change tells the cluster that something about a Service has changed, also if it was so a short time ago: the last
-// Event says what is so now.
-func (e *events) change(ctx context.Context, s *svc.Service, kind, reason, message string) {
+// postAbout posts an Event about any object, at most once in eventInterval.
+func (e *events) postAbout(
+	ctx context.Context, object corev1.ObjectReference, kind, reason, message string,
+) {
+	key := strings.Join([]string{object.Kind, object.Namespace, object.Name, reason, message}, " ")
+	if e.isDue(key) {
+		e.send(ctx, object, kind, reason, message)
+	}
+}
+
+// postChange posts an Event about a change of a Service, even if the same was posted recently: the
+// last Event has the present state.
+func (e *events) postChange(ctx context.Context, s *svc.Service, kind, reason, message string) {
 	e.send(ctx, reference(s), kind, reason, message)
 }
 
 func reference(s *svc.Service) corev1.ObjectReference {
 	return corev1.ObjectReference{
-		APIVersion: "v1", Kind: "Service", Namespace: s.Namespace, Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion,
+		APIVersion: "v1", Kind: "Service",
+		Namespace: s.Namespace, Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion,
 	}
 }
 
-// about tells the cluster something about any object, once in a while.
-func (e *events) about(ctx context.Context, object corev1.ObjectReference, kind, reason, message string) {
-	if e.fresh(strings.Join([]string{object.Kind, object.Namespace, object.Name, reason, message}, " ")) {
-		e.send(ctx, object, kind, reason, message)
-	}
-}
-
-// send posts an Event, best effort. Events about objects without a namespace are in the namespace default.
-func (e *events) send(ctx context.Context, object corev1.ObjectReference, kind, reason, message string) {
+// send posts an Event, with best effort. Events about objects without a namespace are in the
+// namespace default.
+func (e *events) send(
+	ctx context.Context, object corev1.ObjectReference, kind, reason, message string,
+) {
 	namespace := object.Namespace
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault
@@ -67,31 +75,34 @@ func (e *events) send(ctx context.Context, object corev1.ObjectReference, kind, 
 	wall := time.Now()
 	now := metav1.NewTime(wall)
 	event := &corev1.Event{
-		ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", object.Name, wall.UnixNano())},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: fmt.Sprintf("%s.%x", object.Name, wall.UnixNano()),
+		},
 		InvolvedObject: object, Reason: reason, Message: svc.Brief(message), Type: kind,
 		Source:         corev1.EventSource{Component: "kvip", Host: e.cfg.Node},
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,
 	}
-	failed := e.cfg.failed()
-	err := failed.do(ctx, e.cfg.Router, "create", "events", func(ctx context.Context, s *apiclient.Server) error {
-		_, err := s.Core.Events(namespace).Create(ctx, event, metav1.CreateOptions{})
-		if failed.of("create", "events", err); apierrors.IsForbidden(err) { // no reason to change credentials
-			e.rights.missing("create events", "what happens is told in the log alone", err)
-			return nil
-		}
-		return err
-	})
+	failures := e.cfg.failures()
+	err := failures.do(ctx, e.cfg.Router, "create", "events",
+		func(ctx context.Context, s *apiclient.Server) error {
+			_, err := s.Core.Events(namespace).Create(ctx, event, metav1.CreateOptions{})
+			if failures.count("create", "events", err); apierrors.IsForbidden(err) { // keep the credentials
+				e.allowed.missing("create events", "changes are logged only", err)
+				return nil
+			}
+			return err
+		})
 	if err != nil {
 		e.cfg.Log.Debug("cannot post an Event", "service", object.Name, "reason", err)
 	}
 }
 
-// fresh is whether this Event was not posted a short time ago.
-func (e *events) fresh(key string) bool {
+// isDue reports whether an Event was not posted within eventInterval, and records it.
+func (e *events) isDue(key string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := e.cfg.Clock()
-	if at, ok := e.posted[key]; ok && now-at < sameEvent {
+	if at, ok := e.posted[key]; ok && now-at < eventInterval {
 		return false
 	}
 	if len(e.posted) >= maxEvents {

@@ -6,88 +6,121 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/test/fakeapi"
-
+	"github.com/kvip/kvip/test/fakeapi/fakecluster"
 	"github.com/kvip/kvip/test/testutil"
 )
 
 // TestFailedRequestsAreCounted: whatever the allocator asks of an API server.
 func TestFailedRequestsAreCounted(t *testing.T) {
-	for _, row := range []struct {
+	for _, c := range []struct {
 		request string
 		denials []fakeapi.Denial
-		do      func(ctx context.Context, r *rig, a *Allocator)
+		do      func(ctx context.Context, r *fixture, a *Allocator)
 	}{
-		{"update leases", []fakeapi.Denial{{Method: "PUT", Path: "/leases/", Code: 503}}, func(ctx context.Context, r *rig, a *Allocator) {
-			r.pass(2 * time.Second)
-			a.cfg.Elector.turn(ctx)
+		{"update leases", []fakeapi.Denial{{Method: "PUT", Path: "/leases/", Code: 503}}, func(ctx context.Context, r *fixture, a *Allocator) {
+			r.advance(2 * time.Second)
+			a.cfg.Elector.reconcile(ctx)
 		}},
-		{"list leases", []fakeapi.Denial{{Method: "GET", Path: "/leases", Code: http.StatusForbidden}}, func(ctx context.Context, r *rig, a *Allocator) {
-			a.listElections(ctx, r.clock())
+		{"list leases", []fakeapi.Denial{{Method: "GET", Path: "/leases", Code: http.StatusForbidden}}, func(ctx context.Context, r *fixture, a *Allocator) {
+			a.listServiceLeases(ctx, r.clock())
 		}},
 		{"patch services", []fakeapi.Denial{{Method: "PATCH", Path: "/services/", Code: 503}}, write},
 		{"update services", []fakeapi.Denial{{Method: "PATCH", Path: "/services/", Code: http.StatusForbidden}, {Method: "PUT", Path: "/services/", Code: 503}}, write},
 		{"get services", []fakeapi.Denial{{Method: "PATCH", Path: "/services/", Code: http.StatusForbidden}, {Method: "GET", Path: "/services/web", Code: 503}}, write},
-		{"patch services", []fakeapi.Denial{{Method: "PATCH", Path: "/services/", Code: http.StatusForbidden}}, func(ctx context.Context, r *rig, a *Allocator) {
-			a.removeFinalizer(ctx, r.cat.Services()[0])
+		{"patch services", []fakeapi.Denial{{Method: "PATCH", Path: "/services/", Code: http.StatusForbidden}}, func(ctx context.Context, r *fixture, a *Allocator) {
+			a.removeFinalizer(ctx, r.cache.Services()[0])
 		}},
-		{"get services", []fakeapi.Denial{{Method: "GET", Path: "/services/web", Code: 503}}, func(ctx context.Context, _ *rig, a *Allocator) { a.exists(ctx, "a/web") }},
-		{"create events", []fakeapi.Denial{{Method: "POST", Path: "/events", Code: http.StatusForbidden}}, func(ctx context.Context, r *rig, a *Allocator) {
-			a.writer.status.events.change(ctx, r.cat.Services()[0], corev1.EventTypeNormal, "Reason", "text")
+		{"get services", []fakeapi.Denial{{Method: "GET", Path: "/services/web", Code: 503}}, func(ctx context.Context, _ *fixture, a *Allocator) { a.exists(ctx, "a/web") }},
+		{"create events", []fakeapi.Denial{{Method: "POST", Path: "/events", Code: http.StatusForbidden}}, func(ctx context.Context, r *fixture, a *Allocator) {
+			a.events.postChange(ctx, r.cache.Services()[0], corev1.EventTypeNormal, "Reason", "text")
 		}},
-		{"patch ippools", []fakeapi.Denial{{Method: "PATCH", Path: "/ippools/", Code: http.StatusForbidden}}, func(ctx context.Context, r *rig, a *Allocator) {
+		{"patch ippools", []fakeapi.Denial{{Method: "PATCH", Path: "/ippools/", Code: http.StatusForbidden}}, func(ctx context.Context, r *fixture, a *Allocator) {
 			r.until(a, "the pool's status is refused", func() bool { return r.counted("patch ippools") > 0 })
 		}},
-		{"get services", nil, func(ctx context.Context, _ *rig, a *Allocator) {
-			a.cfg.Router = testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{Store: testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{"/none"}}))}))
+		{"get services", nil, func(ctx context.Context, _ *fixture, a *Allocator) {
+			a.cfg.Router = unreachable()
 			a.exists(ctx, "a/web")
 		}},
 	} {
-		t.Run(row.request, func(t *testing.T) {
-			r := newRig(t)
+		t.Run(c.request, func(t *testing.T) {
+			r := newFixture(t)
 			r.PutService("a/web")
-			r.Eventually("the Service is seen", func() bool { return len(r.cat.Services()) == 1 })
-			a, _ := r.seated("x")
-			r.Server.Deny(row.denials...)
-			row.do(t.Context(), r, a)
-			if r.counted(row.request) == 0 {
-				t.Errorf("%s is not counted; these are: %v", row.request, r.failed)
+			r.Eventually("the Service is seen", func() bool { return len(r.cache.Services()) == 1 })
+			a, _ := r.leader("x")
+			r.Server.Deny(c.denials...)
+			c.do(t.Context(), r, a)
+			if r.counted(c.request) == 0 {
+				t.Errorf("%s is not counted; these are: %v", c.request, r.failures)
 			}
 		})
 	}
 }
 
 // write has the status of the only Service written.
-func write(ctx context.Context, r *rig, a *Allocator) {
-	_, _ = a.writer.status.write(ctx, r.cat.Services()[0], wish{ok: true, reason: ReasonAllocated})
+func write(ctx context.Context, r *fixture, a *Allocator) {
+	_, _ = a.queue.client.write(ctx, r.cache.Services()[0], desiredStatus{isReady: true, reason: ReasonAllocated})
 }
 
-// TestASeatThatCannotBeMadeIsCounted: also while there is no Lease yet.
-func TestASeatThatCannotBeMadeIsCounted(t *testing.T) {
-	r := newRig(t)
+// TestAFailedCreateOfTheLeaseIsCounted: also while there is no Lease yet.
+func TestAFailedCreateOfTheLeaseIsCounted(t *testing.T) {
+	r := newFixture(t)
 	r.Server.Deny(fakeapi.Denial{Method: "POST", Path: "/leases", Code: 503})
-	k := r.keeper("x")
-	k.turn(t.Context())
-	r.pass(20 * time.Second)
-	if k.turn(t.Context()); r.counted("create leases") == 0 {
-		t.Errorf("counted are %v", r.failed)
+	k := r.elector("x")
+	k.reconcile(t.Context())
+	r.advance(20 * time.Second)
+	if k.reconcile(t.Context()); r.counted("create leases") == 0 {
+		t.Errorf("counted are %v", r.failures)
 	}
 }
 
-// TestAnswersAreNoFailures: that something does not exist is what was asked, and what is cancelled did not fail.
-func TestAnswersAreNoFailures(t *testing.T) {
-	r := newRig(t)
+// TestNotFoundIsNotAFailure: that something does not exist is what was asked, and what is cancelled
+// did not fail.
+func TestNotFoundIsNotAFailure(t *testing.T) {
+	r := newFixture(t)
 	a, _ := r.allocator("x")
 	if a.exists(t.Context(), "a/none") {
 		t.Error("it exists")
 	}
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, _ = a.writer.status.write(over, version("7"), wish{})
-	if len(r.failed) != 0 {
-		t.Errorf("counted are %v", r.failed)
+	_, _ = a.queue.client.write(over, version("7"), desiredStatus{})
+	if len(r.failures) != 0 {
+		t.Errorf("counted are %v", r.failures)
 	}
+}
+
+// The requests of the store count, as do those that cannot be sent.
+func TestRequestsOfTheStoreAreCounted(t *testing.T) {
+	r := newFixture(t)
+	client, err := countedLeases(r.elector("x").cfg)()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Server.Deny(fakeapi.Denial{Path: "/leases", Code: 503})
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "x", Namespace: fakecluster.Namespace}}
+	_, _ = client.List(t.Context(), metav1.ListOptions{})
+	_, _ = client.Create(t.Context(), lease, metav1.CreateOptions{})
+	_, _ = client.Update(t.Context(), lease, metav1.UpdateOptions{})
+	for _, request := range []string{"list leases", "create leases", "update leases"} {
+		if r.counted(request) != 1 {
+			t.Errorf("%s is counted %d times", request, r.counted(request))
+		}
+	}
+	cfg := r.elector("x").cfg
+	cfg.Router = unreachable()
+	if _, err := countedLeases(cfg)(); err == nil || r.counted("list leases") != 2 {
+		t.Errorf("without a server: %v, counted %v", err, r.failures)
+	}
+}
+
+// unreachable returns a Router without credentials.
+func unreachable() *apiclient.Router {
+	store := testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{"/none"}}))
+	return testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{Store: store}))
 }

@@ -1,64 +1,122 @@
 package allocator
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/apis/v1alpha1"
+	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/svc"
 )
 
-// takeOnce is for how long a status is not taken over again: a program that writes it all the time keeps it.
-const takeOnce = 10 * time.Minute
+const (
+	// takeOverInterval is the least time between two take-overs of one status: a program that writes
+	// it all the time keeps it.
+	takeOverInterval = 10 * time.Minute
+	// kubeVIPManager is kube-vip's name as the owner of fields.
+	kubeVIPManager = "kube-vip"
+	// serviceLeasePrefix is the prefix of the Lease that kube-vip has for a Service, in the Service's
+	// namespace, with its setting svc_election. The name of the Service follows.
+	serviceLeasePrefix = "kubevip-"
+	// serviceLeasesInterval is the time between two lists of these Leases.
+	serviceLeasesInterval = 5 * time.Second
+	// The holder of such a Lease counts for its duration without a change, within these limits.
+	minLeaseDuration = 5 * time.Second
+	maxLeaseDuration = 10 * time.Minute
+	// leasesPerPage and maxLeasePages limit one list of the cluster's Leases.
+	leasesPerPage = 500
+	maxLeasePages = 40
+)
 
-// kubeVIPManager is kube-vip's name as the owner of fields.
-const kubeVIPManager = "kube-vip"
+// others returns the owner of each managed Service that belongs to another program: the one that
+// wrote its status, or a kube-vip with a Lease for it (S9).
+func (a *Allocator) others(services []*svc.Service, l ipam.Ledger) map[ipam.Owner]string {
+	a.takeovers.retain(services)
+	now := a.cfg.Clock()
+	all, electing := map[ipam.Owner]string{}, a.foreign.holders(now, l)
+	for _, s := range services {
+		if !s.Managed {
+			continue
+		}
+		if holder := electing[s.Owner()]; holder != "" {
+			all[s.Owner()] = fmt.Sprintf("kube-vip at %s, which renews lease %s/%s%s",
+				holder, s.Namespace, serviceLeasePrefix, s.Name)
+		} else if program := a.takeovers.foreign(s, l, now); program != "" {
+			all[s.Owner()] = program
+		}
+	}
+	return all
+}
 
-// takeover is a status of another program that kvip takes over.
+// takeover is the take-over of another program's status.
 type takeover struct {
 	at   time.Duration
-	done bool // it was kvip's since
+	done bool // kvip has owned the status since
 }
 
-// claims says whose the statuses of Services are.
-type claims struct {
-	taken map[ipam.Owner]takeover
-}
+// takeovers are the recent ones.
+type takeovers map[ipam.Owner]takeover
 
-// foreign returns the program that has the status of s, "" if kvip may write it. A status of kube-vip's is taken
-// over, and so is one with the addresses that the ledger has for s: once, so that two programs that believe to
-// be the one do not overwrite each other for ever.
-func (c *claims) foreign(s *svc.Service, l ipam.Ledger, now time.Duration) string {
+// foreign returns the program that owns the status of s, "" if kvip may write it. kvip takes over a
+// status of kube-vip, and one with the addresses that the ledger has for s: once in
+// takeOverInterval, so that two programs do not overwrite each other for ever.
+func (t takeovers) foreign(s *svc.Service, l ipam.Ledger, now time.Duration) string {
 	owner := s.Owner()
-	t, had := c.taken[owner]
+	last, known := t[owner]
 	if len(s.StatusBy) == 0 {
 		switch {
-		case had && now-t.at > takeOnce:
-			delete(c.taken, owner)
-		case had:
-			c.taken[owner] = takeover{t.at, true}
+		case known && now-last.at > takeOverInterval:
+			delete(t, owner)
+		case known:
+			t[owner] = takeover{last.at, true}
 		}
 		return ""
 	}
-	may := !byOthers(s) || hasAll(l, owner, s)
-	if !may || had && t.done && now-t.at <= takeOnce {
+	allowed := !writtenByOthers(s) || recordsAll(l, owner, s)
+	if !allowed || known && last.done && now-last.at <= takeOverInterval {
 		return strings.Join(s.StatusBy, ", ")
 	}
-	if !had || t.done {
-		c.taken[owner] = takeover{at: now}
+	if !known || last.done {
+		t[owner] = takeover{at: now}
 	}
 	return ""
 }
 
-// byOthers reports whether a program that is neither kvip nor kube-vip has written the status of s.
-func byOthers(s *svc.Service) bool {
+// retain removes the entries of deleted Services.
+func (t takeovers) retain(services []*svc.Service) {
+	if len(t) == 0 {
+		return
+	}
+	exists := make(map[ipam.Owner]bool, len(services))
+	for _, s := range services {
+		exists[s.Owner()] = true
+	}
+	for owner := range t {
+		if !exists[owner] {
+			delete(t, owner)
+		}
+	}
+}
+
+// writtenByOthers reports whether a program other than kvip and kube-vip wrote the status of s.
+func writtenByOthers(s *svc.Service) bool {
 	return slices.ContainsFunc(s.StatusBy, func(m string) bool { return m != kubeVIPManager })
 }
 
-// hasAll reports whether the ledger has all the addresses of the status for the Service.
-func hasAll(l ipam.Ledger, owner ipam.Owner, s *svc.Service) bool {
+// recordsAll reports whether the ledger has all addresses of the status for the Service.
+func recordsAll(l ipam.Ledger, owner ipam.Owner, s *svc.Service) bool {
 	for _, a := range s.Status {
 		if !slices.ContainsFunc(l[a], func(h ipam.Holder) bool { return h.Owner == owner }) {
 			return false
@@ -67,37 +125,195 @@ func hasAll(l ipam.Ledger, owner ipam.Owner, s *svc.Service) bool {
 	return len(s.Status) > 0
 }
 
-// forget drops what is known of Services that are gone.
-func (c *claims) forget(services []*svc.Service) {
-	if len(c.taken) == 0 {
-		return
-	}
-	rest := map[ipam.Owner]takeover{}
-	for _, s := range services {
-		if t, had := c.taken[s.Owner()]; had {
-			rest[s.Owner()] = t
-		}
-	}
-	c.taken = rest
+// serviceLease is kube-vip's Lease of one Service.
+type serviceLease struct {
+	holder, version string
+	duration        time.Duration
+	changedAt       time.Duration // of the last observed change
+	changed         bool          // a change was observed, not only the Lease
+	valid           bool          // at the last list
 }
 
-// others returns who has the status of each Service of kvip's that is another program's: whoever wrote
-// it, or a kube-vip that has an election of its own for the Service.
-func (a *Allocator) others(services []*svc.Service, l ipam.Ledger) map[ipam.Owner]string {
-	a.claims.forget(services)
-	now := a.cfg.Clock()
-	all, electing := map[ipam.Owner]string{}, a.elections.holders(now, l)
-	for _, s := range services {
-		if !s.Managed {
-			continue
+// isValid reports whether the holder has renewed the Lease recently.
+func (l serviceLease) isValid(now time.Duration) bool {
+	return now-l.changedAt <= min(max(l.duration, minLeaseDuration), maxLeaseDuration)
+}
+
+// serviceLeases are kube-vip's Leases of Services. A Service whose Lease is renewed belongs to
+// kube-vip (S9). It is safe for concurrent use.
+type serviceLeases struct {
+	mu      sync.Mutex
+	known   bool // they were listed since this node became the leader
+	of      map[ipam.Owner]serviceLease
+	version uint64 // grows with each change of holders
+}
+
+// observe records a list that began at now. Silence counts from the last observed change (E2).
+func (e *serviceLeases) observe(seen map[ipam.Owner]serviceLease, now time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	changed := !e.known || len(seen) != len(e.of)
+	for owner, next := range seen {
+		last, had := e.of[owner]
+		next.changedAt, next.changed = now, e.known
+		if had && last.version == next.version {
+			next.changedAt, next.changed = last.changedAt, last.changed
 		}
-		if holder := electing[s.Owner()]; holder != "" {
-			all[s.Owner()] = fmt.Sprintf("kube-vip at %s, which renews lease %s/%s%s", holder, s.Namespace, electionPrefix, s.Name)
-			continue
-		}
-		if who := a.claims.foreign(s, l, now); who != "" {
-			all[s.Owner()] = who
+		next.valid = next.isValid(now)
+		seen[owner] = next
+		changed = changed || last.holder != next.holder || last.valid != next.valid ||
+			last.changed != next.changed
+	}
+	e.known, e.of = true, seen
+	if changed {
+		e.version++
+	}
+}
+
+// forget discards the list: this node is not the leader.
+func (e *serviceLeases) forget() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.known, e.of = false, nil
+}
+
+// state returns whether the Leases are known, and a number that grows when they change.
+func (e *serviceLeases) state() (known bool, version uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.known, e.version
+}
+
+// holders returns the valid holders at now, by Service. A Lease without an observed change may be
+// left behind: until then, a Service of the ledger stays kvip's, as with the former allocator.
+func (e *serviceLeases) holders(now time.Duration, l ipam.Ledger) map[ipam.Owner]string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	names := make(map[ipam.Owner]string, len(e.of))
+	for owner, one := range e.of {
+		if one.isValid(now) {
+			names[owner] = one.holder
 		}
 	}
-	return all
+	for _, holders := range l {
+		for _, h := range holders {
+			if !e.of[h.Owner].changed {
+				delete(names, h.Owner)
+			}
+		}
+	}
+	return names
+}
+
+// readServiceLease decodes a Lease. It is false if the Lease is not kube-vip's for a Service, or
+// has no holder.
+func readServiceLease(l *coordinationv1.Lease) (ipam.Owner, serviceLease, bool) {
+	service, ok := strings.CutPrefix(l.Name, serviceLeasePrefix)
+	if !ok || service == "" || l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity == "" {
+		return "", serviceLease{}, false
+	}
+	one := serviceLease{holder: svc.Brief(*l.Spec.HolderIdentity), version: l.ResourceVersion}
+	if l.Spec.LeaseDurationSeconds != nil {
+		one.duration = time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
+	}
+	return ipam.Owner(l.Namespace + "/" + service), one, true
+}
+
+// followServiceLeases lists kube-vip's Leases of Services while this node is the leader.
+func (a *Allocator) followServiceLeases(ctx context.Context) {
+	if !a.cfg.KubeVIP {
+		return
+	}
+	var listed time.Duration
+	for ctx.Err() == nil {
+		_, leader := a.cfg.Elector.IsLeader()
+		known, _ := a.foreign.state()
+		if now := a.cfg.Clock(); leader && (!known || now-listed >= serviceLeasesInterval) {
+			listed = now
+			a.listServiceLeases(ctx, now)
+		}
+		backoff.Sleep(ctx, pollInterval)
+	}
+}
+
+// listServiceLeases lists them once. Without the permission, kvip respects no such Lease.
+func (a *Allocator) listServiceLeases(ctx context.Context, now time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, serviceLeasesInterval)
+	defer cancel()
+	seen := map[ipam.Owner]serviceLease{}
+	options := metav1.ListOptions{Limit: leasesPerPage}
+	failures := a.cfg.failures()
+	err := failures.do(ctx, a.cfg.Router, "list", "leases",
+		func(ctx context.Context, server *apiclient.Server) error {
+			for range maxLeasePages {
+				list, err := server.Coordination.Leases(metav1.NamespaceAll).List(ctx, options)
+				if failures.count("list", "leases", err); apierrors.IsForbidden(err) { // keep the credentials
+					a.allowed.missing("list leases", "kube-vip's Leases of Services are ignored", err)
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				for i := range list.Items {
+					if owner, one, ok := readServiceLease(&list.Items[i]); ok {
+						seen[owner] = one
+					}
+				}
+				if options.Continue = list.Continue; options.Continue == "" {
+					return nil
+				}
+			}
+			return nil
+		})
+	if err != nil {
+		a.cfg.Log.Debug("cannot list kube-vip's Leases of Services; trying again", "reason", err)
+		return
+	}
+	a.foreign.observe(seen, now)
+}
+
+// removeFinalizers removes the finalizer of kube-vip's cloud provider from Services that wait for
+// it, since kvip replaces it (S9). The ledger has none of their addresses by then. A Service with a
+// status of another program waits: other cloud providers use the same finalizer, and have to clean
+// up.
+func (a *Allocator) removeFinalizers(services []*svc.Service) {
+	for _, s := range services {
+		if len(s.Finalizers) == 0 || writtenByOthers(s) {
+			continue
+		}
+		// Each removal is the same: it is paced as a status that does not change.
+		name := "service " + string(s.Owner())
+		due, _ := a.poolsWriter.isDue(name, v1alpha1.IPPoolStatus{}, a.cfg.Clock())
+		if due {
+			a.enqueue(func(ctx context.Context) { a.removeFinalizer(ctx, s) })
+		}
+	}
+}
+
+func (a *Allocator) removeFinalizer(ctx context.Context, s *svc.Service) {
+	rest := slices.DeleteFunc(slices.Clone(s.Finalizers), func(f string) bool {
+		return f == svc.CleanupFinalizer
+	})
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"resourceVersion": s.ResourceVersion, "uid": s.UID, "finalizers": rest,
+	}})
+	if err == nil {
+		failures := a.cfg.failures()
+		options := metav1.PatchOptions{FieldManager: FieldManager}
+		err = failures.do(ctx, a.cfg.Router, "patch", "services",
+			func(ctx context.Context, server *apiclient.Server) error {
+				services := server.Core.Services(s.Namespace)
+				_, err := services.Patch(ctx, s.Name, types.MergePatchType, body, options)
+				failures.count("patch", "services", err)
+				if apierrors.IsForbidden(err) { // keep the credentials
+					a.allowed.missing("patch services", "Services that wait for kube-vip's cloud provider "+
+						"are not deleted: remove the finalizer "+svc.CleanupFinalizer, err)
+					return nil
+				}
+				return err
+			})
+	}
+	if err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		a.cfg.Log.Warn("cannot remove a finalizer; trying again", "service", s.Owner(), "reason", err)
+	}
 }

@@ -23,22 +23,22 @@ func written(manager, ip string) func(*corev1.Service) {
 	}
 }
 
-// S4: a status of another program's stays, and the condition says so at once, with every right and with kube-vip's
-// alone. Nothing is reserved for the Service.
-func TestAnothersStatusStays(t *testing.T) {
+// S4: a status of another program's stays, and the condition says so at once, with every right and
+// with kube-vip's alone. Nothing is reserved for the Service.
+func TestAForeignStatusStays(t *testing.T) {
 	for name, denials := range map[string][]fakeapi.Denial{"by apply": nil, "by update": {{Method: http.MethodPatch, Code: 403}}} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newFixture(t)
 			r.Server.Deny(denials...)
-			a, _ := r.seated("x")
+			a, _ := r.leader("x")
 			r.PutService("a/first")
-			r.says(a, "a/first", "10.0.0.100 Allocated")
+			r.expect(a, "a/first", "10.0.0.100 Allocated")
 			r.PutService("a/web", written("other", "192.0.2.1"))
-			r.says(a, "a/web", "192.0.2.1 ForeignStatus")
+			r.expect(a, "a/web", "192.0.2.1 ForeignStatus")
 			r.Eventually("an Event is posted", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/a/events") >= 2 })
 			for range 5 {
-				r.pass(time.Minute)
-				r.look(a)
+				r.advance(time.Minute)
+				r.reconcile(a)
 			}
 			if got := r.Says("a/web"); got != "192.0.2.1 ForeignStatus" || len(r.stored()) != 1 {
 				t.Errorf("it says %s, the ledger has %v", got, r.stored())
@@ -46,52 +46,53 @@ func TestAnothersStatusStays(t *testing.T) {
 			r.PutService("a/web", func(s *corev1.Service) {
 				s.Status.LoadBalancer.Ingress, s.ManagedFields = nil, nil
 			})
-			r.says(a, "a/web", "10.0.0.101 Allocated")
+			r.expect(a, "a/web", "10.0.0.101 Allocated")
 		})
 	}
 }
 
-// S4: another program that takes the status of a Service has it: kvip gives up its address instead of writing again.
-func TestAStatusThatIsTakenAwayIsLeft(t *testing.T) {
-	r := newRig(t)
-	a, _ := r.seated("x")
+// S4: another program that takes the status of a Service has it: kvip gives up its address instead
+// of writing again.
+func TestAStatusIsTakenOverOnce(t *testing.T) {
+	r := newFixture(t)
+	a, _ := r.leader("x")
 	r.PutService("a/web")
-	r.says(a, "a/web", "10.0.0.100 Allocated")
+	r.expect(a, "a/web", "10.0.0.100 Allocated")
 	r.PutService("a/web", written("other", "192.0.2.1"))
-	r.says(a, "a/web", "192.0.2.1 ForeignStatus")
+	r.expect(a, "a/web", "192.0.2.1 ForeignStatus")
 	r.until(a, "its address is free", func() bool { return len(r.stored()) == 0 })
 }
 
-// S9: what kube-vip has written is kvip's after the migration, and changes with the Service. It is taken over once:
-// a kube-vip that writes on keeps it.
+// S9: what kube-vip has written is kvip's after the migration, and changes with the Service. It is
+// taken over once: a kube-vip that writes on keeps it.
 func TestTheStatusOfKubeVIPIsTakenOver(t *testing.T) {
-	r := newRig(t)
-	a, _ := r.seated("x")
+	r := newFixture(t)
+	a, _ := r.leader("x")
 	r.PutService("a/web", written("kube-vip", "10.0.0.101"))
-	r.says(a, "a/web", "10.0.0.101 Allocated")
+	r.expect(a, "a/web", "10.0.0.101 Allocated")
 	r.PutService("a/web", asking("10.0.0.103"))
-	r.says(a, "a/web", "10.0.0.103 Allocated")
+	r.expect(a, "a/web", "10.0.0.103 Allocated")
 	r.PutService("a/web", written("kube-vip", "10.0.0.101"))
-	r.says(a, "a/web", "10.0.0.101 ForeignStatus")
-	r.pass(takeOnce + 1)
-	r.says(a, "a/web", "10.0.0.103 Allocated")
+	r.expect(a, "a/web", "10.0.0.101 ForeignStatus")
+	r.advance(takeOverInterval + 1)
+	r.expect(a, "a/web", "10.0.0.103 Allocated")
 }
 
 // S4: a status with the address that the ledger has is the Service's, whoever wrote it.
 func TestAStatusThatTheLedgerConfirmsIsTakenOver(t *testing.T) {
-	r := newRig(t)
-	a, _ := r.seated("x")
+	r := newFixture(t)
+	a, _ := r.leader("x")
 	r.PutService("a/web")
-	r.says(a, "a/web", "10.0.0.100 Allocated")
+	r.expect(a, "a/web", "10.0.0.100 Allocated")
 	r.PutService("a/web", written("restore", "10.0.0.100"), func(s *corev1.Service) { s.Status.Conditions = nil })
-	r.says(a, "a/web", "10.0.0.100 Allocated")
-	r.until(a, "the status is kvip's", func() bool { return len(r.cat.Services()[0].StatusBy) == 0 })
+	r.expect(a, "a/web", "10.0.0.100 Allocated")
+	r.until(a, "the status is kvip's", func() bool { return len(r.cache.Services()[0].StatusBy) == 0 })
 	r.PutService("a/web", asking("10.0.0.102"))
-	r.says(a, "a/web", "10.0.0.102 Allocated")
+	r.expect(a, "a/web", "10.0.0.102 Allocated")
 }
 
 // A status that has more than kvip writes is corrected.
-func TestAnOddStatusIsCorrected(t *testing.T) {
+func TestAnInvalidStatusIsCorrected(t *testing.T) {
 	proxy := corev1.LoadBalancerIPModeProxy
 	for name, ingress := range map[string][]corev1.LoadBalancerIngress{
 		"a host name": {{IP: "10.0.0.100"}, {Hostname: "lb.example.org"}},
@@ -99,10 +100,10 @@ func TestAnOddStatusIsCorrected(t *testing.T) {
 		"a port":      {{IP: "10.0.0.100", Ports: []corev1.PortStatus{{Port: 81, Protocol: corev1.ProtocolTCP}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			a, _ := r.seated("x")
+			r := newFixture(t)
+			a, _ := r.leader("x")
 			r.PutService("a/web")
-			r.says(a, "a/web", "10.0.0.100 Allocated")
+			r.expect(a, "a/web", "10.0.0.100 Allocated")
 			r.PutService("a/web", func(s *corev1.Service) { s.Status.LoadBalancer.Ingress = ingress })
 			r.until(a, "it is corrected", func() bool {
 				var s corev1.Service
@@ -114,12 +115,12 @@ func TestAnOddStatusIsCorrected(t *testing.T) {
 	}
 }
 
-// S9: a Service of kube-vip's that is being deleted waits for its cloud provider; kvip has that one's place. Those of
-// others wait for theirs.
+// S9: a Service of kube-vip's that is being deleted waits for its cloud provider; kvip has that
+// one's place. Those of others wait for theirs.
 func TestServicesOfKubeVIPCanBeDeleted(t *testing.T) {
 	class, other := "kvip.dev/kvip", "example.com/lb"
 	ignored := func(s *corev1.Service) { s.Annotations = map[string]string{"kube-vip.io/ignore": "true"} }
-	for _, row := range []struct {
+	for _, c := range []struct {
 		name   string
 		reader func(*svc.Reader)
 		class  *string
@@ -135,12 +136,12 @@ func TestServicesOfKubeVIPCanBeDeleted(t *testing.T) {
 		{"kube-vip's class", func(r *svc.Reader) { r.Class = kubevip.Class }, ptr(kubevip.Class), nil, true},
 		{"without --kube-vip", func(*svc.Reader) {}, nil, nil, false},
 	} {
-		t.Run(row.name, func(t *testing.T) {
-			r := newRig(t, row.reader)
-			a, _ := r.seated("x")
+		t.Run(c.name, func(t *testing.T) {
+			r := newFixture(t, c.reader)
+			a, _ := r.leader("x")
 			r.PutService("a/web", func(s *corev1.Service) {
-				if s.Spec.LoadBalancerClass = row.class; row.change != nil {
-					row.change(s)
+				if s.Spec.LoadBalancerClass = c.class; c.change != nil {
+					c.change(s)
 				}
 			})
 			r.PutService("b/web")
@@ -150,17 +151,17 @@ func TestServicesOfKubeVIPCanBeDeleted(t *testing.T) {
 				s.Finalizers, s.DeletionTimestamp = []string{svc.CleanupFinalizer}, &now
 			})
 			r.Eventually("it is seen", func() bool {
-				return slices.ContainsFunc(r.cat.Services(), func(s *svc.Service) bool { return s.Name == "web" && s.Namespace == "a" && !s.Managed })
+				return slices.ContainsFunc(r.cache.Services(), func(s *svc.Service) bool { return s.Name == "web" && s.Namespace == "a" && !s.Managed })
 			})
 			gone := func() bool { var s corev1.Service; return !r.Service("a/web", &s) }
-			if row.goes {
+			if c.goes {
 				r.until(a, "it is gone", gone)
 				return
 			}
 			for range 5 {
-				r.pass(statusEvery)
-				r.sit(a.cfg.Elector)
-				r.look(a)
+				r.advance(poolStatusInterval)
+				r.elect(a.cfg.Elector)
+				r.reconcile(a)
 			}
 			r.Never("the finalizer of another program is removed", func() bool {
 				var s corev1.Service

@@ -2,54 +2,69 @@ package allocator
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"reflect"
+	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/apis/v1alpha1"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/kubevip"
 	"github.com/kvip/kvip/pkg/svc"
 )
 
-// source is a pool and where it is from.
+// poolStatusInterval is the least time between two writes of one pool's status: it need not follow
+// each Service.
+const poolStatusInterval = time.Second
+
+// source is a pool and its origin.
 type source struct {
 	ipam.Pool
-	object *svc.Pool // nil: of kube-vip's ConfigMap
-	err    error     // it cannot be used, or not as it is now
+	object *svc.Pool // nil: kube-vip's ConfigMap
+	err    error     // the pool is invalid, perhaps only in its present version
 }
 
-// pools returns all pools. One that has become wrong is used as it was, as long as this agent runs; its
-// Services keep their addresses in any case.
+// pools returns all pools. A pool that became invalid is used as it was, as long as this agent
+// runs. Its Services keep their addresses in any case.
 func (a *Allocator) pools() []source {
 	var all []source
-	good := map[string]ipam.Pool{}
+	valid := map[string]ipam.Pool{}
 	for _, p := range a.cfg.Cache.Pools() {
 		s := source{Pool: p.Pool, object: p, err: p.Err}
-		if last, had := a.goodPools[p.Pool.Name]; p.Err != nil && had {
+		last, had := a.validPools[p.Pool.Name]
+		if p.Err != nil && had {
 			s.Pool = last
 		}
-		if p.Err == nil || len(s.Ranges) > 0 && a.goodPools[p.Pool.Name].Name != "" {
-			good[p.Pool.Name] = s.Pool
+		if p.Err == nil || len(s.Ranges) > 0 && last.Name != "" {
+			valid[p.Pool.Name] = s.Pool
 		}
 		all = append(all, s)
 	}
-	a.goodPools = good
+	a.validPools = valid
 	legacy, problems := a.cfg.Cache.KubeVIPPools()
 	for _, p := range legacy {
 		all = append(all, source{Pool: p})
 	}
-	a.tellProblems(problems)
-	return all
-}
-
-// tellProblems says what is wrong with kube-vip's ConfigMap, by Events on it.
-func (a *Allocator) tellProblems(problems []error) {
 	for _, p := range problems {
-		a.cfg.Log.Debug("a value of kube-vip's ConfigMap cannot be used", "reason", p)
-		a.background(func(ctx context.Context) {
-			a.writer.status.events.about(ctx, corev1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: kubevip.PoolsNamespace, Name: kubevip.PoolsConfigMap},
-				corev1.EventTypeWarning, string(ipam.Malformed), p.Error())
+		a.cfg.Log.Debug("invalid value in kube-vip's ConfigMap", "reason", p)
+		a.enqueue(func(ctx context.Context) {
+			object := corev1.ObjectReference{
+				APIVersion: "v1", Kind: "ConfigMap",
+				Namespace: kubevip.PoolsNamespace, Name: kubevip.PoolsConfigMap,
+			}
+			a.events.postAbout(ctx, object, corev1.EventTypeWarning, string(ipam.Malformed), p.Error())
 		})
 	}
+	return all
 }
 
 func usable(all []source) []ipam.Pool {
@@ -60,4 +75,139 @@ func usable(all []source) []ipam.Pool {
 		}
 	}
 	return list
+}
+
+// publishPools brings the status of each IPPool up to date, and adds the pools to stats.
+func (a *Allocator) publishPools(
+	all []source, ledger ipam.Ledger, reserved ipam.Reserved, stats *Stats,
+) {
+	a.unwritten = false
+	overlaps := ipam.Overlaps(usable(all))
+	for _, s := range all {
+		used, texts := ledger.Used(s.Pool), [2]string{}
+		for _, f := range []ipam.Family{ipam.IPv4, ipam.IPv6} {
+			if s.Pool.HasFamily(f) {
+				usage := s.Pool.Usage(f, ledger, reserved)
+				texts[f] = usage.String()
+				stats.Pools = append(stats.Pools, PoolStats{s.Pool.Name, f, usage})
+			}
+		}
+		if s.object == nil {
+			continue
+		}
+		want := v1alpha1.IPPoolStatus{
+			ObservedGeneration: s.object.Generation,
+			Size:               sizeText(s.Pool.Size()), Used: int32(min(used, math.MaxInt32)),
+			Addresses: s.Pool.RangesText(), IPv4: texts[ipam.IPv4], IPv6: texts[ipam.IPv6],
+			Conflicts: overlaps[s.Pool.Name], Conditions: []metav1.Condition{s.condition()},
+		}
+		if equalStatus(s.object.Status, want) {
+			continue
+		}
+		due, soon := a.poolsWriter.isDue(s.object.ObjectMeta.Name, want, a.cfg.Clock())
+		a.unwritten = a.unwritten || soon // until the watch shows it
+		if due {
+			object := s.object
+			a.enqueue(func(ctx context.Context) { a.writePool(ctx, object, want) })
+		}
+	}
+}
+
+// sizeText returns a pool's size in decimal. math.MaxUint64 means at least that.
+func sizeText(size uint64) string {
+	text := strconv.FormatUint(size, 10)
+	if size == math.MaxUint64 {
+		return ">=" + text
+	}
+	return text
+}
+
+func (s source) condition() metav1.Condition {
+	c := metav1.Condition{
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue,
+		Reason: "Usable", Message: "its addresses are allocated",
+		ObservedGeneration: s.object.Generation, LastTransitionTime: metav1.Now(),
+	}
+	if s.err != nil {
+		c.Status, c.Reason = metav1.ConditionFalse, string(ipam.Malformed)
+		c.Message = svc.Brief(s.err.Error())
+	}
+	for _, old := range s.object.Status.Conditions {
+		if old.Type == c.Type && old.Status == c.Status {
+			c.LastTransitionTime = old.LastTransitionTime
+		}
+	}
+	return c
+}
+
+// equalStatus compares without the time of a transition that did not happen.
+func equalStatus(have, want v1alpha1.IPPoolStatus) bool {
+	if len(have.Conditions) == 1 && len(want.Conditions) == 1 &&
+		have.Conditions[0].Status == want.Conditions[0].Status {
+		want.Conditions[0].LastTransitionTime = have.Conditions[0].LastTransitionTime
+	}
+	if len(have.Conflicts) == 0 && len(want.Conflicts) == 0 {
+		have.Conflicts, want.Conflicts = nil, nil
+	}
+	return reflect.DeepEqual(have, want)
+}
+
+// poolWrite is the last write of a status.
+type poolWrite struct {
+	at       time.Duration
+	want     v1alpha1.IPPoolStatus
+	repeated bool // the write before had the same status
+}
+
+// poolsWriter paces the writes of each pool's status.
+type poolsWriter map[string]poolWrite
+
+// isDue reports whether a status should be written now, and records that it is. A status that was
+// written twice and is not seen, because the permission or a field of the definition is missing, is
+// repeated after resyncInterval: then soon is false, since nothing is to be done before.
+func (w poolsWriter) isDue(
+	name string, want v1alpha1.IPPoolStatus, now time.Duration,
+) (due, soon bool) {
+	last, had := w[name]
+	repeated := had && equalStatus(last.want, want)
+	pause, soon := poolStatusInterval, true
+	if repeated && last.repeated {
+		pause, soon = resyncInterval, false
+	}
+	if had && now-last.at < pause {
+		return false, soon
+	}
+	maps.DeleteFunc(w, func(_ string, one poolWrite) bool { return now-one.at >= 2*resyncInterval })
+	w[name] = poolWrite{now, want, repeated}
+	return true, soon
+}
+
+// writePool applies the status, and posts an Event if the pool is invalid.
+func (a *Allocator) writePool(ctx context.Context, p *svc.Pool, want v1alpha1.IPPoolStatus) {
+	name, group := p.ObjectMeta.Name, v1alpha1.GroupVersion().String()
+	if c := want.Conditions[0]; c.Status == metav1.ConditionFalse {
+		object := corev1.ObjectReference{APIVersion: group, Kind: v1alpha1.Kind, Name: name, UID: p.UID}
+		a.events.postAbout(ctx, object, corev1.EventTypeWarning, c.Reason, c.Message)
+	}
+	body, err := json.Marshal(map[string]any{
+		"apiVersion": group, "kind": v1alpha1.Kind,
+		"metadata": map[string]string{"name": name}, "status": want,
+	})
+	failures := a.cfg.failures()
+	if err == nil {
+		err = failures.do(ctx, a.cfg.Router, "patch", "ippools",
+			func(ctx context.Context, s *apiclient.Server) error {
+				err := s.KVIP.Patch(types.ApplyPatchType).Resource(v1alpha1.Plural).Name(name).
+					SubResource("status").Param("fieldManager", FieldManager).Body(body).Do(ctx).Error()
+				if failures.count("patch", "ippools", err); apierrors.IsForbidden(err) { // keep the credentials
+					a.allowed.missing("patch ippools/status", "pools do not report their usage", err)
+					return nil
+				}
+				return err
+			})
+	}
+	if err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) { // not found: deleted meanwhile
+		a.cfg.Log.Warn("cannot write the status of a pool; trying again", "pool", name,
+			"reason", fmt.Errorf("apply status of IPPool %s: %w", name, err))
+	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // pool reads an IPPool.
-func (r *rig) pool(name string) (p v1alpha1.IPPool) {
+func (r *fixture) pool(name string) (p v1alpha1.IPPool) {
 	r.T.Helper()
 	if _, err := r.Store.Get("/apis/kvip.dev/v1alpha1/ippools/"+name, &p); err != nil {
 		r.T.Fatal(err)
@@ -32,8 +32,8 @@ func ready(p v1alpha1.IPPool) string {
 }
 
 func TestStatusOfAPool(t *testing.T) {
-	r := newRig(t)
-	a, _ := r.seated("x")
+	r := newFixture(t)
+	a, _ := r.leader("x")
 	r.PutPool("q", "10.0.0.103-10.0.0.110")
 	r.PutPool("six", "fd00::/64")
 	r.PutService("a/web")
@@ -50,39 +50,42 @@ func TestStatusOfAPool(t *testing.T) {
 	r.until(a, "all is seen", func() bool { return !a.unwritten })
 	n := r.Server.Count(http.MethodPatch, "/ippools")
 	for range 10 {
-		r.look(a)
+		r.reconcile(a)
 	}
 	r.Never("it is told again", func() bool { return r.Server.Count(http.MethodPatch, "/ippools") > n })
 }
 
 // The status of a pool counts, and need not follow each Service.
-func TestStatusesOfPoolsAreSpaced(t *testing.T) {
-	r := newRig(t)
+func TestStatusesOfPoolsArePaced(t *testing.T) {
+	r := newFixture(t)
 	a, _ := r.allocator("x")
 	one, two := v1alpha1.IPPoolStatus{Used: 1}, v1alpha1.IPPoolStatus{Used: 2}
-	due := func(name string, s v1alpha1.IPPoolStatus) bool { now, _ := a.duePool(name, s); return now }
+	due := func(name string, s v1alpha1.IPPoolStatus) bool {
+		now, _ := a.poolsWriter.isDue(name, s, r.clock())
+		return now
+	}
 	if !due("p", one) || due("p", two) || !due("q", one) {
 		t.Error("they are not spaced each by itself")
 	}
-	if r.pass(statusEvery); !due("p", two) {
+	if r.advance(poolStatusInterval); !due("p", two) {
 		t.Error("it is not due after a second")
 	}
-	if r.pass(2 * lookAnyway); !due("p", one) || len(a.poolWritten) != 1 {
-		t.Errorf("after a while: %v", a.poolWritten)
+	if r.advance(2 * resyncInterval); !due("p", one) || len(a.poolsWriter) != 1 {
+		t.Errorf("after a while: %v", a.poolsWriter)
 	}
 }
 
 // A status that cannot be written, or that the cluster does not keep, costs no request each second.
 func TestAStatusOfAPoolThatIsNeverSeen(t *testing.T) {
 	for _, code := range []int{http.StatusForbidden, http.StatusInternalServerError} {
-		r := newRig(t)
+		r := newFixture(t)
 		r.Server.Deny(fakeapi.Denial{Method: http.MethodPatch, Path: "/ippools", Code: code})
-		a, _ := r.seated("x")
+		a, _ := r.leader("x")
 		turns := 0
 		for range 120 {
-			r.pass(time.Second)
-			r.sit(a.cfg.Elector)
-			if a.turn(t.Context()) {
+			r.advance(time.Second)
+			r.elect(a.cfg.Elector)
+			if a.reconcile(t.Context()) {
 				turns++
 			}
 		}
@@ -98,42 +101,43 @@ func TestAStatusOfAPoolThatIsNeverSeen(t *testing.T) {
 }
 
 // A pool that becomes wrong says so, is used as it was, and takes no address from anybody.
-func TestAPoolThatBecomesWrong(t *testing.T) {
-	r := newRig(t)
-	a, _ := r.seated("x")
+func TestAPoolThatBecomesInvalid(t *testing.T) {
+	r := newFixture(t)
+	a, _ := r.leader("x")
 	r.PutService("a/web")
-	r.says(a, "a/web", "10.0.0.100 Allocated")
+	r.expect(a, "a/web", "10.0.0.100 Allocated")
 	r.PutPool("p", "10.0.0.9-10.0.0.1")
 	r.until(a, "the pool says so", func() bool { return ready(r.pool("p")) == "False Malformed" })
 	r.Eventually("an Event says so", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/default/events") == 1 })
 	r.PutService("b/web")
-	r.says(a, "b/web", "10.0.0.101 Allocated")
-	r.says(a, "a/web", "10.0.0.100 Allocated")
+	r.expect(a, "b/web", "10.0.0.101 Allocated")
+	r.expect(a, "a/web", "10.0.0.100 Allocated")
 	r.PutPool("bad", "10.0.0.9-10.0.0.1")
 	r.PutService("c/web", func(s *corev1.Service) { s.Annotations = map[string]string{svc.AnnotationPool: "bad"} })
-	r.says(a, "c/web", "UnknownPool")
+	r.expect(a, "c/web", "UnknownPool")
 }
 
-// The ConfigMap of kube-vip's cloud provider gives addresses, and an Event names what is wrong in it.
+// The ConfigMap of kube-vip's cloud provider gives addresses, and an Event names what is wrong in
+// it.
 func TestKubeVIPsPools(t *testing.T) {
-	r := newRig(t)
-	a, _ := r.seated("x")
+	r := newFixture(t)
+	a, _ := r.leader("x")
 	r.Put("/api/v1/namespaces/kube-system/configmaps/kubevip", corev1.ConfigMap{Data: map[string]string{"range-a": "10.2.0.1-10.2.0.1", "bad": "x"}})
 	r.Eventually("it is seen", func() bool {
-		pools, _ := r.cat.KubeVIPPools()
+		pools, _ := r.cache.KubeVIPPools()
 		return len(pools) == 1
 	})
 	r.PutService("a/web")
-	r.says(a, "a/web", "10.2.0.1 Allocated")
+	r.expect(a, "a/web", "10.2.0.1 Allocated")
 	r.Eventually("an Event says so", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/kube-system/events") == 1 })
-	r.pass(time.Second)
-	r.look(a)
+	r.advance(time.Second)
+	r.reconcile(a)
 	r.Never("it says so again", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/kube-system/events") > 1 })
 }
 
 // kubectl shows a pool's condition, and it quotes what the pool says.
 func TestAPoolsConditionIsSafeForATerminal(t *testing.T) {
-	c := readyCondition(source{object: &svc.Pool{}, err: errors.New("\u009b2J\n" + strings.Repeat("x", 9999))})
+	c := source{object: &svc.Pool{}, err: errors.New("\u009b2J\n" + strings.Repeat("x", 9999))}.condition()
 	if !strings.HasPrefix(c.Message, `\u009b2J\nx`) || len(c.Message) > 1024 {
 		t.Errorf("%d bytes: %.40q", len(c.Message), c.Message)
 	}

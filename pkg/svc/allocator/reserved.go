@@ -12,48 +12,48 @@ import (
 	"github.com/kvip/kvip/pkg/svc"
 )
 
-// rememberControlPlane is for how long an address counts as the control plane's after the last sign of that.
-const rememberControlPlane = 10 * time.Minute
+// vipMaxAge is how long an address counts as a VIP after the last evidence.
+const vipMaxAge = 10 * time.Minute
 
-// controlPlane remembers the control plane's virtual IPs.
-type controlPlane struct {
-	seen     map[netip.Addr]sighting
-	versions map[string]string // of the control plane's Leases: one that is not written any more is no sign
+// vipHistory has the VIPs of the control plane.
+type vipHistory struct {
+	evidence map[netip.Addr]evidence
+	versions map[string]string // of the control plane's Leases: one that is not written is no evidence
 }
 
-// sighting is when there last was a sign of an address, and the port that the API has there.
-type sighting struct {
+// evidence is the last instant at which an address was a VIP, and the port of the API there.
+type evidence struct {
 	at   time.Duration
 	port uint16
 }
 
-func newControlPlane() *controlPlane {
-	return &controlPlane{seen: map[netip.Addr]sighting{}, versions: map[string]string{}}
+func newVIPHistory() *vipHistory {
+	return &vipHistory{evidence: map[netip.Addr]evidence{}, versions: map[string]string{}}
 }
 
-// adopt takes over what the former allocator has noted in the ledger.
-func (c *controlPlane) adopt(l ipam.Ledger, port uint16, now time.Duration) {
+// adopt adds the VIPs that the former allocator recorded in the ledger.
+func (c *vipHistory) adopt(l ipam.Ledger, port uint16, now time.Duration) {
 	for addr, holders := range l {
 		for _, h := range holders {
-			if _, known := c.seen[addr]; known || h.Owner != ipam.ControlPlane {
+			if _, known := c.evidence[addr]; known || h.Owner != ipam.ControlPlane {
 				continue
 			}
-			s := sighting{at: now, port: port}
+			e := evidence{at: now, port: port}
 			if len(h.Ports) > 0 {
-				s.port = h.Ports[0].Number
+				e.port = h.Ports[0].Number
 			}
-			c.seen[addr] = s
+			c.evidence[addr] = e
 		}
 	}
 }
 
-// look notes what the Leases say: that of the control plane, and those of nodes which have its address. port is
-// the one of those that do not tell it.
-func (c *controlPlane) look(leases []*svc.Lease, port uint16, now time.Duration) {
+// observe reads the Leases of the control plane, and those of nodes that have a VIP. port is that
+// of VIPs without a known port.
+func (c *vipHistory) observe(leases []*svc.Lease, port uint16, now time.Duration) {
 	present := map[string]bool{}
 	for _, l := range leases {
 		for _, addr := range l.Info.ControlPlane {
-			c.seen[addr] = sighting{at: now, port: cmp.Or(c.seen[addr].port, port)}
+			c.evidence[addr] = evidence{at: now, port: cmp.Or(c.evidence[addr].port, port)}
 		}
 		if l.Role != svc.RoleControlPlane {
 			continue
@@ -64,40 +64,48 @@ func (c *controlPlane) look(leases []*svc.Lease, port uint16, now time.Duration)
 		}
 		c.versions[l.Name] = l.ResourceVersion
 		for _, a := range l.ControlPlane {
-			c.seen[a.Addr()] = sighting{now, a.Port()}
+			c.evidence[a.Addr()] = evidence{now, a.Port()}
 		}
 	}
 	maps.DeleteFunc(c.versions, func(name, _ string) bool { return !present[name] })
-	maps.DeleteFunc(c.seen, func(_ netip.Addr, s sighting) bool { return now-s.at > rememberControlPlane })
+	maps.DeleteFunc(c.evidence, func(_ netip.Addr, e evidence) bool { return now-e.at > vipMaxAge })
 }
 
-// reserved are the addresses of nodes, those that no host of their subnets can use, the networks of the cluster,
-// and the control plane's addresses, which can be shared.
+// reserved returns the addresses of nodes, those that no host of their subnets can use, the
+// networks of the cluster, and the VIPs, which can be shared.
 func (a *Allocator) reserved() ipam.Reserved {
-	all := ipam.Reserved{Addresses: map[netip.Addr]ipam.Reservation{}, Networks: a.cfg.Cache.Networks()}
-	for _, p := range a.subnets() {
-		for addr, what := range netaddr.SubnetAddresses(p) {
-			all.Addresses[addr] = ipam.Reservation{Reason: ipam.SubnetAddress, Holder: "subnet " + p.String() + " of the nodes, as its " + what}
+	all := ipam.Reserved{
+		Addresses: map[netip.Addr]ipam.Reservation{}, Networks: a.cfg.Cache.Networks(),
+	}
+	leases := a.cfg.Cache.Leases()
+	for _, p := range subnets(leases) {
+		for addr, name := range netaddr.SubnetAddresses(p) {
+			all.Addresses[addr] = ipam.Reservation{
+				Reason: ipam.SubnetAddress, Holder: "subnet " + p.String() + " of the nodes, as its " + name,
+			}
 		}
 	}
-	for _, l := range a.cfg.Cache.Leases() {
-		for _, addr := range l.Info.Addresses { // those of links that the Node object does not have
+	for _, l := range leases {
+		for _, addr := range l.Info.Addresses { // of links, which the Node object may not have
 			all.Addresses[addr] = ipam.Reservation{Holder: "node " + l.Info.Node}
 		}
 	}
 	for addr, node := range a.cfg.Cache.NodeAddresses() {
 		all.Addresses[addr] = ipam.Reservation{Holder: "node " + node}
 	}
-	for addr, port := range a.controlPlaneAddresses() {
-		all.Addresses[addr] = ipam.Reservation{Holder: "the control plane", Owner: ipam.ControlPlane, Ports: []ipam.Port{{Protocol: "TCP", Number: port}}}
+	for addr, port := range a.controlPlaneVIPs(leases) {
+		all.Addresses[addr] = ipam.Reservation{
+			Holder: "the control plane", Owner: ipam.ControlPlane,
+			Ports: []ipam.Port{{Protocol: "TCP", Number: port}},
+		}
 	}
 	return all
 }
 
-// subnets returns what nodes have on their links, as they publish it, sorted.
-func (a *Allocator) subnets() []netip.Prefix {
+// subnets returns the prefixes that nodes have on their links, sorted.
+func subnets(leases []*svc.Lease) []netip.Prefix {
 	var all []netip.Prefix
-	for _, l := range a.cfg.Cache.Leases() {
+	for _, l := range leases {
 		for _, link := range l.Info.Links {
 			for _, p := range link.Subnets {
 				all = append(all, p.Masked())
@@ -108,13 +116,13 @@ func (a *Allocator) subnets() []netip.Prefix {
 	return slices.Compact(all)
 }
 
-// controlPlaneAddresses returns the virtual IPs that are configured, that their Lease names, or that a node had
-// a short time ago, with their ports.
-func (a *Allocator) controlPlaneAddresses() map[netip.Addr]uint16 {
-	a.control.look(a.cfg.Cache.Leases(), uint16(a.cfg.Port), a.cfg.Clock())
+// controlPlaneVIPs returns the VIPs that are configured, in the control plane's Lease, or recently
+// on a node, with their ports.
+func (a *Allocator) controlPlaneVIPs(leases []*svc.Lease) map[netip.Addr]uint16 {
+	a.vips.observe(leases, uint16(a.cfg.Port), a.cfg.Clock())
 	all := map[netip.Addr]uint16{}
-	for addr, s := range a.control.seen {
-		all[addr] = s.port
+	for addr, e := range a.vips.evidence {
+		all[addr] = e.port
 	}
 	for _, addr := range a.cfg.ControlPlane {
 		all[addr] = uint16(a.cfg.Port)

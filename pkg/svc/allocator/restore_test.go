@@ -18,7 +18,7 @@ import (
 )
 
 // shards are the names of the ledger's Leases that the API has.
-func (r *rig) shards() (names []string) {
+func (r *fixture) shards() (names []string) {
 	for n := range 200 {
 		var l coordinationv1.Lease
 		if name := svc.LedgerPrefix(fakecluster.Seat) + strconv.Itoa(n); r.Lease(name, &l) {
@@ -29,7 +29,7 @@ func (r *rig) shards() (names []string) {
 }
 
 // stored is the ledger as the API has it.
-func (r *rig) stored() ipam.Ledger {
+func (r *fixture) stored() ipam.Ledger {
 	all := ipam.Ledger{}
 	for _, name := range r.shards() {
 		var l coordinationv1.Lease
@@ -43,7 +43,7 @@ func (r *rig) stored() ipam.Ledger {
 	return all
 }
 
-func (r *rig) holds(addr string, owner ipam.Owner) bool {
+func (r *fixture) holds(addr string, owner ipam.Owner) bool {
 	holders := r.stored()[netip.MustParseAddr(addr)]
 	return len(holders) > 0 && holders[0].Owner == owner
 }
@@ -53,42 +53,45 @@ func asking(addr string) func(*corev1.Service) {
 	return func(s *corev1.Service) { s.Annotations[svc.AnnotationAddresses] = addr }
 }
 
-// S4: Leases of the ledger that somebody deletes or edits are written again, with the same addresses, also those that are in no pool any more; meanwhile agents see what there was.
+// S4: Leases of the ledger that somebody deletes or edits are written again, with the same
+// addresses, also those that are in no pool any more; meanwhile agents see what there was.
 func TestTheLedgerIsRestored(t *testing.T) {
-	for name, spoil := range map[string]func(r *rig){
-		"all deleted": func(r *rig) {
+	for name, spoil := range map[string]func(r *fixture){
+		"all deleted": func(r *fixture) {
 			for _, name := range r.shards() {
 				r.Store.Delete(fakecluster.LeasePath(name))
 			}
 		},
-		"the first deleted": func(r *rig) { r.Store.Delete(fakecluster.LeasePath(r.shards()[0])) },
-		"emptied":           func(r *rig) { r.edit(func(l *coordinationv1.Lease) { l.Annotations[svc.AnnotationLedger] = "{}" }) },
-		"spoilt":            func(r *rig) { r.edit(func(l *coordinationv1.Lease) { l.Annotations[svc.AnnotationLedger] = `{"10.0` }) },
-		"given to another": func(r *rig) {
+		"the first deleted": func(r *fixture) { r.Store.Delete(fakecluster.LeasePath(r.shards()[0])) },
+		"emptied":           func(r *fixture) { r.edit(func(l *coordinationv1.Lease) { l.Annotations[svc.AnnotationLedger] = "{}" }) },
+		"spoilt": func(r *fixture) {
+			r.edit(func(l *coordinationv1.Lease) { l.Annotations[svc.AnnotationLedger] = `{"10.0` })
+		},
+		"given to another": func(r *fixture) {
 			r.edit(func(l *coordinationv1.Lease) {
 				l.Annotations[svc.AnnotationLedger] = strings.ReplaceAll(l.Annotations[svc.AnnotationLedger], "a/web", "a/evil")
 			})
 		},
-		"without annotations": func(r *rig) { r.edit(func(l *coordinationv1.Lease) { l.Annotations = nil }) },
+		"without annotations": func(r *fixture) { r.edit(func(l *coordinationv1.Lease) { l.Annotations = nil }) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			a, _ := r.seated("x")
+			r := newFixture(t)
+			a, _ := r.leader("x")
 			r.PutService("a/web", asking("10.0.0.103"))
 			r.PutService("a/other")
-			r.says(a, "a/web", "10.0.0.103 Allocated")
-			r.says(a, "a/other", "10.0.0.100 Allocated")
+			r.expect(a, "a/web", "10.0.0.103 Allocated")
+			r.expect(a, "a/other", "10.0.0.100 Allocated")
 			r.PutPool("p", "10.0.0.50-10.0.0.51")
-			r.Eventually("the ledger is seen", func() bool { return len(r.cat.Ledger()) == 2 })
-			r.look(a)
-			changes := r.cat.Changes()
+			r.Eventually("the ledger is seen", func() bool { return len(r.cache.Ledger()) == 2 })
+			r.reconcile(a)
+			changes := r.cache.Changes()
 			spoil(r)
-			r.Eventually("it is seen", func() bool { return r.cat.Changes() != changes })
-			if got := r.cat.Ledger(); len(got) != 2 || got[first][0].Owner != "a/other" {
+			r.Eventually("it is seen", func() bool { return r.cache.Changes() != changes })
+			if got := r.cache.Ledger(); len(got) != 2 || got[first][0].Owner != "a/other" {
 				t.Errorf("agents see %v", got)
 			}
 			r.until(a, "the ledger is there again", func() bool { return r.holds("10.0.0.103", "a/web") && r.holds("10.0.0.100", "a/other") })
-			r.until(a, "it is seen", func() bool { return a.term != 0 && len(r.cat.Ledger()) == 2 })
+			r.until(a, "it is seen", func() bool { return a.term != 0 && len(r.cache.Ledger()) == 2 })
 			if n := len(r.shards()); n > 3 {
 				t.Errorf("%d Leases", n)
 			}
@@ -100,7 +103,7 @@ func TestTheLedgerIsRestored(t *testing.T) {
 }
 
 // edit changes the first Lease of the ledger as a person would.
-func (r *rig) edit(change func(l *coordinationv1.Lease)) {
+func (r *fixture) edit(change func(l *coordinationv1.Lease)) {
 	r.T.Helper()
 	var l coordinationv1.Lease
 	name := r.shards()[0]
@@ -109,31 +112,32 @@ func (r *rig) edit(change func(l *coordinationv1.Lease)) {
 	r.Put(fakecluster.LeasePath(name), &l)
 }
 
-// S4: the next allocator restores what the former one did not live to, from what its agent has seen.
+// S4: the next allocator restores what the former one did not live to, from what its agent has
+// seen.
 func TestTheNextAllocatorRestoresTheLedger(t *testing.T) {
-	r := newRig(t)
-	a, _ := r.seated("x")
+	r := newFixture(t)
+	a, _ := r.leader("x")
 	r.PutService("a/web", asking("10.0.0.103"))
-	r.says(a, "a/web", "10.0.0.103 Allocated")
+	r.expect(a, "a/web", "10.0.0.103 Allocated")
 	r.PutPool("p", "10.0.0.50-10.0.0.51")
-	r.Eventually("the ledger is seen", func() bool { return len(r.cat.Ledger()) == 1 })
+	r.Eventually("the ledger is seen", func() bool { return len(r.cache.Ledger()) == 1 })
 	for _, name := range r.shards() {
 		r.Store.Delete(fakecluster.LeasePath(name))
 	}
-	r.Eventually("that is seen", func() bool { return len(r.cat.Leases()) == 0 })
+	r.Eventually("that is seen", func() bool { return len(r.cache.Leases()) == 0 })
 	b, kb := r.allocator("y")
-	kb.turn(t.Context())
-	r.pass(5*time.Second + 1)
-	r.sit(kb)
-	r.hands(b)
+	kb.reconcile(t.Context())
+	r.advance(5*time.Second + 1)
+	r.elect(kb)
+	r.runWriters(b)
 	r.until(b, "the ledger is there again", func() bool { return r.holds("10.0.0.103", "a/web") })
 }
 
-// S4: whatever keys and ports Services have, the others get their addresses, the ledger fits into its Leases, and
-// no Lease is made for each try.
+// S4: whatever keys and ports Services have, the others get their addresses, the ledger fits into
+// its Leases, and no Lease is made for each try.
 func TestHostileServicesStopNothing(t *testing.T) {
-	r := newRig(t)
-	a, _ := r.seated("x")
+	r := newFixture(t)
+	a, _ := r.leader("x")
 	hostile := func(port int32, ports int) func(*corev1.Service) {
 		return func(s *corev1.Service) {
 			s.Annotations[svc.AnnotationShare] = strings.Repeat("k", 140_000)
@@ -149,11 +153,11 @@ func TestHostileServicesStopNothing(t *testing.T) {
 	r.PutService("h/c", hostile(2000, 20_000))
 	r.PutService("h/d", asking(strings.Repeat("x", 200_000)))
 	r.PutService("shop/web")
-	r.says(a, "h/a", "10.0.0.100 Allocated")
-	r.says(a, "h/b", "10.0.0.100 Allocated")
-	r.says(a, "h/c", "10.0.0.101 Allocated")
-	r.says(a, "h/d", "Malformed")
-	r.says(a, "shop/web", "10.0.0.102 Allocated")
+	r.expect(a, "h/a", "10.0.0.100 Allocated")
+	r.expect(a, "h/b", "10.0.0.100 Allocated")
+	r.expect(a, "h/c", "10.0.0.101 Allocated")
+	r.expect(a, "h/d", "Malformed")
+	r.expect(a, "shop/web", "10.0.0.102 Allocated")
 	if n := len(r.shards()); n != 2 {
 		t.Errorf("the ledger has %d Leases", n)
 	}
@@ -166,7 +170,8 @@ func TestHostileServicesStopNothing(t *testing.T) {
 	}
 }
 
-// S4: a ledger that cannot be written, or not be used yet, is tried again once a second, whatever happens meanwhile.
+// S4: a ledger that cannot be written, or not be used yet, is tried again once a second, whatever
+// happens meanwhile.
 func TestTheLedgerIsRetriedOnceASecond(t *testing.T) {
 	for name, deny := range map[string]fakeapi.Denial{
 		"it cannot be read":                 {Method: http.MethodGet, Path: "/leases", Code: 500},
@@ -174,11 +179,11 @@ func TestTheLedgerIsRetriedOnceASecond(t *testing.T) {
 		"nobody says if its Service exists": {Method: http.MethodGet, Path: "/services/gone", Code: 500},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newFixture(t)
 			r.PutLedger("0", ipam.Ledger{first: {{Owner: "a/gone"}}})
 			r.PutService("a/web")
-			r.Eventually("both are seen", func() bool { return len(r.cat.Services()) == 1 && len(r.cat.Ledger()) == 1 })
-			a, k := r.seated("x")
+			r.Eventually("both are seen", func() bool { return len(r.cache.Services()) == 1 && len(r.cache.Ledger()) == 1 })
+			a, k := r.leader("x")
 			r.Server.Deny(deny)
 			asked := func() int {
 				return r.Server.Count(http.MethodGet, "/leases") + r.Server.Count(http.MethodPut, "/leases")
@@ -186,7 +191,7 @@ func TestTheLedgerIsRetriedOnceASecond(t *testing.T) {
 			tries := func() int {
 				before := asked()
 				for range 20 {
-					r.look(a)
+					r.reconcile(a)
 				}
 				return asked() - before
 			}
@@ -194,13 +199,13 @@ func TestTheLedgerIsRetriedOnceASecond(t *testing.T) {
 			if again := tries(); once == 0 || again != 0 {
 				t.Errorf("%d requests within the first second, and then %d", once, again)
 			}
-			r.pass(lookAgain)
-			r.sit(k)
+			r.advance(pollInterval)
+			r.elect(k)
 			if tries() == 0 {
 				t.Error("it is not tried again")
 			}
 			r.Server.Deny()
-			r.says(a, "a/web", "10.0.0.100 Allocated")
+			r.expect(a, "a/web", "10.0.0.100 Allocated")
 		})
 	}
 }

@@ -1,74 +1,183 @@
 package allocator
 
 import (
-	"context"
+	"encoding/json"
 	"fmt"
-	"sync/atomic"
-	"time"
+	"net/netip"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/ipam"
+	"github.com/kvip/kvip/pkg/placement"
 	"github.com/kvip/kvip/pkg/svc"
 )
 
-// FieldManager is kvip's name as the owner of fields.
-const FieldManager = svc.FieldManager
+// Reasons of a Service's condition in addition to those of ipam and placement.
+const (
+	// ReasonAllocated: the Service has what it requests.
+	ReasonAllocated = "Allocated"
+	// ReasonForeignClass: the Service had an address from kvip, and is not managed any more.
+	ReasonForeignClass = "ForeignClass"
+	// ReasonForeignStatus: another program owns the Service's status.
+	ReasonForeignStatus = "ForeignStatus"
+)
 
-// requestTimeout bounds one write of a status.
-const requestTimeout = 10 * time.Second
-
-// statusClient writes the statuses of Services by server-side apply, and where that is forbidden by an
-// update (S9). Fields of others stay theirs, but where a status is taken over.
-type statusClient struct {
-	cfg     Config
-	events  *events
-	rights  *rights
-	noPatch atomic.Bool
+// desiredStatus is the status that a Service should have.
+type desiredStatus struct {
+	clear     bool // remove all that kvip has written
+	others    bool // the addresses are another program's: only the condition is written
+	takeOver  bool // the addresses were another program's
+	addresses []netip.Addr
+	isReady   bool // the condition's status
+	reason    string
+	message   string
 }
 
-func newStatusClient(cfg Config) *statusClient {
-	r := newRights(cfg.Log)
-	return &statusClient{cfg: cfg, events: newEvents(cfg, r), rights: r}
+func (d desiredStatus) isRefused() bool { return !d.clear && !d.isReady }
+
+// desired returns the status that a Service should have, and false if kvip does not write it. other
+// is the program that owns the status, if any.
+func (a *Allocator) desired(
+	s *svc.Service, result ipam.Result, other string,
+) (desiredStatus, bool) {
+	d, ok := a.compute(s, result, other)
+	d.message = svc.Brief(d.message) // the API limits its length
+	return d, ok
 }
 
-// write makes the status say what is wanted, at the version of s, and tells by an Event what changed.
-func (c *statusClient) write(ctx context.Context, s *svc.Service, want wish) (*metav1.ObjectMeta, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	var written *corev1.Service
-	err := c.cfg.failed().do(ctx, c.cfg.Router, "patch", "services", func(ctx context.Context, server *apiclient.Server) (err error) {
-		written, err = c.send(ctx, server, s, want)
-		return err
-	})
-	switch {
-	case apierrors.IsNotFound(err): // deleted meanwhile; the watch will say so
-		return nil, nil
-	case isForeignField(err):
-		c.events.post(ctx, s, corev1.EventTypeWarning, ReasonForeignStatus, fmt.Sprintf(
-			"service %s: status.loadBalancer belongs to another program, and kvip never takes it away: stop that, or give the Service another loadBalancerClass (%v)", s.Owner(), err))
-		return nil, err
-	case err != nil:
-		if !apierrors.IsConflict(err) && ctx.Err() == nil {
-			c.cfg.Log.Warn("cannot write the status of a Service; trying again", "service", s.Owner(), "reason", err)
+func (a *Allocator) compute(
+	s *svc.Service, result ipam.Result, other string,
+) (desiredStatus, bool) {
+	if !s.Managed {
+		d := desiredStatus{clear: true, reason: ReasonForeignClass, message: s.SkipReason}
+		return d, s.Condition != nil
+	}
+	if other != "" {
+		return desiredStatus{others: true, reason: ReasonForeignStatus, message: fmt.Sprintf(
+			"service %s: status.loadBalancer belongs to %s, so kvip allocates no address: "+
+				"stop that program, or give the Service another loadBalancerClass", s.Owner(), other)}, true
+	}
+	d := desiredStatus{
+		addresses: result.Assigned[s.Owner()], isReady: true, reason: ReasonAllocated,
+		takeOver: len(s.StatusBy) > 0,
+	}
+	d.message = "has " + joined(d.addresses)
+	if refusal, refused := result.Refused[s.Owner()]; refused {
+		d.isReady, d.reason, d.message = false, string(refusal.Reason), refusal.Message
+		return d, true
+	}
+	for _, addr := range d.addresses {
+		switch p, why := a.cfg.Placement(addr); {
+		case p.Reason == "" && isUnannounced(s) && slices.Equal(s.Status, d.addresses):
+			// Placement is unknown, as in an outage of the API: the condition stays (S2).
+			d.isReady, d.reason, d.message = false, s.Condition.Reason, s.Condition.Message
+			return d, true
+		case p.Reason != "" && !p.Announced():
+			d.isReady, d.reason = false, string(p.Reason)
+			d.message = fmt.Sprintf("service %s: %s is announced by no node: %s", s.Owner(), addr, why)
 		}
-		return nil, err
 	}
-	c.tell(ctx, s, want)
-	return &metav1.ObjectMeta{ResourceVersion: written.ResourceVersion}, nil
+	if len(s.Notes) > 0 {
+		d.message += "; " + strings.Join(s.Notes, "; ")
+	}
+	return d, true
 }
 
-// tell posts an Event when the condition changed.
-func (c *statusClient) tell(ctx context.Context, s *svc.Service, want wish) {
-	if s.Condition != nil && s.Condition.Reason == want.reason && s.Condition.Message == want.message {
-		return
+// isUnannounced reports whether the condition of s explains why no node announces it.
+func isUnannounced(s *svc.Service) bool {
+	return s.Condition != nil && placement.Reason(s.Condition.Reason).Sentence() != ""
+}
+
+// matches reports whether s has the desired status.
+func (d desiredStatus) matches(s *svc.Service) bool {
+	if d.clear {
+		return s.Condition == nil
 	}
-	kind := corev1.EventTypeNormal
-	if want.refused() {
-		kind = corev1.EventTypeWarning
+	c := s.Condition
+	if c == nil || c.Reason != d.reason || c.Message != d.message ||
+		(c.Status == metav1.ConditionTrue) != d.isReady {
+		return false
 	}
-	c.cfg.Log.Info("told a Service", "service", s.Owner(), "reason", want.reason, "message", want.message)
-	c.events.change(ctx, s, kind, want.reason, want.message)
+	return d.others || !s.StatusUnreadable && slices.Equal(s.Status, d.addresses)
+}
+
+// applyBody returns the body of a server-side apply: all fields that kvip should own, at the
+// version of s.
+func (d desiredStatus) applyBody(s *svc.Service) ([]byte, error) {
+	status := map[string]any{}
+	if !d.clear {
+		status["conditions"] = []metav1.Condition{d.condition(s)}
+		if ingress := d.ingress(); len(ingress) > 0 && !d.others {
+			status["loadBalancer"] = corev1.LoadBalancerStatus{Ingress: ingress}
+		}
+	}
+	body, err := json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "Service",
+		"metadata": map[string]string{
+			"namespace": s.Namespace, "name": s.Name,
+			"resourceVersion": s.ResourceVersion, "uid": string(s.UID),
+		},
+		"status": status,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode status of service %s: %w", s.Owner(), err)
+	}
+	return body, nil
+}
+
+// update sets the same in a whole object. It does not clear addresses that another program has
+// written since.
+func (d desiredStatus) update(o *corev1.Service, s *svc.Service) {
+	o.Status.Conditions = slices.DeleteFunc(o.Status.Conditions, isKVIPs)
+	if !d.clear {
+		o.Status.Conditions = append(o.Status.Conditions, d.condition(s))
+	}
+	if !d.clear && !d.others || d.clear && updatedByKVIP(o) {
+		o.Status.LoadBalancer.Ingress = d.ingress()
+	}
+}
+
+func isKVIPs(c metav1.Condition) bool { return c.Type == svc.Condition }
+
+// updatedByKVIP reports whether kvip owns the addresses in a Service's status by an update
+// (Kubernetes documentation, "Server-Side Apply": an apply of the same manager is another owner).
+func updatedByKVIP(o *corev1.Service) bool {
+	return slices.ContainsFunc(o.ManagedFields, func(f metav1.ManagedFieldsEntry) bool {
+		return f.Manager == FieldManager && f.Operation == metav1.ManagedFieldsOperationUpdate &&
+			f.FieldsV1 != nil && strings.Contains(f.FieldsV1.GetRawString(), `"f:loadBalancer"`)
+	})
+}
+
+func (d desiredStatus) ingress() []corev1.LoadBalancerIngress {
+	mode := corev1.LoadBalancerIPModeVIP
+	var list []corev1.LoadBalancerIngress
+	for _, addr := range d.addresses {
+		list = append(list, corev1.LoadBalancerIngress{IP: addr.String(), IPMode: &mode})
+	}
+	return list
+}
+
+func (d desiredStatus) condition(s *svc.Service) metav1.Condition {
+	c := metav1.Condition{
+		Type: svc.Condition, Status: metav1.ConditionTrue, Reason: d.reason, Message: d.message,
+		LastTransitionTime: metav1.Now(),
+	}
+	if !d.isReady {
+		c.Status = metav1.ConditionFalse
+	}
+	if s.Condition != nil && s.Condition.Status == c.Status {
+		c.LastTransitionTime = s.Condition.LastTransitionTime
+	}
+	return c
+}
+
+func joined(addresses []netip.Addr) string {
+	texts := make([]string, len(addresses))
+	for i, a := range addresses {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, " and ")
 }

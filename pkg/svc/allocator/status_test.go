@@ -21,24 +21,24 @@ func TestTheBodyOfAnApply(t *testing.T) {
 	at := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	s := &svc.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web", UID: "u", ResourceVersion: "7"},
 		Condition: &metav1.Condition{Type: svc.Condition, Status: metav1.ConditionTrue, Reason: "Allocated", LastTransitionTime: at}}
-	for _, row := range []struct {
+	for _, c := range []struct {
 		name string
-		want wish
+		want desiredStatus
 		body string
 	}{
-		{"an address", wish{addresses: []netip.Addr{first, netip.MustParseAddr("fd00::1")}, ok: true, reason: "Allocated", message: "m"},
+		{"an address", desiredStatus{addresses: []netip.Addr{first, netip.MustParseAddr("fd00::1")}, isReady: true, reason: "Allocated", message: "m"},
 			`{"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"a","resourceVersion":"7","uid":"u"},"status":{` +
 				`"conditions":[{"type":"kvip.dev/Address","status":"True","lastTransitionTime":"2026-01-02T03:04:05Z","reason":"Allocated","message":"m"}],` +
 				`"loadBalancer":{"ingress":[{"ip":"10.0.0.100","ipMode":"VIP"},{"ip":"fd00::1","ipMode":"VIP"}]}}}`},
-		{"nothing any more", wish{clear: true},
+		{"nothing any more", desiredStatus{clear: true},
 			`{"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"a","resourceVersion":"7","uid":"u"},"status":{}}`},
 	} {
-		body, err := applied(s, row.want)
-		if err != nil || string(body) != row.body {
-			t.Errorf("%s: %v\n%s\n%s", row.name, err, body, row.body)
+		body, err := c.want.applyBody(s)
+		if err != nil || string(body) != c.body {
+			t.Errorf("%s: %v\n%s\n%s", c.name, err, body, c.body)
 		}
 	}
-	refused, err := applied(s, wish{reason: "PoolExhausted"})
+	refused, err := desiredStatus{reason: "PoolExhausted"}.applyBody(s)
 	var got struct{ Status corev1.ServiceStatus }
 	if err == nil {
 		err = json.Unmarshal(refused, &got)
@@ -48,14 +48,14 @@ func TestTheBodyOfAnApply(t *testing.T) {
 	}
 }
 
-func TestMet(t *testing.T) {
-	want := wish{addresses: []netip.Addr{first}, ok: true, reason: "Allocated", message: "m"}
+func TestMatches(t *testing.T) {
+	want := desiredStatus{addresses: []netip.Addr{first}, isReady: true, reason: "Allocated", message: "m"}
 	says := func(change func(*svc.Service)) *svc.Service {
 		s := &svc.Service{Status: []netip.Addr{first}, Condition: &metav1.Condition{Status: metav1.ConditionTrue, Reason: "Allocated", Message: "m"}}
 		change(s)
 		return s
 	}
-	if !want.met(says(func(*svc.Service) {})) {
+	if !want.matches(says(func(*svc.Service) {})) {
 		t.Error("what it says is what is wanted")
 	}
 	for what, change := range map[string]func(*svc.Service){
@@ -63,27 +63,27 @@ func TestMet(t *testing.T) {
 		"another verdict": func(s *svc.Service) { s.Condition.Status = metav1.ConditionFalse }, "no address": func(s *svc.Service) { s.Status = nil },
 		"another address": func(s *svc.Service) { s.Status = []netip.Addr{first.Next()} }, "one too many": func(s *svc.Service) { s.Status = append(s.Status, first) },
 	} {
-		if want.met(says(change)) {
+		if want.matches(says(change)) {
 			t.Errorf("%s counts as what is wanted", what)
 		}
 	}
-	if (wish{clear: true}).met(says(func(*svc.Service) {})) || !(wish{clear: true}).met(says(func(s *svc.Service) { s.Condition = nil })) {
+	if (desiredStatus{clear: true}).matches(says(func(*svc.Service) {})) || !(desiredStatus{clear: true}).matches(says(func(s *svc.Service) { s.Condition = nil })) {
 		t.Error("clearing")
 	}
 }
 
 // S9: without the right to apply, statuses are updated, and the missing right is named once.
 func TestS9UpdateWherePatchIsForbidden(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	r.Server.Deny(fakeapi.Denial{Method: http.MethodPatch, Code: 403}, fakeapi.Denial{Path: "/events", Code: 403})
-	a, _ := r.seated("x")
+	a, _ := r.leader("x")
 	r.PutService("a/web")
 	r.PutService("b/web")
-	r.says(a, "a/web", "10.0.0.100 Allocated")
-	r.says(a, "b/web", "10.0.0.101 Allocated")
+	r.expect(a, "a/web", "10.0.0.100 Allocated")
+	r.expect(a, "b/web", "10.0.0.101 Allocated")
 	r.Eventually("the pool's status was tried", func() bool { return r.Log.Count("patch ippools/status") > 0 })
 	for _, right := range []string{"patch services/status", "patch ippools/status"} {
-		if n := r.Log.Count("a right is missing: " + right); n != 1 {
+		if n := r.Log.Count("missing permission: " + right); n != 1 {
 			t.Errorf("%s is named %d times", right, n)
 		}
 	}
@@ -92,63 +92,64 @@ func TestS9UpdateWherePatchIsForbidden(t *testing.T) {
 	}
 	other := "example.com/lb"
 	r.PutService("a/web", func(s *corev1.Service) { s.Spec.LoadBalancerClass = &other })
-	r.says(a, "a/web", "")
+	r.expect(a, "a/web", "")
 	// S9: with the right, what was updated before is kvip's still.
 	r.Server.Deny()
-	r.pass(time.Minute)
+	r.advance(time.Minute)
 	b, k := r.allocator("y")
 	r.Eventually("the last renewal of the seat is seen", func() bool {
 		var l coordinationv1.Lease
-		return r.Lease(fakecluster.Seat, &l) && r.cat.LeaderLease().ResourceVersion == l.ResourceVersion
+		return r.Lease(fakecluster.Seat, &l) && r.cache.LeaderLease().ResourceVersion == l.ResourceVersion
 	})
-	k.turn(t.Context())
-	r.pass(time.Minute)
-	r.sit(k)
-	r.hands(b)
+	k.reconcile(t.Context())
+	r.advance(time.Minute)
+	r.elect(k)
+	r.runWriters(b)
 	r.PutService("b/web", func(s *corev1.Service) { s.Annotations = map[string]string{svc.AnnotationAddresses: "10.0.0.103"} })
-	r.says(b, "b/web", "10.0.0.103 Allocated")
+	r.expect(b, "b/web", "10.0.0.103 Allocated")
 	r.PutService("b/web", func(s *corev1.Service) { s.Spec.LoadBalancerClass = &other })
-	r.says(b, "b/web", "")
-	r.Eventually("the change is seen", func() bool { return r.cat.Services()[1].Condition == nil })
+	r.expect(b, "b/web", "")
+	r.Eventually("the change is seen", func() bool { return r.cache.Services()[1].Condition == nil })
 	writes := r.Store.Writes()
 	for range 10 {
-		r.look(b)
+		r.reconcile(b)
 	}
 	r.Never("it is cleared again and again", func() bool { return r.Store.Writes() > writes })
 }
 
-// A Service that goes to another class is cleared, but not of what its new program has written since.
+// A Service that goes to another class is cleared, but not of what its new program has written
+// since.
 func TestAnotherClass(t *testing.T) {
-	r := newRig(t)
-	a, _ := r.seated("x")
+	r := newFixture(t)
+	a, _ := r.leader("x")
 	r.PutService("a/web")
-	r.says(a, "a/web", "10.0.0.100 Allocated")
+	r.expect(a, "a/web", "10.0.0.100 Allocated")
 	other := "example.com/lb"
 	r.PutService("a/web", func(s *corev1.Service) { s.Spec.LoadBalancerClass = &other })
-	r.says(a, "a/web", "")
-	r.until(a, "its address is free", func() bool { return len(r.cat.Ledger()) == 0 })
+	r.expect(a, "a/web", "")
+	r.until(a, "its address is free", func() bool { return len(r.cache.Ledger()) == 0 })
 	o := &corev1.Service{Status: corev1.ServiceStatus{
 		LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}}, Conditions: []metav1.Condition{{Type: svc.Condition}, {Type: "Other"}},
 	}}
-	update(o, &svc.Service{}, wish{clear: true})
+	desiredStatus{clear: true}.update(o, &svc.Service{})
 	if len(o.Status.LoadBalancer.Ingress) != 1 || len(o.Status.Conditions) != 1 || o.Status.Conditions[0].Type != "Other" {
 		t.Errorf("S9: the status is %+v", o.Status)
 	}
 }
 
 func TestEventsAreBounded(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	a, _ := r.allocator("x")
-	e := a.writer.status.events
-	if !e.fresh("k") || e.fresh("k") {
+	e := a.queue.client.events
+	if !e.isDue("k") || e.isDue("k") {
 		t.Error("the same again is fresh")
 	}
-	r.pass(sameEvent)
-	if !e.fresh("k") {
+	r.advance(eventInterval)
+	if !e.isDue("k") {
 		t.Error("after a while it is not fresh")
 	}
 	for i := range maxEvents + 10 {
-		e.fresh(string(rune(i)))
+		e.isDue(string(rune(i)))
 	}
 	if len(e.posted) > maxEvents {
 		t.Errorf("%d Events are remembered", len(e.posted))
@@ -156,11 +157,11 @@ func TestEventsAreBounded(t *testing.T) {
 }
 
 // What has no counterpart in kvip is said in the condition (S9).
-func TestNotesAreTold(t *testing.T) {
-	r := newRig(t)
-	a, _ := r.seated("x")
+func TestNotesAreInTheCondition(t *testing.T) {
+	r := newFixture(t)
+	a, _ := r.leader("x")
 	r.PutService("a/web", func(s *corev1.Service) { s.Annotations = map[string]string{"kube-vip.io/something-new": "true"} })
-	r.says(a, "a/web", "10.0.0.100 Allocated")
+	r.expect(a, "a/web", "10.0.0.100 Allocated")
 	var s corev1.Service
 	r.Service("a/web", &s)
 	if got := s.Status.Conditions[0].Message; !strings.Contains(got, "has 10.0.0.100; ") || !strings.Contains(got, "kube-vip.io/something-new") {
@@ -168,19 +169,20 @@ func TestNotesAreTold(t *testing.T) {
 	}
 }
 
-// A status that cannot be written does not have all Services planned anew each second, and is written when it can be.
+// A status that cannot be written does not have all Services planned anew each second, and is
+// written when it can be.
 func TestAStatusThatCannotBeWritten(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	r.Server.Deny(fakeapi.Denial{Path: "/services/web/status", Code: http.StatusUnprocessableEntity})
-	a, _ := r.seated("x")
+	a, _ := r.leader("x")
 	r.PutService("a/web")
 	r.PutService("b/other")
-	r.says(a, "b/other", "10.0.0.101 Allocated")
+	r.expect(a, "b/other", "10.0.0.101 Allocated")
 	turns := 0
 	second := func() {
-		r.pass(time.Second)
-		r.sit(a.cfg.Elector)
-		if a.turn(t.Context()) {
+		r.advance(time.Second)
+		r.elect(a.cfg.Elector)
+		if a.reconcile(t.Context()) {
 			turns++
 		}
 		time.Sleep(5 * time.Millisecond)

@@ -1,4 +1,4 @@
-package ledger
+package allocator
 
 import (
 	"context"
@@ -21,26 +21,25 @@ func many(n int, owner ipam.Owner) ipam.Ledger {
 	return l
 }
 
-func take(t *testing.T, b *Store) ipam.Ledger {
+func acquire(t *testing.T, b *store) ipam.Ledger {
 	t.Helper()
-	l, err := b.Acquire(context.Background())
-	if err != nil {
+	if err := b.acquire(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	return l
+	return b.ledger()
 }
 
-func commit(t *testing.T, b *Store, l ipam.Ledger) {
+func commit(t *testing.T, b *store, l ipam.Ledger) {
 	t.Helper()
-	if err := b.Commit(context.Background(), l); err != nil {
+	if err := b.commit(context.Background(), l); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestTheFirstToTakeMakesTheLedger(t *testing.T) {
-	c := newCluster()
-	b := c.book("me", 0, nil)
-	if got := take(t, b); len(got) != 0 || len(c.leases) != 2 {
+func TestTheFirstAcquisitionCreatesTheLedger(t *testing.T) {
+	c := newFakeLeases()
+	b := c.store("me", 0, nil)
+	if got := acquire(t, b); len(got) != 0 || len(c.leases) != 2 {
 		t.Fatalf("an empty ledger: %v in %d Leases", got, len(c.leases))
 	}
 	commit(t, b, many(3, "a/web"))
@@ -48,16 +47,16 @@ func TestTheFirstToTakeMakesTheLedger(t *testing.T) {
 	if *l.Spec.HolderIdentity != "me" || l.Labels[svc.LabelRole] != svc.RoleLedger {
 		t.Errorf("the Lease does not say who wrote it: %+v", l)
 	}
-	if got := take(t, c.book("you", 0, nil)); !got.Equal(many(3, "a/web")) {
+	if got := acquire(t, c.store("you", 0, nil)); !got.Equal(many(3, "a/web")) {
 		t.Errorf("the next reads %v", got)
 	}
 }
 
 // S4: thousands of Services cost tens of writes, and what does not change costs none.
-func TestAWriteIsOneForAll(t *testing.T) {
-	c := newCluster()
-	b := c.book("me", 0, nil)
-	take(t, b)
+func TestOneWriteForAllChanges(t *testing.T) {
+	c := newFakeLeases()
+	b := c.store("me", 0, nil)
+	acquire(t, b)
 	before := c.writes
 	commit(t, b, many(5000, "namespace/a-service-with-a-name"))
 	if cost := c.writes - before; cost > 4 {
@@ -70,12 +69,13 @@ func TestAWriteIsOneForAll(t *testing.T) {
 	}
 }
 
-// S4: the ledger grows by shards, each below its bound, entries stay in theirs, and the last is empty.
+// S4: the ledger grows by shards, each below its bound, entries stay in theirs, and the last is
+// empty.
 func TestShardsGrow(t *testing.T) {
 	const bound = 200
-	c := newCluster()
-	b := c.book("me", bound, nil)
-	take(t, b)
+	c := newFakeLeases()
+	b := c.store("me", bound, nil)
+	acquire(t, b)
 	for _, n := range []int{1, 4, 5, 60, 20, 61} {
 		where := map[netip.Addr]string{}
 		for name, l := range c.leases {
@@ -84,8 +84,8 @@ func TestShardsGrow(t *testing.T) {
 			}
 		}
 		commit(t, b, many(n, "a/web"))
-		if !b.Ledger().Equal(many(n, "a/web")) {
-			t.Fatalf("after %d addresses: %v", n, b.Ledger())
+		if !b.ledger().Equal(many(n, "a/web")) {
+			t.Fatalf("after %d addresses: %v", n, b.ledger())
 		}
 		for name, l := range c.leases {
 			text := l.Annotations[svc.AnnotationLedger]
@@ -102,29 +102,30 @@ func TestShardsGrow(t *testing.T) {
 			t.Errorf("%d addresses: the last shard is not empty: %+v", n, last)
 		}
 	}
-	if got := take(t, c.book("you", bound, nil)); !got.Equal(many(61, "a/web")) {
+	if got := acquire(t, c.store("you", bound, nil)); !got.Equal(many(61, "a/web")) {
 		t.Errorf("the next reads %d addresses", len(got))
 	}
 }
 
 // An entry that is longer than a shard may be gets one of its own.
 func TestAnEntryLongerThanAShard(t *testing.T) {
-	c := newCluster()
-	b := c.book("me", 10, nil)
-	take(t, b)
+	c := newFakeLeases()
+	b := c.store("me", 10, nil)
+	acquire(t, b)
 	commit(t, b, many(3, "a/web"))
-	if len(c.leases) != 4 || !b.Ledger().Equal(many(3, "a/web")) {
-		t.Errorf("%d shards with %v", len(c.leases), b.Ledger())
+	if len(c.leases) != 4 || !b.ledger().Equal(many(3, "a/web")) {
+		t.Errorf("%d shards with %v", len(c.leases), b.ledger())
 	}
 }
 
-// S4: of an address that two shards have the first entry counts, and the other is removed on taking over.
+// S4: of an address that two shards have the first entry counts, and the other is removed on taking
+// over.
 func TestAnAddressTwice(t *testing.T) {
-	c := newCluster()
-	take(t, c.book("me", 0, nil))
+	c := newFakeLeases()
+	acquire(t, c.store("me", 0, nil))
 	c.leases[shardName(0)].Annotations[svc.AnnotationLedger] = svc.EncodeLedger(many(1, "a/first"))
 	c.leases[shardName(1)].Annotations[svc.AnnotationLedger] = svc.EncodeLedger(many(2, "a/second"))
-	got := take(t, c.book("you", 0, nil))
+	got := acquire(t, c.store("you", 0, nil))
 	if got[addr(0)][0].Owner != "a/first" || got[addr(1)][0].Owner != "a/second" {
 		t.Errorf("the ledger is %v", got)
 	}
@@ -133,57 +134,57 @@ func TestAnAddressTwice(t *testing.T) {
 	}
 }
 
-func TestOthersLeasesAreNoShards(t *testing.T) {
-	c := newCluster()
-	take(t, c.book("me", 0, nil))
+func TestForeignLeasesAreNoShards(t *testing.T) {
+	c := newFakeLeases()
+	acquire(t, c.store("me", 0, nil))
 	for _, name := range []string{"s-ledger-01", "s-ledger-x", "s-ledger--1", "other-ledger-0", "s-node-n1"} {
 		l := c.leases[shardName(0)].DeepCopy()
 		l.Name, l.Annotations[svc.AnnotationLedger] = name, svc.EncodeLedger(many(1, "a/other"))
 		c.leases[name] = l
 	}
-	if got := take(t, c.book("you", 0, nil)); len(got) != 0 {
+	if got := acquire(t, c.store("you", 0, nil)); len(got) != 0 {
 		t.Errorf("the ledger is %v", got)
 	}
 }
 
-func TestWhatCannotBeWritten(t *testing.T) {
-	for _, row := range []struct {
+func TestFailedCommits(t *testing.T) {
+	for _, x := range []struct {
 		name   string
-		breaks func(c *cluster)
+		breaks func(c *fakeLeases)
 		lost   bool
 	}{
-		{"no answer", func(c *cluster) { c.fail[c.writes+1] = errDown }, false},
-		{"an answer that is lost", func(c *cluster) { c.mute[c.writes+1] = true }, false},
-		{"another's write", func(c *cluster) { c.leases[shardName(0)].ResourceVersion = "999" }, true},
-		{"a shard that is gone", func(c *cluster) { delete(c.leases, shardName(0)) }, true},
-		{"a shard that another made", func(c *cluster) {
+		{"no answer", func(c *fakeLeases) { c.fail[c.writes+1] = errDown }, false},
+		{"an answer that is lost", func(c *fakeLeases) { c.mute[c.writes+1] = true }, false},
+		{"another's write", func(c *fakeLeases) { c.leases[shardName(0)].ResourceVersion = "999" }, true},
+		{"a shard that is gone", func(c *fakeLeases) { delete(c.leases, shardName(0)) }, true},
+		{"a shard that another made", func(c *fakeLeases) {
 			c.leases[shardName(2)] = c.leases[shardName(1)].DeepCopy()
 			c.leases[shardName(2)].Name = shardName(2)
 		}, true},
 	} {
-		c := newCluster()
-		b := c.book("me", 100, nil)
-		take(t, b)
-		row.breaks(c)
-		err := b.Commit(context.Background(), many(9, "a/web"))
-		if err == nil || errors.Is(err, ErrLost) != row.lost {
-			t.Errorf("%s: %v", row.name, err)
+		c := newFakeLeases()
+		b := c.store("me", 100, nil)
+		acquire(t, b)
+		x.breaks(c)
+		err := b.commit(context.Background(), many(9, "a/web"))
+		if err == nil || errors.Is(err, errLost) != x.lost {
+			t.Errorf("%s: %v", x.name, err)
 		}
-		take(t, b)
+		acquire(t, b)
 		commit(t, b, many(9, "a/web"))
 		if count, _ := c.entries(); len(count) != 9 || count["10.0.0.0"] != 1 {
-			t.Errorf("%s: then %v", row.name, count)
+			t.Errorf("%s: then %v", x.name, count)
 		}
 	}
 }
 
-func TestNothingIsWrittenThatWasNotTaken(t *testing.T) {
-	c := newCluster()
-	if err := c.book("me", 0, nil).Commit(context.Background(), many(1, "a/web")); !errors.Is(err, ErrLost) || c.writes != 0 {
+func TestNoCommitBeforeAcquire(t *testing.T) {
+	c := newFakeLeases()
+	if err := c.store("me", 0, nil).commit(context.Background(), many(1, "a/web")); !errors.Is(err, errLost) || c.writes != 0 {
 		t.Errorf("%v, %d writes", err, c.writes)
 	}
-	down := New(Config{Name: "s", Identity: "me", Leases: func() (Leases, error) { return nil, errDown }})
-	if _, err := down.Acquire(context.Background()); !errors.Is(err, errDown) || errors.Is(err, ErrLost) {
+	down := &store{cfg: storeConfig{name: "s", identity: "me", leases: func() (leaseClient, error) { return nil, errDown }}}
+	if err := down.acquire(context.Background()); !errors.Is(err, errDown) || errors.Is(err, errLost) {
 		t.Errorf("without a server: %v", err)
 	}
 }

@@ -15,21 +15,22 @@ import (
 	"github.com/kvip/kvip/test/fakeapi/fakecluster"
 )
 
-// putControlPlane writes the Lease of the control plane's election, with no holder, as between two of them.
-func (r *rig) putControlPlane(name, addresses string) {
+// putControlPlane writes the Lease of the control plane's election, with no holder, as between two
+// of them.
+func (r *fixture) putControlPlane(name, addresses string) {
 	r.T.Helper()
 	r.Put(fakecluster.LeasePath(name), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
 		Labels:      map[string]string{kubelease.LabelRole: kubelease.RoleControlPlane},
 		Annotations: map[string]string{kubelease.AnnotationAddresses: addresses},
 	}})
-	r.Eventually("it is seen", func() bool { return r.cat.Lease(name) != nil })
+	r.Eventually("it is seen", func() bool { return r.cache.Lease(name) != nil })
 }
 
-// S4, S5: no agent that serves Services is on a control-plane node, and no flag tells the virtual IP: its Lease
-// does, with its port, whatever the Lease's name is. The ledger tells the agents.
+// S4, S5: no agent that serves Services is on a control-plane node, and no flag tells the virtual
+// IP: its Lease does, with its port, whatever the Lease's name is. The ledger tells the agents.
 func TestTheControlPlanesLeaseReservesItsAddress(t *testing.T) {
-	r := newRig(t)
-	a, _ := r.seated("x")
+	r := newFixture(t)
+	a, _ := r.leader("x")
 	r.putControlPlane("plndr-cp-lock", "10.0.0.100:8443")
 	asks := func(port int32) func(*corev1.Service) {
 		return func(s *corev1.Service) {
@@ -40,20 +41,20 @@ func TestTheControlPlanesLeaseReservesItsAddress(t *testing.T) {
 	r.PutService("a/free")
 	r.PutService("a/clash", asks(8443))
 	r.PutService("a/shares", asks(6443))
-	r.says(a, "a/free", "10.0.0.101 Allocated")
-	r.says(a, "a/clash", "PortConflict")
-	r.says(a, "a/shares", "10.0.0.100 Allocated")
-	holders := r.cat.Ledger()[first]
+	r.expect(a, "a/free", "10.0.0.101 Allocated")
+	r.expect(a, "a/clash", "PortConflict")
+	r.expect(a, "a/shares", "10.0.0.100 Allocated")
+	holders := r.cache.Ledger()[first]
 	i := slices.IndexFunc(holders, func(h ipam.Holder) bool { return h.Owner == ipam.ControlPlane })
 	if i < 0 || !slices.Equal(holders[i].Ports, []ipam.Port{{Protocol: "TCP", Number: 8443}}) {
 		t.Errorf("the ledger has %v", holders)
 	}
 }
 
-// S4: the next allocator knows the control plane's address from the ledger, also where no Lease tells it at
-// present. It forgets it when nothing tells it any more for a while.
+// S4: the next allocator knows the control plane's address from the ledger, also where no Lease
+// tells it at present. It forgets it when nothing tells it any more for a while.
 func TestTheLedgerRemembersTheControlPlanesAddress(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	r.PutLedger("0", ipam.Ledger{first: {
 		{Owner: "a/web", Key: "k", Ports: []ipam.Port{{Protocol: "TCP", Number: 80}}},
 		{Owner: ipam.ControlPlane, Ports: []ipam.Port{{Protocol: "TCP", Number: 6443}}},
@@ -61,34 +62,35 @@ func TestTheLedgerRemembersTheControlPlanesAddress(t *testing.T) {
 	r.PutService("a/web", func(s *corev1.Service) {
 		s.Annotations = map[string]string{svc.AnnotationAddresses: "10.0.0.100", svc.AnnotationShare: "k"}
 	})
-	a, _ := r.seated("x")
-	r.says(a, "a/web", "10.0.0.100 Allocated")
-	if holders := a.cfg.Store.Ledger()[first]; !ipam.WithControlPlane(holders) {
+	a, _ := r.leader("x")
+	r.expect(a, "a/web", "10.0.0.100 Allocated")
+	if holders := a.store.ledger()[first]; !ipam.WithControlPlane(holders) {
 		t.Errorf("the next allocator took the control plane out of the ledger: %v", holders)
 	}
-	r.pass(rememberControlPlane)
-	r.until(a, "the control plane is gone from the ledger", func() bool { return !ipam.WithControlPlane(a.cfg.Store.Ledger()[first]) })
+	r.advance(vipMaxAge)
+	r.until(a, "the control plane is gone from the ledger", func() bool { return !ipam.WithControlPlane(a.store.ledger()[first]) })
 }
 
-// A Lease that nobody writes any more, as after a change of its name, reserves its address for a while only.
+// A Lease that nobody writes any more, as after a change of its name, reserves its address for a
+// while only.
 func TestAnAbandonedElectionReservesNothing(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	a, _ := r.allocator("x")
 	r.putControlPlane("kvip", "10.0.0.100:6443")
-	if got := a.controlPlaneAddresses(); got[first] != 6443 {
+	if got := a.controlPlaneVIPs(a.cfg.Cache.Leases()); got[first] != 6443 {
 		t.Errorf("reserved %v", got)
 	}
-	r.pass(rememberControlPlane / 2)
-	version := r.cat.Lease("kvip").ResourceVersion
+	r.advance(vipMaxAge / 2)
+	version := r.cache.Lease("kvip").ResourceVersion
 	r.putControlPlane("kvip", "10.0.0.100:6443")
-	r.Eventually("the renewal is seen", func() bool { return r.cat.Lease("kvip").ResourceVersion != version })
-	a.controlPlaneAddresses()
-	r.pass(rememberControlPlane)
-	if got := a.controlPlaneAddresses(); got[first] != 6443 {
+	r.Eventually("the renewal is seen", func() bool { return r.cache.Lease("kvip").ResourceVersion != version })
+	a.controlPlaneVIPs(a.cfg.Cache.Leases())
+	r.advance(vipMaxAge)
+	if got := a.controlPlaneVIPs(a.cfg.Cache.Leases()); got[first] != 6443 {
 		t.Errorf("after a renewal: reserved %v", got)
 	}
-	r.pass(1)
-	if got := a.controlPlaneAddresses(); len(got) != 0 {
+	r.advance(1)
+	if got := a.controlPlaneVIPs(a.cfg.Cache.Leases()); len(got) != 0 {
 		t.Errorf("an abandoned one: reserved %v", got)
 	}
 }

@@ -13,14 +13,14 @@ import (
 	"github.com/kvip/kvip/pkg/ipam"
 )
 
-// S9: a kube-vip that renews the Lease of a Service is respected for as long as the Lease says, counted
-// from the last change that was seen, within bounds.
-func TestElectionsOfServices(t *testing.T) {
+// S9: a kube-vip that renews the Lease of a Service is respected for as long as the Lease says,
+// counted from the last change that was seen, within bounds.
+func TestServiceLeases(t *testing.T) {
 	const owner = ipam.Owner("shop/web")
-	one := func(holder, version string, d time.Duration) map[ipam.Owner]election {
-		return map[ipam.Owner]election{owner: {holder: holder, version: version, duration: d}}
+	one := func(holder, version string, d time.Duration) map[ipam.Owner]serviceLease {
+		return map[ipam.Owner]serviceLease{owner: {holder: holder, version: version, duration: d}}
 	}
-	var e elections
+	var e serviceLeases
 	holds := func(at time.Duration, want string) {
 		t.Helper()
 		if got := e.holders(at, nil)[owner]; got != want {
@@ -42,26 +42,27 @@ func TestElectionsOfServices(t *testing.T) {
 	e.observe(one("n1", "4", 24*time.Hour), time.Hour)
 	holds(time.Hour+10*time.Minute, "n1")
 	holds(time.Hour+11*time.Minute, "")
-	before := e.changes
-	if e.observe(one("n1", "4", 24*time.Hour), time.Hour+11*time.Minute); e.changes == before {
+	before := e.version
+	if e.observe(one("n1", "4", 24*time.Hour), time.Hour+11*time.Minute); e.version == before {
 		t.Error("nobody is told that the holder is not respected any more")
 	}
 }
 
-// S9: a Service in the ledger is kvip's until its Lease is seen to change, which may have been left behind.
-func TestElectionsAndTheLedger(t *testing.T) {
+// S9: a Service in the ledger is kvip's until its Lease is seen to change, which may have been left
+// behind.
+func TestServiceLeasesAndTheLedger(t *testing.T) {
 	const owner = ipam.Owner("shop/web")
-	seen := func(version string) map[ipam.Owner]election {
-		return map[ipam.Owner]election{owner: {holder: "n1", version: version, duration: time.Minute}}
+	seen := func(version string) map[ipam.Owner]serviceLease {
+		return map[ipam.Owner]serviceLease{owner: {holder: "n1", version: version, duration: time.Minute}}
 	}
 	l := ipam.Ledger{netip.MustParseAddr("10.0.0.100"): {{Owner: owner}}}
-	var e elections
+	var e serviceLeases
 	for i, step := range []struct {
 		version string
 		of      ipam.Ledger
 		want    string
 	}{{"1", nil, "n1"}, {"1", l, ""}, {"2", l, "n1"}, {"2", l, "n1"}} {
-		now := time.Duration(i) * electionsEvery
+		now := time.Duration(i) * serviceLeasesInterval
 		e.observe(seen(step.version), now)
 		if got := e.holders(now, step.of)[owner]; got != step.want {
 			t.Errorf("step %d: holder %q, want %q", i, got, step.want)
@@ -75,7 +76,7 @@ func TestElectionsAndTheLedger(t *testing.T) {
 	}
 }
 
-func TestElectionOf(t *testing.T) {
+func TestReadServiceLease(t *testing.T) {
 	lease := func(name, holder string) *coordinationv1.Lease {
 		seconds := int32(15)
 		return &coordinationv1.Lease{
@@ -83,46 +84,47 @@ func TestElectionOf(t *testing.T) {
 			Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds},
 		}
 	}
-	owner, one, ok := electionOf(lease("kubevip-web", "n1"))
-	if want := (election{holder: "n1", version: "7", duration: 15 * time.Second}); !ok || owner != "shop/web" || one != want {
+	owner, one, ok := readServiceLease(lease("kubevip-web", "n1"))
+	if want := (serviceLease{holder: "n1", version: "7", duration: 15 * time.Second}); !ok || owner != "shop/web" || one != want {
 		t.Errorf("%q %+v %v", owner, one, ok)
 	}
 	for name, l := range map[string]*coordinationv1.Lease{
 		"another name": lease("web", "n1"), "no Service": lease("kubevip-", "n1"), "nobody": lease("kubevip-web", ""),
 	} {
-		if owner, _, ok := electionOf(l); ok {
+		if owner, _, ok := readServiceLease(l); ok {
 			t.Errorf("%s: taken for that of %s", name, owner)
 		}
 	}
-	if _, one, _ := electionOf(lease("kubevip-web", strings.Repeat("n", 100_000))); len(one.holder) > 2000 {
+	if _, one, _ := readServiceLease(lease("kubevip-web", strings.Repeat("n", 100_000))); len(one.holder) > 2000 {
 		t.Errorf("a holder of %d bytes", len(one.holder))
 	}
 }
 
-// S9: with svc_election kube-vip has a Lease for each Service, in the Service's namespace. While it renews
-// one, kvip gives that Service no address, says why, and serves the others; when it is silent, kvip takes over.
-func TestAServiceWithAnElectionOfKubeVIP(t *testing.T) {
-	r := newRig(t)
+// S9: with svc_election kube-vip has a Lease for each Service, in the Service's namespace. While it
+// renews one, kvip gives that Service no address, says why, and serves the others; when it is
+// silent, kvip takes over.
+func TestAServiceWithALeaseOfKubeVIP(t *testing.T) {
+	r := newFixture(t)
 	renew := func(version string) {
 		holder, seconds := "n7", int32(15)
-		r.Put("/apis/coordination.k8s.io/v1/namespaces/a/leases/"+electionPrefix+"web", &coordinationv1.Lease{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: electionPrefix + "web", Annotations: map[string]string{"v": version}},
+		r.Put("/apis/coordination.k8s.io/v1/namespaces/a/leases/"+serviceLeasePrefix+"web", &coordinationv1.Lease{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: serviceLeasePrefix + "web", Annotations: map[string]string{"v": version}},
 			Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds},
 		})
 	}
 	renew("1")
 	a, k := r.allocator("x")
 	a.cfg.KubeVIP = true
-	r.sit(k)
+	r.elect(k)
 	r.PutService("a/web")
 	r.PutService("a/other")
-	r.Eventually("the Services are seen", func() bool { return len(r.cat.Services()) == 2 })
-	if a.turn(t.Context()) {
+	r.Eventually("the Services are seen", func() bool { return len(r.cache.Services()) == 2 })
+	if a.reconcile(t.Context()) {
 		t.Error("gave out addresses before it knew kube-vip's elections")
 	}
-	r.hands(a)
-	r.says(a, "a/other", "10.0.0.100 Allocated")
-	r.says(a, "a/web", "ForeignStatus")
+	r.runWriters(a)
+	r.expect(a, "a/other", "10.0.0.100 Allocated")
+	r.expect(a, "a/web", "ForeignStatus")
 	if l := r.stored(); len(l) != 1 {
 		t.Errorf("the ledger has %v; want the address of a/other alone", l)
 	}
@@ -131,42 +133,43 @@ func TestAServiceWithAnElectionOfKubeVIP(t *testing.T) {
 	if text := s.Status.Conditions[0].Message; !strings.Contains(text, "kube-vip at n7, which renews lease a/kubevip-web") {
 		t.Errorf("the condition says %q", text)
 	}
-	r.pass(20 * time.Second) // nobody renews it
-	r.sit(k)
-	r.says(a, "a/web", "10.0.0.101 Allocated")
+	r.advance(20 * time.Second) // nobody renews it
+	r.elect(k)
+	r.expect(a, "a/web", "10.0.0.101 Allocated")
 	renew("2") // a kube-vip that comes back has it again
 	r.until(a, "kvip has given it up", func() bool {
-		r.pass(electionsEvery)
-		r.sit(k)
+		r.advance(serviceLeasesInterval)
+		r.elect(k)
 		return len(r.stored()) == 1
 	})
 }
 
-// S9: a Lease that kube-vip left behind takes no address from a Service: whoever becomes the allocator learns of
-// silence only after a while, and the ledger says that the Service was kvip's until then.
+// S9: a Lease that kube-vip left behind takes no address from a Service: whoever becomes the
+// allocator learns of silence only after a while, and the ledger says that the Service was kvip's
+// until then.
 func TestALeaseThatKubeVIPLeftBehind(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	holder, seconds := "n7", int32(15)
-	r.Put("/apis/coordination.k8s.io/v1/namespaces/a/leases/"+electionPrefix+"web", &coordinationv1.Lease{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: electionPrefix + "web"},
+	r.Put("/apis/coordination.k8s.io/v1/namespaces/a/leases/"+serviceLeasePrefix+"web", &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: serviceLeasePrefix + "web"},
 		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds},
 	})
 	a, k := r.allocator("x")
 	a.cfg.KubeVIP = true
-	r.sit(k)
-	r.hands(a)
+	r.elect(k)
+	r.runWriters(a)
 	r.PutService("a/web")
-	r.says(a, "a/web", "ForeignStatus")
-	r.pass(20 * time.Second)
-	r.sit(k)
-	r.says(a, "a/web", "10.0.0.100 Allocated")
-	k.leave(t.Context())
+	r.expect(a, "a/web", "ForeignStatus")
+	r.advance(20 * time.Second)
+	r.elect(k)
+	r.expect(a, "a/web", "10.0.0.100 Allocated")
+	k.release(t.Context())
 	b, next := r.allocator("y")
 	b.cfg.KubeVIP = true
-	r.Eventually("the seat is free", func() bool { s := r.cat.LeaderLease(); return s != nil && s.Holder == "" })
-	r.sit(next)
-	r.hands(b)
-	r.until(b, "the next allocator looks", func() bool { return b.term != 0 && b.basis.term == b.term })
+	r.Eventually("the seat is free", func() bool { s := r.cache.LeaderLease(); return s != nil && s.Holder == "" })
+	r.elect(next)
+	r.runWriters(b)
+	r.until(b, "the next allocator looks", func() bool { return b.term != 0 && b.reconciled.term == b.term })
 	if l := r.stored(); len(l) != 1 || r.Says("a/web") != "10.0.0.100 Allocated" {
 		t.Errorf("the next allocator made the ledger %v, and the status %s", l, r.Says("a/web"))
 	}

@@ -1,10 +1,10 @@
-package ledger
+package allocator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -23,7 +23,7 @@ import (
 var errDown = errors.New("the API server is down")
 
 // cluster has the Leases of one namespace and checks resourceVersions as an API server does.
-type cluster struct {
+type fakeLeases struct {
 	version int
 	leases  map[string]*coordinationv1.Lease
 	writes  int
@@ -32,14 +32,14 @@ type cluster struct {
 	lost    map[string]bool // addresses that were in a Lease that was deleted
 }
 
-func newCluster() *cluster {
-	return &cluster{leases: map[string]*coordinationv1.Lease{}, fail: map[int]error{}, mute: map[int]bool{}, lost: map[string]bool{}}
+func newFakeLeases() *fakeLeases {
+	return &fakeLeases{leases: map[string]*coordinationv1.Lease{}, fail: map[int]error{}, mute: map[int]bool{}, lost: map[string]bool{}}
 }
 
-var resource = coordinationv1.Resource("leases")
+var leaseResource = coordinationv1.Resource("leases")
 
 // List implements Leases. A label is all that is selected by.
-func (c *cluster) List(_ context.Context, o metav1.ListOptions) (*coordinationv1.LeaseList, error) {
+func (c *fakeLeases) List(_ context.Context, o metav1.ListOptions) (*coordinationv1.LeaseList, error) {
 	list := &coordinationv1.LeaseList{}
 	name, value, _ := strings.Cut(o.LabelSelector, "=")
 	for _, key := range slices.Sorted(maps.Keys(c.leases)) {
@@ -51,26 +51,26 @@ func (c *cluster) List(_ context.Context, o metav1.ListOptions) (*coordinationv1
 }
 
 // Create implements Leases.
-func (c *cluster) Create(_ context.Context, l *coordinationv1.Lease, _ metav1.CreateOptions) (*coordinationv1.Lease, error) {
+func (c *fakeLeases) Create(_ context.Context, l *coordinationv1.Lease, _ metav1.CreateOptions) (*coordinationv1.Lease, error) {
 	if _, there := c.leases[l.Name]; there {
-		return nil, apierrors.NewAlreadyExists(resource, l.Name)
+		return nil, apierrors.NewAlreadyExists(leaseResource, l.Name)
 	}
 	return c.put(l)
 }
 
 // Update implements Leases.
-func (c *cluster) Update(_ context.Context, l *coordinationv1.Lease, _ metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+func (c *fakeLeases) Update(_ context.Context, l *coordinationv1.Lease, _ metav1.UpdateOptions) (*coordinationv1.Lease, error) {
 	old, there := c.leases[l.Name]
 	switch {
 	case !there:
-		return nil, apierrors.NewNotFound(resource, l.Name)
+		return nil, apierrors.NewNotFound(leaseResource, l.Name)
 	case old.ResourceVersion != l.ResourceVersion:
-		return nil, apierrors.NewConflict(resource, l.Name, errors.New("it changed"))
+		return nil, apierrors.NewConflict(leaseResource, l.Name, errors.New("it changed"))
 	}
 	return c.put(l)
 }
 
-func (c *cluster) put(l *coordinationv1.Lease) (*coordinationv1.Lease, error) {
+func (c *fakeLeases) put(l *coordinationv1.Lease) (*coordinationv1.Lease, error) {
 	c.writes++
 	if err := c.fail[c.writes]; err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func (c *cluster) put(l *coordinationv1.Lease) (*coordinationv1.Lease, error) {
 }
 
 // lose deletes a Lease, if it is there.
-func (c *cluster) lose(name string) {
+func (c *fakeLeases) lose(name string) {
 	if l := c.leases[name]; l != nil {
 		for addr := range svc.DecodeLedger(l.Annotations[svc.AnnotationLedger]) {
 			c.lost[addr.String()] = true
@@ -96,7 +96,7 @@ func (c *cluster) lose(name string) {
 }
 
 // entries counts how often each address is in a shard, and returns its owner in the first.
-func (c *cluster) entries() (count map[string]int, owner map[string]ipam.Owner) {
+func (c *fakeLeases) entries() (count map[string]int, owner map[string]ipam.Owner) {
 	count, owner = map[string]int{}, map[string]ipam.Owner{}
 	names := slices.SortedFunc(maps.Keys(c.leases), func(a, b string) int {
 		if len(a) != len(b) {
@@ -114,15 +114,17 @@ func (c *cluster) entries() (count map[string]int, owner map[string]ipam.Owner) 
 	return count, owner
 }
 
-// book is the hold of one allocator, whose every request passes through gate.
-func (c *cluster) book(identity string, maxShard int, gate func() Leases) *Store {
+// store returns the store of one allocator. Every request passes through gate. A maxShard of 0 is
+// the constant.
+func (c *fakeLeases) store(identity string, limit int, gate func() leaseClient) *store {
 	if gate == nil {
-		gate = func() Leases { return c }
+		gate = func() leaseClient { return c }
 	}
-	return New(Config{
-		Name: "s", Namespace: "n", Identity: identity, MaxShard: maxShard, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Leases: func() (Leases, error) { return gate(), nil },
-	})
+	return &store{cfg: storeConfig{
+		name: "s", namespace: "n", identity: identity, maxShard: cmp.Or(limit, maxShard),
+		log: slog.New(slog.DiscardHandler), known: func(string) *svc.Lease { return nil },
+		leases: func() (leaseClient, error) { return gate(), nil },
+	}}
 }
 
 func shardName(n int) string { return fmt.Sprintf("s-ledger-%d", n) }

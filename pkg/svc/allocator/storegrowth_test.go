@@ -1,4 +1,4 @@
-package ledger
+package allocator
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 
 // limited refuses Leases whose annotations are as long as an API server refuses.
 type limited struct {
-	*cluster
+	*fakeLeases
 	most int
 }
 
@@ -24,16 +24,16 @@ func (l limited) Update(ctx context.Context, o *coordinationv1.Lease, opts metav
 	if len(o.Annotations[svc.AnnotationLedger]) > l.most {
 		return nil, errors.New("metadata.annotations: Too long")
 	}
-	return l.cluster.Update(ctx, o, opts)
+	return l.fakeLeases.Update(ctx, o, opts)
 }
 
-// S4: a full shard whose entries grow, one after the other, never stops anything: they move to later ones. In
-// between an address is never without its holders, and the first entry counts.
+// S4: a full shard whose entries grow, one after the other, never stops anything: they move to
+// later ones. In between an address is never without its holders, and the first entry counts.
 func TestFullShardsGrow(t *testing.T) {
 	const bound, count = 2000, 60
-	c := newCluster()
-	b := c.book("me", bound, func() Leases { return limited{c, bound + len("{}")} })
-	take(t, b)
+	c := newFakeLeases()
+	b := c.store("me", bound, func() leaseClient { return limited{c, bound + len("{}")} })
+	acquire(t, b)
 	next := many(count, "a/web")
 	commit(t, b, next)
 	for i := range count {
@@ -44,7 +44,7 @@ func TestFullShardsGrow(t *testing.T) {
 			t.Fatalf("%d addresses are left", len(n))
 		}
 	}
-	if got := take(t, c.book("you", bound, nil)); !got.Equal(next) {
+	if got := acquire(t, c.store("you", bound, nil)); !got.Equal(next) {
 		t.Errorf("the next allocator reads %d addresses that are not those", len(got))
 	}
 	if len(c.leases) > 6 {
@@ -52,41 +52,42 @@ func TestFullShardsGrow(t *testing.T) {
 	}
 }
 
-// An entry that moves is written where it goes to before it is taken away where it was, whatever fails in between.
-func TestAMoveThatFails(t *testing.T) {
+// An entry that moves is written where it goes to before it is taken away where it was, whatever
+// fails in between.
+func TestAFailedMove(t *testing.T) {
 	for after := 1; after <= 3; after++ {
-		c := newCluster()
-		b := c.book("me", 200, nil)
-		take(t, b)
+		c := newFakeLeases()
+		b := c.store("me", 200, nil)
+		acquire(t, b)
 		old := many(6, "a/web")
 		commit(t, b, old)
 		next := old.Clone()
 		next[addr(0)] = append(next[addr(0)], ipam.Holder{Owner: "b/web"}, ipam.Holder{Owner: "c/web"}, ipam.Holder{Owner: "d/web"})
 		c.fail[c.writes+after] = errDown
-		err := b.Commit(context.Background(), next)
+		err := b.commit(context.Background(), next)
 		if count, owner := c.entries(); len(count) != 6 || owner[addr(0).String()] != "a/web" {
 			t.Errorf("write %d fails: %v, %v", after, count, owner)
 		}
 		if (err != nil) != (after < 4) {
 			t.Errorf("write %d fails: %v", after, err)
 		}
-		b = c.book("you", 200, nil)
-		take(t, b)
+		b = c.store("you", 200, nil)
+		acquire(t, b)
 		if count, _ := c.entries(); count[addr(0).String()] != 1 {
 			t.Errorf("write %d fails: the next allocator leaves it in %d shards", after, count[addr(0).String()])
 		}
 		commit(t, b, next)
-		if !take(t, b).Equal(next) {
-			t.Errorf("write %d fails: the ledger is %v", after, b.Ledger())
+		if !acquire(t, b).Equal(next) {
+			t.Errorf("write %d fails: the ledger is %v", after, b.ledger())
 		}
 	}
 }
 
 // An entry that no Lease has room for is not written, and stops nothing.
 func TestAnEntryLongerThanALease(t *testing.T) {
-	c := newCluster()
-	b := c.book("me", 0, func() Leases { return limited{c, 256 << 10} })
-	take(t, b)
+	c := newFakeLeases()
+	b := c.store("me", 0, func() leaseClient { return limited{c, 256 << 10} })
+	acquire(t, b)
 	next := many(3, "a/web")
 	commit(t, b, next)
 	for i := range 30_000 {
@@ -96,7 +97,7 @@ func TestAnEntryLongerThanALease(t *testing.T) {
 	for range 5 {
 		commit(t, b, next)
 	}
-	got := take(t, b)
+	got := acquire(t, b)
 	if len(got) != 4 || len(got[addr(1)]) != 1 || len(got[addr(8)]) != 1 {
 		t.Errorf("the ledger has %d addresses, and %d holders", len(got), len(got[addr(1)]))
 	}
@@ -106,12 +107,12 @@ func TestAnEntryLongerThanALease(t *testing.T) {
 }
 
 // No Lease is made for a write that fails again and again.
-func TestRetriesMakeNoLeases(t *testing.T) {
-	c := newCluster()
-	b := c.book("me", 100, func() Leases { return limited{c, 10} })
+func TestRetriesCreateNoShards(t *testing.T) {
+	c := newFakeLeases()
+	b := c.store("me", 100, func() leaseClient { return limited{c, 10} })
 	try := func() {
-		take(t, b)
-		if b.Commit(context.Background(), many(9, "a/web")) == nil {
+		acquire(t, b)
+		if b.commit(context.Background(), many(9, "a/web")) == nil {
 			t.Fatal("it was written")
 		}
 	}
@@ -125,27 +126,29 @@ func TestRetriesMakeNoLeases(t *testing.T) {
 	}
 }
 
-// S4: a Lease of the ledger whose label somebody took away is found by its name, and gets the label again.
+// S4: a Lease of the ledger whose label somebody took away is found by its name, and gets the label
+// again.
 func TestAShardWithoutItsLabel(t *testing.T) {
-	c := newCluster()
-	b := c.book("me", 0, nil)
-	take(t, b)
+	c := newFakeLeases()
+	b := c.store("me", 0, nil)
+	acquire(t, b)
 	commit(t, b, many(3, "a/web"))
 	c.leases[shardName(0)].Labels = nil
-	if got := take(t, c.book("you", 0, nil)); !got.Equal(many(3, "a/web")) || c.leases[shardName(0)].Labels[svc.LabelRole] != svc.RoleLedger {
+	if got := acquire(t, c.store("you", 0, nil)); !got.Equal(many(3, "a/web")) || c.leases[shardName(0)].Labels[svc.LabelRole] != svc.RoleLedger {
 		t.Errorf("the ledger is %v, labels %v", got, c.leases[shardName(0)].Labels)
 	}
 }
 
-// S4: a Lease of a number behind which there is none, as somebody may make one, does not keep the ledger from growing.
+// S4: a Lease of a number behind which there is none, as somebody may make one, does not keep the
+// ledger from growing.
 func TestALeaseOfTheLargestNumber(t *testing.T) {
-	c := newCluster()
+	c := newFakeLeases()
 	if _, err := c.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: shardName(math.MaxInt)}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, who := range []string{"me", "you"} {
-		b := c.book(who, 0, nil)
-		take(t, b)
+		b := c.store(who, 0, nil)
+		acquire(t, b)
 		commit(t, b, many(3, ipam.Owner("a/"+who)))
 	}
 }

@@ -1,0 +1,334 @@
+package allocator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/ipam"
+	"github.com/kvip/kvip/pkg/svc"
+)
+
+// maxShard is the longest text of one shard, in bytes. An API server accepts 256 KiB of annotations
+// (k8s.io/apimachinery, TotalAnnotationSizeLimitB). The entry of one address is shorter
+// (ipam.MaxHolders and ipam.MaxPorts).
+const maxShard = 200_000
+
+// errLost means that another client has written the ledger, or that it was not acquired. acquire
+// must follow.
+var errLost = errors.New("another client has written the ledger")
+
+// leaseClient is what a store uses of a client for the Leases of one namespace.
+type leaseClient interface {
+	List(ctx context.Context, o metav1.ListOptions) (*coordinationv1.LeaseList, error)
+	Create(
+		ctx context.Context, l *coordinationv1.Lease, o metav1.CreateOptions,
+	) (*coordinationv1.Lease, error)
+	Update(
+		ctx context.Context, l *coordinationv1.Lease, o metav1.UpdateOptions,
+	) (*coordinationv1.Lease, error)
+}
+
+// storeConfig configures a store. All fields are required.
+type storeConfig struct {
+	// name is the prefix of the shards' names, namespace is theirs.
+	name, namespace string
+	identity        string
+	leases          func() (leaseClient, error)
+	log             *slog.Logger
+	// known returns a Lease of the ledger as the watch shows it, or nil.
+	known func(name string) *svc.Lease
+	// maxShard is the longest text of a shard, in bytes.
+	maxShard int
+}
+
+// store reads and writes the ledger (S4). Each write carries the version that was read, and acquire
+// fences earlier writers. It is used from one goroutine.
+//
+// The ledger is a sequence of Leases, its shards: with the permissions of kube-vip, kvip may write
+// no other object (S9), and a Lease names its writer. An entry stays in its shard while it fits,
+// and moves to a later one when it has grown. New entries go to the first shard with room. The last
+// shard is always empty, so a new allocator has written every object that the former one could
+// write.
+type store struct {
+	cfg    storeConfig
+	shards []*shard
+}
+
+// shard is one Lease as it was written last.
+type shard struct {
+	lease   *coordinationv1.Lease
+	entries ipam.Ledger
+	// seen: the watch has shown the Lease. reached: it has shown this version.
+	seen, reached bool
+}
+
+// acquire reads the ledger and writes this node's identity into every shard, so that an earlier
+// writer can write none of them (S4). If two shards have an address, the first counts.
+func (b *store) acquire(ctx context.Context) error {
+	leases, err := b.cfg.leases()
+	if err != nil {
+		return fmt.Errorf("acquire ledger: %w", err)
+	}
+	listed, err := b.list(ctx, leases)
+	if err != nil {
+		return err
+	}
+	before := b.shards
+	b.shards = nil
+	for _, l := range listed {
+		entries := b.restored(&l, before)
+		b.removeDuplicates(entries)
+		s := &shard{lease: &l}
+		if err := b.write(ctx, leases, s, entries); err != nil {
+			return err
+		}
+		b.shards = append(b.shards, s)
+	}
+	if err := b.ensureSpareShard(ctx, leases); err != nil {
+		return err
+	}
+	if len(b.shards) > len(listed) {
+		return b.checkComplete(ctx, leases)
+	}
+	return nil
+}
+
+// ledger returns what was read and written last.
+func (b *store) ledger() ipam.Ledger {
+	all := ipam.Ledger{}
+	for _, s := range slices.Backward(b.shards) { // the first counts
+		maps.Copy(all, s.entries)
+	}
+	return all
+}
+
+// commit writes next, each changed shard once. An entry that is too long for a shard stays as it
+// was. After an error it is unknown which shards were written: acquire must follow. The error is
+// errLost if another client has written meanwhile, or nothing was acquired.
+func (b *store) commit(ctx context.Context, next ipam.Ledger) error {
+	if len(b.shards) == 0 {
+		return fmt.Errorf("write ledger: it was not acquired: %w", errLost)
+	}
+	leases, err := b.cfg.leases()
+	if err != nil {
+		return fmt.Errorf("write ledger: %w", err)
+	}
+	layout, err := b.split(ctx, leases, b.bounded(next))
+	if err != nil {
+		return err
+	}
+	// An entry that moves is in two shards for a while, and the first counts. Shards that lose an
+	// entry to a later one come last, so the address has its holders throughout. The others are
+	// written in order, so nothing is written behind a shard that another allocator acquired.
+	for _, full := range []bool{false, true} {
+		for i, part := range layout.parts {
+			if layout.full[i] != full || part.Equal(b.shards[i].entries) {
+				continue
+			}
+			if err := b.write(ctx, leases, b.shards[i], part); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// bounded keeps entries that fit into no Lease as they are, so that they do not block other
+// entries.
+func (b *store) bounded(next ipam.Ledger) ipam.Ledger {
+	var have ipam.Ledger
+	for addr, holders := range next {
+		if svc.EntrySize(addr, holders) <= maxShard {
+			continue
+		}
+		if have == nil {
+			have, next = b.ledger(), maps.Clone(next)
+		}
+		b.cfg.log.Error("entry too long for the ledger; it stays as it was",
+			"vip", addr, "holders", len(holders))
+		if old, ok := have[addr]; ok {
+			next[addr] = old
+		} else {
+			delete(next, addr)
+		}
+	}
+	return next
+}
+
+// restored returns the entries that a kvip wrote into l. An edit by another client leaves the time
+// of renewal as it is: then the entries before the edit count, if this node knows them.
+func (b *store) restored(l *coordinationv1.Lease, before []*shard) ipam.Ledger {
+	entries := svc.DecodeLedger(l.Annotations[svc.AnnotationLedger])
+	known := b.lastWritten(l, before)
+	if known == nil || known.Equal(entries) {
+		return entries
+	}
+	b.cfg.log.Warn("another client has edited the ledger; its entries are restored", "lease", l.Name)
+	return maps.Clone(known)
+}
+
+// lastWritten returns the entries of the last write of a kvip into l, nil if they are unknown.
+func (b *store) lastWritten(l *coordinationv1.Lease, before []*shard) ipam.Ledger {
+	if l.Spec.RenewTime == nil {
+		return nil
+	}
+	for _, s := range before {
+		last := s.lease
+		if last.UID == l.UID && last.Name == l.Name && last.Spec.RenewTime.Equal(l.Spec.RenewTime) {
+			return s.entries
+		}
+	}
+	seen := b.cfg.known(l.Name)
+	if seen != nil && seen.UID == l.UID && seen.Renewed.Equal(l.Spec.RenewTime.Time) {
+		return seen.Entries
+	}
+	return nil
+}
+
+// changed returns the name of a shard that another client than an allocator has edited, created or
+// deleted, by what the watch shows, or "". acquire must follow. A take-over by another allocator
+// does not count: the election reports it, and writes fail.
+func (b *store) changed(leases []*svc.Lease) string {
+	seen := map[string]*svc.Lease{}
+	for _, l := range leases {
+		if l.Role == svc.RoleLedger {
+			seen[l.Name] = l
+		}
+	}
+	for _, s := range b.shards {
+		l := seen[s.lease.Name]
+		delete(seen, s.lease.Name)
+		switch {
+		case l == nil && s.seen: // the watch may lag, but a Lease that it has shown was deleted
+			return s.lease.Name
+		case l == nil:
+		case l.ResourceVersion == s.lease.ResourceVersion:
+			s.seen, s.reached = true, true
+		case svc.Newer(l, s.lease):
+			if l.Edited || l.Holder == b.cfg.identity {
+				return s.lease.Name
+			}
+		case s.reached: // an older version after a newer one: etcd was restored
+			return s.lease.Name
+		default:
+			s.seen = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(seen)) {
+		if len(seen[name].Entries) > 0 {
+			return name
+		}
+	}
+	return ""
+}
+
+// list reads the shards in the order of their numbers. It selects them by name, as another client
+// may have removed a label.
+func (b *store) list(ctx context.Context, leases leaseClient) ([]coordinationv1.Lease, error) {
+	list, err := leases.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list ledger: %w", err)
+	}
+	number := func(l coordinationv1.Lease) int { return svc.Shard(b.cfg.name, l.Name) }
+	all := slices.DeleteFunc(list.Items, func(l coordinationv1.Lease) bool { return number(l) < 0 })
+	slices.SortFunc(all, func(x, y coordinationv1.Lease) int { return number(x) - number(y) })
+	return all, nil
+}
+
+// checkComplete returns an error if there are shards that this node has neither read nor created:
+// it was paused since list, while others created the ledger and a part of that was deleted.
+func (b *store) checkComplete(ctx context.Context, leases leaseClient) error {
+	listed, err := b.list(ctx, leases)
+	if err != nil {
+		return err
+	}
+	for _, l := range listed {
+		if !slices.ContainsFunc(b.shards, func(s *shard) bool { return s.lease.Name == l.Name }) {
+			return fmt.Errorf("acquire ledger: lease %s was created meanwhile: %w", l.Name, errLost)
+		}
+	}
+	return nil
+}
+
+// removeDuplicates removes entries that an earlier shard has.
+func (b *store) removeDuplicates(entries ipam.Ledger) {
+	for _, s := range b.shards {
+		for addr := range s.entries {
+			if _, twice := entries[addr]; twice {
+				b.cfg.log.Error("the ledger has an address twice; the first entry counts",
+					"vip", addr, "lease", s.lease.Name)
+				delete(entries, addr)
+			}
+		}
+	}
+}
+
+// ensureSpareShard adds shards until the last of at least two is empty.
+func (b *store) ensureSpareShard(ctx context.Context, leases leaseClient) error {
+	for len(b.shards) < 2 || len(b.shards[len(b.shards)-1].entries) > 0 {
+		if err := b.add(ctx, leases); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add creates an empty shard behind the last.
+func (b *store) add(ctx context.Context, leases leaseClient) error {
+	n := 0
+	if len(b.shards) > 0 {
+		n = svc.Shard(b.cfg.name, b.shards[len(b.shards)-1].lease.Name) + 1
+	}
+	name := svc.LedgerPrefix(b.cfg.name) + strconv.Itoa(n)
+	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: b.cfg.namespace}}
+	b.fill(l, ipam.Ledger{})
+	created, err := leases.Create(ctx, l, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create lease %s: %w", l.Name, errLost)
+	}
+	if err != nil {
+		return fmt.Errorf("create lease %s for the ledger: %w", l.Name, err)
+	}
+	b.shards = append(b.shards, &shard{lease: created, entries: ipam.Ledger{}})
+	return nil
+}
+
+// write updates a shard at the version that was read last.
+func (b *store) write(
+	ctx context.Context, leases leaseClient, s *shard, entries ipam.Ledger,
+) error {
+	l := s.lease.DeepCopy()
+	b.fill(l, entries)
+	written, err := leases.Update(ctx, l, metav1.UpdateOptions{})
+	switch {
+	case apierrors.IsConflict(err) || apierrors.IsNotFound(err):
+		return fmt.Errorf("write lease %s: %w", l.Name, errLost)
+	case err != nil:
+		return fmt.Errorf("write lease %s of the ledger: %w", l.Name, err)
+	}
+	s.lease, s.entries, s.reached = written, entries, false
+	return nil
+}
+
+// fill sets entries, writer and time in l.
+func (b *store) fill(l *coordinationv1.Lease, entries ipam.Ledger) {
+	if l.Annotations == nil {
+		l.Annotations = map[string]string{}
+	}
+	if l.Labels == nil {
+		l.Labels = map[string]string{}
+	}
+	l.Labels[svc.LabelRole] = svc.RoleLedger
+	l.Annotations[svc.AnnotationLedger] = svc.EncodeLedger(entries)
+	now := metav1.NowMicro()
+	l.Spec.HolderIdentity, l.Spec.RenewTime = &b.cfg.identity, &now
+}

@@ -1,0 +1,167 @@
+package allocator
+
+import (
+	"context"
+	"flag"
+	"math/rand/v2"
+	"strconv"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/ipam"
+)
+
+var seedFlag = flag.Uint64("store.seed", 0, "play the history of this seed alone")
+
+// stage lets one allocator at a time make one request: between any two requests of one, the others
+// may do whatever they do. Who is not called any more is frozen.
+type scheduler struct {
+	c     *fakeLeases
+	turn  chan struct{}
+	ready chan bool // true: it waits to make a request; false: it has ended
+}
+
+// List implements Leases.
+func (s *scheduler) List(ctx context.Context, o metav1.ListOptions) (*coordinationv1.LeaseList, error) {
+	s.wait()
+	return s.c.List(ctx, o)
+}
+
+// Create implements Leases.
+func (s *scheduler) Create(ctx context.Context, l *coordinationv1.Lease, o metav1.CreateOptions) (*coordinationv1.Lease, error) {
+	s.wait()
+	return s.c.Create(ctx, l, o)
+}
+
+// Update implements Leases.
+func (s *scheduler) Update(ctx context.Context, l *coordinationv1.Lease, o metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+	s.wait()
+	return s.c.Update(ctx, l, o)
+}
+
+func (s *scheduler) wait() {
+	s.ready <- true
+	<-s.turn
+}
+
+// granted is what an allocator believes to have given after a Commit that succeeded.
+type granted struct {
+	addr  string
+	owner ipam.Owner
+}
+
+// allocator takes the ledger and gives free addresses to Services of its own, has entries grow and
+// shrink, and frees addresses, again and again, as long as it is let; it believes always to be the
+// one.
+func runAllocator(s *scheduler, name string, random *rand.Rand, report func(granted)) {
+	defer func() { s.ready <- false }()
+	b := s.c.store(name, 150, func() leaseClient { return s })
+	for round := range 6 {
+		if b.acquire(context.Background()) != nil {
+			continue
+		}
+		for range 3 {
+			next, given := b.ledger().Clone(), []granted(nil)
+			for i := range 8 {
+				owner := ipam.Owner(name + "/" + string(rune('a'+round)))
+				switch holders := next[addr(i)]; {
+				case len(holders) == 0 && random.IntN(2) == 0:
+					next[addr(i)] = []ipam.Holder{{Owner: owner}}
+					given = append(given, granted{addr(i).String(), owner})
+				case len(holders) > 0 && random.IntN(6) == 0:
+					delete(next, addr(i))
+				case len(holders) > 0 && random.IntN(3) == 0: // others join the first, or leave it
+					next[addr(i)] = withOthers(holders[0], random.IntN(4))
+				}
+			}
+			if b.commit(context.Background(), next) != nil {
+				break
+			}
+			for _, g := range given {
+				report(g)
+			}
+		}
+	}
+}
+
+// joined is an owner with so many others beside it.
+func withOthers(first ipam.Holder, others int) []ipam.Holder {
+	all := []ipam.Holder{first}
+	for i := range others {
+		all = append(all, ipam.Holder{Owner: ipam.Owner(string(first.Owner) + strconv.Itoa(i))})
+	}
+	return all
+}
+
+// TestS4NoAddressHasTwoOwners: three allocators, each of which believes to be the one and may be
+// frozen between any two of its requests, never give an address to another owner than the one that
+// has it, while entries grow, shrink, and move from shard to shard, and while Leases of the ledger
+// are deleted. What one of them has given out is in the ledger at that instant.
+func TestS4NoAddressHasTwoOwners(t *testing.T) {
+	if *seedFlag != 0 {
+		storeHistory(t, *seedFlag)
+		return
+	}
+	first := uint64(time.Now().UnixNano())
+	for i := range uint64(400) {
+		if storeHistory(t, first+i); t.Failed() {
+			t.Fatalf("play it alone with -store.seed=%d", first+i)
+		}
+	}
+}
+
+func storeHistory(t *testing.T, seed uint64) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(seed, 4))
+	c := newFakeLeases()
+	var schedulers []*scheduler
+	for _, name := range []string{"x", "y", "z"} {
+		s := &scheduler{c: c, turn: make(chan struct{}), ready: make(chan bool)}
+		own := rand.New(rand.NewPCG(random.Uint64(), 5))
+		go runAllocator(s, name, own, func(g granted) { checkGranted(t, c, g) })
+		if <-s.ready {
+			schedulers = append(schedulers, s)
+		}
+	}
+	at, owner := 0, map[string]ipam.Owner{}
+	for len(schedulers) > 0 {
+		if random.IntN(4) == 0 { // the others go on while this one is frozen
+			at = random.IntN(len(schedulers))
+		}
+		at %= len(schedulers)
+		s := schedulers[at]
+		s.turn <- struct{}{}
+		if !<-s.ready {
+			schedulers = append(schedulers[:at], schedulers[at+1:]...)
+		}
+		owner = checkOwners(t, c, owner)
+		if random.IntN(60) == 0 { // somebody deletes one
+			c.lose(shardName(random.IntN(3)))
+			_, owner = c.entries()
+		}
+	}
+}
+
+// checkOwners asserts that no address went from one owner to another in one step: it has to be free
+// in between. Where it is in two shards, the first counts. It returns the owners.
+func checkOwners(t *testing.T, c *fakeLeases, before map[string]ipam.Owner) map[string]ipam.Owner {
+	t.Helper()
+	_, now := c.entries()
+	for a, owner := range now {
+		if was, had := before[a]; had && was != owner {
+			t.Errorf("S4: %s went from %s to %s", a, was, owner)
+		}
+	}
+	return now
+}
+
+// check asserts that what was given is in the ledger: nobody else could give it at the same time.
+// What somebody has deleted meanwhile may be nobody's.
+func checkGranted(t *testing.T, c *fakeLeases, g granted) {
+	if _, owner := c.entries(); owner[g.addr] != g.owner && (owner[g.addr] != "" || !c.lost[g.addr]) {
+		t.Errorf("S4: %s was given to %s, and the ledger says %q", g.addr, g.owner, owner[g.addr])
+	}
+}
