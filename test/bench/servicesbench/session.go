@@ -16,6 +16,7 @@ import (
 	"github.com/kvip/kvip/test/failover"
 	"github.com/kvip/kvip/test/lab/cluster"
 	"github.com/kvip/kvip/test/lab/servicelab"
+	"github.com/kvip/kvip/test/lab/wait"
 )
 
 const (
@@ -179,7 +180,7 @@ func (s *session) start(ctx context.Context) (err error) {
 // agreed waits until every agent has a fresh view in which all are alive.
 func agreed(ctx context.Context, l *servicelab.Lab) error {
 	for _, n := range l.Nodes {
-		err := servicelab.Wait(ctx, "a fresh view on "+n.Name, func() bool {
+		err := wait.For(ctx, "a fresh view on "+n.Name, func() bool {
 			r, err := l.Report(n, "")
 			return err == nil && r.Fresh && len(r.Alive) == len(l.Nodes)
 		})

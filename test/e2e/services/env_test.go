@@ -17,6 +17,7 @@ import (
 	"github.com/kvip/kvip/test/lab/cluster"
 	"github.com/kvip/kvip/test/lab/netlab"
 	"github.com/kvip/kvip/test/lab/servicelab"
+	"github.com/kvip/kvip/test/lab/wait"
 )
 
 const (
@@ -100,7 +101,7 @@ func (s *env) wait(what string, ok func() bool) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
-	s.must(servicelab.Wait(ctx, what, ok))
+	s.must(wait.For(ctx, what, ok))
 }
 
 // create makes a Service and waits for its only address.

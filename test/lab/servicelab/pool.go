@@ -15,6 +15,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/apis/v1alpha1"
 	"github.com/kvip/kvip/templates"
+	"github.com/kvip/kvip/test/lab/wait"
 )
 
 // manager owns the fields that the lab applies.
@@ -70,7 +71,7 @@ func (l *Lab) eachServer(ctx context.Context, what string, is func(error) bool) 
 		if err != nil {
 			return err
 		}
-		err = Wait(ctx, n.Name+" "+what, func() bool {
+		err = wait.For(ctx, n.Name+" "+what, func() bool {
 			_, err := client.Resource(poolResource).List(ctx, metav1.ListOptions{})
 			return is(err)
 		})

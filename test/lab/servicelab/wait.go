@@ -5,28 +5,14 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
+
+	"github.com/kvip/kvip/test/lab/wait"
 )
-
-// look is how often a wait looks.
-const look = 20 * time.Millisecond
-
-// Wait returns when ok, or with an error that names what was waited for when ctx ends.
-func Wait(ctx context.Context, what string, ok func() bool) error {
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", what, ctx.Err())
-		case <-time.After(look):
-		}
-	}
-	return nil
-}
 
 // WaitIngress waits until a Service's status has that many addresses, and returns them.
 func (l *Lab) WaitIngress(ctx context.Context, service string, count int) (list []netip.Addr,
 	err error) {
-	err = Wait(ctx, fmt.Sprintf("%d addresses of service %s", count, service), func() bool {
+	err = wait.For(ctx, fmt.Sprintf("%d addresses of service %s", count, service), func() bool {
 		s, err := l.Read(ctx, service)
 		if err != nil {
 			return false
@@ -40,7 +26,7 @@ func (l *Lab) WaitIngress(ctx context.Context, service string, count int) (list 
 // WaitOwner waits until exactly one node has the address and answers for it on the wire, and
 // returns its name.
 func (l *Lab) WaitOwner(ctx context.Context, addr netip.Addr) (name string, err error) {
-	err = Wait(ctx, "one owner of "+addr.String(), func() bool {
+	err = wait.For(ctx, "one owner of "+addr.String(), func() bool {
 		holders := l.Holders(addr)
 		if len(holders) != 1 {
 			return false
