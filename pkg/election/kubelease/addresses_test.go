@@ -6,17 +6,17 @@ import (
 	"testing"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-
-	"github.com/kvip/kvip/pkg/election"
 )
 
-// S4: the Services part finds the virtual IPs at the control plane's Lease, whatever its name is: from when it
-// is made, and after an upgrade from the next write on.
+const leasePath = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kvip"
+
+// S4: the Services part finds the VIPs on the control plane's Lease under any name, once it is
+// created, or after an upgrade once it is written again.
 func TestTheLeaseNamesItsAddresses(t *testing.T) {
 	l := newLab(t, 1)
 	read := func() []netip.AddrPort {
 		var got coordinationv1.Lease
-		if ok, err := l.store.Get("/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kvip", &got); err != nil || !ok {
+		if ok, err := l.store.Get(leasePath, &got); err != nil || !ok {
 			t.Fatalf("no Lease: %v", err)
 		}
 		return Addresses(&got)
@@ -25,17 +25,17 @@ func TestTheLeaseNamesItsAddresses(t *testing.T) {
 	if got := read(); len(got) > 0 {
 		t.Errorf("a Lease of an earlier version names %v", got)
 	}
-	want := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.10:6443"), netip.MustParseAddrPort("[2001:db8::10]:6443")}
+	want := []netip.AddrPort{
+		netip.MustParseAddrPort("192.0.2.10:6443"), netip.MustParseAddrPort("[2001:db8::10]:6443"),
+	}
 	l.driver.cfg.Addresses = want
 	l.renew()
 	if got := read(); !slices.Equal(got, want) {
 		t.Errorf("after a renewal it names %v", got)
 	}
-	l.store.Delete("/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kvip")
-	if got := l.write(election.Action{Kind: election.Create, Record: tenure()}); got != election.OutcomeOK {
-		t.Fatalf("create: outcome %d", got)
-	}
+	l.store.Delete(leasePath)
+	l.create()
 	if got := read(); !slices.Equal(got, want) {
-		t.Errorf("made anew it names %v", got)
+		t.Errorf("created again it names %v", got)
 	}
 }

@@ -7,22 +7,20 @@ import (
 	"github.com/kvip/kvip/pkg/election/conformance"
 	"github.com/kvip/kvip/test/electiontest"
 	"github.com/kvip/kvip/test/fakeapi"
+	"github.com/kvip/kvip/test/testutil"
 )
 
-// The driver against the fake API server; test/e2e/controlplane runs the same against the real one.
+// TestConformance uses the fake API server; test/e2e/controlplane runs the suite on a real one.
 func TestConformance(t *testing.T) {
-	store, err := fakeapi.NewStore()
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := store.Serve("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := testutil.Must(fakeapi.NewStore())
+	server := testutil.Must(store.Serve("127.0.0.1:0"))
 	t.Cleanup(server.Close)
 	kubeconfig := filepath.Join(t.TempDir(), "admin.conf")
-	if err := store.WriteKubeconfig(kubeconfig, "https://vip.invalid:6443", fakeapi.User{Token: "agent"}); err != nil {
+	user := fakeapi.User{Token: "agent"}
+	if err := store.WriteKubeconfig(kubeconfig, "https://vip.invalid:6443", user); err != nil {
 		t.Fatal(err)
 	}
-	conformance.Run(t, func(t *testing.T) conformance.Env { return electiontest.New(t, kubeconfig, server.Host) })
+	conformance.Run(t, func(t *testing.T) conformance.Env {
+		return electiontest.New(t, kubeconfig, server.Host)
+	})
 }

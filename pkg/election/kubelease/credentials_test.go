@@ -4,11 +4,10 @@ import (
 	"testing"
 
 	"github.com/kvip/kvip/pkg/apiclient"
-	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/test/fakeapi"
 )
 
-// Other credentials are used for the watch too, not only for what is asked next.
+// TestWatchTakesOverNewCredentials: new credentials end a watch, which starts again with them.
 func TestWatchTakesOverNewCredentials(t *testing.T) {
 	l := newLab(t, 1, fakeapi.User{Token: "admin"})
 	version := l.holding().Version
@@ -28,9 +27,9 @@ func TestWatchTakesOverNewCredentials(t *testing.T) {
 
 func isWatch(r fakeapi.Request) bool { return r.Query != "" && r.Method == "GET" }
 
-// A right that kvip's own token lacks is told, though the lease can be had; for others', which may
-// never have had it, it is not.
-func TestRefusedEndpoints(t *testing.T) {
+// TestDeniedEndpoints: a denial of the EndpointSlice is reported for kvip's own token, and not for
+// other credentials, which may not have the permission.
+func TestDeniedEndpoints(t *testing.T) {
 	l := newLab(t, 1, fakeapi.User{Token: "1"}, fakeapi.User{Token: "2"})
 	l.servers[0].Be(fakeapi.Forbidden)
 	before := l.creds.Source()
@@ -42,7 +41,5 @@ func TestRefusedEndpoints(t *testing.T) {
 		t.Errorf("%v, credentials %s", err, l.creds.Source())
 	}
 	l.servers[0].Be(fakeapi.Serves)
-	if got := l.write(election.Action{Kind: election.Create, Record: tenure()}); got != election.OutcomeOK {
-		t.Errorf("create: outcome %d", got)
-	}
+	l.create()
 }

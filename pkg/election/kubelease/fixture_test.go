@@ -3,7 +3,6 @@ package kubelease
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"path/filepath"
 	"sync"
@@ -18,7 +17,7 @@ import (
 	"github.com/kvip/kvip/test/testutil"
 )
 
-// patience bounds every wait of these tests; none is about how fast anything is.
+// patience bounds every wait of the tests. None measures speed.
 const patience = 30 * time.Second
 
 // lab is a cluster of fake API servers, all on one port, and an agent on the first node.
@@ -73,7 +72,7 @@ func (l *lab) agent(users []fakeapi.User) {
 		}
 		paths = append(paths, path)
 	}
-	l.creds = testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: paths, Log: slog.New(slog.DiscardHandler)}))
+	l.creds = testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: paths}))
 	var err error
 	l.driver, err = New(Config{
 		Namespace: "kube-system", Name: "kvip", Router: l.newRouter(""), OnFailure: l.fail,
@@ -90,7 +89,7 @@ func (l *lab) newRouter(inCluster string) *apiclient.Router {
 	}))
 }
 
-// at changes where the node's own API server is.
+// at sets the addresses of the node's own API server.
 func (l *lab) at(hosts ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -136,7 +135,7 @@ func (l *lab) do(a election.Action, within time.Duration) election.Event {
 	return l.driver.Do(l.t.Context(), a)
 }
 
-// write is do for a write that has time enough.
+// write executes a write with a late deadline.
 func (l *lab) write(a election.Action) election.Outcome {
 	l.t.Helper()
 	got, ok := l.do(a, patience).(election.Written)
@@ -156,7 +155,16 @@ func (l *lab) read() election.Record {
 	return got.Record
 }
 
-// holding makes the Lease and lets node a hold it in term 1.
+// create creates the Lease with node a as its holder.
+func (l *lab) create() {
+	l.t.Helper()
+	got := l.write(election.Action{Kind: election.Create, Record: tenure()})
+	if got != election.OutcomeOK {
+		l.t.Fatalf("create: outcome %d", got)
+	}
+}
+
+// holding creates the Lease, and node a claims it in term 1.
 func (l *lab) holding() election.Record {
 	l.t.Helper()
 	for _, a := range []election.Action{
@@ -172,17 +180,23 @@ func (l *lab) holding() election.Record {
 }
 
 func tenure() election.Record {
-	return election.Record{Exists: true, Holder: "a", Term: 1, Duration: 5 * time.Second, MAC: "02:00:00:00:00:0a"}
+	return election.Record{
+		Exists: true, Holder: "a", Term: 1, Duration: 5 * time.Second, MAC: "02:00:00:00:00:0a",
+	}
 }
 
-// release is the action by which node a gives the lease up, over its peers.
+// release is the action by which node a releases the lease over its peers.
 func release(base election.Record) election.Action {
-	return election.Action{Kind: election.Release, Base: base, PreferPeers: true, Record: election.Record{
-		Exists: true, Term: 1, Duration: 5 * time.Second, Released: election.Proof{Holder: "a", Term: 1, Reason: election.ReasonAPIDead},
-	}}
+	return election.Action{
+		Kind: election.Release, Base: base, PreferPeers: true,
+		Record: election.Record{
+			Exists: true, Term: 1, Duration: 5 * time.Second,
+			Released: election.Proof{Holder: "a", Term: 1, Reason: election.ReasonAPIDead},
+		},
+	}
 }
 
-// await reads what the watch delivers until it is what the test waits for.
+// await reads events of the watch until one matches.
 func (l *lab) await(what string, is func(election.Record) bool) election.Record {
 	l.t.Helper()
 	end := time.After(patience)
@@ -198,17 +212,17 @@ func (l *lab) await(what string, is func(election.Record) bool) election.Record 
 	}
 }
 
-// until waits for a condition that comes true by itself.
+// until waits for a condition.
 func (l *lab) until(what string, is func() bool) {
 	l.t.Helper()
 	for end := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			l.t.Fatalf("waited in vain for %s", what)
+			l.t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }
 
-// dead returns an address on which nobody listens.
+// dead returns an address without a listener.
 func dead(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,26 +18,30 @@ var noon = time.Date(2026, 1, 2, 12, 0, 0, 123456789, time.UTC)
 
 func ptr[T any](v T) *T { return &v }
 
-// lease is one as others may have left it.
+// lease returns a Lease with fields of other programs.
 func lease() *coordinationv1.Lease {
 	return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
 		Name: "kvip", ResourceVersion: "41", Labels: map[string]string{"app": "kvip"},
-		Annotations: map[string]string{"example.com/note": "mine", AnnotationReleased: `{"holder":"z","term":6}`},
+		Annotations: map[string]string{
+			"example.com/note": "mine", AnnotationReleased: `{"holder":"z","term":6}`,
+		},
 	}, Spec: coordinationv1.LeaseSpec{Strategy: ptr(coordinationv1.OldestEmulationVersion)}}
 }
 
-// What others put into a Lease is bounded, and stays what it is: a holder, however long its
-// name, is a holder, and a proof that is too long is none.
+// TestDecodeIsBounded: a long holder is cut and remains a holder. A proof that is too long is not a
+// proof.
 func TestDecodeIsBounded(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
 	l := lease()
 	l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds = &long, ptr[int32](math.MaxInt32)
 	l.Annotations = map[string]string{
-		AnnotationMAC: long, AnnotationDegraded: long, AnnotationRequestedBy: long, AnnotationTransitions: "[" + long + "]",
-		AnnotationReleased: `{"holder":"` + long + `","term":6}`, AnnotationWrite: long,
+		AnnotationMAC: long, AnnotationDegraded: long, AnnotationRequestedBy: long,
+		AnnotationTransitions: "[" + long + "]",
+		AnnotationReleased:    `{"holder":"` + long + `","term":6}`, AnnotationWrite: long,
 	}
 	want := election.Record{
-		Exists: true, Version: 41, Holder: long[:maxName], MAC: long[:maxName], Degraded: long[:maxName], RequestedBy: long[:maxName],
+		Exists: true, Version: 41, Holder: long[:maxName], MAC: long[:maxName],
+		Degraded: long[:maxName], RequestedBy: long[:maxName],
 		Duration: election.MaxLease,
 	}
 	if got := Decode(l); got != want {
@@ -51,17 +56,22 @@ func TestDecodeIsBounded(t *testing.T) {
 	}
 }
 
-// What is encoded is decoded, whatever the kind, and everybody else's fields stay.
+// TestEncodeDecode: each kind of write is read back, and keeps the fields of other programs.
 func TestEncodeDecode(t *testing.T) {
 	for _, want := range []election.Record{
 		{Holder: "a", Term: 1, Duration: 5 * time.Second, Seq: 7},
-		{Holder: "a", Term: math.MaxInt32, Duration: election.MaxLease, Seq: math.MaxUint64, MAC: "02:00:00:00:00:01", Degraded: "APIServerNotReady"},
+		{Holder: "a", Term: math.MaxInt32, Duration: election.MaxLease, Seq: math.MaxUint64,
+			MAC: "02:00:00:00:00:01", Degraded: "APIServerNotReady"},
 		{Holder: "node \"1\"\n", Term: 2, Duration: 2 * time.Second, Seq: 1, RequestedBy: "b"},
-		{Holder: "a", Term: 3, Duration: 5 * time.Second, Seq: 8, Degraded: "APIServerSlow", Latency: 1250 * time.Millisecond,
+		{Holder: "a", Term: 3, Duration: 5 * time.Second, Seq: 8,
+			Degraded: "APIServerSlow", Latency: 1250 * time.Millisecond,
 			RequestedBy: "b", RequestedLatency: time.Millisecond, Moves: election.MaxMoves},
-		{Term: 2, Duration: 2 * time.Second, Seq: 1, Released: election.Proof{Holder: "node \"1\"", Term: 2, Reason: election.ReasonShutdown}},
+		{Term: 2, Duration: 2 * time.Second, Seq: 1,
+			Released: election.Proof{Holder: "node \"1\"", Term: 2, Reason: election.ReasonShutdown}},
 	} {
-		for _, kind := range []election.Kind{election.Claim, election.Renew, election.Release, election.RequestTransfer} {
+		for _, kind := range []election.Kind{
+			election.Claim, election.Renew, election.Release, election.RequestTransfer,
+		} {
 			base := lease()
 			l := encode(base, election.Action{Kind: kind, Record: want}, noon)
 			got := Decode(l)
@@ -75,8 +85,9 @@ func TestEncodeDecode(t *testing.T) {
 			if got != want {
 				t.Errorf("%s: wrote %+v, read %+v", kind, want, got)
 			}
-			if l.Annotations["example.com/note"] != "mine" || l.Labels["app"] != "kvip" || l.Spec.Strategy == nil {
-				t.Errorf("%s: other people's fields are gone: %+v", kind, l)
+			if l.Annotations["example.com/note"] != "mine" || l.Labels["app"] != "kvip" ||
+				l.Spec.Strategy == nil {
+				t.Errorf("%s: fields of other programs are missing: %+v", kind, l)
 			}
 			if base.Spec.HolderIdentity != nil || base.Annotations[AnnotationWrite] != "" {
 				t.Errorf("%s changed the object it builds on", kind)
@@ -85,8 +96,8 @@ func TestEncodeDecode(t *testing.T) {
 	}
 }
 
-// The Lease means to kubectl and to others what it always means: acquireTime is when the
-// holder began, renewTime its last sign of life, which a wish is not (E6).
+// TestTimes: acquireTime is when the tenure began, renewTime the holder's last write. A transfer
+// request is not a write of the holder (E6).
 func TestTimes(t *testing.T) {
 	old := metav1.NewMicroTime(noon.Add(-time.Hour))
 	for kind, want := range map[election.Kind]struct{ acquired, renewed time.Time }{
@@ -98,16 +109,19 @@ func TestTimes(t *testing.T) {
 		base := lease()
 		base.Spec.AcquireTime, base.Spec.RenewTime = &old, &old
 		l := encode(base, election.Action{Kind: kind, Record: tenure()}, noon)
-		if !l.Spec.AcquireTime.Equal(ptr(metav1.NewMicroTime(want.acquired))) || !l.Spec.RenewTime.Equal(ptr(metav1.NewMicroTime(want.renewed))) {
-			t.Errorf("%s: acquired %v, renewed %v, want %v, %v", kind, l.Spec.AcquireTime, l.Spec.RenewTime, want.acquired, want.renewed)
+		acquired, renewed := metav1.NewMicroTime(want.acquired), metav1.NewMicroTime(want.renewed)
+		if !l.Spec.AcquireTime.Equal(&acquired) || !l.Spec.RenewTime.Equal(&renewed) {
+			t.Errorf("%s: acquired %v, renewed %v, want %v, %v",
+				kind, l.Spec.AcquireTime, l.Spec.RenewTime, want.acquired, want.renewed)
 		}
 	}
-	if l := encode(lease(), election.Action{Kind: election.Release, Record: election.Record{Term: 1}}, noon); l.Spec.HolderIdentity != nil {
+	released := election.Action{Kind: election.Release, Record: election.Record{Term: 1}}
+	if l := encode(lease(), released, noon); l.Spec.HolderIdentity != nil {
 		t.Errorf("a released lease names the holder %q", *l.Spec.HolderIdentity)
 	}
 }
 
-// E3: what people or programs put into the annotations is never taken for more than it is.
+// E3: invalid annotations of other programs count as absent.
 func TestDecodeHostile(t *testing.T) {
 	for _, c := range []struct {
 		name        string
@@ -116,19 +130,36 @@ func TestDecodeHostile(t *testing.T) {
 	}{
 		{"nothing", nil, election.Record{}},
 		{"no JSON", map[string]string{AnnotationReleased: "a/7"}, election.Record{}},
-		{"wrong types", map[string]string{AnnotationReleased: `{"holder":7,"term":"x"}`}, election.Record{}},
-		{"half a proof", map[string]string{AnnotationReleased: `{"holder":"a","term":`}, election.Record{}},
+		{"wrong types", map[string]string{
+			AnnotationReleased: `{"holder":7,"term":"x"}`,
+		}, election.Record{}},
+		{"half a proof", map[string]string{
+			AnnotationReleased: `{"holder":"a","term":`,
+		}, election.Record{}},
 		{"a list", map[string]string{AnnotationReleased: `[{"holder":"a","term":7}]`}, election.Record{}},
-		{"a number too large", map[string]string{AnnotationReleased: `{"holder":"a","term":1e99}`}, election.Record{}},
+		{"a number too large", map[string]string{
+			AnnotationReleased: `{"holder":"a","term":1e99}`,
+		}, election.Record{}},
 		{"null", map[string]string{AnnotationReleased: `null`}, election.Record{}},
 		{"no number", map[string]string{AnnotationWrite: "-1"}, election.Record{}},
-		{"too many digits", map[string]string{AnnotationWrite: "99999999999999999999"}, election.Record{}},
-		{"a latency that is none", map[string]string{AnnotationLatency: "-5", AnnotationRequestedLatency: "1.5s"}, election.Record{}},
-		{"latencies without a bound", map[string]string{AnnotationLatency: "18446744073709551615", AnnotationRequestedLatency: "60001"},
-			election.Record{Latency: time.Minute, RequestedLatency: time.Minute}},
-		{"moves without a bound", map[string]string{AnnotationMoves: "9223372036854775808"}, election.Record{Moves: election.MaxMoves}},
-		{"moves that are none", map[string]string{AnnotationMoves: strings.Repeat("9", 1000)}, election.Record{}},
-		{"a history that is none", map[string]string{AnnotationTransitions: "{"}, election.Record{History: "{"}},
+		{"too many digits", map[string]string{
+			AnnotationWrite: "99999999999999999999",
+		}, election.Record{}},
+		{"invalid latencies", map[string]string{
+			AnnotationLatency: "-5", AnnotationRequestedLatency: "1.5s",
+		}, election.Record{}},
+		{"large latencies", map[string]string{
+			AnnotationLatency: "18446744073709551615", AnnotationRequestedLatency: "60001",
+		}, election.Record{Latency: time.Minute, RequestedLatency: time.Minute}},
+		{"many moves", map[string]string{
+			AnnotationMoves: "9223372036854775808",
+		}, election.Record{Moves: election.MaxMoves}},
+		{"invalid moves", map[string]string{
+			AnnotationMoves: strings.Repeat("9", 1000),
+		}, election.Record{}},
+		{"invalid history", map[string]string{
+			AnnotationTransitions: "{",
+		}, election.Record{History: "{"}},
 	} {
 		l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Annotations: c.annotations}}
 		c.want.Exists = true
@@ -138,11 +169,13 @@ func TestDecodeHostile(t *testing.T) {
 	}
 }
 
-// The history keeps the newest, and a broken one is begun anew.
+// TestHistory keeps the newest transitions. A broken history starts again.
 func TestHistory(t *testing.T) {
 	history := "nonsense"
 	for n := range int64(25) {
-		history = appendTransition(history, Transition{Time: noon, From: "a", To: "b", Term: n, Reason: election.ReasonExpired})
+		history = appendTransition(history, Transition{
+			Time: noon, From: "a", To: "b", Term: n, Reason: election.ReasonExpired,
+		})
 	}
 	list := Transitions(history)
 	if len(list) != maxTransitions || list[0].Term != 15 || list[9].Term != 24 {
@@ -158,19 +191,24 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// No annotation makes Decode or the write after it fail, no proof comes out of one that
-// does not name a holder in JSON, and what was decoded survives a round.
+// FuzzDecode: no annotation makes Decode or the next write fail, only JSON with a holder is a
+// proof, and a decoded record survives a write.
 func FuzzDecode(f *testing.F) {
-	f.Add("41", "7", "02:00:00:00:00:01", `{"holder":"a","term":7,"reason":"Shutdown"}`, "", "", "[]", "a", int32(7), int32(5))
+	f.Add("41", "7", "02:00:00:00:00:01", `{"holder":"a","term":7,"reason":"Shutdown"}`,
+		"", "", "[]", "a", int32(7), int32(5))
 	f.Add("", "-1", "\x00", `{"holder":`, "x", "\"", "{", "", int32(-1), int32(-5))
-	f.Add("18446744073709551616", "1e3", "", "null", "", "", `[{"time":"x"}]`, "\xff", int32(math.MaxInt32), int32(math.MaxInt32))
-	f.Fuzz(func(t *testing.T, version, write, mac, released, degraded, wanted, history, holder string, term, seconds int32) {
+	f.Add("18446744073709551616", "1e3", "", "null",
+		"", "", `[{"time":"x"}]`, "\xff", int32(math.MaxInt32), int32(math.MaxInt32))
+	f.Fuzz(func(t *testing.T, version, write, mac, released, degraded, requested, history,
+		holder string, term, seconds int32) {
 		l := &coordinationv1.Lease{
 			ObjectMeta: metav1.ObjectMeta{ResourceVersion: version, Annotations: map[string]string{
 				AnnotationWrite: write, AnnotationMAC: mac, AnnotationReleased: released,
-				AnnotationDegraded: degraded, AnnotationRequestedBy: wanted, AnnotationTransitions: history,
+				AnnotationDegraded: degraded, AnnotationRequestedBy: requested, AnnotationTransitions: history,
 			}},
-			Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseTransitions: &term, LeaseDurationSeconds: &seconds},
+			Spec: coordinationv1.LeaseSpec{
+				HolderIdentity: &holder, LeaseTransitions: &term, LeaseDurationSeconds: &seconds,
+			},
 		}
 		r := Decode(l)
 		if !r.Exists || r.Holder != holder || r.Term != int64(term) {
@@ -181,22 +219,23 @@ func FuzzDecode(f *testing.F) {
 		}
 		again := Decode(encode(l, election.Action{Kind: election.Renew, Record: r}, noon))
 		r.Version = again.Version
-		if r.Released.Holder == "" { // a proof of nobody is none
+		if r.Released.Holder == "" { // a proof needs a holder
 			r.Released = election.Proof{}
 		}
-		if r.Duration <= 0 { // what is no duration is not written
+		if r.Duration <= 0 { // an invalid duration is not written
 			again.Duration = r.Duration
 		}
 		if again != r && !strings.Contains(fmt.Sprint(r), "\uFFFD") && utf8Valid(r) {
 			t.Fatalf("a round made %+v of %+v", again, r)
 		}
-		if n := len(Transitions(appendTransition(history, Transition{To: holder}))); n < 1 || n > maxTransitions {
+		all := Transitions(appendTransition(history, Transition{To: holder}))
+		if n := len(all); n < 1 || n > maxTransitions {
 			t.Fatalf("a history of %d", n)
 		}
 	})
 }
 
-// utf8Valid is whether the proof's texts survive JSON, which knows no other bytes.
+// utf8Valid reports whether the proof's texts survive JSON, which is UTF-8.
 func utf8Valid(r election.Record) bool {
-	return strings.ToValidUTF8(r.Released.Holder+string(r.Released.Reason), "\uFFFD") == r.Released.Holder+string(r.Released.Reason)
+	return utf8.ValidString(r.Released.Holder + string(r.Released.Reason))
 }

@@ -9,11 +9,12 @@ import (
 	"github.com/kvip/kvip/pkg/apiclient"
 )
 
-// silent returns addresses on the port at which something accepts and never says a word.
+// silent returns addresses with the port that accept connections and never answer.
 func silent(t *testing.T, count int, port string) (hosts []string) {
 	t.Helper()
 	for i := range count {
-		listener, err := net.Listen("tcp", net.JoinHostPort(fmt.Sprintf("127.7.%d.%d", i/200, i%200+1), port))
+		host := fmt.Sprintf("127.7.%d.%d", i/200, i%200+1)
+		listener, err := net.Listen("tcp", net.JoinHostPort(host, port))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -23,8 +24,8 @@ func silent(t *testing.T, count int, port string) (hosts []string) {
 	return hosts
 }
 
-// E11: somebody puts a hundred addresses into the EndpointSlice, and takes the API servers out. Few are
-// kept, those that answer come first, and the loop still comes round.
+// E11: a hundred forged addresses replace the API servers in the EndpointSlice. MaxServers of them
+// are kept, the responding peers come first, and the loop keeps running.
 func TestHostileEndpoints(t *testing.T) {
 	l, _ := withPeers(t, 3)
 	real := l.driver.Peers()
@@ -33,7 +34,7 @@ func TestHostileEndpoints(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.store.SetPeers(silent(t, 100, port)...)
-	l.until("what somebody wrote", func() bool { return len(l.driver.Peers()) > len(real) })
+	l.until("the forged list", func() bool { return len(l.driver.Peers()) > len(real) })
 	l.until("rounds", func() bool {
 		before := l.driver.health.LastHeartbeat()
 		l.until("a beat", func() bool { return l.driver.health.LastHeartbeat() > before })

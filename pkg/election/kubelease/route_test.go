@@ -12,8 +12,8 @@ import (
 	"github.com/kvip/kvip/test/fakeapi"
 )
 
-// E11: where nothing listens on loopback the node's address is tried, in the same
-// request; the address that answered comes first from then on.
+// E11: if loopback is not reachable, the same request goes to the node's address. The address that
+// answered comes first from then on.
 func TestLoopbackThenNodeAddress(t *testing.T) {
 	l := newLab(t, 1)
 	loopback, node := dead(t), l.servers[0].Host
@@ -31,27 +31,28 @@ func TestLoopbackThenNodeAddress(t *testing.T) {
 	}
 }
 
-// E11: loopback is not left because it is slow: what was sent there may be applied.
-func TestASilentServerIsNoReasonToAskTwice(t *testing.T) {
+// E11: a request that a slow server may have applied is not sent to another address.
+func TestASilentServerGetsTheOnlyRequest(t *testing.T) {
 	l := newLab(t, 2)
 	held := l.holding()
 	l.servers[0].Be(fakeapi.Silent)
 	l.at(l.servers[0].Host, l.servers[1].Host)
-	got := l.do(election.Action{Kind: election.Renew, Base: held, Record: tenure()}, 200*time.Millisecond)
+	renewal := election.Action{Kind: election.Renew, Base: held, Record: tenure()}
+	got := l.do(renewal, 200*time.Millisecond)
 	if got.(election.Written).Outcome != election.OutcomeFailed || len(l.servers[1].Requests()) != 0 {
-		t.Errorf("renewal ended with %+v, the second address was asked %v", got, l.servers[1].Requests())
+		t.Errorf("renewal ended with %+v, the second address got %v", got, l.servers[1].Requests())
 	}
 }
 
-// E11: credentials that are refused make room for the next ones, with 401 and 403 alike,
-// and for requests as for the watch.
+// E11: after 401 or 403 the next credentials are used, for requests and for the watch.
 func TestRefusedCredentialsRotate(t *testing.T) {
 	l := newLab(t, 1, fakeapi.User{Token: "unbound"}, fakeapi.User{Token: "bound"})
 	l.servers[0].Refuse("unbound")
 	if got := l.do(election.Action{Kind: election.Read}, patience).(election.ReadDone); got.OK {
 		t.Fatal("refused credentials read the lease")
 	}
-	if p := l.driver.cfg.Health.NotReady(); !strings.Contains(p, "read lease kube-system/kvip") || !strings.Contains(p, "nauthorized") {
+	p := l.driver.cfg.Health.NotReady()
+	if !strings.Contains(p, "read lease kube-system/kvip") || !strings.Contains(p, "nauthorized") {
 		t.Errorf("problem %q", p)
 	}
 	l.holding()
@@ -78,7 +79,7 @@ func (l *lab) read403() {
 	}
 }
 
-// withPeers is a lab of n servers whose agent has learnt the others.
+// withPeers is a lab of n servers whose agent has learned the others.
 func withPeers(t *testing.T, n int) (*lab, election.Record) {
 	t.Helper()
 	l := newLab(t, n)
@@ -97,8 +98,8 @@ func withPeers(t *testing.T, n int) (*lab, election.Record) {
 	return l, held
 }
 
-// E11: the node's own API server is dead: the release goes to a peer, over the connection
-// that was opened beforehand.
+// E11: if the node's own API server is dead, the release goes to a peer, over a connection that was
+// opened before.
 func TestReleaseGoesToAPeer(t *testing.T) {
 	l, held := withPeers(t, 3)
 	l.servers[0].Be(fakeapi.Silent)
@@ -119,7 +120,7 @@ func TestReleaseGoesToAPeer(t *testing.T) {
 	}
 }
 
-// E11: a peer that is silent does not keep the next from being asked.
+// E11: after a silent peer the release goes to the next one.
 func TestHedgePastASilentPeer(t *testing.T) {
 	l, held := withPeers(t, 3)
 	l.servers[0].Be(fakeapi.Silent)
@@ -136,8 +137,8 @@ func TestHedgePastASilentPeer(t *testing.T) {
 	}
 }
 
-// E11: as many peers as are kept, all silent, as somebody wrote them into the EndpointSlice, and an own
-// API server that is slow: it is asked before them, within the time of a renewal.
+// E11: the node's own API server comes before MaxServers silent peers of a forged EndpointSlice,
+// within the time of a renewal.
 func TestSilentPeersComeAfterTheOwnServer(t *testing.T) {
 	l := newLab(t, 1)
 	held := l.holding()
@@ -153,8 +154,8 @@ func TestSilentPeersComeAfterTheOwnServer(t *testing.T) {
 	}
 }
 
-// E2, E11: a peer applies the release and never answers. The same release reaches another,
-// which refuses it: it is applied once, and the answer is at once that the lease changed.
+// E2, E11: a peer applies the release and never answers. Another peer rejects the copy: the release
+// is applied once, and reported as a conflict at once.
 func TestHedgeAppliesOneWrite(t *testing.T) {
 	l, held := withPeers(t, 3)
 	l.servers[0].Be(fakeapi.Silent)
@@ -168,11 +169,11 @@ func TestHedgeAppliesOneWrite(t *testing.T) {
 	}
 	got := l.do(election.Action{Kind: election.Read, PreferPeers: true}, patience).(election.ReadDone)
 	if !got.OK || got.Record.Released.Holder != "a" {
-		t.Errorf("a read over the peers says %+v", got)
+		t.Errorf("a read over the peers returns %+v", got)
 	}
 }
 
-// E2, E11: the copy that was applied answers after another was refused. The write succeeded.
+// E2, E11: the copy that was applied answers after another was rejected. The write succeeded.
 func TestConflictOfACopyIsNoConflict(t *testing.T) {
 	l, held := withPeers(t, 3)
 	l.driver.conflictGrace = patience
@@ -187,8 +188,8 @@ func TestConflictOfACopyIsNoConflict(t *testing.T) {
 	}
 }
 
-// An API server that is busy is asked again when the machine says so, not when the client
-// library thinks fit: it would use up the request's whole time, and could send a write twice.
+// TestBusyIsAnsweredAtOnce: the machine repeats a request to a busy API server, not client-go. That
+// would use up the request's time and could send a write twice.
 func TestBusyIsAnsweredAtOnce(t *testing.T) {
 	l := newLab(t, 1)
 	held := l.holding()
@@ -196,14 +197,15 @@ func TestBusyIsAnsweredAtOnce(t *testing.T) {
 	for _, kind := range []election.Kind{election.Create, election.Renew, election.Read} {
 		before := len(l.servers[0].Requests())
 		got := l.do(election.Action{Kind: kind, Base: held, Record: tenure()}, patience)
-		failed := got == election.ReadDone{Seq: l.seq} || got == election.Written{Seq: l.seq, Outcome: election.OutcomeFailed}
+		failed := got == election.ReadDone{Seq: l.seq} ||
+			got == election.Written{Seq: l.seq, Outcome: election.OutcomeFailed}
 		if n := len(l.servers[0].Requests()) - before; !failed || n != 1 {
 			t.Errorf("%v ended with %+v after %d requests, want a failure after one", kind, got, n)
 		}
 	}
 }
 
-// E11: a peer that is off costs nothing; all off, and the request fails by its deadline.
+// E11: an unreachable peer costs no time. If all are unreachable, the request fails.
 func TestHedgePastDeadPeers(t *testing.T) {
 	l, held := withPeers(t, 3)
 	l.servers[1].Close()
@@ -224,8 +226,9 @@ func (d *Driver) last() election.Record {
 	return Decode(d.objects[len(d.objects)-1])
 }
 
-// Peers are wanted and none is known, or no address at all: that is a failure, no crash.
-func TestNobodyToAsk(t *testing.T) {
+// TestWithoutServers: PreferPeers without peers uses the local server. Without any address a
+// request fails.
+func TestWithoutServers(t *testing.T) {
 	l := newLab(t, 1)
 	held := l.holding()
 	if got := l.write(release(held)); got != election.OutcomeOK {
@@ -240,8 +243,7 @@ func TestNobodyToAsk(t *testing.T) {
 	}
 }
 
-// A request that hung and failed after a later one had succeeded is no trouble any more:
-// /readyz must not speak of it.
+// TestFailureOvertakenBySuccess: a request that fails after a later success is not a problem.
 func TestFailureOvertakenBySuccess(t *testing.T) {
 	l := newLab(t, 2)
 	held := l.holding()
@@ -249,7 +251,8 @@ func TestFailureOvertakenBySuccess(t *testing.T) {
 	l.at(l.servers[0].Host)
 	before, hung := len(l.servers[0].Requests()), make(chan election.Event)
 	go func() {
-		hung <- l.do(election.Action{Kind: election.Renew, Base: held, Record: tenure()}, 300*time.Millisecond)
+		renewal := election.Action{Kind: election.Renew, Base: held, Record: tenure()}
+		hung <- l.do(renewal, 300*time.Millisecond)
 	}()
 	l.until("the renewal to hang", func() bool { return len(l.servers[0].Requests()) > before })
 	l.at(l.servers[1].Host)
@@ -268,8 +271,8 @@ func TestFailureOvertakenBySuccess(t *testing.T) {
 	}
 }
 
-// E11: a pod on a node without an API server asks at the in-cluster address, then the
-// peers; neither is ever taken for the node's own.
+// E11: a pod on a node without an API server uses the in-cluster address, then the peers. Neither
+// counts as the node's own.
 func TestInClusterComesLast(t *testing.T) {
 	l := newLab(t, 1)
 	inCluster := l.servers[0].Host

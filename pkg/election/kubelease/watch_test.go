@@ -9,10 +9,11 @@ import (
 	"github.com/kvip/kvip/test/fakeapi"
 )
 
-// renew writes the Lease once more and returns the version it has then.
+// renew renews the Lease and returns its new version.
 func (l *lab) renew() uint64 {
 	l.t.Helper()
-	if got := l.write(election.Action{Kind: election.Renew, Base: l.read(), Record: tenure()}); got != election.OutcomeOK {
+	got := l.write(election.Action{Kind: election.Renew, Base: l.read(), Record: tenure()})
+	if got != election.OutcomeOK {
 		l.t.Fatalf("renew: outcome %d", got)
 	}
 	return l.read().Version
@@ -23,8 +24,7 @@ func (l *lab) awaitVersion(version uint64) {
 	l.await("the renewal", func(r election.Record) bool { return r.Version == version })
 }
 
-// API servers end watches when they like: the next one begins where this one ended, and
-// shows what happened in between.
+// TestWatchRestarts: after an API server ended a watch, the next one shows the changes since.
 func TestWatchRestarts(t *testing.T) {
 	l := newLab(t, 1)
 	version := l.holding().Version
@@ -37,7 +37,7 @@ func TestWatchRestarts(t *testing.T) {
 	l.awaitVersion(version)
 }
 
-// 410 Gone: the past was forgotten, so the present is read and watched from there.
+// TestWatchAfterGone: after 410 Gone the Lease is read again and watched from there.
 func TestWatchAfterGone(t *testing.T) {
 	l := newLab(t, 1)
 	version := l.holding().Version
@@ -50,7 +50,8 @@ func TestWatchAfterGone(t *testing.T) {
 	l.awaitVersion(l.renew())
 }
 
-// The watch is told 410 itself: between its read and its start the past was forgotten.
+// TestWatchThatStartsTooLate: the watch gets 410 Gone, because the API server compacted its history
+// after the read.
 func TestWatchThatStartsTooLate(t *testing.T) {
 	l := newLab(t, 1)
 	version := l.holding().Version
@@ -60,27 +61,31 @@ func TestWatchThatStartsTooLate(t *testing.T) {
 	l.awaitVersion(l.renew())
 }
 
-// The API server starts after the agent, hangs, or is replaced: the watch comes back by
-// itself, and Run never ends (E12).
+// E12: the API server starts after the agent, hangs, or is replaced. The watch starts again, and
+// Run does not return.
 func TestWatchSurvivesTheServer(t *testing.T) {
 	l := newLab(t, 2)
 	version := l.holding().Version
 	address := dead(t)
 	l.at(address)
 	l.run()
-	l.until("a problem", func() bool { return strings.Contains(l.driver.cfg.Health.NotReady(), "refused") })
+	l.until("a problem", func() bool {
+		return strings.Contains(l.driver.cfg.Health.NotReady(), "refused")
+	})
 	l.at(l.servers[1].Host)
 	l.awaitVersion(version)
 	l.until("the watch", func() bool { return l.servers[1].Count("GET", "/leases") == 2 })
 	l.servers[1].Be(fakeapi.Silent)
 	l.servers[1].EndWatches()
-	l.until("a list that is not answered", func() bool { return l.servers[1].Count("GET", "/leases") == 3 })
+	l.until("a list without an answer", func() bool {
+		return l.servers[1].Count("GET", "/leases") == 3
+	})
 	l.servers[1].Be(fakeapi.Serves)
 	l.awaitVersion(l.renew())
 }
 
-// The API server answers the list and never begins to answer the watch: that is noticed,
-// although its connection is alive.
+// TestWatchThatNeverBegins: an API server that answers the list and not the watch is left, although
+// the connection is alive.
 func TestWatchThatNeverBegins(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1)
@@ -95,8 +100,8 @@ func TestWatchThatNeverBegins(t *testing.T) {
 	l.awaitVersion(l.renew())
 }
 
-// An agent that nobody listens to any more still ends when told.
-func TestRunEndsAlthoughNobodyReads(t *testing.T) {
+// TestRunEndsWithoutAReader: Run returns although no event is read.
+func TestRunEndsWithoutAReader(t *testing.T) {
 	l := newLab(t, 1)
 	l.holding()
 	l.driver.events = make(chan election.Event) // no room
@@ -104,9 +109,8 @@ func TestRunEndsAlthoughNobodyReads(t *testing.T) {
 	l.until("the watch", func() bool { return l.servers[0].Count("GET", "/leases") > 0 })
 }
 
-// The holder's own wall clock is what people are told, and a lease that is not there is
-// no error.
-func TestReadForPeople(t *testing.T) {
+// TestRead returns when the holder renewed, by its wall clock. A missing Lease is not an error.
+func TestRead(t *testing.T) {
 	l := newLab(t, 1)
 	if r, at, err := l.driver.Read(t.Context()); err != nil || r.Exists || !at.IsZero() {
 		t.Errorf("no lease reads as %+v, %v, %v", r, at, err)
@@ -121,17 +125,18 @@ func TestReadForPeople(t *testing.T) {
 		t.Errorf("a held lease reads as %+v, %v, %v", r, at, err)
 	}
 	l.servers[0].Be(fakeapi.Unauthorized)
-	if _, _, err := l.driver.Read(t.Context()); err == nil || !strings.Contains(err.Error(), "kube-system/kvip") {
-		t.Errorf("a refused read: %v", err)
+	_, _, err := l.driver.Read(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "kube-system/kvip") {
+		t.Errorf("a denied read: %v", err)
 	}
 }
 
-// E12: Run's loop comes round although no API server is there.
-func TestBeat(t *testing.T) {
+// E12: Run's loop keeps running without an API server.
+func TestHeartbeat(t *testing.T) {
 	l := newLab(t, 1)
 	l.at(dead(t))
 	if l.driver.health.LastHeartbeat() != 0 {
-		t.Error("a beat before Run")
+		t.Error("a heartbeat before Run")
 	}
 	l.run()
 	l.until("the first turn", func() bool { return l.driver.health.LastHeartbeat() > 0 })
