@@ -26,8 +26,8 @@ const (
 	AnnotationInterface = "kvip.dev/interface"
 )
 
-// Annotations are the settings that a Service requests by annotations, or by spec.loadBalancerIP.
-type Annotations struct {
+// annotations are the settings that a Service requests by annotations, or by spec.loadBalancerIP.
+type annotations struct {
 	Addresses []netip.Addr
 	Pool, Key string
 	Link      string
@@ -45,8 +45,8 @@ const (
 )
 
 // readAnnotations reads kvip's annotations, then kube-vip's, then the spec. The first value counts.
-func readAnnotations(s *corev1.Service) Annotations {
-	own := Annotations{
+func readAnnotations(s *corev1.Service) annotations {
+	own := annotations{
 		Pool: s.Annotations[AnnotationPool], Key: s.Annotations[AnnotationShare],
 		Link: s.Annotations[AnnotationInterface],
 		Fields: ipam.Fields{
@@ -82,7 +82,7 @@ func readAnnotations(s *corev1.Service) Annotations {
 }
 
 // limit refuses a name that is longer than any existing one.
-func (a *Annotations) limit(name *string, field string, most int) {
+func (a *annotations) limit(name *string, field string, most int) {
 	if len(*name) <= most {
 		return
 	}

@@ -167,7 +167,7 @@ func FuzzParseAddresses(f *testing.F) {
 // Fields name the source of each setting, for messages.
 func TestFields(t *testing.T) {
 	got := readAnnotations(balancer(annotated(AnnotationPool, "p", AnnotationShare, "k", AnnotationAddresses, "10.0.0.1")))
-	want := Annotations{
+	want := annotations{
 		Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Pool: "p", Key: "k",
 		Fields: ipam.Fields{
 			Addresses: "annotation kvip.dev/addresses", Pool: "annotation kvip.dev/pool",

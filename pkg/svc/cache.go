@@ -40,12 +40,12 @@ type CacheConfig struct {
 type Cache struct {
 	cfg      CacheConfig
 	services *store[*Service]
-	slices   *store[*EndpointSlice]
+	slices   *store[*endpointSlice]
 	nodes    *store[*Node]
 	leases   *store[*Lease]
 	leader   *store[*Lease]
 	pools    *store[*Pool]
-	kubevip  *store[*KubeVIPConfigMap]
+	kubevip  *store[*kubeVIPConfigMap]
 	cidrs    *store[*serviceCIDR]
 
 	deleted *deletedEntries

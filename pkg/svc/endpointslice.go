@@ -14,8 +14,8 @@ const (
 	maxNodeName  = 253  // bytes
 )
 
-// EndpointSlice is the decoded part of an EndpointSlice.
-type EndpointSlice struct {
+// endpointSlice is the decoded part of an EndpointSlice.
+type endpointSlice struct {
 	metav1.ObjectMeta // namespace, name, UID and resourceVersion only
 	// Owner is the Service of the endpoints.
 	Owner ipam.Owner
@@ -28,13 +28,13 @@ type EndpointSlice struct {
 }
 
 // readSlice decodes s. It returns false if s does not belong to a Service.
-func readSlice(s *discoveryv1.EndpointSlice) (*EndpointSlice, bool) {
+func readSlice(s *discoveryv1.EndpointSlice) (*endpointSlice, bool) {
 	name := s.Labels[discoveryv1.LabelServiceName]
 	if name == "" {
 		return nil, false
 	}
 	owner := OwnerOf(s.Namespace, name)
-	result := &EndpointSlice{ObjectMeta: identified(s), Owner: owner, Nodes: placement.Endpoints{}}
+	result := &endpointSlice{ObjectMeta: identified(s), Owner: owner, Nodes: placement.Endpoints{}}
 	if s.AddressType == discoveryv1.AddressTypeIPv6 {
 		result.Family = ipam.IPv6
 	}

@@ -55,8 +55,8 @@ func decodePool(p *v1alpha1.IPPool) (ipam.Pool, error) {
 	return pool, nil
 }
 
-// KubeVIPConfigMap is the decoded part of kube-vip's ConfigMap of pools (S9).
-type KubeVIPConfigMap struct {
+// kubeVIPConfigMap is the decoded part of kube-vip's ConfigMap of pools (S9).
+type kubeVIPConfigMap struct {
 	metav1.ObjectMeta
 	Pools []ipam.Pool
 	// Interfaces are for the Services of a namespace; that of "" is for all other namespaces.
@@ -72,8 +72,8 @@ const (
 )
 
 // readKubeVIPConfigMap decodes m up to its limits, and reports what exceeds them.
-func readKubeVIPConfigMap(m *corev1.ConfigMap) (*KubeVIPConfigMap, bool) {
-	result := &KubeVIPConfigMap{ObjectMeta: identified(m)}
+func readKubeVIPConfigMap(m *corev1.ConfigMap) (*kubeVIPConfigMap, bool) {
+	result := &kubeVIPConfigMap{ObjectMeta: identified(m)}
 	pools, problems := kubevip.ParsePools(m.Data)
 	interfaces, more := kubevip.ParseInterfaces(m.Data)
 	for _, err := range append(problems, more...) {
@@ -96,7 +96,7 @@ func readKubeVIPConfigMap(m *corev1.ConfigMap) (*KubeVIPConfigMap, bool) {
 }
 
 // addProblem adds a problem of the ConfigMap; only the first ones are kept.
-func (m *KubeVIPConfigMap) addProblem(err error) {
+func (m *kubeVIPConfigMap) addProblem(err error) {
 	if len(m.Problems) < maxProblems {
 		text := fmt.Sprintf("ConfigMap %s/%s: %v", kubevip.PoolsNamespace, kubevip.PoolsConfigMap, err)
 		m.Problems = append(m.Problems, errors.New(Brief(text)))

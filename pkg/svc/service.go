@@ -127,7 +127,7 @@ func (r Reader) Service(s *corev1.Service) *Service {
 }
 
 // managed decides by type, class and annotations whether kvip serves s, or returns why not.
-func (r Reader) managed(s *corev1.Service, a Annotations) (bool, string) {
+func (r Reader) managed(s *corev1.Service, a annotations) (bool, string) {
 	switch class := s.Spec.LoadBalancerClass; {
 	case s.Spec.Type != corev1.ServiceTypeLoadBalancer:
 		return false, ""
@@ -146,7 +146,7 @@ func (r Reader) managed(s *corev1.Service, a Annotations) (bool, string) {
 }
 
 // request converts the spec for the allocator.
-func (r Reader) request(s *corev1.Service, a Annotations) ipam.Request {
+func (r Reader) request(s *corev1.Service, a annotations) ipam.Request {
 	policy := s.Spec.IPFamilyPolicy
 	request := ipam.Request{
 		Owner: OwnerOf(s.Namespace, s.Name), Namespace: s.Namespace,

@@ -19,7 +19,7 @@ import (
 // testStore is a store of ConfigMaps that counts changes. Those with the data "skip" are of no
 // interest.
 type testStore struct {
-	*store[*KubeVIPConfigMap]
+	*store[*kubeVIPConfigMap]
 	matters, wakes int
 	failures       []string
 	out            testutil.Log
@@ -27,10 +27,10 @@ type testStore struct {
 
 func newTestStore() *testStore {
 	s := &testStore{}
-	s.store = &store[*KubeVIPConfigMap]{
+	s.store = &store[*kubeVIPConfigMap]{
 		listWatch: listWatch{kind: "things", resource: "configmaps"},
-		decode: decoder(func(m *corev1.ConfigMap) (*KubeVIPConfigMap, bool) {
-			return &KubeVIPConfigMap{ObjectMeta: identified(m), Interfaces: m.Data}, m.Data["skip"] == ""
+		decode: decoder(func(m *corev1.ConfigMap) (*kubeVIPConfigMap, bool) {
+			return &kubeVIPConfigMap{ObjectMeta: identified(m), Interfaces: m.Data}, m.Data["skip"] == ""
 		}),
 		changed: func(matters bool) {
 			s.wakes++
@@ -40,7 +40,7 @@ func newTestStore() *testStore {
 		},
 		log:    slog.New(slog.NewTextHandler(&s.out, nil)),
 		failed: func(verb, resource string, _ error) { s.failures = append(s.failures, verb+" "+resource) },
-		items:  map[string]*KubeVIPConfigMap{},
+		items:  map[string]*kubeVIPConfigMap{},
 	}
 	return s
 }
@@ -107,7 +107,7 @@ func TestStoreReturnsValues(t *testing.T) {
 // Versions that differ in nothing important wake subscribers and do not count.
 func TestStoreCountsWhatMatters(t *testing.T) {
 	s := newTestStore()
-	s.same = func(a, b *KubeVIPConfigMap) bool { return a.Interfaces["k"] == b.Interfaces["k"] }
+	s.same = func(a, b *kubeVIPConfigMap) bool { return a.Interfaces["k"] == b.Interfaces["k"] }
 	for _, step := range []struct {
 		name string
 		add  *corev1.ConfigMap
@@ -133,14 +133,14 @@ func TestStoreCountsWhatMatters(t *testing.T) {
 func TestStoreTracksChanges(t *testing.T) {
 	s := newTestStore()
 	var calls []string
-	version := func(m *KubeVIPConfigMap) string {
+	version := func(m *kubeVIPConfigMap) string {
 		if m == nil {
 			return "-"
 		}
 		return m.Name + m.ResourceVersion
 	}
-	kept := &KubeVIPConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kept", ResourceVersion: "0"}}
-	s.track = func(old, now *KubeVIPConfigMap) *KubeVIPConfigMap {
+	kept := &kubeVIPConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kept", ResourceVersion: "0"}}
+	s.track = func(old, now *kubeVIPConfigMap) *kubeVIPConfigMap {
 		calls = append(calls, version(old)+">"+version(now))
 		if now != nil && now.ResourceVersion == "2" {
 			return kept

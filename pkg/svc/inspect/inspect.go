@@ -48,8 +48,8 @@ type Report struct {
 	Unreachable map[string]string `json:"unreachable,omitempty"`
 }
 
-// Address is one address of the Service in the best view of all agents. Present, State and Since are
-// set if Node announces it.
+// Address is one address of the Service in the best view of all agents. Present, State and Since
+// are set if Node announces it.
 type Address struct {
 	speaker.AddressReport
 	// On are the states of the address on the nodes that have it.

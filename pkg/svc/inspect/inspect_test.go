@@ -29,7 +29,8 @@ const (
 func configFor(e *fakecluster.Env, owner string) Config {
 	namespace, name, _ := strings.Cut(owner, "/")
 	return Config{
-		Router: e.Router, Reader: svc.Reader{Class: "kvip.dev/kvip"}, LeaseNamespace: fakecluster.Namespace, Namespace: namespace, Name: name,
+		Router: e.Router, Reader: svc.Reader{Class: "kvip.dev/kvip"},
+		LeaseNamespace: fakecluster.Namespace, Namespace: namespace, Name: name,
 	}
 }
 
@@ -66,7 +67,8 @@ func addNode(e *fakecluster.Env, node string, port int, addresses ...string) {
 	e.PutNode(node, closedHost, func(n *corev1.Node) {
 		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: node}}
 		for _, a := range addresses {
-			n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a})
+			internal := corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a}
+			n.Status.Addresses = append(n.Status.Addresses, internal)
 		}
 	})
 }
@@ -74,20 +76,28 @@ func addNode(e *fakecluster.Env, node string, port int, addresses ...string) {
 func TestServiceUsesTheViewOfTheOwner(t *testing.T) {
 	e := fakecluster.New(t)
 	e.PutService(web, func(s *corev1.Service) {
-		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: vip4.String()}, {Hostname: "no.address.example"}, {IP: vip6.String()}}
-		s.Status.Conditions = []metav1.Condition{{Type: "Other", Reason: "Other"}, {Type: svc.Condition, Reason: "Allocated", Message: "from pool main"}}
+		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{
+			{IP: vip4.String()}, {Hostname: "no.address.example"}, {IP: vip6.String()},
+		}
+		s.Status.Conditions = []metav1.Condition{
+			{Type: "Other", Reason: "Other"},
+			{Type: svc.Condition, Reason: "Allocated", Message: "from pool main"},
+		}
 	})
-	a := answerOf("a", true, view(vip4, "b", "", "as a sees it"), view(vip6, "b", "leaving", "as a sees it"))
+	a := answerOf("a", true, view(vip4, "b", "", "by a"), view(vip6, "b", "leaving", "by a"))
+	b := answerOf("b", true, view(vip4, "b", "owned", "by b"), view(vip6, "b", "owned", "by b"))
 	a.Problem = "write table: no space"
 	addNode(e, "a", servePage(t, pageOf(a)), "127.0.0.1")
 	// No server listens at the first address of b.
-	addNode(e, "b", servePage(t, pageOf(answerOf("b", true, view(vip4, "b", "owned", "as b sees it"), view(vip6, "b", "owned", "as b sees it")))), closedHost, "127.0.0.1")
+	addNode(e, "b", servePage(t, pageOf(b)), closedHost, "127.0.0.1")
 
 	got, err := Service(t.Context(), configFor(e, web))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Service != web || !got.Managed || got.SkipReason != "" || fmt.Sprint(got.Status) != fmt.Sprint([]netip.Addr{vip4, vip6}) || got.Condition == nil || got.Condition.Reason != "Allocated" {
+	status := fmt.Sprint(got.Status) == fmt.Sprint([]netip.Addr{vip4, vip6})
+	if got.Service != web || !got.Managed || got.SkipReason != "" || !status ||
+		got.Condition == nil || got.Condition.Reason != "Allocated" {
 		t.Errorf("of the API: %+v", got)
 	}
 	if len(got.Unreachable) != 0 || len(got.Problems) != 1 || got.Problems["a"] != a.Problem {
@@ -97,7 +107,9 @@ func TestServiceUsesTheViewOfTheOwner(t *testing.T) {
 		t.Fatalf("addresses: %+v", got.Addresses)
 	}
 	for i, addr := range []netip.Addr{vip4, vip6} {
-		if one := got.Addresses[i]; one.Address != addr || !one.Present || one.Node != "b" || one.Sentence != "as b sees it" || !one.Since.Equal(since) {
+		one := got.Addresses[i]
+		if one.Address != addr || !one.Present || one.Node != "b" || one.Sentence != "by b" ||
+			!one.Since.Equal(since) {
 			t.Errorf("%s: %+v", addr, one)
 		}
 	}
@@ -149,7 +161,7 @@ func TestServiceReportsUnreachableAgents(t *testing.T) {
 		t.Errorf("unreachable are %v", got.Unreachable)
 	}
 	if len(got.Addresses) != 1 || got.Addresses[0].Node != "good" || !got.Addresses[0].Present {
-		t.Errorf("the others keep good from being responded: %+v", got.Addresses)
+		t.Errorf("the failures of the others hide the answer of good: %+v", got.Addresses)
 	}
 }
 

@@ -1,8 +1,8 @@
 package inspect
 
 import (
+	"maps"
 	"net/netip"
-	"reflect"
 	"testing"
 	"time"
 
@@ -17,7 +17,9 @@ var (
 
 // view returns an agent's view of an address: the assigned node, and the state on its own node.
 func view(addr netip.Addr, node, state, sentence string) speaker.AddressReport {
-	v := speaker.AddressReport{Address: addr, Services: []string{"default/web"}, Node: node, Sentence: sentence}
+	v := speaker.AddressReport{
+		Address: addr, Services: []string{"default/web"}, Node: node, Sentence: sentence,
+	}
 	if state != "" {
 		v.Present, v.State, v.Since = true, state, since
 	}
@@ -29,50 +31,50 @@ func answerOf(node string, fresh bool, views ...speaker.AddressReport) speaker.R
 }
 
 func TestMergeUsesTheBestView(t *testing.T) {
+	// fresh and stale return a node's answer with its view of vip4. The explanation is "by NODE".
+	fresh := func(node, owner, state string) speaker.Report {
+		return answerOf(node, true, view(vip4, owner, state, "by "+node))
+	}
+	stale := func(node, owner, state string) speaker.Report {
+		return answerOf(node, false, view(vip4, owner, state, "by "+node))
+	}
+	type answers []speaker.Report
+	type states map[string]string
 	for _, row := range []struct {
 		name     string
-		answers  []speaker.Report
+		answers  answers
 		node     string
 		state    string // "": not announced
 		sentence string
-		on       map[string]string
+		on       states
 	}{
-		{"the owner's view wins",
-			[]speaker.Report{answerOf("a", true, view(vip4, "b", "", "as a sees it")), answerOf("b", true, view(vip4, "b", "owned", "as b sees it"))},
-			"b", "owned", "as b sees it", map[string]string{"b": "owned"}},
+		{"the owner's view wins", answers{fresh("a", "b", ""), fresh("b", "b", "owned")},
+			"b", "owned", "by b", states{"b": "owned"}},
 		{"the owner's stale view wins over a fresh one of another",
-			[]speaker.Report{answerOf("a", true, view(vip4, "a", "", "as a sees it")), answerOf("b", false, view(vip4, "b", "owned", "as b sees it"))},
-			"b", "owned", "as b sees it", map[string]string{"b": "owned"}},
-		{"a fresh view wins if no node has it",
-			[]speaker.Report{answerOf("a", false, view(vip4, "a", "", "stale")), answerOf("b", true, view(vip4, "c", "", "fresh"))},
-			"c", "", "fresh", map[string]string{}},
-		{"of equal views the first counts",
-			[]speaker.Report{answerOf("a", true, view(vip4, "c", "", "as a sees it")), answerOf("b", true, view(vip4, "c", "", "as b sees it"))},
-			"c", "", "as a sees it", map[string]string{}},
+			answers{fresh("a", "a", ""), stale("b", "b", "owned")},
+			"b", "owned", "by b", states{"b": "owned"}},
+		{"a fresh view wins if no node has it", answers{stale("a", "a", ""), fresh("b", "c", "")},
+			"c", "", "by b", states{}},
+		{"of equal views the first counts", answers{fresh("a", "c", ""), fresh("b", "c", "")},
+			"c", "", "by a", states{}},
 		{"S3: in a move the new owner announces it, the old one is silent",
-			[]speaker.Report{answerOf("a", true, view(vip4, "b", "leaving", "as a sees it")), answerOf("b", true, view(vip4, "b", "owned", "as b sees it"))},
-			"b", "owned", "as b sees it", map[string]string{"a": "leaving", "b": "owned"}},
-		{"S3: an old owner alone does not announce it",
-			[]speaker.Report{answerOf("a", true, view(vip4, "b", "leaving", "as a sees it"))},
-			"b", "", "as a sees it", map[string]string{"a": "leaving"}},
-		{"S6: an adopted address is not announced",
-			[]speaker.Report{answerOf("a", false, view(vip4, "", "adopted", ""))},
-			"", "", "", map[string]string{"a": "adopted"}},
+			answers{fresh("a", "b", "leaving"), fresh("b", "b", "owned")},
+			"b", "owned", "by b", states{"a": "leaving", "b": "owned"}},
+		{"S3: an old owner alone does not announce it", answers{fresh("a", "b", "leaving")},
+			"b", "", "by a", states{"a": "leaving"}},
+		{"S6: an adopted address is not announced", answers{stale("a", "", "adopted")},
+			"", "", "by a", states{"a": "adopted"}},
 		{"S6: also if another node expects that",
-			[]speaker.Report{answerOf("a", false, view(vip4, "", "adopted", "")), answerOf("b", true, view(vip4, "a", "", "as b sees it"))},
-			"a", "", "as b sees it", map[string]string{"a": "adopted"}},
+			answers{stale("a", "", "adopted"), fresh("b", "a", "")},
+			"a", "", "by b", states{"a": "adopted"}},
 		{"of two owners the one with a fresh view counts",
-			[]speaker.Report{answerOf("a", false, view(vip4, "a", "owned", "as a sees it")), answerOf("b", true, view(vip4, "b", "owned", "as b sees it"))},
-			"b", "owned", "as b sees it", map[string]string{"a": "owned", "b": "owned"}},
-		{"an owner without a decision announces",
-			[]speaker.Report{answerOf("a", false, view(vip4, "", "owned", ""))},
-			"a", "owned", "", map[string]string{"a": "owned"}},
-		{"the control plane's address",
-			[]speaker.Report{answerOf("a", true, view(vip4, "b", "", "as a sees it")), answerOf("b", true, view(vip4, "b", "shared", "as b sees it"))},
-			"b", "shared", "as b sees it", map[string]string{"b": "shared"}},
-		{"no node",
-			[]speaker.Report{answerOf("a", true, view(vip4, "", "", "no endpoint")), answerOf("b", true, view(vip4, "", "", "no endpoint"))},
-			"", "", "no endpoint", map[string]string{}},
+			answers{stale("a", "a", "owned"), fresh("b", "b", "owned")},
+			"b", "owned", "by b", states{"a": "owned", "b": "owned"}},
+		{"an owner without a decision announces", answers{stale("a", "", "owned")},
+			"a", "owned", "by a", states{"a": "owned"}},
+		{"the control plane's address", answers{fresh("a", "b", ""), fresh("b", "b", "shared")},
+			"b", "shared", "by b", states{"b": "shared"}},
+		{"no node", answers{fresh("a", "", ""), fresh("b", "", "")}, "", "", "by a", states{}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got := merge(row.answers)
@@ -80,10 +82,14 @@ func TestMergeUsesTheBestView(t *testing.T) {
 				t.Fatalf("got %+v", got)
 			}
 			one := got[0]
-			if one.Node != row.node || one.State != row.state || one.Sentence != row.sentence || !reflect.DeepEqual(one.On, row.on) {
+			if one.Node != row.node || one.State != row.state || one.Sentence != row.sentence {
 				t.Errorf("got %+v", one)
 			}
-			if announced := row.state != ""; one.Present != announced || one.Since.Equal(since) != announced {
+			if !maps.Equal(one.On, row.on) {
+				t.Errorf("on %v, want %v", one.On, row.on)
+			}
+			announced := row.state != ""
+			if one.Present != announced || one.Since.Equal(since) != announced {
 				t.Errorf("here is %t since %s", one.Present, one.Since)
 			}
 		})
@@ -94,8 +100,14 @@ func TestMergeSorts(t *testing.T) {
 	if got := merge(nil); got == nil || len(got) != 0 {
 		t.Errorf("of nothing: %#v", got)
 	}
-	got := merge([]speaker.Report{answerOf("a", true, view(vip6, "a", "owned", "")), answerOf("b", true, view(vip6, "a", "", ""), view(vip4, "b", "owned", ""))})
-	if len(got) != 2 || got[0].Address != vip4 || got[0].Node != "b" || got[1].Address != vip6 || got[1].Node != "a" {
+	got := merge([]speaker.Report{
+		answerOf("a", true, view(vip6, "a", "owned", "")),
+		answerOf("b", true, view(vip6, "a", "", ""), view(vip4, "b", "owned", "")),
+	})
+	if len(got) != 2 || got[0].Address != vip4 || got[1].Address != vip6 {
+		t.Fatalf("got %+v", got)
+	}
+	if got[0].Node != "b" || got[1].Node != "a" {
 		t.Errorf("got %+v", got)
 	}
 }

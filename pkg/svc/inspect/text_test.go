@@ -19,6 +19,13 @@ func announced(addr netip.Addr, node string) Address {
 	return Address{AddressReport: v, On: map[string]string{node: "owned"}}
 }
 
+// withStatus returns the report of a managed Service with one address, which is in its status.
+func withStatus(addr netip.Addr, one Address) Report {
+	return Report{
+		Service: "default/web", Managed: true, Status: []netip.Addr{addr}, Addresses: []Address{one},
+	}
+}
+
 var texts = []struct {
 	name   string
 	report func() Report
@@ -42,14 +49,18 @@ Address      2001:db8::10 announced by b on eth0 since 2026-03-01T12:00:00Z (1m3
   eligible   a, b
 `},
 	{"not managed", func() Report {
-		return Report{Service: "default/web", SkipReason: "its loadBalancerClass x is not kvip.dev/kvip, which kvip serves"}
+		return Report{
+			Service:    "default/web",
+			SkipReason: "its loadBalancerClass x is not kvip.dev/kvip, which kvip serves",
+		}
 	}, `
 Service      default/web
 Not served   its loadBalancerClass x is not kvip.dev/kvip, which kvip serves
 In status    none
 `},
 	{"not in the ledger", func() Report {
-		return Report{Service: "default/web", Managed: true, Condition: &metav1.Condition{Reason: "OutsidePools", Message: "no pool has 192.0.2.1"}}
+		condition := &metav1.Condition{Reason: "OutsidePools", Message: "no pool has 192.0.2.1"}
+		return Report{Service: "default/web", Managed: true, Condition: condition}
 	}, `
 Service     default/web
 In status   none
@@ -59,7 +70,7 @@ Address     not in the ledger yet, or no agent answers
 	{"not announced", func() Report {
 		v := view(vip4, "", "", "no ready endpoint")
 		v.Rejected = map[string]string{"b": "the node is cordoned", "a": "the node has no usable link"}
-		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip4}, Addresses: []Address{{AddressReport: v}}}
+		return withStatus(vip4, Address{AddressReport: v})
 	}, `
 Service     default/web
 In status   192.0.2.10
@@ -69,8 +80,11 @@ Address     192.0.2.10 not announced
   not b     the node is cordoned
 `},
 	{"its agent does not respond, another one has a problem", func() Report {
-		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip4}, Addresses: []Address{{AddressReport: view(vip4, "b", "", "it is the only eligible node")}},
-			Problems: map[string]string{"a": "write table: no space"}, Unreachable: map[string]string{"c": "no page", "b": "connection refused"}}
+		v := view(vip4, "b", "", "it is the only eligible node")
+		r := withStatus(vip4, Address{AddressReport: v})
+		r.Problems = map[string]string{"a": "write table: no space"}
+		r.Unreachable = map[string]string{"c": "no page", "b": "connection refused"}
+		return r
 	}, `
 Service     default/web
 In status   192.0.2.10
@@ -83,7 +97,7 @@ No answer   c: no page
 	{"shared by two Services, and leaving another node", func() Report {
 		one := announced(vip4, "b")
 		one.Services, one.On["a"] = []string{"default/web", "shop/web"}, "leaving"
-		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip4}, Addresses: []Address{one}}
+		return withStatus(vip4, one)
 	}, `
 Service       default/web
 In status     192.0.2.10
@@ -94,8 +108,8 @@ Address       192.0.2.10 announced by b on eth0 since 2026-03-01T12:00:00Z (1m30
   shared by   default/web, shop/web
 `},
 	{"adopted", func() Report { // by the assigned node, after its restart (S6)
-		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip6},
-			Addresses: []Address{{AddressReport: view(vip6, "a", "", ""), On: map[string]string{"a": "adopted"}}}}
+		v := view(vip6, "a", "", "")
+		return withStatus(vip6, Address{AddressReport: v, On: map[string]string{"a": "adopted"}})
 	}, `
 Service     default/web
 In status   2001:db8::10
@@ -103,8 +117,10 @@ Address     2001:db8::10 assigned to a, which does not announce it yet
   kept on   a (adopted)
 `},
 	{"a clock that is ahead", func() Report {
-		one := Address{AddressReport: speaker.AddressReport{Address: vip4, Node: "a", Present: true, State: "shared", Since: since.Add(time.Hour)}}
-		return Report{Service: "default/web", Managed: true, Status: []netip.Addr{vip4}, Addresses: []Address{one}}
+		one := Address{AddressReport: speaker.AddressReport{
+			Address: vip4, Node: "a", Present: true, State: "shared", Since: since.Add(time.Hour),
+		}}
+		return withStatus(vip4, one)
 	}, `
 Service     default/web
 In status   192.0.2.10
