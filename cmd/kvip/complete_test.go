@@ -21,7 +21,8 @@ func completed(
 ) (flagCompletions []string, directive cobra.ShellCompDirective) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	if code := run(append([]string{cobra.ShellCompNoDescRequestCmd}, words...), &out, &errs); code != exitOK {
+	if code := run(append([]string{cobra.ShellCompNoDescRequestCmd}, words...), &out,
+		&errs); code != exitOK {
 		t.Fatalf("%q: exit code %d: %s", words, code, &errs)
 	}
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
@@ -36,8 +37,10 @@ func completed(
 // fileFlags take files or directories.
 var fileFlags = map[string]cobra.ShellCompDirective{
 	"kubeconfig": cobra.ShellCompDirectiveDefault, "k8sConfigPath": cobra.ShellCompDirectiveDefault,
-	"config": cobra.ShellCompDirectiveFilterFileExt, "kubeadm-config": cobra.ShellCompDirectiveFilterFileExt,
-	"manifest-dir": cobra.ShellCompDirectiveFilterDirs, "state-dir": cobra.ShellCompDirectiveFilterDirs,
+	"config":         cobra.ShellCompDirectiveFilterFileExt,
+	"kubeadm-config": cobra.ShellCompDirectiveFilterFileExt,
+	"manifest-dir":   cobra.ShellCompDirectiveFilterDirs,
+	"state-dir":      cobra.ShellCompDirectiveFilterDirs,
 }
 
 // TestNoFilesWhereNoFileIsMeant completes each flag and the argument of each command.
@@ -69,7 +72,8 @@ func TestNoFilesWhereNoFileIsMeant(t *testing.T) {
 	}
 	for _, words := range []string{"no-such-command x", "migrate a.yaml x", "status x",
 		"completion bash x"} {
-		if flagCompletions, directive := completed(t, strings.Fields(words)...); directive != cobra.ShellCompDirectiveNoFileComp ||
+		if flagCompletions, directive := completed(t,
+			strings.Fields(words)...); directive != cobra.ShellCompDirectiveNoFileComp ||
 			len(flagCompletions) > 0 {
 			t.Errorf("%s: directive %d, %q", words, directive, flagCompletions)
 		}

@@ -40,7 +40,8 @@ func TestCommandReference(t *testing.T) {
 	)
 	for _, cmd := range commands(root) {
 		var help, errs bytes.Buffer
-		if code := run(append(strings.Fields(cmd.CommandPath())[1:], "--help"), &help, &errs); code != exitOK {
+		if code := run(append(strings.Fields(cmd.CommandPath())[1:], "--help"), &help,
+			&errs); code != exitOK {
 			t.Fatalf("%s --help: code %d, %s", cmd.CommandPath(), code, errs.String())
 		}
 		fmt.Fprintf(&doc, "\n## %s\n\n```text\n%s```\n", cmd.CommandPath(), help.String())

@@ -39,7 +39,8 @@ func TestHealthzComesFromTheAgent(t *testing.T) {
 		),
 	}
 	defer stuck.Close()
-	for network, address := range map[string]string{"tcp": "127.0.0.1:2113", "unix": "@kvip/healthz/127.0.0.1:2113/x"} {
+	for network, address := range map[string]string{"tcp": "127.0.0.1:2113",
+		"unix": "@kvip/healthz/127.0.0.1:2113/x"} {
 		if err := asOtherProgram(ns, func() error {
 			listener, err := net.Listen(network, address)
 			if err == nil {

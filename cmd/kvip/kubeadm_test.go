@@ -466,7 +466,8 @@ func TestKubeadmRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	patch := "- op: add\n  path: /spec/containers/0/command/-\n  value: --bind-address=127.0.0.1\n"
-	if err := os.WriteFile(filepath.Join(d.dir, "patches", "kube-apiserver+json.yaml"), []byte(patch), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(d.dir, "patches", "kube-apiserver+json.yaml"), []byte(patch),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	before := d.all()
@@ -578,7 +579,8 @@ func TestKubeadmLooksAtTheHost(t *testing.T) {
 			append([]string{"kubeadm", "join", "--dry-run", "--manifest-dir", "manifests"}, args...)...)
 	}
 	for _, row := range []struct{ vip, reason string }{
-		{"192.0.2.7", "VIPOnHost"}, {"2001:db8::7", "VIPOnHost"}, {"198.51.100.10", "VIPOffLink"}, {"192.0.2.255",
+		{"192.0.2.7", "VIPOnHost"}, {"2001:db8::7", "VIPOnHost"}, {"198.51.100.10", "VIPOffLink"},
+		{"192.0.2.255",
 			"VIPIsSubnetAddress"}, {"2001:db8::", "VIPIsSubnetAddress"},
 	} {
 		if got := run("--vip", row.vip, "--interface", "lan0"); got.code != exitUsage ||

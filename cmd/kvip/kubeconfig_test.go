@@ -23,7 +23,10 @@ func TestKubeconfigComesLater(t *testing.T) {
 	}{
 		{"Empty", false, func(path string) error { return os.WriteFile(path, nil, 0o600) },
 			"no configuration"},
-		{"CutOff", false, func(path string) error { return os.WriteFile(path, []byte(kubeconfig[:len(kubeconfig)*2/3]), 0o600) },
+		{"CutOff", false, func(path string) error {
+			return os.WriteFile(path,
+				[]byte(kubeconfig[:len(kubeconfig)*2/3]), 0o600)
+		},
 			"admin.conf"},
 		{"Directory", false, func(path string) error { return os.Mkdir(path, 0o700) }, "is a directory"},
 		{"Absent", false, func(string) error { return nil }, "none of"},
@@ -57,7 +60,8 @@ func TestKubeconfigComesLater(t *testing.T) {
 			readyz := func(want string) {
 				t.Helper()
 				var body string
-				for end := time.Now().Add(30 * time.Second); !strings.Contains(body, want); time.Sleep(50 * time.Millisecond) {
+				for end := time.Now().Add(30 * time.Second); !strings.Contains(body,
+					want); time.Sleep(50 * time.Millisecond) {
 					select {
 					case err := <-ended:
 						t.Fatalf("the agent ended: %v", err)

@@ -47,7 +47,8 @@ func memoryCgroup(t *testing.T) string {
 		}
 		t.Error(err)
 	})
-	if err := os.WriteFile(filepath.Join(dir, file), []byte(strconv.Itoa(memoryLimit)), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, file), []byte(strconv.Itoa(memoryLimit)),
+		0o644); err != nil {
 		testutil.Unavailable(t, "cannot limit memory: "+err.Error())
 	}
 	return filepath.Join(dir, "cgroup.procs")
@@ -157,7 +158,10 @@ func fetch(ns *testutil.Netns, from, url string) (code int, body string, err err
 		}
 		defer conn.Close()
 		client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
-			DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+			DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn,
+				error) {
+				return conn, nil
+			},
 		}}
 		resp, err := client.Get(url)
 		if err != nil {

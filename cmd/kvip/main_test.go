@@ -90,7 +90,8 @@ func TestExitCodesAndStreams(t *testing.T) {
 		{"unknown manifest", "manifest job", exitUsage, "", `unknown command "job"`},
 		{"unknown command with flags", "check --vip 192.0.2.10", exitUsage, "",
 			"unknown command \"check\"; the commands are: cleanup, "},
-		{"unknown manifest with flags", "manifest job --vip 192.0.2.10", exitUsage, "", `unknown command "job"; the commands are: crd, `},
+		{"unknown manifest with flags", "manifest job --vip 192.0.2.10", exitUsage, "",
+			`unknown command "job"; the commands are: crd, `},
 		{"unknown flag", "--vip 192.0.2.10", exitUsage, "", "unknown flag: --vip"},
 		{"check", "check", exitUsage, "", "'kvip status' reports problems"},
 		{"move", "move cp1", exitUsage, "", "'kvip status' shows the holder"},
@@ -131,8 +132,10 @@ func TestAFullDiskIsAFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer full.Close()
-	for _, args := range [][]string{{"manifest", "pod", "--vip", "192.0.2.10"}, {"manifest", "rbac"}, {"version"},
-		{"kubeadm", "join", "--vip", "192.0.2.10", "--dry-run", "--skip-host-checks", "--manifest-dir", t.TempDir()}} {
+	for _, args := range [][]string{{"manifest", "pod", "--vip", "192.0.2.10"}, {"manifest", "rbac"},
+		{"version"},
+		{"kubeadm", "join", "--vip", "192.0.2.10", "--dry-run", "--skip-host-checks", "--manifest-dir",
+			t.TempDir()}} {
 		var stderr bytes.Buffer
 		if code := run(args, full, &stderr); code != exitFailure {
 			t.Errorf("%q: exit code %d, stderr %s", args, code, &stderr)
@@ -177,7 +180,8 @@ func TestLogIsSafeForATerminal(t *testing.T) {
 		newLogger(
 			cfg,
 			&out,
-		).Warn("hostile "+hostile, "text", hostile, "reason", errors.New(hostile), "list", []string{hostile})
+		).Warn("hostile "+hostile, "text", hostile, "reason", errors.New(hostile), "list",
+			[]string{hostile})
 		line, more, _ := strings.Cut(out.String(), "\n")
 		if more != "" || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			t.Errorf("%s: %.300q", format, &out)

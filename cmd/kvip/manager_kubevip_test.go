@@ -20,8 +20,9 @@ func TestInThePlaceOfKubeVIP(t *testing.T) {
 		check      func(config.Config) bool
 	}{
 		{least, "", func(c config.Config) bool {
-			return slices.Equal(c.VIPs, []netip.Addr{netip.MustParseAddr("192.0.2.10")}) && c.MetricsAddress ==
-				":2112" && c.KubeVIP && c.LeaseName == kubevip.LeaseName
+			return slices.Equal(c.VIPs, []netip.Addr{netip.MustParseAddr("192.0.2.10")}) &&
+				c.MetricsAddress ==
+					":2112" && c.KubeVIP && c.LeaseName == kubevip.LeaseName
 		}},
 		{least + "--interface eth1 --port 8443 --namespace vips", "", func(c config.Config) bool {
 			return c.Interface ==
@@ -31,19 +32,25 @@ func TestInThePlaceOfKubeVIP(t *testing.T) {
 			return c.Namespace ==
 				"vips"
 		}},
-		{"--arp --controlplane --vip 192.0.2.10", "", func(c config.Config) bool { return len(c.VIPs) == 1 }},
-		{least + "--services --lbClassOnly", "", func(c config.Config) bool { return c.Services && c.ClassOnly }},
+		{"--arp --controlplane --vip 192.0.2.10", "",
+			func(c config.Config) bool { return len(c.VIPs) == 1 }},
+		{least + "--services --lbClassOnly", "", func(c config.Config) bool {
+			return c.Services &&
+				c.ClassOnly
+		}},
 		{least + "--services=false", "", func(c config.Config) bool { return !c.Services }},
 		{least + "--interface eth1", "vip_interface=eth2", func(c config.Config) bool {
 			return c.Interface ==
 				"eth2"
 		}},
-		{"--prometheusHTTPServer=", "vip_arp=true cp_enable=true address=192.0.2.10", func(c config.Config) bool {
-			return c.MetricsAddress ==
-				""
-		}},
+		{"--prometheusHTTPServer=", "vip_arp=true cp_enable=true address=192.0.2.10",
+			func(c config.Config) bool {
+				return c.MetricsAddress ==
+					""
+			}},
 		{"--prometheusHTTPServer=",
-			"vip_arp=true cp_enable=true address=192.0.2.10 prometheus_server=:2113", func(c config.Config) bool {
+			"vip_arp=true cp_enable=true address=192.0.2.10 prometheus_server=:2113",
+			func(c config.Config) bool {
 				return c.MetricsAddress ==
 					":2113"
 			}},

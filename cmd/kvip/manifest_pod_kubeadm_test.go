@@ -42,8 +42,10 @@ func TestManifestPodFromKubeadm(t *testing.T) {
 		}
 	}
 	for _, row := range []struct{ line, want string }{
-		{"full.yaml --vip 192.0.2.11", `full.yaml: --vip: "192.0.2.11" is not the value of the configuration, which is 192.0.2.10`},
-		{"full.yaml --vip 192.0.2.10 --port 6443", `full.yaml: --port: "6443" is not the value of the configuration, which is 8443`},
+		{"full.yaml --vip 192.0.2.11",
+			`full.yaml: --vip: "192.0.2.11" is not the value of the configuration, which is 192.0.2.10`},
+		{"full.yaml --vip 192.0.2.10 --port 6443",
+			`full.yaml: --port: "6443" is not the value of the configuration, which is 8443`},
 		{"none.yaml --vip 192.0.2.10 --port 8443", "(FlagMismatch)"},
 		{"name.yaml", "(NoEndpoint)"},
 		{"none.yaml", "(NoEndpoint)"},

@@ -54,7 +54,8 @@ func TestManifestsForServices(t *testing.T) {
 		"pod --vip 192.0.2.10 --services-interface eth1",
 		"pod --services --interface eth0", "rbac --vip 192.0.2.10 --kube-vip",
 		"rbac --services --lease-name a", "rbac --services --services-name=A"} {
-		if got := kvip(t, append([]string{"manifest"}, strings.Fields(args)...)...); got.code != exitUsage ||
+		if got := kvip(t, append([]string{"manifest"},
+			strings.Fields(args)...)...); got.code != exitUsage ||
 			got.stdout != "" {
 			t.Errorf(
 				"manifest %s: exit code %d, stdout %q, stderr %q",

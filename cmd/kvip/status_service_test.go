@@ -28,17 +28,23 @@ func TestStatusServiceRefusesInTheUsersTerms(t *testing.T) {
 	}{
 		{"no name", nil, "name a Service, as NAME or NAMESPACE/NAME"},
 		{"two names", []string{"web", "shop"}, `"shop" is one argument too many`},
-		{"unknown output", []string{"web", "-o", "yaml"}, `--output: "yaml" is unknown; give text or json`},
+		{"unknown output", []string{"web", "-o", "yaml"},
+			`--output: "yaml" is unknown; give text or json`},
 		{"unknown flag", []string{"web", "--all-namespaces"}, "unknown flag: --all-namespaces"},
 		{"empty name", []string{""}, `"" cannot name a Service`},
 		{"namespace alone", []string{"shop/"}, `"shop/" cannot name a Service`},
-		{"three parts", []string{"shop/web/80"}, `"shop/web/80" cannot name a Service; give NAME or NAMESPACE/NAME`},
+		{"three parts", []string{"shop/web/80"},
+			`"shop/web/80" cannot name a Service; give NAME or NAMESPACE/NAME`},
 		{"name of a directory", []string{"shop/.."}, "cannot name a Service"},
 		{"empty namespace", []string{"/web"}, `--namespace: "" cannot name a namespace`},
-		{"impossible namespace", []string{"web", "-n", "a.b"}, `--namespace: "a.b" cannot name a namespace`},
-		{"impossible namespace in the name", []string{"a.b/web"}, `--namespace: "a.b" cannot name a namespace`},
-		{"two namespaces", []string{"shop/web", "-n", "default"}, `--namespace: "default" is not the namespace of "shop/web"`},
-		{"impossible namespace of the Leases", []string{"web", "--lease-namespace", "a.b"}, `--lease-namespace: "a.b" cannot name a namespace`},
+		{"impossible namespace", []string{"web", "-n", "a.b"},
+			`--namespace: "a.b" cannot name a namespace`},
+		{"impossible namespace in the name", []string{"a.b/web"},
+			`--namespace: "a.b" cannot name a namespace`},
+		{"two namespaces", []string{"shop/web", "-n", "default"},
+			`--namespace: "default" is not the namespace of "shop/web"`},
+		{"impossible namespace of the Leases", []string{"web", "--lease-namespace", "a.b"},
+			`--lease-namespace: "a.b" cannot name a namespace`},
 		{"port 0", []string{"web", "--port", "0"}, "--port: 0 is out of range"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -55,7 +61,8 @@ func TestStatusServiceRefusesInTheUsersTerms(t *testing.T) {
 func shop(t *testing.T) ([]string, *fakecluster.Env) {
 	t.Helper()
 	e := fakecluster.New(t)
-	for owner, addr := range map[string]string{"default/web": "192.0.2.10", "shop/web": "2001:db8::10"} {
+	for owner, addr := range map[string]string{"default/web": "192.0.2.10",
+		"shop/web": "2001:db8::10"} {
 		e.PutService(
 			owner,
 			func(s *corev1.Service) { s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: addr}} },
@@ -64,7 +71,8 @@ func shop(t *testing.T) ([]string, *fakecluster.Env) {
 	e.PutNode("a", "127.0.0.1")
 	e.PutNodeLease(svc.NodeInfo{Node: "a"}, "a_1", 5)
 	file := filepath.Join(t.TempDir(), "admin.conf")
-	if err := e.Store.WriteKubeconfig(file, "https://127.0.0.1:1", fakeapi.User{Token: "t"}); err != nil {
+	if err := e.Store.WriteKubeconfig(file, "https://127.0.0.1:1",
+		fakeapi.User{Token: "t"}); err != nil {
 		t.Fatal(err)
 	}
 	_, port, err := net.SplitHostPort(e.Server.Host)
@@ -162,7 +170,8 @@ func TestStatusServiceTellsWhetherItIsAnnounced(t *testing.T) {
 			"no node announces 192.0.2.10"},
 		{"nowhere", speaker.AddressReport{Sentence: "no node is alive"}, exitUnhealthy,
 			"no node announces 192.0.2.10"},
-		{"kept in silence", speaker.AddressReport{Node: "b", Present: true, State: "leaving"}, exitUnhealthy,
+		{"kept in silence", speaker.AddressReport{Node: "b", Present: true, State: "leaving"},
+			exitUnhealthy,
 			"no node announces 192.0.2.10"},
 	} {
 		row.addr.Address = netip.MustParseAddr("192.0.2.10")

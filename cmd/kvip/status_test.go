@@ -50,7 +50,8 @@ func newRemote(t *testing.T) *remote {
 	}
 	t.Cleanup(server.Close)
 	store.SetPeers(r.host)
-	if err := store.WriteKubeconfig(r.config, "https://"+r.host, fakeapi.User{Token: "secret"}); err != nil {
+	if err := store.WriteKubeconfig(r.config, "https://"+r.host,
+		fakeapi.User{Token: "secret"}); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -128,12 +129,14 @@ func TestStatusExitCodes(t *testing.T) {
 		code   int
 		stderr string
 	}{
-		{"no such file", []string{"--kubeconfig", "/nonexistent/a.conf"}, exitFailure, `none of ["/nonexistent/a.conf"] exists`},
+		{"no such file", []string{"--kubeconfig", "/nonexistent/a.conf"}, exitFailure,
+			`none of ["/nonexistent/a.conf"] exists`},
 		{"no server", []string{}, exitFailure,
 			"run this on a control-plane node, as root, or give --kubeconfig"},
 		{"no lease", []string{"--kubeconfig", r.config}, exitUnhealthy,
 			"no node holds the address: lease kube-system/kvip does not exist"},
-		{"another lease", []string{"--kubeconfig", r.config, "--lease-name", "nope", "-o", "json"}, exitUnhealthy,
+		{"another lease", []string{"--kubeconfig", r.config, "--lease-name", "nope", "-o", "json"},
+			exitUnhealthy,
 			"lease kube-system/nope does not exist"},
 		{"refused", []string{"--kubeconfig", r.config, "--port", "0"}, exitUsage,
 			"--port: 0 is out of range"},

@@ -189,7 +189,8 @@ func FuzzArgs(f *testing.F) {
 	f.Add("kvip", "eth0", uint16(6443), int64(5), "127.0.0.1:2113", ":2112", true)
 	f.Add("a.b", "", uint16(1), int64(600), "[::1]:1", "", false)
 	f.Fuzz(
-		func(t *testing.T, lease, link string, port uint16, seconds int64, health, metrics string, services bool) {
+		func(t *testing.T, lease, link string, port uint16, seconds int64, health, metrics string,
+			services bool) {
 			want := Default()
 			want.VIPs = addrs("192.0.2.10")
 			want.LeaseName, want.Interface, want.Port = lease, link, int(port)
@@ -256,7 +257,8 @@ func TestSetNodeName(t *testing.T) {
 func TestPortsOfOneNode(t *testing.T) {
 	seen := map[string]string{}
 	for name, c := range map[string]Config{
-		"static pod": StaticPod(), "DaemonSet": DaemonSet(), "DaemonSet for Services": ServicesDaemonSet(),
+		"static pod": StaticPod(), "DaemonSet": DaemonSet(),
+		"DaemonSet for Services": ServicesDaemonSet(),
 	} {
 		for _, address := range []string{c.HealthAddress, c.MetricsAddress} {
 			_, port, _ := strings.Cut(address, ":")

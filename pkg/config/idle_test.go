@@ -26,7 +26,8 @@ func TestIdleFlagsAreRefused(t *testing.T) {
 	values := map[string]string{
 		"interface": "eth0", "interface-wait": "5s", "lease-name": "a", "lease-duration": "6s",
 		"renew-interval": "1s", "health-url": "https://127.0.0.1:1/x",
-		"services-name": "a", "service-class": "a/b", "service-class-only": "true", "services-interface": "eth1", "services-fallback": "eth1",
+		"services-name": "a", "service-class": "a/b", "service-class-only": "true",
+		"services-interface": "eth1", "services-fallback": "eth1",
 		"daemonset": "a", "kube-vip": "true",
 	}
 	modes := map[string]struct {
@@ -76,7 +77,8 @@ func TestEveryFlagOfOneJobIsListed(t *testing.T) {
 // TestArgsLeaveIdleFlagsOut: a manifest must not give its own agent what that refuses.
 func TestArgsLeaveIdleFlagsOut(t *testing.T) {
 	full := Default()
-	full.Interface, full.LeaseName, full.LeaseDuration, full.HealthURL = "eth0", "a", 2*DefaultLeaseDuration,
+	full.Interface, full.LeaseName, full.LeaseDuration, full.HealthURL = "eth0", "a",
+		2*DefaultLeaseDuration,
 		"https://127.0.0.1:1/x"
 	full.ServicesName, full.ClassOnly, full.ServicesInterface, full.KubeVIP, full.DaemonSet =
 		"b", true,

@@ -62,7 +62,10 @@ func TestValidateRefuses(t *testing.T) {
 			"lease-duration", "too long"},
 		{"lease above ten minutes", func(c *Config) { c.LeaseDuration = 601 * time.Second },
 			"lease-duration", "at most 10m"},
-		{"renewed after the address expired", func(c *Config) { c.LeaseDuration, c.RenewInterval = 3*time.Second, time.Second },
+		{"renewed after the address expired", func(c *Config) {
+			c.LeaseDuration,
+				c.RenewInterval = 3*time.Second, time.Second
+		},
 			"renew-interval", "expire"},
 		{"renew below a request's spacing", func(c *Config) { c.RenewInterval = 199 * time.Millisecond },
 			"renew-interval", "too short"},
@@ -116,18 +119,27 @@ func TestValidateRefuses(t *testing.T) {
 
 func TestValidateAccepts(t *testing.T) {
 	for name, change := range map[string]func(*Config){
-		"both families":         func(*Config) {},
-		"shortest lease":        func(c *Config) { c.LeaseDuration, c.RenewInterval = 3*time.Second, 700*time.Millisecond },
-		"longest lease":         func(c *Config) { c.LeaseDuration, c.RenewInterval = 10*time.Minute, 200*time.Second },
-		"renew exactly a third": func(c *Config) { c.LeaseDuration, c.RenewInterval = 6*time.Second, 2*time.Second },
-		"longest interface":     func(c *Config) { c.Interface = "fifteen-letters" },
-		"port 65535":            func(c *Config) { c.Port = 65535 },
-		"http health URL":       func(c *Config) { c.HealthURL = "http://[::1]:8080/readyz" },
-		"loopback 6":            func(c *Config) { c.HealthAddress = "[::1]:2113" },
-		"same port elsewhere":   func(c *Config) { c.MetricsAddress = "192.0.2.1:2113" },
-		"no metrics":            func(c *Config) { c.MetricsAddress = "" },
-		"private IPv6":          func(c *Config) { c.VIPs = addrs("fd00::10") },
-		"node with dots":        func(c *Config) { c.NodeName = "node-1.example.org" },
+		"both families": func(*Config) {},
+		"shortest lease": func(c *Config) {
+			c.LeaseDuration, c.RenewInterval = 3*time.Second,
+				700*time.Millisecond
+		},
+		"longest lease": func(c *Config) {
+			c.LeaseDuration, c.RenewInterval = 10*time.Minute,
+				200*time.Second
+		},
+		"renew exactly a third": func(c *Config) {
+			c.LeaseDuration, c.RenewInterval = 6*time.Second,
+				2*time.Second
+		},
+		"longest interface":   func(c *Config) { c.Interface = "fifteen-letters" },
+		"port 65535":          func(c *Config) { c.Port = 65535 },
+		"http health URL":     func(c *Config) { c.HealthURL = "http://[::1]:8080/readyz" },
+		"loopback 6":          func(c *Config) { c.HealthAddress = "[::1]:2113" },
+		"same port elsewhere": func(c *Config) { c.MetricsAddress = "192.0.2.1:2113" },
+		"no metrics":          func(c *Config) { c.MetricsAddress = "" },
+		"private IPv6":        func(c *Config) { c.VIPs = addrs("fd00::10") },
+		"node with dots":      func(c *Config) { c.NodeName = "node-1.example.org" },
 	} {
 		c := valid()
 		change(&c)
@@ -174,8 +186,9 @@ func TestCheckInSubnet(t *testing.T) {
 
 func TestUsageErrorNamesFlagReasonAndWayOut(t *testing.T) {
 	for want, e := range map[string]UsageError{
-		"--port: 0 is out of range; give a port": {Flag: "port", Reason: "0 is out of range", Hint: "give a port"},
-		"-v: -1 is negative":                     {Flag: "v", Reason: "-1 is negative"},
+		"--port: 0 is out of range; give a port": {Flag: "port", Reason: "0 is out of range",
+			Hint: "give a port"},
+		"-v: -1 is negative": {Flag: "v", Reason: "-1 is negative"},
 	} {
 		if got := e.Error(); got != want {
 			t.Errorf("got %q, want %q", got, want)

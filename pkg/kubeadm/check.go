@@ -57,7 +57,13 @@ func (e endpoint) split() (host string, port int, err error) {
 }
 
 func (e endpoint) conflict(reason Reason, problem, fix string) error {
-	return e.f.conflict(e.doc, e.field, e.value, reason, problem, fix)
+	return e.f.conflict(e.doc, Conflict{
+		Reason:  reason,
+		Field:   e.field,
+		Value:   e.value,
+		Problem: problem,
+		Fix:     fix,
+	})
 }
 
 // plan makes the checks that PlanInit and PlanJoin have in common.
@@ -143,16 +149,14 @@ func (f *File) port(flag int, e endpoint, stated int, l localServer) (int, error
 	if l.doc == nil {
 		field = initKind + "." + field
 	}
-	return 0, f.conflict(
-		l.doc,
-		field,
-		value,
-		PortMismatch,
-		problem,
-		fmt.Sprintf("make them equal: kvip does not "+
-			"translate ports, so clients must use the port of the API servers; "+
-			"for %d set bindPort: %d", wanted, wanted),
-	)
+	return 0, f.conflict(l.doc, Conflict{
+		Reason:  PortMismatch,
+		Field:   field,
+		Value:   value,
+		Problem: problem,
+		Fix: fmt.Sprintf("make them equal: kvip does not translate ports, so clients must use the "+
+			"port of the API servers; for %d set bindPort: %d", wanted, wanted),
+	})
 }
 
 // checkHost checks that the host of the endpoint is a VIP or a name that resolves to VIPs only.
@@ -206,26 +210,24 @@ func (f *File) checkVIP(v netip.Addr, host []Address, l localServer) error {
 	const moves, fix = "is the VIP, which moves between nodes",
 		"write the node's own address, or choose a free address as VIP"
 	if a, err := netip.ParseAddr(l.endpoint.AdvertiseAddress); err == nil && a.Unmap() == v {
-		return f.conflict(
-			l.doc,
-			l.path+".advertiseAddress",
-			l.endpoint.AdvertiseAddress,
-			VIPIsAdvertised,
-			moves,
-			fix,
-		)
+		return f.conflict(l.doc, Conflict{
+			Reason:  VIPIsAdvertised,
+			Field:   l.path + ".advertiseAddress",
+			Value:   l.endpoint.AdvertiseAddress,
+			Problem: moves,
+			Fix:     fix,
+		})
 	}
 	if l.doc != nil {
 		for _, arg := range l.doc.fields.NodeRegistration.KubeletExtraArgs {
 			if arg.Name == "node-ip" && len(missing([]netip.Addr{v}, strings.Split(arg.Value, ","))) == 0 {
-				return f.conflict(
-					l.doc,
-					"nodeRegistration.kubeletExtraArgs",
-					"node-ip="+arg.Value,
-					VIPIsNodeIP,
-					moves,
-					fix,
-				)
+				return f.conflict(l.doc, Conflict{
+					Reason:  VIPIsNodeIP,
+					Field:   "nodeRegistration.kubeletExtraArgs",
+					Value:   "node-ip=" + arg.Value,
+					Problem: moves,
+					Fix:     fix,
+				})
 			}
 		}
 	}
@@ -260,14 +262,13 @@ func (f *File) checkSubnets(v netip.Addr) error {
 	} {
 		for text := range strings.SplitSeq(row.value, ",") {
 			if p, err := netip.ParsePrefix(strings.TrimSpace(text)); err == nil && p.Contains(v) {
-				return f.conflict(
-					d,
-					row.field,
-					row.value,
-					row.reason,
-					fmt.Sprintf("(%sfor %s) contains the VIP %s", row.source, row.users, v),
-					"choose another subnet or another VIP",
-				)
+				return f.conflict(d, Conflict{
+					Reason:  row.reason,
+					Field:   row.field,
+					Value:   row.value,
+					Problem: fmt.Sprintf("(%sfor %s) contains the VIP %s", row.source, row.users, v),
+					Fix:     "choose another subnet or another VIP",
+				})
 			}
 		}
 	}
@@ -333,7 +334,8 @@ func (f *File) checkServer(vips []netip.Addr, port int) error {
 	}
 	for _, arg := range d.fields.APIServer.ExtraArgs {
 		if c := checkServerArgument(arg.Name, arg.Value, vips, port); c != nil {
-			return f.conflict(d, "apiServer.extraArgs", arg.Name+"="+arg.Value, c.Reason, c.Problem, c.Fix)
+			c.Field, c.Value = "apiServer.extraArgs", arg.Name+"="+arg.Value
+			return f.conflict(d, *c)
 		}
 	}
 	return nil

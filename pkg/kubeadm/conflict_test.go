@@ -27,7 +27,8 @@ type conflictRow struct {
 func (row conflictRow) run(t *testing.T) (Plan, error) {
 	t.Helper()
 	r := Request{Port: row.port, Host: row.host, Resolve: names(map[string]string{
-		"vip.example": "192.0.2.10", "both.example": "192.0.2.10,2001:db8::10", "other.example": "192.0.2.11", "mixed.example": "192.0.2.10,192.0.2.11"})}
+		"vip.example": "192.0.2.10", "both.example": "192.0.2.10,2001:db8::10",
+		"other.example": "192.0.2.11", "mixed.example": "192.0.2.10,192.0.2.11"})}
 	if row.vips != "" {
 		r.VIPs = vips(row.vips)
 	}
@@ -462,7 +463,8 @@ func TestNoConflict(t *testing.T) {
 			"controlPlaneEndpoint: vip.example:6443\n", vips: "192.0.2.10"}, "vip.example:6443"},
 		{conflictRow{name: "name without a port", text: clusterHead +
 			"controlPlaneEndpoint: vip.example\n", vips: "192.0.2.10"}, "vip.example:6443"},
-		{conflictRow{name: "name of both", text: clusterHead + "controlPlaneEndpoint: both.example\n", vips: "192.0.2.10,2001:db8::10"}, "both.example:6443"},
+		{conflictRow{name: "name of both", text: clusterHead + "controlPlaneEndpoint: both.example\n",
+			vips: "192.0.2.10,2001:db8::10"}, "both.example:6443"},
 		{conflictRow{name: "second address as endpoint", text: clusterHead +
 			"controlPlaneEndpoint: '[2001:db8::10]:6443'\n", vips: "192.0.2.10,2001:db8::10"},
 			"[2001:db8::10]:6443"},
@@ -481,7 +483,8 @@ func TestNoConflict(t *testing.T) {
 			"198.51.100.7/24", "192.0.2.7/24")}, "192.0.2.10:6443"},
 		{conflictRow{name: "other Services", text: clusterHead +
 			"networking: {serviceSubnet: 10.100.0.0/16}\n", vips: "10.96.0.7"}, "10.96.0.7:6443"},
-		{conflictRow{name: "Services of the cluster joined", join: true, text: tokenHead, vips: "10.96.0.7"}, "10.96.0.7:6443"},
+		{conflictRow{name: "Services of the cluster joined", join: true, text: tokenHead,
+			vips: "10.96.0.7"}, "10.96.0.7:6443"},
 		{conflictRow{name: "discovers the VIP", join: true, text: tokenHead +
 			"    apiServerEndpoint: 192.0.2.10:6443\n"}, "192.0.2.10:6443"},
 		{conflictRow{name: "discovers a name", join: true, text: tokenHead +
@@ -584,7 +587,8 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s: got %s %d %q, %v", row.name, vip, port, repository, err)
 		}
 	}
-	if _, _, _, err := parse(t, clusterHead+"controlPlaneEndpoint: 192.0.2.10:443\n").Settings(); err == nil {
+	if _, _, _, err := parse(t,
+		clusterHead+"controlPlaneEndpoint: 192.0.2.10:443\n").Settings(); err == nil {
 		t.Error("two ports passed")
 	}
 	if _, _, _, err := parse(t, clusterHead+
@@ -605,7 +609,8 @@ func TestReasonsAreExplained(t *testing.T) {
 		if !strings.Contains(string(page), "\n| `"+reason+"` |") {
 			t.Errorf("docs/kubeadm.md does not explain %s", reason)
 		}
-		if tested := slices.ContainsFunc(conflictRows, func(row conflictRow) bool { return string(row.reason) == reason }); !tested &&
+		if tested := slices.ContainsFunc(conflictRows,
+			func(row conflictRow) bool { return string(row.reason) == reason }); !tested &&
 			reason != string(FlagMismatch) {
 			t.Errorf("no test ends in %s", reason)
 		}

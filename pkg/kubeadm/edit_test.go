@@ -34,7 +34,8 @@ func TestFiveDocumentsChangeInTheIntendedLinesOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := changes(after, string(plan.Data)), "+    apiServerEndpoint: 192.0.2.10:6443\n"; got != want {
+	if got, want := changes(after, string(plan.Data)),
+		"+    apiServerEndpoint: 192.0.2.10:6443\n"; got != want {
 		t.Errorf("join changed\n%s\nwant\n%s", got, want)
 	}
 	if again := initText(t, string(plan.Data), r); again != string(plan.Data) {

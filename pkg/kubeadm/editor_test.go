@@ -73,7 +73,8 @@ func TestPatches(t *testing.T) {
 		old, new   string // the bytes that go and come
 		before     string // what is before them
 	}{
-		{"a new field", clusterHead, endpoint, text, "", "controlPlaneEndpoint: 192.0.2.10:6443\n", clusterHead},
+		{"a new field", clusterHead, endpoint, text, "", "controlPlaneEndpoint: 192.0.2.10:6443\n",
+			clusterHead},
 		{"a new field before a comment", clusterHead + "# c\nclusterName: b\n", endpoint, text, "",
 			"controlPlaneEndpoint: 192.0.2.10:6443\n", clusterHead},
 		{"no newline at the end", strings.TrimSuffix(clusterHead, "\n"), endpoint, text, "",
@@ -88,7 +89,8 @@ func TestPatches(t *testing.T) {
 			clusterHead + "controlPlaneEndpoint: "},
 		{"no value", clusterHead + "controlPlaneEndpoint:\n", endpoint, text, "", " 192.0.2.10:6443",
 			clusterHead + "controlPlaneEndpoint:"},
-		{"a new mapping", clusterHead, sans, items, "", "apiServer:\n  certSANs:\n    - 192.0.2.10\n", clusterHead},
+		{"a new mapping", clusterHead, sans, items, "", "apiServer:\n  certSANs:\n    - 192.0.2.10\n",
+			clusterHead},
 		{"an existing mapping", clusterHead + "apiServer:\n   extraVolumes: []\n", sans, items,
 			"",
 			"   certSANs:\n     - 192.0.2.10\n", clusterHead + "apiServer:\n"},
@@ -170,7 +172,10 @@ func TestLinesOfADocument(t *testing.T) {
 		for n := range len(e.lines) - 1 {
 			got = append(got, text[e.lines[n]:e.lines[n+1]])
 		}
-		if got = slices.DeleteFunc(got, func(l string) bool { return strings.HasPrefix(l, "---") }); !slices.Equal(
+		if got = slices.DeleteFunc(got, func(l string) bool {
+			return strings.HasPrefix(l,
+				"---")
+		}); !slices.Equal(
 			got,
 			want,
 		) {

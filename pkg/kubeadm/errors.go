@@ -107,25 +107,13 @@ func (e *Conflict) Error() string {
 	return text.String()
 }
 
-// conflict returns a *Conflict about a field of a document; d may be nil.
-func (f *File) conflict(
-	d *document,
-	field, value string,
-	reason Reason,
-	problem, fix string,
-) error {
-	c := &Conflict{
-		Reason:  reason,
-		File:    f.name,
-		Field:   field,
-		Value:   value,
-		Problem: problem,
-		Fix:     fix,
-	}
+// conflict completes a *Conflict about a field of a document; d may be nil.
+func (f *File) conflict(d *document, c Conflict) error {
+	c.File = f.name
 	if d != nil {
-		c.Field, c.Line = fmt.Sprintf("%s.%s", d.kind, field), d.find(field)
+		c.Line, c.Field = d.find(c.Field), fmt.Sprintf("%s.%s", d.kind, c.Field)
 	}
-	return c
+	return &c
 }
 
 // invalid returns an *InputError; d is nil for the file as a whole.

@@ -41,7 +41,8 @@ func TestBadFilesAreRefused(t *testing.T) {
 		{"newer version", clusterHead +
 			"---\nkind: InitConfiguration\napiVersion: kubeadm.k8s.io/v1beta5\n", 2, 5, "apiVersion",
 			"v1beta3 and kubeadm.k8s.io/v1beta4"},
-		{"unknown kind", "apiVersion: kubeadm.k8s.io/v1beta4\nkind: Cluster\n", 1, 2, "kind", `"Cluster"`},
+		{"unknown kind", "apiVersion: kubeadm.k8s.io/v1beta4\nkind: Cluster\n", 1, 2, "kind",
+			`"Cluster"`},
 		{"ConfigMap around one", "apiVersion: v1\nkind: ConfigMap\ndata: {ClusterConfiguration: " +
 			"\"kind: ClusterConfiguration\"}\n", 1, 1, "apiVersion", "\"v1\" is not a group"},
 		{"kubeconfig", "apiVersion: v1\nkind: Config\nclusters: []\n", 1, 1, "apiVersion",
@@ -147,7 +148,8 @@ func TestFilesOfTheOtherCommand(t *testing.T) {
 	r := Request{VIPs: vips("192.0.2.10")}
 	for name, run := range map[string]func() error{
 		"init of a kubelet's": func() error {
-			_, err := parse(t, "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n").PlanInit(r)
+			_, err := parse(t,
+				"apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n").PlanInit(r)
 			return named(err, "ClusterConfiguration nor InitConfiguration")
 		},
 		"init of a ResetConfiguration": func() error {
@@ -158,8 +160,16 @@ func TestFilesOfTheOtherCommand(t *testing.T) {
 			_, _, _, err := parse(t, strings.Replace(clusterHead, "Cluster", "Reset", 1)).Settings()
 			return named(err, "JoinConfiguration")
 		},
-		"init of a JoinConfiguration": func() error { _, err := parse(t, tokenHead).PlanInit(r); return err },
-		"join without one":            func() error { _, err := parse(t, clusterHead).PlanJoin(r); return err },
+		"init of a JoinConfiguration": func() error {
+			_, err := parse(t,
+				tokenHead).PlanInit(r)
+			return err
+		},
+		"join without one": func() error {
+			_, err := parse(t,
+				clusterHead).PlanJoin(r)
+			return err
+		},
 	} {
 		if e := (*InputError)(nil); !errors.As(run(), &e) ||
 			!strings.Contains(e.Error(), "Configuration") {

@@ -195,14 +195,12 @@ func (f *File) PlanJoin(r Request) (Plan, error) {
 	}
 	token, file := doc.fields.Discovery.BootstrapToken, doc.fields.Discovery.File
 	if token == nil && file == nil {
-		return Plan{}, f.conflict(
-			doc,
-			"discovery",
-			"",
-			NoDiscovery,
-			"has neither bootstrapToken nor file, so kubeadm cannot find the cluster",
-			"add bootstrapToken with token and caCertHashes as kubeadm init printed them",
-		)
+		return Plan{}, f.conflict(doc, Conflict{
+			Reason:  NoDiscovery,
+			Field:   "discovery",
+			Problem: "has neither bootstrapToken nor file, so kubeadm cannot find the cluster",
+			Fix:     "add bootstrapToken with token and caCertHashes as kubeadm init printed them",
+		})
 	}
 	e := endpoint{f: f, doc: doc, field: discoveryField, mismatch: DiscoveryMismatch}
 	if token != nil {
@@ -221,14 +219,13 @@ func (f *File) PlanJoin(r Request) (Plan, error) {
 		return plan, err
 	}
 	if _, port, _ := e.split(); e.value != "" && port == 0 {
-		return plan, f.conflict(
-			doc,
-			discoveryField,
-			e.value,
-			PortMismatch,
-			"has no port, and kubeadm join has no default for it",
-			"write "+plan.Endpoint,
-		)
+		return plan, f.conflict(doc, Conflict{
+			Reason:  PortMismatch,
+			Field:   discoveryField,
+			Value:   e.value,
+			Problem: "has no port, and kubeadm join has no default for it",
+			Fix:     "write " + plan.Endpoint,
+		})
 	}
 	plan.ControlPlane, plan.Data = !local.worker, f.data
 	if plan.ControlPlane {

@@ -99,9 +99,11 @@ func TestDiscoveryServers(t *testing.T) {
 		want       []string
 	}{
 		{"two clusters",
-			"clusters:\n- cluster: {server: 'https://a:6443'}\n- cluster: {server: 'https://b'}\n", []string{"https://a:6443",
+			"clusters:\n- cluster: {server: 'https://a:6443'}\n- cluster: {server: 'https://b'}\n",
+			[]string{"https://a:6443",
 				"https://b"}},
-		{"JSON", `{"clusters": [{"name": "x", "cluster": {"server": "https://a"}}]}`, []string{"https://a"}},
+		{"JSON", `{"clusters": [{"name": "x", "cluster": {"server": "https://a"}}]}`,
+			[]string{"https://a"}},
 		{"no cluster", "kind: Config\n", nil},
 		{"empty", "", nil},
 	} {
@@ -149,12 +151,16 @@ func TestMissing(t *testing.T) {
 
 func TestErrorsNameTheirPlace(t *testing.T) {
 	for want, err := range map[string]error{
-		"f: is empty":                           &InputError{File: "f", Problem: "is empty"},
-		"f, document 2, line 3: a.b: is a text": &InputError{File: "f", Document: 2, Line: 3, Field: "a.b", Problem: "is a text"},
-		"f, line 3: a: \"b\" is c; do d (PortMismatch)": &Conflict{Reason: PortMismatch, File: "f", Line: 3, Field: "a",
+		"f: is empty": &InputError{File: "f", Problem: "is empty"},
+		"f, document 2, line 3: a.b: is a text": &InputError{File: "f", Document: 2, Line: 3,
+			Field: "a.b", Problem: "is a text"},
+		"f, line 3: a: \"b\" is c; do d (PortMismatch)": &Conflict{Reason: PortMismatch, File: "f",
+			Line: 3, Field: "a",
 			Value: "b", Problem: "is c", Fix: "do d"},
-		"f: a: is missing; do d (NoEndpoint)": &Conflict{Reason: NoEndpoint, File: "f", Field: "a", Problem: "is missing", Fix: "do d"},
-		"--vip: \"b\" is c; do d (VIPOnHost)": &Conflict{Reason: VIPOnHost, Field: "--vip", Value: "b", Problem: "is c", Fix:   "do d"},
+		"f: a: is missing; do d (NoEndpoint)": &Conflict{Reason: NoEndpoint, File: "f", Field: "a",
+			Problem: "is missing", Fix: "do d"},
+		"--vip: \"b\" is c; do d (VIPOnHost)": &Conflict{Reason: VIPOnHost, Field: "--vip", Value: "b",
+			Problem: "is c", Fix: "do d"},
 	} {
 		if got := err.Error(); got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -13,8 +13,10 @@ func TestPatchesOfTheAPIServer(t *testing.T) {
 		reason Reason // empty: none
 		line   int
 	}{
-		{"- op: add\n  path: /spec/containers/0/command/-\n  value: --bind-address=192.0.2.11\n", BindAddressMismatch, 3},
-		{`[{"op": "add", "path": "/spec/containers/0/command/-", "value": "--bind-address=127.0.0.1"}]`, BindAddressMismatch, 1},
+		{"- op: add\n  path: /spec/containers/0/command/-\n  value: --bind-address=192.0.2.11\n",
+			BindAddressMismatch, 3},
+		{`[{"op": "add", "path": "/spec/containers/0/command/-", "value": "--bind-address=127.0.0.1"}]`,
+			BindAddressMismatch, 1},
 		{"spec:\n  containers:\n  - name: kube-apiserver\n    command: [kube-apiserver, " +
 			"'--bind-address=::1']\n", BindAddressMismatch, 4},
 		{"- value: --secure-port=8443\n", PortMismatch, 1},

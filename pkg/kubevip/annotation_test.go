@@ -19,19 +19,25 @@ func TestAnnotationsAreUnderstood(t *testing.T) {
 		{map[string]string{"example.com/x": "y"}, ServiceSettings{}, nil},
 		{map[string]string{p + "loadbalancerIPs": "192.0.2.20"}, ServiceSettings{Addresses: addrs(
 			"192.0.2.20"), ShareKey: ShareKey}, nil},
-		{map[string]string{p + "loadbalancerIPs": "192.0.2.20, 2001:db8::20"}, ServiceSettings{Addresses: addrs(
-			"192.0.2.20", "2001:db8::20"), ShareKey: ShareKey}, nil},
+		{map[string]string{p + "loadbalancerIPs": "192.0.2.20, 2001:db8::20"},
+			ServiceSettings{Addresses: addrs(
+				"192.0.2.20", "2001:db8::20"), ShareKey: ShareKey}, nil},
 		{map[string]string{p + "loadbalancerIPs": ""}, ServiceSettings{}, nil},
 		{map[string]string{p + "serviceInterface": "eth1"}, ServiceSettings{Interface: "eth1"}, nil},
 		{map[string]string{p + "serviceInterface": "auto"}, ServiceSettings{}, nil},
-		{map[string]string{p + "vipHost": "n1", p + "hwaddr": "02:00:00:00:00:01", p + "requestedIP": "192.0.2.9"}, ServiceSettings{Host: "n1"}, nil},
+		{map[string]string{p + "vipHost": "n1", p + "hwaddr": "02:00:00:00:00:01",
+			p + "requestedIP": "192.0.2.9"}, ServiceSettings{Host: "n1"}, nil},
 		{map[string]string{p + "ignore": "true"}, ServiceSettings{Ignore: true}, nil},
 		{map[string]string{p + "ignore": "false"}, ServiceSettings{}, nil},
-		{map[string]string{p + "ignore": "true", p + "serviceVLAN": "eth0.2", p + "egress": "true"}, ServiceSettings{Ignore: true}, nil},
-		{map[string]string{p + "leaseName": "l", p + "allow-reconcile-without-endpoints": "true"}, ServiceSettings{}, nil},
-		{map[string]string{p + "egress": "true", p + "egress-source-ports": "tcp:80"}, ServiceSettings{}, []string{p +
-			"egress", p + "egress-source-ports"}},
-		{map[string]string{p + "egress": "false", p + "egress-source-ports": "tcp:80"}, ServiceSettings{}, nil},
+		{map[string]string{p + "ignore": "true", p + "serviceVLAN": "eth0.2", p + "egress": "true"},
+			ServiceSettings{Ignore: true}, nil},
+		{map[string]string{p + "leaseName": "l", p + "allow-reconcile-without-endpoints": "true"},
+			ServiceSettings{}, nil},
+		{map[string]string{p + "egress": "true", p + "egress-source-ports": "tcp:80"}, ServiceSettings{},
+			[]string{p +
+				"egress", p + "egress-source-ports"}},
+		{map[string]string{p + "egress": "false", p + "egress-source-ports": "tcp:80"},
+			ServiceSettings{}, nil},
 		{map[string]string{p + "forwardUPNP": "true"}, ServiceSettings{}, []string{p + "forwardUPNP"}},
 		{map[string]string{p + "serviceVLAN": "eth0.2"}, ServiceSettings{}, []string{p + "serviceVLAN"}},
 		{map[string]string{p + "madeUp": "1"}, ServiceSettings{}, []string{p + "madeUp"}},
@@ -97,7 +103,8 @@ func FuzzAnnotations(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name, value string) {
 		w, notes, err := ParseAnnotations(map[string]string{name: value})
 		if err != nil &&
-			(!reflect.DeepEqual(w, ServiceSettings{}) || len(notes) > 0 || !strings.Contains(err.Error(), name)) {
+			(!reflect.DeepEqual(w, ServiceSettings{}) || len(notes) > 0 || !strings.Contains(err.Error(),
+				name)) {
 			t.Fatalf("%+v and %v with %v", w, notes, err)
 		}
 		for _, addr := range w.Addresses {

@@ -39,8 +39,9 @@ func TestDefaultsAreThoseOfKubeVIP(t *testing.T) { // S9: its leases are kept
 		t.Fatalf("%v, notes %v", err, notes)
 	}
 	want := Settings{
-		ControlPlane: true, VIPs: addrs("192.0.2.10"), Port: 6443, LeaseName: "plndr-cp-lock", ServicesLease: "plndr-svcs-lock",
-		Namespace: "kube-system", LeaseDuration: 5 * time.Second, RenewInterval: time.Second,
+		ControlPlane: true, VIPs: addrs("192.0.2.10"), Port: 6443, LeaseName: "plndr-cp-lock",
+		ServicesLease: "plndr-svcs-lock",
+		Namespace:     "kube-system", LeaseDuration: 5 * time.Second, RenewInterval: time.Second,
 		Class: "kube-vip.io/kube-vip-class", MetricsAddress: ":2112",
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -56,27 +57,34 @@ func TestFromEnvironmentUnderstands(t *testing.T) {
 	}{
 		{"address=192.0.2.10,2001:db8::10", func(s Settings) any { return s.VIPs }, addrs("192.0.2.10",
 			"2001:db8::10")},
-		{"vip_address=192.0.2.11", func(s Settings) any { return s.VIPs }, addrs("192.0.2.10")}, // address wins
+		{"vip_address=192.0.2.11", func(s Settings) any { return s.VIPs }, addrs("192.0.2.10")},
+		// address wins
 		{"port=8443", func(s Settings) any { return s.Port }, 8443},
 		{"vip_interface=eth1", func(s Settings) any { return s.Interface }, "eth1"},
 		{"vip_interface=", func(s Settings) any { return s.Interface }, ""},
-		{"svc_enable=true vip_servicesinterface=eth2", func(s Settings) any { return s.ServicesInterface },
+		{"svc_enable=true vip_servicesinterface=eth2",
+			func(s Settings) any { return s.ServicesInterface },
 			"eth2"},
 		{"svc_enable=true vip_interface=eth0", func(s Settings) any { return s.Services }, true},
 		{"svc_enable=false", func(s Settings) any { return s.Services }, false},
 		{"vip_leasename=a", func(s Settings) any { return s.LeaseName }, "a"},
-		{"svc_enable=true vip_interface=eth0 svc_leasename=b", func(s Settings) any { return s.ServicesLease },
+		{"svc_enable=true vip_interface=eth0 svc_leasename=b",
+			func(s Settings) any { return s.ServicesLease },
 			"b"},
 		{"cp_namespace=vips", func(s Settings) any { return s.Namespace }, "vips"},
 		{"vip_leaseduration=15", func(s Settings) any { return s.LeaseDuration }, 15 * time.Second},
 		{"vip_nodename=n1", func(s Settings) any { return s.NodeName }, "n1"},
 		{"k8s_config_file=/etc/rancher/k3s/k3s.yaml", func(s Settings) any { return s.Kubeconfig },
 			"/etc/rancher/k3s/k3s.yaml"},
-		{"svc_enable=true vip_interface=eth0 lb_class_name=example.com/lb", func(s Settings) any { return s.Class },
+		{"svc_enable=true vip_interface=eth0 lb_class_name=example.com/lb",
+			func(s Settings) any { return s.Class },
 			"example.com/lb"},
-		{"svc_enable=true vip_interface=eth0 lb_class_only=true", func(s Settings) any { return s.ClassOnly }, true},
-		{"svc_enable=true vip_interface=eth0 lb_class_legacy_handling=true", func(s Settings) any { return s.ClassOnly }, false},
-		{"svc_enable=true vip_interface=eth0 lb_class_legacy_handling=false", func(s Settings) any { return s.ClassOnly }, true},
+		{"svc_enable=true vip_interface=eth0 lb_class_only=true",
+			func(s Settings) any { return s.ClassOnly }, true},
+		{"svc_enable=true vip_interface=eth0 lb_class_legacy_handling=true",
+			func(s Settings) any { return s.ClassOnly }, false},
+		{"svc_enable=true vip_interface=eth0 lb_class_legacy_handling=false",
+			func(s Settings) any { return s.ClassOnly }, true},
 		{"prometheus_server=127.0.0.1:9100", func(s Settings) any { return s.MetricsAddress },
 			"127.0.0.1:9100"},
 		{"vip_loglevel=4", func(s Settings) any { return s.Verbosity }, 0},
@@ -154,12 +162,16 @@ func TestTimingIsBroughtWithinBounds(t *testing.T) {
 		notes        []string
 	}{
 		{[]string{"vip_leaseduration=5", "vip_retryperiod=1"}, 5 * time.Second, time.Second, nil},
-		{[]string{"vip_leaseduration=15", "vip_renewdeadline=10", "vip_retryperiod=2"}, 15 * time.Second, 2 * time.Second, []string{"vip_renewdeadline"}},
-		{[]string{"vip_leaseduration=5", "vip_retryperiod=2"}, 5 * time.Second, 1600 * time.Millisecond, []string{"vip_retryperiod"}},
-		{[]string{"vip_leaseduration=1"}, 3 * time.Second, 700 * time.Millisecond, []string{"vip_leaseduration",
-			"vip_retryperiod"}},
-		{[]string{"vip_leaseduration=3600", "vip_retryperiod=300"}, 10 * time.Minute, 200 * time.Second, []string{"vip_leaseduration",
-			"vip_retryperiod"}},
+		{[]string{"vip_leaseduration=15", "vip_renewdeadline=10", "vip_retryperiod=2"}, 15 * time.Second,
+			2 * time.Second, []string{"vip_renewdeadline"}},
+		{[]string{"vip_leaseduration=5", "vip_retryperiod=2"}, 5 * time.Second, 1600 * time.Millisecond,
+			[]string{"vip_retryperiod"}},
+		{[]string{"vip_leaseduration=1"}, 3 * time.Second, 700 * time.Millisecond,
+			[]string{"vip_leaseduration",
+				"vip_retryperiod"}},
+		{[]string{"vip_leaseduration=3600", "vip_retryperiod=300"}, 10 * time.Minute, 200 * time.Second,
+			[]string{"vip_leaseduration",
+				"vip_retryperiod"}},
 		{[]string{"vip_leaseduration=60", "vip_retryperiod=20"}, time.Minute, 20 * time.Second, nil},
 	} {
 		got, notes, err := ParseEnvironment(with(row.env...))

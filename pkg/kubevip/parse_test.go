@@ -135,8 +135,10 @@ func TestApplyKeepsWhatKubeVIPLacks(t *testing.T) {
 	c := config.StaticPod()
 	c.NodeName, c.Image, c.LogFormat = "cp1", "registry.example/kvip:1", "json"
 	settings.Apply(&c)
-	if c.NodeName != "cp1" || c.Image != "registry.example/kvip:1" || c.LogFormat != "json" || len(c.Kubeconfigs) != 2 ||
-		c.StateDir != config.DefaultStateDir || c.Services ||
+	if c.NodeName != "cp1" || c.Image != "registry.example/kvip:1" || c.LogFormat != "json" ||
+		len(c.Kubeconfigs) != 2 ||
+		c.StateDir != config.DefaultStateDir ||
+		c.Services ||
 		c.ServicesName != config.DefaultServicesName {
 		t.Errorf("%+v", c)
 	}
@@ -230,7 +232,8 @@ func FuzzPoolRanges(f *testing.F) {
 
 func TestPoolsOfNamespaces(t *testing.T) {
 	pools, problems := ParsePools(map[string]string{
-		"cidr-a": "192.0.2.0/30", "range-b": "192.0.2.8-192.0.2.9", "range-global": "198.51.100.1-198.51.100.2",
+		"cidr-a": "192.0.2.0/30", "range-b": "192.0.2.8-192.0.2.9",
+		"range-global":  "198.51.100.1-198.51.100.2",
 		"allow-share-a": "true", "allow-share-global": "false", "search-order": "desc",
 		"skip-end-ips-in-cidr": "true",
 	})
@@ -293,7 +296,8 @@ func TestRangesYieldToPrefixes(t *testing.T) {
 
 func TestInterfacesOfNamespaces(t *testing.T) {
 	got, problems := ParseInterfaces(map[string]string{
-		"interface-global": "eth0", "interface-a": " eth1 ", "interface-b": "a/b", "cidr-a": "192.0.2.0/24", "other": "",
+		"interface-global": "eth0", "interface-a": " eth1 ", "interface-b": "a/b",
+		"cidr-a": "192.0.2.0/24", "other": "",
 	})
 	if len(got) != 2 || got[""] != "eth0" || got["a"] != "eth1" {
 		t.Errorf("got %v", got)

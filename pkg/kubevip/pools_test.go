@@ -47,10 +47,12 @@ func TestPools(t *testing.T) {
 				"cidr-finance": "192.168.0.220/29,192.168.0.230/29",
 			},
 			[]ipam.Pool{
-				{Name: "kubevip/cidr-default", Ranges: ranges("192.168.0.200-192.168.0.207"), Namespaces: []string{"default"}},
+				{Name: "kubevip/cidr-default", Ranges: ranges("192.168.0.200-192.168.0.207"),
+					Namespaces: []string{"default"}},
 				{Name: "kubevip/cidr-finance", Ranges: ranges("192.168.0.216-192.168.0.223",
 					"192.168.0.224-192.168.0.231"), Namespaces: []string{"finance"}},
-				{Name: "kubevip/range-development", Ranges: ranges("192.168.0.210-192.168.0.219"), Namespaces: []string{"development"}},
+				{Name: "kubevip/range-development", Ranges: ranges("192.168.0.210-192.168.0.219"),
+					Namespaces: []string{"development"}},
 			}, nil,
 		},
 		"global and dual stack": {
@@ -74,36 +76,46 @@ func TestPools(t *testing.T) {
 		},
 		"order": {
 			map[string]string{"range-global": "192.0.2.10-192.0.2.20", "search-order": "desc"},
-			[]ipam.Pool{{Name: "kubevip/range-global", Ranges: ranges("192.0.2.10-192.0.2.20"), Descending: true}}, nil,
+			[]ipam.Pool{{Name: "kubevip/range-global", Ranges: ranges("192.0.2.10-192.0.2.20"),
+				Descending: true}}, nil,
 		},
 		"sharing in one namespace": {
-			map[string]string{"range-global": "192.0.2.10-192.0.2.20", "range-shop": "192.0.2.30-192.0.2.31", "allow-share-shop": "true"},
+			map[string]string{"range-global": "192.0.2.10-192.0.2.20",
+				"range-shop": "192.0.2.30-192.0.2.31", "allow-share-shop": "true"},
 			[]ipam.Pool{
 				{Name: "kubevip/range-global", Ranges: ranges("192.0.2.10-192.0.2.20")},
-				{Name: "kubevip/range-shop", Ranges: ranges("192.0.2.30-192.0.2.31"), Namespaces: []string{"shop"}, Shared: true},
+				{Name: "kubevip/range-shop", Ranges: ranges("192.0.2.30-192.0.2.31"),
+					Namespaces: []string{"shop"}, Shared: true},
 			}, nil,
 		},
 		"sharing in all but one": {
-			map[string]string{"range-global": "192.0.2.10-192.0.2.20", "range-shop": "192.0.2.30-192.0.2.31", "allow-share-global": "true", "allow-share-shop": "false"},
+			map[string]string{"range-global": "192.0.2.10-192.0.2.20",
+				"range-shop": "192.0.2.30-192.0.2.31", "allow-share-global": "true",
+				"allow-share-shop": "false"},
 			[]ipam.Pool{
 				{Name: "kubevip/range-global", Ranges: ranges("192.0.2.10-192.0.2.20"), Shared: true},
-				{Name: "kubevip/range-shop", Ranges: ranges("192.0.2.30-192.0.2.31"), Namespaces: []string{"shop"}},
+				{Name: "kubevip/range-shop", Ranges: ranges("192.0.2.30-192.0.2.31"),
+					Namespaces: []string{"shop"}},
 			}, nil,
 		},
 		"prefixes hide ranges": {
 			map[string]string{"cidr-shop": "192.0.2.0/30", "range-shop": "192.0.2.30-192.0.2.31",
 				"range-other": "192.0.2.40-192.0.2.41"},
 			[]ipam.Pool{
-				{Name: "kubevip/cidr-shop", Ranges: ranges("192.0.2.0-192.0.2.3"), Namespaces: []string{"shop"}},
-				{Name: "kubevip/range-other", Ranges: ranges("192.0.2.40-192.0.2.41"), Namespaces: []string{"other"}},
+				{Name: "kubevip/cidr-shop", Ranges: ranges("192.0.2.0-192.0.2.3"),
+					Namespaces: []string{"shop"}},
+				{Name: "kubevip/range-other", Ranges: ranges("192.0.2.40-192.0.2.41"),
+					Namespaces: []string{"other"}},
 			}, []string{"range-shop"},
 		},
 		"a global prefix hides all ranges": {
 			map[string]string{"cidr-global": "192.0.2.0/30", "range-shop": "192.0.2.30-192.0.2.31"},
-			[]ipam.Pool{{Name: "kubevip/cidr-global", Ranges: ranges("192.0.2.0-192.0.2.3")}}, []string{"range-shop"},
+			[]ipam.Pool{{Name: "kubevip/cidr-global", Ranges: ranges("192.0.2.0-192.0.2.3")}},
+			[]string{"range-shop"},
 		},
 		"good parts stay": {
-			map[string]string{"cidr-global": "192.0.2.0/30,banana,192.0.2.8/33", "cidr-shop": "192.0.2.0/30/2", "skip-end-ips-in-cidr": "perhaps", "search-order": "random",
+			map[string]string{"cidr-global": "192.0.2.0/30,banana,192.0.2.8/33",
+				"cidr-shop": "192.0.2.0/30/2", "skip-end-ips-in-cidr": "perhaps", "search-order": "random",
 				"allow-share-global": "perhaps", "interface-global": "eth1"},
 			[]ipam.Pool{{Name: "kubevip/cidr-global", Ranges: ranges("192.0.2.0-192.0.2.3")}},
 			[]string{"allow-share-global", "cidr-global", "cidr-global", "cidr-shop", "search-order",
@@ -115,11 +127,13 @@ func TestPools(t *testing.T) {
 			nil, []string{"range-a", "range-b", "range-c"},
 		},
 		"DHCP": {map[string]string{"cidr-global": "0.0.0.0/32"}, nil, []string{"cidr-global"}},
-		"unknown keys": {map[string]string{"cidr-": "192.0.2.0/30", "pool": "x", "cidr": "y"}, nil, []string{"cidr",
-			"cidr-", "pool"}},
+		"unknown keys": {map[string]string{"cidr-": "192.0.2.0/30", "pool": "x", "cidr": "y"}, nil,
+			[]string{"cidr",
+				"cidr-", "pool"}},
 		"sharing without a pool": {
 			map[string]string{"range-global": "192.0.2.10", "allow-share-shop": "true"},
-			[]ipam.Pool{{Name: "kubevip/range-global", Ranges: ranges("192.0.2.10")}}, []string{"allow-share-shop"},
+			[]ipam.Pool{{Name: "kubevip/range-global", Ranges: ranges("192.0.2.10")}},
+			[]string{"allow-share-shop"},
 		},
 	} {
 		got, problems := ParsePools(row.data)

@@ -44,7 +44,8 @@ func TestArgumentsMeanVariables(t *testing.T) {
 	if err != nil || !slices.Equal(s.VIPs, addrs("192.0.2.10")) || s.Interface != "eth1" {
 		t.Errorf("a variable goes before a flag, and an empty one is none: %+v, %v", s, err)
 	}
-	for _, bad := range [][]string{{"--etcdEndpoints=x"}, {"--leaderElectionType=etcd"}, {"arp"}, {"--"}, {"--address"}, {""}} {
+	for _, bad := range [][]string{{"--etcdEndpoints=x"}, {"--leaderElectionType=etcd"}, {"arp"},
+		{"--"}, {"--address"}, {""}} {
 		if got, err := Arguments(bad); err == nil {
 			t.Errorf("%v: got %v", bad, got)
 		}
@@ -115,7 +116,8 @@ func TestApply(t *testing.T) {
 	want := config.Default()
 	want.VIPs, want.Interface, want.NodeName, want.Kubeconfigs, want.Verbosity = addrs("192.0.2.10"),
 		"eth0", "n1", []string{"/x"}, 1
-	want.LeaseName, want.Services, want.ServicesName, want.ServicesInterface = LeaseName, true, ServicesLease,
+	want.LeaseName, want.Services, want.ServicesName, want.ServicesInterface = LeaseName, true,
+		ServicesLease,
 		"eth1"
 	want.ServiceClass, want.ClassOnly, want.KubeVIP = Class, true, true
 	if !reflect.DeepEqual(c, want) {

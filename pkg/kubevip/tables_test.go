@@ -52,7 +52,8 @@ func TestRequirementsEnd(t *testing.T) {
 func TestRows(t *testing.T) {
 	got := rows(Variable{Meaning: "m", Requires: "cp_enable"}, "a", "b --c", "d bool", "e --f bool")
 	for i, want := range []Variable{
-		{Name: "a"}, {Name: "b", Flag: "c"}, {Name: "d", Boolean: true}, {Name: "e", Flag: "f", Boolean: true},
+		{Name: "a"}, {Name: "b", Flag: "c"}, {Name: "d", Boolean: true}, {Name: "e", Flag: "f",
+			Boolean: true},
 	} {
 		if g := got[i]; g.Name != want.Name || g.Flag != want.Flag || g.Boolean != want.Boolean ||
 			g.Meaning != "m" || g.Requires != "cp_enable" || g.Support != Unsupported {
@@ -86,7 +87,8 @@ func TestAnnotationsAreConsistent(t *testing.T) {
 }
 
 func TestSupportHasTheWordsOfTheDocumentation(t *testing.T) {
-	for support, want := range map[Support]string{Supported: "supported", Unsupported: "no counterpart", Refused: "refused"} {
+	for support, want := range map[Support]string{Supported: "supported",
+		Unsupported: "no counterpart", Refused: "refused"} {
 		if got := support.String(); got != want {
 			t.Errorf("%d is %q, want %q", support, got, want)
 		}

@@ -158,8 +158,9 @@ func TestPodsAreLockedDown(t *testing.T) {
 	for name, row := range map[string]struct {
 		spec   corev1.PodSpec
 		memory string
-	}{"pod": {pod.Spec, "64Mi"}, "daemonset": {set.Spec.Template.Spec, "64Mi"}, "services": {serving.Spec.Template.Spec,
-		"256Mi"}} {
+	}{"pod": {pod.Spec, "64Mi"}, "daemonset": {set.Spec.Template.Spec, "64Mi"},
+		"services": {serving.Spec.Template.Spec,
+			"256Mi"}} {
 		t.Run(name, func(t *testing.T) { checkLockedDown(t, row.spec, row.memory) })
 	}
 }
@@ -214,7 +215,8 @@ func TestProbesFollowTheHealthAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := set.Spec.Template.Spec.Containers[0]
-	for name, probe := range map[string]*corev1.Probe{"startup": c.StartupProbe, "liveness": c.LivenessProbe} {
+	for name, probe := range map[string]*corev1.Probe{"startup": c.StartupProbe,
+		"liveness": c.LivenessProbe} {
 		if got := strings.Join(probe.Exec.Command, " "); got != "/kvip healthz --health-address "+
 			"127.0.0.2:3001" {
 			t.Errorf("%s probe: %s", name, got)
@@ -311,7 +313,8 @@ func TestArgumentsStartTheManager(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := pod.Spec.Containers[0].Args, append([]string{"manager"}, cfg.Args()...); !slices.Equal(
+	if got, want := pod.Spec.Containers[0].Args, append([]string{"manager"},
+		cfg.Args()...); !slices.Equal(
 		got,
 		want,
 	) {
@@ -320,7 +323,11 @@ func TestArgumentsStartTheManager(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	pod := func(change func(*config.Config)) error { _, err := Pod(with(config.StaticPod(), change)); return err }
+	pod := func(change func(*config.Config)) error {
+		_, err := Pod(with(config.StaticPod(),
+			change))
+		return err
+	}
 	hardened := func(change func(*config.Config)) error {
 		_, err := HardenedPod(with(config.StaticPod(), change))
 		return err
@@ -329,7 +336,11 @@ func TestRefusals(t *testing.T) {
 		_, err := DaemonSet(with(config.DaemonSet(), change), false)
 		return err
 	}
-	rbac := func(change func(*config.Config)) error { _, err := RBAC(with(config.DaemonSet(), change)); return err }
+	rbac := func(change func(*config.Config)) error {
+		_, err := RBAC(with(config.DaemonSet(),
+			change))
+		return err
+	}
 	for _, row := range []struct {
 		name string
 		make func(func(*config.Config)) error
@@ -349,7 +360,8 @@ func TestRefusals(t *testing.T) {
 			"kubeconfig"},
 		{"kubeconfig in /", pod, func(c *config.Config) { c.Kubeconfigs = []string{"/admin.conf"} },
 			"kubeconfig"},
-		{"kubeconfig in / by dots", pod, func(c *config.Config) { c.Kubeconfigs = []string{"/etc/../admin.conf"} },
+		{"kubeconfig in / by dots", pod,
+			func(c *config.Config) { c.Kubeconfigs = []string{"/etc/../admin.conf"} },
 			"kubeconfig"},
 		{"daemonset with kubeconfig", set, ownFiles, "kubeconfig"},
 		{"daemonset with one node's name", set, func(c *config.Config) { c.NodeName = "a" }, "node-name"},

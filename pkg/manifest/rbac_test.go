@@ -149,7 +149,8 @@ func TestEveryRoleIsBoundInItsNamespace(t *testing.T) {
 		who   string
 		roles int
 	}{
-		{config.DaemonSet(), "kvip", 4}, {config.ServicesDaemonSet(), "kvip-services", 3}, {with(config.DaemonSet(), services),
+		{config.DaemonSet(), "kvip", 4}, {config.ServicesDaemonSet(), "kvip-services", 3},
+		{with(config.DaemonSet(), services),
 			"kvip", 7},
 	} {
 		for _, namespace := range []string{"kube-system", "default", "vips"} {

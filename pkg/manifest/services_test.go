@@ -25,7 +25,8 @@ func TestWhereADaemonSetRuns(t *testing.T) {
 	}{
 		{"the VIP", with(config.DaemonSet()), false, "kvip", corev1.NodeSelectorOpExists, false},
 		{"the VIP, everywhere", with(config.DaemonSet()), true, "kvip", "", false},
-		{"Services", config.ServicesDaemonSet(), false, "kvip-services", corev1.NodeSelectorOpDoesNotExist, true},
+		{"Services", config.ServicesDaemonSet(), false, "kvip-services",
+			corev1.NodeSelectorOpDoesNotExist, true},
 		{"Services, everywhere", config.ServicesDaemonSet(), true, "kvip-services", "", true},
 		{"both", with(config.DaemonSet(), services), false, "kvip", "", true},
 		{"both, everywhere", with(config.DaemonSet(), services), true, "kvip", "", true},
@@ -75,7 +76,8 @@ func TestDaemonSetsStandBesideEachOther(t *testing.T) {
 	if label := one.Spec.Template.Labels[componentLabel]; label == other.Spec.Selector.MatchLabels[componentLabel] {
 		t.Errorf("both select the component %s", label)
 	}
-	if a, b := one.Spec.Template.Spec.Containers[0].ReadinessProbe.HTTPGet.Port, other.Spec.Template.Spec.Containers[0].ReadinessProbe.HTTPGet.Port; a == b {
+	if a, b := one.Spec.Template.Spec.Containers[0].ReadinessProbe.HTTPGet.Port,
+		other.Spec.Template.Spec.Containers[0].ReadinessProbe.HTTPGet.Port; a == b {
 		t.Errorf("both serve /readyz on port %s", a.String())
 	}
 }
@@ -133,7 +135,8 @@ func TestThePortFollowsTheAddressOfMetrics(t *testing.T) {
 // TestS6AgentsKnowTheirDaemonSet: those that serve Services ask for it at their end, have the
 // right to, and the time to hand over.
 func TestS6AgentsKnowTheirDaemonSet(t *testing.T) {
-	for _, cfg := range []config.Config{config.ServicesDaemonSet(), with(config.DaemonSet(), services), with(config.DaemonSet(), services, custom)} {
+	for _, cfg := range []config.Config{config.ServicesDaemonSet(), with(config.DaemonSet(),
+		services), with(config.DaemonSet(), services, custom)} {
 		set, err := DaemonSet(cfg, false)
 		if err != nil {
 			t.Fatal(err)
@@ -189,7 +192,8 @@ func TestStaticPodsShareOneIdentity(t *testing.T) {
 // jobs.
 func TestIdentitiesHaveRolesOfTheirOwn(t *testing.T) {
 	bound := map[string]string{} // binding to whom
-	for _, cfg := range []config.Config{config.DaemonSet(), config.ServicesDaemonSet(), with(config.StaticPod(), services), with(config.StaticPod(), alone)} {
+	for _, cfg := range []config.Config{config.DaemonSet(), config.ServicesDaemonSet(),
+		with(config.StaticPod(), services), with(config.StaticPod(), alone)} {
 		objects, err := RBAC(cfg)
 		if err != nil {
 			t.Fatal(err)

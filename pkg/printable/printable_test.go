@@ -93,8 +93,9 @@ func TestMessageEscapesInPlace(t *testing.T) {
 	for _, s := range append(hostile, "two\nlines", strings.Repeat("\x1b", MaxMessage), strings.Repeat(
 		"ü", MaxMessage), strings.Repeat("x", MaxMessage+1)) {
 		got := Message("it says " + s)
-		if strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) || !strings.HasPrefix(got,
-			"it says ") ||
+		if strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) ||
+			!strings.HasPrefix(got,
+				"it says ") ||
 			len(got) > MaxMessage {
 			t.Errorf("%q becomes %d bytes: %q", s, len(got), got)
 		}
@@ -117,7 +118,8 @@ func TestAttrCutsWhatIsLong(t *testing.T) {
 			t.Errorf("%d bytes: %.20q", len(got), got)
 		}
 	}
-	for _, a := range []slog.Attr{slog.Int("k", 7), slog.Any("k", slog.LevelWarn), slog.Any("k", errFull), slog.String(
+	for _, a := range []slog.Attr{slog.Int("k", 7), slog.Any("k", slog.LevelWarn), slog.Any("k",
+		errFull), slog.String(
 		"k", "v")} {
 		if got := Attr(nil, a); !got.Equal(a) {
 			t.Errorf("%v becomes %v", a, got)

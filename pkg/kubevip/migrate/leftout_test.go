@@ -98,7 +98,8 @@ func TestEveryFieldIsCarriedOverOrNamed(t *testing.T) {
 			p.Spec.SecurityContext = new(corev1.PodSecurityContext)
 			return p.Spec.SecurityContext
 		}},
-		{"spec.containers[0].securityContext.", func(p *corev1.Pod) any { return p.Spec.Containers[0].SecurityContext }},
+		{"spec.containers[0].securityContext.",
+			func(p *corev1.Pod) any { return p.Spec.Containers[0].SecurityContext }},
 	} {
 		fields := reflect.TypeOf(part.of(plain.DeepCopy())).Elem()
 		for i := range fields.NumField() {

@@ -90,8 +90,8 @@ func TestWhatIsBesideTheWorkload(t *testing.T) {
 	}
 }
 
-// TestTheArgumentsMeanTheSame compares the arguments of the new manifest with the variables of the old
-// one.
+// TestTheArgumentsMeanTheSame compares the arguments of the new manifest with the variables of the
+// old one.
 func TestTheArgumentsMeanTheSame(t *testing.T) {
 	out, _, err := Migrate("f", []byte(sample(t, "pod.yaml")), image)
 	if err != nil {
@@ -186,7 +186,8 @@ func TestMigrateRefuses(t *testing.T) {
 			"  initContainers: [{name: b, image: b}]\n  hostNetwork"), "spec.initContainers: has 1 entries"},
 		{"no image", replace(pod, "image: ghcr.io/kube-vip/kube-vip:v1.0.0", ""),
 			"spec.containers[0].image: is missing"},
-		{"another command", replace(pod, "- manager", "- service"), `spec.containers[0].args: is not kube-vip's manager: ["service"]`},
+		{"another command", replace(pod, "- manager", "- service"),
+			`spec.containers[0].args: is not kube-vip's manager: ["service"]`},
 		{"an unknown flag", replace(pod, "- manager", "- manager\n    - --etcdEndpoints=x"),
 			"spec.containers[0].args: kvip does not know kube-vip's flag --etcdEndpoints"},
 		{"variables of an object", replace(pod, "    env:",
