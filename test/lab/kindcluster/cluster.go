@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/kvip/kvip/test/lab/wait"
 )
 
 // Config describes a cluster. All fields but Workers, Log and Running are required.
@@ -259,21 +261,14 @@ func (c *Cluster) Node(name string) *Node {
 	return nil
 }
 
-// Eventually calls f until it succeeds or ctx ends, and then returns f's last error.
+// Eventually calls f until it succeeds or ctx ends, and then returns f's last error. A command that
+// does not exist ends it at once.
 func Eventually(ctx context.Context, every time.Duration, f func() error) error {
-	for {
+	return wait.Until(ctx, "", every, func() error {
 		err := f()
-		if err == nil {
-			return nil
+		if errors.As(err, new(*exec.Error)) {
+			return wait.Permanent(err)
 		}
-		var missing *exec.Error
-		if errors.As(err, &missing) { // no command: it will not appear
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w, after: %w", ctx.Err(), err)
-		case <-time.After(every):
-		}
-	}
+		return err
+	})
 }

@@ -34,22 +34,25 @@ func (e permanentError) Unwrap() error { return e.error }
 func Permanent(err error) error { return permanentError{err} }
 
 // Until calls check, with pauses, and returns nil once check does. If ctx ends before, it returns
-// an error that names what and wraps ctx's error and the last one of check.
+// an error that names what, unless that is empty, and wraps ctx's error and the last one of check.
 func Until(ctx context.Context, what string, pause time.Duration, check func() error) error {
+	if what != "" {
+		what = "wait for " + what + ": "
+	}
 	for {
 		err := check()
 		if err == nil {
 			return nil
 		}
 		if permanent := (permanentError{}); errors.As(err, &permanent) {
-			return fmt.Errorf("wait for %s: %w", what, permanent.error)
+			return fmt.Errorf("%s%w", what, permanent.error)
 		}
 		select {
 		case <-ctx.Done():
 			if errors.Is(err, errNotYet) {
-				return fmt.Errorf("wait for %s: %w", what, ctx.Err())
+				return fmt.Errorf("%s%w", what, ctx.Err())
 			}
-			return fmt.Errorf("wait for %s: %w (last: %w)", what, ctx.Err(), err)
+			return fmt.Errorf("%s%w (last: %w)", what, ctx.Err(), err)
 		case <-time.After(pause):
 		}
 	}

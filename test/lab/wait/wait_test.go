@@ -75,3 +75,10 @@ func TestEventually(t *testing.T) {
 		}
 	})
 }
+
+func TestUntilWithoutAName(t *testing.T) {
+	err := Until(t.Context(), "", time.Second, func() error { return Permanent(io.EOF) })
+	if err == nil || err.Error() != "EOF" || !errors.Is(err, io.EOF) {
+		t.Errorf("%v, want EOF", err)
+	}
+}
