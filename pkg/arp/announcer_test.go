@@ -310,7 +310,7 @@ func TestSetIgnoresUnusableAddresses(t *testing.T) {
 		announced(netip.MustParseAddr("fe80::1%eth0")),
 		announced(netip.IPv6Unspecified()), announced(netip.MustParseAddr("127.0.0.1")),
 		{Addr: nth(7), Link: lo, State: assignment.Announced},
-		{Addr: nth(8), Link: testLink, State: assignment.Filtered},
+		{Addr: nth(8), Link: testLink, State: 200},
 		{Addr: nth(9), Link: testLink}, announced(vip4),
 	})
 	eventually(t, "the good one", g.hasAnnounced(vip4))

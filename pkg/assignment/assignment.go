@@ -19,9 +19,6 @@ const (
 	// Silent: the node has the address on its link and does not announce it, as its owner is in
 	// doubt: just after a restart, or until another node has taken over.
 	Silent
-	// Filtered: another component owns and announces the address; the node only filters what
-	// arrives for it.
-	Filtered
 )
 
 // String returns the state as logs and reports show it.
@@ -31,8 +28,6 @@ func (s State) String() string {
 		return "announced"
 	case Silent:
 		return "silent"
-	case Filtered:
-		return "filtered"
 	}
 	return "unknown"
 }

@@ -4,7 +4,7 @@ import "testing"
 
 func TestStateString(t *testing.T) {
 	seen := map[string]bool{}
-	for s := State(0); s <= Filtered; s++ {
+	for s := State(0); s <= Silent; s++ {
 		if text := s.String(); text == "" || seen[text] {
 			t.Errorf("state %d: %q is empty or not its own", s, text)
 		} else {

@@ -24,7 +24,7 @@ func TestEncode(t *testing.T) {
 		{"nothing", nil, nil},
 		{"addresses", []assignment.Assignment{
 			{Addr: vip4, State: assignment.Announced}, {Addr: vip6, State: assignment.Silent},
-			{Addr: mapped4, State: assignment.Filtered},
+			{Addr: mapped4, State: assignment.Silent},
 		}, map[string][][]byte{
 			"addresses4": {{10, 9, 0, 100}, {10, 9, 0, 101}},
 			"addresses6": {{0x20, 1, 0xd, 0xb8, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0}},

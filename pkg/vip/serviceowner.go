@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kvip/kvip/pkg/assignment"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/netaddr"
@@ -122,7 +123,7 @@ func (o *ServiceOwner) list(want []Address) ([]link.HostAddr, error) {
 	return host, nil
 }
 
-// Sync makes the kernel have exactly the wanted addresses with the mark of Services. It
+// Sync makes the kernel have exactly the assigned addresses with the mark of Services. It
 // compares with a listing, not with earlier calls: it writes missing addresses, moves those on
 // another link and deletes the others. It does not write addresses that are present; Refresh
 // refreshes them from now on (S6). It returns what it wrote and what it deleted; an address
@@ -131,7 +132,11 @@ func (o *ServiceOwner) list(want []Address) ([]link.HostAddr, error) {
 // The failure of one address does not stop the others: the error joins an *AddressError for
 // each (see AddressErrors). It wraps ErrForeign or ErrControlPlane if another component has
 // the address on this host. A failed address is not refreshed; the next Sync tries again.
-func (o *ServiceOwner) Sync(want []Address) (added, removed []Address, err error) {
+func (o *ServiceOwner) Sync(list []assignment.Assignment) (added, removed []Address, err error) {
+	want := make([]Address, len(list))
+	for i, a := range list {
+		want[i] = Address{VIP: a.Addr, LinkIndex: a.Link.Index, LinkName: a.Link.Name}
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := o.cfg.Clock()

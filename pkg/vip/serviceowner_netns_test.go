@@ -78,7 +78,7 @@ func TestRosterInTheKernel(t *testing.T) {
 	on0, on1 := many(500, l.eth0), many(500, l.eth1)
 	sync := func(desc string, want []Address, scope uint8, added, removed int) {
 		t.Helper()
-		a, d, err := r.Sync(want)
+		a, d, err := r.Sync(assigned(want))
 		if err != nil || len(a) != added || len(d) != removed {
 			t.Fatalf("%s: %d added, %d removed, %v; want %d and %d", desc, len(a), len(d), err, added, removed)
 		}
@@ -134,7 +134,7 @@ func TestRosterRenewsInTheKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := many(40, l.eth0)
-	if _, _, err := r.Sync(want); err != nil {
+	if _, _, err := r.Sync(assigned(want)); err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range want { // so that a renewal can be told without waiting
@@ -169,7 +169,7 @@ func TestTwoMarks(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, _, err := r.Sync(want); err != nil {
+		if _, _, err := r.Sync(assigned(want)); err != nil {
 			t.Fatal(err)
 		}
 		checkServices(t, "beside the control plane's", want, unix.RT_SCOPE_HOST)
@@ -177,7 +177,7 @@ func TestTwoMarks(t *testing.T) {
 			t.Fatalf("the control plane's beside Services: %+v", h)
 		}
 	}
-	if _, _, err := r.Sync(append(want, at(l.eth0, vip4))); !errors.Is(err, ErrControlPlane) {
+	if _, _, err := r.Sync(assigned(append(want, at(l.eth0, vip4)))); !errors.Is(err, ErrControlPlane) {
 		t.Errorf("a control plane's address: %v", err)
 	}
 	if list, err := ControlPlaneAddresses(k, bothVIPs); err != nil || len(list) != 2 {
@@ -197,7 +197,7 @@ func TestTwoMarks(t *testing.T) {
 	if err := r.Clear(); err != nil || len(find(t, vip4)) != 1 {
 		t.Errorf("Clear: %v", err)
 	}
-	if _, _, err := r.Sync(want); err != nil {
+	if _, _, err := r.Sync(assigned(want)); err != nil {
 		t.Fatal(err)
 	}
 	if removed, err := Cleanup(nil); err != nil || len(removed) != 5 {
@@ -213,7 +213,7 @@ func TestBulkErrorsInTheKernel(t *testing.T) {
 	gone := link.Link{Index: 4711, Name: "gone0"}
 	bad := []Address{at(l.eth0, netip.MustParseAddr("10.9.0.1")), at(gone, nth(9000)), at(gone, netip.MustParseAddr("2001:db8:9::9"))}
 	want := many(200, l.eth0)
-	added, _, err := r.Sync(slices.Concat(want[:100], bad, want[100:]))
+	added, _, err := r.Sync(assigned(slices.Concat(want[:100], bad, want[100:])))
 	if list := AddressErrors(err); len(added) != 200 || len(list) != 3 ||
 		!errors.Is(list[0], ErrForeign) || !errors.Is(list[1], unix.ENODEV) || !errors.Is(list[2], unix.ENODEV) {
 		t.Errorf("%d added, %v", len(added), err)
@@ -231,7 +231,7 @@ func TestRosterDestroysConnections(t *testing.T) {
 	l := newLab(t)
 	r := realRoster(t)
 	want := many(4, l.eth0)
-	if _, _, err := r.Sync(want); err != nil {
+	if _, _, err := r.Sync(assigned(want)); err != nil {
 		t.Fatal(err)
 	}
 	var pairs []pair
@@ -239,7 +239,7 @@ func TestRosterDestroysConnections(t *testing.T) {
 		own, _ := listen(t, netip.AddrPortFrom(a.VIP, 0).String())
 		pairs = append(pairs, connect(t, own, "", own.Addr().String()))
 	}
-	if _, _, err := r.Sync(want[2:]); err != nil {
+	if _, _, err := r.Sync(assigned(want[2:])); err != nil {
 		t.Fatal(err)
 	}
 	for i, p := range pairs {
@@ -343,7 +343,7 @@ func benchmarkRoster(b *testing.B, n int, v6 bool) {
 		phases[name] += time.Since(began)
 	}
 	sync := func(list []Address) func() error {
-		return func() error { _, _, err := r.Sync(list); return err }
+		return func() error { _, _, err := r.Sync(assigned(list)); return err }
 	}
 	for b.Loop() {
 		measure("add", sync(want))
@@ -373,7 +373,7 @@ func TestIsolatedLinksInTheKernel(t *testing.T) {
 	want := many(8, l.eth0)
 	check := func(desc string, added int) {
 		t.Helper()
-		a, d, err := r.Sync(want)
+		a, d, err := r.Sync(assigned(want))
 		if err != nil || len(a) != added || len(d) != 0 {
 			t.Errorf("%s: added %v, removed %v, %v", desc, a, d, err)
 		}
@@ -391,7 +391,7 @@ func TestIsolatedLinksInTheKernel(t *testing.T) {
 	bind(want[6:8], "quiet0")
 	check("after kvip", 0)
 	testutil.IP(t, "link set quiet0 arp on")
-	if _, _, err := r.Sync(want); len(AddressErrors(err)) != 2 {
+	if _, _, err := r.Sync(assigned(want)); len(AddressErrors(err)) != 2 {
 		t.Errorf("a link that can be reached has them: %v", err)
 	}
 }

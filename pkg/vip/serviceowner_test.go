@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kvip/kvip/pkg/assignment"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/test/testutil"
 	"golang.org/x/sys/unix"
@@ -61,7 +62,7 @@ func (c *crew) idle(t *testing.T, d time.Duration) {
 
 func (c *crew) sync(t *testing.T, want ...Address) (added, removed []Address) {
 	t.Helper()
-	added, removed, err := c.Sync(want)
+	added, removed, err := c.Sync(assigned(want))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,10 +159,10 @@ func TestSyncRefuses(t *testing.T) {
 	c.Put(labelled)
 	c.FailAddress(nth(6), errBroken)
 	good := at(eth0, nth(9))
-	added, removed, err := c.Sync([]Address{
+	added, removed, err := c.Sync(assigned([]Address{
 		at(eth0, nth(1)), at(eth0, nth(2)), at(eth0, nth(3)), at(eth0, nth(4)), at(eth0, nth(5)), at(eth0, nth(6)),
 		at(eth0, netip.MustParseAddr("fe80::1%eth0")), at(eth0, netip.Addr{}), {VIP: nth(8)}, good, good,
-	})
+	}))
 	if !slices.Equal(added, []Address{good}) || len(removed) != 0 {
 		t.Errorf("added %v, removed %v", added, removed)
 	}
@@ -196,7 +197,7 @@ func TestSyncGivesWayToTheNode(t *testing.T) {
 	c := newCrew(t)
 	c.sync(t, at(eth0, nth(1)))
 	c.Put(host("10.20.0.1/24", eth1, 0))
-	_, removed, err := c.Sync([]Address{at(eth0, nth(1))})
+	_, removed, err := c.Sync(assigned([]Address{at(eth0, nth(1))}))
 	if !errors.Is(err, ErrForeign) || !slices.Equal(removed, []Address{at(eth0, nth(1))}) {
 		t.Errorf("removed %v, %v", removed, err)
 	}
@@ -207,7 +208,7 @@ func TestMoveThatFails(t *testing.T) {
 	c := newCrew(t)
 	c.sync(t, at(eth0, nth(1)))
 	c.FailAddress(nth(1), errBroken)
-	if _, removed, err := c.Sync([]Address{at(eth1, nth(1))}); len(AddressErrors(err)) != 1 || len(removed) != 0 || !c.Has(nth(1)) {
+	if _, removed, err := c.Sync(assigned([]Address{at(eth1, nth(1))})); len(AddressErrors(err)) != 1 || len(removed) != 0 || !c.Has(nth(1)) {
 		t.Errorf("removed %v, %v", removed, err)
 	}
 	c.FailAddress(nth(1), nil)
@@ -434,7 +435,7 @@ func TestAnAddressOnAnIsolatedLinkIsNotForeign(t *testing.T) {
 	}
 	c.Put(isolated("10.20.0.3/32", "down0", Proto))
 	c.Put(isolated("10.20.0.4/32", eth0.Name, 0))
-	if _, _, err := c.Sync([]Address{at(eth0, nth(3)), {VIP: nth(4), LinkIndex: 90, LinkName: eth0.Name}}); len(AddressErrors(err)) != 2 {
+	if _, _, err := c.Sync(assigned([]Address{at(eth0, nth(3)), {VIP: nth(4), LinkIndex: 90, LinkName: eth0.Name}})); len(AddressErrors(err)) != 2 {
 		t.Errorf("the control plane's address and another program's on the same link: %v", err)
 	}
 }
@@ -462,7 +463,7 @@ func TestAKernelWithoutMarks(t *testing.T) {
 	if _, removed := c.sync(t, at(eth1, nth(1))); len(removed) != 2 || !c.Has(nth(1)) || c.Has(nth(2)) || !c.Has(nth(9)) {
 		t.Errorf("moved and given up: removed %v", removed)
 	}
-	if _, _, err := c.Sync([]Address{at(eth0, nth(8)), at(eth1, nth(1))}); !errors.Is(err, ErrControlPlane) {
+	if _, _, err := c.Sync(assigned([]Address{at(eth0, nth(8)), at(eth1, nth(1))})); !errors.Is(err, ErrControlPlane) {
 		t.Errorf("the control plane's address: %v", err)
 	}
 
@@ -491,4 +492,15 @@ func TestCleanupOnAKernelWithoutMarks(t *testing.T) {
 	if removed, err := cleanUpServices(c.Fake, []netip.Addr{nth(1)}, nobody); len(removed) != 1 || err != nil || c.Has(nth(1)) || !c.Has(nth(2)) {
 		t.Errorf("by name: %v, %v", removed, err)
 	}
+}
+
+// assigned returns the Assignments that Sync takes.
+func assigned(list []Address) []assignment.Assignment {
+	all := make([]assignment.Assignment, len(list))
+	for i, a := range list {
+		all[i] = assignment.Assignment{
+			Addr: a.VIP, Link: link.Link{Index: a.LinkIndex, Name: a.LinkName},
+		}
+	}
+	return all
 }

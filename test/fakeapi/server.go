@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Mode is how a Server treats requests.
@@ -85,9 +86,20 @@ func (quiet) Write(p []byte) (int, error) { return len(p), nil }
 
 // Close stops the server and ends its connections.
 func (s *Server) Close() {
-	s.EndWatches()
-	s.http.CloseClientConnections()
-	s.http.Close()
+	closed := make(chan struct{})
+	go func() {
+		s.http.Close()
+		close(closed)
+	}()
+	for { // a client may have connected again before the listener was closed
+		s.EndWatches()
+		s.http.CloseClientConnections()
+		select {
+		case <-closed:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // Be changes how requests are treated from now on.

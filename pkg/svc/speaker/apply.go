@@ -123,11 +123,7 @@ func (p *applier) refuseNew(next assignments) {
 // and all new addresses if the kernel does nothing at all. It returns an error for each address
 // that could not be removed.
 func (p *applier) own(next assignments) (errs []error) {
-	var want []vip.Address
-	for _, a := range next.list() {
-		want = append(want, vip.Address{VIP: a.Addr, LinkIndex: a.Link.Index, LinkName: a.Link.Name})
-	}
-	_, _, err := p.cfg.Addresses.Sync(want)
+	_, _, err := p.cfg.Addresses.Sync(next.list())
 	failures, now := vip.AddressErrors(err), p.cfg.Clock()
 	if len(failures) == 0 || p.faults.anyNew(failures) {
 		p.recorder.failure(err)
@@ -174,14 +170,13 @@ func (p *applier) protect(all assignments, s snapshot) bool {
 	if p.faults.hostBackingOff(filterFault, now) {
 		return false
 	}
-	var want []assignment.Assignment
-	ports := make(map[netip.Addr][]assignment.Port, len(all))
-	for _, a := range p.remains.union(all).list() {
-		ports[a.Addr] = s.ports(a.Addr)
-		a.Ports = ports[a.Addr]
-		want = append(want, a)
+	list := p.remains.union(all).list()
+	ports := make(map[netip.Addr][]assignment.Port, len(list))
+	for i, a := range list {
+		list[i].Ports = s.ports(a.Addr)
+		ports[a.Addr] = list[i].Ports
 	}
-	err := p.cfg.Filter.Apply(want)
+	err := p.cfg.Filter.Apply(list)
 	p.recorder.failure(err)
 	if errors.Is(err, nftfilter.ErrNotWritten) {
 		p.filterAt = p.faults.failHost(filterFault, err, now)

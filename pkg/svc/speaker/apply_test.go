@@ -200,7 +200,7 @@ func TestANodeThatIsNotReady(t *testing.T) {
 	}
 }
 
-// S5: an address that cannot be removed from the host stays protected until it is, which is retried.
+// S5: an address that cannot be removed from the host stays protected, and removal is retried.
 func TestWhatCannotBeRemovedStaysProtected(t *testing.T) {
 	for name, fail := range map[string]func(*fixture, error){
 		"the address": func(f *fixture, err error) { f.kernel.FailAddress(vip4, err) },

@@ -59,7 +59,8 @@ func TestAFreshOwnerDefends(t *testing.T) {
 	if f.logged(unknown) != 2 {
 		t.Error("after a minute it is not logged again")
 	}
-	if got := f.reconcile(); got != "protect [10.0.0.100]" || f.announcer.announced[vip4].State == assignment.Silent {
+	got := f.reconcile()
+	if got != "protect [10.0.0.100]" || f.announcer.announced[vip4].State == assignment.Silent {
 		t.Errorf("actions %q", got) // of the filter's interval only
 	}
 }

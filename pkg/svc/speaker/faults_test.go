@@ -114,7 +114,8 @@ func TestManyFaults(t *testing.T) {
 		addr = addr.Next()
 	}
 	got, failed := f.published(now)
-	if failed != nil || !strings.Contains(got, "65 addresses fail, among them 10.0.0.100: failure 00") {
+	const want = "65 addresses fail, among them 10.0.0.100: failure 00"
+	if failed != nil || got != want {
 		t.Errorf("published %q, %v", got, failed)
 	}
 	summary := f.summary(now)

@@ -73,8 +73,9 @@ func (o *journalingOwner) Present() ([]vip.Marked, error) {
 	return o.ServiceOwner.Present()
 }
 
-func (o *journalingOwner) Sync(want []vip.Address) (added, removed []vip.Address, err error) {
-	added, removed, err = o.ServiceOwner.Sync(want)
+func (o *journalingOwner) Sync(list []assignment.Assignment) (
+	added, removed []vip.Address, err error) {
+	added, removed, err = o.ServiceOwner.Sync(list)
 	for _, a := range added {
 		o.journal.add("add %v", a.VIP)
 	}
@@ -119,7 +120,9 @@ func (f *fakeFilter) Remove() error {
 	return f.err
 }
 
-func (f *fakeFilter) protects(addr netip.Addr) bool { return slices.Contains(addresses(f.want), addr) }
+func (f *fakeFilter) protects(addr netip.Addr) bool {
+	return slices.Contains(addresses(f.want), addr)
+}
 
 // fakeAnnouncer records announcements.
 type fakeAnnouncer struct {
@@ -365,7 +368,7 @@ func (f *fixture) ownVIP4() {
 	f.T.Helper()
 	f.assign(vip4, "a/web")
 	f.start()
-	if a, ok := f.announcer.announced[vip4]; !ok || a.State != assignment.Announced || !f.kernel.Has(vip4) {
+	if f.announcer.announced[vip4].State != assignment.Announced || !f.kernel.Has(vip4) {
 		f.T.Fatalf("the Speaker does not own %v: %+v\n%s", vip4, f.speaker.Report(""), f.Log)
 	}
 	f.journal.drain()

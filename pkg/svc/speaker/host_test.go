@@ -116,7 +116,8 @@ func TestAFallbackFollowsTheDefaultRoute(t *testing.T) {
 	}
 }
 
-// A Lease has room for a limited number of links: selected ones come first, then those with a subnet.
+// A Lease has room for a limited number of links: selected ones come first, then those with a
+// subnet.
 func TestMoreLinksThanALeaseHolds(t *testing.T) {
 	f := newFixture(t)
 	f.speaker.cfg.Interface = "z1"

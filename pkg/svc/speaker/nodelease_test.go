@@ -96,7 +96,8 @@ func TestCountNodes(t *testing.T) {
 		{"but those released", 0, append(leases(40, true), leases(2, false)...), 2},
 		{"after it the living", 3, leases(40, false), 3},
 	} {
-		if got := countNodes(liveness.View{Alive: make([]string, row.alive)}, row.leases); got != row.want {
+		view := liveness.View{Alive: make([]string, row.alive)}
+		if got := countNodes(view, row.leases); got != row.want {
 			t.Errorf("%s: %d, want %d", row.name, got, row.want)
 		}
 	}

@@ -20,9 +20,12 @@ type countingMetrics struct {
 	moved                     map[string]int
 }
 
-func (c *countingMetrics) ServiceAddresses(owned, leaving int) { c.owned, c.leaving = owned, leaving }
-func (c *countingMetrics) ServiceMoved(change string)          { c.moved[change]++ }
-func (c *countingMetrics) ServiceConflict()                    { c.conflicts++ }
+func (c *countingMetrics) ServiceAddresses(owned, leaving int) {
+	c.owned, c.leaving = owned, leaving
+}
+
+func (c *countingMetrics) ServiceMoved(change string) { c.moved[change]++ }
+func (c *countingMetrics) ServiceConflict()           { c.conflicts++ }
 
 // newTestRecorder returns a recorder, its log, its metrics, and its clock.
 func newTestRecorder() (*recorder, *bytes.Buffer, *countingMetrics, *time.Duration) {

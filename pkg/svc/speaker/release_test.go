@@ -89,8 +89,8 @@ func TestTheFilterStaysWithTheAddresses(t *testing.T) {
 	}
 }
 
-// S6: on a cordoned node a Speaker that ends releases what peers are to have, and keeps what no peer
-// can have.
+// S6: on a cordoned node a Speaker that ends releases what peers are to have, and keeps what no
+// peer can have.
 func TestHandOver(t *testing.T) {
 	f := newFixture(t)
 	f.ownVIP4()

@@ -45,12 +45,14 @@ func TestRequirementsOfAnAddress(t *testing.T) {
 		{"local", []*svc.Service{local}, "eth3", 1, false},
 		{"both", []*svc.Service{local, cluster}, "eth3", 1, true},
 		{"its own link", []*svc.Service{named}, "eth1", 0, true},
-		{"the older one's link", []*svc.Service{inB, service("a", "web", "eth1", false)}, "eth2", 0, true},
+		{"the older one's link",
+			[]*svc.Service{inB, service("a", "web", "eth1", false)}, "eth2", 0, true},
 		{"its namespace's link", []*svc.Service{inB}, "eth2", 0, true},
 	} {
 		s.services[vip4] = row.services
 		a := s.address(vip4)
-		if a.Link != row.link || len(a.Local) != row.local || a.Cluster != row.cluster || a.Holder != nil {
+		if a.Link != row.link || len(a.Local) != row.local || a.Cluster != row.cluster ||
+			a.Holder != nil {
 			t.Errorf("%s: %+v", row.name, a)
 		}
 	}

@@ -52,7 +52,7 @@ func FilterTimeout(lifetime time.Duration) time.Duration {
 type AddressOwner interface {
 	Present() ([]vip.Marked, error)
 	KeepsMarks() (bool, error)
-	Sync(want []vip.Address) (added, removed []vip.Address, err error)
+	Sync(list []assignment.Assignment) (added, removed []vip.Address, err error)
 	Refresh(now time.Duration) (next time.Duration, err error)
 	Clear() error
 }

@@ -159,7 +159,8 @@ func TestAHostThatCannotBeReadIsNotTouched(t *testing.T) {
 	}
 }
 
-// S3, S7: a cordon moves the address. The old owner keeps it unannounced until it hears the new one.
+// S3, S7: a cordon moves the address. The old owner keeps it unannounced until it hears the new
+// one.
 func TestAPlannedMove(t *testing.T) {
 	for _, heard := range []bool{true, false} {
 		f := newFixture(t)

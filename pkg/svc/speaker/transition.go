@@ -64,8 +64,8 @@ func (a assigned) expired(now time.Duration) bool { return a.phase == leaving &&
 // assignments are the addresses of this node.
 type assignments map[netip.Addr]assigned
 
-// transition returns what this node has next, given what it has, what was decided, and the time. It is
-// pure.
+// transition returns what this node has next, given what it has, what was decided, and the time.
+// It is pure.
 //
 // Without a fresh view nothing moves (S2): an address that is leaving goes when its time is over,
 // and no other comes or goes. With a fresh view the node keeps an address that another node is to
