@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -58,7 +57,8 @@ func newSite(t *testing.T) *site {
 	}
 	store.SetPeers(s.host(1), s.host(2), s.host(3))
 	kubeconfig := filepath.Join(t.TempDir(), "admin.conf")
-	if err := store.WriteKubeconfig(kubeconfig, "https://127.0.0.1:1", fakeapi.User{Token: "secret"}); err != nil {
+	user := fakeapi.User{Token: "secret"}
+	if err := store.WriteKubeconfig(kubeconfig, "https://127.0.0.1:1", user); err != nil {
 		t.Fatal(err)
 	}
 	s.cfg.Kubeconfigs, s.cfg.MetricsAddress = []string{kubeconfig}, ":"+s.agents
@@ -66,7 +66,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// freePort is one that nobody listens on at any address of this host.
+// freePort returns a port without a listener on any address of this host.
 func freePort(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", ":0")
@@ -78,36 +78,41 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// host is the address of node n's API server, n from 1.
+// host returns the address of node n's API server, n from 1.
 func (s *site) host(n int) string { return "127.0.0." + strconv.Itoa(n) + ":" + s.port }
 
-// lease makes the Lease with the annotations and, if there is one, a holder.
+// client returns a client for the API server of node n with the kubeconfigs of the site.
+func (s *site) client(n int) *apiclient.Server {
+	store := testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: s.cfg.Kubeconfigs}))
+	return testutil.Must(store.Server(s.host(n)))
+}
+
+// lease creates the Lease with annotations and a holder, which may be "".
 func (s *site) lease(holder string, renewed time.Time, annotations map[string]string) {
 	s.t.Helper()
-	server, err := testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: s.cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)})).Server(s.host(1))
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	server := s.client(1)
 	seconds, term, at := int32(5), int32(7), metav1.NewMicroTime(renewed)
-	_, err = server.Coordination.Leases("kube-system").Create(s.t.Context(), &coordinationv1.Lease{
+	_, err := server.Coordination.Leases("kube-system").Create(s.t.Context(), &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Name: "kvip", Annotations: annotations},
-		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, LeaseTransitions: &term, RenewTime: &at},
+		Spec: coordinationv1.LeaseSpec{
+			HolderIdentity: &holder, LeaseDurationSeconds: &seconds,
+			LeaseTransitions: &term, RenewTime: &at,
+		},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-// node makes a Node with one address.
+// node creates a Node with one address.
 func (s *site) node(name, address string) {
 	s.t.Helper()
-	server, err := testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: s.cfg.Kubeconfigs, Log: slog.New(slog.DiscardHandler)})).Server(s.host(2))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	_, err = server.Core.Nodes().Create(s.t.Context(), &corev1.Node{
+	server := s.client(2)
+	_, err := server.Core.Nodes().Create(s.t.Context(), &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}},
+		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
+			{Type: corev1.NodeInternalIP, Address: address},
+		}},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		s.t.Fatal(err)
@@ -132,7 +137,7 @@ func says(a *Agent) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(a) }
 }
 
-// collect asks the cluster; the nodes come by address.
+// collect returns a report, and its nodes by address.
 func (s *site) collect() (Report, map[string]Node) {
 	s.t.Helper()
 	r, err := Collect(s.t.Context(), s.cfg)
@@ -149,21 +154,24 @@ func (s *site) collect() (Report, map[string]Node) {
 	return r, nodes
 }
 
-// TestCollect asks everything there is, without the virtual address and whatever a proxy
-// in the environment says.
+// TestCollect reads the Lease, API servers and agents, without the VIP and without a proxy of the
+// environment.
 func TestCollect(t *testing.T) {
 	t.Setenv("HTTP_PROXY", "http://192.0.2.1:1")
 	s := newSite(t)
 	renewed := time.Now().Add(-3 * time.Second)
 	s.lease("node-b_boot_1", renewed, map[string]string{
-		kubelease.AnnotationDegraded: "APIServerNotReady", kubelease.AnnotationRequestedBy: "node-a_boot_1",
-		kubelease.AnnotationTransitions: `[{"time":"2026-01-02T03:04:05Z","from":"node-a_boot_1","to":"node-b_boot_1","term":7,"reason":"Shutdown"}]`,
+		kubelease.AnnotationDegraded:    "APIServerNotReady",
+		kubelease.AnnotationRequestedBy: "node-a_boot_1",
+		kubelease.AnnotationTransitions: `[{"time":"2026-01-02T03:04:05Z","from":"node-a_boot_1",` +
+			`"to":"node-b_boot_1","term":7,"reason":"Shutdown"}]`,
 	})
 	s.agent(1, says(agent("node-a")))
 	s.agent(2, says(agent("node-b")))
 	r, nodes := s.collect()
 	l := r.Lease
-	if !l.Exists || l.Holder != "node-b" || l.Identity != "node-b_boot_1" || l.Term != 7 || l.Duration != 5*time.Second || l.RequestedBy != "node-a_boot_1" ||
+	if !l.Exists || l.Holder != "node-b" || l.Identity != "node-b_boot_1" || l.Term != 7 ||
+		l.Duration != 5*time.Second || l.RequestedBy != "node-a_boot_1" ||
 		!l.Renewed.Equal(renewed.Truncate(time.Microsecond)) || l.Age < 3*time.Second {
 		t.Errorf("lease %+v", l)
 	}
@@ -174,75 +182,88 @@ func TestCollect(t *testing.T) {
 		t.Fatalf("nodes %+v", r.Nodes)
 	}
 	for n, name := range []string{"node-a", "node-b"} {
-		if got := nodes[s.host(n+1)]; !got.Ready || got.Problem != "" || got.Name != name || got.Agent == nil || got.Agent.State != "standby" {
+		got := nodes[s.host(n+1)]
+		if !got.Ready || got.Problem != "" || got.Name != name || got.Agent == nil ||
+			got.Agent.State != "standby" {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	if got := nodes[s.host(3)]; got.Ready || !strings.Contains(got.Problem, "refused") || got.Name != "" || got.Agent != nil {
+	got := nodes[s.host(3)]
+	if got.Ready || !strings.Contains(got.Problem, "refused") || got.Name != "" ||
+		got.Agent != nil {
 		t.Errorf("the dead node: %+v", got)
 	}
 }
 
-// TestCollectWithoutALease is no failure: it says so.
+// TestCollectWithoutALease: a missing Lease is a result, not a failure.
 func TestCollectWithoutALease(t *testing.T) {
 	r, _ := newSite(t).collect()
-	if r.Lease.Exists || r.Lease.Holder != "" || r.Lease.Name != "kvip" || r.Transitions == nil || len(r.Nodes) != 3 {
+	if r.Lease.Exists || r.Lease.Holder != "" || r.Lease.Name != "kvip" ||
+		r.Transitions == nil || len(r.Nodes) != 3 {
 		t.Errorf("%+v", r)
 	}
 }
 
-// TestCollectBesideAHungAPIServer has the agent beside it answer all the same.
+// TestCollectBesideAHungAPIServer: the agent of its node is read nevertheless.
 func TestCollectBesideAHungAPIServer(t *testing.T) {
 	s := newSite(t)
 	s.lease("node-a_boot_1", time.Now(), nil)
 	s.agent(2, says(agent("node-b")))
 	s.servers[1].Be(fakeapi.Silent)
 	_, nodes := s.collect()
-	if got := nodes[s.host(2)]; got.Ready || got.Problem != "its API server does not answer for 2s" || got.Agent == nil || got.Name != "node-b" {
+	got := nodes[s.host(2)]
+	if got.Ready || got.Problem != "its API server does not answer for 2s" ||
+		got.Agent == nil || got.Name != "node-b" {
 		t.Errorf("%+v", got)
 	}
 }
 
-// TestCollectThroughTheKubeconfigsServer works where there is no API server on this machine, and names
-// the nodes without an agent as the cluster does.
+// TestCollectThroughTheKubeconfigsServer works without an API server on this host, and names the
+// nodes without an agent by the cluster's Nodes.
 func TestCollectThroughTheKubeconfigsServer(t *testing.T) {
 	s := newSite(t)
 	s.lease("node-b_boot_1", time.Now(), nil)
 	s.servers[0].Close()
-	if err := s.store.WriteKubeconfig(s.cfg.Kubeconfigs[0], "https://"+s.host(2), fakeapi.User{Token: "secret"}); err != nil {
+	user := fakeapi.User{Token: "secret"}
+	err := s.store.WriteKubeconfig(s.cfg.Kubeconfigs[0], "https://"+s.host(2), user)
+	if err != nil {
 		t.Fatal(err)
 	}
 	s.node("node-c", "127.0.0.3")
 	r, nodes := s.collect()
-	if r.Lease.Holder != "node-b" || !nodes[s.host(2)].Ready || nodes[s.host(3)].Name != "node-c" || len(nodes) != 3 {
+	if r.Lease.Holder != "node-b" || !nodes[s.host(2)].Ready ||
+		nodes[s.host(3)].Name != "node-c" || len(nodes) != 3 {
 		t.Errorf("%+v", r)
 	}
 }
 
-// TestCollectFindsAgentsOfBothManifests: the static pod and the DaemonSet serve on ports of their own.
+// TestCollectFindsAgentsOfBothManifests: static pod and DaemonSet serve on different ports.
 func TestCollectFindsAgentsOfBothManifests(t *testing.T) {
 	s := newSite(t)
 	cfg := s.cfg
 	cfg.MetricsAddress = config.DefaultMetricsAddress
 	if ports := agentPorts(cfg); !slices.Equal(ports, []string{"2112", "2117"}) {
-		t.Errorf("asked on %v", ports)
+		t.Errorf("ports %v", ports)
 	}
 	if ports := agentPorts(s.cfg); !slices.Equal(ports, []string{s.agents}) {
-		t.Errorf("asked on %v, and one port was asked for", ports)
+		t.Errorf("ports %v, although one was given", ports)
 	}
 	owner, waits, starts := agent("owner"), agent("waits"), agent("starts")
 	owner.Owned, starts.State = true, "starting"
 	for _, row := range []struct {
 		answers []*Agent
 		want    *Agent
-	}{{[]*Agent{nil, nil}, nil}, {[]*Agent{nil, starts}, starts}, {[]*Agent{starts, waits}, waits}, {[]*Agent{waits, owner}, owner}, {[]*Agent{owner, starts}, owner}} {
+	}{
+		{[]*Agent{nil, nil}, nil}, {[]*Agent{nil, starts}, starts}, {[]*Agent{starts, waits}, waits},
+		{[]*Agent{waits, owner}, owner}, {[]*Agent{owner, starts}, owner},
+	} {
 		if got := activeAgent(row.answers); got != row.want {
-			t.Errorf("of %v it takes %v", row.answers, got)
+			t.Errorf("of %v it chose %v", row.answers, got)
 		}
 	}
 }
 
-// TestCollectBoundsWhatAgentsName: a stranger on an agent's port cannot have it ask thousands of hosts.
+// TestCollectBoundsWhatAgentsName: a forged agent cannot cause requests to thousands of hosts.
 func TestCollectBoundsWhatAgentsName(t *testing.T) {
 	s := newSite(t)
 	s.lease("node-a_boot_1", time.Now(), nil)
@@ -252,12 +273,11 @@ func TestCollectBoundsWhatAgentsName(t *testing.T) {
 	}
 	s.agent(1, says(a))
 	if r, _ := s.collect(); len(r.Nodes) > 3+maxPeers {
-		t.Errorf("%d nodes are asked", len(r.Nodes))
+		t.Errorf("%d nodes are probed", len(r.Nodes))
 	}
 }
 
-// TestCollectThroughAPeer works when the API server of this node is dead: the agent beside
-// it knows where the others are.
+// TestCollectThroughAPeer: if the API server of this node is dead, its agent has the peers.
 func TestCollectThroughAPeer(t *testing.T) {
 	s := newSite(t)
 	s.lease("node-b_boot_1", time.Now(), nil)
@@ -266,27 +286,30 @@ func TestCollectThroughAPeer(t *testing.T) {
 	a.Peers = []string{s.host(3), s.host(2)}
 	s.agent(1, says(a))
 	r, nodes := s.collect()
-	if r.Lease.Holder != "node-b" || nodes[s.host(1)].Ready || nodes[s.host(1)].Name != "node-a" || !nodes[s.host(2)].Ready {
+	if r.Lease.Holder != "node-b" || nodes[s.host(1)].Ready ||
+		nodes[s.host(1)].Name != "node-a" || !nodes[s.host(2)].Ready {
 		t.Errorf("%+v", r)
 	}
 }
 
-// TestCollectFromNobody fails and says where it asked.
-func TestCollectFromNobody(t *testing.T) {
+// TestCollectWithoutServers: the error lists the addresses.
+func TestCollectWithoutServers(t *testing.T) {
 	s := newSite(t)
 	for _, server := range s.servers {
 		server.Close()
 	}
-	if _, err := Collect(t.Context(), s.cfg); err == nil || !strings.Contains(err.Error(), "no API server at "+s.host(1)+", 127.0.0.1:1 answers") {
+	_, err := Collect(t.Context(), s.cfg)
+	want := "no API server at " + s.host(1) + ", 127.0.0.1:1 answers"
+	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v", err)
 	}
 	s.cfg.LeaseName = ""
 	if _, err := Collect(t.Context(), s.cfg); err == nil {
-		t.Error("no lease name is no error")
+		t.Error("an empty lease name is accepted")
 	}
 }
 
-// TestCollectEndsWithItsContext although an API server takes requests and says nothing.
+// TestCollectEndsWithItsContext although an API server accepts requests and does not answer.
 func TestCollectEndsWithItsContext(t *testing.T) {
 	s := newSite(t)
 	s.servers[0].Be(fakeapi.Silent)
@@ -297,7 +320,7 @@ func TestCollectEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestFetchAgent takes nothing for an agent that is none.
+// TestFetchAgent ignores other pages than that of an agent.
 func TestFetchAgent(t *testing.T) {
 	s := newSite(t)
 	big := strings.Repeat(" ", maxPage)
@@ -316,8 +339,7 @@ func TestFetchAgent(t *testing.T) {
 	}
 }
 
-// TestCollectWithTheNodesOwnToken uses no administrator's rights where kvip has a token, and they are
-// there where it is refused.
+// TestCollectWithTheNodesOwnToken uses the token of kvip, and the kubeconfig if that is denied.
 func TestCollectWithTheNodesOwnToken(t *testing.T) {
 	s := newSite(t)
 	s.lease("", time.Time{}, nil)
@@ -330,7 +352,7 @@ func TestCollectWithTheNodesOwnToken(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	asked := func() (tokens []string) {
+	used := func() (tokens []string) {
 		t.Helper()
 		before := len(s.servers[0].Requests())
 		if _, err := Collect(t.Context(), s.cfg); err != nil {
@@ -341,13 +363,14 @@ func TestCollectWithTheNodesOwnToken(t *testing.T) {
 		}
 		return tokens
 	}
-	if tokens := asked(); slices.Contains(tokens, "secret") || !slices.Contains(tokens, "e30.e30.c2ln") {
-		t.Errorf("asked with %q", tokens)
+	tokens := used()
+	if slices.Contains(tokens, "secret") || !slices.Contains(tokens, "e30.e30.c2ln") {
+		t.Errorf("requests with %q", tokens)
 	}
 	for _, server := range s.servers {
 		server.Refuse("e30.e30.c2ln")
 	}
-	if tokens := asked(); !slices.Contains(tokens, "secret") {
-		t.Errorf("asked with %q", tokens)
+	if tokens := used(); !slices.Contains(tokens, "secret") {
+		t.Errorf("requests with %q", tokens)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/kvip/kvip/pkg/election/kubelease"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files; commit them only if you understand the difference")
+var update = flag.Bool("update", false, "rewrite the golden files; review the difference")
 
 func TestMain(m *testing.M) {
 	time.Local = time.UTC // the text shows local times
@@ -38,25 +38,28 @@ func golden(t *testing.T, name string, got []byte) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs; run go test ./pkg/status -update and read the difference\ngot:\n%s", file, got)
+		t.Errorf("%s differs; run go test ./pkg/status -update and review it\ngot:\n%s", file, got)
 	}
 }
 
-// agent is what the agent of a node answers while another holds.
+// agent returns the page of a standby agent.
 func agent(node string) *Agent {
 	return &Agent{
-		Node: node, Identity: node + "_boot_1", Version: "v1.0.0", VIPs: []string{"10.0.0.100", "fd00::100"}, Link: "eth0",
-		State: "standby", Reason: "HeldByOther", Term: 4, Health: "healthy", HealthWhy: "/readyz answers 200",
+		Node: node, Identity: node + "_boot_1", Version: "v1.0.0",
+		VIPs: []string{"10.0.0.100", "fd00::100"}, Link: "eth0",
+		State: "standby", Reason: "HeldByOther", Term: 4,
+		Health: "healthy", HealthWhy: "/readyz answers 200",
 		Credentials: "/etc/kubernetes/admin.conf",
 	}
 }
 
-// held is a cluster in order: node-a holds.
+// held returns the report of a cluster whose VIPs node-a holds.
 func held() Report {
 	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	r := Report{
 		Lease: Lease{
-			Namespace: "kube-system", Name: "kvip", Exists: true, Holder: "node-a", Identity: "node-a_boot_1", Term: 4,
+			Namespace: "kube-system", Name: "kvip", Exists: true,
+			Holder: "node-a", Identity: "node-a_boot_1", Term: 4,
 			Renewed: began, Age: 712 * time.Millisecond, Duration: 5 * time.Second,
 		},
 		Nodes: []Node{
@@ -66,15 +69,17 @@ func held() Report {
 		},
 		Transitions: []kubelease.Transition{
 			{Time: began.Add(-48 * time.Hour), To: "node-c_boot_1", Term: 3, Reason: election.ReasonExpired},
-			{Time: began.Add(-time.Hour), From: "node-c_boot_1", To: "node-a_boot_1", Term: 4, Reason: election.ReasonShutdown},
+			{Time: began.Add(-time.Hour), From: "node-c_boot_1", To: "node-a_boot_1", Term: 4,
+				Reason: election.ReasonShutdown},
 		},
 	}
 	a := r.Nodes[0].Agent
-	a.State, a.Reason, a.Owned, a.Peers = "holding", "Released", true, []string{"10.0.0.2:6443", "10.0.0.3:6443"}
+	a.State, a.Reason, a.Owned = "holding", "Released", true
+	a.Peers = []string{"10.0.0.2:6443", "10.0.0.3:6443"}
 	return r
 }
 
-// TestText shows people every state that they may have to act on.
+// TestText has each state that an administrator may have to act on.
 func TestText(t *testing.T) {
 	for name, change := range map[string]func(r *Report){
 		"held": func(*Report) {},
@@ -84,7 +89,10 @@ func TestText(t *testing.T) {
 		},
 		"expired": func(r *Report) {
 			r.Lease.Age = 42 * time.Second
-			r.Nodes[0] = Node{Address: "10.0.0.1:6443", Problem: "ask API server for readiness: connection refused"}
+			r.Nodes[0] = Node{
+				Address: "10.0.0.1:6443",
+				Problem: "ask API server for readiness: connection refused",
+			}
 		},
 		"degraded": func(r *Report) {
 			r.Degraded = "APIServerNotReady"
@@ -101,9 +109,11 @@ func TestText(t *testing.T) {
 		},
 		"slow":           func(r *Report) { r.Degraded = "APIServerSlow" },
 		"no-transitions": func(r *Report) { r.Transitions = nil },
-		"no-lease":       func(r *Report) { r.Lease = Lease{Namespace: "kube-system", Name: "kvip"}; r.Transitions = nil },
-		"never-renewed":  func(r *Report) { r.Lease.Renewed, r.Lease.Age = time.Time{}, 0 },
-		"other-program":  func(r *Report) { r.Lease.Holder, r.Lease.Identity = "thief", "thief" },
+		"no-lease": func(r *Report) {
+			r.Lease, r.Transitions = Lease{Namespace: "kube-system", Name: "kvip"}, nil
+		},
+		"never-renewed": func(r *Report) { r.Lease.Renewed, r.Lease.Age = time.Time{}, 0 },
+		"other-program": func(r *Report) { r.Lease.Holder, r.Lease.Identity = "thief", "thief" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := held()
@@ -118,7 +128,7 @@ func TestText(t *testing.T) {
 	}
 }
 
-// TestTextIsWhole or an error: a reader never takes half a report for one.
+// TestTextIsWhole: a report that cannot be written as a whole is an error.
 func TestTextIsWhole(t *testing.T) {
 	if err := held().WriteText(full{}); err == nil {
 		t.Error("no error from a full disk")
@@ -129,7 +139,7 @@ type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, os.ErrClosed }
 
-// TestJSON is the shape that scripts rely on.
+// TestJSON compares the format that scripts use.
 func TestJSON(t *testing.T) {
 	r := held()
 	r.Degraded, r.Lease.RequestedBy = "APIServerNotReady", "node-b_boot_1"
@@ -153,7 +163,7 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// TestTextSaysWhoseRights agents use where they are not their own, once, and why.
+// TestTextSaysWhoseRights: agents with bootstrap credentials are listed once, with the reason.
 func TestTextSaysWhoseRights(t *testing.T) {
 	r := held()
 	r.Nodes[0].Agent.Rights = "serviceaccount"
@@ -165,17 +175,20 @@ func TestTextSaysWhoseRights(t *testing.T) {
 	if err := r.WriteText(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"\nnode-b, node-c: agent uses the rights of /etc/kubernetes/admin.conf\n", "\nnode-b: store /var/lib/kvip/token: no space left on device\n"} {
+	for _, line := range []string{
+		"\nnode-b, node-c: agent uses the rights of /etc/kubernetes/admin.conf\n",
+		"\nnode-b: store /var/lib/kvip/token: no space left on device\n",
+	} {
 		if strings.Count(b.String(), line) != 1 {
 			t.Errorf("%q is not there once in\n%s", line, &b)
 		}
 	}
 	if strings.Count(b.String(), "agent uses") != 1 {
-		t.Errorf("told of what is as it should be:\n%s", &b)
+		t.Errorf("a node with its own token is listed:\n%s", &b)
 	}
 }
 
-// TestTextIsPrintable whatever agents, API servers and the lease say.
+// TestTextIsPrintable: control characters of agents, API servers and the lease are escaped.
 func TestTextIsPrintable(t *testing.T) {
 	const evil = "\x1b[2J\u009b31m\u202e\nline\x07\xff"
 	var r Report
@@ -189,13 +202,15 @@ func TestTextIsPrintable(t *testing.T) {
 		t.Errorf("only %d of the texts are shown:\n%q", n, b.String())
 	}
 	for line := range strings.Lines(b.String()) {
-		if line = strings.TrimSuffix(line, "\n"); !utf8.ValidString(line) || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		line = strings.TrimSuffix(line, "\n")
+		control := func(r rune) bool { return !unicode.IsPrint(r) }
+		if !utf8.ValidString(line) || strings.ContainsFunc(line, control) {
 			t.Errorf("printed %q", line)
 		}
 	}
 }
 
-// fill puts text into every string below v, making one element of each list and each pointer.
+// fill sets every string in v to text, with one element in each list and pointer.
 func fill(v reflect.Value, text string) {
 	switch v.Kind() {
 	case reflect.String:
