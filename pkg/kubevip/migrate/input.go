@@ -157,7 +157,10 @@ func readDocument(file string, number int, document []byte) (*workload, []kubevi
 		return nil, nil, w.invalid("kind", "is List; write its items as separate documents")
 	default:
 		return nil, []kubevip.Note{
-			{Name: fmt.Sprintf("document %d: %s %s", number, head.Kind, head.Name), Text: other.fate()},
+			{
+				Name: fmt.Sprintf("document %d: %s %s", number, head.Kind, head.Name),
+				Text: other.disposition(),
+			},
 		}, nil
 	}
 	if err != nil {
@@ -191,33 +194,33 @@ type otherObject struct {
 	text []byte // as JSON
 }
 
-// fate says what becomes of the object.
-func (b otherObject) fate() string {
-	switch b.kind {
+// disposition returns what happens to the object.
+func (o otherObject) disposition() string {
+	switch o.kind {
 	case "ServiceAccount", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding":
 		return "is left out; kvip has its own ServiceAccount and RBAC"
 	case "ConfigMap":
-		return b.fateOfConfigMap()
+		return o.configMapDisposition()
 	}
-	spec := b.podSpec()
-	if !strings.Contains(b.Name, "cloud-provider") && !strings.Contains(b.Name, "cloud-controller") &&
+	spec := o.podSpec()
+	if !strings.Contains(o.Name, "cloud-provider") && !strings.Contains(o.Name, "cloud-controller") &&
 		!isCloudProvider(spec) {
 		return leftOut
 	}
 	text := "is left out; kvip assigns addresses itself"
-	if pools := b.pools(spec); pools != kubevip.PoolsNamespace+"/"+kubevip.PoolsConfigMap {
+	if pools := o.pools(spec); pools != kubevip.PoolsNamespace+"/"+kubevip.PoolsConfigMap {
 		text += ", and " + unreadPools("from the ConfigMap "+pools)
 	}
 	return text
 }
 
-func (b otherObject) fateOfConfigMap() string {
+func (o otherObject) configMapDisposition() string {
 	var object corev1.ConfigMap
-	_ = json.Unmarshal(b.text, &object) // another object has no keys
+	_ = json.Unmarshal(o.text, &object) // another object has no keys
 	switch {
-	case b.Name == kubevip.PoolsConfigMap && b.Namespace == kubevip.PoolsNamespace:
+	case o.Name == kubevip.PoolsConfigMap && o.Namespace == kubevip.PoolsNamespace:
 		return "is left out; kvip reads it in the cluster"
-	case b.Name == kubevip.PoolsConfigMap || kubevip.HasPoolKeys(object.Data):
+	case o.Name == kubevip.PoolsConfigMap || kubevip.HasPoolKeys(object.Data):
 		return unreadPools("from it")
 	}
 	return leftOut
@@ -231,13 +234,13 @@ func unreadPools(where string) string {
 }
 
 // podSpec returns the spec of the pod that the object is or creates, or an empty one.
-func (b otherObject) podSpec() corev1.PodSpec {
+func (o otherObject) podSpec() corev1.PodSpec {
 	var pod corev1.Pod
 	var maker appsv1.Deployment // StatefulSet and DaemonSet have their template at the same path
-	if json.Unmarshal(b.text, &maker) == nil && len(maker.Spec.Template.Spec.Containers) > 0 {
+	if json.Unmarshal(o.text, &maker) == nil && len(maker.Spec.Template.Spec.Containers) > 0 {
 		return maker.Spec.Template.Spec
 	}
-	_ = json.Unmarshal(b.text, &pod) // another object has no containers
+	_ = json.Unmarshal(o.text, &pod) // another object has no containers
 	return pod.Spec
 }
 
@@ -253,7 +256,7 @@ func isCloudProvider(spec corev1.PodSpec) bool {
 
 // pools returns namespace and name of the ConfigMap that the cloud provider reads. An unknown part
 // is "(valueFrom)".
-func (b otherObject) pools(spec corev1.PodSpec) string {
+func (o otherObject) pools(spec corev1.PodSpec) string {
 	namespace, name := kubevip.PoolsNamespace, kubevip.PoolsConfigMap
 	for _, c := range spec.Containers {
 		for _, v := range c.Env {
@@ -261,7 +264,7 @@ func (b otherObject) pools(spec corev1.PodSpec) string {
 			switch {
 			case v.ValueFrom != nil && v.ValueFrom.FieldRef != nil && v.ValueFrom.FieldRef.FieldPath ==
 				"metadata.namespace":
-				value = b.Namespace
+				value = o.Namespace
 			case v.ValueFrom != nil:
 				value = "(valueFrom)"
 			}
