@@ -2,7 +2,6 @@ package link
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -11,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attrProto is IFA_PROTO of linux/if_addr.h (kernel 5.18), which the netlink package
-// does not know (E10).
+// attrProto is IFA_PROTO of linux/if_addr.h (kernel 5.18), which the netlink package does not
+// know (E10).
 const attrProto = 11
 
 // Forever is the lifetime of an address that does not expire.
@@ -22,28 +21,29 @@ const Forever uint32 = math.MaxUint32
 type HostAddr struct {
 	// Prefix is the address itself (not masked) with its prefix length.
 	Prefix netip.Prefix
-	// Link and Index name the link; Link is empty if it was removed meanwhile.
+	// Link and Index identify the link; Link is empty if it was removed meanwhile.
 	Link  string
 	Index int
-	// Proto is the kernel's IFA_PROTO, who put the address there; 0 when unknown.
+	// Proto is IFA_PROTO, the program that added the address; 0 if it is not known.
 	Proto uint8
 	// ValidLft and PreferredLft are seconds left, rounded up by the kernel, or Forever.
 	ValidLft, PreferredLft uint32
-	// Label is IFA_LABEL, IPv4 only; the link's name unless someone chose another.
+	// Label is IFA_LABEL, of IPv4 only; by default the link's name.
 	Label string
 	// Scope is an RT_SCOPE_ value of rtnetlink(7).
 	Scope uint8
 	// Flags are IFA_F_ values of linux/if_addr.h.
 	Flags uint32
-	// Isolated reports whether the link receives nothing from other machines: the loopback, a link that
-	// is down, or a broadcast link without ARP, as a dummy link is. kube-proxy in IPVS mode puts the
-	// address of every Service on such a link, kube-ipvs0.
+	// Isolated reports whether the link receives nothing from other machines: the loopback, a
+	// link that is down, or a broadcast link without ARP, such as a dummy link. kube-proxy in
+	// IPVS mode adds the address of every Service to such a link, kube-ipvs0.
 	Isolated bool
 }
 
-// global says whether other hosts may know this node by the address.
+// global reports whether other hosts may know this node by the address.
 func (a HostAddr) global() bool {
-	const bad = unix.IFA_F_TEMPORARY | unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED | unix.IFA_F_DEPRECATED
+	const bad = unix.IFA_F_TEMPORARY | unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED |
+		unix.IFA_F_DEPRECATED
 	flags := a.Flags
 	if a.Prefix.Addr().Is4() {
 		flags &^= unix.IFA_F_SECONDARY // the same bit as IFA_F_TEMPORARY, harmless for IPv4
@@ -51,19 +51,14 @@ func (a HostAddr) global() bool {
 	return a.Scope == unix.RT_SCOPE_UNIVERSE && flags&bad == 0
 }
 
-// Addresses returns every IPv4 and IPv6 address of this network namespace. The listing
-// is consistent: a dump during which something changed is read again.
+// Addresses returns every IPv4 and IPv6 address of this network namespace. The listing is
+// consistent: a dump that changed while it was read is read again.
 func Addresses() ([]HostAddr, error) {
-	var messages [][]byte
-	var err error
-	for range dumpTries {
+	messages, err := consistent(func() ([][]byte, error) {
 		request := nl.NewNetlinkRequest(unix.RTM_GETADDR, unix.NLM_F_DUMP)
 		request.AddData(nl.NewIfAddrmsg(unix.AF_UNSPEC))
-		messages, err = request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWADDR)
-		if !errors.Is(err, nl.ErrDumpInterrupted) {
-			break
-		}
-	}
+		return request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWADDR)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -81,8 +76,8 @@ func Addresses() ([]HostAddr, error) {
 }
 
 // parseAddress decodes the body of RTM_NEWADDR or RTM_DELADDR (struct ifaddrmsg and its
-// attributes, rtnetlink(7)) all but the link's name; false for another address family
-// or a malformed message.
+// attributes, rtnetlink(7)) except for the link's name. It returns false for other address
+// families and malformed messages.
 func parseAddress(b []byte) (HostAddr, bool) {
 	if len(b) < unix.SizeofIfAddrmsg {
 		return HostAddr{}, false
@@ -100,7 +95,7 @@ func parseAddress(b []byte) (HostAddr, bool) {
 		case unix.IFA_LOCAL: // on a point-to-point link IFA_ADDRESS is the peer's
 			local, _ = netip.AddrFromSlice(value)
 		default:
-			result.attr(kind, value)
+			result.setAttr(kind, value)
 		}
 	})
 	if local.IsValid() {
@@ -114,8 +109,8 @@ func parseAddress(b []byte) (HostAddr, bool) {
 	return result, result.Prefix.IsValid()
 }
 
-// attr takes over one attribute that does not decide which address it is.
-func (a *HostAddr) attr(kind uint16, value []byte) {
+// setAttr sets the field of an attribute other than the address.
+func (a *HostAddr) setAttr(kind uint16, value []byte) {
 	switch {
 	case kind == attrProto && len(value) >= 1:
 		a.Proto = value[0]
@@ -129,7 +124,7 @@ func (a *HostAddr) attr(kind uint16, value []byte) {
 	}
 }
 
-// eachAttr walks the attributes of a netlink message (netlink(7)) and stops at the first
+// eachAttr calls fn for each attribute of a netlink message (netlink(7)) up to the first
 // malformed one.
 func eachAttr(b []byte, fn func(kind uint16, value []byte)) {
 	for len(b) >= unix.SizeofRtAttr {
@@ -143,20 +138,20 @@ func eachAttr(b []byte, fn func(kind uint16, value []byte)) {
 	}
 }
 
-// nameCache resolves link indexes one by one: cheaper than a dump of all links on a
-// node with a thousand pods.
+// nameCache resolves link indexes one by one, which is cheaper than a dump of all links on a node
+// with a thousand pods.
 type nameCache struct {
 	fd    int
 	links map[int]linkEntry
 }
 
-// linkEntry is what a listing of addresses says of each link. The zero value is a link that is gone.
+// linkEntry has the link's part of a HostAddr. The zero value is a removed link.
 type linkEntry struct {
 	name     string
 	isolated bool
 }
 
-// get returns the entry of a link, the zero value if there is no such link any more.
+// get returns the entry of a link.
 func (c *nameCache) get(index int) linkEntry {
 	if c.links == nil {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -167,7 +162,7 @@ func (c *nameCache) get(index int) linkEntry {
 	}
 	entry, known := c.links[index]
 	if !known {
-		entry = entryOf(c.fd, index)
+		entry = readEntry(c.fd, index)
 		c.links[index] = entry
 	}
 	return entry
@@ -179,8 +174,8 @@ func (c *nameCache) close() {
 	}
 }
 
-// entryOf asks with SIOCGIFNAME and SIOCGIFFLAGS (netdevice(7)).
-func entryOf(fd, index int) linkEntry {
+// readEntry reads a link with SIOCGIFNAME and SIOCGIFFLAGS (netdevice(7)).
+func readEntry(fd, index int) linkEntry {
 	request, err := unix.NewIfreq("")
 	if err != nil {
 		return linkEntry{}
@@ -196,8 +191,8 @@ func entryOf(fd, index int) linkEntry {
 	return entry
 }
 
-// isolated reports whether a link with these flags (netdevice(7)) receives nothing from other machines.
-// A tunnel has no ARP either, but it is no broadcast link.
+// isolated reports whether a link with these flags (netdevice(7)) receives nothing from other
+// machines. A tunnel has no ARP either, but is not a broadcast link.
 func isolated(flags uint16) bool {
 	const withoutARP = unix.IFF_BROADCAST | unix.IFF_NOARP
 	return flags&unix.IFF_LOOPBACK != 0 || flags&unix.IFF_UP == 0 || flags&withoutARP == withoutARP

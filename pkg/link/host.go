@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // HostMACs returns the Ethernet addresses of all links of this host.
@@ -39,4 +43,41 @@ func LinkLocal(index int) netip.Addr {
 		}
 	}
 	return netip.Addr{}
+}
+
+// Forwards reports whether this host forwards packets between its links (ip-sysctl of the Linux
+// documentation): where kube-proxy sends them to pods on other nodes, it must.
+func Forwards(family4 bool) (bool, error) {
+	path := "/proc/sys/net/ipv6/conf/all/forwarding"
+	if family4 {
+		path = "/proc/sys/net/ipv4/ip_forward"
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w", path, err)
+	}
+	return strings.TrimSpace(string(content)) != "0", nil
+}
+
+// NetnsInode returns the inode of the calling thread's network namespace, which is the program's
+// if it never changes it. With BootID it distinguishes nodes that share one kernel, and it is the
+// same after a restart of kvip (E8).
+func NetnsInode() (uint64, error) {
+	const path = "/proc/thread-self/ns/net"
+	var info unix.Stat_t
+	if err := unix.Stat(path, &info); err != nil {
+		return 0, fmt.Errorf("read network namespace %s: %w", path, err)
+	}
+	return info.Ino, nil
+}
+
+// BootID returns the random identity of this boot of the kernel (random(4)), part of a node's
+// identity (E8).
+func BootID() (string, error) {
+	const path = "/proc/sys/kernel/random/boot_id"
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	return strings.TrimSpace(string(content)), nil
 }

@@ -2,6 +2,7 @@ package link
 
 import (
 	"net"
+	"os"
 	"slices"
 	"testing"
 
@@ -40,5 +41,47 @@ func TestHostMACsAndLinkLocal(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Both families' settings, in a new network namespace.
+func TestForwards(t *testing.T) {
+	testutil.NewNetns(t)
+	for family4, path := range map[bool]string{
+		true: "/proc/sys/net/ipv4/ip_forward", false: "/proc/sys/net/ipv6/conf/all/forwarding",
+	} {
+		for value, want := range map[string]bool{"0": false, "1": true} {
+			if err := os.WriteFile(path, []byte(value), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := Forwards(family4); err != nil || got != want {
+				t.Errorf("%s is %s: got %v, %v", path, value, got, err)
+			}
+		}
+	}
+}
+
+// E8: nodes that share one kernel differ in the namespace and share the boot id.
+func TestIdentity(t *testing.T) {
+	outside, err := NetnsInode()
+	if err != nil || outside == 0 {
+		t.Fatalf("NetnsInode = %d, %v", outside, err)
+	}
+	if again, _ := NetnsInode(); again != outside {
+		t.Errorf("the inode changed from %d to %d", outside, again)
+	}
+	boot, err := BootID()
+	if err != nil || len(boot) != 36 {
+		t.Fatalf("BootID = %q, %v; want a UUID", boot, err)
+	}
+	if os.Geteuid() != 0 {
+		return // the rest needs a second namespace; the lab's tests cover it as root
+	}
+	testutil.NewNetns(t)
+	if inside, err := NetnsInode(); err != nil || inside == outside {
+		t.Errorf("NetnsInode = %d, %v in a new namespace; want another than %d", inside, err, outside)
+	}
+	if again, err := BootID(); err != nil || again != boot {
+		t.Errorf("BootID = %q, %v in a new namespace; want %q", again, err, boot)
 	}
 }

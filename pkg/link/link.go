@@ -1,39 +1,43 @@
-// Package link finds the network interface a virtual IP belongs on, lists this host's
-// addresses and reports when links and addresses change. It only reads: writing
-// addresses is not its job, and neither is deciding anything from what it saw.
+// Package link selects the network interface for a virtual IP, lists this host's links, addresses
+// and sockets, and reports changes of links and addresses. It only reads: it writes no address
+// and makes no decision from what it has read.
 package link
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
-// ErrNotFound says that no link answers the description; the error that wraps it says
-// which one was looked for. The link may appear later: callers wait and ask again.
+// ErrNotFound: no link matches; the error that wraps it names the criterion. The link may appear
+// later, so callers wait and try again.
 var ErrNotFound = errors.New("no such link")
 
-// Link is one network interface as it was when it was read.
+// Link is one network interface at the time it was read.
 type Link struct {
 	// Index and Name identify it; a re-created link has the name but a new index.
 	Index int
 	Name  string
 	// MAC is empty on a link without Ethernet addresses.
 	MAC net.HardwareAddr
-	// PortMACs are the Ethernet addresses of a bond's ports: some modes answer with those.
+	// PortMACs are the Ethernet addresses of a bond's ports: some bond modes answer with them.
 	PortMACs []net.HardwareAddr
 	// Master is the index of the bridge, bond or team that carries the packets of this link,
 	// its port; 0 if the link carries them itself.
 	Master int
 	// MTU in bytes.
 	MTU int
-	// Usable says that a virtual IP on this link can be reached now.
+	// Usable reports whether a virtual IP on this link can be reached now.
 	Usable bool
-	// Reason is why the link is not usable, as a human phrase; empty when it is.
+	// Reason is a phrase that explains why the link is not usable; empty if it is.
 	Reason string
 }
 
@@ -46,8 +50,18 @@ const (
 	reasonNoARP     = "answers no ARP (NOARP)"
 )
 
-// dumpTries is how often a dump that changed under the reader is read again.
+// dumpTries limits how often a dump that changed while it was read is read again.
 const dumpTries = 5
+
+// consistent returns the first result of read that did not change while it was read.
+func consistent[T any](read func() (T, error)) (result T, err error) {
+	for range dumpTries {
+		if result, err = read(); !errors.Is(err, nl.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return result, err
+}
 
 // byName returns the link with that name or alternative name.
 func byName(name string) (Link, error) {
@@ -65,7 +79,8 @@ func byName(name string) (Link, error) {
 func Get(index int) (Link, error) {
 	found, err := netlink.LinkByIndex(index)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
-		return Link{}, fmt.Errorf("find link with index %d: %w: it was removed meanwhile", index, ErrNotFound)
+		return Link{}, fmt.Errorf("find link with index %d: %w: it was removed meanwhile",
+			index, ErrNotFound)
 	}
 	if err != nil {
 		return Link{}, fmt.Errorf("read link with index %d: %w", index, err)
@@ -73,7 +88,7 @@ func Get(index int) (Link, error) {
 	return describe(found)
 }
 
-// describe reads the master as well: a port of a bridge or bond receives no IP packets.
+// describe also reads the master: a port of a bridge or bond receives no IP packets.
 func describe(found netlink.Link) (Link, error) {
 	attrs := found.Attrs()
 	result := Link{Index: attrs.Index, Name: attrs.Name, MAC: attrs.HardwareAddr, MTU: attrs.MTU}
@@ -100,8 +115,8 @@ func describe(found netlink.Link) (Link, error) {
 	return result, nil
 }
 
-// carriesPorts reports whether a master of that type carries the packets of its ports itself. Open
-// vSwitch does so with links that are ports, too, and not with the master.
+// carriesPorts reports whether a master of that type carries the packets of its ports. Open
+// vSwitch carries them on other ports, and not on the master.
 func carriesPorts(masterType string) bool {
 	return masterType == "bridge" || masterType == "bond" || masterType == "team"
 }
@@ -124,9 +139,51 @@ func follow(l Link) (Link, error) {
 // maxMasters bounds a chain of masters, such as a bond that is a port of a bridge.
 const maxMasters = 4
 
-// unusable returns why a link with these flags (netdevice(7)) and master cannot carry a
-// virtual IP, or "" when it can. IFF_RUNNING is off without carrier, on a bond without
-// an active port and on a bridge without ports.
+// maxPorts limits the ports of a bond that are read.
+const maxPorts = 16
+
+// portMACs returns the Ethernet addresses of a master's ports without duplicates. The kernel lists
+// the ports only (IFLA_MASTER in the request, rtnetlink(7)): a node may have a thousand links.
+func portMACs(master int) ([]net.HardwareAddr, error) {
+	messages, err := consistent(func() ([][]byte, error) {
+		request := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+		request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+		request.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(master))))
+		return request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var all []net.HardwareAddr
+	for _, message := range messages {
+		mac, of := parsePort(message)
+		equal := func(other net.HardwareAddr) bool { return bytes.Equal(other, mac) }
+		if of == master && len(mac) == 6 && len(all) < maxPorts && !slices.ContainsFunc(all, equal) {
+			all = append(all, mac)
+		}
+	}
+	return all, nil
+}
+
+// parsePort decodes the body of RTM_NEWLINK: the link's Ethernet address and its master.
+func parsePort(b []byte) (mac net.HardwareAddr, master int) {
+	if len(b) < unix.SizeofIfInfomsg {
+		return nil, 0
+	}
+	eachAttr(b[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) {
+		switch {
+		case kind == unix.IFLA_ADDRESS:
+			mac = append(net.HardwareAddr(nil), value...)
+		case kind == unix.IFLA_MASTER && len(value) >= 4:
+			master = int(binary.NativeEndian.Uint32(value))
+		}
+	})
+	return mac, master
+}
+
+// unusable returns why a link with these flags (netdevice(7)) and master cannot carry a virtual
+// IP, or "" if it can. IFF_RUNNING is off without carrier, on a bond without an active port and
+// on a bridge without ports.
 func unusable(flags uint32, macLen int, masterName, masterType string) string {
 	switch {
 	case flags&unix.IFF_LOOPBACK != 0:
@@ -146,14 +203,16 @@ func unusable(flags uint32, macLen int, masterName, masterType string) string {
 }
 
 // NodeAddress returns the address by which this node is known on the link with that index: the
-// first global one of the family in a listing that is not in not, permanent ones before those with
-// a lifetime (DHCP, router advertisements). Temporary, tentative, deprecated and host-scope
-// addresses never count. False means that there is none.
-func NodeAddress(addresses []HostAddr, index int, family4 bool, not []netip.Addr) (netip.Addr, bool) {
+// first global one of the family in a listing, without those in exclude. Permanent addresses come
+// before those with a lifetime (DHCP, router advertisements). Temporary, tentative, deprecated
+// and host-scope addresses never count. It returns false if there is none.
+func NodeAddress(
+	addresses []HostAddr, index int, family4 bool, exclude []netip.Addr,
+) (netip.Addr, bool) {
 	var fallback netip.Addr
 	for _, a := range addresses {
 		addr := a.Prefix.Addr()
-		if a.Index != index || addr.Is4() != family4 || !a.global() || contains(not, addr) {
+		if a.Index != index || addr.Is4() != family4 || !a.global() || contains(exclude, addr) {
 			continue
 		}
 		if a.Flags&unix.IFA_F_PERMANENT != 0 {
@@ -167,10 +226,5 @@ func NodeAddress(addresses []HostAddr, index int, family4 bool, not []netip.Addr
 }
 
 func contains(list []netip.Addr, addr netip.Addr) bool {
-	for _, one := range list {
-		if one.Unmap() == addr {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(list, func(a netip.Addr) bool { return a.Unmap() == addr })
 }

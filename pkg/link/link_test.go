@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -251,30 +250,5 @@ func TestNodeAddressPrefersPermanentOverLeased(t *testing.T) {
 	}
 	if got, ok := NodeAddress([]HostAddr{permanent}, 3, true, nil); ok {
 		t.Errorf("got %v of another link", got)
-	}
-}
-
-// E8: nodes that share one kernel differ in the namespace and share the boot id.
-func TestIdentity(t *testing.T) {
-	outside, err := NetnsInode()
-	if err != nil || outside == 0 {
-		t.Fatalf("NetnsInode = %d, %v", outside, err)
-	}
-	if again, _ := NetnsInode(); again != outside {
-		t.Errorf("the inode changed from %d to %d", outside, again)
-	}
-	boot, err := BootID()
-	if err != nil || len(boot) != 36 {
-		t.Fatalf("BootID = %q, %v; want a UUID", boot, err)
-	}
-	if os.Geteuid() != 0 {
-		return // the rest needs a second namespace; the lab's tests cover it as root
-	}
-	testutil.NewNetns(t)
-	if inside, err := NetnsInode(); err != nil || inside == outside {
-		t.Errorf("NetnsInode = %d, %v in a new namespace; want another than %d", inside, err, outside)
-	}
-	if again, err := BootID(); err != nil || again != boot {
-		t.Errorf("BootID = %q, %v in a new namespace; want %q", again, err, boot)
 	}
 }

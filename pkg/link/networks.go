@@ -2,7 +2,6 @@ package link
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,30 +9,32 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Network is a usable link with the networks that it reaches without a gateway.
+// Network is a usable link with its on-link networks.
 type Network struct {
 	Link
-	// Names are its alternative names.
+	// Names are the link's alternative names.
 	Names []string
 	// Subnets are sorted. A link for Services alone, as many a VLAN, may have none.
 	Subnets []netip.Prefix
-	// Addresses are the host's own there: those with a network. A host route may be any program's virtual IP.
+	// Addresses are the host's own on the link: those with a network. A host route may be the
+	// virtual IP of any program.
 	Addresses []netip.Addr
-	// Default reports whether a default route, of either family, leads through it.
+	// Default reports whether the link has a default route of either family.
 	Default bool
-	// Pod reports whether it looks like one end of a pair to a pod: it has no subnet, and is a veth.
+	// Pod reports whether the link looks like one end of a pair to a pod: a veth without a subnet.
 	Pod bool
 }
 
-// Networks returns the usable links of this host, by name. Host routes and link-local prefixes are no subnets.
+// Networks returns the usable links of this host, sorted by name. Host routes and link-local
+// prefixes are not subnets.
 func Networks() ([]Network, error) {
 	addresses, err := Addresses()
 	if err != nil {
 		return nil, err
 	}
-	links, err := allLinks()
+	links, err := consistent(netlink.LinkList)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list links: %w", err)
 	}
 	routes, err := mainRoutes()
 	if err != nil {
@@ -55,7 +56,7 @@ func Networks() ([]Network, error) {
 		index := found.Attrs().Index
 		l, err := describe(found)
 		if err != nil || !l.Usable {
-			continue // removed meanwhile, or down: it carries nothing now
+			continue // removed meanwhile, or down
 		}
 		list := subnets[index]
 		slices.SortFunc(list, comparePrefix)
@@ -69,23 +70,6 @@ func Networks() ([]Network, error) {
 	return all, nil
 }
 
-// allLinks lists the links. A dump during which something changed is read again.
-func allLinks() (links []netlink.Link, err error) {
-	for range dumpTries {
-		links, err = netlink.LinkList()
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
-	}
-	return links, nil
-}
-
 func comparePrefix(a, b netip.Prefix) int {
-	if c := a.Addr().Compare(b.Addr()); c != 0 {
-		return c
-	}
-	return a.Bits() - b.Bits()
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }

@@ -107,7 +107,7 @@ func TestNetworksWithoutAnAddress(t *testing.T) {
 	}
 	found := map[string]Network{}
 	for end := time.Now().Add(10 * time.Second); (found["br7"].Index == 0 || found["pod0"].Index == 0) && time.Now().Before(end); {
-		all, err := Networks() // the kernel tells of a carrier a little later
+		all, err := Networks() // the kernel reports a carrier with a delay
 		if err != nil {
 			t.Fatal(err)
 		}

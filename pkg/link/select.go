@@ -11,21 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Basis is why a link was chosen. A greater one is better.
+// Basis is the reason for which a link was selected. A greater one is better.
 type Basis int
 
 const (
-	// ByDefaultRoute: the link has the default route, and nothing better is known.
+	// ByDefaultRoute: the link has the default route, and no link has a better reason.
 	ByDefaultRoute Basis = iota + 1
 	// ByRoute: an on-link route of the link contains a virtual IP.
 	ByRoute
 	// ByAddress: the prefix of one of the link's own addresses contains a virtual IP.
 	ByAddress
-	// ByName: the link was named.
+	// ByName: the link was given by name.
 	ByName
 )
 
-// String says it for people, after "chosen by".
+// String returns the phrase that follows "chosen by".
 func (b Basis) String() string {
 	switch b {
 	case ByDefaultRoute:
@@ -40,7 +40,7 @@ func (b Basis) String() string {
 	return "nothing"
 }
 
-// Choice is a link with the reason to choose it.
+// Choice is a link with the reason to select it.
 type Choice struct {
 	Link
 	Basis Basis
@@ -48,8 +48,7 @@ type Choice struct {
 	Bits int
 }
 
-// Better reports whether the reason for c is better than that for other: its basis, and then
-// a longer prefix.
+// Better reports whether c has a better reason than other: a greater basis, then a longer prefix.
 func (c Choice) Better(other Choice) bool {
 	if c.Basis != other.Basis {
 		return c.Basis > other.Basis
@@ -57,28 +56,27 @@ func (c Choice) Better(other Choice) bool {
 	return c.Bits > other.Bits
 }
 
-// Select returns the link that virtual IPs belong on, the first of Candidates. The link may
-// well be unusable: see Link.Reason. ErrNotFound if there is none.
+// Select returns the link for virtual IPs, the first of Candidates. It may be unusable: see
+// Link.Reason. ErrNotFound if there is none.
 func Select(name string, vips []netip.Addr) (Choice, error) {
 	all, err := Candidates(name, vips, true)
 	if err != nil {
 		return Choice{}, err
 	}
 	if len(all) == 0 {
-		return Choice{}, fmt.Errorf("find link: %w: neither a prefix that contains %s nor a default route (name one with --interface)",
-			ErrNotFound, join(vips))
+		return Choice{}, fmt.Errorf("find link: %w: neither a prefix that contains %s "+
+			"nor a default route (name one with --interface)", ErrNotFound, join(vips))
 	}
 	return all[0], nil
 }
 
-// Candidates returns the links that virtual IPs may belong on, best first and each once. With
-// a name it is that link alone. Without one they are the links whose on-link prefix contains
-// one of vips, by their addresses and then by their routes, and then the link of the default
-// route, the families asked in the order of vips. The longest prefix comes first, then a usable
-// link, then the lowest index. A port of a bridge, bond or team stands for its master. The
-// loopback is never one, and addresses that are VIPs or host routes are no prefixes. Routes are
-// read only if no address decides, and only where routes asks for it: there may be a million.
-// ErrNotFound if there is no link of the name.
+// Candidates returns the links for virtual IPs, the best first, without duplicates. With a name
+// it is that link alone. Without one they are the links with an on-link prefix that contains one
+// of vips, by address before by route, and then the link of the default route, of the families in
+// the order of vips. The longest prefix comes first, then a usable link, then the lowest index. A
+// port of a bridge, bond or team is replaced by its master. The loopback is never a candidate, and
+// addresses that are VIPs or host routes are not prefixes. Routes are read only if routes is true
+// and no address matches: there may be a million. ErrNotFound if no link has the name.
 func Candidates(name string, vips []netip.Addr, routes bool) ([]Choice, error) {
 	if name != "" {
 		found, err := byName(name)
@@ -106,7 +104,7 @@ func Candidates(name string, vips []netip.Addr, routes bool) ([]Choice, error) {
 	return all.best()
 }
 
-// choices collects candidates.
+// choices are candidates in the making.
 type choices struct {
 	list []Choice
 	err  error
@@ -149,7 +147,7 @@ func (c *choices) put(index int, basis Basis, bits int) {
 	}
 }
 
-// best returns the candidates in their order, each link with its best reason.
+// best returns the candidates in order, each link with its best reason.
 func (c *choices) best() ([]Choice, error) {
 	if c.err != nil {
 		return nil, c.err
@@ -176,7 +174,7 @@ func (c *choices) best() ([]Choice, error) {
 	return result, nil
 }
 
-// prefix is one network that a link reaches without a gateway.
+// prefix is one on-link network of a link.
 type prefix struct {
 	netip.Prefix
 	index int
@@ -207,23 +205,19 @@ func onLinkRoutes(routes []netlink.Route) []prefix {
 	return result
 }
 
-// isNetwork says whether a prefix tells one link from another: it is no host, no default
-// route and not the link-local prefix that every link has.
+// isNetwork reports whether a prefix distinguishes links: hosts, default routes and the link-local
+// prefix, which every link has, do not.
 func isNetwork(p netip.Prefix) bool {
 	return p.IsValid() && p.Bits() > 0 && !p.IsSingleIP() && !p.Addr().IsLinkLocalUnicast()
 }
 
-// mainRoutes lists the unicast routes of the main table, both families.
+// mainRoutes returns the unicast routes of the main table, of both families.
 func mainRoutes() ([]netlink.Route, error) {
 	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}
-	var routes []netlink.Route
-	var err error
-	for range dumpTries {
-		routes, err = netlink.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
+	routes, err := consistent(func() ([]netlink.Route, error) {
+		const fields = netlink.RT_FILTER_TABLE | netlink.RT_FILTER_TYPE
+		return netlink.RouteListFiltered(netlink.FAMILY_ALL, filter, fields)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
@@ -257,12 +251,7 @@ func isDefault(r netlink.Route) bool {
 }
 
 func containsAny(p netip.Prefix, vips []netip.Addr) bool {
-	for _, vip := range vips {
-		if p.Contains(vip.Unmap()) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(vips, func(vip netip.Addr) bool { return p.Contains(vip.Unmap()) })
 }
 
 func join(vips []netip.Addr) string {

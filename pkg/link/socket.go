@@ -32,42 +32,33 @@ const (
 // SocketID is struct inet_diag_sockid. It ends with a cookie that no other socket has.
 type SocketID [socketIDLen]byte
 
-// Socket is a TCP socket of this network namespace as sock_diag(7) shows it.
+// Socket is a TCP socket of this network namespace (sock_diag(7)).
 type Socket struct {
 	Family        uint8
 	State         uint8
 	ID            SocketID
 	Local, Remote netip.AddrPort // IPv4-mapped addresses are unmapped
-	// Unread counts the bytes that the process has not read or, of a socket that listens,
-	// the connections that it has not accepted.
+	// Unread is the number of bytes that the process has not read or, of a listening socket, of
+	// connections that it has not accepted.
 	Unread uint32
-	// Unsent counts the bytes that the process has written and the peer has not acknowledged.
+	// Unsent is the number of written bytes that the peer has not acknowledged.
 	Unsent uint32
-	// Attached reports whether a process has the socket: not before it accepts the
-	// connection, and not after it closes it.
+	// Attached reports whether a process has the socket: it has not before it accepts the
+	// connection, and after it closes it.
 	Attached bool
 }
 
-// socketDumps is how often a dump that changed while it was read is tried.
-const socketDumps = 3
-
-// Sockets lists the TCP sockets of one family whose state is among states, a mask of
-// 1 << State, and whose local port is port; any port if it is 0. IPv4 connections of
-// dual-stack sockets are among those of AF_INET6. A dump that changes while it is read is
-// tried again, and the last one is returned as it is.
+// Sockets returns the TCP sockets of one family with a state in states, a mask of 1 << State, and
+// with the local port; 0 means any port. IPv4 connections of dual-stack sockets are among those of
+// AF_INET6. If every dump changes while it is read, the last one is returned.
 func Sockets(family uint8, states uint32, port uint16) ([]Socket, error) {
 	var id SocketID
 	binary.BigEndian.PutUint16(id[0:], port)
-	var messages [][]byte
-	var err error
-	for range socketDumps {
+	messages, err := consistent(func() ([][]byte, error) {
 		request := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
 		request.AddRawData(SocketRequest(family, states, id))
-		messages, err = request.Execute(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY)
-		if !errors.Is(err, nl.ErrDumpInterrupted) {
-			break
-		}
-	}
+		return request.Execute(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY)
+	})
 	if err != nil && !errors.Is(err, nl.ErrDumpInterrupted) {
 		return nil, fmt.Errorf("list TCP sockets: %w", err)
 	}
@@ -88,8 +79,8 @@ func SocketRequest(family uint8, states uint32, id SocketID) []byte {
 	return append(b, id[:]...)
 }
 
-// parseSocket decodes struct inet_diag_msg. The id has ports and addresses in network
-// order, the addresses with 16 bytes each, of which IPv4 uses 4.
+// parseSocket decodes struct inet_diag_msg. The id has ports and addresses in network order, the
+// addresses with 16 bytes each, of which IPv4 uses 4.
 func parseSocket(b []byte) (Socket, bool) {
 	if len(b) < socketMessageLen || b[0] != unix.AF_INET && b[0] != unix.AF_INET6 || b[1] > 31 {
 		return Socket{}, false

@@ -21,32 +21,31 @@ const (
 	unixStatesAnyOf = ^uint32(0)
 )
 
-// ErrNoDiag says that this kernel does not list Unix sockets (CONFIG_UNIX_DIAG).
+// ErrNoDiag: this kernel does not list Unix sockets (CONFIG_UNIX_DIAG).
 var ErrNoDiag = errors.New("the kernel lists no Unix sockets")
 
-// AbstractSocket is a Unix socket with an abstract name (unix(7)), which everybody in the network
-// namespace may take.
+// AbstractSocket is a Unix socket with an abstract name (unix(7)), which every user of the network
+// namespace may bind.
 type AbstractSocket struct {
 	Name string // without the leading NUL
-	// UID is the user that made the socket, as this process's user namespace knows it. Kernels
-	// before 5.3 do not tell: then it is 0.
+	// UID is the user that created the socket, in this process's user namespace. It is 0 on
+	// kernels before 5.3, which do not report it.
 	UID uint32
 }
 
-// AbstractSockets lists the sockets of this network namespace whose abstract name begins so.
+// AbstractSockets returns the sockets of this network namespace with that prefix of their name.
 func AbstractSockets(prefix string) ([]AbstractSocket, error) {
-	var messages [][]byte
-	var err error
-	for range dumpTries {
+	messages, err := consistent(func() ([][]byte, error) {
 		request := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
 		request.AddRawData(unixDiagRequest())
-		messages, err = request.Execute(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY)
-		if !errors.Is(err, nl.ErrDumpInterrupted) {
-			break
+		return request.Execute(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY)
+	})
+	for _, missing := range []error{
+		unix.ENOENT, unix.EOPNOTSUPP, unix.EINVAL, unix.EPROTONOSUPPORT,
+	} {
+		if errors.Is(err, missing) {
+			return nil, fmt.Errorf("list Unix sockets: %w: %w", ErrNoDiag, err)
 		}
-	}
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPROTONOSUPPORT) {
-		return nil, fmt.Errorf("list Unix sockets: %w: %w", ErrNoDiag, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list Unix sockets: %w", err)

@@ -15,15 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// EventKind says what an Event is about.
+// EventKind is the kind of an Event.
 type EventKind int
 
 const (
 	// Resync means that events may have been missed: read the state again.
 	Resync EventKind = iota
-	// LinkChanged means that a link appeared, changed or was removed; Index and Link say which.
+	// LinkChanged means that a link appeared, changed or was removed.
 	LinkChanged
-	// AddrAdded means that an address was added, or refreshed, which the kernel reports alike.
+	// AddrAdded means that an address was added or refreshed: the kernel reports both alike.
 	AddrAdded
 	// AddrRemoved means that an address was deleted or expired.
 	AddrRemoved
@@ -44,22 +44,22 @@ func (k EventKind) String() string {
 	return fmt.Sprintf("EventKind(%d)", int(k))
 }
 
-// Event is a hint to look again, not a state: by the time it is read more may have changed.
+// Event is a reason to read the state again: more may have changed meanwhile.
 type Event struct {
 	Kind EventKind
 	// Index is the link's; 0 for Resync.
 	Index int
-	// Link is the link's name; empty for Resync and for a link that is gone already.
+	// Link is the link's name; empty for Resync and for a removed link.
 	Link string
 	// Addr is the address of AddrAdded and AddrRemoved.
 	Addr netip.Addr
 }
 
-// WatchConfig configures a Watcher. The zero value works.
+// WatchConfig configures a Watcher. The zero value is valid.
 type WatchConfig struct {
-	// Log receives lost subscriptions; nil discards.
+	// Log receives lost subscriptions; nil discards them.
 	Log *slog.Logger
-	// open makes the subscription; nil means the kernel's (a test seam).
+	// open opens the subscription; nil means the kernel's. Tests replace it.
 	open func() (io.ReadCloser, error)
 	// retry is the first pause after a failed subscription, doubled up to 32 times; 0 means 100 ms.
 	retry time.Duration
@@ -71,7 +71,7 @@ type Watcher struct {
 	events chan Event
 }
 
-// eventBuffer is how many events wait for a slow reader before they become one Resync.
+// eventBuffer is the number of events that wait for a slow reader before they become a Resync.
 const eventBuffer = 256
 
 // NewWatcher returns a Watcher that does nothing until Run.
@@ -88,12 +88,12 @@ func NewWatcher(cfg WatchConfig) *Watcher {
 	return &Watcher{cfg: cfg, events: make(chan Event, eventBuffer)}
 }
 
-// Events returns the channel of events. The first one is a Resync, sent as soon as the
-// subscription stands: what is read after it misses nothing. The channel is never closed.
+// Events returns the channel of events. The first one is a Resync, sent once the subscription
+// works: a state that is read after it misses no change. The channel is never closed.
 func (w *Watcher) Events() <-chan Event { return w.events }
 
-// Run subscribes and delivers events until ctx ends, then returns nil. A failed
-// subscription is made again with capped backoff, and ends in a Resync.
+// Run subscribes and delivers events until ctx ends, then returns nil. It repeats a failed
+// subscription with backoff, and sends a Resync when it works again.
 func (w *Watcher) Run(ctx context.Context) error {
 	pause := w.cfg.retry
 	for {
@@ -114,7 +114,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// session reads one subscription until it fails or ctx ends, and says whether it worked.
+// session reads one subscription until it fails or ctx ends, and reports whether it worked.
 func (w *Watcher) session(ctx context.Context) (worked bool, err error) {
 	socket, err := w.cfg.open()
 	if err != nil {
@@ -126,7 +126,7 @@ func (w *Watcher) session(ctx context.Context) (worked bool, err error) {
 	buffer := make([]byte, 64<<10) // the kernel's messages are at most 32 KiB
 	for {
 		n, err := socket.Read(buffer)
-		if errors.Is(err, unix.ENOBUFS) { // the kernel dropped some; the socket lives on
+		if errors.Is(err, unix.ENOBUFS) { // the kernel dropped some; the socket still works
 			w.send(Event{Kind: Resync})
 			continue
 		}
@@ -139,7 +139,7 @@ func (w *Watcher) session(ctx context.Context) (worked bool, err error) {
 	}
 }
 
-// named fills in the link's name where the kernel's message has only the index.
+// named adds the link's name if the kernel's message has only the index.
 func named(events []Event) []Event {
 	names := nameCache{} // short-lived: links get renamed
 	defer names.close()
@@ -151,7 +151,7 @@ func named(events []Event) []Event {
 	return events
 }
 
-// send never blocks: when the reader is too slow everything queued becomes one Resync.
+// send never blocks: if the reader is too slow, all queued events become one Resync.
 func (w *Watcher) send(event Event) {
 	for {
 		select {
@@ -170,8 +170,8 @@ func (w *Watcher) send(event Event) {
 	}
 }
 
-// parseEvents decodes one datagram of rtnetlink(7) notifications. What is malformed
-// becomes a Resync: something changed.
+// parseEvents decodes one datagram of rtnetlink(7) notifications. A malformed one becomes a
+// Resync: something changed.
 func parseEvents(b []byte) []Event {
 	messages, err := syscall.ParseNetlinkMessage(b)
 	if err != nil {
@@ -214,12 +214,14 @@ func parseLink(b []byte) Event {
 
 // subscribe opens a non-blocking socket, so that closing it wakes a Read.
 func subscribe() (io.ReadCloser, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	const kind = unix.SOCK_RAW | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK
+	fd, err := unix.Socket(unix.AF_NETLINK, kind, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
 	const groups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+	local := &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}
+	if err := unix.Bind(fd, local); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("join netlink groups: %w", err)
 	}
