@@ -32,20 +32,27 @@ func TestRequestedAddresses(t *testing.T) {
 		invalid string // part of the message
 	}{
 		{"nothing", nil, "", "", ""},
-		{"an annotation", changes{dual, own("10.0.0.1, fd00::1")}, "10.0.0.1 fd00::1", AnnotationAddresses, ""},
+		{"an annotation", changes{dual, own("10.0.0.1, fd00::1")}, "10.0.0.1 fd00::1",
+			AnnotationAddresses, ""},
 		{"one family of two", changes{own("10.0.0.1, fd00::1")}, "10.0.0.1", AnnotationAddresses, ""},
-		{"one family of two by kube-vip's", changes{kubeVIP("fd00::1,10.0.0.1")}, "10.0.0.1", kubeVIPAddresses, ""},
+		{"one family of two by kube-vip's", changes{kubeVIP("fd00::1,10.0.0.1")}, "10.0.0.1",
+			kubeVIPAddresses, ""},
 		{"only the other family", changes{own("fd00::1")}, "fd00::1", AnnotationAddresses, ""},
-		{"beside an invalid one of kube-vip's", changes{own("10.0.0.1"), kubeVIP("x")}, "10.0.0.1", AnnotationAddresses, ""},
+		{"beside an invalid one of kube-vip's", changes{own("10.0.0.1"), kubeVIP("x")}, "10.0.0.1",
+			AnnotationAddresses, ""},
 		{"IPv4 in IPv6", changes{own("::ffff:10.0.0.1")}, "10.0.0.1", AnnotationAddresses, ""},
 		{"the spec", changes{spec}, "10.0.0.9", "spec.loadBalancerIP", ""},
 		{"annotation before spec", changes{spec, own("10.0.0.1")}, "10.0.0.1", AnnotationAddresses, ""},
 		{"kube-vip's before spec", changes{spec, kubeVIP("10.0.0.2")}, "10.0.0.2", kubeVIPAddresses, ""},
-		{"before kube-vip's", changes{own("10.0.0.1"), kubeVIP("10.0.0.2")}, "10.0.0.1", AnnotationAddresses, ""},
+		{"before kube-vip's", changes{own("10.0.0.1"), kubeVIP("10.0.0.2")}, "10.0.0.1",
+			AnnotationAddresses, ""},
 		{"a long list", changes{own(strings.Repeat("10.0.0.1,", 9999))}, "", "", "too long"},
-		{"a long list of kube-vip's", changes{kubeVIP(strings.Repeat("x", 99999))}, "", "", "loadbalancerIPs"},
-		{"a long pool", changes{annotated(AnnotationPool, strings.Repeat("p", 999))}, "", "", "has 999 bytes"},
-		{"a long interface", changes{annotated(AnnotationInterface, strings.Repeat("e", 999))}, "", "", "has 999 bytes"},
+		{"a long list of kube-vip's", changes{kubeVIP(strings.Repeat("x", 99999))}, "", "",
+			"loadbalancerIPs"},
+		{"a long pool", changes{annotated(AnnotationPool, strings.Repeat("p", 999))}, "", "",
+			"has 999 bytes"},
+		{"a long interface", changes{annotated(AnnotationInterface, strings.Repeat("e", 999))}, "", "",
+			"has 999 bytes"},
 		{"not an address", changes{own("web")}, "", "", `"web" is not an IP address`},
 		{"an empty annotation", changes{own("")}, "", "", "is not an IP address"},
 		{"a zone", changes{own("fe80::1%eth0")}, "", "", "is not an IP address"},
@@ -80,11 +87,15 @@ func TestNotes(t *testing.T) {
 		pairs []string
 		want  string // part of the only note; empty: no notes
 	}{
-		{"another family", []string{AnnotationAddresses, "10.0.0.1,fd00::1"}, "fd00::1 is ignored because"},
-		{"an invalid annotation of kube-vip's", []string{AnnotationAddresses, "10.0.0.1", kubeVIPAddresses, "x"},
+		{"another family", []string{AnnotationAddresses, "10.0.0.1,fd00::1"},
+			"fd00::1 is ignored because"},
+		{"an invalid annotation of kube-vip's", []string{AnnotationAddresses, "10.0.0.1",
+			kubeVIPAddresses, "x"},
 			"ignored because annotation " + AnnotationAddresses + " is set"},
-		{"another address of kube-vip's", []string{AnnotationAddresses, "10.0.0.1", kubeVIPAddresses, "10.0.0.2"}, ""},
-		{"an unknown one of kube-vip's", []string{"kube-vip.io/something-new", "true"}, "kube-vip.io/something-new"},
+		{"another address of kube-vip's", []string{AnnotationAddresses, "10.0.0.1", kubeVIPAddresses,
+			"10.0.0.2"}, ""},
+		{"an unknown one of kube-vip's", []string{"kube-vip.io/something-new", "true"},
+			"kube-vip.io/something-new"},
 		{"another program's", []string{"example.com/x", "y"}, ""},
 	} {
 		got := Reader{Class: class}.Service(balancer(annotated(row.pairs...)))
@@ -136,7 +147,8 @@ func TestKubeVIPShareKey(t *testing.T) {
 }
 
 func FuzzParseAddresses(f *testing.F) {
-	for _, text := range []string{"10.0.0.1, fd00::1", "::ffff:10.0.0.1", "fe80::1%eth0", ",", "10.0.0.1,10.0.0.2"} {
+	for _, text := range []string{"10.0.0.1, fd00::1", "::ffff:10.0.0.1", "fe80::1%eth0", ",",
+		"10.0.0.1,10.0.0.2"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -166,7 +178,8 @@ func FuzzParseAddresses(f *testing.F) {
 
 // Fields name the source of each setting, for messages.
 func TestFields(t *testing.T) {
-	got := readAnnotations(balancer(annotated(AnnotationPool, "p", AnnotationShare, "k", AnnotationAddresses, "10.0.0.1")))
+	got := readAnnotations(balancer(annotated(AnnotationPool, "p", AnnotationShare, "k",
+		AnnotationAddresses, "10.0.0.1")))
 	want := annotations{
 		Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Pool: "p", Key: "k",
 		Fields: ipam.Fields{

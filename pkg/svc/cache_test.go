@@ -124,9 +124,10 @@ func TestSlicesOfOneServiceAreMerged(t *testing.T) {
 	c := e.Follow()
 	e.Put("/apis/discovery.k8s.io/v1/namespaces/a/endpointslices/web-6", map[string]any{
 		"metadata": map[string]any{"labels": map[string]string{"kubernetes.io/service-name": "web"}},
-		"endpoints": []map[string]any{{"nodeName": "n2"}, {"nodeName": "n1", "conditions": map[string]bool{
-			"ready": false, "serving": true, "terminating": true,
-		}}},
+		"endpoints": []map[string]any{{"nodeName": "n2"}, {
+			"nodeName":   "n1",
+			"conditions": map[string]bool{"ready": false, "serving": true, "terminating": true},
+		}},
 	})
 	web := svc.Backend{Owner: "a/web"}
 	e.Eventually("endpoints on both nodes", func() bool { return len(c.Endpoints()[web]) == 2 })
@@ -138,8 +139,8 @@ func TestSlicesOfOneServiceAreMerged(t *testing.T) {
 	}
 }
 
-// Missing pools do not prevent decisions once the reason is known; other missing objects do. A 503 is
-// not a reason.
+// Missing pools do not prevent decisions once the reason is known; other missing objects do. A 503
+// is not a reason.
 func TestMissingObjects(t *testing.T) {
 	const configMaps, services, missing = "/configmaps", "/api/v1/services", "not read yet: services; "
 	for _, row := range []struct {
@@ -164,7 +165,8 @@ func TestMissingObjects(t *testing.T) {
 			synced := func() bool { return c.HasSynced() == row.synced && c.HasSyncedPools() == row.pools }
 			e.Eventually("the expected state", func() bool {
 				problem := c.Problem()
-				return synced() && strings.HasPrefix(problem, row.problem) && (problem == "") == (row.problem == "")
+				return synced() && strings.HasPrefix(problem, row.problem) &&
+					(problem == "") == (row.problem == "")
 			})
 			e.Never("the state changed", func() bool { return !synced() })
 			e.Server.Deny()
@@ -181,7 +183,8 @@ func TestForbiddenPoolsDoNotSuspectTheCredentials(t *testing.T) {
 	if e.Log.Count("refuses these credentials") > 0 {
 		t.Error(e.Log)
 	}
-	e.Eventually("a log message on the right", func() bool { return e.Log.Count("cannot read objects") > 0 })
+	e.Eventually("a log message on the right",
+		func() bool { return e.Log.Count("cannot read objects") > 0 })
 	if e.Log.Count("cannot read objects") != 1 {
 		t.Errorf("the right is not logged once:\n%s", e.Log)
 	}
@@ -207,13 +210,15 @@ func TestWatchesThatEnd(t *testing.T) {
 		"refused for a while": func(e *fakecluster.Env) {
 			e.Server.Deny(fakeapi.Denial{Method: "WATCH", Code: 500})
 			e.Server.EndWatches()
-			e.Never("a request that no reflector sends", func() bool { return e.Server.Count("GET", "/nothing") > 0 })
+			e.Never("a request that no reflector sends",
+				func() bool { return e.Server.Count("GET", "/nothing") > 0 })
 			e.Server.Deny()
 		},
 		"too many requests": func(e *fakecluster.Env) {
 			e.Server.Deny(fakeapi.Denial{Code: 429})
 			e.Server.EndWatches()
-			e.Never("a request that no reflector sends", func() bool { return e.Server.Count("GET", "/nothing") > 0 })
+			e.Never("a request that no reflector sends",
+				func() bool { return e.Server.Count("GET", "/nothing") > 0 })
 			e.Server.Deny()
 		},
 		"without watch lists": func(e *fakecluster.Env) {
@@ -234,7 +239,8 @@ func TestWatchesThatEnd(t *testing.T) {
 			e.PutService("a/gone")
 			c := e.Follow()
 			e.PutService("a/seen")
-			e.Eventually("the new Service by the watch", func() bool { return names(c) == "a/gone a/old a/seen" })
+			e.Eventually("the new Service by the watch",
+				func() bool { return names(c) == "a/gone a/old a/seen" })
 			end(e)
 			e.Store.Delete(fakecluster.ServicePath("a/gone"))
 			e.PutService("a/new")
@@ -252,7 +258,9 @@ func TestNoSpinningOnShortWatches(t *testing.T) {
 	before := len(e.Server.Requests())
 	e.Eventually("further requests", func() bool { return len(e.Server.Requests()) > before+3 })
 	asked := e.Server.Count("GET", "/api/v1/services")
-	e.Never("too many requests", func() bool { return e.Server.Count("GET", "/api/v1/services") > asked+12 })
+	e.Never("too many requests", func() bool {
+		return e.Server.Count("GET", "/api/v1/services") > asked+12
+	})
 	if !c.HasSynced() || names(c) != "" {
 		t.Errorf("synced %v, Services %q", c.HasSynced(), names(c))
 	}
@@ -304,7 +312,8 @@ func TestNewCacheValidates(t *testing.T) {
 	} {
 		cfg := valid
 		change(&cfg)
-		if c, err := svc.NewCache(cfg); c != nil || err == nil || !strings.Contains(err.Error(), "required") {
+		c, err := svc.NewCache(cfg)
+		if c != nil || err == nil || !strings.Contains(err.Error(), "required") {
 			t.Errorf("%s: cache %v, error %v", name, c, err)
 		}
 	}

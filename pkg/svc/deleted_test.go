@@ -50,7 +50,8 @@ func TestDeletedEntriesCount(t *testing.T) {
 			"10.0.0.1=a/web,b/web 10.0.0.2=d/web fd00::1=b/web"},
 		{"an owner has another address", `{"10.0.0.9":[{"service":"b/web"}]}`,
 			"10.0.0.1=a/web 10.0.0.2=c/web 10.0.0.9=b/web fd00::1=b/web"},
-		{"the control plane may have several", fmt.Sprintf(`{"10.0.0.9":[{"service":%q}]}`, ipam.ControlPlane),
+		{"the control plane may have several", fmt.Sprintf(`{"10.0.0.9":[{"service":%q}]}`,
+			ipam.ControlPlane),
 			fmt.Sprintf("10.0.0.1=a/web,b/web 10.0.0.2=c/web 10.0.0.9=%s fd00::1=b/web", ipam.ControlPlane)},
 	} {
 		d := newDeletedEntries(func() time.Duration { return 1 })

@@ -27,7 +27,8 @@ func sliceOf(namespace, service string, all ...discoveryv1.Endpoint) *discoveryv
 func TestReadSlice(t *testing.T) {
 	yes, no, n1, n2 := true, false, "n1", "n2"
 	end := func(node *string, ready, serving, terminating *bool) discoveryv1.Endpoint {
-		conditions := discoveryv1.EndpointConditions{Ready: ready, Serving: serving, Terminating: terminating}
+		conditions := discoveryv1.EndpointConditions{Ready: ready, Serving: serving,
+			Terminating: terminating}
 		return discoveryv1.Endpoint{NodeName: node, Conditions: conditions}
 	}
 	type all []discoveryv1.Endpoint
@@ -42,7 +43,8 @@ func TestReadSlice(t *testing.T) {
 		{"not ready", all{end(&n1, &no, nil, nil), end(&n2, &no, &yes, &no)}, placement.Endpoints{}},
 		{"terminating", all{end(&n1, &no, &yes, &yes), end(&n2, &no, &no, &yes)},
 			placement.Endpoints{n1: placement.ServingTerminating}},
-		{"the best of a node", all{end(&n1, &no, &yes, &yes), end(&n1, &yes, nil, nil), end(&n1, &no, &yes, &yes)},
+		{"the best of a node", all{end(&n1, &no, &yes, &yes), end(&n1, &yes, nil, nil),
+			end(&n1, &no, &yes, &yes)},
 			placement.Endpoints{n1: placement.Ready}},
 		{"without a node", all{end(nil, &yes, nil, nil)}, placement.Endpoints{}},
 	} {
@@ -79,7 +81,8 @@ func TestSliceOfAPIServers(t *testing.T) {
 	s := sliceOf("default", "kubernetes", discoveryv1.Endpoint{Addresses: []string{"10.0.0.2"}},
 		discoveryv1.Endpoint{Addresses: []string{"fd00::1"}})
 	s.Ports = []discoveryv1.EndpointPort{{Name: &https, Port: &p7443}, {Name: &other, Port: &p1}}
-	if got, _ := readSlice(s); !reflect.DeepEqual(got.servers, []string{"10.0.0.2:7443", "[fd00::1]:7443"}) {
+	want := []string{"10.0.0.2:7443", "[fd00::1]:7443"}
+	if got, _ := readSlice(s); !reflect.DeepEqual(got.servers, want) {
 		t.Errorf("servers %v", got.servers)
 	}
 	s.Namespace = "a"
@@ -94,7 +97,8 @@ func TestSlicesAreLimited(t *testing.T) {
 	s := sliceOf("a", "web", discoveryv1.Endpoint{Addresses: []string{"10.1.0.1"}, NodeName: &long})
 	for i := range 5000 {
 		name := fmt.Sprintf("n%d", i)
-		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{"10.1.0.1"}, NodeName: &name})
+		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{"10.1.0.1"},
+			NodeName: &name})
 	}
 	if got, _ := readSlice(s); len(got.Nodes) != maxEndpoints || got.Nodes[long] != 0 {
 		t.Errorf("%d nodes", len(got.Nodes))

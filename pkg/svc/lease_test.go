@@ -29,13 +29,16 @@ func TestReadNodeLease(t *testing.T) {
 	got := ReadLease(lease("s-node-n1", RoleNode, AnnotationNode,
 		`{"node":"n1","links":[{"name":"eth0","mac":"02:00:00:00:00:01","subnets":["10.0.0.0/24"]}],`+
 			`"controlPlane":["10.0.0.100"],"statusPort":9}`))
-	if got.Holder != "me" || got.Duration != 5*time.Second || got.Info.Node != "n1" || got.Info.StatusPort != 9 {
+	if got.Holder != "me" || got.Duration != 5*time.Second || got.Info.Node != "n1" ||
+		got.Info.StatusPort != 9 {
 		t.Errorf("node's Lease %+v", got)
 	}
-	if want := []netip.Addr{netip.MustParseAddr("10.0.0.100")}; !reflect.DeepEqual(got.Info.ControlPlane, want) {
+	want := []netip.Addr{netip.MustParseAddr("10.0.0.100")}
+	if !reflect.DeepEqual(got.Info.ControlPlane, want) {
 		t.Errorf("control planes %v", got.Info.ControlPlane)
 	}
-	links := []placement.Link{{Name: "eth0", Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}}}
+	links := []placement.Link{{Name: "eth0",
+		Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}}}
 	if !reflect.DeepEqual(got.Info.PlacementLinks(), links) {
 		t.Errorf("links %+v", got.Info.PlacementLinks())
 	}
@@ -46,7 +49,8 @@ func TestReadNodeLease(t *testing.T) {
 }
 
 func TestReadOtherLeases(t *testing.T) {
-	shard := ReadLease(lease("s-ledger-0", RoleLedger, AnnotationLedger, `{"10.0.0.1":[{"service":"a/web"}]}`))
+	shard := ReadLease(lease("s-ledger-0", RoleLedger, AnnotationLedger,
+		`{"10.0.0.1":[{"service":"a/web"}]}`))
 	if len(shard.Entries) != 1 || shard.Info.Node != "" || shard.Edited {
 		t.Errorf("shard %+v", shard)
 	}
@@ -65,8 +69,8 @@ func TestReadOtherLeases(t *testing.T) {
 	}
 }
 
-// S4, S9: after a change of the leader's name the old Leases remain. Their nodes and addresses do not
-// count.
+// S4, S9: after a change of the leader's name the old Leases remain. Their nodes and addresses do
+// not count.
 func TestLeasesOfAnotherNameDoNotCount(t *testing.T) {
 	for _, row := range []struct {
 		lease *coordinationv1.Lease
@@ -108,7 +112,7 @@ func TestSameLease(t *testing.T) {
 		"leader":        func(l *Lease) { l.Leader = "kvip:me" },
 		"entries":       func(l *Lease) { l.Entries = sample() },
 		"edit":          func(l *Lease) { l.Edited = true },
-		"control plane": func(l *Lease) { l.ControlPlane = []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:1")} },
+		"control plane": func(l *Lease) { l.ControlPlane = make([]netip.AddrPort, 1) },
 	} {
 		changed := ReadLease(base())
 		change(changed)
@@ -121,14 +125,16 @@ func TestSameLease(t *testing.T) {
 // A shard has the number that kvip writes. Other names would count here and not for the allocator.
 func TestShard(t *testing.T) {
 	for name, want := range map[string]int{
-		"s-ledger-0": 0, "s-ledger-12": 12, "s-ledger-01": -1, "s-ledger--1": -1, "s-ledger-x": -1, "s-ledger-": -1,
+		"s-ledger-0": 0, "s-ledger-12": 12, "s-ledger-01": -1, "s-ledger--1": -1, "s-ledger-x": -1,
+		"s-ledger-":   -1,
 		"s-ledger-+1": -1, "t-ledger-0": -1, "s-ledger-1048576": maxShard, "s-ledger-1048577": -1,
 		"s-ledger-9223372036854775807": -1,
 	} {
 		if got := Shard("s", name); got != want {
 			t.Errorf("%s is number %d, want %d", name, got, want)
 		}
-		if got := ReadLease(lease(name, RoleLedger, AnnotationLedger, "{}")).belongs("s"); got != (want >= 0) {
+		l := ReadLease(lease(name, RoleLedger, AnnotationLedger, "{}"))
+		if got := l.belongs("s"); got != (want >= 0) {
 			t.Errorf("%s belongs: %v", name, got)
 		}
 	}
@@ -148,7 +154,8 @@ func sample() ipam.Ledger {
 func TestLedgerText(t *testing.T) {
 	text := EncodeLedger(sample())
 	want := `{"10.0.0.1":[{"service":"a/web","pool":"p"}],"fd00::1":[` +
-		`{"service":"a/dns","key":"k","ports":["53/UDP"]},{"service":"b/web","key":"k","ports":["80/TCP"]}]}`
+		`{"service":"a/dns","key":"k","ports":["53/UDP"]},` +
+		`{"service":"b/web","key":"k","ports":["80/TCP"]}]}`
 	if text != want {
 		t.Errorf("encoded %s", text)
 	}
@@ -224,7 +231,8 @@ func FuzzReadLease(f *testing.F) {
 
 // The names of all Leases begin with that of the leader's Lease.
 func TestLeaseNames(t *testing.T) {
-	for _, name := range []string{NodeLease("kvip-services", "n1"), LedgerPrefix("kvip-services") + "0"} {
+	for _, name := range []string{NodeLease("kvip-services", "n1"),
+		LedgerPrefix("kvip-services") + "0"} {
 		if !strings.HasPrefix(name, "kvip-services-") {
 			t.Errorf("name %s", name)
 		}

@@ -63,8 +63,10 @@ func TestListersSort(t *testing.T) {
 		&corev1.Service{ObjectMeta: meta("b", "a")}, &corev1.Service{ObjectMeta: meta("a", "z")},
 		&corev1.Service{ObjectMeta: meta("a", "b")},
 		&v1alpha1.IPPool{ObjectMeta: meta("", "q")}, &v1alpha1.IPPool{ObjectMeta: meta("", "p")},
-		lease("s-node-b", RoleNode, AnnotationNode, `{"node":"b"}`), lease("s-ledger-1", RoleLedger, AnnotationLedger, `{}`),
-		lease("s-node-a", RoleNode, AnnotationNode, `{"node":"a"}`), lease("old-node-a", RoleNode, AnnotationNode, `{"node":"a"}`),
+		lease("s-node-b", RoleNode, AnnotationNode, `{"node":"b"}`), lease("s-ledger-1", RoleLedger,
+			AnnotationLedger, `{}`),
+		lease("s-node-a", RoleNode, AnnotationNode, `{"node":"a"}`), lease("old-node-a", RoleNode,
+			AnnotationNode, `{"node":"a"}`),
 	)
 	var services, pools, leases []string
 	for _, s := range c.Services() {
@@ -149,7 +151,8 @@ func TestNodeListers(t *testing.T) {
 		t.Errorf("nodes %v", c.Nodes())
 	}
 	want := map[netip.Addr]string{}
-	for text, node := range map[string]string{"10.0.0.1": "n", "fd00::1": "n", "10.0.0.2": "n", "10.0.0.7": "m"} {
+	for text, node := range map[string]string{"10.0.0.1": "n", "fd00::1": "n", "10.0.0.2": "n",
+		"10.0.0.7": "m"} {
 		want[netip.MustParseAddr(text)] = node
 	}
 	if got := c.NodeAddresses(); !reflect.DeepEqual(got, want) {
@@ -190,7 +193,8 @@ func TestNetworks(t *testing.T) {
 }
 
 func TestControlPlanes(t *testing.T) {
-	l := lease("any-name", RoleControlPlane, kubelease.AnnotationAddresses, "10.0.0.100:6443,[fd00::100]:6443")
+	l := lease("any-name", RoleControlPlane, kubelease.AnnotationAddresses,
+		"10.0.0.100:6443,[fd00::100]:6443")
 	want := map[netip.Addr]uint16{
 		netip.MustParseAddr("10.0.0.100"): 6443, netip.MustParseAddr("fd00::100"): 6443,
 	}
@@ -201,7 +205,8 @@ func TestControlPlanes(t *testing.T) {
 
 func TestKubeVIPListers(t *testing.T) {
 	empty := filledCache(t, Reader{})
-	if pools, problems := empty.KubeVIPPools(); pools != nil || problems != nil || empty.Interfaces() != nil {
+	if pools, problems := empty.KubeVIPPools(); pools != nil || problems != nil ||
+		empty.Interfaces() != nil {
 		t.Errorf("an empty cache has %v, %v, %v", pools, problems, empty.Interfaces())
 	}
 	c := filledCache(t, Reader{}, &corev1.ConfigMap{
@@ -217,7 +222,8 @@ func TestKubeVIPListers(t *testing.T) {
 // S4: entries of a deleted shard remain in the ledger.
 func TestLedgerKeepsDeletedEntries(t *testing.T) {
 	shard := lease("s-ledger-0", RoleLedger, AnnotationLedger, ledgerOfThree)
-	c := filledCache(t, Reader{}, shard, lease("s-ledger-1", RoleLedger, AnnotationLedger, `{"10.0.0.9":[{"service":"d/web"}]}`))
+	c := filledCache(t, Reader{}, shard, lease("s-ledger-1", RoleLedger, AnnotationLedger,
+		`{"10.0.0.9":[{"service":"d/web"}]}`))
 	if got := len(c.Ledger()); got != 4 {
 		t.Fatalf("%d addresses", got)
 	}

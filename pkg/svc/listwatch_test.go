@@ -10,8 +10,8 @@ import (
 	"github.com/kvip/kvip/test/testutil"
 )
 
-// A load balancer in front of the API accepts each connection and ends it. client-go returns a watch
-// without an error then. The store uses the next server at once.
+// A load balancer in front of the API accepts each connection and ends it. client-go then returns a
+// watch without an error. The store uses the next server at once.
 func TestServerThatEndsEachConnection(t *testing.T) {
 	e := fakecluster.New(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -30,7 +30,8 @@ func TestServerThatEndsEachConnection(t *testing.T) {
 	}()
 	e.PutService("a/web")
 	hosts := []string{listener.Addr().String(), e.Server.Host}
-	e.Router = testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{Store: e.Creds, Local: func() []string { return hosts }}))
+	e.Router = testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{Store: e.Creds,
+		Local: func() []string { return hosts }}))
 	c := e.Follow()
 	if got := names(c); got != "a/web" {
 		t.Errorf("Services %s", got)

@@ -40,9 +40,11 @@ func TestIdentified(t *testing.T) {
 // Messages quote users. They are cut to the length that the API accepts.
 func TestBriefIsLimited(t *testing.T) {
 	for text, want := range map[string]int{
-		"short": 5, strings.Repeat("x", 1024): 1024, strings.Repeat("x", 1025): 1024, strings.Repeat("ä", 900): 1023,
+		"short": 5, strings.Repeat("x", 1024): 1024, strings.Repeat("x", 1025): 1024, strings.Repeat("ä",
+			900): 1023,
 	} {
-		if got := Brief(text); len(got) != want || !strings.HasPrefix(text, strings.TrimSuffix(got, "...")) {
+		if got := Brief(text); len(got) != want || !strings.HasPrefix(text,
+			strings.TrimSuffix(got, "...")) {
 			t.Errorf("%d bytes become %d", len(text), len(got))
 		}
 	}

@@ -11,7 +11,8 @@ import (
 
 func testNode(conditions ...corev1.NodeCondition) *corev1.Node {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
-		Name: "n", UID: "1", ResourceVersion: "7", Labels: map[string]string{corev1.LabelNodeExcludeBalancers: ""},
+		Name: "n", UID: "1", ResourceVersion: "7",
+		Labels: map[string]string{corev1.LabelNodeExcludeBalancers: ""},
 	}}
 	n.Spec.Unschedulable = true
 	n.Spec.PodCIDRs = []string{"10.244.0.0/24", "x", "fd00:2::/64"}
@@ -25,12 +26,14 @@ func testNode(conditions ...corev1.NodeCondition) *corev1.Node {
 func TestReadNode(t *testing.T) {
 	got, ok := readNode(testNode())
 	want := &Node{
-		ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "1", ResourceVersion: "7"}, Cordoned: true, Excluded: true,
+		ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "1",
+			ResourceVersion: "7"}, Cordoned: true, Excluded: true,
 		Labels: map[string]string{corev1.LabelNodeExcludeBalancers: ""},
 		Addresses: []netip.Addr{
 			netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1"), netip.MustParseAddr("10.0.0.2"),
 		},
-		PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24"), netip.MustParsePrefix("fd00:2::/64")},
+		PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24"),
+			netip.MustParsePrefix("fd00:2::/64")},
 	}
 	if !ok || !reflect.DeepEqual(got, want) {
 		t.Errorf("node %+v, want %+v", got, want)
@@ -38,7 +41,8 @@ func TestReadNode(t *testing.T) {
 }
 
 func TestNodeConditions(t *testing.T) {
-	condition := func(kind corev1.NodeConditionType, status corev1.ConditionStatus) corev1.NodeCondition {
+	condition := func(kind corev1.NodeConditionType,
+		status corev1.ConditionStatus) corev1.NodeCondition {
 		return corev1.NodeCondition{Type: kind, Status: status}
 	}
 	for _, row := range []struct {
@@ -49,10 +53,14 @@ func TestNodeConditions(t *testing.T) {
 		{"none", nil, false, false},
 		{"ready", []corev1.NodeCondition{condition(corev1.NodeReady, "True")}, false, false},
 		{"not ready", []corev1.NodeCondition{condition(corev1.NodeReady, "False")}, true, false},
-		{"kubelet without contact", []corev1.NodeCondition{condition(corev1.NodeReady, "Unknown")}, true, false},
-		{"no network", []corev1.NodeCondition{condition(corev1.NodeNetworkUnavailable, "True")}, false, true},
-		{"a network", []corev1.NodeCondition{condition(corev1.NodeNetworkUnavailable, "False")}, false, false},
-		{"another condition", []corev1.NodeCondition{condition(corev1.NodeMemoryPressure, "True")}, false, false},
+		{"kubelet without contact", []corev1.NodeCondition{condition(corev1.NodeReady, "Unknown")}, true,
+			false},
+		{"no network", []corev1.NodeCondition{condition(corev1.NodeNetworkUnavailable, "True")}, false,
+			true},
+		{"a network", []corev1.NodeCondition{condition(corev1.NodeNetworkUnavailable, "False")}, false,
+			false},
+		{"another condition", []corev1.NodeCondition{condition(corev1.NodeMemoryPressure, "True")}, false,
+			false},
 	} {
 		got, _ := readNode(testNode(row.conditions...))
 		if got.NotReady != row.notReady || got.NoNetwork != row.noNetwork {

@@ -57,7 +57,8 @@ func TestNodeInfoIsLimited(t *testing.T) {
 			t.Errorf("%s: %d, want %d", name, c.got, c.want)
 		}
 	}
-	safe := !strings.ContainsAny(got.Unavailable, "\x1b\n") && strings.HasPrefix(got.Unavailable, "é [2J")
+	safe := !strings.ContainsAny(got.Unavailable, "\x1b\n") && strings.HasPrefix(got.Unavailable,
+		"é [2J")
 	if len(got.Unavailable) > maxExplanation+3 || !safe {
 		t.Errorf("unavailable because %q", got.Unavailable)
 	}
@@ -108,7 +109,8 @@ func TestNodeInfoText(t *testing.T) {
 	}
 	want := `{"node":"n1","links":[{"name":"eth0","names":["lan"],"mac":"02:00:00:00:00:01",` +
 		`"subnets":["10.0.0.0/24"],"selected":true}],"selected":true,"controlPlane":["10.0.0.1"],` +
-		`"addresses":["10.0.0.1"],"unavailable":"no link","failedAddresses":{"10.0.0.1":"in use"},"statusPort":9}`
+		`"addresses":["10.0.0.1"],"unavailable":"no link","failedAddresses":{"10.0.0.1":"in use"},` +
+		`"statusPort":9}`
 	if string(text) != want {
 		t.Errorf("text %s", text)
 	}
@@ -120,7 +122,8 @@ func TestNodeInfoText(t *testing.T) {
 func TestPlacementLinks(t *testing.T) {
 	subnets := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}
 	info := NodeInfo{Links: []LinkInfo{
-		{Name: "eth0", Names: []string{"lan"}, MAC: "02:00:00:00:00:01", Subnets: subnets, Selected: true}, {Name: "eth1"},
+		{Name: "eth0", Names: []string{"lan"}, MAC: "02:00:00:00:00:01", Subnets: subnets,
+			Selected: true}, {Name: "eth1"},
 	}}
 	want := []placement.Link{
 		{Name: "eth0", Names: []string{"lan"}, Subnets: subnets, Selected: true}, {Name: "eth1"},
@@ -131,7 +134,7 @@ func TestPlacementLinks(t *testing.T) {
 }
 
 func FuzzReadNodeInfo(f *testing.F) {
-	f.Add(`{"node":"n1","links":[{"name":"eth0","mac":"02:00:00:00:00:01","subnets":["10.0.0.0/24"]}]}`)
+	f.Add(`{"node":"n1","links":[{"name":"eth0","mac":"02:00:00:00:00:01","subnets":["::/64"]}]}`)
 	f.Add(`{"failedAddresses":{"10.0.0.1":"x","":"y"},"statusPort":-1}`)
 	f.Add(`{"links":[{"name":""}],"addresses":["fe80::1%eth0","::"]}`)
 	f.Fuzz(func(t *testing.T, text string) {
@@ -146,7 +149,8 @@ func FuzzReadNodeInfo(f *testing.F) {
 		if len(back) > maxNodeInfo {
 			return // characters that JSON escapes
 		}
-		if again := readNodeInfo(string(back)); again.Node != got.Node || len(again.Links) != len(got.Links) {
+		if again := readNodeInfo(string(back)); again.Node != got.Node ||
+			len(again.Links) != len(got.Links) {
 			t.Errorf("%q: written %s, read %+v", text, back, again)
 		}
 	})

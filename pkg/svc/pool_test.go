@@ -27,7 +27,8 @@ func TestReadPool(t *testing.T) {
 	if got.Err != nil || got.Pool.Name != "p" || got.Generation != 3 || len(got.Ranges) != 2 {
 		t.Errorf("pool %+v", got)
 	}
-	if !got.Manual || !got.Descending || !got.Shared || !got.AvoidBuggyIPs || !reflect.DeepEqual(got.Namespaces, []string{"a"}) {
+	if !got.Manual || !got.Descending || !got.Shared || !got.AvoidBuggyIPs ||
+		!reflect.DeepEqual(got.Namespaces, []string{"a"}) {
 		t.Errorf("pool %+v", got)
 	}
 }
@@ -36,7 +37,8 @@ func TestReadPoolDefaults(t *testing.T) {
 	p := &v1alpha1.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "p"}}
 	p.Spec.Addresses = []v1alpha1.Addresses{"10.0.0.0/30"}
 	got, _ := readPool(p)
-	if got.Err != nil || got.Manual || got.Descending || got.Shared || got.AvoidBuggyIPs || got.Namespaces != nil {
+	if got.Err != nil || got.Manual || got.Descending || got.Shared || got.AvoidBuggyIPs ||
+		got.Namespaces != nil {
 		t.Errorf("pool %+v", got)
 	}
 	automatic := true
@@ -49,7 +51,9 @@ func TestReadPoolDefaults(t *testing.T) {
 // The error names the object, the field and the position.
 func TestReadInvalidPool(t *testing.T) {
 	for spec, want := range map[string]string{
-		"10.0.0.9-10.0.0.1": "spec.addresses[0]", "10.0.0.0/33": "spec.addresses[0]", "web": "spec.addresses[0]",
+		"10.0.0.9-10.0.0.1":                   "spec.addresses[0]",
+		"10.0.0.0/33":                         "spec.addresses[0]",
+		"web":                                 "spec.addresses[0]",
 		"10.0.0.0/30 web":                     "spec.addresses[1]",
 		"10.0.0.0/30 10.0.0.1-10.0.0.2":       "spec.addresses",
 		"10.0.0.0/30 10.0.1.0/30 10.0.0.3/32": "spec.addresses",
@@ -58,7 +62,8 @@ func TestReadInvalidPool(t *testing.T) {
 		for _, text := range strings.Fields(spec) {
 			p.Spec.Addresses = append(p.Spec.Addresses, v1alpha1.Addresses(text))
 		}
-		if got, _ := readPool(p); got.Err == nil || !strings.Contains(got.Err.Error(), "IPPool p: "+want) {
+		if got, _ := readPool(p); got.Err == nil || !strings.Contains(got.Err.Error(),
+			"IPPool p: "+want) {
 			t.Errorf("%s: %v", spec, got.Err)
 		}
 	}
@@ -73,7 +78,8 @@ func TestReadKubeVIPConfigMap(t *testing.T) {
 	if !ok || got.Interfaces["a"] != "eth1" || got.Interfaces[""] != "eth0" || len(got.Pools) != 2 {
 		t.Errorf("pools %+v, interfaces %v", got.Pools, got.Interfaces)
 	}
-	if len(got.Problems) != 1 || !strings.Contains(got.Problems[0].Error(), "ConfigMap kube-system/kubevip: bad") {
+	if len(got.Problems) != 1 || !strings.Contains(got.Problems[0].Error(),
+		"ConfigMap kube-system/kubevip: bad") {
 		t.Errorf("problems %v", got.Problems)
 	}
 	for _, p := range got.Pools {
@@ -94,7 +100,8 @@ func TestKubeVIPConfigMapIsLimited(t *testing.T) {
 	data["cidr-global"] = strings.Join(ranges, ",")
 	data["search-order"] = strings.Repeat("z", 100_000)
 	got, _ := readKubeVIPConfigMap(&corev1.ConfigMap{Data: data})
-	if len(got.Pools) != 1 || len(got.Pools[0].Ranges) != maxRanges || len(got.Problems) != maxProblems {
+	if len(got.Pools) != 1 || len(got.Pools[0].Ranges) != maxRanges ||
+		len(got.Problems) != maxProblems {
 		t.Errorf("%d pools, %d problems", len(got.Pools), len(got.Problems))
 	}
 	for _, p := range got.Problems {
@@ -116,7 +123,8 @@ func TestReadServiceCIDR(t *testing.T) {
 	s := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}}
 	s.Spec.CIDRs = []string{"10.96.0.0/12", "x", "fd00:1::/112"}
 	got, ok := readServiceCIDR(s)
-	want := []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:1::/112")}
+	want := []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"),
+		netip.MustParsePrefix("fd00:1::/112")}
 	if !ok || got.Name != "kubernetes" || !reflect.DeepEqual(got.prefixes, want) {
 		t.Errorf("networks %+v", got)
 	}

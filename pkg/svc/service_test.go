@@ -64,10 +64,12 @@ func TestManagedServices(t *testing.T) {
 		{"only the class is served", true, annotated(), false, true, "--service-class-only"},
 		{"another type", false, nodePort, false, false, ""},
 		{"being deleted", false, beingDeleted, false, false, "deleted"},
-		{"ignored as by kube-vip", false, annotated("kube-vip.io/ignore", "true"), false, false, "annotation"},
+		{"ignored as by kube-vip", false, annotated("kube-vip.io/ignore", "true"), false, false,
+			"annotation"},
 	} {
 		got := Reader{Class: class, ClassOnly: row.only}.Service(balancer(row.change))
-		reason := strings.Contains(got.SkipReason, row.reason) && (got.SkipReason == "") == (row.reason == "")
+		reason := strings.Contains(got.SkipReason, row.reason) &&
+			(got.SkipReason == "") == (row.reason == "")
 		if got.Managed != row.managed || got.Announceable != row.announceable || !reason {
 			t.Errorf("%s: managed %v, announceable %v, reason %q",
 				row.name, got.Managed, got.Announceable, got.SkipReason)
@@ -98,14 +100,16 @@ func TestRequestOfAService(t *testing.T) {
 	}))
 	status := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")}
 	want := ipam.Request{
-		Owner: "a/web", Namespace: "a", Pool: "p", ShareKey: "k", Require: true, Local: true, AnyPool: true,
+		Owner: "a/web", Namespace: "a", Pool: "p", ShareKey: "k",
+		Require: true, Local: true, AnyPool: true,
 		Families: []ipam.Family{ipam.IPv6, ipam.IPv4}, Previous: status, Fields: got.Request.Fields,
 		Ports: []ipam.Port{{Protocol: "TCP", Number: 80}, {Protocol: "UDP", Number: 53}},
 	}
 	if !reflect.DeepEqual(got.Request, want) {
 		t.Errorf("request %+v, want %+v", got.Request, want)
 	}
-	if !got.Local || got.Link != "eth*" || !reflect.DeepEqual(got.Status, status) || got.Created.Unix() != 1000 {
+	if !got.Local || got.Link != "eth*" || !reflect.DeepEqual(got.Status, status) ||
+		got.Created.Unix() != 1000 {
 		t.Errorf("service %+v", got)
 	}
 	if len(got.ClusterIPs) != 2 || got.Condition == nil || got.Condition.Reason != "Allocated" {
@@ -126,7 +130,8 @@ func TestRequestsAgainAreLimited(t *testing.T) {
 	got := Reader{Class: class}.Service(balancer(func(s *corev1.Service) {
 		for i := range 100 {
 			ip := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}).String()
-			s.Status.LoadBalancer.Ingress = append(s.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: ip})
+			s.Status.LoadBalancer.Ingress = append(s.Status.LoadBalancer.Ingress,
+				corev1.LoadBalancerIngress{IP: ip})
 		}
 	}))
 	if len(got.Status) != 100 || len(got.Request.Previous) != maxRequestedAgain {
@@ -181,13 +186,15 @@ func TestStatusBy(t *testing.T) {
 		{"not known", []func(*corev1.Service){managedBy("x", spec)}, nil},
 		{"without fields", []func(*corev1.Service){managedBy("x", "")}, nil},
 		{"kvip", []func(*corev1.Service){managedBy(FieldManager, status)}, nil},
-		{"kvip beside another", []func(*corev1.Service){managedBy("x", status), managedBy(FieldManager, status)}, nil},
+		{"kvip beside another", []func(*corev1.Service){managedBy("x", status),
+			managedBy(FieldManager, status)}, nil},
 		{"another", []func(*corev1.Service){managedBy("x", status)}, []string{"x"}},
 		{"others, sorted and once", []func(*corev1.Service){
 			managedBy("y", status), managedBy("x", status), managedBy("y", status),
 		}, []string{"x", "y"}},
 	} {
-		if got := (Reader{Class: class}).Service(balancer(row.changes...)).StatusBy; !reflect.DeepEqual(got, row.want) {
+		got := Reader{Class: class}.Service(balancer(row.changes...)).StatusBy
+		if !reflect.DeepEqual(got, row.want) {
 			t.Errorf("%s: %v, want %v", row.name, got, row.want)
 		}
 	}
@@ -205,14 +212,17 @@ func TestStatusUnreadable(t *testing.T) {
 	}{
 		{"an address", corev1.LoadBalancerIngress{IP: "10.0.0.1"}, false},
 		{"mode VIP", corev1.LoadBalancerIngress{IP: "10.0.0.1", IPMode: &vip}, false},
-		{"a port of the Service", corev1.LoadBalancerIngress{IP: "10.0.0.1", Ports: port(80, "TCP", nil)}, false},
+		{"a port of the Service", corev1.LoadBalancerIngress{IP: "10.0.0.1", Ports: port(80, "TCP", nil)},
+			false},
 		{"mode Proxy", corev1.LoadBalancerIngress{IP: "10.0.0.1", IPMode: &proxy}, true},
 		{"a host name", corev1.LoadBalancerIngress{Hostname: "lb.example.com"}, true},
 		{"both", corev1.LoadBalancerIngress{IP: "10.0.0.1", Hostname: "lb.example.com"}, true},
 		{"nothing", corev1.LoadBalancerIngress{}, true},
 		{"another port", corev1.LoadBalancerIngress{IP: "10.0.0.1", Ports: port(81, "TCP", nil)}, true},
-		{"another protocol", corev1.LoadBalancerIngress{IP: "10.0.0.1", Ports: port(80, "UDP", nil)}, true},
-		{"a failed port", corev1.LoadBalancerIngress{IP: "10.0.0.1", Ports: port(80, "TCP", &failed)}, true},
+		{"another protocol", corev1.LoadBalancerIngress{IP: "10.0.0.1", Ports: port(80, "UDP", nil)},
+			true},
+		{"a failed port", corev1.LoadBalancerIngress{IP: "10.0.0.1", Ports: port(80, "TCP", &failed)},
+			true},
 	} {
 		got := Reader{Class: class}.Service(balancer(func(s *corev1.Service) {
 			s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "10.0.0.9"}, row.ingress}
@@ -233,22 +243,32 @@ func TestFinalizers(t *testing.T) {
 		changes []func(*corev1.Service)
 		want    bool
 	}{
-		{"with kube-vip's rules", Reader{Class: class, KubeVIP: true}, []func(*corev1.Service){finalized}, true},
+		{"with kube-vip's rules", Reader{Class: class, KubeVIP: true}, []func(*corev1.Service){finalized},
+			true},
 		{"without", Reader{Class: class}, []func(*corev1.Service){finalized}, false},
-		{"kvip's class, without", Reader{Class: class}, []func(*corev1.Service){finalized, classed(class)}, false},
-		{"kvip's class", Reader{Class: class, KubeVIP: true}, []func(*corev1.Service){finalized, classed(class)}, true},
-		{"kube-vip's class served by kvip", Reader{Class: kubeVIPClass}, []func(*corev1.Service){finalized, classed(kubeVIPClass)}, true},
-		{"another class", Reader{Class: class, KubeVIP: true}, []func(*corev1.Service){finalized, classed("x.example/lb")}, false},
-		{"only the class", Reader{Class: class, KubeVIP: true, ClassOnly: true}, []func(*corev1.Service){finalized}, false},
-		{"another type", Reader{Class: class, KubeVIP: true}, []func(*corev1.Service){finalized, nodePort}, false},
-		{"ignored", Reader{Class: class, KubeVIP: true}, []func(*corev1.Service){finalized, annotated("kube-vip.io/ignore", "true")}, false},
-		{"another finalizer", Reader{Class: class, KubeVIP: true}, []func(*corev1.Service){func(s *corev1.Service) { s.Finalizers = []string{"x"} }}, false},
+		{"kvip's class, without", Reader{Class: class}, []func(*corev1.Service){finalized,
+			classed(class)}, false},
+		{"kvip's class", Reader{Class: class, KubeVIP: true}, []func(*corev1.Service){finalized,
+			classed(class)}, true},
+		{"kube-vip's class served by kvip", Reader{Class: kubeVIPClass},
+			[]func(*corev1.Service){finalized, classed(kubeVIPClass)}, true},
+		{"another class", Reader{Class: class, KubeVIP: true}, []func(*corev1.Service){finalized,
+			classed("x.example/lb")}, false},
+		{"only the class", Reader{Class: class, KubeVIP: true, ClassOnly: true},
+			[]func(*corev1.Service){finalized}, false},
+		{"another type", Reader{Class: class, KubeVIP: true}, []func(*corev1.Service){finalized,
+			nodePort}, false},
+		{"ignored", Reader{Class: class, KubeVIP: true}, []func(*corev1.Service){finalized,
+			annotated("kube-vip.io/ignore", "true")}, false},
+		{"another finalizer", Reader{Class: class, KubeVIP: true},
+			[]func(*corev1.Service){func(s *corev1.Service) { s.Finalizers = []string{"x"} }}, false},
 	} {
 		if got := row.reader.Service(balancer(row.changes...)).Finalizers; got != nil {
 			t.Errorf("%s, not deleted: %v", row.name, got)
 		}
 		got := row.reader.Service(balancer(append(row.changes, beingDeleted)...)).Finalizers
-		if want := []string{"x", CleanupFinalizer}; row.want != reflect.DeepEqual(got, want) || !row.want && got != nil {
+		if want := []string{"x", CleanupFinalizer}; row.want != reflect.DeepEqual(got, want) ||
+			!row.want && got != nil {
 			t.Errorf("%s: %v", row.name, got)
 		}
 	}
@@ -267,7 +287,8 @@ func TestOwner(t *testing.T) {
 }
 
 func BenchmarkReadService(b *testing.B) {
-	r, s := Reader{Class: class}, balancer(annotated(AnnotationAddresses, "10.0.0.1", AnnotationShare, "k"))
+	r, s := Reader{Class: class}, balancer(annotated(AnnotationAddresses, "10.0.0.1", AnnotationShare,
+		"k"))
 	b.ReportAllocs()
 	for b.Loop() {
 		r.Service(s)

@@ -38,9 +38,12 @@ func newTestStore() *testStore {
 				s.matters++
 			}
 		},
-		log:    slog.New(slog.NewTextHandler(&s.out, nil)),
-		failed: func(verb, resource string, _ error) { s.failures = append(s.failures, verb+" "+resource) },
-		items:  map[string]*kubeVIPConfigMap{},
+		log: slog.New(slog.NewTextHandler(&s.out, nil)),
+		failed: func(verb, resource string, _ error) {
+			s.failures = append(s.failures,
+				verb+" "+resource)
+		},
+		items: map[string]*kubeVIPConfigMap{},
 	}
 	return s
 }
@@ -193,7 +196,8 @@ func TestStoreTransformer(t *testing.T) {
 	if err := s.Add(decoded); err != nil || s.names() != "a/x" {
 		t.Errorf("a decoded object: %v, %q", err, s.names())
 	}
-	if err := s.Add(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}}); err != nil || s.names() != "a/x" {
+	if err := s.Add(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}}); err != nil ||
+		s.names() != "a/x" {
 		t.Errorf("an object of another type: %v, %q", err, s.names())
 	}
 	for name, do := range map[string]func() error{

@@ -135,18 +135,24 @@ func TestServiceReportsUnreachableAgents(t *testing.T) {
 		{"homeless", 1, nil, "the Node has no address"},
 		{"down", servePage(t, http.NotFound), []string{closedHost}, "connection refused"},
 		{"old", servePage(t, http.NotFound), []string{closedHost, "127.0.0.1"}, "404 Not Found"},
-		{"html", servePage(t, text("<html>")), []string{"127.0.0.1"}, "read answer of agent at http://127.0.0.1:"},
-		{"half", servePage(t, text(`{"node":"half","addresses":[`)), []string{"127.0.0.1"}, "unexpected EOF"},
-		{"endless", servePage(t, text(`{"node":"`+strings.Repeat("x", maxAnswer))), []string{"127.0.0.1"}, "unexpected EOF"},
-		{"mistaken", servePage(t, pageOf(answerOf("other", true))), []string{"127.0.0.1"}, `it answers for node "other"`},
+		{"html", servePage(t, text("<html>")), []string{"127.0.0.1"},
+			"read answer of agent at http://127.0.0.1:"},
+		{"half", servePage(t, text(`{"node":"half","addresses":[`)), []string{"127.0.0.1"},
+			"unexpected EOF"},
+		{"endless", servePage(t, text(`{"node":"`+strings.Repeat("x", maxAnswer))), []string{"127.0.0.1"},
+			"unexpected EOF"},
+		{"mistaken", servePage(t, pageOf(answerOf("other", true))), []string{"127.0.0.1"},
+			`it answers for node "other"`},
 		{"foreign", servePage(t, text("{}")), []string{"127.0.0.1"}, `it answers for node ""`},
-		{"hung", servePage(t, func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() }), []string{"127.0.0.1"}, "deadline exceeded"},
+		{"hung", servePage(t, func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() }),
+			[]string{"127.0.0.1"}, "deadline exceeded"},
 	} {
 		addNode(e, row.node, row.port, row.addresses...)
 		want[row.node] = row.why
 	}
 	e.PutNodeLease(svc.NodeInfo{Node: "gone", StatusPort: 1}, "", 5) // released: not queried
-	addNode(e, "good", servePage(t, pageOf(answerOf("good", true, view(vip4, "good", "owned", "")))), "127.0.0.1")
+	addNode(e, "good", servePage(t, pageOf(answerOf("good", true, view(vip4, "good", "owned", "")))),
+		"127.0.0.1")
 
 	got, err := Service(t.Context(), configFor(e, web))
 	if err != nil {
@@ -176,7 +182,8 @@ func TestServiceIgnoresAnOldLease(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.Put(fakecluster.LeasePath(svc.NodeLease("earlier", "a")), lease)
-	addNode(e, "a", servePage(t, pageOf(answerOf("a", true, view(vip4, "a", "owned", "")))), "127.0.0.1")
+	addNode(e, "a", servePage(t, pageOf(answerOf("a", true, view(vip4, "a", "owned", "")))),
+		"127.0.0.1")
 	got, err := Service(t.Context(), configFor(e, web))
 	if err != nil || len(got.Unreachable) != 0 || len(got.Addresses) != 1 {
 		t.Errorf("%v and %+v", err, got)
@@ -188,8 +195,10 @@ func TestServiceReportsTheSkipReason(t *testing.T) {
 		change func(*corev1.Service)
 		why    string
 	}{
-		"type":  {func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP }, "not of type LoadBalancer"},
-		"class": {func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/x") }, "loadBalancerClass example.com/x"},
+		"type": {func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP },
+			"not of type LoadBalancer"},
+		"class": {func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/x") },
+			"loadBalancerClass example.com/x"},
 	} {
 		e := fakecluster.New(t)
 		e.PutService(web, row.change)
@@ -197,7 +206,8 @@ func TestServiceReportsTheSkipReason(t *testing.T) {
 		if err != nil || got.Managed || !strings.Contains(got.SkipReason, row.why) {
 			t.Errorf("%s: %v and %+v", name, err, got)
 		}
-		if text, err := json.Marshal(got); err != nil || !strings.Contains(string(text), `"status":[],"addresses":[]`) {
+		text, err := json.Marshal(got)
+		if err != nil || !strings.Contains(string(text), `"status":[],"addresses":[]`) {
 			t.Errorf("%s: as JSON %v, %s", name, err, text)
 		}
 	}
@@ -213,9 +223,12 @@ func TestServiceFailsWithTheAPI(t *testing.T) {
 	}{
 		{"no such Service", "shop/none", nil, "get service shop/none: ", apierrors.IsNotFound},
 		{"other namespace", "default/web", nil, "get service default/web: ", apierrors.IsNotFound},
-		{"Services forbidden", web, []fakeapi.Denial{{Path: "/services", Code: http.StatusForbidden}}, "get service shop/web: ", apierrors.IsForbidden},
-		{"Leases forbidden", web, []fakeapi.Denial{{Path: "/leases", Code: http.StatusForbidden}}, "list leases of nodes in kube-system: ", apierrors.IsForbidden},
-		{"Nodes forbidden", web, []fakeapi.Denial{{Path: "/nodes", Code: http.StatusForbidden}}, "list nodes: ", apierrors.IsForbidden},
+		{"Services forbidden", web, []fakeapi.Denial{{Path: "/services", Code: http.StatusForbidden}},
+			"get service shop/web: ", apierrors.IsForbidden},
+		{"Leases forbidden", web, []fakeapi.Denial{{Path: "/leases", Code: http.StatusForbidden}},
+			"list leases of nodes in kube-system: ", apierrors.IsForbidden},
+		{"Nodes forbidden", web, []fakeapi.Denial{{Path: "/nodes", Code: http.StatusForbidden}},
+			"list nodes: ", apierrors.IsForbidden},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			e := fakecluster.New(t)
