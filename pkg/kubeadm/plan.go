@@ -219,13 +219,8 @@ func (f *File) PlanJoin(r Request) (Plan, error) {
 		return plan, err
 	}
 	if _, port, _ := e.split(); e.value != "" && port == 0 {
-		return plan, f.conflict(doc, Conflict{
-			Reason:  PortMismatch,
-			Field:   discoveryField,
-			Value:   e.value,
-			Problem: "has no port, and kubeadm join has no default for it",
-			Fix:     "write " + plan.Endpoint,
-		})
+		return plan, e.conflict(PortMismatch, "has no port, and kubeadm join has no default for it",
+			"write "+plan.Endpoint)
 	}
 	plan.ControlPlane, plan.Data = !local.worker, f.data
 	if plan.ControlPlane {

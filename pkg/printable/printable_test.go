@@ -126,3 +126,18 @@ func TestAttrCutsWhatIsLong(t *testing.T) {
 		}
 	}
 }
+
+func TestCut(t *testing.T) {
+	for _, row := range []struct {
+		text string
+		n    int
+		want string
+	}{
+		{"", 3, ""}, {"abc", 3, "abc"}, {"abcd", 3, "..."}, {"abcdef", 5, "ab..."}, {"aüb", 4, "aüb"},
+		{"aaübbb", 6, "aa..."}, {"节点节点", 7, "节..."},
+	} {
+		if got := Cut(row.text, row.n); got != row.want || len(got) > row.n {
+			t.Errorf("%q in %d bytes: %q, want %q", row.text, row.n, got, row.want)
+		}
+	}
+}
