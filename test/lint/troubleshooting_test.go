@@ -52,13 +52,30 @@ func literals(t *testing.T) string {
 			t.Fatal(err)
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
-			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
-				if text, err := strconv.Unquote(lit.Value); err == nil {
+			if expr, ok := n.(ast.Expr); ok {
+				if text, ok := constant(expr); ok {
 					all.WriteString(text + "\n")
+					return false
 				}
 			}
 			return true
 		})
 	})
 	return all.String()
+}
+
+// constant returns the value of a string literal, or of a sum of several.
+func constant(expr ast.Expr) (text string, ok bool) {
+	switch e := expr.(type) {
+	case *ast.BasicLit:
+		if e.Kind == token.STRING {
+			text, err := strconv.Unquote(e.Value)
+			return text, err == nil
+		}
+	case *ast.BinaryExpr:
+		left, ok1 := constant(e.X)
+		right, ok2 := constant(e.Y)
+		return left + right, ok1 && ok2 && e.Op == token.ADD
+	}
+	return "", false
 }

@@ -277,7 +277,7 @@ func timeline(h netlab.HolderReport) string {
 
 // saveArtifacts saves the agents' logs of a failed test and returns where the capture goes.
 func (s *env) saveArtifacts() string {
-	dir := filepath.Join("..", "artifacts", strings.ReplaceAll(s.t.Name(), "/", "-"))
+	dir := filepath.Join("..", "..", "artifacts", strings.ReplaceAll(s.t.Name(), "/", "-"))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		s.t.Log(err)
 		return ""

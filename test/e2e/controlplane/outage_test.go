@@ -36,7 +36,7 @@ func TestRightsLost(t *testing.T) {
 func (s *env) waitStatus(n *cluster.Node, code, word string) {
 	s.t.Helper()
 	s.waitUnready(n, word)
-	s.waitLogged(n, "level=WARN", "does not do what is asked", word)
+	s.waitLogged(n, "level=WARN", "API requests fail", word)
 	s.waitMetric(n, "kvip_api_errors_total", `code="`+code+`"`)
 }
 

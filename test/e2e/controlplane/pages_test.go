@@ -100,7 +100,7 @@ func TestAllAPIServersDown(t *testing.T) {
 	for _, n := range s.c.Nodes {
 		s.waitUnready(n, "refused")
 		s.waitLogged(n, "level=WARN", "API server is dead", "refused")
-		s.waitLogged(n, "level=WARN", "does not do what is asked", "refused")
+		s.waitLogged(n, "level=WARN", "API requests fail", "refused")
 		s.waitMetric(n, "kvip_api_errors_total", `code="Unreachable"`)
 		s.waitMetric(n, `kvip_health_state{state="refused"}`)
 		s.must(n.StartAPI())

@@ -270,7 +270,7 @@ func (s *env) finish() {
 	if !s.t.Failed() {
 		return
 	}
-	dir := filepath.Join("..", "artifacts", strings.ReplaceAll(s.t.Name(), "/", "-"))
+	dir := filepath.Join("..", "..", "artifacts", strings.ReplaceAll(s.t.Name(), "/", "-"))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		s.t.Log(err)
 		return

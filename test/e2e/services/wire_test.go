@@ -77,7 +77,7 @@ func TestForeignHost(t *testing.T) {
 		s.waitServed(addr, servicelab.Port, n)
 	}
 	s.waitLogged(n, "level=WARN", "claims an address", addr.String(), foreign.String(),
-		"no kvip node's Lease carries")
+		"which is in no kvip node's Lease")
 	s.wait("the conflict to be counted", func() bool {
 		m, err := s.Metrics(n)
 		return err == nil && m.Sum("kvip_service_conflicts_total") > 0
