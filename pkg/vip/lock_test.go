@@ -42,12 +42,12 @@ func TestLock(t *testing.T) {
 	again.Close()
 }
 
-// asStranger runs fn in the namespace as a user without any right.
-func asStranger(ns *testutil.Netns, fn func() error) error {
+// asUser runs fn in the namespace as a user without any right.
+func asUser(ns *testutil.Netns, fn func() error) error {
 	return ns.Do(func() error {
-		const nobody = 65534 // of this thread alone, which ends with Do
+		const uid = 65534 // of this thread alone, which ends with Do
 		for _, call := range []uintptr{unix.SYS_SETRESGID, unix.SYS_SETRESUID} {
-			if _, _, failed := unix.RawSyscall(call, nobody, nobody, nobody); failed != 0 {
+			if _, _, failed := unix.RawSyscall(call, uid, uid, uid); failed != 0 {
 				return failed
 			}
 		}
@@ -55,7 +55,7 @@ func asStranger(ns *testutil.Netns, fn func() error) error {
 	})
 }
 
-// E8: whoever is not root can take no lock, by whatever name, and hides no stale address.
+// E8: only root can lock, by any name, and no other user can hide a stale address.
 func TestLockIsForRootAlone(t *testing.T) {
 	ns := testutil.NewNetns(t)
 	var taken []io.Closer
@@ -65,7 +65,7 @@ func TestLockIsForRootAlone(t *testing.T) {
 		}
 	}()
 	for _, name := range []string{"kvip/vip/10.9.0.100", "kvip/vip/10.9.0.100/x", "kvip/services", "kvip/services/x"} {
-		if err := asStranger(ns, func() error {
+		if err := asUser(ns, func() error {
 			c, err := bind(name)
 			if err == nil {
 				taken = append(taken, c)
@@ -76,14 +76,14 @@ func TestLockIsForRootAlone(t *testing.T) {
 		}
 	}
 	if isServed(vip4) {
-		t.Error("a stranger's socket passes for a kvip")
+		t.Error("another user's socket counts as a kvip's")
 	}
 	for name, lock := range map[string]func() (io.Closer, error){
 		"Lock": func() (io.Closer, error) { return Lock(vip4) }, "LockServices": LockServices,
 	} {
 		first, err := lock()
 		if err != nil {
-			t.Fatalf("%s beside a stranger: %v", name, err)
+			t.Fatalf("%s beside another user: %v", name, err)
 		}
 		defer first.Close()
 		if _, err := lock(); !errors.Is(err, ErrLocked) {

@@ -194,7 +194,7 @@ func TestReplaceRefuses(t *testing.T) {
 			t.Errorf("%s with a network's prefix: %v, %+v; want ErrForeign and nothing touched", vip, err, found)
 		}
 		if err := remove(k, at(l.eth0, vip)); err != nil || len(find(t, vip)) != 1 {
-			t.Errorf("Delete of somebody else's %s: %v; want nothing touched", vip, err)
+			t.Errorf("Delete of another program's %s: %v; want nothing touched", vip, err)
 		}
 	}
 	if list, err := ControlPlaneAddresses(k, bothVIPs); err != nil || len(list) != 0 {
@@ -266,7 +266,7 @@ func TestKernels(t *testing.T) {
 
 // E1 and E4 with the real kernel: it is refreshed beyond its first lifetime, then left
 // alone, as by a killed process; the address goes by itself before the deadline, although
-// somebody writes another address shortly before its lifetime ends, which makes the kernel
+// another program writes another address shortly before its lifetime ends, which makes the kernel
 // look for expired ones about a second later than otherwise.
 func TestOwnerInTheKernel(t *testing.T) {
 	l := newLab(t)
@@ -410,8 +410,8 @@ func TestReachableAndNoSource(t *testing.T) {
 	}
 }
 
-// E10: whoever takes the first address of the link for the node's own, as a kubelet without --node-ip
-// does, never gets the VIP, also when the node's own comes later or goes and comes back.
+// E10: a program that takes the first address of the link as the node's, such as a kubelet without
+// --node-ip, never gets the VIP, also when the node's own comes later or goes and comes back.
 func TestListedAfterTheNodesOwn(t *testing.T) {
 	l := newLab(t)
 	k := Netlink()
@@ -464,7 +464,7 @@ func TestListedAfterTheNodesOwn(t *testing.T) {
 	}
 }
 
-// listedBefore says whether the kernel lists a before b.
+// listedBefore reports whether the kernel lists a before b.
 func listedBefore(t *testing.T, a, b netip.Addr) bool {
 	t.Helper()
 	all, err := link.Addresses()
@@ -530,7 +530,7 @@ func TestMarked(t *testing.T) {
 		{"marked", addr("10.9.0.100/32", Proto, "eth0", 4), false, true},
 		{"marked, not one of the VIPs, for ever", addr("10.9.0.7/32", Proto, "eth0", link.Forever), false, true},
 		{"the mark on a network", addr("10.9.0.100/24", Proto, "eth0", 4), false, false},
-		{"somebody else's mark", addr("10.9.0.100/32", 18, "eth0", 4), false, false},
+		{"another program's mark", addr("10.9.0.100/32", 18, "eth0", 4), false, false},
 		{"a VIP without the mark", addr("10.9.0.100/32", 0, "eth0", 4), false, false},
 		{"label", addr("10.9.0.100/32", 0, "eth0:kvip", 4), true, true},
 		{"another link's label", addr("10.9.0.7/32", 0, "eth1:kvip", 4), true, false},

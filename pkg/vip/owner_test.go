@@ -210,7 +210,7 @@ func TestFrozenBetweenCheckAndWrite(t *testing.T) {
 		created = created || call.Op == OpReplace && call.At > deadline
 	}
 	if !created {
-		t.Error("no write was late: the test does not test what it says")
+		t.Error("no write was late: the test proves nothing")
 	}
 }
 
@@ -236,7 +236,7 @@ func TestFrozenForLessThanTheDeadline(t *testing.T) {
 }
 
 // E4: a late write is to be corrected and the correction does not get through, or the late
-// write itself says that it failed: the address must not stay with the long lifetime.
+// write itself reports a failure: the address must not stay with the long lifetime.
 func TestFrozenAndFailing(t *testing.T) {
 	for _, first := range []error{nil, errBroken} {
 		r := newFixture(t, vip4)
@@ -422,7 +422,7 @@ func TestDeleteWithoutTheMarkFails(t *testing.T) {
 	}
 }
 
-// E5: each deletion seems to succeed, and the address is there all the same, as where somebody puts it back.
+// E5: each deletion seems to succeed, and the address is present, as if another program added it again.
 func TestDeleteOfWhatComesBack(t *testing.T) {
 	r := newFixture(t, vip4)
 	r.cfg.Kernel = ignoring{markless{r.Fake}}
@@ -445,7 +445,7 @@ func (k markless) Addresses() ([]link.HostAddr, error) {
 	return host, err
 }
 
-// E8: Present tells the configured addresses from those of other runs.
+// E8: Present distinguishes the configured addresses from those of other runs.
 func TestPresentAndPrune(t *testing.T) {
 	stray := netip.MustParseAddr("10.9.0.222")
 	for _, test := range []struct{ keep, configured bool }{{true, true}, {false, false}} {
@@ -539,16 +539,16 @@ func TestCleanupOfNamedAddresses(t *testing.T) {
 		r.PutMarked(marked(vip6, Forever))
 	}
 	put()
-	quiet := func([]netip.Addr) (int, error) { return 0, nil }
-	removed, err := cleanUpControlPlane(r.Fake, []netip.Addr{netip.MustParseAddr("::ffff:10.9.0.100")}, quiet)
+	ignore := func([]netip.Addr) (int, error) { return 0, nil }
+	removed, err := cleanUpControlPlane(r.Fake, []netip.Addr{netip.MustParseAddr("::ffff:10.9.0.100")}, ignore)
 	if err != nil || len(removed) != 1 || r.Has(vip4) || !r.Has(vip6) {
 		t.Errorf("removed %+v, %v", removed, err)
 	}
 	put()
-	if removed, err := cleanUpControlPlane(r.Fake, nil, quiet); err != nil || len(removed) != 2 || r.Has(vip6) {
+	if removed, err := cleanUpControlPlane(r.Fake, nil, ignore); err != nil || len(removed) != 2 || r.Has(vip6) {
 		t.Errorf("removed %+v, %v; want both", removed, err)
 	}
-	if removed, err := cleanUpControlPlane(r.Fake, nil, quiet); err != nil || len(removed) != 0 {
+	if removed, err := cleanUpControlPlane(r.Fake, nil, ignore); err != nil || len(removed) != 0 {
 		t.Errorf("a second time: removed %+v, %v", removed, err)
 	}
 	put()

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-var seed = flag.Uint64("roster.seed", 0, "plays the property tests of the Roster with this seed alone")
+var seed = flag.Uint64("vip.seed", 0, "run the property tests with this seed alone")
 
 // seeds returns what a property test plays; a failure prints the one it came with.
 func seeds(count int) []uint64 {
@@ -81,12 +81,12 @@ func TestS8RenewalsAreSpreadEvenly(t *testing.T) {
 				sum += counts[at+time.Duration(i)]
 			}
 			if float64(sum) > 1.5*share+8 {
-				t.Fatalf("-roster.seed=%d: %d renewals in the second from %v; %.1f would be even", seed, sum, at*slot, share)
+				t.Fatalf("-vip.seed=%d: %d renewals in the second from %v; %.1f would be even", seed, sum, at*slot, share)
 			}
 			total += counts[at]
 		}
 		if total < 3*n || total > 5*n {
-			t.Fatalf("-roster.seed=%d: %d renewals of %d in two lifetimes", seed, total, n)
+			t.Fatalf("-vip.seed=%d: %d renewals of %d in two lifetimes", seed, total, n)
 		}
 	}
 }
@@ -108,13 +108,13 @@ func TestS8CatchingUp(t *testing.T) {
 		counts := play(t, r, now, now+4*time.Minute)
 		for at, count := range counts {
 			if count > n/60+3 {
-				t.Fatalf("-roster.seed=%d: %d of %d at once, at %v", seed, count, n, at*slot)
+				t.Fatalf("-vip.seed=%d: %d of %d at once, at %v", seed, count, n, at*slot)
 			}
 		}
 	}
 }
 
-func TestRotaOfAddressesAboutToExpire(t *testing.T) {
+func TestScheduleOfAddressesAboutToExpire(t *testing.T) {
 	r := newRefreshSchedule(time.Minute)
 	now := time.Hour
 	for i := range 1000 {
@@ -134,7 +134,7 @@ func TestRotaOfAddressesAboutToExpire(t *testing.T) {
 }
 
 // A failed renewal is tried again while the lifetime lasts, and not in a hurry.
-func TestRotaTriesAgain(t *testing.T) {
+func TestScheduleRetries(t *testing.T) {
 	r := newRefreshSchedule(time.Minute)
 	r.written(onEth0(1), time.Hour)
 	tries := 0

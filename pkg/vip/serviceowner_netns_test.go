@@ -31,7 +31,7 @@ func many(n int, on link.Link) []Address {
 	return list
 }
 
-func realRoster(t testing.TB) *ServiceOwner {
+func netlinkServiceOwner(t testing.TB) *ServiceOwner {
 	t.Helper()
 	r, err := NewServiceOwner(ServiceOwnerConfig{})
 	if err != nil {
@@ -70,11 +70,11 @@ func checkServices(t *testing.T, desc string, want []Address, scope uint8) {
 	}
 }
 
-// The Roster and the kernel, E10: hundreds of addresses come, move to another link and go,
+// The ServiceOwner and the kernel, E10: hundreds of addresses come, move to another link and go,
 // and every new one is delivered to at once.
-func TestRosterInTheKernel(t *testing.T) {
+func TestServiceOwnerInTheKernel(t *testing.T) {
 	l := newLab(t)
-	r := realRoster(t)
+	r := netlinkServiceOwner(t)
 	on0, on1 := many(500, l.eth0), many(500, l.eth1)
 	sync := func(desc string, want []Address, scope uint8, added, removed int) {
 		t.Helper()
@@ -117,7 +117,7 @@ func TestRosterInTheKernel(t *testing.T) {
 	}
 }
 
-// overwrite gives an address another lifetime behind a Roster's back, in seconds.
+// overwrite gives an address another lifetime behind a ServiceOwner's back, in seconds.
 func overwrite(t *testing.T, a Address, valid uint32) {
 	t.Helper()
 	if _, err := writeRequest(Change{Address: a, Valid: time.Duration(valid) * time.Second, Proto: ServiceProto}).Execute(unix.NETLINK_ROUTE, 0); err != nil {
@@ -126,7 +126,7 @@ func overwrite(t *testing.T, a Address, valid uint32) {
 }
 
 // S8 with the real kernel: within half a lifetime each address was renewed.
-func TestRosterRenewsInTheKernel(t *testing.T) {
+func TestServiceOwnerRefreshesInTheKernel(t *testing.T) {
 	l := newLab(t)
 	now := boottime.Now()
 	r, err := NewServiceOwner(ServiceOwnerConfig{Lifetime: MinServiceLifetime, Clock: func() time.Duration { return now }})
@@ -137,7 +137,7 @@ func TestRosterRenewsInTheKernel(t *testing.T) {
 	if _, _, err := r.Sync(assigned(want)); err != nil {
 		t.Fatal(err)
 	}
-	for _, a := range want { // so that a renewal can be told without waiting
+	for _, a := range want { // so that a refresh is visible without waiting
 		overwrite(t, a, 20)
 	}
 	for end := now + r.schedule.period(); now <= end; {
@@ -156,12 +156,12 @@ func TestRosterRenewsInTheKernel(t *testing.T) {
 	}
 }
 
-// The control plane's Owner and the Roster leave each other's addresses alone, and neither
+// The control plane's Owner and the ServiceOwner leave each other's addresses alone, and neither
 // takes the other's for the node's own.
 func TestTwoMarks(t *testing.T) {
 	l := newLab(t)
 	testutil.IP(t, "addr del 10.9.0.1/24 dev eth0")
-	k, r := Netlink(), realRoster(t)
+	k, r := Netlink(), netlinkServiceOwner(t)
 	want := many(4, l.eth0)
 	for range 2 {
 		for _, vip := range bothVIPs {
@@ -209,7 +209,7 @@ func TestTwoMarks(t *testing.T) {
 // One bad address among many, and a link that is gone, hold up no other.
 func TestBulkErrorsInTheKernel(t *testing.T) {
 	l := newLab(t)
-	r := realRoster(t)
+	r := netlinkServiceOwner(t)
 	gone := link.Link{Index: 4711, Name: "gone0"}
 	bad := []Address{at(l.eth0, netip.MustParseAddr("10.9.0.1")), at(gone, nth(9000)), at(gone, netip.MustParseAddr("2001:db8:9::9"))}
 	want := many(200, l.eth0)
@@ -227,9 +227,9 @@ func TestBulkErrorsInTheKernel(t *testing.T) {
 }
 
 // One listing serves for all: connections to removed addresses end, the others live.
-func TestRosterDestroysConnections(t *testing.T) {
+func TestServiceOwnerDestroysConnections(t *testing.T) {
 	l := newLab(t)
-	r := realRoster(t)
+	r := netlinkServiceOwner(t)
 	want := many(4, l.eth0)
 	if _, _, err := r.Sync(assigned(want)); err != nil {
 		t.Fatal(err)
@@ -289,7 +289,7 @@ func FuzzParseAnswer(f *testing.F) {
 }
 
 // What the kernel does not answer, or not as asked, is never taken for done.
-func TestExchangeTellsWhatFailed(t *testing.T) {
+func TestExchangeReportsFailures(t *testing.T) {
 	testutil.NewNetns(t)
 	unknown := nl.NewNetlinkRequest(0x0fff, unix.NLM_F_ACK)
 	good := nl.NewNetlinkRequest(unix.RTM_GETROUTE, 0)
@@ -306,17 +306,17 @@ func TestExchangeTellsWhatFailed(t *testing.T) {
 	}
 }
 
-// BenchmarkRoster: what a node pays for its addresses: to get all, to find them unchanged,
+// BenchmarkServiceOwner: what a node pays for its addresses: to get all, to find them unchanged,
 // to renew all, to lose all. Run as root.
-func BenchmarkRoster(b *testing.B) {
+func BenchmarkServiceOwner(b *testing.B) {
 	for _, n := range []int{100, 1000, 5000} {
 		for _, family := range []string{"IPv4", "IPv6"} {
-			b.Run(fmt.Sprintf("%s/%d", family, n), func(b *testing.B) { benchmarkRoster(b, n, family == "IPv6") })
+			b.Run(fmt.Sprintf("%s/%d", family, n), func(b *testing.B) { benchmarkServiceOwner(b, n, family == "IPv6") })
 		}
 	}
 }
 
-func benchmarkRoster(b *testing.B, n int, v6 bool) {
+func benchmarkServiceOwner(b *testing.B, n int, v6 bool) {
 	testutil.NewNetns(b)
 	testutil.IP(b, "link add eth0 type veth peer name peer0")
 	testutil.IP(b, "addr add 10.9.0.1/24 dev eth0")
@@ -333,7 +333,7 @@ func benchmarkRoster(b *testing.B, n int, v6 bool) {
 			want[k].VIP = netip.AddrFrom16([16]byte{0x20, 1, 0x0d, 0xb8, 14: byte(k >> 8), 15: byte(k)})
 		}
 	}
-	r := realRoster(b)
+	r := netlinkServiceOwner(b)
 	phases := map[string]time.Duration{}
 	measure := func(name string, f func() error) {
 		began := time.Now()
@@ -363,7 +363,7 @@ func benchmarkRoster(b *testing.B, n int, v6 bool) {
 // Links that receive nothing from outside may have the address as well: the kernel says which those are.
 func TestIsolatedLinksInTheKernel(t *testing.T) {
 	l := newLab(t)
-	r := realRoster(t)
+	r := netlinkServiceOwner(t)
 	for _, args := range []string{
 		"link add kube-ipvs0 type veth peer name ipvs-peer", "link set kube-ipvs0 arp off",
 		"link add quiet0 type veth peer name quiet-peer", "link set quiet0 arp off up", "link set quiet-peer up",

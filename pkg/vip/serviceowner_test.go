@@ -16,24 +16,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// crew is a Roster on a Fake with a clock that moves only by hand.
-type crew struct {
+// serviceFixture is a ServiceOwner on a Fake with a clock that moves only by hand.
+type serviceFixture struct {
 	*Fake
 	*ServiceOwner
 	now     time.Duration
 	sockets []netip.Addr
 }
 
-func newCrew(t *testing.T) *crew {
+func newServiceFixture(t *testing.T) *serviceFixture {
 	t.Helper()
-	c := &crew{now: time.Hour}
+	c := &serviceFixture{now: time.Hour}
 	c.Fake = NewFake(func() time.Duration { return c.now })
 	c.restart(t)
 	return c
 }
 
-// restart replaces the Roster as a new process would.
-func (c *crew) restart(t *testing.T) {
+// restart replaces the ServiceOwner as a new process would.
+func (c *serviceFixture) restart(t *testing.T) {
 	t.Helper()
 	var err error
 	c.ServiceOwner, err = NewServiceOwner(ServiceOwnerConfig{
@@ -48,8 +48,8 @@ func (c *crew) restart(t *testing.T) {
 	}
 }
 
-// idle has the Roster renew for a while.
-func (c *crew) idle(t *testing.T, d time.Duration) {
+// idle has the ServiceOwner renew for a while.
+func (c *serviceFixture) idle(t *testing.T, d time.Duration) {
 	t.Helper()
 	for end := c.now + d; c.now < end; {
 		next, err := c.Refresh(c.now)
@@ -60,7 +60,7 @@ func (c *crew) idle(t *testing.T, d time.Duration) {
 	}
 }
 
-func (c *crew) sync(t *testing.T, want ...Address) (added, removed []Address) {
+func (c *serviceFixture) sync(t *testing.T, want ...Address) (added, removed []Address) {
 	t.Helper()
 	added, removed, err := c.Sync(assigned(want))
 	if err != nil {
@@ -76,7 +76,7 @@ func host(prefix string, on link.Link, proto uint8) link.HostAddr {
 	}
 }
 
-func TestNewRosterRefusesBadLifetimes(t *testing.T) {
+func TestNewServiceOwnerRefusesBadLifetimes(t *testing.T) {
 	for _, lifetime := range []time.Duration{-1, time.Second, 59 * time.Second, 60*time.Second + 1} {
 		if _, err := NewServiceOwner(ServiceOwnerConfig{Lifetime: lifetime}); err == nil {
 			t.Errorf("S8: lifetime %v is accepted", lifetime)
@@ -89,7 +89,7 @@ func TestNewRosterRefusesBadLifetimes(t *testing.T) {
 }
 
 func TestSync(t *testing.T) {
-	c := newCrew(t)
+	c := newServiceFixture(t)
 	a, b, d := at(eth0, nth(1)), at(eth0, vip6), at(eth1, nth(1))
 	for _, step := range []struct {
 		desc                 string
@@ -116,14 +116,14 @@ func TestSync(t *testing.T) {
 // S6: an agent that was restarted finds its addresses, takes them over without a write and
 // renews them in time.
 func TestS6Restart(t *testing.T) {
-	c := newCrew(t)
+	c := newServiceFixture(t)
 	var want []Address
 	for i := range 500 {
 		want = append(want, at(eth0, nth(i)))
 	}
 	c.sync(t, want...)
 	c.idle(t, 5*time.Minute)
-	c.now += 50 * time.Second // nobody renews meanwhile
+	c.now += 50 * time.Second // no process refreshes them meanwhile
 	before := len(c.Calls())
 	c.restart(t)
 	present, err := c.Present()
@@ -146,10 +146,10 @@ func TestS6Restart(t *testing.T) {
 	}
 }
 
-// What somebody else put on this host is refused by name and never touched; the other
+// What another program put on this host is refused by name and never touched; the other
 // addresses are served.
 func TestSyncRefuses(t *testing.T) {
-	c := newCrew(t)
+	c := newServiceFixture(t)
 	c.Put(host("10.20.0.1/24", eth0, 0))
 	c.Put(host("10.20.0.2/32", eth1, 0))
 	c.Put(host("10.20.0.3/32", eth0, Proto))
@@ -194,7 +194,7 @@ func TestSyncRefuses(t *testing.T) {
 
 // An address whose own kind appears beside it with a network's prefix is given up.
 func TestSyncGivesWayToTheNode(t *testing.T) {
-	c := newCrew(t)
+	c := newServiceFixture(t)
 	c.sync(t, at(eth0, nth(1)))
 	c.Put(host("10.20.0.1/24", eth1, 0))
 	_, removed, err := c.Sync(assigned([]Address{at(eth0, nth(1))}))
@@ -205,7 +205,7 @@ func TestSyncGivesWayToTheNode(t *testing.T) {
 
 // A move whose write fails leaves the address where it was.
 func TestMoveThatFails(t *testing.T) {
-	c := newCrew(t)
+	c := newServiceFixture(t)
 	c.sync(t, at(eth0, nth(1)))
 	c.FailAddress(nth(1), errBroken)
 	if _, removed, err := c.Sync(assigned([]Address{at(eth1, nth(1))})); len(AddressErrors(err)) != 1 || len(removed) != 0 || !c.Has(nth(1)) {
@@ -218,7 +218,7 @@ func TestMoveThatFails(t *testing.T) {
 	}
 }
 
-// What somebody changed about an address is put right.
+// What another program changed about an address is put right.
 func TestSyncPutsRight(t *testing.T) {
 	for desc, change := range map[string]func(*link.HostAddr){
 		"permanent": func(h *link.HostAddr) { h.ValidLft = link.Forever },
@@ -226,7 +226,7 @@ func TestSyncPutsRight(t *testing.T) {
 		"scope":     func(h *link.HostAddr) { h.Scope = unix.RT_SCOPE_LINK },
 		"route":     func(h *link.HostAddr) { h.Flags &^= unix.IFA_F_NOPREFIXROUTE },
 	} {
-		c := newCrew(t)
+		c := newServiceFixture(t)
 		a := at(eth0, nth(1))
 		c.sync(t, a)
 		list, err := c.Fake.Addresses()
@@ -246,7 +246,7 @@ func TestSyncPutsRight(t *testing.T) {
 
 // E10: beside the node's own address the scope is the same and the place in the list after it.
 func TestPlanFollowsTheNodesOwn(t *testing.T) {
-	c := newCrew(t)
+	c := newServiceFixture(t)
 	a, other := at(eth0, nth(1)), at(eth1, nth(2))
 	c.sync(t, a, other)
 	c.Put(host("10.20.9.1/24", eth0, 0)) // comes later
@@ -263,13 +263,13 @@ func TestPlanFollowsTheNodesOwn(t *testing.T) {
 	secondary.Flags = unix.IFA_F_SECONDARY
 	c.Put(secondary)
 	if added, _ := c.sync(t, a, other); len(added) != 0 {
-		t.Errorf("a secondary address has %v written anew", added)
+		t.Errorf("a secondary address has %v written again", added)
 	}
 }
 
 // An expiry is not undone by a process that stood still: that takes a Sync, whose caller has looked.
 func TestRefreshRevivesNothing(t *testing.T) {
-	c := newCrew(t)
+	c := newServiceFixture(t)
 	c.sync(t, at(eth0, nth(1)))
 	c.now += 3 * time.Minute
 	before := len(c.Calls())
@@ -286,7 +286,7 @@ func TestRefreshRevivesNothing(t *testing.T) {
 }
 
 func TestRefreshReportsFailures(t *testing.T) {
-	c := newCrew(t)
+	c := newServiceFixture(t)
 	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)))
 	c.FailAddress(nth(1), errBroken)
 	failures := 0
@@ -308,7 +308,7 @@ func TestRefreshReportsFailures(t *testing.T) {
 }
 
 func TestClear(t *testing.T) {
-	c := newCrew(t)
+	c := newServiceFixture(t)
 	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)))
 	c.Put(host("10.20.0.3/32", eth0, Proto))
 	c.FailAddress(nth(1), errBroken)
@@ -334,12 +334,12 @@ func TestClear(t *testing.T) {
 	}
 }
 
-// Whatever is wanted and whoever interferes, after a Sync without errors the kernel has
+// Whatever is wanted and whichever program interferes, after a Sync without errors the kernel has
 // exactly what is wanted, what others put there is untouched, and a second Sync writes nothing.
 func TestSyncIsExact(t *testing.T) {
 	for _, seed := range seeds(30) {
 		rng := rand.New(rand.NewPCG(seed, 0))
-		c := newCrew(t)
+		c := newServiceFixture(t)
 		c.Put(host("10.20.9.1/24", eth0, 0))
 		for range 30 {
 			want := map[netip.Addr]Address{}
@@ -361,15 +361,15 @@ func TestSyncIsExact(t *testing.T) {
 			c.sync(t, list...)
 			present, err := c.Present()
 			if err != nil || len(present) != len(list) || !c.Has(netip.MustParseAddr("10.20.9.1")) {
-				t.Fatalf("-roster.seed=%d: %d present of %d, %v", seed, len(present), len(list), err)
+				t.Fatalf("-vip.seed=%d: %d present of %d, %v", seed, len(present), len(list), err)
 			}
 			for _, m := range present {
 				if !slices.Contains(list, m.Address) || m.ValidLft > DefaultServiceLifetime {
-					t.Fatalf("-roster.seed=%d: %+v is present", seed, m)
+					t.Fatalf("-vip.seed=%d: %+v is present", seed, m)
 				}
 			}
 			if added, removed := c.sync(t, list...); len(added)+len(removed) > 0 {
-				t.Fatalf("-roster.seed=%d: a second Sync added %v, removed %v", seed, added, removed)
+				t.Fatalf("-vip.seed=%d: a second Sync added %v, removed %v", seed, added, removed)
 			}
 			c.idle(t, time.Duration(rng.IntN(300))*time.Second)
 		}
@@ -383,9 +383,9 @@ func cleanUpServices(k Kernel, vips []netip.Addr, destroy func([]netip.Addr) (in
 
 // Cleanup takes what a killed agent left, unless another one runs.
 func TestCleanupOfServices(t *testing.T) {
-	c := newCrew(t)
-	quiet := func([]netip.Addr) (int, error) { return 0, nil }
-	if removed, err := cleanUpServices(c.Fake, nil, quiet); err != nil || len(removed) != 0 {
+	c := newServiceFixture(t)
+	ignore := func([]netip.Addr) (int, error) { return 0, nil }
+	if removed, err := cleanUpServices(c.Fake, nil, ignore); err != nil || len(removed) != 0 {
 		t.Errorf("with nothing there: %v, %v", removed, err)
 	}
 	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)), at(eth0, nth(3)))
@@ -396,11 +396,11 @@ func TestCleanupOfServices(t *testing.T) {
 	if _, err := LockServices(); !errors.Is(err, ErrLocked) {
 		t.Errorf("a second lock: %v", err)
 	}
-	if removed, err := cleanUpServices(c.Fake, nil, quiet); !errors.Is(err, ErrLocked) || len(removed) != 0 || !c.Has(nth(1)) {
+	if removed, err := cleanUpServices(c.Fake, nil, ignore); !errors.Is(err, ErrLocked) || len(removed) != 0 || !c.Has(nth(1)) {
 		t.Errorf("while an agent runs: %v, %v", removed, err)
 	}
 	lock.Close()
-	removed, err := cleanUpServices(c.Fake, []netip.Addr{netip.MustParseAddr("::ffff:10.20.0.2")}, quiet)
+	removed, err := cleanUpServices(c.Fake, []netip.Addr{netip.MustParseAddr("::ffff:10.20.0.2")}, ignore)
 	if err != nil || len(removed) != 1 || removed[0].VIP != nth(2) || c.Has(nth(2)) || !c.Has(nth(1)) {
 		t.Errorf("one: %v, %v", removed, err)
 	}
@@ -409,7 +409,7 @@ func TestCleanupOfServices(t *testing.T) {
 		t.Errorf("all: %v", err)
 	}
 	c.Fail(OpList, errBroken)
-	if _, err := cleanUpServices(c.Fake, nil, quiet); !errors.Is(err, errBroken) {
+	if _, err := cleanUpServices(c.Fake, nil, ignore); !errors.Is(err, errBroken) {
 		t.Errorf("without a listing: %v", err)
 	}
 }
@@ -422,7 +422,7 @@ func TestAnAddressOnAnIsolatedLinkIsNotForeign(t *testing.T) {
 		h.Isolated = true
 		return h
 	}
-	c := newCrew(t)
+	c := newServiceFixture(t)
 	c.Put(isolated("10.20.0.1/32", "kube-ipvs0", 0)) // before kvip
 	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)))
 	c.Put(isolated("10.20.0.2/32", "kube-ipvs0", 0)) // after kvip
@@ -440,16 +440,16 @@ func TestAnAddressOnAnIsolatedLinkIsNotForeign(t *testing.T) {
 	}
 }
 
-// A kernel before 5.18 keeps no mark: the Roster tells its addresses by their attributes, and by what it
+// A kernel before 5.18 keeps no mark: the ServiceOwner identifies its addresses by their attributes, and by what it
 // wants, has written, or knows as a Service's.
 func TestAKernelWithoutMarks(t *testing.T) {
-	c := newCrew(t)
+	c := newServiceFixture(t)
 	c.DropMarks()
 	keeps, err := c.ServiceOwner.KeepsMarks()
 	if keeps || err != nil {
 		t.Fatalf("it keeps marks: %v, %v", keeps, err)
 	}
-	others := host("10.20.0.9/32", eth0, 0) // the control plane's, by another process: known to nobody here
+	others := host("10.20.0.9/32", eth0, 0) // the control plane's, of another process, unknown to this one
 	others.ValidLft, others.PreferredLft, others.Flags = 4, 0, unix.IFA_F_NOPREFIXROUTE|unix.IFA_F_DEPRECATED
 	labelled := others
 	labelled.Prefix, labelled.Label = netip.MustParsePrefix("10.20.0.8/32"), "eth0:kvip"
@@ -482,14 +482,14 @@ func TestAKernelWithoutMarks(t *testing.T) {
 
 func TestCleanupOnAKernelWithoutMarks(t *testing.T) {
 	testutil.NewNetns(t)
-	c := newCrew(t)
+	c := newServiceFixture(t)
 	c.DropMarks()
 	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)))
-	nobody := func([]netip.Addr) (int, error) { return 0, nil }
-	if removed, err := cleanUpServices(c.Fake, nil, nobody); len(removed) != 0 || err != nil {
+	ignore := func([]netip.Addr) (int, error) { return 0, nil }
+	if removed, err := cleanUpServices(c.Fake, nil, ignore); len(removed) != 0 || err != nil {
 		t.Errorf("without a name: %v, %v", removed, err)
 	}
-	if removed, err := cleanUpServices(c.Fake, []netip.Addr{nth(1)}, nobody); len(removed) != 1 || err != nil || c.Has(nth(1)) || !c.Has(nth(2)) {
+	if removed, err := cleanUpServices(c.Fake, []netip.Addr{nth(1)}, ignore); len(removed) != 1 || err != nil || c.Has(nth(1)) || !c.Has(nth(2)) {
 		t.Errorf("by name: %v, %v", removed, err)
 	}
 }

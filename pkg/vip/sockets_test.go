@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// aborted says whether a Read of the connection ends with the error of a destroyed socket
+// aborted reports whether a Read of the connection ends with the error of a destroyed socket
 // (ECONNABORTED), or ECONNRESET when the other end was destroyed first; an idle one ends
 // by the time limit.
 func aborted(t *testing.T, conn net.Conn, limit time.Duration) bool {
