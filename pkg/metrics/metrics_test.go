@@ -145,7 +145,7 @@ func TestSeriesExistBeforeAnythingHappened(t *testing.T) {
 		`kvip_renewals_total{result="ok"} 0`, `kvip_renewals_total{result="conflict"} 0`, `kvip_renewals_total{result="failed"} 0`,
 		"kvip_service_conflicts_total 0", "kvip_allocator 0", `kvip_services{reason="Allocated"} 0`, `kvip_services{reason="NoPool"} 0`, `kvip_services{reason="Other"} 0`,
 		`kvip_service_addresses{state="owned"} 0`, `kvip_service_addresses{state="leaving"} 0`,
-		`kvip_service_moves_total{change="taken"} 0`, `kvip_service_moves_total{change="given_up"} 0`, `kvip_service_announcements_total{kind="na"} 0`,
+		`kvip_service_moves_total{change="acquired"} 0`, `kvip_service_moves_total{change="released"} 0`, `kvip_service_announcements_total{kind="na"} 0`,
 	}
 	for _, code := range []string{"Conflict", "Timeout", "Other"} {
 		lines = append(lines, `kvip_api_errors_total{code="`+code+`",resource="services",verb="list"} 0`)

@@ -33,7 +33,7 @@ func (s servicesMetrics) begin(known Known) {
 	for _, state := range []string{"owned", "leaving"} {
 		s.addresses.WithLabelValues(state)
 	}
-	for _, change := range []string{"taken", "given_up"} {
+	for _, change := range []string{"acquired", "released"} {
 		s.moves.WithLabelValues(change)
 	}
 	for _, kind := range known.Frames {
@@ -67,7 +67,7 @@ func (s *Set) ServiceAddresses(owned, leaving int) {
 	}
 }
 
-// ServiceMoved counts an address that was "taken" or "given_up".
+// ServiceMoved counts an address that was "acquired" or "released".
 func (s *Set) ServiceMoved(change string) {
 	if s != nil {
 		s.services.moves.WithLabelValues(change).Inc()

@@ -7,9 +7,9 @@ import (
 
 func useServices(s *Set) {
 	s.ServiceAddresses(5, 2)
-	s.ServiceMoved("taken")
-	s.ServiceMoved("taken")
-	s.ServiceMoved("given_up")
+	s.ServiceMoved("acquired")
+	s.ServiceMoved("acquired")
+	s.ServiceMoved("released")
 	s.ServiceAnnounced("arp-request")
 	s.ServiceConflict()
 	s.Allocator(true)
@@ -21,8 +21,8 @@ func TestServicesMetrics(t *testing.T) {
 	useServices(s)
 	text := scrape(t, s)
 	for _, line := range []string{
-		`kvip_service_addresses{state="owned"} 5`, `kvip_service_addresses{state="leaving"} 2`, `kvip_service_moves_total{change="taken"} 2`,
-		`kvip_service_moves_total{change="given_up"} 1`, `kvip_service_announcements_total{kind="arp-request"} 1`, `kvip_service_conflicts_total 1`,
+		`kvip_service_addresses{state="owned"} 5`, `kvip_service_addresses{state="leaving"} 2`, `kvip_service_moves_total{change="acquired"} 2`,
+		`kvip_service_moves_total{change="released"} 1`, `kvip_service_announcements_total{kind="arp-request"} 1`, `kvip_service_conflicts_total 1`,
 		`kvip_allocator 1`, `kvip_services{reason="Allocated"} 7`, `kvip_services{reason="PoolExhausted"} 3`, `kvip_services{reason="NoPool"} 0`, `kvip_services{reason="Other"} 2`,
 	} {
 		if !strings.Contains(text, line+"\n") {

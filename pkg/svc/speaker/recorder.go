@@ -43,13 +43,13 @@ func (r *recorder) changed(gained, lost []netip.Addr, next assignments) {
 	r.cfg.Metrics.ServiceAddresses(len(next)-going, going)
 	for _, addr := range gained {
 		if a, ok := next[addr]; ok { // else the kernel refused it
-			r.cfg.Metrics.ServiceMoved("taken")
+			r.cfg.Metrics.ServiceMoved("acquired")
 			r.cfg.Log.Info("announcing address", "vip", addr, "link", a.Link.Name,
 				"reason", a.reason.Sentence())
 		}
 	}
 	for _, addr := range lost {
-		r.cfg.Metrics.ServiceMoved("given_up")
+		r.cfg.Metrics.ServiceMoved("released")
 		r.cfg.Log.Info("released address", "vip", addr)
 	}
 }

@@ -49,7 +49,7 @@ func TestChangesAreLoggedAndCounted(t *testing.T) {
 	if metrics.owned != 2 || metrics.leaving != 1 {
 		t.Errorf("%d addresses owned, %d leaving", metrics.owned, metrics.leaving)
 	}
-	if metrics.moved["taken"] != 1 || metrics.moved["given_up"] != 1 {
+	if metrics.moved["acquired"] != 1 || metrics.moved["released"] != 1 {
 		t.Errorf("moves %v", metrics.moved)
 	}
 	for _, want := range []string{

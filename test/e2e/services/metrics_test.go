@@ -23,11 +23,11 @@ func TestMetrics(t *testing.T) {
 	s.waitValue(allocator, 1, `kvip_pool_used_addresses{family="ipv4",pool="main"}`)
 	s.waitValue(allocator, 1, `kvip_services{reason="Allocated"}`)
 	s.waitValue(allocator, 1, `kvip_services{reason="Malformed"}`)
-	s.waitMetric(n, `kvip_service_moves_total{change="taken"}`)
+	s.waitMetric(n, `kvip_service_moves_total{change="acquired"}`)
 	s.waitMetric(n, "kvip_service_announcements_total")
 	s.must(s.Cordon(s.ctx, n.Name, true))
 	s.waitMoved(first, n)
-	s.waitMetric(n, `kvip_service_moves_total{change="given_up"}`)
+	s.waitMetric(n, `kvip_service_moves_total{change="released"}`)
 	s.waitValue(n, 0, `kvip_service_addresses{state="owned"}`)
 }
 
