@@ -44,8 +44,8 @@ func TestS5OnlyAllowedPortsAnswer(t *testing.T) {
 	l.expect("changed", expected{"tcp", vip4, 22, "sshd"}, expected{"tcp", vip6, 8080, "refused"})
 }
 
-// S5: SCTP has ports too. The kernel's answer to an allowed packet says that it does not speak it
-// (protocol unreachable), or nothing where it does; a refused one is answered by the table.
+// S5: SCTP has ports too. A kernel without SCTP answers an allowed packet with protocol
+// unreachable, one with SCTP does not answer. The table answers a rejected packet.
 func TestS5AllowsSCTP(t *testing.T) {
 	l := newLab(t)
 	apply(t, newFilter(t, 0), both(assignment.Port{Protocol: "SCTP", Port: 3868}))
@@ -202,7 +202,7 @@ func TestS5TimesOut(t *testing.T) {
 	}
 }
 
-// S5: an Apply of the same starts the timeouts anew.
+// S5: an Apply of the same assignments restarts the timeouts.
 func TestS5ApplyRefreshes(t *testing.T) {
 	l := newLab(t)
 	l.serve("sshd", 22)

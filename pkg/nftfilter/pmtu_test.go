@@ -16,7 +16,7 @@ import (
 )
 
 // S5: path-MTU discovery works: a router with a smaller MTU in front of a client further away
-// tells the VIP that packets are too big, and the answer arrives all the same.
+// reports to the VIP that packets are too big, and the answer arrives.
 func TestS5PathMTU(t *testing.T) {
 	far := testutil.NewNetns(t)
 	l := newLab(t)
@@ -64,7 +64,7 @@ func connectFar(t *testing.T, l *lab, far *testutil.Netns) {
 		"route add 10.8.0.0/24 dev eth1 mtu lock 1300", "route add 2001:db8:8::/64 dev eth1 mtu lock 1300")
 	host.onClient("addr add 10.8.0.2/24 dev eth0", "addr add 2001:db8:8::2/64 dev eth0 nodad",
 		"route add default via 10.8.0.1", "route add default via 2001:db8:8::1")
-	eventually(t, "the router has link-local addresses, without which it solicits nobody for others",
+	eventually(t, "the router's link-local addresses, which it needs to solicit neighbours",
 		func() bool { return l.onClient("-6 addr show tentative") == "" })
 }
 

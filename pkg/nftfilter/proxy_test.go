@@ -19,8 +19,8 @@ const (
 	nodePort, otherBackend      = 30080, 8081
 )
 
-// S5: beside kube-proxy in both modes, and whoever was first, another Service's NodePort does
-// not answer at a VIP, where it would without the table, and still does at the node's address.
+// S5: beside kube-proxy in both modes, in either order of start, another Service's NodePort does
+// not answer at a VIP, where it would without the table, and it answers at the node's address.
 func TestS5RefusesNodePortsOfOthers(t *testing.T) {
 	w := both(assignment.Port{Protocol: "TCP", Port: servicePort})
 	for mode, beforeNAT := range map[string]bool{"iptables": false, "nftables": true} {

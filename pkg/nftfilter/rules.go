@@ -43,13 +43,13 @@ func rules() [][]expr.Any {
 	}
 }
 
-// rule returns a rule: the verdict if all conditions are true.
-func rule(verdict expr.Any, conditions ...[]expr.Any) []expr.Any {
+// rule returns a rule: the action if all conditions are true.
+func rule(action expr.Any, conditions ...[]expr.Any) []expr.Any {
 	var all []expr.Any
 	for _, c := range conditions {
 		all = append(all, c...)
 	}
-	return append(all, verdict)
+	return append(all, action)
 }
 
 func accept() expr.Any { return &expr.Verdict{Kind: expr.VerdictAccept} }
