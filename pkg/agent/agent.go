@@ -8,12 +8,10 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kvip/kvip/pkg/apiclient"
-	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/controlplane"
 	"github.com/kvip/kvip/pkg/election"
@@ -153,25 +151,7 @@ func (a *agent) stuck() string {
 	if stuck := a.controlHealth.Stuck(); stuck != "" {
 		return stuck
 	}
-	if stuck := a.servicesHealth.Stuck(); stuck != "" || a.services == nil {
-		return stuck
-	}
-	interval, _ := a.services.nodeLease.Timing()
-	now := boottime.Now()
-	for _, c := range []struct {
-		name      string
-		at, limit time.Duration
-	}{
-		{"the loop of Services", a.services.speaker.LastReconcile(), reporter.DefaultTimeout},
-		{"the renewal of the node's Lease", a.services.nodeLease.LastReconcile(), reporter.DefaultTimeout + interval},
-		{"the leader election of the allocator", a.services.elector.LastReconcile(), reporter.DefaultTimeout},
-		{"the allocator", a.services.allocator.LastReconcile(), 90 * time.Second},
-	} {
-		if c.at != 0 && now-c.at > c.limit {
-			return fmt.Sprintf("%s has made no progress for %v", c.name, (now - c.at).Round(time.Second))
-		}
-	}
-	return ""
+	return a.servicesHealth.Stuck()
 }
 
 // notReady returns why this agent could neither hold nor take over addresses now, or "". On a node
@@ -182,10 +162,7 @@ func (a *agent) notReady() string {
 			return reason
 		}
 	}
-	if reason := a.servicesHealth.NotReady(); reason != "" || a.services == nil {
-		return reason
-	}
-	return a.services.speaker.NotReady()
+	return a.servicesHealth.NotReady()
 }
 
 // credentials describes the credentials of the control plane's part.

@@ -86,7 +86,7 @@ func TestReadiness(t *testing.T) {
 		{"", "starting", "starting"},
 	} {
 		both.controlHealth.Component("election loop").Stopped(c.control)
-		both.servicesHealth.Component("Services").Stopped(c.services)
+		both.servicesHealth.Component("Services loop").Stopped(c.services)
 		if got := both.notReady(); got != c.want {
 			t.Errorf("%+v: %q", c, got)
 		}

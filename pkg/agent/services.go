@@ -64,7 +64,7 @@ type services struct {
 func newServices(a *agent) (*services, error) {
 	s := &services{
 		cfg: a.cfg, id: a.id, log: a.log, store: a.store, metrics: a.metrics,
-		health:  a.servicesHealth.Component("Services"),
+		health:  a.servicesHealth.Component("Services loop"),
 		watcher: link.NewWatcher(link.WatchConfig{Log: a.log}),
 	}
 	s.health.Stopped("starting")
@@ -89,7 +89,7 @@ func newServices(a *agent) (*services, error) {
 		Node: s.cfg.NodeName, Identity: s.id, Namespace: s.cfg.Namespace,
 		Name:  svc.NodeLease(s.cfg.ServicesName, s.cfg.NodeName),
 		Cache: s.cache, Router: s.leases, Clock: boottime.Now, Log: s.log,
-		OnFailure: a.onLeaseFailure,
+		OnFailure: a.onLeaseFailure, Health: a.servicesHealth.Component("node Lease"),
 	})
 	if err != nil {
 		return nil, err
@@ -97,6 +97,7 @@ func newServices(a *agent) (*services, error) {
 	s.elector, err = allocator.NewLeaderElector(allocator.LeaderElectorConfig{
 		Namespace: s.cfg.Namespace, Name: s.cfg.ServicesName, Identity: s.id, Cache: s.cache,
 		Router: s.leases, Clock: boottime.Now, Log: s.log, OnFailure: s.onFailure,
+		Health:   a.servicesHealth.Component("allocator leader election"),
 		Duration: func() time.Duration { _, d := s.nodeLease.Timing(); return d },
 		Interval: func() time.Duration { i, _ := s.nodeLease.Timing(); return i },
 		Eligible: func() bool { return s.cache.HasSyncedPools() && s.nodeLease.View().Fresh },
@@ -107,7 +108,7 @@ func newServices(a *agent) (*services, error) {
 	if err := s.newSpeaker(); err != nil {
 		return nil, err
 	}
-	return s, s.newAllocator()
+	return s, s.newAllocator(a.servicesHealth.Component("allocator"))
 }
 
 // newSpeaker makes what owns, filters and announces addresses on this host. It uses the elector.
@@ -137,18 +138,18 @@ func (s *services) newSpeaker() error {
 		Networks: link.Networks, LinkEvents: s.watcher.Events(), HostControlPlane: vip.HostVIPs,
 		ForeignHolder: s.elector.ForeignHolder, Interface: s.cfg.ServicesInterface,
 		Fallback: isFallback(s.cfg.ServicesFallback), ControlPlane: s.cfg.VIPs,
-		StatusPort: portOf(s.cfg.MetricsAddress), Metrics: s.metrics,
+		StatusPort: portOf(s.cfg.MetricsAddress), Metrics: s.metrics, Health: s.health,
 	})
 	return err
 }
 
 // newAllocator makes what allocates addresses while this node is the leader. It uses the speaker.
-func (s *services) newAllocator() (err error) {
+func (s *services) newAllocator(health *reporter.Reporter) (err error) {
 	s.allocator, err = allocator.New(allocator.Config{
 		Cache: s.cache, Elector: s.elector, Router: s.bulk, Clock: boottime.Now, Log: s.log,
 		KubeVIP: s.cfg.KubeVIP, ControlPlane: s.cfg.VIPs, Port: s.cfg.Port, Node: s.cfg.NodeName,
 		Placement: s.speaker.Placement, PlacementVersion: s.speaker.PlacementVersion,
-		OnStats: s.recordStats, OnFailure: s.onFailure,
+		OnStats: s.recordStats, OnFailure: s.onFailure, Health: health,
 	})
 	return err
 }
@@ -232,7 +233,7 @@ func (s *services) run(ctx context.Context) error {
 		}
 	}()
 	s.started.Store(true)
-	s.health.OK()
+	s.health.Stopped("starting") // until the first reconcile
 	if forwards, err := link.Forwards(true); err == nil && !forwards {
 		s.log.Warn("this node does not forward IPv4 packets: "+
 			"connections to an address here time out if their pod is on another node",

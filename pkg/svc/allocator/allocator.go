@@ -24,6 +24,7 @@ import (
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/placement"
+	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/svc"
 )
 
@@ -67,6 +68,9 @@ type Config struct {
 	OnStats func(Stats)
 	// OnFailure receives each failed request. It may be nil.
 	OnFailure func(verb, resource string, err error)
+	// Health receives heartbeats: they are at most pollInterval and the writes of one reconcile
+	// apart. It may be nil.
+	Health *reporter.Reporter
 }
 
 func (c Config) failures() failures { return c.OnFailure }
@@ -88,6 +92,9 @@ type PoolStats struct {
 	ipam.Usage
 }
 
+// heartbeatTimeout limits the writes of one reconcile (E12).
+const heartbeatTimeout = 90 * time.Second
+
 // Allocator allocates addresses while this node is the leader.
 type Allocator struct {
 	cfg        Config
@@ -95,7 +102,6 @@ type Allocator struct {
 	queue      *statusQueue
 	events     *events
 	allowed    *permissions
-	heartbeat  boottime.Heartbeat
 	background chan func(context.Context)
 
 	term       uint64        // in which the ledger was acquired; 0: it was not
@@ -134,6 +140,7 @@ func New(cfg Config) (*Allocator, error) {
 	elector := cfg.Elector.cfg
 	allowed := newPermissions(cfg.Log)
 	e := newEvents(cfg, allowed)
+	cfg.Health.SetTimeout(heartbeatTimeout)
 	return &Allocator{
 		cfg: cfg, events: e, allowed: allowed,
 		store: &store{cfg: storeConfig{
@@ -148,10 +155,6 @@ func New(cfg Config) (*Allocator, error) {
 		poolsWriter: poolsWriter{},
 	}, nil
 }
-
-// LastReconcile returns the instant of the last pass of the loop, 0 before the first (E12). Passes
-// are at most pollInterval and the writes of one reconcile apart.
-func (a *Allocator) LastReconcile() time.Duration { return a.heartbeat.At() }
 
 // Run allocates until ctx ends.
 func (a *Allocator) Run(ctx context.Context) error {
@@ -173,7 +176,7 @@ func (a *Allocator) runReconciler(ctx context.Context) error {
 		case <-tick.C:
 		}
 		began := a.cfg.Clock()
-		a.heartbeat.Mark(began)
+		a.cfg.Health.Heartbeat()
 		if a.reconcile(ctx) {
 			backoff.Sleep(ctx, max(minPause, a.cfg.Clock()-began))
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/boottime"
+	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/svc"
 )
 
@@ -42,14 +43,14 @@ type LeaderElectorConfig struct {
 	Eligible func() bool
 	// OnFailure receives each failed request. It may be nil.
 	OnFailure func(verb, resource string, err error)
+	// Health receives heartbeats: they are at most electionPoll and one write apart. It may be nil.
+	Health *reporter.Reporter
 }
 
 // LeaderElector elects the allocator of the cluster by a Lease. The ledger fences late writes of a
 // former leader (S4), so a paused leader does no harm. It is safe for concurrent use.
 type LeaderElector struct {
-	cfg       LeaderElectorConfig
-	heartbeat boottime.Heartbeat
-
+	cfg   LeaderElectorConfig
 	mu    sync.Mutex
 	state leadership
 	lease *coordinationv1.Lease // the last write of this node; nil without leadership
@@ -77,10 +78,6 @@ func NewLeaderElector(cfg LeaderElectorConfig) (*LeaderElector, error) {
 	}
 	return &LeaderElector{cfg: cfg, state: leadership{self: cfg.Identity}}, nil
 }
-
-// LastReconcile returns the instant of the last check of the Lease, 0 before the first (E12).
-// Checks are at most electionPoll and one write apart.
-func (e *LeaderElector) LastReconcile() time.Duration { return e.heartbeat.At() }
 
 // IsLeader reports whether this node is the leader, and returns its last term.
 func (e *LeaderElector) IsLeader() (term uint64, leader bool) {
@@ -119,7 +116,7 @@ func (e *LeaderElector) Run(ctx context.Context) error {
 // reconcile observes the Lease, and writes it if that is due.
 func (e *LeaderElector) reconcile(ctx context.Context) {
 	now := e.cfg.Clock()
-	e.heartbeat.Mark(now)
+	e.cfg.Health.Heartbeat()
 	if !e.cfg.Cache.HasSynced() {
 		return
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/kvip/kvip/pkg/assignment"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/pkg/vip"
 )
@@ -75,6 +76,8 @@ type Config struct {
 	StatusPort int
 	// Metrics may be nil.
 	Metrics Metrics
+	// Health receives heartbeats, and whether this node can take addresses. May be nil.
+	Health *reporter.Reporter
 	// Clock may be nil: boottime.Now.
 	Clock boottime.Clock
 	// Log may be nil: it discards.

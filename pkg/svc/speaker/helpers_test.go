@@ -22,6 +22,7 @@ import (
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/nftfilter"
+	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/pkg/vip"
 	"github.com/kvip/kvip/test/fakeapi/fakecluster"
@@ -169,6 +170,7 @@ type fixture struct {
 	owner     *journalingOwner
 	filter    *fakeFilter
 	announcer *fakeAnnouncer
+	health    *reporter.Registry
 	links     []link.Network
 	linksErr  error
 	control   []netip.Addr // the control plane's addresses on this host
@@ -180,6 +182,7 @@ func newFixture(t *testing.T) *fixture {
 	e := fakecluster.New(t)
 	f := &fixture{Env: e, journal: &journal{}}
 	f.now.Store(int64(time.Hour))
+	f.health = reporter.NewRegistry(f.clock)
 	e.PutNode("me", "10.0.0.1")
 	f.cache = e.Follow()
 	f.links = []link.Network{
@@ -210,6 +213,17 @@ func newFixture(t *testing.T) *fixture {
 	return f
 }
 
+// notReady returns what the Speaker reports now.
+func (f *fixture) notReady() string {
+	f.speaker.reportHealth()
+	return f.health.NotReady()
+}
+
+// heartbeat returns the instant of a component's last heartbeat.
+func (f *fixture) heartbeat(component string) time.Duration {
+	return f.health.Component(component).LastHeartbeat()
+}
+
 // restart makes a new NodeLease and Speaker on the same host.
 func (f *fixture) restart() {
 	f.T.Helper()
@@ -217,7 +231,7 @@ func (f *fixture) restart() {
 	f.lease, err = NewNodeLease(NodeLeaseConfig{
 		Node: "me", Identity: "me_boot", Namespace: fakecluster.Namespace,
 		Name: svc.NodeLease(fakecluster.Seat, "me"), Cache: f.cache, Router: f.Router,
-		Clock: f.clock, Log: f.Logger,
+		Clock: f.clock, Log: f.Logger, Health: f.health.Component("node Lease"),
 	})
 	if err != nil {
 		f.T.Fatal(err)
@@ -237,6 +251,7 @@ func (f *fixture) config() Config {
 		HostControlPlane: func() ([]netip.Addr, error) { return f.control, nil },
 		ForeignHolder:    func() string { return f.foreign },
 		StatusPort:       9,
+		Health:           f.health.Component("Services"),
 	}
 }
 
@@ -248,7 +263,7 @@ func (f *fixture) advance(d time.Duration) { f.now.Add(int64(d)) }
 // advanceRunning lets time pass during which the Speaker is not frozen.
 func (f *fixture) advanceRunning(d time.Duration) {
 	f.advance(d)
-	f.speaker.heartbeat.Mark(f.clock())
+	f.speaker.reconciledAt = f.clock()
 }
 
 // renew renews the Lease and waits until the renewal is seen back.

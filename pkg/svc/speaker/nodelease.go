@@ -19,6 +19,7 @@ import (
 	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/liveness"
+	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/svc"
 )
 
@@ -32,6 +33,8 @@ type NodeLeaseConfig struct {
 	Router *apiclient.Router
 	// OnFailure is called for each failed renewal. May be nil.
 	OnFailure func(op string, err error)
+	// Health receives heartbeats. May be nil.
+	Health *reporter.Reporter
 	// Clock may be nil: boottime.Now.
 	Clock boottime.Clock
 	// Log may be nil: it discards.
@@ -41,10 +44,9 @@ type NodeLeaseConfig struct {
 // NodeLease renews this node's Lease, and detects by the Leases of the others which nodes are
 // alive (S1, S2). It is safe for concurrent use.
 type NodeLease struct {
-	cfg       NodeLeaseConfig
-	wake      backoff.Signal
-	heartbeat boottime.Heartbeat
-	onChange  []func()
+	cfg      NodeLeaseConfig
+	wake     backoff.Signal
+	onChange []func()
 
 	mu       sync.Mutex
 	detector *liveness.FailureDetector
@@ -123,10 +125,6 @@ func (l *NodeLease) Timing() (interval, duration time.Duration) {
 	return liveness.Interval(l.nodes), liveness.Duration(l.nodes)
 }
 
-// LastReconcile returns when the loop last ran, since boot (E12). It runs at least once in each
-// interval between renewals.
-func (l *NodeLease) LastReconcile() time.Duration { return l.heartbeat.At() }
-
 // Problem returns why the Lease is not renewed, or "".
 func (l *NodeLease) Problem() string {
 	l.mu.Lock()
@@ -163,7 +161,7 @@ func (l *NodeLease) Run(ctx context.Context) error {
 // refresh passes the Leases in the cache to the failure detector.
 func (l *NodeLease) refresh() {
 	now := l.cfg.Clock()
-	l.heartbeat.Mark(now)
+	l.cfg.Health.Heartbeat()
 	if !l.cfg.Cache.HasSynced() {
 		return
 	}
@@ -172,7 +170,9 @@ func (l *NodeLease) refresh() {
 	l.detector.Sync(all, now)
 	l.view = l.detector.View(now)
 	l.nodes = countNodes(l.view, all)
+	interval := liveness.Interval(l.nodes)
 	l.mu.Unlock()
+	l.cfg.Health.SetTimeout(reporter.DefaultTimeout + interval) // it runs once in each interval
 	for _, fn := range l.onChange {
 		fn()
 	}

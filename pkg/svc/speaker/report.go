@@ -158,20 +158,19 @@ func (s *Speaker) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	_ = encoder.Encode(s.Report(q.URL.Query().Get("name")))
 }
 
-// LastReconcile returns the instant of the last reconcile, 0 before the first (E12).
-func (s *Speaker) LastReconcile() time.Duration { return s.heartbeat.At() }
-
-// NotReady returns why this node could take no address now, or "".
-func (s *Speaker) NotReady() string {
-	if s.cfg.NodeLease.View().Fresh {
-		return ""
-	}
+// reportHealth reports whether this node can take addresses: it can if its view is fresh.
+func (s *Speaker) reportHealth() {
 	s.page.mu.Lock()
 	own := s.page.problem
 	s.page.mu.Unlock()
-	if problem := s.problemWith(own); problem != "" {
-		return problem
+	problem := s.problemWith(own)
+	switch {
+	case s.cfg.NodeLease.View().Fresh:
+		s.cfg.Health.Degraded(problem)
+	case problem != "":
+		s.cfg.Health.Stopped(problem)
+	default:
+		s.cfg.Health.Stopped("the view of the cluster is stale: the Lease of node " + s.cfg.Node +
+			" was not renewed and seen back yet")
 	}
-	return fmt.Sprintf("the view of the cluster is stale: "+
-		"the Lease of node %s was not renewed and seen back yet", s.cfg.Node)
 }

@@ -112,7 +112,7 @@ func TestNotReadyHasAllProblems(t *testing.T) {
 	f.linksErr = errTest
 	f.reconcile()
 	f.Eventually("the cache has a problem", func() bool { return f.cache.Problem() != "" })
-	got := f.speaker.NotReady()
+	got := f.notReady()
 	if !strings.Contains(got, "connection refused") || !strings.Contains(got, errTest.Error()) {
 		t.Errorf("not ready: %q", got)
 	}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/pkg/backoff"
-	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/liveness"
 	"github.com/kvip/kvip/pkg/placement"
@@ -47,13 +46,13 @@ func FilterTimeout(lifetime time.Duration) time.Duration {
 // Speaker is the Services part of this node. Only its Run changes what the node has. Report,
 // Placement and the other methods that read are safe for concurrent use.
 type Speaker struct {
-	cfg       Config
-	wake      backoff.Signal
-	heartbeat boottime.Heartbeat // of the last reconcile (E12)
-	host      *host
-	applier   *applier
-	recorder  *recorder
-	page      page
+	cfg          Config
+	wake         backoff.Signal
+	reconciledAt time.Duration // 0 before the first reconcile
+	host         *host
+	applier      *applier
+	recorder     *recorder
+	page         page
 
 	adopted  bool // the addresses of an earlier process were read
 	dirty    bool // this host changed since the last reconcile
@@ -153,8 +152,10 @@ func (s *Speaker) readLinks() {
 // It returns the time until the next reconcile.
 func (s *Speaker) reconcile() time.Duration {
 	now := s.cfg.Clock()
-	last := s.heartbeat.At()
-	s.heartbeat.Mark(now)
+	last := s.reconciledAt
+	s.reconciledAt = now
+	s.cfg.Health.Heartbeat()
+	defer s.reportHealth()
 	view := s.cfg.NodeLease.View()
 	if last != 0 && now-last > frozenAfter {
 		s.applier.have.markUnconfirmed()

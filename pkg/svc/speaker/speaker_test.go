@@ -44,7 +44,7 @@ func TestNewSetsDefaults(t *testing.T) {
 	if wait := s.reconcile(); wait <= 0 || wait > resyncInterval {
 		t.Errorf("the next reconcile is due in %v", wait)
 	}
-	if s.LastReconcile() == 0 {
+	if s.reconciledAt == 0 {
 		t.Error("no heartbeat after a reconcile")
 	}
 }
@@ -89,8 +89,8 @@ func TestAnOutageMovesNothing(t *testing.T) {
 	if !f.kernel.Has(vip4) || f.announcer.announced[vip4].State == assignment.Silent {
 		t.Errorf("has %v: %v, announcements %+v", vip4, f.kernel.Has(vip4), f.announcer.announced)
 	}
-	if f.lease.View().Fresh || f.speaker.NotReady() == "" {
-		t.Errorf("fresh %v, not ready %q", f.lease.View().Fresh, f.speaker.NotReady())
+	if f.lease.View().Fresh || f.notReady() == "" {
+		t.Errorf("fresh %v, not ready %q", f.lease.View().Fresh, f.notReady())
 	}
 }
 
@@ -104,8 +104,8 @@ func TestAdoption(t *testing.T) {
 	if len(got) != 1 || got[0].State != "adopted" || !got[0].Present {
 		t.Errorf("report %+v", got)
 	}
-	if !strings.Contains(f.speaker.NotReady(), "is stale") {
-		t.Errorf("not ready: %q", f.speaker.NotReady())
+	if !strings.Contains(f.notReady(), "is stale") {
+		t.Errorf("not ready: %q", f.notReady())
 	}
 	if f.logged("keeping addresses of an earlier process") != 1 {
 		t.Errorf("the log does not tell of the adoption:\n%s", f.Log)
@@ -114,8 +114,8 @@ func TestAdoption(t *testing.T) {
 	f.renew()
 	f.expect("protect [10.0.0.100], announce 10.0.0.100")
 	got = f.speaker.Report("").Addresses
-	if got[0].State != "owned" || f.speaker.NotReady() != "" {
-		t.Errorf("report %+v, not ready %q", got, f.speaker.NotReady())
+	if got[0].State != "owned" || f.notReady() != "" {
+		t.Errorf("report %+v, not ready %q", got, f.notReady())
 	}
 }
 
@@ -332,9 +332,9 @@ func TestRun(t *testing.T) {
 	if interval, duration := f.lease.Timing(); interval != time.Second || duration != 5*time.Second {
 		t.Errorf("timing %v and %v", interval, duration)
 	}
-	if f.speaker.LastReconcile() == 0 || f.lease.LastReconcile() == 0 || f.speaker.NotReady() != "" {
+	if f.heartbeat("Services") == 0 || f.heartbeat("node Lease") == 0 || f.notReady() != "" {
 		t.Errorf("heartbeats %v and %v, not ready %q",
-			f.speaker.LastReconcile(), f.lease.LastReconcile(), f.speaker.NotReady())
+			f.heartbeat("Services"), f.heartbeat("node Lease"), f.notReady())
 	}
 	f.announcer.conflicts <- arp.Conflict{VIP: vip4, MAC: foreignMAC, At: running()}
 	f.Eventually("it defends", func() bool { return strings.Contains(f.journal.drain(), "defend") })
