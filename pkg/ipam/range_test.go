@@ -146,3 +146,39 @@ func FuzzParseRange(f *testing.F) {
 		}
 	})
 }
+
+// TestRangeSizes: the exact size, its limit at 2^64, and the floating-point size agree.
+func TestRangeSizes(t *testing.T) {
+	for text, want := range map[string]struct {
+		size  uint64
+		float float64
+	}{
+		"192.0.2.0":                    {1, 1},
+		"192.0.2.0/24":                 {256, 256},
+		"192.0.2.255-192.0.3.0":        {2, 2},
+		"0.0.0.0/0":                    {1 << 32, 1 << 32},
+		"2001:db8::/65":                {1 << 63, 1 << 63},
+		"2001:db8::/64":                {math.MaxUint64, 1 << 64},
+		"2001:db8::/63":                {math.MaxUint64, 1 << 65},
+		"::/0":                         {math.MaxUint64, math.Ldexp(1, 128)},
+		"2001:db8::ffff-2001:db8::1:0": {2, 2},
+		"2001:db8:0:0:ffff:ffff:ffff:ffff-2001:db8:0:1::": {2, 2},
+	} {
+		r := mustRange(t, text)
+		if r.Size() != want.size || r.size() != want.float {
+			t.Errorf("%s: sizes %d and %g, want %d and %g", text, r.Size(), r.size(), want.size, want.float)
+		}
+	}
+}
+
+// An invalid range contains nothing.
+func TestInvalidRangesAreEmpty(t *testing.T) {
+	v4, v6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	for name, r := range map[string]Range{
+		"zero": {}, "one end": {First: v4}, "two families": {v4, v6}, "wrong order": {v4.Next(), v4},
+	} {
+		if r.Size() != 0 || r.Contains(v4) || r.Contains(v6) || r.check() == nil {
+			t.Errorf("%s: size %d, %v", name, r.Size(), r.check())
+		}
+	}
+}

@@ -160,3 +160,41 @@ func TestSortedPorts(t *testing.T) {
 		t.Errorf("text %q", text)
 	}
 }
+
+// Refusals name the field of the request, or describe it in words.
+func TestFields(t *testing.T) {
+	named := Fields{Addresses: "annotation A", Pool: "annotation P", ShareKey: "annotation K"}
+	for got, want := range map[string]string{
+		named.addresses(): "annotation A", named.pool(): "annotation P", named.shareKey(): "annotation K",
+		Fields{}.addresses(): "the requested address", Fields{}.pool(): "the requested pool",
+		Fields{}.shareKey(): "the share key",
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestFamilies(t *testing.T) {
+	for text, want := range map[string]Family{"192.0.2.1": IPv4, "2001:db8::1": IPv6} {
+		if got := FamilyOf(netip.MustParseAddr(text)); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+	if IPv4.String() != "IPv4" || IPv6.String() != "IPv6" {
+		t.Errorf("the families are %s and %s", IPv4, IPv6)
+	}
+}
+
+// FuzzShareKey: a recorded key is short, has plain characters, and is recorded as itself.
+func FuzzShareKey(f *testing.F) {
+	for _, text := range []string{"", "k", "a b", "sha256:0", strings.Repeat("x", 64)} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		key := ShareKey(text)
+		if len(key) > maxShareKey || ShareKey(key) != key || (key == "") != (text == "") {
+			t.Fatalf("%q is recorded as %q", text, key)
+		}
+	})
+}

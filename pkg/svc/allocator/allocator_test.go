@@ -22,13 +22,13 @@ import (
 
 var first = netip.MustParseAddr("10.0.0.100")
 
-// S4: reserved in the ledger first, then told; an address that is free again is given again.
+// S4: the ledger has the address before the status. A released address is allocated again.
 func TestAServiceGetsItsAddress(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
 	r.PutService("a/web")
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
-	r.Eventually("S4: the ledger says so", func() bool {
+	r.Eventually("S4: the ledger has it", func() bool {
 		got := r.cache.Ledger()[first]
 		return len(got) == 1 && got[0].Owner == "a/web"
 	})
@@ -41,11 +41,11 @@ func TestAServiceGetsItsAddress(t *testing.T) {
 	r.PutService("b/web")
 	r.Eventually("the deletion is seen", func() bool { return len(r.cache.Services()) == 1 })
 	r.expect(a, "b/web", "10.0.0.100 Allocated")
-	r.until(a, "the jobs are forgotten", a.queue.isEmpty)
+	r.until(a, "no write is left", a.queue.isEmpty)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stats.Services != 1 || len(r.stats.Pools) != 1 || r.stats.Pools[0].Usage.String() != "1/4" {
-		t.Errorf("figures %+v", r.stats)
+		t.Errorf("stats %+v", r.stats)
 	}
 }
 
@@ -58,15 +58,15 @@ func TestAnExhaustedPool(t *testing.T) {
 	r.Eventually("all are seen", func() bool { return len(r.cache.Services()) == 5 })
 	r.expect(a, "a/web4", "PoolExhausted")
 	r.expect(a, "a/web3", "10.0.0.103 Allocated")
-	r.Eventually("each is told", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/a/events") == 5 })
+	r.Eventually("each has an Event", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/a/events") == 5 })
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stats.Refused["PoolExhausted"] != 1 || r.stats.Services != 4 {
-		t.Errorf("figures %+v", r.stats)
+		t.Errorf("stats %+v", r.stats)
 	}
 }
 
-// Each change is told by an Event once, however often it is decided.
+// Each change has one Event, however often it is reconciled.
 func TestAnEventIsPostedOnce(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
@@ -86,15 +86,15 @@ func TestOnlyTheLeaderAllocates(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.allocator("x")
 	r.PutService("a/web")
-	r.Eventually("it is seen", func() bool { return len(r.cache.Services()) == 1 })
+	r.Eventually("the watch shows it", func() bool { return len(r.cache.Services()) == 1 })
 	r.reconcile(a)
 	if r.Says("a/web") != "" || len(r.cache.Ledger()) > 0 || len(a.queue.writes) > 0 {
-		t.Errorf("it says %q", r.Says("a/web"))
+		t.Errorf("the status is %q", r.Says("a/web"))
 	}
 }
 
-// S4: an allocator that was frozen can write nothing once another one has taken over, though it
-// believes to hold.
+// S4: a paused allocator writes nothing after another one has taken over, although it still thinks
+// that it leads.
 func TestS4APausedAllocatorIsFenced(t *testing.T) {
 	r := newFixture(t)
 	a, k := r.leader("x")
@@ -110,18 +110,18 @@ func TestS4APausedAllocatorIsFenced(t *testing.T) {
 	k.state.leading, k.state.sentAt = true, r.clock() // it has not noticed
 	k.mu.Unlock()
 	r.PutService("b/web")
-	r.Eventually("it is seen", func() bool { return len(r.cache.Services()) == 2 })
+	r.Eventually("the watch shows it", func() bool { return len(r.cache.Services()) == 2 })
 	r.reconcile(a)
 	if r.Log.Count("reading the ledger again") != 1 || a.term != 0 {
-		t.Errorf("S4: the frozen one has written\n%s", r.Log)
+		t.Errorf("S4: the paused allocator has written\n%s", r.Log)
 	}
 	if n := r.cache.Ledger(); len(n) != 1 {
-		t.Errorf("S4: the ledger says %v", n)
+		t.Errorf("S4: the ledger is %v", n)
 	}
 }
 
-// S4: who was frozen on the way to taking the ledger, and takes it from the one who has the seat
-// now, writes nothing of what he believes.
+// S4: an allocator that was paused before it acquired the ledger, and is not the leader any more,
+// does not use it.
 func TestS4LeadershipIsCheckedAfterAcquiring(t *testing.T) {
 	r := newFixture(t)
 	a, k := r.allocator("x")
@@ -129,17 +129,17 @@ func TestS4LeadershipIsCheckedAfterAcquiring(t *testing.T) {
 	term, _ := k.IsLeader()
 	r.advance(time.Minute)
 	if a.acquire(t.Context(), term) || a.term != 0 {
-		t.Error("S4: it works with a ledger that it took without the seat")
+		t.Error("S4: it uses a ledger that it acquired without leadership")
 	}
 }
 
-// S4: an address of a Service that this node has not seen yet is not given away on taking over.
+// S4: on take-over, the address of a Service that the cache does not have yet is not allocated.
 func TestS4AServiceMissingInTheCacheKeepsItsAddress(t *testing.T) {
 	r := newFixture(t)
 	r.Server.Blind(true) // the watch lags behind
 	r.PutService("a/new")
 	r.Server.Blind(false)
-	r.Eventually("it is seen", func() bool { return len(r.cache.Services()) == 1 })
+	r.Eventually("the watch shows it", func() bool { return len(r.cache.Services()) == 1 })
 	r.PutLedger("0", ipam.Ledger{first: {{Owner: "a/new"}}, first.Next(): {{Owner: "a/gone"}}})
 	r.Eventually("the ledger is seen", func() bool { return len(r.cache.Ledger()) == 2 })
 	a, k := r.leader("x")
@@ -148,14 +148,14 @@ func TestS4AServiceMissingInTheCacheKeepsItsAddress(t *testing.T) {
 	r.PutService("b/newer")
 	r.PutLedger("0", ipam.Ledger{first: {{Owner: "a/new"}}, first.Next(): {{Owner: "b/newer"}}})
 	if a.acquire(t.Context(), term) {
-		t.Error("S4: it decides without having seen b/newer")
+		t.Error("S4: it reconciles without b/newer in the cache")
 	}
 	r.Server.Blind(false)
 	r.expect(a, "b/newer", "10.0.0.101 Allocated")
 	r.expect(a, "a/new", "10.0.0.100 Allocated")
 }
 
-// S4: an entry of the ledger that names what can be no Service holds nobody up.
+// S4: an entry of the ledger whose owner cannot be a Service blocks nothing.
 func TestInvalidOwnersInTheLedger(t *testing.T) {
 	r := newFixture(t)
 	l := ipam.Ledger{}
@@ -179,7 +179,7 @@ func TestAReleaseHandsOver(t *testing.T) {
 	r.reconcile(a)
 	r.mu.Lock()
 	if r.stats.Services != 0 || a.term != 0 {
-		t.Errorf("without the seat it tells %+v", r.stats)
+		t.Errorf("without leadership the stats are %+v", r.stats)
 	}
 	r.mu.Unlock()
 	b, _ := r.leader("y")
@@ -188,7 +188,7 @@ func TestAReleaseHandsOver(t *testing.T) {
 	r.expect(b, "a/web", "10.0.0.100 Allocated")
 }
 
-// A Service that no node announces keeps its address, and says why nobody does.
+// A Service that no node announces keeps its address, and its condition has the reason.
 func TestAnUnannouncedServiceKeepsItsAddress(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
@@ -199,26 +199,26 @@ func TestAnUnannouncedServiceKeepsItsAddress(t *testing.T) {
 	r.mu.Unlock()
 	r.expect(a, "a/web", "10.0.0.100 NoSubnet")
 	r.mu.Lock()
-	clear(r.reasons) // nobody knows, as after an outage: what was said stands
+	clear(r.reasons) // unknown, as after an outage: the condition stays
 	r.mu.Unlock()
 	for range 5 {
 		r.advance(time.Second)
 		r.elect(a.cfg.Elector)
 		r.reconcile(a)
 	}
-	r.Never("the condition changes although nobody knows", func() bool { return r.Says("a/web") != "10.0.0.100 NoSubnet" })
+	r.Never("the condition changes without a placement", func() bool { return r.Says("a/web") != "10.0.0.100 NoSubnet" })
 	r.mu.Lock()
 	r.reasons[first] = placement.ReasonChosen
 	r.mu.Unlock()
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
 }
 
-// Addresses of nodes are refused, the control plane's can be shared with a key.
+// Addresses of nodes are refused. The VIP can be shared with a key.
 func TestReservedAddresses(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
 	r.PutNodeLease(svc.NodeInfo{Node: "n1", ControlPlane: []netip.Addr{first}}, "n1", 5)
-	r.Eventually("it is seen", func() bool { return len(a.controlPlaneVIPs(a.cfg.Cache.Leases())) == 1 })
+	r.Eventually("the watch shows it", func() bool { return len(a.controlPlaneVIPs(a.cfg.Cache.Leases())) == 1 })
 	asks := func(addr, key string) func(*corev1.Service) {
 		return func(s *corev1.Service) {
 			s.Annotations = map[string]string{svc.AnnotationAddresses: addr, svc.AnnotationShare: key}
@@ -235,18 +235,18 @@ func TestReservedAddresses(t *testing.T) {
 		t.Errorf("the ledger does not name the control plane: %v", holders)
 	}
 	r.Store.Delete(fakecluster.LeasePath(svc.NodeLease(fakecluster.Seat, "n1")))
-	r.Eventually("it is seen", func() bool { return len(r.cache.Leases()) == 2 })
+	r.Eventually("the watch shows it", func() bool { return len(r.cache.Leases()) == 2 })
 	if a.controlPlaneVIPs(a.cfg.Cache.Leases()); len(a.controlPlaneVIPs(a.cfg.Cache.Leases())) != 1 {
-		t.Error("the control plane's address is forgotten at once")
+		t.Error("the VIP is forgotten at once")
 	}
 	r.advance(vipMaxAge + 1)
 	if len(a.controlPlaneVIPs(a.cfg.Cache.Leases())) != 0 {
-		t.Error("the control plane's address is remembered for ever")
+		t.Error("the VIP is never forgotten")
 	}
 }
 
-// TestRun runs allocators as the program does, with a clock that goes: the second takes over when
-// the first ends.
+// TestRun runs allocators as the program does, by the real clock: the second takes over when the
+// first ends.
 func TestRun(t *testing.T) {
 	r := newFixture(t)
 	began, at := time.Now(), r.clock()
@@ -263,18 +263,18 @@ func TestRun(t *testing.T) {
 	}
 	stop := run("x")
 	r.PutService("a/web")
-	r.Eventually("x gives it", func() bool { return r.Says("a/web") == "10.0.0.100 Allocated" })
+	r.Eventually("x allocates", func() bool { return r.Says("a/web") == "10.0.0.100 Allocated" })
 	run("y")
 	stop()
 	r.PutService("b/web")
-	r.Eventually("y goes on", func() bool { return r.Says("b/web") == "10.0.0.101 Allocated" })
+	r.Eventually("y allocates", func() bool { return r.Says("b/web") == "10.0.0.101 Allocated" })
 	var l coordinationv1.Lease
 	if r.Lease(fakecluster.Seat, &l); *l.Spec.HolderIdentity != "y" || l.Annotations[svc.AnnotationLeader] != "kvip:y" {
-		t.Errorf("the seat is %+v", l)
+		t.Errorf("the Lease is %+v", l)
 	}
 }
 
-// An errand too many is dropped and no goroutine waits for it.
+// A task beyond the bound is dropped, and no goroutine waits for it.
 func TestTheBackgroundQueueIsBounded(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.allocator("x")
@@ -286,7 +286,7 @@ func TestTheBackgroundQueueIsBounded(t *testing.T) {
 	}
 }
 
-// When the API refuses the ledger's writes nothing is told to anybody.
+// S4: while the API refuses writes of the ledger, no status is written.
 func TestS4NoStatusWithoutALedgerEntry(t *testing.T) {
 	r := newFixture(t)
 	a, k := r.leader("x")
@@ -294,22 +294,22 @@ func TestS4NoStatusWithoutALedgerEntry(t *testing.T) {
 	r.reconcile(a)
 	r.Server.Deny(fakeapi.Denial{Method: http.MethodPut, Path: "-ledger-", Code: 503}, fakeapi.Denial{Method: http.MethodPost, Path: "/leases", Code: 503})
 	r.PutService("a/web")
-	r.Eventually("it is seen", func() bool { return len(r.cache.Services()) == 1 })
+	r.Eventually("the watch shows it", func() bool { return len(r.cache.Services()) == 1 })
 	for range 5 {
 		r.reconcile(a)
 	}
-	r.Never("S4: it is told", func() bool { return r.Says("a/web") != "" })
+	r.Never("S4: the status is written", func() bool { return r.Says("a/web") != "" })
 	if !strings.Contains(r.Log.String(), "cannot read or write the ledger") || slices.ContainsFunc(r.Server.Requests(), func(q fakeapi.Request) bool {
 		return q.Method == http.MethodPatch && strings.Contains(q.Path, "/services/")
 	}) {
-		t.Errorf("the log says\n%s", r.Log)
+		t.Errorf("log:\n%s", r.Log)
 	}
 	r.Server.Deny()
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
 }
 
-// An allocator looks when something has changed, a second later at what it could not write, and now
-// and then anyway.
+// An allocator reconciles after a change, after pollInterval if a write failed, and after
+// resyncInterval in any case.
 func TestReconcileOnlyAfterChanges(t *testing.T) {
 	r := newFixture(t)
 	a, k := r.leader("x")
@@ -321,28 +321,48 @@ func TestReconcileOnlyAfterChanges(t *testing.T) {
 		return a.reconcile(t.Context())
 	}
 	if looks() {
-		t.Error("it looks at nothing new")
+		t.Error("it reconciles without a change")
 	}
 	r.PutService("b/web")
-	r.Eventually("it is seen", func() bool { return len(r.cache.Services()) == 2 })
+	r.Eventually("the watch shows it", func() bool { return len(r.cache.Services()) == 2 })
 	if !looks() {
-		t.Error("it does not look at a new Service")
+		t.Error("it does not reconcile after a change")
 	}
 	r.expect(a, "b/web", "10.0.0.101 Allocated")
 	r.until(a, "all is written", func() bool { return a.queue.isEmpty() && !a.unwritten })
 	for r.clock()-a.reconciled.at < resyncInterval-time.Second {
 		if r.advance(time.Second); looks() {
-			t.Errorf("it looks after %v", r.clock()-a.reconciled.at)
+			t.Errorf("it reconciles after %v", r.clock()-a.reconciled.at)
 		}
 	}
 	if r.advance(time.Second); !looks() {
-		t.Error("it never looks by itself")
+		t.Error("it never reconciles without a change")
 	}
 	a.unwritten = true
 	if r.advance(pollInterval - 1); looks() {
-		t.Error("it tries at once again")
+		t.Error("it repeats the write at once")
 	}
 	if r.advance(1); !looks() {
-		t.Error("it does not try again")
+		t.Error("it does not repeat the write")
+	}
+}
+
+// Without a required field, New returns an error.
+func TestNewValidates(t *testing.T) {
+	r := newFixture(t)
+	valid := Config{Cache: r.cache, Elector: r.elector("x"), Router: r.Router}
+	if a, err := New(valid); err != nil || a.cfg.Clock() == 0 || a.cfg.Log == nil {
+		t.Errorf("a minimal configuration: %v", err)
+	}
+	for name, remove := range map[string]func(*Config){
+		"cache":   func(c *Config) { c.Cache = nil },
+		"elector": func(c *Config) { c.Elector = nil },
+		"router":  func(c *Config) { c.Router = nil },
+	} {
+		cfg := valid
+		remove(&cfg)
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("without %s: %v", name, err)
+		}
 	}
 }

@@ -80,12 +80,12 @@ func (s *announcedFixture) pending() string {
 func (s *announcedFixture) expectEvents(want string) {
 	s.T.Helper()
 	if got := s.pending(); got != want {
-		s.T.Errorf("it tells %q, want %q", got, want)
+		s.T.Errorf("Events %q, want %q", got, want)
 	}
 }
 
-// Every change of node is told, also one back to where a Service was; that no node announces it is
-// the condition's to tell, and the change after that is told again.
+// Each change of node has an Event, also a change back. No node is a matter of the condition, and
+// the change after that has an Event again.
 func TestEachChangeOfNodeHasAnEvent(t *testing.T) {
 	s := newAnnouncedFixture(t)
 	addr := netip.MustParseAddr("10.0.0.100")
@@ -93,7 +93,7 @@ func TestEachChangeOfNodeHasAnEvent(t *testing.T) {
 	s.observe(true)
 	s.expectEvents("")
 	s.has("a/web", addr)
-	s.observe(true) // nobody knows yet
+	s.observe(true) // unknown yet
 	s.expectEvents("")
 	for _, node := range []string{"n1", "n2", "n1"} {
 		s.at(addr, node, true)
@@ -115,8 +115,8 @@ func TestEachChangeOfNodeHasAnEvent(t *testing.T) {
 	s.expectEvents("")
 }
 
-// A node that becomes the allocator tells what it saw a short time ago, as the former one may have
-// died with the node whose addresses moved, and nothing of what is older.
+// A new leader posts changes that it saw recently, as the former leader may have failed with the
+// node whose addresses moved. It posts no older ones.
 func TestTheNextLeaderPostsPendingEvents(t *testing.T) {
 	s := newAnnouncedFixture(t)
 	first, second := netip.MustParseAddr("10.0.0.100"), netip.MustParseAddr("10.0.0.101")
@@ -134,7 +134,7 @@ func TestTheNextLeaderPostsPendingEvents(t *testing.T) {
 	s.expectEvents("a/web: 10.0.0.100 is announced by node n2")
 }
 
-// After a start nothing is new of what was announced before.
+// After a start, announcements from before are no changes.
 func TestNoEventAfterAStart(t *testing.T) {
 	s := newAnnouncedFixture(t)
 	a, _ := s.leader("n1_boot")
@@ -147,8 +147,7 @@ func TestNoEventAfterAStart(t *testing.T) {
 	s.expectEvents("a/web: 10.0.0.100 is announced by node n2")
 }
 
-// The last Event of a Service is not one that says that nobody announces it, though all of them
-// were posted a short time ago.
+// The last Event of a Service has the present state, although equal ones were posted recently.
 func TestTheLastEventIsTrue(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.allocator("x")
@@ -162,7 +161,7 @@ func TestTheLastEventIsTrue(t *testing.T) {
 	}
 }
 
-// The Events are posted by the one that works, paced.
+// The leader posts the Events at a pace.
 func TestAnnouncementsArePosted(t *testing.T) {
 	s := newAnnouncedFixture(t)
 	s.service("a/web")
@@ -173,8 +172,7 @@ func TestAnnouncementsArePosted(t *testing.T) {
 	s.Eventually("the Event is posted", func() bool { return s.Server.Count(http.MethodPost, "/namespaces/a/events") == 1 })
 }
 
-// An address that a node has on a link, and its Node object does not list, is given to no Service
-// (services reserve what nodes publish).
+// No Service gets an address that a node publishes and its Node object does not list.
 func TestAddressesThatANodePublishesAreReserved(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("n1_boot")
@@ -205,12 +203,11 @@ func BenchmarkCompareAnnouncements(b *testing.B) {
 	}
 }
 
-// The first node of a new Service is told, also where the condition was seen back before the node
-// was.
+// The first node of a new Service has an Event, even if the condition was seen before the node.
 func TestTheFirstNodeHasAnEventAfterTheCondition(t *testing.T) {
 	s := newAnnouncedFixture(t)
 	addr := netip.MustParseAddr("10.0.0.100")
-	s.place[addr] = placement.Decision{} // nobody knows yet
+	s.place[addr] = placement.Decision{} // unknown yet
 	s.elect(s.a.cfg.Elector)
 	s.runWriters(s.a)
 	s.PutService("a/web")

@@ -1,6 +1,7 @@
 package allocator
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 	"github.com/kvip/kvip/test/fakeapi/fakecluster"
 )
 
-// putSeat writes the Lease of the seat as another program does.
+// putLeaderLease writes the allocator's Lease as another program does.
 func (r *fixture) putLeaderLease(holder string, seconds int32, annotation string) {
 	r.T.Helper()
 	l := coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{}}}
@@ -22,7 +23,7 @@ func (r *fixture) putLeaderLease(holder string, seconds int32, annotation string
 	l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds = &holder, &seconds
 	before := r.cache.LeaderLease()
 	r.Put(fakecluster.LeasePath(fakecluster.Seat), l)
-	r.Eventually("it is seen", func() bool {
+	r.Eventually("the watch shows it", func() bool {
 		return r.cache.LeaderLease() != nil && (before == nil || svc.Newer(r.cache.LeaderLease(), before))
 	})
 }
@@ -59,7 +60,7 @@ func TestTheLeaseIsAcquiredAndRenewed(t *testing.T) {
 	}
 }
 
-// A watch that does not show the new Lease yet does not cost the seat.
+// A watch that does not show the new Lease yet does not end leadership.
 func TestALaggingWatchKeepsTheLeader(t *testing.T) {
 	r := newFixture(t)
 	r.Server.Blind(true)
@@ -67,18 +68,19 @@ func TestALaggingWatchKeepsTheLeader(t *testing.T) {
 	for range 10 {
 		k.reconcile(t.Context())
 		if !r.isLeader(k) {
-			t.Fatalf("the seat is lost\n%s", r.Log)
+			t.Fatalf("leadership is lost\n%s", r.Log)
 		}
 		r.advance(time.Second)
 	}
 	r.Server.Blind(false)
 	r.observed(k)
 	if k.reconcile(t.Context()); !r.isLeader(k) {
-		t.Error("the seat is lost")
+		t.Error("leadership is lost")
 	}
 }
 
-// E1: in an outage the hold ends by itself, and goes on after it if nobody else came.
+// E1: in an outage leadership ends by itself. It continues after the outage if no other node
+// acquired the Lease.
 func TestE1AnOutageEndsLeadership(t *testing.T) {
 	r := newFixture(t)
 	k := r.elector("x")
@@ -89,38 +91,38 @@ func TestE1AnOutageEndsLeadership(t *testing.T) {
 		k.reconcile(t.Context())
 	}
 	if r.isLeader(k) {
-		t.Error("E1: held beyond its duration")
+		t.Error("E1: leader beyond its duration")
 	}
 	r.Server.Deny()
 	r.elect(k)
 }
 
-// E2: two that want it do not both get it.
+// E2: of two candidates only one becomes the leader.
 func TestE2TwoCandidates(t *testing.T) {
 	r := newFixture(t)
 	x, y := r.elector("x"), r.elector("y")
 	r.elect(x)
 	y.reconcile(t.Context())
 	if r.isLeader(y) {
-		t.Fatal("both hold")
+		t.Fatal("both are leaders")
 	}
 	r.advance(5*time.Second + 1)
 	y.reconcile(t.Context())
 	r.observed(y)
 	x.reconcile(t.Context())
 	if !r.isLeader(y) || r.isLeader(x) {
-		t.Errorf("x holds: %v, y holds: %v", r.isLeader(x), r.isLeader(y))
+		t.Errorf("x leads: %v, y leads: %v", r.isLeader(x), r.isLeader(y))
 	}
 	before, _ := y.IsLeader()
 	y.release(t.Context())
 	r.Eventually("the release is seen", func() bool { return r.cache.LeaderLease().Holder == "" })
 	r.elect(x)
 	if r.isLeader(y) || before == 0 {
-		t.Error("who left holds")
+		t.Error("the former leader still leads")
 	}
 }
 
-// A Lease that is deleted is found out, and waited for as silence is (E3).
+// E3: the elector detects a deleted Lease, and waits as after silence.
 func TestE3ADeletedLease(t *testing.T) {
 	r := newFixture(t)
 	k := r.elector("x")
@@ -129,14 +131,15 @@ func TestE3ADeletedLease(t *testing.T) {
 	r.Eventually("the deletion is seen", func() bool { return r.cache.LeaderLease() == nil })
 	r.advance(time.Second)
 	if k.reconcile(t.Context()); r.isLeader(k) {
-		t.Fatal("held without a Lease")
+		t.Fatal("leader without a Lease")
 	}
 	k.reconcile(t.Context())
 	r.advance(5*time.Second + 1)
 	r.elect(k)
 }
 
-// S9: while another program renews it the seat is its own; then it is taken over.
+// S9: while another program renews the Lease, it is the holder. Then the elector acquires the
+// Lease.
 func TestS9AForeignHolderIsRespected(t *testing.T) {
 	r := newFixture(t)
 	k := r.elector("x")
@@ -150,12 +153,12 @@ func TestS9AForeignHolderIsRespected(t *testing.T) {
 	k.reconcile(t.Context())
 	r.advance(15 * time.Second)
 	if k.reconcile(t.Context()); k.ForeignHolder() == "" || r.isLeader(k) {
-		t.Fatal("taken within its duration")
+		t.Fatal("acquired within its duration")
 	}
 	r.advance(1)
 	r.elect(k)
 	if k.ForeignHolder() != "" {
-		t.Error("it is another's still")
+		t.Error("the holder is still foreign")
 	}
 }
 
@@ -165,10 +168,50 @@ func TestAnIneligibleNodeAcquiresNothing(t *testing.T) {
 	k.cfg.Eligible = func() bool { return false }
 	k.reconcile(t.Context())
 	if r.isLeader(k) || r.cache.LeaderLease() != nil {
-		t.Error("it took the seat")
+		t.Error("it acquired the Lease")
 	}
 	k.release(t.Context())
 	if r.Server.Count("PUT", fakecluster.Seat) > 0 {
-		t.Error("it left what it did not have")
+		t.Error("it released a Lease that it did not hold")
+	}
+}
+
+// Without a required field, NewLeaderElector returns an error.
+func TestNewLeaderElectorValidates(t *testing.T) {
+	r := newFixture(t)
+	valid := r.elector("x").cfg
+	valid.Clock, valid.Log, valid.Eligible, valid.OnFailure = nil, nil, nil, nil
+	if e, err := NewLeaderElector(valid); err != nil || e.cfg.Clock() == 0 || !e.cfg.Eligible() {
+		t.Errorf("a minimal configuration: %v", err)
+	}
+	for name, remove := range map[string]func(*LeaderElectorConfig){
+		"namespace": func(c *LeaderElectorConfig) { c.Namespace = "" },
+		"name":      func(c *LeaderElectorConfig) { c.Name = "" },
+		"identity":  func(c *LeaderElectorConfig) { c.Identity = "" },
+		"cache":     func(c *LeaderElectorConfig) { c.Cache = nil },
+		"router":    func(c *LeaderElectorConfig) { c.Router = nil },
+		"duration":  func(c *LeaderElectorConfig) { c.Duration = nil },
+		"interval":  func(c *LeaderElectorConfig) { c.Interval = nil },
+	} {
+		cfg := valid
+		remove(&cfg)
+		if _, err := NewLeaderElector(cfg); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("without %s: %v", name, err)
+		}
+	}
+}
+
+// An orderly hand-over: the release of one elector makes the Lease free for the next one at once.
+func TestAHandOverTakesNoWait(t *testing.T) {
+	r := newFixture(t)
+	x, y := r.elector("x"), r.elector("y")
+	r.elect(x)
+	y.reconcile(t.Context())
+	stopX, before := r.Run(x.Run), r.clock()
+	stopX()
+	r.Eventually("the release is seen", func() bool { return r.cache.LeaderLease().Holder == "" })
+	y.reconcile(t.Context())
+	if !r.isLeader(y) || r.clock() != before {
+		t.Errorf("the next elector leads: %v", r.isLeader(y))
 	}
 }

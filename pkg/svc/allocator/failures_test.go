@@ -16,7 +16,7 @@ import (
 	"github.com/kvip/kvip/test/testutil"
 )
 
-// TestFailedRequestsAreCounted: whatever the allocator asks of an API server.
+// Every request of the allocator counts if it fails.
 func TestFailedRequestsAreCounted(t *testing.T) {
 	for _, c := range []struct {
 		request string
@@ -56,18 +56,18 @@ func TestFailedRequestsAreCounted(t *testing.T) {
 			r.Server.Deny(c.denials...)
 			c.do(t.Context(), r, a)
 			if r.counted(c.request) == 0 {
-				t.Errorf("%s is not counted; these are: %v", c.request, r.failures)
+				t.Errorf("%s is not counted, but %v", c.request, r.failures)
 			}
 		})
 	}
 }
 
-// write has the status of the only Service written.
+// write writes the status of the only Service.
 func write(ctx context.Context, r *fixture, a *Allocator) {
 	_, _ = a.queue.client.write(ctx, r.cache.Services()[0], desiredStatus{isReady: true, reason: ReasonAllocated})
 }
 
-// TestAFailedCreateOfTheLeaseIsCounted: also while there is no Lease yet.
+// A failure counts also while there is no Lease yet.
 func TestAFailedCreateOfTheLeaseIsCounted(t *testing.T) {
 	r := newFixture(t)
 	r.Server.Deny(fakeapi.Denial{Method: "POST", Path: "/leases", Code: 503})
@@ -75,12 +75,11 @@ func TestAFailedCreateOfTheLeaseIsCounted(t *testing.T) {
 	k.reconcile(t.Context())
 	r.advance(20 * time.Second)
 	if k.reconcile(t.Context()); r.counted("create leases") == 0 {
-		t.Errorf("counted are %v", r.failures)
+		t.Errorf("counted %v", r.failures)
 	}
 }
 
-// TestNotFoundIsNotAFailure: that something does not exist is what was asked, and what is cancelled
-// did not fail.
+// An object that does not exist is not a failure, and neither is a cancelled request.
 func TestNotFoundIsNotAFailure(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.allocator("x")
@@ -91,7 +90,7 @@ func TestNotFoundIsNotAFailure(t *testing.T) {
 	cancel()
 	_, _ = a.queue.client.write(over, version("7"), desiredStatus{})
 	if len(r.failures) != 0 {
-		t.Errorf("counted are %v", r.failures)
+		t.Errorf("counted %v", r.failures)
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 	"github.com/kvip/kvip/pkg/svc"
 )
 
-// errDown is no answer of an API server.
+// errDown is a request without a response.
 var errDown = errors.New("the API server is down")
 
 // cluster has the Leases of one namespace and checks resourceVersions as an API server does.
@@ -28,7 +28,7 @@ type fakeLeases struct {
 	leases  map[string]*coordinationv1.Lease
 	writes  int
 	fail    map[int]error   // by the number of the write: it is not done
-	mute    map[int]bool    // by the number of the write: it is done, and nobody hears of it
+	mute    map[int]bool    // by the number of the write: it is done, and its response is lost
 	lost    map[string]bool // addresses that were in a Lease that was deleted
 }
 
@@ -85,7 +85,7 @@ func (c *fakeLeases) put(l *coordinationv1.Lease) (*coordinationv1.Lease, error)
 	return l.DeepCopy(), nil
 }
 
-// lose deletes a Lease, if it is there.
+// lose deletes a Lease, if it exists.
 func (c *fakeLeases) lose(name string) {
 	if l := c.leases[name]; l != nil {
 		for addr := range svc.DecodeLedger(l.Annotations[svc.AnnotationLedger]) {

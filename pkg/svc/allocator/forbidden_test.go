@@ -12,8 +12,8 @@ import (
 
 func kubeVIP(r *svc.Reader) { r.KubeVIP = true }
 
-// S4: addresses that no host can use in a subnet of the nodes are not given out, whatever the pool
-// says; the nodes publish their subnets. A Service that has one keeps it and is told.
+// S4: no Service gets an address that no host can use in a subnet that nodes publish, whatever
+// pools contain. A Service that has such an address keeps it, with a warning.
 func TestSubnetAddressesAreNotGiven(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
@@ -30,8 +30,8 @@ func TestSubnetAddressesAreNotGiven(t *testing.T) {
 	r.expect(a, "a/old", "10.0.0.103 SubnetAddress")
 }
 
-// S4: a node that reports the address of a Service as its own, as a cloud controller may have it,
-// takes it from nobody.
+// S4: a node that reports the address of a Service as its own, as cloud controllers do, does not
+// revoke the address.
 func TestANodeTakesNoAddressFromAService(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
@@ -43,7 +43,7 @@ func TestANodeTakesNoAddressFromAService(t *testing.T) {
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
 }
 
-// S9: addresses that need no pool are none of the cluster's own.
+// S9: an address that needs no pool must not be one of the cluster's own.
 func TestAnyAddressIsBounded(t *testing.T) {
 	for name, tell := range map[string]func(*fixture){
 		"by ServiceCIDR": func(r *fixture) {

@@ -14,7 +14,7 @@ import (
 	"github.com/kvip/kvip/test/fakeapi"
 )
 
-// written makes a status that a program has written by an update.
+// written makes a status that a program wrote by an update.
 func written(manager, ip string) func(*corev1.Service) {
 	return func(s *corev1.Service) {
 		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: ip, Ports: []corev1.PortStatus{{Port: 80, Protocol: corev1.ProtocolTCP}}}}
@@ -23,8 +23,8 @@ func written(manager, ip string) func(*corev1.Service) {
 	}
 }
 
-// S4: a status of another program's stays, and the condition says so at once, with every right and
-// with kube-vip's alone. Nothing is reserved for the Service.
+// S4: a status of another program stays, and the condition reports that, with all permissions and
+// with those of kube-vip. The ledger has no entry for the Service.
 func TestAForeignStatusStays(t *testing.T) {
 	for name, denials := range map[string][]fakeapi.Denial{"by apply": nil, "by update": {{Method: http.MethodPatch, Code: 403}}} {
 		t.Run(name, func(t *testing.T) {
@@ -41,7 +41,7 @@ func TestAForeignStatusStays(t *testing.T) {
 				r.reconcile(a)
 			}
 			if got := r.Says("a/web"); got != "192.0.2.1 ForeignStatus" || len(r.stored()) != 1 {
-				t.Errorf("it says %s, the ledger has %v", got, r.stored())
+				t.Errorf("the status is %s, the ledger has %v", got, r.stored())
 			}
 			r.PutService("a/web", func(s *corev1.Service) {
 				s.Status.LoadBalancer.Ingress, s.ManagedFields = nil, nil
@@ -51,8 +51,8 @@ func TestAForeignStatusStays(t *testing.T) {
 	}
 }
 
-// S4: another program that takes the status of a Service has it: kvip gives up its address instead
-// of writing again.
+// S4: if another program takes over the status of a Service, kvip releases the address and does not
+// write again.
 func TestAStatusIsTakenOverOnce(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
@@ -63,8 +63,8 @@ func TestAStatusIsTakenOverOnce(t *testing.T) {
 	r.until(a, "its address is free", func() bool { return len(r.stored()) == 0 })
 }
 
-// S9: what kube-vip has written is kvip's after the migration, and changes with the Service. It is
-// taken over once: a kube-vip that writes on keeps it.
+// S9: after the migration, kvip owns what kube-vip wrote. It takes a status over once: a kube-vip
+// that continues to write keeps it.
 func TestTheStatusOfKubeVIPIsTakenOver(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
@@ -78,7 +78,7 @@ func TestTheStatusOfKubeVIPIsTakenOver(t *testing.T) {
 	r.expect(a, "a/web", "10.0.0.103 Allocated")
 }
 
-// S4: a status with the address that the ledger has is the Service's, whoever wrote it.
+// S4: a status with the address of the ledger belongs to the Service, whichever program wrote it.
 func TestAStatusThatTheLedgerConfirmsIsTakenOver(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
@@ -86,12 +86,12 @@ func TestAStatusThatTheLedgerConfirmsIsTakenOver(t *testing.T) {
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
 	r.PutService("a/web", written("restore", "10.0.0.100"), func(s *corev1.Service) { s.Status.Conditions = nil })
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
-	r.until(a, "the status is kvip's", func() bool { return len(r.cache.Services()[0].StatusBy) == 0 })
+	r.until(a, "kvip owns the status", func() bool { return len(r.cache.Services()[0].StatusBy) == 0 })
 	r.PutService("a/web", asking("10.0.0.102"))
 	r.expect(a, "a/web", "10.0.0.102 Allocated")
 }
 
-// A status that has more than kvip writes is corrected.
+// A status with more than kvip writes is corrected.
 func TestAnInvalidStatusIsCorrected(t *testing.T) {
 	proxy := corev1.LoadBalancerIPModeProxy
 	for name, ingress := range map[string][]corev1.LoadBalancerIngress{
@@ -115,8 +115,8 @@ func TestAnInvalidStatusIsCorrected(t *testing.T) {
 	}
 }
 
-// S9: a Service of kube-vip's that is being deleted waits for its cloud provider; kvip has that
-// one's place. Those of others wait for theirs.
+// S9: a deleted Service waits for the finalizer of kube-vip's cloud provider, which kvip replaces.
+// Services of other providers wait for these.
 func TestServicesOfKubeVIPCanBeDeleted(t *testing.T) {
 	class, other := "kvip.dev/kvip", "example.com/lb"
 	ignored := func(s *corev1.Service) { s.Annotations = map[string]string{"kube-vip.io/ignore": "true"} }
@@ -150,12 +150,12 @@ func TestServicesOfKubeVIPCanBeDeleted(t *testing.T) {
 			r.PutService("a/web", func(s *corev1.Service) {
 				s.Finalizers, s.DeletionTimestamp = []string{svc.CleanupFinalizer}, &now
 			})
-			r.Eventually("it is seen", func() bool {
+			r.Eventually("the watch shows it", func() bool {
 				return slices.ContainsFunc(r.cache.Services(), func(s *svc.Service) bool { return s.Name == "web" && s.Namespace == "a" && !s.Managed })
 			})
 			gone := func() bool { var s corev1.Service; return !r.Service("a/web", &s) }
 			if c.goes {
-				r.until(a, "it is gone", gone)
+				r.until(a, "it is deleted", gone)
 				return
 			}
 			for range 5 {

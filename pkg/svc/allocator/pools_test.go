@@ -37,12 +37,12 @@ func TestStatusOfAPool(t *testing.T) {
 	r.PutPool("q", "10.0.0.103-10.0.0.110")
 	r.PutPool("six", "fd00::/64")
 	r.PutService("a/web")
-	r.until(a, "it is told", func() bool {
+	r.until(a, "the status is written", func() bool {
 		p, q, six := r.pool("p").Status, r.pool("q").Status, r.pool("six").Status
 		return p.Size == "4" && p.Used == 1 && slices.Equal(p.Conflicts, []string{"pool q: 10.0.0.103"}) && slices.Equal(q.Conflicts, []string{"pool p: 10.0.0.103"}) && six.Size != "" && ready(r.pool("p")) == "True Usable"
 	})
 	if p, six := r.pool("p").Status, r.pool("six").Status; p.Addresses != "10.0.0.100/30" || p.IPv4 != "1/4" || p.IPv6 != "" || six.IPv4 != "" || six.IPv6 != "0/2^64" {
-		t.Errorf("the pools say %+v and %+v", p, six)
+		t.Errorf("the pools are %+v and %+v", p, six)
 	}
 	if got := r.pool("six").Status.Size; got != ">=18446744073709551615" {
 		t.Errorf("the size of an IPv6 pool is %s", got)
@@ -52,10 +52,10 @@ func TestStatusOfAPool(t *testing.T) {
 	for range 10 {
 		r.reconcile(a)
 	}
-	r.Never("it is told again", func() bool { return r.Server.Count(http.MethodPatch, "/ippools") > n })
+	r.Never("it is written again", func() bool { return r.Server.Count(http.MethodPatch, "/ippools") > n })
 }
 
-// The status of a pool counts, and need not follow each Service.
+// The status of a pool has counts, and need not follow each Service.
 func TestStatusesOfPoolsArePaced(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.allocator("x")
@@ -65,7 +65,7 @@ func TestStatusesOfPoolsArePaced(t *testing.T) {
 		return now
 	}
 	if !due("p", one) || due("p", two) || !due("q", one) {
-		t.Error("they are not spaced each by itself")
+		t.Error("they are not paced separately")
 	}
 	if r.advance(poolStatusInterval); !due("p", two) {
 		t.Error("it is not due after a second")
@@ -75,7 +75,7 @@ func TestStatusesOfPoolsArePaced(t *testing.T) {
 	}
 }
 
-// A status that cannot be written, or that the cluster does not keep, costs no request each second.
+// A status that cannot be written, or that the cluster does not keep, is not written each second.
 func TestAStatusOfAPoolThatIsNeverSeen(t *testing.T) {
 	for _, code := range []int{http.StatusForbidden, http.StatusInternalServerError} {
 		r := newFixture(t)
@@ -95,20 +95,20 @@ func TestAStatusOfAPoolThatIsNeverSeen(t *testing.T) {
 			return n > 8
 		})
 		if n < 2 || turns > 12 {
-			t.Errorf("%d: %d requests and %d turns in two minutes", code, n, turns)
+			t.Errorf("%d: %d requests and %d reconciles in two minutes", code, n, turns)
 		}
 	}
 }
 
-// A pool that becomes wrong says so, is used as it was, and takes no address from anybody.
+// A pool that becomes invalid reports that, is used as it was, and revokes no address.
 func TestAPoolThatBecomesInvalid(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
 	r.PutService("a/web")
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
 	r.PutPool("p", "10.0.0.9-10.0.0.1")
-	r.until(a, "the pool says so", func() bool { return ready(r.pool("p")) == "False Malformed" })
-	r.Eventually("an Event says so", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/default/events") == 1 })
+	r.until(a, "the pool reports it", func() bool { return ready(r.pool("p")) == "False Malformed" })
+	r.Eventually("an Event reports it", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/default/events") == 1 })
 	r.PutService("b/web")
 	r.expect(a, "b/web", "10.0.0.101 Allocated")
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
@@ -117,25 +117,24 @@ func TestAPoolThatBecomesInvalid(t *testing.T) {
 	r.expect(a, "c/web", "UnknownPool")
 }
 
-// The ConfigMap of kube-vip's cloud provider gives addresses, and an Event names what is wrong in
-// it.
+// The ConfigMap of kube-vip's cloud provider has pools, and an Event names each invalid value.
 func TestKubeVIPsPools(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
 	r.Put("/api/v1/namespaces/kube-system/configmaps/kubevip", corev1.ConfigMap{Data: map[string]string{"range-a": "10.2.0.1-10.2.0.1", "bad": "x"}})
-	r.Eventually("it is seen", func() bool {
+	r.Eventually("the watch shows it", func() bool {
 		pools, _ := r.cache.KubeVIPPools()
 		return len(pools) == 1
 	})
 	r.PutService("a/web")
 	r.expect(a, "a/web", "10.2.0.1 Allocated")
-	r.Eventually("an Event says so", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/kube-system/events") == 1 })
+	r.Eventually("an Event reports it", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/kube-system/events") == 1 })
 	r.advance(time.Second)
 	r.reconcile(a)
-	r.Never("it says so again", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/kube-system/events") > 1 })
+	r.Never("it is reported again", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/kube-system/events") > 1 })
 }
 
-// kubectl shows a pool's condition, and it quotes what the pool says.
+// kubectl shows a pool's condition, which quotes text of users.
 func TestAPoolsConditionIsSafeForATerminal(t *testing.T) {
 	c := source{object: &svc.Pool{}, err: errors.New("\u009b2J\n" + strings.Repeat("x", 9999))}.condition()
 	if !strings.HasPrefix(c.Message, `\u009b2J\nx`) || len(c.Message) > 1024 {

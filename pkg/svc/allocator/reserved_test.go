@@ -15,19 +15,19 @@ import (
 	"github.com/kvip/kvip/test/fakeapi/fakecluster"
 )
 
-// putControlPlane writes the Lease of the control plane's election, with no holder, as between two
-// of them.
+// putControlPlane writes the Lease of the control plane's election without a holder, as between two
+// holders.
 func (r *fixture) putControlPlane(name, addresses string) {
 	r.T.Helper()
 	r.Put(fakecluster.LeasePath(name), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
 		Labels:      map[string]string{kubelease.LabelRole: kubelease.RoleControlPlane},
 		Annotations: map[string]string{kubelease.AnnotationAddresses: addresses},
 	}})
-	r.Eventually("it is seen", func() bool { return r.cache.Lease(name) != nil })
+	r.Eventually("the watch shows it", func() bool { return r.cache.Lease(name) != nil })
 }
 
-// S4, S5: no agent that serves Services is on a control-plane node, and no flag tells the virtual
-// IP: its Lease does, with its port, whatever the Lease's name is. The ledger tells the agents.
+// S4, S5: without an agent on a control-plane node and without a flag, the VIP is known from its
+// Lease, with its port, whatever the Lease's name. Agents read it in the ledger.
 func TestTheControlPlanesLeaseReservesItsAddress(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
@@ -51,8 +51,8 @@ func TestTheControlPlanesLeaseReservesItsAddress(t *testing.T) {
 	}
 }
 
-// S4: the next allocator knows the control plane's address from the ledger, also where no Lease
-// tells it at present. It forgets it when nothing tells it any more for a while.
+// S4: the next allocator knows the VIP from the ledger, even if no Lease has it. It forgets the VIP
+// after a while without evidence.
 func TestTheLedgerRemembersTheControlPlanesAddress(t *testing.T) {
 	r := newFixture(t)
 	r.PutLedger("0", ipam.Ledger{first: {
@@ -65,13 +65,13 @@ func TestTheLedgerRemembersTheControlPlanesAddress(t *testing.T) {
 	a, _ := r.leader("x")
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
 	if holders := a.store.ledger()[first]; !ipam.WithControlPlane(holders) {
-		t.Errorf("the next allocator took the control plane out of the ledger: %v", holders)
+		t.Errorf("the next allocator removed the control plane from the ledger: %v", holders)
 	}
 	r.advance(vipMaxAge)
 	r.until(a, "the control plane is gone from the ledger", func() bool { return !ipam.WithControlPlane(a.store.ledger()[first]) })
 }
 
-// A Lease that nobody writes any more, as after a change of its name, reserves its address for a
+// A Lease that is not written any more, as after a change of its name, reserves its address for a
 // while only.
 func TestAnAbandonedElectionReservesNothing(t *testing.T) {
 	r := newFixture(t)
@@ -95,7 +95,7 @@ func TestAnAbandonedElectionReservesNothing(t *testing.T) {
 	}
 }
 
-// What a stranger writes there is bounded and left out.
+// What other clients write there is bounded, and invalid values are left out.
 func TestReadAddressesOfTheControlPlane(t *testing.T) {
 	for text, want := range map[string][]netip.AddrPort{
 		"":               nil,

@@ -17,7 +17,7 @@ import (
 	"github.com/kvip/kvip/test/fakeapi/fakecluster"
 )
 
-// shards are the names of the ledger's Leases that the API has.
+// shards returns the names of the ledger's Leases in the API.
 func (r *fixture) shards() (names []string) {
 	for n := range 200 {
 		var l coordinationv1.Lease
@@ -28,7 +28,7 @@ func (r *fixture) shards() (names []string) {
 	return names
 }
 
-// stored is the ledger as the API has it.
+// stored returns the ledger in the API.
 func (r *fixture) stored() ipam.Ledger {
 	all := ipam.Ledger{}
 	for _, name := range r.shards() {
@@ -48,13 +48,13 @@ func (r *fixture) holds(addr string, owner ipam.Owner) bool {
 	return len(holders) > 0 && holders[0].Owner == owner
 }
 
-// asking makes a Service ask for an address.
+// asking makes a Service request an address.
 func asking(addr string) func(*corev1.Service) {
 	return func(s *corev1.Service) { s.Annotations[svc.AnnotationAddresses] = addr }
 }
 
-// S4: Leases of the ledger that somebody deletes or edits are written again, with the same
-// addresses, also those that are in no pool any more; meanwhile agents see what there was.
+// S4: Leases of the ledger that another client deletes or edits are written again with the same
+// addresses, also those in no pool. Meanwhile agents see the entries of before.
 func TestTheLedgerIsRestored(t *testing.T) {
 	for name, spoil := range map[string]func(r *fixture){
 		"all deleted": func(r *fixture) {
@@ -86,17 +86,17 @@ func TestTheLedgerIsRestored(t *testing.T) {
 			r.reconcile(a)
 			changes := r.cache.Changes()
 			spoil(r)
-			r.Eventually("it is seen", func() bool { return r.cache.Changes() != changes })
+			r.Eventually("the watch shows it", func() bool { return r.cache.Changes() != changes })
 			if got := r.cache.Ledger(); len(got) != 2 || got[first][0].Owner != "a/other" {
-				t.Errorf("agents see %v", got)
+				t.Errorf("agents have %v", got)
 			}
-			r.until(a, "the ledger is there again", func() bool { return r.holds("10.0.0.103", "a/web") && r.holds("10.0.0.100", "a/other") })
-			r.until(a, "it is seen", func() bool { return a.term != 0 && len(r.cache.Ledger()) == 2 })
+			r.until(a, "the ledger is restored", func() bool { return r.holds("10.0.0.103", "a/web") && r.holds("10.0.0.100", "a/other") })
+			r.until(a, "the watch shows it", func() bool { return a.term != 0 && len(r.cache.Ledger()) == 2 })
 			if n := len(r.shards()); n > 3 {
 				t.Errorf("%d Leases", n)
 			}
 			if r.Says("a/web") != "10.0.0.103 Allocated" {
-				t.Errorf("the Service says %s", r.Says("a/web"))
+				t.Errorf("the status is %s", r.Says("a/web"))
 			}
 		})
 	}
@@ -112,8 +112,7 @@ func (r *fixture) edit(change func(l *coordinationv1.Lease)) {
 	r.Put(fakecluster.LeasePath(name), &l)
 }
 
-// S4: the next allocator restores what the former one did not live to, from what its agent has
-// seen.
+// S4: the next allocator restores the ledger for a failed one, from what its agent has seen.
 func TestTheNextAllocatorRestoresTheLedger(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
@@ -130,11 +129,11 @@ func TestTheNextAllocatorRestoresTheLedger(t *testing.T) {
 	r.advance(5*time.Second + 1)
 	r.elect(kb)
 	r.runWriters(b)
-	r.until(b, "the ledger is there again", func() bool { return r.holds("10.0.0.103", "a/web") })
+	r.until(b, "the ledger is restored", func() bool { return r.holds("10.0.0.103", "a/web") })
 }
 
-// S4: whatever keys and ports Services have, the others get their addresses, the ledger fits into
-// its Leases, and no Lease is made for each try.
+// S4: with any keys and ports of Services, the others get their addresses, the ledger fits into its
+// Leases, and retries create no Leases.
 func TestHostileServicesStopNothing(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
@@ -170,13 +169,12 @@ func TestHostileServicesStopNothing(t *testing.T) {
 	}
 }
 
-// S4: a ledger that cannot be written, or not be used yet, is tried again once a second, whatever
-// happens meanwhile.
+// S4: a ledger that cannot be written or used yet is acquired once a second, whatever else changes.
 func TestTheLedgerIsRetriedOnceASecond(t *testing.T) {
 	for name, deny := range map[string]fakeapi.Denial{
-		"it cannot be read":                 {Method: http.MethodGet, Path: "/leases", Code: 500},
-		"it cannot be written":              {Method: http.MethodPut, Path: svc.LedgerPrefix(fakecluster.Seat), Code: 500},
-		"nobody says if its Service exists": {Method: http.MethodGet, Path: "/services/gone", Code: 500},
+		"it cannot be read":     {Method: http.MethodGet, Path: "/leases", Code: 500},
+		"it cannot be written":  {Method: http.MethodPut, Path: svc.LedgerPrefix(fakecluster.Seat), Code: 500},
+		"its Service may exist": {Method: http.MethodGet, Path: "/services/gone", Code: 500},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newFixture(t)
@@ -202,7 +200,7 @@ func TestTheLedgerIsRetriedOnceASecond(t *testing.T) {
 			r.advance(pollInterval)
 			r.elect(k)
 			if tries() == 0 {
-				t.Error("it is not tried again")
+				t.Error("it is not repeated")
 			}
 			r.Server.Deny()
 			r.expect(a, "a/web", "10.0.0.100 Allocated")

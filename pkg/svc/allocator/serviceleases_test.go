@@ -13,8 +13,8 @@ import (
 	"github.com/kvip/kvip/pkg/ipam"
 )
 
-// S9: a kube-vip that renews the Lease of a Service is respected for as long as the Lease says,
-// counted from the last change that was seen, within bounds.
+// S9: a kube-vip that renews the Lease of a Service is respected for the duration in the Lease,
+// within bounds, from the last observed change.
 func TestServiceLeases(t *testing.T) {
 	const owner = ipam.Owner("shop/web")
 	one := func(holder, version string, d time.Duration) map[ipam.Owner]serviceLease {
@@ -44,12 +44,12 @@ func TestServiceLeases(t *testing.T) {
 	holds(time.Hour+11*time.Minute, "")
 	before := e.version
 	if e.observe(one("n1", "4", 24*time.Hour), time.Hour+11*time.Minute); e.version == before {
-		t.Error("nobody is told that the holder is not respected any more")
+		t.Error("the version does not change when the holder becomes invalid")
 	}
 }
 
-// S9: a Service in the ledger is kvip's until its Lease is seen to change, which may have been left
-// behind.
+// S9: a Service in the ledger stays kvip's until its Lease is seen to change, as kube-vip may have
+// left the Lease behind.
 func TestServiceLeasesAndTheLedger(t *testing.T) {
 	const owner = ipam.Owner("shop/web")
 	seen := func(version string) map[ipam.Owner]serviceLease {
@@ -89,7 +89,7 @@ func TestReadServiceLease(t *testing.T) {
 		t.Errorf("%q %+v %v", owner, one, ok)
 	}
 	for name, l := range map[string]*coordinationv1.Lease{
-		"another name": lease("web", "n1"), "no Service": lease("kubevip-", "n1"), "nobody": lease("kubevip-web", ""),
+		"another name": lease("web", "n1"), "no Service": lease("kubevip-", "n1"), "no holder": lease("kubevip-web", ""),
 	} {
 		if owner, _, ok := readServiceLease(l); ok {
 			t.Errorf("%s: taken for that of %s", name, owner)
@@ -100,9 +100,8 @@ func TestReadServiceLease(t *testing.T) {
 	}
 }
 
-// S9: with svc_election kube-vip has a Lease for each Service, in the Service's namespace. While it
-// renews one, kvip gives that Service no address, says why, and serves the others; when it is
-// silent, kvip takes over.
+// S9: with svc_election kube-vip has a Lease for each Service. While it renews one, kvip gives that
+// Service no address, reports why, and serves the others. Afterwards kvip takes over.
 func TestAServiceWithALeaseOfKubeVIP(t *testing.T) {
 	r := newFixture(t)
 	renew := func(version string) {
@@ -120,7 +119,7 @@ func TestAServiceWithALeaseOfKubeVIP(t *testing.T) {
 	r.PutService("a/other")
 	r.Eventually("the Services are seen", func() bool { return len(r.cache.Services()) == 2 })
 	if a.reconcile(t.Context()) {
-		t.Error("gave out addresses before it knew kube-vip's elections")
+		t.Error("allocated before it knew kube-vip's Leases")
 	}
 	r.runWriters(a)
 	r.expect(a, "a/other", "10.0.0.100 Allocated")
@@ -131,22 +130,21 @@ func TestAServiceWithALeaseOfKubeVIP(t *testing.T) {
 	var s corev1.Service
 	r.Service("a/web", &s)
 	if text := s.Status.Conditions[0].Message; !strings.Contains(text, "kube-vip at n7, which renews lease a/kubevip-web") {
-		t.Errorf("the condition says %q", text)
+		t.Errorf("the condition is %q", text)
 	}
-	r.advance(20 * time.Second) // nobody renews it
+	r.advance(20 * time.Second) // it is not renewed
 	r.elect(k)
 	r.expect(a, "a/web", "10.0.0.101 Allocated")
-	renew("2") // a kube-vip that comes back has it again
-	r.until(a, "kvip has given it up", func() bool {
+	renew("2") // a kube-vip that returns gets it again
+	r.until(a, "kvip has released it", func() bool {
 		r.advance(serviceLeasesInterval)
 		r.elect(k)
 		return len(r.stored()) == 1
 	})
 }
 
-// S9: a Lease that kube-vip left behind takes no address from a Service: whoever becomes the
-// allocator learns of silence only after a while, and the ledger says that the Service was kvip's
-// until then.
+// S9: a Lease that kube-vip left behind revokes no address: a new leader detects silence only after
+// a while, and until then the ledger decides.
 func TestALeaseThatKubeVIPLeftBehind(t *testing.T) {
 	r := newFixture(t)
 	holder, seconds := "n7", int32(15)
@@ -166,10 +164,10 @@ func TestALeaseThatKubeVIPLeftBehind(t *testing.T) {
 	k.release(t.Context())
 	b, next := r.allocator("y")
 	b.cfg.KubeVIP = true
-	r.Eventually("the seat is free", func() bool { s := r.cache.LeaderLease(); return s != nil && s.Holder == "" })
+	r.Eventually("the Lease is free", func() bool { s := r.cache.LeaderLease(); return s != nil && s.Holder == "" })
 	r.elect(next)
 	r.runWriters(b)
-	r.until(b, "the next allocator looks", func() bool { return b.term != 0 && b.reconciled.term == b.term })
+	r.until(b, "the next allocator reconciles", func() bool { return b.term != 0 && b.reconciled.term == b.term })
 	if l := r.stored(); len(l) != 1 || r.Says("a/web") != "10.0.0.100 Allocated" {
 		t.Errorf("the next allocator made the ledger %v, and the status %s", l, r.Says("a/web"))
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/kvip/kvip/pkg/svc"
 )
 
-// S4: whoever joins an address, or changes there, does not harm the Service that had it first; the
-// ledger tells the next allocator who has changed.
+// S4: a Service that joins an address, or changes there, does not harm the first one. The next
+// allocator reads in the ledger which one changed.
 func TestAChangeReleasesOnlyTheChangedService(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
@@ -43,6 +43,6 @@ func TestAChangeReleasesOnlyTheChangedService(t *testing.T) {
 	r.PutService("b/joins", shares(83, "other", local))
 	// The condition says PolicyMismatch for one turn of the allocator, and the next write may overtake
 	// it.
-	r.until(b, "b/joins gives the address up", func() bool { return strings.HasPrefix(r.Says("b/joins"), "10.0.0.101 ") })
+	r.until(b, "b/joins releases the address", func() bool { return strings.HasPrefix(r.Says("b/joins"), "10.0.0.101 ") })
 	r.expect(b, "z/first", "10.0.0.100 Allocated")
 }

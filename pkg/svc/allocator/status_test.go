@@ -56,7 +56,7 @@ func TestMatches(t *testing.T) {
 		return s
 	}
 	if !want.matches(says(func(*svc.Service) {})) {
-		t.Error("what it says is what is wanted")
+		t.Error("the desired status does not match")
 	}
 	for what, change := range map[string]func(*svc.Service){
 		"nothing": func(s *svc.Service) { s.Condition = nil }, "another reason": func(s *svc.Service) { s.Condition.Reason = "x" }, "another message": func(s *svc.Service) { s.Condition.Message = "x" },
@@ -64,7 +64,7 @@ func TestMatches(t *testing.T) {
 		"another address": func(s *svc.Service) { s.Status = []netip.Addr{first.Next()} }, "one too many": func(s *svc.Service) { s.Status = append(s.Status, first) },
 	} {
 		if want.matches(says(change)) {
-			t.Errorf("%s counts as what is wanted", what)
+			t.Errorf("%s matches", what)
 		}
 	}
 	if (desiredStatus{clear: true}).matches(says(func(*svc.Service) {})) || !(desiredStatus{clear: true}).matches(says(func(s *svc.Service) { s.Condition = nil })) {
@@ -72,7 +72,8 @@ func TestMatches(t *testing.T) {
 	}
 }
 
-// S9: without the right to apply, statuses are updated, and the missing right is named once.
+// S9: without the permission to apply, statuses are updated, and each missing permission is logged
+// once.
 func TestS9UpdateWherePatchIsForbidden(t *testing.T) {
 	r := newFixture(t)
 	r.Server.Deny(fakeapi.Denial{Method: http.MethodPatch, Code: 403}, fakeapi.Denial{Path: "/events", Code: 403})
@@ -84,11 +85,11 @@ func TestS9UpdateWherePatchIsForbidden(t *testing.T) {
 	r.Eventually("the pool's status was tried", func() bool { return r.Log.Count("patch ippools/status") > 0 })
 	for _, right := range []string{"patch services/status", "patch ippools/status"} {
 		if n := r.Log.Count("missing permission: " + right); n != 1 {
-			t.Errorf("%s is named %d times", right, n)
+			t.Errorf("%s is logged %d times", right, n)
 		}
 	}
 	if r.Log.Count("refuses these credentials") > 0 {
-		t.Errorf("the credentials are doubted\n%s", r.Log)
+		t.Errorf("the credentials are suspected\n%s", r.Log)
 	}
 	other := "example.com/lb"
 	r.PutService("a/web", func(s *corev1.Service) { s.Spec.LoadBalancerClass = &other })
@@ -97,7 +98,7 @@ func TestS9UpdateWherePatchIsForbidden(t *testing.T) {
 	r.Server.Deny()
 	r.advance(time.Minute)
 	b, k := r.allocator("y")
-	r.Eventually("the last renewal of the seat is seen", func() bool {
+	r.Eventually("the last renewal of the Lease is seen", func() bool {
 		var l coordinationv1.Lease
 		return r.Lease(fakecluster.Seat, &l) && r.cache.LeaderLease().ResourceVersion == l.ResourceVersion
 	})
@@ -117,8 +118,7 @@ func TestS9UpdateWherePatchIsForbidden(t *testing.T) {
 	r.Never("it is cleared again and again", func() bool { return r.Store.Writes() > writes })
 }
 
-// A Service that goes to another class is cleared, but not of what its new program has written
-// since.
+// A Service that moves to another class is cleared, except what its new program has written since.
 func TestAnotherClass(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
@@ -142,11 +142,11 @@ func TestEventsAreBounded(t *testing.T) {
 	a, _ := r.allocator("x")
 	e := a.queue.client.events
 	if !e.isDue("k") || e.isDue("k") {
-		t.Error("the same again is fresh")
+		t.Error("an equal Event is due")
 	}
 	r.advance(eventInterval)
 	if !e.isDue("k") {
-		t.Error("after a while it is not fresh")
+		t.Error("it is not due after a while")
 	}
 	for i := range maxEvents + 10 {
 		e.isDue(string(rune(i)))
@@ -156,7 +156,7 @@ func TestEventsAreBounded(t *testing.T) {
 	}
 }
 
-// What has no counterpart in kvip is said in the condition (S9).
+// S9: the condition names settings without a counterpart in kvip.
 func TestNotesAreInTheCondition(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
@@ -165,12 +165,12 @@ func TestNotesAreInTheCondition(t *testing.T) {
 	var s corev1.Service
 	r.Service("a/web", &s)
 	if got := s.Status.Conditions[0].Message; !strings.Contains(got, "has 10.0.0.100; ") || !strings.Contains(got, "kube-vip.io/something-new") {
-		t.Errorf("it says %q", got)
+		t.Errorf("the status is %q", got)
 	}
 }
 
-// A status that cannot be written does not have all Services planned anew each second, and is
-// written when it can be.
+// A status that cannot be written does not cause a reconcile each second, and is written when that
+// is possible.
 func TestAStatusThatCannotBeWritten(t *testing.T) {
 	r := newFixture(t)
 	r.Server.Deny(fakeapi.Denial{Path: "/services/web/status", Code: http.StatusUnprocessableEntity})
@@ -191,7 +191,7 @@ func TestAStatusThatCannotBeWritten(t *testing.T) {
 		second()
 	}
 	if turns > 30 {
-		t.Errorf("%d turns in two minutes", turns)
+		t.Errorf("%d reconciles in two minutes", turns)
 	}
 	r.Server.Deny()
 	for i := 0; r.Says("a/web") != "10.0.0.100 Allocated"; i++ {

@@ -10,14 +10,14 @@ import (
 	"github.com/kvip/kvip/pkg/svc"
 )
 
-// version is the Service a/web at a version.
+// version returns the Service a/web at a version.
 func version(v string) *svc.Service {
 	return &svc.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web", ResourceVersion: v}}
 }
 
 var allocated = desiredStatus{isReady: true, reason: ReasonAllocated}
 
-// newIdleQueue returns a writer whose work is done by hand.
+// newIdleQueue returns a queue whose work the test does.
 func newIdleQueue(t *testing.T) (*fixture, *statusQueue) {
 	t.Helper()
 	r := newFixture(t)
@@ -25,7 +25,7 @@ func newIdleQueue(t *testing.T) (*fixture, *statusQueue) {
 	return r, a.queue
 }
 
-// begin takes the next job from the queue as a worker does; nil if there is none.
+// next takes the next write from the queue as a worker does; nil if there is none.
 func (q *statusQueue) next() *statusWrite {
 	select {
 	case owner := <-q.queue:
@@ -44,7 +44,7 @@ func TestAWriteWaitsForItsEcho(t *testing.T) {
 	q.set(version("7"), allocated)
 	w := q.next()
 	if w == nil {
-		t.Fatal("nothing is to be written")
+		t.Fatal("nothing is queued")
 	}
 	w.finish(w.service, &metav1.ObjectMeta{ResourceVersion: "9"}, nil, r.clock())
 	for _, v := range []string{"7", "8"} {
@@ -53,16 +53,15 @@ func TestAWriteWaitsForItsEcho(t *testing.T) {
 		}
 	}
 	if q.set(version("9"), desiredStatus{clear: true}); len(q.writes) != 0 {
-		t.Error("what is so is a job still")
+		t.Error("a matching status is still queued")
 	}
 	q.set(version("9"), allocated)
 	if q.next() == nil {
-		t.Error("a version that was seen is not written")
+		t.Error("a change after the echo is not written")
 	}
 }
 
-// After etcd was restored from a backup versions begin anew: what was written is not waited for for
-// ever.
+// After a restore of etcd versions begin again: the echo of a write is not awaited for ever.
 func TestAVersionThatNeverComes(t *testing.T) {
 	r, q := newIdleQueue(t)
 	q.set(version("1000"), allocated)
@@ -70,11 +69,11 @@ func TestAVersionThatNeverComes(t *testing.T) {
 	w.finish(w.service, &metav1.ObjectMeta{ResourceVersion: "1001"}, nil, r.clock())
 	r.advance(echoTimeout - 1)
 	if q.set(version("7"), allocated); q.next() != nil {
-		t.Error("it is not waited for")
+		t.Error("the echo is not awaited")
 	}
 	r.advance(1)
 	if q.set(version("7"), allocated); q.next() == nil {
-		t.Error("it is waited for for ever")
+		t.Error("the echo is awaited for ever")
 	}
 }
 
@@ -86,7 +85,7 @@ func TestAFailedWriteIsRepeated(t *testing.T) {
 		q.set(version("7"), allocated)
 		w := q.next()
 		if w == nil {
-			t.Fatal("it is not tried again")
+			t.Fatal("it is not repeated")
 		}
 		w.finish(w.service, nil, failed, r.clock())
 		if got := w.retryAt - r.clock(); got != want {
@@ -94,7 +93,7 @@ func TestAFailedWriteIsRepeated(t *testing.T) {
 		}
 		r.advance(want - 1)
 		if q.set(version("7"), allocated); q.next() != nil {
-			t.Error("it is tried again too soon")
+			t.Error("it is repeated too soon")
 		}
 		r.advance(1)
 		want = min(2*want, statusRetry.Max)
@@ -102,11 +101,11 @@ func TestAFailedWriteIsRepeated(t *testing.T) {
 	q.set(version("7"), allocated)
 	q.next().finish(q.writes["a/web"].service, nil, failed, r.clock())
 	if q.set(version("8"), allocated); q.next() == nil {
-		t.Error("a Service that has changed is not tried at once")
+		t.Error("a changed Service is not written at once")
 	}
 }
 
-// A Service that changes while it is written is tried at once.
+// A Service that changes during its write is written again at once.
 func TestAChangeWhileItIsWritten(t *testing.T) {
 	r, q := newIdleQueue(t)
 	q.set(version("7"), allocated)
@@ -114,7 +113,7 @@ func TestAChangeWhileItIsWritten(t *testing.T) {
 	before := w.service
 	q.set(version("8"), allocated)
 	if q.next() != nil {
-		t.Fatal("it is written twice at a time")
+		t.Fatal("it is written twice at once")
 	}
 	w.finish(before, nil, errors.New("conflict"), r.clock())
 	if q.set(version("8"), allocated); q.next() == nil {
@@ -127,7 +126,7 @@ func TestRetain(t *testing.T) {
 	q.set(version("7"), allocated)
 	q.retain(map[ipam.Owner]bool{"b/web": true})
 	if len(q.writes) != 0 || q.next() != nil {
-		t.Error("a Service that is gone is a job")
+		t.Error("a removed Service is queued")
 	}
 	q.set(version("7"), allocated)
 	q.set(version("7"), allocated) // a second entry in the queue, after the forgotten one
@@ -136,16 +135,16 @@ func TestRetain(t *testing.T) {
 	}
 	q.retain(nil)
 	if len(q.writes) != 1 {
-		t.Error("what is being written is forgotten")
+		t.Error("a running write is removed")
 	}
 }
 
-// What fails after something was written is due at its own time.
+// A failed write after a successful one has its own due time.
 func TestAFailureAfterAWrite(t *testing.T) {
 	r, q := newIdleQueue(t)
 	q.set(version("7"), allocated)
 	if q.isWaiting() {
-		t.Error("it waits with a job in the queue")
+		t.Error("it waits with a queued write")
 	}
 	w := q.next()
 	w.finish(w.service, &metav1.ObjectMeta{ResourceVersion: "8"}, nil, r.clock())
@@ -156,7 +155,7 @@ func TestAFailureAfterAWrite(t *testing.T) {
 	w = q.next()
 	w.finish(w.service, nil, errors.New("refused by the test"), r.clock())
 	if !q.isWaiting() {
-		t.Error("it does not wait before it tries again")
+		t.Error("it does not wait before the retry")
 	}
 	if r.advance(statusRetry.Min); q.isWaiting() {
 		t.Error("it waits for longer than that")
@@ -176,11 +175,11 @@ func TestAFullQueueLosesNothing(t *testing.T) {
 		t.Error("it is lost")
 	}
 	if q.isEmpty() {
-		t.Error("idle with two jobs")
+		t.Error("empty with two writes")
 	}
 }
 
-// A Service that is deleted while it is written is no trouble.
+// A Service that is deleted during its write is not a failure.
 func TestADeletedServiceIsNotAFailure(t *testing.T) {
 	r := newFixture(t)
 	a, k := r.allocator("x")
@@ -188,10 +187,10 @@ func TestADeletedServiceIsNotAFailure(t *testing.T) {
 	a.queue.set(version("7"), allocated)
 	a.queue.write(t.Context(), "a/web")
 	if w := a.queue.writes["a/web"]; w.written != nil || w.failures != 0 || w.running {
-		t.Errorf("the job is %+v", w)
+		t.Errorf("the write is %+v", w)
 	}
 	if r.Log.Count("cannot write the status") > 0 {
-		t.Error("it is logged as trouble")
+		t.Error("it is logged")
 	}
 }
 

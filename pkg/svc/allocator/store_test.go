@@ -12,7 +12,7 @@ import (
 
 func addr(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}) }
 
-// many is a ledger of so many addresses of one owner.
+// many returns a ledger of n addresses of one owner.
 func many(n int, owner ipam.Owner) ipam.Ledger {
 	l := ipam.Ledger{}
 	for i := range n {
@@ -45,14 +45,14 @@ func TestTheFirstAcquisitionCreatesTheLedger(t *testing.T) {
 	commit(t, b, many(3, "a/web"))
 	l := c.leases[shardName(0)]
 	if *l.Spec.HolderIdentity != "me" || l.Labels[svc.LabelRole] != svc.RoleLedger {
-		t.Errorf("the Lease does not say who wrote it: %+v", l)
+		t.Errorf("the Lease does not name its writer: %+v", l)
 	}
 	if got := acquire(t, c.store("you", 0, nil)); !got.Equal(many(3, "a/web")) {
-		t.Errorf("the next reads %v", got)
+		t.Errorf("the next allocator reads %v", got)
 	}
 }
 
-// S4: thousands of Services cost tens of writes, and what does not change costs none.
+// S4: thousands of Services cost tens of writes, and no change costs none.
 func TestOneWriteForAllChanges(t *testing.T) {
 	c := newFakeLeases()
 	b := c.store("me", 0, nil)
@@ -69,8 +69,8 @@ func TestOneWriteForAllChanges(t *testing.T) {
 	}
 }
 
-// S4: the ledger grows by shards, each below its bound, entries stay in theirs, and the last is
-// empty.
+// S4: the ledger grows by shards, each below its bound. Entries stay in their shard, and the last
+// shard is empty.
 func TestShardsGrow(t *testing.T) {
 	const bound = 200
 	c := newFakeLeases()
@@ -103,11 +103,11 @@ func TestShardsGrow(t *testing.T) {
 		}
 	}
 	if got := acquire(t, c.store("you", bound, nil)); !got.Equal(many(61, "a/web")) {
-		t.Errorf("the next reads %d addresses", len(got))
+		t.Errorf("the next allocator reads %d addresses", len(got))
 	}
 }
 
-// An entry that is longer than a shard may be gets one of its own.
+// An entry longer than a shard gets its own.
 func TestAnEntryLongerThanAShard(t *testing.T) {
 	c := newFakeLeases()
 	b := c.store("me", 10, nil)
@@ -118,8 +118,7 @@ func TestAnEntryLongerThanAShard(t *testing.T) {
 	}
 }
 
-// S4: of an address that two shards have the first entry counts, and the other is removed on taking
-// over.
+// S4: if two shards have an address, the first entry counts, and a take-over removes the other.
 func TestAnAddressTwice(t *testing.T) {
 	c := newFakeLeases()
 	acquire(t, c.store("me", 0, nil))
@@ -153,9 +152,9 @@ func TestFailedCommits(t *testing.T) {
 		breaks func(c *fakeLeases)
 		lost   bool
 	}{
-		{"no answer", func(c *fakeLeases) { c.fail[c.writes+1] = errDown }, false},
-		{"an answer that is lost", func(c *fakeLeases) { c.mute[c.writes+1] = true }, false},
-		{"another's write", func(c *fakeLeases) { c.leases[shardName(0)].ResourceVersion = "999" }, true},
+		{"no response", func(c *fakeLeases) { c.fail[c.writes+1] = errDown }, false},
+		{"a lost response", func(c *fakeLeases) { c.mute[c.writes+1] = true }, false},
+		{"a write of another client", func(c *fakeLeases) { c.leases[shardName(0)].ResourceVersion = "999" }, true},
 		{"a shard that is gone", func(c *fakeLeases) { delete(c.leases, shardName(0)) }, true},
 		{"a shard that another made", func(c *fakeLeases) {
 			c.leases[shardName(2)] = c.leases[shardName(1)].DeepCopy()

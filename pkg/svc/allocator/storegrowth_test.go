@@ -27,8 +27,8 @@ func (l limited) Update(ctx context.Context, o *coordinationv1.Lease, opts metav
 	return l.fakeLeases.Update(ctx, o, opts)
 }
 
-// S4: a full shard whose entries grow, one after the other, never stops anything: they move to
-// later ones. In between an address is never without its holders, and the first entry counts.
+// S4: growing entries of a full shard block nothing: they move to later shards. Meanwhile an
+// address always has its holders, and the first entry counts.
 func TestFullShardsGrow(t *testing.T) {
 	const bound, count = 2000, 60
 	c := newFakeLeases()
@@ -52,8 +52,8 @@ func TestFullShardsGrow(t *testing.T) {
 	}
 }
 
-// An entry that moves is written where it goes to before it is taken away where it was, whatever
-// fails in between.
+// An entry that moves is written to its new shard before it is removed from the old one, whichever
+// write fails.
 func TestAFailedMove(t *testing.T) {
 	for after := 1; after <= 3; after++ {
 		c := newFakeLeases()
@@ -83,7 +83,7 @@ func TestAFailedMove(t *testing.T) {
 	}
 }
 
-// An entry that no Lease has room for is not written, and stops nothing.
+// An entry that fits into no Lease is not written, and blocks nothing.
 func TestAnEntryLongerThanALease(t *testing.T) {
 	c := newFakeLeases()
 	b := c.store("me", 0, func() leaseClient { return limited{c, 256 << 10} })
@@ -106,7 +106,7 @@ func TestAnEntryLongerThanALease(t *testing.T) {
 	}
 }
 
-// No Lease is made for a write that fails again and again.
+// A write that fails repeatedly creates no Leases.
 func TestRetriesCreateNoShards(t *testing.T) {
 	c := newFakeLeases()
 	b := c.store("me", 100, func() leaseClient { return limited{c, 10} })
@@ -126,8 +126,7 @@ func TestRetriesCreateNoShards(t *testing.T) {
 	}
 }
 
-// S4: a Lease of the ledger whose label somebody took away is found by its name, and gets the label
-// again.
+// S4: a Lease of the ledger without its label is found by its name, and gets the label again.
 func TestAShardWithoutItsLabel(t *testing.T) {
 	c := newFakeLeases()
 	b := c.store("me", 0, nil)
@@ -139,8 +138,7 @@ func TestAShardWithoutItsLabel(t *testing.T) {
 	}
 }
 
-// S4: a Lease of a number behind which there is none, as somebody may make one, does not keep the
-// ledger from growing.
+// S4: a foreign Lease with the largest number does not keep the ledger from growing.
 func TestALeaseOfTheLargestNumber(t *testing.T) {
 	c := newFakeLeases()
 	if _, err := c.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: shardName(math.MaxInt)}}, metav1.CreateOptions{}); err != nil {

@@ -14,10 +14,10 @@ import (
 	"github.com/kvip/kvip/pkg/ipam"
 )
 
-var seedFlag = flag.Uint64("store.seed", 0, "play the history of this seed alone")
+var seedFlag = flag.Uint64("store.seed", 0, "run only the history of this seed")
 
-// stage lets one allocator at a time make one request: between any two requests of one, the others
-// may do whatever they do. Who is not called any more is frozen.
+// scheduler lets one allocator at a time make one request: between any two requests of one, the others
+// may do whatever they do. One that is not called is paused.
 type scheduler struct {
 	c     *fakeLeases
 	turn  chan struct{}
@@ -47,15 +47,14 @@ func (s *scheduler) wait() {
 	<-s.turn
 }
 
-// granted is what an allocator believes to have given after a Commit that succeeded.
+// granted is what an allocator has given by a successful commit.
 type granted struct {
 	addr  string
 	owner ipam.Owner
 }
 
-// allocator takes the ledger and gives free addresses to Services of its own, has entries grow and
-// shrink, and frees addresses, again and again, as long as it is let; it believes always to be the
-// one.
+// runAllocator acquires the ledger, allocates free addresses, has entries grow and shrink, and
+// releases addresses, until the test ends. It always thinks that it is the leader.
 func runAllocator(s *scheduler, name string, random *rand.Rand, report func(granted)) {
 	defer func() { s.ready <- false }()
 	b := s.c.store(name, 150, func() leaseClient { return s })
@@ -87,7 +86,7 @@ func runAllocator(s *scheduler, name string, random *rand.Rand, report func(gran
 	}
 }
 
-// joined is an owner with so many others beside it.
+// withOthers returns an owner with n sharers.
 func withOthers(first ipam.Holder, others int) []ipam.Holder {
 	all := []ipam.Holder{first}
 	for i := range others {
@@ -96,10 +95,10 @@ func withOthers(first ipam.Holder, others int) []ipam.Holder {
 	return all
 }
 
-// TestS4NoAddressHasTwoOwners: three allocators, each of which believes to be the one and may be
-// frozen between any two of its requests, never give an address to another owner than the one that
-// has it, while entries grow, shrink, and move from shard to shard, and while Leases of the ledger
-// are deleted. What one of them has given out is in the ledger at that instant.
+// TestS4NoAddressHasTwoOwners: three allocators, each of which thinks that it leads and may be
+// paused between any two of its requests, never give an address to a second owner, while entries
+// grow, shrink and move between shards, and Leases of the ledger are deleted. What an allocator has
+// given is in the ledger at that instant.
 func TestS4NoAddressHasTwoOwners(t *testing.T) {
 	if *seedFlag != 0 {
 		storeHistory(t, *seedFlag)
@@ -108,7 +107,7 @@ func TestS4NoAddressHasTwoOwners(t *testing.T) {
 	first := uint64(time.Now().UnixNano())
 	for i := range uint64(400) {
 		if storeHistory(t, first+i); t.Failed() {
-			t.Fatalf("play it alone with -store.seed=%d", first+i)
+			t.Fatalf("run it alone with -store.seed=%d", first+i)
 		}
 	}
 }
@@ -128,7 +127,7 @@ func storeHistory(t *testing.T, seed uint64) {
 	}
 	at, owner := 0, map[string]ipam.Owner{}
 	for len(schedulers) > 0 {
-		if random.IntN(4) == 0 { // the others go on while this one is frozen
+		if random.IntN(4) == 0 { // the others continue while this one is paused
 			at = random.IntN(len(schedulers))
 		}
 		at %= len(schedulers)
@@ -138,15 +137,15 @@ func storeHistory(t *testing.T, seed uint64) {
 			schedulers = append(schedulers[:at], schedulers[at+1:]...)
 		}
 		owner = checkOwners(t, c, owner)
-		if random.IntN(60) == 0 { // somebody deletes one
+		if random.IntN(60) == 0 { // a client deletes one
 			c.lose(shardName(random.IntN(3)))
 			_, owner = c.entries()
 		}
 	}
 }
 
-// checkOwners asserts that no address went from one owner to another in one step: it has to be free
-// in between. Where it is in two shards, the first counts. It returns the owners.
+// checkOwners asserts that no address changed its owner in one step: it must be free in between. If
+// two shards have it, the first counts. It returns the owners.
 func checkOwners(t *testing.T, c *fakeLeases, before map[string]ipam.Owner) map[string]ipam.Owner {
 	t.Helper()
 	_, now := c.entries()
@@ -158,10 +157,10 @@ func checkOwners(t *testing.T, c *fakeLeases, before map[string]ipam.Owner) map[
 	return now
 }
 
-// check asserts that what was given is in the ledger: nobody else could give it at the same time.
-// What somebody has deleted meanwhile may be nobody's.
+// checkGranted asserts that the ledger has what was given: no other allocator could give it at the
+// same time. An address whose Lease was deleted meanwhile may be free.
 func checkGranted(t *testing.T, c *fakeLeases, g granted) {
 	if _, owner := c.entries(); owner[g.addr] != g.owner && (owner[g.addr] != "" || !c.lost[g.addr]) {
-		t.Errorf("S4: %s was given to %s, and the ledger says %q", g.addr, g.owner, owner[g.addr])
+		t.Errorf("S4: %s was given to %s, and the ledger has %q", g.addr, g.owner, owner[g.addr])
 	}
 }
