@@ -153,3 +153,13 @@ func TestSelectNamesTheAddresses(t *testing.T) {
 		t.Errorf("joined: %q", got)
 	}
 }
+
+// A better basis outweighs any prefix length, and equal reasons are not better.
+func TestBetter(t *testing.T) {
+	for b := ByDefaultRoute; b < ByName; b++ {
+		worse, better := Choice{Basis: b, Bits: 128}, Choice{Basis: b + 1}
+		if !better.Better(worse) || worse.Better(better) || better.Better(better) {
+			t.Errorf("%s and %s are in the wrong order", better.Basis, worse.Basis)
+		}
+	}
+}
