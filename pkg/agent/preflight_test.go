@@ -57,7 +57,8 @@ func TestPreflight(t *testing.T) {
 		{"OfThisHost6", "10.0.0.100,fd00::1", nil, "vip", "fd00::1 is an address of this host, on eth0"},
 		{"Network", "10.0.0.0", nil, "vip", "10.0.0.0 is the network address of 10.0.0.0/24"},
 		{"Broadcast", "10.0.0.255", nil, "vip", "10.0.0.255 is the broadcast address of 10.0.0.0/24"},
-		{"SubnetRouter", "fd00::", nil, "vip", "fd00:: is the subnet-router anycast address of fd00::/64"},
+		{"SubnetRouter", "fd00::", nil, "vip",
+			"fd00:: is the subnet-router anycast address of fd00::/64"},
 		{"NoInterface", "10.0.0.100", func(c *config.Config) {
 			c.Interface, c.InterfaceWait = "eth9",
 				0
@@ -128,7 +129,8 @@ func TestPreflightOwnAddress(t *testing.T) {
 	cfg := config.Default()
 	cfg.VIPs = []netip.Addr{vip4}
 	earlier := vip.Change{
-		Address: vip.Address{VIP: vip4, LinkIndex: 7, LinkName: "eth0"}, Valid: time.Minute, Proto: vip.Proto,
+		Address: vip.Address{VIP: vip4, LinkIndex: 7, LinkName: "eth0"}, Valid: time.Minute,
+		Proto: vip.Proto,
 	}
 	if err := vip.Netlink().Apply([]vip.Change{earlier})[0]; err != nil {
 		t.Fatal(err)

@@ -213,7 +213,8 @@ func TestLocalAndInClusterServers(t *testing.T) {
 			want = map[*config.Config][]string{&alone: {row.want}, &both: append(local, row.want)}
 		}
 		for cfg, hosts := range want {
-			if got := testutil.Must((&services{cfg: *cfg, store: store}).newRouter("pool")).Hosts(); !slices.Equal(got, hosts) {
+			if got := testutil.Must((&services{cfg: *cfg,
+				store: store}).newRouter("pool")).Hosts(); !slices.Equal(got, hosts) {
 				t.Errorf("%q %q, VIPs %v: %v, want %v", row.host, row.port, cfg.VIPs, got, hosts)
 			}
 		}
@@ -238,7 +239,8 @@ func TestAllocatorFailuresAreCounted(t *testing.T) {
 	e.PutPool("p", "10.0.0.100-10.0.0.103")
 	e.PutService("a/web")
 	s.nodeLease.SetInfo(svc.NodeInfo{Node: "n1"})
-	for _, part := range []func(context.Context) error{s.nodeLease.Run, s.elector.Run, s.allocator.Run} {
+	for _, part := range []func(context.Context) error{s.nodeLease.Run, s.elector.Run,
+		s.allocator.Run} {
 		e.Run(part)
 	}
 	counted := func(series string) func() bool {

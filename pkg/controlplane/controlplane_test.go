@@ -233,7 +233,8 @@ func TestE8Lock(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	c.lockVIPs(ended)()
-	if got := c.cfg.Health.NotReady(); !strings.Contains(got, "another kvip on this host serves the address") {
+	if got := c.cfg.Health.NotReady(); !strings.Contains(got,
+		"another kvip on this host serves the address") {
 		t.Errorf("without the locks: %q", got)
 	}
 	unlock()

@@ -67,7 +67,8 @@ func TestE4FrozenBetweenCheckAndWrite(t *testing.T) {
 		write func(r *testLoop)
 	}{
 		{"TheFirst", func(*testLoop) {}, func(r *testLoop) { r.released() }},
-		{"ARefresh", (*testLoop).hold, func(r *testLoop) { r.send(election.AddressLost{NodeAddress: true}) }},
+		{"ARefresh", (*testLoop).hold,
+			func(r *testLoop) { r.send(election.AddressLost{NodeAddress: true}) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			withLoop(t, func(r *testLoop) {
@@ -167,7 +168,11 @@ func TestShutdown(t *testing.T) {
 		{"Orderly", func(*testLoop) {}, true},
 		{"WithoutAPI", func(r *testLoop) { r.lease.setDown(true) }, false},
 		{"WithoutNetlink", func(r *testLoop) { r.kernel.Fail(vip.OpDelete, errNetlink) }, false},
-		{"WithoutBoth", func(r *testLoop) { r.lease.setDown(true); r.kernel.Fail(vip.OpList, errNetlink) },
+		{"WithoutBoth", func(r *testLoop) {
+			r.lease.setDown(true)
+			r.kernel.Fail(vip.OpList,
+				errNetlink)
+		},
 			false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -391,7 +391,8 @@ func (a *fakeAnnouncer) Stop() {
 
 func (a *fakeAnnouncer) Defend(netip.Addr) { a.journal.add("defend") }
 
-func (a *fakeAnnouncer) Probe(context.Context, time.Duration) (map[netip.Addr]net.HardwareAddr, error) {
+func (a *fakeAnnouncer) Probe(context.Context, time.Duration) (map[netip.Addr]net.HardwareAddr,
+	error) {
 	a.journal.add("probe")
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -20,7 +20,8 @@ import (
 )
 
 // onHost is a linkTracker on a new host, without its goroutines.
-func onHost(t *testing.T, flags ...func(*config.Config)) (*linkTracker, *fakeAnnouncer, *testutil.Netns) {
+func onHost(t *testing.T, flags ...func(*config.Config)) (*linkTracker, *fakeAnnouncer,
+	*testutil.Netns) {
 	t.Helper()
 	ns := newHost(t)
 	cfg := config.Default()

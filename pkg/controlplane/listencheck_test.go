@@ -15,7 +15,8 @@ func TestListenCheck(t *testing.T) {
 	newHost(t)
 	health := reporter.NewRegistry(nil)
 	c := &listenCheck{
-		vips: []netip.Addr{vip4, vip6}, port: 6443, log: discard, health: health.Component("listen check"),
+		vips: []netip.Addr{vip4, vip6}, port: 6443, log: discard,
+		health: health.Component("listen check"),
 	}
 	c.check()
 	if why := health.NotReady(); why != "" {

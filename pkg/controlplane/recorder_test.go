@@ -173,7 +173,11 @@ func TestJoinAddrs(t *testing.T) {
 func TestFailedEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newTestLoop(t)
-		r.l.recorder.createEvent = func(ctx context.Context, _ *corev1.Event) error { <-ctx.Done(); return ctx.Err() }
+		r.l.recorder.createEvent = func(ctx context.Context,
+			_ *corev1.Event) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
 		began := time.Now()
 		r.l.recorder.postTransition(election.Action{})
 		r.l.recorder.posts.Wait()

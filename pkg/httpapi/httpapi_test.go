@@ -185,7 +185,10 @@ func TestServicesPage(t *testing.T) {
 		!strings.Contains(body, "serves no Services") {
 		t.Errorf("without Services: %d %q", code, body)
 	}
-	s.services = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "page") })
+	s.services = http.HandlerFunc(func(w http.ResponseWriter,
+		_ *http.Request) {
+		fmt.Fprint(w, "page")
+	})
 	if code, body := get(t, s.server(t).services); code != http.StatusOK || body != "page" {
 		t.Errorf("with Services: %d %q", code, body)
 	}
@@ -203,7 +206,8 @@ func TestPagesAreSafeForATerminal(t *testing.T) {
 	for name, page := range map[string]http.HandlerFunc{
 		"/healthz": server.healthz, "/readyz": server.readyz, "/status": server.status,
 	} {
-		if _, body := get(t, page); strings.ContainsFunc(body, unsafe) || !strings.Contains(body, "009b") {
+		if _, body := get(t, page); strings.ContainsFunc(body, unsafe) ||
+			!strings.Contains(body, "009b") {
 			t.Errorf("%s: %q", name, body)
 		}
 	}

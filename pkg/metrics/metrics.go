@@ -1,5 +1,5 @@
-// Package metrics names every metric of kvip, in this one place, and serves them. Callers hand it
-// plain values; it decides nothing and never looks at the system by itself.
+// Package metrics names every metric of kvip and serves them. Callers pass plain values. It decides
+// nothing and reads nothing from the system itself.
 package metrics
 
 import (
@@ -18,26 +18,27 @@ import (
 
 // failoverBuckets, in seconds, are dense where kvip's targets lie: 0.1 s for a hand-over, 2.0 and
 // 2.5 s for a hung API server or a dead etcd member, 5.5 s for a lost node.
-var failoverBuckets = []float64{0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 1.5, 2, 2.5, 3.5, 5.5, 8, 15, 30}
+var failoverBuckets = []float64{0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 1.5, 2, 2.5, 3.5, 5.5,
+	8, 15, 30}
 
-// Build names the program: what kvip_build_info tells of it.
+// Build names the program, for kvip_build_info.
 type Build struct{ Version, Commit string }
 
 // Known are the label values that exist. Their counters are 0 and their gauges present from the
-// start: increase() sees no difference between 1 and nothing, and == 0 does not see an absent series.
+// start: increase() does not see a counter that appears at 1, and == 0 does not see an absent series.
 type Known struct {
-	// VIPs are those of the control plane. Without any, nothing about an election is served.
+	// VIPs of the control plane. Without any, no metric of the election is served.
 	VIPs []netip.Addr
-	// Transitions are the reasons for taking and giving up a VIP.
+	// Transitions are the reasons for acquiring and releasing a VIP.
 	Transitions []string
 	// HealthStates are the states of the local API server, the first one being that at start.
 	HealthStates []string
 	// Frames are the kinds of announcements.
 	Frames []string
-	// Services serves what is about Services; Refusals are the reasons of their conditions.
+	// Services serves the metrics of Services. Refusals are the reasons of their conditions.
 	Services bool
 	Refusals []string
-	// Requests are what kvip asks of the Kubernetes API, and Codes the ways in which that fails.
+	// Requests are those to the Kubernetes API, Codes the ways in which they fail.
 	Requests []Request
 	Codes    []string
 }
@@ -45,12 +46,12 @@ type Known struct {
 // Request is one kind of request to the Kubernetes API.
 type Request struct{ Verb, Resource string }
 
-// CodeOther stands for every code and reason that is not a known one. An API server can answer with
-// any word.
+// CodeOther stands for every code and reason that is not in Known. An API server can answer with any
+// text.
 const CodeOther = "Other"
 
-// Set is kvip's metrics with a registry of their own. All methods may be called at any time and from
-// any goroutine; on a nil *Set they do nothing.
+// Set has kvip's metrics in a registry of their own. It is safe for concurrent use. The methods of a
+// nil *Set do nothing.
 type Set struct {
 	registry *prometheus.Registry
 	known    Known
@@ -74,46 +75,66 @@ type Set struct {
 	services      servicesMetrics
 }
 
-// New returns a Set that serves the build and the known series, beside what the Go runtime and the
-// kernel say of this process.
+// New returns a Set that serves the build, the known series, and the metrics of the Go runtime and of
+// this process.
 func New(build Build, known Known) (*Set, error) {
 	s := &Set{
-		known:         known,
-		registry:      prometheus.NewRegistry(),
-		holder:        gauges("kvip_holder", "1 while this node owns the VIP, else 0.", "vip"),
-		transitions:   counters("kvip_transitions_total", "Changes between holding and standing by, by reason.", "reason"),
-		renewals:      counters("kvip_renewals_total", "Renewals of the lease by result.", "result"),
-		apiErrors:     counters("kvip_api_errors_total", "Failed requests to the Kubernetes API by verb, resource and code.", "verb", "resource", "code"),
-		healthState:   gauges("kvip_health_state", "1 for the present state of the local API server, 0 for every other one.", "state"),
-		announcements: counters("kvip_announcements_sent_total", "Announcements sent by VIP and kind of frame.", "vip", "kind"),
-		conflicts:     counters("kvip_conflicts_total", "Announcements of the VIP by others while this node held it.", "vip"),
-		fenceExpiries: prometheus.NewCounter(prometheus.CounterOpts{Name: "kvip_fence_expiries_total", Help: "Times the VIP ended at its deadline because no renewal was confirmed."}),
-		ready:         prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_ready", Help: "1 while /readyz answers 200."}),
-		leaseTerm:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_lease_term", Help: "Term of the lease as last seen (leaseTransitions)."}),
-		degraded:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_degraded", Help: "1 while this node holds the VIP although its API server is not ready, because no other is."}),
-		credentials:   gauges("kvip_credentials", "1 for those whose rights are used now, 0 for the others.", "credentials"),
-		tokenExpiry:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_token_expiry_timestamp_seconds", Help: "When the token that kvip keeps itself expires, in seconds since 1970; absent without one."}),
+		known:    known,
+		registry: prometheus.NewRegistry(),
+		holder:   gauges("kvip_holder", "1 while this node owns the VIP, else 0.", "vip"),
+		transitions: counters("kvip_transitions_total",
+			"Changes between holding and standing by, by reason.", "reason"),
+		renewals: counters("kvip_renewals_total", "Renewals of the lease by result.", "result"),
+		apiErrors: counters("kvip_api_errors_total",
+			"Failed requests to the Kubernetes API by verb, resource and code.", "verb", "resource", "code"),
+		healthState: gauges("kvip_health_state",
+			"1 for the present state of the local API server, 0 for every other one.", "state"),
+		announcements: counters("kvip_announcements_sent_total",
+			"Announcements sent by VIP and kind of frame.", "vip", "kind"),
+		conflicts: counters("kvip_conflicts_total",
+			"Announcements of the VIP by others while this node held it.", "vip"),
+		fenceExpiries: prometheus.NewCounter(prometheus.CounterOpts{Name: "kvip_fence_expiries_total",
+			Help: "Times the VIP ended at its deadline because no renewal was confirmed."}),
+		ready: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_ready",
+			Help: "1 while /readyz answers 200."}),
+		leaseTerm: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_lease_term",
+			Help: "Term of the lease as last seen (leaseTransitions)."}),
+		degraded: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_degraded",
+			Help: "1 while this node holds the VIP although its API server is not ready, because no other is."}),
+		credentials: gauges("kvip_credentials",
+			"1 for those whose rights are used now, 0 for the others.", "credentials"),
+		tokenExpiry: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_token_expiry_timestamp_seconds", Help: "When the token that kvip keeps itself expires, in seconds since 1970; absent without one."}),
 		failover: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "kvip_failover_duration_seconds", Buckets: failoverBuckets,
 			Help: "Time from learning that the VIP is free, or its holder silent, to its first announcement from this node; without the first claim of a new lease."}),
 	}
 	s.services = servicesMetrics{
-		addresses: gauges("kvip_service_addresses", "Addresses of Services on this node, by state: owned, or leaving for another node.", "state"),
-		moves:     counters("kvip_service_moves_total", "Addresses of Services that this node took or gave up.", "change"),
-		frames:    counters("kvip_service_announcements_total", "Announcements of Services' addresses sent, by kind of frame.", "kind"),
-		conflicts: prometheus.NewCounter(prometheus.CounterOpts{Name: "kvip_service_conflicts_total", Help: "Announcements by others of Services' addresses that this node owns."}),
-		allocator: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_allocator", Help: "1 while this node gives out addresses of Services, else 0."}),
-		allocated: gauges("kvip_services", "Services by the reason of their condition; told by the node that gives out addresses.", "reason"),
-		used:      gauges("kvip_pool_used_addresses", "Addresses of a pool that Services have; told by the node that gives out addresses.", "pool", "family"),
-		size:      gauges("kvip_pool_size_addresses", "Addresses of a pool; told by the node that gives out addresses.", "pool", "family"),
+		addresses: gauges("kvip_service_addresses",
+			"Addresses of Services on this node, by state: owned, or leaving for another node.", "state"),
+		moves: counters("kvip_service_moves_total",
+			"Addresses of Services that this node took or gave up.", "change"),
+		frames: counters("kvip_service_announcements_total",
+			"Announcements of Services' addresses sent, by kind of frame.", "kind"),
+		conflicts: prometheus.NewCounter(prometheus.CounterOpts{Name: "kvip_service_conflicts_total",
+			Help: "Announcements by others of Services' addresses that this node owns."}),
+		allocator: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_allocator",
+			Help: "1 while this node gives out addresses of Services, else 0."}),
+		allocated: gauges("kvip_services",
+			"Services by the reason of their condition; reported by the allocator.", "reason"),
+		used: gauges("kvip_pool_used_addresses",
+			"Addresses of a pool that Services have; reported by the allocator.", "pool", "family"),
+		size: gauges("kvip_pool_size_addresses", "Addresses of a pool; reported by the allocator.",
+			"pool", "family"),
 	}
-	info := gauges("kvip_build_info", "Always 1; the labels tell the build.", "version", "commit", "goversion")
+	info := gauges("kvip_build_info", "Always 1; the labels tell the build.", "version", "commit",
+		"goversion")
 	info.WithLabelValues(build.Version, build.Commit, runtime.Version()).Set(1)
 	parts := []prometheus.Collector{
 		s.apiErrors, s.ready, s.credentials, info, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	}
 	if len(known.VIPs) > 0 {
-		parts = append(parts, s.holder, s.transitions, s.failover, s.renewals, s.healthState, s.announcements, s.conflicts,
+		parts = append(parts, s.holder, s.transitions, s.failover, s.renewals, s.healthState,
+			s.announcements, s.conflicts,
 			s.fenceExpiries, s.leaseTerm, s.degraded)
 	}
 	if known.Services {
@@ -124,12 +145,12 @@ func New(build Build, known Known) (*Set, error) {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
 	}
-	s.begin()
+	s.initSeries()
 	return s, nil
 }
 
-// begin makes the series of all known label values.
-func (s *Set) begin() {
+// initSeries creates the series of all known label values.
+func (s *Set) initSeries() {
 	for _, reason := range s.known.Transitions {
 		s.transitions.WithLabelValues(reason)
 	}
@@ -152,7 +173,7 @@ func (s *Set) begin() {
 		}
 	}
 	s.Credentials("none")
-	s.services.begin(s.known)
+	s.services.initSeries(s.known)
 }
 
 func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
@@ -163,7 +184,7 @@ func counters(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }
 
-// Handler serves the metrics in the format that is asked for, OpenMetrics included.
+// Handler serves the metrics in the requested format, OpenMetrics included.
 func (s *Set) Handler() http.Handler {
 	if s == nil {
 		return http.NotFoundHandler()
@@ -171,10 +192,10 @@ func (s *Set) Handler() http.Handler {
 	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
 
-// Holder says whether this node owns the VIP.
+// Holder sets whether this node owns the VIP.
 func (s *Set) Holder(vip netip.Addr, owns bool) {
 	if s != nil {
-		s.holder.WithLabelValues(vip.String()).Set(truth(owns))
+		s.holder.WithLabelValues(vip.String()).Set(boolValue(owns))
 	}
 }
 
@@ -216,7 +237,7 @@ func (s *Set) Health(state string) {
 		return
 	}
 	for _, each := range s.known.HealthStates {
-		s.healthState.WithLabelValues(each).Set(truth(each == state))
+		s.healthState.WithLabelValues(each).Set(boolValue(each == state))
 	}
 }
 
@@ -227,7 +248,7 @@ func (s *Set) Announced(vip netip.Addr, kind string) {
 	}
 }
 
-// Conflict counts an announcement of the VIP by somebody else.
+// Conflict counts an announcement of the VIP by another machine.
 func (s *Set) Conflict(vip netip.Addr) {
 	if s != nil {
 		s.conflicts.WithLabelValues(vip.String()).Inc()
@@ -241,10 +262,10 @@ func (s *Set) FenceExpired() {
 	}
 }
 
-// Ready says what /readyz answers.
+// Ready sets whether /readyz answers 200.
 func (s *Set) Ready(ready bool) {
 	if s != nil {
-		s.ready.Set(truth(ready))
+		s.ready.Set(boolValue(ready))
 	}
 }
 
@@ -255,10 +276,10 @@ func (s *Set) Term(term int64) {
 	}
 }
 
-// Degraded says whether this node holds the VIP with an API server that is not ready (E6).
+// Degraded sets whether this node holds the VIP with an API server that is not ready (E6).
 func (s *Set) Degraded(degraded bool) {
 	if s != nil {
-		s.degraded.Set(truth(degraded))
+		s.degraded.Set(boolValue(degraded))
 	}
 }
 
@@ -268,12 +289,12 @@ func (s *Set) Credentials(kind string) {
 		return
 	}
 	for _, k := range []string{"serviceaccount", "bootstrap", "none"} {
-		s.credentials.WithLabelValues(k).Set(truth(k == kind))
+		s.credentials.WithLabelValues(k).Set(boolValue(k == kind))
 	}
 }
 
-// TokenExpiry says when kvip's own token expires. The zero time is that of no token, of which nothing
-// is served: an alarm on a time that is near would never end.
+// TokenExpiry sets when kvip's own token expires. The zero time stands for no token, and serves no
+// series: an alarm about a near expiry would never end.
 func (s *Set) TokenExpiry(at time.Time) {
 	if s == nil {
 		return
@@ -291,7 +312,7 @@ func (s *Set) TokenExpiry(at time.Time) {
 	}
 }
 
-func truth(b bool) float64 {
+func boolValue(b bool) float64 {
 	if b {
 		return 1
 	}

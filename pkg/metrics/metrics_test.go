@@ -87,7 +87,8 @@ func TestCredentialsHaveOnePresentKind(t *testing.T) {
 func TestTokenExpiryIsServedWithATokenAlone(t *testing.T) {
 	s := newSet(t)
 	const name = "\nkvip_token_expiry_timestamp_seconds "
-	for i, at := range []time.Time{{}, time.Unix(1800000000, 0), time.Unix(1900000000, 0), {}, {}, time.Unix(1800000000, 0)} {
+	for i, at := range []time.Time{{}, time.Unix(1800000000, 0), time.Unix(1900000000, 0), {}, {},
+		time.Unix(1800000000, 0)} {
 		s.TokenExpiry(at)
 		text := scrape(t, s)
 		if at.IsZero() && strings.Contains(text, name) {
@@ -138,14 +139,19 @@ func TestEveryMetricIsServedWithItsValue(t *testing.T) {
 func TestSeriesExistBeforeAnythingHappened(t *testing.T) {
 	text := scrape(t, newSet(t))
 	lines := []string{
-		"kvip_fence_expiries_total 0", "kvip_ready 0", "kvip_lease_term 0", "kvip_degraded 0", "kvip_failover_duration_seconds_count 0",
+		"kvip_fence_expiries_total 0", "kvip_ready 0", "kvip_lease_term 0", "kvip_degraded 0",
+		"kvip_failover_duration_seconds_count 0",
 		`kvip_credentials{credentials="none"} 1`, `kvip_credentials{credentials="serviceaccount"} 0`,
-		`kvip_health_state{state="unknown"} 1`, `kvip_health_state{state="ok"} 0`, `kvip_health_state{state="refused"} 0`,
+		`kvip_health_state{state="unknown"} 1`, `kvip_health_state{state="ok"} 0`,
+		`kvip_health_state{state="refused"} 0`,
 		`kvip_transitions_total{reason="lease-won"} 0`, `kvip_transitions_total{reason="lease-lost"} 0`,
-		`kvip_renewals_total{result="ok"} 0`, `kvip_renewals_total{result="conflict"} 0`, `kvip_renewals_total{result="failed"} 0`,
-		"kvip_service_conflicts_total 0", "kvip_allocator 0", `kvip_services{reason="Allocated"} 0`, `kvip_services{reason="NoPool"} 0`, `kvip_services{reason="Other"} 0`,
+		`kvip_renewals_total{result="ok"} 0`, `kvip_renewals_total{result="conflict"} 0`,
+		`kvip_renewals_total{result="failed"} 0`,
+		"kvip_service_conflicts_total 0", "kvip_allocator 0", `kvip_services{reason="Allocated"} 0`,
+		`kvip_services{reason="NoPool"} 0`, `kvip_services{reason="Other"} 0`,
 		`kvip_service_addresses{state="owned"} 0`, `kvip_service_addresses{state="leaving"} 0`,
-		`kvip_service_moves_total{change="acquired"} 0`, `kvip_service_moves_total{change="released"} 0`, `kvip_service_announcements_total{kind="na"} 0`,
+		`kvip_service_moves_total{change="acquired"} 0`,
+		`kvip_service_moves_total{change="released"} 0`, `kvip_service_announcements_total{kind="na"} 0`,
 	}
 	for _, code := range []string{"Conflict", "Timeout", "Other"} {
 		lines = append(lines, `kvip_api_errors_total{code="`+code+`",resource="services",verb="list"} 0`)
@@ -167,7 +173,8 @@ func TestASetServesItsOwnPartsAlone(t *testing.T) {
 		known   Known
 		without string
 	}{
-		"Services alone":          {Known{Services: true}, "kvip_holder|kvip_transitions|kvip_degraded|kvip_fence|kvip_lease_term|kvip_health_state"},
+		"Services alone": {Known{Services: true},
+			"kvip_holder|kvip_transitions|kvip_degraded|kvip_fence|kvip_lease_term|kvip_health_state"},
 		"the control plane alone": {Known{VIPs: []netip.Addr{v4}}, "kvip_service|kvip_pool"},
 	} {
 		s, err := New(Build{}, row.known)
@@ -194,7 +201,7 @@ func TestHealthIsAStateSet(t *testing.T) {
 			t.Errorf("in state %s %d states are served", state, n)
 		}
 		for _, each := range all.HealthStates {
-			if got := testutil.ToFloat64(s.healthState.WithLabelValues(each)); got != truth(each == state) {
+			if got := testutil.ToFloat64(s.healthState.WithLabelValues(each)); got != boolValue(each == state) {
 				t.Errorf("in state %s the gauge of %s is %v", state, each, got)
 			}
 		}
@@ -223,7 +230,8 @@ func TestOpenMetricsIsServedWhereItIsAskedFor(t *testing.T) {
 		if got := rec.Header().Get("Content-Type"); !strings.HasPrefix(got, want) {
 			t.Errorf("asked for %s it serves %s", accept, got)
 		}
-		if eof := strings.HasSuffix(rec.Body.String(), "# EOF\n"); eof != strings.Contains(accept, "openmetrics") {
+		if eof := strings.HasSuffix(rec.Body.String(), "# EOF\n"); eof != strings.Contains(accept,
+			"openmetrics") {
 			t.Errorf("asked for %s, OpenMetrics' end is there: %v", accept, eof)
 		}
 	}
@@ -248,7 +256,8 @@ func TestBoolsGoBackToZero(t *testing.T) {
 	s.Ready(false)
 	s.Degraded(false)
 	text := scrape(t, s)
-	for _, line := range []string{`kvip_holder{vip="192.0.2.10"} 0`, "kvip_ready 0", "kvip_degraded 0"} {
+	for _, line := range []string{`kvip_holder{vip="192.0.2.10"} 0`, "kvip_ready 0",
+		"kvip_degraded 0"} {
 		if !strings.Contains(text, "\n"+line+"\n") {
 			t.Errorf("missing %s", line)
 		}

@@ -25,11 +25,12 @@ type servicesMetrics struct {
 }
 
 func (s servicesMetrics) all() []prometheus.Collector {
-	return []prometheus.Collector{s.addresses, s.moves, s.frames, s.conflicts, s.allocator, s.allocated, s.used, s.size}
+	return []prometheus.Collector{s.addresses, s.moves, s.frames, s.conflicts, s.allocator,
+		s.allocated, s.used, s.size}
 }
 
-// begin makes the series of all known label values.
-func (s servicesMetrics) begin(known Known) {
+// initSeries creates the series of all known label values.
+func (s servicesMetrics) initSeries(known Known) {
 	for _, state := range []string{"owned", "leaving"} {
 		s.addresses.WithLabelValues(state)
 	}
@@ -58,7 +59,7 @@ func (s servicesMetrics) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// ServiceAddresses says how many Services' addresses this node has: its own, and those that it keeps
+// ServiceAddresses sets how many Services' addresses this node has: its own, and those that it keeps
 // until another node has them.
 func (s *Set) ServiceAddresses(owned, leaving int) {
 	if s != nil {
@@ -81,17 +82,17 @@ func (s *Set) ServiceAnnounced(kind string) {
 	}
 }
 
-// ServiceConflict counts an announcement by somebody else of a Service's address.
+// ServiceConflict counts an announcement by another machine of a Service's address.
 func (s *Set) ServiceConflict() {
 	if s != nil {
 		s.services.conflicts.Inc()
 	}
 }
 
-// Allocator says whether this node gives out addresses of Services.
+// Allocator sets whether this node gives out addresses of Services.
 func (s *Set) Allocator(here bool) {
 	if s != nil {
-		s.services.allocator.Set(truth(here))
+		s.services.allocator.Set(boolValue(here))
 	}
 }
 
@@ -101,7 +102,7 @@ type Pool struct {
 	Used, Size   float64
 }
 
-// Allocation says how many Services have what they want, how many do not by reason, and how many
+// Allocation sets how many Services have what they request, how many do not by reason, and how many
 // addresses each pool has and has given out.
 func (s *Set) Allocation(allocated int, refused map[string]int, pools []Pool) {
 	if s == nil {

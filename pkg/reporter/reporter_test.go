@@ -135,7 +135,8 @@ func TestNil(t *testing.T) {
 	c.SetTimeout(time.Second)
 	c.Stopped("no reason")
 	c.OK()
-	if state, reason := c.Status(); state != OK || reason+r.Stuck()+r.NotReady() != "" || c.LastHeartbeat() != 0 {
+	if state, reason := c.Status(); state != OK || reason+r.Stuck()+r.NotReady() != "" ||
+		c.LastHeartbeat() != 0 {
 		t.Errorf("a nil Registry keeps %v %q", state, reason)
 	}
 	if d := NewRegistry(nil).clock(); d <= 0 {
