@@ -109,7 +109,7 @@ func isUsageError(err error) bool {
 	var (
 		flag     *config.UsageError
 		line     usageError
-		input    *kubeadm.InputError
+		input    *config.InputError
 		conflict *kubeadm.Conflict
 		setting  *kubevip.Error
 	)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 
@@ -50,10 +49,6 @@ func runMigrateCommand(cmd *cobra.Command, cfg config.Config, path string) error
 		return err
 	}
 	out, notes, err := migrate.Migrate(name, text, cfg.Image)
-	var input *migrate.InputError
-	if errors.As(err, &input) {
-		return usageError(input.Error())
-	}
 	if err != nil {
 		return err
 	}

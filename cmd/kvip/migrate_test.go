@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,12 +75,11 @@ func TestMigrateRefusesInTheUsersTerms(t *testing.T) {
 			"stdin, document 1: is not a manifest: it has no apiVersion and kind", true},
 		{"a: [", []string{"-"}, "stdin, document 1: is not a manifest", true},
 		{"", []string{filepath.Join(t.TempDir(), "none")}, "read manifest: ", false},
-		{"", []string{kubeVIPPod, "--image="}, "--image: ", false},
+		{"", []string{kubeVIPPod, "--image="}, "--image: ", true},
 	} {
 		stdout, _, err := runMigrate(row.stdin, row.args...)
-		var line usageError
-		if err == nil || !strings.Contains(err.Error(), row.says) || errors.As(err, &line) != row.usage ||
-			stdout != "" {
+		if err == nil || !strings.Contains(err.Error(), row.says) ||
+			isUsageError(err) != row.usage || stdout != "" {
 			t.Errorf("%v: got %v and %q", row.args, err, stdout)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/kvip/kvip/pkg/config"
 )
 
 func TestQuote(t *testing.T) {
@@ -151,7 +153,7 @@ func TestEditsByHand(t *testing.T) {
 			[]string{"apiServer", "certSANs"},
 			yamlValue{items: []string{"192.0.2.10"}},
 		)
-		var input *InputError
+		var input *config.InputError
 		if !errors.As(err, &input) || !strings.Contains(input.Problem, row.problem) ||
 			!strings.Contains(input.Problem, "by hand") || input.Field != "apiServer.certSANs" {
 			t.Errorf("%s: %v", row.name, err)

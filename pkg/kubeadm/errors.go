@@ -7,37 +7,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/kvip/kvip/pkg/config"
 )
-
-// InputError is a file that kubeadm would refuse, or would read in another way than its author
-// meant.
-type InputError struct {
-	// File is the name that Parse was given.
-	File string
-	// Document counts from 1; 0: the file as a whole.
-	Document int
-	// Line counts from 1 in the file; 0: unknown.
-	Line int
-	// Field is the path of the field, such as networking.podSubnet; empty: the document as a whole.
-	Field string
-	// Problem is what is wrong and what to do.
-	Problem string
-}
-
-// Error names file, document, line and field, as far as they are known, and the problem.
-func (e *InputError) Error() string {
-	text := e.File
-	if e.Document > 0 {
-		text += fmt.Sprintf(", document %d", e.Document)
-	}
-	if e.Line > 0 {
-		text += fmt.Sprintf(", line %d", e.Line)
-	}
-	if e.Field != "" {
-		text += ": " + e.Field
-	}
-	return text + ": " + e.Problem
-}
 
 // Reason is why a configuration contradicts a virtual IP.
 type Reason string
@@ -116,9 +88,9 @@ func (f *File) conflict(d *document, c Conflict) error {
 	return &c
 }
 
-// invalid returns an *InputError; d is nil for the file as a whole.
+// invalid returns an *config.InputError; d is nil for the file as a whole.
 func (f *File) invalid(d *document, line int, field, problem string) error {
-	e := &InputError{File: f.name, Line: line, Field: field, Problem: problem}
+	e := &config.InputError{File: f.name, Line: line, Field: field, Problem: problem}
 	if d != nil && d.number > 0 {
 		e.Document = d.number
 	}

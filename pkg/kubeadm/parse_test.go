@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/kvip/kvip/pkg/config"
 )
 
 // TestBadFilesAreRefused: the error names file, document, line and field as far as there are any.
@@ -107,7 +109,7 @@ func TestBadFilesAreRefused(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, err := Parse("kubeadm.yaml", []byte(row.text))
-			var e *InputError
+			var e *config.InputError
 			if !errors.As(err, &e) {
 				t.Fatalf("got %v", err)
 			}
@@ -171,7 +173,7 @@ func TestFilesOfTheOtherCommand(t *testing.T) {
 			return err
 		},
 	} {
-		if e := (*InputError)(nil); !errors.As(run(), &e) ||
+		if e := (*config.InputError)(nil); !errors.As(run(), &e) ||
 			!strings.Contains(e.Error(), "Configuration") {
 			t.Errorf("%s: got %v", name, run())
 		}

@@ -187,7 +187,7 @@ const discoveryField = "discovery.bootstrapToken.apiServerEndpoint"
 
 // PlanJoin plans `kubeadm join`: the JoinConfiguration gets the VIP as the endpoint of its
 // bootstrap token, unless that is the VIP or a DNS name for it. It returns a *Conflict as PlanInit
-// does, and an *InputError for a file without a JoinConfiguration.
+// does, and an *config.InputError for a file without a JoinConfiguration.
 func (f *File) PlanJoin(r Request) (Plan, error) {
 	doc := f.document(joinKind)
 	if doc == nil {
@@ -253,7 +253,7 @@ func JoinWithoutFile(r Request) (Plan, error) {
 
 // Settings returns what `kvip manifest pod` takes from a file: the VIP, the port and the repository
 // of images. The zero value of each means that the file does not contain it. It returns an
-// *InputError for a file that is neither for kubeadm init nor for kubeadm join.
+// *config.InputError for a file that is neither for kubeadm init nor for kubeadm join.
 func (f *File) Settings() (vip netip.Addr, port int, repository string, err error) {
 	e := endpoint{f: f, doc: f.document(clusterKind), field: "controlPlaneEndpoint"}
 	local := localServer{doc: f.document(initKind), path: "localAPIEndpoint"}

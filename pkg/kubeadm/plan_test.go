@@ -151,8 +151,8 @@ func TestMissing(t *testing.T) {
 
 func TestErrorsNameTheirPlace(t *testing.T) {
 	for want, err := range map[string]error{
-		"f: is empty": &InputError{File: "f", Problem: "is empty"},
-		"f, document 2, line 3: a.b: is a text": &InputError{File: "f", Document: 2, Line: 3,
+		"f: is empty": &config.InputError{File: "f", Problem: "is empty"},
+		"f, document 2, line 3: a.b: is a text": &config.InputError{File: "f", Document: 2, Line: 3,
 			Field: "a.b", Problem: "is a text"},
 		"f, line 3: a: \"b\" is c; do d (PortMismatch)": &Conflict{Reason: PortMismatch, File: "f",
 			Line: 3, Field: "a",

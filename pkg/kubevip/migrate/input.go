@@ -15,37 +15,9 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
+	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/kubevip"
 )
-
-// InputError is a file without one unambiguous workload of kube-vip.
-type InputError struct {
-	// File is the name that Migrate was given.
-	File string
-	// Document counts from 1; 0: the file as a whole.
-	Document int
-	// Field is the path of the field; empty: the document as a whole.
-	Field string
-	// Problem is what is wrong and what to do.
-	Problem string
-	// Cause is the error behind the problem, or nil.
-	Cause error
-}
-
-// Error names file, document and field, as far as they are known, and the problem.
-func (e *InputError) Error() string {
-	text := e.File
-	if e.Document > 0 {
-		text += fmt.Sprintf(", document %d", e.Document)
-	}
-	if e.Field != "" {
-		text += ": " + e.Field
-	}
-	return text + ": " + e.Problem
-}
-
-// Unwrap returns the cause.
-func (e *InputError) Unwrap() error { return e.Cause }
 
 // workload is the pod, or the template of pods, that runs kube-vip.
 type workload struct {
@@ -71,7 +43,7 @@ func (w *workload) field(
 }
 
 func (w *workload) invalid(field, format string, args ...any) error {
-	return &InputError{
+	return &config.InputError{
 		File:     w.file,
 		Document: w.document,
 		Field:    field,
@@ -81,7 +53,7 @@ func (w *workload) invalid(field, format string, args ...any) error {
 
 // wrap adds the place of an invalid setting.
 func (w *workload) wrap(err error) error {
-	return &InputError{File: w.file, Document: w.document, Problem: err.Error(), Cause: err}
+	return &config.InputError{File: w.file, Document: w.document, Problem: err.Error(), Cause: err}
 }
 
 // findWorkload returns the only workload of the file, and a note for every other document.
@@ -95,7 +67,7 @@ func findWorkload(file string, text []byte) (*workload, []kubevip.Note, error) {
 			break
 		}
 		if err != nil {
-			return nil, nil, &InputError{File: file, Document: number, Problem: err.Error(), Cause: err}
+			return nil, nil, &config.InputError{File: file, Document: number, Problem: err.Error(), Cause: err}
 		}
 		w, note, err := readDocument(file, number, document)
 		if err != nil {
@@ -114,7 +86,7 @@ func findWorkload(file string, text []byte) (*workload, []kubevip.Note, error) {
 		notes = append(notes, note...)
 	}
 	if found == nil {
-		return nil, nil, &InputError{
+		return nil, nil, &config.InputError{
 			File:    file,
 			Problem: "there is no Pod and no DaemonSet that runs kube-vip",
 		}

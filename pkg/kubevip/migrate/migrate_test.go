@@ -205,7 +205,7 @@ func TestMigrateRefuses(t *testing.T) {
 			"kube-vip's vip_nodename: all pods of a DaemonSet"},
 	} {
 		out, notes, err := Migrate("f", []byte(row.text), image)
-		var refused *InputError
+		var refused *config.InputError
 		if !errors.As(err, &refused) || !strings.Contains(err.Error(), row.says) || out != nil ||
 			notes != nil {
 			t.Errorf("%s: got %v, want an error that says %q", row.name, err, row.says)

@@ -16,7 +16,7 @@ import (
 
 func TestInputErrorNamesItsPlace(t *testing.T) {
 	cause := errors.New("cause")
-	for want, err := range map[string]*InputError{
+	for want, err := range map[string]*config.InputError{
 		"f: is empty":             {File: "f", Problem: "is empty"},
 		"f, document 2: is empty": {File: "f", Document: 2, Problem: "is empty"},
 		"f, document 2: a.b: is text": {File: "f", Document: 2, Field: "a.b", Problem: "is text",
@@ -313,7 +313,7 @@ func FuzzMigrateOutput(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		out, notes, err := Migrate("f", []byte(text), image)
 		if err != nil {
-			var input *InputError
+			var input *config.InputError
 			var usage *config.UsageError
 			if !errors.As(err, &input) && !errors.As(err, &usage) || len(out) > 0 {
 				t.Errorf("%q: %v", text, err)
