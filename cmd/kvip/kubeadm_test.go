@@ -437,7 +437,8 @@ func TestKubeadmRefuses(t *testing.T) {
 			),
 			"two.yaml":  clusterText + "---\n" + clusterText,
 			"typo.yaml": clusterText + "networking:\n  podSubnt: a\n",
-			"kind.yaml": "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes: [{role: control-plane}]\n",
+			"kind.yaml": "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes: [{role: " +
+				"control-plane}]\n",
 			"map.yaml": "apiVersion: v1\nkind: ConfigMap\ndata: {ClusterConfiguration: \"kind: " +
 				"ClusterConfiguration\"}\n",
 			"conf.yaml":    "apiVersion: v1\nkind: Config\nclusters: []\n",

@@ -233,7 +233,8 @@ func TestPagesUnderAttack(t *testing.T) {
 	)
 	go flood(ns, "127.0.0.4", "127.0.0.1:2112", "GET /", 4000, stop, done)
 	most, probed, scraped := 0, 0, 0
-	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); time.Sleep(
+		50 * time.Millisecond) {
 		select {
 		case err := <-ended:
 			t.Fatalf("the agent ended: %v", err)

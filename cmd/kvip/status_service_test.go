@@ -65,7 +65,9 @@ func shop(t *testing.T) ([]string, *fakecluster.Env) {
 		"shop/web": "2001:db8::10"} {
 		e.PutService(
 			owner,
-			func(s *corev1.Service) { s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: addr}} },
+			func(s *corev1.Service) {
+				s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: addr}}
+			},
 		)
 	}
 	e.PutNode("a", "127.0.0.1")

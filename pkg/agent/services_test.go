@@ -54,7 +54,8 @@ func newCountedServices(t *testing.T) (*fakecluster.Env, *agent) {
 	return e, a
 }
 
-// TestS6LeavesForGood: if its node is cordoned, or its DaemonSet is deleted. In doubt it is a restart.
+// TestS6LeavesForGood: if its node is cordoned, or its DaemonSet is deleted. In doubt it is a
+// restart.
 func TestS6LeavesForGood(t *testing.T) {
 	now := metav1.Now()
 	for _, row := range []struct {

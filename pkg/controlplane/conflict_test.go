@@ -127,8 +127,8 @@ func TestConflictIsLoggedOnce(t *testing.T) {
 	})
 }
 
-// TestE9ProbeOfTwoFamilies: of two answers the last holder's counts, in any order, and also if it is
-// a port of the bond in the lease.
+// TestE9ProbeOfTwoFamilies: of two answers the last holder's counts, in any order, and also if it
+// is a port of the bond in the lease.
 func TestE9ProbeOfTwoFamilies(t *testing.T) {
 	withLoop(t, func(r *testLoop) {
 		last := macsOf(link.Link{MAC: net.HardwareAddr{2, 0, 0, 0, 0, 7},

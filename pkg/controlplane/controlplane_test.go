@@ -95,8 +95,8 @@ func TestE8NetlinkFailsAtTheStart(t *testing.T) {
 	}
 }
 
-// TestE8Restart: this agent holds the lease and its address is still present. One renewal adopts it,
-// without a gap and without a probe. Under another holder's lease the address is deleted.
+// TestE8Restart: this agent holds the lease and its address is still present. One renewal adopts
+// it, without a gap and without a probe. Under another holder's lease the address is deleted.
 func TestE8Restart(t *testing.T) {
 	for holder, did := range map[string]string{self: "replace announce", other: "stop delete"} {
 		synctest.Test(t, func(t *testing.T) {

@@ -57,9 +57,9 @@ func TestE1ExpiryWithoutTheAPI(t *testing.T) {
 	})
 }
 
-// TestE4FrozenBetweenCheckAndWrite stops the process right before a write, for longer than the lease
-// lasts. Meanwhile another node takes over. When the process continues, the write adds the address
-// with its old lifetime, and it must be deleted at once.
+// TestE4FrozenBetweenCheckAndWrite stops the process right before a write, for longer than the
+// lease lasts. Meanwhile another node takes over. When the process continues, the write adds the
+// address with its old lifetime, and it must be deleted at once.
 func TestE4FrozenBetweenCheckAndWrite(t *testing.T) {
 	for _, c := range []struct {
 		name  string

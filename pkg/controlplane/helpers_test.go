@@ -98,8 +98,8 @@ type testLoop struct {
 	done       chan struct{}
 }
 
-// withLoop runs the loop with a usable link, a healthy API server and a Lease that it creates. After
-// the test it shuts the loop down.
+// withLoop runs the loop with a usable link, a healthy API server and a Lease that it creates.
+// After the test it shuts the loop down.
 func withLoop(t *testing.T, test func(r *testLoop)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

@@ -43,7 +43,8 @@ func TestChooser(t *testing.T) {
 			candidates: []link.Choice{eth(2, link.ByAddress, 28), one}, want: 2, later: 2, holding: "eth2"},
 		{name: "FromDefaultRoute", before: eth(1, link.ByDefaultRoute, 0), now: one,
 			candidates: []link.Choice{eth(2, link.ByAddress, 24)}, want: 2, later: 2,
-			holding: "leaving it for eth2: chosen by the prefix of an own address, and eth1 by the default route"},
+			holding: "leaving it for eth2: chosen by the prefix of an own address, and eth1 by the " +
+				"default route"},
 		{name: "FromRoute", before: eth(1, link.ByRoute, 24), now: one,
 			candidates: []link.Choice{eth(2, link.ByAddress, 8)}, want: 2, later: 2, holding: "eth2"},
 		{name: "BecamePort", before: one, now: port(one),

@@ -201,8 +201,8 @@ func await[E election.Event](t *testing.T, n *linkTracker, ok func(E) bool) {
 	}
 }
 
-// TestE10Flush removes the virtual addresses alone, then all addresses of the link: the events report
-// whether the node's own address is present, and when it is back.
+// TestE10Flush removes the virtual addresses alone, then all addresses of the link: the events
+// report whether the node's own address is present, and when it is back.
 func TestE10Flush(t *testing.T) {
 	n, _, ns := onHost(t)
 	own := func() {

@@ -9,8 +9,8 @@ import (
 	"github.com/kvip/kvip/pkg/reporter"
 )
 
-// TestListenCheck reads the kernel's listening sockets (F4: an API server that is bound to the node's
-// address alone).
+// TestListenCheck reads the kernel's listening sockets (F4: an API server that is bound to the
+// node's address alone).
 func TestListenCheck(t *testing.T) {
 	newHost(t)
 	health := reporter.NewRegistry(nil)

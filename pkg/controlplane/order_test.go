@@ -11,8 +11,8 @@ import (
 	"github.com/kvip/kvip/pkg/vip"
 )
 
-// TestAcquireOrder is the first half of the ordering contract: the lease, then the address, then the
-// announcement. The address is probed for unless the last holder proved its release (E3).
+// TestAcquireOrder is the first half of the ordering contract: the lease, then the address, then
+// the announcement. The address is probed for unless the last holder proved its release (E3).
 func TestAcquireOrder(t *testing.T) {
 	t.Run("AfterAProvenRelease", func(t *testing.T) {
 		withLoop(t, func(r *testLoop) {

@@ -24,7 +24,8 @@ func TestTransitionsAreRecorded(t *testing.T) {
 			t.Fatalf("%d Events were created, want 1", n)
 		}
 		ev := <-r.events
-		if want := "10.0.0.100,fd00::100 moved from node-b to node-a: node-b reports that the agent is shutting down"; ev.Message != want {
+		if want := "10.0.0.100,fd00::100 moved from node-b to node-a: node-b reports that the agent is " +
+			"shutting down"; ev.Message != want {
 			t.Errorf("the Event is %q, want %q", ev.Message, want)
 		}
 		r.send(election.Link{})
@@ -48,7 +49,8 @@ func TestTransitionsAreRecorded(t *testing.T) {
 	})
 }
 
-// TestFirstClaimIsNotAFailover: no node had the address before, and the claim waits for a whole lease.
+// TestFirstClaimIsNotAFailover: no node had the address before, and the claim waits for a whole
+// lease.
 func TestFirstClaimIsNotAFailover(t *testing.T) {
 	withLoop(t, func(r *testLoop) {
 		r.pass(2 * lease)
@@ -128,8 +130,9 @@ func TestTransitionEvent(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	claim := election.Action{Record: election.Record{Holder: self}, Reason: election.ReasonExpired}
 	for from, want := range map[string]string{
-		other:  "10.0.0.100 moved from node-b to node-a: the lease had not changed for its whole duration",
-		"":     "10.0.0.100 moved from no node to node-a: the lease had not changed for its whole duration",
+		other: "10.0.0.100 moved from node-b to node-a: the lease had not changed for its whole duration",
+		"": "10.0.0.100 moved from no node to node-a: the lease had not changed for its whole " +
+			"duration",
 		"mine": "10.0.0.100 moved from mine to node-a: the lease had not changed for its whole duration",
 	} {
 		claim.PreviousHolder = from
@@ -150,7 +153,8 @@ func TestTransitionEvent(t *testing.T) {
 	}
 }
 
-// TestTransitionEventIsSafeForATerminal: name and reason of the last holder are text from the Lease.
+// TestTransitionEventIsSafeForATerminal: name and reason of the last holder are text from the
+// Lease.
 func TestTransitionEventIsSafeForATerminal(t *testing.T) {
 	claim := election.Action{Record: election.Record{Holder: self},
 		PreviousHolder: "\u009b2Jnode-b\n_x", Reason: "\x1b[31m" +
@@ -164,7 +168,8 @@ func TestTransitionEventIsSafeForATerminal(t *testing.T) {
 }
 
 func TestJoinAddrs(t *testing.T) {
-	if got := joinAddrs(nil) + ";" + joinAddrs([]netip.Addr{vip4}) + ";" + joinAddrs([]netip.Addr{vip4, vip6}); got != ";10.0.0.100;10.0.0.100,fd00::100" {
+	if got := joinAddrs(nil) + ";" + joinAddrs([]netip.Addr{vip4}) + ";" +
+		joinAddrs([]netip.Addr{vip4, vip6}); got != ";10.0.0.100;10.0.0.100,fd00::100" {
 		t.Error(got)
 	}
 }

@@ -48,7 +48,8 @@ func TestSlownessOfTheGroup(t *testing.T) {
 		"first move at once":      {0, "20s SLOW; 20.1s REQUEST; 20.2s tick", Standby, 1},
 		"second move not at once": {1, "20s SLOW; 39.9s REQUEST; 39.95s tick", Holding, 1},
 		"second move after 20 s":  {1, "20s SLOW; 40.2s REQUEST; 40.4s tick", Standby, 2},
-		"slowness with a break":   {1, "20s SLOW; 30s FAST; 31s SLOW; 41s REQUEST; 41.2s tick", Holding, 1},
+		"slowness with a break": {1, "20s SLOW; 30s FAST; 31s SLOW; 41s REQUEST; 41.2s tick", Holding,
+			1},
 		"third move after 40 s":   {2, "20s SLOW; 60.2s REQUEST; 60.4s tick", Standby, 3},
 		"third move not before":   {2, "20s SLOW; 59.9s REQUEST; 59.95s tick", Holding, 2},
 		"at most MaxMoves":        {MaxMoves, "20s SLOW; 341s REQUEST; 341.2s tick", Standby, MaxMoves},
@@ -59,7 +60,8 @@ func TestSlownessOfTheGroup(t *testing.T) {
 		"dead is not slow":        {1, "20s health dead; 20.1s tick", Standby, 1},
 		"another program's count": {0, "10.3s lease but moves=99; 11.5s tick", Holding, 0},
 		"an unknown latency":      {0, "20s SLOW; 21s lease but requested-by=b; 22s tick", Holding, 0},
-		"a latency above a fifth": {0, "20s SLOW; 21s REQUEST requested-latency=1s; 22s tick", Holding, 0},
+		"a latency above a fifth": {0, "20s SLOW; 21s REQUEST requested-latency=1s; 22s tick", Holding,
+			0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &replay{}

@@ -194,8 +194,8 @@ func TestServicesPage(t *testing.T) {
 	}
 }
 
-// TestPagesAreSafeForATerminal: curl prints the pages, and their text is in part from Leases and API
-// servers.
+// TestPagesAreSafeForATerminal: curl prints the pages, and their text is in part from Leases and
+// API servers.
 func TestPagesAreSafeForATerminal(t *testing.T) {
 	const hostile = "\x1b[2J\u009b2J\x7f\u202e\n"
 	s := newContent(t)

@@ -33,12 +33,13 @@ func TestAllocationCheck(t *testing.T) {
 		"no keys in a shared pool":        {"80", "81", true, ""},
 		"an invalid holder":               {"80 key=k invalid", "81 key=k", false, AddressTaken},
 		"Local next to Cluster":           {"80 key=k", "81 key=k local pods=x", false, PolicyMismatch},
-		"Cluster next to Local":           {"80 key=k local pods=x", "81 key=k pods=y", false, PolicyMismatch},
-		"Local with the same pods":        {"80 key=k local pods=x", "81 key=k local pods=x", false, ""},
-		"Local with unknown pods":         {"80 key=k local", "81 key=k local", false, PolicyMismatch},
-		"another interface":               {"80 key=k", "81 key=k link=eth1", false, PolicyMismatch},
-		"the same interface":              {"80 key=k link=eth1", "81 key=k link=eth1", false, ""},
-		"any interface next to one":       {"80 key=k link=eth1", "81 key=k", false, ""},
+		"Cluster next to Local": {"80 key=k local pods=x", "81 key=k pods=y", false,
+			PolicyMismatch},
+		"Local with the same pods":  {"80 key=k local pods=x", "81 key=k local pods=x", false, ""},
+		"Local with unknown pods":   {"80 key=k local", "81 key=k local", false, PolicyMismatch},
+		"another interface":         {"80 key=k", "81 key=k link=eth1", false, PolicyMismatch},
+		"the same interface":        {"80 key=k link=eth1", "81 key=k link=eth1", false, ""},
+		"any interface next to one": {"80 key=k link=eth1", "81 key=k", false, ""},
 	} {
 		al := &allocation{}
 		al.add(sharerOf(t, "a/1", c.first))
@@ -139,7 +140,8 @@ func TestRemedies(t *testing.T) {
 		"set annotation K to share it, or request another address":                              {reason: AddressTaken, anyKey: true},
 		"set annotation K of both to the same value, or request another address":                {reason: ShareKeyMismatch},
 		"at most 256 Services with 1000 ports in all share an address: request another address": {reason: LimitExceeded},
-		"to share it, both Services need externalTrafficPolicy Cluster or the same selector, and the same interface; " +
+		"to share it, both Services need externalTrafficPolicy Cluster or the same selector, and the " +
+			"same interface; " +
 			"else request another address": {reason: PolicyMismatch},
 	} {
 		if got := c.remedy(fields); got != want {

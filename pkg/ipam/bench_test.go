@@ -16,18 +16,27 @@ func BenchmarkPlan(b *testing.B) {
 		request Request
 		kept    bool // from the ledger
 	}{
-		"new":         {Pool{Ranges: []Range{{netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.255.255")}}}, Request{}, false},
-		"kept":        {Pool{Ranges: []Range{{netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.255.255")}}}, Request{}, true},
-		"exhausted":   {Pool{Ranges: []Range{{netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.0.9")}}}, Request{}, false},
-		"IPv6":        {Pool{Ranges: []Range{{netip.MustParseAddr("2001:db8::"), netip.MustParseAddr("2001:db8::ffff:ffff:ffff:ffff")}}, Descending: true}, Request{Families: []Family{IPv6}}, false},
-		"shared pool": {Pool{Ranges: []Range{{netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.255.255")}}, Shared: true}, Request{}, false},
-		"one key":     {Pool{Ranges: []Range{{netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.255.255")}}}, Request{ShareKey: "k"}, false},
+		"new": {Pool{Ranges: []Range{{netip.MustParseAddr("10.0.0.0"),
+			netip.MustParseAddr("10.0.255.255")}}}, Request{}, false},
+		"kept": {Pool{Ranges: []Range{{netip.MustParseAddr("10.0.0.0"),
+			netip.MustParseAddr("10.0.255.255")}}}, Request{}, true},
+		"exhausted": {Pool{Ranges: []Range{{netip.MustParseAddr("10.0.0.0"),
+			netip.MustParseAddr("10.0.0.9")}}}, Request{}, false},
+		"IPv6": {Pool{Ranges: []Range{{netip.MustParseAddr("2001:db8::"),
+			netip.MustParseAddr("2001:db8::ffff:ffff:ffff:ffff")}}, Descending: true},
+			Request{Families: []Family{IPv6}}, false},
+		"shared pool": {Pool{Ranges: []Range{{netip.MustParseAddr("10.0.0.0"),
+			netip.MustParseAddr("10.0.255.255")}}, Shared: true}, Request{}, false},
+		"one key": {Pool{Ranges: []Range{{netip.MustParseAddr("10.0.0.0"),
+			netip.MustParseAddr("10.0.255.255")}}}, Request{ShareKey: "k"}, false},
 	} {
 		b.Run(name, func(b *testing.B) {
 			requests := make([]Request, many)
 			for i := range requests {
 				requests[i] = c.request
-				requests[i].Owner, requests[i].Namespace, requests[i].Ports = Owner(fmt.Sprintf("ns-%d/web-%d", i%100, i)), fmt.Sprintf("ns-%d", i%100), web
+				requests[i].Owner, requests[i].Namespace,
+					requests[i].Ports = Owner(fmt.Sprintf("ns-%d/web-%d", i%100, i)), fmt.Sprintf("ns-%d", i%100),
+					web
 				if requests[i].Families == nil {
 					requests[i].Families = []Family{IPv4}
 				}
@@ -49,9 +58,11 @@ func BenchmarkPlan(b *testing.B) {
 func BenchmarkPlanOneAddress(b *testing.B) {
 	requests := make([]Request, many)
 	for i := range requests {
-		requests[i] = Request{Owner: Owner(fmt.Sprintf("a/%d", i)), Namespace: "a", Families: []Family{IPv4}, ShareKey: "k", Ports: []Port{{"TCP", uint16(i)}}}
+		requests[i] = Request{Owner: Owner(fmt.Sprintf("a/%d", i)), Namespace: "a",
+			Families: []Family{IPv4}, ShareKey: "k", Ports: []Port{{"TCP", uint16(i)}}}
 	}
-	pools := []Pool{{Name: "p", Ranges: []Range{{netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.255.255")}}}}
+	pools := []Pool{{Name: "p",
+		Ranges: []Range{{netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.255.255")}}}}
 	ledger := Plan(nil, pools, Reserved{}, requests).Ledger
 	for b.Loop() {
 		Plan(ledger, pools, Reserved{}, requests)

@@ -71,7 +71,8 @@ func TestLedgerWithControlPlane(t *testing.T) {
 		service a/2 80
 		want a/1 192.0.2.1
 		want a/2 192.0.2.0`)
-	for addr, want := range map[string]bool{"192.0.2.0": false, "192.0.2.1": true, "192.0.2.2": false} {
+	for addr, want := range map[string]bool{"192.0.2.0": false, "192.0.2.1": true,
+		"192.0.2.2": false} {
 		if got := WithControlPlane(w.ledger[netip.MustParseAddr(addr)]); got != want {
 			t.Errorf("%s: %v, want %v", addr, got, want)
 		}

@@ -63,7 +63,8 @@ func TestRefusalsHaveARemedy(t *testing.T) {
 			"change the port, or request another address",
 		"a/f": addr + "203.0.113.9 is not in pool p, q, r, or avoided there: " +
 			"request another address, or add it to a pool",
-		"a/g": "no pool has IPv6 addresses for namespace a: create one, or remove IPv6 from spec.ipFamilies",
+		"a/g": "no pool has IPv6 addresses for namespace a: create one, or remove IPv6 from " +
+			"spec.ipFamilies",
 		"a/h": pool + "pool q allows only b: request another pool, or add the namespace there",
 		"a/i": pool + `there is no pool "none": correct the name, or create the pool`,
 		"a/j": pool + "pool p has no IPv6 addresses: add some, or remove IPv6 from spec.ipFamilies",
@@ -90,7 +91,8 @@ func TestRefusalsOfHolders(t *testing.T) {
 		service a/l
 		want a/l 192.0.2.0`)
 	w.requests["a/l"] = Request{
-		Owner: "a/l", Namespace: "a", Families: []Family{IPv4}, Pool: "x", Fields: Fields{Pool: "annotation P"},
+		Owner: "a/l", Namespace: "a", Families: []Family{IPv4}, Pool: "x",
+		Fields: Fields{Pool: "annotation P"},
 	}
 	result := replay(t, w, `
 		vip 192.0.2.0 6443

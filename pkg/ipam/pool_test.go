@@ -24,7 +24,8 @@ func TestPoolValidate(t *testing.T) {
 		"192.0.2.0/24 192.0.2.9 192.0.2.10-192.0.3.1": "ranges 192.0.2.0/24 and 192.0.2.9 overlap",
 	} {
 		err := readPool(t, "p", strings.Fields(ranges)).Validate()
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+		if want == "" && err != nil || want != "" &&
+			(err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: %v, want %s", ranges, err, want)
 		}
 	}
@@ -35,7 +36,8 @@ func TestPoolValidate(t *testing.T) {
 		"the first address is above the last": {v4, v4.Prev()},
 		"IPv4 in IPv6 form":                   {netip.MustParseAddr("::ffff:192.0.2.1"), v6},
 	} {
-		if err := (Pool{Name: "p", Ranges: []Range{r}}).Validate(); err == nil || !strings.Contains(err.Error(), want) {
+		if err := (Pool{Name: "p", Ranges: []Range{r}}).Validate(); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v, want %s", r, err, want)
 		}
 	}
@@ -65,7 +67,8 @@ func TestPoolSize(t *testing.T) {
 
 // Size is the number of addresses that Contains accepts.
 func TestPoolSizeAgreesWithContains(t *testing.T) {
-	for _, ranges := range []string{"192.0.1.250-192.0.4.3", "192.0.2.0/23", "192.0.2.0", "192.0.2.255", "192.0.2.255-192.0.4.0"} {
+	for _, ranges := range []string{"192.0.1.250-192.0.4.3", "192.0.2.0/23", "192.0.2.0",
+		"192.0.2.255", "192.0.2.255-192.0.4.0"} {
 		p := readPool(t, "p", []string{ranges, "avoid"})
 		var count uint64
 		for a := p.Ranges[0].First; p.Ranges[0].Contains(a); a = a.Next() {
@@ -90,7 +93,8 @@ func TestOverlaps(t *testing.T) {
 		pool f 192.0.2.16 192.0.2.16`)
 	got := Overlaps(slices.Collect(maps.Values(w.pools)))
 	want := map[string][]string{
-		"a": {"pool b: 192.0.2.200-192.0.2.255", "pool c: 192.0.2.0/28", "pool c: 192.0.2.208/28", "pool d: 2001:db8::/64", "pool f: 192.0.2.16"},
+		"a": {"pool b: 192.0.2.200-192.0.2.255", "pool c: 192.0.2.0/28", "pool c: 192.0.2.208/28",
+			"pool d: 2001:db8::/64", "pool f: 192.0.2.16"},
 		"b": {"pool a: 192.0.2.200-192.0.2.255", "pool c: 192.0.2.208/28"},
 		"c": {"pool a: 192.0.2.0/28", "pool a: 192.0.2.208/28", "pool b: 192.0.2.208/28"},
 		"d": {"pool a: 2001:db8::/64"},
@@ -122,13 +126,14 @@ func TestMerge(t *testing.T) {
 // The cursor yields every address of the family once, in order, and again after a reset.
 func TestPoolCursor(t *testing.T) {
 	for name, c := range map[string]struct{ pool, taken, want string }{
-		"ascending":  {"192.0.2.8/31 192.0.2.1-192.0.2.2", "", "192.0.2.1 192.0.2.2 192.0.2.8 192.0.2.9"},
-		"descending": {"192.0.2.8/31 192.0.2.1-192.0.2.2 descending", "", "192.0.2.9 192.0.2.8 192.0.2.2 192.0.2.1"},
-		"taken":      {"192.0.2.0/30", "192.0.2.0 192.0.2.2", "192.0.2.1 192.0.2.3"},
-		"avoided":    {"192.0.2.254-192.0.3.1 avoid", "", "192.0.2.254 192.0.3.1"},
-		"the last":   {"255.255.255.254/31", "", "255.255.255.254 255.255.255.255"},
-		"the first":  {"0.0.0.0/31 descending", "", "0.0.0.1 0.0.0.0"},
-		"no IPv4":    {"2001:db8::/64", "", ""},
+		"ascending": {"192.0.2.8/31 192.0.2.1-192.0.2.2", "", "192.0.2.1 192.0.2.2 192.0.2.8 192.0.2.9"},
+		"descending": {"192.0.2.8/31 192.0.2.1-192.0.2.2 descending", "",
+			"192.0.2.9 192.0.2.8 192.0.2.2 192.0.2.1"},
+		"taken":     {"192.0.2.0/30", "192.0.2.0 192.0.2.2", "192.0.2.1 192.0.2.3"},
+		"avoided":   {"192.0.2.254-192.0.3.1 avoid", "", "192.0.2.254 192.0.3.1"},
+		"the last":  {"255.255.255.254/31", "", "255.255.255.254 255.255.255.255"},
+		"the first": {"0.0.0.0/31 descending", "", "0.0.0.1 0.0.0.0"},
+		"no IPv4":   {"2001:db8::/64", "", ""},
 	} {
 		s := newPoolCursor(readPool(t, "p", strings.Fields(c.pool)))
 		for range 2 {
@@ -189,7 +194,8 @@ func TestRangesText(t *testing.T) {
 	if got := p.RangesText(); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got := (Pool{Ranges: []Range{mustRange(t, "192.0.2.0/24")}}).RangesText(); got != "192.0.2.0/24" {
+	if got := (Pool{Ranges: []Range{mustRange(t,
+		"192.0.2.0/24")}}).RangesText(); got != "192.0.2.0/24" {
 		t.Errorf("got %q", got)
 	}
 }

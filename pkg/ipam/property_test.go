@@ -110,8 +110,10 @@ func somePorts(rng *rand.Rand) (ports []Port) {
 }
 
 func somePool(rng *rand.Rand) Pool {
-	p := Pool{Name: pick(rng, "p", "q", "r"), Namespaces: pick(rng, nil, nil, []string{"a"}, []string{"a", "b"}),
-		Manual: rng.IntN(5) == 0, Descending: rng.IntN(3) == 0, Shared: rng.IntN(3) == 0, AvoidBuggyIPs: rng.IntN(3) == 0}
+	p := Pool{Name: pick(rng, "p", "q", "r"),
+		Namespaces: pick(rng, nil, nil, []string{"a"}, []string{"a", "b"}),
+		Manual:     rng.IntN(5) == 0, Descending: rng.IntN(3) == 0, Shared: rng.IntN(3) == 0,
+		AvoidBuggyIPs: rng.IntN(3) == 0}
 	for range 1 + rng.IntN(2) {
 		f := Family(rng.IntN(2))
 		a, b := someAddr(rng, f), someAddr(rng, f)
@@ -125,10 +127,13 @@ func somePool(rng *rand.Rand) Pool {
 }
 
 func someRequest(rng *rand.Rand, owner Owner) Request {
-	r := Request{Owner: owner, Namespace: string(owner[:1]), Ports: somePorts(rng), ShareKey: pick(rng, "", "", "k", "l")}
-	r.Families = pick(rng, []Family{IPv4}, []Family{IPv4}, []Family{IPv6}, []Family{IPv4, IPv6}, []Family{IPv6, IPv4})
+	r := Request{Owner: owner, Namespace: string(owner[:1]), Ports: somePorts(rng),
+		ShareKey: pick(rng, "", "", "k", "l")}
+	r.Families = pick(rng, []Family{IPv4}, []Family{IPv4}, []Family{IPv6}, []Family{IPv4, IPv6},
+		[]Family{IPv6, IPv4})
 	r.Require = len(r.Families) == 2 && rng.IntN(2) == 0
-	r.Local, r.Selector, r.Link = rng.IntN(6) == 0, pick(rng, "x", "y", ""), pick(rng, "", "", "", "eth1")
+	r.Local, r.Selector, r.Link = rng.IntN(6) == 0, pick(rng, "x", "y", ""),
+		pick(rng, "", "", "", "eth1")
 	r.Pool = pick(rng, "", "", "", "p", "q", "none")
 	r.AnyPool = rng.IntN(4) == 0
 	for _, f := range r.Families {
@@ -181,7 +186,8 @@ func (j *checker) controlPlane() {
 		if WithControlPlane(holders) != (j.w.reserved[a].Owner == ControlPlane) {
 			j.fail("reserved is %v, the ledger has %v", j.w.reserved[a], holders)
 		}
-		services[a] = slices.DeleteFunc(slices.Clone(holders), func(h Holder) bool { return h.Owner == ControlPlane })
+		services[a] = slices.DeleteFunc(slices.Clone(holders),
+			func(h Holder) bool { return h.Owner == ControlPlane })
 	}
 	j.now.Ledger = services
 }
@@ -220,11 +226,13 @@ func (j checker) reserved(a netip.Addr, owner Owner) {
 	request := j.w.requests[owner]
 	if reserved && r.Owner == "" && j.has(j.before, owner, a) {
 		reserved = false // it keeps the address, with a warning
-		if no := j.now.Refused[owner]; request.Invalid == nil && !strings.Contains(no.Message, a.String()) {
+		if no := j.now.Refused[owner]; request.Invalid == nil &&
+			!strings.Contains(no.Message, a.String()) {
 			j.fail("%s keeps %s, which is reserved: %v, with the refusal %v", owner, a, r, no)
 		}
 	}
-	if reserved && (r.Owner != ControlPlane || common(r.Ports, request.Ports) || request.ShareKey == "" && request.Invalid == nil) {
+	if reserved && (r.Owner != ControlPlane || common(r.Ports, request.Ports) ||
+		request.ShareKey == "" && request.Invalid == nil) {
 		j.fail("%s has %s, which is reserved: %v", owner, a, r)
 	}
 }
@@ -258,12 +266,15 @@ func (j checker) retained(owner Owner, r Request) {
 	_, wanting := j.before.Refused[owner]
 	for _, a := range j.before.Assigned[owner] {
 		reserved := j.w.reserved[a].Owner == ControlPlane
-		if reserved || j.has(j.now, owner, a) || r.Invalid == nil && !slices.Contains(r.Families, FamilyOf(a)) {
+		if reserved || j.has(j.now, owner, a) || r.Invalid == nil &&
+			!slices.Contains(r.Families, FamilyOf(a)) {
 			continue
 		}
-		moved := slices.ContainsFunc(j.now.Assigned[owner], func(b netip.Addr) bool { return FamilyOf(b) == FamilyOf(a) })
+		moved := slices.ContainsFunc(j.now.Assigned[owner],
+			func(b netip.Addr) bool { return FamilyOf(b) == FamilyOf(a) })
 		no := j.now.Refused[owner]
-		reported := strings.Contains(no.Message, a.String()+" belongs to ") // of another owner, by key or port
+		// of another owner, by key or port
+		reported := strings.Contains(no.Message, a.String()+" belongs to ")
 		switch {
 		case unchanged && !wanting:
 			j.fail("%s did not change and lost %s", owner, a)
@@ -293,7 +304,8 @@ func (j checker) served(r Request) {
 		switch {
 		case !refused && !slices.Contains(has, a):
 			j.fail("%s has %v, not %s", r.Owner, has, a)
-		case no.Reason == AddressTaken && !slices.Contains(has, a) && len(r.Families) == 1 && len(j.now.Ledger[a]) == 0 && !reserved:
+		case no.Reason == AddressTaken && !slices.Contains(has, a) && len(r.Families) == 1 &&
+			len(j.now.Ledger[a]) == 0 && !reserved:
 			j.fail("%s is refused %s, which is free", r.Owner, a)
 		}
 	}

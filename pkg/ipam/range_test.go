@@ -24,10 +24,13 @@ func TestParseRange(t *testing.T) {
 		"255.255.255.255":           {"255.255.255.255", "255.255.255.255", 1, ""},
 		"2001:db8::/64":             {"2001:db8::", "2001:db8::ffff:ffff:ffff:ffff", math.MaxUint64, ""},
 		"2001:db8::/65":             {"2001:db8::", "2001:db8::7fff:ffff:ffff:ffff", 1 << 63, ""},
-		"2001:db8::/33":             {"2001:db8::", "2001:db8:7fff:ffff:ffff:ffff:ffff:ffff", math.MaxUint64, ""},
-		"::/0":                      {"::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", math.MaxUint64, ""},
-		"2001:DB8::1-2001:db8::ff":  {"2001:db8::1", "2001:db8::ff", 255, "2001:db8::1-2001:db8::ff"},
-		"2001:db8::ffff:ffff:ffff:ffff-2001:db8:0:1::": {"2001:db8::ffff:ffff:ffff:ffff", "2001:db8:0:1::", 2, ""},
+		"2001:db8::/33": {"2001:db8::", "2001:db8:7fff:ffff:ffff:ffff:ffff:ffff",
+			math.MaxUint64, ""},
+		"::/0": {"::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", math.MaxUint64,
+			""},
+		"2001:DB8::1-2001:db8::ff": {"2001:db8::1", "2001:db8::ff", 255, "2001:db8::1-2001:db8::ff"},
+		"2001:db8::ffff:ffff:ffff:ffff-2001:db8:0:1::": {"2001:db8::ffff:ffff:ffff:ffff",
+			"2001:db8:0:1::", 2, ""},
 	} {
 		r, err := ParseRange(text)
 		if err != nil {
@@ -49,9 +52,10 @@ func TestParseRange(t *testing.T) {
 // Every error has the remedy.
 func TestParseRangeRefuses(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                          "it is empty: write a prefix like",
-		"  ":                        "it is empty",
-		"192.0.2.1/24":              "192.0.2.1/24 is an address inside a prefix: write 192.0.2.0/24 for the prefix, or 192.0.2.1 for the address",
+		"":   "it is empty: write a prefix like",
+		"  ": "it is empty",
+		"192.0.2.1/24": "192.0.2.1/24 is an address inside a prefix: write 192.0.2.0/24 " +
+			"for the prefix, or 192.0.2.1 for the address",
 		"2001:db8::1/64":            "write 2001:db8::/64",
 		"192.0.2.0/33":              `prefix length "33" is invalid: write a number from 0 to 32`,
 		"2001:db8::/129":            "write a number from 0 to 128",
@@ -75,7 +79,8 @@ func TestParseRangeRefuses(t *testing.T) {
 		r, err := ParseRange(text)
 		if err == nil {
 			t.Errorf("%q parses as %s", text, r)
-		} else if !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "parse range ") {
+		} else if !strings.Contains(err.Error(), want) ||
+			!strings.HasPrefix(err.Error(), "parse range ") {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
@@ -84,7 +89,8 @@ func TestParseRangeRefuses(t *testing.T) {
 func TestRangeContains(t *testing.T) {
 	r := mustRange(t, "192.0.2.10-192.0.2.20")
 	for text, want := range map[string]bool{
-		"192.0.2.9": false, "192.0.2.10": true, "192.0.2.15": true, "192.0.2.20": true, "192.0.2.21": false,
+		"192.0.2.9": false, "192.0.2.10": true, "192.0.2.15": true, "192.0.2.20": true,
+		"192.0.2.21":        false,
 		"::ffff:192.0.2.15": false, "2001:db8::1": false,
 	} {
 		if r.Contains(netip.MustParseAddr(text)) != want {
@@ -127,7 +133,8 @@ func mustRange(t *testing.T, text string) Range {
 
 // FuzzParseRange: a result is one family in order, and its text parses to the same.
 func FuzzParseRange(f *testing.F) {
-	for _, text := range []string{"192.0.2.0/24", "192.0.2.1-192.0.2.9", "2001:db8::/64", "::1", "192.0.2.1/24", "a-b", "::ffff:1.2.3.4/100", "%", "1.2.3.4/ 8"} {
+	for _, text := range []string{"192.0.2.0/24", "192.0.2.1-192.0.2.9", "2001:db8::/64", "::1",
+		"192.0.2.1/24", "a-b", "::ffff:1.2.3.4/100", "%", "1.2.3.4/ 8"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

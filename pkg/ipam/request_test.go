@@ -15,7 +15,8 @@ func TestBoundsOfAnAddress(t *testing.T) {
 	replay(t, w, "pool p 192.0.2.0/30")
 	for i := range MaxHolders + 1 {
 		owner := Owner(fmt.Sprintf("a/%03d", i))
-		w.requests[owner] = Request{Owner: owner, Namespace: "a", Families: []Family{IPv4}, ShareKey: "k", Ports: []Port{{"TCP", uint16(i + 1)}}}
+		w.requests[owner] = Request{Owner: owner, Namespace: "a", Families: []Family{IPv4}, ShareKey: "k",
+			Ports: []Port{{"TCP", uint16(i + 1)}}}
 	}
 	got := w.plan()
 	if len(got.Ledger[a]) != MaxHolders || len(got.Ledger[b]) != 1 {
@@ -25,7 +26,8 @@ func TestBoundsOfAnAddress(t *testing.T) {
 	last.Addresses = []netip.Addr{a}
 	w.requests["a/256"] = last
 	got = w.plan()
-	if no := got.Refused["a/256"]; no.Reason != LimitExceeded || !strings.Contains(no.Message, "at most 256 Services with 1000 ports") || len(got.Refused) != 1 {
+	if no := got.Refused["a/256"]; no.Reason != LimitExceeded ||
+		!strings.Contains(no.Message, "at most 256 Services with 1000 ports") || len(got.Refused) != 1 {
 		t.Errorf("refused %v", got.Refused)
 	}
 }
@@ -42,7 +44,8 @@ func TestBoundsOfPorts(t *testing.T) {
 		pool p 192.0.2.0/28
 		vip 192.0.2.9 6443`)
 	put := func(owner Owner, ports []Port, asked string) {
-		r := Request{Owner: owner, Namespace: "a", Families: []Family{IPv4}, ShareKey: string(owner[:1]), Ports: ports}
+		r := Request{Owner: owner, Namespace: "a", Families: []Family{IPv4}, ShareKey: string(owner[:1]),
+			Ports: ports}
 		if asked != "" {
 			r.Addresses = []netip.Addr{netip.MustParseAddr(asked)}
 		}

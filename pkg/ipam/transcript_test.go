@@ -32,11 +32,13 @@ type world struct {
 }
 
 func newWorld() *world {
-	return &world{ledger: Ledger{}, pools: map[string]Pool{}, reserved: map[netip.Addr]Reservation{}, requests: map[Owner]Request{}}
+	return &world{ledger: Ledger{}, pools: map[string]Pool{}, reserved: map[netip.Addr]Reservation{},
+		requests: map[Owner]Request{}}
 }
 
 func (w *world) plan() Result {
-	r := Plan(w.ledger, slices.Collect(maps.Values(w.pools)), Reserved{Addresses: w.reserved, Networks: w.networks}, slices.Collect(maps.Values(w.requests)))
+	r := Plan(w.ledger, slices.Collect(maps.Values(w.pools)),
+		Reserved{Addresses: w.reserved, Networks: w.networks}, slices.Collect(maps.Values(w.requests)))
 	w.ledger = r.Ledger
 	return r
 }
@@ -99,11 +101,13 @@ func (w *world) change(t *testing.T, words []string) {
 	case "network":
 		w.networks = append(w.networks, Network{netip.MustParsePrefix(name), "the cluster"})
 	case "vip":
-		w.reserved[netip.MustParseAddr(name)] = Reservation{Holder: "the control plane", Owner: ControlPlane, Ports: []Port{readPort(t, words[2])}}
+		w.reserved[netip.MustParseAddr(name)] = Reservation{Holder: "the control plane",
+			Owner: ControlPlane, Ports: []Port{readPort(t, words[2])}}
 	case "ledger":
 		w.ledger[netip.MustParseAddr(name)] = nil
 		for _, owner := range words[2:] {
-			w.ledger[netip.MustParseAddr(name)] = append(w.ledger[netip.MustParseAddr(name)], Holder{Owner: Owner(owner)})
+			w.ledger[netip.MustParseAddr(name)] = append(w.ledger[netip.MustParseAddr(name)],
+				Holder{Owner: Owner(owner)})
 		}
 	default:
 		t.Fatalf("unknown line %q", words)

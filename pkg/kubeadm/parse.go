@@ -38,8 +38,8 @@ type document struct {
 }
 
 // Parse reads a file of one or more documents. It decodes kubeadm's kinds strictly into the real
-// API types. It refuses, with an *config.InputError, what kubeadm refuses, and unknown fields, for which
-// kubeadm only prints a warning. name is for messages.
+// API types. It refuses, with an *config.InputError, what kubeadm refuses, and unknown fields, for
+// which kubeadm only prints a warning. name is for messages.
 func Parse(name string, data []byte) (*File, error) {
 	f := &File{name: name, data: data}
 	switch {

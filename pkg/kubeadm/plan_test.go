@@ -22,7 +22,8 @@ func TestMinimalConfig(t *testing.T) {
 			"controlPlaneEndpoint: \"[2001:db8::10]:6443\"\napiServer:\n  certSANs:\n    - " +
 			"\"2001:db8::10\"\n    - 192.0.2.10\n"},
 		{"another port", Request{VIPs: vips("192.0.2.10"), Port: 8443}, clusterHead +
-			"controlPlaneEndpoint: 192.0.2.10:8443\napiServer:\n  certSANs:\n    - 192.0.2.10\n---\n" + initHead +
+			"controlPlaneEndpoint: 192.0.2.10:8443\napiServer:\n  certSANs:\n    - 192.0.2.10\n---\n" +
+			initHead +
 			"localAPIEndpoint:\n  bindPort: 8443\n"},
 	} {
 		text, err := MinimalConfig(row.request)

@@ -69,7 +69,8 @@ func TestAnnotationsRefuse(t *testing.T) {
 			t.Errorf("%q: got %+v, %v, want an error that says %q", value, w, err, says)
 		}
 	}
-	if _, _, err := ParseAnnotations(map[string]string{annotationPrefix + "serviceInterface": "a/b"}); err == nil {
+	if _, _, err := ParseAnnotations(map[string]string{annotationPrefix +
+		"serviceInterface": "a/b"}); err == nil {
 		t.Error("an impossible interface is accepted")
 	}
 }

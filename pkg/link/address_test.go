@@ -31,7 +31,8 @@ func TestParseAddress(t *testing.T) {
 		t.Errorf("got %+v, %v; want %+v", got, ok, want)
 	}
 	peer := []byte{2, 32, 0x80, 0, 7, 0, 0, 0, 8, 0, 1, 0, 10, 9, 0, 1, 8, 0, 2, 0, 10, 9, 0, 2}
-	if got, ok := parseAddress(peer); !ok || got.Prefix.Addr() != netip.MustParseAddr("10.9.0.2") || got.ValidLft != Forever {
+	if got, ok := parseAddress(peer); !ok || got.Prefix.Addr() != netip.MustParseAddr("10.9.0.2") ||
+		got.ValidLft != Forever {
 		t.Errorf("point-to-point: got %+v, %v; want the local end, for ever", got, ok)
 	}
 }
@@ -56,7 +57,8 @@ func FuzzParse(f *testing.F) {
 	f.Add(wireV4[:len(wireV4)-3])
 	f.Add([]byte{2, 32, 0, 0, 7, 0, 0, 0, 0, 0, 1, 0}) // attribute of length 0 must not loop
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if a, ok := parseAddress(b); ok && (!a.Prefix.IsValid() || a.Prefix.Addr().Is4In6() && a.Prefix.Bits() > 128) {
+		if a, ok := parseAddress(b); ok &&
+			(!a.Prefix.IsValid() || a.Prefix.Addr().Is4In6() && a.Prefix.Bits() > 128) {
 			t.Errorf("invalid prefix %v accepted", a.Prefix)
 		}
 		parseLink(b)
@@ -75,10 +77,12 @@ func TestAddresses(t *testing.T) {
 	for _, a := range list {
 		found[a.Prefix.String()] = a
 	}
-	if a := found["10.9.0.100/32"]; a.Link != "eth0" || a.Label != "eth0:vip" || a.ValidLft < 55 || a.ValidLft > 60 || a.PreferredLft != 0 {
+	if a := found["10.9.0.100/32"]; a.Link != "eth0" || a.Label != "eth0:vip" || a.ValidLft < 55 ||
+		a.ValidLft > 60 || a.PreferredLft != 0 {
 		t.Errorf("the address with a lifetime is %+v", a)
 	}
-	if a := found["10.0.0.2/8"]; a.Link != "eth1" || a.ValidLft != Forever || a.Flags&unix.IFA_F_PERMANENT == 0 {
+	if a := found["10.0.0.2/8"]; a.Link != "eth1" || a.ValidLft != Forever ||
+		a.Flags&unix.IFA_F_PERMANENT == 0 {
 		t.Errorf("the permanent address is %+v", a)
 	}
 	if a := found["2001:db8:9::2/64"]; a.Link != "eth0" || a.Index == 0 {

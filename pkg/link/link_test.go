@@ -63,8 +63,10 @@ func TestSelect(t *testing.T) {
 		{"IPv4-mapped", "", "eth0", addrs("::ffff:10.9.0.100")},
 	} {
 		got, err := Select(test.name, test.vips)
-		if err != nil || got.Name != test.want || !got.Usable || got.Reason != "" || len(got.MAC) != 6 || got.MTU != 1500 || got.Index == 0 {
-			t.Errorf("%s: Select(%q, %v) = %+v, %v; want %s", test.desc, test.name, test.vips, got, err, test.want)
+		if err != nil || got.Name != test.want || !got.Usable || got.Reason != "" || len(got.MAC) != 6 ||
+			got.MTU != 1500 || got.Index == 0 {
+			t.Errorf("%s: Select(%q, %v) = %+v, %v; want %s", test.desc, test.name, test.vips, got, err,
+				test.want)
 		}
 	}
 }
@@ -115,7 +117,8 @@ func TestSelectFollowsTheMaster(t *testing.T) {
 		}
 	}
 	port, err := byName("eth0")
-	if err != nil || port.Usable || port.Master == 0 || port.Reason != "is a port of the bridge br0: use that one" {
+	if err != nil || port.Usable || port.Master == 0 ||
+		port.Reason != "is a port of the bridge br0: use that one" {
 		t.Errorf("the port is %+v, %v", port, err)
 	}
 }
@@ -132,7 +135,8 @@ func TestNoARPIsNotUsable(t *testing.T) {
 func TestPortMACs(t *testing.T) {
 	lab(t)
 	for _, args := range []string{
-		"link add br0 type bridge", "link add br1 type bridge", "link set eth0 address 02:00:00:00:00:10 master br0",
+		"link add br0 type bridge", "link add br1 type bridge",
+		"link set eth0 address 02:00:00:00:00:10 master br0",
 		"link set eth1 address 02:00:00:00:00:11 master br0", "link set peer0 master br1",
 	} {
 		testutil.IP(t, args)
@@ -146,11 +150,13 @@ func TestPortMACs(t *testing.T) {
 	for _, mac := range macs {
 		got = append(got, mac.String())
 	}
-	bond, errBond := describe(&netlink.Bond{LinkAttrs: netlink.LinkAttrs{Index: br0.Index, Name: "bond0"}})
+	bond, errBond := describe(&netlink.Bond{LinkAttrs: netlink.LinkAttrs{Index: br0.Index,
+		Name: "bond0"}})
 	if errBond != nil || len(bond.PortMACs) != len(macs) || len(br0.PortMACs) != 0 {
 		t.Errorf("of a bond %v, of a bridge %v; %v", bond.PortMACs, br0.PortMACs, errBond)
 	}
-	if slices.Sort(got); err != nil || strings.Join(got, " ") != "02:00:00:00:00:10 02:00:00:00:00:11" {
+	if slices.Sort(got); err != nil ||
+		strings.Join(got, " ") != "02:00:00:00:00:10 02:00:00:00:00:11" {
 		t.Errorf("%v, %v", got, err)
 	}
 }
@@ -176,7 +182,8 @@ func TestCandidates(t *testing.T) {
 		routes bool
 		want   string
 	}{
-		{"10.9.0.100", true, "eth0 by the prefix of an own address/24, eth1 by the prefix of an own address/16"},
+		{"10.9.0.100", true,
+			"eth0 by the prefix of an own address/24, eth1 by the prefix of an own address/16"},
 		{"10.10.0.1", true, "eth1 by the prefix of an own address/8"},
 		{"192.0.2.9", true, "eth0 by an on-link route/24, eth1 by the default route/0"},
 		{"192.0.2.9", false, ""},
@@ -206,7 +213,8 @@ func TestUnusable(t *testing.T) {
 		{up, 6, "ovs-system", "openvswitch", "is a port of the openvswitch ovs-system: use that one"},
 	} {
 		if got := unusable(test.flags, test.mac, test.master, test.kind); got != test.want {
-			t.Errorf("unusable(%#x, %d, %q, %q) = %q; want %q", test.flags, test.mac, test.master, test.kind, got, test.want)
+			t.Errorf("unusable(%#x, %d, %q, %q) = %q; want %q", test.flags, test.mac, test.master, test.kind,
+				got, test.want)
 		}
 	}
 }
@@ -240,12 +248,16 @@ func TestNodeAddress(t *testing.T) {
 
 func TestNodeAddressPrefersPermanentOverLeased(t *testing.T) {
 	leased := HostAddr{Prefix: netip.MustParsePrefix("10.9.0.7/24"), Index: 2}
-	old := HostAddr{Prefix: netip.MustParsePrefix("10.9.0.8/24"), Index: 2, Flags: unix.IFA_F_DEPRECATED}
-	permanent := HostAddr{Prefix: netip.MustParsePrefix("10.9.0.9/24"), Index: 2, Flags: unix.IFA_F_PERMANENT | unix.IFA_F_SECONDARY}
-	if got, ok := NodeAddress([]HostAddr{old, leased, permanent}, 2, true, nil); !ok || got != permanent.Prefix.Addr() {
+	old := HostAddr{Prefix: netip.MustParsePrefix("10.9.0.8/24"), Index: 2,
+		Flags: unix.IFA_F_DEPRECATED}
+	permanent := HostAddr{Prefix: netip.MustParsePrefix("10.9.0.9/24"), Index: 2,
+		Flags: unix.IFA_F_PERMANENT | unix.IFA_F_SECONDARY}
+	if got, ok := NodeAddress([]HostAddr{old, leased, permanent}, 2, true, nil); !ok ||
+		got != permanent.Prefix.Addr() {
 		t.Errorf("got %v, %v; want the permanent address", got, ok)
 	}
-	if got, ok := NodeAddress([]HostAddr{old, leased}, 2, true, nil); !ok || got != leased.Prefix.Addr() {
+	if got, ok := NodeAddress([]HostAddr{old, leased}, 2, true, nil); !ok ||
+		got != leased.Prefix.Addr() {
 		t.Errorf("got %v, %v; want the leased address of a DHCP node", got, ok)
 	}
 	if got, ok := NodeAddress([]HostAddr{permanent}, 3, true, nil); ok {

@@ -42,10 +42,14 @@ func TestNetworks(t *testing.T) {
 		eth0 []string
 		why  string
 	}{
-		{"addr add 10.9.0.100/32 dev eth0", []string{"10.9.0.0/24", "2001:db8:9::/64"}, "a host route is no network"},
-		{"addr add 2001:db8:9::100/128 dev eth0 nodad", []string{"10.9.0.0/24", "2001:db8:9::/64"}, "in either family"},
-		{"addr add 10.9.0.3/24 dev eth0", []string{"10.9.0.0/24", "2001:db8:9::/64"}, "two addresses of one network"},
-		{"addr add 10.9.0.4/16 dev eth0", []string{"10.9.0.0/16", "10.9.0.0/24", "2001:db8:9::/64"}, "a wider one"},
+		{"addr add 10.9.0.100/32 dev eth0", []string{"10.9.0.0/24", "2001:db8:9::/64"},
+			"a host route is no network"},
+		{"addr add 2001:db8:9::100/128 dev eth0 nodad", []string{"10.9.0.0/24", "2001:db8:9::/64"},
+			"in either family"},
+		{"addr add 10.9.0.3/24 dev eth0", []string{"10.9.0.0/24", "2001:db8:9::/64"},
+			"two addresses of one network"},
+		{"addr add 10.9.0.4/16 dev eth0", []string{"10.9.0.0/16", "10.9.0.0/24", "2001:db8:9::/64"},
+			"a wider one"},
 		{"link set eth0 down", nil, "a link that is down"},
 	} {
 		testutil.IP(t, step.args)
@@ -88,25 +92,30 @@ func TestComparePrefix(t *testing.T) {
 	for _, row := range []struct {
 		a, b netip.Prefix
 		want int
-	}{{of("10.0.0.0/8"), of("10.0.0.0/8"), 0}, {of("10.0.0.0/8"), of("10.0.0.0/16"), -1}, {of("10.1.0.0/16"), of("10.0.0.0/8"), 1}, {of("10.0.0.0/8"), of("fd00::/8"), -1}} {
+	}{{of("10.0.0.0/8"), of("10.0.0.0/8"), 0}, {of("10.0.0.0/8"), of("10.0.0.0/16"), -1},
+		{of("10.1.0.0/16"), of("10.0.0.0/8"), 1}, {of("10.0.0.0/8"), of("fd00::/8"), -1}} {
 		if got := comparePrefix(row.a, row.b); got < 0 != (row.want < 0) || got > 0 != (row.want > 0) {
 			t.Errorf("%v and %v: %d", row.a, row.b, got)
 		}
 	}
 }
 
-// A link without an address of its own is listed, with its other names; a veth without one leads to a pod.
+// A link without an address of its own is listed, with its other names; a veth without one leads to
+// a pod.
 func TestNetworksWithoutAnAddress(t *testing.T) {
 	lab(t)
 	for _, args := range []string{
-		"link add br7 type bridge", "link property add dev br7 altname lan0", "link add port0 type veth peer name port1",
+		"link add br7 type bridge", "link property add dev br7 altname lan0",
+		"link add port0 type veth peer name port1",
 		"link set port0 master br7", "link set port0 up", "link set port1 up", "link set br7 up",
-		"link add pod0 type veth peer name pod1", "link set pod0 up", "link set pod1 up", "addr add 10.9.0.9/32 dev br7",
+		"link add pod0 type veth peer name pod1", "link set pod0 up", "link set pod1 up",
+		"addr add 10.9.0.9/32 dev br7",
 	} {
 		testutil.IP(t, args)
 	}
 	found := map[string]Network{}
-	for end := time.Now().Add(10 * time.Second); (found["br7"].Index == 0 || found["pod0"].Index == 0) && time.Now().Before(end); {
+	for end := time.Now().Add(10 * time.Second); (found["br7"].Index == 0 ||
+		found["pod0"].Index == 0) && time.Now().Before(end); {
 		all, err := Networks() // the kernel reports a carrier with a delay
 		if err != nil {
 			t.Fatal(err)
@@ -115,7 +124,8 @@ func TestNetworksWithoutAnAddress(t *testing.T) {
 			found[n.Name] = n
 		}
 	}
-	if n := found["br7"]; n.Index == 0 || len(n.Subnets) != 0 || n.Pod || !reflect.DeepEqual(n.Names, []string{"lan0"}) || len(n.Addresses) != 0 {
+	if n := found["br7"]; n.Index == 0 || len(n.Subnets) != 0 || n.Pod ||
+		!reflect.DeepEqual(n.Names, []string{"lan0"}) || len(n.Addresses) != 0 {
 		t.Errorf("the bridge: %+v", n)
 	}
 	if n := found["pod0"]; n.Index == 0 || !n.Pod {

@@ -150,7 +150,8 @@ func netlinkMessage(kind uint16, body []byte) []byte {
 func TestParseEvents(t *testing.T) {
 	ifinfo := make([]byte, unix.SizeofIfInfomsg)
 	binary.NativeEndian.PutUint32(ifinfo[4:], 7)
-	named := append(append([]byte{}, ifinfo...), 9, 0, unix.IFLA_IFNAME, 0, 'e', 't', 'h', '0', 0, 0, 0, 0)
+	named := append(append([]byte{}, ifinfo...), 9, 0, unix.IFLA_IFNAME, 0, 'e', 't', 'h', '0', 0, 0,
+		0, 0)
 	vip := netip.MustParseAddr("10.9.0.100")
 	for _, test := range []struct {
 		desc     string
@@ -163,7 +164,8 @@ func TestParseEvents(t *testing.T) {
 			[]Event{{Kind: LinkChanged, Index: 7, Link: "eth0"}}},
 		{"address", netlinkMessage(unix.RTM_NEWADDR, wireV4),
 			[]Event{{Kind: AddrAdded, Index: 7, Addr: vip}}},
-		{"two", append(netlinkMessage(unix.RTM_DELADDR, wireV4), netlinkMessage(unix.RTM_NEWADDR, wireV4)...),
+		{"two", append(netlinkMessage(unix.RTM_DELADDR, wireV4),
+			netlinkMessage(unix.RTM_NEWADDR, wireV4)...),
 			[]Event{{Kind: AddrRemoved, Index: 7, Addr: vip}, {Kind: AddrAdded, Index: 7, Addr: vip}}},
 		{"a route", netlinkMessage(unix.RTM_NEWROUTE, make([]byte, 12)), nil},
 		{"short link", netlinkMessage(unix.RTM_NEWLINK, ifinfo[:8]), []Event{{Kind: Resync}}},

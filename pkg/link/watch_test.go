@@ -61,14 +61,18 @@ func TestWatcherSeesTheKernel(t *testing.T) {
 			return e.Kind == AddrAdded && e.Addr == vip && e.Link == "eth0" && e.Index != 0
 		})
 		testutil.IP(t, "addr del "+netip.PrefixFrom(vip, vip.BitLen()).String()+" dev eth0")
-		await(t, w, "removed "+vip.String(), func(e Event) bool { return e.Kind == AddrRemoved && e.Addr == vip })
+		await(t, w, "removed "+vip.String(),
+			func(e Event) bool { return e.Kind == AddrRemoved && e.Addr == vip })
 	}
 	testutil.IP(t, "addr add 10.9.0.101/32 dev eth0 valid_lft 1 preferred_lft 0")
-	await(t, w, "expired", func(e Event) bool { return e.Kind == AddrRemoved && e.Addr == addrs("10.9.0.101")[0] })
+	await(t, w, "expired",
+		func(e Event) bool { return e.Kind == AddrRemoved && e.Addr == addrs("10.9.0.101")[0] })
 	testutil.IP(t, "link set peer0 down")
-	await(t, w, "carrier lost", func(e Event) bool { return e.Kind == LinkChanged && e.Link == "eth0" })
+	await(t, w, "carrier lost",
+		func(e Event) bool { return e.Kind == LinkChanged && e.Link == "eth0" })
 	testutil.IP(t, "link del eth1")
-	await(t, w, "link removed", func(e Event) bool { return e.Kind == LinkChanged && e.Link == "eth1" })
+	await(t, w, "link removed",
+		func(e Event) bool { return e.Kind == LinkChanged && e.Link == "eth1" })
 }
 
 // script is a subscription that plays the given results and then blocks until closed.

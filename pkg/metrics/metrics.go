@@ -25,7 +25,8 @@ var failoverBuckets = []float64{0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 1.5,
 type Build struct{ Version, Commit string }
 
 // Known are the label values that exist. Their counters are 0 and their gauges present from the
-// start: increase() does not see a counter that appears at 1, and == 0 does not see an absent series.
+// start: increase() does not see a counter that appears at 1, and == 0 does not see an absent
+// series.
 type Known struct {
 	// VIPs of the control plane. Without any, no metric of the election is served.
 	VIPs []netip.Addr
@@ -46,12 +47,12 @@ type Known struct {
 // Request is one kind of request to the Kubernetes API.
 type Request struct{ Verb, Resource string }
 
-// CodeOther stands for every code and reason that is not in Known. An API server can answer with any
-// text.
+// CodeOther stands for every code and reason that is not in Known. An API server can answer with
+// any text.
 const CodeOther = "Other"
 
-// Set has kvip's metrics in a registry of their own. It is safe for concurrent use. The methods of a
-// nil *Set do nothing.
+// Set has kvip's metrics in a registry of their own. It is safe for concurrent use. The methods of
+// a nil *Set do nothing.
 type Set struct {
 	registry *prometheus.Registry
 	known    Known
@@ -75,8 +76,8 @@ type Set struct {
 	services      servicesMetrics
 }
 
-// New returns a Set that serves the build, the known series, and the metrics of the Go runtime and of
-// this process.
+// New returns a Set that serves the build, the known series, and the metrics of the Go runtime and
+// of this process.
 func New(build Build, known Known) (*Set, error) {
 	s := &Set{
 		known:    known,
@@ -103,9 +104,12 @@ func New(build Build, known Known) (*Set, error) {
 			Help: "1 while this node holds the VIP although its API server is not ready, because no other is."}),
 		credentials: gauges("kvip_credentials",
 			"1 for those whose rights are used now, 0 for the others.", "credentials"),
-		tokenExpiry: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_token_expiry_timestamp_seconds", Help: "When the token that kvip keeps itself expires, in seconds since 1970; absent without one."}),
-		failover: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "kvip_failover_duration_seconds", Buckets: failoverBuckets,
-			Help: "Time from learning that the VIP is free, or its holder silent, to its first announcement from this node; without the first claim of a new lease."}),
+		tokenExpiry: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_token_expiry_timestamp_seconds",
+			Help: "When the token that kvip keeps itself expires, in seconds since 1970; absent without one."}),
+		failover: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "kvip_failover_duration_seconds",
+			Buckets: failoverBuckets,
+			Help: "Time from learning that the VIP is free, or its holder silent, to its first " +
+				"announcement from this node; without the first claim of a new lease."}),
 	}
 	s.services = servicesMetrics{
 		addresses: gauges("kvip_service_addresses",

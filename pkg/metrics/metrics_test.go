@@ -83,7 +83,8 @@ func TestCredentialsHaveOnePresentKind(t *testing.T) {
 	}
 }
 
-// TestTokenExpiryIsServedWithATokenAlone: a time in 1970 would keep an alarm about a near end going.
+// TestTokenExpiryIsServedWithATokenAlone: a time in 1970 would keep an alarm about a near end
+// going.
 func TestTokenExpiryIsServedWithATokenAlone(t *testing.T) {
 	s := newSet(t)
 	const name = "\nkvip_token_expiry_timestamp_seconds "
@@ -167,7 +168,8 @@ func TestSeriesExistBeforeAnythingHappened(t *testing.T) {
 	}
 }
 
-// TestASetServesItsOwnPartsAlone: an agent without a VIP must not count as one that does not hold it.
+// TestASetServesItsOwnPartsAlone: an agent without a VIP must not count as one that does not hold
+// it.
 func TestASetServesItsOwnPartsAlone(t *testing.T) {
 	for name, row := range map[string]struct {
 		known   Known
@@ -201,7 +203,8 @@ func TestHealthIsAStateSet(t *testing.T) {
 			t.Errorf("in state %s %d states are served", state, n)
 		}
 		for _, each := range all.HealthStates {
-			if got := testutil.ToFloat64(s.healthState.WithLabelValues(each)); got != boolValue(each == state) {
+			if got := testutil.ToFloat64(s.healthState.WithLabelValues(each)); got != boolValue(
+				each == state) {
 				t.Errorf("in state %s the gauge of %s is %v", state, each, got)
 			}
 		}
@@ -213,7 +216,8 @@ func TestLabelValuesAreWords(t *testing.T) {
 	s := newSet(t)
 	useAll(s)
 	useServices(s)
-	for _, value := range regexp.MustCompile(`(?m)^kvip_[^{]*\{.*[a-z]="([^"]* [^"]*)"`).FindAllStringSubmatch(scrape(t, s), -1) {
+	for _, value := range regexp.MustCompile(
+		`(?m)^kvip_[^{]*\{.*[a-z]="([^"]* [^"]*)"`).FindAllStringSubmatch(scrape(t, s), -1) {
 		t.Errorf("label value %q", value[1])
 	}
 }

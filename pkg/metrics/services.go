@@ -59,8 +59,8 @@ func (s servicesMetrics) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// ServiceAddresses sets how many Services' addresses this node has: its own, and those that it keeps
-// until another node has them.
+// ServiceAddresses sets how many Services' addresses this node has: its own, and those that it
+// keeps until another node has them.
 func (s *Set) ServiceAddresses(owned, leaving int) {
 	if s != nil {
 		s.services.addresses.WithLabelValues("owned").Set(float64(owned))
@@ -96,7 +96,8 @@ func (s *Set) Allocator(here bool) {
 	}
 }
 
-// Pool is how many addresses of a family ("ipv4" or "ipv6") a pool has, and how many of them are given out.
+// Pool is how many addresses of a family ("ipv4" or "ipv6") a pool has, and how many of them are
+// given out.
 type Pool struct {
 	Name, Family string
 	Used, Size   float64

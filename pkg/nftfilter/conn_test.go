@@ -17,7 +17,8 @@ import (
 
 func TestNew(t *testing.T) {
 	for _, timeout := range []time.Duration{-time.Second, time.Nanosecond, 999 * time.Millisecond} {
-		if _, err := New(Config{Timeout: timeout}); err == nil || !strings.Contains(err.Error(), timeout.String()) {
+		if _, err := New(Config{Timeout: timeout}); err == nil ||
+			!strings.Contains(err.Error(), timeout.String()) {
 			t.Errorf("timeout %v: %v; want an error that names it", timeout, err)
 		}
 	}
@@ -83,15 +84,18 @@ func TestErrors(t *testing.T) {
 	}{
 		{nil, "<nil>"},
 		{unix.EBUSY, unix.EBUSY.Error()},
-		{many, unix.ENOENT.Error() + ": the kernel needs nf_tables, nf_conntrack, nft_ct and nft_reject_inet"},
-		{fmt.Errorf("send: %w", unix.EMSGSIZE), "send: message too long: raise net.core.wmem_max and net.core.rmem_max"},
+		{many, unix.ENOENT.Error() +
+			": the kernel needs nf_tables, nf_conntrack, nft_ct and nft_reject_inet"},
+		{fmt.Errorf("send: %w", unix.EMSGSIZE),
+			"send: message too long: raise net.core.wmem_max and net.core.rmem_max"},
 		{unix.EPERM, unix.EPERM.Error() + ": give kvip the capability NET_ADMIN"},
 	} {
 		if got := fmt.Sprint(explain(first(test.err))); got != test.want {
 			t.Errorf("%v: %q; want %q", test.err, got, test.want)
 		}
 	}
-	for err, want := range map[error]bool{nil: false, unix.EPERM: false, unix.EINVAL: true, unix.EPROTONOSUPPORT: true} {
+	for err, want := range map[error]bool{nil: false, unix.EPERM: false, unix.EINVAL: true,
+		unix.EPROTONOSUPPORT: true} {
 		if got := lacksNftables(err); got != want {
 			t.Errorf("lacksNftables(%v) = %v", err, got)
 		}

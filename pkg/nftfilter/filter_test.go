@@ -25,7 +25,8 @@ func TestS5OnlyAllowedPortsAnswer(t *testing.T) {
 	f := newFilter(t, 0)
 	w := both(assignment.Port{Protocol: "TCP", Port: 8080}, assignment.Port{Protocol: "UDP", Port: 22})
 	for _, vip := range bothVIPs {
-		l.expect("without kvip's table", expected{"tcp", vip, 22, "sshd"}, expected{"udp", vip, 8080, "service"})
+		l.expect("without kvip's table", expected{"tcp", vip, 22, "sshd"},
+			expected{"udp", vip, 8080, "service"})
 	}
 	for range 2 {
 		apply(t, f, w)
@@ -79,7 +80,10 @@ func TestS5EstablishedConnectionsGoOn(t *testing.T) {
 	apply(t, f, both(assignment.Port{Protocol: "TCP", Port: 8080}))
 	open := map[netip.Addr]net.Conn{}
 	for _, vip := range bothVIPs {
-		if err := l.client.Do(func() (err error) { open[vip], err = dial("tcp", vip, 8080); return err }); err != nil {
+		if err := l.client.Do(func() (err error) {
+			open[vip], err = dial("tcp", vip, 8080)
+			return err
+		}); err != nil {
 			t.Fatal(err)
 		}
 		defer open[vip].Close()
@@ -99,14 +103,18 @@ func TestS5EstablishedConnectionsGoOn(t *testing.T) {
 	}
 }
 
-// S7: a connection that this node did not see begin is reset, also at an allowed port: here because nothing
-// followed connections before the table came, as on a node that an address has just come to.
+// S7: a connection that this node did not see begin is reset, also at an allowed port: here because
+// nothing followed connections before the table came, as on a node that an address has just come
+// to.
 func TestS7UnknownConnectionsAreReset(t *testing.T) {
 	l := newLab(t)
 	l.serve("service", 8080)
 	open := map[netip.Addr]net.Conn{}
 	for _, vip := range bothVIPs {
-		if err := l.client.Do(func() (err error) { open[vip], err = dial("tcp", vip, 8080); return err }); err != nil {
+		if err := l.client.Do(func() (err error) {
+			open[vip], err = dial("tcp", vip, 8080)
+			return err
+		}); err != nil {
 			t.Fatal(err)
 		}
 		defer open[vip].Close()
@@ -178,7 +186,8 @@ func ping(c *icmp.PacketConn, vip netip.Addr, protocol int, ask, reply icmp.Type
 		if err != nil {
 			return err
 		}
-		if got, err := icmp.ParseMessage(protocol, b[:n]); err == nil && got.Type == reply && from.String() == vip.String() {
+		if got, err := icmp.ParseMessage(protocol, b[:n]); err == nil && got.Type == reply &&
+			from.String() == vip.String() {
 			return nil
 		}
 	}
@@ -207,7 +216,8 @@ func TestS5ApplyRefreshes(t *testing.T) {
 	l := newLab(t)
 	l.serve("sshd", 22)
 	f := newFilter(t, 2*time.Second)
-	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); time.Sleep(
+		200 * time.Millisecond) {
 		apply(t, f, both())
 		l.expect("refreshed", expected{"tcp", vip4, 22, "refused"}, expected{"tcp", vip6, 22, "refused"})
 	}

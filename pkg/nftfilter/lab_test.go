@@ -38,10 +38,12 @@ func newLab(t testing.TB) *lab {
 	l := &lab{t, testutil.NewNetns(t)}
 	testutil.NewNetns(t)
 	testutil.IP(t, "link add eth0 type veth peer name eth0 netns "+l.client.Path())
-	node(t, "addr add 10.9.0.1/24 dev eth0", "addr add 2001:db8:9::1/64 dev eth0 nodad", "link set eth0 up",
+	node(t, "addr add 10.9.0.1/24 dev eth0", "addr add 2001:db8:9::1/64 dev eth0 nodad",
+		"link set eth0 up",
 		"addr add 10.9.0.100/32 dev eth0 scope host valid_lft 600 preferred_lft 0 noprefixroute",
 		"addr add 2001:db8:9::100/128 dev eth0 nodad valid_lft 600 preferred_lft 0 noprefixroute")
-	l.onClient("addr add 10.9.0.2/24 dev eth0", "addr add 2001:db8:9::2/64 dev eth0 nodad", "link set eth0 up")
+	l.onClient("addr add 10.9.0.2/24 dev eth0", "addr add 2001:db8:9::2/64 dev eth0 nodad",
+		"link set eth0 up")
 	return l
 }
 

@@ -34,7 +34,8 @@ func TestS5PathMTU(t *testing.T) {
 			go func() { _, _ = c.Write(sent) }() // what fails here is missing below
 			return receive(c, append([]byte("service"), sent...))
 		})
-		if route := testutil.IP(t, "route get "+client+" from "+vip.String()); !strings.Contains(route, "mtu 1300") {
+		if route := testutil.IP(t, "route get "+client+" from "+vip.String()); !strings.Contains(route,
+			"mtu 1300") {
 			t.Errorf("%s: the node did not hear of the small MTU: %s", vip, route)
 		}
 	}
@@ -58,10 +59,12 @@ func connectFar(t *testing.T, l *lab, far *testutil.Netns) {
 	l.onClient("link add eth1 type veth peer name eth0 netns "+far.Path(), "link set eth1 up")
 	host.onClient("link set eth0 up")
 	on(t, l.client, func() error {
-		return errors.Join(sysctl("net.ipv4.ip_forward", "1"), sysctl("net.ipv6.conf.all.forwarding", "1"))
+		return errors.Join(sysctl("net.ipv4.ip_forward", "1"),
+			sysctl("net.ipv6.conf.all.forwarding", "1"))
 	})
 	l.onClient("addr add 10.8.0.1/32 dev eth1", "addr add 2001:db8:8::1/128 dev eth1 nodad",
-		"route add 10.8.0.0/24 dev eth1 mtu lock 1300", "route add 2001:db8:8::/64 dev eth1 mtu lock 1300")
+		"route add 10.8.0.0/24 dev eth1 mtu lock 1300",
+		"route add 2001:db8:8::/64 dev eth1 mtu lock 1300")
 	host.onClient("addr add 10.8.0.2/24 dev eth0", "addr add 2001:db8:8::2/64 dev eth0 nodad",
 		"route add default via 10.8.0.1", "route add default via 2001:db8:8::1")
 	eventually(t, "the router's link-local addresses, which it needs to solicit neighbours",

@@ -49,7 +49,8 @@ func TestS5RefusesNodePortsOfOthers(t *testing.T) {
 			if err := f.Remove(); err != nil {
 				t.Fatal(err)
 			}
-			l.expect(mode+" after Remove", expected{"tcp", vip4, nodePort, "other"}, expected{"tcp", vip6, servicePort, "service"})
+			l.expect(mode+" after Remove", expected{"tcp", vip4, nodePort, "other"},
+				expected{"tcp", vip6, servicePort, "service"})
 		}
 	}
 }
@@ -71,7 +72,8 @@ func kubeProxy(t *testing.T, beforeNAT bool) {
 		nftables.TableFamilyIPv6: {family6, vip6, node6},
 	} {
 		table := conn.AddTable(&nftables.Table{Name: "kube-proxy", Family: family})
-		base := func(name string, kind nftables.ChainType, priority nftables.ChainPriority) *nftables.Chain {
+		base := func(name string, kind nftables.ChainType,
+			priority nftables.ChainPriority) *nftables.Chain {
 			return conn.AddChain(&nftables.Chain{Name: name, Table: table, Type: kind,
 				Hooknum: nftables.ChainHookPrerouting, Priority: &priority})
 		}
@@ -80,10 +82,12 @@ func kubeProxy(t *testing.T, beforeNAT bool) {
 			conn.AddRule(&nftables.Rule{Table: table, Chain: check, Exprs: []expr.Any{accept()}})
 		}
 		nat := base("nat-prerouting", nftables.ChainTypeNAT, -100)
-		toVIP := []expr.Any{a.destination(), &expr.Cmp{Op: expr.CmpOpEq, Register: key, Data: a.vip.AsSlice()}}
+		toVIP := []expr.Any{a.destination(),
+			&expr.Cmp{Op: expr.CmpOpEq, Register: key, Data: a.vip.AsSlice()}}
 		local := []expr.Any{
 			&expr.Fib{Register: scratch, ResultADDRTYPE: true, FlagDADDR: true},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: scratch, Data: binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: scratch,
+				Data: binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)},
 		}
 		for _, exprs := range [][]expr.Any{
 			redirect(toVIP, servicePort, a.proto, a.own, serviceBackend),
@@ -98,8 +102,10 @@ func kubeProxy(t *testing.T, beforeNAT bool) {
 }
 
 // redirect sends TCP to a port, where the condition holds, to a backend.
-func redirect(condition []expr.Any, port uint16, proto byte, to netip.Addr, backend uint16) []expr.Any {
-	return rule(&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(proto), RegAddrMin: unix.NFT_REG_1, RegProtoMin: unix.NFT_REG_2},
+func redirect(condition []expr.Any, port uint16, proto byte, to netip.Addr,
+	backend uint16) []expr.Any {
+	return rule(&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(proto), RegAddrMin: unix.NFT_REG_1,
+		RegProtoMin: unix.NFT_REG_2},
 		condition, isProtocol(unix.IPPROTO_TCP), []expr.Any{
 			&expr.Payload{DestRegister: scratch, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: scratch, Data: binary.BigEndian.AppendUint16(nil, port)},

@@ -212,7 +212,8 @@ func TestS6RemoveLeavesNothing(t *testing.T) {
 	before := tables(t)
 	f := newFilter(t, 0)
 	for name, remove := range map[string]func() error{"Remove": f.Remove, "Cleanup": Cleanup} {
-		for _, leave := range []func(){func() { apply(t, f, both()) }, func() { foreign(t, Table) }, func() {}} {
+		for _, leave := range []func(){func() { apply(t, f, both()) }, func() { foreign(t, Table) },
+			func() {}} {
 			leave()
 			if there, err := Installed(); err != nil || there != (tables(t) != before) {
 				t.Errorf("Installed = %v, %v; tables %s", there, err, tables(t))

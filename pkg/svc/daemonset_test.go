@@ -8,8 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestS6DaemonSetSelectsNode: an agent leaves for good if its DaemonSet does not select its node any
-// more.
+// TestS6DaemonSetSelectsNode: an agent leaves for good if its DaemonSet does not select its node
+// any more.
 func TestS6DaemonSetSelectsNode(t *testing.T) {
 	node := &Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"},
 		Labels: map[string]string{"role": "lb", "cores": "8"}}
@@ -20,11 +20,16 @@ func TestS6DaemonSetSelectsNode(t *testing.T) {
 	for spec, want := range map[string]bool{
 		``: true, `"nodeSelector":{"role":"lb"}`: true, `"nodeSelector":{"role":"db"}`: false,
 		`"nodeSelector":{"zone":"a"}`: false, `"affinity":{}`: true,
-		affinity(expression(`{"key":"role","operator":"In","values":["db","lb"]}`)):                               true,
-		affinity(expression(`{"key":"role","operator":"NotIn","values":["db","lb"]}`)):                            false,
-		affinity(expression(`{"key":"role","operator":"Exists"},{"key":"zone","operator":"DoesNotExist"}`)):       true,
-		affinity(expression(`{"key":"role","operator":"Exists"},{"key":"cores","operator":"Gt","values":["8"]}`)): false,
-		affinity(expression(`{"key":"cores","operator":"Gt","values":["4"]}`)):                                    true,
+		affinity(expression(
+			`{"key":"role","operator":"In","values":["db","lb"]}`)): true,
+		affinity(expression(
+			`{"key":"role","operator":"NotIn","values":["db","lb"]}`)): false,
+		affinity(expression(
+			`{"key":"role","operator":"Exists"},{"key":"zone","operator":"DoesNotExist"}`)): true,
+		affinity(expression(
+			`{"key":"role","operator":"Exists"},{"key":"cores","operator":"Gt","values":["8"]}`)): false,
+		affinity(expression(
+			`{"key":"cores","operator":"Gt","values":["4"]}`)): true,
 		affinity(expression(`{"key":"role","operator":"In","values":["db"]}`) + `,` +
 			expression(`{"key":"role","operator":"Exists"}`)): true,
 		affinity(`{}`): false,

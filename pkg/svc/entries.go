@@ -43,8 +43,8 @@ func entries(holders []ipam.Holder) []entry {
 	return list
 }
 
-// DecodeLedger reads the ledger's annotation; what cannot be read is left out, so that a spoilt entry
-// takes no address from the other Services.
+// DecodeLedger reads the ledger's annotation; what cannot be read is left out, so that a spoilt
+// entry takes no address from the other Services.
 func DecodeLedger(text string) ipam.Ledger {
 	var raw map[string][]entry
 	if json.Unmarshal([]byte(text), &raw) != nil {
@@ -57,7 +57,8 @@ func DecodeLedger(text string) ipam.Ledger {
 			continue // no kvip has written it
 		}
 		for _, e := range list {
-			ledger[addr] = append(ledger[addr], ipam.Holder{Owner: e.Service, Pool: e.Pool, Key: e.Key, Ports: ports(e.Ports), Terms: e.Terms})
+			ledger[addr] = append(ledger[addr],
+				ipam.Holder{Owner: e.Service, Pool: e.Pool, Key: e.Key, Ports: ports(e.Ports), Terms: e.Terms})
 		}
 	}
 	return ledger

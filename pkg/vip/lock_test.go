@@ -20,7 +20,8 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, again := range []string{"10.9.0.100", "::ffff:10.9.0.100"} {
-		if _, err := Lock(netip.MustParseAddr(again)); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), again) {
+		if _, err := Lock(netip.MustParseAddr(again)); !errors.Is(err, ErrLocked) ||
+			!strings.Contains(err.Error(), again) {
 			t.Errorf("Lock(%s) while locked: %v; want ErrLocked naming the VIP", again, err)
 		}
 	}
@@ -64,7 +65,8 @@ func TestLockIsForRootAlone(t *testing.T) {
 			c.Close()
 		}
 	}()
-	for _, name := range []string{"kvip/vip/10.9.0.100", "kvip/vip/10.9.0.100/x", "kvip/services", "kvip/services/x"} {
+	for _, name := range []string{"kvip/vip/10.9.0.100", "kvip/vip/10.9.0.100/x", "kvip/services",
+		"kvip/services/x"} {
 		if err := asUser(ns, func() error {
 			c, err := bind(name)
 			if err == nil {

@@ -93,15 +93,18 @@ func check(t *testing.T, desc string, vip netip.Addr, on link.Link) {
 		t.Fatalf("%s: %s is here %d times: %+v", desc, vip, len(found), found)
 	}
 	h := found[0]
-	scope, flags := uint8(unix.RT_SCOPE_UNIVERSE), uint32(unix.IFA_F_NOPREFIXROUTE|unix.IFA_F_DEPRECATED)
+	scope, flags := uint8(unix.RT_SCOPE_UNIVERSE),
+		uint32(unix.IFA_F_NOPREFIXROUTE|unix.IFA_F_DEPRECATED)
 	if !vip.Is4() {
 		flags |= unix.IFA_F_NODAD
 	} else if first(t, on.Name) == vip { // alone on its link
 		scope = unix.RT_SCOPE_HOST
 	}
-	if h.Index != on.Index || h.Proto != Proto || h.Scope != scope || h.Flags != flags || !h.Prefix.IsSingleIP() ||
+	if h.Index != on.Index || h.Proto != Proto || h.Scope != scope || h.Flags != flags ||
+		!h.Prefix.IsSingleIP() ||
 		h.ValidLft < 1 || h.ValidLft > 60 || h.PreferredLft != 0 {
-		t.Errorf("%s: %+v; want proto %d, scope %d, flags %#x, a host prefix, preferred 0 and at most 60 s on %s",
+		t.Errorf("%s: %+v; want proto %d, scope %d, flags %#x, a host prefix, preferred 0 and at most "+
+			"60 s on %s",
 			desc, h, Proto, scope, flags, on.Name)
 	}
 }
@@ -132,7 +135,8 @@ func TestReplace(t *testing.T) {
 		for _, before := range []struct{ desc, command string }{
 			{"absent", ""},
 			{"refreshed", ""},
-			{"made permanent by hand", "addr change " + host + " dev eth0 valid_lft forever preferred_lft forever"},
+			{"made permanent by hand", "addr change " + host +
+				" dev eth0 valid_lft forever preferred_lft forever"},
 			{"there with other attributes", "addr replace " + host + " dev eth0 scope link"},
 			{"on another link", "addr add " + host + " dev eth1 valid_lft 50 preferred_lft 0"},
 			{"on another link for ever", "addr add " + host + " dev eth1"},
@@ -173,7 +177,8 @@ func TestReplaceOfATentativeAddress(t *testing.T) {
 func TestReplaceRefuses(t *testing.T) {
 	l := newLab(t)
 	k := Netlink()
-	for _, valid := range []time.Duration{0, -time.Second, 999 * time.Millisecond, 1500 * time.Millisecond} {
+	for _, valid := range []time.Duration{0, -time.Second, 999 * time.Millisecond,
+		1500 * time.Millisecond} {
 		if err := replace(k, at(l.eth0, vip4), valid); err == nil || len(find(t, vip4)) != 0 {
 			t.Errorf("lifetime %v: %v; want an error and no address", valid, err)
 		}
@@ -183,15 +188,18 @@ func TestReplaceRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := o.Update(gone, boottime.Now()+time.Minute); !errors.Is(err, unix.ENODEV) || !strings.Contains(err.Error(), "gone0") {
+	if err := o.Update(gone, boottime.Now()+time.Minute); !errors.Is(err, unix.ENODEV) ||
+		!strings.Contains(err.Error(), "gone0") {
 		t.Errorf("missing link: %v; want ENODEV naming it", err)
 	}
 	testutil.IP(t, "addr add 10.9.0.100/24 dev eth1")
 	testutil.IP(t, "addr add 2001:db8:9::100/64 dev eth0")
 	for _, vip := range bothVIPs {
 		err := replace(k, at(l.eth0, vip), time.Minute)
-		if found := find(t, vip); !errors.Is(err, ErrForeign) || len(found) != 1 || found[0].Proto == Proto {
-			t.Errorf("%s with a network's prefix: %v, %+v; want ErrForeign and nothing touched", vip, err, found)
+		if found := find(t, vip); !errors.Is(err, ErrForeign) || len(found) != 1 ||
+			found[0].Proto == Proto {
+			t.Errorf("%s with a network's prefix: %v, %+v; want ErrForeign and nothing touched", vip, err,
+				found)
 		}
 		if err := remove(k, at(l.eth0, vip)); err != nil || len(find(t, vip)) != 1 {
 			t.Errorf("Delete of another program's %s: %v; want nothing touched", vip, err)
@@ -202,7 +210,8 @@ func TestReplaceRefuses(t *testing.T) {
 	}
 	sysctl(t, "net.ipv6.conf.eth1.disable_ipv6=1")
 	testutil.IP(t, "addr del 2001:db8:9::100/64 dev eth0")
-	if err := replace(k, at(l.eth1, vip6), time.Minute); !errors.Is(err, unix.EACCES) || !strings.Contains(err.Error(), "disabled") {
+	if err := replace(k, at(l.eth1, vip6), time.Minute); !errors.Is(err, unix.EACCES) ||
+		!strings.Contains(err.Error(), "disabled") {
 		t.Errorf("IPv6 disabled: %v; want EACCES with a hint", err)
 	}
 }
@@ -225,7 +234,8 @@ func TestKernels(t *testing.T) {
 				t.Fatalf("%s, %s: List = %+v, %v; want %+v", name, desc, list, err, want)
 			}
 			for _, m := range list {
-				if !slices.Contains(want, m.Address) || m.ValidLft < time.Second || m.ValidLft > 60*time.Second || m.ValidLft%time.Second != 0 {
+				if !slices.Contains(want, m.Address) || m.ValidLft < time.Second ||
+					m.ValidLft > 60*time.Second || m.ValidLft%time.Second != 0 {
 					t.Errorf("%s, %s: %+v; want one of %+v", name, desc, m, want)
 				}
 			}
@@ -271,7 +281,10 @@ func TestKernels(t *testing.T) {
 func TestOwnerInTheKernel(t *testing.T) {
 	l := newLab(t)
 	killed := 0
-	o, err := New(Config{VIPs: bothVIPs, DestroySockets: func([]netip.Addr) (int, error) { killed++; return 0, nil }})
+	o, err := New(Config{VIPs: bothVIPs, DestroySockets: func([]netip.Addr) (int, error) {
+		killed++
+		return 0, nil
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +316,8 @@ func TestOwnerInTheKernel(t *testing.T) {
 	if left := append(find(t, vip4), find(t, vip6)...); len(left) != 0 {
 		t.Errorf("at the deadline there are still %+v", left)
 	}
-	if err := o.Update(l.eth0, deadline-time.Hour); !errors.Is(err, ErrDeadline) || len(find(t, vip4)) != 0 {
+	if err := o.Update(l.eth0, deadline-time.Hour); !errors.Is(err, ErrDeadline) ||
+		len(find(t, vip4)) != 0 {
 		t.Errorf("a passed deadline: %v", err)
 	}
 	if err := o.Update(l.eth0, boottime.Now()+time.Minute); err != nil {
@@ -358,7 +372,8 @@ func TestCleanupInTheKernel(t *testing.T) {
 		}
 	}
 	removed, err := Cleanup([]netip.Addr{vip6})
-	if err != nil || len(removed) != 1 || removed[0].Address != at(l.eth1, vip6) || len(find(t, vip4)) != 1 {
+	if err != nil || len(removed) != 1 || removed[0].Address != at(l.eth1, vip6) ||
+		len(find(t, vip4)) != 1 {
 		t.Errorf("Cleanup(%s) = %+v, %v", vip6, removed, err)
 	}
 	if removed, err := Cleanup(nil); err != nil || len(removed) != 1 || len(find(t, vip4)) != 0 {
@@ -392,7 +407,8 @@ func TestReachableAndNoSource(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if source := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(); slices.Contains(bothVIPs, source.Unmap()) {
+		if source := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(); slices.Contains(bothVIPs,
+			source.Unmap()) {
 			t.Errorf("the source towards %s is the VIP", target)
 		}
 		conn.Close()
@@ -441,7 +457,8 @@ func TestListedAfterTheNodesOwn(t *testing.T) {
 	}
 	own, second := netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.1.1")
 	rewrite("beside the own", own)
-	testutil.IP(t, "addr add 10.9.0.7/24 dev eth0") // a secondary, which the kernel keeps behind all others
+	// a secondary, which the kernel keeps behind all others
+	testutil.IP(t, "addr add 10.9.0.7/24 dev eth0")
 	rewrite("beside two of one network", own)
 	testutil.IP(t, "addr del 10.9.0.7/24 dev eth0")
 	testutil.IP(t, "addr del 10.9.0.1/24 dev eth0")
@@ -498,7 +515,10 @@ func (l *lab) dial(t *testing.T, vip netip.Addr) pair {
 	}
 	defer listener.Close()
 	var p pair
-	if err := l.client.Do(func() (err error) { p.client, err = dialIn(listener.Addr()); return err }); err != nil {
+	if err := l.client.Do(func() (err error) {
+		p.client, err = dialIn(listener.Addr())
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if p.server, err = listener.Accept(); err != nil {
@@ -519,7 +539,8 @@ func dialIn(to net.Addr) (net.Conn, error) {
 // otherwise the finite lifetime of a host address that equals a VIP.
 func TestMarked(t *testing.T) {
 	addr := func(text string, proto uint8, label string, valid uint32) link.HostAddr {
-		return link.HostAddr{Prefix: netip.MustParsePrefix(text), Link: "eth0", Index: 2, Proto: proto, Label: label, ValidLft: valid}
+		return link.HostAddr{Prefix: netip.MustParsePrefix(text), Link: "eth0", Index: 2, Proto: proto,
+			Label: label, ValidLft: valid}
 	}
 	for _, test := range []struct {
 		desc string
@@ -528,7 +549,8 @@ func TestMarked(t *testing.T) {
 		want bool
 	}{
 		{"marked", addr("10.9.0.100/32", Proto, "eth0", 4), false, true},
-		{"marked, not one of the VIPs, for ever", addr("10.9.0.7/32", Proto, "eth0", link.Forever), false, true},
+		{"marked, not one of the VIPs, for ever", addr("10.9.0.7/32", Proto, "eth0", link.Forever), false,
+			true},
 		{"the mark on a network", addr("10.9.0.100/24", Proto, "eth0", 4), false, false},
 		{"another program's mark", addr("10.9.0.100/32", 18, "eth0", 4), false, false},
 		{"a VIP without the mark", addr("10.9.0.100/32", 0, "eth0", 4), false, false},
@@ -544,7 +566,8 @@ func TestMarked(t *testing.T) {
 			t.Errorf("%s: %+v; want it marked: %v", test.desc, got, test.want)
 		}
 	}
-	got := controlPlaneAddresses([]link.HostAddr{addr("10.9.0.7/32", Proto, "", link.Forever)}, nil, true)
+	got := controlPlaneAddresses([]link.HostAddr{addr("10.9.0.7/32", Proto, "", link.Forever)}, nil,
+		true)
 	if len(got) != 1 || got[0].ValidLft != Forever {
 		t.Errorf("for ever: %+v", got)
 	}
@@ -552,7 +575,8 @@ func TestMarked(t *testing.T) {
 
 func TestKeepsProto(t *testing.T) {
 	for release, want := range map[string]bool{
-		"5.17.0-1": false, "5.18.0": true, "6.1.0-13-amd64": true, "4.19.0": false, "10.0": true, "": false, "x.y": false,
+		"5.17.0-1": false, "5.18.0": true, "6.1.0-13-amd64": true, "4.19.0": false, "10.0": true,
+		"": false, "x.y": false,
 	} {
 		if got := since518(release); got != want {
 			t.Errorf("release %q: %v; want %v", release, got, want)
@@ -572,7 +596,8 @@ func TestLabel(t *testing.T) {
 		want  string
 	}{
 		{"eth0", vip4, false, "eth0:kvip"}, {"eth0", vip4, true, ""}, {"eth0", vip6, false, ""},
-		{"enp65s0f0n", vip4, false, "enp65s0f0n:kvip"}, {"enp65s0f0np0", vip4, false, ""}, {"", vip4, false, ""},
+		{"enp65s0f0n", vip4, false, "enp65s0f0n:kvip"}, {"enp65s0f0np0", vip4, false, ""},
+		{"", vip4, false, ""},
 	} {
 		if got := label(Address{VIP: test.vip, LinkName: test.link}, test.keeps); got != test.want {
 			t.Errorf("label(%s, %s, %v) = %q; want %q", test.link, test.vip, test.keeps, got, test.want)
@@ -583,9 +608,11 @@ func TestLabel(t *testing.T) {
 // The label fallback as the kernel sees it: accepted, and recognised as a mark.
 func TestLabelInTheKernel(t *testing.T) {
 	l := newLab(t)
-	testutil.IP(t, "addr add 10.9.0.100/32 dev eth0 scope host label eth0:kvip valid_lft 60 preferred_lft 0 noprefixroute")
+	testutil.IP(t, "addr add 10.9.0.100/32 dev eth0 scope host label eth0:kvip valid_lft 60 "+
+		"preferred_lft 0 noprefixroute")
 	k := Netlink()
-	if list, err := ControlPlaneAddresses(k, bothVIPs); err != nil || len(list) != 1 || list[0].Address != at(l.eth0, vip4) {
+	if list, err := ControlPlaneAddresses(k, bothVIPs); err != nil || len(list) != 1 ||
+		list[0].Address != at(l.eth0, vip4) {
 		t.Errorf("List = %+v, %v", list, err)
 	}
 	if err := replace(k, at(l.eth0, vip4), time.Minute); err != nil {
@@ -622,13 +649,15 @@ func TestAddressMessage(t *testing.T) {
 	}
 	for vip, body := range want {
 		a := Address{vip, 7, "eth0"}
-		if got := writeRequest(Change{a, 4 * time.Second, Proto, newHostIndex(nil).scope(a), label(a, false), true}).Serialize()[unix.SizeofNlMsghdr:]; !slices.Equal(got, body) {
+		if got := writeRequest(Change{a, 4 * time.Second, Proto, newHostIndex(nil).scope(a),
+			label(a, false), true}).Serialize()[unix.SizeofNlMsghdr:]; !slices.Equal(got, body) {
 			t.Errorf("%s:\n got %v\nwant %v", vip, got, body)
 		}
 	}
 }
 
-// Once Replace has returned, the kernel delivers what comes for the address: the announcement follows.
+// Once Replace has returned, the kernel delivers what comes for the address: the announcement
+// follows.
 func TestNewAddressIsLocalAtOnce(t *testing.T) {
 	l := newLab(t)
 	k := Netlink()

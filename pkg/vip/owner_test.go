@@ -37,10 +37,11 @@ func newFixture(t *testing.T, vips ...netip.Addr) *fixture {
 	r := &fixture{now: 1000 * second}
 	clock := func() time.Duration { return r.now }
 	r.Fake = NewFake(clock)
-	owner, err := New(Config{VIPs: vips, Kernel: r.Fake, Clock: clock, DestroySockets: func(vips []netip.Addr) (int, error) {
-		r.sockets = append(r.sockets, vips...)
-		return 1, errBroken // never fatal
-	}})
+	owner, err := New(Config{VIPs: vips, Kernel: r.Fake, Clock: clock,
+		DestroySockets: func(vips []netip.Addr) (int, error) {
+			r.sockets = append(r.sockets, vips...)
+			return 1, errBroken // never fatal
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +55,8 @@ func marked(vip netip.Addr, valid time.Duration) Marked {
 }
 
 // cleanUpControlPlane is the control plane's part of Cleanup.
-func cleanUpControlPlane(k Kernel, vips []netip.Addr, destroy func([]netip.Addr) (int, error)) ([]Marked, error) {
+func cleanUpControlPlane(k Kernel, vips []netip.Addr,
+	destroy func([]netip.Addr) (int, error)) ([]Marked, error) {
 	return cleanup{k, unmapped(vips), destroy}.controlPlane()
 }
 
@@ -90,7 +92,8 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("%s: accepted", desc)
 		}
 	}
-	if o, err := New(Config{VIPs: []netip.Addr{vip4}}); err != nil || o.cfg.Kernel == nil || o.cfg.Clock == nil || o.cfg.Log == nil || o.cfg.DestroySockets == nil {
+	if o, err := New(Config{VIPs: []netip.Addr{vip4}}); err != nil || o.cfg.Kernel == nil ||
+		o.cfg.Clock == nil || o.cfg.Log == nil || o.cfg.DestroySockets == nil {
 		t.Errorf("the zero values have no defaults: %+v, %v", o, err)
 	}
 }
@@ -134,7 +137,8 @@ func TestUpdateWritesAndRefreshes(t *testing.T) {
 		r.want(t, "between renewals", true)
 	}
 	for _, call := range r.Calls() {
-		if call.Op != OpReplace || call.Valid != 3*second || call.Address.LinkIndex != 2 || call.Address.LinkName != "eth0" {
+		if call.Op != OpReplace || call.Valid != 3*second || call.Address.LinkIndex != 2 ||
+			call.Address.LinkName != "eth0" {
 			t.Fatalf("unexpected call %+v", call)
 		}
 	}
@@ -158,7 +162,8 @@ func TestUpdateInTheLastSecond(t *testing.T) {
 		t.Errorf("on another link: %v; want ErrDeadline and no write", err)
 	}
 	r.Remove(vip6)
-	if err := r.Update(eth0, deadline); !errors.Is(err, ErrDeadline) || len(r.Calls()) != writes || !strings.Contains(err.Error(), vip6.String()) {
+	if err := r.Update(eth0, deadline); !errors.Is(err, ErrDeadline) || len(r.Calls()) != writes ||
+		!strings.Contains(err.Error(), vip6.String()) {
 		t.Errorf("with one removed: %v; want ErrDeadline naming it, and no write", err)
 	}
 	r.Fail(OpList, errBroken)
@@ -301,7 +306,9 @@ func TestUpdateGoesOnAfterAnError(t *testing.T) {
 		}
 	})
 	err := r.Update(eth0, r.now+4500*time.Millisecond)
-	if !errors.Is(err, errBroken) || errors.Is(err, ErrDeadline) || !strings.Contains(err.Error(), "10.9.0.100 on eth0") || strings.Contains(err.Error(), vip6.String()) {
+	if !errors.Is(err, errBroken) || errors.Is(err, ErrDeadline) ||
+		!strings.Contains(err.Error(), "10.9.0.100 on eth0") ||
+		strings.Contains(err.Error(), vip6.String()) {
 		t.Errorf("error %v; want one for the IPv4 address alone", err)
 	}
 	if r.Has(vip4) || !r.Has(vip6) {
@@ -315,7 +322,8 @@ func TestUpdateMovesToAnotherLink(t *testing.T) {
 		if err := r.Update(l, r.now+4500*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
-		if list, err := r.Present(); err != nil || len(list) != 1 || list[0].LinkIndex != l.Index || list[0].ValidLft != 3*second {
+		if list, err := r.Present(); err != nil || len(list) != 1 || list[0].LinkIndex != l.Index ||
+			list[0].ValidLft != 3*second {
 			t.Errorf("Present = %+v, %v; want %s alone", list, err, l.Name)
 		}
 	}
@@ -354,7 +362,8 @@ func TestDeleteConfirms(t *testing.T) {
 		}
 		test.arrange(r)
 		err := r.Delete()
-		if (err == nil) != test.confirmed || err != nil && (!errors.Is(err, ErrUnconfirmed) || !errors.Is(err, errBroken)) {
+		if (err == nil) != test.confirmed || err != nil &&
+			(!errors.Is(err, ErrUnconfirmed) || !errors.Is(err, errBroken)) {
 			t.Errorf("%s: error %v; want confirmed %v", test.desc, err, test.confirmed)
 		}
 		if test.confirmed {
@@ -384,7 +393,8 @@ func TestDeleteNamesWhatIsLeft(t *testing.T) {
 	r := newFixture(t, vip4)
 	r.cfg.Kernel = ignoring{r.Fake}
 	r.PutMarked(marked(vip4, Forever))
-	if err := r.Delete(); !errors.Is(err, ErrUnconfirmed) || !strings.Contains(err.Error(), "10.9.0.100 is still on eth0") {
+	if err := r.Delete(); !errors.Is(err, ErrUnconfirmed) ||
+		!strings.Contains(err.Error(), "10.9.0.100 is still on eth0") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -411,7 +421,8 @@ func TestDeleteWithoutTheMarkFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Fail(op, errBroken)
-		if err := r.Delete(); !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "10.9.0.100") {
+		if err := r.Delete(); !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, errBroken) ||
+			!strings.Contains(err.Error(), "10.9.0.100") {
 			t.Errorf("%s fails: error %v; want ErrUnconfirmed naming the address", op, err)
 		}
 		r.Fail(op, nil)
@@ -422,7 +433,8 @@ func TestDeleteWithoutTheMarkFails(t *testing.T) {
 	}
 }
 
-// E5: each deletion seems to succeed, and the address is present, as if another program added it again.
+// E5: each deletion seems to succeed, and the address is present, as if another program added it
+// again.
 func TestDeleteOfWhatComesBack(t *testing.T) {
 	r := newFixture(t, vip4)
 	r.cfg.Kernel = ignoring{markless{r.Fake}}
@@ -452,7 +464,8 @@ func TestPresentAndPrune(t *testing.T) {
 		r := newFixture(t, vip4)
 		r.PutMarked(marked(vip4, 3*second))
 		r.PutMarked(marked(stray, 3*second))
-		if list, err := r.Present(); err != nil || len(list) != 1 || list[0] != (Marked{Address{vip4, 2, "eth0"}, 3 * second}) {
+		if list, err := r.Present(); err != nil || len(list) != 1 ||
+			list[0] != (Marked{Address{vip4, 2, "eth0"}, 3 * second}) {
 			t.Errorf("Present = %+v, %v", list, err)
 		}
 		if err := r.Prune(test.keep); err != nil {
@@ -489,7 +502,8 @@ func TestShorten(t *testing.T) {
 		r.now += test.want
 		r.want(t, "after the shorter lifetime", false)
 	}
-	for op, pause := range map[Op]time.Duration{OpList: 28 * second, OpReplace: 27 * second} { // frozen meanwhile: nothing is revived
+	// frozen meanwhile: nothing is revived
+	for op, pause := range map[Op]time.Duration{OpList: 28 * second, OpReplace: 27 * second} {
 		r := newFixture(t, vip4)
 		r.PutMarked(marked(vip4, 26*second))
 		r.freeze(op, pause)
@@ -523,11 +537,13 @@ func TestPruneAndCleanupLeaveARunningKvip(t *testing.T) {
 	}
 	r.PutMarked(marked(vip6, 3*second))
 	var killed []netip.Addr
-	removed, err := cleanUpControlPlane(r.Fake, nil, func(vips []netip.Addr) (int, error) { killed = append(killed, vips...); return 0, nil })
+	removed, err := cleanUpControlPlane(r.Fake, nil,
+		func(vips []netip.Addr) (int, error) { killed = append(killed, vips...); return 0, nil })
 	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), other.String()) {
 		t.Errorf("cleanup: error %v; want ErrLocked naming %s", err, other)
 	}
-	if len(removed) != 1 || removed[0].VIP != vip6 || !r.Has(other) || len(killed) != 1 || killed[0] != vip6 {
+	if len(removed) != 1 || removed[0].VIP != vip6 || !r.Has(other) || len(killed) != 1 ||
+		killed[0] != vip6 {
 		t.Errorf("cleanup removed %+v, sockets of %v, other there %v", removed, killed, r.Has(other))
 	}
 }
@@ -540,19 +556,22 @@ func TestCleanupOfNamedAddresses(t *testing.T) {
 	}
 	put()
 	ignore := func([]netip.Addr) (int, error) { return 0, nil }
-	removed, err := cleanUpControlPlane(r.Fake, []netip.Addr{netip.MustParseAddr("::ffff:10.9.0.100")}, ignore)
+	removed, err := cleanUpControlPlane(r.Fake, []netip.Addr{netip.MustParseAddr("::ffff:10.9.0.100")},
+		ignore)
 	if err != nil || len(removed) != 1 || r.Has(vip4) || !r.Has(vip6) {
 		t.Errorf("removed %+v, %v", removed, err)
 	}
 	put()
-	if removed, err := cleanUpControlPlane(r.Fake, nil, ignore); err != nil || len(removed) != 2 || r.Has(vip6) {
+	if removed, err := cleanUpControlPlane(r.Fake, nil, ignore); err != nil || len(removed) != 2 ||
+		r.Has(vip6) {
 		t.Errorf("removed %+v, %v; want both", removed, err)
 	}
 	if removed, err := cleanUpControlPlane(r.Fake, nil, ignore); err != nil || len(removed) != 0 {
 		t.Errorf("a second time: removed %+v, %v", removed, err)
 	}
 	put()
-	if _, err := cleanUpControlPlane(r.Fake, nil, func([]netip.Addr) (int, error) { return 0, errBroken }); !errors.Is(err, errBroken) {
+	if _, err := cleanUpControlPlane(r.Fake, nil,
+		func([]netip.Addr) (int, error) { return 0, errBroken }); !errors.Is(err, errBroken) {
 		t.Errorf("cleanup hides that connections stay: %v", err)
 	}
 }

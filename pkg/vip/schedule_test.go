@@ -81,7 +81,8 @@ func TestS8RenewalsAreSpreadEvenly(t *testing.T) {
 				sum += counts[at+time.Duration(i)]
 			}
 			if float64(sum) > 1.5*share+8 {
-				t.Fatalf("-vip.seed=%d: %d renewals in the second from %v; %.1f would be even", seed, sum, at*slot, share)
+				t.Fatalf("-vip.seed=%d: %d renewals in the second from %v; %.1f would be even", seed, sum,
+					at*slot, share)
 			}
 			total += counts[at]
 		}

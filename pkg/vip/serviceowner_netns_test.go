@@ -25,7 +25,8 @@ func many(n int, on link.Link) []Address {
 	for i := range list {
 		list[i] = at(on, nth(i))
 		if i%2 == 1 {
-			list[i] = at(on, netip.AddrFrom16([16]byte{0x20, 1, 0x0d, 0xb8, 0, 9, 13: 1, 14: byte(i >> 8), 15: byte(i)}))
+			list[i] = at(on, netip.AddrFrom16([16]byte{0x20, 1, 0x0d, 0xb8, 0, 9, 13: 1, 14: byte(i >> 8),
+				15: byte(i)}))
 		}
 	}
 	return list
@@ -59,7 +60,8 @@ func checkServices(t *testing.T, desc string, want []Address, scope uint8) {
 		if h.Prefix.Addr().Is6() {
 			flags, at = flags|unix.IFA_F_NODAD, unix.RT_SCOPE_UNIVERSE
 		}
-		if wanted[h.Prefix.Addr()] != addressOf(h) || !h.Prefix.IsSingleIP() || h.Scope != at || h.Flags != flags ||
+		if wanted[h.Prefix.Addr()] != addressOf(h) || !h.Prefix.IsSingleIP() || h.Scope != at ||
+			h.Flags != flags ||
 			h.PreferredLft != 0 || h.ValidLft < 100 || h.ValidLft > 120 {
 			t.Fatalf("%s: %+v", desc, h)
 		}
@@ -80,7 +82,8 @@ func TestServiceOwnerInTheKernel(t *testing.T) {
 		t.Helper()
 		a, d, err := r.Sync(assigned(want))
 		if err != nil || len(a) != added || len(d) != removed {
-			t.Fatalf("%s: %d added, %d removed, %v; want %d and %d", desc, len(a), len(d), err, added, removed)
+			t.Fatalf("%s: %d added, %d removed, %v; want %d and %d", desc, len(a), len(d), err, added,
+				removed)
 		}
 		checkServices(t, desc, want, scope)
 		for _, a := range want {
@@ -100,7 +103,8 @@ func TestServiceOwnerInTheKernel(t *testing.T) {
 	sync("moved", on1, unix.RT_SCOPE_HOST, 500, 500)
 	sync("fewer", on1[:100], unix.RT_SCOPE_HOST, 0, 400)
 	if conn, err := net.Dial("udp", "10.9.0.2:9"); err == nil {
-		if source := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(); source != netip.MustParseAddr("10.9.0.1") {
+		if source := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(); source != netip.MustParseAddr(
+			"10.9.0.1") {
 			t.Errorf("the source is %v", source)
 		}
 		conn.Close()
@@ -120,7 +124,8 @@ func TestServiceOwnerInTheKernel(t *testing.T) {
 // overwrite gives an address another lifetime behind a ServiceOwner's back, in seconds.
 func overwrite(t *testing.T, a Address, valid uint32) {
 	t.Helper()
-	if _, err := writeRequest(Change{Address: a, Valid: time.Duration(valid) * time.Second, Proto: ServiceProto}).Execute(unix.NETLINK_ROUTE, 0); err != nil {
+	if _, err := writeRequest(Change{Address: a, Valid: time.Duration(valid) * time.Second,
+		Proto: ServiceProto}).Execute(unix.NETLINK_ROUTE, 0); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -129,7 +134,10 @@ func overwrite(t *testing.T, a Address, valid uint32) {
 func TestServiceOwnerRefreshesInTheKernel(t *testing.T) {
 	l := newLab(t)
 	now := boottime.Now()
-	r, err := NewServiceOwner(ServiceOwnerConfig{Lifetime: MinServiceLifetime, Clock: func() time.Duration { return now }})
+	r, err := NewServiceOwner(ServiceOwnerConfig{Lifetime: MinServiceLifetime,
+		Clock: func() time.Duration {
+			return now
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +185,8 @@ func TestTwoMarks(t *testing.T) {
 			t.Fatalf("the control plane's beside Services: %+v", h)
 		}
 	}
-	if _, _, err := r.Sync(assigned(append(want, at(l.eth0, vip4)))); !errors.Is(err, ErrControlPlane) {
+	if _, _, err := r.Sync(assigned(append(want, at(l.eth0, vip4)))); !errors.Is(err,
+		ErrControlPlane) {
 		t.Errorf("a control plane's address: %v", err)
 	}
 	if list, err := ControlPlaneAddresses(k, bothVIPs); err != nil || len(list) != 2 {
@@ -211,15 +220,18 @@ func TestBulkErrorsInTheKernel(t *testing.T) {
 	l := newLab(t)
 	r := netlinkServiceOwner(t)
 	gone := link.Link{Index: 4711, Name: "gone0"}
-	bad := []Address{at(l.eth0, netip.MustParseAddr("10.9.0.1")), at(gone, nth(9000)), at(gone, netip.MustParseAddr("2001:db8:9::9"))}
+	bad := []Address{at(l.eth0, netip.MustParseAddr("10.9.0.1")), at(gone, nth(9000)),
+		at(gone, netip.MustParseAddr("2001:db8:9::9"))}
 	want := many(200, l.eth0)
 	added, _, err := r.Sync(assigned(slices.Concat(want[:100], bad, want[100:])))
 	if list := AddressErrors(err); len(added) != 200 || len(list) != 3 ||
-		!errors.Is(list[0], ErrForeign) || !errors.Is(list[1], unix.ENODEV) || !errors.Is(list[2], unix.ENODEV) {
+		!errors.Is(list[0], ErrForeign) || !errors.Is(list[1], unix.ENODEV) ||
+		!errors.Is(list[2], unix.ENODEV) {
 		t.Errorf("%d added, %v", len(added), err)
 	}
 	checkServices(t, "beside bad ones", want, unix.RT_SCOPE_UNIVERSE)
-	for i, err := range Netlink().Apply([]Change{{Address: at(l.eth0, nth(8000))}, {Address: at(gone, nth(1))}}) {
+	for i, err := range Netlink().Apply([]Change{{Address: at(l.eth0, nth(8000))},
+		{Address: at(gone, nth(1))}}) {
 		if err != nil {
 			t.Errorf("deletion %d of what is not there: %v", i, err)
 		}
@@ -270,7 +282,8 @@ func TestParseAnswer(t *testing.T) {
 		"message": {unix.RTM_NEWROUTE, []byte{1, 2}, nil},
 	} {
 		got := parseAnswer(syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: c.kind}, Data: c.data})
-		if !errors.Is(got.err, c.want) || c.want == nil && got.err != nil || c.kind == unix.RTM_NEWROUTE && !slices.Equal(got.body, c.data) {
+		if !errors.Is(got.err, c.want) || c.want == nil && got.err != nil ||
+			c.kind == unix.RTM_NEWROUTE && !slices.Equal(got.body, c.data) {
 			t.Errorf("%s: %+v", desc, got)
 		}
 	}
@@ -311,7 +324,8 @@ func TestExchangeReportsFailures(t *testing.T) {
 func BenchmarkServiceOwner(b *testing.B) {
 	for _, n := range []int{100, 1000, 5000} {
 		for _, family := range []string{"IPv4", "IPv6"} {
-			b.Run(fmt.Sprintf("%s/%d", family, n), func(b *testing.B) { benchmarkServiceOwner(b, n, family == "IPv6") })
+			b.Run(fmt.Sprintf("%s/%d", family, n),
+				func(b *testing.B) { benchmarkServiceOwner(b, n, family == "IPv6") })
 		}
 	}
 }
@@ -360,13 +374,15 @@ func benchmarkServiceOwner(b *testing.B, n int, v6 bool) {
 	}
 }
 
-// Links that receive nothing from outside may have the address as well: the kernel says which those are.
+// Links that receive nothing from outside may have the address as well: the kernel says which those
+// are.
 func TestIsolatedLinksInTheKernel(t *testing.T) {
 	l := newLab(t)
 	r := netlinkServiceOwner(t)
 	for _, args := range []string{
 		"link add kube-ipvs0 type veth peer name ipvs-peer", "link set kube-ipvs0 arp off",
-		"link add quiet0 type veth peer name quiet-peer", "link set quiet0 arp off up", "link set quiet-peer up",
+		"link add quiet0 type veth peer name quiet-peer", "link set quiet0 arp off up",
+		"link set quiet-peer up",
 	} {
 		testutil.IP(t, args)
 	}

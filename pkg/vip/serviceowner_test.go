@@ -83,7 +83,8 @@ func TestNewServiceOwnerRefusesBadLifetimes(t *testing.T) {
 		}
 	}
 	r, err := NewServiceOwner(ServiceOwnerConfig{})
-	if err != nil || r.cfg.Lifetime != DefaultServiceLifetime || r.cfg.Kernel == nil || r.cfg.Clock == nil || r.cfg.Log == nil || r.cfg.DestroySockets == nil {
+	if err != nil || r.cfg.Lifetime != DefaultServiceLifetime || r.cfg.Kernel == nil ||
+		r.cfg.Clock == nil || r.cfg.Log == nil || r.cfg.DestroySockets == nil {
 		t.Errorf("defaults: %+v, %v", r, err)
 	}
 }
@@ -105,7 +106,8 @@ func TestSync(t *testing.T) {
 	} {
 		added, removed := c.sync(t, step.want...)
 		if !slices.Equal(added, step.added) || !slices.Equal(removed, step.removed) {
-			t.Errorf("%s: added %v, removed %v; want %v and %v", step.desc, added, removed, step.added, step.removed)
+			t.Errorf("%s: added %v, removed %v; want %v and %v", step.desc, added, removed, step.added,
+				step.removed)
 		}
 	}
 	if want := []netip.Addr{nth(1), vip6, nth(1)}; !slices.Equal(c.sockets, want) {
@@ -160,7 +162,8 @@ func TestSyncRefuses(t *testing.T) {
 	c.FailAddress(nth(6), errBroken)
 	good := at(eth0, nth(9))
 	added, removed, err := c.Sync(assigned([]Address{
-		at(eth0, nth(1)), at(eth0, nth(2)), at(eth0, nth(3)), at(eth0, nth(4)), at(eth0, nth(5)), at(eth0, nth(6)),
+		at(eth0, nth(1)), at(eth0, nth(2)), at(eth0, nth(3)), at(eth0, nth(4)), at(eth0, nth(5)),
+		at(eth0, nth(6)),
 		at(eth0, netip.MustParseAddr("fe80::1%eth0")), at(eth0, netip.Addr{}), {VIP: nth(8)}, good, good,
 	}))
 	if !slices.Equal(added, []Address{good}) || len(removed) != 0 {
@@ -170,15 +173,18 @@ func TestSyncRefuses(t *testing.T) {
 		vip   netip.Addr
 		cause error
 	}{
-		{nth(1), ErrForeign}, {nth(2), ErrForeign}, {nth(3), ErrControlPlane}, {nth(4), ErrForeign}, {nth(5), ErrControlPlane},
-		{netip.MustParseAddr("fe80::1%eth0"), nil}, {netip.Addr{}, nil}, {nth(8), nil}, {nth(9), nil}, {nth(6), errBroken},
+		{nth(1), ErrForeign}, {nth(2), ErrForeign}, {nth(3), ErrControlPlane}, {nth(4), ErrForeign},
+		{nth(5), ErrControlPlane},
+		{netip.MustParseAddr("fe80::1%eth0"), nil}, {netip.Addr{}, nil}, {nth(8), nil}, {nth(9), nil},
+		{nth(6), errBroken},
 	}
 	got := AddressErrors(err)
 	if len(got) != len(want) {
 		t.Fatalf("%d errors: %v", len(got), err)
 	}
 	for i, w := range want {
-		if got[i].Address.VIP != w.vip || w.cause != nil && !errors.Is(got[i], w.cause) || !strings.Contains(got[i].Error(), w.vip.String()) {
+		if got[i].Address.VIP != w.vip || w.cause != nil && !errors.Is(got[i], w.cause) ||
+			!strings.Contains(got[i].Error(), w.vip.String()) {
 			t.Errorf("error %d is %v; want %v, %v", i, got[i], w.vip, w.cause)
 		}
 	}
@@ -208,12 +214,14 @@ func TestMoveThatFails(t *testing.T) {
 	c := newServiceFixture(t)
 	c.sync(t, at(eth0, nth(1)))
 	c.FailAddress(nth(1), errBroken)
-	if _, removed, err := c.Sync(assigned([]Address{at(eth1, nth(1))})); len(AddressErrors(err)) != 1 || len(removed) != 0 || !c.Has(nth(1)) {
+	if _, removed, err := c.Sync(assigned([]Address{at(eth1, nth(1))})); len(
+		AddressErrors(err)) != 1 || len(removed) != 0 || !c.Has(nth(1)) {
 		t.Errorf("removed %v, %v", removed, err)
 	}
 	c.FailAddress(nth(1), nil)
 	added, removed := c.sync(t, at(eth1, nth(1)))
-	if !slices.Equal(added, []Address{at(eth1, nth(1))}) || !slices.Equal(removed, []Address{at(eth0, nth(1))}) {
+	if !slices.Equal(added, []Address{at(eth1, nth(1))}) ||
+		!slices.Equal(removed, []Address{at(eth0, nth(1))}) {
 		t.Errorf("added %v, removed %v", added, removed)
 	}
 }
@@ -256,7 +264,8 @@ func TestPlanFollowsTheNodesOwn(t *testing.T) {
 		t.Fatalf("added %v, %v", added, err)
 	}
 	last := list[len(list)-1]
-	if last.Prefix.Addr() != nth(1) || last.Scope != unix.RT_SCOPE_UNIVERSE || list[0].Scope != unix.RT_SCOPE_HOST {
+	if last.Prefix.Addr() != nth(1) || last.Scope != unix.RT_SCOPE_UNIVERSE ||
+		list[0].Scope != unix.RT_SCOPE_HOST {
 		t.Errorf("the list is %+v", list)
 	}
 	secondary := host("10.20.9.2/24", eth0, 0)
@@ -267,14 +276,16 @@ func TestPlanFollowsTheNodesOwn(t *testing.T) {
 	}
 }
 
-// An expiry is not undone by a process that stood still: that takes a Sync, whose caller has looked.
+// An expiry is not undone by a process that stood still: that takes a Sync, whose caller has
+// looked.
 func TestRefreshRevivesNothing(t *testing.T) {
 	c := newServiceFixture(t)
 	c.sync(t, at(eth0, nth(1)))
 	c.now += 3 * time.Minute
 	before := len(c.Calls())
 	_, err := c.Refresh(c.now)
-	if list := AddressErrors(err); len(list) != 1 || !errors.Is(err, ErrExpired) || list[0].Address.VIP != nth(1) {
+	if list := AddressErrors(err); len(list) != 1 || !errors.Is(err, ErrExpired) ||
+		list[0].Address.VIP != nth(1) {
 		t.Errorf("Refresh: %v", err)
 	}
 	if len(c.Calls()) != before || c.Has(nth(1)) {
@@ -312,7 +323,8 @@ func TestClear(t *testing.T) {
 	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)))
 	c.Put(host("10.20.0.3/32", eth0, Proto))
 	c.FailAddress(nth(1), errBroken)
-	if err := c.Clear(); !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, errBroken) || !strings.Contains(err.Error(), nth(1).String()) {
+	if err := c.Clear(); !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, errBroken) ||
+		!strings.Contains(err.Error(), nth(1).String()) {
 		t.Errorf("Clear that fails: %v", err)
 	}
 	c.FailAddress(nth(1), nil)
@@ -377,7 +389,8 @@ func TestSyncIsExact(t *testing.T) {
 }
 
 // cleanUpServices is the part of Cleanup for Services.
-func cleanUpServices(k Kernel, vips []netip.Addr, destroy func([]netip.Addr) (int, error)) ([]Marked, error) {
+func cleanUpServices(k Kernel, vips []netip.Addr,
+	destroy func([]netip.Addr) (int, error)) ([]Marked, error) {
 	return cleanup{k, unmapped(vips), destroy}.services()
 }
 
@@ -396,11 +409,13 @@ func TestCleanupOfServices(t *testing.T) {
 	if _, err := LockServices(); !errors.Is(err, ErrLocked) {
 		t.Errorf("a second lock: %v", err)
 	}
-	if removed, err := cleanUpServices(c.Fake, nil, ignore); !errors.Is(err, ErrLocked) || len(removed) != 0 || !c.Has(nth(1)) {
+	if removed, err := cleanUpServices(c.Fake, nil, ignore); !errors.Is(err, ErrLocked) ||
+		len(removed) != 0 || !c.Has(nth(1)) {
 		t.Errorf("while an agent runs: %v, %v", removed, err)
 	}
 	lock.Close()
-	removed, err := cleanUpServices(c.Fake, []netip.Addr{netip.MustParseAddr("::ffff:10.20.0.2")}, ignore)
+	removed, err := cleanUpServices(c.Fake, []netip.Addr{netip.MustParseAddr("::ffff:10.20.0.2")},
+		ignore)
 	if err != nil || len(removed) != 1 || removed[0].VIP != nth(2) || c.Has(nth(2)) || !c.Has(nth(1)) {
 		t.Errorf("one: %v, %v", removed, err)
 	}
@@ -414,8 +429,9 @@ func TestCleanupOfServices(t *testing.T) {
 	}
 }
 
-// kube-proxy in IPVS mode puts each address of a status on a link of its own, on every node, before kvip
-// writes it there or after. That entry is not the host's address: it stays, and so does kvip's.
+// kube-proxy in IPVS mode puts each address of a status on a link of its own, on every node, before
+// kvip writes it there or after. That entry is not the host's address: it stays, and so does
+// kvip's.
 func TestAnAddressOnAnIsolatedLinkIsNotForeign(t *testing.T) {
 	isolated := func(prefix, name string, proto uint8) link.HostAddr {
 		h := host(prefix, link.Link{Index: 90, Name: name}, proto)
@@ -426,7 +442,8 @@ func TestAnAddressOnAnIsolatedLinkIsNotForeign(t *testing.T) {
 	c.Put(isolated("10.20.0.1/32", "kube-ipvs0", 0)) // before kvip
 	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)))
 	c.Put(isolated("10.20.0.2/32", "kube-ipvs0", 0)) // after kvip
-	if added, removed := c.sync(t, at(eth0, nth(1)), at(eth0, nth(2))); len(added) != 0 || len(removed) != 0 {
+	if added, removed := c.sync(t, at(eth0, nth(1)), at(eth0, nth(2))); len(added) != 0 ||
+		len(removed) != 0 {
 		t.Errorf("added %v, removed %v", added, removed)
 	}
 	c.sync(t)
@@ -435,13 +452,14 @@ func TestAnAddressOnAnIsolatedLinkIsNotForeign(t *testing.T) {
 	}
 	c.Put(isolated("10.20.0.3/32", "down0", Proto))
 	c.Put(isolated("10.20.0.4/32", eth0.Name, 0))
-	if _, _, err := c.Sync(assigned([]Address{at(eth0, nth(3)), {VIP: nth(4), LinkIndex: 90, LinkName: eth0.Name}})); len(AddressErrors(err)) != 2 {
+	if _, _, err := c.Sync(assigned([]Address{at(eth0, nth(3)),
+		{VIP: nth(4), LinkIndex: 90, LinkName: eth0.Name}})); len(AddressErrors(err)) != 2 {
 		t.Errorf("the control plane's address and another program's on the same link: %v", err)
 	}
 }
 
-// A kernel before 5.18 keeps no mark: the ServiceOwner identifies its addresses by their attributes, and by what it
-// wants, has written, or knows as a Service's.
+// A kernel before 5.18 keeps no mark: the ServiceOwner identifies its addresses by their
+// attributes, and by what it wants, has written, or knows as a Service's.
 func TestAKernelWithoutMarks(t *testing.T) {
 	c := newServiceFixture(t)
 	c.DropMarks()
@@ -449,8 +467,10 @@ func TestAKernelWithoutMarks(t *testing.T) {
 	if keeps || err != nil {
 		t.Fatalf("it keeps marks: %v, %v", keeps, err)
 	}
-	others := host("10.20.0.9/32", eth0, 0) // the control plane's, of another process, unknown to this one
-	others.ValidLft, others.PreferredLft, others.Flags = 4, 0, unix.IFA_F_NOPREFIXROUTE|unix.IFA_F_DEPRECATED
+	// the control plane's, of another process, unknown to this one
+	others := host("10.20.0.9/32", eth0, 0)
+	others.ValidLft, others.PreferredLft, others.Flags = 4, 0,
+		unix.IFA_F_NOPREFIXROUTE|unix.IFA_F_DEPRECATED
 	labelled := others
 	labelled.Prefix, labelled.Label = netip.MustParsePrefix("10.20.0.8/32"), "eth0:kvip"
 	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)))
@@ -460,10 +480,12 @@ func TestAKernelWithoutMarks(t *testing.T) {
 	c.idle(t, 5*DefaultServiceLifetime)
 	c.Put(others)
 	c.Put(labelled)
-	if _, removed := c.sync(t, at(eth1, nth(1))); len(removed) != 2 || !c.Has(nth(1)) || c.Has(nth(2)) || !c.Has(nth(9)) {
+	if _, removed := c.sync(t, at(eth1, nth(1))); len(removed) != 2 || !c.Has(nth(1)) ||
+		c.Has(nth(2)) || !c.Has(nth(9)) {
 		t.Errorf("moved and given up: removed %v", removed)
 	}
-	if _, _, err := c.Sync(assigned([]Address{at(eth0, nth(8)), at(eth1, nth(1))})); !errors.Is(err, ErrControlPlane) {
+	if _, _, err := c.Sync(assigned([]Address{at(eth0, nth(8)), at(eth1, nth(1))})); !errors.Is(err,
+		ErrControlPlane) {
 		t.Errorf("the control plane's address: %v", err)
 	}
 
@@ -489,7 +511,8 @@ func TestCleanupOnAKernelWithoutMarks(t *testing.T) {
 	if removed, err := cleanUpServices(c.Fake, nil, ignore); len(removed) != 0 || err != nil {
 		t.Errorf("without a name: %v, %v", removed, err)
 	}
-	if removed, err := cleanUpServices(c.Fake, []netip.Addr{nth(1)}, ignore); len(removed) != 1 || err != nil || c.Has(nth(1)) || !c.Has(nth(2)) {
+	if removed, err := cleanUpServices(c.Fake, []netip.Addr{nth(1)}, ignore); len(removed) != 1 ||
+		err != nil || c.Has(nth(1)) || !c.Has(nth(2)) {
 		t.Errorf("by name: %v, %v", removed, err)
 	}
 }

@@ -136,7 +136,8 @@ func TestDestroyConnectionsFromOutside(t *testing.T) {
 func TestConnectionsToAnotherHolderLive(t *testing.T) {
 	l := newLab(t)
 	for _, vip := range bothVIPs {
-		l.run(t, "ip", "addr", "add", netip.PrefixFrom(vip, vip.BitLen()).String(), "dev", "eth0", "nodad")
+		l.run(t, "ip", "addr", "add", netip.PrefixFrom(vip, vip.BitLen()).String(), "dev", "eth0",
+			"nodad")
 		var listener net.Listener
 		if err := l.client.Do(func() (err error) {
 			listener, err = net.Listen("tcp", netip.AddrPortFrom(vip, 0).String())
@@ -168,13 +169,15 @@ func TestDead(t *testing.T) {
 	fromOutside := conn("10.9.0.100:6443", "10.9.0.2:40000")
 	toAnotherHolder := conn("10.9.0.1:40001", "10.9.0.100:6443")
 	unrelated := conn("10.9.0.1:6443", "10.9.0.2:40000")
-	got := brokenBy(map[netip.Addr]bool{vip4: true}, []link.Socket{atVIP, otherEnd, fromOutside, toAnotherHolder, unrelated})
+	got := brokenBy(map[netip.Addr]bool{vip4: true},
+		[]link.Socket{atVIP, otherEnd, fromOutside, toAnotherHolder, unrelated})
 	if !slices.Equal(got, []link.Socket{atVIP, otherEnd, fromOutside}) {
 		t.Errorf("dead: %+v", got)
 	}
 }
 
-// TestDestroyMany has more connections than one message to the kernel names, some of which are gone.
+// TestDestroyMany has more connections than one message to the kernel names, some of which are
+// gone.
 func TestDestroyMany(t *testing.T) {
 	testutil.NewNetns(t)
 	testutil.IP(t, "addr add 10.9.0.100/32 dev lo")
@@ -187,7 +190,8 @@ func TestDestroyMany(t *testing.T) {
 		c.Close() // destroyed by hand before, so that the kernel finds no such connection
 	}
 	// The reset of one end may have ended the other already.
-	if n, err := destroyAll(brokenBy(map[netip.Addr]bool{vip4: true}, all)); err != nil || n < len(conns)-10 || n > 2*len(conns) {
+	if n, err := destroyAll(brokenBy(map[netip.Addr]bool{vip4: true}, all)); err != nil ||
+		n < len(conns)-10 || n > 2*len(conns) {
 		t.Errorf("destroyed %d: %v", n, err)
 	}
 	for _, c := range conns[10:] {
@@ -197,7 +201,8 @@ func TestDestroyMany(t *testing.T) {
 	}
 }
 
-// crowd makes connections to the VIP, both ends here, and returns the dialled ones and what removes the VIP.
+// crowd makes connections to the VIP, both ends here, and returns the dialled ones and what removes
+// the VIP.
 func crowd(t testing.TB, count int) (conns []net.Conn, leave func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "10.9.0.100:0")

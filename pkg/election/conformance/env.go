@@ -1,5 +1,5 @@
-// Package conformance is a test suite for drivers of the election. It runs against a fake and a real
-// API server. It tests what the machine relies on, not how a driver does it.
+// Package conformance is a test suite for drivers of the election. It runs against a fake and a
+// real API server. It tests what the machine relies on, not how a driver does it.
 package conformance
 
 import (

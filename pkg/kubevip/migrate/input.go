@@ -67,7 +67,8 @@ func findWorkload(file string, text []byte) (*workload, []kubevip.Note, error) {
 			break
 		}
 		if err != nil {
-			return nil, nil, &config.InputError{File: file, Document: number, Problem: err.Error(), Cause: err}
+			return nil, nil, &config.InputError{File: file, Document: number, Problem: err.Error(),
+				Cause: err}
 		}
 		w, note, err := readDocument(file, number, document)
 		if err != nil {

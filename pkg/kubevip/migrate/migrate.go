@@ -23,8 +23,8 @@ import (
 
 // Migrate returns the manifest of kvip for one of kube-vip: a static pod or a DaemonSet, which may
 // be one of several documents. A note names each setting and document that is left out. An
-// ambiguous input is an *config.InputError, a *kubevip.Error or a *config.UsageError. file is the name
-// for messages, image that of kvip.
+// ambiguous input is an *config.InputError, a *kubevip.Error or a *config.UsageError. file is the
+// name for messages, image that of kvip.
 func Migrate(file string, text []byte, image string) ([]byte, []kubevip.Note, error) {
 	work, notes, err := findWorkload(file, text)
 	if err != nil {

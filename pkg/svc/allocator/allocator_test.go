@@ -34,7 +34,8 @@ func TestAServiceGetsItsAddress(t *testing.T) {
 	})
 	var s corev1.Service
 	r.Service("a/web", &s)
-	if mode := s.Status.LoadBalancer.Ingress[0].IPMode; mode == nil || *mode != corev1.LoadBalancerIPModeVIP {
+	if mode := s.Status.LoadBalancer.Ingress[0].IPMode; mode == nil ||
+		*mode != corev1.LoadBalancerIPModeVIP {
 		t.Errorf("the mode is %v", mode)
 	}
 	r.Store.Delete(fakecluster.ServicePath("a/web"))
@@ -58,7 +59,8 @@ func TestAnExhaustedPool(t *testing.T) {
 	r.Eventually("all are seen", func() bool { return len(r.cache.Services()) == 5 })
 	r.expect(a, "a/web4", "PoolExhausted")
 	r.expect(a, "a/web3", "10.0.0.103 Allocated")
-	r.Eventually("each has an Event", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/a/events") == 5 })
+	r.Eventually("each has an Event",
+		func() bool { return r.Server.Count(http.MethodPost, "/namespaces/a/events") == 5 })
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stats.Refused["PoolExhausted"] != 1 || r.stats.Services != 4 {
@@ -72,7 +74,8 @@ func TestAnEventIsPostedOnce(t *testing.T) {
 	a, _ := r.leader("x")
 	r.PutService("a/web")
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
-	r.Eventually("the Event is there", func() bool { return r.Server.Count(http.MethodPost, "/events") == 1 })
+	r.Eventually("the Event is there",
+		func() bool { return r.Server.Count(http.MethodPost, "/events") == 1 })
 	for range 20 {
 		r.reconcile(a)
 	}
@@ -159,12 +162,14 @@ func TestS4AServiceMissingInTheCacheKeepsItsAddress(t *testing.T) {
 func TestInvalidOwnersInTheLedger(t *testing.T) {
 	r := newFixture(t)
 	l := ipam.Ledger{}
-	for i, owner := range []ipam.Owner{"a", "a/", "/web", "a/b/c", "a/%2f", "a/..", ipam.Owner("a/" + strings.Repeat("x", 50_000))} {
+	for i, owner := range []ipam.Owner{"a", "a/", "/web", "a/b/c", "a/%2f", "a/..",
+		ipam.Owner("a/" + strings.Repeat("x", 50_000))} {
 		l[netip.AddrFrom4([4]byte{10, 0, 0, byte(100 + i)})] = []ipam.Holder{{Owner: owner}}
 	}
 	r.PutLedger("0", l)
 	r.PutService("a/web")
-	r.Eventually("both are seen", func() bool { return len(r.cache.Services()) == 1 && len(r.cache.Ledger()) == len(l) })
+	r.Eventually("both are seen",
+		func() bool { return len(r.cache.Services()) == 1 && len(r.cache.Ledger()) == len(l) })
 	a, _ := r.leader("x")
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
 }
@@ -206,7 +211,8 @@ func TestAnUnannouncedServiceKeepsItsAddress(t *testing.T) {
 		r.elect(a.cfg.Elector)
 		r.reconcile(a)
 	}
-	r.Never("the condition changes without a placement", func() bool { return r.Says("a/web") != "10.0.0.100 NoSubnet" })
+	r.Never("the condition changes without a placement",
+		func() bool { return r.Says("a/web") != "10.0.0.100 NoSubnet" })
 	r.mu.Lock()
 	r.reasons[first] = placement.ReasonChosen
 	r.mu.Unlock()
@@ -218,7 +224,8 @@ func TestReservedAddresses(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
 	r.PutNodeLease(svc.NodeInfo{Node: "n1", ControlPlane: []netip.Addr{first}}, "n1", 5)
-	r.Eventually("the watch shows it", func() bool { return len(a.controlPlaneVIPs(a.cfg.Cache.Leases())) == 1 })
+	r.Eventually("the watch shows it",
+		func() bool { return len(a.controlPlaneVIPs(a.cfg.Cache.Leases())) == 1 })
 	asks := func(addr, key string) func(*corev1.Service) {
 		return func(s *corev1.Service) {
 			s.Annotations = map[string]string{svc.AnnotationAddresses: addr, svc.AnnotationShare: key}
@@ -269,7 +276,8 @@ func TestRun(t *testing.T) {
 	r.PutService("b/web")
 	r.Eventually("y allocates", func() bool { return r.Says("b/web") == "10.0.0.101 Allocated" })
 	var l coordinationv1.Lease
-	if r.Lease(fakecluster.Seat, &l); *l.Spec.HolderIdentity != "y" || l.Annotations[svc.AnnotationLeader] != "kvip:y" {
+	if r.Lease(fakecluster.Seat, &l); *l.Spec.HolderIdentity != "y" ||
+		l.Annotations[svc.AnnotationLeader] != "kvip:y" {
 		t.Errorf("the Lease is %+v", l)
 	}
 }
@@ -292,16 +300,18 @@ func TestS4NoStatusWithoutALedgerEntry(t *testing.T) {
 	a, k := r.leader("x")
 	r.elect(k)
 	r.reconcile(a)
-	r.Server.Deny(fakeapi.Denial{Method: http.MethodPut, Path: "-ledger-", Code: 503}, fakeapi.Denial{Method: http.MethodPost, Path: "/leases", Code: 503})
+	r.Server.Deny(fakeapi.Denial{Method: http.MethodPut, Path: "-ledger-", Code: 503},
+		fakeapi.Denial{Method: http.MethodPost, Path: "/leases", Code: 503})
 	r.PutService("a/web")
 	r.Eventually("the watch shows it", func() bool { return len(r.cache.Services()) == 1 })
 	for range 5 {
 		r.reconcile(a)
 	}
 	r.Never("S4: the status is written", func() bool { return r.Says("a/web") != "" })
-	if !strings.Contains(r.Log.String(), "cannot read or write the ledger") || slices.ContainsFunc(r.Server.Requests(), func(q fakeapi.Request) bool {
-		return q.Method == http.MethodPatch && strings.Contains(q.Path, "/services/")
-	}) {
+	if !strings.Contains(r.Log.String(), "cannot read or write the ledger") ||
+		slices.ContainsFunc(r.Server.Requests(), func(q fakeapi.Request) bool {
+			return q.Method == http.MethodPatch && strings.Contains(q.Path, "/services/")
+		}) {
 		t.Errorf("log:\n%s", r.Log)
 	}
 	r.Server.Deny()

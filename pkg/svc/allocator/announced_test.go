@@ -139,8 +139,10 @@ func TestNoEventAfterAStart(t *testing.T) {
 	s := newAnnouncedFixture(t)
 	a, _ := s.leader("n1_boot")
 	s.PutService("a/web")
-	s.until(a, "the Service has its condition", func() bool { return s.Says("a/web") == "10.0.0.100 Allocated" })
-	s.Eventually("the condition is seen", func() bool { return s.cache.Services()[0].Condition != nil })
+	s.until(a, "the Service has its condition",
+		func() bool { return s.Says("a/web") == "10.0.0.100 Allocated" })
+	s.Eventually("the condition is seen",
+		func() bool { return s.cache.Services()[0].Condition != nil })
 	s.at(netip.MustParseAddr("10.0.0.100"), "n1", true)
 	s.expectEvents("")
 	s.at(netip.MustParseAddr("10.0.0.100"), "n2", true)
@@ -153,7 +155,8 @@ func TestTheLastEventIsTrue(t *testing.T) {
 	a, _ := r.allocator("x")
 	s := &svc.Service{}
 	s.Namespace, s.Name = "a", "web"
-	for i, want := range []desiredStatus{{isReady: true, reason: ReasonAllocated}, {reason: "NotAlive"}, {isReady: true, reason: ReasonAllocated}} {
+	for i, want := range []desiredStatus{{isReady: true, reason: ReasonAllocated},
+		{reason: "NotAlive"}, {isReady: true, reason: ReasonAllocated}} {
 		a.queue.client.recordEvent(t.Context(), s, want)
 		if got := r.Server.Count(http.MethodPost, "/namespaces/a/events"); got != i+1 {
 			t.Errorf("after %s there are %d Events", want.reason, got)
@@ -169,17 +172,21 @@ func TestAnnouncementsArePosted(t *testing.T) {
 	s.has("a/web", netip.MustParseAddr("10.0.0.100"))
 	s.at(netip.MustParseAddr("10.0.0.100"), "n1", true)
 	s.runWriters(s.a)
-	s.Eventually("the Event is posted", func() bool { return s.Server.Count(http.MethodPost, "/namespaces/a/events") == 1 })
+	s.Eventually("the Event is posted",
+		func() bool { return s.Server.Count(http.MethodPost, "/namespaces/a/events") == 1 })
 }
 
 // No Service gets an address that a node publishes and its Node object does not list.
 func TestAddressesThatANodePublishesAreReserved(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("n1_boot")
-	r.PutNodeLease(svc.NodeInfo{Node: "n1", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.100")}}, "n1_boot", 5)
-	r.Eventually("the Lease is seen", func() bool { return r.cache.Lease(svc.NodeLease(fakecluster.Seat, "n1")) != nil })
+	r.PutNodeLease(svc.NodeInfo{Node: "n1",
+		Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.100")}}, "n1_boot", 5)
+	r.Eventually("the Lease is seen",
+		func() bool { return r.cache.Lease(svc.NodeLease(fakecluster.Seat, "n1")) != nil })
 	r.PutService("a/web")
-	r.until(a, "the Service has the next address", func() bool { return strings.HasPrefix(r.Says("a/web"), "10.0.0.101") })
+	r.until(a, "the Service has the next address",
+		func() bool { return strings.HasPrefix(r.Says("a/web"), "10.0.0.101") })
 }
 
 func BenchmarkCompareAnnouncements(b *testing.B) {

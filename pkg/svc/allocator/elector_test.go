@@ -39,7 +39,9 @@ func TestTheLeaseIsAcquiredAndRenewed(t *testing.T) {
 	r.elect(k)
 	var l coordinationv1.Lease
 	r.Lease(fakecluster.Seat, &l)
-	if *l.Spec.HolderIdentity != "x" || *l.Spec.LeaseDurationSeconds != 5 || *l.Spec.LeaseTransitions != 1 || l.Spec.AcquireTime == nil || l.Annotations[svc.AnnotationLeader] != "kvip:x" {
+	if *l.Spec.HolderIdentity != "x" || *l.Spec.LeaseDurationSeconds != 5 ||
+		*l.Spec.LeaseTransitions != 1 || l.Spec.AcquireTime == nil ||
+		l.Annotations[svc.AnnotationLeader] != "kvip:x" {
 		t.Errorf("the Lease is %+v", l)
 	}
 	term, _ := k.IsLeader()
@@ -149,7 +151,8 @@ func TestS9AForeignHolderIsRespected(t *testing.T) {
 		t.Fatalf("foreign %q", k.ForeignHolder())
 	}
 	r.advance(10 * time.Second)
-	r.putLeaderLease("kube-vip-node", 15, "kvip:somebody-else") // it keeps annotations that it does not know
+	// it keeps annotations that it does not know
+	r.putLeaderLease("kube-vip-node", 15, "kvip:somebody-else")
 	k.reconcile(t.Context())
 	r.advance(15 * time.Second)
 	if k.reconcile(t.Context()); k.ForeignHolder() == "" || r.isLeader(k) {

@@ -23,24 +23,32 @@ func TestFailedRequestsAreCounted(t *testing.T) {
 		denials []fakeapi.Denial
 		do      func(ctx context.Context, r *fixture, a *Allocator)
 	}{
-		{"update leases", []fakeapi.Denial{{Method: "PUT", Path: "/leases/", Code: 503}}, func(ctx context.Context, r *fixture, a *Allocator) {
-			r.advance(2 * time.Second)
-			a.cfg.Elector.reconcile(ctx)
-		}},
-		{"list leases", []fakeapi.Denial{{Method: "GET", Path: "/leases", Code: http.StatusForbidden}}, func(ctx context.Context, r *fixture, a *Allocator) {
-			a.listServiceLeases(ctx, r.clock())
-		}},
+		{"update leases", []fakeapi.Denial{{Method: "PUT", Path: "/leases/", Code: 503}},
+			func(ctx context.Context, r *fixture, a *Allocator) {
+				r.advance(2 * time.Second)
+				a.cfg.Elector.reconcile(ctx)
+			}},
+		{"list leases", []fakeapi.Denial{{Method: "GET", Path: "/leases", Code: http.StatusForbidden}},
+			func(ctx context.Context, r *fixture, a *Allocator) {
+				a.listServiceLeases(ctx, r.clock())
+			}},
 		{"patch services", []fakeapi.Denial{{Method: "PATCH", Path: "/services/", Code: 503}}, write},
-		{"update services", []fakeapi.Denial{{Method: "PATCH", Path: "/services/", Code: http.StatusForbidden}, {Method: "PUT", Path: "/services/", Code: 503}}, write},
-		{"get services", []fakeapi.Denial{{Method: "PATCH", Path: "/services/", Code: http.StatusForbidden}, {Method: "GET", Path: "/services/web", Code: 503}}, write},
-		{"patch services", []fakeapi.Denial{{Method: "PATCH", Path: "/services/", Code: http.StatusForbidden}}, func(ctx context.Context, r *fixture, a *Allocator) {
+		{"update services", []fakeapi.Denial{{Method: "PATCH", Path: "/services/",
+			Code: http.StatusForbidden}, {Method: "PUT", Path: "/services/", Code: 503}}, write},
+		{"get services", []fakeapi.Denial{{Method: "PATCH", Path: "/services/",
+			Code: http.StatusForbidden}, {Method: "GET", Path: "/services/web", Code: 503}}, write},
+		{"patch services", []fakeapi.Denial{{Method: "PATCH", Path: "/services/",
+			Code: http.StatusForbidden}}, func(ctx context.Context, r *fixture, a *Allocator) {
 			a.removeFinalizer(ctx, r.cache.Services()[0])
 		}},
-		{"get services", []fakeapi.Denial{{Method: "GET", Path: "/services/web", Code: 503}}, func(ctx context.Context, _ *fixture, a *Allocator) { a.exists(ctx, "a/web") }},
-		{"create events", []fakeapi.Denial{{Method: "POST", Path: "/events", Code: http.StatusForbidden}}, func(ctx context.Context, r *fixture, a *Allocator) {
-			a.events.postChange(ctx, r.cache.Services()[0], corev1.EventTypeNormal, "Reason", "text")
-		}},
-		{"patch ippools", []fakeapi.Denial{{Method: "PATCH", Path: "/ippools/", Code: http.StatusForbidden}}, func(ctx context.Context, r *fixture, a *Allocator) {
+		{"get services", []fakeapi.Denial{{Method: "GET", Path: "/services/web", Code: 503}},
+			func(ctx context.Context, _ *fixture, a *Allocator) { a.exists(ctx, "a/web") }},
+		{"create events", []fakeapi.Denial{{Method: "POST", Path: "/events", Code: http.StatusForbidden}},
+			func(ctx context.Context, r *fixture, a *Allocator) {
+				a.events.postChange(ctx, r.cache.Services()[0], corev1.EventTypeNormal, "Reason", "text")
+			}},
+		{"patch ippools", []fakeapi.Denial{{Method: "PATCH", Path: "/ippools/",
+			Code: http.StatusForbidden}}, func(ctx context.Context, r *fixture, a *Allocator) {
 			r.until(a, "the pool's status is refused", func() bool { return r.counted("patch ippools") > 0 })
 		}},
 		{"get services", nil, func(ctx context.Context, _ *fixture, a *Allocator) {
@@ -64,7 +72,8 @@ func TestFailedRequestsAreCounted(t *testing.T) {
 
 // write writes the status of the only Service.
 func write(ctx context.Context, r *fixture, a *Allocator) {
-	_, _ = a.queue.client.write(ctx, r.cache.Services()[0], desiredStatus{isReady: true, reason: ReasonAllocated})
+	_, _ = a.queue.client.write(ctx, r.cache.Services()[0],
+		desiredStatus{isReady: true, reason: ReasonAllocated})
 }
 
 // A failure counts also while there is no Lease yet.
@@ -102,7 +111,8 @@ func TestRequestsOfTheStoreAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Server.Deny(fakeapi.Denial{Path: "/leases", Code: 503})
-	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "x", Namespace: fakecluster.Namespace}}
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "x",
+		Namespace: fakecluster.Namespace}}
 	_, _ = client.List(t.Context(), metav1.ListOptions{})
 	_, _ = client.Create(t.Context(), lease, metav1.CreateOptions{})
 	_, _ = client.Update(t.Context(), lease, metav1.UpdateOptions{})

@@ -33,13 +33,15 @@ type fakeLeases struct {
 }
 
 func newFakeLeases() *fakeLeases {
-	return &fakeLeases{leases: map[string]*coordinationv1.Lease{}, fail: map[int]error{}, mute: map[int]bool{}, lost: map[string]bool{}}
+	return &fakeLeases{leases: map[string]*coordinationv1.Lease{}, fail: map[int]error{},
+		mute: map[int]bool{}, lost: map[string]bool{}}
 }
 
 var leaseResource = coordinationv1.Resource("leases")
 
 // List implements Leases. A label is all that is selected by.
-func (c *fakeLeases) List(_ context.Context, o metav1.ListOptions) (*coordinationv1.LeaseList, error) {
+func (c *fakeLeases) List(_ context.Context, o metav1.ListOptions) (*coordinationv1.LeaseList,
+	error) {
 	list := &coordinationv1.LeaseList{}
 	name, value, _ := strings.Cut(o.LabelSelector, "=")
 	for _, key := range slices.Sorted(maps.Keys(c.leases)) {
@@ -51,7 +53,8 @@ func (c *fakeLeases) List(_ context.Context, o metav1.ListOptions) (*coordinatio
 }
 
 // Create implements Leases.
-func (c *fakeLeases) Create(_ context.Context, l *coordinationv1.Lease, _ metav1.CreateOptions) (*coordinationv1.Lease, error) {
+func (c *fakeLeases) Create(_ context.Context, l *coordinationv1.Lease,
+	_ metav1.CreateOptions) (*coordinationv1.Lease, error) {
 	if _, there := c.leases[l.Name]; there {
 		return nil, apierrors.NewAlreadyExists(leaseResource, l.Name)
 	}
@@ -59,7 +62,8 @@ func (c *fakeLeases) Create(_ context.Context, l *coordinationv1.Lease, _ metav1
 }
 
 // Update implements Leases.
-func (c *fakeLeases) Update(_ context.Context, l *coordinationv1.Lease, _ metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+func (c *fakeLeases) Update(_ context.Context, l *coordinationv1.Lease,
+	_ metav1.UpdateOptions) (*coordinationv1.Lease, error) {
 	old, there := c.leases[l.Name]
 	switch {
 	case !there:

@@ -21,7 +21,8 @@ func TestSubnetAddressesAreNotGiven(t *testing.T) {
 	r.PutService("a/old", asking("10.0.0.103"))
 	r.expect(a, "a/old", "10.0.0.103 Allocated")
 	r.PutNodeLease(svc.NodeInfo{Node: "n1", Links: []svc.LinkInfo{
-		{Name: "eth0", Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.101/30"), netip.MustParsePrefix("10.0.0.105/31")}},
+		{Name: "eth0", Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.101/30"),
+			netip.MustParsePrefix("10.0.0.105/31")}},
 	}}, "n1", 5)
 	r.PutService("a/first")
 	r.PutService("a/asks", asking("10.0.0.100"))
@@ -47,7 +48,8 @@ func TestANodeTakesNoAddressFromAService(t *testing.T) {
 func TestAnyAddressIsBounded(t *testing.T) {
 	for name, tell := range map[string]func(*fixture){
 		"by ServiceCIDR": func(r *fixture) {
-			r.Put("/apis/networking.k8s.io/v1/servicecidrs/kubernetes", &networkingv1.ServiceCIDR{Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.96.0.0/12"}}})
+			r.Put("/apis/networking.k8s.io/v1/servicecidrs/kubernetes",
+				&networkingv1.ServiceCIDR{Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.96.0.0/12"}}})
 		},
 		"by the Services": func(r *fixture) {
 			r.PutService("kube-system/kube-dns", func(s *corev1.Service) {
@@ -62,7 +64,8 @@ func TestAnyAddressIsBounded(t *testing.T) {
 			r.Eventually("the networks are seen", func() bool { return len(r.cache.Networks()) == 2 })
 			a, _ := r.leader("x")
 			for owner, addr := range map[string]string{
-				"h/dns": "10.96.0.10", "h/pod": "10.244.1.7", "h/loopback": "127.0.0.5", "h/multicast": "224.0.0.251", "h/node": "10.0.0.2", "h/free": "203.0.113.9",
+				"h/dns": "10.96.0.10", "h/pod": "10.244.1.7", "h/loopback": "127.0.0.5",
+				"h/multicast": "224.0.0.251", "h/node": "10.0.0.2", "h/free": "203.0.113.9",
 			} {
 				r.PutService(owner, asking(addr))
 			}

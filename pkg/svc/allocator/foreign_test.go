@@ -17,8 +17,10 @@ import (
 // written makes a status that a program wrote by an update.
 func written(manager, ip string) func(*corev1.Service) {
 	return func(s *corev1.Service) {
-		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: ip, Ports: []corev1.PortStatus{{Port: 80, Protocol: corev1.ProtocolTCP}}}}
-		s.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, Subresource: "status",
+		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: ip,
+			Ports: []corev1.PortStatus{{Port: 80, Protocol: corev1.ProtocolTCP}}}}
+		s.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: manager,
+			Operation: metav1.ManagedFieldsOperationUpdate, Subresource: "status",
 			FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:status":{"f:loadBalancer":{}}}`)}}
 	}
 }
@@ -26,7 +28,8 @@ func written(manager, ip string) func(*corev1.Service) {
 // S4: a status of another program stays, and the condition reports that, with all permissions and
 // with those of kube-vip. The ledger has no entry for the Service.
 func TestAForeignStatusStays(t *testing.T) {
-	for name, denials := range map[string][]fakeapi.Denial{"by apply": nil, "by update": {{Method: http.MethodPatch, Code: 403}}} {
+	for name, denials := range map[string][]fakeapi.Denial{"by apply": nil,
+		"by update": {{Method: http.MethodPatch, Code: 403}}} {
 		t.Run(name, func(t *testing.T) {
 			r := newFixture(t)
 			r.Server.Deny(denials...)
@@ -35,7 +38,8 @@ func TestAForeignStatusStays(t *testing.T) {
 			r.expect(a, "a/first", "10.0.0.100 Allocated")
 			r.PutService("a/web", written("other", "192.0.2.1"))
 			r.expect(a, "a/web", "192.0.2.1 ForeignStatus")
-			r.Eventually("an Event is posted", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/a/events") >= 2 })
+			r.Eventually("an Event is posted",
+				func() bool { return r.Server.Count(http.MethodPost, "/namespaces/a/events") >= 2 })
 			for range 5 {
 				r.advance(time.Minute)
 				r.reconcile(a)
@@ -84,7 +88,8 @@ func TestAStatusThatTheLedgerConfirmsIsTakenOver(t *testing.T) {
 	a, _ := r.leader("x")
 	r.PutService("a/web")
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
-	r.PutService("a/web", written("restore", "10.0.0.100"), func(s *corev1.Service) { s.Status.Conditions = nil })
+	r.PutService("a/web", written("restore", "10.0.0.100"),
+		func(s *corev1.Service) { s.Status.Conditions = nil })
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
 	r.until(a, "kvip owns the status", func() bool { return len(r.cache.Services()[0].StatusBy) == 0 })
 	r.PutService("a/web", asking("10.0.0.102"))
@@ -97,7 +102,8 @@ func TestAnInvalidStatusIsCorrected(t *testing.T) {
 	for name, ingress := range map[string][]corev1.LoadBalancerIngress{
 		"a host name": {{IP: "10.0.0.100"}, {Hostname: "lb.example.org"}},
 		"a mode":      {{IP: "10.0.0.100", IPMode: &proxy}},
-		"a port":      {{IP: "10.0.0.100", Ports: []corev1.PortStatus{{Port: 81, Protocol: corev1.ProtocolTCP}}}},
+		"a port": {{IP: "10.0.0.100",
+			Ports: []corev1.PortStatus{{Port: 81, Protocol: corev1.ProtocolTCP}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newFixture(t)
@@ -109,7 +115,8 @@ func TestAnInvalidStatusIsCorrected(t *testing.T) {
 				var s corev1.Service
 				r.Service("a/web", &s)
 				list := s.Status.LoadBalancer.Ingress
-				return len(list) == 1 && len(list[0].Ports) == 0 && list[0].IPMode != nil && *list[0].IPMode == corev1.LoadBalancerIPModeVIP
+				return len(list) == 1 && len(list[0].Ports) == 0 && list[0].IPMode != nil &&
+					*list[0].IPMode == corev1.LoadBalancerIPModeVIP
 			})
 		})
 	}
@@ -119,7 +126,9 @@ func TestAnInvalidStatusIsCorrected(t *testing.T) {
 // Services of other providers wait for these.
 func TestServicesOfKubeVIPCanBeDeleted(t *testing.T) {
 	class, other := "kvip.dev/kvip", "example.com/lb"
-	ignored := func(s *corev1.Service) { s.Annotations = map[string]string{"kube-vip.io/ignore": "true"} }
+	ignored := func(s *corev1.Service) {
+		s.Annotations = map[string]string{"kube-vip.io/ignore": "true"}
+	}
 	for _, c := range []struct {
 		name   string
 		reader func(*svc.Reader)
@@ -130,10 +139,13 @@ func TestServicesOfKubeVIPCanBeDeleted(t *testing.T) {
 		{"--kube-vip", kubeVIP, nil, nil, true},
 		{"--kube-vip, of its class", kubeVIP, &class, nil, true},
 		{"--kube-vip, of another class", kubeVIP, &other, nil, false},
-		{"--kube-vip, with a status of kube-vip's", kubeVIP, nil, written("kube-vip", "10.0.0.103"), true},
-		{"--kube-vip, with a status of another program's", kubeVIP, nil, written("cloud-controller-manager", "192.0.2.1"), false},
+		{"--kube-vip, with a status of kube-vip's", kubeVIP, nil, written("kube-vip", "10.0.0.103"),
+			true},
+		{"--kube-vip, with a status of another program's", kubeVIP, nil,
+			written("cloud-controller-manager", "192.0.2.1"), false},
 		{"--kube-vip, left to others", kubeVIP, nil, ignored, false},
-		{"kube-vip's class", func(r *svc.Reader) { r.Class = kubevip.Class }, ptr(kubevip.Class), nil, true},
+		{"kube-vip's class", func(r *svc.Reader) { r.Class = kubevip.Class }, ptr(kubevip.Class), nil,
+			true},
 		{"without --kube-vip", func(*svc.Reader) {}, nil, nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -151,7 +163,8 @@ func TestServicesOfKubeVIPCanBeDeleted(t *testing.T) {
 				s.Finalizers, s.DeletionTimestamp = []string{svc.CleanupFinalizer}, &now
 			})
 			r.Eventually("the watch shows it", func() bool {
-				return slices.ContainsFunc(r.cache.Services(), func(s *svc.Service) bool { return s.Name == "web" && s.Namespace == "a" && !s.Managed })
+				return slices.ContainsFunc(r.cache.Services(),
+					func(s *svc.Service) bool { return s.Name == "web" && s.Namespace == "a" && !s.Managed })
 			})
 			gone := func() bool { var s corev1.Service; return !r.Service("a/web", &s) }
 			if c.goes {

@@ -73,7 +73,8 @@ func (r *fixture) counted(request string) int {
 func (r *fixture) allocator(identity string) (*Allocator, *LeaderElector) {
 	k := r.elector(identity)
 	return testutil.Must(New(Config{
-		Cache: r.cache, Elector: k, Router: r.Router, Clock: r.clock, Log: r.Logger, Node: "n1", Port: 6443,
+		Cache: r.cache, Elector: k, Router: r.Router, Clock: r.clock, Log: r.Logger, Node: "n1",
+		Port: 6443,
 		Placement: func(addr netip.Addr) (placement.Decision, string) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -145,7 +146,8 @@ func (r *fixture) until(a *Allocator, what string, is func() bool) {
 // expect waits for a Service's status, as fakecluster writes it.
 func (r *fixture) expect(a *Allocator, owner, want string) {
 	r.T.Helper()
-	r.until(a, owner+" has the status "+want+" (now "+r.Says(owner)+")", func() bool { return r.Says(owner) == want })
+	r.until(a, owner+" has the status "+want+" (now "+r.Says(owner)+")",
+		func() bool { return r.Says(owner) == want })
 }
 
 // isEmpty reports whether every Service has its desired status.

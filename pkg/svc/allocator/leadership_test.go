@@ -10,9 +10,10 @@ const sec = time.Second
 // Leases of other holders, as the watch shows them.
 var (
 	foreignLease = observedLease{exists: true, version: "1", holder: "n2", duration: 15 * sec}
-	otherLease   = observedLease{exists: true, version: "1", holder: "you", duration: 5 * sec, kvip: true}
-	released     = observedLease{exists: true, version: "2", duration: 5 * sec, kvip: true}
-	emptied      = observedLease{exists: true, version: "2", duration: 5 * sec}
+	otherLease   = observedLease{exists: true, version: "1", holder: "you", duration: 5 * sec,
+		kvip: true}
+	released = observedLease{exists: true, version: "2", duration: 5 * sec, kvip: true}
+	emptied  = observedLease{exists: true, version: "2", duration: 5 * sec}
 )
 
 // ownLease is the Lease as this node wrote it at a version.
@@ -42,7 +43,8 @@ func TestLeadership(t *testing.T) {
 			{at: 0, see: &otherLease}, {at: 5 * sec}, {at: 5*sec + 1, write: true},
 		},
 		"E2: counted from the last change": {
-			{at: 0, see: &otherLease}, {at: 4 * sec, see: &renewed}, {at: 9 * sec}, {at: 9*sec + 1, write: true},
+			{at: 0, see: &otherLease}, {at: 4 * sec, see: &renewed}, {at: 9 * sec},
+			{at: 9*sec + 1, write: true},
 		},
 		"E2: the same version is no change": {
 			{at: 0, see: &otherLease}, {at: 4 * sec, see: &otherLease}, {at: 5*sec + 1, write: true},
@@ -57,7 +59,8 @@ func TestLeadership(t *testing.T) {
 			{at: 0, see: &otherLease}, {at: sec, see: &none}, {at: 6 * sec}, {at: 6*sec + 1, write: true},
 		},
 		"S9: another program is respected while it renews": {
-			{at: 0, see: &foreignLease, foreign: true}, {at: 15 * sec, foreign: true}, {at: 15*sec + 1, write: true},
+			{at: 0, see: &foreignLease, foreign: true}, {at: 15 * sec, foreign: true},
+			{at: 15*sec + 1, write: true},
 		},
 		"E1: leadership ends before its duration": {
 			{at: 0, see: &none, write: true}, {at: sec, sent: &first, leader: true, write: true},
@@ -73,9 +76,11 @@ func TestLeadership(t *testing.T) {
 			{at: 7*sec + 1, write: true},
 		},
 		"a write met another version": {
-			{at: sec, sent: &first, leader: true, write: true}, {at: sec, lost: true}, {at: 6*sec + 1, write: true},
+			{at: sec, sent: &first, leader: true, write: true}, {at: sec, lost: true},
+			{at: 6*sec + 1, write: true},
 		},
-		"its own Lease of before a restart is waited for": {{at: 0, see: &first}, {at: 5*sec + 1, write: true}},
+		"its own Lease of before a restart is waited for": {{at: 0, see: &first},
+			{at: 5*sec + 1, write: true}},
 	} {
 		l := leadership{self: "me", duration: 5 * sec}
 		for i, e := range events {

@@ -39,9 +39,13 @@ func TestStatusOfAPool(t *testing.T) {
 	r.PutService("a/web")
 	r.until(a, "the status is written", func() bool {
 		p, q, six := r.pool("p").Status, r.pool("q").Status, r.pool("six").Status
-		return p.Size == "4" && p.Used == 1 && slices.Equal(p.Conflicts, []string{"pool q: 10.0.0.103"}) && slices.Equal(q.Conflicts, []string{"pool p: 10.0.0.103"}) && six.Size != "" && ready(r.pool("p")) == "True Usable"
+		return p.Size == "4" && p.Used == 1 &&
+			slices.Equal(p.Conflicts, []string{"pool q: 10.0.0.103"}) &&
+			slices.Equal(q.Conflicts, []string{"pool p: 10.0.0.103"}) && six.Size != "" &&
+			ready(r.pool("p")) == "True Usable"
 	})
-	if p, six := r.pool("p").Status, r.pool("six").Status; p.Addresses != "10.0.0.100/30" || p.IPv4 != "1/4" || p.IPv6 != "" || six.IPv4 != "" || six.IPv6 != "0/2^64" {
+	if p, six := r.pool("p").Status, r.pool("six").Status; p.Addresses != "10.0.0.100/30" ||
+		p.IPv4 != "1/4" || p.IPv6 != "" || six.IPv4 != "" || six.IPv6 != "0/2^64" {
 		t.Errorf("the pools are %+v and %+v", p, six)
 	}
 	if got := r.pool("six").Status.Size; got != ">=18446744073709551615" {
@@ -52,7 +56,8 @@ func TestStatusOfAPool(t *testing.T) {
 	for range 10 {
 		r.reconcile(a)
 	}
-	r.Never("it is written again", func() bool { return r.Server.Count(http.MethodPatch, "/ippools") > n })
+	r.Never("it is written again",
+		func() bool { return r.Server.Count(http.MethodPatch, "/ippools") > n })
 }
 
 // The status of a pool has counts, and need not follow each Service.
@@ -108,12 +113,14 @@ func TestAPoolThatBecomesInvalid(t *testing.T) {
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
 	r.PutPool("p", "10.0.0.9-10.0.0.1")
 	r.until(a, "the pool reports it", func() bool { return ready(r.pool("p")) == "False Malformed" })
-	r.Eventually("an Event reports it", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/default/events") == 1 })
+	r.Eventually("an Event reports it",
+		func() bool { return r.Server.Count(http.MethodPost, "/namespaces/default/events") == 1 })
 	r.PutService("b/web")
 	r.expect(a, "b/web", "10.0.0.101 Allocated")
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
 	r.PutPool("bad", "10.0.0.9-10.0.0.1")
-	r.PutService("c/web", func(s *corev1.Service) { s.Annotations = map[string]string{svc.AnnotationPool: "bad"} })
+	r.PutService("c/web",
+		func(s *corev1.Service) { s.Annotations = map[string]string{svc.AnnotationPool: "bad"} })
 	r.expect(a, "c/web", "UnknownPool")
 }
 
@@ -121,22 +128,26 @@ func TestAPoolThatBecomesInvalid(t *testing.T) {
 func TestKubeVIPsPools(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
-	r.Put("/api/v1/namespaces/kube-system/configmaps/kubevip", corev1.ConfigMap{Data: map[string]string{"range-a": "10.2.0.1-10.2.0.1", "bad": "x"}})
+	r.Put("/api/v1/namespaces/kube-system/configmaps/kubevip",
+		corev1.ConfigMap{Data: map[string]string{"range-a": "10.2.0.1-10.2.0.1", "bad": "x"}})
 	r.Eventually("the watch shows it", func() bool {
 		pools, _ := r.cache.KubeVIPPools()
 		return len(pools) == 1
 	})
 	r.PutService("a/web")
 	r.expect(a, "a/web", "10.2.0.1 Allocated")
-	r.Eventually("an Event reports it", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/kube-system/events") == 1 })
+	r.Eventually("an Event reports it",
+		func() bool { return r.Server.Count(http.MethodPost, "/namespaces/kube-system/events") == 1 })
 	r.advance(time.Second)
 	r.reconcile(a)
-	r.Never("it is reported again", func() bool { return r.Server.Count(http.MethodPost, "/namespaces/kube-system/events") > 1 })
+	r.Never("it is reported again",
+		func() bool { return r.Server.Count(http.MethodPost, "/namespaces/kube-system/events") > 1 })
 }
 
 // kubectl shows a pool's condition, which quotes text of users.
 func TestAPoolsConditionIsSafeForATerminal(t *testing.T) {
-	c := source{object: &svc.Pool{}, err: errors.New("\u009b2J\n" + strings.Repeat("x", 9999))}.condition()
+	c := source{object: &svc.Pool{},
+		err: errors.New("\u009b2J\n" + strings.Repeat("x", 9999))}.condition()
 	if !strings.HasPrefix(c.Message, `\u009b2J\nx`) || len(c.Message) > 1024 {
 		t.Errorf("%d bytes: %.40q", len(c.Message), c.Message)
 	}

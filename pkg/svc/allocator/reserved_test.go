@@ -35,7 +35,8 @@ func TestTheControlPlanesLeaseReservesItsAddress(t *testing.T) {
 	asks := func(port int32) func(*corev1.Service) {
 		return func(s *corev1.Service) {
 			s.Spec.Ports[0].Port = port
-			s.Annotations = map[string]string{svc.AnnotationAddresses: "10.0.0.100", svc.AnnotationShare: "k"}
+			s.Annotations = map[string]string{svc.AnnotationAddresses: "10.0.0.100",
+				svc.AnnotationShare: "k"}
 		}
 	}
 	r.PutService("a/free")
@@ -68,7 +69,8 @@ func TestTheLedgerRemembersTheControlPlanesAddress(t *testing.T) {
 		t.Errorf("the next allocator removed the control plane from the ledger: %v", holders)
 	}
 	r.advance(vipMaxAge)
-	r.until(a, "the control plane is gone from the ledger", func() bool { return !ipam.WithControlPlane(a.store.ledger()[first]) })
+	r.until(a, "the control plane is gone from the ledger",
+		func() bool { return !ipam.WithControlPlane(a.store.ledger()[first]) })
 }
 
 // A Lease that is not written any more, as after a change of its name, reserves its address for a
@@ -83,7 +85,8 @@ func TestAnAbandonedElectionReservesNothing(t *testing.T) {
 	r.advance(vipMaxAge / 2)
 	version := r.cache.Lease("kvip").ResourceVersion
 	r.putControlPlane("kvip", "10.0.0.100:6443")
-	r.Eventually("the renewal is seen", func() bool { return r.cache.Lease("kvip").ResourceVersion != version })
+	r.Eventually("the renewal is seen",
+		func() bool { return r.cache.Lease("kvip").ResourceVersion != version })
 	a.controlPlaneVIPs(a.cfg.Cache.Leases())
 	r.advance(vipMaxAge)
 	if got := a.controlPlaneVIPs(a.cfg.Cache.Leases()); got[first] != 6443 {
@@ -109,7 +112,8 @@ func TestReadAddressesOfTheControlPlane(t *testing.T) {
 		},
 	} {
 		l := svc.ReadLease(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
-			Labels: map[string]string{svc.LabelRole: svc.RoleControlPlane}, Annotations: map[string]string{kubelease.AnnotationAddresses: text},
+			Labels:      map[string]string{svc.LabelRole: svc.RoleControlPlane},
+			Annotations: map[string]string{kubelease.AnnotationAddresses: text},
 		}})
 		if !slices.Equal(l.ControlPlane, want) {
 			t.Errorf("%q gives %v, want %v", text, l.ControlPlane, want)

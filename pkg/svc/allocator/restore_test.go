@@ -63,16 +63,21 @@ func TestTheLedgerIsRestored(t *testing.T) {
 			}
 		},
 		"the first deleted": func(r *fixture) { r.Store.Delete(fakecluster.LeasePath(r.shards()[0])) },
-		"emptied":           func(r *fixture) { r.edit(func(l *coordinationv1.Lease) { l.Annotations[svc.AnnotationLedger] = "{}" }) },
+		"emptied": func(r *fixture) {
+			r.edit(func(l *coordinationv1.Lease) { l.Annotations[svc.AnnotationLedger] = "{}" })
+		},
 		"spoilt": func(r *fixture) {
 			r.edit(func(l *coordinationv1.Lease) { l.Annotations[svc.AnnotationLedger] = `{"10.0` })
 		},
 		"given to another": func(r *fixture) {
 			r.edit(func(l *coordinationv1.Lease) {
-				l.Annotations[svc.AnnotationLedger] = strings.ReplaceAll(l.Annotations[svc.AnnotationLedger], "a/web", "a/evil")
+				l.Annotations[svc.AnnotationLedger] = strings.ReplaceAll(l.Annotations[svc.AnnotationLedger],
+					"a/web", "a/evil")
 			})
 		},
-		"without annotations": func(r *fixture) { r.edit(func(l *coordinationv1.Lease) { l.Annotations = nil }) },
+		"without annotations": func(r *fixture) {
+			r.edit(func(l *coordinationv1.Lease) { l.Annotations = nil })
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newFixture(t)
@@ -90,8 +95,10 @@ func TestTheLedgerIsRestored(t *testing.T) {
 			if got := r.cache.Ledger(); len(got) != 2 || got[first][0].Owner != "a/other" {
 				t.Errorf("agents have %v", got)
 			}
-			r.until(a, "the ledger is restored", func() bool { return r.holds("10.0.0.103", "a/web") && r.holds("10.0.0.100", "a/other") })
-			r.until(a, "the watch shows it", func() bool { return a.term != 0 && len(r.cache.Ledger()) == 2 })
+			r.until(a, "the ledger is restored",
+				func() bool { return r.holds("10.0.0.103", "a/web") && r.holds("10.0.0.100", "a/other") })
+			r.until(a, "the watch shows it",
+				func() bool { return a.term != 0 && len(r.cache.Ledger()) == 2 })
 			if n := len(r.shards()); n > 3 {
 				t.Errorf("%d Leases", n)
 			}
@@ -143,7 +150,8 @@ func TestHostileServicesStopNothing(t *testing.T) {
 			s.Annotations[svc.AnnotationPool] = "p"
 			s.Spec.Ports = nil
 			for i := range ports {
-				s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Protocol: corev1.ProtocolTCP, Port: port + int32(i)})
+				s.Spec.Ports = append(s.Spec.Ports,
+					corev1.ServicePort{Protocol: corev1.ProtocolTCP, Port: port + int32(i)})
 			}
 		}
 	}
@@ -172,15 +180,17 @@ func TestHostileServicesStopNothing(t *testing.T) {
 // S4: a ledger that cannot be written or used yet is acquired once a second, whatever else changes.
 func TestTheLedgerIsRetriedOnceASecond(t *testing.T) {
 	for name, deny := range map[string]fakeapi.Denial{
-		"it cannot be read":     {Method: http.MethodGet, Path: "/leases", Code: 500},
-		"it cannot be written":  {Method: http.MethodPut, Path: svc.LedgerPrefix(fakecluster.Seat), Code: 500},
+		"it cannot be read": {Method: http.MethodGet, Path: "/leases", Code: 500},
+		"it cannot be written": {Method: http.MethodPut, Path: svc.LedgerPrefix(fakecluster.Seat),
+			Code: 500},
 		"its Service may exist": {Method: http.MethodGet, Path: "/services/gone", Code: 500},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newFixture(t)
 			r.PutLedger("0", ipam.Ledger{first: {{Owner: "a/gone"}}})
 			r.PutService("a/web")
-			r.Eventually("both are seen", func() bool { return len(r.cache.Services()) == 1 && len(r.cache.Ledger()) == 1 })
+			r.Eventually("both are seen",
+				func() bool { return len(r.cache.Services()) == 1 && len(r.cache.Ledger()) == 1 })
 			a, k := r.leader("x")
 			r.Server.Deny(deny)
 			asked := func() int {

@@ -85,17 +85,20 @@ func TestReadServiceLease(t *testing.T) {
 		}
 	}
 	owner, one, ok := readServiceLease(lease("kubevip-web", "n1"))
-	if want := (serviceLease{holder: "n1", version: "7", duration: 15 * time.Second}); !ok || owner != "shop/web" || one != want {
+	if want := (serviceLease{holder: "n1", version: "7", duration: 15 * time.Second}); !ok ||
+		owner != "shop/web" || one != want {
 		t.Errorf("%q %+v %v", owner, one, ok)
 	}
 	for name, l := range map[string]*coordinationv1.Lease{
-		"another name": lease("web", "n1"), "no Service": lease("kubevip-", "n1"), "no holder": lease("kubevip-web", ""),
+		"another name": lease("web", "n1"), "no Service": lease("kubevip-", "n1"),
+		"no holder": lease("kubevip-web", ""),
 	} {
 		if owner, _, ok := readServiceLease(l); ok {
 			t.Errorf("%s: taken for that of %s", name, owner)
 		}
 	}
-	if _, one, _ := readServiceLease(lease("kubevip-web", strings.Repeat("n", 100_000))); len(one.holder) > 2000 {
+	if _, one, _ := readServiceLease(lease("kubevip-web",
+		strings.Repeat("n", 100_000))); len(one.holder) > 2000 {
 		t.Errorf("a holder of %d bytes", len(one.holder))
 	}
 }
@@ -106,10 +109,12 @@ func TestAServiceWithALeaseOfKubeVIP(t *testing.T) {
 	r := newFixture(t)
 	renew := func(version string) {
 		holder, seconds := "n7", int32(15)
-		r.Put("/apis/coordination.k8s.io/v1/namespaces/a/leases/"+serviceLeasePrefix+"web", &coordinationv1.Lease{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: serviceLeasePrefix + "web", Annotations: map[string]string{"v": version}},
-			Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds},
-		})
+		r.Put("/apis/coordination.k8s.io/v1/namespaces/a/leases/"+serviceLeasePrefix+"web",
+			&coordinationv1.Lease{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: serviceLeasePrefix + "web",
+					Annotations: map[string]string{"v": version}},
+				Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds},
+			})
 	}
 	renew("1")
 	a, k := r.allocator("x")
@@ -129,7 +134,8 @@ func TestAServiceWithALeaseOfKubeVIP(t *testing.T) {
 	}
 	var s corev1.Service
 	r.Service("a/web", &s)
-	if text := s.Status.Conditions[0].Message; !strings.Contains(text, "kube-vip at n7, which renews lease a/kubevip-web") {
+	if text := s.Status.Conditions[0].Message; !strings.Contains(text,
+		"kube-vip at n7, which renews lease a/kubevip-web") {
 		t.Errorf("the condition is %q", text)
 	}
 	r.advance(20 * time.Second) // it is not renewed
@@ -148,10 +154,11 @@ func TestAServiceWithALeaseOfKubeVIP(t *testing.T) {
 func TestALeaseThatKubeVIPLeftBehind(t *testing.T) {
 	r := newFixture(t)
 	holder, seconds := "n7", int32(15)
-	r.Put("/apis/coordination.k8s.io/v1/namespaces/a/leases/"+serviceLeasePrefix+"web", &coordinationv1.Lease{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: serviceLeasePrefix + "web"},
-		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds},
-	})
+	r.Put("/apis/coordination.k8s.io/v1/namespaces/a/leases/"+serviceLeasePrefix+"web",
+		&coordinationv1.Lease{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: serviceLeasePrefix + "web"},
+			Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds},
+		})
 	a, k := r.allocator("x")
 	a.cfg.KubeVIP = true
 	r.elect(k)
@@ -164,10 +171,12 @@ func TestALeaseThatKubeVIPLeftBehind(t *testing.T) {
 	k.release(t.Context())
 	b, next := r.allocator("y")
 	b.cfg.KubeVIP = true
-	r.Eventually("the Lease is free", func() bool { s := r.cache.LeaderLease(); return s != nil && s.Holder == "" })
+	r.Eventually("the Lease is free",
+		func() bool { s := r.cache.LeaderLease(); return s != nil && s.Holder == "" })
 	r.elect(next)
 	r.runWriters(b)
-	r.until(b, "the next allocator reconciles", func() bool { return b.term != 0 && b.reconciled.term == b.term })
+	r.until(b, "the next allocator reconciles",
+		func() bool { return b.term != 0 && b.reconciled.term == b.term })
 	if l := r.stored(); len(l) != 1 || r.Says("a/web") != "10.0.0.100 Allocated" {
 		t.Errorf("the next allocator made the ledger %v, and the status %s", l, r.Says("a/web"))
 	}

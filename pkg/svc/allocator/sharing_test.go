@@ -23,7 +23,9 @@ func TestAChangeReleasesOnlyTheChangedService(t *testing.T) {
 			}
 		}
 	}
-	local := func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal }
+	local := func(s *corev1.Service) {
+		s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+	}
 	link := func(s *corev1.Service) { s.Annotations[svc.AnnotationInterface] = "nosuch0" }
 	r.PutService("z/first", shares(80, "web"))
 	r.expect(a, "z/first", "10.0.0.100 Allocated")
@@ -43,6 +45,7 @@ func TestAChangeReleasesOnlyTheChangedService(t *testing.T) {
 	r.PutService("b/joins", shares(83, "other", local))
 	// The condition says PolicyMismatch for one turn of the allocator, and the next write may overtake
 	// it.
-	r.until(b, "b/joins releases the address", func() bool { return strings.HasPrefix(r.Says("b/joins"), "10.0.0.101 ") })
+	r.until(b, "b/joins releases the address",
+		func() bool { return strings.HasPrefix(r.Says("b/joins"), "10.0.0.101 ") })
 	r.expect(b, "z/first", "10.0.0.100 Allocated")
 }

@@ -19,14 +19,17 @@ import (
 
 func TestTheBodyOfAnApply(t *testing.T) {
 	at := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
-	s := &svc.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web", UID: "u", ResourceVersion: "7"},
-		Condition: &metav1.Condition{Type: svc.Condition, Status: metav1.ConditionTrue, Reason: "Allocated", LastTransitionTime: at}}
+	s := &svc.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web", UID: "u",
+		ResourceVersion: "7"},
+		Condition: &metav1.Condition{Type: svc.Condition, Status: metav1.ConditionTrue,
+			Reason: "Allocated", LastTransitionTime: at}}
 	for _, c := range []struct {
 		name string
 		want desiredStatus
 		body string
 	}{
-		{"an address", desiredStatus{addresses: []netip.Addr{first, netip.MustParseAddr("fd00::1")}, isReady: true, reason: "Allocated", message: "m"},
+		{"an address", desiredStatus{addresses: []netip.Addr{first, netip.MustParseAddr("fd00::1")},
+			isReady: true, reason: "Allocated", message: "m"},
 			`{"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"a","resourceVersion":"7","uid":"u"},"status":{` +
 				`"conditions":[{"type":"kvip.dev/Address","status":"True","lastTransitionTime":"2026-01-02T03:04:05Z","reason":"Allocated","message":"m"}],` +
 				`"loadBalancer":{"ingress":[{"ip":"10.0.0.100","ipMode":"VIP"},{"ip":"fd00::1","ipMode":"VIP"}]}}}`},
@@ -43,15 +46,18 @@ func TestTheBodyOfAnApply(t *testing.T) {
 	if err == nil {
 		err = json.Unmarshal(refused, &got)
 	}
-	if c := got.Status.Conditions; err != nil || len(c) != 1 || c[0].Status != metav1.ConditionFalse || c[0].LastTransitionTime.Equal(&at) || len(got.Status.LoadBalancer.Ingress) > 0 {
+	if c := got.Status.Conditions; err != nil || len(c) != 1 || c[0].Status != metav1.ConditionFalse ||
+		c[0].LastTransitionTime.Equal(&at) || len(got.Status.LoadBalancer.Ingress) > 0 {
 		t.Errorf("refused: %v %s", err, refused)
 	}
 }
 
 func TestMatches(t *testing.T) {
-	want := desiredStatus{addresses: []netip.Addr{first}, isReady: true, reason: "Allocated", message: "m"}
+	want := desiredStatus{addresses: []netip.Addr{first}, isReady: true, reason: "Allocated",
+		message: "m"}
 	says := func(change func(*svc.Service)) *svc.Service {
-		s := &svc.Service{Status: []netip.Addr{first}, Condition: &metav1.Condition{Status: metav1.ConditionTrue, Reason: "Allocated", Message: "m"}}
+		s := &svc.Service{Status: []netip.Addr{first},
+			Condition: &metav1.Condition{Status: metav1.ConditionTrue, Reason: "Allocated", Message: "m"}}
 		change(s)
 		return s
 	}
@@ -59,15 +65,20 @@ func TestMatches(t *testing.T) {
 		t.Error("the desired status does not match")
 	}
 	for what, change := range map[string]func(*svc.Service){
-		"nothing": func(s *svc.Service) { s.Condition = nil }, "another reason": func(s *svc.Service) { s.Condition.Reason = "x" }, "another message": func(s *svc.Service) { s.Condition.Message = "x" },
-		"another verdict": func(s *svc.Service) { s.Condition.Status = metav1.ConditionFalse }, "no address": func(s *svc.Service) { s.Status = nil },
-		"another address": func(s *svc.Service) { s.Status = []netip.Addr{first.Next()} }, "one too many": func(s *svc.Service) { s.Status = append(s.Status, first) },
+		"nothing":         func(s *svc.Service) { s.Condition = nil },
+		"another reason":  func(s *svc.Service) { s.Condition.Reason = "x" },
+		"another message": func(s *svc.Service) { s.Condition.Message = "x" },
+		"another verdict": func(s *svc.Service) { s.Condition.Status = metav1.ConditionFalse },
+		"no address":      func(s *svc.Service) { s.Status = nil },
+		"another address": func(s *svc.Service) { s.Status = []netip.Addr{first.Next()} },
+		"one too many":    func(s *svc.Service) { s.Status = append(s.Status, first) },
 	} {
 		if want.matches(says(change)) {
 			t.Errorf("%s matches", what)
 		}
 	}
-	if (desiredStatus{clear: true}).matches(says(func(*svc.Service) {})) || !(desiredStatus{clear: true}).matches(says(func(s *svc.Service) { s.Condition = nil })) {
+	if (desiredStatus{clear: true}).matches(says(func(*svc.Service) {})) ||
+		!(desiredStatus{clear: true}).matches(says(func(s *svc.Service) { s.Condition = nil })) {
 		t.Error("clearing")
 	}
 }
@@ -76,13 +87,15 @@ func TestMatches(t *testing.T) {
 // once.
 func TestS9UpdateWherePatchIsForbidden(t *testing.T) {
 	r := newFixture(t)
-	r.Server.Deny(fakeapi.Denial{Method: http.MethodPatch, Code: 403}, fakeapi.Denial{Path: "/events", Code: 403})
+	r.Server.Deny(fakeapi.Denial{Method: http.MethodPatch, Code: 403},
+		fakeapi.Denial{Path: "/events", Code: 403})
 	a, _ := r.leader("x")
 	r.PutService("a/web")
 	r.PutService("b/web")
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
 	r.expect(a, "b/web", "10.0.0.101 Allocated")
-	r.Eventually("the pool's status was tried", func() bool { return r.Log.Count("patch ippools/status") > 0 })
+	r.Eventually("the pool's status was tried",
+		func() bool { return r.Log.Count("patch ippools/status") > 0 })
 	for _, right := range []string{"patch services/status", "patch ippools/status"} {
 		if n := r.Log.Count("missing permission: " + right); n != 1 {
 			t.Errorf("%s is logged %d times", right, n)
@@ -106,7 +119,10 @@ func TestS9UpdateWherePatchIsForbidden(t *testing.T) {
 	r.advance(time.Minute)
 	r.elect(k)
 	r.runWriters(b)
-	r.PutService("b/web", func(s *corev1.Service) { s.Annotations = map[string]string{svc.AnnotationAddresses: "10.0.0.103"} })
+	r.PutService("b/web",
+		func(s *corev1.Service) {
+			s.Annotations = map[string]string{svc.AnnotationAddresses: "10.0.0.103"}
+		})
 	r.expect(b, "b/web", "10.0.0.103 Allocated")
 	r.PutService("b/web", func(s *corev1.Service) { s.Spec.LoadBalancerClass = &other })
 	r.expect(b, "b/web", "")
@@ -129,10 +145,12 @@ func TestAnotherClass(t *testing.T) {
 	r.expect(a, "a/web", "")
 	r.until(a, "its address is free", func() bool { return len(r.cache.Ledger()) == 0 })
 	o := &corev1.Service{Status: corev1.ServiceStatus{
-		LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}}, Conditions: []metav1.Condition{{Type: svc.Condition}, {Type: "Other"}},
+		LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}},
+		Conditions:   []metav1.Condition{{Type: svc.Condition}, {Type: "Other"}},
 	}}
 	desiredStatus{clear: true}.update(o, &svc.Service{})
-	if len(o.Status.LoadBalancer.Ingress) != 1 || len(o.Status.Conditions) != 1 || o.Status.Conditions[0].Type != "Other" {
+	if len(o.Status.LoadBalancer.Ingress) != 1 || len(o.Status.Conditions) != 1 ||
+		o.Status.Conditions[0].Type != "Other" {
 		t.Errorf("S9: the status is %+v", o.Status)
 	}
 }
@@ -160,11 +178,15 @@ func TestEventsAreBounded(t *testing.T) {
 func TestNotesAreInTheCondition(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("x")
-	r.PutService("a/web", func(s *corev1.Service) { s.Annotations = map[string]string{"kube-vip.io/something-new": "true"} })
+	r.PutService("a/web",
+		func(s *corev1.Service) {
+			s.Annotations = map[string]string{"kube-vip.io/something-new": "true"}
+		})
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
 	var s corev1.Service
 	r.Service("a/web", &s)
-	if got := s.Status.Conditions[0].Message; !strings.Contains(got, "has 10.0.0.100; ") || !strings.Contains(got, "kube-vip.io/something-new") {
+	if got := s.Status.Conditions[0].Message; !strings.Contains(got, "has 10.0.0.100; ") ||
+		!strings.Contains(got, "kube-vip.io/something-new") {
 		t.Errorf("the status is %q", got)
 	}
 }

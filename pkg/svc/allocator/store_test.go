@@ -98,7 +98,8 @@ func TestShardsGrow(t *testing.T) {
 				}
 			}
 		}
-		if last := c.leases[shardName(len(c.leases)-1)]; last == nil || last.Annotations[svc.AnnotationLedger] != "{}" {
+		if last := c.leases[shardName(len(c.leases)-1)]; last == nil ||
+			last.Annotations[svc.AnnotationLedger] != "{}" {
 			t.Errorf("%d addresses: the last shard is not empty: %+v", n, last)
 		}
 	}
@@ -136,7 +137,8 @@ func TestAnAddressTwice(t *testing.T) {
 func TestForeignLeasesAreNoShards(t *testing.T) {
 	c := newFakeLeases()
 	acquire(t, c.store("me", 0, nil))
-	for _, name := range []string{"s-ledger-01", "s-ledger-x", "s-ledger--1", "other-ledger-0", "s-node-n1"} {
+	for _, name := range []string{"s-ledger-01", "s-ledger-x", "s-ledger--1", "other-ledger-0",
+		"s-node-n1"} {
 		l := c.leases[shardName(0)].DeepCopy()
 		l.Name, l.Annotations[svc.AnnotationLedger] = name, svc.EncodeLedger(many(1, "a/other"))
 		c.leases[name] = l
@@ -154,7 +156,8 @@ func TestFailedCommits(t *testing.T) {
 	}{
 		{"no response", func(c *fakeLeases) { c.fail[c.writes+1] = errDown }, false},
 		{"a lost response", func(c *fakeLeases) { c.mute[c.writes+1] = true }, false},
-		{"a write of another client", func(c *fakeLeases) { c.leases[shardName(0)].ResourceVersion = "999" }, true},
+		{"a write of another client",
+			func(c *fakeLeases) { c.leases[shardName(0)].ResourceVersion = "999" }, true},
 		{"a shard that is gone", func(c *fakeLeases) { delete(c.leases, shardName(0)) }, true},
 		{"a shard that another made", func(c *fakeLeases) {
 			c.leases[shardName(2)] = c.leases[shardName(1)].DeepCopy()
@@ -179,10 +182,13 @@ func TestFailedCommits(t *testing.T) {
 
 func TestNoCommitBeforeAcquire(t *testing.T) {
 	c := newFakeLeases()
-	if err := c.store("me", 0, nil).commit(context.Background(), many(1, "a/web")); !errors.Is(err, errLost) || c.writes != 0 {
+	if err := c.store("me", 0, nil).commit(context.Background(), many(1, "a/web")); !errors.Is(err,
+		errLost) || c.writes != 0 {
 		t.Errorf("%v, %d writes", err, c.writes)
 	}
-	down := &store{cfg: storeConfig{name: "s", identity: "me", leases: func() (leaseClient, error) { return nil, errDown }}}
+	down := &store{cfg: storeConfig{name: "s", identity: "me", leases: func() (leaseClient, error) {
+		return nil, errDown
+	}}}
 	if err := down.acquire(context.Background()); !errors.Is(err, errDown) || errors.Is(err, errLost) {
 		t.Errorf("without a server: %v", err)
 	}

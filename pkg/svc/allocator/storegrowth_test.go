@@ -20,7 +20,8 @@ type limited struct {
 	most int
 }
 
-func (l limited) Update(ctx context.Context, o *coordinationv1.Lease, opts metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+func (l limited) Update(ctx context.Context, o *coordinationv1.Lease,
+	opts metav1.UpdateOptions) (*coordinationv1.Lease, error) {
 	if len(o.Annotations[svc.AnnotationLedger]) > l.most {
 		return nil, errors.New("metadata.annotations: Too long")
 	}
@@ -62,7 +63,8 @@ func TestAFailedMove(t *testing.T) {
 		old := many(6, "a/web")
 		commit(t, b, old)
 		next := old.Clone()
-		next[addr(0)] = append(next[addr(0)], ipam.Holder{Owner: "b/web"}, ipam.Holder{Owner: "c/web"}, ipam.Holder{Owner: "d/web"})
+		next[addr(0)] = append(next[addr(0)], ipam.Holder{Owner: "b/web"}, ipam.Holder{Owner: "c/web"},
+			ipam.Holder{Owner: "d/web"})
 		c.fail[c.writes+after] = errDown
 		err := b.commit(context.Background(), next)
 		if count, owner := c.entries(); len(count) != 6 || owner[addr(0).String()] != "a/web" {
@@ -74,7 +76,8 @@ func TestAFailedMove(t *testing.T) {
 		b = c.store("you", 200, nil)
 		acquire(t, b)
 		if count, _ := c.entries(); count[addr(0).String()] != 1 {
-			t.Errorf("write %d fails: the next allocator leaves it in %d shards", after, count[addr(0).String()])
+			t.Errorf("write %d fails: the next allocator leaves it in %d shards", after,
+				count[addr(0).String()])
 		}
 		commit(t, b, next)
 		if !acquire(t, b).Equal(next) {
@@ -133,7 +136,8 @@ func TestAShardWithoutItsLabel(t *testing.T) {
 	acquire(t, b)
 	commit(t, b, many(3, "a/web"))
 	c.leases[shardName(0)].Labels = nil
-	if got := acquire(t, c.store("you", 0, nil)); !got.Equal(many(3, "a/web")) || c.leases[shardName(0)].Labels[svc.LabelRole] != svc.RoleLedger {
+	if got := acquire(t, c.store("you", 0, nil)); !got.Equal(many(3, "a/web")) ||
+		c.leases[shardName(0)].Labels[svc.LabelRole] != svc.RoleLedger {
 		t.Errorf("the ledger is %v, labels %v", got, c.leases[shardName(0)].Labels)
 	}
 }
@@ -141,7 +145,9 @@ func TestAShardWithoutItsLabel(t *testing.T) {
 // S4: a foreign Lease with the largest number does not keep the ledger from growing.
 func TestALeaseOfTheLargestNumber(t *testing.T) {
 	c := newFakeLeases()
-	if _, err := c.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: shardName(math.MaxInt)}}, metav1.CreateOptions{}); err != nil {
+	if _, err := c.Create(t.Context(),
+		&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: shardName(math.MaxInt)}},
+		metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, who := range []string{"me", "you"} {

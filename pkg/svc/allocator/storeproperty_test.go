@@ -16,8 +16,8 @@ import (
 
 var seedFlag = flag.Uint64("store.seed", 0, "run only the history of this seed")
 
-// scheduler lets one allocator at a time make one request: between any two requests of one, the others
-// may do whatever they do. One that is not called is paused.
+// scheduler lets one allocator at a time make one request: between any two requests of one, the
+// others may do whatever they do. One that is not called is paused.
 type scheduler struct {
 	c     *fakeLeases
 	turn  chan struct{}
@@ -25,19 +25,22 @@ type scheduler struct {
 }
 
 // List implements Leases.
-func (s *scheduler) List(ctx context.Context, o metav1.ListOptions) (*coordinationv1.LeaseList, error) {
+func (s *scheduler) List(ctx context.Context, o metav1.ListOptions) (*coordinationv1.LeaseList,
+	error) {
 	s.wait()
 	return s.c.List(ctx, o)
 }
 
 // Create implements Leases.
-func (s *scheduler) Create(ctx context.Context, l *coordinationv1.Lease, o metav1.CreateOptions) (*coordinationv1.Lease, error) {
+func (s *scheduler) Create(ctx context.Context, l *coordinationv1.Lease,
+	o metav1.CreateOptions) (*coordinationv1.Lease, error) {
 	s.wait()
 	return s.c.Create(ctx, l, o)
 }
 
 // Update implements Leases.
-func (s *scheduler) Update(ctx context.Context, l *coordinationv1.Lease, o metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+func (s *scheduler) Update(ctx context.Context, l *coordinationv1.Lease,
+	o metav1.UpdateOptions) (*coordinationv1.Lease, error) {
 	s.wait()
 	return s.c.Update(ctx, l, o)
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/kvip/kvip/test/lab/wait"
 )
 
-// canReach reports whether a TCP segment from one host and its answer arrive. The port is closed, so
-// the answer is a reset. No answer means that one of them was dropped.
+// canReach reports whether a TCP segment from one host and its answer arrive. The port is closed,
+// so the answer is a reset. No answer means that one of them was dropped.
 func canReach(t *testing.T, from, to *Host, port uint16) bool {
 	t.Helper()
 	return tryReach(t, from, netip.AddrPortFrom(to.Addr(true), port))

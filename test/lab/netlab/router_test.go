@@ -11,9 +11,9 @@ import (
 	"github.com/kvip/kvip/test/lab/wait"
 )
 
-// TestHostBehindRouter: a host behind a router reaches a host on the switch with its own address, in
-// both families, and not without a route back. The router keeps the entry of a neighbour until an
-// announcement changes it.
+// TestHostBehindRouter: a host behind a router reaches a host on the switch with its own address,
+// in both families, and not without a route back. The router keeps the entry of a neighbour until
+// an announcement changes it.
 func TestHostBehindRouter(t *testing.T) {
 	_, h := newLab(t)
 	a, b, router := h["a"], h["b"], h["c"]
