@@ -9,9 +9,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
-// write makes a file with its directories.
+// write creates a file with its directories.
 func write(t *testing.T, path, content string, mode os.FileMode) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -20,12 +21,13 @@ func write(t *testing.T, path, content string, mode os.FileMode) {
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(path, mode); err != nil { // whatever the umask is
+	if err := os.Chmod(path, mode); err != nil { // independent of the umask
 		t.Fatal(err)
 	}
 }
 
-// sample makes a tree with everything that is kept: modes, symlinks, hard links, empty directories.
+// sample creates a tree with each property that images keep: modes, symlinks, hard links, empty
+// directories.
 func sample(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -47,7 +49,7 @@ func sample(t *testing.T) string {
 	return dir
 }
 
-func TestTreeKeepsWhatMatters(t *testing.T) {
+func TestCollectKeepsModesAndLinks(t *testing.T) {
 	dir := sample(t)
 	entries, err := collect([]input{{dir, "/", -1}, {dir + "/etc/conf", "/opt/a/conf", 0o400}},
 		&bytes.Buffer{})
@@ -98,24 +100,24 @@ func TestLaterInputsReplaceEarlierOnes(t *testing.T) {
 	}
 }
 
-func TestSpecialFilesAreLeftOutAndTold(t *testing.T) {
+func TestSpecialFilesAreLeftOutWithAWarning(t *testing.T) {
 	dir := sample(t)
 	socket, err := net.Listen("unix", dir+"/socket")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer socket.Close()
-	var notes bytes.Buffer
-	entries, err := collect([]input{{dir, "/", -1}}, &notes)
+	var warnings bytes.Buffer
+	entries, err := collect([]input{{dir, "/", -1}}, &warnings)
 	if err != nil || slices.ContainsFunc(entries, func(e entry) bool { return e.name == "socket" }) {
 		t.Fatalf("%v, %+v; want no socket", err, entries)
 	}
-	if !strings.Contains(notes.String(), "left out "+dir+"/socket") {
-		t.Errorf("notes %q do not name the socket", notes.String())
+	if !strings.Contains(warnings.String(), "left out "+dir+"/socket") {
+		t.Errorf("warnings %q do not name the socket", warnings.String())
 	}
 }
 
-func TestTreeRefuses(t *testing.T) {
+func TestCollectRejects(t *testing.T) {
 	dir := sample(t)
 	file := dir + "/etc/conf"
 	write(t, dir+"-wh/.wh.conf", "", 0o644)
@@ -126,16 +128,32 @@ func TestTreeRefuses(t *testing.T) {
 	}{
 		{"no such source", "no such file", []input{{dir + "/none", "/x", -1}}},
 		{"device", "neither a file nor a directory", []input{{"/dev/null", "/null", -1}}},
-		{"file as root", "name it, as in /dest/conf", []input{{file, "/", -1}}},
+		{"file as root", "needs a name, as in /dest/conf", []input{{file, "/", -1}}},
 		{"mode of a directory", "leave out the mode", []input{{dir, "/", 0o755}}},
-		{"below a symlink", "/bin is no directory", []input{{dir, "/", -1}, {file, "/bin/conf", -1}}},
-		{"below a file", "/a is no directory", []input{{file, "/a", -1}, {file, "/a/b", -1}}},
+		{"below a symlink", "/bin is not a directory", []input{{dir, "/", -1}, {file, "/bin/conf", -1}}},
+		{"below a file", "/a is not a directory", []input{{file, "/a", -1}, {file, "/a/b", -1}}},
 		{"file over a directory", "directory in one input", []input{{dir, "/", -1}, {file, "/etc", -1}}},
 		{"deletion", "mean a deletion", []input{{dir + "-wh", "/", -1}}},
 	} {
 		if _, err := collect(c.inputs, &bytes.Buffer{}); err == nil ||
 			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", c.name, err, c.want)
+		}
+	}
+}
+
+// TestWriteTarNeedsTheListedSize: a file that changes between listing and copying is an error.
+func TestWriteTarNeedsTheListedSize(t *testing.T) {
+	for content, want := range map[string]string{"short": "missed writing", "much longer": "too long",
+		"8 bytes.": ""} {
+		file := t.TempDir() + "/file"
+		write(t, file, content, 0o644)
+		var out bytes.Buffer
+		err := writeTar(&out, []entry{{name: "file", kind: tar.TypeReg, source: file, size: 8}},
+			time.Unix(0, 0))
+		if want == "" && err != nil || want != "" && (err == nil ||
+			!strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "write /file")) {
+			t.Errorf("%q as 8 bytes: %v, want %q", content, err, want)
 		}
 	}
 }

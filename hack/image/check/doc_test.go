@@ -1,3 +1,3 @@
-// Package check looks into the images that `make image` made: what is in them, what they say about
-// themselves, and whether they run. It does not test the tool that writes them.
+// Package check tests the images that `make image` built: their content, their labels, and that
+// they run. It does not test the program that writes them.
 package check

@@ -15,19 +15,19 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// limit is the most bytes that an image may have, unpacked.
+// limit is the maximum size of an unpacked image in bytes.
 const limit = 40e6
 
-// images names the architectures and the ELF machine of each.
+// images has the ELF machine of each architecture.
 var images = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
-// made returns the directory with the images.
-func made(t *testing.T, variable string) string {
+// imageDir returns the directory with the images.
+func imageDir(t *testing.T, variable string) string {
 	t.Helper()
 	dir := os.Getenv(variable)
 	if dir == "" {
 		unavailable(t, "needs "+variable+
-			", the directory with what `make image` made; `make test` sets it")
+			", the directory with the images of `make image`; `make test` sets it")
 	}
 	return dir
 }
@@ -44,7 +44,8 @@ func unavailable(t *testing.T, reason string) {
 // image opens the image of one architecture.
 func image(t *testing.T, arch string) v1.Image {
 	t.Helper()
-	img, err := tarball.ImageFromPath(filepath.Join(made(t, "KVIP_IMAGES"), "kvip-"+arch+".tar"), nil)
+	img, err := tarball.ImageFromPath(filepath.Join(imageDir(t, "KVIP_IMAGES"), "kvip-"+arch+".tar"),
+		nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,8 +80,8 @@ func program(t *testing.T, arch string) []byte {
 	return content
 }
 
-// TestProgramIsStaticStrippedAndSmall reads the ELF headers. For arm64 this is all that is tested:
-// there is no such machine here to run it on.
+// TestProgramIsStaticStrippedAndSmall reads the ELF headers. For arm64 there is no other test: the
+// program of another architecture does not run here.
 func TestProgramIsStaticStrippedAndSmall(t *testing.T) {
 	for arch, machine := range images {
 		content := program(t, arch)
@@ -110,7 +111,7 @@ func TestProgramIsStaticStrippedAndSmall(t *testing.T) {
 	}
 }
 
-func TestImageSaysWhatItIs(t *testing.T) {
+func TestConfigurationAndLabels(t *testing.T) {
 	for arch := range images {
 		config, err := image(t, arch).ConfigFile()
 		if err != nil {
@@ -130,21 +131,22 @@ func TestImageSaysWhatItIs(t *testing.T) {
 			}
 		}
 		names, err := tarball.LoadManifest(func() (io.ReadCloser, error) {
-			return os.Open(filepath.Join(made(t, "KVIP_IMAGES"), "kvip-"+arch+".tar"))
+			return os.Open(filepath.Join(imageDir(t, "KVIP_IMAGES"), "kvip-"+arch+".tar"))
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got, want := strings.Join(names[0].RepoTags, " "), "localhost/kvip:"+
 			c.Labels[prefix+"version"]+" localhost/kvip:latest"; got != want {
-			t.Errorf("%s: is called %s, want %s", arch, got, want)
+			t.Errorf("%s: names %s, want %s", arch, got, want)
 		}
 	}
 }
 
-// TestSecondBuildIsTheSame compares with what was built from a copy of the sources elsewhere.
+// TestSecondBuildIsTheSame compares with images that were built from a copy of the sources in
+// another directory.
 func TestSecondBuildIsTheSame(t *testing.T) {
-	first, again := made(t, "KVIP_IMAGES"), made(t, "KVIP_IMAGES_AGAIN")
+	first, again := imageDir(t, "KVIP_IMAGES"), imageDir(t, "KVIP_IMAGES_AGAIN")
 	for _, name := range []string{"kvip-amd64.tar", "kvip-arm64.tar", "kvip.oci.tar"} {
 		a, errA := os.ReadFile(filepath.Join(first, name))
 		b, errB := os.ReadFile(filepath.Join(again, name))

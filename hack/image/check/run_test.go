@@ -11,14 +11,14 @@ import (
 	"testing"
 )
 
-// TestRunsReadOnlyAndAlone runs the program of the image as its root file system would have it: a
-// read-only directory with nothing else in it, neither a shell nor /proc, /dev, /etc or /tmp.
+// TestRunsReadOnlyAndAlone runs the program of the image in a read-only root directory with no
+// other file: without a shell, /proc, /dev, /etc and /tmp.
 func TestRunsReadOnlyAndAlone(t *testing.T) {
 	if os.Geteuid() != 0 {
 		unavailable(t, "needs root: it mounts a file system")
 	}
 	if images[runtime.GOARCH] == 0 {
-		unavailable(t, "there is no image for "+runtime.GOARCH)
+		unavailable(t, "no image for "+runtime.GOARCH)
 	}
 	content := program(t, runtime.GOARCH)
 	config, err := image(t, runtime.GOARCH).ConfigFile()
@@ -56,8 +56,8 @@ func TestRunsReadOnlyAndAlone(t *testing.T) {
 	}
 }
 
-// mountTmpfs mounts an empty file system in a mount namespace of this thread. The goroutine keeps
-// the thread until it ends, and the namespace ends with it.
+// mountTmpfs mounts an empty file system in a mount namespace of this thread. The goroutine stays
+// on the thread until it ends, and the namespace ends with the thread.
 func mountTmpfs(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -71,7 +71,7 @@ func mountTmpfs(t *testing.T) string {
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
 		t.Fatalf("mount tmpfs: %v", err)
 	}
-	t.Cleanup(func() { // before that of TempDir, which runs on this thread too
+	t.Cleanup(func() { // runs before the cleanup of TempDir, on this thread
 		if err := syscall.Unmount(dir, 0); err != nil {
 			t.Error(err)
 		}
