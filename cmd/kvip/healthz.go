@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kvip/kvip/pkg/httpapi"
 	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/httpapi"
 )
 
 // newHealthz returns `kvip healthz`.

@@ -191,7 +191,8 @@ func TestKubeadmEditsInPlace(t *testing.T) {
 		"kubeadm init --config link.yaml --upload-certs",
 	)
 	if got, want := d.read("c.yaml"), clusterText+
-		"controlPlaneEndpoint: 192.0.2.10:6443\napiServer:\n  certSANs:\n    - 192.0.2.10\n"; got != want {
+		"controlPlaneEndpoint: 192.0.2.10:6443\n"+
+		"apiServer:\n  certSANs:\n    - 192.0.2.10\n"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	if d.mode("c.yaml") != 0o640 {

@@ -50,7 +50,7 @@ func checkKubeconfigs(cfg config.Config) error {
 	}
 	if err != nil {
 		return &config.UsageError{Flag: "kubeconfig", Reason: err.Error(),
-			Hint: "give files in directories that exist; a file that kubeadm has yet to write may be missing"}
+			Hint: "give files in existing directories; kubeadm may still write the file itself"}
 	}
 	return nil
 }

@@ -116,7 +116,9 @@ func TestRoutersFollowServers(t *testing.T) {
 	}
 	slice := func(addresses ...string) map[string]any {
 		return map[string]any{
-			"metadata":  map[string]any{"labels": map[string]string{"kubernetes.io/service-name": "kubernetes"}},
+			"metadata": map[string]any{
+				"labels": map[string]string{"kubernetes.io/service-name": "kubernetes"},
+			},
 			"ports":     []map[string]any{{"name": "https", "port": 6443}},
 			"endpoints": []map[string]any{{"addresses": addresses}},
 		}

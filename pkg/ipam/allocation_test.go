@@ -134,16 +134,24 @@ func TestSharersOf(t *testing.T) {
 func TestRemedies(t *testing.T) {
 	fields := Fields{ShareKey: "annotation K"}
 	for want, c := range map[string]conflict{
-		"change the port, or request another address":                                           {reason: PortConflict},
-		"request another address":                                                               {reason: SubnetAddress},
-		"correct the request of that Service first, or request another address":                 {reason: AddressTaken, invalid: true},
-		"set annotation K to share it, or request another address":                              {reason: AddressTaken, anyKey: true},
-		"set annotation K of both to the same value, or request another address":                {reason: ShareKeyMismatch},
-		"at most 256 Services with 1000 ports in all share an address: request another address": {reason: LimitExceeded},
-		"to share it, both Services need externalTrafficPolicy Cluster or the same selector, and the " +
-			"same interface; " +
-			"else request another address": {reason: PolicyMismatch},
+		"change the port": {reason: PortConflict},
+		"":                {reason: SubnetAddress},
+		"correct the request of that Service first": {reason: AddressTaken, invalid: true},
+		"set annotation K to share it":              {reason: AddressTaken, anyKey: true},
+
+		"set annotation K of both to the same value": {reason: ShareKeyMismatch},
+
+		"to share it, both Services need externalTrafficPolicy Cluster or the same selector, " +
+			"and the same interface; else request another address": {reason: PolicyMismatch},
+		"at most 256 Services with 1000 ports in all share an address: request another address": {
+			reason: LimitExceeded},
 	} {
+		switch {
+		case want == "":
+			want = "request another address"
+		case !strings.HasSuffix(want, "request another address"):
+			want += ", or request another address"
+		}
 		if got := c.remedy(fields); got != want {
 			t.Errorf("%s: %q, want %q", c.reason, got, want)
 		}

@@ -97,7 +97,8 @@ func TestRefusalsOfHolders(t *testing.T) {
 	result := replay(t, w, `
 		vip 192.0.2.0 6443
 		want a/l UnknownPool`)
-	const lost = `service a/l: annotation P: there is no pool "x": correct the name, or create the pool; ` +
+	const lost = `service a/l: annotation P: there is no pool "x": ` +
+		`correct the name, or create the pool; ` +
 		"its address was released, as 192.0.2.0 belongs to the control plane: " +
 		"set the share key to share it, or request another address"
 	if got := result.Refused["a/l"].Message; got != lost {

@@ -64,7 +64,7 @@ func TestParseRangeRefuses(t *testing.T) {
 		"192.0.2.0/":                `length "" is invalid`,
 		"192.0.2.20-192.0.2.10":     "the first address is above the last: write 192.0.2.10-192.0.2.20",
 		"192.0.2.1-2001:db8::1":     "are of different families: write one range for each",
-		"::ffff:192.0.2.1":          `"::ffff:192.0.2.1" is an IPv4 address in IPv6 form: write 192.0.2.1`,
+		"::ffff:192.0.2.1":          "is an IPv4 address in IPv6 form: write 192.0.2.1",
 		"::ffff:192.0.2.0/120":      "write 192.0.2.0",
 		"192.0.2.1-::ffff:c000:202": "write 192.0.2.2",
 		"fe80::1%eth0":              "it has a zone",

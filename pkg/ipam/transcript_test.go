@@ -19,7 +19,8 @@ import (
 //	subnet PREFIX                 nodes have this prefix on a link
 //	network PREFIX                the cluster uses the prefix itself
 //	vip ADDRESS PORT              the address is the VIP
-//	service NS/NAME [v4|v6|v6,v4] [port...] [ask=A,B] [pool=P] [key=K] [require] [anypool] [local] [pods=X] [link=L] [invalid]
+//	service NS/NAME [v4|v6|v6,v4] [port...] [ask=A,B] [pool=P] [key=K] [require] [anypool] [local]
+//	        [pods=X] [link=L] [invalid]
 //	service NS/NAME gone
 //	want NS/NAME [ADDRESS...] [REASON]     after a Plan from the ledger of the one before
 //	ledger ADDRESS NS/NAME...     an edit of the ledger by hand

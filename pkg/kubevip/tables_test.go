@@ -168,7 +168,8 @@ func TestTranslateError(t *testing.T) {
 			Hint: "use --unknown-flag"},
 	)
 	var translated *Error
-	if want := "kube-vip's vip_retryperiod: too long for vip_leaseduration 5s; use --unknown-flag"; !errors.As(
+	want := "kube-vip's vip_retryperiod: too long for vip_leaseduration 5s; use --unknown-flag"
+	if !errors.As(
 		got,
 		&translated,
 	) ||

@@ -39,7 +39,8 @@ func TestWhereADaemonSetRuns(t *testing.T) {
 		pod := set.Spec.Template.Spec
 		var where corev1.NodeSelectorOperator
 		if pod.Affinity != nil {
-			where = pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchExpressions[0].Operator
+			required := pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+			where = required.NodeSelectorTerms[0].MatchExpressions[0].Operator
 		}
 		tainted := pod.Tolerations[0].Key == "" && pod.Tolerations[0].Effect == "" &&
 			pod.Tolerations[0].Operator == corev1.TolerationOpExists
@@ -73,7 +74,8 @@ func TestDaemonSetsStandBesideEachOther(t *testing.T) {
 			t.Errorf("its own pods have not the label %s=%s", key, value)
 		}
 	}
-	if label := one.Spec.Template.Labels[componentLabel]; label == other.Spec.Selector.MatchLabels[componentLabel] {
+	label := one.Spec.Template.Labels[componentLabel]
+	if label == other.Spec.Selector.MatchLabels[componentLabel] {
 		t.Errorf("both select the component %s", label)
 	}
 	if a, b := one.Spec.Template.Spec.Containers[0].ReadinessProbe.HTTPGet.Port,

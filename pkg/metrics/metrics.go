@@ -101,11 +101,11 @@ func New(build Build, known Known) (*Set, error) {
 		leaseTerm: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_lease_term",
 			Help: "Term of the lease as last seen (leaseTransitions)."}),
 		degraded: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_degraded",
-			Help: "1 while this node holds the VIP although its API server is not ready, because no other is."}),
+			Help: "1 while this node holds the VIP with an API server that is not ready, as no other is."}),
 		credentials: gauges("kvip_credentials",
 			"1 for those whose rights are used now, 0 for the others.", "credentials"),
 		tokenExpiry: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_token_expiry_timestamp_seconds",
-			Help: "When the token that kvip keeps itself expires, in seconds since 1970; absent without one."}),
+			Help: "When kvip's own token expires, in seconds since 1970; absent without one."}),
 		failover: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "kvip_failover_duration_seconds",
 			Buckets: failoverBuckets,
 			Help: "Time from learning that the VIP is free, or its holder silent, to its first " +

@@ -15,13 +15,10 @@ func full() *IPPool {
 	return &IPPool{
 		TypeMeta:   metav1.TypeMeta{APIVersion: Group + "/" + Version, Kind: Kind},
 		ObjectMeta: metav1.ObjectMeta{Name: "a", Generation: 3},
-		Spec: IPPoolSpec{Addresses: []Addresses{"192.0.2.0/28", "2001:db8::1-2001:db8::f"},
-			Namespaces: []Namespace{"b"}, AvoidBuggyIPs: true,
+		Spec: IPPoolSpec{Addresses: []Addresses{"192.0.2.0/28", "2001:db8::1-2001:db8::f"}, Namespaces: []Namespace{"b"}, AvoidBuggyIPs: true,
 			AutoAssign: &manual, SearchOrder: Descending, Sharing: ByPort},
-		Status: IPPoolStatus{ObservedGeneration: 3, Size: "31", Used: 2,
-			Conflicts: []string{"c: 192.0.2.0/28"},
-			Conditions: []metav1.Condition{{Type: ConditionReady, Status: metav1.ConditionTrue,
-				Reason: "Valid"}}},
+		Status: IPPoolStatus{ObservedGeneration: 3, Size: "31", Used: 2, Conflicts: []string{"c: 192.0.2.0/28"},
+			Conditions: []metav1.Condition{{Type: ConditionReady, Status: metav1.ConditionTrue, Reason: "Valid"}}},
 	}
 }
 
@@ -32,13 +29,9 @@ func TestSchemeReadsWhatItWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	codecs := serializer.NewCodecFactory(scheme).WithoutConversion() // as for a rest.Config
-	info, _ := runtime.SerializerInfoForMediaType(codecs.SupportedMediaTypes(),
-		runtime.ContentTypeJSON)
-	encoder, decoder := codecs.EncoderForVersion(info.Serializer, GroupVersion()),
-		codecs.DecoderToVersion(info.Serializer, GroupVersion())
-	for _, want := range []runtime.Object{full(),
-		&IPPoolList{TypeMeta: metav1.TypeMeta{APIVersion: "kvip.dev/v1alpha1", Kind: "IPPoolList"},
-			Items: []IPPool{*full()}}} {
+	info, _ := runtime.SerializerInfoForMediaType(codecs.SupportedMediaTypes(), runtime.ContentTypeJSON)
+	encoder, decoder := codecs.EncoderForVersion(info.Serializer, GroupVersion()), codecs.DecoderToVersion(info.Serializer, GroupVersion())
+	for _, want := range []runtime.Object{full(), &IPPoolList{TypeMeta: metav1.TypeMeta{APIVersion: "kvip.dev/v1alpha1", Kind: "IPPoolList"}, Items: []IPPool{*full()}}} {
 		text, err := runtime.Encode(encoder, want)
 		if err != nil {
 			t.Fatal(err)
@@ -47,8 +40,7 @@ func TestSchemeReadsWhatItWrites(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// which decoding clears
-		want.GetObjectKind().SetGroupVersionKind(got.GetObjectKind().GroupVersionKind())
+		want.GetObjectKind().SetGroupVersionKind(got.GetObjectKind().GroupVersionKind()) // which decoding clears
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}

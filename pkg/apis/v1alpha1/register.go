@@ -14,9 +14,7 @@ const (
 )
 
 // GroupVersion returns group and version as client-go wants them.
-func GroupVersion() schema.GroupVersion {
-	return schema.GroupVersion{Group: Group, Version: Version}
-}
+func GroupVersion() schema.GroupVersion { return schema.GroupVersion{Group: Group, Version: Version} }
 
 // AddToScheme lets the scheme encode and decode the types here.
 func AddToScheme(scheme *runtime.Scheme) error {

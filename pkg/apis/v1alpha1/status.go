@@ -2,8 +2,8 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// ConditionReady is the type of the condition that says whether addresses of the pool are given
-// out. False: the pool is refused as it is, and its message names the entry and the fix.
+// ConditionReady is the type of the condition that says whether addresses of the pool are given out.
+// False: the pool is refused as it is, and its message names the entry and the fix.
 const ConditionReady = "Ready"
 
 // IPPoolStatus is what kvip sees of a pool.
@@ -18,8 +18,9 @@ type IPPoolStatus struct {
 	// Addresses are those of the spec as one text.
 	// +optional
 	Addresses string `json:"addresses,omitempty"`
-	// IPv4 is how many IPv4 addresses are given out, and of how many, as 4/16. Addresses of nodes
-	// and of their subnets do not count: they are given to nobody. +optional
+	// IPv4 is how many IPv4 addresses are given out, and of how many, as 4/16. Addresses of nodes and of their
+	// subnets do not count: they are given to nobody.
+	// +optional
 	IPv4 string `json:"ipv4,omitempty"`
 	// IPv6 is the same of IPv6; a large number is a power of two, as 0/2^64.
 	// +optional

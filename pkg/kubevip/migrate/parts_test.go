@@ -236,7 +236,8 @@ func TestIsEmpty(t *testing.T) {
 
 // TestDispositions has a note for each kind of document beside the workload.
 func TestDispositions(t *testing.T) {
-	const provider = `{"spec":{"template":{"spec":{"containers":[{"image":"kube-vip-cloud-provider","env":[ENV]}]}}}}`
+	const provider = `{"spec":{"template":{"spec":{"containers":[` +
+		`{"image":"kube-vip-cloud-provider","env":[ENV]}]}}}}`
 	for _, row := range []struct{ kind, name, namespace, text, want string }{
 		{"ServiceAccount", "kube-vip", "kube-system", "{}", "its own ServiceAccount and RBAC"},
 		{"ClusterRoleBinding", "kube-vip", "", "{}", "its own ServiceAccount and RBAC"},
