@@ -156,8 +156,8 @@ func (t *target) write(messages, stdout io.Writer) error {
 // one gets mode 0600, and its directory is created. The name of the temporary file begins with a
 // dot, which the kubelet ignores in its manifest directory.
 func writeFile(path string, data []byte) error {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
 	}
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {

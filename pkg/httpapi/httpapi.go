@@ -101,13 +101,13 @@ func (s *Server) Run(ctx context.Context) {
 }
 
 // serveAddress serves on a TCP address until ctx ends.
-func (s *Server) serveAddress(ctx context.Context, address string, pages http.Handler, max limits) {
+func (s *Server) serveAddress(ctx context.Context, address string, pages http.Handler, limit limits) {
 	logged := false
 	listenPause.Retry(ctx, func(int) error {
-		listener, err := listen(ctx, address, max)
+		listener, err := listen(ctx, address, limit)
 		if err == nil {
 			logged = false
-			err = s.serve(ctx, listener, pages, max)
+			err = s.serve(ctx, listener, pages, limit)
 		}
 		if err != nil && ctx.Err() == nil && !logged {
 			s.cfg.Log.Warn("cannot serve; trying again", "address", address, "reason", err)
@@ -119,10 +119,10 @@ func (s *Server) serveAddress(ctx context.Context, address string, pages http.Ha
 
 // serve serves on one listener. It returns nil if ctx has ended.
 func (s *Server) serve(ctx context.Context, listener net.Listener, pages http.Handler,
-	max limits) error {
+	limit limits) error {
 	server := &http.Server{
-		Handler: limitRequests(pages, max), MaxHeaderBytes: headerLimit, ReadTimeout: max.request,
-		WriteTimeout: max.answer, IdleTimeout: idleTimeout,
+		Handler: limitRequests(pages, limit), MaxHeaderBytes: headerLimit, ReadTimeout: limit.request,
+		WriteTimeout: limit.answer, IdleTimeout: idleTimeout,
 		ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
@@ -134,18 +134,18 @@ func (s *Server) serve(ctx context.Context, listener net.Listener, pages http.Ha
 }
 
 // limitRequests serves at most max.requests requests at one time. The others wait.
-func limitRequests(pages http.Handler, max limits) http.Handler {
-	if max.requests == 0 {
+func limitRequests(pages http.Handler, limit limits) http.Handler {
+	if limit.requests == 0 {
 		return pages
 	}
-	slots := make(chan struct{}, max.requests)
+	slots := make(chan struct{}, limit.requests)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case slots <- struct{}{}:
 			defer func() { <-slots }()
 			pages.ServeHTTP(w, r)
 		case <-r.Context().Done():
-		case <-time.After(max.answer / 2):
+		case <-time.After(limit.answer / 2):
 			http.Error(w, "too many requests at one time", http.StatusServiceUnavailable)
 		}
 	})

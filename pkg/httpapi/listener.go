@@ -31,7 +31,7 @@ const (
 
 // listen opens a listener that admits at most the connections that max allows. It closes all others
 // at once: in the kernel's queue they would take memory, and space from other clients.
-func listen(ctx context.Context, address string, max limits) (net.Listener, error) {
+func listen(ctx context.Context, address string, limit limits) (net.Listener, error) {
 	config := net.ListenConfig{Control: setBuffers}
 	listener, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
@@ -45,7 +45,7 @@ func listen(ctx context.Context, address string, max limits) (net.Listener, erro
 		_ = listener.Close()
 		return nil, fmt.Errorf("limit the backlog of %s: %w", address, err)
 	}
-	return &limitedListener{Listener: listener, max: max, open: map[netip.Prefix]int{}}, nil
+	return &limitedListener{Listener: listener, limit: limit, open: map[netip.Prefix]int{}}, nil
 }
 
 // setBuffers sets the buffer sizes of a listener, which its connections inherit.
@@ -70,7 +70,7 @@ func control(raw syscall.RawConn, do func(fd int) error) (err error) {
 // limitedListener counts the connections that are open.
 type limitedListener struct {
 	net.Listener
-	max limits
+	limit limits
 
 	mu   sync.Mutex
 	open map[netip.Prefix]int // by source
@@ -98,7 +98,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 func (l *limitedListener) admit(from netip.Prefix) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.all >= l.max.connections || l.max.perSource > 0 && l.open[from] >= l.max.perSource {
+	if l.all >= l.limit.connections || l.limit.perSource > 0 && l.open[from] >= l.limit.perSource {
 		return false
 	}
 	l.all++

@@ -16,19 +16,19 @@ import (
 )
 
 // startServer serves handler within the limits and returns the address.
-func startServer(t *testing.T, max limits, handler http.HandlerFunc) string {
+func startServer(t *testing.T, limit limits, handler http.HandlerFunc) string {
 	t.Helper()
-	if max.request == 0 {
-		max.request, max.answer = time.Minute, time.Minute
+	if limit.request == 0 {
+		limit.request, limit.answer = time.Minute, time.Minute
 	}
-	listener, err := listen(t.Context(), "127.0.0.1:0", max)
+	listener, err := listen(t.Context(), "127.0.0.1:0", limit)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &Server{Config{Log: slog.New(slog.DiscardHandler)}}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- s.serve(ctx, listener, handler, max) }()
+	go func() { done <- s.serve(ctx, listener, handler, limit) }()
 	t.Cleanup(func() {
 		cancel()
 		<-done
@@ -135,8 +135,8 @@ func TestLargeHeadersAreRejected(t *testing.T) {
 // TestSlowClientsAreClosed: one does not end its request, one does not read the answer.
 func TestSlowClientsAreClosed(t *testing.T) {
 	release := make(chan struct{}, 1)
-	max := limits{connections: 4, request: 200 * time.Millisecond, answer: 400 * time.Millisecond}
-	to := startServer(t, max, func(w http.ResponseWriter, r *http.Request) {
+	limit := limits{connections: 4, request: 200 * time.Millisecond, answer: 400 * time.Millisecond}
+	to := startServer(t, limit, func(w http.ResponseWriter, r *http.Request) {
 		defer func() { release <- struct{}{} }()
 		for {
 			if _, err := w.Write(make([]byte, 64<<10)); err != nil {

@@ -111,24 +111,7 @@ func New(build Build, known Known) (*Set, error) {
 			Help: "Time from learning that the VIP is free, or its holder silent, to its first " +
 				"announcement from this node; without the first claim of a new lease."}),
 	}
-	s.services = servicesMetrics{
-		addresses: gauges("kvip_service_addresses",
-			"Addresses of Services on this node, by state: owned, or leaving for another node.", "state"),
-		moves: counters("kvip_service_moves_total",
-			"Addresses of Services that this node took or gave up.", "change"),
-		frames: counters("kvip_service_announcements_total",
-			"Announcements of Services' addresses sent, by kind of frame.", "kind"),
-		conflicts: prometheus.NewCounter(prometheus.CounterOpts{Name: "kvip_service_conflicts_total",
-			Help: "Announcements by others of Services' addresses that this node owns."}),
-		allocator: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_allocator",
-			Help: "1 while this node gives out addresses of Services, else 0."}),
-		allocated: gauges("kvip_services",
-			"Services by the reason of their condition; reported by the allocator.", "reason"),
-		used: gauges("kvip_pool_used_addresses",
-			"Addresses of a pool that Services have; reported by the allocator.", "pool", "family"),
-		size: gauges("kvip_pool_size_addresses", "Addresses of a pool; reported by the allocator.",
-			"pool", "family"),
-	}
+	s.services = newServicesMetrics()
 	info := gauges("kvip_build_info", "Always 1; the labels tell the build.", "version", "commit",
 		"goversion")
 	info.WithLabelValues(build.Version, build.Commit, runtime.Version()).Set(1)
@@ -151,6 +134,28 @@ func New(build Build, known Known) (*Set, error) {
 	}
 	s.initSeries()
 	return s, nil
+}
+
+// newServicesMetrics returns the metrics of Services, which are not registered yet.
+func newServicesMetrics() servicesMetrics {
+	return servicesMetrics{
+		addresses: gauges("kvip_service_addresses",
+			"Addresses of Services on this node, by state: owned, or leaving for another node.", "state"),
+		moves: counters("kvip_service_moves_total",
+			"Addresses of Services that this node took or gave up.", "change"),
+		frames: counters("kvip_service_announcements_total",
+			"Announcements of Services' addresses sent, by kind of frame.", "kind"),
+		conflicts: prometheus.NewCounter(prometheus.CounterOpts{Name: "kvip_service_conflicts_total",
+			Help: "Announcements by others of Services' addresses that this node owns."}),
+		allocator: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_allocator",
+			Help: "1 while this node gives out addresses of Services, else 0."}),
+		allocated: gauges("kvip_services",
+			"Services by the reason of their condition; reported by the allocator.", "reason"),
+		used: gauges("kvip_pool_used_addresses",
+			"Addresses of a pool that Services have; reported by the allocator.", "pool", "family"),
+		size: gauges("kvip_pool_size_addresses", "Addresses of a pool; reported by the allocator.",
+			"pool", "family"),
+	}
 }
 
 // initSeries creates the series of all known label values.

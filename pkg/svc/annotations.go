@@ -2,6 +2,7 @@ package svc
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -72,7 +73,7 @@ func readAnnotations(s *corev1.Service) annotations {
 	for _, n := range notes {
 		own.Notes = append(own.Notes, n.String())
 	}
-	if err != nil && own.Err != err {
+	if err != nil && !errors.Is(own.Err, err) {
 		quote := printable.Cut(err.Error(), 4*maxQuote)
 		own.Notes = append(own.Notes, quote+"; ignored because "+own.Fields.Addresses+" is set")
 	}

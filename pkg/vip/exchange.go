@@ -46,7 +46,7 @@ func exchange(protocol int, requests []*nl.NetlinkRequest) []answer {
 		err = roundTrip(fd, requests[at:end], answers[at:end])
 	}
 	for i := range answers {
-		if err != nil && answers[i].err == errNoAnswer {
+		if err != nil && errors.Is(answers[i].err, errNoAnswer) {
 			answers[i].err = fmt.Errorf("%w: %w", errNoAnswer, err)
 		}
 	}

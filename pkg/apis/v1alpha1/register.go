@@ -7,10 +7,14 @@ import (
 )
 
 const (
-	// Group and Version are those of every type here, as in "apiVersion: kvip.dev/v1alpha1".
-	Group, Version = "kvip.dev", "v1alpha1"
-	// Kind is that of a pool, and Plural its name in URLs.
-	Kind, Plural = "IPPool", "ippools"
+	// Group is the API group of every type here.
+	Group = "kvip.dev"
+	// Version is the version of every type here.
+	Version = "v1alpha1"
+	// Kind is the kind of a pool.
+	Kind = "IPPool"
+	// Plural is the name of pools in URLs.
+	Plural = "ippools"
 )
 
 // GroupVersion returns group and version as client-go wants them.

@@ -28,21 +28,21 @@ func silent(t *testing.T, count int, port string) (hosts []string) {
 // are kept, the responding peers come first, and the loop keeps running.
 func TestHostileEndpoints(t *testing.T) {
 	l, _ := withPeers(t, 3)
-	real := l.driver.Peers()
-	_, port, err := net.SplitHostPort(real[0])
+	servers := l.driver.Peers()
+	_, port, err := net.SplitHostPort(servers[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.store.SetPeers(silent(t, 100, port)...)
-	l.until("the forged list", func() bool { return len(l.driver.Peers()) > len(real) })
+	l.until("the forged list", func() bool { return len(l.driver.Peers()) > len(servers) })
 	l.until("rounds", func() bool {
 		before := l.driver.health.LastHeartbeat()
 		l.until("a beat", func() bool { return l.driver.health.LastHeartbeat() > before })
 		return len(l.driver.Peers()) == apiclient.MaxServers
 	})
-	if got := l.driver.Peers(); !slices.Equal(got[:len(real)], real) {
-		t.Errorf("peers %v, want %v first", got, real)
+	if got := l.driver.Peers(); !slices.Equal(got[:len(servers)], servers) {
+		t.Errorf("peers %v, want %v first", got, servers)
 	}
-	l.store.SetPeers(append([]string{l.servers[0].Host}, real...)...)
-	l.until("the true list", func() bool { return slices.Equal(l.driver.Peers()[:len(real)], real) })
+	l.store.SetPeers(append([]string{l.servers[0].Host}, servers...)...)
+	l.until("the true list", func() bool { return slices.Equal(l.driver.Peers()[:len(servers)], servers) })
 }

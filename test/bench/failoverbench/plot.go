@@ -24,8 +24,8 @@ const (
 
 // The axis is logarithmic. Outages outside it are drawn at its ends.
 const (
-	axisMin = 5 * time.Millisecond
-	axisMax = 30 * time.Second
+	axisLeast = 5 * time.Millisecond
+	axisMost = 30 * time.Second
 )
 
 // toolColours are distinguishable with any colour vision.
@@ -51,8 +51,8 @@ func plot(runs []run) string {
 
 // across converts an outage to a place on the axis.
 func across(d time.Duration) float64 {
-	d = min(max(d, axisMin), axisMax)
-	part := math.Log(float64(d)/float64(axisMin)) / math.Log(float64(axisMax)/float64(axisMin))
+	d = min(max(d, axisLeast), axisMost)
+	part := math.Log(float64(d)/float64(axisLeast)) / math.Log(float64(axisMost)/float64(axisLeast))
 	return plotLeft + part*(plotRight-plotLeft)
 }
 
@@ -73,7 +73,7 @@ func legend(b *strings.Builder, x, y int) {
 func axis(b *strings.Builder, bottom int) {
 	for _, d := range []time.Duration{10 * time.Millisecond, 100 * time.Millisecond, time.Second,
 		10 * time.Second} {
-		for part := time.Duration(1); part < 10 && d*part <= axisMax; part++ {
+		for part := time.Duration(1); part < 10 && d*part <= axisMost; part++ {
 			width := 0.4
 			if part == 1 {
 				width = 1.2

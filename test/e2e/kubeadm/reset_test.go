@@ -31,10 +31,10 @@ func TestNodeResetAndRejoined(t *testing.T) {
 	}
 	began := time.Now()
 	other := otherThan(c, node)
-	remove(t, ctx, other, node)
-	next := moved(t, ctx, w, node)
+	remove(ctx, t, other, node)
+	next := moved(ctx, t, w, node)
 	nothingLeft(t, c, node)
-	join(t, ctx, c, other, node)
+	join(ctx, t, c, other, node)
 	err = c.WaitReady(ctx)
 	ended := time.Now()
 	if err := errors.Join(err, stop()); err != nil {
@@ -53,7 +53,7 @@ func otherThan(c *kindcluster.Cluster, node *kindcluster.Node) *kindcluster.Node
 }
 
 // remove takes the node out of the cluster, as docs/kubeadm.md says.
-func remove(t *testing.T, ctx context.Context, by, node *kindcluster.Node) {
+func remove(ctx context.Context, t *testing.T, by, node *kindcluster.Node) {
 	t.Helper()
 	replacing(by, node).Run(ctx, t, kubeadmPage, "replace")
 }
@@ -66,7 +66,7 @@ func replacing(by, node *kindcluster.Node) *doctest.Runner {
 }
 
 // moved waits until another node has the address and answers there.
-func moved(t *testing.T, ctx context.Context, w *kindcluster.Watch,
+func moved(ctx context.Context, t *testing.T, w *kindcluster.Watch,
 	from *kindcluster.Node) *kindcluster.Node {
 	t.Helper()
 	var next *kindcluster.Node
@@ -106,7 +106,7 @@ func nothingLeft(t *testing.T, c *kindcluster.Cluster, n *kindcluster.Node) {
 }
 
 // join makes the node a control plane again: the manifest first, then kubeadm join.
-func join(t *testing.T, ctx context.Context, c *kindcluster.Cluster, by, node *kindcluster.Node) {
+func join(ctx context.Context, t *testing.T, c *kindcluster.Cluster, by, node *kindcluster.Node) {
 	t.Helper()
 	if err := c.PlaceManifest(ctx, node); err != nil {
 		t.Fatal(err)
