@@ -13,7 +13,7 @@ func useServices(s *Set) {
 	s.ServiceAnnounced("arp-request")
 	s.ServiceConflict()
 	s.Allocator(true)
-	s.Allocation(7, map[string]int{"PoolExhausted": 3, "NeverHeardOf": 2},
+	s.Allocation(7, map[string]int{"PoolExhausted": 3, "OfALaterRelease": 2},
 		[]Pool{{"p", "ipv4", 7, 8}, {"q", "ipv4", 0, 1}, {"q", "ipv6", 0, 1 << 64}})
 }
 
@@ -41,7 +41,8 @@ func TestServicesMetrics(t *testing.T) {
 	}
 }
 
-// What is gone counts no more, as when another node has taken the allocation over.
+// TestAllocationForgets: a pool or reason that is gone has no count, as after another node became
+// the leader.
 func TestAllocationForgets(t *testing.T) {
 	s := newSet(t)
 	useServices(s)

@@ -144,6 +144,40 @@ func TestNil(t *testing.T) {
 	}
 }
 
+// TestE12StuckNamesTheFirstComponentAdded if several are stuck, so that the text is stable.
+func TestE12StuckNamesTheFirstComponentAdded(t *testing.T) {
+	r, now := fixture()
+	first, second := r.Component("first"), r.Component("second")
+	second.Heartbeat()
+	first.Heartbeat()
+	*now += DefaultTimeout + time.Second
+	if got := r.Stuck(); got != "first has made no progress for 16s" {
+		t.Errorf("both are stuck: %q", got)
+	}
+	first.Heartbeat()
+	if got := r.Stuck(); got != "second has made no progress for 16s" {
+		t.Errorf("one is stuck: %q", got)
+	}
+}
+
+// TestRegistriesAreIndependent: the control plane's part and the Services' part are ready or not by
+// themselves, also if their components have the same name.
+func TestRegistriesAreIndependent(t *testing.T) {
+	one, now := fixture()
+	two := NewRegistry(func() time.Duration { return *now })
+	a, b := one.Component("loop"), two.Component("loop")
+	a.Heartbeat()
+	*now += time.Minute
+	b.Heartbeat()
+	b.Stopped("starting")
+	if one.Stuck() == "" || two.Stuck() != "" {
+		t.Errorf("stuck: %q and %q, want the first one alone", one.Stuck(), two.Stuck())
+	}
+	if one.NotReady() != "" || two.NotReady() != "starting" {
+		t.Errorf("not ready: %q and %q, want the second one alone", one.NotReady(), two.NotReady())
+	}
+}
+
 // TestConcurrentUse is for the race detector.
 func TestConcurrentUse(t *testing.T) {
 	r := NewRegistry(nil)
