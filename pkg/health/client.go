@@ -113,7 +113,7 @@ func (c *client) readyURL(base string) string {
 }
 
 // secondProbe requests /readyz while an earlier request for it is unanswered. A check that blocks
-// one request in the server need not block the next, which may be told that the check failed.
+// one request in the server need not block the next, which may get the failed check as its answer.
 func (c *client) secondProbe(ctx context.Context) Observation {
 	ctx, cancel := context.WithTimeout(ctx, secondTimeout)
 	defer cancel()

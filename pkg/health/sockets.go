@@ -161,7 +161,7 @@ func listenerFor(to netip.Addr, listening []netip.Addr) (best netip.Addr, ok boo
 	return best, rank > 0
 }
 
-// stallDetector tells a stopped process from a slow one by the sockets of its server. A stopped
+// stallDetector distinguishes a stopped process from a slow one by the sockets of its server. A stopped
 // process takes nothing: the kernel accepts connections and data, and both queue up. A process that
 // gets a little of the CPU takes something now and then. It is pure; the zero value is ready for
 // use.

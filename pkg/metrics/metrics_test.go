@@ -60,7 +60,7 @@ func useAll(s *Set) {
 	s.Renewal("ok")
 	s.Renewal("ok")
 	s.APIError(Request{"update", "leases"}, "Conflict")
-	s.APIError(Request{"update", "leases"}, "words of a stranger")
+	s.APIError(Request{"update", "leases"}, "words of another program")
 	s.Health("slow")
 	s.Announced(v4, "arp-request")
 	s.Conflict(v4)

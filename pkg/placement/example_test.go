@@ -31,7 +31,7 @@ func ExampleChoose() {
 	// worker2 on eth0: it is the only eligible node
 }
 
-// Explain also tells why the other nodes were not chosen.
+// Explain also reports why the other nodes were not chosen.
 func ExampleExplain() {
 	e := placement.Explain(placement.Address{Addr: addr}, nodes)
 	fmt.Println("eligible:", e.Eligible)

@@ -105,7 +105,7 @@ func TestOperationsPageIsComplete(t *testing.T) {
 	} {
 		want, have := names(c.defined, page(t, c.in)), names(c.used, text)
 		if !slices.Equal(want, have) {
-			t.Errorf("%s of %s: %s defines %v, %s tells %v", c.what, c.in, c.in, want, operations, have)
+			t.Errorf("%s of %s: %s defines %v, %s has %v", c.what, c.in, c.in, want, operations, have)
 		}
 	}
 }

@@ -103,7 +103,7 @@ var bans = []ban{
 		"kvip logs through log/slog; client-go wants another logger, and gets one that says nothing"},
 }
 
-// outside tells tests and tools, which are no part of the program.
+// outside reports whether a package is a test or tool, and not part of the program.
 func outside(pkg string) bool {
 	return strings.HasPrefix(pkg, "test") || strings.HasPrefix(pkg, "hack/") ||
 		strings.HasPrefix(pkg, "kind/")
@@ -166,7 +166,7 @@ func TestDependenciesStayWhereTheyBelong(t *testing.T) {
 	}
 	for _, b := range bans {
 		if !strings.Contains(string(gomod), "\t"+b.module+" v") || !used[b.name] {
-			t.Errorf("%s is banned and nobody uses it any more: remove the rule or correct its name", b.name)
+			t.Errorf("%s is banned and no package uses it any more: remove the rule or correct its name", b.name)
 		}
 	}
 }

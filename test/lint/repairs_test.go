@@ -20,7 +20,7 @@ var repairsReviews = []struct {
 const maxLeft = 5
 
 // TestRepairsPageCoversEveryFault: each fault has a row, which names a test that exists or says why
-// none is needed, and a verdict.
+// none is needed, and a outcome.
 func TestRepairsPageCoversEveryFault(t *testing.T) {
 	text, files := page(t, repairsPage), testFiles(t)
 	left := 0
@@ -49,22 +49,22 @@ func checkRepair(t *testing.T, files map[string]string, row string) int {
 		t.Errorf("%s: a row has %d cells instead of 4: %s", repairsPage, len(cells), row)
 		return 0
 	}
-	tests, verdict := testsNamed(cells[2]), cells[3]
+	tests, outcome := testsNamed(cells[2]), cells[3]
 	for _, name := range tests {
 		if len(filesOf(files, name)) == 0 {
 			t.Errorf("%s names %s, which does not exist", repairsPage, name)
 		}
 	}
 	switch {
-	case strings.HasPrefix(verdict, "left: "):
+	case strings.HasPrefix(outcome, "left: "):
 		return 1
-	case strings.HasPrefix(verdict, "mended"), strings.HasPrefix(verdict, "refuted: "):
+	case strings.HasPrefix(outcome, "mended"), strings.HasPrefix(outcome, "refuted: "):
 		if len(tests) == 0 {
 			t.Errorf("%s: no test in: %s", repairsPage, row)
 		}
-	case strings.HasPrefix(verdict, "documented: "):
+	case strings.HasPrefix(outcome, "documented: "):
 	default:
-		t.Errorf("%s: no verdict in: %s", repairsPage, row)
+		t.Errorf("%s: no outcome in: %s", repairsPage, row)
 	}
 	return 0
 }

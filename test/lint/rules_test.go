@@ -65,10 +65,10 @@ func TestEveryRuleIsKeptAndProven(t *testing.T) {
 	}
 	for _, rule := range slices.Concat(electionRules.names(), serviceRules.names()) {
 		if !naming(rule).MatchString(code.String()) {
-			t.Errorf("no code says that it keeps %s", rule)
+			t.Errorf("no code names %s as a rule that it keeps", rule)
 		}
 		if !naming(rule).MatchString(tests.String()) {
-			t.Errorf("no test says that it proves %s", rule)
+			t.Errorf("no test names %s as the rule that it proves", rule)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// quoted finds what docs/troubleshooting.md says that kvip prints.
+// quoted finds the output of kvip that docs/troubleshooting.md quotes.
 var quoted = regexp.MustCompile(
 	"(?:[lL]og|/readyz|status|[mM]etric|kvip): (`[^`]+`(?:(?:,| with|:| or) `[^`]+`)*)")
 

@@ -2,7 +2,7 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// ConditionReady is the type of the condition that says whether addresses of the pool are given out.
+// ConditionReady is the type of the condition that reports whether addresses of the pool are allocated.
 // False: the pool is refused as it is, and its message names the entry and the fix.
 const ConditionReady = "Ready"
 
@@ -19,7 +19,7 @@ type IPPoolStatus struct {
 	// +optional
 	Addresses string `json:"addresses,omitempty"`
 	// IPv4 is how many IPv4 addresses are given out, and of how many, as 4/16. Addresses of nodes and of their
-	// subnets do not count: they are given to nobody.
+	// subnets do not count: they are not allocated.
 	// +optional
 	IPv4 string `json:"ipv4,omitempty"`
 	// IPv6 is the same of IPv6; a large number is a power of two, as 0/2^64.
@@ -28,7 +28,7 @@ type IPPoolStatus struct {
 	// Used is how many of the addresses are given out. One that is shared counts once.
 	// +optional
 	Used int32 `json:"used"`
-	// Conflicts name the other pools that have some of the same addresses, with the range. That is no
+	// Conflicts name the other pools that have some of the same addresses, with the range. That is not an
 	// error: an address is given out once, whichever pool it is taken from.
 	// ---
 	// S4 has the reason: one ledger for all pools.

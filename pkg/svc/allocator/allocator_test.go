@@ -262,10 +262,10 @@ func TestRun(t *testing.T) {
 		now := func() time.Duration { return at + time.Since(began) }
 		k.cfg.Clock, a.cfg.Clock, a.queue.cfg.Clock = now, now, now
 		a.queue.client.cfg.Clock, a.events.cfg.Clock = now, now
-		stopKeeper, stopAllocator := r.Run(k.Run), r.Run(a.Run)
+		stopElector, stopAllocator := r.Run(k.Run), r.Run(a.Run)
 		return func() {
 			stopAllocator()
-			stopKeeper()
+			stopElector()
 		}
 	}
 	stop := run("x")

@@ -152,7 +152,7 @@ func TestS9AForeignHolderIsRespected(t *testing.T) {
 	}
 	r.advance(10 * time.Second)
 	// it keeps annotations that it does not know
-	r.putLeaderLease("kube-vip-node", 15, "kvip:somebody-else")
+	r.putLeaderLease("kube-vip-node", 15, "kvip:another-pod")
 	k.reconcile(t.Context())
 	r.advance(15 * time.Second)
 	if k.reconcile(t.Context()); k.ForeignHolder() == "" || r.isLeader(k) {

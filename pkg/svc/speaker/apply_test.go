@@ -143,7 +143,7 @@ func TestAnAddressThatFailsGoesToAnotherNode(t *testing.T) {
 	}
 }
 
-// S2: the Lease of a node that cannot write its filter tells so, until it can.
+// S2: the Lease of a node that cannot write its filter reports it, until it can.
 func TestAHostThatCannotFilterReportsIt(t *testing.T) {
 	f := newFixture(t)
 	f.assign(vip4, "a/web")
@@ -223,7 +223,7 @@ func TestWhatCannotBeRemovedStaysProtected(t *testing.T) {
 			}
 			_, failed := f.speaker.applier.faults.published(f.clock())
 			if len(failed) > 0 {
-				t.Errorf("peers are told that this node cannot carry %v", failed)
+				t.Errorf("peers get a report that this node cannot carry %v", failed)
 			}
 			fail(f, nil)
 			f.advanceRunning(retries.Max)

@@ -16,12 +16,12 @@ import (
 var retries = backoff.Backoff{Min: time.Second, Max: 30 * time.Second}
 
 const (
-	// minHold is how long other nodes are told that this node cannot carry an address that it
+	// minHold is how long this node reports to others that it cannot carry an address that it
 	// is no longer to have. Each further failure doubles it up to maxHold. After that the
 	// address may return, and fail again.
 	minHold, maxHold = 5 * time.Minute, time.Hour
 	// publishAfter is how long a fault that concerns all addresses must last before other nodes
-	// are told: then they take over this node's addresses.
+	// have the report: then they take over this node's addresses.
 	publishAfter = 3 * time.Second
 	// maxFaults is the number of addresses that may fail before this node counts as one that
 	// can carry none.
@@ -35,7 +35,7 @@ type fault struct {
 	failures int // in a row
 	retryAt  time.Duration
 	hold     time.Duration
-	holdEnd  time.Duration // other nodes are told until then, longer while it fails
+	holdEnd  time.Duration // reported to other nodes until then, longer while it fails
 }
 
 // again returns the fault after one more failure. f may be nil.
@@ -103,7 +103,7 @@ func (f *faults) hostBackingOff(what string, now time.Duration) bool {
 	return one != nil && now < one.retryAt
 }
 
-// over reports whether other nodes are no longer told that an address fails here.
+// over reports whether the report that an address fails here has ended.
 func (f *faults) over(addr netip.Addr, now time.Duration) bool {
 	return now >= f.address[addr].holdEnd && !f.chosen[addr]
 }
@@ -131,7 +131,7 @@ func (f *faults) nextEvent(now time.Duration) (next time.Duration) {
 	return next
 }
 
-// published returns what the node's Lease tells other nodes: why this node can carry no address,
+// published returns what the node's Lease reports to other nodes: why this node can carry no address,
 // or why it cannot carry single ones.
 func (f *faults) published(now time.Duration) (unavailable string, failed map[netip.Addr]string) {
 	for _, what := range slices.Sorted(maps.Keys(f.host)) {

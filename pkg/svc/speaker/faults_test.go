@@ -35,7 +35,7 @@ func TestFailuresBackOff(t *testing.T) {
 	}
 }
 
-// S2: peers are told of a failed address for a time that grows with each failure, so that it does
+// S2: a failed address is reported to peers for a time that grows with each failure, so that it does
 // not come back to fail again and again.
 func TestAFailureIsPublishedForAWhile(t *testing.T) {
 	f, now := newFaults(), time.Hour
@@ -136,7 +136,7 @@ func TestAnyNew(t *testing.T) {
 	}
 }
 
-// An address that is not this node's any more is an event when peers are to be told so.
+// An address that is not this node's any more is an event when it has to be reported to peers.
 func TestNextEventOfAnAddressThatLeft(t *testing.T) {
 	f, now := newFaults(), time.Hour
 	f.fail(vip4, errTest, now)

@@ -349,7 +349,7 @@ func (f *fixture) renewPeer(name string, mac net.HardwareAddr) {
 	f.lease.refresh()
 }
 
-// ownLease returns what this node's Lease tells.
+// ownLease returns what this node's Lease reports.
 func (f *fixture) ownLease() svc.NodeInfo {
 	return f.cache.Lease(svc.NodeLease(fakecluster.Seat, "me")).Info
 }

@@ -43,7 +43,7 @@ func (h *host) refreshDue(now time.Duration) bool {
 	return true
 }
 
-// relevant reports whether a link event tells something new, given whether this node has the
+// relevant reports whether a link event has something new, given whether this node has the
 // event's address. The kernel reports an address whenever its lifetime is extended.
 func (h *host) relevant(ev link.Event, have bool) bool {
 	switch ev.Kind {
@@ -76,7 +76,7 @@ func (h *host) read() error {
 	return nil
 }
 
-// describe returns what the node's Lease tells of the links. A Lease has room for a limited number
+// describe returns what the node's Lease reports of the links. A Lease has room for a limited number
 // of them: selected links come first, then those with a subnet.
 func (h *host) describe(networks []link.Network) svc.NodeInfo {
 	info := svc.NodeInfo{

@@ -39,7 +39,7 @@ func TestWhichEventsAreRelevant(t *testing.T) {
 	}
 }
 
-// S2: a node's Lease tells which links carry its Services, and all nodes read it there. A node
+// S2: a node's Lease lists which links carry its Services, and all nodes read it there. A node
 // with another setting decides alike.
 func TestLinksAreSelectedByTheirOwnNode(t *testing.T) {
 	f := newFixture(t)

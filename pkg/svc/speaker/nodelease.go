@@ -97,7 +97,7 @@ func NewNodeLease(cfg NodeLeaseConfig) (*NodeLease, error) {
 // before Run.
 func (l *NodeLease) OnChange(fn func()) { l.onChange = append(l.onChange, fn) }
 
-// SetInfo sets what the Lease tells other nodes. A change is written at once. Nothing is written
+// SetInfo sets what the Lease reports to other nodes. A change is written at once. Nothing is written
 // before the first call.
 func (l *NodeLease) SetInfo(info svc.NodeInfo) {
 	l.mu.Lock()

@@ -63,7 +63,7 @@ func TestTheLeaseOfANode(t *testing.T) {
 	info := svc.ReadLease(&l).Info
 	if info.Node != "me" || info.StatusPort != 9 || len(info.Links) != 1 ||
 		info.Links[0].MAC != ownMAC.String() || len(info.Links[0].Subnets) != 2 {
-		t.Errorf("it tells %+v", info)
+		t.Errorf("it reports %+v", info)
 	}
 	owners := l.OwnerReferences
 	if len(owners) != 1 || owners[0].Kind != "Node" || owners[0].Name != "me" ||

@@ -54,7 +54,7 @@ func TestReleaseWithoutTheAPI(t *testing.T) {
 	f.Server.Close()
 	began := time.Now()
 	if err := f.speaker.Release(t.Context()); err == nil {
-		t.Error("the Lease was not released, and there is no error")
+		t.Error("the Lease was not released, without an error")
 	}
 	if f.kernel.Has(vip4) || len(f.announcer.announced) > 0 {
 		t.Error("an address is left")

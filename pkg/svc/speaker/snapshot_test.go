@@ -142,7 +142,7 @@ func TestAServiceOfAnotherClassWithAnAddressIsServed(t *testing.T) {
 }
 
 // The control plane's address is on the node that holds it. Between two holders, and where no Lease
-// lists it, the ledger tells that it is shared: no hash places it.
+// lists it, the ledger shows that it is shared: no hash places it.
 func TestTheControlPlanesAddressIsPlacedByNoHash(t *testing.T) {
 	f := newFixture(t)
 	f.PutService("a/web")

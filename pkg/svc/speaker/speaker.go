@@ -229,7 +229,7 @@ func (s *Speaker) hostKnown() bool {
 }
 
 // adopt takes over the addresses of an earlier process. They stay, unannounced, until a fresh view
-// decides who owns them (S6). Kernels before 5.18 keep no marks; there only the ledger tells these
+// decides who owns them (S6). Kernels before 5.18 keep no marks; there only the ledger identifies these
 // addresses from others.
 func (s *Speaker) adopt() error {
 	marks, err := s.cfg.Addresses.KeepsMarks()
@@ -302,7 +302,7 @@ func (s *Speaker) HandOver(ctx context.Context) bool {
 
 // Release gives up everything (S6). It releases the Lease, keeps each address until its new owner
 // is heard, 1 s at most, and removes addresses, packet filter and Lease. Run must have returned.
-// Without an API server the host is cleaned up all the same, and other nodes take over when the
+// Without an API server the host is still cleaned up, and other nodes take over when the
 // Lease expires.
 func (s *Speaker) Release(ctx context.Context) error {
 	released := s.cfg.NodeLease.Release(ctx)

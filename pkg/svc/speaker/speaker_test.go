@@ -119,7 +119,7 @@ func TestAdoption(t *testing.T) {
 	}
 }
 
-// Without marks in the kernel the ledger tells what an earlier process left, once it is known (S6).
+// Without marks in the kernel the ledger shows what an earlier process left, once it is known (S6).
 func TestAdoptionOnAKernelWithoutMarks(t *testing.T) {
 	f := newFixture(t)
 	f.kernel.DropMarks()

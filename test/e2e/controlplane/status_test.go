@@ -44,7 +44,7 @@ func TestStatus(t *testing.T) {
 		t.Errorf("without a holder: %v: %+v\n%s", err, r, diagnostics)
 	}
 	if out, _, err := s.runKvip(holder, "status"); exitCode(err) != 3 ||
-		!containsAll(out, []string{"Holder:    nobody", "Problem:   nobody", old.Name, holder.Name}) {
+		!containsAll(out, []string{"Holder:    none", "Problem:   no node", old.Name, holder.Name}) {
 		t.Errorf("without a holder: %v\n%s", err, out)
 	}
 	out, diagnostics, err = s.runKvip(old, "status")
