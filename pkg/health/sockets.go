@@ -161,10 +161,10 @@ func listenerFor(to netip.Addr, listening []netip.Addr) (best netip.Addr, ok boo
 	return best, rank > 0
 }
 
-// stallDetector distinguishes a stopped process from a slow one by the sockets of its server. A stopped
-// process takes nothing: the kernel accepts connections and data, and both queue up. A process that
-// gets a little of the CPU takes something now and then. It is pure; the zero value is ready for
-// use.
+// stallDetector distinguishes a stopped process from a slow one by the sockets of its server. A
+// stopped process takes nothing: the kernel accepts connections and data, and both queue up. A
+// process that gets a little of the CPU takes something now and then. It is pure; the zero value is
+// ready for use.
 type stallDetector struct {
 	first, last time.Time // of the lists in a row without a sign of life
 	lists       int

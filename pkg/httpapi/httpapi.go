@@ -101,7 +101,8 @@ func (s *Server) Run(ctx context.Context) {
 }
 
 // serveAddress serves on a TCP address until ctx ends.
-func (s *Server) serveAddress(ctx context.Context, address string, pages http.Handler, limit limits) {
+func (s *Server) serveAddress(ctx context.Context, address string, pages http.Handler,
+	limit limits) {
 	logged := false
 	listenPause.Retry(ctx, func(int) error {
 		listener, err := listen(ctx, address, limit)

@@ -166,7 +166,7 @@ func TestDependenciesStayWhereTheyBelong(t *testing.T) {
 	}
 	for _, b := range bans {
 		if !strings.Contains(string(gomod), "\t"+b.module+" v") || !used[b.name] {
-			t.Errorf("%s is banned and no package uses it any more: remove the rule or correct its name", b.name)
+			t.Errorf("%s is banned and unused: remove the rule or correct its name", b.name)
 		}
 	}
 }

@@ -44,5 +44,6 @@ func TestHostileEndpoints(t *testing.T) {
 		t.Errorf("peers %v, want %v first", got, servers)
 	}
 	l.store.SetPeers(append([]string{l.servers[0].Host}, servers...)...)
-	l.until("the true list", func() bool { return slices.Equal(l.driver.Peers()[:len(servers)], servers) })
+	l.until("the true list",
+		func() bool { return slices.Equal(l.driver.Peers()[:len(servers)], servers) })
 }

@@ -131,8 +131,8 @@ func (f *faults) nextEvent(now time.Duration) (next time.Duration) {
 	return next
 }
 
-// published returns what the node's Lease reports to other nodes: why this node can carry no address,
-// or why it cannot carry single ones.
+// published returns what the node's Lease reports to other nodes: why this node can carry no
+// address, or why it cannot carry single ones.
 func (f *faults) published(now time.Duration) (unavailable string, failed map[netip.Addr]string) {
 	for _, what := range slices.Sorted(maps.Keys(f.host)) {
 		if one := f.host[what]; now-one.since >= publishAfter {

@@ -35,8 +35,8 @@ func TestFailuresBackOff(t *testing.T) {
 	}
 }
 
-// S2: a failed address is reported to peers for a time that grows with each failure, so that it does
-// not come back to fail again and again.
+// S2: a failed address is reported to peers for a time that grows with each failure, so that it
+// does not come back to fail again and again.
 func TestAFailureIsPublishedForAWhile(t *testing.T) {
 	f, now := newFaults(), time.Hour
 	for _, minutes := range []time.Duration{5, 10, 20, 40, 60, 60} {

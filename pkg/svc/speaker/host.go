@@ -76,8 +76,8 @@ func (h *host) read() error {
 	return nil
 }
 
-// describe returns what the node's Lease reports of the links. A Lease has room for a limited number
-// of them: selected links come first, then those with a subnet.
+// describe returns what the node's Lease reports of the links. A Lease has room for a limited
+// number of them: selected links come first, then those with a subnet.
 func (h *host) describe(networks []link.Network) svc.NodeInfo {
 	info := svc.NodeInfo{
 		Node: h.cfg.Node, StatusPort: h.cfg.StatusPort, Links: []svc.LinkInfo{},

@@ -97,8 +97,8 @@ func NewNodeLease(cfg NodeLeaseConfig) (*NodeLease, error) {
 // before Run.
 func (l *NodeLease) OnChange(fn func()) { l.onChange = append(l.onChange, fn) }
 
-// SetInfo sets what the Lease reports to other nodes. A change is written at once. Nothing is written
-// before the first call.
+// SetInfo sets what the Lease reports to other nodes. A change is written at once. Nothing is
+// written before the first call.
 func (l *NodeLease) SetInfo(info svc.NodeInfo) {
 	l.mu.Lock()
 	changed := !reflect.DeepEqual(l.info, info)

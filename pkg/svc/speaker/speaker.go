@@ -229,8 +229,8 @@ func (s *Speaker) hostKnown() bool {
 }
 
 // adopt takes over the addresses of an earlier process. They stay, unannounced, until a fresh view
-// decides who owns them (S6). Kernels before 5.18 keep no marks; there only the ledger identifies these
-// addresses from others.
+// decides who owns them (S6). Kernels before 5.18 keep no marks; there only the ledger identifies
+// these addresses from others.
 func (s *Speaker) adopt() error {
 	marks, err := s.cfg.Addresses.KeepsMarks()
 	if err == nil && !marks && !s.cfg.Cache.HasSynced() {
