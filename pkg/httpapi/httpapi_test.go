@@ -280,3 +280,44 @@ func TestKubeletProbeFails(t *testing.T) {
 		return err != nil && strings.Contains(err.Error(), "the agent is not healthy: loop hangs")
 	})
 }
+
+// TestPagesOfEachAddress: the network sees neither /healthz nor /readyz, and no other method or
+// path is a page.
+func TestPagesOfEachAddress(t *testing.T) {
+	var addresses [2]string
+	for i := range addresses {
+		free, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addresses[i] = free.Addr().String()
+		free.Close()
+	}
+	s := newContent(t)
+	s.services = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	s.config.HealthAddress, s.config.MetricsAddress = addresses[0], addresses[1]
+	defer s.run(t)()
+	defer http.DefaultClient.CloseIdleConnections()
+	for i, want := range []map[string]int{
+		{"/healthz": 200, "/readyz": 200, "/status": 200, "/services": 200, "/metrics": 404,
+			"/": 404, "/debug/pprof/": 404, "/healthz/x": 404},
+		{"/healthz": 404, "/readyz": 404, "/status": 200, "/services": 200, "/metrics": 200,
+			"/": 404, "/debug/pprof/": 404, "/metrics/x": 404},
+	} {
+		waitFor(t, "the server", func() bool { return codeOf("http://"+addresses[i]+"/status") == 200 })
+		for path, code := range want {
+			if got := codeOf("http://" + addresses[i] + path); got != code {
+				t.Errorf("address %d, %s: %d, want %d", i, path, got, code)
+			}
+		}
+	}
+}
+
+// TestRunWithoutAddressesEnds at once: there is nothing to serve.
+func TestRunWithoutAddressesEnds(t *testing.T) {
+	s := newContent(t)
+	s.server(t).Run(t.Context())
+	if s.log.String() != "" {
+		t.Errorf("logged %s", s.log.String())
+	}
+}
