@@ -25,7 +25,7 @@ const (
 // The axis is logarithmic. Outages outside it are drawn at its ends.
 const (
 	axisLeast = 5 * time.Millisecond
-	axisMost = 30 * time.Second
+	axisMost  = 30 * time.Second
 )
 
 // toolColours are distinguishable with any colour vision.
