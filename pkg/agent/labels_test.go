@@ -142,3 +142,112 @@ func TestErrorCode(t *testing.T) {
 		t.Errorf("a dial that timed out: code %q", got)
 	}
 }
+
+// TestRequestsDependOnTheJobs: a series that stays 0 for the agent's life has no reader.
+func TestRequestsDependOnTheJobs(t *testing.T) {
+	cfg := config.Default()
+	if list := requests(cfg); len(list) != 0 {
+		t.Errorf("without a job: %v", list)
+	}
+	renew := metrics.Request{Verb: "update", Resource: "leases"}
+	patch := metrics.Request{Verb: "patch", Resource: "services"}
+	local := metrics.Request{Verb: "get", Resource: "endpointslices"}
+	for _, row := range []struct {
+		name                string
+		control, services   bool
+		renew, patch, local bool
+	}{
+		{"control plane", true, false, true, false, true},
+		{"Services", false, true, true, true, false},
+		{"both", true, true, true, true, true},
+	} {
+		cfg := config.Default()
+		if cfg.Services = row.services; row.control {
+			cfg.VIPs = append(cfg.VIPs, vip4)
+		}
+		list := requests(cfg)
+		for request, want := range map[metrics.Request]bool{
+			renew: row.renew, patch: row.patch, local: row.local,
+		} {
+			if got := slices.Contains(list, request); got != want {
+				t.Errorf("%s: %v: %v", row.name, request, got)
+			}
+		}
+		for i, one := range list {
+			if slices.Contains(list[:i], one) {
+				t.Errorf("%s: %v is listed twice", row.name, one)
+			}
+		}
+	}
+}
+
+// TestKnownLabelsDependOnTheJobs, and are words without duplicates.
+func TestKnownLabelsDependOnTheJobs(t *testing.T) {
+	cfg := config.Default()
+	cfg.VIPs = append(cfg.VIPs, vip4)
+	control := knownLabels(cfg)
+	if control.Services || len(control.Refusals) != 0 || len(control.Transitions) == 0 ||
+		len(control.HealthStates) == 0 {
+		t.Errorf("control plane: %+v", control)
+	}
+	cfg.VIPs, cfg.Services = nil, true
+	services := knownLabels(cfg)
+	if !services.Services || len(services.Refusals) == 0 || len(services.Transitions) != 0 ||
+		len(services.HealthStates) != 0 {
+		t.Errorf("Services: %+v", services)
+	}
+	word := regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
+	for name, values := range map[string][]string{
+		"transitions": control.Transitions, "health states": control.HealthStates,
+		"refusals": services.Refusals, "codes": services.Codes, "frames": control.Frames,
+	} {
+		for i, value := range values {
+			if !word.MatchString(value) || slices.Contains(values[:i], value) {
+				t.Errorf("%s: %q is not a word, or listed twice", name, value)
+			}
+		}
+	}
+}
+
+// TestReasonsOfTheAPIServerAreKnown: each status that kvip's requests lead to has its own code.
+func TestReasonsOfTheAPIServerAreKnown(t *testing.T) {
+	resource := schema.GroupResource{Resource: "leases"}
+	for want, err := range map[string]error{
+		"NotFound":           apierrors.NewNotFound(resource, "kvip"),
+		"Conflict":           apierrors.NewConflict(resource, "kvip", errors.New("changed")),
+		"AlreadyExists":      apierrors.NewAlreadyExists(resource, "kvip"),
+		"Expired":            apierrors.NewResourceExpired("too old"),
+		"TooManyRequests":    apierrors.NewTooManyRequests("later", 1),
+		"Timeout":            apierrors.NewTimeoutError("slow", 1),
+		"ServerTimeout":      apierrors.NewServerTimeout(resource, "update", 1),
+		"InternalError":      apierrors.NewInternalError(errors.New("etcd")),
+		"ServiceUnavailable": apierrors.NewServiceUnavailable("starting"),
+	} {
+		got := errorCode(fmt.Errorf("renew lease: %w", err))
+		if got != want || !slices.Contains(codes(), got) {
+			t.Errorf("%v: code %q, want %q, one of %q", err, got, want, codes())
+		}
+	}
+}
+
+// TestLeaseFailuresAreCounted under the request of their operation.
+func TestLeaseFailuresAreCounted(t *testing.T) {
+	a := testAgent(t, func(c *config.Config) { c.VIPs = append(c.VIPs, vip4) })
+	refused := apierrors.NewForbidden(schema.GroupResource{Resource: "leases"}, "kvip", nil)
+	for _, op := range []string{"renew", "claim", "read", "get-endpointslice"} {
+		a.onLeaseFailure(op, refused)
+	}
+	a.onLeaseFailure("renew", errors.New("connection refused"))
+	page := scrape(t, a.metrics)
+	for _, line := range []string{
+		`{code="Forbidden",resource="leases",verb="update"} 2`,
+		`{code="Forbidden",resource="leases",verb="get"} 1`,
+		`{code="Forbidden",resource="endpointslices",verb="get"} 1`,
+		`{code="Unreachable",resource="leases",verb="update"} 1`,
+		`{code="Forbidden",resource="leases",verb="create"} 0`,
+	} {
+		if !strings.Contains(page, "\nkvip_api_errors_total"+line+"\n") {
+			t.Errorf("%s is not served", line)
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package agent
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/kvip/kvip/pkg/nftfilter"
+	"github.com/kvip/kvip/pkg/vip"
+	"github.com/kvip/kvip/test/testutil"
+)
+
+// leaveBehind puts on this host what a killed agent leaves: addresses with kvip's mark and the
+// packet filter.
+func leaveBehind(t *testing.T, addresses ...string) {
+	t.Helper()
+	for _, text := range addresses {
+		change := vip.Change{
+			Address: vip.Address{VIP: netip.MustParseAddr(text), LinkIndex: 7, LinkName: "eth0"},
+			Valid:   time.Minute, Proto: vip.Proto,
+		}
+		if err := vip.Netlink().Apply([]vip.Change{change})[0]; err != nil {
+			t.Fatal(err)
+		}
+	}
+	filter := testutil.Must(nftfilter.New(nftfilter.Config{Log: discard}))
+	if err := filter.Apply(nil); err != nil {
+		testutil.Unavailable(t, "needs nftables: "+err.Error())
+	}
+}
+
+const filterTable = "nftables table inet kvip"
+
+func TestCleanup(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		list    []netip.Addr
+		removed []string
+		filter  bool // remains
+	}{
+		{"everything", nil, []string{"10.0.0.100 from eth0", "10.0.0.101 from eth0", filterTable}, false},
+		{"a list spares the filter", []netip.Addr{vip4}, []string{"10.0.0.100 from eth0"}, true},
+		{"an address that is not there", []netip.Addr{netip.MustParseAddr("10.0.0.9")}, nil, true},
+	} {
+		newHost(t)
+		leaveBehind(t, "10.0.0.100", "10.0.0.101")
+		removed, err := Cleanup(row.list)
+		if slices.Sort(removed); err != nil || !slices.Equal(removed, row.removed) {
+			t.Errorf("%s: removed %q, %v; want %q", row.name, removed, err, row.removed)
+		}
+		if got, err := nftfilter.Installed(); err != nil || got != row.filter {
+			t.Errorf("%s: the filter remains: %v, %v", row.name, got, err)
+		}
+	}
+}
+
+// TestCleanupIsIdempotent: nothing is left for a second call, and nothing is its error.
+func TestCleanupIsIdempotent(t *testing.T) {
+	newHost(t)
+	leaveBehind(t, "10.0.0.100")
+	for i, want := range []int{2, 0, 0} {
+		if removed, err := Cleanup(nil); err != nil || len(removed) != want {
+			t.Errorf("call %d: %q, %v", i, removed, err)
+		}
+	}
+}
+
+// TestCleanupSparesTheFilterOfARunningAgent, which would be without protection until its next
+// reconcile.
+func TestCleanupSparesTheFilterOfARunningAgent(t *testing.T) {
+	newHost(t)
+	leaveBehind(t)
+	lock := testutil.Must(vip.LockServices())
+	if removed, err := Cleanup(nil); err != nil || len(removed) != 0 {
+		t.Errorf("removed %q, %v", removed, err)
+	}
+	if installed, err := nftfilter.Installed(); err != nil || !installed {
+		t.Errorf("installed: %v, %v", installed, err)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if removed, err := Cleanup(nil); err != nil || !slices.Equal(removed, []string{filterTable}) {
+		t.Errorf("after the agent ended: removed %q, %v", removed, err)
+	}
+}
