@@ -1,5 +1,5 @@
-# kvip: `make help` lists the targets. Go is found by hack/with-go.sh, which also builds as the
-# calling user, with that user's Go settings, when make runs through sudo.
+# `make help` lists the targets. hack/with-go.sh finds Go. Through sudo it builds as the calling
+# user, with that user's Go settings.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -8,32 +8,33 @@ GO_RUN := hack/with-go.sh
 VERSION ?= $(shell $(GO_RUN) git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT ?= $(shell $(GO_RUN) git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
-# Static, and of the same bytes in every directory: version and commit are stamped by LDFLAGS alone.
+# Static, with the same bytes in every directory: only LDFLAGS stamps version and commit.
 BUILD = CGO_ENABLED=0 $(GO_RUN) go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
-# The time of everything in an image.
+# The timestamp of all files in an image.
 SOURCE_DATE_EPOCH ?= $(shell $(GO_RUN) git log -1 --format=%ct 2>/dev/null || echo 0)
 VIP ?= 192.0.2.10
 RUNS ?= 20
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' \
+		$(firstword $(MAKEFILE_LIST))
 
 .PHONY: build
 build: ## build bin/kvip, a static binary
 	$(BUILD) -o bin/kvip ./cmd/kvip
 
 .PHONY: stamp
-stamp: ## print what is stamped into binaries and images
+stamp: ## print version, commit and time of binaries and images
 	@echo VERSION=$(VERSION) COMMIT=$(COMMIT) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH)
 
 .PHONY: bin/mkimage
 bin/mkimage:
 	@CGO_ENABLED=0 $(GO_RUN) go -C hack/image build -trimpath -buildvcs=false -o ../../bin/mkimage .
 
-# The image holds /kvip and nothing else. It needs no CA certificates: kvip talks to API servers only,
-# and trusts the CA that its kubeconfig or its ServiceAccount names. It writes nothing, needs no shell
-# and no /tmp, and sets no user: the pod says who runs it, with which capabilities.
+# The image has /kvip and no other file. It needs no CA certificates: kvip connects to API servers
+# only, and trusts the CA of its kubeconfig or ServiceAccount. It writes no files, needs no shell
+# and no /tmp, and sets no user: the pod sets user and capabilities.
 .PHONY: image
 image: bin/mkimage ## build the container images bin/image/kvip-{amd64,arm64}.tar and kvip.oci.tar
 	@set -e; export SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)'; version='$(VERSION)'; \
@@ -42,18 +43,24 @@ image: bin/mkimage ## build the container images bin/image/kvip-{amd64,arm64}.ta
 		$(GO_RUN) bin/mkimage -o bin/image/kvip-$$arch.tar --platform linux/$$arch \
 			--name "localhost/kvip:$$version" --name localhost/kvip:latest \
 			--file bin/image/$$arch/kvip:/kvip:0755 --entrypoint /kvip \
-			--label org.opencontainers.image.title=kvip --label "org.opencontainers.image.version=$$version" \
-			--label org.opencontainers.image.revision='$(COMMIT)' --label org.opencontainers.image.licenses=Apache-2.0 \
+			--label org.opencontainers.image.title=kvip \
+			--label "org.opencontainers.image.version=$$version" \
+			--label org.opencontainers.image.revision='$(COMMIT)' \
+			--label org.opencontainers.image.licenses=Apache-2.0 \
 			--label org.opencontainers.image.source=https://github.com/kvip/kvip; \
 	done; \
-	$(GO_RUN) bin/mkimage index -o bin/image/kvip.oci.tar --name "localhost/kvip:$$version" bin/image/kvip-amd64.tar bin/image/kvip-arm64.tar
+	$(GO_RUN) bin/mkimage index -o bin/image/kvip.oci.tar --name "localhost/kvip:$$version" \
+		bin/image/kvip-amd64.tar bin/image/kvip-arm64.tar
 
-# The application of the case study in kind, a module of its own, for this machine's nodes.
+# The application of the case study in kind, a separate module, for the architecture of this
+# machine.
 .PHONY: echo-image
 echo-image: bin/mkimage ## build the case study's application: bin/image/echo-ARCH.tar
 	@set -e; export SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)'; arch=$$($(GO_RUN) go env GOARCH); \
-	CGO_ENABLED=0 $(GO_RUN) go -C kind/echo build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../bin/image/$$arch/echo .; \
-	$(GO_RUN) bin/mkimage -o bin/image/echo-$$arch.tar --platform linux/$$arch --name localhost/kvip-echo:latest \
+	CGO_ENABLED=0 $(GO_RUN) go -C kind/echo build -trimpath -buildvcs=false -ldflags '-s -w' \
+		-o ../../bin/image/$$arch/echo .; \
+	$(GO_RUN) bin/mkimage -o bin/image/echo-$$arch.tar --platform linux/$$arch \
+		--name localhost/kvip-echo:latest \
 		--file bin/image/$$arch/echo:/echo:0755 --entrypoint /echo
 
 .PHONY: test
@@ -61,7 +68,7 @@ test: ## run every test (with sudo: the lab too); prints the time of each stage
 	@hack/test.sh
 
 .PHONY: check
-check: ## what CI checks first, without root: format, vet, linters, unit tests with -race
+check: ## the first checks of CI, without root: format, vet, linters, unit tests with -race
 	@hack/test.sh check
 
 .PHONY: lab
@@ -88,7 +95,7 @@ unit: ## the tests of all packages with -race, without root and without a lab
 lint: ## check format, vet, staticcheck, golangci-lint and go.mod of all modules
 	@hack/test.sh lint
 
-# hack/packages has what each command takes. It is installed before anything is built.
+# hack/packages lists the packages of each command. They are installed before the first build.
 packages-%:
 	@hack/deps.sh $*
 
@@ -97,7 +104,7 @@ demo: packages-demo build ## sudo: three control-plane nodes, one VIP, and every
 	$(GO_RUN) go build -o bin/demo ./test/demo
 	@$(GO_RUN) --root bin/demo lab
 
-# What is prepared are lines of NAME=VALUE.
+# kind/prepare.sh prints lines of NAME=VALUE.
 .PHONY: kind-demo
 kind-demo: ## five nodes in kind, the holder is killed; NODE_IMAGE=local, K8S=1.35
 	@set -e; prepared="$$(kind/prepare.sh any demo)"; mapfile -t prepared <<<"$$prepared"; \
@@ -121,38 +128,43 @@ kind-node-image: ## sudo: build the node image for NODE_IMAGE=local; prints its 
 .PHONY: bench-failover
 bench-failover: packages-bench-failover build ## sudo: each fault RUNS=20 times; FAULT=, TOOL=
 	$(GO_RUN) go build -o bin/bench ./test/bench
-	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" RUNS='$(RUNS)' FAULT='$(FAULT)' TOOL='$(TOOL)' $(GO_RUN) --root bin/bench failover
+	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" RUNS='$(RUNS)' FAULT='$(FAULT)' \
+		TOOL='$(TOOL)' $(GO_RUN) --root bin/bench failover
 
 .PHONY: bench-kind
 bench-kind: ## sudo: each fault of the kind tests RUNS=20 times
-	@RUN='Killed|MovedAway|Stopped|Paused|Deleted' TESTFLAGS='-test.timeout=3h -test.count=$(RUNS)' hack/test.sh kind kubeadm
+	@RUN='Killed|MovedAway|Stopped|Paused|Deleted' \
+		TESTFLAGS='-test.timeout=3h -test.count=$(RUNS)' hack/test.sh kind kubeadm
 	@$(GO_RUN) cp test/artifacts/kind-outages.csv docs/benchmarks/kind.csv
 
 .PHONY: bench-services
 bench-services: RUNS = 3
 bench-services: packages-bench-services build ## sudo: 10 to 5000 Services RUNS=3 times; N=
 	$(GO_RUN) go build -o bin/bench ./test/bench
-	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" RUNS='$(RUNS)' N='$(N)' $(GO_RUN) --root bin/bench services
+	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" RUNS='$(RUNS)' N='$(N)' \
+		$(GO_RUN) --root bin/bench services
 
 .PHONY: soak
 soak: packages-soak build ## sudo: Services under churn and faults for MINUTES=30
 	$(GO_RUN) go build -o bin/soak ./test/soak
-	@KVIP_BINARY=bin/kvip MINUTES='$(MINUTES)' SERVICES='$(SERVICES)' SEED='$(SEED)' $(GO_RUN) --root bin/soak
+	@KVIP_BINARY=bin/kvip MINUTES='$(MINUTES)' SERVICES='$(SERVICES)' SEED='$(SEED)' \
+		$(GO_RUN) --root bin/soak
 
 .PHONY: manifests
 manifests: build ## print all manifests for VIP=192.0.2.10
-	@bin/kvip manifest pod --vip $(VIP) && echo --- && bin/kvip manifest rbac && echo --- && bin/kvip manifest daemonset --vip $(VIP)
+	@bin/kvip manifest pod --vip $(VIP) && echo --- && bin/kvip manifest rbac && echo --- && \
+		bin/kvip manifest daemonset --vip $(VIP)
 
 .PHONY: generate
 generate: ## rewrite CRD and deep copies from pkg/apis; hack/crd tests them
 	$(GO_RUN) hack/crd/generate.sh templates pkg/apis/v1alpha1
 
 .PHONY: golden
-golden: ## rewrite golden files and docs/cli.md; read the difference before you commit it
+golden: ## rewrite golden files and docs/cli.md; review the difference before the commit
 	$(GO_RUN) go test ./cmd/kvip ./pkg/manifest -update
 
 .PHONY: clean
-clean: ## remove what was built in this tree
+clean: ## remove build results and test artifacts of this tree
 	rm -rf bin .cache test/artifacts
 
 .PHONY: clean-cache

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs the Debian packages of the lines of hack/packages that are named as arguments, those that are
-# missing. Without root or apt-get it says which are missing and how to get them.
+# Installs the missing Debian packages of the lines of hack/packages that the arguments name.
+# Without root or apt-get it reports which packages are missing and how to install them.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 import_caller
 
-# list NAME prints the words of a line, with those of other lines that it names.
+# list NAME prints the words of a line, with those of the lines that it refers to.
 list() {
 	local words word
 	words=$(sed -n "s/^$1: *//p" "${root:?}/hack/packages")
@@ -18,7 +18,8 @@ list() {
 	done
 }
 
-# present PACKAGE: whether it is installed or, where there is no dpkg, what it is for is there.
+# present PACKAGE reports whether it is installed or, without dpkg, whether its program or file
+# exists.
 present() {
 	if command -v dpkg-query >/dev/null; then
 		dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed
@@ -36,7 +37,7 @@ present() {
 	esac >/dev/null
 }
 
-# lacking WORD...: sets missing to the packages of those words that are to be installed.
+# lacking WORD... sets missing to the packages of these words that are not installed.
 lacking() {
 	local word
 	missing=()
@@ -49,11 +50,12 @@ lacking() {
 	[ ${#missing[@]} != 0 ]
 }
 
-# install_missing installs them, and starts no service of theirs: who needs one starts it.
+# install_missing installs them without starting their services: the commands start those they need.
 install_missing() {
-	local policy=/usr/sbin/policy-rc.d install=(apt-get install -y -qq --no-install-recommends "${missing[@]}") service
+	local policy=/usr/sbin/policy-rc.d service
+	local install=(apt-get install -y -qq --no-install-recommends "${missing[@]}")
 	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-		say "missing packages: ${missing[*]}; install them, as with: sudo apt-get install ${missing[*]}"
+		say "missing packages: ${missing[*]}; install them: sudo apt-get install ${missing[*]}"
 		exit 1
 	fi
 	say "installing ${missing[*]} ..."
@@ -67,8 +69,10 @@ install_missing() {
 		apt-get update -qq >&2
 		"${install[@]}" >&2
 	fi
-	for service in keepalived prometheus; do # nor at boot
-		case " ${missing[*]} " in *" $service "*) if [ -d /run/systemd/system ]; then systemctl disable -q "$service"; fi ;; esac
+	for service in keepalived prometheus; do # not at boot either
+		case " ${missing[*]} " in
+		*" $service "*) if [ -d /run/systemd/system ]; then systemctl disable -q "$service"; fi ;;
+		esac
 	done
 }
 
@@ -83,6 +87,6 @@ for name in "$@"; do
 	done
 done
 if lacking "${packages[@]}"; then install_missing; fi
-for word in "${unless_there[@]}"; do # one by one: a package may bring the program of the next
+for word in "${unless_there[@]}"; do # one by one: a package may contain the program of the next
 	if lacking "$word"; then install_missing; fi
 done

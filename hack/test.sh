@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs every test in stages and prints the time of each; `make test` calls it. Test binaries are
-# built by the calling user and run with the rights that make has. What is skipped is printed with
-# its reason, and with CI=true a skip is a failure.
+# Runs every test in stages and prints the time of each; `make test` calls it. The calling user
+# builds the test binaries; they run with the rights of make. Skipped tests are printed with the
+# reason; with CI=true a skip is a failure.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 import_caller
@@ -12,23 +12,29 @@ work=$root/.cache/test
 withgo=$root/hack/with-go.sh
 export GO CI=${CI:-} PATH=${GO%/*}:$PATH
 
-# Whatever happens: what root made here goes back to the calling user, and a failure says where.
-building='' # the group of what is built in the background
+# finish runs at every exit: files of root in the tree become the calling user's, and a failure
+# names its stage.
+building='' # the process group of the builds in the background
 began=$SECONDS timings=() current='' stage_began=0 engine=''
 finish() {
 	local code=$?
-	if [ -n "$engine" ] && [ -z "${KVIP_KEEP:-}" ]; then "$root/kind/docker.sh" stop "$engine" || true; fi # tests that were interrupted leave it
+	if [ -n "$engine" ] && [ -z "${KVIP_KEEP:-}" ]; then
+		"$root/kind/docker.sh" stop "$engine" || true # interrupted tests do not stop it
+	fi
 	if [ -n "$building" ]; then kill -- "-$building" 2>/dev/null || true; fi
 	if [ -n "${limit_was:-}" ]; then echo "$limit_was" >"$limit"; fi
 	if through_sudo; then
-		find .cache bin test/artifacts -user root -exec chown -h "$SUDO_UID:$SUDO_GID" {} + 2>/dev/null || true
+		find .cache bin test/artifacts -user root \
+			-exec chown -h "$SUDO_UID:$SUDO_GID" {} + 2>/dev/null || true
 	fi
-	if [ "$code" != 0 ]; then printf '\nFAILED in stage "%s" after %d s\n' "$current" $((SECONDS - stage_began)); fi
+	if [ "$code" != 0 ]; then
+		printf '\nFAILED in stage "%s" after %d s\n' "$current" $((SECONDS - stage_began))
+	fi
 	exit "$code"
 }
 trap finish EXIT
 
-# stage NAME COMMAND... runs the command with errexit on and notes its time.
+# stage NAME COMMAND... runs the command with errexit and records its time.
 stage() {
 	current=$1 stage_began=$SECONDS
 	shift
@@ -37,7 +43,8 @@ stage() {
 	timings+=("$(printf '%6d s  %s' $((SECONDS - stage_began)) "$current")")
 }
 
-# compile DIR FLAGS... -- PACKAGES...: test binaries into $work/DIR, with a list of what to run where.
+# compile DIR FLAGS... -- PACKAGES... builds test binaries into $work/DIR, and a list of directories
+# and packages.
 compile() {
 	local out=$work/$1 flags=()
 	shift
@@ -45,11 +52,13 @@ compile() {
 	shift
 	rm -rf "$out" && as_user mkdir -p "$out"
 	"$withgo" go test -c "${flags[@]}" -o "$out/" "$@"
-	"$withgo" go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}} {{.ImportPath}}{{end}}' "$@" | as_user tee "$out/list" >/dev/null
+	"$withgo" go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}} {{.ImportPath}}{{end}}' "$@" |
+		as_user tee "$out/list" >/dev/null
 }
 
-# run_one OUT DIR PACKAGE runs one test binary in its package's directory and prints what `go test -v`
-# prints, without subtests and, unless it failed, without output of tests; all at once, as others run too.
+# run_one OUT DIR PACKAGE runs one test binary in its package's directory and prints the output of
+# `go test -v` without subtests and, unless it failed, without output of tests. It prints all at
+# once, because several run at a time.
 run_one() {
 	local out=$1 dir=$2 package=$3 name=${3##*/} began=${EPOCHREALTIME/[.,]/} code=0 log skips spent
 	log=$out/$name.log
@@ -75,14 +84,14 @@ run_one() {
 }
 export -f run_one
 
-# run_all DIR JOBS runs the binaries of one directory, JOBS at a time, and all of them.
+# run_all DIR JOBS runs all binaries of one directory, JOBS at a time.
 run_all() { xargs -a "$work/$1/list" -r -L 1 -P "$2" bash -c 'run_one "$0" "$1" "$2"' "$work/$1"; }
 
-# The packages that need real API servers; all others are for every machine.
+# The packages that need real API servers; all others run on every machine.
 lab='/test/(lab/(cluster|servicelab)|e2e/(controlplane|services)|bench|soak|demo/labdemo)(/|$)'
 kind='/test/e2e/(kubeadm|kindservices)$' # and those that need nodes in kind
 
-# A module of its own, with tests that need nothing.
+# module DIR STATICCHECK checks a separate module.
 module() {
 	cd "$root/$1"
 	"$withgo" go vet ./...
@@ -110,7 +119,7 @@ lint() {
 	module kind/echo "$staticcheck"
 	"$withgo" go test ./...
 	module hack/crd "$staticcheck"
-	"$withgo" go test -count=1 ./... # not from the cache: what the generator reads is not known to it
+	"$withgo" go test -count=1 ./... # not cached: go test does not know the generator's input
 	cd "$root"
 }
 
@@ -123,8 +132,8 @@ unit() {
 	run_all unit 2
 }
 
-# unit_quick runs the same tests with the long ones short, and those of unchanged packages from the
-# cache. What needs root is skipped.
+# unit_quick runs the same tests with -short, and takes results of unchanged packages from the
+# cache. Tests that need root are skipped.
 unit_quick() {
 	local list
 	mapfile -t list < <(units)
@@ -141,8 +150,8 @@ fuzz() {
 		sed -E 's,/[^/]*:func ,:,')
 }
 
-# image makes the images, and makes them again from a copy of the sources in another directory; then
-# it runs the tests of the tool, and those of the images, which take them from KVIP_IMAGES and
+# image builds the images, and builds them again from a copy of the sources in another directory.
+# Then it runs the tests of the image program, and those of the images, which read KVIP_IMAGES and
 # KVIP_IMAGES_AGAIN. Without git the version is dev.
 image() {
 	local make=(make --no-print-directory) copy=$work/image-again stamp
@@ -159,8 +168,8 @@ image() {
 	KVIP_IMAGES=$root/bin/image KVIP_IMAGES_AGAIN=$copy/bin/image run_all image 1
 }
 
-# lab_run DIR FLAGS...: the lab, two packages at a time, as each mostly waits; the agent in it is built with
-# the same flags.
+# lab_run DIR FLAGS... runs the lab, two packages at a time, because each mostly waits. Its agent is
+# built with the same flags.
 lab_run() {
 	local dir=$1 list
 	shift
@@ -170,9 +179,9 @@ lab_run() {
 	KVIP_BINARY=$work/$dir/kvip run_all "$dir" 2
 }
 
-# build_begin builds Kubernetes and the node image, and then tries every command on a fresh machine, beside
-# what the other stages do: many of their tests wait more than they work. built NAME waits for one
-# of these.
+# build_begin starts in the background: builds of Kubernetes and the node image, then the test of
+# every command on a fresh machine. Meanwhile the other stages run, which mostly wait. built NAME
+# waits for one of these.
 build_begin() {
 	rm -f "$work"/{kubernetes,node,fresh}.code
 	as_user mkdir -p "$work"
@@ -189,7 +198,7 @@ built() {
 	while [ ! -e "$code" ] && kill -0 "$building" 2>/dev/null; do sleep 1; done
 	case $(cat "$code") in
 	0) ;;
-	77) # as with a test that is skipped
+	77) # skipped
 		cat "$log"
 		[ "$CI" != true ] || { echo 'CI=true allows no skipped test' && return 1; }
 		;;
@@ -202,17 +211,17 @@ fresh() {
 	grep '^ok' "$work/fresh.log" || true
 }
 
-# kind_prepare makes what the kind tests need and notes it in a file; with the word services what the
-# case study needs as well. kind_run runs the tests of one package, which ends the engine.
+# kind_prepare prepares the kind tests and writes the settings to a file; with the argument services
+# also those of the case study. kind_run runs the tests of one package, which stops the engine.
 kind_prepare() {
 	if [ -n "$building" ]; then built node; fi
 	kind/prepare.sh own test "$@" >"$work/kind.env"
 }
 
-# room_for_nodes raises a limit that all containers of a user share and that kubelets of two clusters
-# reach; finish sets it back.
+# raise_inotify_limit raises a limit that all containers of a user share and that kubelets of two
+# clusters reach. finish restores it.
 limit=/proc/sys/fs/inotify/max_user_instances limit_was=''
-room_for_nodes() {
+raise_inotify_limit() {
 	if [ "$(cat "$limit")" -lt 512 ]; then
 		limit_was=$(cat "$limit")
 		echo 1024 >"$limit"
@@ -220,7 +229,7 @@ room_for_nodes() {
 }
 
 kind_run() {
-	room_for_nodes
+	raise_inotify_limit
 	if [ "$1" = kubeadm ]; then rm -f test/artifacts/kind-outages.csv; fi
 	compile "kind-$1" -- ./test/e2e/$1
 	set -a
@@ -232,7 +241,7 @@ kind_run() {
 
 need_root() { [ "$(id -u)" = 0 ] || { echo "these tests need root: sudo make $1" && exit 1; }; }
 
-# RUN names tests of root's kind, as a regular expression.
+# RUN is a regular expression of tests that need root.
 if [ -n "${RUN:-}" ]; then export TESTFLAGS="-test.run=$RUN ${TESTFLAGS:-}"; fi
 if [ "${1:-}" = lab ]; then
 	need_root lab
@@ -242,12 +251,13 @@ if [ "${1:-}" = lab ]; then
 	stage 'lab: real API servers, real packets, with -race' lab_run lab -race
 	exit
 fi
-# has PACKAGE: whether it has a test that RUN names; every package has without RUN. A second
-# argument of this script names one package.
+# has PACKAGE reports whether it has a test that RUN matches, or whether RUN is not set. A second
+# argument of this script selects one package.
 only=${2:-}
 has() {
 	[ "${only:-$1}" = "$1" ] || return 1
-	[ -z "${RUN:-}" ] || cat "test/e2e/$1"/*_test.go | sed -n 's/^func \(Test[A-Za-z0-9_]*\).*/\1/p' | grep -qE "$RUN"
+	[ -z "${RUN:-}" ] || cat "test/e2e/$1"/*_test.go |
+		sed -n 's/^func \(Test[A-Za-z0-9_]*\).*/\1/p' | grep -qE "$RUN"
 }
 
 if [ "${1:-}" = kind ]; then
@@ -259,7 +269,7 @@ if [ "${1:-}" = kind ]; then
 		stage 'kind: real kubeadm, kubelet and containerd' kind_run kubeadm
 	fi
 	if has kindservices; then
-		stage 'kind: what Services need' kind_prepare services
+		stage 'kind: tools of the case study of Services' kind_prepare services
 		stage 'kind: Services behind addresses, under load' kind_run kindservices
 	fi
 	exit
@@ -300,18 +310,18 @@ stage 'build' make --no-print-directory build
 if [ "$(id -u)" = 0 ]; then build_begin; fi
 stage 'lint (gofmt, vet, staticcheck, golangci-lint, tidy)' lint
 stage 'unit, property, golden and fuzz seeds, with -race' unit
-stage 'image: made twice, looked into, run read-only' image
+stage 'image: built twice, inspected, run read-only' image
 if [ "$(id -u)" = 0 ]; then
 	stage 'etcd, kube-apiserver and kubeadm' built kubernetes
 	stage 'lab: real API servers, real packets, with -race' lab_run lab -race
 	stage 'kind: a node image from Debian packages and Go modules' kind_prepare
 	stage 'kind: real kubeadm, kubelet and containerd' kind_run kubeadm
-	stage 'kind: what Services need' kind_prepare services
+	stage 'kind: tools of the case study of Services' kind_prepare services
 	stage 'kind: Services behind addresses, under load' kind_run kindservices
 	stage 'every command on a fresh Debian' fresh
 else
 	current=lab
-	printf '\n== lab and kind: skipped, they need root for network namespaces: sudo make test\n'
+	printf '\n== lab and kind: skipped, network namespaces need root: sudo make test\n'
 	if [ "$CI" = true ]; then
 		echo 'CI=true allows no skipped stage'
 		exit 1

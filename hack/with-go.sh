@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs a command with a Go that is new enough first in PATH, as the calling user and with that user's
-# Go settings, also when called through sudo:   hack/with-go.sh go build ./...
-# With --root the command keeps root's rights.
+# Runs a command with a sufficiently new Go first in PATH, as the calling user and with that user's
+# Go settings, also through sudo: hack/with-go.sh go build ./... With --root the command keeps the
+# rights of root.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

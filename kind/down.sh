@@ -1,29 +1,31 @@
 #!/usr/bin/env bash
-# Removes what `make kind-demo` and `make kind-services-demo` made: their clusters with network and files
-# and, where they run in a Docker engine of our own, that engine with everything in it. What was built
-# stays in the cache.
+# Removes the clusters of `make kind-demo` and `make kind-services-demo` with their network and
+# files, and the private Docker engine if they run in one. Build results stay in the cache.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../hack/lib.sh"
 import_caller
 cd "${root:?}"
-clusters=(ha services) # their files are in .cache/kind-NAME
+clusters=(ha services) # files in .cache/kind-NAME
 docker_dir=${KVIP_CACHE:-${XDG_CACHE_HOME:-$(user_home)/.cache}/kvip}/docker-demo
 removed=()
 
-# remove_own removes the engine of our own.
+# remove_own removes the private engine.
 remove_own() {
-	[ "$(id -u)" = 0 ] || { say "the Docker engine in $docker_dir is root's: sudo make kind-down" && exit 1; }
+	[ "$(id -u)" = 0 ] ||
+		{ say "the Docker engine in $docker_dir belongs to root: sudo make kind-down" && exit 1; }
 	say "stopping the Docker engine in $docker_dir ..."
 	kind/docker.sh remove "$docker_dir"
-	removed+=("the Docker engine with all in it")
+	removed+=("the Docker engine with its containers and images")
 }
 
-# remove_from_machine removes a cluster from the machine's Docker, if a demonstration made it.
+# remove_from_machine removes a cluster from the machine's Docker, if a demo created it.
 remove_from_machine() {
 	local cluster=$1 containers
 	containers=$(docker ps -aq --filter "label=io.x-k8s.kind.cluster=$cluster")
 	if [ "$(cat ".cache/kind-$cluster/engine" 2>/dev/null)" != machine ]; then
-		[ -z "$containers" ] || say "Docker has a cluster $cluster that is not known to be of a demonstration; if it may go: docker rm -fv \$(docker ps -aq --filter label=io.x-k8s.kind.cluster=$cluster)"
+		[ -z "$containers" ] || say "kept the cluster $cluster: no record that a demo created it." \
+			"To remove it: docker rm -fv" \
+			"\$(docker ps -aq --filter label=io.x-k8s.kind.cluster=$cluster)"
 		return 0
 	fi
 	# shellcheck disable=SC2086 # a list of words
@@ -31,10 +33,11 @@ remove_from_machine() {
 	removed+=("the cluster $cluster")
 }
 
-# remove_network removes kind's network from the machine's Docker, if a demonstration made it and nobody
-# else uses it.
+# remove_network removes kind's network from the machine's Docker, if a demo created it and no other
+# container uses it.
 remove_network() {
-	if [ -n "$(docker network ls -q --filter label=dev.kvip.made --filter name='^kind$')" ] && [ -z "$(docker ps -aq --filter network=kind)" ]; then
+	if [ -n "$(docker network ls -q --filter label=dev.kvip.made --filter name='^kind$')" ] &&
+		[ -z "$(docker ps -aq --filter network=kind)" ]; then
 		docker network rm kind >/dev/null
 	fi
 }
@@ -51,9 +54,10 @@ fi
 for cluster in "${clusters[@]}"; do
 	files=.cache/kind-$cluster
 	if [ ! -e "$files" ]; then continue; fi
-	rm -rf "$files" || { say "the files in $files are another user's: sudo make kind-down" && exit 1; }
+	rm -rf "$files" ||
+		{ say "the files in $files belong to another user: sudo make kind-down" && exit 1; }
 	removed+=("the files in $files")
 done
-if [ ${#removed[@]} = 0 ]; then removed=("nothing, there was no cluster of a demonstration"); fi
+if [ ${#removed[@]} = 0 ]; then removed=("nothing, no cluster of a demo exists"); fi
 printf -v list '%s, ' "${removed[@]}"
 say "removed: ${list%, }"

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Prepares what a cluster in kind needs and prints it as lines of NAME=VALUE: an engine, the node
+# Prepares a cluster in kind and prints its settings as lines of NAME=VALUE: an engine, the node
 # image, the kind command, kvip and its image. Progress goes to stderr.
 #
-#   prepare.sh own NAME    with a Docker engine of our own, which is called NAME in the cache, and a
-#                          node image built here: nothing is pulled from anywhere
+#   prepare.sh own NAME    with a private Docker engine, called NAME in the cache, and a local node
+#                          image: no image is pulled
 #   prepare.sh any NAME    with the machine's Docker engine if it works, else as above. NODE_IMAGE
 #                          names a node image to pull, or is "local" for one that is built here
-#   prepare.sh ... services and what the case study of Services needs: its application's image, and ab
+#   prepare.sh ... services  also for the case study of Services: its application's image, and ab
 #
-# K8S=1.35 or K8S=v1.37.2 takes another release than the default one, and a local image.
+# K8S=1.35 or K8S=v1.37.2 selects another release than the default one, and a local image.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../hack/lib.sh"
 import_caller
@@ -16,9 +16,8 @@ cd "${root:?}"
 engine=$1 name=$2 study=${3:-}
 cache=${KVIP_CACHE:-${XDG_CACHE_HOME:-$(user_home)/.cache}/kvip}
 
-# machine_engine: whether the machine's own Docker may be used, is there or can be, and answers.
-# Root installs it where there is none, and starts its service: only that shows which packages the rest
-# takes.
+# machine_engine reports whether the machine's own Docker may be used and answers. Root installs it
+# if it is missing, and starts its service: the packages for the rest depend on the result.
 machine_engine() {
 	[ "$engine" = any ] || return 1
 	if docker info >/dev/null 2>&1; then return; fi
@@ -26,33 +25,36 @@ machine_engine() {
 	hack/deps.sh docker
 	if [ -d /run/systemd/system ] && systemctl cat docker.service >/dev/null 2>&1; then
 		say "starting the service docker ..."
-		systemctl start docker >&2 || say "the service docker does not start: journalctl -u docker says why; going on with an engine of our own"
+		systemctl start docker >&2 ||
+			say "the service docker does not start (journalctl -u docker); using a private engine"
 	fi
 	docker info >/dev/null 2>&1
 }
 
-# no_docker says what this user can do.
+# no_docker reports how this user can get access to Docker.
 no_docker() {
-	say "Docker does not answer to you, and to install or start it takes root: sudo make kind-demo, or kind-services-demo
-(or let an administrator start Docker and put you into the group docker, and log in again)"
+	say "Docker does not answer this user. Only root can install or start it: sudo make kind-demo, or
+kind-services-demo (or have an administrator start Docker and add you to the group docker, and log
+in again)"
 	exit 1
 }
 
-# room_for_nodes raises a limit that all containers share, and that kubelets of five nodes may reach:
-# they end with "too many open files" then. kind/down.sh sets it back.
-room_for_nodes() {
+# raise_inotify_limit raises a limit that all containers share and that kubelets of five nodes may
+# reach: they end with "too many open files" then. kind/down.sh restores it.
+raise_inotify_limit() {
 	local limit=/proc/sys/fs/inotify/max_user_instances was
 	was=$(cat "$limit")
 	if [ "$engine" != any ] || [ "$was" -ge 512 ]; then return; fi
 	if [ -w "$limit" ] && echo 1024 >"$limit" 2>/dev/null; then
-		say "fs.inotify.max_user_instances is raised from $was to 1024 for five nodes, until make kind-down"
+		say "raised fs.inotify.max_user_instances from $was to 1024 for five nodes, until make kind-down"
 		echo "$was" >/run/kvip-inotify
 	else
-		say "fs.inotify.max_user_instances is $was, which may be too low for five nodes; if some do not become Ready: sudo sysctl fs.inotify.max_user_instances=1024"
+		say "fs.inotify.max_user_instances is $was, which may be too low for five nodes; if some do not" \
+			"become Ready: sudo sysctl fs.inotify.max_user_instances=1024"
 	fi
 }
 
-# Packages first: nothing is built before all are there that this machine lacks.
+# Packages first: builds start when no package is missing.
 as_user mkdir -p "$cache"
 docker_dir='' local_image=false need=()
 if ! machine_engine; then
@@ -62,7 +64,7 @@ if ! machine_engine; then
 	export DOCKER_HOST=unix://$docker_dir/docker.sock
 	NODE_IMAGE=local
 fi
-image=${NODE_IMAGE:-${K8S:+local}} # a release that was asked for is built here
+image=${NODE_IMAGE:-${K8S:+local}} # a selected release is built here
 if [ "$image" = local ]; then
 	local_image=true
 	need+=(kind-node-image)
@@ -74,17 +76,21 @@ make --no-print-directory build image ${study:+echo-image} >&2
 kind=$(kind/node/build.sh kind)
 if [ "$local_image" = true ]; then kind/node/build.sh build >/dev/null; fi
 
-room_for_nodes
+raise_inotify_limit
 if [ -n "$docker_dir" ]; then
-	if ! kind/docker.sh running "$docker_dir"; then say "starting a Docker engine of our own, in $docker_dir ..."; fi
+	if ! kind/docker.sh running "$docker_dir"; then
+		say "starting a private Docker engine in $docker_dir ..."
+	fi
 	kind/docker.sh start "$docker_dir"
 fi
 if [ "$local_image" = true ]; then
 	image=$(kind/node/build.sh load)
-elif [ -z "$image" ]; then # kind knows which image goes with it
-	image=$(sed -n 's/^const Image = "\(.*\)"$/\1/p' "$(cd kind/node && "$root/hack/with-go.sh" go list -m -f '{{.Dir}}' sigs.k8s.io/kind)/pkg/apis/config/defaults/image.go")
-	say "Docker fetches $image if it is not here yet ..."
-	docker pull --quiet "$image" >/dev/null || docker image inspect "$image" >/dev/null 2>&1 || { say "cannot pull $image; without a registry: make kind-demo NODE_IMAGE=local" && exit 1; }
+elif [ -z "$image" ]; then # the default of this version of kind
+	sources=$(cd kind/node && "$root/hack/with-go.sh" go list -m -f '{{.Dir}}' sigs.k8s.io/kind)
+	image=$(sed -n 's/^const Image = "\(.*\)"$/\1/p' "$sources/pkg/apis/config/defaults/image.go")
+	say "pulling $image if it is missing ..."
+	docker pull --quiet "$image" >/dev/null || docker image inspect "$image" >/dev/null 2>&1 ||
+		{ say "cannot pull $image; without a registry: make kind-demo NODE_IMAGE=local" && exit 1; }
 fi
 arch=$("$root/hack/with-go.sh" go env GOARCH)
 cat <<END

@@ -1,6 +1,6 @@
 #!/bin/sh
-# runc for a machine whose root lacks CAP_SYS_RESOURCE: takes that capability out of what the engine
-# asks for, in the bundle's config.json and in the process.json of an exec, and calls runc.
+# Runs runc on a machine whose root lacks CAP_SYS_RESOURCE: removes that capability from the
+# engine's request, in the bundle's config.json and in the process.json of an exec, and calls runc.
 bundle=. previous='' process=''
 for argument in "$@"; do
 	case $previous in

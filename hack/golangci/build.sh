@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the golangci-lint that go.mod beside this file pins, once, into kvip's cache, and prints
-# its path.
+# Builds the golangci-lint of go.mod in this directory, once, into kvip's cache, and prints its
+# path.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 import_caller

@@ -1,20 +1,20 @@
 #!/bin/sh
-# Builds real Kubernetes from Go modules, at the versions in go.mod beside this file, and prints the
-# directory that holds it. Progress goes to stderr.
+# Builds Kubernetes from Go modules, at the versions of go.mod in this directory, and prints the
+# directory of the programs. Progress goes to stderr.
 #
-#   build.sh            etcd, kube-apiserver and kubeadm: what the lab needs
-#   build.sh node       and the rest of a node: kubelet, kubectl, kube-proxy, ...
+#   build.sh            etcd, kube-apiserver and kubeadm, for the lab
+#   build.sh node       also the other programs of a node: kubelet, kubectl, kube-proxy, ...
 #
-# K8S=1.35 or K8S=v1.37.2 builds another release than go.mod's. The directory is outside the tree,
-# $KVIP_CACHE or ${XDG_CACHE_HOME:-~/.cache}/kvip of the calling user (also through sudo), and named
-# after the versions and the hash of go.mod and go.sum: nothing is built twice.
+# K8S=1.35 or K8S=v1.37.2 builds another release than that of go.mod. The directory is outside the
+# tree, in $KVIP_CACHE or ${XDG_CACHE_HOME:-~/.cache}/kvip of the calling user (also through sudo).
+# Its name has the versions and the hash of go.mod and go.sum: no program is built twice.
 #
 # GO is the go command to use (default: go).
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 go=${GO:-go}
 
-# Through sudo: work as the calling user, so that no files of root are left in a home.
+# Through sudo: continue as the calling user, so that no files of root remain in a home.
 if [ "$(id -u)" = 0 ] && [ "${SUDO_UID:-0}" != 0 ]; then
 	home=$(getent passwd "$SUDO_UID" | cut -d: -f6)
 	exec setpriv --reuid="$SUDO_UID" --regid="$SUDO_GID" --init-groups \
@@ -31,7 +31,7 @@ case ${K8S:-$pinned} in
 1.35) k8s=v1.35.4 ;;
 1.37) k8s=v1.37.2 ;;
 v1.*.*) k8s=${K8S:-$pinned} ;;
-*) echo "K8S=$K8S: name a release as in K8S=v1.37.2, or K8S=1.35, 1.36 or 1.37" >&2 && exit 2 ;;
+*) echo "K8S=$K8S: give a release as in K8S=v1.37.2, or K8S=1.35, 1.36 or 1.37" >&2 && exit 2 ;;
 esac
 hash=$(cat "$here/go.mod" "$here/go.sum" | sha256sum | cut -c 1-10)
 dir=$cache/k8s-$k8s-etcd-$etcd-$hash
@@ -43,12 +43,13 @@ fi
 
 mkdir -p "$dir"
 exec 9>"$dir/lock"
-flock 9 # another build of the same: wait for it
+flock 9 # wait for another build of the same programs
 
-# drop_unknown takes out of the module file what the release does not have yet or any more: its own
-# go.mod names the parts of Kubernetes with version v0.0.0.
+# drop_unknown removes parts of Kubernetes that the release does not have from the module file. The
+# release's own go.mod lists its parts with version v0.0.0.
 drop_unknown() {
-	theirs=$(cd / && "$go" mod download -json "k8s.io/kubernetes@$k8s" | sed -n 's/^\t"GoMod": "\(.*\)",$/\1/p')
+	theirs=$(cd / && "$go" mod download -json "k8s.io/kubernetes@$k8s" |
+		sed -n 's/^\t"GoMod": "\(.*\)",$/\1/p')
 	sed -n 's#^\t*\(k8s\.io/[^ ]*\) => .*#\1#p' "$modfile" | while read -r part; do
 		if ! grep -q "^	$part v0.0.0" "$theirs"; then
 			"$go" mod edit -dropreplace="$part" -droprequire="$part" "$modfile"
@@ -56,7 +57,7 @@ drop_unknown() {
 	done
 }
 
-# Another release: the same programs and etcd, with the modules that this release asks for.
+# Another release: the same programs and etcd, with the modules that this release requires.
 modfile=$here/go.mod
 if [ "$k8s" != "$pinned" ]; then
 	modfile=$dir/go.mod
