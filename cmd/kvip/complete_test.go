@@ -144,8 +144,8 @@ func TestCompletionOfServices(t *testing.T) {
 		}
 	}
 	// Without a usable answer there are no completions, and the command ends in time.
-	for _, mode := range []fakeapi.Mode{fakeapi.Forbidden, fakeapi.Unauthorized, fakeapi.Silent} {
-		e.Server.Be(mode)
+	for _, mode := range []fakeapi.Mode{fakeapi.Forbidden, fakeapi.Unauthorized, fakeapi.Hang} {
+		e.Server.SetMode(mode)
 		if got, _ := completed(t, append(append([]string{"status", "service"}, reach...), "")...); len(
 			got,
 		) > 0 {

@@ -74,10 +74,10 @@ func TestS6LeavesForGood(t *testing.T) {
 			e.PutNode("n1", "10.0.0.1", func(n *corev1.Node) { n.Spec.Unschedulable = true })
 		}, true},
 		{"the permission is missing", func(e *fakecluster.Env) {
-			e.Server.Deny(fakeapi.Denial{Path: "/daemonsets/", Code: http.StatusForbidden})
+			e.Server.Deny(fakeapi.DenyRule{Path: "/daemonsets/", Code: http.StatusForbidden})
 		}, false},
 		{"the API server has an error",
-			func(e *fakecluster.Env) { e.Server.Deny(fakeapi.Denial{Path: "/daemonsets/", Code: 503}) },
+			func(e *fakecluster.Env) { e.Server.Deny(fakeapi.DenyRule{Path: "/daemonsets/", Code: 503}) },
 			false},
 		{"the API server is down", func(e *fakecluster.Env) { e.Server.Close() }, false},
 	} {
@@ -237,8 +237,8 @@ func TestPortOf(t *testing.T) {
 func TestAllocatorFailuresAreCounted(t *testing.T) {
 	e, a := newCountedServices(t)
 	s, set := a.services, a.metrics
-	e.Server.Deny(fakeapi.Denial{Method: "PATCH", Code: 503},
-		fakeapi.Denial{Method: "PUT", Path: "/leases/kvip-services-ledger-", Code: 503})
+	e.Server.Deny(fakeapi.DenyRule{Method: "PATCH", Code: 503},
+		fakeapi.DenyRule{Method: "PUT", Path: "/leases/kvip-services-ledger-", Code: 503})
 	e.PutPool("p", "10.0.0.100-10.0.0.103")
 	e.PutService("a/web")
 	s.nodeLease.SetInfo(svc.NodeInfo{Node: "n1"})
@@ -259,7 +259,7 @@ func TestAllocatorFailuresAreCounted(t *testing.T) {
 		}
 	}
 	e.Eventually("the ledger's writes count", counted(`resource="leases",verb="update"`))
-	e.Server.Deny(fakeapi.Denial{Method: "PATCH", Code: 503})
+	e.Server.Deny(fakeapi.DenyRule{Method: "PATCH", Code: 503})
 	e.Eventually("writes of statuses count", counted(`resource="services",verb="patch"`))
 	e.Eventually("writes of pools count", counted(`resource="ippools",verb="patch"`))
 }

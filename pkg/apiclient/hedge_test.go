@@ -128,7 +128,7 @@ func TestHedge(t *testing.T) {
 func TestHedgeLeavesASilentServer(t *testing.T) {
 	f := newFixture(t)
 	other := f.second()
-	f.server.Be(fakeapi.Silent)
+	f.server.SetMode(fakeapi.Hang)
 	r := f.routes(RouterConfig{Local: local(f.server.Host, other.Host)})
 	ended := 0
 	cfg := HedgeConfig{Delay: 10 * time.Millisecond}

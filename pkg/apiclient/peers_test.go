@@ -221,7 +221,7 @@ func TestFollowPeers(t *testing.T) {
 	if got := r.Peers(); !slices.Equal(got, []string{want}) || health.LastHeartbeat() == 0 {
 		t.Errorf("peers %v, want %v; heartbeat %v", got, want, health.LastHeartbeat())
 	}
-	if other.Count(http.MethodGet, "/livez") == 0 {
+	if other.RequestCount(http.MethodGet, "/livez") == 0 {
 		t.Error("there is no connection to the peer")
 	}
 	if got := r.DirectHosts(); !slices.Equal(got, []string{f.server.Host, want}) {

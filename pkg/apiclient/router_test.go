@@ -80,7 +80,8 @@ func TestAServerThatIsDownIsLeft(t *testing.T) {
 	f := newFixture(t)
 	other := f.second()
 	r := f.routes(RouterConfig{Local: local(f.server.Host, other.Host)})
-	if err := r.Do(t.Context(), ping); err != nil || f.server.Count(http.MethodGet, "/livez") != 1 {
+	if err := r.Do(t.Context(), ping); err != nil ||
+		f.server.RequestCount(http.MethodGet, "/livez") != 1 {
 		t.Fatalf("the first is not asked: %v", err)
 	}
 	f.server.Close()
@@ -89,7 +90,7 @@ func TestAServerThatIsDownIsLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := other.Count(http.MethodGet, "/livez"); n != 3 {
+	if n := other.RequestCount(http.MethodGet, "/livez"); n != 3 {
 		t.Errorf("the other one was asked %d times", n)
 	}
 	other.Close()
@@ -195,7 +196,7 @@ func TestPoolsShareNoConnection(t *testing.T) {
 // TestDeniedCredentials: the Store learns of denied credentials and switches to the next ones.
 func TestDeniedCredentials(t *testing.T) {
 	f := newFixture(t)
-	f.server.Refuse("old")
+	f.server.RejectUser("old")
 	store := f.open(
 		f.kubeconfig("a.conf", fakeapi.User{Token: "old"}),
 		f.kubeconfig("b.conf", fakeapi.User{Token: "new"}),

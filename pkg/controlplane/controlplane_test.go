@@ -277,10 +277,10 @@ func TestCreateEvent(t *testing.T) {
 	c := newControl(kubeconfig)
 	ev := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kvip.1"}}
 	err = c.createEvent(t.Context(), ev)
-	if n := server.Count("POST", "/namespaces/kube-system/events"); err != nil || n != 1 {
+	if n := server.RequestCount("POST", "/namespaces/kube-system/events"); err != nil || n != 1 {
 		t.Errorf("created %d: %v", n, err)
 	}
-	server.Be(fakeapi.Forbidden)
+	server.SetMode(fakeapi.Forbidden)
 	if err := c.createEvent(t.Context(), ev); !apierrors.IsForbidden(err) {
 		t.Errorf("a server that refuses it: %v", err)
 	}

@@ -24,7 +24,8 @@ func TestCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	stored := func(c *config.Config) {
-		for name, text := range map[string]string{"token": api.Give(0), "ca.crt": string(api.CA())} {
+		for name, text := range map[string]string{"token": api.IssueToken(0),
+			"ca.crt": string(api.CA())} {
 			if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
 				t.Fatal(err)
 			}

@@ -209,7 +209,7 @@ func TestCollectBesideAHungAPIServer(t *testing.T) {
 	s := newSite(t)
 	s.lease("node-a_boot_1", time.Now(), nil)
 	s.agent(2, says(agent("node-b")))
-	s.servers[1].Be(fakeapi.Silent)
+	s.servers[1].SetMode(fakeapi.Hang)
 	_, nodes := s.collect()
 	got := nodes[s.host(2)]
 	if got.Ready || got.Problem != "its API server does not answer for 2s" ||
@@ -312,7 +312,7 @@ func TestCollectWithoutServers(t *testing.T) {
 // TestCollectEndsWithItsContext although an API server accepts requests and does not answer.
 func TestCollectEndsWithItsContext(t *testing.T) {
 	s := newSite(t)
-	s.servers[0].Be(fakeapi.Silent)
+	s.servers[0].SetMode(fakeapi.Hang)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if _, err := Collect(ctx, s.cfg); err == nil {
@@ -368,7 +368,7 @@ func TestCollectWithTheNodesOwnToken(t *testing.T) {
 		t.Errorf("requests with %q", tokens)
 	}
 	for _, server := range s.servers {
-		server.Refuse("e30.e30.c2ln")
+		server.RejectUser("e30.e30.c2ln")
 	}
 	if tokens := used(); !slices.Contains(tokens, "secret") {
 		t.Errorf("requests with %q", tokens)

@@ -40,7 +40,7 @@ func TestCacheFollowsTheCluster(t *testing.T) {
 		"cidr-global": "10.2.0.0/30", "interface-a": "eth1", "x": "y",
 	}})
 	e.Put(configMaps+"other", corev1.ConfigMap{Data: map[string]string{"cidr-global": "10.3.0.0/30"}})
-	c := e.Follow()
+	c := e.RunCache()
 	wake := c.Subscribe()
 	if got := names(c); got != "a/web b/web" {
 		t.Errorf("Services %s", got)
@@ -83,7 +83,7 @@ func TestRenewalsWakeAndDoNotCount(t *testing.T) {
 	e := fakecluster.New(t)
 	e.PutNode("n1", "10.0.0.1")
 	e.PutNodeLease(svc.NodeInfo{Node: "n1"}, "me", 5)
-	c := e.Follow()
+	c := e.RunCache()
 	wake := c.Subscribe()
 	for _, put := range []func(){
 		func() { e.PutNodeLease(svc.NodeInfo{Node: "n1"}, "me", 5) },
@@ -109,7 +109,7 @@ func TestFirstShardCounts(t *testing.T) {
 	for shard, owner := range map[string]ipam.Owner{"10": "a/ten", "2": "a/two", "9": "a/nine"} {
 		e.PutLedger(shard, ipam.Ledger{addr: {{Owner: owner}}})
 	}
-	c := e.Follow()
+	c := e.RunCache()
 	for range 20 {
 		if got := c.Ledger()[addr][0].Owner; got != "a/two" {
 			t.Fatalf("%s has the address", got)
@@ -121,7 +121,7 @@ func TestSlicesOfOneServiceAreMerged(t *testing.T) {
 	e := fakecluster.New(t)
 	e.PutSlice("a/web", "n1")
 	e.PutSlice("default/kubernetes")
-	c := e.Follow()
+	c := e.RunCache()
 	e.Put("/apis/discovery.k8s.io/v1/namespaces/a/endpointslices/web-6", map[string]any{
 		"metadata": map[string]any{"labels": map[string]string{"kubernetes.io/service-name": "web"}},
 		"endpoints": []map[string]any{{"nodeName": "n2"}, {
@@ -145,22 +145,23 @@ func TestMissingObjects(t *testing.T) {
 	const configMaps, services, missing = "/configmaps", "/api/v1/services", "not read yet: services; "
 	for _, row := range []struct {
 		name          string
-		deny          []fakeapi.Denial
+		deny          []fakeapi.DenyRule
 		synced, pools bool
 		problem       string
 	}{
-		{"pools are not installed", []fakeapi.Denial{{Path: pools, Code: 404}}, true, true, ""},
-		{"pools and ConfigMaps are forbidden (S9)", []fakeapi.Denial{
+		{"pools are not installed", []fakeapi.DenyRule{{Path: pools, Code: 404}}, true, true, ""},
+		{"pools and ConfigMaps are forbidden (S9)", []fakeapi.DenyRule{
 			{Path: pools, Code: 403}, {Path: configMaps, Code: 403},
 		}, true, true, ""},
-		{"pools cannot be read now", []fakeapi.Denial{{Path: pools, Code: 503}}, true, false, ""},
-		{"Services are forbidden", []fakeapi.Denial{{Path: services, Code: 403}}, false, false, missing},
-		{"the server fails", []fakeapi.Denial{{Path: services, Code: 500}}, false, false, missing},
+		{"pools cannot be read now", []fakeapi.DenyRule{{Path: pools, Code: 503}}, true, false, ""},
+		{"Services are forbidden", []fakeapi.DenyRule{{Path: services, Code: 403}}, false, false,
+			missing},
+		{"the server fails", []fakeapi.DenyRule{{Path: services, Code: 500}}, false, false, missing},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			e := fakecluster.New(t)
 			e.Server.Deny(row.deny...)
-			c := e.Catalogue()
+			c := e.NewCache()
 			e.Run(c.Run)
 			synced := func() bool { return c.HasSynced() == row.synced && c.HasSyncedPools() == row.pools }
 			e.Eventually("the expected state", func() bool {
@@ -178,8 +179,8 @@ func TestMissingObjects(t *testing.T) {
 // S9: a missing right to read pools does not make the credentials suspect.
 func TestForbiddenPoolsDoNotSuspectTheCredentials(t *testing.T) {
 	e := fakecluster.New(t)
-	e.Server.Deny(fakeapi.Denial{Path: pools, Code: http.StatusForbidden})
-	e.Follow()
+	e.Server.Deny(fakeapi.DenyRule{Path: pools, Code: http.StatusForbidden})
+	e.RunCache()
 	if e.Log.Count("refuses these credentials") > 0 {
 		t.Error(e.Log)
 	}
@@ -192,8 +193,8 @@ func TestForbiddenPoolsDoNotSuspectTheCredentials(t *testing.T) {
 
 func TestPoolsInstalledLater(t *testing.T) {
 	e := fakecluster.New(t)
-	e.Server.Deny(fakeapi.Denial{Path: pools, Code: 404})
-	c := e.Follow()
+	e.Server.Deny(fakeapi.DenyRule{Path: pools, Code: 404})
+	c := e.RunCache()
 	e.PutPool("p", "10.0.0.0/30")
 	e.Server.Deny()
 	e.Eventually("the pool", func() bool { return len(c.Pools()) == 1 })
@@ -208,22 +209,22 @@ func TestWatchesThatEnd(t *testing.T) {
 			e.Server.EndWatches()
 		},
 		"refused for a while": func(e *fakecluster.Env) {
-			e.Server.Deny(fakeapi.Denial{Method: "WATCH", Code: 500})
+			e.Server.Deny(fakeapi.DenyRule{Method: "WATCH", Code: 500})
 			e.Server.EndWatches()
 			e.Never("a request that no reflector sends",
-				func() bool { return e.Server.Count("GET", "/nothing") > 0 })
+				func() bool { return e.Server.RequestCount("GET", "/nothing") > 0 })
 			e.Server.Deny()
 		},
 		"too many requests": func(e *fakecluster.Env) {
-			e.Server.Deny(fakeapi.Denial{Code: 429})
+			e.Server.Deny(fakeapi.DenyRule{Code: 429})
 			e.Server.EndWatches()
 			e.Never("a request that no reflector sends",
-				func() bool { return e.Server.Count("GET", "/nothing") > 0 })
+				func() bool { return e.Server.RequestCount("GET", "/nothing") > 0 })
 			e.Server.Deny()
 		},
 		"without watch lists": func(e *fakecluster.Env) {
 			e.Store.Compact()
-			e.Server.Deny(fakeapi.Denial{Method: "WATCH", Code: 422})
+			e.Server.Deny(fakeapi.DenyRule{Method: "WATCH", Code: 422})
 			e.Server.EndWatches()
 			e.Eventually("a list", func() bool {
 				return slices.ContainsFunc(e.Server.Requests(), func(q fakeapi.Request) bool {
@@ -237,7 +238,7 @@ func TestWatchesThatEnd(t *testing.T) {
 			e := fakecluster.New(t)
 			e.PutService("a/old")
 			e.PutService("a/gone")
-			c := e.Follow()
+			c := e.RunCache()
 			e.PutService("a/seen")
 			e.Eventually("the new Service by the watch",
 				func() bool { return names(c) == "a/gone a/old a/seen" })
@@ -252,14 +253,14 @@ func TestWatchesThatEnd(t *testing.T) {
 // A server that ends each watch at once receives few requests.
 func TestNoSpinningOnShortWatches(t *testing.T) {
 	e := fakecluster.New(t)
-	c := e.Follow()
-	e.Server.Deny(fakeapi.Denial{Method: "WATCH", Path: "/api/v1/services", Code: 500})
+	c := e.RunCache()
+	e.Server.Deny(fakeapi.DenyRule{Method: "WATCH", Path: "/api/v1/services", Code: 500})
 	e.Server.EndWatches()
 	before := len(e.Server.Requests())
 	e.Eventually("further requests", func() bool { return len(e.Server.Requests()) > before+3 })
-	asked := e.Server.Count("GET", "/api/v1/services")
+	asked := e.Server.RequestCount("GET", "/api/v1/services")
 	e.Never("too many requests", func() bool {
-		return e.Server.Count("GET", "/api/v1/services") > asked+12
+		return e.Server.RequestCount("GET", "/api/v1/services") > asked+12
 	})
 	if !c.HasSynced() || names(c) != "" {
 		t.Errorf("synced %v, Services %q", c.HasSynced(), names(c))
@@ -272,8 +273,8 @@ func TestResyncLeavesABlindServer(t *testing.T) {
 	other := e.Serve()
 	e.Router = e.NewRouter("", e.Server, other)
 	e.PutService("a/old")
-	c := e.Follow()
-	e.Server.Blind(true)
+	c := e.RunCache()
+	e.Server.StallWatches(true)
 	e.PutService("a/new")
 	e.Never("a change at a blind server", func() bool { return names(c) != "a/old" })
 	c.Resync()
@@ -285,7 +286,7 @@ func TestResyncLeavesABlindServer(t *testing.T) {
 
 func TestRunEndsAtOnceWithoutAServer(t *testing.T) {
 	e := fakecluster.New(t)
-	c := e.Catalogue()
+	c := e.NewCache()
 	e.Server.Close()
 	stop := e.Run(c.Run)
 	e.Eventually("the problem", func() bool {
@@ -322,10 +323,10 @@ func TestNewCacheValidates(t *testing.T) {
 // Each failed request is reported with its verb and resource.
 func TestFailuresAreReported(t *testing.T) {
 	e := fakecluster.New(t)
-	e.Server.Deny(fakeapi.Denial{Path: pools, Code: http.StatusServiceUnavailable})
+	e.Server.Deny(fakeapi.DenyRule{Path: pools, Code: http.StatusServiceUnavailable})
 	failures := make(chan string, 1000)
 	c, err := svc.NewCache(svc.CacheConfig{
-		Namespace: fakecluster.Namespace, Lease: fakecluster.Seat, Router: e.Router,
+		Namespace: fakecluster.Namespace, Lease: fakecluster.LeaseName, Router: e.Router,
 		OnFailure: func(verb, resource string, err error) {
 			if err != nil {
 				failures <- verb + " " + resource
@@ -350,7 +351,7 @@ func TestNetworksAreReadWithKubeVIP(t *testing.T) {
 			"spec": map[string]any{"cidrs": []string{"10.96.0.0/12"}},
 		})
 		e.PutNode("n1", "10.0.0.1", func(n *corev1.Node) { n.Spec.PodCIDRs = []string{"10.244.0.0/24"} })
-		c := e.Follow()
+		c := e.RunCache()
 		var got []string
 		for _, n := range c.Networks() {
 			got = append(got, n.Prefix.String())

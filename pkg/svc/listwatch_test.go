@@ -32,7 +32,7 @@ func TestServerThatEndsEachConnection(t *testing.T) {
 	hosts := []string{listener.Addr().String(), e.Server.Host}
 	e.Router = testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{Store: e.Creds,
 		Local: func() []string { return hosts }}))
-	c := e.Follow()
+	c := e.RunCache()
 	if got := names(c); got != "a/web" {
 		t.Errorf("Services %s", got)
 	}

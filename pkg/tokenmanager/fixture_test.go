@@ -63,7 +63,7 @@ func (f *fixture) writeKubeconfig(token string) {
 // store puts a token of the API server that was issued so long ago into the directory.
 func (f *fixture) storeToken(age time.Duration) (text string) {
 	f.t.Helper()
-	text = f.api.Give(age)
+	text = f.api.IssueToken(age)
 	ok(f.t, f.state().save(text, f.api.CA()))
 	return text
 }
@@ -153,8 +153,8 @@ func (f *fixture) waitUsed(text string) {
 // lastIssued waits for a token and returns the last one.
 func (f *fixture) lastIssued() string {
 	f.t.Helper()
-	f.until("a token", func() bool { return len(f.api.Given()) > 0 })
-	issued := f.api.Given()
+	f.until("a token", func() bool { return len(f.api.IssuedTokens()) > 0 })
+	issued := f.api.IssuedTokens()
 	return issued[len(issued)-1]
 }
 
@@ -181,7 +181,7 @@ func (f *fixture) ping() error {
 }
 
 // reviews counts the reviews of permissions. One verification makes four.
-func (f *fixture) reviews() int { return f.server.Count("POST", "selfsubjectaccessreviews") }
+func (f *fixture) reviews() int { return f.server.RequestCount("POST", "selfsubjectaccessreviews") }
 
 // problemOf returns the problem that a manager reports.
 func problemOf(m *Manager) string {

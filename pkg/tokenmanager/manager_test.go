@@ -30,15 +30,15 @@ func TestBootstrap(t *testing.T) {
 	text := f.lastIssued()
 	f.waitUsed(text)
 	f.waitStored(text)
-	got := f.api.Applied()
+	got := f.api.AppliedPaths()
 	if len(got) != 5 || !strings.HasSuffix(got[0], "/serviceaccounts/kvip") ||
 		!strings.HasSuffix(got[4], "/clusterrolebindings/kvip-health") {
 		t.Errorf("applied %q", got)
 	}
 	ok(t, f.ping())
-	if problemOf(f.manager) != "" || f.manager.Expires().IsZero() || len(f.api.Given()) != 1 {
+	if problemOf(f.manager) != "" || f.manager.Expires().IsZero() || len(f.api.IssuedTokens()) != 1 {
 		t.Errorf("problem %q, expires %v, %d tokens",
-			problemOf(f.manager), f.manager.Expires(), len(f.api.Given()))
+			problemOf(f.manager), f.manager.Expires(), len(f.api.IssuedTokens()))
 	}
 	for _, r := range f.server.Requests() {
 		if r.Token == text && strings.Contains(r.Path, "/token") {
@@ -71,13 +71,13 @@ func TestRestart(t *testing.T) {
 // TestRenewal uses the token's own permission: a hardened pod has no other credentials.
 func TestRenewal(t *testing.T) {
 	f := newFixture(t)
-	f.api.LetTokensLast(24 * time.Hour)
+	f.api.SetTokenLifetime(24 * time.Hour)
 	f.storeToken(48 * time.Hour)
 	f.run()
-	f.until("a second token", func() bool { return len(f.api.Given()) == 2 })
+	f.until("a second token", func() bool { return len(f.api.IssuedTokens()) == 2 })
 	f.waitUsed(f.lastIssued())
 	f.waitStored(f.lastIssued())
-	if len(f.api.Applied()) != 0 {
+	if len(f.api.AppliedPaths()) != 0 {
 		t.Error("RBAC was applied with kvip's own permissions")
 	}
 }
@@ -86,8 +86,8 @@ func TestRenewal(t *testing.T) {
 // credentials, which are used in the meantime.
 func TestDeniedToken(t *testing.T) {
 	for name, deny := range map[string]func(f *fixture, text string){
-		"401": func(f *fixture, text string) { f.server.Refuse(text) },
-		"403": func(f *fixture, _ string) { f.api.Revoke() },
+		"401": func(f *fixture, text string) { f.server.RejectUser(text) },
+		"403": func(f *fixture, _ string) { f.api.RevokeRights() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -111,15 +111,15 @@ func TestStartingServer(t *testing.T) {
 	f := newFixture(t)
 	text := f.runIssued()
 	time.Sleep(verifiedFor)
-	f.server.Be(fakeapi.Silent) // /readyz does not answer either
+	f.server.SetMode(fakeapi.Hang) // /readyz does not answer either
 	f.store.ReportDenied(f.tokenFile(), f.server.Host)
 	f.until("a review", func() bool { return f.reviews() > 4 })
 	if f.store.Authorization() != "Bearer "+text {
 		t.Error("other credentials are used")
 	}
-	f.server.Be(fakeapi.Serves)
+	f.server.SetMode(fakeapi.Serving)
 	ok(t, f.ping())
-	if len(f.api.Given()) != 1 {
+	if len(f.api.IssuedTokens()) != 1 {
 		t.Error("another token was requested")
 	}
 }
@@ -129,10 +129,10 @@ func TestUnknownReadiness(t *testing.T) {
 	f := newFixture(t)
 	f.writeKubeconfig("admin")
 	first := f.storeToken(0)
-	f.server.Refuse("")
-	f.server.Refuse(first)
+	f.server.RejectUser("")
+	f.server.RejectUser(first)
 	f.run(f.admin())
-	f.until("another token", func() bool { return len(f.api.Given()) == 2 })
+	f.until("another token", func() bool { return len(f.api.IssuedTokens()) == 2 })
 	f.waitUsed(f.lastIssued())
 }
 
@@ -158,12 +158,12 @@ func TestUnusableDirectory(t *testing.T) {
 func TestBootstrapWithoutPermissions(t *testing.T) {
 	f := newFixture(t)
 	f.writeKubeconfig("admin")
-	f.server.Refuse("admin")
+	f.server.RejectUser("admin")
 	f.run(f.admin())
 	f.until("the problem", func() bool { return strings.Contains(problemOf(f.manager), "admin.conf") })
 	f.writeKubeconfig("admin2")
 	f.waitUsed(f.lastIssued())
-	if n := f.server.Count("PATCH", "/serviceaccounts/kvip"); n > 6 {
+	if n := f.server.RequestCount("PATCH", "/serviceaccounts/kvip"); n > 6 {
 		t.Errorf("%d attempts", n)
 	}
 }
@@ -183,10 +183,10 @@ func TestHardenedWithoutToken(t *testing.T) {
 func TestClocksDiffer(t *testing.T) {
 	f := newFixture(t)
 	f.writeKubeconfig("admin")
-	f.api.LetClockLag(50 * time.Minute)
+	f.api.SetClockLag(50 * time.Minute)
 	f.run(f.admin())
 	f.waitStored(f.lastIssued())
-	if n := len(f.api.Given()); n != 1 {
+	if n := len(f.api.IssuedTokens()); n != 1 {
 		t.Errorf("%d tokens", n)
 	}
 }
@@ -195,7 +195,7 @@ func TestClocksDiffer(t *testing.T) {
 func TestClocksDifferTooMuch(t *testing.T) {
 	f := newFixture(t)
 	f.writeKubeconfig("admin")
-	f.api.LetClockLag(2 * time.Hour)
+	f.api.SetClockLag(2 * time.Hour)
 	f.run(f.admin())
 	f.until("the problem", func() bool {
 		return strings.Contains(problemOf(f.manager), "set the clocks right")
@@ -209,11 +209,11 @@ func TestClocksDifferTooMuch(t *testing.T) {
 func TestExpiredToken(t *testing.T) {
 	f := newFixture(t)
 	f.writeKubeconfig("admin")
-	f.api.LetTokensLast(-time.Minute)
+	f.api.SetTokenLifetime(-time.Minute)
 	f.storeToken(time.Hour)
-	f.api.LetTokensLast(time.Hour)
+	f.api.SetTokenLifetime(time.Hour)
 	f.run(f.admin())
-	f.until("another token", func() bool { return len(f.api.Given()) == 2 })
+	f.until("another token", func() bool { return len(f.api.IssuedTokens()) == 2 })
 	f.waitUsed(f.lastIssued())
 	if f.log.Count("has expired") != 1 {
 		t.Error("the expiry is not logged")
@@ -247,7 +247,7 @@ func TestReplacedCA(t *testing.T) {
 	f := newFixture(t)
 	f.writeKubeconfig("admin")
 	other := testutil.Must(fakeapi.NewStore())
-	text := f.api.Give(0)
+	text := f.api.IssueToken(0)
 	ok(t, f.state().save(text, other.CA()))
 	f.run(f.admin())
 	f.until("the CA to be stored", func() bool {
@@ -280,7 +280,7 @@ func TestContradiction(t *testing.T) {
 	if n := f.reviews() - before; n > 4 {
 		t.Errorf("%d more reviews", n)
 	}
-	if len(f.api.Given()) != 1 {
+	if len(f.api.IssuedTokens()) != 1 {
 		t.Error("another token was requested")
 	}
 }
@@ -289,9 +289,9 @@ func TestContradiction(t *testing.T) {
 func TestRunEndsInTheMiddle(t *testing.T) {
 	f := newFixture(t)
 	f.writeKubeconfig("admin")
-	f.server.Be(fakeapi.Silent)
+	f.server.SetMode(fakeapi.Hang)
 	f.run(f.admin())
-	f.until("the attempt", func() bool { return f.server.Count("PATCH", "") == 1 })
+	f.until("the attempt", func() bool { return f.server.RequestCount("PATCH", "") == 1 })
 }
 
 // TestConclude lists what each outcome of a verification means for the token.

@@ -97,10 +97,11 @@ func TestApply(t *testing.T) {
 	server := testutil.Must(creds.Server(f.server.Host))
 	defer server.Close()
 	ok(t, apply(t.Context(), server, sent))
-	if got := f.api.Applied(); len(got) != len(sent) {
+	if got := f.api.AppliedPaths(); len(got) != len(sent) {
 		t.Errorf("applied %q", got)
 	}
-	f.server.Deny(fakeapi.Denial{Method: "PATCH", Path: "/rolebindings/", Code: http.StatusForbidden})
+	f.server.Deny(fakeapi.DenyRule{Method: "PATCH", Path: "/rolebindings/",
+		Code: http.StatusForbidden})
 	err := apply(t.Context(), server, sent)
 	if !apiclient.IsDenied(err) || !strings.Contains(err.Error(), "/rolebindings/kvip") {
 		t.Errorf("%v", err)

@@ -23,27 +23,27 @@ func TestCheckPermissions(t *testing.T) {
 	}{
 		{"all permissions", func(*fixture, string) {}, false, false, ""},
 		{"unknown token", func(f *fixture, text string) {
-			f.server.Refuse(text)
+			f.server.RejectUser(text)
 		}, true, false, "provide credentials"},
 		{"missing permission", func(f *fixture, _ string) {
-			f.api.Revoke()
+			f.api.RevokeRights()
 		}, true, false, "it may not get leases kvip in kube-system"},
 		{"anonymous requests are denied", func(f *fixture, text string) {
-			f.server.Refuse(text)
-			f.server.Refuse("")
+			f.server.RejectUser(text)
+			f.server.RejectUser("")
 		}, true, true, "its readiness is unknown"},
 		{"not ready", func(f *fixture, text string) {
-			f.server.Refuse(text)
-			f.server.Deny(fakeapi.Denial{Method: "GET", Path: "/readyz", Code: failed})
+			f.server.RejectUser(text)
+			f.server.Deny(fakeapi.DenyRule{Method: "GET", Path: "/readyz", Code: failed})
 		}, false, false, "whether it is ready"},
 		{"the review fails", func(f *fixture, _ string) {
-			f.server.Deny(fakeapi.Denial{Method: "POST", Path: reviewPath, Code: failed})
+			f.server.Deny(fakeapi.DenyRule{Method: "POST", Path: reviewPath, Code: failed})
 		}, false, false, "ask whether it may"},
 		{"down", func(f *fixture, _ string) { f.server.Close() }, false, false, "refused"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFixture(t)
-			text := f.api.Give(0)
+			text := f.api.IssueToken(0)
 			creds := apiclient.TokenCredentials("own", text, f.api.CA())
 			server := testutil.Must(creds.Server(f.server.Host))
 			defer server.Close()
@@ -62,8 +62,8 @@ func TestCheckPermissions(t *testing.T) {
 // TestRequest: the lifetime is the API server's, the age is measured by this node's clock.
 func TestRequest(t *testing.T) {
 	f := newFixture(t)
-	f.api.LetClockLag(10 * time.Minute)
-	creds := apiclient.TokenCredentials("own", f.api.Give(0), f.api.CA())
+	f.api.SetClockLag(10 * time.Minute)
+	creds := apiclient.TokenCredentials("own", f.api.IssueToken(0), f.api.CA())
 	server := testutil.Must(creds.Server(f.server.Host))
 	defer server.Close()
 	before := time.Now().Add(-time.Second)
@@ -72,7 +72,7 @@ func TestRequest(t *testing.T) {
 	if got.issued.Before(before) || !got.expires.After(got.issued) || got.text != f.lastIssued() {
 		t.Errorf("issued %v, expires %v", got.issued, got.expires)
 	}
-	f.server.Be(fakeapi.Forbidden)
+	f.server.SetMode(fakeapi.Forbidden)
 	if _, err = request(t.Context(), server, "kube-system", "kvip"); !apiclient.IsDenied(err) {
 		t.Errorf("a denied request: %v", err)
 	}

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Denial has requests answered with an error.
-type Denial struct {
+// DenyRule has requests answered with an error.
+type DenyRule struct {
 	Method string // "" is any; WATCH is a watch, which GET is not then
 	Path   string // part of the path
 	Code   int    // 403, 404, 409, 410, 422, 429, 500, 503
@@ -14,21 +14,24 @@ type Denial struct {
 
 // reasons are those that clients branch on.
 var reasons = map[int]string{
-	http.StatusForbidden: "Forbidden", http.StatusNotFound: "NotFound", http.StatusConflict: "Conflict", http.StatusGone: "Expired",
+	http.StatusForbidden: "Forbidden", http.StatusNotFound: "NotFound",
+	http.StatusConflict: "Conflict", http.StatusGone: "Expired",
 	http.StatusUnprocessableEntity: "Invalid",
-	http.StatusTooManyRequests:     "TooManyRequests", http.StatusInternalServerError: "InternalError", http.StatusServiceUnavailable: "ServiceUnavailable",
+	http.StatusTooManyRequests:     "TooManyRequests", http.StatusInternalServerError: "InternalError",
+	http.StatusServiceUnavailable: "ServiceUnavailable",
 }
 
-// Deny answers so from now on, in place of what was denied before. Without arguments nothing is denied.
-func (s *Server) Deny(all ...Denial) {
+// Deny answers so from now on, in place of what was denied before. Without arguments nothing is
+// denied.
+func (s *Server) Deny(all ...DenyRule) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.denials = all
 }
 
-// Blind has watches stay open and show nothing, as of an API server that has lost its etcd, or show all
-// that was missed.
-func (s *Server) Blind(on bool) {
+// StallWatches has watches stay open and show nothing, as of an API server that has lost its etcd,
+// or show all that was missed.
+func (s *Server) StallWatches(on bool) {
 	s.mu.Lock()
 	s.blind = on
 	s.mu.Unlock()

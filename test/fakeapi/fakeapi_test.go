@@ -30,7 +30,8 @@ func serve(t *testing.T) *client {
 	t.Cleanup(server.Close)
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(store.CA())
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "kubernetes"}, ForceAttemptHTTP2: true}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "kubernetes"},
+		ForceAttemptHTTP2: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &client{t, server, &http.Client{Transport: transport}}
 }
@@ -40,7 +41,8 @@ const leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 // do sends body and returns the status code and what was answered.
 func (c *client) do(method, path, body string) (int, map[string]any) {
 	c.t.Helper()
-	request, err := http.NewRequestWithContext(c.t.Context(), method, "https://"+c.server.Host+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(c.t.Context(), method, "https://"+c.server.Host+path,
+		strings.NewReader(body))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -82,7 +84,8 @@ func TestLeases(t *testing.T) {
 	} {
 		code, got := c.do(step.method, step.path, step.body)
 		if reason, _ := got["reason"].(string); code != step.code || reason != step.reason {
-			t.Errorf("%s %s %s: %d %s, want %d %s", step.method, step.path, step.body, code, reason, step.code, step.reason)
+			t.Errorf("%s %s %s: %d %s, want %d %s", step.method, step.path, step.body, code, reason,
+				step.code, step.reason)
 		}
 	}
 }
@@ -106,7 +109,8 @@ func TestWatch(t *testing.T) {
 	c.do("POST", leases, `{"metadata":{"name":"b"}}`)
 	read := func(version string) (kinds []string) {
 		t.Helper()
-		response, err := c.http.Get("https://" + c.server.Host + leases + "?watch=1&timeoutSeconds=60&fieldSelector=metadata.name%3Da&resourceVersion=" + version)
+		response, err := c.http.Get("https://" + c.server.Host + leases +
+			"?watch=1&timeoutSeconds=60&fieldSelector=metadata.name%3Da&resourceVersion=" + version)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,28 +137,32 @@ func TestWatch(t *testing.T) {
 
 func TestModesAndRequests(t *testing.T) {
 	c := serve(t)
-	for mode, want := range map[Mode]int{Unauthorized: 401, Forbidden: 403, Serves: 200} {
-		c.server.Be(mode)
+	for mode, want := range map[Mode]int{Unauthorized: 401, Forbidden: 403, Serving: 200} {
+		c.server.SetMode(mode)
 		if code, _ := c.do("GET", leases, ""); code != want {
 			t.Errorf("mode %d answers %d, want %d", mode, code, want)
 		}
 	}
-	if n := c.server.Count("GET", "/leases"); n != 3 {
+	if n := c.server.RequestCount("GET", "/leases"); n != 3 {
 		t.Errorf("%d requests were counted, want 3", n)
 	}
-	if q := c.server.Requests()[0]; q.ServerName != "kubernetes" || q.Proto != "HTTP/2.0" || q.Client == "" {
+	if q := c.server.Requests()[0]; q.ServerName != "kubernetes" || q.Proto != "HTTP/2.0" ||
+		q.Client == "" {
 		t.Errorf("noted %+v", q)
 	}
 }
 
-// An apply of a status takes no field that another manager has, also its own of an update, and removes what it
-// had and does not give any more.
+// An apply of a status takes no field that another manager has, also its own of an update, and
+// removes what it had and does not give any more.
 func TestStatuses(t *testing.T) {
 	const services = "/api/v1/namespaces/a/services"
 	c := serve(t)
 	c.do("POST", services, `{"metadata":{"name":"web"}}`)
 	apply := services + "/web/status?fieldManager=kvip&force=false"
-	address := func(ip string) string { return `{"status":{"loadBalancer":{"ingress":[{"ip":"` + ip + `"}]}}}` }
+	address := func(ip string) string {
+		return `{"status":{"loadBalancer":{"ingress":[{"ip":"` + ip +
+			`"}]}}}`
+	}
 	for _, step := range []struct {
 		method, path, body string
 		code               int
@@ -176,7 +184,9 @@ func TestStatuses(t *testing.T) {
 		if code != step.code {
 			t.Errorf("%s %s: %d %v, want %d", step.method, step.body, code, answer, step.code)
 		}
-		if details, ok := answer["details"].(object); code == 409 && strings.Contains(answer["message"].(string), "Apply failed") != (ok && details["causes"] != nil) {
+		if details, ok := answer["details"].(object); code == 409 &&
+			strings.Contains(answer["message"].(string), "Apply failed") != (ok &&
+				details["causes"] != nil) {
 			t.Errorf("%s %s: a conflict without its cause: %v", step.method, step.body, answer)
 		}
 		if code == 404 {
@@ -196,7 +206,8 @@ func TestStatuses(t *testing.T) {
 // A list is of one namespace or all, and of those with a label.
 func TestSelections(t *testing.T) {
 	c := serve(t)
-	for _, o := range []string{"a/services web", "b/services web", "a/configmaps web", "kube-system/leases l"} {
+	for _, o := range []string{"a/services web", "b/services web", "a/configmaps web",
+		"kube-system/leases l"} {
 		place, name, _ := strings.Cut(o, " ")
 		group := "/api/v1/namespaces/"
 		if strings.HasSuffix(place, "leases") {
@@ -205,15 +216,18 @@ func TestSelections(t *testing.T) {
 		c.do("POST", group+place, `{"metadata":{"name":"`+name+`","labels":{"k":"v"}}}`)
 	}
 	for path, want := range map[string]int{
-		"/api/v1/services": 2, "/api/v1/namespaces/a/services": 1, "/api/v1/namespaces/c/services": 0, "/api/v1/configmaps": 1,
-		leases + "?labelSelector=k": 1, leases + "?labelSelector=k%3Dv": 1, leases + "?labelSelector=k%3Dw": 0, leases + "?labelSelector=x": 0,
-		"/api/v1/services?fieldSelector=metadata.name%3Dweb": 2, "/api/v1/services?fieldSelector=metadata.name%3Deb": 0,
+		"/api/v1/services": 2, "/api/v1/namespaces/a/services": 1, "/api/v1/namespaces/c/services": 0,
+		"/api/v1/configmaps":        1,
+		leases + "?labelSelector=k": 1, leases + "?labelSelector=k%3Dv": 1, leases +
+			"?labelSelector=k%3Dw": 0, leases + "?labelSelector=x": 0,
+		"/api/v1/services?fieldSelector=metadata.name%3Dweb": 2,
+		"/api/v1/services?fieldSelector=metadata.name%3Deb":  0,
 	} {
 		if _, got := c.do("GET", path, ""); len(got["items"].([]any)) != want {
 			t.Errorf("%s: %v", path, got["items"])
 		}
 	}
-	c.server.Deny(Denial{Method: "GET", Path: "/services", Code: 403})
+	c.server.Deny(DenyRule{Method: "GET", Path: "/services", Code: 403})
 	if code, got := c.do("GET", "/api/v1/services", ""); code != 403 || got["reason"] != "Forbidden" {
 		t.Errorf("denied: %d %v", code, got)
 	}
@@ -226,7 +240,8 @@ func TestSelections(t *testing.T) {
 func TestWatchList(t *testing.T) {
 	c := serve(t)
 	c.do("POST", leases, `{"metadata":{"name":"a"}}`)
-	response, err := c.http.Get("https://" + c.server.Host + leases + "?watch=1&timeoutSeconds=60&sendInitialEvents=true&allowWatchBookmarks=true")
+	response, err := c.http.Get("https://" + c.server.Host + leases +
+		"?watch=1&timeoutSeconds=60&sendInitialEvents=true&allowWatchBookmarks=true")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,9 +262,9 @@ func TestWatchList(t *testing.T) {
 	if got := next() + ", " + next(); got != "ADDED a 101, BOOKMARK  101" {
 		t.Errorf("at first %s", got)
 	}
-	c.server.Blind(true)
+	c.server.StallWatches(true)
 	c.do("POST", leases, `{"metadata":{"name":"b"}}`)
-	c.server.Blind(false)
+	c.server.StallWatches(false)
 	if got := next(); got != "ADDED b 102" {
 		t.Errorf("after it was blind: %s", got)
 	}

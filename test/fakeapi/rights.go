@@ -25,44 +25,44 @@ type rights struct {
 	applied []string      // paths, in order
 }
 
-// LetTokensLast sets the lifetime of tokens that are given from now on; it is an hour else.
-func (s *Store) LetTokensLast(d time.Duration) {
+// SetTokenLifetime sets the lifetime of tokens that are given from now on; it is an hour else.
+func (s *Store) SetTokenLifetime(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rights.lasts = d
 }
 
-// LetClockLag sets the clock by which tokens are given behind that of everybody else.
-func (s *Store) LetClockLag(d time.Duration) {
+// SetClockLag sets the clock by which tokens are given behind that of everybody else.
+func (s *Store) SetClockLag(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rights.lag = d
 }
 
-// Revoke takes all rights of the ServiceAccount away, until RBAC is applied again.
-func (s *Store) Revoke() {
+// RevokeRights takes all rights of the ServiceAccount away, until RBAC is applied again.
+func (s *Store) RevokeRights() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rights.granted = false
 }
 
-// Give makes a token of the ServiceAccount, with an age, and grants it all rights.
-func (s *Store) Give(age time.Duration) string {
+// IssueToken makes a token of the ServiceAccount, with an age, and grants it all rights.
+func (s *Store) IssueToken(age time.Duration) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rights.granted = true
 	return s.give(time.Now().Add(-age))
 }
 
-// Given returns all tokens that were given so far.
-func (s *Store) Given() []string {
+// IssuedTokens returns all tokens that were given so far.
+func (s *Store) IssuedTokens() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.rights.given)
 }
 
-// Applied returns the paths of all objects that were applied so far.
-func (s *Store) Applied() []string {
+// AppliedPaths returns the paths of all objects that were applied so far.
+func (s *Store) AppliedPaths() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.rights.applied)
@@ -73,8 +73,10 @@ func (s *Store) give(issued time.Time) string {
 	if lasts == 0 {
 		lasts = time.Hour
 	}
-	claims := fmt.Sprintf(`{"iat":%d,"exp":%d}`, issued.Add(-s.rights.lag).Unix(), time.Now().Add(lasts-s.rights.lag).Unix())
-	text := fmt.Sprintf("e30.%s.%d", base64.RawURLEncoding.EncodeToString([]byte(claims)), len(s.rights.given))
+	claims := fmt.Sprintf(`{"iat":%d,"exp":%d}`, issued.Add(-s.rights.lag).Unix(),
+		time.Now().Add(lasts-s.rights.lag).Unix())
+	text := fmt.Sprintf("e30.%s.%d", base64.RawURLEncoding.EncodeToString([]byte(claims)),
+		len(s.rights.given))
 	s.rights.given = append(s.rights.given, text)
 	return text
 }
@@ -94,11 +96,18 @@ func (s *Server) aboutRights(w http.ResponseWriter, r *http.Request) bool {
 	defer st.mu.Unlock()
 	switch {
 	case r.URL.Path == reviews && r.Method == http.MethodPost:
-		answer(w, http.StatusCreated, object{"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "status": object{"allowed": st.rights.granted}})
+		answer(w, http.StatusCreated,
+			object{"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1",
+				"status": object{"allowed": st.rights.granted}})
 	case r.URL.Path == tokens && r.Method == http.MethodPost:
 		text := st.give(time.Now())
-		answer(w, http.StatusCreated, object{"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "status": object{"token": text, "expirationTimestamp": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}})
-	case r.Method == http.MethodPatch && r.Header.Get("Content-Type") == "application/apply-patch+yaml" && r.URL.Query().Get("fieldManager") == "kvip":
+		answer(w, http.StatusCreated,
+			object{"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
+				"status": object{"token": text,
+					"expirationTimestamp": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}})
+	case r.Method == http.MethodPatch &&
+		r.Header.Get("Content-Type") == "application/apply-patch+yaml" &&
+		r.URL.Query().Get("fieldManager") == "kvip":
 		st.rights.applied = append(st.rights.applied, r.URL.Path)
 		st.rights.granted = st.rights.granted || strings.Contains(r.URL.Path, lastRole)
 		var o object

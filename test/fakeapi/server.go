@@ -19,13 +19,13 @@ type Mode int
 
 // Modes of a Server.
 const (
-	Serves       Mode = iota
-	Silent            // takes requests, does nothing, never answers
-	Mute              // does what is asked and never answers
-	Unauthorized      // answers 401
-	Forbidden         // answers 403
-	Busy              // answers 429 with a Retry-After of a second
-	Late              // does what is asked and answers when Continue is called
+	Serving         Mode = iota
+	Hang                 // takes requests, does nothing, never answers
+	DropResponses        // does what is asked and never answers
+	Unauthorized         // answers 401
+	Forbidden            // answers 403
+	TooManyRequests      // answers 429 with a Retry-After of a second
+	HoldResponses        // does what is asked and answers when Continue is called
 )
 
 // Request is one that a Server got.
@@ -50,7 +50,7 @@ type Server struct {
 	watches  Mode // for watches, unless mode is not Serves
 	requests []Request
 	refused  map[string]bool // tokens and subjects that get 401
-	denials  []Denial
+	denials  []DenyRule
 	warning  string        // that every answer carries
 	blind    bool          // watches show nothing
 	end      chan struct{} // closed to end the watches
@@ -65,7 +65,8 @@ func (s *Store) Serve(address string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start API server: %w", err)
 	}
-	server := &Server{store: s, refused: map[string]bool{}, end: make(chan struct{}), proceed: make(chan struct{})}
+	server := &Server{store: s, refused: map[string]bool{}, end: make(chan struct{}),
+		proceed: make(chan struct{})}
 	server.http = &httptest.Server{Listener: listener, Config: &http.Server{Handler: server}}
 	config, err := s.ca.serving("kubernetes")
 	if err != nil {
@@ -102,25 +103,25 @@ func (s *Server) Close() {
 	}
 }
 
-// Be changes how requests are treated from now on.
-func (s *Server) Be(m Mode) {
+// SetMode changes how requests are treated from now on.
+func (s *Server) SetMode(m Mode) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mode = m
 }
 
-// BeForWatches changes how watches are treated from now on, where other requests are served.
-func (s *Server) BeForWatches(m Mode) {
+// SetWatchMode changes how watches are treated from now on, where other requests are served.
+func (s *Server) SetWatchMode(m Mode) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.watches = m
 }
 
-// Continue lets the answers go that mode Late holds.
-func (s *Server) Continue() { close(s.proceed) }
+// ReleaseResponses lets the answers go that mode Late holds.
+func (s *Server) ReleaseResponses() { close(s.proceed) }
 
-// Refuse answers 401 to a token or the common name of a certificate; "" is nobody's.
-func (s *Server) Refuse(user string) {
+// RejectUser answers 401 to a token or the common name of a certificate; "" is nobody's.
+func (s *Server) RejectUser(user string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refused[user] = true
@@ -141,8 +142,8 @@ func (s *Server) Requests() []Request {
 	return append([]Request(nil), s.requests...)
 }
 
-// Count is how many requests had that method and a path that contains part.
-func (s *Server) Count(method, part string) (n int) {
+// RequestCount is how many requests had that method and a path that contains part.
+func (s *Server) RequestCount(method, part string) (n int) {
 	for _, r := range s.Requests() {
 		if r.Method == method && strings.Contains(r.Path, part) {
 			n++
@@ -151,8 +152,8 @@ func (s *Server) Count(method, part string) (n int) {
 	return n
 }
 
-// Watches is how many watches were asked for.
-func (s *Server) Watches() (n int) {
+// WatchCount is how many watches were asked for.
+func (s *Server) WatchCount() (n int) {
 	for _, r := range s.Requests() {
 		if isWatch(r.Query) {
 			n++
@@ -178,17 +179,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Unlock()
 	switch s.admit(r) {
-	case Silent:
+	case Hang:
 		<-r.Context().Done()
-	case Mute:
+	case DropResponses:
 		s.route(httptest.NewRecorder(), r)
 		<-r.Context().Done()
 	case Unauthorized:
 		refuse(w, failure{http.StatusUnauthorized, "Unauthorized", "Unauthorized"})
-	case Busy:
+	case TooManyRequests:
 		w.Header().Set("Retry-After", "1")
 		refuse(w, failure{http.StatusTooManyRequests, "TooManyRequests", "busy"})
-	case Late:
+	case HoldResponses:
 		held := httptest.NewRecorder()
 		s.route(held, r)
 		select {
@@ -208,21 +209,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // admit notes a request and says how to treat it.
 func (s *Server) admit(r *http.Request) Mode {
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	q := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Token: token, ServerName: r.TLS.ServerName,
-		Proto: r.Proto, Client: r.RemoteAddr}
+	q := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Token: token,
+		ServerName: r.TLS.ServerName,
+		Proto:      r.Proto, Client: r.RemoteAddr}
 	if len(r.TLS.PeerCertificates) > 0 {
 		q.Subject = r.TLS.PeerCertificates[0].Subject.CommonName
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = append(s.requests, q)
-	if q.Token != "" && s.refused[q.Token] || q.Subject != "" && s.refused[q.Subject] || q.Token == "" && q.Subject == "" && s.refused[""] {
+	if q.Token != "" && s.refused[q.Token] || q.Subject != "" && s.refused[q.Subject] ||
+		q.Token == "" && q.Subject == "" && s.refused[""] {
 		return Unauthorized
 	}
-	if s.mode == Serves && s.store.forbidden(q.Token, r.URL.Path) {
+	if s.mode == Serving && s.store.forbidden(q.Token, r.URL.Path) {
 		return Forbidden
 	}
-	if s.mode == Serves && isWatch(r.URL.RawQuery) {
+	if s.mode == Serving && isWatch(r.URL.RawQuery) {
 		return s.watches
 	}
 	return s.mode
@@ -244,7 +247,8 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 		s.object(w, r, at)
 	case r.URL.Path == "/livez/ping" || r.URL.Path == "/readyz":
 		_, _ = w.Write([]byte("ok"))
-	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/events"): // taken and forgotten
+	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/events"):
+		// taken and forgotten
 		answer(w, http.StatusCreated, object{"kind": "Event", "apiVersion": "v1"})
 	default:
 		refuse(w, notFound(r.URL.Path))
@@ -265,9 +269,11 @@ func refuse(w http.ResponseWriter, err error) {
 }
 
 func (f failure) status() object {
-	o := object{"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": f.detail, "reason": f.reason, "code": f.code}
+	o := object{"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": f.detail,
+		"reason": f.reason, "code": f.code}
 	if strings.HasPrefix(f.detail, "Apply failed") {
-		o["details"] = object{"causes": []object{{"reason": "FieldManagerConflict", "message": f.detail, "field": ".status.loadBalancer"}}}
+		o["details"] = object{"causes": []object{{"reason": "FieldManagerConflict", "message": f.detail,
+			"field": ".status.loadBalancer"}}}
 	}
 	return o
 }

@@ -62,8 +62,8 @@ func (s *Store) Compact() {
 	s.compacted, s.changes = s.revision, nil
 }
 
-// Writes is how many writes were applied.
-func (s *Store) Writes() int {
+// WriteCount is how many writes were applied.
+func (s *Store) WriteCount() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.changes)
@@ -141,10 +141,12 @@ func (s *Store) remove(path string) (object, error) {
 func (s *Store) put(path, kind string, l object) (object, error) {
 	spec, _ := l["spec"].(object)
 	if d, ok := spec["leaseDurationSeconds"].(float64); ok && d <= 0 {
-		return nil, failure{http.StatusUnprocessableEntity, "Invalid", "spec.leaseDurationSeconds: must be greater than 0"}
+		return nil, failure{http.StatusUnprocessableEntity, "Invalid",
+			"spec.leaseDurationSeconds: must be greater than 0"}
 	}
 	if n, ok := spec["leaseTransitions"].(float64); ok && n < 0 {
-		return nil, failure{http.StatusUnprocessableEntity, "Invalid", "spec.leaseTransitions: must be greater than or equal to 0"}
+		return nil, failure{http.StatusUnprocessableEntity, "Invalid",
+			"spec.leaseTransitions: must be greater than or equal to 0"}
 	}
 	l, err := s.note(path, kind, l)
 	if err == nil {
@@ -197,11 +199,13 @@ func (s *Store) list(from selection) ([]object, uint64) {
 }
 
 // since returns the changes after a version, and a channel that is closed at the next one.
-func (s *Store) since(version uint64, from selection) (found []change, upTo uint64, more <-chan struct{}, err error) {
+func (s *Store) since(version uint64, from selection) (found []change, upTo uint64,
+	more <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if version < s.compacted {
-		return nil, 0, nil, failure{http.StatusGone, "Expired", fmt.Sprintf("too old resource version: %d (%d)", version, s.compacted)}
+		return nil, 0, nil, failure{http.StatusGone, "Expired",
+			fmt.Sprintf("too old resource version: %d (%d)", version, s.compacted)}
 	}
 	for _, c := range s.changes {
 		if c.revision > version && from.has(c.path, c.object) {

@@ -13,9 +13,9 @@ func TestWatchTakesOverNewCredentials(t *testing.T) {
 	version := l.holding().Version
 	l.run()
 	l.awaitVersion(version)
-	l.until("the watch", func() bool { return l.servers[0].Watches() == 1 })
+	l.until("the watch", func() bool { return l.servers[0].WatchCount() == 1 })
 	l.creds.SetToken(apiclient.TokenCredentials("own", "mine", l.store.CA()))
-	l.until("another watch", func() bool { return l.servers[0].Watches() == 2 })
+	l.until("another watch", func() bool { return l.servers[0].WatchCount() == 2 })
 	for _, r := range l.servers[0].Requests() {
 		if r.Token == "mine" && isWatch(r) {
 			l.awaitVersion(l.renew())
@@ -31,7 +31,7 @@ func isWatch(r fakeapi.Request) bool { return r.Query != "" && r.Method == "GET"
 // other credentials, which may not have the permission.
 func TestDeniedEndpoints(t *testing.T) {
 	l := newLab(t, 1, fakeapi.User{Token: "1"}, fakeapi.User{Token: "2"})
-	l.servers[0].Be(fakeapi.Forbidden)
+	l.servers[0].SetMode(fakeapi.Forbidden)
 	before := l.creds.Source()
 	if _, err := l.driver.cfg.Router.Endpoints(t.Context()); err == nil || l.creds.Source() != before {
 		t.Errorf("%v, credentials %s", err, l.creds.Source())
@@ -40,6 +40,6 @@ func TestDeniedEndpoints(t *testing.T) {
 	if _, err := l.driver.cfg.Router.Endpoints(t.Context()); err == nil || l.creds.Source() == "own" {
 		t.Errorf("%v, credentials %s", err, l.creds.Source())
 	}
-	l.servers[0].Be(fakeapi.Serves)
+	l.servers[0].SetMode(fakeapi.Serving)
 	l.create()
 }

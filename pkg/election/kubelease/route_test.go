@@ -35,7 +35,7 @@ func TestLoopbackThenNodeAddress(t *testing.T) {
 func TestASilentServerGetsTheOnlyRequest(t *testing.T) {
 	l := newLab(t, 2)
 	held := l.holding()
-	l.servers[0].Be(fakeapi.Silent)
+	l.servers[0].SetMode(fakeapi.Hang)
 	l.at(l.servers[0].Host, l.servers[1].Host)
 	renewal := election.Action{Kind: election.Renew, Base: held, Record: tenure()}
 	got := l.do(renewal, 200*time.Millisecond)
@@ -47,7 +47,7 @@ func TestASilentServerGetsTheOnlyRequest(t *testing.T) {
 // E11: after 401 or 403 the next credentials are used, for requests and for the watch.
 func TestRefusedCredentialsRotate(t *testing.T) {
 	l := newLab(t, 1, fakeapi.User{Token: "unbound"}, fakeapi.User{Token: "bound"})
-	l.servers[0].Refuse("unbound")
+	l.servers[0].RejectUser("unbound")
 	if got := l.do(election.Action{Kind: election.Read}, patience).(election.ReadDone); got.OK {
 		t.Fatal("refused credentials read the lease")
 	}
@@ -62,9 +62,9 @@ func TestRefusedCredentialsRotate(t *testing.T) {
 	if f := l.failures(); !slices.Equal(f, []string{"read"}) {
 		t.Errorf("failures %v, want one read", f)
 	}
-	l.servers[0].Be(fakeapi.Forbidden)
+	l.servers[0].SetMode(fakeapi.Forbidden)
 	l.read403()
-	l.servers[0].Be(fakeapi.Serves)
+	l.servers[0].SetMode(fakeapi.Serving)
 	if !strings.HasSuffix(l.creds.Source(), "0.conf") {
 		t.Errorf("after 403 the credentials are those of %s", l.creds.Source())
 	}
@@ -102,12 +102,12 @@ func withPeers(t *testing.T, n int) (*lab, election.Record) {
 // opened before.
 func TestReleaseGoesToAPeer(t *testing.T) {
 	l, held := withPeers(t, 3)
-	l.servers[0].Be(fakeapi.Silent)
-	writes := l.store.Writes()
+	l.servers[0].SetMode(fakeapi.Hang)
+	writes := l.store.WriteCount()
 	if got := l.write(release(held)); got != election.OutcomeOK {
 		t.Fatalf("release: outcome %d", got)
 	}
-	if n := l.store.Writes() - writes; n != 1 {
+	if n := l.store.WriteCount() - writes; n != 1 {
 		t.Errorf("%d writes were applied", n)
 	}
 	requests := l.servers[1].Requests()
@@ -115,7 +115,7 @@ func TestReleaseGoesToAPeer(t *testing.T) {
 	if last.Method != "PUT" || last.Client != first.Client || last.ServerName != "kubernetes" {
 		t.Errorf("the release was %+v, want an update over the connection of %+v", last, first)
 	}
-	if l.servers[0].Count("PUT", "/leases") != 1 { // the claim
+	if l.servers[0].RequestCount("PUT", "/leases") != 1 { // the claim
 		t.Error("the release was sent to the dead API server although a peer answered")
 	}
 }
@@ -123,12 +123,13 @@ func TestReleaseGoesToAPeer(t *testing.T) {
 // E11: after a silent peer the release goes to the next one.
 func TestHedgePastASilentPeer(t *testing.T) {
 	l, held := withPeers(t, 3)
-	l.servers[0].Be(fakeapi.Silent)
-	l.servers[1].Be(fakeapi.Silent)
+	l.servers[0].SetMode(fakeapi.Hang)
+	l.servers[1].SetMode(fakeapi.Hang)
 	if got := l.write(release(held)); got != election.OutcomeOK {
 		t.Fatalf("release: outcome %d", got)
 	}
-	if l.servers[1].Count("PUT", "/leases") != 1 || l.servers[2].Count("PUT", "/leases") != 1 {
+	if l.servers[1].RequestCount("PUT", "/leases") != 1 ||
+		l.servers[2].RequestCount("PUT", "/leases") != 1 {
 		t.Error("the release was not sent to the first peer and then to the second")
 	}
 	l.at(l.servers[2].Host)
@@ -158,13 +159,13 @@ func TestSilentPeersComeAfterTheOwnServer(t *testing.T) {
 // is applied once, and reported as a conflict at once.
 func TestHedgeAppliesOneWrite(t *testing.T) {
 	l, held := withPeers(t, 3)
-	l.servers[0].Be(fakeapi.Silent)
-	l.servers[1].Be(fakeapi.Mute)
-	writes := l.store.Writes()
+	l.servers[0].SetMode(fakeapi.Hang)
+	l.servers[1].SetMode(fakeapi.DropResponses)
+	writes := l.store.WriteCount()
 	if got := l.write(release(held)); got != election.OutcomeConflict {
 		t.Fatalf("release: outcome %d, want a conflict", got)
 	}
-	if n := l.store.Writes() - writes; n != 1 {
+	if n := l.store.WriteCount() - writes; n != 1 {
 		t.Errorf("%d writes were applied", n)
 	}
 	got := l.do(election.Action{Kind: election.Read, PreferPeers: true}, patience).(election.ReadDone)
@@ -177,12 +178,13 @@ func TestHedgeAppliesOneWrite(t *testing.T) {
 func TestConflictOfACopyIsNoConflict(t *testing.T) {
 	l, held := withPeers(t, 3)
 	l.driver.conflictGrace = patience
-	l.servers[0].Be(fakeapi.Silent)
-	l.servers[1].Be(fakeapi.Late)
+	l.servers[0].SetMode(fakeapi.Hang)
+	l.servers[1].SetMode(fakeapi.HoldResponses)
 	done := make(chan election.Outcome)
 	go func() { done <- l.write(release(held)) }()
-	l.until("the refused copy", func() bool { return l.servers[2].Count("PUT", "/leases") == 1 })
-	l.servers[1].Continue()
+	l.until("the refused copy",
+		func() bool { return l.servers[2].RequestCount("PUT", "/leases") == 1 })
+	l.servers[1].ReleaseResponses()
 	if got := <-done; got != election.OutcomeOK {
 		t.Errorf("release: outcome %d, want success", got)
 	}
@@ -193,7 +195,7 @@ func TestConflictOfACopyIsNoConflict(t *testing.T) {
 func TestBusyIsAnsweredAtOnce(t *testing.T) {
 	l := newLab(t, 1)
 	held := l.holding()
-	l.servers[0].Be(fakeapi.Busy)
+	l.servers[0].SetMode(fakeapi.TooManyRequests)
 	for _, kind := range []election.Kind{election.Create, election.Renew, election.Read} {
 		before := len(l.servers[0].Requests())
 		got := l.do(election.Action{Kind: kind, Base: held, Record: tenure()}, patience)
@@ -247,7 +249,7 @@ func TestWithoutServers(t *testing.T) {
 func TestFailureOvertakenBySuccess(t *testing.T) {
 	l := newLab(t, 2)
 	held := l.holding()
-	l.servers[0].Be(fakeapi.Silent)
+	l.servers[0].SetMode(fakeapi.Hang)
 	l.at(l.servers[0].Host)
 	before, hung := len(l.servers[0].Requests()), make(chan election.Event)
 	go func() {

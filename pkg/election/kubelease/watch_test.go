@@ -74,13 +74,13 @@ func TestWatchSurvivesTheServer(t *testing.T) {
 	})
 	l.at(l.servers[1].Host)
 	l.awaitVersion(version)
-	l.until("the watch", func() bool { return l.servers[1].Count("GET", "/leases") == 2 })
-	l.servers[1].Be(fakeapi.Silent)
+	l.until("the watch", func() bool { return l.servers[1].RequestCount("GET", "/leases") == 2 })
+	l.servers[1].SetMode(fakeapi.Hang)
 	l.servers[1].EndWatches()
 	l.until("a list without an answer", func() bool {
-		return l.servers[1].Count("GET", "/leases") == 3
+		return l.servers[1].RequestCount("GET", "/leases") == 3
 	})
-	l.servers[1].Be(fakeapi.Serves)
+	l.servers[1].SetMode(fakeapi.Serving)
 	l.awaitVersion(l.renew())
 }
 
@@ -90,12 +90,12 @@ func TestWatchThatNeverBegins(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1)
 	version := l.holding().Version
-	l.servers[0].BeForWatches(fakeapi.Silent)
+	l.servers[0].SetWatchMode(fakeapi.Hang)
 	l.run()
 	l.awaitVersion(version)
-	l.until("the watch", func() bool { return l.servers[0].Watches() == 1 })
+	l.until("the watch", func() bool { return l.servers[0].WatchCount() == 1 })
 	version = l.renew()
-	l.servers[0].BeForWatches(fakeapi.Serves)
+	l.servers[0].SetWatchMode(fakeapi.Serving)
 	l.awaitVersion(version)
 	l.awaitVersion(l.renew())
 }
@@ -106,7 +106,7 @@ func TestRunEndsWithoutAReader(t *testing.T) {
 	l.holding()
 	l.driver.events = make(chan election.Event) // no room
 	l.run()
-	l.until("the watch", func() bool { return l.servers[0].Count("GET", "/leases") > 0 })
+	l.until("the watch", func() bool { return l.servers[0].RequestCount("GET", "/leases") > 0 })
 }
 
 // TestRead returns when the holder renewed, by its wall clock. A missing Lease is not an error.
@@ -124,7 +124,7 @@ func TestRead(t *testing.T) {
 	if r, at, err := l.driver.Read(t.Context()); err != nil || r.Holder != "a" || at.Before(before) {
 		t.Errorf("a held lease reads as %+v, %v, %v", r, at, err)
 	}
-	l.servers[0].Be(fakeapi.Unauthorized)
+	l.servers[0].SetMode(fakeapi.Unauthorized)
 	_, _, err := l.driver.Read(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "kube-system/kvip") {
 		t.Errorf("a denied read: %v", err)

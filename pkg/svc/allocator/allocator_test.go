@@ -60,7 +60,7 @@ func TestAnExhaustedPool(t *testing.T) {
 	r.expect(a, "a/web4", "PoolExhausted")
 	r.expect(a, "a/web3", "10.0.0.103 Allocated")
 	r.Eventually("each has an Event",
-		func() bool { return r.Server.Count(http.MethodPost, "/namespaces/a/events") == 5 })
+		func() bool { return r.Server.RequestCount(http.MethodPost, "/namespaces/a/events") == 5 })
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stats.Refused["PoolExhausted"] != 1 || r.stats.Services != 4 {
@@ -75,12 +75,13 @@ func TestAnEventIsPostedOnce(t *testing.T) {
 	r.PutService("a/web")
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
 	r.Eventually("the Event is there",
-		func() bool { return r.Server.Count(http.MethodPost, "/events") == 1 })
+		func() bool { return r.Server.RequestCount(http.MethodPost, "/events") == 1 })
 	for range 20 {
 		r.reconcile(a)
 	}
-	r.Never("it comes again", func() bool { return r.Server.Count(http.MethodPost, "/events") > 1 })
-	if n := r.Server.Count(http.MethodPatch, "/services/web/status"); n != 1 {
+	r.Never("it comes again",
+		func() bool { return r.Server.RequestCount(http.MethodPost, "/events") > 1 })
+	if n := r.Server.RequestCount(http.MethodPatch, "/services/web/status"); n != 1 {
 		t.Errorf("%d writes of the status", n)
 	}
 }
@@ -91,8 +92,8 @@ func TestOnlyTheLeaderAllocates(t *testing.T) {
 	r.PutService("a/web")
 	r.Eventually("the watch shows it", func() bool { return len(r.cache.Services()) == 1 })
 	r.reconcile(a)
-	if r.Says("a/web") != "" || len(r.cache.Ledger()) > 0 || len(a.queue.writes) > 0 {
-		t.Errorf("the status is %q", r.Says("a/web"))
+	if r.ServiceStatus("a/web") != "" || len(r.cache.Ledger()) > 0 || len(a.queue.writes) > 0 {
+		t.Errorf("the status is %q", r.ServiceStatus("a/web"))
 	}
 }
 
@@ -139,21 +140,21 @@ func TestS4LeadershipIsCheckedAfterAcquiring(t *testing.T) {
 // S4: on take-over, the address of a Service that the cache does not have yet is not allocated.
 func TestS4AServiceMissingInTheCacheKeepsItsAddress(t *testing.T) {
 	r := newFixture(t)
-	r.Server.Blind(true) // the watch lags behind
+	r.Server.StallWatches(true) // the watch lags behind
 	r.PutService("a/new")
-	r.Server.Blind(false)
+	r.Server.StallWatches(false)
 	r.Eventually("the watch shows it", func() bool { return len(r.cache.Services()) == 1 })
 	r.PutLedger("0", ipam.Ledger{first: {{Owner: "a/new"}}, first.Next(): {{Owner: "a/gone"}}})
 	r.Eventually("the ledger is seen", func() bool { return len(r.cache.Ledger()) == 2 })
 	a, k := r.leader("x")
 	term, _ := k.IsLeader()
-	r.Server.Blind(true)
+	r.Server.StallWatches(true)
 	r.PutService("b/newer")
 	r.PutLedger("0", ipam.Ledger{first: {{Owner: "a/new"}}, first.Next(): {{Owner: "b/newer"}}})
 	if a.acquire(t.Context(), term) {
 		t.Error("S4: it reconciles without b/newer in the cache")
 	}
-	r.Server.Blind(false)
+	r.Server.StallWatches(false)
 	r.expect(a, "b/newer", "10.0.0.101 Allocated")
 	r.expect(a, "a/new", "10.0.0.100 Allocated")
 }
@@ -212,7 +213,7 @@ func TestAnUnannouncedServiceKeepsItsAddress(t *testing.T) {
 		r.reconcile(a)
 	}
 	r.Never("the condition changes without a placement",
-		func() bool { return r.Says("a/web") != "10.0.0.100 NoSubnet" })
+		func() bool { return r.ServiceStatus("a/web") != "10.0.0.100 NoSubnet" })
 	r.mu.Lock()
 	r.reasons[first] = placement.ReasonChosen
 	r.mu.Unlock()
@@ -241,7 +242,7 @@ func TestReservedAddresses(t *testing.T) {
 	if holders := a.store.ledger()[first]; !ipam.WithControlPlane(holders) || len(holders) != 2 {
 		t.Errorf("the ledger does not name the control plane: %v", holders)
 	}
-	r.Store.Delete(fakecluster.LeasePath(svc.NodeLease(fakecluster.Seat, "n1")))
+	r.Store.Delete(fakecluster.LeasePath(svc.NodeLease(fakecluster.LeaseName, "n1")))
 	r.Eventually("the watch shows it", func() bool { return len(r.cache.Leases()) == 2 })
 	if a.controlPlaneVIPs(a.cfg.Cache.Leases()); len(a.controlPlaneVIPs(a.cfg.Cache.Leases())) != 1 {
 		t.Error("the VIP is forgotten at once")
@@ -270,13 +271,15 @@ func TestRun(t *testing.T) {
 	}
 	stop := run("x")
 	r.PutService("a/web")
-	r.Eventually("x allocates", func() bool { return r.Says("a/web") == "10.0.0.100 Allocated" })
+	r.Eventually("x allocates",
+		func() bool { return r.ServiceStatus("a/web") == "10.0.0.100 Allocated" })
 	run("y")
 	stop()
 	r.PutService("b/web")
-	r.Eventually("y allocates", func() bool { return r.Says("b/web") == "10.0.0.101 Allocated" })
+	r.Eventually("y allocates",
+		func() bool { return r.ServiceStatus("b/web") == "10.0.0.101 Allocated" })
 	var l coordinationv1.Lease
-	if r.Lease(fakecluster.Seat, &l); *l.Spec.HolderIdentity != "y" ||
+	if r.Lease(fakecluster.LeaseName, &l); *l.Spec.HolderIdentity != "y" ||
 		l.Annotations[svc.AnnotationLeader] != "kvip:y" {
 		t.Errorf("the Lease is %+v", l)
 	}
@@ -300,14 +303,14 @@ func TestS4NoStatusWithoutALedgerEntry(t *testing.T) {
 	a, k := r.leader("x")
 	r.elect(k)
 	r.reconcile(a)
-	r.Server.Deny(fakeapi.Denial{Method: http.MethodPut, Path: "-ledger-", Code: 503},
-		fakeapi.Denial{Method: http.MethodPost, Path: "/leases", Code: 503})
+	r.Server.Deny(fakeapi.DenyRule{Method: http.MethodPut, Path: "-ledger-", Code: 503},
+		fakeapi.DenyRule{Method: http.MethodPost, Path: "/leases", Code: 503})
 	r.PutService("a/web")
 	r.Eventually("the watch shows it", func() bool { return len(r.cache.Services()) == 1 })
 	for range 5 {
 		r.reconcile(a)
 	}
-	r.Never("S4: the status is written", func() bool { return r.Says("a/web") != "" })
+	r.Never("S4: the status is written", func() bool { return r.ServiceStatus("a/web") != "" })
 	if !strings.Contains(r.Log.String(), "cannot read or write the ledger") ||
 		slices.ContainsFunc(r.Server.Requests(), func(q fakeapi.Request) bool {
 			return q.Method == http.MethodPatch && strings.Contains(q.Path, "/services/")

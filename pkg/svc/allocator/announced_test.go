@@ -140,7 +140,7 @@ func TestNoEventAfterAStart(t *testing.T) {
 	a, _ := s.leader("n1_boot")
 	s.PutService("a/web")
 	s.until(a, "the Service has its condition",
-		func() bool { return s.Says("a/web") == "10.0.0.100 Allocated" })
+		func() bool { return s.ServiceStatus("a/web") == "10.0.0.100 Allocated" })
 	s.Eventually("the condition is seen",
 		func() bool { return s.cache.Services()[0].Condition != nil })
 	s.at(netip.MustParseAddr("10.0.0.100"), "n1", true)
@@ -158,7 +158,7 @@ func TestTheLastEventIsTrue(t *testing.T) {
 	for i, want := range []desiredStatus{{isReady: true, reason: ReasonAllocated},
 		{reason: "NotAlive"}, {isReady: true, reason: ReasonAllocated}} {
 		a.queue.client.recordEvent(t.Context(), s, want)
-		if got := r.Server.Count(http.MethodPost, "/namespaces/a/events"); got != i+1 {
+		if got := r.Server.RequestCount(http.MethodPost, "/namespaces/a/events"); got != i+1 {
 			t.Errorf("after %s there are %d Events", want.reason, got)
 		}
 	}
@@ -173,7 +173,7 @@ func TestAnnouncementsArePosted(t *testing.T) {
 	s.at(netip.MustParseAddr("10.0.0.100"), "n1", true)
 	s.runWriters(s.a)
 	s.Eventually("the Event is posted",
-		func() bool { return s.Server.Count(http.MethodPost, "/namespaces/a/events") == 1 })
+		func() bool { return s.Server.RequestCount(http.MethodPost, "/namespaces/a/events") == 1 })
 }
 
 // No Service gets an address that a node publishes and its Node object does not list.
@@ -183,10 +183,10 @@ func TestAddressesThatANodePublishesAreReserved(t *testing.T) {
 	r.PutNodeLease(svc.NodeInfo{Node: "n1",
 		Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.100")}}, "n1_boot", 5)
 	r.Eventually("the Lease is seen",
-		func() bool { return r.cache.Lease(svc.NodeLease(fakecluster.Seat, "n1")) != nil })
+		func() bool { return r.cache.Lease(svc.NodeLease(fakecluster.LeaseName, "n1")) != nil })
 	r.PutService("a/web")
 	r.until(a, "the Service has the next address",
-		func() bool { return strings.HasPrefix(r.Says("a/web"), "10.0.0.101") })
+		func() bool { return strings.HasPrefix(r.ServiceStatus("a/web"), "10.0.0.101") })
 }
 
 func BenchmarkCompareAnnouncements(b *testing.B) {
@@ -223,7 +223,7 @@ func TestTheFirstNodeHasAnEventAfterTheCondition(t *testing.T) {
 		all := s.cache.Services()
 		return len(all) == 1 && all[0].Condition != nil && s.cache.Ledger()[addr] != nil
 	})
-	posted := func() int { return s.Server.Count(http.MethodPost, "/namespaces/a/events") }
+	posted := func() int { return s.Server.RequestCount(http.MethodPost, "/namespaces/a/events") }
 	before := posted()
 	s.at(addr, "n1", true)
 	s.Eventually("an Event names the node", func() bool { return posted() > before })

@@ -22,7 +22,7 @@ func (r *fixture) putLeaderLease(holder string, seconds int32, annotation string
 	}
 	l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds = &holder, &seconds
 	before := r.cache.LeaderLease()
-	r.Put(fakecluster.LeasePath(fakecluster.Seat), l)
+	r.Put(fakecluster.LeasePath(fakecluster.LeaseName), l)
 	r.Eventually("the watch shows it", func() bool {
 		return r.cache.LeaderLease() != nil && (before == nil || svc.Newer(r.cache.LeaderLease(), before))
 	})
@@ -38,7 +38,7 @@ func TestTheLeaseIsAcquiredAndRenewed(t *testing.T) {
 	k := r.elector("x")
 	r.elect(k)
 	var l coordinationv1.Lease
-	r.Lease(fakecluster.Seat, &l)
+	r.Lease(fakecluster.LeaseName, &l)
 	if *l.Spec.HolderIdentity != "x" || *l.Spec.LeaseDurationSeconds != 5 ||
 		*l.Spec.LeaseTransitions != 1 || l.Spec.AcquireTime == nil ||
 		l.Annotations[svc.AnnotationLeader] != "kvip:x" {
@@ -47,7 +47,7 @@ func TestTheLeaseIsAcquiredAndRenewed(t *testing.T) {
 	term, _ := k.IsLeader()
 	version := l.ResourceVersion
 	k.reconcile(t.Context())
-	if r.Lease(fakecluster.Seat, &l); l.ResourceVersion != version {
+	if r.Lease(fakecluster.LeaseName, &l); l.ResourceVersion != version {
 		t.Error("it is renewed before its interval")
 	}
 	for range 20 {
@@ -57,7 +57,7 @@ func TestTheLeaseIsAcquiredAndRenewed(t *testing.T) {
 	if now, _ := k.IsLeader(); now != term || k.state.last.holder != "x" || k.ForeignHolder() != "" {
 		t.Errorf("term %d, holder %s", now, k.state.last.holder)
 	}
-	if r.Lease(fakecluster.Seat, &l); *l.Spec.LeaseTransitions != 1 {
+	if r.Lease(fakecluster.LeaseName, &l); *l.Spec.LeaseTransitions != 1 {
 		t.Errorf("%d transitions", *l.Spec.LeaseTransitions)
 	}
 }
@@ -65,7 +65,7 @@ func TestTheLeaseIsAcquiredAndRenewed(t *testing.T) {
 // A watch that does not show the new Lease yet does not end leadership.
 func TestALaggingWatchKeepsTheLeader(t *testing.T) {
 	r := newFixture(t)
-	r.Server.Blind(true)
+	r.Server.StallWatches(true)
 	k := r.elector("x")
 	for range 10 {
 		k.reconcile(t.Context())
@@ -74,7 +74,7 @@ func TestALaggingWatchKeepsTheLeader(t *testing.T) {
 		}
 		r.advance(time.Second)
 	}
-	r.Server.Blind(false)
+	r.Server.StallWatches(false)
 	r.observed(k)
 	if k.reconcile(t.Context()); !r.isLeader(k) {
 		t.Error("leadership is lost")
@@ -87,7 +87,7 @@ func TestE1AnOutageEndsLeadership(t *testing.T) {
 	r := newFixture(t)
 	k := r.elector("x")
 	r.elect(k)
-	r.Server.Deny(fakeapi.Denial{Method: "PUT", Code: 503})
+	r.Server.Deny(fakeapi.DenyRule{Method: "PUT", Code: 503})
 	for range 5 {
 		r.advance(time.Second)
 		k.reconcile(t.Context())
@@ -129,7 +129,7 @@ func TestE3ADeletedLease(t *testing.T) {
 	r := newFixture(t)
 	k := r.elector("x")
 	r.elect(k)
-	r.Store.Delete(fakecluster.LeasePath(fakecluster.Seat))
+	r.Store.Delete(fakecluster.LeasePath(fakecluster.LeaseName))
 	r.Eventually("the deletion is seen", func() bool { return r.cache.LeaderLease() == nil })
 	r.advance(time.Second)
 	if k.reconcile(t.Context()); r.isLeader(k) {
@@ -174,7 +174,7 @@ func TestAnIneligibleNodeAcquiresNothing(t *testing.T) {
 		t.Error("it acquired the Lease")
 	}
 	k.release(t.Context())
-	if r.Server.Count("PUT", fakecluster.Seat) > 0 {
+	if r.Server.RequestCount("PUT", fakecluster.LeaseName) > 0 {
 		t.Error("it released a Lease that it did not hold")
 	}
 }

@@ -20,34 +20,35 @@ import (
 func TestFailedRequestsAreCounted(t *testing.T) {
 	for _, c := range []struct {
 		request string
-		denials []fakeapi.Denial
+		denials []fakeapi.DenyRule
 		do      func(ctx context.Context, r *fixture, a *Allocator)
 	}{
-		{"update leases", []fakeapi.Denial{{Method: "PUT", Path: "/leases/", Code: 503}},
+		{"update leases", []fakeapi.DenyRule{{Method: "PUT", Path: "/leases/", Code: 503}},
 			func(ctx context.Context, r *fixture, a *Allocator) {
 				r.advance(2 * time.Second)
 				a.cfg.Elector.reconcile(ctx)
 			}},
-		{"list leases", []fakeapi.Denial{{Method: "GET", Path: "/leases", Code: http.StatusForbidden}},
+		{"list leases", []fakeapi.DenyRule{{Method: "GET", Path: "/leases", Code: http.StatusForbidden}},
 			func(ctx context.Context, r *fixture, a *Allocator) {
 				a.listServiceLeases(ctx, r.clock())
 			}},
-		{"patch services", []fakeapi.Denial{{Method: "PATCH", Path: "/services/", Code: 503}}, write},
-		{"update services", []fakeapi.Denial{{Method: "PATCH", Path: "/services/",
+		{"patch services", []fakeapi.DenyRule{{Method: "PATCH", Path: "/services/", Code: 503}}, write},
+		{"update services", []fakeapi.DenyRule{{Method: "PATCH", Path: "/services/",
 			Code: http.StatusForbidden}, {Method: "PUT", Path: "/services/", Code: 503}}, write},
-		{"get services", []fakeapi.Denial{{Method: "PATCH", Path: "/services/",
+		{"get services", []fakeapi.DenyRule{{Method: "PATCH", Path: "/services/",
 			Code: http.StatusForbidden}, {Method: "GET", Path: "/services/web", Code: 503}}, write},
-		{"patch services", []fakeapi.Denial{{Method: "PATCH", Path: "/services/",
+		{"patch services", []fakeapi.DenyRule{{Method: "PATCH", Path: "/services/",
 			Code: http.StatusForbidden}}, func(ctx context.Context, r *fixture, a *Allocator) {
 			a.removeFinalizer(ctx, r.cache.Services()[0])
 		}},
-		{"get services", []fakeapi.Denial{{Method: "GET", Path: "/services/web", Code: 503}},
+		{"get services", []fakeapi.DenyRule{{Method: "GET", Path: "/services/web", Code: 503}},
 			func(ctx context.Context, _ *fixture, a *Allocator) { a.exists(ctx, "a/web") }},
-		{"create events", []fakeapi.Denial{{Method: "POST", Path: "/events", Code: http.StatusForbidden}},
+		{"create events", []fakeapi.DenyRule{{Method: "POST", Path: "/events",
+			Code: http.StatusForbidden}},
 			func(ctx context.Context, r *fixture, a *Allocator) {
 				a.events.postChange(ctx, r.cache.Services()[0], corev1.EventTypeNormal, "Reason", "text")
 			}},
-		{"patch ippools", []fakeapi.Denial{{Method: "PATCH", Path: "/ippools/",
+		{"patch ippools", []fakeapi.DenyRule{{Method: "PATCH", Path: "/ippools/",
 			Code: http.StatusForbidden}}, func(ctx context.Context, r *fixture, a *Allocator) {
 			r.until(a, "the pool's status is refused", func() bool { return r.counted("patch ippools") > 0 })
 		}},
@@ -79,7 +80,7 @@ func write(ctx context.Context, r *fixture, a *Allocator) {
 // A failure counts also while there is no Lease yet.
 func TestAFailedCreateOfTheLeaseIsCounted(t *testing.T) {
 	r := newFixture(t)
-	r.Server.Deny(fakeapi.Denial{Method: "POST", Path: "/leases", Code: 503})
+	r.Server.Deny(fakeapi.DenyRule{Method: "POST", Path: "/leases", Code: 503})
 	k := r.elector("x")
 	k.reconcile(t.Context())
 	r.advance(20 * time.Second)
@@ -110,7 +111,7 @@ func TestRequestsOfTheStoreAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Server.Deny(fakeapi.Denial{Path: "/leases", Code: 503})
+	r.Server.Deny(fakeapi.DenyRule{Path: "/leases", Code: 503})
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "x",
 		Namespace: fakecluster.Namespace}}
 	_, _ = client.List(t.Context(), metav1.ListOptions{})

@@ -28,7 +28,7 @@ func written(manager, ip string) func(*corev1.Service) {
 // S4: a status of another program stays, and the condition reports that, with all permissions and
 // with those of kube-vip. The ledger has no entry for the Service.
 func TestAForeignStatusStays(t *testing.T) {
-	for name, denials := range map[string][]fakeapi.Denial{"by apply": nil,
+	for name, denials := range map[string][]fakeapi.DenyRule{"by apply": nil,
 		"by update": {{Method: http.MethodPatch, Code: 403}}} {
 		t.Run(name, func(t *testing.T) {
 			r := newFixture(t)
@@ -39,12 +39,12 @@ func TestAForeignStatusStays(t *testing.T) {
 			r.PutService("a/web", written("other", "192.0.2.1"))
 			r.expect(a, "a/web", "192.0.2.1 ForeignStatus")
 			r.Eventually("an Event is posted",
-				func() bool { return r.Server.Count(http.MethodPost, "/namespaces/a/events") >= 2 })
+				func() bool { return r.Server.RequestCount(http.MethodPost, "/namespaces/a/events") >= 2 })
 			for range 5 {
 				r.advance(time.Minute)
 				r.reconcile(a)
 			}
-			if got := r.Says("a/web"); got != "192.0.2.1 ForeignStatus" || len(r.stored()) != 1 {
+			if got := r.ServiceStatus("a/web"); got != "192.0.2.1 ForeignStatus" || len(r.stored()) != 1 {
 				t.Errorf("the status is %s, the ledger has %v", got, r.stored())
 			}
 			r.PutService("a/web", func(s *corev1.Service) {
@@ -157,7 +157,7 @@ func TestServicesOfKubeVIPCanBeDeleted(t *testing.T) {
 				}
 			})
 			r.PutService("b/web")
-			r.until(a, "the other has an address", func() bool { return r.Says("b/web") != "" })
+			r.until(a, "the other has an address", func() bool { return r.ServiceStatus("b/web") != "" })
 			now := metav1.Now()
 			r.PutService("a/web", func(s *corev1.Service) {
 				s.Finalizers, s.DeletionTimestamp = []string{svc.CleanupFinalizer}, &now

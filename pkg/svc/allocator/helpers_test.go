@@ -36,7 +36,7 @@ func newFixture(t *testing.T, changes ...func(*svc.Reader)) *fixture {
 	r.now.Store(int64(time.Hour))
 	r.PutNode("n1", "10.0.0.1")
 	r.PutPool("p", "10.0.0.100-10.0.0.103")
-	r.cache = r.Follow()
+	r.cache = r.RunCache()
 	r.Eventually("the pool is seen", func() bool { return len(r.cache.Pools()) == 1 })
 	return r
 }
@@ -48,7 +48,7 @@ func (r *fixture) advance(d time.Duration) { r.now.Add(int64(d)) }
 // elector returns a LeaderElector of an eligible node.
 func (r *fixture) elector(identity string) *LeaderElector {
 	return testutil.Must(NewLeaderElector(LeaderElectorConfig{
-		Namespace: fakecluster.Namespace, Name: fakecluster.Seat, Identity: identity,
+		Namespace: fakecluster.Namespace, Name: fakecluster.LeaseName, Identity: identity,
 		Cache: r.cache, Router: r.Router, Clock: r.clock, Log: r.Logger,
 		Duration:  func() time.Duration { return 5 * time.Second },
 		Interval:  func() time.Duration { return time.Second },
@@ -146,8 +146,8 @@ func (r *fixture) until(a *Allocator, what string, is func() bool) {
 // expect waits for a Service's status, as fakecluster writes it.
 func (r *fixture) expect(a *Allocator, owner, want string) {
 	r.T.Helper()
-	r.until(a, owner+" has the status "+want+" (now "+r.Says(owner)+")",
-		func() bool { return r.Says(owner) == want })
+	r.until(a, owner+" has the status "+want+" (now "+r.ServiceStatus(owner)+")",
+		func() bool { return r.ServiceStatus(owner) == want })
 }
 
 // isEmpty reports whether every Service has its desired status.

@@ -52,12 +52,12 @@ func TestStatusOfAPool(t *testing.T) {
 		t.Errorf("the size of an IPv6 pool is %s", got)
 	}
 	r.until(a, "all is seen", func() bool { return !a.unwritten })
-	n := r.Server.Count(http.MethodPatch, "/ippools")
+	n := r.Server.RequestCount(http.MethodPatch, "/ippools")
 	for range 10 {
 		r.reconcile(a)
 	}
 	r.Never("it is written again",
-		func() bool { return r.Server.Count(http.MethodPatch, "/ippools") > n })
+		func() bool { return r.Server.RequestCount(http.MethodPatch, "/ippools") > n })
 }
 
 // The status of a pool has counts, and need not follow each Service.
@@ -84,7 +84,7 @@ func TestStatusesOfPoolsArePaced(t *testing.T) {
 func TestAStatusOfAPoolThatIsNeverSeen(t *testing.T) {
 	for _, code := range []int{http.StatusForbidden, http.StatusInternalServerError} {
 		r := newFixture(t)
-		r.Server.Deny(fakeapi.Denial{Method: http.MethodPatch, Path: "/ippools", Code: code})
+		r.Server.Deny(fakeapi.DenyRule{Method: http.MethodPatch, Path: "/ippools", Code: code})
 		a, _ := r.leader("x")
 		turns := 0
 		for range 120 {
@@ -96,7 +96,7 @@ func TestAStatusOfAPoolThatIsNeverSeen(t *testing.T) {
 		}
 		n := 0
 		r.Never("it is written each second", func() bool {
-			n = r.Server.Count(http.MethodPatch, "/ippools")
+			n = r.Server.RequestCount(http.MethodPatch, "/ippools")
 			return n > 8
 		})
 		if n < 2 || turns > 12 {
@@ -114,7 +114,7 @@ func TestAPoolThatBecomesInvalid(t *testing.T) {
 	r.PutPool("p", "10.0.0.9-10.0.0.1")
 	r.until(a, "the pool reports it", func() bool { return ready(r.pool("p")) == "False Malformed" })
 	r.Eventually("an Event reports it",
-		func() bool { return r.Server.Count(http.MethodPost, "/namespaces/default/events") == 1 })
+		func() bool { return r.Server.RequestCount(http.MethodPost, "/namespaces/default/events") == 1 })
 	r.PutService("b/web")
 	r.expect(a, "b/web", "10.0.0.101 Allocated")
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
@@ -137,11 +137,15 @@ func TestKubeVIPsPools(t *testing.T) {
 	r.PutService("a/web")
 	r.expect(a, "a/web", "10.2.0.1 Allocated")
 	r.Eventually("an Event reports it",
-		func() bool { return r.Server.Count(http.MethodPost, "/namespaces/kube-system/events") == 1 })
+		func() bool {
+			return r.Server.RequestCount(http.MethodPost, "/namespaces/kube-system/events") == 1
+		})
 	r.advance(time.Second)
 	r.reconcile(a)
 	r.Never("it is reported again",
-		func() bool { return r.Server.Count(http.MethodPost, "/namespaces/kube-system/events") > 1 })
+		func() bool {
+			return r.Server.RequestCount(http.MethodPost, "/namespaces/kube-system/events") > 1
+		})
 }
 
 // kubectl shows a pool's condition, which quotes text of users.

@@ -21,7 +21,7 @@ import (
 func (r *fixture) shards() (names []string) {
 	for n := range 200 {
 		var l coordinationv1.Lease
-		if name := svc.LedgerPrefix(fakecluster.Seat) + strconv.Itoa(n); r.Lease(name, &l) {
+		if name := svc.LedgerPrefix(fakecluster.LeaseName) + strconv.Itoa(n); r.Lease(name, &l) {
 			names = append(names, name)
 		}
 	}
@@ -102,8 +102,8 @@ func TestTheLedgerIsRestored(t *testing.T) {
 			if n := len(r.shards()); n > 3 {
 				t.Errorf("%d Leases", n)
 			}
-			if r.Says("a/web") != "10.0.0.103 Allocated" {
-				t.Errorf("the status is %s", r.Says("a/web"))
+			if r.ServiceStatus("a/web") != "10.0.0.103 Allocated" {
+				t.Errorf("the status is %s", r.ServiceStatus("a/web"))
 			}
 		})
 	}
@@ -179,9 +179,9 @@ func TestHostileServicesStopNothing(t *testing.T) {
 
 // S4: a ledger that cannot be written or used yet is acquired once a second, whatever else changes.
 func TestTheLedgerIsRetriedOnceASecond(t *testing.T) {
-	for name, deny := range map[string]fakeapi.Denial{
+	for name, deny := range map[string]fakeapi.DenyRule{
 		"it cannot be read": {Method: http.MethodGet, Path: "/leases", Code: 500},
-		"it cannot be written": {Method: http.MethodPut, Path: svc.LedgerPrefix(fakecluster.Seat),
+		"it cannot be written": {Method: http.MethodPut, Path: svc.LedgerPrefix(fakecluster.LeaseName),
 			Code: 500},
 		"its Service may exist": {Method: http.MethodGet, Path: "/services/gone", Code: 500},
 	} {
@@ -194,7 +194,8 @@ func TestTheLedgerIsRetriedOnceASecond(t *testing.T) {
 			a, k := r.leader("x")
 			r.Server.Deny(deny)
 			asked := func() int {
-				return r.Server.Count(http.MethodGet, "/leases") + r.Server.Count(http.MethodPut, "/leases")
+				return r.Server.RequestCount(http.MethodGet, "/leases") + r.Server.RequestCount(http.MethodPut,
+					"/leases")
 			}
 			tries := func() int {
 				before := asked()

@@ -177,7 +177,7 @@ func TestALeaseThatKubeVIPLeftBehind(t *testing.T) {
 	r.runWriters(b)
 	r.until(b, "the next allocator reconciles",
 		func() bool { return b.term != 0 && b.reconciled.term == b.term })
-	if l := r.stored(); len(l) != 1 || r.Says("a/web") != "10.0.0.100 Allocated" {
-		t.Errorf("the next allocator made the ledger %v, and the status %s", l, r.Says("a/web"))
+	if l := r.stored(); len(l) != 1 || r.ServiceStatus("a/web") != "10.0.0.100 Allocated" {
+		t.Errorf("the next allocator made the ledger %v, and the status %s", l, r.ServiceStatus("a/web"))
 	}
 }

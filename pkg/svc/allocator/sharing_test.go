@@ -46,6 +46,6 @@ func TestAChangeReleasesOnlyTheChangedService(t *testing.T) {
 	// The condition says PolicyMismatch for one turn of the allocator, and the next write may overtake
 	// it.
 	r.until(b, "b/joins releases the address",
-		func() bool { return strings.HasPrefix(r.Says("b/joins"), "10.0.0.101 ") })
+		func() bool { return strings.HasPrefix(r.ServiceStatus("b/joins"), "10.0.0.101 ") })
 	r.expect(b, "z/first", "10.0.0.100 Allocated")
 }

@@ -87,8 +87,8 @@ func TestMatches(t *testing.T) {
 // once.
 func TestS9UpdateWherePatchIsForbidden(t *testing.T) {
 	r := newFixture(t)
-	r.Server.Deny(fakeapi.Denial{Method: http.MethodPatch, Code: 403},
-		fakeapi.Denial{Path: "/events", Code: 403})
+	r.Server.Deny(fakeapi.DenyRule{Method: http.MethodPatch, Code: 403},
+		fakeapi.DenyRule{Path: "/events", Code: 403})
 	a, _ := r.leader("x")
 	r.PutService("a/web")
 	r.PutService("b/web")
@@ -113,7 +113,8 @@ func TestS9UpdateWherePatchIsForbidden(t *testing.T) {
 	b, k := r.allocator("y")
 	r.Eventually("the last renewal of the Lease is seen", func() bool {
 		var l coordinationv1.Lease
-		return r.Lease(fakecluster.Seat, &l) && r.cache.LeaderLease().ResourceVersion == l.ResourceVersion
+		return r.Lease(fakecluster.LeaseName, &l) &&
+			r.cache.LeaderLease().ResourceVersion == l.ResourceVersion
 	})
 	k.reconcile(t.Context())
 	r.advance(time.Minute)
@@ -127,11 +128,11 @@ func TestS9UpdateWherePatchIsForbidden(t *testing.T) {
 	r.PutService("b/web", func(s *corev1.Service) { s.Spec.LoadBalancerClass = &other })
 	r.expect(b, "b/web", "")
 	r.Eventually("the change is seen", func() bool { return r.cache.Services()[1].Condition == nil })
-	writes := r.Store.Writes()
+	writes := r.Store.WriteCount()
 	for range 10 {
 		r.reconcile(b)
 	}
-	r.Never("it is cleared again and again", func() bool { return r.Store.Writes() > writes })
+	r.Never("it is cleared again and again", func() bool { return r.Store.WriteCount() > writes })
 }
 
 // A Service that moves to another class is cleared, except what its new program has written since.
@@ -195,7 +196,7 @@ func TestNotesAreInTheCondition(t *testing.T) {
 // is possible.
 func TestAStatusThatCannotBeWritten(t *testing.T) {
 	r := newFixture(t)
-	r.Server.Deny(fakeapi.Denial{Path: "/services/web/status", Code: http.StatusUnprocessableEntity})
+	r.Server.Deny(fakeapi.DenyRule{Path: "/services/web/status", Code: http.StatusUnprocessableEntity})
 	a, _ := r.leader("x")
 	r.PutService("a/web")
 	r.PutService("b/other")
@@ -216,9 +217,9 @@ func TestAStatusThatCannotBeWritten(t *testing.T) {
 		t.Errorf("%d reconciles in two minutes", turns)
 	}
 	r.Server.Deny()
-	for i := 0; r.Says("a/web") != "10.0.0.100 Allocated"; i++ {
+	for i := 0; r.ServiceStatus("a/web") != "10.0.0.100 Allocated"; i++ {
 		if second(); i > 100 {
-			t.Fatalf("it is not written: %s\n%s", r.Says("a/web"), r.Log)
+			t.Fatalf("it is not written: %s\n%s", r.ServiceStatus("a/web"), r.Log)
 		}
 	}
 }

@@ -199,7 +199,7 @@ func TestOnlyTheLeaderWritesStatuses(t *testing.T) {
 	a, _ := r.allocator("x")
 	a.queue.set(version("7"), allocated)
 	a.queue.write(t.Context(), "a/web")
-	if n := r.Server.Count("PATCH", "/services"); n != 0 {
+	if n := r.Server.RequestCount("PATCH", "/services"); n != 0 {
 		t.Errorf("%d writes", n)
 	}
 }

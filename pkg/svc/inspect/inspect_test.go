@@ -176,7 +176,7 @@ func TestServiceIgnoresAnOldLease(t *testing.T) {
 	e := fakecluster.New(t)
 	e.PutService(web)
 	addNode(e, "a", 0, "127.0.0.1")
-	old := svc.NodeLease(fakecluster.Seat, "a")
+	old := svc.NodeLease(fakecluster.LeaseName, "a")
 	var lease map[string]any
 	if _, err := e.Store.Get(fakecluster.LeasePath(old), &lease); err != nil {
 		t.Fatal(err)
@@ -217,17 +217,17 @@ func TestServiceFailsWithTheAPI(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		owner  string
-		denied []fakeapi.Denial
+		denied []fakeapi.DenyRule
 		want   string
 		is     func(error) bool
 	}{
 		{"no such Service", "shop/none", nil, "get service shop/none: ", apierrors.IsNotFound},
 		{"other namespace", "default/web", nil, "get service default/web: ", apierrors.IsNotFound},
-		{"Services forbidden", web, []fakeapi.Denial{{Path: "/services", Code: http.StatusForbidden}},
+		{"Services forbidden", web, []fakeapi.DenyRule{{Path: "/services", Code: http.StatusForbidden}},
 			"get service shop/web: ", apierrors.IsForbidden},
-		{"Leases forbidden", web, []fakeapi.Denial{{Path: "/leases", Code: http.StatusForbidden}},
+		{"Leases forbidden", web, []fakeapi.DenyRule{{Path: "/leases", Code: http.StatusForbidden}},
 			"list leases of nodes in kube-system: ", apierrors.IsForbidden},
-		{"Nodes forbidden", web, []fakeapi.Denial{{Path: "/nodes", Code: http.StatusForbidden}},
+		{"Nodes forbidden", web, []fakeapi.DenyRule{{Path: "/nodes", Code: http.StatusForbidden}},
 			"list nodes: ", apierrors.IsForbidden},
 	} {
 		t.Run(row.name, func(t *testing.T) {

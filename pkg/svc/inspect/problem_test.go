@@ -101,7 +101,7 @@ func TestServiceNames(t *testing.T) {
 	if err != nil || strings.Join(got, " ") != "a/web shop/web" {
 		t.Errorf("%v, %q", err, got)
 	}
-	e.Server.Be(fakeapi.Forbidden)
+	e.Server.SetMode(fakeapi.Forbidden)
 	if got, err := ServiceNames(t.Context(), configFor(e, web)); err == nil || len(got) > 0 {
 		t.Errorf("%v, %q", err, got)
 	}

@@ -184,7 +184,7 @@ func newFixture(t *testing.T) *fixture {
 	f.now.Store(int64(time.Hour))
 	f.health = reporter.NewRegistry(f.clock)
 	e.PutNode("me", "10.0.0.1")
-	f.cache = e.Follow()
+	f.cache = e.RunCache()
 	f.links = []link.Network{
 		{
 			Link:    link.Link{Index: 2, Name: "eth0", MAC: ownMAC},
@@ -230,7 +230,7 @@ func (f *fixture) restart() {
 	var err error
 	f.lease, err = NewNodeLease(NodeLeaseConfig{
 		Node: "me", Identity: "me_boot", Namespace: fakecluster.Namespace,
-		Name: svc.NodeLease(fakecluster.Seat, "me"), Cache: f.cache, Router: f.Router,
+		Name: svc.NodeLease(fakecluster.LeaseName, "me"), Cache: f.cache, Router: f.Router,
 		Clock: f.clock, Log: f.Logger, Health: f.health.Component("node Lease"),
 	})
 	if err != nil {
@@ -334,7 +334,7 @@ func (f *fixture) addPeer(name string, mac net.HardwareAddr) {
 
 func (f *fixture) renewPeer(name string, mac net.HardwareAddr) {
 	f.T.Helper()
-	lease := svc.NodeLease(fakecluster.Seat, name)
+	lease := svc.NodeLease(fakecluster.LeaseName, name)
 	before := f.cache.Lease(lease)
 	f.PutNodeLease(svc.NodeInfo{
 		Node: name,
@@ -351,7 +351,7 @@ func (f *fixture) renewPeer(name string, mac net.HardwareAddr) {
 
 // ownLease returns what this node's Lease reports.
 func (f *fixture) ownLease() svc.NodeInfo {
-	return f.cache.Lease(svc.NodeLease(fakecluster.Seat, "me")).Info
+	return f.cache.Lease(svc.NodeLease(fakecluster.LeaseName, "me")).Info
 }
 
 // putElection writes the Lease of the control plane's election, which lists vip4.

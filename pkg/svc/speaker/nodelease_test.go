@@ -128,13 +128,13 @@ func TestObservations(t *testing.T) {
 func TestFreshOnlyWhenSeenBack(t *testing.T) {
 	f := newFixture(t)
 	f.reconcile()
-	f.Server.Blind(true)
+	f.Server.StallWatches(true)
 	f.lease.renew(t.Context())
 	f.lease.refresh()
 	if f.lease.View().Fresh {
 		t.Error("fresh, and no renewal was seen back")
 	}
-	f.Server.Blind(false)
+	f.Server.StallWatches(false)
 	f.Eventually("it is seen back", func() bool { return f.cache.Lease(ownLease) != nil })
 	f.lease.refresh()
 	if !f.lease.View().Fresh {
@@ -147,14 +147,14 @@ func TestAStuckWatchIsReplaced(t *testing.T) {
 	f := newFixture(t)
 	f.reconcile()
 	f.renew()
-	f.Server.Blind(true)
-	watches := f.Server.Watches()
+	f.Server.StallWatches(true)
+	watches := f.Server.WatchCount()
 	for range 14 {
 		f.advance(time.Second)
 		f.lease.renew(t.Context())
 		f.lease.refresh()
 	}
-	f.Eventually("there are new watches", func() bool { return f.Server.Watches() > watches })
+	f.Eventually("there are new watches", func() bool { return f.Server.WatchCount() > watches })
 	if f.logged("does not show them in its watch; resyncing") != 1 {
 		t.Errorf("the log has\n%s", f.Log)
 	}
@@ -172,7 +172,7 @@ func TestOutageAndReturn(t *testing.T) {
 	}
 	f.reconcile()
 	f.renew()
-	f.Server.Deny(fakeapi.Denial{Method: http.MethodPut, Code: 503})
+	f.Server.Deny(fakeapi.DenyRule{Method: http.MethodPut, Code: 503})
 	began := f.clock()
 	for n := range 12 {
 		f.now.Store(int64(max(f.clock(), f.lease.due)))

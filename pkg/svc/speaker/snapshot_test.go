@@ -168,7 +168,8 @@ func TestTheHolderOfTheControlPlanesAddress(t *testing.T) {
 	f.PutNode("cp0", "10.0.0.3")
 	f.PutNodeLease(svc.NodeInfo{Node: "cp0", ControlPlane: []netip.Addr{vip4}}, "cp0_boot", 5)
 	f.Eventually("the node is seen", func() bool {
-		return f.cache.Node("cp0") != nil && f.cache.Lease(svc.NodeLease(fakecluster.Seat, "cp0")) != nil
+		return f.cache.Node("cp0") != nil &&
+			f.cache.Lease(svc.NodeLease(fakecluster.LeaseName, "cp0")) != nil
 	})
 	holder := func(want string, alive ...string) {
 		t.Helper()

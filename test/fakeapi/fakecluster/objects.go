@@ -33,7 +33,8 @@ func LeasePath(name string) string {
 	return "/apis/coordination.k8s.io/v1/namespaces/" + Namespace + "/leases/" + name
 }
 
-// PutService puts a Service NAMESPACE/NAME of type LoadBalancer with port 80, and what the changes make of it.
+// PutService puts a Service NAMESPACE/NAME of type LoadBalancer with port 80, and what the changes
+// make of it.
 func (e *Env) PutService(owner string, changes ...func(*corev1.Service)) {
 	e.T.Helper()
 	namespace, name, _ := strings.Cut(owner, "/")
@@ -61,8 +62,9 @@ func (e *Env) Service(owner string, s *corev1.Service) bool {
 	return ok
 }
 
-// Says returns what the status of a Service says: its addresses, and the reason of kvip's condition.
-func (e *Env) Says(owner string) string {
+// ServiceStatus returns what the status of a Service says: its addresses, and the reason of kvip's
+// condition.
+func (e *Env) ServiceStatus(owner string) string {
 	e.T.Helper()
 	var s corev1.Service
 	e.Service(owner, &s)
@@ -82,7 +84,8 @@ func (e *Env) Says(owner string) string {
 func (e *Env) PutNode(name, address string, changes ...func(*corev1.Node)) {
 	e.T.Helper()
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{}}}
-	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}, {Type: corev1.NodeHostName, Address: name}}
+	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address},
+		{Type: corev1.NodeHostName, Address: name}}
 	for _, change := range changes {
 		change(n)
 	}
@@ -103,9 +106,11 @@ func (e *Env) PutPool(name string, addresses ...string) {
 func (e *Env) PutSlice(owner string, nodes ...string) {
 	e.T.Helper()
 	namespace, name, _ := strings.Cut(owner, "/")
-	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: name}}}
+	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name,
+		Labels: map[string]string{discoveryv1.LabelServiceName: name}}}
 	for _, n := range nodes {
-		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{"10.1.0.1"}, NodeName: &n})
+		s.Endpoints = append(s.Endpoints,
+			discoveryv1.Endpoint{Addresses: []string{"10.1.0.1"}, NodeName: &n})
 	}
 	e.Put("/apis/discovery.k8s.io/v1/namespaces/"+namespace+"/endpointslices/"+name, s)
 }
@@ -118,18 +123,21 @@ func (e *Env) PutNodeLease(info svc.NodeInfo, holder string, seconds int32) {
 		e.T.Fatal(err)
 	}
 	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
-		Labels: map[string]string{svc.LabelRole: svc.RoleNode}, Annotations: map[string]string{svc.AnnotationNode: string(text)},
+		Labels:      map[string]string{svc.LabelRole: svc.RoleNode},
+		Annotations: map[string]string{svc.AnnotationNode: string(text)},
 	}}
 	l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds = &holder, &seconds
-	e.Put(LeasePath(svc.NodeLease(Seat, info.Node)), l)
+	e.Put(LeasePath(svc.NodeLease(LeaseName, info.Node)), l)
 }
 
 // PutLedger writes a shard of the ledger.
 func (e *Env) PutLedger(shard string, l ipam.Ledger) {
 	e.T.Helper()
-	e.Put(LeasePath(svc.LedgerPrefix(Seat)+shard), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
-		Labels: map[string]string{svc.LabelRole: svc.RoleLedger}, Annotations: map[string]string{svc.AnnotationLedger: svc.EncodeLedger(l)},
-	}})
+	e.Put(LeasePath(svc.LedgerPrefix(LeaseName)+shard),
+		&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+			Labels:      map[string]string{svc.LabelRole: svc.RoleLedger},
+			Annotations: map[string]string{svc.AnnotationLedger: svc.EncodeLedger(l)},
+		}})
 }
 
 // Lease reads a Lease; false if there is none.

@@ -1,5 +1,6 @@
-// Package fakecluster is a cluster of the fake API server for tests of the Services part: the server, a router
-// to it, a catalogue of it, and the objects that tests put there. It decides and asserts nothing.
+// Package fakecluster is a cluster of the fake API server for tests of the Services part: the
+// server, a router to it, a catalogue of it, and the objects that tests put there. It decides and
+// asserts nothing.
 package fakecluster
 
 import (
@@ -18,7 +19,7 @@ import (
 // Namespace and Seat are those of the Leases.
 const (
 	Namespace = "kube-system"
-	Seat      = "kvip-services"
+	LeaseName = "kvip-services"
 )
 
 // Env is a cluster with one API server.
@@ -45,10 +46,12 @@ func New(t *testing.T) *Env {
 	}
 	e.Server = e.Serve()
 	path := filepath.Join(t.TempDir(), "admin.conf")
-	if err := e.Store.WriteKubeconfig(path, "https://unused.invalid:6443", fakeapi.User{Token: "t"}); err != nil {
+	if err := e.Store.WriteKubeconfig(path, "https://unused.invalid:6443",
+		fakeapi.User{Token: "t"}); err != nil {
 		t.Fatal(err)
 	}
-	e.Creds = testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{path}, Log: e.Logger}))
+	e.Creds = testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: []string{path},
+		Log: e.Logger}))
 	e.Router = e.NewRouter("", e.Server)
 	return e
 }
@@ -66,19 +69,20 @@ func (e *Env) Serve() *fakeapi.Server {
 
 // NewRouter returns a router to these API servers, with connections of its own for each lane.
 func (e *Env) NewRouter(lane string, servers ...*fakeapi.Server) *apiclient.Router {
-	return testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{Store: e.Creds, ConnectionPool: lane, Local: func() (hosts []string) {
-		for _, s := range servers {
-			hosts = append(hosts, s.Host)
-		}
-		return hosts
-	}}))
+	return testutil.Must(apiclient.NewRouter(apiclient.RouterConfig{Store: e.Creds,
+		ConnectionPool: lane, Local: func() (hosts []string) {
+			for _, s := range servers {
+				hosts = append(hosts, s.Host)
+			}
+			return hosts
+		}}))
 }
 
-// Catalogue returns one that is not kept up to date yet.
-func (e *Env) Catalogue() *svc.Cache {
+// NewCache returns one that is not kept up to date yet.
+func (e *Env) NewCache() *svc.Cache {
 	e.T.Helper()
 	c, err := svc.NewCache(svc.CacheConfig{
-		Reader: e.Reader, Namespace: Namespace, Lease: Seat, Router: e.Router, Log: e.Logger,
+		Reader: e.Reader, Namespace: Namespace, Lease: LeaseName, Router: e.Router, Log: e.Logger,
 	})
 	if err != nil {
 		e.T.Fatal(err)
@@ -86,16 +90,17 @@ func (e *Env) Catalogue() *svc.Cache {
 	return c
 }
 
-// Follow returns a catalogue that has read everything.
-func (e *Env) Follow() *svc.Cache {
+// RunCache returns a catalogue that has read everything.
+func (e *Env) RunCache() *svc.Cache {
 	e.T.Helper()
-	c := e.Catalogue()
+	c := e.NewCache()
 	e.Run(c.Run)
 	e.Eventually("everything is read", c.HasSyncedPools)
 	return c
 }
 
-// Run runs part until the function that it returns is called, or the test ends; that returns when part has.
+// Run runs part until the function that it returns is called, or the test ends; that returns when
+// part has.
 func (e *Env) Run(part func(context.Context) error) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
