@@ -14,8 +14,6 @@ import (
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/link"
-	"github.com/kvip/kvip/pkg/metrics"
-	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/test/fakeapi"
 	"github.com/kvip/kvip/test/fakeapi/fakecluster"
@@ -35,16 +33,8 @@ func newTestServices(t *testing.T) (*fakecluster.Env, *services) {
 // newCountedServices is newTestServices with its agent.
 func newCountedServices(t *testing.T) (*fakecluster.Env, *agent) {
 	t.Helper()
-	e := fakecluster.New(t)
-	a := &agent{
-		cfg: config.ServicesDaemonSet(), id: "n1_boot", log: e.Logger, store: e.Creds,
-		controlHealth: reporter.NewRegistry(nil), servicesHealth: reporter.NewRegistry(nil),
-	}
-	a.cfg.NodeName, a.cfg.Port = "n1", portOf(e.Server.Host)
+	e, a := bareAgent(t)
 	var err error
-	if a.metrics, err = metrics.New(Build{}, knownLabels(a.cfg)); err != nil {
-		t.Fatal(err)
-	}
 	if a.services, err = newServices(a); err != nil {
 		t.Fatal(err)
 	}

@@ -24,17 +24,22 @@ import (
 	"github.com/kvip/kvip/test/testutil"
 )
 
-// bareAgent is an agent of a cluster before newServices.
-func bareAgent(t *testing.T) (*fakecluster.Env, *agent) {
-	t.Helper()
-	e := fakecluster.New(t)
+// agentOf is an agent on node n1 of a cluster, before newServices.
+func agentOf(e *fakecluster.Env) *agent {
 	a := &agent{
 		cfg: config.ServicesDaemonSet(), id: "n1_boot", log: e.Logger, store: e.Creds,
 		controlHealth: reporter.NewRegistry(nil), servicesHealth: reporter.NewRegistry(nil),
 	}
 	a.cfg.NodeName, a.cfg.Port = "n1", portOf(e.Server.Host)
 	a.metrics = testutil.Must(metrics.New(Build{}, knownLabels(a.cfg)))
-	return e, a
+	return a
+}
+
+// bareAgent is agentOf with a new cluster.
+func bareAgent(t *testing.T) (*fakecluster.Env, *agent) {
+	t.Helper()
+	e := fakecluster.New(t)
+	return e, agentOf(e)
 }
 
 // TestNewServicesStartsNothing: no request, no goroutine, and the agent is not ready.
