@@ -7,6 +7,7 @@ import (
 
 	"github.com/kvip/kvip/test/lab/cluster"
 	"github.com/kvip/kvip/test/lab/netlab"
+	"github.com/kvip/kvip/test/lab/wait"
 )
 
 // giveUp is when a client is no longer waited for. What is recorded then is that long.
@@ -58,11 +59,11 @@ func Run(ctx context.Context, w *Watch, f Fault, victim *cluster.Node, p Pace) (
 			r.End = now
 			break
 		}
-		if err := pause(ctx, lookEvery); err != nil {
+		if err := wait.Pause(ctx, lookEvery); err != nil {
 			return r, err
 		}
 	}
-	if err := pause(ctx, askTimeout); err != nil { // requests of the window may be open
+	if err := wait.Pause(ctx, askTimeout); err != nil { // requests of the window may be open
 		return r, err
 	}
 	r.Outage, r.Holding = w.Outage(r.Start, r.End), w.Window(r.Start, r.End)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kvip/kvip/test/lab/cluster"
 	"github.com/kvip/kvip/test/lab/netlab"
+	"github.com/kvip/kvip/test/lab/wait"
 )
 
 const (
@@ -89,7 +90,7 @@ func (w *Watch) Steady(ctx context.Context) (*cluster.Node, error) {
 		if n := w.Holder(); n != nil && w.Server() == n.Name {
 			return n, nil
 		}
-		if err := pause(ctx, lookEvery); err != nil {
+		if err := wait.Pause(ctx, lookEvery); err != nil {
 			return nil, fmt.Errorf("wait for the address %s to be served: %w", w.VIP, err)
 		}
 	}
@@ -116,20 +117,8 @@ func NodeReady(ctx context.Context, n *cluster.Node, t Tool) error {
 		if a := n.Agent(); a == nil || !a.Running() {
 			return fmt.Errorf("wait for node %s: its agent does not run, see %s", n.Name, n.Log(t.Name()))
 		}
-		if pause(ctx, 2*lookEvery) != nil {
+		if wait.Pause(ctx, 2*lookEvery) != nil {
 			return fmt.Errorf("wait for node %s: %w", n.Name, err)
 		}
-	}
-}
-
-// pause sleeps, unless ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/test/lab/cluster"
+	"github.com/kvip/kvip/test/lab/wait"
 )
 
 // Of three agents the first is never ended: whether an agent grows is seen on one that lives long.
@@ -28,7 +29,7 @@ func (w *environment) refuse(ctx context.Context) error {
 	p.Refuse(true)
 	defer p.Refuse(false)
 	p.Cut()
-	return pause(ctx, brokenFor)
+	return wait.Pause(ctx, brokenFor)
 }
 
 // swallow lets connections stand and nothing through. They are cut at the end: bytes are missing.
@@ -37,7 +38,7 @@ func (w *environment) swallow(ctx context.Context) error {
 	p.Swallow(true)
 	defer p.Cut()
 	defer p.Swallow(false)
-	return pause(ctx, brokenFor)
+	return wait.Pause(ctx, brokenFor)
 }
 
 // restart ends an agent by SIGTERM or SIGKILL and starts it again.
@@ -71,13 +72,4 @@ func running(n *cluster.Node) bool { return n.Agent() != nil && n.Agent().Runnin
 func tail(text string) string {
 	const enough = 3000
 	return text[max(0, len(text)-enough):]
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kvip/kvip/test/lab/cluster"
 	"github.com/kvip/kvip/test/lab/servicelab"
+	"github.com/kvip/kvip/test/lab/wait"
 )
 
 // size is what an agent uses when it is quiet.
@@ -50,7 +51,7 @@ func (w *environment) sizeAtRest(ctx context.Context) (s size, err error) {
 		} else {
 			err = failed // of a machine that is busy; one answer is enough
 		}
-		if err := pause(ctx, lookEvery); err != nil {
+		if err := wait.Pause(ctx, lookEvery); err != nil {
 			return size{}, err
 		}
 	}

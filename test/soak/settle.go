@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/kvip/kvip/test/lab/wait"
 )
 
 const (
@@ -27,7 +29,7 @@ func (w *environment) watch(ctx context.Context) (samples int, err error) {
 			return samples, err
 		}
 		samples++
-		_ = pause(ctx, lookEvery)
+		_ = wait.Pause(ctx, lookEvery)
 	}
 	return samples, nil
 }
@@ -50,7 +52,7 @@ func (w *environment) settle(ctx context.Context) error {
 		if err == nil && problem == nil {
 			break
 		}
-		if pause(ctx, lookEvery) != nil {
+		if wait.Pause(ctx, lookEvery) != nil {
 			return fmt.Errorf("after %s without a change: %w", calmWithin, firstOf(problem, err))
 		}
 	}

@@ -118,7 +118,7 @@ func (s *session) one(ctx context.Context, services, number int) error {
 		r.Creating.Round(time.Millisecond), r.Address.Max.Round(time.Millisecond),
 		r.Address.P95.Round(time.Millisecond),
 		r.Answer.Max.Round(time.Millisecond), r.Answer.P95.Round(time.Millisecond))
-	if err := rest(ctx, settleFor); err != nil {
+	if err := wait.Pause(ctx, settleFor); err != nil {
 		return err
 	}
 	if r.Allocator, err = s.allocator(ctx); err != nil {
@@ -196,15 +196,6 @@ func (s *session) close() error {
 		return nil
 	}
 	return s.lab.Close()
-}
-
-func rest(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
 
 // say writes a line for people.

@@ -12,6 +12,7 @@ import (
 	"github.com/kvip/kvip/test/demo/screen"
 	"github.com/kvip/kvip/test/failover"
 	"github.com/kvip/kvip/test/lab/kindcluster"
+	"github.com/kvip/kvip/test/lab/wait"
 )
 
 const (
@@ -166,7 +167,7 @@ func (d *demo) killHolder(ctx context.Context) error {
 		return err
 	}
 	r.End, r.Back = time.Now(), true
-	if err := pause(ctx, requestsEnd); err != nil {
+	if err := wait.Pause(ctx, requestsEnd); err != nil {
 		return err
 	}
 	stop()
@@ -263,13 +264,4 @@ func (d *demo) status() string {
 		requests[i].Server = short(requests[i].Server)
 	}
 	return screen.StatusLine(names, holders, requests, now)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

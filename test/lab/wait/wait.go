@@ -58,6 +58,16 @@ func Until(ctx context.Context, what string, pause time.Duration, check func() e
 	}
 }
 
+// Pause pauses for d. It returns ctx's error if ctx ends before.
+func Pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
 // TB is the part of a testing.TB that Eventually needs.
 type TB interface {
 	Helper()
