@@ -2,15 +2,20 @@ package agent
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/nftfilter"
+	"github.com/kvip/kvip/pkg/vip"
 	"github.com/kvip/kvip/test/fakeapi/fakecluster"
 	"github.com/kvip/kvip/test/testutil"
 )
@@ -100,5 +105,85 @@ func TestS6RunServesServices(t *testing.T) {
 	}
 	if removed, err := Cleanup(nil); err != nil || slices.Contains(removed, filterTable) {
 		t.Errorf("the agent left %q, %v", removed, err)
+	}
+}
+
+// bothJobs returns an agent for the control plane and Services that cannot reach an API server,
+// and its log.
+func bothJobs(t *testing.T, change func(c *config.Config)) (*agent, *testutil.Log) {
+	t.Helper()
+	a := testAgent(t, func(c *config.Config) {
+		c.VIPs, c.Services, c.StateDir = []netip.Addr{vip4}, true, t.TempDir()
+		change(c)
+	})
+	log := &testutil.Log{}
+	a.log = slog.New(slog.NewTextHandler(log, nil))
+	a.services.log = a.log
+	return a, log
+}
+
+// runWithin returns the result of an agent that ends by itself or with ctx.
+func runWithin(ctx context.Context, t *testing.T, a *agent) error {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- a.run(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(time.Minute):
+		t.Fatal("timed out waiting for the agent to end")
+		return nil
+	}
+}
+
+// TestRunEndsBothPartsIfOneFails: a control plane's part without its link ends the Services' part,
+// and the agent returns why.
+func TestRunEndsBothPartsIfOneFails(t *testing.T) {
+	if !inOwnNetwork(t) {
+		return
+	}
+	a, log := bothJobs(t, func(c *config.Config) {
+		c.Interface, c.InterfaceWait = "eth9", 200*time.Millisecond
+	})
+	if err := runWithin(t.Context(), t, a); err == nil || !strings.Contains(err.Error(), "eth9") {
+		t.Errorf("the agent ended with %v", err)
+	}
+	if log.Count("kvip serves Services") != 1 {
+		t.Errorf("the Services' part did not run:\n%s", log)
+	}
+	lock, err := vip.LockServices()
+	if err != nil {
+		t.Fatalf("the Services' part still has its lock: %v", err)
+	}
+	_ = lock.Close()
+}
+
+// TestRunEndsWithoutAnAPIServer: a node whose API server is down can be shut down in order.
+func TestRunEndsWithoutAnAPIServer(t *testing.T) {
+	if !inOwnNetwork(t) {
+		return
+	}
+	a, log := bothJobs(t, func(*config.Config) {})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer cancel()
+		for range 2000 {
+			if a.servicesPage() != nil && a.status().State != "starting" {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	if err := runWithin(ctx, t, a); err != nil {
+		t.Errorf("an orderly shutdown returned %v", err)
+	}
+	if a.notReady() == "" {
+		t.Error("ready without an API server")
+	}
+	if a.servicesPage() == nil || a.status().State == "starting" {
+		t.Errorf("not both parts ran: state %s\n%s", a.status().State, log)
+	}
+	if addresses := testutil.IP(t, "-oneline addr show"); strings.Contains(addresses, "10.0.0.100") {
+		t.Errorf("the virtual IP is on the link without a Lease:\n%s", addresses)
 	}
 }
