@@ -38,7 +38,7 @@ func serve(t *testing.T) *client {
 
 const leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
-// do sends body and returns the status code and what was answered.
+// do sends a request and returns the code and body of the answer.
 func (c *client) do(method, path, body string) (int, map[string]any) {
 	c.t.Helper()
 	request, err := http.NewRequestWithContext(c.t.Context(), method, "https://"+c.server.Host+path,
@@ -58,7 +58,7 @@ func (c *client) do(method, path, body string) (int, map[string]any) {
 	return response.StatusCode, got
 }
 
-// The rules of the real API server that drivers rely on.
+// TestLeases checks rules of the real API server that drivers rely on.
 func TestLeases(t *testing.T) {
 	c := serve(t)
 	for _, step := range []struct {
@@ -90,7 +90,7 @@ func TestLeases(t *testing.T) {
 	}
 }
 
-// A version grows with every write, and a list has one although it is empty.
+// TestVersions checks that each write increments the version, and that an empty list has one.
 func TestVersions(t *testing.T) {
 	c := serve(t)
 	version := func(got map[string]any) string { return metadata(got)["resourceVersion"].(string) }
@@ -102,7 +102,7 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// A watch tells what happened since a version, 410 when that was forgotten.
+// TestWatch checks that a watch sends the changes since a version, or 410 after a compaction.
 func TestWatch(t *testing.T) {
 	c := serve(t)
 	c.do("POST", leases, `{"metadata":{"name":"a"}}`)
@@ -131,7 +131,7 @@ func TestWatch(t *testing.T) {
 	}
 	c.server.store.Compact()
 	if got := strings.Join(read("100"), " "); got != "ERROR" {
-		t.Errorf("watch since a forgotten version: %s", got)
+		t.Errorf("watch since a compacted version: %s", got)
 	}
 }
 
@@ -144,16 +144,16 @@ func TestModesAndRequests(t *testing.T) {
 		}
 	}
 	if n := c.server.RequestCount("GET", "/leases"); n != 3 {
-		t.Errorf("%d requests were counted, want 3", n)
+		t.Errorf("RequestCount is %d, want 3", n)
 	}
 	if q := c.server.Requests()[0]; q.ServerName != "kubernetes" || q.Proto != "HTTP/2.0" ||
 		q.Client == "" {
-		t.Errorf("noted %+v", q)
+		t.Errorf("recorded %+v", q)
 	}
 }
 
-// An apply of a status takes no field that another manager has, also its own of an update, and
-// removes what it had and does not give any more.
+// TestStatuses checks conflicts of managers, an apply and an update of one name included, and that
+// an apply removes the fields that it no longer has.
 func TestStatuses(t *testing.T) {
 	const services = "/api/v1/namespaces/a/services"
 	c := serve(t)
@@ -187,7 +187,7 @@ func TestStatuses(t *testing.T) {
 		if details, ok := answer["details"].(object); code == 409 &&
 			strings.Contains(answer["message"].(string), "Apply failed") != (ok &&
 				details["causes"] != nil) {
-			t.Errorf("%s %s: a conflict without its cause: %v", step.method, step.body, answer)
+			t.Errorf("%s %s: conflict without cause: %v", step.method, step.body, answer)
 		}
 		if code == 404 {
 			continue
@@ -203,8 +203,8 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
-// A list is of one namespace or all, and of those with a label.
-func TestSelections(t *testing.T) {
+// TestSelectors checks lists of one namespace or all, by name and by label.
+func TestSelectors(t *testing.T) {
 	c := serve(t)
 	for _, o := range []string{"a/services web", "b/services web", "a/configmaps web",
 		"kube-system/leases l"} {
@@ -232,11 +232,11 @@ func TestSelections(t *testing.T) {
 		t.Errorf("denied: %d %v", code, got)
 	}
 	if code, _ := c.do("GET", "/api/v1/configmaps", ""); code != 200 {
-		t.Errorf("what is not denied: %d", code)
+		t.Errorf("a request that no rule matches: %d", code)
 	}
 }
 
-// A watch list sends what there is, a bookmark, and what comes.
+// TestWatchList checks for objects, a bookmark and then changes, after a stall too.
 func TestWatchList(t *testing.T) {
 	c := serve(t)
 	c.do("POST", leases, `{"metadata":{"name":"a"}}`)
@@ -260,12 +260,12 @@ func TestWatchList(t *testing.T) {
 		return ev.Type + " " + ev.Object.Metadata.Name + " " + ev.Object.Metadata.ResourceVersion
 	}
 	if got := next() + ", " + next(); got != "ADDED a 101, BOOKMARK  101" {
-		t.Errorf("at first %s", got)
+		t.Errorf("first events: %s", got)
 	}
 	c.server.StallWatches(true)
 	c.do("POST", leases, `{"metadata":{"name":"b"}}`)
 	c.server.StallWatches(false)
 	if got := next(); got != "ADDED b 102" {
-		t.Errorf("after it was blind: %s", got)
+		t.Errorf("after the stall: %s", got)
 	}
 }

@@ -1,14 +1,19 @@
+// Package fakeapi is a small API server for tests: TLS, bearer tokens and client certificates, the
+// kinds of objects that kvip reads, with resourceVersions, watches and server-side apply of
+// statuses. Events are accepted and dropped. Several Servers on one Store are the API servers of
+// one cluster. Modes and DenyRules simulate faults that a real API server cannot simulate. It has
+// no admission, no authorization and no other resources.
 package fakeapi
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"log"
 	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,22 +25,41 @@ type Mode int
 // Modes of a Server.
 const (
 	Serving         Mode = iota
-	Hang                 // takes requests, does nothing, never answers
-	DropResponses        // does what is asked and never answers
+	Hang                 // does not process requests, does not answer
+	DropResponses        // processes requests, does not answer
+	HoldResponses        // processes requests, answers after ReleaseResponses
 	Unauthorized         // answers 401
 	Forbidden            // answers 403
-	TooManyRequests      // answers 429 with a Retry-After of a second
-	HoldResponses        // does what is asked and answers when Continue is called
+	TooManyRequests      // answers 429 with a Retry-After of one second
 )
 
-// Request is one that a Server got.
+// Request is a request that a Server received.
 type Request struct {
 	Method, Path, Query string
 	Token               string // bearer token, without the word Bearer
 	Subject             string // common name of the client certificate
-	ServerName          string // that the client asked for in its TLS hello (SNI)
+	ServerName          string // from the client's TLS hello (SNI)
 	Proto               string // "HTTP/2.0"
-	Client              string // address and port of the client: one for each connection
+	Client              string // address and port of the client, unique for each connection
+}
+
+// DenyRule selects requests that a Server answers with an error.
+type DenyRule struct {
+	Method string // "" is any. WATCH is a watch, which GET does not match.
+	Path   string // part of the path
+	Code   int    // 403, 404, 409, 410, 422, 429, 500, 503
+}
+
+// reasons are those that clients distinguish.
+var reasons = map[int]string{
+	http.StatusForbidden:           "Forbidden",
+	http.StatusNotFound:            "NotFound",
+	http.StatusConflict:            "Conflict",
+	http.StatusGone:                "Expired",
+	http.StatusUnprocessableEntity: "Invalid",
+	http.StatusTooManyRequests:     "TooManyRequests",
+	http.StatusInternalServerError: "InternalError",
+	http.StatusServiceUnavailable:  "ServiceUnavailable",
 }
 
 // Server is one API server.
@@ -45,45 +69,39 @@ type Server struct {
 	store *Store
 	http  *httptest.Server
 
-	mu       sync.Mutex
-	mode     Mode
-	watches  Mode // for watches, unless mode is not Serves
-	requests []Request
-	refused  map[string]bool // tokens and subjects that get 401
-	denials  []DenyRule
-	warning  string        // that every answer carries
-	blind    bool          // watches show nothing
-	end      chan struct{} // closed to end the watches
-	proceed  chan struct{} // closed to let answers in mode Late go
+	mu             sync.Mutex
+	mode           Mode
+	watchMode      Mode // for watches, if mode is Serving
+	requests       []Request
+	rejectedUsers  map[string]bool // tokens and subjects that get 401
+	denyRules      []DenyRule
+	warning        string        // header of every answer
+	watchesStalled bool          // watches send no events
+	endWatches     chan struct{} // closed to end the watches
+	release        chan struct{} // closed by ReleaseResponses
 }
 
 // Serve starts an API server of the cluster at an address of the loopback network
-// ("127.0.0.2:6443"; port 0 finds a free one). Its certificate names "kubernetes" and no
-// address.
+// ("127.0.0.2:6443"; port 0 selects a free one). Its certificate names "kubernetes" and no address.
 func (s *Store) Serve(address string) (*Server, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("start API server: %w", err)
 	}
-	server := &Server{store: s, refused: map[string]bool{}, end: make(chan struct{}),
-		proceed: make(chan struct{})}
+	server := &Server{store: s, rejectedUsers: map[string]bool{}, endWatches: make(chan struct{}),
+		release: make(chan struct{})}
 	server.http = &httptest.Server{Listener: listener, Config: &http.Server{Handler: server}}
-	config, err := s.ca.serving("kubernetes")
+	config, err := s.ca.servingConfig("kubernetes")
 	if err != nil {
 		_ = listener.Close()
 		return nil, err
 	}
 	server.http.TLS, server.http.EnableHTTP2 = config, true
-	server.http.Config.ErrorLog = log.New(quiet{}, "", 0)
+	server.http.Config.ErrorLog = log.New(io.Discard, "", 0) // errors of closed connections
 	server.http.StartTLS()
 	server.Host = server.http.Listener.Addr().String()
 	return server, nil
 }
-
-// quiet drops the complaints of net/http about clients that hang up.
-type quiet struct{}
-
-func (quiet) Write(p []byte) (int, error) { return len(p), nil }
 
 // Close stops the server and ends its connections.
 func (s *Server) Close() {
@@ -92,7 +110,7 @@ func (s *Server) Close() {
 		s.http.Close()
 		close(closed)
 	}()
-	for { // a client may have connected again before the listener was closed
+	for { // clients may connect again until the listener is closed
 		s.EndWatches()
 		s.http.CloseClientConnections()
 		select {
@@ -103,46 +121,70 @@ func (s *Server) Close() {
 	}
 }
 
-// SetMode changes how requests are treated from now on.
+// SetMode changes the mode for later requests.
 func (s *Server) SetMode(m Mode) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mode = m
 }
 
-// SetWatchMode changes how watches are treated from now on, where other requests are served.
+// SetWatchMode changes the mode for later watches, which counts while other requests are served.
 func (s *Server) SetWatchMode(m Mode) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.watches = m
+	s.watchMode = m
 }
 
-// ReleaseResponses lets the answers go that mode Late holds.
-func (s *Server) ReleaseResponses() { close(s.proceed) }
+// ReleaseResponses sends the answers of mode HoldResponses. Call it once.
+func (s *Server) ReleaseResponses() { close(s.release) }
 
-// RejectUser answers 401 to a token or the common name of a certificate; "" is nobody's.
+// RejectUser answers 401 to a token, or to the common name of a certificate. "" is a request
+// without credentials.
 func (s *Server) RejectUser(user string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.refused[user] = true
+	s.rejectedUsers[user] = true
 }
 
-// EndWatches closes every watch, as API servers do now and then.
+// Deny replaces the rules of denied requests. Without arguments no request is denied.
+func (s *Server) Deny(rules ...DenyRule) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.denyRules = rules
+}
+
+// StallWatches keeps watches open without events, like an API server that lost its etcd, or sends
+// the missed events and continues.
+func (s *Server) StallWatches(on bool) {
+	s.mu.Lock()
+	s.watchesStalled = on
+	s.mu.Unlock()
+	s.store.wakeWatches()
+}
+
+// EndWatches closes every watch, as API servers do from time to time.
 func (s *Server) EndWatches() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	close(s.end)
-	s.end = make(chan struct{})
+	close(s.endWatches)
+	s.endWatches = make(chan struct{})
 }
 
-// Requests returns what was asked so far, oldest first.
+// Warn adds a warning to every answer, like that of a deprecated API.
+func (s *Server) Warn(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.warning = text
+}
+
+// Requests returns the requests so far, oldest first.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]Request(nil), s.requests...)
+	return slices.Clone(s.requests)
 }
 
-// RequestCount is how many requests had that method and a path that contains part.
+// RequestCount returns the number of requests with that method and a path that contains part.
 func (s *Server) RequestCount(method, part string) (n int) {
 	for _, r := range s.Requests() {
 		if r.Method == method && strings.Contains(r.Path, part) {
@@ -152,7 +194,7 @@ func (s *Server) RequestCount(method, part string) (n int) {
 	return n
 }
 
-// WatchCount is how many watches were asked for.
+// WatchCount returns the number of watch requests.
 func (s *Server) WatchCount() (n int) {
 	for _, r := range s.Requests() {
 		if isWatch(r.Query) {
@@ -164,116 +206,78 @@ func (s *Server) WatchCount() (n int) {
 
 func isWatch(query string) bool { return strings.Contains(query, "watch=") }
 
-// Warn has every answer carry a warning, as of a deprecated API.
-func (s *Server) Warn(text string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.warning = text
-}
-
-// ServeHTTP answers by the mode in force.
+// ServeHTTP answers a request as its mode demands.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	if s.warning != "" {
 		w.Header().Set("Warning", `299 - "`+s.warning+`"`)
 	}
 	s.mu.Unlock()
-	switch s.admit(r) {
+	switch s.record(r) {
 	case Hang:
 		<-r.Context().Done()
 	case DropResponses:
 		s.route(httptest.NewRecorder(), r)
 		<-r.Context().Done()
-	case Unauthorized:
-		refuse(w, failure{http.StatusUnauthorized, "Unauthorized", "Unauthorized"})
-	case TooManyRequests:
-		w.Header().Set("Retry-After", "1")
-		refuse(w, failure{http.StatusTooManyRequests, "TooManyRequests", "busy"})
 	case HoldResponses:
 		held := httptest.NewRecorder()
 		s.route(held, r)
 		select {
-		case <-s.proceed:
+		case <-s.release:
 			maps.Copy(w.Header(), held.Header())
 			w.WriteHeader(held.Code)
-			w.Write(held.Body.Bytes())
+			_, _ = w.Write(held.Body.Bytes()) // the client may have disconnected
 		case <-r.Context().Done():
 		}
+	case Unauthorized:
+		writeError(w, apiError{http.StatusUnauthorized, "Unauthorized", "Unauthorized"})
 	case Forbidden:
-		refuse(w, failure{http.StatusForbidden, "Forbidden", "not allowed"})
+		writeError(w, apiError{http.StatusForbidden, "Forbidden", "not allowed"})
+	case TooManyRequests:
+		w.Header().Set("Retry-After", "1")
+		writeError(w, apiError{http.StatusTooManyRequests, "TooManyRequests", "busy"})
 	default:
 		s.route(w, r)
 	}
 }
 
-// admit notes a request and says how to treat it.
-func (s *Server) admit(r *http.Request) Mode {
+// record adds a request to the list and returns its mode.
+func (s *Server) record(r *http.Request) Mode {
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	q := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Token: token,
-		ServerName: r.TLS.ServerName,
-		Proto:      r.Proto, Client: r.RemoteAddr}
+		ServerName: r.TLS.ServerName, Proto: r.Proto, Client: r.RemoteAddr}
 	if len(r.TLS.PeerCertificates) > 0 {
 		q.Subject = r.TLS.PeerCertificates[0].Subject.CommonName
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = append(s.requests, q)
-	if q.Token != "" && s.refused[q.Token] || q.Subject != "" && s.refused[q.Subject] ||
-		q.Token == "" && q.Subject == "" && s.refused[""] {
-		return Unauthorized
-	}
-	if s.mode == Serving && s.store.forbidden(q.Token, r.URL.Path) {
-		return Forbidden
-	}
-	if s.mode == Serving && isWatch(r.URL.RawQuery) {
-		return s.watches
-	}
-	return s.mode
-}
-
-func (s *Server) route(w http.ResponseWriter, r *http.Request) {
-	at, known := placeOf(r.URL.Path)
-	if f, denied := s.denied(r, known); denied {
-		refuse(w, f)
-		return
-	}
 	switch {
-	case known && at.sub == "status":
-		s.object(w, r, at)
-	case s.aboutRights(w, r):
-	case r.URL.Path == "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes":
-		answer(w, http.StatusOK, s.store.endpointSlice())
-	case known:
-		s.object(w, r, at)
-	case r.URL.Path == "/livez/ping" || r.URL.Path == "/readyz":
-		_, _ = w.Write([]byte("ok"))
-	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/events"):
-		// taken and forgotten
-		answer(w, http.StatusCreated, object{"kind": "Event", "apiVersion": "v1"})
-	default:
-		refuse(w, notFound(r.URL.Path))
+	case q.Token != "" && s.rejectedUsers[q.Token], q.Subject != "" && s.rejectedUsers[q.Subject],
+		q.Token == "" && q.Subject == "" && s.rejectedUsers[""]:
+		return Unauthorized
+	case s.mode != Serving:
+		return s.mode
+	case s.store.forbidden(q.Token, r.URL.Path):
+		return Forbidden
+	case isWatch(r.URL.RawQuery):
+		return s.watchMode
 	}
+	return Serving
 }
 
-func answer(w http.ResponseWriter, code int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(v) // the client may be gone
-}
-
-// refuse answers with a Status object.
-func refuse(w http.ResponseWriter, err error) {
-	f := failure{http.StatusInternalServerError, "InternalError", err.Error()}
-	errors.As(err, &f)
-	answer(w, f.code, f.status())
-}
-
-func (f failure) status() object {
-	o := object{"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": f.detail,
-		"reason": f.reason, "code": f.code}
-	if strings.HasPrefix(f.detail, "Apply failed") {
-		o["details"] = object{"causes": []object{{"reason": "FieldManagerConflict", "message": f.detail,
-			"field": ".status.loadBalancer"}}}
+// denied returns the error of the first rule that matches a request.
+func (s *Server) denied(r *http.Request, known bool) (apiError, bool) {
+	method := r.Method
+	if isWatch(r.URL.RawQuery) && known {
+		method = "WATCH"
 	}
-	return o
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.denyRules {
+		if (d.Method == "" || d.Method == method) && strings.Contains(r.URL.Path, d.Path) {
+			return apiError{d.Code, reasons[d.Code], "denied by the test"}, true
+		}
+	}
+	return apiError{}, false
 }

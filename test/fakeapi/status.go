@@ -7,35 +7,40 @@ import (
 	"slices"
 )
 
-// operation is who wrote fields, as managedFields have it: an apply and an update of one manager are two.
-type operation struct{ manager, kind string }
+// manager is an entry of managedFields: an apply and an update of one name are two managers.
+type manager struct{ name, operation string }
 
-// patchStatus is a server-side apply of an object's status, as far as kvip's need goes: status.loadBalancer
-// and the conditions are owned each as a whole; who forces becomes the one owner.
-func (s *Store) patchStatus(key, manager string, force bool, body object) (object, error) {
-	return s.changeStatus(key, body, func(o object) error {
-		by, old, new := operation{manager, "Apply"}, status(o), status(body)
-		for _, field := range []string{"loadBalancer", "conditions"} {
-			value, given := new[field]
-			others := slices.DeleteFunc(owners(o, field), func(w operation) bool { return w == by })
+// managedFields are the fields of a status whose managers are tracked, each as a whole.
+var managedFields = []string{"loadBalancer", "conditions"}
+
+// applyStatus is the part of server-side apply of an object's status that kvip needs. A forced
+// change makes the manager the only one.
+func (s *Store) applyStatus(path, name string, force bool, body object) (object, error) {
+	return s.changeObject(path, body, func(o object) error {
+		by, old, applied := manager{name, "Apply"}, status(o), status(body)
+		for _, field := range managedFields {
+			value, given := applied[field]
+			differs := !reflect.DeepEqual(old[field], value)
+			others := slices.DeleteFunc(managers(o, field), func(m manager) bool { return m == by })
 			switch {
-			case given && force && !reflect.DeepEqual(old[field], value):
+			case given && force && differs:
 				old[field] = value
-				own(o, field, []operation{by})
-			case given && len(others) > 0 && field == "loadBalancer" && !reflect.DeepEqual(old[field], value):
-				return failure{http.StatusConflict, "Conflict", "Apply failed with 1 conflict: conflict with \"" + others[0].manager + "\": .status.loadBalancer"}
+				setManagers(o, field, []manager{by})
+			case given && len(others) > 0 && field == "loadBalancer" && differs:
+				return apiError{http.StatusConflict, "Conflict", "Apply failed with 1 conflict: " +
+					"conflict with \"" + others[0].name + "\": .status.loadBalancer"}
 			case given:
 				old[field] = value
-				own(o, field, append(others, by))
+				setManagers(o, field, append(others, by))
 			case len(others) == 0:
 				delete(old, field)
-				own(o, field, nil)
+				setManagers(o, field, nil)
 			default:
-				own(o, field, others)
+				setManagers(o, field, others)
 			}
 		}
-		for field, value := range new {
-			if field != "loadBalancer" && field != "conditions" {
+		for field, value := range applied {
+			if !slices.Contains(managedFields, field) {
 				old[field] = value
 			}
 		}
@@ -43,46 +48,49 @@ func (s *Store) patchStatus(key, manager string, force bool, body object) (objec
 	})
 }
 
-// putStatus replaces an object's status; what it changes is the manager's.
-func (s *Store) putStatus(key, manager string, body object) (object, error) {
-	return s.changeStatus(key, body, func(o object) error {
-		old, new := status(o), status(body)
-		for _, field := range []string{"loadBalancer", "conditions"} {
-			if !reflect.DeepEqual(old[field], new[field]) {
-				own(o, field, []operation{{manager, "Update"}})
+// updateStatus replaces an object's status. The updater becomes the manager of changed fields.
+func (s *Store) updateStatus(path, name string, body object) (object, error) {
+	return s.changeObject(path, body, func(o object) error {
+		for _, field := range managedFields {
+			if !reflect.DeepEqual(status(o)[field], status(body)[field]) {
+				setManagers(o, field, []manager{{name, "Update"}})
 			}
 		}
-		o["status"] = new
+		o["status"] = status(body)
 		return nil
 	})
 }
 
-// mergeMetadata is a JSON merge patch of an object's finalizers, as far as kvip's need goes: an object that is
-// being deleted goes with its last one.
-func (s *Store) mergeMetadata(key string, body object) (object, error) {
-	changed, err := s.changeStatus(key, body, func(o object) error {
+// mergeMetadata is a JSON merge patch of an object's finalizers only. Without finalizers, an object
+// with a deletionTimestamp is removed.
+func (s *Store) mergeMetadata(path string, body object) (object, error) {
+	changed, err := s.changeObject(path, body, func(o object) error {
 		if list, given := metadata(body)["finalizers"]; given {
 			metadata(o)["finalizers"] = list
 		}
 		return nil
 	})
-	if list, _ := metadata(changed)["finalizers"].([]any); err == nil && len(list) == 0 && metadata(changed)["deletionTimestamp"] != nil {
-		return s.remove(key)
+	if err != nil {
+		return nil, err
 	}
-	return changed, err
+	list, _ := metadata(changed)["finalizers"].([]any)
+	if len(list) == 0 && metadata(changed)["deletionTimestamp"] != nil {
+		return s.remove(path)
+	}
+	return changed, nil
 }
 
-// changeStatus changes the status of an object that is still at the version that the body names, if it
-// names one.
-func (s *Store) changeStatus(key string, body object, change func(o object) error) (object, error) {
+// changeObject changes an object if its resourceVersion is that of the body, or if the body has
+// none.
+func (s *Store) changeObject(path string, body object, change func(object) error) (object, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, ok := s.objects[key]
-	if !ok {
-		return nil, notFound(key)
+	old, found := s.objects[path]
+	if !found {
+		return nil, notFound(path)
 	}
 	if v := metadata(body)["resourceVersion"]; v != nil && v != metadata(old)["resourceVersion"] {
-		return nil, failure{http.StatusConflict, "Conflict", "the object has been modified"}
+		return nil, apiError{http.StatusConflict, "Conflict", "the object has been modified"}
 	}
 	o := clone(old)
 	if err := change(o); err != nil {
@@ -91,54 +99,50 @@ func (s *Store) changeStatus(key string, body object, change func(o object) erro
 	if reflect.DeepEqual(o, clone(old)) {
 		return old, nil
 	}
-	return s.put(key, "MODIFIED", o)
+	return s.write(path, "MODIFIED", o)
 }
 
-// owners are who manages a field of the status.
-func owners(o object, field string) (all []operation) {
+// manages reports whether an entry of managedFields includes a field of the status.
+func manages(entry any, field string) bool {
+	_, found := entry.(object)["fieldsV1"].(object)["f:status"].(object)["f:"+field]
+	return found
+}
+
+// managers returns the managers of a field of the status.
+func managers(o object, field string) (all []manager) {
 	list, _ := metadata(o)["managedFields"].([]any)
-	for _, one := range list {
-		entry := one.(object)
-		fields := entry["fieldsV1"].(object)["f:status"].(object)
-		if _, ok := fields["f:"+field]; ok {
-			all = append(all, operation{entry["manager"].(string), entry["operation"].(string)})
+	for _, entry := range list {
+		if manages(entry, field) {
+			e := entry.(object)
+			all = append(all, manager{e["manager"].(string), e["operation"].(string)})
 		}
 	}
 	return all
 }
 
-// own makes all of them, and nobody else, the managers of a field.
-func own(o object, field string, all []operation) {
+// setManagers replaces the managers of a field of the status.
+func setManagers(o object, field string, all []manager) {
 	list, _ := metadata(o)["managedFields"].([]any)
-	list = slices.DeleteFunc(list, func(one any) bool {
-		_, ok := one.(object)["fieldsV1"].(object)["f:status"].(object)["f:"+field]
-		return ok
-	})
-	for _, w := range all {
+	list = slices.DeleteFunc(list, func(entry any) bool { return manages(entry, field) })
+	for _, m := range all {
 		list = append(list, object{
-			"manager": w.manager, "operation": w.kind, "subresource": "status",
-			"fieldsType": "FieldsV1", "fieldsV1": object{"f:status": object{"f:" + field: object{}}},
+			"manager": m.name, "operation": m.operation, "subresource": "status",
+			"fieldsType": "FieldsV1",
+			"fieldsV1":   object{"f:status": object{"f:" + field: object{}}},
 		})
 	}
 	metadata(o)["managedFields"] = list
 }
 
-func status(o object) object {
-	s, ok := o["status"].(object)
-	if !ok {
-		s = object{}
-		o["status"] = s
-	}
-	return s
-}
-
-// clone copies an object as JSON would.
+// clone copies an object by its JSON form.
 func clone(o object) object {
-	text, err := json.Marshal(o)
-	if err != nil {
-		return object{}
-	}
 	var c object
-	_ = json.Unmarshal(text, &c) // it was just made
+	text, err := json.Marshal(o)
+	if err == nil {
+		err = json.Unmarshal(text, &c)
+	}
+	if err != nil { // objects come from JSON
+		panic(err)
+	}
 	return c
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -11,50 +12,48 @@ import (
 	"time"
 )
 
-// object is a Kubernetes object as JSON has it.
-type object = map[string]any
-
-// Store is what the API servers of one cluster have in common: the etcd of the fake.
+// Store is the state that the API servers of one cluster share, like etcd.
 type Store struct {
 	ca *authority
 
 	mu        sync.Mutex
 	revision  uint64
-	compacted uint64            // watches from before it are told 410 Gone
+	compacted uint64            // a watch from an earlier version gets 410 Gone
 	objects   map[string]object // by path
 	changes   []change
-	more      chan struct{} // closed at the next change
+	changed   chan struct{} // closed at the next change
 	peers     []string      // in the EndpointSlice
-	rights    rights
+	account   account
 }
 
-// change is what a watch delivers.
+// change is an event for watches.
 type change struct {
 	revision uint64
 	path     string
-	kind     string // ADDED, MODIFIED, DELETED
+	event    string // ADDED, MODIFIED, DELETED
 	object   object
-	text     json.RawMessage
+	encoded  json.RawMessage
 }
 
-// NewStore returns an empty cluster with a certificate authority of its own.
+// NewStore returns an empty cluster with a new certificate authority.
 func NewStore() (*Store, error) {
 	ca, err := newAuthority()
 	if err != nil {
-		return nil, fmt.Errorf("make certificate authority: %w", err)
+		return nil, fmt.Errorf("create certificate authority: %w", err)
 	}
-	return &Store{ca: ca, revision: 100, objects: map[string]object{}, more: make(chan struct{})}, nil
+	return &Store{ca: ca, revision: 100, objects: map[string]object{},
+		changed: make(chan struct{})}, nil
 }
 
-// SetPeers names the API servers ("address:port", with one port for all) in the
-// EndpointSlice default/kubernetes.
+// SetPeers sets the API servers ("address:port", one port for all) of the EndpointSlice
+// default/kubernetes.
 func (s *Store) SetPeers(hosts ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.peers = hosts
 }
 
-// Compact forgets the past: a watch that starts at an older version is told 410 Gone.
+// Compact drops the history: a watch that starts at an older version gets 410 Gone.
 func (s *Store) Compact() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,190 +61,196 @@ func (s *Store) Compact() {
 	s.compacted, s.changes = s.revision, nil
 }
 
-// WriteCount is how many writes were applied.
+// WriteCount returns the number of writes since the last Compact.
 func (s *Store) WriteCount() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.changes)
 }
 
-// failure is an error that the API server answers with a Status object.
-type failure struct {
-	code   int
-	reason string
-	detail string
+// Put creates or replaces the object at a path with any version, like another client.
+func (s *Store) Put(path string, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("put %s: %w", path, err)
+	}
+	var o object
+	if err := json.Unmarshal(text, &o); err != nil {
+		return fmt.Errorf("put %s: %w", path, err)
+	}
+	delete(metadata(o), "resourceVersion")
+	if _, err = s.update(path, o); err != nil {
+		_, err = s.create(path, o)
+	}
+	return err
 }
 
-func (f failure) Error() string { return f.detail }
+// Get decodes the object at a path into v. It returns false if the object does not exist.
+func (s *Store) Get(path string, v any) (bool, error) {
+	o, err := s.get(path)
+	if err != nil {
+		return false, nil
+	}
+	text, err := json.Marshal(o)
+	if err == nil {
+		err = json.Unmarshal(text, v)
+	}
+	return true, err
+}
 
-func notFound(path string) failure {
-	return failure{http.StatusNotFound, "NotFound", path + " not found"}
+// Delete removes the object at a path. A missing object is not an error.
+func (s *Store) Delete(path string) {
+	_, _ = s.remove(path)
 }
 
 func (s *Store) get(path string) (object, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l, ok := s.objects[path]
-	if !ok {
+	o, found := s.objects[path]
+	if !found {
 		return nil, notFound(path)
 	}
-	return l, nil
+	return o, nil
 }
 
-func (s *Store) create(path string, l object) (object, error) {
+func (s *Store) create(path string, o object) (object, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.objects[path]; ok {
-		return nil, failure{http.StatusConflict, "AlreadyExists", path + " already exists"}
+	if _, found := s.objects[path]; found {
+		return nil, apiError{http.StatusConflict, "AlreadyExists", path + " already exists"}
 	}
-	meta := metadata(l)
+	meta := metadata(o)
 	if meta["uid"] == nil {
 		meta["uid"] = fmt.Sprintf("uid-%d", s.revision)
 	}
 	meta["creationTimestamp"] = time.Now().UTC().Format(time.RFC3339)
-	return s.put(path, "ADDED", l)
+	return s.write(path, "ADDED", o)
 }
 
-// update replaces an object whose resourceVersion is still the one that l names, or any
-// if l names none.
-func (s *Store) update(path string, l object) (object, error) {
+// update replaces an object if its resourceVersion is that of o, or if o has none.
+func (s *Store) update(path string, o object) (object, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, ok := s.objects[path]
-	if !ok {
+	old, found := s.objects[path]
+	if !found {
 		return nil, notFound(path)
 	}
-	is, want := metadata(old), metadata(l)
-	if v := want["resourceVersion"]; v != nil && v != "" && v != is["resourceVersion"] {
-		return nil, failure{http.StatusConflict, "Conflict", "the object has been modified"}
+	have, meta := metadata(old), metadata(o)
+	if v := meta["resourceVersion"]; v != nil && v != "" && v != have["resourceVersion"] {
+		return nil, apiError{http.StatusConflict, "Conflict", "the object has been modified"}
 	}
-	want["uid"], want["creationTimestamp"] = is["uid"], is["creationTimestamp"]
-	return s.put(path, "MODIFIED", l)
+	meta["uid"], meta["creationTimestamp"] = have["uid"], have["creationTimestamp"]
+	return s.write(path, "MODIFIED", o)
 }
 
 func (s *Store) remove(path string) (object, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l, ok := s.objects[path]
-	if !ok {
+	o, found := s.objects[path]
+	if !found {
 		return nil, notFound(path)
 	}
 	delete(s.objects, path)
-	l = maps.Clone(l)
-	meta := maps.Clone(metadata(l))
-	l["metadata"] = meta
-	return s.note(path, "DELETED", l)
+	o = maps.Clone(o)
+	o["metadata"] = maps.Clone(metadata(o))
+	return s.commit(path, "DELETED", o)
 }
 
-// put checks l the way Kubernetes does and stores it.
-func (s *Store) put(path, kind string, l object) (object, error) {
-	spec, _ := l["spec"].(object)
+// write validates o like Kubernetes and stores it.
+func (s *Store) write(path, event string, o object) (object, error) {
+	spec, _ := o["spec"].(object)
 	if d, ok := spec["leaseDurationSeconds"].(float64); ok && d <= 0 {
-		return nil, failure{http.StatusUnprocessableEntity, "Invalid",
+		return nil, apiError{http.StatusUnprocessableEntity, "Invalid",
 			"spec.leaseDurationSeconds: must be greater than 0"}
 	}
 	if n, ok := spec["leaseTransitions"].(float64); ok && n < 0 {
-		return nil, failure{http.StatusUnprocessableEntity, "Invalid",
+		return nil, apiError{http.StatusUnprocessableEntity, "Invalid",
 			"spec.leaseTransitions: must be greater than or equal to 0"}
 	}
-	l, err := s.note(path, kind, l)
+	o, err := s.commit(path, event, o)
 	if err == nil {
-		s.objects[path] = l
+		s.objects[path] = o
 	}
-	return l, err
+	return o, err
 }
 
-// note gives l the next version and tells the watches.
-func (s *Store) note(path, kind string, l object) (object, error) {
+// commit gives o the next version and sends it to watches.
+func (s *Store) commit(path, event string, o object) (object, error) {
 	s.revision++
-	metadata(l)["resourceVersion"] = strconv.FormatUint(s.revision, 10)
-	if at, ok := placeOf(path); ok {
-		l["kind"], l["apiVersion"] = at.kind.kind, at.apiVersion
-		metadata(l)["name"] = at.name
-		if at.namespace != "" {
-			metadata(l)["namespace"] = at.namespace
+	metadata(o)["resourceVersion"] = strconv.FormatUint(s.revision, 10)
+	if p, known := parsePath(path); known {
+		o["kind"], o["apiVersion"] = p.kind.kind, p.apiVersion
+		metadata(o)["name"] = p.name
+		if p.namespace != "" {
+			metadata(o)["namespace"] = p.namespace
 		}
 	}
-	text, err := json.Marshal(l)
+	encoded, err := json.Marshal(o)
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", path, err)
 	}
-	s.changes = append(s.changes, change{s.revision, path, kind, l, text})
-	close(s.more)
-	s.more = make(chan struct{})
-	return l, nil
+	s.changes = append(s.changes, change{s.revision, path, event, o, encoded})
+	s.signal()
+	return o, nil
 }
 
-func metadata(l object) object {
-	meta, ok := l["metadata"].(object)
-	if !ok {
-		meta = object{}
-		l["metadata"] = meta
-	}
-	return meta
+// signal wakes the watches. Callers hold mu.
+func (s *Store) signal() {
+	close(s.changed)
+	s.changed = make(chan struct{})
 }
 
-// list returns the selected objects, in order, and the version of the list.
-func (s *Store) list(from selection) ([]object, uint64) {
+func (s *Store) wakeWatches() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.signal()
+}
+
+// list returns the selected objects, sorted by path, and the version of the list.
+func (s *Store) list(sel selector) ([]object, uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	items := []object{}
 	for _, path := range slices.Sorted(maps.Keys(s.objects)) {
-		if from.has(path, s.objects[path]) {
+		if sel.matches(path, s.objects[path]) {
 			items = append(items, s.objects[path])
 		}
 	}
 	return items, s.revision
 }
 
-// since returns the changes after a version, and a channel that is closed at the next one.
-func (s *Store) since(version uint64, from selection) (found []change, upTo uint64,
-	more <-chan struct{}, err error) {
+// since returns the changes after a version, the latest version, and a channel that is closed at
+// the next change.
+func (s *Store) since(version uint64, sel selector) (found []change, latest uint64,
+	changed <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if version < s.compacted {
-		return nil, 0, nil, failure{http.StatusGone, "Expired",
+		return nil, 0, nil, apiError{http.StatusGone, "Expired",
 			fmt.Sprintf("too old resource version: %d (%d)", version, s.compacted)}
 	}
 	for _, c := range s.changes {
-		if c.revision > version && from.has(c.path, c.object) {
+		if c.revision > version && sel.matches(c.path, c.object) {
 			found = append(found, c)
 		}
 	}
-	return found, s.revision, s.more, nil
+	return found, s.revision, s.changed, nil
 }
 
-// Put makes or replaces the object at a path, whatever its version, as somebody else would.
-func (s *Store) Put(path string, o any) error {
-	text, err := json.Marshal(o)
-	if err != nil {
-		return fmt.Errorf("put %s: %w", path, err)
+// endpointSlice returns the EndpointSlice that API servers write about themselves.
+func (s *Store) endpointSlice() object {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	endpoints, port := []object{}, 0
+	for _, host := range s.peers {
+		if address, text, err := net.SplitHostPort(host); err == nil {
+			endpoints = append(endpoints, object{"addresses": []string{address}})
+			port, _ = strconv.Atoi(text)
+		}
 	}
-	var l object
-	if err := json.Unmarshal(text, &l); err != nil {
-		return fmt.Errorf("put %s: %w", path, err)
-	}
-	delete(metadata(l), "resourceVersion")
-	if _, err = s.update(path, l); err != nil {
-		_, err = s.create(path, l)
-	}
-	return err
-}
-
-// Get reads the object at a path into o; false if there is none.
-func (s *Store) Get(path string, o any) (bool, error) {
-	l, err := s.get(path)
-	if err != nil {
-		return false, nil
-	}
-	text, err := json.Marshal(l)
-	if err == nil {
-		err = json.Unmarshal(text, o)
-	}
-	return true, err
-}
-
-// Delete removes the object at a path, if it is there.
-func (s *Store) Delete(path string) {
-	_, _ = s.remove(path)
+	return object{"kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1",
+		"addressType": "IPv4", "metadata": object{"name": "kubernetes", "namespace": "default",
+			"resourceVersion": strconv.FormatUint(s.revision, 10)},
+		"endpoints": endpoints,
+		"ports":     []object{{"name": "https", "port": port, "protocol": "TCP"}}}
 }
