@@ -45,7 +45,7 @@ var levels = map[string]int{
 	"pkg/kubevip/migrate": 5,
 	"pkg/svc/allocator":   6,
 	"pkg/svc/speaker":     6,
-	"pkg/svc/inspect":     7, // reads what serve says on its page
+	"pkg/svc/inspect":     7, // reads the page /services of the speaker
 	"pkg/controlplane":    7,
 	"pkg/httpapi":         7,
 	"pkg/agent":           8,

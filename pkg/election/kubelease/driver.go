@@ -156,7 +156,7 @@ func (d *Driver) overtaken(began time.Duration) bool {
 	return began < d.succeededAt
 }
 
-// Do executes one Create, Claim, Renew, Release, RequestRelease or Read and returns the answer. It
+// Do executes one Create, Claim, Renew, Release, RequestTransfer or Read and returns the answer. It
 // returns by the action's deadline or when ctx ends. A failed write may have been applied.
 func (d *Driver) Do(ctx context.Context, a election.Action) election.Event {
 	ctx, cancel := context.WithTimeout(ctx, a.Deadline-d.cfg.Clock())

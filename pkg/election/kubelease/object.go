@@ -155,7 +155,7 @@ func encode(base *coordinationv1.Lease, a election.Action, now time.Time) *coord
 	case election.Claim:
 		l.Spec.AcquireTime, l.Spec.RenewTime = &at, &at
 	case election.Renew, election.Release:
-		l.Spec.RenewTime = &at // not for RequestRelease, which is not written by the holder
+		l.Spec.RenewTime = &at // not for RequestTransfer, which is not written by the holder
 	}
 	for key, value := range annotations(a, now) {
 		if value == "" {

@@ -17,8 +17,7 @@ var retries = backoff.Backoff{Min: time.Second, Max: 30 * time.Second}
 
 const (
 	// minHold is how long this node reports to others that it cannot carry an address that it
-	// is no longer to have. Each further failure doubles it up to maxHold. After that the
-	// address may return, and fail again.
+	// is no longer to have. A failure after the hold has ended doubles it, up to maxHold.
 	minHold, maxHold = 5 * time.Minute, time.Hour
 	// publishAfter is how long a fault that concerns all addresses must last before other nodes
 	// have the report: then they take over this node's addresses.

@@ -12,7 +12,7 @@ const (
 	// conflictLogInterval is the time between two log messages about one host that claims an
 	// address.
 	conflictLogInterval = time.Minute
-	// maxLogged bounds the failures and conflicts that are remembered as logged. A flood of
+	// maxFailuresLogged and maxConflictsLogged bound what is remembered as logged. A flood of
 	// invented MACs must not fill the memory.
 	maxFailuresLogged, maxConflictsLogged = 100, 1000
 )
