@@ -24,7 +24,7 @@ func leaveBehind(t *testing.T, addresses ...string) {
 			t.Fatal(err)
 		}
 	}
-	filter := testutil.Must(nftfilter.New(nftfilter.Config{Log: discard}))
+	filter := testutil.Must(nftfilter.New(nftfilter.Config{Timeout: time.Minute, Log: discard}))
 	if err := filter.Apply(nil); err != nil {
 		testutil.Unavailable(t, "needs nftables: "+err.Error())
 	}

@@ -23,16 +23,13 @@ import (
 // Table is the name of the table, of family inet: nft list table inet kvip.
 const Table = "kvip"
 
-// DefaultTimeout is how long the table protects after an Apply: the shortest lifetime of a
-// Service's address (S8), so that both end together if kvip is killed.
-const DefaultTimeout = 60 * time.Second
-
 // ErrNotWritten: the kernel keeps the table that it had before, or none.
 var ErrNotWritten = errors.New("the packet filter was not written")
 
 // Config configures a Filter.
 type Config struct {
-	// Timeout is the lifetime of the table's elements, at least 1 s. 0 means DefaultTimeout.
+	// Timeout is the lifetime of the table's elements: at least 1 s, and longer than that of an
+	// address, so that an address is protected as long as it exists (S5).
 	Timeout time.Duration
 	// Log receives a message when the whole table is written; nil discards it.
 	Log *slog.Logger
@@ -48,11 +45,9 @@ type Filter struct {
 
 // New returns a Filter. It does not access the kernel.
 func New(cfg Config) (*Filter, error) {
-	if cfg.Timeout == 0 {
-		cfg.Timeout = DefaultTimeout
-	}
 	if cfg.Timeout < time.Second {
-		return nil, fmt.Errorf("make filter: timeout %v: want at least 1s", cfg.Timeout)
+		return nil, fmt.Errorf("configure packet filter: Timeout is required, at least 1s, not %v",
+			cfg.Timeout)
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -22,7 +22,7 @@ func TestS5OnlyAllowedPortsAnswer(t *testing.T) {
 	l := newLab(t)
 	l.serve("sshd", 22)
 	l.serve("service", 8080)
-	f := newFilter(t, 0)
+	f := newFilter(t, time.Minute)
 	w := both(assignment.Port{Protocol: "TCP", Port: 8080}, assignment.Port{Protocol: "UDP", Port: 22})
 	for _, vip := range bothVIPs {
 		l.expect("without kvip's table", expected{"tcp", vip, 22, "sshd"},
@@ -49,7 +49,7 @@ func TestS5OnlyAllowedPortsAnswer(t *testing.T) {
 // unreachable, one with SCTP does not answer. The table answers a rejected packet.
 func TestS5AllowsSCTP(t *testing.T) {
 	l := newLab(t)
-	apply(t, newFilter(t, 0), both(assignment.Port{Protocol: "SCTP", Port: 3868}))
+	apply(t, newFilter(t, time.Minute), both(assignment.Port{Protocol: "SCTP", Port: 3868}))
 	send := func(port byte) (err error) {
 		_ = l.client.Do(func() error {
 			var c net.Conn
@@ -76,7 +76,7 @@ func TestS5AllowsSCTP(t *testing.T) {
 func TestS5EstablishedConnectionsGoOn(t *testing.T) {
 	l := newLab(t)
 	l.serve("service", 8080)
-	f := newFilter(t, 0)
+	f := newFilter(t, time.Minute)
 	apply(t, f, both(assignment.Port{Protocol: "TCP", Port: 8080}))
 	open := map[netip.Addr]net.Conn{}
 	for _, vip := range bothVIPs {
@@ -122,7 +122,7 @@ func TestS7UnknownConnectionsAreReset(t *testing.T) {
 			t.Fatalf("%s: read %q", vip, got)
 		}
 	}
-	apply(t, newFilter(t, 0), both(assignment.Port{Protocol: "TCP", Port: 8080}))
+	apply(t, newFilter(t, time.Minute), both(assignment.Port{Protocol: "TCP", Port: 8080}))
 	for _, vip := range bothVIPs {
 		if _, err := io.WriteString(open[vip], "still there?"); err != nil {
 			t.Fatal(err)
@@ -145,7 +145,7 @@ func readFull(r io.Reader, size int) string {
 // S5: ICMP and ICMPv6 pass: ping, and neighbour discovery from nothing.
 func TestS5PassesICMPAndNeighbourDiscovery(t *testing.T) {
 	l := newLab(t)
-	apply(t, newFilter(t, 0), both())
+	apply(t, newFilter(t, time.Minute), both())
 	for vip, request := range map[netip.Addr]struct {
 		network, listen string
 		protocol        int
@@ -230,7 +230,7 @@ func TestS5UpdatesAreAtomic(t *testing.T) {
 	l := newLab(t)
 	l.serve("service", 8080)
 	l.serve("sshd", 22)
-	f := newFilter(t, 0)
+	f := newFilter(t, time.Minute)
 	small := both(assignment.Port{Protocol: "TCP", Port: 8080})
 	large := both(assignment.Port{Protocol: "TCP", Port: 8080})
 	for i := range 200 {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kvip/kvip/test/testutil"
 
@@ -22,7 +23,7 @@ func TestS5PathMTU(t *testing.T) {
 	l := newLab(t)
 	connectFar(t, l, far)
 	l.serve("service", 8080)
-	apply(t, newFilter(t, 0), both(assignment.Port{Protocol: "TCP", Port: 8080}))
+	apply(t, newFilter(t, time.Minute), both(assignment.Port{Protocol: "TCP", Port: 8080}))
 	sent := bytes.Repeat([]byte("kvip"), 1<<16)
 	for vip, client := range map[netip.Addr]string{vip4: "10.8.0.2", vip6: "2001:db8:8::2"} {
 		on(t, far, func() error {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -28,7 +29,7 @@ func TestS5RefusesNodePortsOfOthers(t *testing.T) {
 			l := newLab(t)
 			l.serve("service", serviceBackend)
 			l.serve("other", otherBackend)
-			f := newFilter(t, 0)
+			f := newFilter(t, time.Minute)
 			if kvipFirst {
 				apply(t, f, w)
 				kubeProxy(t, beforeNAT)

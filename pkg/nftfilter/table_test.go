@@ -210,7 +210,7 @@ func TestS6RemoveLeavesNothing(t *testing.T) {
 	testutil.NewNetns(t)
 	foreign(t, "firewall")
 	before := tables(t)
-	f := newFilter(t, 0)
+	f := newFilter(t, time.Minute)
 	for name, remove := range map[string]func() error{"Remove": f.Remove, "Cleanup": Cleanup} {
 		for _, leave := range []func(){func() { apply(t, f, both()) }, func() { foreign(t, Table) },
 			func() {}} {
@@ -268,7 +268,7 @@ func BenchmarkApply(b *testing.B) {
 	for _, n := range []int{10, 100, 1000, 5000} {
 		b.Run(fmt.Sprintf("%d_addresses", n), func(b *testing.B) {
 			testutil.NewNetns(b)
-			f, w := newFilter(b, 0), many(n)
+			f, w := newFilter(b, time.Minute), many(n)
 			for b.Loop() {
 				apply(b, f, w)
 			}

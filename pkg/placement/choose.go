@@ -120,16 +120,13 @@ func closestReason(a *Address, nodes []candidate) Reason {
 			closest = why
 		}
 	}
-	if closest == ReasonWrongHost {
-		return ReasonHostUnknown
-	}
 	return closest
 }
 
 // progress returns how many checks of assess a node passed that was rejected for why; -1 for
 // another reason.
 func progress(why Reason) int {
-	return slices.Index([]Reason{ReasonWrongHost, ReasonNotAlive, ReasonNoLink, ReasonNoSubnet,
+	return slices.Index([]Reason{ReasonNotAlive, ReasonNoLink, ReasonNoSubnet,
 		ReasonNoLocalEndpoint}, why)
 }
 

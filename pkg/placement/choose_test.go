@@ -94,9 +94,6 @@ var choices = []choice{
 	{"no such link", Address{Link: "wg?"}, "a", "", ReasonNoLink, "a:NoLink"},
 	{"a malformed pattern", Address{Link: "eth["}, "a", "", ReasonNoLink, "a:NoLink"},
 
-	{"a host", Address{Host: "b"}, "a bc", "b", "", "a:WrongHost"},
-	{"a dead host", Address{Host: "b"}, "a b-", "", ReasonNotAlive, "a:WrongHost b:NotAlive"},
-	{"an unknown host", Address{Host: "z"}, "a", "", ReasonHostUnknown, "a:WrongHost"},
 
 	{"local endpoints", local(Endpoints{"a": Ready, "c": Ready}), "a b c", "a c", "",
 		"b:NoLocalEndpoint"},

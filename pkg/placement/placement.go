@@ -73,8 +73,6 @@ type Address struct {
 	// Link is empty, or the name or shell pattern ("eth*") of the links that may carry the
 	// address. Their subnets need not contain it.
 	Link string
-	// Host is empty, or the name of the only node that may announce the address.
-	Host string
 	// Holder is nil, or the name of the node that holds the control-plane VIP that the address
 	// is, "" if no node does. Then only that election decides.
 	Holder *string

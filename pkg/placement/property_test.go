@@ -186,9 +186,6 @@ func require(rng *rand.Rand, addresses []Address) {
 			}
 			addresses[i].Local = append(addresses[i].Local, endpoints)
 		}
-		if rng.IntN(8) == 0 {
-			addresses[i].Host = "node-1"
-		}
 	}
 }
 

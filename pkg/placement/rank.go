@@ -49,10 +49,7 @@ var levels = [...]struct {
 // assess returns the rank of n for a and the link to use, or why n is not eligible. Checks are in
 // the order of progress.
 func assess(a *Address, n candidate) (rank, string, Reason) {
-	switch {
-	case a.Host != "" && a.Host != n.Name:
-		return 0, "", ReasonWrongHost
-	case !n.Alive:
+	if !n.Alive {
 		return 0, "", ReasonNotAlive
 	}
 	link, bits, why := fittingLink(a, n.Node)

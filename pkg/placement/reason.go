@@ -18,7 +18,6 @@ const (
 
 // Reasons against a node. A Decision without a node has that of the node that came closest.
 const (
-	ReasonWrongHost       Reason = "WrongHost"
 	ReasonNotAlive        Reason = "NotAlive"
 	ReasonNoLink          Reason = "NoLink"
 	ReasonNoSubnet        Reason = "NoSubnet"
@@ -38,7 +37,6 @@ const ReasonCannotCarry Reason = "CannotCarry"
 // Reasons for no node at all.
 const (
 	ReasonNoNode      Reason = "NoNode"
-	ReasonHostUnknown Reason = "HostUnknown"
 	ReasonNotHeld     Reason = "NotHeld"
 )
 
@@ -46,7 +44,6 @@ var sentences = map[Reason]string{
 	ReasonChosen:    "it has the highest weight for this address among the eligible nodes",
 	ReasonOnlyNode:  "it is the only eligible node",
 	ReasonHolder:    "it holds the control-plane VIP, which is the same address",
-	ReasonWrongHost: "the Service names another node as its host",
 	ReasonNotAlive:  "the node does not renew its Lease: is kvip running there?",
 	ReasonNoLink: "the node has no usable link, or none that the Service or the node's " +
 		"--services-interface allows",
@@ -63,8 +60,6 @@ var sentences = map[Reason]string{
 	ReasonNotHolder:   "the address is the control-plane VIP, and the node does not hold it",
 	ReasonNoNode: "no node announces the addresses of Services: " +
 		"is kvip running with --services anywhere?",
-	ReasonHostUnknown: "the Service names a node as its host that does not exist " +
-		"or does not announce Services",
 	ReasonNotHeld: "the address is the control-plane VIP, and no node holds it now",
 }
 

@@ -87,13 +87,16 @@ type Config struct {
 // complete sets defaults and returns an error for each required field that is missing.
 func (c *Config) complete() error {
 	var errs []error
-	for name, missing := range map[string]bool{
-		"Node": c.Node == "", "Cache": c.Cache == nil, "NodeLease": c.NodeLease == nil,
-		"Addresses": c.Addresses == nil, "Filter": c.Filter == nil,
-		"Announcer": c.Announcer == nil, "Networks": c.Networks == nil,
+	for _, field := range []struct {
+		name    string
+		missing bool
+	}{
+		{"Node", c.Node == ""}, {"Cache", c.Cache == nil}, {"NodeLease", c.NodeLease == nil},
+		{"Addresses", c.Addresses == nil}, {"Filter", c.Filter == nil},
+		{"Announcer", c.Announcer == nil}, {"Networks", c.Networks == nil},
 	} {
-		if missing {
-			errs = append(errs, fmt.Errorf("configure speaker: %s is required", name))
+		if field.missing {
+			errs = append(errs, fmt.Errorf("configure speaker: %s is required", field.name))
 		}
 	}
 	if c.HostControlPlane == nil {

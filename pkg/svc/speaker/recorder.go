@@ -34,15 +34,19 @@ func newRecorder(cfg *Config) *recorder {
 
 // changed records which addresses came and went.
 func (r *recorder) changed(gained, lost []netip.Addr, next assignments) {
-	going := 0
+	having, going := 0, 0
 	for _, a := range next {
-		if a.phase == leaving {
+		switch a.phase {
+		case owned, adopted:
+			having++
+		case leaving:
 			going++
 		}
 	}
-	r.cfg.Metrics.ServiceAddresses(len(next)-going, going)
+	r.cfg.Metrics.ServiceAddresses(having, going)
 	for _, addr := range gained {
-		if a, ok := next[addr]; ok { // else the kernel refused it
+		// The kernel refused an address that is not in next. The speaker does not announce shared ones.
+		if a, ok := next[addr]; ok && a.phase != shared {
 			r.cfg.Metrics.ServiceMoved("acquired")
 			r.cfg.Log.Info("announcing address", "vip", addr, "link", a.Link.Name,
 				"reason", a.reason.Sentence())
