@@ -190,7 +190,7 @@ untested() {
 }
 
 missing=$(untested)
-[ -z "$missing" ] || { say 'add these commands to the list in hack/fresh.sh:' "$missing" && exit 1; }
+[ -z "$missing" ] || { say 'add these commands to the list in fresh.sh:' "$missing" && exit 1; }
 prepare
 while read -r command until programs; do
 	if [ -n "${2:-}" ] && [ "$2" != "$command" ]; then continue; fi

@@ -1,4 +1,4 @@
-// Package crd tests what is generated from the types in pkg/apis: that what is committed is what
-// the generator makes, and that an API server takes it and refuses what it should. It is a module
-// of its own, for an API server's code is no part of kvip.
+// Package crd tests the files that are generated from the types in pkg/apis: the committed files
+// are those of the generator, and an API server accepts the CRD and rejects invalid pools. It is a
+// separate module, so that the API server's code is not a dependency of kvip.
 package crd

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestCommittedIsGenerated makes everything again, elsewhere.
+// TestCommittedIsGenerated generates all files again, into another directory.
 func TestCommittedIsGenerated(t *testing.T) {
 	dir := t.TempDir()
 	if out, err := exec.Command("./generate.sh", dir, dir).CombinedOutput(); err != nil {
@@ -25,7 +25,7 @@ func TestCommittedIsGenerated(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(made, have) {
-			t.Errorf("%s/%s is not what the generator makes; run make generate", committed, name)
+			t.Errorf("%s/%s differs from the output of the generator: run make generate", committed, name)
 		}
 	}
 }

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// pool returns one with these addresses, and with what else is in its spec.
+// pool returns an IPPool with these addresses. more has names and values of other fields of its
+// spec.
 func pool(addresses []string, more ...any) map[string]any {
 	entries := make([]any, len(addresses))
 	for i, a := range addresses {
@@ -20,7 +21,7 @@ func pool(addresses []string, more ...any) map[string]any {
 		"metadata": map[string]any{"name": "a"}, "spec": spec}
 }
 
-func TestPoolsAreAccepted(t *testing.T) {
+func TestValidPools(t *testing.T) {
 	s := newServer(t)
 	many := make([]string, 128)
 	for i := range many {
@@ -28,7 +29,7 @@ func TestPoolsAreAccepted(t *testing.T) {
 	}
 	for name, object := range map[string]map[string]any{
 		"a network":             pool([]string{"192.0.2.0/24"}),
-		"networks side by side": pool([]string{"192.0.2.0/25", "192.0.2.128/25", "2001:db8::/64"}),
+		"adjacent networks":     pool([]string{"192.0.2.0/25", "192.0.2.128/25", "2001:db8::/64"}),
 		"a range":               pool([]string{"192.0.2.10-192.0.2.20"}),
 		"a range over an octet": pool([]string{"10.9.255.255-10.10.0.0"}),
 		"a range of one":        pool([]string{"192.0.2.7-192.0.2.7"}),
@@ -36,7 +37,7 @@ func TestPoolsAreAccepted(t *testing.T) {
 		"addresses":             pool([]string{"192.0.2.7", "2001:db8::7"}),
 		"one as a network":      pool([]string{"192.0.2.7/32", "2001:db8::7/128"}),
 		"private ones":          pool([]string{"10.0.0.0/8", "fd00::/8"}),
-		"as many as may be":     pool(many),
+		"the maximum":           pool(many),
 		"everything": pool([]string{"192.0.2.0/24"}, "namespaces", []any{"a", "b-1"}, "avoidBuggyIPs",
 			true, "autoAssign", false,
 			"searchOrder", "Descending", "sharing", "ByPort"),
@@ -47,7 +48,7 @@ func TestPoolsAreAccepted(t *testing.T) {
 	}
 }
 
-func TestPoolsAreRefused(t *testing.T) {
+func TestInvalidPools(t *testing.T) {
 	s := newServer(t)
 	long := make([]string, 129)
 	for i := range long {
@@ -55,19 +56,19 @@ func TestPoolsAreRefused(t *testing.T) {
 	}
 	const first, whole = "spec.addresses[0]", "spec.addresses"
 	for _, row := range []struct {
-		name, field, says string
+		name, field, want string
 		object            map[string]any
 	}{
 		{"no entry", whole, "at least 1", pool(nil)},
 		{"too many", whole, "at most 128", pool(long)},
-		{"twice the same", "spec.addresses[1]", "Duplicate value",
+		{"a duplicate", "spec.addresses[1]", "Duplicate value",
 			pool([]string{"192.0.2.7", "192.0.2.7"})},
 		{"a word", first, "must be a network like", pool([]string{"banana"})},
 		{"nothing", first, "must be a network like", pool([]string{""})},
 		{"a prefix too long", first, "must be a network like", pool([]string{"192.0.2.0/33"})},
 		{"an IPv6 prefix too long", first, "must be a network like", pool([]string{"2001:db8::/129"})},
 		{"an octet too high", first, "must be a network like", pool([]string{"192.0.2.256"})},
-		{"zeros before", first, "must be a network like", pool([]string{"192.0.2.007"})},
+		{"leading zeros", first, "must be a network like", pool([]string{"192.0.2.007"})},
 		{"IPv4 in IPv6", first, "must be a network like", pool([]string{"::ffff:192.0.2.7"})},
 		{"a zone", first, "must be a network like", pool([]string{"2001:db8::7%eth0"})},
 		{"spaces", first, "must be a network like", pool([]string{"192.0.2.1 - 192.0.2.2"})},
@@ -80,8 +81,8 @@ func TestPoolsAreRefused(t *testing.T) {
 		{"IPv6 host bits", first, "bits set beyond its prefix length", pool([]string{"2001:db8::7/64"})},
 		{"two families", first, "one range for IPv4 and one for IPv6",
 			pool([]string{"192.0.2.1-2001:db8::1"})},
-		{"backwards", first, "write the lower address first", pool([]string{"192.0.2.20-192.0.2.10"})},
-		{"backwards in the first octet", first, "write the lower address first",
+		{"descending", first, "write the lower address first", pool([]string{"192.0.2.20-192.0.2.10"})},
+		{"descending in the first octet", first, "write the lower address first",
 			pool([]string{"11.0.0.0-10.255.255.255"})},
 		{"loopback", first, "not for hosts", pool([]string{"127.0.0.0/8"})},
 		{"everything", first, "not for hosts", pool([]string{"0.0.0.0/0"})},
@@ -89,17 +90,17 @@ func TestPoolsAreRefused(t *testing.T) {
 		{"link-local", first, "not for hosts", pool([]string{"fe80::1-fe80::9"})},
 		{"nested networks", whole, "remove or narrow one of the two",
 			pool([]string{"192.0.2.128/25", "192.0.2.0/24"})},
-		{"one network, written twice", whole, "remove or narrow one of the two",
+		{"one network, in two notations", whole, "remove or narrow one of the two",
 			pool([]string{"2001:db8::/64", "2001:db8:0::/64"})},
 		{"an address of a network", whole, "remove or narrow one of the two",
 			pool([]string{"192.0.2.7", "192.0.2.0/24"})},
-		{"a range into a network", whole, "remove or narrow one of the two",
+		{"a range that overlaps a network", whole, "remove or narrow one of the two",
 			pool([]string{"192.0.2.0/25", "192.0.2.100-192.0.2.200"})},
-		{"no namespace", "spec.namespaces[0]", "cannot name a namespace",
+		{"invalid namespace", "spec.namespaces[0]", "cannot name a namespace",
 			pool([]string{"192.0.2.7"}, "namespaces", []any{"Kube_System"})},
-		{"no order", "spec.searchOrder", "Unsupported value",
+		{"unknown order", "spec.searchOrder", "Unsupported value",
 			pool([]string{"192.0.2.7"}, "searchOrder", "Random")},
-		{"no sharing", "spec.sharing", "Unsupported value",
+		{"unknown sharing", "spec.sharing", "Unsupported value",
 			pool([]string{"192.0.2.7"}, "sharing", "Never")},
 	} {
 		errs := s.create(t, row.object)
@@ -108,13 +109,13 @@ func TestPoolsAreRefused(t *testing.T) {
 			continue
 		}
 		if text := errs.ToAggregate().Error(); !strings.Contains(text, row.field+": ") ||
-			!strings.Contains(text, row.says) {
-			t.Errorf("%s: got %s\nwant %s: ...%s", row.name, text, row.field, row.says)
+			!strings.Contains(text, row.want) {
+			t.Errorf("%s: got %s\nwant %s: ...%s", row.name, text, row.field, row.want)
 		}
 		for _, err := range errs {
 			if strings.Contains(err.Error(), "rule failed") ||
 				strings.Contains(err.Error(), "runtime error") || strings.Contains(err.Error(), "evaluat") {
-				t.Errorf("%s: a rule gave no answer: %v", row.name, err)
+				t.Errorf("%s: evaluation of a rule failed: %v", row.name, err)
 			}
 		}
 	}

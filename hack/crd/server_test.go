@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// definition reads the CRD as an API server does.
+// definition decodes the CRD like an API server.
 func definition(t *testing.T) *apiextensions.CustomResourceDefinition {
 	t.Helper()
 	text, err := os.ReadFile("../../templates/crd-ippool.yaml")
@@ -35,7 +35,8 @@ func definition(t *testing.T) *apiextensions.CustomResourceDefinition {
 	apiextensionsv1.SetDefaults_CustomResourceDefinition(&sent)
 	apiextensionsv1.SetDefaults_CustomResourceDefinitionSpec(&sent.Spec)
 	var crd apiextensions.CustomResourceDefinition
-	convert := apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition
+	convert := apiextensionsv1.
+		Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition
 	if err := convert(&sent, &crd, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func definition(t *testing.T) *apiextensions.CustomResourceDefinition {
 	return &crd
 }
 
-// server validates pools as an API server does that has the CRD.
+// server validates pools like an API server with the CRD.
 type server struct {
 	props      *apiextensions.JSONSchemaProps
 	structural *schema.Structural
@@ -53,7 +54,7 @@ type server struct {
 
 func newServer(t *testing.T) *server {
 	t.Helper()
-	// Where there is one version, the conversion moves its schema up.
+	// The conversion moves the schema of a single version to the top.
 	s := &server{props: definition(t).Spec.Validation.OpenAPIV3Schema}
 	var err error
 	if s.structural, err = schema.NewStructural(s.props); err != nil {
@@ -66,7 +67,7 @@ func newServer(t *testing.T) *server {
 	return s
 }
 
-// create returns what the API server would say of the object, and sets the defaults.
+// create sets the defaults of an object and returns the errors of an API server.
 func (s *server) create(t *testing.T, object map[string]any) field.ErrorList {
 	t.Helper()
 	defaulting.Default(object, s.structural)
@@ -75,21 +76,22 @@ func (s *server) create(t *testing.T, object map[string]any) field.ErrorList {
 	more, left := s.rules.Validate(t.Context(), nil, s.structural, object, nil,
 		celconfig.RuntimeCELCostBudget)
 	if left < 0 {
-		t.Errorf("the rules cost more than an API server spends on an object: %v", more)
+		t.Errorf("the rules exceed the cost limit of an API server for one object: %v", more)
 	}
 	return append(errs, more...)
 }
 
-// TestServersAcceptTheDefinition includes the estimate of what the rules may cost.
-func TestServersAcceptTheDefinition(t *testing.T) {
+// TestDefinitionIsValid includes the cost estimate of the rules.
+func TestDefinitionIsValid(t *testing.T) {
 	if errs := crdvalidation.ValidateCustomResourceDefinition(t.Context(),
 		definition(t)); len(errs) > 0 {
 		t.Error(errs.ToAggregate())
 	}
 }
 
-// TestOldServersKnowTheRules compiles them as Kubernetes 1.31 does, the first that knows addresses.
-func TestOldServersKnowTheRules(t *testing.T) {
+// TestRulesCompileOnOldServers compiles the rules like Kubernetes 1.31, the first release with
+// functions for addresses.
+func TestRulesCompileOnOldServers(t *testing.T) {
 	env := environment.MustBaseEnvSet(version.MajorMinor(1, 31))
 	compiled := 0
 	var walk func(s *schema.Structural)
