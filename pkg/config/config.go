@@ -1,6 +1,6 @@
 // Package config is the typed configuration of kvip: its defaults, flags, validation and the
-// arguments that reproduce it. It does no I/O: checks that depend on the host (addresses, links,
-// files) belong to the agent.
+// arguments that reproduce it. It does no I/O except SetNodeName: checks that depend on the host
+// (addresses, links, files) belong to the agent.
 package config
 
 import (
@@ -25,9 +25,9 @@ const (
 	// DefaultNamespace is the namespace of the Lease and of the ServiceAccounts: there, API priority
 	// and fairness classifies the requests as leader election (E11).
 	DefaultNamespace = "kube-system"
-	// DefaultMetricsAddress serves /metrics on every address of the node.
+	// DefaultMetricsAddress serves /metrics, /status and /services on every address of the node.
 	DefaultMetricsAddress = ":2112"
-	// DefaultHealthAddress serves /healthz, /readyz and /status of a static pod, on loopback only.
+	// DefaultHealthAddress serves the pages of a static pod on loopback only.
 	DefaultHealthAddress = "127.0.0.1:2113"
 	// DaemonSetHealthAddress and DaemonSetMetricsAddress differ from the static pod's, so that both
 	// can run on one node: the scheduler allows each host port once per node.
@@ -83,9 +83,9 @@ type Config struct {
 	StateDir string
 	// HealthURL is polled instead of the local API server's /readyz. Empty: detected (E7).
 	HealthURL string
-	// MetricsAddress is the host:port of /metrics. Empty: not served.
+	// MetricsAddress is the host:port of /metrics, /status and /services. Empty: not served.
 	MetricsAddress string
-	// HealthAddress is the loopback host:port of /healthz, /readyz and /status.
+	// HealthAddress is the loopback host:port of /healthz, /readyz, /status and /services.
 	HealthAddress string
 	// Services enables addresses for Services of type LoadBalancer; then VIPs may be empty.
 	Services bool

@@ -212,7 +212,7 @@ func (c *Config) addHealth(fs *pflag.FlagSet) {
 			"server; credentials are sent to that server over https only")
 	fs.StringVar(&c.HealthAddress, "health-address", c.HealthAddress,
 		"loopback `address:port` that serves "+
-			"/healthz, /readyz and /status")
+			"/healthz, /readyz, /status and /services")
 }
 
 func (c *Config) addServices(fs *pflag.FlagSet) {
@@ -274,7 +274,8 @@ func (c *Config) addNode(fs *pflag.FlagSet) {
 
 func (c *Config) addMetrics(fs *pflag.FlagSet) {
 	fs.StringVar(&c.MetricsAddress, "metrics-address", c.MetricsAddress,
-		"`address:port` that serves /metrics; "+
+		"`address:port` that serves "+
+			"/metrics, /status and /services; "+
 			"empty: not served")
 }
 

@@ -72,7 +72,7 @@ var sentences = map[Reason]string{
 	ReasonStarting:     "the health of the API server is not known yet",
 	ReasonHeldByOther:  "another node holds the lease",
 	ReasonLeaseUnknown: "the lease has not been read yet",
-	ReasonWaiting:      "the lease is free but its duration has not passed yet",
+	ReasonWaiting:      "the lease has no holder, and its duration has not passed yet",
 	ReasonBackoff:      "staying back after a failure to own the address",
 	ReasonNotRemoved:   "the address could not be removed from this host yet",
 	ReasonClaiming:     "claiming the lease",

@@ -17,7 +17,7 @@ type Record struct {
 	Seq      uint64        // of the holder's write that made this content: recognises a late answer
 	MAC      string        // the holder's hardware addresses on the announcing link, joined by commas
 	Released Proof         // of an orderly release (E3)
-	Degraded string        // why the holder stays although its API server is not ready (E6)
+	Degraded string        // why the holder stays with an API server that is not ready or slow (E6)
 	Latency  time.Duration // of a degraded holder's API server, 0 if it is not known (E6)
 	// RequestedBy is the identity of the follower that requests a transfer from a degraded holder, and
 	// RequestedLatency the latency of that follower's API server, 0 if it is not known (E6).

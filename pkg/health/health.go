@@ -18,7 +18,7 @@ import (
 	"github.com/kvip/kvip/pkg/reporter"
 )
 
-// Codes that State.Code takes: stable labels for metrics and Events.
+// Codes that State.Code takes: stable labels for metrics and logs.
 const (
 	CodeOK           = "ok"
 	CodeUnauthorized = "unauthorized" // alive, but it rejects the probe's credentials

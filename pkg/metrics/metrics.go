@@ -101,7 +101,7 @@ func New(build Build, known Known) (*Set, error) {
 		leaseTerm: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_lease_term",
 			Help: "Term of the lease as last seen (leaseTransitions)."}),
 		degraded: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_degraded",
-			Help: "1 while this node holds the VIP with an API server that is not ready, as no other is."}),
+			Help: "1 while this node holds the VIP with an API server that is not ready or slow."}),
 		credentials: gauges("kvip_credentials",
 			"1 for those whose rights are used now, 0 for the others.", "credentials"),
 		tokenExpiry: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_token_expiry_timestamp_seconds",
@@ -285,7 +285,7 @@ func (s *Set) Term(term int64) {
 	}
 }
 
-// Degraded sets whether this node holds the VIP with an API server that is not ready (E6).
+// Degraded sets whether this node holds the VIP with an API server that is not ready or slow (E6).
 func (s *Set) Degraded(degraded bool) {
 	if s != nil {
 		s.degraded.Set(boolValue(degraded))

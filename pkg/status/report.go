@@ -12,7 +12,7 @@ import (
 // Report is the output of `kvip status`. Its JSON form is stable.
 type Report struct {
 	Lease Lease `json:"lease"`
-	// Degraded is why the holder stays without a ready API server.
+	// Degraded is why the holder stays with an API server that is not ready or slow.
 	Degraded string `json:"degraded,omitempty"`
 	// Problem is why the VIPs are not on exactly one node; empty if they are.
 	Problem string `json:"problem,omitempty"`

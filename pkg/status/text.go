@@ -53,10 +53,11 @@ func (r Report) writeLease(b *bytes.Buffer) {
 	printf(b, "Lease:     %s/%s%s\n", r.Lease.Namespace, r.Lease.Name, r.Lease.details())
 	degraded := "no"
 	if r.Degraded != "" {
-		degraded = "yes: the holder's API server is not ready and no other is (" + r.Degraded + ")"
+		degraded = "yes: the holder's API server is not ready, and no eligible node has requested" +
+			" the Lease (" + r.Degraded + ")"
 		if r.Degraded == string(election.ReasonAPISlow) {
-			degraded = "yes: the holder's API server is slow and no other is much faster (" +
-				r.Degraded + ")"
+			degraded = "yes: the holder's API server is slow, and no clearly faster node has requested" +
+				" the Lease (" + r.Degraded + ")"
 		}
 	}
 	printf(b, "Degraded:  %s\n", degraded)

@@ -97,13 +97,17 @@ func TestOperationsPageIsComplete(t *testing.T) {
 	text := page(t, operations)
 	for _, c := range []struct{ what, in, defined, used string }{
 		{"metric", "pkg/metrics/metrics.go", `"(kvip_[a-z_]+)"`, "`(kvip_[a-z_]+)"},
-		{"annotation", "pkg/election/kubelease/object.go", `"(kvip\.dev/[a-z-]+)"`,
-			"`(kvip\\.dev/[a-z-]+)`"},
+		{"annotation", "pkg/election/kubelease/object.go pkg/election/kubelease/addresses.go",
+			`Annotation\w+ += "(kvip\.dev/[a-z-]+)"`, "`(kvip\\.dev/[a-z-]+)`"},
 		{"reason", "pkg/election/reason.go", `Reason = "(\w+)"`,
 			"(?m)^\\| `([A-JL-Z]\\w+|K[^v]\\w+)` \\|"},
 		{"health state", "pkg/health/health.go", `Code\w+ += "([a-z-]+)"`, "(?m)^\\| `([a-z-]+)` \\|"},
 	} {
-		want, have := names(c.defined, page(t, c.in)), names(c.used, text)
+		defining := ""
+		for _, name := range strings.Fields(c.in) {
+			defining += page(t, name)
+		}
+		want, have := names(c.defined, defining), names(c.used, text)
 		if !slices.Equal(want, have) {
 			t.Errorf("%s of %s: %s defines %v, %s has %v", c.what, c.in, c.in, want, operations, have)
 		}

@@ -16,11 +16,12 @@ import (
 const (
 	// AnnotationWrite is the number of the holder's last write.
 	AnnotationWrite = "kvip.dev/write"
-	// AnnotationMAC is the hardware address of the holder.
+	// AnnotationMAC has the hardware addresses of the holder's link and, for a bond, its ports,
+	// joined by commas.
 	AnnotationMAC = "kvip.dev/mac"
 	// AnnotationReleased proves an orderly release (E3).
 	AnnotationReleased = "kvip.dev/released"
-	// AnnotationDegraded is why the holder stays without a ready API server (E6).
+	// AnnotationDegraded is why the holder stays with an API server that is not ready or slow (E6).
 	AnnotationDegraded = "kvip.dev/degraded"
 	// AnnotationRequestedBy is the node that requests a release from a degraded holder (E6).
 	AnnotationRequestedBy = "kvip.dev/requested-by"
