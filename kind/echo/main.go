@@ -1,7 +1,7 @@
-// Command echo is the application of the case study in kind: a small HTTP server that says which
-// pod answered, on which node, and whom it sees as the client. It can be made unready, and ends
-// without losing a request; each request is a span of OpenTelemetry if a collector is set. It is
-// for demonstrations and tests: every client may make it unready.
+// Command echo is the application of the case study in kind: a small HTTP server that answers with
+// its pod, its node and the client's address. Clients can make it unready. It ends without losing a
+// request. With a collector, each request is a span of OpenTelemetry. It is for demos and tests
+// only: every client may change its readiness.
 package main
 
 import (
@@ -20,11 +20,11 @@ import (
 )
 
 const (
-	drainWithin = 5 * time.Second // for open requests, once no new ones are accepted
-	flushWithin = 3 * time.Second // for spans to reach a collector, which may be gone
+	drainWithin = 5 * time.Second // for open requests after the listener is closed
+	flushWithin = 3 * time.Second // for the last spans; the collector may not answer
 )
 
-// options are the command line, and the pod's fields from the downward API.
+// options has the command line and the pod's fields from the downward API.
 type options struct {
 	listen   string
 	lameDuck time.Duration
@@ -40,7 +40,7 @@ func main() {
 	case errors.Is(err, flag.ErrHelp):
 		return
 	case err != nil:
-		os.Exit(2) // the flag package has said why
+		os.Exit(2) // the flag package has printed the error
 	}
 	if err := run(ctx, o, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "echo:", err)
@@ -53,7 +53,7 @@ func parse(args []string, env func(string) string) (o options, err error) {
 	fs := flag.NewFlagSet("echo", flag.ContinueOnError)
 	fs.StringVar(&o.listen, "listen", ":8080", "`address` to serve")
 	fs.DurationVar(&o.lameDuck, "lame-duck", 5*time.Second,
-		"how long to go on serving after SIGTERM, while clients and proxies switch to other pods")
+		"time to keep serving after SIGTERM, while clients and proxies switch to other pods")
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}
@@ -63,8 +63,8 @@ func parse(args []string, env func(string) string) (o options, err error) {
 	return o, err
 }
 
-// run serves until ctx ends, then for the time of the lame duck, and then until open requests are
-// answered. Spans are on their way when it returns.
+// run serves until ctx ends, then for the lame-duck time, and then until open requests are
+// answered. It sends all spans before it returns.
 func run(ctx context.Context, o options, stderr io.Writer) (err error) {
 	tracer, flush, err := newTracer(ctx, o, os.Getenv, stderr)
 	if err != nil {
@@ -90,20 +90,20 @@ func run(ctx context.Context, o options, stderr io.Writer) (err error) {
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
-	log.Info("ending", "lame duck", o.lameDuck.String())
-	return end(context.WithoutCancel(ctx), server, e, o.lameDuck)
+	log.Info("shutting down", "lameDuck", o.lameDuck.String())
+	return shutDown(context.WithoutCancel(ctx), server, e, o.lameDuck)
 }
 
-// end takes a server out of use. It serves on while the news spreads that it is not ready: proxies
-// on other nodes hear of it later than this process, and until then they send requests here.
-func end(ctx context.Context, server *http.Server, e *echo, lameDuck time.Duration) error {
+// shutDown ends a server. It reports not ready and serves for the lame-duck time, because proxies
+// on other nodes send requests here until they see the new state.
+func shutDown(ctx context.Context, server *http.Server, e *echo, lameDuck time.Duration) error {
 	e.ready.Store(false)
-	server.SetKeepAlivesEnabled(false) // clients with open connections go elsewhere
+	server.SetKeepAlivesEnabled(false) // clients with open connections connect again, to other pods
 	time.Sleep(lameDuck)
 	ctx, cancel := context.WithTimeout(ctx, drainWithin)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
-		return fmt.Errorf("answer open requests: %w", err)
+		return fmt.Errorf("shut down server: %w", err)
 	}
 	return nil
 }

@@ -33,7 +33,8 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// started runs an echo on a free port and returns its URL, how to send it SIGTERM, and its end.
+// started runs an echo on a free port and returns its URL, a function that ends its context, and
+// its result.
 func started(t *testing.T, lameDuck time.Duration) (url string, term context.CancelFunc,
 	ended <-chan error, said *buffer) {
 	t.Helper()
@@ -55,7 +56,7 @@ func started(t *testing.T, lameDuck time.Duration) (url string, term context.Can
 	return "", nil, nil, nil
 }
 
-// get returns the status of a GET on a fresh connection, or 0.
+// get returns the status of a GET on a new connection, or 0.
 func get(url string) int {
 	client := http.Client{Timeout: 5 * time.Second,
 		Transport: &http.Transport{DisableKeepAlives: true}}
@@ -68,7 +69,7 @@ func get(url string) int {
 	return response.StatusCode
 }
 
-// From SIGTERM to its end it reports not ready, and answers every request until then.
+// TestLameDuckLosesNoRequest: after SIGTERM echo reports not ready, and answers every request.
 func TestLameDuckLosesNoRequest(t *testing.T) {
 	url, term, ended, _ := started(t, time.Second)
 	if got := get(url + "/ready"); got != http.StatusOK {
@@ -94,11 +95,11 @@ func TestLameDuckLosesNoRequest(t *testing.T) {
 		t.Error(err)
 	}
 	if !refused {
-		t.Error("it never reported not ready")
+		t.Error("no request reported not ready")
 	}
 }
 
-// A request that is open when the listener closes is still answered.
+// TestOpenRequestIsAnswered: a request that is open when the listener closes gets its answer.
 func TestOpenRequestIsAnswered(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -115,7 +116,7 @@ func TestOpenRequestIsAnswered(t *testing.T) {
 	url := "http://" + listener.Addr().String()
 	go func() { status <- get(url) }()
 	<-arrived
-	go func() { ended <- end(t.Context(), server, untraced(), 0) }()
+	go func() { ended <- shutDown(t.Context(), server, untraced(), 0) }()
 	for dial(listener.Addr().String()) { // until the port is closed
 		time.Sleep(time.Millisecond)
 	}

@@ -11,20 +11,20 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// requestID is the header by which a client knows its own request again.
+// requestID is the header that the answer copies from the request.
 const requestID = "X-Request-Id"
 
-// answer is what GET / returns.
+// answer is the body of GET /.
 type answer struct {
 	Pod  string `json:"pod"`
 	Node string `json:"node,omitempty"`
-	// address and port that this pod sees: a node's, where a proxy hides the client's
+	// Client has the address and port that this pod sees. It is a node's address behind a proxy.
 	Client    string `json:"client"`
 	RequestID string `json:"requestId,omitempty"`
-	Trace     string `json:"trace,omitempty"` // ID of the trace that the request belongs to
+	Trace     string `json:"trace,omitempty"` // ID of the request's trace
 }
 
-// echo answers requests. It begins ready.
+// echo answers requests. It is ready at first.
 type echo struct {
 	pod, node string
 	tracer    trace.Tracer
@@ -37,14 +37,14 @@ func newEcho(pod, node string, tracer trace.Tracer) *echo {
 	return e
 }
 
-// handler routes. Probes make no spans.
+// handler returns the routes. Probes create no spans.
 func (e *echo) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", e.traced("GET /", e.answer))
 	mux.HandleFunc("POST /ready", e.traced("POST /ready", e.setReady))
-	mux.HandleFunc("GET /ready", e.showReady)
+	mux.HandleFunc("GET /ready", e.getReady)
 	mux.HandleFunc("GET /healthz",
-		func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
+		func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok") })
 	return mux
 }
 
@@ -58,36 +58,36 @@ func (e *echo) answer(w http.ResponseWriter, r *http.Request) {
 	if span := trace.SpanContextFromContext(r.Context()); span.HasTraceID() {
 		a.Trace = span.TraceID().String()
 	}
-	_ = json.NewEncoder(w).Encode(a) // a client that has gone needs no answer
+	_ = json.NewEncoder(w).Encode(a) // the client may have disconnected
 }
 
-// setReady makes GET /ready, and with it the readiness probe, say what the client wants.
+// setReady sets the result of GET /ready, which is the readiness probe.
 func (e *echo) setReady(w http.ResponseWriter, r *http.Request) {
 	ready, err := strconv.ParseBool(r.URL.Query().Get("ready"))
 	if err != nil {
-		say(w, http.StatusBadRequest, "want ?ready=true or ?ready=false")
+		writeText(w, http.StatusBadRequest, "want ?ready=true or ?ready=false")
 		return
 	}
 	e.ready.Store(ready)
-	say(w, http.StatusOK, "ready="+strconv.FormatBool(ready))
+	writeText(w, http.StatusOK, "ready="+strconv.FormatBool(ready))
 }
 
-func (e *echo) showReady(w http.ResponseWriter, _ *http.Request) {
+func (e *echo) getReady(w http.ResponseWriter, _ *http.Request) {
 	if !e.ready.Load() {
-		say(w, http.StatusServiceUnavailable, "not ready")
+		writeText(w, http.StatusServiceUnavailable, "not ready")
 		return
 	}
-	say(w, http.StatusOK, "ready")
+	writeText(w, http.StatusOK, "ready")
 }
 
-func say(w http.ResponseWriter, status int, text string) {
+func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(text + "\n"))
 }
 
-// traced makes a request a span below the one that the client names in its traceparent (W3C Trace
-// Context), or the first of a trace.
+// traced adds a span for each request: a child of the span in the client's traceparent (W3C Trace
+// Context), or the first span of a trace.
 func (e *echo) traced(name string, next http.HandlerFunc) http.HandlerFunc {
 	var w3c propagation.TraceContext
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -105,13 +105,13 @@ func (e *echo) traced(name string, next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// statusWriter remembers the status of an answer.
+// statusWriter records the status of an answer.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
 }
 
-// WriteHeader is http.ResponseWriter's.
+// WriteHeader implements http.ResponseWriter.
 func (w *statusWriter) WriteHeader(status int) {
 	w.status = status
 	w.ResponseWriter.WriteHeader(status)

@@ -10,7 +10,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 )
 
-// ask sends one request to an echo and returns what it said.
+// ask sends one request to an echo and returns the answer.
 func ask(t *testing.T, e *echo, method, path string,
 	header http.Header) *httptest.ResponseRecorder {
 	t.Helper()

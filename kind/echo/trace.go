@@ -14,9 +14,9 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 )
 
-// newTracer returns where spans go: to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names, as
-// http://collector:4318 (the image has no certificates of authorities, so it is http), or to stderr
-// with ECHO_TRACE=stdout, or nowhere. Flush sends what is still waiting.
+// newTracer returns a tracer that sends spans to the collector of OTEL_EXPORTER_OTLP_ENDPOINT, as
+// http://collector:4318 (without TLS: the image has no CA certificates), to stderr with
+// ECHO_TRACE=stdout, or discards them. flush sends the remaining spans.
 func newTracer(ctx context.Context, o options, env func(string) string,
 	stderr io.Writer) (tracer trace.Tracer, flush func(context.Context) error, err error) {
 	exporter, err := newExporter(ctx, env, stderr)
@@ -38,7 +38,7 @@ func newTracer(ctx context.Context, o options, env func(string) string,
 	return provider.Tracer("echo"), provider.Shutdown, nil
 }
 
-// newExporter returns nil without a collector.
+// newExporter returns nil if spans are discarded.
 func newExporter(ctx context.Context, env func(string) string,
 	stderr io.Writer) (sdktrace.SpanExporter, error) {
 	switch kind := env("ECHO_TRACE"); {
@@ -47,7 +47,7 @@ func newExporter(ctx context.Context, env func(string) string,
 	case kind == "stdout":
 		return stdouttrace.New(stdouttrace.WithWriter(stderr))
 	case kind != "":
-		return nil, fmt.Errorf("ECHO_TRACE=%s: want stdout, or leave it out", kind)
+		return nil, fmt.Errorf("ECHO_TRACE=%s: want stdout or no value", kind)
 	}
 	return nil, nil
 }

@@ -16,8 +16,8 @@ const (
 	traceID = "4bf92f3577b34da6a3ce929d0e0e4736"
 )
 
-// A request with a traceparent becomes a span below it, with the status of the answer.
-func TestSpanBelowTheClients(t *testing.T) {
+// TestSpanHasParent: the span of a request with a traceparent is its child, with the status.
+func TestSpanHasParent(t *testing.T) {
 	var out bytes.Buffer
 	tracer, flush, err := newTracer(t.Context(), options{pod: "echo-1", node: "worker"},
 		only("ECHO_TRACE", "stdout"), &out)
@@ -46,7 +46,7 @@ func TestSpanBelowTheClients(t *testing.T) {
 	}
 }
 
-// Spans reach a collector at the end at the latest.
+// TestSpansReachTheCollector: flush sends the spans that are still queued.
 func TestSpansReachTheCollector(t *testing.T) {
 	got := make(chan string, 10)
 	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -79,7 +79,7 @@ func TestSpansReachTheCollector(t *testing.T) {
 	}
 }
 
-func TestNobodyWantsSpans(t *testing.T) {
+func TestSpansAreDiscarded(t *testing.T) {
 	var out bytes.Buffer
 	tracer, flush, err := newTracer(t.Context(), options{}, only("", ""), &out)
 	if err != nil {
