@@ -80,9 +80,9 @@ func TestNewServicesReportsTheFirstComponentThatFails(t *testing.T) {
 		spoil func(a *agent)
 		want  string
 	}{
-		{func(a *agent) { a.store = nil }, "make API server router"},
-		{func(a *agent) { a.cfg.Namespace = "" }, "create cache"},
-		{func(a *agent) { a.cfg.ServicesName = "" }, "create cache"},
+		{func(a *agent) { a.store = nil }, "configure API server router"},
+		{func(a *agent) { a.cfg.Namespace = "" }, "configure cache"},
+		{func(a *agent) { a.cfg.ServicesName = "" }, "configure cache"},
 		{func(a *agent) { a.cfg.NodeName = "" }, "configure node lease"},
 		{func(a *agent) { a.id = "" }, "configure node lease"},
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/reporter"
+	"github.com/kvip/kvip/pkg/required"
 )
 
 // RouterConfig of a Router. Store is required.
@@ -50,8 +51,10 @@ type Router struct {
 
 // NewRouter returns a Router without peers.
 func NewRouter(cfg RouterConfig) (*Router, error) {
-	if cfg.Store == nil {
-		return nil, errors.New("make API server router: the credential store is missing")
+	if err := required.Fields("API server router", map[string]bool{
+		"Store": cfg.Store == nil,
+	}); err != nil {
+		return nil, err
 	}
 	if cfg.Local == nil {
 		cfg.Local = func() []string { return nil }

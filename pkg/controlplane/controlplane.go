@@ -32,6 +32,7 @@ import (
 	"github.com/kvip/kvip/pkg/manifest"
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/reporter"
+	"github.com/kvip/kvip/pkg/required"
 	"github.com/kvip/kvip/pkg/status"
 	"github.com/kvip/kvip/pkg/tokenmanager"
 	"github.com/kvip/kvip/pkg/vip"
@@ -81,8 +82,11 @@ type ControlPlane struct {
 // New validates the configuration and connects the components. It starts nothing, and changes
 // nothing on this host.
 func New(cfg Config) (*ControlPlane, error) {
-	if cfg.Identity == "" || cfg.Store == nil {
-		return nil, errors.New("configure control plane: Identity and Store are required")
+	if err := required.Fields("control plane", map[string]bool{
+		"Settings.VIPs": len(cfg.Settings.VIPs) == 0, "Identity": cfg.Identity == "",
+		"Store": cfg.Store == nil,
+	}); err != nil {
+		return nil, err
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

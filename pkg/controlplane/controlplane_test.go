@@ -182,6 +182,10 @@ func TestNew(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
+	_, err = newControlPlane(t, func(c *config.Config) { c.VIPs = nil })
+	if err == nil || err.Error() != "configure control plane: Settings.VIPs is required" {
+		t.Errorf("no VIPs: %v", err)
+	}
 	if _, err := New(Config{Settings: c.cfg.Settings}); err == nil {
 		t.Error("accepted without identity and credentials")
 	}

@@ -28,7 +28,7 @@ type Config struct {
 func (c Config) validate() error {
 	switch {
 	case c.ID == "":
-		return errors.New("ID must not be empty")
+		return errors.New("ID is required")
 	case c.Lease <= 0 || c.Lease > MaxLease || c.Lease%time.Second != 0:
 		return fmt.Errorf("lease duration %v must be whole seconds from 1s to %v", c.Lease, MaxLease)
 	case c.Renew <= 0 || c.Renew > c.Lease/3:
@@ -74,7 +74,7 @@ type Machine struct {
 // New returns a machine in Standby that has seen no event. It fails if cfg is not valid.
 func New(cfg Config) (*Machine, error) {
 	if err := cfg.validate(); err != nil {
-		return nil, fmt.Errorf("create election machine: %w", err)
+		return nil, fmt.Errorf("configure election machine: %w", err)
 	}
 	return &Machine{
 		cfg: cfg, state: Standby, reason: ReasonStarting,

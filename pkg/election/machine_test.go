@@ -26,7 +26,7 @@ func TestNewValidates(t *testing.T) {
 		{"renew interval of a third", func(c *Config) { c.Lease = 3 * time.Second }, ""},
 		{"longest lease", func(c *Config) { c.Lease = MaxLease }, ""},
 		{"leftover address", func(c *Config) { c.LeftoverLifetime = time.Second }, ""},
-		{"no identity", func(c *Config) { c.ID = "" }, "ID must not be empty"},
+		{"no identity", func(c *Config) { c.ID = "" }, "configure election machine: ID is required"},
 		{"no lease duration", func(c *Config) { c.Lease = 0 }, "lease duration 0s"},
 		{"negative lease duration", func(c *Config) { c.Lease = -time.Second }, "lease duration -1s"},
 		{"part of a second", func(c *Config) { c.Lease = 4500 * time.Millisecond }, "whole seconds"},

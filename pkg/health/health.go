@@ -97,7 +97,7 @@ const defaultPeriod = 100 * time.Millisecond
 // New validates the configuration and fills in its defaults. It starts nothing.
 func New(cfg Config) (*Prober, error) {
 	if cfg.URL == "" && cfg.URLs == nil {
-		return nil, errors.New("configure health probe: neither URL nor URLs is set")
+		return nil, errors.New("configure health probe: URL or URLs is required")
 	}
 	if cfg.URL != "" {
 		if err := checkURL(cfg.URL); err != nil {

@@ -6,7 +6,6 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -17,6 +16,7 @@ import (
 	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/printable"
+	"github.com/kvip/kvip/pkg/required"
 	"github.com/kvip/kvip/pkg/status"
 )
 
@@ -69,9 +69,12 @@ type Server struct{ cfg Config }
 
 // New validates the configuration. It opens no port.
 func New(cfg Config) (*Server, error) {
-	if cfg.Stuck == nil || cfg.NotReady == nil || cfg.Credentials == nil || cfg.Status == nil ||
-		cfg.Services == nil {
-		return nil, errors.New("configure HTTP server: a page has no source")
+	if err := required.Fields("HTTP server", map[string]bool{
+		"Stuck": cfg.Stuck == nil, "NotReady": cfg.NotReady == nil,
+		"Credentials": cfg.Credentials == nil, "Status": cfg.Status == nil,
+		"Services": cfg.Services == nil,
+	}); err != nil {
+		return nil, err
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

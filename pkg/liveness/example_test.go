@@ -9,7 +9,10 @@ import (
 
 // A node judges its peers while its own renewals are confirmed and seen back.
 func ExampleFailureDetector() {
-	d := liveness.NewFailureDetector("a")
+	d, err := liveness.NewFailureDetector("a")
+	if err != nil {
+		panic(err)
+	}
 	duration := liveness.Duration(2)
 	// renew confirms a renewal of a, and observes the Leases of a and b.
 	renew := func(now time.Duration, a, b string) {

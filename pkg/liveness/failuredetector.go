@@ -14,6 +14,7 @@
 package liveness
 
 import (
+	"errors"
 	"slices"
 	"time"
 )
@@ -95,9 +96,13 @@ type peer struct {
 // counts reports whether the peer counts as alive.
 func (p *peer) counts() bool { return !p.dead && !p.released }
 
-// NewFailureDetector returns a FailureDetector of the given node that knows no peers.
-func NewFailureDetector(node string) *FailureDetector {
-	return &FailureDetector{node: node, peers: map[string]*peer{}}
+// NewFailureDetector returns a FailureDetector of the given node that knows no peers. The name of
+// the node must not be empty: else its own Lease would be a peer's.
+func NewFailureDetector(node string) (*FailureDetector, error) {
+	if node == "" {
+		return nil, errors.New("configure failure detector: the name of the node is required")
+	}
+	return &FailureDetector{node: node, peers: map[string]*peer{}}, nil
 }
 
 // RecordRenewal records a renewal that the API server confirmed at instant now.

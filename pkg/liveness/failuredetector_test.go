@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // step of a scenario: events at a time in seconds, and the View of node a after them.
@@ -26,7 +28,7 @@ type step struct {
 func TestS2Scenarios(t *testing.T) {
 	for name, scenario := range scenarios {
 		t.Run(name, func(t *testing.T) {
-			d := NewFailureDetector("a")
+			d := testutil.Must(NewFailureDetector("a"))
 			for _, s := range scenario {
 				now := seconds(s.at)
 				for _, event := range strings.Split(s.do, ", ") {
@@ -255,7 +257,7 @@ func text(v View) string {
 }
 
 func TestFreshUntil(t *testing.T) {
-	d := NewFailureDetector("a")
+	d := testutil.Must(NewFailureDetector("a"))
 	if v := d.View(time.Second); v.FreshUntil != 0 {
 		t.Errorf("without a renewal FreshUntil is %v", v.FreshUntil)
 	}
@@ -270,7 +272,7 @@ func TestFreshUntil(t *testing.T) {
 
 // TestS1RenewAt: a silent peer pulls one renewal forward, but not in a large cluster.
 func TestS1RenewAt(t *testing.T) {
-	d := NewFailureDetector("a")
+	d := testutil.Must(NewFailureDetector("a"))
 	record(t, d, "own 1", seconds(1))
 	if at := d.View(seconds(1)).RenewAt(seconds(1), seconds(2), 3); at != seconds(2) {
 		t.Errorf("without peers the next renewal is at %v", at)
@@ -303,7 +305,7 @@ func TestS1RenewAt(t *testing.T) {
 }
 
 func TestDeletedPeersLeaveNothing(t *testing.T) {
-	d := NewFailureDetector("a")
+	d := testutil.Must(NewFailureDetector("a"))
 	for i := range 1000 {
 		now := time.Duration(i) * time.Second
 		record(t, d, fmt.Sprintf("own %d", i), now)
@@ -323,7 +325,7 @@ func TestDeletedPeersLeaveNothing(t *testing.T) {
 func BenchmarkSyncAndView(b *testing.B) {
 	for _, nodes := range []int{3, 100, 1000} {
 		b.Run(fmt.Sprint(nodes), func(b *testing.B) {
-			d := NewFailureDetector("n0")
+			d := testutil.Must(NewFailureDetector("n0"))
 			all := make([]Observation, nodes)
 			for i := range all {
 				all[i] = Observation{Node: fmt.Sprintf("n%d", i), Version: "1", Duration: Duration(nodes)}
@@ -342,5 +344,13 @@ func BenchmarkSyncAndView(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// Without a name, the node's own Lease would be a peer's.
+func TestNewFailureDetectorRequiresAName(t *testing.T) {
+	if d, err := NewFailureDetector(""); d != nil || err == nil ||
+		!strings.Contains(err.Error(), "name of the node is required") {
+		t.Errorf("%v, %v", d, err)
 	}
 }

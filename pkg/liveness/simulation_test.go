@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/kvip/kvip/test/testutil"
 )
 
 const (
@@ -105,7 +107,7 @@ func (w *world) run(length time.Duration, faults func(w *world)) {
 
 func (n *node) start() {
 	n.up, n.since, n.faulted = true, n.w.now, n.w.now
-	n.detector, n.view = NewFailureDetector(n.name), View{}
+	n.detector, n.view = testutil.Must(NewFailureDetector(n.name)), View{}
 	n.sent, n.due, n.failures, n.request = 0, n.w.now+n.upTo(Interval(1)), 0, nil
 	n.lose()
 }

@@ -2,7 +2,6 @@ package svc
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/boottime"
+	"github.com/kvip/kvip/pkg/required"
 )
 
 // CacheConfig of a Cache.
@@ -58,8 +58,10 @@ type Cache struct {
 
 // NewCache returns an empty Cache. It fails if a required field of cfg is missing.
 func NewCache(cfg CacheConfig) (*Cache, error) {
-	if cfg.Namespace == "" || cfg.Lease == "" || cfg.Router == nil {
-		return nil, errors.New("create cache: namespace, lease and router are required")
+	if err := required.Fields("cache", map[string]bool{
+		"Namespace": cfg.Namespace == "", "Lease": cfg.Lease == "", "Router": cfg.Router == nil,
+	}); err != nil {
+		return nil, err
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -15,6 +15,7 @@ import (
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/reporter"
+	"github.com/kvip/kvip/pkg/required"
 )
 
 // Config of a Manager. Dir, Store, Router, Namespace and Name are required.
@@ -75,15 +76,16 @@ type Manager struct {
 // New returns a Manager that has read the directory once, so that a valid token is used from the
 // first request on. An unusable directory is a problem, not an error: kvip works without.
 func New(cfg Config) (*Manager, error) {
+	if err := required.Fields("token manager", map[string]bool{
+		"Dir": cfg.Dir == "", "Store": cfg.Store == nil, "Router": cfg.Router == nil,
+		"Namespace": cfg.Namespace == "", "Name": cfg.Name == "",
+		"Objects": len(cfg.Objects) == 0,
+	}); err != nil {
+		return nil, err
+	}
 	objects, err := encode(cfg.Objects)
 	if err != nil {
 		return nil, err
-	}
-	if cfg.Dir == "" || cfg.Store == nil || cfg.Router == nil {
-		return nil, errors.New("make token manager: directory, store and router must be set")
-	}
-	if cfg.Namespace == "" || cfg.Name == "" {
-		return nil, errors.New("make token manager: the ServiceAccount must be set")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -367,11 +367,13 @@ func TestRecord(t *testing.T) {
 func TestNewValidates(t *testing.T) {
 	f := newFixture(t)
 	for name, change := range map[string]func(*Config){
-		"Pod":            func(c *Config) { c.Objects = []any{&corev1.Pod{}} },
-		"directory":      func(c *Config) { c.Dir = "" },
-		"store":          func(c *Config) { c.Store = nil },
-		"router":         func(c *Config) { c.Router = nil },
-		"ServiceAccount": func(c *Config) { c.Name = "" },
+		"Pod":       func(c *Config) { c.Objects = []any{&corev1.Pod{}} },
+		"Dir":       func(c *Config) { c.Dir = "" },
+		"Store":     func(c *Config) { c.Store = nil },
+		"Router":    func(c *Config) { c.Router = nil },
+		"Namespace": func(c *Config) { c.Namespace = "" },
+		"Name":      func(c *Config) { c.Name = "" },
+		"Objects":   func(c *Config) { c.Objects = nil },
 	} {
 		cfg := f.config()
 		change(&cfg)

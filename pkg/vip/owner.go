@@ -12,6 +12,7 @@ import (
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/netaddr"
+	"github.com/kvip/kvip/pkg/required"
 )
 
 // writeTime is what Update allows for one write when it computes the lifetime, so that a
@@ -54,16 +55,18 @@ type Owner struct {
 
 // New returns an Owner. It does not access the kernel.
 func New(cfg Config) (*Owner, error) {
-	if len(cfg.VIPs) == 0 {
-		return nil, errors.New("make address owner: no VIP given")
+	if err := required.Fields("address owner", map[string]bool{
+		"VIPs": len(cfg.VIPs) == 0,
+	}); err != nil {
+		return nil, err
 	}
 	cfg.VIPs = unmapped(cfg.VIPs)
 	for i, vip := range cfg.VIPs {
 		if err := netaddr.Check(vip); err != nil {
-			return nil, fmt.Errorf("make address owner: VIP %w", err)
+			return nil, fmt.Errorf("configure address owner: VIP %w", err)
 		}
 		if slices.Contains(cfg.VIPs[:i], vip) {
-			return nil, fmt.Errorf("make address owner: VIP %s is given twice", vip)
+			return nil, fmt.Errorf("configure address owner: VIP %s is given twice", vip)
 		}
 	}
 	if cfg.Kernel == nil {

@@ -18,6 +18,7 @@ var levels = map[string]int{
 	"pkg/boottime":           0,
 	"pkg/backoff":            0,
 	"pkg/netaddr":            0,
+	"pkg/required":           0,
 	"pkg/apis/v1alpha1":      0,
 	"pkg/config":             1,
 	"pkg/reporter":           1,

@@ -19,6 +19,7 @@ import (
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/reporter"
+	"github.com/kvip/kvip/pkg/required"
 )
 
 // Config of a Driver. Namespace, Name and Router are required.
@@ -78,12 +79,10 @@ const (
 
 // New returns a Driver. Do works at once, the watch once Run runs.
 func New(cfg Config) (*Driver, error) {
-	if cfg.Namespace == "" || cfg.Name == "" {
-		return nil, fmt.Errorf("make lease driver: namespace %q and name %q must both be set",
-			cfg.Namespace, cfg.Name)
-	}
-	if cfg.Router == nil {
-		return nil, errors.New("make lease driver: the router is missing")
+	if err := required.Fields("lease driver", map[string]bool{
+		"Namespace": cfg.Namespace == "", "Name": cfg.Name == "", "Router": cfg.Router == nil,
+	}); err != nil {
+		return nil, err
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = boottime.Now

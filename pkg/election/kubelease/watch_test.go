@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/test/fakeapi"
 )
@@ -145,9 +146,20 @@ func TestHeartbeat(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	for _, cfg := range []Config{{Name: "kvip"}, {Namespace: "kube-system"}} {
-		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), "must both be set") {
-			t.Errorf("New(%+v): %v", cfg, err)
+	valid := Config{Namespace: "kube-system", Name: "kvip", Router: &apiclient.Router{}}
+	if _, err := New(valid); err != nil {
+		t.Errorf("a minimal configuration: %v", err)
+	}
+	for field, remove := range map[string]func(*Config){
+		"Namespace": func(c *Config) { c.Namespace = "" },
+		"Name":      func(c *Config) { c.Name = "" },
+		"Router":    func(c *Config) { c.Router = nil },
+	} {
+		cfg := valid
+		remove(&cfg)
+		_, err := New(cfg)
+		if err == nil || err.Error() != "configure lease driver: "+field+" is required" {
+			t.Errorf("without %s: %v", field, err)
 		}
 	}
 }

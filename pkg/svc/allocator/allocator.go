@@ -25,6 +25,7 @@ import (
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/placement"
 	"github.com/kvip/kvip/pkg/reporter"
+	"github.com/kvip/kvip/pkg/required"
 	"github.com/kvip/kvip/pkg/svc"
 )
 
@@ -119,8 +120,11 @@ type Allocator struct {
 
 // New returns an Allocator that does nothing before Run.
 func New(cfg Config) (*Allocator, error) {
-	if cfg.Cache == nil || cfg.Elector == nil || cfg.Router == nil {
-		return nil, errors.New("check allocator: cache, elector and router are required")
+	if err := required.Fields("allocator", map[string]bool{
+		"Cache": cfg.Cache == nil, "Elector": cfg.Elector == nil, "Router": cfg.Router == nil,
+		"Node": cfg.Node == "",
+	}); err != nil {
+		return nil, err
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = boottime.Now

@@ -363,14 +363,15 @@ func TestReconcileOnlyAfterChanges(t *testing.T) {
 // Without a required field, New returns an error.
 func TestNewValidates(t *testing.T) {
 	r := newFixture(t)
-	valid := Config{Cache: r.cache, Elector: r.elector("x"), Router: r.Router}
+	valid := Config{Cache: r.cache, Elector: r.elector("x"), Router: r.Router, Node: "n1"}
 	if a, err := New(valid); err != nil || a.cfg.Clock() == 0 || a.cfg.Log == nil {
 		t.Errorf("a minimal configuration: %v", err)
 	}
 	for name, remove := range map[string]func(*Config){
-		"cache":   func(c *Config) { c.Cache = nil },
-		"elector": func(c *Config) { c.Elector = nil },
-		"router":  func(c *Config) { c.Router = nil },
+		"Cache":   func(c *Config) { c.Cache = nil },
+		"Elector": func(c *Config) { c.Elector = nil },
+		"Router":  func(c *Config) { c.Router = nil },
+		"Node":    func(c *Config) { c.Node = "" },
 	} {
 		cfg := valid
 		remove(&cfg)

@@ -2,7 +2,6 @@ package allocator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/reporter"
+	"github.com/kvip/kvip/pkg/required"
 	"github.com/kvip/kvip/pkg/svc"
 )
 
@@ -59,13 +59,12 @@ type LeaderElector struct {
 
 // NewLeaderElector returns a LeaderElector that does nothing before Run.
 func NewLeaderElector(cfg LeaderElectorConfig) (*LeaderElector, error) {
-	switch {
-	case cfg.Namespace == "" || cfg.Name == "" || cfg.Identity == "":
-		return nil, errors.New("check leader elector: namespace, name and identity are required")
-	case cfg.Cache == nil || cfg.Router == nil:
-		return nil, errors.New("check leader elector: cache and router are required")
-	case cfg.Duration == nil || cfg.Interval == nil:
-		return nil, errors.New("check leader elector: duration and interval are required")
+	if err := required.Fields("leader elector", map[string]bool{
+		"Namespace": cfg.Namespace == "", "Name": cfg.Name == "", "Identity": cfg.Identity == "",
+		"Cache": cfg.Cache == nil, "Router": cfg.Router == nil, "Duration": cfg.Duration == nil,
+		"Interval": cfg.Interval == nil,
+	}); err != nil {
+		return nil, err
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = boottime.Now

@@ -188,13 +188,13 @@ func TestNewLeaderElectorValidates(t *testing.T) {
 		t.Errorf("a minimal configuration: %v", err)
 	}
 	for name, remove := range map[string]func(*LeaderElectorConfig){
-		"namespace": func(c *LeaderElectorConfig) { c.Namespace = "" },
-		"name":      func(c *LeaderElectorConfig) { c.Name = "" },
-		"identity":  func(c *LeaderElectorConfig) { c.Identity = "" },
-		"cache":     func(c *LeaderElectorConfig) { c.Cache = nil },
-		"router":    func(c *LeaderElectorConfig) { c.Router = nil },
-		"duration":  func(c *LeaderElectorConfig) { c.Duration = nil },
-		"interval":  func(c *LeaderElectorConfig) { c.Interval = nil },
+		"Namespace": func(c *LeaderElectorConfig) { c.Namespace = "" },
+		"Name":      func(c *LeaderElectorConfig) { c.Name = "" },
+		"Identity":  func(c *LeaderElectorConfig) { c.Identity = "" },
+		"Cache":     func(c *LeaderElectorConfig) { c.Cache = nil },
+		"Router":    func(c *LeaderElectorConfig) { c.Router = nil },
+		"Duration":  func(c *LeaderElectorConfig) { c.Duration = nil },
+		"Interval":  func(c *LeaderElectorConfig) { c.Interval = nil },
 	} {
 		cfg := valid
 		remove(&cfg)

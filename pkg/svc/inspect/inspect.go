@@ -4,13 +4,13 @@ package inspect
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/required"
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/pkg/svc/speaker"
 )
@@ -58,8 +58,11 @@ type Address struct {
 
 // Service queries the API and the agents. It fails if the API does not return the Service.
 func Service(ctx context.Context, cfg Config) (Report, error) {
-	if cfg.Router == nil || cfg.LeaseNamespace == "" {
-		return Report{}, errors.New("inspect service: router and namespace of the leases are required")
+	if err := required.Fields("inspection", map[string]bool{
+		"Router": cfg.Router == nil, "LeaseNamespace": cfg.LeaseNamespace == "",
+		"Namespace": cfg.Namespace == "", "Name": cfg.Name == "",
+	}); err != nil {
+		return Report{}, err
 	}
 	var one *svc.Service
 	var leases []*svc.Lease

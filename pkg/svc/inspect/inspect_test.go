@@ -244,14 +244,17 @@ func TestServiceFailsWithTheAPI(t *testing.T) {
 
 func TestServiceValidates(t *testing.T) {
 	e := fakecluster.New(t)
-	for name, change := range map[string]func(*Config){
-		"no router":    func(c *Config) { c.Router = nil },
-		"no namespace": func(c *Config) { c.LeaseNamespace = "" },
+	for field, remove := range map[string]func(*Config){
+		"Router":         func(c *Config) { c.Router = nil },
+		"LeaseNamespace": func(c *Config) { c.LeaseNamespace = "" },
+		"Namespace":      func(c *Config) { c.Namespace = "" },
+		"Name":           func(c *Config) { c.Name = "" },
 	} {
 		cfg := configFor(e, web)
-		change(&cfg)
-		if _, err := Service(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "required") {
-			t.Errorf("%s: %v", name, err)
+		remove(&cfg)
+		_, err := Service(t.Context(), cfg)
+		if err == nil || err.Error() != "configure inspection: "+field+" is required" {
+			t.Errorf("without %s: %v", field, err)
 		}
 	}
 }

@@ -1,8 +1,6 @@
 package speaker
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -12,6 +10,7 @@ import (
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/reporter"
+	"github.com/kvip/kvip/pkg/required"
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/pkg/vip"
 )
@@ -86,19 +85,6 @@ type Config struct {
 
 // complete sets defaults and returns an error for each required field that is missing.
 func (c *Config) complete() error {
-	var errs []error
-	for _, field := range []struct {
-		name    string
-		missing bool
-	}{
-		{"Node", c.Node == ""}, {"Cache", c.Cache == nil}, {"NodeLease", c.NodeLease == nil},
-		{"Addresses", c.Addresses == nil}, {"Filter", c.Filter == nil},
-		{"Announcer", c.Announcer == nil}, {"Networks", c.Networks == nil},
-	} {
-		if field.missing {
-			errs = append(errs, fmt.Errorf("configure speaker: %s is required", field.name))
-		}
-	}
 	if c.HostControlPlane == nil {
 		c.HostControlPlane = func() ([]netip.Addr, error) { return nil, nil }
 	}
@@ -114,5 +100,9 @@ func (c *Config) complete() error {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return errors.Join(errs...)
+	return required.Fields("speaker", map[string]bool{
+		"Node": c.Node == "", "Cache": c.Cache == nil, "NodeLease": c.NodeLease == nil,
+		"Addresses": c.Addresses == nil, "Filter": c.Filter == nil,
+		"Announcer": c.Announcer == nil, "Networks": c.Networks == nil,
+	})
 }

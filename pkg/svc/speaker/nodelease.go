@@ -3,7 +3,6 @@ package speaker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -20,6 +19,7 @@ import (
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/liveness"
 	"github.com/kvip/kvip/pkg/reporter"
+	"github.com/kvip/kvip/pkg/required"
 	"github.com/kvip/kvip/pkg/svc"
 )
 
@@ -72,11 +72,15 @@ type otherHolder struct {
 
 // NewNodeLease returns a NodeLease. It sends nothing before Run.
 func NewNodeLease(cfg NodeLeaseConfig) (*NodeLease, error) {
-	if cfg.Node == "" || cfg.Identity == "" || cfg.Namespace == "" || cfg.Name == "" {
-		return nil, errors.New("configure node lease: Node, Identity, Namespace and Name are required")
+	if err := required.Fields("node lease", map[string]bool{
+		"Node": cfg.Node == "", "Identity": cfg.Identity == "", "Namespace": cfg.Namespace == "",
+		"Name": cfg.Name == "", "Cache": cfg.Cache == nil, "Router": cfg.Router == nil,
+	}); err != nil {
+		return nil, err
 	}
-	if cfg.Cache == nil || cfg.Router == nil {
-		return nil, errors.New("configure node lease: Cache and Router are required")
+	detector, err := liveness.NewFailureDetector(cfg.Node)
+	if err != nil {
+		return nil, err
 	}
 	if cfg.OnFailure == nil {
 		cfg.OnFailure = func(string, error) {}
@@ -88,8 +92,7 @@ func NewNodeLease(cfg NodeLeaseConfig) (*NodeLease, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &NodeLease{
-		cfg: cfg, wake: backoff.NewSignal(), nodes: 1,
-		detector: liveness.NewFailureDetector(cfg.Node),
+		cfg: cfg, wake: backoff.NewSignal(), nodes: 1, detector: detector,
 	}, nil
 }
 
