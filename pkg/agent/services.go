@@ -300,7 +300,7 @@ func (s *services) runComponents(ctx context.Context) error {
 func (s *services) leavesForGood(ctx context.Context) bool {
 	node := s.cache.Node(s.cfg.NodeName)
 	if node != nil && node.Cordoned && s.speaker.HandOver(ctx) {
-		s.log.Info("handing the Services' addresses over", "node", s.cfg.NodeName,
+		s.log.Info("handed the Services' addresses over", "node", s.cfg.NodeName,
 			"reason", "the node is cordoned")
 		return true
 	}

@@ -109,7 +109,7 @@ func (s *Store) reread() {
 		return
 	}
 	inUse := !s.usesToken()
-	s.cfg.Log.Info("credentials changed", "reason", "files re-read")
+	s.cfg.Log.Info("credential files changed")
 	s.changes.Notify()
 	s.files, s.use = files, 0
 	clear(s.denied)

@@ -119,7 +119,7 @@ func (l *loop) step(ctx context.Context, ev election.Event) (exit bool) {
 				exit = true
 				continue
 			}
-			l.log.Debug("action", "action", a.String())
+			l.log.Debug("executing election action", "action", a.String())
 			if a.Kind == election.Claim {
 				l.recorder.recordClaim(a, now-l.machine.Status().Age)
 			}

@@ -90,7 +90,7 @@ func (r *recorder) record(ev election.Event, before, now election.Status, at tim
 	case r.holding && now.State != election.Holding:
 		r.recordLost(now)
 	case now.State != before.State || now.Reason != before.Reason || now.Holder != before.Holder:
-		r.log.Info("election", "vip", r.vips, "state", now.State,
+		r.log.Info("election state changed", "vip", r.vips, "state", now.State,
 			"holder", election.NodeName(now.Holder), "lease", r.cfg.LeaseName,
 			"term", now.Term, "reason", now.Reason)
 	}
@@ -136,8 +136,12 @@ func (r *recorder) recordAcquired(now election.Status, at time.Duration) {
 func (r *recorder) recordLost(now election.Status) {
 	r.holding = false
 	r.metrics.Transition(string(now.Cause))
-	r.log.Warn("gave the address up", "vip", r.vips, "node", r.cfg.NodeName, "lease", r.cfg.LeaseName,
-		"term", now.Term, "state", now.State,
+	level := slog.LevelWarn
+	if now.Cause == election.ReasonShutdown {
+		level = slog.LevelInfo
+	}
+	r.log.Log(context.Background(), level, "stopped holding the VIP", "vip", r.vips,
+		"node", r.cfg.NodeName, "lease", r.cfg.LeaseName, "term", now.Term, "state", now.State,
 		"reason", fmt.Sprintf("%s: %s", now.Cause, now.Cause.Sentence()))
 }
 

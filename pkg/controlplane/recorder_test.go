@@ -30,7 +30,8 @@ func TestTransitionsAreRecorded(t *testing.T) {
 		}
 		r.send(election.Link{})
 		if !r.logged("level=INFO", "holding the address", "link=eth0", "reason=Released") ||
-			!r.logged("level=WARN", "gave the address up", "LinkDown: the link cannot carry the address") {
+			!r.logged("level=WARN", "stopped holding the VIP",
+				"LinkDown: the link cannot carry the address") {
 			t.Errorf("logged %s", r.log.take())
 		}
 		page := scrape(t, r.metrics)
@@ -193,6 +194,18 @@ func TestFailedEvent(t *testing.T) {
 			t.Error("the failure is not logged")
 		}
 		r.did("failed create-event: context deadline exceeded")
+	})
+}
+
+// TestShutdownIsLoggedAsInfo: an agent that is ended on purpose does not warn.
+func TestShutdownIsLoggedAsInfo(t *testing.T) {
+	withLoop(t, func(r *testLoop) {
+		r.hold()
+		r.send(election.Shutdown{})
+		r.pass(time.Second)
+		if !r.logged("level=INFO", "stopped holding the VIP", "Shutdown: ") {
+			t.Errorf("logged %s", r.log.take())
+		}
 	})
 }
 

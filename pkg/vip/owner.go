@@ -227,7 +227,7 @@ func (o *Owner) Delete() error {
 func (o *Owner) delete() error {
 	for _, a := range o.last {
 		if err := deleteAll(o.cfg.Kernel, []Change{{Address: a}}); err != nil {
-			o.cfg.Log.Warn("delete failed, trying again",
+			o.cfg.Log.Warn("cannot delete the VIP; trying again",
 				"vip", a.VIP, "link", a.LinkName, "reason", err)
 		}
 	}

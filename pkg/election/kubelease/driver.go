@@ -129,7 +129,7 @@ func (d *Driver) failed(k kind, op string, err error) {
 	defer d.mu.Unlock()
 	if !d.failing(k) {
 		d.cfg.Log.Warn("API requests fail; trying again",
-			"lease", d.cfg.Name, "about", string(k), "reason", err)
+			"lease", d.cfg.Name, "requests", string(k), "reason", err)
 	}
 	d.states[k].StoppedFor(staleAfter, err.Error())
 }
@@ -139,7 +139,7 @@ func (d *Driver) succeeded(k kind) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.failing(k) {
-		d.cfg.Log.Info("API requests succeed again", "lease", d.cfg.Name, "about", string(k))
+		d.cfg.Log.Info("API requests succeed again", "lease", d.cfg.Name, "requests", string(k))
 	}
 	if k == leaseRequests {
 		d.succeededAt = d.cfg.Clock()

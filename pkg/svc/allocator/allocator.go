@@ -327,7 +327,7 @@ func (a *Allocator) acquire(ctx context.Context, term uint64) bool {
 func (a *Allocator) reset(err error) {
 	a.term = 0
 	if errors.Is(err, errLost) {
-		a.cfg.Log.Info("reading the ledger again", "reason", err)
+		a.cfg.Log.Info("ledger changed by another client; acquiring it again", "reason", err)
 		return
 	}
 	a.retryAt = a.cfg.Clock() + pollInterval

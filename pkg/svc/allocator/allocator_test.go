@@ -116,7 +116,7 @@ func TestS4APausedAllocatorIsFenced(t *testing.T) {
 	r.PutService("b/web")
 	r.Eventually("the watch shows it", func() bool { return len(r.cache.Services()) == 2 })
 	r.reconcile(a)
-	if r.Log.Count("reading the ledger again") != 1 || a.term != 0 {
+	if r.Log.Count("ledger changed by another client; acquiring it again") != 1 || a.term != 0 {
 		t.Errorf("S4: the paused allocator has written\n%s", r.Log)
 	}
 	if n := r.cache.Ledger(); len(n) != 1 {

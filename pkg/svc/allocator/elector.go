@@ -172,8 +172,7 @@ func (e *LeaderElector) confirm(written *coordinationv1.Lease, sentAt time.Durat
 	}
 	if !e.state.leading {
 		e.term++
-		e.cfg.Log.Info("this node is the allocator now", "lease", e.cfg.Name,
-			"reason", "the Lease was free")
+		e.cfg.Log.Info("became the allocator", "lease", e.cfg.Name)
 	}
 	e.lease = written
 	e.state.confirm(observed(svc.ReadLease(written)), sentAt, e.cfg.Clock())

@@ -100,6 +100,7 @@ func (p *permissions) missing(permission, consequence string, err error) {
 	defer p.mu.Unlock()
 	if !p.reported[permission] {
 		p.reported[permission] = true
-		p.log.Warn("missing permission: "+permission+"; "+consequence, "reason", err)
+		p.log.Warn("permission missing", "permission", permission, "consequence", consequence,
+			"reason", err)
 	}
 }

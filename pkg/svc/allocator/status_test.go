@@ -97,7 +97,7 @@ func TestS9UpdateWherePatchIsForbidden(t *testing.T) {
 	r.Eventually("the pool's status was tried",
 		func() bool { return r.Log.Count("patch ippools/status") > 0 })
 	for _, right := range []string{"patch services/status", "patch ippools/status"} {
-		if n := r.Log.Count("missing permission: " + right); n != 1 {
+		if n := r.Log.Count(`permission="` + right + `"`); n != 1 {
 			t.Errorf("%s is logged %d times", right, n)
 		}
 	}

@@ -153,7 +153,7 @@ func (b *store) bounded(next ipam.Ledger) ipam.Ledger {
 		if have == nil {
 			have, next = b.ledger(), maps.Clone(next)
 		}
-		b.cfg.log.Error("entry too long for the ledger; it stays as it was",
+		b.cfg.log.Error("ledger entry exceeds the size of a shard; keeping the previous entry",
 			"vip", addr, "holders", len(holders))
 		if old, ok := have[addr]; ok {
 			next[addr] = old

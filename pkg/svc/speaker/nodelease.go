@@ -319,7 +319,7 @@ func (l *NodeLease) renewalFailed(err error) {
 		l.written = nil
 	}
 	if text := err.Error(); text != l.problem {
-		l.cfg.Log.Warn("renewal of the node's Lease failed; will retry",
+		l.cfg.Log.Warn("renewal of the node's Lease failed; trying again",
 			"lease", l.cfg.Name, "reason", err)
 		l.problem = text
 	}

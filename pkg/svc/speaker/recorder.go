@@ -71,7 +71,7 @@ func (r *recorder) failure(err error) {
 		clear(r.failures)
 	}
 	r.failures[text] = true
-	r.cfg.Log.Warn("cannot serve all addresses; will retry", "reason", text)
+	r.cfg.Log.Warn("cannot serve all addresses; trying again", "reason", text)
 }
 
 // recovered has failures logged again.
@@ -98,7 +98,7 @@ func (r *recorder) noLink(none bool) {
 	if none && !r.linkless {
 		r.cfg.Log.Warn("no usable link matches --services-interface: "+
 			"this node announces only addresses of Services that name another link",
-			"links", r.cfg.Interface)
+			"pattern", r.cfg.Interface)
 	}
 	r.linkless = none
 }

@@ -129,7 +129,7 @@ func TestConditionsAreLoggedWhenTheyBegin(t *testing.T) {
 	for _, none := range []bool{false, true, true, false, true} {
 		r.noLink(none)
 	}
-	if n := strings.Count(log.String(), "links=lan*"); n != 2 {
+	if n := strings.Count(log.String(), "pattern=lan*"); n != 2 {
 		t.Errorf("two times without a link are logged %d times\n%s", n, log)
 	}
 	r.adopted(0)

@@ -78,10 +78,10 @@ func TestCredentials(t *testing.T) {
 			func() bool { return s.agentStatus(n).Warning == "" })
 	}
 	holder, term, changes := s.holder(), s.agentStatus(s.holder()).Term,
-		strings.Count(logOf(s, s.holder()), "credentials changed")
+		strings.Count(logOf(s, s.holder()), "credential files changed")
 	write(2 * time.Hour)
 	s.wait("the holder to read its kubeconfig again", func() bool {
-		return strings.Count(logOf(s, holder), "credentials changed") > changes
+		return strings.Count(logOf(s, holder), "credential files changed") > changes
 	})
 	s.waitSettled()
 	if s.holder() != holder || s.agentStatus(holder).Term != term {

@@ -64,8 +64,8 @@ func TestKubeVIPDaemonSet(t *testing.T) {
 		words []string
 		want  int
 	}{
-		{[]string{"missing permission: patch services/status"}, 1},
-		{[]string{"missing permission: create events"}, 1},
+		{[]string{`permission="patch services/status"`}, 1},
+		{[]string{`permission="create events"`}, 1},
 		{[]string{"setting=svc_election"}, len(s.Workers)},
 		{[]string{`kind="configmap kube-system/kubevip"`, "forbidden"}, len(s.Workers)},
 	} {
