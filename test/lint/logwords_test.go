@@ -11,11 +11,12 @@ import (
 // logCalls are helpers of end-to-end tests whose texts come from the program's output.
 var logCalls = []string{
 	"waitLogged", "hasLogged", "countLogged", "loggedSince", "waitUnready", "waitStatus",
+	"event", "waitCondition", "says",
 }
 
 // composed matches texts with values, and texts of the kernel and of API servers.
 var composed = regexp.MustCompile(`^(level=\w+|[a-z-]+=.*|\d.*|[a-z]+\d?|[\w.:-]*:\d+|` +
-	`same-name|Forbidden|Unauthorized|address already in use|` +
+	`default/\w+|[a-z]+-[a-z]+|example\.com/x|kube-vip\.io/egress|cp1, cp2, cp3|same-name|Forbidden|Unauthorized|address already in use|` +
 	`no valid token in /var/lib/kvip|credentials: none)$`)
 
 // TestLoggedTextsExist: a log message that an end-to-end test waits for is in the source of the

@@ -247,7 +247,7 @@ func TestRelease(t *testing.T) {
 	takes("ignored")
 	s.must(s.Change(s.ctx, "ignored", servicelab.Annotate("kube-vip.io/ignore", "true")))
 	gone("ignored")
-	s.event("Service", "ignored", "ForeignClass", "leave it alone")
+	s.event("Service", "ignored", "ForeignClass", "an annotation excludes it")
 	takes("last")
 	s.must(s.Create(s.ctx, "other", servicelab.Class("example.com/other")))
 	s.must(s.Create(s.ctx, "after"))

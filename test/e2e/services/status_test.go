@@ -59,7 +59,7 @@ func TestStatusCommand(t *testing.T) {
 		t.Log("\n" + out)
 	}
 	says("web", 0, "default/web", addr.String()+" announced by "+n.Name+" on eth0 since",
-		"highest rank", "cp1, cp2, cp3", "Allocated")
+		"highest weight", "cp1, cp2, cp3", "Allocated")
 	s.must(s.Create(s.ctx, "local", servicelab.Local))
 	s.addresses("local", 1)
 	s.waitCondition("local", "NoLocalEndpoint")

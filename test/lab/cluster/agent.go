@@ -85,9 +85,20 @@ func (n *Node) Agent() *Agent {
 	return n.agent
 }
 
-// RestartAgent starts the agent again with its last command, unless it runs or there was none.
+// exitTimeout limits the wait for an agent that has got SIGTERM. With the race detector a process
+// takes a second longer to exit.
+const exitTimeout = 15 * time.Second
+
+// RestartAgent starts the agent again with its last command, unless it runs or there was none. It
+// waits for an agent that is terminating.
 func (n *Node) RestartAgent() error {
 	a := n.Agent()
+	if a != nil && a.Terminating() {
+		select {
+		case <-a.Done():
+		case <-time.After(exitTimeout):
+		}
+	}
 	if a == nil || a.Running() {
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,10 +42,11 @@ type Process struct {
 	Name string // base name of the executable
 	Log  string
 
-	cmd  *exec.Cmd
-	host *Host
-	done chan struct{}
-	err  error // of Wait; valid after done
+	cmd         *exec.Cmd
+	host        *Host
+	done        chan struct{}
+	err         error       // of Wait; valid after done
+	terminating atomic.Bool // SIGTERM was sent
 }
 
 // Start starts a process in the host.
@@ -187,7 +189,13 @@ func (p *Process) Err() error {
 }
 
 // SendTerm sends SIGTERM to the process itself and does not wait.
-func (p *Process) SendTerm() error { return p.signal(unix.SIGTERM) }
+func (p *Process) SendTerm() error {
+	p.terminating.Store(true)
+	return p.signal(unix.SIGTERM)
+}
+
+// Terminating reports whether SIGTERM was sent and the process still runs.
+func (p *Process) Terminating() bool { return p.terminating.Load() && p.Running() }
 
 // Freeze stops the process and its descendants (SIGSTOP).
 func (p *Process) Freeze() error { return p.signalTree(unix.SIGSTOP) }
