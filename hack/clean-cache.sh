@@ -2,6 +2,7 @@
 # Removes kvip's cache, and stops the Docker engines in it.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+no_arguments "$@"
 import_caller
 cache=${KVIP_CACHE:-${XDG_CACHE_HOME:-$(user_home)/.cache}/kvip}
 

@@ -3,6 +3,11 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+# no_arguments ARG...: ends the script if it was given arguments that it would ignore.
+no_arguments() {
+	[ $# = 0 ] || { printf '%s takes no arguments, got: %s\n' "$0" "$*" >&2 && exit 2; }
+}
+
 say() { printf '%s\n' "$*" >&2; }
 
 # through_sudo reports whether sudo started this, called by a user other than root.

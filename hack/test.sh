@@ -300,6 +300,11 @@ fuzz)
 	stage 'fuzz' fuzz "${TIME:-30s}"
 	exit
 	;;
+'') ;;
+*)
+	printf 'unknown part of the tests: %s\n' "$1" >&2
+	exit 2
+	;;
 esac
 if [ "$(id -u)" = 0 ]; then
 	stage 'packages' hack/deps.sh test

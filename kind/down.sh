@@ -3,6 +3,7 @@
 # files, and the private Docker engine if they run in one. Build results stay in the cache.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../hack/lib.sh"
+no_arguments "$@"
 import_caller
 cd "${root:?}"
 clusters=(ha services) # files in .cache/kind-NAME

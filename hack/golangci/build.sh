@@ -3,6 +3,7 @@
 # path.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+no_arguments "$@"
 import_caller
 cd "${root:?}/hack/golangci"
 

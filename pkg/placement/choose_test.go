@@ -94,7 +94,6 @@ var choices = []choice{
 	{"no such link", Address{Link: "wg?"}, "a", "", ReasonNoLink, "a:NoLink"},
 	{"a malformed pattern", Address{Link: "eth["}, "a", "", ReasonNoLink, "a:NoLink"},
 
-
 	{"local endpoints", local(Endpoints{"a": Ready, "c": Ready}), "a b c", "a c", "",
 		"b:NoLocalEndpoint"},
 	{"local endpoints on dead nodes only", local(Endpoints{"a": Ready}), "a- b", "",

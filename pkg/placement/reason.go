@@ -36,15 +36,15 @@ const ReasonCannotCarry Reason = "CannotCarry"
 
 // Reasons for no node at all.
 const (
-	ReasonNoNode      Reason = "NoNode"
-	ReasonNotHeld     Reason = "NotHeld"
+	ReasonNoNode  Reason = "NoNode"
+	ReasonNotHeld Reason = "NotHeld"
 )
 
 var sentences = map[Reason]string{
-	ReasonChosen:    "it has the highest weight for this address among the eligible nodes",
-	ReasonOnlyNode:  "it is the only eligible node",
-	ReasonHolder:    "it holds the control-plane VIP, which is the same address",
-	ReasonNotAlive:  "the node does not renew its Lease: is kvip running there?",
+	ReasonChosen:   "it has the highest weight for this address among the eligible nodes",
+	ReasonOnlyNode: "it is the only eligible node",
+	ReasonHolder:   "it holds the control-plane VIP, which is the same address",
+	ReasonNotAlive: "the node does not renew its Lease: is kvip running there?",
 	ReasonNoLink: "the node has no usable link, or none that the Service or the node's " +
 		"--services-interface allows",
 	ReasonNoSubnet: "no usable link of the node is on a subnet that contains the address",
