@@ -247,8 +247,7 @@ func (s *services) run(ctx context.Context) error {
 // waitForLock waits until this is the only agent for Services in this network namespace. It returns
 // nil if ctx ends first.
 func (s *services) waitForLock(ctx context.Context) (lock io.Closer) {
-	pause := backoff.Backoff{Min: 400 * time.Millisecond, Max: 400 * time.Millisecond, Jitter: 0.5}
-	pause.Retry(ctx, func(failures int) (err error) {
+	vip.LockBackoff.Retry(ctx, func(failures int) (err error) {
 		lock, err = vip.LockServices()
 		if err != nil && failures == 0 {
 			s.log.Warn("waiting for another kvip on this host to end", "reason", err)

@@ -211,7 +211,7 @@ func KubeconfigServers(paths []string) (hosts []string) {
 		}
 		hosts = append(hosts, net.JoinHostPort(server.Hostname(), port))
 	}
-	return union(hosts)
+	return Union(hosts)
 }
 
 // CheckKubeconfigs returns an error for files that will never work: files that cannot be read or

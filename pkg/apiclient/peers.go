@@ -131,7 +131,7 @@ func (p *peerSet) update(listed []string, now time.Duration) (changed bool) {
 	}
 	before := slices.Sorted(slices.Values(p.hosts))
 	p.hosts = known
-	p.hosts = union(p.responding(), known)
+	p.hosts = Union(p.responding(), known)
 	p.hosts = p.hosts[:min(len(p.hosts), MaxServers)]
 	gone := func(host string) bool { return !slices.Contains(p.hosts, host) }
 	maps.DeleteFunc(p.listedAt, func(host string, _ time.Duration) bool { return gone(host) })

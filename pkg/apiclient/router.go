@@ -107,7 +107,7 @@ func (r *Router) Hosts() []string {
 }
 
 // DirectHosts returns the addresses of API servers themselves: the local ones and the peers.
-func (r *Router) DirectHosts() []string { return union(r.cfg.Local(), r.Peers()) }
+func (r *Router) DirectHosts() []string { return Union(r.cfg.Local(), r.Peers()) }
 
 // order is Hosts. The caller holds the lock.
 func (r *Router) order(local []string) []string {
@@ -117,14 +117,14 @@ func (r *Router) order(local []string) []string {
 	}
 	if r.cfg.LocalFirst {
 		if slices.Contains(local, r.current) {
-			local = union([]string{r.current}, local)
+			local = Union([]string{r.current}, local)
 		}
 		if r.cfg.InCluster == "" {
 			return slices.Clone(local)
 		}
-		return union(local, shared, r.peers.hosts)
+		return Union(local, shared, r.peers.hosts)
 	}
-	all := union(local, shared, r.peers.hosts)
+	all := Union(local, shared, r.peers.hosts)
 	at := max(0, slices.Index(all, r.current))
 	return slices.Concat(all[at:], all[:at])
 }
@@ -136,11 +136,11 @@ func (r *Router) peersFirst() []string {
 	local := r.cfg.Local()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return union(r.peers.responding(), r.order(local), r.peers.hosts)
+	return Union(r.peers.responding(), r.order(local), r.peers.hosts)
 }
 
-// union returns the elements of all lists in order, without duplicates.
-func union(lists ...[]string) (all []string) {
+// Union returns the hosts of all lists in order, without duplicates.
+func Union(lists ...[]string) (all []string) {
 	for _, host := range slices.Concat(lists...) {
 		if !slices.Contains(all, host) {
 			all = append(all, host)
@@ -362,7 +362,7 @@ func (r *Router) FollowPeers(ctx context.Context, health *reporter.Reporter, rep
 		}
 		health.Heartbeat()
 		r.ConnectPeers(ctx)
-		r.cfg.Store.PrunePool(r.cfg.ConnectionPool, union(r.Hosts(), r.Peers()))
+		r.cfg.Store.PrunePool(r.cfg.ConnectionPool, Union(r.Hosts(), r.Peers()))
 		backoff.Sleep(ctx, peersWait(r.cfg.Clock()-changedAt))
 	}
 }

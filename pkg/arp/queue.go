@@ -3,9 +3,10 @@ package arp
 import (
 	"container/heap"
 	"maps"
-	"math/bits"
 	"net/netip"
 	"time"
+
+	"github.com/kvip/kvip/pkg/backoff"
 )
 
 // offsets of the announcements of a burst after its start. The early repeats cover loss and
@@ -50,7 +51,7 @@ type queue struct {
 	defended map[netip.Addr]time.Duration // when last; outlives the entries
 	waiting  byDue
 	ready    [rounds + 1][]*entry // by round, in the order in which they became due
-	phases   uint64               // given out so far
+	phases   backoff.Spread       // so that periodic announcements never coincide
 }
 
 // entry is the announcement of one address.
@@ -80,7 +81,7 @@ func (q *queue) add(addr netip.Addr, now time.Duration) {
 	if old := q.entries[addr]; old != nil {
 		e.phase = old.phase
 	} else {
-		e.phase = q.phase()
+		e.phase = q.phases.Next(q.pacing.Interval)
 	}
 	q.pushFirst(e)
 }
@@ -91,15 +92,6 @@ func (q *queue) pushFirst(e entry) {
 	e.round, e.index = 0, -1
 	q.entries[e.addr] = &e
 	q.ready[0] = append(q.ready[0], &e)
-}
-
-// phase returns the next multiple of the golden ratio within the interval: the multiples divide it
-// evenly at any number of them, so that periodic announcements never coincide.
-func (q *queue) phase() time.Duration {
-	const golden = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
-	phase, _ := bits.Mul64(q.phases*golden, uint64(q.pacing.Interval))
-	q.phases++
-	return time.Duration(phase)
 }
 
 // remove ends the announcement of an address.

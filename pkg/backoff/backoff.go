@@ -1,5 +1,5 @@
-// Package backoff has the pauses between attempts, and the wake-ups that end them early. It does
-// not run the attempts and does not decide whether another one is made.
+// Package backoff has the pauses between attempts, the phases that spread periodic ones, and the
+// wake-ups that end them early. It does not decide whether another attempt is made.
 package backoff
 
 import (

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/kvip/kvip/pkg/netaddr"
 )
 
 // Group is a set of flags that commands share or leave out.
@@ -392,11 +394,7 @@ func (l *addrList) String() string {
 	if l.list == nil {
 		return ""
 	}
-	texts := make([]string, len(*l.list))
-	for i, a := range *l.list {
-		texts[i] = a.String()
-	}
-	return strings.Join(texts, ",")
+	return netaddr.Join(*l.list, ",")
 }
 
 // Type names the value in help texts.

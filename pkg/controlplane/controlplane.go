@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +30,7 @@ import (
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/manifest"
 	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/netaddr"
 	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/required"
 	"github.com/kvip/kvip/pkg/status"
@@ -95,7 +95,7 @@ func New(cfg Config) (*ControlPlane, error) {
 		cfg.OnFailure = func(string, error) {}
 	}
 	c := &ControlPlane{
-		cfg: cfg, vips: joinAddrs(cfg.Settings.VIPs),
+		cfg: cfg, vips: netaddr.Join(cfg.Settings.VIPs, ","),
 		loopHealth:  cfg.Health.Component("election loop"), // the first reason of "not ready"
 		tokenHealth: cfg.Health.Component("token manager"),
 	}
@@ -260,17 +260,12 @@ func waitForLink(ctx context.Context, s config.Config) (err error) {
 	return nil
 }
 
-// lockPause is the pause between attempts to lock. The jitter lets two agents that start at one
-// time not collide again and again.
-var lockPause = backoff.Backoff{Min: 400 * time.Millisecond, Max: 400 * time.Millisecond,
-	Jitter: 0.5}
-
 // lockVIPs waits until this is the only agent for each virtual IP in this network namespace, or ctx
 // ends. During an upgrade the old pod may still be leaving (E8).
 func (c *ControlPlane) lockVIPs(ctx context.Context) (unlock func()) {
 	var locks []io.Closer
 	for _, addr := range c.cfg.Settings.VIPs {
-		lockPause.Retry(ctx, func(failures int) error {
+		vip.LockBackoff.Retry(ctx, func(failures int) error {
 			lock, err := vip.Lock(addr)
 			if err == nil {
 				locks = append(locks, lock)
@@ -398,12 +393,4 @@ func (c *ControlPlane) AddStatus(s *status.Agent) {
 		s.State, s.Reason = string(now.State), string(now.Reason)
 		s.Owned, s.Term = now.Owned, now.Term
 	}
-}
-
-func joinAddrs(list []netip.Addr) string {
-	texts := make([]string, len(list))
-	for i, a := range list {
-		texts[i] = a.String()
-	}
-	return strings.Join(texts, ",")
 }

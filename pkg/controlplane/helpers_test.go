@@ -24,6 +24,7 @@ import (
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/netaddr"
 	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/vip"
 	"github.com/kvip/kvip/test/testutil"
@@ -164,7 +165,7 @@ func (r *testLoop) newLoop(now boottime.Clock) {
 		announcer: r.net, conflicts: r.net, links: links,
 		events: make(chan election.Event, 64), now: now,
 		recorder: recorder{
-			cfg: r.cfg, id: self, vips: joinAddrs(r.cfg.VIPs), log: log, metrics: r.metrics,
+			cfg: r.cfg, id: self, vips: netaddr.Join(r.cfg.VIPs, ","), log: log, metrics: r.metrics,
 			link:        links.link,
 			createEvent: func(_ context.Context, ev *corev1.Event) error { r.events <- ev; return nil },
 			onFailure:   func(op string, err error) { r.journal.add("failed " + op + ": " + err.Error()) },

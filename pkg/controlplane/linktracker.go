@@ -15,6 +15,7 @@ import (
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/pkg/netaddr"
 )
 
 const (
@@ -136,7 +137,7 @@ func (t *linkTracker) refresh(ctx context.Context) {
 		return
 	}
 	t.announcer.SetLink(next)
-	vips := joinAddrs(t.cfg.VIPs)
+	vips := netaddr.Join(t.cfg.VIPs, ",")
 	if next.Usable {
 		t.log.Info("using link", "link", next.Name, "vip", vips,
 			"reason", "chosen by "+t.chooser.current.Basis.String())
@@ -188,7 +189,7 @@ func (t *linkTracker) leftoverLink() int {
 	addresses, err := t.addresses()
 	if err != nil {
 		t.log.Warn("cannot look for addresses of earlier agents",
-			"vip", joinAddrs(t.cfg.VIPs), "reason", err)
+			"vip", netaddr.Join(t.cfg.VIPs, ","), "reason", err)
 		return 0
 	}
 	for _, a := range addresses {
@@ -255,7 +256,7 @@ func (t *linkTracker) missing(assumed bool, addresses ...netip.Addr) bool {
 	present, err := t.addresses()
 	if err != nil {
 		t.log.Warn("cannot check that the address is present",
-			"vip", joinAddrs(addresses), "reason", err)
+			"vip", netaddr.Join(addresses, ","), "reason", err)
 		return assumed
 	}
 	return slices.ContainsFunc(addresses, func(v netip.Addr) bool {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/pkg/netaddr"
 	"github.com/kvip/kvip/pkg/reporter"
 )
 
@@ -55,7 +56,7 @@ func (c *listenCheck) check() {
 	problem := notListening(c.vips, c.port, sockets)
 	if problem != "" && problem != c.last {
 		c.log.Warn("clients cannot reach the API server of this node at the address",
-			"vip", joinAddrs(c.vips), "reason", problem)
+			"vip", netaddr.Join(c.vips, ","), "reason", problem)
 	}
 	c.last = problem
 	c.health.Stopped(problem)

@@ -2,7 +2,6 @@ package controlplane
 
 import (
 	"context"
-	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -165,13 +164,6 @@ func TestTransitionEventIsSafeForATerminal(t *testing.T) {
 		!strings.HasPrefix(ev.Message, `10.0.0.100 moved from \u009b2Jnode-b\n to node-a: `) ||
 		strings.ContainsFunc(ev.Message, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		t.Errorf("%q: %q", ev.Reason, ev.Message)
-	}
-}
-
-func TestJoinAddrs(t *testing.T) {
-	if got := joinAddrs(nil) + ";" + joinAddrs([]netip.Addr{vip4}) + ";" +
-		joinAddrs([]netip.Addr{vip4, vip6}); got != ";10.0.0.100;10.0.0.100,fd00::100" {
-		t.Error(got)
 	}
 }
 

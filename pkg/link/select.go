@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/kvip/kvip/pkg/netaddr"
 )
 
 // Basis is the reason for which a link was selected. A greater one is better.
@@ -65,7 +66,7 @@ func Select(name string, vips []netip.Addr) (Choice, error) {
 	}
 	if len(all) == 0 {
 		return Choice{}, fmt.Errorf("find link: %w: neither a prefix that contains %s "+
-			"nor a default route (name one with --interface)", ErrNotFound, join(vips))
+			"nor a default route (name one with --interface)", ErrNotFound, netaddr.Join(vips, " or "))
 	}
 	return all[0], nil
 }
@@ -252,12 +253,4 @@ func isDefault(r netlink.Route) bool {
 
 func containsAny(p netip.Prefix, vips []netip.Addr) bool {
 	return slices.ContainsFunc(vips, func(vip netip.Addr) bool { return p.Contains(vip.Unmap()) })
-}
-
-func join(vips []netip.Addr) string {
-	names := make([]string, len(vips))
-	for i, vip := range vips {
-		names[i] = vip.String()
-	}
-	return strings.Join(names, " or ")
 }

@@ -148,12 +148,6 @@ func TestContainsAny(t *testing.T) {
 	}
 }
 
-func TestSelectNamesTheAddresses(t *testing.T) {
-	if got := join(addrs("10.9.0.1", "2001:db8::1")); got != "10.9.0.1 or 2001:db8::1" {
-		t.Errorf("joined: %q", got)
-	}
-}
-
 // A better basis outweighs any prefix length, and equal reasons are not better.
 func TestBetter(t *testing.T) {
 	for b := ByDefaultRoute; b < ByName; b++ {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"go4.org/netipx"
 )
@@ -15,6 +16,15 @@ import (
 var reserved = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("240.0.0.0/4"),
+}
+
+// Join returns the texts of addresses, separated by sep.
+func Join(list []netip.Addr, sep string) string {
+	texts := make([]string, len(list))
+	for i, a := range list {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, sep)
 }
 
 // Problem returns why a cannot be a virtual IP, as a phrase that follows "is", or "".

@@ -80,3 +80,14 @@ func TestCanonical(t *testing.T) {
 		t.Error("the zero Addr counts as canonical")
 	}
 }
+
+func TestJoin(t *testing.T) {
+	one, two := netip.MustParseAddr("10.0.0.100"), netip.MustParseAddr("fd00::100")
+	for want, list := range map[string][]netip.Addr{
+		"": nil, "10.0.0.100": {one}, "10.0.0.100 or fd00::100": {one, two},
+	} {
+		if got := Join(list, " or "); got != want {
+			t.Errorf("%v: %q, want %q", list, got, want)
+		}
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/directhttp"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/pkg/health"
@@ -101,7 +102,7 @@ func collect(ctx context.Context, cfg config.Config) (Report, error) {
 		Transitions: append([]kubelease.Transition{}, kubelease.Transitions(record.History)...),
 	}
 	if all, err := c.router.Endpoints(ctx); err == nil {
-		c.hosts = union(all, c.hosts[1:]) // without loopback
+		c.hosts = apiclient.Union(all, c.hosts[1:]) // without loopback
 		slices.Sort(c.hosts)
 	}
 	report.Nodes = c.probeNodes(ctx, c.hosts)
@@ -145,7 +146,7 @@ func localHosts(ctx context.Context, cfg config.Config) []string {
 }
 
 // servers returns all API servers, in the order to try them.
-func (c *collector) servers() []string { return union(c.hosts, c.fallback) }
+func (c *collector) servers() []string { return apiclient.Union(c.hosts, c.fallback) }
 
 // explain adds what to do to the error of a read of the Lease.
 func (c *collector) explain(err error) error {
@@ -192,21 +193,11 @@ func peersOf(nodes []Node) (hosts []string) {
 	for _, n := range nodes {
 		known = append(known, n.Address)
 		if n.Agent != nil {
-			hosts = union(hosts, n.Agent.Peers[:min(len(n.Agent.Peers), maxPeers)])
+			hosts = apiclient.Union(hosts, n.Agent.Peers[:min(len(n.Agent.Peers), maxPeers)])
 		}
 	}
 	hosts = slices.DeleteFunc(hosts, func(h string) bool { return slices.Contains(known, h) })
 	return hosts[:min(len(hosts), maxPeers)]
-}
-
-// union returns the elements of all lists in order, without duplicates.
-func union(lists ...[]string) (all []string) {
-	for _, one := range slices.Concat(lists...) {
-		if !slices.Contains(all, one) {
-			all = append(all, one)
-		}
-	}
-	return all
 }
 
 func newLease(cfg config.Config, r election.Record, renewed time.Time) Lease {
@@ -319,14 +310,7 @@ func (c *collector) probeReady(ctx context.Context, host string) error {
 	return health.Ready(ctx, tls, c.store.Authorization(), "https://"+host)
 }
 
-// direct connects to the nodes themselves: it uses no proxy of the environment and follows no
-// redirect.
-var direct = &http.Client{
-	Transport: &http.Transport{DisableKeepAlives: true},
-	CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse
-	},
-}
+var direct = directhttp.NewClient()
 
 // fetchAgent reads an agent's /status. It returns nil if no agent answers.
 func fetchAgent(ctx context.Context, address string) *Agent {

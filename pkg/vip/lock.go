@@ -9,9 +9,11 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/link"
 )
 
@@ -20,6 +22,12 @@ var ErrLocked = errors.New("another kvip serves it in this network namespace")
 
 // servicesLock is the name of the lock of Services.
 const servicesLock = "kvip/services"
+
+// LockBackoff is the pause between attempts to lock. The jitter lets two agents that start at one
+// time not collide again and again.
+var LockBackoff = backoff.Backoff{
+	Min: 400 * time.Millisecond, Max: 400 * time.Millisecond, Jitter: 0.5,
+}
 
 // Lock admits one kvip per VIP in a network namespace (E8). The lock ends when the result is
 // closed and when the process ends. ErrLocked if another kvip has it.

@@ -2,10 +2,11 @@ package vip
 
 import (
 	"cmp"
-	"math/bits"
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/kvip/kvip/pkg/backoff"
 )
 
 // slot is the precision of refreshes: those of one slot are written together, so that the
@@ -21,7 +22,7 @@ const margin = 2 * time.Second
 type refreshSchedule struct {
 	lifetime time.Duration
 	entries  map[netip.Addr]*refresh
-	phases   uint64 // assigned so far
+	phases   backoff.Spread
 }
 
 // refresh is the next refresh of one address: what to write, when, and when it is too late.
@@ -57,15 +58,12 @@ func (s *refreshSchedule) found(c Change, now time.Duration) {
 
 func (s *refreshSchedule) has(vip netip.Addr) bool { return s.entries[vip] != nil }
 
-// entry returns the entry of an address, updated by c. The phase of a new one is the next
-// multiple of the golden ratio: any number of them divide the period evenly.
+// entry returns the entry of an address, updated by c. The phase of a new one is a
+// multiple of slot.
 func (s *refreshSchedule) entry(c Change) *refresh {
 	r := s.entries[c.VIP]
 	if r == nil {
-		const golden = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
-		step, _ := bits.Mul64(s.phases*golden, uint64(s.period()/slot))
-		s.phases++
-		r = &refresh{phase: time.Duration(step) * slot}
+		r = &refresh{phase: s.phases.Next(s.period()).Truncate(slot)}
 		s.entries[c.VIP] = r
 	}
 	r.Change = c

@@ -19,6 +19,7 @@ var levels = map[string]int{
 	"pkg/backoff":            0,
 	"pkg/netaddr":            0,
 	"pkg/required":           0,
+	"pkg/directhttp":         0,
 	"pkg/apis/v1alpha1":      0,
 	"pkg/config":             1,
 	"pkg/reporter":           1,

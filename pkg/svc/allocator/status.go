@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/ipam"
+	"github.com/kvip/kvip/pkg/netaddr"
 	"github.com/kvip/kvip/pkg/placement"
 	"github.com/kvip/kvip/pkg/svc"
 )
@@ -64,7 +65,7 @@ func (a *Allocator) compute(
 		addresses: result.Assigned[s.Owner()], isReady: true, reason: ReasonAllocated,
 		takeOver: len(s.StatusBy) > 0,
 	}
-	d.message = "has " + joined(d.addresses)
+	d.message = "has " + netaddr.Join(d.addresses, " and ")
 	if refusal, refused := result.Refused[s.Owner()]; refused {
 		d.isReady, d.reason, d.message = false, string(refusal.Reason), refusal.Message
 		return d, true
@@ -172,12 +173,4 @@ func (d desiredStatus) condition(s *svc.Service) metav1.Condition {
 		c.LastTransitionTime = s.Condition.LastTransitionTime
 	}
 	return c
-}
-
-func joined(addresses []netip.Addr) string {
-	texts := make([]string, len(addresses))
-	for i, a := range addresses {
-		texts[i] = a.String()
-	}
-	return strings.Join(texts, " and ")
 }

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kvip/kvip/pkg/directhttp"
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/pkg/svc/speaker"
 )
@@ -79,12 +80,7 @@ func queryNode(
 	return speaker.Report{}, err
 }
 
-// directClient uses no proxy, because the agents are on the nodes' network, and follows no
-// redirect.
-var directClient = &http.Client{
-	Transport:     &http.Transport{DisableKeepAlives: true},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-}
+var direct = directhttp.NewClient()
 
 func queryPage(ctx context.Context, page string) (report speaker.Report, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
@@ -93,7 +89,7 @@ func queryPage(ctx context.Context, page string) (report speaker.Report, err err
 	if err != nil {
 		return report, fmt.Errorf("query agent: %w", err)
 	}
-	response, err := directClient.Do(request)
+	response, err := direct.Do(request)
 	if err != nil {
 		return report, fmt.Errorf("query agent: %w", err)
 	}
