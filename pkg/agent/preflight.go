@@ -38,8 +38,7 @@ func Preflight(cfg config.Config) error {
 }
 
 // checkKubeconfigs rejects files that can never work, and files in a missing directory. With
-// kube-vip's
-// settings the directory is a default, not a choice.
+// kube-vip's settings the directory is a default, not a choice.
 func checkKubeconfigs(cfg config.Config) error {
 	err := apiclient.CheckUsers(cfg.Kubeconfigs)
 	for _, path := range cfg.Kubeconfigs {

@@ -173,9 +173,8 @@ func (s *services) onFailure(verb, resource string, err error) {
 }
 
 // newRouter makes a router to the API servers: one on this node, the in-cluster address, the
-// others.
-// A pod for Services alone most likely has no API server on its node, and tries the in-cluster
-// address first (E11).
+// others. A pod for Services alone most likely has no API server on its node, and tries the
+// in-cluster address first (E11).
 func (s *services) newRouter(pool string) (*apiclient.Router, error) {
 	local := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(s.cfg.Port))}
 	inCluster := apiclient.InCluster()

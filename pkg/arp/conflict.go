@@ -23,7 +23,7 @@ const (
 	recentMax    = 1024 // a flood of invented MACs must not fill the memory
 )
 
-// conflictDetector judges the claims that the sockets receive: it reports those of other hosts,
+// conflictDetector evaluates the claims that the sockets receive: it reports those of other hosts,
 // and answers pending probes with them.
 type conflictDetector struct {
 	clock    boottime.Clock
@@ -68,7 +68,7 @@ func (d *conflictDetector) watch(assigned map[netip.Addr]assignment.Assignment,
 	}
 }
 
-// readFrom judges what a socket receives until the socket fails. Malformed frames are ignored.
+// readFrom evaluates what a socket receives until the socket fails. Malformed frames are ignored.
 func (d *conflictDetector) readFrom(conn Conn) error {
 	b := make([]byte, snapLen)
 	for {
@@ -82,7 +82,7 @@ func (d *conflictDetector) readFrom(conn Conn) error {
 	}
 }
 
-// receive judges one frame. It never blocks.
+// receive evaluates one frame. It never blocks.
 func (d *conflictDetector) receive(b []byte) {
 	c, ok := decode(b)
 	if !ok {

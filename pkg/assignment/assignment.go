@@ -49,6 +49,6 @@ type Assignment struct {
 	Ports []Port
 	// Link that carries the address. The zero Link means that none does at present.
 	Link link.Link
-	// State says what the node does with the address.
+	// State is what the node does with the address.
 	State State
 }

@@ -20,8 +20,7 @@ const (
 // linkChooser chooses the link that carries the addresses. An address does not move only because
 // another link came up. It moves if there is a better reason for another link, if the link in use
 // became a port of another or is not usable while the other is, or if the reason for the link in
-// use
-// has been gone for a while. It reads no clock and not the kernel.
+// use has been gone for a while. It reads no clock and not the kernel.
 type linkChooser struct {
 	started   time.Time
 	leftover  int         // index of the link with an address of an earlier agent, 0 for none

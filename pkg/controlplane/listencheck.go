@@ -21,8 +21,7 @@ const listenCheckPeriod = 5 * time.Second
 
 // listenCheck checks that connections to the virtual IPs reach the API server of this node. With a
 // bind-address of its own, an API server is healthy at the node's address and refuses all clients
-// of
-// the virtual IPs.
+// of the virtual IPs.
 type listenCheck struct {
 	vips   []netip.Addr
 	port   uint16

@@ -19,8 +19,7 @@ import (
 )
 
 // tickPeriod drives the machine. Go's timers stop while the machine is suspended, so the tick, not
-// a
-// timer at the deadline, limits how late a reaction is (E9).
+// a timer at the deadline, limits how late a reaction is (E9).
 const tickPeriod = 100 * time.Millisecond
 
 // The loop decides with an election.Machine and acts through these interfaces. Each comment names

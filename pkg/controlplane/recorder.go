@@ -146,8 +146,7 @@ func (r *recorder) recordLost(now election.Status) {
 }
 
 // recordDuplicate detects another machine that holds under this node's name (E8). A holder that
-// does
-// not renew may be this machine before its last boot.
+// does not renew may be this machine before its last boot.
 func (r *recorder) recordDuplicate(before, now election.Status) {
 	renewed := now.Holder == before.Holder && now.Age < before.Age
 	switch {

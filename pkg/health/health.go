@@ -1,4 +1,4 @@
-// Package health judges whether the API server of this node serves clients, by polling its /readyz
+// Package health decides whether the API server of this node serves clients, by polling its /readyz
 // over one kept-alive connection. It does not decide who holds the virtual IP, and knows nothing of
 // Kubernetes beyond the health endpoints of the API server.
 package health
@@ -63,7 +63,7 @@ func (s State) Slow() bool {
 	return s.Verdict == election.NotReady && (s.Code == CodeSlow || s.Code == CodeSilent)
 }
 
-// Config says what to probe. URLs or URL is required.
+// Config is what to probe. URLs or URL is required.
 type Config struct {
 	// URLs returns base URLs to try in order, for example https://127.0.0.1:6443 and then the
 	// node's address. It is called whenever the address in use fails. The first one that answers

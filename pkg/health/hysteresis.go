@@ -14,7 +14,8 @@ const (
 	healthyCount = 5
 	healthySpan  = 400 * time.Millisecond
 	// unauthorizedSpan replaces healthySpan if all answers are 401 or 403. An API server that
-	// starts refuses everybody until it knows the roles, before it can report that it is not ready.
+	// starts rejects all requests until it has loaded the roles, before it can report that it is
+	// not ready.
 	unauthorizedSpan = 2 * time.Second
 	// notReadySpan is the minimum time between two failures in a row that make it NotReady: one
 	// failed /readyz, as after a leader change of etcd, is not worth a move.
@@ -112,8 +113,8 @@ func (h *Hysteresis) dead(code, reason string, now time.Duration) {
 	h.set(election.Dead, code, reason, now)
 }
 
-// failing handles failures that make it NotReady only when they repeat. Broken connections are not
-// a sign of life: they do not lift Dead, and lead to it when nothing else happens.
+// failing handles failures that make the verdict NotReady only when they repeat. Broken connections
+// are not a sign of life: they do not lift Dead, and lead to it when nothing else happens.
 func (h *Hysteresis) failing(obs Observation, now time.Duration) {
 	h.good = streak{}
 	n, span := h.bad.next(now)

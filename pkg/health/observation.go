@@ -131,8 +131,7 @@ func isCertificate(err error) bool {
 
 // worse returns the observation to report when several addresses failed. An address that answers
 // somehow outranks one that refuses, so that "refused" remains only if all addresses refuse (E7).
-// An
-// address without a route ranks lowest.
+// An address without a route ranks lowest.
 func worse(a, b Observation) Observation {
 	if rank(b.Outcome) > rank(a.Outcome) {
 		return b

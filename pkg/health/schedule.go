@@ -36,8 +36,7 @@ const (
 
 // pollSchedule has the instants of polls, pings and lists of the server's sockets. It is pure: time
 // comes in, decisions go out. At most one /readyz is in flight, beside it one ping and one list,
-// and
-// a second /readyz after a ping was answered.
+// and a second /readyz after a ping was answered.
 type pollSchedule struct {
 	period          time.Duration
 	nextPoll        time.Time // when none is in flight
@@ -119,13 +118,13 @@ func (s *pollSchedule) stallWindow(now time.Time) time.Duration {
 	return stallAfter
 }
 
-// decision says what to do at one instant.
+// decision is what to do at one instant.
 type decision struct {
 	poll, ping, probeSockets, secondPoll bool
 	report                               Outcome // OutcomeSlow, OutcomeSilent, OutcomeHung or 0
 }
 
-// decide says what to do now, at a wake-up that was planned for the instant planned.
+// decide returns what to do now, at a wake-up that was planned for the instant planned.
 func (s *pollSchedule) decide(now, planned time.Time) decision {
 	if late := now.Sub(planned); late > frozenAfter && s.polling {
 		s.unansweredSince, s.lastAlive = s.unansweredSince.Add(late), now

@@ -260,8 +260,8 @@ func TestStarved(t *testing.T) {
 	}
 }
 
-// TestE9FrozenProcess: silence during a late wake-up does not count.
-func TestE9FrozenProcess(t *testing.T) {
+// TestProbeOfAPausedProcess: silence during a late wake-up does not count.
+func TestProbeOfAPausedProcess(t *testing.T) {
 	s := newScript(t)
 	s.until(300 * ms)
 	planned := s.s.due()

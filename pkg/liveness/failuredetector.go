@@ -4,13 +4,7 @@
 //
 // It renews and watches nothing, and does not choose owners of addresses: pkg/placement does.
 // Instants are durations since the boot of the observing node. None is taken from an object, so no
-// other node's clock matters. Comments name two rules:
-//
-//   - S1: one Lease per node, renewed every max(1 s, nodes / 20 s), which lasts five intervals.
-//     That is at most 20 writes per second.
-//   - S2: a node judges others only while its own renewal is confirmed and seen back through its
-//     watch. After a gap every peer gets a full Lease duration again, and renewals back off for
-//     less than that. So an outage of the API moves nothing.
+// other node's clock matters. The rules S1 and S2 are in docs/design/services.md.
 package liveness
 
 import (
@@ -36,7 +30,7 @@ type Observation struct {
 
 // View is which nodes are alive at an instant.
 type View struct {
-	// Fresh reports whether this node may judge others: its own renewal is confirmed and was
+	// Fresh reports whether this node may decide about others: its own renewal is confirmed and was
 	// seen back within its duration (S2). Otherwise Alive is that of the last fresh View.
 	Fresh bool
 	// Alive are the nodes that are alive, sorted. It has the own node, and is empty before the

@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// allocatedReason is the reason of a Service that has what it wants.
+// allocatedReason is the reason of a Service that has what it requests.
 const allocatedReason = "Allocated"
 
 // reasons returns the values of label reason of kvip_services.

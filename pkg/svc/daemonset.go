@@ -55,8 +55,7 @@ func DaemonSetStopped(ctx context.Context, server *apiclient.Server, namespace, 
 
 // selects reports whether pods of the DaemonSet may run on the node, by its selector and its
 // required affinity (Kubernetes documentation, "Assigning Pods to Nodes"). A requirement that
-// cannot
-// be parsed excludes no node.
+// cannot be parsed excludes no node.
 func (d *daemonSet) selects(node *Node) bool {
 	spec := d.Spec.Template.Spec
 	if !labels.SelectorFromSet(spec.NodeSelector).Matches(labels.Set(node.Labels)) {

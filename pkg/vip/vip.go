@@ -47,7 +47,7 @@ var (
 	// ErrForeign: a virtual IP is an address of this host that kvip did not write and does not
 	// change.
 	ErrForeign = errors.New("the address belongs to this host and is not kvip's")
-	// ErrControlPlane: the control plane's kvip holds an address that a ServiceOwner wants.
+	// ErrControlPlane: the control plane's kvip holds an address that a ServiceOwner is to write.
 	ErrControlPlane = errors.New("the control plane's kvip holds the address")
 	// ErrExpired: the kernel removed an address that was not refreshed in time. The next Sync
 	// writes it again, as its caller knows whether this node is still the owner.

@@ -18,7 +18,7 @@ import (
 // Report is one node's view of all Services, or of one. The page /services serves it as JSON.
 type Report struct {
 	Node string `json:"node"`
-	// Fresh reports whether this node may judge others. Otherwise its addresses stay (S2).
+	// Fresh reports whether this node may decide about others. Otherwise its addresses stay (S2).
 	Fresh bool `json:"fresh"`
 	// Alive are the announcing nodes that are alive in this node's view.
 	Alive []string `json:"alive"`

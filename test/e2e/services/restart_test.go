@@ -253,10 +253,10 @@ func (s *env) command(n *cluster.Node, command netlab.Command) string {
 	return out.String()
 }
 
-// TestFrozenAgent stops the processes of a node for longer than its Lease (S3): others take its
-// addresses, and when it goes on it has no fresh view, yields at their announcement, and takes
-// nothing back that way. The wire says the new owner at the end.
-func TestFrozenAgent(t *testing.T) {
+// TestS3FrozenSpeakerYields stops the processes of a node for longer than its Lease (S3): others
+// take its addresses, and when it goes on it has no fresh view, yields at their announcement, and
+// takes nothing back that way. The wire says the new owner at the end.
+func TestS3FrozenSpeakerYields(t *testing.T) {
 	s := prepareEnv(t)
 	s.must(s.StartAgents(s.AllNodes()))
 	s.waitSettled(s.AllNodes()...)

@@ -71,7 +71,7 @@ func (l *Lab) start(ctx context.Context, cfg cluster.Config) (err error) {
 	return l.InstallPools(ctx)
 }
 
-// SlowClient returns a client like Kube that waits for ever, for watches.
+// SlowClient returns a client like Kube that waits without end, for watches.
 func (l *Lab) SlowClient() (kubernetes.Interface, error) {
 	conf, err := l.RESTConfig(l.Nodes[0])
 	if err != nil {
