@@ -62,9 +62,11 @@ func runManager(cmd *cobra.Command, cfg config.Config) error {
 			return err
 		}
 	}
-	if err = checkManager(&cfg); asKubeVIP {
+	err = checkManager(&cfg)
+	switch {
+	case asKubeVIP:
 		err = kubevip.TranslateError(err)
-	} else if err == nil {
+	case err == nil:
 		err = cfg.CheckUnusedFlags(cmd.Flags())
 	}
 	if err != nil {

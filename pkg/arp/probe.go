@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// ProbeLimit is the longest that Probe waits: it is part of every take-over. RFC 5227's own timing
+// probeLimit is the longest that Probe waits: it is part of every take-over. RFC 5227's own timing
 // takes 4 to 7 s; later conflicts arrive through Conflicts.
-const ProbeLimit = 100 * time.Millisecond
+const probeLimit = 100 * time.Millisecond
 
 // probeOffsets are the instants at which each address is probed.
 var probeOffsets = [...]time.Duration{0, 25 * time.Millisecond, 60 * time.Millisecond}
@@ -36,12 +36,12 @@ func (p *pendingProbe) answer(c claim) {
 
 // Probe returns which other hosts use the addresses, which must be distinct and Set, Announced or
 // Silent. An empty map means that none does. Probe returns when every address was answered, or
-// after timeout (at most ProbeLimit, and ProbeLimit if it is 0). It fails if it cannot send, and
+// after timeout (at most probeLimit, and probeLimit if it is 0). It fails if it cannot send, and
 // with ctx's error if that ends, with the answers so far. Run must be running.
 func (a *Announcer) Probe(ctx context.Context, addrs []netip.Addr,
 	timeout time.Duration) (map[netip.Addr]net.HardwareAddr, error) {
-	if timeout <= 0 || timeout > ProbeLimit {
-		timeout = ProbeLimit
+	if timeout <= 0 || timeout > probeLimit {
+		timeout = probeLimit
 	}
 	p := &pendingProbe{addrs: addrs, answers: map[netip.Addr]net.HardwareAddr{},
 		all: make(chan struct{})}

@@ -198,7 +198,7 @@ func (a *Allocator) writePool(ctx context.Context, p *svc.Pool, want v1alpha1.IP
 		err = failures.do(ctx, a.cfg.Router, "patch", "ippools",
 			func(ctx context.Context, s *apiclient.Server) error {
 				err := s.KVIP.Patch(types.ApplyPatchType).Resource(v1alpha1.Plural).Name(name).
-					SubResource("status").Param("fieldManager", FieldManager).Body(body).Do(ctx).Error()
+					SubResource("status").Param("fieldManager", svc.FieldManager).Body(body).Do(ctx).Error()
 				if failures.count("patch", "ippools", err); apierrors.IsForbidden(err) { // keep the credentials
 					a.allowed.missing("patch ippools/status", "pools do not report their usage", err)
 					return nil

@@ -147,7 +147,7 @@ func isKVIPs(c metav1.Condition) bool { return c.Type == svc.Condition }
 // (Kubernetes documentation, "Server-Side Apply": an apply of the same manager is another owner).
 func updatedByKVIP(o *corev1.Service) bool {
 	return slices.ContainsFunc(o.ManagedFields, func(f metav1.ManagedFieldsEntry) bool {
-		return f.Manager == FieldManager && f.Operation == metav1.ManagedFieldsOperationUpdate &&
+		return f.Manager == svc.FieldManager && f.Operation == metav1.ManagedFieldsOperationUpdate &&
 			f.FieldsV1 != nil && strings.Contains(f.FieldsV1.GetRawString(), `"f:loadBalancer"`)
 	})
 }

@@ -17,9 +17,6 @@ import (
 	"github.com/kvip/kvip/pkg/svc"
 )
 
-// FieldManager is kvip's name as the owner of fields.
-const FieldManager = svc.FieldManager
-
 // statusClient writes the statuses of Services by server-side apply, or by an update if apply is
 // forbidden (S9). It does not change fields of other programs unless it takes a status over.
 type statusClient struct {
@@ -88,7 +85,7 @@ func (c *statusClient) apply(
 	if err != nil {
 		return nil, err
 	}
-	options := metav1.PatchOptions{FieldManager: FieldManager, Force: &want.takeOver}
+	options := metav1.PatchOptions{FieldManager: svc.FieldManager, Force: &want.takeOver}
 	written, err := services.Patch(ctx, s.Name, types.ApplyPatchType, body, options, "status")
 	switch c.cfg.failures().count("patch", "services", err); {
 	case apierrors.IsForbidden(err):
@@ -121,7 +118,7 @@ func (c *statusClient) update(
 			errors.New("it changed meanwhile"))
 	}
 	want.update(current, s)
-	options := metav1.UpdateOptions{FieldManager: FieldManager}
+	options := metav1.UpdateOptions{FieldManager: svc.FieldManager}
 	written, err := services.UpdateStatus(ctx, current, options)
 	if failures.count("update", "services", err); apierrors.IsForbidden(err) {
 		c.noApply.Store(false) // neither is permitted: try both again

@@ -212,19 +212,3 @@ func (p *applier) clear() error {
 	p.have = assignments{}
 	return p.cfg.Filter.Remove()
 }
-
-// list returns the addresses that this package owns, filters and announces, in order: all but the
-// shared ones.
-func (all assignments) list() []assignment.Assignment {
-	list := make([]assignment.Assignment, 0, len(all))
-	for _, addr := range sortedAddrs(all) {
-		if a := all[addr]; a.phase != shared {
-			list = append(list, a.Assignment)
-		}
-	}
-	return list
-}
-
-func sortedAddrs[T any](all map[netip.Addr]T) []netip.Addr {
-	return slices.SortedFunc(maps.Keys(all), netip.Addr.Compare)
-}

@@ -1,7 +1,9 @@
 package speaker
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/kvip/kvip/pkg/assignment"
@@ -168,4 +170,20 @@ func (all assignments) union(next assignments) assignments {
 // missing returns the addresses of all that other lacks, in order.
 func (all assignments) missing(other assignments) []netip.Addr {
 	return sortedAddrs(all.where(func(a assigned) bool { return !other.has(a.Addr) }))
+}
+
+// list returns the addresses that this package owns, filters and announces, in order: all but the
+// shared ones.
+func (all assignments) list() []assignment.Assignment {
+	list := make([]assignment.Assignment, 0, len(all))
+	for _, addr := range sortedAddrs(all) {
+		if a := all[addr]; a.phase != shared {
+			list = append(list, a.Assignment)
+		}
+	}
+	return list
+}
+
+func sortedAddrs[T any](all map[netip.Addr]T) []netip.Addr {
+	return slices.SortedFunc(maps.Keys(all), netip.Addr.Compare)
 }
