@@ -58,7 +58,7 @@ func checkRepair(t *testing.T, files map[string]string, row string) int {
 	switch {
 	case strings.HasPrefix(outcome, "left: "):
 		return 1
-	case strings.HasPrefix(outcome, "mended"), strings.HasPrefix(outcome, "refuted: "):
+	case strings.HasPrefix(outcome, "fixed"), strings.HasPrefix(outcome, "refuted: "):
 		if len(tests) == 0 {
 			t.Errorf("%s: no test in: %s", repairsPage, row)
 		}
