@@ -1,0 +1,93 @@
+package ipam
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/kvip/kvip/pkg/netaddr"
+)
+
+// checkRequested returns why c cannot have the address that it requests, or nil.
+func (p *planner) checkRequested(c *claim, a netip.Addr) *Refusal {
+	inPool := slices.ContainsFunc(p.cursors, func(s *poolCursor) bool { return s.Contains(a) })
+	checkPlace := p.checkPools
+	if c.AnyPool && !inPool {
+		checkPlace = p.checkOutside
+	}
+	if no := checkPlace(c, a); no != nil {
+		return no
+	}
+	no := p.check(a, c.newcomer())
+	if no.reason == "" {
+		return nil
+	}
+	return refuse(no.reason, "%s: %s: %s", c.Fields.addresses(), no.text(a), no.remedy(c.Fields))
+}
+
+// checkPools returns why no pool may give a to c, or nil.
+func (p *planner) checkPools(c *claim, a netip.Addr) *Refusal {
+	pools := p.cursors
+	if c.Pool != "" && !c.AnyPool {
+		named, no := p.poolsFor(c)
+		if no != nil {
+			return no
+		}
+		pools = named
+	}
+	field := c.Fields.addresses()
+	having := slices.DeleteFunc(slices.Clone(pools), func(s *poolCursor) bool {
+		return !s.Contains(a)
+	})
+	switch {
+	case slices.ContainsFunc(having, func(s *poolCursor) bool { return s.Allows(c.Namespace) }):
+		return nil
+	case len(having) > 0:
+		return refuse(NamespaceNotAllowed, "%s: %s is in %s, which does not allow namespace %s: "+
+			"request an address of another pool, or add the namespace there",
+			field, a, poolNames(having), c.Namespace)
+	case len(pools) == 0:
+		return refuse(OutsidePools, "%s: no pool has %s: create one", field, a)
+	}
+	return refuse(OutsidePools, "%s: %s is not in %s, or avoided there: "+
+		"request another address, or add it to a pool", field, a, poolNames(pools))
+}
+
+// checkOutside returns why c cannot have an address that is in no pool, although its request may
+// have any (S9), or nil. kube-proxy serves the address of a status on every node, whichever host
+// has it.
+func (p *planner) checkOutside(c *claim, a netip.Addr) *Refusal {
+	problem := netaddr.Problem(a)
+	if i := slices.IndexFunc(p.reserved.Networks, func(n Network) bool {
+		return n.Prefix.Contains(a)
+	}); i >= 0 {
+		problem = "an address of " + p.reserved.Networks[i].Holder
+	}
+	if problem == "" {
+		return nil
+	}
+	return refuse(AddressNotAllowed, "%s: %s is %s: request another address",
+		c.Fields.addresses(), a, problem)
+}
+
+// check returns what prevents s at a.
+func (p *planner) check(a netip.Addr, s sharer) conflict {
+	if r, ok := p.reserved.Addresses[a]; ok {
+		if c := r.check(s); c.reason != "" {
+			return c
+		}
+	}
+	return p.checkSharers(a, s)
+}
+
+// checkSharers returns what prevents s next to the sharers of a.
+func (p *planner) checkSharers(a netip.Addr, s sharer) conflict {
+	al, ok := p.used[a]
+	if !ok {
+		return conflict{}
+	}
+	return al.check(s, func() bool {
+		return p.sharing && slices.ContainsFunc(p.cursors, func(c *poolCursor) bool {
+			return c.sharedBy(al.namespaces) && c.Allows(s.Namespace) && c.Contains(a)
+		})
+	})
+}
