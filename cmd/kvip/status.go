@@ -292,8 +292,7 @@ func chooseCredentials(cmd *cobra.Command, cfg *config.Config) error {
 // environmentKubeconfigs returns the files of KUBECONFIG.
 func environmentKubeconfigs() []string {
 	return slices.DeleteFunc(filepath.SplitList(os.Getenv(kubeconfigEnv)), func(file string) bool {
-		return file ==
-			""
+		return file == ""
 	})
 }
 

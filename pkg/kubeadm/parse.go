@@ -44,12 +44,8 @@ func Parse(name string, data []byte) (*File, error) {
 	f := &File{name: name, data: data}
 	switch {
 	case len(data) >= MaxSize:
-		return nil, f.invalid(
-			nil,
-			0,
-			"",
-			fmt.Sprintf("is too large: a kubeadm configuration has less than %d bytes", MaxSize),
-		)
+		return nil, f.invalid(nil, 0, "",
+			fmt.Sprintf("is too large: a kubeadm configuration has less than %d bytes", MaxSize))
 	case !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0:
 		return nil, f.invalid(nil, 0, "", "is not text in UTF-8")
 	case len(bytes.TrimSpace(data)) == 0:

@@ -99,12 +99,8 @@ func (f *File) PlanInit(r Request) (Plan, error) {
 	case doc == nil && node == nil && f.document(joinKind) != nil:
 		return Plan{}, f.invalid(nil, 0, "", "has a "+joinKind+" only, which is for kubeadm join")
 	case doc == nil && node == nil:
-		return Plan{}, f.invalid(
-			nil,
-			0,
-			"",
-			"has neither "+clusterKind+" nor "+initKind+"; kubeadm init needs one of them",
-		)
+		return Plan{}, f.invalid(nil, 0, "",
+			"has neither "+clusterKind+" nor "+initKind+"; kubeadm init needs one of them")
 	}
 	var present fields
 	if doc != nil {

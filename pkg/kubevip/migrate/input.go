@@ -36,9 +36,7 @@ type workload struct {
 	dropped    []kubevip.Note // fields that are not copied
 }
 
-func (w *workload) field(
-	name string,
-) string {
+func (w *workload) field(name string) string {
 	return fmt.Sprintf("document %d: %s", w.document, name)
 }
 

@@ -107,7 +107,7 @@ func (f *faults) over(addr netip.Addr, now time.Duration) bool {
 	return now >= f.address[addr].holdEnd && !f.chosen[addr]
 }
 
-// nextEvent returns when to retry something or to tell other nodes something; 0 means never.
+// nextEvent returns when to retry something or to update the report to other nodes; 0 means never.
 func (f *faults) nextEvent(now time.Duration) (next time.Duration) {
 	sooner := func(at time.Duration) {
 		if next == 0 || at < next {
