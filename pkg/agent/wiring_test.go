@@ -145,8 +145,8 @@ func TestKnownAddressesAreTheLedger(t *testing.T) {
 	if known := a.services.knownAddresses(); len(known) != 0 {
 		t.Errorf("an empty ledger has %v", known)
 	}
-	web := ipam.Holder{Owner: "a/web"}
-	e.PutLedger("0", ipam.Ledger{alone: {web}, shared: {{Owner: ipam.ControlPlane}, web}})
+	web := ipam.Entry{Service: "a/web"}
+	e.PutLedger("0", ipam.Ledger{alone: {web}, shared: {{Service: ipam.ControlPlane}, web}})
 	e.Eventually("both addresses are known", func() bool {
 		known := a.services.knownAddresses()
 		return len(known) == 2 && known[alone] && !known[shared]

@@ -8,26 +8,26 @@ import (
 	"strings"
 )
 
-// claim is a request and its addresses during one Plan.
-type claim struct {
+// pendingRequest is a request and its addresses during one Plan.
+type pendingRequest struct {
 	*Request
 	invalid  *Refusal // nothing of the request can be granted
 	key      string   // ShareKey, bounded
 	ports    []Port   // sorted
 	portList string   // ports as text, see portText
 	has      [2]netip.Addr
-	pool     [2]string   // Holder.Pool of has
+	pool     [2]string   // Entry.Pool of has
 	released []rejection // addresses that had to be released
 	warned   []rejection // about addresses that it has
 	refused  []rejection
 }
 
-func newClaim(r *Request) *claim {
-	return &claim{Request: r, key: ShareKey(r.ShareKey), invalid: r.validate(), ports: sorted(r.Ports)}
+func newPendingRequest(r *Request) *pendingRequest {
+	return &pendingRequest{Request: r, key: ShareKey(r.ShareKey), invalid: r.validate(), ports: sorted(r.Ports)}
 }
 
-// addresses returns the addresses of the claim, the primary family first.
-func (c *claim) addresses() []netip.Addr {
+// addresses returns the addresses of the request, the primary family first.
+func (c *pendingRequest) addresses() []netip.Addr {
 	var all []netip.Addr
 	for _, f := range append(slices.Clone(c.Families), IPv4, IPv6) {
 		if a := c.has[f]; a.IsValid() && !slices.Contains(all, a) {
@@ -37,13 +37,13 @@ func (c *claim) addresses() []netip.Addr {
 	return all
 }
 
-func (c *claim) refuse(a netip.Addr, no *Refusal) {
+func (c *pendingRequest) refuse(a netip.Addr, no *Refusal) {
 	c.refused = append(c.refused, rejection{a, no})
 }
 
 // refusals returns all, lasting ones before releases. A release is omitted if a refusal reports the
 // same address and reason.
-func (c *claim) refusals() []*Refusal {
+func (c *pendingRequest) refusals() []*Refusal {
 	var all []*Refusal
 	if c.invalid != nil {
 		all = append(all, c.invalid)
@@ -67,19 +67,19 @@ func (c *claim) refusals() []*Refusal {
 }
 
 // portText returns the ports as one text, which makes them a key of maps.
-func (c *claim) portText() string {
+func (c *pendingRequest) portText() string {
 	if c.portList == "" {
 		c.portList = join(c.ports, ",")
 	}
 	return c.portList
 }
 
-// sharer is a claim at one address, and the terms on which it shares the address.
+// sharer is a request at one address, and the terms on which it shares the address.
 type sharer struct {
-	*claim
+	*pendingRequest
 	key      string
 	ports    []Port
-	recorded Holder // in the ledger; zero for a newcomer
+	recorded Entry // in the ledger; zero for a newcomer
 	// sameKey: the ledger records it there next to others, with this key.
 	sameKey bool
 	// sameTerms: the ledger records it there next to others, with these terms.
@@ -88,11 +88,13 @@ type sharer struct {
 	unchanged bool
 }
 
-func (c *claim) newcomer() sharer { return sharer{claim: c, key: c.key, ports: c.ports} }
+func (c *pendingRequest) newcomer() sharer {
+	return sharer{pendingRequest: c, key: c.key, ports: c.ports}
+}
 
-// retained returns the claim as the ledger records it, at an address with several holders or one.
+// retained returns the request as the ledger records it, at an address with several entries or one.
 // An invalid request counts as what the ledger records.
-func (c *claim) retained(h Holder, several bool) sharer {
+func (c *pendingRequest) retained(h Entry, several bool) sharer {
 	h.Key = ShareKey(h.Key)
 	s := c.newcomer()
 	s.recorded = h
@@ -123,7 +125,7 @@ type allocation struct {
 
 func (al *allocation) add(s sharer) {
 	al.sharers = append(al.sharers, s)
-	al.invalid = al.invalid || s.claim.invalid != nil
+	al.invalid = al.invalid || s.pendingRequest.invalid != nil
 	al.changed = al.changed || !s.sameKey
 	if !slices.Contains(al.namespaces, s.Namespace) {
 		al.namespaces = append(al.namespaces, s.Namespace)
@@ -140,10 +142,10 @@ func (al *allocation) index(s sharer) {
 }
 
 // without returns the allocation without c, nil if c is the only sharer.
-func (al *allocation) without(c *claim) *allocation {
+func (al *allocation) without(c *pendingRequest) *allocation {
 	var rest *allocation
 	for _, s := range al.sharers {
-		if s.claim == c {
+		if s.pendingRequest == c {
 			continue
 		}
 		if rest == nil {
@@ -158,7 +160,7 @@ func (al *allocation) without(c *claim) *allocation {
 // stay together, whatever happened to the pool. New ones need a Shared pool, which shared reports.
 func (al *allocation) check(s sharer, shared func() bool) conflict {
 	first := al.sharers[0]
-	taken := conflict{reason: AddressTaken, holder: string(first.Owner)}
+	taken := conflict{reason: AddressTaken, usedBy: string(first.Service)}
 	switch {
 	case s.key == first.key && !s.sameKey && al.invalid:
 		taken.invalid = true
@@ -180,7 +182,7 @@ func (al *allocation) check(s sharer, shared func() bool) conflict {
 	}
 	for _, port := range s.ports {
 		if one, ok := al.ports[port]; ok {
-			return conflict{reason: PortConflict, holder: string(one.Owner), port: port}
+			return conflict{reason: PortConflict, usedBy: string(one.Service), port: port}
 		}
 	}
 	return al.checkBounds(s)
@@ -192,12 +194,12 @@ func (al *allocation) checkTerms(s sharer) conflict {
 	link, agreed := "", s.sameTerms
 	for _, one := range al.sharers {
 		if !(one.sameTerms && s.sameTerms) && !one.terms().compatible(s.terms()) {
-			return conflict{reason: PolicyMismatch, holder: string(one.Owner)}
+			return conflict{reason: PolicyMismatch, usedBy: string(one.Service)}
 		}
 		link, agreed = cmp.Or(link, one.terms().link), agreed && one.sameTerms
 	}
 	if wanted := s.terms().link; !agreed && wanted != "" && wanted != link {
-		return conflict{reason: PolicyMismatch, holder: string(al.sharers[0].Owner)}
+		return conflict{reason: PolicyMismatch, usedBy: string(al.sharers[0].Service)}
 	}
 	return conflict{}
 }
@@ -208,41 +210,41 @@ func (al *allocation) checkBounds(s sharer) conflict {
 	for _, one := range al.sharers {
 		ports += len(one.ports)
 	}
-	if !s.unchanged && (len(al.sharers) >= MaxHolders || ports > MaxPorts) {
-		return conflict{reason: LimitExceeded, holder: string(al.sharers[0].Owner)}
+	if !s.unchanged && (len(al.sharers) >= MaxSharers || ports > MaxPorts) {
+		return conflict{reason: LimitExceeded, usedBy: string(al.sharers[0].Service)}
 	}
 	return conflict{}
 }
 
-// holders returns the sharers as the ledger records them, with the terms of each if it is shared.
-func (al *allocation) holders(f Family, shared bool) []Holder {
-	holders := make([]Holder, len(al.sharers))
+// entries returns the sharers as the ledger records them, with the terms of each if it is shared.
+func (al *allocation) entries(f Family, shared bool) []Entry {
+	entries := make([]Entry, len(al.sharers))
 	for i, s := range al.sharers {
-		holders[i] = Holder{Owner: s.Owner, Pool: s.pool[f]}
+		entries[i] = Entry{Service: s.Service, Pool: s.pool[f]}
 		if shared {
-			holders[i].Key, holders[i].Ports = s.key, slices.Clone(s.ports)
-			holders[i].Terms = s.terms().String()
+			entries[i].Key, entries[i].Ports = s.key, slices.Clone(s.ports)
+			entries[i].Terms = s.terms().String()
 		}
 	}
-	slices.SortFunc(holders, compareOwner)
-	return holders
+	slices.SortFunc(entries, compareService)
+	return entries
 }
 
 // conflict is what prevents a sharer at an address. Without a reason, nothing does.
 type conflict struct {
 	reason  Reason
-	holder  string
+	usedBy  string
 	port    Port
-	invalid bool // the request of the holder is invalid
+	invalid bool // the request of the Service at the address is invalid
 	anyKey  bool // any share key resolves it
 }
 
 // text describes the conflict at a.
 func (c conflict) text(a netip.Addr) string {
 	if c.reason == PortConflict {
-		return c.port.String() + " at " + a.String() + " belongs to " + c.holder
+		return c.port.String() + " at " + a.String() + " belongs to " + c.usedBy
 	}
-	return a.String() + " belongs to " + c.holder
+	return a.String() + " belongs to " + c.usedBy
 }
 
 // remedy returns what a user can do.
@@ -258,7 +260,7 @@ func (c conflict) remedy(fields Fields) string {
 			"and the same interface; else " + another
 	case c.reason == LimitExceeded:
 		return fmt.Sprintf("at most %d Services with %d ports in all share an address: %s",
-			MaxHolders, MaxPorts, another)
+			MaxSharers, MaxPorts, another)
 	case c.invalid:
 		return "correct the request of that Service first, or " + another
 	case c.anyKey:
@@ -267,28 +269,30 @@ func (c conflict) remedy(fields Fields) string {
 	return "set " + fields.shareKey() + " of both to the same value, or " + another
 }
 
-// sharersOf returns the holders of a with a request for its family. Those that changed nothing come
+// sharersOf returns the entries of a with a request for its family. Those that changed nothing come
 // first: they shared the address before, so none of them leaves because another one changed (S4).
-// The others follow by Owner.
-func sharersOf(a netip.Addr, holders []Holder, byOwner map[Owner]*claim) []sharer {
+// The others follow by ServiceKey.
+func sharersOf(a netip.Addr, entries []Entry, byService map[ServiceKey]*pendingRequest) []sharer {
 	var all []sharer
-	holders = slices.DeleteFunc(slices.Clone(holders), func(h Holder) bool {
-		return h.Owner == ControlPlane
+	entries = slices.DeleteFunc(slices.Clone(entries), func(h Entry) bool {
+		return h.Service == ControlPlane
 	})
-	for _, h := range holders {
-		c, ok := byOwner[h.Owner]
+	for _, h := range entries {
+		c, ok := byService[h.Service]
 		if !ok || c.invalid == nil && !slices.Contains(c.Families, FamilyOf(a)) {
 			continue
 		}
-		all = append(all, c.retained(h, len(holders) > 1))
+		all = append(all, c.retained(h, len(entries) > 1))
 	}
-	slices.SortStableFunc(all, func(x, y sharer) int { return compareClaims(x.claim, y.claim) })
-	all = slices.CompactFunc(all, func(x, y sharer) bool { return x.claim == y.claim })
+	slices.SortStableFunc(all, func(x, y sharer) int { return comparePending(x.pendingRequest, y.pendingRequest) })
+	all = slices.CompactFunc(all, func(x, y sharer) bool { return x.pendingRequest == y.pendingRequest })
 	slices.SortStableFunc(all, func(x, y sharer) int { return trueFirst(x.unchanged, y.unchanged) })
 	return all
 }
 
-func compareClaims(a, b *claim) int { return strings.Compare(string(a.Owner), string(b.Owner)) }
+func comparePending(a, b *pendingRequest) int {
+	return strings.Compare(string(a.Service), string(b.Service))
+}
 
 // trueFirst orders true before false.
 func trueFirst(x, y bool) int {

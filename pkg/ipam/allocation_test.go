@@ -8,10 +8,10 @@ import (
 )
 
 // sharerOf is a newcomer with a request as transcripts write it.
-func sharerOf(t *testing.T, owner Owner, words string) sharer {
+func sharerOf(t *testing.T, service ServiceKey, words string) sharer {
 	t.Helper()
-	r := readRequest(t, owner, strings.Fields(words))
-	return newClaim(&r).newcomer()
+	r := readRequest(t, service, strings.Fields(words))
+	return newPendingRequest(&r).newcomer()
 }
 
 // The check of a newcomer next to one sharer.
@@ -47,21 +47,21 @@ func TestAllocationCheck(t *testing.T) {
 		if got.reason != c.want {
 			t.Errorf("%s: %+v, want %q", name, got, c.want)
 		}
-		if got.reason != "" && got.holder != "a/1" {
-			t.Errorf("%s: the holder is %q", name, got.holder)
+		if got.reason != "" && got.usedBy != "a/1" {
+			t.Errorf("%s: it is used by %q", name, got.usedBy)
 		}
 	}
 }
 
 // What the ledger records together stays together, unless one of them changed.
 func TestRetained(t *testing.T) {
-	web := Holder{Owner: "a/1", Key: "k", Ports: []Port{{"TCP", 80}}, Terms: "Cluster//"}
+	web := Entry{Service: "a/1", Key: "k", Ports: []Port{{"TCP", 80}}, Terms: "Cluster//"}
 	unknown := web
 	unknown.Terms = ""
 	type flags struct{ sameKey, sameTerms, unchanged bool }
 	for name, c := range map[string]struct {
 		request string
-		holder  Holder
+		entry   Entry
 		several bool
 		want    flags
 	}{
@@ -78,7 +78,7 @@ func TestRetained(t *testing.T) {
 		"invalid, with a port": {"81 invalid", web, true, flags{true, true, false}},
 	} {
 		r := readRequest(t, "a/1", strings.Fields(c.request))
-		s := newClaim(&r).retained(c.holder, c.several)
+		s := newPendingRequest(&r).retained(c.entry, c.several)
 		if got := (flags{s.sameKey, s.sameTerms, s.unchanged}); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
@@ -91,42 +91,42 @@ func TestAllocationWithout(t *testing.T) {
 	al := &allocation{}
 	al.add(first)
 	al.add(second)
-	rest := al.without(first.claim)
+	rest := al.without(first.pendingRequest)
 	if len(rest.sharers) != 1 || !slices.Equal(rest.namespaces, []string{"b"}) {
 		t.Fatalf("the rest is %+v", rest)
 	}
 	if no := rest.check(sharerOf(t, "a/3", "80 key=k"), nil); no.reason != "" {
 		t.Errorf("port 80 is not free: %+v", no)
 	}
-	if rest.without(second.claim) != nil {
+	if rest.without(second.pendingRequest) != nil {
 		t.Error("an allocation without sharers is left")
 	}
 }
 
-// The first of several holders that the ledger records is the one that changed nothing.
+// The first of several entries that the ledger records is the one that changed nothing.
 func TestSharersOf(t *testing.T) {
 	a := netip.MustParseAddr("192.0.2.1")
-	byOwner := map[Owner]*claim{}
-	for owner, words := range map[Owner]string{
+	byService := map[ServiceKey]*pendingRequest{}
+	for service, words := range map[ServiceKey]string{
 		"a/1": "81 key=k", "a/2": "82 key=k", "a/3": "83 key=k", "a/6": "v6 key=k",
 	} {
-		r := readRequest(t, owner, strings.Fields(words))
-		byOwner[owner] = newClaim(&r)
+		r := readRequest(t, service, strings.Fields(words))
+		byService[service] = newPendingRequest(&r)
 	}
-	holders := []Holder{
-		{Owner: "a/1", Key: "k", Ports: []Port{{"TCP", 80}}}, // its port changed
-		{Owner: "a/2", Key: "k", Ports: []Port{{"TCP", 82}}},
-		{Owner: "a/2", Key: "k"}, // twice
-		{Owner: "a/3", Key: "k", Ports: []Port{{"TCP", 83}}},
-		{Owner: "a/6", Key: "k"}, // it requests no IPv4
-		{Owner: "z/z"},           // it has no request
-		{Owner: ControlPlane},
+	entries := []Entry{
+		{Service: "a/1", Key: "k", Ports: []Port{{"TCP", 80}}}, // its port changed
+		{Service: "a/2", Key: "k", Ports: []Port{{"TCP", 82}}},
+		{Service: "a/2", Key: "k"}, // twice
+		{Service: "a/3", Key: "k", Ports: []Port{{"TCP", 83}}},
+		{Service: "a/6", Key: "k"}, // it requests no IPv4
+		{Service: "z/z"},           // it has no request
+		{Service: ControlPlane},
 	}
-	var got []Owner
-	for _, s := range sharersOf(a, holders, byOwner) {
-		got = append(got, s.Owner)
+	var got []ServiceKey
+	for _, s := range sharersOf(a, entries, byService) {
+		got = append(got, s.Service)
 	}
-	if want := []Owner{"a/2", "a/3", "a/1"}; !slices.Equal(got, want) {
+	if want := []ServiceKey{"a/2", "a/3", "a/1"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
@@ -161,7 +161,7 @@ func TestRemedies(t *testing.T) {
 // A release is not reported next to a refusal of the same address for the same reason.
 func TestRefusalsOfAClaim(t *testing.T) {
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	c := newClaim(&Request{Families: []Family{IPv4}})
+	c := newPendingRequest(&Request{Families: []Family{IPv4}})
 	c.has[IPv4] = b
 	refused, gone := refuse(AddressTaken, "refused"), refuse(AddressTaken, "released")
 	warning, other := refuse(NodeAddress, "warning"), refuse(PortConflict, "other")

@@ -34,8 +34,8 @@ func BenchmarkPlan(b *testing.B) {
 			requests := make([]Request, many)
 			for i := range requests {
 				requests[i] = c.request
-				requests[i].Owner, requests[i].Namespace,
-					requests[i].Ports = Owner(fmt.Sprintf("ns-%d/web-%d", i%100, i)), fmt.Sprintf("ns-%d", i%100),
+				requests[i].Service, requests[i].Namespace,
+					requests[i].Ports = ServiceKey(fmt.Sprintf("ns-%d/web-%d", i%100, i)), fmt.Sprintf("ns-%d", i%100),
 					web
 				if requests[i].Families == nil {
 					requests[i].Families = []Family{IPv4}
@@ -58,7 +58,7 @@ func BenchmarkPlan(b *testing.B) {
 func BenchmarkPlanOneAddress(b *testing.B) {
 	requests := make([]Request, many)
 	for i := range requests {
-		requests[i] = Request{Owner: Owner(fmt.Sprintf("a/%d", i)), Namespace: "a",
+		requests[i] = Request{Service: ServiceKey(fmt.Sprintf("a/%d", i)), Namespace: "a",
 			Families: []Family{IPv4}, ShareKey: "k", Ports: []Port{{"TCP", uint16(i)}}}
 	}
 	pools := []Pool{{Name: "p",

@@ -8,7 +8,7 @@ import (
 )
 
 // checkRequested returns why c cannot have the address that it requests, or nil.
-func (p *planner) checkRequested(c *claim, a netip.Addr) *Refusal {
+func (p *planner) checkRequested(c *pendingRequest, a netip.Addr) *Refusal {
 	inPool := slices.ContainsFunc(p.cursors, func(s *poolCursor) bool { return s.Contains(a) })
 	checkPlace := p.checkPools
 	if c.AnyPool && !inPool {
@@ -25,7 +25,7 @@ func (p *planner) checkRequested(c *claim, a netip.Addr) *Refusal {
 }
 
 // checkPools returns why no pool may give a to c, or nil.
-func (p *planner) checkPools(c *claim, a netip.Addr) *Refusal {
+func (p *planner) checkPools(c *pendingRequest, a netip.Addr) *Refusal {
 	pools := p.cursors
 	if c.Pool != "" && !c.AnyPool {
 		named, no := p.poolsFor(c)
@@ -55,12 +55,12 @@ func (p *planner) checkPools(c *claim, a netip.Addr) *Refusal {
 // checkOutside returns why c cannot have an address that is in no pool, although its request may
 // have any (S9), or nil. kube-proxy serves the address of a status on every node, whichever host
 // has it.
-func (p *planner) checkOutside(c *claim, a netip.Addr) *Refusal {
+func (p *planner) checkOutside(c *pendingRequest, a netip.Addr) *Refusal {
 	problem := netaddr.Problem(a)
 	if i := slices.IndexFunc(p.reserved.Networks, func(n Network) bool {
 		return n.Prefix.Contains(a)
 	}); i >= 0 {
-		problem = "an address of " + p.reserved.Networks[i].Holder
+		problem = "an address of " + p.reserved.Networks[i].UsedBy
 	}
 	if problem == "" {
 		return nil

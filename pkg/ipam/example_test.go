@@ -15,12 +15,12 @@ func ExamplePlan() {
 	}
 	pools := []ipam.Pool{{Name: "lan", Ranges: []ipam.Range{addresses}}}
 	web := ipam.Request{
-		Owner: "default/web", Namespace: "default", Families: []ipam.Family{ipam.IPv4},
+		Service: "default/web", Namespace: "default", Families: []ipam.Family{ipam.IPv4},
 		ShareKey: "edge", Ports: []ipam.Port{{Protocol: "TCP", Number: 80}},
 	}
 	mail, lost := web, web
-	mail.Owner, mail.Ports = "default/mail", []ipam.Port{{Protocol: "TCP", Number: 25}}
-	lost.Owner, lost.Pool = "default/lost", "wan"
+	mail.Service, mail.Ports = "default/mail", []ipam.Port{{Protocol: "TCP", Number: 25}}
+	lost.Service, lost.Pool = "default/lost", "wan"
 
 	result := ipam.Plan(nil, pools, ipam.Reserved{}, []ipam.Request{web, mail, lost})
 	fmt.Println("web ", result.Assigned["default/web"])

@@ -7,55 +7,55 @@ import (
 	"strings"
 )
 
-// Holder is one owner of an address, with the terms on which it got the address. They tell later
+// Entry is a Service at an address, with the terms on which it got the address. They tell later
 // which of two Services changed if these can no longer share.
-type Holder struct {
-	// Owner is a Service, or ControlPlane next to Services that share its address.
-	Owner Owner
+type Entry struct {
+	// Service is a Service, or ControlPlane next to Services that share its address.
+	Service ServiceKey
 	// Pool is the pool that the Service requested when it got the address or confirmed it; empty if
 	// none. The Service keeps the address if that pool shrinks, and releases it if it requests another
 	// pool.
 	Pool string
-	// Key and Ports (sorted) are recorded only if the address has several holders, or is the VIP.
+	// Key and Ports (sorted) are recorded only if the address has several entries, or is the VIP.
 	Key   string
 	Ports []Port
 	// Terms are recorded with Key and Ports: traffic policy, pods and interface. Empty means unknown.
 	Terms string
 }
 
-func (h Holder) equal(other Holder) bool {
-	return h.Owner == other.Owner && h.Pool == other.Pool && h.Key == other.Key &&
+func (h Entry) equal(other Entry) bool {
+	return h.Service == other.Service && h.Pool == other.Pool && h.Key == other.Key &&
 		h.Terms == other.Terms && slices.Equal(h.Ports, other.Ports)
 }
 
-func compareOwner(a, b Holder) int { return strings.Compare(string(a.Owner), string(b.Owner)) }
+func compareService(a, b Entry) int { return strings.Compare(string(a.Service), string(b.Service)) }
 
-// Ledger has the holders of each address, sorted by Owner. It is the only source of truth (S4).
-type Ledger map[netip.Addr][]Holder
+// Ledger has the entries of each address, sorted by Service. It is the only source of truth (S4).
+type Ledger map[netip.Addr][]Entry
 
 // Clone returns a deep copy.
 func (l Ledger) Clone() Ledger {
 	clone := make(Ledger, len(l))
-	for a, holders := range l {
-		holders = slices.Clone(holders)
-		for i := range holders {
-			holders[i].Ports = slices.Clone(holders[i].Ports)
+	for a, entries := range l {
+		entries = slices.Clone(entries)
+		for i := range entries {
+			entries[i].Ports = slices.Clone(entries[i].Ports)
 		}
-		clone[a] = holders
+		clone[a] = entries
 	}
 	return clone
 }
 
-// WithControlPlane reports whether the control plane is one of the holders: the address is on the
+// WithControlPlane reports whether the control plane has one of the entries: the address is on the
 // holder of the VIP, and on no other node (S4).
-func WithControlPlane(holders []Holder) bool {
-	return slices.ContainsFunc(holders, func(h Holder) bool { return h.Owner == ControlPlane })
+func WithControlPlane(entries []Entry) bool {
+	return slices.ContainsFunc(entries, func(h Entry) bool { return h.Service == ControlPlane })
 }
 
 // Equal reports whether both record the same, so that no write is needed.
 func (l Ledger) Equal(other Ledger) bool {
-	return maps.EqualFunc(l, other, func(a, b []Holder) bool {
-		return slices.EqualFunc(a, b, Holder.equal)
+	return maps.EqualFunc(l, other, func(a, b []Entry) bool {
+		return slices.EqualFunc(a, b, Entry.equal)
 	})
 }
 

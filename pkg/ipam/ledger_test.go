@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// sharedLedger has 192.0.2.0 with two holders, 192.0.2.1 with one, and an IPv6 address.
+// sharedLedger has 192.0.2.0 with two entries, 192.0.2.1 with one, and an IPv6 address.
 func sharedLedger(t *testing.T) (*world, Ledger) {
 	t.Helper()
 	w := newWorld()
@@ -31,8 +31,8 @@ func TestLedgerEqual(t *testing.T) {
 		"key":     func(l Ledger) { l[shared][0].Key = "x" },
 		"pool":    func(l Ledger) { l[shared][0].Pool = "x" },
 		"terms":   func(l Ledger) { l[shared][0].Terms = "x" },
-		"owner":   func(l Ledger) { l[shared][0].Owner = "x/x" },
-		"holder":  func(l Ledger) { l[shared] = l[shared][1:] },
+		"service": func(l Ledger) { l[shared][0].Service = "x/x" },
+		"entry":   func(l Ledger) { l[shared] = l[shared][1:] },
 		"deleted": func(l Ledger) { delete(l, shared) },
 		"added":   func(l Ledger) { l[netip.MustParseAddr("192.0.2.9")] = nil },
 	} {
@@ -77,23 +77,23 @@ func TestLedgerWithControlPlane(t *testing.T) {
 			t.Errorf("%s: %v, want %v", addr, got, want)
 		}
 	}
-	holders := w.ledger[netip.MustParseAddr("192.0.2.1")]
-	want := Holder{Owner: ControlPlane, Ports: []Port{{"TCP", 6443}}}
-	if len(holders) != 2 || holders[0].Owner != "a/1" || !holders[1].equal(want) {
-		t.Errorf("holders %v", holders)
+	entries := w.ledger[netip.MustParseAddr("192.0.2.1")]
+	want := Entry{Service: ControlPlane, Ports: []Port{{"TCP", 6443}}}
+	if len(entries) != 2 || entries[0].Service != "a/1" || !entries[1].equal(want) {
+		t.Errorf("entries %v", entries)
 	}
 }
 
-// A holder is recorded with terms only if the address is shared.
+// A Service is recorded with terms only if the address is shared.
 func TestHoldersAreRecordedWithTheirTerms(t *testing.T) {
 	_, ledger := sharedLedger(t)
 	one := ledger[netip.MustParseAddr("192.0.2.1")]
-	if len(one) != 1 || !one[0].equal(Holder{Owner: "a/3", Pool: "p"}) {
-		t.Errorf("a single holder is recorded as %+v", one)
+	if len(one) != 1 || !one[0].equal(Entry{Service: "a/3", Pool: "p"}) {
+		t.Errorf("a single entry is recorded as %+v", one)
 	}
 	two := ledger[netip.MustParseAddr("192.0.2.0")]
-	want := Holder{Owner: "a/2", Key: "k", Ports: []Port{{"TCP", 81}}, Terms: "Cluster//"}
+	want := Entry{Service: "a/2", Key: "k", Ports: []Port{{"TCP", 81}}, Terms: "Cluster//"}
 	if len(two) != 2 || !two[1].equal(want) {
-		t.Errorf("two holders are recorded as %+v", two)
+		t.Errorf("two entries are recorded as %+v", two)
 	}
 }

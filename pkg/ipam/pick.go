@@ -8,7 +8,7 @@ import (
 // pick finds an address of each open family: shared with the same key, else a previous one, else
 // all from one pool, else each from the first pool with a free one. It adds them to found.
 func (p *planner) pick(
-	c *claim, open []Family, pools []*poolCursor, found [2]netip.Addr,
+	c *pendingRequest, open []Family, pools []*poolCursor, found [2]netip.Addr,
 ) [2]netip.Addr {
 	if c.key != "" {
 		found = pickEach(open, pools, found, func(f Family, s *poolCursor) netip.Addr {
@@ -32,7 +32,7 @@ func (p *planner) pick(
 
 // pickFree picks addresses of the pools that are free, or that a Shared pool lets c share.
 func (p *planner) pickFree(
-	c *claim, open []Family, pools []*poolCursor, found [2]netip.Addr,
+	c *pendingRequest, open []Family, pools []*poolCursor, found [2]netip.Addr,
 ) [2]netip.Addr {
 	return pickEach(open, pools, found, func(f Family, s *poolCursor) netip.Addr {
 		if c.key == "" && s.Shared {
@@ -61,7 +61,7 @@ func pickEach(
 
 // fits reports whether the pool has the addresses that c found already or keeps, so that both
 // families come from one pool.
-func (c *claim) fits(open []Family, s *poolCursor, found [2]netip.Addr) bool {
+func (c *pendingRequest) fits(open []Family, s *poolCursor, found [2]netip.Addr) bool {
 	for f, a := range found {
 		if !a.IsValid() && !slices.Contains(open, Family(f)) {
 			a = c.has[f]
@@ -80,7 +80,7 @@ func (p *planner) taken(a netip.Addr) bool {
 }
 
 // previous returns a free address of the pool from the Service's status.
-func (p *planner) previous(c *claim, f Family, s *poolCursor) netip.Addr {
+func (p *planner) previous(c *pendingRequest, f Family, s *poolCursor) netip.Addr {
 	for _, a := range c.Previous {
 		if FamilyOf(a) == f && s.Contains(a) && !p.taken(a) {
 			return a
@@ -92,7 +92,7 @@ func (p *planner) previous(c *claim, f Family, s *poolCursor) netip.Addr {
 // join returns an address of the pool that c can share. No sharer leaves during a round, so
 // addresses that refused an attempt once are not examined again for it. The VIP is shared only on
 // request.
-func (p *planner) join(c *claim, f Family, s *poolCursor) netip.Addr {
+func (p *planner) join(c *pendingRequest, f Family, s *poolCursor) netip.Addr {
 	attempt := joinAttempt{keyed{c.key, f}, s, c.portText(), c.terms()}
 	list := p.byKey[attempt.keyed]
 	for i := p.joins[attempt]; i < len(list); i++ {

@@ -14,19 +14,19 @@ type Result struct {
 	Ledger Ledger
 	// Assigned are the addresses of each Service, that of the primary family first. Services without
 	// an address are left out.
-	Assigned map[Owner][]netip.Addr
+	Assigned map[ServiceKey][]netip.Addr
 	// Refused is what was not granted, or had to be released. A refused Service may have addresses.
-	Refused map[Owner]Refusal
+	Refused map[ServiceKey]Refusal
 }
 
 // Plan keeps valid assignments, then honours requested addresses, then previous ones, then
-// allocates free ones; ties are broken by Owner. The order of its inputs does not matter. A Plan
+// allocates free ones; ties are broken by ServiceKey. The order of its inputs does not matter. A Plan
 // from its own Ledger moves no Service.
 //
 // A change of pools releases no address. A Service loses an address only if it does not request the
-// family, if the address is the VIP, or if the holders can no longer share it. Then the Service
+// family, if the address is the VIP, or if the Services can no longer share it. Then the Service
 // that changed leaves: those that request no more than the ledger records stay. If several changed,
-// the first by Owner stays. Two Services that each request the other's address are both refused.
+// the first by ServiceKey stays. Two Services that each request the other's address are both refused.
 func Plan(ledger Ledger, pools []Pool, reserved Reserved, requests []Request) Result {
 	p := newPlanner(pools, reserved, requests)
 	p.retain(ledger)
@@ -41,7 +41,7 @@ type planner struct {
 	allowed  map[string][]*poolCursor // by namespace, see automatic
 	sharing  bool                     // there is a Shared pool
 	reserved Reserved
-	claims   []*claim // by Owner
+	pending  []*pendingRequest // by ServiceKey
 	used     map[netip.Addr]*allocation
 	byKey    map[keyed][]netip.Addr
 	joins    map[joinAttempt]int // of byKey, the next to examine
@@ -53,7 +53,7 @@ type keyed struct {
 	family Family
 }
 
-// joinAttempt decides whether a claim can join others. A second claim with the same attempt gets
+// joinAttempt decides whether a request can join others. A second one with the same attempt gets
 // the same answers.
 type joinAttempt struct {
 	keyed
@@ -77,31 +77,31 @@ func newPlanner(pools []Pool, reserved Reserved, requests []Request) *planner {
 		return strings.Compare(a.Name, b.Name)
 	})
 	for i := range requests {
-		p.claims = append(p.claims, newClaim(&requests[i]))
+		p.pending = append(p.pending, newPendingRequest(&requests[i]))
 	}
-	slices.SortStableFunc(p.claims, compareClaims)
-	p.claims = slices.CompactFunc(p.claims, func(a, b *claim) bool { return a.Owner == b.Owner })
+	slices.SortStableFunc(p.pending, comparePending)
+	p.pending = slices.CompactFunc(p.pending, func(a, b *pendingRequest) bool { return a.Service == b.Service })
 	return p
 }
 
-// retain assigns the addresses of the ledger to their holders where that is still valid. A holder
+// retain assigns the addresses of the ledger to their Services where that is still valid. A Service
 // without a request is dropped: its Service is deleted or not managed.
 func (p *planner) retain(ledger Ledger) {
-	byOwner := make(map[Owner]*claim, len(p.claims))
-	for _, c := range p.claims {
-		byOwner[c.Owner] = c
+	byService := make(map[ServiceKey]*pendingRequest, len(p.pending))
+	for _, c := range p.pending {
+		byService[c.Service] = c
 	}
 	for _, a := range slices.SortedFunc(maps.Keys(ledger), netip.Addr.Compare) {
-		for _, s := range sharersOf(a, ledger[a], byOwner) {
+		for _, s := range sharersOf(a, ledger[a], byService) {
 			p.retainAt(a, s)
 		}
 	}
 }
 
-// retainAt assigns a to s, or records why s has to release it. A claim has one address of a family:
+// retainAt assigns a to s, or records why s has to release it. A request has one address of a family:
 // the one that satisfies the request, else the lowest.
 func (p *planner) retainAt(a netip.Addr, s sharer) {
-	c, f := s.claim, FamilyOf(a)
+	c, f := s.pendingRequest, FamilyOf(a)
 	warning, reserved := p.reserved.warning(a)
 	check := p.check
 	if reserved {
@@ -130,7 +130,7 @@ func (p *planner) retainAt(a netip.Addr, s sharer) {
 }
 
 // poolToRecord returns the requested pool if it contains a, else the pool recorded before.
-func (p *planner) poolToRecord(c *claim, a netip.Addr, before string) string {
+func (p *planner) poolToRecord(c *pendingRequest, a netip.Addr, before string) string {
 	if s, ok := p.byName[c.Pool]; c.Pool == "" || ok && s.Contains(a) {
 		return c.Pool
 	}
@@ -138,12 +138,12 @@ func (p *planner) poolToRecord(c *claim, a netip.Addr, before string) string {
 }
 
 // satisfied reports whether c has what it requests of the family.
-func (p *planner) satisfied(c *claim, f Family) bool {
+func (p *planner) satisfied(c *pendingRequest, f Family) bool {
 	return c.has[f].IsValid() && p.satisfies(c, c.has[f], c.pool[f])
 }
 
 // satisfies reports whether a, allocated when c requested the given pool, is what c requests.
-func (p *planner) satisfies(c *claim, a netip.Addr, pool string) bool {
+func (p *planner) satisfies(c *pendingRequest, a netip.Addr, pool string) bool {
 	if requested := c.requested(FamilyOf(a)); requested.IsValid() {
 		return a == requested
 	}
@@ -154,22 +154,22 @@ func (p *planner) satisfies(c *claim, a netip.Addr, pool string) bool {
 	return ok && s.Contains(a)
 }
 
-// release is an address that a claim gave up for another one.
+// release is an address that a request gave up for another one.
 type release struct {
-	*claim
+	*pendingRequest
 	addr netip.Addr
 }
 
-// allocate serves claims that lack an address. Released addresses are free for the others in the
-// next round, so the order of Owners does not decide who is served at all.
+// allocate serves requests that lack an address. Released addresses are free for the others in the
+// next round, so the order of keys does not decide who is served at all.
 func (p *planner) allocate() {
-	done := func(c *claim) bool {
+	done := func(c *pendingRequest) bool {
 		return c.invalid != nil || !slices.ContainsFunc(c.Families, func(f Family) bool {
 			return !p.satisfied(c, f)
 		})
 	}
-	waiting := slices.DeleteFunc(slices.Clone(p.claims), done)
-	slices.SortStableFunc(waiting, func(a, b *claim) int {
+	waiting := slices.DeleteFunc(slices.Clone(p.pending), done)
+	slices.SortStableFunc(waiting, func(a, b *pendingRequest) int {
 		return cmp.Or(trueFirst(len(a.Addresses) > 0, len(b.Addresses) > 0),
 			trueFirst(len(a.Previous) > 0, len(b.Previous) > 0))
 	})
@@ -180,7 +180,7 @@ func (p *planner) allocate() {
 			released = append(released, p.allocateTo(c)...)
 		}
 		for _, r := range released {
-			p.release(r.addr, r.claim)
+			p.release(r.addr, r.pendingRequest)
 		}
 		if len(released) == 0 {
 			return
@@ -191,7 +191,7 @@ func (p *planner) allocate() {
 
 // allocateTo assigns to c what it lacks; with Require, all of it or nothing. c keeps what it has
 // until there is a replacement.
-func (p *planner) allocateTo(c *claim) (released []release) {
+func (p *planner) allocateTo(c *pendingRequest) (released []release) {
 	found := p.search(c)
 	if c.Require && len(c.refused) > 0 {
 		return nil
@@ -210,7 +210,7 @@ func (p *planner) allocateTo(c *claim) (released []release) {
 }
 
 // search returns an address of each family that c lacks, and records what is not available.
-func (p *planner) search(c *claim) (found [2]netip.Addr) {
+func (p *planner) search(c *pendingRequest) (found [2]netip.Addr) {
 	c.refused = nil
 	var open []Family
 	for _, f := range c.Families {
@@ -247,7 +247,7 @@ func (p *planner) search(c *claim) (found [2]netip.Addr) {
 }
 
 // missing explains that the pools have no free address of the family.
-func (c *claim) missing(f Family, pools []*poolCursor) *Refusal {
+func (c *pendingRequest) missing(f Family, pools []*poolCursor) *Refusal {
 	pools = slices.DeleteFunc(slices.Clone(pools), func(s *poolCursor) bool {
 		return len(s.ranges[f]) == 0
 	})
@@ -264,7 +264,7 @@ func (c *claim) missing(f Family, pools []*poolCursor) *Refusal {
 }
 
 // poolsFor returns the pools for a claim that requests no address, in order.
-func (p *planner) poolsFor(c *claim) ([]*poolCursor, *Refusal) {
+func (p *planner) poolsFor(c *pendingRequest) ([]*poolCursor, *Refusal) {
 	if c.Pool == "" {
 		return p.automatic(c.Namespace), nil
 	}
@@ -326,7 +326,7 @@ func (p *planner) assign(a netip.Addr, s sharer) {
 	al.add(s)
 }
 
-func (p *planner) release(a netip.Addr, c *claim) {
+func (p *planner) release(a netip.Addr, c *pendingRequest) {
 	if rest := p.used[a].without(c); rest != nil {
 		p.used[a] = rest
 		return
@@ -350,27 +350,27 @@ func (p *planner) reset() {
 func (p *planner) result() Result {
 	r := Result{
 		Ledger:   make(Ledger, len(p.used)),
-		Assigned: make(map[Owner][]netip.Addr, len(p.claims)), Refused: map[Owner]Refusal{},
+		Assigned: make(map[ServiceKey][]netip.Addr, len(p.pending)), Refused: map[ServiceKey]Refusal{},
 	}
-	for _, c := range p.claims {
+	for _, c := range p.pending {
 		addresses := c.addresses()
 		if len(addresses) > 0 {
-			r.Assigned[c.Owner] = addresses
+			r.Assigned[c.Service] = addresses
 		}
 		if c.Invalid != nil {
-			r.Refused[c.Owner] = *c.Invalid
+			r.Refused[c.Service] = *c.Invalid
 		} else if all := c.refusals(); len(all) > 0 {
-			r.Refused[c.Owner] = summarize(c.Owner, all, addresses)
+			r.Refused[c.Service] = summarize(c.Service, all, addresses)
 		}
 	}
 	for a, al := range p.used {
 		reservation, reserved := p.reserved.Addresses[a]
-		holders := al.holders(FamilyOf(a), reserved || len(al.sharers) > 1)
-		if reservation.Owner == ControlPlane {
-			holders = append(holders, Holder{Owner: ControlPlane, Ports: sorted(reservation.Ports)})
-			slices.SortFunc(holders, compareOwner)
+		entries := al.entries(FamilyOf(a), reserved || len(al.sharers) > 1)
+		if reservation.Service == ControlPlane {
+			entries = append(entries, Entry{Service: ControlPlane, Ports: sorted(reservation.Ports)})
+			slices.SortFunc(entries, compareService)
 		}
-		r.Ledger[a] = holders
+		r.Ledger[a] = entries
 	}
 	return r
 }

@@ -53,7 +53,7 @@ func TestRefusalsHaveARemedy(t *testing.T) {
 		service a/p ask=2001:db8::7
 		want a/a 192.0.2.1`)
 	const addr, pool = "the requested address: ", "the requested pool: "
-	for owner, want := range map[Owner]string{
+	for service, want := range map[ServiceKey]string{
 		"a/b": addr + "192.0.2.1 belongs to a/a: " +
 			"set the share key of both to the same value, or request another address",
 		"a/c": addr + "192.0.2.8 belongs to node w1: request another address",
@@ -76,8 +76,8 @@ func TestRefusalsHaveARemedy(t *testing.T) {
 		"a/p": addr + "2001:db8::7 is IPv6, which is not a family of the Service: " +
 			"correct the address or spec.ipFamilies",
 	} {
-		if got := result.Refused[owner].Message; got != "service "+string(owner)+": "+want {
-			t.Errorf("%s: message\n%s, want\n%s", owner, got, want)
+		if got := result.Refused[service].Message; got != "service "+string(service)+": "+want {
+			t.Errorf("%s: message\n%s, want\n%s", service, got, want)
 		}
 	}
 }
@@ -91,7 +91,7 @@ func TestRefusalsOfHolders(t *testing.T) {
 		service a/l
 		want a/l 192.0.2.0`)
 	w.requests["a/l"] = Request{
-		Owner: "a/l", Namespace: "a", Families: []Family{IPv4}, Pool: "x",
+		Service: "a/l", Namespace: "a", Families: []Family{IPv4}, Pool: "x",
 		Fields: Fields{Pool: "annotation P"},
 	}
 	result := replay(t, w, `
@@ -125,13 +125,13 @@ func TestRefusalsOutsideOfPools(t *testing.T) {
 		service a/c ask=192.0.2.1 anypool
 		service a/d ask=192.0.2.2
 		want a/c 192.0.2.1`)
-	for owner, want := range map[Owner]string{
+	for service, want := range map[ServiceKey]string{
 		"a/a": "10.96.0.10 is an address of the cluster: request another address",
 		"a/b": "127.0.0.1 is a loopback address: request another address",
 		"a/d": "no pool has 192.0.2.2: create one",
 	} {
-		if got := result.Refused[owner].Message; !strings.HasSuffix(got, want) {
-			t.Errorf("%s: message %q, want %q", owner, got, want)
+		if got := result.Refused[service].Message; !strings.HasSuffix(got, want) {
+			t.Errorf("%s: message %q, want %q", service, got, want)
 		}
 	}
 	if no, refused := result.Refused["a/c"]; refused {

@@ -126,7 +126,7 @@ func (p Pool) Usage(f Family, l Ledger, reserved Reserved) Usage {
 		}
 	}
 	for a, r := range reserved.Addresses {
-		if _, held := l[a]; !held && r.Owner != ControlPlane && FamilyOf(a) == f && p.Contains(a) {
+		if _, held := l[a]; !held && r.Service != ControlPlane && FamilyOf(a) == f && p.Contains(a) {
 			u.Size--
 		}
 	}

@@ -18,7 +18,7 @@ var (
 )
 
 // TestS4NeverTwoOwners: after any change of Services, pools, reservations and ledger, no address
-// has two owners that may not share it, no unchanged Service moves, and the order of inputs does
+// has two Services that may not share it, no unchanged Service moves, and the order of inputs does
 // not matter.
 func TestS4NeverTwoOwners(t *testing.T) {
 	if *oneSeed != 0 {
@@ -36,7 +36,7 @@ func history(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	w := newWorld()
 	var before Result
-	old := map[Owner]Request{}
+	old := map[ServiceKey]Request{}
 	for range 15 {
 		for range 1 + rng.IntN(4) {
 			w.mutate(rng)
@@ -72,19 +72,19 @@ func someAddr(rng *rand.Rand, f Family) netip.Addr {
 }
 
 func (w *world) mutate(rng *rand.Rand) {
-	owner := Owner(pick(rng, "a/", "b/", "c/") + pick(rng, "1", "2", "3", "4"))
-	switch r, exists := w.requests[owner]; rng.IntN(12) {
+	service := ServiceKey(pick(rng, "a/", "b/", "c/") + pick(rng, "1", "2", "3", "4"))
+	switch r, exists := w.requests[service]; rng.IntN(12) {
 	case 0:
-		delete(w.requests, owner)
+		delete(w.requests, service)
 	case 1, 2:
 		if exists {
 			r.Ports = somePorts(rng)
-			w.requests[owner] = r
+			w.requests[service] = r
 		}
 	case 3:
 		if exists {
 			r.Invalid = pick(rng, nil, &Refusal{Malformed, "bad"})
-			w.requests[owner] = r
+			w.requests[service] = r
 		}
 	case 4:
 		delete(w.pools, pick(rng, "p", "q", "r"))
@@ -94,11 +94,11 @@ func (w *world) mutate(rng *rand.Rand) {
 	case 7:
 		w.reserved = map[netip.Addr]Reservation{}
 		for range rng.IntN(3) {
-			w.reserved[someAddr(rng, Family(rng.IntN(2)))] = pick(rng, Reservation{Holder: "node w1"},
-				Reservation{Owner: ControlPlane, Ports: []Port{{"TCP", 1}}})
+			w.reserved[someAddr(rng, Family(rng.IntN(2)))] = pick(rng, Reservation{UsedBy: "node w1"},
+				Reservation{Service: ControlPlane, Ports: []Port{{"TCP", 1}}})
 		}
 	default:
-		w.requests[owner] = someRequest(rng, owner)
+		w.requests[service] = someRequest(rng, service)
 	}
 }
 
@@ -126,8 +126,8 @@ func somePool(rng *rand.Rand) Pool {
 	return p
 }
 
-func someRequest(rng *rand.Rand, owner Owner) Request {
-	r := Request{Owner: owner, Namespace: string(owner[:1]), Ports: somePorts(rng),
+func someRequest(rng *rand.Rand, service ServiceKey) Request {
+	r := Request{Service: service, Namespace: string(service[:1]), Ports: somePorts(rng),
 		ShareKey: pick(rng, "", "", "k", "l")}
 	r.Families = pick(rng, []Family{IPv4}, []Family{IPv4}, []Family{IPv6}, []Family{IPv4, IPv6},
 		[]Family{IPv6, IPv4})
@@ -150,7 +150,7 @@ type checker struct {
 	seed   uint64
 	w      *world
 	before Result
-	old    map[Owner]Request
+	old    map[ServiceKey]Request
 	now    Result
 }
 
@@ -162,16 +162,16 @@ func (j checker) fail(text string, args ...any) {
 func (j *checker) all() {
 	j.controlPlane()
 	j.consistent()
-	for a, holders := range j.now.Ledger {
-		for i, h := range holders {
-			j.reserved(a, h.Owner)
-			for _, other := range holders[:i] {
-				j.mayShare(a, h.Owner, other.Owner)
+	for a, entries := range j.now.Ledger {
+		for i, h := range entries {
+			j.reserved(a, h.Service)
+			for _, other := range entries[:i] {
+				j.mayShare(a, h.Service, other.Service)
 			}
 		}
 	}
-	for owner, r := range j.w.requests {
-		j.retained(owner, r)
+	for service, r := range j.w.requests {
+		j.retained(service, r)
 		if r.Invalid == nil {
 			j.served(r)
 		}
@@ -182,12 +182,12 @@ func (j *checker) all() {
 // The other checks are about Services.
 func (j *checker) controlPlane() {
 	services := make(Ledger, len(j.now.Ledger))
-	for a, holders := range j.now.Ledger {
-		if WithControlPlane(holders) != (j.w.reserved[a].Owner == ControlPlane) {
-			j.fail("reserved is %v, the ledger has %v", j.w.reserved[a], holders)
+	for a, entries := range j.now.Ledger {
+		if WithControlPlane(entries) != (j.w.reserved[a].Service == ControlPlane) {
+			j.fail("reserved is %v, the ledger has %v", j.w.reserved[a], entries)
 		}
-		services[a] = slices.DeleteFunc(slices.Clone(holders),
-			func(h Holder) bool { return h.Owner == ControlPlane })
+		services[a] = slices.DeleteFunc(slices.Clone(entries),
+			func(h Entry) bool { return h.Service == ControlPlane })
 	}
 	j.now.Ledger = services
 }
@@ -195,20 +195,20 @@ func (j *checker) controlPlane() {
 // consistent: Assigned is the inverse of Ledger, and no Service has an address without a request.
 func (j checker) consistent() {
 	count := 0
-	for owner, has := range j.now.Assigned {
+	for service, has := range j.now.Assigned {
 		count += len(has)
 		for i, a := range has {
-			if !j.has(j.now, owner, a) || i > 0 && FamilyOf(a) == FamilyOf(has[0]) {
-				j.fail("%s is assigned %v, the ledger is %v", owner, has, j.now.Ledger)
+			if !j.has(j.now, service, a) || i > 0 && FamilyOf(a) == FamilyOf(has[0]) {
+				j.fail("%s is assigned %v, the ledger is %v", service, has, j.now.Ledger)
 			}
 		}
 	}
-	for a, holders := range j.now.Ledger {
-		count -= len(holders)
-		for _, h := range holders {
-			r, exists := j.w.requests[h.Owner]
+	for a, entries := range j.now.Ledger {
+		count -= len(entries)
+		for _, h := range entries {
+			r, exists := j.w.requests[h.Service]
 			if !exists || r.Invalid == nil && !slices.Contains(r.Families, FamilyOf(a)) {
-				j.fail("%s has %s without a request", h.Owner, a)
+				j.fail("%s has %s without a request", h.Service, a)
 			}
 		}
 	}
@@ -217,23 +217,23 @@ func (j checker) consistent() {
 	}
 }
 
-func (j checker) has(r Result, owner Owner, a netip.Addr) bool {
-	return slices.ContainsFunc(r.Ledger[a], func(h Holder) bool { return h.Owner == owner })
+func (j checker) has(r Result, service ServiceKey, a netip.Addr) bool {
+	return slices.ContainsFunc(r.Ledger[a], func(h Entry) bool { return h.Service == service })
 }
 
-func (j checker) reserved(a netip.Addr, owner Owner) {
+func (j checker) reserved(a netip.Addr, service ServiceKey) {
 	r, reserved := j.w.reserved[a]
-	request := j.w.requests[owner]
-	if reserved && r.Owner == "" && j.has(j.before, owner, a) {
+	request := j.w.requests[service]
+	if reserved && r.Service == "" && j.has(j.before, service, a) {
 		reserved = false // it keeps the address, with a warning
-		if no := j.now.Refused[owner]; request.Invalid == nil &&
+		if no := j.now.Refused[service]; request.Invalid == nil &&
 			!strings.Contains(no.Message, a.String()) {
-			j.fail("%s keeps %s, which is reserved: %v, with the refusal %v", owner, a, r, no)
+			j.fail("%s keeps %s, which is reserved: %v, with the refusal %v", service, a, r, no)
 		}
 	}
-	if reserved && (r.Owner != ControlPlane || common(r.Ports, request.Ports) ||
+	if reserved && (r.Service != ControlPlane || common(r.Ports, request.Ports) ||
 		request.ShareKey == "" && request.Invalid == nil) {
-		j.fail("%s has %s, which is reserved: %v", owner, a, r)
+		j.fail("%s has %s, which is reserved: %v", service, a, r)
 	}
 }
 
@@ -243,7 +243,7 @@ func common(a, b []Port) bool {
 
 // mayShare: the same key and no common port; without a key in a Shared pool, or if they shared
 // before.
-func (j checker) mayShare(a netip.Addr, x, y Owner) {
+func (j checker) mayShare(a netip.Addr, x, y ServiceKey) {
 	rx, ry := j.w.requests[x], j.w.requests[y]
 	together := j.has(j.before, x, a) && j.has(j.before, y, a)
 	keys := rx.ShareKey == ry.ShareKey || together && (rx.Invalid != nil || ry.Invalid != nil)
@@ -261,52 +261,52 @@ func (j checker) mayShare(a netip.Addr, x, y Owner) {
 // retained: an unchanged Service keeps its addresses or gets what it requested before; a changed
 // one keeps the old address until it has the new one. Only the VIP, and other sharers if it
 // changed, take an address.
-func (j checker) retained(owner Owner, r Request) {
-	unchanged := reflect.DeepEqual(r, j.old[owner])
-	_, wanting := j.before.Refused[owner]
-	for _, a := range j.before.Assigned[owner] {
-		reserved := j.w.reserved[a].Owner == ControlPlane
-		if reserved || j.has(j.now, owner, a) || r.Invalid == nil &&
+func (j checker) retained(service ServiceKey, r Request) {
+	unchanged := reflect.DeepEqual(r, j.old[service])
+	_, wanting := j.before.Refused[service]
+	for _, a := range j.before.Assigned[service] {
+		reserved := j.w.reserved[a].Service == ControlPlane
+		if reserved || j.has(j.now, service, a) || r.Invalid == nil &&
 			!slices.Contains(r.Families, FamilyOf(a)) {
 			continue
 		}
-		moved := slices.ContainsFunc(j.now.Assigned[owner],
+		moved := slices.ContainsFunc(j.now.Assigned[service],
 			func(b netip.Addr) bool { return FamilyOf(b) == FamilyOf(a) })
-		no := j.now.Refused[owner]
-		// of another owner, by key or port
+		no := j.now.Refused[service]
+		// of another Service, by key or port
 		reported := strings.Contains(no.Message, a.String()+" belongs to ")
 		switch {
 		case unchanged && !wanting:
-			j.fail("%s did not change and lost %s", owner, a)
+			j.fail("%s did not change and lost %s", service, a)
 		case unchanged && (!moved || r.Invalid != nil):
-			j.fail("%s did not change and lost %s without a replacement", owner, a)
+			j.fail("%s did not change and lost %s without a replacement", service, a)
 		case !moved && !reported && r.Invalid == nil:
-			j.fail("%s lost %s, message %q", owner, a, no.Message)
+			j.fail("%s lost %s, message %q", service, a, no.Message)
 		}
 	}
 }
 
 // served: a Service without a refusal has what it requested, and a refused one could not get it.
 func (j checker) served(r Request) {
-	has := j.now.Assigned[r.Owner]
-	no, refused := j.now.Refused[r.Owner]
+	has := j.now.Assigned[r.Service]
+	no, refused := j.now.Refused[r.Service]
 	if !refused && (len(has) == 0 || r.Require && len(has) < 2) {
-		j.fail("%s has %v and no refusal", r.Owner, has)
+		j.fail("%s has %v and no refusal", r.Service, has)
 	}
-	if r.Require && len(has) == 1 && len(j.before.Assigned[r.Owner]) == 0 {
-		j.fail("%s requires both families and has %v", r.Owner, has)
+	if r.Require && len(has) == 1 && len(j.before.Assigned[r.Service]) == 0 {
+		j.fail("%s requires both families and has %v", r.Service, has)
 	}
 	if len(has) > 0 && len(has) == len(r.Families) && FamilyOf(has[0]) != r.Families[0] {
-		j.fail("%s has %v, the wrong one first", r.Owner, has)
+		j.fail("%s has %v, the wrong one first", r.Service, has)
 	}
 	for _, a := range r.Addresses {
 		_, reserved := j.w.reserved[a]
 		switch {
 		case !refused && !slices.Contains(has, a):
-			j.fail("%s has %v, not %s", r.Owner, has, a)
+			j.fail("%s has %v, not %s", r.Service, has, a)
 		case no.Reason == AddressTaken && !slices.Contains(has, a) && len(r.Families) == 1 &&
 			len(j.now.Ledger[a]) == 0 && !reserved:
-			j.fail("%s is refused %s, which is free", r.Owner, a)
+			j.fail("%s is refused %s, which is free", r.Service, a)
 		}
 	}
 	if no.Reason == PoolExhausted && len(r.Families) == 1 {
@@ -322,7 +322,7 @@ func (j checker) exhausted(r Request) {
 		for _, ip := range p.Ranges {
 			for a := ip.First; ip.Contains(a) && FamilyOf(a) == r.Families[0]; a = a.Next() {
 				if _, reserved := j.w.reserved[a]; !reserved && p.Contains(a) && len(j.now.Ledger[a]) == 0 {
-					j.fail("%s is refused as %s is exhausted, but %s is free", r.Owner, p.Name, a)
+					j.fail("%s is refused as %s is exhausted, but %s is free", r.Service, p.Name, a)
 				}
 			}
 		}

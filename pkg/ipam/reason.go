@@ -74,14 +74,14 @@ type rejection struct {
 
 // summarize makes one Refusal of all, with the reason of the first, and adds the Service's
 // addresses.
-func summarize(owner Owner, all []*Refusal, addresses []netip.Addr) Refusal {
+func summarize(service ServiceKey, all []*Refusal, addresses []netip.Addr) Refusal {
 	var texts []string
 	for _, no := range all {
 		if !slices.Contains(texts, no.Message) {
 			texts = append(texts, no.Message)
 		}
 	}
-	text := fmt.Sprintf("service %s: %s", owner, strings.Join(texts, "; "))
+	text := fmt.Sprintf("service %s: %s", service, strings.Join(texts, "; "))
 	if len(addresses) > 0 {
 		text += "; it has " + join(addresses, " and ") + " now"
 	}

@@ -12,11 +12,11 @@ import (
 	"github.com/kvip/kvip/pkg/netaddr"
 )
 
-// Owner is the owner of an address: "namespace/name" of a Service, or ControlPlane.
-type Owner string
+// ServiceKey is the "namespace/name" of a Service, or ControlPlane.
+type ServiceKey string
 
 // ControlPlane owns the VIP. Names of Services have a slash, so none of them is equal to it.
-const ControlPlane Owner = "control-plane"
+const ControlPlane ServiceKey = "control-plane"
 
 // Family is an address family.
 type Family uint8
@@ -61,8 +61,8 @@ func sorted(ports []Port) []Port {
 
 // Request is what one Service requests.
 type Request struct {
-	// Owner is unique among the requests. Of several with one Owner, the first counts.
-	Owner     Owner
+	// Service is unique among the requests. Of several with one key, the first counts.
+	Service   ServiceKey
 	Namespace string
 	// Families are one or two, the primary one first.
 	Families []Family
@@ -95,7 +95,7 @@ type Request struct {
 	Link  string
 	Ports []Port
 	// Invalid is set if the Service could not be read. It keeps what it has, and no other Service may
-	// join it. Owner, Namespace and Ports must be set.
+	// join it. Service, Namespace and Ports must be set.
 	Invalid *Refusal
 	// Fields appear in refusals.
 	Fields Fields
@@ -148,8 +148,8 @@ func (f Fields) shareKey() string  { return cmp.Or(f.ShareKey, "the share key") 
 
 // Bounds of one address in the ledger, whatever users write: its entry must fit into one Lease.
 const (
-	// MaxHolders is how many Services may share one address.
-	MaxHolders = 256
+	// MaxSharers is how many Services may share one address.
+	MaxSharers = 256
 	// MaxPorts is how many ports these may have in total, with those of the control plane.
 	MaxPorts = 1000
 	// maxShareKey is the longest share key that is recorded as it is, in bytes.

@@ -8,19 +8,19 @@ import (
 	"testing"
 )
 
-// S4: an address has at most MaxHolders holders, and only a Service beyond that is refused.
+// S4: an address has at most MaxSharers entries, and only a Service beyond that is refused.
 func TestBoundsOfAnAddress(t *testing.T) {
 	w := newWorld()
 	a, b := netip.MustParseAddr("192.0.2.0"), netip.MustParseAddr("192.0.2.1")
 	replay(t, w, "pool p 192.0.2.0/30")
-	for i := range MaxHolders + 1 {
-		owner := Owner(fmt.Sprintf("a/%03d", i))
-		w.requests[owner] = Request{Owner: owner, Namespace: "a", Families: []Family{IPv4}, ShareKey: "k",
+	for i := range MaxSharers + 1 {
+		service := ServiceKey(fmt.Sprintf("a/%03d", i))
+		w.requests[service] = Request{Service: service, Namespace: "a", Families: []Family{IPv4}, ShareKey: "k",
 			Ports: []Port{{"TCP", uint16(i + 1)}}}
 	}
 	got := w.plan()
-	if len(got.Ledger[a]) != MaxHolders || len(got.Ledger[b]) != 1 {
-		t.Errorf("%d and %d holders", len(got.Ledger[a]), len(got.Ledger[b]))
+	if len(got.Ledger[a]) != MaxSharers || len(got.Ledger[b]) != 1 {
+		t.Errorf("%d and %d entries", len(got.Ledger[a]), len(got.Ledger[b]))
 	}
 	last := w.requests["a/256"]
 	last.Addresses = []netip.Addr{a}
@@ -43,13 +43,13 @@ func TestBoundsOfPorts(t *testing.T) {
 	replay(t, w, `
 		pool p 192.0.2.0/28
 		vip 192.0.2.9 6443`)
-	put := func(owner Owner, ports []Port, asked string) {
-		r := Request{Owner: owner, Namespace: "a", Families: []Family{IPv4}, ShareKey: string(owner[:1]),
+	put := func(service ServiceKey, ports []Port, asked string) {
+		r := Request{Service: service, Namespace: "a", Families: []Family{IPv4}, ShareKey: string(service[:1]),
 			Ports: ports}
 		if asked != "" {
 			r.Addresses = []netip.Addr{netip.MustParseAddr(asked)}
 		}
-		w.requests[owner] = r
+		w.requests[service] = r
 	}
 	put("a/alone", ports(1, 20_000), "")
 	put("b/1", ports(1, MaxPorts-1), "192.0.2.1")

@@ -8,35 +8,35 @@ import (
 
 // Reservation is why no Service may have an address, or may only share it.
 type Reservation struct {
-	// Holder appears in refusals, such as "node w1". It is optional for the control plane.
-	Holder string
+	// UsedBy appears in refusals, such as "node w1". It is optional for the control plane.
+	UsedBy string
 	// Reason is that of refusals. Empty means NodeAddress. The control plane's has none.
 	Reason Reason
-	// Owner is ControlPlane for the VIP. A Service may request and share it if it has any share key
+	// Service is ControlPlane for the VIP. A Service may request and share it if it has any share key
 	// and none of its ports is among Ports. Empty: no Service gets the address. A Service that has it
 	// keeps it, with a warning, since what nodes report must not take an address from a Service.
-	Owner Owner
+	Service ServiceKey
 	// Ports are those of the control plane at the address, such as TCP 6443.
 	Ports []Port
 }
 
 // check returns what prevents a sharer at the reserved address.
 func (r Reservation) check(s sharer) conflict {
-	vip := cmp.Or(r.Holder, string(ControlPlane))
+	vip := cmp.Or(r.UsedBy, string(ControlPlane))
 	switch {
-	case r.Owner != ControlPlane:
-		return conflict{reason: cmp.Or(r.Reason, NodeAddress), holder: r.Holder}
+	case r.Service != ControlPlane:
+		return conflict{reason: cmp.Or(r.Reason, NodeAddress), usedBy: r.UsedBy}
 	case s.key == "":
-		return conflict{reason: AddressTaken, holder: vip, anyKey: true}
+		return conflict{reason: AddressTaken, usedBy: vip, anyKey: true}
 	case !s.unchanged && len(s.ports)+len(r.Ports) > MaxPorts:
-		return conflict{reason: LimitExceeded, holder: vip}
+		return conflict{reason: LimitExceeded, usedBy: vip}
 	}
 	for _, port := range s.ports {
 		if slices.Contains(r.Ports, port) {
-			return conflict{reason: PortConflict, holder: vip, port: port}
+			return conflict{reason: PortConflict, usedBy: vip, port: port}
 		}
 		if isHostPort(port) && !slices.Contains(s.recorded.Ports, port) {
-			return conflict{reason: PortConflict, holder: "the hosts of the control plane", port: port}
+			return conflict{reason: PortConflict, usedBy: "the hosts of the control plane", port: port}
 		}
 	}
 	return conflict{}
@@ -45,8 +45,8 @@ func (r Reservation) check(s sharer) conflict {
 // Network is a part of the cluster's own addresses: of its Services or its pods.
 type Network struct {
 	Prefix netip.Prefix
-	// Holder appears in refusals, such as "the Services of the cluster".
-	Holder string
+	// UsedBy appears in refusals, such as "the Services of the cluster".
+	UsedBy string
 }
 
 // Reserved are addresses that pools may contain and do not allocate. A pool that contains the VIP
@@ -57,10 +57,10 @@ type Reserved struct {
 	Networks []Network
 }
 
-// warning returns why the holder of an address should move, although it may stay.
+// warning returns why the Service at an address should move, although it may stay.
 func (r Reserved) warning(a netip.Addr) (conflict, bool) {
 	reservation, ok := r.Addresses[a]
-	if !ok || reservation.Owner == ControlPlane {
+	if !ok || reservation.Service == ControlPlane {
 		return conflict{}, false
 	}
 	return reservation.check(sharer{}), true

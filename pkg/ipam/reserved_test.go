@@ -30,18 +30,18 @@ func TestPortsOfTheControlPlanesHosts(t *testing.T) {
 // A Service that has such a port already keeps it. Another one is refused.
 func TestAHostPortOnRecordStays(t *testing.T) {
 	ssh, kubelet := Port{Protocol: "TCP", Number: 22}, Port{Protocol: "TCP", Number: 10250}
-	vip := Reservation{Owner: ControlPlane, Ports: []Port{{Protocol: "TCP", Number: 6443}}}
-	holder := Holder{Owner: "a/a", Key: "k", Ports: []Port{ssh}}
+	vip := Reservation{Service: ControlPlane, Ports: []Port{{Protocol: "TCP", Number: 6443}}}
+	entry := Entry{Service: "a/a", Key: "k", Ports: []Port{ssh}}
 	for port, want := range map[Port]Reason{ssh: "", kubelet: PortConflict} {
-		c := newClaim(&Request{Families: []Family{IPv4}, ShareKey: "k", Ports: []Port{port}})
-		if got := vip.check(c.retained(holder, false)).reason; got != want {
+		c := newPendingRequest(&Request{Families: []Family{IPv4}, ShareKey: "k", Ports: []Port{port}})
+		if got := vip.check(c.retained(entry, false)).reason; got != want {
 			t.Errorf("%v: %q, want %q", port, got, want)
 		}
 	}
 }
 
 func TestReservationCheck(t *testing.T) {
-	vip := Reservation{Owner: ControlPlane, Ports: []Port{{"TCP", 6443}}}
+	vip := Reservation{Service: ControlPlane, Ports: []Port{{"TCP", 6443}}}
 	web, api := []Port{{"TCP", 443}}, []Port{{"TCP", 6443}}
 	for name, c := range map[string]struct {
 		reservation Reservation
@@ -49,25 +49,25 @@ func TestReservationCheck(t *testing.T) {
 		want        conflict
 	}{
 		"a node's address": {
-			Reservation{Holder: "node w1"}, sharer{key: "k"},
-			conflict{reason: NodeAddress, holder: "node w1"},
+			Reservation{UsedBy: "node w1"}, sharer{key: "k"},
+			conflict{reason: NodeAddress, usedBy: "node w1"},
 		},
 		"a subnet's address": {
-			Reservation{Holder: "subnet s", Reason: SubnetAddress}, sharer{key: "k"},
-			conflict{reason: SubnetAddress, holder: "subnet s"},
+			Reservation{UsedBy: "subnet s", Reason: SubnetAddress}, sharer{key: "k"},
+			conflict{reason: SubnetAddress, usedBy: "subnet s"},
 		},
 		"the VIP without a key": {
 			vip, sharer{ports: web},
-			conflict{reason: AddressTaken, holder: "control-plane", anyKey: true},
+			conflict{reason: AddressTaken, usedBy: "control-plane", anyKey: true},
 		},
 		"the VIP with a key": {vip, sharer{key: "k", ports: web}, conflict{}},
 		"a port of the VIP": {
 			vip, sharer{key: "k", ports: api},
-			conflict{reason: PortConflict, holder: "control-plane", port: api[0]},
+			conflict{reason: PortConflict, usedBy: "control-plane", port: api[0]},
 		},
 		"too many ports": {
 			vip, sharer{key: "k", ports: make([]Port, MaxPorts)},
-			conflict{reason: LimitExceeded, holder: "control-plane"},
+			conflict{reason: LimitExceeded, usedBy: "control-plane"},
 		},
 		"too many ports on record": {
 			vip, sharer{key: "k", ports: make([]Port, MaxPorts), unchanged: true}, conflict{},
@@ -79,11 +79,11 @@ func TestReservationCheck(t *testing.T) {
 	}
 }
 
-// A holder of a reserved address gets a warning, a Service at the VIP does not.
+// A Service at a reserved address gets a warning, a Service at the VIP does not.
 func TestReservedWarning(t *testing.T) {
 	node, vip := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	reserved := Reserved{Addresses: map[netip.Addr]Reservation{
-		node: {Holder: "node w1"}, vip: {Owner: ControlPlane},
+		node: {UsedBy: "node w1"}, vip: {Service: ControlPlane},
 	}}
 	for addr, want := range map[netip.Addr]bool{node: true, vip: false, vip.Next(): false} {
 		if _, got := reserved.warning(addr); got != want {

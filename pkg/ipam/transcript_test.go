@@ -29,12 +29,12 @@ type world struct {
 	pools    map[string]Pool
 	reserved map[netip.Addr]Reservation
 	networks []Network
-	requests map[Owner]Request
+	requests map[ServiceKey]Request
 }
 
 func newWorld() *world {
 	return &world{ledger: Ledger{}, pools: map[string]Pool{}, reserved: map[netip.Addr]Reservation{},
-		requests: map[Owner]Request{}}
+		requests: map[ServiceKey]Request{}}
 }
 
 func (w *world) plan() Result {
@@ -63,22 +63,22 @@ func replay(t *testing.T, w *world, transcript string) Result {
 		if changed {
 			result, changed = w.plan(), false
 		}
-		check(t, result, Owner(words[1]), strings.Join(words[2:], " "))
+		check(t, result, ServiceKey(words[1]), strings.Join(words[2:], " "))
 	}
 	return result
 }
 
-func check(t *testing.T, r Result, owner Owner, want string) {
+func check(t *testing.T, r Result, service ServiceKey, want string) {
 	t.Helper()
 	var got []string
-	for _, a := range r.Assigned[owner] {
+	for _, a := range r.Assigned[service] {
 		got = append(got, a.String())
 	}
-	if no, refused := r.Refused[owner]; refused {
+	if no, refused := r.Refused[service]; refused {
 		got = append(got, string(no.Reason))
 	}
 	if text := strings.Join(got, " "); text != want {
-		t.Errorf("%s: got %q, want %q; %s", owner, text, want, r.Refused[owner].Message)
+		t.Errorf("%s: got %q, want %q; %s", service, text, want, r.Refused[service].Message)
 	}
 }
 
@@ -90,25 +90,25 @@ func (w *world) change(t *testing.T, words []string) {
 			w.pools[name] = readPool(t, name, words[2:])
 		}
 	case "service":
-		if delete(w.requests, Owner(name)); !slices.Contains(words, "gone") {
-			w.requests[Owner(name)] = readRequest(t, Owner(name), words[2:])
+		if delete(w.requests, ServiceKey(name)); !slices.Contains(words, "gone") {
+			w.requests[ServiceKey(name)] = readRequest(t, ServiceKey(name), words[2:])
 		}
 	case "node":
-		w.reserved[netip.MustParseAddr(name)] = Reservation{Holder: "node " + words[2]}
+		w.reserved[netip.MustParseAddr(name)] = Reservation{UsedBy: "node " + words[2]}
 	case "subnet":
 		for a, what := range netaddr.SubnetAddresses(netip.MustParsePrefix(name)) {
-			w.reserved[a] = Reservation{Holder: "subnet " + name + " (" + what + ")", Reason: SubnetAddress}
+			w.reserved[a] = Reservation{UsedBy: "subnet " + name + " (" + what + ")", Reason: SubnetAddress}
 		}
 	case "network":
 		w.networks = append(w.networks, Network{netip.MustParsePrefix(name), "the cluster"})
 	case "vip":
-		w.reserved[netip.MustParseAddr(name)] = Reservation{Holder: "the control plane",
-			Owner: ControlPlane, Ports: []Port{readPort(t, words[2])}}
+		w.reserved[netip.MustParseAddr(name)] = Reservation{UsedBy: "the control plane",
+			Service: ControlPlane, Ports: []Port{readPort(t, words[2])}}
 	case "ledger":
 		w.ledger[netip.MustParseAddr(name)] = nil
-		for _, owner := range words[2:] {
+		for _, service := range words[2:] {
 			w.ledger[netip.MustParseAddr(name)] = append(w.ledger[netip.MustParseAddr(name)],
-				Holder{Owner: Owner(owner)})
+				Entry{Service: ServiceKey(service)})
 		}
 	default:
 		t.Fatalf("unknown line %q", words)
@@ -142,10 +142,10 @@ func readPool(t *testing.T, name string, words []string) Pool {
 	return p
 }
 
-func readRequest(t *testing.T, owner Owner, words []string) Request {
+func readRequest(t *testing.T, service ServiceKey, words []string) Request {
 	t.Helper()
-	namespace, _, _ := strings.Cut(string(owner), "/")
-	r := Request{Owner: owner, Namespace: namespace, Families: []Family{IPv4}}
+	namespace, _, _ := strings.Cut(string(service), "/")
+	r := Request{Service: service, Namespace: namespace, Families: []Family{IPv4}}
 	for _, word := range words {
 		option, value, _ := strings.Cut(word, "=")
 		switch option {
@@ -177,7 +177,7 @@ func readRequest(t *testing.T, owner Owner, words []string) Request {
 		case "anypool":
 			r.AnyPool = true
 		case "invalid":
-			r.Invalid = &Refusal{Malformed, fmt.Sprintf("service %s: annotation is malformed", owner)}
+			r.Invalid = &Refusal{Malformed, fmt.Sprintf("service %s: annotation is malformed", service)}
 		default:
 			r.Ports = append(r.Ports, readPort(t, word))
 		}

@@ -11,14 +11,14 @@ import (
 func TestUsage(t *testing.T) {
 	node := netip.MustParseAddr("192.0.2.9")
 	reserved := Reserved{Addresses: map[netip.Addr]Reservation{
-		node: {Holder: "node w1"}, netip.MustParseAddr("192.0.2.10"): {Owner: ControlPlane},
-		netip.MustParseAddr("198.51.100.1"): {Holder: "node w2"},
+		node: {UsedBy: "node w1"}, netip.MustParseAddr("192.0.2.10"): {Service: ControlPlane},
+		netip.MustParseAddr("198.51.100.1"): {UsedBy: "node w2"},
 	}}
 	for a, what := range netaddr.SubnetAddresses(netip.MustParsePrefix("192.0.2.0/28")) {
-		reserved.Addresses[a] = Reservation{Holder: what, Reason: SubnetAddress}
+		reserved.Addresses[a] = Reservation{UsedBy: what, Reason: SubnetAddress}
 	}
-	used := Ledger{netip.MustParseAddr("192.0.2.15"): {{Owner: "a/web"}},
-		netip.MustParseAddr("192.0.2.3"): {{Owner: "b/web"}}}
+	used := Ledger{netip.MustParseAddr("192.0.2.15"): {{Service: "a/web"}},
+		netip.MustParseAddr("192.0.2.3"): {{Service: "b/web"}}}
 	for ranges, want := range map[string][2]string{
 		"192.0.2.0/28":                {"2/14", "0/0"}, // .15 is in use, .0 and .9 are not allocated
 		"2001:db8::/64":               {"0/0", "0/2^64"},

@@ -21,7 +21,7 @@ const pools = "/apis/kvip.dev/v1alpha1/ippools"
 func names(c *svc.Cache) string {
 	var all []string
 	for _, s := range c.Services() {
-		all = append(all, string(s.Owner()))
+		all = append(all, string(s.Key()))
 	}
 	return strings.Join(all, " ")
 }
@@ -33,7 +33,7 @@ func TestCacheFollowsTheCluster(t *testing.T) {
 	e.PutService("b/web")
 	e.PutService("a/web")
 	e.PutSlice("a/web", "n1")
-	e.PutLedger("0", ipam.Ledger{netip.MustParseAddr("10.0.0.100"): {{Owner: "a/web"}}})
+	e.PutLedger("0", ipam.Ledger{netip.MustParseAddr("10.0.0.100"): {{Service: "a/web"}}})
 	e.PutNodeLease(svc.NodeInfo{Node: "n1"}, "me", 5)
 	const configMaps = "/api/v1/namespaces/kube-system/configmaps/"
 	e.Put(configMaps+"kubevip", corev1.ConfigMap{Data: map[string]string{
@@ -106,12 +106,12 @@ func TestRenewalsWakeAndDoNotCount(t *testing.T) {
 func TestFirstShardCounts(t *testing.T) {
 	e := fakecluster.New(t)
 	addr := netip.MustParseAddr("10.0.0.1")
-	for shard, owner := range map[string]ipam.Owner{"10": "a/ten", "2": "a/two", "9": "a/nine"} {
-		e.PutLedger(shard, ipam.Ledger{addr: {{Owner: owner}}})
+	for shard, key := range map[string]ipam.ServiceKey{"10": "a/ten", "2": "a/two", "9": "a/nine"} {
+		e.PutLedger(shard, ipam.Ledger{addr: {{Service: key}}})
 	}
 	c := e.RunCache()
 	for range 20 {
-		if got := c.Ledger()[addr][0].Owner; got != "a/two" {
+		if got := c.Ledger()[addr][0].Service; got != "a/two" {
 			t.Fatalf("%s has the address", got)
 		}
 	}

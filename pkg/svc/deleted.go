@@ -25,7 +25,7 @@ type deletedEntries struct {
 
 // deletedEntry is an entry, and when the deletion of its Lease was seen.
 type deletedEntry struct {
-	holders []ipam.Holder
+	entries []ipam.Entry
 	at      time.Duration
 }
 
@@ -42,8 +42,8 @@ func (d *deletedEntries) track(old, now *Lease) *Lease {
 	wasLedger := old != nil && old.Role == RoleLedger
 	if now == nil || now.Role != RoleLedger {
 		if wasLedger {
-			for addr, holders := range old.Entries {
-				d.entries[addr] = deletedEntry{holders, d.clock()}
+			for addr, entries := range old.Entries {
+				d.entries[addr] = deletedEntry{entries, d.clock()}
 			}
 		}
 		return now
@@ -60,7 +60,7 @@ func (d *deletedEntries) track(old, now *Lease) *Lease {
 }
 
 // merge returns l with the deleted entries that do not contradict it: l does not have the address,
-// and the holder has no other address of that family.
+// and the Service has no other address of that family.
 func (d *deletedEntries) merge(l ipam.Ledger) ipam.Ledger {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -71,14 +71,14 @@ func (d *deletedEntries) merge(l ipam.Ledger) ipam.Ledger {
 	if len(d.entries) == 0 {
 		return l
 	}
-	type claim struct {
-		owner  ipam.Owner
+	type key struct {
+		key    ipam.ServiceKey
 		family ipam.Family
 	}
-	served := map[claim]bool{}
-	for addr, holders := range l {
-		for _, h := range holders {
-			served[claim{h.Owner, ipam.FamilyOf(addr)}] = h.Owner != ipam.ControlPlane
+	served := map[key]bool{}
+	for addr, entries := range l {
+		for _, h := range entries {
+			served[key{h.Service, ipam.FamilyOf(addr)}] = h.Service != ipam.ControlPlane
 		}
 	}
 	all := maps.Clone(l)
@@ -86,11 +86,11 @@ func (d *deletedEntries) merge(l ipam.Ledger) ipam.Ledger {
 		if _, exists := l[addr]; exists {
 			continue
 		}
-		holders := slices.DeleteFunc(slices.Clone(e.holders), func(h ipam.Holder) bool {
-			return served[claim{h.Owner, ipam.FamilyOf(addr)}]
+		entries := slices.DeleteFunc(slices.Clone(e.entries), func(h ipam.Entry) bool {
+			return served[key{h.Service, ipam.FamilyOf(addr)}]
 		})
-		if len(holders) > 0 {
-			all[addr] = holders
+		if len(entries) > 0 {
+			all[addr] = entries
 		}
 	}
 	return all

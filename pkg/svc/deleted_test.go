@@ -21,13 +21,13 @@ func shardLease(name string, second int64, text string) *Lease {
 	return ReadLease(l)
 }
 
-// text renders a ledger: "address=owner,owner" for each address, sorted.
+// text renders a ledger: "address=service,service" for each address, sorted.
 func text(l ipam.Ledger) string {
 	var all []string
 	for addr, holders := range l {
 		var owners []string
 		for _, h := range holders {
-			owners = append(owners, string(h.Owner))
+			owners = append(owners, string(h.Service))
 		}
 		all = append(all, fmt.Sprintf("%s=%s", addr, strings.Join(owners, ",")))
 	}
@@ -46,9 +46,9 @@ func TestDeletedEntriesCount(t *testing.T) {
 		want  string
 	}{
 		{"alone", `{}`, "10.0.0.1=a/web,b/web 10.0.0.2=c/web fd00::1=b/web"},
-		{"an address has another owner", `{"10.0.0.2":[{"service":"d/web"}]}`,
+		{"an address has another Service", `{"10.0.0.2":[{"service":"d/web"}]}`,
 			"10.0.0.1=a/web,b/web 10.0.0.2=d/web fd00::1=b/web"},
-		{"an owner has another address", `{"10.0.0.9":[{"service":"b/web"}]}`,
+		{"a Service has another address", `{"10.0.0.9":[{"service":"b/web"}]}`,
 			"10.0.0.1=a/web 10.0.0.2=c/web 10.0.0.9=b/web fd00::1=b/web"},
 		{"the control plane may have several", fmt.Sprintf(`{"10.0.0.9":[{"service":%q}]}`,
 			ipam.ControlPlane),

@@ -17,8 +17,8 @@ const (
 // endpointSlice is the decoded part of an EndpointSlice.
 type endpointSlice struct {
 	metav1.ObjectMeta // namespace, name, UID and resourceVersion only
-	// Owner is the Service of the endpoints.
-	Owner ipam.Owner
+	// Service is the Service of the endpoints.
+	Service ipam.ServiceKey
 	// Family is that of the endpoints' addresses.
 	Family ipam.Family
 	// Nodes are the nodes with endpoints that accept traffic, with the best readiness on each.
@@ -33,8 +33,8 @@ func readSlice(s *discoveryv1.EndpointSlice) (*endpointSlice, bool) {
 	if name == "" {
 		return nil, false
 	}
-	owner := OwnerOf(s.Namespace, name)
-	result := &endpointSlice{ObjectMeta: identified(s), Owner: owner, Nodes: placement.Endpoints{}}
+	key := Key(s.Namespace, name)
+	result := &endpointSlice{ObjectMeta: identified(s), Service: key, Nodes: placement.Endpoints{}}
 	if s.AddressType == discoveryv1.AddressTypeIPv6 {
 		result.Family = ipam.IPv6
 	}

@@ -9,13 +9,13 @@ import (
 	"github.com/kvip/kvip/pkg/ipam"
 )
 
-// entry is one holder of an address as the ledger's annotation has it.
+// entry is one Service at an address as the ledger's annotation has it.
 type entry struct {
-	Service ipam.Owner `json:"service"`
-	Pool    string     `json:"pool,omitempty"`
-	Key     string     `json:"key,omitempty"`
-	Ports   []string   `json:"ports,omitempty"` // as 80/TCP
-	Terms   string     `json:"terms,omitempty"`
+	Service ipam.ServiceKey `json:"service"`
+	Pool    string          `json:"pool,omitempty"`
+	Key     string          `json:"key,omitempty"`
+	Ports   []string        `json:"ports,omitempty"` // as 80/TCP
+	Terms   string          `json:"terms,omitempty"`
 }
 
 // EncodeLedger writes the ledger's annotation. Equal ledgers give equal texts.
@@ -31,10 +31,10 @@ func EncodeLedger(l ipam.Ledger) string {
 	return string(text)
 }
 
-func entries(holders []ipam.Holder) []entry {
+func entries(holders []ipam.Entry) []entry {
 	list := make([]entry, 0, len(holders))
 	for _, h := range holders {
-		e := entry{Service: h.Owner, Pool: h.Pool, Key: h.Key, Terms: h.Terms}
+		e := entry{Service: h.Service, Pool: h.Pool, Key: h.Key, Terms: h.Terms}
 		for _, p := range h.Ports {
 			e.Ports = append(e.Ports, strconv.Itoa(int(p.Number))+"/"+p.Protocol)
 		}
@@ -58,7 +58,7 @@ func DecodeLedger(text string) ipam.Ledger {
 		}
 		for _, e := range list {
 			ledger[addr] = append(ledger[addr],
-				ipam.Holder{Owner: e.Service, Pool: e.Pool, Key: e.Key, Ports: ports(e.Ports), Terms: e.Terms})
+				ipam.Entry{Service: e.Service, Pool: e.Pool, Key: e.Key, Ports: ports(e.Ports), Terms: e.Terms})
 		}
 	}
 	return ledger
@@ -76,7 +76,7 @@ func ports(texts []string) []ipam.Port {
 }
 
 // EntrySize is how many bytes an address adds to the ledger's annotation, at the most.
-func EntrySize(addr netip.Addr, holders []ipam.Holder) int {
+func EntrySize(addr netip.Addr, holders []ipam.Entry) int {
 	text, err := json.Marshal(entries(holders))
 	if err != nil {
 		return 0 // as above

@@ -30,7 +30,7 @@ const (
 const (
 	// AnnotationNode is the JSON of NodeInfo, on a node's Lease.
 	AnnotationNode = "kvip.dev/node"
-	// AnnotationLedger is the JSON of a part of the ledger, on a shard: holders by address.
+	// AnnotationLedger is the JSON of a part of the ledger, on a shard: entries by address.
 	AnnotationLedger = "kvip.dev/ledger"
 	// AnnotationLeader names the writer of the leading allocator's Lease, so that kvip does not take
 	// another program's write for its own.

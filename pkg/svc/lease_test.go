@@ -142,10 +142,10 @@ func TestShard(t *testing.T) {
 
 func sample() ipam.Ledger {
 	return ipam.Ledger{
-		netip.MustParseAddr("10.0.0.1"): {{Owner: "a/web", Pool: "p"}},
+		netip.MustParseAddr("10.0.0.1"): {{Service: "a/web", Pool: "p"}},
 		netip.MustParseAddr("fd00::1"): {
-			{Owner: "a/dns", Key: "k", Ports: []ipam.Port{{Protocol: "UDP", Number: 53}}},
-			{Owner: "b/web", Key: "k", Ports: []ipam.Port{{Protocol: "TCP", Number: 80}}},
+			{Service: "a/dns", Key: "k", Ports: []ipam.Port{{Protocol: "UDP", Number: 53}}},
+			{Service: "b/web", Key: "k", Ports: []ipam.Port{{Protocol: "TCP", Number: 80}}},
 		},
 	}
 }

@@ -14,12 +14,12 @@ import (
 
 // Services returns all Services, sorted by namespace and name.
 func (c *Cache) Services() []*Service {
-	return sorted(c.services.all(), func(s *Service) string { return string(s.Owner()) })
+	return sorted(c.services.all(), func(s *Service) string { return string(s.Key()) })
 }
 
 // Backend names the endpoints of a Service that serve an address of one family.
 type Backend struct {
-	Owner  ipam.Owner
+	Owner  ipam.ServiceKey
 	Family ipam.Family
 }
 
@@ -27,7 +27,7 @@ type Backend struct {
 func (c *Cache) Endpoints() map[Backend]placement.Endpoints {
 	all := map[Backend]placement.Endpoints{}
 	for _, s := range c.slices.all() {
-		key := Backend{s.Owner, s.Family}
+		key := Backend{s.Service, s.Family}
 		have := all[key]
 		if have == nil {
 			all[key] = s.Nodes
@@ -159,24 +159,24 @@ func (c *Cache) Networks() []ipam.Network {
 	var all []ipam.Network
 	for _, one := range c.cidrs.all() {
 		for _, p := range one.prefixes {
-			holder := "the network of the cluster's Services, " + p.String()
-			all = append(all, ipam.Network{Prefix: p, Holder: holder})
+			usedBy := "the network of the cluster's Services, " + p.String()
+			all = append(all, ipam.Network{Prefix: p, UsedBy: usedBy})
 		}
 	}
 	if len(all) == 0 {
 		for _, s := range c.services.all() {
-			holder := "Service " + string(s.Owner()) + " inside the cluster"
+			usedBy := "Service " + string(s.Key()) + " inside the cluster"
 			for _, a := range s.ClusterIPs {
-				all = append(all, ipam.Network{Prefix: netip.PrefixFrom(a, a.BitLen()), Holder: holder})
+				all = append(all, ipam.Network{Prefix: netip.PrefixFrom(a, a.BitLen()), UsedBy: usedBy})
 			}
 		}
 	}
 	for _, n := range c.nodes.all() {
 		for _, p := range n.PodCIDRs {
-			all = append(all, ipam.Network{Prefix: p, Holder: "the pods of node " + n.Name})
+			all = append(all, ipam.Network{Prefix: p, UsedBy: "the pods of node " + n.Name})
 		}
 	}
-	return sorted(all, func(n ipam.Network) string { return n.Holder })
+	return sorted(all, func(n ipam.Network) string { return n.UsedBy })
 }
 
 // sorted sorts list by a text of each element, and returns it.

@@ -70,7 +70,7 @@ func TestListersSort(t *testing.T) {
 	)
 	var services, pools, leases []string
 	for _, s := range c.Services() {
-		services = append(services, string(s.Owner()))
+		services = append(services, string(s.Key()))
 	}
 	for _, p := range c.Pools() {
 		pools = append(pools, p.ObjectMeta.Name)
@@ -184,7 +184,7 @@ func TestNetworks(t *testing.T) {
 	} {
 		var got []string
 		for _, n := range filledCache(t, Reader{KubeVIP: row.kubeVIP}, row.objects...).Networks() {
-			got = append(got, n.Prefix.String()+" "+n.Holder)
+			got = append(got, n.Prefix.String()+" "+n.UsedBy)
 		}
 		if !reflect.DeepEqual(got, row.want) {
 			t.Errorf("%s: %q, want %q", row.name, got, row.want)

@@ -66,16 +66,16 @@ type Service struct {
 	Condition *metav1.Condition
 }
 
-// Owner returns its name in the ledger.
-func (s *Service) Owner() ipam.Owner {
-	if s.Request.Owner != "" { // avoids an allocation for each of thousands of Services
-		return s.Request.Owner
+// Service returns its name in the ledger.
+func (s *Service) Key() ipam.ServiceKey {
+	if s.Request.Service != "" { // avoids an allocation for each of thousands of Services
+		return s.Request.Service
 	}
-	return OwnerOf(s.Namespace, s.Name)
+	return Key(s.Namespace, s.Name)
 }
 
-// OwnerOf returns the name of a Service in the ledger.
-func OwnerOf(namespace, name string) ipam.Owner { return ipam.Owner(namespace + "/" + name) }
+// Key returns the name of a Service in the ledger.
+func Key(namespace, name string) ipam.ServiceKey { return ipam.ServiceKey(namespace + "/" + name) }
 
 // Reader decodes Services by the settings of this cluster.
 type Reader struct {
@@ -149,7 +149,7 @@ func (r Reader) managed(s *corev1.Service, a annotations) (bool, string) {
 func (r Reader) request(s *corev1.Service, a annotations) ipam.Request {
 	policy := s.Spec.IPFamilyPolicy
 	request := ipam.Request{
-		Owner: OwnerOf(s.Namespace, s.Name), Namespace: s.Namespace,
+		Service: Key(s.Namespace, s.Name), Namespace: s.Namespace,
 		Addresses: a.Addresses, AnyPool: r.KubeVIP, Pool: a.Pool, ShareKey: ipam.ShareKey(a.Key),
 		Fields:   a.Fields,
 		Local:    s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
@@ -171,7 +171,7 @@ func (r Reader) request(s *corev1.Service, a annotations) ipam.Request {
 		request.Ports = append(request.Ports, port)
 	}
 	if a.Err != nil {
-		message := Brief(fmt.Sprintf("service %s: %v", request.Owner, a.Err))
+		message := Brief(fmt.Sprintf("service %s: %v", request.Service, a.Err))
 		request.Invalid = &ipam.Refusal{Reason: ipam.Malformed, Message: message}
 	}
 	return request

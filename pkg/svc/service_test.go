@@ -74,10 +74,10 @@ func TestManagedServices(t *testing.T) {
 			t.Errorf("%s: managed %v, announceable %v, reason %q",
 				row.name, got.Managed, got.Announceable, got.SkipReason)
 		}
-		if got.Owner() != "a/web" || got.ResourceVersion != "7" || got.UID != "u" {
-			t.Errorf("%s: %s %s %s", row.name, got.Owner(), got.ResourceVersion, got.UID)
+		if got.Key() != "a/web" || got.ResourceVersion != "7" || got.UID != "u" {
+			t.Errorf("%s: %s %s %s", row.name, got.Key(), got.ResourceVersion, got.UID)
 		}
-		if asked := got.Request.Owner != ""; asked != row.announceable {
+		if asked := got.Request.Service != ""; asked != row.announceable {
 			t.Errorf("%s: request %+v", row.name, got.Request)
 		}
 	}
@@ -100,7 +100,7 @@ func TestRequestOfAService(t *testing.T) {
 	}))
 	status := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")}
 	want := ipam.Request{
-		Owner: "a/web", Namespace: "a", Pool: "p", ShareKey: "k",
+		Service: "a/web", Namespace: "a", Pool: "p", ShareKey: "k",
 		Require: true, Local: true, AnyPool: true,
 		Families: []ipam.Family{ipam.IPv6, ipam.IPv4}, Previous: status, Fields: got.Request.Fields,
 		Ports: []ipam.Port{{Protocol: "TCP", Number: 80}, {Protocol: "UDP", Number: 53}},
@@ -274,14 +274,14 @@ func TestFinalizers(t *testing.T) {
 	}
 }
 
-// The owner is a part of the request where there is one, and the name otherwise.
+// The key is a part of the request where there is one, and the name otherwise.
 func TestOwner(t *testing.T) {
-	for want, s := range map[ipam.Owner]*Service{
+	for want, s := range map[ipam.ServiceKey]*Service{
 		"a/web": {ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web"}},
-		"b/web": {Request: ipam.Request{Owner: "b/web"}},
+		"b/web": {Request: ipam.Request{Service: "b/web"}},
 	} {
-		if got := s.Owner(); got != want {
-			t.Errorf("owner %s, want %s", got, want)
+		if got := s.Key(); got != want {
+			t.Errorf("key %s, want %s", got, want)
 		}
 	}
 }

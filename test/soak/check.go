@@ -44,7 +44,7 @@ func (s snapshot) checkDuplicates() error {
 	}
 	for addr, holders := range ledger {
 		if len(holders) > 1 {
-			return fmt.Errorf("the ledger gives %s to %s and %s", addr, holders[0].Owner, holders[1].Owner)
+			return fmt.Errorf("the ledger gives %s to %s and %s", addr, holders[0].Service, holders[1].Service)
 		}
 	}
 	seen := map[netip.Addr]string{}
@@ -109,7 +109,7 @@ func (w *environment) consistent(s snapshot) (addresses map[int]netip.Addr, err 
 			return nil, fmt.Errorf("service %s: its status has %d addresses, want one", name(i), len(list))
 		}
 		if holders := ledger[list[0]]; len(holders) != 1 ||
-			string(holders[0].Owner) != metav1.NamespaceDefault+"/"+name(i) {
+			string(holders[0].Service) != metav1.NamespaceDefault+"/"+name(i) {
 			return nil, fmt.Errorf("service %s: its status has %s, which the ledger gives to %v", name(i),
 				list[0], holders)
 		}

@@ -55,7 +55,7 @@ func ledgerLease(t *testing.T, entries map[string][]string) coordinationv1.Lease
 	for addr, owners := range entries {
 		for _, o := range owners {
 			a := netip.MustParseAddr(addr)
-			ledger[a] = append(ledger[a], ipam.Holder{Owner: ipam.Owner("default/" + o)})
+			ledger[a] = append(ledger[a], ipam.Entry{Service: ipam.ServiceKey("default/" + o)})
 		}
 	}
 	var l coordinationv1.Lease

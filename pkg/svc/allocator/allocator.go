@@ -338,14 +338,14 @@ func (a *Allocator) reset(err error) {
 // cache: the former allocator knew more. Without this check the Service would lose its address.
 // Within a term it is not needed, since this node has seen each Service that it records.
 func (a *Allocator) cacheIsStale(ctx context.Context) bool {
-	known := map[ipam.Owner]bool{}
+	known := map[ipam.ServiceKey]bool{}
 	for _, s := range a.cfg.Cache.Services() {
-		known[s.Owner()] = true
+		known[s.Key()] = true
 	}
-	for _, holders := range a.store.ledger() {
-		for _, h := range holders {
-			if h.Owner != ipam.ControlPlane && !known[h.Owner] && a.exists(ctx, h.Owner) {
-				a.cfg.Log.Info("waiting for a Service of the ledger to appear in the cache", "service", h.Owner)
+	for _, entries := range a.store.ledger() {
+		for _, h := range entries {
+			if h.Service != ipam.ControlPlane && !known[h.Service] && a.exists(ctx, h.Service) {
+				a.cfg.Log.Info("waiting for a Service of the ledger to appear in the cache", "service", h.Service)
 				return true
 			}
 		}
@@ -355,8 +355,8 @@ func (a *Allocator) cacheIsStale(ctx context.Context) bool {
 
 // exists asks the API server for a Service. It is false for names that no Service can have, and
 // true after a failure.
-func (a *Allocator) exists(ctx context.Context, owner ipam.Owner) bool {
-	namespace, name, ok := strings.Cut(string(owner), "/")
+func (a *Allocator) exists(ctx context.Context, key ipam.ServiceKey) bool {
+	namespace, name, ok := strings.Cut(string(key), "/")
 	valid := func(label string) bool { return len(validation.IsDNS1123Label(label)) == 0 }
 	if !ok || !valid(namespace) || !valid(name) {
 		return false
@@ -378,11 +378,11 @@ func (a *Allocator) exists(ctx context.Context, owner ipam.Owner) bool {
 // requestsOf returns the requests of managed Services, without those whose status belongs to
 // another program: these neither get nor keep an address.
 func requestsOf(
-	services []*svc.Service, others map[ipam.Owner]string, interfaces map[string]string,
+	services []*svc.Service, others map[ipam.ServiceKey]string, interfaces map[string]string,
 ) []ipam.Request {
 	var all []ipam.Request
 	for _, s := range services {
-		if s.Managed && others[s.Owner()] == "" {
+		if s.Managed && others[s.Key()] == "" {
 			request := s.Request
 			request.Link = cmp.Or(s.Link, interfaces[s.Namespace], interfaces[""])
 			all = append(all, request)
@@ -394,20 +394,20 @@ func requestsOf(
 // publish queues the statuses of Services and pools, and reports Stats.
 func (a *Allocator) publish(
 	services []*svc.Service, pools []source, reserved ipam.Reserved, result ipam.Result,
-	others map[ipam.Owner]string,
+	others map[ipam.ServiceKey]string,
 ) {
 	stats := Stats{Refused: map[string]int{}}
-	queued := make(map[ipam.Owner]bool, len(services))
+	queued := make(map[ipam.ServiceKey]bool, len(services))
 	for _, s := range services {
 		if s.Managed && s.Condition == nil {
-			a.announced.add(s.Owner())
+			a.announced.add(s.Key())
 		}
-		want, ok := a.desired(s, result, others[s.Owner()])
+		want, ok := a.desired(s, result, others[s.Key()])
 		if !ok {
 			continue
 		}
 		a.queue.set(s, want)
-		queued[s.Owner()] = true
+		queued[s.Key()] = true
 		if want.isRefused() {
 			stats.Refused[want.reason]++
 		} else if s.Managed {

@@ -30,7 +30,7 @@ func TestAServiceGetsItsAddress(t *testing.T) {
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
 	r.Eventually("S4: the ledger has it", func() bool {
 		got := r.cache.Ledger()[first]
-		return len(got) == 1 && got[0].Owner == "a/web"
+		return len(got) == 1 && got[0].Service == "a/web"
 	})
 	var s corev1.Service
 	r.Service("a/web", &s)
@@ -144,13 +144,13 @@ func TestS4AServiceMissingInTheCacheKeepsItsAddress(t *testing.T) {
 	r.PutService("a/new")
 	r.Server.StallWatches(false)
 	r.Eventually("the watch shows it", func() bool { return len(r.cache.Services()) == 1 })
-	r.PutLedger("0", ipam.Ledger{first: {{Owner: "a/new"}}, first.Next(): {{Owner: "a/gone"}}})
+	r.PutLedger("0", ipam.Ledger{first: {{Service: "a/new"}}, first.Next(): {{Service: "a/gone"}}})
 	r.Eventually("the ledger is seen", func() bool { return len(r.cache.Ledger()) == 2 })
 	a, k := r.leader("x")
 	term, _ := k.IsLeader()
 	r.Server.StallWatches(true)
 	r.PutService("b/newer")
-	r.PutLedger("0", ipam.Ledger{first: {{Owner: "a/new"}}, first.Next(): {{Owner: "b/newer"}}})
+	r.PutLedger("0", ipam.Ledger{first: {{Service: "a/new"}}, first.Next(): {{Service: "b/newer"}}})
 	if a.acquire(t.Context(), term) {
 		t.Error("S4: it reconciles without b/newer in the cache")
 	}
@@ -163,9 +163,9 @@ func TestS4AServiceMissingInTheCacheKeepsItsAddress(t *testing.T) {
 func TestInvalidOwnersInTheLedger(t *testing.T) {
 	r := newFixture(t)
 	l := ipam.Ledger{}
-	for i, owner := range []ipam.Owner{"a", "a/", "/web", "a/b/c", "a/%2f", "a/..",
-		ipam.Owner("a/" + strings.Repeat("x", 50_000))} {
-		l[netip.AddrFrom4([4]byte{10, 0, 0, byte(100 + i)})] = []ipam.Holder{{Owner: owner}}
+	for i, key := range []ipam.ServiceKey{"a", "a/", "/web", "a/b/c", "a/%2f", "a/..",
+		ipam.ServiceKey("a/" + strings.Repeat("x", 50_000))} {
+		l[netip.AddrFrom4([4]byte{10, 0, 0, byte(100 + i)})] = []ipam.Entry{{Service: key}}
 	}
 	r.PutLedger("0", l)
 	r.PutService("a/web")

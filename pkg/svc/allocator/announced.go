@@ -36,16 +36,16 @@ type announcement struct {
 // announcements follow which nodes announce each Service. Every node does this, and the leader
 // posts the Events.
 type announcements struct {
-	version uint64                // of the placement last observed; used by the reconcile loop only
-	last    map[ipam.Owner]string // names the nodes; "" if no node announces the Service
+	version uint64                     // of the placement last observed; used by the reconcile loop only
+	last    map[ipam.ServiceKey]string // names the nodes; "" if no node announces the Service
 
 	mu      sync.Mutex
-	pending map[ipam.Owner]announcement
+	pending map[ipam.ServiceKey]announcement
 	leader  bool // this node posts
 }
 
 func newAnnouncements() *announcements {
-	return &announcements{last: map[ipam.Owner]string{}, pending: map[ipam.Owner]announcement{}}
+	return &announcements{last: map[ipam.ServiceKey]string{}, pending: map[ipam.ServiceKey]announcement{}}
 }
 
 // observeAnnouncements records what changed since the last call.
@@ -59,23 +59,23 @@ func (a *Allocator) observeAnnouncements(leader bool) {
 		return
 	}
 	n.version = version
-	addresses := map[ipam.Owner][]netip.Addr{}
-	for addr, holders := range a.cfg.Cache.Ledger() {
-		for _, h := range holders {
-			addresses[h.Owner] = append(addresses[h.Owner], addr)
+	addresses := map[ipam.ServiceKey][]netip.Addr{}
+	for addr, entries := range a.cfg.Cache.Ledger() {
+		for _, h := range entries {
+			addresses[h.Service] = append(addresses[h.Service], addr)
 		}
 	}
-	next := make(map[ipam.Owner]string, len(n.last))
+	next := make(map[ipam.ServiceKey]string, len(n.last))
 	for _, s := range a.cfg.Cache.Services() {
 		if !s.Managed {
 			continue
 		}
-		text, known := describe(addresses[s.Owner()], a.cfg.Placement)
-		if known && (len(addresses[s.Owner()]) > 0 || len(s.Status) == 0) {
+		text, known := describe(addresses[s.Key()], a.cfg.Placement)
+		if known && (len(addresses[s.Key()]) > 0 || len(s.Status) == 0) {
 			n.compare(s, text, now)
-			next[s.Owner()] = text
-		} else if before, seen := n.last[s.Owner()]; seen { // unknown: no change
-			next[s.Owner()] = before
+			next[s.Key()] = text
+		} else if before, seen := n.last[s.Key()]; seen { // unknown: no change
+			next[s.Key()] = before
 		}
 	}
 	n.replace(next, now)
@@ -83,35 +83,35 @@ func (a *Allocator) observeAnnouncements(leader bool) {
 
 // add records that a Service has no condition yet: its first node is a change, even if the
 // condition is written before the node is observed.
-func (n *announcements) add(owner ipam.Owner) {
-	if _, seen := n.last[owner]; !seen {
-		n.last[owner] = ""
+func (n *announcements) add(key ipam.ServiceKey) {
+	if _, seen := n.last[key]; !seen {
+		n.last[key] = ""
 	}
 }
 
 // compare records a change if text differs from the last one.
 func (n *announcements) compare(s *svc.Service, text string, now time.Duration) {
-	owner := s.Owner()
-	before, seen := n.last[owner]
+	key := s.Key()
+	before, seen := n.last[key]
 	isNew := !seen && (s.Condition == nil || s.Condition.Reason != ReasonAllocated)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
 	case text == "":
-		delete(n.pending, owner)
+		delete(n.pending, key)
 	case seen && text != before || isNew:
-		n.pending[owner] = announcement{s, text, now}
+		n.pending[key] = announcement{s, text, now}
 	}
 }
 
 // replace sets the present state, and drops changes of deleted Services. Without leadership it
 // drops old ones, too.
-func (n *announcements) replace(next map[ipam.Owner]string, now time.Duration) {
+func (n *announcements) replace(next map[ipam.ServiceKey]string, now time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for owner, p := range n.pending {
-		if _, exists := next[owner]; !exists || now-p.at > announcedMaxAge && !n.leader {
-			delete(n.pending, owner)
+	for key, p := range n.pending {
+		if _, exists := next[key]; !exists || now-p.at > announcedMaxAge && !n.leader {
+			delete(n.pending, key)
 		}
 	}
 	n.last = next
@@ -163,12 +163,12 @@ func (n *announcements) next() (oldest announcement, ok bool) {
 		return announcement{}, false
 	}
 	for _, p := range n.pending {
-		if !ok || p.at < oldest.at || p.at == oldest.at && p.service.Owner() < oldest.service.Owner() {
+		if !ok || p.at < oldest.at || p.at == oldest.at && p.service.Key() < oldest.service.Key() {
 			oldest, ok = p, true
 		}
 	}
 	if ok {
-		delete(n.pending, oldest.service.Owner())
+		delete(n.pending, oldest.service.Key())
 	}
 	return oldest, ok
 }

@@ -47,20 +47,20 @@ func (s *announcedFixture) observe(leader bool) {
 }
 
 // has gives an address to a Service that says of itself what its status shows.
-func (s *announcedFixture) has(owner string, addr netip.Addr) {
+func (s *announcedFixture) has(key string, addr netip.Addr) {
 	s.T.Helper()
 	l := s.cache.Ledger()
-	l[addr] = []ipam.Holder{{Owner: ipam.Owner(owner)}}
+	l[addr] = []ipam.Entry{{Service: ipam.ServiceKey(key)}}
 	s.PutLedger("0", l)
 	s.Eventually("the ledger is seen", func() bool { return s.cache.Ledger()[addr] != nil })
 }
 
-func (s *announcedFixture) service(owner string) {
+func (s *announcedFixture) service(key string) {
 	s.T.Helper()
-	s.PutService(owner)
+	s.PutService(key)
 	s.Eventually("the Service is seen", func() bool {
 		for _, one := range s.cache.Services() {
-			if string(one.Owner()) == owner {
+			if string(one.Key()) == key {
 				return true
 			}
 		}
@@ -72,7 +72,7 @@ func (s *announcedFixture) service(owner string) {
 func (s *announcedFixture) pending() string {
 	var all []string
 	for next, ok := s.a.announced.next(); ok; next, ok = s.a.announced.next() {
-		all = append(all, string(next.service.Owner())+": "+next.text)
+		all = append(all, string(next.service.Key())+": "+next.text)
 	}
 	return strings.Join(all, "; ")
 }
@@ -196,15 +196,15 @@ func BenchmarkCompareAnnouncements(b *testing.B) {
 	}
 	services := make([]*svc.Service, 5000)
 	for i := range services {
-		services[i] = &svc.Service{Request: ipam.Request{Owner: ipam.Owner(fmt.Sprintf("a/web-%d", i))}}
+		services[i] = &svc.Service{Request: ipam.Request{Service: ipam.ServiceKey(fmt.Sprintf("a/web-%d", i))}}
 	}
 	for b.Loop() {
-		next := make(map[ipam.Owner]string, len(services))
+		next := make(map[ipam.ServiceKey]string, len(services))
 		for i, s := range services {
 			addresses := []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})}
 			text, _ := describe(addresses, placement)
 			n.compare(s, text, 0)
-			next[s.Owner()] = text
+			next[s.Key()] = text
 		}
 		n.replace(next, 0)
 	}

@@ -100,8 +100,8 @@ func (c *fakeLeases) lose(name string) {
 }
 
 // entries counts how often each address is in a shard, and returns its owner in the first.
-func (c *fakeLeases) entries() (count map[string]int, owner map[string]ipam.Owner) {
-	count, owner = map[string]int{}, map[string]ipam.Owner{}
+func (c *fakeLeases) entries() (count map[string]int, key map[string]ipam.ServiceKey) {
+	count, key = map[string]int{}, map[string]ipam.ServiceKey{}
 	names := slices.SortedFunc(maps.Keys(c.leases), func(a, b string) int {
 		if len(a) != len(b) {
 			return len(a) - len(b)
@@ -111,11 +111,11 @@ func (c *fakeLeases) entries() (count map[string]int, owner map[string]ipam.Owne
 	for _, name := range names {
 		for addr, holders := range svc.DecodeLedger(c.leases[name].Annotations[svc.AnnotationLedger]) {
 			if count[addr.String()]++; count[addr.String()] == 1 {
-				owner[addr.String()] = holders[0].Owner
+				key[addr.String()] = holders[0].Service
 			}
 		}
 	}
-	return count, owner
+	return count, key
 }
 
 // store returns the store of one allocator. Every request passes through gate. A maxShard of 0 is

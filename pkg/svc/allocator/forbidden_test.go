@@ -63,16 +63,16 @@ func TestAnyAddressIsBounded(t *testing.T) {
 			r.PutNode("n2", "10.0.0.2", func(n *corev1.Node) { n.Spec.PodCIDRs = []string{"10.244.1.0/24"} })
 			r.Eventually("the networks are seen", func() bool { return len(r.cache.Networks()) == 2 })
 			a, _ := r.leader("x")
-			for owner, addr := range map[string]string{
+			for key, addr := range map[string]string{
 				"h/dns": "10.96.0.10", "h/pod": "10.244.1.7", "h/loopback": "127.0.0.5",
 				"h/multicast": "224.0.0.251", "h/node": "10.0.0.2", "h/free": "203.0.113.9",
 			} {
-				r.PutService(owner, asking(addr))
+				r.PutService(key, asking(addr))
 			}
 			r.expect(a, "h/free", "203.0.113.9 Allocated")
 			r.expect(a, "h/node", "NodeAddress")
-			for _, owner := range []string{"h/dns", "h/pod", "h/loopback", "h/multicast"} {
-				r.expect(a, owner, "AddressNotAllowed")
+			for _, key := range []string{"h/dns", "h/pod", "h/loopback", "h/multicast"} {
+				r.expect(a, key, "AddressNotAllowed")
 			}
 		})
 	}

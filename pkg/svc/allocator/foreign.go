@@ -42,19 +42,19 @@ const (
 
 // others returns the owner of each managed Service that belongs to another program: the one that
 // wrote its status, or a kube-vip with a Lease for it (S9).
-func (a *Allocator) others(services []*svc.Service, l ipam.Ledger) map[ipam.Owner]string {
+func (a *Allocator) others(services []*svc.Service, l ipam.Ledger) map[ipam.ServiceKey]string {
 	a.takeovers.retain(services)
 	now := a.cfg.Clock()
-	all, electing := map[ipam.Owner]string{}, a.foreign.holders(now, l)
+	all, electing := map[ipam.ServiceKey]string{}, a.foreign.holders(now, l)
 	for _, s := range services {
 		if !s.Managed {
 			continue
 		}
-		if holder := electing[s.Owner()]; holder != "" {
-			all[s.Owner()] = fmt.Sprintf("kube-vip at %s, which renews lease %s/%s%s",
+		if holder := electing[s.Key()]; holder != "" {
+			all[s.Key()] = fmt.Sprintf("kube-vip at %s, which renews lease %s/%s%s",
 				holder, s.Namespace, serviceLeasePrefix, s.Name)
 		} else if program := a.takeovers.foreign(s, l, now); program != "" {
-			all[s.Owner()] = program
+			all[s.Key()] = program
 		}
 	}
 	return all
@@ -67,29 +67,29 @@ type takeover struct {
 }
 
 // takeovers are the recent ones.
-type takeovers map[ipam.Owner]takeover
+type takeovers map[ipam.ServiceKey]takeover
 
 // foreign returns the program that owns the status of s, "" if kvip may write it. kvip takes over a
 // status of kube-vip, and one with the addresses that the ledger has for s: once in
 // takeOverInterval, so that two programs do not overwrite each other for ever.
 func (t takeovers) foreign(s *svc.Service, l ipam.Ledger, now time.Duration) string {
-	owner := s.Owner()
-	last, known := t[owner]
+	key := s.Key()
+	last, known := t[key]
 	if len(s.StatusBy) == 0 {
 		switch {
 		case known && now-last.at > takeOverInterval:
-			delete(t, owner)
+			delete(t, key)
 		case known:
-			t[owner] = takeover{last.at, true}
+			t[key] = takeover{last.at, true}
 		}
 		return ""
 	}
-	allowed := !writtenByOthers(s) || recordsAll(l, owner, s)
+	allowed := !writtenByOthers(s) || recordsAll(l, key, s)
 	if !allowed || known && last.done && now-last.at <= takeOverInterval {
 		return strings.Join(s.StatusBy, ", ")
 	}
 	if !known || last.done {
-		t[owner] = takeover{at: now}
+		t[key] = takeover{at: now}
 	}
 	return ""
 }
@@ -99,13 +99,13 @@ func (t takeovers) retain(services []*svc.Service) {
 	if len(t) == 0 {
 		return
 	}
-	exists := make(map[ipam.Owner]bool, len(services))
+	exists := make(map[ipam.ServiceKey]bool, len(services))
 	for _, s := range services {
-		exists[s.Owner()] = true
+		exists[s.Key()] = true
 	}
-	for owner := range t {
-		if !exists[owner] {
-			delete(t, owner)
+	for key := range t {
+		if !exists[key] {
+			delete(t, key)
 		}
 	}
 }
@@ -116,9 +116,9 @@ func writtenByOthers(s *svc.Service) bool {
 }
 
 // recordsAll reports whether the ledger has all addresses of the status for the Service.
-func recordsAll(l ipam.Ledger, owner ipam.Owner, s *svc.Service) bool {
+func recordsAll(l ipam.Ledger, key ipam.ServiceKey, s *svc.Service) bool {
 	for _, a := range s.Status {
-		if !slices.ContainsFunc(l[a], func(h ipam.Holder) bool { return h.Owner == owner }) {
+		if !slices.ContainsFunc(l[a], func(h ipam.Entry) bool { return h.Service == key }) {
 			return false
 		}
 	}
@@ -144,23 +144,23 @@ func (l serviceLease) isValid(now time.Duration) bool {
 type serviceLeases struct {
 	mu      sync.Mutex
 	known   bool // they were listed since this node became the leader
-	of      map[ipam.Owner]serviceLease
+	of      map[ipam.ServiceKey]serviceLease
 	version uint64 // grows with each change of holders
 }
 
 // observe records a list that began at now. Silence counts from the last observed change (E2).
-func (e *serviceLeases) observe(seen map[ipam.Owner]serviceLease, now time.Duration) {
+func (e *serviceLeases) observe(seen map[ipam.ServiceKey]serviceLease, now time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	changed := !e.known || len(seen) != len(e.of)
-	for owner, next := range seen {
-		last, had := e.of[owner]
+	for key, next := range seen {
+		last, had := e.of[key]
 		next.changedAt, next.changed = now, e.known
 		if had && last.version == next.version {
 			next.changedAt, next.changed = last.changedAt, last.changed
 		}
 		next.valid = next.isValid(now)
-		seen[owner] = next
+		seen[key] = next
 		changed = changed || last.holder != next.holder || last.valid != next.valid ||
 			last.changed != next.changed
 	}
@@ -186,19 +186,19 @@ func (e *serviceLeases) state() (known bool, version uint64) {
 
 // holders returns the valid holders at now, by Service. A Lease without an observed change may be
 // left behind: until then, a Service of the ledger stays kvip's, as with the former allocator.
-func (e *serviceLeases) holders(now time.Duration, l ipam.Ledger) map[ipam.Owner]string {
+func (e *serviceLeases) holders(now time.Duration, l ipam.Ledger) map[ipam.ServiceKey]string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	names := make(map[ipam.Owner]string, len(e.of))
-	for owner, one := range e.of {
+	names := make(map[ipam.ServiceKey]string, len(e.of))
+	for key, one := range e.of {
 		if one.isValid(now) {
-			names[owner] = one.holder
+			names[key] = one.holder
 		}
 	}
 	for _, holders := range l {
 		for _, h := range holders {
-			if !e.of[h.Owner].changed {
-				delete(names, h.Owner)
+			if !e.of[h.Service].changed {
+				delete(names, h.Service)
 			}
 		}
 	}
@@ -207,7 +207,7 @@ func (e *serviceLeases) holders(now time.Duration, l ipam.Ledger) map[ipam.Owner
 
 // readServiceLease decodes a Lease. It is false if the Lease is not kube-vip's for a Service, or
 // has no holder.
-func readServiceLease(l *coordinationv1.Lease) (ipam.Owner, serviceLease, bool) {
+func readServiceLease(l *coordinationv1.Lease) (ipam.ServiceKey, serviceLease, bool) {
 	service, ok := strings.CutPrefix(l.Name, serviceLeasePrefix)
 	if !ok || service == "" || l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity == "" {
 		return "", serviceLease{}, false
@@ -216,7 +216,7 @@ func readServiceLease(l *coordinationv1.Lease) (ipam.Owner, serviceLease, bool) 
 	if l.Spec.LeaseDurationSeconds != nil {
 		one.duration = time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
 	}
-	return ipam.Owner(l.Namespace + "/" + service), one, true
+	return ipam.ServiceKey(l.Namespace + "/" + service), one, true
 }
 
 // followServiceLeases lists kube-vip's Leases of Services while this node is the leader.
@@ -240,7 +240,7 @@ func (a *Allocator) followServiceLeases(ctx context.Context) {
 func (a *Allocator) listServiceLeases(ctx context.Context, now time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, serviceLeasesInterval)
 	defer cancel()
-	seen := map[ipam.Owner]serviceLease{}
+	seen := map[ipam.ServiceKey]serviceLease{}
 	options := metav1.ListOptions{Limit: leasesPerPage}
 	failures := a.cfg.failures()
 	err := failures.do(ctx, a.cfg.Router, "list", "leases",
@@ -255,8 +255,8 @@ func (a *Allocator) listServiceLeases(ctx context.Context, now time.Duration) {
 					return err
 				}
 				for i := range list.Items {
-					if owner, one, ok := readServiceLease(&list.Items[i]); ok {
-						seen[owner] = one
+					if key, one, ok := readServiceLease(&list.Items[i]); ok {
+						seen[key] = one
 					}
 				}
 				if options.Continue = list.Continue; options.Continue == "" {
@@ -282,7 +282,7 @@ func (a *Allocator) removeFinalizers(services []*svc.Service) {
 			continue
 		}
 		// Each removal is the same: it is paced as a status that does not change.
-		name := "service " + string(s.Owner())
+		name := "service " + string(s.Key())
 		due, _ := a.poolsWriter.isDue(name, v1alpha1.IPPoolStatus{}, a.cfg.Clock())
 		if due {
 			a.enqueue(func(ctx context.Context) { a.removeFinalizer(ctx, s) })
@@ -314,6 +314,6 @@ func (a *Allocator) removeFinalizer(ctx context.Context, s *svc.Service) {
 			})
 	}
 	if err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		a.cfg.Log.Warn("cannot remove a finalizer; trying again", "service", s.Owner(), "reason", err)
+		a.cfg.Log.Warn("cannot remove a finalizer; trying again", "service", s.Key(), "reason", err)
 	}
 }

@@ -144,10 +144,10 @@ func (r *fixture) until(a *Allocator, what string, is func() bool) {
 }
 
 // expect waits for a Service's status, as fakecluster writes it.
-func (r *fixture) expect(a *Allocator, owner, want string) {
+func (r *fixture) expect(a *Allocator, key, want string) {
 	r.T.Helper()
-	r.until(a, owner+" has the status "+want+" (now "+r.ServiceStatus(owner)+")",
-		func() bool { return r.ServiceStatus(owner) == want })
+	r.until(a, key+" has the status "+want+" (now "+r.ServiceStatus(key)+")",
+		func() bool { return r.ServiceStatus(key) == want })
 }
 
 // isEmpty reports whether every Service has its desired status.

@@ -23,7 +23,7 @@ func (l *layout) add() {
 	l.full = append(l.full, false)
 }
 
-func (l *layout) put(i int, addr netip.Addr, holders []ipam.Holder) {
+func (l *layout) put(i int, addr netip.Addr, holders []ipam.Entry) {
 	l.parts[i][addr] = holders
 	l.sizes[i] += svc.EntrySize(addr, holders)
 }

@@ -35,7 +35,7 @@ func newVIPHistory() *vipHistory {
 func (c *vipHistory) adopt(l ipam.Ledger, port uint16, now time.Duration) {
 	for addr, holders := range l {
 		for _, h := range holders {
-			if _, known := c.evidence[addr]; known || h.Owner != ipam.ControlPlane {
+			if _, known := c.evidence[addr]; known || h.Service != ipam.ControlPlane {
 				continue
 			}
 			e := evidence{at: now, port: port}
@@ -81,21 +81,21 @@ func (a *Allocator) reserved() ipam.Reserved {
 	for _, p := range subnets(leases) {
 		for addr, name := range netaddr.SubnetAddresses(p) {
 			all.Addresses[addr] = ipam.Reservation{
-				Reason: ipam.SubnetAddress, Holder: "subnet " + p.String() + " of the nodes, as its " + name,
+				Reason: ipam.SubnetAddress, UsedBy: "subnet " + p.String() + " of the nodes, as its " + name,
 			}
 		}
 	}
 	for _, l := range leases {
 		for _, addr := range l.Info.Addresses { // of links, which the Node object may not have
-			all.Addresses[addr] = ipam.Reservation{Holder: "node " + l.Info.Node}
+			all.Addresses[addr] = ipam.Reservation{UsedBy: "node " + l.Info.Node}
 		}
 	}
 	for addr, node := range a.cfg.Cache.NodeAddresses() {
-		all.Addresses[addr] = ipam.Reservation{Holder: "node " + node}
+		all.Addresses[addr] = ipam.Reservation{UsedBy: "node " + node}
 	}
 	for addr, port := range a.controlPlaneVIPs(leases) {
 		all.Addresses[addr] = ipam.Reservation{
-			Holder: "the control plane", Owner: ipam.ControlPlane,
+			UsedBy: "the control plane", Service: ipam.ControlPlane,
 			Ports: []ipam.Port{{Protocol: "TCP", Number: port}},
 		}
 	}

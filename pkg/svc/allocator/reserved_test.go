@@ -46,7 +46,7 @@ func TestTheControlPlanesLeaseReservesItsAddress(t *testing.T) {
 	r.expect(a, "a/clash", "PortConflict")
 	r.expect(a, "a/shares", "10.0.0.100 Allocated")
 	holders := r.cache.Ledger()[first]
-	i := slices.IndexFunc(holders, func(h ipam.Holder) bool { return h.Owner == ipam.ControlPlane })
+	i := slices.IndexFunc(holders, func(h ipam.Entry) bool { return h.Service == ipam.ControlPlane })
 	if i < 0 || !slices.Equal(holders[i].Ports, []ipam.Port{{Protocol: "TCP", Number: 8443}}) {
 		t.Errorf("the ledger has %v", holders)
 	}
@@ -57,8 +57,8 @@ func TestTheControlPlanesLeaseReservesItsAddress(t *testing.T) {
 func TestTheLedgerRemembersTheControlPlanesAddress(t *testing.T) {
 	r := newFixture(t)
 	r.PutLedger("0", ipam.Ledger{first: {
-		{Owner: "a/web", Key: "k", Ports: []ipam.Port{{Protocol: "TCP", Number: 80}}},
-		{Owner: ipam.ControlPlane, Ports: []ipam.Port{{Protocol: "TCP", Number: 6443}}},
+		{Service: "a/web", Key: "k", Ports: []ipam.Port{{Protocol: "TCP", Number: 80}}},
+		{Service: ipam.ControlPlane, Ports: []ipam.Port{{Protocol: "TCP", Number: 6443}}},
 	}})
 	r.PutService("a/web", func(s *corev1.Service) {
 		s.Annotations = map[string]string{svc.AnnotationAddresses: "10.0.0.100", svc.AnnotationShare: "k"}

@@ -43,9 +43,9 @@ func (r *fixture) stored() ipam.Ledger {
 	return all
 }
 
-func (r *fixture) holds(addr string, owner ipam.Owner) bool {
+func (r *fixture) holds(addr string, key ipam.ServiceKey) bool {
 	holders := r.stored()[netip.MustParseAddr(addr)]
-	return len(holders) > 0 && holders[0].Owner == owner
+	return len(holders) > 0 && holders[0].Service == key
 }
 
 // asking makes a Service request an address.
@@ -92,7 +92,7 @@ func TestTheLedgerIsRestored(t *testing.T) {
 			changes := r.cache.Changes()
 			spoil(r)
 			r.Eventually("the watch shows it", func() bool { return r.cache.Changes() != changes })
-			if got := r.cache.Ledger(); len(got) != 2 || got[first][0].Owner != "a/other" {
+			if got := r.cache.Ledger(); len(got) != 2 || got[first][0].Service != "a/other" {
 				t.Errorf("agents have %v", got)
 			}
 			r.until(a, "the ledger is restored",
@@ -187,7 +187,7 @@ func TestTheLedgerIsRetriedOnceASecond(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newFixture(t)
-			r.PutLedger("0", ipam.Ledger{first: {{Owner: "a/gone"}}})
+			r.PutLedger("0", ipam.Ledger{first: {{Service: "a/gone"}}})
 			r.PutService("a/web")
 			r.Eventually("both are seen",
 				func() bool { return len(r.cache.Services()) == 1 && len(r.cache.Ledger()) == 1 })

@@ -16,9 +16,9 @@ import (
 // S9: a kube-vip that renews the Lease of a Service is respected for the duration in the Lease,
 // within bounds, from the last observed change.
 func TestServiceLeases(t *testing.T) {
-	const owner = ipam.Owner("shop/web")
-	one := func(holder, version string, d time.Duration) map[ipam.Owner]serviceLease {
-		return map[ipam.Owner]serviceLease{owner: {holder: holder, version: version, duration: d}}
+	const owner = ipam.ServiceKey("shop/web")
+	one := func(holder, version string, d time.Duration) map[ipam.ServiceKey]serviceLease {
+		return map[ipam.ServiceKey]serviceLease{owner: {holder: holder, version: version, duration: d}}
 	}
 	var e serviceLeases
 	holds := func(at time.Duration, want string) {
@@ -51,11 +51,11 @@ func TestServiceLeases(t *testing.T) {
 // S9: a Service in the ledger stays kvip's until its Lease is seen to change, as kube-vip may have
 // left the Lease behind.
 func TestServiceLeasesAndTheLedger(t *testing.T) {
-	const owner = ipam.Owner("shop/web")
-	seen := func(version string) map[ipam.Owner]serviceLease {
-		return map[ipam.Owner]serviceLease{owner: {holder: "n1", version: version, duration: time.Minute}}
+	const owner = ipam.ServiceKey("shop/web")
+	seen := func(version string) map[ipam.ServiceKey]serviceLease {
+		return map[ipam.ServiceKey]serviceLease{owner: {holder: "n1", version: version, duration: time.Minute}}
 	}
-	l := ipam.Ledger{netip.MustParseAddr("10.0.0.100"): {{Owner: owner}}}
+	l := ipam.Ledger{netip.MustParseAddr("10.0.0.100"): {{Service: owner}}}
 	var e serviceLeases
 	for i, step := range []struct {
 		version string
@@ -84,17 +84,17 @@ func TestReadServiceLease(t *testing.T) {
 			Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds},
 		}
 	}
-	owner, one, ok := readServiceLease(lease("kubevip-web", "n1"))
+	key, one, ok := readServiceLease(lease("kubevip-web", "n1"))
 	if want := (serviceLease{holder: "n1", version: "7", duration: 15 * time.Second}); !ok ||
-		owner != "shop/web" || one != want {
-		t.Errorf("%q %+v %v", owner, one, ok)
+		key != "shop/web" || one != want {
+		t.Errorf("%q %+v %v", key, one, ok)
 	}
 	for name, l := range map[string]*coordinationv1.Lease{
 		"another name": lease("web", "n1"), "no Service": lease("kubevip-", "n1"),
 		"no holder": lease("kubevip-web", ""),
 	} {
-		if owner, _, ok := readServiceLease(l); ok {
-			t.Errorf("%s: taken for that of %s", name, owner)
+		if key, _, ok := readServiceLease(l); ok {
+			t.Errorf("%s: taken for that of %s", name, key)
 		}
 	}
 	if _, one, _ := readServiceLease(lease("kubevip-web",

@@ -59,14 +59,14 @@ func (a *Allocator) compute(
 	if other != "" {
 		return desiredStatus{others: true, reason: ReasonForeignStatus, message: fmt.Sprintf(
 			"service %s: status.loadBalancer belongs to %s, so kvip allocates no address: "+
-				"stop that program, or give the Service another loadBalancerClass", s.Owner(), other)}, true
+				"stop that program, or give the Service another loadBalancerClass", s.Key(), other)}, true
 	}
 	d := desiredStatus{
-		addresses: result.Assigned[s.Owner()], isReady: true, reason: ReasonAllocated,
+		addresses: result.Assigned[s.Key()], isReady: true, reason: ReasonAllocated,
 		takeOver: len(s.StatusBy) > 0,
 	}
 	d.message = "has " + netaddr.Join(d.addresses, " and ")
-	if refusal, refused := result.Refused[s.Owner()]; refused {
+	if refusal, refused := result.Refused[s.Key()]; refused {
 		d.isReady, d.reason, d.message = false, string(refusal.Reason), refusal.Message
 		return d, true
 	}
@@ -78,7 +78,7 @@ func (a *Allocator) compute(
 			return d, true
 		case p.Reason != "" && !p.Announced():
 			d.isReady, d.reason = false, string(p.Reason)
-			d.message = fmt.Sprintf("service %s: %s is announced by no node: %s", s.Owner(), addr, why)
+			d.message = fmt.Sprintf("service %s: %s is announced by no node: %s", s.Key(), addr, why)
 		}
 	}
 	if len(s.Notes) > 0 {
@@ -124,7 +124,7 @@ func (d desiredStatus) applyBody(s *svc.Service) ([]byte, error) {
 		"status": status,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("encode status of service %s: %w", s.Owner(), err)
+		return nil, fmt.Errorf("encode status of service %s: %w", s.Key(), err)
 	}
 	return body, nil
 }

@@ -45,12 +45,12 @@ func (c *statusClient) write(
 	case isFieldConflict(err):
 		c.events.post(ctx, s, corev1.EventTypeWarning, ReasonForeignStatus, fmt.Sprintf(
 			"service %s: status.loadBalancer belongs to another program, and kvip does not change it: "+
-				"stop that program, or give the Service another loadBalancerClass (%v)", s.Owner(), err))
+				"stop that program, or give the Service another loadBalancerClass (%v)", s.Key(), err))
 		return nil, err
 	case err != nil:
 		if !apierrors.IsConflict(err) && ctx.Err() == nil {
 			c.cfg.Log.Warn("cannot write the status of a Service; trying again",
-				"service", s.Owner(), "reason", err)
+				"service", s.Key(), "reason", err)
 		}
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (c *statusClient) recordEvent(ctx context.Context, s *svc.Service, want des
 		kind = corev1.EventTypeWarning
 	}
 	c.cfg.Log.Info("updated Service condition",
-		"service", s.Owner(), "reason", want.reason, "message", want.message)
+		"service", s.Key(), "reason", want.reason, "message", want.message)
 	c.events.postChange(ctx, s, kind, want.reason, want.message)
 }
 

@@ -28,10 +28,10 @@ var statusRetry = backoff.Backoff{Min: 250 * time.Millisecond, Max: 30 * time.Se
 type statusQueue struct {
 	cfg    Config
 	client *statusClient
-	queue  chan ipam.Owner
+	queue  chan ipam.ServiceKey
 
 	mu     sync.Mutex
-	writes map[ipam.Owner]*statusWrite
+	writes map[ipam.ServiceKey]*statusWrite
 }
 
 // statusWrite is the write of one status: waiting, running, or done and not yet seen by the watch.
@@ -51,7 +51,7 @@ type statusWrite struct {
 func newStatusQueue(cfg Config, client *statusClient) *statusQueue {
 	return &statusQueue{
 		cfg: cfg, client: client,
-		queue: make(chan ipam.Owner, 1<<16), writes: map[ipam.Owner]*statusWrite{},
+		queue: make(chan ipam.ServiceKey, 1<<16), writes: map[ipam.ServiceKey]*statusWrite{},
 	}
 }
 
@@ -64,8 +64,8 @@ func (q *statusQueue) run(ctx context.Context) {
 				select {
 				case <-ctx.Done():
 					return
-				case owner := <-q.queue:
-					q.write(ctx, owner)
+				case key := <-q.queue:
+					q.write(ctx, key)
 				}
 			}
 		})
@@ -77,17 +77,17 @@ func (q *statusQueue) run(ctx context.Context) {
 func (q *statusQueue) set(s *svc.Service, want desiredStatus) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	owner, now := s.Owner(), q.cfg.Clock()
-	w := q.writes[owner]
+	key, now := s.Key(), q.cfg.Clock()
+	w := q.writes[key]
 	switch {
 	case want.matches(s):
 		if w != nil && !w.running {
-			delete(q.writes, owner)
+			delete(q.writes, key)
 		}
 		return
 	case w == nil:
 		w = &statusWrite{}
-		q.writes[owner] = w
+		q.writes[key] = w
 	case w.awaits(s, now):
 		return
 	}
@@ -99,7 +99,7 @@ func (q *statusQueue) set(s *svc.Service, want desiredStatus) {
 		return
 	}
 	select {
-	case q.queue <- owner:
+	case q.queue <- key:
 		w.queued = true
 	default: // full: the next reconcile queues it
 	}
@@ -138,18 +138,18 @@ func (w *statusWrite) isDue(now time.Duration) bool {
 
 // retain removes waiting writes of other Services: these are deleted, or this node is not the
 // leader.
-func (q *statusQueue) retain(owners map[ipam.Owner]bool) {
+func (q *statusQueue) retain(keys map[ipam.ServiceKey]bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	maps.DeleteFunc(q.writes, func(owner ipam.Owner, w *statusWrite) bool {
-		return !owners[owner] && !w.running
+	maps.DeleteFunc(q.writes, func(key ipam.ServiceKey, w *statusWrite) bool {
+		return !keys[key] && !w.running
 	})
 }
 
 // write writes one status, if this node is still the leader.
-func (q *statusQueue) write(ctx context.Context, owner ipam.Owner) {
+func (q *statusQueue) write(ctx context.Context, key ipam.ServiceKey) {
 	q.mu.Lock()
-	w := q.writes[owner]
+	w := q.writes[key]
 	if w == nil || !w.queued { // removed, or done by an earlier entry of the queue
 		q.mu.Unlock()
 		return

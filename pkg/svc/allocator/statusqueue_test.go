@@ -28,8 +28,8 @@ func newIdleQueue(t *testing.T) (*fixture, *statusQueue) {
 // next takes the next write from the queue as a worker does; nil if there is none.
 func (q *statusQueue) next() *statusWrite {
 	select {
-	case owner := <-q.queue:
-		w := q.writes[owner]
+	case key := <-q.queue:
+		w := q.writes[key]
 		if w != nil && w.queued {
 			w.queued, w.running = false, true
 			return w
@@ -124,7 +124,7 @@ func TestAChangeWhileItIsWritten(t *testing.T) {
 func TestRetain(t *testing.T) {
 	_, q := newIdleQueue(t)
 	q.set(version("7"), allocated)
-	q.retain(map[ipam.Owner]bool{"b/web": true})
+	q.retain(map[ipam.ServiceKey]bool{"b/web": true})
 	if len(q.writes) != 0 || q.next() != nil {
 		t.Error("a removed Service is queued")
 	}
@@ -164,7 +164,7 @@ func TestAFailureAfterAWrite(t *testing.T) {
 
 func TestAFullQueueLosesNothing(t *testing.T) {
 	_, q := newIdleQueue(t)
-	q.queue = make(chan ipam.Owner, 1)
+	q.queue = make(chan ipam.ServiceKey, 1)
 	other := version("7")
 	other.Name = "other"
 	q.set(version("7"), allocated)

@@ -13,10 +13,10 @@ import (
 func addr(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}) }
 
 // many returns a ledger of n addresses of one owner.
-func many(n int, owner ipam.Owner) ipam.Ledger {
+func many(n int, key ipam.ServiceKey) ipam.Ledger {
 	l := ipam.Ledger{}
 	for i := range n {
-		l[addr(i)] = []ipam.Holder{{Owner: owner}}
+		l[addr(i)] = []ipam.Entry{{Service: key}}
 	}
 	return l
 }
@@ -126,7 +126,7 @@ func TestAnAddressTwice(t *testing.T) {
 	c.leases[shardName(0)].Annotations[svc.AnnotationLedger] = svc.EncodeLedger(many(1, "a/first"))
 	c.leases[shardName(1)].Annotations[svc.AnnotationLedger] = svc.EncodeLedger(many(2, "a/second"))
 	got := acquire(t, c.store("you", 0, nil))
-	if got[addr(0)][0].Owner != "a/first" || got[addr(1)][0].Owner != "a/second" {
+	if got[addr(0)][0].Service != "a/first" || got[addr(1)][0].Service != "a/second" {
 		t.Errorf("the ledger is %v", got)
 	}
 	if count, _ := c.entries(); count["10.0.0.0"] != 1 {

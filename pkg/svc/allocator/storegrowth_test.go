@@ -39,7 +39,7 @@ func TestFullShardsGrow(t *testing.T) {
 	commit(t, b, next)
 	for i := range count {
 		next = next.Clone()
-		next[addr(i)] = append(next[addr(i)], ipam.Holder{Owner: "b/another-one-with-a-longer-name"})
+		next[addr(i)] = append(next[addr(i)], ipam.Entry{Service: "b/another-one-with-a-longer-name"})
 		commit(t, b, next)
 		if n, _ := c.entries(); len(n) != count {
 			t.Fatalf("%d addresses are left", len(n))
@@ -63,12 +63,12 @@ func TestAFailedMove(t *testing.T) {
 		old := many(6, "a/web")
 		commit(t, b, old)
 		next := old.Clone()
-		next[addr(0)] = append(next[addr(0)], ipam.Holder{Owner: "b/web"}, ipam.Holder{Owner: "c/web"},
-			ipam.Holder{Owner: "d/web"})
+		next[addr(0)] = append(next[addr(0)], ipam.Entry{Service: "b/web"}, ipam.Entry{Service: "c/web"},
+			ipam.Entry{Service: "d/web"})
 		c.fail[c.writes+after] = errDown
 		err := b.commit(context.Background(), next)
-		if count, owner := c.entries(); len(count) != 6 || owner[addr(0).String()] != "a/web" {
-			t.Errorf("write %d fails: %v, %v", after, count, owner)
+		if count, key := c.entries(); len(count) != 6 || key[addr(0).String()] != "a/web" {
+			t.Errorf("write %d fails: %v, %v", after, count, key)
 		}
 		if (err != nil) != (after < 4) {
 			t.Errorf("write %d fails: %v", after, err)
@@ -94,9 +94,9 @@ func TestAnEntryLongerThanALease(t *testing.T) {
 	next := many(3, "a/web")
 	commit(t, b, next)
 	for i := range 30_000 {
-		next[addr(1)] = append(next[addr(1)], ipam.Holder{Owner: ipam.Owner(fmt.Sprintf("b/web-%d", i))})
+		next[addr(1)] = append(next[addr(1)], ipam.Entry{Service: ipam.ServiceKey(fmt.Sprintf("b/web-%d", i))})
 	}
-	next[addr(7)], next[addr(8)] = next[addr(1)], []ipam.Holder{{Owner: "c/web"}}
+	next[addr(7)], next[addr(8)] = next[addr(1)], []ipam.Entry{{Service: "c/web"}}
 	for range 5 {
 		commit(t, b, next)
 	}
@@ -153,6 +153,6 @@ func TestALeaseOfTheLargestNumber(t *testing.T) {
 	for _, who := range []string{"me", "you"} {
 		b := c.store(who, 0, nil)
 		acquire(t, b)
-		commit(t, b, many(3, ipam.Owner("a/"+who)))
+		commit(t, b, many(3, ipam.ServiceKey("a/"+who)))
 	}
 }

@@ -52,8 +52,8 @@ func (s *scheduler) wait() {
 
 // granted is what an allocator has given by a successful commit.
 type granted struct {
-	addr  string
-	owner ipam.Owner
+	addr string
+	key  ipam.ServiceKey
 }
 
 // runAllocator acquires the ledger, allocates free addresses, has entries grow and shrink, and
@@ -68,11 +68,11 @@ func runAllocator(s *scheduler, name string, random *rand.Rand, report func(gran
 		for range 3 {
 			next, given := b.ledger().Clone(), []granted(nil)
 			for i := range 8 {
-				owner := ipam.Owner(name + "/" + string(rune('a'+round)))
+				key := ipam.ServiceKey(name + "/" + string(rune('a'+round)))
 				switch holders := next[addr(i)]; {
 				case len(holders) == 0 && random.IntN(2) == 0:
-					next[addr(i)] = []ipam.Holder{{Owner: owner}}
-					given = append(given, granted{addr(i).String(), owner})
+					next[addr(i)] = []ipam.Entry{{Service: key}}
+					given = append(given, granted{addr(i).String(), key})
 				case len(holders) > 0 && random.IntN(6) == 0:
 					delete(next, addr(i))
 				case len(holders) > 0 && random.IntN(3) == 0: // others join the first, or leave it
@@ -90,10 +90,10 @@ func runAllocator(s *scheduler, name string, random *rand.Rand, report func(gran
 }
 
 // withOthers returns an owner with n sharers.
-func withOthers(first ipam.Holder, others int) []ipam.Holder {
-	all := []ipam.Holder{first}
+func withOthers(first ipam.Entry, others int) []ipam.Entry {
+	all := []ipam.Entry{first}
 	for i := range others {
-		all = append(all, ipam.Holder{Owner: ipam.Owner(string(first.Owner) + strconv.Itoa(i))})
+		all = append(all, ipam.Entry{Service: ipam.ServiceKey(string(first.Service) + strconv.Itoa(i))})
 	}
 	return all
 }
@@ -128,7 +128,7 @@ func storeHistory(t *testing.T, seed uint64) {
 			schedulers = append(schedulers, s)
 		}
 	}
-	at, owner := 0, map[string]ipam.Owner{}
+	at, key := 0, map[string]ipam.ServiceKey{}
 	for len(schedulers) > 0 {
 		if random.IntN(4) == 0 { // the others continue while this one is paused
 			at = random.IntN(len(schedulers))
@@ -139,22 +139,22 @@ func storeHistory(t *testing.T, seed uint64) {
 		if !<-s.ready {
 			schedulers = append(schedulers[:at], schedulers[at+1:]...)
 		}
-		owner = checkOwners(t, c, owner)
+		key = checkOwners(t, c, key)
 		if random.IntN(60) == 0 { // a client deletes one
 			c.lose(shardName(random.IntN(3)))
-			_, owner = c.entries()
+			_, key = c.entries()
 		}
 	}
 }
 
 // checkOwners asserts that no address changed its owner in one step: it must be free in between. If
 // two shards have it, the first counts. It returns the owners.
-func checkOwners(t *testing.T, c *fakeLeases, before map[string]ipam.Owner) map[string]ipam.Owner {
+func checkOwners(t *testing.T, c *fakeLeases, before map[string]ipam.ServiceKey) map[string]ipam.ServiceKey {
 	t.Helper()
 	_, now := c.entries()
-	for a, owner := range now {
-		if was, had := before[a]; had && was != owner {
-			t.Errorf("S4: %s went from %s to %s", a, was, owner)
+	for a, key := range now {
+		if was, had := before[a]; had && was != key {
+			t.Errorf("S4: %s went from %s to %s", a, was, key)
 		}
 	}
 	return now
@@ -163,7 +163,7 @@ func checkOwners(t *testing.T, c *fakeLeases, before map[string]ipam.Owner) map[
 // checkGranted asserts that the ledger has what was given: no other allocator could give it at the
 // same time. An address whose Lease was deleted meanwhile may be free.
 func checkGranted(t *testing.T, c *fakeLeases, g granted) {
-	if _, owner := c.entries(); owner[g.addr] != g.owner && (owner[g.addr] != "" || !c.lost[g.addr]) {
-		t.Errorf("S4: %s was given to %s, and the ledger has %q", g.addr, g.owner, owner[g.addr])
+	if _, key := c.entries(); key[g.addr] != g.key && (key[g.addr] != "" || !c.lost[g.addr]) {
+		t.Errorf("S4: %s was given to %s, and the ledger has %q", g.addr, g.key, key[g.addr])
 	}
 }

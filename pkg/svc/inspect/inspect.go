@@ -99,7 +99,7 @@ func Service(ctx context.Context, cfg Config) (Report, error) {
 // reportOf returns the part of the report that comes from the API.
 func reportOf(one *svc.Service) Report {
 	r := Report{
-		Service: string(one.Owner()), Managed: one.Managed, SkipReason: one.SkipReason,
+		Service: string(one.Key()), Managed: one.Managed, SkipReason: one.SkipReason,
 		Status: append([]netip.Addr{}, one.Status...), Condition: one.Condition,
 	}
 	if !one.Managed && one.SkipReason == "" {
@@ -157,7 +157,7 @@ func ServiceNames(ctx context.Context, cfg Config) (all []string, err error) {
 		all = nil
 		for i := range list.Items {
 			if one := cfg.Reader.Service(&list.Items[i]); one.Managed {
-				all = append(all, string(one.Owner()))
+				all = append(all, string(one.Key()))
 			}
 		}
 		return nil

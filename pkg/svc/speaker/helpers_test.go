@@ -167,7 +167,7 @@ type fixture struct {
 	speaker   *Speaker
 	journal   *journal
 	kernel    *vip.Fake
-	owner     *journalingOwner
+	service   *journalingOwner
 	filter    *fakeFilter
 	announcer *fakeAnnouncer
 	health    *reporter.Registry
@@ -192,7 +192,7 @@ func newFixture(t *testing.T) *fixture {
 		},
 	}
 	f.kernel = vip.NewFake(f.clock)
-	owner, err := vip.NewServiceOwner(vip.ServiceOwnerConfig{
+	service, err := vip.NewServiceOwner(vip.ServiceOwnerConfig{
 		Kernel: f.kernel, Clock: f.clock,
 		DestroySockets: func([]netip.Addr) (int, error) { return 0, nil },
 		Known: func() map[netip.Addr]bool {
@@ -206,7 +206,7 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.owner = &journalingOwner{ServiceOwner: owner, journal: f.journal}
+	f.service = &journalingOwner{ServiceOwner: service, journal: f.journal}
 	f.filter = &fakeFilter{journal: f.journal}
 	f.announcer = &fakeAnnouncer{journal: f.journal, conflicts: make(chan arp.Conflict, 8)}
 	f.restart()
@@ -246,7 +246,7 @@ func (f *fixture) restart() {
 func (f *fixture) config() Config {
 	return Config{
 		Node: "me", Cache: f.cache, NodeLease: f.lease, Clock: f.clock, Log: f.Logger,
-		Addresses: f.owner, Filter: f.filter, Announcer: f.announcer,
+		Addresses: f.service, Filter: f.filter, Announcer: f.announcer,
 		Networks:         func() ([]link.Network, error) { return f.links, f.linksErr },
 		HostControlPlane: func() ([]netip.Addr, error) { return f.control, nil },
 		ForeignHolder:    func() string { return f.foreign },
@@ -310,13 +310,13 @@ func (f *fixture) assign(addr netip.Addr, owners ...string) {
 	f.T.Helper()
 	l := f.cache.Ledger()
 	delete(l, addr)
-	for _, owner := range owners {
-		l[addr] = append(l[addr], ipam.Holder{Owner: ipam.Owner(owner)})
+	for _, service := range owners {
+		l[addr] = append(l[addr], ipam.Entry{Service: ipam.ServiceKey(service)})
 		known := slices.ContainsFunc(f.cache.Services(), func(s *svc.Service) bool {
-			return string(s.Owner()) == owner
+			return string(s.Key()) == service
 		})
 		if !known {
-			f.PutService(owner)
+			f.PutService(service)
 		}
 	}
 	f.PutLedger("0", l)

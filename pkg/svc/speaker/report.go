@@ -100,7 +100,7 @@ func (p *page) explain(addr netip.Addr, d placement.Decision) string {
 }
 
 // Report returns this node's view of all Services, or of the one called owner ("namespace/name").
-func (s *Speaker) Report(owner string) Report {
+func (s *Speaker) Report(service string) Report {
 	view := s.cfg.NodeLease.View()
 	s.page.mu.Lock()
 	defer s.page.mu.Unlock()
@@ -110,8 +110,8 @@ func (s *Speaker) Report(owner string) Report {
 	}
 	for _, addr := range sortedAddrs(s.page.snapshot.services) {
 		services := s.page.snapshot.owners(addr)
-		if owner == "" || slices.Contains(services, owner) {
-			one := s.page.describe(addr, owner != "", s.cfg.Clock())
+		if service == "" || slices.Contains(services, service) {
+			one := s.page.describe(addr, service != "", s.cfg.Clock())
 			one.Services = services
 			r.Addresses = append(r.Addresses, one)
 		}

@@ -36,10 +36,10 @@ func takeSnapshot(cfg *Config, view liveness.View) snapshot {
 		services: map[netip.Addr][]*svc.Service{}, endpoints: c.Endpoints(),
 		interfaces: c.Interfaces(), controlPlane: map[netip.Addr]string{},
 	}
-	served := map[ipam.Owner]*svc.Service{}
+	served := map[ipam.ServiceKey]*svc.Service{}
 	for _, one := range c.Services() {
 		if one.Announceable {
-			served[one.Owner()] = one
+			served[one.Key()] = one
 		}
 	}
 	for _, addr := range cfg.ControlPlane {
@@ -50,7 +50,7 @@ func takeSnapshot(cfg *Config, view liveness.View) snapshot {
 			s.controlPlane[addr] = "" // even if no Lease lists it at present
 		}
 		for _, h := range holders {
-			if one := served[h.Owner]; one != nil {
+			if one := served[h.Service]; one != nil {
 				s.services[addr] = append(s.services[addr], one)
 			}
 		}
@@ -62,7 +62,7 @@ func takeSnapshot(cfg *Config, view liveness.View) snapshot {
 
 // byAge orders Services that share an address: where they differ the oldest decides.
 func byAge(a, b *svc.Service) int {
-	return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Owner(), b.Owner()))
+	return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Key(), b.Key()))
 }
 
 // placementNodes joins the Node object of each announcing node with the node's Lease.
@@ -133,7 +133,7 @@ func (s snapshot) address(addr netip.Addr) placement.Address {
 			a.Link = cmp.Or(one.Link, s.interfaces[one.Namespace], s.interfaces[""])
 		}
 		if one.Local {
-			backend := svc.Backend{Owner: one.Owner(), Family: ipam.FamilyOf(addr)}
+			backend := svc.Backend{Owner: one.Key(), Family: ipam.FamilyOf(addr)}
 			a.Local = append(a.Local, s.endpoints[backend])
 		} else {
 			a.Cluster = true
@@ -149,7 +149,7 @@ func (s snapshot) address(addr netip.Addr) placement.Address {
 func (s snapshot) owners(addr netip.Addr) []string {
 	var list []string
 	for _, one := range s.services[addr] {
-		list = append(list, string(one.Owner()))
+		list = append(list, string(one.Key()))
 	}
 	return list
 }

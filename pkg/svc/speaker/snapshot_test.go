@@ -146,7 +146,7 @@ func TestAServiceOfAnotherClassWithAnAddressIsServed(t *testing.T) {
 func TestTheControlPlanesAddressIsPlacedByNoHash(t *testing.T) {
 	f := newFixture(t)
 	f.PutService("a/web")
-	f.PutLedger("0", ipam.Ledger{vip4: {{Owner: "a/web"}, {Owner: ipam.ControlPlane}}})
+	f.PutLedger("0", ipam.Ledger{vip4: {{Service: "a/web"}, {Service: ipam.ControlPlane}}})
 	f.Eventually("the ledger is seen", func() bool { return len(f.cache.Ledger()[vip4]) == 2 })
 	f.reconcile()
 	f.renew()
@@ -223,6 +223,6 @@ func TestTheOlderServiceGoesFirst(t *testing.T) {
 	list := []*svc.Service{sameAge, young, old}
 	slices.SortFunc(list, byAge)
 	if list[0] != old || list[1] != young || list[2] != sameAge {
-		t.Errorf("the order is %v, %v, %v", list[0].Owner(), list[1].Owner(), list[2].Owner())
+		t.Errorf("the order is %v, %v, %v", list[0].Key(), list[1].Key(), list[2].Key())
 	}
 }

@@ -138,7 +138,7 @@ func TestAdoptionOnAKernelWithoutMarks(t *testing.T) {
 func TestAHostThatCannotBeReadIsNotTouched(t *testing.T) {
 	for name, set := range map[string]func(f *fixture, err error){
 		"links":     func(f *fixture, err error) { f.linksErr = err },
-		"addresses": func(f *fixture, err error) { f.owner.presentErr = err },
+		"addresses": func(f *fixture, err error) { f.service.presentErr = err },
 	} {
 		f := newFixture(t)
 		f.ownVIP4()
