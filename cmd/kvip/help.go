@@ -153,7 +153,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	switch cause := invalid.Unwrap(); {
 	case flag.Value.Type() == "duration":
 		reason = fmt.Sprintf("%q is not a duration; give one with its unit, like %ss", invalid.GetValue(),
-			digitsOr5(invalid.GetValue()))
+			exampleNumber(invalid.GetValue()))
 	case flag.Value.Type() == "addresses" && cause != nil:
 		reason = cause.Error()
 	}
@@ -161,8 +161,8 @@ func flagError(cmd *cobra.Command, err error) error {
 	return &config.UsageError{Flag: flag.Name, Reason: reason, Hint: "the flag takes: " + usage}
 }
 
-// digitsOr5 returns text if it is a short number, else the number of an example.
-func digitsOr5(text string) string {
+// exampleNumber returns text if it is a short number, else the number of an example.
+func exampleNumber(text string) string {
 	if text == "" || len(text) > 4 || strings.Trim(text, "0123456789") != "" {
 		return "5"
 	}

@@ -603,8 +603,8 @@ func hold(t *testing.T, address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := vip.Address{VIP: netip.MustParseAddr(address), LinkIndex: lan.Index, LinkName: lan.Name}
-	change := vip.Change{Address: a, Valid: time.Hour, Proto: vip.Proto}
+	a := vip.Address{Addr: netip.MustParseAddr(address), LinkIndex: lan.Index, LinkName: lan.Name}
+	change := vip.Change{Address: a, Valid: time.Hour, Proto: vip.ControlPlaneProto}
 	if err := errors.Join(vip.Netlink().Apply([]vip.Change{change})...); err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 func Cleanup(list []netip.Addr) (removed []string, err error) {
 	addresses, err := vip.Cleanup(list)
 	for _, m := range addresses {
-		removed = append(removed, fmt.Sprintf("%s from %s", m.VIP, m.LinkName))
+		removed = append(removed, fmt.Sprintf("%s from %s", m.Addr, m.LinkName))
 	}
 	if len(list) > 0 {
 		return removed, err

@@ -17,8 +17,8 @@ func leaveBehind(t *testing.T, addresses ...string) {
 	t.Helper()
 	for _, text := range addresses {
 		change := vip.Change{
-			Address: vip.Address{VIP: netip.MustParseAddr(text), LinkIndex: 7, LinkName: "eth0"},
-			Valid:   time.Minute, Proto: vip.Proto,
+			Address: vip.Address{Addr: netip.MustParseAddr(text), LinkIndex: 7, LinkName: "eth0"},
+			Valid:   time.Minute, Proto: vip.ControlPlaneProto,
 		}
 		if err := vip.Netlink().Apply([]vip.Change{change})[0]; err != nil {
 			t.Fatal(err)

@@ -56,7 +56,7 @@ func checkKubeconfigs(cfg config.Config) error {
 
 // checkVIP compares one virtual IP with the addresses of this host.
 func checkVIP(v netip.Addr, addresses []link.HostAddr, marked []vip.Marked) error {
-	own := slices.ContainsFunc(marked, func(m vip.Marked) bool { return m.VIP == v })
+	own := slices.ContainsFunc(marked, func(m vip.Marked) bool { return m.Addr == v })
 	for _, a := range addresses {
 		if a.Prefix.Addr() == v && !own {
 			return &config.UsageError{Flag: "vip",

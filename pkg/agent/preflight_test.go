@@ -129,8 +129,8 @@ func TestPreflightOwnAddress(t *testing.T) {
 	cfg := config.Default()
 	cfg.VIPs = []netip.Addr{vip4}
 	earlier := vip.Change{
-		Address: vip.Address{VIP: vip4, LinkIndex: 7, LinkName: "eth0"}, Valid: time.Minute,
-		Proto: vip.Proto,
+		Address: vip.Address{Addr: vip4, LinkIndex: 7, LinkName: "eth0"}, Valid: time.Minute,
+		Proto: vip.ControlPlaneProto,
 	}
 	if err := vip.Netlink().Apply([]vip.Change{earlier})[0]; err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func TestCheckVIP(t *testing.T) {
 		{Prefix: netip.MustParsePrefix("10.0.0.100/32"), Link: "eth0"},
 		{Prefix: netip.MustParsePrefix("10.0.0.101/32"), Link: "eth0"},
 	}
-	marked := []vip.Marked{{Address: vip.Address{VIP: vip4}}}
+	marked := []vip.Marked{{Address: vip.Address{Addr: vip4}}}
 	for text, good := range map[string]bool{
 		"10.0.0.100": true, "10.0.0.101": false, "10.0.0.102": true, "10.0.0.1": false,
 		"10.0.0.0": false, "10.0.0.255": false,

@@ -140,7 +140,7 @@ func TestServicesReadiness(t *testing.T) {
 	}
 	s.health.Stopped("the view of the cluster is stale") // as the speaker reports
 	ready("is stale")
-	s.health.Degraded("an address is not protected")
+	s.health.Impaired("an address is not protected")
 	ready("")
 }
 

@@ -50,7 +50,7 @@ type Store struct {
 	mu           sync.Mutex
 	token        *Credentials // kvip's own
 	tokenInvalid bool         // the token manager has rejected it
-	suspicion    string       // host that denied it
+	deniedBy     string       // host that denied it
 	files        []Credentials
 	use          int    // index of the file in use
 	problem      string // last problem that was logged
@@ -191,7 +191,7 @@ func (s *Store) ReportDenied(source, host string) {
 		return
 	}
 	if s.usesToken() && s.cfg.TokenManaged {
-		s.suspicion = host
+		s.deniedBy = host
 		s.changes.Notify()
 		return
 	}
@@ -225,7 +225,7 @@ func (s *Store) SetToken(c Credentials, clients ...*Server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.reportChange()
-	s.token, s.tokenInvalid, s.suspicion = &c, false, ""
+	s.token, s.tokenInvalid, s.deniedBy = &c, false, ""
 	delete(s.denied, c.source)
 	s.dropLocked()
 	for _, client := range clients {
@@ -247,18 +247,18 @@ func (s *Store) changeToken(invalid, remove bool) {
 	used := s.usesToken()
 	s.tokenInvalid = invalid
 	if remove {
-		s.token, s.suspicion = nil, ""
+		s.token, s.deniedBy = nil, ""
 	}
 	if used != s.usesToken() {
 		s.dropLocked()
 	}
 }
 
-// TakeSuspicion returns the API server that has denied the own token since the last call, or "".
-func (s *Store) TakeSuspicion() (host string) {
+// TakeDenial returns the API server that has denied the own token since the last call, or "".
+func (s *Store) TakeDenial() (host string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	host, s.suspicion = s.suspicion, ""
+	host, s.deniedBy = s.deniedBy, ""
 	return host
 }
 

@@ -100,8 +100,8 @@ func TestManagedToken(t *testing.T) {
 	s.ReportDenied("own", "10.0.0.1:6443")
 	f.wantUsed(s, ServiceAccount, "own")
 	f.wantChange(s)
-	if s.TakeSuspicion() != "10.0.0.1:6443" || s.TakeSuspicion() != "" {
-		t.Error("the suspicion is not returned once")
+	if s.TakeDenial() != "10.0.0.1:6443" || s.TakeDenial() != "" {
+		t.Error("the denial is not returned once")
 	}
 	s.SetTokenValid(false)
 	s.SetTokenValid(false)

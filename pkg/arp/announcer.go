@@ -55,7 +55,7 @@ func (a *Announcer) Set(list []assignment.Assignment) {
 	}
 	a.begin(order)
 	if a.running {
-		a.process()
+		a.sendDue()
 	}
 	a.wake.Notify()
 }
@@ -126,7 +126,7 @@ func (a *Announcer) Defend(addr netip.Addr) {
 	defer a.mu.Unlock()
 	a.queue.defend(addr.Unmap(), a.cfg.Clock())
 	if a.running {
-		a.process()
+		a.sendDue()
 	}
 	a.wake.Notify()
 }
@@ -153,7 +153,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 func (a *Announcer) step(readers *sync.WaitGroup) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.process()
+	a.sendDue()
 	now, wait := a.cfg.Clock(), idleWait
 	if next, ok := a.queue.next(now); ok {
 		wait = next - now
@@ -171,8 +171,8 @@ func (a *Announcer) step(readers *sync.WaitGroup) time.Duration {
 	return max(wait, 0)
 }
 
-// process opens sockets, updates their filters and sends the announcements that are due.
-func (a *Announcer) process() {
+// sendDue opens sockets, updates their filters and sends the announcements that are due.
+func (a *Announcer) sendDue() {
 	now := a.cfg.Clock()
 	for _, s := range a.sockets {
 		if err := a.prepare(s, now); err != nil {

@@ -94,9 +94,9 @@ func (p Pacing) check() error {
 
 // Conflict is a frame in which a MAC that is not one of this host's claims an address.
 type Conflict struct {
-	VIP netip.Addr
-	MAC net.HardwareAddr
-	At  time.Duration // since boot
+	Addr netip.Addr
+	MAC  net.HardwareAddr
+	At   time.Duration // since boot
 }
 
 // New returns an Announcer without addresses. It fails if the Pacing is not valid.

@@ -113,7 +113,7 @@ func (d *conflictDetector) report(c claim, now time.Duration) {
 	}
 	d.recent[key] = now
 	select {
-	case d.out <- Conflict{VIP: c.addr, MAC: slices.Clone(c.mac[:]), At: now}:
+	case d.out <- Conflict{Addr: c.addr, MAC: slices.Clone(c.mac[:]), At: now}:
 	default: // no reader; the next claim reports the same
 	}
 }

@@ -41,7 +41,7 @@ func TestConflicts(t *testing.T) {
 		g.inject(from(mac1, one.frame)) // this host's own echo comes first and must not be reported
 		g.inject(one.frame)
 		got := <-c.Conflicts()
-		if got.VIP != one.vip || got.MAC.String() != mac2.String() || got.At <= 0 {
+		if got.Addr != one.vip || got.MAC.String() != mac2.String() || got.At <= 0 {
 			t.Errorf("reported %+v, want %v at %v", got, one.vip, mac2)
 		}
 	}
@@ -130,7 +130,7 @@ func TestMalformedFrames(t *testing.T) {
 		time.Sleep(10 * time.Microsecond)
 	}
 	g.inject(from(mac2, wireRequest))
-	if got := <-c.Conflicts(); got.VIP != vip4 {
+	if got := <-c.Conflicts(); got.Addr != vip4 {
 		t.Errorf("reported %+v", got)
 	}
 	if _, opens, _ := g.count(); opens != 2 {

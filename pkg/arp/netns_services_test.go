@@ -73,7 +73,7 @@ func TestNeighboursLearnManyAddresses(t *testing.T) {
 	eventually(t, "two conflicts", func() bool {
 		for len(c.Conflicts()) > 0 {
 			s := <-c.Conflicts()
-			seen[s.VIP] = s.MAC.String()
+			seen[s.Addr] = s.MAC.String()
 		}
 		return len(seen) >= 2
 	})

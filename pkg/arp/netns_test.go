@@ -215,7 +215,7 @@ func TestKernelFilters(t *testing.T) {
 	seen := map[netip.Addr]string{}
 	for len(seen) < 2 {
 		conflict := <-s.Conflicts()
-		seen[conflict.VIP] = conflict.MAC.String()
+		seen[conflict.Addr] = conflict.MAC.String()
 	}
 	if seen[vip4] != b.link.MAC.String() || seen[vip6] != b.link.MAC.String() {
 		t.Errorf("saw %v, want %v", seen, b.link.MAC)
@@ -268,7 +268,7 @@ func TestOtherVLANs(t *testing.T) {
 		if conflict.MAC.String() == far.String() {
 			t.Fatalf("reported %v of another VLAN", conflict)
 		}
-		seen[conflict.VIP] = conflict.MAC.String()
+		seen[conflict.Addr] = conflict.MAC.String()
 	}
 	if seen[vip4] != near.String() || seen[vip6] != near.String() {
 		t.Errorf("saw %v, want %v", seen, near)

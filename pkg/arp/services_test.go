@@ -162,7 +162,7 @@ func conflictOf(t *testing.T, a *Announcer, g *segment, addr netip.Addr) (got Co
 		claim(addr, mac2)
 		select {
 		case got = <-a.Conflicts():
-			return got.VIP == addr // or a late one of the address before
+			return got.Addr == addr // or a late one of the address before
 		case <-time.After(20 * time.Millisecond):
 			return false
 		}

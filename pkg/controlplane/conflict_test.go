@@ -16,7 +16,7 @@ import (
 func (r *testLoop) detect(at time.Duration) { r.detectFrom(foreignMAC, at) }
 
 func (r *testLoop) detectFrom(mac net.HardwareAddr, at time.Duration) {
-	r.net.conflicts <- arp.Conflict{VIP: vip4, MAC: mac, At: at}
+	r.net.conflicts <- arp.Conflict{Addr: vip4, MAC: mac, At: at}
 	r.pass(time.Millisecond)
 }
 

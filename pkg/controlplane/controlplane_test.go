@@ -45,7 +45,7 @@ func leftover(r *testLoop, marks ...vip.Marked) (*election.Machine, error) {
 }
 
 func mark(addr netip.Addr, left time.Duration) vip.Marked {
-	return vip.Marked{Address: vip.Address{VIP: addr, LinkIndex: 7, LinkName: "eth0"}, ValidLft: left}
+	return vip.Marked{Address: vip.Address{Addr: addr, LinkIndex: 7, LinkName: "eth0"}, ValidLft: left}
 }
 
 // TestE8Leftovers are kept until the lease has been read. An address that is not configured is
@@ -146,8 +146,8 @@ func TestNew(t *testing.T) {
 	foreign := netip.MustParseAddr("10.0.0.200")
 	kernel := vip.Netlink()
 	for _, a := range []netip.Addr{vip4, foreign} {
-		address := vip.Address{VIP: a, LinkIndex: 7, LinkName: "eth0"}
-		earlier := vip.Change{Address: address, Valid: time.Minute, Proto: vip.Proto}
+		address := vip.Address{Addr: a, LinkIndex: 7, LinkName: "eth0"}
+		earlier := vip.Change{Address: address, Valid: time.Minute, Proto: vip.ControlPlaneProto}
 		if err := kernel.Apply([]vip.Change{earlier})[0]; err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +159,7 @@ func TestNew(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range list {
-			all = append(all, m.VIP.String())
+			all = append(all, m.Addr.String())
 		}
 		return all
 	}

@@ -21,11 +21,11 @@ func TestE4AnnouncementsEndWithTheFence(t *testing.T) {
 		}
 		r.hold()
 		deadline := r.l.status.Load().Deadline
-		if !r.l.mayAnnounce() || time.Duration(r.l.fence.Load()) != deadline {
+		if !r.l.mayAnnounce() || time.Duration(r.l.announceUntil.Load()) != deadline {
 			t.Errorf("announces until %v, want until the deadline %v",
-				time.Duration(r.l.fence.Load()), deadline)
+				time.Duration(r.l.announceUntil.Load()), deadline)
 		}
-		r.l.fence.Store(int64(r.l.now()))
+		r.l.announceUntil.Store(int64(r.l.now()))
 		if r.l.mayAnnounce() {
 			t.Error("announces at the deadline")
 		}
@@ -102,7 +102,7 @@ func TestE5WinnerThatCannotOwn(t *testing.T) {
 		r.released()
 		r.want(election.Holding)
 		r.pass(1500 * time.Millisecond)
-		if s := r.l.status.Load(); s.State != election.Standby || s.Reason != election.ReasonBackoff {
+		if s := r.l.status.Load(); s.State != election.Standby || s.Reason != election.ReasonBackingOff {
 			t.Fatalf("state %s (%s), want to back off", s.State, s.Reason)
 		}
 		did := r.journal.take("replace", "renew")

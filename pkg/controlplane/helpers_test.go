@@ -319,7 +319,7 @@ type fakeLease struct {
 
 func (f *fakeLease) Events() <-chan election.Event { return f.events }
 
-func (f *fakeLease) Do(_ context.Context, a election.Action) election.Event {
+func (f *fakeLease) Execute(_ context.Context, a election.Action) election.Event {
 	f.journal.add(a.Kind.String())
 	f.writing(a)
 	f.mu.Lock()

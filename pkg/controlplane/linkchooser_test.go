@@ -238,7 +238,7 @@ func TestResyncFindsALostAddress(t *testing.T) {
 	n.refresh(t.Context())
 	n.sent()
 	resync := func() (lost int) {
-		n.handle(t.Context(), link.Event{Kind: link.Resync})
+		n.handleLinkEvent(t.Context(), link.Event{Kind: link.Resync})
 		for _, ev := range n.sent() {
 			if l, ok := ev.(election.AddressLost); ok && l.NodeAddress {
 				lost++
@@ -269,7 +269,7 @@ func TestE10FamilyWithoutAnOwnAddress(t *testing.T) {
 	testutil.IP(t, "addr del fd00::1/64 dev eth0")
 	n.refresh(t.Context())
 	n.sent()
-	n.handle(t.Context(), link.Event{Kind: link.AddrRemoved, Addr: vip4})
+	n.handleLinkEvent(t.Context(), link.Event{Kind: link.AddrRemoved, Addr: vip4})
 	if got := n.sent(); len(got) != 1 || got[0] != (election.AddressLost{NodeAddress: true}) {
 		t.Errorf("sent %v", got)
 	}
@@ -284,7 +284,7 @@ func TestReplacedAddress(t *testing.T) {
 	testutil.IP(t, "addr add 10.0.0.100/32 dev eth0")
 	testutil.IP(t, "addr del 10.0.0.1/24 dev eth0")
 	for _, want := range []int{0, 1} {
-		n.handle(t.Context(), link.Event{Kind: link.AddrRemoved, Addr: vip4})
+		n.handleLinkEvent(t.Context(), link.Event{Kind: link.AddrRemoved, Addr: vip4})
 		if got := n.sent(); len(got) != want {
 			t.Errorf("sent %v, want %d events", got, want)
 		}

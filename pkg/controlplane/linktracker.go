@@ -95,7 +95,7 @@ func (t *linkTracker) run(ctx context.Context) error {
 			timer.Stop()
 			return nil
 		case ev := <-t.watcher.Events():
-			t.handle(ctx, ev)
+			t.handleLinkEvent(ctx, ev)
 			t.drain(ctx)
 		case <-timer.C:
 		}
@@ -109,7 +109,7 @@ func (t *linkTracker) drain(ctx context.Context) {
 	for range len(t.watcher.Events()) {
 		select {
 		case ev := <-t.watcher.Events():
-			t.handle(ctx, ev)
+			t.handleLinkEvent(ctx, ev)
 		default: // they were replaced by one Resync
 			return
 		}
@@ -225,9 +225,9 @@ func (t *linkTracker) localServers(l link.Link) ([]string, error) {
 	return hosts, nil
 }
 
-// handle reports to the machine when another program removed an address, and when the node's own
-// address is back after a flush (E10).
-func (t *linkTracker) handle(ctx context.Context, ev link.Event) {
+// handleLinkEvent reports to the machine when another program removed an address, and when the
+// node's own address is back after a flush (E10).
+func (t *linkTracker) handleLinkEvent(ctx context.Context, ev link.Event) {
 	lost := false
 	switch ev.Kind {
 	case link.AddrAdded:

@@ -142,7 +142,7 @@ func TestFailedRefreshKeepsTheLink(t *testing.T) {
 	if got := n.servers(); !slices.Equal(got, before) {
 		t.Errorf("servers %v, want still %v", got, before)
 	}
-	n.handle(t.Context(), link.Event{Kind: link.AddrRemoved, Addr: vip4})
+	n.handleLinkEvent(t.Context(), link.Event{Kind: link.AddrRemoved, Addr: vip4})
 	if got := n.sent(); len(got) != 1 || got[0] != (election.AddressLost{NodeAddress: true}) {
 		t.Errorf("sent %v for a lost address", got)
 	}
@@ -208,8 +208,8 @@ func TestE10Flush(t *testing.T) {
 	own := func() {
 		t.Helper()
 		for _, a := range n.cfg.VIPs {
-			c := vip.Change{Address: vip.Address{VIP: a, LinkIndex: 7, LinkName: "eth0"},
-				Valid: time.Minute, Proto: vip.Proto}
+			c := vip.Change{Address: vip.Address{Addr: a, LinkIndex: 7, LinkName: "eth0"},
+				Valid: time.Minute, Proto: vip.ControlPlaneProto}
 			if err := vip.Netlink().Apply([]vip.Change{c})[0]; err != nil {
 				t.Fatal(err)
 			}
@@ -253,7 +253,7 @@ func TestIrrelevantAddressEvents(t *testing.T) {
 		{Kind: link.AddrAdded, Index: 7, Addr: vip4},
 		{Kind: link.AddrRemoved, Index: 7, Addr: netip.MustParseAddr("10.0.0.9")},
 	} {
-		n.handle(t.Context(), ev)
+		n.handleLinkEvent(t.Context(), ev)
 		if got := n.sent(); len(got) != 0 {
 			t.Errorf("%v: sent %v", ev, got)
 		}

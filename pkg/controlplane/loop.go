@@ -27,7 +27,7 @@ const tickPeriod = 100 * time.Millisecond
 type (
 	// leaseDriver sends the machine's requests to the API server; *kubelease.Driver.
 	leaseDriver interface {
-		Do(ctx context.Context, a election.Action) election.Event
+		Execute(ctx context.Context, a election.Action) election.Event
 		Events() <-chan election.Event
 	}
 	// addressOwner writes the addresses to the kernel; *vip.Owner.
@@ -63,12 +63,12 @@ type loop struct {
 	links     *linkTracker
 	recorder  recorder
 
-	events     chan election.Event // from other goroutines
-	now        boottime.Clock
-	fence      atomic.Int64 // deadline up to which announcements may be sent, 0 for none
-	ownedSince atomic.Int64 // 0 while this node does not own the addresses
-	status     atomic.Pointer[election.Status]
-	requests   sync.WaitGroup
+	events        chan election.Event // from other goroutines
+	now           boottime.Clock
+	announceUntil atomic.Int64 // deadline up to which announcements may be sent, 0 for none
+	ownedSince    atomic.Int64 // 0 while this node does not own the addresses
+	status        atomic.Pointer[election.Status]
+	requests      sync.WaitGroup
 }
 
 // run handles events until the machine emits Exit, which it does some time after ctx has ended.
@@ -83,8 +83,8 @@ func (l *loop) run(ctx context.Context) {
 	for {
 		var ev election.Event
 		var soon <-chan time.Time
-		if l.machine.AwaitsRequest() {
-			soon = time.After(election.RequestPollInterval)
+		if l.machine.AwaitsTransferRequest() {
+			soon = time.After(election.TransferPollInterval)
 		}
 		select {
 		case <-done:
@@ -128,7 +128,7 @@ func (l *loop) step(ctx context.Context, ev election.Event) (exit bool) {
 		}
 		after := l.machine.Status()
 		l.status.Store(&after)
-		l.recorder.record(queue[0], before, after, l.now())
+		l.recorder.recordStep(queue[0], before, after, l.now())
 	}
 	return exit
 }
@@ -161,7 +161,7 @@ func (l *loop) execute(ctx context.Context, a election.Action) election.Event {
 	case election.Probe:
 		l.request(ctx, func() election.Event { return l.probe(ctx, a) })
 	default:
-		l.request(ctx, func() election.Event { return l.lease.Do(ctx, a) })
+		l.request(ctx, func() election.Event { return l.lease.Execute(ctx, a) })
 	}
 	return nil
 }
@@ -190,7 +190,7 @@ func (l *loop) own(a election.Action) election.Event {
 		l.log.Warn("cannot own the address", "vip", l.recorder.vips, "link", on.Name, "reason", err)
 		return election.Owned{Seq: a.Seq, Expired: expired}
 	}
-	l.fence.Store(int64(a.Deadline))
+	l.announceUntil.Store(int64(a.Deadline))
 	if l.ownedSince.Load() == 0 {
 		l.ownedSince.Store(int64(l.now()))
 		l.announcer.Start(l.mayAnnounce)
@@ -200,7 +200,7 @@ func (l *loop) own(a election.Action) election.Event {
 
 // mayAnnounce is called before every frame. The deadline decides, not the memory of having won
 // (E4).
-func (l *loop) mayAnnounce() bool { return int64(l.now()) < l.fence.Load() }
+func (l *loop) mayAnnounce() bool { return int64(l.now()) < l.announceUntil.Load() }
 
 // disown stops announcing, then deletes the addresses. Connections are destroyed in the background:
 // with many of them the release would wait for most of a second.
@@ -219,7 +219,7 @@ func (l *loop) disown(a election.Action) election.Event {
 
 // stopAnnouncing ends the announcement. No frame is sent after it returns.
 func (l *loop) stopAnnouncing() {
-	l.fence.Store(0)
+	l.announceUntil.Store(0)
 	l.ownedSince.Store(0)
 	l.announcer.Stop()
 }

@@ -51,13 +51,13 @@ type recorder struct {
 
 // recordConflict records a foreign announcement.
 func (r *recorder) recordConflict(c arp.Conflict) {
-	r.metrics.Conflict(c.VIP)
+	r.metrics.Conflict(c.Addr)
 	if r.lastConflict != 0 && c.At-r.lastConflict < conflictLogPeriod {
 		return
 	}
 	r.lastConflict = c.At
 	r.log.Warn("another machine announces the address; is it configured there, or in use twice?",
-		"vip", c.VIP, "reason", "announced by "+c.MAC.String())
+		"vip", c.Addr, "reason", "announced by "+c.MAC.String())
 }
 
 // recordClaim records the beginning of a claim of a lease that is free since an instant.
@@ -65,8 +65,8 @@ func (r *recorder) recordClaim(a election.Action, freeSince time.Duration) {
 	r.claim, r.freeSince = a, freeSince
 }
 
-// record records what one event changed. at is the instant after its actions.
-func (r *recorder) record(ev election.Event, before, now election.Status, at time.Duration) {
+// recordStep records what one event changed. at is the instant after its actions.
+func (r *recorder) recordStep(ev election.Event, before, now election.Status, at time.Duration) {
 	r.health.Heartbeat()
 	if w, ok := ev.(election.Written); ok && before.State == election.Holding {
 		r.metrics.Renewal(map[election.Outcome]string{
@@ -99,13 +99,13 @@ func (r *recorder) record(ev election.Event, before, now election.Status, at tim
 // report reports whether this node holds the addresses or could take over.
 func (r *recorder) report(now election.Status) {
 	standby := now.State == election.Standby &&
-		(now.Reason == election.ReasonHeldByOther || now.Reason == election.ReasonWaiting)
+		(now.Reason == election.ReasonHeldByOther || now.Reason == election.ReasonWaitingForExpiry)
 	switch {
 	case r.duplicate.Load():
 		r.health.Stopped("another machine holds the lease under this node's name: " + now.Holder +
 			"; give every node its own name")
 	case now.State == election.Holding && now.Owned && now.Degraded != "":
-		r.health.Degraded(election.Reason(now.Degraded).Sentence())
+		r.health.Impaired(election.Reason(now.Degraded).Sentence())
 	case now.State == election.Holding && now.Owned, standby:
 		r.health.OK()
 	default:
@@ -126,7 +126,7 @@ func (r *recorder) recordAcquired(now election.Status, at time.Duration) {
 	if r.freeSince == 0 || !claimed {
 		return
 	}
-	if r.claim.PreviousHolder != "" { // else it is the first claim, not a fail-over
+	if r.claim.LastHolder != "" { // else it is the first claim, not a fail-over
 		r.metrics.Failover(at - r.freeSince)
 	}
 	r.freeSince = 0
@@ -180,7 +180,7 @@ func (r *recorder) postTransition(a election.Action) {
 
 // transitionEvent describes a change of holder for `kubectl get events`.
 func transitionEvent(namespace, lease, vip string, a election.Action, now time.Time) *corev1.Event {
-	from, to := election.NodeName(a.PreviousHolder), election.NodeName(a.Record.Holder)
+	from, to := election.NodeName(a.LastHolder), election.NodeName(a.Record.Holder)
 	if from == "" {
 		from = "no node"
 	}

@@ -135,7 +135,7 @@ func TestTransitionEvent(t *testing.T) {
 			"duration",
 		"mine": "10.0.0.100 moved from mine to node-a: the lease had not changed for its whole duration",
 	} {
-		claim.PreviousHolder = from
+		claim.LastHolder = from
 		if got := transitionEvent("kube-system", "kvip", "10.0.0.100", claim, now).Message; got != want {
 			t.Errorf("from %q: %q, want %q", from, got, want)
 		}
@@ -157,7 +157,7 @@ func TestTransitionEvent(t *testing.T) {
 // Lease.
 func TestTransitionEventIsSafeForATerminal(t *testing.T) {
 	claim := election.Action{Record: election.Record{Holder: self},
-		PreviousHolder: "\u009b2Jnode-b\n_x", Reason: "\x1b[31m" +
+		LastHolder: "\u009b2Jnode-b\n_x", Reason: "\x1b[31m" +
 			election.Reason(strings.Repeat("x", 4000))}
 	ev := transitionEvent("kube-system", "kvip", "10.0.0.100", claim, time.Now())
 	if ev.Reason != "Released" || len(ev.Message) > 1024 ||
@@ -208,7 +208,7 @@ func TestReport(t *testing.T) {
 	}
 	held := election.Status{State: election.Holding, Owned: true, Holder: self}
 	degraded := held
-	degraded.Degraded = string(election.ReasonAPISlow)
+	degraded.Degraded = string(election.ReasonAPIServerSlow)
 	acquiring := held
 	acquiring.Owned, acquiring.Reason = false, election.ReasonReleased
 	leaving := election.Status{State: election.Leaving, Reason: election.ReasonShutdown, Holder: self}
@@ -221,15 +221,17 @@ func TestReport(t *testing.T) {
 		want   string
 	}{
 		{"Holder", held, "", false, reporter.OK, ""},
-		{"DegradedHolder", degraded, "slow", false, reporter.Degraded, election.ReasonAPISlow.Sentence()},
+		{"DegradedHolder", degraded, "slow", false, reporter.Impaired,
+			election.ReasonAPIServerSlow.Sentence()},
 		{"HolderWithoutAddress", acquiring, "", false, reporter.Stopped, "Released: "},
 		{"Follower", standby(election.ReasonHeldByOther), "", false, reporter.OK, ""},
-		{"Waiting", standby(election.ReasonWaiting), "", false, reporter.OK, ""},
+		{"Waiting", standby(election.ReasonWaitingForExpiry), "", false, reporter.OK, ""},
 		{"Duplicate", standby(election.ReasonHeldByOther), "", true, reporter.Stopped,
 			"under this node's name: " + other},
 		{"LinkDown", standby(election.ReasonLinkDown), "", false, reporter.Stopped,
 			"LinkDown: the link cannot carry the address"},
-		{"DeadAPIServer", standby(election.ReasonAPIDead), "nothing listens on 127.0.0.1:6443", false,
+		{"DeadAPIServer", standby(election.ReasonAPIServerDead), "nothing listens on 127.0.0.1:6443",
+			false,
 			reporter.Stopped, "APIServerDead: the API server of this node is dead or shutting down " +
 				"(nothing listens on 127.0.0.1:6443)"},
 		{"Leaving", leaving, "", false, reporter.Stopped, "Shutdown: the agent is shutting down"},
@@ -237,7 +239,7 @@ func TestReport(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			health := reporter.NewRegistry(nil)
 			r := &recorder{health: health.Component("loop"), probe: health.Component("probe")}
-			r.probe.Degraded(c.probe)
+			r.probe.Impaired(c.probe)
 			r.duplicate.Store(c.double)
 			r.report(c.now)
 			state, reason := r.health.Status()

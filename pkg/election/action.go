@@ -47,10 +47,10 @@ type Action struct {
 	// it (E4). For a request it is when to give up.
 	Deadline time.Duration
 	// PreferPeers requires the request to go to the other API servers first (E11).
-	PreferPeers    bool
-	Reason         Reason // Claim: why the previous holder gave up; Release, Own, Disown: why
-	PreviousHolder string // Claim: the identity of the previous holder
-	MAC            string // Defend: the other host's; Probe: the previous holder's, as in Record
+	PreferPeers bool
+	Reason      Reason // Claim: why the previous holder gave up; Release, Own, Disown: why
+	LastHolder  string // Claim: the identity of the previous holder
+	MAC         string // Defend: the other host's; Probe: the previous holder's, as in Record
 }
 
 // String renders an action for transcripts: the kind, then the fields that are set.
@@ -74,7 +74,7 @@ func (a Action) String() string {
 	field(r.Latency != 0, "latency=%v", r.Latency)
 	field(a.Kind == RequestTransfer, "requested-by=%q", r.RequestedBy)
 	field(r.RequestedLatency != 0, "requested-latency=%v", r.RequestedLatency)
-	field(r.Moves != 0, "slow-moves=%d", r.Moves)
+	field(r.SlowMoves != 0, "slow-moves=%d", r.SlowMoves)
 	if p := r.Released; a.Kind == Release {
 		field(p.Holder != "", "proof=%q/%d", p.Holder, p.Term)
 	}

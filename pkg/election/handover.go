@@ -8,9 +8,9 @@ func (m *Machine) leaveIfDue() bool {
 	switch why {
 	case "":
 		return false
-	case ReasonNotOwned, ReasonRemoved:
+	case ReasonCannotOwn, ReasonAddressRemoved:
 		m.backOff()
-	case ReasonAPISlow: // leave the Lease to the other node, also if the load is gone at once
+	case ReasonAPIServerSlow: // leave the Lease to the other node, also if the load is gone at once
 		m.node.backoffEnd = max(m.node.backoffEnd, m.now+firstBackoff)
 	}
 	m.leave(why)
@@ -27,13 +27,13 @@ func (m *Machine) leaveReason() Reason {
 	case n.linkKnown && !n.link.Usable:
 		return ReasonLinkDown
 	case n.health.Verdict == Dead:
-		return ReasonAPIDead
+		return ReasonAPIServerDead
 	case m.transferRequested():
 		return m.degradedReason()
 	case holding && a.missingSince != 0 && a.flushedUntil == 0 && m.now-a.missingSince > ownWithin:
-		return ReasonNotOwned
+		return ReasonCannotOwn
 	case holding && m.now-a.lostAt < lostAgain && a.lostAt-a.lostSince > ownWithin:
-		return ReasonRemoved // again and again (E5)
+		return ReasonAddressRemoved // again and again (E5)
 	}
 	m.updateDegraded()
 	return ""
@@ -55,8 +55,8 @@ func (m *Machine) trackSlowness() {
 	} else {
 		t.quietSince = m.now
 	}
-	if t.moves > 0 && m.now-t.quietSince >= quietSpan {
-		t.moves--
+	if t.slowMoves > 0 && m.now-t.quietSince >= quietSpan {
+		t.slowMoves--
 		t.quietSince = m.now
 	}
 }
@@ -67,9 +67,9 @@ func (m *Machine) degradedReason() Reason {
 	case h.Verdict != NotReady:
 		return ""
 	case !h.Slow:
-		return ReasonAPINotReady
-	case m.now-m.node.slowSince >= slownessBefore(m.tenure.moves):
-		return ReasonAPISlow
+		return ReasonAPIServerNotReady
+	case m.now-m.node.slowSince >= slownessBefore(m.tenure.slowMoves):
+		return ReasonAPIServerSlow
 	}
 	return ""
 }
@@ -93,15 +93,16 @@ func (m *Machine) updateDegraded() {
 		t.markedAt = m.now
 	}
 	f := &m.inflight
-	if m.AwaitsRequest() && f.reading == 0 && m.now >= f.readAt+RequestPollInterval {
+	if m.AwaitsTransferRequest() && f.reading == 0 && m.now >= f.readAt+TransferPollInterval {
 		m.read()
 	}
 }
 
-// AwaitsRequest reports whether the Lease was marked as degraded so lately that a follower may be
-// about to ask for a release (E6). The machine must then be stepped every RequestPollInterval.
-func (m *Machine) AwaitsRequest() bool {
-	return m.tenure.markedAt != 0 && m.now-m.tenure.markedAt < requestWithin
+// AwaitsTransferRequest reports whether the Lease was marked as degraded so lately that a follower
+// may be about to ask for a release (E6). The machine must then be stepped every
+// TransferPollInterval.
+func (m *Machine) AwaitsTransferRequest() bool {
+	return m.tenure.markedAt != 0 && m.now-m.tenure.markedAt < transferWithin
 }
 
 // release gives up the Lease with a proof (E3) once no address of this tenure can be on the host:
@@ -110,14 +111,14 @@ func (m *Machine) release() {
 	n, a, f := &m.node, &m.address, &m.inflight
 	end := n.stopAt // of a shutdown without a release
 	if a.present {
-		end = max(end, a.fence)
+		end = max(end, a.goneBy)
 	}
 	switch {
 	case !m.holds():
 		m.enter(Standby, m.reason)
 	case n.shutdown && m.now >= end:
 		m.stop()
-	case a.present && m.now < a.fence:
+	case a.present && m.now < a.goneBy:
 		m.sweep()
 	case f.pending == nil && !f.mustRead && m.now >= f.writeAt:
 		m.send(write{kind: Release, record: m.releaseRecord(), reason: m.reason})
@@ -128,9 +129,9 @@ func (m *Machine) release() {
 // proves nothing (E3): the next one must wait and probe for the same hardware address (E9).
 func (m *Machine) releaseRecord() Record {
 	t := &m.tenure
-	r := Record{Term: t.term, Duration: m.cfg.Lease, MAC: m.lease.record.MAC, Moves: t.moves}
-	if m.reason == ReasonAPISlow {
-		r.Moves = min(t.moves+1, MaxMoves)
+	r := Record{Term: t.term, Duration: m.cfg.Lease, MAC: m.lease.record.MAC, SlowMoves: t.slowMoves}
+	if m.reason == ReasonAPIServerSlow {
+		r.SlowMoves = min(t.slowMoves+1, MaxSlowMoves)
 	}
 	if !t.addressFree {
 		r.MAC = t.claim.oldMAC
@@ -143,7 +144,7 @@ func (m *Machine) releaseRecord() Record {
 
 // standBy removes an address that no tenure covers, and campaigns when the Lease is free.
 func (m *Machine) standBy() {
-	n, a, f := &m.node, &m.address, &m.inflight
+	n, a := &m.node, &m.address
 	if a.present {
 		m.sweep()
 		if a.present && !n.shutdown {
@@ -153,10 +154,10 @@ func (m *Machine) standBy() {
 	l := &m.lease
 	switch {
 	case n.shutdown:
-		if !a.present || m.now >= max(a.fence, n.stopAt) {
+		if !a.present || m.now >= max(a.goneBy, n.stopAt) {
 			m.stop()
 		}
-	case f.pending != nil || !m.mayCampaign():
+	case !m.eligible() || !m.mayWrite():
 	case !l.record.Exists:
 		// A holder has the time of one request to create the Lease again itself: an empty one would
 		// end its tenure. A claim by creation would be unsafe: absence has no version, so the Lease
@@ -189,12 +190,18 @@ func (m *Machine) stop() {
 	m.emit(Action{Kind: Exit})
 }
 
-// mayCampaign reports whether this node may write to a Lease of which it is not the holder.
-func (m *Machine) mayCampaign() bool {
-	n, f := &m.node, &m.inflight
-	eligible := n.health.Verdict == Healthy && n.linkKnown && n.link.Usable && !n.shutdown &&
+// eligible reports whether this node could be the holder.
+func (m *Machine) eligible() bool {
+	n := &m.node
+	return n.health.Verdict == Healthy && n.linkKnown && n.link.Usable && !n.shutdown &&
 		!m.address.present && m.now >= n.backoffEnd
-	return eligible && m.lease.known && !f.mustRead && m.now >= f.writeAt
+}
+
+// mayWrite reports whether the Lease is known well enough to write to it, and the last failed write
+// is long enough ago.
+func (m *Machine) mayWrite() bool {
+	f := &m.inflight
+	return m.lease.known && f.pending == nil && !f.mustRead && m.now >= f.writeAt
 }
 
 // free reports whether no node can own under the Lease as last observed: it was released with a
@@ -207,7 +214,7 @@ func (m *Machine) free() bool {
 }
 
 func (m *Machine) claim() {
-	m.inheritMoves()
+	m.inheritSlowMoves()
 	r, last := m.lease.record, m.lease.last
 	w := write{
 		kind:   Claim,
@@ -232,8 +239,8 @@ func (m *Machine) shouldRequestTransfer() bool {
 	if h.LastProbeFailed || r.Holder == "" || r.Holder == m.cfg.ID {
 		return false
 	}
-	better := r.Degraded != string(ReasonAPISlow) || clearlyBetter(h.Latency, r.Latency)
-	return r.Degraded != "" && r.RequestedBy == "" && m.now >= m.inflight.requestAt && better
+	better := r.Degraded != string(ReasonAPIServerSlow) || clearlyBetter(h.Latency, r.Latency)
+	return r.Degraded != "" && r.RequestedBy == "" && m.now >= m.inflight.transferAt && better
 }
 
 // standbyReason returns why a machine in Standby does not claim the Lease.
@@ -243,23 +250,23 @@ func (m *Machine) standbyReason() Reason {
 	case n.shutdown:
 		return ReasonShutdown
 	case m.address.present && l.known: // before, it is not removed (E8)
-		return ReasonNotRemoved
+		return ReasonAddressNotRemoved
 	case h.Verdict == Unknown:
 		return ReasonStarting
 	case h.Verdict == Dead:
-		return ReasonAPIDead
+		return ReasonAPIServerDead
 	case h.Verdict == NotReady && h.Slow:
-		return ReasonAPISlow
+		return ReasonAPIServerSlow
 	case h.Verdict == NotReady:
-		return ReasonAPINotReady
+		return ReasonAPIServerNotReady
 	case !n.linkKnown || !n.link.Usable:
 		return ReasonLinkDown
 	case m.now < n.backoffEnd:
-		return ReasonBackoff
+		return ReasonBackingOff
 	case !l.known:
 		return ReasonLeaseUnknown
 	case l.record.Holder != "" && !m.free():
 		return ReasonHeldByOther
 	}
-	return ReasonWaiting
+	return ReasonWaitingForExpiry
 }

@@ -36,14 +36,14 @@ func (m *Machine) win(claim write) {
 // remains there while one renewal confirms the Lease (E8).
 func (m *Machine) adopt() {
 	m.tenure.term, m.tenure.addressFree = m.lease.record.Term, true
-	m.inheritMoves()
+	m.inheritSlowMoves()
 	m.tenure.deadline = Deadline(m.now, m.cfg.Lease) // the renewal may be applied and its answer lost
 	m.enter(Confirming, ReasonAdopted)
 }
 
-// inheritMoves copies the group's count of moves for slowness from the Lease to a new tenure.
-func (m *Machine) inheritMoves() {
-	m.tenure.moves = min(max(m.lease.record.Moves, 0), MaxMoves)
+// inheritSlowMoves copies the group's count of moves for slowness from the Lease to a new tenure.
+func (m *Machine) inheritSlowMoves() {
+	m.tenure.slowMoves = min(max(m.lease.record.SlowMoves, 0), MaxSlowMoves)
 	m.tenure.quietSince, m.node.slowSince = m.now, m.now
 }
 
@@ -92,7 +92,7 @@ func (m *Machine) probe() {
 		m.suspect(ReasonFenceExpired)
 	case m.now-m.address.missingSince > ownWithin:
 		m.backOff()
-		m.leave(ReasonNotOwned)
+		m.leave(ReasonCannotOwn)
 	case !m.tenure.probing && m.now >= m.tenure.probeAt:
 		m.startProbe()
 	}
@@ -132,7 +132,7 @@ func (m *Machine) hold() {
 	case m.now >= m.tenure.deadline:
 		m.suspect(ReasonFenceExpired)
 	case c != nil && m.now-c.at >= proofWithin:
-		m.suspect(ReasonConflict)
+		m.suspect(ReasonAddressConflict)
 	default:
 		m.renewIfDue(m.cfg.Renew)
 		waited := a.flushedUntil != 0 && m.now >= a.flushedUntil // for the node's own address (E10)
@@ -183,7 +183,7 @@ func (m *Machine) renewIfDue(every time.Duration) {
 func (m *Machine) tenureRecord(term int64) Record {
 	r := Record{
 		Holder: m.cfg.ID, Term: term, Duration: m.cfg.Lease, MAC: m.node.link.MAC,
-		Degraded: m.tenure.degraded, Moves: m.tenure.moves,
+		Degraded: m.tenure.degraded, SlowMoves: m.tenure.slowMoves,
 	}
 	if r.Degraded != "" {
 		r.Latency = m.node.health.Latency
@@ -246,7 +246,7 @@ func (m *Machine) own() {
 	}
 	m.inflight.seq++
 	a.present, a.owning, a.flushedUntil = true, m.inflight.seq, 0
-	a.fence = max(a.fence, m.tenure.deadline)
+	a.goneBy = max(a.goneBy, m.tenure.deadline)
 	m.emit(Action{Kind: Own, Seq: m.inflight.seq, Deadline: m.tenure.deadline, Reason: m.reason})
 }
 
@@ -264,7 +264,7 @@ func (o Owned) apply(m *Machine) {
 	}
 	// A write that came too late, and could be neither shortened nor deleted, may leave an address
 	// for as long as a tenure lasts (E4, E5).
-	a.fence = max(a.fence, Deadline(m.now, m.cfg.Lease))
+	a.goneBy = max(a.goneBy, Deadline(m.now, m.cfg.Lease))
 	if o.Expired && a.owned { // only a confirmed renewal brings it back (E1)
 		m.suspect(ReasonFenceExpired)
 		return

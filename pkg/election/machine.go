@@ -104,14 +104,14 @@ func (m *Machine) Step(ev Event, now time.Duration) []Action {
 // at least minPause: kernel lifetimes may have stood still as well (E9).
 func (m *Machine) detectPause() {
 	if m.last == 0 {
-		m.last, m.address.fence = m.now, m.now+m.cfg.LeftoverLifetime
+		m.last, m.address.goneBy = m.now, m.now+m.cfg.LeftoverLifetime
 	}
 	gap := m.now - m.last
 	m.last = m.now
 	if gap <= max(2*m.cfg.Renew, minPause) {
 		return
 	}
-	m.address.fence += gap
+	m.address.goneBy += gap
 	switch m.state {
 	case Holding, Probing, Confirming:
 		m.suspect(ReasonPaused)
@@ -171,7 +171,7 @@ func (m *Machine) send(w write) {
 	f.wroteAt = m.now
 	if w.kind == RequestTransfer {
 		w.record.Seq = m.lease.record.Seq // the mark of the holder's last write
-		f.requestAt = m.now + retryAfter  // does not delay the claim that follows
+		f.transferAt = m.now + retryAfter // does not delay the claim that follows
 	} else {
 		f.writeAt = m.now + retryAfter
 	}
@@ -179,7 +179,7 @@ func (m *Machine) send(w write) {
 	m.emit(Action{
 		Kind: w.kind, Seq: w.seq, Base: m.lease.record, Record: w.record,
 		Deadline: m.now + RequestTimeout(m.cfg.Lease), PreferPeers: m.preferPeers(),
-		Reason: w.reason, PreviousHolder: w.from,
+		Reason: w.reason, LastHolder: w.from,
 	})
 }
 

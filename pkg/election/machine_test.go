@@ -193,19 +193,21 @@ func TestStatusFollowsTheTenure(t *testing.T) {
 
 func TestStandbyReason(t *testing.T) {
 	for want, change := range map[Reason]func(*Machine){
-		ReasonHeldByOther: func(*Machine) {},
-		ReasonShutdown:    func(m *Machine) { m.node.shutdown = true },
-		ReasonNotRemoved:  func(m *Machine) { m.address.present = true },
-		ReasonStarting:    func(m *Machine) { m.node.health = Health{Verdict: Unknown} },
-		ReasonAPINotReady: func(m *Machine) { m.node.health = Health{Verdict: NotReady} },
-		ReasonAPISlow:     func(m *Machine) { m.node.health = Health{Verdict: NotReady, Slow: true} },
-		ReasonAPIDead:     func(m *Machine) { m.node.health = Health{Verdict: Dead} },
-		ReasonLinkDown:    func(m *Machine) { m.node.link.Usable = false },
-		ReasonBackoff:     func(m *Machine) { m.node.backoffEnd = time.Hour },
+		ReasonHeldByOther:       func(*Machine) {},
+		ReasonShutdown:          func(m *Machine) { m.node.shutdown = true },
+		ReasonAddressNotRemoved: func(m *Machine) { m.address.present = true },
+		ReasonStarting:          func(m *Machine) { m.node.health = Health{Verdict: Unknown} },
+		ReasonAPIServerNotReady: func(m *Machine) { m.node.health = Health{Verdict: NotReady} },
+		ReasonAPIServerSlow: func(m *Machine) {
+			m.node.health = Health{Verdict: NotReady, Slow: true}
+		},
+		ReasonAPIServerDead: func(m *Machine) { m.node.health = Health{Verdict: Dead} },
+		ReasonLinkDown:      func(m *Machine) { m.node.link.Usable = false },
+		ReasonBackingOff:    func(m *Machine) { m.node.backoffEnd = time.Hour },
 		ReasonLeaseUnknown: func(m *Machine) { // the address must not be removed yet (E8)
 			m.lease.known, m.address.present = false, true
 		},
-		ReasonWaiting: func(m *Machine) { m.lease.record.Holder = "" },
+		ReasonWaitingForExpiry: func(m *Machine) { m.lease.record.Holder = "" },
 	} {
 		m := mustNew(Config{ID: "a", Lease: 5 * time.Second, Renew: time.Second})
 		m.now = time.Minute

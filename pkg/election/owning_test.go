@@ -18,7 +18,7 @@ func TestExpiryIsNotAFailureToOwn(t *testing.T) {
 		t.Errorf("after the outage: %+v", st)
 	}
 	s.play(t, "16s kernel manual", "16.1s address lost", "16.2s owned failed", "17.5s tick")
-	if st := s.m.Status(); st.State != Leaving || st.Reason != ReasonNotOwned {
+	if st := s.m.Status(); st.State != Leaving || st.Reason != ReasonCannotOwn {
 		t.Errorf("1 s after the kernel refused: %+v", st)
 	}
 }
@@ -36,7 +36,7 @@ func TestAddressRemovedAgainAndAgain(t *testing.T) {
 	if n := s.count(Own) - owns; n > 12 {
 		t.Errorf("%d writes to the kernel in 1.5 s", n)
 	}
-	if st := s.m.Status(); st.Cause != ReasonRemoved || st.State == Holding {
+	if st := s.m.Status(); st.Cause != ReasonAddressRemoved || st.State == Holding {
 		t.Errorf("after 1.5 s: %+v", st)
 	}
 }
@@ -67,7 +67,7 @@ func TestBacksOffLongerWhileTheAddressIsRemoved(t *testing.T) {
 			s.stepNow(AddressLost{NodeAddress: true})
 		}
 		wait, want := s.m.node.backoffEnd-s.clock, ownBackoff.After(tenure)
-		if st := s.m.Status(); st.Cause != ReasonRemoved || wait != want {
+		if st := s.m.Status(); st.Cause != ReasonAddressRemoved || wait != want {
 			t.Fatalf("tenure %d ended with %s and a backoff of %v, want %v", tenure, st.Cause, wait, want)
 		}
 		for s.m.Status().State != Holding {

@@ -14,68 +14,68 @@ const (
 
 // Reasons for giving up.
 const (
-	ReasonShutdown     Reason = "Shutdown"
-	ReasonAPIDead      Reason = "APIServerDead"
-	ReasonAPINotReady  Reason = "APIServerNotReady"
-	ReasonAPISlow      Reason = "APIServerSlow"
-	ReasonLinkDown     Reason = "LinkDown"
-	ReasonFenceExpired Reason = "FenceExpired"
-	ReasonLeaseLost    Reason = "LeaseLost"
-	ReasonPaused       Reason = "Paused"
-	ReasonConflict     Reason = "AddressConflict"
-	ReasonNotOwned     Reason = "CannotOwn"
-	ReasonRemoved      Reason = "AddressRemoved"
-	ReasonAddressInUse Reason = "AddressInUse"
-	ReasonLeftover     Reason = "Leftover"
+	ReasonShutdown          Reason = "Shutdown"
+	ReasonAPIServerDead     Reason = "APIServerDead"
+	ReasonAPIServerNotReady Reason = "APIServerNotReady"
+	ReasonAPIServerSlow     Reason = "APIServerSlow"
+	ReasonLinkDown          Reason = "LinkDown"
+	ReasonFenceExpired      Reason = "FenceExpired"
+	ReasonLeaseLost         Reason = "LeaseLost"
+	ReasonPaused            Reason = "Paused"
+	ReasonAddressConflict   Reason = "AddressConflict"
+	ReasonCannotOwn         Reason = "CannotOwn"
+	ReasonAddressRemoved    Reason = "AddressRemoved"
+	ReasonAddressInUse      Reason = "AddressInUse"
+	ReasonLeftover          Reason = "Leftover"
 )
 
 // Reasons for waiting.
 const (
-	ReasonStarting     Reason = "Starting"
-	ReasonHeldByOther  Reason = "HeldByOther"
-	ReasonLeaseUnknown Reason = "LeaseUnknown"
-	ReasonWaiting      Reason = "WaitingForExpiry"
-	ReasonBackoff      Reason = "BackingOff"
-	ReasonNotRemoved   Reason = "AddressNotRemoved"
-	ReasonClaiming     Reason = "Claiming"
+	ReasonStarting          Reason = "Starting"
+	ReasonHeldByOther       Reason = "HeldByOther"
+	ReasonLeaseUnknown      Reason = "LeaseUnknown"
+	ReasonWaitingForExpiry  Reason = "WaitingForExpiry"
+	ReasonBackingOff        Reason = "BackingOff"
+	ReasonAddressNotRemoved Reason = "AddressNotRemoved"
+	ReasonClaiming          Reason = "Claiming"
 )
 
 // TransitionReasons returns the reasons with which an address is taken or given up.
 func TransitionReasons() []Reason {
 	return []Reason{
 		ReasonReleased, ReasonExpired, ReasonAdopted, ReasonRegained,
-		ReasonShutdown, ReasonAPIDead, ReasonAPINotReady, ReasonAPISlow, ReasonLinkDown,
+		ReasonShutdown, ReasonAPIServerDead, ReasonAPIServerNotReady, ReasonAPIServerSlow, ReasonLinkDown,
 		ReasonFenceExpired, ReasonLeaseLost, ReasonPaused,
-		ReasonConflict, ReasonNotOwned, ReasonRemoved, ReasonAddressInUse, ReasonLeftover,
+		ReasonAddressConflict, ReasonCannotOwn, ReasonAddressRemoved, ReasonAddressInUse, ReasonLeftover,
 	}
 }
 
 var sentences = map[Reason]string{
-	ReasonReleased:     "the last holder released the lease",
-	ReasonExpired:      "the lease had not changed for its whole duration",
-	ReasonAdopted:      "the agent was restarted and its lease and address were still its own",
-	ReasonRegained:     "the lease was confirmed again",
-	ReasonShutdown:     "the agent is shutting down",
-	ReasonAPIDead:      "the API server of this node is dead or shutting down",
-	ReasonAPINotReady:  "the API server of this node is not ready",
-	ReasonAPISlow:      "the API server of this node is slow",
-	ReasonLinkDown:     "the link cannot carry the address",
-	ReasonFenceExpired: "the lease could not be renewed in time",
-	ReasonLeaseLost:    "the lease no longer names this node",
-	ReasonPaused:       "this process or machine was paused",
-	ReasonConflict: "another machine announced the address and the lease could not be confirmed" +
-		" in time",
-	ReasonNotOwned:     "the address could not be put on the link",
-	ReasonRemoved:      "another program on this host removed the address again and again",
-	ReasonAddressInUse: "another machine already answers for the address",
-	ReasonLeftover:     "an earlier agent left the address behind",
-	ReasonStarting:     "the health of the API server is not known yet",
-	ReasonHeldByOther:  "another node holds the lease",
-	ReasonLeaseUnknown: "the lease has not been read yet",
-	ReasonWaiting:      "the lease has no holder, and its duration has not passed yet",
-	ReasonBackoff:      "staying back after a failure to own the address",
-	ReasonNotRemoved:   "the address could not be removed from this host yet",
-	ReasonClaiming:     "claiming the lease",
+	ReasonReleased:          "the last holder released the lease",
+	ReasonExpired:           "the lease had not changed for its whole duration",
+	ReasonAdopted:           "the agent was restarted and its lease and address were still its own",
+	ReasonRegained:          "the lease was confirmed again",
+	ReasonShutdown:          "the agent is shutting down",
+	ReasonAPIServerDead:     "the API server of this node is dead or shutting down",
+	ReasonAPIServerNotReady: "the API server of this node is not ready",
+	ReasonAPIServerSlow:     "the API server of this node is slow",
+	ReasonLinkDown:          "the link cannot carry the address",
+	ReasonFenceExpired:      "the lease could not be renewed in time",
+	ReasonLeaseLost:         "the lease no longer names this node",
+	ReasonPaused:            "this process or machine was paused",
+	ReasonAddressConflict: "another machine announced the address and the lease could not be" +
+		" confirmed in time",
+	ReasonCannotOwn:         "the address could not be put on the link",
+	ReasonAddressRemoved:    "another program on this host removed the address again and again",
+	ReasonAddressInUse:      "another machine already answers for the address",
+	ReasonLeftover:          "an earlier agent left the address behind",
+	ReasonStarting:          "the health of the API server is not known yet",
+	ReasonHeldByOther:       "another node holds the lease",
+	ReasonLeaseUnknown:      "the lease has not been read yet",
+	ReasonWaitingForExpiry:  "the lease has no holder, and its duration has not passed yet",
+	ReasonBackingOff:        "staying back after a failure to own the address",
+	ReasonAddressNotRemoved: "the address could not be removed from this host yet",
+	ReasonClaiming:          "claiming the lease",
 }
 
 // Sentence explains r to a person. It is empty for an unknown reason.

@@ -65,8 +65,8 @@ func TestTransitionReasons(t *testing.T) {
 		all[r] = true
 	}
 	for _, r := range []Reason{
-		ReasonStarting, ReasonHeldByOther, ReasonLeaseUnknown, ReasonWaiting, ReasonBackoff,
-		ReasonNotRemoved, ReasonClaiming,
+		ReasonStarting, ReasonHeldByOther, ReasonLeaseUnknown, ReasonWaitingForExpiry, ReasonBackingOff,
+		ReasonAddressNotRemoved, ReasonClaiming,
 	} {
 		if all[r] {
 			t.Errorf("%s is not a transition", r)

@@ -23,9 +23,9 @@ type Record struct {
 	// RequestedLatency the latency of that follower's API server, 0 if it is not known (E6).
 	RequestedBy      string
 	RequestedLatency time.Duration
-	// Moves counts how often the holder changed for slowness, less one for each quiet minute since:
-	// 0 to MaxMoves (E6).
-	Moves int
+	// SlowMoves counts how often the holder changed for slowness, less one for each quiet minute
+	// since: 0 to MaxSlowMoves (E6).
+	SlowMoves int
 	// History lists past changes of holder in the driver's format. The machine only copies it.
 	History string
 }

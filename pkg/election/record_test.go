@@ -85,7 +85,7 @@ func TestActionString(t *testing.T) {
 		`renew seq=2 base=3 holder="a" term=4 degraded="slow" latency=2s slow-moves=1 via=peers`: {
 			Kind: Renew, Seq: 2, Base: base, PreferPeers: true,
 			Record: Record{
-				Holder: "a", Term: 4, Degraded: "slow", Latency: 2 * time.Second, Moves: 1,
+				Holder: "a", Term: 4, Degraded: "slow", Latency: 2 * time.Second, SlowMoves: 1,
 			},
 		},
 		`release seq=2 base=3 holder="" term=4 proof="a"/4`: {

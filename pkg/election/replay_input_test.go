@@ -162,7 +162,7 @@ func (s *replay) set(r Record, words []string) (err error) {
 		case "requested-latency":
 			r.RequestedLatency, err = time.ParseDuration(value)
 		case "moves":
-			r.Moves, err = strconv.Atoi(value)
+			r.SlowMoves, err = strconv.Atoi(value)
 		case "term":
 			r.Term, err = strconv.ParseInt(value, 10, 64)
 		case "seq":

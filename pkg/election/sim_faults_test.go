@@ -242,7 +242,7 @@ func (w *simulation) editLease() {
 	case 3:
 		r.Holder = w.nodes[w.rng.IntN(len(w.nodes))].id
 	}
-	r.Moves = w.rng.IntN(MaxMoves + 1)
+	r.SlowMoves = w.rng.IntN(MaxSlowMoves + 1)
 	w.write(r)
 }
 

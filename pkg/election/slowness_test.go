@@ -24,12 +24,12 @@ func TestClearlyBetter(t *testing.T) {
 }
 
 func TestSlownessBeforeDoubles(t *testing.T) {
-	for moves, want := range map[int]time.Duration{
+	for slowMoves, want := range map[int]time.Duration{
 		-1: 0, 0: 0, 1: 20 * time.Second, 2: 40 * time.Second,
-		MaxMoves: 320 * time.Second, MaxMoves + 9: 320 * time.Second,
+		MaxSlowMoves: 320 * time.Second, MaxSlowMoves + 9: 320 * time.Second,
 	} {
-		if got := slownessBefore(moves); got != want {
-			t.Errorf("%d moves: %v, want %v", moves, got, want)
+		if got := slownessBefore(slowMoves); got != want {
+			t.Errorf("%d moves: %v, want %v", slowMoves, got, want)
 		}
 	}
 }
@@ -40,19 +40,20 @@ func TestSlownessOfTheGroup(t *testing.T) {
 	words := strings.NewReplacer("SLOW", "health slow 1.5s", "FAST", "health healthy 3ms",
 		"REQUEST", "lease but requested-by=b requested-latency=3ms")
 	for name, c := range map[string]struct {
-		moves int
-		lines string
-		want  State
-		after int // moves in the Lease
+		slowMoves int
+		lines     string
+		want      State
+		after     int // slowMoves in the Lease
 	}{
 		"first move at once":      {0, "20s SLOW; 20.1s REQUEST; 20.2s tick", Standby, 1},
 		"second move not at once": {1, "20s SLOW; 39.9s REQUEST; 39.95s tick", Holding, 1},
 		"second move after 20 s":  {1, "20s SLOW; 40.2s REQUEST; 40.4s tick", Standby, 2},
 		"slowness with a break": {1, "20s SLOW; 30s FAST; 31s SLOW; 41s REQUEST; 41.2s tick", Holding,
 			1},
-		"third move after 40 s":   {2, "20s SLOW; 60.2s REQUEST; 60.4s tick", Standby, 3},
-		"third move not before":   {2, "20s SLOW; 59.9s REQUEST; 59.95s tick", Holding, 2},
-		"at most MaxMoves":        {MaxMoves, "20s SLOW; 341s REQUEST; 341.2s tick", Standby, MaxMoves},
+		"third move after 40 s": {2, "20s SLOW; 60.2s REQUEST; 60.4s tick", Standby, 3},
+		"third move not before": {2, "20s SLOW; 59.9s REQUEST; 59.95s tick", Holding, 2},
+		"at most MaxSlowMoves": {MaxSlowMoves, "20s SLOW; 341s REQUEST; 341.2s tick", Standby,
+			MaxSlowMoves},
 		"a quiet minute":          {1, "72s tick; 80s SLOW; 80.1s REQUEST; 80.2s tick", Standby, 1},
 		"a minute with slowness":  {1, "30s health slow 1s; 31s FAST; 72s tick", Holding, 1},
 		"two quiet minutes":       {2, "132s tick", Holding, 0},
@@ -66,11 +67,11 @@ func TestSlownessOfTheGroup(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := &replay{}
 			s.play(t, "node a", "10s link up aa", "10s health healthy 3ms", "10.1s lease holder=z term=6",
-				fmt.Sprintf("10.2s lease holder= term=6 proof=z/6/APIServerSlow moves=%d", c.moves))
+				fmt.Sprintf("10.2s lease holder= term=6 proof=z/6/APIServerSlow moves=%d", c.slowMoves))
 			s.play(t, strings.Split(words.Replace(c.lines), "; ")...)
-			if got := s.m.Status().State; got != c.want || s.server.Moves != c.after {
+			if got := s.m.Status().State; got != c.want || s.server.SlowMoves != c.after {
 				t.Errorf("%s with %d moves in the Lease, want %s with %d\n%s",
-					got, s.server.Moves, c.want, c.after, s.out.String())
+					got, s.server.SlowMoves, c.want, c.after, s.out.String())
 			}
 		})
 	}
@@ -87,17 +88,17 @@ func TestOverloadFollowsTheAddress(t *testing.T) {
 		d := 5 * time.Second
 		cfg := simConfig{seed: seed, durations: [3]time.Duration{d, d, d}, total: 5 * time.Minute}
 		w := newSimulation(cfg)
-		moves := w.overload()
-		often := most(moves, 10*time.Second) > 1 || most(moves, time.Minute) > 2
-		if w.overlap != "" || len(moves) < 2 || often {
-			t.Errorf("seed %d: moves at %v, overlap %q", seed, moves, w.overlap)
+		slowMoves := w.overload()
+		often := most(slowMoves, 10*time.Second) > 1 || most(slowMoves, time.Minute) > 2
+		if w.overlap != "" || len(slowMoves) < 2 || often {
+			t.Errorf("seed %d: moves at %v, overlap %q", seed, slowMoves, w.overlap)
 		}
 	}
 }
 
 // overload runs a simulation in which the owner's API server becomes slow, and returns when the
 // address moved.
-func (w *simulation) overload() (moves []time.Duration) {
+func (w *simulation) overload() (slowMoves []time.Duration) {
 	fastAt := map[*simNode]time.Duration{}
 	holder := ""
 	var observe func()
@@ -113,13 +114,13 @@ func (w *simulation) overload() (moves []time.Duration) {
 			n.step(h)
 		}
 		if o := w.owners(); len(o) == 1 && o[0] != holder {
-			moves, holder = append(moves, w.now), o[0]
+			slowMoves, holder = append(slowMoves, w.now), o[0]
 		}
 		w.at(w.now+50*time.Millisecond, observe)
 	}
 	w.at(time.Second, observe)
 	w.run()
-	return moves[min(1, len(moves)):] // without the first owner
+	return slowMoves[min(1, len(slowMoves)):] // without the first owner
 }
 
 // most returns the largest number of instants within any span.

@@ -59,7 +59,7 @@ type tenure struct {
 	defendedAt  time.Duration // when a foreign announcement was last answered
 	degraded    string        // mark for the Lease: why its API server is not ready (E6)
 	markedAt    time.Duration // when the Lease was first seen with that mark; 0 if it has none
-	moves       int           // for slowness in the group, less the quiet minutes since (E6)
+	slowMoves   int           // for slowness in the group, less the quiet minutes since (E6)
 	quietSince  time.Duration // start of the present quiet minute
 }
 
@@ -71,17 +71,17 @@ type conflict struct {
 
 // inflight is the state of the requests to the API server.
 type inflight struct {
-	seq       uint64 // of the last request, Own or Disown
-	pending   *write
-	lost      []write       // unanswered or failed writes that may still be applied
-	wroteAt   time.Duration // when the last write was sent
-	writeAt   time.Duration // earliest instant of the next write
-	requestAt time.Duration // earliest instant of the next RequestTransfer
-	reading   uint64        // Seq of the unanswered Read, 0 if there is none
-	readAt    time.Duration // when the last Read was sent; 0 permits the next one at once
-	mustRead  bool          // nothing may be written before a Read is answered
-	failures  int           // requests in a row without an answer
-	failedAt  time.Duration // when the last of them was given up; 0 if there was none
+	seq        uint64 // of the last request, Own or Disown
+	pending    *write
+	lost       []write       // unanswered or failed writes that may still be applied
+	wroteAt    time.Duration // when the last write was sent
+	writeAt    time.Duration // earliest instant of the next write
+	transferAt time.Duration // earliest instant of the next RequestTransfer
+	reading    uint64        // Seq of the unanswered Read, 0 if there is none
+	readAt     time.Duration // when the last Read was sent; 0 permits the next one at once
+	mustRead   bool          // nothing may be written before a Read is answered
+	failures   int           // requests in a row without an answer
+	failedAt   time.Duration // when the last of them was given up; 0 if there was none
 }
 
 // maxLost limits how many unresolved writes are remembered.
@@ -139,7 +139,7 @@ type write struct {
 type address struct {
 	present      bool          // they may be on the host
 	cause        Reason        // why they must be removed
-	fence        time.Duration // the latest deadline ever given to Own: no address outlives it
+	goneBy       time.Duration // the latest deadline ever given to Own: no address outlives it
 	owning       uint64        // Seq of the last Own
 	owned        bool          // the kernel confirmed them in this tenure
 	missingSince time.Duration // since when this tenure is without them; 0 while owned

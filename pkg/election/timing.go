@@ -33,11 +33,11 @@ const (
 	// avoidFor is how long after a failed request requests go to the peers first. The probes of the
 	// own API server show within this time whether it can be used, even if only peers answered.
 	avoidFor = 5 * time.Second
-	// requestWithin is how long a degraded holder reads the lease every RequestPollInterval to find a
-	// request for a release. Later its own renewals find one: they conflict with it (E6).
-	requestWithin = time.Second
-	// RequestPollInterval spaces those reads. Each hand-over of a degraded holder waits for one.
-	RequestPollInterval = 25 * time.Millisecond
+	// transferWithin is how long a degraded holder reads the lease every TransferPollInterval to
+	// find a request for a release. Later its own renewals find one: they conflict with it (E6).
+	transferWithin = time.Second
+	// TransferPollInterval spaces those reads. Each hand-over of a degraded holder waits for one.
+	TransferPollInterval = 25 * time.Millisecond
 	// minPause is the shortest gap between steps that counts as a pause: writing an address may take
 	// some tenths of a second (E9).
 	minPause = time.Second
@@ -67,17 +67,17 @@ const (
 	slownessUnit = 10 * time.Second
 	// quietSpan without slowness subtracts one move.
 	quietSpan = time.Minute
-	// MaxMoves limits how many moves are counted.
-	MaxMoves = 5
+	// MaxSlowMoves limits how many moves are counted.
+	MaxSlowMoves = 5
 )
 
 // slownessBefore returns how long a holder's API server must be slow before the holder may leave
 // for it, after a number of moves for slowness in the group. The first move requires none (E6).
-func slownessBefore(moves int) time.Duration {
-	if moves <= 0 {
+func slownessBefore(slowMoves int) time.Duration {
+	if slowMoves <= 0 {
 		return 0
 	}
-	return slownessUnit << min(moves, MaxMoves)
+	return slownessUnit << min(slowMoves, MaxSlowMoves)
 }
 
 // clearlyBetter reports whether an API server with latency one serves so much better than one with

@@ -188,7 +188,7 @@ func (p *Prober) pingDone(err error) {
 // none, and its silence never counts as a stopped process.
 func (p *Prober) socketsDone(snapshot socketSnapshot) {
 	p.schedule.socketsProbed(time.Now(), snapshot.at, snapshot.sockets)
-	if !p.schedule.watching {
+	if !p.schedule.escalated {
 		p.sockets.close()
 	}
 	if hidden := snapshot.sockets == nil; hidden != p.socketsHidden {
@@ -229,7 +229,7 @@ func (p *Prober) report() {
 	if state.Verdict == election.Healthy {
 		p.cfg.Reporter.OK()
 	} else {
-		p.cfg.Reporter.Degraded(state.Reason)
+		p.cfg.Reporter.Impaired(state.Reason)
 	}
 	p.cfg.OnState(state)
 }
@@ -250,7 +250,7 @@ func (p *Prober) pollSooner() {
 // worker runs one request at a time on a goroutine of its own. One other goroutine calls start and
 // cancel and receives the results.
 type worker[T any] struct {
-	do       func(context.Context) T
+	request  func(context.Context) T
 	requests chan context.Context
 	results  chan T
 	cancel   context.CancelFunc // cancels the present request, which still has a result
@@ -258,7 +258,7 @@ type worker[T any] struct {
 
 func newWorker[T any](do func(context.Context) T) *worker[T] {
 	return &worker[T]{
-		do: do, cancel: func() {},
+		request: do, cancel: func() {},
 		requests: make(chan context.Context, 1), results: make(chan T, 1),
 	}
 }
@@ -277,7 +277,7 @@ func (w *worker[T]) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case request := <-w.requests:
-			w.results <- w.do(request)
+			w.results <- w.request(request)
 		}
 	}
 }

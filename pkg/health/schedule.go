@@ -8,10 +8,10 @@ import (
 
 // The watch over an unanswered /readyz (E7).
 const (
-	watchAfter  = 250 * time.Millisecond  // /readyz unanswered: send /livez/ping beside it
-	pingPeriod  = 250 * time.Millisecond  // and repeat it while /readyz stays unanswered
-	slowAfter   = 1500 * time.Millisecond // /livez/ping answered, /readyz not: OutcomeSlow
-	silentAfter = pingTimeout             // /livez/ping unanswered too: OutcomeSilent
+	escalateAfter = 250 * time.Millisecond  // /readyz unanswered: send /livez/ping beside it
+	pingPeriod    = 250 * time.Millisecond  // and repeat it while /readyz stays unanswered
+	slowAfter     = 1500 * time.Millisecond // /livez/ping answered, /readyz not: OutcomeSlow
+	silentAfter   = pingTimeout             // /livez/ping unanswered too: OutcomeSilent
 	// stallAfter and stallAfterSlow are how long the sockets must show no sign of life until the
 	// process counts as stopped: OutcomeHung. The second one applies to a server that was slow, but
 	// alive, within slowMemory.
@@ -22,9 +22,9 @@ const (
 	silentGrace = 250 * time.Millisecond
 	// secondPollPeriod spaces further requests for /readyz beside an unanswered one.
 	secondPollPeriod = 100 * time.Millisecond
-	// frozenAfter is how late a wake-up shows that this process was stopped: what was unanswered
+	// pausedAfter is how late a wake-up shows that this process was stopped: what was unanswered
 	// meanwhile is not the API server's fault.
-	frozenAfter = 500 * time.Millisecond
+	pausedAfter = 500 * time.Millisecond
 	// certificatePeriod spaces polls that end in a failed handshake, which are expensive.
 	certificatePeriod = 500 * time.Millisecond
 
@@ -44,13 +44,13 @@ type pollSchedule struct {
 	polling         bool      // a poll is in flight
 	unansweredSince time.Time // of /readyz, over several polls if they time out
 
-	watching    bool // pings are sent, and sockets listed
-	watchSince  time.Time
-	lastAlive   time.Time // last sign of life since watchSince
+	escalated   bool // pings are sent, and sockets listed
+	escalatedAt time.Time
+	lastAlive   time.Time // last sign of life since escalatedAt
 	nextPing    time.Time
 	pinging     bool
 	pingStarted time.Time
-	pingLate    bool // a ping was not answered within watchAfter
+	pingLate    bool // a ping was not answered within escalateAfter
 	nextSockets time.Time
 
 	probingSockets bool
@@ -63,8 +63,8 @@ type pollSchedule struct {
 
 // due returns the instant of the next decision.
 func (s *pollSchedule) due() time.Time {
-	if s.polling && !s.watching {
-		return s.unansweredSince.Add(watchAfter)
+	if s.polling && !s.escalated {
+		return s.unansweredSince.Add(escalateAfter)
 	}
 	var due time.Time
 	earliest := func(t time.Time) {
@@ -75,7 +75,7 @@ func (s *pollSchedule) due() time.Time {
 	if !s.polling {
 		earliest(s.nextPoll)
 	}
-	if s.watching {
+	if s.escalated {
 		if !s.pinging {
 			earliest(s.nextPing)
 		}
@@ -126,7 +126,7 @@ type decision struct {
 
 // decide returns what to do now, at a wake-up that was planned for the instant planned.
 func (s *pollSchedule) decide(now, planned time.Time) decision {
-	if late := now.Sub(planned); late > frozenAfter && s.polling {
+	if late := now.Sub(planned); late > pausedAfter && s.polling {
 		s.unansweredSince, s.lastAlive = s.unansweredSince.Add(late), now
 		s.stall = stallDetector{}
 	}
@@ -138,11 +138,11 @@ func (s *pollSchedule) decide(now, planned time.Time) decision {
 			s.unansweredSince = now
 		}
 	}
-	if s.polling && !s.watching && now.Sub(s.unansweredSince) >= watchAfter {
-		s.watching, s.watchSince, s.lastAlive = true, now, now
+	if s.polling && !s.escalated && now.Sub(s.unansweredSince) >= escalateAfter {
+		s.escalated, s.escalatedAt, s.lastAlive = true, now, now
 		s.nextPing, s.nextSockets, s.nextSecondPoll = now, now, now
 	}
-	if !s.watching {
+	if !s.escalated {
 		return d
 	}
 	if !s.pinging && !now.Before(s.nextPing) {
@@ -185,24 +185,24 @@ func (s *pollSchedule) pollDone(now time.Time, timedOut bool, wait time.Duration
 	if timedOut {
 		return
 	}
-	if s.watching {
+	if s.escalated {
 		s.lastSlow = now
 	}
-	s.unansweredSince, s.watching, s.pingLate = time.Time{}, false, false
+	s.unansweredSince, s.escalated, s.pingLate = time.Time{}, false, false
 	s.reported, s.stall = 0, stallDetector{}
 }
 
 // starved reports whether /livez/ping, which needs nothing but the CPU, was answered late or not at
 // all while /readyz is unanswered.
 func (s *pollSchedule) starved(now time.Time) bool {
-	return s.watching && (s.pingLate || s.pinging && now.Sub(s.pingStarted) > watchAfter)
+	return s.escalated && (s.pingLate || s.pinging && now.Sub(s.pingStarted) > escalateAfter)
 }
 
 // pingDone ends a ping.
 func (s *pollSchedule) pingDone(now time.Time, alive bool) {
 	s.pinging = false
 	s.nextPing = now.Add(pingPeriod)
-	s.pingLate = s.pingLate || now.Sub(s.pingStarted) > watchAfter
+	s.pingLate = s.pingLate || now.Sub(s.pingStarted) > escalateAfter
 	if !alive {
 		return
 	}
@@ -215,25 +215,25 @@ func (s *pollSchedule) pingDone(now time.Time, alive bool) {
 // wantsSecondPoll reports whether a second /readyz may be sent: the first is unanswered by a server
 // that lives and has the CPU for more.
 func (s *pollSchedule) wantsSecondPoll() bool {
-	return s.watching && !s.secondPolling && !s.pingLate && s.lastAlive.After(s.watchSince)
+	return s.escalated && !s.secondPolling && !s.pingLate && s.lastAlive.After(s.escalatedAt)
 }
 
 // secondPollDone ends a second /readyz, and reports whether the first is still unanswered.
 func (s *pollSchedule) secondPollDone(now time.Time) bool {
 	s.secondPolling = false
 	s.nextSecondPoll = now.Add(secondPollPeriod)
-	return s.watching
+	return s.escalated
 }
 
 // socketsProbed ends a list of the server's sockets that began at at. Nil: none is visible.
 func (s *pollSchedule) socketsProbed(now, at time.Time, sockets []link.Socket) {
 	s.probingSockets = false
 	period := socketPeriod
-	if now.Sub(s.watchSince) > stallAfterSlow {
+	if now.Sub(s.escalatedAt) > stallAfterSlow {
 		period = lateSocketPeriod
 	}
 	s.nextSockets = at.Add(max(period, socketCost*now.Sub(at)))
-	if s.watching && !at.Before(s.watchSince) && s.stall.add(at, sockets) {
+	if s.escalated && !at.Before(s.escalatedAt) && s.stall.add(at, sockets) {
 		s.lastSlow = now
 	}
 }

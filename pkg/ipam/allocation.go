@@ -23,7 +23,8 @@ type pendingRequest struct {
 }
 
 func newPendingRequest(r *Request) *pendingRequest {
-	return &pendingRequest{Request: r, key: ShareKey(r.ShareKey), invalid: r.validate(), ports: sorted(r.Ports)}
+	return &pendingRequest{Request: r, key: ShareKey(r.ShareKey), invalid: r.validate(),
+		ports: sorted(r.Ports)}
 }
 
 // addresses returns the addresses of the request, the primary family first.
@@ -284,8 +285,12 @@ func sharersOf(a netip.Addr, entries []Entry, byService map[ServiceKey]*pendingR
 		}
 		all = append(all, c.retained(h, len(entries) > 1))
 	}
-	slices.SortStableFunc(all, func(x, y sharer) int { return comparePending(x.pendingRequest, y.pendingRequest) })
-	all = slices.CompactFunc(all, func(x, y sharer) bool { return x.pendingRequest == y.pendingRequest })
+	slices.SortStableFunc(all, func(x, y sharer) int {
+		return comparePending(x.pendingRequest, y.pendingRequest)
+	})
+	all = slices.CompactFunc(all, func(x, y sharer) bool {
+		return x.pendingRequest == y.pendingRequest
+	})
 	slices.SortStableFunc(all, func(x, y sharer) int { return trueFirst(x.unchanged, y.unchanged) })
 	return all
 }

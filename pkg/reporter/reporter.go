@@ -25,7 +25,7 @@ const (
 	// that needs time to start reports Stopped first.
 	OK State = iota
 	// Degraded: the component does its job, but something needs attention. The process is ready.
-	Degraded
+	Impaired
 	// Stopped: the component does not do its job at present. The process is not ready.
 	Stopped
 )
@@ -148,9 +148,9 @@ func (r *Reporter) SetTimeout(d time.Duration) {
 // OK reports that the component does its job.
 func (r *Reporter) OK() { r.set(OK, "", 0) }
 
-// Degraded reports that the component does its job, and what needs attention. An empty reason
+// Impaired reports that the component does its job, and what needs attention. An empty reason
 // reports OK.
-func (r *Reporter) Degraded(reason string) { r.set(Degraded, reason, 0) }
+func (r *Reporter) Impaired(reason string) { r.set(Impaired, reason, 0) }
 
 // Stopped reports why the component does not do its job. An empty reason reports OK.
 func (r *Reporter) Stopped(reason string) { r.set(Stopped, reason, 0) }

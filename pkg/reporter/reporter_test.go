@@ -49,7 +49,7 @@ func TestE12Stuck(t *testing.T) {
 	driver.SetTimeout(2 * time.Minute)
 	check("")
 	loop.Stopped("link is down")
-	loop.Degraded("no other node is ready")
+	loop.Impaired("no other node is ready")
 	check("")
 }
 
@@ -63,13 +63,13 @@ func TestNotReady(t *testing.T) {
 	}{
 		{"nothing reported", func() {}, ""},
 		{"one stopped", func() { lease.Stopped("watch lease: forbidden") }, "watch lease: forbidden"},
-		{"degraded is ready", func() { token.Degraded("no token") }, "watch lease: forbidden"},
+		{"degraded is ready", func() { token.Impaired("no token") }, "watch lease: forbidden"},
 		{"two stopped, in order", func() { election.Stopped("link is down") },
 			"link is down; watch lease: forbidden"},
 		{"another reason", func() { election.Stopped("API is dead") },
 			"API is dead; watch lease: forbidden"},
 		{"one works again", func() { lease.OK() }, "API is dead"},
-		{"stopped to degraded", func() { election.Degraded("API is not ready") }, ""},
+		{"stopped to degraded", func() { election.Impaired("API is not ready") }, ""},
 		{"an empty reason is OK", func() { lease.Stopped("") }, ""},
 		{"time alone changes nothing", func() { *now += time.Hour }, ""},
 	} {
@@ -90,11 +90,11 @@ func TestStatus(t *testing.T) {
 		}
 	}
 	check(OK, "")
-	c.Degraded("expires soon")
-	check(Degraded, "expires soon")
+	c.Impaired("expires soon")
+	check(Impaired, "expires soon")
 	c.Stopped("expired")
 	check(Stopped, "expired")
-	c.Degraded("")
+	c.Impaired("")
 	check(OK, "")
 	c.Stopped("expired")
 	c.OK()

@@ -55,7 +55,7 @@ func (r Report) writeLease(b *bytes.Buffer) {
 	if r.Degraded != "" {
 		degraded = "yes: the holder's API server is not ready, and no eligible node has requested" +
 			" the Lease (" + r.Degraded + ")"
-		if r.Degraded == string(election.ReasonAPISlow) {
+		if r.Degraded == string(election.ReasonAPIServerSlow) {
 			degraded = "yes: the holder's API server is slow, and no clearly faster node has requested" +
 				" the Lease (" + r.Degraded + ")"
 		}

@@ -193,7 +193,7 @@ func TestNetworks(t *testing.T) {
 }
 
 func TestControlPlanes(t *testing.T) {
-	l := lease("any-name", RoleControlPlane, kubelease.AnnotationAddresses,
+	l := lease("any-name", RoleControlPlane, kubelease.AnnotationVIPs,
 		"10.0.0.100:6443,[fd00::100]:6443")
 	want := map[netip.Addr]uint16{
 		netip.MustParseAddr("10.0.0.100"): 6443, netip.MustParseAddr("fd00::100"): 6443,

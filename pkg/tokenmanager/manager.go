@@ -44,9 +44,9 @@ const (
 	// of them by a watch.
 	grantTimeout  = 5 * time.Second
 	grantInterval = 50 * time.Millisecond
-	// unsureTimeout is when repeated denials count although the readiness of the API server is
+	// inconclusiveTimeout is when repeated denials count although the readiness of the API server is
 	// unknown.
-	unsureTimeout = time.Second
+	inconclusiveTimeout = time.Second
 	// verifiedFor is how long a confirmation of the token is trusted. With the default lease an
 	// address lasts for 3 s after a renewal was sent, and the next one is due after 1 s: a
 	// permission that is lost in between must be restored in the rest.
@@ -60,14 +60,14 @@ type Manager struct {
 	permissions []permission
 
 	// The following belong to Run.
-	s           snapshot
-	token       token
-	ca          []byte
-	suspect     string    // host that denied the token
-	unsureSince time.Time // when a denial was first unsure; zero: the last one was not
-	verifiedAt  time.Time
-	denied      bool // the last conclusive verification denied the token
-	logged      bool // that it is denied
+	s                 snapshot
+	token             token
+	ca                []byte
+	deniedBy          string    // host that denied the token
+	inconclusiveSince time.Time // when a denial was first inconclusive; zero: the last one was not
+	verifiedAt        time.Time
+	denied            bool // the last conclusive verification denied the token
+	logged            bool // that it is denied
 
 	mu      sync.Mutex
 	expires time.Time
@@ -121,7 +121,7 @@ func (m *Manager) Run(ctx context.Context) error {
 			continue
 		}
 		if err := m.execute(ctx, what); ctx.Err() == nil {
-			m.record(err)
+			m.recordStep(err)
 		}
 	}
 	return nil
@@ -132,9 +132,9 @@ func (m *Manager) refresh() {
 	s := &m.s
 	s.now = time.Now()
 	s.bootstrap = len(m.cfg.Store.Kubeconfigs()) > 0
-	host := m.cfg.Store.TakeSuspicion()
+	host := m.cfg.Store.TakeDenial()
 	if host != "" && s.token && s.now.Sub(m.verifiedAt) > verifiedFor {
-		m.suspect, s.verified = host, false
+		m.deniedBy, s.verified = host, false
 		if s.now.Sub(s.attempted) > minPause { // verify at once, but not all the time
 			s.failures = 0
 		}
@@ -200,8 +200,8 @@ func (m *Manager) execute(ctx context.Context, what step) error {
 	}
 }
 
-// record records the outcome of a step.
-func (m *Manager) record(err error) {
+// recordStep records the outcome of a step.
+func (m *Manager) recordStep(err error) {
 	m.s.attempted = time.Now()
 	m.s.failures++
 	m.s.unreachable = apiclient.IsUnreachable(err) || errors.Is(err, fs.ErrNotExist)
@@ -220,7 +220,7 @@ func (m *Manager) setProblem(err error) {
 		text = err.Error()
 	}
 	_, old := m.cfg.Health.Status()
-	m.cfg.Health.Degraded(text)
+	m.cfg.Health.Impaired(text)
 	const failing = "cannot maintain kvip's own token; trying again"
 	switch {
 	case text != "" && old == "":
@@ -273,8 +273,8 @@ func (m *Manager) save() error {
 // own. A token that is denied is replaced, if there are bootstrap credentials.
 func (m *Manager) verify(ctx context.Context) error {
 	hosts := m.cfg.Router.DirectHosts()
-	if m.suspect != "" {
-		hosts = []string{m.suspect}
+	if m.deniedBy != "" {
+		hosts = []string{m.deniedBy}
 	}
 	creds := m.credentials()
 	err := creds.Do(ctx, hosts, func(ctx context.Context, s *apiclient.Server) error {
@@ -294,20 +294,20 @@ func (m *Manager) verify(ctx context.Context) error {
 
 // conclude interprets the outcome of a verification.
 func (m *Manager) conclude(err error) {
-	unsure := errors.Is(err, errUnsure)
+	inconclusive := errors.Is(err, errInconclusive)
 	switch {
 	case err == nil:
 		m.s.verified, m.verifiedAt = true, time.Now()
-		m.denied, m.logged, m.suspect, m.unsureSince = false, false, "", time.Time{}
+		m.denied, m.logged, m.deniedBy, m.inconclusiveSince = false, false, "", time.Time{}
 		m.cfg.Store.SetTokenValid(true)
-	case unsure && m.unsureSince.IsZero():
-		m.unsureSince = time.Now()
-	case unsure && time.Since(m.unsureSince) < unsureTimeout:
+	case inconclusive && m.inconclusiveSince.IsZero():
+		m.inconclusiveSince = time.Now()
+	case inconclusive && time.Since(m.inconclusiveSince) < inconclusiveTimeout:
 	case errors.Is(err, errDenied):
-		m.denied, m.suspect, m.unsureSince = true, "", time.Time{}
+		m.denied, m.deniedBy, m.inconclusiveSince = true, "", time.Time{}
 		m.cfg.Store.SetTokenValid(false)
 	default: // unreachable or not ready: no information about the token
-		m.suspect, m.unsureSince = "", time.Time{}
+		m.deniedBy, m.inconclusiveSince = "", time.Time{}
 	}
 }
 

@@ -297,43 +297,47 @@ func TestRunEndsInTheMiddle(t *testing.T) {
 // TestConclude lists what each outcome of a verification means for the token.
 func TestConclude(t *testing.T) {
 	denied := fmt.Errorf("%w: it may not get leases", errDenied)
-	unsure := fmt.Errorf("%w: %w", errUnsure, denied)
+	inconclusive := fmt.Errorf("%w: %w", errInconclusive, denied)
 	down := &net.OpError{Op: "dial", Err: errors.New("refused")}
 	for _, c := range []struct {
 		name             string
 		outcomes         []error
 		pause            time.Duration // before the last outcome
 		denied, verified bool
-		suspect          string
+		deniedBy         string
 	}{
 		{"confirmed", []error{nil}, 0, false, true, ""},
 		{"denied by a ready server", []error{denied}, 0, true, false, ""},
 		{"denied, then confirmed", []error{denied, nil}, 0, false, true, ""},
 		{"denied, then unreachable", []error{denied, down}, 0, true, false, ""},
 		{"unreachable", []error{down}, 0, false, false, ""},
-		{"unsure once", []error{unsure}, 0, false, false, "host"},
-		{"unsure twice in a short time", []error{unsure, unsure}, 0, false, false, "host"},
-		{"unsure for long", []error{unsure, unsure}, unsureTimeout, true, false, ""},
-		{"unsure, unreachable, unsure", []error{unsure, down, unsure}, unsureTimeout, false, false, ""},
-		{"unsure, confirmed, unsure", []error{unsure, nil, unsure}, unsureTimeout, false, true, ""},
+		{"inconclusive once", []error{inconclusive}, 0, false, false, "host"},
+		{"inconclusive twice in a short time", []error{inconclusive, inconclusive}, 0, false, false,
+			"host"},
+		{"inconclusive for long", []error{inconclusive, inconclusive}, inconclusiveTimeout, true, false,
+			""},
+		{"inconclusive, unreachable, inconclusive", []error{inconclusive, down, inconclusive},
+			inconclusiveTimeout, false, false, ""},
+		{"inconclusive, confirmed, inconclusive", []error{inconclusive, nil, inconclusive},
+			inconclusiveTimeout, false, true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFixture(t)
 			f.storeToken(0)
 			f.writeKubeconfig("admin")
 			m := testutil.Must(New(f.config(f.admin())))
-			m.suspect = "host"
+			m.deniedBy = "host"
 			for i, err := range c.outcomes {
-				if i == len(c.outcomes)-1 && !m.unsureSince.IsZero() {
-					m.unsureSince = m.unsureSince.Add(-c.pause)
+				if i == len(c.outcomes)-1 && !m.inconclusiveSince.IsZero() {
+					m.inconclusiveSince = m.inconclusiveSince.Add(-c.pause)
 				}
 				m.conclude(err)
 			}
 			kind, _ := f.store.InUse()
-			if m.denied != c.denied || m.s.verified != c.verified || m.suspect != c.suspect ||
+			if m.denied != c.denied || m.s.verified != c.verified || m.deniedBy != c.deniedBy ||
 				(kind == apiclient.Bootstrap) != c.denied {
-				t.Errorf("denied %v, verified %v, suspect %q, %s in use",
-					m.denied, m.s.verified, m.suspect, kind)
+				t.Errorf("denied %v, verified %v, deniedBy %q, %s in use",
+					m.denied, m.s.verified, m.deniedBy, kind)
 			}
 		})
 	}
@@ -356,7 +360,7 @@ func TestRecord(t *testing.T) {
 		{apierrors.NewUnauthorized("no"), 4, false, "no"},
 		{nil, 0, false, ""},
 	} {
-		m.record(c.err)
+		m.recordStep(c.err)
 		if m.s.failures != c.failures || m.s.unreachable != c.unreachable || problemOf(m) != c.problem {
 			t.Errorf("after %v: %d failures, unreachable %v, problem %q",
 				c.err, m.s.failures, m.s.unreachable, problemOf(m))

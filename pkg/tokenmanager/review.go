@@ -17,8 +17,8 @@ import (
 var (
 	// errDenied means that an API server rejects the token, or that a permission is missing.
 	errDenied = errors.New("denied")
-	// errUnsure is errDenied of an API server that may not be ready.
-	errUnsure = errors.New("its readiness is unknown")
+	// errInconclusive is errDenied of an API server that may not be ready.
+	errInconclusive = errors.New("its readiness is unknown")
 )
 
 // permission is one question to an API server.
@@ -49,7 +49,7 @@ func request(ctx context.Context, s *apiclient.Server, namespace, name string) (
 
 // checkPermissions returns errDenied if creds lack a permission or are rejected. A server that
 // starts denies every request, so a denial counts only if the server is ready: it is asked again
-// then. errUnsure is added if the server does not report its readiness to anonymous users.
+// then. errInconclusive is added if the server does not report its readiness to anonymous users.
 func checkPermissions(
 	ctx context.Context, creds apiclient.Credentials, s *apiclient.Server, all []permission,
 ) error {
@@ -63,7 +63,7 @@ func checkPermissions(
 	}
 	err = reviewAll(ctx, s, all)
 	if errors.Is(err, errDenied) && !sure {
-		return fmt.Errorf("%w: %w", errUnsure, err)
+		return fmt.Errorf("%w: %w", errInconclusive, err)
 	}
 	return err
 }

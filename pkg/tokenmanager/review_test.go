@@ -16,10 +16,10 @@ import (
 func TestCheckPermissions(t *testing.T) {
 	const reviewPath, failed = "/selfsubjectaccessreviews", http.StatusInternalServerError
 	for _, c := range []struct {
-		name           string
-		change         func(f *fixture, text string)
-		denied, unsure bool
-		says           string
+		name                 string
+		change               func(f *fixture, text string)
+		denied, inconclusive bool
+		says                 string
 	}{
 		{"all permissions", func(*fixture, string) {}, false, false, ""},
 		{"unknown token", func(f *fixture, text string) {
@@ -49,8 +49,9 @@ func TestCheckPermissions(t *testing.T) {
 			defer server.Close()
 			c.change(f, text)
 			err := checkPermissions(t.Context(), creds, server, permissions(objects()))
-			if errors.Is(err, errDenied) != c.denied || errors.Is(err, errUnsure) != c.unsure {
-				t.Errorf("denied %v, unsure %v: %v", errors.Is(err, errDenied), errors.Is(err, errUnsure), err)
+			if errors.Is(err, errDenied) != c.denied || errors.Is(err, errInconclusive) != c.inconclusive {
+				t.Errorf("denied %v, unsure %v: %v", errors.Is(err, errDenied), errors.Is(err, errInconclusive),
+					err)
 			}
 			if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%v, want %q", err, c.says)

@@ -22,7 +22,7 @@ type snapshot struct {
 	token       bool      // there is one
 	issued      time.Time // zero: unknown
 	expires     time.Time // zero: unknown
-	verified    bool      // an API server confirmed all permissions after the last suspicion
+	verified    bool      // an API server confirmed all permissions after the last denial
 	stored      bool      // it is in the directory
 	bootstrap   bool      // there are bootstrap credentials
 	failures    int       // failed attempts in a row

@@ -16,8 +16,8 @@ import (
 // wraps ErrLocked.
 func Cleanup(vips []netip.Addr) ([]Marked, error) {
 	c := cleanup{Netlink(), unmapped(vips), destroySockets}
-	removed, err := c.controlPlane()
-	more, errServices := c.services()
+	removed, err := c.removeControlPlane()
+	more, errServices := c.removeServices()
 	return append(removed, more...), errors.Join(err, errServices)
 }
 
@@ -32,16 +32,16 @@ func (c cleanup) matches(vip netip.Addr) bool {
 	return len(c.vips) == 0 || slices.Contains(c.vips, vip)
 }
 
-func (c cleanup) controlPlane() ([]Marked, error) {
+func (c cleanup) removeControlPlane() ([]Marked, error) {
 	served := map[netip.Addr]bool{}
 	removed, err := sweep(c.kernel, func() ([]Marked, error) {
 		list, err := ControlPlaneAddresses(c.kernel, c.vips)
 		return slices.DeleteFunc(list, func(m Marked) bool {
-			if !c.matches(m.VIP) {
+			if !c.matches(m.Addr) {
 				return true
 			}
-			served[m.VIP] = served[m.VIP] || isServed(m.VIP)
-			return served[m.VIP]
+			served[m.Addr] = served[m.Addr] || isServed(m.Addr)
+			return served[m.Addr]
 		}), err
 	})
 	errs := []error{err}
@@ -50,11 +50,11 @@ func (c cleanup) controlPlane() ([]Marked, error) {
 			errs = append(errs, fmt.Errorf("clean up %s: %w: stop it first", vip, ErrLocked))
 		}
 	}
-	return removed, errors.Join(append(errs, c.connections(removed))...)
+	return removed, errors.Join(append(errs, c.destroyConnections(removed))...)
 }
 
-// services removes the addresses of Services, which outlive a killed kvip (S6).
-func (c cleanup) services() ([]Marked, error) {
+// removeServices removes the addresses of Services, which outlive a killed kvip (S6).
+func (c cleanup) removeServices() ([]Marked, error) {
 	host, err := c.listServices()
 	if err != nil {
 		return nil, fmt.Errorf("clean up addresses of Services: %w", err)
@@ -68,7 +68,7 @@ func (c cleanup) services() ([]Marked, error) {
 	}
 	defer lock.Close()
 	removed, err := sweep(c.kernel, c.listServices)
-	return removed, errors.Join(err, c.connections(removed))
+	return removed, errors.Join(err, c.destroyConnections(removed))
 }
 
 // listServices returns the addresses of Services. If the kernel keeps no marks, only those of
@@ -88,13 +88,13 @@ func (c cleanup) listServices() ([]Marked, error) {
 	return serviceAddresses(host), nil
 }
 
-func (c cleanup) connections(removed []Marked) error {
+func (c cleanup) destroyConnections(removed []Marked) error {
 	if len(removed) == 0 {
 		return nil
 	}
 	vips := make([]netip.Addr, len(removed))
 	for i, m := range removed {
-		vips[i] = m.VIP
+		vips[i] = m.Addr
 	}
 	if _, err := c.destroySockets(vips); err != nil {
 		return fmt.Errorf("clean up connections to %v: %w", vips, err)

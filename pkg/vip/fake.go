@@ -114,7 +114,8 @@ func (f *Fake) Put(h link.HostAddr) {
 func (f *Fake) PutMarked(m Marked) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := Change{Address: m.Address, Proto: Proto, Scope: newHostIndex(nil).scope(m.Address)}
+	c := Change{Address: m.Address, Proto: ControlPlaneProto,
+		Scope: newHostIndex(nil).scope(m.Address)}
 	f.put(writtenBy(c), m.ValidLft)
 }
 
@@ -182,13 +183,13 @@ func (f *Fake) applyOne(op Op, c Change) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	if err := f.addrErrors[c.VIP]; err != nil {
+	if err := f.addrErrors[c.Addr]; err != nil {
 		return err
 	}
 	if e := f.opErrors[op]; e.err != nil && !e.applied {
 		return e.err
 	}
-	prefix := netip.PrefixFrom(c.VIP, c.VIP.BitLen())
+	prefix := netip.PrefixFrom(c.Addr, c.Addr.BitLen())
 	if op == OpDelete {
 		f.host = slices.DeleteFunc(f.host, func(h fakeAddr) bool {
 			return h.Prefix == prefix && h.Index == c.LinkIndex
@@ -202,11 +203,11 @@ func (f *Fake) applyOne(op Op, c Change) error {
 // writtenBy returns the address that a write creates.
 func writtenBy(c Change) link.HostAddr {
 	flags := uint32(unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_DEPRECATED)
-	if c.VIP.Is6() {
+	if c.Addr.Is6() {
 		flags |= unix.IFA_F_NODAD
 	}
 	return link.HostAddr{
-		Prefix: netip.PrefixFrom(c.VIP, c.VIP.BitLen()), Link: c.LinkName, Index: c.LinkIndex,
+		Prefix: netip.PrefixFrom(c.Addr, c.Addr.BitLen()), Link: c.LinkName, Index: c.LinkIndex,
 		Proto: c.Proto, Scope: c.Scope, Label: c.Label, Flags: flags,
 	}
 }

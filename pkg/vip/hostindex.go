@@ -40,8 +40,8 @@ func newHostIndex(host []link.HostAddr) hostIndex {
 // node's, and the kernel as a source. Alone on its link it has scope host, which the kernel
 // never selects as a source.
 func (x hostIndex) scope(a Address) uint8 {
-	beside := func(i int) bool { return x.host[i].Prefix.Addr() != a.VIP }
-	if a.VIP.Is4() && !slices.ContainsFunc(x.own[a.LinkIndex], beside) {
+	beside := func(i int) bool { return x.host[i].Prefix.Addr() != a.Addr }
+	if a.Addr.Is4() && !slices.ContainsFunc(x.own[a.LinkIndex], beside) {
 		return unix.RT_SCOPE_HOST
 	}
 	return unix.RT_SCOPE_UNIVERSE
@@ -49,7 +49,7 @@ func (x hostIndex) scope(a Address) uint8 {
 
 // onLink returns a's VIP on a's link.
 func (x hostIndex) onLink(a Address) (link.HostAddr, bool) {
-	for _, i := range x.at[a.VIP] {
+	for _, i := range x.at[a.Addr] {
 		if x.host[i].Index == a.LinkIndex {
 			return x.host[i], true
 		}
@@ -63,7 +63,7 @@ func (x hostIndex) onLink(a Address) (link.HostAddr, bool) {
 func (x hostIndex) conflicting(
 	a Address, scope uint8, ignore func(link.HostAddr, Address) bool,
 ) (before, after []Change) {
-	for _, i := range x.at[a.VIP] {
+	for _, i := range x.at[a.Addr] {
 		switch h := x.host[i]; {
 		case ignore != nil && ignore(h, a):
 		case h.Index != a.LinkIndex:
@@ -103,7 +103,7 @@ func isNodeAddress(h link.HostAddr) bool {
 
 // isControlPlane reports whether an address has the control plane's mark.
 func isControlPlane(h link.HostAddr) bool {
-	return h.Proto == Proto || h.Label != "" && h.Label == h.Link+labelSuffix
+	return h.Proto == ControlPlaneProto || h.Label != "" && h.Label == h.Link+labelSuffix
 }
 
 // isService reports whether a ServiceOwner wrote an address.
@@ -126,7 +126,7 @@ func isIsolatedCopy(h link.HostAddr, a Address) bool {
 
 // foreign returns an error if another component wrote a's address.
 func (x hostIndex) foreign(a Address) error {
-	for _, i := range x.at[a.VIP] {
+	for _, i := range x.at[a.Addr] {
 		switch h := x.host[i]; {
 		case isService(h), isIsolatedCopy(h, a):
 		case h.Prefix.IsSingleIP() && isControlPlane(h):
@@ -140,7 +140,7 @@ func (x hostIndex) foreign(a Address) error {
 }
 
 func addressOf(h link.HostAddr) Address {
-	return Address{VIP: h.Prefix.Addr(), LinkIndex: h.Index, LinkName: h.Link}
+	return Address{Addr: h.Prefix.Addr(), LinkIndex: h.Index, LinkName: h.Link}
 }
 
 func markedOf(h link.HostAddr) Marked {
@@ -186,7 +186,7 @@ func HostVIPs() ([]netip.Addr, error) {
 	}
 	all := make([]netip.Addr, len(list))
 	for i, m := range list {
-		all[i] = m.VIP
+		all[i] = m.Addr
 	}
 	slices.SortFunc(all, netip.Addr.Compare)
 	return slices.Compact(all), nil
@@ -206,7 +206,7 @@ func serviceAddresses(host []link.HostAddr) []Marked {
 // label returns the fallback mark, or "" if it is not needed or does not fit.
 func label(a Address, keepsMarks bool) string {
 	text := a.LinkName + labelSuffix
-	if keepsMarks || !a.VIP.Is4() || a.LinkName == "" || len(text) >= unix.IFNAMSIZ {
+	if keepsMarks || !a.Addr.Is4() || a.LinkName == "" || len(text) >= unix.IFNAMSIZ {
 		return ""
 	}
 	return text

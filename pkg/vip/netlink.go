@@ -56,8 +56,8 @@ func (netlinkKernel) Apply(changes []Change) []error {
 			errs[sent[k]] = fmt.Errorf("write: %w%s", a.err, hint(a.err))
 		case a.err != nil && !isMissing(a.err):
 			errs[sent[k]] = fmt.Errorf("delete: %w%s", a.err, hint(a.err))
-		case c.New && c.Valid > 0 && c.VIP.Is6():
-			added = append(added, c.VIP)
+		case c.New && c.Valid > 0 && c.Addr.Is6():
+			added = append(added, c.Addr)
 		}
 	}
 	waitForLocalRoutes(added)
@@ -90,7 +90,7 @@ func writeRequest(c Change) *nl.NetlinkRequest {
 	request := nl.NewNetlinkRequest(unix.RTM_NEWADDR,
 		unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
 	flags := uint32(unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_NODAD)
-	if c.VIP.Is4() {
+	if c.Addr.Is4() {
 		flags = unix.IFA_F_NOPREFIXROUTE
 	}
 	addHeader(request, c.Address, c.Scope)
@@ -115,15 +115,15 @@ func deleteRequest(a Address) *nl.NetlinkRequest {
 // addHeader adds struct ifaddrmsg and the address (rtnetlink(7)).
 func addHeader(request *nl.NetlinkRequest, a Address, scope uint8) {
 	header := nl.NewIfAddrmsg(unix.AF_INET6)
-	if a.VIP.Is4() {
+	if a.Addr.Is4() {
 		header.Family = unix.AF_INET
 	}
-	header.Prefixlen = uint8(a.VIP.BitLen())
+	header.Prefixlen = uint8(a.Addr.BitLen())
 	header.Scope = scope
 	header.Index = uint32(a.LinkIndex)
 	request.AddData(header)
-	request.AddData(nl.NewRtAttr(unix.IFA_LOCAL, a.VIP.AsSlice()))
-	request.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, a.VIP.AsSlice()))
+	request.AddData(nl.NewRtAttr(unix.IFA_LOCAL, a.Addr.AsSlice()))
+	request.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, a.Addr.AsSlice()))
 }
 
 // localRouteTime limits the wait for the local route of one address, and localRoutesTime that

@@ -101,7 +101,7 @@ func (o *Owner) Update(l link.Link, deadline time.Duration) error {
 	defer o.mu.Unlock()
 	var errs []error
 	for _, vip := range o.cfg.VIPs {
-		err := o.hold(Address{VIP: vip, LinkIndex: l.Index, LinkName: l.Name}, deadline)
+		err := o.hold(Address{Addr: vip, LinkIndex: l.Index, LinkName: l.Name}, deadline)
 		if err == nil {
 			continue
 		}
@@ -129,7 +129,7 @@ func (o *Owner) hold(a Address, deadline time.Duration) error {
 		case valid == 0:
 			return o.checkRemaining(a, deadline)
 		}
-		o.last[a.VIP] = a
+		o.last[a.Addr] = a
 		err := replace(o.cfg.Kernel, a, valid)
 		after := o.cfg.Clock()
 		late := ValidLifetime(deadline, after) < valid
@@ -144,7 +144,7 @@ func (o *Owner) hold(a Address, deadline time.Duration) error {
 		case !late:
 			return err
 		}
-		o.cfg.Log.Warn("wrote the address late, shortening its lifetime", "vip", a.VIP,
+		o.cfg.Log.Warn("wrote the address late, shortening its lifetime", "vip", a.Addr,
 			"link", a.LinkName, "reason", fmt.Sprintf("the write took %v", after-now))
 	}
 }
@@ -162,13 +162,13 @@ func replace(kernel Kernel, a Address, valid time.Duration) error {
 		return err
 	}
 	index := newHostIndex(host)
-	for _, i := range index.at[a.VIP] {
+	for _, i := range index.at[a.Addr] {
 		if h := host[i]; !h.Prefix.IsSingleIP() {
 			return fmt.Errorf("%s is on %s: %w (remove it, or choose another --vip)",
 				h.Prefix, h.Link, ErrForeign)
 		}
 	}
-	c := Change{Address: a, Valid: valid, Proto: Proto, Scope: index.scope(a)}
+	c := Change{Address: a, Valid: valid, Proto: ControlPlaneProto, Scope: index.scope(a)}
 	c.Label = label(a, kernel.KeepsMarks(host))
 	before, after := index.conflicting(a, c.Scope, nil)
 	_, present := index.onLink(a)
@@ -204,7 +204,7 @@ func (o *Owner) checkRemaining(a Address, deadline time.Duration) error {
 	}
 	now := o.cfg.Clock()
 	for _, m := range list {
-		if m.VIP != a.VIP || m.LinkIndex != a.LinkIndex {
+		if m.Addr != a.Addr || m.LinkIndex != a.LinkIndex {
 			continue
 		}
 		if now >= deadline || m.ValidLft-time.Second > deadline-now-KernelLag {
@@ -228,7 +228,7 @@ func (o *Owner) delete() error {
 	for _, a := range o.last {
 		if err := deleteAll(o.cfg.Kernel, []Change{{Address: a}}); err != nil {
 			o.cfg.Log.Warn("cannot delete the VIP; trying again",
-				"vip", a.VIP, "link", a.LinkName, "reason", err)
+				"vip", a.Addr, "link", a.LinkName, "reason", err)
 		}
 	}
 	_, err := sweep(o.cfg.Kernel, func() ([]Marked, error) { return o.marked(o.configured) })
@@ -253,7 +253,7 @@ func (o *Owner) confirm(a Address) error {
 		if round == deleteRounds {
 			failures = append([]error{ErrUnconfirmed}, failures...)
 			return fmt.Errorf("delete %s from %s, it is or may be present (see ip address): %w",
-				a.VIP, a.LinkName, errors.Join(failures...))
+				a.Addr, a.LinkName, errors.Join(failures...))
 		}
 		if err == nil {
 			err = deleteAll(o.cfg.Kernel, []Change{{Address: a}})
@@ -266,7 +266,7 @@ func (o *Owner) confirm(a Address) error {
 func (o *Owner) isPresent(a Address) (bool, error) {
 	host, err := o.cfg.Kernel.Addresses()
 	return slices.ContainsFunc(host, func(h link.HostAddr) bool {
-		return h.Prefix.Addr() == a.VIP && h.Prefix.IsSingleIP() && h.Index == a.LinkIndex
+		return h.Prefix.Addr() == a.Addr && h.Prefix.IsSingleIP() && h.Index == a.LinkIndex
 	}), err
 }
 
@@ -286,7 +286,7 @@ func (o *Owner) Prune(keep bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	_, err := sweep(o.cfg.Kernel, func() ([]Marked, error) {
-		return o.marked(func(m Marked) bool { return !o.configured(m) && !isServed(m.VIP) })
+		return o.marked(func(m Marked) bool { return !o.configured(m) && !isServed(m.Addr) })
 	})
 	if !keep {
 		err = errors.Join(err, o.delete())
@@ -327,7 +327,7 @@ func (o *Owner) Shorten(limit time.Duration) (time.Duration, error) {
 	return gone, nil
 }
 
-func (o *Owner) configured(m Marked) bool { return slices.Contains(o.cfg.VIPs, m.VIP) }
+func (o *Owner) configured(m Marked) bool { return slices.Contains(o.cfg.VIPs, m.Addr) }
 
 // marked returns the control plane's addresses that match.
 func (o *Owner) marked(match func(Marked) bool) ([]Marked, error) {
@@ -351,7 +351,7 @@ func sweep(kernel Kernel, list func() ([]Marked, error)) (removed []Marked, err 
 		if round == deleteRounds {
 			text := ""
 			for _, m := range left {
-				text += fmt.Sprintf(", %s is still on %s", m.VIP, m.LinkName)
+				text += fmt.Sprintf(", %s is still on %s", m.Addr, m.LinkName)
 			}
 			failures = append([]error{ErrUnconfirmed}, failures...)
 			return removed, fmt.Errorf("delete addresses%s (see ip address): %w",

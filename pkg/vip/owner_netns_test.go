@@ -100,12 +100,12 @@ func check(t *testing.T, desc string, vip netip.Addr, on link.Link) {
 	} else if first(t, on.Name) == vip { // alone on its link
 		scope = unix.RT_SCOPE_HOST
 	}
-	if h.Index != on.Index || h.Proto != Proto || h.Scope != scope || h.Flags != flags ||
+	if h.Index != on.Index || h.Proto != ControlPlaneProto || h.Scope != scope || h.Flags != flags ||
 		!h.Prefix.IsSingleIP() ||
 		h.ValidLft < 1 || h.ValidLft > 60 || h.PreferredLft != 0 {
 		t.Errorf("%s: %+v; want proto %d, scope %d, flags %#x, a host prefix, preferred 0 and at most "+
 			"60 s on %s",
-			desc, h, Proto, scope, flags, on.Name)
+			desc, h, ControlPlaneProto, scope, flags, on.Name)
 	}
 }
 
@@ -197,7 +197,7 @@ func TestReplaceRefuses(t *testing.T) {
 	for _, vip := range bothVIPs {
 		err := replace(k, at(l.eth0, vip), time.Minute)
 		if found := find(t, vip); !errors.Is(err, ErrForeign) || len(found) != 1 ||
-			found[0].Proto == Proto {
+			found[0].Proto == ControlPlaneProto {
 			t.Errorf("%s with a network's prefix: %v, %+v; want ErrForeign and nothing touched", vip, err,
 				found)
 		}
@@ -324,7 +324,7 @@ func TestOwnerInTheKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	testutil.IP(t, "addr replace 10.9.0.100/32 dev eth0 valid_lft forever") // takes the mark away
-	if list, err := o.Present(); err != nil || len(list) != 1 || list[0].VIP != vip6 {
+	if list, err := o.Present(); err != nil || len(list) != 1 || list[0].Addr != vip6 {
 		t.Errorf("Present = %+v, %v; want IPv6 alone, IPv4 has lost its mark", list, err)
 	}
 	if err := o.Delete(); err != nil || len(find(t, vip4))+len(find(t, vip6)) != 0 {
@@ -548,10 +548,11 @@ func TestMarked(t *testing.T) {
 		old  bool // the kernel keeps no proto
 		want bool
 	}{
-		{"marked", addr("10.9.0.100/32", Proto, "eth0", 4), false, true},
-		{"marked, not one of the VIPs, for ever", addr("10.9.0.7/32", Proto, "eth0", link.Forever), false,
+		{"marked", addr("10.9.0.100/32", ControlPlaneProto, "eth0", 4), false, true},
+		{"marked, not one of the VIPs, for ever",
+			addr("10.9.0.7/32", ControlPlaneProto, "eth0", link.Forever), false,
 			true},
-		{"the mark on a network", addr("10.9.0.100/24", Proto, "eth0", 4), false, false},
+		{"the mark on a network", addr("10.9.0.100/24", ControlPlaneProto, "eth0", 4), false, false},
 		{"another program's mark", addr("10.9.0.100/32", 18, "eth0", 4), false, false},
 		{"a VIP without the mark", addr("10.9.0.100/32", 0, "eth0", 4), false, false},
 		{"label", addr("10.9.0.100/32", 0, "eth0:kvip", 4), true, true},
@@ -566,7 +567,8 @@ func TestMarked(t *testing.T) {
 			t.Errorf("%s: %+v; want it marked: %v", test.desc, got, test.want)
 		}
 	}
-	got := controlPlaneAddresses([]link.HostAddr{addr("10.9.0.7/32", Proto, "", link.Forever)}, nil,
+	got := controlPlaneAddresses([]link.HostAddr{addr("10.9.0.7/32", ControlPlaneProto, "",
+		link.Forever)}, nil,
 		true)
 	if len(got) != 1 || got[0].ValidLft != Forever {
 		t.Errorf("for ever: %+v", got)
@@ -599,7 +601,7 @@ func TestLabel(t *testing.T) {
 		{"enp65s0f0n", vip4, false, "enp65s0f0n:kvip"}, {"enp65s0f0np0", vip4, false, ""},
 		{"", vip4, false, ""},
 	} {
-		if got := label(Address{VIP: test.vip, LinkName: test.link}, test.keeps); got != test.want {
+		if got := label(Address{Addr: test.vip, LinkName: test.link}, test.keeps); got != test.want {
 			t.Errorf("label(%s, %s, %v) = %q; want %q", test.link, test.vip, test.keeps, got, test.want)
 		}
 	}
@@ -649,7 +651,7 @@ func TestAddressMessage(t *testing.T) {
 	}
 	for vip, body := range want {
 		a := Address{vip, 7, "eth0"}
-		if got := writeRequest(Change{a, 4 * time.Second, Proto, newHostIndex(nil).scope(a),
+		if got := writeRequest(Change{a, 4 * time.Second, ControlPlaneProto, newHostIndex(nil).scope(a),
 			label(a, false), true}).Serialize()[unix.SizeofNlMsghdr:]; !slices.Equal(got, body) {
 			t.Errorf("%s:\n got %v\nwant %v", vip, got, body)
 		}

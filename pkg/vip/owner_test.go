@@ -57,7 +57,7 @@ func marked(vip netip.Addr, valid time.Duration) Marked {
 // cleanUpControlPlane is the control plane's part of Cleanup.
 func cleanUpControlPlane(k Kernel, vips []netip.Addr,
 	destroy func([]netip.Addr) (int, error)) ([]Marked, error) {
-	return cleanup{k, unmapped(vips), destroy}.controlPlane()
+	return cleanup{k, unmapped(vips), destroy}.removeControlPlane()
 }
 
 // remove deletes one address.
@@ -271,7 +271,7 @@ func TestFrozenAtTheSecondAddress(t *testing.T) {
 	r := newFixture(t)
 	count := 0
 	r.Hook(func(op Op, a Address) {
-		if count++; a.VIP == vip6 && op == OpReplace {
+		if count++; a.Addr == vip6 && op == OpReplace {
 			r.now += 5 * second
 		}
 	})
@@ -299,7 +299,7 @@ func TestFrozenWhileListing(t *testing.T) {
 func TestUpdateGoesOnAfterAnError(t *testing.T) {
 	r := newFixture(t)
 	r.Hook(func(op Op, a Address) {
-		if a.VIP == vip4 {
+		if a.Addr == vip4 {
 			r.Fail(OpReplace, errBroken)
 		} else {
 			r.Fail(OpReplace, nil)
@@ -542,7 +542,7 @@ func TestPruneAndCleanupLeaveARunningKvip(t *testing.T) {
 	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), other.String()) {
 		t.Errorf("cleanup: error %v; want ErrLocked naming %s", err, other)
 	}
-	if len(removed) != 1 || removed[0].VIP != vip6 || !r.Has(other) || len(killed) != 1 ||
+	if len(removed) != 1 || removed[0].Addr != vip6 || !r.Has(other) || len(killed) != 1 ||
 		killed[0] != vip6 {
 		t.Errorf("cleanup removed %+v, sockets of %v, other there %v", removed, killed, r.Has(other))
 	}

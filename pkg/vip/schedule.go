@@ -47,7 +47,7 @@ func (s *refreshSchedule) written(c Change, now time.Duration) {
 
 // found records that an address is present with c.Valid of its lifetime left, rounded up.
 func (s *refreshSchedule) found(c Change, now time.Duration) {
-	known := s.has(c.VIP)
+	known := s.has(c.Addr)
 	r := s.entry(c)
 	r.until = now + c.Valid - time.Second
 	if !known {
@@ -61,10 +61,10 @@ func (s *refreshSchedule) has(vip netip.Addr) bool { return s.entries[vip] != ni
 // entry returns the entry of an address, updated by c. The phase of a new one is a
 // multiple of slot.
 func (s *refreshSchedule) entry(c Change) *refresh {
-	r := s.entries[c.VIP]
+	r := s.entries[c.Addr]
 	if r == nil {
 		r = &refresh{phase: s.phases.Next(s.period()).Truncate(slot)}
-		s.entries[c.VIP] = r
+		s.entries[c.Addr] = r
 	}
 	r.Change = c
 	r.Valid, r.New = s.lifetime, false
@@ -101,7 +101,7 @@ func (s *refreshSchedule) due(now time.Duration) (due []Change, expired []Addres
 		}
 	}
 	slices.SortFunc(late, func(a, b *refresh) int {
-		return cmp.Or(cmp.Compare(a.until, b.until), a.VIP.Compare(b.VIP))
+		return cmp.Or(cmp.Compare(a.until, b.until), a.Addr.Compare(b.Addr))
 	})
 	for _, r := range late[:min(len(late), s.limit(late, now))] {
 		due = append(due, r.Change)

@@ -37,7 +37,7 @@ func play(t *testing.T, r *refreshSchedule, from, until time.Duration) map[time.
 		}
 		for _, c := range due {
 			if c.Valid != r.lifetime {
-				t.Fatalf("%v gets %v", c.VIP, c.Valid)
+				t.Fatalf("%v gets %v", c.Addr, c.Valid)
 			}
 			r.written(c, now)
 		}
@@ -143,7 +143,7 @@ func TestScheduleRetries(t *testing.T) {
 		due, expired := r.due(now)
 		for _, c := range due {
 			tries++
-			r.failed(c.VIP, now)
+			r.failed(c.Addr, now)
 		}
 		if len(expired) > 0 {
 			break

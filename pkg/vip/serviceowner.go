@@ -112,7 +112,7 @@ func (o *ServiceOwner) list(want []Address) ([]link.HostAddr, error) {
 	}
 	known, wanted := o.cfg.Known(), make(map[netip.Addr]bool, len(want))
 	for _, a := range want {
-		wanted[a.VIP.Unmap()] = true
+		wanted[a.Addr.Unmap()] = true
 	}
 	for i, h := range host {
 		addr := h.Prefix.Addr()
@@ -135,7 +135,7 @@ func (o *ServiceOwner) list(want []Address) ([]link.HostAddr, error) {
 func (o *ServiceOwner) Sync(list []assignment.Assignment) (added, removed []Address, err error) {
 	want := make([]Address, len(list))
 	for i, a := range list {
-		want[i] = Address{VIP: a.Addr, LinkIndex: a.Link.Index, LinkName: a.Link.Name}
+		want[i] = Address{Addr: a.Addr, LinkIndex: a.Link.Index, LinkName: a.Link.Name}
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -162,10 +162,10 @@ func (o *ServiceOwner) execute(p syncPlan) (added, removed []Address, errs []err
 			continue
 		}
 		added = append(added, c.Address)
-		moved = append(moved, p.moved[c.VIP]...)
+		moved = append(moved, p.moved[c.Addr]...)
 	}
 	for _, c := range p.present { // it was on two links
-		moved = append(moved, p.moved[c.VIP]...)
+		moved = append(moved, p.moved[c.Addr]...)
 	}
 	done, more := o.apply(moved)
 	for _, c := range done {
@@ -173,10 +173,10 @@ func (o *ServiceOwner) execute(p syncPlan) (added, removed []Address, errs []err
 	}
 	rewritten := make(map[netip.Addr]int, len(added)) // deleted first, and not gone
 	for _, a := range added {
-		rewritten[a.VIP] = a.LinkIndex
+		rewritten[a.Addr] = a.LinkIndex
 	}
 	removed = slices.DeleteFunc(removed, func(a Address) bool {
-		return rewritten[a.VIP] == a.LinkIndex
+		return rewritten[a.Addr] == a.LinkIndex
 	})
 	return added, removed, append(errs, more...)
 }
@@ -227,7 +227,7 @@ func (o *ServiceOwner) Refresh(now time.Duration) (next time.Duration, err error
 	due, expired := o.schedule.due(now)
 	done, errs := o.apply(due)
 	for _, c := range due {
-		o.schedule.failed(c.VIP, now)
+		o.schedule.failed(c.Addr, now)
 	}
 	for _, c := range done {
 		o.schedule.written(c, now)
@@ -257,7 +257,7 @@ func (o *ServiceOwner) Clear() error {
 func (o *ServiceOwner) destroySockets(removed []Address) {
 	vips := make([]netip.Addr, len(removed))
 	for i, a := range removed {
-		vips[i] = a.VIP
+		vips[i] = a.Addr
 	}
 	destroyAndLog(o.cfg.Log, o.cfg.DestroySockets, vips)
 }
@@ -277,13 +277,13 @@ func newSyncPlan(host []link.HostAddr, want []Address, valid time.Duration) sync
 	p := syncPlan{moved: map[netip.Addr][]Change{}}
 	granted := make(map[netip.Addr]bool, len(want))
 	for _, a := range want {
-		a.VIP = a.VIP.Unmap()
-		err := netaddr.Check(a.VIP)
+		a.Addr = a.Addr.Unmap()
+		err := netaddr.Check(a.Addr)
 		switch {
 		case err != nil:
 		case a.LinkIndex <= 0:
 			err = errors.New("no link is given")
-		case granted[a.VIP]:
+		case granted[a.Addr]:
 			err = errors.New("it is wanted twice")
 		default:
 			err = index.foreign(a)
@@ -292,11 +292,11 @@ func newSyncPlan(host []link.HostAddr, want []Address, valid time.Duration) sync
 			p.refused = append(p.refused, &AddressError{a, err})
 			continue
 		}
-		granted[a.VIP] = true
+		granted[a.Addr] = true
 		p.add(index, a, valid)
 	}
 	for _, h := range host {
-		if a := addressOf(h); isService(h) && !granted[a.VIP] {
+		if a := addressOf(h); isService(h) && !granted[a.Addr] {
 			p.deletions = append(p.deletions, Change{Address: a})
 		}
 	}
@@ -309,7 +309,7 @@ func (p *syncPlan) add(index hostIndex, a Address, valid time.Duration) {
 	before, after := index.conflicting(a, c.Scope, isIsolatedCopy)
 	p.deletions = append(p.deletions, before...)
 	if len(after) > 0 {
-		p.moved[a.VIP] = after
+		p.moved[a.Addr] = after
 	}
 	h, present := index.onLink(a)
 	switch {

@@ -50,7 +50,7 @@ func checkServices(t *testing.T, desc string, want []Address, scope uint8) {
 	}
 	wanted := map[netip.Addr]Address{}
 	for _, a := range want {
-		wanted[a.VIP] = a
+		wanted[a.Addr] = a
 	}
 	for _, h := range all {
 		if h.Proto != ServiceProto {
@@ -87,17 +87,17 @@ func TestServiceOwnerInTheKernel(t *testing.T) {
 		}
 		checkServices(t, desc, want, scope)
 		for _, a := range want {
-			if a.VIP.Is6() {
-				routes, err := netlink.RouteGet(a.VIP.AsSlice())
+			if a.Addr.Is6() {
+				routes, err := netlink.RouteGet(a.Addr.AsSlice())
 				if err != nil || len(routes) != 1 || routes[0].Type != unix.RTN_LOCAL {
-					t.Fatalf("%s: %s is not local: %+v, %v", desc, a.VIP, routes, err)
+					t.Fatalf("%s: %s is not local: %+v, %v", desc, a.Addr, routes, err)
 				}
 			}
 		}
 	}
 	sync("all", on0, unix.RT_SCOPE_UNIVERSE, 500, 0)
 	sync("again", on0, unix.RT_SCOPE_UNIVERSE, 0, 0)
-	testutil.IP(t, "addr del "+on0[0].VIP.String()+"/32 dev eth0")
+	testutil.IP(t, "addr del "+on0[0].Addr.String()+"/32 dev eth0")
 	overwrite(t, on0[1], 1<<32-1)
 	sync("one is gone and one permanent", on0, unix.RT_SCOPE_UNIVERSE, 2, 0)
 	sync("moved", on1, unix.RT_SCOPE_HOST, 500, 500)
@@ -159,7 +159,7 @@ func TestServiceOwnerRefreshesInTheKernel(t *testing.T) {
 	}
 	for _, m := range present {
 		if m.ValidLft <= 20*time.Second {
-			t.Errorf("%v was not renewed: %v", m.VIP, m.ValidLft)
+			t.Errorf("%v was not renewed: %v", m.Addr, m.ValidLft)
 		}
 	}
 }
@@ -248,7 +248,7 @@ func TestServiceOwnerDestroysConnections(t *testing.T) {
 	}
 	var pairs []pair
 	for _, a := range want {
-		own, _ := listen(t, netip.AddrPortFrom(a.VIP, 0).String())
+		own, _ := listen(t, netip.AddrPortFrom(a.Addr, 0).String())
 		pairs = append(pairs, connect(t, own, "", own.Addr().String()))
 	}
 	if _, _, err := r.Sync(assigned(want[2:])); err != nil {
@@ -344,7 +344,7 @@ func benchmarkServiceOwner(b *testing.B, n int, v6 bool) {
 	for k := range want {
 		want[k] = Address{nth(k), i.Index, i.Name}
 		if v6 {
-			want[k].VIP = netip.AddrFrom16([16]byte{0x20, 1, 0x0d, 0xb8, 14: byte(k >> 8), 15: byte(k)})
+			want[k].Addr = netip.AddrFrom16([16]byte{0x20, 1, 0x0d, 0xb8, 14: byte(k >> 8), 15: byte(k)})
 		}
 	}
 	r := netlinkServiceOwner(b)
@@ -364,7 +364,7 @@ func benchmarkServiceOwner(b *testing.B, n int, v6 bool) {
 		measure("same", sync(want))
 		changes := make([]Change, n)
 		for k, a := range want {
-			changes[k] = r.schedule.entries[a.VIP].Change
+			changes[k] = r.schedule.entries[a.Addr].Change
 		}
 		measure("renew", func() error { return errors.Join(Netlink().Apply(changes)...) })
 		measure("remove", sync(nil))
@@ -397,7 +397,8 @@ func TestIsolatedLinksInTheKernel(t *testing.T) {
 	}
 	bind := func(of []Address, name string) {
 		for _, a := range of {
-			testutil.IP(t, fmt.Sprintf("addr add %v dev %s", netip.PrefixFrom(a.VIP, a.VIP.BitLen()), name))
+			testutil.IP(t, fmt.Sprintf("addr add %v dev %s", netip.PrefixFrom(a.Addr, a.Addr.BitLen()),
+				name))
 		}
 	}
 	bind(want[:2], "kube-ipvs0")

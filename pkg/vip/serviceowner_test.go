@@ -137,8 +137,8 @@ func TestS6Restart(t *testing.T) {
 	}
 	c.idle(t, 10*time.Minute)
 	for _, a := range want {
-		if !c.Has(a.VIP) {
-			t.Fatalf("%v has expired", a.VIP)
+		if !c.Has(a.Addr) {
+			t.Fatalf("%v has expired", a.Addr)
 		}
 	}
 	c.restart(t) // and for good
@@ -154,7 +154,7 @@ func TestSyncRefuses(t *testing.T) {
 	c := newServiceFixture(t)
 	c.Put(host("10.20.0.1/24", eth0, 0))
 	c.Put(host("10.20.0.2/32", eth1, 0))
-	c.Put(host("10.20.0.3/32", eth0, Proto))
+	c.Put(host("10.20.0.3/32", eth0, ControlPlaneProto))
 	c.Put(host("10.20.0.4/24", eth0, ServiceProto))
 	labelled := host("10.20.0.5/32", eth0, 0)
 	labelled.Label = "eth0:kvip"
@@ -164,7 +164,7 @@ func TestSyncRefuses(t *testing.T) {
 	added, removed, err := c.Sync(assigned([]Address{
 		at(eth0, nth(1)), at(eth0, nth(2)), at(eth0, nth(3)), at(eth0, nth(4)), at(eth0, nth(5)),
 		at(eth0, nth(6)),
-		at(eth0, netip.MustParseAddr("fe80::1%eth0")), at(eth0, netip.Addr{}), {VIP: nth(8)}, good, good,
+		at(eth0, netip.MustParseAddr("fe80::1%eth0")), at(eth0, netip.Addr{}), {Addr: nth(8)}, good, good,
 	}))
 	if !slices.Equal(added, []Address{good}) || len(removed) != 0 {
 		t.Errorf("added %v, removed %v", added, removed)
@@ -183,13 +183,13 @@ func TestSyncRefuses(t *testing.T) {
 		t.Fatalf("%d errors: %v", len(got), err)
 	}
 	for i, w := range want {
-		if got[i].Address.VIP != w.vip || w.cause != nil && !errors.Is(got[i], w.cause) ||
+		if got[i].Address.Addr != w.vip || w.cause != nil && !errors.Is(got[i], w.cause) ||
 			!strings.Contains(got[i].Error(), w.vip.String()) {
 			t.Errorf("error %d is %v; want %v, %v", i, got[i], w.vip, w.cause)
 		}
 	}
 	for _, change := range c.Calls() {
-		if change.VIP != nth(9) && change.VIP != nth(6) {
+		if change.Addr != nth(9) && change.Addr != nth(6) {
 			t.Errorf("touched %v", change)
 		}
 	}
@@ -285,7 +285,7 @@ func TestRefreshRevivesNothing(t *testing.T) {
 	before := len(c.Calls())
 	_, err := c.Refresh(c.now)
 	if list := AddressErrors(err); len(list) != 1 || !errors.Is(err, ErrExpired) ||
-		list[0].Address.VIP != nth(1) {
+		list[0].Address.Addr != nth(1) {
 		t.Errorf("Refresh: %v", err)
 	}
 	if len(c.Calls()) != before || c.Has(nth(1)) {
@@ -304,7 +304,7 @@ func TestRefreshReportsFailures(t *testing.T) {
 	for end := c.now + 90*time.Second; c.now < end; {
 		next, err := c.Refresh(c.now)
 		for _, e := range AddressErrors(err) {
-			if e.Address.VIP != nth(1) || !errors.Is(e, errBroken) {
+			if e.Address.Addr != nth(1) || !errors.Is(e, errBroken) {
 				t.Errorf("unexpected: %v", e)
 			}
 			failures++
@@ -321,7 +321,7 @@ func TestRefreshReportsFailures(t *testing.T) {
 func TestClear(t *testing.T) {
 	c := newServiceFixture(t)
 	c.sync(t, at(eth0, nth(1)), at(eth0, nth(2)))
-	c.Put(host("10.20.0.3/32", eth0, Proto))
+	c.Put(host("10.20.0.3/32", eth0, ControlPlaneProto))
 	c.FailAddress(nth(1), errBroken)
 	if err := c.Clear(); !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, errBroken) ||
 		!strings.Contains(err.Error(), nth(1).String()) {
@@ -357,11 +357,11 @@ func TestSyncIsExact(t *testing.T) {
 			want := map[netip.Addr]Address{}
 			for range rng.IntN(40) {
 				on := []link.Link{eth0, eth1}[rng.IntN(2)]
-				want[nth(rng.IntN(60))] = Address{VIP: netip.Addr{}, LinkIndex: on.Index, LinkName: on.Name}
+				want[nth(rng.IntN(60))] = Address{Addr: netip.Addr{}, LinkIndex: on.Index, LinkName: on.Name}
 			}
 			var list []Address
 			for vip, a := range want {
-				a.VIP = vip
+				a.Addr = vip
 				list = append(list, a)
 			}
 			if rng.IntN(3) == 0 {
@@ -391,7 +391,7 @@ func TestSyncIsExact(t *testing.T) {
 // cleanUpServices is the part of Cleanup for Services.
 func cleanUpServices(k Kernel, vips []netip.Addr,
 	destroy func([]netip.Addr) (int, error)) ([]Marked, error) {
-	return cleanup{k, unmapped(vips), destroy}.services()
+	return cleanup{k, unmapped(vips), destroy}.removeServices()
 }
 
 // Cleanup takes what a killed agent left, unless another one runs.
@@ -416,7 +416,8 @@ func TestCleanupOfServices(t *testing.T) {
 	lock.Close()
 	removed, err := cleanUpServices(c.Fake, []netip.Addr{netip.MustParseAddr("::ffff:10.20.0.2")},
 		ignore)
-	if err != nil || len(removed) != 1 || removed[0].VIP != nth(2) || c.Has(nth(2)) || !c.Has(nth(1)) {
+	if err != nil || len(removed) != 1 || removed[0].Addr != nth(2) || c.Has(nth(2)) ||
+		!c.Has(nth(1)) {
 		t.Errorf("one: %v, %v", removed, err)
 	}
 	_, err = cleanUpServices(c.Fake, nil, func([]netip.Addr) (int, error) { return 0, errBroken })
@@ -450,10 +451,10 @@ func TestAnAddressOnAnIsolatedLinkIsNotForeign(t *testing.T) {
 	if !c.Has(nth(1)) || !c.Has(nth(2)) {
 		t.Error("the entries of kube-proxy are gone")
 	}
-	c.Put(isolated("10.20.0.3/32", "down0", Proto))
+	c.Put(isolated("10.20.0.3/32", "down0", ControlPlaneProto))
 	c.Put(isolated("10.20.0.4/32", eth0.Name, 0))
 	if _, _, err := c.Sync(assigned([]Address{at(eth0, nth(3)),
-		{VIP: nth(4), LinkIndex: 90, LinkName: eth0.Name}})); len(AddressErrors(err)) != 2 {
+		{Addr: nth(4), LinkIndex: 90, LinkName: eth0.Name}})); len(AddressErrors(err)) != 2 {
 		t.Errorf("the control plane's address and another program's on the same link: %v", err)
 	}
 }
@@ -494,7 +495,7 @@ func TestAKernelWithoutMarks(t *testing.T) {
 		t.Errorf("nothing is known, and present is %v", present)
 	}
 	c.ServiceOwner.cfg.Known = func() map[netip.Addr]bool { return map[netip.Addr]bool{nth(1): true} }
-	if present, _ := c.Present(); len(present) != 1 || present[0].VIP != nth(1) {
+	if present, _ := c.Present(); len(present) != 1 || present[0].Addr != nth(1) {
 		t.Errorf("present is %v", present)
 	}
 	if err := c.Clear(); err != nil || c.Has(nth(1)) || !c.Has(nth(8)) {
@@ -522,7 +523,7 @@ func assigned(list []Address) []assignment.Assignment {
 	all := make([]assignment.Assignment, len(list))
 	for i, a := range list {
 		all[i] = assignment.Assignment{
-			Addr: a.VIP, Link: link.Link{Index: a.LinkIndex, Name: a.LinkName},
+			Addr: a.Addr, Link: link.Link{Index: a.LinkIndex, Name: a.LinkName},
 		}
 	}
 	return all

@@ -17,10 +17,10 @@ import (
 	"github.com/kvip/kvip/pkg/link"
 )
 
-// Proto is the IFA_PROTO mark of the control plane's addresses (linux/if_addr.h, kernel 5.18;
-// E10). The kernel itself uses 1 to 3. 107 is in no rt_addrprotos file and is no routing
+// ControlPlaneProto is the IFA_PROTO mark of the control plane's addresses (linux/if_addr.h, kernel
+// 5.18; E10). The kernel itself uses 1 to 3. 107 is in no rt_addrprotos file and is no routing
 // daemon's number in rt_protos.
-const Proto uint8 = 107
+const ControlPlaneProto uint8 = 107
 
 // ServiceProto is the IFA_PROTO mark of the addresses of Services. With two marks neither the
 // control plane's Owner nor a ServiceOwner, possibly of another process, deletes addresses of
@@ -56,7 +56,7 @@ var (
 
 // Address is a virtual IP on a link.
 type Address struct {
-	VIP       netip.Addr
+	Addr      netip.Addr
 	LinkIndex int
 	// LinkName is for messages; LinkIndex identifies the link.
 	LinkName string
@@ -92,7 +92,7 @@ type Change struct {
 	// Valid is the lifetime to write, whole seconds of at least 1. 0 deletes the address, and
 	// the other fields are not used.
 	Valid time.Duration
-	// Proto is the mark: Proto or ServiceProto.
+	// ControlPlaneProto is the mark: Proto or ServiceProto.
 	Proto uint8
 	// Scope is an RT_SCOPE_ value of rtnetlink(7).
 	Scope uint8
@@ -118,7 +118,7 @@ type AddressError struct {
 
 // Error implements error.
 func (e *AddressError) Error() string {
-	return fmt.Sprintf("address %s on %s: %v", e.Address.VIP, e.Address.LinkName, e.Err)
+	return fmt.Sprintf("address %s on %s: %v", e.Address.Addr, e.Address.LinkName, e.Err)
 }
 
 // Unwrap returns the cause.

@@ -73,7 +73,7 @@ func fields(t *testing.T, env Env) {
 		{election.Claim, election.Record{Holder: "one", Term: 1, Duration: 9 * time.Second, MAC: mac1}},
 		{election.Renew, election.Record{
 			Holder: "one", Term: 1, Duration: 9 * time.Second, MAC: mac2, Degraded: "APIServerSlow",
-			Latency: 2 * time.Second, Moves: 3,
+			Latency: 2 * time.Second, SlowMoves: 3,
 		}},
 		{election.Renew, election.Record{Holder: "one", Term: 1, Duration: 8 * time.Second, MAC: mac2}},
 		{election.Release, election.Record{Term: 1, Duration: 8 * time.Second, Released: proof}},
@@ -214,7 +214,7 @@ func watchRelease(t *testing.T, env Env) {
 	held := one.holding()
 	two.watch()
 	two.await("the holder", func(r election.Record) bool { return r.Holder == "one" })
-	proof := election.Proof{Holder: "one", Term: 1, Reason: election.ReasonAPIDead}
+	proof := election.Proof{Holder: "one", Term: 1, Reason: election.ReasonAPIServerDead}
 	released := one.mustWrite(election.Release, held,
 		election.Record{Term: 1, Duration: 5 * time.Second, Released: proof})
 	seen := two.await("the release", func(r election.Record) bool { return r.Holder == "" })
@@ -277,13 +277,13 @@ func requestDeadline(t *testing.T, env Env) {
 	one, _ := twoAgents(t, env)
 	held := one.holding()
 	past := one.env.Now() - time.Second
-	ev := one.driver.Do(t.Context(), election.Action{
+	ev := one.driver.Execute(t.Context(), election.Action{
 		Kind: election.Renew, Seq: 77, Base: held, Record: one.tenure(1), Deadline: past,
 	})
 	if want := (election.Written{Seq: 77, Outcome: election.OutcomeFailed}); ev != want {
 		t.Errorf("a write after its deadline answered %+v", ev)
 	}
-	ev = one.driver.Do(t.Context(), election.Action{Kind: election.Read, Seq: 78, Deadline: past})
+	ev = one.driver.Execute(t.Context(), election.Action{Kind: election.Read, Seq: 78, Deadline: past})
 	if want := (election.ReadDone{Seq: 78}); ev != want {
 		t.Errorf("a read after its deadline answered %+v", ev)
 	}

@@ -14,8 +14,8 @@ import (
 type Driver interface {
 	// Run watches the Lease until ctx ends.
 	Run(ctx context.Context) error
-	// Do executes one Create, Claim, Renew, Release, RequestTransfer or Read.
-	Do(ctx context.Context, a election.Action) election.Event
+	// Execute executes one Create, Claim, Renew, Release, RequestTransfer or Read.
+	Execute(ctx context.Context, a election.Action) election.Event
 	// Events delivers what the watch shows, as election.Observed.
 	Events() <-chan election.Event
 }
@@ -64,7 +64,7 @@ func (a *agent) do(action election.Action) election.Event {
 		action.Record.Seq = action.Seq
 	}
 	action.Deadline = a.env.Now() + timeout
-	return a.driver.Do(a.t.Context(), action)
+	return a.driver.Execute(a.t.Context(), action)
 }
 
 // read returns the result of a quorum read.
@@ -82,7 +82,7 @@ func (a *agent) write(kind election.Kind, base, r election.Record) election.Writ
 	a.t.Helper()
 	r.Exists = true
 	got, ok := a.do(election.Action{
-		Kind: kind, Base: base, Record: r, PreviousHolder: base.Holder, Reason: election.ReasonExpired,
+		Kind: kind, Base: base, Record: r, LastHolder: base.Holder, Reason: election.ReasonExpired,
 	}).(election.Written)
 	if !ok || got.Seq != a.seq {
 		a.t.Fatalf("%s: %s answered %+v", a.name, kind, got)

@@ -15,9 +15,9 @@ const (
 	RoleControlPlane = "control-plane"
 )
 
-// AnnotationAddresses lists, on the control plane's Lease, the VIPs with their port, as in
+// AnnotationVIPs lists, on the control plane's Lease, the VIPs with their port, as in
 // "192.0.2.10:6443,[2001:db8::10]:6443". The allocator reserves them.
-const AnnotationAddresses = "kvip.dev/addresses"
+const AnnotationVIPs = "kvip.dev/addresses"
 
 // maxAddresses bounds how many addresses are read. kvip writes one of each family.
 const maxAddresses = 8
@@ -32,7 +32,7 @@ func setAddresses(l *coordinationv1.Lease, addresses []netip.AddrPort) {
 		texts[i] = a.String()
 	}
 	l.Labels[LabelRole] = RoleControlPlane
-	l.Annotations[AnnotationAddresses] = strings.Join(texts, ",")
+	l.Annotations[AnnotationVIPs] = strings.Join(texts, ",")
 }
 
 // Addresses returns the VIPs of a Lease of the control plane. It skips unreadable ones.
@@ -41,7 +41,7 @@ func Addresses(l *coordinationv1.Lease) []netip.AddrPort {
 		return nil
 	}
 	var all []netip.AddrPort
-	for text := range strings.SplitSeq(l.Annotations[AnnotationAddresses], ",") {
+	for text := range strings.SplitSeq(l.Annotations[AnnotationVIPs], ",") {
 		a, err := netip.ParseAddrPort(text)
 		if err != nil || a.Addr().Zone() != "" || a.Addr().Is4In6() || a.Port() == 0 ||
 			slices.Contains(all, a) {

@@ -155,9 +155,10 @@ func (d *Driver) overtaken(began time.Duration) bool {
 	return began < d.succeededAt
 }
 
-// Do executes one Create, Claim, Renew, Release, RequestTransfer or Read and returns the answer. It
-// returns by the action's deadline or when ctx ends. A failed write may have been applied.
-func (d *Driver) Do(ctx context.Context, a election.Action) election.Event {
+// Execute executes one Create, Claim, Renew, Release, RequestTransfer or Read and returns the
+// answer. It returns by the action's deadline or when ctx ends. A failed write may have been
+// applied.
+func (d *Driver) Execute(ctx context.Context, a election.Action) election.Event {
 	ctx, cancel := context.WithTimeout(ctx, a.Deadline-d.cfg.Clock())
 	defer cancel()
 	began := d.cfg.Clock()

@@ -132,7 +132,7 @@ func (l *lab) do(a election.Action, within time.Duration) election.Event {
 	l.seq++
 	a.Seq, a.Deadline = l.seq, boottime.Now()+within
 	a.Record.Seq = l.seq
-	return l.driver.Do(l.t.Context(), a)
+	return l.driver.Execute(l.t.Context(), a)
 }
 
 // write executes a write with a late deadline.
@@ -191,7 +191,7 @@ func release(base election.Record) election.Action {
 		Kind: election.Release, Base: base, PreferPeers: true,
 		Record: election.Record{
 			Exists: true, Term: 1, Duration: 5 * time.Second,
-			Released: election.Proof{Holder: "a", Term: 1, Reason: election.ReasonAPIDead},
+			Released: election.Proof{Holder: "a", Term: 1, Reason: election.ReasonAPIServerDead},
 		},
 	}
 }

@@ -66,15 +66,15 @@ func Decode(l *coordinationv1.Lease) election.Record {
 	a := l.Annotations
 	r := election.Record{
 		Exists: true, Version: number(l.ResourceVersion), Seq: number(a[AnnotationWrite]),
-		MAC: cut(a[AnnotationMAC]), Degraded: cut(a[AnnotationDegraded]),
-		RequestedBy:      cut(a[AnnotationRequestedBy]),
-		History:          within(a[AnnotationTransitions], maxHistory),
+		MAC: truncate(a[AnnotationMAC]), Degraded: truncate(a[AnnotationDegraded]),
+		RequestedBy:      truncate(a[AnnotationRequestedBy]),
+		History:          textUpTo(a[AnnotationTransitions], maxHistory),
 		Latency:          milliseconds(a[AnnotationLatency]),
 		RequestedLatency: milliseconds(a[AnnotationRequestedLatency]),
-		Moves:            int(min(number(a[AnnotationMoves]), election.MaxMoves)),
+		SlowMoves:        int(min(number(a[AnnotationMoves]), election.MaxSlowMoves)),
 	}
 	if l.Spec.HolderIdentity != nil {
-		r.Holder = cut(*l.Spec.HolderIdentity)
+		r.Holder = truncate(*l.Spec.HolderIdentity)
 	}
 	if l.Spec.LeaseTransitions != nil {
 		r.Term = int64(*l.Spec.LeaseTransitions)
@@ -84,17 +84,17 @@ func Decode(l *coordinationv1.Lease) election.Record {
 		r.Duration = min(seconds, election.MaxLease)
 	}
 	var p proof
-	if json.Unmarshal([]byte(within(a[AnnotationReleased], maxProof)), &p) == nil {
+	if json.Unmarshal([]byte(textUpTo(a[AnnotationReleased], maxProof)), &p) == nil {
 		r.Released = election.Proof{Holder: p.Holder, Term: p.Term, Reason: p.Reason}
 	}
 	return r
 }
 
-// cut returns the first maxName bytes of text.
-func cut(text string) string { return text[:min(len(text), maxName)] }
+// truncate returns the first maxName bytes of text.
+func truncate(text string) string { return text[:min(len(text), maxName)] }
 
-// within returns text if it has at most limit bytes, and "" otherwise.
-func within(text string, limit int) string {
+// textUpTo returns text if it has at most limit bytes, and "" otherwise.
+func textUpTo(text string, limit int) string {
 	if len(text) > limit {
 		return ""
 	}
@@ -118,7 +118,7 @@ func milliseconds(text string) time.Duration {
 // Transitions parses the history of a Lease, newest last. It returns nil for unreadable text.
 func Transitions(history string) []Transition {
 	var list []Transition
-	if json.Unmarshal([]byte(within(history, maxHistory)), &list) != nil {
+	if json.Unmarshal([]byte(textUpTo(history, maxHistory)), &list) != nil {
 		return nil
 	}
 	return list[max(0, len(list)-maxTransitions):]
@@ -176,9 +176,9 @@ func annotations(a election.Action, now time.Time) map[string]string {
 		AnnotationMAC:              r.MAC,
 		AnnotationDegraded:         r.Degraded,
 		AnnotationRequestedBy:      r.RequestedBy,
-		AnnotationLatency:          positive(r.Latency.Milliseconds()),
-		AnnotationRequestedLatency: positive(r.RequestedLatency.Milliseconds()),
-		AnnotationMoves:            positive(int64(r.Moves)),
+		AnnotationLatency:          formatNonZero(r.Latency.Milliseconds()),
+		AnnotationRequestedLatency: formatNonZero(r.RequestedLatency.Milliseconds()),
+		AnnotationMoves:            formatNonZero(int64(r.SlowMoves)),
 		AnnotationReleased:         "",
 	}
 	if r.Released.Holder != "" {
@@ -187,15 +187,15 @@ func annotations(a election.Action, now time.Time) map[string]string {
 	}
 	if a.Kind == election.Claim {
 		set[AnnotationTransitions] = appendTransition(a.Base.History, Transition{
-			Time: now.UTC().Truncate(time.Millisecond), From: a.PreviousHolder, To: r.Holder,
+			Time: now.UTC().Truncate(time.Millisecond), From: a.LastHolder, To: r.Holder,
 			Term: r.Term, Reason: a.Reason,
 		})
 	}
 	return set
 }
 
-// positive formats a number; 0 is "".
-func positive(n int64) string {
+// formatNonZero formats a number; 0 is "".
+func formatNonZero(n int64) string {
 	if n == 0 {
 		return ""
 	}

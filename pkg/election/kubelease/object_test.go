@@ -65,7 +65,7 @@ func TestEncodeDecode(t *testing.T) {
 		{Holder: "node \"1\"\n", Term: 2, Duration: 2 * time.Second, Seq: 1, RequestedBy: "b"},
 		{Holder: "a", Term: 3, Duration: 5 * time.Second, Seq: 8,
 			Degraded: "APIServerSlow", Latency: 1250 * time.Millisecond,
-			RequestedBy: "b", RequestedLatency: time.Millisecond, Moves: election.MaxMoves},
+			RequestedBy: "b", RequestedLatency: time.Millisecond, SlowMoves: election.MaxSlowMoves},
 		{Term: 2, Duration: 2 * time.Second, Seq: 1,
 			Released: election.Proof{Holder: "node \"1\"", Term: 2, Reason: election.ReasonShutdown}},
 	} {
@@ -153,7 +153,7 @@ func TestDecodeHostile(t *testing.T) {
 		}, election.Record{Latency: time.Minute, RequestedLatency: time.Minute}},
 		{"many moves", map[string]string{
 			AnnotationMoves: "9223372036854775808",
-		}, election.Record{Moves: election.MaxMoves}},
+		}, election.Record{SlowMoves: election.MaxSlowMoves}},
 		{"invalid moves", map[string]string{
 			AnnotationMoves: strings.Repeat("9", 1000),
 		}, election.Record{}},

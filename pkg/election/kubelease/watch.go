@@ -61,7 +61,7 @@ func (d *Driver) watchOnce(ctx context.Context) error {
 	if err != nil {
 		return d.watchFailed("list", err)
 	}
-	options, seconds := d.only(), int64(watchSeconds)
+	options, seconds := d.listOptions(), int64(watchSeconds)
 	options.ResourceVersion, options.TimeoutSeconds = version, &seconds
 	w, err := server.Coordination.Leases(d.cfg.Namespace).Watch(ctx, options)
 	d.cfg.Router.Report(server, err)
@@ -102,7 +102,7 @@ func (d *Driver) readForWatch(
 	err = d.cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) error {
 		ctx, cancel := context.WithTimeout(ctx, listTimeout)
 		defer cancel()
-		list, err := s.Coordination.Leases(d.cfg.Namespace).List(ctx, d.only())
+		list, err := s.Coordination.Leases(d.cfg.Namespace).List(ctx, d.listOptions())
 		if err != nil {
 			return err
 		}
@@ -119,8 +119,8 @@ func (d *Driver) readForWatch(
 	return server, version, err
 }
 
-// only selects the Lease of this driver.
-func (d *Driver) only() metav1.ListOptions {
+// listOptions selects the Lease of this driver.
+func (d *Driver) listOptions() metav1.ListOptions {
 	return metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("metadata.name", d.cfg.Name).String(),
 	}

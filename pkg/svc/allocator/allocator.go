@@ -110,7 +110,7 @@ type Allocator struct {
 	reconciled versions      // of the inputs of the last reconcile
 	unwritten  bool          // the status of a pool is not as desired
 
-	announced   *announcements
+	nodeChanges *nodeChanges
 	vips        *vipHistory
 	takeovers   takeovers
 	foreign     serviceLeases
@@ -152,7 +152,7 @@ func New(cfg Config) (*Allocator, error) {
 			leases: countedLeases(elector), log: cfg.Log, known: cfg.Cache.Lease, maxShard: maxShard,
 		}},
 		queue:       newStatusQueue(cfg, &statusClient{cfg: cfg, events: e, allowed: allowed}),
-		announced:   newAnnouncements(),
+		nodeChanges: newNodeChanges(),
 		vips:        newVIPHistory(),
 		takeovers:   takeovers{},
 		background:  make(chan func(context.Context), 64),
@@ -191,7 +191,7 @@ func (a *Allocator) runReconciler(ctx context.Context) error {
 func (a *Allocator) runWriters(ctx context.Context) error {
 	var group errgroup.Group
 	for _, part := range []func(context.Context){
-		a.queue.run, a.runBackground, a.postAnnouncements, a.followServiceLeases,
+		a.queue.run, a.runBackground, a.postNodeChanges, a.followServiceLeases,
 	} {
 		group.Go(func() error {
 			part(ctx)
@@ -256,7 +256,7 @@ func (a *Allocator) upToDate(v versions) bool {
 func (a *Allocator) reconcile(ctx context.Context) (acted bool) {
 	term, leader := a.cfg.Elector.IsLeader()
 	leader = leader && a.cfg.Cache.HasSyncedPools()
-	a.observeAnnouncements(leader)
+	a.observeNodeChanges(leader)
 	if !leader {
 		a.stop()
 		return false
@@ -271,7 +271,7 @@ func (a *Allocator) reconcile(ctx context.Context) (acted bool) {
 	a.reconciled = v
 	if a.term == term {
 		if name := a.store.changed(a.cfg.Cache.Leases()); name != "" {
-			a.reset(fmt.Errorf("lease %s was edited or deleted: %w", name, errLost))
+			a.reset(fmt.Errorf("lease %s was edited or deleted: %w", name, errLedgerChanged))
 		}
 	}
 	if a.term != term && !a.acquire(ctx, term) {
@@ -279,8 +279,8 @@ func (a *Allocator) reconcile(ctx context.Context) (acted bool) {
 	}
 	services, pools := a.cfg.Cache.Services(), a.pools()
 	have := a.cfg.Cache.WithDeletedEntries(a.store.ledger())
-	others, reserved := a.others(services, have), a.reserved()
-	requests := requestsOf(services, others, a.cfg.Cache.Interfaces())
+	foreignOwners, reserved := a.foreignOwners(services, have), a.reserved()
+	requests := requestsOf(services, foreignOwners, a.cfg.Cache.Interfaces())
 	result := ipam.Plan(have, usable(pools), reserved, requests)
 	if !result.Ledger.Equal(a.store.ledger()) {
 		if err := a.store.commit(ctx, result.Ledger); err != nil {
@@ -288,7 +288,7 @@ func (a *Allocator) reconcile(ctx context.Context) (acted bool) {
 			return true
 		}
 	}
-	a.publish(services, pools, reserved, result, others)
+	a.queueStatuses(services, pools, reserved, result, foreignOwners)
 	a.removeFinalizers(services)
 	return true
 }
@@ -326,7 +326,7 @@ func (a *Allocator) acquire(ctx context.Context, term uint64) bool {
 // another client, else after pollInterval.
 func (a *Allocator) reset(err error) {
 	a.term = 0
-	if errors.Is(err, errLost) {
+	if errors.Is(err, errLedgerChanged) {
 		a.cfg.Log.Info("ledger changed by another client; acquiring it again", "reason", err)
 		return
 	}
@@ -345,7 +345,8 @@ func (a *Allocator) cacheIsStale(ctx context.Context) bool {
 	for _, entries := range a.store.ledger() {
 		for _, h := range entries {
 			if h.Service != ipam.ControlPlane && !known[h.Service] && a.exists(ctx, h.Service) {
-				a.cfg.Log.Info("waiting for a Service of the ledger to appear in the cache", "service", h.Service)
+				a.cfg.Log.Info("waiting for a Service of the ledger to appear in the cache", "service",
+					h.Service)
 				return true
 			}
 		}
@@ -364,7 +365,7 @@ func (a *Allocator) exists(ctx context.Context, key ipam.ServiceKey) bool {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	failures := a.cfg.failures()
-	err := failures.do(ctx, a.cfg.Router, "get", "services",
+	err := failures.send(ctx, a.cfg.Router, "get", "services",
 		func(ctx context.Context, s *apiclient.Server) error {
 			_, err := s.Core.Services(namespace).Get(ctx, name, metav1.GetOptions{})
 			if apierrors.IsNotFound(err) { // not a failure
@@ -378,11 +379,11 @@ func (a *Allocator) exists(ctx context.Context, key ipam.ServiceKey) bool {
 // requestsOf returns the requests of managed Services, without those whose status belongs to
 // another program: these neither get nor keep an address.
 func requestsOf(
-	services []*svc.Service, others map[ipam.ServiceKey]string, interfaces map[string]string,
+	services []*svc.Service, foreignOwners map[ipam.ServiceKey]string, interfaces map[string]string,
 ) []ipam.Request {
 	var all []ipam.Request
 	for _, s := range services {
-		if s.Managed && others[s.Key()] == "" {
+		if s.Managed && foreignOwners[s.Key()] == "" {
 			request := s.Request
 			request.Link = cmp.Or(s.Link, interfaces[s.Namespace], interfaces[""])
 			all = append(all, request)
@@ -391,18 +392,18 @@ func requestsOf(
 	return all
 }
 
-// publish queues the statuses of Services and pools, and reports Stats.
-func (a *Allocator) publish(
-	services []*svc.Service, pools []source, reserved ipam.Reserved, result ipam.Result,
-	others map[ipam.ServiceKey]string,
+// queueStatuses queues the statuses of Services and pools, and reports Stats.
+func (a *Allocator) queueStatuses(
+	services []*svc.Service, pools []poolSource, reserved ipam.Reserved, result ipam.Result,
+	foreignOwners map[ipam.ServiceKey]string,
 ) {
 	stats := Stats{Refused: map[string]int{}}
 	queued := make(map[ipam.ServiceKey]bool, len(services))
 	for _, s := range services {
 		if s.Managed && s.Condition == nil {
-			a.announced.add(s.Key())
+			a.nodeChanges.add(s.Key())
 		}
-		want, ok := a.desired(s, result, others[s.Key()])
+		want, ok := a.desired(s, result, foreignOwners[s.Key()])
 		if !ok {
 			continue
 		}
@@ -415,6 +416,6 @@ func (a *Allocator) publish(
 		}
 	}
 	a.queue.retain(queued)
-	a.publishPools(pools, result.Ledger, reserved, &stats)
+	a.queuePoolStatuses(pools, result.Ledger, reserved, &stats)
 	a.cfg.OnStats(stats)
 }

@@ -147,7 +147,7 @@ func (e *LeaderElector) write(ctx context.Context, now time.Duration, holder str
 	ctx, cancel := context.WithTimeout(ctx, leaseWriteTimeout)
 	defer cancel()
 	var written *coordinationv1.Lease
-	err := e.failures().do(ctx, e.cfg.Router, "update", "leases",
+	err := e.failures().send(ctx, e.cfg.Router, "update", "leases",
 		func(ctx context.Context, s *apiclient.Server) (err error) {
 			written, err = e.send(ctx, s, holder)
 			return err

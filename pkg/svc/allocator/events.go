@@ -83,7 +83,7 @@ func (e *events) send(
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,
 	}
 	failures := e.cfg.failures()
-	err := failures.do(ctx, e.cfg.Router, "create", "events",
+	err := failures.send(ctx, e.cfg.Router, "create", "events",
 		func(ctx context.Context, s *apiclient.Server) error {
 			_, err := s.Core.Events(namespace).Create(ctx, event, metav1.CreateOptions{})
 			if failures.count("create", "events", err); apierrors.IsForbidden(err) { // keep the credentials

@@ -25,9 +25,9 @@ func (f failures) count(verb, resource string, err error) error {
 	return err
 }
 
-// do runs request by router. If that could not be sent, as without credentials, do counts it under
-// the given name. Otherwise the request counts its own failures.
-func (f failures) do(
+// send runs request by router. If that could not be sent, as without credentials, send counts it
+// under the given name. Otherwise the request counts its own failures.
+func (f failures) send(
 	ctx context.Context, router *apiclient.Router, verb, resource string,
 	request func(context.Context, *apiclient.Server) error,
 ) error {

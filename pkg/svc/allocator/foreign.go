@@ -40,9 +40,10 @@ const (
 	maxLeasePages = 40
 )
 
-// others returns the owner of each managed Service that belongs to another program: the one that
-// wrote its status, or a kube-vip with a Lease for it (S9).
-func (a *Allocator) others(services []*svc.Service, l ipam.Ledger) map[ipam.ServiceKey]string {
+// foreignOwners returns the owner of each managed Service that belongs to another program: the one
+// that wrote its status, or a kube-vip with a Lease for it (S9).
+func (a *Allocator) foreignOwners(services []*svc.Service,
+	l ipam.Ledger) map[ipam.ServiceKey]string {
 	a.takeovers.retain(services)
 	now := a.cfg.Clock()
 	all, electing := map[ipam.ServiceKey]string{}, a.foreign.holders(now, l)
@@ -243,7 +244,7 @@ func (a *Allocator) listServiceLeases(ctx context.Context, now time.Duration) {
 	seen := map[ipam.ServiceKey]serviceLease{}
 	options := metav1.ListOptions{Limit: leasesPerPage}
 	failures := a.cfg.failures()
-	err := failures.do(ctx, a.cfg.Router, "list", "leases",
+	err := failures.send(ctx, a.cfg.Router, "list", "leases",
 		func(ctx context.Context, server *apiclient.Server) error {
 			for range maxLeasePages {
 				list, err := server.Coordination.Leases(metav1.NamespaceAll).List(ctx, options)

@@ -26,8 +26,8 @@ import (
 // each Service.
 const poolStatusInterval = time.Second
 
-// source is a pool and its origin.
-type source struct {
+// poolSource is a pool and its origin.
+type poolSource struct {
 	ipam.Pool
 	object *svc.Pool // nil: kube-vip's ConfigMap
 	err    error     // the pool is invalid, perhaps only in its present version
@@ -35,11 +35,11 @@ type source struct {
 
 // pools returns all pools. A pool that became invalid is used as it was, as long as this agent
 // runs. Its Services keep their addresses in any case.
-func (a *Allocator) pools() []source {
-	var all []source
+func (a *Allocator) pools() []poolSource {
+	var all []poolSource
 	valid := map[string]ipam.Pool{}
 	for _, p := range a.cfg.Cache.Pools() {
-		s := source{Pool: p.Pool, object: p, err: p.Err}
+		s := poolSource{Pool: p.Pool, object: p, err: p.Err}
 		last, had := a.validPools[p.Pool.Name]
 		if p.Err != nil && had {
 			s.Pool = last
@@ -52,7 +52,7 @@ func (a *Allocator) pools() []source {
 	a.validPools = valid
 	legacy, problems := a.cfg.Cache.KubeVIPPools()
 	for _, p := range legacy {
-		all = append(all, source{Pool: p})
+		all = append(all, poolSource{Pool: p})
 	}
 	for _, p := range problems {
 		a.cfg.Log.Debug("invalid value in kube-vip's ConfigMap", "reason", p)
@@ -67,7 +67,7 @@ func (a *Allocator) pools() []source {
 	return all
 }
 
-func usable(all []source) []ipam.Pool {
+func usable(all []poolSource) []ipam.Pool {
 	var list []ipam.Pool
 	for _, s := range all {
 		if s.err == nil || len(s.Ranges) > 0 && s.Validate() == nil {
@@ -77,9 +77,9 @@ func usable(all []source) []ipam.Pool {
 	return list
 }
 
-// publishPools brings the status of each IPPool up to date, and adds the pools to stats.
-func (a *Allocator) publishPools(
-	all []source, ledger ipam.Ledger, reserved ipam.Reserved, stats *Stats,
+// queuePoolStatuses brings the status of each IPPool up to date, and adds the pools to stats.
+func (a *Allocator) queuePoolStatuses(
+	all []poolSource, ledger ipam.Ledger, reserved ipam.Reserved, stats *Stats,
 ) {
 	a.unwritten = false
 	overlaps := ipam.Overlaps(usable(all))
@@ -122,7 +122,7 @@ func sizeText(size uint64) string {
 	return text
 }
 
-func (s source) condition() metav1.Condition {
+func (s poolSource) condition() metav1.Condition {
 	c := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue,
 		Reason: "Usable", Message: "its addresses are allocated",
@@ -195,7 +195,7 @@ func (a *Allocator) writePool(ctx context.Context, p *svc.Pool, want v1alpha1.IP
 	})
 	failures := a.cfg.failures()
 	if err == nil {
-		err = failures.do(ctx, a.cfg.Router, "patch", "ippools",
+		err = failures.send(ctx, a.cfg.Router, "patch", "ippools",
 			func(ctx context.Context, s *apiclient.Server) error {
 				err := s.KVIP.Patch(types.ApplyPatchType).Resource(v1alpha1.Plural).Name(name).
 					SubResource("status").Param("fieldManager", svc.FieldManager).Body(body).Do(ctx).Error()

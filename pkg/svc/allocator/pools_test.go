@@ -150,7 +150,7 @@ func TestKubeVIPsPools(t *testing.T) {
 
 // kubectl shows a pool's condition, which quotes text of users.
 func TestAPoolsConditionIsSafeForATerminal(t *testing.T) {
-	c := source{object: &svc.Pool{},
+	c := poolSource{object: &svc.Pool{},
 		err: errors.New("\u009b2J\n" + strings.Repeat("x", 9999))}.condition()
 	if !strings.HasPrefix(c.Message, `\u009b2J\nx`) || len(c.Message) > 1024 {
 		t.Errorf("%d bytes: %.40q", len(c.Message), c.Message)

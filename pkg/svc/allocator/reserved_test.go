@@ -21,7 +21,7 @@ func (r *fixture) putControlPlane(name, addresses string) {
 	r.T.Helper()
 	r.Put(fakecluster.LeasePath(name), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
 		Labels:      map[string]string{kubelease.LabelRole: kubelease.RoleControlPlane},
-		Annotations: map[string]string{kubelease.AnnotationAddresses: addresses},
+		Annotations: map[string]string{kubelease.AnnotationVIPs: addresses},
 	}})
 	r.Eventually("the watch shows it", func() bool { return r.cache.Lease(name) != nil })
 }
@@ -113,7 +113,7 @@ func TestReadAddressesOfTheControlPlane(t *testing.T) {
 	} {
 		l := svc.ReadLease(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
 			Labels:      map[string]string{svc.LabelRole: svc.RoleControlPlane},
-			Annotations: map[string]string{kubelease.AnnotationAddresses: text},
+			Annotations: map[string]string{kubelease.AnnotationVIPs: text},
 		}})
 		if !slices.Equal(l.ControlPlane, want) {
 			t.Errorf("%q gives %v, want %v", text, l.ControlPlane, want)

@@ -28,13 +28,13 @@ const (
 
 // desiredStatus is the status that a Service should have.
 type desiredStatus struct {
-	clear     bool // remove all that kvip has written
-	others    bool // the addresses are another program's: only the condition is written
-	takeOver  bool // the addresses were another program's
-	addresses []netip.Addr
-	isReady   bool // the condition's status
-	reason    string
-	message   string
+	clear         bool // remove all that kvip has written
+	foreignOwners bool // the addresses are another program's: only the condition is written
+	takeOver      bool // the addresses were another program's
+	addresses     []netip.Addr
+	isReady       bool // the condition's status
+	reason        string
+	message       string
 }
 
 func (d desiredStatus) isRefused() bool { return !d.clear && !d.isReady }
@@ -57,7 +57,7 @@ func (a *Allocator) compute(
 		return d, s.Condition != nil
 	}
 	if other != "" {
-		return desiredStatus{others: true, reason: ReasonForeignStatus, message: fmt.Sprintf(
+		return desiredStatus{foreignOwners: true, reason: ReasonForeignStatus, message: fmt.Sprintf(
 			"service %s: status.loadBalancer belongs to %s, so kvip allocates no address: "+
 				"stop that program, or give the Service another loadBalancerClass", s.Key(), other)}, true
 	}
@@ -102,7 +102,7 @@ func (d desiredStatus) matches(s *svc.Service) bool {
 		(c.Status == metav1.ConditionTrue) != d.isReady {
 		return false
 	}
-	return d.others || !s.StatusUnreadable && slices.Equal(s.Status, d.addresses)
+	return d.foreignOwners || !s.StatusUnreadable && slices.Equal(s.Status, d.addresses)
 }
 
 // applyBody returns the body of a server-side apply: all fields that kvip should own, at the
@@ -111,7 +111,7 @@ func (d desiredStatus) applyBody(s *svc.Service) ([]byte, error) {
 	status := map[string]any{}
 	if !d.clear {
 		status["conditions"] = []metav1.Condition{d.condition(s)}
-		if ingress := d.ingress(); len(ingress) > 0 && !d.others {
+		if ingress := d.ingress(); len(ingress) > 0 && !d.foreignOwners {
 			status["loadBalancer"] = corev1.LoadBalancerStatus{Ingress: ingress}
 		}
 	}
@@ -132,16 +132,16 @@ func (d desiredStatus) applyBody(s *svc.Service) ([]byte, error) {
 // update sets the same in a whole object. It does not clear addresses that another program has
 // written since.
 func (d desiredStatus) update(o *corev1.Service, s *svc.Service) {
-	o.Status.Conditions = slices.DeleteFunc(o.Status.Conditions, isKVIPs)
+	o.Status.Conditions = slices.DeleteFunc(o.Status.Conditions, isAddressCondition)
 	if !d.clear {
 		o.Status.Conditions = append(o.Status.Conditions, d.condition(s))
 	}
-	if !d.clear && !d.others || d.clear && updatedByKVIP(o) {
+	if !d.clear && !d.foreignOwners || d.clear && updatedByKVIP(o) {
 		o.Status.LoadBalancer.Ingress = d.ingress()
 	}
 }
 
-func isKVIPs(c metav1.Condition) bool { return c.Type == svc.Condition }
+func isAddressCondition(c metav1.Condition) bool { return c.Type == svc.Condition }
 
 // updatedByKVIP reports whether kvip owns the addresses in a Service's status by an update
 // (Kubernetes documentation, "Server-Side Apply": an apply of the same manager is another owner).

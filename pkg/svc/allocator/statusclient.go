@@ -34,7 +34,7 @@ func (c *statusClient) write(
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	var written *corev1.Service
-	err := c.cfg.failures().do(ctx, c.cfg.Router, "patch", "services",
+	err := c.cfg.failures().send(ctx, c.cfg.Router, "patch", "services",
 		func(ctx context.Context, server *apiclient.Server) (err error) {
 			written, err = c.apply(ctx, server, s, want)
 			return err
@@ -92,7 +92,8 @@ func (c *statusClient) apply(
 		c.noApply.Store(true)
 		c.allowed.missing("patch services/status", "statuses are written by update instead", err)
 	case isFieldConflict(err): // perhaps with kvip's own update
-	case err != nil || !want.clear || !slices.ContainsFunc(written.Status.Conditions, isKVIPs):
+	case err != nil || !want.clear || !slices.ContainsFunc(written.Status.Conditions,
+		isAddressCondition):
 		return written, err
 	default: // an apply does not remove what an update wrote
 		s = &svc.Service{ObjectMeta: written.ObjectMeta, Condition: s.Condition}

@@ -22,9 +22,9 @@ import (
 // (ipam.MaxHolders and ipam.MaxPorts).
 const maxShard = 200_000
 
-// errLost means that another client has written the ledger, or that it was not acquired. acquire
-// must follow.
-var errLost = errors.New("another client has written the ledger")
+// errLedgerChanged means that another client has written the ledger, or that it was not acquired.
+// acquire must follow.
+var errLedgerChanged = errors.New("another client has written the ledger")
 
 // leaseClient is what a store uses of a client for the Leases of one namespace.
 type leaseClient interface {
@@ -73,39 +73,39 @@ type shard struct {
 
 // acquire reads the ledger and writes this node's identity into every shard, so that an earlier
 // writer can write none of them (S4). If two shards have an address, the first counts.
-func (b *store) acquire(ctx context.Context) error {
-	leases, err := b.cfg.leases()
+func (st *store) acquire(ctx context.Context) error {
+	leases, err := st.cfg.leases()
 	if err != nil {
 		return fmt.Errorf("acquire ledger: %w", err)
 	}
-	listed, err := b.list(ctx, leases)
+	listed, err := st.list(ctx, leases)
 	if err != nil {
 		return err
 	}
-	before := b.shards
-	b.shards = nil
+	before := st.shards
+	st.shards = nil
 	for _, l := range listed {
-		entries := b.restored(&l, before)
-		b.removeDuplicates(entries)
+		entries := st.restore(&l, before)
+		st.removeDuplicates(entries)
 		s := &shard{lease: &l}
-		if err := b.write(ctx, leases, s, entries); err != nil {
+		if err := st.write(ctx, leases, s, entries); err != nil {
 			return err
 		}
-		b.shards = append(b.shards, s)
+		st.shards = append(st.shards, s)
 	}
-	if err := b.ensureSpareShard(ctx, leases); err != nil {
+	if err := st.ensureSpareShard(ctx, leases); err != nil {
 		return err
 	}
-	if len(b.shards) > len(listed) {
-		return b.checkComplete(ctx, leases)
+	if len(st.shards) > len(listed) {
+		return st.checkComplete(ctx, leases)
 	}
 	return nil
 }
 
 // ledger returns what was read and written last.
-func (b *store) ledger() ipam.Ledger {
+func (st *store) ledger() ipam.Ledger {
 	all := ipam.Ledger{}
-	for _, s := range slices.Backward(b.shards) { // the first counts
+	for _, s := range slices.Backward(st.shards) { // the first counts
 		maps.Copy(all, s.entries)
 	}
 	return all
@@ -113,16 +113,16 @@ func (b *store) ledger() ipam.Ledger {
 
 // commit writes next, each changed shard once. An entry that is too long for a shard stays as it
 // was. After an error it is unknown which shards were written: acquire must follow. The error is
-// errLost if another client has written meanwhile, or nothing was acquired.
-func (b *store) commit(ctx context.Context, next ipam.Ledger) error {
-	if len(b.shards) == 0 {
-		return fmt.Errorf("write ledger: it was not acquired: %w", errLost)
+// errLedgerChanged if another client has written meanwhile, or nothing was acquired.
+func (st *store) commit(ctx context.Context, next ipam.Ledger) error {
+	if len(st.shards) == 0 {
+		return fmt.Errorf("write ledger: it was not acquired: %w", errLedgerChanged)
 	}
-	leases, err := b.cfg.leases()
+	leases, err := st.cfg.leases()
 	if err != nil {
 		return fmt.Errorf("write ledger: %w", err)
 	}
-	layout, err := b.split(ctx, leases, b.bounded(next))
+	layout, err := st.split(ctx, leases, st.dropOversized(next))
 	if err != nil {
 		return err
 	}
@@ -131,10 +131,10 @@ func (b *store) commit(ctx context.Context, next ipam.Ledger) error {
 	// written in order, so nothing is written behind a shard that another allocator acquired.
 	for _, full := range []bool{false, true} {
 		for i, part := range layout.parts {
-			if layout.full[i] != full || part.Equal(b.shards[i].entries) {
+			if layout.full[i] != full || part.Equal(st.shards[i].entries) {
 				continue
 			}
-			if err := b.write(ctx, leases, b.shards[i], part); err != nil {
+			if err := st.write(ctx, leases, st.shards[i], part); err != nil {
 				return err
 			}
 		}
@@ -142,18 +142,18 @@ func (b *store) commit(ctx context.Context, next ipam.Ledger) error {
 	return nil
 }
 
-// bounded keeps entries that fit into no Lease as they are, so that they do not block other
+// dropOversized keeps entries that fit into no Lease as they are, so that they do not block other
 // entries.
-func (b *store) bounded(next ipam.Ledger) ipam.Ledger {
+func (st *store) dropOversized(next ipam.Ledger) ipam.Ledger {
 	var have ipam.Ledger
 	for addr, holders := range next {
 		if svc.EntrySize(addr, holders) <= maxShard {
 			continue
 		}
 		if have == nil {
-			have, next = b.ledger(), maps.Clone(next)
+			have, next = st.ledger(), maps.Clone(next)
 		}
-		b.cfg.log.Error("ledger entry exceeds the size of a shard; keeping the previous entry",
+		st.cfg.log.Error("ledger entry exceeds the size of a shard; keeping the previous entry",
 			"vip", addr, "holders", len(holders))
 		if old, ok := have[addr]; ok {
 			next[addr] = old
@@ -164,20 +164,20 @@ func (b *store) bounded(next ipam.Ledger) ipam.Ledger {
 	return next
 }
 
-// restored returns the entries that a kvip wrote into l. An edit by another client leaves the time
+// restore returns the entries that a kvip wrote into l. An edit by another client leaves the time
 // of renewal as it is: then the entries before the edit count, if this node knows them.
-func (b *store) restored(l *coordinationv1.Lease, before []*shard) ipam.Ledger {
+func (st *store) restore(l *coordinationv1.Lease, before []*shard) ipam.Ledger {
 	entries := svc.DecodeLedger(l.Annotations[svc.AnnotationLedger])
-	known := b.lastWritten(l, before)
+	known := st.lastWritten(l, before)
 	if known == nil || known.Equal(entries) {
 		return entries
 	}
-	b.cfg.log.Warn("another client has edited the ledger; its entries are restored", "lease", l.Name)
+	st.cfg.log.Warn("another client has edited the ledger; its entries are restored", "lease", l.Name)
 	return maps.Clone(known)
 }
 
 // lastWritten returns the entries of the last write of a kvip into l, nil if they are unknown.
-func (b *store) lastWritten(l *coordinationv1.Lease, before []*shard) ipam.Ledger {
+func (st *store) lastWritten(l *coordinationv1.Lease, before []*shard) ipam.Ledger {
 	if l.Spec.RenewTime == nil {
 		return nil
 	}
@@ -187,7 +187,7 @@ func (b *store) lastWritten(l *coordinationv1.Lease, before []*shard) ipam.Ledge
 			return s.entries
 		}
 	}
-	seen := b.cfg.known(l.Name)
+	seen := st.cfg.known(l.Name)
 	if seen != nil && seen.UID == l.UID && seen.Renewed.Equal(l.Spec.RenewTime.Time) {
 		return seen.Entries
 	}
@@ -197,14 +197,14 @@ func (b *store) lastWritten(l *coordinationv1.Lease, before []*shard) ipam.Ledge
 // changed returns the name of a shard that another client than an allocator has edited, created or
 // deleted, by what the watch shows, or "". acquire must follow. A take-over by another allocator
 // does not count: the election reports it, and writes fail.
-func (b *store) changed(leases []*svc.Lease) string {
+func (st *store) changed(leases []*svc.Lease) string {
 	seen := map[string]*svc.Lease{}
 	for _, l := range leases {
 		if l.Role == svc.RoleLedger {
 			seen[l.Name] = l
 		}
 	}
-	for _, s := range b.shards {
+	for _, s := range st.shards {
 		l := seen[s.lease.Name]
 		delete(seen, s.lease.Name)
 		switch {
@@ -214,7 +214,7 @@ func (b *store) changed(leases []*svc.Lease) string {
 		case l.ResourceVersion == s.lease.ResourceVersion:
 			s.seen, s.reached = true, true
 		case svc.Newer(l, s.lease):
-			if l.Edited || l.Holder == b.cfg.identity {
+			if l.Edited || l.Holder == st.cfg.identity {
 				return s.lease.Name
 			}
 		case s.reached: // an older version after a newer one: etcd was restored
@@ -233,12 +233,12 @@ func (b *store) changed(leases []*svc.Lease) string {
 
 // list reads the shards in the order of their numbers. It selects them by name, as another client
 // may have removed a label.
-func (b *store) list(ctx context.Context, leases leaseClient) ([]coordinationv1.Lease, error) {
+func (st *store) list(ctx context.Context, leases leaseClient) ([]coordinationv1.Lease, error) {
 	list, err := leases.List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("list ledger: %w", err)
 	}
-	number := func(l coordinationv1.Lease) int { return svc.Shard(b.cfg.name, l.Name) }
+	number := func(l coordinationv1.Lease) int { return svc.Shard(st.cfg.name, l.Name) }
 	all := slices.DeleteFunc(list.Items, func(l coordinationv1.Lease) bool { return number(l) < 0 })
 	slices.SortFunc(all, func(x, y coordinationv1.Lease) int { return number(x) - number(y) })
 	return all, nil
@@ -246,25 +246,25 @@ func (b *store) list(ctx context.Context, leases leaseClient) ([]coordinationv1.
 
 // checkComplete returns an error if there are shards that this node has neither read nor created:
 // it was paused since list, while others created the ledger and a part of that was deleted.
-func (b *store) checkComplete(ctx context.Context, leases leaseClient) error {
-	listed, err := b.list(ctx, leases)
+func (st *store) checkComplete(ctx context.Context, leases leaseClient) error {
+	listed, err := st.list(ctx, leases)
 	if err != nil {
 		return err
 	}
 	for _, l := range listed {
-		if !slices.ContainsFunc(b.shards, func(s *shard) bool { return s.lease.Name == l.Name }) {
-			return fmt.Errorf("acquire ledger: lease %s was created meanwhile: %w", l.Name, errLost)
+		if !slices.ContainsFunc(st.shards, func(s *shard) bool { return s.lease.Name == l.Name }) {
+			return fmt.Errorf("acquire ledger: lease %s was created meanwhile: %w", l.Name, errLedgerChanged)
 		}
 	}
 	return nil
 }
 
 // removeDuplicates removes entries that an earlier shard has.
-func (b *store) removeDuplicates(entries ipam.Ledger) {
-	for _, s := range b.shards {
+func (st *store) removeDuplicates(entries ipam.Ledger) {
+	for _, s := range st.shards {
 		for addr := range s.entries {
 			if _, twice := entries[addr]; twice {
-				b.cfg.log.Error("the ledger has an address twice; the first entry counts",
+				st.cfg.log.Error("the ledger has an address twice; the first entry counts",
 					"vip", addr, "lease", s.lease.Name)
 				delete(entries, addr)
 			}
@@ -273,9 +273,9 @@ func (b *store) removeDuplicates(entries ipam.Ledger) {
 }
 
 // ensureSpareShard adds shards until the last of at least two is empty.
-func (b *store) ensureSpareShard(ctx context.Context, leases leaseClient) error {
-	for len(b.shards) < 2 || len(b.shards[len(b.shards)-1].entries) > 0 {
-		if err := b.add(ctx, leases); err != nil {
+func (st *store) ensureSpareShard(ctx context.Context, leases leaseClient) error {
+	for len(st.shards) < 2 || len(st.shards[len(st.shards)-1].entries) > 0 {
+		if err := st.add(ctx, leases); err != nil {
 			return err
 		}
 	}
@@ -283,35 +283,35 @@ func (b *store) ensureSpareShard(ctx context.Context, leases leaseClient) error 
 }
 
 // add creates an empty shard behind the last.
-func (b *store) add(ctx context.Context, leases leaseClient) error {
+func (st *store) add(ctx context.Context, leases leaseClient) error {
 	n := 0
-	if len(b.shards) > 0 {
-		n = svc.Shard(b.cfg.name, b.shards[len(b.shards)-1].lease.Name) + 1
+	if len(st.shards) > 0 {
+		n = svc.Shard(st.cfg.name, st.shards[len(st.shards)-1].lease.Name) + 1
 	}
-	name := svc.LedgerPrefix(b.cfg.name) + strconv.Itoa(n)
-	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: b.cfg.namespace}}
-	b.fill(l, ipam.Ledger{})
+	name := svc.LedgerPrefix(st.cfg.name) + strconv.Itoa(n)
+	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: st.cfg.namespace}}
+	st.fill(l, ipam.Ledger{})
 	created, err := leases.Create(ctx, l, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create lease %s: %w", l.Name, errLost)
+		return fmt.Errorf("create lease %s: %w", l.Name, errLedgerChanged)
 	}
 	if err != nil {
 		return fmt.Errorf("create lease %s for the ledger: %w", l.Name, err)
 	}
-	b.shards = append(b.shards, &shard{lease: created, entries: ipam.Ledger{}})
+	st.shards = append(st.shards, &shard{lease: created, entries: ipam.Ledger{}})
 	return nil
 }
 
 // write updates a shard at the version that was read last.
-func (b *store) write(
+func (st *store) write(
 	ctx context.Context, leases leaseClient, s *shard, entries ipam.Ledger,
 ) error {
 	l := s.lease.DeepCopy()
-	b.fill(l, entries)
+	st.fill(l, entries)
 	written, err := leases.Update(ctx, l, metav1.UpdateOptions{})
 	switch {
 	case apierrors.IsConflict(err) || apierrors.IsNotFound(err):
-		return fmt.Errorf("write lease %s: %w", l.Name, errLost)
+		return fmt.Errorf("write lease %s: %w", l.Name, errLedgerChanged)
 	case err != nil:
 		return fmt.Errorf("write lease %s of the ledger: %w", l.Name, err)
 	}
@@ -320,7 +320,7 @@ func (b *store) write(
 }
 
 // fill sets entries, writer and time in l.
-func (b *store) fill(l *coordinationv1.Lease, entries ipam.Ledger) {
+func (st *store) fill(l *coordinationv1.Lease, entries ipam.Ledger) {
 	if l.Annotations == nil {
 		l.Annotations = map[string]string{}
 	}
@@ -330,5 +330,5 @@ func (b *store) fill(l *coordinationv1.Lease, entries ipam.Ledger) {
 	l.Labels[svc.LabelRole] = svc.RoleLedger
 	l.Annotations[svc.AnnotationLedger] = svc.EncodeLedger(entries)
 	now := metav1.NowMicro()
-	l.Spec.HolderIdentity, l.Spec.RenewTime = &b.cfg.identity, &now
+	l.Spec.HolderIdentity, l.Spec.RenewTime = &st.cfg.identity, &now
 }

@@ -169,7 +169,7 @@ func TestFailedCommits(t *testing.T) {
 		acquire(t, b)
 		x.breaks(c)
 		err := b.commit(context.Background(), many(9, "a/web"))
-		if err == nil || errors.Is(err, errLost) != x.lost {
+		if err == nil || errors.Is(err, errLedgerChanged) != x.lost {
 			t.Errorf("%s: %v", x.name, err)
 		}
 		acquire(t, b)
@@ -183,13 +183,14 @@ func TestFailedCommits(t *testing.T) {
 func TestNoCommitBeforeAcquire(t *testing.T) {
 	c := newFakeLeases()
 	if err := c.store("me", 0, nil).commit(context.Background(), many(1, "a/web")); !errors.Is(err,
-		errLost) || c.writes != 0 {
+		errLedgerChanged) || c.writes != 0 {
 		t.Errorf("%v, %d writes", err, c.writes)
 	}
 	down := &store{cfg: storeConfig{name: "s", identity: "me", leases: func() (leaseClient, error) {
 		return nil, errDown
 	}}}
-	if err := down.acquire(context.Background()); !errors.Is(err, errDown) || errors.Is(err, errLost) {
+	if err := down.acquire(context.Background()); !errors.Is(err, errDown) ||
+		errors.Is(err, errLedgerChanged) {
 		t.Errorf("without a server: %v", err)
 	}
 }

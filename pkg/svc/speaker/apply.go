@@ -59,7 +59,7 @@ func (p *applier) due(now time.Duration) bool {
 // protect is not put on the host (S5). It returns an error for each address that it could not
 // remove.
 func (p *applier) apply(next assignments, s snapshot) []error {
-	p.resolve(next, s)
+	p.completeAssignments(next, s)
 	p.withhold(next)
 	gained, lost := next.missing(p.have), p.have.missing(next)
 	if len(lost) > 0 {
@@ -81,9 +81,9 @@ func (p *applier) apply(next assignments, s snapshot) []error {
 	return errs
 }
 
-// resolve sets what depends on the snapshot and on this host's links. An address whose link is
-// gone goes with it.
-func (p *applier) resolve(next assignments, s snapshot) {
+// completeAssignments sets what depends on the snapshot and on this host's links. An address whose
+// link is gone goes with it.
+func (p *applier) completeAssignments(next assignments, s snapshot) {
 	for addr, a := range next {
 		l, ok := p.host.link(a.Link.Name)
 		if !ok && a.phase != shared {
@@ -139,7 +139,7 @@ func (p *applier) own(next assignments) (errs []error) {
 	before := p.remains.union(p.have)
 	p.remains = assignments{}
 	for _, f := range failures {
-		addr := f.Address.VIP
+		addr := f.Address.Addr
 		wanted := next.has(addr)
 		if a := before[addr]; (before.has(addr) || !wanted) && a.phase != shared {
 			a.Addr = addr

@@ -17,11 +17,11 @@ const (
 	defend
 )
 
-// resolve decides about a claim of a by another host, of which claimedBy is the kvip node, "" if
-// it is a foreign one. ARP cannot tell whose information is newer (S3): a node with a stale view
-// yields, and the owner with a fresh view defends. Claims from before the node got the address
+// resolveConflict decides about a claim of a by another host, of which claimedBy is the kvip node,
+// "" if it is a foreign one. ARP cannot tell whose information is newer (S3): a node with a stale
+// view yields, and the owner with a fresh view defends. Claims from before the node got the address
 // mean nothing.
-func resolve(a assigned, c arp.Conflict, claimedBy string, fresh bool) resolution {
+func resolveConflict(a assigned, c arp.Conflict, claimedBy string, fresh bool) resolution {
 	switch {
 	case c.At < a.since:
 		return ignore
@@ -39,24 +39,24 @@ func resolve(a assigned, c arp.Conflict, claimedBy string, fresh bool) resolutio
 // once, releases a lost address: many claims may arrive together. The address comes back only by a
 // fresh decision.
 func (s *Speaker) handleConflict(c arp.Conflict) {
-	a, ok := s.applier.have[c.VIP]
+	a, ok := s.applier.have[c.Addr]
 	if !ok {
 		return
 	}
 	node := s.nodeWithMAC(c.MAC.String())
-	switch resolve(a, c, node, s.cfg.NodeLease.View().Fresh) {
+	switch resolveConflict(a, c, node, s.cfg.NodeLease.View().Fresh) {
 	case ignore:
 		return
 	case defend:
-		s.cfg.Announcer.Defend(c.VIP)
+		s.cfg.Announcer.Defend(c.Addr)
 		s.recorder.conflict(c, node)
 		return
 	case yield:
 		s.recorder.yielded(c, node)
 	case release:
-		s.cfg.Log.Debug("another node owns the address now", "vip", c.VIP, "node", node)
+		s.cfg.Log.Debug("another node owns the address now", "vip", c.Addr, "node", node)
 	}
-	s.applier.have[c.VIP] = a.leave(s.cfg.Clock())
+	s.applier.have[c.Addr] = a.leave(s.cfg.Clock())
 	s.wake.Notify()
 }
 

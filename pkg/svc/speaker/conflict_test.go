@@ -33,7 +33,7 @@ func TestResolve(t *testing.T) {
 		{"a claim from before, with a stale view", owned, since - 1, "you", false, ignore},
 	} {
 		a := newAssigned(vip4, "eth0", c.phase, since)
-		got := resolve(a, arp.Conflict{VIP: vip4, MAC: peerMAC, At: c.at}, c.claimedBy, c.fresh)
+		got := resolveConflict(a, arp.Conflict{Addr: vip4, MAC: peerMAC, At: c.at}, c.claimedBy, c.fresh)
 		if got != c.want {
 			t.Errorf("%s: resolution %d, want %d", c.name, got, c.want)
 		}
@@ -106,8 +106,8 @@ func TestAnAdoptedAddressIsYielded(t *testing.T) {
 func TestClaimsFromBeforeAreIgnored(t *testing.T) {
 	f := newFixture(t)
 	f.ownVIP4()
-	f.speaker.handleConflict(arp.Conflict{VIP: vip4, MAC: peerMAC, At: f.clock() - time.Second})
-	f.speaker.handleConflict(arp.Conflict{VIP: vip6, MAC: peerMAC, At: f.clock()}) // not owned
+	f.speaker.handleConflict(arp.Conflict{Addr: vip4, MAC: peerMAC, At: f.clock() - time.Second})
+	f.speaker.handleConflict(arp.Conflict{Addr: vip6, MAC: peerMAC, At: f.clock()}) // not owned
 	if got := f.journal.drain(); got != "" {
 		t.Errorf("actions %q", got)
 	}

@@ -86,7 +86,7 @@ func (f *faults) none() bool { return len(f.host) == 0 && len(f.address) == 0 }
 // anyNew reports whether one of the failures is that of an address without a fault.
 func (f *faults) anyNew(failures []*vip.AddressError) bool {
 	return slices.ContainsFunc(failures, func(e *vip.AddressError) bool {
-		return f.address[e.Address.VIP] == nil
+		return f.address[e.Address.Addr] == nil
 	})
 }
 

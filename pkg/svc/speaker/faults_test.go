@@ -126,7 +126,7 @@ func TestManyFaults(t *testing.T) {
 
 func TestAnyNew(t *testing.T) {
 	f := newFaults()
-	failures := []*vip.AddressError{{Address: vip.Address{VIP: vip4}, Err: errTest}}
+	failures := []*vip.AddressError{{Address: vip.Address{Addr: vip4}, Err: errTest}}
 	if f.anyNew(nil) || !f.anyNew(failures) {
 		t.Error("a first failure is not new, or none is")
 	}

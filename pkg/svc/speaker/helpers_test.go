@@ -78,10 +78,10 @@ func (o *journalingOwner) Sync(list []assignment.Assignment) (
 	added, removed []vip.Address, err error) {
 	added, removed, err = o.ServiceOwner.Sync(list)
 	for _, a := range added {
-		o.journal.add("add %v", a.VIP)
+		o.journal.add("add %v", a.Addr)
 	}
 	for _, a := range removed {
-		o.journal.add("remove %v", a.VIP)
+		o.journal.add("remove %v", a.Addr)
 	}
 	return added, removed, err
 }
@@ -362,7 +362,7 @@ func (f *fixture) putElection(holder string) {
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "api-vip", Namespace: fakecluster.Namespace,
 			Labels:      map[string]string{svc.LabelRole: svc.RoleControlPlane},
-			Annotations: map[string]string{kubelease.AnnotationAddresses: vip4.String() + ":6443"},
+			Annotations: map[string]string{kubelease.AnnotationVIPs: vip4.String() + ":6443"},
 		},
 		Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds},
 	})
@@ -391,7 +391,7 @@ func (f *fixture) ownVIP4() {
 
 // conflict lets another host claim vip4, and returns the actions.
 func (f *fixture) conflict(mac net.HardwareAddr) string {
-	f.speaker.handleConflict(arp.Conflict{VIP: vip4, MAC: mac, At: f.clock()})
+	f.speaker.handleConflict(arp.Conflict{Addr: vip4, MAC: mac, At: f.clock()})
 	return f.journal.drain()
 }
 

@@ -107,7 +107,7 @@ func (r *recorder) noLink(none bool) {
 // node of that host, "" if it is a foreign one.
 func (r *recorder) conflict(c arp.Conflict, node string) {
 	r.cfg.Metrics.ServiceConflict()
-	key, now := c.VIP.String()+" "+c.MAC.String(), r.cfg.Clock()
+	key, now := c.Addr.String()+" "+c.MAC.String(), r.cfg.Clock()
 	if at, ok := r.conflicts[key]; ok && now-at < conflictLogInterval {
 		return
 	}
@@ -116,13 +116,13 @@ func (r *recorder) conflict(c arp.Conflict, node string) {
 	}
 	r.conflicts[key] = now
 	r.cfg.Log.Warn("another host claims an address of this node; defending it",
-		"vip", c.VIP, "reason", claimant(c, node))
+		"vip", c.Addr, "reason", claimant(c, node))
 }
 
 // yielded records that this node gives up an address that another host claims.
 func (r *recorder) yielded(c arp.Conflict, node string) {
 	r.cfg.Log.Warn("another host claims an address of this node, whose view is stale; yielding",
-		"vip", c.VIP, "reason", claimant(c, node))
+		"vip", c.Addr, "reason", claimant(c, node))
 }
 
 func claimant(c arp.Conflict, node string) string {

@@ -103,15 +103,15 @@ func TestConflictsAreLoggedByHostAndAddress(t *testing.T) {
 	r, log, metrics, now := newTestRecorder()
 	const message = "another host claims an address of this node; defending it"
 	for range 2 {
-		r.conflict(arp.Conflict{VIP: vip4, MAC: foreignMAC}, "")
-		r.conflict(arp.Conflict{VIP: vip6, MAC: foreignMAC}, "")
-		r.conflict(arp.Conflict{VIP: vip4, MAC: peerMAC}, "you")
+		r.conflict(arp.Conflict{Addr: vip4, MAC: foreignMAC}, "")
+		r.conflict(arp.Conflict{Addr: vip6, MAC: foreignMAC}, "")
+		r.conflict(arp.Conflict{Addr: vip4, MAC: peerMAC}, "you")
 	}
 	if n := strings.Count(log.String(), message); n != 3 || metrics.conflicts != 6 {
 		t.Errorf("%d conflicts logged, %d counted\n%s", n, metrics.conflicts, log)
 	}
 	*now += conflictLogInterval
-	r.conflict(arp.Conflict{VIP: vip4, MAC: foreignMAC}, "")
+	r.conflict(arp.Conflict{Addr: vip4, MAC: foreignMAC}, "")
 	if n := strings.Count(log.String(), message); n != 4 {
 		t.Errorf("%d conflicts logged after a minute\n%s", n, log)
 	}
@@ -149,6 +149,6 @@ func TestNoMetrics(t *testing.T) {
 		Clock: func() time.Duration { return 1 },
 	})
 	r.changed([]netip.Addr{vip4}, []netip.Addr{vip6}, only(newAssigned(vip4, "eth0", owned, 1)))
-	r.conflict(arp.Conflict{VIP: vip4, MAC: peerMAC}, "")
-	r.yielded(arp.Conflict{VIP: vip4, MAC: peerMAC}, "you")
+	r.conflict(arp.Conflict{Addr: vip4, MAC: peerMAC}, "")
+	r.yielded(arp.Conflict{Addr: vip4, MAC: peerMAC}, "you")
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func conflictFromPeer(f *fixture) arp.Conflict {
-	return arp.Conflict{VIP: vip4, MAC: peerMAC, At: f.clock()}
+	return arp.Conflict{Addr: vip4, MAC: peerMAC, At: f.clock()}
 }
 
 // S6: a Speaker that ends for good hands over and leaves nothing. The filter goes last.

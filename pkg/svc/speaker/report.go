@@ -56,9 +56,9 @@ type page struct {
 	problem   string
 }
 
-// publish sets the page. Without a fresh view nothing was decided, and the earlier decisions
+// updatePage sets the page. Without a fresh view nothing was decided, and the earlier decisions
 // stand (S2).
-func (s *Speaker) publish(snap snapshot, decisions map[netip.Addr]placement.Decision) {
+func (s *Speaker) updatePage(snap snapshot, decisions map[netip.Addr]placement.Decision) {
 	p := &s.page
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -166,7 +166,7 @@ func (s *Speaker) reportHealth() {
 	problem := s.problemWith(own)
 	switch {
 	case s.cfg.NodeLease.View().Fresh:
-		s.cfg.Health.Degraded(problem)
+		s.cfg.Health.Impaired(problem)
 	case problem != "":
 		s.cfg.Health.Stopped(problem)
 	default:

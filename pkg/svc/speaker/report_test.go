@@ -87,7 +87,7 @@ func TestPlacementOfAnAddressWithoutANode(t *testing.T) {
 	if got := f.speaker.Report("a/web").Addresses[0]; got.Rejected["me"] == "" || got.Node != "" {
 		t.Errorf("report %+v", got)
 	}
-	f.advance(frozenAfter + 1)
+	f.advance(pausedAfter + 1)
 	f.reconcile()
 	if got, _ := f.speaker.Placement(vip4); got != (placement.Decision{}) {
 		t.Errorf("with a stale view: %+v", got)

@@ -25,9 +25,9 @@ const (
 	minPause = 20 * time.Millisecond
 	// resyncInterval is the longest time between two reconciles.
 	resyncInterval = time.Second
-	// frozenAfter is the time without a reconcile after which this process or host counts as
+	// pausedAfter is the time without a reconcile after which this process or host counts as
 	// frozen (E9): other nodes may have its addresses now.
-	frozenAfter = 3 * time.Second
+	pausedAfter = 3 * time.Second
 	// filterInterval is the time between two writes of an unchanged packet filter, which renew
 	// its timeouts.
 	filterInterval = 30 * time.Second
@@ -54,12 +54,12 @@ type Speaker struct {
 	recorder     *recorder
 	page         page
 
-	adopted  bool // the addresses of an earlier process were read
-	dirty    bool // this host changed since the last reconcile
-	observed observedGeneration
-	last     snapshot
-	retryAt  time.Duration // of the next reconcile after a failure; 0: nothing failed
-	problem  string        // what failed in the last reconcile
+	leftoversRead bool // the addresses of an earlier process were read
+	dirty         bool // this host changed since the last reconcile
+	observed      observedGeneration
+	last          snapshot
+	retryAt       time.Duration // of the next reconcile after a failure; 0: nothing failed
+	problem       string        // what failed in the last reconcile
 }
 
 // observedGeneration identifies the inputs of a reconcile. While it stays the same there is
@@ -145,7 +145,7 @@ func (s *Speaker) handleLinkEvent(ev link.Event) bool {
 
 func (s *Speaker) readLinks() {
 	s.fail(s.host.read())
-	s.publishNodeInfo()
+	s.updateLeaseInfo()
 }
 
 // reconcile compares what this node should have with what it has, if an input changed, and acts.
@@ -157,8 +157,8 @@ func (s *Speaker) reconcile() time.Duration {
 	s.cfg.Health.Heartbeat()
 	defer s.reportHealth()
 	view := s.cfg.NodeLease.View()
-	if last != 0 && now-last > frozenAfter {
-		s.applier.have.markUnconfirmed()
+	if last != 0 && now-last > pausedAfter {
+		s.applier.have.markAdopted()
 		s.dirty, view.Fresh = true, false
 	}
 	view.Fresh = view.Fresh && s.cfg.Cache.HasSynced()
@@ -188,8 +188,8 @@ func (s *Speaker) decide(view liveness.View, now time.Duration) {
 		s.recorder.recovered()
 	}
 	s.retryAt, s.problem = 0, ""
-	if !s.hostKnown() {
-		s.publish(s.last, nil)
+	if !s.prepareHost() {
+		s.updatePage(s.last, nil)
 		return
 	}
 	snap := takeSnapshot(&s.cfg, view)
@@ -206,8 +206,8 @@ func (s *Speaker) decide(view liveness.View, now time.Duration) {
 	if at := s.applier.faults.nextEvent(now); at != 0 && (s.retryAt == 0 || at < s.retryAt) {
 		s.retryAt = at
 	}
-	s.publishNodeInfo()
-	s.publish(snap, decisions)
+	s.updateLeaseInfo()
+	s.updatePage(snap, decisions)
 }
 
 func (s *Speaker) apply(next assignments) {
@@ -216,16 +216,16 @@ func (s *Speaker) apply(next assignments) {
 	}
 }
 
-// hostKnown reports whether the links and the addresses of an earlier process were read. Before
+// prepareHost reports whether the links and the addresses of an earlier process were read. Before
 // that nothing on this host changes.
-func (s *Speaker) hostKnown() bool {
+func (s *Speaker) prepareHost() bool {
 	if s.host.unread {
 		s.readLinks()
 	}
-	if !s.adopted {
+	if !s.leftoversRead {
 		s.fail(s.adopt())
 	}
-	return s.adopted && s.host.links != nil
+	return s.leftoversRead && s.host.links != nil
 }
 
 // adopt takes over the addresses of an earlier process. They stay, unannounced, until a fresh view
@@ -243,9 +243,9 @@ func (s *Speaker) adopt() error {
 	if err != nil {
 		return fmt.Errorf("read the addresses of an earlier process: %w", err)
 	}
-	s.adopted = true
+	s.leftoversRead = true
 	for _, m := range present {
-		s.applier.have[m.VIP] = newAssigned(m.VIP, m.LinkName, adopted, s.cfg.Clock())
+		s.applier.have[m.Addr] = newAssigned(m.Addr, m.LinkName, adopted, s.cfg.Clock())
 	}
 	s.recorder.adopted(len(present))
 	return nil
@@ -276,8 +276,8 @@ func (s *Speaker) fail(err error) {
 	s.recorder.failure(err)
 }
 
-// publishNodeInfo writes the links and the faults of this host into the node's Lease.
-func (s *Speaker) publishNodeInfo() {
+// updateLeaseInfo writes the links and the faults of this host into the node's Lease.
+func (s *Speaker) updateLeaseInfo() {
 	info := s.host.info
 	if info.Node == "" {
 		return // not known yet

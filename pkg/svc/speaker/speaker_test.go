@@ -226,7 +226,7 @@ func TestAReconcileIsDueWhenAnAddressExpires(t *testing.T) {
 func TestAFrozenProcessIsSilent(t *testing.T) {
 	f := newFixture(t)
 	f.ownVIP4()
-	f.advance(frozenAfter + 1)
+	f.advance(pausedAfter + 1)
 	f.expect("silence 10.0.0.100")
 	if got := f.speaker.Report("").Addresses[0].State; got != "adopted" {
 		t.Errorf("the state is %q", got)
@@ -235,7 +235,7 @@ func TestAFrozenProcessIsSilent(t *testing.T) {
 	f.advance(time.Minute)
 	f.expect("protect [10.0.0.100], silence 10.0.0.100")
 	f.expect("")
-	f.advance(frozenAfter + 1) // again, with a view that was stale before
+	f.advance(pausedAfter + 1) // again, with a view that was stale before
 	f.expect("")
 	f.renew()
 	f.expect("announce 10.0.0.100")
@@ -245,7 +245,7 @@ func TestAFrozenProcessIsSilent(t *testing.T) {
 func TestAShortPauseIsNoFreeze(t *testing.T) {
 	f := newFixture(t)
 	f.ownVIP4()
-	f.advance(frozenAfter)
+	f.advance(pausedAfter)
 	f.expect("")
 }
 
@@ -336,7 +336,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("heartbeats %v and %v, not ready %q",
 			f.heartbeat("Services"), f.heartbeat("node Lease"), f.notReady())
 	}
-	f.announcer.conflicts <- arp.Conflict{VIP: vip4, MAC: foreignMAC, At: running()}
+	f.announcer.conflicts <- arp.Conflict{Addr: vip4, MAC: foreignMAC, At: running()}
 	f.Eventually("it defends", func() bool { return strings.Contains(f.journal.drain(), "defend") })
 	events <- link.Event{Kind: link.LinkChanged}
 	f.Eventually("the event is handled", func() bool { return len(events) == 0 })

@@ -138,8 +138,8 @@ func (all assignments) unexpired(now time.Duration) assignments {
 	return all.where(func(a assigned) bool { return !a.expired(now) })
 }
 
-// markUnconfirmed makes owned addresses adopted ones: other nodes may have taken them (E9).
-func (all assignments) markUnconfirmed() {
+// markAdopted makes owned addresses adopted ones: other nodes may have taken them (E9).
+func (all assignments) markAdopted() {
 	for addr, a := range all {
 		if a.phase == owned {
 			all[addr] = a.in(adopted)

@@ -111,7 +111,7 @@ func TestMarkUnconfirmed(t *testing.T) {
 		owned: adopted, adopted: adopted, leaving: leaving, shared: shared,
 	} {
 		all := only(newAssigned(vip4, "eth0", p, time.Second))
-		all.markUnconfirmed()
+		all.markAdopted()
 		if a := all[vip4]; a.phase != want || a.since != time.Second || a.State == assignment.Announced {
 			t.Errorf("%s becomes %+v, want %s", p, a, want)
 		}

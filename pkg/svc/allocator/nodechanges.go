@@ -18,39 +18,40 @@ import (
 const (
 	// ReasonAnnounced is the reason of the Event that names the node of a Service, after each change.
 	ReasonAnnounced = "Announced"
-	// announcedPause is the time between two of these Events: if a node fails, thousands of Services
+	// nodeChangePause is the time between two of these Events: if a node fails, thousands of Services
 	// change at once.
-	announcedPause = 50 * time.Millisecond
-	// announcedMaxAge is how long a change is kept until this node becomes the leader: the former
+	nodeChangePause = 50 * time.Millisecond
+	// nodeChangeMaxAge is how long a change is kept until this node becomes the leader: the former
 	// leader may have failed with the node whose addresses moved.
-	announcedMaxAge = 30 * time.Second
+	nodeChangeMaxAge = 30 * time.Second
 )
 
-// announcement is a change of the node of a Service that needs an Event.
-type announcement struct {
+// nodeChange is a change of the node of a Service that needs an Event.
+type nodeChange struct {
 	service *svc.Service
 	text    string
 	at      time.Duration
 }
 
-// announcements follow which nodes announce each Service. Every node does this, and the leader
+// nodeChanges follow which nodes announce each Service. Every node does this, and the leader
 // posts the Events.
-type announcements struct {
-	version uint64                     // of the placement last observed; used by the reconcile loop only
+type nodeChanges struct {
+	// of the placement last observed; used by the reconcile loop only
+	version uint64
 	last    map[ipam.ServiceKey]string // names the nodes; "" if no node announces the Service
 
 	mu      sync.Mutex
-	pending map[ipam.ServiceKey]announcement
+	pending map[ipam.ServiceKey]nodeChange
 	leader  bool // this node posts
 }
 
-func newAnnouncements() *announcements {
-	return &announcements{last: map[ipam.ServiceKey]string{}, pending: map[ipam.ServiceKey]announcement{}}
+func newNodeChanges() *nodeChanges {
+	return &nodeChanges{last: map[ipam.ServiceKey]string{}, pending: map[ipam.ServiceKey]nodeChange{}}
 }
 
-// observeAnnouncements records what changed since the last call.
-func (a *Allocator) observeAnnouncements(leader bool) {
-	n, now := a.announced, a.cfg.Clock()
+// observeNodeChanges records what changed since the last call.
+func (a *Allocator) observeNodeChanges(leader bool) {
+	n, now := a.nodeChanges, a.cfg.Clock()
 	n.mu.Lock()
 	n.leader = leader
 	n.mu.Unlock()
@@ -83,14 +84,14 @@ func (a *Allocator) observeAnnouncements(leader bool) {
 
 // add records that a Service has no condition yet: its first node is a change, even if the
 // condition is written before the node is observed.
-func (n *announcements) add(key ipam.ServiceKey) {
+func (n *nodeChanges) add(key ipam.ServiceKey) {
 	if _, seen := n.last[key]; !seen {
 		n.last[key] = ""
 	}
 }
 
 // compare records a change if text differs from the last one.
-func (n *announcements) compare(s *svc.Service, text string, now time.Duration) {
+func (n *nodeChanges) compare(s *svc.Service, text string, now time.Duration) {
 	key := s.Key()
 	before, seen := n.last[key]
 	isNew := !seen && (s.Condition == nil || s.Condition.Reason != ReasonAllocated)
@@ -100,17 +101,17 @@ func (n *announcements) compare(s *svc.Service, text string, now time.Duration) 
 	case text == "":
 		delete(n.pending, key)
 	case seen && text != before || isNew:
-		n.pending[key] = announcement{s, text, now}
+		n.pending[key] = nodeChange{s, text, now}
 	}
 }
 
 // replace sets the present state, and drops changes of deleted Services. Without leadership it
 // drops old ones, too.
-func (n *announcements) replace(next map[ipam.ServiceKey]string, now time.Duration) {
+func (n *nodeChanges) replace(next map[ipam.ServiceKey]string, now time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for key, p := range n.pending {
-		if _, exists := next[key]; !exists || now-p.at > announcedMaxAge && !n.leader {
+		if _, exists := next[key]; !exists || now-p.at > nodeChangeMaxAge && !n.leader {
 			delete(n.pending, key)
 		}
 	}
@@ -136,17 +137,17 @@ func describe(
 	return strings.Join(parts, ", "), true
 }
 
-// postAnnouncements posts the Events until ctx ends, the oldest change first. Of several changes of
+// postNodeChanges posts the Events until ctx ends, the oldest change first. Of several changes of
 // one Service it posts the last.
-func (a *Allocator) postAnnouncements(ctx context.Context) {
-	tick := time.NewTicker(announcedPause)
+func (a *Allocator) postNodeChanges(ctx context.Context) {
+	tick := time.NewTicker(nodeChangePause)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if next, ok := a.announced.next(); ok {
+			if next, ok := a.nodeChanges.next(); ok {
 				limited, cancel := context.WithTimeout(ctx, requestTimeout)
 				a.events.postChange(limited, next.service, corev1.EventTypeNormal, ReasonAnnounced, next.text)
 				cancel()
@@ -156,11 +157,11 @@ func (a *Allocator) postAnnouncements(ctx context.Context) {
 }
 
 // next removes and returns the oldest change, if this node is the leader.
-func (n *announcements) next() (oldest announcement, ok bool) {
+func (n *nodeChanges) next() (oldest nodeChange, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !n.leader {
-		return announcement{}, false
+		return nodeChange{}, false
 	}
 	for _, p := range n.pending {
 		if !ok || p.at < oldest.at || p.at == oldest.at && p.service.Key() < oldest.service.Key() {

@@ -43,7 +43,7 @@ func (s *announcedFixture) at(addr netip.Addr, node string, leader bool) {
 
 func (s *announcedFixture) observe(leader bool) {
 	s.count++
-	s.a.observeAnnouncements(leader)
+	s.a.observeNodeChanges(leader)
 }
 
 // has gives an address to a Service that says of itself what its status shows.
@@ -71,7 +71,7 @@ func (s *announcedFixture) service(key string) {
 // pending removes and returns the changes that need an Event, the oldest change first.
 func (s *announcedFixture) pending() string {
 	var all []string
-	for next, ok := s.a.announced.next(); ok; next, ok = s.a.announced.next() {
+	for next, ok := s.a.nodeChanges.next(); ok; next, ok = s.a.nodeChanges.next() {
 		all = append(all, string(next.service.Key())+": "+next.text)
 	}
 	return strings.Join(all, "; ")
@@ -127,7 +127,7 @@ func TestTheNextLeaderPostsPendingEvents(t *testing.T) {
 	s.has("b/web", second)
 	s.at(first, "n1", false)
 	s.at(second, "n1", false)
-	s.advance(announcedMaxAge + time.Second)
+	s.advance(nodeChangeMaxAge + time.Second)
 	s.at(first, "n2", false)
 	s.expectEvents("")
 	s.observe(true)
@@ -190,13 +190,14 @@ func TestAddressesThatANodePublishesAreReserved(t *testing.T) {
 }
 
 func BenchmarkCompareAnnouncements(b *testing.B) {
-	n := newAnnouncements()
+	n := newNodeChanges()
 	placement := func(netip.Addr) (placement.Decision, string) {
 		return placement.Decision{Node: "n1", Reason: placement.ReasonChosen}, ""
 	}
 	services := make([]*svc.Service, 5000)
 	for i := range services {
-		services[i] = &svc.Service{Request: ipam.Request{Service: ipam.ServiceKey(fmt.Sprintf("a/web-%d", i))}}
+		services[i] = &svc.Service{Request: ipam.Request{Service: ipam.ServiceKey(fmt.Sprintf("a/web-%d",
+			i))}}
 	}
 	for b.Loop() {
 		next := make(map[ipam.ServiceKey]string, len(services))
