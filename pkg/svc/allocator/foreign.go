@@ -301,7 +301,7 @@ func (a *Allocator) removeFinalizer(ctx context.Context, s *svc.Service) {
 	if err == nil {
 		failures := a.cfg.failures()
 		options := metav1.PatchOptions{FieldManager: svc.FieldManager}
-		err = failures.do(ctx, a.cfg.Router, "patch", "services",
+		err = failures.send(ctx, a.cfg.Router, "patch", "services",
 			func(ctx context.Context, server *apiclient.Server) error {
 				services := server.Core.Services(s.Namespace)
 				_, err := services.Patch(ctx, s.Name, types.MergePatchType, body, options)
