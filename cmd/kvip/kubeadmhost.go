@@ -27,7 +27,7 @@ func hostAddresses(vips []netip.Addr) ([]kubeadm.Address, error) {
 	for _, a := range found {
 		managed := slices.ContainsFunc(
 			marked,
-			func(m vip.Marked) bool { return m.VIP == a.Prefix.Addr() },
+			func(m vip.Marked) bool { return m.Addr == a.Prefix.Addr() },
 		)
 		all = append(all, kubeadm.Address{Prefix: a.Prefix, Link: a.Link, Managed: managed})
 	}
