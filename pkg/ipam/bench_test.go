@@ -35,7 +35,8 @@ func BenchmarkPlan(b *testing.B) {
 			for i := range requests {
 				requests[i] = c.request
 				requests[i].Service, requests[i].Namespace,
-					requests[i].Ports = ServiceKey(fmt.Sprintf("ns-%d/web-%d", i%100, i)), fmt.Sprintf("ns-%d", i%100),
+					requests[i].Ports = ServiceKey(fmt.Sprintf("ns-%d/web-%d", i%100, i)),
+					fmt.Sprintf("ns-%d", i%100),
 					web
 				if requests[i].Families == nil {
 					requests[i].Families = []Family{IPv4}

@@ -20,13 +20,14 @@ type Result struct {
 }
 
 // Plan keeps valid assignments, then honours requested addresses, then previous ones, then
-// allocates free ones; ties are broken by ServiceKey. The order of its inputs does not matter. A Plan
-// from its own Ledger moves no Service.
+// allocates free ones; ties are broken by ServiceKey. The order of its inputs does not matter. A
+// Plan from its own Ledger moves no Service.
 //
 // A change of pools releases no address. A Service loses an address only if it does not request the
 // family, if the address is the VIP, or if the Services can no longer share it. Then the Service
 // that changed leaves: those that request no more than the ledger records stay. If several changed,
-// the first by ServiceKey stays. Two Services that each request the other's address are both refused.
+// the first by ServiceKey stays. Two Services that each request the other's address are both
+// refused.
 func Plan(ledger Ledger, pools []Pool, reserved Reserved, requests []Request) Result {
 	p := newPlanner(pools, reserved, requests)
 	p.retain(ledger)
@@ -80,7 +81,8 @@ func newPlanner(pools []Pool, reserved Reserved, requests []Request) *planner {
 		p.pending = append(p.pending, newPendingRequest(&requests[i]))
 	}
 	slices.SortStableFunc(p.pending, comparePending)
-	p.pending = slices.CompactFunc(p.pending, func(a, b *pendingRequest) bool { return a.Service == b.Service })
+	p.pending = slices.CompactFunc(p.pending,
+		func(a, b *pendingRequest) bool { return a.Service == b.Service })
 	return p
 }
 
@@ -98,8 +100,8 @@ func (p *planner) retain(ledger Ledger) {
 	}
 }
 
-// retainAt assigns a to s, or records why s has to release it. A request has one address of a family:
-// the one that satisfies the request, else the lowest.
+// retainAt assigns a to s, or records why s has to release it. A request has one address of a
+// family: the one that satisfies the request, else the lowest.
 func (p *planner) retainAt(a netip.Addr, s sharer) {
 	c, f := s.pendingRequest, FamilyOf(a)
 	warning, reserved := p.reserved.warning(a)

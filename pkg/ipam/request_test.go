@@ -15,8 +15,9 @@ func TestBoundsOfAnAddress(t *testing.T) {
 	replay(t, w, "pool p 192.0.2.0/30")
 	for i := range MaxSharers + 1 {
 		service := ServiceKey(fmt.Sprintf("a/%03d", i))
-		w.requests[service] = Request{Service: service, Namespace: "a", Families: []Family{IPv4}, ShareKey: "k",
-			Ports: []Port{{"TCP", uint16(i + 1)}}}
+		w.requests[service] = Request{Service: service, Namespace: "a", Families: []Family{IPv4},
+			ShareKey: "k",
+			Ports:    []Port{{"TCP", uint16(i + 1)}}}
 	}
 	got := w.plan()
 	if len(got.Ledger[a]) != MaxSharers || len(got.Ledger[b]) != 1 {
@@ -44,8 +45,9 @@ func TestBoundsOfPorts(t *testing.T) {
 		pool p 192.0.2.0/28
 		vip 192.0.2.9 6443`)
 	put := func(service ServiceKey, ports []Port, asked string) {
-		r := Request{Service: service, Namespace: "a", Families: []Family{IPv4}, ShareKey: string(service[:1]),
-			Ports: ports}
+		r := Request{Service: service, Namespace: "a", Families: []Family{IPv4},
+			ShareKey: string(service[:1]),
+			Ports:    ports}
 		if asked != "" {
 			r.Addresses = []netip.Addr{netip.MustParseAddr(asked)}
 		}

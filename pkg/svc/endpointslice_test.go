@@ -49,7 +49,8 @@ func TestReadSlice(t *testing.T) {
 		{"without a node", all{end(nil, &yes, nil, nil)}, placement.Endpoints{}},
 	} {
 		got, ok := readSlice(sliceOf("a", "web", row.all...))
-		if !ok || got.Service != "a/web" || !reflect.DeepEqual(got.Nodes, row.want) || got.servers != nil {
+		if !ok || got.Service != "a/web" || !reflect.DeepEqual(got.Nodes, row.want) ||
+			got.servers != nil {
 			t.Errorf("%s: %v %+v", row.name, ok, got)
 		}
 	}

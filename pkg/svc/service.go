@@ -66,7 +66,7 @@ type Service struct {
 	Condition *metav1.Condition
 }
 
-// Service returns its name in the ledger.
+// Key returns the name of s in the ledger.
 func (s *Service) Key() ipam.ServiceKey {
 	if s.Request.Service != "" { // avoids an allocation for each of thousands of Services
 		return s.Request.Service

@@ -61,7 +61,8 @@ func NewServiceOwner(cfg ServiceOwnerConfig) (*ServiceOwner, error) {
 		cfg.Lifetime = DefaultServiceLifetime
 	}
 	if cfg.Lifetime < MinServiceLifetime || cfg.Lifetime%time.Second != 0 {
-		return nil, fmt.Errorf("configure service address owner: lifetime %v: want whole seconds, at least %v",
+		return nil, fmt.Errorf(
+			"configure service address owner: lifetime %v: want whole seconds, at least %v",
 			cfg.Lifetime, MinServiceLifetime)
 	}
 	if cfg.Kernel == nil {

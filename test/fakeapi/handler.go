@@ -167,7 +167,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, sel selector) {
 func (s *Server) sendChanges(w http.ResponseWriter, version *uint64, sel selector) (<-chan struct{},
 	error) {
 	found, latest, changed, err := s.store.since(*version, sel)
-	if gone, ok := err.(apiError); ok {
+	if gone := (apiError{}); errors.As(err, &gone) {
 		_ = json.NewEncoder(w).Encode(object{"type": "ERROR", "object": gone.status()})
 		return nil, err
 	}

@@ -16,7 +16,8 @@ var logCalls = []string{
 
 // composed matches texts with values, and texts of the kernel and of API servers.
 var composed = regexp.MustCompile(`^(level=\w+|[a-z-]+=.*|\d.*|[a-z]+\d?|[\w.:-]*:\d+|` +
-	`default/\w+|[a-z]+-[a-z]+|example\.com/x|kube-vip\.io/egress|cp1, cp2, cp3|same-name|Forbidden|Unauthorized|address already in use|` +
+	`default/\w+|[a-z]+-[a-z]+|example\.com/x|kube-vip\.io/egress|cp1, cp2, cp3|` +
+	`same-name|Forbidden|Unauthorized|address already in use|` +
 	`no valid token in /var/lib/kvip|credentials: none)$`)
 
 // TestLoggedTextsExist: a log message that an end-to-end test waits for is in the source of the

@@ -44,7 +44,8 @@ func (s snapshot) checkDuplicates() error {
 	}
 	for addr, holders := range ledger {
 		if len(holders) > 1 {
-			return fmt.Errorf("the ledger gives %s to %s and %s", addr, holders[0].Service, holders[1].Service)
+			return fmt.Errorf("the ledger gives %s to %s and %s", addr, holders[0].Service,
+				holders[1].Service)
 		}
 	}
 	seen := map[netip.Addr]string{}

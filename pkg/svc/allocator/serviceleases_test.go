@@ -53,7 +53,8 @@ func TestServiceLeases(t *testing.T) {
 func TestServiceLeasesAndTheLedger(t *testing.T) {
 	const owner = ipam.ServiceKey("shop/web")
 	seen := func(version string) map[ipam.ServiceKey]serviceLease {
-		return map[ipam.ServiceKey]serviceLease{owner: {holder: "n1", version: version, duration: time.Minute}}
+		return map[ipam.ServiceKey]serviceLease{owner: {holder: "n1", version: version,
+			duration: time.Minute}}
 	}
 	l := ipam.Ledger{netip.MustParseAddr("10.0.0.100"): {{Service: owner}}}
 	var e serviceLeases

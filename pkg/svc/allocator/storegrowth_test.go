@@ -94,7 +94,8 @@ func TestAnEntryLongerThanALease(t *testing.T) {
 	next := many(3, "a/web")
 	commit(t, b, next)
 	for i := range 30_000 {
-		next[addr(1)] = append(next[addr(1)], ipam.Entry{Service: ipam.ServiceKey(fmt.Sprintf("b/web-%d", i))})
+		next[addr(1)] = append(next[addr(1)],
+			ipam.Entry{Service: ipam.ServiceKey(fmt.Sprintf("b/web-%d", i))})
 	}
 	next[addr(7)], next[addr(8)] = next[addr(1)], []ipam.Entry{{Service: "c/web"}}
 	for range 5 {

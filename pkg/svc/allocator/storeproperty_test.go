@@ -149,7 +149,8 @@ func storeHistory(t *testing.T, seed uint64) {
 
 // checkOwners asserts that no address changed its owner in one step: it must be free in between. If
 // two shards have it, the first counts. It returns the owners.
-func checkOwners(t *testing.T, c *fakeLeases, before map[string]ipam.ServiceKey) map[string]ipam.ServiceKey {
+func checkOwners(t *testing.T, c *fakeLeases,
+	before map[string]ipam.ServiceKey) map[string]ipam.ServiceKey {
 	t.Helper()
 	_, now := c.entries()
 	for a, key := range now {
