@@ -168,7 +168,7 @@ const memoryShare = 0.75
 func limitMemory(log *slog.Logger) {
 	if _, err := memlimit.Set(memlimit.WithRatio(memoryShare)); err != nil {
 		log.Info("cannot read the memory limit of this process; the garbage collector uses none",
-			"reason", err)
+			"err", err)
 	}
 }
 

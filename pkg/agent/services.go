@@ -228,7 +228,7 @@ func (s *services) run(ctx context.Context) error {
 	}
 	defer func() {
 		if err := lock.Close(); err != nil {
-			s.log.Debug("cannot close a lock", "reason", err)
+			s.log.Debug("cannot close a lock", "err", err)
 		}
 	}()
 	s.started.Store(true)
@@ -249,7 +249,7 @@ func (s *services) waitForLock(ctx context.Context) (lock io.Closer) {
 	vip.LockBackoff.Retry(ctx, func(failures int) (err error) {
 		lock, err = vip.LockServices()
 		if err != nil && failures == 0 {
-			s.log.Warn("waiting for another kvip on this host to end", "reason", err)
+			s.log.Warn("waiting for another kvip on this host to end", "err", err)
 			s.health.Stopped(err.Error())
 		}
 		return err
@@ -284,7 +284,7 @@ func (s *services) runComponents(ctx context.Context) error {
 		defer cancel()
 		if err := s.speaker.Release(limited); err != nil {
 			s.log.Warn("hand-over incomplete; the remaining addresses expire",
-				"node", s.cfg.NodeName, "reason", err)
+				"node", s.cfg.NodeName, "err", err)
 		}
 	}
 	stop()
@@ -315,7 +315,7 @@ func (s *services) leavesForGood(ctx context.Context) bool {
 	})
 	if err != nil {
 		s.log.Warn("cannot read the DaemonSet; addresses stay, as at a restart",
-			"node", s.cfg.NodeName, "reason", err)
+			"node", s.cfg.NodeName, "err", err)
 		return false
 	}
 	if stopped != "" {

@@ -392,7 +392,7 @@ func (r *Router) ConnectPeers(ctx context.Context) {
 				err = server.Connect(ctx)
 			}
 			if err != nil {
-				r.cfg.Log.Debug("API server peer does not respond", "server", host, "reason", err)
+				r.cfg.Log.Debug("API server peer does not respond", "server", host, "err", err)
 			}
 			r.mu.Lock()
 			defer r.mu.Unlock()

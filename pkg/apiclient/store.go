@@ -121,7 +121,7 @@ func (s *Store) reread() {
 // logProblem logs each new problem of the files once.
 func (s *Store) logProblem(problem string) {
 	if problem != "" && problem != s.problem {
-		s.cfg.Log.Warn("cannot use some credentials", "reason", problem)
+		s.cfg.Log.Warn("cannot use some credentials", "err", problem)
 	}
 	s.problem = problem
 }
@@ -198,7 +198,7 @@ func (s *Store) ReportDenied(source, host string) {
 	if !s.denied[source] {
 		s.denied[source] = true
 		s.cfg.Log.Warn("an API server refuses these credentials, trying the next ones",
-			"reason", source)
+			"source", source)
 	}
 	s.rotate()
 }
@@ -304,7 +304,7 @@ func (s *Store) reportChange() {
 		return
 	}
 	s.reported = now
-	s.cfg.Log.Info("credentials in use", "credentials", kind, "reason", source)
+	s.cfg.Log.Info("credentials in use", "credentials", kind, "source", source)
 	if s.cfg.OnChange != nil {
 		s.cfg.OnChange(kind, source)
 	}

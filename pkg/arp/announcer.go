@@ -70,7 +70,7 @@ func (a *Announcer) assign(list []assignment.Assignment) []netip.Addr {
 		}
 		one.Addr = one.Addr.Unmap()
 		if err := netaddr.Check(one.Addr); err != nil {
-			a.cfg.Log.Warn("cannot announce the address", "vip", one.Addr, "reason", err)
+			a.cfg.Log.Warn("cannot announce the address", "vip", one.Addr, "err", err)
 			continue
 		}
 		a.assigned[one.Addr] = one
@@ -240,7 +240,7 @@ func (a *Announcer) send(s *linkSocket, f frame, allowed func(netip.Addr) bool) 
 func (a *Announcer) fail(s *linkSocket, err error) {
 	if s.failed(a.cfg.Clock()) {
 		a.cfg.Log.Warn("announcements interrupted, reopening the packet socket", "link", s.link.Name,
-			"reason", err)
+			"err", err)
 	}
 	s.close()
 	for _, addr := range s.addrs {

@@ -270,7 +270,7 @@ func (c *ControlPlane) lockVIPs(ctx context.Context) (unlock func()) {
 			if err == nil {
 				locks = append(locks, lock)
 			} else if failures == 0 {
-				c.cfg.Log.Warn("waiting for another kvip on this host to end", "vip", addr, "reason", err)
+				c.cfg.Log.Warn("waiting for another kvip on this host to end", "vip", addr, "err", err)
 				c.loopHealth.Stopped(
 					"another kvip on this host serves the address: " + err.Error())
 			}
@@ -280,7 +280,7 @@ func (c *ControlPlane) lockVIPs(ctx context.Context) (unlock func()) {
 	return func() {
 		for _, lock := range locks {
 			if err := lock.Close(); err != nil {
-				c.cfg.Log.Debug("cannot close a lock", "reason", err)
+				c.cfg.Log.Debug("cannot close a lock", "err", err)
 			}
 		}
 	}

@@ -160,7 +160,7 @@ func (t *linkTracker) choose() (link.Link, error) {
 	case t.chooser.current.Index == 0:
 		return link.Link{}, err
 	default: // as while addresses change faster than they can be listed: keep the link
-		t.log.Debug("cannot look for a better link", "link", t.chooser.current.Name, "reason", err)
+		t.log.Debug("cannot look for a better link", "link", t.chooser.current.Name, "err", err)
 	}
 	if t.chooser.started.IsZero() {
 		t.chooser.leftover = t.leftoverLink()
@@ -189,7 +189,7 @@ func (t *linkTracker) leftoverLink() int {
 	addresses, err := t.addresses()
 	if err != nil {
 		t.log.Warn("cannot look for addresses of earlier agents",
-			"vip", netaddr.Join(t.cfg.VIPs, ","), "reason", err)
+			"vip", netaddr.Join(t.cfg.VIPs, ","), "err", err)
 		return 0
 	}
 	for _, a := range addresses {
@@ -256,7 +256,7 @@ func (t *linkTracker) missing(assumed bool, addresses ...netip.Addr) bool {
 	present, err := t.addresses()
 	if err != nil {
 		t.log.Warn("cannot check that the address is present",
-			"vip", netaddr.Join(addresses, ","), "reason", err)
+			"vip", netaddr.Join(addresses, ","), "err", err)
 		return assumed
 	}
 	return slices.ContainsFunc(addresses, func(v netip.Addr) bool {

@@ -45,7 +45,7 @@ func (c *listenCheck) check() {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		list, err := link.Sockets(family, 1<<link.StateListen, c.port)
 		if err != nil {
-			c.log.Debug("cannot list the API server's sockets", "reason", err)
+			c.log.Debug("cannot list the API server's sockets", "err", err)
 			return
 		}
 		for _, s := range list {
@@ -55,7 +55,7 @@ func (c *listenCheck) check() {
 	problem := notListening(c.vips, c.port, sockets)
 	if problem != "" && problem != c.last {
 		c.log.Warn("clients cannot reach the API server of this node at the address",
-			"vip", netaddr.Join(c.vips, ","), "reason", problem)
+			"vip", netaddr.Join(c.vips, ","), "err", problem)
 	}
 	c.last = problem
 	c.health.Stopped(problem)

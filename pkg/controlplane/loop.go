@@ -153,8 +153,8 @@ func (l *loop) execute(ctx context.Context, a election.Action) election.Event {
 	case election.Disown:
 		return l.disown(a)
 	case election.Defend:
-		l.log.Warn("another machine claims the address; defending it",
-			"vip", l.recorder.vips, "reason", "claimed by "+a.MAC)
+		l.log.Warn("another host claims the address; defending it",
+			"vip", l.recorder.vips, "mac", a.MAC)
 		for _, addr := range l.vips {
 			l.announcer.Defend(addr)
 		}
@@ -187,7 +187,7 @@ func (l *loop) own(a election.Action) election.Event {
 		l.requests.Go(l.owner.DestroySockets)
 	}
 	if err != nil {
-		l.log.Warn("cannot own the address", "vip", l.recorder.vips, "link", on.Name, "reason", err)
+		l.log.Warn("cannot own the address", "vip", l.recorder.vips, "link", on.Name, "err", err)
 		return election.Owned{Seq: a.Seq, Expired: expired}
 	}
 	l.announceUntil.Store(int64(a.Deadline))
@@ -208,7 +208,7 @@ func (l *loop) disown(a election.Action) election.Event {
 	l.stopAnnouncing()
 	err := l.owner.Delete()
 	if err != nil {
-		l.log.Error("cannot confirm that the address is gone", "vip", l.recorder.vips, "reason", err)
+		l.log.Error("cannot confirm that the address is gone", "vip", l.recorder.vips, "err", err)
 	}
 	l.requests.Go(l.owner.DestroySockets)
 	if a.Reason == election.ReasonFenceExpired {
@@ -224,17 +224,16 @@ func (l *loop) stopAnnouncing() {
 	l.announcer.Stop()
 }
 
-// probe asks on the link whether another machine answers for the addresses. A probe that cannot be
+// probe asks on the link whether another host answers for the addresses. A probe that cannot be
 // sent proves nothing and stops nothing: the lease has expired or was released.
 func (l *loop) probe(ctx context.Context, a election.Action) election.Event {
 	found, err := l.conflicts.Probe(ctx, a.Deadline-l.now())
 	if err != nil {
-		l.log.Warn("cannot probe for the address", "reason", err)
+		l.log.Warn("cannot probe for the address", "err", err)
 	}
 	result := election.Probed{}
 	for addr, mac := range found {
-		l.log.Warn("another machine answers for the address", "vip", addr, "reason",
-			"answered by "+mac.String())
+		l.log.Warn("another host answers for the address", "vip", addr, "mac", mac.String())
 		// The last holder's answer counts for both families.
 		if result.MAC == "" || election.ContainsMAC(a.MAC, mac.String()) {
 			result.MAC = mac.String()

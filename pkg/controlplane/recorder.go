@@ -45,7 +45,7 @@ type recorder struct {
 	holding      bool
 	claim        election.Action // in progress
 	freeSince    time.Duration   // when the silence or the release began that led to the claim
-	duplicate    atomic.Bool     // another machine holds under this node's name (E8)
+	duplicate    atomic.Bool     // another host holds under this node's name (E8)
 	posts        sync.WaitGroup  // of Events
 }
 
@@ -56,8 +56,8 @@ func (r *recorder) recordConflict(c arp.Conflict) {
 		return
 	}
 	r.lastConflict = c.At
-	r.log.Warn("another machine announces the address; is it configured there, or in use twice?",
-		"vip", c.Addr, "reason", "announced by "+c.MAC.String())
+	r.log.Warn("another host announces the address; is it configured there, or in use twice?",
+		"vip", c.Addr, "mac", c.MAC.String())
 }
 
 // recordClaim records the beginning of a claim of a lease that is free since an instant.
@@ -102,7 +102,7 @@ func (r *recorder) report(now election.Status) {
 		(now.Reason == election.ReasonHeldByOther || now.Reason == election.ReasonWaitingForExpiry)
 	switch {
 	case r.duplicate.Load():
-		r.health.Stopped("another machine holds the lease under this node's name: " + now.Holder +
+		r.health.Stopped("another host holds the lease under this node's name: " + now.Holder +
 			"; give every node its own name")
 	case now.State == election.Holding && now.Owned && now.Degraded != "":
 		r.health.Impaired(election.Reason(now.Degraded).Sentence())
@@ -145,7 +145,7 @@ func (r *recorder) recordLost(now election.Status) {
 		"reason", fmt.Sprintf("%s: %s", now.Cause, now.Cause.Sentence()))
 }
 
-// recordDuplicate detects another machine that holds under this node's name (E8). A holder that
+// recordDuplicate detects another host that holds under this node's name (E8). A holder that
 // does not renew may be this machine before its last boot.
 func (r *recorder) recordDuplicate(before, now election.Status) {
 	renewed := now.Holder == before.Holder && now.Age < before.Age
@@ -154,13 +154,13 @@ func (r *recorder) recordDuplicate(before, now election.Status) {
 		r.duplicate.Store(false)
 	case renewed && !r.duplicate.Swap(true):
 		r.log.Error(
-			"another machine holds the lease under this node's name: give every node its own name "+
+			"another host holds the lease under this node's name: give every node its own name "+
 				"(--node-name)",
 			"node", r.cfg.NodeName, "lease", r.cfg.LeaseName, "reason", "held by "+now.Holder)
 	}
 }
 
-// isDuplicate reports whether holder is another machine with the node name of id.
+// isDuplicate reports whether holder is another host with the node name of id.
 func isDuplicate(holder, id string) bool {
 	return holder != "" && holder != id && election.NodeName(holder) == election.NodeName(id)
 }
@@ -173,7 +173,7 @@ func (r *recorder) postTransition(a election.Action) {
 		ev := transitionEvent(r.cfg.Namespace, r.cfg.LeaseName, r.vips, a, time.Now())
 		if err := r.createEvent(ctx, ev); err != nil {
 			r.onFailure("create-event", err)
-			r.log.Warn("cannot create an Event", "lease", r.cfg.LeaseName, "reason", err)
+			r.log.Warn("cannot create an Event", "lease", r.cfg.LeaseName, "err", err)
 		}
 	})
 }

@@ -87,7 +87,7 @@ func TestFenceExpiryIsCounted(t *testing.T) {
 	})
 }
 
-// TestE8DuplicateNode is another machine under this node's name. It is reported when it renews. A
+// TestE8DuplicateNode is another host under this node's name. It is reported when it renews. A
 // lease from before a reboot of this machine looks the same and does not renew.
 func TestE8DuplicateNode(t *testing.T) {
 	const duplicateID = "node-a_boot_9"

@@ -63,11 +63,11 @@ var sentences = map[Reason]string{
 	ReasonFenceExpired:      "the lease could not be renewed in time",
 	ReasonLeaseLost:         "the lease no longer names this node",
 	ReasonPaused:            "this process or machine was paused",
-	ReasonAddressConflict: "another machine announced the address and the lease could not be" +
+	ReasonAddressConflict: "another host announced the address and the lease could not be" +
 		" confirmed in time",
 	ReasonCannotOwn:         "the address could not be put on the link",
 	ReasonAddressRemoved:    "another program on this host removed the address again and again",
-	ReasonAddressInUse:      "another machine already answers for the address",
+	ReasonAddressInUse:      "another host already answers for the address",
 	ReasonLeftover:          "an earlier agent left the address behind",
 	ReasonStarting:          "the health of the API server is not known yet",
 	ReasonHeldByOther:       "another node holds the lease",

@@ -114,7 +114,7 @@ func (s *Server) serveAddress(ctx context.Context, address string, pages http.Ha
 			err = s.serve(ctx, listener, pages, limit)
 		}
 		if err != nil && ctx.Err() == nil && !logged {
-			s.cfg.Log.Warn("cannot serve; trying again", "address", address, "reason", err)
+			s.cfg.Log.Warn("cannot serve; trying again", "address", address, "err", err)
 			logged = true
 		}
 		return err

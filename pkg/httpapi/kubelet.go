@@ -41,7 +41,7 @@ func (s *Server) serveKubelet(ctx context.Context, pages http.Handler) {
 			err = s.serve(ctx, &rootListener{listener, slots}, pages, probeLimits)
 		}
 		if err != nil {
-			s.cfg.Log.Warn("cannot serve the probes; trying again", "address", name, "reason", err)
+			s.cfg.Log.Warn("cannot serve the probes; trying again", "address", name, "err", err)
 		}
 		return err
 	})

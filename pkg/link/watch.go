@@ -104,7 +104,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		if worked {
 			pause = w.cfg.retry
 		}
-		w.cfg.Log.Warn("lost the subscription to link and address changes", "reason", err, "retry", pause)
+		w.cfg.Log.Warn("lost the subscription to link and address changes", "err", err, "retry", pause)
 		select {
 		case <-ctx.Done():
 			return nil

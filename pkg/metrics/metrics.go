@@ -257,7 +257,7 @@ func (s *Set) Announced(vip netip.Addr, kind string) {
 	}
 }
 
-// Conflict counts an announcement of the VIP by another machine.
+// Conflict counts an announcement of the VIP by another host.
 func (s *Set) Conflict(vip netip.Addr) {
 	if s != nil {
 		s.conflicts.WithLabelValues(vip.String()).Inc()

@@ -82,7 +82,7 @@ func (s *Set) ServiceAnnounced(kind string) {
 	}
 }
 
-// ServiceConflict counts an announcement by another machine of a Service's address.
+// ServiceConflict counts an announcement by another host of a Service's address.
 func (s *Set) ServiceConflict() {
 	if s != nil {
 		s.services.conflicts.Inc()

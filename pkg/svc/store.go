@@ -270,7 +270,7 @@ func (s *store[T]) recordFailure(verb string, err error) {
 	s.problem = err.Error()
 	s.mu.Unlock()
 	if isNew {
-		s.log.Warn("cannot read objects; trying again", "kind", s.kind, "reason", err)
+		s.log.Warn("cannot read objects; trying again", "kind", s.kind, "err", err)
 		s.changed(true)
 	}
 }

@@ -155,7 +155,7 @@ func (m *Manager) followCA() {
 	if !m.s.token || len(files) == 0 || len(files[0].CA()) == 0 || slices.ContainsFunc(files, known) {
 		return
 	}
-	m.cfg.Log.Info("CA of the kubeconfig changed, using it", "reason", files[0].Source())
+	m.cfg.Log.Info("CA of the kubeconfig changed, using it", "source", files[0].Source())
 	m.ca, m.s.stored = files[0].CA(), false
 	m.cfg.Store.SetToken(m.credentials())
 	m.cfg.Store.SetTokenValid(!m.denied)
@@ -224,9 +224,9 @@ func (m *Manager) setProblem(err error) {
 	const failing = "cannot maintain kvip's own token; trying again"
 	switch {
 	case text != "" && old == "":
-		m.cfg.Log.Warn(failing, "reason", text)
+		m.cfg.Log.Warn(failing, "err", text)
 	case text != "" && text != old:
-		m.cfg.Log.Debug(failing, "reason", text)
+		m.cfg.Log.Debug(failing, "err", text)
 	case text == "" && old != "":
 		m.cfg.Log.Info("kvip's own token is maintained again")
 	}
@@ -287,7 +287,7 @@ func (m *Manager) verify(ctx context.Context) error {
 	if !m.logged {
 		m.logged = true
 		m.cfg.Log.Warn("kvip's own token is refused; issuing a new one with bootstrap credentials",
-			"reason", err)
+			"err", err)
 	}
 	return m.issue(ctx)
 }
@@ -374,7 +374,7 @@ func (m *Manager) replace(
 	m.s.stored = false
 	m.cfg.Store.SetToken(issued, server)
 	m.conclude(nil)
-	m.cfg.Log.Info("kvip has a new token", "reason", "valid until "+expiry)
+	m.cfg.Log.Info("kvip has a new token", "expires", expiry)
 	return nil
 }
 

@@ -228,7 +228,7 @@ func (o *Owner) delete() error {
 	for _, a := range o.last {
 		if err := deleteAll(o.cfg.Kernel, []Change{{Address: a}}); err != nil {
 			o.cfg.Log.Warn("cannot delete the VIP; trying again",
-				"vip", a.Addr, "link", a.LinkName, "reason", err)
+				"vip", a.Addr, "link", a.LinkName, "err", err)
 		}
 	}
 	_, err := sweep(o.cfg.Kernel, func() ([]Marked, error) { return o.marked(o.configured) })

@@ -65,7 +65,7 @@ func destroyAndLog(
 	}
 	count, err := destroy(vips)
 	if err != nil {
-		log.Warn("cannot destroy connections to removed addresses", "reason", err)
+		log.Warn("cannot destroy connections to removed addresses", "err", err)
 	}
 	if count > 0 {
 		log.Info("destroyed connections to removed addresses", "count", count)

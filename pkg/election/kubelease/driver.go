@@ -129,7 +129,7 @@ func (d *Driver) failed(k kind, op string, err error) {
 	defer d.mu.Unlock()
 	if !d.failing(k) {
 		d.cfg.Log.Warn("API requests fail; trying again",
-			"lease", d.cfg.Name, "requests", string(k), "reason", err)
+			"lease", d.cfg.Name, "requests", string(k), "err", err)
 	}
 	d.states[k].StoppedFor(staleAfter, err.Error())
 }

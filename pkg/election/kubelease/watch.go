@@ -35,7 +35,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	for failures := 1; ctx.Err() == nil; failures++ {
 		began := time.Now()
 		if err := d.watchOnce(ctx); err != nil && ctx.Err() == nil {
-			d.cfg.Log.Debug("watch of the lease ended", "lease", d.cfg.Name, "reason", err)
+			d.cfg.Log.Debug("watch of the lease ended", "lease", d.cfg.Name, "err", err)
 		}
 		if time.Since(began) > watchBackoff.Max {
 			failures = 1

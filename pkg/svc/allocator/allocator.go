@@ -327,11 +327,11 @@ func (a *Allocator) acquire(ctx context.Context, term uint64) bool {
 func (a *Allocator) reset(err error) {
 	a.term = 0
 	if errors.Is(err, errLedgerChanged) {
-		a.cfg.Log.Info("ledger changed by another client; acquiring it again", "reason", err)
+		a.cfg.Log.Info("ledger changed by another client; acquiring it again", "err", err)
 		return
 	}
 	a.retryAt = a.cfg.Clock() + pollInterval
-	a.cfg.Log.Warn("cannot read or write the ledger; trying again", "reason", err)
+	a.cfg.Log.Warn("cannot read or write the ledger; trying again", "err", err)
 }
 
 // cacheIsStale reports whether the acquired ledger has a Service that exists and is not in the

@@ -160,7 +160,7 @@ func (e *LeaderElector) write(ctx context.Context, now time.Duration, holder str
 	case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err):
 		e.lose()
 	default:
-		e.cfg.Log.Debug("cannot write the allocator's Lease", "lease", e.cfg.Name, "reason", err)
+		e.cfg.Log.Debug("cannot write the allocator's Lease", "lease", e.cfg.Name, "err", err)
 	}
 }
 

@@ -93,7 +93,7 @@ func (e *events) send(
 			return err
 		})
 	if err != nil {
-		e.cfg.Log.Debug("cannot post an Event", "service", object.Name, "reason", err)
+		e.cfg.Log.Debug("cannot post an Event", "service", object.Name, "err", err)
 	}
 }
 

@@ -101,6 +101,6 @@ func (p *permissions) missing(permission, consequence string, err error) {
 	if !p.reported[permission] {
 		p.reported[permission] = true
 		p.log.Warn("permission missing", "permission", permission, "consequence", consequence,
-			"reason", err)
+			"err", err)
 	}
 }

@@ -267,7 +267,7 @@ func (a *Allocator) listServiceLeases(ctx context.Context, now time.Duration) {
 			return nil
 		})
 	if err != nil {
-		a.cfg.Log.Debug("cannot list kube-vip's Leases of Services; trying again", "reason", err)
+		a.cfg.Log.Debug("cannot list kube-vip's Leases of Services; trying again", "err", err)
 		return
 	}
 	a.foreign.observe(seen, now)
@@ -315,6 +315,6 @@ func (a *Allocator) removeFinalizer(ctx context.Context, s *svc.Service) {
 			})
 	}
 	if err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		a.cfg.Log.Warn("cannot remove a finalizer; trying again", "service", s.Key(), "reason", err)
+		a.cfg.Log.Warn("cannot remove a finalizer; trying again", "service", s.Key(), "err", err)
 	}
 }

@@ -50,7 +50,7 @@ func (c *statusClient) write(
 	case err != nil:
 		if !apierrors.IsConflict(err) && ctx.Err() == nil {
 			c.cfg.Log.Warn("cannot write the status of a Service; trying again",
-				"service", s.Key(), "reason", err)
+				"service", s.Key(), "err", err)
 		}
 		return nil, err
 	}

@@ -320,7 +320,7 @@ func (l *NodeLease) renewalFailed(err error) {
 	}
 	if text := err.Error(); text != l.problem {
 		l.cfg.Log.Warn("renewal of the node's Lease failed; trying again",
-			"lease", l.cfg.Name, "reason", err)
+			"lease", l.cfg.Name, "err", err)
 		l.problem = text
 	}
 }

@@ -132,7 +132,7 @@ func TestAddressInUse(t *testing.T) {
 	s.startAll()
 	s.wait("an agent to say who answers", func() bool {
 		for _, n := range s.c.Nodes {
-			if strings.Contains(logOf(s, n), "another machine answers for the address") {
+			if strings.Contains(logOf(s, n), "another host answers for the address") {
 				return true
 			}
 		}
