@@ -40,13 +40,14 @@ type View struct {
 	// not fresh. Nothing else changes by time alone.
 	FreshUntil time.Duration
 
-	overdue time.Duration // when the first peer will have been silent for its duration; 0: no peer
+	// when the first other node will have been silent for its duration; 0: no other node
+	overdue time.Duration
 }
 
 // RenewAt returns when to send the next renewal, given when the last one left, when the next one
 // is due, and the number of nodes. It is earlier than due if a renewal sent then decides that a
-// silent peer is dead: a death is certain only after this node has seen back a renewal that was
-// sent after the peer's duration. Beyond 20 nodes it is due, so that a death does not make all
+// silent node is dead: a death is certain only after this node has seen back a renewal that was
+// sent after that node's duration. Beyond 20 nodes it is due, so that a death does not make all
 // nodes write at once (S1).
 func (v View) RenewAt(sent, due time.Duration, nodes int) time.Duration {
 	if nodes > writesPerSecond || v.overdue <= sent {
@@ -58,8 +59,8 @@ func (v View) RenewAt(sent, due time.Duration, nodes int) time.Duration {
 // FailureDetector detects which nodes are alive, as one node sees it. Make it with
 // NewFailureDetector. It is not safe for concurrent use.
 type FailureDetector struct {
-	node  string
-	peers map[string]*peer
+	node   string
+	others map[string]*otherNode
 
 	shown   string             // version of the own Lease in the watch
 	pending []confirmedRenewal // own renewals that the watch has not shown yet, in order
@@ -76,8 +77,8 @@ type confirmedRenewal struct {
 	at time.Duration
 }
 
-// peer is what is known of another node.
-type peer struct {
+// otherNode is what is known of another node.
+type otherNode struct {
 	version  string
 	duration time.Duration
 	changed  time.Duration // when its last change was seen, or its duration started again
@@ -87,16 +88,16 @@ type peer struct {
 	dead     bool
 }
 
-// counts reports whether the peer counts as alive.
-func (p *peer) counts() bool { return !p.dead && !p.released }
+// counts reports whether the node counts as alive.
+func (p *otherNode) counts() bool { return !p.dead && !p.released }
 
-// NewFailureDetector returns a FailureDetector of the given node that knows no peers. The name of
-// the node must not be empty: else its own Lease would be a peer's.
+// NewFailureDetector returns a FailureDetector of the given node that knows no other nodes. The
+// name of the node must not be empty: else its own Lease would be another node's.
 func NewFailureDetector(node string) (*FailureDetector, error) {
 	if node == "" {
 		return nil, errors.New("configure failure detector: the name of the node is required")
 	}
-	return &FailureDetector{node: node, peers: map[string]*peer{}}, nil
+	return &FailureDetector{node: node, others: map[string]*otherNode{}}, nil
 }
 
 // RecordRenewal records a renewal that the API server confirmed at instant now.
@@ -120,11 +121,11 @@ func (d *FailureDetector) Observe(o Observation, now time.Duration) {
 		d.observeOwn(o, now)
 		return
 	}
-	p, known := d.peers[o.Node]
+	p, known := d.others[o.Node]
 	switch {
 	case !known: // after the first fresh View a new Lease is a sign of life, before it may be old
-		p = &peer{moved: d.started}
-		d.peers[o.Node] = p
+		p = &otherNode{moved: d.started}
+		d.others[o.Node] = p
 	case p.version == o.Version && !p.deleted:
 		return
 	default:
@@ -147,7 +148,7 @@ func (d *FailureDetector) Sync(all []Observation, now time.Duration) {
 		}
 		d.Observe(o, now)
 	}
-	for node := range d.peers {
+	for node := range d.others {
 		if !listed[node] {
 			d.Delete(node)
 		}
@@ -164,7 +165,7 @@ func (d *FailureDetector) Delete(node string) {
 	if node == d.node {
 		d.shown = ""
 	}
-	if p, known := d.peers[node]; known {
+	if p, known := d.others[node]; known {
 		p.deleted = true
 	}
 }
@@ -173,7 +174,7 @@ func (d *FailureDetector) Delete(node string) {
 // more.
 func (d *FailureDetector) observeOwn(o Observation, now time.Duration) {
 	d.shown = o.Version
-	if o.Released { // by hand, or by this node: peers do not count it until it renews
+	if o.Released { // by hand, or by this node: other nodes do not count it until it renews
 		d.until = min(d.until, now)
 		return
 	}
@@ -189,10 +190,10 @@ func (d *FailureDetector) observeOwn(o Observation, now time.Duration) {
 // confirmFresh takes a renewal that was confirmed and seen back as the proof of a fresh view. The
 // watch shows changes in the order in which they were made: what another node wrote before the
 // renewal was sent has been seen. If the last proof had expired, or the API may have been out of
-// reach between the two for too long, every peer gets its duration again (S2).
+// reach between the two for too long, every other node gets its duration again (S2).
 func (d *FailureDetector) confirmFresh(c confirmedRenewal, now time.Duration) {
 	if !d.started || now >= d.until || c.at-d.proven > maxGap(c.Duration) {
-		for _, p := range d.peers {
+		for _, p := range d.others {
 			p.changed = now
 		}
 	}
@@ -208,7 +209,7 @@ func (d *FailureDetector) View(now time.Duration) View {
 	}
 	undecided := d.countOut()
 	v := View{}
-	for _, p := range d.peers {
+	for _, p := range d.others {
 		if end := p.changed + p.duration; p.counts() && (v.overdue == 0 || end < v.overdue) {
 			v.overdue = end
 		}
@@ -221,15 +222,15 @@ func (d *FailureDetector) View(now time.Duration) View {
 	return v
 }
 
-// countOut marks as dead each peer that was silent for its duration in a view that is known to be
-// complete for that time. It reports whether there are peers of which nothing is known yet (S2).
+// countOut marks as dead each node that was silent for its duration in a view that is known to be
+// complete for that time. It reports whether there are nodes of which nothing is known yet (S2).
 func (d *FailureDetector) countOut() (undecided bool) {
-	for node, p := range d.peers {
+	for node, p := range d.others {
 		if d.proven >= p.changed+p.duration {
 			p.dead = true
 		}
 		if p.deleted && !p.counts() {
-			delete(d.peers, node)
+			delete(d.others, node)
 		}
 		undecided = undecided || p.counts() && !p.moved
 	}
@@ -238,7 +239,7 @@ func (d *FailureDetector) countOut() (undecided bool) {
 
 func (d *FailureDetector) living() []string {
 	alive := []string{d.node}
-	for node, p := range d.peers {
+	for node, p := range d.others {
 		if p.counts() {
 			alive = append(alive, node)
 		}

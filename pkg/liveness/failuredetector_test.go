@@ -315,8 +315,8 @@ func TestDeletedPeersLeaveNothing(t *testing.T) {
 		d.RecordRenewal(Renewal{Version: "lost", Sent: now, Duration: 5 * time.Second}, now)
 		d.View(now)
 	}
-	if len(d.peers) > 10 || len(d.pending) > 10 {
-		t.Errorf("%d peers and %d renewals are kept", len(d.peers), len(d.pending))
+	if len(d.others) > 10 || len(d.pending) > 10 {
+		t.Errorf("%d peers and %d renewals are kept", len(d.others), len(d.pending))
 	}
 }
 

@@ -40,9 +40,9 @@ func Backoff(failures int, duration time.Duration) time.Duration {
 	return backoff.Backoff{Min: minBackoff, Max: duration / 10}.After(failures)
 }
 
-// maxGap returns how far apart two confirmed renewals may be before the time between them counts
-// as an outage. An interval, this gap and the longest backoff are together less than a duration
-// (0.95 of it), so no peer is silent for a whole duration because of an outage too short to be
+// maxGap returns how far apart two confirmed renewals may be before the time between them counts as
+// an outage. An interval, this gap and the longest backoff are together less than a duration (0.95
+// of it), so no other node is silent for a whole duration because of an outage too short to be
 // noticed (S2). The gap is as long as that allows: when the node of etcd's leader dies, etcd
 // accepts no writes for a second or two, and if that counted as an outage, the dead node would get
 // its duration again.
