@@ -384,10 +384,10 @@ func (c *ControlPlane) AddStatus(s *status.Agent) {
 	}
 	s.Link, s.Peers = c.links.link().Name, c.lease.Peers()
 	kind, source := c.cfg.Store.InUse()
-	s.Rights, s.Credentials = string(kind), source
+	s.CredentialsKind, s.Credentials = string(kind), source
 	if c.tokens != nil {
 		s.TokenExpires = c.tokens.Expires()
-		_, s.RightsProblem = c.tokenHealth.Status()
+		_, s.TokenProblem = c.tokenHealth.Status()
 	}
 	if now := c.loop.status.Load(); now != nil {
 		s.State, s.Reason = string(now.State), string(now.Reason)

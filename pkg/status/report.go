@@ -61,14 +61,14 @@ type Agent struct {
 	Health    string   `json:"health"` // of the local API server
 	HealthWhy string   `json:"healthReason,omitempty"`
 	Warning   string   `json:"warning,omitempty"`
-	// Rights is the kind of credentials in use: serviceaccount, bootstrap or none.
-	Rights string `json:"rights,omitempty"`
+	// CredentialsKind is the kind of credentials in use: serviceaccount, bootstrap or none.
+	CredentialsKind string `json:"credentialsKind,omitempty"`
 	// Credentials is the file in use, or why there is none.
 	Credentials string `json:"credentials,omitempty"`
 	// TokenExpires is when the agent's own token expires.
 	TokenExpires time.Time `json:"tokenExpires,omitzero"`
-	// RightsProblem is why the agent has no such token.
-	RightsProblem string   `json:"rightsProblem,omitempty"`
-	NotReady      string   `json:"notReady,omitempty"` // why; empty if the agent is ready
-	Peers         []string `json:"peers,omitempty"`    // the other API servers that it knows
+	// TokenProblem is why the agent has no such token.
+	TokenProblem string   `json:"tokenProblem,omitempty"`
+	NotReady     string   `json:"notReady,omitempty"` // why; empty if the agent is ready
+	Peers        []string `json:"peers,omitempty"`    // the other API servers that it knows
 }

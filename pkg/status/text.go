@@ -120,7 +120,7 @@ func (r Report) writeNotes(b *bytes.Buffer) {
 		if n.Agent.NotReady != "" {
 			printf(b, "%s: agent not ready: %s\n", n.label(), n.Agent.NotReady)
 		}
-		for _, note := range []string{n.Agent.RightsProblem, n.Agent.Warning} {
+		for _, note := range []string{n.Agent.TokenProblem, n.Agent.Warning} {
 			if note != "" {
 				printf(b, "%s: %s\n", n.label(), note)
 			}
@@ -139,7 +139,7 @@ func (r Report) writeNotes(b *bytes.Buffer) {
 func (r Report) administrators() map[string][]string {
 	nodes := map[string][]string{}
 	for _, n := range r.Nodes {
-		if n.Agent != nil && n.Agent.Rights == "bootstrap" {
+		if n.Agent != nil && n.Agent.CredentialsKind == "bootstrap" {
 			nodes[n.Agent.Credentials] = append(nodes[n.Agent.Credentials], n.label())
 		}
 	}

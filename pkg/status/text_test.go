@@ -166,11 +166,11 @@ func TestJSON(t *testing.T) {
 // TestTextSaysWhoseRights: agents with bootstrap credentials are listed once, with the reason.
 func TestTextSaysWhoseRights(t *testing.T) {
 	r := held()
-	r.Nodes[0].Agent.Rights = "serviceaccount"
+	r.Nodes[0].Agent.CredentialsKind = "serviceaccount"
 	for i := range 2 {
-		r.Nodes[i+1].Agent.Rights = "bootstrap"
+		r.Nodes[i+1].Agent.CredentialsKind = "bootstrap"
 	}
-	r.Nodes[1].Agent.RightsProblem = "store /var/lib/kvip/token: no space left on device"
+	r.Nodes[1].Agent.TokenProblem = "store /var/lib/kvip/token: no space left on device"
 	var b bytes.Buffer
 	if err := r.WriteText(&b); err != nil {
 		t.Fatal(err)

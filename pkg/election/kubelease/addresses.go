@@ -11,13 +11,13 @@ import (
 // LabelRole is the label by which the Services part finds its Leases. The control plane's Lease has
 // it too, with the value RoleControlPlane, so that the allocator finds it under any name.
 const (
-	LabelRole        = "kvip.dev/services"
+	LabelRole        = "kvip.dev/role"
 	RoleControlPlane = "control-plane"
 )
 
 // AnnotationVIPs lists, on the control plane's Lease, the VIPs with their port, as in
 // "192.0.2.10:6443,[2001:db8::10]:6443". The allocator reserves them.
-const AnnotationVIPs = "kvip.dev/addresses"
+const AnnotationVIPs = "kvip.dev/vips"
 
 // maxAddresses bounds how many addresses are read. kvip writes one of each family.
 const maxAddresses = 8

@@ -24,7 +24,7 @@ func (s *env) waitOwnToken(n *cluster.Node) {
 	s.t.Helper()
 	s.wait(n.Name+" to use its own token", func() bool {
 		v := s.agentStatus(n)
-		return v.Rights == "serviceaccount" && v.RightsProblem == "" && s.token(n) != ""
+		return v.CredentialsKind == "serviceaccount" && v.TokenProblem == "" && s.token(n) != ""
 	})
 }
 
@@ -132,7 +132,7 @@ func TestHardened(t *testing.T) {
 			s.wait(n.Name+" to be ready with its own token",
 				func() bool {
 					return s.agentStatus(n).NotReady == "" &&
-						s.agentStatus(n).Rights == "serviceaccount"
+						s.agentStatus(n).CredentialsKind == "serviceaccount"
 				})
 		}
 		s.waitSettled()
@@ -198,7 +198,7 @@ func (s *env) waitSettledTokens() {
 		s.wait(n.Name+" to be ready with its own token",
 			func() bool {
 				return s.agentStatus(n).NotReady == "" &&
-					s.agentStatus(n).Rights == "serviceaccount"
+					s.agentStatus(n).CredentialsKind == "serviceaccount"
 			})
 		s.waitOwnToken(n)
 	}
@@ -253,7 +253,7 @@ func TestStateDirectory(t *testing.T) {
 			s.wait("the agent to work with its own token",
 				func() bool {
 					return s.agentStatus(n).NotReady == "" &&
-						s.agentStatus(n).Rights == "serviceaccount"
+						s.agentStatus(n).CredentialsKind == "serviceaccount"
 				})
 			if c.mend != nil {
 				s.wait("/readyz to say "+c.says, func() bool {
