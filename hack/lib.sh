@@ -51,6 +51,13 @@ user_home() {
 	fi
 }
 
+# module_dir DIR MODULE prints the directory of the sources of a module that DIR/go.mod requires. It
+# downloads them if the machine lacks them, for example because only the programs are cached.
+module_dir() {
+	(cd "$1" && "$root/hack/with-go.sh" go mod download "$2" &&
+		"$root/hack/with-go.sh" go list -m -f '{{.Dir}}' "$2")
+}
+
 # as_user runs a command as the calling user, so that no files of root remain in the tree or in a
 # home. If that user cannot write the tree (a clone of root's), root runs the command.
 as_user() {

@@ -140,6 +140,9 @@ unit_quick() {
 	"$withgo" go test -race -short "${list[@]}" | { grep -v 'no test files' || true; }
 }
 
+# benchmarks runs each benchmark once, so that none breaks unnoticed.
+benchmarks() { TESTFLAGS='-test.run=^$ -test.bench=. -test.benchtime=1x' run_all unit 2; }
+
 # fuzz runs each fuzz target for the given time.
 fuzz() {
 	local dir target
@@ -315,6 +318,7 @@ stage 'build' make --no-print-directory build
 if [ "$(id -u)" = 0 ]; then build_begin; fi
 stage 'lint (gofmt, vet, staticcheck, golangci-lint, tidy)' lint
 stage 'unit, property, golden and fuzz seeds, with -race' unit
+stage 'benchmarks of the hot paths, once each' benchmarks
 stage 'image: built twice, inspected, run read-only' image
 if [ "$(id -u)" = 0 ]; then
 	stage 'etcd, kube-apiserver and kubeadm' built kubernetes

@@ -86,7 +86,7 @@ fi
 if [ "$local_image" = true ]; then
 	image=$(kind/node/build.sh load)
 elif [ -z "$image" ]; then # the default of this version of kind
-	sources=$(cd kind/node && "$root/hack/with-go.sh" go list -m -f '{{.Dir}}' sigs.k8s.io/kind)
+	sources=$(module_dir kind/node sigs.k8s.io/kind)
 	image=$(sed -n 's/^const Image = "\(.*\)"$/\1/p' "$sources/pkg/apis/config/defaults/image.go")
 	say "pulling $image if it is missing ..."
 	docker pull --quiet "$image" >/dev/null || docker image inspect "$image" >/dev/null 2>&1 ||

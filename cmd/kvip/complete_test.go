@@ -15,10 +15,8 @@ import (
 )
 
 // completed returns the completions of the last word, as a shell receives them.
-func completed(
-	t *testing.T,
-	words ...string,
-) (flagCompletions []string, directive cobra.ShellCompDirective) {
+func completed(t *testing.T,
+	words ...string) (flagCompletions []string, directive cobra.ShellCompDirective) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	if code := run(append([]string{cobra.ShellCompNoDescRequestCmd}, words...), &out,
@@ -146,9 +144,8 @@ func TestCompletionOfServices(t *testing.T) {
 	// Without a usable answer there are no completions, and the command ends in time.
 	for _, mode := range []fakeapi.Mode{fakeapi.Forbidden, fakeapi.Unauthorized, fakeapi.Hang} {
 		e.Server.SetMode(mode)
-		if got, _ := completed(t, append(append([]string{"status", "service"}, reach...), "")...); len(
-			got,
-		) > 0 {
+		args := append(append([]string{"status", "service"}, reach...), "")
+		if got, _ := completed(t, args...); len(got) > 0 {
 			t.Errorf("mode %d: %q", mode, got)
 		}
 	}

@@ -32,9 +32,7 @@ func newCompletion() *cobra.Command {
 		Example: `  source <(kvip completion bash)
   kvip completion bash > /etc/bash_completion.d/kvip`,
 		Args: cobra.MatchAll(
-			oneArg("a shell: bash, zsh, fish or powershell"),
-			oneOf(shells),
-		),
+			oneArg("a shell: bash, zsh, fish or powershell"), oneOf(shells)),
 		ValidArgs:             shells,
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -91,11 +89,8 @@ func registerCompletions(cmd *cobra.Command) {
 }
 
 // completeFile offers files that may be a manifest as the only argument.
-func completeFile(
-	_ *cobra.Command,
-	args []string,
-	_ string,
-) ([]cobra.Completion, cobra.ShellCompDirective) {
+func completeFile(_ *cobra.Command, args []string,
+	_ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, noFiles
 	}
@@ -148,11 +143,8 @@ func completeService(cfg *config.Config, namespace *string) cobra.CompletionFunc
 
 // matchingServices returns the completions of typed: Services of namespace by their names, and
 // those of other namespaces as NAMESPACE/NAME, unless the user chose the namespace.
-func matchingServices(
-	all []string,
-	typed, namespace string,
-	chosen bool,
-) (list []cobra.Completion) {
+func matchingServices(all []string, typed, namespace string,
+	chosen bool) (list []cobra.Completion) {
 	kind := ""
 	for _, k := range serviceKinds {
 		if rest, ok := strings.CutPrefix(typed, k); ok {

@@ -35,9 +35,8 @@ func commands(from *cobra.Command) []*cobra.Command {
 func TestCommandReference(t *testing.T) {
 	root, _ := newRoot()
 	var doc bytes.Buffer
-	doc.WriteString(
-		"# Commands\n\nThe help of every command, written by `go test ./cmd/kvip -update`.\n",
-	)
+	doc.WriteString("# Commands\n\n" +
+		"The help of every command, written by `go test ./cmd/kvip -update`.\n")
 	for _, cmd := range commands(root) {
 		var help, errs bytes.Buffer
 		if code := run(append(strings.Fields(cmd.CommandPath())[1:], "--help"), &help,
@@ -89,26 +88,16 @@ func TestHelpLayout(t *testing.T) {
 		writeHelp(&help, cmd)
 		for line := range strings.Lines(help.String()) {
 			if line = strings.TrimSuffix(line, "\n"); len(line) > helpWidth || strings.HasSuffix(line, " ") {
-				t.Errorf(
-					"%s: line of %d characters, or with a space at its end: %q",
-					cmd.CommandPath(),
-					len(line),
-					line,
-				)
+				t.Errorf("%s: line of %d characters, or with a space at its end: %q", cmd.CommandPath(),
+					len(line), line)
 			}
 		}
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			_, below, found := strings.Cut(help.String(), "\n"+cmp.Or(config.Section(f), "Flags")+":\n")
 			section, _, _ := strings.Cut(below, "\n\n")
 			if listed := found && strings.Contains(section, "--"+f.Name+" "); listed == f.Hidden {
-				t.Errorf(
-					"%s: --%s is in section %q: %t, hidden: %t",
-					cmd.CommandPath(),
-					f.Name,
-					config.Section(f),
-					listed,
-					f.Hidden,
-				)
+				t.Errorf("%s: --%s is in section %q: %t, hidden: %t", cmd.CommandPath(), f.Name,
+					config.Section(f), listed, f.Hidden)
 			}
 		})
 	}

@@ -53,11 +53,8 @@ func writeUsage(w io.Writer, cmd *cobra.Command) {
 		}
 	}
 	if cmd.HasAvailableSubCommands() {
-		fmt.Fprintf(
-			w,
-			"\nRun '%s COMMAND --help' for the flags and examples of a command.\n",
-			cmd.CommandPath(),
-		)
+		fmt.Fprintf(w, "\nRun '%s COMMAND --help' for the flags and examples of a command.\n",
+			cmd.CommandPath())
 	}
 }
 
@@ -98,7 +95,7 @@ func subcommands(cmd *cobra.Command) string {
 	return strings.Join(names, ", ")
 }
 
-// commandHints has, for commands of other programs, what serves their purpose here.
+// commandHints maps commands of other programs to kvip's command for the same purpose.
 var commandHints = map[string]string{
 	"check": "'kvip status' reports problems of the cluster,\n" +
 		"'kvip kubeadm init --dry-run' problems of a host",

@@ -237,10 +237,8 @@ func (p *preparation) plan(cmd *cobra.Command) (plan kubeadm.Plan, old []byte, e
 }
 
 // parse reads the configuration of --config, or makes one.
-func (p *preparation) parse(
-	stdin io.Reader,
-	request kubeadm.Request,
-) (file *kubeadm.File, old []byte, err error) {
+func (p *preparation) parse(stdin io.Reader,
+	request kubeadm.Request) (file *kubeadm.File, old []byte, err error) {
 	if p.config == "" {
 		text, err := kubeadm.MinimalConfig(request)
 		if err != nil {
@@ -307,10 +305,8 @@ func discoveryNotes(plan kubeadm.Plan) []string {
 	var notes []string
 	for _, server := range servers {
 		if server != want {
-			notes = append(
-				notes,
-				fmt.Sprintf("discovery.file %s is not edited: its server is %s, not %s", file, server, want),
-			)
+			notes = append(notes,
+				fmt.Sprintf("discovery.file %s is not edited: its server is %s, not %s", file, server, want))
 		}
 	}
 	return notes
@@ -374,8 +370,7 @@ func (p *preparation) nextCommand(plan kubeadm.Plan) string {
 
 // shellQuote quotes a path if a shell would not take it as one word.
 func shellQuote(path string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:@%"
-	if strings.Trim(path, plain) == "" && !strings.HasPrefix(path, "-") {
+	if isPlainWord(path) {
 		return path
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"

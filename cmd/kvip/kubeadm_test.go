@@ -119,18 +119,10 @@ func expect(t *testing.T, got result, code int, stdout ...string) {
 
 func TestKubeadmInitFromNothing(t *testing.T) {
 	d := newDesk(t, nil)
-	expect(
-		t,
-		d.run("kubeadm init --vip 192.0.2.10"),
-		exitOK,
-		"kubeadm.yaml: written",
-		"manifests/kvip.yaml: written",
-		"\nNext:\n  kubeadm init --config kubeadm.yaml --upload-certs\n",
-	)
-	if text := d.read("kubeadm.yaml"); !strings.Contains(
-		text,
-		"controlPlaneEndpoint: 192.0.2.10:6443\n",
-	) ||
+	expect(t, d.run("kubeadm init --vip 192.0.2.10"), exitOK, "kubeadm.yaml: written",
+		"manifests/kvip.yaml: written", "\nNext:\n  kubeadm init --config kubeadm.yaml --upload-certs\n")
+	if text := d.read("kubeadm.yaml"); !strings.Contains(text,
+		"controlPlaneEndpoint: 192.0.2.10:6443\n") ||
 		strings.Contains(text, "kubernetesVersion") {
 		t.Errorf("kubeadm.yaml:\n%s", text)
 	}
@@ -138,13 +130,8 @@ func TestKubeadmInitFromNothing(t *testing.T) {
 		t.Error("others can read what was written")
 	}
 	before := d.all()
-	expect(
-		t,
-		d.run("kubeadm init --vip 192.0.2.10"),
-		exitOK,
-		"kubeadm.yaml: unchanged",
-		"manifests/kvip.yaml: unchanged",
-	)
+	expect(t, d.run("kubeadm init --vip 192.0.2.10"), exitOK, "kubeadm.yaml: unchanged",
+		"manifests/kvip.yaml: unchanged")
 	if after := d.all(); after != before {
 		t.Errorf("a second run left\n%s\nnot\n%s", after, before)
 	}
@@ -183,13 +170,8 @@ func TestKubeadmEditsInPlace(t *testing.T) {
 	if err := os.Symlink("c.yaml", filepath.Join(d.dir, "link.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	expect(
-		t,
-		d.run("kubeadm init --vip 192.0.2.10 --config link.yaml"),
-		exitOK,
-		"link.yaml: changed",
-		"kubeadm init --config link.yaml --upload-certs",
-	)
+	expect(t, d.run("kubeadm init --vip 192.0.2.10 --config link.yaml"), exitOK, "link.yaml: changed",
+		"kubeadm init --config link.yaml --upload-certs")
 	if got, want := d.read("c.yaml"), clusterText+
 		"controlPlaneEndpoint: 192.0.2.10:6443\n"+
 		"apiServer:\n  certSANs:\n    - 192.0.2.10\n"; got != want {
@@ -202,14 +184,8 @@ func TestKubeadmEditsInPlace(t *testing.T) {
 		info.Mode().Type() != fs.ModeSymlink {
 		t.Error("the link became a file")
 	}
-	expect(
-		t,
-		d.run("kubeadm join --config j.yaml --vip 192.0.2.10"),
-		exitOK,
-		"j.yaml: changed",
-		"manifests/kvip.yaml: unchanged",
-		"\n  kubeadm join --config j.yaml\n",
-	)
+	expect(t, d.run("kubeadm join --config j.yaml --vip 192.0.2.10"), exitOK, "j.yaml: changed",
+		"manifests/kvip.yaml: unchanged", "\n  kubeadm join --config j.yaml\n")
 	if got, want := d.read("j.yaml"), strings.Replace(joinText, "    token",
 		"    apiServerEndpoint: 192.0.2.10:6443\n    token", 1); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -218,13 +194,8 @@ func TestKubeadmEditsInPlace(t *testing.T) {
 
 func TestKubeadmOutputElsewhere(t *testing.T) {
 	d := newDesk(t, map[string]string{"c.yaml": clusterText, "old.yaml": "other\n"})
-	expect(
-		t,
-		d.run("kubeadm init --vip 192.0.2.10 --config c.yaml --output new.yaml"),
-		exitOK,
-		"new.yaml: written",
-		"--config new.yaml",
-	)
+	expect(t, d.run("kubeadm init --vip 192.0.2.10 --config c.yaml --output new.yaml"), exitOK,
+		"new.yaml: written", "--config new.yaml")
 	if d.read("c.yaml") != clusterText {
 		t.Error("the file of --config changed")
 	}
@@ -234,12 +205,8 @@ func TestKubeadmOutputElsewhere(t *testing.T) {
 		d.read("old.yaml") != "other\n" {
 		t.Errorf("stderr %s", refused.stderr)
 	}
-	expect(
-		t,
-		d.run("kubeadm init --vip 192.0.2.10 --config c.yaml --output old.yaml --force"),
-		exitOK,
-		"old.yaml: changed",
-	)
+	expect(t, d.run("kubeadm init --vip 192.0.2.10 --config c.yaml --output old.yaml --force"), exitOK,
+		"old.yaml: changed")
 	if d.read("old.yaml") != d.read("new.yaml") {
 		t.Error("--force wrote something else")
 	}
@@ -268,16 +235,9 @@ func TestKubeadmDryRun(t *testing.T) {
 	d := newDesk(t, map[string]string{"c.yaml": clusterText})
 	before := d.all()
 	got := d.run("kubeadm init --vip 192.0.2.10 --config c.yaml --dry-run")
-	expect(
-		t,
-		got,
-		exitOK,
-		"--- c.yaml\n+++ c.yaml\n",
-		"\n+controlPlaneEndpoint: 192.0.2.10:6443\n",
-		"--- /dev/null\n+++ manifests/kvip.yaml\n",
-		"\n+kind: Pod\n",
-		"kubeadm init --config c.yaml --upload-certs",
-	)
+	expect(t, got, exitOK, "--- c.yaml\n+++ c.yaml\n", "\n+controlPlaneEndpoint: 192.0.2.10:6443\n",
+		"--- /dev/null\n+++ manifests/kvip.yaml\n", "\n+kind: Pod\n",
+		"kubeadm init --config c.yaml --upload-certs")
 	if removed := strings.Count(got.stdout, "\n-") - 2; removed > 0 {
 		t.Errorf("%d lines removed:\n%s", removed, got.stdout)
 	}
@@ -285,13 +245,8 @@ func TestKubeadmDryRun(t *testing.T) {
 		t.Errorf("a dry run left\n%s", after)
 	}
 	expect(t, d.run("kubeadm init --vip 192.0.2.10 --config c.yaml"), exitOK)
-	expect(
-		t,
-		d.run("kubeadm init --vip 192.0.2.10 --config c.yaml --dry-run"),
-		exitOK,
-		"c.yaml: unchanged",
-		"manifests/kvip.yaml: unchanged",
-	)
+	expect(t, d.run("kubeadm init --vip 192.0.2.10 --config c.yaml --dry-run"), exitOK,
+		"c.yaml: unchanged", "manifests/kvip.yaml: unchanged")
 	before = d.all()
 	got = d.run("kubeadm join --vip 192.0.2.11 --dry-run")
 	expect(t, got, exitUsage, "-    - --vip=192.0.2.10\n+    - --vip=192.0.2.11\n")
@@ -320,21 +275,13 @@ func TestKubeadmStreams(t *testing.T) {
 	if !strings.Contains(got.stderr, "Next") || strings.Contains(got.stdout, "Next") {
 		t.Errorf("stdout %s stderr %s", got.stdout, got.stderr)
 	}
-	expect(
-		t,
-		d.stdin(clusterText, "kubeadm init --vip 192.0.2.10 --config - --output c.yaml"),
-		exitOK,
-		"c.yaml: written",
-	)
+	expect(t, d.stdin(clusterText, "kubeadm init --vip 192.0.2.10 --config - --output c.yaml"), exitOK,
+		"c.yaml: written")
 	if d.read("c.yaml") != want {
 		t.Errorf("c.yaml: %s", d.read("c.yaml"))
 	}
-	expect(
-		t,
-		d.run("kubeadm init --vip 192.0.2.10 --output -"),
-		exitOK,
-		"kind: ClusterConfiguration\n",
-	)
+	expect(t, d.run("kubeadm init --vip 192.0.2.10 --output -"), exitOK,
+		"kind: ClusterConfiguration\n")
 }
 
 // TestKubeadmMessages checks notes and the next command.
@@ -345,30 +292,15 @@ func TestKubeadmMessages(t *testing.T) {
 	d := newDesk(
 		t,
 		map[string]string{
-			"w.yaml":    worker,
-			"a b.yaml":  clusterText,
-			"name.yaml": clusterText + "controlPlaneEndpoint: vip.example\n",
-			"repo.yaml": clusterText + "imageRepository: registry.example\n",
-			"file.yaml": strings.Replace(
-				byFile,
-				"PATH",
-				"join.conf",
-				1,
-			),
-			"join.conf": "clusters: [{cluster: {server: 'https://192.0.2.9:6443'}}]\n",
-			"good.yaml": strings.Replace(
-				byFile,
-				"PATH",
-				"good.conf",
-				1,
-			),
-			"good.conf": "clusters: [{cluster: {server: 'https://192.0.2.10:6443'}}]\n",
-			"url.yaml": strings.Replace(
-				byFile,
-				"PATH",
-				"'https://files.example/join.conf'",
-				1,
-			),
+			"w.yaml":       worker,
+			"a b.yaml":     clusterText,
+			"name.yaml":    clusterText + "controlPlaneEndpoint: vip.example\n",
+			"repo.yaml":    clusterText + "imageRepository: registry.example\n",
+			"file.yaml":    strings.Replace(byFile, "PATH", "join.conf", 1),
+			"join.conf":    "clusters: [{cluster: {server: 'https://192.0.2.9:6443'}}]\n",
+			"good.yaml":    strings.Replace(byFile, "PATH", "good.conf", 1),
+			"good.conf":    "clusters: [{cluster: {server: 'https://192.0.2.10:6443'}}]\n",
+			"url.yaml":     strings.Replace(byFile, "PATH", "'https://files.example/join.conf'", 1),
 			"gone.yaml":    strings.Replace(byFile, "PATH", "gone.conf", 1),
 			"patched.yaml": joinText + "patches: {directory: gone}\n",
 		},
@@ -399,21 +331,8 @@ func TestKubeadmMessages(t *testing.T) {
 			t.Errorf("%s: %s", row.line, got.stdout)
 		}
 	}
-	got := kvipIn(
-		t,
-		d.dir,
-		"",
-		"kubeadm",
-		"init",
-		"--vip",
-		"192.0.2.10",
-		"--config",
-		"a b.yaml",
-		"--dry-run",
-		"--skip-host-checks",
-		"--manifest-dir",
-		"other",
-	)
+	got := kvipIn(t, d.dir, "", "kubeadm", "init", "--vip", "192.0.2.10", "--config", "a b.yaml",
+		"--dry-run", "--skip-host-checks", "--manifest-dir", "other")
 	expect(t, got, exitOK, "kubeadm init --config 'a b.yaml' --upload-certs")
 }
 
@@ -430,14 +349,9 @@ func TestKubeadmRefuses(t *testing.T) {
 			"binary.yaml": "\x00\x01",
 			"list.yaml":   "- a\n",
 			"port.yaml":   five,
-			"old.yaml": strings.Replace(
-				clusterText,
-				"beta4",
-				"beta2",
-				1,
-			),
-			"two.yaml":  clusterText + "---\n" + clusterText,
-			"typo.yaml": clusterText + "networking:\n  podSubnt: a\n",
+			"old.yaml":    strings.Replace(clusterText, "beta4", "beta2", 1),
+			"two.yaml":    clusterText + "---\n" + clusterText,
+			"typo.yaml":   clusterText + "networking:\n  podSubnt: a\n",
 			"kind.yaml": "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes: [{role: " +
 				"control-plane}]\n",
 			"map.yaml": "apiVersion: v1\nkind: ConfigMap\ndata: {ClusterConfiguration: \"kind: " +
@@ -446,19 +360,12 @@ func TestKubeadmRefuses(t *testing.T) {
 			"kubelet.yaml": "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n",
 			"bind.yaml": clusterText +
 				"apiServer: {extraArgs: [{name: bind-address, value: 192.0.2.11}]}\n",
-			"patched.yaml": strings.Replace(
-				clusterText,
-				"Cluster",
-				"Init",
-				1,
-			) + "patches: {directory: patches}\n",
+			"patched.yaml": strings.Replace(clusterText, "Cluster", "Init",
+				1) + "patches: {directory: patches}\n",
 			"joined.yaml": joinText + "patches: {directory: patches}\n",
-			"big.yaml": clusterText + strings.Repeat(
-				"# long\n",
-				1<<18,
-			),
-			"end.yaml":  clusterText + "controlPlaneEndpoint: 192.0.2.9:6443\n",
-			"yaml.yaml": "a: [\n",
+			"big.yaml":    clusterText + strings.Repeat("# long\n", 1<<18),
+			"end.yaml":    clusterText + "controlPlaneEndpoint: 192.0.2.9:6443\n",
+			"yaml.yaml":   "a: [\n",
 		},
 	)
 	if err := os.Mkdir(filepath.Join(d.dir, "dir"), 0o700); err != nil {
@@ -523,14 +430,8 @@ func TestKubeadmRefuses(t *testing.T) {
 	} {
 		got := d.run("kubeadm " + row.line)
 		if got.code != exitUsage || !strings.Contains(got.stderr, row.want) || got.stdout != "" {
-			t.Errorf(
-				"%s: exit code %d, stdout %q, stderr %q, want %q",
-				row.line,
-				got.code,
-				got.stdout,
-				got.stderr,
-				row.want,
-			)
+			t.Errorf("%s: exit code %d, stdout %q, stderr %q, want %q", row.line, got.code, got.stdout,
+				got.stderr, row.want)
 		}
 		if after := d.all(); after != before {
 			t.Fatalf("%s left\n%s", row.line, after)
@@ -541,20 +442,8 @@ func TestKubeadmRefuses(t *testing.T) {
 // TestKubeadmFailures are tried and do not work: exit code 1.
 func TestKubeadmFailures(t *testing.T) {
 	d := newDesk(t, map[string]string{"c.yaml": clusterText, "file": ""})
-	got := kvipIn(
-		t,
-		d.dir,
-		"",
-		"kubeadm",
-		"init",
-		"--vip",
-		"192.0.2.10",
-		"--config",
-		"c.yaml",
-		"--manifest-dir",
-		"file",
-		"--skip-host-checks",
-	)
+	got := kvipIn(t, d.dir, "", "kubeadm", "init", "--vip", "192.0.2.10", "--config", "c.yaml",
+		"--manifest-dir", "file", "--skip-host-checks")
 	if got.code != exitFailure || d.read("c.yaml") != clusterText {
 		t.Errorf("exit code %d, stderr %s, c.yaml\n%s", got.code, got.stderr, d.read("c.yaml"))
 	}

@@ -54,39 +54,52 @@ func memoryCgroup(t *testing.T) string {
 	return filepath.Join(dir, "cgroup.procs")
 }
 
-// startAgent runs `kvip manager` in the test's network namespace; a command before it may change
-// what it runs in.
-func startAgent(t *testing.T, before ...string) (pid int, ended <-chan error) {
+// startAgent runs `kvip manager` in the test's network namespace.
+func startAgent(t *testing.T) (pid int, ended <-chan error) {
 	t.Helper()
-	return startManager(
-		t,
-		before,
-		nil,
-		"--vip",
-		"192.0.2.100",
-		"--node-name",
-		"a",
-		"--kubeconfig",
-		filepath.Join(t.TempDir(), "admin.conf"),
-	)
+	return startManager(t, nil, nil, agentArgs(t)...)
 }
 
-// startManager runs `kvip manager` with the arguments on a host with the network 192.0.2.0/24.
-func startManager(
-	t *testing.T,
-	before, env []string,
-	args ...string,
-) (pid int, ended <-chan error) {
+// agentArgs are arguments of an agent that finds no credentials.
+func agentArgs(t *testing.T) []string {
+	return []string{"--vip", "192.0.2.100", "--node-name", "a",
+		"--kubeconfig", filepath.Join(t.TempDir(), "admin.conf")}
+}
+
+// buildProgram builds the program as it is shipped and returns its path: the race detector, which
+// this test may have, takes five times the memory.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kvip")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", path, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build kvip: %v\n%s", err, out)
+	}
+	return path
+}
+
+// startManager runs `kvip manager` with the arguments on a host with the network 192.0.2.0/24. A
+// command before it may change what it runs in.
+func startManager(t *testing.T, before, env []string,
+	args ...string) (pid int, ended <-chan error) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startProgram(t, append(slices.Clone(before), self), env, args...)
+}
+
+// startProgram is startManager for another program than this test.
+func startProgram(t *testing.T, program, env []string,
+	args ...string) (pid int, ended <-chan error) {
+	t.Helper()
 	for _, args := range []string{"link add eth0 type veth peer name eth1", "link set eth0 up",
 		"link set eth1 up", "address add 192.0.2.1/24 dev eth0"} {
 		testutil.IP(t, args)
 	}
-	command := append(append(slices.Clone(before), self, "manager"), args...)
+	command := append(append(slices.Clone(program), "manager"), args...)
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(append(os.Environ(), asProgram+"=1"), env...)
 	var output bytes.Buffer
@@ -197,9 +210,11 @@ func anonymous(t *testing.T, pid int) int {
 // as many connections to its pages as they can: with huge headers, with unread answers, and
 // without an end. It lives on, answers the probes, and serves metrics to another client.
 func TestPagesUnderAttack(t *testing.T) {
+	program := buildProgram(t)
 	ns := testutil.NewNetns(t)
 	// The shell joins the cgroup first, so that the limit is there when the program starts.
-	pid, ended := startAgent(t, "/bin/sh", "-c", `echo $$ > "$0" && exec "$@"`, memoryCgroup(t))
+	shell := []string{"/bin/sh", "-c", `echo $$ > "$0" && exec "$@"`, memoryCgroup(t), program}
+	pid, ended := startProgram(t, shell, nil, agentArgs(t)...)
 	const probe, metrics = "http://127.0.0.1:2113/healthz", "http://127.0.0.1:2112/metrics"
 	var page string
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -222,15 +237,8 @@ func TestPagesUnderAttack(t *testing.T) {
 	stop, done := make(chan struct{}), make(chan error, 3)
 	huge := "GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 1<<20)
 	go flood(ns, "127.0.0.2", "127.0.0.1:2112", huge, 100, stop, done)
-	go flood(
-		ns,
-		"127.0.0.3",
-		"127.0.0.1:2112",
-		"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
-		4000,
-		stop,
-		done,
-	)
+	go flood(ns, "127.0.0.3", "127.0.0.1:2112", "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 4000, stop,
+		done)
 	go flood(ns, "127.0.0.4", "127.0.0.1:2112", "GET /", 4000, stop, done)
 	most, probed, scraped := 0, 0, 0
 	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); time.Sleep(

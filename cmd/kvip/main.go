@@ -1,6 +1,7 @@
 // Command kvip keeps one virtual IP address on a healthy control-plane node of a Kubernetes cluster
 // and gives Services of type LoadBalancer their addresses. This package only turns command lines
-// into calls: each file has one command.
+// into calls: a file has one command with those below it; help.go, kubeadmfiles.go and
+// kubeadmhost.go have helpers.
 package main
 
 import (

@@ -177,10 +177,8 @@ func TestLogIsSafeForATerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		newLogger(
-			cfg,
-			&out,
-		).Warn("hostile "+hostile, "text", hostile, "reason", errors.New(hostile), "list",
+		newLogger(cfg,
+			&out).Warn("hostile "+hostile, "text", hostile, "reason", errors.New(hostile), "list",
 			[]string{hostile})
 		line, more, _ := strings.Cut(out.String(), "\n")
 		if more != "" || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {

@@ -112,14 +112,8 @@ func TestRefusedInThePlaceOfKubeVIP(t *testing.T) {
 			t.Setenv(name, "")
 		}
 		if got.code != exitUsage || !strings.Contains(got.stderr, row.says) || got.stdout != "" {
-			t.Errorf(
-				"%s %s: exit code %d, stderr %s, want %q",
-				row.env,
-				row.flags,
-				got.code,
-				got.stderr,
-				row.says,
-			)
+			t.Errorf("%s %s: exit code %d, stderr %s, want %q", row.env, row.flags, got.code, got.stderr,
+				row.says)
 		}
 		for _, flag := range []string{"--kubeconfig", "--vip", "--node-name"} {
 			if strings.Contains(got.stderr, flag) {

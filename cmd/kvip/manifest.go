@@ -47,8 +47,8 @@ func setServicesPorts(cmd *cobra.Command, cfg *config.Config) {
 // hideDaemonSet hides the flag --daemonset: a manifest contains the name already.
 func hideDaemonSet(fs *pflag.FlagSet) { fs.Lookup("daemonset").Hidden = true }
 
-// manifestFlags moves a command's own flags to the section of --image.
-func manifestFlags(fs *pflag.FlagSet, names ...string) {
+// setManifestSection moves a command's own flags to the section of --image.
+func setManifestSection(fs *pflag.FlagSet, names ...string) {
 	for _, name := range names {
 		config.SetSection(fs.Lookup(name), config.ManifestSection)
 	}
@@ -111,7 +111,7 @@ of kvip already reports the ServiceAccount.`,
 			"It provides --vip and --port, and the image <imageRepository>/kvip; flags take precedence")
 	fs.BoolVar(&hardened, "hardened", false,
 		"omit the kubeconfigs: for nodes where kvip has its own token already")
-	manifestFlags(fs, "kubeadm-config", "hardened")
+	setManifestSection(fs, "kubeadm-config", "hardened")
 	return cmd
 }
 
@@ -210,7 +210,7 @@ the control plane's VIP. With both flags one DaemonSet does both jobs on every n
 	fs.BoolVar(&workers, workersFlag, false, "with --vip: run on worker nodes too")
 	fs.BoolVar(&controlPlanes, controlPlanesFlag, false,
 		"with --services and without --vip: run on control-plane nodes too")
-	manifestFlags(fs, workersFlag, controlPlanesFlag)
+	setManifestSection(fs, workersFlag, controlPlanesFlag)
 	return cmd
 }
 

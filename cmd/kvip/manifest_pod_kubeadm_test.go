@@ -62,10 +62,8 @@ func TestManifestPodFromKubeadm(t *testing.T) {
 			t.Errorf("%s: exit code %d, stdout %q, stderr %q", row.line, got.code, got.stdout, got.stderr)
 		}
 	}
-	if got := d.stdin(full, "manifest pod --kubeadm-config -"); !strings.Contains(
-		got.stdout,
-		"--vip=192.0.2.10",
-	) {
+	if got := d.stdin(full, "manifest pod --kubeadm-config -"); !strings.Contains(got.stdout,
+		"--vip=192.0.2.10") {
 		t.Errorf("from stdin: %+v", got)
 	}
 }

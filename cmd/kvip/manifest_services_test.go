@@ -34,15 +34,8 @@ func TestManifestsForServices(t *testing.T) {
 		got := kvip(t, append([]string{"manifest"}, strings.Fields(row.args)...)...)
 		if got.code != exitOK || !strings.Contains(got.stdout, row.has) ||
 			strings.Contains(got.stdout, row.hasNot) {
-			t.Errorf(
-				"manifest %s: want %q and not %q; exit code %d, %s\n%s",
-				row.args,
-				row.has,
-				row.hasNot,
-				got.code,
-				got.stderr,
-				got.stdout,
-			)
+			t.Errorf("manifest %s: want %q and not %q; exit code %d, %s\n%s", row.args, row.has, row.hasNot,
+				got.code, got.stderr, got.stdout)
 		}
 	}
 	for _, args := range []string{"daemonset", "daemonset --services --daemonset=other",
@@ -57,13 +50,8 @@ func TestManifestsForServices(t *testing.T) {
 		if got := kvip(t, append([]string{"manifest"},
 			strings.Fields(args)...)...); got.code != exitUsage ||
 			got.stdout != "" {
-			t.Errorf(
-				"manifest %s: exit code %d, stdout %q, stderr %q",
-				args,
-				got.code,
-				got.stdout,
-				got.stderr,
-			)
+			t.Errorf("manifest %s: exit code %d, stdout %q, stderr %q", args, got.code, got.stdout,
+				got.stderr)
 		}
 	}
 }

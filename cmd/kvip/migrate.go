@@ -64,7 +64,7 @@ func runMigrateCommand(cmd *cobra.Command, cfg config.Config, path string) error
 func readManifest(path string, stdin io.Reader) (name string, text []byte, err error) {
 	name, text, err = readInput(path, stdin, maxManifest+1)
 	if err != nil {
-		return name, nil, fmt.Errorf("read manifest: %w", err)
+		return name, nil, usageError(fmt.Sprintf("read manifest: %v", err))
 	}
 	if len(text) > maxManifest {
 		return name, nil, usageError(fmt.Sprintf(

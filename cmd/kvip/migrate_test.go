@@ -74,7 +74,7 @@ func TestMigrateRefusesInTheUsersTerms(t *testing.T) {
 		{"- a", []string{"-"},
 			"stdin, document 1: is not a manifest: it has no apiVersion and kind", true},
 		{"a: [", []string{"-"}, "stdin, document 1: is not a manifest", true},
-		{"", []string{filepath.Join(t.TempDir(), "none")}, "read manifest: ", false},
+		{"", []string{filepath.Join(t.TempDir(), "none")}, "read manifest: ", true},
 		{"", []string{kubeVIPPod, "--image="}, "--image: ", true},
 	} {
 		stdout, _, err := runMigrate(row.stdin, row.args...)

@@ -30,8 +30,6 @@ const (
 	statusTimeout = 10 * time.Second
 	outputText    = "text"
 	outputJSON    = "json"
-	// tokenFile has the token of the ServiceAccount in every pod.
-	tokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 	// kubeconfigEnv names kubeconfig files, as for kubectl.
 	kubeconfigEnv = "KUBECONFIG"
 )
@@ -52,8 +50,9 @@ node it needs no flags. In a pod of the DaemonSet it uses the ServiceAccount. El
 servers of the files of --kubeconfig or of the variable KUBECONFIG, each of which needs a client
 certificate or a token.
 
-Exit codes: 0 exactly one node holds the address; 3 no node or more than one node holds it, or the
-Lease does not exist; 1 no API server and no agent answered; 2 the command line was refused.`,
+Exit codes: 0 no problem was found; 3 no node or more than one node has the address, or a node that
+does not hold the Lease, or the Lease does not exist; 1 the Lease could not be read; 2 the command
+line was refused.`,
 		Example: `  kvip status
   kvip status -o json
 
@@ -158,11 +157,8 @@ command line was refused.`,
 	return cmd
 }
 
-func runStatusService(
-	cmd *cobra.Command,
-	cfg config.Config,
-	output, namespace, service string,
-) error {
+func runStatusService(cmd *cobra.Command, cfg config.Config,
+	output, namespace, service string) error {
 	if err := validateOutput(output); err != nil {
 		return err
 	}
@@ -183,7 +179,7 @@ func runStatusService(
 		return err
 	}
 	report, err := inspect.Service(ctx, inspected)
-	if apiclient.IsNoResponse(err) || errors.Is(err, apiclient.ErrNoCredentials) {
+	if apiclient.IsNoResponse(err) { // also without credentials
 		return fmt.Errorf("%w; %s", err, status.HintElsewhere)
 	}
 	if err != nil {
@@ -244,13 +240,9 @@ func inspectConfig(cfg config.Config, namespace, name string) (inspect.Config, e
 	if err != nil {
 		return inspect.Config{}, err
 	}
-	servers := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
+	local := net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))
 	// The servers of the kubeconfigs come last: the VIP may be among them.
-	for _, server := range apiclient.KubeconfigServers(cfg.Kubeconfigs) {
-		if !slices.Contains(servers, server) {
-			servers = append(servers, server)
-		}
-	}
+	servers := apiclient.Union([]string{local}, apiclient.KubeconfigServers(cfg.Kubeconfigs))
 	router, err := apiclient.NewRouter(apiclient.RouterConfig{
 		Store: store, Local: func() []string { return servers }, InCluster: apiclient.InCluster(),
 	})
@@ -279,7 +271,7 @@ func chooseCredentials(cmd *cobra.Command, cfg *config.Config) error {
 		}
 		return checkReadable(cfg.Kubeconfigs)
 	}
-	if _, err := os.Stat(tokenFile); err == nil {
+	if apiclient.InPod() {
 		cfg.Kubeconfigs = nil
 		return nil
 	}

@@ -112,10 +112,8 @@ func TestStatusServiceAsksTheCluster(t *testing.T) {
 		{[]string{"web", "--port", "1"}, exitFailure, "", "no API server at [127.0.0.1:1] answers"},
 	} {
 		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
-			t.Setenv(
-				"KUBERNETES_SERVICE_HOST",
-				"",
-			) // where the tests run in a pod, its cluster is not the one meant
+			t.Setenv("KUBERNETES_SERVICE_HOST",
+				"") // where the tests run in a pod, its cluster is not the one meant
 			got := kvip(t, append(append([]string{"status", "service"}, reach...), row.args...)...)
 			if got.code != row.code {
 				t.Errorf("exit code %d, want %d", got.code, row.code)

@@ -144,14 +144,8 @@ func TestStatusExitCodes(t *testing.T) {
 		got := kvip(t, append([]string{"status"}, row.args...)...)
 		if got.code != row.code || !strings.Contains(got.stderr, row.stderr) ||
 			(row.code == exitUnhealthy) != (got.stdout != "") {
-			t.Errorf(
-				"%s: exit code %d, want %d, stdout %s, stderr %s",
-				row.name,
-				got.code,
-				row.code,
-				got.stdout,
-				got.stderr,
-			)
+			t.Errorf("%s: exit code %d, want %d, stdout %s, stderr %s", row.name, got.code, row.code,
+				got.stdout, got.stderr)
 		}
 	}
 	r.lease("")

@@ -164,19 +164,24 @@ func TestAskerSaysWhatCameOfARequest(t *testing.T) {
 		case "slow":
 			select {
 			case <-r.Context().Done():
-			case <-time.After(5 * time.Second):
+			case <-time.After(2 * patience):
 			}
 		default:
 			echo(w, r)
 		}
 	})
 	announce(t, client, nodes[0])
-	ask := newRequester(client, netip.AddrPortFrom(address.Addr(), 80), time.Second)
+	at := netip.AddrPortFrom(address.Addr(), 80)
 	for id, want := range map[string]string{
 		"7": "200", "reset": netlab.FailedReset, "503": "503", "other": "another's answer",
 		"no json": netlab.FailedOther, "slow": netlab.FailedTimeout,
 	} {
-		if r := ask.request(t.Context(), id); r.Result != want || r.OK() && r.Server != "pod-of-w1" {
+		timeout := patience
+		if id == "slow" {
+			timeout = time.Second
+		}
+		r := newRequester(client, at, timeout).request(t.Context(), id)
+		if r.Result != want || r.OK() && r.Server != "pod-of-w1" {
 			t.Errorf("%s: %+v, want %s", id, r, want)
 		}
 	}

@@ -24,10 +24,6 @@ modules=(github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-run
 cache=${KVIP_CACHE:-${XDG_CACHE_HOME:-$(user_home)/.cache}/kvip}
 tools=$cache/node-tools-$(cat "$here/go.mod" "$here/go.sum" | sha256sum | cut -c 1-10)
 go() { (cd "$here" && "$root/hack/with-go.sh" go "$@"); }
-module() { go list -m -f '{{.Dir}}' "$1"; }
-module_of_kubernetes() {
-	(cd "$root/test/k8s" && "$root/hack/with-go.sh" go list -m -f '{{.Dir}}' k8s.io/kubernetes)
-}
 
 # build_kind builds the kind command, which is pure Go.
 build_kind() {
@@ -73,7 +69,7 @@ archive=$cache/node-$release-${kubernetes##*-}-$key.tar
 # make_node turns the Debian in $node into a node as kind expects it, with kind's own files.
 make_node() {
 	local files wants=$node/usr/lib/systemd/system unit
-	files=$(module sigs.k8s.io/kind)/images/base/files
+	files=$(module_dir "$here" sigs.k8s.io/kind)/images/base/files
 	cp -r --no-preserve=mode,ownership "$files"/. "$node"/
 	cp -r --no-preserve=mode,ownership "$here/files"/. "$node"/
 	chmod 0755 "$node"/usr/local/bin/* "$node"/kind/bin/*
@@ -137,7 +133,7 @@ packet_filters() {
 
 # images builds the images of the control plane, FROM scratch.
 images() {
-	local name
+	local name sources
 	# into the cache, where the calling user may write
 	(cd "$root/hack/image" && "$root/hack/with-go.sh" go build -o "$cache/mkimage" .)
 	for name in kube-apiserver kube-controller-manager kube-scheduler; do
@@ -145,7 +141,8 @@ images() {
 	done
 	image etcd "$kubernetes/etcd:/usr/local/bin/etcd"
 	image coredns "$tools/coredns:/coredns" --entrypoint /coredns
-	gcc -Os -static -DVERSION=node -o "$work/pause" "$(module_of_kubernetes)/build/pause/linux/pause.c"
+	sources=$(module_dir "$root/test/k8s" k8s.io/kubernetes)
+	gcc -Os -static -DVERSION=node -o "$work/pause" "$sources/build/pause/linux/pause.c"
 	image pause "$work/pause:/pause" --entrypoint /pause
 	packet_filters "$work/proxy"
 	image kube-proxy "$work/proxy:/"
@@ -203,7 +200,7 @@ derive() {
 # load loads the image into Docker, and one that replaces kind's load balancer.
 load() {
 	local balancer sources loaded
-	sources=$(module sigs.k8s.io/kind)/pkg/cluster/internal/loadbalancer
+	sources=$(module_dir "$here" sigs.k8s.io/kind)/pkg/cluster/internal/loadbalancer
 	balancer=$(sed -n 's/^const Image = "\(.*\)"$/\1/p' "$sources/const.go")
 	loaded=$(docker image inspect -f '{{index .Config.Labels "key"}}' "$name" 2>/dev/null || true)
 	if [ "$loaded" = "$key" ]; then return; fi

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -31,9 +32,9 @@ type agent struct {
 	build   Build
 	id      string
 	log     *slog.Logger
-	store   *apiclient.Store
 	metrics *metrics.Set
 
+	credentials    *credentials
 	control        *controlplane.ControlPlane // nil without virtual IPs
 	services       *services                  // nil without Services
 	controlHealth  *reporter.Registry
@@ -51,7 +52,7 @@ func Run(ctx context.Context, cfg config.Config, build Build, log *slog.Logger) 
 	}
 	server, err := httpapi.New(httpapi.Config{
 		HealthAddress: cfg.HealthAddress, MetricsAddress: cfg.MetricsAddress,
-		Stuck: a.stuck, NotReady: a.notReady, Credentials: a.credentials, Status: a.status,
+		Stuck: a.stuck, NotReady: a.notReady, Credentials: a.credentials.describe, Status: a.status,
 		Services: a.servicesPage, Metrics: a.metrics, Log: log,
 	})
 	if err != nil {
@@ -78,27 +79,35 @@ func newAgent(cfg config.Config, build Build, log *slog.Logger) (*agent, error) 
 	if a.metrics, err = metrics.New(build, knownLabels(cfg)); err != nil {
 		return nil, err
 	}
-	a.store, err = apiclient.NewStore(apiclient.StoreConfig{
-		Kubeconfigs: cfg.Kubeconfigs, StateDir: cfg.StateDir, Log: log,
-		TokenManaged: cfg.StateDir != "" && len(cfg.VIPs) > 0,
-		OnChange:     func(kind apiclient.Kind, _ string) { a.metrics.Credentials(string(kind)) },
-	})
+	health := a.servicesHealth
+	if len(cfg.VIPs) > 0 {
+		health = a.controlHealth
+	}
+	a.credentials, err = newCredentials(cfg, a.metrics, health.Component("token manager"), log)
 	if err != nil {
 		return nil, err
 	}
+	var router *apiclient.Router // for the token manager
 	if len(cfg.VIPs) > 0 {
 		a.control, err = controlplane.New(controlplane.Config{
-			Settings: cfg, Identity: a.id, Store: a.store, Metrics: a.metrics,
+			Settings: cfg, Identity: a.id, Store: a.credentials.store, Metrics: a.metrics,
 			Health: a.controlHealth, OnFailure: a.onLeaseFailure, Log: log,
 		})
 		if err != nil {
 			return nil, err
 		}
+		router = a.control.Router()
 	}
 	if cfg.Services {
 		if a.services, err = newServices(a); err != nil {
 			return nil, err
 		}
+		if router == nil {
+			router = a.services.leases
+		}
+	}
+	if err := a.credentials.manageToken(cfg, router, log); err != nil {
+		return nil, err
 	}
 	return a, nil
 }
@@ -117,9 +126,20 @@ func identity(node string) (string, error) {
 	return fmt.Sprintf("%s_%.13s_%d", node, boot, inode), nil
 }
 
-// run runs the parts until ctx ends. The Services' part ends before the control plane's, and each
-// part ends the other one if it fails.
+// run runs the parts until ctx ends, and the credentials until both have left.
 func (a *agent) run(ctx context.Context) error {
+	detached, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var background errgroup.Group
+	background.Go(func() error { return a.credentials.run(detached) })
+	err := a.runParts(ctx)
+	stop()
+	return errors.Join(err, background.Wait())
+}
+
+// runParts runs the parts until ctx ends. The Services' part ends before the control plane's, and
+// each part ends the other one if it fails.
+func (a *agent) runParts(ctx context.Context) error {
 	if a.control == nil {
 		return a.services.run(ctx)
 	}
@@ -165,14 +185,6 @@ func (a *agent) notReady() string {
 	return a.servicesHealth.NotReady()
 }
 
-// credentials describes the credentials of the control plane's part.
-func (a *agent) credentials() string {
-	if a.control == nil {
-		return ""
-	}
-	return a.control.Credentials()
-}
-
 // servicesPage returns the page /services, nil without Services.
 func (a *agent) servicesPage() http.Handler {
 	if a.services == nil || !a.services.started.Load() {
@@ -190,6 +202,7 @@ func (a *agent) status() status.Agent {
 	for _, addr := range a.cfg.VIPs {
 		s.VIPs = append(s.VIPs, addr.String())
 	}
+	a.credentials.addStatus(&s)
 	if a.control != nil {
 		a.control.AddStatus(&s)
 	}

@@ -95,9 +95,6 @@ func TestReadiness(t *testing.T) {
 	if got := alone.notReady(); got != "starting" {
 		t.Errorf("Services alone: %q", got)
 	}
-	if alone.credentials() != "" || both.credentials() != "" {
-		t.Error("credentials are reported before the start")
-	}
 }
 
 // TestE12Stuck: the components of both parts are watched.

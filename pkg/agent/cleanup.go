@@ -38,5 +38,8 @@ func cleanFilter() (removed []string, err error) {
 	if err != nil || !installed {
 		return nil, err
 	}
-	return []string{"nftables table inet " + nftfilter.Table}, nftfilter.Cleanup()
+	if err := nftfilter.Cleanup(); err != nil {
+		return nil, err
+	}
+	return []string{"nftables table inet " + nftfilter.Table}, nil
 }

@@ -61,13 +61,8 @@ var operations = map[string]metrics.Request{
 	"renew-node":        {Verb: "update", Resource: "leases"},
 }
 
-// requestOf returns the request of an operation. An unlisted operation is one on a Lease.
-func requestOf(op string) metrics.Request {
-	if r, ok := operations[op]; ok {
-		return r
-	}
-	return metrics.Request{Verb: op, Resource: "leases"}
-}
+// requestOf returns the request of an operation. A test checks that every operation is listed.
+func requestOf(op string) metrics.Request { return operations[op] }
 
 // requests returns every request whose failures have a counter.
 func requests(cfg config.Config) (all []metrics.Request) {
@@ -90,6 +85,9 @@ func requests(cfg config.Config) (all []metrics.Request) {
 		add("patch", "services", "ippools")
 		for _, verb := range []string{"list", "watch"} {
 			add(verb, "services", "nodes", "endpointslices", "configmaps", "ippools", "leases")
+			if cfg.KubeVIP {
+				add(verb, "servicecidrs")
+			}
 		}
 	}
 	return all

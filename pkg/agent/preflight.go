@@ -15,8 +15,9 @@ import (
 	"github.com/kvip/kvip/pkg/vip"
 )
 
-// Preflight checks a configuration against this host, before anything is changed. The error is a
-// *config.UsageError. What waiting may correct is not an error.
+// Preflight checks a configuration against this host, before anything is changed. A setting that
+// this host contradicts is a *config.UsageError; other errors mean that the host could not be read.
+// What waiting may correct is not an error.
 func Preflight(cfg config.Config) error {
 	if err := checkKubeconfigs(cfg); err != nil {
 		return err
@@ -40,16 +41,18 @@ func Preflight(cfg config.Config) error {
 // checkKubeconfigs rejects files that can never work, and files in a missing directory. With
 // kube-vip's settings the directory is a default, not a choice.
 func checkKubeconfigs(cfg config.Config) error {
-	err := apiclient.CheckUsers(cfg.Kubeconfigs)
-	for _, path := range cfg.Kubeconfigs {
-		if _, missing := os.Stat(filepath.Dir(path)); err == nil &&
-			errors.Is(missing, fs.ErrNotExist) && !cfg.KubeVIP {
-			err = missing
-		}
-	}
-	if err != nil {
+	if err := apiclient.CheckUsers(cfg.Kubeconfigs); err != nil {
 		return &config.UsageError{Flag: "kubeconfig", Reason: err.Error(),
-			Hint: "give files in existing directories; kubeadm may still write the file itself"}
+			Hint: "give a kubeconfig whose user has a client certificate or a token"}
+	}
+	if cfg.KubeVIP {
+		return nil
+	}
+	for _, path := range cfg.Kubeconfigs {
+		if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, fs.ErrNotExist) {
+			return &config.UsageError{Flag: "kubeconfig", Reason: err.Error(),
+				Hint: "give files in existing directories; kubeadm may still write the file itself"}
+		}
 	}
 	return nil
 }

@@ -15,20 +15,6 @@ import (
 	"github.com/kvip/kvip/test/testutil"
 )
 
-// newHost puts the test on a host with a link eth0 of index 7 that has 10.0.0.1/24 and fd00::1/64.
-func newHost(t *testing.T) *testutil.Netns {
-	t.Helper()
-	ns := testutil.NewNetns(t)
-	for _, args := range []string{
-		"link add eth0 index 7 type veth peer name peer0",
-		"link set eth0 up", "link set peer0 up",
-		"addr add 10.0.0.1/24 dev eth0", "addr add fd00::1/64 dev eth0 nodad",
-	} {
-		testutil.IP(t, args)
-	}
-	return ns
-}
-
 // withPassword is a kubeconfig that will never work.
 const withPassword = `{"apiVersion":"v1","kind":"Config","current-context":"x","contexts":[{"name":"x","context":{"cluster":"x","user":"x"}}],
 	"clusters":[{"name":"x","cluster":{"server":"https://192.0.2.1:6443"}}],"users":[{"name":"x","user":{"username":"u","password":"p"}}]}`
@@ -36,7 +22,7 @@ const withPassword = `{"apiVersion":"v1","kind":"Config","current-context":"x","
 // TestPreflight refuses what this host shows to be wrong, naming the flag and the reason,
 // and touches nothing.
 func TestPreflight(t *testing.T) {
-	newHost(t)
+	testutil.NewHost(t)
 	dir := t.TempDir()
 	broken := filepath.Join(dir, "broken.conf")
 	if err := os.WriteFile(broken, []byte(withPassword), 0o600); err != nil {
@@ -49,7 +35,7 @@ func TestPreflight(t *testing.T) {
 		vips   string
 		change func(cfg *config.Config)
 		flag   string // "" for none
-		reason string
+		reason string // part of the error
 	}{
 		{"Good", "10.0.0.100,fd00::100", nil, "", ""},
 		{"GoodElsewhere", "192.0.2.7", nil, "", ""},
@@ -69,10 +55,11 @@ func TestPreflight(t *testing.T) {
 			"192.0.2.7"},
 		{"InterfaceIsThere", "10.0.0.100", func(c *config.Config) { c.InterfaceWait = 0 }, "", ""},
 		{"Kubeconfig", "10.0.0.100", func(c *config.Config) { c.Kubeconfigs = []string{broken} },
-			"kubeconfig", broken},
+			"kubeconfig", broken + ": its user must have a client certificate or a token; " +
+				"give a kubeconfig whose user has a client certificate or a token"},
 		{"KubeconfigDirectory", "10.0.0.100",
 			func(c *config.Config) { c.Kubeconfigs = []string{"/none/such/admin.conf"} }, "kubeconfig",
-			"/none/such"},
+			"/none/such: no such file or directory; give files in existing directories"},
 		{"KubeconfigNotYet", "10.0.0.100",
 			func(c *config.Config) { c.Kubeconfigs = []string{filepath.Join(dir, "admin.conf")} }, "", ""},
 	} {
@@ -89,7 +76,7 @@ func TestPreflight(t *testing.T) {
 		case c.flag == "" && err != nil:
 			t.Errorf("%s: %v", c.name, err)
 		case c.flag != "" && (!errors.As(err, &usage) || usage.Flag != c.flag ||
-			!strings.Contains(usage.Reason, c.reason) || usage.Hint == ""):
+			!strings.Contains(usage.Error(), c.reason) || usage.Hint == ""):
 			t.Errorf("%s: %v, want --%s: %s", c.name, err, c.flag, c.reason)
 		}
 	}
@@ -100,7 +87,7 @@ func TestPreflight(t *testing.T) {
 
 // TestPreflightWaitsForKubeconfigs that are not there yet, or not as a whole.
 func TestPreflightWaitsForKubeconfigs(t *testing.T) {
-	newHost(t)
+	testutil.NewHost(t)
 	dir := t.TempDir()
 	for name, text := range map[string]string{"empty": "", "cut": withPassword[:len(withPassword)/2],
 		"garbage": "\x00\x01"} {
@@ -125,7 +112,7 @@ func TestPreflightWaitsForKubeconfigs(t *testing.T) {
 
 // TestPreflightOwnAddress accepts the address that an earlier kvip left (E8), by its mark.
 func TestPreflightOwnAddress(t *testing.T) {
-	newHost(t)
+	testutil.NewHost(t)
 	cfg := config.Default()
 	cfg.VIPs = []netip.Addr{vip4}
 	earlier := vip.Change{

@@ -63,7 +63,7 @@ type services struct {
 // newServices connects the components, each to those before it. It starts nothing.
 func newServices(a *agent) (*services, error) {
 	s := &services{
-		cfg: a.cfg, id: a.id, log: a.log, store: a.store, metrics: a.metrics,
+		cfg: a.cfg, id: a.id, log: a.log, store: a.credentials.store, metrics: a.metrics,
 		health:  a.servicesHealth.Component("Services loop"),
 		watcher: link.NewWatcher(link.WatchConfig{Log: a.log}),
 	}
@@ -191,8 +191,8 @@ func (s *services) newRouter(pool string) (*apiclient.Router, error) {
 // kernels that keep no mark, such an address on this host is from an earlier agent.
 func (s *services) knownAddresses() map[netip.Addr]bool {
 	known := map[netip.Addr]bool{}
-	for addr, holders := range s.cache.Ledger() {
-		known[addr] = !ipam.WithControlPlane(holders)
+	for addr, entries := range s.cache.Ledger() {
+		known[addr] = !ipam.WithControlPlane(entries)
 	}
 	return known
 }
@@ -245,16 +245,10 @@ func (s *services) run(ctx context.Context) error {
 
 // waitForLock waits until this is the only agent for Services in this network namespace. It returns
 // nil if ctx ends first.
-func (s *services) waitForLock(ctx context.Context) (lock io.Closer) {
-	vip.LockBackoff.Retry(ctx, func(failures int) (err error) {
-		lock, err = vip.LockServices()
-		if err != nil && failures == 0 {
-			s.log.Warn("waiting for another kvip on this host to end", "err", err)
-			s.health.Stopped(err.Error())
-		}
-		return err
+func (s *services) waitForLock(ctx context.Context) io.Closer {
+	return vip.AwaitLock(ctx, vip.LockServices, s.log, func(err error) {
+		s.health.Stopped(err.Error())
 	})
-	return lock
 }
 
 // runComponents runs the components that decide until ctx ends, and those that they need until all
@@ -263,14 +257,10 @@ func (s *services) runComponents(ctx context.Context) error {
 	detached := context.WithoutCancel(ctx)
 	needed, stop := context.WithCancel(detached)
 	defer stop()
-	background := []func(context.Context) error{
-		s.cache.Run, s.announcer.Run, s.watcher.Run, s.followServers,
-	}
-	if len(s.cfg.VIPs) == 0 { // else the control plane's part runs it
-		background = append(background, s.store.Run)
-	}
 	var supporting, deciding errgroup.Group
-	for _, run := range background {
+	for _, run := range []func(context.Context) error{
+		s.cache.Run, s.announcer.Run, s.watcher.Run, s.followServers,
+	} {
 		supporting.Go(func() error { return run(needed) })
 	}
 	for _, run := range []func(context.Context) error{

@@ -27,7 +27,8 @@ import (
 // agentOf is an agent on node n1 of a cluster, before newServices.
 func agentOf(e *fakecluster.Env) *agent {
 	a := &agent{
-		cfg: config.ServicesDaemonSet(), id: "n1_boot", log: e.Logger, store: e.Creds,
+		cfg: config.ServicesDaemonSet(), id: "n1_boot", log: e.Logger,
+		credentials:   &credentials{store: e.Creds},
 		controlHealth: reporter.NewRegistry(nil), servicesHealth: reporter.NewRegistry(nil),
 	}
 	a.cfg.NodeName, a.cfg.Port = "n1", portOf(e.Server.Host)
@@ -80,7 +81,7 @@ func TestNewServicesReportsTheFirstComponentThatFails(t *testing.T) {
 		spoil func(a *agent)
 		want  string
 	}{
-		{func(a *agent) { a.store = nil }, "configure API server router"},
+		{func(a *agent) { a.credentials.store = nil }, "configure API server router"},
 		{func(a *agent) { a.cfg.Namespace = "" }, "configure cache"},
 		{func(a *agent) { a.cfg.ServicesName = "" }, "configure cache"},
 		{func(a *agent) { a.cfg.NodeName = "" }, "configure node lease"},

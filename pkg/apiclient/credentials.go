@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -214,16 +213,10 @@ func KubeconfigServers(paths []string) (hosts []string) {
 	return Union(hosts)
 }
 
-// CheckKubeconfigs returns an error for files that will never work: files that cannot be read or
-// parsed, and files in a directory that does not exist. A missing file in an existing directory is
-// not an error: kubeadm may write it later.
+// CheckKubeconfigs returns an error for the first file that cannot be used.
 func CheckKubeconfigs(paths []string) error {
 	for _, path := range paths {
-		_, err := fromKubeconfig(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			_, err = os.Stat(filepath.Dir(path))
-		}
-		if err != nil {
+		if _, err := fromKubeconfig(path); err != nil {
 			return err
 		}
 	}

@@ -21,8 +21,8 @@ func kubeconfigText(cluster, user string) string {
 
 const unsupportedUser = "must have a client certificate or a token"
 
-// TestCheckKubeconfigs: files that will never work are errors, missing files are not. CheckUsers
-// accepts all files that may still be rewritten.
+// TestCheckKubeconfigs: files that cannot be used are errors, also if only a file that they refer
+// to is missing. CheckUsers accepts all files that may still be rewritten.
 func TestCheckKubeconfigs(t *testing.T) {
 	f := newFixture(t)
 	if err := os.Mkdir(f.path("directory"), 0o700); err != nil {
@@ -37,8 +37,8 @@ func TestCheckKubeconfigs(t *testing.T) {
 	for _, c := range []struct{ name, path, refused string }{
 		{"token", f.kubeconfig("token.conf", fakeapi.User{Token: "t"}), ""},
 		{"certificate", f.kubeconfig("cert.conf", fakeapi.User{CommonName: "kvip"}), ""},
-		{"not written yet", f.path("later.conf"), ""},
-		{"certificate not written yet", text("rotating.conf", later), ""},
+		{"missing", f.path("later.conf"), "later.conf"},
+		{"certificate missing", text("rotating.conf", later), "later.crt"},
 		{"missing directory", f.path("nowhere/admin.conf"), "nowhere"},
 		{"a directory", f.path("directory"), "is a directory"},
 		{"not a kubeconfig", f.write("garbage.conf", "\x00\x01garbage"), "garbage.conf"},

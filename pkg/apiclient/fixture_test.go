@@ -65,7 +65,7 @@ func (f *fixture) open(kubeconfigs ...string) *Store {
 
 // connect makes one request to the fixture's server with the credentials in use.
 func (f *fixture) connect(s *Store) error {
-	server, err := s.Server(f.server.Host)
+	server, err := s.ServerInPool("", f.server.Host)
 	if err != nil {
 		return err
 	}
@@ -96,4 +96,10 @@ func trap(t *testing.T) string {
 		<-done
 	})
 	return listener.Addr().String()
+}
+
+// source returns the source of the credentials in use.
+func source(s *Store) string {
+	_, source := s.InUse()
+	return source
 }

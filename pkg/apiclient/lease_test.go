@@ -17,7 +17,7 @@ import (
 func TestWriteLease(t *testing.T) {
 	f := newFixture(t)
 	s := f.open(f.kubeconfig("admin.conf", fakeapi.User{Token: "t"}))
-	server := testutil.Must(s.Server(f.server.Host))
+	server := testutil.Must(s.ServerInPool("", f.server.Host))
 	leases := server.Coordination.Leases("kube-system")
 	write := func(base *coordinationv1.Lease, holder string) (*coordinationv1.Lease, error) {
 		return WriteLease(context.Background(), leases, base, func(l *coordinationv1.Lease) {

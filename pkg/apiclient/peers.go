@@ -38,9 +38,9 @@ func peersWait(unchanged time.Duration) time.Duration {
 	return peersInterval
 }
 
-// Endpoints returns all API servers ("address:port") that the EndpointSlice default/kubernetes
+// ReadServers returns all API servers ("address:port") that the EndpointSlice default/kubernetes
 // lists, as the first server that answers knows it.
-func (r *Router) Endpoints(ctx context.Context) ([]string, error) {
+func (r *Router) ReadServers(ctx context.Context) ([]string, error) {
 	const namespace, name = "default", "kubernetes"
 	ctx, cancel := context.WithTimeout(ctx, peersTimeout)
 	defer cancel()
@@ -62,13 +62,13 @@ func (r *Router) Endpoints(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read EndpointSlice %s/%s: %w", namespace, name, err)
 	}
-	return Endpoints(slice), nil
+	return ServersOf(slice), nil
 }
 
-// Endpoints returns the API servers ("address:port") that an EndpointSlice of the Service
+// ServersOf returns the API servers ("address:port") that an EndpointSlice of the Service
 // default/kubernetes lists: sorted, without duplicates, at most MaxServers. Addresses that are not
 // an address of a host are left out.
-func Endpoints(slice *discoveryv1.EndpointSlice) []string {
+func ServersOf(slice *discoveryv1.EndpointSlice) []string {
 	var all []netip.AddrPort
 	port := slicePort(slice)
 	for _, e := range slice.Endpoints {

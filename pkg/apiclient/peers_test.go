@@ -17,8 +17,8 @@ import (
 	"github.com/kvip/kvip/test/fakeapi"
 )
 
-// TestEndpoints: only addresses of hosts count, and a limited number of them.
-func TestEndpoints(t *testing.T) {
+// TestServersOf: only addresses of hosts count, and a limited number of them.
+func TestServersOf(t *testing.T) {
 	number := func(n int32) *int32 { return &n }
 	list := func(addresses ...string) []discoveryv1.Endpoint {
 		return []discoveryv1.Endpoint{{Addresses: addresses}}
@@ -52,12 +52,12 @@ func TestEndpoints(t *testing.T) {
 		}, "10.0.0.1:6443 [fd00::1]:6443"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			if got := strings.Join(Endpoints(&row.slice), " "); got != row.want {
+			if got := strings.Join(ServersOf(&row.slice), " "); got != row.want {
 				t.Errorf("%q, want %q", got, row.want)
 			}
 		})
 	}
-	if got := Endpoints(&discoveryv1.EndpointSlice{Endpoints: list(many...)}); len(got) != MaxServers {
+	if got := ServersOf(&discoveryv1.EndpointSlice{Endpoints: list(many...)}); len(got) != MaxServers {
 		t.Errorf("%d of %d addresses", len(got), len(many))
 	}
 }
@@ -234,12 +234,12 @@ func TestFollowPeers(t *testing.T) {
 	<-done
 }
 
-func FuzzEndpoints(f *testing.F) {
+func FuzzServersOf(f *testing.F) {
 	f.Add("10.0.0.1", "fd00::1", int32(6443))
 	f.Add("::ffff:10.0.0.1", "", int32(0))
 	f.Add("fe80::1%eth0", "0.0.0.0", int32(70000))
 	f.Fuzz(func(t *testing.T, one, two string, port int32) {
-		for _, host := range Endpoints(&discoveryv1.EndpointSlice{
+		for _, host := range ServersOf(&discoveryv1.EndpointSlice{
 			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{one, two}}},
 			Ports:     []discoveryv1.EndpointPort{{Port: &port}},
 		}) {

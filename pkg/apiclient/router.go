@@ -269,8 +269,9 @@ type HedgeConfig struct {
 }
 
 // Hedge sends one request to several servers, each after a delay, and returns the first success.
-// Otherwise it returns the final error, or the last one. Writes must carry a resourceVersion, so
-// that at most one of the copies is applied. No request is running when Hedge returns.
+// Otherwise it returns the final error, the last one that a server answered, or the last one.
+// Writes must carry a resourceVersion, so that at most one of the copies is applied. No request is
+// running when Hedge returns.
 func Hedge[T any](
 	ctx context.Context, r *Router, cfg HedgeConfig, request func(context.Context, *Server) (T, error),
 ) (T, error) {
@@ -290,10 +291,8 @@ type answer[T any] struct {
 
 // hedge is Hedge for given hosts. It calls late with each host that is passed over because of
 // Delay.
-func hedge[T any](
-	ctx context.Context, cfg HedgeConfig, hosts []string, late func(host string),
-	send func(context.Context, string) (T, error),
-) (value T, err error) {
+func hedge[T any](ctx context.Context, cfg HedgeConfig, hosts []string, late func(host string),
+	send func(context.Context, string) (T, error)) (value T, err error) {
 	if len(hosts) == 0 {
 		return value, ErrNoServer
 	}
@@ -329,8 +328,10 @@ func hedge[T any](
 					timer.Reset(cfg.Grace)
 				}
 			default:
-				err = got.err
-				if sent < len(hosts) && ctx.Err() == nil && (cfg.Retry == nil || cfg.Retry(err)) {
+				if err == nil || IsNoResponse(err) || !IsNoResponse(got.err) {
+					err = got.err
+				}
+				if sent < len(hosts) && ctx.Err() == nil && (cfg.Retry == nil || cfg.Retry(got.err)) {
 					start()
 				}
 			}
@@ -355,7 +356,7 @@ func (r *Router) FollowPeers(ctx context.Context, health *reporter.Reporter, rep
 	changedAt := r.cfg.Clock()
 	for ctx.Err() == nil {
 		health.Heartbeat()
-		all, err := r.Endpoints(ctx)
+		all, err := r.ReadServers(ctx)
 		report(err)
 		if err != nil || r.updatePeers(all) {
 			changedAt = r.cfg.Clock()

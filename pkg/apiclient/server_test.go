@@ -31,7 +31,7 @@ func TestOnlyTheGivenAddressIsDialled(t *testing.T) {
 			t.Errorf("requested %+v, want one HTTP/2 connection for %q as kvip", q, ServerName)
 		}
 	}
-	server, err := s.Server(f.server.Host)
+	server, err := s.ServerInPool("", f.server.Host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,15 +73,15 @@ func TestServerMustProveItself(t *testing.T) {
 func TestOneClientForEachServer(t *testing.T) {
 	f := newFixture(t)
 	s := f.open(f.kubeconfig("admin.conf", fakeapi.User{Token: "t"}))
-	one, err := s.Server("192.0.2.1:6443")
+	one, err := s.ServerInPool("", "192.0.2.1:6443")
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := s.Server("192.0.2.2:6443")
+	two, err := s.ServerInPool("", "192.0.2.2:6443")
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := s.Server("192.0.2.1:6443")
+	again, err := s.ServerInPool("", "192.0.2.1:6443")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestUnusableCertificate(t *testing.T) {
 	const user = `"client-certificate-data":"eA==","client-key-data":"eA=="`
 	s := f.open(f.write("x.conf", kubeconfigText("", user)))
 	for what, err := range map[string]error{
-		"Server": second(s.Server(f.server.Host)), "TLS": second(s.TLS()),
+		"Server": second(s.ServerInPool("", f.server.Host)), "TLS": second(s.TLS()),
 	} {
 		if err == nil || !strings.Contains(err.Error(), f.path("x.conf")) {
 			t.Errorf("%s: %v, want an error that names the file", what, err)

@@ -274,12 +274,6 @@ func (s *Store) Kubeconfigs() []Credentials {
 	})
 }
 
-// Source returns the source of the credentials in use, or why there are none.
-func (s *Store) Source() string {
-	_, source := s.InUse()
-	return source
-}
-
 // InUse returns kind and source of the credentials in use. Without credentials the kind is None
 // and the source is the reason.
 func (s *Store) InUse() (Kind, string) {
@@ -335,11 +329,9 @@ func (s *Store) Authorization() string {
 	return ""
 }
 
-// Server returns the client of the default pool for host ("address:port") with the credentials in
-// use. Callers use it for one request: after a change of credentials there is a new client.
-func (s *Store) Server(host string) (*Server, error) { return s.ServerInPool("", host) }
-
-// ServerInPool is Server with a connection that requests of other pools do not use.
+// ServerInPool returns the client for host ("address:port") with the credentials in use, and with a
+// connection that requests of other pools do not use; "" is a pool too. Callers use it for one
+// request: after a change of credentials there is a new client.
 func (s *Store) ServerInPool(pool, host string) (*Server, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 func TestMissingFilesMeanNotYet(t *testing.T) {
 	f := newFixture(t)
 	s := f.open(f.path("super-admin.conf"), f.path("admin.conf"))
-	_, err := s.Server(f.server.Host)
+	_, err := s.ServerInPool("", f.server.Host)
 	if !errors.Is(err, ErrNoCredentials) || !strings.Contains(err.Error(), f.path("admin.conf")) {
 		t.Errorf("Server: %v, want ErrNoCredentials with the files", err)
 	}
@@ -28,7 +28,7 @@ func TestMissingFilesMeanNotYet(t *testing.T) {
 	if got := s.Authorization(); got != "" {
 		t.Errorf("Authorization %q", got)
 	}
-	if got := s.Source(); !strings.Contains(got, "no credentials yet") {
+	if got := source(s); !strings.Contains(got, "no credentials yet") {
 		t.Errorf("Source %q", got)
 	}
 	if n := f.log.Count("WARN"); n != 0 {
@@ -39,7 +39,7 @@ func TestMissingFilesMeanNotYet(t *testing.T) {
 	if err := f.connect(s); err != nil {
 		t.Errorf("after the file was written: %v", err)
 	}
-	if got := s.Source(); got != f.path("admin.conf") {
+	if got := source(s); got != f.path("admin.conf") {
 		t.Errorf("Source %q", got)
 	}
 }
@@ -53,9 +53,9 @@ func TestChangedCredentialsAreReread(t *testing.T) {
 	if err := f.connect(s); err != nil {
 		t.Fatal(err)
 	}
-	before, _ := s.Server(f.server.Host)
+	before, _ := s.ServerInPool("", f.server.Host)
 	s.reread()
-	if after, _ := s.Server(f.server.Host); after != before {
+	if after, _ := s.ServerInPool("", f.server.Host); after != before {
 		t.Error("the same files made a new connection")
 	}
 	f.kubeconfig("admin.conf", fakeapi.User{Token: "new"})
@@ -75,7 +75,7 @@ func TestChangedCredentialsAreReread(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.reread()
-	if _, err := s.Server(f.server.Host); !errors.Is(err, ErrNoCredentials) {
+	if _, err := s.ServerInPool("", f.server.Host); !errors.Is(err, ErrNoCredentials) {
 		t.Errorf("after the file was removed: %v", err)
 	}
 }
@@ -111,7 +111,7 @@ func TestBrokenFileIsReportedOnce(t *testing.T) {
 	}
 	f.kubeconfig("broken.conf", fakeapi.User{Token: "mended"})
 	s.reread()
-	if got := s.Source(); got != f.path("broken.conf") {
+	if got := source(s); got != f.path("broken.conf") {
 		t.Errorf("after it was mended the source is %q, want the first again", got)
 	}
 }
@@ -126,8 +126,8 @@ func TestDeniedCredentialsRotate(t *testing.T) {
 	for _, c := range []struct{ denied, want string }{
 		{"unknown.conf", one}, {one, two}, {one, two}, {two, one}, {one, two},
 	} {
-		if s.ReportDenied(c.denied, "host"); s.Source() != c.want {
-			t.Fatalf("after a denial of %s the source is %s, want %s", c.denied, s.Source(), c.want)
+		if s.ReportDenied(c.denied, "host"); source(s) != c.want {
+			t.Fatalf("after a denial of %s the source is %s, want %s", c.denied, source(s), c.want)
 		}
 	}
 	if n := f.log.Count("refuses"); n != 2 {
@@ -135,11 +135,11 @@ func TestDeniedCredentialsRotate(t *testing.T) {
 	}
 	f.kubeconfig("two.conf", fakeapi.User{Token: "3"})
 	s.reread()
-	if s.Source() != one {
-		t.Errorf("after a change the source is %s, want the first again", s.Source())
+	if source(s) != one {
+		t.Errorf("after a change the source is %s, want the first again", source(s))
 	}
 	alone := f.open(one)
-	if alone.ReportDenied(one, "host"); alone.Source() != one {
+	if alone.ReportDenied(one, "host"); source(alone) != one {
 		t.Error("the only credentials are not used any more")
 	}
 	f.open(f.path("nothing.conf")).ReportDenied(one, "host") // there are no credentials
@@ -151,7 +151,7 @@ func TestServiceAccount(t *testing.T) {
 	s := f.open()
 	s.saDir = f.dir
 	s.reread()
-	_, err := s.Server(f.server.Host)
+	_, err := s.ServerInPool("", f.server.Host)
 	if !errors.Is(err, ErrNoCredentials) || !strings.Contains(err.Error(), "ServiceAccount") {
 		t.Errorf("without a token: %v", err)
 	}
@@ -179,7 +179,7 @@ func TestRun(t *testing.T) {
 		f.kubeconfig("admin.conf", fakeapi.User{Token: "t"})
 		time.Sleep(2 * rereadInterval)
 		synctest.Wait()
-		if _, err := s.Server(f.server.Host); err != nil {
+		if _, err := s.ServerInPool("", f.server.Host); err != nil {
 			t.Errorf("the new file was not read: %v", err)
 		}
 		cancel()
@@ -201,7 +201,7 @@ func TestConcurrentUse(t *testing.T) {
 	var group sync.WaitGroup
 	for _, do := range []func(){
 		func() { _ = f.connect(s) },
-		func() { s.ReportDenied(s.Source(), "host") },
+		func() { s.ReportDenied(source(s), "host") },
 		s.reread,
 		func() { _, _ = s.TLS() }, func() { _ = s.Authorization() },
 	} {

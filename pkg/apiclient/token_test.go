@@ -52,7 +52,7 @@ func TestSetToken(t *testing.T) {
 	if err := f.connect(s); err != nil {
 		t.Fatal(err)
 	}
-	old, _ := s.Server(f.server.Host)
+	old, _ := s.ServerInPool("", f.server.Host)
 	f.wantUsed(s, Bootstrap, "admin.conf")
 	token := f.token("mine")
 	client := testutil.Must(token.Server(f.server.Host))
@@ -66,7 +66,7 @@ func TestSetToken(t *testing.T) {
 	default:
 		t.Error("the old client is not retired")
 	}
-	if got, _ := s.Server(f.server.Host); got != client || got.Kind != ServiceAccount {
+	if got, _ := s.ServerInPool("", f.server.Host); got != client || got.Kind != ServiceAccount {
 		t.Error("a new client was made")
 	}
 	if err := f.connect(s); err != nil {
@@ -155,10 +155,10 @@ func TestFilesChangeWhileTheTokenIsUsed(t *testing.T) {
 	f := newFixture(t)
 	s := f.managed(f.path("admin.conf"))
 	s.SetToken(f.token("mine"))
-	before := testutil.Must(s.Server(f.server.Host))
+	before := testutil.Must(s.ServerInPool("", f.server.Host))
 	f.kubeconfig("admin.conf", fakeapi.User{Token: "1"})
 	s.reread()
-	if after, _ := s.Server(f.server.Host); after != before {
+	if after, _ := s.ServerInPool("", f.server.Host); after != before {
 		t.Error("the client was replaced")
 	}
 	f.wantChange(s)

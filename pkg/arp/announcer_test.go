@@ -12,6 +12,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/assignment"
 	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/test/testutil"
 )
 
 func TestFirstFramesLeaveBeforeSetReturns(t *testing.T) {
@@ -54,7 +55,8 @@ func TestSetOpensTheSockets(t *testing.T) {
 	c := newControlPlane(t, g, nil)
 	run(t, c.Announcer, g)
 	c.SetLink(testLink)
-	eventually(t, "several attempts", func() bool { _, opens, _ := g.count(); return opens > 6 })
+	testutil.Eventually(t, "several attempts",
+		func() bool { _, opens, _ := g.count(); return opens > 6 })
 	g.set(func() { g.refuse = nil })
 	if sent := g.sentDuring(c.Start); sent < 3 {
 		t.Errorf("%d frames when Set returned", sent)
@@ -65,7 +67,7 @@ func TestBurstAndPeriod(t *testing.T) {
 	g := newSegment()
 	c := ready(t, g, func(cfg *Config) { cfg.Pacing.Interval = 20 * time.Millisecond })
 	c.Start()
-	eventually(t, "the burst and ten periods",
+	testutil.Eventually(t, "the burst and ten periods",
 		func() bool { sent, _, _ := g.count(); return sent >= 3*(6+10) })
 }
 
@@ -97,12 +99,12 @@ func TestE4Fence(t *testing.T) {
 	if sent, _, _ := g.count(); sent != 1 || asked.Load() != 3 {
 		t.Fatalf("%d frames, asked %d times; want 1 and 3", sent, asked.Load())
 	}
-	eventually(t, "it is asked again", func() bool { return asked.Load() >= 6 })
+	testutil.Eventually(t, "it is asked again", func() bool { return asked.Load() >= 6 })
 	if sent, _, _ := g.count(); sent != 1 {
 		t.Fatalf("%d frames although the fence forbids them", sent)
 	}
 	allow.Store(1 << 40)
-	eventually(t, "frames again", func() bool { sent, _, _ := g.count(); return sent > 1 })
+	testutil.Eventually(t, "frames again", func() bool { sent, _, _ := g.count(); return sent > 1 })
 }
 
 // TestE4FenceOfOneAddress: each address has its own fence, and probes have none.
@@ -132,7 +134,8 @@ func TestStartBeforeLinkAndRun(t *testing.T) {
 		t.Fatalf("%d frames, %d sockets without a link", sent, opens)
 	}
 	c.SetLink(testLink)
-	eventually(t, "the announcement", func() bool { sent, _, _ := g.count(); return sent >= 3 })
+	testutil.Eventually(t, "the announcement",
+		func() bool { sent, _, _ := g.count(); return sent >= 3 })
 }
 
 // TestSocketTrouble: reads and writes that fail lead to new sockets and a new burst.
@@ -157,10 +160,11 @@ func TestSocketTrouble(t *testing.T) {
 			c.Start()
 			_, before, _ := g.count()
 			harm(g)
-			eventually(t, "reopened", func() bool { _, opens, _ := g.count(); return opens > before })
+			testutil.Eventually(t, "reopened",
+				func() bool { _, opens, _ := g.count(); return opens > before })
 			g.set(func() { g.write, g.refuse = nil, nil })
 			sent, _, _ := g.count()
-			eventually(t, "announced again", func() bool {
+			testutil.Eventually(t, "announced again", func() bool {
 				now, _, open := g.count()
 				return open == 2 && now >= sent+3 && g.hasAnnounced(vip4)() && g.hasAnnounced(vip6)()
 			})
@@ -213,9 +217,9 @@ func TestNewLinkIsAnnouncedOn(t *testing.T) {
 		t.Fatalf("%d frames and %d sockets opened for one link", sent, opens)
 	}
 	c.SetLink(link.Link{}) // it is removed
-	eventually(t, "closed", g.isOpen(0))
+	testutil.Eventually(t, "closed", g.isOpen(0))
 	c.SetLink(link.Link{Index: 8, Name: "eth7", MAC: mac2}) // and re-created
-	eventually(t, "an announcement of the new MAC", func() bool {
+	testutil.Eventually(t, "an announcement of the new MAC", func() bool {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		last := g.sent[len(g.sent)-1]
@@ -313,7 +317,7 @@ func TestSetIgnoresUnusableAddresses(t *testing.T) {
 		{Addr: nth(8), Link: testLink, State: 200},
 		{Addr: nth(9), Link: testLink}, announced(vip4),
 	})
-	eventually(t, "the good one", g.hasAnnounced(vip4))
+	testutil.Eventually(t, "the good one", g.hasAnnounced(vip4))
 	for _, addr := range g.announced() {
 		if addr != vip4 {
 			t.Errorf("announced %v", addr)

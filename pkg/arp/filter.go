@@ -12,7 +12,7 @@ import (
 // snapLen is how much of an accepted frame is received: more than any claim needs.
 const snapLen = 256
 
-// maxExact is the longest program that names each address: 256 addresses of IPv4, or of IPv6 in a
+// maxExact is the longest program that names each address: 296 addresses of IPv4, or of IPv6 in a
 // few subnets. The kernel stores a converted program of up to five times that size with the socket,
 // which its default net.core.optmem_max of 20 KiB must hold.
 const maxExact = 600

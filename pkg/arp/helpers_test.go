@@ -16,6 +16,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/assignment"
 	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // patience bounds how long a test waits for what must happen. No test asserts a duration.
@@ -235,7 +236,8 @@ func run(t testing.TB, a *Announcer, g *segment) (stop func()) {
 		}
 	})
 	t.Cleanup(stop)
-	eventually(t, "running", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.running })
+	testutil.Eventually(t, "running",
+		func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.running })
 	return stop
 }
 
@@ -267,7 +269,7 @@ func ready(t testing.TB, g *segment, edit func(*Config)) *controlPlane {
 	c := newControlPlane(t, g, edit)
 	run(t, c.Announcer, g)
 	c.SetLink(testLink)
-	eventually(t, "two sockets open", g.isOpen(2))
+	testutil.Eventually(t, "two sockets open", g.isOpen(2))
 	return c
 }
 
@@ -290,14 +292,4 @@ func announced(addr netip.Addr) assignment.Assignment {
 
 func silent(addr netip.Addr) assignment.Assignment {
 	return assignment.Assignment{Addr: addr, Link: testLink, State: assignment.Silent}
-}
-
-// eventually waits until a condition holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("timed out waiting for: %s", what)
-		}
-	}
 }

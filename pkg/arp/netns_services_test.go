@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/kvip/kvip/pkg/assignment"
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // neighboursAt counts the neighbours that the kernel of h has at a MAC.
@@ -44,7 +45,7 @@ func TestNeighboursLearnManyAddresses(t *testing.T) {
 	b.ip("-batch " + batch)
 	c, _ := hostAnnouncer(t, a, ServicePacing())
 	c.Set(all)
-	eventually(t, "all of them moved", func() bool { return b.neighboursAt(a.link.MAC) >= n })
+	testutil.Eventually(t, "all of them moved", func() bool { return b.neighboursAt(a.link.MAC) >= n })
 
 	// The first is removed and the second becomes Silent: both keep the MAC of another host.
 	all[1].State = assignment.Silent
@@ -54,7 +55,7 @@ func TestNeighboursLearnManyAddresses(t *testing.T) {
 	for _, v := range all {
 		c.Defend(v.Addr)
 	}
-	eventually(t, "the defended ones moved again",
+	testutil.Eventually(t, "the defended ones moved again",
 		func() bool { return b.neighboursAt(a.link.MAC) >= n-2 })
 	if dropped, silent, other := c2.of(all[0].Addr), c2.of(all[1].Addr),
 		c2.of(all[2].Addr); dropped != 0 || silent != 0 || other == 0 {
@@ -70,7 +71,7 @@ func TestNeighboursLearnManyAddresses(t *testing.T) {
 	}
 	other.Set(claimed)
 	seen := map[netip.Addr]string{}
-	eventually(t, "two conflicts", func() bool {
+	testutil.Eventually(t, "two conflicts", func() bool {
 		for len(c.Conflicts()) > 0 {
 			s := <-c.Conflicts()
 			seen[s.Addr] = s.MAC.String()

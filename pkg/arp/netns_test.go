@@ -148,8 +148,8 @@ func TestNeighboursMove(t *testing.T) {
 			}
 			s, _ := announcer(t, a)
 			s.Start()
-			eventually(t, "IPv4 moved", b.knows(vip4, a.link.MAC))
-			eventually(t, "IPv6 moved", b.knows(vip6, a.link.MAC))
+			testutil.Eventually(t, "IPv4 moved", b.knows(vip4, a.link.MAC))
+			testutil.Eventually(t, "IPv6 moved", b.knows(vip6, a.link.MAC))
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			for key, socket := range s.sockets {
@@ -169,7 +169,7 @@ func TestProbeOfAKernel(t *testing.T) {
 	b.ip("addr add 192.0.2.10/32 dev eth0 scope host valid_lft 60 preferred_lft 0 noprefixroute")
 	b.ip("addr add 2001:db8::10/128 dev eth0 nodad valid_lft 60 preferred_lft 0 noprefixroute")
 	// the first solicitation may meet a link that is just up
-	eventually(t, "both VIPs answered", func() bool {
+	testutil.Eventually(t, "both VIPs answered", func() bool {
 		got, err := s.Probe(context.Background(), s.vips, 0)
 		return err == nil && got[vip4].String() == b.link.MAC.String() &&
 			got[vip6].String() == b.link.MAC.String()
@@ -206,7 +206,7 @@ func TestKernelFilters(t *testing.T) {
 		"2001:db8::77"} {
 		talk(address)
 	}
-	eventually(t, "the client resolved the VIP", b.knows(vip4, a.link.MAC))
+	testutil.Eventually(t, "the client resolved the VIP", b.knows(vip4, a.link.MAC))
 	if n := received.Load(); n != 0 {
 		t.Errorf("woken %d times by frames that claim no VIP", n)
 	}
@@ -289,11 +289,11 @@ func TestLinkFlapsAndIsRecreated(t *testing.T) {
 		b.ip("neigh replace 192.0.2.10 lladdr 02:00:00:00:00:99 dev eth0 nud reachable")
 	}
 	stale()
-	eventually(t, "announced after the flap", b.knows(vip4, a.link.MAC))
+	testutil.Eventually(t, "announced after the flap", b.knows(vip4, a.link.MAC))
 	a.ip("link del eth0")
 	plug(a, b)
 	b.ip("addr add 192.0.2.1/24 dev eth0")
 	stale()
 	s.SetLink(a.link)
-	eventually(t, "announced on the new link", b.knows(vip4, a.link.MAC))
+	testutil.Eventually(t, "announced on the new link", b.knows(vip4, a.link.MAC))
 }

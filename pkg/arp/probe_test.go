@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // neighbour answers probes for vips as a host at mac that has them does.
@@ -88,7 +90,7 @@ func TestProbeThatCannotSend(t *testing.T) {
 		t.Errorf("write fails: %v", err)
 	}
 	g.set(func() { g.refuse = errNotAllowed })
-	eventually(t, "open fails", func() bool {
+	testutil.Eventually(t, "open fails", func() bool {
 		_, err := c.Probe(context.Background(), c.vips, 0)
 		return errors.Is(err, errNotAllowed)
 	})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/assignment"
 	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // TestServiceFrames: addresses of Services are announced with the frames of the control plane, and
@@ -29,7 +30,7 @@ func TestServiceFrames(t *testing.T) {
 	a.Set([]assignment.Assignment{announced(netip.MustParseAddr("::ffff:192.0.2.10")),
 		announced(vip6)})
 	for _, want := range [][]byte{wireRequest, wireReply, wireNA} {
-		eventually(t, "the frame", func() bool {
+		testutil.Eventually(t, "the frame", func() bool {
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			return slices.ContainsFunc(g.sent, func(b []byte) bool { return slices.Equal(b, want) })
@@ -62,18 +63,18 @@ func TestOneQueueForAllLinks(t *testing.T) {
 	}
 	a.Set([]assignment.Assignment{announced(vip4), announced(addr1), on(other, addr2), announced(vip6),
 		noLink})
-	eventually(t, "3 sockets", g.isOpen(3))
+	testutil.Eventually(t, "3 sockets", g.isOpen(3))
 	for _, addr := range []netip.Addr{vip4, addr1, addr2, vip6} {
-		eventually(t, "an announcement", g.hasAnnounced(addr))
+		testutil.Eventually(t, "an announcement", g.hasAnnounced(addr))
 	}
 	a.Set([]assignment.Assignment{announced(vip4)})
-	eventually(t, "1 socket", g.isOpen(1))
+	testutil.Eventually(t, "1 socket", g.isOpen(1))
 	g.set(func() { g.sent = nil })
 	a.Set([]assignment.Assignment{on(other, vip4)}) // another link: a burst there
-	eventually(t, "announced there", g.hasAnnounced(vip4))
-	eventually(t, "1 socket", g.isOpen(1))
+	testutil.Eventually(t, "announced there", g.hasAnnounced(vip4))
+	testutil.Eventually(t, "1 socket", g.isOpen(1))
 	a.Set(nil)
-	eventually(t, "no socket", g.isOpen(0))
+	testutil.Eventually(t, "no socket", g.isOpen(0))
 }
 
 // TestS8SetIsSynchronous: when Set has returned, no frame leaves of an address that was removed or
@@ -100,7 +101,7 @@ func TestS8SetIsSynchronous(t *testing.T) {
 	}
 	g.set(func() { g.sent = nil })
 	a.Set(all)
-	eventually(t, "all of them", func() bool {
+	testutil.Eventually(t, "all of them", func() bool {
 		seen := map[netip.Addr]bool{}
 		for _, addr := range g.announced() {
 			seen[addr] = true
@@ -123,7 +124,7 @@ func TestS3ConflictsOfManyAddresses(t *testing.T) {
 			run(t, a, g)
 			low, high := netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.200")
 			a.Set([]assignment.Assignment{announced(low), announced(vip6)})
-			eventually(t, "open", g.isOpen(2))
+			testutil.Eventually(t, "open", g.isOpen(2))
 			a.Set([]assignment.Assignment{announced(low), silent(vip4), announced(high), announced(vip6)})
 			for _, addr := range []netip.Addr{vip4, high, low, vip6} {
 				got := conflictOf(t, a, g, addr)
@@ -156,7 +157,7 @@ func conflictOf(t *testing.T, a *Announcer, g *segment, addr netip.Addr) (got Co
 		}
 		g.inject(frames[0].bytes)
 	}
-	eventually(t, "a conflict", func() bool {
+	testutil.Eventually(t, "a conflict", func() bool {
 		claim(addr, mac1)
 		claim(netip.MustParseAddr("192.0.2.77"), mac2)
 		claim(addr, mac2)
@@ -181,15 +182,15 @@ func TestS3DefendAnnouncesOnce(t *testing.T) {
 	}
 	a.Defend(vip4) // not assigned
 	a.Set([]assignment.Assignment{announced(vip4)})
-	eventually(t, "the first frames", sent(2))
+	testutil.Eventually(t, "the first frames", sent(2))
 	clock.add(time.Minute) // beyond the burst
 	a.wake.Notify()
-	eventually(t, "the last of the burst", sent(4))
+	testutil.Eventually(t, "the last of the burst", sent(4))
 	clock.add(time.Second)
 	for range 5 {
 		a.Defend(vip4)
 	}
-	eventually(t, "the defence", sent(6))
+	testutil.Eventually(t, "the defence", sent(6))
 	a.Defend(vip4)
 	time.Sleep(5 * time.Millisecond)
 	if !sent(6)() {
@@ -214,12 +215,13 @@ func TestServiceSocketTrouble(t *testing.T) {
 			a := newAnnouncer(t, g, nil)
 			run(t, a, g)
 			a.Set([]assignment.Assignment{announced(vip4), announced(vip6)})
-			eventually(t, "open", g.isOpen(2))
+			testutil.Eventually(t, "open", g.isOpen(2))
 			_, before, _ := g.count()
 			harm(g)
-			eventually(t, "reopened", func() bool { _, opens, _ := g.count(); return opens > before })
+			testutil.Eventually(t, "reopened",
+				func() bool { _, opens, _ := g.count(); return opens > before })
 			g.set(func() { g.write, g.refuse, g.sent = nil, nil, nil })
-			eventually(t, "announced again",
+			testutil.Eventually(t, "announced again",
 				func() bool { return g.hasAnnounced(vip4)() && g.hasAnnounced(vip6)() })
 		})
 	}

@@ -70,7 +70,7 @@ type Config struct {
 	Port int
 	// LeaseDuration is D in whole seconds, MinLeaseDuration to MaxLeaseDuration (E1, E2).
 	LeaseDuration time.Duration
-	// RenewInterval is the time between renewals by the holder, at most a third of LeaseDuration.
+	// RenewInterval is the time between renewals by the holder, at most MaxRenewInterval.
 	RenewInterval time.Duration
 	// LeaseName and Namespace name the Lease. Namespace is that of all of kvip's Leases.
 	LeaseName, Namespace string

@@ -137,8 +137,8 @@ func (c *Config) addTiming(fs *pflag.FlagSet) {
 		"how long the Lease is valid after its "+
 			"last renewal: whole seconds, 3s to 10m")
 	fs.DurationVar(&c.RenewInterval, "renew-interval", c.RenewInterval,
-		"time between two renewals of the Lease, "+
-			"at most a third of --lease-duration")
+		fmt.Sprintf("time between two renewals of the Lease, at most a third of --lease-duration, "+
+			"and %gs for one of %s", MaxRenewInterval(MinLeaseDuration).Seconds(), MinLeaseDuration))
 }
 
 func (c *Config) addHealth(fs *pflag.FlagSet) {

@@ -163,7 +163,7 @@ func TestHostPort(t *testing.T) {
 		":2112": "[::]:2112", "127.0.0.1:1": "127.0.0.1:1", "[::1]:65535": "[::1]:65535",
 		"": "", ":0": "", ":65536": "", "localhost:1": "", "127.0.0.1": "", "::1:1": "", ":a": "",
 	} {
-		got, err := parseHostPort("metrics-address", text)
+		got, err := parseHostPort("metrics-address", text, DefaultMetricsAddress)
 		if (err == nil) != (want != "") || err == nil && got.String() != want {
 			t.Errorf("%q: %s, %v, want %q", text, got, err, want)
 		}

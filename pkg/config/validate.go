@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"path"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -131,11 +130,8 @@ func (c Config) checkPort() error {
 
 func (c Config) checkLease() error {
 	if !validSubdomain(c.LeaseName) {
-		return invalid(
-			"lease-name",
-			fmt.Sprintf("%q cannot name a Kubernetes object", c.LeaseName),
-			subdomainHint,
-		)
+		return invalid("lease-name", fmt.Sprintf("%q cannot name a Kubernetes object", c.LeaseName),
+			subdomainHint)
 	}
 	if !validSubdomain(c.Namespace) || strings.Contains(c.Namespace, ".") || len(c.Namespace) > 63 {
 		return invalid("namespace", fmt.Sprintf("%q cannot name a namespace", c.Namespace),
@@ -148,11 +144,8 @@ func (c Config) checkTiming() error {
 	const lease, renew = "lease-duration", "renew-interval"
 	switch d := c.LeaseDuration; {
 	case d < MinLeaseDuration:
-		return invalid(
-			lease,
-			fmt.Sprintf("%s is too short", d),
-			fmt.Sprintf("give at least %s", MinLeaseDuration),
-		)
+		return invalid(lease, fmt.Sprintf("%s is too short", d),
+			fmt.Sprintf("give at least %s", MinLeaseDuration))
 	case d%time.Second != 0:
 		return invalid(lease, fmt.Sprintf("%s is not a whole number of seconds", d),
 			"a Lease counts in whole seconds, give one like 5s")
@@ -187,7 +180,7 @@ func (c Config) checkHealth() error {
 	if err := c.checkHealthURL(); err != nil {
 		return err
 	}
-	health, err := parseHostPort("health-address", c.HealthAddress)
+	health, err := parseHostPort("health-address", c.HealthAddress, DefaultHealthAddress)
 	if err != nil {
 		return err
 	}
@@ -195,7 +188,7 @@ func (c Config) checkHealth() error {
 		return invalid("health-address", fmt.Sprintf("%q is not on loopback", c.HealthAddress),
 			"give one like "+DefaultHealthAddress)
 	}
-	metrics, err := parseHostPort("metrics-address", c.MetricsAddress)
+	metrics, err := parseHostPort("metrics-address", c.MetricsAddress, DefaultMetricsAddress)
 	sameHost := metrics.Addr().IsUnspecified() || metrics.Addr() == health.Addr()
 	if err == nil && metrics.Port() == health.Port() && sameHost {
 		return invalid(
@@ -214,17 +207,16 @@ func (c Config) checkHealthURL() error {
 	}
 	u, err := url.Parse(c.HealthURL)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" {
-		return invalid(
-			"health-url",
+		return invalid("health-url",
 			fmt.Sprintf("%q is not an http or https URL with a host", c.HealthURL),
-			"give one like https://127.0.0.1:6443/readyz",
-		)
+			"give one like https://127.0.0.1:6443/readyz")
 	}
 	return nil
 }
 
-// parseHostPort accepts a port after an IP address or after nothing, which means every address.
-func parseHostPort(flag, text string) (netip.AddrPort, error) {
+// parseHostPort accepts a port after an IP address or after nothing, which means every address. Its
+// error gives an example.
+func parseHostPort(flag, text, example string) (netip.AddrPort, error) {
 	full := text
 	if strings.HasPrefix(text, ":") {
 		full = "[::]" + text
@@ -232,7 +224,7 @@ func parseHostPort(flag, text string) (netip.AddrPort, error) {
 	ap, err := netip.ParseAddrPort(full)
 	if err != nil || ap.Port() == 0 {
 		return ap, invalid(flag, fmt.Sprintf("%q is not an IP address and a port", text),
-			"give one like 127.0.0.1:"+strconv.Itoa(2112))
+			"give one like "+example)
 	}
 	return ap, nil
 }
@@ -244,11 +236,8 @@ func (c Config) checkServices() error {
 		if row.name == "" && row.flag == "daemonset" || validSubdomain(row.name) {
 			continue
 		}
-		return invalid(
-			row.flag,
-			fmt.Sprintf("%q cannot name a Kubernetes object", row.name),
-			subdomainHint,
-		)
+		return invalid(row.flag, fmt.Sprintf("%q cannot name a Kubernetes object", row.name),
+			subdomainHint)
 	}
 	if err := c.checkServiceClass(); err != nil {
 		return err
@@ -256,21 +245,17 @@ func (c Config) checkServices() error {
 	if _, err := path.Match(c.ServicesInterface, ""); err != nil ||
 		strings.ContainsAny(c.ServicesInterface,
 			"/: \t\n") {
-		return invalid(
-			"services-interface",
+		return invalid("services-interface",
 			fmt.Sprintf("%q is not a name or pattern of interfaces", c.ServicesInterface),
-			"give a name as `ip link` shows it, or a pattern like eth*",
-		)
+			"give a name as `ip link` shows it, or a pattern like eth*")
 	}
 	switch {
 	case c.ServicesFallback == "":
 		return nil
 	case !validInterfaceName(c.ServicesFallback):
-		return invalid(
-			"services-fallback",
+		return invalid("services-fallback",
 			fmt.Sprintf("no Linux interface can be named %q", c.ServicesFallback),
-			"give a name as `ip link` shows it, or "+DefaultRoute,
-		)
+			"give a name as `ip link` shows it, or "+DefaultRoute)
 	case c.ServicesInterface != "":
 		return invalid("services-fallback",
 			"it has no effect together with --services-interface, which selects the interfaces for all "+
@@ -325,7 +310,7 @@ func (c Config) checkMetrics() error {
 	if c.MetricsAddress == "" {
 		return nil
 	}
-	_, err := parseHostPort("metrics-address", c.MetricsAddress)
+	_, err := parseHostPort("metrics-address", c.MetricsAddress, DefaultMetricsAddress)
 	return err
 }
 

@@ -117,6 +117,26 @@ func TestValidateRefuses(t *testing.T) {
 	}
 }
 
+// TestExamplesOfAddresses: who follows the hint does not get the next error.
+func TestExamplesOfAddresses(t *testing.T) {
+	for flag, set := range map[string]func(*Config, string){
+		"health-address":  func(c *Config, text string) { c.HealthAddress = text },
+		"metrics-address": func(c *Config, text string) { c.MetricsAddress = text },
+	} {
+		c := valid()
+		set(&c, "2112")
+		var usage *UsageError
+		if err := c.Validate(); !errors.As(err, &usage) || usage.Flag != flag {
+			t.Fatalf("--%s 2112: %v", flag, err)
+		}
+		example, found := strings.CutPrefix(usage.Hint, "give one like ")
+		set(&c, example)
+		if err := c.Validate(); err != nil || !found {
+			t.Errorf("--%s %s: %v", flag, example, err)
+		}
+	}
+}
+
 func TestValidateAccepts(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"both families": func(*Config) {},

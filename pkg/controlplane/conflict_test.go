@@ -60,7 +60,7 @@ func TestE9ForeignAnnouncement(t *testing.T) {
 		r.pass(time.Second / 2)
 		r.did("read defend")
 		r.want(election.Holding)
-		if !r.logged("another host announces the address", nodeMAC.String()) {
+		if !r.logged("another host announces the VIP", nodeMAC.String()) {
 			t.Error("the log does not name the machine")
 		}
 		if page := scrape(t, r.metrics); !strings.Contains(page,
@@ -106,7 +106,7 @@ func TestConflictIsLoggedOnce(t *testing.T) {
 			r.log.mu.Lock()
 			defer r.log.mu.Unlock()
 			for _, line := range r.log.entries {
-				if strings.Contains(line, "another host announces the address") {
+				if strings.Contains(line, "another host announces the VIP") {
 					n++
 				}
 			}

@@ -28,13 +28,11 @@ import (
 	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/pkg/health"
 	"github.com/kvip/kvip/pkg/link"
-	"github.com/kvip/kvip/pkg/manifest"
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/netaddr"
 	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/required"
 	"github.com/kvip/kvip/pkg/status"
-	"github.com/kvip/kvip/pkg/tokenmanager"
 	"github.com/kvip/kvip/pkg/vip"
 )
 
@@ -44,7 +42,7 @@ type Config struct {
 	Settings config.Config
 	// Identity of this agent in the Lease. Required.
 	Identity string
-	// Store of the credentials. Required.
+	// Store of the credentials. It must run until Run has returned. Required.
 	Store *apiclient.Store
 	// Metrics counts what happens. Nil discards.
 	Metrics *metrics.Set
@@ -67,12 +65,11 @@ type ControlPlane struct {
 	links     *linkTracker
 	router    *apiclient.Router
 	lease     *kubelease.Driver
-	tokens    *tokenmanager.Manager // nil without a state directory
 	prober    *health.Prober
 	listens   *listenCheck
 	loop      *loop
 
-	loopHealth, tokenHealth *reporter.Reporter
+	loopHealth *reporter.Reporter
 
 	health  atomic.Pointer[health.State]
 	apiSeen atomic.Bool // an API server was alive on this node at some time
@@ -96,11 +93,10 @@ func New(cfg Config) (*ControlPlane, error) {
 	}
 	c := &ControlPlane{
 		cfg: cfg, vips: netaddr.Join(cfg.Settings.VIPs, ","),
-		loopHealth:  cfg.Health.Component("election loop"), // the first reason of "not ready"
-		tokenHealth: cfg.Health.Component("token manager"),
+		loopHealth: cfg.Health.Component("election loop"), // the first reason of "not ready"
 	}
 	c.loopHealth.Stopped("starting: the link is not there yet")
-	for _, connect := range []func() error{c.newAddresses, c.newLease, c.newTokens, c.newLoop} {
+	for _, connect := range []func() error{c.newAddresses, c.newLease, c.newLoop} {
 		if err := connect(); err != nil {
 			return nil, err
 		}
@@ -148,25 +144,6 @@ func (c *ControlPlane) newLease() (err error) {
 	c.lease, err = kubelease.New(kubelease.Config{
 		Namespace: s.Namespace, Name: s.LeaseName, Router: c.router, Clock: boottime.Now,
 		Log: c.cfg.Log, OnFailure: c.cfg.OnFailure, Addresses: addresses, Health: c.cfg.Health,
-	})
-	return err
-}
-
-// newTokens makes the manager of this agent's own token, if there is a directory for it.
-func (c *ControlPlane) newTokens() error {
-	s := c.cfg.Settings
-	if s.StateDir == "" {
-		return nil
-	}
-	objects, err := manifest.RBAC(s)
-	if err != nil {
-		return fmt.Errorf("make RBAC: %w", err)
-	}
-	c.tokens, err = tokenmanager.New(tokenmanager.Config{
-		Dir: tokenmanager.Directory(s.StateDir), Store: c.cfg.Store, Objects: objects,
-		Router: c.router, Log: c.cfg.Log, Health: c.tokenHealth,
-		Namespace: manifest.ServiceAccountNamespace, Name: manifest.ServiceAccount,
-		OnExpiry: c.cfg.Metrics.TokenExpiry,
 	})
 	return err
 }
@@ -224,15 +201,10 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 		"lease", s.Namespace+"/"+s.LeaseName, "identity", c.cfg.Identity)
 	detached, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	runnables := []func(context.Context) error{
-		c.listens.run, c.cfg.Store.Run, c.links.watcher.Run, c.links.run, c.announcer.Run, c.lease.Run,
-		c.prober.Run,
-	}
-	if c.tokens != nil {
-		runnables = append(runnables, c.tokens.Run)
-	}
 	var group errgroup.Group
-	for _, run := range runnables {
+	for _, run := range []func(context.Context) error{
+		c.listens.run, c.links.watcher.Run, c.links.run, c.announcer.Run, c.lease.Run, c.prober.Run,
+	} {
 		group.Go(func() error { return run(detached) })
 	}
 	c.loop.run(ctx) // until the lease is released in order
@@ -265,17 +237,17 @@ func waitForLink(ctx context.Context, s config.Config) (err error) {
 func (c *ControlPlane) lockVIPs(ctx context.Context) (unlock func()) {
 	var locks []io.Closer
 	for _, addr := range c.cfg.Settings.VIPs {
-		vip.LockBackoff.Retry(ctx, func(failures int) error {
-			lock, err := vip.Lock(addr)
-			if err == nil {
-				locks = append(locks, lock)
-			} else if failures == 0 {
-				c.cfg.Log.Warn("waiting for another kvip on this host to end", "vip", addr, "err", err)
-				c.loopHealth.Stopped(
-					"another kvip on this host serves the address: " + err.Error())
-			}
-			return err
-		})
+		lock := vip.AwaitLock(ctx, func() (io.Closer, error) { return vip.Lock(addr) },
+			c.cfg.Log.With("vip", addr), func(err error) {
+				reason := err.Error()
+				if errors.Is(err, vip.ErrLocked) {
+					reason = "another kvip on this host serves the address: " + reason
+				}
+				c.loopHealth.Stopped(reason)
+			})
+		if lock != nil {
+			locks = append(locks, lock)
+		}
 	}
 	return func() {
 		for _, lock := range locks {
@@ -350,29 +322,12 @@ func (c *ControlPlane) createEvent(ctx context.Context, ev *corev1.Event) error 
 	return nil
 }
 
+// Router returns the router to the API servers. It follows them while Run runs.
+func (c *ControlPlane) Router() *apiclient.Router { return c.router }
+
 // WithoutAPIServer reports whether no API server was seen on this node since the start: then this
 // agent serves Services alone.
 func (c *ControlPlane) WithoutAPIServer() bool { return c.started.Load() && !c.apiSeen.Load() }
-
-// Credentials describes for people which credentials this agent uses. It returns "" before the
-// start.
-func (c *ControlPlane) Credentials() string {
-	if !c.started.Load() {
-		return ""
-	}
-	kind, source := c.cfg.Store.InUse()
-	text := fmt.Sprintf("credentials: %s (%s)", kind, source)
-	if c.tokens == nil {
-		return text
-	}
-	if at := c.tokens.Expires(); kind == apiclient.ServiceAccount && !at.IsZero() {
-		text += ", valid until " + at.UTC().Format(time.RFC3339)
-	}
-	if _, problem := c.tokenHealth.Status(); problem != "" {
-		text += "; " + problem
-	}
-	return text
-}
 
 // AddStatus adds what the page /status shows of the control plane.
 func (c *ControlPlane) AddStatus(s *status.Agent) {
@@ -383,12 +338,6 @@ func (c *ControlPlane) AddStatus(s *status.Agent) {
 		return
 	}
 	s.Link, s.Peers = c.links.link().Name, c.lease.Peers()
-	kind, source := c.cfg.Store.InUse()
-	s.CredentialsKind, s.Credentials = string(kind), source
-	if c.tokens != nil {
-		s.TokenExpires = c.tokens.Expires()
-		_, s.TokenProblem = c.tokenHealth.Status()
-	}
 	if now := c.loop.status.Load(); now != nil {
 		s.State, s.Reason = string(now.State), string(now.Reason)
 		s.Owned, s.Term = now.Owned, now.Term

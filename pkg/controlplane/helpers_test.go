@@ -27,7 +27,6 @@ import (
 	"github.com/kvip/kvip/pkg/netaddr"
 	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/vip"
-	"github.com/kvip/kvip/test/testutil"
 )
 
 const (
@@ -366,7 +365,7 @@ type fakeAnnouncer struct {
 	conflicts chan arp.Conflict
 
 	mu      sync.Mutex
-	until   func() bool
+	allowed func() bool
 	answers map[netip.Addr]net.HardwareAddr
 	err     error
 	links   []link.Link
@@ -376,18 +375,18 @@ func newFakeAnnouncer(j *journal) *fakeAnnouncer {
 	return &fakeAnnouncer{journal: j, conflicts: make(chan arp.Conflict, 16)}
 }
 
-func (a *fakeAnnouncer) Start(until func() bool) {
+func (a *fakeAnnouncer) Start(allowed func() bool) {
 	a.journal.add("announce")
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.until = until
+	a.allowed = allowed
 }
 
 func (a *fakeAnnouncer) Stop() {
 	a.journal.add("stop")
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.until = nil
+	a.allowed = nil
 }
 
 func (a *fakeAnnouncer) Defend(netip.Addr) { a.journal.add("defend") }
@@ -421,9 +420,9 @@ func (a *fakeAnnouncer) answer(mac net.HardwareAddr, err error) {
 // announcing reports whether a frame could be sent now.
 func (a *fakeAnnouncer) announcing() bool {
 	a.mu.Lock()
-	until := a.until
+	allowed := a.allowed
 	a.mu.Unlock()
-	return until != nil && until()
+	return allowed != nil && allowed()
 }
 
 // scrape returns the page /metrics.
@@ -436,18 +435,4 @@ func scrape(t *testing.T, set *metrics.Set) string {
 		t.Fatal(err)
 	}
 	return string(body)
-}
-
-// newHost puts the test on a host with a link eth0 of index 7 with 10.0.0.1/24 and fd00::1/64.
-func newHost(t *testing.T) *testutil.Netns {
-	t.Helper()
-	ns := testutil.NewNetns(t)
-	for _, args := range []string{
-		"link add eth0 index 7 type veth peer name peer0",
-		"link set eth0 up", "link set peer0 up",
-		"addr add 10.0.0.1/24 dev eth0", "addr add fd00::1/64 dev eth0 nodad",
-	} {
-		testutil.IP(t, args)
-	}
-	return ns
 }

@@ -23,7 +23,7 @@ import (
 func onHost(t *testing.T, flags ...func(*config.Config)) (*linkTracker, *fakeAnnouncer,
 	*testutil.Netns) {
 	t.Helper()
-	ns := newHost(t)
+	ns := testutil.NewHost(t)
 	cfg := config.Default()
 	cfg.VIPs = []netip.Addr{vip4, vip6}
 	for _, f := range flags {
@@ -269,7 +269,7 @@ func TestSendEndsWithItsContext(t *testing.T) {
 }
 
 func TestWaitForLink(t *testing.T) {
-	ns := newHost(t)
+	ns := testutil.NewHost(t)
 	cfg := config.Default()
 	cfg.VIPs, cfg.Interface = []netip.Addr{vip4}, "late0"
 	if err := waitForLink(t.Context(), cfg); err != nil {

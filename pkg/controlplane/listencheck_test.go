@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"github.com/kvip/kvip/pkg/reporter"
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // TestListenCheck reads the kernel's listening sockets (F4: an API server that is bound to the
 // node's address alone).
 func TestListenCheck(t *testing.T) {
-	newHost(t)
+	testutil.NewHost(t)
 	health := reporter.NewRegistry(nil)
 	c := &listenCheck{
 		vips: []netip.Addr{vip4, vip6}, port: 6443, log: discard,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/link"
@@ -38,7 +39,7 @@ type (
 	}
 	// announcer announces the addresses on the link; *vipAnnouncer.
 	announcer interface {
-		Start(until func() bool)
+		Start(allowed func() bool)
 		Stop()
 		Defend(addr netip.Addr)
 	}
@@ -48,6 +49,12 @@ type (
 		Conflicts() <-chan arp.Conflict
 	}
 )
+
+// regainWithin is how long connections outlive addresses that this node may get back: addresses
+// whose deadline passed before a renewal was confirmed (E1), or that were removed after a pause
+// (E9). A client whose connection the API server lost meanwhile would wait for an answer that never
+// comes.
+const regainWithin = time.Second
 
 // loop is the one goroutine that uses the machine and the addresses.
 type loop struct {
@@ -149,9 +156,9 @@ func (l *loop) conflict(c arp.Conflict) election.Event {
 func (l *loop) execute(ctx context.Context, a election.Action) election.Event {
 	switch a.Kind {
 	case election.Own:
-		return l.own(a)
+		return l.own(ctx, a)
 	case election.Disown:
-		return l.disown(a)
+		return l.disown(ctx, a)
 	case election.Defend:
 		l.log.Warn("another host claims the address; defending it",
 			"vip", l.recorder.vips, "mac", a.MAC)
@@ -178,13 +185,13 @@ func (l *loop) request(ctx context.Context, do func() election.Event) {
 }
 
 // own puts the addresses on the link or refreshes them, then announces them.
-func (l *loop) own(a election.Action) election.Event {
+func (l *loop) own(ctx context.Context, a election.Action) election.Event {
 	on := l.links.link()
 	err := l.owner.Update(on, a.Deadline)
 	expired := errors.Is(err, vip.ErrDeadline)
 	if expired { // nothing is on the link, so the next success is a new ownership
 		l.stopAnnouncing()
-		l.requests.Go(l.owner.DestroySockets)
+		l.destroySockets(ctx, regainWithin)
 	}
 	if err != nil {
 		l.log.Warn("cannot own the address", "vip", l.recorder.vips, "link", on.Name, "err", err)
@@ -198,23 +205,38 @@ func (l *loop) own(a election.Action) election.Event {
 	return election.Owned{Seq: a.Seq, OK: true}
 }
 
-// mayAnnounce is called before every frame. The deadline decides, not the memory of having won
-// (E4).
+// mayAnnounce is called before every frame. It compares the clock with the deadline: the state of
+// the machine may be out of date (E4).
 func (l *loop) mayAnnounce() bool { return int64(l.now()) < l.announceUntil.Load() }
 
-// disown stops announcing, then deletes the addresses. Connections are destroyed in the background:
-// with many of them the release would wait for most of a second.
-func (l *loop) disown(a election.Action) election.Event {
+// disown stops announcing, then deletes the addresses.
+func (l *loop) disown(ctx context.Context, a election.Action) election.Event {
 	l.stopAnnouncing()
 	err := l.owner.Delete()
 	if err != nil {
 		l.log.Error("cannot confirm that the address is gone", "vip", l.recorder.vips, "err", err)
 	}
-	l.requests.Go(l.owner.DestroySockets)
-	if a.Reason == election.ReasonFenceExpired {
+	wait := time.Duration(0)
+	switch a.Reason {
+	case election.ReasonFenceExpired:
 		l.metrics.FenceExpired()
+		wait = regainWithin
+	case election.ReasonPaused:
+		wait = regainWithin
 	}
+	l.destroySockets(ctx, wait)
 	return election.Disowned{Seq: a.Seq, Confirmed: err == nil}
+}
+
+// destroySockets destroys the connections to the removed addresses in the background, after wait
+// and unless this node owns the addresses again by then. The end of ctx ends the wait.
+func (l *loop) destroySockets(ctx context.Context, wait time.Duration) {
+	l.requests.Go(func() {
+		backoff.Sleep(ctx, wait)
+		if l.ownedSince.Load() == 0 {
+			l.owner.DestroySockets()
+		}
+	})
 }
 
 // stopAnnouncing ends the announcement. No frame is sent after it returns.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/vip"
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // TestAcquireOrder is the first half of the ordering contract: the lease, then the address, then
@@ -79,6 +80,10 @@ func TestReleaseOrder(t *testing.T) {
 			r.send(election.AddressLost{NodeAddress: true})
 			r.lease.setDown(true)
 			r.pass(lease)
+			if r.sockets.Load() != 0 {
+				r.t.Error("connections were destroyed at once")
+			}
+			r.pass(regainWithin)
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -150,4 +155,38 @@ func TestRegain(t *testing.T) {
 			t.Error("the address is not back")
 		}
 	})
+}
+
+// TestRegainKeepsConnections regains the addresses in less than a second after the deadline, and
+// after a pause: open connections go on (E1, E9).
+func TestRegainKeepsConnections(t *testing.T) {
+	for name, lose := range map[string]func(r *testLoop){
+		"FenceExpired": func(r *testLoop) {
+			r.lease.setDown(true)
+			testutil.Eventually(r.t, "the deadline", func() bool { return !r.hasAddress() })
+			r.lease.setDown(false)
+		},
+		"Paused": func(r *testLoop) {
+			r.write = func(vip.Op) {
+				r.write = nil
+				time.Sleep(2100 * time.Millisecond)
+			}
+			r.send(election.AddressLost{NodeAddress: true})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withLoop(t, func(r *testLoop) {
+				r.hold()
+				lose(r)
+				testutil.Eventually(t, "the address", r.hasAddress)
+				r.pass(4 * time.Second)
+				if did := r.journal.take(); !slices.Contains(did, "delete") {
+					t.Errorf("did %v, want a delete", did)
+				}
+				if n := r.sockets.Load(); n != 0 {
+					t.Errorf("connections were destroyed %d times", n)
+				}
+			})
+		})
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,7 +44,7 @@ type recorder struct {
 	holding      bool
 	claim        election.Action // in progress
 	freeSince    time.Duration   // when the silence or the release began that led to the claim
-	duplicate    atomic.Bool     // another host holds under this node's name (E8)
+	duplicate    bool            // another host holds under this node's name (E8)
 	posts        sync.WaitGroup  // of Events
 }
 
@@ -56,7 +55,7 @@ func (r *recorder) recordConflict(c arp.Conflict) {
 		return
 	}
 	r.lastConflict = c.At
-	r.log.Warn("another host announces the address; is it configured there, or in use twice?",
+	r.log.Warn("another host announces the VIP: remove it there, or choose another VIP",
 		"vip", c.Addr, "mac", c.MAC.String())
 }
 
@@ -101,7 +100,7 @@ func (r *recorder) report(now election.Status) {
 	standby := now.State == election.Standby &&
 		(now.Reason == election.ReasonHeldByOther || now.Reason == election.ReasonWaitingForExpiry)
 	switch {
-	case r.duplicate.Load():
+	case r.duplicate:
 		r.health.Stopped("another host holds the lease under this node's name: " + now.Holder +
 			"; give every node its own name")
 	case now.State == election.Holding && now.Owned && now.Degraded != "":
@@ -120,7 +119,7 @@ func (r *recorder) report(now election.Status) {
 func (r *recorder) recordAcquired(now election.Status, at time.Duration) {
 	r.holding = true
 	r.metrics.Transition(string(now.Reason))
-	r.log.Info("holding the address", "vip", r.vips, "link", r.link().Name, "node", r.cfg.NodeName,
+	r.log.Info("holding the VIP", "vip", r.vips, "link", r.link().Name, "node", r.cfg.NodeName,
 		"lease", r.cfg.LeaseName, "term", now.Term, "reason", now.Reason)
 	claimed := now.Reason == election.ReasonReleased || now.Reason == election.ReasonExpired
 	if r.freeSince == 0 || !claimed {
@@ -151,8 +150,9 @@ func (r *recorder) recordDuplicate(before, now election.Status) {
 	renewed := now.Holder == before.Holder && now.Age < before.Age
 	switch {
 	case !isDuplicate(now.Holder, r.id):
-		r.duplicate.Store(false)
-	case renewed && !r.duplicate.Swap(true):
+		r.duplicate = false
+	case renewed && !r.duplicate:
+		r.duplicate = true
 		r.log.Error(
 			"another host holds the lease under this node's name: give every node its own name "+
 				"(--node-name)",

@@ -28,7 +28,7 @@ func TestTransitionsAreRecorded(t *testing.T) {
 			t.Errorf("the Event is %q, want %q", ev.Message, want)
 		}
 		r.send(election.Link{})
-		if !r.logged("level=INFO", "holding the address", "link=eth0", "reason=Released") ||
+		if !r.logged("level=INFO", "holding the VIP", "link=eth0", "reason=Released") ||
 			!r.logged("level=WARN", "stopped holding the VIP",
 				"LinkDown: the link cannot carry the address") {
 			t.Errorf("logged %s", r.log.take())
@@ -100,7 +100,7 @@ func TestE8DuplicateNode(t *testing.T) {
 		withLoop(t, func(r *testLoop) {
 			renew(r)
 			renew(r)
-			if !r.logged(alarm...) || !r.l.recorder.duplicate.Load() {
+			if !r.logged(alarm...) || !r.l.recorder.duplicate {
 				t.Error("not reported")
 			}
 			r.log.take()
@@ -109,7 +109,7 @@ func TestE8DuplicateNode(t *testing.T) {
 				t.Error("logged again")
 			}
 			r.edit(func(l *election.Record) { l.Holder, l.Term = other, 8 })
-			if r.l.recorder.duplicate.Load() {
+			if r.l.recorder.duplicate {
 				t.Error("another node holds and the duplicate is still reported")
 			}
 		})
@@ -240,7 +240,7 @@ func TestReport(t *testing.T) {
 			health := reporter.NewRegistry(nil)
 			r := &recorder{health: health.Component("loop"), probe: health.Component("probe")}
 			r.probe.Impaired(c.probe)
-			r.duplicate.Store(c.double)
+			r.duplicate = c.double
 			r.report(c.now)
 			state, reason := r.health.Status()
 			if state != c.state || !strings.Contains(reason, c.want) || (reason == "") != (c.want == "") {

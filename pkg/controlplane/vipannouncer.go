@@ -17,8 +17,8 @@ import (
 // arp.Announcer: the link, from linkTracker, and whether to announce, from the loop.
 type vipAnnouncer struct {
 	*arp.Announcer
-	vips  []netip.Addr
-	until atomic.Pointer[func() bool] // nil: stopped
+	vips    []netip.Addr
+	allowed atomic.Pointer[func() bool] // nil: stopped
 
 	mu   sync.Mutex
 	link link.Link
@@ -34,8 +34,8 @@ func newVIPAnnouncer(vips []netip.Addr, cfg arp.Config) (a *vipAnnouncer, err er
 
 // mayAnnounce is called before every frame (E4). It must not take a.mu, which Set is called with.
 func (a *vipAnnouncer) mayAnnounce(netip.Addr) bool {
-	until := a.until.Load()
-	return until != nil && (*until)()
+	allowed := a.allowed.Load()
+	return allowed != nil && (*allowed)()
 }
 
 // SetLink sets the link of the addresses. A present announcement continues there with a burst.
@@ -48,12 +48,12 @@ func (a *vipAnnouncer) SetLink(l link.Link) {
 }
 
 // Start begins to announce: a burst, then periodically. The first frames have left when it
-// returns, if Run is running and the link is known. until is called before each frame; no frame is
-// sent while it returns false (E4).
-func (a *vipAnnouncer) Start(until func() bool) {
+// returns, if Run is running and the link is known. allowed is called before each frame; no frame
+// is sent while it returns false (E4).
+func (a *vipAnnouncer) Start(allowed func() bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.until.Store(&until)
+	a.allowed.Store(&allowed)
 	a.update()
 }
 
@@ -61,14 +61,14 @@ func (a *vipAnnouncer) Start(until func() bool) {
 func (a *vipAnnouncer) Stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.until.Store(nil)
+	a.allowed.Store(nil)
 	a.update()
 }
 
 // update applies the link and the state. Conflicts are detected in both states.
 func (a *vipAnnouncer) update() {
 	state := assignment.Silent
-	if a.until.Load() != nil {
+	if a.allowed.Load() != nil {
 		state = assignment.Announced
 	}
 	list := make([]assignment.Assignment, len(a.vips))

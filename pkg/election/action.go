@@ -9,8 +9,8 @@ import (
 // Kind of an action.
 type Kind int
 
-// Kinds of actions. Create makes an empty Lease; Claim, Renew, Release and RequestTransfer update
-// it; Read reads it with a quorum.
+// Kinds of actions. Create makes an empty Lease, or restores one that was deleted (E2); Claim,
+// Renew, Release and RequestTransfer update it; Read reads it with a quorum.
 const (
 	Create Kind = iota
 	Claim

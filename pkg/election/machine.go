@@ -170,7 +170,7 @@ func (m *Machine) send(w write) {
 	w.record.Seq, w.record.Exists = w.seq, true
 	f.wroteAt = m.now
 	if w.kind == RequestTransfer {
-		w.record.Seq = m.lease.record.Seq // the mark of the holder's last write
+		w.record.Seq = m.lease.record.Seq // the number of the holder's last write
 		f.transferAt = m.now + retryAfter // does not delay the claim that follows
 	} else {
 		f.writeAt = m.now + retryAfter

@@ -86,9 +86,6 @@ func (h *Hysteresis) Step(obs Observation, now time.Duration) State {
 	return h.state
 }
 
-// State returns the latest state.
-func (h *Hysteresis) State() State { return h.state }
-
 func (h *Hysteresis) alive(obs Observation, now time.Duration) {
 	h.bad, h.broken = streak{}, streak{}
 	h.state.LastProbeFailed = false

@@ -188,16 +188,21 @@ func (p *Prober) pingDone(err error) {
 // none, and its silence never counts as a stopped process.
 func (p *Prober) socketsDone(snapshot socketSnapshot) {
 	p.schedule.socketsProbed(time.Now(), snapshot.at, snapshot.sockets)
-	if !p.schedule.escalated {
+	if !p.schedule.escalated { // /readyz was answered, or nothing listens any more
 		p.sockets.close()
+		return
 	}
-	if hidden := snapshot.sockets == nil; hidden != p.socketsHidden {
-		p.socketsHidden = hidden
-		if hidden {
-			p.cfg.Log.Info("cannot tell a hung API server from a slow one: "+
-				"its sockets are not visible here", "reason", snapshot.err)
+	hidden := snapshot.sockets == nil
+	if hidden && !p.socketsHidden {
+		reason := slog.Any("err", snapshot.err)
+		if snapshot.err == nil {
+			reason = slog.String("reason",
+				"no socket listens at its address in this network namespace")
 		}
+		p.cfg.Log.Info("cannot tell a hung API server from a slow one: "+
+			"its sockets are not visible here", reason)
 	}
+	p.socketsHidden = hidden
 }
 
 // observe feeds the hysteresis and reports a change.

@@ -2,14 +2,17 @@ package health
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/test/testutil"
 )
 
@@ -74,6 +77,38 @@ func TestKilledDuringARequest(t *testing.T) {
 	a.kill()
 	if _, before := w.until(election.Dead, CodeRefused); hasVerdict(before, election.NotReady) {
 		t.Errorf("NotReady before Dead: %+v", before)
+	}
+}
+
+// TestHiddenSocketsAreLogged once, with the reason, and only while /readyz is unanswered: if
+// nothing listens any more, nothing hangs.
+func TestHiddenSocketsAreLogged(t *testing.T) {
+	const message = "cannot tell a hung API server from a slow one"
+	for _, c := range []struct {
+		name      string
+		escalated bool
+		snapshot  socketSnapshot
+		want      string // "" for no record
+	}{
+		{"answered or gone", false, socketSnapshot{}, ""},
+		{"visible", true, socketSnapshot{sockets: []link.Socket{queue(0)}}, ""},
+		{"none listens", true, socketSnapshot{},
+			`reason="no socket listens at its address in this network namespace"`},
+		{"an error", true, socketSnapshot{err: errors.New("no netlink")}, `err="no netlink"`},
+	} {
+		var log testutil.Log
+		p := testutil.Must(New(Config{
+			URLs: urls("https://127.0.0.1:1"), Log: slog.New(slog.NewTextHandler(&log, nil)),
+		}))
+		for range 2 {
+			p.schedule.escalated = c.escalated
+			p.socketsDone(c.snapshot)
+		}
+		records := min(len(c.want), 1)
+		if text := log.String(); log.Count(message) != records || !strings.Contains(text, c.want) ||
+			strings.Contains(text, "nil") {
+			t.Errorf("%s: logged %q", c.name, text)
+		}
 	}
 }
 

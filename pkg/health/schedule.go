@@ -14,10 +14,15 @@ const (
 	silentAfter   = pingTimeout             // /livez/ping unanswered too: OutcomeSilent
 	// stallAfter and stallAfterSlow are how long the sockets must show no sign of life until the
 	// process counts as stopped: OutcomeHung. The second one applies to a server that was slow, but
-	// alive, within slowMemory.
+	// alive, within slowMemory. Either becomes stallFactor times the longest stall that ended
+	// within stallMemory before this one, if that is longer, but at most maxStallAfter: a process
+	// that lacked the CPU so long may lack it again. A longer stall is a stop and does not count.
 	stallAfter     = time.Second
 	stallAfterSlow = 3 * time.Second
+	maxStallAfter  = 10 * time.Second
+	stallFactor    = 3
 	slowMemory     = 5 * time.Second
+	stallMemory    = 15 * time.Second
 	// silentGrace delays OutcomeSilent where lists of sockets may still prove a stop.
 	silentGrace = 250 * time.Millisecond
 	// secondPollPeriod spaces further requests for /readyz beside an unanswered one.
@@ -57,8 +62,10 @@ type pollSchedule struct {
 	nextSecondPoll time.Time
 	secondPolling  bool
 	stall          stallDetector
-	lastSlow       time.Time // when the server was last seen slow and alive
-	reported       Outcome   // of the unanswered /readyz
+	lastSlow       time.Time     // when the server was last seen slow and alive
+	longestStall   time.Duration // that ended within stallMemory
+	stallEnded     time.Time     // when longestStall ended
+	reported       Outcome       // of the unanswered /readyz
 }
 
 // due returns the instant of the next decision.
@@ -112,10 +119,27 @@ func (s *pollSchedule) silentAt() time.Time {
 
 // stallWindow returns how long the process must do nothing to count as stopped.
 func (s *pollSchedule) stallWindow(now time.Time) time.Duration {
+	window := stallAfter
 	if !s.lastSlow.IsZero() && now.Sub(s.lastSlow) < slowMemory {
-		return stallAfterSlow
+		window = stallAfterSlow
 	}
-	return stallAfter
+	if s.stall.first.Sub(s.stallEnded) < stallMemory {
+		window = max(window, min(stallFactor*s.longestStall, maxStallAfter))
+	}
+	return window
+}
+
+// sawAlive records that a slow server showed a sign of life at now, and how long it had shown none
+// by the detector.
+func (s *pollSchedule) sawAlive(now time.Time, detector stallDetector) {
+	s.lastSlow = now
+	stall := now.Sub(detector.first)
+	if detector.lists == 0 || stall > maxStallAfter {
+		return
+	}
+	if stall >= s.longestStall || now.Sub(s.stallEnded) >= stallMemory {
+		s.longestStall, s.stallEnded = stall, now
+	}
 }
 
 // decision is what to do at one instant.
@@ -186,7 +210,7 @@ func (s *pollSchedule) pollDone(now time.Time, timedOut bool, wait time.Duration
 		return
 	}
 	if s.escalated {
-		s.lastSlow = now
+		s.sawAlive(now, s.stall)
 	}
 	s.unansweredSince, s.escalated, s.pingLate = time.Time{}, false, false
 	s.reported, s.stall = 0, stallDetector{}
@@ -206,7 +230,8 @@ func (s *pollSchedule) pingDone(now time.Time, alive bool) {
 	if !alive {
 		return
 	}
-	s.lastAlive, s.lastSlow, s.stall = now, now, stallDetector{}
+	s.sawAlive(now, s.stall)
+	s.lastAlive, s.stall = now, stallDetector{}
 	if s.reported == OutcomeSilent || s.reported == OutcomeHung {
 		s.reported = 0
 	}
@@ -233,8 +258,12 @@ func (s *pollSchedule) socketsProbed(now, at time.Time, sockets []link.Socket) {
 		period = lateSocketPeriod
 	}
 	s.nextSockets = at.Add(max(period, socketCost*now.Sub(at)))
-	if s.escalated && !at.Before(s.escalatedAt) && s.stall.add(at, sockets) {
-		s.lastSlow = now
+	if !s.escalated || at.Before(s.escalatedAt) {
+		return
+	}
+	before := s.stall
+	if s.stall.add(at, sockets) {
+		s.sawAlive(now, before)
 	}
 }
 

@@ -65,6 +65,16 @@ func (s *script) until(at time.Duration) {
 
 func (s *script) answered(at time.Duration) { s.until(at); s.s.pollDone(s.begin.Add(at), false, 0) }
 func (s *script) timedOut(at time.Duration) { s.until(at); s.s.pollDone(s.begin.Add(at), true, 0) }
+
+// unanswered lets polls time out from at on for d.
+func (s *script) unanswered(at, d time.Duration) {
+	for end := at + d; at < end; at += readyTimeout {
+		if at > 0 && s.s.polling && s.s.reported != 0 {
+			s.timedOut(at)
+		}
+		s.until(min(at+readyTimeout, end))
+	}
+}
 func (s *script) pingDone(at time.Duration, alive bool) {
 	s.until(at)
 	s.s.pingDone(s.begin.Add(at), alive)
@@ -155,6 +165,44 @@ func TestStarvedServer(t *testing.T) {
 		t.Errorf("%d lists of sockets in less than a minute", lists)
 	}
 	s.want("0s poll", "250ms ping", "1.25s silent")
+}
+
+// TestStallsThatEnded: a process that was starved for some time gets three times as long, up to
+// 10 s, until 15 s later. One that stood still for longer than that had stopped (E7).
+func TestStallsThatEnded(t *testing.T) {
+	for _, test := range []struct{ stall, pause, hung time.Duration }{
+		{200 * ms, 6 * time.Second, time.Second},
+		{500 * ms, 6 * time.Second, 1500 * ms},
+		{2 * time.Second, 6 * time.Second, 6 * time.Second},
+		{2 * time.Second, 14 * time.Second, 6 * time.Second},
+		{2 * time.Second, 16 * time.Second, time.Second},
+		{5 * time.Second, 6 * time.Second, 10 * time.Second},
+		{11 * time.Second, 6 * time.Second, time.Second},
+	} {
+		s := newScript(t)
+		s.list = stoppedSockets
+		ended := escalateAfter + test.stall
+		s.unanswered(0, ended)
+		s.pingDone(ended, true)
+		s.answered(ended)
+		stop := ended
+		for ; stop < ended+test.pause; stop += 100 * ms {
+			s.until(stop + ms)
+			s.answered(stop + 2*ms)
+		}
+		s.log = nil
+		s.unanswered(stop, escalateAfter+test.hung+400*ms)
+		var hung time.Duration
+		for _, line := range s.log {
+			if at, ok := strings.CutSuffix(line, " hung"); ok {
+				hung, _ = time.ParseDuration(at)
+			}
+		}
+		if after := hung - stop - escalateAfter; after < test.hung-100*ms ||
+			after > test.hung+400*ms {
+			t.Errorf("%+v: hung after %v: %q", test, after, s.log)
+		}
+	}
 }
 
 // TestExpensiveSocketLists: a list that takes long is made less often.

@@ -44,7 +44,7 @@ var (
 
 // Config of a Server.
 type Config struct {
-	// HealthAddress serves the local pages. Empty: they are not served, not even to `kvip healthz`.
+	// HealthAddress serves the local pages, and is how `kvip healthz` finds this agent. Required.
 	HealthAddress string
 	// MetricsAddress serves the pages for the network. Empty: they are not served.
 	MetricsAddress string
@@ -70,9 +70,9 @@ type Server struct{ cfg Config }
 // New validates the configuration. It opens no port.
 func New(cfg Config) (*Server, error) {
 	if err := required.Fields("HTTP server", map[string]bool{
-		"Stuck": cfg.Stuck == nil, "NotReady": cfg.NotReady == nil,
-		"Credentials": cfg.Credentials == nil, "Status": cfg.Status == nil,
-		"Services": cfg.Services == nil,
+		"HealthAddress": cfg.HealthAddress == "", "Stuck": cfg.Stuck == nil,
+		"NotReady": cfg.NotReady == nil, "Credentials": cfg.Credentials == nil,
+		"Status": cfg.Status == nil, "Services": cfg.Services == nil,
 	}); err != nil {
 		return nil, err
 	}
@@ -93,22 +93,28 @@ func (s *Server) Run(ctx context.Context) {
 		mux.HandleFunc("/services", s.services)
 	}
 	var servers sync.WaitGroup
-	if s.cfg.HealthAddress != "" {
-		servers.Go(func() { s.serveKubelet(ctx, local) })
-		servers.Go(func() { s.serveAddress(ctx, s.cfg.HealthAddress, local, localLimits) })
-	}
+	servers.Go(func() { s.serveKubelet(ctx, local) })
+	servers.Go(func() { s.serveTCP(ctx, s.cfg.HealthAddress, local, localLimits) })
 	if s.cfg.MetricsAddress != "" {
-		servers.Go(func() { s.serveAddress(ctx, s.cfg.MetricsAddress, public, publicLimits) })
+		servers.Go(func() { s.serveTCP(ctx, s.cfg.MetricsAddress, public, publicLimits) })
 	}
 	servers.Wait()
 }
 
-// serveAddress serves on a TCP address until ctx ends.
+// serveTCP serves on a TCP address until ctx ends.
+func (s *Server) serveTCP(ctx context.Context, address string, pages http.Handler, limit limits) {
+	s.serveAddress(ctx, address, pages, limit, func() (net.Listener, error) {
+		return listen(ctx, address, limit)
+	})
+}
+
+// serveAddress serves until ctx ends on the listener that open returns. While it cannot, it tries
+// again, and logs that once.
 func (s *Server) serveAddress(ctx context.Context, address string, pages http.Handler,
-	limit limits) {
+	limit limits, open func() (net.Listener, error)) {
 	logged := false
 	listenPause.Retry(ctx, func(int) error {
-		listener, err := listen(ctx, address, limit)
+		listener, err := open()
 		if err == nil {
 			logged = false
 			err = s.serve(ctx, listener, pages, limit)
@@ -137,7 +143,7 @@ func (s *Server) serve(ctx context.Context, listener net.Listener, pages http.Ha
 	return fmt.Errorf("serve: %w", err)
 }
 
-// limitRequests serves at most max.requests requests at one time. The others wait.
+// limitRequests serves at most limit.requests requests at one time. The others wait.
 func limitRequests(pages http.Handler, limit limits) http.Handler {
 	if limit.requests == 0 {
 		return pages

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,39 +10,22 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 	"unicode"
 
+	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/status"
+	"github.com/kvip/kvip/test/testutil"
 )
-
-// log is a log that several goroutines write.
-type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // content has what the pages show.
 type content struct {
 	stuck, notReady, credentials string
 	status                       status.Agent
 	services                     http.Handler
-	log                          log
+	log                          testutil.Log
 	config                       Config
 }
 
@@ -55,13 +37,14 @@ func newContent(t *testing.T) *content {
 	}
 	s := &content{}
 	s.config = Config{
-		Stuck:       func() string { return s.stuck },
-		NotReady:    func() string { return s.notReady },
-		Credentials: func() string { return s.credentials },
-		Status:      func() status.Agent { return s.status },
-		Services:    func() http.Handler { return s.services },
-		Metrics:     set,
-		Log:         slog.New(slog.NewTextHandler(&s.log, nil)),
+		HealthAddress: "127.0.0.1:0",
+		Stuck:         func() string { return s.stuck },
+		NotReady:      func() string { return s.notReady },
+		Credentials:   func() string { return s.credentials },
+		Status:        func() status.Agent { return s.status },
+		Services:      func() http.Handler { return s.services },
+		Metrics:       set,
+		Log:           slog.New(slog.NewTextHandler(&s.log, nil)),
 	}
 	return s
 }
@@ -108,20 +91,11 @@ func codeOf(url string) int {
 	return response.StatusCode
 }
 
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("timed out waiting for %s", what)
-		}
-	}
-}
-
-func TestNewRequiresEveryPage(t *testing.T) {
+func TestNewRequiresItsFields(t *testing.T) {
 	for i, remove := range []func(c *Config){
-		func(c *Config) { c.Stuck = nil }, func(c *Config) { c.NotReady = nil },
-		func(c *Config) { c.Credentials = nil }, func(c *Config) { c.Status = nil },
-		func(c *Config) { c.Services = nil },
+		func(c *Config) { c.HealthAddress = "" }, func(c *Config) { c.Stuck = nil },
+		func(c *Config) { c.NotReady = nil }, func(c *Config) { c.Credentials = nil },
+		func(c *Config) { c.Status = nil }, func(c *Config) { c.Services = nil },
 	} {
 		c := newContent(t).config
 		remove(&c)
@@ -229,14 +203,17 @@ func TestPortInUse(t *testing.T) {
 	health, public := "http://"+s.config.HealthAddress, "http://"+s.config.MetricsAddress
 	stop := s.run(t)
 	defer stop()
-	waitFor(t, "/metrics", func() bool { return codeOf(public+"/metrics") == http.StatusOK })
+	testutil.Eventually(t, "/metrics",
+		func() bool { return codeOf(public+"/metrics") == http.StatusOK })
 	const warning = "cannot serve; trying again"
-	waitFor(t, "the warning", func() bool { return strings.Contains(s.log.String(), warning) })
+	testutil.Eventually(t, "the warning",
+		func() bool { return strings.Contains(s.log.String(), warning) })
 	if codeOf(public+"/readyz") != http.StatusNotFound {
 		t.Error("/readyz is served to the network")
 	}
 	taken.Close()
-	waitFor(t, "/healthz", func() bool { return codeOf(health+"/healthz") == http.StatusOK })
+	testutil.Eventually(t, "/healthz",
+		func() bool { return codeOf(health+"/healthz") == http.StatusOK })
 	stop()
 	http.DefaultClient.CloseIdleConnections()
 	if n := strings.Count(s.log.String(), warning); n != 1 {
@@ -247,13 +224,28 @@ func TestPortInUse(t *testing.T) {
 	}
 }
 
+// TestOutagesAreLoggedOnce, that of the probes' socket too: no socket has a name of that length.
+func TestOutagesAreLoggedOnce(t *testing.T) {
+	before := listenPause
+	t.Cleanup(func() { listenPause = before })
+	listenPause = backoff.Backoff{Min: time.Millisecond, Max: time.Millisecond}
+	s := newContent(t)
+	s.config.HealthAddress = strings.Repeat("x", 120)
+	stop := s.run(t)
+	warnings := func() int { return s.log.Count("cannot serve") }
+	testutil.Eventually(t, "a warning of each server", func() bool { return warnings() >= 2 })
+	time.Sleep(20 * listenPause.Min)
+	if stop(); warnings() != 2 {
+		t.Errorf("logged %d times: %s", warnings(), s.log.String())
+	}
+}
+
 // TestKubeletProbe asks for /healthz over the Unix socket, as `kvip healthz` does.
 func TestKubeletProbe(t *testing.T) {
-	s := newContent(t)
-	s.config.HealthAddress = "127.0.0.1:0" // no metrics: one server less
+	s := newContent(t) // no metrics: one server less
 	stop := s.run(t)
 	defer stop()
-	waitFor(t, "the socket", func() bool {
+	testutil.Eventually(t, "the socket", func() bool {
 		text, err := Healthz(t.Context(), s.config.HealthAddress)
 		return err == nil && text == "ok"
 	})
@@ -273,9 +265,9 @@ func TestKubeletProbe(t *testing.T) {
 // TestKubeletProbeFails with the text of /healthz if a component is stuck.
 func TestKubeletProbeFails(t *testing.T) {
 	s := newContent(t)
-	s.config.HealthAddress, s.stuck = "127.0.0.1:0", "loop hangs"
+	s.stuck = "loop hangs"
 	defer s.run(t)()
-	waitFor(t, "the failure", func() bool {
+	testutil.Eventually(t, "the failure", func() bool {
 		_, err := Healthz(t.Context(), s.config.HealthAddress)
 		return err != nil && strings.Contains(err.Error(), "the agent is not healthy: loop hangs")
 	})
@@ -304,20 +296,12 @@ func TestPagesOfEachAddress(t *testing.T) {
 		{"/healthz": 404, "/readyz": 404, "/status": 200, "/services": 200, "/metrics": 200,
 			"/": 404, "/debug/pprof/": 404, "/metrics/x": 404},
 	} {
-		waitFor(t, "the server", func() bool { return codeOf("http://"+addresses[i]+"/status") == 200 })
+		testutil.Eventually(t, "the server",
+			func() bool { return codeOf("http://"+addresses[i]+"/status") == 200 })
 		for path, code := range want {
 			if got := codeOf("http://" + addresses[i] + path); got != code {
 				t.Errorf("address %d, %s: %d, want %d", i, path, got, code)
 			}
 		}
-	}
-}
-
-// TestRunWithoutAddressesEnds at once: there is nothing to serve.
-func TestRunWithoutAddressesEnds(t *testing.T) {
-	s := newContent(t)
-	s.server(t).Run(t.Context())
-	if s.log.String() != "" {
-		t.Errorf("logged %s", s.log.String())
 	}
 }

@@ -34,16 +34,12 @@ func probeName(healthAddress string) string { return "kvip/healthz/" + healthAdd
 // that no other program can have taken it.
 func (s *Server) serveKubelet(ctx context.Context, pages http.Handler) {
 	name := "@" + probeName(s.cfg.HealthAddress) + rand.Text()
-	listenPause.Retry(ctx, func(int) error {
+	s.serveAddress(ctx, name, pages, probeLimits, func() (net.Listener, error) {
 		listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
-		if err == nil {
-			slots := make(chan struct{}, probeLimits.connections)
-			err = s.serve(ctx, &rootListener{listener, slots}, pages, probeLimits)
-		}
 		if err != nil {
-			s.cfg.Log.Warn("cannot serve the probes; trying again", "address", name, "err", err)
+			return nil, err
 		}
-		return err
+		return &rootListener{listener, make(chan struct{}, probeLimits.connections)}, nil
 	})
 }
 

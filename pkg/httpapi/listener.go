@@ -29,8 +29,8 @@ const (
 	socketBuffer = 32 << 10
 )
 
-// listen opens a listener that admits at most the connections that max allows. It closes all others
-// at once: in the kernel's queue they would take memory, and space from other clients.
+// listen opens a listener that admits at most the connections that limit allows. It closes all
+// others at once: in the kernel's queue they would take memory, and space from other clients.
 func listen(ctx context.Context, address string, limit limits) (net.Listener, error) {
 	config := net.ListenConfig{Control: setBuffers}
 	listener, err := config.Listen(ctx, "tcp", address)

@@ -28,37 +28,37 @@ func newPendingRequest(r *Request) *pendingRequest {
 }
 
 // addresses returns the addresses of the request, the primary family first.
-func (c *pendingRequest) addresses() []netip.Addr {
+func (r *pendingRequest) addresses() []netip.Addr {
 	var all []netip.Addr
-	for _, f := range append(slices.Clone(c.Families), IPv4, IPv6) {
-		if a := c.has[f]; a.IsValid() && !slices.Contains(all, a) {
+	for _, f := range append(slices.Clone(r.Families), IPv4, IPv6) {
+		if a := r.has[f]; a.IsValid() && !slices.Contains(all, a) {
 			all = append(all, a)
 		}
 	}
 	return all
 }
 
-func (c *pendingRequest) refuse(a netip.Addr, no *Refusal) {
-	c.refused = append(c.refused, rejection{a, no})
+func (r *pendingRequest) refuse(a netip.Addr, no *Refusal) {
+	r.refused = append(r.refused, rejection{a, no})
 }
 
 // refusals returns all, lasting ones before releases. A release is omitted if a refusal reports the
 // same address and reason.
-func (c *pendingRequest) refusals() []*Refusal {
+func (r *pendingRequest) refusals() []*Refusal {
 	var all []*Refusal
-	if c.invalid != nil {
-		all = append(all, c.invalid)
+	if r.invalid != nil {
+		all = append(all, r.invalid)
 	}
-	for _, no := range c.refused {
+	for _, no := range r.refused {
 		all = append(all, no.Refusal)
 	}
-	for _, no := range c.warned {
-		if c.has[FamilyOf(no.addr)] == no.addr {
+	for _, no := range r.warned {
+		if r.has[FamilyOf(no.addr)] == no.addr {
 			all = append(all, no.Refusal)
 		}
 	}
-	for _, lost := range c.released {
-		if !slices.ContainsFunc(c.refused, func(no rejection) bool {
+	for _, lost := range r.released {
+		if !slices.ContainsFunc(r.refused, func(no rejection) bool {
 			return no.addr == lost.addr && no.Reason == lost.Reason
 		}) {
 			all = append(all, lost.Refusal)
@@ -68,11 +68,11 @@ func (c *pendingRequest) refusals() []*Refusal {
 }
 
 // portText returns the ports as one text, which makes them a key of maps.
-func (c *pendingRequest) portText() string {
-	if c.portList == "" {
-		c.portList = join(c.ports, ",")
+func (r *pendingRequest) portText() string {
+	if r.portList == "" {
+		r.portList = join(r.ports, ",")
 	}
-	return c.portList
+	return r.portList
 }
 
 // sharer is a request at one address, and the terms on which it shares the address.
@@ -89,27 +89,27 @@ type sharer struct {
 	unchanged bool
 }
 
-func (c *pendingRequest) newcomer() sharer {
-	return sharer{pendingRequest: c, key: c.key, ports: c.ports}
+func (r *pendingRequest) newcomer() sharer {
+	return sharer{pendingRequest: r, key: r.key, ports: r.ports}
 }
 
 // retained returns the request as the ledger records it, at an address with several entries or one.
 // An invalid request counts as what the ledger records.
-func (c *pendingRequest) retained(h Entry, several bool) sharer {
-	h.Key = ShareKey(h.Key)
-	s := c.newcomer()
-	s.recorded = h
-	if c.invalid != nil {
-		s.key = h.Key
-		if len(c.ports) == 0 {
-			s.ports = sorted(h.Ports)
+func (r *pendingRequest) retained(e Entry, several bool) sharer {
+	e.Key = ShareKey(e.Key)
+	s := r.newcomer()
+	s.recorded = e
+	if r.invalid != nil {
+		s.key = e.Key
+		if len(r.ports) == 0 {
+			s.ports = sorted(e.Ports)
 		}
 	}
-	sameTerms := h.Terms == "" || h.Terms == c.terms().String() || c.invalid != nil
-	s.sameKey = several && s.key == h.Key
+	sameTerms := e.Terms == "" || e.Terms == r.terms().String() || r.invalid != nil
+	s.sameKey = several && s.key == e.Key
 	s.sameTerms = several && sameTerms
-	s.unchanged = sameTerms && s.key == h.Key && !slices.ContainsFunc(s.ports, func(p Port) bool {
-		return !slices.Contains(h.Ports, p)
+	s.unchanged = sameTerms && s.key == e.Key && !slices.ContainsFunc(s.ports, func(p Port) bool {
+		return !slices.Contains(e.Ports, p)
 	})
 	return s
 }
@@ -142,11 +142,11 @@ func (al *allocation) index(s sharer) {
 	}
 }
 
-// without returns the allocation without c, nil if c is the only sharer.
-func (al *allocation) without(c *pendingRequest) *allocation {
+// without returns the allocation without r, nil if r is the only sharer.
+func (al *allocation) without(r *pendingRequest) *allocation {
 	var rest *allocation
 	for _, s := range al.sharers {
-		if s.pendingRequest == c {
+		if s.pendingRequest == r {
 			continue
 		}
 		if rest == nil {
@@ -275,15 +275,15 @@ func (c conflict) remedy(fields Fields) string {
 // The others follow by ServiceKey.
 func sharersOf(a netip.Addr, entries []Entry, byService map[ServiceKey]*pendingRequest) []sharer {
 	var all []sharer
-	entries = slices.DeleteFunc(slices.Clone(entries), func(h Entry) bool {
-		return h.Service == ControlPlane
+	entries = slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool {
+		return e.Service == ControlPlane
 	})
-	for _, h := range entries {
-		c, ok := byService[h.Service]
-		if !ok || c.invalid == nil && !slices.Contains(c.Families, FamilyOf(a)) {
+	for _, e := range entries {
+		r, ok := byService[e.Service]
+		if !ok || r.invalid == nil && !slices.Contains(r.Families, FamilyOf(a)) {
 			continue
 		}
-		all = append(all, c.retained(h, len(entries) > 1))
+		all = append(all, r.retained(e, len(entries) > 1))
 	}
 	slices.SortStableFunc(all, func(x, y sharer) int {
 		return comparePending(x.pendingRequest, y.pendingRequest)

@@ -161,15 +161,15 @@ func TestRemedies(t *testing.T) {
 // A release is not reported next to a refusal of the same address for the same reason.
 func TestRefusalsOfAClaim(t *testing.T) {
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	c := newPendingRequest(&Request{Families: []Family{IPv4}})
-	c.has[IPv4] = b
+	r := newPendingRequest(&Request{Families: []Family{IPv4}})
+	r.has[IPv4] = b
 	refused, gone := refuse(AddressTaken, "refused"), refuse(AddressTaken, "released")
 	warning, other := refuse(NodeAddress, "warning"), refuse(PortConflict, "other")
-	c.refuse(a, refused)
-	c.released = []rejection{{a, gone}, {a, other}}
-	c.warned = []rejection{{b, warning}, {a, warning}} // of a it has no more
+	r.refuse(a, refused)
+	r.released = []rejection{{a, gone}, {a, other}}
+	r.warned = []rejection{{b, warning}, {a, warning}} // of a it has no more
 	var got []string
-	for _, no := range c.refusals() {
+	for _, no := range r.refusals() {
 		got = append(got, no.Message)
 	}
 	if want := []string{"refused", "warning", "other"}; !slices.Equal(got, want) {

@@ -7,44 +7,44 @@ import (
 	"github.com/kvip/kvip/pkg/netaddr"
 )
 
-// checkRequested returns why c cannot have the address that it requests, or nil.
-func (p *planner) checkRequested(c *pendingRequest, a netip.Addr) *Refusal {
-	inPool := slices.ContainsFunc(p.cursors, func(s *poolCursor) bool { return s.Contains(a) })
+// checkRequested returns why r cannot have the address that it requests, or nil.
+func (p *planner) checkRequested(r *pendingRequest, a netip.Addr) *Refusal {
+	inPool := slices.ContainsFunc(p.cursors, func(c *poolCursor) bool { return c.Contains(a) })
 	checkPlace := p.checkPools
-	if c.AnyPool && !inPool {
+	if r.AnyPool && !inPool {
 		checkPlace = p.checkOutside
 	}
-	if no := checkPlace(c, a); no != nil {
+	if no := checkPlace(r, a); no != nil {
 		return no
 	}
-	no := p.check(a, c.newcomer())
+	no := p.check(a, r.newcomer())
 	if no.reason == "" {
 		return nil
 	}
-	return refuse(no.reason, "%s: %s: %s", c.Fields.addresses(), no.text(a), no.remedy(c.Fields))
+	return refuse(no.reason, "%s: %s: %s", r.Fields.addresses(), no.text(a), no.remedy(r.Fields))
 }
 
-// checkPools returns why no pool may give a to c, or nil.
-func (p *planner) checkPools(c *pendingRequest, a netip.Addr) *Refusal {
+// checkPools returns why no pool may give a to r, or nil.
+func (p *planner) checkPools(r *pendingRequest, a netip.Addr) *Refusal {
 	pools := p.cursors
-	if c.Pool != "" && !c.AnyPool {
-		named, no := p.poolsFor(c)
+	if r.Pool != "" && !r.AnyPool {
+		named, no := p.poolsFor(r)
 		if no != nil {
 			return no
 		}
 		pools = named
 	}
-	field := c.Fields.addresses()
-	having := slices.DeleteFunc(slices.Clone(pools), func(s *poolCursor) bool {
-		return !s.Contains(a)
+	field := r.Fields.addresses()
+	having := slices.DeleteFunc(slices.Clone(pools), func(c *poolCursor) bool {
+		return !c.Contains(a)
 	})
 	switch {
-	case slices.ContainsFunc(having, func(s *poolCursor) bool { return s.Allows(c.Namespace) }):
+	case slices.ContainsFunc(having, func(c *poolCursor) bool { return c.Allows(r.Namespace) }):
 		return nil
 	case len(having) > 0:
 		return refuse(NamespaceNotAllowed, "%s: %s is in %s, which does not allow namespace %s: "+
 			"request an address of another pool, or add the namespace there",
-			field, a, poolNames(having), c.Namespace)
+			field, a, poolNames(having), r.Namespace)
 	case len(pools) == 0:
 		return refuse(OutsidePools, "%s: no pool has %s: create one", field, a)
 	}
@@ -52,10 +52,10 @@ func (p *planner) checkPools(c *pendingRequest, a netip.Addr) *Refusal {
 		"request another address, or add it to a pool", field, a, poolNames(pools))
 }
 
-// checkOutside returns why c cannot have an address that is in no pool, although its request may
+// checkOutside returns why r cannot have an address that is in no pool, although its request may
 // have any (S9), or nil. kube-proxy serves the address of a status on every node, whichever host
 // has it.
-func (p *planner) checkOutside(c *pendingRequest, a netip.Addr) *Refusal {
+func (p *planner) checkOutside(r *pendingRequest, a netip.Addr) *Refusal {
 	problem := netaddr.Problem(a)
 	if i := slices.IndexFunc(p.reserved.Networks, func(n Network) bool {
 		return n.Prefix.Contains(a)
@@ -66,7 +66,7 @@ func (p *planner) checkOutside(c *pendingRequest, a netip.Addr) *Refusal {
 		return nil
 	}
 	return refuse(AddressNotAllowed, "%s: %s is %s: request another address",
-		c.Fields.addresses(), a, problem)
+		r.Fields.addresses(), a, problem)
 }
 
 // check returns what prevents s at a.

@@ -23,9 +23,9 @@ type Entry struct {
 	Terms string
 }
 
-func (h Entry) equal(other Entry) bool {
-	return h.Service == other.Service && h.Pool == other.Pool && h.Key == other.Key &&
-		h.Terms == other.Terms && slices.Equal(h.Ports, other.Ports)
+func (e Entry) equal(other Entry) bool {
+	return e.Service == other.Service && e.Pool == other.Pool && e.Key == other.Key &&
+		e.Terms == other.Terms && slices.Equal(e.Ports, other.Ports)
 }
 
 func compareService(a, b Entry) int { return strings.Compare(string(a.Service), string(b.Service)) }
@@ -49,7 +49,7 @@ func (l Ledger) Clone() Ledger {
 // WithControlPlane reports whether the control plane has one of the entries: the address is on the
 // holder of the VIP, and on no other node (S4).
 func WithControlPlane(entries []Entry) bool {
-	return slices.ContainsFunc(entries, func(h Entry) bool { return h.Service == ControlPlane })
+	return slices.ContainsFunc(entries, func(e Entry) bool { return e.Service == ControlPlane })
 }
 
 // Equal reports whether both record the same, so that no write is needed.

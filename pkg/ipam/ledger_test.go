@@ -85,7 +85,7 @@ func TestLedgerWithControlPlane(t *testing.T) {
 }
 
 // A Service is recorded with terms only if the address is shared.
-func TestHoldersAreRecordedWithTheirTerms(t *testing.T) {
+func TestSharersAreRecordedWithTheirTerms(t *testing.T) {
 	_, ledger := sharedLedger(t)
 	one := ledger[netip.MustParseAddr("192.0.2.1")]
 	if len(one) != 1 || !one[0].equal(Entry{Service: "a/3", Pool: "p"}) {

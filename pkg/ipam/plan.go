@@ -70,8 +70,8 @@ func newPlanner(pools []Pool, reserved Reserved, requests []Request) *planner {
 		byKey: map[keyed][]netip.Addr{}, joins: map[joinAttempt]int{},
 	}
 	for _, pool := range pools {
-		s := newPoolCursor(pool)
-		p.cursors, p.byName[pool.Name] = append(p.cursors, s), s
+		c := newPoolCursor(pool)
+		p.cursors, p.byName[pool.Name] = append(p.cursors, c), c
 		p.sharing = p.sharing || pool.Shared
 	}
 	slices.SortStableFunc(p.cursors, func(a, b *poolCursor) int {
@@ -90,8 +90,8 @@ func newPlanner(pools []Pool, reserved Reserved, requests []Request) *planner {
 // without a request is dropped: its Service is deleted or not managed.
 func (p *planner) retain(ledger Ledger) {
 	byService := make(map[ServiceKey]*pendingRequest, len(p.pending))
-	for _, c := range p.pending {
-		byService[c.Service] = c
+	for _, r := range p.pending {
+		byService[r.Service] = r
 	}
 	for _, a := range slices.SortedFunc(maps.Keys(ledger), netip.Addr.Compare) {
 		for _, s := range sharersOf(a, ledger[a], byService) {
@@ -103,57 +103,57 @@ func (p *planner) retain(ledger Ledger) {
 // retainAt assigns a to s, or records why s has to release it. A request has one address of a
 // family: the one that satisfies the request, else the lowest.
 func (p *planner) retainAt(a netip.Addr, s sharer) {
-	c, f := s.pendingRequest, FamilyOf(a)
+	r, f := s.pendingRequest, FamilyOf(a)
 	warning, reserved := p.reserved.warning(a)
 	check := p.check
 	if reserved {
 		check = p.checkSharers
 	}
 	if no := check(a, s); no.reason != "" {
-		c.released = append(c.released, rejection{a, refuse(no.reason,
-			"its address was released, as %s: %s", no.text(a), no.remedy(c.Fields))})
+		r.released = append(r.released, rejection{a, refuse(no.reason,
+			"its address was released, as %s: %s", no.text(a), no.remedy(r.Fields))})
 		return
 	}
-	if c.has[f].IsValid() {
-		if p.satisfied(c, f) || !p.satisfies(c, a, s.recorded.Pool) {
+	if r.has[f].IsValid() {
+		if p.satisfied(r, f) || !p.satisfies(r, a, s.recorded.Pool) {
 			return
 		}
-		p.release(c.has[f], c)
+		p.release(r.has[f], r)
 	}
 	p.assign(a, s)
-	c.has[f], c.pool[f] = a, s.recorded.Pool
+	r.has[f], r.pool[f] = a, s.recorded.Pool
 	if reserved {
-		c.warned = append(c.warned, rejection{a, refuse(warning.reason,
-			"%s, and clients may not reach it: %s", warning.text(a), warning.remedy(c.Fields))})
+		r.warned = append(r.warned, rejection{a, refuse(warning.reason,
+			"%s, and clients may not reach it: %s", warning.text(a), warning.remedy(r.Fields))})
 	}
-	if c.invalid == nil && p.satisfied(c, f) {
-		c.pool[f] = p.poolToRecord(c, a, s.recorded.Pool)
+	if r.invalid == nil && p.satisfied(r, f) {
+		r.pool[f] = p.poolToRecord(r, a, s.recorded.Pool)
 	}
 }
 
 // poolToRecord returns the requested pool if it contains a, else the pool recorded before.
-func (p *planner) poolToRecord(c *pendingRequest, a netip.Addr, before string) string {
-	if s, ok := p.byName[c.Pool]; c.Pool == "" || ok && s.Contains(a) {
-		return c.Pool
+func (p *planner) poolToRecord(r *pendingRequest, a netip.Addr, before string) string {
+	if c, ok := p.byName[r.Pool]; r.Pool == "" || ok && c.Contains(a) {
+		return r.Pool
 	}
 	return before
 }
 
-// satisfied reports whether c has what it requests of the family.
-func (p *planner) satisfied(c *pendingRequest, f Family) bool {
-	return c.has[f].IsValid() && p.satisfies(c, c.has[f], c.pool[f])
+// satisfied reports whether r has what it requests of the family.
+func (p *planner) satisfied(r *pendingRequest, f Family) bool {
+	return r.has[f].IsValid() && p.satisfies(r, r.has[f], r.pool[f])
 }
 
-// satisfies reports whether a, allocated when c requested the given pool, is what c requests.
-func (p *planner) satisfies(c *pendingRequest, a netip.Addr, pool string) bool {
-	if requested := c.requested(FamilyOf(a)); requested.IsValid() {
+// satisfies reports whether a, allocated when r requested the given pool, is what r requests.
+func (p *planner) satisfies(r *pendingRequest, a netip.Addr, pool string) bool {
+	if requested := r.requested(FamilyOf(a)); requested.IsValid() {
 		return a == requested
 	}
-	if c.Pool == "" || c.Pool == pool {
+	if r.Pool == "" || r.Pool == pool {
 		return true
 	}
-	s, ok := p.byName[c.Pool]
-	return ok && s.Contains(a)
+	c, ok := p.byName[r.Pool]
+	return ok && c.Contains(a)
 }
 
 // release is an address that a request gave up for another one.
@@ -165,9 +165,9 @@ type release struct {
 // allocate serves requests that lack an address. Released addresses are free for the others in the
 // next round, so the order of keys does not decide who is served at all.
 func (p *planner) allocate() {
-	done := func(c *pendingRequest) bool {
-		return c.invalid != nil || !slices.ContainsFunc(c.Families, func(f Family) bool {
-			return !p.satisfied(c, f)
+	done := func(r *pendingRequest) bool {
+		return r.invalid != nil || !slices.ContainsFunc(r.Families, func(f Family) bool {
+			return !p.satisfied(r, f)
 		})
 	}
 	waiting := slices.DeleteFunc(slices.Clone(p.pending), done)
@@ -178,11 +178,11 @@ func (p *planner) allocate() {
 	for len(waiting) > 0 {
 		p.reset()
 		var released []release
-		for _, c := range waiting {
-			released = append(released, p.allocateTo(c)...)
+		for _, r := range waiting {
+			released = append(released, p.allocateTo(r)...)
 		}
-		for _, r := range released {
-			p.release(r.addr, r.pendingRequest)
+		for _, gone := range released {
+			p.release(gone.addr, gone.pendingRequest)
 		}
 		if len(released) == 0 {
 			return
@@ -191,39 +191,39 @@ func (p *planner) allocate() {
 	}
 }
 
-// allocateTo assigns to c what it lacks; with Require, all of it or nothing. c keeps what it has
+// allocateTo assigns to r what it lacks; with Require, all of it or nothing. r keeps what it has
 // until there is a replacement.
-func (p *planner) allocateTo(c *pendingRequest) (released []release) {
-	found := p.search(c)
-	if c.Require && len(c.refused) > 0 {
+func (p *planner) allocateTo(r *pendingRequest) (released []release) {
+	found := p.search(r)
+	if r.Require && len(r.refused) > 0 {
 		return nil
 	}
 	for f, a := range found {
 		if !a.IsValid() {
 			continue
 		}
-		if c.has[f].IsValid() {
-			released = append(released, release{c, c.has[f]})
+		if r.has[f].IsValid() {
+			released = append(released, release{r, r.has[f]})
 		}
-		p.assign(a, c.newcomer())
-		c.has[f], c.pool[f] = a, p.poolToRecord(c, a, "")
+		p.assign(a, r.newcomer())
+		r.has[f], r.pool[f] = a, p.poolToRecord(r, a, "")
 	}
 	return released
 }
 
-// search returns an address of each family that c lacks, and records what is not available.
-func (p *planner) search(c *pendingRequest) (found [2]netip.Addr) {
-	c.refused = nil
+// search returns an address of each family that r lacks, and records what is not available.
+func (p *planner) search(r *pendingRequest) (found [2]netip.Addr) {
+	r.refused = nil
 	var open []Family
-	for _, f := range c.Families {
-		a := c.requested(f)
-		if p.satisfied(c, f) {
+	for _, f := range r.Families {
+		a := r.requested(f)
+		if p.satisfied(r, f) {
 			continue
 		}
 		if !a.IsValid() {
 			open = append(open, f)
-		} else if no := p.checkRequested(c, a); no != nil {
-			c.refuse(a, no)
+		} else if no := p.checkRequested(r, a); no != nil {
+			r.refuse(a, no)
 		} else {
 			found[f] = a
 		}
@@ -231,56 +231,56 @@ func (p *planner) search(c *pendingRequest) (found [2]netip.Addr) {
 	if len(open) == 0 {
 		return found
 	}
-	pools, no := p.poolsFor(c)
+	pools, no := p.poolsFor(r)
 	if no != nil {
-		c.refuse(netip.Addr{}, no)
+		r.refuse(netip.Addr{}, no)
 		return found
 	}
-	found = p.pick(c, open, pools, found)
+	found = p.pick(r, open, pools, found)
 	for _, f := range open {
 		other := IPv4 + IPv6 - f
-		optional := !c.Require && !c.has[f].IsValid() &&
-			(c.has[other].IsValid() || found[other].IsValid())
+		optional := !r.Require && !r.has[f].IsValid() &&
+			(r.has[other].IsValid() || found[other].IsValid())
 		if !found[f].IsValid() && !optional {
-			c.refuse(netip.Addr{}, c.missing(f, pools))
+			r.refuse(netip.Addr{}, r.missing(f, pools))
 		}
 	}
 	return found
 }
 
 // missing explains that the pools have no free address of the family.
-func (c *pendingRequest) missing(f Family, pools []*poolCursor) *Refusal {
-	pools = slices.DeleteFunc(slices.Clone(pools), func(s *poolCursor) bool {
-		return len(s.ranges[f]) == 0
+func (r *pendingRequest) missing(f Family, pools []*poolCursor) *Refusal {
+	pools = slices.DeleteFunc(slices.Clone(pools), func(c *poolCursor) bool {
+		return len(c.ranges[f]) == 0
 	})
 	switch {
 	case len(pools) > 0:
 		return refuse(PoolExhausted, "no %s address is free in %s: "+
 			"add addresses, or delete unused Services", f, poolNames(pools))
-	case c.Pool != "":
+	case r.Pool != "":
 		return refuse(NoPool, "%s: pool %s has no %s addresses: "+
-			"add some, or remove %s from spec.ipFamilies", c.Fields.pool(), c.Pool, f, f)
+			"add some, or remove %s from spec.ipFamilies", r.Fields.pool(), r.Pool, f, f)
 	}
 	return refuse(NoPool, "no pool has %s addresses for namespace %s: "+
-		"create one, or remove %s from spec.ipFamilies", f, c.Namespace, f)
+		"create one, or remove %s from spec.ipFamilies", f, r.Namespace, f)
 }
 
-// poolsFor returns the pools for a claim that requests no address, in order.
-func (p *planner) poolsFor(c *pendingRequest) ([]*poolCursor, *Refusal) {
-	if c.Pool == "" {
-		return p.automatic(c.Namespace), nil
+// poolsFor returns the pools for a request without an address, in order.
+func (p *planner) poolsFor(r *pendingRequest) ([]*poolCursor, *Refusal) {
+	if r.Pool == "" {
+		return p.automatic(r.Namespace), nil
 	}
-	s, ok := p.byName[c.Pool]
+	c, ok := p.byName[r.Pool]
 	switch {
 	case !ok:
 		return nil, refuse(UnknownPool, "%s: there is no pool %q: correct the name, or create the pool",
-			c.Fields.pool(), c.Pool)
-	case !s.Allows(c.Namespace):
+			r.Fields.pool(), r.Pool)
+	case !c.Allows(r.Namespace):
 		return nil, refuse(NamespaceNotAllowed, "%s: pool %s allows only %s: "+
 			"request another pool, or add the namespace there",
-			c.Fields.pool(), c.Pool, strings.Join(s.Namespaces, ", "))
+			r.Fields.pool(), r.Pool, strings.Join(c.Namespaces, ", "))
 	}
-	return []*poolCursor{s}, nil
+	return []*poolCursor{c}, nil
 }
 
 // automatic returns the pools of a namespace: its own ones, then the global ones, each by name.
@@ -289,13 +289,13 @@ func (p *planner) automatic(namespace string) []*poolCursor {
 		return known
 	}
 	var own, global []*poolCursor
-	for _, s := range p.cursors {
+	for _, c := range p.cursors {
 		switch {
-		case s.Manual:
-		case len(s.Namespaces) == 0:
-			global = append(global, s)
-		case s.Allows(namespace):
-			own = append(own, s)
+		case c.Manual:
+		case len(c.Namespaces) == 0:
+			global = append(global, c)
+		case c.Allows(namespace):
+			own = append(own, c)
 		}
 	}
 	p.allowed[namespace] = append(own, global...)
@@ -306,8 +306,8 @@ func (p *planner) automatic(namespace string) []*poolCursor {
 func poolNames(pools []*poolCursor) string {
 	const limit = 5
 	var texts []string
-	for _, s := range pools[:min(limit, len(pools))] {
-		texts = append(texts, s.Name)
+	for _, c := range pools[:min(limit, len(pools))] {
+		texts = append(texts, c.Name)
 	}
 	text := "pool " + strings.Join(texts, ", ")
 	if len(pools) > limit {
@@ -328,8 +328,8 @@ func (p *planner) assign(a netip.Addr, s sharer) {
 	al.add(s)
 }
 
-func (p *planner) release(a netip.Addr, c *pendingRequest) {
-	if rest := p.used[a].without(c); rest != nil {
+func (p *planner) release(a netip.Addr, r *pendingRequest) {
+	if rest := p.used[a].without(r); rest != nil {
 		p.used[a] = rest
 		return
 	}
@@ -340,8 +340,8 @@ func (p *planner) release(a netip.Addr, c *pendingRequest) {
 func (p *planner) reset() {
 	clear(p.byKey)
 	clear(p.joins)
-	for _, s := range p.cursors {
-		s.reset()
+	for _, c := range p.cursors {
+		c.reset()
 	}
 	for _, a := range slices.SortedFunc(maps.Keys(p.used), netip.Addr.Compare) {
 		k := keyed{p.used[a].sharers[0].key, FamilyOf(a)}
@@ -350,19 +350,19 @@ func (p *planner) reset() {
 }
 
 func (p *planner) result() Result {
-	r := Result{
+	result := Result{
 		Ledger:   make(Ledger, len(p.used)),
 		Assigned: make(map[ServiceKey][]netip.Addr, len(p.pending)), Refused: map[ServiceKey]Refusal{},
 	}
-	for _, c := range p.pending {
-		addresses := c.addresses()
+	for _, r := range p.pending {
+		addresses := r.addresses()
 		if len(addresses) > 0 {
-			r.Assigned[c.Service] = addresses
+			result.Assigned[r.Service] = addresses
 		}
-		if c.Invalid != nil {
-			r.Refused[c.Service] = *c.Invalid
-		} else if all := c.refusals(); len(all) > 0 {
-			r.Refused[c.Service] = summarize(c.Service, all, addresses)
+		if r.Invalid != nil {
+			result.Refused[r.Service] = *r.Invalid
+		} else if all := r.refusals(); len(all) > 0 {
+			result.Refused[r.Service] = summarize(r.Service, all, addresses)
 		}
 	}
 	for a, al := range p.used {
@@ -372,7 +372,7 @@ func (p *planner) result() Result {
 			entries = append(entries, Entry{Service: ControlPlane, Ports: sorted(reservation.Ports)})
 			slices.SortFunc(entries, compareService)
 		}
-		r.Ledger[a] = entries
+		result.Ledger[a] = entries
 	}
-	return r
+	return result
 }

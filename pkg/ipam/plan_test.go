@@ -83,7 +83,7 @@ func TestRefusalsHaveARemedy(t *testing.T) {
 }
 
 // A Service that loses an address to the VIP, and one that keeps the address of a node.
-func TestRefusalsOfHolders(t *testing.T) {
+func TestRefusalsOfAssignedAddresses(t *testing.T) {
 	w := newWorld()
 	replay(t, w, `
 		pool p 192.0.2.0-192.0.2.1

@@ -33,20 +33,19 @@ type Pool struct {
 }
 
 // Validate returns why the pool cannot be used: it has no ranges, an invalid one, or two that
-// overlap. Ranges may be of any size.
+// overlap. Ranges may be of any size. The error does not name the pool; callers do.
 func (p Pool) Validate() error {
 	if len(p.Ranges) == 0 {
-		return fmt.Errorf("check pool %q: %w", p.Name,
-			errors.New("it has no addresses: give at least one range"))
+		return errors.New("it has no addresses: give at least one range")
 	}
 	for _, r := range p.Ranges {
 		if err := r.check(); err != nil {
-			return fmt.Errorf("check pool %q: range %s: %w", p.Name, r, err)
+			return fmt.Errorf("range %s: %w", r, err)
 		}
 	}
 	for a, b := range overlapping([]Pool{p}) {
-		return fmt.Errorf("check pool %q: ranges %s and %s overlap: "+
-			"remove the common addresses from one of them", p.Name, a.Range, b.Range)
+		return fmt.Errorf("ranges %s and %s overlap: remove the common addresses from one of them",
+			a.Range, b.Range)
 	}
 	return nil
 }
@@ -219,42 +218,42 @@ type position struct {
 }
 
 func newPoolCursor(p Pool) *poolCursor {
-	s := &poolCursor{Pool: p}
+	c := &poolCursor{Pool: p}
 	for _, r := range p.Ranges {
 		if r.check() == nil {
 			f := FamilyOf(r.First)
-			s.ranges[f] = append(s.ranges[f], r)
+			c.ranges[f] = append(c.ranges[f], r)
 		}
 	}
-	for _, ranges := range s.ranges {
+	for _, ranges := range c.ranges {
 		slices.SortFunc(ranges, compareFirst)
 		if p.Descending {
 			slices.Reverse(ranges)
 		}
 	}
-	return s
+	return c
 }
 
 // free moves to the next address that is not taken and returns it. It finds an address that becomes
 // free later only after reset.
-func (s *poolCursor) free(f Family, taken func(netip.Addr) bool) (netip.Addr, bool) {
+func (c *poolCursor) free(f Family, taken func(netip.Addr) bool) (netip.Addr, bool) {
 	step := netip.Addr.Next
-	if s.Descending {
+	if c.Descending {
 		step = netip.Addr.Prev
 	}
-	for c := &s.at[f]; c.index < len(s.ranges[f]); *c = (position{index: c.index + 1}) {
-		begin, end := s.ranges[f][c.index].First, s.ranges[f][c.index].Last
-		if s.Descending {
+	for at := &c.at[f]; at.index < len(c.ranges[f]); *at = (position{index: at.index + 1}) {
+		begin, end := c.ranges[f][at.index].First, c.ranges[f][at.index].Last
+		if c.Descending {
 			begin, end = end, begin
 		}
-		if !c.next.IsValid() {
-			c.next = begin
+		if !at.next.IsValid() {
+			at.next = begin
 		}
-		for ; ; c.next = step(c.next) {
-			if !s.avoids(c.next) && !taken(c.next) {
-				return c.next, true
+		for ; ; at.next = step(at.next) {
+			if !c.avoids(at.next) && !taken(at.next) {
+				return at.next, true
 			}
-			if c.next == end {
+			if at.next == end {
 				break
 			}
 		}
@@ -262,10 +261,10 @@ func (s *poolCursor) free(f Family, taken func(netip.Addr) bool) (netip.Addr, bo
 	return netip.Addr{}, false
 }
 
-func (s *poolCursor) reset() { s.at = [2]position{} }
+func (c *poolCursor) reset() { c.at = [2]position{} }
 
 // sharedBy reports whether Services of all these namespaces may share addresses of the pool without
 // a share key.
-func (s *poolCursor) sharedBy(namespaces []string) bool {
-	return s.Shared && !slices.ContainsFunc(namespaces, func(n string) bool { return !s.Allows(n) })
+func (c *poolCursor) sharedBy(namespaces []string) bool {
+	return c.Shared && !slices.ContainsFunc(namespaces, func(n string) bool { return !c.Allows(n) })
 }

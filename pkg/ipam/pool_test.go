@@ -11,7 +11,7 @@ import (
 
 func TestPoolValidate(t *testing.T) {
 	for ranges, want := range map[string]string{
-		"":                          `check pool "p": it has no addresses`,
+		"":                          "it has no addresses",
 		"192.0.2.0/24":              "",
 		"0.0.0.0/0 ::/0":            "",
 		"192.0.2.0/25 192.0.2.128":  "",
@@ -125,7 +125,7 @@ func TestMerge(t *testing.T) {
 
 // The cursor yields every address of the family once, in order, and again after a reset.
 func TestPoolCursor(t *testing.T) {
-	for name, c := range map[string]struct{ pool, taken, want string }{
+	for name, row := range map[string]struct{ pool, taken, want string }{
 		"ascending": {"192.0.2.8/31 192.0.2.1-192.0.2.2", "", "192.0.2.1 192.0.2.2 192.0.2.8 192.0.2.9"},
 		"descending": {"192.0.2.8/31 192.0.2.1-192.0.2.2 descending", "",
 			"192.0.2.9 192.0.2.8 192.0.2.2 192.0.2.1"},
@@ -135,25 +135,25 @@ func TestPoolCursor(t *testing.T) {
 		"the first": {"0.0.0.0/31 descending", "", "0.0.0.1 0.0.0.0"},
 		"no IPv4":   {"2001:db8::/64", "", ""},
 	} {
-		s := newPoolCursor(readPool(t, "p", strings.Fields(c.pool)))
+		c := newPoolCursor(readPool(t, "p", strings.Fields(row.pool)))
 		for range 2 {
 			taken := map[string]bool{}
-			for _, text := range strings.Fields(c.taken) {
+			for _, text := range strings.Fields(row.taken) {
 				taken[text] = true
 			}
 			var got []string
 			for {
-				a, ok := s.free(IPv4, func(a netip.Addr) bool { return taken[a.String()] })
+				a, ok := c.free(IPv4, func(a netip.Addr) bool { return taken[a.String()] })
 				if !ok {
 					break
 				}
 				got = append(got, a.String())
 				taken[a.String()] = true
 			}
-			if text := strings.Join(got, " "); text != c.want {
-				t.Errorf("%s: got %q, want %q", name, text, c.want)
+			if text := strings.Join(got, " "); text != row.want {
+				t.Errorf("%s: got %q, want %q", name, text, row.want)
 			}
-			s.reset()
+			c.reset()
 		}
 	}
 }
@@ -161,9 +161,9 @@ func TestPoolCursor(t *testing.T) {
 // An invalid range is not allocated from.
 func TestPoolCursorSkipsInvalidRanges(t *testing.T) {
 	v4 := netip.MustParseAddr("192.0.2.1")
-	s := newPoolCursor(Pool{Ranges: []Range{{v4, v4.Prev()}, {First: v4}, {v4, v4}}})
-	if len(s.ranges[IPv4]) != 1 || s.ranges[IPv4][0] != (Range{v4, v4}) {
-		t.Errorf("ranges %v", s.ranges[IPv4])
+	c := newPoolCursor(Pool{Ranges: []Range{{v4, v4.Prev()}, {First: v4}, {v4, v4}}})
+	if len(c.ranges[IPv4]) != 1 || c.ranges[IPv4][0] != (Range{v4, v4}) {
+		t.Errorf("ranges %v", c.ranges[IPv4])
 	}
 }
 

@@ -17,10 +17,10 @@ var (
 	oneSeed   = flag.Uint64("ipam.seed", 0, "run only this history")
 )
 
-// TestS4NeverTwoOwners: after any change of Services, pools, reservations and ledger, no address
+// TestS4NeverTwoServices: after any change of Services, pools, reservations and ledger, no address
 // has two Services that may not share it, no unchanged Service moves, and the order of inputs does
 // not matter.
-func TestS4NeverTwoOwners(t *testing.T) {
+func TestS4NeverTwoServices(t *testing.T) {
 	if *oneSeed != 0 {
 		history(t, *oneSeed)
 		return
@@ -163,10 +163,10 @@ func (j *checker) all() {
 	j.controlPlane()
 	j.consistent()
 	for a, entries := range j.now.Ledger {
-		for i, h := range entries {
-			j.reserved(a, h.Service)
+		for i, e := range entries {
+			j.reserved(a, e.Service)
 			for _, other := range entries[:i] {
-				j.mayShare(a, h.Service, other.Service)
+				j.mayShare(a, e.Service, other.Service)
 			}
 		}
 	}
@@ -187,7 +187,7 @@ func (j *checker) controlPlane() {
 			j.fail("reserved is %v, the ledger has %v", j.w.reserved[a], entries)
 		}
 		services[a] = slices.DeleteFunc(slices.Clone(entries),
-			func(h Entry) bool { return h.Service == ControlPlane })
+			func(e Entry) bool { return e.Service == ControlPlane })
 	}
 	j.now.Ledger = services
 }
@@ -205,10 +205,10 @@ func (j checker) consistent() {
 	}
 	for a, entries := range j.now.Ledger {
 		count -= len(entries)
-		for _, h := range entries {
-			r, exists := j.w.requests[h.Service]
+		for _, e := range entries {
+			r, exists := j.w.requests[e.Service]
 			if !exists || r.Invalid == nil && !slices.Contains(r.Families, FamilyOf(a)) {
-				j.fail("%s has %s without a request", h.Service, a)
+				j.fail("%s has %s without a request", e.Service, a)
 			}
 		}
 	}
@@ -218,7 +218,7 @@ func (j checker) consistent() {
 }
 
 func (j checker) has(r Result, service ServiceKey, a netip.Addr) bool {
-	return slices.ContainsFunc(r.Ledger[a], func(h Entry) bool { return h.Service == service })
+	return slices.ContainsFunc(r.Ledger[a], func(e Entry) bool { return e.Service == service })
 }
 
 func (j checker) reserved(a netip.Addr, service ServiceKey) {

@@ -34,8 +34,8 @@ const (
 var sentences = map[Reason]string{
 	PoolExhausted:       "no address is free in the pools that the Service may use",
 	PortConflict:        "the port is in use at the address",
-	AddressTaken:        "the address belongs to another owner",
-	ShareKeyMismatch:    "the holder of the address has another share key, or none",
+	AddressTaken:        "the address belongs to another Service, or to the control plane",
+	ShareKeyMismatch:    "the sharers of the address have another share key, or none",
 	NodeAddress:         "the address belongs to a node",
 	OutsidePools:        "the address is in no pool that the Service may use",
 	UnknownPool:         "the requested pool does not exist",
@@ -45,7 +45,7 @@ var sentences = map[Reason]string{
 	Malformed:           "the request contradicts itself or cannot be read",
 	SubnetAddress:       "the address is a network, broadcast or anycast address of a subnet",
 	AddressNotAllowed:   "the address is not usable, or belongs to the cluster",
-	PolicyMismatch:      "traffic policy or interface differ from those of the holder",
+	PolicyMismatch:      "traffic policy or interface differ from those of the sharers",
 	LimitExceeded:       "too many Services or ports share the address",
 }
 

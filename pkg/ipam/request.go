@@ -150,7 +150,7 @@ func (f Fields) shareKey() string  { return cmp.Or(f.ShareKey, "the share key") 
 const (
 	// MaxSharers is how many Services may share one address.
 	MaxSharers = 256
-	// MaxPorts is how many ports these may have in total, with those of the control plane.
+	// MaxPorts is how many ports these may have in total.
 	MaxPorts = 1000
 	// maxShareKey is the longest share key that is recorded as it is, in bytes.
 	maxShareKey = 63

@@ -13,8 +13,9 @@ type Reservation struct {
 	// Reason is that of refusals. Empty means NodeAddress. The control plane's has none.
 	Reason Reason
 	// Service is ControlPlane for the VIP. A Service may request and share it if it has any share key
-	// and none of its ports is among Ports. Empty: no Service gets the address. A Service that has it
-	// keeps it, with a warning, since what nodes report must not take an address from a Service.
+	// and none of its ports is among Ports or hostPorts, except those that the ledger records. Empty:
+	// no Service gets the address. A Service that has it keeps it, with a warning, since what nodes
+	// report must not take an address from a Service.
 	Service ServiceKey
 	// Ports are those of the control plane at the address, such as TCP 6443.
 	Ports []Port

@@ -33,8 +33,8 @@ func TestAHostPortOnRecordStays(t *testing.T) {
 	vip := Reservation{Service: ControlPlane, Ports: []Port{{Protocol: "TCP", Number: 6443}}}
 	entry := Entry{Service: "a/a", Key: "k", Ports: []Port{ssh}}
 	for port, want := range map[Port]Reason{ssh: "", kubelet: PortConflict} {
-		c := newPendingRequest(&Request{Families: []Family{IPv4}, ShareKey: "k", Ports: []Port{port}})
-		if got := vip.check(c.retained(entry, false)).reason; got != want {
+		r := newPendingRequest(&Request{Families: []Family{IPv4}, ShareKey: "k", Ports: []Port{port}})
+		if got := vip.check(r.retained(entry, false)).reason; got != want {
 			t.Errorf("%v: %q, want %q", port, got, want)
 		}
 	}

@@ -47,11 +47,8 @@ func (e endpoint) split() (host string, port int, err error) {
 	}
 	port, err = strconv.Atoi(text)
 	if err != nil || port < 1 || port > 65535 || host == "" {
-		return "", 0, e.conflict(
-			e.mismatch,
-			"is not a host and a port",
-			"write it like 192.0.2.10:6443 or remove it",
-		)
+		return "", 0, e.conflict(e.mismatch, "is not a host and a port",
+			"write it like 192.0.2.10:6443 or remove it")
 	}
 	return host, port, nil
 }
@@ -76,11 +73,8 @@ func (f *File) plan(r Request, e endpoint, l localServer) (Plan, error) {
 	if len(plan.VIPs) == 0 {
 		vip, err := netip.ParseAddr(host)
 		if err != nil {
-			return plan, e.conflict(
-				NoEndpoint,
-				"does not contain a virtual IP address",
-				"give one with --vip",
-			)
+			return plan, e.conflict(NoEndpoint, "does not contain a virtual IP address",
+				"give one with --vip")
 		}
 		plan.VIPs = []netip.Addr{vip}
 	}
@@ -122,29 +116,17 @@ func (f *File) port(flag int, e endpoint, stated int, l localServer) (int, error
 		wanted, source = flag, "--port"
 	}
 	if flag != 0 && stated != 0 && flag != stated {
-		return 0, e.conflict(
-			PortMismatch,
-			fmt.Sprintf("has port %d, but --port is %d", stated, flag),
-			"make them equal",
-		)
+		return 0, e.conflict(PortMismatch, fmt.Sprintf("has port %d, but --port is %d", stated, flag),
+			"make them equal")
 	}
 	if wanted == 0 || wanted == listens {
 		return listens, nil
 	}
-	value, problem := strconv.Itoa(
-		l.endpoint.BindPort,
-	), fmt.Sprintf(
-		"is not the port %d of %s",
-		wanted,
-		source,
-	)
+	value := strconv.Itoa(l.endpoint.BindPort)
+	problem := fmt.Sprintf("is not the port %d of %s", wanted, source)
 	if l.endpoint.BindPort == 0 {
-		value, problem = "", fmt.Sprintf(
-			"is not set, so the API server listens on %d, but %s has %d",
-			config.DefaultPort,
-			source,
-			wanted,
-		)
+		value, problem = "", fmt.Sprintf("is not set, so the API server listens on %d, but %s has %d",
+			config.DefaultPort, source, wanted)
 	}
 	if l.doc == nil {
 		field = initKind + "." + field
@@ -160,21 +142,15 @@ func (f *File) port(flag int, e endpoint, stated int, l localServer) (int, error
 }
 
 // checkHost checks that the host of the endpoint is a VIP or a name that resolves to VIPs only.
-func (e endpoint) checkHost(
-	host string,
-	vips []netip.Addr,
-	resolve func(string) ([]netip.Addr, error),
-) (notes []string, err error) {
+func (e endpoint) checkHost(host string, vips []netip.Addr,
+	resolve func(string) ([]netip.Addr, error)) (notes []string, err error) {
 	names := strings.Join(texts(vips), ",")
 	if a, err := netip.ParseAddr(host); err == nil {
 		if slices.Contains(vips, a.Unmap()) {
 			return nil, nil
 		}
-		return nil, e.conflict(
-			e.mismatch,
-			"is another address than the VIP "+names,
-			"change or remove it, or give that address with --vip",
-		)
+		return nil, e.conflict(e.mismatch, "is another address than the VIP "+names,
+			"change or remove it, or give that address with --vip")
 	}
 	if len(validation.IsDNS1123Subdomain(host)) > 0 { // kubeadm's own check
 		return nil, e.conflict(e.mismatch, "is neither an address nor a DNS name in lower case",
@@ -187,19 +163,15 @@ func (e endpoint) checkHost(
 	}
 	found, err := resolve(host)
 	if err != nil || len(found) == 0 {
-		return nil, e.conflict(
-			NameUnresolved,
+		return nil, e.conflict(NameUnresolved,
 			fmt.Sprintf("is a name that this host cannot resolve (%v)", err),
-			fmt.Sprintf("let it resolve to %s, in DNS or /etc/hosts, on every node", names),
-		)
+			fmt.Sprintf("let it resolve to %s, in DNS or /etc/hosts, on every node", names))
 	}
 	for _, a := range found {
 		if !slices.Contains(vips, a.Unmap()) {
-			return nil, e.conflict(
-				e.mismatch,
+			return nil, e.conflict(e.mismatch,
 				fmt.Sprintf("resolves to %s, which is not the VIP %s", a, names),
-				"let it resolve to the VIP only, or write the VIP",
-			)
+				"let it resolve to the VIP only, or write the VIP")
 		}
 	}
 	return nil, nil
@@ -242,9 +214,8 @@ func (f *File) checkVIP(v netip.Addr, host []Address, l localServer) error {
 
 // checkSubnets refuses a VIP that the cluster may assign to a pod or a Service.
 func (f *File) checkSubnets(v netip.Addr) error {
-	d, pods, services, source := f.document(
-		clusterKind,
-	), "", defaultServiceSubnet, "kubeadm's default, "
+	d := f.document(clusterKind)
+	pods, services, source := "", defaultServiceSubnet, "kubeadm's default, "
 	if d != nil {
 		pods = d.fields.Networking.PodSubnet
 		if s := d.fields.Networking.ServiceSubnet; s != "" {
@@ -288,20 +259,15 @@ func checkHostAddresses(v netip.Addr, host []Address) error {
 		switch {
 		case a.Managed:
 		case a.Prefix.Addr() == v:
-			return conflict(
-				VIPOnHost,
-				"is an address of this host, on "+a.Link,
-				"choose an address that no machine has, or remove it from this host",
-			)
+			return conflict(VIPOnHost, "is an address of this host, on "+a.Link,
+				"choose an address that no machine has, or remove it from this host")
 		case !hasNeighbours(p) || p.Addr().Is4() != v.Is4():
 		case !p.Contains(v):
 			subnets = append(subnets, p.String()+" on "+a.Link)
 		case config.CheckInSubnet(v, a.Prefix) != nil:
-			return conflict(
-				VIPIsSubnetAddress,
+			return conflict(VIPIsSubnetAddress,
 				"is the network or broadcast address of "+p.String()+" on "+a.Link,
-				"choose an address between the first and the last",
-			)
+				"choose an address between the first and the last")
 		default:
 			onLink = true
 		}

@@ -451,10 +451,9 @@ func TestConflictsAreNamed(t *testing.T) {
 
 // TestNoConflict has what looks like one and is none.
 func TestNoConflict(t *testing.T) {
-	own := append(
-		prefixes("192.0.2.7/24"),
-		Address{Prefix: netip.MustParsePrefix("192.0.2.10/32"), Link: "eth0", Managed: true},
-	)
+	own := append(prefixes("192.0.2.7/24"), Address{
+		Prefix: netip.MustParsePrefix("192.0.2.10/32"), Link: "eth0", Managed: true,
+	})
 	for _, row := range []struct {
 		conflictRow
 		endpoint string
@@ -526,10 +525,8 @@ func TestAddressesThatAreNoVIP(t *testing.T) {
 }
 
 func TestNamesAreKeptUncheckedWithoutAResolver(t *testing.T) {
-	plan, err := parse(
-		t,
-		clusterHead+"controlPlaneEndpoint: nosuch.example\n",
-	).PlanInit(Request{VIPs: vips("192.0.2.10")})
+	plan, err := parse(t,
+		clusterHead+"controlPlaneEndpoint: nosuch.example\n").PlanInit(Request{VIPs: vips("192.0.2.10")})
 	if err != nil || len(plan.Notes) != 1 || !strings.Contains(plan.Notes[0], "nosuch.example") {
 		t.Errorf("got %v and the notes %q", err, plan.Notes)
 	}

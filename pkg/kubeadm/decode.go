@@ -153,12 +153,8 @@ func (f *File) newObject(d *document) (any, error) {
 		if object, known := versions[d.kind]; known {
 			return object(), nil
 		}
-		return nil, f.invalid(
-			d,
-			d.find("kind"),
-			"kind",
-			fmt.Sprintf("%s has no kind %q for kubeadm", d.version, d.kind),
-		)
+		return nil, f.invalid(d, d.find("kind"), "kind",
+			fmt.Sprintf("%s has no kind %q for kubeadm", d.version, d.kind))
 	}
 	var supported []string
 	for _, version := range slices.Sorted(maps.Keys(kinds)) {
@@ -175,10 +171,8 @@ func (f *File) newObject(d *document) (any, error) {
 			"%q is not supported, %s is", d.version, supported[0]))
 	}
 	return nil, f.invalid(d, d.find("apiVersion"), "apiVersion", fmt.Sprintf(
-		"%q is not supported, %s are; 'kubeadm config migrate' converts it",
-		d.version,
-		strings.Join(supported, " and "),
-	))
+		"%q is not supported, %s are; 'kubeadm config migrate' converts it", d.version,
+		strings.Join(supported, " and ")))
 }
 
 // typeError names the field whose value does not fit the real type.
@@ -186,12 +180,8 @@ func (f *File) typeError(d *document, text []byte, err error) error {
 	var typed *json.UnmarshalTypeError
 	if errors.As(err, &typed) {
 		field := exportedName.ReplaceAllString(typed.Field, "")
-		return f.invalid(
-			d,
-			d.find(field),
-			field,
-			fmt.Sprintf("is of type %s, and %s needs type %s", typed.Value, d.kind, typed.Type),
-		)
+		return f.invalid(d, d.find(field), field,
+			fmt.Sprintf("is of type %s, and %s needs type %s", typed.Value, d.kind, typed.Type))
 	}
 	var values map[string]any
 	if bad := json.Unmarshal(text, &values); bad != nil {
@@ -230,12 +220,8 @@ func (f *File) unknownField(d *document, err error) error {
 	if !errors.As(err, &field) {
 		return f.invalid(d, d.line, "", err.Error())
 	}
-	return f.invalid(
-		d,
-		d.find(field.FieldPath()),
-		field.FieldPath(),
-		fmt.Sprintf("is unknown to %s of %s", d.kind, d.version),
-	)
+	return f.invalid(d, d.find(field.FieldPath()), field.FieldPath(),
+		fmt.Sprintf("is unknown to %s of %s", d.kind, d.version))
 }
 
 // document returns kubeadm's own document of a kind, or nil.

@@ -23,12 +23,8 @@ func (f *File) set(d *document, path []string, v yamlValue) (*File, error) {
 	field := strings.Join(path, ".")
 	p, err := newEditor(f, d).patchFor(path, v)
 	if err != nil {
-		return nil, f.invalid(
-			d,
-			d.find(field),
-			field,
-			fmt.Sprintf("cannot be set here: %v; set it to %s by hand", err, v),
-		)
+		return nil, f.invalid(d, d.find(field), field,
+			fmt.Sprintf("cannot be set here: %v; set it to %s by hand", err, v))
 	}
 	edited, err := Parse(f.name, slices.Concat(f.data[:p.from], []byte(p.text), f.data[p.to:]))
 	if err != nil || len(edited.docs) != len(f.docs) ||
@@ -212,11 +208,8 @@ func (e *editor) insertBelow(n, content *yaml.Node, lines []string) (patch, erro
 }
 
 // insertAfterColon gives a value to a key without one.
-func (e *editor) insertAfterColon(
-	mapping, key *yaml.Node,
-	path []string,
-	v yamlValue,
-) (patch, error) {
+func (e *editor) insertAfterColon(mapping, key *yaml.Node, path []string,
+	v yamlValue) (patch, error) {
 	if mapping.Style&yaml.FlowStyle == 0 && (len(path) > 1 || v.items != nil) {
 		return e.insertBelow(key, nil, v.blockField(path, mapping.Column-1)[1:])
 	}

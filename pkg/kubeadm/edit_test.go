@@ -41,112 +41,98 @@ func TestFiveDocumentsChangeInTheIntendedLinesOnly(t *testing.T) {
 	if again := initText(t, string(plan.Data), r); again != string(plan.Data) {
 		t.Error("a second init changed something")
 	}
-	if crlf := strings.ReplaceAll(before, "\n", "\r\n"); initText(
-		t,
-		crlf,
-		r,
-	) != strings.ReplaceAll(
-		after,
-		"\n",
-		"\r\n",
-	) {
+	crlf := func(text string) string { return strings.ReplaceAll(text, "\n", "\r\n") }
+	if initText(t, crlf(before), r) != crlf(after) {
 		t.Error("with CRLF line ends, the edit is not the same one")
 	}
 }
 
 // TestWaysToWriteIt has the two fields in every form in which people and programs write them.
 func TestWaysToWriteIt(t *testing.T) {
-	const h = clusterHead
+	const h, endpoint = clusterHead, "controlPlaneEndpoint: 192.0.2.10:6443\n"
 	for _, row := range []struct{ name, before, after string }{
-		{"nothing there", h, h +
-			"controlPlaneEndpoint: 192.0.2.10:6443\napiServer:\n  certSANs:\n    - 192.0.2.10\n"},
-		{"no last newline", h + "clusterName: a", h + "controlPlaneEndpoint: " +
-			"192.0.2.10:6443\napiServer:\n  certSANs:\n    - 192.0.2.10\nclusterName: a"},
+		{"nothing there", h, h + endpoint + "apiServer:\n  certSANs:\n    - 192.0.2.10\n"},
+		{"no last newline", h + "clusterName: a",
+			h + endpoint + "apiServer:\n  certSANs:\n    - 192.0.2.10\nclusterName: a"},
 		{"last line is the list's key", h + "controlPlaneEndpoint: 192.0.2.10\napiServer:\n  certSANs:",
 			h + "controlPlaneEndpoint: 192.0.2.10\napiServer:\n  certSANs:\n    - 192.0.2.10"},
-		{"complete", h +
-			"controlPlaneEndpoint: 192.0.2.10:6443\napiServer: {certSANs: ['192.0.2.10']}\n", h +
-			"controlPlaneEndpoint: 192.0.2.10:6443\napiServer: {certSANs: ['192.0.2.10']}\n"},
-		{"empty texts", h + "controlPlaneEndpoint: \"\" # here\napiServer: {certSANs: []}\n", h +
-			"controlPlaneEndpoint: 192.0.2.10:6443 # here\napiServer: {certSANs: [192.0.2.10]}\n"},
-		{"single quotes, null", h + "controlPlaneEndpoint: ''\napiServer: {certSANs: ~}\n", h +
-			"controlPlaneEndpoint: 192.0.2.10:6443\napiServer: {certSANs: [192.0.2.10]}\n"},
+		{"complete", h + endpoint + "apiServer: {certSANs: ['192.0.2.10']}\n",
+			h + endpoint + "apiServer: {certSANs: ['192.0.2.10']}\n"},
+		{"empty texts", h + "controlPlaneEndpoint: \"\" # here\napiServer: {certSANs: []}\n",
+			h + "controlPlaneEndpoint: 192.0.2.10:6443 # here\napiServer: {certSANs: [192.0.2.10]}\n"},
+		{"single quotes, null", h + "controlPlaneEndpoint: ''\napiServer: {certSANs: ~}\n",
+			h + endpoint + "apiServer: {certSANs: [192.0.2.10]}\n"},
 		{"no values", h + "controlPlaneEndpoint: # which?\napiServer: # later\nclusterName: a\n",
-			h + "controlPlaneEndpoint: 192.0.2.10:6443 # which?\napiServer: # later\n  certSANs:\n    - " +
-				"192.0.2.10\nclusterName: a\n"},
-		{"written nulls", h + "controlPlaneEndpoint: null\napiServer: ~\n", h +
-			"controlPlaneEndpoint: 192.0.2.10:6443\napiServer: {certSANs: [192.0.2.10]}\n"},
-		{"empty mapping", h + "apiServer: {}\n", h +
-			"controlPlaneEndpoint: 192.0.2.10:6443\napiServer: {certSANs: [192.0.2.10]}\n"},
-		{"flow list", h + "apiServer:\n  certSANs: [ a.example, 'ä' ] # names\n", h +
-			"controlPlaneEndpoint: 192.0.2.10:6443\napiServer:\n  certSANs: [ 192.0.2.10, a.example, 'ä' " +
-			"] # names\n"},
+			h + "controlPlaneEndpoint: 192.0.2.10:6443 # which?\napiServer: # later\n  certSANs:\n" +
+				"    - 192.0.2.10\nclusterName: a\n"},
+		{"written nulls", h + "controlPlaneEndpoint: null\napiServer: ~\n",
+			h + endpoint + "apiServer: {certSANs: [192.0.2.10]}\n"},
+		{"empty mapping", h + "apiServer: {}\n", h + endpoint + "apiServer: {certSANs: [192.0.2.10]}\n"},
+		{"flow list", h + "apiServer:\n  certSANs: [ a.example, 'ä' ] # names\n",
+			h + endpoint + "apiServer:\n  certSANs: [ 192.0.2.10, a.example, 'ä' ] # names\n"},
 		{"flow list on lines", h + "apiServer:\n  certSANs: [\n    # first\n    a.example,\n  ]\n",
-			h + "controlPlaneEndpoint: 192.0.2.10:6443\napiServer:\n  certSANs: [\n    # first\n    " +
-				"192.0.2.10, a.example,\n  ]\n"},
-		{"flow mapping", h + "apiServer: {extraArgs: []}\n", h +
-			"controlPlaneEndpoint: 192.0.2.10:6443\napiServer: {certSANs: [192.0.2.10], extraArgs: []}\n"},
-		{"flow without value", h + "apiServer: {certSANs: , extraArgs: []}\n", h +
-			"controlPlaneEndpoint: 192.0.2.10:6443\napiServer: {certSANs: [192.0.2.10] , extraArgs: []}\n"},
-		{"list below its key", h + "apiServer:\n  certSANs:\n  - a\n", h +
-			"controlPlaneEndpoint: 192.0.2.10:6443\napiServer:\n  certSANs:\n  - 192.0.2.10\n  - a\n"},
-		{"list further in", h + "apiServer:\n    certSANs:\n        -   a\n", h +
-			"controlPlaneEndpoint: 192.0.2.10:6443\napiServer:\n    certSANs:\n        - 192.0.2.10\n     " +
-			"   -   a\n"},
-		{"item on lines", h + "apiServer:\n  certSANs:\n  - >-\n    a.example\n", h +
-			"controlPlaneEndpoint: 192.0.2.10:6443\napiServer:\n  certSANs:\n  - 192.0.2.10\n  - >-\n    " +
-			"a.example\n"},
-		{"anchored list", h + "apiServer:\n  certSANs: &names\n  - &one a\n", h +
-			"controlPlaneEndpoint: 192.0.2.10:6443\napiServer:\n  certSANs: &names\n  - 192.0.2.10\n  - " +
-			"&one a\n"},
-		{"anchored mapping", h + "apiServer: &server\n  extraArgs: []\n", h +
-			"controlPlaneEndpoint: 192.0.2.10:6443\napiServer: &server\n  certSANs:\n    - 192.0.2.10\n  " +
-			"extraArgs: []\n"},
-		{"anchors elsewhere", h + "networking: &n {podSubnet: &p 10.1.0.0/16}\nscheduler: &s\n  " +
-			"extraArgs: &e []\ncontrollerManager: *s\n",
-			h + "controlPlaneEndpoint: 192.0.2.10:6443\napiServer:\n  certSANs:\n    - " +
-				"192.0.2.10\nnetworking: &n {podSubnet: &p 10.1.0.0/16}\nscheduler: &s\n  extraArgs: &e " +
-				"[]\ncontrollerManager: *s\n"},
-		{"comment before a key", h +
-			"\n# about the server\napiServer:\n  # about args\n  extraArgs: []\n",
-			h + "controlPlaneEndpoint: 192.0.2.10:6443\n\n# about the server\napiServer:\n  certSANs:\n   " +
-				" - 192.0.2.10\n  # about args\n  extraArgs: []\n"},
+			h + endpoint + "apiServer:\n  certSANs: [\n    # first\n    192.0.2.10, a.example,\n  ]\n"},
+		{"flow mapping", h + "apiServer: {extraArgs: []}\n",
+			h + endpoint + "apiServer: {certSANs: [192.0.2.10], extraArgs: []}\n"},
+		{"flow without value", h + "apiServer: {certSANs: , extraArgs: []}\n",
+			h + endpoint + "apiServer: {certSANs: [192.0.2.10] , extraArgs: []}\n"},
+		{"list below its key", h + "apiServer:\n  certSANs:\n  - a\n",
+			h + endpoint + "apiServer:\n  certSANs:\n  - 192.0.2.10\n  - a\n"},
+		{"list further in", h + "apiServer:\n    certSANs:\n        -   a\n",
+			h + endpoint + "apiServer:\n    certSANs:\n        - 192.0.2.10\n        -   a\n"},
+		{"item on lines", h + "apiServer:\n  certSANs:\n  - >-\n    a.example\n",
+			h + endpoint + "apiServer:\n  certSANs:\n  - 192.0.2.10\n  - >-\n    a.example\n"},
+		{"anchored list", h + "apiServer:\n  certSANs: &names\n  - &one a\n",
+			h + endpoint + "apiServer:\n  certSANs: &names\n  - 192.0.2.10\n  - &one a\n"},
+		{"anchored mapping", h + "apiServer: &server\n  extraArgs: []\n",
+			h + endpoint + "apiServer: &server\n  certSANs:\n    - 192.0.2.10\n  extraArgs: []\n"},
+		{"anchors elsewhere",
+			h + "networking: &n {podSubnet: &p 10.1.0.0/16}\nscheduler: &s\n  extraArgs: &e []\n" +
+				"controllerManager: *s\n",
+			h + endpoint + "apiServer:\n  certSANs:\n    - 192.0.2.10\n" +
+				"networking: &n {podSubnet: &p 10.1.0.0/16}\nscheduler: &s\n  extraArgs: &e []\n" +
+				"controllerManager: *s\n"},
+		{"comment before a key",
+			h + "\n# about the server\napiServer:\n  # about args\n  extraArgs: []\n",
+			h + endpoint + "\n# about the server\napiServer:\n  certSANs:\n    - 192.0.2.10\n" +
+				"  # about args\n  extraArgs: []\n"},
 		{"quoted keys",
 			"\"apiVersion\": 'kubeadm.k8s.io/v1beta3'\n'kind': \"ClusterConfiguration\"\n'apiServer':\n",
-			"\"apiVersion\": 'kubeadm.k8s.io/v1beta3'\n'kind': " +
-				"\"ClusterConfiguration\"\ncontrolPlaneEndpoint: 192.0.2.10:6443\n'apiServer':\n  " +
-				"certSANs:\n    - 192.0.2.10\n"},
+			"\"apiVersion\": 'kubeadm.k8s.io/v1beta3'\n'kind': \"ClusterConfiguration\"\n" +
+				"controlPlaneEndpoint: 192.0.2.10:6443\n'apiServer':\n  certSANs:\n    - 192.0.2.10\n"},
 		{"head at the end",
 			"clusterName: a\nkind: ClusterConfiguration\n# v\napiVersion: kubeadm.k8s.io/v1beta4 # 4",
-			"clusterName: a\nkind: ClusterConfiguration\n# v\napiVersion: kubeadm.k8s.io/v1beta4 # " +
-				"4\ncontrolPlaneEndpoint: 192.0.2.10:6443\napiServer:\n  certSANs:\n    - 192.0.2.10"},
+			"clusterName: a\nkind: ClusterConfiguration\n# v\napiVersion: kubeadm.k8s.io/v1beta4 # 4\n" +
+				"controlPlaneEndpoint: 192.0.2.10:6443\napiServer:\n  certSANs:\n    - 192.0.2.10"},
 		{"all indented", "  apiVersion: kubeadm.k8s.io/v1beta4\n  kind: ClusterConfiguration\n",
-			"  apiVersion: kubeadm.k8s.io/v1beta4\n  kind: ClusterConfiguration\n  controlPlaneEndpoint: " +
-				"192.0.2.10:6443\n  apiServer:\n    certSANs:\n      - 192.0.2.10\n"},
+			"  apiVersion: kubeadm.k8s.io/v1beta4\n  kind: ClusterConfiguration\n" +
+				"  controlPlaneEndpoint: 192.0.2.10:6443\n  apiServer:\n    certSANs:\n      - 192.0.2.10\n"},
 		{"flow document", "{kind: ClusterConfiguration, apiVersion: kubeadm.k8s.io/v1beta4}\n",
-			"{controlPlaneEndpoint: 192.0.2.10:6443, apiServer: {certSANs: [192.0.2.10]}, kind: " +
-				"ClusterConfiguration, apiVersion: kubeadm.k8s.io/v1beta4}\n"},
-		{"JSON stays JSON", "{\n  \"kind\": \"ClusterConfiguration\", \"apiVersion\": " +
-			"\"kubeadm.k8s.io/v1beta4\", \"apiServer\": {\"certSANs\": [\"a\"]}}",
+			"{controlPlaneEndpoint: 192.0.2.10:6443, apiServer: {certSANs: [192.0.2.10]}, " +
+				"kind: ClusterConfiguration, apiVersion: kubeadm.k8s.io/v1beta4}\n"},
+		{"JSON stays JSON",
+			"{\n  \"kind\": \"ClusterConfiguration\", \"apiVersion\": \"kubeadm.k8s.io/v1beta4\", " +
+				"\"apiServer\": {\"certSANs\": [\"a\"]}}",
 			"{\n  \"controlPlaneEndpoint\": \"192.0.2.10:6443\", \"kind\": \"ClusterConfiguration\", " +
-				"\"apiVersion\": \"kubeadm.k8s.io/v1beta4\", \"apiServer\": {\"certSANs\": [\"192.0.2.10\", " +
-				"\"a\"]}}"},
-		{"byte order mark", "\ufeff{kind: ClusterConfiguration, apiVersion: kubeadm.k8s.io/v1beta4, " +
-			"controlPlaneEndpoint: 192.0.2.10}",
-			"\ufeff{apiServer: {certSANs: [192.0.2.10]}, kind: ClusterConfiguration, apiVersion: " +
-				"kubeadm.k8s.io/v1beta4, controlPlaneEndpoint: 192.0.2.10}"},
-		{"separators", "---\n" + h + "...\n--- # next\n" + initHead +
-			"---\n---\nkind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\n---\n",
-			"---\n" + h + "controlPlaneEndpoint: 192.0.2.10:6443\napiServer:\n  certSANs:\n    - " +
-				"192.0.2.10\n...\n--- # next\n" + initHead +
-				"---\n---\nkind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\n---\n"},
+				"\"apiVersion\": \"kubeadm.k8s.io/v1beta4\", " +
+				"\"apiServer\": {\"certSANs\": [\"192.0.2.10\", \"a\"]}}"},
+		{"byte order mark",
+			"\ufeff{kind: ClusterConfiguration, apiVersion: kubeadm.k8s.io/v1beta4, " +
+				"controlPlaneEndpoint: 192.0.2.10}",
+			"\ufeff{apiServer: {certSANs: [192.0.2.10]}, kind: ClusterConfiguration, " +
+				"apiVersion: kubeadm.k8s.io/v1beta4, controlPlaneEndpoint: 192.0.2.10}"},
+		{"separators",
+			"---\n" + h + "...\n--- # next\n" + initHead + "---\n---\nkind: KubeletConfiguration\n" +
+				"apiVersion: kubelet.config.k8s.io/v1beta1\n---\n",
+			"---\n" + h + endpoint + "apiServer:\n  certSANs:\n    - 192.0.2.10\n...\n--- # next\n" +
+				initHead + "---\n---\nkind: KubeletConfiguration\n" +
+				"apiVersion: kubelet.config.k8s.io/v1beta1\n---\n"},
 		{"added document", "kind: InitConfiguration\napiVersion: kubeadm.k8s.io/v1beta3",
-			"kind: InitConfiguration\napiVersion: kubeadm.k8s.io/v1beta3\n---\napiVersion: " +
-				"kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\ncontrolPlaneEndpoint: " +
-				"192.0.2.10:6443\napiServer:\n  certSANs:\n    - 192.0.2.10\n"},
+			"kind: InitConfiguration\napiVersion: kubeadm.k8s.io/v1beta3\n---\n" +
+				"apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\n" +
+				"controlPlaneEndpoint: 192.0.2.10:6443\napiServer:\n  certSANs:\n    - 192.0.2.10\n"},
 		{"other line breaks in comments", h + "# a\u2028# b\u0085# c\napiServer:\n  certSANs:\n  - a\n",
-			h + "controlPlaneEndpoint: 192.0.2.10:6443\n# a\u2028# b\u0085# c\napiServer:\n  certSANs:\n  " +
-				"- 192.0.2.10\n  - a\n"},
+			h + endpoint + "# a\u2028# b\u0085# c\napiServer:\n  certSANs:\n  - 192.0.2.10\n  - a\n"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r := Request{VIPs: vips("192.0.2.10")}

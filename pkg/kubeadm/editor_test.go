@@ -121,16 +121,8 @@ func TestPatches(t *testing.T) {
 		if before, old := row.file[:p.from], row.file[p.from:p.to]; before != row.before ||
 			old != row.old ||
 			p.text != row.new {
-			t.Errorf(
-				"%s: after %q, %q becomes %q, want after %q, %q becomes %q",
-				row.name,
-				before,
-				old,
-				p.text,
-				row.before,
-				row.old,
-				row.new,
-			)
+			t.Errorf("%s: after %q, %q becomes %q, want after %q, %q becomes %q", row.name, before, old,
+				p.text, row.before, row.old, row.new)
 		}
 		if _, err := f.set(f.docs[0], row.path, row.value); err != nil {
 			t.Errorf("%s: the edit is refused: %v", row.name, err)
@@ -177,10 +169,7 @@ func TestLinesOfADocument(t *testing.T) {
 		if got = slices.DeleteFunc(got, func(l string) bool {
 			return strings.HasPrefix(l,
 				"---")
-		}); !slices.Equal(
-			got,
-			want,
-		) {
+		}); !slices.Equal(got, want) {
 			t.Errorf("document %d: %q, want %q", i+1, got, want)
 		}
 	}

@@ -47,9 +47,9 @@ func Parse(name string, data []byte) (*File, error) {
 		return nil, f.invalid(nil, 0, "",
 			fmt.Sprintf("is too large: a kubeadm configuration has less than %d bytes", MaxSize))
 	case !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0:
-		return nil, f.invalid(nil, 0, "", "is not text in UTF-8")
+		return nil, f.invalid(nil, 0, "", "is not text in UTF-8: save it as UTF-8")
 	case len(bytes.TrimSpace(data)) == 0:
-		return nil, f.invalid(nil, 0, "", "is empty")
+		return nil, f.invalid(nil, 0, "", "is empty: give a kubeadm configuration")
 	}
 	if err := f.split(); err != nil {
 		return nil, err
@@ -60,24 +60,13 @@ func Parse(name string, data []byte) (*File, error) {
 			return nil, err
 		}
 		if first, twice := seen[d.kind]; twice {
-			return nil, f.invalid(
-				d,
-				d.line,
-				"kind",
-				fmt.Sprintf(
-					"%s is in document %d already, and kubeadm accepts one of each kind",
-					d.kind,
-					first,
-				),
-			)
+			return nil, f.invalid(d, d.line, "kind", fmt.Sprintf(
+				"%s is in document %d already, and kubeadm accepts one of each kind", d.kind, first))
 		}
 		seen[d.kind] = d.number
 	}
 	return f, nil
 }
-
-// Bytes returns the text of the file. The caller must not change it.
-func (f *File) Bytes() []byte { return f.data }
 
 // split cuts the file exactly where kubeadm does: at lines that begin with three dashes. A second
 // such line directly after the first, or at the beginning of the file, is no separator.
@@ -186,10 +175,12 @@ func (f *File) checkKeys(d *document, n *yaml.Node, path string, seen map[*yaml.
 		key := n.Content[i]
 		field := strings.TrimPrefix(path+"."+key.Value, ".")
 		if key.Kind != yaml.ScalarNode {
-			return f.invalid(d, d.lineOf(key), strings.TrimPrefix(path, "."), "has a key that is not text")
+			return f.invalid(d, d.lineOf(key), strings.TrimPrefix(path, "."),
+				"has a key that is not text: write keys as text")
 		}
 		if line, twice := first[key.Value]; twice {
-			return f.invalid(d, d.lineOf(key), field, fmt.Sprintf("is given twice, first in line %d", line))
+			return f.invalid(d, d.lineOf(key), field,
+				fmt.Sprintf("is given twice, first in line %d: remove one", line))
 		}
 		first[key.Value] = d.lineOf(key)
 		if err := f.checkKeys(d, n.Content[i+1], field, seen); err != nil {

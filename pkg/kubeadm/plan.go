@@ -70,9 +70,7 @@ func MinimalConfig(r Request) ([]byte, error) {
 	text := clusterConfiguration(newestVersion, r.VIPs, port, "\n")
 	if port != config.DefaultPort {
 		text += "---\napiVersion: " + newestVersion + "\nkind: " + initKind +
-			"\nlocalAPIEndpoint:\n  bindPort: " + strconv.Itoa(
-			port,
-		) + "\n"
+			"\nlocalAPIEndpoint:\n  bindPort: " + strconv.Itoa(port) + "\n"
 	}
 	return []byte(text), nil
 }
@@ -80,12 +78,9 @@ func MinimalConfig(r Request) ([]byte, error) {
 // clusterConfiguration returns the text of a ClusterConfiguration.
 func clusterConfiguration(version string, vips []netip.Addr, port int, eol string) string {
 	lines := []string{"apiVersion: " + version, "kind: " + clusterKind}
-	lines = append(
-		lines,
-		yamlValue{text: hostPort(vips[0], port)}.blockField([]string{"controlPlaneEndpoint"}, 0)...)
-	lines = append(
-		lines,
-		yamlValue{items: texts(vips)}.blockField([]string{"apiServer", "certSANs"}, 0)...)
+	endpoint, names := yamlValue{text: hostPort(vips[0], port)}, yamlValue{items: texts(vips)}
+	lines = append(lines, endpoint.blockField([]string{"controlPlaneEndpoint"}, 0)...)
+	lines = append(lines, names.blockField([]string{"apiServer", "certSANs"}, 0)...)
 	return strings.Join(lines, eol) + eol
 }
 
@@ -147,12 +142,8 @@ func (f *File) editCluster(doc *document, plan Plan, present fields) (*File, err
 		}
 	}
 	// The endpoint is last, so that it is above certSANs if both are new.
-	return edited.setEndpoint(
-		edited.docs[doc.number-1],
-		[]string{"controlPlaneEndpoint"},
-		present.ControlPlaneEndpoint,
-		plan,
-	)
+	return edited.setEndpoint(edited.docs[doc.number-1], []string{"controlPlaneEndpoint"},
+		present.ControlPlaneEndpoint, plan)
 }
 
 // setEndpoint sets the endpoint if there is none.
@@ -226,12 +217,8 @@ func (f *File) PlanJoin(r Request) (Plan, error) {
 		plan.DiscoveryFile = file.KubeConfigPath
 		return plan, nil
 	}
-	edited, err := f.setEndpoint(
-		doc,
-		strings.Split(discoveryField, "."),
-		token.APIServerEndpoint,
-		plan,
-	)
+	edited, err := f.setEndpoint(doc, strings.Split(discoveryField, "."), token.APIServerEndpoint,
+		plan)
 	if err != nil {
 		return plan, err
 	}
@@ -312,10 +299,7 @@ func DiscoveryServers(kubeconfig []byte) ([]string, error) {
 }
 
 // hostPort returns an address and a port as kubeadm and URLs need them.
-func hostPort(
-	a netip.Addr,
-	port int,
-) string {
+func hostPort(a netip.Addr, port int) string {
 	return net.JoinHostPort(a.String(), strconv.Itoa(port))
 }
 

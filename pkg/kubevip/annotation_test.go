@@ -26,10 +26,12 @@ func TestAnnotationsAreUnderstood(t *testing.T) {
 		{map[string]string{p + "serviceInterface": "eth1"}, ServiceSettings{Interface: "eth1"}, nil},
 		{map[string]string{p + "serviceInterface": "auto"}, ServiceSettings{}, nil},
 		{map[string]string{p + "vipHost": "n1", p + "hwaddr": "02:00:00:00:00:01",
-			p + "requestedIP": "192.0.2.9"}, ServiceSettings{Host: "n1"}, nil},
+			p + "requestedIP": "192.0.2.9"}, ServiceSettings{}, nil},
 		{map[string]string{p + "ignore": "true"}, ServiceSettings{Ignore: true}, nil},
 		{map[string]string{p + "ignore": "false"}, ServiceSettings{}, nil},
 		{map[string]string{p + "ignore": "true", p + "serviceVLAN": "eth0.2", p + "egress": "true"},
+			ServiceSettings{Ignore: true}, nil},
+		{map[string]string{p + "ignore": "true", p + "loadbalancerIPs": "0.0.0.0"},
 			ServiceSettings{Ignore: true}, nil},
 		{map[string]string{p + "leaseName": "l", p + "allow-reconcile-without-endpoints": "true"},
 			ServiceSettings{}, nil},
@@ -61,9 +63,9 @@ func TestAnnotationsRefuse(t *testing.T) {
 		"224.0.0.1":             "multicast",
 		"fe80::1%eth0":          "zone",
 	} {
-		w, _, err := ParseAnnotations(map[string]string{ShareKey: value})
+		w, _, err := ParseAnnotations(map[string]string{AnnotationAddresses: value})
 		var refused *Error
-		if !errors.As(err, &refused) || refused.Name != ShareKey ||
+		if !errors.As(err, &refused) || refused.Name != AnnotationAddresses ||
 			!strings.Contains(refused.Problem, says) ||
 			!reflect.DeepEqual(w, ServiceSettings{}) {
 			t.Errorf("%q: got %+v, %v, want an error that says %q", value, w, err, says)
@@ -99,8 +101,8 @@ func FuzzAnnotations(f *testing.F) {
 	for _, a := range AnnotationTable() {
 		f.Add(a.Name, "true")
 	}
-	f.Add(ShareKey, "192.0.2.20, 2001:db8::20")
-	f.Add(ShareKey, "::ffff:192.0.2.1")
+	f.Add(AnnotationAddresses, "192.0.2.20, 2001:db8::20")
+	f.Add(AnnotationAddresses, "::ffff:192.0.2.1")
 	f.Fuzz(func(t *testing.T, name, value string) {
 		w, notes, err := ParseAnnotations(map[string]string{name: value})
 		if err != nil &&

@@ -14,12 +14,18 @@ import (
 // annotationPrefix is that of all annotations of kube-vip.
 const annotationPrefix = "kube-vip.io/"
 
+// ignoreAnnotation excludes a Service, whatever its other annotations are.
+const ignoreAnnotation = annotationPrefix + "ignore"
+
 // autoInterface is kube-vip's word for the interface whose subnet contains the address.
 const autoInterface = "auto"
 
-// ShareKey is the sharing key of every Service that requests its address by kube-vip's annotation:
+// AnnotationAddresses is the annotation with the addresses that a Service requests.
+const AnnotationAddresses = annotationPrefix + "loadbalancerIPs"
+
+// ShareKey is the share key of every Service that requests its address by AnnotationAddresses:
 // kube-vip lets all of them share an address as long as their ports differ, and has no key.
-const ShareKey = annotationPrefix + "loadbalancerIPs"
+const ShareKey = AnnotationAddresses
 
 // ServiceSettings are the annotations of a Service in kvip's terms. The zero value requests
 // nothing.
@@ -33,9 +39,6 @@ type ServiceSettings struct {
 	ShareKey string
 	// Interface carries the addresses. Empty: kvip chooses it.
 	Interface string
-	// Host is the node from which kube-vip last announced the Service. kvip starts there, because the
-	// node has the connections.
-	Host string
 }
 
 // Annotation is one row of the table of annotations.
@@ -62,10 +65,9 @@ const (
 )
 
 var annotations = slices.Concat([]Annotation{
-	{Name: annotationPrefix + "ignore", Meaning: "`true`: kvip ignores the Service",
-		set: func(s *ServiceSettings, value string) error { s.Ignore = isTrue(value); return nil }},
+	{Name: ignoreAnnotation, Meaning: "`true`: kvip ignores the Service"},
 	{
-		Name: ShareKey,
+		Name: AnnotationAddresses,
 		Meaning: "the addresses of the Service; Services can share one if their ports differ. " +
 			"`0.0.0.0` and `::`, for DHCP, are refused",
 		set: setServiceAddresses,
@@ -78,9 +80,8 @@ var annotations = slices.Concat([]Annotation{
 	},
 	{
 		Name: annotationPrefix + "vipHost",
-		Meaning: "the node from which kube-vip announced it; kvip does not write it, " +
+		Meaning: "the node from which kube-vip announced it; kvip neither reads nor writes it, " +
 			"`kvip status service` shows the node",
-		set: func(s *ServiceSettings, value string) error { s.Host = value; return nil },
 	},
 	{
 		Name:    annotationPrefix + "leaseName",
@@ -137,8 +138,12 @@ func all(a Annotation, names ...string) (rows []Annotation) {
 
 // ParseAnnotations translates the annotations of a Service and ignores those of other programs. An
 // *Error is the first that kvip cannot apply; the Service then keeps its addresses. The notes name
-// each that kvip does not apply.
+// each that kvip does not apply. If kvip must ignore the Service, its other annotations are not
+// read.
 func ParseAnnotations(all map[string]string) (ServiceSettings, []Note, error) {
+	if isTrue(all[ignoreAnnotation]) {
+		return ServiceSettings{Ignore: true}, nil, nil
+	}
 	var settings ServiceSettings
 	var notes []Note
 	known := map[string]bool{}
@@ -167,9 +172,6 @@ func ParseAnnotations(all map[string]string) (ServiceSettings, []Note, error) {
 			notes = append(notes, Note{name, unfamiliar})
 		}
 	}
-	if settings.Ignore {
-		return ServiceSettings{Ignore: true}, nil, nil
-	}
 	return settings, notes, nil
 }
 
@@ -183,19 +185,19 @@ func setServiceAddresses(s *ServiceSettings, value string) error {
 	for part := range strings.SplitSeq(value, ",") {
 		addr, err := netip.ParseAddr(strings.TrimSpace(part))
 		if err != nil {
-			return invalid(ShareKey, fmt.Sprintf(
+			return invalid(AnnotationAddresses, fmt.Sprintf(
 				"%q is not an IP address; write one, or an IPv4 and an IPv6 separated "+
 					"by a comma", part))
 		}
 		if addr.IsUnspecified() {
-			return invalid(ShareKey, fmt.Sprintf(
+			return invalid(AnnotationAddresses, fmt.Sprintf(
 				"%s requests an address from a DHCP server, and %s; write an address, or "+
 					"remove it for one from a pool", addr, noDHCP))
 		}
 		s.Addresses = append(s.Addresses, addr)
 	}
 	s.ShareKey = ShareKey
-	return renamed(ShareKey, config.CheckVIPs(s.Addresses))
+	return renamed(AnnotationAddresses, config.CheckVIPs(s.Addresses))
 }
 
 // setServiceInterface sets the interface. kvip chooses as "auto" does by default.

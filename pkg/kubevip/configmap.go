@@ -103,7 +103,7 @@ func ParsePools(data map[string]string) ([]ipam.Pool, []Problem) {
 		case keyShare:
 			m.checkShare(key, namespace)
 		case "":
-			m.problem(key, "the key is unknown")
+			m.problem(key, "is unknown: correct or remove the key")
 		}
 	}
 	return pools, m.problems
@@ -121,7 +121,8 @@ func ParseInterfaces(data map[string]string) (map[string]string, []Problem) {
 		}
 		name := strings.TrimSpace(data[key])
 		if err := (config.Config{Interface: name}).Validate(config.Interface); err != nil {
-			m.problem(key, "%q cannot name an interface", name)
+			m.problem(key, "%q cannot name an interface: write a name or pattern of at most 15 "+
+				"characters without spaces, '/' and ':'", name)
 			continue
 		}
 		if namespace == global {
@@ -213,12 +214,9 @@ func (m *configMap) checkShare(key, namespace string) {
 		}
 	}
 	if namespace != global {
-		m.problem(
-			key,
+		m.problem(key,
 			"is ignored because the namespace has no pool of its own; set %s%s for the pool of all",
-			keyShare,
-			global,
-		)
+			keyShare, global)
 	}
 }
 
@@ -236,12 +234,8 @@ func (m *configMap) ranges(key string, skipEnds bool) []ipam.Range {
 		case err != nil:
 			m.problem(key, "%v", err)
 		case r.First.IsUnspecified() && r.First == r.Last:
-			m.problem(
-				key,
-				"%s requests addresses from a DHCP server, and %s; write the addresses",
-				part,
-				noDHCP,
-			)
+			m.problem(key, "%s requests addresses from a DHCP server, and %s; write the addresses", part,
+				noDHCP)
 		default:
 			if skipEnds && strings.Contains(part, "/") {
 				r = r.TrimEnds()

@@ -123,14 +123,8 @@ func TestWhereServicesGo(t *testing.T) {
 		)
 		if err != nil || got.ServicesInterface != row.link || got.ServicesFallback != row.fallback ||
 			!slices.Equal(names(notes), row.notes) {
-			t.Errorf(
-				"%s: got %q and %q, notes %v, %v",
-				row.env,
-				got.ServicesInterface,
-				got.ServicesFallback,
-				notes,
-				err,
-			)
+			t.Errorf("%s: got %q and %q, notes %v, %v", row.env, got.ServicesInterface, got.ServicesFallback,
+				notes, err)
 		}
 		c := config.Default()
 		got.Apply(&c)
@@ -177,14 +171,8 @@ func TestTimingIsBroughtWithinBounds(t *testing.T) {
 		got, notes, err := ParseEnvironment(with(row.env...))
 		if err != nil || got.LeaseDuration != row.lease || got.RenewInterval != row.renew ||
 			!slices.Equal(names(notes), row.notes) {
-			t.Errorf(
-				"%v: got %s %s, notes %v, %v",
-				row.env,
-				got.LeaseDuration,
-				got.RenewInterval,
-				notes,
-				err,
-			)
+			t.Errorf("%v: got %s %s, notes %v, %v", row.env, got.LeaseDuration, got.RenewInterval, notes,
+				err)
 		}
 	}
 }

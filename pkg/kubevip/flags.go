@@ -46,7 +46,7 @@ func Arguments(args []string) ([]string, error) {
 	for len(args) > 0 {
 		name, value, given := strings.Cut(strings.TrimLeft(args[0], "-"), "=")
 		if name == args[0] || name == "" {
-			return nil, fmt.Errorf("%q is not a flag", args[0])
+			return nil, fmt.Errorf("%q is not a flag: write flags as --name=value", args[0])
 		}
 		f, found := known[name]
 		if !found {
@@ -59,7 +59,7 @@ func Arguments(args []string) ([]string, error) {
 		case f.Boolean:
 			value = "true"
 		case len(args) == 0:
-			return nil, fmt.Errorf("--%s has no value", name)
+			return nil, fmt.Errorf("--%s has no value: give one", name)
 		default:
 			value, args = args[0], args[1:]
 		}

@@ -241,13 +241,8 @@ func (p *parser) limitTiming() error {
 	}
 	longest := config.MaxRenewInterval(*lease)
 	if rounded := longest.Truncate(100 * time.Millisecond); *renew > longest {
-		p.note(
-			"vip_retryperiod",
-			"%s is too long for a lease of %s, kvip uses %s",
-			*renew,
-			*lease,
-			rounded,
-		)
+		p.note("vip_retryperiod", "%s is too long for a lease of %s, kvip uses %s", *renew, *lease,
+			rounded)
 		*renew = rounded
 	}
 	if *renew < config.MinRenewInterval {
@@ -307,10 +302,8 @@ func (p *parser) checkNames() error {
 	}
 	c := config.Default()
 	p.Apply(&c)
-	return TranslateError(
-		c.Validate(config.Interface, config.Lease, config.Node, config.Client, config.Metrics,
-			config.Health, config.Services),
-	)
+	return TranslateError(c.Validate(config.Interface, config.Lease, config.Node, config.Client,
+		config.Metrics, config.Health, config.Services))
 }
 
 // flagName matches the flags in a sentence.

@@ -60,14 +60,8 @@ func TestTimingIsLimited(t *testing.T) {
 		got, notes, err := ParseEnvironment(strings.Fields(control + row.env))
 		if err != nil || got.LeaseDuration != row.lease || got.RenewInterval != row.renew ||
 			len(notes) != row.notes {
-			t.Errorf(
-				"%q: %s and %s, notes %v, %v",
-				row.env,
-				got.LeaseDuration,
-				got.RenewInterval,
-				notes,
-				err,
-			)
+			t.Errorf("%q: %s and %s, notes %v, %v", row.env, got.LeaseDuration, got.RenewInterval, notes,
+				err)
 		}
 	}
 }
@@ -152,8 +146,8 @@ func FuzzParse(f *testing.F) {
 	for _, env := range []string{
 		control, control + "svc_enable=true svc_election=true",
 		"vip_arp=1 svc_enable=t vip_servicesinterface=auto",
-		control + "vip_leaseduration=1 vip_retryperiod=9", control +
-			"prometheus_server=:2113 health_check_port=1024",
+		control + "vip_leaseduration=1 vip_retryperiod=9",
+		control + "prometheus_server=:2113 health_check_port=1024",
 		control + "lb_enable=true lb_port=6443 bgp_enable=true",
 		"cp_enable=true vip_arp=true vip_address=::1",
 	} {
@@ -190,7 +184,7 @@ func FuzzServiceSettings(f *testing.F) {
 	f.Add("0.0.0.0", "a/b", "x")
 	f.Fuzz(func(t *testing.T, addresses, link, ignore string) {
 		got, _, err := ParseAnnotations(map[string]string{
-			ShareKey: addresses, annotationPrefix + "serviceInterface": link, annotationPrefix +
+			AnnotationAddresses: addresses, annotationPrefix + "serviceInterface": link, annotationPrefix +
 				"ignore": ignore,
 		})
 		if err != nil {
@@ -266,8 +260,8 @@ func TestProblemsOfTheConfigMap(t *testing.T) {
 	for _, row := range []struct{ key, value, want string }{
 		{"cidr-global", "0.0.0.0/32", "requests addresses from a DHCP server"},
 		{"cidr-global", "x", "x"},
-		{"cidr-", "192.0.2.0/24", "the key is unknown"},
-		{"color", "blue", "the key is unknown"},
+		{"cidr-", "192.0.2.0/24", "is unknown"},
+		{"color", "blue", "is unknown"},
 		{"search-order", "up", `"up" is neither asc nor desc; kvip uses asc`},
 		{"skip-end-ips-in-cidr", "perhaps", "neither true nor false; kvip uses false"},
 		{"allow-share-a", "true", "has no pool of its own"},

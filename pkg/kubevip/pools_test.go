@@ -170,11 +170,10 @@ func TestPoolsAreValid(t *testing.T) {
 			key := []string{"cidr-", "range-"}[random.IntN(2)] + []string{"global", "a", "b"}[random.IntN(3)]
 			var parts []string
 			for range 1 + random.IntN(4) {
-				parts = append(
-					parts,
-					[]string{netip.PrefixFrom(addr(), 24+random.IntN(9)).String(), addr().String() +
-						"-" + addr().String()}[random.IntN(2)],
-				)
+				parts = append(parts, []string{
+					netip.PrefixFrom(addr(), 24+random.IntN(9)).String(),
+					addr().String() + "-" + addr().String(),
+				}[random.IntN(2)])
 			}
 			data[key] = strings.Join(parts, ",")
 		}

@@ -169,10 +169,7 @@ func TestTranslateError(t *testing.T) {
 	)
 	var translated *Error
 	want := "kube-vip's vip_retryperiod: too long for vip_leaseduration 5s; use --unknown-flag"
-	if !errors.As(
-		got,
-		&translated,
-	) ||
+	if !errors.As(got, &translated) ||
 		got.Error() != want {
 		t.Errorf("got %v, want %s", got, want)
 	}

@@ -83,13 +83,8 @@ func TestInterfaceForServices(t *testing.T) {
 	} {
 		got, notes, err := ParseEnvironment(strings.Fields("svc_enable=true vip_arp=true " + row.env))
 		if err != nil || got.ServicesInterface != row.link || got.ServicesFallback != row.fallback {
-			t.Errorf(
-				"%q: interface %q, fallback %q, %v",
-				row.env,
-				got.ServicesInterface,
-				got.ServicesFallback,
-				err,
-			)
+			t.Errorf("%q: interface %q, fallback %q, %v", row.env, got.ServicesInterface,
+				got.ServicesFallback, err)
 		}
 		if noted := len(notes) > 0; noted != (row.env == "") {
 			t.Errorf("%q: notes %v", row.env, notes)

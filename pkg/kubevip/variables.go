@@ -109,8 +109,10 @@ var supported = []Variable{
 		Meaning: "`--lease-duration`, " + config.MinLeaseDuration.String() + " to 10m",
 		set:     secondsValue(func(p *parser) *time.Duration { return &p.LeaseDuration })},
 	{Name: "vip_retryperiod", Flag: "leaseRetry",
-		Meaning: "`--renew-interval`, at most a third of the lease duration",
-		set:     secondsValue(func(p *parser) *time.Duration { return &p.RenewInterval })},
+		Meaning: fmt.Sprintf("`--renew-interval`, at most a third of the lease duration, and %gs for "+
+			"one of %s", config.MaxRenewInterval(config.MinLeaseDuration).Seconds(),
+			config.MinLeaseDuration),
+		set: secondsValue(func(p *parser) *time.Duration { return &p.RenewInterval })},
 	{Name: "vip_nodename", Flag: "nodeName", Meaning: "`--node-name`",
 		set: textValue(func(p *parser) *string { return &p.NodeName })},
 	{Name: "k8s_config_file", Flag: "k8sConfigPath", Meaning: "`--kubeconfig`",

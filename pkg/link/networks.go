@@ -2,6 +2,7 @@ package link
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -26,7 +27,8 @@ type Network struct {
 }
 
 // Networks returns the usable links of this host, sorted by name. Host routes and link-local
-// prefixes are not subnets.
+// prefixes are not subnets. It returns an error if it cannot read one of the links: a link that it
+// left out would count as removed.
 func Networks() ([]Network, error) {
 	addresses, err := Addresses()
 	if err != nil {
@@ -54,9 +56,12 @@ func Networks() ([]Network, error) {
 	var all []Network
 	for _, found := range links {
 		index := found.Attrs().Index
-		l, err := describe(found)
-		if err != nil || !l.Usable {
-			continue // removed meanwhile, or down
+		l, err := describeUnlessRemoved(found)
+		if err != nil {
+			return nil, err
+		}
+		if !l.Usable {
+			continue
 		}
 		list := subnets[index]
 		slices.SortFunc(list, comparePrefix)
@@ -68,6 +73,16 @@ func Networks() ([]Network, error) {
 	}
 	slices.SortFunc(all, func(a, b Network) int { return cmp.Compare(a.Name, b.Name) })
 	return all, nil
+}
+
+// describeUnlessRemoved is describe for a link of a list. A link whose master was removed meanwhile
+// is not usable.
+func describeUnlessRemoved(found netlink.Link) (Link, error) {
+	l, err := describe(found)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return Link{}, nil
+	}
+	return l, err
 }
 
 func comparePrefix(a, b netip.Prefix) int {

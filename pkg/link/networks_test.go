@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/test/testutil"
+	"github.com/vishvananda/netlink"
 )
 
 // networks is what Networks says, by the links' names.
@@ -84,6 +85,21 @@ func TestDefaultRoutes(t *testing.T) {
 		if !reflect.DeepEqual(got, step.want) {
 			t.Errorf("%s: %v, want %v", step.args, got, step.want)
 		}
+	}
+}
+
+// A link whose master cannot be read does not count as removed. The kernel refuses to look for the
+// index -1, and has no link with the index of the other master.
+func TestALinkThatCannotBeRead(t *testing.T) {
+	lab(t)
+	of := func(master int) netlink.Link {
+		return &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "port0", MasterIndex: master}}
+	}
+	if l, err := describeUnlessRemoved(of(-1)); err == nil {
+		t.Errorf("the master cannot be read: %+v without an error", l)
+	}
+	if l, err := describeUnlessRemoved(of(1 << 20)); err != nil || l.Usable {
+		t.Errorf("the master was removed: %+v, %v", l, err)
 	}
 }
 

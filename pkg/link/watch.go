@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kvip/kvip/pkg/backoff"
 )
 
 // EventKind is the kind of an Event.
@@ -95,33 +97,37 @@ func (w *Watcher) Events() <-chan Event { return w.events }
 // Run subscribes and delivers events until ctx ends, then returns nil. It repeats a failed
 // subscription with backoff, and sends a Resync when it works again.
 func (w *Watcher) Run(ctx context.Context) error {
-	pause := w.cfg.retry
-	for {
-		worked, err := w.session(ctx)
+	pauses := backoff.Backoff{Min: w.cfg.retry, Max: 32 * w.cfg.retry}
+	for failures := 0; ; {
+		worked, err := w.session(ctx, failures > 0)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if worked {
-			pause = w.cfg.retry
+			failures = 0
 		}
-		w.cfg.Log.Warn("lost the subscription to link and address changes", "err", err, "retry", pause)
-		select {
-		case <-ctx.Done():
+		failures++
+		if failures == 1 {
+			w.cfg.Log.Warn("lost the subscription to link and address changes; trying again", "err", err)
+		}
+		if !backoff.Sleep(ctx, pauses.After(failures)) {
 			return nil
-		case <-time.After(pause):
 		}
-		pause = min(2*pause, 32*w.cfg.retry)
 	}
 }
 
-// session reads one subscription until it fails or ctx ends, and reports whether it worked.
-func (w *Watcher) session(ctx context.Context) (worked bool, err error) {
+// session reads one subscription until it fails or ctx ends, and reports whether it worked. again
+// reports that the one before failed.
+func (w *Watcher) session(ctx context.Context, again bool) (worked bool, err error) {
 	socket, err := w.cfg.open()
 	if err != nil {
 		return false, fmt.Errorf("subscribe to link and address changes: %w", err)
 	}
 	defer socket.Close()
 	defer context.AfterFunc(ctx, func() { socket.Close() })() // wakes the Read
+	if again {
+		w.cfg.Log.Info("subscribed to link and address changes again")
+	}
 	w.send(Event{Kind: Resync})
 	buffer := make([]byte, 64<<10) // the kernel's messages are at most 32 KiB
 	for {

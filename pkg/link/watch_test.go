@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"testing"
@@ -125,7 +126,9 @@ func TestWatcherResyncsWhenTheKernelDropped(t *testing.T) {
 func TestWatcherSubscribesAgain(t *testing.T) {
 	var opened int
 	last := newScript()
-	w := NewWatcher(WatchConfig{retry: time.Millisecond, open: func() (io.ReadCloser, error) {
+	var out testutil.Log
+	log := slog.New(slog.NewTextHandler(&out, nil))
+	open := func() (io.ReadCloser, error) {
 		opened++
 		switch opened {
 		case 1:
@@ -134,10 +137,15 @@ func TestWatcherSubscribesAgain(t *testing.T) {
 			return nil, errors.New("refused")
 		}
 		return last, nil
-	}})
+	}
+	w := NewWatcher(WatchConfig{Log: log, retry: time.Millisecond, open: open})
 	start(t, w, here)
 	await(t, w, "resync of the first subscription", isResync)
 	await(t, w, "resync of the fourth subscription", isResync)
+	if out.Count("lost the subscription") != 1 ||
+		out.Count("subscribed to link and address changes again") != 1 {
+		t.Errorf("an interruption is not logged once when it begins and once when it ends:\n%s", &out)
+	}
 }
 
 // A reader that never reads neither stops the kernel's reader nor misses that it missed.

@@ -17,7 +17,7 @@ func ExampleFailureDetector() {
 	// renew confirms a renewal of a, and observes the Leases of a and b.
 	renew := func(now time.Duration, a, b string) {
 		d.RecordRenewal(liveness.Renewal{Version: a, Sent: now, Duration: duration}, now)
-		d.Sync([]liveness.Observation{
+		d.Sync([]liveness.ObservedLease{
 			{Node: "a", Version: a, Duration: duration},
 			{Node: "b", Version: b, Duration: duration},
 		}, now)

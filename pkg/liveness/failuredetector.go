@@ -20,8 +20,8 @@ type Renewal struct {
 	Duration time.Duration // of the Lease that it wrote
 }
 
-// Observation is a Lease in a watch or a list.
-type Observation struct {
+// ObservedLease is a Lease in a watch or a list.
+type ObservedLease struct {
 	Node     string
 	Version  string        // resourceVersion: any change is a sign of life
 	Duration time.Duration // how long the node may be silent, at least Duration(1)
@@ -116,7 +116,7 @@ func (d *FailureDetector) RecordRenewal(r Renewal, now time.Duration) {
 
 // Observe records one Lease that the watch shows at instant now, also the own one. A version that
 // was seen before, as in a list, is not a change. Use Sync for a whole list.
-func (d *FailureDetector) Observe(o Observation, now time.Duration) {
+func (d *FailureDetector) Observe(o ObservedLease, now time.Duration) {
 	if o.Node == d.node {
 		d.observeOwn(o, now)
 		return
@@ -137,9 +137,9 @@ func (d *FailureDetector) Observe(o Observation, now time.Duration) {
 
 // Sync records a complete list of the Leases at instant now. Leases that are missing were deleted.
 // The own Lease counts last: the proof that a view is fresh must not come before the view.
-func (d *FailureDetector) Sync(all []Observation, now time.Duration) {
+func (d *FailureDetector) Sync(all []ObservedLease, now time.Duration) {
 	listed := make(map[string]bool, len(all))
-	var own []Observation
+	var own []ObservedLease
 	for _, o := range all {
 		listed[o.Node] = true
 		if o.Node == d.node {
@@ -172,7 +172,7 @@ func (d *FailureDetector) Delete(node string) {
 
 // observeOwn finds the own renewal that the watch shows. Renewals sent before it prove nothing
 // more.
-func (d *FailureDetector) observeOwn(o Observation, now time.Duration) {
+func (d *FailureDetector) observeOwn(o ObservedLease, now time.Duration) {
 	d.shown = o.Version
 	if o.Released { // by hand, or by this node: other nodes do not count it until it renews
 		d.until = min(d.until, now)
@@ -207,7 +207,7 @@ func (d *FailureDetector) View(now time.Duration) View {
 	if !d.started || now >= d.until {
 		return View{Alive: d.alive}
 	}
-	undecided := d.countOut()
+	undecided := d.markDead()
 	v := View{}
 	for _, p := range d.others {
 		if end := p.changed + p.duration; p.counts() && (v.overdue == 0 || end < v.overdue) {
@@ -222,9 +222,9 @@ func (d *FailureDetector) View(now time.Duration) View {
 	return v
 }
 
-// countOut marks as dead each node that was silent for its duration in a view that is known to be
+// markDead marks as dead each node that was silent for its duration in a view that is known to be
 // complete for that time. It reports whether there are nodes of which nothing is known yet (S2).
-func (d *FailureDetector) countOut() (undecided bool) {
+func (d *FailureDetector) markDead() (undecided bool) {
 	for node, p := range d.others {
 		if d.proven >= p.changed+p.duration {
 			p.dead = true

@@ -207,7 +207,7 @@ func record(t *testing.T, d *FailureDetector, event string, now time.Duration) {
 	case "-":
 	case "own":
 		d.RecordRenewal(Renewal{Version: rest, Sent: now, Duration: 5 * time.Second}, now)
-		d.Observe(Observation{Node: "a", Version: rest}, now)
+		d.Observe(ObservedLease{Node: "a", Version: rest}, now)
 	case "sent":
 		var version string
 		var at float64
@@ -216,25 +216,25 @@ func record(t *testing.T, d *FailureDetector, event string, now time.Duration) {
 		}
 		d.RecordRenewal(Renewal{Version: version, Sent: seconds(at), Duration: 5 * time.Second}, now)
 	case "back":
-		d.Observe(observation(t, "a", rest), now)
+		d.Observe(observedLease(t, "a", rest), now)
 	case "gone":
 		d.Delete(rest)
 	case "list":
-		var all []Observation
+		var all []ObservedLease
 		for _, item := range strings.Fields(rest) {
-			all = append(all, observation(t, item[:1], item[1:]))
+			all = append(all, observedLease(t, item[:1], item[1:]))
 		}
 		d.Sync(all, now)
 	default:
-		d.Observe(observation(t, word, rest), now)
+		d.Observe(observedLease(t, word, rest), now)
 	}
 }
 
-// observation parses a version, with a duration in seconds (7/9) or without a holder (7!).
-func observation(t *testing.T, node, version string) Observation {
+// observedLease parses a version, with a duration in seconds (7/9) or without a holder (7!).
+func observedLease(t *testing.T, node, version string) ObservedLease {
 	t.Helper()
 	version, left := strings.CutSuffix(version, "!")
-	s := Observation{Node: node, Duration: 5 * time.Second, Released: left}
+	s := ObservedLease{Node: node, Duration: 5 * time.Second, Released: left}
 	s.Version, version, _ = strings.Cut(version, "/")
 	if version != "" {
 		var n int
@@ -326,9 +326,9 @@ func BenchmarkSyncAndView(b *testing.B) {
 	for _, nodes := range []int{3, 100, 1000} {
 		b.Run(fmt.Sprint(nodes), func(b *testing.B) {
 			d := testutil.Must(NewFailureDetector("n0"))
-			all := make([]Observation, nodes)
+			all := make([]ObservedLease, nodes)
 			for i := range all {
-				all[i] = Observation{Node: fmt.Sprintf("n%d", i), Version: "1", Duration: Duration(nodes)}
+				all[i] = ObservedLease{Node: fmt.Sprintf("n%d", i), Version: "1", Duration: Duration(nodes)}
 			}
 			now := time.Second
 			b.ReportAllocs()

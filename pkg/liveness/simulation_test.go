@@ -33,7 +33,7 @@ type world struct {
 
 // commit is one write of a Lease, in the order of the API server.
 type commit struct {
-	Observation
+	ObservedLease
 	at time.Duration
 }
 
@@ -154,7 +154,7 @@ func (n *node) advance(r *request) {
 		if n.wrote == 0 {
 			n.wrote = now
 		}
-		o := Observation{Node: n.name, Version: r.Version, Duration: lifetime}
+		o := ObservedLease{Node: n.name, Version: r.Version, Duration: lifetime}
 		n.w.log = append(n.w.log, commit{o, now})
 	}
 	switch {
@@ -185,7 +185,7 @@ func (n *node) watch() {
 		n.watching, n.cursor = true, len(n.w.log)
 	case n.watching:
 		for n.cursor < len(n.w.log) && n.shows(n.w.log[n.cursor].at) {
-			n.detector.Observe(n.w.log[n.cursor].Observation, now)
+			n.detector.Observe(n.w.log[n.cursor].ObservedLease, now)
 			n.cursor++
 			n.showAt = 0
 		}
@@ -200,15 +200,15 @@ func (n *node) shows(committed time.Duration) bool {
 }
 
 // list returns the Leases of the API server.
-func (w *world) list() []Observation {
-	latest := map[string]Observation{}
+func (w *world) list() []ObservedLease {
+	latest := map[string]ObservedLease{}
 	for _, c := range w.log {
-		latest[c.Node] = c.Observation
+		latest[c.Node] = c.ObservedLease
 	}
-	var all []Observation
+	var all []ObservedLease
 	for _, s := range latest {
 		all = append(all, s)
 	}
-	slices.SortFunc(all, func(a, b Observation) int { return len(a.Version) - len(b.Version) })
+	slices.SortFunc(all, func(a, b ObservedLease) int { return len(a.Version) - len(b.Version) })
 	return all
 }

@@ -104,11 +104,8 @@ func TestGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(got, want) {
-			t.Errorf(
-				"%s differs; run go test ./pkg/manifest -update and read the difference\ngot:\n%s",
-				file,
-				got,
-			)
+			t.Errorf("%s differs; run go test ./pkg/manifest -update and read the difference\ngot:\n%s",
+				file, got)
 		}
 	}
 }
@@ -183,13 +180,8 @@ func checkLockedDown(t *testing.T, spec corev1.PodSpec, memory string) {
 	}
 	if !spec.HostNetwork || spec.HostPID || spec.HostIPC ||
 		spec.PriorityClassName != "system-node-critical" {
-		t.Errorf(
-			"host network %v, PID %v, IPC %v, class %q",
-			spec.HostNetwork,
-			spec.HostPID,
-			spec.HostIPC,
-			spec.PriorityClassName,
-		)
+		t.Errorf("host network %v, PID %v, IPC %v, class %q", spec.HostNetwork, spec.HostPID,
+			spec.HostIPC, spec.PriorityClassName)
 	}
 	if limit := c.Resources.Limits.Memory(); limit.Cmp(resource.MustParse(memory)) != 0 ||
 		c.Resources.Requests.Cpu().IsZero() {
@@ -314,10 +306,7 @@ func TestArgumentsStartTheManager(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, want := pod.Spec.Containers[0].Args, append([]string{"manager"},
-		cfg.Args()...); !slices.Equal(
-		got,
-		want,
-	) {
+		cfg.Args()...); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -192,14 +192,8 @@ func checkBound(t *testing.T, cfg config.Config, who string, count int) {
 		}
 	}
 	if accounts != 1 || len(roles) != count || len(bound) != count {
-		t.Errorf(
-			"%s, leases in %s: %d ServiceAccounts, %d roles, %d bound",
-			who,
-			cfg.Namespace,
-			accounts,
-			len(roles),
-			len(bound),
-		)
+		t.Errorf("%s, leases in %s: %d ServiceAccounts, %d roles, %d bound", who, cfg.Namespace, accounts,
+			len(roles), len(bound))
 	}
 	for role := range roles {
 		if !bound[role] {

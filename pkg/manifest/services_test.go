@@ -46,15 +46,8 @@ func TestWhereADaemonSetRuns(t *testing.T) {
 			pod.Tolerations[0].Operator == corev1.TolerationOpExists
 		if set.Name != row.called || pod.ServiceAccountName != row.called || where != row.where ||
 			tainted != row.tainted {
-			t.Errorf(
-				"%s: %s as %s on nodes where %s is %q, whatever the taints: %v",
-				row.name,
-				set.Name,
-				pod.ServiceAccountName,
-				controlPlaneLabel,
-				where,
-				tainted,
-			)
+			t.Errorf("%s: %s as %s on nodes where %s is %q, whatever the taints: %v", row.name, set.Name,
+				pod.ServiceAccountName, controlPlaneLabel, where, tainted)
 		}
 	}
 }
@@ -147,21 +140,16 @@ func TestS6AgentsKnowTheirDaemonSet(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if args := set.Spec.Template.Spec.Containers[0].Args; !slices.Contains(
-			args,
-			"--daemonset="+set.Name,
-		) {
+		if args := set.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args,
+			"--daemonset="+set.Name) {
 			t.Errorf("%s: arguments %q", set.Name, args)
 		}
-		if want := set.Namespace + " get apps/daemonsets " + set.Name; !slices.Contains(
-			allowed(objects),
-			want,
-		) {
+		if want := set.Namespace + " get apps/daemonsets " + set.Name; !slices.Contains(allowed(objects),
+			want) {
 			t.Errorf("%s: no right to %s in %q", set.Name, want, allowed(objects))
 		}
-		if grace := *set.Spec.Template.Spec.TerminationGracePeriodSeconds; grace < int64(
-			servicesShutdown/time.Second,
-		) {
+		grace := *set.Spec.Template.Spec.TerminationGracePeriodSeconds
+		if grace < int64(servicesShutdown/time.Second) {
 			t.Errorf("%s: killed after %d s", set.Name, grace)
 		}
 	}

@@ -112,7 +112,7 @@ func New(build Build, known Known) (*Set, error) {
 				"announcement from this node; without the first claim of a new lease."}),
 	}
 	s.services = newServicesMetrics()
-	info := gauges("kvip_build_info", "Always 1; the labels tell the build.", "version", "commit",
+	info := gauges("kvip_build_info", "Always 1; the labels identify the build.", "version", "commit",
 		"goversion")
 	info.WithLabelValues(build.Version, build.Commit, runtime.Version()).Set(1)
 	parts := []prometheus.Collector{

@@ -9,8 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvip/kvip/test/testutil"
 	"golang.org/x/sys/unix"
+
+	"github.com/kvip/kvip/test/testutil"
 
 	"github.com/kvip/kvip/pkg/assignment"
 )

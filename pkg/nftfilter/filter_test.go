@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kvip/kvip/pkg/assignment"
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // S5: at a VIP only the Service's ports answer, and the node's own addresses are as they were.
@@ -78,19 +79,7 @@ func TestS5EstablishedConnectionsGoOn(t *testing.T) {
 	l.serve("service", 8080)
 	f := newFilter(t, time.Minute)
 	apply(t, f, both(assignment.Port{Protocol: "TCP", Port: 8080}))
-	open := map[netip.Addr]net.Conn{}
-	for _, vip := range bothVIPs {
-		if err := l.client.Do(func() (err error) {
-			open[vip], err = dial("tcp", vip, 8080)
-			return err
-		}); err != nil {
-			t.Fatal(err)
-		}
-		defer open[vip].Close()
-		if got := readFull(open[vip], len("service")); got != "service" {
-			t.Fatalf("%s: read %q", vip, got)
-		}
-	}
+	open := l.connect(8080, "service")
 	apply(t, f, both())
 	for _, vip := range bothVIPs {
 		l.expect("withdrawn", expected{"tcp", vip, 8080, "refused"})
@@ -109,19 +98,7 @@ func TestS5EstablishedConnectionsGoOn(t *testing.T) {
 func TestS7UnknownConnectionsAreReset(t *testing.T) {
 	l := newLab(t)
 	l.serve("service", 8080)
-	open := map[netip.Addr]net.Conn{}
-	for _, vip := range bothVIPs {
-		if err := l.client.Do(func() (err error) {
-			open[vip], err = dial("tcp", vip, 8080)
-			return err
-		}); err != nil {
-			t.Fatal(err)
-		}
-		defer open[vip].Close()
-		if got := readFull(open[vip], len("service")); got != "service" {
-			t.Fatalf("%s: read %q", vip, got)
-		}
-	}
+	open := l.connect(8080, "service")
 	apply(t, newFilter(t, time.Minute), both(assignment.Port{Protocol: "TCP", Port: 8080}))
 	for _, vip := range bothVIPs {
 		if _, err := io.WriteString(open[vip], "still there?"); err != nil {
@@ -201,7 +178,7 @@ func TestS5TimesOut(t *testing.T) {
 	l.serve("sshd", 22)
 	apply(t, newFilter(t, time.Second), both(assignment.Port{Protocol: "TCP", Port: 8080}))
 	for _, vip := range bothVIPs {
-		eventually(t, "inert for "+vip.String(), func() bool {
+		testutil.Eventually(t, "inert for "+vip.String(), func() bool {
 			l.expect("while it times out", expected{"tcp", vip, 8080, "service"})
 			return l.ask("tcp", vip, 22) == "sshd"
 		})

@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kvip/kvip/test/testutil"
 	"golang.org/x/sys/unix"
+
+	"github.com/kvip/kvip/test/testutil"
 
 	"github.com/kvip/kvip/pkg/assignment"
 )
@@ -100,6 +101,25 @@ func (l *lab) serve(name string, port uint16) {
 		}
 	}()
 	go answer(udp, name)
+}
+
+// connect opens a TCP connection from the client to a port of each VIP, at which name answers.
+func (l *lab) connect(port uint16, name string) map[netip.Addr]net.Conn {
+	l.t.Helper()
+	open := map[netip.Addr]net.Conn{}
+	for _, vip := range bothVIPs {
+		if err := l.client.Do(func() (err error) {
+			open[vip], err = dial("tcp", vip, port)
+			return err
+		}); err != nil {
+			l.t.Fatal(err)
+		}
+		l.t.Cleanup(func() { open[vip].Close() })
+		if got := readFull(open[vip], len(name)); got != name {
+			l.t.Fatalf("%s: read %q", vip, got)
+		}
+	}
+	return open
 }
 
 // answer sends the name back from the address that was asked: a socket on all addresses would
@@ -197,16 +217,6 @@ func apply(t testing.TB, f *Filter, w []assignment.Assignment) {
 	t.Helper()
 	if err := f.Apply(w); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// eventually waits for a change that the kernel makes on its own schedule.
-func eventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("timed out waiting for %s", what)
-		}
 	}
 }
 

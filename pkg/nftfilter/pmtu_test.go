@@ -68,7 +68,7 @@ func connectFar(t *testing.T, l *lab, far *testutil.Netns) {
 		"route add 2001:db8:8::/64 dev eth1 mtu lock 1300")
 	host.onClient("addr add 10.8.0.2/24 dev eth0", "addr add 2001:db8:8::2/64 dev eth0 nodad",
 		"route add default via 10.8.0.1", "route add default via 2001:db8:8::1")
-	eventually(t, "the router's link-local addresses, which it needs to solicit neighbours",
+	testutil.Eventually(t, "the router's link-local addresses, which it needs to solicit neighbours",
 		func() bool { return l.onClient("-6 addr show tentative") == "" })
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+
 	"github.com/kvip/kvip/test/testutil"
 
 	"github.com/kvip/kvip/pkg/assignment"

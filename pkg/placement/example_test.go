@@ -40,5 +40,5 @@ func ExampleExplain() {
 	}
 	// Output:
 	// eligible: [worker1 worker2]
-	// rejected: worker3: the node does not renew its Lease: is kvip running there?
+	// rejected: worker3: the node does not renew its Lease: check that kvip runs there
 }

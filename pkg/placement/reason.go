@@ -44,7 +44,7 @@ var sentences = map[Reason]string{
 	ReasonChosen:   "it has the highest weight for this address among the eligible nodes",
 	ReasonOnlyNode: "it is the only eligible node",
 	ReasonHolder:   "it holds the control-plane VIP, which is the same address",
-	ReasonNotAlive: "the node does not renew its Lease: is kvip running there?",
+	ReasonNotAlive: "the node does not renew its Lease: check that kvip runs there",
 	ReasonNoLink: "the node has no usable link, or none that the Service or the node's " +
 		"--services-interface allows",
 	ReasonNoSubnet: "no usable link of the node is on a subnet that contains the address",
@@ -59,7 +59,7 @@ var sentences = map[Reason]string{
 	ReasonCannotCarry: "the node cannot carry the address",
 	ReasonNotHolder:   "the address is the control-plane VIP, and the node does not hold it",
 	ReasonNoNode: "no node announces the addresses of Services: " +
-		"is kvip running with --services anywhere?",
+		"check that kvip runs with --services",
 	ReasonNotHeld: "the address is the control-plane VIP, and no node holds it now",
 }
 

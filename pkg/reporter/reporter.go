@@ -24,7 +24,7 @@ const (
 	// OK: the component does its job. This is the state before the first report: a component
 	// that needs time to start reports Stopped first.
 	OK State = iota
-	// Degraded: the component does its job, but something needs attention. The process is ready.
+	// Impaired: the component does its job, but something needs attention. The process is ready.
 	Impaired
 	// Stopped: the component does not do its job at present. The process is not ready.
 	Stopped

@@ -101,7 +101,7 @@ func collect(ctx context.Context, cfg config.Config) (Report, error) {
 		Lease: newLease(cfg, record, renewed), Degraded: record.Degraded,
 		Transitions: append([]kubelease.Transition{}, kubelease.Transitions(record.History)...),
 	}
-	if all, err := c.router.Endpoints(ctx); err == nil {
+	if all, err := c.router.ReadServers(ctx); err == nil {
 		c.hosts = apiclient.Union(all, c.hosts[1:]) // without loopback
 		slices.Sort(c.hosts)
 	}
@@ -150,12 +150,17 @@ func (c *collector) servers() []string { return apiclient.Union(c.hosts, c.fallb
 
 // explain adds what to do to the error of a read of the Lease.
 func (c *collector) explain(err error) error {
-	if apiclient.IsDenied(err) {
+	switch {
+	case apiclient.IsDenied(err):
 		return fmt.Errorf(
 			"the API server refuses these credentials; give others with --kubeconfig: %w", err)
+	case errors.Is(err, apiclient.ErrNoCredentials): // no server was asked
+		return fmt.Errorf("%w; %s", err, HintElsewhere)
+	case apiclient.IsNoResponse(err):
+		return fmt.Errorf("no API server at %s answers: %w; %s",
+			strings.Join(c.servers(), ", "), err, HintElsewhere)
 	}
-	return fmt.Errorf("no API server at %s answers: %w; %s",
-		strings.Join(c.servers(), ", "), err, HintElsewhere)
+	return err
 }
 
 // nodeNames returns the names of the cluster's Nodes by their addresses, if a node of the report

@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -84,7 +85,7 @@ func (s *site) host(n int) string { return "127.0.0." + strconv.Itoa(n) + ":" + 
 // client returns a client for the API server of node n with the kubeconfigs of the site.
 func (s *site) client(n int) *apiclient.Server {
 	store := testutil.Must(apiclient.NewStore(apiclient.StoreConfig{Kubeconfigs: s.cfg.Kubeconfigs}))
-	return testutil.Must(store.Server(s.host(n)))
+	return testutil.Must(store.ServerInPool("", s.host(n)))
 }
 
 // lease creates the Lease with annotations and a holder, which may be "".
@@ -306,6 +307,29 @@ func TestCollectWithoutServers(t *testing.T) {
 	s.cfg.LeaseName = ""
 	if _, err := Collect(t.Context(), s.cfg); err == nil {
 		t.Error("an empty lease name is accepted")
+	}
+}
+
+// TestErrorsOfCollect name what failed: no server is asked without credentials, and a server that
+// answers an error answers.
+func TestErrorsOfCollect(t *testing.T) {
+	s := newSite(t)
+	none := s.cfg
+	none.Kubeconfigs = []string{filepath.Join(t.TempDir(), "admin.conf")}
+	_, err := Collect(t.Context(), none)
+	if !errors.Is(err, apiclient.ErrNoCredentials) || strings.Contains(err.Error(), "no API server") ||
+		!strings.HasSuffix(err.Error(), HintElsewhere) {
+		t.Errorf("without credentials: %v", err)
+	}
+	for _, code := range []int{http.StatusInternalServerError, http.StatusTooManyRequests} {
+		for _, server := range s.servers {
+			server.Deny(fakeapi.DenyRule{Path: "/leases/", Code: code})
+		}
+		_, err := Collect(t.Context(), s.cfg)
+		if err == nil || strings.Contains(err.Error(), "no API server") ||
+			!strings.HasPrefix(err.Error(), "read lease kube-system/kvip: ") {
+			t.Errorf("status %d: %v", code, err)
+		}
 	}
 }
 

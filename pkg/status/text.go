@@ -131,7 +131,7 @@ func (r Report) writeNotes(b *bytes.Buffer) {
 		printf(b, "%s: agent uses the rights of %s\n", strings.Join(administrators[file], ", "), file)
 	}
 	for _, name := range r.Unseen {
-		printf(b, "%s: in the lease's transitions, but no agent answers under this name\n", name)
+		printf(b, "%s: named in the Lease, but no agent answers under this name\n", name)
 	}
 }
 

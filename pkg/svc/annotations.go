@@ -66,7 +66,7 @@ func readAnnotations(s *corev1.Service) annotations {
 	foreign, notes, err := kubevip.ParseAnnotations(s.Annotations)
 	if !requested && (len(foreign.Addresses) > 0 || err != nil) {
 		own.Addresses, own.Err = foreign.Addresses, err
-		own.Fields.Addresses = "annotation " + kubevip.ShareKey
+		own.Fields.Addresses = "annotation " + kubevip.AnnotationAddresses
 	}
 	own.Key, own.Link = cmp.Or(own.Key, foreign.ShareKey), cmp.Or(own.Link, foreign.Interface)
 	own.Ignore = foreign.Ignore

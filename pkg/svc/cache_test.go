@@ -60,7 +60,7 @@ func TestCacheFollowsTheCluster(t *testing.T) {
 	if got := c.Interfaces(); got["a"] != "eth1" {
 		t.Errorf("interfaces %v", got)
 	}
-	if got := c.Endpoints()[svc.Backend{Owner: "a/web"}]; got["n1"] != placement.Ready {
+	if got := c.Endpoints()[svc.Backend{Service: "a/web"}]; got["n1"] != placement.Ready {
 		t.Errorf("endpoints %v", got)
 	}
 	if len(c.Ledger()) != 1 || len(c.Leases()) != 2 || c.Lease("kvip-services-node-n1") == nil {
@@ -129,7 +129,7 @@ func TestSlicesOfOneServiceAreMerged(t *testing.T) {
 			"conditions": map[string]bool{"ready": false, "serving": true, "terminating": true},
 		}},
 	})
-	web := svc.Backend{Owner: "a/web"}
+	web := svc.Backend{Service: "a/web"}
 	e.Eventually("endpoints on both nodes", func() bool { return len(c.Endpoints()[web]) == 2 })
 	if got := c.Endpoints()[web]; got["n1"] != placement.Ready || got["n2"] != placement.Ready {
 		t.Errorf("endpoints %v", got)

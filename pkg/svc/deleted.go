@@ -12,7 +12,7 @@ import (
 )
 
 // keepDeleted is how long a ledger entry counts after its Lease was deleted. The allocator writes
-// it again within a second; this limits how long agents continue without an allocator.
+// it again within two seconds; this limits how long agents continue without an allocator.
 const keepDeleted = 10 * time.Minute
 
 // deletedEntries remembers the entries of ledger Leases that were deleted. kvip deletes none.
@@ -77,8 +77,8 @@ func (d *deletedEntries) merge(l ipam.Ledger) ipam.Ledger {
 	}
 	served := map[key]bool{}
 	for addr, entries := range l {
-		for _, h := range entries {
-			served[key{h.Service, ipam.FamilyOf(addr)}] = h.Service != ipam.ControlPlane
+		for _, one := range entries {
+			served[key{one.Service, ipam.FamilyOf(addr)}] = one.Service != ipam.ControlPlane
 		}
 	}
 	all := maps.Clone(l)
@@ -86,8 +86,8 @@ func (d *deletedEntries) merge(l ipam.Ledger) ipam.Ledger {
 		if _, exists := l[addr]; exists {
 			continue
 		}
-		entries := slices.DeleteFunc(slices.Clone(e.entries), func(h ipam.Entry) bool {
-			return served[key{h.Service, ipam.FamilyOf(addr)}]
+		entries := slices.DeleteFunc(slices.Clone(e.entries), func(one ipam.Entry) bool {
+			return served[key{one.Service, ipam.FamilyOf(addr)}]
 		})
 		if len(entries) > 0 {
 			all[addr] = entries

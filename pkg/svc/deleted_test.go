@@ -24,9 +24,9 @@ func shardLease(name string, second int64, text string) *Lease {
 // text renders a ledger: "address=service,service" for each address, sorted.
 func text(l ipam.Ledger) string {
 	var all []string
-	for addr, holders := range l {
+	for addr, entries := range l {
 		var owners []string
-		for _, h := range holders {
+		for _, h := range entries {
 			owners = append(owners, string(h.Service))
 		}
 		all = append(all, fmt.Sprintf("%s=%s", addr, strings.Join(owners, ",")))

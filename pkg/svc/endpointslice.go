@@ -51,7 +51,7 @@ func readSlice(s *discoveryv1.EndpointSlice) (*endpointSlice, bool) {
 		}
 	}
 	if s.Namespace == "default" && name == "kubernetes" {
-		result.servers = apiclient.Endpoints(s)
+		result.servers = apiclient.ServersOf(s)
 	}
 	return result, true
 }

@@ -21,8 +21,8 @@ type entry struct {
 // EncodeLedger writes the ledger's annotation. Equal ledgers give equal texts.
 func EncodeLedger(l ipam.Ledger) string {
 	raw := make(map[string][]entry, len(l))
-	for addr, holders := range l {
-		raw[addr.String()] = entries(holders)
+	for addr, entries := range l {
+		raw[addr.String()] = encode(entries)
 	}
 	text, err := json.Marshal(raw)
 	if err != nil {
@@ -31,14 +31,14 @@ func EncodeLedger(l ipam.Ledger) string {
 	return string(text)
 }
 
-func entries(holders []ipam.Entry) []entry {
-	list := make([]entry, 0, len(holders))
-	for _, h := range holders {
-		e := entry{Service: h.Service, Pool: h.Pool, Key: h.Key, Terms: h.Terms}
-		for _, p := range h.Ports {
-			e.Ports = append(e.Ports, strconv.Itoa(int(p.Number))+"/"+p.Protocol)
+func encode(entries []ipam.Entry) []entry {
+	list := make([]entry, 0, len(entries))
+	for _, e := range entries {
+		encoded := entry{Service: e.Service, Pool: e.Pool, Key: e.Key, Terms: e.Terms}
+		for _, p := range e.Ports {
+			encoded.Ports = append(encoded.Ports, strconv.Itoa(int(p.Number))+"/"+p.Protocol)
 		}
-		list = append(list, e)
+		list = append(list, encoded)
 	}
 	return list
 }
@@ -76,8 +76,8 @@ func ports(texts []string) []ipam.Port {
 }
 
 // EntrySize is how many bytes an address adds to the ledger's annotation, at the most.
-func EntrySize(addr netip.Addr, holders []ipam.Entry) int {
-	text, err := json.Marshal(entries(holders))
+func EntrySize(addr netip.Addr, entries []ipam.Entry) int {
+	text, err := json.Marshal(encode(entries))
 	if err != nil {
 		return 0 // as above
 	}

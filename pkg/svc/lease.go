@@ -13,6 +13,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/pkg/ipam"
+	"github.com/kvip/kvip/pkg/liveness"
 )
 
 // LabelRole is the label of the Leases of kvip's Services. Its value is their role.
@@ -44,25 +45,30 @@ func NodeLease(leader, node string) string { return leader + "-node-" + node }
 // LedgerPrefix returns the beginning of the shards' names; a number follows.
 func LedgerPrefix(leader string) string { return leader + "-ledger-" }
 
-// maxShard is larger than the number of any shard, so that each one has a successor.
-const maxShard = 1 << 20
+// maxShardNumber is larger than the number of any shard, so that each one has a successor.
+const maxShardNumber = 1 << 20
 
 // Shard returns the number of a shard by its name, -1 if name is not that of a shard.
 func Shard(leader, name string) int {
 	digits, ok := strings.CutPrefix(name, LedgerPrefix(leader))
 	n, err := strconv.Atoi(digits)
-	if !ok || err != nil || strconv.Itoa(n) != digits || n < 0 || n > maxShard { // not 01
+	if !ok || err != nil || strconv.Itoa(n) != digits || n < 0 || n > maxShardNumber { // not 01
 		return -1
 	}
 	return n
 }
+
+// maxDuration bounds the duration of a Lease: any node may write any Lease, and a dead node with
+// the largest number would count as alive for 68 years. It is that of nodes in a cluster of 5000,
+// which Kubernetes supports (https://kubernetes.io/docs/setup/best-practices/cluster-large/).
+var maxDuration = liveness.Duration(5000)
 
 // Lease is the decoded part of a Lease.
 type Lease struct {
 	metav1.ObjectMeta // namespace, name, UID and resourceVersion only
 	Role              string
 	Holder            string
-	Duration          time.Duration
+	Duration          time.Duration // at most maxDuration, not negative
 	Renewed           time.Time
 	// Leader is the value of AnnotationLeader.
 	Leader string
@@ -85,7 +91,8 @@ func ReadLease(l *coordinationv1.Lease) *Lease {
 		result.Holder = *l.Spec.HolderIdentity
 	}
 	if l.Spec.LeaseDurationSeconds != nil {
-		result.Duration = time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
+		duration := time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
+		result.Duration = min(max(duration, 0), maxDuration)
 	}
 	if l.Spec.RenewTime != nil {
 		result.Renewed = l.Spec.RenewTime.Time

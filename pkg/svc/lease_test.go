@@ -1,6 +1,7 @@
 package svc
 
 import (
+	"math"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -45,6 +46,19 @@ func TestReadNodeLease(t *testing.T) {
 	bad := ReadLease(lease("s-node-n1", RoleNode, AnnotationNode, `{"node":"n1","links":7}`))
 	if bad.Info.Node != "" || bad.Holder != "me" {
 		t.Errorf("an annotation that cannot be read: %+v", bad)
+	}
+}
+
+// S2: any node may write any Lease, so a dead node must not count as alive for years.
+func TestTheDurationOfALeaseIsBounded(t *testing.T) {
+	for seconds, want := range map[int32]time.Duration{
+		math.MaxInt32: 1250 * time.Second, 1250: 1250 * time.Second, 0: 0, -1: 0, math.MinInt32: 0,
+	} {
+		l := lease("s-node-n1", RoleNode, AnnotationNode, "{}")
+		l.Spec.LeaseDurationSeconds = &seconds
+		if got := ReadLease(l).Duration; got != want {
+			t.Errorf("%d seconds count as %v, want %v", seconds, got, want)
+		}
 	}
 }
 
@@ -127,7 +141,7 @@ func TestShard(t *testing.T) {
 	for name, want := range map[string]int{
 		"s-ledger-0": 0, "s-ledger-12": 12, "s-ledger-01": -1, "s-ledger--1": -1, "s-ledger-x": -1,
 		"s-ledger-":   -1,
-		"s-ledger-+1": -1, "t-ledger-0": -1, "s-ledger-1048576": maxShard, "s-ledger-1048577": -1,
+		"s-ledger-+1": -1, "t-ledger-0": -1, "s-ledger-1048576": maxShardNumber, "s-ledger-1048577": -1,
 		"s-ledger-9223372036854775807": -1,
 	} {
 		if got := Shard("s", name); got != want {
@@ -163,8 +177,8 @@ func TestLedgerText(t *testing.T) {
 		t.Errorf("decoded %+v", got)
 	}
 	size := 0
-	for addr, holders := range sample() {
-		size += EntrySize(addr, holders)
+	for addr, entries := range sample() {
+		size += EntrySize(addr, entries)
 	}
 	if size < len(text)-len("{}") {
 		t.Errorf("sizes of entries add up to %d, and the text has %d bytes", size, len(text))
@@ -196,11 +210,11 @@ func FuzzDecodeLedger(f *testing.F) {
 			t.Errorf("%q is read as %v, written, and read as %v", text, got, again)
 		}
 		size := 0
-		for addr, holders := range got {
-			if !addr.IsValid() || addr.Zone() != "" || len(holders) == 0 {
-				t.Errorf("%q: %v has %v", text, addr, holders)
+		for addr, entries := range got {
+			if !addr.IsValid() || addr.Zone() != "" || len(entries) == 0 {
+				t.Errorf("%q: %v has %v", text, addr, entries)
 			}
-			size += EntrySize(addr, holders)
+			size += EntrySize(addr, entries)
 		}
 		if size+2 < len(EncodeLedger(got)) {
 			t.Errorf("%q: sizes add up to %d", text, size)

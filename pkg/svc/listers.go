@@ -19,8 +19,8 @@ func (c *Cache) Services() []*Service {
 
 // Backend names the endpoints of a Service that serve an address of one family.
 type Backend struct {
-	Owner  ipam.ServiceKey
-	Family ipam.Family
+	Service ipam.ServiceKey
+	Family  ipam.Family
 }
 
 // Endpoints returns the nodes with endpoints that accept traffic, by Service and family.
@@ -136,18 +136,6 @@ func (c *Cache) Interfaces() map[string]string {
 		return m.Interfaces
 	}
 	return nil
-}
-
-// ControlPlane returns the virtual IPs and ports of control planes with a Lease in this namespace,
-// also if that Lease is no longer renewed.
-func (c *Cache) ControlPlane() map[netip.Addr]uint16 {
-	all := map[netip.Addr]uint16{}
-	for _, l := range c.leases.all() {
-		for _, a := range l.ControlPlane {
-			all[a.Addr()] = a.Port()
-		}
-	}
-	return all
 }
 
 // Networks returns the networks of the cluster's Services and of the nodes' pods. If the former are

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -112,10 +113,10 @@ func TestEndpointsMerge(t *testing.T) {
 	six.Name, six.AddressType = "web-6", discoveryv1.AddressTypeIPv6
 	c := filledCache(t, Reader{}, one, two, six)
 	want := map[Backend]placement.Endpoints{
-		{Owner: "a/web"}: {
+		{Service: "a/web"}: {
 			"n1": placement.Ready, "n2": placement.Ready, "n3": placement.ServingTerminating,
 		},
-		{Owner: "a/web", Family: ipam.IPv6}: {"n4": placement.Ready},
+		{Service: "a/web", Family: ipam.IPv6}: {"n4": placement.Ready},
 	}
 	for range 10 { // in any order of the slices
 		if got := c.Endpoints(); !reflect.DeepEqual(got, want) {
@@ -192,14 +193,15 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
-func TestControlPlanes(t *testing.T) {
+func TestControlPlaneLease(t *testing.T) {
 	l := lease("any-name", RoleControlPlane, kubelease.AnnotationVIPs,
 		"10.0.0.100:6443,[fd00::100]:6443")
-	want := map[netip.Addr]uint16{
-		netip.MustParseAddr("10.0.0.100"): 6443, netip.MustParseAddr("fd00::100"): 6443,
+	want := []netip.AddrPort{
+		netip.MustParseAddrPort("10.0.0.100:6443"), netip.MustParseAddrPort("[fd00::100]:6443"),
 	}
-	if got := filledCache(t, Reader{}, l).ControlPlane(); !reflect.DeepEqual(got, want) {
-		t.Errorf("control planes %v, want %v", got, want)
+	got := filledCache(t, Reader{}, l).Lease("any-name")
+	if got == nil || !slices.Equal(got.ControlPlane, want) {
+		t.Errorf("the Lease is %+v, want %v", got, want)
 	}
 }
 

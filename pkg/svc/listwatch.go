@@ -60,7 +60,7 @@ type collection struct {
 	client          func(*apiclient.Server) rest.Interface
 	name, namespace string
 	narrow          func(*metav1.ListOptions)
-	path            string // replaces client, name and namespace, for a group without a client
+	path            string // replaces client and namespace, for a group without a client
 }
 
 // newListWatch returns the listWatch of a collection. list returns a new list.
@@ -147,7 +147,7 @@ var (
 		&corev1.ConfigMap{}, func() runtime.Object { return &corev1.ConfigMapList{} }))
 	// listServiceCIDRs lists the networks of the cluster's Services (Kubernetes 1.33).
 	listServiceCIDRs = optional(newListWatch("servicecidrs",
-		collection{path: "/apis/networking.k8s.io/v1/servicecidrs"},
+		collection{name: "servicecidrs", path: "/apis/networking.k8s.io/v1/servicecidrs"},
 		&networkingv1.ServiceCIDR{}, func() runtime.Object { return &networkingv1.ServiceCIDRList{} }))
 )
 

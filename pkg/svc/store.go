@@ -44,7 +44,7 @@ func decoder[O runtime.Object, T any](read func(O) (T, bool)) decodeFunc[T] {
 type store[T object] struct {
 	listWatch
 	decode  decodeFunc[T]
-	changed func(matters bool) // called after each change, without a lock held
+	changed func(matters bool) // called after each change of items, without a lock held
 	// same reports whether two versions of an object differ in nothing on which decisions depend, such
 	// as a renewed Lease. Nil: each version matters.
 	same func(a, b T) bool
@@ -111,7 +111,9 @@ func (s *store[T]) Add(o any) error {
 		delete(s.items, key)
 	}
 	s.mu.Unlock()
-	s.changed(!ok || !had || s.same == nil || !s.same(old, value))
+	if ok || had { // else it is of no interest, as a Lease of another --services-name
+		s.changed(!ok || !had || s.same == nil || !s.same(old, value))
+	}
 	return nil
 }
 
@@ -126,10 +128,13 @@ func (s *store[T]) Delete(o any) error {
 	}
 	s.mu.Lock()
 	var none T
-	s.tracked(s.items[key], none, false)
+	old, had := s.items[key]
+	s.tracked(old, none, false)
 	delete(s.items, key)
 	s.mu.Unlock()
-	s.changed(true)
+	if had {
+		s.changed(true)
+	}
 	return nil
 }
 

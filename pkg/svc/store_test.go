@@ -63,28 +63,35 @@ func (s *testStore) names() string {
 func TestStoreKeepsDecodedObjects(t *testing.T) {
 	s := newTestStore()
 	for _, step := range []struct {
-		name string
-		do   func() error
-		want string
+		name  string
+		do    func() error
+		want  string
+		wakes int
 	}{
-		{"add", func() error { return s.Add(thing("x", "1", "k", "v")) }, "a/x"},
-		{"add another", func() error { return s.Add(thing("y", "2", "k", "v")) }, "a/x a/y"},
-		{"update", func() error { return s.Update(thing("x", "3", "k", "w")) }, "a/x a/y"},
-		{"update to no interest", func() error { return s.Update(thing("x", "4", "skip", "1")) }, "a/y"},
-		{"add without interest", func() error { return s.Add(thing("z", "5", "skip", "1")) }, "a/y"},
-		{"delete", func() error { return s.Delete(thing("y", "6", "k", "v")) }, ""},
-		{"delete a missing one", func() error { return s.Delete(thing("y", "6", "k", "v")) }, ""},
+		{"add", func() error { return s.Add(thing("x", "1", "k", "v")) }, "a/x", 1},
+		{"add another", func() error { return s.Add(thing("y", "2", "k", "v")) }, "a/x a/y", 1},
+		{"update", func() error { return s.Update(thing("x", "3", "k", "w")) }, "a/x a/y", 1},
+		{"update to no interest", func() error { return s.Update(thing("x", "4", "skip", "1")) },
+			"a/y", 1},
+		{"add without interest", func() error { return s.Add(thing("z", "5", "skip", "1")) }, "a/y", 0},
+		{"update without interest", func() error { return s.Update(thing("z", "6", "skip", "1")) },
+			"a/y", 0},
+		{"delete without interest", func() error { return s.Delete(thing("z", "6", "skip", "1")) },
+			"a/y", 0},
+		{"delete", func() error { return s.Delete(thing("y", "6", "k", "v")) }, "", 1},
+		{"delete a missing one", func() error { return s.Delete(thing("y", "6", "k", "v")) }, "", 0},
 		{"replace", func() error {
 			return s.Replace([]any{thing("p", "7", "k", "v"), thing("q", "7", "skip", "1")}, "7")
-		}, "a/p"},
-		{"replace by nothing", func() error { return s.Replace(nil, "8") }, ""},
+		}, "a/p", 1},
+		{"replace by nothing", func() error { return s.Replace(nil, "8") }, "", 1},
 	} {
 		wakes := s.wakes
 		if err := step.do(); err != nil {
 			t.Fatalf("%s: %v", step.name, err)
 		}
-		if got := s.names(); got != step.want || s.wakes != wakes+1 {
-			t.Errorf("%s: %q after %d wake-ups, want %q after one", step.name, got, s.wakes-wakes, step.want)
+		if got := s.names(); got != step.want || s.wakes != wakes+step.wakes {
+			t.Errorf("%s: %q after %d wake-ups, want %q after %d",
+				step.name, got, s.wakes-wakes, step.want, step.wakes)
 		}
 	}
 }
@@ -170,6 +177,18 @@ func TestStoreTracksChanges(t *testing.T) {
 	want := "->x1 x1>x2 kept0>x3 x3>- ->x6 x6>- ->z7 z7>-"
 	if got := strings.Join(calls, " "); got != want {
 		t.Errorf("changes %s, want %s", got, want)
+	}
+}
+
+// The metric of failed requests names the resource.
+func TestEachListWatchHasAResource(t *testing.T) {
+	for _, l := range []listWatch{
+		listServices, listNodes, listSlices, listPools, listKubeVIPConfigMap, listServiceCIDRs,
+		listLeases("a"), listLease("a", "x"),
+	} {
+		if l.kind == "" || l.resource == "" {
+			t.Errorf("%q has the resource %q", l.kind, l.resource)
+		}
 	}
 }
 

@@ -169,7 +169,7 @@ func (f *fixture) waitStored(text string) {
 
 // ping makes a request with the credentials in use, and reports a denial as the router does.
 func (f *fixture) ping() error {
-	server, err := f.store.Server(f.server.Host)
+	server, err := f.store.ServerInPool("", f.server.Host)
 	if err != nil {
 		return err
 	}

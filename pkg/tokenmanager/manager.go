@@ -18,7 +18,7 @@ import (
 	"github.com/kvip/kvip/pkg/required"
 )
 
-// Config of a Manager. Dir, Store, Router, Namespace and Name are required.
+// Config of a Manager. Dir, Store, Router, Namespace, Name and Objects are required.
 type Config struct {
 	Dir Directory
 	// Store was made with the same StateDir, and TokenManaged.
@@ -104,7 +104,8 @@ func New(cfg Config) (*Manager, error) {
 	return m, nil
 }
 
-// Expires returns when the token in use expires; zero if there is none, or if it does not tell.
+// Expires returns when the token in use expires; zero if there is none, or if it contains no
+// expiry.
 func (m *Manager) Expires() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -269,8 +270,8 @@ func (m *Manager) save() error {
 	return err
 }
 
-// verify asks an API server for the permissions of the token: the one that denied it, or the node's
-// own. A token that is denied is replaced, if there are bootstrap credentials.
+// verify asks an API server for the permissions of the token: the one that denied it, or the first
+// reachable one. A token that is denied is replaced, if there are bootstrap credentials.
 func (m *Manager) verify(ctx context.Context) error {
 	hosts := m.cfg.Router.DirectHosts()
 	if m.deniedBy != "" {
@@ -311,7 +312,8 @@ func (m *Manager) conclude(err error) {
 	}
 }
 
-// issue applies RBAC and requests a token, with the first bootstrap credentials that may.
+// issue applies RBAC and requests a token, with the first bootstrap credentials that have the
+// permissions.
 func (m *Manager) issue(ctx context.Context) (err error) {
 	m.denied, m.s.verified = false, false // verify again if this fails: the cause may be gone
 	for _, creds := range m.cfg.Store.Kubeconfigs() {

@@ -172,7 +172,7 @@ func TestBootstrapWithoutPermissions(t *testing.T) {
 func TestHardenedWithoutToken(t *testing.T) {
 	f := newFixture(t)
 	f.run()
-	_, err := f.store.Server(f.server.Host)
+	_, err := f.store.ServerInPool("", f.server.Host)
 	if err == nil || !strings.Contains(err.Error(), "without --hardened") {
 		t.Errorf("%v", err)
 	}

@@ -18,7 +18,7 @@ var (
 	// errDenied means that an API server rejects the token, or that a permission is missing.
 	errDenied = errors.New("denied")
 	// errInconclusive is errDenied of an API server that may not be ready.
-	errInconclusive = errors.New("its readiness is unknown")
+	errInconclusive = errors.New("the readiness of the API server is unknown")
 )
 
 // permission is one question to an API server.

@@ -31,7 +31,7 @@ func TestCheckPermissions(t *testing.T) {
 		{"anonymous requests are denied", func(f *fixture, text string) {
 			f.server.RejectUser(text)
 			f.server.RejectUser("")
-		}, true, true, "its readiness is unknown"},
+		}, true, true, "the readiness of the API server is unknown"},
 		{"not ready", func(f *fixture, text string) {
 			f.server.RejectUser(text)
 			f.server.Deny(fakeapi.DenyRule{Method: "GET", Path: "/readyz", Code: failed})

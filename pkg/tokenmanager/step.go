@@ -1,6 +1,10 @@
 package tokenmanager
 
-import "time"
+import (
+	"time"
+
+	"github.com/kvip/kvip/pkg/backoff"
+)
 
 const (
 	// requestedLifetime is the lifetime to request: a node may be off for that long and find its
@@ -76,11 +80,7 @@ func (s snapshot) retryAt() time.Time {
 	if s.unreachable {
 		limit = maxPauseUnreachable
 	}
-	pause := minPause
-	for n := 1; n < s.failures && pause < limit; n++ {
-		pause *= 2
-	}
-	pause = min(pause, limit)
+	pause := backoff.Backoff{Min: minPause, Max: limit}.After(s.failures)
 	return s.attempted.Add(pause + time.Duration(s.jitter*float64(pause)/4))
 }
 

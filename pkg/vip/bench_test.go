@@ -22,7 +22,7 @@ func BenchmarkSyncFake(b *testing.B) {
 	want := many(1000, eth0)
 	for b.Loop() {
 		for _, list := range [][]Address{want, want, nil} {
-			if _, _, err := o.Sync(assigned(list)); err != nil {
+			if err := o.Sync(assigned(list)); err != nil {
 				b.Fatal(err)
 			}
 		}

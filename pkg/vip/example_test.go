@@ -54,16 +54,21 @@ func ExampleServiceOwner_Sync() {
 		{on(eth0, "192.0.2.21"), on(eth0, "192.0.2.22")},
 		{on(eth1, "192.0.2.21")},
 	} {
-		added, removed, err := owner.Sync(want)
-		fmt.Println(len(added), "added,", len(removed), "removed")
-		for _, e := range vip.AddressErrors(err) {
+		for _, e := range vip.AddressErrors(owner.Sync(want)) {
 			fmt.Println(e)
+		}
+		present, err := owner.Present()
+		for _, m := range present {
+			fmt.Println(m.Addr, "is on", m.LinkName)
+		}
+		if err != nil {
+			fmt.Println(err)
 		}
 	}
 	// Output:
-	// 1 added, 0 removed
 	// address 192.0.2.22 on eth0: no memory
-	// 1 added, 1 removed
+	// 192.0.2.21 is on eth0
+	// 192.0.2.21 is on eth1
 }
 
 // A lifetime ends early enough for the kernel's lag, and is never shorter than a second.

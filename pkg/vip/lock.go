@@ -1,10 +1,12 @@
 package vip
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -23,9 +25,9 @@ var ErrLocked = errors.New("another kvip serves it in this network namespace")
 // servicesLock is the name of the lock of Services.
 const servicesLock = "kvip/services"
 
-// LockBackoff is the pause between attempts to lock. The jitter lets two agents that start at one
+// lockBackoff is the pause between attempts to lock. The jitter lets two agents that start at one
 // time not collide again and again.
-var LockBackoff = backoff.Backoff{
+var lockBackoff = backoff.Backoff{
 	Min: 400 * time.Millisecond, Max: 400 * time.Millisecond, Jitter: 0.5,
 }
 
@@ -33,9 +35,12 @@ var LockBackoff = backoff.Backoff{
 // closed and when the process ends. ErrLocked if another kvip has it.
 func Lock(vip netip.Addr) (io.Closer, error) {
 	socket, err := lock(lockName(vip))
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrLocked):
 		return nil, fmt.Errorf("lock %s: %w: stop that one, or give one of them another --vip "+
 			"(see ss -xap | grep kvip)", vip, err)
+	case err != nil:
+		return nil, fmt.Errorf("lock %s: %w", vip, err)
 	}
 	return socket, nil
 }
@@ -45,10 +50,42 @@ func Lock(vip netip.Addr) (io.Closer, error) {
 // the lock as well. ErrLocked if another kvip has it.
 func LockServices() (io.Closer, error) {
 	socket, err := lock(servicesLock)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrLocked):
 		return nil, fmt.Errorf("lock Services: %w: stop that one first (see ss -xap | grep kvip)", err)
+	case err != nil:
+		return nil, fmt.Errorf("lock Services: %w", err)
 	}
 	return socket, nil
+}
+
+// AwaitLock calls lock, which is Lock or LockServices, until it has the lock, or ctx ends: then
+// AwaitLock returns nil. When a wait begins, for another kvip or after another error, AwaitLock
+// logs that and calls waiting with the error.
+func AwaitLock(
+	ctx context.Context, lock func() (io.Closer, error), log *slog.Logger, waiting func(error),
+) io.Closer {
+	var result io.Closer
+	var before error
+	lockBackoff.Retry(ctx, func(failures int) error {
+		acquired, err := lock()
+		locked := errors.Is(err, ErrLocked)
+		switch {
+		case err == nil:
+			result = acquired
+			return nil
+		case failures > 0 && locked == errors.Is(before, ErrLocked):
+			return err // of the same kind
+		case locked:
+			log.Warn("waiting for another kvip on this host to end", "err", err)
+		default:
+			log.Warn("cannot take the lock; trying again", "err", err)
+		}
+		before = err
+		waiting(err)
+		return err
+	})
+	return result
 }
 
 func lockName(vip netip.Addr) string { return "kvip/vip/" + vip.Unmap().String() }

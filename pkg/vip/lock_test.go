@@ -1,8 +1,10 @@
 package vip
 
 import (
+	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -41,6 +43,67 @@ func TestLock(t *testing.T) {
 		t.Fatalf("after unlocking: %v", err)
 	}
 	again.Close()
+}
+
+// An error that no other kvip causes has no advice to stop one.
+func TestLockWithoutFiles(t *testing.T) {
+	if c, err := Lock(vip6); err == nil { // the runtime's own files exist after that
+		c.Close()
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Lock(vip4)
+	_, errServices := LockServices()
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	for want, err := range map[string]error{"lock 10.9.0.100: ": err, "lock Services: ": errServices} {
+		if !errors.Is(err, unix.EMFILE) || !strings.HasPrefix(err.Error(), want) ||
+			strings.Contains(err.Error(), "stop that one") {
+			t.Errorf("%s%v; want EMFILE without advice", want, err)
+		}
+	}
+}
+
+// A wait is logged when it begins and when its cause changes.
+func TestAwaitLock(t *testing.T) {
+	steps := []error{unix.EMFILE, unix.EPERM, ErrLocked, ErrLocked, nil}
+	free, err := Lock(vip6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer free.Close()
+	var out testutil.Log
+	var reasons []error
+	log, waiting := slog.New(slog.NewTextHandler(&out, nil)), func(err error) {
+		reasons = append(reasons, err)
+	}
+	got := AwaitLock(t.Context(), func() (io.Closer, error) {
+		err := steps[0]
+		steps = steps[1:]
+		return free, err
+	}, log, waiting)
+	if got != free || len(steps) != 0 {
+		t.Errorf("the lock is %v, %d steps remain", got, len(steps))
+	}
+	if len(reasons) != 2 || reasons[0] != unix.EMFILE || reasons[1] != ErrLocked {
+		t.Errorf("waiting because of %v", reasons)
+	}
+	if out.Count("cannot take the lock; trying again") != 1 ||
+		out.Count("waiting for another kvip on this host to end") != 1 {
+		t.Errorf("the log has\n%s", &out)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	refuse := func() (io.Closer, error) { return nil, ErrLocked }
+	if got := AwaitLock(ended, refuse, log, waiting); got != nil {
+		t.Errorf("without a lock: %v", got)
+	}
 }
 
 // asUser runs fn in the namespace as a user without any right.

@@ -127,13 +127,12 @@ func (o *ServiceOwner) list(want []Address) ([]link.HostAddr, error) {
 // Sync makes the kernel have exactly the assigned addresses with the mark of Services. It
 // compares with a listing, not with earlier calls: it writes missing addresses, moves those on
 // another link and deletes the others. It does not write addresses that are present; Refresh
-// refreshes them from now on (S6). It returns what it wrote and what it deleted; an address
-// that moved is in both.
+// refreshes them from now on (S6).
 //
 // The failure of one address does not stop the others: the error joins an *AddressError for
 // each (see AddressErrors). It wraps ErrForeign or ErrControlPlane if another component has
 // the address on this host. A failed address is not refreshed; the next Sync tries again.
-func (o *ServiceOwner) Sync(list []assignment.Assignment) (added, removed []Address, err error) {
+func (o *ServiceOwner) Sync(list []assignment.Assignment) error {
 	want := make([]Address, len(list))
 	for i, a := range list {
 		want[i] = Address{Addr: a.Addr, LinkIndex: a.Link.Index, LinkName: a.Link.Name}
@@ -143,13 +142,13 @@ func (o *ServiceOwner) Sync(list []assignment.Assignment) (added, removed []Addr
 	now := o.cfg.Clock()
 	host, err := o.list(want)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	p := newSyncPlan(host, want, o.cfg.Lifetime)
 	added, removed, errs := o.execute(p)
 	o.reschedule(p, added, now)
 	o.destroySockets(removed)
-	return added, removed, errors.Join(append(p.refused, errs...)...)
+	return errors.Join(append(p.refused, errs...)...)
 }
 
 // execute makes the changes of a plan. An address on another link stays there until it is

@@ -34,11 +34,18 @@ func many(n int, on link.Link) []Address {
 
 func netlinkServiceOwner(t testing.TB) *ServiceOwner {
 	t.Helper()
-	r, err := NewServiceOwner(ServiceOwnerConfig{})
+	r, _ := recordedServiceOwner(t)
+	return r
+}
+
+func recordedServiceOwner(t testing.TB) (*ServiceOwner, *recordingKernel) {
+	t.Helper()
+	kernel := &recordingKernel{Kernel: Netlink()}
+	r, err := NewServiceOwner(ServiceOwnerConfig{Kernel: kernel})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return r, kernel
 }
 
 // checkServices asserts that this host has exactly the wanted addresses, with E10's attributes.
@@ -76,11 +83,11 @@ func checkServices(t *testing.T, desc string, want []Address, scope uint8) {
 // and every new one is delivered to at once.
 func TestServiceOwnerInTheKernel(t *testing.T) {
 	l := newLab(t)
-	r := netlinkServiceOwner(t)
+	r, kernel := recordedServiceOwner(t)
 	on0, on1 := many(500, l.eth0), many(500, l.eth1)
 	sync := func(desc string, want []Address, scope uint8, added, removed int) {
 		t.Helper()
-		a, d, err := r.Sync(assigned(want))
+		a, d, err := kernel.sync(r, want)
 		if err != nil || len(a) != added || len(d) != removed {
 			t.Fatalf("%s: %d added, %d removed, %v; want %d and %d", desc, len(a), len(d), err, added,
 				removed)
@@ -142,7 +149,7 @@ func TestServiceOwnerRefreshesInTheKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := many(40, l.eth0)
-	if _, _, err := r.Sync(assigned(want)); err != nil {
+	if err := r.Sync(assigned(want)); err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range want { // so that a refresh is visible without waiting
@@ -177,7 +184,7 @@ func TestTwoMarks(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, _, err := r.Sync(assigned(want)); err != nil {
+		if err := r.Sync(assigned(want)); err != nil {
 			t.Fatal(err)
 		}
 		checkServices(t, "beside the control plane's", want, unix.RT_SCOPE_HOST)
@@ -185,7 +192,7 @@ func TestTwoMarks(t *testing.T) {
 			t.Fatalf("the control plane's beside Services: %+v", h)
 		}
 	}
-	if _, _, err := r.Sync(assigned(append(want, at(l.eth0, vip4)))); !errors.Is(err,
+	if err := r.Sync(assigned(append(want, at(l.eth0, vip4)))); !errors.Is(err,
 		ErrControlPlane) {
 		t.Errorf("a control plane's address: %v", err)
 	}
@@ -206,7 +213,7 @@ func TestTwoMarks(t *testing.T) {
 	if err := r.Clear(); err != nil || len(find(t, vip4)) != 1 {
 		t.Errorf("Clear: %v", err)
 	}
-	if _, _, err := r.Sync(assigned(want)); err != nil {
+	if err := r.Sync(assigned(want)); err != nil {
 		t.Fatal(err)
 	}
 	if removed, err := Cleanup(nil); err != nil || len(removed) != 5 {
@@ -218,12 +225,12 @@ func TestTwoMarks(t *testing.T) {
 // One bad address among many, and a link that is gone, hold up no other.
 func TestBulkErrorsInTheKernel(t *testing.T) {
 	l := newLab(t)
-	r := netlinkServiceOwner(t)
+	r, kernel := recordedServiceOwner(t)
 	gone := link.Link{Index: 4711, Name: "gone0"}
 	bad := []Address{at(l.eth0, netip.MustParseAddr("10.9.0.1")), at(gone, nth(9000)),
 		at(gone, netip.MustParseAddr("2001:db8:9::9"))}
 	want := many(200, l.eth0)
-	added, _, err := r.Sync(assigned(slices.Concat(want[:100], bad, want[100:])))
+	added, _, err := kernel.sync(r, slices.Concat(want[:100], bad, want[100:]))
 	if list := AddressErrors(err); len(added) != 200 || len(list) != 3 ||
 		!errors.Is(list[0], ErrForeign) || !errors.Is(list[1], unix.ENODEV) ||
 		!errors.Is(list[2], unix.ENODEV) {
@@ -243,7 +250,7 @@ func TestServiceOwnerDestroysConnections(t *testing.T) {
 	l := newLab(t)
 	r := netlinkServiceOwner(t)
 	want := many(4, l.eth0)
-	if _, _, err := r.Sync(assigned(want)); err != nil {
+	if err := r.Sync(assigned(want)); err != nil {
 		t.Fatal(err)
 	}
 	var pairs []pair
@@ -251,7 +258,7 @@ func TestServiceOwnerDestroysConnections(t *testing.T) {
 		own, _ := listen(t, netip.AddrPortFrom(a.Addr, 0).String())
 		pairs = append(pairs, connect(t, own, "", own.Addr().String()))
 	}
-	if _, _, err := r.Sync(assigned(want[2:])); err != nil {
+	if err := r.Sync(assigned(want[2:])); err != nil {
 		t.Fatal(err)
 	}
 	for i, p := range pairs {
@@ -357,7 +364,7 @@ func benchmarkServiceOwner(b *testing.B, n int, v6 bool) {
 		phases[name] += time.Since(began)
 	}
 	sync := func(list []Address) func() error {
-		return func() error { _, _, err := r.Sync(assigned(list)); return err }
+		return func() error { return r.Sync(assigned(list)) }
 	}
 	for b.Loop() {
 		measure("add", sync(want))
@@ -378,7 +385,7 @@ func benchmarkServiceOwner(b *testing.B, n int, v6 bool) {
 // are.
 func TestIsolatedLinksInTheKernel(t *testing.T) {
 	l := newLab(t)
-	r := netlinkServiceOwner(t)
+	r, kernel := recordedServiceOwner(t)
 	for _, args := range []string{
 		"link add kube-ipvs0 type veth peer name ipvs-peer", "link set kube-ipvs0 arp off",
 		"link add quiet0 type veth peer name quiet-peer", "link set quiet0 arp off up",
@@ -389,7 +396,7 @@ func TestIsolatedLinksInTheKernel(t *testing.T) {
 	want := many(8, l.eth0)
 	check := func(desc string, added int) {
 		t.Helper()
-		a, d, err := r.Sync(assigned(want))
+		a, d, err := kernel.sync(r, want)
 		if err != nil || len(a) != added || len(d) != 0 {
 			t.Errorf("%s: added %v, removed %v, %v", desc, a, d, err)
 		}
@@ -408,7 +415,7 @@ func TestIsolatedLinksInTheKernel(t *testing.T) {
 	bind(want[6:8], "quiet0")
 	check("after kvip", 0)
 	testutil.IP(t, "link set quiet0 arp on")
-	if _, _, err := r.Sync(assigned(want)); len(AddressErrors(err)) != 2 {
+	if err := r.Sync(assigned(want)); len(AddressErrors(err)) != 2 {
 		t.Errorf("a link that can be reached has them: %v", err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 type serviceFixture struct {
 	*Fake
 	*ServiceOwner
+	kernel  *recordingKernel
 	now     time.Duration
 	sockets []netip.Addr
 }
@@ -28,6 +29,7 @@ func newServiceFixture(t *testing.T) *serviceFixture {
 	t.Helper()
 	c := &serviceFixture{now: time.Hour}
 	c.Fake = NewFake(func() time.Duration { return c.now })
+	c.kernel = &recordingKernel{Kernel: c.Fake}
 	c.restart(t)
 	return c
 }
@@ -37,7 +39,8 @@ func (c *serviceFixture) restart(t *testing.T) {
 	t.Helper()
 	var err error
 	c.ServiceOwner, err = NewServiceOwner(ServiceOwnerConfig{
-		Kernel: c.Fake, Clock: func() time.Duration { return c.now }, Log: slog.New(slog.DiscardHandler),
+		Kernel: c.kernel, Clock: func() time.Duration { return c.now },
+		Log: slog.New(slog.DiscardHandler),
 		DestroySockets: func(vips []netip.Addr) (int, error) {
 			c.sockets = append(c.sockets, vips...)
 			return 1, errBroken // never fatal
@@ -62,11 +65,47 @@ func (c *serviceFixture) idle(t *testing.T, d time.Duration) {
 
 func (c *serviceFixture) sync(t *testing.T, want ...Address) (added, removed []Address) {
 	t.Helper()
-	added, removed, err := c.Sync(assigned(want))
+	added, removed, err := c.kernel.sync(c.ServiceOwner, want)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return added, removed
+}
+
+// recordingKernel records the changes that succeed.
+type recordingKernel struct {
+	Kernel
+	done []Change
+}
+
+func (k *recordingKernel) Apply(changes []Change) []error {
+	errs := k.Kernel.Apply(changes)
+	for i, err := range errs {
+		if err == nil {
+			k.done = append(k.done, changes[i])
+		}
+	}
+	return errs
+}
+
+// sync calls Sync of an owner of this kernel. It returns what was written and what was deleted; an
+// address that moved is in both.
+func (k *recordingKernel) sync(o *ServiceOwner, want []Address) (
+	added, removed []Address, err error,
+) {
+	k.done = nil
+	err = o.Sync(assigned(want))
+	for _, c := range k.done {
+		if c.Valid > 0 {
+			added = append(added, c.Address)
+		}
+	}
+	for _, c := range k.done {
+		if c.Valid == 0 && !slices.Contains(added, c.Address) {
+			removed = append(removed, c.Address)
+		}
+	}
+	return added, removed, err
 }
 
 func host(prefix string, on link.Link, proto uint8) link.HostAddr {
@@ -161,11 +200,11 @@ func TestSyncRefuses(t *testing.T) {
 	c.Put(labelled)
 	c.FailAddress(nth(6), errBroken)
 	good := at(eth0, nth(9))
-	added, removed, err := c.Sync(assigned([]Address{
+	added, removed, err := c.kernel.sync(c.ServiceOwner, []Address{
 		at(eth0, nth(1)), at(eth0, nth(2)), at(eth0, nth(3)), at(eth0, nth(4)), at(eth0, nth(5)),
 		at(eth0, nth(6)),
 		at(eth0, netip.MustParseAddr("fe80::1%eth0")), at(eth0, netip.Addr{}), {Addr: nth(8)}, good, good,
-	}))
+	})
 	if !slices.Equal(added, []Address{good}) || len(removed) != 0 {
 		t.Errorf("added %v, removed %v", added, removed)
 	}
@@ -203,7 +242,7 @@ func TestSyncGivesWayToTheNode(t *testing.T) {
 	c := newServiceFixture(t)
 	c.sync(t, at(eth0, nth(1)))
 	c.Put(host("10.20.0.1/24", eth1, 0))
-	_, removed, err := c.Sync(assigned([]Address{at(eth0, nth(1))}))
+	_, removed, err := c.kernel.sync(c.ServiceOwner, []Address{at(eth0, nth(1))})
 	if !errors.Is(err, ErrForeign) || !slices.Equal(removed, []Address{at(eth0, nth(1))}) {
 		t.Errorf("removed %v, %v", removed, err)
 	}
@@ -214,8 +253,8 @@ func TestMoveThatFails(t *testing.T) {
 	c := newServiceFixture(t)
 	c.sync(t, at(eth0, nth(1)))
 	c.FailAddress(nth(1), errBroken)
-	if _, removed, err := c.Sync(assigned([]Address{at(eth1, nth(1))})); len(
-		AddressErrors(err)) != 1 || len(removed) != 0 || !c.Has(nth(1)) {
+	_, removed, err := c.kernel.sync(c.ServiceOwner, []Address{at(eth1, nth(1))})
+	if len(AddressErrors(err)) != 1 || len(removed) != 0 || !c.Has(nth(1)) {
 		t.Errorf("removed %v, %v", removed, err)
 	}
 	c.FailAddress(nth(1), nil)
@@ -341,7 +380,7 @@ func TestClear(t *testing.T) {
 	if _, err := c.Present(); !errors.Is(err, errBroken) {
 		t.Errorf("Present: %v", err)
 	}
-	if _, _, err := c.Sync(nil); !errors.Is(err, errBroken) || AddressErrors(err) != nil {
+	if err := c.Sync(nil); !errors.Is(err, errBroken) || AddressErrors(err) != nil {
 		t.Errorf("Sync: %v", err)
 	}
 }
@@ -453,7 +492,7 @@ func TestAnAddressOnAnIsolatedLinkIsNotForeign(t *testing.T) {
 	}
 	c.Put(isolated("10.20.0.3/32", "down0", ControlPlaneProto))
 	c.Put(isolated("10.20.0.4/32", eth0.Name, 0))
-	if _, _, err := c.Sync(assigned([]Address{at(eth0, nth(3)),
+	if err := c.Sync(assigned([]Address{at(eth0, nth(3)),
 		{Addr: nth(4), LinkIndex: 90, LinkName: eth0.Name}})); len(AddressErrors(err)) != 2 {
 		t.Errorf("the control plane's address and another program's on the same link: %v", err)
 	}
@@ -485,7 +524,7 @@ func TestAKernelWithoutMarks(t *testing.T) {
 		c.Has(nth(2)) || !c.Has(nth(9)) {
 		t.Errorf("moved and given up: removed %v", removed)
 	}
-	if _, _, err := c.Sync(assigned([]Address{at(eth0, nth(8)), at(eth1, nth(1))})); !errors.Is(err,
+	if err := c.Sync(assigned([]Address{at(eth0, nth(8)), at(eth1, nth(1))})); !errors.Is(err,
 		ErrControlPlane) {
 		t.Errorf("the control plane's address: %v", err)
 	}

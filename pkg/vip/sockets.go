@@ -57,9 +57,7 @@ func destroySockets(vips []netip.Addr) (int, error) {
 }
 
 // destroyAndLog destroys connections of vips with destroy. Failures are logged.
-func destroyAndLog(
-	log *slog.Logger, destroy func([]netip.Addr) (int, error), vips []netip.Addr,
-) {
+func destroyAndLog(log *slog.Logger, destroy func([]netip.Addr) (int, error), vips []netip.Addr) {
 	if len(vips) == 0 {
 		return
 	}

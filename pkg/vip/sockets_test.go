@@ -181,7 +181,8 @@ func TestDead(t *testing.T) {
 func TestDestroyMany(t *testing.T) {
 	testutil.NewNetns(t)
 	testutil.IP(t, "addr add 10.9.0.100/32 dev lo")
-	conns, _ := crowd(t, 3*batch/2)
+	conns, closeAll := crowd(t, 3*batch/2)
+	defer closeAll()
 	all, err := link.Sockets(unix.AF_INET, connectionStates, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -201,9 +202,9 @@ func TestDestroyMany(t *testing.T) {
 	}
 }
 
-// crowd makes connections to the VIP, both ends here, and returns the dialled ones and what removes
-// the VIP.
-func crowd(t testing.TB, count int) (conns []net.Conn, leave func()) {
+// crowd makes connections to the VIP, both ends here, and returns the dialled ones and a function
+// that closes all.
+func crowd(t testing.TB, count int) (conns []net.Conn, closeAll func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "10.9.0.100:0")
 	if err != nil {
@@ -226,7 +227,7 @@ func crowd(t testing.TB, count int) (conns []net.Conn, leave func()) {
 		}
 		conns = append(conns, c)
 	}
-	t.Cleanup(func() {
+	return conns, func() {
 		listener.Close()
 		for range count {
 			(<-accepted).Close()
@@ -234,8 +235,7 @@ func crowd(t testing.TB, count int) (conns []net.Conn, leave func()) {
 		for _, c := range conns {
 			c.Close()
 		}
-	})
-	return conns, func() { testutil.IP(t, "addr del 10.9.0.100/32 dev lo") }
+	}
 }
 
 // BenchmarkDestroySockets has 9000 connections to the VIP with both ends here, so 18000 sockets.
@@ -244,16 +244,14 @@ func BenchmarkDestroySockets(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		testutil.IP(b, "addr add 10.9.0.100/32 dev lo")
-		conns, leave := crowd(b, 9000)
-		leave()
+		_, closeAll := crowd(b, 9000)
+		testutil.IP(b, "addr del 10.9.0.100/32 dev lo")
 		b.StartTimer()
 		if n, err := destroySockets([]netip.Addr{vip4}); n < 9000 || err != nil {
 			b.Fatalf("destroyed %d: %v", n, err)
 		}
 		b.StopTimer()
-		for _, c := range conns {
-			c.Close()
-		}
+		closeAll()
 		b.StartTimer()
 	}
 }

@@ -1,6 +1,6 @@
-// Package vip owns the virtual IPs on this host: it has the kernel keep them for a bounded
-// time, deletes them and verifies that they are gone. It does not decide which node may hold
-// an address, and it does not announce addresses. An Owner has the few addresses of the
+// Package vip owns the virtual IPs on this host: it adds them with a lifetime, deletes
+// them and verifies that they are gone. It does not decide which node may hold an address, and it
+// does not announce addresses. An Owner has the few addresses of the
 // control plane, a ServiceOwner the many of Services.
 //
 // The fence: every address has a kernel lifetime that ends before another node may claim the
@@ -92,7 +92,7 @@ type Change struct {
 	// Valid is the lifetime to write, whole seconds of at least 1. 0 deletes the address, and
 	// the other fields are not used.
 	Valid time.Duration
-	// ControlPlaneProto is the mark: Proto or ServiceProto.
+	// Proto is the mark: ControlPlaneProto or ServiceProto.
 	Proto uint8
 	// Scope is an RT_SCOPE_ value of rtnetlink(7).
 	Scope uint8

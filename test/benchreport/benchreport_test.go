@@ -59,6 +59,19 @@ func TestSectionsAreReplacedAndTheRestIsKept(t *testing.T) {
 	}
 }
 
+func TestProseIsWrapped(t *testing.T) {
+	row := "| " + strings.Repeat("x ", 80) + "|"
+	s := Section{Name: "one", Target: "x"}
+	got, err := s.Replace(s.Empty(), strings.Repeat("word ", 30)+"\n\n"+row)
+	must(t, err)
+	begin, end := s.Marks()
+	want := begin + "\n" + strings.TrimSpace(strings.Repeat("word ", 20)) + "\n" +
+		strings.TrimSpace(strings.Repeat("word ", 10)) + "\n\n" + row + "\n" + end + "\n"
+	if got != want {
+		t.Errorf("page:\n%s\nwant:\n%s", got, want)
+	}
+}
+
 func TestMachineAndVersions(t *testing.T) {
 	got := machine(2, "processor\t: 0\nmodel name\t: Some  CPU @ 2GHz\nmodel name\t: Some CPU\n",
 		"MemTotal:       24683520 kB\n")

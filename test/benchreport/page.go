@@ -27,7 +27,8 @@ func (s Section) Empty() string {
 	return begin + "\n" + end + "\n"
 }
 
-// Replace replaces what is between the marks, which must be in the page once.
+// Replace replaces what is between the marks, which must be in the page once. Lines of prose are
+// wrapped.
 func (s Section) Replace(page, text string) (string, error) {
 	begin, end := s.Marks()
 	if strings.Count(page, begin) != 1 || strings.Count(page, end) != 1 ||
@@ -37,7 +38,28 @@ func (s Section) Replace(page, text string) (string, error) {
 	}
 	before, rest, _ := strings.Cut(page, begin)
 	_, after, _ := strings.Cut(rest, end)
-	return before + begin + "\n" + strings.TrimSpace(text) + "\n" + end + after, nil
+	return before + begin + "\n" + wrap(strings.TrimSpace(text)) + "\n" + end + after, nil
+}
+
+// wrap breaks lines of prose at 100 columns, and leaves tables and images.
+func wrap(text string) string {
+	const columns = 100
+	var out []string
+	for line := range strings.SplitSeq(text, "\n") {
+		if strings.HasPrefix(line, "|") || strings.HasPrefix(line, "!") {
+			out = append(out, line)
+			continue
+		}
+		part := ""
+		for _, word := range strings.Fields(line) {
+			if part != "" && len(part)+1+len(word) > columns {
+				out, part = append(out, part), ""
+			}
+			part = strings.TrimPrefix(part+" "+word, " ")
+		}
+		out = append(out, part)
+	}
+	return strings.Join(out, "\n")
 }
 
 // Plural is a number of things, as in "1 run" and "2 runs".

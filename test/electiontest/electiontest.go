@@ -67,7 +67,7 @@ type editor struct {
 }
 
 func (e editor) Delete(ctx context.Context) error {
-	server, err := e.store.Server(e.host)
+	server, err := e.store.ServerInPool("", e.host)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (e editor) Delete(ctx context.Context) error {
 }
 
 func (e editor) Annotate(ctx context.Context, key, value string) error {
-	server, err := e.store.Server(e.host)
+	server, err := e.store.ServerInPool("", e.host)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (e editor) Annotate(ctx context.Context, key, value string) error {
 }
 
 func (e editor) Annotation(ctx context.Context, key string) (string, error) {
-	server, err := e.store.Server(e.host)
+	server, err := e.store.ServerInPool("", e.host)
 	if err != nil {
 		return "", err
 	}

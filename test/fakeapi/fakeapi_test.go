@@ -218,8 +218,8 @@ func TestSelectors(t *testing.T) {
 	for path, want := range map[string]int{
 		"/api/v1/services": 2, "/api/v1/namespaces/a/services": 1, "/api/v1/namespaces/c/services": 0,
 		"/api/v1/configmaps":        1,
-		leases + "?labelSelector=k": 1, leases + "?labelSelector=k%3Dv": 1, leases +
-			"?labelSelector=k%3Dw": 0, leases + "?labelSelector=x": 0,
+		leases + "?labelSelector=k": 1, leases + "?labelSelector=k%3Dv": 1,
+		leases + "?labelSelector=k%3Dw": 0, leases + "?labelSelector=x": 0,
 		"/api/v1/services?fieldSelector=metadata.name%3Dweb": 2,
 		"/api/v1/services?fieldSelector=metadata.name%3Deb":  0,
 	} {

@@ -137,7 +137,7 @@ func declared(decl ast.Decl) map[string]*ast.CommentGroup {
 	names := map[string]*ast.CommentGroup{}
 	switch d := decl.(type) {
 	case *ast.FuncDecl:
-		if d.Recv == nil || exportedReceiver(d.Recv.List[0].Type) {
+		if d.Recv == nil || ast.IsExported(receiver(d.Recv.List[0].Type)) {
 			names[d.Name.Name] = d.Doc
 		}
 	case *ast.GenDecl:
@@ -153,21 +153,6 @@ func declared(decl ast.Decl) map[string]*ast.CommentGroup {
 		}
 	}
 	return names
-}
-
-func exportedReceiver(expr ast.Expr) bool {
-	for {
-		switch e := expr.(type) {
-		case *ast.StarExpr:
-			expr = e.X
-		case *ast.IndexExpr:
-			expr = e.X
-		case *ast.Ident:
-			return e.IsExported()
-		default:
-			return false
-		}
-	}
 }
 
 func first(groups ...*ast.CommentGroup) *ast.CommentGroup {

@@ -3,7 +3,6 @@ package lint
 import (
 	"go/ast"
 	"go/token"
-	"os"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -70,9 +69,6 @@ var textTerms = []term{
 	{`the seat|a seat|the heart|tenants?|shelf|rivals?|strangers?`, "the field's term", nil},
 	{`by itself alone|of its own accord`, "plain words", nil},
 }
-
-// wordsPending lists directories whose words are not checked yet.
-var wordsPending []string
 
 // wordsExempt quote banned words on purpose.
 var wordsExempt = []string{"docs/style.md", "test/lint/words_test.go"}
@@ -216,21 +212,8 @@ func wordsOf(name string) (words []string) {
 
 func TestWords(t *testing.T) {
 	for _, f := range wordFindings(t) {
-		if below(f.path, wordsPending) {
-			continue
-		}
 		where := strings.TrimPrefix(f.where, filepath.Join(root)+"/")
 		t.Errorf("%s: %s: %q: write %s (docs/style.md)", f.path, where, f.word, f.instead)
-	}
-}
-
-// TestWordsPending lists what is left of one directory: KVIP_WORDS=pkg/svc go test -run Pending -v.
-func TestWordsPending(t *testing.T) {
-	dir := os.Getenv("KVIP_WORDS")
-	for _, f := range wordFindings(t) {
-		if dir != "" && below(f.path, []string{dir}) {
-			t.Logf("%s: %q: write %s", strings.TrimPrefix(f.where, root+"/"), f.word, f.instead)
-		}
 	}
 }
 

@@ -42,10 +42,10 @@ func (s snapshot) checkDuplicates() error {
 	if err != nil {
 		return err
 	}
-	for addr, holders := range ledger {
-		if len(holders) > 1 {
-			return fmt.Errorf("the ledger gives %s to %s and %s", addr, holders[0].Service,
-				holders[1].Service)
+	for addr, entries := range ledger {
+		if len(entries) > 1 {
+			return fmt.Errorf("the ledger gives %s to %s and %s", addr, entries[0].Service,
+				entries[1].Service)
 		}
 	}
 	seen := map[netip.Addr]string{}
@@ -68,11 +68,11 @@ func (s snapshot) checkDuplicates() error {
 func (s snapshot) ledger() (ipam.Ledger, error) {
 	all := ipam.Ledger{}
 	for _, l := range s.leases {
-		for addr, holders := range svc.DecodeLedger(l.Annotations[svc.AnnotationLedger]) {
+		for addr, entries := range svc.DecodeLedger(l.Annotations[svc.AnnotationLedger]) {
 			if _, twice := all[addr]; twice {
 				return nil, fmt.Errorf("two Leases of the ledger have %s", addr)
 			}
-			all[addr] = holders
+			all[addr] = entries
 		}
 	}
 	return all, nil
@@ -109,10 +109,10 @@ func (w *environment) consistent(s snapshot) (addresses map[int]netip.Addr, err 
 		if len(list) != 1 {
 			return nil, fmt.Errorf("service %s: its status has %d addresses, want one", name(i), len(list))
 		}
-		if holders := ledger[list[0]]; len(holders) != 1 ||
-			string(holders[0].Service) != metav1.NamespaceDefault+"/"+name(i) {
+		if entries := ledger[list[0]]; len(entries) != 1 ||
+			string(entries[0].Service) != metav1.NamespaceDefault+"/"+name(i) {
 			return nil, fmt.Errorf("service %s: its status has %s, which the ledger gives to %v", name(i),
-				list[0], holders)
+				list[0], entries)
 		}
 		addresses[i] = list[0]
 	}
@@ -126,18 +126,18 @@ func (w *environment) consistent(s snapshot) (addresses map[int]netip.Addr, err 
 // checkPlacement says which address is on other nodes than it is to be: one, for policy Local one
 // with an endpoint or, where no node has one, none.
 func (w *environment) checkPlacement(addresses map[int]netip.Addr) error {
-	holders := map[netip.Addr][]string{}
+	owners := map[netip.Addr][]string{}
 	pool := netip.MustParsePrefix(servicelab.WidePool)
 	for _, n := range w.lab.Nodes {
 		for _, addr := range servicelab.AddressesOf(n.Host) {
 			if pool.Contains(addr) {
-				holders[addr] = append(holders[addr], n.Name)
+				owners[addr] = append(owners[addr], n.Name)
 			}
 		}
 	}
 	for i, addr := range addresses {
-		want, have := w.services[i], holders[addr]
-		delete(holders, addr)
+		want, have := w.services[i], owners[addr]
+		delete(owners, addr)
 		none := want.local && len(want.endpoints) == 0
 		switch {
 		case none && len(have) > 0:
@@ -151,7 +151,7 @@ func (w *environment) checkPlacement(addresses map[int]netip.Addr) error {
 				addr, have[0])
 		}
 	}
-	for addr, have := range holders {
+	for addr, have := range owners {
 		return fmt.Errorf("%s is on %s and no Service has it", addr, strings.Join(have, " and "))
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -109,6 +110,20 @@ func IP(t testing.TB, args string) string {
 	return string(out)
 }
 
+// NewHost puts the test on a host with a link eth0 of index 7 that has 10.0.0.1/24 and fd00::1/64.
+func NewHost(t testing.TB) *Netns {
+	t.Helper()
+	ns := NewNetns(t)
+	for _, args := range []string{
+		"link add eth0 index 7 type veth peer name peer0",
+		"link set eth0 up", "link set peer0 up",
+		"addr add 10.0.0.1/24 dev eth0", "addr add fd00::1/64 dev eth0 nodad",
+	} {
+		IP(t, args)
+	}
+	return ns
+}
+
 func openNetns() (*os.File, error) {
 	file, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
@@ -132,4 +147,14 @@ func loopbackUp() error {
 		return fmt.Errorf("set loopback up: %w", err)
 	}
 	return nil
+}
+
+// Eventually waits until a condition holds, at most half a minute. No test measures speed with it.
+func Eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("timed out waiting for: %s", what)
+		}
+	}
 }

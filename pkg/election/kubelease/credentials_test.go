@@ -5,6 +5,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/test/fakeapi"
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // TestWatchTakesOverNewCredentials: new credentials end a watch, which starts again with them.
@@ -13,9 +14,9 @@ func TestWatchTakesOverNewCredentials(t *testing.T) {
 	version := l.holding().Version
 	l.run()
 	l.awaitVersion(version)
-	l.until("the watch", func() bool { return l.servers[0].WatchCount() == 1 })
+	testutil.Eventually(l.t, "the watch", func() bool { return l.servers[0].WatchCount() == 1 })
 	l.creds.SetToken(apiclient.TokenCredentials("own", "mine", l.store.CA()))
-	l.until("another watch", func() bool { return l.servers[0].WatchCount() == 2 })
+	testutil.Eventually(l.t, "another watch", func() bool { return l.servers[0].WatchCount() == 2 })
 	for _, r := range l.servers[0].Requests() {
 		if r.Token == "mine" && isWatch(r) {
 			l.awaitVersion(l.renew())
@@ -32,13 +33,13 @@ func isWatch(r fakeapi.Request) bool { return r.Query != "" && r.Method == "GET"
 func TestDeniedEndpoints(t *testing.T) {
 	l := newLab(t, 1, fakeapi.User{Token: "1"}, fakeapi.User{Token: "2"})
 	l.servers[0].SetMode(fakeapi.Forbidden)
-	before := l.creds.Source()
-	if _, err := l.driver.cfg.Router.Endpoints(t.Context()); err == nil || l.creds.Source() != before {
-		t.Errorf("%v, credentials %s", err, l.creds.Source())
+	before := l.source()
+	if _, err := l.driver.cfg.Router.ReadServers(t.Context()); err == nil || l.source() != before {
+		t.Errorf("%v, credentials %s", err, l.source())
 	}
 	l.creds.SetToken(apiclient.TokenCredentials("own", "mine", l.store.CA()))
-	if _, err := l.driver.cfg.Router.Endpoints(t.Context()); err == nil || l.creds.Source() == "own" {
-		t.Errorf("%v, credentials %s", err, l.creds.Source())
+	if _, err := l.driver.cfg.Router.ReadServers(t.Context()); err == nil || l.source() == "own" {
+		t.Errorf("%v, credentials %s", err, l.source())
 	}
 	l.servers[0].SetMode(fakeapi.Serving)
 	l.create()

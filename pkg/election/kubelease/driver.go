@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -77,7 +78,7 @@ const (
 	peerReads     kind = "peers"
 )
 
-// New returns a Driver. Do works at once, the watch once Run runs.
+// New returns a Driver. Execute works at once, the watch once Run runs.
 func New(cfg Config) (*Driver, error) {
 	if err := required.Fields("lease driver", map[string]bool{
 		"Namespace": cfg.Namespace == "", "Name": cfg.Name == "", "Router": cfg.Router == nil,
@@ -164,6 +165,7 @@ func (d *Driver) Execute(ctx context.Context, a election.Action) election.Event 
 	began := d.cfg.Clock()
 	lease, err := d.route(ctx, a)
 	switch {
+	case errors.Is(err, errUnknownBase): // no request was sent
 	case err == nil || isConflict(err):
 		d.succeeded(leaseRequests)
 	case d.overtaken(began): // a later request succeeded: there is no outage any more
@@ -190,9 +192,7 @@ func (d *Driver) readDone(
 	return election.ReadDone{Seq: a.Seq}
 }
 
-func (d *Driver) written(
-	a election.Action, lease *coordinationv1.Lease, err error,
-) election.Event {
+func (d *Driver) written(a election.Action, lease *coordinationv1.Lease, err error) election.Event {
 	w := election.Written{Seq: a.Seq, Outcome: election.OutcomeFailed}
 	switch {
 	case err == nil:
@@ -276,6 +276,9 @@ func (d *Driver) remember(l *coordinationv1.Lease) election.Record {
 	r := Decode(l)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.objects = slices.DeleteFunc(d.objects, func(kept *coordinationv1.Lease) bool {
+		return kept.ResourceVersion == l.ResourceVersion
+	})
 	d.objects = append(d.objects, l)
 	d.objects = d.objects[max(0, len(d.objects)-maxObjects):]
 	return r

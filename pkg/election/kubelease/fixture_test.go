@@ -102,6 +102,12 @@ func (l *lab) hosts() []string {
 	return append([]string(nil), l.local...)
 }
 
+// source returns the source of the credentials in use.
+func (l *lab) source() string {
+	_, source := l.creds.InUse()
+	return source
+}
+
 func (l *lab) fail(op string, _ error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -208,16 +214,6 @@ func (l *lab) await(what string, is func(election.Record) bool) election.Record 
 			}
 		case <-end:
 			l.t.Fatalf("the watch never showed %s", what)
-		}
-	}
-}
-
-// until waits for a condition.
-func (l *lab) until(what string, is func() bool) {
-	l.t.Helper()
-	for end := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			l.t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }

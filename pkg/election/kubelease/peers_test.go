@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // silent returns addresses with the port that accept connections and never answer.
@@ -34,16 +35,18 @@ func TestHostileEndpoints(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.store.SetPeers(silent(t, 100, port)...)
-	l.until("the forged list", func() bool { return len(l.driver.Peers()) > len(servers) })
-	l.until("rounds", func() bool {
+	testutil.Eventually(l.t, "the forged list",
+		func() bool { return len(l.driver.Peers()) > len(servers) })
+	testutil.Eventually(l.t, "rounds", func() bool {
 		before := l.driver.health.LastHeartbeat()
-		l.until("a beat", func() bool { return l.driver.health.LastHeartbeat() > before })
+		testutil.Eventually(l.t, "a beat",
+			func() bool { return l.driver.health.LastHeartbeat() > before })
 		return len(l.driver.Peers()) == apiclient.MaxServers
 	})
 	if got := l.driver.Peers(); !slices.Equal(got[:len(servers)], servers) {
 		t.Errorf("peers %v, want %v first", got, servers)
 	}
 	l.store.SetPeers(append([]string{l.servers[0].Host}, servers...)...)
-	l.until("the true list",
+	testutil.Eventually(l.t, "the true list",
 		func() bool { return slices.Equal(l.driver.Peers()[:len(servers)], servers) })
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/test/fakeapi"
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // E11: if loopback is not reachable, the same request goes to the node's address. The address that
@@ -65,8 +66,8 @@ func TestRefusedCredentialsRotate(t *testing.T) {
 	l.servers[0].SetMode(fakeapi.Forbidden)
 	l.read403()
 	l.servers[0].SetMode(fakeapi.Serving)
-	if !strings.HasSuffix(l.creds.Source(), "0.conf") {
-		t.Errorf("after 403 the credentials are those of %s", l.creds.Source())
+	if !strings.HasSuffix(l.source(), "0.conf") {
+		t.Errorf("after 403 the credentials are those of %s", l.source())
 	}
 	l.run() // the first are still refused: the watch finds the second
 	l.await("the lease", func(r election.Record) bool { return r.Holder == "a" })
@@ -90,7 +91,7 @@ func withPeers(t *testing.T, n int) (*lab, election.Record) {
 	l.store.SetPeers(hosts...)
 	held := l.holding()
 	l.run()
-	l.until("the peers", func() bool { return len(l.driver.Peers()) == n-1 })
+	testutil.Eventually(l.t, "the peers", func() bool { return len(l.driver.Peers()) == n-1 })
 	if got := l.driver.Peers(); !slices.Equal(got, hosts[1:]) {
 		t.Fatalf("peers %v, want the others %v", got, hosts[1:])
 	}
@@ -182,7 +183,7 @@ func TestConflictOfACopyIsNoConflict(t *testing.T) {
 	l.servers[1].SetMode(fakeapi.HoldResponses)
 	done := make(chan election.Outcome)
 	go func() { done <- l.write(release(held)) }()
-	l.until("the refused copy",
+	testutil.Eventually(l.t, "the refused copy",
 		func() bool { return l.servers[2].RequestCount("PUT", "/leases") == 1 })
 	l.servers[1].ReleaseResponses()
 	if got := <-done; got != election.OutcomeOK {
@@ -256,7 +257,8 @@ func TestFailureOvertakenBySuccess(t *testing.T) {
 		renewal := election.Action{Kind: election.Renew, Base: held, Record: tenure()}
 		hung <- l.do(renewal, 300*time.Millisecond)
 	}()
-	l.until("the renewal to hang", func() bool { return len(l.servers[0].Requests()) > before })
+	testutil.Eventually(l.t, "the renewal to hang",
+		func() bool { return len(l.servers[0].Requests()) > before })
 	l.at(l.servers[1].Host)
 	time.Sleep(time.Millisecond) // the clock must tell the two requests apart
 	if got := l.do(election.Action{Kind: election.Read}, patience).(election.ReadDone); !got.OK {
@@ -285,5 +287,40 @@ func TestInClusterComesLast(t *testing.T) {
 	want := []string{l.hosts()[0], inCluster, "192.0.2.2:6443"}
 	if got := l.driver.cfg.Router.Hosts(); !slices.Equal(got, want) {
 		t.Errorf("asks %v, want %v", got, want)
+	}
+}
+
+// TestUnknownBaseIsNoSuccess: no request is sent then, so the state of the API server stays as it
+// was.
+func TestUnknownBaseIsNoSuccess(t *testing.T) {
+	l := newLab(t, 1)
+	l.holding()
+	l.servers[0].SetMode(fakeapi.Unauthorized)
+	l.read403()
+	problem, sent := l.driver.cfg.Health.NotReady(), len(l.servers[0].Requests())
+	got := l.write(election.Action{
+		Kind: election.Renew, Base: election.Record{Exists: true, Version: 1 << 40}, Record: tenure(),
+	})
+	if got != election.OutcomeConflict || len(l.servers[0].Requests()) != sent {
+		t.Errorf("outcome %d after %d requests", got, len(l.servers[0].Requests())-sent)
+	}
+	if now := l.driver.cfg.Health.NotReady(); problem == "" || now != problem {
+		t.Errorf("problem %q, and %q before", now, problem)
+	}
+}
+
+// TestReadsKeepTheOlderVersions: a version that is read again and again is kept once.
+func TestReadsKeepTheOlderVersions(t *testing.T) {
+	l := newLab(t, 1)
+	base := l.holding()
+	if got := l.write(election.Action{Kind: election.Renew, Base: base, Record: tenure()}); got !=
+		election.OutcomeOK {
+		t.Fatalf("renew: outcome %d", got)
+	}
+	for range maxObjects {
+		l.read()
+	}
+	if l.driver.known(base.Version) == nil {
+		t.Error("the version before is not kept")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/test/fakeapi"
+	"github.com/kvip/kvip/test/testutil"
 )
 
 // renew renews the Lease and returns its new version.
@@ -70,15 +71,16 @@ func TestWatchSurvivesTheServer(t *testing.T) {
 	address := dead(t)
 	l.at(address)
 	l.run()
-	l.until("a problem", func() bool {
+	testutil.Eventually(l.t, "a problem", func() bool {
 		return strings.Contains(l.driver.cfg.Health.NotReady(), "refused")
 	})
 	l.at(l.servers[1].Host)
 	l.awaitVersion(version)
-	l.until("the watch", func() bool { return l.servers[1].RequestCount("GET", "/leases") == 2 })
+	testutil.Eventually(l.t, "the watch",
+		func() bool { return l.servers[1].RequestCount("GET", "/leases") == 2 })
 	l.servers[1].SetMode(fakeapi.Hang)
 	l.servers[1].EndWatches()
-	l.until("a list without an answer", func() bool {
+	testutil.Eventually(l.t, "a list without an answer", func() bool {
 		return l.servers[1].RequestCount("GET", "/leases") == 3
 	})
 	l.servers[1].SetMode(fakeapi.Serving)
@@ -94,7 +96,7 @@ func TestWatchThatNeverBegins(t *testing.T) {
 	l.servers[0].SetWatchMode(fakeapi.Hang)
 	l.run()
 	l.awaitVersion(version)
-	l.until("the watch", func() bool { return l.servers[0].WatchCount() == 1 })
+	testutil.Eventually(l.t, "the watch", func() bool { return l.servers[0].WatchCount() == 1 })
 	version = l.renew()
 	l.servers[0].SetWatchMode(fakeapi.Serving)
 	l.awaitVersion(version)
@@ -107,7 +109,8 @@ func TestRunEndsWithoutAReader(t *testing.T) {
 	l.holding()
 	l.driver.events = make(chan election.Event) // no room
 	l.run()
-	l.until("the watch", func() bool { return l.servers[0].RequestCount("GET", "/leases") > 0 })
+	testutil.Eventually(l.t, "the watch",
+		func() bool { return l.servers[0].RequestCount("GET", "/leases") > 0 })
 }
 
 // TestRead returns when the holder renewed, by its wall clock. A missing Lease is not an error.
@@ -140,9 +143,11 @@ func TestHeartbeat(t *testing.T) {
 		t.Error("a heartbeat before Run")
 	}
 	l.run()
-	l.until("the first turn", func() bool { return l.driver.health.LastHeartbeat() > 0 })
+	testutil.Eventually(l.t, "the first turn",
+		func() bool { return l.driver.health.LastHeartbeat() > 0 })
 	first := l.driver.health.LastHeartbeat()
-	l.until("the second turn", func() bool { return l.driver.health.LastHeartbeat() > first })
+	testutil.Eventually(l.t, "the second turn",
+		func() bool { return l.driver.health.LastHeartbeat() > first })
 }
 
 func TestNew(t *testing.T) {

@@ -110,10 +110,8 @@ func (known variables) expand(value string) (text string, missing []string) {
 
 // unavailable returns notes about variables that only a cluster knows, and refuses those that kvip
 // needs.
-func (w *workload) unavailable(
-	known variables,
-	flags, env []string,
-) (notes []kubevip.Note, err error) {
+func (w *workload) unavailable(known variables,
+	flags, env []string) (notes []kubevip.Note, err error) {
 	for _, i := range known.unavailable {
 		v := w.spec.Containers[0].Env[i]
 		note, enough := kubevip.WithoutValue(v.Name, flags, env)

@@ -73,11 +73,8 @@ func findWorkload(file string, text []byte) (*workload, []kubevip.Note, error) {
 			return nil, nil, err
 		}
 		if w != nil && found != nil {
-			return nil, nil, w.invalid(
-				"",
-				"runs kube-vip, and document %d does, too; give a file for each",
-				found.document,
-			)
+			return nil, nil, w.invalid("", "runs kube-vip, and document %d does, too; give a file for each",
+				found.document)
 		}
 		if w != nil {
 			found = w
@@ -197,7 +194,7 @@ func (o otherObject) configMapDisposition() string {
 	return leftOut
 }
 
-// unreadPools is said of pools that kvip does not find.
+// unreadPools returns the text about pools that kvip does not read.
 func unreadPools(where string) string {
 	return fmt.Sprintf(
 		"kvip reads no pools %s: it reads the ConfigMap %s in %s only; copy them there, or write IPPools",

@@ -81,12 +81,10 @@ var rules = map[string]rule{
 	container + "livenessProbe":   alwaysDropped("kvip has probes of its own"),
 	container + "readinessProbe":  alwaysDropped("kvip has probes of its own"),
 	container + "terminationMessagePath": droppedUnless(
-		corev1.TerminationMessagePathDefault,
-		leftOut,
-	),
+		corev1.TerminationMessagePathDefault, leftOut),
 	container + "terminationMessagePolicy": droppedUnless("File", leftOut),
-	security + "capabilities.add":          (*workload).capabilitiesRule, security +
-		"capabilities.drop": noLoss,
+	security + "capabilities.add":          (*workload).capabilitiesRule,
+	security + "capabilities.drop":         noLoss,
 	security + "privileged": alwaysDropped(
 		"is left out; kvip needs NET_ADMIN and NET_RAW only"),
 	security + "allowPrivilegeEscalation": alwaysDropped("kvip gains no privileges"),
@@ -106,10 +104,8 @@ func init() {
 			"creationTimestamp", "managedFields", "selfLink", "ownerReferences"} {
 			rules[meta+name] = noLoss
 		}
-		rules[meta+"namespace"] = droppedUnless(
-			manifest.ServiceAccountNamespace,
-			"kvip runs in "+manifest.ServiceAccountNamespace,
-		)
+		rules[meta+"namespace"] = droppedUnless(manifest.ServiceAccountNamespace,
+			"kvip runs in "+manifest.ServiceAccountNamespace)
 		rules[meta+"annotations"] = (*workload).annotationsRule
 	}
 	rules[podMeta+"labels"] = (*workload).labelsRule
@@ -118,8 +114,8 @@ func init() {
 	}
 }
 
-// leftOut returns notes about the fields that kvip's workload does not have.
-func (w *workload) leftOut(metricsAddress string) []kubevip.Note {
+// leftOutFields returns notes about the fields that kvip's workload does not have.
+func (w *workload) leftOutFields(metricsAddress string) []kubevip.Note {
 	w.dropped = nil
 	if w.daemonSet {
 		w.walk("", "", w.object)
@@ -157,8 +153,8 @@ func (w *workload) walk(field, rulePath string, value any) {
 	case !w.daemonSet && (field == "apiVersion" || field == "kind" || field == "status"):
 		rulePath = field
 	}
-	if says, known := rules[rulePath]; known {
-		if text := says(w, value); text != "" && !isEmpty(value) {
+	if loss, known := rules[rulePath]; known {
+		if text := loss(w, value); text != "" && !isEmpty(value) {
 			w.drop(field, text)
 		}
 		return

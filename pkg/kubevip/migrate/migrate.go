@@ -54,13 +54,8 @@ func Migrate(file string, text []byte, image string) ([]byte, []kubevip.Note, er
 	if err := manifest.Write(&out, objects...); err != nil {
 		return nil, nil, err
 	}
-	return out.Bytes(), slices.Concat(
-		asked,
-		unread,
-		own,
-		work.leftOut(settings.MetricsAddress),
-		notes,
-	), nil
+	fields := work.leftOutFields(settings.MetricsAddress)
+	return out.Bytes(), slices.Concat(asked, unread, own, fields, notes), nil
 }
 
 // pod returns the static pod. The agent applies its RBAC itself.
@@ -71,13 +66,10 @@ func (w *workload) pod(s kubevip.Settings, image string) ([]any, []kubevip.Note,
 	c.Image = image
 	var notes []kubevip.Note
 	if s.Services {
-		notes = append(
-			notes,
-			kubevip.Note{
-				Name: "svc_enable",
-				Text: "a static pod contains no CRD; apply the output of `kvip manifest crd`",
-			},
-		)
+		notes = append(notes, kubevip.Note{
+			Name: "svc_enable",
+			Text: "a static pod contains no CRD; apply the output of `kvip manifest crd`",
+		})
 	}
 	pod, err := manifest.Pod(c)
 	if err != nil {
@@ -96,10 +88,9 @@ func (w *workload) objects(s kubevip.Settings, image string) ([]any, []kubevip.N
 	}
 	var notes []kubevip.Note
 	if s.Kubeconfig != "" {
-		notes = append(
-			notes,
-			kubevip.Note{Name: "k8s_config_file", Text: "a DaemonSet uses its ServiceAccount"},
-		)
+		notes = append(notes, kubevip.Note{
+			Name: "k8s_config_file", Text: "a DaemonSet uses its ServiceAccount",
+		})
 		w.kubeconfig, s.Kubeconfig = s.Kubeconfig, ""
 	}
 	s.Apply(&c)
@@ -151,10 +142,8 @@ func (w *workload) copyPod(meta *metav1.ObjectMeta, spec *corev1.PodSpec, metric
 		spec.NodeSelector = map[string]string{corev1.LabelOSStable: "linux"}
 		maps.Copy(spec.NodeSelector, w.spec.NodeSelector)
 	}
-	spec.HostAliases, spec.DNSConfig = slices.DeleteFunc(
-		slices.Clone(w.spec.HostAliases),
-		isAPIServerAlias,
-	), w.spec.DNSConfig
+	spec.HostAliases = slices.DeleteFunc(slices.Clone(w.spec.HostAliases), isAPIServerAlias)
+	spec.DNSConfig = w.spec.DNSConfig
 	for name, value := range w.meta.Labels {
 		if w.copiesLabel(name) {
 			meta.Labels[name] = value

@@ -148,12 +148,8 @@ func TestTheDaemonSetRunsWhereItDid(t *testing.T) {
 		spec.NodeSelector["kubernetes.io/os"] != "linux" ||
 		spec.Affinity != nil ||
 		len(spec.Tolerations) > 0 {
-		t.Errorf(
-			"selector %v, affinity %v, tolerations %v",
-			spec.NodeSelector,
-			spec.Affinity,
-			spec.Tolerations,
-		)
+		t.Errorf("selector %v, affinity %v, tolerations %v", spec.NodeSelector, spec.Affinity,
+			spec.Tolerations)
 	}
 }
 

@@ -108,14 +108,14 @@ type Allocator struct {
 	term       uint64        // in which the ledger was acquired; 0: it was not
 	retryAt    time.Duration // of the next acquisition after a failure
 	reconciled versions      // of the inputs of the last reconcile
-	unwritten  bool          // the status of a pool is not as desired
+	unwritten  bool          // the status of a pool, or a finalizer, is not as desired
 
 	nodeChanges *nodeChanges
 	vips        *vipHistory
 	takeovers   takeovers
 	foreign     serviceLeases
 	validPools  map[string]ipam.Pool // as they were when last valid
-	poolsWriter poolsWriter
+	writePacer  writePacer
 }
 
 // New returns an Allocator that does nothing before Run.
@@ -149,14 +149,15 @@ func New(cfg Config) (*Allocator, error) {
 		cfg: cfg, events: e, allowed: allowed,
 		store: &store{cfg: storeConfig{
 			name: elector.Name, namespace: elector.Namespace, identity: elector.Identity,
-			leases: countedLeases(elector), log: cfg.Log, known: cfg.Cache.Lease, maxShard: maxShard,
+			leases: countedLeases(elector), log: cfg.Log, known: cfg.Cache.Lease,
+			maxShardBytes: maxShardBytes,
 		}},
 		queue:       newStatusQueue(cfg, &statusClient{cfg: cfg, events: e, allowed: allowed}),
 		nodeChanges: newNodeChanges(),
 		vips:        newVIPHistory(),
 		takeovers:   takeovers{},
 		background:  make(chan func(context.Context), 64),
-		poolsWriter: poolsWriter{},
+		writePacer:  writePacer{},
 	}, nil
 }
 
@@ -201,12 +202,14 @@ func (a *Allocator) runWriters(ctx context.Context) error {
 	return group.Wait()
 }
 
-// enqueue has do run in the background. If too much is waiting, do is dropped: the next reconcile
-// enqueues it again.
-func (a *Allocator) enqueue(do func(context.Context)) {
+// enqueue queues do for the background, and returns true. If too much is waiting, it drops do and
+// returns false: the next reconcile enqueues it again.
+func (a *Allocator) enqueue(do func(context.Context)) bool {
 	select {
 	case a.background <- do:
+		return true
 	default:
+		return false
 	}
 }
 
@@ -279,8 +282,8 @@ func (a *Allocator) reconcile(ctx context.Context) (acted bool) {
 	}
 	services, pools := a.cfg.Cache.Services(), a.pools()
 	have := a.cfg.Cache.WithDeletedEntries(a.store.ledger())
-	foreignOwners, reserved := a.foreignOwners(services, have), a.reserved()
-	requests := requestsOf(services, foreignOwners, a.cfg.Cache.Interfaces())
+	statusOwners, reserved := a.statusOwners(services, have), a.reserved()
+	requests := requestsOf(services, statusOwners, a.cfg.Cache.Interfaces())
 	result := ipam.Plan(have, usable(pools), reserved, requests)
 	if !result.Ledger.Equal(a.store.ledger()) {
 		if err := a.store.commit(ctx, result.Ledger); err != nil {
@@ -288,7 +291,7 @@ func (a *Allocator) reconcile(ctx context.Context) (acted bool) {
 			return true
 		}
 	}
-	a.queueStatuses(services, pools, reserved, result, foreignOwners)
+	a.queueStatuses(services, pools, reserved, result, statusOwners)
 	a.removeFinalizers(services)
 	return true
 }
@@ -322,8 +325,8 @@ func (a *Allocator) acquire(ctx context.Context, term uint64) bool {
 	return true
 }
 
-// reset has the ledger acquired again, since its content is unknown: at once after a write of
-// another client, else after pollInterval.
+// reset forces a new acquisition of the ledger, since its content is unknown: at once after a write
+// of another client, else after pollInterval.
 func (a *Allocator) reset(err error) {
 	a.term = 0
 	if errors.Is(err, errLedgerChanged) {
@@ -343,10 +346,10 @@ func (a *Allocator) cacheIsStale(ctx context.Context) bool {
 		known[s.Key()] = true
 	}
 	for _, entries := range a.store.ledger() {
-		for _, h := range entries {
-			if h.Service != ipam.ControlPlane && !known[h.Service] && a.exists(ctx, h.Service) {
+		for _, e := range entries {
+			if e.Service != ipam.ControlPlane && !known[e.Service] && a.exists(ctx, e.Service) {
 				a.cfg.Log.Info("waiting for a Service of the ledger to appear in the cache", "service",
-					h.Service)
+					e.Service)
 				return true
 			}
 		}
@@ -379,11 +382,11 @@ func (a *Allocator) exists(ctx context.Context, key ipam.ServiceKey) bool {
 // requestsOf returns the requests of managed Services, without those whose status belongs to
 // another program: these neither get nor keep an address.
 func requestsOf(
-	services []*svc.Service, foreignOwners map[ipam.ServiceKey]string, interfaces map[string]string,
+	services []*svc.Service, statusOwners map[ipam.ServiceKey]string, interfaces map[string]string,
 ) []ipam.Request {
 	var all []ipam.Request
 	for _, s := range services {
-		if s.Managed && foreignOwners[s.Key()] == "" {
+		if s.Managed && statusOwners[s.Key()] == "" {
 			request := s.Request
 			request.Link = cmp.Or(s.Link, interfaces[s.Namespace], interfaces[""])
 			all = append(all, request)
@@ -395,7 +398,7 @@ func requestsOf(
 // queueStatuses queues the statuses of Services and pools, and reports Stats.
 func (a *Allocator) queueStatuses(
 	services []*svc.Service, pools []poolSource, reserved ipam.Reserved, result ipam.Result,
-	foreignOwners map[ipam.ServiceKey]string,
+	statusOwners map[ipam.ServiceKey]string,
 ) {
 	stats := Stats{Refused: map[string]int{}}
 	queued := make(map[ipam.ServiceKey]bool, len(services))
@@ -403,7 +406,7 @@ func (a *Allocator) queueStatuses(
 		if s.Managed && s.Condition == nil {
 			a.nodeChanges.add(s.Key())
 		}
-		want, ok := a.desired(s, result, foreignOwners[s.Key()])
+		want, ok := a.desired(s, result, statusOwners[s.Key()])
 		if !ok {
 			continue
 		}

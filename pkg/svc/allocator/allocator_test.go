@@ -239,8 +239,8 @@ func TestReservedAddresses(t *testing.T) {
 	r.expect(a, "a/node", "NodeAddress")
 	r.expect(a, "a/control", "10.0.0.100 Allocated")
 	r.expect(a, "a/free", "10.0.0.101 Allocated")
-	if holders := a.store.ledger()[first]; !ipam.WithControlPlane(holders) || len(holders) != 2 {
-		t.Errorf("the ledger does not name the control plane: %v", holders)
+	if entries := a.store.ledger()[first]; !ipam.WithControlPlane(entries) || len(entries) != 2 {
+		t.Errorf("the ledger does not name the control plane: %v", entries)
 	}
 	r.Store.Delete(fakecluster.LeasePath(svc.NodeLease(fakecluster.LeaseName, "n1")))
 	r.Eventually("the watch shows it", func() bool { return len(r.cache.Leases()) == 2 })

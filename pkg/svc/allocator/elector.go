@@ -183,45 +183,36 @@ func (e *LeaderElector) lose() {
 	e.lease = nil
 }
 
-// send writes the Lease at the observed version.
+// send creates the Lease, or updates it at the observed version.
 func (e *LeaderElector) send(
 	ctx context.Context, s *apiclient.Server, holder string,
 ) (*coordinationv1.Lease, error) {
-	leases, failures := s.Coordination.Leases(e.cfg.Namespace), e.failures()
+	leases := countingClient{s.Coordination.Leases(e.cfg.Namespace), e.failures()}
 	e.mu.Lock()
-	last, l := e.state.last, e.lease
+	last, base := e.state.last, e.lease
 	e.mu.Unlock()
 	if !last.exists {
-		l = &coordinationv1.Lease{}
-		l.Name, l.Namespace = e.cfg.Name, e.cfg.Namespace
-		e.fill(l, holder)
-		created, err := leases.Create(ctx, l, metav1.CreateOptions{})
-		return created, failures.count("create", "leases", err)
-	}
-	if l == nil || l.ResourceVersion != last.version {
+		base = &coordinationv1.Lease{
+			ObjectMeta: metav1.ObjectMeta{Name: e.cfg.Name, Namespace: e.cfg.Namespace},
+		}
+	} else if base == nil || base.ResourceVersion != last.version {
 		var err error
-		l, err = leases.Get(ctx, e.cfg.Name, metav1.GetOptions{})
-		if failures.count("get", "leases", err) != nil {
+		base, err = leases.Get(ctx, e.cfg.Name, metav1.GetOptions{})
+		if err != nil {
 			return nil, err
 		}
-		if l.ResourceVersion != last.version { // E2: silence was measured from this version
+		if base.ResourceVersion != last.version { // E2: silence was measured from this version
 			return nil, apierrors.NewConflict(coordinationv1.Resource("leases"), e.cfg.Name,
-				fmt.Errorf("it changed to version %s", l.ResourceVersion))
+				fmt.Errorf("it changed to version %s", base.ResourceVersion))
 		}
 	}
-	l = l.DeepCopy()
-	e.fill(l, holder)
-	written, err := leases.Update(ctx, l, metav1.UpdateOptions{})
-	return written, failures.count("update", "leases", err)
+	return apiclient.WriteLease(ctx, leases, base, func(l *coordinationv1.Lease) { e.fill(l, holder) })
 }
 
 func (e *LeaderElector) failures() failures { return e.cfg.OnFailure }
 
 // fill sets holder, duration and times in l.
 func (e *LeaderElector) fill(l *coordinationv1.Lease, holder string) {
-	if l.Annotations == nil {
-		l.Annotations = map[string]string{}
-	}
 	l.Annotations[svc.AnnotationLeader] = signature(holder)
 	now, seconds := metav1.NowMicro(), int32(e.cfg.Duration()/time.Second)
 	if l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity != holder {

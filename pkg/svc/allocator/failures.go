@@ -27,10 +27,8 @@ func (f failures) count(verb, resource string, err error) error {
 
 // send runs request by router. If that could not be sent, as without credentials, send counts it
 // under the given name. Otherwise the request counts its own failures.
-func (f failures) send(
-	ctx context.Context, router *apiclient.Router, verb, resource string,
-	request func(context.Context, *apiclient.Server) error,
-) error {
+func (f failures) send(ctx context.Context, router *apiclient.Router, verb, resource string,
+	request func(context.Context, *apiclient.Server) error) error {
 	sent := false
 	err := router.Do(ctx, func(ctx context.Context, s *apiclient.Server) error {
 		sent = true
@@ -66,6 +64,13 @@ func (c countingClient) List(
 ) (*coordinationv1.LeaseList, error) {
 	list, err := c.leases.List(ctx, o)
 	return list, c.failures.count("list", "leases", err)
+}
+
+func (c countingClient) Get(
+	ctx context.Context, name string, o metav1.GetOptions,
+) (*coordinationv1.Lease, error) {
+	l, err := c.leases.Get(ctx, name, o)
+	return l, c.failures.count("get", "leases", err)
 }
 
 func (c countingClient) Create(

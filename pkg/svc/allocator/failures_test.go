@@ -30,7 +30,7 @@ func TestFailedRequestsAreCounted(t *testing.T) {
 			}},
 		{"list leases", []fakeapi.DenyRule{{Method: "GET", Path: "/leases", Code: http.StatusForbidden}},
 			func(ctx context.Context, r *fixture, a *Allocator) {
-				a.listServiceLeases(ctx, r.clock())
+				_ = a.listServiceLeases(ctx, r.clock())
 			}},
 		{"patch services", []fakeapi.DenyRule{{Method: "PATCH", Path: "/services/", Code: 503}}, write},
 		{"update services", []fakeapi.DenyRule{{Method: "PATCH", Path: "/services/",

@@ -109,23 +109,23 @@ func (c *fakeLeases) entries() (count map[string]int, key map[string]ipam.Servic
 		return strings.Compare(a, b)
 	})
 	for _, name := range names {
-		for addr, holders := range svc.DecodeLedger(c.leases[name].Annotations[svc.AnnotationLedger]) {
+		for addr, entries := range svc.DecodeLedger(c.leases[name].Annotations[svc.AnnotationLedger]) {
 			if count[addr.String()]++; count[addr.String()] == 1 {
-				key[addr.String()] = holders[0].Service
+				key[addr.String()] = entries[0].Service
 			}
 		}
 	}
 	return count, key
 }
 
-// store returns the store of one allocator. Every request passes through gate. A maxShard of 0 is
-// the constant.
+// store returns the store of one allocator. Every request passes through gate. A limit of 0 is
+// maxShardBytes.
 func (c *fakeLeases) store(identity string, limit int, gate func() leaseClient) *store {
 	if gate == nil {
 		gate = func() leaseClient { return c }
 	}
 	return &store{cfg: storeConfig{
-		name: "s", namespace: "n", identity: identity, maxShard: cmp.Or(limit, maxShard),
+		name: "s", namespace: "n", identity: identity, maxShardBytes: cmp.Or(limit, maxShardBytes),
 		log: slog.New(slog.DiscardHandler), known: func(string) *svc.Lease { return nil },
 		leases: func() (leaseClient, error) { return gate(), nil },
 	}}

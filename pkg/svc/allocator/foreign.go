@@ -40,9 +40,9 @@ const (
 	maxLeasePages = 40
 )
 
-// foreignOwners returns the owner of each managed Service that belongs to another program: the one
+// statusOwners returns the owner of each managed Service that belongs to another program: the one
 // that wrote its status, or a kube-vip with a Lease for it (S9).
-func (a *Allocator) foreignOwners(services []*svc.Service,
+func (a *Allocator) statusOwners(services []*svc.Service,
 	l ipam.Ledger) map[ipam.ServiceKey]string {
 	a.takeovers.retain(services)
 	now := a.cfg.Clock()
@@ -119,7 +119,7 @@ func writtenByOthers(s *svc.Service) bool {
 // recordsAll reports whether the ledger has all addresses of the status for the Service.
 func recordsAll(l ipam.Ledger, key ipam.ServiceKey, s *svc.Service) bool {
 	for _, a := range s.Status {
-		if !slices.ContainsFunc(l[a], func(h ipam.Entry) bool { return h.Service == key }) {
+		if !slices.ContainsFunc(l[a], func(e ipam.Entry) bool { return e.Service == key }) {
 			return false
 		}
 	}
@@ -150,13 +150,13 @@ type serviceLeases struct {
 }
 
 // observe records a list that began at now. Silence counts from the last observed change (E2).
-func (e *serviceLeases) observe(seen map[ipam.ServiceKey]serviceLease, now time.Duration) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	changed := !e.known || len(seen) != len(e.of)
+func (l *serviceLeases) observe(seen map[ipam.ServiceKey]serviceLease, now time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	changed := !l.known || len(seen) != len(l.of)
 	for key, next := range seen {
-		last, had := e.of[key]
-		next.changedAt, next.changed = now, e.known
+		last, had := l.of[key]
+		next.changedAt, next.changed = now, l.known
 		if had && last.version == next.version {
 			next.changedAt, next.changed = last.changedAt, last.changed
 		}
@@ -165,41 +165,41 @@ func (e *serviceLeases) observe(seen map[ipam.ServiceKey]serviceLease, now time.
 		changed = changed || last.holder != next.holder || last.valid != next.valid ||
 			last.changed != next.changed
 	}
-	e.known, e.of = true, seen
+	l.known, l.of = true, seen
 	if changed {
-		e.version++
+		l.version++
 	}
 }
 
 // forget discards the list: this node is not the leader.
-func (e *serviceLeases) forget() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.known, e.of = false, nil
+func (l *serviceLeases) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.known, l.of = false, nil
 }
 
 // state returns whether the Leases are known, and a number that grows when they change.
-func (e *serviceLeases) state() (known bool, version uint64) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.known, e.version
+func (l *serviceLeases) state() (known bool, version uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.known, l.version
 }
 
 // holders returns the valid holders at now, by Service. A Lease without an observed change may be
 // left behind: until then, a Service of the ledger stays kvip's, as with the former allocator.
-func (e *serviceLeases) holders(now time.Duration, l ipam.Ledger) map[ipam.ServiceKey]string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	names := make(map[ipam.ServiceKey]string, len(e.of))
-	for key, one := range e.of {
+func (l *serviceLeases) holders(now time.Duration, ledger ipam.Ledger) map[ipam.ServiceKey]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	names := make(map[ipam.ServiceKey]string, len(l.of))
+	for key, one := range l.of {
 		if one.isValid(now) {
 			names[key] = one.holder
 		}
 	}
-	for _, holders := range l {
-		for _, h := range holders {
-			if !e.of[h.Service].changed {
-				delete(names, h.Service)
+	for _, entries := range ledger {
+		for _, entry := range entries {
+			if !l.of[entry.Service].changed {
+				delete(names, entry.Service)
 			}
 		}
 	}
@@ -226,51 +226,74 @@ func (a *Allocator) followServiceLeases(ctx context.Context) {
 		return
 	}
 	var listed time.Duration
+	failing := false
 	for ctx.Err() == nil {
 		_, leader := a.cfg.Elector.IsLeader()
 		known, _ := a.foreign.state()
 		if now := a.cfg.Clock(); leader && (!known || now-listed >= serviceLeasesInterval) {
 			listed = now
-			a.listServiceLeases(ctx, now)
+			err := a.listServiceLeases(ctx, now)
+			switch {
+			case err != nil && !failing && ctx.Err() == nil:
+				a.cfg.Log.Warn("cannot list kube-vip's Leases of Services; trying again", "err", err)
+			case err == nil && failing:
+				a.cfg.Log.Info("listed kube-vip's Leases of Services again")
+			}
+			failing = err != nil
 		}
 		backoff.Sleep(ctx, pollInterval)
 	}
 }
 
-// listServiceLeases lists them once. Without the permission, kvip respects no such Lease.
-func (a *Allocator) listServiceLeases(ctx context.Context, now time.Duration) {
+// listServiceLeases lists them once. Without the permission, kvip respects no such Lease. After an
+// error those of the last list count.
+func (a *Allocator) listServiceLeases(ctx context.Context, now time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, serviceLeasesInterval)
 	defer cancel()
-	seen := map[ipam.ServiceKey]serviceLease{}
-	options := metav1.ListOptions{Limit: leasesPerPage}
+	var seen map[ipam.ServiceKey]serviceLease
 	failures := a.cfg.failures()
 	err := failures.send(ctx, a.cfg.Router, "list", "leases",
-		func(ctx context.Context, server *apiclient.Server) error {
-			for range maxLeasePages {
-				list, err := server.Coordination.Leases(metav1.NamespaceAll).List(ctx, options)
-				if failures.count("list", "leases", err); apierrors.IsForbidden(err) { // keep the credentials
-					a.allowed.missing("list leases", "kube-vip's Leases of Services are ignored", err)
-					return nil
-				}
-				if err != nil {
-					return err
-				}
-				for i := range list.Items {
-					if key, one, ok := readServiceLease(&list.Items[i]); ok {
-						seen[key] = one
-					}
-				}
-				if options.Continue = list.Continue; options.Continue == "" {
-					return nil
-				}
+		func(ctx context.Context, server *apiclient.Server) (err error) {
+			leases := server.Coordination.Leases(metav1.NamespaceAll)
+			seen, err = readServiceLeases(func(o metav1.ListOptions) (*coordinationv1.LeaseList, error) {
+				list, err := leases.List(ctx, o)
+				return list, failures.count("list", "leases", err)
+			})
+			if apierrors.IsForbidden(err) { // keep the credentials
+				a.allowed.missing("list leases", "kube-vip's Leases of Services are ignored", err)
+				return nil
 			}
-			return nil
+			return err
 		})
 	if err != nil {
-		a.cfg.Log.Debug("cannot list kube-vip's Leases of Services; trying again", "err", err)
-		return
+		return err
 	}
 	a.foreign.observe(seen, now)
+	return nil
+}
+
+// readServiceLeases reads the cluster's Leases in pages, by list. It returns an error if there are
+// more than fit: those that it has not read would count as gone.
+func readServiceLeases(
+	list func(metav1.ListOptions) (*coordinationv1.LeaseList, error),
+) (map[ipam.ServiceKey]serviceLease, error) {
+	seen := map[ipam.ServiceKey]serviceLease{}
+	options := metav1.ListOptions{Limit: leasesPerPage}
+	for range maxLeasePages {
+		page, err := list(options)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page.Items {
+			if key, one, ok := readServiceLease(&page.Items[i]); ok {
+				seen[key] = one
+			}
+		}
+		if options.Continue = page.Continue; options.Continue == "" {
+			return seen, nil
+		}
+	}
+	return nil, fmt.Errorf("list leases: more than %d", leasesPerPage*maxLeasePages)
 }
 
 // removeFinalizers removes the finalizer of kube-vip's cloud provider from Services that wait for
@@ -283,11 +306,9 @@ func (a *Allocator) removeFinalizers(services []*svc.Service) {
 			continue
 		}
 		// Each removal is the same: it is paced as a status that does not change.
-		name := "service " + string(s.Key())
-		due, _ := a.poolsWriter.isDue(name, v1alpha1.IPPoolStatus{}, a.cfg.Clock())
-		if due {
-			a.enqueue(func(ctx context.Context) { a.removeFinalizer(ctx, s) })
-		}
+		a.writePaced("service "+string(s.Key()), v1alpha1.IPPoolStatus{}, func(ctx context.Context) {
+			a.removeFinalizer(ctx, s)
+		})
 	}
 }
 

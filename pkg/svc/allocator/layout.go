@@ -23,9 +23,9 @@ func (l *layout) add() {
 	l.full = append(l.full, false)
 }
 
-func (l *layout) put(i int, addr netip.Addr, holders []ipam.Entry) {
-	l.parts[i][addr] = holders
-	l.sizes[i] += svc.EntrySize(addr, holders)
+func (l *layout) put(i int, addr netip.Addr, entries []ipam.Entry) {
+	l.parts[i][addr] = entries
+	l.sizes[i] += svc.EntrySize(addr, entries)
 }
 
 // unplaced is an entry without a shard. It must not be placed before the shard from.
@@ -37,15 +37,15 @@ type unplaced struct {
 // split distributes next. An entry stays in its shard while it fits, else it moves to a later one.
 // New entries go to the first shard with room. split adds a shard before the last one gets an
 // entry.
-func (b *store) split(ctx context.Context, leases leaseClient, next ipam.Ledger) (layout, error) {
-	plan, rest := b.inPlace(next)
+func (st *store) split(ctx context.Context, leases leaseClient, next ipam.Ledger) (layout, error) {
+	plan, rest := st.inPlace(next)
 	for _, u := range rest {
 		size, at := svc.EntrySize(u.addr, next[u.addr]), u.from
-		for plan.full[at] || plan.sizes[at] > 0 && plan.sizes[at]+size > b.cfg.maxShard {
+		for plan.full[at] || plan.sizes[at] > 0 && plan.sizes[at]+size > st.cfg.maxShardBytes {
 			at++ // the last one is empty
 		}
 		if at == len(plan.parts)-1 {
-			if err := b.add(ctx, leases); err != nil {
+			if err := st.add(ctx, leases); err != nil {
 				return layout{}, err
 			}
 			plan.add()
@@ -57,18 +57,18 @@ func (b *store) split(ctx context.Context, leases leaseClient, next ipam.Ledger)
 
 // inPlace returns the entries that stay in their shards, and those that need another one, sorted by
 // address: new ones, and those that have grown too large. Entries that have not grown come first.
-func (b *store) inPlace(next ipam.Ledger) (layout, []unplaced) {
+func (st *store) inPlace(next ipam.Ledger) (layout, []unplaced) {
 	var plan layout
 	var rest []unplaced
 	known := map[netip.Addr]bool{}
-	for i, s := range b.shards {
+	for i, s := range st.shards {
 		plan.add()
 		var grown []netip.Addr
-		for addr, holders := range s.entries {
+		for addr, entries := range s.entries {
 			known[addr] = true
 			switch now, stays := next[addr]; {
 			case !stays:
-			case svc.EntrySize(addr, now) <= svc.EntrySize(addr, holders):
+			case svc.EntrySize(addr, now) <= svc.EntrySize(addr, entries):
 				plan.put(i, addr, now)
 			default:
 				grown = append(grown, addr)
@@ -76,7 +76,7 @@ func (b *store) inPlace(next ipam.Ledger) (layout, []unplaced) {
 		}
 		slices.SortFunc(grown, netip.Addr.Compare)
 		for _, addr := range grown {
-			if plan.sizes[i] > 0 && plan.sizes[i]+svc.EntrySize(addr, next[addr]) > b.cfg.maxShard {
+			if plan.sizes[i] > 0 && plan.sizes[i]+svc.EntrySize(addr, next[addr]) > st.cfg.maxShardBytes {
 				plan.full[i] = true
 				rest = append(rest, unplaced{addr, i + 1})
 				continue

@@ -62,8 +62,8 @@ func (a *Allocator) observeNodeChanges(leader bool) {
 	n.version = version
 	addresses := map[ipam.ServiceKey][]netip.Addr{}
 	for addr, entries := range a.cfg.Cache.Ledger() {
-		for _, h := range entries {
-			addresses[h.Service] = append(addresses[h.Service], addr)
+		for _, e := range entries {
+			addresses[e.Service] = append(addresses[e.Service], addr)
 		}
 	}
 	next := make(map[ipam.ServiceKey]string, len(n.last))

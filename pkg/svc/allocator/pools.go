@@ -3,10 +3,10 @@ package allocator
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 
@@ -104,13 +104,25 @@ func (a *Allocator) queuePoolStatuses(
 		if equalStatus(s.object.Status, want) {
 			continue
 		}
-		due, soon := a.poolsWriter.isDue(s.object.ObjectMeta.Name, want, a.cfg.Clock())
-		a.unwritten = a.unwritten || soon // until the watch shows it
-		if due {
-			object := s.object
-			a.enqueue(func(ctx context.Context) { a.writePool(ctx, object, want) })
-		}
+		object := s.object
+		a.writePaced(object.ObjectMeta.Name, want, func(ctx context.Context) {
+			a.writePool(ctx, object, want)
+		})
 	}
+}
+
+// writePaced queues write if that is due. It is repeated until the watch shows
+// the result.
+func (a *Allocator) writePaced(
+	name string, want v1alpha1.IPPoolStatus, write func(context.Context),
+) {
+	now := a.cfg.Clock()
+	due, soon := a.writePacer.isDue(name, want, now)
+	dropped := due && !a.enqueue(write)
+	if due && !dropped {
+		a.writePacer.record(name, want, now)
+	}
+	a.unwritten = a.unwritten || soon || dropped
 }
 
 // sizeText returns a pool's size in decimal. math.MaxUint64 means at least that.
@@ -144,6 +156,7 @@ func (s poolSource) condition() metav1.Condition {
 func equalStatus(have, want v1alpha1.IPPoolStatus) bool {
 	if len(have.Conditions) == 1 && len(want.Conditions) == 1 &&
 		have.Conditions[0].Status == want.Conditions[0].Status {
+		want.Conditions = slices.Clone(want.Conditions) // a write in the background reads them
 		want.Conditions[0].LastTransitionTime = have.Conditions[0].LastTransitionTime
 	}
 	if len(have.Conflicts) == 0 && len(want.Conflicts) == 0 {
@@ -152,34 +165,36 @@ func equalStatus(have, want v1alpha1.IPPoolStatus) bool {
 	return reflect.DeepEqual(have, want)
 }
 
-// poolWrite is the last write of a status.
-type poolWrite struct {
+// pacedWrite is the last write of a status or a finalizer.
+type pacedWrite struct {
 	at       time.Duration
 	want     v1alpha1.IPPoolStatus
 	repeated bool // the write before had the same status
 }
 
-// poolsWriter paces the writes of each pool's status.
-type poolsWriter map[string]poolWrite
+// writePacer paces the writes of each pool's status, and the removals of finalizers. Its keys are
+// the names of pools, and "service NAMESPACE/NAME".
+type writePacer map[string]pacedWrite
 
-// isDue reports whether a status should be written now, and records that it is. A status that was
-// written twice and is not seen, because the permission or a field of the definition is missing, is
-// repeated after resyncInterval: then soon is false, since nothing is to be done before.
-func (w poolsWriter) isDue(
+// isDue reports whether a status should be written now. A status that was written twice and is not
+// seen, because the permission or a field of the definition is missing, is repeated after
+// resyncInterval: then soon is false, since nothing is to be done before.
+func (w writePacer) isDue(
 	name string, want v1alpha1.IPPoolStatus, now time.Duration,
 ) (due, soon bool) {
 	last, had := w[name]
-	repeated := had && equalStatus(last.want, want)
 	pause, soon := poolStatusInterval, true
-	if repeated && last.repeated {
+	if had && last.repeated && equalStatus(last.want, want) {
 		pause, soon = resyncInterval, false
 	}
-	if had && now-last.at < pause {
-		return false, soon
-	}
-	maps.DeleteFunc(w, func(_ string, one poolWrite) bool { return now-one.at >= 2*resyncInterval })
-	w[name] = poolWrite{now, want, repeated}
-	return true, soon
+	return !had || now-last.at >= pause, soon
+}
+
+// record records that a status is being written.
+func (w writePacer) record(name string, want v1alpha1.IPPoolStatus, now time.Duration) {
+	last, had := w[name]
+	maps.DeleteFunc(w, func(_ string, one pacedWrite) bool { return now-one.at >= 2*resyncInterval })
+	w[name] = pacedWrite{now, want, had && equalStatus(last.want, want)}
 }
 
 // writePool applies the status, and posts an Event if the pool is invalid.
@@ -207,7 +222,6 @@ func (a *Allocator) writePool(ctx context.Context, p *svc.Pool, want v1alpha1.IP
 			})
 	}
 	if err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) { // not found: deleted meanwhile
-		a.cfg.Log.Warn("cannot write the status of a pool; trying again", "pool", name,
-			"reason", fmt.Errorf("apply status of IPPool %s: %w", name, err))
+		a.cfg.Log.Warn("cannot write the status of a pool; trying again", "pool", name, "err", err)
 	}
 }

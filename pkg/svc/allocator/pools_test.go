@@ -1,6 +1,7 @@
 package allocator
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -66,7 +67,10 @@ func TestStatusesOfPoolsArePaced(t *testing.T) {
 	a, _ := r.allocator("x")
 	one, two := v1alpha1.IPPoolStatus{Used: 1}, v1alpha1.IPPoolStatus{Used: 2}
 	due := func(name string, s v1alpha1.IPPoolStatus) bool {
-		now, _ := a.poolsWriter.isDue(name, s, r.clock())
+		now, _ := a.writePacer.isDue(name, s, r.clock())
+		if now {
+			a.writePacer.record(name, s, r.clock())
+		}
 		return now
 	}
 	if !due("p", one) || due("p", two) || !due("q", one) {
@@ -75,8 +79,50 @@ func TestStatusesOfPoolsArePaced(t *testing.T) {
 	if r.advance(poolStatusInterval); !due("p", two) {
 		t.Error("it is not due after a second")
 	}
-	if r.advance(2 * resyncInterval); !due("p", one) || len(a.poolsWriter) != 1 {
-		t.Errorf("after a while: %v", a.poolsWriter)
+	if r.advance(2 * resyncInterval); !due("p", one) || len(a.writePacer) != 1 {
+		t.Errorf("after a while: %v", a.writePacer)
+	}
+}
+
+// A write that finds no room in the queue does not count: it is repeated after a second, not only
+// after resyncInterval as one that has no effect.
+func TestADroppedWriteIsRepeated(t *testing.T) {
+	r := newFixture(t)
+	a, _ := r.allocator("x")
+	for a.enqueue(func(context.Context) {}) {
+		continue
+	}
+	written, want := false, v1alpha1.IPPoolStatus{}
+	attempt := func() {
+		r.advance(poolStatusInterval)
+		a.unwritten = false
+		a.writePaced("p", want, func(context.Context) { written = true })
+		if !a.unwritten {
+			t.Error("the next attempt is not due in a second")
+		}
+	}
+	for range 3 {
+		attempt()
+	}
+	for len(a.background) > 0 {
+		<-a.background
+	}
+	attempt()
+	if len(a.background) == 1 {
+		(<-a.background)(t.Context())
+	}
+	if !written {
+		t.Error("it is not written once there is room")
+	}
+}
+
+// The removal of a finalizer is repeated after a second, too.
+func TestAFinalizerThatRemainsIsUnwritten(t *testing.T) {
+	r := newFixture(t)
+	a, _ := r.allocator("x")
+	s := &svc.Service{Finalizers: []string{svc.CleanupFinalizer}}
+	if a.removeFinalizers([]*svc.Service{s}); !a.unwritten || len(a.background) != 1 {
+		t.Errorf("unwritten %v, %d writes are waiting", a.unwritten, len(a.background))
 	}
 }
 
@@ -101,6 +147,10 @@ func TestAStatusOfAPoolThatIsNeverSeen(t *testing.T) {
 		})
 		if n < 2 || turns > 12 {
 			t.Errorf("%d: %d requests and %d reconciles in two minutes", code, n, turns)
+		}
+		const failed = `msg="cannot write the status of a pool; trying again" pool=p err=`
+		if code != http.StatusForbidden {
+			r.Eventually("the failure is logged", func() bool { return r.Log.Count(failed) > 0 })
 		}
 	}
 }

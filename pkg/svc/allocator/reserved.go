@@ -18,7 +18,7 @@ const vipMaxAge = 10 * time.Minute
 // vipHistory has the VIPs of the control plane.
 type vipHistory struct {
 	evidence map[netip.Addr]evidence
-	versions map[string]string // of the control plane's Leases: one that is not written is no evidence
+	versions map[string]string // of the Leases: one that is not written any more is no evidence
 }
 
 // evidence is the last instant at which an address was a VIP, and the port of the API there.
@@ -32,43 +32,40 @@ func newVIPHistory() *vipHistory {
 }
 
 // adopt adds the VIPs that the former allocator recorded in the ledger.
-func (c *vipHistory) adopt(l ipam.Ledger, port uint16, now time.Duration) {
-	for addr, holders := range l {
-		for _, h := range holders {
-			if _, known := c.evidence[addr]; known || h.Service != ipam.ControlPlane {
+func (v *vipHistory) adopt(l ipam.Ledger, port uint16, now time.Duration) {
+	for addr, entries := range l {
+		for _, entry := range entries {
+			if _, known := v.evidence[addr]; known || entry.Service != ipam.ControlPlane {
 				continue
 			}
 			e := evidence{at: now, port: port}
-			if len(h.Ports) > 0 {
-				e.port = h.Ports[0].Number
+			if len(entry.Ports) > 0 {
+				e.port = entry.Ports[0].Number
 			}
-			c.evidence[addr] = e
+			v.evidence[addr] = e
 		}
 	}
 }
 
-// observe reads the Leases of the control plane, and those of nodes that have a VIP. port is that
-// of VIPs without a known port.
-func (c *vipHistory) observe(leases []*svc.Lease, port uint16, now time.Duration) {
+// observe reads the Leases of the control plane, and those of nodes that have a VIP, if they were
+// written since the last call. port is that of VIPs without a known port.
+func (v *vipHistory) observe(leases []*svc.Lease, port uint16, now time.Duration) {
 	present := map[string]bool{}
 	for _, l := range leases {
-		for _, addr := range l.Info.ControlPlane {
-			c.evidence[addr] = evidence{at: now, port: cmp.Or(c.evidence[addr].port, port)}
-		}
-		if l.Role != svc.RoleControlPlane {
-			continue
-		}
 		present[l.Name] = true
-		if c.versions[l.Name] == l.ResourceVersion {
+		if v.versions[l.Name] == l.ResourceVersion {
 			continue
 		}
-		c.versions[l.Name] = l.ResourceVersion
+		v.versions[l.Name] = l.ResourceVersion
+		for _, addr := range l.Info.ControlPlane {
+			v.evidence[addr] = evidence{at: now, port: cmp.Or(v.evidence[addr].port, port)}
+		}
 		for _, a := range l.ControlPlane {
-			c.evidence[a.Addr()] = evidence{now, a.Port()}
+			v.evidence[a.Addr()] = evidence{now, a.Port()}
 		}
 	}
-	maps.DeleteFunc(c.versions, func(name, _ string) bool { return !present[name] })
-	maps.DeleteFunc(c.evidence, func(_ netip.Addr, e evidence) bool { return now-e.at > vipMaxAge })
+	maps.DeleteFunc(v.versions, func(name, _ string) bool { return !present[name] })
+	maps.DeleteFunc(v.evidence, func(_ netip.Addr, e evidence) bool { return now-e.at > vipMaxAge })
 }
 
 // reserved returns the addresses of nodes, those that no host of their subnets can use, the

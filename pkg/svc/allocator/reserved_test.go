@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -45,10 +46,10 @@ func TestTheControlPlanesLeaseReservesItsAddress(t *testing.T) {
 	r.expect(a, "a/free", "10.0.0.101 Allocated")
 	r.expect(a, "a/clash", "PortConflict")
 	r.expect(a, "a/shares", "10.0.0.100 Allocated")
-	holders := r.cache.Ledger()[first]
-	i := slices.IndexFunc(holders, func(h ipam.Entry) bool { return h.Service == ipam.ControlPlane })
-	if i < 0 || !slices.Equal(holders[i].Ports, []ipam.Port{{Protocol: "TCP", Number: 8443}}) {
-		t.Errorf("the ledger has %v", holders)
+	entries := r.cache.Ledger()[first]
+	i := slices.IndexFunc(entries, func(h ipam.Entry) bool { return h.Service == ipam.ControlPlane })
+	if i < 0 || !slices.Equal(entries[i].Ports, []ipam.Port{{Protocol: "TCP", Number: 8443}}) {
+		t.Errorf("the ledger has %v", entries)
 	}
 }
 
@@ -65,8 +66,8 @@ func TestTheLedgerRemembersTheControlPlanesAddress(t *testing.T) {
 	})
 	a, _ := r.leader("x")
 	r.expect(a, "a/web", "10.0.0.100 Allocated")
-	if holders := a.store.ledger()[first]; !ipam.WithControlPlane(holders) {
-		t.Errorf("the next allocator removed the control plane from the ledger: %v", holders)
+	if entries := a.store.ledger()[first]; !ipam.WithControlPlane(entries) {
+		t.Errorf("the next allocator removed the control plane from the ledger: %v", entries)
 	}
 	r.advance(vipMaxAge)
 	r.until(a, "the control plane is gone from the ledger",
@@ -95,6 +96,31 @@ func TestAnAbandonedElectionReservesNothing(t *testing.T) {
 	r.advance(1)
 	if got := a.controlPlaneVIPs(a.cfg.Cache.Leases()); len(got) != 0 {
 		t.Errorf("an abandoned one: reserved %v", got)
+	}
+}
+
+// S4: so does a node that had the address and died, unless it renews its Lease.
+func TestADeadNodeReservesNothing(t *testing.T) {
+	h := newVIPHistory()
+	node := func(version string) []*svc.Lease {
+		return []*svc.Lease{{
+			ObjectMeta: metav1.ObjectMeta{Name: "s-node-n1", ResourceVersion: version},
+			Role:       svc.RoleNode, Info: svc.NodeInfo{ControlPlane: []netip.Addr{first}},
+		}}
+	}
+	for _, step := range []struct {
+		version string
+		at      time.Duration
+		want    bool
+	}{
+		{"1", time.Hour, true}, {"2", time.Hour + vipMaxAge, true},
+		{"2", time.Hour + 2*vipMaxAge, true}, {"2", time.Hour + 2*vipMaxAge + 1, false},
+		{"3", time.Hour + 3*vipMaxAge, true},
+	} {
+		h.observe(node(step.version), 6443, step.at)
+		if e, known := h.evidence[first]; known != step.want || known && e.port != 6443 {
+			t.Errorf("version %s at %v: %+v, %v", step.version, step.at, e, known)
+		}
 	}
 }
 

@@ -34,9 +34,9 @@ func (r *fixture) stored() ipam.Ledger {
 	for _, name := range r.shards() {
 		var l coordinationv1.Lease
 		r.Lease(name, &l)
-		for addr, holders := range svc.DecodeLedger(l.Annotations[svc.AnnotationLedger]) {
+		for addr, entries := range svc.DecodeLedger(l.Annotations[svc.AnnotationLedger]) {
 			if _, first := all[addr]; !first {
-				all[addr] = holders
+				all[addr] = entries
 			}
 		}
 	}
@@ -44,8 +44,8 @@ func (r *fixture) stored() ipam.Ledger {
 }
 
 func (r *fixture) holds(addr string, key ipam.ServiceKey) bool {
-	holders := r.stored()[netip.MustParseAddr(addr)]
-	return len(holders) > 0 && holders[0].Service == key
+	entries := r.stored()[netip.MustParseAddr(addr)]
+	return len(entries) > 0 && entries[0].Service == key
 }
 
 // asking makes a Service request an address.

@@ -1,7 +1,10 @@
 package allocator
 
 import (
+	"context"
+	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/ipam"
+	"github.com/kvip/kvip/test/fakeapi"
 )
 
 // S9: a kube-vip that renews the Lease of a Service is respected for the duration in the Lease,
@@ -101,6 +105,56 @@ func TestReadServiceLease(t *testing.T) {
 	if _, one, _ := readServiceLease(lease("kubevip-web",
 		strings.Repeat("n", 100_000))); len(one.holder) > 2000 {
 		t.Errorf("a holder of %d bytes", len(one.holder))
+	}
+}
+
+// S9: a list that ends before the last page counts as none: kube-vip's Leases behind it are not
+// gone.
+func TestServiceLeasesInPages(t *testing.T) {
+	pages := func(last int) func(metav1.ListOptions) (*coordinationv1.LeaseList, error) {
+		read := 0
+		return func(o metav1.ListOptions) (*coordinationv1.LeaseList, error) {
+			if want := strconv.Itoa(read); read > 0 && o.Continue != want || o.Limit != leasesPerPage {
+				t.Errorf("page %d is requested with %+v", read, o)
+			}
+			read++
+			holder, list := "n1", &coordinationv1.LeaseList{Items: make([]coordinationv1.Lease, 1)}
+			list.Items[0].Namespace, list.Items[0].Name = "a", serviceLeasePrefix+strconv.Itoa(read)
+			list.Items[0].Spec.HolderIdentity = &holder
+			if read < last {
+				list.Continue = strconv.Itoa(read)
+			}
+			return list, nil
+		}
+	}
+	if all, err := readServiceLeases(pages(maxLeasePages)); err != nil || len(all) != maxLeasePages {
+		t.Errorf("%d Leases on the last pages: %v", len(all), err)
+	}
+	_, err := readServiceLeases(pages(maxLeasePages + 1))
+	if err == nil || err.Error() != "list leases: more than 20000" {
+		t.Errorf("one page more: %v", err)
+	}
+}
+
+// S9: while kube-vip's Leases are not known, nothing is allocated. The log has the reason once.
+func TestServiceLeasesThatCannotBeListed(t *testing.T) {
+	r := newFixture(t)
+	a, k := r.allocator("x")
+	a.cfg.KubeVIP = true
+	r.elect(k)
+	r.Server.Deny(fakeapi.DenyRule{Method: http.MethodGet, Path: "/leases", Code: 503})
+	r.Run(func(ctx context.Context) error { a.followServiceLeases(ctx); return nil })
+	const failed = "level=WARN msg=\"cannot list kube-vip's Leases of Services; trying again\""
+	r.Eventually("it has failed twice", func() bool { return r.counted("list leases") > 1 })
+	if n := r.Log.Count(failed); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, r.Log)
+	}
+	r.Server.Deny()
+	r.Eventually("it works again", func() bool {
+		return r.Log.Count("listed kube-vip's Leases of Services again") == 1
+	})
+	if known, _ := a.foreign.state(); !known {
+		t.Error("they are not known")
 	}
 }
 

@@ -29,7 +29,7 @@ const (
 // desiredStatus is the status that a Service should have.
 type desiredStatus struct {
 	clear         bool // remove all that kvip has written
-	foreignOwners bool // the addresses are another program's: only the condition is written
+	conditionOnly bool // the addresses are another program's: only the condition is written
 	takeOver      bool // the addresses were another program's
 	addresses     []netip.Addr
 	isReady       bool // the condition's status
@@ -57,7 +57,7 @@ func (a *Allocator) compute(
 		return d, s.Condition != nil
 	}
 	if other != "" {
-		return desiredStatus{foreignOwners: true, reason: ReasonForeignStatus, message: fmt.Sprintf(
+		return desiredStatus{conditionOnly: true, reason: ReasonForeignStatus, message: fmt.Sprintf(
 			"service %s: status.loadBalancer belongs to %s, so kvip allocates no address: "+
 				"stop that program, or give the Service another loadBalancerClass", s.Key(), other)}, true
 	}
@@ -102,7 +102,7 @@ func (d desiredStatus) matches(s *svc.Service) bool {
 		(c.Status == metav1.ConditionTrue) != d.isReady {
 		return false
 	}
-	return d.foreignOwners || !s.StatusUnreadable && slices.Equal(s.Status, d.addresses)
+	return d.conditionOnly || !s.StatusUnreadable && slices.Equal(s.Status, d.addresses)
 }
 
 // applyBody returns the body of a server-side apply: all fields that kvip should own, at the
@@ -111,7 +111,7 @@ func (d desiredStatus) applyBody(s *svc.Service) ([]byte, error) {
 	status := map[string]any{}
 	if !d.clear {
 		status["conditions"] = []metav1.Condition{d.condition(s)}
-		if ingress := d.ingress(); len(ingress) > 0 && !d.foreignOwners {
+		if ingress := d.ingress(); len(ingress) > 0 && !d.conditionOnly {
 			status["loadBalancer"] = corev1.LoadBalancerStatus{Ingress: ingress}
 		}
 	}
@@ -136,7 +136,7 @@ func (d desiredStatus) update(o *corev1.Service, s *svc.Service) {
 	if !d.clear {
 		o.Status.Conditions = append(o.Status.Conditions, d.condition(s))
 	}
-	if !d.clear && !d.foreignOwners || d.clear && updatedByKVIP(o) {
+	if !d.clear && !d.conditionOnly || d.clear && updatedByKVIP(o) {
 		o.Status.LoadBalancer.Ingress = d.ingress()
 	}
 }

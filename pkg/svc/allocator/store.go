@@ -13,14 +13,15 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/svc"
 )
 
-// maxShard is the longest text of one shard, in bytes. An API server accepts 256 KiB of annotations
+// maxShardBytes is the longest text of one shard. An API server accepts 256 KiB of annotations
 // (k8s.io/apimachinery, TotalAnnotationSizeLimitB). The entry of one address is shorter
-// (ipam.MaxHolders and ipam.MaxPorts).
-const maxShard = 200_000
+// (ipam.MaxSharers and ipam.MaxPorts).
+const maxShardBytes = 200_000
 
 // errLedgerChanged means that another client has written the ledger, or that it was not acquired.
 // acquire must follow.
@@ -28,13 +29,8 @@ var errLedgerChanged = errors.New("another client has written the ledger")
 
 // leaseClient is what a store uses of a client for the Leases of one namespace.
 type leaseClient interface {
+	apiclient.LeaseWriter
 	List(ctx context.Context, o metav1.ListOptions) (*coordinationv1.LeaseList, error)
-	Create(
-		ctx context.Context, l *coordinationv1.Lease, o metav1.CreateOptions,
-	) (*coordinationv1.Lease, error)
-	Update(
-		ctx context.Context, l *coordinationv1.Lease, o metav1.UpdateOptions,
-	) (*coordinationv1.Lease, error)
 }
 
 // storeConfig configures a store. All fields are required.
@@ -46,8 +42,8 @@ type storeConfig struct {
 	log             *slog.Logger
 	// known returns a Lease of the ledger as the watch shows it, or nil.
 	known func(name string) *svc.Lease
-	// maxShard is the longest text of a shard, in bytes.
-	maxShard int
+	// maxShardBytes is the longest text of a shard.
+	maxShardBytes int
 }
 
 // store reads and writes the ledger (S4). Each write carries the version that was read, and acquire
@@ -127,7 +123,7 @@ func (st *store) commit(ctx context.Context, next ipam.Ledger) error {
 		return err
 	}
 	// An entry that moves is in two shards for a while, and the first counts. Shards that lose an
-	// entry to a later one come last, so the address has its holders throughout. The others are
+	// entry to a later one come last, so the address has its Services throughout. The others are
 	// written in order, so nothing is written behind a shard that another allocator acquired.
 	for _, full := range []bool{false, true} {
 		for i, part := range layout.parts {
@@ -146,15 +142,15 @@ func (st *store) commit(ctx context.Context, next ipam.Ledger) error {
 // entries.
 func (st *store) dropOversized(next ipam.Ledger) ipam.Ledger {
 	var have ipam.Ledger
-	for addr, holders := range next {
-		if svc.EntrySize(addr, holders) <= maxShard {
+	for addr, entries := range next {
+		if svc.EntrySize(addr, entries) <= st.cfg.maxShardBytes {
 			continue
 		}
 		if have == nil {
 			have, next = st.ledger(), maps.Clone(next)
 		}
 		st.cfg.log.Error("ledger entry exceeds the size of a shard; keeping the previous entry",
-			"vip", addr, "holders", len(holders))
+			"address", addr, "services", len(entries))
 		if old, ok := have[addr]; ok {
 			next[addr] = old
 		} else {
@@ -265,7 +261,7 @@ func (st *store) removeDuplicates(entries ipam.Ledger) {
 		for addr := range s.entries {
 			if _, twice := entries[addr]; twice {
 				st.cfg.log.Error("the ledger has an address twice; the first entry counts",
-					"vip", addr, "lease", s.lease.Name)
+					"address", addr, "lease", s.lease.Name)
 				delete(entries, addr)
 			}
 		}
@@ -290,8 +286,7 @@ func (st *store) add(ctx context.Context, leases leaseClient) error {
 	}
 	name := svc.LedgerPrefix(st.cfg.name) + strconv.Itoa(n)
 	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: st.cfg.namespace}}
-	st.fill(l, ipam.Ledger{})
-	created, err := leases.Create(ctx, l, metav1.CreateOptions{})
+	created, err := st.send(ctx, leases, l, ipam.Ledger{})
 	if apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create lease %s: %w", l.Name, errLedgerChanged)
 	}
@@ -306,29 +301,25 @@ func (st *store) add(ctx context.Context, leases leaseClient) error {
 func (st *store) write(
 	ctx context.Context, leases leaseClient, s *shard, entries ipam.Ledger,
 ) error {
-	l := s.lease.DeepCopy()
-	st.fill(l, entries)
-	written, err := leases.Update(ctx, l, metav1.UpdateOptions{})
+	written, err := st.send(ctx, leases, s.lease, entries)
 	switch {
 	case apierrors.IsConflict(err) || apierrors.IsNotFound(err):
-		return fmt.Errorf("write lease %s: %w", l.Name, errLedgerChanged)
+		return fmt.Errorf("write lease %s: %w", s.lease.Name, errLedgerChanged)
 	case err != nil:
-		return fmt.Errorf("write lease %s of the ledger: %w", l.Name, err)
+		return fmt.Errorf("write lease %s of the ledger: %w", s.lease.Name, err)
 	}
 	s.lease, s.entries, s.reached = written, entries, false
 	return nil
 }
 
-// fill sets entries, writer and time in l.
-func (st *store) fill(l *coordinationv1.Lease, entries ipam.Ledger) {
-	if l.Annotations == nil {
-		l.Annotations = map[string]string{}
-	}
-	if l.Labels == nil {
-		l.Labels = map[string]string{}
-	}
-	l.Labels[svc.LabelRole] = svc.RoleLedger
-	l.Annotations[svc.AnnotationLedger] = svc.EncodeLedger(entries)
-	now := metav1.NowMicro()
-	l.Spec.HolderIdentity, l.Spec.RenewTime = &st.cfg.identity, &now
+// send writes a copy of base with entries, writer and time.
+func (st *store) send(
+	ctx context.Context, leases leaseClient, base *coordinationv1.Lease, entries ipam.Ledger,
+) (*coordinationv1.Lease, error) {
+	return apiclient.WriteLease(ctx, leases, base, func(l *coordinationv1.Lease) {
+		l.Labels[svc.LabelRole] = svc.RoleLedger
+		l.Annotations[svc.AnnotationLedger] = svc.EncodeLedger(entries)
+		now := metav1.NowMicro()
+		l.Spec.HolderIdentity, l.Spec.RenewTime = &st.cfg.identity, &now
+	})
 }

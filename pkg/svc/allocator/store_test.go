@@ -108,13 +108,16 @@ func TestShardsGrow(t *testing.T) {
 	}
 }
 
-// An entry longer than a shard gets its own.
+// An entry longer than a shard is not added, and one that an earlier allocator wrote stays.
 func TestAnEntryLongerThanAShard(t *testing.T) {
 	c := newFakeLeases()
-	b := c.store("me", 10, nil)
+	earlier := c.store("me", 0, nil)
+	acquire(t, earlier)
+	commit(t, earlier, many(3, "a/web"))
+	b := c.store("you", 10, nil)
 	acquire(t, b)
-	commit(t, b, many(3, "a/web"))
-	if len(c.leases) != 4 || !b.ledger().Equal(many(3, "a/web")) {
+	commit(t, b, many(4, "a/web"))
+	if len(c.leases) != 2 || !b.ledger().Equal(many(3, "a/web")) {
 		t.Errorf("%d shards with %v", len(c.leases), b.ledger())
 	}
 }

@@ -29,7 +29,7 @@ func (l limited) Update(ctx context.Context, o *coordinationv1.Lease,
 }
 
 // S4: growing entries of a full shard block nothing: they move to later shards. Meanwhile an
-// address always has its holders, and the first entry counts.
+// address always has its Services, and the first entry counts.
 func TestFullShardsGrow(t *testing.T) {
 	const bound, count = 2000, 60
 	c := newFakeLeases()
@@ -103,7 +103,7 @@ func TestAnEntryLongerThanALease(t *testing.T) {
 	}
 	got := acquire(t, b)
 	if len(got) != 4 || len(got[addr(1)]) != 1 || len(got[addr(8)]) != 1 {
-		t.Errorf("the ledger has %d addresses, and %d holders", len(got), len(got[addr(1)]))
+		t.Errorf("the ledger has %d addresses, and %d entries", len(got), len(got[addr(1)]))
 	}
 	if len(c.leases) != 2 {
 		t.Errorf("%d Leases", len(c.leases))

@@ -69,14 +69,14 @@ func runAllocator(s *scheduler, name string, random *rand.Rand, report func(gran
 			next, given := b.ledger().Clone(), []granted(nil)
 			for i := range 8 {
 				key := ipam.ServiceKey(name + "/" + string(rune('a'+round)))
-				switch holders := next[addr(i)]; {
-				case len(holders) == 0 && random.IntN(2) == 0:
+				switch entries := next[addr(i)]; {
+				case len(entries) == 0 && random.IntN(2) == 0:
 					next[addr(i)] = []ipam.Entry{{Service: key}}
 					given = append(given, granted{addr(i).String(), key})
-				case len(holders) > 0 && random.IntN(6) == 0:
+				case len(entries) > 0 && random.IntN(6) == 0:
 					delete(next, addr(i))
-				case len(holders) > 0 && random.IntN(3) == 0: // others join the first, or leave it
-					next[addr(i)] = withOthers(holders[0], random.IntN(4))
+				case len(entries) > 0 && random.IntN(3) == 0: // others join the first, or leave it
+					next[addr(i)] = withOthers(entries[0], random.IntN(4))
 				}
 			}
 			if b.commit(context.Background(), next) != nil {
@@ -98,11 +98,11 @@ func withOthers(first ipam.Entry, others int) []ipam.Entry {
 	return all
 }
 
-// TestS4NoAddressHasTwoOwners: three allocators, each of which thinks that it leads and may be
-// paused between any two of its requests, never give an address to a second owner, while entries
+// TestS4NoAddressHasTwoServices: three allocators, each of which thinks that it leads and may be
+// paused between any two of its requests, never give an address to a second Service, while entries
 // grow, shrink and move between shards, and Leases of the ledger are deleted. What an allocator has
 // given is in the ledger at that instant.
-func TestS4NoAddressHasTwoOwners(t *testing.T) {
+func TestS4NoAddressHasTwoServices(t *testing.T) {
 	if *seedFlag != 0 {
 		storeHistory(t, *seedFlag)
 		return
@@ -139,7 +139,7 @@ func storeHistory(t *testing.T, seed uint64) {
 		if !<-s.ready {
 			schedulers = append(schedulers[:at], schedulers[at+1:]...)
 		}
-		key = checkOwners(t, c, key)
+		key = checkServices(t, c, key)
 		if random.IntN(60) == 0 { // a client deletes one
 			c.lose(shardName(random.IntN(3)))
 			_, key = c.entries()
@@ -147,9 +147,9 @@ func storeHistory(t *testing.T, seed uint64) {
 	}
 }
 
-// checkOwners asserts that no address changed its owner in one step: it must be free in between. If
-// two shards have it, the first counts. It returns the owners.
-func checkOwners(t *testing.T, c *fakeLeases,
+// checkServices asserts that no address changed its Service in one step: it must be free between.
+// If two shards have it, the first counts. It returns the Services by address.
+func checkServices(t *testing.T, c *fakeLeases,
 	before map[string]ipam.ServiceKey) map[string]ipam.ServiceKey {
 	t.Helper()
 	_, now := c.entries()

@@ -61,7 +61,7 @@ func queryNode(
 	if info.StatusPort == 0 {
 		return speaker.Report{}, errors.New("its agent serves no page (--metrics-address)")
 	}
-	err := errors.New("the Node has no address")
+	err := fmt.Errorf("the Node %s has no address in its status: check its kubelet", info.Node)
 	for _, addr := range addresses {
 		page := url.URL{
 			Scheme: "http", Host: net.JoinHostPort(addr.String(), strconv.Itoa(info.StatusPort)),

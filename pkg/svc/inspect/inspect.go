@@ -48,7 +48,7 @@ type Report struct {
 	Unreachable map[string]string `json:"unreachable,omitempty"`
 }
 
-// Address is one address of the Service in the best view of all agents. Present, State and Since
+// Address is one address of the Service in the best report of all agents. Present, State and Since
 // are set if Node announces it.
 type Address struct {
 	speaker.AddressReport

@@ -73,7 +73,7 @@ func addNode(e *fakecluster.Env, node string, port int, addresses ...string) {
 	})
 }
 
-func TestServiceUsesTheViewOfTheOwner(t *testing.T) {
+func TestServiceUsesTheReportOfTheOwner(t *testing.T) {
 	e := fakecluster.New(t)
 	e.PutService(web, func(s *corev1.Service) {
 		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{
@@ -84,8 +84,8 @@ func TestServiceUsesTheViewOfTheOwner(t *testing.T) {
 			{Type: svc.Condition, Reason: "Allocated", Message: "from pool main"},
 		}
 	})
-	a := answerOf("a", true, view(vip4, "b", "", "by a"), view(vip6, "b", "leaving", "by a"))
-	b := answerOf("b", true, view(vip4, "b", "owned", "by b"), view(vip6, "b", "owned", "by b"))
+	a := answerOf("a", true, report(vip4, "b", "", "by a"), report(vip6, "b", "leaving", "by a"))
+	b := answerOf("b", true, report(vip4, "b", "owned", "by b"), report(vip6, "b", "owned", "by b"))
 	a.Problem = "write table: no space"
 	addNode(e, "a", servePage(t, pageOf(a)), "127.0.0.1")
 	// No server listens at the first address of b.
@@ -132,7 +132,7 @@ func TestServiceReportsUnreachableAgents(t *testing.T) {
 		why       string
 	}{
 		{"pageless", 0, []string{"127.0.0.1"}, "serves no page (--metrics-address)"},
-		{"homeless", 1, nil, "the Node has no address"},
+		{"homeless", 1, nil, "the Node homeless has no address in its status: check its kubelet"},
 		{"down", servePage(t, http.NotFound), []string{closedHost}, "connection refused"},
 		{"old", servePage(t, http.NotFound), []string{closedHost, "127.0.0.1"}, "404 Not Found"},
 		{"html", servePage(t, text("<html>")), []string{"127.0.0.1"},
@@ -151,7 +151,7 @@ func TestServiceReportsUnreachableAgents(t *testing.T) {
 		want[row.node] = row.why
 	}
 	e.PutNodeLease(svc.NodeInfo{Node: "gone", StatusPort: 1}, "", 5) // released: not queried
-	addNode(e, "good", servePage(t, pageOf(answerOf("good", true, view(vip4, "good", "owned", "")))),
+	addNode(e, "good", servePage(t, pageOf(answerOf("good", true, report(vip4, "good", "owned", "")))),
 		"127.0.0.1")
 
 	got, err := Service(t.Context(), configFor(e, web))
@@ -182,7 +182,7 @@ func TestServiceIgnoresAnOldLease(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.Put(fakecluster.LeasePath(svc.NodeLease("earlier", "a")), lease)
-	addNode(e, "a", servePage(t, pageOf(answerOf("a", true, view(vip4, "a", "owned", "")))),
+	addNode(e, "a", servePage(t, pageOf(answerOf("a", true, report(vip4, "a", "owned", "")))),
 		"127.0.0.1")
 	got, err := Service(t.Context(), configFor(e, web))
 	if err != nil || len(got.Unreachable) != 0 || len(got.Addresses) != 1 {

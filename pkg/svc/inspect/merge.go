@@ -8,23 +8,23 @@ import (
 	"github.com/kvip/kvip/pkg/svc/speaker"
 )
 
-// merge combines the agents' views of each address. The view of the announcing node counts; if none
-// announces the address, a fresh view does.
+// merge combines the agents' reports of each address. That of the announcing node counts; if none
+// announces the address, that of a node with a fresh view.
 func merge(answers []speaker.Report) []Address {
 	byAddress := map[netip.Addr]*Address{}
 	best := map[netip.Addr]int{}
 	for _, answer := range answers {
-		for _, view := range answer.Addresses {
-			one := byAddress[view.Address]
+		for _, report := range answer.Addresses {
+			one := byAddress[report.Address]
 			if one == nil {
 				one = &Address{On: map[string]string{}}
-				byAddress[view.Address] = one
+				byAddress[report.Address] = one
 			}
-			if view.Present {
-				one.On[answer.Node] = view.State
+			if report.Present {
+				one.On[answer.Node] = report.State
 			}
-			if p := priority(answer, view); p > best[view.Address] {
-				one.AddressReport, best[view.Address] = inMergedReport(answer.Node, view), p
+			if p := priority(answer, report); p > best[report.Address] {
+				one.AddressReport, best[report.Address] = inMergedReport(answer.Node, report), p
 			}
 		}
 	}
@@ -36,31 +36,32 @@ func merge(answers []speaker.Report) []Address {
 	return list
 }
 
-// priority orders views: of an announcing node before others, and fresh ones before stale ones.
-func priority(answer speaker.Report, view speaker.AddressReport) int {
+// priority orders reports: those of announcing nodes come first, then those of nodes with a fresh
+// view.
+func priority(answer speaker.Report, report speaker.AddressReport) int {
 	p := 1
 	if answer.Fresh {
 		p++
 	}
-	if announces(view) {
+	if announces(report) {
 		p += 2
 	}
 	return p
 }
 
-// announces reports whether the node of the view announces the address. A leaving or adopted
+// announces reports whether the node of the report announces the address. A leaving or adopted
 // address is on the link and silent (S3, S6).
-func announces(view speaker.AddressReport) bool {
-	return view.Present && (view.State == "owned" || view.State == "shared")
+func announces(report speaker.AddressReport) bool {
+	return report.Present && (report.State == "owned" || report.State == "shared")
 }
 
-// inMergedReport returns the view as a part of a merged report. If node does not announce the
+// inMergedReport returns the report as a part of a merged report. If node does not announce the
 // address, its state is only in Address.On.
-func inMergedReport(node string, view speaker.AddressReport) speaker.AddressReport {
-	if announces(view) {
-		view.Node = node
+func inMergedReport(node string, report speaker.AddressReport) speaker.AddressReport {
+	if announces(report) {
+		report.Node = node
 	} else {
-		view.Present, view.State, view.Since = false, "", time.Time{}
+		report.Present, report.State, report.Since = false, "", time.Time{}
 	}
-	return view
+	return report
 }

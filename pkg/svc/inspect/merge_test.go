@@ -15,8 +15,8 @@ var (
 	since = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 )
 
-// view returns an agent's view of an address: the assigned node, and the state on its own node.
-func view(addr netip.Addr, node, state, sentence string) speaker.AddressReport {
+// report returns an agent's report of an address: the assigned node, and the state on its own node.
+func report(addr netip.Addr, node, state, sentence string) speaker.AddressReport {
 	v := speaker.AddressReport{
 		Address: addr, Services: []string{"default/web"}, Node: node, Sentence: sentence,
 	}
@@ -26,17 +26,17 @@ func view(addr netip.Addr, node, state, sentence string) speaker.AddressReport {
 	return v
 }
 
-func answerOf(node string, fresh bool, views ...speaker.AddressReport) speaker.Report {
-	return speaker.Report{Node: node, Fresh: fresh, Addresses: views}
+func answerOf(node string, fresh bool, reports ...speaker.AddressReport) speaker.Report {
+	return speaker.Report{Node: node, Fresh: fresh, Addresses: reports}
 }
 
 func TestMergeUsesTheBestView(t *testing.T) {
-	// fresh and stale return a node's answer with its view of vip4. The explanation is "by NODE".
+	// fresh and stale return a node's answer with its report of vip4. The explanation is "by NODE".
 	fresh := func(node, owner, state string) speaker.Report {
-		return answerOf(node, true, view(vip4, owner, state, "by "+node))
+		return answerOf(node, true, report(vip4, owner, state, "by "+node))
 	}
 	stale := func(node, owner, state string) speaker.Report {
-		return answerOf(node, false, view(vip4, owner, state, "by "+node))
+		return answerOf(node, false, report(vip4, owner, state, "by "+node))
 	}
 	type answers []speaker.Report
 	type states map[string]string
@@ -48,14 +48,14 @@ func TestMergeUsesTheBestView(t *testing.T) {
 		sentence string
 		on       states
 	}{
-		{"the owner's view wins", answers{fresh("a", "b", ""), fresh("b", "b", "owned")},
+		{"the owner's report wins", answers{fresh("a", "b", ""), fresh("b", "b", "owned")},
 			"b", "owned", "by b", states{"b": "owned"}},
-		{"the owner's stale view wins over a fresh one of another",
+		{"the owner's stale report wins over a fresh one of another",
 			answers{fresh("a", "a", ""), stale("b", "b", "owned")},
 			"b", "owned", "by b", states{"b": "owned"}},
-		{"a fresh view wins if no node has it", answers{stale("a", "a", ""), fresh("b", "c", "")},
+		{"a fresh report wins if no node has it", answers{stale("a", "a", ""), fresh("b", "c", "")},
 			"c", "", "by b", states{}},
-		{"of equal views the first counts", answers{fresh("a", "c", ""), fresh("b", "c", "")},
+		{"of equal reports the first counts", answers{fresh("a", "c", ""), fresh("b", "c", "")},
 			"c", "", "by a", states{}},
 		{"S3: in a move the new owner announces it, the old one is silent",
 			answers{fresh("a", "b", "leaving"), fresh("b", "b", "owned")},
@@ -101,8 +101,8 @@ func TestMergeSorts(t *testing.T) {
 		t.Errorf("of nothing: %#v", got)
 	}
 	got := merge([]speaker.Report{
-		answerOf("a", true, view(vip6, "a", "owned", "")),
-		answerOf("b", true, view(vip6, "a", "", ""), view(vip4, "b", "owned", "")),
+		answerOf("a", true, report(vip6, "a", "owned", "")),
+		answerOf("b", true, report(vip6, "a", "", ""), report(vip4, "b", "owned", "")),
 	})
 	if len(got) != 2 || got[0].Address != vip4 || got[1].Address != vip6 {
 		t.Fatalf("got %+v", got)

@@ -15,8 +15,8 @@ import (
 
 // addressOf returns an address of a report.
 func addressOf(addr netip.Addr, node string, here bool, on map[string]string) Address {
-	view := speaker.AddressReport{Address: addr, Node: node, Present: here}
-	return Address{AddressReport: view, On: on}
+	report := speaker.AddressReport{Address: addr, Node: node, Present: here}
+	return Address{AddressReport: report, On: on}
 }
 
 // managed returns the report of a Service of which agent a responds.
@@ -80,7 +80,7 @@ func TestProblem(t *testing.T) {
 func TestServiceReportsTheProblem(t *testing.T) {
 	e := fakecluster.New(t)
 	e.PutService(web)
-	answer := answerOf("a", true, view(vip4, "b", "", "b has the highest rank"))
+	answer := answerOf("a", true, report(vip4, "b", "", "b has the highest rank"))
 	addNode(e, "a", servePage(t, pageOf(answer)), "127.0.0.1")
 	got, err := Service(t.Context(), configFor(e, web))
 	responded := strings.Join(got.Responded, " ")

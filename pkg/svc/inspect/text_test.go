@@ -14,7 +14,7 @@ import (
 
 // announced returns an address that a node has announced on eth0 for 90 seconds, of a and b.
 func announced(addr netip.Addr, node string) Address {
-	v := view(addr, node, "owned", "it has the highest rank")
+	v := report(addr, node, "owned", "it has the highest rank")
 	v.Link, v.Eligible = "eth0", []string{"a", "b"}
 	return Address{AddressReport: v, On: map[string]string{node: "owned"}}
 }
@@ -68,7 +68,7 @@ Condition   OutsidePools: no pool has 192.0.2.1
 Address     not in the ledger yet, or no agent answers
 `},
 	{"not announced", func() Report {
-		v := view(vip4, "", "", "no ready endpoint")
+		v := report(vip4, "", "", "no ready endpoint")
 		v.Rejected = map[string]string{"b": "the node is cordoned", "a": "the node has no usable link"}
 		return withStatus(vip4, Address{AddressReport: v})
 	}, `
@@ -80,7 +80,7 @@ Address     192.0.2.10 not announced
   not b     the node is cordoned
 `},
 	{"its agent does not respond, another one has a problem", func() Report {
-		v := view(vip4, "b", "", "it is the only eligible node")
+		v := report(vip4, "b", "", "it is the only eligible node")
 		r := withStatus(vip4, Address{AddressReport: v})
 		r.Problems = map[string]string{"a": "write table: no space"}
 		r.Unreachable = map[string]string{"c": "no page", "b": "connection refused"}
@@ -108,7 +108,7 @@ Address       192.0.2.10 announced by b on eth0 since 2026-03-01T12:00:00Z (1m30
   shared by   default/web, shop/web
 `},
 	{"adopted", func() Report { // by the assigned node, after its restart (S6)
-		v := view(vip6, "a", "", "")
+		v := report(vip6, "a", "", "")
 		return withStatus(vip6, Address{AddressReport: v, On: map[string]string{"a": "adopted"}})
 	}, `
 Service     default/web

@@ -12,7 +12,7 @@ import (
 	"github.com/kvip/kvip/pkg/vip"
 )
 
-// What all addresses need, and what may fail.
+// Faults that affect all addresses.
 const (
 	filterFault    = "filter"
 	addressesFault = "addresses"
@@ -40,7 +40,7 @@ func newApplier(cfg *Config, h *host, r *recorder) *applier {
 	}
 }
 
-// confirmFilter has the filter written from now on. Before a fresh view has decided, the ports
+// confirmFilter enables writes of the filter. Before a fresh view has decided, the ports
 // that an earlier process allowed are not known, and its table stays as it is (S6).
 func (p *applier) confirmFilter() {
 	if !p.confirmed {
@@ -70,12 +70,13 @@ func (p *applier) apply(next assignments, s snapshot) []error {
 			p.refuseNew(next)
 		}
 	}
+	before := p.remains.union(p.have)
 	errs := p.own(next)
 	if len(lost) > 0 {
 		p.protect(next, s)
 	}
 	p.announce(next)
-	p.recorder.changed(gained, lost, next)
+	p.recorder.changed(before, p.remains.union(next), next)
 	p.have = next
 	p.faults.expire(p.cfg.Clock())
 	return errs
@@ -93,7 +94,7 @@ func (p *applier) completeAssignments(next assignments, s snapshot) {
 		if ok {
 			a.Link = l
 		}
-		a.Services, a.Ports = s.owners(addr), s.ports(addr)
+		a.Services, a.Ports = s.serviceNames(addr), s.ports(addr)
 		next[addr] = a
 	}
 }
@@ -123,7 +124,7 @@ func (p *applier) refuseNew(next assignments) {
 // and all new addresses if the kernel does nothing at all. It returns an error for each address
 // that could not be removed.
 func (p *applier) own(next assignments) (errs []error) {
-	_, _, err := p.cfg.Addresses.Sync(next.list())
+	err := p.cfg.Addresses.Sync(next.list())
 	failures, now := vip.AddressErrors(err), p.cfg.Clock()
 	if len(failures) == 0 || p.faults.anyNew(failures) {
 		p.recorder.failure(err)

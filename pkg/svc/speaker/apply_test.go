@@ -238,6 +238,48 @@ func TestWhatCannotBeRemovedStaysProtected(t *testing.T) {
 	}
 }
 
+// An address counts as released once it is gone, and as acquired when it comes.
+func TestChangesAreRecordedWhenTheyHappen(t *testing.T) {
+	f := newFixture(t)
+	metrics := &countingMetrics{moved: map[string]int{}}
+	f.speaker.cfg.Metrics = metrics
+	recorded := func(what string, acquired, released int) {
+		t.Helper()
+		if metrics.moved["acquired"] != acquired || metrics.moved["released"] != released ||
+			f.logged("announcing address") != acquired || f.logged("released address") != released {
+			t.Errorf("%s: counted %v, want %d and %d\n%s", what, metrics.moved, acquired, released, f.Log)
+		}
+	}
+	f.ownVIP4()
+	recorded("it came", 1, 0)
+	f.kernel.FailAddress(vip4, errTest)
+	f.PutLedger("0", ipam.Ledger{})
+	f.Eventually("the ledger is empty", func() bool { return len(f.cache.Ledger()) == 0 })
+	for range 3 {
+		f.reconcile()
+		f.advance(time.Second)
+		f.renew()
+	}
+	recorded("it cannot be removed", 1, 0)
+	f.kernel.FailAddress(vip4, nil)
+	f.reconcile()
+	recorded("it is gone", 1, 1)
+	f.assign(vip4, "a/web")
+	f.reconcile()
+	recorded("it came again", 2, 1)
+	f.kernel.Remove(vip4) // by another program, and the kernel refuses it from now on
+	f.kernel.FailAddress(vip4, errTest)
+	for range 3 {
+		f.speaker.dirty = true
+		f.reconcile()
+	}
+	recorded("it is refused", 2, 2)
+	f.kernel.FailAddress(vip4, nil)
+	f.advance(retries.Min)
+	f.reconcile()
+	recorded("it came for the third time", 3, 2)
+}
+
 // A failure is logged once, whatever else fails with it.
 func TestFailuresAreLoggedOnce(t *testing.T) {
 	f := newFixture(t)

@@ -19,7 +19,7 @@ import (
 type AddressOwner interface {
 	Present() ([]vip.Marked, error)
 	KeepsMarks() (bool, error)
-	Sync(list []assignment.Assignment) (added, removed []vip.Address, err error)
+	Sync(list []assignment.Assignment) error
 	Refresh(now time.Duration) (next time.Duration, err error)
 	Clear() error
 }

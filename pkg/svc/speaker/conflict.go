@@ -37,13 +37,21 @@ func resolveConflict(a assigned, c arp.Conflict, claimedBy string, fresh bool) r
 
 // handleConflict acts on another host's claim of an address. The next reconcile, which is due at
 // once, releases a lost address: many claims may arrive together. The address comes back only by a
-// fresh decision.
+// fresh decision. A node may claim an address before this one has decided about the change that
+// moves it, so this one decides first: a defence would move clients back for an instant.
 func (s *Speaker) handleConflict(c arp.Conflict) {
+	if !s.applier.have.has(c.Addr) {
+		return
+	}
+	node := s.nodeWithMAC(c.MAC.String())
+	if node != "" && s.outdated(s.generation(s.view())) {
+		s.reconcile()
+		s.wake.Notify() // Run learns the time of the next one
+	}
 	a, ok := s.applier.have[c.Addr]
 	if !ok {
 		return
 	}
-	node := s.nodeWithMAC(c.MAC.String())
 	switch resolveConflict(a, c, node, s.cfg.NodeLease.View().Fresh) {
 	case ignore:
 		return
@@ -54,7 +62,7 @@ func (s *Speaker) handleConflict(c arp.Conflict) {
 	case yield:
 		s.recorder.yielded(c, node)
 	case release:
-		s.cfg.Log.Debug("another node owns the address now", "vip", c.Addr, "node", node)
+		s.cfg.Log.Debug("another node owns the address now", "address", c.Addr, "node", node)
 	}
 	s.applier.have[c.Addr] = a.leave(s.cfg.Clock())
 	s.wake.Notify()

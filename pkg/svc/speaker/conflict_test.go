@@ -69,10 +69,23 @@ func TestAnotherNodeIsNamed(t *testing.T) {
 	f := newFixture(t)
 	f.ownVIP4()
 	f.addPeer("you", peerMAC)
+	f.cordon("you", true)
 	f.conflict(peerMAC)
 	if f.logged("claimed by node you") != 1 {
 		t.Errorf("the log has\n%s", f.Log)
 	}
+}
+
+// S3: the new owner of a planned move may announce before the old one has decided about the change.
+// Then the old one decides first, and does not move clients back.
+func TestAClaimBeforeTheDecision(t *testing.T) {
+	f := newFixture(t)
+	f.ownVIP4()
+	f.addPeer("you", peerMAC) // which has the highest weight
+	if got := f.conflict(peerMAC); got != "silence 10.0.0.100" {
+		t.Errorf("actions on the claim: %q", got)
+	}
+	f.expect(releaseVIP4)
 }
 
 // S3: a node with a stale view yields, and stays away until its view is fresh.
@@ -100,6 +113,11 @@ func TestAnAdoptedAddressIsYielded(t *testing.T) {
 	f.conflict(foreignMAC)
 	if got := f.reconcile(); !strings.Contains(got, "remove 10.0.0.100") {
 		t.Errorf("actions %q", got)
+	}
+	const yielded = "another host claims an address that no fresh view has confirmed; " +
+		"releasing it until one does"
+	if f.logged(yielded) != 1 {
+		t.Errorf("the log has\n%s", f.Log)
 	}
 }
 

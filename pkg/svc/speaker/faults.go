@@ -155,7 +155,7 @@ func (f *faults) published(now time.Duration) (unavailable string, failed map[ne
 	return "", failed
 }
 
-// expire forgets what has been over for so long that the next failure counts as a first one.
+// expire deletes faults whose hold ended maxHold ago. A later failure counts as the first.
 func (f *faults) expire(now time.Duration) {
 	maps.DeleteFunc(f.address, func(addr netip.Addr, _ *fault) bool {
 		return f.over(addr, now-maxHold)

@@ -74,16 +74,22 @@ func (o *journalingOwner) Present() ([]vip.Marked, error) {
 	return o.ServiceOwner.Present()
 }
 
-func (o *journalingOwner) Sync(list []assignment.Assignment) (
-	added, removed []vip.Address, err error) {
-	added, removed, err = o.ServiceOwner.Sync(list)
-	for _, a := range added {
-		o.journal.add("add %v", a.Addr)
+func (o *journalingOwner) Sync(list []assignment.Assignment) error {
+	before, _ := o.ServiceOwner.Present()
+	err := o.ServiceOwner.Sync(list)
+	after, _ := o.ServiceOwner.Present()
+	o.addMissing("add", after, before)
+	o.addMissing("remove", before, after)
+	return err
+}
+
+// addMissing adds an action for each address of list that is not in other.
+func (o *journalingOwner) addMissing(action string, list, other []vip.Marked) {
+	for _, m := range list {
+		if !slices.ContainsFunc(other, func(x vip.Marked) bool { return x.Address == m.Address }) {
+			o.journal.add(action+" %v", m.Addr)
+		}
 	}
-	for _, a := range removed {
-		o.journal.add("remove %v", a.Addr)
-	}
-	return added, removed, err
 }
 
 func (o *journalingOwner) Clear() error {
@@ -174,7 +180,8 @@ type fixture struct {
 	links     []link.Network
 	linksErr  error
 	control   []netip.Addr // the control plane's addresses on this host
-	foreign   string       // holder of the allocator's Lease that is not kvip
+	vipsErr   error
+	foreign   string // holder of the allocator's Lease that is not kvip
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -248,7 +255,7 @@ func (f *fixture) config() Config {
 		Node: "me", Cache: f.cache, NodeLease: f.lease, Clock: f.clock, Log: f.Logger,
 		Addresses: f.service, Filter: f.filter, Announcer: f.announcer,
 		Networks:         func() ([]link.Network, error) { return f.links, f.linksErr },
-		HostControlPlane: func() ([]netip.Addr, error) { return f.control, nil },
+		HostControlPlane: func() ([]netip.Addr, error) { return f.control, f.vipsErr },
 		ForeignHolder:    func() string { return f.foreign },
 		StatusPort:       9,
 		Health:           f.health.Component("Services"),
@@ -263,7 +270,7 @@ func (f *fixture) advance(d time.Duration) { f.now.Add(int64(d)) }
 // advanceRunning lets time pass during which the Speaker is not frozen.
 func (f *fixture) advanceRunning(d time.Duration) {
 	f.advance(d)
-	f.speaker.reconciledAt = f.clock()
+	f.speaker.pauses = pauseDetector{signAt: f.clock()}
 }
 
 // renew renews the Lease and waits until the renewal is seen back.
@@ -367,7 +374,7 @@ func (f *fixture) putElection(holder string) {
 		Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds},
 	})
 	f.Eventually("the election's Lease is seen", func() bool {
-		return len(f.cache.ControlPlane()) == 1
+		return f.cache.Lease("api-vip") != nil
 	})
 }
 

@@ -56,18 +56,21 @@ func (h *host) relevant(ev link.Event, have bool) bool {
 	return true
 }
 
-// read reads the links. After an error they stay as they were.
+// read reads the links and the control plane's addresses. After an error both stay as they were.
 func (h *host) read() error {
+	h.unread = true
 	networks, err := h.cfg.Networks()
-	if h.unread = err != nil; h.unread {
+	if err != nil {
 		return fmt.Errorf("read the links of this host: %w", err)
 	}
+	controlPlane, err := h.cfg.HostControlPlane()
+	if err != nil {
+		return fmt.Errorf("read the control plane's addresses of this host: %w", err)
+	}
+	h.unread, h.controlPlane = false, controlPlane
 	h.links = make(map[string]link.Network, len(networks))
 	for _, n := range networks {
 		h.links[n.Name] = n
-	}
-	if addrs, err := h.cfg.HostControlPlane(); err == nil {
-		h.controlPlane = addrs
 	}
 	h.info = h.describe(networks)
 	none := h.info.Selected &&

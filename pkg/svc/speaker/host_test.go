@@ -147,3 +147,26 @@ func TestLinksThatCannotBeRead(t *testing.T) {
 		t.Error("a link that does not exist is known, or the links count as read")
 	}
 }
+
+// Addresses of the control plane that cannot be read stay as they were, too. The error is logged,
+// and the reading is repeated.
+func TestControlPlaneAddressesThatCannotBeRead(t *testing.T) {
+	f := newFixture(t)
+	f.control = []netip.Addr{vip4}
+	f.reconcile()
+	f.vipsErr, f.control = errTest, nil
+	f.speaker.readLinks()
+	f.reconcile()
+	if got := f.speaker.host.controlPlane; len(got) != 1 || f.speaker.retryAt == 0 {
+		t.Errorf("the control plane's are %v, the retry is due at %v", got, f.speaker.retryAt)
+	}
+	if f.logged("read the control plane's addresses of this host: "+errTest.Error()) != 1 {
+		t.Errorf("not logged:\n%s", f.Log)
+	}
+	f.vipsErr = nil
+	f.advance(resyncInterval)
+	f.reconcile()
+	if got := f.speaker.host.controlPlane; len(got) != 0 || f.speaker.host.unread {
+		t.Errorf("after a second: %v", got)
+	}
+}

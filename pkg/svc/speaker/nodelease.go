@@ -169,7 +169,7 @@ func (l *NodeLease) refresh() {
 		return
 	}
 	l.mu.Lock()
-	all := observations(l.cfg.Cache.Leases())
+	all := observedLeases(l.cfg.Cache.Leases())
 	l.detector.Sync(all, now)
 	l.view = l.detector.View(now)
 	l.nodes = countNodes(l.view, all)
@@ -181,11 +181,11 @@ func (l *NodeLease) refresh() {
 	}
 }
 
-// observations returns what the failure detector needs of the nodes' Leases.
-func observations(leases []*svc.Lease) (all []liveness.Observation) {
+// observedLeases returns what the failure detector needs of the nodes' Leases.
+func observedLeases(leases []*svc.Lease) (all []liveness.ObservedLease) {
 	for _, one := range leases {
 		if one.Role == svc.RoleNode {
-			all = append(all, liveness.Observation{
+			all = append(all, liveness.ObservedLease{
 				Node: one.Info.Node, Version: one.ResourceVersion, Duration: one.Duration,
 				Released: one.Holder == "",
 			})
@@ -196,7 +196,7 @@ func observations(leases []*svc.Lease) (all []liveness.Observation) {
 
 // countNodes returns the number of nodes that share the renewals (S1): those that are alive or,
 // before the first view, those whose Lease is not released.
-func countNodes(view liveness.View, all []liveness.Observation) int {
+func countNodes(view liveness.View, all []liveness.ObservedLease) int {
 	count := len(view.Alive)
 	if count == 0 {
 		for _, o := range all {
@@ -315,9 +315,6 @@ func (l *NodeLease) renewalFailed(err error) {
 	pause := liveness.Backoff(l.failures, liveness.Duration(l.nodes))
 	l.due = l.cfg.Clock() + pause - time.Duration(rand.Int64N(int64(pause)/4+1))
 	l.dirty = true
-	if l.written != nil && apierrors.IsConflict(err) {
-		l.written = nil
-	}
 	if text := err.Error(); text != l.problem {
 		l.cfg.Log.Warn("renewal of the node's Lease failed; trying again",
 			"lease", l.cfg.Name, "err", err)

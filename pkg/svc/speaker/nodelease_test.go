@@ -79,16 +79,16 @@ func TestTheLeaseOfANode(t *testing.T) {
 // S1: the interval grows with the number of nodes that announce. Dead and released nodes do not
 // count.
 func TestCountNodes(t *testing.T) {
-	leases := func(n int, released bool) (all []liveness.Observation) {
+	leases := func(n int, released bool) (all []liveness.ObservedLease) {
 		for range n {
-			all = append(all, liveness.Observation{Released: released})
+			all = append(all, liveness.ObservedLease{Released: released})
 		}
 		return all
 	}
 	for _, row := range []struct {
 		name   string
 		alive  int
-		leases []liveness.Observation
+		leases []liveness.ObservedLease
 		want   int
 	}{
 		{"none yet", 0, nil, 1},
@@ -104,18 +104,18 @@ func TestCountNodes(t *testing.T) {
 }
 
 // S1: only Leases of nodes count for liveness.
-func TestObservations(t *testing.T) {
+func TestObservedLeases(t *testing.T) {
 	lease := func(role, node, holder string) *svc.Lease {
 		return &svc.Lease{
 			ObjectMeta: metav1.ObjectMeta{ResourceVersion: "7"}, Role: role, Holder: holder,
 			Duration: 5 * time.Second, Info: svc.NodeInfo{Node: node},
 		}
 	}
-	got := observations([]*svc.Lease{
+	got := observedLeases([]*svc.Lease{
 		lease(svc.RoleNode, "a", "a_boot"), lease(svc.RoleControlPlane, "b", "b_boot"),
 		lease(svc.RoleNode, "c", ""),
 	})
-	want := []liveness.Observation{
+	want := []liveness.ObservedLease{
 		{Node: "a", Version: "7", Duration: 5 * time.Second},
 		{Node: "c", Version: "7", Duration: 5 * time.Second, Released: true},
 	}

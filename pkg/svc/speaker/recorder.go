@@ -1,7 +1,6 @@
 package speaker
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/kvip/kvip/pkg/arp"
@@ -17,7 +16,7 @@ const (
 	maxFailuresLogged, maxConflictsLogged = 100, 1000
 )
 
-// recorder writes the log and the metrics of a Speaker. It logs what lasts once.
+// recorder writes the log and the metrics of a Speaker. It logs a lasting state once.
 type recorder struct {
 	cfg       *Config
 	failures  map[string]bool          // logged since the last recovery
@@ -32,8 +31,10 @@ func newRecorder(cfg *Config) *recorder {
 	}
 }
 
-// changed records which addresses came and went.
-func (r *recorder) changed(gained, lost []netip.Addr, next assignments) {
+// changed records which addresses this host gained and lost. before and after are the addresses on
+// the host, also those that could not be removed: they are lost once they are gone. next are those
+// that this node is to have. Shared ones are not recorded: the control plane announces them.
+func (r *recorder) changed(before, after, next assignments) {
 	having, going := 0, 0
 	for _, a := range next {
 		switch a.phase {
@@ -44,17 +45,19 @@ func (r *recorder) changed(gained, lost []netip.Addr, next assignments) {
 		}
 	}
 	r.cfg.Metrics.ServiceAddresses(having, going)
-	for _, addr := range gained {
-		// The kernel refused an address that is not in next. The speaker does not announce shared ones.
-		if a, ok := next[addr]; ok && a.phase != shared {
+	for _, addr := range next.missing(before) {
+		if a := next[addr]; a.phase != shared {
 			r.cfg.Metrics.ServiceMoved("acquired")
-			r.cfg.Log.Info("announcing address", "vip", addr, "link", a.Link.Name,
+			r.cfg.Log.Info("announcing address", "address", addr, "link", a.Link.Name,
 				"reason", a.reason.Sentence())
 		}
 	}
-	for _, addr := range lost {
+	for _, addr := range before.missing(after) {
+		if before[addr].phase == shared {
+			continue
+		}
 		r.cfg.Metrics.ServiceMoved("released")
-		r.cfg.Log.Info("released address", "vip", addr)
+		r.cfg.Log.Info("released address", "address", addr)
 	}
 }
 
@@ -74,7 +77,7 @@ func (r *recorder) failure(err error) {
 	r.cfg.Log.Warn("cannot serve all addresses; trying again", "reason", text)
 }
 
-// recovered has failures logged again.
+// recovered forgets which failures were logged.
 func (r *recorder) recovered() { clear(r.failures) }
 
 func (r *recorder) adopted(count int) {
@@ -116,13 +119,14 @@ func (r *recorder) conflict(c arp.Conflict, node string) {
 	}
 	r.conflicts[key] = now
 	r.cfg.Log.Warn("another host claims an address of this node; defending it",
-		"vip", c.Addr, "reason", claimant(c, node))
+		"address", c.Addr, "reason", claimant(c, node))
 }
 
 // yielded records that this node gives up an address that another host claims.
 func (r *recorder) yielded(c arp.Conflict, node string) {
-	r.cfg.Log.Warn("another host claims an address of this node, whose view is stale; yielding",
-		"vip", c.Addr, "reason", claimant(c, node))
+	r.cfg.Log.Warn("another host claims an address that no fresh view has confirmed; "+
+		"releasing it until one does",
+		"address", c.Addr, "reason", claimant(c, node))
 }
 
 func claimant(c arp.Conflict, node string) string {

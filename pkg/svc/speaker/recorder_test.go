@@ -44,8 +44,14 @@ func TestChangesAreLoggedAndCounted(t *testing.T) {
 		vip4: a, vip6: newAssigned(vip6, "eth0", leaving, time.Second),
 		vip4.Next(): newAssigned(vip4.Next(), "eth0", shared, time.Second),
 	}
-	refused := vip6.Next()
-	r.changed([]netip.Addr{vip4, vip4.Next(), refused}, []netip.Addr{vip4.Prev()}, next)
+	remains, wasShared := vip6.Next(), vip6.Prev()
+	before := assignments{
+		vip4.Prev(): newAssigned(vip4.Prev(), "eth0", owned, time.Second),
+		wasShared:   newAssigned(wasShared, "eth0", shared, time.Second),
+		remains:     newAssigned(remains, "eth0", owned, time.Second),
+		vip6:        newAssigned(vip6, "eth0", owned, time.Second),
+	}
+	r.changed(before, assignments{remains: before[remains]}.union(next), next)
 	if metrics.owned != 1 || metrics.leaving != 1 {
 		t.Errorf("%d addresses owned, %d leaving", metrics.owned, metrics.leaving)
 	}
@@ -53,18 +59,19 @@ func TestChangesAreLoggedAndCounted(t *testing.T) {
 		t.Errorf("moves %v", metrics.moved)
 	}
 	for _, want := range []string{
-		`"announcing address" vip=10.0.0.100 link=eth0 reason="it is the only eligible node"`,
-		`"released address" vip=10.0.0.99`,
+		`"announcing address" address=10.0.0.100 link=eth0 reason="it is the only eligible node"`,
+		`"released address" address=10.0.0.99`,
 	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("%s is not in\n%s", want, log)
 		}
 	}
 	for what, addr := range map[string]netip.Addr{
-		"a refused address": refused, "an address of the control plane": vip4.Next(),
+		"an address that remains": remains, "an address of the control plane": vip4.Next(),
+		"a former address of the control plane": wasShared,
 	} {
-		if strings.Contains(log.String(), "vip="+addr.String()) {
-			t.Errorf("%s is logged as announced:\n%s", what, log)
+		if strings.Contains(log.String(), "address="+addr.String()) {
+			t.Errorf("%s is logged:\n%s", what, log)
 		}
 	}
 }
@@ -148,7 +155,8 @@ func TestNoMetrics(t *testing.T) {
 		Log: slog.New(slog.DiscardHandler), Metrics: noMetrics{},
 		Clock: func() time.Duration { return 1 },
 	})
-	r.changed([]netip.Addr{vip4}, []netip.Addr{vip6}, only(newAssigned(vip4, "eth0", owned, 1)))
+	next := only(newAssigned(vip4, "eth0", owned, 1))
+	r.changed(assignments{vip6: newAssigned(vip6, "eth0", owned, 1)}, next, next)
 	r.conflict(arp.Conflict{Addr: vip4, MAC: peerMAC}, "")
 	r.yielded(arp.Conflict{Addr: vip4, MAC: peerMAC}, "you")
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/kvip/kvip/pkg/printable"
 )
 
-// Report is one node's view of all Services, or of one. The page /services serves it as JSON.
+// Report is what one node reports of all Services, or of one. The page /services serves it as JSON.
 type Report struct {
 	Node string `json:"node"`
 	// Fresh reports whether this node may decide about others. Otherwise its addresses stay (S2).
@@ -27,11 +27,11 @@ type Report struct {
 	Addresses []AddressReport `json:"addresses"`
 }
 
-// AddressReport is one node's view of an address.
+// AddressReport is what one node reports of an address.
 type AddressReport struct {
 	Address  netip.Addr `json:"address"`
 	Services []string   `json:"services"`
-	// Node is the owner in this node's view, "" if there is none. Reason and Sentence explain it.
+	// Node is the owner by this node's decision, "" if there is none. Reason and Sentence explain it.
 	Node     string `json:"node"`
 	Link     string `json:"link,omitempty"`
 	Reason   string `json:"reason"`
@@ -99,7 +99,7 @@ func (p *page) explain(addr netip.Addr, d placement.Decision) string {
 		d.Reason.Sentence(), d.Node, p.snapshot.failureOf(d.Node, addr))
 }
 
-// Report returns this node's view of all Services, or of the one called owner ("namespace/name").
+// Report returns this node's report of the given Service ("namespace/name"); empty means all.
 func (s *Speaker) Report(service string) Report {
 	view := s.cfg.NodeLease.View()
 	s.page.mu.Lock()
@@ -109,7 +109,7 @@ func (s *Speaker) Report(service string) Report {
 		Problem: s.problemWith(s.page.problem),
 	}
 	for _, addr := range sortedAddrs(s.page.snapshot.services) {
-		services := s.page.snapshot.owners(addr)
+		services := s.page.snapshot.serviceNames(addr)
 		if service == "" || slices.Contains(services, service) {
 			one := s.page.describe(addr, service != "", s.cfg.Clock())
 			one.Services = services

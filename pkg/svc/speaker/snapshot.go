@@ -45,12 +45,12 @@ func takeSnapshot(cfg *Config, view liveness.View) snapshot {
 	for _, addr := range cfg.ControlPlane {
 		s.controlPlane[addr] = ""
 	}
-	for addr, holders := range c.Ledger() {
-		if ipam.WithControlPlane(holders) {
+	for addr, entries := range c.Ledger() {
+		if ipam.WithControlPlane(entries) {
 			s.controlPlane[addr] = "" // even if no Lease lists it at present
 		}
-		for _, h := range holders {
-			if one := served[h.Service]; one != nil {
+		for _, e := range entries {
+			if one := served[e.Service]; one != nil {
 				s.services[addr] = append(s.services[addr], one)
 			}
 		}
@@ -133,7 +133,7 @@ func (s snapshot) address(addr netip.Addr) placement.Address {
 			a.Link = cmp.Or(one.Link, s.interfaces[one.Namespace], s.interfaces[""])
 		}
 		if one.Local {
-			backend := svc.Backend{Owner: one.Key(), Family: ipam.FamilyOf(addr)}
+			backend := svc.Backend{Service: one.Key(), Family: ipam.FamilyOf(addr)}
 			a.Local = append(a.Local, s.endpoints[backend])
 		} else {
 			a.Cluster = true
@@ -145,8 +145,8 @@ func (s snapshot) address(addr netip.Addr) placement.Address {
 	return a
 }
 
-// owners returns the Services at an address as "namespace/name", the oldest first.
-func (s snapshot) owners(addr netip.Addr) []string {
+// serviceNames returns the Services at an address as "namespace/name", the oldest first.
+func (s snapshot) serviceNames(addr netip.Addr) []string {
 	var list []string
 	for _, one := range s.services[addr] {
 		list = append(list, string(one.Key()))

@@ -27,7 +27,7 @@ func service(namespace, name, link string, local bool) *svc.Service {
 func TestRequirementsOfAnAddress(t *testing.T) {
 	s := snapshot{
 		endpoints: map[svc.Backend]placement.Endpoints{
-			{Owner: "a/local"}: {"n1": placement.Ready},
+			{Service: "a/local"}: {"n1": placement.Ready},
 		},
 		interfaces: map[string]string{"b": "eth2", "": "eth3"},
 		services:   map[netip.Addr][]*svc.Service{}, controlPlane: map[netip.Addr]string{},
@@ -78,10 +78,10 @@ func TestPortsOfAnAddress(t *testing.T) {
 	if got := s.ports(vip4); !slices.Equal(got, want) {
 		t.Errorf("ports %v, want %v", got, want)
 	}
-	if got := s.owners(vip4); !slices.Equal(got, []string{"a/web", "b/dns"}) {
+	if got := s.serviceNames(vip4); !slices.Equal(got, []string{"a/web", "b/dns"}) {
 		t.Errorf("owners %v", got)
 	}
-	if s.ports(vip6) != nil || s.owners(vip6) != nil {
+	if s.ports(vip6) != nil || s.serviceNames(vip6) != nil {
 		t.Error("an address without Services has ports or owners")
 	}
 }
@@ -197,8 +197,8 @@ func TestTheControlPlanesAddressOfAFlag(t *testing.T) {
 func TestLocalEndpointsCountByFamily(t *testing.T) {
 	s := snapshot{
 		endpoints: map[svc.Backend]placement.Endpoints{
-			{Owner: "a/web"}:                    {"n4": placement.Ready},
-			{Owner: "a/web", Family: ipam.IPv6}: {"n6": placement.Ready},
+			{Service: "a/web"}:                    {"n4": placement.Ready},
+			{Service: "a/web", Family: ipam.IPv6}: {"n6": placement.Ready},
 		},
 		services: map[netip.Addr][]*svc.Service{
 			vip4: {service("a", "web", "", true)}, vip6: {service("a", "web", "", true)},

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/kvip/kvip/pkg/backoff"
@@ -25,9 +26,6 @@ const (
 	minPause = 20 * time.Millisecond
 	// resyncInterval is the longest time between two reconciles.
 	resyncInterval = time.Second
-	// pausedAfter is the time without a reconcile after which this process or host counts as
-	// frozen (E9): other nodes may have its addresses now.
-	pausedAfter = 3 * time.Second
 	// filterInterval is the time between two writes of an unchanged packet filter, which renew
 	// its timeouts.
 	filterInterval = 30 * time.Second
@@ -46,15 +44,16 @@ func FilterTimeout(lifetime time.Duration) time.Duration {
 // Speaker is the Services part of this node. Only its Run changes what the node has. Report,
 // Placement and the other methods that read are safe for concurrent use.
 type Speaker struct {
-	cfg          Config
-	wake         backoff.Signal
-	reconciledAt time.Duration // 0 before the first reconcile
-	host         *host
-	applier      *applier
-	recorder     *recorder
-	page         page
+	cfg      Config
+	wake     backoff.Signal
+	pauses   pauseDetector
+	host     *host
+	applier  *applier
+	recorder *recorder
+	page     page
 
 	leftoversRead bool // the addresses of an earlier process were read
+	linksChanged  bool // since they were read
 	dirty         bool // this host changed since the last reconcile
 	observed      observedGeneration
 	last          snapshot
@@ -88,6 +87,9 @@ func New(cfg Config) (*Speaker, error) {
 // Run reconciles until ctx ends, and returns nil. The addresses stay on this host: Release gives
 // them up (S6).
 func (s *Speaker) Run(ctx context.Context) error {
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watchPauses(ctx) })
+	defer watching.Wait()
 	changed := s.cfg.Cache.Subscribe()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -99,16 +101,19 @@ func (s *Speaker) Run(ctx context.Context) error {
 			s.handleConflict(c)
 			continue
 		case ev := <-s.cfg.LinkEvents:
-			if !s.handleLinkEvent(ev) {
-				continue
-			}
+			s.handleLinkEvent(ev)
+			continue
 		case <-changed:
 		case <-s.wake:
 		case <-timer.C:
 		}
 		began := s.cfg.Clock()
 		timer.Reset(s.reconcile())
-		if !s.pause(ctx, max(minPause, s.cfg.Clock()-began)) {
+		rest := max(minPause, s.cfg.Clock()-began)
+		if s.checkPause() { // the reconcile did not take all of that time
+			rest = minPause
+		}
+		if !s.pause(ctx, rest) {
 			return nil
 		}
 	}
@@ -132,15 +137,30 @@ func (s *Speaker) pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// handleLinkEvent reads the links again and reports whether the event is relevant.
-func (s *Speaker) handleLinkEvent(ev link.Event) bool {
-	_, have := s.applier.have[ev.Addr]
-	if !s.host.relevant(ev, have) {
-		return false
+// checkPause reports whether there was a pause since the last reconcile began. Then the next one is
+// due at once.
+func (s *Speaker) checkPause() bool {
+	paused := s.pauses.check(s.cfg.Clock())
+	if paused {
+		s.wake.Notify()
 	}
-	s.dirty = true
-	s.readLinks()
-	return true
+	return paused
+}
+
+// watchPauses gives signs until ctx ends.
+func (s *Speaker) watchPauses(ctx context.Context) {
+	for backoff.Sleep(ctx, signInterval) {
+		s.checkPause()
+	}
+}
+
+// handleLinkEvent has the next reconcile, which is due at once, read the links if the event is
+// relevant: many events may arrive together.
+func (s *Speaker) handleLinkEvent(ev link.Event) {
+	if s.host.relevant(ev, s.applier.have.has(ev.Addr)) {
+		s.linksChanged = true
+		s.wake.Notify()
+	}
 }
 
 func (s *Speaker) readLinks() {
@@ -152,33 +172,43 @@ func (s *Speaker) readLinks() {
 // It returns the time until the next reconcile.
 func (s *Speaker) reconcile() time.Duration {
 	now := s.cfg.Clock()
-	last := s.reconciledAt
-	s.reconciledAt = now
+	paused := s.pauses.reset(now)
 	s.cfg.Health.Heartbeat()
 	defer s.reportHealth()
-	view := s.cfg.NodeLease.View()
-	if last != 0 && now-last > pausedAfter {
+	view := s.view()
+	if paused {
 		s.applier.have.markAdopted()
 		s.dirty, view.Fresh = true, false
 	}
-	view.Fresh = view.Fresh && s.cfg.Cache.HasSynced()
-	if s.host.refreshDue(now) {
+	if s.host.refreshDue(now) || s.linksChanged {
+		s.dirty, s.linksChanged = s.dirty || s.linksChanged, false
 		s.readLinks()
 	}
-	if g := s.generation(view); g != s.observed || s.dirty || s.retryAt != 0 && now >= s.retryAt ||
-		s.applier.due(now) {
+	g := s.generation(view)
+	s.recorder.foreignHolder(g.foreign)
+	if s.outdated(g) || s.retryAt != 0 && now >= s.retryAt || s.applier.due(now) {
 		s.observed, s.dirty = g, false
 		s.decide(view, now)
 	}
 	return s.refresh(now)
 }
 
+// view returns the failure detector's view, which is fresh only if the cache has synced too.
+func (s *Speaker) view() liveness.View {
+	view := s.cfg.NodeLease.View()
+	view.Fresh = view.Fresh && s.cfg.Cache.HasSynced()
+	return view
+}
+
+// outdated reports whether the last decision had other inputs than g.
+func (s *Speaker) outdated(g observedGeneration) bool {
+	return s.dirty || s.linksChanged || g != s.observed
+}
+
 func (s *Speaker) generation(view liveness.View) observedGeneration {
-	foreign := s.cfg.ForeignHolder()
-	s.recorder.foreignHolder(foreign)
 	return observedGeneration{
 		changes: s.cfg.Cache.Changes(), synced: s.cfg.Cache.HasSynced(),
-		fresh: view.Fresh, alive: strings.Join(view.Alive, " "), foreign: foreign,
+		fresh: view.Fresh, alive: strings.Join(view.Alive, " "), foreign: s.cfg.ForeignHolder(),
 	}
 }
 

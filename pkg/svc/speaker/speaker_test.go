@@ -44,8 +44,8 @@ func TestNewSetsDefaults(t *testing.T) {
 	if wait := s.reconcile(); wait <= 0 || wait > resyncInterval {
 		t.Errorf("the next reconcile is due in %v", wait)
 	}
-	if s.reconciledAt == 0 {
-		t.Error("no heartbeat after a reconcile")
+	if s.pauses.signAt == 0 {
+		t.Error("a reconcile is no sign that the process runs")
 	}
 }
 
@@ -137,8 +137,9 @@ func TestAdoptionOnAKernelWithoutMarks(t *testing.T) {
 // S6: nothing changes on a host that cannot be read.
 func TestAHostThatCannotBeReadIsNotTouched(t *testing.T) {
 	for name, set := range map[string]func(f *fixture, err error){
-		"links":     func(f *fixture, err error) { f.linksErr = err },
-		"addresses": func(f *fixture, err error) { f.service.presentErr = err },
+		"links":               func(f *fixture, err error) { f.linksErr = err },
+		"addresses":           func(f *fixture, err error) { f.service.presentErr = err },
+		"the control plane's": func(f *fixture, err error) { f.vipsErr = err },
 	} {
 		f := newFixture(t)
 		f.ownVIP4()
@@ -222,50 +223,50 @@ func TestAReconcileIsDueWhenAnAddressExpires(t *testing.T) {
 	}
 }
 
-// E9: a process that was frozen announces nothing until its view is fresh.
-func TestAFrozenProcessIsSilent(t *testing.T) {
-	f := newFixture(t)
-	f.ownVIP4()
-	f.advance(pausedAfter + 1)
-	f.expect("silence 10.0.0.100")
-	if got := f.speaker.Report("").Addresses[0].State; got != "adopted" {
-		t.Errorf("the state is %q", got)
-	}
-	f.expect("announce 10.0.0.100") // the Lease has not expired: no other node has taken over
-	f.advance(time.Minute)
-	f.expect("protect [10.0.0.100], silence 10.0.0.100")
-	f.expect("")
-	f.advance(pausedAfter + 1) // again, with a view that was stale before
-	f.expect("")
-	f.renew()
-	f.expect("announce 10.0.0.100")
-}
-
-// E9: a short pause, as of a busy host, silences nothing.
-func TestAShortPauseIsNoFreeze(t *testing.T) {
-	f := newFixture(t)
-	f.ownVIP4()
-	f.advance(pausedAfter)
-	f.expect("")
-}
-
 func TestALinkThatGoesTakesItsAddresses(t *testing.T) {
 	f := newFixture(t)
 	f.ownVIP4()
 	all := f.links
 	f.links = nil
-	if !f.speaker.handleLinkEvent(link.Event{Kind: link.LinkChanged}) {
-		t.Fatal("a changed link is not relevant")
-	}
+	f.speaker.handleLinkEvent(link.Event{Kind: link.LinkChanged})
 	f.expect(releaseVIP4)
 	f.renew()
 	f.reconcile()
 	f.links = all
 	f.speaker.handleLinkEvent(link.Event{Kind: link.LinkChanged})
+	f.reconcile() // the Lease has the links after that
 	f.renew()
 	f.reconcile()
 	if !f.kernel.Has(vip4) {
 		t.Errorf("the address did not come back\n%s", f.Log)
+	}
+}
+
+// Many events that arrive together cost one reading of the links, which does not wait.
+func TestLinkEventsAreBatched(t *testing.T) {
+	f := newFixture(t)
+	reads := 0
+	f.speaker.cfg.Networks = func() ([]link.Network, error) {
+		reads++
+		return f.links, nil
+	}
+	f.ownVIP4()
+	reads = 0
+	for range 1000 {
+		f.speaker.handleLinkEvent(link.Event{Kind: link.LinkChanged})
+	}
+	if reads != 0 || len(f.speaker.wake) != 1 {
+		t.Errorf("%d readings, the next reconcile is due: %v", reads, len(f.speaker.wake) == 1)
+	}
+	f.expect("")
+	f.expect("")
+	if reads != 1 {
+		t.Errorf("the links were read %d times", reads)
+	}
+	<-f.speaker.wake
+	f.speaker.handleLinkEvent(link.Event{Kind: link.AddrAdded, Addr: vip4})
+	if len(f.speaker.wake) != 0 || f.speaker.linksChanged {
+		t.Error("a refresh of an own address is relevant")
 	}
 }
 
@@ -279,6 +280,7 @@ func TestAnAddressFollowsItsSubnet(t *testing.T) {
 	}
 	f.links = append(f.links, second)
 	f.speaker.handleLinkEvent(link.Event{Kind: link.LinkChanged})
+	f.reconcile() // the Lease has the links after that
 	f.renew()
 	f.reconcile()
 	if got := f.announcer.announced[vip4].Link; got.Index != 3 || got.Name != "eth1" {

@@ -15,7 +15,7 @@ import (
 // new owner sooner (S3).
 const overlap = time.Second
 
-// phase is where an address is in its life on this node. Reports show it.
+// phase is the state of an address on this node. Reports show it.
 type phase string
 
 const (

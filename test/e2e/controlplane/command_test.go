@@ -143,6 +143,19 @@ func (m metrics) sum(words ...string) (sum float64) {
 	return sum
 }
 
+// count returns the sum of one sample, by name and labels, over all agents.
+func (s *env) count(sample string) (sum float64) {
+	s.t.Helper()
+	for _, n := range s.c.Nodes {
+		s.wait(n.Name+" to serve "+sample, func() bool {
+			value, ok := s.metrics(n)[sample]
+			sum += value
+			return ok
+		})
+	}
+	return sum
+}
+
 // waitMetric waits until the sum of the samples is above 0.
 func (s *env) waitMetric(n *cluster.Node, words ...string) {
 	s.t.Helper()

@@ -19,40 +19,51 @@ const (
 	hungWithin   = 15 * time.Second // no measure: a hung server must be distinguished from load
 )
 
+// Samples of the agents: addresses taken after an orderly release, and deadlines that passed.
+const (
+	movesInOrder = `kvip_transitions_total{reason="Released"}`
+	fenceExpired = `kvip_fence_expiries_total`
+)
+
 // TestOverload gives all API servers together so little of the CPU that a client with 100
-// new TLS connections a second is too much for them. Nothing has failed, so the address
-// moves once at most in a minute, and the client fares no worse than at an address that
-// cannot move. Then the holder's API server hangs under the same load, and is left (E6, E7).
+// new TLS connections a second is too much for them. Nothing has failed, so no holder takes its API
+// server for dead, the address moves in order twice at most in a minute, and while the Lease is
+// renewed in time the client fares no worse than at an address that cannot move. Then the holder's
+// API server hangs under the same load, and is left (E6, E7).
 func TestOverload(t *testing.T) {
 	s := newEnv(t, "--vip="+cluster.VIP4.String())
 	without := s.starve()
 	load, err := s.c.StartClient(cluster.VIP4)
 	s.must(err)
 	defer func() { load.Stop() }()
+	moved, expired := s.count(movesInOrder), s.count(fenceExpired)
 	began := time.Now()
 	time.Sleep(overloadSpan)
 	with := failing(load.Requests(began))
-	moves := s.moves(began)
+	moved, expired = s.count(movesInOrder)-moved, s.count(fenceExpired)-expired
 	t.Logf("%.0f %% of the requests failed at an address that cannot move, %.0f %% at the VIP, "+
-		"which moved: %v",
-		100*without, 100*with, moves)
-	if len(moves) > 1 {
-		t.Errorf("the address moved %d times in %v although nothing had failed: %v", len(moves),
-			overloadSpan, moves)
+		"which moved: %v; %v times in order, and %v deadlines passed",
+		100*without, 100*with, s.moves(began), moved, expired)
+	if moved > 2 {
+		t.Errorf("the address moved %v times in %v although nothing had failed", moved, overloadSpan)
 	}
-	if with > without+0.25 { // the machine may be busier now
+	// API servers that answer no renewal in time cost the address, whatever kvip does.
+	renewed := expired == 0
+	if renewed && with > without+0.25 { // the machine may be busier now
 		load.Stop()
 		without = max(without, s.control(s.holder().Host.Addr(true)))
 		again, err := s.c.StartClient(cluster.VIP4)
 		s.must(err)
 		load = again
 	}
-	if with > without+0.25 {
+	if renewed && with > without+0.25 {
 		t.Errorf("%.0f %% of the requests failed, and %.0f %% without moves", 100*with, 100*without)
 	}
 	for _, n := range s.c.Nodes {
-		if strings.Contains(logOf(s, n), "API server is dead") {
-			t.Errorf("%s took its API server for dead", n.Name)
+		for line := range strings.Lines(logOf(s, n)) {
+			if strings.Contains(line, "API server is dead") {
+				t.Errorf("%s took its API server for dead: %s", n.Name, line)
+			}
 		}
 	}
 
@@ -70,10 +81,11 @@ func TestOverload(t *testing.T) {
 }
 
 // starve limits the API servers' CPU time until the end of the story, to so little that
-// some requests of the client at an API server's own address fail, and returns how many.
+// some requests of the client at an API server's own address fail, and returns how many. It begins
+// with a limit at which none should: where nearly all fail, no lease can be renewed in time.
 func (s *env) starve() float64 {
 	s.t.Helper()
-	for cores := 0.2; cores > 0.02; cores *= 0.8 {
+	for cores := 0.8; cores > 0.02; cores *= 0.75 {
 		undo, err := s.c.LimitAPIs(cores)
 		if errors.Is(err, netlab.ErrNoQuota) {
 			testutil.Unavailable(s.t, err.Error())
@@ -81,7 +93,7 @@ func (s *env) starve() float64 {
 		s.must(err)
 		failed := s.control(s.holder().Host.Addr(true))
 		s.t.Logf("with %.2f cores %.0f %% of the requests fail", cores, 100*failed)
-		if failed > 0.2 {
+		if failed > 0.1 {
 			s.t.Cleanup(func() { // before finish, which wants a healthy cluster
 				if err := undo(); err != nil {
 					s.t.Error(err)

@@ -105,7 +105,7 @@ func (c *Cluster) waitForEndpoints(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if listed := len(apiclient.Endpoints(slice)); listed < len(c.Nodes) {
+		if listed := len(apiclient.ServersOf(slice)); listed < len(c.Nodes) {
 			return fmt.Errorf("%d of %d are listed", listed, len(c.Nodes))
 		}
 		return nil

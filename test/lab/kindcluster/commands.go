@@ -46,10 +46,11 @@ func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	docker := append([]string{"run", "--rm", "--network", networkName, "--volume", path +
-		":/kubeconfig:ro",
-		"--entrypoint", "kubectl", c.cfg.Image, "--kubeconfig", "/kubeconfig", "--request-timeout",
-		"10s"}, args...)
+	docker := append([]string{
+		"run", "--rm", "--network", networkName, "--volume", path + ":/kubeconfig:ro",
+		"--entrypoint", "kubectl", c.cfg.Image, "--kubeconfig", "/kubeconfig",
+		"--request-timeout", "10s",
+	}, args...)
 	return run(c.cfg.Engine.Command(ctx, "docker", docker...))
 }
 

@@ -2,7 +2,6 @@ package servicelab
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/kvip/kvip/pkg/config"
@@ -36,10 +35,4 @@ func (l *Lab) StartAgents(nodes []*cluster.Node, flags ...string) error {
 		}
 	}
 	return nil
-}
-
-// Announcers are the nodes that have an agent which runs, in order.
-func (l *Lab) Announcers() []*cluster.Node {
-	return slices.DeleteFunc(l.AllNodes(),
-		func(n *cluster.Node) bool { return n.Agent() == nil || !n.Agent().Running() })
 }

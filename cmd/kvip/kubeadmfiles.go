@@ -38,17 +38,15 @@ func (p *preparation) targets(plan kubeadm.Plan, old []byte) ([]target, error) {
 	}
 	var all []target
 	if plan.Data != nil {
-		all = append(
-			all,
-			target{path: p.output, flag: "output", want: plan.Data, before: old, beforeName: p.config,
-				inPlace: p.config != "" && p.config != stdioPath && sameFile(p.config, p.output)},
-		)
+		all = append(all, target{
+			path: p.output, flag: "output", want: plan.Data, before: old, beforeName: p.config,
+			inPlace: p.config != "" && p.config != stdioPath && sameFile(p.config, p.output),
+		})
 	}
 	if plan.ControlPlane {
-		all = append(
-			all,
-			target{path: filepath.Join(p.manifestDir, manifestName), flag: "manifest-dir", want: text},
-		)
+		all = append(all, target{
+			path: filepath.Join(p.manifestDir, manifestName), flag: "manifest-dir", want: text,
+		})
 	}
 	for i := range all {
 		if err := all[i].read(); err != nil {
