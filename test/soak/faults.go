@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/kvip/kvip/test/lab/cluster"
@@ -15,6 +16,8 @@ const elder = 0
 const (
 	brokenFor = 3 * time.Second // the API, less than a Lease lasts
 	endWithin = 10 * time.Second
+	// startWithin is how long an agent may take until it handles signals.
+	startWithin = time.Minute
 )
 
 // cut ends all connections of one node's agent with its API server.
@@ -41,8 +44,9 @@ func (w *environment) swallow(ctx context.Context) error {
 	return wait.Pause(ctx, brokenFor)
 }
 
-// restart ends an agent by SIGTERM or SIGKILL and starts it again.
-func (w *environment) restart(context.Context) error {
+// restart ends an agent by SIGTERM or SIGKILL and starts it again. It waits until the new one
+// handles SIGTERM: a second restart may follow at once.
+func (w *environment) restart(ctx context.Context) error {
 	n := w.lab.Nodes[1+w.random.IntN(len(w.lab.Nodes)-1)]
 	if w.random.IntN(2) == 0 {
 		if err := n.Agent().Kill(); err != nil {
@@ -52,7 +56,20 @@ func (w *environment) restart(context.Context) error {
 	} else if err := n.Agent().Terminate(endWithin); err != nil {
 		return fmt.Errorf("agent of %s did not end well: %w", n.Name, err)
 	}
-	return n.RestartAgent()
+	before := w.starts(n)
+	if err := n.RestartAgent(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	return wait.For(ctx, "the start of the agent of "+n.Name,
+		func() bool { return w.starts(n) > before })
+}
+
+// starts counts the starts in the log of the node's agents. An agent logs its start once it handles
+// signals.
+func (w *environment) starts(n *cluster.Node) int {
+	return strings.Count(w.lab.LogOf(n), "kvip is starting")
 }
 
 // checkAgents is an error if an agent has ended by itself.
