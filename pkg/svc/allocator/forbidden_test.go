@@ -8,6 +8,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/kvip/kvip/pkg/svc"
+	"github.com/kvip/kvip/test/fakeapi/fakecluster"
 )
 
 func kubeVIP(r *svc.Reader) { r.KubeVIP = true }
@@ -24,6 +25,8 @@ func TestSubnetAddressesAreNotGiven(t *testing.T) {
 		{Name: "eth0", Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.101/30"),
 			netip.MustParsePrefix("10.0.0.105/31")}},
 	}}, "n1", 5)
+	r.Eventually("the Lease is seen",
+		func() bool { return r.cache.Lease(svc.NodeLease(fakecluster.LeaseName, "n1")) != nil })
 	r.PutService("a/first")
 	r.PutService("a/asks", asking("10.0.0.100"))
 	r.expect(a, "a/first", "10.0.0.101 Allocated")
