@@ -146,14 +146,11 @@ func (c *Cache) Subscribe() <-chan struct{} {
 }
 
 // Changes counts the changes on which decisions may depend: all except renewals of Leases and
-// heartbeats of Nodes.
+// heartbeats of Nodes. What can be seen in the Cache was counted.
 func (c *Cache) Changes() uint64 { return c.changes.Load() }
 
-// notify wakes the subscribers. matters reports whether decisions may depend on the change.
-func (c *Cache) notify(matters bool) {
-	if matters {
-		c.changes.Add(1)
-	}
+// notify wakes the subscribers.
+func (c *Cache) notify() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, wake := range c.subscribers {
@@ -211,6 +208,7 @@ func (c *Cache) required() []storeState {
 func newStore[T object](c *Cache, from listWatch, decode decodeFunc[T]) *store[T] {
 	return &store[T]{
 		listWatch: from, decode: decode, changed: c.notify,
-		log: c.cfg.Log, failed: c.cfg.OnFailure, items: map[string]T{},
+		count: func() { c.changes.Add(1) },
+		log:   c.cfg.Log, failed: c.cfg.OnFailure, items: map[string]T{},
 	}
 }

@@ -43,8 +43,10 @@ func decoder[O runtime.Object, T any](read func(O) (T, bool)) decodeFunc[T] {
 // reflector lists, watches, and lists again after the end of a watch.
 type store[T object] struct {
 	listWatch
-	decode  decodeFunc[T]
-	changed func(matters bool) // called after each change of items, without a lock held
+	decode decodeFunc[T]
+	// count is called for each change of items on which decisions may depend, before it can be seen.
+	count   func()
+	changed func() // called after each change of items, without a lock held
 	// same reports whether two versions of an object differ in nothing on which decisions depend, such
 	// as a renewed Lease. Nil: each version matters.
 	same func(a, b T) bool
@@ -110,9 +112,13 @@ func (s *store[T]) Add(o any) error {
 	} else {
 		delete(s.items, key)
 	}
+	known := ok || had // else it is of no interest, as a Lease of another --services-name
+	if known && (!ok || !had || s.same == nil || !s.same(old, value)) {
+		s.count()
+	}
 	s.mu.Unlock()
-	if ok || had { // else it is of no interest, as a Lease of another --services-name
-		s.changed(!ok || !had || s.same == nil || !s.same(old, value))
+	if known {
+		s.changed()
 	}
 	return nil
 }
@@ -131,9 +137,12 @@ func (s *store[T]) Delete(o any) error {
 	old, had := s.items[key]
 	s.tracked(old, none, false)
 	delete(s.items, key)
+	if had {
+		s.count()
+	}
 	s.mu.Unlock()
 	if had {
-		s.changed(true)
+		s.changed()
 	}
 	return nil
 }
@@ -161,8 +170,9 @@ func (s *store[T]) Replace(list []any, _ string) error {
 		items[key] = s.tracked(s.items[key], value, true)
 	}
 	s.items, s.synced, s.absent, s.problem = items, true, false, ""
+	s.count()
 	s.mu.Unlock()
-	s.changed(true)
+	s.changed()
 	return nil
 }
 
@@ -273,10 +283,13 @@ func (s *store[T]) recordFailure(verb string, err error) {
 	isNew := s.problem != err.Error()
 	s.absent = apierrors.IsNotFound(err) || s.optional && apierrors.IsForbidden(err)
 	s.problem = err.Error()
+	if isNew {
+		s.count()
+	}
 	s.mu.Unlock()
 	if isNew {
 		s.log.Warn("cannot read objects; trying again", "kind", s.kind, "err", err)
-		s.changed(true)
+		s.changed()
 	}
 }
 

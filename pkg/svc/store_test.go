@@ -32,13 +32,9 @@ func newTestStore() *testStore {
 		decode: decoder(func(m *corev1.ConfigMap) (*kubeVIPConfigMap, bool) {
 			return &kubeVIPConfigMap{ObjectMeta: identified(m), Interfaces: m.Data}, m.Data["skip"] == ""
 		}),
-		changed: func(matters bool) {
-			s.wakes++
-			if matters {
-				s.matters++
-			}
-		},
-		log: slog.New(slog.NewTextHandler(&s.out, nil)),
+		count:   func() { s.matters++ },
+		changed: func() { s.wakes++ },
+		log:     slog.New(slog.NewTextHandler(&s.out, nil)),
 		failed: func(verb, resource string, _ error) {
 			s.failures = append(s.failures,
 				verb+" "+resource)
