@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kvip/kvip/test/lab/wait"
 )
 
 // NeedRoot skips the test, saying why, when it does not run as root. With CI=true in
@@ -152,9 +154,5 @@ func loopbackUp() error {
 // Eventually waits until a condition holds, at most half a minute. No test measures speed with it.
 func Eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("timed out waiting for: %s", what)
-		}
-	}
+	wait.Eventually(t, 30*time.Second, what, holds)
 }

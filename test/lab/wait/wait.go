@@ -72,13 +72,13 @@ func Pause(ctx context.Context, d time.Duration) error {
 type TB interface {
 	Helper()
 	Fatal(args ...any)
-	Context() context.Context
 }
 
-// Eventually fails the test unless ok reports true within the timeout.
+// Eventually fails the test unless ok reports true within the timeout. It may be called in a bubble
+// of synctest.
 func Eventually(t TB, timeout time.Duration, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	if err := For(ctx, what, ok); err != nil {
 		t.Fatal(err)
