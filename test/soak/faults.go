@@ -52,7 +52,6 @@ func (w *environment) restart(ctx context.Context) error {
 		if err := n.Agent().Kill(); err != nil {
 			return err
 		}
-		<-n.Agent().Done()
 	} else if err := n.Agent().Terminate(endWithin); err != nil {
 		return fmt.Errorf("agent of %s did not end well: %w", n.Name, err)
 	}

@@ -8,7 +8,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/kvip/kvip/pkg/svc"
-	"github.com/kvip/kvip/test/fakeapi/fakecluster"
 )
 
 func kubeVIP(r *svc.Reader) { r.KubeVIP = true }
@@ -21,12 +20,10 @@ func TestSubnetAddressesAreNotGiven(t *testing.T) {
 	r.PutPool("p", "10.0.0.100-10.0.0.107")
 	r.PutService("a/old", asking("10.0.0.103"))
 	r.expect(a, "a/old", "10.0.0.103 Allocated")
-	r.PutNodeLease(svc.NodeInfo{Node: "n1", Links: []svc.LinkInfo{
+	r.showNodeLease(svc.NodeInfo{Node: "n1", Links: []svc.LinkInfo{
 		{Name: "eth0", Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.101/30"),
 			netip.MustParsePrefix("10.0.0.105/31")}},
-	}}, "n1", 5)
-	r.Eventually("the Lease is seen",
-		func() bool { return r.cache.Lease(svc.NodeLease(fakecluster.LeaseName, "n1")) != nil })
+	}}, "n1")
 	r.PutService("a/first")
 	r.PutService("a/asks", asking("10.0.0.100"))
 	r.expect(a, "a/first", "10.0.0.101 Allocated")

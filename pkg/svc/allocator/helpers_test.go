@@ -41,6 +41,15 @@ func newFixture(t *testing.T, changes ...func(*svc.Reader)) *fixture {
 	return r
 }
 
+// showNodeLease writes the Lease of a node and waits until the cache shows it.
+func (r *fixture) showNodeLease(info svc.NodeInfo, holder string) {
+	r.T.Helper()
+	r.PutNodeLease(info, holder, 5)
+	r.Eventually("the Lease is seen", func() bool {
+		return r.cache.Lease(svc.NodeLease(fakecluster.LeaseName, info.Node)) != nil
+	})
+}
+
 func (r *fixture) clock() time.Duration { return time.Duration(r.now.Load()) }
 
 func (r *fixture) advance(d time.Duration) { r.now.Add(int64(d)) }

@@ -11,7 +11,6 @@ import (
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/placement"
 	"github.com/kvip/kvip/pkg/svc"
-	"github.com/kvip/kvip/test/fakeapi/fakecluster"
 )
 
 // announcedFixture is an allocator whose Services are announced where the test says.
@@ -180,10 +179,8 @@ func TestAnnouncementsArePosted(t *testing.T) {
 func TestAddressesThatANodePublishesAreReserved(t *testing.T) {
 	r := newFixture(t)
 	a, _ := r.leader("n1_boot")
-	r.PutNodeLease(svc.NodeInfo{Node: "n1",
-		Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.100")}}, "n1_boot", 5)
-	r.Eventually("the Lease is seen",
-		func() bool { return r.cache.Lease(svc.NodeLease(fakecluster.LeaseName, "n1")) != nil })
+	r.showNodeLease(svc.NodeInfo{Node: "n1",
+		Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.100")}}, "n1_boot")
 	r.PutService("a/web")
 	r.until(a, "the Service has the next address",
 		func() bool { return strings.HasPrefix(r.ServiceStatus("a/web"), "10.0.0.101") })
