@@ -29,8 +29,8 @@ type daemonSet struct {
 }
 
 // DaemonSetStopped returns why a DaemonSet runs no pod on the node any more, as a phrase that
-// follows its name. It returns "" if it does, and for a nil node unless the DaemonSet
-// is gone or being deleted.
+// follows its name. It returns "" if it does, and for a nil node unless the DaemonSet is gone or
+// being deleted.
 func DaemonSetStopped(ctx context.Context, server *apiclient.Server, namespace, name string,
 	node *Node) (string, error) {
 	raw, err := server.REST().Get().

@@ -1,7 +1,7 @@
-// Package vip owns the virtual IPs on this host: it adds them with a lifetime, deletes
-// them and verifies that they are gone. It does not decide which node may hold an address, and it
-// does not announce addresses. An Owner has the few addresses of the
-// control plane, a ServiceOwner the many of Services.
+// Package vip owns the virtual IPs on this host: it adds them with a lifetime, deletes them and
+// verifies that they are gone. It does not decide which node may hold an address, and it does not
+// announce addresses. An Owner has the few addresses of the control plane, a ServiceOwner the many
+// of Services.
 //
 // The fence: every address has a kernel lifetime that ends before another node may claim the
 // address. If kvip is killed, frozen or stuck, the kernel removes the address.

@@ -111,8 +111,7 @@ func (a *Allocator) queuePoolStatuses(
 	}
 }
 
-// writePaced queues write if that is due. It is repeated until the watch shows
-// the result.
+// writePaced queues write if that is due. It is repeated until the watch shows the result.
 func (a *Allocator) writePaced(
 	name string, want v1alpha1.IPPoolStatus, write func(context.Context),
 ) {
