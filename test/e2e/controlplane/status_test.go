@@ -135,7 +135,9 @@ func TestCleanup(t *testing.T) {
 		out, diagnostics, err := s.runKvip(second, args...)
 		want := "nothing to remove: this host has no address or table of kvip\n"
 		if i < len(s.vips) {
-			want = s.vips[i].String() + " from eth0\n"
+			vip := s.vips[i].String()
+			want = vip + " from eth0\nnftables table netdev kvip-fence-" +
+				strings.ReplaceAll(vip, ":", "-") + "\n"
 		}
 		if err != nil || out != want {
 			t.Errorf("kvip %v: %v, printed %q, want %q\n%s", args, err, out, want, diagnostics)

@@ -29,7 +29,7 @@ func (n *Node) RunKvip(path string, args, env []string) (*Agent, error) {
 func (n *Node) kvipCommand(path string, args, env []string) netlab.Command {
 	return n.WithState(netlab.Command{
 		Path: path, Args: args, Env: append(n.podEnv(), env...), Log: n.Log("kvip"),
-		Caps: []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW},
+		Caps: []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_SYS_NICE},
 	})
 }
 

@@ -73,18 +73,9 @@ func captureSocket(ports []uint16) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	ops, err := bpf.Assemble(captureProgram(ports))
-	if err != nil {
-		return 0, errors.Join(err, unix.Close(fd))
-	}
-	filter := make([]unix.SockFilter, len(ops))
-	for i, op := range ops {
-		filter[i] = unix.SockFilter{Code: op.Op, Jt: op.Jt, Jf: op.Jf, K: op.K}
-	}
-	fprog := &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	const all = unix.ETH_P_ALL<<8 | unix.ETH_P_ALL>>8 // network byte order
 	err = errors.Join(
-		unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, fprog),
+		attachProgram(fd, captureProgram(ports)),
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20),
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
 		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all}))
@@ -94,15 +85,35 @@ func captureSocket(ports []uint16) (int, error) {
 	return fd, nil
 }
 
-// captureProgram accepts received frames, each once, except those of the ports.
+// attachProgram attaches a classic BPF program to a socket.
+func attachProgram(fd int, program []bpf.Instruction) error {
+	ops, err := bpf.Assemble(program)
+	if err != nil {
+		return err
+	}
+	filter := make([]unix.SockFilter, len(ops))
+	for i, op := range ops {
+		filter[i] = unix.SockFilter{Code: op.Op, Jt: op.Jt, Jf: op.Jf, K: op.K}
+	}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+}
+
+// captureProgram accepts received frames, each once, except those of the ports and the answers to a
+// Sampler.
 func captureProgram(ports []uint16) []bpf.Instruction {
 	prog := []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_OUTGOING, SkipTrue: 1},
 		bpf.RetConstant{Val: 0},
+		bpf.LoadAbsolute{Off: 0, Size: 4},
+		bpf.JumpIf{Val: binary.BigEndian.Uint32(wireMAC), SkipFalse: 3},
+		bpf.LoadAbsolute{Off: 4, Size: 2},
+		bpf.JumpIf{Val: uint32(binary.BigEndian.Uint16(wireMAC[4:])), SkipFalse: 1},
+		bpf.RetConstant{Val: 0},
 	}
-	prog = append(prog, tcp(unix.ETH_P_IP, 23, ports4(ports, 0))...)
-	prog = append(prog, tcp(unix.ETH_P_IPV6, 20, ports6(ports, 0))...)
+	prog = append(prog, transport(unix.ETH_P_IP, 23, ports4(ports, 0))...)
+	prog = append(prog, transport(unix.ETH_P_IPV6, 20, ports6(ports, 0))...)
 	return append(prog, bpf.RetConstant{Val: snapLen})
 }
 

@@ -25,7 +25,7 @@ func newDropTable() *dropTable {
 }
 
 // Drop makes the switch drop frames from one host to another, in that direction only: all of them,
-// or with ports only TCP from or to these. It replaces an earlier Drop of the same pair.
+// or with ports only TCP and UDP from or to these. It replaces an earlier Drop of the same pair.
 func (l *Lab) Drop(from, to *Host, ports ...uint16) error {
 	l.sw.drops.mu.Lock()
 	defer l.sw.drops.mu.Unlock()
@@ -59,8 +59,8 @@ func (l *Lab) Partition(h *Host, others ...*Host) error {
 	return nil
 }
 
-// PartitionPorts drops only TCP from or to the ports between a host and the others. Other hosts,
-// such as a client, still reach all of them.
+// PartitionPorts drops only TCP and UDP from or to the ports between a host and the others. Other
+// hosts, such as a client, still reach all of them.
 func (l *Lab) PartitionPorts(h *Host, ports []uint16, others ...*Host) error {
 	for _, o := range others {
 		if err := errors.Join(l.Drop(h, o, ports...), l.Drop(o, h, ports...)); err != nil {

@@ -95,8 +95,8 @@ func program(rules []dropRule) []bpf.Instruction {
 func block(d dropRule) []bpf.Instruction {
 	body := []bpf.Instruction{bpf.RetConstant{Val: actDrop}}
 	if len(d.ports) > 0 {
-		body = slices.Concat(tcp(unix.ETH_P_IP, 23, ports4(d.ports, actDrop)),
-			tcp(unix.ETH_P_IPV6, 20, ports6(d.ports, actDrop)))
+		body = slices.Concat(transport(unix.ETH_P_IP, 23, ports4(d.ports, actDrop)),
+			transport(unix.ETH_P_IPV6, 20, ports6(d.ports, actDrop)))
 	}
 	n := uint8(len(body))
 	head := []bpf.Instruction{
@@ -108,14 +108,15 @@ func block(d dropRule) []bpf.Instruction {
 	return append(head, body...)
 }
 
-// tcp runs body for TCP in the given EtherType, whose protocol byte is at off.
-func tcp(etherType, off uint32, body []bpf.Instruction) []bpf.Instruction {
+// transport runs body for TCP and UDP in the given EtherType, whose protocol byte is at off.
+func transport(etherType, off uint32, body []bpf.Instruction) []bpf.Instruction {
 	n := uint8(len(body))
 	return append([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: 12, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: etherType, SkipTrue: n + 2},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: etherType, SkipTrue: n + 3},
 		bpf.LoadAbsolute{Off: off, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_TCP, SkipTrue: n},
+		bpf.JumpIf{Val: unix.IPPROTO_TCP, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_UDP, SkipTrue: n},
 	}, body...)
 }
 

@@ -241,6 +241,31 @@ func adopt(name, path string, addrs []netip.Prefix) (*Host, error) {
 		procs: map[*Process]struct{}{}}, nil
 }
 
+// newWire returns a wire to the host: from its port of the switch or, if it was adopted, from the
+// other end of its link in this network namespace.
+func (h *Host) newWire(vips []netip.Addr) (*wire, error) {
+	if h.lab != nil {
+		return newWire(h.lab.sw.ns, h.port, vips)
+	}
+	var port int
+	err := h.ns.do(func() error {
+		link, err := netlink.LinkByName(LinkName)
+		if err == nil {
+			port = link.Attrs().ParentIndex
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find link %s: %w", LinkName, err)
+	}
+	here, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	defer here.Close()
+	return newWire(netns{here}, port, vips)
+}
+
 // Close releases the namespace of a host that no lab closes: an adopted one, or one behind a
 // router.
 func (h *Host) Close() error { return h.close() }

@@ -16,15 +16,22 @@ const SampleEvery = 5 * time.Millisecond
 
 const maxHosts = 16 // of one sampler: a sample keeps one bit per address and host in 64 bits
 
-// Sampler records every 5 ms which hosts have the addresses, on any link, from the address list of
-// each host's kernel. If it finds two holders it queries all hosts again: it counts two holders
-// only if the first still has the address after the second was seen to have it. A hand-over between
-// two queries is not an overlap.
+// answerWithin is how long a sample waits for the answers of hosts that answered the last one, and
+// quickAnswer how long it waits for others: an answer that comes later counts for the next sample.
+const (
+	answerWithin = 2 * time.Millisecond
+	quickAnswer  = 300 * time.Microsecond
+)
+
+// Sampler records every 5 ms which hosts have the addresses: those that answer ARP requests and
+// neighbour solicitations for them on the wire. If it finds two holders it asks all hosts again: it
+// counts two holders only if both answer again. A hand-over between two questions is not an
+// overlap.
 type Sampler struct {
 	reach func(a, b *Host) bool // reports whether they can reach each other now
 	hosts []*Host
 	vips  []netip.Addr
-	dumps []*dumper
+	wires []*wire
 
 	mu      sync.Mutex
 	samples []sample
@@ -55,12 +62,12 @@ func newSampler(reach func(a, b *Host) bool, vips []netip.Addr, hosts []*Host) (
 	s := &Sampler{reach: reach, hosts: hosts, vips: vips, stop: make(chan struct{}),
 		done: make(chan struct{})}
 	for _, h := range hosts {
-		d, err := newDumper(h)
+		w, err := h.newWire(vips)
 		if err != nil {
 			s.close()
-			return nil, err
+			return nil, fmt.Errorf("sample host %s: %w", h.Name, err)
 		}
-		s.dumps = append(s.dumps, d)
+		s.wires = append(s.wires, w)
 	}
 	if err := s.takeSample(); err != nil {
 		s.close()
@@ -71,8 +78,8 @@ func newSampler(reach func(a, b *Host) bool, vips []netip.Addr, hosts []*Host) (
 }
 
 func (s *Sampler) close() {
-	for _, d := range s.dumps {
-		d.close()
+	for _, w := range s.wires {
+		w.close()
 	}
 }
 
@@ -102,20 +109,16 @@ func (s *Sampler) run() {
 // takeSample takes one sample.
 func (s *Sampler) takeSample() error {
 	now := time.Now()
-	mask, err := s.query()
+	mask, err := s.query(0)
 	if err != nil {
 		return err
 	}
-	if s.vanished(mask) {
-		again, err := s.query()
-		if err != nil {
-			return err
-		}
-		mask |= again
-	}
 	sm := sample{at: now, mask: mask}
 	if s.overlap(mask, false) {
-		again, err := s.query() // after the first answers of all hosts
+		if _, err := s.collect(0); err != nil { // late answers do not count
+			return err
+		}
+		again, err := s.query(mask) // after the first answers of all hosts
 		if err != nil {
 			return err
 		}
@@ -124,33 +127,53 @@ func (s *Sampler) takeSample() error {
 	s.last.Store(mask)
 	s.mu.Lock()
 	s.samples = append(s.samples, sm)
+	s.fill()
 	s.mu.Unlock()
 	return nil
 }
 
-// vanished reports whether an address has no holder and had one in the last sample. The hosts are
-// queried one after the other: an address that moves from a host that is not queried yet to one
-// that is, is seen on neither.
-func (s *Sampler) vanished(mask uint64) bool {
-	last := s.last.Load()
-	for i := range s.vips {
-		if len(s.holders(mask, i)) == 0 && len(s.holders(last, i)) > 0 {
-			return true
-		}
+// fill corrects the sample before the last one where a host missed it alone: a busy machine may
+// answer late.
+func (s *Sampler) fill() {
+	if n := len(s.samples); n >= 3 {
+		s.samples[n-2].mask |= s.samples[n-3].mask & s.samples[n-1].mask
 	}
-	return false
 }
 
-// query lists the addresses of every host once.
-func (s *Sampler) query() (mask uint64, err error) {
-	for j, d := range s.dumps {
-		err := d.dump(func(a netip.Addr) {
-			for i, vip := range s.vips {
-				if a == vip {
-					mask |= 1 << (i*maxHosts + j)
-				}
-			}
-		})
+// query asks every host once, and waits for those that have the addresses in expected or in the
+// last sample.
+func (s *Sampler) query(expected uint64) (mask uint64, err error) {
+	expected |= s.last.Load()
+	for j, w := range s.wires {
+		if err := w.ask(); err != nil {
+			return 0, fmt.Errorf("sample host %s: %w", s.hosts[j].Name, err)
+		}
+	}
+	for began := time.Now(); ; {
+		more, err := s.collect(quickAnswer)
+		if err != nil {
+			return 0, err
+		}
+		mask |= more
+		if waited := time.Since(began); waited >= answerWithin ||
+			waited >= quickAnswer && mask&expected == expected {
+			return mask, nil
+		}
+	}
+}
+
+// collect returns the answers that have come, and waits for the first one if there is none.
+func (s *Sampler) collect(timeout time.Duration) (mask uint64, err error) {
+	fds := make([]unix.PollFd, len(s.wires))
+	for j, w := range s.wires {
+		fds[j] = unix.PollFd{Fd: int32(w.fd), Events: unix.POLLIN}
+	}
+	limit := unix.NsecToTimespec(timeout.Nanoseconds())
+	if _, err := unix.Ppoll(fds, &limit, nil); err != nil && err != unix.EINTR {
+		return 0, fmt.Errorf("wait for answers: %w", err)
+	}
+	for j, w := range s.wires {
+		err := w.answers(func(vip int) { mask |= 1 << (vip*maxHosts + j) })
 		if err != nil {
 			return 0, fmt.Errorf("sample host %s: %w", s.hosts[j].Name, err)
 		}
@@ -234,7 +257,7 @@ type Change struct {
 // timeline begins with the state at the first sample.
 func (s *Sampler) Window(from, to time.Time) HolderReport {
 	s.mu.Lock()
-	samples := s.samples[s.index(from):]
+	samples := slices.Clone(s.samples[s.index(from):]) // fill changes the last but one
 	s.mu.Unlock()
 	var h HolderReport
 	var before sample

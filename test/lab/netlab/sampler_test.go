@@ -100,39 +100,54 @@ func TestSamplerRefusesWhatItCannotCount(t *testing.T) {
 	}
 }
 
-func TestParseIgnoresWhatIsNotAnAddress(t *testing.T) {
-	d := &dumper{seq: 7}
-	seen := func(a netip.Addr) { t.Errorf("saw %s", a) }
-	for name, b := range map[string][]byte{
-		"truncated header": {1, 2, 3},
-		"other sequence":   {16, 0, 0, 0, unix.NLMSG_DONE, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0},
-		"no attributes": {24, 0, 0, 0, unix.RTM_NEWADDR, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 2, 32, 0, 0,
-			1, 0, 0, 0},
-	} {
-		if done, err := d.parse(b, seen); done || err != nil {
-			t.Errorf("%s: done %v, %v", name, done, err)
-		}
+// TestFill: a host that missed one sample had the address, one that missed two did not.
+func TestFill(t *testing.T) {
+	s := &Sampler{}
+	for _, mask := range []uint64{1, 0, 1, 0, 0, 1, 2} {
+		s.samples = append(s.samples, sample{mask: mask})
+		s.fill()
 	}
-	if done, err := d.parse([]byte{99, 0, 0, 0, 3, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0}, seen); !done ||
-		err == nil {
-		t.Error("a message longer than the datagram is accepted")
+	var got []uint64
+	for _, sm := range s.samples {
+		got = append(got, sm.mask)
+	}
+	if want := []uint64{1, 1, 1, 0, 0, 1, 2}; !slices.Equal(got, want) {
+		t.Errorf("masks %v, want %v", got, want)
 	}
 }
 
-// TestVanished: an address without a holder may have moved between the queries of two hosts.
-func TestVanished(t *testing.T) {
-	s := &Sampler{hosts: []*Host{{}, {}}, vips: []netip.Addr{vip4, vip6}}
-	const first, second = 1, 2 // hosts, of the first address; the second address is maxHosts higher
-	s.last.Store(first | second<<maxHosts)
-	for mask, want := range map[uint64]bool{
-		first | second<<maxHosts: false, second | first<<maxHosts: false, first: true,
-		second << maxHosts: true, 0: true,
-	} {
-		if got := s.vanished(mask); got != want {
-			t.Errorf("mask %b: %v, want %v", mask, got, want)
-		}
+// TestWireAnswers: a host that has an address but does not answer for it is not a holder, and a
+// host without a link has none.
+func TestWireAnswers(t *testing.T) {
+	l, h := newLab(t)
+	a := h["a"]
+	for _, vip := range []netip.Addr{vip4, vip6} {
+		must(t, a.AddAddr(netip.PrefixFrom(vip, vip.BitLen())))
 	}
-	if s.last.Store(0); s.vanished(0) {
-		t.Error("an address without a holder before has vanished")
+	s, err := l.Sample([]netip.Addr{vip4, vip6}, a)
+	must(t, err)
+	defer func() { must(t, s.Stop()) }()
+	holds := func(want bool) {
+		t.Helper()
+		wait.Eventually(t, patience, "answers", func() bool {
+			return (len(s.Holders(vip4)) == 1) == want && (len(s.Holders(vip6)) == 1) == want
+		})
+	}
+	holds(true)
+	must(t, a.LinkDown())
+	holds(false)
+	must(t, a.LinkUp())
+	for _, vip := range []netip.Addr{vip4, vip6} { // the kernel removes IPv6 addresses with the link
+		_ = a.AddAddr(netip.PrefixFrom(vip, vip.BitLen()))
+	}
+	holds(true)
+	if _, ok := wireAnswer(make([]byte, 41)); ok {
+		t.Error("a truncated frame is an answer")
+	}
+	if _, ok := wireAnswer(wireRequest(vip4)); ok {
+		t.Error("a request is an answer")
+	}
+	if _, ok := wireAnswer(wireRequest(vip6)); ok {
+		t.Error("a solicitation is an answer")
 	}
 }

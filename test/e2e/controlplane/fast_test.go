@@ -1,0 +1,88 @@
+package controlplane
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/election/kubelease"
+	"github.com/kvip/kvip/pkg/quorum"
+	"github.com/kvip/kvip/test/lab/cluster"
+)
+
+// voters returns the voters of the Lease in mode fast, none in mode slow.
+func (s *env) voters() []string { return kubelease.Decode(s.lease()).FastVoters() }
+
+// waitFast waits until the Lease is in mode fast with all nodes as voters.
+func (s *env) waitFast() {
+	s.t.Helper()
+	s.wait("mode fast", func() bool { return len(s.voters()) == len(s.c.Nodes) })
+}
+
+// TestFastFaults injects each fault into the holder in mode fast (F1 to F11): the VIP moves, never
+// has two holders, and the mode is fast again.
+func TestFastFaults(t *testing.T) {
+	s := newEnv(t)
+	for _, f := range []struct {
+		name   string
+		inject func(*cluster.Node) error
+	}{
+		{"agent SIGTERM", func(n *cluster.Node) error { return n.Agent().SendTerm() }},
+		{"agent SIGKILL", func(n *cluster.Node) error { return n.Agent().Kill() }},
+		{"agent SIGSTOP", func(n *cluster.Node) error { return n.Agent().Freeze() }},
+		{"node off", (*cluster.Node).PowerOff},
+		{"API server killed", (*cluster.Node).KillAPI},
+	} {
+		s.waitFast()
+		time.Sleep(2 * quorum.MaxWindow) // a restarted voter acknowledges nothing for 2 s (F3)
+		began := time.Now()
+		old := s.holder()
+		s.must(f.inject(old))
+		next := s.waitMoved(old)
+		t.Logf("%s: moved from %s to %s in %v", f.name, old.Name, next.Name,
+			time.Since(began).Round(time.Millisecond))
+		s.must(s.c.Heal(t.Context()))
+		s.waitSettled()
+	}
+}
+
+// TestFastWithoutEtcd: the address stays where it is while etcd answers no one (F1).
+func TestFastWithoutEtcd(t *testing.T) {
+	s := newEnv(t)
+	s.waitFast()
+	holder := s.holder()
+	for _, n := range s.c.Nodes {
+		s.must(n.FreezeEtcd())
+	}
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(time.Second) {
+		if h := s.holders(); len(h) != 1 || h[0] != holder.Name {
+			t.Errorf("holders %v, want %s", h, holder.Name)
+		}
+	}
+	for _, n := range s.c.Nodes {
+		s.must(n.ThawEtcd())
+	}
+	s.must(s.c.Heal(t.Context()))
+	s.waitSettled()
+}
+
+// TestFastNeedsMessages: where the agents cannot reach each other the mode is slow, with the
+// reason, and nothing moves (F6). It is fast again when they can.
+func TestFastNeedsMessages(t *testing.T) {
+	s := newEnv(t)
+	s.waitFast()
+	holder := s.holder()
+	s.must(s.c.Lab.PartitionPorts(holder.Host, []uint16{config.DefaultPeerPort},
+		s.c.Others(holder)...))
+	s.wait("mode slow", func() bool { return len(s.voters()) == 0 })
+	s.wait("the reason", func() bool {
+		text, _, _ := s.runKvip(holder, "status")
+		return strings.Contains(text, "Mode:      slow: fewer than three agents")
+	})
+	if h := s.holders(); len(h) != 1 || h[0] != holder.Name {
+		t.Errorf("holders %v, want %s", h, holder.Name)
+	}
+	s.must(s.c.Lab.Heal())
+	s.waitFast()
+}
