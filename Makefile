@@ -79,6 +79,10 @@ lab: ## sudo: the tests on real API servers in network namespaces; RUN=TestAgent
 kind: ## sudo: the tests in kind; RUN=TestX runs one, K8S=1.35 takes another Kubernetes
 	@RUN='$(RUN)' hack/test.sh kind
 
+.PHONY: simulate
+simulate: ## N=100000 simulated histories of the election from seed FIRST=1
+	@N='$(N)' FIRST='$(FIRST)' hack/test.sh simulate
+
 .PHONY: fuzz
 fuzz: ## run each fuzz test for TIME=30s
 	@TIME='$(TIME)' hack/test.sh fuzz

@@ -143,6 +143,13 @@ unit_quick() {
 # benchmarks runs each benchmark once, so that none breaks unnoticed.
 benchmarks() { TESTFLAGS='-test.run=^$ -test.bench=. -test.benchtime=1x' run_all unit 2; }
 
+# simulate simulates histories of the election: N of each property, the first one with seed FIRST.
+# Without the race detector, which makes them ten times slower.
+simulate() {
+	compile simulate -- ./pkg/election
+	TESTFLAGS="-test.run=^TestNeverTwo -cases=${N:-0} -first=${FIRST:-1}" run_all simulate 1
+}
+
 # fuzz runs each fuzz target for the given time.
 fuzz() {
 	local dir target
@@ -299,6 +306,10 @@ check)
 	printf '\n%s\n' "${timings[@]}"
 	exit
 	;;
+simulate)
+	stage 'simulated histories' simulate
+	exit
+	;;
 fuzz)
 	stage 'fuzz' fuzz "${TIME:-30s}"
 	exit
@@ -318,6 +329,7 @@ stage 'build' make --no-print-directory build
 if [ "$(id -u)" = 0 ]; then build_begin; fi
 stage 'lint (gofmt, vet, staticcheck, golangci-lint, tidy)' lint
 stage 'unit, property, golden and fuzz seeds, with -race' unit
+stage 'simulated histories of the election' simulate
 stage 'benchmarks of the hot paths, once each' benchmarks
 stage 'image: built twice, inspected, run read-only' image
 if [ "$(id -u)" = 0 ]; then

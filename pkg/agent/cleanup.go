@@ -5,17 +5,25 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/kvip/kvip/pkg/fence"
 	"github.com/kvip/kvip/pkg/nftfilter"
 	"github.com/kvip/kvip/pkg/vip"
 )
 
-// Cleanup removes what a killed agent left on this host: all addresses with kvip's mark and the
-// packet filter of the Services, or only the addresses of a list that is not empty. It returns what
-// was removed, with an error too.
+// Cleanup removes what a killed agent left on this host: all addresses with kvip's mark, their
+// fences and the packet filter of the Services, or only the addresses of a list that is not empty.
+// It returns what was removed, with an error too.
 func Cleanup(list []netip.Addr) (removed []string, err error) {
 	addresses, err := vip.Cleanup(list)
 	for _, m := range addresses {
 		removed = append(removed, fmt.Sprintf("%s from %s", m.Addr, m.LinkName))
+	}
+	if err == nil { // else a running agent fences them
+		tables, fenceErr := fence.Cleanup(list)
+		for _, name := range tables {
+			removed = append(removed, "nftables table netdev "+name)
+		}
+		err = fenceErr
 	}
 	if len(list) > 0 {
 		return removed, err

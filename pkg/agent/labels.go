@@ -12,10 +12,13 @@ import (
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/arp"
 	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/controlplane"
 	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/fence"
 	"github.com/kvip/kvip/pkg/health"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/peer"
 	"github.com/kvip/kvip/pkg/placement"
 	"github.com/kvip/kvip/pkg/svc/allocator"
 )
@@ -27,6 +30,7 @@ func knownLabels(cfg config.Config) metrics.Known {
 		Requests: requests(cfg),
 	}
 	if len(cfg.VIPs) > 0 {
+		k.Fences, k.Modes, k.Dropped = fence.Variants(), controlplane.Modes(), words(peer.Reasons())
 		k.HealthStates, k.Transitions = health.Codes(), words(election.TransitionReasons())
 	}
 	if cfg.Services {
@@ -56,6 +60,7 @@ var operations = map[string]metrics.Request{
 	"read":              {Verb: "get", Resource: "leases"},
 	"list":              {Verb: "list", Resource: "leases"},
 	"watch":             {Verb: "watch", Resource: "leases"},
+	"update":            {Verb: "update", Resource: "leases"},
 	"get-endpointslice": {Verb: "get", Resource: "endpointslices"},
 	"create-event":      {Verb: "create", Resource: "events"},
 	"renew-node":        {Verb: "update", Resource: "leases"},

@@ -86,7 +86,7 @@ func TestEveryRequestIsKnown(t *testing.T) {
 	cfg := config.Default()
 	cfg.VIPs = append(cfg.VIPs, vip4)
 	list := requests(cfg)
-	ops := []string{"list", "watch", "get-endpointslice", "create-event", "renew-node"}
+	ops := []string{"list", "watch", "update", "get-endpointslice", "create-event", "renew-node"}
 	for _, kind := range []election.Kind{election.Create, election.Claim, election.Renew,
 		election.Release, election.RequestTransfer, election.Read} {
 		ops = append(ops, kind.String())

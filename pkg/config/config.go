@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/kvip/kvip/pkg/quorum"
 )
 
 // Defaults that other packages, manifests and documentation refer to.
@@ -20,6 +22,10 @@ const (
 	DefaultLeaseDuration = 5 * time.Second
 	// DefaultRenewInterval leaves four more attempts before the default lease's deadline (E1).
 	DefaultRenewInterval = time.Second
+	// DefaultPeerPort is the UDP port of the static pod's agent.
+	DefaultPeerPort = 2118
+	// DaemonSetPeerPort differs from the static pod's, so that both can run on one node.
+	DaemonSetPeerPort = 2119
 	// DefaultLeaseName names the Lease that all agents of one VIP share.
 	DefaultLeaseName = "kvip"
 	// DefaultNamespace is the namespace of the Lease and of the ServiceAccounts: there, API priority
@@ -72,6 +78,11 @@ type Config struct {
 	LeaseDuration time.Duration
 	// RenewInterval is the time between renewals by the holder, at most MaxRenewInterval.
 	RenewInterval time.Duration
+	// FailoverTimeout is W of mode fast, quorum.MinWindow to quorum.MaxWindow, 0: always mode slow
+	// (F1).
+	FailoverTimeout time.Duration
+	// PeerPort is the UDP port at which the agents reach each other, on the node's own address (F10).
+	PeerPort int
 	// LeaseName and Namespace name the Lease. Namespace is that of all of kvip's Leases.
 	LeaseName, Namespace string
 	// NodeName is this node's name. Empty until SetNodeName.
@@ -118,18 +129,20 @@ type Config struct {
 // Default returns the settings of `kvip manager` without flags.
 func Default() Config {
 	return Config{
-		InterfaceWait:  WaitForever,
-		Port:           DefaultPort,
-		LeaseDuration:  DefaultLeaseDuration,
-		RenewInterval:  DefaultRenewInterval,
-		LeaseName:      DefaultLeaseName,
-		Namespace:      DefaultNamespace,
-		ServicesName:   DefaultServicesName,
-		ServiceClass:   DefaultServiceClass,
-		MetricsAddress: DefaultMetricsAddress,
-		HealthAddress:  DefaultHealthAddress,
-		Image:          ImageRepository + ":latest",
-		LogFormat:      "text",
+		InterfaceWait:   WaitForever,
+		Port:            DefaultPort,
+		LeaseDuration:   DefaultLeaseDuration,
+		RenewInterval:   DefaultRenewInterval,
+		FailoverTimeout: quorum.DefaultWindow,
+		PeerPort:        DefaultPeerPort,
+		LeaseName:       DefaultLeaseName,
+		Namespace:       DefaultNamespace,
+		ServicesName:    DefaultServicesName,
+		ServiceClass:    DefaultServiceClass,
+		MetricsAddress:  DefaultMetricsAddress,
+		HealthAddress:   DefaultHealthAddress,
+		Image:           ImageRepository + ":latest",
+		LogFormat:       "text",
 	}
 }
 
@@ -146,6 +159,7 @@ func StaticPod() Config {
 func DaemonSet() Config {
 	c := Default()
 	c.HealthAddress, c.MetricsAddress = DaemonSetHealthAddress, DaemonSetMetricsAddress
+	c.PeerPort = DaemonSetPeerPort
 	return c
 }
 

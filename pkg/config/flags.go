@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kvip/kvip/pkg/netaddr"
+	"github.com/kvip/kvip/pkg/quorum"
 )
 
 // Group is a set of flags that commands share or leave out.
@@ -27,6 +28,8 @@ const (
 	Lease
 	// Timing is --lease-duration and --renew-interval.
 	Timing
+	// Failover is --failover-timeout and --peer-port.
+	Failover
 	// Client is --kubeconfig and --state-dir.
 	Client
 	// Kubeconfig is the part of Client for commands without a token of their own.
@@ -59,6 +62,7 @@ var registrations = []struct {
 	{APIServer, (*Config).addAPIServer, Config.checkPort},
 	{Lease, (*Config).addLease, Config.checkLease},
 	{Timing, (*Config).addTiming, Config.checkTiming},
+	{Failover, (*Config).addFailover, Config.checkFailover},
 	{Client, (*Config).addClient, Config.checkClient},
 	{Kubeconfig, (*Config).addKubeconfig, Config.checkKubeconfigs},
 	{Node, (*Config).addNode, Config.checkNode},
@@ -83,6 +87,7 @@ func ManagerGroups() []Group {
 		APIServer,
 		Lease,
 		Timing,
+		Failover,
 		Client,
 		Node,
 		Metrics,
@@ -139,6 +144,15 @@ func (c *Config) addTiming(fs *pflag.FlagSet) {
 	fs.DurationVar(&c.RenewInterval, "renew-interval", c.RenewInterval,
 		fmt.Sprintf("time between two renewals of the Lease, at most a third of --lease-duration, "+
 			"and %gs for one of %s", MaxRenewInterval(MinLeaseDuration).Seconds(), MinLeaseDuration))
+}
+
+func (c *Config) addFailover(fs *pflag.FlagSet) {
+	fs.DurationVar(&c.FailoverTimeout, "failover-timeout", c.FailoverTimeout,
+		fmt.Sprintf("how long the agents wait for a holder that they no longer hear: %s to %s, longer "+
+			"for slow networks and nodes; 0: until its Lease has expired",
+			quorum.MinWindow, quorum.MaxWindow))
+	fs.IntVar(&c.PeerPort, "peer-port", c.PeerPort,
+		"UDP `port` at which the agents reach each other, on the nodes' own addresses")
 }
 
 func (c *Config) addHealth(fs *pflag.FlagSet) {
@@ -228,7 +242,7 @@ func (c *Config) addImage(fs *pflag.FlagSet) {
 // The flags that apply to one job only, in the order of the help text.
 var (
 	controlPlaneFlags = []string{"interface", "interface-wait", "lease-name", "lease-duration",
-		"renew-interval", "health-url"}
+		"renew-interval", "failover-timeout", "peer-port", "health-url"}
 	servicesFlags = []string{
 		"services-name", "service-class", "service-class-only", "services-interface", "services-fallback",
 		"daemonset", "kube-vip",

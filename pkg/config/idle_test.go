@@ -25,7 +25,8 @@ func given(t *testing.T, line string) (Config, *pflag.FlagSet) {
 func TestIdleFlagsAreRefused(t *testing.T) {
 	values := map[string]string{
 		"interface": "eth0", "interface-wait": "5s", "lease-name": "a", "lease-duration": "6s",
-		"renew-interval": "1s", "health-url": "https://127.0.0.1:1/x",
+		"renew-interval":   "1s",
+		"failover-timeout": "500ms", "peer-port": "1", "health-url": "https://127.0.0.1:1/x",
 		"services-name": "a", "service-class": "a/b", "service-class-only": "true",
 		"services-interface": "eth1", "services-fallback": "eth1",
 		"daemonset": "a", "kube-vip": "true",

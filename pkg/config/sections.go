@@ -29,15 +29,17 @@ func Sections() []string {
 }
 
 var sectionOf = map[string]string{
-	"vip":            ControlPlaneSection,
-	"interface":      ControlPlaneSection,
-	"interface-wait": ControlPlaneSection,
-	"port":           ControlPlaneSection,
-	"lease-name":     ControlPlaneSection,
-	"namespace":      ControlPlaneSection,
-	"lease-duration": ControlPlaneSection,
-	"renew-interval": ControlPlaneSection,
-	"health-url":     ControlPlaneSection,
+	"vip":              ControlPlaneSection,
+	"interface":        ControlPlaneSection,
+	"interface-wait":   ControlPlaneSection,
+	"port":             ControlPlaneSection,
+	"lease-name":       ControlPlaneSection,
+	"namespace":        ControlPlaneSection,
+	"lease-duration":   ControlPlaneSection,
+	"renew-interval":   ControlPlaneSection,
+	"failover-timeout": ControlPlaneSection,
+	"peer-port":        ControlPlaneSection,
+	"health-url":       ControlPlaneSection,
 
 	"services":           ServicesSection,
 	"services-name":      ServicesSection,

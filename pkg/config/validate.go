@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/pkg/netaddr"
+	"github.com/kvip/kvip/pkg/quorum"
 )
 
 // The bounds that Validate enforces.
@@ -174,6 +175,24 @@ func (c Config) checkTiming() error {
 // lifetime of an address less 0.3 s. That lifetime is 1 s for the shortest lease (E1).
 func MaxRenewInterval(d time.Duration) time.Duration {
 	return min(d/3, d-2300*time.Millisecond)
+}
+
+func (c Config) checkFailover() error {
+	const timeout = "failover-timeout"
+	switch w := c.FailoverTimeout; {
+	case w == 0:
+	case w < quorum.MinWindow:
+		return invalid(timeout, fmt.Sprintf("%s is too short", w),
+			fmt.Sprintf("give at least %s, or 0 to wait until the Lease has expired", quorum.MinWindow))
+	case w > quorum.MaxWindow:
+		return invalid(timeout, fmt.Sprintf("%s is too long: at most %s", w, quorum.MaxWindow),
+			"give one like 350ms, or 0 to wait until the Lease has expired")
+	}
+	if c.PeerPort < 1 || c.PeerPort > math.MaxUint16 {
+		return invalid("peer-port", fmt.Sprintf("%d is out of range", c.PeerPort),
+			"give a port from 1 to 65535")
+	}
+	return nil
 }
 
 func (c Config) checkHealth() error {

@@ -5,6 +5,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,10 +27,12 @@ import (
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/election/kubelease"
+	"github.com/kvip/kvip/pkg/fence"
 	"github.com/kvip/kvip/pkg/health"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/netaddr"
+	"github.com/kvip/kvip/pkg/peer"
 	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/required"
 	"github.com/kvip/kvip/pkg/status"
@@ -65,6 +68,9 @@ type ControlPlane struct {
 	links     *linkTracker
 	router    *apiclient.Router
 	lease     *kubelease.Driver
+	transport *peer.Transport
+	poller    *poller
+	directory *kubelease.Directory
 	prober    *health.Prober
 	listens   *listenCheck
 	loop      *loop
@@ -72,8 +78,9 @@ type ControlPlane struct {
 	loopHealth *reporter.Reporter
 
 	health  atomic.Pointer[health.State]
-	apiSeen atomic.Bool // an API server was alive on this node at some time
-	started atomic.Bool // this agent has the locks of the virtual IPs
+	apiSeen atomic.Bool  // an API server was alive on this node at some time
+	fenced  atomic.Value // string: the variant of the fence
+	started atomic.Bool  // this agent has the locks of the virtual IPs
 }
 
 // New validates the configuration and connects the components. It starts nothing, and changes
@@ -96,7 +103,9 @@ func New(cfg Config) (*ControlPlane, error) {
 		loopHealth: cfg.Health.Component("election loop"), // the first reason of "not ready"
 	}
 	c.loopHealth.Stopped("starting: the link is not there yet")
-	for _, connect := range []func() error{c.newAddresses, c.newLease, c.newLoop} {
+	for _, connect := range []func() error{
+		c.newAddresses, c.newLease, c.newPeers, c.newLoop,
+	} {
 		if err := connect(); err != nil {
 			return nil, err
 		}
@@ -148,6 +157,23 @@ func (c *ControlPlane) newLease() (err error) {
 	return err
 }
 
+// newPeers makes what reaches the other agents (F10).
+func (c *ControlPlane) newPeers() (err error) {
+	s := c.cfg.Settings
+	c.directory, err = kubelease.NewDirectory(kubelease.DirectoryConfig{
+		Namespace: s.Namespace, Lease: s.LeaseName, Router: c.router, Log: c.cfg.Log,
+		OnFailure: c.cfg.OnFailure,
+	})
+	if err != nil {
+		return err
+	}
+	c.transport, err = peer.New(peer.Config{
+		ID: c.cfg.Identity, Log: c.cfg.Log,
+		Dropped: func(why peer.Dropped) { c.cfg.Metrics.MessageDropped(string(why)) },
+	})
+	return err
+}
+
 // newLoop makes the loop and what reports to it.
 func (c *ControlPlane) newLoop() (err error) {
 	s := c.cfg.Settings
@@ -167,7 +193,7 @@ func (c *ControlPlane) newLoop() (err error) {
 	c.loop = &loop{
 		vips: s.VIPs, log: c.cfg.Log, metrics: c.cfg.Metrics, lease: c.lease, owner: c.owner,
 		announcer: c.announcer, conflicts: c.announcer, links: c.links, now: boottime.Now,
-		events: make(chan election.Event, 64),
+		allowFast: c.directory.AllowFast, inbox: make(chan func() election.Event, inboxSize),
 		recorder: recorder{
 			cfg: s, id: c.cfg.Identity, vips: c.vips, log: c.cfg.Log, metrics: c.cfg.Metrics,
 			link: c.links.link, createEvent: c.createEvent, onFailure: c.cfg.OnFailure,
@@ -189,7 +215,14 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
+	closeFence := c.openFence()
+	defer closeFence()
 	var err error
+	if c.poller, err = newPoller(c.cfg.Identity, c.transport, c.cfg.Log); err != nil {
+		return err
+	}
+	defer c.poller.close()
+	c.loop.messages = c.poller
 	if c.loop.machine, err = c.newMachine(); err != nil {
 		return err
 	}
@@ -204,10 +237,11 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	var group errgroup.Group
 	for _, run := range []func(context.Context) error{
 		c.listens.run, c.links.watcher.Run, c.links.run, c.announcer.Run, c.lease.Run, c.prober.Run,
+		c.directory.Run, c.followPeers,
 	} {
 		group.Go(func() error { return run(detached) })
 	}
-	c.loop.run(ctx) // until the lease is released in order
+	onThread(c.cfg.Log, func() { c.loop.run(ctx) }) // until the lease is released in order
 	stop()
 	err = group.Wait()
 	c.cfg.Log.Info("kvip stopped", "vip", c.vips, "node", s.NodeName)
@@ -258,6 +292,66 @@ func (c *ControlPlane) lockVIPs(ctx context.Context) (unlock func()) {
 	}
 }
 
+// openFence finds out which fence the kernel gives, and uses it (F9).
+func (c *ControlPlane) openFence() (closeFence func()) {
+	s := c.cfg.Settings
+	f, variant, err := fence.New(fence.Config{
+		VIPs: s.VIPs, Longest: s.LeaseDuration, Clock: boottime.Now, Log: c.cfg.Log,
+	})
+	c.fenced.Store(string(variant))
+	c.cfg.Metrics.Fence(string(variant))
+	if err != nil {
+		c.cfg.Log.Warn("the kernel cannot fence the VIP; the lifetime of its address does",
+			"vip", c.vips, "err", err)
+		return func() {}
+	}
+	c.owner.UseFence(f)
+	c.loop.fence = f
+	return f.Close
+}
+
+// window returns W, 0 if this agent never takes part in mode fast.
+func (c *ControlPlane) window() time.Duration {
+	if c.slowOnly() != "" {
+		return 0
+	}
+	return c.cfg.Settings.FailoverTimeout
+}
+
+// slowOnly returns why this agent never takes part in mode fast, or "".
+func (c *ControlPlane) slowOnly() string {
+	variant, _ := c.fenced.Load().(string)
+	switch s := c.cfg.Settings; {
+	case s.FailoverTimeout == 0:
+		return "--failover-timeout is 0"
+	case variant != string(fence.Full):
+		return "the kernel's fence is " + variant
+	}
+	return ""
+}
+
+// followPeers passes on which agents there are and the address of this one, until ctx ends.
+func (c *ControlPlane) followPeers(ctx context.Context) error {
+	for {
+		select {
+		case l := <-c.directory.Listings():
+			c.loop.post(ctx, func() election.Event { return c.poller.setListing(l) })
+		case addr := <-c.links.nodeAddresses:
+			if c.window() == 0 {
+				continue
+			}
+			local := netip.AddrPort{}
+			if addr.IsValid() {
+				local = netip.AddrPortFrom(addr, uint16(c.cfg.Settings.PeerPort))
+				c.directory.Publish(c.transport.Self(local))
+			}
+			c.loop.post(ctx, func() election.Event { return c.poller.setLocal(local) })
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
 // newMachine handles what an earlier agent left on this host, before the machine starts (E8).
 func (c *ControlPlane) newMachine() (*election.Machine, error) {
 	if err := c.owner.Prune(true); err != nil {
@@ -282,6 +376,7 @@ func (c *ControlPlane) newMachine() (*election.Machine, error) {
 	return election.New(election.Config{
 		ID: c.cfg.Identity, Lease: s.LeaseDuration, Renew: s.RenewInterval,
 		FirstSeq: uint64(time.Now().UnixNano()), LeftoverLifetime: leftover,
+		Window: c.window(), EverFast: true,
 	})
 }
 
@@ -295,10 +390,7 @@ func (c *ControlPlane) onHealth(s health.State) {
 	ev := election.Health{
 		Verdict: s.Verdict, Slow: s.Slow(), Latency: s.Latency, LastProbeFailed: s.LastProbeFailed,
 	}
-	select {
-	case c.loop.events <- ev:
-	default: // the loop is behind; the next call reports it
-	}
+	c.loop.offer(ev) // if the loop is behind, the next call reports it
 }
 
 // serverURLs returns the base URLs at which the node's own API server may listen.
@@ -341,5 +433,7 @@ func (c *ControlPlane) AddStatus(s *status.Agent) {
 	if now := c.loop.status.Load(); now != nil {
 		s.State, s.Reason = string(now.State), string(now.Reason)
 		s.Owned, s.Term = now.Owned, now.Term
+		s.Fence, _ = c.fenced.Load().(string)
+		s.Slow, s.Agents = cmp.Or(c.slowOnly(), now.Slow), now.Agents
 	}
 }

@@ -301,18 +301,19 @@ func TestOnHealth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.loop.messages = newFakeMessenger()
 	for _, verdict := range []election.Verdict{
 		election.Unknown, election.Dead, election.Healthy, election.NotReady,
 	} {
 		c.onHealth(health.State{Verdict: verdict, Code: "code", Reason: "etcd failed"})
-		if got := <-c.loop.events; got != (election.Health{Verdict: verdict}) {
+		if got := (<-c.loop.inbox)(); got != (election.Health{Verdict: verdict}) {
 			t.Errorf("%v became %v", verdict, got)
 		}
 		if seen := verdict == election.Healthy || verdict == election.NotReady; c.apiSeen.Load() != seen {
 			t.Errorf("%v: API server seen %v", verdict, c.apiSeen.Load())
 		}
 	}
-	for range 2 * cap(c.loop.events) {
+	for range 2 * cap(c.loop.inbox) {
 		c.onHealth(health.State{Verdict: election.NotReady, Reason: "etcd failed"})
 	}
 	var s status.Agent

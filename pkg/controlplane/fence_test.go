@@ -49,7 +49,7 @@ func TestE1ExpiryWithoutTheAPI(t *testing.T) {
 		deadline := r.l.status.Load().Deadline
 		for range 200 {
 			r.pass(50 * time.Millisecond)
-			if r.l.now() >= deadline+tickPeriod && r.hasAddress() {
+			if r.l.now() >= deadline+election.TickPeriod && r.hasAddress() {
 				t.Fatal("the address outlives its deadline")
 			}
 		}
@@ -75,7 +75,7 @@ func TestE4FrozenBetweenCheckAndWrite(t *testing.T) {
 				c.ready(r)
 				r.write = func(vip.Op) {
 					r.write = nil
-					time.Sleep(10 * time.Second)
+					r.freeze(10 * time.Second)
 					r.lease.edit(func(l *election.Record) { l.Holder, l.Term, l.Seq = other, l.Term+1, 1 })
 				}
 				c.write(r)
@@ -136,7 +136,7 @@ func TestE5UnconfirmedDeletion(t *testing.T) {
 					if r.l.status.Load().State != election.Leaving || r.lease.get().Holder != self {
 						t.Fatal("not leaving with the lease")
 					}
-					r.pass(tickPeriod)
+					r.pass(election.TickPeriod)
 				}
 				r.pass(lease) // if it cannot read back, until the lifetime has ended for certain
 				if got := r.lease.get(); got.Holder != "" || got.Released.Holder != self {

@@ -25,6 +25,7 @@ import (
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/netaddr"
+	"github.com/kvip/kvip/pkg/quorum"
 	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/vip"
 )
@@ -94,6 +95,7 @@ type testLoop struct {
 	// destroying, if not nil, blocks the destruction of connections until it is closed.
 	destroying chan struct{}
 	ownDelete  bool // the owner deletes within an Update
+	thawed     atomic.Pointer[chan struct{}]
 	stop       context.CancelFunc
 	done       chan struct{}
 }
@@ -125,6 +127,39 @@ func (r *testLoop) start() {
 	r.send(election.Health{Verdict: election.Healthy})
 }
 
+// fakeMessenger records messages. It waits without system calls, as synctest requires.
+type fakeMessenger struct {
+	woken chan struct{}
+	mu    sync.Mutex
+	sent  []quorum.Message
+}
+
+func newFakeMessenger() *fakeMessenger { return &fakeMessenger{woken: make(chan struct{}, 1)} }
+
+func (m *fakeMessenger) wait(limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-m.woken:
+	case <-timer.C:
+	}
+}
+
+func (m *fakeMessenger) wake() {
+	select {
+	case m.woken <- struct{}{}:
+	default:
+	}
+}
+
+func (m *fakeMessenger) received() (election.Event, bool) { return nil, false }
+
+func (m *fakeMessenger) send(_ string, message quorum.Message) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sent = append(m.sent, message)
+}
+
 func newTestLoop(t *testing.T) *testLoop {
 	began := time.Now()
 	now := func() time.Duration { return time.Hour + time.Since(began) }
@@ -139,8 +174,22 @@ func newTestLoop(t *testing.T) *testLoop {
 	r.kernel.Hook(r.hook)
 	r.cfg.VIPs, r.cfg.NodeName = []netip.Addr{vip4, vip6}, "node-a"
 	r.cfg.LeaseDuration, r.cfg.RenewInterval = lease, time.Second
-	r.newLoop(now)
+	r.newLoop(func() time.Duration { // of the process, which may be frozen
+		if thawed := r.thawed.Load(); thawed != nil {
+			<-*thawed
+		}
+		return now()
+	})
 	return r
+}
+
+// freeze stops the process for a time: each of its goroutines at its next look at the clock.
+func (r *testLoop) freeze(d time.Duration) {
+	thawed := make(chan struct{})
+	r.thawed.Store(&thawed)
+	time.Sleep(d)
+	r.thawed.Store(nil)
+	close(thawed)
 }
 
 func (r *testLoop) newLoop(now boottime.Clock) {
@@ -162,7 +211,8 @@ func (r *testLoop) newLoop(now boottime.Clock) {
 	r.l = &loop{
 		vips: r.cfg.VIPs, log: log, metrics: r.metrics, owner: r.owner, lease: r.lease,
 		announcer: r.net, conflicts: r.net, links: links,
-		events: make(chan election.Event, 64), now: now,
+		messages: newFakeMessenger(), allowFast: func() { r.journal.add("allow-fast") },
+		inbox: make(chan func() election.Event, inboxSize), now: now,
 		recorder: recorder{
 			cfg: r.cfg, id: self, vips: netaddr.Join(r.cfg.VIPs, ","), log: log, metrics: r.metrics,
 			link:        links.link,
@@ -214,7 +264,7 @@ func (r *testLoop) hasAddress() bool { return r.kernel.Has(vip4) || r.kernel.Has
 
 // send sends an event to the loop and waits until the loop has handled it.
 func (r *testLoop) send(ev election.Event) {
-	r.l.events <- ev
+	r.l.post(r.t.Context(), func() election.Event { return ev })
 	synctest.Wait()
 }
 
@@ -270,10 +320,10 @@ func (r *testLoop) want(state election.State) {
 	}
 }
 
-// did checks the journal since it was last read, except renewals.
-func (r *testLoop) did(want string) {
+// did checks the journal since it was last read, except renewals and some others.
+func (r *testLoop) did(want string, except ...string) {
 	r.t.Helper()
-	if got := strings.Join(r.journal.take("renew"), " "); got != want {
+	if got := strings.Join(r.journal.take(append(except, "renew")...), " "); got != want {
 		r.t.Errorf("did %q, want %q", got, want)
 	}
 }

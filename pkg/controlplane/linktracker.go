@@ -37,6 +37,8 @@ type linkTracker struct {
 	watcher   *link.Watcher
 	announcer linkSetter
 	events    chan election.Event
+	// nodeAddresses has the node's own address on the link after each change, not valid for none.
+	nodeAddresses chan netip.Addr
 
 	// status is the machine's, nil before its first step. While the machine holds the lease or
 	// claims it, it leaves in order before the link changes.
@@ -49,7 +51,8 @@ type linkTracker struct {
 	mu              sync.Mutex
 	current         link.Link
 	hosts           []string // addresses under which the own API server may listen
-	reported        bool     // the machine knows of current
+	nodeAddress     netip.Addr
+	reported        bool // the machine knows of current
 	nodeAddressLost bool
 	hadNodeAddress  [2]bool // on this link, of IPv4 and of IPv6
 }
@@ -57,12 +60,13 @@ type linkTracker struct {
 func newLinkTracker(cfg config.Config, log *slog.Logger, announcer linkSetter) *linkTracker {
 	return &linkTracker{
 		cfg: cfg, log: log, announcer: announcer,
-		events:     make(chan election.Event, 64),
-		candidates: link.Candidates,
-		addresses:  link.Addresses,
-		status:     func() *election.Status { return nil },
-		watcher:    link.NewWatcher(link.WatchConfig{Log: log}),
-		hosts:      []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))},
+		events:        make(chan election.Event, 64),
+		nodeAddresses: make(chan netip.Addr, 1),
+		candidates:    link.Candidates,
+		addresses:     link.Addresses,
+		status:        func() *election.Status { return nil },
+		watcher:       link.NewWatcher(link.WatchConfig{Log: log}),
+		hosts:         []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))},
 	}
 }
 
@@ -125,14 +129,17 @@ func (t *linkTracker) refresh(ctx context.Context) {
 	if t.current.Index != next.Index {
 		t.hadNodeAddress = [2]bool{}
 	}
-	hosts, err := t.localServers(next)
+	own, err := t.ownAddresses(next)
 	t.mu.Lock()
 	changed := !t.reported || !sameLink(t.current, next)
 	t.current, t.reported = next, true
 	if err == nil {
-		t.hosts = hosts
+		t.hosts = t.hostsOf(own)
 	}
 	t.mu.Unlock()
+	if err == nil {
+		t.reportNodeAddress(own)
+	}
 	if !changed {
 		return
 	}
@@ -205,12 +212,10 @@ func sameLink(a, b link.Link) bool {
 		macsOf(a) == macsOf(b)
 }
 
-// localServers returns where the node's own API server may listen if l is the link in use.
-func (t *linkTracker) localServers(l link.Link) ([]string, error) {
-	port := strconv.Itoa(t.cfg.Port)
-	hosts := []string{net.JoinHostPort("127.0.0.1", port)}
+// ownAddresses returns the node's own addresses on a link, of IPv4 first.
+func (t *linkTracker) ownAddresses(l link.Link) (own []netip.Addr, err error) {
 	if l.Index == 0 {
-		return hosts, nil
+		return nil, nil
 	}
 	addresses, err := t.addresses()
 	if err != nil {
@@ -219,10 +224,41 @@ func (t *linkTracker) localServers(l link.Link) ([]string, error) {
 	for i, ipv4 := range []bool{true, false} {
 		if a, ok := link.NodeAddress(addresses, l.Index, ipv4, t.cfg.VIPs); ok {
 			t.hadNodeAddress[i] = true
-			hosts = append(hosts, net.JoinHostPort(a.String(), port))
+			own = append(own, a)
 		}
 	}
-	return hosts, nil
+	return own, nil
+}
+
+// hostsOf returns where the node's own API server may listen.
+func (t *linkTracker) hostsOf(own []netip.Addr) []string {
+	port := strconv.Itoa(t.cfg.Port)
+	hosts := []string{net.JoinHostPort("127.0.0.1", port)}
+	for _, a := range own {
+		hosts = append(hosts, net.JoinHostPort(a.String(), port))
+	}
+	return hosts
+}
+
+// reportNodeAddress reports the node's own address at which the other agents reach this one, if it
+// changed. All agents of the VIPs use the same family: IPv4 if one of the VIPs is of IPv4.
+func (t *linkTracker) reportNodeAddress(own []netip.Addr) {
+	ipv4 := slices.ContainsFunc(t.cfg.VIPs, netip.Addr.Is4)
+	var now netip.Addr
+	for _, a := range own {
+		if a.Is4() == ipv4 {
+			now = a
+		}
+	}
+	if now == t.nodeAddress {
+		return
+	}
+	t.nodeAddress = now
+	select { // the newest replaces one that was not read
+	case <-t.nodeAddresses:
+	default:
+	}
+	t.nodeAddresses <- now // refresh is the only sender
 }
 
 // handleLinkEvent reports to the machine when another program removed an address, and when the

@@ -16,12 +16,9 @@ import (
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/metrics"
+	"github.com/kvip/kvip/pkg/quorum"
 	"github.com/kvip/kvip/pkg/vip"
 )
-
-// tickPeriod drives the machine. Go's timers stop while the machine is suspended, so the tick, not
-// a timer at the deadline, limits how late a reaction is (E9).
-const tickPeriod = 100 * time.Millisecond
 
 // The loop decides with an election.Machine and acts through these interfaces. Each comment names
 // the one type that implements it in the program.
@@ -37,6 +34,12 @@ type (
 		Delete() error
 		DestroySockets()
 	}
+	// addressFence ends the service of the addresses in the kernel; *fence.Fence.
+	addressFence interface {
+		Extend(deadline time.Duration) error
+		Shut() error
+		Cut(deadline time.Duration) error
+	}
 	// announcer announces the addresses on the link; *vipAnnouncer.
 	announcer interface {
 		Start(allowed func() bool)
@@ -48,7 +51,21 @@ type (
 		Probe(ctx context.Context, timeout time.Duration) (map[netip.Addr]net.HardwareAddr, error)
 		Conflicts() <-chan arp.Conflict
 	}
+	// messenger exchanges messages with the other agents, and wakes the loop; *poller. The loop alone
+	// uses it, except wake.
+	messenger interface {
+		// wait returns when a message has come, after a wake since the last wait, or after limit.
+		wait(limit time.Duration)
+		wake()
+		// received returns the next message, false if there is none.
+		received() (election.Event, bool)
+		// send sends a message to an agent, or to all if to is "".
+		send(to string, m quorum.Message)
+	}
 )
+
+// inboxSize is how many events of other goroutines may wait for the loop.
+const inboxSize = 64
 
 // regainWithin is how long connections outlive addresses that this node may get back: addresses
 // whose deadline passed before a renewal was confirmed (E1), or that were removed after a pause
@@ -56,7 +73,8 @@ type (
 // comes.
 const regainWithin = time.Second
 
-// loop is the one goroutine that uses the machine and the addresses.
+// loop is the one goroutine that uses the machine and the addresses. It must not wait for anything
+// but events: in mode fast the fence closes after a third of a second without it.
 type loop struct {
 	vips    []netip.Addr
 	log     *slog.Logger
@@ -65,12 +83,17 @@ type loop struct {
 	machine   *election.Machine // decide
 	lease     leaseDriver
 	owner     addressOwner // own
+	fence     addressFence // nil: only the lifetimes of the addresses end them
 	announcer announcer    // announce
 	conflicts conflictDetector
 	links     *linkTracker
 	recorder  recorder
 
-	events        chan election.Event // from other goroutines
+	messages  messenger
+	allowFast func() // records that mode fast may be used with the Lease (F8)
+
+	inbox         chan func() election.Event // from other goroutines; the loop calls them
+	kernel        chan func() election.Event
 	now           boottime.Clock
 	announceUntil atomic.Int64 // deadline up to which announcements may be sent, 0 for none
 	ownedSince    atomic.Int64 // 0 while this node does not own the addresses
@@ -80,63 +103,98 @@ type loop struct {
 
 // run handles events until the machine emits Exit, which it does some time after ctx has ended.
 func (l *loop) run(ctx context.Context) {
-	tick := time.NewTicker(tickPeriod)
-	defer tick.Stop()
 	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer l.recorder.posts.Wait()
 	defer l.requests.Wait()
 	defer cancel()
-	done := ctx.Done()
-	for {
-		var ev election.Event
-		var soon <-chan time.Time
-		if l.machine.AwaitsTransferRequest() {
-			soon = time.After(election.TransferPollInterval)
-		}
-		select {
-		case <-done:
-			done, ev = nil, election.Shutdown{}
-		case ev = <-l.events:
-		case ev = <-l.lease.Events():
-		case ev = <-l.links.events:
-		case c := <-l.conflicts.Conflicts():
-			if ev = l.conflict(c); ev == nil {
-				continue
-			}
-		case <-soon:
-			ev = election.Tick{}
-		case <-tick.C:
-			ev = election.Tick{}
-		}
-		if l.step(requests, ev) {
-			return
-		}
+	l.kernel = make(chan func() election.Event, kernelQueue)
+	defer close(l.kernel)
+	l.requests.Go(func() { l.changeKernel(requests) })
+	l.requests.Go(func() { l.forward(requests, ctx.Done()) })
+	for !l.step(requests, l.next(l.machine.Wake())) {
 	}
 }
 
-// step passes one event to the machine and executes the resulting actions, and those that their
-// results lead to. It reports whether to exit.
-func (l *loop) step(ctx context.Context, ev election.Event) (exit bool) {
-	for queue := []election.Event{ev}; len(queue) > 0; queue = queue[1:] {
-		now := l.now()
-		before := l.machine.Status()
-		for _, a := range l.machine.Step(queue[0], now) {
-			if a.Kind == election.Exit {
-				exit = true
-				continue
+// next returns the next event, or a Tick at an instant if there is none before. The machine asks
+// for a step at least every TickPeriod, which limits how late a reaction is when timers stood still
+// because the machine was suspended (E9).
+func (l *loop) next(until time.Duration) election.Event {
+	for {
+		select {
+		case do := <-l.inbox:
+			if ev := do(); ev != nil {
+				return ev
 			}
-			l.log.Debug("executing election action", "action", a.String())
-			if a.Kind == election.Claim {
-				l.recorder.recordClaim(a, now-l.machine.Status().Age)
-			}
-			if result := l.execute(ctx, a); result != nil {
-				queue = append(queue, result)
-			}
+			continue
+		default:
 		}
-		after := l.machine.Status()
-		l.status.Store(&after)
-		l.recorder.recordStep(queue[0], before, after, l.now())
+		if ev, ok := l.messages.received(); ok {
+			return ev
+		}
+		left := until - l.now()
+		if left <= 0 {
+			return election.Tick{}
+		}
+		l.messages.wait(left)
 	}
+}
+
+// forward passes events on to the loop until ctx ends.
+func (l *loop) forward(ctx context.Context, shutdown <-chan struct{}) {
+	for {
+		var ev election.Event
+		select {
+		case <-shutdown:
+			shutdown, ev = nil, election.Shutdown{}
+		case ev = <-l.lease.Events():
+		case ev = <-l.links.events:
+		case c := <-l.conflicts.Conflicts():
+			l.post(ctx, func() election.Event { return l.conflict(c) })
+			continue
+		case <-ctx.Done():
+			return
+		}
+		l.post(ctx, func() election.Event { return ev })
+	}
+}
+
+// post makes the loop call do and handle the event that it returns, nil for none. It waits while
+// the inbox is full, until ctx ends.
+func (l *loop) post(ctx context.Context, do func() election.Event) {
+	select {
+	case l.inbox <- do:
+		l.messages.wake()
+	case <-ctx.Done():
+	}
+}
+
+// offer passes an event on, unless the inbox is full.
+func (l *loop) offer(ev election.Event) {
+	select {
+	case l.inbox <- func() election.Event { return ev }:
+		l.messages.wake()
+	default:
+	}
+}
+
+// step passes one event to the machine and executes the resulting actions. It reports whether to
+// exit.
+func (l *loop) step(ctx context.Context, ev election.Event) (exit bool) {
+	now := l.now()
+	before := l.machine.Status()
+	for _, a := range l.machine.Step(ev, now) {
+		switch a.Kind {
+		case election.Exit:
+			exit = true
+			continue
+		case election.Claim:
+			l.recorder.recordClaim(a, now-l.machine.Status().Age)
+		}
+		l.execute(ctx, a)
+	}
+	after := l.machine.Status()
+	l.status.Store(&after)
+	l.recorder.recordStep(ev, before, after, l.now())
 	return exit
 }
 
@@ -151,14 +209,29 @@ func (l *loop) conflict(c arp.Conflict) election.Event {
 	return election.Foreign{MAC: c.MAC.String()}
 }
 
-// execute executes one action. Actions on the kernel are done at once and return their result;
-// requests over the network send theirs to events later.
-func (l *loop) execute(ctx context.Context, a election.Action) election.Event {
+// execute executes one action. What waits for the kernel or the network sends its result to events
+// later: changes of addresses one after the other, requests at the same time.
+func (l *loop) execute(ctx context.Context, a election.Action) {
+	switch a.Kind {
+	case election.Extend:
+		l.extend(a.Deadline)
+		return
+	case election.Send:
+		l.messages.send(a.To, a.Message)
+		return
+	case election.AllowFast:
+		l.allowFast()
+		return
+	}
+	l.log.Debug("executing election action", "action", a.String())
 	switch a.Kind {
 	case election.Own:
-		return l.own(ctx, a)
+		l.kernel <- func() election.Event { return l.own(ctx, a) }
 	case election.Disown:
-		return l.disown(ctx, a)
+		l.shut()
+		l.kernel <- func() election.Event { return l.disown(ctx, a) }
+	case election.Cut:
+		l.kernel <- func() election.Event { return l.cut(a) }
 	case election.Defend:
 		l.log.Warn("another host claims the address; defending it",
 			"vip", l.recorder.vips, "mac", a.MAC)
@@ -170,48 +243,85 @@ func (l *loop) execute(ctx context.Context, a election.Action) election.Event {
 	default:
 		l.request(ctx, func() election.Event { return l.lease.Execute(ctx, a) })
 	}
-	return nil
+}
+
+// kernelQueue is the number of changes that may wait for the kernel. The machine asks for a few a
+// second.
+const kernelQueue = 256
+
+// changeKernel executes changes of addresses in order, until the queue is closed: a change may wait
+// for those of other programs, and the loop does not.
+func (l *loop) changeKernel(ctx context.Context) {
+	for change := range l.kernel {
+		ev := change()
+		l.post(ctx, func() election.Event { return ev })
+	}
 }
 
 // request runs do on a goroutine of its own and sends its result to events.
 func (l *loop) request(ctx context.Context, do func() election.Event) {
 	l.requests.Go(func() {
 		ev := do()
-		select {
-		case l.events <- ev:
-		case <-ctx.Done():
-		}
+		l.post(ctx, func() election.Event { return ev })
 	})
 }
 
-// own puts the addresses on the link or refreshes them, then announces them.
+// own puts the addresses on the link or refreshes them.
 func (l *loop) own(ctx context.Context, a election.Action) election.Event {
 	on := l.links.link()
 	err := l.owner.Update(on, a.Deadline)
 	expired := errors.Is(err, vip.ErrDeadline)
 	if expired { // nothing is on the link, so the next success is a new ownership
-		l.stopAnnouncing()
 		l.destroySockets(ctx, regainWithin)
 	}
 	if err != nil {
 		l.log.Warn("cannot own the address", "vip", l.recorder.vips, "link", on.Name, "err", err)
 		return election.Owned{Seq: a.Seq, Expired: expired}
 	}
-	l.announceUntil.Store(int64(a.Deadline))
+	return election.Owned{Seq: a.Seq, OK: true}
+}
+
+// extend lets the kernel serve the addresses until a deadline, and announces them until then.
+func (l *loop) extend(deadline time.Duration) {
+	if l.fence != nil {
+		if err := l.fence.Extend(deadline); err != nil {
+			l.log.Warn("cannot extend the fence", "vip", l.recorder.vips, "err", err)
+			return
+		}
+	}
+	l.announceUntil.Store(int64(deadline))
 	if l.ownedSince.Load() == 0 {
 		l.ownedSince.Store(int64(l.now()))
 		l.announcer.Start(l.mayAnnounce)
 	}
-	return election.Owned{Seq: a.Seq, OK: true}
 }
 
-// mayAnnounce is called before every frame. It compares the clock with the deadline: the state of
-// the machine may be out of date (E4).
-func (l *loop) mayAnnounce() bool { return int64(l.now()) < l.announceUntil.Load() }
+// cut makes the fence end by a deadline.
+func (l *loop) cut(a election.Action) election.Event {
+	if l.fence == nil {
+		return election.CutDone{Seq: a.Seq}
+	}
+	err := l.fence.Cut(a.Deadline)
+	if err != nil {
+		l.log.Warn("cannot cut the fence", "vip", l.recorder.vips, "err", err)
+	}
+	return election.CutDone{Seq: a.Seq, OK: err == nil}
+}
 
-// disown stops announcing, then deletes the addresses.
+// shut stops announcing and serving the addresses at once.
+func (l *loop) shut() {
+	l.announceUntil.Store(0)
+	l.ownedSince.Store(0)
+	l.announcer.Stop() // no frame is sent after it returns
+	if l.fence != nil {
+		if err := l.fence.Shut(); err != nil { // the deletion verifies it
+			l.log.Warn("cannot shut the fence", "vip", l.recorder.vips, "err", err)
+		}
+	}
+}
+
+// disown deletes the addresses.
 func (l *loop) disown(ctx context.Context, a election.Action) election.Event {
-	l.stopAnnouncing()
 	err := l.owner.Delete()
 	if err != nil {
 		l.log.Error("cannot confirm that the address is gone", "vip", l.recorder.vips, "err", err)
@@ -239,12 +349,9 @@ func (l *loop) destroySockets(ctx context.Context, wait time.Duration) {
 	})
 }
 
-// stopAnnouncing ends the announcement. No frame is sent after it returns.
-func (l *loop) stopAnnouncing() {
-	l.announceUntil.Store(0)
-	l.ownedSince.Store(0)
-	l.announcer.Stop()
-}
+// mayAnnounce is called before every frame. It compares the clock with the deadline: the state of
+// the machine may be out of date (E4).
+func (l *loop) mayAnnounce() bool { return int64(l.now()) < l.announceUntil.Load() }
 
 // probe asks on the link whether another host answers for the addresses. A probe that cannot be
 // sent proves nothing and stops nothing: the lease has expired or was released.

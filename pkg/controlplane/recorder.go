@@ -78,6 +78,10 @@ func (r *recorder) recordStep(ev election.Event, before, now election.Status, at
 	r.metrics.Degraded(degraded)
 	r.recordDuplicate(before, now)
 	r.report(now)
+	r.metrics.Quorum(metrics.Quorum{
+		Mode: modeOf(now), Agents: now.Agents, MajorityAge: now.MajorityAge, Blinks: now.Blinks,
+		LateWakeups: now.LateWakeups,
+	})
 	if now.Owned != before.Owned {
 		for _, a := range r.cfg.VIPs {
 			r.metrics.Holder(a, now.Owned)
@@ -206,3 +210,23 @@ func transitionEvent(namespace, lease, vip string, a election.Action, now time.T
 		FirstTimestamp: at, LastTimestamp: at, Count: 1,
 	}
 }
+
+// modeOf returns the mode of the lease, "" while there is none.
+func modeOf(s election.Status) string {
+	switch {
+	case s.Fast:
+		return modeFast
+	case s.Holder != "":
+		return modeSlow
+	}
+	return ""
+}
+
+// The modes of a holder's right (F1).
+const (
+	modeFast = "fast"
+	modeSlow = "slow"
+)
+
+// Modes returns the modes of a holder's right, for metrics.
+func Modes() []string { return []string{modeFast, modeSlow} }

@@ -254,9 +254,9 @@ func TestReport(t *testing.T) {
 func TestE12LoopHeartbeat(t *testing.T) {
 	withLoop(t, func(r *testLoop) {
 		loop := r.health.Component("election loop")
-		loop.SetTimeout(tickPeriod + time.Millisecond)
+		loop.SetTimeout(election.TickPeriod + time.Millisecond)
 		for range 600 {
-			r.pass(tickPeriod)
+			r.pass(election.TickPeriod)
 			if stuck := r.health.Stuck(); stuck != "" {
 				t.Fatal(stuck)
 			}

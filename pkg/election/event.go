@@ -1,6 +1,10 @@
 package election
 
-import "time"
+import (
+	"time"
+
+	"github.com/kvip/kvip/pkg/quorum"
+)
 
 // Event is a fact that enters the machine. The types below are the only ones.
 type Event interface{ apply(m *Machine) }
@@ -108,6 +112,28 @@ type AddressLost struct{ NodeAddress bool }
 
 // NodeAddressRestored reports that the node's own address is on the link again (E10).
 type NodeAddressRestored struct{}
+
+// Received is a message of another agent that the transport has authenticated (F10).
+type Received struct {
+	From    string
+	Message quorum.Message
+}
+
+// PortRefused reports that the host of an agent refused a message: no process has the port (F4).
+type PortRefused struct{ Agent string }
+
+// Agents is the list of all agents that have published themselves. EverFast reports whether mode
+// fast was ever allowed with this Lease (F8).
+type Agents struct {
+	IDs      []string
+	EverFast bool
+}
+
+// CutDone answers Cut: OK reports that the fence ends at its deadline at the latest, read back.
+type CutDone struct {
+	Seq uint64
+	OK  bool
+}
 
 // Shutdown makes the machine leave in order and then emit Exit.
 type Shutdown struct{}

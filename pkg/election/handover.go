@@ -120,6 +120,9 @@ func (m *Machine) release() {
 		m.stop()
 	case a.present && m.now < a.goneBy:
 		m.sweep()
+	case m.sayGoodbye() || m.now < m.tenure.byeUntil:
+	case m.tenure.unproven:
+		m.enter(Standby, m.reason)
 	case f.pending == nil && !f.mustRead && m.now >= f.writeAt:
 		m.send(write{kind: Release, record: m.releaseRecord(), reason: m.reason})
 	}
@@ -134,7 +137,7 @@ func (m *Machine) releaseRecord() Record {
 		r.SlowMoves = min(t.slowMoves+1, MaxSlowMoves)
 	}
 	if !t.addressFree {
-		r.MAC = t.claim.oldMAC
+		r.MAC = t.oldMAC
 	}
 	if t.addressFree || m.reason == ReasonAddressInUse {
 		r.Released = Proof{Holder: m.cfg.ID, Term: t.term, Reason: m.reason}
@@ -154,7 +157,7 @@ func (m *Machine) standBy() {
 	l := &m.lease
 	switch {
 	case n.shutdown:
-		if !a.present || m.now >= max(a.goneBy, n.stopAt) {
+		if m.bye.left == 0 && !a.present || m.now >= max(a.goneBy, n.stopAt) {
 			m.stop()
 		}
 	case !m.eligible() || !m.mayWrite():
@@ -167,6 +170,7 @@ func (m *Machine) standBy() {
 		}
 	case m.free():
 		m.claim()
+	case m.mayPreVote() && m.askVoters():
 	case m.shouldRequestTransfer():
 		r := l.record
 		r.RequestedBy, r.RequestedLatency = m.cfg.ID, n.health.Latency
@@ -208,9 +212,26 @@ func (m *Machine) mayWrite() bool {
 // proof (E3), or it has not changed for long enough (E2).
 func (m *Machine) free() bool {
 	l := &m.lease
-	unchanged := m.now - l.changedAt
-	return l.known && (l.record.proves(l.last) ||
-		unchanged >= wait(m.cfg.Lease, l.record.Duration, l.last.duration))
+	duration := wait(m.cfg.Lease, l.record.Duration, l.last.duration)
+	virgin := l.record.Term == 0 && l.record.Holder == "" && !m.everFast
+	if !l.trusted() && !virgin {
+		duration = max(duration, l.longest)
+		if m.everFast {
+			duration = max(duration, m.cfg.LongLease)
+		}
+	}
+	return l.known && (l.record.proves(l.last) || m.now-l.changedAt >= duration || m.rebooted())
+}
+
+// rebooted reports whether the Lease is in mode fast and names this machine before its last boot:
+// the holder is gone. It had a majority, so no holder before it owns by an earlier promise (F4).
+// Without this rule a cluster that was off would wait for D_long, because its voters are gone as
+// well.
+func (m *Machine) rebooted() bool {
+	r, boot := m.lease.record, bootOf(m.cfg.ID)
+	return r.fast() && r.Mark.Proven && m.lease.trusted() && r.Term >= m.voter.Highest() &&
+		NodeName(r.Holder) == NodeName(m.cfg.ID) && boot != "" && bootOf(r.Holder) != "" &&
+		bootOf(r.Holder) != boot && r.MAC != "" && r.MAC == m.node.link.MAC && m.voter.Ready(m.now)
 }
 
 func (m *Machine) claim() {
@@ -223,7 +244,7 @@ func (m *Machine) claim() {
 		oldMAC: cmp.Or(r.MAC, last.mac),
 		reason: ReasonExpired,
 		from:   last.id,
-		record: m.tenureRecord(nextTerm(max(r.Term, last.term))),
+		record: m.tenureRecord(m.termAbove(last.term), Mark{}, m.cfg.Lease),
 	}
 	if w.proven {
 		w.reason = r.Released.Reason

@@ -1,27 +1,33 @@
 package election
 
 import (
-	"slices"
 	"time"
+
+	"github.com/kvip/kvip/pkg/quorum"
 )
 
 // win begins a tenure with a claim that the Lease shows. After a proven release no other node has
-// the address, so it is owned at once; otherwise the network is probed first (E3, E9).
+// the address, so it is owned at once; in mode fast the first majority excludes all others (F1).
+// Otherwise the network is probed first (E3, E9).
 func (m *Machine) win(claim write) {
-	why := ReasonExpired
-	if claim.proven {
+	why, fast := ReasonExpired, claim.record.Mark.Fast
+	switch {
+	case fast:
+		why = claim.reason
+	case claim.proven:
 		why = ReasonReleased
 	}
 	t := &m.tenure
-	t.claim, t.term, t.deadline = &claim, claim.record.Term, Deadline(claim.sent, m.cfg.Lease)
-	t.addressFree, t.conflict, t.degraded = claim.proven, nil, ""
+	t.begin(&claim, m.now)
+	t.addressFree = claim.proven || fast
+	m.tally.Forget()
 	m.address.reset(m.now)
 	m.address.lostAt = 0
 	m.inflight.wroteAt = claim.sent
 	switch {
-	case m.now >= t.deadline: // won long ago: confirm before owning
+	case !fast && m.now >= m.right(): // won long ago: confirm before owning
 		m.enter(Confirming, why)
-	case claim.proven:
+	case t.addressFree:
 		m.enter(Holding, why)
 		if !m.leaveIfDue() { // the claim may have been on its way for long
 			m.own()
@@ -35,9 +41,14 @@ func (m *Machine) win(claim write) {
 // adopt continues a tenure of an earlier agent on this node, whose address is still on the host. It
 // remains there while one renewal confirms the Lease (E8).
 func (m *Machine) adopt() {
-	m.tenure.term, m.tenure.addressFree = m.lease.record.Term, true
+	r, t := m.lease.record, &m.tenure
 	m.inheritSlowMoves()
-	m.tenure.deadline = Deadline(m.now, m.cfg.Lease) // the renewal may be applied and its answer lost
+	t.begin(nil, m.now)
+	t.term, t.addressFree = r.Term, true
+	t.adoptEnd = Deadline(m.now, m.cfg.Lease) // the renewal may be applied and its answer lost
+	m.tally.Forget()
+	// Numbers grow within a term (F8). The earlier agent's last writes may still be applied.
+	m.inflight.seq = max(m.inflight.seq, r.Seq+adoptedGap)
 	m.enter(Confirming, ReasonAdopted)
 }
 
@@ -47,13 +58,24 @@ func (m *Machine) inheritSlowMoves() {
 	m.tenure.quietSince, m.node.slowSince = m.now, m.now
 }
 
-// renewed handles a renewal that the Lease shows: it proves the tenure up to its deadline.
+// renewed handles a write of this tenure that the Lease shows: it proves the tenure up to its
+// deadline, in the mode that it names (F1).
 func (m *Machine) renewed(w write) {
 	t := &m.tenure
-	t.deadline = max(t.deadline, Deadline(w.sent, m.cfg.Lease))
+	before := t.confirmed
+	if before != nil && w.sent < before.sent {
+		return
+	}
+	t.confirmed, t.confirmedAt, t.term, t.rise = &w, m.now, w.record.Term, false
+	t.beatAt = m.now
+	if before == nil {
+		t.begun, t.majorityAt, t.votersAt = m.now, m.now, m.now
+	} else {
+		m.changedMark(before, &w)
+	}
 	m.defendIfProven(w.sent)
 	switch {
-	case m.now >= t.deadline:
+	case !t.fast() && m.now >= m.right():
 	case m.state == Holding:
 		m.own()
 	case m.state == Confirming && !m.inflight.mustRead:
@@ -62,9 +84,13 @@ func (m *Machine) renewed(w write) {
 }
 
 // regain owns the address again after a renewal was confirmed. A tenure that never probed the
-// network successfully probes it first (E9).
+// network successfully probes it first (E9), and so does one in mode fast: the fence was closed for
+// other reasons than a late majority (F1).
 func (m *Machine) regain() {
 	m.address.reset(m.now)
+	if m.tenure.fast() {
+		m.tenure.addressFree = false
+	}
 	switch {
 	case !m.tenure.addressFree:
 		m.enter(Probing, ReasonExpired)
@@ -81,14 +107,14 @@ func (m *Machine) regain() {
 // startProbe asks the network whether another host answers for the addresses.
 func (m *Machine) startProbe() {
 	m.tenure.probing = true
-	m.emit(Action{Kind: Probe, Deadline: m.now + probeTimeout, MAC: m.tenure.claim.oldMAC})
+	m.emit(Action{Kind: Probe, Deadline: m.now + probeTimeout, MAC: m.tenure.oldMAC})
 }
 
 // probe waits for the answer, at most as long as a winner may take to own (E5).
 func (m *Machine) probe() {
 	switch {
 	case m.leaveIfDue():
-	case m.now >= m.tenure.deadline:
+	case m.expired():
 		m.suspect(ReasonFenceExpired)
 	case m.now-m.address.missingSince > ownWithin:
 		m.backOff()
@@ -106,21 +132,18 @@ func (p Probed) apply(m *Machine) {
 	t.probing = false
 	switch {
 	case p.MAC == "":
-	case ContainsMAC(t.claim.oldMAC, p.MAC) && m.now-m.address.missingSince < silentWithin:
+	case ContainsMAC(t.oldMAC, p.MAC) && m.now-m.address.missingSince < silentWithin:
 		t.probeAt = m.now + probeTimeout // the previous holder still answers
 		return
-	case t.claim.first:
+	case t.first:
 		m.backOff()
 		m.node.backoffEnd = m.now + maxBackoff
 		m.leave(ReasonAddressInUse)
 		return
 	}
-	t.addressFree = true
+	t.addressFree, t.defend = true, p.MAC
 	m.enter(Holding, m.reason)
 	m.own()
-	if p.MAC != "" {
-		m.emit(Action{Kind: Defend, MAC: p.MAC})
-	}
 }
 
 // hold keeps a tenure: it leaves for a reason, removes the address at the deadline, renews the
@@ -129,12 +152,16 @@ func (m *Machine) hold() {
 	c, a := m.tenure.conflict, &m.address
 	switch {
 	case m.leaveIfDue():
-	case m.now >= m.tenure.deadline:
+	case !m.holds() && !m.mayRestore():
+		m.rewrite()
+	case m.expired():
 		m.suspect(ReasonFenceExpired)
 	case c != nil && m.now-c.at >= proofWithin:
 		m.suspect(ReasonAddressConflict)
 	default:
 		m.renewIfDue(m.cfg.Renew)
+		m.allowFast()
+		m.keepCoarse()
 		waited := a.flushedUntil != 0 && m.now >= a.flushedUntil // for the node's own address (E10)
 		if waited || a.ownAt != 0 && m.now >= a.ownAt {
 			a.ownAt = m.now + retryAfter
@@ -148,7 +175,7 @@ func (m *Machine) hold() {
 func (m *Machine) confirmLease() {
 	switch {
 	case m.leaveIfDue():
-	case m.reason == ReasonAdopted && m.now >= m.tenure.deadline:
+	case m.reason == ReasonAdopted && m.now >= m.tenure.adoptEnd:
 		m.suspect(ReasonFenceExpired)
 	case m.inflight.mustRead || m.inflight.reading != 0:
 	default:
@@ -160,29 +187,84 @@ func (m *Machine) confirmLease() {
 // itself as the holder in the same term. All others wait from a deletion that came after the last
 // confirmed write, so no other node can have held since (E2).
 func (m *Machine) mayRestore() bool {
-	return m.state == Holding && !m.lease.record.Exists && m.now < m.tenure.deadline
+	return m.state == Holding && !m.lease.record.Exists && !m.tenure.fast() && m.now < m.right()
 }
 
-// renewIfDue renews the Lease at an interval, and at once if the mark of a degraded holder changes
-// (E6).
+// renewIfDue renews the Lease at an interval, and at once if the mark of a degraded holder (E6),
+// the mode or the voters change.
 func (m *Machine) renewIfDue(every time.Duration) {
-	f, degraded := &m.inflight, m.tenure.degraded
-	switch {
-	case f.pending != nil || f.mustRead:
-	case !m.lease.record.Exists:
+	f, t, r := &m.inflight, &m.tenure, m.lease.record
+	if f.pending != nil || f.mustRead || t.prepared != nil {
+		return
+	}
+	if !r.Exists {
 		if m.mayRestore() && (f.failures == 0 || m.now >= f.writeAt) {
-			m.send(write{kind: Create, record: m.tenureRecord(m.tenure.term)})
+			m.send(write{kind: Create, record: m.tenureRecord(t.term, Mark{}, m.cfg.Lease)})
 		}
-	case degraded != "" && m.lease.record.Degraded == "" && f.failures == 0,
-		m.now >= f.writeAt && (m.now >= f.wroteAt+every || degraded != m.lease.record.Degraded):
-		m.send(write{kind: Renew, record: m.tenureRecord(m.tenure.term)})
+		return
+	}
+	w, changed := m.renewal()
+	due := m.now >= f.wroteAt+every || t.degraded != r.Degraded || changed || t.rise ||
+		t.fast() && !r.fast()
+	urgent := t.degraded != "" && r.Degraded == "" && f.failures == 0
+	switch {
+	case !urgent && (m.now < f.writeAt || !due):
+	case changed && w.record.Mark.Fast:
+		m.prepare(w)
+	default:
+		m.send(w)
 	}
 }
 
+// renewal returns the next write of this tenure, and whether it changes mode or voters.
+func (m *Machine) renewal() (w write, changed bool) {
+	t := &m.tenure
+	mark, changed := m.nextMark()
+	term, duration := t.term, m.cfg.Lease
+	switch {
+	case !mark.Fast:
+	case t.fast():
+		duration = t.confirmed.record.Duration
+	default:
+		duration = m.cfg.LongLease
+	}
+	if t.rise {
+		term = m.termAbove(t.term)
+	}
+	return write{kind: Renew, record: m.tenureRecord(term, mark, duration)}, changed
+}
+
+// rewrite writes the Lease again that another program changed, while the right of a fast tenure
+// lasts (F8). Without a right the tenure is over.
+func (m *Machine) rewrite() {
+	f, t := &m.inflight, &m.tenure
+	switch {
+	case !m.mayRewrite():
+		m.lose()
+	case f.pending != nil || f.mustRead || m.now < f.writeAt && f.failures > 0:
+	default:
+		w := write{kind: Renew}
+		if !m.lease.record.Exists {
+			w.kind = Create
+		}
+		was := t.confirmed.record
+		w.record = m.tenureRecord(m.termAbove(t.term),
+			Mark{Fast: true, Voters: was.Mark.Voters}, was.Duration)
+		t.prepared = nil
+		m.send(w)
+	}
+}
+
+// termAbove returns a term above all known ones (F8).
+func (m *Machine) termAbove(term int64) int64 {
+	return nextTerm(max(term, m.lease.record.Term, m.voter.Highest()))
+}
+
 // tenureRecord is the content of a Lease that this node holds in term.
-func (m *Machine) tenureRecord(term int64) Record {
+func (m *Machine) tenureRecord(term int64, mark Mark, d time.Duration) Record {
+	mark.Proven = mark.Fast && m.tenure.majority && term == m.tenure.term
 	r := Record{
-		Holder: m.cfg.ID, Term: term, Duration: m.cfg.Lease, MAC: m.node.link.MAC,
+		Holder: m.cfg.ID, Term: term, Duration: d, Mark: mark, MAC: m.node.link.MAC,
 		Degraded: m.tenure.degraded, SlowMoves: m.tenure.slowMoves,
 	}
 	if r.Degraded != "" {
@@ -202,139 +284,32 @@ func (m *Machine) suspect(why Reason) {
 
 // lose removes the address because the Lease is no longer this node's.
 func (m *Machine) lose() {
-	m.endOwning(ReasonLeaseLost)
+	m.endTenure(ReasonLeaseLost)
 	m.enter(Standby, ReasonLeaseLost)
 }
 
 // leave removes the address and releases the Lease once the removal is certain (E5).
 func (m *Machine) leave(why Reason) {
-	m.endOwning(why)
+	m.endTenure(why)
 	m.tenure.degraded, m.tenure.markedAt = "", 0
 	m.inflight.writeAt, m.inflight.failures = m.now, 0
 	m.enter(Leaving, why)
 }
 
+// endTenure removes the address for good in this term. A fast holder then says goodbye (F11). One
+// that had no majority proves nothing about the holder before it.
+func (m *Machine) endTenure(why Reason) {
+	t := &m.tenure
+	t.unproven = t.fast() && !t.majority
+	if t.fast() {
+		m.bye = bye{term: quorum.Term{Number: t.term, Holder: m.cfg.ID}, armed: true}
+	}
+	m.endOwning(why)
+}
+
 func (m *Machine) endOwning(why Reason) {
 	m.inflight.abandon()
-	m.tenure.conflict, m.tenure.probing = nil, false
+	t := &m.tenure
+	t.conflict, t.probing, t.prepared, t.cutting, t.until = nil, false, nil, 0, 0
 	m.disown(why)
-}
-
-func (m *Machine) disown(why Reason) {
-	a := &m.address
-	m.inflight.seq++
-	a.present, a.cause, a.disowning, a.owned = true, why, m.inflight.seq, false
-	a.disownAt = max(a.disownAt, a.ownAt)
-	m.emit(Action{Kind: Disown, Seq: m.inflight.seq, Reason: why})
-}
-
-func (d Disowned) apply(m *Machine) {
-	a := &m.address
-	if d.Seq != a.disowning {
-		return
-	}
-	a.disowning = 0
-	if d.Confirmed && a.owning < d.Seq {
-		a.present = false
-	}
-}
-
-func (m *Machine) own() {
-	a := &m.address
-	if a.flushedUntil > m.now {
-		return
-	}
-	m.inflight.seq++
-	a.present, a.owning, a.flushedUntil = true, m.inflight.seq, 0
-	a.goneBy = max(a.goneBy, m.tenure.deadline)
-	m.emit(Action{Kind: Own, Seq: m.inflight.seq, Deadline: m.tenure.deadline, Reason: m.reason})
-}
-
-func (o Owned) apply(m *Machine) {
-	a := &m.address
-	switch {
-	case m.state != Holding || o.Seq != a.owning:
-		return
-	case o.OK:
-		if a.owned && (a.lostAt == 0 || m.now-a.lostAt >= lostAgain) { // a renewal found it on the link
-			m.node.failures = 0
-		}
-		a.owned, a.missingSince, a.ownAt = true, 0, 0
-		return
-	}
-	// A write that came too late, and could be neither shortened nor deleted, may leave an address
-	// for as long as a tenure lasts (E4, E5).
-	a.goneBy = max(a.goneBy, Deadline(m.now, m.cfg.Lease))
-	if o.Expired && a.owned { // only a confirmed renewal brings it back (E1)
-		m.suspect(ReasonFenceExpired)
-		return
-	}
-	if a.missingSince == 0 {
-		a.missingSince = m.now
-	}
-	a.ownAt = m.now + retryAfter
-}
-
-func (e AddressLost) apply(m *Machine) {
-	a := &m.address
-	if m.state != Holding || m.now >= m.tenure.deadline {
-		return // an expiry is never undone (E1)
-	}
-	switch {
-	case e.NodeAddress: // also where NodeAddressRestored was missed
-		a.flushedUntil = 0
-	case a.flushedUntil > m.now: // already waiting
-		return
-	default:
-		a.flushedUntil = m.now + nodeAddressWithin
-	}
-	again := a.lostAt != 0 && m.now-a.lostAt < lostAgain
-	if !again {
-		a.lostSince = m.now
-	}
-	a.lostAt = m.now
-	if again { // another program removes it at once: do not answer at once
-		a.ownAt = max(a.ownAt, m.now+retryAfter)
-		return
-	}
-	m.own()
-}
-
-func (NodeAddressRestored) apply(m *Machine) {
-	waited := m.address.flushedUntil != 0
-	m.address.flushedUntil = 0
-	if waited && m.state == Holding && m.now < m.tenure.deadline {
-		m.own()
-	}
-}
-
-// A foreign announcement by a node of this election requires a proof: a quorum read, or a renewal,
-// that was sent after it. Against all other machines the address is defended at once (E9).
-func (f Foreign) apply(m *Machine) {
-	t := &m.tenure
-	lately := t.defendedAt != 0 && m.now-t.defendedAt < proofEvery
-	if m.state != Holding || t.conflict != nil || lately {
-		return
-	}
-	if slices.ContainsFunc(m.lease.macs, func(list string) bool { return ContainsMAC(list, f.MAC) }) {
-		t.conflict = &conflict{mac: f.MAC, at: m.now}
-		m.readAgain()
-		return
-	}
-	m.emit(Action{Kind: Defend, MAC: f.MAC})
-	t.defendedAt = m.now
-	if m.inflight.reading == 0 { // after a pause it may be a node that no Lease has shown yet
-		m.read()
-	}
-}
-
-// defendIfProven defends the address if the proof came from a request sent after the conflict was
-// seen.
-func (m *Machine) defendIfProven(sent time.Duration) {
-	t := &m.tenure
-	if t.conflict == nil || sent < t.conflict.at {
-		return
-	}
-	m.emit(Action{Kind: Defend, MAC: t.conflict.mac})
-	t.conflict, t.defendedAt = nil, m.now
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/pkg/backoff"
+	"github.com/kvip/kvip/pkg/quorum"
 )
 
 // Config of a Machine.
@@ -20,6 +21,14 @@ type Config struct {
 	// FirstSeq precedes the number of the first request. The ranges of numbers must differ between
 	// nodes and between starts of an agent, so that no agent takes another's write for its own.
 	FirstSeq uint64
+	// Window is W of mode fast, from quorum.MinWindow to quorum.MaxWindow; 0 for always mode slow
+	// (F1).
+	Window time.Duration
+	// LongLease is the duration of a Lease in mode fast, D_long. 0 means the larger of 30 s and
+	// Lease.
+	LongLease time.Duration
+	// EverFast is assumed until Agents reports whether mode fast was ever allowed with the Lease (F8).
+	EverFast bool
 	// LeftoverLifetime is how long an address of an earlier agent may remain on the host, including
 	// the kernel's lag. Zero: there is none (E8).
 	LeftoverLifetime time.Duration
@@ -33,6 +42,13 @@ func (c Config) validate() error {
 		return fmt.Errorf("lease duration %v must be whole seconds from 1s to %v", c.Lease, MaxLease)
 	case c.Renew <= 0 || c.Renew > c.Lease/3:
 		return fmt.Errorf("renew interval %v must be positive, at most a third of %v", c.Renew, c.Lease)
+	case c.Window != 0 && (c.Window < quorum.MinWindow || c.Window > quorum.MaxWindow):
+		return fmt.Errorf("window %v must be 0 or from %v to %v", c.Window, quorum.MinWindow,
+			quorum.MaxWindow)
+	case c.LongLease != 0 && (c.LongLease < c.Lease || c.LongLease > MaxLease ||
+		c.LongLease%time.Second != 0):
+		return fmt.Errorf("lease duration %v of mode fast must be whole seconds from %v to %v",
+			c.LongLease, c.Lease, MaxLease)
 	case c.LeftoverLifetime < 0:
 		return fmt.Errorf("lifetime %v of a leftover address must not be negative", c.LeftoverLifetime)
 	}
@@ -55,8 +71,9 @@ const (
 
 // Machine decides for one set of addresses under one Lease. It is not safe for concurrent use.
 //
-// This file has the dispatch and the traffic with the Lease, holder.go a tenure, and handover.go
-// how the Lease changes hands: leave, release, stand by, claim.
+// This file has the dispatch and the traffic with the Lease, holder.go a tenure, handover.go how
+// the Lease changes hands: leave, release, stand by, claim. fast.go has a tenure in mode fast and
+// messages.go what agents send each other.
 type Machine struct {
 	cfg       Config
 	state     State
@@ -69,6 +86,14 @@ type Machine struct {
 	tenure   tenure
 	inflight inflight
 	address  address
+
+	voter    *quorum.Voter // from the first step on
+	tally    quorum.Tally
+	preVote  quorum.PreVote
+	agents   []string // all agents that have published themselves
+	everFast bool     // mode fast was allowed with this Lease (F8)
+	bye      bye
+	lostAt   time.Duration // when a goodbye or a refused port last spoke of the holder (F4)
 }
 
 // New returns a machine in Standby that has seen no event. It fails if cfg is not valid.
@@ -76,10 +101,13 @@ func New(cfg Config) (*Machine, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("configure election machine: %w", err)
 	}
+	if cfg.LongLease == 0 {
+		cfg.LongLease = max(longLease, cfg.Lease)
+	}
 	return &Machine{
 		cfg: cfg, state: Standby, reason: ReasonStarting,
-		inflight: inflight{seq: cfg.FirstSeq},
-		address:  address{present: cfg.LeftoverLifetime > 0, cause: ReasonLeftover},
+		inflight: inflight{seq: cfg.FirstSeq}, everFast: cfg.EverFast,
+		address: address{present: cfg.LeftoverLifetime > 0, cause: ReasonLeftover},
 	}, nil
 }
 
@@ -91,21 +119,34 @@ func (m *Machine) Step(ev Event, now time.Duration) []Action {
 		return nil
 	}
 	m.now = now
+	m.start()
 	m.detectPause()
+	m.trackLateness()
 	ev.apply(m)
 	for before := State(""); m.state != before; { // each state may lead to the next at once
 		before = m.state
 		m.advance()
 	}
+	m.node.wake = m.Wake()
 	return m.out
+}
+
+// start does what the first step requires. A voter acknowledges nothing before a quorum read that
+// is sent after it (F3).
+func (m *Machine) start() {
+	if m.voter != nil {
+		return
+	}
+	m.last, m.address.goneBy = m.now, m.now+m.cfg.LeftoverLifetime
+	m.voter = quorum.NewVoter(m.now)
+	if m.cfg.Window > 0 {
+		m.inflight.mustRead = true
+	}
 }
 
 // detectPause removes the address before anything else if no step came for two renew intervals, and
 // at least minPause: kernel lifetimes may have stood still as well (E9).
 func (m *Machine) detectPause() {
-	if m.last == 0 {
-		m.last, m.address.goneBy = m.now, m.now+m.cfg.LeftoverLifetime
-	}
 	gap := m.now - m.last
 	m.last = m.now
 	if gap <= max(2*m.cfg.Renew, minPause) {
@@ -137,6 +178,11 @@ func (m *Machine) advance() {
 	if f.mustRead && f.reading == 0 && (f.readAt == 0 || m.now >= f.readAt+m.retryDelay()) {
 		m.read()
 	}
+	m.goodbye()
+	if m.beats() && m.now >= m.beatAt() {
+		m.beat()
+	}
+	m.extend()
 }
 
 func (m *Machine) enter(s State, why Reason) { m.state, m.reason = s, why }
@@ -166,13 +212,14 @@ func (m *Machine) holds() bool { return m.lease.record.heldBy(m.cfg.ID, m.tenure
 func (m *Machine) send(w write) {
 	f := &m.inflight
 	f.seq++
-	w.seq, w.sent = f.seq, m.now
+	w.seq, w.sent, w.base = f.seq, m.now, m.lease.record.Version
 	w.record.Seq, w.record.Exists = w.seq, true
 	f.wroteAt = m.now
 	if w.kind == RequestTransfer {
 		w.record.Seq = m.lease.record.Seq // the number of the holder's last write
 		f.transferAt = m.now + retryAfter // does not delay the claim that follows
 	} else {
+		w.record.stamp()
 		f.writeAt = m.now + retryAfter
 	}
 	f.pending = &w
@@ -274,16 +321,21 @@ func (o Observed) apply(m *Machine) { m.observe(o.Record, false) }
 
 // observe updates what is known of the Lease. An older version than the known one is ignored unless
 // it comes from a quorum read, which is right even after etcd was restored from a backup.
-func (m *Machine) observe(r Record, quorum bool) {
+func (m *Machine) observe(r Record, quorumRead bool) {
 	l := &m.lease
 	first := !l.known
-	if !first && !quorum && r.Version <= l.record.Version {
+	if !first && !quorumRead && r.Version <= l.record.Version {
 		return
 	}
 	if first || r.Version != l.record.Version || r.Exists != l.record.Exists {
 		l.changedAt = m.now
 	}
+	if k := l.record; first || r.Holder != k.Holder || r.Term != k.Term || r.fast() != k.fast() {
+		l.tenureAt = m.now
+	}
 	l.known, l.record = true, r
+	l.notice(r, m.voter.Highest())
+	m.voter.Observe(r.tenure(), quorumRead)
 	if r.Holder != "" {
 		l.last = lastHolder{r.Holder, r.Term, r.Duration, r.MAC}
 	}
@@ -293,11 +345,13 @@ func (m *Machine) observe(r Record, quorum bool) {
 	m.recognise()
 	switch m.state {
 	case Probing, Holding, Confirming:
-		if !m.holds() && !m.mayRestore() {
+		if !m.holds() && !m.mayRestore() && !m.mayRewrite() {
 			m.lose()
 		}
 	case Standby:
-		if first && m.address.present && r.Holder == m.cfg.ID && r.Term > 0 {
+		// A fast tenure is over when its process has ended, and its address is deleted first: the Lease
+		// may show an older state than that in which the fence was last extended.
+		if first && m.address.present && r.Holder == m.cfg.ID && r.Term > 0 && !r.fast() {
 			m.adopt()
 		}
 	}
@@ -313,11 +367,15 @@ func (m *Machine) recognise() {
 	}
 	shown := *w
 	m.inflight.forget(shown.seq)
-	switch {
-	case shown.kind == Claim && (m.state == Claiming || m.state == Standby):
-		m.win(shown)
-	case m.holds():
-		m.renewed(shown)
+	switch m.state {
+	case Claiming, Standby:
+		if shown.kind == Claim {
+			m.win(shown)
+		}
+	case Probing, Holding, Confirming:
+		if shown.kind != Claim && r.Term >= m.tenure.term {
+			m.renewed(shown)
+		}
 	}
 }
 
@@ -333,21 +391,32 @@ type Status struct {
 	Reason   Reason        // why the state was entered; in Standby, why there is no claim
 	Cause    Reason        // why the state was entered, in Standby too
 	Degraded string        // of the Lease as last observed
+
+	Fast        bool          // the Lease as last observed is in mode fast
+	Slow        string        // why a holder is in mode slow; "" otherwise
+	Agents      int           // that have published themselves, this one included
+	MajorityAge time.Duration // of a holder in mode fast: since the newest majority
+	Blinks      int           // times the fence shut for a late majority, since the start
+	LateWakeups int           // times the agent ran too late as a holder in mode fast, since the start
 }
 
 // Status describes the machine as of the last step.
 func (m *Machine) Status() Status {
 	r := m.lease.record
 	s := Status{
-		State: m.state, Owned: m.address.owned && m.state == Holding, Reason: m.reason, Cause: m.reason,
+		State: m.state, Owned: m.owns(), Reason: m.reason, Cause: m.reason,
 		Holder: r.Holder, Term: r.Term, Degraded: r.Degraded,
 		Seen: m.lease.known, Age: m.now - m.lease.changedAt,
+		Fast: r.fast(), Agents: len(m.agents), Blinks: m.node.blinks, LateWakeups: m.node.wakeUps,
 	}
 	switch m.state {
 	case Standby:
 		s.Reason = m.standbyReason()
 	case Holding, Confirming, Probing:
-		s.Deadline = m.tenure.deadline
+		s.Deadline, s.Slow = m.right(), m.slowBecause()
+		if m.tenure.fast() {
+			s.MajorityAge = m.now - m.tenure.majorityAt
+		}
 	}
 	return s
 }

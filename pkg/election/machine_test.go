@@ -176,7 +176,7 @@ func TestStatusFollowsTheTenure(t *testing.T) {
 	st := s.m.Status()
 	want := Status{
 		State: Holding, Owned: true, Holder: "a", Term: 7, Seen: true, Age: st.Age,
-		Deadline: seconds(14.8), Reason: ReasonReleased, Cause: ReasonReleased,
+		Deadline: seconds(14.8), Reason: ReasonReleased, Cause: ReasonReleased, Slow: st.Slow,
 	}
 	if st != want {
 		t.Errorf("status %+v, want %+v", st, want)

@@ -114,7 +114,10 @@ func TestFlushReportedAgain(t *testing.T) {
 // E9: an IPv6 write may take tenths of a second. A short renew interval does not make that a pause.
 func TestShortStallIsNotAPause(t *testing.T) {
 	m := mustNew(Config{ID: "a", Lease: 5 * time.Second, Renew: 200 * time.Millisecond})
-	m.state, m.last, m.tenure.deadline = Holding, time.Hour, 2*time.Hour
+	m.Step(Tick{}, time.Hour)
+	m.state, m.tenure.term = Holding, 1
+	m.tenure.confirmed = &write{sent: 2 * time.Hour, record: Record{Duration: 5 * time.Second}}
+	m.lease.record = Record{Exists: true, Holder: "a", Term: 1}
 	m.Step(Tick{}, time.Hour+900*time.Millisecond)
 	if m.state != Holding {
 		t.Errorf("state %s (%s) after a step 0.9 s late", m.state, m.reason)

@@ -8,22 +8,33 @@ import (
 )
 
 var (
-	simCases = flag.Int("sim.cases", 1500, "number of simulated histories; -short runs 200")
-	simSeed  = flag.Uint64("sim.seed", 0, "run only this history and print it")
+	cases = flag.Int("cases", 0, "number of simulated histories of each property (default 2000; "+
+		"100 with the race detector or -short)")
+	first   = flag.Uint64("first", 1, "seed of the first history")
+	simSeed = flag.Uint64("sim.seed", 0, "run only this history and print it")
 )
+
+// seeds returns the seeds to simulate. only is one that the command line names, or 0.
+func seeds(only uint64) (from, to uint64) {
+	count := *cases
+	switch {
+	case only != 0:
+		return only, only
+	case count > 0:
+	case raceDetector || testing.Short():
+		count = 100
+	default:
+		count = 2000
+	}
+	return *first, *first + uint64(count) - 1
+}
 
 // TestNeverTwoOwners is the property of E1 to E5, E8 and E9 together. Requests are lost or late,
 // nodes freeze and die, people edit the Lease; at no instant do two kernels have the address, and
 // once the faults end exactly one has it.
 func TestNeverTwoOwners(t *testing.T) {
-	first, last := uint64(1), uint64(*simCases)
-	if testing.Short() {
-		last = min(last, 200)
-	}
-	if *simSeed != 0 {
-		first, last = *simSeed, *simSeed
-	}
-	for seed := first; seed <= last && !t.Failed(); seed++ {
+	seed, last := seeds(*simSeed)
+	for ; seed <= last && !t.Failed(); seed++ {
 		w := simulate(seed)
 		if *simSeed != 0 {
 			t.Log(strings.Join(w.trace, "\n"))

@@ -8,6 +8,8 @@ type Reason string
 const (
 	ReasonReleased Reason = "Released" // the holder released it in order
 	ReasonExpired  Reason = "Expired"  // the lease did not change for its whole duration
+	ReasonSilent   Reason = "Silent"   // a majority of the agents has lost the holder (F4)
+	ReasonGoodbye  Reason = "Goodbye"  // the holder ended its term by a message (F11)
 	ReasonAdopted  Reason = "Adopted"  // a restarted agent found its own lease and address
 	ReasonRegained Reason = "Regained" // the lease was confirmed again after the address was removed
 )
@@ -22,6 +24,7 @@ const (
 	ReasonFenceExpired      Reason = "FenceExpired"
 	ReasonLeaseLost         Reason = "LeaseLost"
 	ReasonPaused            Reason = "Paused"
+	ReasonHigherTerm        Reason = "HigherTerm"
 	ReasonAddressConflict   Reason = "AddressConflict"
 	ReasonCannotOwn         Reason = "CannotOwn"
 	ReasonAddressRemoved    Reason = "AddressRemoved"
@@ -43,9 +46,9 @@ const (
 // TransitionReasons returns the reasons with which an address is taken or given up.
 func TransitionReasons() []Reason {
 	return []Reason{
-		ReasonReleased, ReasonExpired, ReasonAdopted, ReasonRegained,
+		ReasonReleased, ReasonExpired, ReasonSilent, ReasonGoodbye, ReasonAdopted, ReasonRegained,
 		ReasonShutdown, ReasonAPIServerDead, ReasonAPIServerNotReady, ReasonAPIServerSlow, ReasonLinkDown,
-		ReasonFenceExpired, ReasonLeaseLost, ReasonPaused,
+		ReasonFenceExpired, ReasonLeaseLost, ReasonPaused, ReasonHigherTerm,
 		ReasonAddressConflict, ReasonCannotOwn, ReasonAddressRemoved, ReasonAddressInUse, ReasonLeftover,
 	}
 }
@@ -53,6 +56,8 @@ func TransitionReasons() []Reason {
 var sentences = map[Reason]string{
 	ReasonReleased:          "the last holder released the lease",
 	ReasonExpired:           "the lease had not changed for its whole duration",
+	ReasonSilent:            "a majority of the agents no longer heard the last holder",
+	ReasonGoodbye:           "the last holder's term was over",
 	ReasonAdopted:           "the agent was restarted and its lease and address were still its own",
 	ReasonRegained:          "the lease was confirmed again",
 	ReasonShutdown:          "the agent is shutting down",
@@ -62,6 +67,7 @@ var sentences = map[Reason]string{
 	ReasonLinkDown:          "the link cannot carry the address",
 	ReasonFenceExpired:      "the lease could not be renewed in time",
 	ReasonLeaseLost:         "the lease no longer names this node",
+	ReasonHigherTerm:        "another agent knows a later term of the lease",
 	ReasonPaused:            "this process or machine was paused",
 	ReasonAddressConflict: "another host announced the address and the lease could not be" +
 		" confirmed in time",

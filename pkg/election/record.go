@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/kvip/kvip/pkg/quorum"
 )
 
 // Record is the content of the Lease that the election uses. The zero value is a Lease that does
@@ -15,6 +17,7 @@ type Record struct {
 	Term     int64         // leaseTransitions: grows with each change of holder
 	Duration time.Duration // leaseDurationSeconds
 	Seq      uint64        // of the holder's write that made this content: recognises a late answer
+	Mark     Mark          // mode and voters of the tenure (F8)
 	MAC      string        // the holder's hardware addresses on the announcing link, joined by commas
 	Released Proof         // of an orderly release (E3)
 	Degraded string        // why the holder stays with an API server that is not ready or slow (E6)
@@ -37,6 +40,9 @@ type Proof struct {
 	Term   int64
 	Reason Reason
 }
+
+// tenure returns the term and its holder as the quorum names them.
+func (r Record) tenure() quorum.Term { return quorum.Term{Number: r.Term, Holder: r.Holder} }
 
 // heldBy reports whether r names id as the holder in term.
 func (r Record) heldBy(id string, term int64) bool {
@@ -64,6 +70,13 @@ func (r Record) releasedBy(last lastHolder) bool {
 // answer with the address of any of its ports.
 func ContainsMAC(list, mac string) bool {
 	return mac != "" && slices.Contains(strings.Split(list, ","), mac)
+}
+
+// bootOf returns the part of an identity that names the boot of the machine (E8), "" without one.
+func bootOf(id string) string {
+	_, rest, _ := strings.Cut(id, "_")
+	boot, _, _ := strings.Cut(rest, "_")
+	return boot
 }
 
 // NodeName returns the node name in the identity of an agent, which ends at the first underscore

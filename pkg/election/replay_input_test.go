@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/kvip/kvip/pkg/quorum"
 )
 
 // event plays the words of one input line of a transcript.
@@ -45,6 +47,13 @@ func (s *replay) fact(verb, rest string) (Event, error) {
 		return Probed{MAC: strings.TrimPrefix(rest, "silent")}, nil
 	case "answer":
 		return s.answer(strings.Fields(rest))
+	case "agents":
+		ids, ever := strings.CutSuffix(rest, " allowed")
+		return Agents{IDs: strings.Split(ids, ","), EverFast: ever}, nil
+	case "port-refused":
+		return PortRefused{Agent: rest}, nil
+	case "from":
+		return s.message(strings.Fields(rest))
 	case "health":
 		return parseHealth(strings.Fields(rest))
 	}
@@ -63,6 +72,54 @@ func (s *replay) fact(verb, rest string) (Event, error) {
 		return ev, nil
 	}
 	return nil, fmt.Errorf("unknown event %q", key)
+}
+
+// message reads a message: SENDER KIND [term=N/HOLDER] [number=N] [window=W] [highest=N] [left=T].
+// An answer takes what it does not name from the last message that it can answer.
+func (s *replay) message(words []string) (Event, error) {
+	if len(words) < 2 {
+		return nil, fmt.Errorf("a message needs a sender and a kind")
+	}
+	r := Received{From: words[0]}
+	m := &r.Message
+	for k := quorum.KindBeat; k <= quorum.KindGoodbye; k++ {
+		if k.String() == words[1] {
+			m.Kind = k
+		}
+	}
+	about := map[quorum.Kind]quorum.Kind{
+		quorum.KindAck: quorum.KindBeat, quorum.KindRefusal: quorum.KindBeat,
+		quorum.KindPreVoteGranted: quorum.KindPreVote,
+	}
+	for _, a := range s.sent {
+		if a.Kind == Send && a.Message.Kind == about[m.Kind] {
+			m.Term, m.Seq, m.Fit = a.Message.Term, a.Message.Seq, m.Kind == quorum.KindAck
+		}
+	}
+	for _, w := range words[2:] {
+		key, value, _ := strings.Cut(w, "=")
+		var err error
+		switch key {
+		case "term":
+			var number string
+			number, m.Term.Holder, _ = strings.Cut(value, "/")
+			m.Term.Number, err = strconv.ParseInt(number, 10, 64)
+		case "number":
+			m.Seq, err = strconv.ParseUint(value, 10, 64)
+		case "window":
+			m.Window, err = time.ParseDuration(value)
+		case "highest":
+			m.Highest, err = strconv.ParseInt(value, 10, 64)
+		case "left":
+			m.Left, err = time.ParseDuration(value)
+		default:
+			err = fmt.Errorf("unknown field %q", w)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
 }
 
 // answer REQUEST ok|failed|version=N answers a request: the last one of a kind, or the one with
@@ -173,6 +230,10 @@ func (s *replay) set(r Record, words []string) (err error) {
 			r.Duration, err = time.ParseDuration(value)
 		case "proof":
 			r.Released, err = parseProof(value)
+		case "fast": // a holder wrote it in mode fast, with these voters; "!": after a majority
+			voters, proven := strings.CutSuffix(value, "!")
+			r.Mark = Mark{Fast: true, Voters: voters, Proven: proven}
+			defer func() { s.server.stamp() }()
 		default:
 			err = fmt.Errorf("unknown field %q", w)
 		}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kvip/kvip/pkg/quorum"
 )
 
 // replay runs one node of a transcript. An API server, a kernel and a network answer by their modes
@@ -22,7 +24,8 @@ type replay struct {
 	modes  map[string]string
 	queue  []reply
 	frozen bool
-	shown  string // last printed state and reason
+	fence  time.Duration // the deadline that was given to it last
+	shown  string        // last printed state and reason
 }
 
 // reply is an answer on its way to the machine.
@@ -42,6 +45,8 @@ var replayModes = map[string][]string{
 	"api":     {"answers", "silent", "manual"}, // silent: a request fails at its deadline
 	"kernel":  {"obeys", "fails", "manual"},    // the result of own and disown
 	"network": {"quiet", "manual"},             // quiet: no host answers a probe
+	"peers":   {"silent", "ack", "one"},        // the other agents that acknowledge: none, all, one
+	"beats":   {"hidden", "shown"},             // hidden: steps that only beat or extend
 }
 
 // mustNew returns a machine of a valid configuration.
@@ -91,6 +96,10 @@ func (s *replay) node(words []string) error {
 			cfg.Lease = span
 		case key == "renew" && err == nil:
 			cfg.Renew = span
+		case key == "window" && err == nil:
+			cfg.Window = span
+		case key == "long" && err == nil:
+			cfg.LongLease = span
 		case key == "leftover" && err == nil:
 			cfg.LeftoverLifetime = span
 		case s.setMode(key, value) == nil:
@@ -99,7 +108,7 @@ func (s *replay) node(words []string) error {
 		}
 	}
 	s.clock, s.ticks = 0, 0
-	s.sent, s.queue, s.frozen, s.shown = nil, nil, false, ""
+	s.sent, s.queue, s.frozen, s.fence, s.shown = nil, nil, false, 0, ""
 	var err error
 	s.m, err = New(cfg)
 	return err
@@ -120,6 +129,9 @@ func (s *replay) passUntil(end time.Duration) {
 	}
 	for !s.frozen {
 		next := s.ticks + 100*time.Millisecond
+		if s.m.cfg.Window > 0 && s.m.node.wake > s.clock {
+			next = min(next, s.m.node.wake)
+		}
 		i := s.earliest()
 		if i >= 0 && s.queue[i].at <= min(next, end) {
 			r := s.queue[i]
@@ -158,7 +170,10 @@ func (s *replay) step(ev Event, what string) {
 	actions := s.m.Step(ev, s.clock)
 	st := s.m.Status()
 	shown := fmt.Sprintf("%s %s", st.State, st.Reason)
-	if what != "input" && shown == s.shown && len(actions) == 0 {
+	if what != "input" && shown == s.shown && !s.worthShowing(actions) {
+		for _, a := range actions {
+			s.execute(a)
+		}
 		return
 	}
 	s.shown = shown
@@ -168,9 +183,24 @@ func (s *replay) step(ev Event, what string) {
 	}
 	fmt.Fprintf(&s.out, ">  %v %s%s\n", s.clock, shown, mark)
 	for _, a := range actions {
-		fmt.Fprintf(&s.out, ">      %v\n", a)
+		if s.worthShowing([]Action{a}) {
+			fmt.Fprintf(&s.out, ">      %v\n", a)
+		}
 		s.execute(a)
 	}
+}
+
+// worthShowing reports whether actions are more than what mode fast does all the time: beats, and
+// the extension of a fence that is open.
+func (s *replay) worthShowing(actions []Action) bool {
+	return slices.ContainsFunc(actions, func(a Action) bool {
+		if s.m.cfg.Window == 0 || s.modes["beats"] == "shown" {
+			return true
+		}
+		beat := a.Kind == Send && a.Message.Kind == quorum.KindBeat
+		extends := a.Kind == Extend && s.fence > s.clock
+		return !beat && !extends
+	})
 }
 
 // stepNow passes one event to the machine at the present instant and executes the actions.
@@ -195,6 +225,7 @@ func (s *replay) execute(a Action) {
 			s.reply(kernelTakes, "own "+kernel, func() Event { return Owned{Seq: a.Seq, OK: done} })
 		}
 	case Disown:
+		s.fence = 0
 		if kernel != "manual" {
 			s.reply(kernelTakes, "disown "+kernel, func() Event { return Disowned{a.Seq, done} })
 		}
@@ -202,9 +233,31 @@ func (s *replay) execute(a Action) {
 		if network != "manual" {
 			s.reply(a.Deadline-s.clock, "network quiet", func() Event { return Probed{} })
 		}
-	case Defend, Exit:
+	case Extend:
+		s.fence = a.Deadline
+	case Cut:
+		s.reply(kernelTakes, "cut "+kernel, func() Event { return CutDone{a.Seq, done} })
+	case Send:
+		s.acknowledge(a.Message)
+	case Defend, AllowFast, Exit:
 	default:
 		s.request(a)
+	}
+}
+
+// acknowledge answers a beat for the other agents, in the mode ack.
+func (s *replay) acknowledge(m quorum.Message) {
+	peers := s.modes["peers"]
+	if peers == "silent" || m.Kind != quorum.KindBeat {
+		return
+	}
+	for i, id := range slices.DeleteFunc(slices.Clone(s.m.agents), func(id string) bool {
+		return id == s.m.cfg.ID
+	}) {
+		if i == 0 || peers == "ack" {
+			ack := quorum.Message{Kind: quorum.KindAck, Term: m.Term, Seq: m.Seq, Fit: true}
+			s.reply(kernelTakes, "ack of "+id, func() Event { return Received{id, ack} })
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package election
 import (
 	"slices"
 	"time"
+
+	"github.com/kvip/kvip/pkg/quorum"
 )
 
 // lease is what the machine knows of the Lease.
@@ -11,7 +13,18 @@ type lease struct {
 	record    Record        // the last observation
 	changedAt time.Duration // when the last change was observed (E2)
 	last      lastHolder
-	macs      []string // hardware addresses in leases of other nodes, oldest first (E9)
+	macs      []string      // hardware addresses in leases of other nodes, oldest first (E9)
+	tenureAt  time.Duration // when another tenure or mode was last observed (F4)
+	newest    newest
+	wentBack  bool          // the last observation is older than newest (F8)
+	longest   time.Duration // the longest duration that was seen in mode fast (F8)
+}
+
+// newest is the newest content of the Lease that was observed.
+type newest struct {
+	term   int64
+	holder string
+	seq    uint64
 }
 
 // lastHolder is the last holder that was observed. It outlives a release, an edit and a deletion of
@@ -45,22 +58,71 @@ type node struct {
 	backoffEnd time.Duration // no claim before
 	shutdown   bool
 	stopAt     time.Duration // when a shutdown stops trying to release
+	wake       time.Duration // when the machine asked to be stepped (F6)
+	late       int           // how often the window was doubled
+	lateUntil  time.Duration // until when it is
+	wakeUps    int           // how often the agent was late
+	blinks     int           // how often the fence shut for a late majority
 }
 
 // tenure is one uninterrupted time as the holder.
 type tenure struct {
-	claim       *write // the claim that began it; nil if it was adopted (E8)
 	term        int64
-	deadline    time.Duration // of the last confirmed write (E1)
+	confirmed   *write        // the newest write that the Lease has shown; nil before (E8, F1)
+	confirmedAt time.Duration // when it did
+	adoptEnd    time.Duration // of an adopted tenure that is not confirmed (E8)
+	oldMAC      string        // hardware addresses of the holder before (E9)
+	first       bool          // no holder was ever observed before
 	addressFree bool          // a probe found no other owner, or none was needed (E3)
 	probing     bool          // a probe is unanswered
 	probeAt     time.Duration // when the next probe may start
 	conflict    *conflict     // a foreign announcement that still needs a proof of the lease (E9)
+	defend      string        // hardware address to defend against once the address is owned
 	defendedAt  time.Duration // when a foreign announcement was last answered
 	degraded    string        // mark for the Lease: why its API server is not ready (E6)
 	markedAt    time.Duration // when the Lease was first seen with that mark; 0 if it has none
 	slowMoves   int           // for slowness in the group, less the quiet minutes since (E6)
 	quietSince  time.Duration // start of the present quiet minute
+
+	begun      time.Duration // when the first write of this term was confirmed (F6)
+	until      time.Duration // the last deadline given to the fence (F1)
+	refreshAt  time.Duration // when to write the addresses again in mode fast (F9)
+	beatAt     time.Duration // when to beat although it is not due yet (F2)
+	majority   bool          // a majority acknowledged a beat of this term (F6, F11)
+	majorityAt time.Duration // when one last did
+	votersAt   time.Duration // when the present voters were confirmed (F7)
+	rise       bool          // the next write is of a term above all known ones (F8)
+	nextOffer  time.Duration // earliest instant of the next offer of mode fast (F5)
+	offers     int           // returns to mode slow (F6)
+	allowAt    time.Duration // earliest instant of the next AllowFast (F8)
+	prepared   *write        // waits for Cut (F1)
+	cutting    uint64        // Seq of the unanswered Cut, 0 if there is none
+	cutTo      time.Duration // its deadline
+	unproven   bool          // a fast tenure ends without a majority: it proves nothing (F11)
+	byeUntil   time.Duration // the Lease is not released before (F11)
+}
+
+// begin starts a tenure with a claim, or without a write of this process (E8).
+func (t *tenure) begin(claim *write, now time.Duration) {
+	*t = tenure{
+		confirmed: claim, confirmedAt: now, begun: now, beatAt: now,
+		slowMoves: t.slowMoves, quietSince: t.quietSince, defendedAt: t.defendedAt,
+		majorityAt: now, votersAt: now, nextOffer: now + firstOffer,
+	}
+	if claim != nil {
+		t.term, t.oldMAC, t.first = claim.record.Term, claim.oldMAC, claim.first
+	}
+}
+
+// fast reports whether the tenure is in mode fast (F1).
+func (t *tenure) fast() bool { return t.confirmed != nil && t.confirmed.record.Mark.Fast }
+
+// bye is the goodbye of a term (F11).
+type bye struct {
+	term  quorum.Term
+	armed bool // to be said once the address is gone
+	left  int  // messages still to send
+	at    time.Duration
 }
 
 // conflict is a foreign announcement by a node of this election.
@@ -103,6 +165,19 @@ func (f *inflight) abandon() {
 	f.pending = nil
 }
 
+// open returns the writes of unknown fate that build on a version of the Lease (F1).
+func (f *inflight) open(version uint64) (list []*write) {
+	if f.pending != nil && f.pending.base == version {
+		list = append(list, f.pending)
+	}
+	for i := range f.lost {
+		if f.lost[i].base == version {
+			list = append(list, &f.lost[i])
+		}
+	}
+	return list
+}
+
 // find returns the write with a number, nil if it is not known.
 func (f *inflight) find(seq uint64) *write {
 	if f.pending != nil && f.pending.seq == seq {
@@ -127,6 +202,7 @@ type write struct {
 	kind   Kind
 	seq    uint64
 	sent   time.Duration
+	base   uint64 // version of the Lease that it builds on
 	record Record
 	proven bool   // claim: after a proven release (E3)
 	first  bool   // claim: no holder was ever observed
@@ -145,6 +221,7 @@ type address struct {
 	missingSince time.Duration // since when this tenure is without them; 0 while owned
 	ownAt        time.Duration // when to repeat a failed Own; 0 if none failed
 	disowning    uint64        // Seq of the unanswered Disown, 0 if there is none
+	disowned     uint64        // Seq of the last Disown
 	disownAt     time.Duration // earliest instant of the next Disown outside of a tenure
 	lostAt       time.Duration // when another program last removed them
 	lostSince    time.Duration // when the present run of removals began (E5)

@@ -47,12 +47,20 @@ const (
 	// nodeAddressWithin is how long a flushed link may take to get its own address back before the
 	// virtual one is put there again (E10).
 	nodeAddressWithin = 2 * time.Second
+	// TickPeriod is the longest time between two steps.
+	TickPeriod = 100 * time.Millisecond
+	// byeWithin is how long after a goodbye the others have to claim in mode fast (F11).
+	byeWithin = 150 * time.Millisecond
 	// stopWithin limits the attempts to release the lease at a shutdown.
 	stopWithin = 2 * time.Second
 	// firstBackoff and maxBackoff limit how long a node does not claim after it won and could not own.
 	firstBackoff = time.Second
 	maxBackoff   = 30 * time.Second
 )
+
+// adoptedGap is the gap between the number of the last write of an earlier agent and the first one
+// of this process: its writes of unknown fate are fewer (F8).
+const adoptedGap = 1 << 16
 
 // ownBackoff is how long a node does not claim after tenures in which it could not own (E5).
 var ownBackoff = backoff.Backoff{Min: firstBackoff, Max: maxBackoff}
@@ -124,4 +132,31 @@ func nextTerm(seen int64) int64 {
 		return 1
 	}
 	return seen + 1
+}
+
+// Wake returns when the machine must be stepped at the latest.
+func (m *Machine) Wake() time.Duration {
+	at := m.now + TickPeriod
+	earlier := func(t time.Duration) {
+		if t > m.now {
+			at = min(at, t)
+		}
+	}
+	if m.AwaitsTransferRequest() {
+		earlier(m.now + TransferPollInterval)
+	}
+	if m.beats() {
+		earlier(m.beatAt())
+	}
+	if m.state == Holding && !m.tenure.fast() {
+		earlier(m.right())
+	}
+	if m.bye.left > 0 {
+		earlier(m.bye.at)
+	}
+	if m.state == Standby && m.lease.record.fast() {
+		earlier(m.preVote.Next())
+		earlier(m.suspectAt())
+	}
+	return at
 }

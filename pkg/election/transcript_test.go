@@ -50,7 +50,7 @@ func TestEveryRuleHasATranscript(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		line := regexp.MustCompile(`(?m)^# Proves (E\d+(, E\d+)*): `).FindSubmatch(text)
+		line := regexp.MustCompile(`(?m)^# Proves ([EF]\d+(, [EF]\d+)*): `).FindSubmatch(text)
 		if line == nil {
 			t.Errorf("%s has no line \"# Proves E...: what\"", path)
 			continue
@@ -61,6 +61,11 @@ func TestEveryRuleHasATranscript(t *testing.T) {
 	}
 	for n := 1; n <= 12; n++ {
 		if rule := fmt.Sprintf("E%d", n); !named[rule] {
+			t.Errorf("no transcript proves %s", rule)
+		}
+	}
+	for _, rule := range []string{"F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "F11"} {
+		if !named[rule] { // F9 is the fence's, F10 the transport's
 			t.Errorf("no transcript proves %s", rule)
 		}
 	}

@@ -28,6 +28,8 @@ const (
 	servicesShutdown = 30 * time.Second
 	// metricsPort is the name of the port of /metrics in every manifest. Monitoring selects it.
 	metricsPort = "metrics"
+	// peerPort is the name of the agents' UDP port (F10).
+	peerPort = "peers"
 	// componentLabel distinguishes kvip's pods by their job.
 	componentLabel = "app.kubernetes.io/component"
 )
@@ -122,6 +124,9 @@ func fill(spec *corev1.PodSpec, cfg config.Config) error {
 		}
 		c.Ports = []corev1.ContainerPort{{Name: metricsPort, ContainerPort: int32(metrics.Port())}}
 	}
+	if len(cfg.VIPs) > 0 && cfg.FailoverTimeout > 0 {
+		setFailover(c, cfg)
+	}
 	grace := cfg.LeaseDuration + shutdownMargin
 	if cfg.Services {
 		grace = max(grace, servicesShutdown)
@@ -132,6 +137,15 @@ func fill(spec *corev1.PodSpec, cfg config.Config) error {
 	seconds := int64(grace / time.Second)
 	spec.TerminationGracePeriodSeconds = &seconds
 	return nil
+}
+
+// setFailover reserves the port of the agents and permits a real-time priority: on a busy node an
+// ordinary thread may wait for longer than the fence stays open (F9).
+func setFailover(c *corev1.Container, cfg config.Config) {
+	c.Ports = append(c.Ports, corev1.ContainerPort{
+		Name: peerPort, ContainerPort: int32(cfg.PeerPort), Protocol: corev1.ProtocolUDP,
+	})
+	c.SecurityContext.Capabilities.Add = append(c.SecurityContext.Capabilities.Add, "SYS_NICE")
 }
 
 // setProbes sets the address of the agent in the probes of the container.

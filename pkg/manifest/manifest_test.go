@@ -155,18 +155,25 @@ func TestPodsAreLockedDown(t *testing.T) {
 	for name, row := range map[string]struct {
 		spec   corev1.PodSpec
 		memory string
-	}{"pod": {pod.Spec, "64Mi"}, "daemonset": {set.Spec.Template.Spec, "64Mi"},
-		"services": {serving.Spec.Template.Spec,
-			"256Mi"}} {
-		t.Run(name, func(t *testing.T) { checkLockedDown(t, row.spec, row.memory) })
+		nice   bool // may raise its priority
+	}{
+		"pod":       {pod.Spec, "64Mi", true},
+		"daemonset": {set.Spec.Template.Spec, "64Mi", true},
+		"services":  {serving.Spec.Template.Spec, "256Mi", false},
+	} {
+		t.Run(name, func(t *testing.T) { checkLockedDown(t, row.spec, row.memory, row.nice) })
 	}
 }
 
-func checkLockedDown(t *testing.T, spec corev1.PodSpec, memory string) {
+func checkLockedDown(t *testing.T, spec corev1.PodSpec, memory string, nice bool) {
 	c := spec.Containers[0]
 	sc := c.SecurityContext
+	capabilities := []corev1.Capability{"NET_ADMIN", "NET_RAW"}
+	if nice {
+		capabilities = append(capabilities, "SYS_NICE")
+	}
 	if !slices.Equal(sc.Capabilities.Drop, []corev1.Capability{"ALL"}) ||
-		!slices.Equal(sc.Capabilities.Add, []corev1.Capability{"NET_ADMIN", "NET_RAW"}) {
+		!slices.Equal(sc.Capabilities.Add, capabilities) {
 		t.Errorf("capabilities %+v", sc.Capabilities)
 	}
 	if !*sc.ReadOnlyRootFilesystem || *sc.AllowPrivilegeEscalation || sc.Privileged != nil {

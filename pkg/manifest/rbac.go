@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/templates"
 )
 
@@ -109,7 +110,7 @@ func setLease(object any, cfg config.Config) {
 	case *rbacv1.Role:
 		if o.Name == leaseRoleTemplate {
 			o.Namespace, o.Name = cfg.Namespace, leaseRole(cfg.LeaseName)
-			setResourceName(o.Rules, "leases", cfg.LeaseName)
+			renameLeases(o.Rules, cfg.LeaseName)
 		}
 	case *rbacv1.RoleBinding:
 		if o.Name == leaseRoleTemplate {
@@ -126,6 +127,21 @@ func leaseRole(lease string) string {
 		return "kvip"
 	}
 	return "kvip-lease-" + lease
+}
+
+// renameLeases sets the names of the Lease and of its directory.
+func renameLeases(rules []rbacv1.PolicyRule, lease string) {
+	directory := kubelease.DirectoryName(config.DefaultLeaseName)
+	for _, rule := range rules {
+		for i, name := range rule.ResourceNames {
+			switch name {
+			case config.DefaultLeaseName:
+				rule.ResourceNames[i] = lease
+			case directory:
+				rule.ResourceNames[i] = kubelease.DirectoryName(lease)
+			}
+		}
+	}
 }
 
 // setResourceName sets the name in the rules that are limited to one object of a resource.

@@ -59,8 +59,11 @@ func TestRBACGrantsExactlyThis(t *testing.T) {
 		"vips create coordination.k8s.io/leases *",
 		"vips get coordination.k8s.io/leases vip-a",
 		"vips list coordination.k8s.io/leases vip-a",
+		"vips list coordination.k8s.io/leases vip-a-agents",
 		"vips update coordination.k8s.io/leases vip-a",
+		"vips update coordination.k8s.io/leases vip-a-agents",
 		"vips watch coordination.k8s.io/leases vip-a",
+		"vips watch coordination.k8s.io/leases vip-a-agents",
 	}
 	if got := allowed(objects); !slices.Equal(got, want) {
 		t.Errorf("granted:\n%q\nwant:\n%q", got, want)

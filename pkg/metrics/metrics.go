@@ -34,6 +34,10 @@ type Known struct {
 	Transitions []string
 	// HealthStates are the states of the local API server, the first one being that at start.
 	HealthStates []string
+	// Fences are the variants of the fence.
+	Fences []string
+	// Modes are the modes of the holder's right. Dropped are why messages of agents are dropped.
+	Modes, Dropped []string
 	// Frames are the kinds of announcements.
 	Frames []string
 	// Services serves the metrics of Services. Refusals are the reasons of their conditions.
@@ -66,6 +70,8 @@ type Set struct {
 	announcements *prometheus.CounterVec
 	conflicts     *prometheus.CounterVec
 	fenceExpiries prometheus.Counter
+	fence         *prometheus.GaugeVec
+	quorum        *quorumMetrics
 	ready         prometheus.Gauge
 	leaseTerm     prometheus.Gauge
 	degraded      prometheus.Gauge
@@ -96,6 +102,7 @@ func New(build Build, known Known) (*Set, error) {
 			"Announcements of the VIP by others while this node held it.", "vip"),
 		fenceExpiries: prometheus.NewCounter(prometheus.CounterOpts{Name: "kvip_fence_expiries_total",
 			Help: "Times the VIP ended at its deadline because no renewal was confirmed."}),
+		fence: gauges("kvip_fence_info", "1 for the kind of fence that this kernel gives.", "fence"),
 		ready: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_ready",
 			Help: "1 while /readyz answers 200."}),
 		leaseTerm: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kvip_lease_term",
@@ -111,6 +118,7 @@ func New(build Build, known Known) (*Set, error) {
 			Help: "Time from learning that the VIP is free, or its holder silent, to its first " +
 				"announcement from this node; without the first claim of a new lease."}),
 	}
+	s.quorum = newQuorumMetrics()
 	s.services = newServicesMetrics()
 	info := gauges("kvip_build_info", "Always 1; the labels identify the build.", "version", "commit",
 		"goversion")
@@ -122,7 +130,8 @@ func New(build Build, known Known) (*Set, error) {
 	if len(known.VIPs) > 0 {
 		parts = append(parts, s.holder, s.transitions, s.failover, s.renewals, s.healthState,
 			s.announcements, s.conflicts,
-			s.fenceExpiries, s.leaseTerm, s.degraded)
+			s.fenceExpiries, s.fence, s.leaseTerm, s.degraded)
+		parts = append(parts, s.quorum.collectors()...)
 	}
 	if known.Services {
 		parts = append(parts, s.services)
@@ -175,6 +184,11 @@ func (s *Set) initSeries() {
 	}
 	if len(s.known.HealthStates) > 0 {
 		s.Health(s.known.HealthStates[0])
+	}
+	s.Fence("")
+	s.Quorum(Quorum{})
+	for _, why := range s.known.Dropped {
+		s.quorum.dropped.WithLabelValues(why)
 	}
 	for _, r := range s.known.Requests {
 		for _, code := range append([]string{CodeOther}, s.known.Codes...) {
@@ -268,6 +282,16 @@ func (s *Set) Conflict(vip netip.Addr) {
 func (s *Set) FenceExpired() {
 	if s != nil {
 		s.fenceExpiries.Inc()
+	}
+}
+
+// Fence sets the variant of the fence.
+func (s *Set) Fence(variant string) {
+	if s == nil {
+		return
+	}
+	for _, each := range s.known.Fences {
+		s.fence.WithLabelValues(each).Set(boolValue(each == variant))
 	}
 }
 

@@ -25,6 +25,9 @@ var all = Known{
 	VIPs:         []netip.Addr{v4, v6},
 	Transitions:  []string{"lease-won", "lease-lost"},
 	HealthStates: []string{"unknown", "ok", "slow", "refused"},
+	Fences:       []string{"nftables", "lifetimes"},
+	Modes:        []string{"fast", "slow"},
+	Dropped:      []string{"forged", "replayed"},
 	Frames:       []string{"arp-request", "na"},
 	Services:     true,
 	Refusals:     []string{"PoolExhausted", "NoPool"},
@@ -65,6 +68,10 @@ func useAll(s *Set) {
 	s.Announced(v4, "arp-request")
 	s.Conflict(v4)
 	s.FenceExpired()
+	s.Fence("nftables")
+	s.Quorum(Quorum{Mode: "fast", Agents: 3, MajorityAge: 50 * time.Millisecond, Blinks: 1})
+	s.Quorum(Quorum{Mode: "fast", Agents: 3, Blinks: 3, LateWakeups: 2})
+	s.MessageDropped("forged")
 	s.Ready(true)
 	s.Term(7)
 	s.Degraded(true)
@@ -119,6 +126,15 @@ func TestEveryMetricIsServedWithItsValue(t *testing.T) {
 		`kvip_announcements_sent_total{kind="arp-request",vip="192.0.2.10"} 1`,
 		`kvip_conflicts_total{vip="192.0.2.10"} 1`,
 		`kvip_fence_expiries_total 1`,
+		`kvip_fence_info{fence="nftables"} 1`,
+		`kvip_fence_info{fence="lifetimes"} 0`,
+		`kvip_mode{mode="fast"} 1`,
+		`kvip_mode{mode="slow"} 0`,
+		`kvip_agents 3`,
+		`kvip_majority_age_seconds 0`,
+		`kvip_blinks_total 3`,
+		`kvip_late_wakeups_total 2`,
+		`kvip_messages_dropped_total{reason="forged"} 1`,
 		`kvip_ready 1`,
 		`kvip_lease_term 7`,
 		`kvip_degraded 1`,

@@ -211,6 +211,9 @@ func newLease(cfg config.Config, r election.Record, renewed time.Time) Lease {
 		Holder: election.NodeName(r.Holder), Identity: r.Holder, Term: r.Term,
 		Renewed: renewed, Duration: r.Duration, RequestedBy: r.RequestedBy,
 	}
+	for _, id := range r.FastVoters() {
+		l.Voters = append(l.Voters, election.NodeName(id))
+	}
 	if !renewed.IsZero() {
 		l.Age = max(0, time.Since(renewed).Round(time.Millisecond))
 	}

@@ -36,6 +36,8 @@ type Lease struct {
 	Age         time.Duration `json:"ageNanoseconds,omitempty"`
 	Duration    time.Duration `json:"durationNanoseconds,omitempty"`
 	RequestedBy string        `json:"requestedBy,omitempty"`
+	// Voters are the nodes whose agents confirm the holder in mode fast. Empty in mode slow (F7).
+	Voters []string `json:"voters,omitempty"`
 }
 
 // Node is one control-plane node: its API server, and its agent.
@@ -49,18 +51,24 @@ type Node struct {
 
 // Agent is the view of one agent, as it serves it on /status.
 type Agent struct {
-	Node      string   `json:"node"`
-	Identity  string   `json:"identity"`
-	Version   string   `json:"version"`
-	VIPs      []string `json:"vips"`
-	Link      string   `json:"link,omitempty"`
-	State     string   `json:"state"`  // of the election
-	Reason    string   `json:"reason"` // for that state
-	Owned     bool     `json:"owned"`  // the kernel has the VIPs
-	Term      int64    `json:"term"`
-	Health    string   `json:"health"` // of the local API server
-	HealthWhy string   `json:"healthReason,omitempty"`
-	Warning   string   `json:"warning,omitempty"`
+	Node     string   `json:"node"`
+	Identity string   `json:"identity"`
+	Version  string   `json:"version"`
+	VIPs     []string `json:"vips"`
+	Link     string   `json:"link,omitempty"`
+	State    string   `json:"state"`  // of the election
+	Reason   string   `json:"reason"` // for that state
+	Owned    bool     `json:"owned"`  // the kernel has the VIPs
+	// Fence is what ends the service of the VIPs on this node at the deadline (F9).
+	Fence string `json:"fence,omitempty"`
+	// Slow is why this agent takes no part in mode fast, or as the holder is in mode slow.
+	Slow string `json:"slow,omitempty"`
+	// Agents is how many agents this one knows, itself included.
+	Agents    int    `json:"agents,omitempty"`
+	Term      int64  `json:"term"`
+	Health    string `json:"health"` // of the local API server
+	HealthWhy string `json:"healthReason,omitempty"`
+	Warning   string `json:"warning,omitempty"`
 	// CredentialsKind is the kind of credentials in use: serviceaccount, bootstrap or none.
 	CredentialsKind string `json:"credentialsKind,omitempty"`
 	// Credentials is the file in use, or why there is none.

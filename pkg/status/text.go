@@ -61,9 +61,25 @@ func (r Report) writeLease(b *bytes.Buffer) {
 		}
 	}
 	printf(b, "Degraded:  %s\n", degraded)
+	if r.Lease.Holder != "" {
+		printf(b, "Mode:      %s\n", r.mode())
+	}
 	if r.Problem != "" {
 		printf(b, "Problem:   %s\n", r.Problem)
 	}
+}
+
+// mode returns the mode of the holder's right, with the voters or the reason (F1).
+func (r Report) mode() string {
+	if len(r.Lease.Voters) > 0 {
+		return "fast, confirmed by " + strings.Join(r.Lease.Voters, ", ")
+	}
+	for _, n := range r.Nodes {
+		if n.Agent != nil && n.Agent.Identity == r.Lease.Identity && n.Agent.Slow != "" {
+			return "slow: " + n.Agent.Slow
+		}
+	}
+	return "slow"
 }
 
 // details returns term, age and duration of a lease that exists.

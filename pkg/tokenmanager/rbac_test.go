@@ -32,8 +32,10 @@ func TestPermissions(t *testing.T) {
 		"create events in vips", "create leases in vips",
 		"create serviceaccounts/token kvip in kube-system",
 		"get /livez/ping", "get /readyz", "get endpointslices kubernetes in default",
-		"get leases vip-a in vips", "list leases vip-a in vips", "update leases vip-a in vips",
-		"watch leases vip-a in vips",
+		"get leases vip-a in vips",
+		"list leases vip-a in vips", "list leases vip-a-agents in vips",
+		"update leases vip-a in vips", "update leases vip-a-agents in vips",
+		"watch leases vip-a in vips", "watch leases vip-a-agents in vips",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("reviewed:\n%q\nwant:\n%q", got, want)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/pkg/boottime"
+	"github.com/kvip/kvip/pkg/fence"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/netaddr"
 	"github.com/kvip/kvip/pkg/required"
@@ -22,6 +23,10 @@ const writeTime = 10 * time.Millisecond
 // shortenWithin is a part of KernelLag's margin over the measured lag: an address may gain it
 // when Shorten writes its lifetime on the basis of a listing.
 const shortenWithin = 100 * time.Millisecond
+
+// lateWrite is how long the writes of an Update may take before the fence's guard is renewed. It is
+// a part of what the guard lives longer than an address.
+const lateWrite = time.Second
 
 // deleteRounds limits the attempts of a deletion before it counts as not confirmed.
 const deleteRounds = 3
@@ -41,11 +46,24 @@ type Config struct {
 	DestroySockets func(vips []netip.Addr) (int, error)
 }
 
+// Fence limits in the kernel how long the addresses are answered for; *fence.Fence.
+type Fence interface {
+	// Attach ensures that addresses on a link are fenced for as long as they may be there. It returns
+	// fence.ErrMissing if they were, and are not any more.
+	Attach(device string, lifetime time.Duration) error
+	// VerifyShut ensures that the addresses are not answered for.
+	VerifyShut() error
+}
+
 // Owner has the virtual IPs of the control plane on this host, or removes them. Its methods may
 // be called from any goroutine. They run one after the other.
 type Owner struct {
 	cfg Config
 	mu  sync.Mutex
+	// fence ends the answers at the deadline; nil: only the lifetimes of the addresses do.
+	fence Fence
+	// shut means that shutFirst is done.
+	shut bool
 	// last is the link that each VIP was last written to. Delete checks it even if the address
 	// has lost its mark.
 	last map[netip.Addr]Address
@@ -84,21 +102,30 @@ func New(cfg Config) (*Owner, error) {
 	return &Owner{cfg: cfg, last: map[netip.Addr]Address{}}, nil
 }
 
-// Update writes every VIP to the link, or refreshes it there, so that the kernel removes it by
-// the deadline, an instant of Clock (E1). It checks the deadline before and after every write
-// (E4), since the process may be frozen in between. If the deadline has passed, Update deletes
-// the VIPs at once and returns ErrDeadline.
+// UseFence makes the Owner use a fence from the next Update on.
+func (o *Owner) UseFence(f Fence) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.fence = f
+}
+
+// Update writes every VIP to the link, or refreshes it there. With a fence the address outlives the
+// deadline, an instant of Clock, by one to two seconds in which the fence is shut; the caller
+// extends the fence (F9). Without one the kernel removes the address by the deadline (E1), and
+// Update checks the deadline before and after every write (E4), since the process may be frozen in
+// between. If the deadline has passed, Update deletes the VIPs at once and returns ErrDeadline.
 //
-// Within the last KernelLag + 1 s before the deadline it writes nothing: it returns nil if the
-// VIPs are on the link and ErrDeadline otherwise. In both cases the caller must delete them at
-// the deadline. After any other error the VIPs may be on the link, but never beyond the
-// deadline.
-//
-// One window remains: a process that is frozen between check and write, thawed for the write
-// alone and frozen again before the next check leaves an address with its full lifetime.
+// Without a fence, it writes nothing within the last KernelLag + 1 s before the deadline: it
+// returns nil if the VIPs are on the link and ErrDeadline otherwise. In both cases the caller must
+// delete them at the deadline. After any other error the VIPs may be on the link, but never beyond
+// the deadline. One window remains: a process that is frozen between check and write, thawed for
+// the write alone and frozen again before the next check leaves an address with its full lifetime.
 func (o *Owner) Update(l link.Link, deadline time.Duration) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.fence != nil {
+		return o.updateFenced(l, deadline)
+	}
 	var errs []error
 	for _, vip := range o.cfg.VIPs {
 		err := o.hold(Address{Addr: vip, LinkIndex: l.Index, LinkName: l.Name}, deadline)
@@ -112,6 +139,69 @@ func (o *Owner) Update(l link.Link, deadline time.Duration) error {
 		errs = append(errs, fmt.Errorf("hold %s on %s: %w", vip, l.Name, err))
 	}
 	return errors.Join(errs...)
+}
+
+// updateFenced ensures that the fence is there before the address is written (F9).
+func (o *Owner) updateFenced(l link.Link, deadline time.Duration) error {
+	began := o.cfg.Clock()
+	if began >= deadline {
+		return errors.Join(fmt.Errorf("hold the VIP on %s: %w", l.Name, ErrDeadline), o.delete())
+	}
+	valid := fencedLifetime(deadline, began)
+	if err := o.attachFence(l, valid); err != nil {
+		return err
+	}
+	if err := o.shutFirst(); err != nil {
+		return err
+	}
+	var errs []error
+	for _, vip := range o.cfg.VIPs {
+		a := Address{Addr: vip, LinkIndex: l.Index, LinkName: l.Name}
+		o.last[vip] = a
+		if err := replace(o.cfg.Kernel, a, valid); err != nil {
+			errs = append(errs, fmt.Errorf("hold %s on %s: %w", vip, l.Name, err))
+		}
+	}
+	if o.cfg.Clock()-began > lateWrite { // the address may outlive its guard
+		errs = append(errs, o.attachFence(l, valid))
+	}
+	return errors.Join(errs...)
+}
+
+// shutFirst ensures, before the first address of this process, that a fence which an earlier one
+// left is shut: that process may have extended it in another tenure. An address that is on the host
+// is adopted with its fence (E8).
+func (o *Owner) shutFirst() error {
+	if o.shut {
+		return nil
+	}
+	present, err := o.marked(o.configured)
+	if err == nil && len(present) == 0 {
+		err = o.fence.VerifyShut()
+	}
+	if err != nil {
+		return fmt.Errorf("shut the fence of an earlier agent: %w", err)
+	}
+	o.shut = true
+	return nil
+}
+
+// attachFence ensures that the addresses are fenced on the link. If another program removed the
+// fence, the addresses are deleted before there is a new one, which is closed.
+func (o *Owner) attachFence(l link.Link, valid time.Duration) error {
+	err := o.fence.Attach(l.Name, valid)
+	if errors.Is(err, fence.ErrMissing) {
+		o.cfg.Log.Warn("another program removed the fence; removing the address before building it",
+			"link", l.Name, "err", err)
+		if err := o.delete(); err != nil {
+			return err
+		}
+		err = o.fence.Attach(l.Name, valid)
+	}
+	if err != nil {
+		return fmt.Errorf("fence the VIP on %s: %w", l.Name, err)
+	}
+	return nil
 }
 
 // errOutlives: an address is, or may be, on this host for longer than the deadline allows.
@@ -147,52 +237,6 @@ func (o *Owner) hold(a Address, deadline time.Duration) error {
 		o.cfg.Log.Warn("wrote the address late, shortening its lifetime", "vip", a.Addr,
 			"link", a.LinkName, "reason", fmt.Sprintf("the write took %v", after-now))
 	}
-}
-
-// replace writes a's VIP to a's link, and removes it from all others. The kernel removes it
-// after valid, whole seconds of at least 1. Scope, label and prefix length survive a write, so
-// an address with other ones is deleted first. ErrForeign if the VIP is on this host with the
-// prefix length of a network.
-func replace(kernel Kernel, a Address, valid time.Duration) error {
-	if valid < time.Second {
-		return fmt.Errorf("write: lifetime %v: want at least 1s", valid)
-	}
-	host, err := kernel.Addresses()
-	if err != nil {
-		return err
-	}
-	index := newHostIndex(host)
-	for _, i := range index.at[a.Addr] {
-		if h := host[i]; !h.Prefix.IsSingleIP() {
-			return fmt.Errorf("%s is on %s: %w (remove it, or choose another --vip)",
-				h.Prefix, h.Link, ErrForeign)
-		}
-	}
-	c := Change{Address: a, Valid: valid, Proto: ControlPlaneProto, Scope: index.scope(a)}
-	c.Label = label(a, kernel.KeepsMarks(host))
-	before, after := index.conflicting(a, c.Scope, nil)
-	_, present := index.onLink(a)
-	c.New = !present || len(before) > 0
-	if err := deleteAll(kernel, before); err != nil {
-		return err
-	}
-	if err := errors.Join(kernel.Apply([]Change{c})...); err != nil {
-		return err
-	}
-	return deleteAll(kernel, after)
-}
-
-func deleteAll(kernel Kernel, deletions []Change) error {
-	if len(deletions) == 0 {
-		return nil
-	}
-	errs := kernel.Apply(deletions)
-	for i, err := range errs {
-		if err != nil {
-			errs[i] = &AddressError{deletions[i].Address, err}
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // checkRemaining checks that an address that is not refreshed any more is on its link and ends
@@ -333,39 +377,6 @@ func (o *Owner) configured(m Marked) bool { return slices.Contains(o.cfg.VIPs, m
 func (o *Owner) marked(match func(Marked) bool) ([]Marked, error) {
 	list, err := ControlPlaneAddresses(o.cfg.Kernel, o.cfg.VIPs)
 	return slices.DeleteFunc(list, func(m Marked) bool { return !match(m) }), err
-}
-
-// sweep deletes the addresses that list returns until it returns none (E5). It returns what it
-// deleted. The error names the addresses that are left, or wraps ErrUnconfirmed alone if they
-// cannot be listed.
-func sweep(kernel Kernel, list func() ([]Marked, error)) (removed []Marked, err error) {
-	var failures []error
-	for round := 0; ; round++ {
-		left, err := list()
-		if err == nil && len(left) == 0 {
-			return removed, nil
-		}
-		if err != nil {
-			failures = append(failures, err)
-		}
-		if round == deleteRounds {
-			text := ""
-			for _, m := range left {
-				text += fmt.Sprintf(", %s is still on %s", m.Addr, m.LinkName)
-			}
-			failures = append([]error{ErrUnconfirmed}, failures...)
-			return removed, fmt.Errorf("delete addresses%s (see ip address): %w",
-				text, errors.Join(failures...))
-		}
-		deletions := make([]Change, len(left))
-		for i, m := range left {
-			deletions[i] = Change{Address: m.Address}
-		}
-		if err := deleteAll(kernel, deletions); err != nil {
-			failures = append(failures, err)
-		}
-		removed = addMissing(removed, left)
-	}
 }
 
 // addMissing appends the addresses that are not in list.

@@ -147,3 +147,9 @@ func AddressErrors(err error) []*AddressError {
 func ValidLifetime(deadline, now time.Duration) time.Duration {
 	return max(0, (deadline-now-KernelLag)/time.Second*time.Second)
 }
+
+// fencedLifetime returns the lifetime to write at now to an address whose fence closes at the
+// deadline: one to two seconds more, in whole seconds.
+func fencedLifetime(deadline, now time.Duration) time.Duration {
+	return (deadline - now + 2*time.Second).Truncate(time.Second)
+}

@@ -111,6 +111,45 @@ func New(cfg Config) (*Driver, error) {
 // Events returns what the watch sees. It must be read while Run runs.
 func (d *Driver) Events() <-chan election.Event { return d.events }
 
+// Run watches the Lease and follows the other API servers until ctx ends.
+func (d *Driver) Run(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.cfg.Router.FollowPeers(ctx, d.health, d.peersRead)
+	}()
+	w := watcher{
+		namespace: d.cfg.Namespace, name: d.cfg.Name, router: d.cfg.Router, log: d.cfg.Log,
+		succeeded: func() { d.succeeded(leaseWatch) },
+		failed:    func(op string, err error) { d.failed(leaseWatch, op, err) },
+		deliver:   d.deliver,
+	}
+	w.run(ctx)
+	<-done
+	return nil
+}
+
+// peersRead records the outcome of reading the peers.
+func (d *Driver) peersRead(err error) {
+	if err != nil {
+		d.failed(peerReads, "get-endpointslice", err)
+		return
+	}
+	d.succeeded(peerReads)
+}
+
+// deliver passes a state of the Lease to the machine.
+func (d *Driver) deliver(ctx context.Context, lease *coordinationv1.Lease, version string) {
+	r := election.Record{Version: number(version)}
+	if lease != nil {
+		r = d.remember(lease)
+	}
+	select {
+	case d.events <- election.Observed{Record: r}:
+	case <-ctx.Done():
+	}
+}
+
 // Peers returns the other API servers, those that responded last first.
 func (d *Driver) Peers() []string { return d.cfg.Router.Peers() }
 

@@ -66,7 +66,8 @@ func Decode(l *coordinationv1.Lease) election.Record {
 	a := l.Annotations
 	r := election.Record{
 		Exists: true, Version: number(l.ResourceVersion), Seq: number(a[AnnotationWrite]),
-		MAC: truncate(a[AnnotationMAC]), Degraded: truncate(a[AnnotationDegraded]),
+		Mark: decodeMark(a[AnnotationMode]), MAC: truncate(a[AnnotationMAC]),
+		Degraded:         truncate(a[AnnotationDegraded]),
 		RequestedBy:      truncate(a[AnnotationRequestedBy]),
 		History:          textUpTo(a[AnnotationTransitions], maxHistory),
 		Latency:          milliseconds(a[AnnotationLatency]),
@@ -173,6 +174,7 @@ func annotations(a election.Action, now time.Time) map[string]string {
 	r := a.Record
 	set := map[string]string{
 		AnnotationWrite:            strconv.FormatUint(r.Seq, 10),
+		AnnotationMode:             encodeMark(r.Mark),
 		AnnotationMAC:              r.MAC,
 		AnnotationDegraded:         r.Degraded,
 		AnnotationRequestedBy:      r.RequestedBy,

@@ -38,6 +38,7 @@ func TestDecodeIsBounded(t *testing.T) {
 		AnnotationMAC: long, AnnotationDegraded: long, AnnotationRequestedBy: long,
 		AnnotationTransitions: "[" + long + "]",
 		AnnotationReleased:    `{"holder":"` + long + `","term":6}`, AnnotationWrite: long,
+		AnnotationMode: long,
 	}
 	want := election.Record{
 		Exists: true, Version: 41, Holder: long[:maxName], MAC: long[:maxName],
@@ -59,7 +60,9 @@ func TestDecodeIsBounded(t *testing.T) {
 // TestEncodeDecode: each kind of write is read back, and keeps the fields of other programs.
 func TestEncodeDecode(t *testing.T) {
 	for _, want := range []election.Record{
-		{Holder: "a", Term: 1, Duration: 5 * time.Second, Seq: 7},
+		{Holder: "a", Term: 1, Duration: 5 * time.Second, Seq: 7, Mark: election.Mark{
+			Fast: true, Voters: "a,b,c", Holder: "a", Term: 1, Duration: 5 * time.Second, Seq: 7,
+		}},
 		{Holder: "a", Term: math.MaxInt32, Duration: election.MaxLease, Seq: math.MaxUint64,
 			MAC: "02:00:00:00:00:01", Degraded: "APIServerNotReady"},
 		{Holder: "node \"1\"\n", Term: 2, Duration: 2 * time.Second, Seq: 1, RequestedBy: "b"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -14,7 +15,6 @@ import (
 
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/backoff"
-	"github.com/kvip/kvip/pkg/election"
 )
 
 const (
@@ -25,125 +25,111 @@ const (
 // watchBackoff is the pause between watches. One that lasted longer than Max counts as a success.
 var watchBackoff = backoff.Backoff{Min: 100 * time.Millisecond, Max: 2 * time.Second}
 
-// Run watches the Lease and follows the other API servers until ctx ends.
-func (d *Driver) Run(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		d.cfg.Router.FollowPeers(ctx, d.health, d.peersRead)
-	}()
+// watcher follows one Lease.
+type watcher struct {
+	namespace, name string
+	router          *apiclient.Router
+	log             *slog.Logger
+	succeeded       func()
+	failed          func(op string, err error)
+	// deliver receives each state: the Lease, or nil and the version at which there is none.
+	deliver func(ctx context.Context, lease *coordinationv1.Lease, version string)
+}
+
+// run watches until ctx ends.
+func (w *watcher) run(ctx context.Context) {
 	for failures := 1; ctx.Err() == nil; failures++ {
 		began := time.Now()
-		if err := d.watchOnce(ctx); err != nil && ctx.Err() == nil {
-			d.cfg.Log.Debug("watch of the lease ended", "lease", d.cfg.Name, "err", err)
+		if err := w.once(ctx); err != nil && ctx.Err() == nil {
+			w.log.Debug("watch of the lease ended", "lease", w.name, "err", err)
 		}
 		if time.Since(began) > watchBackoff.Max {
 			failures = 1
 		}
 		backoff.Sleep(ctx, watchBackoff.After(failures))
 	}
-	<-done
-	return nil
 }
 
-// peersRead records the outcome of reading the peers.
-func (d *Driver) peersRead(err error) {
+// once reads the Lease and follows it until the watch ends.
+func (w *watcher) once(ctx context.Context) error {
+	server, version, err := w.read(ctx)
 	if err != nil {
-		d.failed(peerReads, "get-endpointslice", err)
-		return
+		return w.fail("list", err)
 	}
-	d.succeeded(peerReads)
-}
-
-// watchOnce reads the Lease and follows it until the watch ends.
-func (d *Driver) watchOnce(ctx context.Context) error {
-	server, version, err := d.readForWatch(ctx)
-	if err != nil {
-		return d.watchFailed("list", err)
-	}
-	options, seconds := d.listOptions(), int64(watchSeconds)
+	options, seconds := w.listOptions(), int64(watchSeconds)
 	options.ResourceVersion, options.TimeoutSeconds = version, &seconds
-	w, err := server.Coordination.Leases(d.cfg.Namespace).Watch(ctx, options)
-	d.cfg.Router.Report(server, err)
+	events, err := server.Coordination.Leases(w.namespace).Watch(ctx, options)
+	w.router.Report(server, err)
 	if err != nil {
-		return d.watchFailed("watch", err)
+		return w.fail("watch", err)
 	}
-	defer w.Stop()
-	d.succeeded(leaseWatch)
+	defer events.Stop()
+	w.succeeded()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-server.Retired():
 			return errors.New("other credentials are used now")
-		case ev, ok := <-w.ResultChan():
+		case ev, ok := <-events.ResultChan():
 			if !ok {
 				return errors.New("the API server ended it")
 			}
-			if err := d.observe(ctx, ev); err != nil {
+			if err := w.observe(ctx, ev); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-func (d *Driver) watchFailed(op string, err error) error {
-	err = fmt.Errorf("%s lease %s/%s: %w", op, d.cfg.Namespace, d.cfg.Name, err)
-	d.failed(leaseWatch, op, err)
+func (w *watcher) fail(op string, err error) error {
+	err = fmt.Errorf("%s lease %s/%s: %w", op, w.namespace, w.name, err)
+	w.failed(op, err)
 	return err
 }
 
-// readForWatch delivers the present state, and returns the server and version to watch from. It
-// lists, because a list has a version also while there is no Lease.
-func (d *Driver) readForWatch(
+// read delivers the present state, and returns the server and version to watch from. It lists,
+// because a list has a version also while there is no Lease.
+func (w *watcher) read(
 	ctx context.Context,
 ) (server *apiclient.Server, version string, err error) {
-	var record election.Record
-	err = d.cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) error {
+	var lease *coordinationv1.Lease
+	err = w.router.Do(ctx, func(ctx context.Context, s *apiclient.Server) error {
 		ctx, cancel := context.WithTimeout(ctx, listTimeout)
 		defer cancel()
-		list, err := s.Coordination.Leases(d.cfg.Namespace).List(ctx, d.listOptions())
+		list, err := s.Coordination.Leases(w.namespace).List(ctx, w.listOptions())
 		if err != nil {
 			return err
 		}
-		server, version = s, list.ResourceVersion
-		record = election.Record{Version: number(version)}
+		server, version, lease = s, list.ResourceVersion, nil
 		if len(list.Items) > 0 {
-			record = d.remember(&list.Items[0])
+			lease = &list.Items[0]
 		}
 		return nil
 	})
 	if err == nil {
-		d.deliver(ctx, record)
+		w.deliver(ctx, lease, version)
 	}
 	return server, version, err
 }
 
-// listOptions selects the Lease of this driver.
-func (d *Driver) listOptions() metav1.ListOptions {
+// listOptions selects the Lease.
+func (w *watcher) listOptions() metav1.ListOptions {
 	return metav1.ListOptions{
-		FieldSelector: fields.OneTermEqualSelector("metadata.name", d.cfg.Name).String(),
+		FieldSelector: fields.OneTermEqualSelector("metadata.name", w.name).String(),
 	}
 }
 
 // observe delivers an event of the watch.
-func (d *Driver) observe(ctx context.Context, ev watch.Event) error {
+func (w *watcher) observe(ctx context.Context, ev watch.Event) error {
 	switch lease, ok := ev.Object.(*coordinationv1.Lease); {
 	case ev.Type == watch.Error:
 		return apierrors.FromObject(ev.Object)
 	case !ok:
-		return nil
 	case ev.Type == watch.Deleted:
-		d.deliver(ctx, election.Record{Version: number(lease.ResourceVersion)})
+		w.deliver(ctx, nil, lease.ResourceVersion)
 	default:
-		d.deliver(ctx, d.remember(lease))
+		w.deliver(ctx, lease, lease.ResourceVersion)
 	}
 	return nil
-}
-
-func (d *Driver) deliver(ctx context.Context, r election.Record) {
-	select {
-	case d.events <- election.Observed{Record: r}:
-	case <-ctx.Done():
-	}
 }
