@@ -25,10 +25,11 @@ echo-image end
 manifests end
 generate end
 lint vet
-check vet gcc
-unit test gcc
+check vet gcc spin
+unit test gcc spin
 fuzz test
-lab build gcc ip
+simulate test
+lab build gcc spin ip
 golden test
 kind-down end
 clean end
@@ -37,7 +38,7 @@ demo build ip
 soak build ip
 bench-services build ip
 bench-failover build ip keepalived curl
-test vet gcc ip sysctl promtool prometheus dockerd docker debootstrap jq ab
+test vet gcc spin ip sysctl promtool prometheus dockerd docker debootstrap jq ab
 kind build gcc dockerd docker ip iptables pgrep debootstrap jq ab
 bench-kind build gcc dockerd docker ip iptables pgrep debootstrap jq ab
 kind-node-image build gcc debootstrap jq

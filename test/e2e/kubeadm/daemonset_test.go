@@ -68,7 +68,13 @@ func TestDaemonSetBesideStaticPod(t *testing.T) {
 	}
 	holding, silent := w.Window(began, time.Time{}), w.Outage(began, time.Now())
 	w = nil
-	if len(holding.Timeline) > 1 || holding.TwoHolders > 0 {
+	holders := map[string]bool{}
+	for _, c := range holding.Timeline { // a busy machine may delay the holder for a moment
+		for _, h := range c.Holders {
+			holders[h] = true
+		}
+	}
+	if len(holders) != 1 || holding.TwoHolders > 0 {
 		t.Errorf("the static pods' address moved: %v", holding.Timeline)
 	}
 	t.Logf("the static pods' address was silent for %v at most", silent)

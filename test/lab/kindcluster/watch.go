@@ -37,7 +37,7 @@ func (c *Cluster) Watch(ctx context.Context) (w *Watch, err error) {
 	w = &Watch{cluster: c, Start: time.Now(), dead: map[string]bool{}}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, w.release())
+			w, err = nil, errors.Join(err, w.stopSampler())
 		}
 	}()
 	var nodes []*netlab.Host
@@ -54,7 +54,8 @@ func (c *Cluster) Watch(ctx context.Context) (w *Watch, err error) {
 	}
 	w.hosts = append(w.hosts, client)
 	if Root() {
-		if w.sampler, err = netlab.SampleAdopted([]netip.Addr{c.VIP}, w.isDead, nodes...); err != nil {
+		w.sampler, err = netlab.SampleAdopted([]netip.Addr{c.VIP}, w.isDead, client, nodes...)
+		if err != nil {
 			return w, err
 		}
 	}
@@ -81,6 +82,10 @@ func (w *Watch) isDead(h *netlab.Host) bool {
 // Stop ends it. What it saw stays readable.
 func (w *Watch) Stop() error {
 	w.Client.Stop()
+	return w.stopSampler()
+}
+
+func (w *Watch) stopSampler() error {
 	if w.sampler == nil {
 		return w.release()
 	}

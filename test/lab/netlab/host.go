@@ -241,12 +241,9 @@ func adopt(name, path string, addrs []netip.Prefix) (*Host, error) {
 		procs: map[*Process]struct{}{}}, nil
 }
 
-// newWire returns a wire to the host: from its port of the switch or, if it was adopted, from the
-// other end of its link in this network namespace.
-func (h *Host) newWire(vips []netip.Addr) (*wire, error) {
-	if h.lab != nil {
-		return newWire(h.lab.sw.ns, h.port, vips)
-	}
+// wireFrom returns a wire to an adopted host, from the other end of its link, which is in another
+// one's namespace.
+func (h *Host) wireFrom(outside *Host, vips []netip.Addr) (*wire, error) {
 	var port int
 	err := h.ns.do(func() error {
 		link, err := netlink.LinkByName(LinkName)
@@ -258,20 +255,19 @@ func (h *Host) newWire(vips []netip.Addr) (*wire, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find link %s: %w", LinkName, err)
 	}
-	here, err := os.Open("/proc/self/ns/net")
-	if err != nil {
-		return nil, err
-	}
-	defer here.Close()
-	return newWire(netns{here}, port, vips)
+	return newWire(outside.ns, port, vips)
 }
 
 // Close releases the namespace of a host that no lab closes: an adopted one, or one behind a
 // router.
 func (h *Host) Close() error { return h.close() }
 
-// SampleAdopted starts a Sampler of adopted hosts. dead reports whether a host reaches no other: an
-// address that it still has is not a second holder.
-func SampleAdopted(vips []netip.Addr, dead func(*Host) bool, hosts ...*Host) (*Sampler, error) {
-	return newSampler(func(a, b *Host) bool { return !dead(a) && !dead(b) }, vips, hosts)
+// SampleAdopted starts a Sampler of adopted hosts, the other ends of whose links are in the
+// namespace of outside. dead reports whether a host reaches no other: an address that it still has
+// is not a second holder.
+func SampleAdopted(vips []netip.Addr, dead func(*Host) bool, outside *Host,
+	hosts ...*Host) (*Sampler, error) {
+	reach := func(a, b *Host) bool { return !dead(a) && !dead(b) }
+	open := func(h *Host) (*wire, error) { return h.wireFrom(outside, vips) }
+	return newSampler(reach, open, vips, hosts)
 }

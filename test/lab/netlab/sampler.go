@@ -51,10 +51,12 @@ type sample struct {
 
 // Sample starts a Sampler of up to four addresses on up to sixteen hosts. Stop ends it.
 func (l *Lab) Sample(vips []netip.Addr, hosts ...*Host) (*Sampler, error) {
-	return newSampler(l.Reachable, vips, hosts)
+	open := func(h *Host) (*wire, error) { return newWire(l.sw.ns, h.port, vips) }
+	return newSampler(l.Reachable, open, vips, hosts)
 }
 
-func newSampler(reach func(a, b *Host) bool, vips []netip.Addr, hosts []*Host) (*Sampler, error) {
+func newSampler(reach func(a, b *Host) bool, open func(*Host) (*wire, error), vips []netip.Addr,
+	hosts []*Host) (*Sampler, error) {
 	if len(vips) == 0 || len(vips) > 4 || len(hosts) == 0 || len(hosts) > maxHosts {
 		return nil, fmt.Errorf("sample holders: %d addresses on %d hosts, want 1 to 4 on 1 to %d",
 			len(vips), len(hosts), maxHosts)
@@ -62,7 +64,7 @@ func newSampler(reach func(a, b *Host) bool, vips []netip.Addr, hosts []*Host) (
 	s := &Sampler{reach: reach, hosts: hosts, vips: vips, stop: make(chan struct{}),
 		done: make(chan struct{})}
 	for _, h := range hosts {
-		w, err := h.newWire(vips)
+		w, err := open(h)
 		if err != nil {
 			s.close()
 			return nil, fmt.Errorf("sample host %s: %w", h.Name, err)
