@@ -77,7 +77,7 @@ func transcriptsOf(t *testing.T, rule string) (names []string) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("found no transcripts: %v", err)
 	}
-	proves := regexp.MustCompile(`(?m)^# Proves ([E0-9, ]*)\b` + rule + `[,:]`)
+	proves := regexp.MustCompile(`(?m)^# Proves ([EF0-9, ]*)\b` + rule + `[,:]`)
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {

@@ -17,6 +17,7 @@ type ruleset struct {
 
 var (
 	electionRules = ruleset{"E", 12, "docs/design/election.md"}
+	fastRules     = ruleset{"F", 11, "docs/design/fast.md"}
 	serviceRules  = ruleset{"S", 9, "docs/design/services.md"}
 )
 
@@ -63,7 +64,7 @@ func TestEveryRuleIsKeptAndProven(t *testing.T) {
 			code.WriteString(page(t, s.path))
 		}
 	}
-	for _, rule := range slices.Concat(electionRules.names(), serviceRules.names()) {
+	for _, rule := range slices.Concat(electionRules.names(), fastRules.names(), serviceRules.names()) {
 		if !naming(rule).MatchString(code.String()) {
 			t.Errorf("no code names %s as a rule that it keeps", rule)
 		}
@@ -76,7 +77,7 @@ func TestEveryRuleIsKeptAndProven(t *testing.T) {
 // TestRulesPagesNameWhatExists: the tests that the pages of the rules name exist.
 func TestRulesPagesNameWhatExists(t *testing.T) {
 	files := testFiles(t)
-	for _, rules := range []ruleset{electionRules, serviceRules} {
+	for _, rules := range []ruleset{electionRules, fastRules, serviceRules} {
 		for _, name := range testsNamed(page(t, rules.page)) {
 			if len(filesOf(files, name)) == 0 {
 				t.Errorf("%s names %s, which does not exist", rules.page, name)
@@ -88,19 +89,23 @@ func TestRulesPagesNameWhatExists(t *testing.T) {
 // TestElectionRulesHaveTranscripts: each rule of the election has a section, which lists exactly
 // the transcripts that prove it.
 func TestElectionRulesHaveTranscripts(t *testing.T) {
-	text := page(t, electionRules.page)
-	for _, rule := range electionRules.names() {
-		listed := regexp.MustCompile(`(?s)transcripts? ([a-z, \n-]+)\.`).FindStringSubmatch(section(text,
-			rule))
-		if listed == nil {
-			t.Errorf("%s: no section, or no transcripts, for %s", electionRules.page, rule)
-			continue
-		}
-		have := strings.FieldsFunc(listed[1],
-			func(r rune) bool { return r != '-' && (r < 'a' || r > 'z') })
-		if want := transcriptsOf(t, rule); !slices.Equal(have, want) {
-			t.Errorf("%s: %s lists the transcripts %v, and those that prove it are %v", electionRules.page,
-				rule, have, want)
+	for _, rules := range []ruleset{electionRules, fastRules} {
+		text := page(t, rules.page)
+		for _, rule := range rules.names() {
+			said := section(text, rule)
+			if said == "" {
+				t.Errorf("%s: no section for %s", rules.page, rule)
+			}
+			var have []string
+			listed := regexp.MustCompile(`(?s)transcripts?\s([a-z, \n-]+)\.`).FindStringSubmatch(said)
+			if listed != nil {
+				have = strings.FieldsFunc(listed[1],
+					func(r rune) bool { return r != '-' && (r < 'a' || r > 'z') })
+			}
+			if want := transcriptsOf(t, rule); !slices.Equal(have, want) {
+				t.Errorf("%s: %s lists the transcripts %v, and those that prove it are %v", rules.page,
+					rule, have, want)
+			}
 		}
 	}
 }
