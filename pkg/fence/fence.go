@@ -23,8 +23,6 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/netaddr"
 )
@@ -220,8 +218,8 @@ func (f *Fence) Cut(deadline time.Duration) error {
 	}
 }
 
-// VerifyShut verifies that no address is answered for, and ends it where one is. Tables that are
-// gone are not an error: nothing fences the addresses then, which the caller deletes.
+// VerifyShut verifies that no address is answered for, and ends it where one is. A table that is
+// gone is an error: nothing fences the addresses then.
 func (f *Fence) VerifyShut() error {
 	open, err := f.openAfter(0)
 	if err != nil || open == nil {
@@ -249,7 +247,6 @@ func (f *Fence) openAfter(deadline time.Duration) (*member, error) {
 		before := f.cfg.Clock()
 		left, err := m.table.remaining(setAlive, m.layout)
 		switch {
-		case errors.Is(err, unix.ENOENT):
 		case err != nil:
 			return nil, err
 		case left > 0 && before+left > deadline+Lag:

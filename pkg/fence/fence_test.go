@@ -340,3 +340,20 @@ func (l *lab) cleansUp() {
 		}
 	}
 }
+
+// TestF9WithoutTables: nothing fences an address whose table is gone, so that neither a cut nor a
+// closed fence is verified.
+func TestF9WithoutTables(t *testing.T) {
+	l := newLab(t)
+	f := l.fence()
+	for _, m := range f.members {
+		m.table.conn.DelTable(m.table.ref())
+		l.must(m.table.flush("delete"))
+	}
+	if err := f.Cut(in(time.Second)); err == nil {
+		t.Error("a cut is verified without tables")
+	}
+	if err := f.VerifyShut(); err == nil {
+		t.Error("a closed fence is verified without tables")
+	}
+}
