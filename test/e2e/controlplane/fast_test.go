@@ -24,10 +24,7 @@ func (s *env) waitFast() {
 // has two holders, and the mode is fast again.
 func TestFastFaults(t *testing.T) {
 	s := newEnv(t)
-	for _, f := range []struct {
-		name   string
-		inject func(*cluster.Node) error
-	}{
+	for _, f := range []fault{
 		{"agent SIGTERM", func(n *cluster.Node) error { return n.Agent().SendTerm() }},
 		{"agent SIGKILL", func(n *cluster.Node) error { return n.Agent().Kill() }},
 		{"agent SIGSTOP", func(n *cluster.Node) error { return n.Agent().Freeze() }},
@@ -36,14 +33,7 @@ func TestFastFaults(t *testing.T) {
 	} {
 		s.waitFast()
 		time.Sleep(2 * quorum.MaxWindow) // a restarted voter acknowledges nothing for 2 s (F3)
-		began := time.Now()
-		old := s.holder()
-		s.must(f.inject(old))
-		next := s.waitMoved(old)
-		t.Logf("%s: moved from %s to %s in %v", f.name, old.Name, next.Name,
-			time.Since(began).Round(time.Millisecond))
-		s.must(s.c.Heal(t.Context()))
-		s.waitSettled()
+		s.survive(f)
 	}
 }
 
