@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/kvip/kvip/pkg/fence"
 	"github.com/kvip/kvip/pkg/nftfilter"
+	"github.com/kvip/kvip/pkg/relay"
 	"github.com/kvip/kvip/pkg/vip"
 )
 
@@ -18,12 +20,13 @@ func Cleanup(list []netip.Addr) (removed []string, err error) {
 	for _, m := range addresses {
 		removed = append(removed, fmt.Sprintf("%s from %s", m.Addr, m.LinkName))
 	}
-	if err == nil { // else a running agent fences them
-		tables, fenceErr := fence.Cleanup(list)
-		for _, name := range tables {
+	if err == nil { // else a running agent has them
+		fences, fenceErr := fence.Cleanup(list)
+		relays, relayErr := relay.Cleanup(list)
+		for _, name := range slices.Concat(fences, relays) {
 			removed = append(removed, "nftables table netdev "+name)
 		}
-		err = fenceErr
+		err = errors.Join(fenceErr, relayErr)
 	}
 	if len(list) > 0 {
 		return removed, err

@@ -25,6 +25,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/netaddr"
+	"github.com/kvip/kvip/pkg/netdev"
 )
 
 // Lag is how long after its deadline an address may answer at most: the life of a ticket, and the
@@ -55,8 +56,8 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Fence has one table for each address. Extend and Shut may be called from one goroutine while
-// another one calls the other methods. Make it with New.
+// Fence has one table for each address. Extend, Shut, Silence, Serve and Announced may be called
+// from one goroutine while another one calls the other methods. Make it with New.
 type Fence struct {
 	cfg     Config
 	variant Variant
@@ -67,8 +68,9 @@ type Fence struct {
 // member is the fence of one address.
 type member struct {
 	layout layout
-	table  *table
+	table  *netdev.Table
 	frames *frameSender
+	serves serves // what the table has for the service of packets from relays
 }
 
 // New validates the configuration and finds out what the kernel can do, with a table of its own
@@ -98,7 +100,7 @@ func New(cfg Config) (*Fence, Variant, error) {
 		return nil, Lifetimes, err
 	}
 	for _, a := range cfg.VIPs {
-		m, err := newMember(a.Unmap(), cfg.Longest)
+		m, err := newMember(tableName(a.Unmap()), a.Unmap(), cfg.Longest)
 		if err != nil {
 			f.Close()
 			return nil, Lifetimes, err
@@ -108,14 +110,14 @@ func New(cfg Config) (*Fence, Variant, error) {
 	return f, f.variant, nil
 }
 
-func newMember(vip netip.Addr, longest time.Duration) (*member, error) {
-	t, err := openTable(tableName(vip))
+func newMember(table string, vip netip.Addr, longest time.Duration) (*member, error) {
+	t, err := netdev.Open(table)
 	if err != nil {
 		return nil, err
 	}
 	s, err := newFrameSender(vip)
 	if err != nil {
-		t.close()
+		t.Close()
 		return nil, err
 	}
 	return &member{layout: newLayout(vip, longest), table: t, frames: s}, nil
@@ -141,31 +143,32 @@ func (f *Fence) Attach(device string, lifetime time.Duration) error {
 
 // attach takes the table of one address over, or builds it.
 func (f *Fence) attach(m *member, device string) error {
-	if err := m.table.reconnect(); err != nil {
+	if err := m.table.Reconnect(); err != nil {
 		return err
 	}
 	chain := m.layout.chainIn(device, f.variant.egress())
-	found, err := m.table.has(chain)
+	found, err := m.table.Has(chain)
 	switch {
-	case err != nil || found && m.table.owned:
+	case err != nil || found && m.table.Owned():
 		return err
 	case !found && f.device == device:
 		f.device = ""
-		return fmt.Errorf("nftables table %s: %w", m.table.name, ErrMissing)
+		return fmt.Errorf("nftables table %s: %w", m.table.Name(), ErrMissing)
 	}
-	if err := m.table.create(f.variant.flags()); err != nil || found {
+	if err := m.table.Create(f.variant.flags()); err != nil || found {
 		return err
 	}
-	if err := m.table.remove(); err != nil { // another layout or link
+	if err := m.table.Remove(); err != nil { // another layout or link
 		return err
 	}
-	if err := m.table.create(f.variant.flags()); err != nil {
+	if err := m.table.Create(f.variant.flags()); err != nil {
 		return err
 	}
-	if err := m.table.build(m.layout, device, f.variant.egress()); err != nil {
+	m.serves = serves{}
+	if err := m.layout.build(m.table, device, f.variant.egress()); err != nil {
 		return err
 	}
-	f.cfg.Log.Info("nftables table built", "table", m.table.name, "link", device, "fence", f.variant)
+	f.cfg.Log.Info("nftables table built", "table", m.table.Name(), "link", device, "fence", f.variant)
 	return nil
 }
 
@@ -189,11 +192,17 @@ func (f *Fence) Extend(deadline time.Duration) error {
 	return nil
 }
 
-// Shut ends the answers for all addresses at once. Like Extend it waits for nothing.
-func (f *Fence) Shut() error {
+// Shut ends the answers for all addresses at once, and the service of their packets. Like Extend it
+// waits for nothing.
+func (f *Fence) Shut() error { return f.sendAll(codeClose, codeStop) }
+
+// sendAll sends frames for each address.
+func (f *Fence) sendAll(codes ...uint16) error {
 	var errs []error
 	for _, m := range f.members {
-		errs = append(errs, m.frames.send(codeClose))
+		for _, c := range codes {
+			errs = append(errs, m.frames.send(c))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -213,7 +222,7 @@ func (f *Fence) Cut(deadline time.Duration) error {
 		case open == nil:
 			return nil
 		case try == tries:
-			return fmt.Errorf("nftables table %s: %w", open.table.name, ErrOpen)
+			return fmt.Errorf("nftables table %s: %w", open.table.Name(), ErrOpen)
 		}
 	}
 }
@@ -221,31 +230,32 @@ func (f *Fence) Cut(deadline time.Duration) error {
 // VerifyShut verifies that no address is answered for, and ends it where one is. A table that is
 // gone is an error: nothing fences the addresses then.
 func (f *Fence) VerifyShut() error {
-	open, err := f.openAfter(0)
-	if err != nil || open == nil {
-		return err
+	for range len(f.members) + 1 { // each try shuts one, at least
+		open, err := f.openAfter(0)
+		if err != nil || open == nil {
+			return err
+		}
+		if open.table.Owned() {
+			err = open.table.DeleteElement(setAlive, open.layout.vip)
+		} else {
+			err = open.frames.send(codeClose)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if open.table.owned {
-		return open.table.deleteElement(open.layout)
-	}
-	if err := f.Shut(); err != nil {
-		return err
-	}
-	if open, err = f.openAfter(0); err == nil && open != nil {
-		err = fmt.Errorf("nftables table %s: %w", open.table.name, ErrOpen)
-	}
-	return err
+	return fmt.Errorf("fence of %v: %w", f.cfg.VIPs, ErrOpen)
 }
 
 // openAfter returns the first member that the kernel answers for after an instant, nil if there is
 // none.
 func (f *Fence) openAfter(deadline time.Duration) (*member, error) {
 	for _, m := range f.members {
-		if err := m.table.reconnect(); err != nil {
+		if err := m.table.Reconnect(); err != nil {
 			return nil, err
 		}
 		before := f.cfg.Clock()
-		left, err := m.table.remaining(setAlive, m.layout)
+		left, err := m.table.Remaining(setAlive, m.layout.vip)
 		switch {
 		case err != nil:
 			return nil, err
@@ -261,7 +271,7 @@ func (f *Fence) openAfter(deadline time.Duration) (*member, error) {
 func (f *Fence) Close() {
 	for _, m := range f.members {
 		m.frames.close()
-		m.table.close()
+		m.table.Close()
 	}
 	f.members = nil
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kvip/kvip/pkg/boottime"
+	"github.com/kvip/kvip/pkg/netdev"
 	"github.com/kvip/kvip/test/testutil"
 )
 
@@ -96,7 +97,7 @@ func TestF9Ticket(t *testing.T) {
 	f := l.fence()
 	for _, m := range f.members {
 		left := func() time.Duration {
-			left, err := m.table.remaining(setAlive, m.layout)
+			left, err := m.table.Remaining(setAlive, m.layout.vip)
 			l.must(err)
 			return left
 		}
@@ -128,7 +129,7 @@ func TestF9Deadline(t *testing.T) {
 		l.must(f.Extend(deadline))
 		for _, m := range f.members {
 			before := boottime.Now()
-			left, err := m.table.remaining(setAlive, m.layout)
+			left, err := m.table.Remaining(setAlive, m.layout.vip)
 			l.must(err)
 			if end := before + left; left > 0 && end > deadline+Lag {
 				t.Errorf("%v: lasts %v too long", d, end-deadline)
@@ -151,10 +152,10 @@ func TestF9Flushed(t *testing.T) {
 		f.device = ""
 		f.variant = variant
 		for _, vip := range bothVIPs {
-			m, err := newMember(vip, f.cfg.Longest)
+			m, err := newMember(tableName(vip), vip, f.cfg.Longest)
 			l.must(err)
-			m.table.conn.DelTable(m.table.ref())
-			l.must(m.table.flush("delete"))
+			m.table.Conn.DelTable(m.table.Ref())
+			l.must(m.table.Flush("delete"))
 			f.members = append(f.members, m)
 		}
 		l.must(f.Attach("eth0", time.Second))
@@ -218,16 +219,16 @@ func TestF9Guard(t *testing.T) {
 	l.expect("guarded", false)
 	for _, m := range f.members {
 		set := &nftables.Set{
-			Table: m.table.ref(), Name: setGuard, KeyType: m.layout.keyType(), HasTimeout: true,
+			Table: m.table.Ref(), Name: setGuard, KeyType: netdev.KeyType(m.layout.vip), HasTimeout: true,
 		}
-		l.must(m.table.conn.SetDeleteElements(set, []nftables.SetElement{{Key: m.layout.vip.AsSlice()}}))
-		l.must(m.table.flush("delete guard"))
+		l.must(m.table.Conn.SetDeleteElements(set, []nftables.SetElement{{Key: m.layout.vip.AsSlice()}}))
+		l.must(m.table.Flush("delete guard"))
 	}
 	l.expect("no guard", true)
 	l.must(f.Attach("eth0", time.Second))
 	l.expect("guarded again", false)
 	for _, m := range f.members {
-		left, err := m.table.remaining(setGuard, m.layout)
+		left, err := m.table.Remaining(setGuard, m.layout.vip)
 		l.must(err)
 		if left < guardOutlives {
 			t.Errorf("the guard lasts %v", left)
@@ -287,7 +288,7 @@ func TestF9Cut(t *testing.T) {
 	end := in(200 * ms)
 	l.must(f.Cut(end))
 	for _, m := range f.members {
-		left, err := m.table.remaining(setAlive, m.layout)
+		left, err := m.table.Remaining(setAlive, m.layout.vip)
 		l.must(err)
 		if boottime.Now()+left > end+Lag+5*ms {
 			t.Errorf("%v remain", left)
@@ -347,8 +348,8 @@ func TestF9WithoutTables(t *testing.T) {
 	l := newLab(t)
 	f := l.fence()
 	for _, m := range f.members {
-		m.table.conn.DelTable(m.table.ref())
-		l.must(m.table.flush("delete"))
+		m.table.Conn.DelTable(m.table.Ref())
+		l.must(m.table.Flush("delete"))
 	}
 	if err := f.Cut(in(time.Second)); err == nil {
 		t.Error("a cut is verified without tables")

@@ -2,7 +2,6 @@ package fence
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
@@ -14,6 +13,8 @@ import (
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/kvip/kvip/pkg/netdev"
 )
 
 // The frames that change the sets. Their mark cannot cross network namespaces, and setting one
@@ -27,10 +28,14 @@ const (
 
 // Codes of frames. A frame is the address and a code of two bytes.
 const (
-	codeTicket = 1
-	codeClose  = 2
-	codeGuard  = 0x0100 // plus the index of guardLifetimes
-	codeRenew  = 0x0200 // plus the index of lifetimes
+	codeTicket    = 1
+	codeClose     = 2      // deletes alive
+	codeServe     = 3      // renews serve
+	codeLinger    = 4      // puts linger, with a ticket
+	codeAnnounced = 5      // deletes linger
+	codeStop      = 6      // deletes linger and serve
+	codeGuard     = 0x0100 // plus the index of guardLifetimes
+	codeRenew     = 0x0200 // plus the index of lifetimes
 )
 
 // ticketLifetime is how long after a ticket the kernel accepts a renewal, less a jiffy.
@@ -54,23 +59,37 @@ func guardCode(life time.Duration) uint16 {
 	return codeGuard + uint16(i)
 }
 
-// Names of sets and chains.
+// Names of sets and chains. Keys are the address, except in relays.
 const (
 	tablePrefix = "kvip-fence-"
-	setAlive    = "alive"
-	setGuard    = "guard"
-	setTicket   = "ticket"
+	setAlive    = "alive"  // the address is answered for, and served
+	setGuard    = "guard"  // the table drops at all
+	setTicket   = "ticket" // a renewal is accepted
+	setLinger   = "linger" // packets are served, from all hosts
+	setServe    = "serve"  // packets are served, from relays
+	setRelays   = "relays" // hardware addresses
+	mapOwn      = "own"    // the address of this host, by which it asks for neighbours
 	chainOut    = "out"
 	chainRenew  = "renew"
 )
 
+// Linger is how long a holder that leaves serves packets that are not relayed, at most.
+const Linger = 500 * time.Millisecond
+
+// serveFor is how long relayed packets are served without a renewal.
+const serveFor = 2 * time.Second
+
+// setSize is the number of elements that a set may have, with those that ended since the kernel
+// last collected them, once a second: each ticket is one.
+const setSize = 1 << 16
+
 // priority is that of the chains: before those of other programs.
 const priority = -500
 
-// key is the first register of an address. code is that of a frame's code.
+// Registers: an address, and what belongs to it.
 const (
 	regKey  = unix.NFT_REG_1
-	regCode = unix.NFT_REG_2
+	regMore = unix.NFT_REG_2
 )
 
 // layout has what the table of an address consists of, except for the link.
@@ -92,7 +111,7 @@ func tableName(vip netip.Addr) string {
 // a table with this chain can be taken over as it is. The kernel removes the chain with the link,
 // or hooks it to the next link of that name (Linux 6.16).
 func (l layout) chainIn(device string, egress bool) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "1 %s %q %t %d", l.vip, device, egress, len(l.lifetimes)))
+	sum := sha256.Sum256(fmt.Appendf(nil, "3 %s %q %t %d", l.vip, device, egress, len(l.lifetimes)))
 	return "in-" + hex.EncodeToString(sum[:8])
 }
 
@@ -100,133 +119,167 @@ func (l layout) size() uint32 { return uint32(l.vip.BitLen() / 8) }
 
 // in are the rules for what comes from the link: questions for the address, and packets to it.
 func (l layout) in() [][]expr.Any {
-	if l.vip.Is4() {
-		return [][]expr.Any{
-			l.dropUnlessAlive(isARP(), network(24, 4)), // target protocol address, RFC 826
-			l.dropUnlessAlive(isProtocol(unix.ETH_P_IP), network(16, 4)),
-		}
+	questions := netdev.Protocol(unix.ETH_P_ARP)
+	asked := netdev.LoadNetwork(regKey, 24, 4) // target protocol address, RFC 826
+	packets, to := netdev.Protocol(unix.ETH_P_IP), netdev.LoadNetwork(regKey, 16, 4)
+	if l.vip.Is6() {
+		questions = netdev.Neighbour(135)
+		asked = netdev.LoadTransport(regKey, 8, 16) // target of a solicitation, RFC 4861 4.3
+		packets, to = netdev.Protocol(unix.ETH_P_IPV6), netdev.LoadNetwork(regKey, 24, 16)
 	}
 	return [][]expr.Any{
-		l.dropUnlessAlive(isNeighbour(135), transport(8, 16)), // target of a solicitation, RFC 4861 4.3
-		l.dropUnlessAlive(isProtocol(unix.ETH_P_IPV6), network(24, 16)),
+		rule(questions, asked, with(setGuard), without(setAlive), netdev.Drop()),
+		rule(packets, to, with(setServe), netdev.LoadLink(regMore, 6, 6),
+			&expr.Lookup{SourceRegister: regMore, SetName: setRelays}, netdev.Accept()),
+		rule(packets, to, with(setGuard), without(setAlive), without(setLinger), netdev.Drop()),
 	}
 }
 
 // out are the rules for what this host sends to the link: answers and announcements, and packets
-// from the address.
+// from the address. A host that serves the address and must not answer for it asks for neighbours
+// by its own address: its questions would tell them that the address is here.
 func (l layout) out() [][]expr.Any {
-	if l.vip.Is4() {
-		return [][]expr.Any{
-			l.dropUnlessAlive(isARP(), network(14, 4)), // sender protocol address
-			l.dropUnlessAlive(isProtocol(unix.ETH_P_IP), network(12, 4)),
-		}
+	answers := netdev.Protocol(unix.ETH_P_ARP)
+	answered := netdev.LoadNetwork(regKey, 14, 4) // sender protocol address
+	packets, from := netdev.Protocol(unix.ETH_P_IP), netdev.LoadNetwork(regKey, 12, 4)
+	if l.vip.Is6() {
+		answers = netdev.Neighbour(136)
+		answered = netdev.LoadTransport(regKey, 8, 16) // target of an advertisement, 4.4
+		packets, from = netdev.Protocol(unix.ETH_P_IPV6), netdev.LoadNetwork(regKey, 8, 16)
 	}
-	return [][]expr.Any{
-		l.dropUnlessAlive(isNeighbour(136), transport(8, 16)), // target of an advertisement, 4.4
-		l.dropUnlessAlive(isProtocol(unix.ETH_P_IPV6), network(8, 16)),
+	rules := [][]expr.Any{l.ask()}
+	if l.vip.Is6() { // a question by the address that ask has not changed
+		rules = append(rules, rule(netdev.Neighbour(135), from, with(setGuard), without(setAlive),
+			netdev.Drop()))
 	}
+	return append(rules,
+		rule(answers, answered, with(setGuard), without(setAlive), netdev.Drop()),
+		rule(packets, from, with(setGuard), without(setAlive), without(setServe), netdev.Drop()),
+	)
 }
+
+// ask gives questions of a host that only serves the address the host's own one as sender.
+func (l layout) ask() []expr.Any {
+	match := append(netdev.Protocol(unix.ETH_P_ARP), netdev.LoadNetwork(regKey, 6, 2),
+		&expr.Cmp{Op: expr.CmpOpEq, Register: regKey, Data: netdev.BigEndian(1)}) // a request
+	sender := expr.Payload{Base: expr.PayloadBaseNetworkHeader, Offset: 14, Len: 4}
+	if l.vip.Is6() {
+		match = netdev.Neighbour(135)
+		sender.Offset, sender.Len = 8, 16
+		// The checksum of ICMPv6 covers the sender. The kernel sends solicitations without other headers.
+		sender.CsumType, sender.CsumOffset = expr.CsumTypeInet, 40+2
+	}
+	load, store := sender, sender
+	load.DestRegister = regKey
+	store.OperationType, store.SourceRegister = expr.PayloadWrite, regMore
+	return rule(match, &load, with(setServe), without(setAlive), &expr.Lookup{
+		SourceRegister: regKey, SetName: mapOwn, DestRegister: regMore, IsDestRegSet: true,
+	}, &store)
+}
+
+// with and without match if the address in regKey is in a set, or is not.
+func with(set string) expr.Any { return &expr.Lookup{SourceRegister: regKey, SetName: set} }
+
+func without(set string) expr.Any {
+	return &expr.Lookup{SourceRegister: regKey, SetName: set, Invert: true}
+}
+
+// rule appends to a match, which is shared.
+func rule(match []expr.Any, more ...expr.Any) []expr.Any { return slices.Concat(match, more) }
 
 // renew are the rules for frames on the loopback link.
 func (l layout) renew() [][]expr.Any {
 	frame := []expr.Any{ // of this address: each table sees those of all
-		network(0, l.size()),
+		netdev.LoadNetwork(regKey, 0, l.size()),
 		&expr.Cmp{Op: expr.CmpOpEq, Register: regKey, Data: l.vip.AsSlice()},
-		code(l.size()),
+		netdev.LoadNetwork(regMore, l.size(), 2),
 	}
-	update := func(set string, life time.Duration) expr.Any {
-		return &expr.Dynset{
-			SrcRegKey: regKey, SetName: set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: life,
-		}
-	}
-	rule := func(number uint16, more ...expr.Any) []expr.Any {
-		r := append([]expr.Any{}, frame...)
-		r = append(r, &expr.Cmp{Op: expr.CmpOpEq, Register: regCode, Data: bigEndian(number)})
-		return append(append(r, more...), drop())
+	on := func(code uint16, does ...expr.Any) []expr.Any {
+		is := &expr.Cmp{Op: expr.CmpOpEq, Register: regMore, Data: netdev.BigEndian(code)}
+		return append(append(rule(frame, is), does...), netdev.Drop())
 	}
 	mark := binaryutil.NativeEndian.PutUint32(frameMark)
 	rules := [][]expr.Any{
 		{
 			&expr.Meta{Key: expr.MetaKeyMARK, Register: regKey},
 			&expr.Cmp{Op: expr.CmpOpNeq, Register: regKey, Data: mark},
-			&expr.Verdict{Kind: expr.VerdictAccept},
+			netdev.Accept(),
 		},
-		append(not(frameEtherType), &expr.Verdict{Kind: expr.VerdictAccept}),
-		rule(codeTicket, update(setTicket, ticketLifetime)),
-		rule(codeClose, &expr.Dynset{SrcRegKey: regKey, SetName: setAlive, Operation: dynsetDelete}),
+		rule(netdev.NotProtocol(frameEtherType), netdev.Accept()),
+		on(codeTicket, update(setTicket, ticketLifetime)),
+		on(codeClose, remove(setAlive)),
+		on(codeServe, update(setServe, serveFor)),
+		on(codeAnnounced, remove(setLinger)),
+		on(codeStop, remove(setLinger), remove(setServe)),
 	}
 	for i, life := range guardLifetimes {
-		rules = append(rules, rule(codeGuard+uint16(i), update(setGuard, life)))
+		rules = append(rules, on(codeGuard+uint16(i), update(setGuard, life)))
 	}
-	rules = append(rules, append(append([]expr.Any{}, frame...),
-		&expr.Lookup{SourceRegister: regKey, SetName: setTicket, Invert: true}, drop()))
+	rules = append(rules, rule(frame, without(setTicket), netdev.Drop()),
+		on(codeLinger, update(setLinger, Linger)))
 	for i, life := range l.lifetimes {
-		rules = append(rules, rule(codeRenew+uint16(i), update(setAlive, life)))
+		rules = append(rules, on(codeRenew+uint16(i), update(setAlive, life)))
 	}
 	return rules
+}
+
+// update and remove change the address's element of a set.
+func update(set string, life time.Duration) expr.Any {
+	return &expr.Dynset{
+		SrcRegKey: regKey, SetName: set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: life,
+	}
+}
+
+func remove(set string) expr.Any {
+	return &expr.Dynset{SrcRegKey: regKey, SetName: set, Operation: dynsetDelete}
 }
 
 // dynsetDelete is NFT_DYNSET_OP_DELETE of linux/netfilter/nf_tables.h (Linux 5.4).
 const dynsetDelete = 2
 
-// dropUnlessAlive drops what matches while the address is guarded and not alive.
-func (l layout) dropUnlessAlive(match []expr.Any, load expr.Any) []expr.Any {
-	return append(match, load,
-		&expr.Lookup{SourceRegister: regKey, SetName: setGuard},
-		&expr.Lookup{SourceRegister: regKey, SetName: setAlive, Invert: true}, drop())
+// own is the map with the address by which this host asks for neighbours.
+func (l layout) own(table *nftables.Table) *nftables.Set {
+	key := netdev.KeyType(l.vip)
+	return &nftables.Set{Table: table, Name: mapOwn, KeyType: key, DataType: key, IsMap: true}
 }
 
-func drop() expr.Any { return &expr.Verdict{Kind: expr.VerdictDrop} }
-
-func isProtocol(etherType uint16) []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: regKey},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: regKey, Data: bigEndian(etherType)},
+// build writes sets, chains and rules for a link to the table, in one transaction. The address is
+// guarded for a short time, and is in no other set.
+func (l layout) build(t *netdev.Table, device string, egress bool) error {
+	key := netdev.KeyType(l.vip)
+	sets := []*nftables.Set{
+		{Name: setRelays, KeyType: nftables.TypeEtherAddr},
+		l.own(t.Ref()),
 	}
-}
-
-func not(etherType uint16) []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: regKey},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: regKey, Data: bigEndian(etherType)},
+	for _, name := range []string{setAlive, setGuard, setTicket, setLinger, setServe} {
+		sets = append(sets, &nftables.Set{
+			Name: name, KeyType: key, HasTimeout: true, Dynamic: true,
+			KeyByteOrder: binaryutil.BigEndian, Size: setSize,
+		})
 	}
-}
-
-func isARP() []expr.Any { return isProtocol(unix.ETH_P_ARP) }
-
-// isNeighbour matches ICMPv6 messages of a type.
-func isNeighbour(icmpType byte) []expr.Any {
-	return append(isProtocol(unix.ETH_P_IPV6),
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: regKey},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: regKey, Data: []byte{unix.IPPROTO_ICMPV6}},
-		&expr.Payload{DestRegister: regKey, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: regKey, Data: []byte{icmpType}})
-}
-
-func network(offset, length uint32) expr.Any {
-	return &expr.Payload{
-		DestRegister: regKey, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: length,
+	for i, set := range sets {
+		set.Table, set.ID = t.Ref(), uint32(i+1)
+		var elements []nftables.SetElement
+		if set.Name == setGuard {
+			elements = []nftables.SetElement{{Key: l.vip.AsSlice(), Timeout: guardLifetimes[0]}}
+		}
+		if err := t.Conn.AddSet(set, elements); err != nil {
+			return fmt.Errorf("build nftables table %s: %w", t.Name(), err)
+		}
 	}
-}
-
-func transport(offset, length uint32) expr.Any {
-	return &expr.Payload{
-		DestRegister: regKey, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: length,
+	t.AddChain(netdev.Chain{
+		Name: l.chainIn(device, egress), Hook: nftables.ChainHookIngress, Device: device,
+		Priority: priority, Rules: l.in(),
+	})
+	if egress {
+		t.AddChain(netdev.Chain{
+			Name: chainOut, Hook: nftables.ChainHookEgress, Device: device, Priority: priority,
+			Rules: l.out(),
+		})
 	}
+	t.AddChain(netdev.Chain{
+		Name: chainRenew, Hook: nftables.ChainHookIngress, Device: "lo", Priority: priority,
+		Rules: l.renew(),
+	})
+	return t.Flush("build")
 }
-
-// code loads a frame's code.
-func code(offset uint32) expr.Any {
-	return &expr.Payload{
-		DestRegister: regCode, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 2,
-	}
-}
-
-func (l layout) keyType() nftables.SetDatatype {
-	if l.vip.Is4() {
-		return nftables.TypeIPAddr
-	}
-	return nftables.TypeIP6Addr
-}
-
-func bigEndian(v uint16) []byte { return binary.BigEndian.AppendUint16(nil, v) }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kvip/kvip/pkg/netdev"
 )
 
 // Variant says which fence a kernel gives.
@@ -35,7 +37,7 @@ func (v Variant) egress() bool { return v != IngressOnly }
 
 func (v Variant) flags() uint32 {
 	if v == Full {
-		return flagOwner | flagPersist
+		return netdev.FlagOwner | netdev.FlagPersist
 	}
 	return 0
 }
@@ -67,14 +69,14 @@ func probe() (Variant, error) {
 // try reports what fails with a variant.
 func (v Variant) try() (err error) {
 	for _, vip := range probeVIPs {
-		m, err := newMember(vip, time.Second)
+		name := fmt.Sprintf("%s%s%08x", tableName(vip), probeMark, rand.Uint32())
+		m, err := newMember(name, vip, time.Second)
 		if err != nil {
 			return err
 		}
-		m.table.name += fmt.Sprintf("%s%08x", probeMark, rand.Uint32())
 		err = v.tryAddress(m)
 		m.frames.close()
-		m.table.close()
+		m.table.Close()
 		if err != nil {
 			return err
 		}
@@ -83,11 +85,11 @@ func (v Variant) try() (err error) {
 }
 
 func (v Variant) tryAddress(m *member) (err error) {
-	if err := m.table.create(v.flags()); err != nil {
+	if err := m.table.Create(v.flags()); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, m.table.remove()) }()
-	if err := m.table.build(m.layout, "lo", v.egress()); err != nil {
+	defer func() { err = errors.Join(err, m.table.Remove()) }()
+	if err := m.layout.build(m.table, "lo", v.egress()); err != nil {
 		return err
 	}
 	for _, step := range []struct {
@@ -97,7 +99,7 @@ func (v Variant) tryAddress(m *member) (err error) {
 		if err := m.frames.send(step.code); err != nil {
 			return err
 		}
-		left, err := m.table.remaining(setAlive, m.layout)
+		left, err := m.table.Remaining(setAlive, m.layout.vip)
 		if err != nil {
 			return err
 		}
