@@ -104,8 +104,7 @@ var commandHints = map[string]string{
 	"logs": "the logs are those of the pods: kubectl -n kube-system logs -l " +
 		"app.kubernetes.io/name=kvip --prefix\n" +
 		"On a node without an API server they are in /var/log/pods/kube-system_kvip-*",
-	"move": "'kvip status' shows the holder of the address;\n" +
-		"if the agent there ends (SIGTERM, or its manifest is moved away), another node takes over",
+	"transfer": "'kvip move' moves the address to another node",
 	"services": "'kvip status service NAME' shows which node announces a Service",
 }
 
@@ -114,7 +113,7 @@ var hintSynonyms = map[string]string{
 	"diagnose": "check", "doctor": "check", "health": "check", "verify": "check",
 	"reason": "explain", "why": "explain",
 	"log":   "logs",
-	"drain": "move", "failover": "move", "release": "move", "transfer": "move",
+	"drain": "transfer", "failover": "transfer", "release": "transfer", "handover": "transfer",
 	"service": "services", "svc": "services",
 }
 

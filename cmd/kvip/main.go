@@ -99,8 +99,8 @@ assigns addresses to Services of type LoadBalancer and spreads them over the nod
 		func(cmd *cobra.Command) error { writeUsage(cmd.OutOrStderr(), cmd); return nil },
 	)
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newManager(), newManifest(), newKubeadm(), newStatus(), newMigrate(), newCleanup(),
-		newHealthz(), newVersion(), newCompletion())
+	root.AddCommand(newManager(), newManifest(), newKubeadm(), newStatus(), newMove(), newMigrate(),
+		newCleanup(), newHealthz(), newVersion(), newCompletion())
 	registerCompletions(root)
 	return root, started
 }

@@ -22,6 +22,10 @@ const (
 	DefaultLeaseDuration = 5 * time.Second
 	// DefaultRenewInterval leaves four more attempts before the default lease's deadline (E1).
 	DefaultRenewInterval = time.Second
+	// DefaultDrainTimeout is enough for requests, and less than what kubelets wait for a pod.
+	DefaultDrainTimeout = 20 * time.Second
+	// MaxDrainTimeout limits DrainTimeout.
+	MaxDrainTimeout = time.Hour
 	// DefaultPeerPort is the UDP port of the static pod's agent.
 	DefaultPeerPort = 2118
 	// DaemonSetPeerPort differs from the static pod's, so that both can run on one node.
@@ -81,6 +85,9 @@ type Config struct {
 	// FailoverTimeout is W of mode fast, quorum.MinWindow to quorum.MaxWindow, 0: always mode slow
 	// (F1).
 	FailoverTimeout time.Duration
+	// DrainTimeout is how long the agent goes on serving the connections that it has after it was
+	// asked to stop, 0 to MaxDrainTimeout; 0: connections are reset whenever the VIP leaves (F11).
+	DrainTimeout time.Duration
 	// PeerPort is the UDP port at which the agents reach each other, on the node's own address (F10).
 	PeerPort int
 	// LeaseName and Namespace name the Lease. Namespace is that of all of kvip's Leases.
@@ -134,6 +141,7 @@ func Default() Config {
 		LeaseDuration:   DefaultLeaseDuration,
 		RenewInterval:   DefaultRenewInterval,
 		FailoverTimeout: quorum.DefaultWindow,
+		DrainTimeout:    DefaultDrainTimeout,
 		PeerPort:        DefaultPeerPort,
 		LeaseName:       DefaultLeaseName,
 		Namespace:       DefaultNamespace,

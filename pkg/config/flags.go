@@ -28,7 +28,7 @@ const (
 	Lease
 	// Timing is --lease-duration and --renew-interval.
 	Timing
-	// Failover is --failover-timeout and --peer-port.
+	// Failover is --failover-timeout, --drain-timeout and --peer-port.
 	Failover
 	// Client is --kubeconfig and --state-dir.
 	Client
@@ -151,6 +151,10 @@ func (c *Config) addFailover(fs *pflag.FlagSet) {
 		fmt.Sprintf("how long the agents wait for a holder that they no longer hear: %s to %s, longer "+
 			"for slow networks and nodes; 0: until its Lease has expired",
 			quorum.MinWindow, quorum.MaxWindow))
+	fs.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout,
+		fmt.Sprintf("how long an agent that receives SIGTERM goes on serving the connections to the VIP "+
+			"that it has, 0 to %s; 0: connections are reset whenever the VIP leaves a node",
+			MaxDrainTimeout))
 	fs.IntVar(&c.PeerPort, "peer-port", c.PeerPort,
 		"UDP `port` at which the agents reach each other, on the nodes' own addresses")
 }
@@ -242,7 +246,7 @@ func (c *Config) addImage(fs *pflag.FlagSet) {
 // The flags that apply to one job only, in the order of the help text.
 var (
 	controlPlaneFlags = []string{"interface", "interface-wait", "lease-name", "lease-duration",
-		"renew-interval", "failover-timeout", "peer-port", "health-url"}
+		"renew-interval", "failover-timeout", "drain-timeout", "peer-port", "health-url"}
 	servicesFlags = []string{
 		"services-name", "service-class", "service-class-only", "services-interface", "services-fallback",
 		"daemonset", "kube-vip",

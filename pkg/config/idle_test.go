@@ -26,7 +26,8 @@ func TestIdleFlagsAreRefused(t *testing.T) {
 	values := map[string]string{
 		"interface": "eth0", "interface-wait": "5s", "lease-name": "a", "lease-duration": "6s",
 		"renew-interval":   "1s",
-		"failover-timeout": "500ms", "peer-port": "1", "health-url": "https://127.0.0.1:1/x",
+		"failover-timeout": "500ms", "drain-timeout": "5s", "peer-port": "1",
+		"health-url":    "https://127.0.0.1:1/x",
 		"services-name": "a", "service-class": "a/b", "service-class-only": "true",
 		"services-interface": "eth1", "services-fallback": "eth1",
 		"daemonset": "a", "kube-vip": "true",

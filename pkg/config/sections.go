@@ -38,6 +38,7 @@ var sectionOf = map[string]string{
 	"lease-duration":   ControlPlaneSection,
 	"renew-interval":   ControlPlaneSection,
 	"failover-timeout": ControlPlaneSection,
+	"drain-timeout":    ControlPlaneSection,
 	"peer-port":        ControlPlaneSection,
 	"health-url":       ControlPlaneSection,
 

@@ -188,6 +188,10 @@ func (c Config) checkFailover() error {
 		return invalid(timeout, fmt.Sprintf("%s is too long: at most %s", w, quorum.MaxWindow),
 			"give one like 350ms, or 0 to wait until the Lease has expired")
 	}
+	if c.DrainTimeout < 0 || c.DrainTimeout > MaxDrainTimeout {
+		return invalid("drain-timeout", fmt.Sprintf("%s is out of range", c.DrainTimeout),
+			fmt.Sprintf("give 0 to %s", MaxDrainTimeout))
+	}
 	if c.PeerPort < 1 || c.PeerPort > math.MaxUint16 {
 		return invalid("peer-port", fmt.Sprintf("%d is out of range", c.PeerPort),
 			"give a port from 1 to 65535")

@@ -33,6 +33,7 @@ import (
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/netaddr"
 	"github.com/kvip/kvip/pkg/peer"
+	"github.com/kvip/kvip/pkg/relay"
 	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/required"
 	"github.com/kvip/kvip/pkg/status"
@@ -66,6 +67,7 @@ type ControlPlane struct {
 	owner     *vip.Owner
 	announcer *vipAnnouncer
 	links     *linkTracker
+	relay     *relay.Relay
 	router    *apiclient.Router
 	lease     *kubelease.Driver
 	transport *peer.Transport
@@ -129,7 +131,11 @@ func (c *ControlPlane) newAddresses() (err error) {
 		return err
 	}
 	c.links = newLinkTracker(c.cfg.Settings, c.cfg.Log, c.announcer)
-	return nil
+	c.relay, err = relay.New(relay.Config{
+		VIPs: vips, Log: c.cfg.Log,
+		Own: func() ([]relay.Flow, error) { return ownFlows(c.owner) },
+	})
+	return err
 }
 
 // newLease makes the router to the API servers and the driver of the Lease.
@@ -192,6 +198,7 @@ func (c *ControlPlane) newLoop() (err error) {
 	}
 	c.loop = &loop{
 		vips: s.VIPs, log: c.cfg.Log, metrics: c.cfg.Metrics, lease: c.lease, owner: c.owner,
+		relay: c.relay, addresses: link.Addresses,
 		announcer: c.announcer, conflicts: c.announcer, links: c.links, now: boottime.Now,
 		allowFast: c.directory.AllowFast, inbox: make(chan func() election.Event, inboxSize),
 		recorder: recorder{
@@ -242,6 +249,7 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 		group.Go(func() error { return run(detached) })
 	}
 	onThread(c.cfg.Log, func() { c.loop.run(ctx) }) // until the lease is released in order
+	c.loop.endRelay()
 	stop()
 	err = group.Wait()
 	c.cfg.Log.Info("kvip stopped", "vip", c.vips, "node", s.NodeName)
@@ -373,10 +381,14 @@ func (c *ControlPlane) newMachine() (*election.Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shorten the lifetime of addresses of earlier agents: %w", err)
 	}
+	drain, shutdownDrain := moveDrain, s.DrainTimeout
+	if s.DrainTimeout == 0 || c.window() == 0 { // without a fence, or no agent receives the goodbye
+		drain, shutdownDrain = 0, 0
+	}
 	return election.New(election.Config{
 		ID: c.cfg.Identity, Lease: s.LeaseDuration, Renew: s.RenewInterval,
 		FirstSeq: uint64(time.Now().UnixNano()), LeftoverLifetime: leftover,
-		Window: c.window(), EverFast: true,
+		Window: c.window(), EverFast: true, Drain: drain, ShutdownDrain: shutdownDrain,
 	})
 }
 
@@ -388,7 +400,8 @@ func (c *ControlPlane) onHealth(s health.State) {
 	}
 	c.cfg.Metrics.Health(s.Code)
 	ev := election.Health{
-		Verdict: s.Verdict, Slow: s.Slow(), Latency: s.Latency, LastProbeFailed: s.LastProbeFailed,
+		Verdict: s.Verdict, Slow: s.Slow(), Leaving: s.Code == health.CodeShutdown,
+		Latency: s.Latency, LastProbeFailed: s.LastProbeFailed,
 	}
 	c.loop.offer(ev) // if the loop is behind, the next call reports it
 }
@@ -432,7 +445,7 @@ func (c *ControlPlane) AddStatus(s *status.Agent) {
 	s.Link, s.Peers = c.links.link().Name, c.lease.Peers()
 	if now := c.loop.status.Load(); now != nil {
 		s.State, s.Reason = string(now.State), string(now.Reason)
-		s.Owned, s.Term = now.Owned, now.Term
+		s.Owned, s.Draining, s.Term = now.Owned, now.Draining, now.Term
 		s.Fence, _ = c.fenced.Load().(string)
 		s.Slow, s.Agents = cmp.Or(c.slowOnly(), now.Slow), now.Agents
 	}

@@ -41,6 +41,7 @@ var (
 	vip6 = netip.MustParseAddr("fd00::100")
 	// foreignMAC is the hardware address of a machine that is not a node.
 	foreignMAC = net.HardwareAddr{2, 0, 0, 0, 0, 9}
+	ownMAC     = net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	discard    = slog.New(slog.DiscardHandler)
 )
 
@@ -94,7 +95,8 @@ type testLoop struct {
 	sockets atomic.Int64    // calls that destroy connections
 	// destroying, if not nil, blocks the destruction of connections until it is closed.
 	destroying chan struct{}
-	ownDelete  bool // the owner deletes within an Update
+	ownDelete  bool            // the owner deletes within an Update
+	addresses  []link.HostAddr // of the host, without those of the owner
 	thawed     atomic.Pointer[chan struct{}]
 	stop       context.CancelFunc
 	done       chan struct{}
@@ -123,7 +125,7 @@ func (r *testLoop) start() {
 		defer close(r.done)
 		r.l.run(ctx)
 	}()
-	r.send(election.Link{Usable: true, MAC: "02:00:00:00:00:01"})
+	r.send(election.Link{Usable: true, MAC: ownMAC.String()})
 	r.send(election.Health{Verdict: election.Healthy})
 }
 
@@ -206,13 +208,16 @@ func (r *testLoop) newLoop(now boottime.Clock) {
 		r.t.Fatal(err)
 	}
 	links := &linkTracker{
-		current: link.Link{Index: 7, Name: "eth0", Usable: true}, events: make(chan election.Event),
+		current: link.Link{Index: 7, Name: "eth0", Usable: true, MAC: ownMAC},
+		events:  make(chan election.Event),
 	}
 	r.l = &loop{
 		vips: r.cfg.VIPs, log: log, metrics: r.metrics, owner: r.owner, lease: r.lease,
 		announcer: r.net, conflicts: r.net, links: links,
-		messages: newFakeMessenger(), allowFast: func() { r.journal.add("allow-fast") },
-		inbox: make(chan func() election.Event, inboxSize), now: now,
+		relay: &fakeRelay{journal: r.journal}, messages: newFakeMessenger(),
+		allowFast: func() { r.journal.add("allow-fast") },
+		addresses: func() ([]link.HostAddr, error) { return r.addresses, nil },
+		inbox:     make(chan func() election.Event, inboxSize), now: now,
 		recorder: recorder{
 			cfg: r.cfg, id: self, vips: netaddr.Join(r.cfg.VIPs, ","), log: log, metrics: r.metrics,
 			link:        links.link,

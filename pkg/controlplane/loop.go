@@ -17,6 +17,7 @@ import (
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/quorum"
+	"github.com/kvip/kvip/pkg/relay"
 	"github.com/kvip/kvip/pkg/vip"
 )
 
@@ -33,12 +34,23 @@ type (
 		Update(l link.Link, deadline time.Duration) error
 		Delete() error
 		DestroySockets()
+		Connections() ([]link.Socket, error)
 	}
 	// addressFence ends the service of the addresses in the kernel; *fence.Fence.
 	addressFence interface {
 		Extend(deadline time.Duration) error
 		Shut() error
 		Cut(deadline time.Duration) error
+		VerifyShut() error
+		Silence(right time.Duration) error
+		Serve() error
+		Announced() error
+		SetRelays(relays []net.HardwareAddr, own []netip.Addr) error
+	}
+	// relayer relays packets of connections of other hosts; *relay.Relay.
+	relayer interface {
+		To(on relay.Link, hosts []relay.Host) error
+		End() error
 	}
 	// announcer announces the addresses on the link; *vipAnnouncer.
 	announcer interface {
@@ -84,9 +96,11 @@ type loop struct {
 	lease     leaseDriver
 	owner     addressOwner // own
 	fence     addressFence // nil: only the lifetimes of the addresses end them
-	announcer announcer    // announce
+	relay     relayer
+	announcer announcer // announce
 	conflicts conflictDetector
 	links     *linkTracker
+	addresses func() ([]link.HostAddr, error) // of this host
 	recorder  recorder
 
 	messages  messenger
@@ -94,6 +108,9 @@ type loop struct {
 
 	inbox         chan func() election.Event // from other goroutines; the loop calls them
 	kernel        chan func() election.Event
+	drain         drain
+	served        served // only changes of the kernel use it
+	named         named
 	now           boottime.Clock
 	announceUntil atomic.Int64 // deadline up to which announcements may be sent, 0 for none
 	ownedSince    atomic.Int64 // 0 while this node does not own the addresses
@@ -108,6 +125,7 @@ func (l *loop) run(ctx context.Context) {
 	defer l.requests.Wait()
 	defer cancel()
 	l.kernel = make(chan func() election.Event, kernelQueue)
+	l.named.received = make(chan election.Received, kernelQueue)
 	defer close(l.kernel)
 	l.requests.Go(func() { l.changeKernel(requests) })
 	l.requests.Go(func() { l.forward(requests, ctx.Done()) })
@@ -180,6 +198,9 @@ func (l *loop) offer(ev election.Event) {
 // step passes one event to the machine and executes the resulting actions. It reports whether to
 // exit.
 func (l *loop) step(ctx context.Context, ev election.Event) (exit bool) {
+	if l.receiveFlows(ev) {
+		return false
+	}
 	now := l.now()
 	before := l.machine.Status()
 	for _, a := range l.machine.Step(ev, now) {
@@ -202,6 +223,7 @@ func (l *loop) step(ctx context.Context, ev election.Event) (exit bool) {
 // address: then it is the last holder's.
 func (l *loop) conflict(c arp.Conflict) election.Event {
 	since := l.ownedSince.Load()
+	l.announced(c)
 	if since == 0 || int64(c.At) < since {
 		return nil
 	}
@@ -230,6 +252,11 @@ func (l *loop) execute(ctx context.Context, a election.Action) {
 	case election.Disown:
 		l.shut()
 		l.kernel <- func() election.Event { return l.disown(ctx, a) }
+	case election.Drain:
+		l.silence(a.Deadline)
+		l.kernel <- func() election.Event { return l.drainConnections(ctx, a) }
+	case election.Serve:
+		l.kernel <- func() election.Event { return l.serve(ctx, a) }
 	case election.Cut:
 		l.kernel <- func() election.Event { return l.cut(a) }
 	case election.Defend:
@@ -269,6 +296,8 @@ func (l *loop) request(ctx context.Context, do func() election.Event) {
 // own puts the addresses on the link or refreshes them.
 func (l *loop) own(ctx context.Context, a election.Action) election.Event {
 	on := l.links.link()
+	l.noteFlows()
+	l.relayFlows(on)
 	err := l.owner.Update(on, a.Deadline)
 	expired := errors.Is(err, vip.ErrDeadline)
 	if expired { // nothing is on the link, so the next success is a new ownership
@@ -290,6 +319,7 @@ func (l *loop) extend(deadline time.Duration) {
 		}
 	}
 	l.announceUntil.Store(int64(deadline))
+	l.drain = drain{}
 	if l.ownedSince.Load() == 0 {
 		l.ownedSince.Store(int64(l.now()))
 		l.announcer.Start(l.mayAnnounce)
@@ -312,6 +342,7 @@ func (l *loop) cut(a election.Action) election.Event {
 func (l *loop) shut() {
 	l.announceUntil.Store(0)
 	l.ownedSince.Store(0)
+	l.drain = drain{}
 	l.announcer.Stop() // no frame is sent after it returns
 	if l.fence != nil {
 		if err := l.fence.Shut(); err != nil { // the deletion verifies it
@@ -326,6 +357,7 @@ func (l *loop) disown(ctx context.Context, a election.Action) election.Event {
 	if err != nil {
 		l.log.Error("cannot confirm that the address is gone", "vip", l.recorder.vips, "err", err)
 	}
+	l.endRelay()
 	wait := time.Duration(0)
 	switch a.Reason {
 	case election.ReasonFenceExpired:

@@ -232,7 +232,7 @@ func TestReport(t *testing.T) {
 			"LinkDown: the link cannot carry the address"},
 		{"DeadAPIServer", standby(election.ReasonAPIServerDead), "nothing listens on 127.0.0.1:6443",
 			false,
-			reporter.Stopped, "APIServerDead: the API server of this node is dead or shutting down " +
+			reporter.Stopped, "APIServerDead: the API server of this node is dead " +
 				"(nothing listens on 127.0.0.1:6443)"},
 		{"Leaving", leaving, "", false, reporter.Stopped, "Shutdown: the agent is shutting down"},
 	} {

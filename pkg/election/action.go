@@ -13,8 +13,10 @@ type Kind int
 
 // Kinds of actions. Create makes an empty Lease, or restores one that was deleted (E2); Claim,
 // Renew, Release and RequestTransfer update it; Read reads it with a quorum. Own and Disown change
-// the addresses of the host, Extend and Cut the fence. AllowFast records that mode fast may be used
-// with the Lease (F8), and Send sends a message to another agent, or to all of them.
+// the addresses of the host, Extend and Cut the fence. Drain ends the answers for the addresses and
+// keeps them, for the connections that there are, and Serve goes on (F11). AllowFast records that
+// mode fast may be used with the Lease (F8), and Send sends a message to another agent, or to all
+// of them.
 const (
 	Create Kind = iota
 	Claim
@@ -28,6 +30,8 @@ const (
 	Defend
 	Extend
 	Cut
+	Drain
+	Serve
 	AllowFast
 	Send
 	Exit
@@ -35,7 +39,8 @@ const (
 
 var kindNames = [...]string{
 	"create", "claim", "renew", "release", "request-transfer", "read",
-	"probe", "own", "disown", "defend", "extend", "cut", "allow-fast", "send", "exit",
+	"probe", "own", "disown", "defend", "extend", "cut", "drain", "serve",
+	"allow-fast", "send", "exit",
 }
 
 // String returns the name used in transcripts and logs.
@@ -44,7 +49,8 @@ func (k Kind) String() string { return kindNames[k] }
 // Action is an intention of the machine. Actions must be executed in the order given.
 type Action struct {
 	Kind Kind
-	// Seq is the number of a request, an Own, a Disown or a Cut; the answer carries the same one.
+	// Seq is the number of a request, an Own, a Disown, a Cut, a Drain or a Serve; the answer carries
+	// the same one.
 	Seq uint64
 	// Base is the observation that a write builds on. The write must fail if the Lease has another
 	// version by then, or if it exists although Base does not (E2).
@@ -53,15 +59,19 @@ type Action struct {
 	Record Record
 	// Deadline is an instant since boot. For Own no address may be on the link after it, unless a
 	// fence ends the service before (E4). For Extend and Cut it is when the fence closes (F9). For
-	// a request it is when to give up.
+	// a request it is when to give up. For Drain it is the end of the right: after it only relayed
+	// packets are served. For Serve it is when the service ends without another one.
 	Deadline time.Duration
 	// PreferPeers requires the request to go to the other API servers first (E11).
 	PreferPeers bool
 	Reason      Reason // Claim: why the previous holder gave up; Release, Own, Disown: why
 	LastHolder  string // Claim: the identity of the previous holder
-	MAC         string // Defend: the other host's; Probe: the previous holder's, as in Record
-	To          string // Send: the receiver, "" for all other agents
-	Message     quorum.Message
+	// MAC is of Defend the other host's hardware address, of Probe those of the previous holder, and
+	// of Serve those of all holders since; joined by commas, as in Record.
+	MAC string
+	To  string // Send: the receiver, "" for all other agents
+	// Message is what to send; of Drain and Serve, with the connections that there are (F11).
+	Message quorum.Message
 }
 
 // String renders an action for transcripts: the kind, then the fields that are set.

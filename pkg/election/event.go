@@ -44,6 +44,7 @@ type ReadDone struct {
 type Health struct {
 	Verdict Verdict
 	Slow    bool          // NotReady because it answers late or not at all, which may be load
+	Leaving bool          // Dead because it shuts down in order: it still serves for a while
 	Latency time.Duration // the longest of the last second, 0 if it is not known
 	// LastProbeFailed reports that the last answer was a failure while the verdict is still Healthy.
 	LastProbeFailed bool
@@ -99,11 +100,20 @@ type Owned struct {
 	Expired bool
 }
 
-// Disowned answers Disown. Confirmed is true only if reading back showed that the addresses are
-// gone (E5).
+// Disowned answers Disown and Drain. Confirmed is true only if reading back showed that the
+// addresses are gone (E5) or, with Draining, that they are not answered for (F11).
 type Disowned struct {
 	Seq       uint64
 	Confirmed bool
+	Draining  bool // the addresses are on the host, and connections are served
+}
+
+// Served answers Serve: OK reports whether connections to the addresses are served, and Connections
+// how many there are.
+type Served struct {
+	Seq         uint64
+	OK          bool
+	Connections int
 }
 
 // AddressLost reports that another program removed a virtual address from the link. NodeAddress

@@ -55,6 +55,7 @@ func randomFastConfig(seed uint64) fastConfig {
 	if !same && count > 3 && rng.IntN(2) == 0 {
 		c.window[count-1] = 0
 	}
+	c.drain = second(0, 3, 20)
 	for kind := range faultKinds {
 		if rng.IntN(3) == 0 {
 			c.kinds = append(c.kinds, kind)

@@ -2,6 +2,7 @@ package election
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -322,9 +323,13 @@ func (w *fastSim) editLease() {
 	w.write(r)
 }
 
-// restore brings an older content back, as a backup of etcd does.
+// restore brings an older content back, as a backup of etcd does. It does not while a holder cannot
+// see that: such a backup is one of the cases that remain.
 func (w *fastSim) restore() {
-	if count := len(w.past); count > 2 && w.now >= w.etcdDown {
+	blind := slices.ContainsFunc(w.nodes, func(n *fastNode) bool {
+		return n.fence > w.now && w.now < n.apiCut
+	})
+	if count := len(w.past); count > 2 && w.now >= w.etcdDown && !blind {
 		w.logf("etcd is restored")
 		w.write(w.past[count-1-w.rng.IntN(min(count-1, 20))])
 		if !w.lease.Exists {

@@ -24,6 +24,7 @@ type fastConfig struct {
 	seed          uint64
 	lease, long   []time.Duration // of each node
 	window        []time.Duration // of each node; 0 for always slow
+	drain         time.Duration   // of all nodes
 	kinds         []fastFault
 	every         time.Duration // mean time between two faults
 	faults, total time.Duration
@@ -178,8 +179,8 @@ func (n *fastNode) start() {
 	n.m = mustNew(Config{
 		ID: n.id, Lease: n.lease, Renew: max(n.lease/5, 400*time.Millisecond),
 		Window: w.cfg.window[n.i], LongLease: w.cfg.long[n.i], EverFast: true,
-		LeftoverLifetime: left,
-		FirstSeq:         uint64(n.id[0])*1_000_000_000 + uint64(n.life)*1_000_000,
+		LeftoverLifetime: left, Drain: w.cfg.drain, ShutdownDrain: w.cfg.drain,
+		FirstSeq: uint64(n.id[0])*1_000_000_000 + uint64(n.life)*1_000_000,
 	})
 	w.logf("%s starts", n.id)
 	n.later(0, func() { n.step(Link{Usable: true, MAC: "mac-" + n.name}) })
@@ -261,8 +262,8 @@ func (n *fastNode) execute(a Action) {
 		n.read(a)
 	case Probe:
 		n.later(w.upTo(100*time.Millisecond), func() { n.step(Probed{w.answer(n)}) })
-	case Own, Disown:
-		if a.Kind == Disown { // the closing frame
+	case Own, Disown, Drain, Serve:
+		if a.Kind == Disown || a.Kind == Drain { // the closing frame
 			n.fence = 0
 		}
 		n.jobs = append(n.jobs, a)
@@ -335,9 +336,21 @@ func (n *fastNode) nextJob() {
 	if len(n.jobs) > 0 {
 		n.later(n.delay(), n.nextJob)
 	}
-	if a.Kind == Disown {
+	switch {
+	case a.Kind == Disown, a.Kind == Drain && n.w.rng.IntN(10) == 0:
 		n.fence, n.expires = 0, 0
 		n.step(Disowned{Seq: a.Seq, Confirmed: true})
+		return
+	case a.Kind == Drain:
+		n.fence = 0
+		n.step(Disowned{Seq: a.Seq, Confirmed: true, Draining: true})
+		return
+	case a.Kind == Serve:
+		ok := n.expires > n.w.now && n.w.rng.IntN(50) > 0
+		if ok {
+			n.expires = n.w.now + serveFor + n.w.upTo(time.Second)
+		}
+		n.step(Served{Seq: a.Seq, OK: ok, Connections: n.w.rng.IntN(20)})
 		return
 	}
 	left := a.Deadline - n.local()

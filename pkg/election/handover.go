@@ -1,6 +1,10 @@
 package election
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // leaveIfDue begins to leave if there is a reason, and reports whether it did.
 func (m *Machine) leaveIfDue() bool {
@@ -10,7 +14,7 @@ func (m *Machine) leaveIfDue() bool {
 		return false
 	case ReasonCannotOwn, ReasonAddressRemoved:
 		m.backOff()
-	case ReasonAPIServerSlow: // leave the Lease to the other node, also if the load is gone at once
+	case ReasonAPIServerSlow, ReasonMoved: // leave the Lease to the other node, also if all is well
 		m.node.backoffEnd = max(m.node.backoffEnd, m.now+firstBackoff)
 	}
 	m.leave(why)
@@ -27,9 +31,11 @@ func (m *Machine) leaveReason() Reason {
 	case n.linkKnown && !n.link.Usable:
 		return ReasonLinkDown
 	case n.health.Verdict == Dead:
-		return ReasonAPIServerDead
+		return n.health.deadReason()
 	case m.transferRequested():
 		return m.degradedReason()
+	case holding && m.moveRequested():
+		return ReasonMoved
 	case holding && a.missingSince != 0 && a.flushedUntil == 0 && m.now-a.missingSince > ownWithin:
 		return ReasonCannotOwn
 	case holding && m.now-a.lostAt < lostAgain && a.lostAt-a.lostSince > ownWithin:
@@ -37,6 +43,46 @@ func (m *Machine) leaveReason() Reason {
 	}
 	m.updateDegraded()
 	return ""
+}
+
+// deadReason returns why a node with a dead API server does not hold.
+func (h Health) deadReason() Reason {
+	if h.Leaving {
+		return ReasonAPIServerShutdown
+	}
+	return ReasonAPIServerDead
+}
+
+// moveRequested reports whether a person asks for another holder that could hold (F11). Without
+// beats, which need three agents, one that has published itself counts.
+func (m *Machine) moveRequested() bool {
+	to, able := m.lease.record.MoveTo, m.agents
+	if m.beats() {
+		able = m.tally.Steady(m.now)
+	}
+	return to != "" && to != m.cfg.ID && m.holds() && slices.Contains(able, to)
+}
+
+// desiredHolder returns the agent that a person asks for, "" when MoveWithin has passed since that
+// was seen.
+func (m *Machine) desiredHolder() string {
+	t, to := &m.tenure, m.lease.record.MoveTo
+	if to != t.desired {
+		t.desired, t.desiredAt = to, m.now
+	}
+	if m.now-t.desiredAt >= MoveWithin {
+		return ""
+	}
+	return to
+}
+
+// yields returns for how long after the end of a tenure this node leaves the Lease to the one that
+// a person asked for (F11).
+func (m *Machine) yields() time.Duration {
+	if to := m.lease.record.MoveTo; to == "" || to == m.cfg.ID {
+		return 0
+	}
+	return yieldFor
 }
 
 // backOff keeps a node that won and could not own from winning again at once (E5).
@@ -110,15 +156,15 @@ func (m *Machine) AwaitsTransferRequest() bool {
 func (m *Machine) release() {
 	n, a, f := &m.node, &m.address, &m.inflight
 	end := n.stopAt // of a shutdown without a release
-	if a.present {
+	if a.present && !m.drain.silent {
 		end = max(end, a.goneBy)
 	}
 	switch {
 	case !m.holds():
 		m.enter(Standby, m.reason)
-	case n.shutdown && m.now >= end:
+	case n.shutdown && m.now >= end && !m.drain.active:
 		m.stop()
-	case a.present && m.now < a.goneBy:
+	case a.present && !m.drain.silent && m.now < a.goneBy:
 		m.sweep()
 	case m.sayGoodbye() || m.now < m.tenure.byeUntil:
 	case m.tenure.unproven:
@@ -132,7 +178,10 @@ func (m *Machine) release() {
 // proves nothing (E3): the next one must wait and probe for the same hardware address (E9).
 func (m *Machine) releaseRecord() Record {
 	t := &m.tenure
-	r := Record{Term: t.term, Duration: m.cfg.Lease, MAC: m.lease.record.MAC, SlowMoves: t.slowMoves}
+	r := Record{
+		Term: t.term, Duration: m.cfg.Lease, MAC: m.lease.record.MAC, SlowMoves: t.slowMoves,
+		MoveTo: m.lease.record.MoveTo,
+	}
 	if m.reason == ReasonAPIServerSlow {
 		r.SlowMoves = min(t.slowMoves+1, MaxSlowMoves)
 	}
@@ -148,7 +197,7 @@ func (m *Machine) releaseRecord() Record {
 // standBy removes an address that no tenure covers, and campaigns when the Lease is free.
 func (m *Machine) standBy() {
 	n, a := &m.node, &m.address
-	if a.present {
+	if a.present && !m.drain.active {
 		m.sweep()
 		if a.present && !n.shutdown {
 			return
@@ -157,6 +206,9 @@ func (m *Machine) standBy() {
 	l := &m.lease
 	switch {
 	case n.shutdown:
+		if m.drain.active {
+			return
+		}
 		if m.bye.left == 0 && !a.present || m.now >= max(a.goneBy, n.stopAt) {
 			m.stop()
 		}
@@ -168,7 +220,7 @@ func (m *Machine) standBy() {
 		if l.last.id == "" || m.now-l.changedAt >= RequestTimeout(m.cfg.Lease) {
 			m.send(write{kind: Create, record: Record{Term: l.last.term, Duration: m.cfg.Lease}})
 		}
-	case m.free():
+	case m.free() && m.now >= l.changedAt+m.yields():
 		m.claim()
 	case m.mayPreVote() && m.askVoters():
 	case m.shouldRequestTransfer():
@@ -198,7 +250,7 @@ func (m *Machine) stop() {
 func (m *Machine) eligible() bool {
 	n := &m.node
 	return n.health.Verdict == Healthy && n.linkKnown && n.link.Usable && !n.shutdown &&
-		!m.address.present && m.now >= n.backoffEnd
+		(!m.address.present || m.drain.silent) && m.now >= n.backoffEnd
 }
 
 // mayWrite reports whether the Lease is known well enough to write to it, and the last failed write
@@ -270,12 +322,12 @@ func (m *Machine) standbyReason() Reason {
 	switch {
 	case n.shutdown:
 		return ReasonShutdown
-	case m.address.present && l.known: // before, it is not removed (E8)
+	case m.address.present && !m.drain.silent && l.known: // before, it is not removed (E8)
 		return ReasonAddressNotRemoved
 	case h.Verdict == Unknown:
 		return ReasonStarting
 	case h.Verdict == Dead:
-		return ReasonAPIServerDead
+		return h.deadReason()
 	case h.Verdict == NotReady && h.Slow:
 		return ReasonAPIServerSlow
 	case h.Verdict == NotReady:

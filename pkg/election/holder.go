@@ -270,6 +270,9 @@ func (m *Machine) tenureRecord(term int64, mark Mark, d time.Duration) Record {
 	if r.Degraded != "" {
 		r.Latency = m.node.health.Latency
 	}
+	if m.holds() && term == m.tenure.term {
+		r.MoveTo = m.desiredHolder()
+	}
 	return r
 }
 
@@ -296,20 +299,25 @@ func (m *Machine) leave(why Reason) {
 	m.enter(Leaving, why)
 }
 
-// endTenure removes the address for good in this term. A fast holder then says goodbye (F11). One
-// that had no majority proves nothing about the holder before it.
+// endTenure removes the address for good in this term, or goes on serving its connections. A holder
+// in mode fast, or one that serves them, then says goodbye (F11). One that had no majority proves
+// nothing about the holder before it.
 func (m *Machine) endTenure(why Reason) {
 	t := &m.tenure
 	t.unproven = t.fast() && !t.majority
-	if t.fast() {
+	if t.fast() || m.mayDrain(why) {
 		m.bye = bye{term: quorum.Term{Number: t.term, Holder: m.cfg.ID}, armed: true}
 	}
 	m.endOwning(why)
 }
 
 func (m *Machine) endOwning(why Reason) {
+	t, right, drains := &m.tenure, m.right(), m.mayDrain(why)
 	m.inflight.abandon()
-	t := &m.tenure
 	t.conflict, t.probing, t.prepared, t.cutting, t.until = nil, false, nil, 0, 0
+	if drains {
+		m.drainConnections(why, right)
+		return
+	}
 	m.disown(why)
 }

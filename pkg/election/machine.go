@@ -32,6 +32,10 @@ type Config struct {
 	// LeftoverLifetime is how long an address of an earlier agent may remain on the host, including
 	// the kernel's lag. Zero: there is none (E8).
 	LeftoverLifetime time.Duration
+	// Drain is how long a holder that leaves while its API server serves goes on serving the
+	// connections that it has, and ShutdownDrain how long if it leaves for a shutdown (F11). 0: not
+	// at all. At most MaxDrain.
+	Drain, ShutdownDrain time.Duration
 }
 
 func (c Config) validate() error {
@@ -49,6 +53,9 @@ func (c Config) validate() error {
 		c.LongLease%time.Second != 0):
 		return fmt.Errorf("lease duration %v of mode fast must be whole seconds from %v to %v",
 			c.LongLease, c.Lease, MaxLease)
+	case c.Drain < 0 || c.Drain > MaxDrain || c.ShutdownDrain < 0 || c.ShutdownDrain > MaxDrain:
+		return fmt.Errorf("drain of %v and of %v at a shutdown must be from 0 to %v", c.Drain,
+			c.ShutdownDrain, MaxDrain)
 	case c.LeftoverLifetime < 0:
 		return fmt.Errorf("lifetime %v of a leftover address must not be negative", c.LeftoverLifetime)
 	}
@@ -86,6 +93,7 @@ type Machine struct {
 	tenure   tenure
 	inflight inflight
 	address  address
+	drain    drain
 
 	voter    *quorum.Voter // from the first step on
 	tally    quorum.Tally
@@ -178,6 +186,7 @@ func (m *Machine) advance() {
 	if f.mustRead && f.reading == 0 && (f.readAt == 0 || m.now >= f.readAt+m.retryDelay()) {
 		m.read()
 	}
+	m.serve()
 	m.goodbye()
 	if m.beats() && m.now >= m.beatAt() {
 		m.beat()
@@ -284,7 +293,7 @@ func (w Written) apply(m *Machine) {
 			f.pending = nil
 		case OutcomeConflict: // the Lease has changed: read it, never repeat the write (E2)
 			f.abandon() // another copy of this write may have been applied (E11)
-			f.mustRead = true
+			f.mustRead, f.writeAt = true, m.now
 		case OutcomeFailed:
 			f.abandon()
 			f.fail(m.now)
@@ -383,6 +392,7 @@ func (m *Machine) recognise() {
 type Status struct {
 	State    State
 	Owned    bool          // the kernel confirmed the addresses in this tenure
+	Draining bool          // connections of an earlier tenure are served (F11)
 	Holder   string        // as last observed; empty if there is none or it is not known
 	Term     int64         // of the Lease as last observed
 	Seen     bool          // the Lease was observed at least once
@@ -404,7 +414,7 @@ type Status struct {
 func (m *Machine) Status() Status {
 	r := m.lease.record
 	s := Status{
-		State: m.state, Owned: m.owns(), Reason: m.reason, Cause: m.reason,
+		State: m.state, Owned: m.owns(), Draining: m.drain.active, Reason: m.reason, Cause: m.reason,
 		Holder: r.Holder, Term: r.Term, Degraded: r.Degraded,
 		Seen: m.lease.known, Age: m.now - m.lease.changedAt,
 		Fast: r.fast(), Agents: len(m.agents), Blinks: m.node.blinks, LateWakeups: m.node.wakeUps,

@@ -75,7 +75,12 @@ func (m *Machine) sayGoodbye() bool {
 		return false
 	}
 	b.armed, b.left, b.at = false, 3, m.now
-	m.tenure.byeUntil = m.now + byeWithin
+	if m.tenure.fast() { // others may claim at once
+		m.tenure.byeUntil = m.now + byeWithin
+		if m.drain.active { // packets still arrive, and one of them yields
+			m.tenure.byeUntil += yieldFor
+		}
+	}
 	return true
 }
 
@@ -93,7 +98,10 @@ func (m *Machine) suspectAt() time.Duration {
 	t := r.tenure()
 	rank := quorum.Rank(m.cfg.ID, r.Holder, r.Mark.voters())
 	if m.voter.Ended(t) {
-		return m.lostAt + rank
+		if r.MoveTo == m.cfg.ID {
+			return m.lostAt
+		}
+		return m.lostAt + rank + m.yields()
 	}
 	heard, window := m.voter.Heard(t)
 	window = cmp.Or(window, m.cfg.Window)

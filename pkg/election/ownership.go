@@ -10,6 +10,7 @@ import (
 
 func (m *Machine) disown(why Reason) {
 	a := &m.address
+	m.drain = drain{}
 	m.inflight.seq++
 	a.present, a.cause, a.disowning, a.owned = true, why, m.inflight.seq, false
 	a.disowned = m.inflight.seq
@@ -23,6 +24,14 @@ func (d Disowned) apply(m *Machine) {
 		return
 	}
 	a.disowning = 0
+	switch {
+	case !d.Draining:
+		m.drain = drain{}
+	case d.Confirmed && m.drain.active:
+		m.drain.silent = true
+		m.sayGoodbye()
+		return
+	}
 	if d.Confirmed && a.owning < d.Seq {
 		a.present = false
 		m.sayGoodbye()
@@ -35,6 +44,7 @@ func (m *Machine) own() {
 		return
 	}
 	m.inflight.seq++
+	m.drain = drain{}
 	a.present, a.owning, a.flushedUntil = true, m.inflight.seq, 0
 	end := m.right()
 	if m.tenure.fast() { // the fence is what ends a fast tenure (F9)

@@ -17,7 +17,9 @@ const (
 // Reasons for giving up.
 const (
 	ReasonShutdown          Reason = "Shutdown"
+	ReasonMoved             Reason = "Moved" // `kvip move`
 	ReasonAPIServerDead     Reason = "APIServerDead"
+	ReasonAPIServerShutdown Reason = "APIServerShutdown"
 	ReasonAPIServerNotReady Reason = "APIServerNotReady"
 	ReasonAPIServerSlow     Reason = "APIServerSlow"
 	ReasonLinkDown          Reason = "LinkDown"
@@ -47,7 +49,8 @@ const (
 func TransitionReasons() []Reason {
 	return []Reason{
 		ReasonReleased, ReasonExpired, ReasonSilent, ReasonGoodbye, ReasonAdopted, ReasonRegained,
-		ReasonShutdown, ReasonAPIServerDead, ReasonAPIServerNotReady, ReasonAPIServerSlow, ReasonLinkDown,
+		ReasonShutdown, ReasonMoved, ReasonAPIServerDead, ReasonAPIServerShutdown,
+		ReasonAPIServerNotReady, ReasonAPIServerSlow, ReasonLinkDown,
 		ReasonFenceExpired, ReasonLeaseLost, ReasonPaused, ReasonHigherTerm,
 		ReasonAddressConflict, ReasonCannotOwn, ReasonAddressRemoved, ReasonAddressInUse, ReasonLeftover,
 	}
@@ -61,7 +64,9 @@ var sentences = map[Reason]string{
 	ReasonAdopted:           "the agent was restarted and its lease and address were still its own",
 	ReasonRegained:          "the lease was confirmed again",
 	ReasonShutdown:          "the agent is shutting down",
-	ReasonAPIServerDead:     "the API server of this node is dead or shutting down",
+	ReasonMoved:             "a person moved the address to another node",
+	ReasonAPIServerDead:     "the API server of this node is dead",
+	ReasonAPIServerShutdown: "the API server of this node is shutting down",
 	ReasonAPIServerNotReady: "the API server of this node is not ready",
 	ReasonAPIServerSlow:     "the API server of this node is slow",
 	ReasonLinkDown:          "the link cannot carry the address",

@@ -26,6 +26,8 @@ type Record struct {
 	// RequestedLatency the latency of that follower's API server, 0 if it is not known (E6).
 	RequestedBy      string
 	RequestedLatency time.Duration
+	// MoveTo is the identity of the agent that a person wants as the holder, "" for none (F11).
+	MoveTo string
 	// SlowMoves counts how often the holder changed for slowness, less one for each quiet minute
 	// since: 0 to MaxSlowMoves (E6).
 	SlowMoves int

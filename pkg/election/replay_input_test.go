@@ -61,8 +61,10 @@ func (s *replay) fact(verb, rest string) (Event, error) {
 		"owned ok":             Owned{Seq: s.seq(Own), OK: true},
 		"owned failed":         Owned{Seq: s.seq(Own)},
 		"owned expired":        Owned{Seq: s.seq(Own), Expired: true},
-		"disowned confirmed":   Disowned{s.seq(Disown), true},
-		"disowned unconfirmed": Disowned{s.seq(Disown), false},
+		"disowned confirmed":   Disowned{Seq: s.seq(Disown), Confirmed: true},
+		"disowned unconfirmed": Disowned{Seq: s.seq(Disown)},
+		"drained confirmed":    Disowned{Seq: s.seq(Drain), Confirmed: true, Draining: true},
+		"drained failed":       Disowned{Seq: s.seq(Drain), Confirmed: true},
 		"address lost":         AddressLost{NodeAddress: true},
 		"address flushed":      AddressLost{},
 		"node-address back":    NodeAddressRestored{},
@@ -214,6 +216,8 @@ func (s *replay) set(r Record, words []string) (err error) {
 			r.Degraded = value
 		case "requested-by":
 			r.RequestedBy = value
+		case "move-to":
+			r.MoveTo = value
 		case "latency":
 			r.Latency, err = time.ParseDuration(value)
 		case "requested-latency":
@@ -253,13 +257,16 @@ func parseHealth(words []string) (h Health, err error) {
 	}
 	verdicts := map[string]Verdict{
 		"healthy": Healthy, "failing": Healthy, "not-ready": NotReady, "slow": NotReady, "dead": Dead,
-		"unknown": Unknown,
+		"leaving": Dead, "unknown": Unknown,
 	}
 	v, ok := verdicts[words[0]]
 	if !ok {
 		return h, fmt.Errorf("unknown verdict %q", words[0])
 	}
-	h = Health{Verdict: v, Slow: words[0] == "slow", LastProbeFailed: words[0] == "failing"}
+	h = Health{
+		Verdict: v, Slow: words[0] == "slow", Leaving: words[0] == "leaving",
+		LastProbeFailed: words[0] == "failing",
+	}
 	if len(words) == 2 {
 		h.Latency, err = time.ParseDuration(words[1])
 	}

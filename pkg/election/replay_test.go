@@ -47,6 +47,8 @@ var replayModes = map[string][]string{
 	"network": {"quiet", "manual"},             // quiet: no host answers a probe
 	"peers":   {"silent", "ack", "one"},        // the other agents that acknowledge: none, all, one
 	"beats":   {"hidden", "shown"},             // hidden: steps that only beat or extend
+	// The result of serve: how many connections there are.
+	"connections": {"some", "none", "unknown"},
 }
 
 // mustNew returns a machine of a valid configuration.
@@ -102,6 +104,10 @@ func (s *replay) node(words []string) error {
 			cfg.LongLease = span
 		case key == "leftover" && err == nil:
 			cfg.LeftoverLifetime = span
+		case key == "drain" && err == nil:
+			cfg.Drain = span
+		case key == "shutdown-drain" && err == nil:
+			cfg.ShutdownDrain = span
 		case s.setMode(key, value) == nil:
 		default:
 			return fmt.Errorf("unknown setting %q", w)
@@ -227,8 +233,23 @@ func (s *replay) execute(a Action) {
 	case Disown:
 		s.fence = 0
 		if kernel != "manual" {
-			s.reply(kernelTakes, "disown "+kernel, func() Event { return Disowned{a.Seq, done} })
+			s.reply(kernelTakes, "disown "+kernel, func() Event {
+				return Disowned{Seq: a.Seq, Confirmed: done}
+			})
 		}
+	case Drain:
+		s.fence = 0
+		if kernel != "manual" {
+			s.reply(kernelTakes, "drain "+kernel, func() Event {
+				return Disowned{Seq: a.Seq, Confirmed: true, Draining: done}
+			})
+		}
+	case Serve:
+		count := s.modes["connections"]
+		s.reply(kernelTakes, "serve "+count, func() Event {
+			some := map[string]int{"some": 7}[count]
+			return Served{Seq: a.Seq, OK: count != "unknown", Connections: some}
+		})
 	case Probe:
 		if network != "manual" {
 			s.reply(a.Deadline-s.clock, "network quiet", func() Event { return Probed{} })

@@ -100,6 +100,8 @@ type tenure struct {
 	cutTo      time.Duration // its deadline
 	unproven   bool          // a fast tenure ends without a majority: it proves nothing (F11)
 	byeUntil   time.Duration // the Lease is not released before (F11)
+	desired    string        // the agent that a person asks for (F11)
+	desiredAt  time.Duration // when that was seen
 }
 
 // begin starts a tenure with a claim, or without a write of this process (E8).

@@ -51,6 +51,11 @@ const (
 	TickPeriod = 100 * time.Millisecond
 	// byeWithin is how long after a goodbye the others have to claim in mode fast (F11).
 	byeWithin = 150 * time.Millisecond
+	// MoveWithin is how long a holder waits for the agent that a person asked for to be able to hold
+	// (F11). Then it forgets the request.
+	MoveWithin = 10 * time.Second
+	// yieldFor is how long other followers leave the Lease to the one that a person asked for (F11).
+	yieldFor = 250 * time.Millisecond
 	// stopWithin limits the attempts to release the lease at a shutdown.
 	stopWithin = 2 * time.Second
 	// firstBackoff and maxBackoff limit how long a node does not claim after it won and could not own.

@@ -128,6 +128,9 @@ func fill(spec *corev1.PodSpec, cfg config.Config) error {
 		setFailover(c, cfg)
 	}
 	grace := cfg.LeaseDuration + shutdownMargin
+	if len(cfg.VIPs) > 0 {
+		grace = max(grace, cfg.DrainTimeout+shutdownMargin)
+	}
 	if cfg.Services {
 		grace = max(grace, servicesShutdown)
 		// Enough to cache the Services, EndpointSlices and nodes of a cluster with 5000 Services.

@@ -40,8 +40,13 @@ func openSocket(local, remote netip.AddrPort, cookie [cookieLength]byte) (*socke
 			return nil, fmt.Errorf("UDP socket from %v to %v: %s: %w", local, remote, step.what, err)
 		}
 	}
+	// Without the right to it a list of thousands of connections loses some, until the next one.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
 	return &socket{fd}, nil
 }
+
+// receiveBuffer is for the lists of connections of several agents.
+const receiveBuffer = 1 << 20
 
 // sockaddr converts an address without a zone.
 func sockaddr(a netip.AddrPort) unix.Sockaddr {

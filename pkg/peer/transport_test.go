@@ -153,9 +153,10 @@ func TestForgeries(t *testing.T) {
 		{"code", func(b []byte) []byte { b[len(b)-1]++; return b }, DroppedForged},
 		{"version", func([]byte) []byte { return resign(p, good, 16, 2) }, DroppedMalformed},
 		{"kind 0", func([]byte) []byte { return resign(p, good, 17, 0) }, DroppedMalformed},
-		{"kind 7", func([]byte) []byte { return resign(p, good, 17, 7) }, DroppedMalformed},
+		{"kind 8", func([]byte) []byte { return resign(p, good, 17, 8) }, DroppedMalformed},
 		{"negative term", func([]byte) []byte { return resign(p, good, 28, 0xff) }, DroppedMalformed},
 		{"long holder", func([]byte) []byte { return resign(p, good, 52, 1) }, DroppedMalformed},
+		{"short holder", func([]byte) []byte { return resign(p, good, 53, 0) }, DroppedMalformed},
 	} {
 		clear(dropped)
 		if err := p.socket.send(c.change(slices.Clone(good))); err != nil {
@@ -299,6 +300,8 @@ func TestWire(t *testing.T) {
 			Term: quorum.Term{Number: math.MaxInt32, Holder: strings.Repeat("x", maxID)},
 			Seq:  math.MaxUint64, Highest: math.MaxInt32, Left: 2 * time.Second},
 		{Kind: quorum.KindGoodbye, Term: quorum.Term{Number: 1}},
+		{Kind: quorum.KindFlows, Term: quorum.Term{Number: 1, Holder: "a"},
+			Payload: strings.Repeat("x", maxPayload)},
 	} {
 		frame := d.encode([]byte("before"), 7, want)[len("before"):]
 		if !bytes.HasPrefix(frame, d.cookie[:]) || len(frame) > maxLength {
@@ -322,7 +325,8 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%+v with %v", m, err)
 		}
 		_, m, err := d.decode(resignAll(&d, b))
-		if err == nil && (m.Term.Number <= 0 || len(m.Term.Holder) > maxID) {
+		if err == nil && (m.Term.Number <= 0 || len(m.Term.Holder) > maxID ||
+			len(m.Payload) > maxPayload || m.Payload != "" && m.Kind != quorum.KindFlows) {
 			t.Errorf("%+v", m)
 		}
 	})

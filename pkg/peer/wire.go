@@ -20,13 +20,15 @@ import (
 //	28  term, number of the message, highest term: 64 bits each
 //	52  length of the holder's identity: 16 bits
 //	54  the holder's identity
+//	..  the payload
 //	..  HMAC-SHA256 of all before, its first 16 bytes
 const (
 	cookieLength = 8
 	headerLength = 54
 	macLength    = 16
 	minLength    = headerLength + macLength
-	maxLength    = minLength + maxID
+	maxPayload   = 1200
+	maxLength    = minLength + maxID + maxPayload
 	wireVersion  = 1
 	flagFit      = 1
 )
@@ -55,6 +57,7 @@ func (d *direction) encode(b []byte, number uint64, m quorum.Message) []byte {
 	holder := m.Term.Holder[:min(len(m.Term.Holder), maxID)]
 	b = binary.BigEndian.AppendUint16(b, uint16(len(holder)))
 	b = append(b, holder...)
+	b = append(b, m.Payload[:min(len(m.Payload), maxPayload)]...)
 	return append(b, d.sum(b[start:])...)
 }
 
@@ -77,14 +80,17 @@ func (d *direction) decode(b []byte) (number uint64, m quorum.Message, err error
 		Seq:     binary.BigEndian.Uint64(b[36:]),
 		Highest: int64(binary.BigEndian.Uint64(b[44:])),
 	}
-	valid := b[16] == wireVersion && headerLength+holder == len(body) &&
-		m.Kind >= quorum.KindBeat && m.Kind <= quorum.KindGoodbye &&
+	payload := len(body) - headerLength - holder
+	valid := b[16] == wireVersion && holder <= maxID && payload >= 0 && payload <= maxPayload &&
+		(payload == 0 || m.Kind == quorum.KindFlows) &&
+		m.Kind >= quorum.KindBeat && m.Kind <= quorum.KindFlows &&
 		m.Term.Number > 0 && m.Term.Number <= math.MaxInt32 && m.Highest >= 0 &&
 		m.Highest <= math.MaxInt32
 	if !valid {
 		return number, quorum.Message{}, errMalformed
 	}
-	m.Term.Holder = string(body[headerLength:])
+	m.Term.Holder = string(body[headerLength : headerLength+holder])
+	m.Payload = string(body[headerLength+holder:])
 	return number, m, nil
 }
 

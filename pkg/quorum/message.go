@@ -13,11 +13,12 @@ const (
 	KindPreVote                        // asks whether the receiver has lost the holder of the term
 	KindPreVoteGranted                 // the sender has
 	KindGoodbye                        // the sender never owns by this term again
+	KindFlows                          // the sender still serves connections of the term (F11)
 )
 
 var kindNames = map[Kind]string{
 	KindBeat: "beat", KindAck: "ack", KindRefusal: "refusal", KindPreVote: "pre-vote",
-	KindPreVoteGranted: "pre-vote-granted", KindGoodbye: "goodbye",
+	KindPreVoteGranted: "pre-vote-granted", KindGoodbye: "goodbye", KindFlows: "flows",
 }
 
 // String returns the name used in transcripts, metrics and logs, "unknown" for other kinds.
@@ -37,6 +38,7 @@ type Message struct {
 	Fit     bool          // ack: the sender could hold in mode fast itself (F5)
 	Highest int64         // refusal: the highest term that the sender knows, 0 if it is only bound
 	Left    time.Duration // refusal: how long the sender is bound to another holder
+	Payload string        // flows: some of the connections; at most 1200 bytes
 }
 
 // Beat returns the content of a message of KindBeat.

@@ -59,6 +59,8 @@ type Agent struct {
 	State    string   `json:"state"`  // of the election
 	Reason   string   `json:"reason"` // for that state
 	Owned    bool     `json:"owned"`  // the kernel has the VIPs
+	// Draining reports whether the agent serves connections of an earlier tenure (F11).
+	Draining bool `json:"draining,omitempty"`
 	// Fence is what ends the service of the VIPs on this node at the deadline (F9).
 	Fence string `json:"fence,omitempty"`
 	// Slow is why this agent takes no part in mode fast, or as the holder is in mode slow.

@@ -56,6 +56,31 @@ func destroySockets(vips []netip.Addr) (int, error) {
 	return destroyAll(brokenBy(gone, all))
 }
 
+// Connections returns the TCP connections that other hosts have to the VIPs here. Those of IPv4 and
+// of IPv6 are listed one after the other.
+func (o *Owner) Connections() (list []link.Socket, err error) {
+	host, err := link.Addresses()
+	if err != nil {
+		return nil, err
+	}
+	here := func(a netip.Addr) bool { // a process here that connects to a VIP gets it as source
+		return slices.Contains(o.cfg.VIPs, a) ||
+			slices.ContainsFunc(host, func(h link.HostAddr) bool { return h.Prefix.Addr() == a })
+	}
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		all, err := link.Sockets(family, connectionStates, 0)
+		if err != nil {
+			return nil, fmt.Errorf("list connections: %w", err)
+		}
+		for _, s := range all {
+			if slices.Contains(o.cfg.VIPs, s.Local.Addr()) && !here(s.Remote.Addr()) {
+				list = append(list, s)
+			}
+		}
+	}
+	return list, nil
+}
+
 // destroyAndLog destroys connections of vips with destroy. Failures are logged.
 func destroyAndLog(log *slog.Logger, destroy func([]netip.Addr) (int, error), vips []netip.Addr) {
 	if len(vips) == 0 {

@@ -282,3 +282,28 @@ func encodeEntries(list []entry, self peer.Agent, now time.Time) string {
 	}
 	return string(text)
 }
+
+// Agents returns the identities of the agents that have published themselves, sorted.
+func Agents(
+	ctx context.Context, router *apiclient.Router, namespace, lease string,
+) (ids []string, err error) {
+	w := watcher{namespace: namespace, name: DirectoryName(lease)}
+	err = router.Do(ctx, func(ctx context.Context, s *apiclient.Server) error {
+		list, err := s.Coordination.Leases(namespace).List(ctx, w.listOptions())
+		if err != nil {
+			return err
+		}
+		ids = nil
+		for i := range list.Items {
+			for _, a := range decodeListing(&list.Items[i]).Agents {
+				ids = append(ids, a.ID)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list lease %s/%s: %w", namespace, w.name, err)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
+}

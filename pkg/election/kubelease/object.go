@@ -31,6 +31,8 @@ const (
 	AnnotationRequestedLatency = "kvip.dev/requested-latency-ms"
 	// AnnotationMoves counts changes of holder because of slowness, less the quiet minutes (E6).
 	AnnotationMoves = "kvip.dev/slow-moves"
+	// AnnotationMoveTo is the agent that a person wants as the holder (F11).
+	AnnotationMoveTo = "kvip.dev/move-to"
 	// AnnotationTransitions has the last changes of holder.
 	AnnotationTransitions = "kvip.dev/transitions"
 )
@@ -69,6 +71,7 @@ func Decode(l *coordinationv1.Lease) election.Record {
 		Mark: decodeMark(a[AnnotationMode]), MAC: truncate(a[AnnotationMAC]),
 		Degraded:         truncate(a[AnnotationDegraded]),
 		RequestedBy:      truncate(a[AnnotationRequestedBy]),
+		MoveTo:           truncate(a[AnnotationMoveTo]),
 		History:          textUpTo(a[AnnotationTransitions], maxHistory),
 		Latency:          milliseconds(a[AnnotationLatency]),
 		RequestedLatency: milliseconds(a[AnnotationRequestedLatency]),
@@ -178,6 +181,7 @@ func annotations(a election.Action, now time.Time) map[string]string {
 		AnnotationMAC:              r.MAC,
 		AnnotationDegraded:         r.Degraded,
 		AnnotationRequestedBy:      r.RequestedBy,
+		AnnotationMoveTo:           r.MoveTo,
 		AnnotationLatency:          formatNonZero(r.Latency.Milliseconds()),
 		AnnotationRequestedLatency: formatNonZero(r.RequestedLatency.Milliseconds()),
 		AnnotationMoves:            formatNonZero(int64(r.SlowMoves)),
