@@ -27,6 +27,8 @@ type Fault struct {
 	// Watch is for how long two holders may appear, from the beginning; 0: until the address
 	// answers again.
 	Watch time.Duration
+	// Page is what clients ask for; "": /readyz, which fails while a server that shuts down serves.
+	Page string
 	// Etcd means that the node's etcd member is gone, so that no other may be missing.
 	Etcd bool
 }
@@ -40,7 +42,7 @@ func Faults() []Fault {
 		{Key: "api-hung", Name: "API server hung (SIGSTOP)", Target: 2 * time.Second,
 			Break: (*cluster.Node).FreezeAPI},
 		{Key: "api-sigterm", Name: "API server SIGTERM, shutdown delay", Target: 100 * time.Millisecond,
-			Break: (*cluster.Node).TerminateAPI},
+			Break: (*cluster.Node).TerminateAPI, Page: "/livez/ping"},
 		{Key: "etcd-killed", Name: "etcd member killed", Target: 2500 * time.Millisecond,
 			Break: (*cluster.Node).KillEtcd, Etcd: true},
 		{Key: "node-off", Name: "node off", Target: Lease + 500*time.Millisecond,

@@ -29,8 +29,12 @@ type Result struct {
 	// Back means that another node than the victim served the client in the end.
 	Back bool
 	// Outage is the longest gap between the starts of successful requests.
-	Outage  time.Duration
-	Holding netlab.HolderReport
+	Outage time.Duration
+	// Failed is how many requests failed, and FailedFor the sum of the times in which none
+	// succeeded, each from the first that failed.
+	Failed    int
+	FailedFor time.Duration
+	Holding   netlab.HolderReport
 }
 
 // Run breaks the node, waits until another one serves the client steadily, and measures. It
@@ -67,6 +71,7 @@ func Run(ctx context.Context, w *Watch, f Fault, victim *cluster.Node, p Pace) (
 		return r, err
 	}
 	r.Outage, r.Holding = w.Outage(r.Start, r.End), w.Window(r.Start, r.End)
+	r.Failed, r.FailedFor = netlab.Failures(w.Requests(r.Start), r.End)
 	return r, nil
 }
 

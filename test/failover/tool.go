@@ -3,6 +3,7 @@ package failover
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,9 +11,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/election/kubelease"
+	"github.com/kvip/kvip/pkg/status"
 	"github.com/kvip/kvip/test/lab/cluster"
 )
 
@@ -24,6 +31,12 @@ type Tool interface {
 	Start(n *cluster.Node) error
 	// Ready returns nil once the node's agent holds the address or could take it over.
 	Ready(ctx context.Context, n *cluster.Node) error
+}
+
+// Settler is a Tool that takes some time after its agents are ready until it is at its best.
+type Settler interface {
+	// Settled returns nil then.
+	Settled(ctx context.Context, c *cluster.Cluster) error
 }
 
 // Kvip runs kvip as the kubelet would run the static pod that `kvip manifest pod` prints.
@@ -56,24 +69,58 @@ func (k *Kvip) Start(n *cluster.Node) error {
 
 // Ready implements Tool: it asks what the pod's readiness probe asks.
 func (k *Kvip) Ready(ctx context.Context, n *cluster.Node) error {
+	_, err := k.ask(ctx, n, "/readyz")
+	return err
+}
+
+// ask returns a page of the agent on a node.
+func (k *Kvip) ask(ctx context.Context, n *cluster.Node, page string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	tr := &http.Transport{DialContext: n.Host.Dial, DisableKeepAlives: true}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:2113/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:2113"+page, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
-		return fmt.Errorf("ask kvip on %s for readiness: %w", n.Name, err)
+		return nil, fmt.Errorf("ask kvip on %s for %s: %w", n.Name, page, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode == http.StatusOK {
-		return nil
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("ask kvip on %s for %s: %s: %s", n.Name, page, resp.Status,
+			bytes.TrimSpace(text[:min(len(text), 1<<10)]))
 	}
-	why, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // the status says enough without
-	return fmt.Errorf("ask kvip on %s for readiness: %s: %s", n.Name, resp.Status,
-		bytes.TrimSpace(why))
+	return text, err
+}
+
+// Settled implements Settler: the Lease is in mode fast, and each node's present agent is a voter.
+func (k *Kvip) Settled(ctx context.Context, c *cluster.Cluster) error {
+	kube, err := c.Kube(c.Nodes[0])
+	if err != nil {
+		return err
+	}
+	lease, err := kube.CoordinationV1().Leases(config.DefaultNamespace).Get(ctx,
+		config.DefaultLeaseName, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	voters := kubelease.Decode(lease).FastVoters()
+	for _, n := range c.Nodes {
+		text, err := k.ask(ctx, n, "/status")
+		if err != nil {
+			return err
+		}
+		var agent status.Agent
+		if err := json.Unmarshal(text, &agent); err != nil {
+			return fmt.Errorf("read the status of kvip on %s: %w", n.Name, err)
+		}
+		if !slices.Contains(voters, agent.Identity) {
+			return fmt.Errorf("kvip on %s is no voter of mode fast", n.Name)
+		}
+	}
+	return nil
 }
 
 // FindKvip returns the executable to run and its version: $KVIP_BINARY and $KVIP_VERSION, or

@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,13 +29,14 @@ type Watch struct {
 	c *cluster.Cluster
 }
 
-// StartWatch starts a sampler on the nodes and a client on the client host.
-func StartWatch(c *cluster.Cluster, vip netip.Addr) (*Watch, error) {
+// StartWatch starts a sampler on the nodes, and on the client host a client of a page, as in
+// Fault.Page.
+func StartWatch(c *cluster.Cluster, vip netip.Addr, page string) (*Watch, error) {
 	sampler, err := c.Sample(vip)
 	if err != nil {
 		return nil, err
 	}
-	client, err := c.StartClient(vip)
+	client, err := c.StartClientOf(vip, cmp.Or(page, "/readyz"))
 	if err != nil {
 		return nil, errors.Join(err, sampler.Stop())
 	}
@@ -96,14 +98,18 @@ func (w *Watch) Steady(ctx context.Context) (*cluster.Node, error) {
 	}
 }
 
-// AllReady waits until every node's API server and agent are ready.
+// AllReady waits until every node's API server and agent are ready, and the tool has settled.
 func AllReady(ctx context.Context, c *cluster.Cluster, t Tool) error {
 	for _, n := range c.Nodes {
 		if err := NodeReady(ctx, n, t); err != nil {
 			return err
 		}
 	}
-	return nil
+	s, ok := t.(Settler)
+	if !ok {
+		return nil
+	}
+	return wait.Until(ctx, t.Name(), 10*lookEvery, func() error { return s.Settled(ctx, c) })
 }
 
 // NodeReady waits until the node's API server and agent are ready. An agent that does not run

@@ -27,7 +27,8 @@ const ms = time.Millisecond
 
 func sampleRun(tool, fault string, number int, outage time.Duration, two int) run {
 	return run{
-		Tool: tool, Fault: fault, Number: number, Outage: outage, Samples: 400, Two: two, Gap: 7 * ms,
+		Tool: tool, Fault: fault, Number: number, Outage: outage, Failed: 3, FailedFor: outage,
+		Samples: 400, Two: two, Gap: 7 * ms,
 		Setting: benchreport.Setting{Kernel: "6.1", Kubernetes: "v1.36.3", Etcd: "v3.6.16",
 			Machine: "2 cores of X, 8 GiB"},
 		Version: "v1", Date: time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC),
@@ -37,8 +38,10 @@ func sampleRun(tool, fault string, number int, outage time.Duration, two int) ru
 func TestSummary(t *testing.T) {
 	runs := []run{sampleRun("kvip", "x", 1, 30*ms, 0), sampleRun("kvip", "x", 2, 10*ms, 3),
 		sampleRun("kvip", "x", 3, 20*ms, 1)}
-	want := summary{Runs: 3, P50: 20 * ms, P95: 30 * ms, Max: 30 * ms, Two: 4, Samples: 1200,
-		Gap: 7 * ms}
+	want := summary{
+		Runs: 3, P50: 20 * ms, P95: 30 * ms, Max: 30 * ms, Failed: 3, FailedFor: 30 * ms, Two: 4,
+		Samples: 1200, Gap: 7 * ms,
+	}
 	if got := summarise(runs); got != want {
 		t.Errorf("summary %+v, want %+v", got, want)
 	}
@@ -103,7 +106,7 @@ func TestDamagedResultsAreRefused(t *testing.T) {
 	for name, text := range map[string]string{
 		"other columns": "a,b,c\n1,2,3\n",
 		"no number": strings.Join(runColumns, ",") +
-			"\nkvip,x,one,1,1,1,1,k,k,e,v,2026-11-23T00:00:00Z,m\n",
+			"\nkvip,x,one,1,1,1,1,1,1,k,k,e,v,2026-11-23T00:00:00Z,m\n",
 		"short row": strings.Join(runColumns, ",") + "\nkvip,x,1\n",
 	} {
 		docs := t.TempDir()
@@ -176,16 +179,17 @@ func TestOptions(t *testing.T) {
 }
 
 func TestTableNamesMisses(t *testing.T) {
+	old := sampleRun("keepalived", "agent-sigstop", 1, 90*ms, 300)
+	old.Failed = -1 // measured before failed requests were counted
 	table := failoverTable([]run{
 		sampleRun("kvip", "api-killed", 1, 80*ms, 0), sampleRun("kvip", "api-hung", 1, 2500*ms, 0),
-		sampleRun("kvip", "agent-sigstop", 1, 900*ms, 2),
-		sampleRun("keepalived", "agent-sigstop", 1, 90*ms, 300),
+		sampleRun("kvip", "agent-sigstop", 1, 900*ms, 2), old,
 	})
 	for _, want := range []string{
-		"| API server killed | ≤ 150 ms | 80 ms | 80 ms | 80 ms | 0 of 400 | - | - | - | - |",
-		"| 2.50 s | **2.50 s, missed** | 2.50 s | 0 of 400 |",
-		"| no two holders | 900 ms | 900 ms | 900 ms | **2 of 400, missed** | 90 ms | 90 ms | 90 ms | " +
-			"300 of 400 |",
+		"| API server killed | ≤ 150 ms | 80 ms | 80 ms | 80 ms | 3 in 80 ms | 0 of 400 | - | - |",
+		"| 2.50 s | **2.50 s, missed** | 2.50 s | 3 in 2.50 s | 0 of 400 |",
+		"| no two holders | 900 ms | 900 ms | 900 ms | 3 in 900 ms | **2 of 400, missed** | 90 ms | " +
+			"90 ms | 90 ms | - | 300 of 400 |",
 		"Measured on 2026-11-23: 2 cores of X, 8 GiB; Linux 6.1, Kubernetes v1.36.3, etcd v3.6.16, " +
 			"kvip v1 (1 run a fault)",
 	} {

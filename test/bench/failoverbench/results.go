@@ -12,7 +12,8 @@ import (
 
 // runColumns are those of failover.csv: one row for each fault of each run.
 var runColumns = []string{
-	"tool", "fault", "run", "outage_ms", "samples", "two_holder_samples", "max_gap_ms",
+	"tool", "fault", "run", "outage_ms", "failed_requests", "failed_ms", "samples",
+	"two_holder_samples", "max_gap_ms",
 	"kernel", "kubernetes", "etcd", "tool_version", "date", "machine",
 }
 
@@ -21,6 +22,8 @@ type run struct {
 	Tool, Fault string // Fault is a failover.Fault's Key
 	Number      int    // from 1
 	Outage      time.Duration
+	Failed      int           // requests that failed; -1: not counted
+	FailedFor   time.Duration // sum of the times in which none succeeded
 	Samples     int
 	Two         int           // samples with two holders
 	Gap         time.Duration // longest time without a sample
@@ -34,6 +37,7 @@ func newRun(t failover.Tool, f failover.Fault, number int, r failover.Result,
 	s benchreport.Setting) run {
 	return run{
 		Tool: t.Name(), Fault: f.Key, Number: number, Outage: r.Outage,
+		Failed: r.Failed, FailedFor: r.FailedFor,
 		Samples: r.Holding.Samples, Two: r.Holding.TwoHolders, Gap: r.Holding.MaxGap,
 		Setting: s, Version: t.Version(), Date: r.Start,
 	}
@@ -41,8 +45,9 @@ func newRun(t failover.Tool, f failover.Fault, number int, r failover.Result,
 
 func (r run) row() []string {
 	return []string{
-		r.Tool, r.Fault, strconv.Itoa(r.Number), benchreport.Millis(r.Outage), strconv.Itoa(r.Samples),
-		strconv.Itoa(r.Two), benchreport.Millis(r.Gap),
+		r.Tool, r.Fault, strconv.Itoa(r.Number), benchreport.Millis(r.Outage), strconv.Itoa(r.Failed),
+		benchreport.Millis(r.FailedFor), strconv.Itoa(r.Samples), strconv.Itoa(r.Two),
+		benchreport.Millis(r.Gap),
 		r.Kernel, r.Kubernetes, r.Etcd, r.Version, benchreport.Stamp(r.Date), r.Machine,
 	}
 }
@@ -53,10 +58,12 @@ func readRuns(t *benchreport.Table) ([]run, error) {
 	for i, row := range t.Rows {
 		f := benchreport.Fields{Row: row}
 		r := run{
-			Tool: row[0], Fault: row[1], Number: f.Int(2), Outage: f.Millis(3), Samples: f.Int(4),
-			Two: f.Int(5), Gap: f.Millis(6),
-			Setting: benchreport.Setting{Kernel: row[7], Kubernetes: row[8], Etcd: row[9], Machine: row[12]},
-			Version: row[10], Date: f.Time(11),
+			Tool: row[0], Fault: row[1], Number: f.Int(2), Outage: f.Millis(3), Failed: f.Int(4),
+			FailedFor: f.Millis(5), Samples: f.Int(6), Two: f.Int(7), Gap: f.Millis(8),
+			Setting: benchreport.Setting{
+				Kernel: row[9], Kubernetes: row[10], Etcd: row[11], Machine: row[14],
+			},
+			Version: row[12], Date: f.Time(13),
 		}
 		if f.Err != nil {
 			return nil, fmt.Errorf("read %s, row %d: %w", t.Path, i+1, f.Err)
@@ -124,7 +131,9 @@ func readIdle(t *benchreport.Table) ([]idle, error) {
 type summary struct {
 	Runs          int
 	P50, P95, Max time.Duration
-	Two, Samples  int // over all runs
+	Failed        int           // p95 of failed requests; -1: not counted in all runs
+	FailedFor     time.Duration // p95 of the sum of the times in which none succeeded
+	Two, Samples  int           // over all runs
 	Gap           time.Duration
 }
 
@@ -133,15 +142,23 @@ func summarise(runs []run) summary {
 	if len(runs) == 0 {
 		return summary{}
 	}
-	var outages []time.Duration
+	var outages, sums []time.Duration
+	var failed []int
 	s := summary{Runs: len(runs)}
 	for _, r := range runs {
-		outages = append(outages, r.Outage)
+		outages, sums = append(outages, r.Outage), append(sums, r.FailedFor)
+		failed = append(failed, r.Failed)
 		s.Two += r.Two
 		s.Samples += r.Samples
 		s.Gap = max(s.Gap, r.Gap)
 	}
 	slices.Sort(outages)
+	slices.Sort(sums)
+	slices.Sort(failed)
+	s.FailedFor, s.Failed = benchreport.Percentile(sums, 95), benchreport.Percentile(failed, 95)
+	if failed[0] < 0 {
+		s.Failed = -1
+	}
 	s.P50, s.P95, s.Max = benchreport.Percentile(outages, 50), benchreport.Percentile(outages, 95),
 		outages[len(outages)-1]
 	return s

@@ -169,9 +169,11 @@ func (s *session) fault(ctx context.Context, t failover.Tool, f failover.Fault, 
 	if !result.Back {
 		note = ", NOT served by another node in the end"
 	}
-	say("%-10s run %2d  %-34s outage %5.0f ms, two holders in %d of %d samples (longest gap %s)%s",
+	say("%-10s run %2d  %-34s outage %5.0f ms, %d failed in %v, two holders in %d of %d samples "+
+		"(longest gap %s)%s",
 		t.Name(), number, f.Name,
-		float64(result.Outage.Milliseconds()), result.Holding.TwoHolders, result.Holding.Samples,
+		float64(result.Outage.Milliseconds()), result.Failed,
+		result.FailedFor.Round(time.Millisecond), result.Holding.TwoHolders, result.Holding.Samples,
 		result.Holding.MaxGap.Round(time.Millisecond), note)
 	s.explain(t, f, result)
 	return s.repair(ctx)
@@ -180,7 +182,7 @@ func (s *session) fault(ctx context.Context, t failover.Tool, f failover.Fault, 
 // inject waits for a steady state and lets the holder fail.
 func (s *session) inject(ctx context.Context, f failover.Fault) (result failover.Result,
 	err error) {
-	w, err := failover.StartWatch(s.cluster, cluster.VIP4)
+	w, err := failover.StartWatch(s.cluster, cluster.VIP4, f.Page)
 	if err != nil {
 		return result, err
 	}
@@ -257,7 +259,7 @@ func (s *session) idle(ctx context.Context, t failover.Tool) error {
 	if err := s.use(ctx, t); err != nil {
 		return err
 	}
-	w, err := failover.StartWatch(s.cluster, cluster.VIP4)
+	w, err := failover.StartWatch(s.cluster, cluster.VIP4, "")
 	if err != nil {
 		return err
 	}

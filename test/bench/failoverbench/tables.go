@@ -30,9 +30,9 @@ func failoverTable(runs []run) string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n", circumstances(runs))
-	b.WriteString("| fault on the holder | target | kvip p50 | p95 | max | two holders | keepalived " +
-		"p50 | p95 | max | two holders |\n")
-	b.WriteString("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	b.WriteString("| fault on the holder | target | kvip p50 | p95 | max | failed | two holders " +
+		"| keepalived p50 | p95 | max | failed | two holders |\n")
+	b.WriteString("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, f := range failover.Faults() {
 		target := "no two holders"
 		if f.Target > 0 {
@@ -46,10 +46,10 @@ func failoverTable(runs []run) string {
 	return b.String()
 }
 
-// cells are the four columns of one tool. Where there is a target, a miss is said.
+// cells are the five columns of one tool. Where there is a target, a miss is said.
 func cells(s summary, target time.Duration, judge bool) string {
 	if s.Runs == 0 {
-		return " - | - | - | - "
+		return " - | - | - | - | - "
 	}
 	p95, two := failover.Figure(s.P95), fmt.Sprintf("%d of %d", s.Two, s.Samples)
 	if target > 0 && s.P95 > target {
@@ -58,7 +58,12 @@ func cells(s summary, target time.Duration, judge bool) string {
 	if judge && s.Two > 0 {
 		two = "**" + two + ", missed**"
 	}
-	return fmt.Sprintf(" %s | %s | %s | %s ", failover.Figure(s.P50), p95, failover.Figure(s.Max), two)
+	failed := "-"
+	if s.Failed >= 0 {
+		failed = fmt.Sprintf("%d in %s", s.Failed, failover.Figure(s.FailedFor))
+	}
+	return fmt.Sprintf(" %s | %s | %s | %s | %s ", failover.Figure(s.P50), p95, failover.Figure(s.Max),
+		failed, two)
 }
 
 // circumstances says on what and when the runs were made.

@@ -81,7 +81,7 @@ func (d *demo) begin(ctx context.Context) error {
 	d.out.Say("no node has held the VIP yet, so kvip waits for one lease duration (%s) before the "+
 		"first take", failover.Lease)
 	var err error
-	if d.watch, err = failover.StartWatch(d.cluster, d.vip); err != nil {
+	if d.watch, err = failover.StartWatch(d.cluster, d.vip, ""); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)

@@ -57,6 +57,11 @@ func (c *Cluster) TLS() (*tls.Config, error) {
 // StartClient starts a client of the VIP's /readyz on the client host. It is anonymous, unless an
 // API server refuses anonymous requests.
 func (c *Cluster) StartClient(vip netip.Addr) (*netlab.Client, error) {
+	return c.StartClientOf(vip, "/readyz")
+}
+
+// StartClientOf starts a client of another page.
+func (c *Cluster) StartClientOf(vip netip.Addr, page string) (*netlab.Client, error) {
 	conf, err := c.TLS()
 	if err != nil {
 		return nil, err
@@ -65,7 +70,7 @@ func (c *Cluster) StartClient(vip netip.Addr) (*netlab.Client, error) {
 		conf.Certificates, conf.GetClientCertificate = nil, nil
 	}
 	return netlab.StartClient(netlab.ClientConfig{
-		Host: c.Client, Target: netip.AddrPortFrom(vip, Port), TLS: conf,
+		Host: c.Client, Target: netip.AddrPortFrom(vip, Port), TLS: conf, Path: page,
 	})
 }
 

@@ -283,6 +283,33 @@ func Outage(reqs []Request, from, to time.Time) time.Duration {
 	return max(gap, to.Sub(last))
 }
 
+// Failures returns how many requests that started before an instant failed, and the sum of the
+// times in which none succeeded: each from the first request that failed to the next one that
+// succeeded. The requests must be in the order of their starts.
+func Failures(reqs []Request, to time.Time) (failed int, sum time.Duration) {
+	var since time.Time // the first failure of a run; zero: there is none
+	for _, r := range reqs {
+		late := !r.Start.Before(to)
+		switch {
+		case !r.OK() && !late:
+			failed++
+			if since.IsZero() {
+				since = r.Start
+			}
+		case r.OK() && !since.IsZero():
+			sum += r.Start.Sub(since)
+			since = time.Time{}
+		}
+		if late && since.IsZero() {
+			break
+		}
+	}
+	if !since.IsZero() {
+		sum += to.Sub(since)
+	}
+	return failed, sum
+}
+
 // socket is a net.Conn for crypto/tls on a connected, non-blocking socket in a file.
 type socket struct{ *os.File }
 

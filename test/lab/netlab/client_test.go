@@ -55,6 +55,39 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+func TestFailures(t *testing.T) {
+	t0 := time.Unix(1000, 0)
+	at := func(ms int) time.Time { return t0.Add(time.Duration(ms) * time.Millisecond) }
+	for _, c := range []struct {
+		spec        string // one letter each 10 ms: + success, - failure
+		to          int
+		failed, sum int // ms
+	}{
+		{"++++++", 60, 0, 0},
+		{"++-+++", 60, 1, 10},
+		{"+--+-+", 60, 3, 30},
+		{"+-----", 60, 5, 50},       // never came back
+		{"++---------+", 50, 3, 90}, // came back after the window
+		{"++++----+++", 40, 0, 0},   // failed after it
+		{"+-+++++-----", 50, 1, 10},
+		{"", 50, 0, 0},
+	} {
+		var reqs []Request
+		for i, r := range c.spec {
+			result := "200"
+			if r == '-' {
+				result = FailedReset
+			}
+			reqs = append(reqs, Request{Start: at(10 * i), Result: result})
+		}
+		failed, sum := Failures(reqs, at(c.to))
+		if failed != c.failed || sum != time.Duration(c.sum)*time.Millisecond {
+			t.Errorf("%q up to %d ms: %d failed in %v, want %d in %d ms", c.spec, c.to, failed, sum,
+				c.failed, c.sum)
+		}
+	}
+}
+
 // listen waits in a host for one datagram.
 func listen(t *testing.T, h *Host) (wait func() string) {
 	t.Helper()
