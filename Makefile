@@ -154,6 +154,12 @@ soak: packages-soak build ## sudo: Services under churn and faults for MINUTES=3
 	@KVIP_BINARY=bin/kvip MINUTES='$(MINUTES)' SERVICES='$(SERVICES)' SEED='$(SEED)' \
 		$(GO_RUN) --root bin/soak
 
+.PHONY: chaos
+chaos: packages-chaos build ## sudo: FAULTS=500 faults drawn at random; SEED= repeats a course
+	$(GO_RUN) go build -o bin/chaos ./test/chaos
+	@KVIP_BINARY=bin/kvip KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" \
+		FAULTS='$(FAULTS)' SEED='$(SEED)' $(GO_RUN) --root bin/chaos
+
 .PHONY: manifests
 manifests: build ## print all manifests for VIP=192.0.2.10
 	@bin/kvip manifest pod --vip $(VIP) && echo --- && bin/kvip manifest rbac && echo --- && \

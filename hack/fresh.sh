@@ -36,6 +36,7 @@ clean end
 clean-cache end
 demo build ip
 soak build ip
+chaos build ip
 bench-services build ip
 bench-failover build ip keepalived curl
 test vet gcc spin ip sysctl promtool prometheus dockerd docker debootstrap jq ab

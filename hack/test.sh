@@ -88,7 +88,7 @@ export -f run_one
 run_all() { xargs -a "$work/$1/list" -r -L 1 -P "$2" bash -c 'run_one "$0" "$1" "$2"' "$work/$1"; }
 
 # The packages that need real API servers; all others run on every machine.
-lab='/test/(lab/(cluster|servicelab)|e2e/(controlplane|services)|bench|soak|demo/labdemo)(/|$)'
+lab='/test/(lab/(cluster|servicelab)|e2e/(controlplane|services)|bench|soak|chaos|demo/labdemo)(/|$)'
 kind='/test/e2e/(kubeadm|kindservices)$' # and those that need nodes in kind
 
 # module DIR STATICCHECK checks a separate module.

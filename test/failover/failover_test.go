@@ -21,6 +21,10 @@ func TestFaultsAreComplete(t *testing.T) {
 		if (f.Undo == nil) != (f.UndoAfter == 0) || f.UndoAfter > 0 && f.Watch <= f.UndoAfter {
 			t.Errorf("fault %q: undone after %s, watched for %s", f.Key, f.UndoAfter, f.Watch)
 		}
+		meets := f.Meets(f.Tool) && f.Meets(KvipQuick) == (f.Tool == KvipQuick)
+		if f.Target <= 0 || !meets {
+			t.Errorf("fault %q: target %v, tool %q", f.Key, f.Target, f.Tool)
+		}
 		if again, ok := FaultByKey(f.Key); !ok || again.Name != f.Name {
 			t.Errorf("fault %q is not found by its key", f.Key)
 		}

@@ -49,7 +49,10 @@ func keepalivedVersion(out []byte) string {
 }
 
 // Name implements Tool.
-func (k *Keepalived) Name() string { return "keepalived" }
+func (k *Keepalived) Name() string { return KeepalivedName }
+
+// Log implements Tool.
+func (k *Keepalived) Log(n *cluster.Node) string { return n.Log("keepalived") }
 
 // Version implements Tool.
 func (k *Keepalived) Version() string { return k.version }
@@ -70,7 +73,7 @@ func (k *Keepalived) Start(n *cluster.Node) error {
 	const script = `rm -f "$2" "$3"; exec "$1" --dont-fork --log-console --no-syslog --vrrp ` +
 		`--use-file=/etc/keepalived/keepalived.conf --pid="$2" --vrrp_pid="$3"`
 	_, err := n.RunAgent(netlab.Command{
-		Path: "/bin/sh", Log: n.Log("keepalived"),
+		Path: "/bin/sh", Log: k.Log(n),
 		Args: []string{"-c", script, "sh", k.path, filepath.Join(n.Host.Dir, "keepalived.pid"),
 			filepath.Join(n.Host.Dir, "vrrp.pid")},
 	})
@@ -120,7 +123,7 @@ func (k *Keepalived) Ready(_ context.Context, n *cluster.Node) error {
 	if a := n.Agent(); a == nil || !a.Running() {
 		return fmt.Errorf("look at keepalived on %s: it does not run", n.Name)
 	}
-	log, err := os.ReadFile(n.Log("keepalived"))
+	log, err := os.ReadFile(k.Log(n))
 	if err != nil {
 		return fmt.Errorf("look at keepalived on %s: %w", n.Name, err)
 	}

@@ -3,6 +3,7 @@ package failover
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/kvip/kvip/test/lab/cluster"
@@ -11,7 +12,10 @@ import (
 )
 
 // giveUp is when a client is no longer waited for. What is recorded then is that long.
-const giveUp = 20 * time.Second
+const giveUp = 30 * time.Second
+
+// connectionsAskEvery spaces the requests on each long connection.
+const connectionsAskEvery = 200 * time.Millisecond
 
 // Pace says how long to watch.
 type Pace struct {
@@ -26,7 +30,8 @@ type Pace struct {
 type Result struct {
 	Victim     string
 	Start, End time.Time // of what Outage and Holding cover
-	// Back means that another node than the victim served the client in the end.
+	// Back means that another node than the victim served the client in the end, or that the victim
+	// did, after a fault with Stays.
 	Back bool
 	// Outage is the longest gap between the starts of successful requests.
 	Outage time.Duration
@@ -34,26 +39,69 @@ type Result struct {
 	// succeeded, each from the first that failed.
 	Failed    int
 	FailedFor time.Duration
+	Broken    int // how many of the fault's Connections broke
 	Holding   netlab.HolderReport
+}
+
+// Late reports whether the address was away for longer than the fault's target.
+func (r Result) Late(f Fault) bool {
+	if f.Sum {
+		return r.FailedFor > f.Target
+	}
+	return r.Outage > f.Target
+}
+
+// Missed reports whether the result is worse than kvip's must be.
+func (r Result) Missed(f Fault) bool {
+	lost := f.Lossless && (r.Failed > 0 || r.Broken > 0)
+	return !r.Back || r.Holding.TwoHolders > 0 || lost || r.Late(f)
 }
 
 // Run breaks the node, waits until another one serves the client steadily, and measures. It
 // does not mend the node.
 func Run(ctx context.Context, w *Watch, f Fault, victim *cluster.Node, p Pace) (Result, error) {
+	if f.Prepare != nil {
+		if err := f.Prepare(ctx, w.c, victim); err != nil {
+			return Result{}, fmt.Errorf("prepare %s on %s: %w", f.Name, victim.Name, err)
+		}
+	}
+	if f.Connections == 0 || p.Quick {
+		return inject(ctx, w, f, victim, p)
+	}
+	conf, err := w.c.TLS()
+	if err != nil {
+		return Result{}, err
+	}
+	long, err := netlab.StartConnections(netlab.ConnectionsConfig{
+		Host: w.c.Client, Target: netip.AddrPortFrom(w.VIP, cluster.Port), TLS: conf,
+		Count: f.Connections, Every: connectionsAskEvery,
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	defer long.Stop()
+	r, err := inject(ctx, w, f, victim, p)
+	broken, _, _ := long.Result()
+	r.Broken = len(broken)
+	return r, err
+}
+
+func inject(ctx context.Context, w *Watch, f Fault, victim *cluster.Node, p Pace) (Result, error) {
 	r := Result{Victim: victim.Name, Start: time.Now()}
-	if err := f.Break(victim); err != nil {
+	if err := f.Break(w.c, victim); err != nil {
 		return r, fmt.Errorf("%s on %s: %w", f.Name, victim.Name, err)
 	}
 	undone := f.Undo == nil
 	var served time.Time
 	for {
 		now := time.Now()
-		if by := w.Server(); served.IsZero() && by != "" && by != victim.Name {
+		by := w.Server()
+		if served.IsZero() && by != "" && (f.Stays || by != victim.Name) {
 			served, r.Back = now, true
 		}
 		over := now.Sub(r.Start) > giveUp
 		if !undone && (over || p.due(r.Back, now.Sub(r.Start), f.UndoAfter)) {
-			if err := f.Undo(victim); err != nil {
+			if err := f.Undo(w.c, victim); err != nil {
 				return r, fmt.Errorf("end %s on %s: %w", f.Name, victim.Name, err)
 			}
 			undone, served = true, now // watch what the end of it does
@@ -61,6 +109,7 @@ func Run(ctx context.Context, w *Watch, f Fault, victim *cluster.Node, p Pace) (
 		if over || undone && r.Back && now.Sub(served) >= p.After &&
 			p.due(r.Back, now.Sub(r.Start), f.Watch) {
 			r.End = now
+			r.Back = r.Back && (!f.Stays || by == victim.Name)
 			break
 		}
 		if err := wait.Pause(ctx, lookEvery); err != nil {

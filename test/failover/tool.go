@@ -19,6 +19,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/election/kubelease"
+	"github.com/kvip/kvip/pkg/netaddr"
 	"github.com/kvip/kvip/pkg/status"
 	"github.com/kvip/kvip/test/lab/cluster"
 )
@@ -27,6 +28,8 @@ import (
 type Tool interface {
 	Name() string
 	Version() string
+	// Log returns the file to which the agent of a node writes.
+	Log(n *cluster.Node) string
 	// Start starts the agent of a node; it does not wait for it.
 	Start(n *cluster.Node) error
 	// Ready returns nil once the node's agent holds the address or could take it over.
@@ -39,27 +42,48 @@ type Settler interface {
 	Settled(ctx context.Context, c *cluster.Cluster) error
 }
 
+// Names of tools. KvipQuick is kvip with a shorter --failover-timeout.
+const (
+	KvipName       = "kvip"
+	KvipQuick      = "kvip-200ms"
+	KeepalivedName = "keepalived"
+)
+
 // Kvip runs kvip as the kubelet would run the static pod that `kvip manifest pod` prints.
 type Kvip struct {
-	path, version string
-	manifest      []byte
+	name, path, version string
+	manifest            []byte
 }
 
-// NewKvip prints the manifest for the address with the executable at path. The version is for
-// records only.
-func NewKvip(ctx context.Context, path, version string, vip netip.Addr) (*Kvip, error) {
-	manifest, err := exec.CommandContext(ctx, path, "manifest", "pod", "--vip", vip.String()).Output()
+// NewKvip prints the manifest for addresses with the executable at path. The version is for records
+// only.
+func NewKvip(ctx context.Context, path, version string, vips ...netip.Addr) (*Kvip, error) {
+	return newKvip(ctx, KvipName, path, version, vips)
+}
+
+// NewKvipQuick returns KvipQuick.
+func NewKvipQuick(ctx context.Context, path, version string, vip netip.Addr) (*Kvip, error) {
+	return newKvip(ctx, KvipQuick, path, version, []netip.Addr{vip}, "--failover-timeout=200ms")
+}
+
+func newKvip(ctx context.Context, name, path, version string, vips []netip.Addr,
+	flags ...string) (*Kvip, error) {
+	args := append([]string{"manifest", "pod", "--vip", netaddr.Join(vips, ",")}, flags...)
+	manifest, err := exec.CommandContext(ctx, path, args...).Output()
 	if err != nil {
 		return nil, fmt.Errorf("print manifest with %s: %w", path, err)
 	}
-	return &Kvip{path: path, version: version, manifest: manifest}, nil
+	return &Kvip{name: name, path: path, version: version, manifest: manifest}, nil
 }
 
 // Name implements Tool.
-func (k *Kvip) Name() string { return "kvip" }
+func (k *Kvip) Name() string { return k.name }
 
 // Version implements Tool.
 func (k *Kvip) Version() string { return k.version }
+
+// Log implements Tool.
+func (k *Kvip) Log(n *cluster.Node) string { return n.Log("kvip") }
 
 // Start implements Tool.
 func (k *Kvip) Start(n *cluster.Node) error {

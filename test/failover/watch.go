@@ -121,7 +121,7 @@ func NodeReady(ctx context.Context, n *cluster.Node, t Tool) error {
 			return nil
 		}
 		if a := n.Agent(); a == nil || !a.Running() {
-			return fmt.Errorf("wait for node %s: its agent does not run, see %s", n.Name, n.Log(t.Name()))
+			return fmt.Errorf("wait for node %s: its agent does not run, see %s", n.Name, t.Log(n))
 		}
 		if wait.Pause(ctx, 2*lookEvery) != nil {
 			return fmt.Errorf("wait for node %s: %w", n.Name, err)

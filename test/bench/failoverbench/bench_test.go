@@ -39,8 +39,8 @@ func TestSummary(t *testing.T) {
 	runs := []run{sampleRun("kvip", "x", 1, 30*ms, 0), sampleRun("kvip", "x", 2, 10*ms, 3),
 		sampleRun("kvip", "x", 3, 20*ms, 1)}
 	want := summary{
-		Runs: 3, P50: 20 * ms, P95: 30 * ms, Max: 30 * ms, Failed: 3, FailedFor: 30 * ms, Two: 4,
-		Samples: 1200, Gap: 7 * ms,
+		Runs: 3, P50: 20 * ms, P95: 30 * ms, Max: 30 * ms, Failed: 3, MostFailed: 3,
+		FailedFor: 30 * ms, Two: 4, Samples: 1200, Gap: 7 * ms,
 	}
 	if got := summarise(runs); got != want {
 		t.Errorf("summary %+v, want %+v", got, want)
@@ -106,7 +106,7 @@ func TestDamagedResultsAreRefused(t *testing.T) {
 	for name, text := range map[string]string{
 		"other columns": "a,b,c\n1,2,3\n",
 		"no number": strings.Join(runColumns, ",") +
-			"\nkvip,x,one,1,1,1,1,1,1,k,k,e,v,2026-11-23T00:00:00Z,m\n",
+			"\nkvip,x,one,1,1,1,0,1,1,1,k,k,e,v,2026-11-23T00:00:00Z,m\n",
 		"short row": strings.Join(runColumns, ",") + "\nkvip,x,1\n",
 	} {
 		docs := t.TempDir()
@@ -125,30 +125,33 @@ func TestDamagedResultsAreRefused(t *testing.T) {
 // fakeTool is a tool of a version.
 type fakeTool struct {
 	failover.Tool
-	version string
+	name, version string
 }
 
-func (fakeTool) Name() string      { return "kvip" }
+func (f fakeTool) Name() string    { return f.name }
 func (f fakeTool) Version() string { return f.version }
 
 func TestOnlyMissingRunsAreMade(t *testing.T) {
-	s := &session{opts: options{runs: 2, faults: []string{"api-killed", "node-off", idleKey}}}
+	s := &session{opts: options{
+		runs: 2, faults: []string{"move", "api-killed", "node-off", "node-off-quick", idleKey},
+	}}
 	have := done([]run{sampleRun("kvip", "api-killed", 1, ms, 0),
 		sampleRun("keepalived", "node-off", 1, ms, 0)})
 	for _, tt := range []struct {
-		version string
-		number  int
-		want    string
+		tool, version string
+		number        int
+		want          string
 	}{
-		{"v1", 1, "node-off"}, {"v1", 2, "api-killed node-off"}, {"v2", 1, "api-killed node-off"},
-		{"v1", 3, ""},
+		{"kvip", "v1", 1, "move node-off"}, {"kvip", "v1", 2, "move api-killed node-off"},
+		{"kvip", "v2", 1, "move api-killed node-off"}, {"kvip", "v1", 3, ""},
+		{"keepalived", "v1", 1, "api-killed"}, {"kvip-200ms", "v1", 1, "node-off-quick"},
 	} {
 		var got []string
-		for _, f := range s.missing(have, fakeTool{version: tt.version}, tt.number) {
+		for _, f := range s.missing(have, fakeTool{name: tt.tool, version: tt.version}, tt.number) {
 			got = append(got, f.Key)
 		}
 		if strings.Join(got, " ") != tt.want {
-			t.Errorf("version %s, run %d: missing %v, want %q", tt.version, tt.number, got, tt.want)
+			t.Errorf("%+v: missing %v", tt, got)
 		}
 	}
 }
@@ -161,7 +164,7 @@ func TestOptions(t *testing.T) {
 	}
 	all, err := parse("", "", "")
 	must(t, err)
-	if all.runs != 20 || len(all.tools) != 2 || len(all.faults) != len(failover.Faults())+1 {
+	if all.runs != 20 || len(all.tools) != 3 || len(all.faults) != len(failover.Faults())+1 {
 		t.Errorf("without options: %+v", all)
 	}
 	some, err := parse("3", "keepalived", "node-off, api-killed")
@@ -181,14 +184,27 @@ func TestOptions(t *testing.T) {
 func TestTableNamesMisses(t *testing.T) {
 	old := sampleRun("keepalived", "agent-sigstop", 1, 90*ms, 300)
 	old.Failed = -1 // measured before failed requests were counted
+	lossless := sampleRun("kvip", "move", 1, 30*ms, 0)
+	broken := sampleRun("kvip", "agent-sigterm", 1, 30*ms, 0)
+	lossless.Failed, lossless.FailedFor = 0, 0
+	broken.Failed, broken.Broken = 0, 7
 	table := failoverTable([]run{
+		lossless, broken, sampleRun("kvip", "api-sigterm", 1, 30*ms, 0),
 		sampleRun("kvip", "api-killed", 1, 80*ms, 0), sampleRun("kvip", "api-hung", 1, 2500*ms, 0),
-		sampleRun("kvip", "agent-sigstop", 1, 900*ms, 2), old,
+		sampleRun("kvip", "etcd-killed", 1, 501*ms, 0),
+		sampleRun("kvip-200ms", "node-off-quick", 1, 200*ms, 0),
+		sampleRun("kvip", "agent-sigstop", 1, 300*ms, 2), old,
 	})
 	for _, want := range []string{
-		"| API server killed | ≤ 150 ms | 80 ms | 80 ms | 80 ms | 3 in 80 ms | 0 of 400 | - | - |",
+		"| kvip move | ≤ 100 ms, none failed | 30 ms | 30 ms | 30 ms | 0 in 0 ms, 0 of 200 connections |",
+		"| 30 ms | **0 in 30 ms, 7 of 200 connections, missed** |",
+		"| API server SIGTERM, shutdown delay | ≤ 100 ms, none failed | 30 ms | 30 ms | 30 ms | " +
+			"**3 in 30 ms, missed** |",
+		"| API server killed | ≤ 80 ms | 80 ms | 80 ms | 80 ms | 3 in 80 ms | 0 of 400 | - | - |",
 		"| 2.50 s | **2.50 s, missed** | 2.50 s | 3 in 2.50 s | 0 of 400 |",
-		"| no two holders | 900 ms | 900 ms | 900 ms | 3 in 900 ms | **2 of 400, missed** | 90 ms | " +
+		"| ≤ 500 ms in all | 501 ms | 501 ms | 501 ms | **3 in 501 ms, missed** |",
+		"| node off, --failover-timeout 200ms | ≤ 280 ms | 200 ms |",
+		"| ≤ 450 ms | 300 ms | 300 ms | 300 ms | 3 in 300 ms | **2 of 400, missed** | 90 ms | " +
 			"90 ms | 90 ms | - | 300 of 400 |",
 		"Measured on 2026-11-23: 2 cores of X, 8 GiB; Linux 6.1, Kubernetes v1.36.3, etcd v3.6.16, " +
 			"kvip v1 (1 run a fault)",
@@ -224,8 +240,9 @@ func TestPlotIsWellFormed(t *testing.T) {
 	var runs []run
 	for _, f := range failover.Faults() {
 		for n := range 20 {
-			runs = append(runs, sampleRun("kvip", f.Key, n+1, f.Target, 0),
-				sampleRun("keepalived", f.Key, n+1, time.Hour, n%2))
+			for _, tool := range lanes(f) {
+				runs = append(runs, sampleRun(tool, f.Key, n+1, f.Target, n%2))
+			}
 		}
 	}
 	svg := plot(runs)

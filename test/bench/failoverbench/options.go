@@ -12,7 +12,7 @@ import (
 // idleKey stands beside the faults' keys for the measurement of idle agents.
 const idleKey = "idle"
 
-var toolNames = []string{"kvip", "keepalived"}
+var toolNames = []string{failover.KvipName, failover.KvipQuick, failover.KeepalivedName}
 
 // options say what to measure.
 type options struct {

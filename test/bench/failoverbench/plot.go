@@ -1,6 +1,7 @@
 package failoverbench
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strings"
@@ -29,7 +30,15 @@ const (
 )
 
 // toolColours are distinguishable with any colour vision.
-var toolColours = map[string]string{"kvip": benchreport.Blue, "keepalived": benchreport.Orange}
+var toolColours = map[string]string{
+	failover.KvipName: benchreport.Blue, failover.KvipQuick: benchreport.Blue,
+	failover.KeepalivedName: benchreport.Orange,
+}
+
+// lanes are the tools of a fault's band, from above.
+func lanes(f failover.Fault) []string {
+	return []string{cmp.Or(f.Tool, failover.KvipName), failover.KeepalivedName}
+}
 
 // plot draws every run as a dot: a strip plot. It is an SVG document.
 func plot(runs []run) string {
@@ -57,7 +66,7 @@ func across(d time.Duration) float64 {
 }
 
 func legend(b *strings.Builder, x, y int) {
-	for _, tool := range toolNames {
+	for _, tool := range []string{failover.KvipName, failover.KeepalivedName} {
 		fmt.Fprintf(b, `<circle cx="%d" cy="%d" r="4" fill="%s"/>`+"\n", x+4, y-4, toolColours[tool])
 		benchreport.Label(b, x+14, y, "start", benchreport.Ink, 13, tool)
 		x += 30 + 8*len(tool)
@@ -91,7 +100,7 @@ func axis(b *strings.Builder, bottom int) {
 func band(b *strings.Builder, top int, f failover.Fault, runs []run) {
 	benchreport.Line(b, 20, top, plotRight, top, benchreport.Grid, 1)
 	benchreport.Label(b, 20, top+bandHeight/2+5, "start", benchreport.Ink, 13, f.Name)
-	for i, tool := range toolNames {
+	for i, tool := range lanes(f) {
 		middle := float64(top) + 5 + laneHeight*(float64(i)+0.5)
 		for _, r := range of(runs, tool, f.Key) {
 			dot(b, r, middle)

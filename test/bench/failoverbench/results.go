@@ -12,8 +12,8 @@ import (
 
 // runColumns are those of failover.csv: one row for each fault of each run.
 var runColumns = []string{
-	"tool", "fault", "run", "outage_ms", "failed_requests", "failed_ms", "samples",
-	"two_holder_samples", "max_gap_ms",
+	"tool", "fault", "run", "outage_ms", "failed_requests", "failed_ms", "broken_connections",
+	"samples", "two_holder_samples", "max_gap_ms",
 	"kernel", "kubernetes", "etcd", "tool_version", "date", "machine",
 }
 
@@ -24,6 +24,7 @@ type run struct {
 	Outage      time.Duration
 	Failed      int           // requests that failed; -1: not counted
 	FailedFor   time.Duration // sum of the times in which none succeeded
+	Broken      int           // long connections that broke
 	Samples     int
 	Two         int           // samples with two holders
 	Gap         time.Duration // longest time without a sample
@@ -37,7 +38,7 @@ func newRun(t failover.Tool, f failover.Fault, number int, r failover.Result,
 	s benchreport.Setting) run {
 	return run{
 		Tool: t.Name(), Fault: f.Key, Number: number, Outage: r.Outage,
-		Failed: r.Failed, FailedFor: r.FailedFor,
+		Failed: r.Failed, FailedFor: r.FailedFor, Broken: r.Broken,
 		Samples: r.Holding.Samples, Two: r.Holding.TwoHolders, Gap: r.Holding.MaxGap,
 		Setting: s, Version: t.Version(), Date: r.Start,
 	}
@@ -46,7 +47,8 @@ func newRun(t failover.Tool, f failover.Fault, number int, r failover.Result,
 func (r run) row() []string {
 	return []string{
 		r.Tool, r.Fault, strconv.Itoa(r.Number), benchreport.Millis(r.Outage), strconv.Itoa(r.Failed),
-		benchreport.Millis(r.FailedFor), strconv.Itoa(r.Samples), strconv.Itoa(r.Two),
+		benchreport.Millis(r.FailedFor), strconv.Itoa(r.Broken), strconv.Itoa(r.Samples),
+		strconv.Itoa(r.Two),
 		benchreport.Millis(r.Gap),
 		r.Kernel, r.Kubernetes, r.Etcd, r.Version, benchreport.Stamp(r.Date), r.Machine,
 	}
@@ -59,11 +61,11 @@ func readRuns(t *benchreport.Table) ([]run, error) {
 		f := benchreport.Fields{Row: row}
 		r := run{
 			Tool: row[0], Fault: row[1], Number: f.Int(2), Outage: f.Millis(3), Failed: f.Int(4),
-			FailedFor: f.Millis(5), Samples: f.Int(6), Two: f.Int(7), Gap: f.Millis(8),
+			FailedFor: f.Millis(5), Broken: f.Int(6), Samples: f.Int(7), Two: f.Int(8), Gap: f.Millis(9),
 			Setting: benchreport.Setting{
-				Kernel: row[9], Kubernetes: row[10], Etcd: row[11], Machine: row[14],
+				Kernel: row[10], Kubernetes: row[11], Etcd: row[12], Machine: row[15],
 			},
-			Version: row[12], Date: f.Time(13),
+			Version: row[13], Date: f.Time(14),
 		}
 		if f.Err != nil {
 			return nil, fmt.Errorf("read %s, row %d: %w", t.Path, i+1, f.Err)
@@ -131,8 +133,10 @@ func readIdle(t *benchreport.Table) ([]idle, error) {
 type summary struct {
 	Runs          int
 	P50, P95, Max time.Duration
-	Failed        int           // p95 of failed requests; -1: not counted in all runs
+	Failed        int // p95 of failed requests; -1: not counted in all runs
+	MostFailed    int
 	FailedFor     time.Duration // p95 of the sum of the times in which none succeeded
+	Broken        int           // connections, over all runs
 	Two, Samples  int           // over all runs
 	Gap           time.Duration
 }
@@ -149,6 +153,7 @@ func summarise(runs []run) summary {
 		outages, sums = append(outages, r.Outage), append(sums, r.FailedFor)
 		failed = append(failed, r.Failed)
 		s.Two += r.Two
+		s.Broken += r.Broken
 		s.Samples += r.Samples
 		s.Gap = max(s.Gap, r.Gap)
 	}
@@ -156,6 +161,7 @@ func summarise(runs []run) summary {
 	slices.Sort(sums)
 	slices.Sort(failed)
 	s.FailedFor, s.Failed = benchreport.Percentile(sums, 95), benchreport.Percentile(failed, 95)
+	s.MostFailed = failed[len(failed)-1]
 	if failed[0] < 0 {
 		s.Failed = -1
 	}

@@ -75,12 +75,15 @@ func newSession(ctx context.Context, opts options, r *report) (*session, error) 
 }
 
 func findTool(ctx context.Context, name string) (failover.Tool, error) {
-	if name == "keepalived" {
+	if name == failover.KeepalivedName {
 		return failover.NewKeepalived(cluster.VIP4)
 	}
 	path, version, err := failover.FindKvip(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if name == failover.KvipQuick {
+		return failover.NewKvipQuick(ctx, path, version, cluster.VIP4)
 	}
 	return failover.NewKvip(ctx, path, version, cluster.VIP4)
 }
@@ -110,7 +113,7 @@ func (s *session) measure(ctx context.Context) error {
 // missing returns the faults that one tool has not met in one round.
 func (s *session) missing(done map[key]bool, t failover.Tool, number int) []failover.Fault {
 	return slices.DeleteFunc(failover.Faults(), func(f failover.Fault) bool {
-		return number > s.opts.runs || !slices.Contains(s.opts.faults, f.Key) ||
+		return number > s.opts.runs || !f.Meets(t.Name()) || !slices.Contains(s.opts.faults, f.Key) ||
 			done[key{t.Name(), t.Version(), f.Key, number}]
 	})
 }
@@ -118,7 +121,8 @@ func (s *session) missing(done map[key]bool, t failover.Tool, number int) []fail
 // round measures one tool once under each of the faults, and idle if that is missing.
 func (s *session) round(ctx context.Context, t failover.Tool, number int,
 	faults []failover.Fault) error {
-	if slices.Contains(s.opts.faults, idleKey) && !s.report.hasIdle(t) {
+	idles := t.Name() != failover.KvipQuick && slices.Contains(s.opts.faults, idleKey)
+	if idles && !s.report.hasIdle(t) {
 		if err := s.idle(ctx, t); err != nil {
 			return err
 		}
@@ -144,7 +148,7 @@ func (s *session) printLogs(t failover.Tool) {
 		return
 	}
 	for _, n := range s.cluster.Nodes {
-		text, err := os.ReadFile(n.Log(t.Name()))
+		text, err := os.ReadFile(t.Log(n))
 		if err != nil {
 			continue // it has not been started
 		}
@@ -168,6 +172,9 @@ func (s *session) fault(ctx context.Context, t failover.Tool, f failover.Fault, 
 	note := ""
 	if !result.Back {
 		note = ", NOT served by another node in the end"
+	}
+	if result.Broken > 0 {
+		note += fmt.Sprintf(", %d connections broke", result.Broken)
 	}
 	say("%-10s run %2d  %-34s outage %5.0f ms, %d failed in %v, two holders in %d of %d samples "+
 		"(longest gap %s)%s",
@@ -198,14 +205,13 @@ func (s *session) inject(ctx context.Context, f failover.Fault) (result failover
 
 // explain prints the logs of kvip's agents in a run that missed its target.
 func (s *session) explain(t failover.Tool, f failover.Fault, r failover.Result) {
-	missed := !r.Back || r.Holding.TwoHolders > 0 || f.Target > 0 && r.Outage > f.Target
-	if !missed || t.Name() != "kvip" {
+	if !r.Missed(f) || t.Name() == failover.KeepalivedName {
 		return
 	}
 	say("  missed; what the agents wrote since %s, when %s was broken:",
 		r.Start.UTC().Format("15:04:05.000"), r.Victim)
 	for _, n := range s.cluster.Nodes {
-		text, err := os.ReadFile(n.Log(t.Name()))
+		text, err := os.ReadFile(t.Log(n))
 		if err != nil {
 			say("  %s: %v", n.Name, err)
 			continue

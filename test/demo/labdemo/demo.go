@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/kvip/kvip/test/demo/screen"
@@ -44,7 +45,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	}()
 	defer stopLive()
 	var rows []row
-	faults := failover.Faults()
+	faults := slices.DeleteFunc(failover.Faults(), func(f failover.Fault) bool { return f.Variant })
 	for i, f := range faults {
 		holder, err := d.holder(ctx, f)
 		if err != nil {

@@ -11,8 +11,8 @@ import (
 )
 
 func TestTableAndVerdict(t *testing.T) {
-	faults := failover.Faults()
-	good := row{faults[1],
+	killed, _ := failover.FaultByKey("api-killed")
+	good := row{killed,
 		failover.Result{Back: true, Outage: 80 * time.Millisecond,
 			Holding: netlab.HolderReport{Samples: 100}}}
 	slow, lost, two := good, good, good
@@ -21,7 +21,7 @@ func TestTableAndVerdict(t *testing.T) {
 	two.result.Holding.TwoHolders = 1
 	text := table([]row{good, slow, lost})
 	for _, want := range []string{
-		"API server killed                        80 ms  <= 150 ms  0 of 100 samples\n",
+		"API server killed                        80 ms       0   <= 80 ms  0 of 100 samples\n",
 		"above the target\n", "NOT SERVED AGAIN\n",
 	} {
 		if !strings.Contains(text, want) {

@@ -2,6 +2,7 @@ package labdemo
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/kvip/kvip/test/failover"
@@ -16,23 +17,23 @@ type row struct {
 // table shows all results.
 func table(rows []row) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-36s %9s %10s  %s\n", "fault on the holder", "outage", "target", "two holders")
+	const line = "%-36s %9s %7s %10s  %s\n"
+	fmt.Fprintf(&b, line, "fault on the holder", "outage", "failed", "target", "two holders")
 	for _, r := range rows {
-		target, note := "-", ""
-		if r.fault.Target > 0 {
-			target = "<= " + failover.Figure(r.fault.Target)
-		}
+		target, note := "<= "+failover.Figure(r.fault.Target), ""
 		switch {
 		case !r.result.Back:
 			note = "  NOT SERVED AGAIN"
-		case r.fault.Target > 0 && r.result.Outage > r.fault.Target:
+		case r.result.Late(r.fault):
 			note = "  above the target"
 		}
-		fmt.Fprintf(&b, "%-36s %9s %10s  %d of %d samples%s\n", r.fault.Name,
-			failover.Figure(r.result.Outage), target,
-			r.result.Holding.TwoHolders, r.result.Holding.Samples, note)
+		seen := r.result.Holding
+		two := fmt.Sprintf("%d of %d samples%s", seen.TwoHolders, seen.Samples, note)
+		fmt.Fprintf(&b, line, r.fault.Name, failover.Figure(r.result.Outage),
+			strconv.Itoa(r.result.Failed), target, two)
 	}
 	b.WriteString("outage: the longest time between successful requests, which start every 10 ms\n")
+	b.WriteString("failed: requests without an answer\n")
 	b.WriteString("target: what 95 % of runs must reach, as `make bench-failover` measures it")
 	return b.String()
 }

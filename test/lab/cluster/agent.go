@@ -20,6 +20,9 @@ type Agent struct {
 	command netlab.Command
 }
 
+// Path returns the path of the executable.
+func (a *Agent) Path() string { return a.command.Path }
+
 // RunKvip starts an executable as the node's agent, with the capabilities that the manifest grants.
 // Its output is appended to Log("kvip").
 func (n *Node) RunKvip(path string, args, env []string) (*Agent, error) {

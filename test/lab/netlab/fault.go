@@ -16,24 +16,43 @@ import (
 // dropTable is what the switch drops now, for each pair of hosts and direction.
 type dropTable struct {
 	mu    sync.Mutex
-	rules map[[2]*Host][]uint16 // from and to; TCP ports, or none for everything
-	down  map[*Host]bool        // unplugged, or with a link that is down
+	rules map[[2]*Host]drop // from and to
+	down  map[*Host]bool    // unplugged, or with a link that is down
+}
+
+// drop is what is dropped between two hosts.
+type drop struct {
+	ports   []uint16 // TCP and UDP; none for everything
+	percent int      // of the frames, at random; 0 for all
 }
 
 func newDropTable() *dropTable {
-	return &dropTable{rules: map[[2]*Host][]uint16{}, down: map[*Host]bool{}}
+	return &dropTable{rules: map[[2]*Host]drop{}, down: map[*Host]bool{}}
 }
 
 // Drop makes the switch drop frames from one host to another, in that direction only: all of them,
 // or with ports only TCP and UDP from or to these. It replaces an earlier Drop of the same pair.
 func (l *Lab) Drop(from, to *Host, ports ...uint16) error {
+	return l.set(from, to, drop{ports: ports})
+}
+
+// Lose makes the switch drop a percentage of the frames from one host to another, in that direction
+// only, at random. It replaces an earlier Lose or Drop of the same pair.
+func (l *Lab) Lose(percent int, from, to *Host) error {
+	if percent < 1 || percent > 99 {
+		return fmt.Errorf("lose %d %% of the frames: want 1 to 99", percent)
+	}
+	return l.set(from, to, drop{percent: percent})
+}
+
+func (l *Lab) set(from, to *Host, d drop) error {
 	l.sw.drops.mu.Lock()
 	defer l.sw.drops.mu.Unlock()
-	l.sw.drops.rules[[2]*Host{from, to}] = ports
+	l.sw.drops.rules[[2]*Host{from, to}] = d
 	return l.sw.apply(to)
 }
 
-// Heal ends every Drop and Partition.
+// Heal ends every Drop, Lose and Partition.
 func (l *Lab) Heal() error {
 	l.sw.drops.mu.Lock()
 	defer l.sw.drops.mu.Unlock()
@@ -73,9 +92,9 @@ func (l *Lab) PartitionPorts(h *Host, ports []uint16, others ...*Host) error {
 // apply sets the filter of a host's switch port. The caller holds the lock.
 func (f *networkSwitch) apply(to *Host) error {
 	var rules []dropRule
-	for pair, ports := range f.drops.rules {
+	for pair, d := range f.drops.rules {
 		if pair[1] == to {
-			rules = append(rules, dropRule{from: pair[0].MAC, ports: ports})
+			rules = append(rules, dropRule{from: pair[0].MAC, drop: d})
 		}
 	}
 	slices.SortFunc(rules, func(a, b dropRule) int { return bytes.Compare(a.from, b.from) })
@@ -83,7 +102,7 @@ func (f *networkSwitch) apply(to *Host) error {
 }
 
 // Reachable reports whether two hosts can exchange frames in both directions now. A drop of single
-// ports does not count: the hosts still share the segment.
+// ports, or of some frames, does not count: the hosts still share the segment.
 func (l *Lab) Reachable(a, b *Host) bool {
 	l.sw.drops.mu.Lock()
 	defer l.sw.drops.mu.Unlock()
@@ -91,7 +110,7 @@ func (l *Lab) Reachable(a, b *Host) bool {
 		return false
 	}
 	for _, pair := range [][2]*Host{{a, b}, {b, a}} {
-		if ports, ok := l.sw.drops.rules[pair]; ok && len(ports) == 0 {
+		if d, ok := l.sw.drops.rules[pair]; ok && len(d.ports) == 0 && d.percent == 0 {
 			return false
 		}
 	}

@@ -3,6 +3,7 @@ package netlab
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 
@@ -18,11 +19,10 @@ const (
 	actDrop = 2          // TC_ACT_SHOT
 )
 
-// dropRule drops frames from a host: TCP segments from or to one of the ports, or every frame if
-// there are no ports.
+// dropRule drops frames from a host.
 type dropRule struct {
-	from  net.HardwareAddr
-	ports []uint16
+	from net.HardwareAddr
+	drop
 }
 
 // prepareFilter adds the queueing discipline to which filters are attached.
@@ -94,6 +94,14 @@ func program(rules []dropRule) []bpf.Instruction {
 
 func block(d dropRule) []bpf.Instruction {
 	body := []bpf.Instruction{bpf.RetConstant{Val: actDrop}}
+	if d.percent > 0 {
+		body = append([]bpf.Instruction{
+			bpf.LoadExtension{Num: bpf.ExtRand},
+			bpf.JumpIf{
+				Cond: bpf.JumpGreaterOrEqual, Val: uint32(d.percent) * (math.MaxUint32 / 100), SkipTrue: 1,
+			},
+		}, body...)
+	}
 	if len(d.ports) > 0 {
 		body = slices.Concat(transport(unix.ETH_P_IP, 23, ports4(d.ports, actDrop)),
 			transport(unix.ETH_P_IPV6, 20, ports6(d.ports, actDrop)))

@@ -340,7 +340,7 @@ func LimitCPU(cores float64, procs ...*Process) (undo func() error, err error) {
 	}
 	for _, p := range procs {
 		if err == nil {
-			before[p], err = cgroupOf(p, root, v2)
+			before[p], err = cgroupOf(p, root, "cpu", v2)
 		}
 		if err == nil {
 			err = write(dir, "cgroup.procs", strconv.Itoa(p.PID()))
@@ -365,8 +365,8 @@ func release(dir string, before map[*Process]string) error {
 	return errors.Join(errors.Join(errs...), os.Remove(dir))
 }
 
-// cgroupOf returns the directory of the cgroup that limits a process's CPU time.
-func cgroupOf(p *Process, root string, v2 bool) (string, error) {
+// cgroupOf returns the directory of a process's cgroup of a controller, which version 2 has not.
+func cgroupOf(p *Process, root, controller string, v2 bool) (string, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.PID()))
 	if err != nil {
 		return "", err
@@ -376,7 +376,7 @@ func cgroupOf(p *Process, root string, v2 bool) (string, error) {
 		if len(parts) != 3 {
 			continue
 		}
-		if v2 && parts[1] == "" || !v2 && strings.Contains(","+parts[1]+",", ",cpu,") {
+		if v2 && parts[1] == "" || !v2 && strings.Contains(","+parts[1]+",", ","+controller+",") {
 			return filepath.Join(root, parts[2]), nil
 		}
 	}

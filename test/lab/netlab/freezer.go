@@ -1,0 +1,48 @@
+package netlab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// freezerV1 is where the freezer of cgroups of version 1 is mounted.
+const freezerV1 = cgroups + "/freezer"
+
+// ErrNoFreezer means that this machine cannot freeze processes by a cgroup.
+var ErrNoFreezer = errors.New("no cgroup here can freeze processes")
+
+// FreezeGroup freezes processes with the freezer of cgroups, as a container runtime does: unlike
+// SIGSTOP nothing that the process or its parent does shows it. undo continues them.
+func FreezeGroup(procs ...*Process) (undo func() error, err error) {
+	root, file, frozen, thawed, v2 := freezerV1, "freezer.state", "FROZEN", "THAWED", false
+	if _, err := os.Stat(root); err != nil {
+		root, file, frozen, thawed, v2 = cgroups, "cgroup.freeze", "1", "0", true
+		if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil {
+			return nil, ErrNoFreezer
+		}
+	}
+	dir, err := os.MkdirTemp(root, "kvip-lab-freezer-")
+	if err != nil {
+		return nil, fmt.Errorf("freeze processes: %w", err)
+	}
+	before := map[*Process]string{}
+	undo = func() error { return errors.Join(write(dir, file, thawed), release(dir, before)) }
+	for _, p := range procs {
+		if err == nil {
+			before[p], err = cgroupOf(p, root, "freezer", v2)
+		}
+		if err == nil {
+			err = write(dir, "cgroup.procs", strconv.Itoa(p.PID()))
+		}
+	}
+	if err == nil {
+		err = write(dir, file, frozen)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("freeze processes: %w", err), undo())
+	}
+	return undo, nil
+}
