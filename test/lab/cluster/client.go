@@ -60,13 +60,15 @@ func (c *Cluster) StartClient(vip netip.Addr) (*netlab.Client, error) {
 	return c.StartClientOf(vip, "/readyz")
 }
 
-// StartClientOf starts a client of another page.
+// StartClientOf starts a client of another page, as an administrator: anonymous clients may read
+// only a few.
 func (c *Cluster) StartClientOf(vip netip.Addr, page string) (*netlab.Client, error) {
 	conf, err := c.TLS()
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(c.Nodes, func(n *Node) bool { return n.API.NoAnonymous }) {
+	refused := slices.ContainsFunc(c.Nodes, func(n *Node) bool { return n.API.NoAnonymous })
+	if page == "/readyz" && !refused {
 		conf.Certificates, conf.GetClientCertificate = nil, nil
 	}
 	return netlab.StartClient(netlab.ClientConfig{
