@@ -96,8 +96,11 @@ func New(cfg Config) (*Fence, Variant, error) {
 	}
 	f := &Fence{cfg: cfg}
 	var err error
-	if f.variant, err = probe(); err != nil {
+	if f.variant, err = probe(); f.variant == Lifetimes {
 		return nil, Lifetimes, err
+	}
+	if err != nil {
+		cfg.Log.Info("a better fence does not work here", "fence", f.variant, "err", err)
 	}
 	for _, a := range cfg.VIPs {
 		m, err := newMember(tableName(a.Unmap()), a.Unmap(), cfg.Longest)

@@ -50,13 +50,14 @@ var probeVIPs = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAd
 const probeMark = "-probe-"
 
 // probe builds the tables of probeVIPs on the loopback link, renews, closes, and removes them.
-// Versions of kernels say little: distributions backport and leave out.
+// Versions of kernels say little: distributions backport and leave out. The error says why a better
+// variant, or any, does not work.
 func probe() (Variant, error) {
 	var errs []error
 	for _, v := range []Variant{Full, Flushable, IngressOnly} {
 		err := v.try()
 		if err == nil {
-			return v, nil
+			return v, errors.Join(errs...)
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", v, err))
 		if errors.Is(err, unix.EPERM) {
@@ -66,8 +67,19 @@ func probe() (Variant, error) {
 	return Lifetimes, fmt.Errorf("fence addresses by nftables: %w", errors.Join(errs...))
 }
 
-// try reports what fails with a variant.
+// try reports what fails with a variant. A request that met a long transaction of another program
+// may fail once.
 func (v Variant) try() (err error) {
+	for range 3 {
+		err = v.tryOnce()
+		if err == nil || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP) {
+			return err
+		}
+	}
+	return err
+}
+
+func (v Variant) tryOnce() (err error) {
 	for _, vip := range probeVIPs {
 		name := fmt.Sprintf("%s%s%08x", tableName(vip), probeMark, rand.Uint32())
 		m, err := newMember(name, vip, time.Second)
@@ -92,21 +104,42 @@ func (v Variant) tryAddress(m *member) (err error) {
 	if err := m.layout.build(m.table, "lo", v.egress()); err != nil {
 		return err
 	}
-	for _, step := range []struct {
-		code uint16
-		open bool
-	}{{codeRenew + 9, false}, {codeTicket, false}, {codeRenew + 9, true}, {codeClose, false}} {
-		if err := m.frames.send(step.code); err != nil {
+	if err := m.expect(false, codeRenew+probeLifetime); err != nil { // without a ticket
+		return err
+	}
+	for try := 1; ; try++ {
+		err := m.expect(true, codeTicket, codeRenew+probeLifetime)
+		if err == nil {
+			break
+		}
+		if try == probeTries {
 			return err
 		}
-		left, err := m.table.Remaining(setAlive, m.layout.vip)
-		if err != nil {
+	}
+	return m.expect(false, codeClose)
+}
+
+const (
+	// probeLifetime is the index of a lifetime of 200 ms.
+	probeLifetime = 9
+	// probeTries is how often a renewal is tried: on a busy node this process may stand still for
+	// longer than a ticket or an element lasts, and the variant would be a lesser one until it ends.
+	probeTries = 100
+)
+
+// expect sends frames and returns an error unless the address is then answered for, or is not.
+func (m *member) expect(open bool, codes ...uint16) error {
+	for _, code := range codes {
+		if err := m.frames.send(code); err != nil {
 			return err
 		}
-		if open := left > 0; open != step.open {
-			return fmt.Errorf("after frame %#x the element is there: %t, want %t",
-				step.code, open, step.open)
-		}
+	}
+	left, err := m.table.Remaining(setAlive, m.layout.vip)
+	if err != nil {
+		return err
+	}
+	if left > 0 != open {
+		return fmt.Errorf("after frames %#x the element is there: %t, want %t", codes, left > 0, open)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kvip/kvip/test/benchreport"
 	"github.com/kvip/kvip/test/failover"
 	"github.com/kvip/kvip/test/lab/cluster"
 	"github.com/kvip/kvip/test/lab/netlab"
@@ -24,6 +24,7 @@ const (
 	together = 0.3
 	// perRound is how many faults happen between two recoveries.
 	perRound      = 10
+	logLines      = 60 // of each agent, after a failure
 	recoverWithin = 2 * time.Minute
 )
 
@@ -199,15 +200,27 @@ func (c *chaos) span() time.Duration {
 	return time.Duration(float64(shortest) * math.Exp(c.random.Float64()*factor))
 }
 
-// printLogs prints what the agents wrote lately.
+// printLogs prints what the agents report, and what they wrote lately.
 func (c *chaos) printLogs() {
+	if a := running(c.cluster.Nodes[0]); a != nil {
+		var out bytes.Buffer
+		n := c.cluster.Nodes[0]
+		p, err := n.Host.Start(n.WithState(netlab.Command{
+			Path: a.Path(), Args: []string{"status", "-o", "json"}, Stdout: &out, Output: &out,
+		}))
+		if err == nil {
+			err = p.Err()
+		}
+		say("kvip status: %v\n%s", err, &out)
+	}
 	for _, n := range c.cluster.Nodes {
 		text, err := os.ReadFile(c.tool.Log(n))
 		if err != nil {
 			say("%v", err)
 			continue
 		}
-		lines := benchreport.LogSince(string(text), time.Now().Add(-30*time.Second))
-		say("the log of %s:\n  %s", n.Name, strings.Join(lines, "\n  "))
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		lines = lines[max(0, len(lines)-logLines):]
+		say("the end of the log of %s:\n  %s", n.Name, strings.Join(lines, "\n  "))
 	}
 }
