@@ -146,6 +146,10 @@ func (m *Machine) granted(from string, msg quorum.Message) {
 func (m *Machine) claimFast() {
 	m.inheritSlowMoves()
 	r, last := m.lease.record, m.lease.last
+	slow := r.Degraded == string(ReasonAPIServerSlow) && r.RequestedBy != ""
+	if slow && m.voter.Left(r.tenure()) { // no release counts it (E6)
+		m.tenure.slowMoves = min(m.tenure.slowMoves+1, MaxSlowMoves)
+	}
 	mark := Mark{Fast: true, Voters: r.Mark.Voters}
 	w := write{
 		kind: Claim, oldMAC: cmp.Or(r.MAC, last.mac), from: last.id, reason: ReasonSilent,
