@@ -2,7 +2,6 @@ package fence
 
 import (
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/kvip/kvip/pkg/netdev"
@@ -19,6 +18,5 @@ func Cleanup(vips []netip.Addr) (removed []string, err error) {
 // matches reports whether a table fences one of vips, or any address if there are none.
 func matches(table string, vips []netip.Addr) bool {
 	name, _, _ := strings.Cut(table, probeMark)
-	return strings.HasPrefix(name, tablePrefix) && (len(vips) == 0 ||
-		slices.ContainsFunc(vips, func(a netip.Addr) bool { return tableName(a.Unmap()) == name }))
+	return netdev.IsTableOf(name, tablePrefix, vips)
 }

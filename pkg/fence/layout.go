@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/nftables"
@@ -102,10 +101,7 @@ func newLayout(vip netip.Addr, longest time.Duration) layout {
 	return layout{vip: vip, lifetimes: lifetimes(longest)}
 }
 
-// tableName returns the name of an address's table, which nft(8) accepts without quotes.
-func tableName(vip netip.Addr) string {
-	return tablePrefix + strings.ReplaceAll(vip.String(), ":", "-")
-}
+func tableName(vip netip.Addr) string { return netdev.TableName(tablePrefix, vip) }
 
 // chainIn returns the name of the chain at the ingress hook. It identifies the layout and the link:
 // a table with this chain can be taken over as it is. The kernel removes the chain with the link,

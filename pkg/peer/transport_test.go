@@ -301,7 +301,7 @@ func TestWire(t *testing.T) {
 			Seq:  math.MaxUint64, Highest: math.MaxInt32, Left: 2 * time.Second},
 		{Kind: quorum.KindGoodbye, Term: quorum.Term{Number: 1}},
 		{Kind: quorum.KindFlows, Term: quorum.Term{Number: 1, Holder: "a"},
-			Payload: strings.Repeat("x", maxPayload)},
+			Payload: strings.Repeat("x", quorum.MaxPayload)},
 	} {
 		frame := d.encode([]byte("before"), 7, want)[len("before"):]
 		if !bytes.HasPrefix(frame, d.cookie[:]) || len(frame) > maxLength {
@@ -326,7 +326,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		_, m, err := d.decode(resignAll(&d, b))
 		if err == nil && (m.Term.Number <= 0 || len(m.Term.Holder) > maxID ||
-			len(m.Payload) > maxPayload || m.Payload != "" && m.Kind != quorum.KindFlows) {
+			len(m.Payload) > quorum.MaxPayload || m.Payload != "" && m.Kind != quorum.KindFlows) {
 			t.Errorf("%+v", m)
 		}
 	})

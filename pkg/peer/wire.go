@@ -27,8 +27,7 @@ const (
 	headerLength = 54
 	macLength    = 16
 	minLength    = headerLength + macLength
-	maxPayload   = 1200
-	maxLength    = minLength + maxID + maxPayload
+	maxLength    = minLength + maxID + quorum.MaxPayload
 	wireVersion  = 1
 	flagFit      = 1
 )
@@ -57,7 +56,7 @@ func (d *direction) encode(b []byte, number uint64, m quorum.Message) []byte {
 	holder := m.Term.Holder[:min(len(m.Term.Holder), maxID)]
 	b = binary.BigEndian.AppendUint16(b, uint16(len(holder)))
 	b = append(b, holder...)
-	b = append(b, m.Payload[:min(len(m.Payload), maxPayload)]...)
+	b = append(b, m.Payload[:min(len(m.Payload), quorum.MaxPayload)]...)
 	return append(b, d.sum(b[start:])...)
 }
 
@@ -81,7 +80,7 @@ func (d *direction) decode(b []byte) (number uint64, m quorum.Message, err error
 		Highest: int64(binary.BigEndian.Uint64(b[44:])),
 	}
 	payload := len(body) - headerLength - holder
-	valid := b[16] == wireVersion && holder <= maxID && payload >= 0 && payload <= maxPayload &&
+	valid := b[16] == wireVersion && holder <= maxID && payload >= 0 && payload <= quorum.MaxPayload &&
 		(payload == 0 || m.Kind == quorum.KindFlows) &&
 		m.Kind >= quorum.KindBeat && m.Kind <= quorum.KindFlows &&
 		m.Term.Number > 0 && m.Term.Number <= math.MaxInt32 && m.Highest >= 0 &&

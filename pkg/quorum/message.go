@@ -29,6 +29,9 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
+// MaxPayload limits the payload of a message in bytes: with all else it fits one frame of Ethernet.
+const MaxPayload = 1200
+
 // Message is what one agent sends to another. Fields that a kind does not name are zero.
 type Message struct {
 	Kind    Kind
@@ -38,7 +41,7 @@ type Message struct {
 	Fit     bool          // ack: the sender could hold in mode fast itself (F5)
 	Highest int64         // refusal: the highest term that the sender knows, 0 if it is only bound
 	Left    time.Duration // refusal: how long the sender is bound to another holder
-	Payload string        // flows: some of the connections; at most 1200 bytes
+	Payload string        // flows: some of the connections; at most MaxPayload bytes
 }
 
 // Beat returns the content of a message of KindBeat.

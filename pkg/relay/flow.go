@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+
+	"github.com/kvip/kvip/pkg/quorum"
 )
 
 // Flow is a TCP connection that a host has: its address and port there, and the other end.
@@ -21,21 +23,22 @@ func (f Flow) compare(g Flow) int {
 	return cmp.Or(f.VIP.Compare(g.VIP), f.Remote.Compare(g.Remote), cmp.Compare(f.Port, g.Port))
 }
 
-// ordered returns the flows in order, without repetitions, at most maxListed.
-func ordered(flows []Flow) []Flow {
+// distinct returns the flows in order, without repetitions.
+func distinct(flows []Flow) []Flow {
 	flows = slices.Clone(flows)
 	slices.SortFunc(flows, Flow.compare)
-	flows = slices.Compact(flows)
+	return slices.Compact(flows)
+}
+
+// ordered returns distinct flows, at most maxListed.
+func ordered(flows []Flow) []Flow {
+	flows = distinct(flows)
 	return flows[:min(len(flows), maxListed)]
 }
 
-const (
-	// maxListed limits the connections that a host names to others. A host that has more relays
-	// rightly only while it is the last holder, to which packets of unknown connections go.
-	maxListed = 4096
-	// MaxPayload limits the part of a list that fits one datagram.
-	MaxPayload = 1200
-)
+// maxListed limits the connections that a host names to others. A host that has more is served
+// rightly only while it is the last holder, to which packets of unknown connections go.
+const maxListed = 4096
 
 // A payload is the host's hardware address (6 bytes), an address as bytes after its length (1
 // byte), and flows: the other end's address, its port and the port at the host, in network byte
@@ -61,7 +64,7 @@ func Encode(mac net.HardwareAddr, flows []Flow) (payloads []string) {
 		if remote.Is4() != f.VIP.Is4() {
 			continue
 		}
-		if size := f.VIP.BitLen()/8 + 4; b == nil || f.VIP != vip || len(b)+size > MaxPayload {
+		if size := f.VIP.BitLen()/8 + 4; b == nil || f.VIP != vip || len(b)+size > quorum.MaxPayload {
 			end()
 			vip = f.VIP
 			b = append(slices.Clone([]byte(mac)), byte(vip.BitLen()/8))
@@ -81,7 +84,8 @@ func Encode(mac net.HardwareAddr, flows []Flow) (payloads []string) {
 // decode returns what a payload has.
 func decode(payload string) (mac net.HardwareAddr, flows []Flow, err error) {
 	b := []byte(payload)
-	if len(b) < payloadHead || len(b) > MaxPayload || b[0]&1 != 0 { // a group has no connections
+	group := len(b) > 0 && b[0]&1 != 0 // it has no connections
+	if len(b) < payloadHead || len(b) > quorum.MaxPayload || group {
 		return nil, nil, errPayload
 	}
 	mac, size, b := net.HardwareAddr(b[:6]), int(b[6]), b[payloadHead:]

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kvip/kvip/pkg/quorum"
 )
 
 func TestEncode(t *testing.T) {
@@ -20,7 +22,7 @@ func TestEncode(t *testing.T) {
 		payloads := Encode(foreignHost.MAC, flows)
 		for _, p := range payloads {
 			mac, part, err := decode(p)
-			if err != nil || !slices.Equal(mac, foreignHost.MAC) || len(p) > MaxPayload {
+			if err != nil || !slices.Equal(mac, foreignHost.MAC) || len(p) > quorum.MaxPayload {
 				t.Fatalf("%d bytes: %v, %v", len(p), mac, err)
 			}
 			got = append(got, part...)
@@ -40,7 +42,7 @@ func TestBadPayloads(t *testing.T) {
 	bad := []string{
 		"", good[0][:3], good[0][:len(good[0])-1], good[0] + "x", good[1][:20],
 		"\x01" + good[0][1:], good[0][:6] + "\x05" + good[0][7:], good[0][:6] + "\x00" + good[0][7:],
-		good[0] + strings.Repeat(good[0][11:19], MaxPayload/8),
+		good[0] + strings.Repeat(good[0][11:19], quorum.MaxPayload/8),
 	}
 	for _, p := range bad {
 		var l Lists

@@ -15,7 +15,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/kvip/kvip/pkg/netaddr"
 	"github.com/kvip/kvip/pkg/netdev"
@@ -182,16 +181,11 @@ func macs(hosts []Host) (list []net.HardwareAddr) {
 // tablePrefix begins the names of the tables.
 const tablePrefix = "kvip-relay-"
 
-// tableName returns the name of an address's table, which nft(8) accepts without quotes.
-func tableName(vip netip.Addr) string {
-	return tablePrefix + strings.ReplaceAll(vip.String(), ":", "-")
-}
+func tableName(vip netip.Addr) string { return netdev.TableName(tablePrefix, vip) }
 
 // Cleanup removes the tables of VIPs, or without VIPs all tables of this package. It returns their
 // names.
 func Cleanup(vips []netip.Addr) (removed []string, err error) {
-	return netdev.Cleanup(func(name string) bool {
-		return strings.HasPrefix(name, tablePrefix) && (len(vips) == 0 ||
-			slices.ContainsFunc(vips, func(a netip.Addr) bool { return tableName(a.Unmap()) == name }))
-	}, 0)
+	matching := func(name string) bool { return netdev.IsTableOf(name, tablePrefix, vips) }
+	return netdev.Cleanup(matching, 0)
 }

@@ -117,9 +117,7 @@ func (t *table) last() *nftables.Set {
 // addOwn adds connections of this host.
 func (t *table) addOwn(own []Flow) error {
 	var elements []nftables.SetElement
-	own = slices.Clone(own)
-	slices.SortFunc(own, Flow.compare)
-	for _, f := range slices.Compact(own) {
+	for _, f := range distinct(own) {
 		if f.VIP == t.vip && len(elements) < maxFlows {
 			elements = append(elements, nftables.SetElement{Key: f.key()})
 		}
