@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kvip/kvip/test/draw"
 	"github.com/kvip/kvip/test/failover"
 	"github.com/kvip/kvip/test/lab/cluster"
 	"github.com/kvip/kvip/test/lab/netlab"
@@ -170,17 +171,7 @@ func (c *chaos) recover(ctx context.Context) error {
 
 // pick draws a fault.
 func (c *chaos) pick() fault {
-	total := 0
-	for _, f := range faults {
-		total += f.weight
-	}
-	at := c.random.IntN(total)
-	for _, f := range faults {
-		if at -= f.weight; at < 0 {
-			return f
-		}
-	}
-	return faults[0] // not reached: the weights add up to total
+	return draw.Weighted(c.random, faults, func(f fault) int { return f.weight })
 }
 
 // victim draws a node, in half of the cases the holder.

@@ -2,8 +2,9 @@ package main
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"strconv"
+
+	"github.com/kvip/kvip/test/draw"
 )
 
 // options say how many faults there are, and which course.
@@ -14,7 +15,7 @@ type options struct {
 
 // parseOptions reads FAULTS and SEED.
 func parseOptions(getenv func(string) string) (options, error) {
-	o := options{faults: 500, seed: rand.Uint64()}
+	o := options{faults: 500}
 	if text := getenv("FAULTS"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > 100_000 {
@@ -22,12 +23,7 @@ func parseOptions(getenv func(string) string) (options, error) {
 		}
 		o.faults = n
 	}
-	if text := getenv("SEED"); text != "" {
-		seed, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			return o, fmt.Errorf("read SEED: %q is not a whole number", text)
-		}
-		o.seed = seed
-	}
-	return o, nil
+	var err error
+	o.seed, err = draw.Seed(getenv)
+	return o, err
 }

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/kvip/kvip/test/draw"
 	"github.com/kvip/kvip/test/lab/servicelab"
 )
 
@@ -51,17 +52,7 @@ func (w *environment) churn(ctx context.Context) error {
 }
 
 func (w *environment) pick() change {
-	total := 0
-	for _, d := range deeds {
-		total += d.weight
-	}
-	at := w.random.IntN(total)
-	for _, d := range deeds {
-		if at -= d.weight; at < 0 {
-			return d
-		}
-	}
-	return deeds[0] // not reached: the weights add up to total
+	return draw.Weighted(w.random, deeds, func(d change) int { return d.weight })
 }
 
 func (w *environment) any() int { return w.random.IntN(len(w.services)) }

@@ -2,9 +2,10 @@ package main
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"time"
+
+	"github.com/kvip/kvip/test/draw"
 )
 
 // options say how long, how many and which course.
@@ -16,7 +17,7 @@ type options struct {
 
 // parseOptions reads MINUTES, which may have a fraction, SERVICES and SEED.
 func parseOptions(getenv func(string) string) (options, error) {
-	o := options{duration: 30 * time.Minute, services: 150, seed: rand.Uint64()}
+	o := options{duration: 30 * time.Minute, services: 150}
 	if text := getenv("MINUTES"); text != "" {
 		minutes, err := strconv.ParseFloat(text, 64)
 		if err != nil || !(minutes > 0 && minutes <= 24*60) {
@@ -31,12 +32,7 @@ func parseOptions(getenv func(string) string) (options, error) {
 		}
 		o.services = n
 	}
-	if text := getenv("SEED"); text != "" {
-		seed, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			return o, fmt.Errorf("read SEED: %q is not a whole number", text)
-		}
-		o.seed = seed
-	}
-	return o, nil
+	var err error
+	o.seed, err = draw.Seed(getenv)
+	return o, err
 }
