@@ -83,6 +83,9 @@ func freezeGroup(_ *chaos, n *cluster.Node) (func() error, error) {
 		return nil, errNotNow
 	}
 	undo, err := netlab.FreezeGroup(a.Process)
+	if errors.Is(err, netlab.ErrFrozen) {
+		return nil, errNotNow
+	}
 	return undo, gone(a, err)
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -181,6 +182,36 @@ func TestFreezeAndKillTheTree(t *testing.T) {
 	}
 	wait.Eventually(t, patience, "the child's end", func() bool { return gone(child) })
 	must(t, p.Kill()) // again: no error
+}
+
+func TestFreezeGroup(t *testing.T) {
+	_, h := newLab(t)
+	file := filepath.Join(t.TempDir(), "lines")
+	p, err := h["a"].Start(Command{Path: "/bin/sh",
+		Args: []string{"-c", "while :; do echo >> " + file + "; done"}})
+	must(t, err)
+	size := func() int64 {
+		info, err := os.Stat(file)
+		if err != nil {
+			return 0
+		}
+		return info.Size()
+	}
+	wait.Eventually(t, patience, "a line", func() bool { return size() > 0 })
+	undo, err := FreezeGroup(p)
+	must(t, err)
+	if again, err := FreezeGroup(p); !errors.Is(err, ErrFrozen) || again != nil {
+		t.Errorf("frozen twice: %v", err)
+	}
+	var before int64
+	wait.Eventually(t, patience, "silence", func() bool {
+		before = size()
+		time.Sleep(50 * time.Millisecond)
+		return size() == before
+	})
+	must(t, undo())
+	wait.Eventually(t, patience, "more lines", func() bool { return size() > before })
+	must(t, p.Kill())
 }
 
 func TestEndIsGentleFirst(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // freezerV1 is where the freezer of cgroups of version 1 is mounted.
@@ -14,8 +15,15 @@ const freezerV1 = cgroups + "/freezer"
 // ErrNoFreezer means that this machine cannot freeze processes by a cgroup.
 var ErrNoFreezer = errors.New("no cgroup here can freeze processes")
 
+// ErrFrozen means that a process is frozen by FreezeGroup already.
+var ErrFrozen = errors.New("frozen already")
+
+// freezerPrefix begins the names of the cgroups.
+const freezerPrefix = "kvip-lab-freezer-"
+
 // FreezeGroup freezes processes with the freezer of cgroups, as a container runtime does: unlike
-// SIGSTOP nothing that the process or its parent does shows it. undo continues them.
+// SIGSTOP nothing that the process or its parent does shows it. undo continues them. A process that
+// is frozen like this is an error, ErrFrozen.
 func FreezeGroup(procs ...*Process) (undo func() error, err error) {
 	root, file, frozen, thawed, v2 := freezerV1, "freezer.state", "FROZEN", "THAWED", false
 	if _, err := os.Stat(root); err != nil {
@@ -24,7 +32,7 @@ func FreezeGroup(procs ...*Process) (undo func() error, err error) {
 			return nil, ErrNoFreezer
 		}
 	}
-	dir, err := os.MkdirTemp(root, "kvip-lab-freezer-")
+	dir, err := os.MkdirTemp(root, freezerPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("freeze processes: %w", err)
 	}
@@ -33,6 +41,10 @@ func FreezeGroup(procs ...*Process) (undo func() error, err error) {
 	for _, p := range procs {
 		if err == nil {
 			before[p], err = cgroupOf(p, root, "freezer", v2)
+		}
+		if strings.HasPrefix(filepath.Base(before[p]), freezerPrefix) {
+			delete(before, p)
+			err = ErrFrozen
 		}
 		if err == nil {
 			err = write(dir, "cgroup.procs", strconv.Itoa(p.PID()))
