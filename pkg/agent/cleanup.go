@@ -4,29 +4,26 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/kvip/kvip/pkg/fence"
 	"github.com/kvip/kvip/pkg/nftfilter"
-	"github.com/kvip/kvip/pkg/relay"
 	"github.com/kvip/kvip/pkg/vip"
 )
 
 // Cleanup removes what a killed agent left on this host: all addresses with kvip's mark, their
 // fences and the packet filter of the Services, or only the addresses of a list that is not empty.
-// It returns what was removed, with an error too.
+// It returns what was removed, with an error too. The tables of pkg/relay ended with the process.
 func Cleanup(list []netip.Addr) (removed []string, err error) {
 	addresses, err := vip.Cleanup(list)
 	for _, m := range addresses {
 		removed = append(removed, fmt.Sprintf("%s from %s", m.Addr, m.LinkName))
 	}
 	if err == nil { // else a running agent has them
-		fences, fenceErr := fence.Cleanup(list)
-		relays, relayErr := relay.Cleanup(list)
-		for _, name := range slices.Concat(fences, relays) {
+		var fences []string
+		fences, err = fence.Cleanup(list)
+		for _, name := range fences {
 			removed = append(removed, "nftables table netdev "+name)
 		}
-		err = errors.Join(fenceErr, relayErr)
 	}
 	if len(list) > 0 {
 		return removed, err
