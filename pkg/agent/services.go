@@ -20,6 +20,7 @@ import (
 	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/heartbeat"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/manifest"
@@ -58,6 +59,7 @@ type services struct {
 	announcer *arp.Announcer
 	speaker   *speaker.Speaker
 	allocator *allocator.Allocator
+	heartbeat *heartbeat.Heartbeat
 }
 
 // newServices connects the components, each to those before it. It starts nothing.
@@ -132,8 +134,15 @@ func (s *services) newSpeaker() error {
 	if err != nil {
 		return err
 	}
+	s.heartbeat, err = heartbeat.New(heartbeat.Config{
+		Node: s.cfg.NodeName, Silent: s.nodeLease.Silent, Clock: boottime.Now, Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
 	s.speaker, err = speaker.New(speaker.Config{
-		Node: s.cfg.NodeName, Cache: s.cache, NodeLease: s.nodeLease, Clock: boottime.Now,
+		Heartbeat: s.heartbeat,
+		Node:      s.cfg.NodeName, Cache: s.cache, NodeLease: s.nodeLease, Clock: boottime.Now,
 		Log: s.log, Addresses: owner, Filter: filter, Announcer: s.announcer,
 		Networks: link.Networks, LinkEvents: s.watcher.Events(), HostControlPlane: vip.HostVIPs,
 		ForeignHolder: s.elector.ForeignHolder, Interface: s.cfg.ServicesInterface,
@@ -264,7 +273,7 @@ func (s *services) runComponents(ctx context.Context) error {
 		supporting.Go(func() error { return run(needed) })
 	}
 	for _, run := range []func(context.Context) error{
-		s.nodeLease.Run, s.elector.Run, s.allocator.Run, s.speaker.Run,
+		s.nodeLease.Run, s.elector.Run, s.allocator.Run, s.speaker.Run, s.heartbeat.Run,
 	} {
 		deciding.Go(func() error { return run(ctx) })
 	}

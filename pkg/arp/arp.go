@@ -117,7 +117,7 @@ func New(cfg Config) (*Announcer, error) {
 		cfg.Clock = boottime.Now
 	}
 	if cfg.Listen == nil {
-		cfg.Listen = listen
+		cfg.Listen = Listen
 	}
 	return &Announcer{
 		cfg: cfg, conflicts: newConflictDetector(cfg.Clock), wake: backoff.NewSignal(),

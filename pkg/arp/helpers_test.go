@@ -138,7 +138,7 @@ func (c *fakeConn) ReadFrom(b []byte) (int, net.Addr, error) {
 		if err, ok := what.(error); ok {
 			return 0, nil, err
 		}
-		return copy(b, what.([]byte)), packetAddr(mac2), nil
+		return copy(b, what.([]byte)), Address(mac2), nil
 	}
 }
 

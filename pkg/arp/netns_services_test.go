@@ -105,7 +105,7 @@ func newCounter(t *testing.T, h *host, all []assignment.Assignment) *counter {
 		}
 		var conn Conn
 		if err := h.ns.Do(func() error {
-			conn, err = listen(h.link, family, program)
+			conn, err = Listen(h.link, family, program)
 			return err
 		}); err != nil {
 			t.Fatal(err)

@@ -92,7 +92,7 @@ func hostAnnouncer(t *testing.T, h *host, p Pacing) (*Announcer, *atomic.Int64) 
 		cfg.Pacing = p
 		cfg.Listen = func(l link.Link, etherType uint16, filter []bpf.RawInstruction) (conn Conn,
 			err error) {
-			err = h.ns.Do(func() error { conn, err = listen(l, etherType, filter); return err })
+			err = h.ns.Do(func() error { conn, err = Listen(l, etherType, filter); return err })
 			if err != nil {
 				return nil, err
 			}
@@ -243,13 +243,13 @@ func TestOtherVLANs(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				conn, err := listen(b.link, etherARP, []bpf.RawInstruction{{Op: 6}}) // receives nothing
+				conn, err := Listen(b.link, etherARP, []bpf.RawInstruction{{Op: 6}}) // receives nothing
 				if err != nil {
 					return err
 				}
 				defer conn.Close()
 				for _, f := range frames {
-					if _, err := conn.WriteTo(tag(f, vid, mac), packetAddr(f.to)); err != nil {
+					if _, err := conn.WriteTo(tag(f, vid, mac), Address(f.to)); err != nil {
 						return err
 					}
 				}

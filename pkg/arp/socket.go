@@ -41,9 +41,9 @@ type Conn interface {
 // listenFunc is the type of Config.Listen.
 type listenFunc = func(l link.Link, etherType uint16, filter []bpf.RawInstruction) (Conn, error)
 
-// listen opens a packet socket (packet(7)) bound to the link and the EtherType, with the filter in
-// place before it is bound.
-func listen(l link.Link, etherType uint16, filter []bpf.RawInstruction) (Conn, error) {
+// Listen opens a packet socket (packet(7)) bound to the link and the EtherType, with the filter in
+// place before it is bound. Without a filter it receives all frames of the EtherType.
+func Listen(l link.Link, etherType uint16, filter []bpf.RawInstruction) (Conn, error) {
 	device := &net.Interface{Index: l.Index, Name: l.Name, HardwareAddr: l.MAC}
 	conn, err := packet.Listen(device, packet.Raw, int(etherType), &packet.Config{Filter: filter})
 	if err != nil {
@@ -52,8 +52,8 @@ func listen(l link.Link, etherType uint16, filter []bpf.RawInstruction) (Conn, e
 	return conn, nil
 }
 
-// packetAddr returns a MAC as an address of packet sockets.
-func packetAddr(mac net.HardwareAddr) net.Addr { return &packet.Addr{HardwareAddr: mac} }
+// Address returns a hardware address as the receiver of a frame.
+func Address(mac net.HardwareAddr) net.Addr { return &packet.Addr{HardwareAddr: mac} }
 
 // socketKey identifies a socket of an Announcer. A link that is re-created has another index.
 type socketKey struct {
@@ -174,7 +174,7 @@ func (s *linkSocket) write(f frame, allowed func(netip.Addr) bool) (sent bool, e
 	if !allowed(f.vip) { // E4: the fence
 		return false, nil
 	}
-	_, err = s.conn.WriteTo(f.bytes, packetAddr(f.to))
+	_, err = s.conn.WriteTo(f.bytes, Address(f.to))
 	if isFull(err) {
 		return false, nil
 	}

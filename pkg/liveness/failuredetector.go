@@ -36,6 +36,9 @@ type View struct {
 	// Alive are the nodes that are alive, sorted. It has the own node, and is empty before the
 	// first fresh View: then no address may be acquired or released. Callers must not change it.
 	Alive []string
+	// Silent are the nodes that count as dead only because they are silent on the wire (S10),
+	// sorted.
+	Silent []string
 	// FreshUntil is when the View stops being fresh unless a renewal is seen back; 0 if it is
 	// not fresh. Nothing else changes by time alone.
 	FreshUntil time.Duration
@@ -86,10 +89,11 @@ type otherNode struct {
 	released bool
 	deleted  bool
 	dead     bool
+	silent   bool // on the wire, since its Lease changed last (S10)
 }
 
 // counts reports whether the node counts as alive.
-func (p *otherNode) counts() bool { return !p.dead && !p.released }
+func (p *otherNode) counts() bool { return !p.dead && !p.released && !p.silent }
 
 // NewFailureDetector returns a FailureDetector of the given node that knows no other nodes. The
 // name of the node must not be empty: else its own Lease would be another node's.
@@ -132,7 +136,19 @@ func (d *FailureDetector) Observe(o ObservedLease, now time.Duration) {
 		p.moved = true
 	}
 	p.version, p.duration, p.released = o.Version, max(o.Duration, Duration(1)), o.Released
-	p.changed, p.deleted, p.dead = now, false, false
+	p.changed, p.deleted, p.dead, p.silent = now, false, false, false
+}
+
+// Silent records that a node is silent on the wire (S10): it counts as dead until its Lease
+// changes. It reports whether that is news. Before the first fresh View, and of a node that was
+// never seen to renew its Lease, it proves nothing.
+func (d *FailureDetector) Silent(node string) bool {
+	p := d.others[node]
+	if p == nil || !d.judged || !p.moved || !p.counts() {
+		return false
+	}
+	p.silent = true
+	return true
 }
 
 // Sync records a complete list of the Leases at instant now. Leases that are missing were deleted.
@@ -214,6 +230,7 @@ func (d *FailureDetector) View(now time.Duration) View {
 			v.overdue = end
 		}
 	}
+	v.Silent = d.silent()
 	if d.judged || !undecided {
 		d.judged, d.alive = true, d.living()
 		v.Fresh, v.FreshUntil = true, d.until
@@ -235,6 +252,16 @@ func (d *FailureDetector) markDead() (undecided bool) {
 		undecided = undecided || p.counts() && !p.moved
 	}
 	return undecided
+}
+
+func (d *FailureDetector) silent() (list []string) {
+	for node, p := range d.others {
+		if p.silent && !p.dead && !p.released {
+			list = append(list, node)
+		}
+	}
+	slices.Sort(list)
+	return list
 }
 
 func (d *FailureDetector) living() []string {

@@ -2,6 +2,7 @@ package liveness
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -254,6 +255,56 @@ func text(v View) string {
 		word = "fresh"
 	}
 	return strings.Join(append([]string{word}, v.Alive...), " ")
+}
+
+// TestS10View: a silent node counts as dead in a fresh view until its Lease changes.
+func TestS10View(t *testing.T) {
+	d := testutil.Must(NewFailureDetector("a"))
+	now := seconds(1)
+	see := func(want string, silent ...string) {
+		t.Helper()
+		v := d.View(now)
+		if got := text(v); got != want || !slices.Equal(v.Silent, silent) {
+			t.Errorf("at %v: %q with %v silent, want %q with %v", now, got, v.Silent, want, silent)
+		}
+	}
+	is := func(node string, want bool) {
+		t.Helper()
+		if got := d.Silent(node); got != want {
+			t.Errorf("at %v: silence of %s is news: %t", now, node, got)
+		}
+	}
+	record(t, d, "b 1", now)
+	record(t, d, "c 1", now)
+	is("b", false) // there is no view yet
+	record(t, d, "own 1", now)
+	record(t, d, "b 2", now)
+	is("b", false)
+	record(t, d, "c 2", now)
+	see("fresh a b c")
+	is("b", true)
+	is("b", false)
+	is("unknown", false)
+	is("a", false)
+	see("fresh a c", "b")
+	record(t, d, "list b2 c2", now) // not a change
+	see("fresh a c", "b")
+	now = seconds(2)
+	record(t, d, "own 2", now)
+	record(t, d, "b 3", now) // it lives, or its last renewal came late
+	see("fresh a b c")
+	is("b", true)
+	see("fresh a c", "b")
+	record(t, d, "b 4!", now) // left in order
+	see("fresh a c")
+	is("b", false)
+	is("c", true)
+	see("fresh a", "c")
+	for now < seconds(8) { // its Lease expires as well
+		now += time.Second
+		record(t, d, fmt.Sprintf("own %v", now), now)
+	}
+	see("fresh a")
 }
 
 func TestFreshUntil(t *testing.T) {

@@ -36,6 +36,7 @@ var levels = map[string]int{
 	"pkg/peer":               1,
 	"pkg/vip":                3,
 	"pkg/arp":                3,
+	"pkg/heartbeat":          4,
 	"pkg/assignment":         2,
 	"pkg/health":             3,
 	"pkg/apiclient":          2,

@@ -8,6 +8,7 @@ import (
 	"github.com/kvip/kvip/pkg/arp"
 	"github.com/kvip/kvip/pkg/assignment"
 	"github.com/kvip/kvip/pkg/boottime"
+	"github.com/kvip/kvip/pkg/heartbeat"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/required"
@@ -37,6 +38,11 @@ type Announcer interface {
 	Conflicts() <-chan arp.Conflict
 }
 
+// Heartbeat notices nodes that are off. *heartbeat.Heartbeat implements it.
+type Heartbeat interface {
+	Set(links []heartbeat.Link, nodes []heartbeat.Node)
+}
+
 // Metrics counts what happens. *metrics.Set implements it.
 type Metrics interface {
 	ServiceAddresses(owned, leaving int)
@@ -56,6 +62,8 @@ type Config struct {
 	Announcer Announcer
 	// Networks lists the links of this host. It must not be nil.
 	Networks func() ([]link.Network, error)
+	// Heartbeat receives which nodes there are (S10). Nil: only Leases show whether a node is alive.
+	Heartbeat Heartbeat
 	// LinkEvents are hints that links or addresses changed. May be nil.
 	LinkEvents <-chan link.Event
 	// HostControlPlane returns the control plane's virtual IPs on this host. Nil: there are none.

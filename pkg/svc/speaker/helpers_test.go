@@ -182,12 +182,13 @@ type fixture struct {
 	control   []netip.Addr // the control plane's addresses on this host
 	vipsErr   error
 	foreign   string // holder of the allocator's Lease that is not kvip
+	beat      *fakeHeartbeat
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	e := fakecluster.New(t)
-	f := &fixture{Env: e, journal: &journal{}}
+	f := &fixture{Env: e, journal: &journal{}, beat: &fakeHeartbeat{}}
 	f.now.Store(int64(time.Hour))
 	f.health = reporter.NewRegistry(f.clock)
 	e.PutNode("me", "10.0.0.1")
@@ -258,6 +259,7 @@ func (f *fixture) config() Config {
 		HostControlPlane: func() ([]netip.Addr, error) { return f.control, f.vipsErr },
 		ForeignHolder:    func() string { return f.foreign },
 		StatusPort:       9,
+		Heartbeat:        f.beat,
 		Health:           f.health.Component("Services"),
 	}
 }

@@ -120,6 +120,20 @@ func (l *NodeLease) View() liveness.View {
 	return l.view
 }
 
+// Silent records that a node is silent on the wire (S10).
+func (l *NodeLease) Silent(node string) {
+	l.mu.Lock()
+	news := l.detector.Silent(node)
+	l.mu.Unlock()
+	if !news {
+		return
+	}
+	l.cfg.Log.Warn("a node is silent; it counts as dead until it renews its Lease", "node", node)
+	for _, fn := range l.onChange {
+		fn()
+	}
+}
+
 // Timing returns the interval between renewals and the duration of the Lease. Both depend on the
 // number of nodes (S1).
 func (l *NodeLease) Timing() (interval, duration time.Duration) {

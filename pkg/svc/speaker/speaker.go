@@ -223,6 +223,7 @@ func (s *Speaker) decide(view liveness.View, now time.Duration) {
 		return
 	}
 	snap := takeSnapshot(&s.cfg, view)
+	s.setHeartbeat(view)
 	decisions := map[netip.Addr]placement.Decision{}
 	if view.Fresh && s.observed.foreign == "" {
 		decisions = placement.All(snap.addresses(), snap.nodes)

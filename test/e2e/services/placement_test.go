@@ -3,6 +3,7 @@ package services
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,7 +55,10 @@ func TestNodeDeath(t *testing.T) {
 			t.Errorf("%s has none of %d addresses", n.Name, len(before))
 		}
 	}
-	dead := s.Workers[0]
+	dead, logged := s.Workers[0], map[*cluster.Node]int{}
+	for _, n := range s.AllNodes() {
+		logged[n] = len(s.LogOf(n))
+	}
 	s.must(dead.PowerOff())
 	for addr, was := range before {
 		now := s.owner(addr)
@@ -62,6 +66,17 @@ func TestNodeDeath(t *testing.T) {
 			t.Errorf("%s was on %s and is on %s after the death of %s", addr, was.Name, now.Name, dead.Name)
 		}
 		s.waitServed(addr, servicelab.Port, now)
+	}
+	silent := map[string]bool{} // nodes that the others found silent (S10)
+	for _, n := range s.AllNodes() {
+		for line := range strings.Lines(s.LogOf(n)[logged[n]:]) {
+			if _, node, found := strings.Cut(line, `"a node is silent; `); found {
+				silent[strings.TrimSpace(node[strings.LastIndex(node, "node=")+len("node="):])] = true
+			}
+		}
+	}
+	if len(silent) != 1 || !silent[dead.Name] {
+		t.Errorf("%v were found silent, want %s alone", silent, dead.Name)
 	}
 	s.must(dead.PowerOn())
 	s.must(dead.RestartAgent())
