@@ -338,8 +338,13 @@ func (c *ControlPlane) slowOnly() string {
 	return ""
 }
 
+// reconnectEvery spaces the attempts to reach agents to which no socket could be opened.
+const reconnectEvery = 5 * time.Second
+
 // followPeers passes on which agents there are and the address of this one, until ctx ends.
 func (c *ControlPlane) followPeers(ctx context.Context) error {
+	again := time.NewTicker(reconnectEvery)
+	defer again.Stop()
 	for {
 		select {
 		case l := <-c.directory.Listings():
@@ -354,6 +359,8 @@ func (c *ControlPlane) followPeers(ctx context.Context) error {
 				c.directory.Publish(c.transport.Self(local))
 			}
 			c.loop.post(ctx, func() election.Event { return c.poller.setLocal(local) })
+		case <-again.C: // another program may have had the port
+			c.loop.post(ctx, c.poller.retry)
 		case <-ctx.Done():
 			return nil
 		}
@@ -381,6 +388,7 @@ func (c *ControlPlane) newMachine() (*election.Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shorten the lifetime of addresses of earlier agents: %w", err)
 	}
+	c.loop.prepares = leftover == 0
 	drain, shutdownDrain := moveDrain, s.DrainTimeout
 	if s.DrainTimeout == 0 || c.window() == 0 { // without a fence, or no agent receives the goodbye
 		drain, shutdownDrain = 0, 0

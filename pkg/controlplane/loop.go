@@ -35,6 +35,7 @@ type (
 		Delete() error
 		DestroySockets()
 		Connections() ([]link.Socket, error)
+		PrepareFence(l link.Link) error
 	}
 	// addressFence ends the service of the addresses in the kernel; *fence.Fence.
 	addressFence interface {
@@ -101,6 +102,7 @@ type loop struct {
 	conflicts conflictDetector
 	links     *linkTracker
 	addresses func() ([]link.HostAddr, error) // of this host
+	prepares  bool                            // the fence is to be built when there is a link
 	recorder  recorder
 
 	messages  messenger
@@ -200,6 +202,10 @@ func (l *loop) offer(ev election.Event) {
 func (l *loop) step(ctx context.Context, ev election.Event) (exit bool) {
 	if l.receiveFlows(ev) {
 		return false
+	}
+	if on, ok := ev.(election.Link); ok && on.Usable && l.prepares {
+		l.prepares = false
+		l.kernel <- l.prepareFence
 	}
 	now := l.now()
 	before := l.machine.Status()
@@ -324,6 +330,14 @@ func (l *loop) extend(deadline time.Duration) {
 		l.ownedSince.Store(int64(l.now()))
 		l.announcer.Start(l.mayAnnounce)
 	}
+}
+
+// prepareFence builds the fence before it is needed.
+func (l *loop) prepareFence() election.Event {
+	if err := l.owner.PrepareFence(l.links.link()); err != nil {
+		l.log.Warn("cannot build the fence yet", "vip", l.recorder.vips, "err", err)
+	}
+	return nil
 }
 
 // cut makes the fence end by a deadline.

@@ -34,6 +34,7 @@ type poller struct {
 	events    []election.Event // that were received and not returned yet
 	listing   kubelease.Listing
 	local     netip.AddrPort // of this agent; not valid while it has no address
+	problem   string         // why not all agents can be reached, "" if they can
 	wakeFD    int            // eventfd(2)
 }
 
@@ -101,15 +102,28 @@ func (p *poller) setLocal(local netip.AddrPort) election.Event {
 	return p.connect()
 }
 
+// retry connects again if not all agents can be reached, and returns what setListing does, else nil.
+func (p *poller) retry() election.Event {
+	if p.problem == "" {
+		return nil
+	}
+	return p.connect()
+}
+
 func (p *poller) connect() election.Event {
 	agents := p.listing.Agents
 	if !p.local.IsValid() {
 		agents = nil
 	}
 	reached, err := p.transport.SetAgents(p.local, agents)
+	problem := ""
 	if err != nil {
+		problem = err.Error()
+	}
+	if problem != "" && problem != p.problem {
 		p.log.Warn("cannot exchange messages with all agents", "err", err)
 	}
+	p.problem = problem
 	ids := append(reached, p.id)
 	slices.Sort(ids)
 	return election.Agents{IDs: ids, EverFast: p.listing.EverFast}

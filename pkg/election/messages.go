@@ -50,12 +50,16 @@ func (m *Machine) receive(from string, msg quorum.Message) {
 	}
 }
 
+// A holder that lives sends another beat before its followers act on a refusal: a firewall may
+// refuse their messages.
 func (p PortRefused) apply(m *Machine) {
 	if r := m.lease.record; r.Holder == p.Agent && r.fast() {
 		t := r.tenure()
 		if !m.voter.Ended(t) {
 			m.voter.PortRefused(t)
 			m.lost()
+			_, window := m.voter.Heard(t)
+			m.lostAt += quorum.Interval(cmp.Or(window, m.cfg.Window)) * 3 / 2
 		}
 	}
 }

@@ -102,6 +102,18 @@ func New(cfg Config) (*Owner, error) {
 	return &Owner{cfg: cfg, last: map[netip.Addr]Address{}}, nil
 }
 
+// PrepareFence builds the fence on a link, closed, before the addresses come there for the first
+// time: the next holder then need not wait for it. Without a fence it does nothing. The caller knows
+// that no address of an earlier agent is left.
+func (o *Owner) PrepareFence(l link.Link) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.fence == nil {
+		return nil
+	}
+	return o.fence.Attach(l.Name, 0)
+}
+
 // UseFence makes the Owner use a fence from the next Update on.
 func (o *Owner) UseFence(f Fence) {
 	o.mu.Lock()

@@ -14,6 +14,9 @@ import (
 // voters returns the voters of the Lease in mode fast, none in mode slow.
 func (s *env) voters() []string { return kubelease.Decode(s.lease()).FastVoters() }
 
+// term returns the term of the Lease.
+func (s *env) term() int64 { return kubelease.Decode(s.lease()).Term }
+
 // waitFast waits until the Lease is in mode fast with all nodes as voters.
 func (s *env) waitFast() {
 	s.t.Helper()
