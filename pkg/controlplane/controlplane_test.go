@@ -40,7 +40,9 @@ func leftover(r *testLoop, marks ...vip.Marked) (*election.Machine, error) {
 	for _, m := range marks {
 		r.kernel.PutMarked(m)
 	}
-	c := &ControlPlane{cfg: Config{Settings: r.cfg, Identity: self, Log: discard}, owner: r.owner}
+	c := &ControlPlane{
+		cfg: Config{Settings: r.cfg, Identity: self, Log: discard}, owner: r.owner, loop: r.l,
+	}
 	return c.newMachine()
 }
 
@@ -69,6 +71,9 @@ func TestE8Leftovers(t *testing.T) {
 				m, err := leftover(r, c.marks...)
 				if err != nil {
 					t.Fatal(err)
+				}
+				if r.l.prepares != (len(c.stay) == 0) {
+					t.Errorf("the fence is built before it is needed: %v", r.l.prepares)
 				}
 				m.Step(election.Tick{}, r.l.now())
 				for _, a := range []netip.Addr{vip4, vip6, foreign} {

@@ -31,13 +31,19 @@ type fakeFence struct {
 	broken  atomic.Bool // nothing can be read back
 }
 
-func (f *fakeFence) Extend(time.Duration) error         { f.journal.add("extend"); return nil }
-func (f *fakeFence) Shut() error                        { f.journal.add("shut"); return nil }
-func (f *fakeFence) Cut(time.Duration) error            { return nil }
-func (f *fakeFence) Silence(time.Duration) error        { f.journal.add("silence"); return nil }
-func (f *fakeFence) Serve() error                       { f.journal.add("serve"); return nil }
-func (f *fakeFence) Announced() error                   { f.journal.add("announced"); return nil }
-func (f *fakeFence) Attach(string, time.Duration) error { return nil }
+func (f *fakeFence) Extend(time.Duration) error  { f.journal.add("extend"); return nil }
+func (f *fakeFence) Shut() error                 { f.journal.add("shut"); return nil }
+func (f *fakeFence) Cut(time.Duration) error     { return nil }
+func (f *fakeFence) Silence(time.Duration) error { f.journal.add("silence"); return nil }
+func (f *fakeFence) Serve() error                { f.journal.add("serve"); return nil }
+func (f *fakeFence) Announced() error            { f.journal.add("announced"); return nil }
+
+func (f *fakeFence) Attach(device string, lifetime time.Duration) error {
+	if lifetime == 0 {
+		f.journal.add("prepare " + device)
+	}
+	return nil
+}
 
 func (f *fakeFence) VerifyShut() error {
 	if f.broken.Load() {
@@ -341,5 +347,26 @@ func TestF11ForeignAnnouncement(t *testing.T) {
 		r.net.conflicts <- arp.Conflict{Addr: vip4, MAC: foreignMAC, At: r.l.now()}
 		synctest.Wait()
 		r.did("", "replace", "relays["+otherMAC+"]", "serve")
+	})
+}
+
+// TestFenceIsPreparedOnce: the fence is built with the first usable link, before the Lease is held.
+func TestFenceIsPreparedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newTestLoop(t)
+		r.owner.UseFence(&fakeFence{journal: r.journal})
+		r.l.prepares = true
+		r.start()
+		defer r.end()
+		for range 2 {
+			r.send(election.Link{Usable: true, MAC: ownMAC.String()})
+			r.pass(time.Second)
+			r.journal.add("sent")
+		}
+		did := r.journal.take()
+		first := slices.Index(did, "prepare eth0")
+		if first < 0 || slices.Contains(did[first+1:], "prepare eth0") || r.hasAddress() {
+			t.Errorf("did %q", did)
+		}
 	})
 }

@@ -102,7 +102,8 @@ func (p *poller) setLocal(local netip.AddrPort) election.Event {
 	return p.connect()
 }
 
-// retry connects again if not all agents can be reached, and returns what setListing does, else nil.
+// retry connects again if not all agents can be reached, and returns what setListing does, else
+// nil.
 func (p *poller) retry() election.Event {
 	if p.problem == "" {
 		return nil

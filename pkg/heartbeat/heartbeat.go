@@ -143,9 +143,9 @@ func New(cfg Config) (*Heartbeat, error) {
 	}, nil
 }
 
-// Set sets the links of this host and the other nodes. Run follows at once. Frames are sent on links
-// in whose subnets another node has an address that this host has not: networks of containers often
-// have the same addresses on all hosts.
+// Set sets the links of this host and the other nodes. Run follows at once. Frames are sent on
+// links in whose subnets another node has an address that this host has not: networks of containers
+// often have the same addresses on all hosts.
 func (h *Heartbeat) Set(links []Link, nodes []Node) {
 	var here []netip.Addr
 	for _, l := range links {

@@ -145,7 +145,7 @@ func (l *lab) start(h *host, nodes []Node) {
 	l.t.Helper()
 	ctx, stop := context.WithCancel(l.t.Context())
 	h.stop, h.ended = stop, make(chan struct{})
-	inNamespace := func(on link.Link, kind uint16, filter []bpf.RawInstruction) (c arp.Conn, err error) {
+	within := func(on link.Link, kind uint16, filter []bpf.RawInstruction) (c arp.Conn, err error) {
 		err = h.ns.Do(func() error {
 			c, err = arp.Listen(on, kind, filter)
 			return err
@@ -154,7 +154,7 @@ func (l *lab) start(h *host, nodes []Node) {
 	}
 	asking, err := arp.New(arp.Config{
 		Pacing: arp.ServicePacing(), MayAnnounce: func(netip.Addr) bool { return false },
-		Listen: inNamespace,
+		Listen: within,
 	})
 	l.must(err)
 	b, err := New(Config{
@@ -164,7 +164,7 @@ func (l *lab) start(h *host, nodes []Node) {
 			defer h.mu.Unlock()
 			h.silent[node]++
 		},
-		listen: func(on Link) (arp.Conn, error) { return inNamespace(on.Link, etherType, nil) },
+		listen: func(on Link) (arp.Conn, error) { return within(on.Link, etherType, nil) },
 	})
 	l.must(err)
 	b.Set([]Link{h.link}, nodes)

@@ -54,6 +54,21 @@ func (f *fakeFence) did(t *testing.T, want string) {
 	f.calls = nil
 }
 
+// TestPrepareFence: the fence is built, and no address is written. Without one nothing is done.
+func TestPrepareFence(t *testing.T) {
+	r, f := newFencedFixture(t)
+	f.attachErr = errors.New("nftables does not work")
+	if err := r.PrepareFence(eth0); !errors.Is(err, f.attachErr) {
+		t.Error(err)
+	}
+	f.did(t, "attach eth0 0s")
+	r.UseFence(nil)
+	if err := r.PrepareFence(eth0); err != nil {
+		t.Error(err)
+	}
+	f.did(t, "")
+}
+
 // TestF9FencedUpdate: the fence is there before the address. The address outlives the deadline by
 // one to two seconds, and the guard outlives the address.
 func TestF9FencedUpdate(t *testing.T) {

@@ -103,8 +103,8 @@ func New(cfg Config) (*Owner, error) {
 }
 
 // PrepareFence builds the fence on a link, closed, before the addresses come there for the first
-// time: the next holder then need not wait for it. Without a fence it does nothing. The caller knows
-// that no address of an earlier agent is left.
+// time: the next holder then need not wait for it. Without a fence it does nothing. The caller
+// knows that no address of an earlier agent is left.
 func (o *Owner) PrepareFence(l link.Link) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()

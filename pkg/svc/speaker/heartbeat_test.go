@@ -56,8 +56,8 @@ func TestS10Neighbours(t *testing.T) {
 	}
 }
 
-// TestS10SilentNode: what a silent node had is taken over at once, and given back when it renews its
-// Lease.
+// TestS10SilentNode: what a silent node had is taken over at once, and given back when it renews
+// its Lease.
 func TestS10SilentNode(t *testing.T) {
 	f := newFixture(t)
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 0xb}

@@ -185,9 +185,10 @@ func TestFastFlood(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if h := s.holders(); len(h) != 1 || h[0] != holder.Name || s.term() != term || len(s.voters()) != 3 {
+	h, voters := s.holders(), s.voters()
+	if len(h) != 1 || h[0] != holder.Name || s.term() != term || len(voters) != 3 {
 		t.Errorf("holders %v in term %d with %d voters, want %s in term %d", h, s.term(),
-			len(s.voters()), holder.Name, term)
+			len(voters), holder.Name, term)
 	}
 }
 
