@@ -38,8 +38,8 @@ type client struct {
 }
 
 // newClient returns a client that calls disconnected when the server ends the connection of
-// /readyz.
-func newClient(cfg *Config, disconnected func()) *client {
+// /readyz, as persistentConn does.
+func newClient(cfg *Config, disconnected func(aborted bool)) *client {
 	return &client{
 		cfg:   cfg,
 		ready: persistentConn{dialer: dialer{cfg}, disconnected: disconnected},
@@ -238,7 +238,7 @@ func (d dialer) secure(ctx context.Context, network, address string) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	client := tls.Client(conn, config)
+	client := tls.Client(&countingConn{Conn: conn}, config)
 	if err := client.HandshakeContext(ctx); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("handshake with %s: %w", address, err)

@@ -291,7 +291,7 @@ func TestReady(t *testing.T) {
 // BenchmarkPoll measures one poll, client and server together.
 func BenchmarkPoll(b *testing.B) {
 	a := newAPIServer(b)
-	c := newClient(&Config{URLs: urls(a.URL), TLS: a.trust()}, func() {})
+	c := newClient(&Config{URLs: urls(a.URL), TLS: a.trust()}, func(bool) {})
 	defer c.close()
 	b.ReportAllocs()
 	for b.Loop() {

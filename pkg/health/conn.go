@@ -3,6 +3,7 @@ package health
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -17,8 +18,10 @@ import (
 // after the other. An http.Transport needs four goroutines for that instead of one, and with ten
 // polls a second 40 % more CPU (BenchmarkPoll). Its methods belong to one goroutine.
 type persistentConn struct {
-	dialer       dialer
-	disconnected func() // the server ended the connection, idle or in use
+	dialer dialer
+	// disconnected is called when the server ended the connection, idle or in use. aborted: without a
+	// TLS alert (RFC 8446 6.1), as the kernel closes the sockets of a process that died.
+	disconnected func(aborted bool)
 	server       string // scheme and host of the connection
 	auth         string // a client certificate belongs to its connection
 	conn         *conn  // nil: not connected
@@ -27,6 +30,7 @@ type persistentConn struct {
 // conn is one connection with its reader.
 type conn struct {
 	net.Conn
+	raw     *countingConn // below TLS; nil: without TLS
 	pending atomic.Bool // a request waits for its response
 	closing atomic.Bool // this side ends the connection, not the server
 	replies chan reply
@@ -81,6 +85,9 @@ func (p *persistentConn) dial(ctx context.Context, u *url.URL) error {
 	}
 	p.server = u.Scheme + u.Host
 	p.conn = &conn{Conn: c, replies: make(chan reply, 1), ended: make(chan struct{})}
+	if secure, ok := c.(*tls.Conn); ok {
+		p.conn.raw = secure.NetConn().(*countingConn)
+	}
 	go p.conn.read(p.disconnected)
 	return nil
 }
@@ -111,6 +118,18 @@ func (p *persistentConn) exchange(ctx context.Context, u *url.URL, authorization
 	return r
 }
 
+// countingConn counts the bytes that were received. They belong to the reader.
+type countingConn struct {
+	net.Conn
+	received int64
+}
+
+func (c *countingConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.received += int64(n)
+	return n, err
+}
+
 // request returns a GET request in its wire format (RFC 9112).
 func request(u *url.URL, authorization string) string {
 	var b strings.Builder
@@ -137,13 +156,17 @@ func (p *persistentConn) close() {
 // read passes on responses until the connection ends. It also reads while the connection is idle,
 // so the death of an API server is noticed when the kernel closes its sockets, not at the next
 // poll.
-func (c *conn) read(disconnected func()) {
+func (c *conn) read(disconnected func(aborted bool)) {
 	defer close(c.ended)
 	r := bufio.NewReader(c)
+	var before int64 // bytes that were received with the responses
 	for {
 		next := c.readResponse(r)
 		if next.err != nil && !c.closing.Load() {
-			disconnected()
+			disconnected(before > 0 && c.raw.received == before) // an alert has bytes
+		}
+		if c.raw != nil {
+			before = c.raw.received
 		}
 		if c.pending.Swap(false) {
 			c.replies <- next

@@ -38,7 +38,7 @@ func scripted(t *testing.T, answers ...string) (base string, requests chan strin
 func newConn(t *testing.T) (*persistentConn, *atomic.Int64) {
 	var disconnects atomic.Int64
 	c := &persistentConn{
-		dialer: dialer{&Config{}}, disconnected: func() { disconnects.Add(1) },
+		dialer: dialer{&Config{}}, disconnected: func(bool) { disconnects.Add(1) },
 	}
 	t.Cleanup(c.close)
 	return c, &disconnects
@@ -138,7 +138,7 @@ func TestRequestEndsWithItsContext(t *testing.T) {
 	a.ready.Store(a.silence())
 	c := &persistentConn{
 		dialer:       dialer{&Config{TLS: a.trust()}},
-		disconnected: func() { t.Error("the end by this side was reported") },
+		disconnected: func(bool) { t.Error("the end by this side was reported") },
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {

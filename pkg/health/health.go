@@ -122,8 +122,13 @@ func New(cfg Config) (*Prober, error) {
 	if cfg.OnState == nil {
 		cfg.OnState = func(State) {}
 	}
-	p := &Prober{cfg: cfg, disconnected: backoff.NewSignal()}
-	p.client = newClient(&p.cfg, p.disconnected.Notify)
+	p := &Prober{cfg: cfg, disconnected: backoff.NewSignal(), aborted: backoff.NewSignal()}
+	p.client = newClient(&p.cfg, func(aborted bool) {
+		if aborted && cfg.URL == "" { // an API server says goodbye; other servers may not
+			p.aborted.Notify()
+		}
+		p.disconnected.Notify()
+	})
 	p.sockets = &socketProbe{dialer: dialer{&p.cfg}, server: p.client.server}
 	p.poll, p.secondPoll = newWorker(p.client.probe), newWorker(p.client.secondProbe)
 	p.ping, p.socketWorker = newWorker(p.client.ping), newWorker(p.sockets.probe)

@@ -24,6 +24,7 @@ const patience = 20 * time.Second
 // while it runs.
 type apiServer struct {
 	*httptest.Server
+	sockets      *sockets
 	ready, ping  atomic.Pointer[http.HandlerFunc]
 	polls, conns atomic.Int64
 	released     chan struct{}
@@ -69,10 +70,49 @@ func newAPIServer(t testing.TB) *apiServer {
 			a.conns.Add(1)
 		}
 	}
+	a.sockets = &sockets{Listener: a.Listener}
+	a.Listener = a.sockets
 	a.StartTLS()
 	release := sync.OnceFunc(func() { close(a.released) })
-	t.Cleanup(func() { release(); a.Close() })
+	t.Cleanup(func() { release(); a.sockets.end(); a.Close() })
 	return a
+}
+
+// sockets are those of a server, below TLS.
+type sockets struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+	dying bool
+}
+
+// Accept keeps the connections that come after end, which stay without an answer, as those that the
+// kernel accepts for a process that dies.
+func (s *sockets) Accept() (net.Conn, error) {
+	for {
+		c, err := s.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		s.conns = append(s.conns, c)
+		dying := s.dying
+		s.mu.Unlock()
+		if !dying {
+			return c, nil
+		}
+	}
+}
+
+// end closes all connections without a TLS alert, as the kernel does, and answers no new one.
+func (s *sockets) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dying = true
+	for _, c := range s.conns {
+		c.Close()
+	}
+	s.conns = nil
 }
 
 // kill stops the server as SIGKILL does: all its sockets close.

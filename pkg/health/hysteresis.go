@@ -65,6 +65,8 @@ func (h *Hysteresis) Step(obs Observation, now time.Duration) State {
 		h.alive(obs, now)
 	case OutcomeRefused:
 		h.dead(CodeRefused, "the API server does not listen: "+obs.Detail, now)
+	case OutcomeAborted:
+		h.dead(CodeBroken, obs.Detail, now)
 	case OutcomeShutdown:
 		h.dead(CodeShutdown, obs.Detail, now)
 	case OutcomeHung:

@@ -35,6 +35,9 @@ const (
 	// OutcomeOverloaded: not ready, from a server that answers /livez/ping late too: the failed
 	// checks may only have timed out.
 	OutcomeOverloaded
+	// OutcomeAborted: the connection ended without a TLS alert, and a new one is not answered at once:
+	// the kernel closes the sockets of a process that died, the listener last.
+	OutcomeAborted
 	// OutcomeRefused: nothing listens on any candidate address.
 	OutcomeRefused
 	// OutcomeBroken: connections are accepted but end without an answer.

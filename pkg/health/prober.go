@@ -29,6 +29,7 @@ type Prober struct {
 	client       *client
 	sockets      *socketProbe
 	disconnected backoff.Signal // the server ended the kept-alive connection
+	aborted      backoff.Signal // it did so without a TLS alert; before disconnected
 
 	poll         *worker[Observation]
 	ping         *worker[error]
@@ -81,6 +82,8 @@ func (p *Prober) loop(ctx context.Context) {
 			p.socketsDone(snapshot)
 		case obs := <-p.secondPoll.results:
 			p.secondPollDone(obs)
+		case <-p.aborted:
+			p.schedule.connectionAborted(time.Now())
 		case <-p.disconnected:
 			p.pollSooner()
 		case <-reports.C:
@@ -119,6 +122,9 @@ func (p *Prober) act(ctx context.Context, planned time.Time) {
 		p.secondPoll.start(ctx)
 	}
 	switch d.report {
+	case OutcomeAborted:
+		p.observe(Observation{OutcomeAborted, "the API server ended its connection without a TLS " +
+			"alert, and answers no new one"})
 	case OutcomeHung:
 		p.observe(Observation{OutcomeHung,
 			fmt.Sprintf("/readyz and /livez/ping are unanswered, and "+
@@ -148,6 +154,7 @@ func (p *Prober) pollDone(obs Observation) {
 	obs = p.unlessStarved(obs, now)
 	p.latency.add(now, now.Sub(p.schedule.unansweredSince))
 	p.schedule.pollDone(now, false, wait)
+	p.schedule.noteStart(obs.Outcome)
 	if !p.schedule.probingSockets {
 		p.sockets.close()
 	}

@@ -66,6 +66,37 @@ func TestKilledConnectionsFirst(t *testing.T) {
 	}
 }
 
+// TestKilledWithItsListenerLast: the kernel closes the listener of a process that died last, and
+// accepts connections until then. A server that ends its connection with a TLS alert lives. E7.
+func TestKilledWithItsListenerLast(t *testing.T) {
+	t.Parallel()
+	for _, inRequest := range []bool{false, true} {
+		a := newAPIServer(t)
+		w := start(t, Config{URLs: urls(a.URL), TLS: a.trust()})
+		w.until(election.Healthy, CodeOK)
+		if inRequest {
+			a.ready.Store(a.silence())
+			time.Sleep(200 * time.Millisecond)
+		}
+		a.sockets.end()
+		if _, before := w.until(election.Dead, CodeBroken); hasVerdict(before, election.NotReady) {
+			t.Errorf("in a request %t: NotReady before Dead: %+v", inRequest, before)
+		}
+	}
+}
+
+// TestAbortedByAnotherServer: that is evidence of an API server only.
+func TestAbortedByAnotherServer(t *testing.T) {
+	t.Parallel()
+	a := newAPIServer(t)
+	w := start(t, Config{URL: a.URL + "/readyz", TLS: a.trust()})
+	w.until(election.Healthy, CodeOK)
+	a.sockets.end()
+	if _, before := w.until(election.NotReady, CodeSilent); hasVerdict(before, election.Dead) {
+		t.Errorf("dead: %+v", before)
+	}
+}
+
 // TestKilledDuringARequest: death is noticed while an answer is outstanding too.
 func TestKilledDuringARequest(t *testing.T) {
 	t.Parallel()
@@ -129,7 +160,8 @@ func TestClosedSocket(t *testing.T) {
 	w.until(election.Healthy, CodeOK)
 	for range 5 {
 		polls := a.polls.Load()
-		a.CloseClientConnections()
+		a.Config.SetKeepAlivesEnabled(false) // closes idle connections
+		a.Config.SetKeepAlivesEnabled(true)
 		for a.polls.Load() < polls+2 {
 			time.Sleep(time.Millisecond)
 		}

@@ -8,7 +8,8 @@ import (
 
 // The watch over an unanswered /readyz (E7).
 const (
-	escalateAfter = 250 * time.Millisecond  // /readyz unanswered: send /livez/ping beside it
+	escalateAfter = 60 * time.Millisecond   // /readyz unanswered: send /livez/ping beside it
+	lateAfter     = 250 * time.Millisecond  // an answer after that is late
 	pingPeriod    = 250 * time.Millisecond  // and repeat it while /readyz stays unanswered
 	slowAfter     = 1500 * time.Millisecond // /livez/ping answered, /readyz not: OutcomeSlow
 	silentAfter   = pingTimeout             // /livez/ping unanswered too: OutcomeSilent
@@ -33,6 +34,10 @@ const (
 	// certificatePeriod spaces polls that end in a failed handshake, which are expensive.
 	certificatePeriod = 500 * time.Millisecond
 
+	// abortedAfter is how long a new connection has to be answered after the last one ended without a
+	// TLS alert: OutcomeAborted. A server that lives needs 2 to 5 ms.
+	abortedAfter = 5 * time.Millisecond
+
 	socketPeriod     = 100 * time.Millisecond
 	lateSocketPeriod = 500 * time.Millisecond // after a stop should have been proven
 	// a list of sockets is followed by a pause of 5 times its time
@@ -55,7 +60,7 @@ type pollSchedule struct {
 	nextPing    time.Time
 	pinging     bool
 	pingStarted time.Time
-	pingLate    bool // a ping was not answered within escalateAfter
+	pingLate    bool // a ping was not answered within lateAfter
 	nextSockets time.Time
 
 	probingSockets bool
@@ -66,18 +71,24 @@ type pollSchedule struct {
 	longestStall   time.Duration // that ended within stallMemory
 	stallEnded     time.Time     // when longestStall ended
 	reported       Outcome       // of the unanswered /readyz
+	abortedAt      time.Time     // of the connection; no poll has ended since
+	starting       bool          // it did not listen, and has not been ready since
 }
 
 // due returns the instant of the next decision.
 func (s *pollSchedule) due() time.Time {
-	if s.polling && !s.escalated {
-		return s.unansweredSince.Add(escalateAfter)
-	}
 	var due time.Time
 	earliest := func(t time.Time) {
 		if due.IsZero() || t.Before(due) {
 			due = t
 		}
+	}
+	if s.waitsAfterAbort() {
+		earliest(s.abortedBy())
+	}
+	if s.polling && !s.escalated {
+		earliest(s.unansweredSince.Add(escalateAfter))
+		return due
 	}
 	if !s.polling {
 		earliest(s.nextPoll)
@@ -108,6 +119,35 @@ func (s *pollSchedule) due() time.Time {
 	return due
 }
 
+// connectionAborted records that the connection of /readyz ended without a TLS alert.
+func (s *pollSchedule) connectionAborted(now time.Time) { s.abortedAt = now }
+
+// waitsAfterAbort reports whether the poll in flight is the first one after the connection was
+// aborted, and not judged yet.
+func (s *pollSchedule) waitsAfterAbort() bool {
+	return s.polling && !s.abortedAt.IsZero() && s.reported == 0
+}
+
+// abortedBy returns when the poll in flight must have ended.
+func (s *pollSchedule) abortedBy() time.Time {
+	if s.pollStarted.After(s.abortedAt) {
+		return s.pollStarted.Add(abortedAfter)
+	}
+	return s.abortedAt.Add(abortedAfter)
+}
+
+// noteStart records what a poll shows of a start of the server. What it lacks while it starts, it
+// need not lack later.
+func (s *pollSchedule) noteStart(o Outcome) {
+	switch o {
+	case OutcomeRefused:
+		s.starting, s.lastSlow, s.longestStall = true, time.Time{}, 0
+	case OutcomeOK:
+		s.starting = false
+	default:
+	}
+}
+
 // silentAt returns when silence is reported if no ping is answered before.
 func (s *pollSchedule) silentAt() time.Time {
 	at := s.lastAlive.Add(silentAfter)
@@ -132,7 +172,12 @@ func (s *pollSchedule) stallWindow(now time.Time) time.Duration {
 // sawAlive records that a slow server showed a sign of life at now, and how long it had shown none
 // by the detector.
 func (s *pollSchedule) sawAlive(now time.Time, detector stallDetector) {
-	s.lastSlow = now
+	if s.starting {
+		return
+	}
+	if now.Sub(s.unansweredSince) >= lateAfter {
+		s.lastSlow = now
+	}
 	stall := now.Sub(detector.first)
 	if detector.lists == 0 || stall > maxStallAfter {
 		return
@@ -145,14 +190,14 @@ func (s *pollSchedule) sawAlive(now time.Time, detector stallDetector) {
 // decision is what to do at one instant.
 type decision struct {
 	poll, ping, probeSockets, secondPoll bool
-	report                               Outcome // OutcomeSlow, OutcomeSilent, OutcomeHung or 0
+	report                               Outcome // of an unanswered /readyz, or 0
 }
 
 // decide returns what to do now, at a wake-up that was planned for the instant planned.
 func (s *pollSchedule) decide(now, planned time.Time) decision {
 	if late := now.Sub(planned); late > pausedAfter && s.polling {
 		s.unansweredSince, s.lastAlive = s.unansweredSince.Add(late), now
-		s.stall = stallDetector{}
+		s.stall, s.abortedAt = stallDetector{}, time.Time{}
 	}
 	var d decision
 	if !s.polling && !now.Before(s.nextPoll) {
@@ -161,6 +206,10 @@ func (s *pollSchedule) decide(now, planned time.Time) decision {
 		if s.unansweredSince.IsZero() {
 			s.unansweredSince = now
 		}
+	}
+	if s.waitsAfterAbort() && !now.Before(s.abortedBy()) {
+		s.reported = OutcomeAborted
+		d.report = OutcomeAborted
 	}
 	if s.polling && !s.escalated && now.Sub(s.unansweredSince) >= escalateAfter {
 		s.escalated, s.escalatedAt, s.lastAlive = true, now, now
@@ -175,7 +224,9 @@ func (s *pollSchedule) decide(now, planned time.Time) decision {
 	if !s.probingSockets && s.reported != OutcomeHung && !now.Before(s.nextSockets) {
 		d.probeSockets, s.probingSockets = true, true
 	}
-	d.report = s.newOutcome(now)
+	if o := s.newOutcome(now); o != 0 {
+		d.report = o
+	}
 	if s.wantsSecondPoll() && !now.Before(s.nextSecondPoll) {
 		d.secondPoll, s.secondPolling = true, true
 	}
@@ -204,7 +255,7 @@ func (s *pollSchedule) newOutcome(now time.Time) Outcome {
 // pollDone ends a poll and plans the next one after wait, counted from its start. If the poll timed
 // out, the watch goes on over the next poll.
 func (s *pollSchedule) pollDone(now time.Time, timedOut bool, wait time.Duration) {
-	s.polling = false
+	s.polling, s.abortedAt = false, time.Time{}
 	s.nextPoll = s.pollStarted.Add(max(wait, s.period))
 	if timedOut {
 		return
@@ -219,14 +270,14 @@ func (s *pollSchedule) pollDone(now time.Time, timedOut bool, wait time.Duration
 // starved reports whether /livez/ping, which needs nothing but the CPU, was answered late or not at
 // all while /readyz is unanswered.
 func (s *pollSchedule) starved(now time.Time) bool {
-	return s.escalated && (s.pingLate || s.pinging && now.Sub(s.pingStarted) > escalateAfter)
+	return s.escalated && (s.pingLate || s.pinging && now.Sub(s.pingStarted) > lateAfter)
 }
 
 // pingDone ends a ping.
 func (s *pollSchedule) pingDone(now time.Time, alive bool) {
 	s.pinging = false
 	s.nextPing = now.Add(pingPeriod)
-	s.pingLate = s.pingLate || now.Sub(s.pingStarted) > escalateAfter
+	s.pingLate = s.pingLate || now.Sub(s.pingStarted) > lateAfter
 	if !alive {
 		return
 	}

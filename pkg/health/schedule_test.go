@@ -48,6 +48,8 @@ func (s *script) until(at time.Duration) {
 			note("silent")
 		case OutcomeHung:
 			note("hung")
+		case OutcomeAborted:
+			note("aborted")
 		}
 		if d.secondPoll {
 			note("second poll")
@@ -96,10 +98,10 @@ func TestFastServer(t *testing.T) {
 	s := newScript(t)
 	s.answered(2 * ms)
 	s.answered(103 * ms)
-	s.answered(330 * ms) // slower than the period, faster than the watch
+	s.answered(330 * ms) // slower than the period and the watch
 	s.answered(340 * ms)
 	s.until(450 * ms)
-	s.want("0s poll", "100ms poll", "200ms poll", "330ms poll", "430ms poll")
+	s.want("0s poll", "100ms poll", "200ms poll", "260ms ping", "330ms poll", "430ms poll")
 }
 
 // stoppedSockets are those of a stopped process.
@@ -118,11 +120,11 @@ func TestHungServer(t *testing.T) {
 	s.pingDone(1249*ms, false)
 	s.timedOut(5000 * ms)
 	s.until(5001 * ms)
-	s.want("0s poll", "250ms ping", "1.25s hung", "1.499s ping", "5s poll")
+	s.want("0s poll", "60ms ping", "1.06s hung", "1.499s ping", "5s poll")
 	s.pingDone(5100*ms, true)
 	s.answered(5101 * ms)
 	s.until(5150 * ms)
-	s.want("0s poll", "250ms ping", "1.25s hung", "1.499s ping", "5s poll", "5.1s slow",
+	s.want("0s poll", "60ms ping", "1.06s hung", "1.499s ping", "5s poll", "5.1s slow",
 		"5.101s poll")
 }
 
@@ -140,10 +142,10 @@ func TestHungServerUnderLoad(t *testing.T) {
 		s.log = nil
 		s.until(stop + 4*time.Second)
 		got := strings.Join(s.log, ", ")
-		if hung := strings.Contains(got, (stop+3250*ms).String()+" hung"); hung != (slow == 0) {
+		if hung := strings.Contains(got, (stop+3060*ms).String()+" hung"); hung != (slow == 0) {
 			t.Errorf("slow %v before: %s", slow, got)
 		}
-		if hung := strings.Contains(got, (stop+1250*ms).String()+" hung"); hung != (slow != 0) {
+		if hung := strings.Contains(got, (stop+1060*ms).String()+" hung"); hung != (slow != 0) {
 			t.Errorf("slow %v before: %s", slow, got)
 		}
 	}
@@ -154,7 +156,7 @@ func TestStarvedServer(t *testing.T) {
 	s := newScript(t)
 	s.list = starvedSockets
 	s.until(4900 * ms)
-	s.want("0s poll", "250ms ping", "1.25s silent")
+	s.want("0s poll", "60ms ping", "1.06s silent")
 	if !s.s.starved(s.now) {
 		t.Error("not starved")
 	}
@@ -164,7 +166,7 @@ func TestStarvedServer(t *testing.T) {
 	if lists > 120 {
 		t.Errorf("%d lists of sockets in less than a minute", lists)
 	}
-	s.want("0s poll", "250ms ping", "1.25s silent")
+	s.want("0s poll", "60ms ping", "1.06s silent")
 }
 
 // TestStallsThatEnded: a process that was starved for some time gets three times as long, up to
@@ -222,11 +224,11 @@ func TestSilentServer(t *testing.T) {
 	s.pingDone(1249*ms, false)
 	s.timedOut(5000 * ms)
 	s.until(5001 * ms)
-	s.want("0s poll", "250ms ping", "1.25s silent", "1.499s ping", "5s poll")
+	s.want("0s poll", "60ms ping", "1.06s silent", "1.499s ping", "5s poll")
 	s.pingDone(5100*ms, true) // it runs again
 	s.answered(5101 * ms)
 	s.until(5150 * ms)
-	s.want("0s poll", "250ms ping", "1.25s silent", "1.499s ping", "5s poll", "5.1s slow",
+	s.want("0s poll", "60ms ping", "1.06s silent", "1.499s ping", "5s poll", "5.1s slow",
 		"5.101s poll")
 }
 
@@ -265,12 +267,12 @@ func TestSecondPoll(t *testing.T) {
 	s := newScript(t)
 	s.pingDone(260*ms, true)
 	s.until(400 * ms)
-	s.want("0s poll", "250ms ping", "260ms second poll")
+	s.want("0s poll", "60ms ping", "260ms second poll")
 	if !s.s.secondPollDone(s.now) {
 		t.Error("the first is unanswered, and the second does not count")
 	}
 	s.until(505 * ms)
-	s.want("0s poll", "250ms ping", "260ms second poll", "500ms second poll")
+	s.want("0s poll", "60ms ping", "260ms second poll", "500ms second poll")
 	s.answered(505 * ms)
 	if s.s.secondPollDone(s.now) {
 		t.Error("the second counts after the first was answered")
@@ -282,7 +284,7 @@ func TestNoSecondPollOfAStarvedServer(t *testing.T) {
 	s := newScript(t)
 	s.pingDone(600*ms, true)
 	s.until(1600 * ms)
-	s.want("0s poll", "250ms ping", "850ms ping", "1.5s slow")
+	s.want("0s poll", "60ms ping", "850ms ping", "1.5s slow")
 }
 
 // TestStarved: a ping that is answered late or not at all distinguishes a server without CPU from
@@ -291,8 +293,8 @@ func TestStarved(t *testing.T) {
 	for _, c := range []struct {
 		ping, now time.Duration
 		want      bool
-	}{{260 * ms, 400 * ms, false}, {600 * ms, 700 * ms, true}, {time.Hour, 501 * ms, true},
-		{time.Hour, 500 * ms, false}} {
+	}{{260 * ms, 400 * ms, false}, {600 * ms, 700 * ms, true}, {time.Hour, 311 * ms, true},
+		{time.Hour, 310 * ms, false}} {
 		s := newScript(t)
 		if c.ping < c.now {
 			s.pingDone(c.ping, true)
@@ -335,4 +337,45 @@ func TestRedialBackoff(t *testing.T) {
 	if wait, ok := r.allow(now.Add(1000 * ms)); !ok || wait != 0 {
 		t.Fatalf("after a second: %v %v", wait, ok)
 	}
+}
+
+// TestAbortedConnection: after a connection ended without a TLS alert, a poll that is unanswered
+// for 5 ms shows a dead process, once.
+func TestAbortedConnection(t *testing.T) {
+	s := newScript(t)
+	s.answered(2 * ms)
+	s.until(50 * ms)
+	s.s.connectionAborted(s.now)
+	s.s.nextPoll = s.now // as pollSooner does
+	s.answered(54 * ms)
+	s.until(120 * ms)
+	s.want("0s poll", "50ms poll") // it was another fault
+	s.until(151 * ms)
+	s.s.connectionAborted(s.now) // of the poll in flight
+	s.until(170 * ms)
+	s.want("0s poll", "50ms poll", "150ms poll", "156ms aborted")
+	s.answered(171 * ms)
+	s.until(300 * ms)
+	s.want("0s poll", "50ms poll", "150ms poll", "156ms aborted", "250ms poll")
+	s.s.connectionAborted(s.now)
+	planned := s.s.due()
+	if d := s.s.decide(planned.Add(time.Second), planned); d.report != 0 {
+		t.Errorf("a second of freeze reports outcome %d", d.report)
+	}
+}
+
+// TestStartIsNoSlowness: pauses of a server that starts do not delay the proof that it hangs later.
+func TestStartIsNoSlowness(t *testing.T) {
+	s := newScript(t)
+	s.list = stoppedSockets
+	s.answered(2 * ms)
+	s.s.noteStart(OutcomeRefused)
+	s.answered(1000 * ms) // it listens, and reports that it is not ready
+	s.s.noteStart(OutcomeNotReady)
+	s.until(1001 * ms)
+	s.answered(1050 * ms)
+	s.s.noteStart(OutcomeOK)
+	s.log = nil
+	s.until(2200 * ms)
+	s.want("1.1s poll", "2.16s hung")
 }
