@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"runtime"
 	"slices"
 	"time"
 
@@ -16,13 +15,6 @@ import (
 	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/pkg/peer"
 	"github.com/kvip/kvip/pkg/quorum"
-)
-
-// realTimePriority is the lowest of SCHED_FIFO (sched(7)): above all ordinary threads. highestNice
-// is the highest priority of an ordinary thread.
-const (
-	realTimePriority = 1
-	highestNice      = -20
 )
 
 // poller waits for datagrams and for wakes, and has the transport. All methods but wake belong to
@@ -128,40 +120,4 @@ func (p *poller) connect() election.Event {
 	ids := append(reached, p.id)
 	slices.Sort(ids)
 	return election.Agents{IDs: ids, EverFast: p.listing.EverFast}
-}
-
-// onThread runs do on a thread of its own, with the highest priority that the kernel permits: on a
-// node with many busy processes an ordinary thread may wait for half a second, and the fence would
-// close (F9). Without a real-time priority, which a kernel with CONFIG_RT_GROUP_SCHED refuses in
-// control groups, a third of that remains.
-func onThread(log *slog.Logger, do func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // the thread ends with this goroutine, and its priority with it
-		if err := raisePriority(); err != nil {
-			log.Info("no real-time priority: on a busy node the VIP may be away for moments", "err", err)
-		}
-		do()
-	}()
-	<-done
-}
-
-// raisePriority gives this thread, and no thread that it makes, a real-time priority. It needs the
-// capability SYS_NICE. If it fails the thread has the highest priority that it may have otherwise.
-func raisePriority() error {
-	attr := &unix.SchedAttr{
-		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: realTimePriority,
-		Flags: unix.SCHED_FLAG_RESET_ON_FORK,
-	}
-	err := unix.SchedSetAttr(0, attr, 0)
-	if err == nil {
-		return nil
-	}
-	err = fmt.Errorf("set real-time priority: %w", err)
-	attr.Policy, attr.Priority, attr.Nice = unix.SCHED_NORMAL, 0, highestNice
-	if niceErr := unix.SchedSetAttr(0, attr, 0); niceErr != nil {
-		err = errors.Join(err, fmt.Errorf("set priority %d: %w", highestNice, niceErr))
-	}
-	return err
 }

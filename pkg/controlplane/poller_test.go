@@ -2,12 +2,9 @@ package controlplane
 
 import (
 	"net/netip"
-	"os"
 	"slices"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/election/kubelease"
@@ -97,18 +94,4 @@ func TestPollerWakes(t *testing.T) {
 		a.wake()
 	}()
 	a.wait(time.Hour)
-}
-
-// TestOnThread: for root the thread has a higher priority than all ordinary ones.
-func TestOnThread(t *testing.T) {
-	var attr *unix.SchedAttr
-	var err error
-	onThread(discard, func() { attr, err = unix.SchedGetAttr(0, 0) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	high := attr.Policy == unix.SCHED_FIFO || attr.Nice == highestNice
-	if os.Geteuid() == 0 && !high {
-		t.Errorf("policy %d, nice %d", attr.Policy, attr.Nice)
-	}
 }
