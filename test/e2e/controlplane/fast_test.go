@@ -28,11 +28,11 @@ func (s *env) waitFast() {
 func TestFastFaults(t *testing.T) {
 	s := newEnv(t)
 	for _, f := range []fault{
-		{"agent SIGTERM", func(n *cluster.Node) error { return n.Agent().SendTerm() }},
-		{"agent SIGKILL", func(n *cluster.Node) error { return n.Agent().Kill() }},
-		{"agent SIGSTOP", func(n *cluster.Node) error { return n.Agent().Freeze() }},
-		{"node off", (*cluster.Node).PowerOff},
-		{"API server killed", (*cluster.Node).KillAPI},
+		{"agent SIGTERM", func(n *cluster.Node) error { return n.Agent().SendTerm() }, true},
+		{"agent SIGKILL", func(n *cluster.Node) error { return n.Agent().Kill() }, false},
+		{"agent SIGSTOP", func(n *cluster.Node) error { return n.Agent().Freeze() }, false},
+		{"node off", (*cluster.Node).PowerOff, false},
+		{"API server killed", (*cluster.Node).KillAPI, false},
 	} {
 		s.waitFast()
 		time.Sleep(2 * quorum.MaxWindow) // a restarted voter acknowledges nothing for 2 s (F3)

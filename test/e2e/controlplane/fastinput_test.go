@@ -63,7 +63,7 @@ func TestFastFlags(t *testing.T) {
 	for range 2 {
 		s.waitFast()
 		time.Sleep(2 * time.Second) // a voter that was restarted acknowledges nothing for so long (F3)
-		s.survive(fault{"node off", (*cluster.Node).PowerOff})
+		s.survive(fault{"node off", (*cluster.Node).PowerOff, false})
 	}
 }
 

@@ -33,7 +33,7 @@ func newWire(ns netns, port int, vips []netip.Addr) (*wire, error) {
 		w.requests = append(w.requests, wireRequest(a))
 	}
 	err := ns.do(func() (err error) {
-		w.fd, err = wireSocket(port)
+		w.fd, err = portSocket(port, toWire)
 		return err
 	})
 	if err != nil {
@@ -42,20 +42,24 @@ func newWire(ns netns, port int, vips []netip.Addr) (*wire, error) {
 	return w, nil
 }
 
-// wireSocket opens a packet socket of one link for frames to wireMAC.
-func wireSocket(port int) (int, error) {
+// toWire accepts frames to wireMAC.
+var toWire = []bpf.Instruction{
+	bpf.LoadAbsolute{Off: 0, Size: 4},
+	bpf.JumpIf{Val: binary.BigEndian.Uint32(wireMAC), SkipFalse: 3},
+	bpf.LoadAbsolute{Off: 4, Size: 2},
+	bpf.JumpIf{Val: uint32(binary.BigEndian.Uint16(wireMAC[4:])), SkipFalse: 1},
+	bpf.RetConstant{Val: 1 << 16},
+	bpf.RetConstant{Val: 0},
+}
+
+// portSocket opens a packet socket of one switch port, for the frames of its host that a program
+// accepts.
+func portSocket(port int, program []bpf.Instruction) (int, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
-	err = attachProgram(fd, []bpf.Instruction{
-		bpf.LoadAbsolute{Off: 0, Size: 4},
-		bpf.JumpIf{Val: binary.BigEndian.Uint32(wireMAC), SkipFalse: 3},
-		bpf.LoadAbsolute{Off: 4, Size: 2},
-		bpf.JumpIf{Val: uint32(binary.BigEndian.Uint16(wireMAC[4:])), SkipFalse: 1},
-		bpf.RetConstant{Val: 1 << 16},
-		bpf.RetConstant{Val: 0},
-	})
+	err = attachProgram(fd, program)
 	if err == nil { // the switch floods the answers of other hosts to this port
 		err = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1)
 	}
@@ -121,17 +125,17 @@ func wireRequest(a netip.Addr) []byte {
 	group := netip.MustParseAddr("ff02::1:ff00:0").As16() // solicited-node, RFC 4291 2.7.1
 	copy(group[13:], target[13:])
 	icmp := append([]byte{135, 0, 0, 0, 0, 0, 0, 0}, target[:]...)
-	icmp = append(append(icmp, 1, 1), wireMAC...) // source link-layer address
-	binary.BigEndian.PutUint16(icmp[2:], icmpv6Checksum(source, group, icmp))
+	icmp = append(append(icmp, 1, 1), wireMAC...)     // source link-layer address
+	pseudo := uint32(len(icmp)) + unix.IPPROTO_ICMPV6 // RFC 4443 2.3
+	binary.BigEndian.PutUint16(icmp[2:], checksum(pseudo, source[:], group[:], icmp))
 	b := append(net.HardwareAddr{0x33, 0x33, 0xff, target[13], target[14], target[15]}, wireMAC...)
 	b = append(b, 0x86, 0xdd, 0x60, 0, 0, 0, 0, byte(len(icmp)), unix.IPPROTO_ICMPV6, 255)
 	return append(append(append(b, source[:]...), group[:]...), icmp...)
 }
 
-// icmpv6Checksum is that of RFC 4443 2.3, with the field itself zero.
-func icmpv6Checksum(source, destination [16]byte, icmp []byte) uint16 {
-	sum := uint32(len(icmp)) + unix.IPPROTO_ICMPV6
-	for _, part := range [][]byte{source[:], destination[:], icmp} {
+// checksum is that of RFC 1071 over a start value and parts of even length.
+func checksum(sum uint32, parts ...[]byte) uint16 {
+	for _, part := range parts {
 		for i := 0; i+1 < len(part); i += 2 {
 			sum += uint32(binary.BigEndian.Uint16(part[i:]))
 		}
