@@ -27,7 +27,7 @@ func TestOnThread(t *testing.T) {
 	}
 }
 
-// TestRelaxMonitor: for root the thread may wake late that sleeps while another is in a system call.
+// TestRelaxMonitor: for root the thread that sleeps while another is in a system call may be late.
 func TestRelaxMonitor(t *testing.T) {
 	if os.Geteuid() != 0 {
 		if err := relaxMonitor(); err == nil {

@@ -31,8 +31,8 @@ type persistentConn struct {
 type conn struct {
 	net.Conn
 	raw     *countingConn // below TLS; nil: without TLS
-	pending atomic.Bool // a request waits for its response
-	closing atomic.Bool // this side ends the connection, not the server
+	pending atomic.Bool   // a request waits for its response
+	closing atomic.Bool   // this side ends the connection, not the server
 	replies chan reply
 	ended   chan struct{} // closed when the reader has returned
 }

@@ -91,8 +91,8 @@ func (t *Transport) Self(local netip.AddrPort) Agent {
 }
 
 // SetAgents opens and closes sockets so that there is one from local to each other agent of the
-// list. It keeps those that have not changed. It returns the agents that can be reached, and what
-// is wrong with the others.
+// list. It keeps those that have not changed, or of which there is only what is not valid. It
+// returns the agents that can be reached, and what is wrong with the others.
 func (t *Transport) SetAgents(local netip.AddrPort, list []Agent) (reached []string, err error) {
 	if local != t.local {
 		t.Close()
@@ -106,22 +106,16 @@ func (t *Transport) SetAgents(local netip.AddrPort, list []Agent) (reached []str
 	}
 	maps.DeleteFunc(t.seen, func(key string, _ uint64) bool { return !keys[key] })
 	for id, p := range t.peers {
-		if wanted[id] != p.agent {
+		if _, published := wanted[id]; !published {
 			p.socket.close()
 			delete(t.peers, id)
 		}
 	}
 	var errs []error
 	for id, a := range wanted {
-		if t.peers[id] != nil {
-			continue
-		}
-		p, err := t.connect(a)
-		if err != nil {
+		if err := t.connect(a); err != nil {
 			errs = append(errs, fmt.Errorf("agent %.80q: %w", id, err))
-			continue
 		}
-		t.peers[id] = p
 	}
 	for id := range t.peers {
 		reached = append(reached, id)
@@ -130,20 +124,33 @@ func (t *Transport) SetAgents(local netip.AddrPort, list []Agent) (reached []str
 	return reached, errors.Join(errs...)
 }
 
-func (t *Transport) connect(a Agent) (*connection, error) {
+// connect replaces the connection to an agent if another than before was published. What is not
+// valid replaces nothing.
+func (t *Transport) connect(a Agent) error {
+	before := t.peers[a.ID]
+	if before != nil && before.agent == a {
+		return nil
+	}
 	if err := a.check(); err != nil {
-		return nil, err
+		return err
 	}
 	if a.Address.Addr().Is4() != t.local.Addr().Is4() {
-		return nil, fmt.Errorf("its address %v is of another family than %v", a.Address, t.local)
+		return fmt.Errorf("its address %v is of another family than %v", a.Address, t.local)
 	}
 	p := &connection{agent: a}
 	var err error
 	if p.to, p.from, err = directions(t.key, t.cfg.ID, a); err != nil {
-		return nil, err
+		return err
 	}
-	p.socket, err = openSocket(t.local, a.Address, p.from.cookie)
-	return p, err
+	if before != nil {
+		before.socket.close()
+		delete(t.peers, a.ID)
+	}
+	if p.socket, err = openSocket(t.local, a.Address, p.from.cookie); err != nil {
+		return err
+	}
+	t.peers[a.ID] = p
+	return nil
 }
 
 // Send sends a message to an agent, or to all of them if to is empty. What cannot be sent is lost.

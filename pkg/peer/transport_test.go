@@ -258,6 +258,13 @@ func TestBadAgents(t *testing.T) {
 		if err == nil || !slices.Equal(reached, []string{"b"}) {
 			t.Errorf("%s: reached %v, %v", name, reached, err)
 		}
+		if bad.ID == "bad" { // what is not valid does not replace what was
+			bad.ID = good.ID
+			reached, err = a.SetAgents(addressA, []Agent{bad})
+			if err == nil || !slices.Equal(reached, []string{"b"}) || a.peers["b"].agent != good {
+				t.Errorf("%s, before valid: reached %v, %v", name, reached, err)
+			}
+		}
 	}
 	var many []Agent
 	for i := range 2 * maxAgents {

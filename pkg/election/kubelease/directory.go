@@ -41,8 +41,12 @@ const (
 	maxDirectory = 64 << 10 // bytes of agents; more count as none
 )
 
-// directoryBackoff is the pause after a failed write.
-var directoryBackoff = backoff.Backoff{Min: 200 * time.Millisecond, Max: 5 * time.Second}
+// directoryBackoff is the pause after a write, longer after failures. conflictBackoff is the one
+// after another agent was faster: agents that write at the same time must not do so again.
+var (
+	directoryBackoff = backoff.Backoff{Min: 200 * time.Millisecond, Max: 5 * time.Second}
+	conflictBackoff  = backoff.Backoff{Min: 50 * time.Millisecond, Max: 2 * time.Second, Jitter: 0.8}
+)
 
 // Listing is the content of a directory.
 type Listing struct {
@@ -155,7 +159,7 @@ func (d *Directory) observe(_ context.Context, lease *coordinationv1.Lease, _ st
 
 // publish writes what is missing in the directory, until ctx ends.
 func (d *Directory) publish(ctx context.Context) {
-	for failures := 0; ; {
+	for failures, conflicts := 0, 0; ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -163,14 +167,20 @@ func (d *Directory) publish(ctx context.Context) {
 		}
 		next := d.next(time.Now())
 		if next == nil {
-			failures = 0
+			failures, conflicts = 0, 0
 			continue
 		}
 		err := d.write(ctx, next)
 		switch {
-		case err == nil || isConflict(err): // the watch shows what there is
-			failures = 0
+		case err == nil:
+			failures, conflicts = 0, 0
 			d.succeeded()
+		case isConflict(err): // the watch shows what there is
+			failures = 0
+			conflicts++
+			d.succeeded()
+			backoff.Sleep(ctx, conflictBackoff.After(conflicts))
+			continue
 		default:
 			failures++
 			d.failed("update", fmt.Errorf("update lease %s/%s: %w", d.cfg.Namespace, d.name, err))

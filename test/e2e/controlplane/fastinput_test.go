@@ -1,10 +1,16 @@
 package controlplane
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -14,8 +20,11 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/election/kubelease"
 	"github.com/kvip/kvip/test/lab/cluster"
 )
 
@@ -205,4 +214,79 @@ func listenShared(local *net.UDPAddr) (*net.UDPConn, error) {
 		return nil, err
 	}
 	return conn.(*net.UDPConn), nil
+}
+
+// directory returns what the agents have published, by their identities.
+func (s *env) directory() map[string]map[string]any {
+	s.t.Helper()
+	l, err := s.leases().Get(context.Background(), kubelease.DirectoryName("kvip"),
+		metav1.GetOptions{})
+	s.must(err)
+	var list []map[string]any
+	_ = json.Unmarshal([]byte(l.Annotations[kubelease.AnnotationAgents]), &list) // nothing: no agent
+	agents := map[string]map[string]any{}
+	for _, e := range list {
+		agents[fmt.Sprint(e["id"])] = e
+	}
+	return agents
+}
+
+// TestFastDirectoryEdited: other keys in the directory, or text that cannot be read, do not move
+// the VIP. The agents publish themselves again.
+func TestFastDirectoryEdited(t *testing.T) {
+	s := newEnv(t)
+	s.waitFast()
+	time.Sleep(time.Second)
+	holder, term, before := s.holder(), s.term(), s.directory()
+	foreign := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{9}, 32)) // a valid key
+	key := regexp.MustCompile(`"key":"[^"]*"`)
+	for _, change := range []func(text string) string{
+		func(text string) string { return key.ReplaceAllString(text, `"key":"`+foreign+`"`) },
+		func(text string) string { return key.ReplaceAllString(text, `"key":"AAAA"`) },
+		func(text string) string { return text[:len(text)/2] },
+		func(string) string { return "" },
+	} {
+		s.editLease(kubelease.DirectoryName("kvip"), func(l *coordinationv1.Lease) {
+			l.Annotations[kubelease.AnnotationAgents] = change(l.Annotations[kubelease.AnnotationAgents])
+		})
+		s.wait("the agents to publish themselves again", func() bool {
+			now := s.directory()
+			return maps.EqualFunc(now, before, func(a, b map[string]any) bool {
+				return a["key"] == b["key"]
+			})
+		})
+		s.waitFast()
+		if h := s.holders(); len(h) != 1 || h[0] != holder.Name || s.term() != term {
+			t.Errorf("holders %v in term %d, want %s in term %d", h, s.term(), holder.Name, term)
+		}
+	}
+}
+
+// TestTwoClustersWithOneVIP: an agent of another election, as of another cluster on the segment,
+// does not take a VIP that is in use, whether it is there before or after. When the holder ends,
+// one of both elections has it.
+func TestTwoClustersWithOneVIP(t *testing.T) {
+	s := newEnv(t)
+	s.waitFast()
+	holder := s.holder()
+	other := s.c.Node(s.c.Others(holder)[0].Name)
+	s.anyRights = true // the agent of the other election has no token of this one
+	s.must(other.Agent().Terminate(patience))
+	s.startAgent(other, "--lease-name=kvip-of-another-cluster")
+	s.waitLogged(other, "another host answers for the address")
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Second) {
+		if h := s.holders(); len(h) != 1 || h[0] != holder.Name {
+			t.Errorf("holders %v, want %s", h, holder.Name)
+		}
+	}
+	for _, n := range s.c.Nodes {
+		if n != other {
+			s.must(n.Agent().Terminate(patience))
+		}
+	}
+	s.wait("the other election to take the address", func() bool {
+		h := s.holders()
+		return len(h) == 1 && h[0] == other.Name
+	})
+	s.noAgents = true
 }

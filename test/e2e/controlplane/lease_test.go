@@ -33,12 +33,18 @@ func (s *env) leases() coordinationclient.LeaseInterface {
 	return kube.CoordinationV1().Leases("kube-system")
 }
 
-// edit changes the lease by hand, as kubectl edit would, and tries again on a conflict.
+// edit changes the lease of the election by hand.
 func (s *env) edit(change func(l *coordinationv1.Lease)) {
+	s.t.Helper()
+	s.editLease("kvip", change)
+}
+
+// editLease changes a lease by hand, as kubectl edit would, and tries again on a conflict.
+func (s *env) editLease(name string, change func(l *coordinationv1.Lease)) {
 	s.t.Helper()
 	leases := s.leases()
 	s.wait("an edit of the lease to go through", func() bool {
-		l, err := leases.Get(context.Background(), "kvip", metav1.GetOptions{})
+		l, err := leases.Get(context.Background(), name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return false
 		}
