@@ -23,8 +23,9 @@ const (
 )
 
 // SYNSampler records which hosts accept connections to a service at an address: it sends a SYN to
-// each host's hardware address every 10 ms, whoever answers ARP requests. The SYN comes from the
-// address of a host that does not know of it, whose kernel resets the connection (RFC 9293 3.5.2).
+// each host's hardware address every 10 ms, whichever host answers ARP requests. The SYN comes from
+// the address of a host that does not know of it, whose kernel resets the connection (RFC 9293
+// 3.5.2).
 type SYNSampler struct {
 	lab    *Lab
 	hosts  []*Host
