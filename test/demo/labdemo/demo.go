@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/kvip/kvip/test/demo/screen"
@@ -24,7 +25,8 @@ type demo struct {
 	cluster *cluster.Cluster
 	tool    *failover.Kvip
 	vip     netip.Addr
-	watch   *failover.Watch
+	watch   atomic.Pointer[failover.Watch]
+	page    string                    // that its client asks for, as in failover.Fault
 	repairs map[*cluster.Node]*repair // of nodes that were broken
 }
 
@@ -36,7 +38,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	stopLive := d.out.Live(ctx, d.status)
-	defer func() { err = errors.Join(err, d.watch.Stop()) }()
+	defer func() { err = errors.Join(err, d.watch.Load().Stop()) }()
 	defer func() {
 		cancel()
 		for _, m := range d.repairs {
@@ -47,17 +49,20 @@ func (d *demo) run(ctx context.Context) (err error) {
 	var rows []row
 	faults := slices.DeleteFunc(failover.Faults(), func(f failover.Fault) bool { return f.Variant })
 	for i, f := range faults {
+		if err := d.ask(f.Page); err != nil {
+			return err
+		}
 		holder, err := d.holder(ctx, f)
 		if err != nil {
 			return err
 		}
 		d.out.Say("\n%d/%d  %s, on %s", i+1, len(faults), f.Name, holder.Name)
-		result, err := failover.Run(ctx, d.watch, f, holder,
+		result, err := failover.Run(ctx, d.watch.Load(), f, holder,
 			failover.Pace{After: watchAfter, Quick: true})
 		if err != nil {
 			return err
 		}
-		for _, line := range screen.Timeline(result, d.watch.Requests(result.Start)) {
+		for _, line := range screen.Timeline(result, d.watch.Load().Requests(result.Start)) {
 			d.out.Say("     %s", line)
 		}
 		rows = append(rows, row{f, result})
@@ -81,28 +86,42 @@ func (d *demo) begin(ctx context.Context) error {
 	}
 	d.out.Say("no node has held the VIP yet, so kvip waits for one lease duration (%s) before the "+
 		"first take", failover.Lease)
-	var err error
-	if d.watch, err = failover.StartWatch(d.cluster, d.vip, ""); err != nil {
+	watch, err := failover.StartWatch(d.cluster, d.vip, d.page)
+	if err != nil {
 		return err
 	}
+	d.watch.Store(watch)
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	if err = failover.AllReady(ctx, d.cluster, d.tool); err == nil {
-		_, err = d.watch.Steady(ctx)
+		_, err = watch.Steady(ctx)
 	}
 	if err != nil {
-		return errors.Join(err, d.watch.Stop())
+		return errors.Join(err, watch.Stop())
 	}
 	return nil
 }
 
-// holder waits until there is a holder that serves the client, and a node to take over from
-// it; where etcd will lose a member, until no other is missing.
+// ask makes the client ask for a page.
+func (d *demo) ask(page string) error {
+	if page == d.page {
+		return nil
+	}
+	watch, err := failover.StartWatch(d.cluster, d.vip, page)
+	if err != nil {
+		return err
+	}
+	d.page = page
+	return d.watch.Swap(watch).Stop()
+}
+
+// holder waits until there is a holder that serves the client, and a node to take over from it, in
+// mode fast; where etcd will lose a member, until no other is missing.
 func (d *demo) holder(ctx context.Context, f failover.Fault) (*cluster.Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	for {
-		n, err := d.watch.Steady(ctx)
+		n, err := d.watch.Load().Steady(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -116,7 +135,8 @@ func (d *demo) holder(ctx context.Context, f failover.Fault) (*cluster.Node, err
 			heirs += count(agent && other != n)
 		}
 		_, whole, _ := d.repairs[n].state()
-		if whole && heirs > 0 && (servers == len(d.cluster.Nodes) || !f.Etcd) {
+		if whole && heirs > 0 && (servers == len(d.cluster.Nodes) || !f.Etcd) &&
+			d.tool.Settled(ctx, d.cluster) == nil {
 			return n, nil
 		}
 		select {
@@ -137,7 +157,8 @@ func count(yes bool) int {
 // status returns the live line.
 func (d *demo) status() string {
 	var holders []string
-	for _, h := range d.watch.Holders(d.vip) {
+	watch := d.watch.Load()
+	for _, h := range watch.Holders(d.vip) {
 		holders = append(holders, h.Name)
 	}
 	var names []string
@@ -145,5 +166,5 @@ func (d *demo) status() string {
 		names = append(names, n.Name)
 	}
 	now := time.Now()
-	return screen.StatusLine(names, holders, d.watch.Requests(now.Add(-screen.StripFor)), now)
+	return screen.StatusLine(names, holders, watch.Requests(now.Add(-screen.StripFor)), now)
 }
