@@ -403,7 +403,7 @@ type Status struct {
 	Degraded string        // of the Lease as last observed
 
 	Fast        bool          // the Lease as last observed is in mode fast
-	Slow        string        // why a holder is in mode slow; "" otherwise
+	Slow        string        // why this agent takes no part in mode fast now; "" otherwise
 	Agents      int           // that have published themselves, this one included
 	MajorityAge time.Duration // of a holder in mode fast: since the newest majority
 	Blinks      int           // times the fence shut for a late majority, since the start
@@ -422,6 +422,9 @@ func (m *Machine) Status() Status {
 	switch m.state {
 	case Standby:
 		s.Reason = m.standbyReason()
+		if m.voter == nil || !m.voter.Ready(m.now) {
+			s.Slow = "the agent has just started and acknowledges no beat yet"
+		}
 	case Holding, Confirming, Probing:
 		s.Deadline, s.Slow = m.right(), m.slowBecause()
 		if m.tenure.fast() {

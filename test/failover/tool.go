@@ -119,7 +119,8 @@ func (k *Kvip) ask(ctx context.Context, n *cluster.Node, page string) ([]byte, e
 	return text, err
 }
 
-// Settled implements Settler: the Lease is in mode fast, and each node's present agent is a voter.
+// Settled implements Settler: the Lease is in mode fast, and each node's present agent is a voter
+// that acknowledges beats.
 func (k *Kvip) Settled(ctx context.Context, c *cluster.Cluster) error {
 	kube, err := c.Kube(c.Nodes[0])
 	if err != nil {
@@ -140,8 +141,8 @@ func (k *Kvip) Settled(ctx context.Context, c *cluster.Cluster) error {
 		if err := json.Unmarshal(text, &agent); err != nil {
 			return fmt.Errorf("read the status of kvip on %s: %w", n.Name, err)
 		}
-		if !slices.Contains(voters, agent.Identity) {
-			return fmt.Errorf("kvip on %s is no voter of mode fast", n.Name)
+		if !slices.Contains(voters, agent.Identity) || agent.Slow != "" {
+			return fmt.Errorf("kvip on %s is no voter of mode fast: %s", n.Name, agent.Slow)
 		}
 	}
 	return nil
