@@ -447,6 +447,7 @@ func (c *ControlPlane) AddStatus(s *status.Agent) {
 	if h := c.health.Load(); h != nil {
 		s.Health, s.HealthWhy, s.Warning = h.Verdict.String(), h.Reason, h.Warning
 	}
+	s.Slow = election.SlowStarting
 	if !c.started.Load() {
 		return
 	}

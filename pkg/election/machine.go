@@ -410,6 +410,9 @@ type Status struct {
 	LateWakeups int           // times the agent ran too late as a holder in mode fast, since the start
 }
 
+// SlowStarting is Status.Slow before an agent may acknowledge beats (F3).
+const SlowStarting = "the agent has just started and acknowledges no beat yet"
+
 // Status describes the machine as of the last step.
 func (m *Machine) Status() Status {
 	r := m.lease.record
@@ -423,7 +426,7 @@ func (m *Machine) Status() Status {
 	case Standby:
 		s.Reason = m.standbyReason()
 		if m.voter == nil || !m.voter.Ready(m.now) {
-			s.Slow = "the agent has just started and acknowledges no beat yet"
+			s.Slow = SlowStarting
 		}
 	case Holding, Confirming, Probing:
 		s.Deadline, s.Slow = m.right(), m.slowBecause()

@@ -141,7 +141,7 @@ func (k *Kvip) Settled(ctx context.Context, c *cluster.Cluster) error {
 		if err := json.Unmarshal(text, &agent); err != nil {
 			return fmt.Errorf("read the status of kvip on %s: %w", n.Name, err)
 		}
-		if !slices.Contains(voters, agent.Identity) || agent.Slow != "" || agent.State == "" {
+		if !slices.Contains(voters, agent.Identity) || agent.Slow != "" {
 			return fmt.Errorf("kvip on %s is no voter of mode fast: %s", n.Name, agent.Slow)
 		}
 	}
