@@ -321,9 +321,11 @@ func (r ReadDone) apply(m *Machine) {
 	}
 	l := &m.lease
 	overtaken := r.Record.Exists && r.Record.Version < l.record.Version && l.changedAt >= f.readAt
-	if !overtaken {
-		m.observe(r.Record, true)
+	if overtaken { // what was observed since is newer than what a quorum had
+		m.voter.Observe(l.record.tenure(), true)
+		return
 	}
+	m.observe(r.Record, true)
 }
 
 func (o Observed) apply(m *Machine) { m.observe(o.Record, false) }

@@ -170,6 +170,30 @@ func TestReadsAvoidABadServer(t *testing.T) {
 	}
 }
 
+// TestOvertakenReadCounts: an agent acknowledges beats after its first quorum read also if a newer
+// state was observed while that read took long, since no other read follows (F3).
+func TestOvertakenReadCounts(t *testing.T) {
+	m := mustNew(Config{
+		ID: "a", Lease: 5 * time.Second, Renew: time.Second, Window: 350 * time.Millisecond,
+	})
+	out := m.Step(Tick{}, seconds(1))
+	if len(out) != 1 || out[0].Kind != Read {
+		t.Fatalf("the first step emits %v", out)
+	}
+	lease := func(version uint64) Record {
+		return Record{Exists: true, Version: version, Holder: "b", Term: int64(version)}
+	}
+	m.Step(Observed{Record: lease(8)}, seconds(2))
+	m.Step(ReadDone{Seq: out[0].Seq, OK: true, Record: lease(7)}, seconds(2.5))
+	if st := m.Status(); st.Slow != SlowStarting || st.Term != 8 {
+		t.Errorf("before two seconds have passed: %+v", st)
+	}
+	m.Step(Tick{}, seconds(3.1))
+	if st := m.Status(); st.Slow != "" || m.inflight.mustRead {
+		t.Errorf("after two seconds: %+v", st)
+	}
+}
+
 // The status of a tenure: holder, ownership, deadline, reason.
 func TestStatusFollowsTheTenure(t *testing.T) {
 	s := holding(t)
