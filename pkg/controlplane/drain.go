@@ -45,13 +45,7 @@ type named struct {
 
 // silence stops answering for the addresses and announcing them at once. They are still served.
 func (l *loop) silence(right time.Duration) {
-	l.announceUntil.Store(0)
-	l.ownedSince.Store(0)
-	l.drain = drain{active: true}
-	l.announcer.Stop()                             // no frame is sent after it returns
-	if err := l.fence.Silence(right); err != nil { // reading back verifies it
-		l.log.Warn("cannot shut the fence", "vip", l.recorder.vips, "err", err)
-	}
+	l.endAnswers(drain{active: true}, func() error { return l.fence.Silence(right) })
 }
 
 // drainConnections confirms that the addresses are not answered for, and names the connections to

@@ -354,14 +354,23 @@ func (l *loop) cut(a election.Action) election.Event {
 
 // shut stops announcing and serving the addresses at once.
 func (l *loop) shut() {
+	l.endAnswers(drain{}, func() error {
+		if l.fence == nil {
+			return nil
+		}
+		return l.fence.Shut()
+	})
+}
+
+// endAnswers ends announcements and then, in the kernel, the answers. The deletion or the drain
+// that follows verifies it.
+func (l *loop) endAnswers(next drain, end func() error) {
 	l.announceUntil.Store(0)
 	l.ownedSince.Store(0)
-	l.drain = drain{}
+	l.drain = next
 	l.announcer.Stop() // no frame is sent after it returns
-	if l.fence != nil {
-		if err := l.fence.Shut(); err != nil { // the deletion verifies it
-			l.log.Warn("cannot shut the fence", "vip", l.recorder.vips, "err", err)
-		}
+	if err := end(); err != nil {
+		l.log.Warn("cannot shut the fence", "vip", l.recorder.vips, "err", err)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -191,13 +190,7 @@ func TestEveryDeedIsDone(t *testing.T) {
 // TestShortSoak runs for as long as a verdict needs. S4, S6.
 func TestShortSoak(t *testing.T) {
 	testutil.NeedRoot(t)
-	if os.Getenv("KVIP_BINARY") == "" {
-		path, err := cluster.Kvip(t.TempDir(), os.Stderr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Setenv("KVIP_BINARY", path)
-	}
+	cluster.NeedKvip(t)
 	o, err := parseOptions(func(name string) string {
 		return map[string]string{"MINUTES": "0.4", "SERVICES": "40"}[name]
 	})

@@ -13,11 +13,7 @@ import (
 // TestMeasuresKvip makes one run on real API servers, and no second one when asked again.
 func TestMeasuresKvip(t *testing.T) {
 	testutil.NeedRoot(t)
-	if os.Getenv("KVIP_BINARY") == "" {
-		path, err := cluster.Kvip(t.TempDir(), os.Stderr)
-		must(t, err)
-		t.Setenv("KVIP_BINARY", path)
-	}
+	cluster.NeedKvip(t)
 	docs := t.TempDir()
 	t.Setenv("RUNS", "1")
 	t.Setenv("TOOL", "kvip")

@@ -15,11 +15,7 @@ import (
 // second one when asked again.
 func TestMeasuresServices(t *testing.T) {
 	testutil.NeedRoot(t)
-	if os.Getenv("KVIP_BINARY") == "" {
-		path, err := cluster.Kvip(t.TempDir(), os.Stderr)
-		must(t, err)
-		t.Setenv("KVIP_BINARY", path)
-	}
+	cluster.NeedKvip(t)
 	docs := t.TempDir()
 	t.Setenv("RUNS", "1")
 	t.Setenv("N", "30")

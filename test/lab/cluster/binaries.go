@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"testing"
 )
 
 // Binaries returns the directory of etcd, kube-apiserver and kubeadm. It builds them from Go
@@ -47,6 +48,16 @@ func Kvip(dir string, out io.Writer) (string, error) {
 		return "", fmt.Errorf("build kvip: %w", err)
 	}
 	return path, nil
+}
+
+// NeedKvip builds kvip for a test of a program that runs what KVIP_BINARY names, unless that is set.
+func NeedKvip(t testing.TB) {
+	t.Helper()
+	path, err := Kvip(t.TempDir(), os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("KVIP_BINARY", path)
 }
 
 // goCommand returns the go command, also if sudo has removed it from PATH.
