@@ -155,10 +155,10 @@ soak: packages-soak build ## sudo: Services under churn and faults for MINUTES=3
 		$(GO_RUN) --root bin/soak
 
 .PHONY: chaos
-chaos: packages-chaos build ## sudo: FAULTS=500 faults drawn at random; SEED= repeats a course
+chaos: packages-chaos build ## sudo: FAULTS=500 faults drawn at random; SEED=, PRESSURE=10m
 	$(GO_RUN) go build -o bin/chaos ./test/chaos
 	@KVIP_BINARY=bin/kvip KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" \
-		FAULTS='$(FAULTS)' SEED='$(SEED)' $(GO_RUN) --root bin/chaos
+		FAULTS='$(FAULTS)' SEED='$(SEED)' PRESSURE='$(PRESSURE)' $(GO_RUN) --root bin/chaos
 
 .PHONY: manifests
 manifests: build ## print all manifests for VIP=192.0.2.10

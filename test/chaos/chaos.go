@@ -47,6 +47,9 @@ func run(ctx context.Context, o options) (err error) {
 		return errors.Join(err, c.close())
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
+	if o.pressure > 0 {
+		return c.pressure(ctx, o.pressure)
+	}
 	say("%d faults, SEED=%d", o.faults, o.seed)
 	for done := 0; done < o.faults; {
 		count := min(perRound, o.faults-done)

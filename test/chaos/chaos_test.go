@@ -2,27 +2,28 @@ package main
 
 import (
 	"math/rand/v2"
-	"os"
 	"testing"
+	"time"
 
 	"github.com/kvip/kvip/test/lab/cluster"
 	"github.com/kvip/kvip/test/testutil"
 )
 
 func TestOptions(t *testing.T) {
-	parse := func(faults, seed string) (options, error) {
+	parse := func(faults, seed, pressure string) (options, error) {
 		return parseOptions(func(name string) string {
-			return map[string]string{"FAULTS": faults, "SEED": seed}[name]
+			return map[string]string{"FAULTS": faults, "SEED": seed, "PRESSURE": pressure}[name]
 		})
 	}
-	if o, err := parse("", ""); err != nil || o.faults != 500 {
+	if o, err := parse("", "", ""); err != nil || o.faults != 500 {
 		t.Errorf("without options: %+v, %v", o, err)
 	}
-	if o, err := parse("20", "7"); err != nil || o != (options{20, 7}) {
+	if o, err := parse("20", "7", "10m"); err != nil || o != (options{20, 7, 10 * time.Minute}) {
 		t.Errorf("with options: %+v, %v", o, err)
 	}
-	for _, bad := range [][2]string{{"many", ""}, {"0", ""}, {"-1", ""}, {"", "x"}} {
-		if _, err := parse(bad[0], bad[1]); err == nil {
+	for _, bad := range [][3]string{{"many", "", ""}, {"0", "", ""}, {"-1", "", ""}, {"", "x", ""},
+		{"", "", "10"}, {"", "", "-1s"}, {"", "", "25h"}} {
+		if _, err := parse(bad[0], bad[1], bad[2]); err == nil {
 			t.Errorf("%v: accepted", bad)
 		}
 	}
@@ -48,13 +49,7 @@ func TestCourse(t *testing.T) {
 // TestShortChaos is 60 faults drawn at random.
 func TestShortChaos(t *testing.T) {
 	testutil.NeedRoot(t)
-	if os.Getenv("KVIP_BINARY") == "" {
-		path, err := cluster.Kvip(t.TempDir(), os.Stderr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Setenv("KVIP_BINARY", path)
-	}
+	cluster.NeedKvip(t)
 	if err := run(t.Context(), options{faults: 60, seed: rand.Uint64()}); err != nil {
 		t.Error(err)
 	}

@@ -167,15 +167,8 @@ func deafen(c *chaos, n *cluster.Node) (func() error, error) {
 }
 
 // lose drops 1 to 30 % of the frames between all nodes.
-func lose(c *chaos, _ *cluster.Node) (func() error, error) {
-	percent := 1 + c.random.IntN(30)
-	var errs []error
-	for _, n := range c.cluster.Nodes {
-		for _, other := range c.cluster.Others(n) {
-			errs = append(errs, c.cluster.Lab.Lose(percent, n.Host, other))
-		}
-	}
-	return c.cluster.Lab.Heal, errors.Join(errs...)
+func lose(c *chaos, n *cluster.Node) (func() error, error) {
+	return loseFrames(1+c.random.IntN(30))(c, n)
 }
 
 func cutPorts(ports ...uint16) begin {

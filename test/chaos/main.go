@@ -4,8 +4,10 @@
 // answers for the virtual IPs. It fails if two nodes ever do, or if the control plane does not
 // recover.
 //
-// FAULTS in the environment is how many there are (500), SEED repeats a course of events. It needs
-// root. How fast things are is not its question: see test/bench.
+// FAULTS in the environment is how many there are (500), SEED repeats a course of events. With
+// PRESSURE, a duration, there are busy processes and lost frames instead, and neither may the
+// address move nor a fence shut. It needs root. How fast things are is not its question: see
+// test/bench.
 package main
 
 import (

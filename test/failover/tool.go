@@ -12,9 +12,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/config"
@@ -111,7 +113,7 @@ func (k *Kvip) ask(ctx context.Context, n *cluster.Node, page string) ([]byte, e
 		return nil, fmt.Errorf("ask kvip on %s for %s: %w", n.Name, page, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("ask kvip on %s for %s: %s: %s", n.Name, page, resp.Status,
 			bytes.TrimSpace(text[:min(len(text), 1<<10)]))
@@ -119,15 +121,52 @@ func (k *Kvip) ask(ctx context.Context, n *cluster.Node, page string) ([]byte, e
 	return text, err
 }
 
+// lease returns the Lease of the election.
+func (k *Kvip) lease(ctx context.Context, c *cluster.Cluster) (*coordinationv1.Lease, error) {
+	kube, err := c.Kube(c.Nodes[0])
+	if err != nil {
+		return nil, err
+	}
+	return kube.CoordinationV1().Leases(config.DefaultNamespace).Get(ctx, config.DefaultLeaseName,
+		metav1.GetOptions{})
+}
+
+// Term returns the term of the Lease.
+func (k *Kvip) Term(ctx context.Context, c *cluster.Cluster) (int64, error) {
+	lease, err := k.lease(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	return kubelease.Decode(lease).Term, nil
+}
+
+// Metric returns the sum of the samples of a metric on a node's /metrics page.
+func (k *Kvip) Metric(ctx context.Context, n *cluster.Node, name string) (float64, error) {
+	text, err := k.ask(ctx, n, "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	sum, found := 0.0, false
+	for line := range strings.Lines(string(text)) {
+		rest, ok := strings.CutPrefix(line, name)
+		if fields := strings.Fields(rest); ok && len(fields) > 0 && strings.ContainsAny(rest[:1], " {") {
+			value, err := strconv.ParseFloat(fields[len(fields)-1], 64)
+			if err != nil {
+				return 0, fmt.Errorf("read metric %s of %s: %w", name, n.Name, err)
+			}
+			sum, found = sum+value, true
+		}
+	}
+	if !found {
+		return 0, fmt.Errorf("read metric %s of %s: it has none", name, n.Name)
+	}
+	return sum, nil
+}
+
 // Settled implements Settler: the Lease is in mode fast, and each node's present agent is a voter
 // that acknowledges beats.
 func (k *Kvip) Settled(ctx context.Context, c *cluster.Cluster) error {
-	kube, err := c.Kube(c.Nodes[0])
-	if err != nil {
-		return err
-	}
-	lease, err := kube.CoordinationV1().Leases(config.DefaultNamespace).Get(ctx,
-		config.DefaultLeaseName, metav1.GetOptions{})
+	lease, err := k.lease(ctx, c)
 	if err != nil {
 		return err
 	}
