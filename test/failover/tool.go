@@ -95,16 +95,22 @@ func (k *Kvip) Start(n *cluster.Node) error {
 
 // Ready implements Tool: it asks what the pod's readiness probe asks.
 func (k *Kvip) Ready(ctx context.Context, n *cluster.Node) error {
-	_, err := k.ask(ctx, n, "/readyz")
+	_, err := k.ask(ctx, n, statusPort, "/readyz")
 	return err
 }
 
+// The ports of an agent's pages.
+const (
+	statusPort  = "2113"
+	metricsPort = "2112"
+)
+
 // ask returns a page of the agent on a node.
-func (k *Kvip) ask(ctx context.Context, n *cluster.Node, page string) ([]byte, error) {
+func (k *Kvip) ask(ctx context.Context, n *cluster.Node, port, page string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	tr := &http.Transport{DialContext: n.Host.Dial, DisableKeepAlives: true}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:2113"+page, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:"+port+page, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +148,7 @@ func (k *Kvip) Term(ctx context.Context, c *cluster.Cluster) (int64, error) {
 
 // Metric returns the sum of the samples of a metric on a node's /metrics page.
 func (k *Kvip) Metric(ctx context.Context, n *cluster.Node, name string) (float64, error) {
-	text, err := k.ask(ctx, n, "/metrics")
+	text, err := k.ask(ctx, n, metricsPort, "/metrics")
 	if err != nil {
 		return 0, err
 	}
@@ -172,7 +178,7 @@ func (k *Kvip) Settled(ctx context.Context, c *cluster.Cluster) error {
 	}
 	voters := kubelease.Decode(lease).FastVoters()
 	for _, n := range c.Nodes {
-		text, err := k.ask(ctx, n, "/status")
+		text, err := k.ask(ctx, n, statusPort, "/status")
 		if err != nil {
 			return err
 		}
