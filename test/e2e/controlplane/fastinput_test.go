@@ -200,9 +200,9 @@ func TestFastFlood(t *testing.T) {
 		})
 	}
 	group.Wait()
-	took := time.Since(began)
-	t.Logf("%.0f datagrams a second; the agent used %.0f %% of a core", float64(sent.Load())/took.Seconds(),
-		100*float64(benchreport.CPUTime(holder.Agent().PID())-before)/float64(took))
+	took, used := time.Since(began), benchreport.CPUTime(holder.Agent().PID())-before
+	t.Logf("%.0f datagrams a second; the agent used %.0f %% of a core",
+		float64(sent.Load())/took.Seconds(), 100*float64(used)/float64(took))
 	h, voters := s.holders(), s.voters()
 	if len(h) != 1 || h[0] != holder.Name || s.term() != term || len(voters) != 3 {
 		t.Errorf("holders %v in term %d with %d voters, want %s in term %d", h, s.term(),

@@ -50,7 +50,8 @@ func Kvip(dir string, out io.Writer) (string, error) {
 	return path, nil
 }
 
-// NeedKvip builds kvip for a test of a program that runs what KVIP_BINARY names, unless that is set.
+// NeedKvip builds kvip for a test of a program that runs what KVIP_BINARY names, unless that is
+// set.
 func NeedKvip(t testing.TB) {
 	t.Helper()
 	path, err := Kvip(t.TempDir(), os.Stderr)
