@@ -35,11 +35,9 @@ type Sampler struct {
 
 	mu      sync.Mutex
 	samples []sample
-	err     error
 
 	last atomic.Uint64 // mask of the last sample
-	stop chan struct{}
-	done chan struct{}
+	*sampling
 }
 
 // sample is one query of all hosts. Bit i*maxHosts+j of the mask: host j has address i.
@@ -61,8 +59,7 @@ func newSampler(reach func(a, b *Host) bool, open func(*Host) (*wire, error), vi
 		return nil, fmt.Errorf("sample holders: %d addresses on %d hosts, want 1 to 4 on 1 to %d",
 			len(vips), len(hosts), maxHosts)
 	}
-	s := &Sampler{reach: reach, hosts: hosts, vips: vips, stop: make(chan struct{}),
-		done: make(chan struct{})}
+	s := &Sampler{reach: reach, hosts: hosts, vips: vips}
 	for _, h := range hosts {
 		w, err := open(h)
 		if err != nil {
@@ -75,36 +72,13 @@ func newSampler(reach func(a, b *Host) bool, open func(*Host) (*wire, error), vi
 		s.close()
 		return nil, err
 	}
-	onThread(s.run)
+	s.sampling = startSampling(SampleEvery, s.takeSample, s.close)
 	return s, nil
 }
 
 func (s *Sampler) close() {
 	for _, w := range s.wires {
 		w.close()
-	}
-}
-
-// run samples until Stop. It has a thread of its own with a higher priority, so that busy processes
-// do not delay it.
-func (s *Sampler) run() {
-	defer close(s.done)
-	defer s.close()
-	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -10) // not essential
-	tick := time.NewTicker(SampleEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.stop:
-			return
-		case <-tick.C:
-		}
-		if err := s.takeSample(); err != nil {
-			s.mu.Lock()
-			s.err = err
-			s.mu.Unlock()
-			return
-		}
 	}
 }
 
@@ -221,19 +195,6 @@ func (s *Sampler) Holders(vip netip.Addr) []*Host {
 		}
 	}
 	return nil
-}
-
-// Stop ends the sampler and returns its error, if any. The samples stay readable.
-func (s *Sampler) Stop() error {
-	select {
-	case <-s.stop:
-	default:
-		close(s.stop)
-	}
-	<-s.done
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err
 }
 
 // HolderReport is what a Sampler recorded in a window.

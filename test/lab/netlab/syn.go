@@ -32,11 +32,9 @@ type SYNSampler struct {
 	target netip.AddrPort
 	fds    []int
 	frames [][]byte
-	stop   chan struct{}
-	done   chan struct{}
+	*sampling
 
 	mu    sync.Mutex
-	err   error
 	asked []time.Time
 	masks []uint64 // of the hosts that accepted, for each of asked
 	two   []bool   // two of them could reach each other
@@ -48,9 +46,7 @@ func (l *Lab) SampleSYN(from *Host, target netip.AddrPort, hosts ...*Host) (*SYN
 		return nil, fmt.Errorf("sample who accepts connections: %d hosts, want 1 to %d", len(hosts),
 			maxHosts)
 	}
-	s := &SYNSampler{
-		lab: l, hosts: hosts, target: target, stop: make(chan struct{}), done: make(chan struct{}),
-	}
+	s := &SYNSampler{lab: l, hosts: hosts, target: target}
 	for _, h := range hosts {
 		s.frames = append(s.frames, synFrame(from, h, target))
 		err := l.sw.ns.do(func() error {
@@ -65,7 +61,7 @@ func (l *Lab) SampleSYN(from *Host, target netip.AddrPort, hosts ...*Host) (*SYN
 			return nil, fmt.Errorf("sample who accepts connections on %s: %w", h.Name, err)
 		}
 	}
-	onThread(s.run)
+	s.sampling = startSampling(SYNEvery, s.takeSample, s.close)
 	return s, nil
 }
 
@@ -75,29 +71,12 @@ func (s *SYNSampler) close() {
 	}
 }
 
-func (s *SYNSampler) run() {
-	defer close(s.done)
-	defer s.close()
-	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -10) // not essential
-	tick := time.NewTicker(SYNEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.stop:
-			return
-		case <-tick.C:
-		}
-		err := s.collect()
-		if err == nil {
-			err = s.ask()
-		}
-		if err != nil {
-			s.mu.Lock()
-			s.err = err
-			s.mu.Unlock()
-			return
-		}
+// takeSample records the answers to earlier questions, and asks again.
+func (s *SYNSampler) takeSample() error {
+	if err := s.collect(); err != nil {
+		return err
 	}
+	return s.ask()
 }
 
 // ask sends a SYN to each host.
@@ -109,10 +88,7 @@ func (s *SYNSampler) ask() error {
 	s.mu.Unlock()
 	for i, frame := range s.frames {
 		setSYNPort(frame, s.target.Addr().Is4(), uint16(firstSYNPort+number%synPorts))
-		_, err := unix.Write(s.fds[i], frame)
-		switch err {
-		case nil, unix.ENETDOWN, unix.ENXIO, unix.ENOBUFS, unix.EAGAIN:
-		default:
+		if err := sendFrame(s.fds[i], frame); err != nil {
 			return fmt.Errorf("send a SYN to %s: %w", s.hosts[i].Name, err)
 		}
 	}
@@ -123,20 +99,13 @@ func (s *SYNSampler) ask() error {
 func (s *SYNSampler) collect() error {
 	b := make([]byte, 128)
 	for i, fd := range s.fds {
-		for {
-			n, err := unix.Read(fd, b)
-			if err == unix.EINTR || err == unix.ENETDOWN {
-				continue
-			}
-			if err == unix.EAGAIN {
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("read answers of %s: %w", s.hosts[i].Name, err)
-			}
-			if port, ok := synAccepted(b[:n], s.target); ok {
+		err := readFrames(fd, b, func(frame []byte) {
+			if port, ok := synAccepted(frame, s.target); ok {
 				s.accepted(i, int(port)-firstSYNPort)
 			}
+		})
+		if err != nil {
+			return fmt.Errorf("read answers of %s: %w", s.hosts[i].Name, err)
 		}
 	}
 	return nil
@@ -162,19 +131,6 @@ func (s *SYNSampler) accepting(number int) (all []*Host) {
 		}
 	}
 	return all
-}
-
-// Stop ends the sampler and returns its error, if any. What it recorded stays readable.
-func (s *SYNSampler) Stop() error {
-	select {
-	case <-s.stop:
-	default:
-		close(s.stop)
-	}
-	<-s.done
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err
 }
 
 // SYNReport is what a SYNSampler recorded in a window.

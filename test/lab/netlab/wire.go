@@ -79,38 +79,55 @@ func (w *wire) close() { _ = unix.Close(w.fd) }
 // ask sends a request for each address. A link that is down carries none, which is not an error.
 func (w *wire) ask() error {
 	for _, frame := range w.requests {
-		_, err := unix.Write(w.fd, frame)
-		switch err {
-		case nil, unix.ENETDOWN, unix.ENXIO, unix.ENOBUFS, unix.EAGAIN:
-		default:
+		if err := sendFrame(w.fd, frame); err != nil {
 			return fmt.Errorf("ask on the wire: %w", err)
 		}
 	}
 	return nil
 }
 
-// answers calls seen for each address, by its index, that the host has answered for since the last
-// call.
-func (w *wire) answers(seen func(vip int)) error {
+// sendFrame sends a frame. That the link is down or full is not an error.
+func sendFrame(fd int, frame []byte) error {
+	_, err := unix.Write(fd, frame)
+	switch err {
+	case unix.ENETDOWN, unix.ENXIO, unix.ENOBUFS, unix.EAGAIN:
+		return nil
+	}
+	return err
+}
+
+// readFrames calls seen for each frame that has come. A frame is valid until seen returns.
+func readFrames(fd int, buf []byte, seen func(frame []byte)) error {
 	for {
-		n, err := unix.Read(w.fd, w.buf)
+		n, err := unix.Read(fd, buf)
 		switch err {
 		case nil:
+			seen(buf[:n])
 		case unix.EINTR, unix.ENETDOWN:
-			continue
 		case unix.EAGAIN:
 			return nil
 		default:
-			return fmt.Errorf("read answers on the wire: %w", err)
+			return err
 		}
-		if a, ok := wireAnswer(w.buf[:n]); ok {
+	}
+}
+
+// answers calls seen for each address, by its index, that the host has answered for since the last
+// call.
+func (w *wire) answers(seen func(vip int)) error {
+	err := readFrames(w.fd, w.buf, func(frame []byte) {
+		if a, ok := wireAnswer(frame); ok {
 			for i, vip := range w.vips {
 				if a == vip {
 					seen(i)
 				}
 			}
 		}
+	})
+	if err != nil {
+		return fmt.Errorf("read answers on the wire: %w", err)
 	}
+	return nil
 }
 
 // wireRequest returns the frame that asks for an address.
