@@ -137,7 +137,7 @@ func (r *Relay) build(on Link) error {
 	if err := r.End(); err != nil {
 		return err
 	}
-	if _, err := Cleanup(r.cfg.VIPs); err != nil { // of an earlier process
+	if _, err := cleanup(r.cfg.VIPs); err != nil { // of an earlier process
 		return err
 	}
 	r.on = on
@@ -167,7 +167,7 @@ func (r *Relay) End() error {
 		t.Close()
 	}
 	r.tables, r.hosts = nil, nil
-	_, err := Cleanup(r.cfg.VIPs) // where the kernel has not removed them with the connections
+	_, err := cleanup(r.cfg.VIPs) // where the kernel has not removed them with the connections
 	return err
 }
 
@@ -183,9 +183,9 @@ const tablePrefix = "kvip-relay-"
 
 func tableName(vip netip.Addr) string { return netdev.TableName(tablePrefix, vip) }
 
-// Cleanup removes the tables of VIPs, or without VIPs all tables of this package. It returns their
+// cleanup removes the tables of VIPs, or without VIPs all tables of this package. It returns their
 // names.
-func Cleanup(vips []netip.Addr) (removed []string, err error) {
+func cleanup(vips []netip.Addr) (removed []string, err error) {
 	matching := func(name string) bool { return netdev.IsTableOf(name, tablePrefix, vips) }
 	return netdev.Cleanup(matching, 0)
 }

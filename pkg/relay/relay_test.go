@@ -240,7 +240,7 @@ func TestF11Relay(t *testing.T) {
 			t.Errorf("after the end %q answers", got)
 		}
 	}
-	if list, err := Cleanup(nil); err != nil || len(list) > 0 || r.Active() {
+	if list, err := cleanup(nil); err != nil || len(list) > 0 || r.Active() {
 		t.Errorf("left: %v, %v, active %v", list, err, r.Active())
 	}
 }
@@ -334,7 +334,7 @@ func TestTablesEndWithTheProcess(t *testing.T) {
 		table.Close() // as the kernel does
 	}
 	r.tables = nil
-	if list, err := Cleanup(nil); err != nil || len(list) > 0 {
+	if list, err := cleanup(nil); err != nil || len(list) > 0 {
 		t.Errorf("left: %v, %v", list, err)
 	}
 }
@@ -378,7 +378,7 @@ func TestFailedRelayIsGone(t *testing.T) {
 	if err := r.To(l.link, []Host{foreignHost}); err == nil || r.Active() {
 		t.Errorf("%v, active %v", err, r.Active())
 	}
-	if list, err := Cleanup(nil); err != nil || len(list) > 0 {
+	if list, err := cleanup(nil); err != nil || len(list) > 0 {
 		t.Errorf("left: %v, %v", list, err)
 	}
 }
