@@ -24,8 +24,9 @@ func (s *Speaker) setHeartbeat(view liveness.View) {
 	}
 	var nodes []heartbeat.Node
 	for _, l := range s.cfg.Cache.Leases() {
-		alive := slices.Contains(view.Alive, l.Info.Node) || slices.Contains(view.Silent, l.Info.Node)
-		if l.Role == svc.RoleNode && alive && l.Info.Node != s.cfg.Node {
+		_, alive := slices.BinarySearch(view.Alive, l.Info.Node)
+		_, silent := slices.BinarySearch(view.Silent, l.Info.Node)
+		if l.Role == svc.RoleNode && (alive || silent) && l.Info.Node != s.cfg.Node {
 			nodes = append(nodes, heartbeatNode(l.Info))
 		}
 	}

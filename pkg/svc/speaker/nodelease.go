@@ -112,6 +112,13 @@ func (l *NodeLease) SetInfo(info svc.NodeInfo) {
 	}
 }
 
+// changed calls the functions of OnChange: the View may be another one.
+func (l *NodeLease) changed() {
+	for _, fn := range l.onChange {
+		fn()
+	}
+}
+
 // View returns which nodes are alive now.
 func (l *NodeLease) View() liveness.View {
 	l.mu.Lock()
@@ -129,9 +136,7 @@ func (l *NodeLease) Silent(node string) {
 		return
 	}
 	l.cfg.Log.Warn("a node is silent; it counts as dead until it renews its Lease", "node", node)
-	for _, fn := range l.onChange {
-		fn()
-	}
+	l.changed()
 }
 
 // Timing returns the interval between renewals and the duration of the Lease. Both depend on the
@@ -190,9 +195,7 @@ func (l *NodeLease) refresh() {
 	interval := liveness.Interval(l.nodes)
 	l.mu.Unlock()
 	l.cfg.Health.SetTimeout(reporter.DefaultTimeout + interval) // it runs once in each interval
-	for _, fn := range l.onChange {
-		fn()
-	}
+	l.changed()
 }
 
 // observedLeases returns what the failure detector needs of the nodes' Leases.
