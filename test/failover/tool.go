@@ -176,19 +176,28 @@ func (k *Kvip) Settled(ctx context.Context, c *cluster.Cluster) error {
 	if err != nil {
 		return err
 	}
-	voters := kubelease.Decode(lease).FastVoters()
 	for _, n := range c.Nodes {
 		text, err := k.ask(ctx, n, statusPort, "/status")
+		if err == nil {
+			err = CheckFast(lease, text)
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("node %s: %w", n.Name, err)
 		}
-		var agent status.Agent
-		if err := json.Unmarshal(text, &agent); err != nil {
-			return fmt.Errorf("read the status of kvip on %s: %w", n.Name, err)
-		}
-		if !slices.Contains(voters, agent.Identity) || agent.Slow != "" {
-			return fmt.Errorf("kvip on %s is no voter of mode fast: %s", n.Name, agent.Slow)
-		}
+	}
+	return nil
+}
+
+// CheckFast returns an error unless the Lease is in mode fast and the agent, whose status page is
+// given, is a voter that acknowledges beats.
+func CheckFast(lease *coordinationv1.Lease, page []byte) error {
+	var agent status.Agent
+	if err := json.Unmarshal(page, &agent); err != nil {
+		return fmt.Errorf("decode the status of kvip: %w", err)
+	}
+	voters := kubelease.Decode(lease).FastVoters()
+	if !slices.Contains(voters, agent.Identity) || agent.Slow != "" {
+		return fmt.Errorf("%s is no voter of mode fast: %s", agent.Identity, agent.Slow)
 	}
 	return nil
 }
