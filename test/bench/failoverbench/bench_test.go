@@ -221,10 +221,14 @@ func TestTableNamesMisses(t *testing.T) {
 func TestIdleTableNamesMisses(t *testing.T) {
 	table := idleTable([]idle{
 		{Tool: "kvip", Node: "cp1", Role: "holder", CPU: 1.5, RSS: 28, Writes: 1, Version: "v1"},
+		{Tool: "kvip", Node: "cp2", Role: "standby", CPU: 0.9, RSS: 41, Version: "v1"},
+		{Tool: "kvip", Node: "cp3", Role: "standby", CPU: 0.8, RSS: 28, Version: "v1"},
 		{Tool: "keepalived", Node: "cp1", Role: "holder", CPU: 1.5, RSS: 12, Version: "2.2.7"},
 	})
 	for _, want := range []string{
 		"| kvip v1 | holder, cp1 | **1.50 (missed)** % | 28.00 MiB | 1.00 a second |",
+		"| kvip v1 | standby, cp2 | **0.90 (missed)** % | **41.00 (missed)** MiB | 0.00 a second |",
+		"| kvip v1 | standby, cp3 | 0.80 % | 28.00 MiB | 0.00 a second |",
 		"| keepalived 2.2.7 | holder, cp1 | 1.50 % | 12.00 MiB | 0.00 a second |",
 	} {
 		if !strings.Contains(table, want) {
