@@ -14,8 +14,12 @@ import (
 // giveUp is when a client is no longer waited for. What is recorded then is that long.
 const giveUp = 30 * time.Second
 
-// connectionsAskEvery spaces the requests on each long connection.
-const connectionsAskEvery = 200 * time.Millisecond
+const (
+	// connectionsAskEvery spaces the requests on each long connection.
+	connectionsAskEvery = 200 * time.Millisecond
+	// slowRequest is how long the requests on every second of them take.
+	slowRequest = 20 * time.Millisecond
+)
 
 // Pace says how long to watch.
 type Pace struct {
@@ -74,7 +78,7 @@ func Run(ctx context.Context, w *Watch, f Fault, victim *cluster.Node, p Pace) (
 	}
 	long, err := netlab.StartConnections(netlab.ConnectionsConfig{
 		Host: w.c.Client, Target: netip.AddrPortFrom(w.VIP, cluster.Port), TLS: conf,
-		Count: f.Connections, Every: connectionsAskEvery,
+		Count: f.Connections, Every: connectionsAskEvery, Slow: slowRequest,
 	})
 	if err != nil {
 		return Result{}, err

@@ -11,7 +11,8 @@ import (
 	"github.com/kvip/kvip/test/lab/netlab"
 )
 
-// load is a client with a new connection every 10 ms, and long connections.
+// load is a client with a new connection every 10 ms, and long connections, half of them with
+// requests that take 20 ms.
 type load struct {
 	s     *env
 	short *netlab.Client
@@ -26,7 +27,7 @@ func (s *env) startLoad(count int) *load {
 	to := netip.AddrPortFrom(s.vips[0], cluster.Port)
 	l := &load{s: s}
 	l.long, err = netlab.StartConnections(netlab.ConnectionsConfig{
-		Host: s.c.Client, Target: to, TLS: conf, Count: count,
+		Host: s.c.Client, Target: to, TLS: conf, Count: count, Slow: 20 * time.Millisecond,
 	})
 	s.must(err)
 	s.t.Cleanup(l.long.Stop)

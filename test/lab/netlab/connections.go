@@ -22,6 +22,9 @@ type ConnectionsConfig struct {
 	Count  int            // how many there are
 	Path   string         // of the requests; empty: /livez/ping
 	Every  time.Duration  // between two requests on one connection; 0: 50 ms
+	// Slow is how long each request on every second connection takes at least: its end is sent so
+	// long after its beginning.
+	Slow time.Duration
 }
 
 // Broken is a connection that ended with an error while it was used.
@@ -35,7 +38,7 @@ type Broken struct {
 // again.
 type Connections struct {
 	cfg    ConnectionsConfig
-	head   string
+	head   string // of a request, without the empty line at its end
 	cancel context.CancelFunc
 	open   sync.WaitGroup
 
@@ -63,11 +66,12 @@ func StartConnections(cfg ConnectionsConfig) (*Connections, error) {
 	cfg.TLS.ServerName = cfg.Target.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Connections{cfg: cfg, cancel: cancel}
-	c.head = fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: netlab\r\n\r\n", cfg.Path,
+	c.head = fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: netlab\r\n", cfg.Path,
 		cfg.Target)
 	ready := make(chan error, cfg.Count)
-	for range cfg.Count {
-		c.open.Go(func() { c.keep(ctx, ready) })
+	for i := range cfg.Count {
+		slow := time.Duration(i%2) * cfg.Slow
+		c.open.Go(func() { c.keep(ctx, slow, ready) })
 	}
 	for range cfg.Count {
 		if err := <-ready; err != nil {
@@ -80,12 +84,12 @@ func StartConnections(cfg ConnectionsConfig) (*Connections, error) {
 
 // keep has one connection after the other until ctx ends. It reports the first answer, or why there
 // is none.
-func (c *Connections) keep(ctx context.Context, ready chan<- error) {
+func (c *Connections) keep(ctx context.Context, slow time.Duration, ready chan<- error) {
 	var once sync.Once
 	report := func(err error) { once.Do(func() { ready <- err }) }
 	for ctx.Err() == nil {
 		opened := time.Now()
-		err := c.use(ctx, report)
+		err := c.use(ctx, slow, report)
 		report(err)
 		if ctx.Err() != nil {
 			return
@@ -98,7 +102,7 @@ func (c *Connections) keep(ctx context.Context, ready chan<- error) {
 }
 
 // use sends one request after the other on one connection, until it breaks or ctx ends.
-func (c *Connections) use(ctx context.Context, report func(error)) error {
+func (c *Connections) use(ctx context.Context, slow time.Duration, report func(error)) error {
 	var file *os.File
 	err := c.cfg.Host.Do(func() (err error) {
 		file, err = dial(c.cfg.Target)
@@ -123,7 +127,7 @@ func (c *Connections) use(ctx context.Context, report func(error)) error {
 		if err := conn.SetDeadline(began.Add(answerLimit)); err != nil {
 			return err
 		}
-		if _, err := io.WriteString(conn, c.head); err != nil {
+		if err := c.request(conn, slow); err != nil {
 			return err
 		}
 		answer, err := http.ReadResponse(answers, nil)
@@ -141,6 +145,21 @@ func (c *Connections) use(ctx context.Context, report func(error)) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// request sends one request, its end slow after its beginning.
+func (c *Connections) request(conn io.Writer, slow time.Duration) error {
+	const end = "\r\n"
+	if slow == 0 {
+		_, err := io.WriteString(conn, c.head+end)
+		return err
+	}
+	if _, err := io.WriteString(conn, c.head); err != nil {
+		return err
+	}
+	time.Sleep(slow)
+	_, err := io.WriteString(conn, end)
+	return err
 }
 
 func (c *Connections) answered(took time.Duration) {
