@@ -114,10 +114,16 @@ func (m *Machine) window() time.Duration {
 }
 
 // trackLateness doubles the window for an hour if the agent of a fast holder ran so late that a
-// beat may have missed its time.
+// beat may have missed its time. A longer window does not help an agent that stood still for longer
+// than the longest one, as a virtual machine that was paused.
 func (m *Machine) trackLateness() {
 	t, n := &m.tenure, &m.node
-	if !t.fast() || n.wake == 0 || m.now-n.wake <= quorum.Validity(m.window())/3 {
+	late := m.now - n.wake
+	if !t.fast() || n.wake == 0 || late <= quorum.Validity(m.window())/3 {
+		return
+	}
+	n.wakeUps++
+	if late > quorum.MaxWindow {
 		return
 	}
 	if m.now >= n.lateUntil {
@@ -127,7 +133,6 @@ func (m *Machine) trackLateness() {
 		n.late++
 	}
 	n.lateUntil = m.now + lateFor
-	n.wakeUps++
 }
 
 // beats reports whether this node sends beats: its right, or its chance to get one, depends on
