@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kvip/kvip/pkg/agent"
 	"github.com/kvip/kvip/test/lab/netlab"
 )
 
@@ -125,9 +126,9 @@ func (c *Cluster) Heal(ctx context.Context) error {
 	return c.WaitReady(ctx)
 }
 
-// Reset ends all faults and agents, and removes what agents left: addresses, State, Leases of
-// kube-system, and kvip's RBAC. It restores the options of the API servers, and returns when all of
-// them are ready.
+// Reset ends all faults and agents, and removes what agents left, also those that had to be killed:
+// addresses, kvip's tables of nftables, State, Leases of kube-system, and kvip's RBAC. It restores
+// the options of the API servers, and returns when all of them are ready.
 func (c *Cluster) Reset(ctx context.Context) error {
 	var errs []error
 	for _, n := range c.AllNodes() {
@@ -138,7 +139,7 @@ func (c *Cluster) Reset(ctx context.Context) error {
 	}
 	errs = append(errs, c.repair())
 	for _, n := range c.AllNodes() {
-		errs = append(errs, n.Host.RemoveAddedAddrs())
+		errs = append(errs, n.Host.Do(cleanUp), n.Host.RemoveAddedAddrs())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("reset cluster: %w", err)
@@ -149,6 +150,12 @@ func (c *Cluster) Reset(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(c.deleteLeases(ctx), c.deletePermissions(ctx))
+}
+
+// cleanUp does what `kvip cleanup` does.
+func cleanUp() error {
+	_, err := agent.Cleanup(nil)
+	return err
 }
 
 // TerminateAgent terminates the node's agent, within the grace period or by SIGKILL.
