@@ -132,7 +132,7 @@ func (c *Cluster) Heal(ctx context.Context) error {
 func (c *Cluster) Reset(ctx context.Context) error {
 	var errs []error
 	for _, n := range c.AllNodes() {
-		errs = append(errs, n.TerminateAgent(time.Second), os.RemoveAll(n.State()))
+		errs = append(errs, n.TerminateAgent(5*time.Second), os.RemoveAll(n.State()))
 	}
 	for _, n := range c.Nodes {
 		n.API = c.cfg.API
