@@ -261,8 +261,9 @@ func (m *Machine) preferPeers() bool {
 		failedAt != 0 && m.now-failedAt < avoidFor
 }
 
-// retryDelay is the pause after a failed request: short while an address is held, growing while
-// nothing depends on it.
+// retryDelay is the time from the sending of a request that failed to the next one: short while an
+// address is held, growing while nothing depends on it. A request that was not answered in time is
+// repeated at once: etcd without a leader answers when it has one.
 func (m *Machine) retryDelay() time.Duration {
 	failures := m.inflight.failures
 	if m.state == Holding || failures == 0 {
@@ -297,7 +298,7 @@ func (w Written) apply(m *Machine) {
 		case OutcomeFailed:
 			f.abandon()
 			f.fail(m.now)
-			f.writeAt = m.now + m.retryDelay()
+			f.writeAt = sent.sent + m.retryDelay()
 		}
 	}
 	if m.state == Claiming && f.pending == nil { // the claim was not won
