@@ -215,7 +215,7 @@ func (l *loop) step(ctx context.Context, ev election.Event) (exit bool) {
 			exit = true
 			continue
 		case election.Claim:
-			l.recorder.recordClaim(a, now-l.machine.Status().Age)
+			l.recorder.recordClaim(a, l.machine.FreeSince())
 		}
 		l.execute(ctx, a)
 	}

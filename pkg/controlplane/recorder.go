@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,7 +44,7 @@ type recorder struct {
 	lastConflict time.Duration // of the last log record about one
 	holding      bool
 	claim        election.Action // in progress
-	freeSince    time.Duration   // when the silence or the release began that led to the claim
+	freeSince    time.Duration   // election.Machine.FreeSince of the claim
 	duplicate    bool            // another host holds under this node's name (E8)
 	posts        sync.WaitGroup  // of Events
 }
@@ -125,8 +126,9 @@ func (r *recorder) recordAcquired(now election.Status, at time.Duration) {
 	r.metrics.Transition(string(now.Reason))
 	r.log.Info("holding the VIP", "vip", r.vips, "link", r.link().Name, "node", r.cfg.NodeName,
 		"lease", r.cfg.LeaseName, "term", now.Term, "reason", now.Reason)
-	claimed := now.Reason == election.ReasonReleased || now.Reason == election.ReasonExpired
-	if r.freeSince == 0 || !claimed {
+	claims := []election.Reason{election.ReasonReleased, election.ReasonExpired,
+		election.ReasonSilent, election.ReasonGoodbye}
+	if r.freeSince == 0 || !slices.Contains(claims, now.Reason) {
 		return
 	}
 	if r.claim.LastHolder != "" { // else it is the first claim, not a fail-over
@@ -192,7 +194,9 @@ func transitionEvent(namespace, lease, vip string, a election.Action, now time.T
 	switch {
 	case why == "": // not one of kvip's reasons: text from the Lease
 		why, code = fmt.Sprintf("%s reports %q", from, string(a.Reason)), election.ReasonReleased
-	case a.Reason != election.ReasonExpired: // all other reasons are from the last holder
+	case a.Reason == election.ReasonExpired, a.Reason == election.ReasonSilent,
+		a.Reason == election.ReasonGoodbye:
+	default: // all other reasons are from the last holder
 		why = from + " reports that " + why
 	}
 	at := metav1.NewTime(now)

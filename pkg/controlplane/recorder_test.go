@@ -49,6 +49,23 @@ func TestTransitionsAreRecorded(t *testing.T) {
 	})
 }
 
+// TestFastFailoverIsRecorded: a claim of mode fast is an Event and a fail-over too.
+func TestFastFailoverIsRecorded(t *testing.T) {
+	for _, reason := range []election.Reason{election.ReasonSilent, election.ReasonGoodbye} {
+		withLoop(t, func(r *testLoop) {
+			claim := election.Action{Kind: election.Claim, Reason: reason, LastHolder: other}
+			r.l.recorder.recordClaim(claim, time.Hour)
+			r.l.recorder.recordAcquired(election.Status{Reason: reason}, time.Hour+400*time.Millisecond)
+			r.pass(time.Second)
+			page := scrape(t, r.metrics)
+			if len(r.events) != 1 ||
+				!strings.Contains(page, "kvip_failover_duration_seconds_sum 0.4\n") {
+				t.Errorf("%s: %d Events, metrics\n%s", reason, len(r.events), page)
+			}
+		})
+	}
+}
+
 // TestFirstClaimIsNotAFailover: no node had the address before, and the claim waits for a whole
 // lease.
 func TestFirstClaimIsNotAFailover(t *testing.T) {
@@ -140,6 +157,19 @@ func TestTransitionEvent(t *testing.T) {
 			t.Errorf("from %q: %q, want %q", from, got, want)
 		}
 	}
+	claim.LastHolder = other
+	for reason, want := range map[election.Reason]string{
+		election.ReasonSilent:   "a majority of the agents no longer heard the last holder",
+		election.ReasonGoodbye:  "the last holder's term was over",
+		election.ReasonShutdown: "node-b reports that the agent is shutting down",
+	} {
+		claim.Reason = reason
+		got := transitionEvent("kube-system", "kvip", "10.0.0.100", claim, now).Message
+		if want = "10.0.0.100 moved from node-b to node-a: " + want; got != want {
+			t.Errorf("for %s: %q, want %q", reason, got, want)
+		}
+	}
+	claim.Reason = election.ReasonExpired
 	ev := transitionEvent("kube-system", "kvip", "10.0.0.100", claim, now)
 	about := corev1.ObjectReference{APIVersion: "coordination.k8s.io/v1", Kind: "Lease",
 		Namespace: "kube-system", Name: "kvip"}

@@ -112,6 +112,20 @@ func (m *Machine) suspectAt() time.Duration {
 	return max(m.lease.tenureAt, heard) + quorum.Validity(window) + rank
 }
 
+// FreeSince returns the instant of the last sign of the holder, from which a fail-over counts: the
+// last observed change of the Lease or, in mode fast, a later beat or a goodbye.
+func (m *Machine) FreeSince() time.Duration {
+	r := m.lease.record
+	if !r.fast() {
+		return m.lease.changedAt
+	}
+	heard, _ := m.voter.Heard(r.tenure())
+	if m.voter.Left(r.tenure()) {
+		heard = m.lostAt
+	}
+	return max(m.lease.changedAt, heard)
+}
+
 // askVoters asks the voters whether the holder is lost, when it is time. It reports whether it
 // asked.
 func (m *Machine) askVoters() bool {

@@ -91,4 +91,5 @@ func TestF11MoveWithoutLoss(t *testing.T) {
 	l.check() // the agent serves the long connections until here
 	s.must(s.c.Heal(t.Context()))
 	s.waitSettled()
+	s.checkEvents()
 }
