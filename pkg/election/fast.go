@@ -21,7 +21,7 @@ const (
 	// coarseEvery spaces the refreshes of an address in mode fast: its lifetime is 2 s (F9).
 	coarseEvery = time.Second
 	// lateFor is how long a window stays doubled after the agent was late.
-	lateFor = time.Hour
+	lateFor = 10 * time.Minute
 	// worthwhile is the smallest extension of the fence that is worth a write.
 	worthwhile = 2 * time.Millisecond
 )
@@ -99,7 +99,7 @@ func (m *Machine) slowBecause() string {
 	case len(m.agents) < minVoters:
 		return "fewer than three agents have published themselves"
 	case len(m.tally.Steady(m.now)) < minVoters:
-		return "fewer than three agents with a healthy API server answer"
+		return "fewer than three agents with a healthy API server answer in time"
 	}
 	return "the agents have answered for a short time only"
 }
@@ -113,13 +113,13 @@ func (m *Machine) window() time.Duration {
 	return w
 }
 
-// trackLateness doubles the window for an hour if the agent of a fast holder ran so late that a
-// beat may have missed its time. A longer window does not help an agent that stood still for longer
-// than the longest one, as a virtual machine that was paused.
+// trackLateness doubles the window for some minutes if the agent of a fast holder ran so late that
+// the fence almost shut. A longer window does not help an agent that stood still for longer than
+// the longest one, as a virtual machine that was paused.
 func (m *Machine) trackLateness() {
 	t, n := &m.tenure, &m.node
 	late := m.now - n.wake
-	if !t.fast() || n.wake == 0 || late <= quorum.Validity(m.window())/3 {
+	if !t.fast() || n.wake == 0 || late <= quorum.Validity(m.window())*2/3 {
 		return
 	}
 	n.wakeUps++
@@ -240,7 +240,7 @@ func (m *Machine) wantedMark(mark Mark) Mark {
 	if proven && count >= lostBeats && m.now-first > half && m.now-t.majorityAt > half {
 		return Mark{}
 	}
-	if m.now-t.majorityAt >= quorum.LiveWithin {
+	if m.now-t.majorityAt >= quorum.LiveWithin || m.now < t.nextOffer {
 		return mark
 	}
 	voters := slices.DeleteFunc(mark.voters(), m.silent)
@@ -324,12 +324,17 @@ func (m *Machine) prepare(w write) {
 	end := m.right()
 	if end <= m.now {
 		t.prepared = nil
+		m.postponeMark()
 		return
 	}
 	m.inflight.seq++
 	t.cutting, t.cutTo = m.inflight.seq, end
 	m.emit(Action{Kind: Cut, Seq: t.cutting, Deadline: end})
 }
+
+// postponeMark leaves mode and voters as they are for a while, after a change of them could not be
+// prepared: meanwhile renewals go on without it.
+func (m *Machine) postponeMark() { m.tenure.nextOffer = m.now + minOffer }
 
 func (c CutDone) apply(m *Machine) {
 	t := &m.tenure
@@ -340,6 +345,9 @@ func (c CutDone) apply(m *Machine) {
 	t.prepared, t.cutting = nil, 0
 	if c.OK {
 		t.until = min(t.until, t.cutTo)
+	}
+	if !c.OK || m.now >= t.cutTo {
+		m.postponeMark()
 	}
 	f := &m.inflight
 	if c.OK && m.state == Holding && m.holds() && f.pending == nil && !f.mustRead &&

@@ -45,8 +45,9 @@ var replayModes = map[string][]string{
 	"api":     {"answers", "silent", "manual"}, // silent: a request fails at its deadline
 	"kernel":  {"obeys", "fails", "manual"},    // the result of own and disown
 	"network": {"quiet", "manual"},             // quiet: no host answers a probe
-	"peers":   {"silent", "ack", "one"},        // the other agents that acknowledge: none, all, one
-	"beats":   {"hidden", "shown"},             // hidden: steps that only beat or extend
+	// The other agents that acknowledge: none, all, one, or all after more than T.
+	"peers": {"silent", "ack", "one", "late"},
+	"beats": {"hidden", "shown"}, // hidden: steps that only beat or extend
 	// The result of serve: how many connections there are.
 	"connections": {"some", "none", "unknown"},
 }
@@ -275,9 +276,13 @@ func (s *replay) acknowledge(m quorum.Message) {
 	for i, id := range slices.DeleteFunc(slices.Clone(s.m.agents), func(id string) bool {
 		return id == s.m.cfg.ID
 	}) {
-		if i == 0 || peers == "ack" {
+		if i == 0 || peers != "one" {
+			after := kernelTakes
+			if peers == "late" {
+				after = quorum.Validity(m.Window) + kernelTakes
+			}
 			ack := quorum.Message{Kind: quorum.KindAck, Term: m.Term, Seq: m.Seq, Fit: true}
-			s.reply(kernelTakes, "ack of "+id, func() Event { return Received{id, ack} })
+			s.reply(after, "ack of "+id, func() Event { return Received{id, ack} })
 		}
 	}
 }

@@ -143,12 +143,15 @@ func fill(spec *corev1.PodSpec, cfg config.Config) error {
 }
 
 // setFailover reserves the port of the agents and permits a real-time priority: on a busy node an
-// ordinary thread may wait for longer than the fence stays open (F9).
+// ordinary thread may wait for longer than the fence stays open (F9). Kernels that refuse control
+// groups this priority (CONFIG_RT_GROUP_SCHED) share the CPU by the requests, so that the agent
+// needs as much as etcd.
 func setFailover(c *corev1.Container, cfg config.Config) {
 	c.Ports = append(c.Ports, corev1.ContainerPort{
 		Name: peerPort, ContainerPort: int32(cfg.PeerPort), Protocol: corev1.ProtocolUDP,
 	})
 	c.SecurityContext.Capabilities.Add = append(c.SecurityContext.Capabilities.Add, "SYS_NICE")
+	c.Resources.Requests[corev1.ResourceCPU] = resource.MustParse("100m")
 }
 
 // setProbes sets the address of the agent in the probes of the container.

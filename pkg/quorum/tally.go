@@ -123,11 +123,11 @@ func (t *Tally) completes(voters []string, value func(*agent) time.Duration) tim
 	return values[(len(values)-1)/2]
 }
 
-// Steady returns the agents that have acknowledged for two seconds and could hold in mode fast
-// themselves, sorted (F5).
+// Steady returns the agents that have acknowledged for two seconds, the last time in time to give a
+// right, and could hold in mode fast themselves, sorted (F5).
 func (t *Tally) Steady(now time.Duration) (list []string) {
 	for id, a := range t.agents {
-		if a.fit && now-a.at < LiveWithin && now-a.steady >= steadyFor {
+		if a.fit && now-a.at < LiveWithin && now-a.steady >= steadyFor && now < a.end {
 			list = append(list, id)
 		}
 	}

@@ -134,6 +134,29 @@ func TestSteady(t *testing.T) {
 	}
 }
 
+// TestSteadyInTime: agents whose acknowledgements come too late for a right do not count (F5).
+func TestSteadyInTime(t *testing.T) {
+	for late, want := range map[time.Duration]int{
+		Validity(window) / 2: 1, Validity(window): 0,
+	} {
+		var tally Tally
+		sent := map[uint64]time.Duration{}
+		for at := start; at < start+3*time.Second; at += time.Millisecond {
+			if (at-start)%Interval(window) == 0 {
+				sent[tally.Beat(at, window)] = at
+			}
+			for seq, began := range sent {
+				if at == began+late {
+					tally.Ack("b", seq, true, at)
+				}
+			}
+		}
+		if got := tally.Steady(start + 3*time.Second); len(got) != want {
+			t.Errorf("acknowledgements after %v: steady %v", late, got)
+		}
+	}
+}
+
 // TestPreVote: grants of the last round by different voters make a majority (F4).
 func TestPreVote(t *testing.T) {
 	var q PreVote
