@@ -69,6 +69,7 @@ func (l *loop) open(key string, on Link) {
 		err := l.read(key, c)
 		if !errors.Is(err, net.ErrClosed) {
 			l.cfg.Log.Warn("cannot receive heartbeats", "link", on.Name, "err", err)
+			_ = c.Close() // so that send fails as well and opens another one
 		}
 	})
 }
