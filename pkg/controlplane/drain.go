@@ -217,10 +217,11 @@ func (l *loop) relayFlows(on link.Link) {
 }
 
 // endRelay stops relaying.
-func (l *loop) endRelay() {
+func (l *loop) endRelay() election.Event {
 	if err := l.relay.End(); err != nil {
 		l.log.Warn("cannot stop relaying", "vip", l.recorder.vips, "err", err)
 	}
+	return nil
 }
 
 // ownAddresses returns an address of each family that a host has on a link, without those of kvip.

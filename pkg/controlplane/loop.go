@@ -258,6 +258,7 @@ func (l *loop) execute(ctx context.Context, a election.Action) {
 	case election.Disown:
 		l.shut()
 		l.kernel <- func() election.Event { return l.disown(ctx, a) }
+		l.kernel <- l.endRelay // the goodbye does not wait for it
 	case election.Drain:
 		l.silence(a.Deadline)
 		l.kernel <- func() election.Event { return l.drainConnections(ctx, a) }
@@ -380,7 +381,6 @@ func (l *loop) disown(ctx context.Context, a election.Action) election.Event {
 	if err != nil {
 		l.log.Error("cannot confirm that the address is gone", "vip", l.recorder.vips, "err", err)
 	}
-	l.endRelay()
 	wait := time.Duration(0)
 	switch a.Reason {
 	case election.ReasonFenceExpired:

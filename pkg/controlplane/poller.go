@@ -25,6 +25,7 @@ type poller struct {
 	log       *slog.Logger
 	events    []election.Event // that were received and not returned yet
 	listing   kubelease.Listing
+	listed    bool           // a listing was read
 	local     netip.AddrPort // of this agent; not valid while it has no address
 	problem   string         // why not all agents can be reached, "" if they can
 	wakeFD    int            // eventfd(2)
@@ -84,7 +85,7 @@ func (p *poller) send(to string, m quorum.Message) { p.transport.Send(to, m, p.r
 
 // setListing takes the agents that have published themselves, and returns them for the machine.
 func (p *poller) setListing(l kubelease.Listing) election.Event {
-	p.listing = l
+	p.listing, p.listed = l, true
 	return p.connect()
 }
 
@@ -119,5 +120,5 @@ func (p *poller) connect() election.Event {
 	p.problem = problem
 	ids := append(reached, p.id)
 	slices.Sort(ids)
-	return election.Agents{IDs: ids, EverFast: p.listing.EverFast}
+	return election.Agents{IDs: ids, EverFast: p.listing.EverFast || !p.listed}
 }

@@ -26,8 +26,13 @@ func newPollers(t *testing.T) (a, b *poller) {
 		t.Cleanup(p.close)
 		local := netip.MustParseAddrPort(address)
 		listing.Agents = append(listing.Agents, transport.Self(local))
-		if got := p.setLocal(local).(election.Agents); !slices.Equal(got.IDs, []string{id}) {
+		got := p.setLocal(local).(election.Agents)
+		if !slices.Equal(got.IDs, []string{id}) || !got.EverFast { // it may have been fast (F8)
 			t.Errorf("without a listing: %+v", got)
+		}
+		got = p.setListing(kubelease.Listing{}).(election.Agents)
+		if !slices.Equal(got.IDs, []string{id}) || got.EverFast {
+			t.Errorf("with an empty listing: %+v", got)
 		}
 		list[id] = p
 	}

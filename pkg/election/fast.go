@@ -136,10 +136,11 @@ func (m *Machine) trackLateness() {
 }
 
 // beats reports whether this node sends beats: its right, or its chance to get one, depends on
-// them.
+// them. In mode fast those that reach no agent count as well: they lead back to mode slow (F6).
 func (m *Machine) beats() bool {
-	return m.cfg.Window > 0 && (m.state == Holding || m.state == Probing) &&
-		m.tenure.confirmed != nil && len(m.agents) >= minVoters
+	t := &m.tenure
+	return m.cfg.Window > 0 && (m.state == Holding || m.state == Probing) && t.confirmed != nil &&
+		(t.fast() || len(m.agents) >= minVoters)
 }
 
 // beatAt returns when the next beat is due (F6).

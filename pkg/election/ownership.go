@@ -70,8 +70,12 @@ func (o Owned) apply(m *Machine) {
 			m.node.failures = 0
 		}
 		a.owned, a.missingSince, a.ownAt = true, 0, 0
+		t := &m.tenure
+		if !t.fast() && t.cutting == 0 { // the table may be a new one, which is shut
+			t.until = 0
+		}
 		m.extend()
-		if t := &m.tenure; t.defend != "" { // another machine answered the probe
+		if t.defend != "" { // another machine answered the probe
 			m.emit(Action{Kind: Defend, MAC: t.defend})
 			t.defend = ""
 		}

@@ -84,6 +84,7 @@ type Directory struct {
 	mu      sync.Mutex
 	self    *peer.Agent // to be published
 	allow   bool        // mode fast is to be allowed
+	allowed bool        // it was seen to be, which a deletion does not undo (F8)
 	known   bool        // a state was seen
 	current *coordinationv1.Lease
 	failing bool
@@ -148,6 +149,8 @@ func (d *Directory) observe(_ context.Context, lease *coordinationv1.Lease, _ st
 	if lease != nil {
 		listing = decodeListing(lease)
 	}
+	d.allowed = d.allowed || listing.EverFast
+	listing.EverFast = d.allowed
 	d.mu.Unlock()
 	select { // the newest replaces one that was not read
 	case <-d.listings:
@@ -204,7 +207,7 @@ func (d *Directory) next(now time.Time) *coordinationv1.Lease {
 		}
 	}
 	next, dirty := apiclient.CopyLease(base), false
-	if d.allow && next.Annotations[AnnotationFast] != fastAllowed {
+	if (d.allow || d.allowed) && next.Annotations[AnnotationFast] != fastAllowed {
 		next.Annotations[AnnotationFast], dirty = fastAllowed, true
 	}
 	list := decodeEntries(base.Annotations[AnnotationAgents])

@@ -83,6 +83,10 @@ func TestDirectory(t *testing.T) {
 	for _, d := range []*Directory{a, b, c} {
 		l.awaitListing(d, true, "a_1", "b_2", "c_1")
 	}
+	l.store.Delete(directoryPath)
+	for _, d := range []*Directory{a, b, c} { // each one remembers, also those that only read it
+		l.awaitListing(d, true, "a_1", "b_2", "c_1")
+	}
 	writes := l.store.WriteCount()
 	b.Publish(published("b_2"))
 	c.AllowFast()
@@ -93,6 +97,26 @@ func TestDirectory(t *testing.T) {
 	if strings.Contains(log.String(), "level=WARN") || len(l.failures()) > 0 {
 		t.Errorf("failures %v\n%s", l.failures(), log.String())
 	}
+}
+
+// TestFastStaysAllowed: an agent that saw that mode fast was allowed writes it again.
+func TestFastStaysAllowed(t *testing.T) {
+	l := newLab(t, 1)
+	var log testutil.Log
+	if err := l.store.Put(directoryPath, coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Annotations: map[string]string{AnnotationFast: fastAllowed},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	d := l.directory(&log)
+	d.Publish(published("a_1"))
+	l.awaitListing(d, true, "a_1")
+	l.store.Delete(directoryPath)
+	testutil.Eventually(t, "the annotation", func() bool {
+		var lease coordinationv1.Lease
+		_, err := l.store.Get(directoryPath, &lease)
+		return err == nil && lease.Annotations[AnnotationFast] == fastAllowed
+	})
 }
 
 // TestDirectoryIsRestored: what a person deletes or spoils is published again, and what other
