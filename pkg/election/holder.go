@@ -313,7 +313,7 @@ func (m *Machine) endTenure(why Reason) {
 
 func (m *Machine) endOwning(why Reason) {
 	t, right, drains := &m.tenure, m.right(), m.mayDrain(why)
-	m.inflight.abandon()
+	m.inflight.abandon(m.lease.record.Version)
 	t.conflict, t.probing, t.prepared, t.cutting, t.until = nil, false, nil, 0, 0
 	if drains {
 		m.drainConnections(why, right)

@@ -293,10 +293,10 @@ func (w Written) apply(m *Machine) {
 		case OutcomeOK:
 			f.pending = nil
 		case OutcomeConflict: // the Lease has changed: read it, never repeat the write (E2)
-			f.abandon() // another copy of this write may have been applied (E11)
+			f.abandon(m.lease.record.Version) // another copy may have been applied (E11)
 			f.mustRead, f.writeAt = true, m.now
 		case OutcomeFailed:
-			f.abandon()
+			f.abandon(m.lease.record.Version)
 			f.fail(m.now)
 			f.writeAt = sent.sent + m.retryDelay()
 		}

@@ -117,6 +117,28 @@ func TestLostWritesAreBounded(t *testing.T) {
 	}
 }
 
+// A write that may still be applied and give another right is not forgotten for others (F1).
+func TestLostWriteOfAnotherRightIsKept(t *testing.T) {
+	var f inflight
+	add := func(version uint64, voters string) {
+		f.seq++
+		w := write{seq: f.seq, base: version, sent: time.Duration(f.seq)}
+		w.record.Mark = Mark{Fast: true, Voters: voters}
+		f.pending = &w
+		f.abandon(7)
+	}
+	add(6, "a,b,c")
+	add(7, "a,b,d")
+	for range 3 * maxLost {
+		add(7, "a,b,c")
+	}
+	open := f.open(7)
+	if len(f.lost) > maxLost || len(open) == 0 || open[0].record.Mark.Voters != "a,b,d" ||
+		open[1].seq != 3 {
+		t.Errorf("%d remembered, of them open %+v", len(f.lost), open)
+	}
+}
+
 // The memory of hardware addresses is limited, the newest remain.
 func TestRememberedMACsAreBounded(t *testing.T) {
 	var l lease

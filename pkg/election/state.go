@@ -157,14 +157,25 @@ func (f *inflight) fail(now time.Duration) {
 	f.failedAt = now
 }
 
-// abandon stops waiting for the pending write, which may still be applied.
-func (f *inflight) abandon() {
+// abandon stops waiting for the pending write, which may still be applied to a version of the Lease.
+func (f *inflight) abandon(version uint64) {
 	if f.pending == nil {
 		return
 	}
 	f.lost = append(f.lost, *f.pending)
-	f.lost = f.lost[max(0, len(f.lost)-maxLost):]
 	f.pending = nil
+	if len(f.lost) <= maxLost {
+		return
+	}
+	// One that can no longer be applied, or that gives no other right than an earlier one.
+	drop := slices.IndexFunc(f.lost, func(w write) bool { return w.base != version })
+	for i := 1; drop < 0 && i < len(f.lost); i++ {
+		if slices.ContainsFunc(f.lost[:i], f.lost[i].sameRight) {
+			drop = i
+		}
+	}
+	drop = max(drop, 0)
+	f.lost = slices.Delete(f.lost, drop, drop+1)
 }
 
 // open returns the writes of unknown fate that build on a version of the Lease (F1).
@@ -211,6 +222,12 @@ type write struct {
 	oldMAC string // claim: hardware addresses of the previous holder (E9)
 	from   string // claim: the previous holder
 	reason Reason // claim, release: why the lease changes hands
+}
+
+// sameRight reports whether other gives the same right, but for the time of its sending.
+func (w *write) sameRight(other write) bool {
+	r, o := w.record, other.record
+	return r.Holder == o.Holder && r.Duration == o.Duration && r.Mark == o.Mark
 }
 
 // address is the state of the virtual addresses on this host.
