@@ -76,6 +76,8 @@ func (m *Machine) renewed(w write) {
 	m.defendIfProven(w.sent)
 	switch {
 	case !t.fast() && m.now >= m.right():
+	case m.state == Holding && t.fast() && before != nil && before.record.Mark.Fast:
+		// keepCoarse refreshes the addresses
 	case m.state == Holding:
 		m.own()
 	case m.state == Confirming && !m.inflight.mustRead:

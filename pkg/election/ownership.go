@@ -84,7 +84,14 @@ func (o Owned) apply(m *Machine) {
 	// A write that came too late, and could be neither shortened nor deleted, may leave an address
 	// for as long as a tenure lasts (E4, E5).
 	a.goneBy = max(a.goneBy, Deadline(m.now, m.cfg.Lease))
-	if o.Expired && a.owned { // only a confirmed renewal brings it back (E1)
+	switch {
+	case !o.Expired || !a.owned:
+	case m.tenure.fast() && m.now < m.right(): // only the kernel was slow
+		if o.Seq == a.owning {
+			m.own()
+		}
+		return
+	default: // only a confirmed renewal brings it back (E1)
 		m.suspect(ReasonFenceExpired)
 		return
 	}
