@@ -82,6 +82,7 @@ type ControlPlane struct {
 	health  atomic.Pointer[health.State]
 	apiSeen atomic.Bool  // an API server was alive on this node at some time
 	fenced  atomic.Value // string: the variant of the fence
+	noFence error        // why there is none, beside the kernel; set before fenced
 	started atomic.Bool  // this agent has the locks of the virtual IPs
 }
 
@@ -303,6 +304,15 @@ func (c *ControlPlane) lockVIPs(ctx context.Context) (unlock func()) {
 // openFence finds out which fence the kernel gives, and uses it (F9).
 func (c *ControlPlane) openFence() (closeFence func()) {
 	s := c.cfg.Settings
+	if host, err := link.Addresses(); err != nil {
+		c.cfg.Log.Warn("cannot list the addresses of this host", "err", err)
+	} else if c.noFence = checkOneLink(host, 0, s.VIPs); c.noFence != nil {
+		c.fenced.Store(string(fence.Lifetimes))
+		c.cfg.Metrics.Fence(string(fence.Lifetimes))
+		c.cfg.Log.Warn("no fence and no mode fast: the lifetime of the VIP's address ends it",
+			"vip", c.vips, "err", c.noFence)
+		return func() {}
+	}
 	f, variant, err := fence.New(fence.Config{
 		VIPs: s.VIPs, Longest: s.LeaseDuration, Clock: boottime.Now, Log: c.cfg.Log,
 	})
@@ -332,6 +342,8 @@ func (c *ControlPlane) slowOnly() string {
 	switch s := c.cfg.Settings; {
 	case s.FailoverTimeout == 0:
 		return "--failover-timeout is 0"
+	case c.noFence != nil:
+		return c.noFence.Error()
 	case variant != string(fence.Full):
 		return "the kernel's fence is " + variant
 	}

@@ -69,21 +69,13 @@ func (l *loop) drainConnections(ctx context.Context, a election.Action) election
 	return election.Disowned{Seq: a.Seq, Confirmed: true, Draining: true}
 }
 
-// checkOtherLinks returns an error if the host has another link in the subnet of an address: it
-// would answer there, where nothing fences the address (arp_ignore of the kernel's ip-sysctl).
+// checkOtherLinks returns an error if the host has another link in the subnet of an address.
 func (l *loop) checkOtherLinks() error {
 	host, err := l.addresses()
 	if err != nil {
 		return err
 	}
-	for _, h := range host {
-		other := h.Index != l.served.on.Index && !h.Prefix.IsSingleIP()
-		if other && slices.ContainsFunc(l.vips, h.Prefix.Masked().Contains) {
-			return fmt.Errorf("link %d has %v, and is in the same subnet as %s", h.Index, h.Prefix,
-				l.served.on.Name)
-		}
-	}
-	return nil
+	return checkOneLink(host, l.served.on.Index, l.vips)
 }
 
 // serve goes on serving connections until a deadline, and names them to the other agents.
@@ -120,6 +112,9 @@ func (l *loop) keepServing(deadline time.Duration, relays []net.HardwareAddr) er
 	}
 	host, err := l.addresses()
 	if err != nil {
+		return err
+	}
+	if err := checkOneLink(host, on.Index, l.vips); err != nil {
 		return err
 	}
 	if err := l.fence.SetRelays(relays, ownAddresses(on, host, l.vips)); err != nil {
