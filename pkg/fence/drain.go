@@ -15,18 +15,27 @@ import (
 // addresses no more, and serves the packets of its connections, which the next holder relays.
 
 // Silence ends the answers for all addresses at once, like Shut. Packets are still served: from all
-// hosts for half a second, if the right has not ended, and from relays for two seconds. It waits
-// for nothing.
+// hosts for half a second, if the right has not ended, and from relays for two seconds. Like Extend
+// it waits for 1 ms at most, and may leave out the half second.
 func (f *Fence) Silence(right time.Duration) error {
 	var errs []error
 	for _, m := range f.members {
-		errs = append(errs, m.frames.send(codeServe), m.frames.send(codeTicket))
-		if f.cfg.Clock() < right {
-			errs = append(errs, m.frames.send(codeLinger))
-		}
-		errs = append(errs, m.frames.send(codeClose))
+		errs = append(errs, m.frames.send(codeServe), f.linger(m, right), m.frames.send(codeClose))
 	}
 	return errors.Join(errs...)
+}
+
+// linger serves packets from all hosts for half a second.
+func (f *Fence) linger(m *member, right time.Duration) error {
+	if !m.frames.ticketing.TryLock() {
+		return nil
+	}
+	defer m.frames.ticketing.Unlock()
+	handled, err := m.frames.ticket()
+	if err != nil || !handled || f.cfg.Clock() >= right {
+		return err
+	}
+	return m.frames.send(codeLinger)
 }
 
 // Serve goes on serving packets from relays for two seconds.

@@ -176,23 +176,35 @@ func (f *Fence) attach(m *member, device string) error {
 }
 
 // Extend lets the kernel answer for the addresses until a deadline, or for Longest if that is less,
-// also if an earlier call gave more. Less than 20 ms before the deadline it changes nothing. It
-// makes two system calls for each address and waits for nothing. It may be called while another
+// also if an earlier call gave more. Less than 20 ms before the deadline, while Cut is at work, and
+// where the kernel defers a ticket it changes nothing: the caller repeats it before long. It makes
+// three system calls for each address and waits for 1 ms at most. It may be called while another
 // goroutine calls Attach, Cut or VerifyShut.
 func (f *Fence) Extend(deadline time.Duration) error {
 	for _, m := range f.members {
-		if err := m.frames.send(codeTicket); err != nil {
-			return err
-		}
-		i, ok := longestWithin(m.layout.lifetimes, deadline-f.cfg.Clock())
-		if !ok {
+		if !m.frames.ticketing.TryLock() {
 			continue
 		}
-		if err := m.frames.send(codeRenew + uint16(i)); err != nil {
+		err := f.renew(m, deadline)
+		m.frames.ticketing.Unlock()
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// renew renews the element of an address. The caller holds ticketing.
+func (f *Fence) renew(m *member, deadline time.Duration) error {
+	handled, err := m.frames.ticket()
+	if err != nil || !handled {
+		return err
+	}
+	i, ok := longestWithin(m.layout.lifetimes, deadline-f.cfg.Clock())
+	if !ok {
+		return nil
+	}
+	return m.frames.send(codeRenew + uint16(i))
 }
 
 // Shut ends the answers for all addresses at once, and the service of their packets. Like Extend it
@@ -215,8 +227,13 @@ func (f *Fence) sendAll(codes ...uint16) error {
 func (f *Fence) Cut(deadline time.Duration) error {
 	const tries = 3 // a frame may be late, and the kernel refuses it then
 	for try := 1; ; try++ {
-		if err := f.Extend(deadline); err != nil {
-			return err
+		for _, m := range f.members {
+			m.frames.ticketing.Lock()
+			err := f.renew(m, deadline)
+			m.frames.ticketing.Unlock()
+			if err != nil {
+				return err
+			}
 		}
 		open, err := f.openAfter(deadline)
 		switch {

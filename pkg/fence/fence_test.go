@@ -120,6 +120,37 @@ func TestF9Ticket(t *testing.T) {
 	}
 }
 
+// TestF9TicketReturns: a ticket that has not come back, and one of another goroutine, are for no
+// renewal: the frame could be accepted later than its lifetime allows.
+func TestF9TicketReturns(t *testing.T) {
+	l := newLab(t)
+	f := l.fence()
+	none := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
+	for _, m := range f.members {
+		l.shut(f)
+		open := func() bool {
+			l.must(f.Extend(in(9 * time.Second)))
+			left, err := m.table.Remaining(setAlive, m.layout.vip)
+			l.must(err)
+			return left > 0
+		}
+		l.must(unix.SetsockoptSockFprog(m.frames.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+			&unix.SockFprog{Len: uint16(len(none)), Filter: &none[0]}))
+		for range 3 {
+			if open() {
+				t.Errorf("%s: renewed by a ticket that did not come back", m.layout.vip)
+			}
+		}
+		l.must(unix.SetsockoptInt(m.frames.fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0))
+		m.frames.ticketing.Lock()
+		if open() {
+			t.Errorf("%s: renewed beside another ticket", m.layout.vip)
+		}
+		m.frames.ticketing.Unlock()
+		testutil.Eventually(t, "a renewal", open)
+	}
+}
+
 // TestF9Deadline: the element never lasts longer than the deadline and Lag, whatever the deadline.
 func TestF9Deadline(t *testing.T) {
 	l := newLab(t)

@@ -25,7 +25,8 @@ const (
 	frameEtherType = 0x88b5
 )
 
-// Codes of frames. A frame is the address and a code of two bytes.
+// Codes of frames. A frame is the address and a code of two bytes; that of a ticket has a number as
+// well, which no rule reads.
 const (
 	codeTicket    = 1
 	codeClose     = 2      // deletes alive
@@ -107,7 +108,7 @@ func tableName(vip netip.Addr) string { return netdev.TableName(tablePrefix, vip
 // a table with this chain can be taken over as it is. The kernel removes the chain with the link,
 // or hooks it to the next link of that name (Linux 6.16).
 func (l layout) chainIn(device string, egress bool) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "3 %s %q %t %d", l.vip, device, egress, len(l.lifetimes)))
+	sum := sha256.Sum256(fmt.Appendf(nil, "4 %s %q %t %d", l.vip, device, egress, len(l.lifetimes)))
 	return "in-" + hex.EncodeToString(sum[:8])
 }
 
@@ -190,9 +191,11 @@ func (l layout) renew() [][]expr.Any {
 		&expr.Cmp{Op: expr.CmpOpEq, Register: regKey, Data: l.vip.AsSlice()},
 		netdev.LoadNetwork(regMore, l.size(), 2),
 	}
+	isCode := func(code uint16) expr.Any {
+		return &expr.Cmp{Op: expr.CmpOpEq, Register: regMore, Data: netdev.BigEndian(code)}
+	}
 	on := func(code uint16, does ...expr.Any) []expr.Any {
-		is := &expr.Cmp{Op: expr.CmpOpEq, Register: regMore, Data: netdev.BigEndian(code)}
-		return append(append(rule(frame, is), does...), netdev.Drop())
+		return append(append(rule(frame, isCode(code)), does...), netdev.Drop())
 	}
 	mark := binaryutil.NativeEndian.PutUint32(frameMark)
 	rules := [][]expr.Any{
@@ -202,7 +205,7 @@ func (l layout) renew() [][]expr.Any {
 			netdev.Accept(),
 		},
 		rule(netdev.NotProtocol(frameEtherType), netdev.Accept()),
-		on(codeTicket, update(setTicket, ticketLifetime)),
+		append(rule(frame, isCode(codeTicket), update(setTicket, ticketLifetime)), netdev.Accept()),
 		on(codeClose, remove(setAlive)),
 		on(codeServe, update(setServe, serveFor)),
 		on(codeAnnounced, remove(setLinger)),
