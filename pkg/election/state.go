@@ -157,7 +157,8 @@ func (f *inflight) fail(now time.Duration) {
 	f.failedAt = now
 }
 
-// abandon stops waiting for the pending write, which may still be applied to a version of the Lease.
+// abandon stops waiting for the pending write, which may still be applied to this version of the
+// Lease.
 func (f *inflight) abandon(version uint64) {
 	if f.pending == nil {
 		return
