@@ -16,9 +16,9 @@ func newCleanup() *cobra.Command {
 		Use:   "cleanup",
 		Short: "Remove what a killed agent left on this host",
 		Long: `
-Remove what a killed agent left on this host: every address with kvip's mark and the packet filter
-of the Services, or only the addresses of --vip. Stop the agent first, because a running agent adds
-its address again. The command prints what it removed.`,
+Remove what a killed agent left on this host: every address with kvip's mark, the fences and the
+packet filter of the Services, or only the addresses of --vip with their fences. Stop the agent
+first, because a running agent adds its address again. The command prints what it removed.`,
 		Example: `  kvip cleanup
   kvip cleanup --vip 192.0.2.10`,
 		Args: noArgs,

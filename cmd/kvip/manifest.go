@@ -238,10 +238,10 @@ func newManifestRBAC() *cobra.Command {
 		Use:   "rbac",
 		Short: "Print the ServiceAccount, roles and bindings of kvip",
 		Long: `
-Print the ServiceAccount, roles and bindings of kvip. They grant access to one Lease, to Events
-about it, to the EndpointSlice of the API servers, to their health, and to a new token for the
-ServiceAccount itself. The static pod applies them with the administrator's credentials. For the
-DaemonSet, apply them first.
+Print the ServiceAccount, roles and bindings of kvip. They grant access to the Lease, to
+Events about it, to the Lease that lists its agents, to the EndpointSlice of the API servers, to
+their health, and to a new token for the ServiceAccount itself. The static pod applies them with the
+administrator's credentials. For the DaemonSet, apply them first.
 
 With --services and without --vip they are those of DaemonSet kvip-services: they grant read access
 to Services, EndpointSlices, nodes and pools, and write access to the status of Services and pools,

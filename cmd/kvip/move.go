@@ -26,7 +26,8 @@ Move the virtual IP to the agent on a node, or to the next one in the order of t
 holder stops answering for the address, and goes on serving the connections that it has until they
 end, for at most ten minutes; the new holder relays their packets. The command ends when another
 node holds the Lease. It finds API servers and credentials as 'kvip status' does. They must permit
-to update the Lease. Agents with --failover-timeout 0 cannot be moved to.
+to update the Lease. The address moves neither to nor from agents with --failover-timeout 0 or
+without the fence 'nftables', as before Linux 6.9.
 
 Exit codes: 0 another node holds; 1 no other node could hold, or the holder did not leave; 2 the
 command line was refused.`,
