@@ -3,8 +3,9 @@
 // announce addresses. An Owner has the few addresses of the control plane, a ServiceOwner the many
 // of Services.
 //
-// The fence: every address has a kernel lifetime that ends before another node may claim the
-// address. If kvip is killed, frozen or stuck, the kernel removes the address.
+// Every address has a kernel lifetime: if kvip is killed, frozen or stuck, the kernel removes it.
+// Where pkg/fence cannot end the answers for an address of the control plane, and for those of
+// Services, the lifetime ends before another node may claim the address.
 package vip
 
 import (
