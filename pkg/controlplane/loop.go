@@ -239,6 +239,11 @@ func (l *loop) conflict(c arp.Conflict) election.Event {
 
 // execute executes one action. What waits for the kernel or the network sends its result to events
 // later: changes of addresses one after the other, requests at the same time.
+//
+// Frames to the fence (Extend, and the ends of answers in Disown and Drain) act at once. They
+// overtake changes of addresses that are queued: the fence of a Disown is shut before the address
+// is deleted, and an Extend that follows an Own may meet no table yet, so that the machine extends
+// again when the address is owned. A Cut is verified, whatever Extend gave before.
 func (l *loop) execute(ctx context.Context, a election.Action) {
 	switch a.Kind {
 	case election.Extend:

@@ -135,6 +135,7 @@ func runScenario(t *testing.T, s scenario) {
 	if err := errors.Join(err, leadElsewhere(ctx, c, holder), settled(ctx, c)); err != nil {
 		t.Fatal(err)
 	}
+	logLateness(ctx, t, holder)
 	start := time.Now()
 	if s.undo != nil {
 		undo := s.undo
@@ -196,6 +197,21 @@ func settled(ctx context.Context, c *kindcluster.Cluster) error {
 		}
 		return nil
 	})
+}
+
+// logLateness logs how often the holder's agent ran late: after that its fail-over takes longer.
+func logLateness(ctx context.Context, t *testing.T, holder *kindcluster.Node) {
+	t.Helper()
+	_, page, err := holder.Get(ctx, "http://127.0.0.1:2112/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(page) {
+		if strings.HasPrefix(line, "kvip_late_wakeups_total ") ||
+			strings.HasPrefix(line, "kvip_blinks_total ") {
+			t.Logf("%s: %s", holder, strings.TrimSpace(line))
+		}
+	}
 }
 
 // watchReturn watches what comes back and may want the address back: a node that was started has a
