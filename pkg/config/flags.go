@@ -152,8 +152,8 @@ func (c *Config) addFailover(fs *pflag.FlagSet) {
 			"for slow networks and nodes; 0: until its Lease has expired",
 			quorum.MinWindow, quorum.MaxWindow))
 	fs.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout,
-		fmt.Sprintf("how long an agent that receives SIGTERM, or whose slow or unready API server gives way "+
-			"to another, goes on serving the connections to the VIP that it has, 0 to %s; 0: "+
+		fmt.Sprintf("how long an agent that receives SIGTERM, or whose slow or unready API server "+
+			"gives way to another, goes on serving the connections to the VIP that it has, 0 to %s; 0: "+
 			"connections are reset whenever the VIP leaves a node",
 			MaxDrainTimeout))
 	fs.IntVar(&c.PeerPort, "peer-port", c.PeerPort,

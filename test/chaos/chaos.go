@@ -38,11 +38,15 @@ type chaos struct {
 	began   time.Time
 	undo    []func() error
 	counts  map[string]int
+	killed  map[string]time.Time // when the agent of a node was killed last
 }
 
 // run starts a control plane, lets the faults happen and checks.
 func run(ctx context.Context, o options) (err error) {
-	c := &chaos{random: rand.New(rand.NewPCG(o.seed, 0)), counts: map[string]int{}}
+	c := &chaos{
+		random: rand.New(rand.NewPCG(o.seed, 0)), counts: map[string]int{},
+		killed: map[string]time.Time{},
+	}
 	if err := c.start(ctx); err != nil {
 		return errors.Join(err, c.close())
 	}
