@@ -306,16 +306,15 @@ func (c *ControlPlane) openFence() (closeFence func()) {
 	s := c.cfg.Settings
 	if host, err := link.Addresses(); err != nil {
 		c.cfg.Log.Warn("cannot list the addresses of this host", "err", err)
-	} else if c.noFence = checkOneLink(host, 0, s.VIPs); c.noFence != nil {
-		c.fenced.Store(string(fence.Lifetimes))
-		c.cfg.Metrics.Fence(string(fence.Lifetimes))
-		c.cfg.Log.Warn("no fence and no mode fast: the lifetime of the VIP's address ends it",
-			"vip", c.vips, "err", c.noFence)
-		return func() {}
+	} else {
+		c.noFence = checkOneLink(host, 0, s.VIPs)
 	}
-	f, variant, err := fence.New(fence.Config{
-		VIPs: s.VIPs, Longest: s.LeaseDuration, Clock: boottime.Now, Log: c.cfg.Log,
-	})
+	f, variant, err := (*fence.Fence)(nil), fence.Lifetimes, c.noFence
+	if err == nil {
+		f, variant, err = fence.New(fence.Config{
+			VIPs: s.VIPs, Longest: s.LeaseDuration, Clock: boottime.Now, Log: c.cfg.Log,
+		})
+	}
 	c.fenced.Store(string(variant))
 	c.cfg.Metrics.Fence(string(variant))
 	if err != nil {

@@ -49,6 +49,11 @@ type recorder struct {
 	posts        sync.WaitGroup  // of Events
 }
 
+// concluded are the reasons of a claim that the claiming node concludes itself.
+var concluded = []election.Reason{
+	election.ReasonExpired, election.ReasonSilent, election.ReasonGoodbye,
+}
+
 // recordConflict records a foreign announcement.
 func (r *recorder) recordConflict(c arp.Conflict) {
 	r.metrics.Conflict(c.Addr)
@@ -126,9 +131,8 @@ func (r *recorder) recordAcquired(now election.Status, at time.Duration) {
 	r.metrics.Transition(string(now.Reason))
 	r.log.Info("holding the VIP", "vip", r.vips, "link", r.link().Name, "node", r.cfg.NodeName,
 		"lease", r.cfg.LeaseName, "term", now.Term, "reason", now.Reason)
-	claims := []election.Reason{election.ReasonReleased, election.ReasonExpired,
-		election.ReasonSilent, election.ReasonGoodbye}
-	if r.freeSince == 0 || !slices.Contains(claims, now.Reason) {
+	claimed := now.Reason == election.ReasonReleased || slices.Contains(concluded, now.Reason)
+	if r.freeSince == 0 || !claimed {
 		return
 	}
 	if r.claim.LastHolder != "" { // else it is the first claim, not a fail-over
@@ -194,9 +198,7 @@ func transitionEvent(namespace, lease, vip string, a election.Action, now time.T
 	switch {
 	case why == "": // not one of kvip's reasons: text from the Lease
 		why, code = fmt.Sprintf("%s reports %q", from, string(a.Reason)), election.ReasonReleased
-	case a.Reason == election.ReasonExpired, a.Reason == election.ReasonSilent,
-		a.Reason == election.ReasonGoodbye:
-	default: // all other reasons are from the last holder
+	case !slices.Contains(concluded, a.Reason): // all other reasons are from the last holder
 		why = from + " reports that " + why
 	}
 	at := metav1.NewTime(now)

@@ -262,8 +262,8 @@ func (m *Machine) preferPeers() bool {
 }
 
 // retryDelay is the time from the sending of a request that failed to the next one: short while an
-// address is held, growing while nothing depends on it. A request that was not answered in time is
-// repeated at once: etcd without a leader answers when it has one.
+// address is held, growing while nothing depends on it. One that took as long to fail is repeated
+// at once: etcd without a leader answers when it has one.
 func (m *Machine) retryDelay() time.Duration {
 	failures := m.inflight.failures
 	if m.state == Holding || failures == 0 {
