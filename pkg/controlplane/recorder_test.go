@@ -49,14 +49,16 @@ func TestTransitionsAreRecorded(t *testing.T) {
 	})
 }
 
-// TestFastFailoverIsRecorded: a claim of mode fast is an Event and a fail-over too.
+// TestFastFailoverIsRecorded: a claim of mode fast is an Event and a fail-over too. The loop does not
+// run, so that the recorder belongs to the test's goroutine.
 func TestFastFailoverIsRecorded(t *testing.T) {
 	for _, reason := range []election.Reason{election.ReasonSilent, election.ReasonGoodbye} {
-		withLoop(t, func(r *testLoop) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newTestLoop(t)
 			claim := election.Action{Kind: election.Claim, Reason: reason, LastHolder: other}
 			r.l.recorder.recordClaim(claim, time.Hour)
 			r.l.recorder.recordAcquired(election.Status{Reason: reason}, time.Hour+400*time.Millisecond)
-			r.pass(time.Second)
+			r.l.recorder.posts.Wait()
 			page := scrape(t, r.metrics)
 			if len(r.events) != 1 ||
 				!strings.Contains(page, "kvip_failover_duration_seconds_sum 0.4\n") {
