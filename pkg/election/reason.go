@@ -84,8 +84,8 @@ var sentences = map[Reason]string{
 	ReasonHeldByOther:      "another node holds the lease",
 	ReasonLeaseUnknown:     "the lease has not been read yet",
 	ReasonWaitingForExpiry: "the lease has no holder, and its duration has not passed yet",
-	ReasonBackingOff: "waiting before the next claim: this node could not own the address, or left" +
-		" because its API server was slow",
+	ReasonBackingOff: "waiting before the next claim: this node could not own the address, found it" +
+		" in use, or left because its API server was slow or `kvip move` asked for another node",
 	ReasonAddressNotRemoved: "the address could not be removed from this host yet",
 	ReasonClaiming:          "claiming the lease",
 }
