@@ -119,7 +119,7 @@ func TestConflictIsLoggedOnce(t *testing.T) {
 		if logged() != 1 {
 			t.Errorf("logged %d times in 5 s", logged())
 		}
-		r.pass(conflictLogPeriod)
+		r.pass(problemLogPeriod)
 		r.detect(r.l.now())
 		if logged() != 2 {
 			t.Errorf("logged %d times in 15 s", logged())

@@ -82,7 +82,6 @@ type ControlPlane struct {
 	health  atomic.Pointer[health.State]
 	apiSeen atomic.Bool  // an API server was alive on this node at some time
 	fenced  atomic.Value // string: the variant of the fence
-	noFence error        // why there is none, beside the kernel; set before fenced
 	started atomic.Bool  // this agent has the locks of the virtual IPs
 }
 
@@ -208,7 +207,7 @@ func (c *ControlPlane) newLoop() (err error) {
 			health: c.loopHealth, probe: probe,
 		},
 	}
-	c.links.status = c.loop.status.Load
+	c.links.status, c.links.onShared = c.loop.status.Load, c.reportFence
 	return nil
 }
 
@@ -304,17 +303,9 @@ func (c *ControlPlane) lockVIPs(ctx context.Context) (unlock func()) {
 // openFence finds out which fence the kernel gives, and uses it (F9).
 func (c *ControlPlane) openFence() (closeFence func()) {
 	s := c.cfg.Settings
-	if host, err := link.Addresses(); err != nil {
-		c.cfg.Log.Warn("cannot list the addresses of this host", "err", err)
-	} else {
-		c.noFence = checkOneLink(host, 0, s.VIPs)
-	}
-	f, variant, err := (*fence.Fence)(nil), fence.Lifetimes, c.noFence
-	if err == nil {
-		f, variant, err = fence.New(fence.Config{
-			VIPs: s.VIPs, Longest: s.LeaseDuration, Clock: boottime.Now, Log: c.cfg.Log,
-		})
-	}
+	f, variant, err := fence.New(fence.Config{
+		VIPs: s.VIPs, Longest: s.LeaseDuration, Clock: boottime.Now, Log: c.cfg.Log,
+	})
 	c.fenced.Store(string(variant))
 	c.cfg.Metrics.Fence(string(variant))
 	if err != nil {
@@ -325,6 +316,25 @@ func (c *ControlPlane) openFence() (closeFence func()) {
 	c.owner.UseFence(f)
 	c.loop.fence = f
 	return f.Close
+}
+
+// reportFence reports which fence ends the addresses, when another link begins or ends to answer
+// for them as well: the fence is on one.
+func (c *ControlPlane) reportFence(shared error) {
+	c.cfg.Metrics.Fence(c.effectiveFence())
+	if shared != nil {
+		c.cfg.Log.Warn("the fence does not cover all links of this host; the lifetime of its address"+
+			" ends the VIP, and the mode is slow", "vip", c.vips, "err", shared)
+	}
+}
+
+// effectiveFence returns the variant of the fence that ends the addresses.
+func (c *ControlPlane) effectiveFence() string {
+	if c.links.sharedBy() != nil {
+		return string(fence.Lifetimes)
+	}
+	variant, _ := c.fenced.Load().(string)
+	return variant
 }
 
 // window returns W, 0 if this agent never takes part in mode fast.
@@ -341,8 +351,6 @@ func (c *ControlPlane) slowOnly() string {
 	switch s := c.cfg.Settings; {
 	case s.FailoverTimeout == 0:
 		return "--failover-timeout is 0"
-	case c.noFence != nil:
-		return c.noFence.Error()
 	case variant != string(fence.Full):
 		return "the kernel's fence is " + variant
 	}
@@ -466,7 +474,10 @@ func (c *ControlPlane) AddStatus(s *status.Agent) {
 	if now := c.loop.status.Load(); now != nil {
 		s.State, s.Reason = string(now.State), string(now.Reason)
 		s.Owned, s.Draining, s.Term = now.Owned, now.Draining, now.Term
-		s.Fence, _ = c.fenced.Load().(string)
+		s.Fence = c.effectiveFence()
 		s.Slow, s.Agents = cmp.Or(c.slowOnly(), now.Slow), now.Agents
+		if err := c.links.sharedBy(); err != nil {
+			s.Slow = cmp.Or(c.slowOnly(), err.Error())
+		}
 	}
 }

@@ -63,6 +63,7 @@ func (l *loop) drainConnections(ctx context.Context, a election.Action) election
 	if err != nil {
 		l.log.Warn("cannot serve the connections that there are; the address is removed",
 			"vip", l.recorder.vips, "err", err)
+		l.endRelay()
 		return l.disown(ctx, a)
 	}
 	l.sendFlows(ctx, a.Message, own)

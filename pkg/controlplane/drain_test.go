@@ -13,6 +13,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/arp"
 	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/fence"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/quorum"
 	"github.com/kvip/kvip/pkg/relay"
@@ -28,10 +29,18 @@ const (
 // fakeFence records what ends and serves the addresses.
 type fakeFence struct {
 	journal *journal
-	broken  atomic.Bool // nothing can be read back
+	broken  atomic.Bool  // nothing can be read back
+	refuses atomic.Int32 // how many more Extends change nothing
 }
 
-func (f *fakeFence) Extend(time.Duration) error  { f.journal.add("extend"); return nil }
+func (f *fakeFence) Extend(time.Duration) error {
+	if f.refuses.Add(-1) >= 0 {
+		return fence.ErrDeferred
+	}
+	f.journal.add("extend")
+	return nil
+}
+
 func (f *fakeFence) Shut() error                 { f.journal.add("shut"); return nil }
 func (f *fakeFence) Cut(time.Duration) error     { return nil }
 func (f *fakeFence) Silence(time.Duration) error { f.journal.add("silence"); return nil }
@@ -211,8 +220,22 @@ func TestF11DrainFails(t *testing.T) {
 	withDrains(t, func(r *drainingLoop) {
 		r.fence.broken.Store(true)
 		r.lease.writing = r.checkRelease
+		r.relay.hosts = []relay.Host{{}}
 		r.leaves()
-		r.did("stop silence delete release")
+		r.did("stop silence end relay delete release")
+	})
+}
+
+// TestF9ExtendAgain: an Extend that the kernel deferred is repeated at once, and nothing is
+// announced before it worked.
+func TestF9ExtendAgain(t *testing.T) {
+	withDrains(t, func(r *drainingLoop) {
+		r.journal.take()
+		r.fence.refuses.Store(3)
+		r.pass(time.Second + 100*time.Millisecond) // a renewal
+		if n := r.fence.refuses.Load(); n >= 0 {
+			t.Errorf("%d Extends were not repeated", n)
+		}
 	})
 }
 

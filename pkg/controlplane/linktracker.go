@@ -43,6 +43,7 @@ type linkTracker struct {
 	// status is the machine's, nil before its first step. While the machine holds the lease or
 	// claims it, it leaves in order before the link changes.
 	status     func() *election.Status
+	onShared   func(err error) // is called when sharedBy begins or ends to give an error
 	chooser    linkChooser
 	candidates func(name string, vips []netip.Addr, routes bool) ([]link.Choice, error)
 	addresses  func() ([]link.HostAddr, error) // fails if they change faster than they can be listed
@@ -52,7 +53,8 @@ type linkTracker struct {
 	current         link.Link
 	hosts           []string // addresses under which the own API server may listen
 	nodeAddress     netip.Addr
-	reported        bool // the machine knows of current
+	shared          error // another link answers for the addresses as well (checkOneLink)
+	reported        bool  // the machine knows of current
 	nodeAddressLost bool
 	hadNodeAddress  [2]bool // on this link, of IPv4 and of IPv6
 }
@@ -65,6 +67,7 @@ func newLinkTracker(cfg config.Config, log *slog.Logger, announcer linkSetter) *
 		candidates:    link.Candidates,
 		addresses:     link.Addresses,
 		status:        func() *election.Status { return nil },
+		onShared:      func(error) {},
 		watcher:       link.NewWatcher(link.WatchConfig{Log: log}),
 		hosts:         []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))},
 	}
@@ -129,10 +132,13 @@ func (t *linkTracker) refresh(ctx context.Context) {
 	if t.current.Index != next.Index {
 		t.hadNodeAddress = [2]bool{}
 	}
-	own, err := t.ownAddresses(next)
+	addresses, err := t.addresses()
+	shared := t.checkShared(next, addresses, err)
+	own := t.ownAddresses(next, addresses)
 	t.mu.Lock()
-	changed := !t.reported || !sameLink(t.current, next)
-	t.current, t.reported = next, true
+	first, sharing := !t.reported, (shared != nil) != (t.shared != nil)
+	changed := first || !sameLink(t.current, next)
+	t.current, t.shared, t.reported = next, shared, true
 	if err == nil {
 		t.hosts = t.hostsOf(own)
 	}
@@ -140,10 +146,19 @@ func (t *linkTracker) refresh(ctx context.Context) {
 	if err == nil {
 		t.reportNodeAddress(own)
 	}
-	if !changed {
-		return
+	if first || sharing {
+		t.onShared(shared)
 	}
-	t.announcer.SetLink(next)
+	if changed {
+		t.announcer.SetLink(next)
+		t.logLink(next)
+	}
+	if changed || sharing {
+		t.send(ctx, election.Link{Usable: next.Usable, MAC: macsOf(next), Shared: shared != nil})
+	}
+}
+
+func (t *linkTracker) logLink(next link.Link) {
 	vips := netaddr.Join(t.cfg.VIPs, ",")
 	if next.Usable {
 		t.log.Info("using link", "link", next.Name, "vip", vips,
@@ -152,7 +167,26 @@ func (t *linkTracker) refresh(ctx context.Context) {
 		t.log.Warn("no usable link for the address", "link", next.Name, "vip", vips, "reason",
 			next.Reason)
 	}
-	t.send(ctx, election.Link{Usable: next.Usable, MAC: macsOf(next)})
+}
+
+// checkShared returns why the host answers for the addresses on another link than l as well. What
+// cannot be read is assumed at first, and then as it was.
+func (t *linkTracker) checkShared(l link.Link, host []link.HostAddr, err error) error {
+	switch {
+	case l.Index == 0:
+	case err == nil:
+		return checkOneLink(host, l.Index, t.cfg.VIPs)
+	case !t.reported:
+		return err
+	}
+	return t.shared
+}
+
+// sharedBy returns the last result of checkShared.
+func (t *linkTracker) sharedBy() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.shared
 }
 
 // choose reads the candidates and the link in use, and chooses.
@@ -213,21 +247,14 @@ func sameLink(a, b link.Link) bool {
 }
 
 // ownAddresses returns the node's own addresses on a link, of IPv4 first.
-func (t *linkTracker) ownAddresses(l link.Link) (own []netip.Addr, err error) {
-	if l.Index == 0 {
-		return nil, nil
-	}
-	addresses, err := t.addresses()
-	if err != nil {
-		return nil, err
-	}
+func (t *linkTracker) ownAddresses(l link.Link, host []link.HostAddr) (own []netip.Addr) {
 	for i, ipv4 := range []bool{true, false} {
-		if a, ok := link.NodeAddress(addresses, l.Index, ipv4, t.cfg.VIPs); ok {
+		if a, ok := link.NodeAddress(host, l.Index, ipv4, t.cfg.VIPs); ok {
 			t.hadNodeAddress[i] = true
 			own = append(own, a)
 		}
 	}
-	return own, nil
+	return own
 }
 
 // hostsOf returns where the node's own API server may listen.

@@ -95,6 +95,46 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
+// TestF9SharedLink: a link that comes into the subnet of an address, or goes, is reported.
+func TestF9SharedLink(t *testing.T) {
+	n, _, _ := onHost(t)
+	var shared []bool
+	n.onShared = func(err error) { shared = append(shared, err != nil) }
+	unreadable := false
+	n.addresses = func() ([]link.HostAddr, error) {
+		if unreadable {
+			return nil, errors.New("the list changes")
+		}
+		return link.Addresses()
+	}
+	for _, step := range []struct {
+		command    string
+		unreadable bool
+		want       string
+	}{
+		{"link set lo up", true, "true"}, // unknown
+		{"link set lo up", false, "false"},
+		{"link add other type veth peer name far", false, ""},
+		{"link set far up", false, ""},
+		{"link set other up", false, ""},
+		{"address add 10.0.0.9/24 dev other", false, "true"},
+		{"link set lo up", true, ""},
+		{"address del 10.0.0.9/24 dev other", false, "false"},
+		{"address add fd00::9/64 dev other", false, "true"},
+	} {
+		testutil.IP(t, step.command)
+		unreadable = step.unreadable
+		n.refresh(t.Context())
+		got := ""
+		for _, ev := range n.sent() {
+			got += fmt.Sprint(ev.(election.Link).Shared)
+		}
+		if got != step.want || n.sharedBy() != nil != shared[len(shared)-1] {
+			t.Errorf("%s: sent %q, want %q; %v", step.command, got, step.want, shared)
+		}
+	}
+}
+
 // TestRefreshKeepsTheLink although another one would be chosen now, until it is gone.
 func TestRefreshKeepsTheLink(t *testing.T) {
 	n, _, _ := onHost(t)

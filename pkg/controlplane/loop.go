@@ -14,6 +14,7 @@ import (
 	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/fence"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/quorum"
@@ -32,6 +33,7 @@ type (
 	// addressOwner writes the addresses to the kernel; *vip.Owner.
 	addressOwner interface {
 		Update(l link.Link, deadline time.Duration) error
+		UpdateUnfenced(l link.Link, deadline time.Duration) error
 		Delete() error
 		DestroySockets()
 		Connections() ([]link.Socket, error)
@@ -110,6 +112,8 @@ type loop struct {
 
 	inbox         chan func() election.Event // from other goroutines; the loop calls them
 	kernel        chan func() election.Event
+	notExtended   bool          // the last Extend changed nothing
+	extendLogAt   time.Duration // earliest instant of the next record about that
 	drain         drain
 	served        served // only changes of the kernel use it
 	named         named
@@ -139,6 +143,10 @@ func (l *loop) run(ctx context.Context) {
 // for a step at least every TickPeriod, which limits how late a reaction is when timers stood still
 // because the machine was suspended (E9).
 func (l *loop) next(until time.Duration) election.Event {
+	if l.notExtended {
+		l.notExtended = false
+		return election.NotExtended{}
+	}
 	for {
 		select {
 		case do := <-l.inbox:
@@ -310,7 +318,11 @@ func (l *loop) own(ctx context.Context, a election.Action) election.Event {
 	on := l.links.link()
 	l.noteFlows()
 	l.relayFlows(on)
-	err := l.owner.Update(on, a.Deadline)
+	update := l.owner.Update
+	if a.Unfenced {
+		update = l.owner.UpdateUnfenced
+	}
+	err := update(on, a.Deadline)
 	expired := errors.Is(err, vip.ErrDeadline)
 	if expired { // nothing is on the link, so the next success is a new ownership
 		l.destroySockets(ctx, regainWithin)
@@ -326,7 +338,11 @@ func (l *loop) own(ctx context.Context, a election.Action) election.Event {
 func (l *loop) extend(deadline time.Duration) {
 	if l.fence != nil {
 		if err := l.fence.Extend(deadline); err != nil {
-			l.log.Warn("cannot extend the fence", "vip", l.recorder.vips, "err", err)
+			l.notExtended = true
+			if !errors.Is(err, fence.ErrDeferred) && l.now() >= l.extendLogAt {
+				l.extendLogAt = l.now() + problemLogPeriod
+				l.log.Warn("cannot extend the fence; trying again", "vip", l.recorder.vips, "err", err)
+			}
 			return
 		}
 	}

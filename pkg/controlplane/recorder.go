@@ -21,8 +21,9 @@ import (
 )
 
 const (
-	// conflictLogPeriod is the minimum time between two log records about conflicts.
-	conflictLogPeriod = 10 * time.Second
+	// problemLogPeriod is the minimum time between two log records about conflicts, and between two
+	// about the fence.
+	problemLogPeriod = 10 * time.Second
 	// eventTimeout limits the one attempt to create an Event.
 	eventTimeout = 2 * time.Second
 )
@@ -57,7 +58,7 @@ var concluded = []election.Reason{
 // recordConflict records a foreign announcement.
 func (r *recorder) recordConflict(c arp.Conflict) {
 	r.metrics.Conflict(c.Addr)
-	if r.lastConflict != 0 && c.At-r.lastConflict < conflictLogPeriod {
+	if r.lastConflict != 0 && c.At-r.lastConflict < problemLogPeriod {
 		return
 	}
 	r.lastConflict = c.At

@@ -49,8 +49,8 @@ func TestTransitionsAreRecorded(t *testing.T) {
 	})
 }
 
-// TestFastFailoverIsRecorded: a claim of mode fast is an Event and a fail-over too. The loop does not
-// run, so that the recorder belongs to the test's goroutine.
+// TestFastFailoverIsRecorded: a claim of mode fast is an Event and a fail-over too. The loop does
+// not run, so that the recorder belongs to the test's goroutine.
 func TestFastFailoverIsRecorded(t *testing.T) {
 	for _, reason := range []election.Reason{election.ReasonSilent, election.ReasonGoodbye} {
 		synctest.Test(t, func(t *testing.T) {

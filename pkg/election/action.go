@@ -62,6 +62,9 @@ type Action struct {
 	// a request it is when to give up. For Drain it is the end of the right: after it only relayed
 	// packets are served. For Serve it is when the service ends without another one.
 	Deadline time.Duration
+	// Unfenced requires of Own that the lifetimes of the addresses end them by Deadline, whatever a
+	// fence does: another link answers for them too (F9).
+	Unfenced bool
 	// PreferPeers requires the request to go to the other API servers first (E11).
 	PreferPeers bool
 	Reason      Reason // Claim: why the previous holder gave up; Release, Own, Disown: why
@@ -93,6 +96,7 @@ func (a Action) String() string {
 		field(true, "seq=%d", a.Seq)
 	}
 	field(a.Deadline != 0, "until=%v", a.Deadline)
+	field(a.Unfenced, "unfenced")
 	field(r.Degraded != "", "degraded=%q", r.Degraded)
 	field(r.Latency != 0, "latency=%v", r.Latency)
 	field(a.Kind == RequestTransfer, "requested-by=%q", r.RequestedBy)

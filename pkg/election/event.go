@@ -84,7 +84,14 @@ func (v Verdict) String() string {
 type Link struct {
 	Usable bool
 	MAC    string
+	// Shared reports that another link of this host answers for an address as well: the fence, which
+	// is on one, does not end that (F9).
+	Shared bool
 }
+
+// NotExtended answers an Extend that changed nothing: the kernel deferred it, or it failed. An
+// Extend that worked has no answer.
+type NotExtended struct{}
 
 // Probed answers Probe: the hardware address that answered for a virtual address, or "".
 type Probed struct{ MAC string }

@@ -24,6 +24,8 @@ const (
 	lateFor = 10 * time.Minute
 	// worthwhile is the smallest extension of the fence that is worth a write.
 	worthwhile = 2 * time.Millisecond
+	// extendAgain is when to extend the fence again after an Extend that changed nothing.
+	extendAgain = 5 * time.Millisecond
 )
 
 // right returns the instant until which this node may own (F1), 0 if it may not. While the fate of
@@ -77,14 +79,19 @@ func (m *Machine) extend() {
 		return
 	}
 	end := m.right()
-	if end <= m.now || m.now < t.until && end < t.until+worthwhile {
+	if end <= m.now || m.now < t.extendAt || m.now < t.until && end < t.until+worthwhile {
 		return
 	}
 	if t.fast() && t.until > 0 && m.now > t.until {
 		m.node.blinks++
 	}
-	t.until = end
+	t.untilThen, t.until = t.until, end
 	m.emit(Action{Kind: Extend, Deadline: end})
+}
+
+func (NotExtended) apply(m *Machine) {
+	t := &m.tenure
+	t.until, t.extendAt = min(t.until, t.untilThen), m.now+extendAgain
 }
 
 // slowBecause returns why a holder is in mode slow (F5), "" in mode fast.
@@ -238,7 +245,8 @@ func (m *Machine) wantedMark(mark Mark) Mark {
 	count, first := m.tally.Unacknowledged()
 	half := quorum.Validity(m.window()) / 2
 	proven := t.majority || m.now >= t.begun+t.confirmed.record.Duration
-	if proven && count >= lostBeats && m.now-first > half && m.now-t.majorityAt > half {
+	lost := count >= lostBeats && m.now-first > half && m.now-t.majorityAt > half
+	if proven && (lost || m.node.link.Shared) {
 		return Mark{}
 	}
 	if m.now-t.majorityAt >= quorum.LiveWithin || m.now < t.nextOffer {
@@ -285,7 +293,9 @@ func (m *Machine) silent(id string) bool {
 }
 
 // fit reports whether this node could hold in mode fast.
-func (m *Machine) fit() bool { return m.cfg.Window > 0 && m.node.health.Verdict == Healthy }
+func (m *Machine) fit() bool {
+	return m.cfg.Window > 0 && m.node.health.Verdict == Healthy && !m.node.link.Shared
+}
 
 // changedMark handles the confirmation of a write with another mode, other voters or another term
 // than the one before.
@@ -344,9 +354,7 @@ func (c CutDone) apply(m *Machine) {
 		return
 	}
 	t.prepared, t.cutting = nil, 0
-	if c.OK {
-		t.until = min(t.until, t.cutTo)
-	}
+	t.until = min(t.until, t.cutTo) // a Cut that failed may have shortened one address of two
 	if !c.OK || m.now >= t.cutTo {
 		m.postponeMark()
 	}

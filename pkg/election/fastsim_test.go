@@ -271,6 +271,10 @@ func (n *fastNode) execute(a Action) {
 			n.later(n.delay(), n.nextJob)
 		}
 	case Extend:
+		if w.rng.IntN(100) == 0 { // the kernel defers the ticket
+			n.later(0, func() { n.step(NotExtended{}) })
+			return
+		}
 		n.extend(a, func(bool) {})
 	case Cut:
 		n.extend(a, func(ok bool) { n.later(n.delay(), func() { n.step(CutDone{Seq: a.Seq, OK: ok}) }) })

@@ -51,7 +51,10 @@ func (m *Machine) own() {
 		end, m.tenure.refreshAt = m.now+coarseEvery, m.now+coarseEvery
 	}
 	a.goneBy = max(a.goneBy, end)
-	m.emit(Action{Kind: Own, Seq: m.inflight.seq, Deadline: end, Reason: m.reason})
+	m.emit(Action{
+		Kind: Own, Seq: m.inflight.seq, Deadline: end, Reason: m.reason,
+		Unfenced: m.node.link.Shared && !m.tenure.fast(),
+	})
 }
 
 // owns reports whether the addresses are served here: they are on the host and the fence is open.

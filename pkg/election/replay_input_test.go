@@ -40,7 +40,8 @@ func (s *replay) fact(verb, rest string) (Event, error) {
 	switch verb {
 	case "link":
 		mac, up := strings.CutPrefix(rest, "up")
-		return Link{Usable: up, MAC: strings.TrimSpace(mac)}, nil
+		mac, shared := strings.CutSuffix(mac, " shared")
+		return Link{Usable: up, MAC: strings.TrimSpace(mac), Shared: shared}, nil
 	case "foreign":
 		return Foreign{MAC: rest}, nil
 	case "probed":
@@ -65,10 +66,14 @@ func (s *replay) fact(verb, rest string) (Event, error) {
 		"disowned unconfirmed": Disowned{Seq: s.seq(Disown)},
 		"drained confirmed":    Disowned{Seq: s.seq(Drain), Confirmed: true, Draining: true},
 		"drained failed":       Disowned{Seq: s.seq(Drain), Confirmed: true},
+		"extend deferred":      NotExtended{},
 		"address lost":         AddressLost{NodeAddress: true},
 		"address flushed":      AddressLost{},
 		"node-address back":    NodeAddressRestored{},
 		"shutdown now":         Shutdown{},
+	}
+	if key == "extend deferred" {
+		s.fence = 0
 	}
 	if ev, ok := facts[key]; ok {
 		return ev, nil

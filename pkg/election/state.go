@@ -86,6 +86,8 @@ type tenure struct {
 
 	begun      time.Duration // when the first write of this term was confirmed (F6)
 	until      time.Duration // the last deadline given to the fence (F1)
+	untilThen  time.Duration // the one before
+	extendAt   time.Duration // earliest instant of the next Extend
 	refreshAt  time.Duration // when to write the addresses again in mode fast (F9)
 	beatAt     time.Duration // when to beat although it is not due yet (F2)
 	majority   bool          // a majority acknowledged a beat of this term (F6, F11)
@@ -228,7 +230,8 @@ type write struct {
 // sameRight reports whether other gives the same right, but for the time of its sending.
 func (w *write) sameRight(other write) bool {
 	r, o := w.record, other.record
-	return r.Holder == o.Holder && r.Duration == o.Duration && r.Mark == o.Mark
+	return r.Holder == o.Holder && r.Term == o.Term && r.Duration == o.Duration &&
+		r.Mark.Fast == o.Mark.Fast && r.Mark.Voters == o.Mark.Voters
 }
 
 // address is the state of the virtual addresses on this host.

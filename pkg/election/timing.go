@@ -156,6 +156,9 @@ func (m *Machine) Wake() time.Duration {
 	if m.state == Holding && !m.tenure.fast() {
 		earlier(m.right())
 	}
+	if m.state == Holding {
+		earlier(m.tenure.extendAt)
+	}
 	if m.bye.left > 0 {
 		earlier(m.bye.at)
 	}

@@ -31,8 +31,10 @@ func (f *Fence) linger(m *member, right time.Duration) error {
 		return nil
 	}
 	defer m.frames.ticketing.Unlock()
-	handled, err := m.frames.ticket()
-	if err != nil || !handled || f.cfg.Clock() >= right {
+	switch err := m.frames.ticket(); {
+	case errors.Is(err, ErrDeferred):
+		return nil
+	case err != nil || f.cfg.Clock() >= right:
 		return err
 	}
 	return m.frames.send(codeLinger)

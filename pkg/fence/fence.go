@@ -40,6 +40,8 @@ var (
 	// ErrMissing: another program removed the table, or the link was replaced. An address on the
 	// link is not fenced: delete it before the table is attached again.
 	ErrMissing = errors.New("the nftables table that fences the address is gone")
+	// ErrDeferred: the kernel handles a frame later than it may be. Try again.
+	ErrDeferred = errors.New("the kernel defers the frames that renew the fence")
 	// ErrOpen: the kernel answers for longer than it should.
 	ErrOpen = errors.New("the fence did not shut")
 )
@@ -176,28 +178,30 @@ func (f *Fence) attach(m *member, device string) error {
 }
 
 // Extend lets the kernel answer for the addresses until a deadline, or for Longest if that is less,
-// also if an earlier call gave more. Less than 20 ms before the deadline, while Cut is at work, and
-// where the kernel defers a ticket it changes nothing: the caller repeats it before long. It makes
-// three system calls for each address and waits for 1 ms at most. It may be called while another
-// goroutine calls Attach, Cut or VerifyShut.
+// also if an earlier call gave more. Less than 20 ms before the deadline it changes nothing. While
+// Cut is at work, and where the kernel defers a ticket, it returns ErrDeferred: the caller repeats
+// it before long. It makes three system calls for each address and waits for 1 ms at most. It may
+// be called while another goroutine calls Attach, Cut or VerifyShut.
 func (f *Fence) Extend(deadline time.Duration) error {
+	var errs []error
 	for _, m := range f.members {
-		if !m.frames.ticketing.TryLock() {
-			continue
-		}
-		err := f.renew(m, deadline)
-		m.frames.ticketing.Unlock()
-		if err != nil {
-			return err
-		}
+		errs = append(errs, f.tryRenew(m, deadline))
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// tryRenew renews the element of an address, unless another goroutine is at it.
+func (f *Fence) tryRenew(m *member, deadline time.Duration) error {
+	if !m.frames.ticketing.TryLock() {
+		return ErrDeferred
+	}
+	defer m.frames.ticketing.Unlock()
+	return f.renew(m, deadline)
 }
 
 // renew renews the element of an address. The caller holds ticketing.
 func (f *Fence) renew(m *member, deadline time.Duration) error {
-	handled, err := m.frames.ticket()
-	if err != nil || !handled {
+	if err := m.frames.ticket(); err != nil {
 		return err
 	}
 	i, ok := longestWithin(m.layout.lifetimes, deadline-f.cfg.Clock())
@@ -231,7 +235,7 @@ func (f *Fence) Cut(deadline time.Duration) error {
 			m.frames.ticketing.Lock()
 			err := f.renew(m, deadline)
 			m.frames.ticketing.Unlock()
-			if err != nil {
+			if err != nil && !errors.Is(err, ErrDeferred) { // what counts is read back
 				return err
 			}
 		}

@@ -108,7 +108,10 @@ func (v Variant) tryAddress(m *member) (err error) {
 		return err
 	}
 	for try := 1; ; try++ {
-		err := m.expect(true, codeTicket, codeRenew+probeLifetime)
+		err := m.frames.ticket()
+		if err == nil {
+			err = m.expect(true, codeRenew+probeLifetime)
+		}
 		if err == nil {
 			break
 		}

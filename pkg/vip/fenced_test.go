@@ -92,6 +92,22 @@ func TestF9FencedUpdate(t *testing.T) {
 	f.did(t, "delete")
 }
 
+// TestF9UnfencedUpdate: the fence is there, and the lifetime of the address does not rely on it.
+func TestF9UnfencedUpdate(t *testing.T) {
+	r, f := newFencedFixture(t)
+	if err := r.UpdateUnfenced(eth0, r.now+4500*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	f.did(t, "attach eth0 6s, replace")
+	if list, err := r.Present(); err != nil || len(list) != 1 || list[0].ValidLft != 3*second {
+		t.Errorf("%+v, %v; want 3s", list, err)
+	}
+	f.attachErr = errors.New("nftables does not work")
+	if err := r.UpdateUnfenced(eth0, r.now+4500*time.Millisecond); !errors.Is(err, f.attachErr) {
+		t.Error(err)
+	}
+}
+
 // TestF9FenceRemoved: the address goes before the fence is built again.
 func TestF9FenceRemoved(t *testing.T) {
 	r, f := newFencedFixture(t)

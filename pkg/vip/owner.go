@@ -138,6 +138,33 @@ func (o *Owner) Update(l link.Link, deadline time.Duration) error {
 	if o.fence != nil {
 		return o.updateFenced(l, deadline)
 	}
+	return o.holdAll(l, deadline)
+}
+
+// UpdateUnfenced is Update for a host that answers for the VIPs on another link as well: the fence
+// is on the one, and the addresses end by the deadline as if there was none.
+func (o *Owner) UpdateUnfenced(l link.Link, deadline time.Duration) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.fence != nil {
+		if err := o.ensureFence(l, fencedLifetime(deadline, o.cfg.Clock())); err != nil {
+			return err
+		}
+	}
+	return o.holdAll(l, deadline)
+}
+
+// ensureFence ensures, before the first address of this process, that there is a fence and that it
+// is shut.
+func (o *Owner) ensureFence(l link.Link, valid time.Duration) error {
+	if err := o.attachFence(l, valid); err != nil {
+		return err
+	}
+	return o.shutFirst()
+}
+
+// holdAll writes the VIPs with lifetimes that end by the deadline.
+func (o *Owner) holdAll(l link.Link, deadline time.Duration) error {
 	var errs []error
 	for _, vip := range o.cfg.VIPs {
 		err := o.hold(Address{Addr: vip, LinkIndex: l.Index, LinkName: l.Name}, deadline)
@@ -160,10 +187,7 @@ func (o *Owner) updateFenced(l link.Link, deadline time.Duration) error {
 		return errors.Join(fmt.Errorf("hold the VIP on %s: %w", l.Name, ErrDeadline), o.delete())
 	}
 	valid := fencedLifetime(deadline, began)
-	if err := o.attachFence(l, valid); err != nil {
-		return err
-	}
-	if err := o.shutFirst(); err != nil {
+	if err := o.ensureFence(l, valid); err != nil {
 		return err
 	}
 	var errs []error

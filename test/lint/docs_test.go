@@ -98,7 +98,7 @@ func TestOperationsPageIsComplete(t *testing.T) {
 	for _, c := range []struct{ what, in, defined, used string }{
 		{"metric", "pkg/metrics/metrics.go pkg/metrics/quorum.go", `"(kvip_[a-z_]+)"`, "`(kvip_[a-z_]+)"},
 		{"annotation", "pkg/election/kubelease/object.go pkg/election/kubelease/addresses.go " +
-			"pkg/election/kubelease/mark.go",
+			"pkg/election/kubelease/mark.go pkg/election/kubelease/directory.go",
 			`Annotation\w+ += "(kvip\.dev/[a-z-]+)"`, "`(kvip\\.dev/[a-z-]+)`"},
 		{"reason", "pkg/election/reason.go", `Reason = "(\w+)"`,
 			"(?m)^\\| `([A-JL-Z]\\w+|K[^v]\\w+)` \\|"},
