@@ -236,6 +236,12 @@ func TestF9ExtendAgain(t *testing.T) {
 		if n := r.fence.refuses.Load(); n >= 0 {
 			t.Errorf("%d Extends were not repeated", n)
 		}
+		r.did("replace extend")
+		r.fence.refuses.Store(1 << 30) // for good
+		r.pass(2 * time.Second)
+		if !r.logged("level=WARN", "cannot extend the fence; trying again") {
+			t.Errorf("logged %s", r.log.take())
+		}
 	})
 }
 

@@ -54,6 +54,7 @@ type linkTracker struct {
 	hosts           []string // addresses under which the own API server may listen
 	nodeAddress     netip.Addr
 	shared          error // another link answers for the addresses as well (checkOneLink)
+	judged          bool  // checkOneLink had the addresses of the host once
 	reported        bool  // the machine knows of current
 	nodeAddressLost bool
 	hadNodeAddress  [2]bool // on this link, of IPv4 and of IPv6
@@ -175,8 +176,9 @@ func (t *linkTracker) checkShared(l link.Link, host []link.HostAddr, err error) 
 	switch {
 	case l.Index == 0:
 	case err == nil:
+		t.judged = true
 		return checkOneLink(host, l.Index, t.cfg.VIPs)
-	case !t.reported:
+	case !t.judged:
 		return err
 	}
 	return t.shared

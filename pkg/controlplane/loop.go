@@ -14,7 +14,6 @@ import (
 	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/election"
-	"github.com/kvip/kvip/pkg/fence"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/quorum"
@@ -112,8 +111,7 @@ type loop struct {
 
 	inbox         chan func() election.Event // from other goroutines; the loop calls them
 	kernel        chan func() election.Event
-	notExtended   bool          // the last Extend changed nothing
-	extendLogAt   time.Duration // earliest instant of the next record about that
+	notExtended   bool // the last Extend changed nothing
 	drain         drain
 	served        served // only changes of the kernel use it
 	named         named
@@ -339,12 +337,10 @@ func (l *loop) extend(deadline time.Duration) {
 	if l.fence != nil {
 		if err := l.fence.Extend(deadline); err != nil {
 			l.notExtended = true
-			if !errors.Is(err, fence.ErrDeferred) && l.now() >= l.extendLogAt {
-				l.extendLogAt = l.now() + problemLogPeriod
-				l.log.Warn("cannot extend the fence; trying again", "vip", l.recorder.vips, "err", err)
-			}
+			l.recorder.recordNotExtended(err, l.now())
 			return
 		}
+		l.recorder.shutSince = 0
 	}
 	l.announceUntil.Store(int64(deadline))
 	l.drain = drain{}

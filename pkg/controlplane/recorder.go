@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/kvip/kvip/pkg/arp"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/election"
+	"github.com/kvip/kvip/pkg/fence"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/printable"
@@ -43,6 +45,8 @@ type recorder struct {
 	probe       *reporter.Reporter // of the health probe, for its reason
 
 	lastConflict time.Duration // of the last log record about one
+	shutSince    time.Duration // since when no Extend of the fence has worked, 0 if the last one has
+	shutLogAt    time.Duration // earliest instant of the next log record about that
 	holding      bool
 	claim        election.Action // in progress
 	freeSince    time.Duration   // election.Machine.FreeSince of the claim
@@ -64,6 +68,20 @@ func (r *recorder) recordConflict(c arp.Conflict) {
 	r.lastConflict = c.At
 	r.log.Warn("another host announces the VIP: remove it there, or choose another VIP",
 		"vip", c.Addr, "mac", c.MAC.String())
+}
+
+// recordNotExtended records that the fence could not be extended: not at once where the kernel is
+// only busy.
+func (r *recorder) recordNotExtended(err error, at time.Duration) {
+	if r.shutSince == 0 {
+		r.shutSince = at
+	}
+	busy := errors.Is(err, fence.ErrDeferred) && at-r.shutSince < time.Second
+	if busy || at < r.shutLogAt {
+		return
+	}
+	r.shutLogAt = at + problemLogPeriod
+	r.log.Warn("cannot extend the fence; trying again", "vip", r.vips, "err", err)
 }
 
 // recordClaim records the beginning of a claim of a lease that is free since an instant.

@@ -45,7 +45,7 @@ func (m *Machine) mayDrain(why Reason) bool {
 	switch why {
 	case ReasonShutdown, ReasonMoved, ReasonAPIServerShutdown, ReasonAPIServerNotReady,
 		ReasonAPIServerSlow:
-		return m.drainFor(why) > 0 && m.owns() && len(m.agents) > 1
+		return m.drainFor(why) > 0 && m.owns() && len(m.agents) > 1 && !m.node.link.Shared
 	}
 	return false
 }

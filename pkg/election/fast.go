@@ -64,7 +64,7 @@ func (m *Machine) expired() bool {
 	switch {
 	case m.now < m.right():
 		return false
-	case !t.fast():
+	case !t.fast(), m.node.link.Shared && t.majority:
 		return true
 	}
 	window, age := m.window(), m.now-t.begun
@@ -82,8 +82,9 @@ func (m *Machine) extend() {
 	if end <= m.now || m.now < t.extendAt || m.now < t.until && end < t.until+worthwhile {
 		return
 	}
-	if t.fast() && t.until > 0 && m.now > t.until {
+	if t.fast() && t.until > 0 && m.now > t.until && t.blinked != t.until {
 		m.node.blinks++
+		t.blinked = t.until
 	}
 	t.untilThen, t.until = t.until, end
 	m.emit(Action{Kind: Extend, Deadline: end})
@@ -349,12 +350,15 @@ func (m *Machine) postponeMark() { m.tenure.nextOffer = m.now + minOffer }
 
 func (c CutDone) apply(m *Machine) {
 	t := &m.tenure
-	w := t.prepared
-	if c.Seq != t.cutting || w == nil {
+	if c.Seq != t.cutting {
 		return
 	}
+	w := t.prepared
 	t.prepared, t.cutting = nil, 0
 	t.until = min(t.until, t.cutTo) // a Cut that failed may have shortened one address of two
+	if w == nil {                   // rewrite came first
+		return
+	}
 	if !c.OK || m.now >= t.cutTo {
 		m.postponeMark()
 	}

@@ -222,7 +222,7 @@ func (m *Machine) standBy() {
 		}
 	case m.free() && m.now >= l.changedAt+m.yields():
 		m.claim()
-	case m.mayPreVote() && m.askVoters():
+	case m.mayClaimFast() && m.askVoters():
 	case m.shouldRequestTransfer():
 		r := l.record
 		r.RequestedBy, r.RequestedLatency = m.cfg.ID, n.health.Latency

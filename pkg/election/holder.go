@@ -252,9 +252,7 @@ func (m *Machine) rewrite() {
 		was := t.confirmed.record
 		w.record = m.tenureRecord(m.termAbove(t.term),
 			Mark{Fast: true, Voters: was.Mark.Voters}, was.Duration)
-		if t.cutting != 0 { // its answer no longer counts
-			t.prepared, t.cutting, t.until = nil, 0, min(t.until, t.cutTo)
-		}
+		t.prepared = nil
 		m.send(w)
 	}
 }

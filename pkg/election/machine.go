@@ -205,7 +205,13 @@ func (h Health) apply(m *Machine) {
 	m.updateDegraded()
 }
 
-func (l Link) apply(m *Machine) { m.node.link, m.node.linkKnown = l, true }
+func (l Link) apply(m *Machine) {
+	began := l.Shared && !m.node.link.Shared
+	m.node.link, m.node.linkKnown = l, true
+	if began && m.state == Holding && !m.tenure.fast() && m.now < m.right() {
+		m.own() // the lifetime that was written relies on the fence
+	}
+}
 
 func (Shutdown) apply(m *Machine) {
 	if n := &m.node; !n.shutdown {

@@ -95,6 +95,10 @@ func (m *Machine) mayPreVote() bool {
 	return m.cfg.Window > 0 && r.fast() && !m.lease.wentBack && r.Term >= m.voter.Highest()
 }
 
+// mayClaimFast reports whether this node could hold in mode fast what may be claimed so (F4). With
+// another link in the subnet the address would answer there before a majority has acknowledged.
+func (m *Machine) mayClaimFast() bool { return m.mayPreVote() && !m.node.link.Shared }
+
 // suspectAt returns when the holder of a fast Lease may be taken for lost: a validity after its
 // last beat, or when its end was heard, and later by this node's rank (F4).
 func (m *Machine) suspectAt() time.Duration {
@@ -155,7 +159,7 @@ func (m *Machine) granted(from string, msg quorum.Message) {
 		return
 	}
 	m.preVote.End()
-	if m.state == Standby && m.eligible() && m.mayWrite() && m.mayPreVote() {
+	if m.state == Standby && m.eligible() && m.mayWrite() && m.mayClaimFast() {
 		m.claimFast()
 	}
 }

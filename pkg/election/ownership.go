@@ -43,6 +43,9 @@ func (m *Machine) own() {
 	if a.flushedUntil > m.now {
 		return
 	}
+	if m.node.link.Shared && m.tenure.fast() && m.now >= m.right() {
+		return // the fence, which is shut, is on one link
+	}
 	m.inflight.seq++
 	m.drain = drain{}
 	a.present, a.owning, a.flushedUntil = true, m.inflight.seq, 0

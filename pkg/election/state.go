@@ -87,6 +87,7 @@ type tenure struct {
 	begun      time.Duration // when the first write of this term was confirmed (F6)
 	until      time.Duration // the last deadline given to the fence (F1)
 	untilThen  time.Duration // the one before
+	blinked    time.Duration // the last one that passed without a later one
 	extendAt   time.Duration // earliest instant of the next Extend
 	refreshAt  time.Duration // when to write the addresses again in mode fast (F9)
 	beatAt     time.Duration // when to beat although it is not due yet (F2)

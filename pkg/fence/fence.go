@@ -17,6 +17,7 @@
 package fence
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -183,11 +184,17 @@ func (f *Fence) attach(m *member, device string) error {
 // it before long. It makes three system calls for each address and waits for 1 ms at most. It may
 // be called while another goroutine calls Attach, Cut or VerifyShut.
 func (f *Fence) Extend(deadline time.Duration) error {
+	var deferred error
 	var errs []error
 	for _, m := range f.members {
-		errs = append(errs, f.tryRenew(m, deadline))
+		switch err := f.tryRenew(m, deadline); {
+		case errors.Is(err, ErrDeferred):
+			deferred = err
+		default:
+			errs = append(errs, err)
+		}
 	}
-	return errors.Join(errs...)
+	return cmp.Or(errors.Join(errs...), deferred)
 }
 
 // tryRenew renews the element of an address, unless another goroutine is at it.

@@ -1,9 +1,15 @@
 package controlplane
 
 import (
+	"errors"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/election/kubelease"
@@ -78,4 +84,55 @@ func TestFastNeedsMessages(t *testing.T) {
 	}
 	s.must(s.c.Lab.Heal())
 	s.waitFast()
+}
+
+// lifetime returns how long the kernel of a node keeps the IPv4 VIP, 0 if it does not have it.
+func (s *env) lifetime(n *cluster.Node) (left time.Duration) {
+	s.t.Helper()
+	s.must(n.Host.Do(func() error {
+		list, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+		for _, a := range list {
+			if a.IP.Equal(cluster.VIP4.AsSlice()) {
+				left = time.Duration(a.ValidLft) * time.Second
+			}
+		}
+		return err
+	}))
+	return left
+}
+
+// TestF9SecondLink: while the holder has another link in the subnet of the VIP, which the fence does
+// not cover, the mode is slow, with the reason, and the lifetime of the address ends before the
+// lease does. Nothing moves, and the mode is fast again without that link.
+func TestF9SecondLink(t *testing.T) {
+	s := newEnv(t)
+	s.waitFast()
+	holder := s.holder()
+	second := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "second"}, PeerName: "far"}
+	s.must(holder.Host.Do(func() error {
+		return errors.Join(netlink.LinkAdd(second), netlink.LinkSetUp(second),
+			netlink.LinkSetUp(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "far"}}),
+			netlink.AddrAdd(second, &netlink.Addr{
+				IPNet: &net.IPNet{IP: net.IPv4(10, 77, 0, 200), Mask: net.CIDRMask(24, 32)},
+				Flags: unix.IFA_F_NOPREFIXROUTE,
+			}))
+	}))
+	remove := sync.OnceValue(func() error {
+		return holder.Host.Do(func() error { return netlink.LinkDel(second) })
+	})
+	defer func() { s.must(remove()) }()
+	s.wait("mode slow", func() bool { return len(s.voters()) == 0 })
+	s.slowBecause("link second with ")
+	s.wait("a lifetime that ends before the lease", func() bool {
+		left := s.lifetime(holder)
+		return left > 0 && left <= 3*time.Second
+	})
+	if h := s.holders(); len(h) != 1 || h[0] != holder.Name {
+		t.Errorf("holders %v, want %s", h, holder.Name)
+	}
+	s.must(remove())
+	s.waitFast()
+	if left := s.lifetime(holder); left <= 0 {
+		t.Errorf("in mode fast again the address lasts %v", left)
+	}
 }
