@@ -36,8 +36,8 @@ func TestAcknowledgementsOfAnEarlierTermDoNotCount(t *testing.T) {
 	}
 }
 
-// TestBlinks: a fence that shut for want of a majority is one blink, however often the kernel defers
-// what opens it again.
+// TestBlinks: a fence that shut for want of a majority is one blink, however often the kernel
+// defers what opens it again.
 func TestBlinks(t *testing.T) {
 	s := &replay{}
 	s.play(t, "node a window=350ms peers=ack", "10s link up aa", "10s agents a,b,c allowed",

@@ -44,6 +44,12 @@ type Config struct {
 const (
 	// hedgeDelay is how long one API server may be silent until the next one is asked as well.
 	hedgeDelay = 100 * time.Millisecond
+	// claimDelay is how long a claim in mode fast may be unanswered until it is sent again. A follower
+	// of etcd forwards a write to a leader that died, until it notices that, and the write is lost.
+	claimDelay = 50 * time.Millisecond
+	// claimAttempts limits how often that is: for a second, the longest RequestTimeout in mode fast
+	// with the default lease duration.
+	claimAttempts = 20
 	// conflictGrace is how long after a conflict the other copies of a write may still succeed.
 	conflictGrace = 50 * time.Millisecond
 	// maxObjects bounds how many versions of the Lease are kept.
@@ -249,11 +255,17 @@ func isConflict(err error) bool {
 }
 
 // route sends an action to the node's own API server, or hedges it over the peers where the machine
-// requests that (E11). Each write names the version that it is based on, so at most one copy is
-// applied. After a conflict an outstanding copy may be the one that was applied.
+// requests that (E11), and repeats a claim in mode fast until one copy is answered. Each write
+// names the version that it is based on, so at most one copy is applied. After a conflict an
+// outstanding copy may be the one that was applied.
 func (d *Driver) route(ctx context.Context, a election.Action) (*coordinationv1.Lease, error) {
-	if a.PreferPeers && len(d.cfg.Router.Peers()) > 0 {
-		return d.hedge(ctx, a)
+	cfg := d.hedging(a.PreferPeers)
+	switch {
+	case a.Kind == election.Claim && a.Record.Mark.Fast:
+		cfg.Delay, cfg.Attempts = claimDelay, claimAttempts
+		return d.hedge(ctx, cfg, a)
+	case a.PreferPeers && len(d.cfg.Router.Peers()) > 0:
+		return d.hedge(ctx, cfg, a)
 	}
 	var lease *coordinationv1.Lease
 	err := d.cfg.Router.Do(ctx, func(ctx context.Context, s *apiclient.Server) (err error) {
@@ -263,10 +275,16 @@ func (d *Driver) route(ctx context.Context, a election.Action) (*coordinationv1.
 	return lease, err
 }
 
-func (d *Driver) hedge(ctx context.Context, a election.Action) (*coordinationv1.Lease, error) {
-	cfg := apiclient.HedgeConfig{
-		Delay: hedgeDelay, PeersFirst: a.PreferPeers, Final: isConflict, Grace: d.conflictGrace,
+// hedging returns how a request is sent to one server after the other.
+func (d *Driver) hedging(peersFirst bool) apiclient.HedgeConfig {
+	return apiclient.HedgeConfig{
+		Delay: hedgeDelay, PeersFirst: peersFirst, Final: isConflict, Grace: d.conflictGrace,
 	}
+}
+
+func (d *Driver) hedge(
+	ctx context.Context, cfg apiclient.HedgeConfig, a election.Action,
+) (*coordinationv1.Lease, error) {
 	return apiclient.Hedge(ctx, d.cfg.Router, cfg,
 		func(ctx context.Context, s *apiclient.Server) (*coordinationv1.Lease, error) {
 			return d.send(ctx, s, a)
@@ -340,7 +358,7 @@ func (d *Driver) known(version uint64) *coordinationv1.Lease {
 // the holder's wall clock. A missing Lease is not an error. The first server of the Router that
 // answers counts.
 func (d *Driver) Read(ctx context.Context) (election.Record, time.Time, error) {
-	lease, err := d.hedge(ctx, election.Action{Kind: election.Read})
+	lease, err := d.hedge(ctx, d.hedging(false), election.Action{Kind: election.Read})
 	if apierrors.IsNotFound(err) {
 		return election.Record{}, time.Time{}, nil
 	}

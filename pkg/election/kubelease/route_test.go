@@ -191,6 +191,31 @@ func TestConflictOfACopyIsNoConflict(t *testing.T) {
 	}
 }
 
+// F4: etcd loses a claim that a follower forwards to a leader that died. The claim is sent again,
+// and applied once.
+func TestClaimInModeFastIsRepeated(t *testing.T) {
+	l := newLab(t, 1)
+	held := l.holding()
+	l.servers[0].SetMode(fakeapi.Hang)
+	claim := tenure()
+	claim.Mark = election.Mark{Fast: true, Voters: "a,b,c"}
+	before, writes := l.servers[0].RequestCount("PUT", "/leases"), l.store.WriteCount()
+	done := make(chan election.Event)
+	go func() {
+		done <- l.do(election.Action{Kind: election.Claim, Base: held, Record: claim}, patience)
+	}()
+	testutil.Eventually(t, "three copies", func() bool {
+		return l.servers[0].RequestCount("PUT", "/leases")-before >= 3
+	})
+	l.servers[0].SetMode(fakeapi.Serving)
+	if got := (<-done).(election.Written); got.Outcome != election.OutcomeOK {
+		t.Errorf("the claim ended with %+v", got)
+	}
+	if n := l.store.WriteCount() - writes; n != 1 {
+		t.Errorf("%d writes were applied", n)
+	}
+}
+
 // TestBusyIsAnsweredAtOnce: the machine repeats a request to a busy API server, not client-go. That
 // would use up the request's time and could send a write twice.
 func TestBusyIsAnsweredAtOnce(t *testing.T) {

@@ -101,9 +101,9 @@ func (s *env) lifetime(n *cluster.Node) (left time.Duration) {
 	return left
 }
 
-// TestF9SecondLink: while the holder has another link in the subnet of the VIP, which the fence does
-// not cover, the mode is slow, with the reason, and the lifetime of the address ends before the
-// lease does. Nothing moves, and the mode is fast again without that link.
+// TestF9SecondLink: while the holder has another link in the subnet of the VIP, which the fence
+// does not cover, the mode is slow, with the reason, and the lifetime of the address ends before
+// the lease does. Nothing moves, and the mode is fast again without that link.
 func TestF9SecondLink(t *testing.T) {
 	s := newEnv(t)
 	s.waitFast()
