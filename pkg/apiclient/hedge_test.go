@@ -76,6 +76,7 @@ func TestHedge(t *testing.T) {
 	final := func(err error) bool { return apierrors.IsConflict(err) }
 	peers := HedgeConfig{Delay: 100 * ms, Final: final, Grace: 50 * ms}
 	renewal := HedgeConfig{Delay: 500 * ms, Attempts: 5, Retry: IsNoResponse}
+	stay := HedgeConfig{Delay: 100 * ms, Attempts: 5, Stay: true}
 	for _, c := range []struct {
 		name    string
 		cfg     HedgeConfig
@@ -113,6 +114,10 @@ func TestHedge(t *testing.T) {
 			[]reply{{520 * ms, nil}, {10 * ms, conflict}}, 1, "a@0s late a b@500ms", 520 * ms, nil},
 		{"while another is open", renewal, "abc", []reply{never, {10 * ms, conflict}, {10 * ms, nil}}, 3,
 			"a@0s late a b@500ms late b c@1s", 1010 * ms, nil},
+		{"stays", stay, "ab", []reply{never, never, {10 * ms, nil}}, 3,
+			"a@0s a@100ms a@200ms", 210 * ms, nil},
+		{"stays with the next one after an error", stay, "ab",
+			[]reply{{10 * ms, broken}, never, {10 * ms, nil}}, 3, "a@0s b@10ms b@110ms", 120 * ms, nil},
 		{"refused once by the only server", renewal, "a", []reply{{0, broken}}, 0, "a@0s", 0, broken},
 		{"time is up", renewal, "ab", []reply{never}, 0,
 			"a@0s late a b@500ms late b a@1s late a b@1.5s", 1900 * ms, context.DeadlineExceeded},

@@ -255,6 +255,8 @@ type HedgeConfig struct {
 	// Attempts is the number of requests to send while none is answered: after the last server
 	// the first one follows again. Less than the number of servers means one for each.
 	Attempts int
+	// Stay repeats the request to the same server after Delay. The next one follows after an error.
+	Stay bool
 	// PeersFirst puts the peers that responded last before the node's own API server.
 	PeersFirst bool
 	// Retry reports whether the next server follows without Delay after an error. Nil means
@@ -304,9 +306,9 @@ func hedge[T any](ctx context.Context, cfg HedgeConfig, hosts []string, late fun
 	answers := make(chan answer[T], attempts)
 	timer := time.NewTimer(cfg.Delay)
 	defer timer.Stop()
-	sent, open, decided := 0, 0, false
+	sent, open, at, decided := 0, 0, 0, false
 	start := func() {
-		host := hosts[sent%len(hosts)]
+		host := hosts[at%len(hosts)]
 		sent, open = sent+1, open+1
 		group.Go(func() {
 			value, err := send(ctx, host)
@@ -332,6 +334,7 @@ func hedge[T any](ctx context.Context, cfg HedgeConfig, hosts []string, late fun
 					err = got.err
 				}
 				if sent < len(hosts) && ctx.Err() == nil && (cfg.Retry == nil || cfg.Retry(got.err)) {
+					at++
 					start()
 				}
 			}
@@ -340,7 +343,10 @@ func hedge[T any](ctx context.Context, cfg HedgeConfig, hosts []string, late fun
 				return value, err
 			}
 			if sent < attempts {
-				late(hosts[(sent-1)%len(hosts)])
+				if !cfg.Stay {
+					late(hosts[at%len(hosts)])
+					at++
+				}
 				start()
 			}
 		}

@@ -385,6 +385,7 @@ func (l *loop) shut() {
 func (l *loop) endAnswers(next drain, end func() error) {
 	l.announceUntil.Store(0)
 	l.ownedSince.Store(0)
+	l.recorder.shutSince = 0
 	l.drain = next
 	l.announcer.Stop() // no frame is sent after it returns
 	if err := end(); err != nil {

@@ -64,8 +64,8 @@ func (m *Machine) expired() bool {
 	switch {
 	case m.now < m.right():
 		return false
-	case !t.fast(), m.node.link.Shared && t.majority:
-		return true
+	case !t.fast(), m.node.link.Shared && m.address.owned:
+		return true // in mode fast: the other link would answer until the address is gone
 	}
 	window, age := m.window(), m.now-t.begun
 	since := max(m.tally.Until(t.confirmed.record.Mark.voters()), t.confirmedAt)

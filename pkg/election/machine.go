@@ -208,8 +208,8 @@ func (h Health) apply(m *Machine) {
 func (l Link) apply(m *Machine) {
 	began := l.Shared && !m.node.link.Shared
 	m.node.link, m.node.linkKnown = l, true
-	if began && m.state == Holding && !m.tenure.fast() && m.now < m.right() {
-		m.own() // the lifetime that was written relies on the fence
+	if began && m.state == Holding && !m.tenure.fast() {
+		m.inflight.wroteAt = 0 // renew at once: the lifetime that was written relies on the fence
 	}
 }
 
@@ -238,9 +238,13 @@ func (m *Machine) send(w write) {
 		f.writeAt = m.now + retryAfter
 	}
 	f.pending = &w
+	timeout := RequestTimeout(m.cfg.Lease)
+	if w.kind == Claim && w.record.Mark.Fast {
+		timeout = min(timeout, FastClaimTimeout)
+	}
 	m.emit(Action{
 		Kind: w.kind, Seq: w.seq, Base: m.lease.record, Record: w.record,
-		Deadline: m.now + RequestTimeout(m.cfg.Lease), PreferPeers: m.preferPeers(),
+		Deadline: m.now + timeout, PreferPeers: m.preferPeers(),
 		Reason: w.reason, LastHolder: w.from,
 	})
 }

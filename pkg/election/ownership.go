@@ -44,7 +44,8 @@ func (m *Machine) own() {
 		return
 	}
 	if m.node.link.Shared && m.tenure.fast() && m.now >= m.right() {
-		return // the fence, which is shut, is on one link
+		a.ownAt = m.now + retryAfter // the fence, which is shut, is on one link
+		return
 	}
 	m.inflight.seq++
 	m.drain = drain{}

@@ -130,6 +130,9 @@ func RequestTimeout(d time.Duration) time.Duration {
 	return max(500*time.Millisecond, d/5)
 }
 
+// FastClaimTimeout limits a claim in mode fast, during which copies of it are sent (F4).
+const FastClaimTimeout = time.Second
+
 // nextTerm follows the highest term observed. leaseTransitions is an int32: after its last value,
 // which only a person could have written, terms begin again.
 func nextTerm(seen int64) int64 {

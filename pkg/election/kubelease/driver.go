@@ -47,9 +47,8 @@ const (
 	// claimDelay is how long a claim in mode fast may be unanswered until it is sent again. A follower
 	// of etcd forwards a write to a leader that died, until it notices that, and the write is lost.
 	claimDelay = 50 * time.Millisecond
-	// claimAttempts limits how often that is: for a second, the longest RequestTimeout in mode fast
-	// with the default lease duration.
-	claimAttempts = 20
+	// claimAttempts limits how often.
+	claimAttempts = int(election.FastClaimTimeout / claimDelay)
 	// conflictGrace is how long after a conflict the other copies of a write may still succeed.
 	conflictGrace = 50 * time.Millisecond
 	// maxObjects bounds how many versions of the Lease are kept.
@@ -262,7 +261,7 @@ func (d *Driver) route(ctx context.Context, a election.Action) (*coordinationv1.
 	cfg := d.hedging(a.PreferPeers)
 	switch {
 	case a.Kind == election.Claim && a.Record.Mark.Fast:
-		cfg.Delay, cfg.Attempts = claimDelay, claimAttempts
+		cfg.Delay, cfg.Attempts, cfg.Stay = claimDelay, claimAttempts, !a.PreferPeers
 		return d.hedge(ctx, cfg, a)
 	case a.PreferPeers && len(d.cfg.Router.Peers()) > 0:
 		return d.hedge(ctx, cfg, a)
