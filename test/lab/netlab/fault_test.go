@@ -211,7 +211,10 @@ func TestFreezeGroup(t *testing.T) {
 	})
 	must(t, undo())
 	wait.Eventually(t, patience, "more lines", func() bool { return size() > before })
-	must(t, p.Kill())
+	undo, err = FreezeGroup(p)
+	must(t, err)
+	must(t, p.Kill()) // frozen
+	must(t, undo())
 }
 
 func TestEndIsGentleFirst(t *testing.T) {

@@ -37,7 +37,13 @@ func FreezeGroup(procs ...*Process) (undo func() error, err error) {
 		return nil, fmt.Errorf("freeze processes: %w", err)
 	}
 	before := map[*Process]string{}
-	undo = func() error { return errors.Join(write(dir, file, thawed), release(dir, before)) }
+	thaw := func() error { return write(dir, file, thawed) }
+	undo = func() error {
+		for p := range before {
+			p.thaw.Store(nil)
+		}
+		return errors.Join(thaw(), release(dir, before))
+	}
 	for _, p := range procs {
 		if err == nil {
 			before[p], err = cgroupOf(p, root, "freezer", v2)
@@ -52,6 +58,9 @@ func FreezeGroup(procs ...*Process) (undo func() error, err error) {
 	}
 	if err == nil {
 		err = write(dir, file, frozen)
+	}
+	for p := range before {
+		p.thaw.Store(&thaw)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("freeze processes: %w", err), undo())

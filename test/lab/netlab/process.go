@@ -47,6 +47,8 @@ type Process struct {
 	done        chan struct{}
 	err         error       // of Wait; valid after done
 	terminating atomic.Bool // SIGTERM was sent
+	// thaw ends a FreezeGroup of the process, nil without one.
+	thaw atomic.Pointer[func() error]
 }
 
 // Start starts a process in the host.
@@ -205,8 +207,18 @@ func (p *Process) Thaw() error { return p.signalTree(unix.SIGCONT) }
 
 // Kill sends SIGKILL to the process and its descendants and waits for its end.
 func (p *Process) Kill() error {
-	err := p.signalTree(unix.SIGKILL)
+	err := p.sendKill()
 	<-p.done
+	return err
+}
+
+// sendKill kills the process and its descendants. A freezer of cgroups of version 1 keeps a process
+// that was killed until it is thawed.
+func (p *Process) sendKill() error {
+	err := p.signalTree(unix.SIGKILL)
+	if thaw := p.thaw.Load(); thaw != nil {
+		err = errors.Join(err, (*thaw)())
+	}
 	return err
 }
 
@@ -279,7 +291,7 @@ func (h *Host) Processes() []*Process {
 func (h *Host) KillAll() {
 	procs := h.Processes()
 	for _, p := range procs {
-		_ = p.signalTree(unix.SIGKILL) // fails only for one that has ended
+		_ = p.sendKill() // fails only for one that has ended
 	}
 	for _, p := range procs {
 		<-p.done
