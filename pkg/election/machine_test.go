@@ -123,7 +123,7 @@ func TestLostWriteOfAnotherRightIsKept(t *testing.T) {
 	add := func(version uint64, voters string) {
 		f.seq++
 		w := write{seq: f.seq, base: version, sent: time.Duration(f.seq)}
-		w.record.Mark, w.record.Seq = Mark{Fast: true, Voters: voters}, w.seq
+		w.record = Record{Holder: "a", Seq: w.seq, Mark: Mark{Fast: true, Voters: voters}}
 		w.record.stamp() // as send does
 		f.pending = &w
 		f.abandon(7)
