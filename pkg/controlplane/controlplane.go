@@ -475,9 +475,10 @@ func (c *ControlPlane) AddStatus(s *status.Agent) {
 		s.State, s.Reason = string(now.State), string(now.Reason)
 		s.Owned, s.Draining, s.Term = now.Owned, now.Draining, now.Term
 		s.Fence = c.effectiveFence()
-		s.Slow, s.Agents = cmp.Or(c.slowOnly(), now.Slow), now.Agents
+		shared := ""
 		if err := c.links.sharedBy(); err != nil {
-			s.Slow = cmp.Or(c.slowOnly(), err.Error())
+			shared = err.Error()
 		}
+		s.Slow, s.Agents = cmp.Or(c.slowOnly(), shared, now.Slow), now.Agents
 	}
 }
