@@ -1,5 +1,5 @@
 // Package templates embeds the Kubernetes manifests of kvip as plain, valid YAML. pkg/manifest
-// fills in the configuration on typed objects. The CRD needs none.
+// fills in the configuration on typed objects. The CRDs need none.
 package templates
 
 import _ "embed"
@@ -28,3 +28,29 @@ var ServicesRBAC []byte
 //
 //go:embed crd-ippool.yaml
 var CRD []byte
+
+// BGPPeerCRD is the CustomResourceDefinition of BGPPeer, generated as CRD is.
+//
+//go:embed crd-bgppeer.yaml
+var BGPPeerCRD []byte
+
+// BGPAdvertisementCRD is the CustomResourceDefinition of BGPAdvertisement.
+//
+//go:embed crd-bgpadvertisement.yaml
+var BGPAdvertisementCRD []byte
+
+// BFDProfileCRD is the CustomResourceDefinition of BFDProfile.
+//
+//go:embed crd-bfdprofile.yaml
+var BFDProfileCRD []byte
+
+// BGPNodeStateCRD is the CustomResourceDefinition of BGPNodeState.
+//
+//go:embed crd-bgpnodestate.yaml
+var BGPNodeStateCRD []byte
+
+// CRDs returns every CustomResourceDefinition: that of IPPool first, then those of BGP. Each is one
+// document without a separator.
+func CRDs() [][]byte {
+	return [][]byte{CRD, BGPPeerCRD, BGPAdvertisementCRD, BFDProfileCRD, BGPNodeStateCRD}
+}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Generates the CRD and deep copies of the types in pkg/apis: hack/crd/generate.sh CRD-DIR
+# Generates the CRDs and deep copies of the types in pkg/apis: hack/crd/generate.sh CRD-DIR
 # COPIES-DIR The generator is a separate module, so its dependencies are not kvip's.
 set -euo pipefail
 crd=$(realpath "$1") copies=$(realpath "$2")
@@ -7,6 +7,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 generator=$(go -C hack/crd tool -n controller-gen)
 "$generator" paths=./pkg/apis/... object output:object:dir="$copies"
-# Complete output first: a failure does not replace the file.
-definition=$("$generator" paths=./pkg/apis/... crd output:crd:stdout)
-printf '%s\n' "${definition#---$'\n'}" >"$crd/crd-ippool.yaml"
+# Complete output first: a failure does not replace a file.
+made=$(mktemp -d)
+trap 'rm -r "$made"' EXIT
+"$generator" paths=./pkg/apis/... crd output:crd:dir="$made"
+for file in "$made"/*.yaml; do
+	kind=$(sed -n 's/^    singular: //p' "$file")
+	sed '1{/^---$/d}' "$file" >"$crd/crd-$kind.yaml"
+done

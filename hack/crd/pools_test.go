@@ -2,27 +2,18 @@ package crd
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 )
 
 // pool returns an IPPool with these addresses. more has names and values of other fields of its
 // spec.
 func pool(addresses []string, more ...any) map[string]any {
-	entries := make([]any, len(addresses))
-	for i, a := range addresses {
-		entries[i] = a
-	}
-	spec := map[string]any{"addresses": entries}
-	for i := 0; i < len(more); i += 2 {
-		spec[more[i].(string)] = more[i+1]
-	}
-	return map[string]any{"apiVersion": "kvip.dev/v1alpha1", "kind": "IPPool",
-		"metadata": map[string]any{"name": "a"}, "spec": spec}
+	entries := list(len(addresses), func(i int) any { return addresses[i] })
+	return object("IPPool", append(more, "addresses", entries)...)
 }
 
 func TestValidPools(t *testing.T) {
-	s := newServer(t)
+	s := newServer(t, "IPPool")
 	many := make([]string, 128)
 	for i := range many {
 		many[i] = fmt.Sprintf("2001:0db8:0000:0000:%04x:0000:0000:0000/80", i)
@@ -40,25 +31,20 @@ func TestValidPools(t *testing.T) {
 		"the maximum":           pool(many),
 		"everything": pool([]string{"192.0.2.0/24"}, "namespaces", []any{"a", "b-1"}, "avoidBuggyIPs",
 			true, "autoAssign", false,
-			"searchOrder", "Descending", "sharing", "ByPort"),
+			"searchOrder", "Descending", "sharing", "ByPort", "announcement", "BGP"),
 	} {
-		if errs := s.create(t, object); len(errs) > 0 {
-			t.Errorf("%s: %v", name, errs.ToAggregate())
-		}
+		s.accept(t, name, object)
 	}
 }
 
 func TestInvalidPools(t *testing.T) {
-	s := newServer(t)
+	s := newServer(t, "IPPool")
 	long := make([]string, 129)
 	for i := range long {
 		long[i] = fmt.Sprintf("192.0.2.%d", i+1)
 	}
 	const first, whole = "spec.addresses[0]", "spec.addresses"
-	for _, row := range []struct {
-		name, field, want string
-		object            map[string]any
-	}{
+	for _, row := range []invalid{
 		{"no entry", whole, "at least 1", pool(nil)},
 		{"too many", whole, "at most 128", pool(long)},
 		{"a duplicate", "spec.addresses[1]", "Duplicate value",
@@ -102,31 +88,15 @@ func TestInvalidPools(t *testing.T) {
 			pool([]string{"192.0.2.7"}, "searchOrder", "Random")},
 		{"unknown sharing", "spec.sharing", "Unsupported value",
 			pool([]string{"192.0.2.7"}, "sharing", "Never")},
+		{"unknown announcement", "spec.announcement", "Unsupported value",
+			pool([]string{"192.0.2.7"}, "announcement", "layer2")},
 	} {
-		errs := s.create(t, row.object)
-		if len(errs) == 0 {
-			t.Errorf("%s: accepted", row.name)
-			continue
-		}
-		if text := errs.ToAggregate().Error(); !strings.Contains(text, row.field+": ") ||
-			!strings.Contains(text, row.want) {
-			t.Errorf("%s: got %s\nwant %s: ...%s", row.name, text, row.field, row.want)
-		}
-		for _, err := range errs {
-			if strings.Contains(err.Error(), "rule failed") ||
-				strings.Contains(err.Error(), "runtime error") || strings.Contains(err.Error(), "evaluat") {
-				t.Errorf("%s: evaluation of a rule failed: %v", row.name, err)
-			}
-		}
+		s.refuse(t, row)
 	}
 }
 
-func TestDefaults(t *testing.T) {
-	object := pool([]string{"192.0.2.0/24"})
-	newServer(t).create(t, object)
-	got := fmt.Sprint(object["spec"])
-	want := "map[addresses:[192.0.2.0/24] autoAssign:true searchOrder:Ascending sharing:ByKey]"
-	if got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
+func TestDefaultsOfPools(t *testing.T) {
+	newServer(t, "IPPool").defaults(t, pool([]string{"192.0.2.0/24"}),
+		"map[addresses:[192.0.2.0/24] announcement:Layer2 autoAssign:true "+
+			"searchOrder:Ascending sharing:ByKey]")
 }

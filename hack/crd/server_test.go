@@ -1,8 +1,11 @@
 package crd
 
 import (
+	"fmt"
 	"math"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -13,6 +16,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel/model"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apimachinery/pkg/util/version"
@@ -21,10 +25,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// definition decodes the CRD like an API server.
-func definition(t *testing.T) *apiextensions.CustomResourceDefinition {
+// kinds are those that have a definition.
+var kinds = []string{"IPPool", "BGPPeer", "BGPAdvertisement", "BFDProfile", "BGPNodeState"}
+
+// definition decodes the CRD of a kind like an API server.
+func definition(t *testing.T, kind string) *apiextensions.CustomResourceDefinition {
 	t.Helper()
-	text, err := os.ReadFile("../../templates/crd-ippool.yaml")
+	text, err := os.ReadFile("../../templates/crd-" + strings.ToLower(kind) + ".yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +51,7 @@ func definition(t *testing.T) *apiextensions.CustomResourceDefinition {
 	return &crd
 }
 
-// server validates pools like an API server with the CRD.
+// server validates objects of one kind like an API server with the CRD.
 type server struct {
 	props      *apiextensions.JSONSchemaProps
 	structural *schema.Structural
@@ -52,10 +59,10 @@ type server struct {
 	rules      *cel.Validator
 }
 
-func newServer(t *testing.T) *server {
+func newServer(t *testing.T, kind string) *server {
 	t.Helper()
 	// The conversion moves the schema of a single version to the top.
-	s := &server{props: definition(t).Spec.Validation.OpenAPIV3Schema}
+	s := &server{props: definition(t, kind).Spec.Validation.OpenAPIV3Schema}
 	var err error
 	if s.structural, err = schema.NewStructural(s.props); err != nil {
 		t.Fatal(err)
@@ -73,6 +80,9 @@ func (s *server) create(t *testing.T, object map[string]any) field.ErrorList {
 	defaulting.Default(object, s.structural)
 	errs := validation.ValidateCustomResource(nil, object, s.openAPI)
 	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, s.structural, object)...)
+	if slices.ContainsFunc(errs, blocks) {
+		return errs
+	}
 	more, left := s.rules.Validate(t.Context(), nil, s.structural, object, nil,
 		celconfig.RuntimeCELCostBudget)
 	if left < 0 {
@@ -81,11 +91,88 @@ func (s *server) create(t *testing.T, object map[string]any) field.ErrorList {
 	return append(errs, more...)
 }
 
+// blocks reports whether an API server does not evaluate rules after an error: hasBlockingErr in
+// k8s.io/apiextensions-apiserver/pkg/registry/customresource/strategy.go.
+func blocks(err *field.Error) bool {
+	return slices.Contains([]field.ErrorType{field.ErrorTypeNotSupported, field.ErrorTypeRequired,
+		field.ErrorTypeTooLong, field.ErrorTypeTooMany, field.ErrorTypeTypeInvalid}, err.Type)
+}
+
+// accept fails the test if an API server does not accept an object as it is, with all its fields.
+func (s *server) accept(t *testing.T, name string, object map[string]any) {
+	t.Helper()
+	if errs := s.create(t, object); len(errs) > 0 {
+		t.Errorf("%s: %v", name, errs.ToAggregate())
+	}
+	options := schema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true}
+	if unknown := pruning.PruneWithOptions(object, s.structural, true, options); len(unknown) > 0 {
+		t.Errorf("%s: unknown fields %q", name, unknown)
+	}
+}
+
+// invalid is an object that an API server refuses, with the field and part of the message.
+type invalid struct {
+	name, field, want string
+	object            map[string]any
+}
+
+// refuse fails the test if an API server accepts an object, or does not say why as row has it.
+func (s *server) refuse(t *testing.T, row invalid) {
+	t.Helper()
+	errs := s.create(t, row.object)
+	if len(errs) == 0 {
+		t.Errorf("%s: accepted", row.name)
+		return
+	}
+	if !slices.ContainsFunc(errs, func(err *field.Error) bool {
+		return err.Field == row.field && strings.Contains(err.Error(), row.want)
+	}) {
+		t.Errorf("%s: got %v\nwant %s: ...%s", row.name, errs.ToAggregate(), row.field, row.want)
+	}
+	for _, err := range errs {
+		if strings.Contains(err.Error(), "rule failed") ||
+			strings.Contains(err.Error(), "runtime error") || strings.Contains(err.Error(), "evaluat") ||
+			strings.Contains(err.Error(), "no such") {
+			t.Errorf("%s: evaluation of a rule failed: %v", row.name, err)
+		}
+	}
+}
+
+// defaults fails the test if an object has not the spec want after an API server has set defaults.
+func (s *server) defaults(t *testing.T, object map[string]any, want string) {
+	t.Helper()
+	s.create(t, object)
+	if got := fmt.Sprint(object["spec"]); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// object returns an object of a kind with a spec of names and values.
+func object(kind string, spec ...any) map[string]any {
+	fields := map[string]any{}
+	for i := 0; i < len(spec); i += 2 {
+		fields[spec[i].(string)] = spec[i+1]
+	}
+	return map[string]any{"apiVersion": "kvip.dev/v1alpha1", "kind": kind,
+		"metadata": map[string]any{"name": "a"}, "spec": fields}
+}
+
+// list returns a list of n entries, made with the number of each.
+func list(n int, entry func(i int) any) []any {
+	all := make([]any, n)
+	for i := range all {
+		all[i] = entry(i)
+	}
+	return all
+}
+
 // TestDefinitionIsValid includes the cost estimate of the rules.
 func TestDefinitionIsValid(t *testing.T) {
-	if errs := crdvalidation.ValidateCustomResourceDefinition(t.Context(),
-		definition(t)); len(errs) > 0 {
-		t.Error(errs.ToAggregate())
+	for _, kind := range kinds {
+		if errs := crdvalidation.ValidateCustomResourceDefinition(t.Context(),
+			definition(t, kind)); len(errs) > 0 {
+			t.Error(errs.ToAggregate())
+		}
 	}
 }
 
@@ -118,8 +205,11 @@ func TestRulesCompileOnOldServers(t *testing.T) {
 			walk(s.Items)
 		}
 	}
-	walk(newServer(t).structural)
-	if compiled < 7 {
-		t.Errorf("found %d rules", compiled)
+	for kind, least := range map[string]int{"IPPool": 7, "BGPPeer": 20, "BGPAdvertisement": 3} {
+		compiled = 0
+		walk(newServer(t, kind).structural)
+		if compiled < least {
+			t.Errorf("%s: found %d rules", kind, compiled)
+		}
 	}
 }

@@ -1,7 +1,13 @@
-// Package v1alpha1 is the typed API of kvip: what an IPPool looks like to Kubernetes. It only states
-// the shape and what an API server can check; giving addresses out is pkg/ipam's job.
+// Package v1alpha1 is the typed API of kvip: what its objects look like to Kubernetes. It only
+// states the shape and what an API server can check. pkg/ipam allocates addresses, pkg/bgp has the
+// sessions.
 //
-// The deep copies and templates/crd-ippool.yaml are made from it by `make generate`.
+// All kinds are cluster-scoped, also those of BGP. They describe the network of all nodes, and nodes
+// have no namespace. With a namespace, the right to write in it would look like one for that
+// namespace alone and change the routes of every node, and a name in ipAddressPools or peers would
+// need a namespace beside it.
+//
+// The deep copies and templates/crd-*.yaml are made from it by `make generate`.
 //
 // +kubebuilder:object:generate=true
 // +groupName=kvip.dev

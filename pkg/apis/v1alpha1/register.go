@@ -17,12 +17,33 @@ const (
 	Plural = "ippools"
 )
 
+// The kinds of BGP, and their names in URLs.
+const (
+	BGPPeerKind   = "BGPPeer"
+	BGPPeerPlural = "bgppeers"
+
+	BGPAdvertisementKind   = "BGPAdvertisement"
+	BGPAdvertisementPlural = "bgpadvertisements"
+
+	BFDProfileKind   = "BFDProfile"
+	BFDProfilePlural = "bfdprofiles"
+
+	BGPNodeStateKind   = "BGPNodeState"
+	BGPNodeStatePlural = "bgpnodestates"
+)
+
 // GroupVersion returns group and version as client-go wants them.
 func GroupVersion() schema.GroupVersion { return schema.GroupVersion{Group: Group, Version: Version} }
 
 // AddToScheme lets the scheme encode and decode the types here.
 func AddToScheme(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(GroupVersion(), &IPPool{}, &IPPoolList{})
+	scheme.AddKnownTypes(GroupVersion(),
+		&IPPool{}, &IPPoolList{},
+		&BGPPeer{}, &BGPPeerList{},
+		&BGPAdvertisement{}, &BGPAdvertisementList{},
+		&BFDProfile{}, &BFDProfileList{},
+		&BGPNodeState{}, &BGPNodeStateList{},
+	)
 	metav1.AddToGroupVersion(scheme, GroupVersion())
 	return nil
 }

@@ -1,8 +1,8 @@
 package v1alpha1
 
 import (
+	"cmp"
 	"maps"
-	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -18,85 +18,133 @@ import (
 // an API server does.
 type property struct {
 	Type       string              `json:"type"`
+	Format     string              `json:"format"`
 	Default    any                 `json:"default"`
 	Enum       []string            `json:"enum"`
 	MinItems   int                 `json:"minItems"`
 	MaxItems   int                 `json:"maxItems"`
 	MaxLength  int                 `json:"maxLength"`
+	Minimum    *float64            `json:"minimum"`
+	Maximum    *float64            `json:"maximum"`
 	ListType   string              `json:"x-kubernetes-list-type"`
 	ListKeys   []string            `json:"x-kubernetes-list-map-keys"`
 	Required   []string            `json:"required"`
 	Properties map[string]property `json:"properties"`
 	Items      *property           `json:"items"`
-	Rules      []struct {
-		Rule, Message string
-	} `json:"x-kubernetes-validations"`
+	Rules      []rule              `json:"x-kubernetes-validations"`
 }
 
-// crd is the generated definition.
+type rule struct{ Rule, Message string }
+
+// crd is a generated definition.
 type crd struct {
 	Metadata struct{ Name string }
 	Spec     struct {
 		Group, Scope string
 		Names        struct {
 			Kind, ListKind, Plural, Singular string
-			ShortNames                       []string
+			ShortNames, Categories           []string
 		}
-		Versions []struct {
-			Name                     string
-			Served, Storage          bool
-			Subresources             map[string]any
-			AdditionalPrinterColumns []struct{ Name, JSONPath, Type string }
-			Schema                   struct {
-				OpenAPIV3Schema property `json:"openAPIV3Schema"`
-			}
-		}
+		Versions []version
 	}
 }
 
-func definition(t *testing.T) crd {
+type version struct {
+	Name                     string
+	Served, Storage          bool
+	Subresources             map[string]any
+	AdditionalPrinterColumns []struct{ Name, JSONPath, Type string }
+	Schema                   struct {
+		OpenAPIV3Schema property `json:"openAPIV3Schema"`
+	}
+}
+
+func decode(t *testing.T, definition []byte) crd {
 	t.Helper()
 	var d crd
-	if err := yaml.Unmarshal(templates.CRD, &d); err != nil {
+	if err := yaml.Unmarshal(definition, &d); err != nil {
 		t.Fatal(err)
 	}
 	if len(d.Spec.Versions) != 1 {
-		t.Fatalf("%d versions", len(d.Spec.Versions))
+		t.Fatalf("%s: %d versions", d.Metadata.Name, len(d.Spec.Versions))
 	}
 	return d
 }
 
-// schemaOf returns the schema of the spec or of the status.
-func schemaOf(t *testing.T, part string) property {
+// versionOf returns the only version of a kind.
+func versionOf(t *testing.T, r resource) version {
 	t.Helper()
-	return definition(t).Spec.Versions[0].Schema.OpenAPIV3Schema.Properties[part]
+	return decode(t, r.definition).Spec.Versions[0]
+}
+
+// schemaOf returns the schema of a kind below its metadata.
+func schemaOf(t *testing.T, r resource) property {
+	t.Helper()
+	whole := versionOf(t, r).Schema.OpenAPIV3Schema
+	for _, name := range []string{"apiVersion", "kind", "metadata"} {
+		delete(whole.Properties, name)
+	}
+	return whole
+}
+
+// walk calls visit for each property and entry of a list below p, with the path of its names. An
+// entry has the path of its list.
+func walk(path string, p property, visit func(path string, p property)) {
+	visit(path, p)
+	for _, name := range slices.Sorted(maps.Keys(p.Properties)) {
+		walk(strings.TrimPrefix(path+"."+name, "."), p.Properties[name], visit)
+	}
+	if p.Items != nil {
+		walk(path, *p.Items, visit)
+	}
+}
+
+// borrowed reports whether a property is inside of a type of Kubernetes.
+func borrowed(path string) bool {
+	return strings.Contains(path, ".conditions.") || strings.Contains(path, "electors.")
 }
 
 func TestDefinitionHasTheNamesOfThePackage(t *testing.T) {
-	d := definition(t)
-	spec, version := d.Spec, d.Spec.Versions[0]
-	for what, pair := range map[string][2]string{
-		"name":      {d.Metadata.Name, Plural + "." + Group},
-		"group":     {spec.Group, GroupVersion().Group},
-		"version":   {version.Name, GroupVersion().Version},
-		"kind":      {spec.Names.Kind, Kind},
-		"list kind": {spec.Names.ListKind, Kind + "List"},
-		"plural":    {spec.Names.Plural, Plural},
-		"singular":  {spec.Names.Singular, strings.ToLower(Kind)},
-		"scope":     {spec.Scope, "Cluster"},
-	} {
-		if pair[0] != pair[1] {
-			t.Errorf("%s: the definition has %q, the package %q", what, pair[0], pair[1])
+	for _, r := range resources {
+		d := decode(t, r.definition)
+		spec, version := d.Spec, d.Spec.Versions[0]
+		for what, pair := range map[string][2]string{
+			"name":       {d.Metadata.Name, r.plural + "." + Group},
+			"group":      {spec.Group, GroupVersion().Group},
+			"version":    {version.Name, GroupVersion().Version},
+			"kind":       {spec.Names.Kind, r.kind},
+			"list kind":  {spec.Names.ListKind, r.kind + "List"},
+			"plural":     {spec.Names.Plural, r.plural},
+			"singular":   {spec.Names.Singular, strings.ToLower(r.kind)},
+			"short name": {strings.Join(spec.Names.ShortNames, " "), r.shortName},
+			"category":   {strings.Join(spec.Names.Categories, " "), "kvip"},
+			"scope":      {spec.Scope, "Cluster"},
+			"type":       {reflect.TypeOf(r.object()).Elem().Name(), r.kind},
+		} {
+			if pair[0] != pair[1] {
+				t.Errorf("%s: %s: the definition has %q, the package %q", r.kind, what, pair[0], pair[1])
+			}
+		}
+		if !version.Served || !version.Storage {
+			t.Errorf("%s: served %v, stored %v", r.kind, version.Served, version.Storage)
+		}
+		// Without it, writes of the status would change the generation.
+		if _, found := version.Subresources["status"]; found != (r.status != nil) {
+			t.Errorf("%s: status subresource: %v", r.kind, found)
 		}
 	}
-	if !version.Served || !version.Storage {
-		t.Errorf("served %v, stored %v", version.Served, version.Storage)
+}
+
+// TestCRDsAreAllKinds compares the embedded definitions with the scheme.
+func TestCRDsAreAllKinds(t *testing.T) {
+	have := templates.CRDs()
+	if len(have) != len(resources) {
+		t.Fatalf("%d definitions, %d kinds", len(have), len(resources))
 	}
-	if _, found := version.Subresources["status"]; !found {
-		t.Error("no status subresource: writes of the status would change the generation")
-	}
-	if kind := reflect.TypeFor[IPPool]().Name(); kind != Kind {
-		t.Errorf("the type of kind %s is %s", Kind, kind)
+	for i, r := range resources {
+		if kind := decode(t, have[i]).Spec.Names.Kind; kind != r.kind {
+			t.Errorf("definition %d is of %s, want %s", i, kind, r.kind)
+		}
 	}
 }
 
@@ -113,138 +161,92 @@ func jsonFields(of reflect.Type) (names, optional []string) {
 	return names, optional
 }
 
+// compareFields compares the fields of a type of this package with a schema, and so on below.
+func compareFields(t *testing.T, path string, p property, of reflect.Type) {
+	t.Helper()
+	names, optional := jsonFields(of)
+	if have := slices.Sorted(maps.Keys(p.Properties)); !slices.Equal(have, names) {
+		t.Errorf("%s: the schema has %q, the type %q", path, have, names)
+	}
+	for _, name := range p.Required {
+		if slices.Contains(optional, name) {
+			t.Errorf("%s.%s is required and left out if empty", path, name)
+		}
+	}
+	for i := range of.NumField() {
+		name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
+		below, child := of.Field(i).Type, p.Properties[name]
+		if below.Kind() == reflect.Slice && child.Items != nil {
+			child = *child.Items
+		}
+		if below.Kind() == reflect.Slice || below.Kind() == reflect.Pointer {
+			below = below.Elem()
+		}
+		if declared(below) {
+			compareFields(t, path+"."+name, child, below)
+		}
+	}
+}
+
 // TestSchemaHasEveryField: an API server removes fields that the schema does not have.
 func TestSchemaHasEveryField(t *testing.T) {
-	for part, of := range map[string]reflect.Type{
-		"spec": reflect.TypeFor[IPPoolSpec](), "status": reflect.TypeFor[IPPoolStatus](),
-	} {
-		s := schemaOf(t, part)
-		names, optional := jsonFields(of)
-		if have := slices.Sorted(maps.Keys(s.Properties)); !slices.Equal(have, names) {
-			t.Errorf("%s: the schema has %q, the type %q", part, have, names)
-		}
-		for _, name := range s.Required {
-			if slices.Contains(optional, name) {
-				t.Errorf("%s.%s is required and left out if empty", part, name)
+	for _, r := range resources {
+		whole, parts := schemaOf(t, r), 0
+		for part, of := range map[string]reflect.Type{"spec": r.spec, "status": r.status} {
+			if of != nil {
+				parts++
+				compareFields(t, r.kind+"."+part, whole.Properties[part], of)
 			}
 		}
-	}
-	whole := definition(t).Spec.Versions[0].Schema.OpenAPIV3Schema
-	if !slices.Equal(whole.Required, []string{"spec"}) {
-		t.Errorf("required are %q", whole.Required)
-	}
-	if required := schemaOf(t, "spec").Required; !slices.Equal(required, []string{"addresses"}) {
-		t.Errorf("required in the spec are %q", required)
-	}
-}
-
-// TestEnumsAreTheConstants, and the first one of each is the default.
-func TestEnumsAreTheConstants(t *testing.T) {
-	for name, want := range map[string][]string{
-		"searchOrder": {string(Ascending), string(Descending)},
-		"sharing":     {string(ByKey), string(ByPort)},
-	} {
-		p := schemaOf(t, "spec").Properties[name]
-		if !slices.Equal(p.Enum, want) || p.Default != want[0] || p.Type != "string" {
-			t.Errorf("%s: %s %q, default %v; want %q", name, p.Type, p.Enum, p.Default, want)
+		if len(whole.Properties) != parts {
+			t.Errorf("%s has %q", r.kind, slices.Sorted(maps.Keys(whole.Properties)))
 		}
-	}
-}
-
-// TestDefaults: AutoAssign is true if it is left out, all others are zero values.
-func TestDefaults(t *testing.T) {
-	want := map[string]any{
-		"autoAssign": true, "searchOrder": string(Ascending), "sharing": string(ByKey),
-	}
-	have := map[string]any{}
-	for name, p := range schemaOf(t, "spec").Properties {
-		if p.Default != nil {
-			have[name] = p.Default
-		}
-	}
-	if !maps.Equal(have, want) {
-		t.Errorf("defaults %v, want %v", have, want)
-	}
-	for name, p := range schemaOf(t, "status").Properties {
-		if p.Default != nil {
-			t.Errorf("status.%s has the default %v", name, p.Default)
-		}
-	}
-}
-
-// TestListsAreBounded: without bounds an API server refuses the rules as too expensive.
-func TestListsAreBounded(t *testing.T) {
-	spec := schemaOf(t, "spec").Properties
-	for name, want := range map[string]struct{ minItems, maxItems, length int }{
-		// The longest range has two IPv6 addresses of 39 characters and a hyphen.
-		"addresses": {1, 128, 2*len("2001:0db8:0000:0000:0000:0000:0000:0001") + 1},
-		// The longest label of RFC 1123.
-		"namespaces": {0, 128, 63},
-	} {
-		p := spec[name]
-		if p.MinItems != want.minItems || p.MaxItems != want.maxItems ||
-			p.Items.MaxLength != want.length {
-			t.Errorf("%s: %d to %d entries of %d characters, want %+v", name, p.MinItems, p.MaxItems,
-				p.Items.MaxLength, want)
-		}
-		if p.ListType != "set" {
-			t.Errorf("%s is a list of type %s: it may have duplicates", name, p.ListType)
-		}
-	}
-	status := schemaOf(t, "status").Properties
-	if p := status["conditions"]; p.ListType != "map" || !slices.Equal(p.ListKeys, []string{"type"}) {
-		t.Errorf("conditions are a %s with the keys %q", p.ListType, p.ListKeys)
-	}
-	if p := status["conflicts"]; p.ListType != "atomic" {
-		t.Errorf("conflicts are a list of type %s", p.ListType)
-	}
-}
-
-// TestEveryRuleHasAMessage that names the problem; kubectl prints it.
-func TestEveryRuleHasAMessage(t *testing.T) {
-	spec, rules := schemaOf(t, "spec").Properties, 0
-	for _, p := range []property{
-		spec["addresses"], *spec["addresses"].Items, *spec["namespaces"].Items,
-	} {
-		for _, r := range p.Rules {
-			rules++
-			if len(r.Message) < 20 || strings.TrimSpace(r.Message) != r.Message ||
-				strings.HasSuffix(r.Message, ".") || strings.Contains(r.Message, "self") {
-				t.Errorf("rule %s has the message %q", r.Rule, r.Message)
+		var required []string
+		walk("", whole, func(path string, p property) {
+			for _, name := range p.Required {
+				if !borrowed(path + ".") {
+					required = append(required, strings.TrimPrefix(path+"."+name, "."))
+				}
 			}
+		})
+		slices.Sort(required)
+		if !slices.Equal(required, r.required) {
+			t.Errorf("%s: required are %q, want %q", r.kind, required, r.required)
 		}
-	}
-	text, err := os.ReadFile("ippool.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	markers := strings.Count(string(text), "+kubebuilder:validation:XValidation")
-	if markers != rules {
-		t.Errorf("the types have %d rules, the definition %d", markers, rules)
 	}
 }
 
 // TestColumnsShowFieldsThatExist: kubectl shows an empty column for a path without a field.
 func TestColumnsShowFieldsThatExist(t *testing.T) {
-	first := regexp.MustCompile(`^\.status\.(\w+)`)
-	status := schemaOf(t, "status").Properties
-	columns := definition(t).Spec.Versions[0].AdditionalPrinterColumns
-	for _, column := range columns {
-		if column.JSONPath == ".metadata.creationTimestamp" {
-			continue
+	first := regexp.MustCompile(`^\.(spec|status)\.(\w+)`)
+	for _, r := range resources {
+		columns := versionOf(t, r).AdditionalPrinterColumns
+		for _, column := range columns {
+			if column.JSONPath == ".metadata.creationTimestamp" {
+				continue
+			}
+			match := first.FindStringSubmatch(column.JSONPath)
+			if match == nil {
+				t.Errorf("%s: column %s shows %s", r.kind, column.Name, column.JSONPath)
+				continue
+			}
+			p, found := schemaOf(t, r).Properties[match[1]].Properties[match[2]]
+			if !found {
+				t.Errorf("%s: column %s shows %s, which does not exist", r.kind, column.Name,
+					column.JSONPath)
+			}
+			if column.Type != cmp.Or(map[string]string{"array": "string"}[p.Type], p.Type) {
+				t.Errorf("%s: column %s is of type %s, the field of type %s", r.kind, column.Name,
+					column.Type, p.Type)
+			}
+			if strings.Contains(column.JSONPath, "@.type") &&
+				!strings.Contains(column.JSONPath, `"`+ConditionReady+`"`) {
+				t.Errorf("%s: column %s shows another condition: %s", r.kind, column.Name,
+					column.JSONPath)
+			}
 		}
-		match := first.FindStringSubmatch(column.JSONPath)
-		if match == nil {
-			t.Errorf("column %s shows %s", column.Name, column.JSONPath)
-		} else if _, found := status[match[1]]; !found {
-			t.Errorf("column %s shows %s, which does not exist", column.Name, column.JSONPath)
+		if len(columns) < 4 {
+			t.Errorf("%s: %d columns", r.kind, len(columns))
 		}
-		if strings.Contains(column.JSONPath, "@.type") &&
-			!strings.Contains(column.JSONPath, `"`+ConditionReady+`"`) {
-			t.Errorf("column %s shows another condition: %s", column.Name, column.JSONPath)
-		}
-	}
-	if len(columns) < 5 {
-		t.Errorf("%d columns", len(columns))
 	}
 }

@@ -2,8 +2,9 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// ConditionReady is the type of the condition that reports whether addresses of the pool are allocated.
-// False: the pool is refused as it is, and its message names the entry and the fix.
+// ConditionReady is the type of the condition that reports whether kvip uses an object: whether the
+// addresses of a pool are allocated, a peer has sessions, or an advertisement applies. False: the
+// object is refused as it is, and the message names the entry and the fix.
 const ConditionReady = "Ready"
 
 // IPPoolStatus is what kvip sees of a pool.
@@ -18,8 +19,8 @@ type IPPoolStatus struct {
 	// Addresses are those of the spec as one text.
 	// +optional
 	Addresses string `json:"addresses,omitempty"`
-	// IPv4 is how many IPv4 addresses are given out, and of how many, as 4/16. Addresses of nodes and of their
-	// subnets do not count: they are not allocated.
+	// IPv4 is how many IPv4 addresses are given out, and of how many, as 4/16. Addresses of nodes and
+	// of their subnets do not count: they are not allocated.
 	// +optional
 	IPv4 string `json:"ipv4,omitempty"`
 	// IPv6 is the same of IPv6; a large number is a power of two, as 0/2^64.
@@ -28,8 +29,8 @@ type IPPoolStatus struct {
 	// Used is how many of the addresses are given out. One that is shared counts once.
 	// +optional
 	Used int32 `json:"used"`
-	// Conflicts name the other pools that have some of the same addresses, with the range. That is not an
-	// error: an address is given out once, whichever pool it is taken from.
+	// Conflicts name the other pools that have some of the same addresses, with the range. That is not
+	// an error: an address is given out once, whichever pool it is taken from.
 	// ---
 	// S4 has the reason: one ledger for all pools.
 	// +optional
