@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -74,7 +73,7 @@ type ControlPlane struct {
 	poller    *poller
 	directory *kubelease.Directory
 	prober    *health.Prober
-	listens   *listenCheck
+	listens   *health.ListenCheck
 	loop      *loop
 
 	loopHealth *reporter.Reporter
@@ -192,10 +191,10 @@ func (c *ControlPlane) newLoop() (err error) {
 	if err != nil {
 		return err
 	}
-	c.listens = &listenCheck{
-		vips: s.VIPs, port: uint16(s.Port), log: c.cfg.Log,
-		health: c.cfg.Health.Component("listen check"),
-	}
+	c.listens = health.NewListenCheck(health.ListenConfig{
+		VIPs: s.VIPs, Port: uint16(s.Port), Log: c.cfg.Log,
+		Reporter: c.cfg.Health.Component("listen check"),
+	})
 	c.loop = &loop{
 		vips: s.VIPs, log: c.cfg.Log, metrics: c.cfg.Metrics, lease: c.lease, owner: c.owner,
 		relay: c.relay, addresses: link.Addresses,
@@ -217,7 +216,7 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	if err := waitForLink(ctx, c.cfg.Settings); err != nil {
 		return err
 	}
-	unlock := c.lockVIPs(ctx)
+	unlock := vip.LockAll(ctx, c.cfg.Settings.VIPs, c.cfg.Log, c.loopHealth.Stopped)
 	defer unlock()
 	if ctx.Err() != nil {
 		return nil
@@ -243,7 +242,7 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	defer stop()
 	var group errgroup.Group
 	for _, run := range []func(context.Context) error{
-		c.listens.run, c.links.watcher.Run, c.links.run, c.announcer.Run, c.lease.Run, c.prober.Run,
+		c.listens.Run, c.links.watcher.Run, c.links.run, c.announcer.Run, c.lease.Run, c.prober.Run,
 		c.directory.Run, c.followPeers,
 	} {
 		group.Go(func() error { return run(detached) })
@@ -272,32 +271,6 @@ func waitForLink(ctx context.Context, s config.Config) (err error) {
 		return fmt.Errorf("wait for link (--interface-wait %v): %w", s.InterfaceWait, err)
 	}
 	return nil
-}
-
-// lockVIPs waits until this is the only agent for each virtual IP in this network namespace, or ctx
-// ends. During an upgrade the old pod may still be leaving (E8).
-func (c *ControlPlane) lockVIPs(ctx context.Context) (unlock func()) {
-	var locks []io.Closer
-	for _, addr := range c.cfg.Settings.VIPs {
-		lock := vip.AwaitLock(ctx, func() (io.Closer, error) { return vip.Lock(addr) },
-			c.cfg.Log.With("vip", addr), func(err error) {
-				reason := err.Error()
-				if errors.Is(err, vip.ErrLocked) {
-					reason = "another kvip on this host serves the address: " + reason
-				}
-				c.loopHealth.Stopped(reason)
-			})
-		if lock != nil {
-			locks = append(locks, lock)
-		}
-	}
-	return func() {
-		for _, lock := range locks {
-			if err := lock.Close(); err != nil {
-				c.cfg.Log.Debug("cannot close a lock", "err", err)
-			}
-		}
-	}
 }
 
 // openFence finds out which fence the kernel gives, and uses it (F9).

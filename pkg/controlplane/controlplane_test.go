@@ -238,16 +238,19 @@ func TestE8Lock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unlock := c.lockVIPs(t.Context())
+	lock := func(ctx context.Context) (unlock func()) {
+		return vip.LockAll(ctx, c.cfg.Settings.VIPs, c.cfg.Log, c.loopHealth.Stopped)
+	}
+	unlock := lock(t.Context())
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	c.lockVIPs(ended)()
+	lock(ended)()
 	if got := c.cfg.Health.NotReady(); !strings.Contains(got,
 		"another kvip on this host serves the address") {
 		t.Errorf("without the locks: %q", got)
 	}
 	unlock()
-	c.lockVIPs(t.Context())()
+	lock(t.Context())()
 }
 
 // TestLongestLease: the longest configurable lease is what the election waits for (E2).

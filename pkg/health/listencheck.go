@@ -1,4 +1,4 @@
-package controlplane
+package health
 
 import (
 	"context"
@@ -19,19 +19,32 @@ import (
 // listenCheckPeriod is how often the listening sockets are read.
 const listenCheckPeriod = 5 * time.Second
 
-// listenCheck checks that connections to the virtual IPs reach the API server of this node. With a
-// bind-address of its own, an API server is healthy at the node's address and refuses all clients
-// of the virtual IPs.
-type listenCheck struct {
-	vips   []netip.Addr
-	port   uint16
-	log    *slog.Logger
-	health *reporter.Reporter
-	last   string
+// ListenConfig configures a ListenCheck. Log and Reporter may be nil.
+type ListenConfig struct {
+	VIPs     []netip.Addr
+	Port     uint16 // of the API server
+	Log      *slog.Logger
+	Reporter *reporter.Reporter // receives that clients cannot reach the API server
 }
 
-// run checks until ctx ends.
-func (c *listenCheck) run(ctx context.Context) error {
+// ListenCheck checks that connections to the virtual IPs reach the API server of this node. With a
+// bind-address of its own, an API server is healthy at the node's address and refuses all clients
+// of the virtual IPs.
+type ListenCheck struct {
+	cfg  ListenConfig
+	last string
+}
+
+// NewListenCheck returns a ListenCheck. It reads nothing.
+func NewListenCheck(cfg ListenConfig) *ListenCheck {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &ListenCheck{cfg: cfg}
+}
+
+// Run checks until ctx ends.
+func (c *ListenCheck) Run(ctx context.Context) error {
 	for {
 		c.check()
 		if !backoff.Sleep(ctx, listenCheckPeriod) {
@@ -40,25 +53,25 @@ func (c *listenCheck) run(ctx context.Context) error {
 	}
 }
 
-func (c *listenCheck) check() {
+func (c *ListenCheck) check() {
 	var sockets []netip.AddrPort
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		list, err := link.Sockets(family, 1<<link.StateListen, c.port)
+		list, err := link.Sockets(family, 1<<link.StateListen, c.cfg.Port)
 		if err != nil {
-			c.log.Debug("cannot list the API server's sockets", "err", err)
+			c.cfg.Log.Debug("cannot list the API server's sockets", "err", err)
 			return
 		}
 		for _, s := range list {
 			sockets = append(sockets, s.Local)
 		}
 	}
-	problem := notListening(c.vips, c.port, sockets)
+	problem := notListening(c.cfg.VIPs, c.cfg.Port, sockets)
 	if problem != "" && problem != c.last {
-		c.log.Warn("clients cannot reach the API server of this node at the address",
-			"vip", netaddr.Join(c.vips, ","), "err", problem)
+		c.cfg.Log.Warn("clients cannot reach the API server of this node at the address",
+			"vip", netaddr.Join(c.cfg.VIPs, ","), "err", problem)
 	}
 	c.last = problem
-	c.health.Stopped(problem)
+	c.cfg.Reporter.Stopped(problem)
 }
 
 // notListening names a VIP without a listening socket although there is one for the port. It

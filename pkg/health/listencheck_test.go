@@ -1,4 +1,4 @@
-package controlplane
+package health
 
 import (
 	"net"
@@ -15,10 +15,10 @@ import (
 func TestListenCheck(t *testing.T) {
 	testutil.NewHost(t)
 	health := reporter.NewRegistry(nil)
-	c := &listenCheck{
-		vips: []netip.Addr{vip4, vip6}, port: 6443, log: discard,
-		health: health.Component("listen check"),
-	}
+	c := NewListenCheck(ListenConfig{
+		VIPs: []netip.Addr{netip.MustParseAddr("10.0.0.100"), netip.MustParseAddr("fd00::100")},
+		Port: 6443, Reporter: health.Component("listen check"),
+	})
 	c.check()
 	if why := health.NotReady(); why != "" {
 		t.Errorf("without a listener: %s", why)

@@ -163,3 +163,31 @@ func isServed(vip netip.Addr) bool {
 	}
 	return err != nil || len(others) > 0
 }
+
+// LockAll waits until this is the only kvip for each of the VIPs in this network namespace, or ctx
+// ends. During an upgrade the old pod may still be leaving (E8). waiting receives the reason while
+// it waits.
+func LockAll(ctx context.Context, vips []netip.Addr, log *slog.Logger, waiting func(reason string),
+) (unlock func()) {
+	var locks []io.Closer
+	for _, addr := range vips {
+		lock := AwaitLock(ctx, func() (io.Closer, error) { return Lock(addr) }, log.With("vip", addr),
+			func(err error) {
+				reason := err.Error()
+				if errors.Is(err, ErrLocked) {
+					reason = "another kvip on this host serves the address: " + reason
+				}
+				waiting(reason)
+			})
+		if lock != nil {
+			locks = append(locks, lock)
+		}
+	}
+	return func() {
+		for _, lock := range locks {
+			if err := lock.Close(); err != nil {
+				log.Debug("cannot close a lock", "err", err)
+			}
+		}
+	}
+}
