@@ -27,10 +27,13 @@ present() {
 	fi
 	case $1 in
 	apache2-utils) command -v ab ;;
+	bird2) command -v bird ;;
 	debian-archive-keyring) [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ;;
+	frr) [ -x /usr/lib/frr/bgpd ] ;;
 	iproute2) command -v ip ;;
 	libc6-dev) [ -e /usr/include/stdio.h ] ;;
 	libseccomp-dev) [ -e /usr/include/seccomp.h ] ;;
+	openbgpd) command -v bgpctl ;;
 	procps) command -v pgrep && command -v sysctl ;;
 	prometheus) command -v promtool && command -v prometheus ;;
 	*) command -v "$1" ;;
@@ -69,8 +72,9 @@ install_missing() {
 		apt-get update -qq >&2
 		"${install[@]}" >&2
 	fi
-	for service in keepalived prometheus; do # not at boot either
-		case " ${missing[*]} " in
+	# not at boot either
+	for service in keepalived prometheus frr bird gobgpd openbgpd exabgp; do
+		case " ${missing[*]/bird2/bird} " in
 		*" $service "*) if [ -d /run/systemd/system ]; then systemctl disable -q "$service"; fi ;;
 		esac
 	done
