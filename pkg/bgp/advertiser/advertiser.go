@@ -1,0 +1,196 @@
+// Package advertiser connects what the parts of an agent announce with the peers that the node has:
+// it applies the policy and passes the result to one Speaker. The control plane and Services share
+// its sessions, since a router has one session with a node. It decides neither which addresses the
+// node serves nor when.
+package advertiser
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kvip/kvip/pkg/bfd"
+	"github.com/kvip/kvip/pkg/bgp"
+	"github.com/kvip/kvip/pkg/bgp/policy"
+	"github.com/kvip/kvip/pkg/boottime"
+	"github.com/kvip/kvip/pkg/link"
+)
+
+// Config configures an Advertiser.
+type Config struct {
+	// Node is this node. Its labels may change later.
+	Node policy.Node
+	// Permit reports whether the agent may send (B6). Nil: always.
+	Permit func() bool
+	// OnChange receives the begin and the end of each session. It must not block. Nil discards.
+	OnChange func(bgp.Status)
+	// OnLate receives how late timers of BFD were. It must not block. Nil discards.
+	OnLate func(time.Duration)
+	// Restarted: an earlier agent left with graceful restart (B9).
+	Restarted bool
+	// Clock is the clock; nil means boottime.Now.
+	Clock boottime.Clock
+	// Log is the logger; nil discards.
+	Log *slog.Logger
+}
+
+// Source is one part of an agent that has peers or addresses.
+type Source string
+
+// The sources.
+const (
+	ControlPlane Source = "control plane"
+	Services     Source = "Services"
+)
+
+// Advertiser announces the addresses of all sources. Make it with New. It is safe for concurrent
+// use.
+type Advertiser struct {
+	cfg     Config
+	bfd     *bfd.Server
+	speaker *bgp.Speaker
+
+	mu        sync.Mutex
+	node      policy.Node
+	peers     map[Source][]policy.Peer
+	ads       map[Source][]policy.Advertisement
+	addresses map[Source][]policy.Address
+}
+
+// New connects the components. It starts nothing.
+func New(cfg Config) (a *Advertiser, err error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	a = &Advertiser{
+		cfg: cfg, node: cfg.Node, peers: map[Source][]policy.Peer{},
+		ads: map[Source][]policy.Advertisement{}, addresses: map[Source][]policy.Address{},
+	}
+	sessions := newSessionLog(cfg.Log)
+	onChange := func(s bgp.Status) {
+		if sessions.record(s) && cfg.OnChange != nil {
+			cfg.OnChange(s)
+		}
+	}
+	a.bfd, err = bfd.New(bfd.Config{
+		Permit: cfg.Permit, OnLate: cfg.OnLate, Clock: cfg.Clock, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.speaker, err = bgp.New(bgp.Config{
+		Permit: cfg.Permit, BFD: a.bfd, Discover: discover, LinkAddress: linkAddress,
+		OnChange: onChange, Restarted: cfg.Restarted, Clock: cfg.Clock, Log: cfg.Log,
+	})
+	return a, err
+}
+
+// discover finds the address of a peer.
+func discover(d bgp.Discovery) (netip.Addr, error) {
+	if d.Gateway {
+		return link.Gateway(d.Family == bgp.IPv4)
+	}
+	return link.Router(d.Interface)
+}
+
+// linkAddress returns an address of a family on the link that has another one.
+func linkAddress(local netip.Addr, f bgp.Family) netip.Addr {
+	networks, err := link.Networks()
+	if err != nil {
+		return netip.Addr{}
+	}
+	for _, n := range networks {
+		if n.Name != local.Zone() && !slices.Contains(n.Addresses, local) {
+			continue
+		}
+		for _, a := range n.Addresses {
+			if bgp.FamilyOf(a) == f {
+				return a
+			}
+		}
+	}
+	return netip.Addr{}
+}
+
+// Run runs the sessions until ctx ends. Then it ends them in order.
+func (a *Advertiser) Run(ctx context.Context) error {
+	detached, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var group errgroup.Group
+	group.Go(func() error { return a.bfd.Run(detached) })
+	err := a.speaker.Run(ctx) // it ends the sessions of BFD before its own
+	stop()
+	return errors.Join(err, group.Wait())
+}
+
+// SetPeers sets the peers of a source, and its advertisements. It returns what is wrong with peers,
+// joined; the others take effect.
+func (a *Advertiser) SetPeers(s Source, peers []policy.Peer, ads []policy.Advertisement) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.peers[s], a.ads[s] = peers, ads
+	return a.apply()
+}
+
+// SetLabels sets the labels of the node.
+func (a *Advertiser) SetLabels(labels map[string]string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if maps.Equal(a.node.Labels, labels) {
+		return nil
+	}
+	a.node.Labels = labels
+	return a.apply()
+}
+
+// apply passes peers and routes to the speaker.
+func (a *Advertiser) apply() error {
+	var peers []bgp.PeerConfig
+	for _, s := range []Source{ControlPlane, Services} {
+		peers = append(peers, policy.Peers(a.node, a.peers[s])...)
+	}
+	a.announce()
+	return a.speaker.SetPeers(peers)
+}
+
+// SetAddresses sets the addresses that a source announces.
+func (a *Advertiser) SetAddresses(s Source, addresses []policy.Address) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.addresses[s] = addresses
+	a.announce()
+}
+
+// announce passes the routes to the speaker. Addresses of the control plane go to its own peers,
+// which a change of the API's objects does not touch (B13); those of Services go to all.
+func (a *Advertiser) announce() {
+	own := names(a.peers[ControlPlane])
+	routes := policy.Routes(a.node, own, a.ads[ControlPlane], a.addresses[ControlPlane])
+	all := slices.Concat(own, names(a.peers[Services]))
+	for peer, list := range policy.Routes(a.node, all, a.ads[Services], a.addresses[Services]) {
+		routes[peer] = append(routes[peer], list...)
+	}
+	a.speaker.SetRoutes(routes)
+}
+
+// names returns the names of peers.
+func names(peers []policy.Peer) []string {
+	list := make([]string, len(peers))
+	for i, p := range peers {
+		list[i] = p.Name
+	}
+	return list
+}
+
+// Flushed reports whether all peers with a session have acknowledged what was to be sent (B4).
+func (a *Advertiser) Flushed() bool { return a.speaker.Flushed() }
+
+// Status returns the status of all peers, by name.
+func (a *Advertiser) Status() []bgp.Status { return a.speaker.Status() }
