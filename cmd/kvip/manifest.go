@@ -205,7 +205,7 @@ the control plane's VIP. With both flags one DaemonSet does both jobs on every n
 	}
 	fs := cmd.Flags()
 	cfg.AddFlags(fs, config.Address, config.Interface, config.APIServer, config.Lease, config.Timing,
-		config.Metrics, config.Health, config.Services, config.Image, config.Logging)
+		config.BGP, config.Metrics, config.Health, config.Services, config.Image, config.Logging)
 	hideDaemonSet(fs)
 	fs.BoolVar(&workers, workersFlag, false, "with --vip: run on worker nodes too")
 	fs.BoolVar(&controlPlanes, controlPlanesFlag, false,

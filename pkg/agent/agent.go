@@ -35,8 +35,8 @@ type agent struct {
 	metrics *metrics.Set
 
 	credentials    *credentials
-	control        *controlplane.ControlPlane // nil without virtual IPs
-	services       *services                  // nil without Services
+	control        controlPlane // nil without virtual IPs
+	services       *services    // nil without Services
 	controlHealth  *reporter.Registry
 	servicesHealth *reporter.Registry
 }
@@ -89,11 +89,7 @@ func newAgent(cfg config.Config, build Build, log *slog.Logger) (*agent, error) 
 	}
 	var router *apiclient.Router // for the token manager
 	if len(cfg.VIPs) > 0 {
-		a.control, err = controlplane.New(controlplane.Config{
-			Settings: cfg, Identity: a.id, Store: a.credentials.store, Metrics: a.metrics,
-			Health: a.controlHealth, OnFailure: a.onLeaseFailure, Log: log,
-		})
-		if err != nil {
+		if a.control, err = newControlPlane(a); err != nil {
 			return nil, err
 		}
 		router = a.control.Router()
@@ -110,6 +106,17 @@ func newAgent(cfg config.Config, build Build, log *slog.Logger) (*agent, error) 
 		return nil, err
 	}
 	return a, nil
+}
+
+// newControlPlane connects the part of the control plane.
+func newControlPlane(a *agent) (controlPlane, error) {
+	if a.cfg.ByBGP() {
+		return newBGPControlPlane(a)
+	}
+	return controlplane.New(controlplane.Config{
+		Settings: a.cfg, Identity: a.id, Store: a.credentials.store, Metrics: a.metrics,
+		Health: a.controlHealth, OnFailure: a.onLeaseFailure, Log: a.log,
+	})
 }
 
 // identity returns the name of this agent in Leases: node name, boot and network namespace. It

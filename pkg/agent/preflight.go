@@ -34,6 +34,14 @@ func Preflight(cfg config.Config) error {
 		if err := checkVIP(v, addresses, marked); err != nil {
 			return err
 		}
+		if cfg.ByBGP() {
+			if err := checkRouted(v, addresses); err != nil {
+				return err
+			}
+		}
+	}
+	if cfg.ByBGP() {
+		return nil
 	}
 	return checkLink(cfg)
 }
@@ -68,6 +76,20 @@ func checkVIP(v netip.Addr, addresses []link.HostAddr, marked []vip.Marked) erro
 		}
 		if err := config.CheckInSubnet(v, a.Prefix); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkRouted rejects a VIP in a network of this host: every node with it would answer for it there
+// by ARP or neighbour discovery, beside the routes (B7).
+func checkRouted(v netip.Addr, addresses []link.HostAddr) error {
+	for _, a := range addresses {
+		if !a.Isolated && !a.Prefix.IsSingleIP() && a.Prefix.Masked().Contains(v) {
+			return &config.UsageError{Flag: "vip",
+				Reason: fmt.Sprintf("%s is in the network %s of %s, and --announce=bgp needs an address "+
+					"that is reached by routes alone", v, a.Prefix.Masked(), a.Link),
+				Hint: "choose one outside of the nodes' networks, or --announce=arp"}
 		}
 	}
 	return nil

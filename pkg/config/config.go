@@ -90,6 +90,17 @@ type Config struct {
 	DrainTimeout time.Duration
 	// PeerPort is the UDP port at which the agents reach each other, on the node's own address (F10).
 	PeerPort int
+	// Announce is AnnounceARP or AnnounceBGP.
+	Announce string
+	// BGPAS is the AS number of the nodes, BGPRouterID the BGP identifier of this one: an IPv4
+	// address, or invalid for the node's own.
+	BGPAS       uint32
+	BGPRouterID netip.Addr
+	// BGPPeers are the peers of the static pod, BGPConfig a file with more of them. Empty: none.
+	BGPPeers  []BGPPeer
+	BGPConfig string
+	// BGPHoldTime is how long routers use a silent node, MinBGPHoldTime to MaxBGPHoldTime.
+	BGPHoldTime time.Duration
 	// LeaseName and Namespace name the Lease. Namespace is that of all of kvip's Leases.
 	LeaseName, Namespace string
 	// NodeName is this node's name. Empty until SetNodeName.
@@ -143,6 +154,8 @@ func Default() Config {
 		FailoverTimeout: quorum.DefaultWindow,
 		DrainTimeout:    DefaultDrainTimeout,
 		PeerPort:        DefaultPeerPort,
+		Announce:        AnnounceARP,
+		BGPHoldTime:     DefaultBGPHoldTime,
 		LeaseName:       DefaultLeaseName,
 		Namespace:       DefaultNamespace,
 		ServicesName:    DefaultServicesName,

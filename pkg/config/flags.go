@@ -30,6 +30,8 @@ const (
 	Timing
 	// Failover is --failover-timeout, --drain-timeout and --peer-port.
 	Failover
+	// BGP is --announce and the --bgp flags.
+	BGP
 	// Client is --kubeconfig and --state-dir.
 	Client
 	// Kubeconfig is the part of Client for commands without a token of their own.
@@ -63,6 +65,7 @@ var registrations = []struct {
 	{Lease, (*Config).addLease, Config.checkLease},
 	{Timing, (*Config).addTiming, Config.checkTiming},
 	{Failover, (*Config).addFailover, Config.checkFailover},
+	{BGP, (*Config).addBGP, Config.checkBGP},
 	{Client, (*Config).addClient, Config.checkClient},
 	{Kubeconfig, (*Config).addKubeconfig, Config.checkKubeconfigs},
 	{Node, (*Config).addNode, Config.checkNode},
@@ -88,6 +91,7 @@ func ManagerGroups() []Group {
 		Lease,
 		Timing,
 		Failover,
+		BGP,
 		Client,
 		Node,
 		Metrics,
@@ -246,9 +250,12 @@ func (c *Config) addImage(fs *pflag.FlagSet) {
 
 // The flags that apply to one job only, in the order of the help text.
 var (
-	controlPlaneFlags = []string{"interface", "interface-wait", "lease-name", "lease-duration",
-		"renew-interval", "failover-timeout", "drain-timeout", "peer-port", "health-url"}
-	servicesFlags = []string{
+	electionFlags = []string{"interface", "interface-wait", "lease-name", "lease-duration",
+		"renew-interval", "failover-timeout", "drain-timeout", "peer-port"}
+	bgpFlags = []string{"bgp-as", "bgp-router-id", "bgp-peer", "bgp-config", "bgp-hold-time"}
+	// controlPlaneFlags are those of both ways to announce the VIP.
+	controlPlaneFlags = slices.Concat(electionFlags, bgpFlags, []string{"announce", "health-url"})
+	servicesFlags     = []string{
 		"services-name", "service-class", "service-class-only", "services-interface", "services-fallback",
 		"daemonset", "kube-vip",
 	}
@@ -261,6 +268,10 @@ func (c Config) unused(flag string) (reason, hint string) {
 		return "it has an effect with --services only", "remove it, or add --services"
 	case c.Services && len(c.VIPs) == 0 && slices.Contains(controlPlaneFlags, flag):
 		return "it has an effect with --vip only", "remove it, or add --vip"
+	case c.ByBGP() && slices.Contains(electionFlags, flag):
+		return "it has no effect with --announce=bgp, where no node holds the VIP alone", "remove it"
+	case !c.ByBGP() && slices.Contains(bgpFlags, flag):
+		return "it has an effect with --announce=bgp only", "remove it, or add --announce=bgp"
 	}
 	return "", ""
 }
@@ -285,6 +296,12 @@ func (c Config) Args() []string {
 	var args []string
 	wanted.VisitAll(func(f *pflag.Flag) {
 		if reason, _ := c.unused(f.Name); reason != "" {
+			return
+		}
+		if repeated, ok := f.Value.(interface{ Occurrences() []string }); ok {
+			for _, value := range repeated.Occurrences() {
+				args = append(args, dashed(f.Name)+"="+value)
+			}
 			return
 		}
 		if value := flagText(f); value != flagText(defaults.Lookup(f.Name)) ||

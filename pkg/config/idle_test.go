@@ -27,7 +27,9 @@ func TestIdleFlagsAreRefused(t *testing.T) {
 		"interface": "eth0", "interface-wait": "5s", "lease-name": "a", "lease-duration": "6s",
 		"renew-interval":   "1s",
 		"failover-timeout": "500ms", "drain-timeout": "5s", "peer-port": "1",
-		"health-url":    "https://127.0.0.1:1/x",
+		"health-url": "https://127.0.0.1:1/x", "announce": "arp", "bgp-as": "65010",
+		"bgp-router-id": "192.0.2.1", "bgp-peer": "192.0.2.2,as=1", "bgp-config": "/etc/kvip/x",
+		"bgp-hold-time": "6s",
 		"services-name": "a", "service-class": "a/b", "service-class-only": "true",
 		"services-interface": "eth1", "services-fallback": "eth1",
 		"daemonset": "a", "kube-vip": "true",
@@ -36,12 +38,16 @@ func TestIdleFlagsAreRefused(t *testing.T) {
 		line string
 		idle []string
 	}{
-		"a VIP":    {"--vip=192.0.2.10", servicesFlags},
+		"a VIP":    {"--vip=192.0.2.10", slices.Concat(servicesFlags, bgpFlags)},
+		"BGP":      {"--vip=192.0.2.10 --announce=bgp", slices.Concat(servicesFlags, electionFlags)},
 		"Services": {"--services", controlPlaneFlags},
-		"both":     {"--vip=192.0.2.10 --services", nil},
+		"both":     {"--vip=192.0.2.10 --services", bgpFlags},
 	}
 	for mode, row := range modes {
 		for flag, value := range values {
+			if mode == "BGP" && flag == "announce" {
+				value = "bgp"
+			}
 			c, fs := given(t, row.line+" --"+flag+"="+value)
 			err := c.CheckUnusedFlags(fs)
 			var refused *UsageError

@@ -41,6 +41,12 @@ var sectionOf = map[string]string{
 	"drain-timeout":    ControlPlaneSection,
 	"peer-port":        ControlPlaneSection,
 	"health-url":       ControlPlaneSection,
+	"announce":         ControlPlaneSection,
+	"bgp-as":           ControlPlaneSection,
+	"bgp-router-id":    ControlPlaneSection,
+	"bgp-peer":         ControlPlaneSection,
+	"bgp-config":       ControlPlaneSection,
+	"bgp-hold-time":    ControlPlaneSection,
 
 	"services":           ServicesSection,
 	"services-name":      ServicesSection,

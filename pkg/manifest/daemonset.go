@@ -37,7 +37,11 @@ func DaemonSet(cfg config.Config, everywhere bool) (*appsv1.DaemonSet, error) {
 	if everywhere || cfg.Services && len(cfg.VIPs) > 0 {
 		pod.Affinity = nil
 	}
-	return set, fill(pod, cfg)
+	if err := fill(pod, cfg); err != nil {
+		return nil, err
+	}
+	mountBGP(pod, cfg)
+	return set, nil
 }
 
 func checkDaemonSet(cfg config.Config) error {
@@ -62,6 +66,12 @@ func checkDaemonSet(cfg config.Config) error {
 			Flag:   "node-name",
 			Reason: "all pods of a DaemonSet have the same arguments",
 			Hint:   "remove the flag; the downward API provides the name",
+		}
+	case cfg.BGPRouterID.IsValid():
+		return &config.UsageError{
+			Flag:   "bgp-router-id",
+			Reason: "all pods of a DaemonSet have the same arguments, and each node needs its own",
+			Hint:   "remove the flag",
 		}
 	case cfg.DaemonSet != "" && cfg.DaemonSet != own:
 		return &config.UsageError{

@@ -124,11 +124,11 @@ func fill(spec *corev1.PodSpec, cfg config.Config) error {
 		}
 		c.Ports = []corev1.ContainerPort{{Name: metricsPort, ContainerPort: int32(metrics.Port())}}
 	}
-	if len(cfg.VIPs) > 0 && cfg.FailoverTimeout > 0 {
+	if len(cfg.VIPs) > 0 && cfg.FailoverTimeout > 0 && !cfg.ByBGP() {
 		setFailover(c, cfg)
 	}
 	grace := cfg.LeaseDuration + shutdownMargin
-	if len(cfg.VIPs) > 0 {
+	if len(cfg.VIPs) > 0 && !cfg.ByBGP() {
 		grace = max(grace, cfg.DrainTimeout+shutdownMargin)
 	}
 	if cfg.Services {

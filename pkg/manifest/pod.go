@@ -65,7 +65,32 @@ func pod(cfg config.Config, directories []string) (*corev1.Pod, error) {
 	if cfg.StateDir != "" {
 		mount(&pod.Spec, "state", path.Clean(cfg.StateDir), false)
 	}
+	mountBGP(&pod.Spec, cfg)
 	return pod, nil
+}
+
+// mountBGP mounts the directories of the files of BGP: of a file alone, the container would see the
+// first version for ever, because programs replace files.
+func mountBGP(spec *corev1.PodSpec, cfg config.Config) {
+	if !cfg.ByBGP() {
+		return
+	}
+	files := []string{cfg.BGPConfig}
+	for _, p := range cfg.BGPPeers {
+		files = append(files, p.PasswordFile)
+	}
+	mounted := map[string]bool{}
+	for _, m := range spec.Containers[0].VolumeMounts {
+		mounted[m.MountPath] = true
+	}
+	for _, file := range files {
+		dir := path.Dir(path.Clean(file))
+		if file == "" || mounted[dir] {
+			continue
+		}
+		mounted[dir] = true
+		mount(spec, fmt.Sprintf("bgp-%d", len(mounted)), dir, true)
+	}
 }
 
 // kubeconfigDirectories returns the directories of the files, each once, in order. A mount of a

@@ -44,6 +44,9 @@ func All(addresses []Address, nodes []Node) map[netip.Addr]Decision {
 // Explain is Choose with the reason for each node.
 func Explain(a Address, nodes []Node) Explanation {
 	list := candidates(nodes)
+	if a.Routed && a.Holder == nil {
+		return explainRouted(&a, list)
+	}
 	e := Explanation{Decision: choose(&a, list), Rejected: map[string]Reason{}}
 	var best rank // of the chosen node, which all eligible ones share
 	for _, n := range list {
@@ -63,8 +66,11 @@ func Explain(a Address, nodes []Node) Explanation {
 }
 
 func choose(a *Address, nodes []candidate) Decision {
-	if a.Holder != nil {
+	switch {
+	case a.Holder != nil:
 		return onHolder(a, nodes)
+	case a.Routed:
+		return serve(a, nodes)
 	}
 	best := Decision{Reason: ReasonOnlyNode}
 	var bestRank rank

@@ -76,6 +76,9 @@ type Address struct {
 	// Holder is nil, or the name of the node that holds the control-plane VIP that the address
 	// is, "" if no node does. Then only that election decides.
 	Holder *string
+	// Routed reports whether routes lead to the address, and no neighbour asks for it: then all
+	// eligible nodes serve it (B5), on their loopback interfaces. Link is ignored.
+	Routed bool
 }
 
 // Decision is where one address belongs.
@@ -85,6 +88,10 @@ type Decision struct {
 	// has no fitting link.
 	Link   string
 	Reason Reason // why this node, or why none
+	// Routed: Servers are the nodes that serve the address, by name. Node is the first that serves
+	// it well.
+	Routed  bool
+	Servers []Server
 }
 
 // Announced reports whether the address is on the network: a node has it and can carry it.

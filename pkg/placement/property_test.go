@@ -3,9 +3,9 @@ package placement
 import (
 	"flag"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -106,7 +106,7 @@ func TestMinimalMovement(t *testing.T) {
 				}
 			}
 			nodes[i] = kept // and back
-			if again := All(addresses, nodes); !maps.Equal(before, again) {
+			if again := All(addresses, nodes); !reflect.DeepEqual(before, again) {
 				t.Errorf("%s %s and recovers, and addresses are elsewhere", kept.Name, what)
 			}
 		}
@@ -125,7 +125,7 @@ func TestEveryNodeDecidesAlike(t *testing.T) {
 		rng.Shuffle(len(addresses), func(i, k int) {
 			addresses[i], addresses[k] = addresses[k], addresses[i]
 		})
-		if second := All(addresses, nodes); !maps.Equal(first, second) {
+		if second := All(addresses, nodes); !reflect.DeepEqual(first, second) {
 			t.Errorf("%v and %v", first, second)
 		}
 		for _, a := range addresses {
@@ -139,7 +139,7 @@ func TestEveryNodeDecidesAlike(t *testing.T) {
 func checkExplanation(t *testing.T, a Address, nodes []Node, want Decision) {
 	t.Helper()
 	e := Explain(a, nodes)
-	if e.Decision != want || Choose(a, nodes) != want {
+	if !reflect.DeepEqual(e.Decision, want) || !reflect.DeepEqual(Choose(a, nodes), want) {
 		t.Errorf("%s: %+v alone, %+v among others", a.Addr, e.Decision, want)
 	}
 	if len(e.Eligible)+len(e.Rejected) != len(nodes) {

@@ -14,6 +14,7 @@ const (
 	ReasonChosen   Reason = "Chosen"
 	ReasonOnlyNode Reason = "OnlyNode"
 	ReasonHolder   Reason = "HoldsControlPlaneVIP"
+	ReasonRouted   Reason = "Routed"
 )
 
 // Reasons against a node. A Decision without a node has that of the node that came closest.
@@ -28,6 +29,7 @@ const (
 	ReasonNotReady        Reason = "NodeNotReady"
 	ReasonNoNetwork       Reason = "NetworkUnavailable"
 	ReasonNotHolder       Reason = "NotHolder"
+	ReasonInSubnet        Reason = "InSubnet"
 )
 
 // ReasonCannotCarry is also the reason of a Decision for a node, if no better one is left. That
@@ -44,6 +46,7 @@ var sentences = map[Reason]string{
 	ReasonChosen:   "it has the highest weight for this address among the eligible nodes",
 	ReasonOnlyNode: "it is the only eligible node",
 	ReasonHolder:   "it holds the control-plane VIP, which is the same address",
+	ReasonRouted:   "every eligible node announces it to its routers",
 	ReasonNotAlive: "the node does not renew its Lease: check that kvip runs there",
 	ReasonNoLink: "the node has no usable link, or none that the Service or the node's " +
 		"--services-interface allows",
@@ -58,6 +61,8 @@ var sentences = map[Reason]string{
 	ReasonNoNetwork:   "the Node's condition NetworkUnavailable is true and another one is eligible",
 	ReasonCannotCarry: "the node cannot carry the address",
 	ReasonNotHolder:   "the address is the control-plane VIP, and the node does not hold it",
+	ReasonInSubnet: "the address is in a network of the node, where neighbours would ask for it: " +
+		"the addresses of a pool with announcement BGP must be outside of the nodes' networks",
 	ReasonNoNode: "no node announces the addresses of Services: " +
 		"check that kvip runs with --services",
 	ReasonNotHeld: "the address is the control-plane VIP, and no node holds it now",

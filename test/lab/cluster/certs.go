@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -47,7 +48,9 @@ func kubeadmConfig(version string, h *netlab.Host) ([]byte, error) {
 	conf.Kind = "ClusterConfiguration"
 	conf.ControlPlaneEndpoint = fmt.Sprintf("%s:%d", VIP4, Port)
 	conf.Networking.ServiceSubnet = serviceNet
-	conf.APIServer.CertSANs = []string{VIP4.String(), VIP6.String()}
+	for _, vip := range []netip.Addr{VIP4, VIP6, RoutedVIP4, RoutedVIP6} {
+		conf.APIServer.CertSANs = append(conf.APIServer.CertSANs, vip.String())
+	}
 	// Each new connection needs a signature, which costs a tenth of RSA's.
 	conf.EncryptionAlgorithm = v1beta4.EncryptionAlgorithmECDSAP256
 	conf.CertificatesDir = "/etc/kubernetes/pki"

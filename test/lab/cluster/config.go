@@ -16,6 +16,13 @@ var (
 	VIP6 = netip.MustParseAddr("fd6b:7669:7000::100")
 )
 
+// RoutedVIP4 and RoutedVIP6 are virtual IPs outside of the nodes' networks, which reach the nodes
+// through routers.
+var (
+	RoutedVIP4 = netip.MustParseAddr("10.78.0.1")
+	RoutedVIP6 = netip.MustParseAddr("fd6b:7669:7078::1")
+)
+
 // Port of the API servers.
 const Port = 6443
 

@@ -126,6 +126,13 @@ func (n *Node) TerminateAPI() error {
 	return n.with(&n.api, (*netlab.Process).SendTerm)
 }
 
+// APIRunning reports whether the API server's process runs.
+func (n *Node) APIRunning() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.api != nil && n.api.Running()
+}
+
 // FreezeAPI freezes the API server.
 func (n *Node) FreezeAPI() error { return n.with(&n.api, (*netlab.Process).Freeze) }
 
