@@ -233,6 +233,14 @@ func (c PeerConfig) sameSession(other PeerConfig) bool {
 	return reflect.DeepEqual(c, other)
 }
 
+// SamePeer reports whether two configurations are of sessions with the same router: it has one
+// session with a node.
+func (c PeerConfig) SamePeer(other PeerConfig) bool {
+	port := func(p PeerConfig) uint16 { return cmp.Or(p.Port, DefaultPort) }
+	return c.Address == other.Address && c.Discover == other.Discover && port(c) == port(other) &&
+		c.Source == other.Source
+}
+
 // internal reports whether the peer is in the own AS, given the AS of the peer's OPEN.
 func (c PeerConfig) internal(peerAS uint32) bool { return peerAS == c.LocalAS }
 

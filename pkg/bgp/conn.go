@@ -188,12 +188,14 @@ var (
 	errNotPermitted = errors.New("the agent may not send")
 	errLeaving      = errors.New("the session was to end while the peer did not read")
 	errBroken       = errors.New("an earlier message was not sent completely")
+	errPeerClosed   = errors.New("the peer closed the connection")
+	errNotReading   = errors.New("the peer read nothing")
 )
 
 // closedReason puts the end of a connection into words.
 func closedReason(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("the peer closed the connection")
+		return errPeerClosed
 	}
 	return err
 }
@@ -217,7 +219,7 @@ func (c *conn) write(data []byte, timeout time.Duration, allowed func() error) e
 			if err = allowed(); err == nil && time.Now().Before(end) {
 				continue
 			}
-			err = cmp.Or(err, fmt.Errorf("the peer read nothing for %v", timeout))
+			err = cmp.Or(err, fmt.Errorf("%w for %v", errNotReading, timeout))
 		}
 		c.broken = err != nil
 		return err

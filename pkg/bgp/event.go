@@ -88,6 +88,7 @@ type (
 	// Ended reports why a session, or the attempt to have one, is over.
 	Ended struct {
 		From State
+		Code Reason
 		Why  string
 	}
 )
@@ -158,4 +159,6 @@ func (a Up) String() string { return "up" }
 func (a Resend) String() string { return "resend " + a.Family.String() }
 
 // String renders the action for transcripts.
-func (a Ended) String() string { return fmt.Sprintf("ended in %v: %s", a.From, a.Why) }
+func (a Ended) String() string {
+	return fmt.Sprintf("ended in %v, %s: %s", a.From, a.Code, a.Why)
+}

@@ -42,8 +42,8 @@ func manyRoutes(count int) []Route {
 	return routes
 }
 
-// tooMany is a number of routes that fills the buffers of both sides: 10 MB, while the kernel lets a
-// connection's send buffer grow to 4 MB (tcp(7), tcp_wmem).
+// tooMany is a number of routes that fills the buffers of both sides: 10 MB, while the kernel lets
+// a connection's send buffer grow to 4 MB (tcp(7), tcp_wmem).
 const tooMany = 10_000
 
 // blocked waits until a write of the speaker waits for a peer that does not read.
@@ -82,6 +82,9 @@ func TestFlushedMeansAcknowledged(t *testing.T) {
 	tor := listen(t, "127.0.0.1", smallBuffer)
 	s, _ := runSpeaker(t, Config{}, slowPeer(tor))
 	session := tor.handshake(t)
+	wait.Eventually(t, patience, "the session", func() bool {
+		return statusOf(t, s, "tor").Established()
+	})
 	s.SetRoutes(routesOf(manyRoutes(500), "tor"))
 	if s.Flushed() {
 		t.Error("what was set just now is acknowledged, although nothing was read")
@@ -238,10 +241,10 @@ func TestByteByByte(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go session.read()
 	for _, b := range append(fakeOpen(decode(open).(Open)), wire(4)...) {
 		session.write(t, []byte{b})
 	}
+	go session.read() // which also writes
 	session.has(t, "198.51.100.1/32")
 }
 

@@ -87,7 +87,7 @@ func (m *Machine) Step(now time.Duration, ev Event) []Action {
 		if m.state == Idle {
 			return nil
 		}
-		return m.end(now, ev.Err.Error(), nil)
+		return m.end(now, lostReason(m.state, ev.Err), ev.Err.Error(), nil)
 	case Received:
 		return m.received(now, ev.Message)
 	case PathUp:
@@ -96,7 +96,8 @@ func (m *Machine) Step(now time.Duration, ev Event) []Action {
 		}
 	case PathDown:
 		if m.state == Established {
-			return m.end(now, ev.Why, &Notification{Code: codeCease, Subcode: ceaseBFDDown})
+			answer := &Notification{Code: codeCease, Subcode: ceaseBFDDown}
+			return m.end(now, ReasonBFDDown, ev.Why, answer)
 		}
 	case Stop:
 		return m.stop(now, ev)
@@ -109,7 +110,8 @@ func (m *Machine) Step(now time.Duration, ev Event) []Action {
 func (m *Machine) tick(now time.Duration, permitted bool) []Action {
 	switch {
 	case !permitted && m.state != Idle:
-		actions := m.end(now, "the agent has not decided lately, or was paused", nil)
+		const why = "the agent has not decided lately, or was paused"
+		actions := m.end(now, ReasonNotPermitted, why, nil)
 		m.failures, m.retryAt = 0, now
 		return actions
 	case !permitted:
@@ -118,10 +120,10 @@ func (m *Machine) tick(now time.Duration, permitted bool) []Action {
 		m.state, m.holdUntil = Connect, now+m.cfg.ConnectTimeout
 		return []Action{Dial{}}
 	case m.state == Connect && now >= m.holdUntil:
-		return m.end(now, "no connection within the connect timeout", nil)
+		return m.end(now, ReasonConnectFailed, "no connection within the connect timeout", nil)
 	case m.state != Idle && now >= m.holdUntil:
 		why := fmt.Sprintf("the peer sent nothing for %v", m.silence())
-		return m.end(now, why, &Notification{Code: codeHoldTimer})
+		return m.end(now, ReasonHoldTimer, why, &Notification{Code: codeHoldTimer})
 	case m.state >= OpenConfirm && now >= m.keepAt:
 		m.keepAt = now + m.agreed.Keepalive
 		return []Action{SendKeepalive{}}
@@ -160,9 +162,10 @@ func (m *Machine) received(now time.Duration, message Message) []Action {
 	}
 	switch msg := message.(type) {
 	case Notification:
-		return m.end(now, "the peer sent "+msg.String(), nil)
+		return m.end(now, ReasonNotification, "the peer sent "+msg.String(), nil)
 	case Malformed:
-		return m.end(now, "cannot decode a message of the peer: "+msg.Text, &msg.Notification)
+		why := "cannot decode a message of the peer: " + msg.Text
+		return m.end(now, ReasonMalformed, why, &msg.Notification)
 	}
 	switch m.state {
 	case OpenSent:
@@ -188,14 +191,14 @@ func (m *Machine) received(now time.Duration, message Message) []Action {
 	}
 	why := fmt.Sprintf("the peer sent %s in state %v", nameOf(message), m.state)
 	subcode := uint8(m.state-OpenSent) + 1 // RFC 6608 section 3
-	return m.end(now, why, &Notification{Code: codeFSM, Subcode: subcode})
+	return m.end(now, ReasonUnexpected, why, &Notification{Code: codeFSM, Subcode: subcode})
 }
 
 // opened accepts or refuses an OPEN.
 func (m *Machine) opened(now time.Duration, open Open) []Action {
 	agreed, refusal := m.cfg.agree(open, m.families)
 	if refusal != nil {
-		return m.end(now, refusal.Text, &refusal.Notification)
+		return m.end(now, ReasonRefusedOpen, refusal.Text, &refusal.Notification)
 	}
 	m.state, m.agreed = OpenConfirm, agreed
 	m.holdUntil, m.keepAt = now+agreed.HoldTime, now+agreed.Keepalive
@@ -203,7 +206,7 @@ func (m *Machine) opened(now time.Duration, open Open) []Action {
 }
 
 // end returns to Idle. A session that lasted counts as a success: the next attempt comes soon.
-func (m *Machine) end(now time.Duration, why string, n *Notification) []Action {
+func (m *Machine) end(now time.Duration, code Reason, why string, n *Notification) []Action {
 	if m.state == Established && now-m.upAt >= m.agreed.HoldTime {
 		m.failures = 0
 	}
@@ -214,7 +217,7 @@ func (m *Machine) end(now time.Duration, why string, n *Notification) []Action {
 	if n != nil {
 		actions = append(actions, SendNotification{*n})
 	}
-	actions = append(actions, Close{}, Ended{m.state, why})
+	actions = append(actions, Close{}, Ended{m.state, code, why})
 	m.state = Idle
 	return actions
 }
@@ -231,7 +234,7 @@ func (m *Machine) stop(now time.Duration, ev Stop) []Action {
 		if ev.Silent || m.state < OpenSent {
 			answer = nil
 		}
-		actions = m.end(now, ev.Why, answer)
+		actions = m.end(now, stopReason(ev.Notification), ev.Why, answer)
 	}
 	m.stopped = true
 	return actions

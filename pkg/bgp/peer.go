@@ -51,6 +51,9 @@ func newPeer(cfg PeerConfig, speaker *Config, restarting bool) *peer {
 	p.path = &pathWatch{server: speaker.BFD, wake: p.wake, log: p.log}
 	p.status = Status{Name: cfg.Name, Address: cfg.Address, LocalAS: cfg.LocalAS,
 		Since: speaker.Clock(), Reason: cfg.Unusable}
+	if cfg.Unusable != "" {
+		p.status.Code = ReasonConfiguration
+	}
 	return p
 }
 
@@ -295,14 +298,14 @@ func (p *peer) establish() {
 	defer p.mu.Unlock()
 	p.version++
 	p.status.PeerAS, p.status.HoldTime = p.machine.agreed.PeerAS, p.machine.agreed.HoldTime
-	p.status.Reason, p.status.Sessions = "", p.status.Sessions+1
+	p.status.Reason, p.status.Code, p.status.Sessions = "", "", p.status.Sessions+1
 }
 
 // ended records why a session, or the attempt to have one, is over.
 func (p *peer) ended(a Ended) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.status.Reason, p.status.HoldTime = a.Why, 0
+	p.status.Reason, p.status.Code, p.status.HoldTime = a.Why, a.Code, 0
 	p.status.Routes, p.status.NextHops = [families]int{}, [families]netip.Addr{}
 	p.status.Refused, p.status.Unreachable, p.status.Invalid = 0, 0, 0
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -45,10 +46,23 @@ func TestTranscripts(t *testing.T) {
 			}
 			if got := s.out.String(); got != string(want) {
 				t.Errorf("%s: the machine behaves differently (go test ./pkg/bgp -update records it):\n%s",
-					path, got)
+					path, firstDifference(string(want), got))
 			}
 		})
 	}
+}
+
+// firstDifference shows the first lines in which two texts differ.
+func firstDifference(want, got string) string {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	i := 0
+	for i < min(len(w), len(g)) && w[i] == g[i] {
+		i++
+	}
+	part := func(lines []string) string {
+		return strings.Join(lines[min(i, len(lines)):min(i+8, len(lines))], "\n")
+	}
+	return fmt.Sprintf("line %d\nwant:\n%s\ngot:\n%s", i+1, part(w), part(g))
 }
 
 // TestEveryRuleOfTheMachineHasATranscript: each transcript names the rules that it proves.
@@ -196,7 +210,7 @@ func (s *replay) event(verb string, rest []string) error {
 	simple := map[string]Event{
 		"tick":      Tick{s.permit},
 		"connected": Connected{IPv4},
-		"lost":      Lost{errors.New(strings.Join(rest, " "))},
+		"lost":      Lost{lostBy(strings.Join(rest, " "))},
 		"keepalive": Received{Keepalive{}},
 		"update":    Received{Update{}},
 		"other":     Received{Other{}},
@@ -244,6 +258,16 @@ func (s *replay) event(verb string, rest []string) error {
 		s.step(ev)
 	}
 	return nil
+}
+
+// lostBy returns the error with a text.
+func lostBy(text string) error {
+	for _, err := range []error{errPeerClosed, syscall.ECONNRESET} {
+		if text == err.Error() {
+			return err
+		}
+	}
+	return errors.New(text)
 }
 
 // testOpen returns an OPEN: [key=value ...].

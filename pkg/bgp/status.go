@@ -18,6 +18,8 @@ type Status struct {
 	Since time.Duration
 	// Reason is why there is no session, or why the last one ended. Empty: there was none.
 	Reason string
+	// Code is the stable code of Reason, empty with it.
+	Code Reason
 	// HoldTime is the negotiated one, 0 without a session that is Established.
 	HoldTime time.Duration
 	// NextHops are those of each family, invalid where routes of the family are not announced.

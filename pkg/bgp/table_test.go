@@ -19,43 +19,45 @@ type tableStep struct {
 	invalid int
 }
 
-// TestTableDiff: letters are routes of IPv4, capital ones of IPv6.
+// tableCases: letters are routes of IPv4, capital ones of IPv6.
+var tableCases = map[string][]tableStep{
+	"first table":          {{want: "a b A", send: "a b A"}, {want: "a b A"}},
+	"order does not count": {{want: "a b", send: "a b"}, {want: "b a"}},
+	"attributes":           {{want: "a b", send: "a b"}, {want: "a b*", send: "b"}},
+	"withdrawal":           {{want: "a b c", send: "a b c"}, {want: "b", send: "-a -c"}},
+	"replacement":          {{want: "a", send: "a"}, {want: "b", send: "-a b"}, {send: "-b"}},
+	"B10 limit": {
+		{want: "a b c", limit: 2, send: "a b", refused: 1},
+		{want: "c a b", limit: 2, refused: 1}, // the peer keeps what it has
+		{want: "c a", limit: 2, send: "-b c"},
+		{want: "c a", limit: 1, send: "-a", refused: 1},
+		{want: "c a", limit: 2, send: "a"},
+	},
+	"B10 control plane": {
+		{want: "a b c! d!", limit: 3, send: "c d a", refused: 1},
+		{want: "a b c! d! e!", limit: 3, send: "-a e", refused: 2},
+		{want: "c! d! e! f!", limit: 3, send: "f"}, // beyond the limit, always
+		{want: "a f!", limit: 3, send: "-c -d -e a"},
+	},
+	"B10 a route becomes the control plane's": {
+		{want: "a b", limit: 1, send: "a", refused: 1},
+		{want: "a b!", limit: 1, send: "-a b", refused: 1},
+	},
+	"refresh": {
+		{want: "a b A", send: "a b A"},
+		{want: "a b A", forget: true, send: "a b"},
+		{want: "a b A"},
+	},
+	"forgotten and withdrawn": {
+		{want: "a b", send: "a b"}, {want: "b", forget: true, send: "-a b"}, {want: "b"},
+	},
+	"a family that is not carried": {{want: "a x X", send: "a", lacks: 2}},
+	"given twice":                  {{want: "a a* b", send: "a b", invalid: 1}, {want: "a b"}},
+	"invalid":                      {{want: "a % b", send: "a b", invalid: 1}},
+}
+
 func TestTableDiff(t *testing.T) {
-	for name, steps := range map[string][]tableStep{
-		"first table":          {{want: "a b A", send: "a b A"}, {want: "a b A"}},
-		"order does not count": {{want: "a b", send: "a b"}, {want: "b a"}},
-		"attributes":           {{want: "a b", send: "a b"}, {want: "a b*", send: "b"}},
-		"withdrawal":           {{want: "a b c", send: "a b c"}, {want: "b", send: "-a -c"}},
-		"replacement":          {{want: "a", send: "a"}, {want: "b", send: "-a b"}, {send: "-b"}},
-		"B10 limit": {
-			{want: "a b c", limit: 2, send: "a b", refused: 1},
-			{want: "c a b", limit: 2, refused: 1}, // the peer keeps what it has
-			{want: "c a", limit: 2, send: "-b c"},
-			{want: "c a", limit: 1, send: "-a", refused: 1},
-			{want: "c a", limit: 2, send: "a"},
-		},
-		"B10 control plane": {
-			{want: "a b c! d!", limit: 3, send: "c d a", refused: 1},
-			{want: "a b c! d! e!", limit: 3, send: "-a e", refused: 2},
-			{want: "c! d! e! f!", limit: 3, send: "f"}, // beyond the limit, always
-			{want: "a f!", limit: 3, send: "-c -d -e a"},
-		},
-		"B10 a route becomes the control plane's": {
-			{want: "a b", limit: 1, send: "a", refused: 1},
-			{want: "a b!", limit: 1, send: "-a b", refused: 1},
-		},
-		"refresh": {
-			{want: "a b A", send: "a b A"},
-			{want: "a b A", forget: true, send: "a b"},
-			{want: "a b A"},
-		},
-		"forgotten and withdrawn": {
-			{want: "a b", send: "a b"}, {want: "b", forget: true, send: "-a b"}, {want: "b"},
-		},
-		"a family that is not carried": {{want: "a x X", send: "a", lacks: 2}},
-		"given twice":                  {{want: "a a* b", send: "a b", invalid: 1}, {want: "a b"}},
-		"invalid":                      {{want: "a % b", send: "a b", invalid: 1}},
-	} {
+	for name, steps := range tableCases {
 		t.Run(name, func(t *testing.T) {
 			table := table{map[netip.Prefix]string{}}
 			for i, s := range steps {

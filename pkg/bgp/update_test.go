@@ -3,7 +3,6 @@ package bgp
 import (
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -77,6 +76,16 @@ func (r received) apply(data []byte, options ...*codec.MarshallingOption) (annou
 	return announced, withdrawn, nil
 }
 
+// applyAll applies UPDATEs.
+func (r received) applyAll(t *testing.T, all [][]byte, options ...*codec.MarshallingOption) {
+	t.Helper()
+	for _, data := range all {
+		if _, _, err := r.apply(data, options...); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // external is what an external session over IPv4 has agreed on.
 func external() encoder {
 	e := encoder{localAS: 65010}
@@ -147,14 +156,10 @@ func TestAttributes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := Route{Prefix: netip.MustParsePrefix(c.prefix), Attributes: c.a}
-			messages, err := c.encoder.announce([]Route{r})
 			got := received{}
 			option := &codec.MarshallingOption{Use2ByteAS: !c.encoder.agreed.FourOctetAS}
-			for _, data := range serialize(t, messages, err) {
-				if _, _, err := got.apply(data, option); err != nil {
-					t.Fatal(err)
-				}
-			}
+			messages, err := c.encoder.announce([]Route{r})
+			got.applyAll(t, serialize(t, messages, err), option)
 			parts := strings.Split(got[r.Prefix], ", ")
 			want := strings.Split(c.want, ", ")
 			slices.Sort(parts)
@@ -163,11 +168,7 @@ func TestAttributes(t *testing.T) {
 				t.Errorf("%v\nwant %v", parts, want)
 			}
 			messages, err = c.encoder.withdraw([]netip.Prefix{r.Prefix})
-			for _, data := range serialize(t, messages, err) {
-				if _, _, err := got.apply(data); err != nil {
-					t.Fatal(err)
-				}
-			}
+			got.applyAll(t, serialize(t, messages, err))
 			if len(got) != 0 {
 				t.Errorf("%v is left after the withdrawal", got)
 			}
@@ -175,27 +176,34 @@ func TestAttributes(t *testing.T) {
 	}
 }
 
-// TestB14Packing: many routes are in few messages, each with one set of attributes, none larger
-// than RFC 4271 allows, and the peer has exactly the routes.
-func TestB14Packing(t *testing.T) {
-	med := []uint32{1, 2, 3}
-	var routes []Route
-	want := map[netip.Prefix]bool{}
-	for i := range 5000 {
+// packedRoutes returns routes of both families with some sets of attributes, large ones among them.
+func packedRoutes(count int) []Route {
+	med := []uint32{1, 2}
+	routes := make([]Route, count)
+	for i := range routes {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 32)
 		if i%3 == 0 {
 			a := netip.MustParseAddr("2001:db8::").As16()
 			a[14], a[15] = byte(i>>8), byte(i)
 			p = netip.PrefixFrom(netip.AddrFrom16(a), 128)
 		}
-		r := Route{Prefix: p, Attributes: Attributes{MED: &med[i%2]}}
+		routes[i] = Route{Prefix: p, Attributes: Attributes{MED: &med[i%2]}}
 		if i%7 == 0 {
-			r.Communities = make([]uint32, MaxCommunities)
-			r.LargeCommunities = make([]LargeCommunity, MaxCommunities)
-			r.Prepend, r.Worse = MaxPrepend, true
+			routes[i].Communities = make([]uint32, MaxCommunities)
+			routes[i].LargeCommunities = make([]LargeCommunity, MaxCommunities)
+			routes[i].Prepend, routes[i].Worse = MaxPrepend, true
 		}
-		want[p] = true
-		routes = append(routes, r)
+	}
+	return routes
+}
+
+// TestB14Packing: many routes are in few messages, each with one set of attributes, none larger
+// than RFC 4271 allows, and the peer has exactly the routes.
+func TestB14Packing(t *testing.T) {
+	routes := packedRoutes(5000)
+	want := map[netip.Prefix]bool{}
+	for _, r := range routes {
+		want[r.Prefix] = true
 	}
 	for name, e := range map[string]encoder{"external": external(), "RFC 8950": func() encoder {
 		e := external()
@@ -231,11 +239,7 @@ func TestB14Packing(t *testing.T) {
 			}
 			prefixes := slices.Collect(maps.Keys(want))
 			messages, err = e.withdraw(prefixes)
-			for _, data := range serialize(t, messages, err) {
-				if _, _, err := got.apply(data); err != nil {
-					t.Fatal(err)
-				}
-			}
+			got.applyAll(t, serialize(t, messages, err))
 			if len(got) != 0 {
 				t.Errorf("%d routes are left", len(got))
 			}
@@ -349,57 +353,5 @@ func TestOpen(t *testing.T) {
 				t.Errorf("AS %d, want %d", got, c.as)
 			}
 		})
-	}
-}
-
-func TestRouteValidate(t *testing.T) {
-	mapped := Route{Prefix: netip.PrefixFrom(netip.MustParseAddr("::ffff:10.0.0.1"), 128)}
-	for name, c := range map[string]struct {
-		r      Route
-		change func(*Route)
-		valid  bool
-	}{
-		"host":      {route("10.0.0.1/32"), nil, true},
-		"network":   {route("10.0.0.0/24"), nil, true},
-		"default":   {route("::/0"), nil, true},
-		"host bits": {route("10.0.0.1/24"), nil, false},
-		"zero":      {Route{}, nil, false},
-		"mapped":    {mapped, nil, false},
-		"prepend":   {route("10.0.0.1/32"), func(r *Route) { r.Prepend = MaxPrepend }, true},
-		"too much":  {route("10.0.0.1/32"), func(r *Route) { r.Prepend = MaxPrepend + 1 }, false},
-		"negative":  {route("10.0.0.1/32"), func(r *Route) { r.Prepend = -1 }, false},
-		"communities": {route("10.0.0.1/32"),
-			func(r *Route) { r.Communities = make([]uint32, MaxCommunities+1) }, false},
-		"large communities": {route("10.0.0.1/32"),
-			func(r *Route) { r.LargeCommunities = make([]LargeCommunity, MaxCommunities+1) }, false},
-	} {
-		if c.change != nil {
-			c.change(&c.r)
-		}
-		if err := c.r.Validate(); (err == nil) != c.valid {
-			t.Errorf("%s: %v, want valid: %v", name, err, c.valid)
-		}
-	}
-}
-
-// TestKey: two sets of attributes have the same key only if they are equal.
-func TestKey(t *testing.T) {
-	value := func() *uint32 {
-		if rand.IntN(2) == 0 {
-			return nil
-		}
-		n := rand.Uint32N(3)
-		return &n
-	}
-	for range 20000 {
-		var pair [2]Attributes
-		for i := range pair {
-			pair[i] = Attributes{Worse: rand.IntN(2) == 0, Prepend: rand.IntN(2), LocalPref: value(),
-				MED: value(), Communities: make([]uint32, rand.IntN(4)),
-				LargeCommunities: make([]LargeCommunity, rand.IntN(2))}
-		}
-		if (pair[0].key() == pair[1].key()) != reflect.DeepEqual(pair[0], pair[1]) {
-			t.Fatalf("%+v and %+v: %q and %q", pair[0], pair[1], pair[0].key(), pair[1].key())
-		}
 	}
 }

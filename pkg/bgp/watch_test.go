@@ -2,11 +2,11 @@ package bgp
 
 import (
 	"context"
-	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -97,89 +97,141 @@ func inOwnNetwork(t *testing.T) bool {
 	return false
 }
 
-// TestB8PathDownEndsTheSession with a BFD server that has both ends of the path.
-func TestB8PathDownEndsTheSession(t *testing.T) {
-	if !inOwnNetwork(t) {
-		return
-	}
+// watchFixture is a speaker and a fake peer, and a BFD server that has both ends of the path.
+type watchFixture struct {
+	*testing.T
+	server  *bfd.Server
+	tor     *fakePeer
+	speaker *Speaker
+}
+
+// newWatchFixture returns a fixture whose session has a hold time of 9 s.
+func newWatchFixture(t *testing.T) *watchFixture {
 	server, err := bfd.New(bfd.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	t.Cleanup(cancel)
 	go func() { _ = server.Run(ctx) }()
-	tor := listen(t, "127.0.0.2")
-	watched := func(multiplier int, hold time.Duration) PeerConfig {
-		return tor.config("tor", func(c *PeerConfig) {
-			c.BFD, c.HoldTime = &BFDConfig{Timers: bfd.Timers{Multiplier: multiplier}}, hold
-		})
-	}
-	s, _ := runSpeaker(t, Config{BFD: server, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))},
-		watched(3, 9*time.Second))
-	is := func(want bfd.State) {
-		t.Helper()
-		wait.Eventually(t, patience, "BFD to be "+want.String(), func() bool {
-			now := statusOf(t, s, "tor").BFD
-			return now != nil && now.State == want
-		})
-	}
-	other := func() (end *bfd.Session) {
-		t.Helper()
-		wait.Eventually(t, patience, "the peer's BFD", func() bool {
-			end, err = server.Add(bfd.SessionConfig{
-				Peer: netip.MustParseAddr("127.0.0.1"), Local: netip.MustParseAddr("127.0.0.2"),
-			})
-			return err == nil
-		})
-		return end
-	}
-	session := tor.session(t)
-	session.has(t)
-	is(bfd.Down)
-	end := other()
-	is(bfd.Up)
+	f := &watchFixture{T: t, server: server, tor: listen(t, "127.0.0.2")}
+	f.speaker, _ = runSpeaker(t, Config{BFD: server}, f.config(3, 9*time.Second))
+	return f
+}
 
-	// Other timers change neither session.
-	if err := s.SetPeers([]PeerConfig{watched(5, 9*time.Second)}); err != nil {
-		t.Fatal(err)
+// config returns a configuration with BFD.
+func (f *watchFixture) config(multiplier int, hold time.Duration) PeerConfig {
+	return f.tor.config("tor", func(c *PeerConfig) {
+		c.BFD, c.HoldTime = &BFDConfig{Timers: bfd.Timers{Multiplier: multiplier}}, hold
+	})
+}
+
+// set sets the peer's configuration.
+func (f *watchFixture) set(cfg PeerConfig) {
+	f.Helper()
+	if err := f.speaker.SetPeers([]PeerConfig{cfg}); err != nil {
+		f.Fatal(err)
 	}
-	is(bfd.Up)
+}
+
+// is waits for a state of the speaker's BFD session.
+func (f *watchFixture) is(want bfd.State) {
+	f.Helper()
+	wait.Eventually(f, patience, "BFD to be "+want.String(), func() bool {
+		now := statusOf(f.T, f.speaker, "tor").BFD
+		return now != nil && now.State == want
+	})
+}
+
+// end starts BFD at the peer's end.
+func (f *watchFixture) end() (end *bfd.Session) {
+	f.Helper()
+	wait.Eventually(f, patience, "the peer's BFD", func() bool {
+		var err error
+		end, err = f.server.Add(bfd.SessionConfig{
+			Peer: netip.MustParseAddr("127.0.0.1"), Local: netip.MustParseAddr("127.0.0.2"),
+		})
+		return err == nil
+	})
+	return end
+}
+
+// TestB8PathDownEndsTheSession, and a planned end of BFD does not.
+func TestB8PathDownEndsTheSession(t *testing.T) {
+	if !inOwnNetwork(t) {
+		return
+	}
+	f := newWatchFixture(t)
+	session := f.tor.session(t)
+	session.has(t)
+	f.is(bfd.Down)
+	end := f.end()
+	f.is(bfd.Up)
+	f.set(f.config(5, 9*time.Second)) // other timers change neither session
+	f.is(bfd.Up)
 	end.Stop(bfd.AdministrativelyDown)
-	is(bfd.Down)
+	f.is(bfd.Down)
 	<-end.Done()
 	if now := session.look(); now.closed != nil {
 		t.Fatalf("a planned end of BFD ends the session: %v", now.closed)
 	}
-	end = other()
-	is(bfd.Up)
+	end = f.end()
+	f.is(bfd.Up)
 	end.Close()
 	session.over(t, "cease: BFD down")
-
 	// The next session begins without BFD, which comes up later.
-	session = tor.session(t)
-	session.has(t)
-	end = other()
-	is(bfd.Up)
-	// Another session of BGP takes over the path.
-	if err := s.SetPeers([]PeerConfig{watched(5, 30*time.Second)}); err != nil {
-		t.Fatal(err)
+	f.tor.session(t).has(t)
+	f.end()
+	f.is(bfd.Up)
+}
+
+// TestB8AnotherSessionTakesOverThePath, although the BFD session of the former one ends later.
+func TestB8AnotherSessionTakesOverThePath(t *testing.T) {
+	if !inOwnNetwork(t) {
+		return
 	}
+	f := newWatchFixture(t)
+	session := f.tor.session(t)
+	session.has(t)
+	end := f.end()
+	f.is(bfd.Up)
+	f.set(f.config(3, 30*time.Second))
 	session.over(t, "cease: other configuration change")
-	session = tor.session(t)
+	session = f.tor.session(t)
 	session.has(t)
-	is(bfd.Up)
+	f.is(bfd.Up)
 	// It is no longer watched.
-	if err := s.SetPeers([]PeerConfig{tor.config("tor", func(c *PeerConfig) {
-		c.HoldTime = 30 * time.Second
-	})}); err != nil {
-		t.Fatal(err)
-	}
+	f.set(f.tor.config("tor", func(c *PeerConfig) { c.HoldTime = 30 * time.Second }))
 	wait.Eventually(t, patience, "the end of BFD", func() bool {
-		return statusOf(t, s, "tor").BFD == nil
+		return statusOf(t, f.speaker, "tor").BFD == nil
 	})
 	end.Close()
 	if now := session.look(); now.closed != nil {
 		t.Errorf("the session ended: %v", now.closed)
+	}
+}
+
+// TestB1OutgoingOnly: a speaker with a session listens on no port.
+func TestB1OutgoingOnly(t *testing.T) {
+	if !inOwnNetwork(t) {
+		return
+	}
+	tor := listen(t, "127.0.0.2")
+	runSpeaker(t, Config{}, tor.config("tor", nil))
+	tor.session(t).has(t)
+	var listening []string
+	for _, table := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+		text, err := os.ReadFile(table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.Fields(line); len(fields) > 3 && fields[3] == "0A" { // TCP_LISTEN
+				listening = append(listening, fields[1])
+			}
+		}
+	}
+	if len(listening) != 1 || !strings.HasPrefix(listening[0], "0200007F:") {
+		t.Errorf("sockets listen on %v, want that of the fake peer alone", listening)
 	}
 }

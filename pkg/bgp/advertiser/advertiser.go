@@ -5,6 +5,7 @@
 package advertiser
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 	"github.com/kvip/kvip/pkg/bfd"
 	"github.com/kvip/kvip/pkg/bgp"
 	"github.com/kvip/kvip/pkg/bgp/policy"
+	"github.com/kvip/kvip/pkg/bgp/radv"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/link"
 )
@@ -56,12 +58,14 @@ type Advertiser struct {
 	cfg     Config
 	bfd     *bfd.Server
 	speaker *bgp.Speaker
+	radv    *radv.Sender // on the links of peers without an address
 
 	mu        sync.Mutex
 	node      policy.Node
 	peers     map[Source][]policy.Peer
 	ads       map[Source][]policy.Advertisement
 	addresses map[Source][]policy.Address
+	shared    map[string]string // peers of Services that are peers of the control plane
 }
 
 // New connects the components. It starts nothing.
@@ -72,6 +76,7 @@ func New(cfg Config) (a *Advertiser, err error) {
 	a = &Advertiser{
 		cfg: cfg, node: cfg.Node, peers: map[Source][]policy.Peer{},
 		ads: map[Source][]policy.Advertisement{}, addresses: map[Source][]policy.Address{},
+		radv: radv.New(radv.Config{Permit: cfg.Permit, Clock: cfg.Clock, Log: cfg.Log}),
 	}
 	sessions := newSessionLog(cfg.Log)
 	onChange := func(s bgp.Status) {
@@ -86,7 +91,7 @@ func New(cfg Config) (a *Advertiser, err error) {
 		return nil, err
 	}
 	a.speaker, err = bgp.New(bgp.Config{
-		Permit: cfg.Permit, BFD: a.bfd, Discover: discover, LinkAddress: linkAddress,
+		Permit: cfg.Permit, BFD: a.bfd, Discover: discover, LinkAddress: LinkAddress,
 		OnChange: onChange, Restarted: cfg.Restarted, Clock: cfg.Clock, Log: cfg.Log,
 	})
 	return a, err
@@ -100,8 +105,8 @@ func discover(d bgp.Discovery) (netip.Addr, error) {
 	return link.Router(d.Interface)
 }
 
-// linkAddress returns an address of a family on the link that has another one.
-func linkAddress(local netip.Addr, f bgp.Family) netip.Addr {
+// LinkAddress returns an address of a family on the link that has another one.
+func LinkAddress(local netip.Addr, f bgp.Family) netip.Addr {
 	networks, err := link.Networks()
 	if err != nil {
 		return netip.Addr{}
@@ -125,6 +130,7 @@ func (a *Advertiser) Run(ctx context.Context) error {
 	defer stop()
 	var group errgroup.Group
 	group.Go(func() error { return a.bfd.Run(detached) })
+	group.Go(func() error { return a.radv.Run(detached) })
 	err := a.speaker.Run(ctx) // it ends the sessions of BFD before its own
 	stop()
 	return errors.Join(err, group.Wait())
@@ -150,14 +156,32 @@ func (a *Advertiser) SetLabels(labels map[string]string) error {
 	return a.apply()
 }
 
-// apply passes peers and routes to the speaker.
+// apply passes peers and routes to the speaker. A peer of Services that is one of the control plane
+// as well shares its session: a router has one with a node.
 func (a *Advertiser) apply() error {
-	var peers []bgp.PeerConfig
-	for _, s := range []Source{ControlPlane, Services} {
-		peers = append(peers, policy.Peers(a.node, a.peers[s])...)
+	peers := policy.Peers(a.node, a.peers[ControlPlane])
+	a.shared = map[string]string{}
+	for _, p := range policy.Peers(a.node, a.peers[Services]) {
+		i := slices.IndexFunc(peers, func(own bgp.PeerConfig) bool { return own.SamePeer(p) })
+		if i >= 0 && i < len(a.peers[ControlPlane]) {
+			a.shared[p.Name] = peers[i].Name
+			continue
+		}
+		peers = append(peers, p)
 	}
 	a.announce()
+	a.radv.SetLinks(links(peers))
 	return a.speaker.SetPeers(peers)
+}
+
+// links returns the links on which peers are discovered.
+func links(peers []bgp.PeerConfig) (list []string) {
+	for _, p := range peers {
+		if p.Discover.Interface != "" && p.Unusable == "" {
+			list = append(list, p.Discover.Interface)
+		}
+	}
+	return list
 }
 
 // SetAddresses sets the addresses that a source announces.
@@ -173,9 +197,18 @@ func (a *Advertiser) SetAddresses(s Source, addresses []policy.Address) {
 func (a *Advertiser) announce() {
 	own := names(a.peers[ControlPlane])
 	routes := policy.Routes(a.node, own, a.ads[ControlPlane], a.addresses[ControlPlane])
-	all := slices.Concat(own, names(a.peers[Services]))
-	for peer, list := range policy.Routes(a.node, all, a.ads[Services], a.addresses[Services]) {
-		routes[peer] = append(routes[peer], list...)
+	others := own
+	for _, name := range names(a.peers[Services]) {
+		if a.shared[name] != "" {
+			others = slices.DeleteFunc(slices.Clone(others), func(n string) bool {
+				return n == a.shared[name] // its Services' routes are those of name
+			})
+		}
+	}
+	others = slices.Concat(others, names(a.peers[Services]))
+	for peer, list := range policy.Routes(a.node, others, a.ads[Services], a.addresses[Services]) {
+		name := cmp.Or(a.shared[peer], peer)
+		routes[name] = append(routes[name], list...)
 	}
 	a.speaker.SetRoutes(routes)
 }
