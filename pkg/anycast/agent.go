@@ -59,9 +59,11 @@ type Agent struct {
 	watcher *link.Watcher
 	source  *static.Source
 	hosts   atomic.Pointer[[]string] // where the own API server may listen
-	machine *Machine
-	events  chan Event
-	closed  func() // ends the sessions, and returns when they have ended
+	// holdTime is the longest of the peers, in nanoseconds.
+	holdTime atomic.Int64
+	machine  *Machine
+	events   chan Event
+	closed   func() // ends the sessions, and returns when they have ended
 
 	loopHealth, probeHealth, peerHealth *reporter.Reporter
 
@@ -246,6 +248,7 @@ func (a *Agent) refreshHosts() {
 // stand.
 func (a *Agent) followPeers(start bool) error {
 	peers, changed, err := a.source.Read()
+	a.holdTime.Store(int64(a.source.HoldTime()))
 	if err == nil && (changed || start) {
 		err = a.cfg.Advertiser.SetPeers(advertiser.ControlPlane, peers.Peers, peers.Advertisements)
 	}

@@ -110,7 +110,8 @@ func (a *Agent) announce(worse bool) {
 func (a *Agent) write() bool {
 	lo, err := link.Loopback()
 	if err == nil {
-		lifetime := a.cfg.Settings.BGPHoldTime + beyondHoldTime + vip.KernelLag + time.Second
+		hold := time.Duration(a.holdTime.Load())
+		lifetime := hold + beyondHoldTime + vip.KernelLag + time.Second
 		err = a.owner.Update(lo, boottime.Now()+lifetime)
 	}
 	present, read := a.present(lo)
@@ -151,9 +152,7 @@ func (a *Agent) delete() bool {
 // record records what one event changed.
 func (a *Agent) record(before, now Status) {
 	a.status.Store(&now)
-	for _, addr := range a.cfg.Settings.VIPs {
-		a.cfg.Metrics.Holder(addr, now.Owned)
-	}
+	a.cfg.Metrics.Announcement(string(now.State))
 	a.report(now)
 	if before == now || before.State == now.State && before.Reason == now.Reason {
 		return

@@ -24,6 +24,9 @@ const (
 	Stopped State = "stopped"
 )
 
+// States returns all states, that at the start first.
+func States() []State { return []State{Standby, Announcing, Worse, Withdrawn, Stopped} }
+
 // Reason is why the machine is in its state.
 type Reason string
 

@@ -33,6 +33,7 @@ type peer struct {
 	mu      sync.Mutex // guards the following fields
 	cfg     PeerConfig
 	routes  []Route
+	pathUp  bool // since the last turn of run
 	given   bool // routes were given, or the peer has none of an earlier agent
 	version int  // of cfg and routes
 	synced  int  // the version that the peer has
@@ -64,13 +65,32 @@ const (
 	notifyTime = time.Second
 )
 
-// setRoutes sets what the peer shall have.
-func (p *peer) setRoutes(routes []Route) {
+// setRoutes sets what the peer shall have. given reports whether that is known: else the peer has
+// nothing, or what an earlier agent left.
+func (p *peer) setRoutes(routes []Route, given bool) {
 	p.mu.Lock()
-	p.routes, p.given = routes, true
+	p.routes, p.given = routes, p.given || given
 	p.version++
 	p.mu.Unlock()
 	p.wake.Notify()
+}
+
+// retry makes the next attempt due, and compares the next hops.
+func (p *peer) retry() {
+	p.mu.Lock()
+	p.pathUp = true
+	p.version++
+	p.mu.Unlock()
+	p.wake.Notify()
+}
+
+// takePathUp reports whether there was a retry since the last call.
+func (p *peer) takePathUp() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was := p.pathUp
+	p.pathUp = false
+	return was
 }
 
 // update changes what can change within a session (B11).
@@ -157,6 +177,9 @@ func (p *peer) turn(ctx context.Context, got tagged) {
 	p.path.maintain(now)
 	for _, ev := range p.path.changes() {
 		p.carryOut(ctx, ev)
+	}
+	if p.takePathUp() {
+		p.carryOut(ctx, PathUp{})
 	}
 	p.synchronize(ctx)
 }

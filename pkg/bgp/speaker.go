@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/kvip/kvip/pkg/bfd"
 	"github.com/kvip/kvip/pkg/boottime"
@@ -48,6 +49,7 @@ type Speaker struct {
 
 	mu     sync.Mutex
 	ctx    context.Context // of Run; nil before
+	began  time.Duration   // when Run did
 	peers  map[string]*peer
 	routes map[string][]Route // nil before SetRoutes
 
@@ -121,9 +123,10 @@ func (s *Speaker) SetPeers(list []PeerConfig) error {
 
 // add makes a peer, which begins when a former one of its name has left.
 func (s *Speaker) add(cfg PeerConfig, former *peer) *peer {
-	p := newPeer(cfg, &s.cfg, s.cfg.Restarted && s.ctx == nil)
-	p.routes = s.routes[cfg.Name]
-	p.given = p.given || s.routes != nil
+	recent := s.ctx == nil || s.cfg.Clock()-s.began < MaxGracefulRestart
+	p := newPeer(cfg, &s.cfg, s.cfg.Restarted && recent && former == nil && cfg.GracefulRestart > 0)
+	routes, given := s.routes[cfg.Name]
+	p.routes, p.given = routes, p.given || given
 	if former != nil {
 		s.remove(former, Stop{Notification: cease(ceaseConfig, ""), Why: "the configuration changes"})
 		p.former = former.done
@@ -158,7 +161,8 @@ func (s *Speaker) remove(p *peer, stop Stop) {
 	close(p.done)
 }
 
-// SetRoutes sets what each peer shall have, by its name. Peers without an entry have no routes.
+// SetRoutes sets what each peer shall have, by its name. Peers without an entry have no routes; one
+// that may have kept those of an earlier agent keeps them until there is an entry (B9).
 // The routes of a peer are in the order in which they are sent, those of the control plane first;
 // their prefixes differ. The caller must not change the routes afterwards.
 func (s *Speaker) SetRoutes(routes map[string][]Route) {
@@ -169,7 +173,18 @@ func (s *Speaker) SetRoutes(routes map[string][]Route) {
 		s.routes = map[string][]Route{}
 	}
 	for name, p := range s.peers {
-		p.setRoutes(routes[name])
+		list, given := s.routes[name]
+		p.setRoutes(list, given)
+	}
+}
+
+// Retry lets all peers without a session try again at once, and finds out the next hops anew: a
+// link has changed (B14).
+func (s *Speaker) Retry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.peers {
+		p.retry()
 	}
 }
 
@@ -200,7 +215,7 @@ func (s *Speaker) Status() []Status {
 // Run keeps the sessions until ctx ends, and then ends them in order. Call it once.
 func (s *Speaker) Run(ctx context.Context) error {
 	s.mu.Lock()
-	s.ctx = ctx
+	s.ctx, s.began = ctx, s.cfg.Clock()
 	for _, p := range s.peers {
 		s.start(p)
 	}

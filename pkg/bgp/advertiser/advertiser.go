@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/bfd"
 	"github.com/kvip/kvip/pkg/bgp"
 	"github.com/kvip/kvip/pkg/bgp/policy"
@@ -59,13 +60,17 @@ type Advertiser struct {
 	bfd     *bfd.Server
 	speaker *bgp.Speaker
 	radv    *radv.Sender // on the links of peers without an address
+	watcher *link.Watcher
 
 	mu        sync.Mutex
 	node      policy.Node
 	peers     map[Source][]policy.Peer
 	ads       map[Source][]policy.Advertisement
 	addresses map[Source][]policy.Address
-	shared    map[string]string // peers of Services that are peers of the control plane
+	// own and others are the peers of this node. shared has peers of Services that are peers of the
+	// control plane as well, and the names of those.
+	own, others []policy.Peer
+	shared      map[string]string
 }
 
 // New connects the components. It starts nothing.
@@ -76,7 +81,8 @@ func New(cfg Config) (a *Advertiser, err error) {
 	a = &Advertiser{
 		cfg: cfg, node: cfg.Node, peers: map[Source][]policy.Peer{},
 		ads: map[Source][]policy.Advertisement{}, addresses: map[Source][]policy.Address{},
-		radv: radv.New(radv.Config{Permit: cfg.Permit, Clock: cfg.Clock, Log: cfg.Log}),
+		watcher: link.NewWatcher(link.WatchConfig{Log: cfg.Log}),
+		radv:    radv.New(radv.Config{Permit: cfg.Permit, Clock: cfg.Clock, Log: cfg.Log}),
 	}
 	sessions := newSessionLog(cfg.Log)
 	onChange := func(s bgp.Status) {
@@ -130,10 +136,33 @@ func (a *Advertiser) Run(ctx context.Context) error {
 	defer stop()
 	var group errgroup.Group
 	group.Go(func() error { return a.bfd.Run(detached) })
+	group.Go(func() error { return a.watcher.Run(detached) })
+	group.Go(func() error { return a.followLinks(detached) })
 	group.Go(func() error { return a.radv.Run(detached) })
 	err := a.speaker.Run(ctx) // it ends the sessions of BFD before its own
 	stop()
 	return errors.Join(err, group.Wait())
+}
+
+// retryInterval is the shortest time between two retries because of links.
+const retryInterval = time.Second
+
+// followLinks lets peers try again when a link changes, until ctx ends (B14).
+func (a *Advertiser) followLinks(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case ev := <-a.watcher.Events():
+			if ev.Kind != link.LinkChanged {
+				continue
+			}
+			a.speaker.Retry()
+			if !backoff.Sleep(ctx, retryInterval) {
+				return nil
+			}
+		}
+	}
 }
 
 // SetPeers sets the peers of a source, and its advertisements. It returns what is wrong with peers,
@@ -159,19 +188,20 @@ func (a *Advertiser) SetLabels(labels map[string]string) error {
 // apply passes peers and routes to the speaker. A peer of Services that is one of the control plane
 // as well shares its session: a router has one with a node.
 func (a *Advertiser) apply() error {
-	peers := policy.Peers(a.node, a.peers[ControlPlane])
-	a.shared = map[string]string{}
+	a.own, a.others, a.shared = policy.Peers(a.node, a.peers[ControlPlane]), nil, map[string]string{}
+	configs := configsOf(a.own)
 	for _, p := range policy.Peers(a.node, a.peers[Services]) {
-		i := slices.IndexFunc(peers, func(own bgp.PeerConfig) bool { return own.SamePeer(p) })
-		if i >= 0 && i < len(a.peers[ControlPlane]) {
-			a.shared[p.Name] = peers[i].Name
+		i := slices.IndexFunc(a.own, func(own policy.Peer) bool { return own.SamePeer(p.PeerConfig) })
+		a.others = append(a.others, p)
+		if i >= 0 {
+			a.shared[p.Name] = a.own[i].Name
 			continue
 		}
-		peers = append(peers, p)
+		configs = append(configs, p.PeerConfig)
 	}
 	a.announce()
-	a.radv.SetLinks(links(peers))
-	return a.speaker.SetPeers(peers)
+	a.radv.SetLinks(links(configs))
+	return a.speaker.SetPeers(configs)
 }
 
 // links returns the links on which peers are discovered.
@@ -180,6 +210,15 @@ func links(peers []bgp.PeerConfig) (list []string) {
 		if p.Discover.Interface != "" && p.Unusable == "" {
 			list = append(list, p.Discover.Interface)
 		}
+	}
+	return list
+}
+
+// configsOf returns the sessions of peers.
+func configsOf(peers []policy.Peer) []bgp.PeerConfig {
+	list := make([]bgp.PeerConfig, len(peers))
+	for i, p := range peers {
+		list[i] = p.PeerConfig
 	}
 	return list
 }
@@ -193,33 +232,29 @@ func (a *Advertiser) SetAddresses(s Source, addresses []policy.Address) {
 }
 
 // announce passes the routes to the speaker. Addresses of the control plane go to its own peers,
-// which a change of the API's objects does not touch (B13); those of Services go to all.
-func (a *Advertiser) announce() {
-	own := names(a.peers[ControlPlane])
-	routes := policy.Routes(a.node, own, a.ads[ControlPlane], a.addresses[ControlPlane])
-	others := own
-	for _, name := range names(a.peers[Services]) {
-		if a.shared[name] != "" {
-			others = slices.DeleteFunc(slices.Clone(others), func(n string) bool {
-				return n == a.shared[name] // its Services' routes are those of name
-			})
+// which a change of the API's objects does not touch (B13); those of Services go to all. Peers of
+// Services alone wait until the addresses of Services are known (B9).
+func (a *Advertiser) announce() { a.speaker.SetRoutes(a.routes()) }
+
+// routes returns what each peer shall have.
+func (a *Advertiser) routes() map[string][]bgp.Route {
+	routes := policy.Routes(a.node, a.own, a.ads[ControlPlane], a.addresses[ControlPlane])
+	if list, known := a.addresses[Services]; known {
+		peers := slices.DeleteFunc(slices.Clone(a.own), func(own policy.Peer) bool {
+			for _, name := range a.shared {
+				if name == own.Name { // it receives what its other name does
+					return true
+				}
+			}
+			return false
+		})
+		peers = append(peers, a.others...)
+		for peer, more := range policy.Routes(a.node, peers, a.ads[Services], list) {
+			name := cmp.Or(a.shared[peer], peer)
+			routes[name] = append(routes[name], more...)
 		}
 	}
-	others = slices.Concat(others, names(a.peers[Services]))
-	for peer, list := range policy.Routes(a.node, others, a.ads[Services], a.addresses[Services]) {
-		name := cmp.Or(a.shared[peer], peer)
-		routes[name] = append(routes[name], list...)
-	}
-	a.speaker.SetRoutes(routes)
-}
-
-// names returns the names of peers.
-func names(peers []policy.Peer) []string {
-	list := make([]string, len(peers))
-	for i, p := range peers {
-		list[i] = p.Name
-	}
-	return list
+	return routes
 }
 
 // Flushed reports whether all peers with a session have acknowledged what was to be sent (B4).

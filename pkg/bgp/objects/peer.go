@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -21,6 +22,9 @@ type Environment struct {
 	RouterID netip.Addr
 	// Profiles are the BFDProfiles by name.
 	Profiles map[string]v1alpha1.BFDProfile
+	// MaxHoldTime limits the hold times that are offered, which an address must outlive (B7): the
+	// peer takes the lower one. 0: no limit.
+	MaxHoldTime time.Duration
 	// Password returns the password in a Secret. Nil: there are no Secrets.
 	Password func(v1alpha1.SecretReference) (string, error)
 }
@@ -51,6 +55,10 @@ func Peers(obj v1alpha1.BGPPeer, env Environment) ([]policy.Peer, error) {
 	if spec.DualStackAddressFamily || spec.Interface != "" {
 		cfg.Families = []bgp.Family{bgp.IPv4, bgp.IPv6}
 	}
+	if env.MaxHoldTime > 0 {
+		cfg.HoldTime = min(cmp.Or(cfg.HoldTime, bgp.DefaultHoldTime), env.MaxHoldTime)
+		cfg.Keepalive = min(cfg.Keepalive, cfg.HoldTime/3)
+	}
 	setBFD(&cfg, spec, env)
 	setPassword(&cfg, spec, env)
 	var list []policy.Peer
@@ -58,7 +66,7 @@ func Peers(obj v1alpha1.BGPPeer, env Environment) ([]policy.Peer, error) {
 		if err := one.Validate(); err != nil {
 			return nil, err
 		}
-		list = append(list, policy.Peer{PeerConfig: one, Nodes: nodes})
+		list = append(list, policy.Peer{PeerConfig: one, Object: obj.Name, Nodes: nodes})
 	}
 	return list, nil
 }

@@ -17,6 +17,8 @@ type Node struct {
 // Peer is a peer of some nodes.
 type Peer struct {
 	bgp.PeerConfig
+	// Object is the name by which advertisements select the peer; empty: that of the session.
+	Object string
 	// Nodes selects the nodes with a session; none: all.
 	Nodes []Selector
 }
@@ -59,21 +61,21 @@ type Address struct {
 	WithoutEndpoints bool
 }
 
-// Peers returns the configurations of the peers of a node.
-func Peers(node Node, all []Peer) []bgp.PeerConfig {
-	var list []bgp.PeerConfig
+// Peers returns the peers of a node.
+func Peers(node Node, all []Peer) []Peer {
+	var list []Peer
 	for _, p := range all {
 		if matchesAny(p.Nodes, node.Labels) {
-			list = append(list, p.PeerConfig)
+			list = append(list, p)
 		}
 	}
 	return list
 }
 
-// Routes returns what each of the peers receives from a node. An address that no advertisement
+// Routes returns what each of the peers receives from a node, by the name of the session. An address that no advertisement
 // selects is not announced. If several select it for one peer, the route has the communities of
 // all, and each other attribute from the first one by name that sets it.
-func Routes(node Node, peers []string, ads []Advertisement, addresses []Address,
+func Routes(node Node, peers []Peer, ads []Advertisement, addresses []Address,
 ) map[string][]bgp.Route {
 	ads = slices.SortedFunc(slices.Values(ads), func(a, b Advertisement) int {
 		return cmp.Compare(a.Name, b.Name)
@@ -86,14 +88,19 @@ func Routes(node Node, peers []string, ads []Advertisement, addresses []Address,
 		t := table{index: map[netip.Prefix]int{}}
 		for _, address := range addresses {
 			for _, ad := range ads {
-				if ad.selects(address) && (len(ad.Peers) == 0 || slices.Contains(ad.Peers, peer)) {
+				if ad.selects(address) && ad.goesTo(peer) {
 					t.add(ad.prefix(address.Addr), address, ad.Attributes)
 				}
 			}
 		}
-		result[peer] = t.routes()
+		result[peer.Name] = t.routes()
 	}
 	return result
+}
+
+// goesTo reports whether a peer receives what the advertisement selects.
+func (ad Advertisement) goesTo(p Peer) bool {
+	return len(ad.Peers) == 0 || slices.Contains(ad.Peers, cmp.Or(p.Object, p.Name))
 }
 
 // selects reports whether the advertisement announces an address.

@@ -122,7 +122,8 @@ func TestPermit(t *testing.T) {
 	asked := make(chan struct{}, 16)
 	s := New(Config{Permit: func() bool { asked <- struct{}{}; return false }})
 	s.SetLinks([]string{"no-such-link"})
-	if pause := s.turn(0); pause != retryInterval || len(asked) != 1 || s.links["no-such-link"].sent != 0 {
+	pause := s.turn(0)
+	if pause != retryInterval || len(asked) != 1 || s.links["no-such-link"].sent != 0 {
 		t.Errorf("next turn in %v, asked %d times", pause, len(asked))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -53,6 +54,16 @@ func New(cfg config.Config, routerID netip.Addr) *Source {
 		}
 	}
 	return s
+}
+
+// HoldTime returns the longest hold time of the peers that were read last: for that long a router
+// may use the route of a silent node.
+func (s *Source) HoldTime() time.Duration {
+	longest := s.cfg.BGPHoldTime
+	for _, p := range s.last.Peers {
+		longest = max(longest, p.HoldTime)
+	}
+	return longest
 }
 
 // Read reads the files. changed reports whether the result differs from that of the last call. An
@@ -109,7 +120,7 @@ func (s *Source) fromFlag(flag config.BGPPeer) (policy.Peer, error) {
 	}
 	if flag.PasswordFile != "" {
 		var err error
-		if cfg.Password, err = readPassword(flag.PasswordFile); err != nil {
+		if cfg.Password, err = ReadPassword(flag.PasswordFile); err != nil {
 			cfg.Unusable = fmt.Sprintf("no session without its password: %v", err)
 		}
 	}
@@ -119,8 +130,16 @@ func (s *Source) fromFlag(flag config.BGPPeer) (policy.Peer, error) {
 	return policy.Peer{PeerConfig: cfg}, nil
 }
 
-// readPassword reads a password: the content of a file without the line end.
-func readPassword(path string) (string, error) {
+// ReadPassword reads a password: the content of a file without the line end. It refuses a file that
+// every user can read.
+func ReadPassword(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if info.Mode().Perm()&0o007 != 0 {
+		return "", fmt.Errorf("%s is accessible to every user: set its mode to 0600", path)
+	}
 	data, err := readLimited(path, maxPassword)
 	if err != nil {
 		return "", err
@@ -158,14 +177,19 @@ func (s *Source) addFile(p *Peers) error {
 	}
 	file, err := parse(data)
 	if err == nil {
-		err = file.add(p, objects.Environment{
-			RouterID: s.routerID, Profiles: file.profiles, Password: file.noSecret,
-		}, s.families)
+		err = file.add(p, environment(file, s.routerID), s.families)
 	}
 	if err != nil {
 		return fmt.Errorf("read --bgp-config %s: %w", path, err)
 	}
 	return nil
+}
+
+// environment returns what the objects of a file refer to.
+func environment(f file, routerID netip.Addr) objects.Environment {
+	return objects.Environment{
+		RouterID: routerID, Profiles: f.profiles, Password: f.noSecret,
+	}
 }
 
 // file is the content of --bgp-config.

@@ -103,8 +103,12 @@ func (b *bird) attributes(a Announcement) string {
 func birdName(i int) string { return fmt.Sprintf("neighbor%d", i) }
 
 func (b *bird) neighbor(t *configText, i int, n Neighbor) {
-	t.line("protocol bgp %s {\n  debug { states, events, packets };\n  local as %d;",
-		birdName(i), b.cfg.AS)
+	local := ""
+	if n.BFD != nil && n.Multihop > 0 && n.Addr.IsValid() { // BIRD requires it
+		local = b.Host.Addr(n.Addr.Is4()).String() + " "
+	}
+	t.line("protocol bgp %s {\n  debug { states, events, packets };\n  local %sas %d;",
+		birdName(i), local, b.cfg.AS)
 	switch {
 	case n.Addr.IsValid():
 		t.line("  neighbor %s as %d;", n.Addr, n.AS)

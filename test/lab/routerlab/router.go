@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	startTimeout   = time.Minute      // of each daemon, with 100 000 routes on a busy machine
+	startTimeout   = 3 * time.Minute  // of each daemon, with 100 000 routes on a busy machine
 	commandTimeout = 30 * time.Second // of a query
 	stopGrace      = 10 * time.Second // until a daemon that does not end is killed
 )

@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/kvip/kvip/test/lab/netlab"
 )
 
 // Established is the state of a session that carries routes.
@@ -70,12 +72,49 @@ func (r *Router) KernelRoutes() (all []KernelRoute, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read routes of host %s: %w", r.Host.Name, err)
 	}
+	return fromRouter(routes), nil
+}
+
+// KernelTable reads the same routes often, and also while the host has no router. Make it with
+// OpenKernelTable. It is safe for concurrent use.
+type KernelTable struct {
+	host *netlab.Host
+	nl   *netlink.Handle
+}
+
+// OpenKernelTable opens the main table of a host. Close it.
+func OpenKernelTable(h *netlab.Host) (*KernelTable, error) {
+	t := &KernelTable{host: h}
+	err := h.Do(func() (err error) {
+		t.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open routes of host %s: %w", h.Name, err)
+	}
+	return t, nil
+}
+
+// Routes returns the routes that a router installed.
+func (t *KernelTable) Routes() ([]KernelRoute, error) {
+	routes, err := t.nl.RouteList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("read routes of host %s: %w", t.host.Name, err)
+	}
+	return fromRouter(routes), nil
+}
+
+// Close closes the table.
+func (t *KernelTable) Close() { t.nl.Close() }
+
+// fromRouter selects the routes that a router installed.
+func fromRouter(routes []netlink.Route) (all []KernelRoute) {
 	for _, route := range routes {
 		if slices.Contains(installers, route.Protocol) {
 			all = append(all, kernelRoute(route))
 		}
 	}
-	return all, nil
+	return all
 }
 
 func kernelRoute(route netlink.Route) KernelRoute {

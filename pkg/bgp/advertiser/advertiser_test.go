@@ -1,0 +1,134 @@
+package advertiser
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/kvip/kvip/pkg/bgp"
+	"github.com/kvip/kvip/pkg/bgp/policy"
+)
+
+// peer returns a peer at an address of 192.0.2.0/24.
+func peer(name string, host byte) policy.Peer {
+	return policy.Peer{PeerConfig: bgp.PeerConfig{
+		Name: name, LocalAS: 65010, PeerAS: 65000, RouterID: netip.MustParseAddr("192.0.2.99"),
+		Address: netip.AddrFrom4([4]byte{192, 0, 2, host}),
+	}, Object: name}
+}
+
+var all = []policy.Advertisement{{Name: "all"}}
+
+func newTestAdvertiser(t *testing.T) *Advertiser {
+	t.Helper()
+	a, err := New(Config{Node: policy.Node{Name: "n", Labels: map[string]string{"rack": "1"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// sessions returns the names of the sessions.
+func sessions(a *Advertiser) (names []string) {
+	for _, s := range a.Status() {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// given renders the routes that the speaker was given.
+func given(a *Advertiser) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	text := ""
+	for _, peer := range slices.Sorted(keys(a.routes())) {
+		text += peer + ":"
+		for _, r := range a.routes()[peer] {
+			text += fmt.Sprintf(" %v", r.Prefix.Addr())
+		}
+		text += "; "
+	}
+	return text
+}
+
+func keys(m map[string][]bgp.Route) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// TestOneSessionWithARouter: the control plane and Services share the session with a router, and the
+// routes of Services are those that its object selects.
+func TestOneSessionWithARouter(t *testing.T) {
+	a := newTestAdvertiser(t)
+	vip := policy.Address{Addr: netip.MustParseAddr("198.51.100.1"), ControlPlane: true}
+	web := policy.Address{Addr: netip.MustParseAddr("203.0.113.1"), Pool: "p"}
+	if err := a.SetPeers(ControlPlane, []policy.Peer{peer("192.0.2.1", 1), peer("192.0.2.3", 3)},
+		all); err != nil {
+		t.Fatal(err)
+	}
+	ads := []policy.Advertisement{{Name: "a", Peers: []string{"r1", "r2"}}}
+	if err := a.SetPeers(Services, []policy.Peer{peer("r1", 1), peer("r2", 2)}, ads); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(sessions(a)); got != "[192.0.2.1 192.0.2.3 r2]" {
+		t.Errorf("sessions %s", got)
+	}
+	a.SetAddresses(ControlPlane, []policy.Address{vip})
+	a.SetAddresses(Services, []policy.Address{web})
+	const want = "192.0.2.1: 198.51.100.1 203.0.113.1; 192.0.2.3: 198.51.100.1; r2: 203.0.113.1; "
+	if got := given(a); got != want {
+		t.Errorf("routes %q, want %q", got, want)
+	}
+}
+
+// TestB9ServicesWaitForTheirAddresses: a peer that may have kept routes is given none before the
+// addresses are known.
+func TestB9ServicesWaitForTheirAddresses(t *testing.T) {
+	a := newTestAdvertiser(t)
+	if err := a.SetPeers(Services, []policy.Peer{peer("r1", 1)}, all); err != nil {
+		t.Fatal(err)
+	}
+	if got := given(a); got != "" {
+		t.Errorf("before: %q", got)
+	}
+	a.SetAddresses(Services, nil)
+	if got := given(a); got != "r1:; " {
+		t.Errorf("without addresses: %q", got)
+	}
+}
+
+// TestPeersOfOtherNodes have no session, until a label changes.
+func TestPeersOfOtherNodes(t *testing.T) {
+	a := newTestAdvertiser(t)
+	mine, other := peer("r1", 1), peer("r2", 1)
+	mine.Nodes = []policy.Selector{{{Key: "rack", Operator: policy.In, Values: []string{"1"}}}}
+	other.Nodes = []policy.Selector{{{Key: "rack", Operator: policy.In, Values: []string{"2"}}}}
+	if err := a.SetPeers(Services, []policy.Peer{mine, other}, all); err != nil {
+		t.Fatal(err)
+	}
+	for _, rack := range []string{"1", "2", "1"} {
+		if err := a.SetLabels(map[string]string{"rack": rack}); err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(sessions(a)); got != "[r"+rack+"]" {
+			t.Errorf("rack %s: %s", rack, got)
+		}
+	}
+}
+
+// TestOneBadPeerHoldsUpNoOther: it is reported.
+func TestOneBadPeerHoldsUpNoOther(t *testing.T) {
+	a := newTestAdvertiser(t)
+	bad := peer("bad", 2)
+	bad.LocalAS = 0
+	err := a.SetPeers(Services, []policy.Peer{bad, peer("r1", 1)}, all)
+	if got := fmt.Sprint(sessions(a)); err == nil || got != "[r1]" {
+		t.Errorf("%s, %v", got, err)
+	}
+}
