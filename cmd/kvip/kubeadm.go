@@ -204,7 +204,7 @@ func (p *preparation) complete() error {
 
 // plan reads the configuration, or makes one. old is the text that was read.
 func (p *preparation) plan(cmd *cobra.Command) (plan kubeadm.Plan, old []byte, err error) {
-	request := kubeadm.Request{VIPs: p.cfg.VIPs}
+	request := kubeadm.Request{VIPs: p.cfg.VIPs, Routed: p.cfg.ByBGP()}
 	if cmd.Flags().Changed("port") {
 		if err := p.cfg.Validate(config.APIServer); err != nil {
 			return plan, nil, err

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/bgp/static"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/vip"
@@ -41,7 +43,7 @@ func Preflight(cfg config.Config) error {
 		}
 	}
 	if cfg.ByBGP() {
-		return nil
+		return checkBGPPeers(cfg, addresses)
 	}
 	return checkLink(cfg)
 }
@@ -90,6 +92,36 @@ func checkRouted(v netip.Addr, addresses []link.HostAddr) error {
 				Reason: fmt.Sprintf("%s is in the network %s of %s, and --announce=bgp needs an address "+
 					"that is reached by routes alone", v, a.Prefix.Masked(), a.Link),
 				Hint: "choose one outside of the nodes' networks, or --announce=arp"}
+		}
+	}
+	return nil
+}
+
+// checkBGPPeers rejects peers that this host contradicts, and password files that cannot be used:
+// there is no session without its password (B12).
+func checkBGPPeers(cfg config.Config, addresses []link.HostAddr) error {
+	invalid := func(p config.BGPPeer, reason, hint string) error {
+		return &config.UsageError{Flag: "bgp-peer", Reason: p.Target() + ": " + reason, Hint: hint}
+	}
+	for _, p := range cfg.BGPPeers {
+		for _, a := range addresses {
+			if a.Prefix.Addr() == p.Address.WithZone("") && !p.Address.IsLoopback() {
+				return invalid(p, "it is an address of this host, on "+a.Link, "give that of a router")
+			}
+		}
+		for _, name := range []string{p.Interface, p.SourceInterface} {
+			if name == "" {
+				continue
+			}
+			if _, err := net.InterfaceByName(name); err != nil {
+				return invalid(p, "there is no interface "+name, "name an existing one")
+			}
+		}
+		if p.PasswordFile == "" {
+			continue
+		}
+		if _, err := static.ReadPassword(p.PasswordFile); err != nil {
+			return invalid(p, err.Error(), "write the password into a file that only root can read")
 		}
 	}
 	return nil

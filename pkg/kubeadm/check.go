@@ -94,7 +94,7 @@ func (f *File) plan(r Request, e endpoint, l localServer) (Plan, error) {
 		plan.Notes = append(plan.Notes, note...)
 	}
 	for _, v := range plan.VIPs {
-		if err := f.checkVIP(v, r.Host, l); err != nil {
+		if err := f.checkVIP(v, r, l); err != nil {
 			return plan, err
 		}
 	}
@@ -178,7 +178,7 @@ func (e endpoint) checkHost(host string, vips []netip.Addr,
 }
 
 // checkVIP compares a VIP with the other addresses of the file and of the host.
-func (f *File) checkVIP(v netip.Addr, host []Address, l localServer) error {
+func (f *File) checkVIP(v netip.Addr, r Request, l localServer) error {
 	const moves, fix = "is the VIP, which moves between nodes",
 		"write the node's own address, or choose a free address as VIP"
 	if a, err := netip.ParseAddr(l.endpoint.AdvertiseAddress); err == nil && a.Unmap() == v {
@@ -206,10 +206,10 @@ func (f *File) checkVIP(v netip.Addr, host []Address, l localServer) error {
 	if err := f.checkSubnets(v); err != nil {
 		return err
 	}
-	if host == nil {
+	if r.Host == nil {
 		return nil
 	}
-	return checkHostAddresses(v, host)
+	return checkHostAddresses(v, r.Host, r.Routed)
 }
 
 // checkSubnets refuses a VIP that the cluster may assign to a pod or a Service.
@@ -247,8 +247,9 @@ func (f *File) checkSubnets(v netip.Addr) error {
 }
 
 // checkHostAddresses compares a VIP with this host's addresses. It ignores those that kvip
-// assigned: the command may run again on the holder.
-func checkHostAddresses(v netip.Addr, host []Address) error {
+// assigned: the command may run again on the holder. A routed VIP must be in no subnet of the host,
+// another one in one of them.
+func checkHostAddresses(v netip.Addr, host []Address, routed bool) error {
 	conflict := func(reason Reason, problem, fix string) error {
 		return &Conflict{Reason: reason, Field: "--vip", Value: v.String(), Problem: problem, Fix: fix}
 	}
@@ -272,7 +273,11 @@ func checkHostAddresses(v netip.Addr, host []Address) error {
 			onLink = true
 		}
 	}
-	if onLink {
+	switch {
+	case routed && onLink:
+		return conflict(VIPOnLink, "is in a subnet of this host, where neighbours would ask for it",
+			"choose an address outside of the nodes' subnets for --announce=bgp, or --announce=arp")
+	case routed || onLink:
 		return nil
 	}
 	problem := "is outside of every subnet of this host, which has none of that family"
@@ -282,8 +287,8 @@ func checkHostAddresses(v netip.Addr, host []Address) error {
 	return conflict(
 		VIPOffLink,
 		problem,
-		"choose an address in one of the node's subnets, or add --skip-host-checks to prepare files "+
-			"for another machine",
+		"choose an address in one of the node's subnets, add --announce=bgp for an address that is "+
+			"reached by routes, or --skip-host-checks to prepare files for another machine",
 	)
 }
 

@@ -20,13 +20,14 @@ type conflictRow struct {
 	vips       string
 	port       int
 	host       []Address
+	routed     bool
 	reason     Reason
 	words      []string // of the sentence: field, value, what to do
 }
 
 func (row conflictRow) run(t *testing.T) (Plan, error) {
 	t.Helper()
-	r := Request{Port: row.port, Host: row.host, Resolve: names(map[string]string{
+	r := Request{Port: row.port, Host: row.host, Routed: row.routed, Resolve: names(map[string]string{
 		"vip.example": "192.0.2.10", "both.example": "192.0.2.10,2001:db8::10",
 		"other.example": "192.0.2.11", "mixed.example": "192.0.2.10,192.0.2.11"})}
 	if row.vips != "" {
@@ -318,6 +319,15 @@ var conflictRows = []conflictRow{
 		host:   prefixes("192.0.2.7/24", "fe80::1/64", "::1/128"),
 		reason: VIPOffLink,
 		words:  []string{"2001:db8::10", "none of that family"},
+	},
+	{
+		name:   "by BGP, in a subnet",
+		text:   clusterHead,
+		vips:   "192.0.2.10",
+		host:   prefixes("192.0.2.7/24"),
+		routed: true,
+		reason: VIPOnLink,
+		words:  []string{"192.0.2.10", "--announce=bgp"},
 	},
 	{
 		name:   "broadcast",

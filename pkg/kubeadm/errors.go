@@ -38,6 +38,8 @@ const (
 	VIPOnHost Reason = "VIPOnHost"
 	// VIPOffLink is a VIP outside of every subnet of this host.
 	VIPOffLink Reason = "VIPOffLink"
+	// VIPOnLink is a VIP for BGP in a subnet of this host.
+	VIPOnLink Reason = "VIPOnLink"
 	// VIPIsSubnetAddress is a VIP that is the network or broadcast address of this host's subnet.
 	VIPIsSubnetAddress Reason = "VIPIsSubnetAddress"
 	// VIPInPodSubnet is a VIP that the cluster may assign to a pod.

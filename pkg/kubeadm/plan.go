@@ -23,6 +23,8 @@ type Request struct {
 	Resolve func(name string) ([]netip.Addr, error)
 	// Host has the addresses of this host. Nil: they are not checked.
 	Host []Address
+	// Routed reports that routes lead to the VIPs, which BGP announces.
+	Routed bool
 }
 
 // Address is one address of this host.

@@ -169,6 +169,19 @@ func TestErrorsNameTheirPlace(t *testing.T) {
 	}
 }
 
+// TestB7RoutedAddressOfTheHost: a VIP that is reached by routes is in no subnet of the node.
+func TestB7RoutedAddressOfTheHost(t *testing.T) {
+	v := netip.MustParseAddr("198.51.100.1")
+	if err := checkHostAddresses(v, prefixes("192.0.2.11/24"), true); err != nil {
+		t.Error(err)
+	}
+	var conflict *Conflict
+	err := checkHostAddresses(v, prefixes("192.0.2.11/24", "198.51.100.9/24"), true)
+	if !errors.As(err, &conflict) || conflict.Reason != VIPOnLink {
+		t.Errorf("in a subnet: %v", err)
+	}
+}
+
 // TestAddressesOfTheHost has what a VIP must not be, and what does not matter.
 func TestAddressesOfTheHost(t *testing.T) {
 	managed := []Address{{Prefix: netip.MustParsePrefix("192.0.2.10/32"), Link: "eth0", Managed: true}}
@@ -188,7 +201,7 @@ func TestAddressesOfTheHost(t *testing.T) {
 		{"the broadcast address", prefixes("192.0.2.9/31", "192.0.2.4/29"), VIPOffLink},
 		{"another family", prefixes("2001:db8::1/64"), VIPOffLink},
 	} {
-		err := checkHostAddresses(netip.MustParseAddr("192.0.2.10"), row.host)
+		err := checkHostAddresses(netip.MustParseAddr("192.0.2.10"), row.host, false)
 		var conflict *Conflict
 		if row.want == "" && err != nil ||
 			row.want != "" && (!errors.As(err, &conflict) || conflict.Reason != row.want) {
@@ -198,7 +211,7 @@ func TestAddressesOfTheHost(t *testing.T) {
 	for _, row := range []struct{ vip, prefix string }{{"192.0.2.15", "192.0.2.9/29"}, {"192.0.2.8",
 		"192.0.2.9/29"}, {"2001:db8::", "2001:db8::1/64"}} {
 		var conflict *Conflict
-		if err := checkHostAddresses(netip.MustParseAddr(row.vip), prefixes(row.prefix)); !errors.As(err,
+		if err := checkHostAddresses(netip.MustParseAddr(row.vip), prefixes(row.prefix), false); !errors.As(err,
 			&conflict) ||
 			conflict.Reason != VIPIsSubnetAddress {
 			t.Errorf("%s on %s: %v", row.vip, row.prefix, err)
