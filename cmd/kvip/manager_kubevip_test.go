@@ -88,7 +88,7 @@ func TestRefusedInThePlaceOfKubeVIP(t *testing.T) {
 	}
 	for _, row := range []struct{ env, flags, says string }{
 		{"cp_enable=true vip_arp=true address=api.example.org", "", "kube-vip's address: "},
-		{"cp_enable=true bgp_enable=true address=192.0.2.10", "", "kube-vip's bgp_enable: "},
+		{"cp_enable=true bgp_enable=true address=192.0.2.10", "", "kube-vip's bgp_peers: "},
 		{"cp_enable=true vip_arp=true address=192.0.2.7 vip_nodename=n1", "",
 			"kube-vip's address: 192.0.2.7 is an address of this host"},
 		{"cp_enable=true vip_arp=true address=192.0.2.255 vip_nodename=n1", "", "kube-vip's address: "},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -234,6 +235,7 @@ func checkNodeFlags(cmd *cobra.Command, cfg config.Config) error {
 // newManifestRBAC returns `kvip manifest rbac`.
 func newManifestRBAC() *cobra.Command {
 	cfg := config.DaemonSet()
+	var secrets []string
 	cmd := &cobra.Command{
 		Use:   "rbac",
 		Short: "Print the ServiceAccount, roles and bindings of kvip",
@@ -244,10 +246,14 @@ their health, and to a new token for the ServiceAccount itself. The static pod a
 administrator's credentials. For the DaemonSet, apply them first.
 
 With --services and without --vip they are those of DaemonSet kvip-services: they grant read access
-to Services, EndpointSlices, nodes and pools, and write access to the status of Services and pools,
-to Events and to Leases in the namespace. With --services and --vip one ServiceAccount has both.`,
+to Services, EndpointSlices, nodes, pools and the objects of BGP, and write access to the status of
+Services, pools and objects of BGP, to Events and to Leases in the namespace. With --services and
+--vip one ServiceAccount has both.
+
+No agent may read Secrets, unless --bgp-secret names those with the passwords of BGPPeers.`,
 		Example: `  kvip manifest rbac | kubectl apply -f -
-  kvip manifest rbac --services | kubectl apply -f -`,
+  kvip manifest rbac --services | kubectl apply -f -
+  kvip manifest rbac --services --bgp-secret router-a,router-b | kubectl apply -f -`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			objects, err := manifest.RBAC(cfg)
@@ -257,27 +263,52 @@ to Events and to Leases in the namespace. With --services and --vip one ServiceA
 			if err := cfg.CheckUnusedFlags(cmd.Flags()); err != nil {
 				return err
 			}
-			return manifest.Write(cmd.OutOrStdout(), objects...)
+			passwords, err := secretsRBAC(cfg, secrets)
+			if err != nil {
+				return err
+			}
+			return manifest.Write(cmd.OutOrStdout(), append(objects, passwords...)...)
 		},
 	}
 	cfg.AddFlags(cmd.Flags(), config.Address, config.Lease, config.Services)
 	hideDaemonSet(cmd.Flags())
+	cmd.Flags().StringSliceVar(&secrets, secretFlag, nil,
+		"`names` of Secrets in kube-system with the passwords of BGPPeers, which the agents may read")
+	config.SetSection(cmd.Flags().Lookup(secretFlag), config.ServicesSection)
 	return cmd
+}
+
+// secretFlag names the Secrets that agents of Services may read.
+const secretFlag = "bgp-secret"
+
+// secretsRBAC returns the role for the Secrets of these names, if there are any.
+func secretsRBAC(cfg config.Config, secrets []string) ([]any, error) {
+	if len(secrets) == 0 {
+		return nil, nil
+	}
+	if !cfg.Services {
+		return nil, &config.UsageError{Flag: secretFlag, Reason: "only agents of Services read Secrets",
+			Hint: "add --services, or remove the flag"}
+	}
+	return manifest.BGPSecretsRBAC(cfg, secrets)
 }
 
 // newManifestCRD returns `kvip manifest crd`.
 func newManifestCRD() *cobra.Command {
 	return &cobra.Command{
 		Use:   "crd",
-		Short: "Print the CustomResourceDefinition of IPPool",
+		Short: "Print the CustomResourceDefinitions of pools and of BGP",
 		Long: `
-Print the CustomResourceDefinition of IPPool (kvip.dev/v1alpha1), the pools of addresses for
-Services. Apply it once per cluster, before the first pool. It needs Kubernetes 1.31 or later.`,
+Print the CustomResourceDefinitions of kvip.dev/v1alpha1: IPPool, the pools of addresses for
+Services, and BGPPeer, BGPAdvertisement, BFDProfile and BGPNodeState, which announce addresses to
+routers. Apply them once per cluster, before the first pool, and again after an upgrade. They need
+Kubernetes 1.31 or later.`,
 		Example: `  kvip manifest crd | kubectl apply -f -`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := cmd.OutOrStdout().Write(templates.CRD); err != nil {
-				return fmt.Errorf("write definition: %w", err)
+			all := bytes.Join(templates.CRDs(), []byte("---\n"))
+			if _, err := cmd.OutOrStdout().Write(all); err != nil {
+				return fmt.Errorf("write definitions: %w", err)
 			}
 			return nil
 		},

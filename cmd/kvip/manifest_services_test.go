@@ -30,6 +30,12 @@ func TestManifestsForServices(t *testing.T) {
 		{"rbac --vip 192.0.2.10", "name: kvip-endpoints\n", "services\n"},
 		{"pod --services --vip 192.0.2.10", "port: 2113\n", "kvip-services"},
 		{"pod --services", "port: 2115\n", "--vip"},
+		{"rbac --services", "bgppeers\n", "secrets\n"},
+		{"rbac --services --bgp-secret b,a --bgp-secret=a",
+			"  resourceNames:\n  - a\n  - b\n  resources:\n  - secrets\n", "\x00"},
+		{"rbac --services --bgp-secret a", "name: kvip-services-bgp-secrets\n", "\x00"},
+		{"rbac --services --vip 192.0.2.10 --bgp-secret a", "name: kvip-with-services-bgp-secrets\n",
+			"kvip-services"},
 	} {
 		got := kvip(t, append([]string{"manifest"}, strings.Fields(row.args)...)...)
 		if got.code != exitOK || !strings.Contains(got.stdout, row.has) ||
@@ -46,7 +52,8 @@ func TestManifestsForServices(t *testing.T) {
 		"daemonset --services --lease-duration=6s", "daemonset --vip 192.0.2.10 --service-class=a/b",
 		"pod --vip 192.0.2.10 --services-interface eth1",
 		"pod --services --interface eth0", "rbac --vip 192.0.2.10 --kube-vip",
-		"rbac --services --lease-name a", "rbac --services --services-name=A"} {
+		"rbac --services --lease-name a", "rbac --bgp-secret a", "rbac --services --bgp-secret A",
+		"rbac --services --services-name=A"} {
 		if got := kvip(t, append([]string{"manifest"},
 			strings.Fields(args)...)...); got.code != exitUsage ||
 			got.stdout != "" {
@@ -56,9 +63,16 @@ func TestManifestsForServices(t *testing.T) {
 	}
 }
 
-func TestTheDefinitionIsPrintedAsItIs(t *testing.T) {
-	if got := kvip(t, "manifest", "crd"); got.code != exitOK || got.stdout != string(templates.CRD) {
-		t.Errorf("exit code %d, stderr %q, stdout %s", got.code, got.stderr, got.stdout)
+func TestTheDefinitionsArePrintedAsTheyAre(t *testing.T) {
+	got := kvip(t, "manifest", "crd")
+	documents := strings.Split(got.stdout, "---\n")
+	if got.code != exitOK || len(documents) != len(templates.CRDs()) {
+		t.Fatalf("exit code %d, stderr %q, %d documents", got.code, got.stderr, len(documents))
+	}
+	for i, want := range templates.CRDs() {
+		if documents[i] != string(want) {
+			t.Errorf("document %d is\n%s", i, documents[i])
+		}
 	}
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
@@ -67,7 +81,7 @@ func TestTheDefinitionIsPrintedAsItIs(t *testing.T) {
 	defer full.Close()
 	var stderr bytes.Buffer
 	if code := run([]string{"manifest", "crd"}, full, &stderr); code != exitFailure ||
-		!strings.Contains(stderr.String(), "write definition: ") {
+		!strings.Contains(stderr.String(), "write definitions: ") {
 		t.Errorf("on a full disk: exit code %d, %s", code, &stderr)
 	}
 }

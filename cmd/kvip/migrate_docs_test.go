@@ -49,3 +49,26 @@ func TestMigratePage(t *testing.T) {
 		t.Errorf("ran %d commands and found %d notes", ran, quoted)
 	}
 }
+
+// TestMetalLBPage runs the command of docs/migrate-from-metallb.md that needs no cluster, with a
+// sample in the place of the file, and looks for the notes that the page quotes.
+func TestMetalLBPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/migrate-from-metallb.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, found := strings.Cut(string(page), "<!-- run: migrate from metallb -->\n```sh\n")
+	block, _, _ = strings.Cut(block, "```")
+	if !found || !strings.Contains(block, "kvip migrate --from=metallb metallb.yaml > kvip.yaml\n") {
+		t.Fatalf("the page has not the command, but %q", block)
+	}
+	out, notes, err := runMigrate("", "--from=metallb", metalLBObjects)
+	if err != nil || !strings.Contains(out, "kind: IPPool") {
+		t.Errorf("%v and\n%s", err, out)
+	}
+	for line := range strings.Lines(string(page)) {
+		if strings.HasPrefix(line, "note: ") && !strings.Contains(notes, line) {
+			t.Errorf("the page quotes %q, and kvip prints\n%s", line, notes)
+		}
+	}
+}

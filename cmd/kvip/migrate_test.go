@@ -10,6 +10,8 @@ import (
 
 const kubeVIPPod = "../../pkg/kubevip/migrate/testdata/pod.yaml"
 
+const metalLBObjects = "../../pkg/metallb/testdata/bgp.yaml"
+
 // runMigrate is the command with a text on stdin.
 func runMigrate(stdin string, args ...string) (stdout, stderr string, err error) {
 	cmd := newMigrate()
@@ -58,6 +60,25 @@ func TestMigrateIsSafeForATerminal(t *testing.T) {
 	}
 }
 
+// TestMigrateFromMetalLB prints the objects of kvip, and the notes without any password.
+func TestMigrateFromMetalLB(t *testing.T) {
+	out, notes, err := runMigrate("", metalLBObjects, "--from=metallb")
+	if err != nil || !strings.Contains(out, "kind: IPPool") ||
+		!strings.Contains(notes, "note: BGPPeer old: spec.password: create the Secret bgp-old") ||
+		strings.Contains(out+notes, "s3cret") || strings.Contains(notes, "image") {
+		t.Errorf("%v, %q and\n%s", err, notes, out)
+	}
+}
+
+// TestMigrateHidesPasswordsOfBGP in the notes of kube-vip's manifests.
+func TestMigrateHidesPasswordsOfBGP(t *testing.T) {
+	out, notes, err := runMigrate("", "../../pkg/kubevip/migrate/testdata/bgp-pod.yaml")
+	if err != nil || !strings.Contains(notes, "note: bgp_peers: write the password of 192.0.2.1:1179 "+
+		"to /etc/kvip/bgp/192.0.2.1.password") || strings.Contains(out+notes, "s3cret") {
+		t.Errorf("%v, %q and\n%s", err, notes, out)
+	}
+}
+
 func TestMigrateRefusesInTheUsersTerms(t *testing.T) {
 	for _, row := range []struct {
 		stdin string
@@ -76,6 +97,13 @@ func TestMigrateRefusesInTheUsersTerms(t *testing.T) {
 		{"a: [", []string{"-"}, "stdin, document 1: is not a manifest", true},
 		{"", []string{filepath.Join(t.TempDir(), "none")}, "read manifest: ", true},
 		{"", []string{kubeVIPPod, "--image="}, "--image: ", true},
+		{"", []string{kubeVIPPod, "--from=keepalived"}, `--from: "keepalived" is unknown`, true},
+		{"", []string{metalLBObjects, "--from=metallb", "--image=a"}, "--image: objects of MetalLB",
+			true},
+		{"", []string{metalLBObjects}, "give --from=metallb for objects of MetalLB", true},
+		{"a: [", []string{"-", "--from=metallb"}, "stdin, document 1: is not YAML", true},
+		{"apiVersion: metallb.io/v1beta2\nkind: BGPPeer\nmetadata: {name: a}\nspec: {vrf: red}\n",
+			[]string{"-", "--from=metallb"}, "BGPPeer a: spec.vrf: ", true},
 	} {
 		stdout, _, err := runMigrate(row.stdin, row.args...)
 		if err == nil || !strings.Contains(err.Error(), row.says) ||

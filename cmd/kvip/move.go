@@ -27,10 +27,11 @@ holder stops answering for the address, and goes on serving the connections that
 end, for at most ten minutes; the new holder relays their packets. The command ends when another
 node holds the Lease. It finds API servers and credentials as 'kvip status' does. They must permit
 to update the Lease. The address moves neither to nor from agents with --failover-timeout 0 or
-without the fence 'nftables', as before Linux 6.9.
+without the fence 'nftables', as before Linux 6.9. There is nothing to move with --announce=bgp:
+every node with a ready API server announces the address.
 
-Exit codes: 0 another node holds; 1 no other node could hold, or the holder did not leave; 2 the
-command line was refused.`,
+Exit codes: 0 another node holds; 1 no other node could hold, the holder did not leave, or the
+address is announced by BGP; 2 the command line was refused.`,
 		Example: `  kvip move
   kvip move cp2
   kvip move cp2 --kubeconfig admin.conf`,

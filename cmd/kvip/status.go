@@ -42,7 +42,7 @@ func newStatus() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show the holder of the virtual IP, and why it holds it",
+		Short: "Show which node holds or announces the virtual IP, and why",
 		Long: `
 Show the holder of the virtual IP, its term and Lease, the health of each node's API server and the
 last transitions with their reasons. The command does not use the virtual IP. On a control-plane
@@ -50,11 +50,16 @@ node it needs no flags. In a pod of the DaemonSet it uses the ServiceAccount. El
 servers of the files of --kubeconfig or of the variable KUBECONFIG, each of which needs a client
 certificate or a token.
 
+Where agents announce the virtual IP by BGP there is no Lease. The command shows the announcement of
+each node with its reason, and how many of its BGP sessions are established.
+
 Exit codes: 0 no problem was found; 3 no node or more than one node has the address, or a node that
-does not hold the Lease, or the Lease does not exist; 1 the Lease could not be read; 2 the command
-line was refused.`,
+does not hold the Lease, or the Lease does not exist; by BGP: no node announces the address, a node
+with a ready API server does not, or a BGP session is down; 1 the Lease could not be read, and no
+agent by BGP answers; 2 the command line was refused.`,
 		Example: `  kvip status
   kvip status -o json
+  kvip status bgp
 
   # From a workstation
   kvip status --kubeconfig admin.conf`,
@@ -69,7 +74,7 @@ line was refused.`,
 	}
 	cfg.AddFlags(cmd.Flags(), statusGroups...)
 	addOutput(cmd, &output)
-	cmd.AddCommand(newStatusService())
+	cmd.AddCommand(newStatusService(), newStatusBGP())
 	return cmd
 }
 

@@ -202,3 +202,72 @@ func TestStatusIsSafeForATerminal(t *testing.T) {
 		}
 	}
 }
+
+// announcerAgent is the page of an agent that announces by BGP with one session.
+func announcerAgent(established bool) status.Agent {
+	session := status.Session{Peer: "tor-a", Address: "192.0.2.1", LocalAS: 65010, PeerAS: 65000,
+		State: "Established", Since: time.Now().Add(-time.Minute),
+		Families: []status.SessionFamily{{Family: "IPv4", NextHop: "127.0.0.2", Routes: 1}}}
+	if !established {
+		session.State, session.Families = "Idle", nil
+		session.Code, session.Reason = "hold-timer", "the peer sent nothing for 9s"
+	}
+	return status.Agent{Node: "cp1", State: "announcing", Reason: "api-ready", Owned: true,
+		VIPs: []string{"192.0.2.10"}, BGP: &status.BGP{
+			Announcement: "announcing", Sessions: []status.Session{session},
+		}}
+}
+
+// TestStatusByBGP: the exit codes are right without a Lease, and so is the refusal of a move.
+func TestStatusByBGP(t *testing.T) {
+	for _, established := range []bool{true, false} {
+		t.Run(fmt.Sprint(established), func(t *testing.T) {
+			r := newRemote(t)
+			r.agent(announcerAgent(established))
+			code, problem := exitOK, ""
+			if !established {
+				code, problem = exitUnhealthy, "the peer sent nothing for 9s"
+			}
+			for _, row := range []struct {
+				args   []string
+				code   int
+				stdout string
+				stderr string
+			}{
+				{[]string{"status"}, code, "Announced:   by BGP from cp1\n", problem},
+				{[]string{"status", "-o", "json"}, code, `"announce": "bgp"`, problem},
+				{[]string{"status", "bgp"}, code, "cp1    tor-a   192.0.2.1", problem},
+				{[]string{"status", "bgp", "--peer", "tor-a", "-o", "json"}, code, `"peer": "tor-a"`, problem},
+				{[]string{"status", "bgp", "--peer", "tor-b"}, exitUnhealthy, "",
+					`no node has the BGP peer "tor-b"`},
+				{[]string{"move"}, exitFailure, "", "the VIP is announced by BGP: there is nothing to move"},
+			} {
+				got := kvip(t, append(row.args, "--kubeconfig", r.config)...)
+				if got.code != row.code || !strings.Contains(got.stdout, row.stdout) ||
+					!strings.Contains(got.stderr, row.stderr) {
+					t.Errorf("kvip %s: exit code %d, want %d, stdout %s, stderr %s", row.args, got.code,
+						row.code, got.stdout, got.stderr)
+				}
+			}
+		})
+	}
+}
+
+// TestStatusBGPExitCodes of failures and refusals.
+func TestStatusBGPExitCodes(t *testing.T) {
+	r := newRemote(t)
+	for _, row := range []struct {
+		args   []string
+		code   int
+		stderr string
+	}{
+		{[]string{}, exitFailure, "no agent answers at "},
+		{[]string{"-o", "yaml"}, exitUsage, `"yaml" is unknown`},
+		{[]string{"tor-a"}, exitUsage, "tor-a"},
+	} {
+		got := kvip(t, append([]string{"status", "bgp", "--kubeconfig", r.config}, row.args...)...)
+		if got.code != row.code || !strings.Contains(got.stderr, row.stderr) {
+			t.Errorf("%s: exit code %d, want %d, stderr %s", row.args, got.code, row.code, got.stderr)
+		}
+	}
+}

@@ -40,8 +40,6 @@ func TestValidPeers(t *testing.T) {
 		"unnumbered": peer("peerAddress", nil, "interface", "eth0.100", "peerASN", nil,
 			"dynamicASN", "internal"),
 		"gateway":             peer("peerAddress", nil, "autoDiscovery", "DefaultGateway"),
-		"no time limit":       peer("holdTime", "0s"),
-		"no keepalives":       peer("holdTime", "0s", "keepaliveTime", "0s"),
 		"the shortest times":  peer("holdTime", "3s", "keepaliveTime", "1s", "connectTime", "1s"),
 		"the longest times":   peer("holdTime", "65535s", "connectTime", "18h12m15s"),
 		"as Go writes them":   peer("holdTime", "1m30s", "keepaliveTime", "30s", "connectTime", "1h0m0s"),
@@ -67,7 +65,7 @@ func TestInvalidPeers(t *testing.T) {
 	const (
 		onePeer, oneASN = "exactly one of peerAddress", "exactly one of peerASN and dynamicASN"
 		hold, keepalive = "spec.holdTime", "spec.keepaliveTime"
-		holdWords       = "must be 0s, or whole seconds from 3s to 65535s"
+		holdWords       = "must be whole seconds from 3s to 65535s"
 		address         = "spec.peerAddress"
 	)
 	hops := func(family, hop string) any { return map[string]any{family: hop} }
@@ -130,10 +128,8 @@ func TestInvalidPeers(t *testing.T) {
 			peer("holdTime", "9s", "keepaliveTime", "4s")},
 		{"keepalive above a third of the default", keepalive, "at most a third of holdTime",
 			peer("keepaliveTime", "10s")},
-		{"keepalive without time limit", keepalive, "at most a third of holdTime",
-			peer("holdTime", "0s", "keepaliveTime", "3s")},
-		{"no keepalive", keepalive, "0s only with a holdTime of 0s",
-			peer("holdTime", "9s", "keepaliveTime", "0s")},
+		{"no time limit", hold, holdWords, peer("holdTime", "0s")},
+		{"no keepalive", keepalive, "at least 1s", peer("holdTime", "9s", "keepaliveTime", "0s")},
 		{"keepalive without unit", keepalive, "must be whole seconds", peer("keepaliveTime", "3")},
 		{"empty keepalive", keepalive, "must be whole seconds", peer("keepaliveTime", "")},
 		{"connect time of nothing", "spec.connectTime", "must be whole seconds from 1s",

@@ -219,8 +219,6 @@ func TestFromEnvironmentRefuses(t *testing.T) {
 		{with("config_file=/etc/kube-vip.yaml"), "config_file", "does not read the file"},
 		{with("vip_packet=true"), "vip_packet", "cloud"},
 		{with("lb_enable=true", "lb_port=8443"), "lb_port", "translate ports"},
-		{with("vip_arp=false", "bgp_enable=true", "bgp_peers=192.0.2.1:65000::false"), "bgp_enable",
-			"only method"},
 		{with("vip_arp=", "vip_wireguard=true"), "vip_wireguard", "only method"},
 		{with("vip_arp=", "vip_routingtable=true"), "vip_routingtable", "only method"},
 	} {
@@ -250,6 +248,12 @@ func TestEachSettingWithoutCounterpartIsNamedOnce(t *testing.T) {
 			continue // that is refused
 		}
 		env, want := with("vip_interface=eth0", v.Name+"="+value), []string{v.Name}
+		if slices.Contains([]string{"bgp_enable", "zebra_enable"}, v.Requires) {
+			env = append([]string{"vip_arp=false", "vip_interface=", "bgp_peers=192.0.2.1:65000"}, env...)
+			env = slices.DeleteFunc(env, func(e string) bool {
+				return e == "vip_arp=true" || e == "vip_interface=eth0"
+			})
+		}
 		for parent := v.Requires; parent != ""; {
 			p, _ := lookUp(parent)
 			if env = append(env, parent+"=true"); p.Support == Unsupported {
@@ -316,9 +320,9 @@ func TestAPartThatIsOffIsNotNamed(t *testing.T) {
 }
 
 func TestNoNoteTellsASecret(t *testing.T) {
-	_, notes, err := ParseEnvironment(with("bgp_enable=true", "bgp_peerpass=s3cret",
-		"bgp_peers=192.0.2.1:65000:s3cret:false"))
-	if err != nil || len(notes) != 3 {
+	_, notes, err := ParseManifest(nil, with("vip_arp=false", "bgp_enable=true",
+		"bgp_peerpass=s3cret", "bgp_peeraddress=192.0.2.2", "bgp_peers=192.0.2.1:65000:s3cret:false"))
+	if err != nil || len(notes) != 2 {
 		t.Fatalf("notes %v, %v", notes, err)
 	}
 	for _, n := range notes {

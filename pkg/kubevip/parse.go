@@ -42,7 +42,13 @@ func ParseEnvironment(env []string) (Settings, []Note, error) { return Parse(nil
 
 // Parse is ParseEnvironment with flags of kube-vip, in the form that Arguments returns. A variable
 // takes precedence over the flag of the same meaning.
-func Parse(flags, env []string) (Settings, []Note, error) {
+func Parse(flags, env []string) (Settings, []Note, error) { return parse(flags, env, false) }
+
+// ParseManifest is Parse for a manifest that is translated: files and objects may be added to it.
+// Settings.BGP may have passwords in files, fixed next hops and Services.
+func ParseManifest(flags, env []string) (Settings, []Note, error) { return parse(flags, env, true) }
+
+func parse(flags, env []string, translated bool) (Settings, []Note, error) {
 	p := newParser(flags, env)
 	for _, v := range Variables() {
 		if err := p.parse(v); err != nil {
@@ -54,7 +60,11 @@ func Parse(flags, env []string) (Settings, []Note, error) {
 			p.note(name, unfamiliar)
 		}
 	}
-	if err := p.validate(); err != nil {
+	err := p.validate()
+	if err == nil && !translated {
+		err = p.checkAlone()
+	}
+	if err != nil {
 		return Settings{}, nil, err
 	}
 	return p.Settings, p.notes, nil
@@ -120,7 +130,7 @@ func (p *parser) isTrue(name string) bool {
 // hasEffect reports whether the feature that a variable configures is on.
 func (p *parser) hasEffect(v Variable) bool {
 	for v.Requires != "" {
-		if !p.isTrue(v.Requires) {
+		if !p.isTrue(v.Requires) || v.Requires == "bgp_enable" && !p.byBGP() {
 			return false
 		}
 		v, _ = lookUp(v.Requires)
@@ -172,16 +182,19 @@ func (p *parser) validate() error {
 	return nil
 }
 
-// checkMethod requires ARP among the methods of announcement: addresses that were announced to
-// routers only must not appear on a network segment.
+// checkMethod requires ARP or BGP among the methods of announcement: addresses that were announced
+// to routers only must not appear on a network segment.
 func (p *parser) checkMethod() error {
-	if p.isTrue("vip_arp") {
+	switch {
+	case p.isTrue("vip_arp"):
 		return nil
+	case p.BGP != nil:
+		return p.finishBGP()
 	}
-	for _, method := range []string{"bgp_enable", "vip_wireguard", "vip_routingtable"} {
+	for _, method := range []string{"vip_wireguard", "vip_routingtable"} {
 		if p.isTrue(method) {
 			return invalid(method, onlyMethod+
-				", and kvip has ARP and neighbour discovery only; set vip_arp to \"true\" "+
+				", and kvip has ARP, neighbour discovery and BGP only; set vip_arp to \"true\" "+
 				"if the nodes share a network segment with their clients or router, else keep kube-vip")
 		}
 	}
@@ -255,7 +268,10 @@ func (p *parser) limitTiming() error {
 // chooseInterface chooses the link for Services. kube-vip uses one link for all of them, whatever
 // its subnets: vip_servicesinterface, else vip_interface, else that of the default route.
 func (p *parser) chooseInterface() error {
-	if !p.Services {
+	if p.BGP != nil { // no link announces them
+		p.ServicesInterface = ""
+	}
+	if !p.Services || p.BGP != nil {
 		return nil
 	}
 	fallback := cmp.Or(p.Interface, config.DefaultRoute)
@@ -291,11 +307,17 @@ var variableOf = map[string]string{
 	"v":                  "vip_loglevel",
 	"services-interface": "vip_servicesinterface",
 	"services-fallback":  "vip_interface",
+	"announce":           "bgp_enable",
+	"bgp-as":             "bgp_as",
+	"bgp-router-id":      "bgp_routerid",
+	"bgp-peer":           "bgp_peers",
+	"bgp-hold-time":      "bgp_hold_time",
+	"health-url":         "control_plane_health_check_address",
 }
 
 // checkNames applies kvip's own validation.
 func (p *parser) checkNames() error {
-	if p.ControlPlane && p.Services && p.LeaseName == p.ServicesLease {
+	if p.ControlPlane && p.Services && p.BGP == nil && p.LeaseName == p.ServicesLease {
 		return invalid("svc_leasename", fmt.Sprintf(
 			"%q is the control plane's Lease too, and kvip has an election for "+
 				"each; set another name", p.ServicesLease))
@@ -303,7 +325,7 @@ func (p *parser) checkNames() error {
 	c := config.Default()
 	p.Apply(&c)
 	return TranslateError(c.Validate(config.Interface, config.Lease, config.Node, config.Client,
-		config.Metrics, config.Health, config.Services))
+		config.Metrics, config.Health, config.Services, config.BGP))
 }
 
 // flagName matches the flags in a sentence.

@@ -81,7 +81,10 @@ func TestWithoutValue(t *testing.T) {
 		{"vip_skipdad", "", false, ""},
 		{"lb_port", "", true, ""},
 		{"lb_port", "cp_enable=true lb_enable=true", false, ""},
-		{"bgp_routerid", "bgp_enable=true", true, noBGP},
+		{"bgp_routerid", "bgp_enable=true", false, ""},
+		{"bgp_routerid", "bgp_enable=true vip_arp=true", true, ""},
+		{"bgp_attach_ip_to_interface", "bgp_enable=true", false, ""},
+		{"zebra_url", "bgp_enable=true zebra_enable=true", true, useLocalRouter},
 	} {
 		note, ok := WithoutValue(row.name, nil, strings.Fields(row.env))
 		if ok != row.ok || note.Text != row.note || (note.Name != "") != (row.note != "") {

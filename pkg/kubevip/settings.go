@@ -55,6 +55,10 @@ type Settings struct {
 	MetricsAddress string
 	// HealthAddress is the host:port of /healthz. Empty: kvip's default.
 	HealthAddress string
+	// HealthURL is polled instead of the API server of the node. Empty: kvip's default.
+	HealthURL string
+	// BGP are the settings of BGP. Nil: the addresses are announced by ARP and neighbour discovery.
+	BGP *BGP
 	// Verbosity is 0 or 1.
 	Verbosity int
 	// Kubeconfig is the chosen file. Empty: the constant of this name if that file exists, else the
@@ -69,7 +73,9 @@ func (s Settings) Apply(c *config.Config) {
 	c.LeaseName, c.Namespace = s.LeaseName, s.Namespace
 	c.LeaseDuration, c.RenewInterval = s.LeaseDuration, s.RenewInterval
 	c.MetricsAddress, c.Verbosity = s.MetricsAddress, s.Verbosity
-	c.KubeVIP = true
+	// An address outside of all pools would be announced by ARP.
+	c.KubeVIP = s.BGP == nil || !s.Services
+	s.applyBGP(c)
 	if c.Services = s.Services; s.Services {
 		c.ServicesName = s.ServicesLease
 		c.ServicesInterface, c.ServicesFallback = s.ServicesInterface, s.ServicesFallback
@@ -91,5 +97,23 @@ func (s Settings) Apply(c *config.Config) {
 		if c.HealthAddress = other; c.Validate(config.Health) == nil {
 			return
 		}
+	}
+}
+
+// applyBGP writes the settings of BGP into c. Fixed next hops are not among the flags.
+func (s Settings) applyBGP(c *config.Config) {
+	if s.HealthURL != "" {
+		c.HealthURL = s.HealthURL
+	}
+	if s.BGP == nil || !s.ControlPlane {
+		return
+	}
+	c.Announce, c.BGPAS, c.BGPRouterID = config.AnnounceBGP, s.BGP.AS, s.BGP.RouterID
+	if s.BGP.HoldTime != 0 {
+		c.BGPHoldTime = s.BGP.HoldTime
+	}
+	c.BGPPeers = nil
+	for _, p := range s.BGP.Peers {
+		c.BGPPeers = append(c.BGPPeers, p.BGPPeer)
 	}
 }

@@ -7,7 +7,6 @@ import (
 
 // Texts of several rows.
 const (
-	noBGP         = "kvip has no BGP"
 	noIPVS        = "kvip has no load balancer; the API server of the node with the address serves it"
 	noDHCP        = "kvip has no DHCP client"
 	noEgress      = "kvip does not change egress traffic of pods"
@@ -63,9 +62,6 @@ var unsupported = slices.Concat(
 		"cp_detect --autodetectcp bool"),
 	rows(Variable{Meaning: noDetection},
 		"kubernetes_addr"),
-	rows(Variable{Meaning: noDetection +
-		"; `--health-url` sets another URL", Requires: "cp_enable"},
-		"control_plane_health_check_address"),
 	rows(Variable{Meaning: noDetection, Requires: "cp_enable"},
 		"control_plane_health_check_period_seconds", "control_plane_health_check_timeout_seconds",
 		"control_plane_health_check_failure_threshold", "control_plane_health_check_ca_path"),
@@ -113,21 +109,6 @@ var unsupported = slices.Concat(
 		"lb_fwdmethod --lbForwardingMethod"),
 	rows(Variable{Meaning: noDetection, Requires: "lb_enable"},
 		"backend_health_check_interval"),
-	rows(Variable{Meaning: noBGP, RefusedIf: onlyMethod},
-		"bgp_enable --bgp bool"),
-	rows(Variable{Meaning: noBGP, Requires: "bgp_enable"},
-		"bgp_attach_ip_to_interface --bgpAttachIPToInterface bool", "bgp_routerid --bgpRouterID",
-		"bgp_routerinterface", "bgp_as --localAS", "bgp_peeraddress --peerAddress",
-		"bgp_peeras --peerAS", "bgp_peerpass --peerPass", "bgp_peers --bgppeers",
-		"bgp_multihop --multihop bool", "bgp_sourceif --sourceIF", "bgp_sourceip --sourceIP",
-		"bgp_hold_time --bgpHoldTimer", "bgp_keepalive_interval --bgpKeepAliveInterval",
-		"mpbgp_nexthop", "mpbgp_ipv4", "mpbgp_ipv6"),
-	rows(Variable{Meaning: noBGP +
-		" and does not wait for annotations of the node", Requires: "bgp_enable"},
-		"annotation --annotations"),
-	rows(Variable{Meaning: noBGP, Requires: "bgp_enable"},
-		"zebra_enable --zebra bool", "zebra_url --zebraUrl", "zebra_version --zebraVersion",
-		"zebra_software_name --zebraSoftwareName"),
 	rows(Variable{Meaning: "kvip has no WireGuard tunnel", RefusedIf: onlyMethod},
 		"vip_wireguard --wireguard bool"),
 	rows(Variable{Meaning: noRoutes, RefusedIf: onlyMethod},

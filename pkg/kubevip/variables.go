@@ -39,7 +39,7 @@ type Variable struct {
 }
 
 // Variables returns the table, in the order of the documentation.
-func Variables() []Variable { return slices.Concat(supported, unsupported) }
+func Variables() []Variable { return slices.Concat(supported, bgpVariables, unsupported) }
 
 // lookUp finds a variable in the table.
 func lookUp(name string) (Variable, bool) {
@@ -92,10 +92,11 @@ var supported = []Variable{
 			"`--services-fallback`, which is `vip_interface` or that of the default route",
 		set: textValue(func(p *parser) *string { return &p.ServicesInterface })},
 	{Name: "vip_arp", Flag: "arp", Boolean: true,
-		Meaning:   "kvip always announces by ARP and neighbour discovery",
+		Meaning:   "kvip announces by ARP and neighbour discovery, unless `bgp_enable` alone is on",
 		RefusedIf: "no method of announcement is on", set: checkBool},
 	{Name: "vip_leaderelection", Flag: "leaderElection", Boolean: true,
-		Meaning: "kvip always runs an election", set: checkElection},
+		Meaning:   "kvip always runs an election, but for an address that BGP announces",
+		RefusedIf: "it is on with BGP alone", set: checkElection},
 	{Name: "vip_leasename", Flag: "leaseName",
 		Meaning: "`--lease-name`, " + LeaseName + " if not set",
 		set:     textValue(func(p *parser) *string { return &p.LeaseName })},
@@ -145,6 +146,13 @@ var supported = []Variable{
 		Flag:    "log",
 		Meaning: "`-v`: 5 and more, or less than 0, is 1, other values are 0",
 		set:     intValue(math.MinInt32, math.MaxInt32, setVerbosity),
+	},
+	{
+		Name:     "control_plane_health_check_address",
+		Requires: "cp_enable",
+		Meaning: "with BGP `--health-url`, unless it is the API server of the node, which kvip " +
+			"detects and monitors",
+		set: setHealthURL,
 	},
 	{
 		Name:     "enable_service_security",
@@ -225,7 +233,7 @@ func checkElection(p *parser, value string) error {
 	if err := checkBool(p, value); err != nil {
 		return err
 	}
-	if !p.isTrue("vip_leaderelection") {
+	if !p.isTrue("vip_leaderelection") && !p.byBGP() {
 		p.note("vip_leaderelection", "kvip always runs an election")
 	}
 	return nil

@@ -86,6 +86,8 @@ func (w *workload) variables(env []corev1.EnvVar) variables {
 			if v.Name != "vip_nodename" && kubevip.IsKnown(v.Name) {
 				known.unavailable = append(known.unavailable, i)
 			}
+		case v.Name == "bgp_peerpass" && v.ValueFrom != nil && v.ValueFrom.SecretKeyRef != nil:
+			known.values[v.Name] = "(a Secret)" // the value is not read
 		case v.ValueFrom != nil || len(missing) > 0:
 			known.unavailable = append(known.unavailable, i)
 		default:
@@ -119,6 +121,8 @@ func (w *workload) unavailable(known variables,
 		case enough && note.Name != "":
 			notes = append(notes, note)
 		case enough:
+		case isNodeAddress(v):
+			notes = append(notes, kubevip.Note{Name: v.Name, Text: "kvip uses the node's own address"})
 		case v.ValueFrom != nil:
 			return nil, w.invalid(field+".valueFrom",
 				"of %s is known in the cluster only; write the value", v.Name)
@@ -128,6 +132,16 @@ func (w *workload) unavailable(known variables,
 		}
 	}
 	return notes, nil
+}
+
+// isNodeAddress reports whether a variable of BGP has the node's address, as kvip's default has it:
+// a pod in the host's network has that address.
+func isNodeAddress(v corev1.EnvVar) bool {
+	if v.Name != "bgp_routerid" && v.Name != "bgp_sourceip" ||
+		v.ValueFrom == nil || v.ValueFrom.FieldRef == nil {
+		return false
+	}
+	return slices.Contains([]string{"status.hostIP", "status.podIP"}, v.ValueFrom.FieldRef.FieldPath)
 }
 
 // expandAll replaces $(NAME) in the command line.

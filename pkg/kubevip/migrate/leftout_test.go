@@ -167,7 +167,7 @@ func TestVariablesThatAClusterKnows(t *testing.T) {
 		{"{name: vip_ofthefuture, " + field + "}", "vip_ofthefuture: has a prefix of kube-vip", ""},
 		{"{name: bgp_routerid, " + field + "}", "", ""},
 		{"{name: bgp_routerid, " + field + "}, {name: bgp_enable, value: 'true'}",
-			"bgp_routerid: kvip has no BGP", ""},
+			"bgp_enable: vip_arp is on, too", ""},
 		{"{name: svc_leasename, " + field + "}", "", ""},
 		{"{name: svc_leasename, " + field + "}, {name: svc_enable, value: 'true'}", "",
 			"of svc_leasename is known in the cluster only"},

@@ -34,7 +34,7 @@ func Migrate(file string, text []byte, image string) ([]byte, []kubevip.Note, er
 	if err != nil {
 		return nil, nil, err
 	}
-	settings, asked, err := kubevip.Parse(flags, env)
+	settings, asked, err := kubevip.ParseManifest(flags, env)
 	if err != nil {
 		return nil, nil, work.wrap(err)
 	}
@@ -48,8 +48,10 @@ func Migrate(file string, text []byte, image string) ([]byte, []kubevip.Note, er
 	}
 	var out bytes.Buffer
 	if settings.Services && (work.daemonSet || work.account) {
-		out.Write(templates.CRD)
-		out.WriteString("---\n")
+		for _, crd := range definitions(settings) {
+			out.Write(crd)
+			out.WriteString("---\n")
+		}
 	}
 	if err := manifest.Write(&out, objects...); err != nil {
 		return nil, nil, err
@@ -58,13 +60,29 @@ func Migrate(file string, text []byte, image string) ([]byte, []kubevip.Note, er
 	return out.Bytes(), slices.Concat(asked, unread, own, fields, notes), nil
 }
 
+// definitions returns the CRDs of the objects that Services need.
+func definitions(s kubevip.Settings) [][]byte {
+	if s.BGP != nil {
+		return templates.CRDs()
+	}
+	return [][]byte{templates.CRD}
+}
+
 // pod returns the static pod. The agent applies its RBAC itself.
 func (w *workload) pod(s kubevip.Settings, image string) ([]any, []kubevip.Note, error) {
 	c := config.StaticPod()
 	s.Kubeconfig = w.hostKubeconfig(s.Kubeconfig)
 	s.Apply(&c)
 	c.Image = image
-	var notes []kubevip.Note
+	notes, err := setNextHopFile(&c, s.BGP)
+	if err == nil && s.Services && s.BGP != nil {
+		err = &kubevip.Error{Name: "svc_enable", Problem: "with BGP, Services need BGPPeers, which are " +
+			"objects of the cluster and not in a static pod; set it to \"false\" here, and run kvip for " +
+			"Services as a DaemonSet"}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
 	if s.Services {
 		notes = append(notes, kubevip.Note{
 			Name: "svc_enable",
@@ -95,10 +113,16 @@ func (w *workload) objects(s kubevip.Settings, image string) ([]any, []kubevip.N
 	}
 	s.Apply(&c)
 	c.Image = image
+	ofBGP, more, err := w.ofBGP(&c, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	notes = append(notes, more...)
 	objects, err := manifest.RBAC(c)
 	if err != nil {
 		return nil, nil, err
 	}
+	objects = append(objects, ofBGP...)
 	set, err := manifest.DaemonSet(c, true)
 	if err != nil {
 		return nil, nil, err

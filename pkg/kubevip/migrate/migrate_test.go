@@ -35,7 +35,8 @@ func sample(t *testing.T, name string) string {
 // TestGolden compares the manifest and the notes (S9: each setting without counterpart is named)
 // for each sample.
 func TestGolden(t *testing.T) {
-	for _, name := range []string{"pod", "daemonset", "services", "everything", "carried"} {
+	for _, name := range []string{"pod", "daemonset", "services", "everything",
+		"carried", "bgp-pod", "bgp-nexthops", "bgp-daemonset"} {
 		out, notes, err := Migrate(name+".yaml", []byte(sample(t, name+".yaml")), image)
 		if err != nil {
 			t.Fatal(err)
@@ -194,8 +195,8 @@ func TestMigrateRefuses(t *testing.T) {
 			"spec.containers[0].env[3].value: of vip_interface refers"},
 		{"a setting", replace(pod, "value: 192.0.2.10", "value: k8s.example.com"),
 			"f, document 1: kube-vip's address: "},
-		{"BGP alone", replace(replace(pod, "vip_arp", "bgp_enable"), "eth0", "lo"),
-			"kube-vip's bgp_enable: it is the only method"},
+		{"a leader with BGP", replace(replace(pod, "vip_arp", "bgp_enable"), "eth0", "lo"),
+			"kube-vip's vip_leaderelection: BGP has no leader"},
 		{"a node's name for all", replace(set,
 			"valueFrom:\n            fieldRef:\n              fieldPath: spec.nodeName", "value: n1"),
 			"kube-vip's vip_nodename: all pods of a DaemonSet"},
