@@ -35,16 +35,17 @@ kind-down end
 clean end
 clean-cache end
 demo build ip
-soak build ip
+soak build ip bird vtysh
 chaos build ip
 bench-services build ip
-bench-failover build ip keepalived curl
+bench-failover build ip keepalived curl bird vtysh
 test vet gcc spin ip sysctl promtool prometheus dockerd docker debootstrap jq ab
 kind build gcc dockerd docker ip iptables pgrep debootstrap jq ab
 bench-kind build gcc dockerd docker ip iptables pgrep debootstrap jq ab
 kind-node-image build gcc debootstrap jq
 kind-demo build gcc dockerd docker ip iptables pgrep debootstrap jq
-kind-services-demo build gcc dockerd docker ip iptables pgrep debootstrap jq ab'
+kind-services-demo build gcc dockerd docker ip iptables pgrep debootstrap jq ab
+kind-bgp-demo build gcc dockerd docker ip iptables pgrep debootstrap jq'
 
 # From here on in new namespaces: mounts and processes end with them.
 if [ -z "${KVIP_FRESH:-}" ]; then

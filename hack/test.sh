@@ -88,7 +88,7 @@ export -f run_one
 run_all() { xargs -a "$work/$1/list" -r -L 1 -P "$2" bash -c 'run_one "$0" "$1" "$2"' "$work/$1"; }
 
 # The packages that need real API servers; all others run on every machine.
-lab='/test/(lab/(cluster|servicelab)|e2e/(controlplane|services)|bench|soak|chaos|demo/labdemo)(/|$)'
+lab='/test/(lab/(cluster|servicelab)|e2e/(controlplane|services|bgp)|bench|soak|chaos|demo/labdemo)(/|$)'
 kind='/test/e2e/(kubeadm|kindservices)$' # and those that need nodes in kind
 
 # module DIR STATICCHECK checks a separate module.
@@ -113,6 +113,8 @@ lint() {
 	cd hack/golangci
 	"$withgo" go mod tidy -diff
 	cd "$root/test/k8s"
+	"$withgo" go mod tidy -diff
+	cd "$root/test/metallb" # only its go.mod: the benchmark builds it
 	"$withgo" go mod tidy -diff
 	staticcheck=$("$withgo" go -C "$root" tool -n staticcheck)
 	module hack/image "$staticcheck"

@@ -42,6 +42,7 @@ type Server struct {
 	Discovery    discoveryv1.DiscoveryV1Interface
 	Core         corev1.CoreV1Interface
 	KVIP         rest.Interface // group kvip.dev/v1alpha1
+	KVIPRaw      rest.Interface // the same, with RawObjects for the kinds of BGP
 
 	transport *http.Transport
 	retired   chan struct{}
@@ -103,14 +104,19 @@ func newServer(host string, creds Credentials) (*Server, error) {
 	if server.Core, err = corev1.NewForConfigAndClient(cfg, client); err != nil {
 		return nil, err
 	}
-	server.KVIP, err = groupClient(*cfg, client)
+	if server.KVIP, err = groupClient(*cfg, client, v1alpha1.AddToScheme); err != nil {
+		return nil, err
+	}
+	server.KVIPRaw, err = groupClient(*cfg, client, addRawToScheme)
 	return server, err
 }
 
-// groupClient returns a client for the types of kvip.dev.
-func groupClient(cfg rest.Config, client *http.Client) (rest.Interface, error) {
+// groupClient returns a client for kvip.dev, with the types that register adds.
+func groupClient(
+	cfg rest.Config, client *http.Client, register func(*runtime.Scheme) error,
+) (rest.Interface, error) {
 	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
+	if err := register(scheme); err != nil {
 		return nil, fmt.Errorf("register kvip's types: %w", err)
 	}
 	version := v1alpha1.GroupVersion()

@@ -26,6 +26,8 @@ const (
 	// servicesShutdown is the time to hand over and remove thousands of addresses (S6). A planned
 	// move of one address takes at most 1 s (S3).
 	servicesShutdown = 30 * time.Second
+	// bgpShutdown is the time for a worse path, the withdrawal and the end of the sessions (B4).
+	bgpShutdown = 15 * time.Second
 	// metricsPort is the name of the port of /metrics in every manifest. Monitoring selects it.
 	metricsPort = "metrics"
 	// peerPort is the name of the agents' UDP port (F10).
@@ -128,7 +130,10 @@ func fill(spec *corev1.PodSpec, cfg config.Config) error {
 		setFailover(c, cfg)
 	}
 	grace := cfg.LeaseDuration + shutdownMargin
-	if len(cfg.VIPs) > 0 && !cfg.ByBGP() {
+	switch {
+	case cfg.ByBGP():
+		grace = max(grace, bgpShutdown)
+	case len(cfg.VIPs) > 0:
 		grace = max(grace, cfg.DrainTimeout+shutdownMargin)
 	}
 	if cfg.Services {

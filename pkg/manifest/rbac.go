@@ -3,10 +3,12 @@ package manifest
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 
 	"github.com/kvip/kvip/pkg/config"
@@ -65,6 +67,31 @@ func RBAC(cfg config.Config) ([]any, error) {
 		}
 		setServicesIdentity(object, cfg)
 		objects = append(objects, object)
+	}
+	return objects, nil
+}
+
+// BGPSecretsRBAC returns the role to read the Secrets of these names, which have the passwords of
+// BGPPeers, and its binding. They are in ServiceAccountNamespace. Roles of RBAC stay as they are.
+func BGPSecretsRBAC(cfg config.Config, names []string) ([]any, error) {
+	for _, name := range names {
+		if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {
+			return nil, &config.UsageError{
+				Flag: "bgp-secret", Reason: fmt.Sprintf("%q cannot be the name of a Secret", name),
+				Hint: "give the name of a Secret in " + ServiceAccountNamespace,
+			}
+		}
+	}
+	objects, err := decodeRBAC(templates.BGPSecretsRBAC)
+	if err != nil {
+		return nil, err
+	}
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	for _, object := range objects {
+		if role, ok := object.(*rbacv1.Role); ok {
+			role.Rules[0].ResourceNames = names
+		}
+		setServicesIdentity(object, cfg)
 	}
 	return objects, nil
 }

@@ -78,13 +78,17 @@ func TestServicesRBACGrantsExactlyThis(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"- create /events *", "- get /services *",
+		"- create /events *", "- create kvip.dev/bgpnodestates *", "- get /services *",
 		"- list /nodes *", "- list /services *", "- list discovery.k8s.io/endpointslices *",
-		"- list kvip.dev/ippools *",
-		"- patch /services/status *", "- patch kvip.dev/ippools/status *",
+		"- list kvip.dev/bfdprofiles *", "- list kvip.dev/bgpadvertisements *",
+		"- list kvip.dev/bgpnodestates *", "- list kvip.dev/bgppeers *", "- list kvip.dev/ippools *",
+		"- patch /services/status *", "- patch kvip.dev/bgpadvertisements/status *",
+		"- patch kvip.dev/bgpnodestates/status *", "- patch kvip.dev/bgppeers/status *",
+		"- patch kvip.dev/ippools/status *",
 		"- update /services/status *",
 		"- watch /nodes *", "- watch /services *", "- watch discovery.k8s.io/endpointslices *",
-		"- watch kvip.dev/ippools *",
+		"- watch kvip.dev/bfdprofiles *", "- watch kvip.dev/bgpadvertisements *",
+		"- watch kvip.dev/bgppeers *", "- watch kvip.dev/ippools *",
 		"kube-system get apps/daemonsets kvip-services",
 		"kube-system list /configmaps kubevip", "kube-system watch /configmaps kubevip",
 		"vips create coordination.k8s.io/leases *", "vips delete coordination.k8s.io/leases *",
@@ -94,6 +98,41 @@ func TestServicesRBACGrantsExactlyThis(t *testing.T) {
 	}
 	if got := allowed(objects); !slices.Equal(got, want) {
 		t.Errorf("granted:\n%q\nwant:\n%q", got, want)
+	}
+}
+
+// TestBGPSecretsAreNamed: no agent may read Secrets but those that the user names.
+func TestBGPSecretsAreNamed(t *testing.T) {
+	for name, cfg := range map[string]config.Config{
+		"kvip-services": with(config.ServicesDaemonSet(), custom, alone),
+		"kvip":          with(config.DaemonSet(), custom, services),
+	} {
+		objects, err := RBAC(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := strings.Join(allowed(objects), "\n"); strings.Contains(text, "secrets") {
+			t.Errorf("%s may read Secrets:\n%s", name, text)
+		}
+		objects, err = BGPSecretsRBAC(cfg, []string{"b", "a", "b"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"kube-system list /secrets a", "kube-system list /secrets b",
+			"kube-system watch /secrets a", "kube-system watch /secrets b"}
+		if got := allowed(objects); !slices.Equal(got, want) {
+			t.Errorf("%s: granted %q, want %q", name, got, want)
+		}
+		role, binding := objects[0].(*rbacv1.Role), objects[1].(*rbacv1.RoleBinding)
+		if binding.RoleRef.Name != role.Name || binding.Subjects[0].Name != name ||
+			binding.Namespace != ServiceAccountNamespace {
+			t.Errorf("%s: role %s in binding %+v", name, role.Name, binding)
+		}
+		for _, invalid := range []string{"", "A", "a/b"} {
+			if _, err := BGPSecretsRBAC(cfg, []string{"a", invalid}); err == nil {
+				t.Errorf("the name %q is accepted", invalid)
+			}
+		}
 	}
 }
 

@@ -47,6 +47,9 @@ type Cache struct {
 	pools    *store[*Pool]
 	kubevip  *store[*kubeVIPConfigMap]
 	cidrs    *store[*serviceCIDR]
+	bgp      bgpStores
+
+	announcements announcements
 
 	deleted *deletedEntries
 	changes atomic.Uint64
@@ -93,6 +96,7 @@ func NewCache(cfg CacheConfig) (*Cache, error) {
 	c.pools = newStore(c, listPools, decoder(readPool))
 	c.cidrs = newStore(c, listServiceCIDRs, decoder(readServiceCIDR))
 	c.kubevip = newStore(c, listKubeVIPConfigMap, decoder(readKubeVIPConfigMap))
+	c.bgp = newBGPStores(c)
 	return c, nil
 }
 
@@ -113,6 +117,7 @@ func (c *Cache) runStores(ctx context.Context) {
 	c.mu.Unlock()
 	runs := []func(context.Context, *apiclient.Router){
 		c.services.run, c.slices.run, c.nodes.run, c.leases.run, c.leader.run, c.pools.run, c.kubevip.run,
+		c.bgp.run,
 	}
 	if c.cfg.Reader.KubeVIP {
 		runs = append(runs, c.cidrs.run)

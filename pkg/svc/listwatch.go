@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -33,6 +34,8 @@ type listWatch struct {
 	// optional objects are not required: a missing right to read them does not make the credentials
 	// suspect (S9).
 	optional bool
+	// maxAbsentPause is the longest pause between requests for a type that is absent. 0: absentPause.
+	maxAbsentPause time.Duration
 }
 
 // requestFunc sends one request to one API server.
@@ -126,6 +129,7 @@ func core(s *apiclient.Server) rest.Interface         { return s.Core.RESTClient
 func discovery(s *apiclient.Server) rest.Interface    { return s.Discovery.RESTClient() }
 func coordination(s *apiclient.Server) rest.Interface { return s.Coordination.RESTClient() }
 func kvipGroup(s *apiclient.Server) rest.Interface    { return s.KVIP }
+func kvipRaw(s *apiclient.Server) rest.Interface      { return s.KVIPRaw }
 
 func leaseList() runtime.Object { return &coordinationv1.LeaseList{} }
 
@@ -150,6 +154,27 @@ var (
 		collection{name: "servicecidrs", path: "/apis/networking.k8s.io/v1/servicecidrs"},
 		&networkingv1.ServiceCIDR{}, func() runtime.Object { return &networkingv1.ServiceCIDRList{} }))
 )
+
+// bgpAbsentPause is for the kinds of BGP. Few clusters have them, and every node asks.
+const bgpAbsentPause = time.Minute
+
+// listBGP lists a kind of BGP. It is not required: its definition or the right may be missing, as
+// after an upgrade of the agents alone.
+func listBGP(plural string) listWatch {
+	l := optional(newListWatch(plural, collection{client: kvipRaw, name: plural},
+		&apiclient.RawObject{}, func() runtime.Object { return &apiclient.RawList{} }))
+	l.maxAbsentPause = bgpAbsentPause
+	return l
+}
+
+// listSecret lists one Secret by its name.
+func listSecret(namespace, name string) listWatch {
+	l := optional(newListWatch("secret "+namespace+"/"+name,
+		collection{client: core, name: "secrets", namespace: namespace, narrow: named(name)},
+		&corev1.Secret{}, func() runtime.Object { return &corev1.SecretList{} }))
+	l.maxAbsentPause = bgpAbsentPause
+	return l
+}
 
 // listLeases lists the Leases of nodes, of the ledger and of control planes.
 func listLeases(namespace string) listWatch {

@@ -1,6 +1,7 @@
 package svc
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -19,7 +20,7 @@ type Node struct {
 	// NotReady reports that the condition Ready exists and is not true, NoNetwork that the condition
 	// NetworkUnavailable is true.
 	NotReady, NoNetwork bool
-	// Labels select the pods of a DaemonSet.
+	// Labels select the pods of a DaemonSet, and the nodes of a BGPPeer or a BGPAdvertisement.
 	Labels map[string]string
 	// Addresses are the node's own: no Service may have one of them.
 	Addresses []netip.Addr
@@ -53,5 +54,6 @@ func readNode(n *corev1.Node) (*Node, bool) {
 func sameNode(a, b *Node) bool {
 	return a.UID == b.UID && a.Cordoned == b.Cordoned && a.Excluded == b.Excluded &&
 		a.NotReady == b.NotReady && a.NoNetwork == b.NoNetwork &&
-		slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.PodCIDRs, b.PodCIDRs)
+		slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.PodCIDRs, b.PodCIDRs) &&
+		maps.Equal(a.Labels, b.Labels)
 }

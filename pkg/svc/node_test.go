@@ -82,6 +82,7 @@ func TestSameNode(t *testing.T) {
 		"readiness": func(n *Node) { n.NotReady = true }, "network": func(n *Node) { n.NoNetwork = true },
 		"address": func(n *Node) { n.Addresses = nil }, "pods": func(n *Node) { n.PodCIDRs = nil },
 		"object": func(n *Node) { n.UID = "2" },
+		"labels": func(n *Node) { n.Labels = map[string]string{"rack": "b"} },
 	} {
 		changed := *got
 		change(&changed)

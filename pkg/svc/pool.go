@@ -1,6 +1,7 @@
 package svc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -16,19 +17,32 @@ import (
 
 // Pool is the decoded part of an IPPool.
 type Pool struct {
-	metav1.ObjectMeta // namespace, name, UID, resourceVersion and generation only
+	// ObjectMeta has namespace, name, UID, resourceVersion, generation and labels only.
+	metav1.ObjectMeta
 	// Pool is the decoded spec, valid if Err is nil.
 	ipam.Pool
 	// Err is why the spec is invalid, with the field and the fix.
 	Err error
+	// Announcement is how clients find the addresses, also those of a pool that is invalid.
+	Announcement v1alpha1.Announcement
 	// Status is the status of the object.
 	Status v1alpha1.IPPoolStatus
+
+	ranges []ipam.Range // that can be parsed, also of an invalid pool
 }
 
 func readPool(p *v1alpha1.IPPool) (*Pool, bool) {
-	result := &Pool{ObjectMeta: identified(p), Status: p.Status}
-	result.Generation = p.Generation
+	result := &Pool{
+		ObjectMeta: identified(p), Status: p.Status,
+		Announcement: cmp.Or(p.Spec.Announcement, v1alpha1.Layer2), // an old definition has no field
+	}
+	result.Generation, result.Labels = p.Generation, p.Labels
 	result.Pool, result.Err = decodePool(p)
+	for _, text := range p.Spec.Addresses {
+		if r, err := ipam.ParseRange(string(text)); err == nil {
+			result.ranges = append(result.ranges, r)
+		}
+	}
 	return result, true
 }
 

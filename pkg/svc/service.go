@@ -98,6 +98,7 @@ func (r Reader) Service(s *corev1.Service) *Service {
 		Announceable: balancer && s.DeletionTimestamp == nil && !a.Ignore,
 		StatusBy:     statusBy(s), StatusUnreadable: statusUnreadable(s),
 	}
+	result.Labels = s.Labels
 	result.Managed, result.SkipReason = r.managed(s, a)
 	if !a.Ignore {
 		result.Finalizers = r.finalizers(s)

@@ -218,7 +218,7 @@ func (s *store[T]) tracked(old, now T, exists bool) T {
 const (
 	minPause    = 100 * time.Millisecond // after a failed list or watch
 	maxPause    = 3 * time.Second
-	absentPause = 5 * time.Second  // between requests for a type that is absent
+	absentPause = 5 * time.Second  // between requests for a type that is absent, at first
 	goodWatch   = 10 * time.Second // a watch of this duration resets the pause
 )
 
@@ -237,6 +237,10 @@ func (s *store[T]) run(ctx context.Context, router *apiclient.Router) {
 	// client-go's log repeats the errors that each request reports.
 	ctx = logr.NewContext(ctx, logr.Discard())
 	pauses := backoff.Backoff{Min: minPause, Max: maxPause}
+	absentPauses := backoff.Backoff{
+		Min: absentPause, Max: max(absentPause, s.maxAbsentPause), Jitter: 0.2,
+	}
+	absences := 0
 	for failures := 1; ctx.Err() == nil; failures++ {
 		began := time.Now()
 		_ = s.reflector.ListAndWatchWithContext(ctx)
@@ -245,7 +249,10 @@ func (s *store[T]) run(ctx context.Context, router *apiclient.Router) {
 		}
 		pause := pauses.After(failures)
 		if s.state().absent {
-			pause = absentPause
+			absences++
+			pause = absentPauses.After(absences)
+		} else {
+			absences = 0
 		}
 		backoff.Sleep(ctx, pause)
 	}
@@ -278,10 +285,13 @@ func (s *store[T]) listerWatcher(router *apiclient.Router) *cache.ListWatch {
 
 // recordFailure stores and counts a failure, and logs it unless it is the present one already.
 func (s *store[T]) recordFailure(verb string, err error) {
-	s.failed(verb, s.resource, err)
+	absent := apierrors.IsNotFound(err) || s.optional && apierrors.IsForbidden(err)
+	if !absent || s.maxAbsentPause == 0 { // else most clusters would count it all the time
+		s.failed(verb, s.resource, err)
+	}
 	s.mu.Lock()
-	isNew := s.problem != err.Error()
-	s.absent = apierrors.IsNotFound(err) || s.optional && apierrors.IsForbidden(err)
+	isNew := s.problem != err.Error() || s.absent != absent
+	s.absent = absent
 	s.problem = err.Error()
 	if isNew {
 		s.count()

@@ -29,14 +29,19 @@ type kind struct {
 
 // kinds are indexed by the path of their group and version, and their plural.
 var kinds = map[string]kind{
-	"/apis/coordination.k8s.io/v1 leases":      {"coordination.k8s.io/v1", "Lease"},
-	"/api/v1 services":                         {"v1", "Service"},
-	"/api/v1 nodes":                            {"v1", "Node"},
-	"/api/v1 configmaps":                       {"v1", "ConfigMap"},
-	"/apis/discovery.k8s.io/v1 endpointslices": {"discovery.k8s.io/v1", "EndpointSlice"},
-	"/apis/kvip.dev/v1alpha1 ippools":          {"kvip.dev/v1alpha1", "IPPool"},
-	"/apis/apps/v1 daemonsets":                 {"apps/v1", "DaemonSet"},
-	"/apis/networking.k8s.io/v1 servicecidrs":  {"networking.k8s.io/v1", "ServiceCIDR"},
+	"/apis/coordination.k8s.io/v1 leases":       {"coordination.k8s.io/v1", "Lease"},
+	"/api/v1 services":                          {"v1", "Service"},
+	"/api/v1 nodes":                             {"v1", "Node"},
+	"/api/v1 configmaps":                        {"v1", "ConfigMap"},
+	"/apis/discovery.k8s.io/v1 endpointslices":  {"discovery.k8s.io/v1", "EndpointSlice"},
+	"/api/v1 secrets":                           {"v1", "Secret"},
+	"/apis/kvip.dev/v1alpha1 ippools":           {"kvip.dev/v1alpha1", "IPPool"},
+	"/apis/kvip.dev/v1alpha1 bgppeers":          {"kvip.dev/v1alpha1", "BGPPeer"},
+	"/apis/kvip.dev/v1alpha1 bgpadvertisements": {"kvip.dev/v1alpha1", "BGPAdvertisement"},
+	"/apis/kvip.dev/v1alpha1 bfdprofiles":       {"kvip.dev/v1alpha1", "BFDProfile"},
+	"/apis/kvip.dev/v1alpha1 bgpnodestates":     {"kvip.dev/v1alpha1", "BGPNodeState"},
+	"/apis/apps/v1 daemonsets":                  {"apps/v1", "DaemonSet"},
+	"/apis/networking.k8s.io/v1 servicecidrs":   {"networking.k8s.io/v1", "ServiceCIDR"},
 }
 
 // resourcePath is a parsed path: all objects of a kind, those of a namespace, one object, or its

@@ -2,9 +2,11 @@ package fakeapi
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // manager is an entry of managedFields: an apply and an update of one name are two managers.
@@ -39,13 +41,24 @@ func (s *Store) applyStatus(path, name string, force bool, body object) (object,
 				setManagers(o, field, others)
 			}
 		}
-		for field, value := range applied {
-			if !slices.Contains(managedFields, field) {
-				old[field] = value
-			}
-		}
+		replaceOthers(o, old, applied)
 		return nil
 	})
+}
+
+// replaceOthers sets the fields whose managers are not tracked. Kvip alone writes the statuses of
+// its own kinds, so a field that it does not apply again is removed.
+func replaceOthers(o, old, applied object) {
+	if version, _ := o["apiVersion"].(string); strings.HasPrefix(version, "kvip.dev/") {
+		maps.DeleteFunc(old, func(field string, _ any) bool {
+			return !slices.Contains(managedFields, field)
+		})
+	}
+	for field, value := range applied {
+		if !slices.Contains(managedFields, field) {
+			old[field] = value
+		}
+	}
 }
 
 // updateStatus replaces an object's status. The updater becomes the manager of changed fields.

@@ -54,7 +54,7 @@ type BGPPeer struct {
 // +kubebuilder:validation:XValidation:rule=`!has(self.ebgpMultiHop) || !self.ebgpMultiHop || !has(self.ttlSecurity) || !self.ttlSecurity`,message="excludes ebgpMultiHop: remove ttlSecurity, which expects the peer on the same link, or ebgpMultiHop",fieldPath=".ttlSecurity"
 // +kubebuilder:validation:XValidation:rule=`!has(self.ebgpMultiHop) || !self.ebgpMultiHop || !(has(self.interface) || has(self.autoDiscovery))`,message="fits only peerAddress: remove ebgpMultiHop, since a peer found by interface or autoDiscovery is on the link",fieldPath=".ebgpMultiHop"
 // +kubebuilder:validation:XValidation:rule=`!has(self.ebgpMultiHop) || !self.ebgpMultiHop || !(has(self.peerASN) && self.peerASN == self.myASN || has(self.dynamicASN) && self.dynamicASN == 'internal')`,message="fits only external peers: remove ebgpMultiHop, since sessions inside of one autonomous system may always cross routers",fieldPath=".ebgpMultiHop"
-// +kubebuilder:validation:XValidation:rule=`!has(self.keepaliveTime) || !has(self.holdTime) || [self.keepaliveTime, self.holdTime].exists(d, d.size() == 0 || !d.matches('^([0-9]{1,2}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$')) || duration(self.keepaliveTime).getSeconds() * 3 <= duration(self.holdTime).getSeconds() && (duration(self.keepaliveTime).getSeconds() > 0 || duration(self.holdTime).getSeconds() == 0)`,message="does not fit holdTime: set at most a third of holdTime, and 0s only with a holdTime of 0s (RFC 4271 section 4.4)",fieldPath=".keepaliveTime"
+// +kubebuilder:validation:XValidation:rule=`!has(self.keepaliveTime) || !has(self.holdTime) || [self.keepaliveTime, self.holdTime].exists(d, d.size() == 0 || !d.matches('^([0-9]{1,2}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$')) || duration(self.keepaliveTime).getSeconds() * 3 <= duration(self.holdTime).getSeconds()`,message="does not fit holdTime: set at most a third of holdTime (RFC 4271 section 4.4)",fieldPath=".keepaliveTime"
 type BGPPeerSpec struct {
 	// MyASN is the autonomous system of the nodes in this session.
 	MyASN ASN `json:"myASN"`
@@ -92,19 +92,20 @@ type BGPPeerSpec struct {
 	PeerPort int32 `json:"peerPort,omitempty"`
 	// HoldTime is the proposed time without a message after which a session ends (RFC 4271 section
 	// 4.2): whole seconds, from 3s to 65535s, as 9s or 1m30s. The lower proposal of the two sides
-	// counts. 0s proposes sessions without a time limit.
+	// counts; kvip proposes at most 50s, since an address must outlive its routes. A session without a
+	// time limit, as 0s proposes, would keep the routes of a dead node, and is refused.
 	// +optional
 	// +kubebuilder:default="9s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=16
-	// +kubebuilder:validation:XValidation:rule=`self != '' && self.matches('^([0-9]{1,2}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$') && (duration(self).getSeconds() == 0 || duration(self).getSeconds() >= 3 && duration(self).getSeconds() <= 65535)`,message="must be 0s, or whole seconds from 3s to 65535s, as 9s or 1m30s (RFC 4271 section 4.2)"
+	// +kubebuilder:validation:XValidation:rule=`self != '' && self.matches('^([0-9]{1,2}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$') && duration(self).getSeconds() >= 3 && duration(self).getSeconds() <= 65535`,message="must be whole seconds from 3s to 65535s, as 9s or 1m30s (RFC 4271 section 4.2)"
 	HoldTime *metav1.Duration `json:"holdTime,omitempty"`
 	// KeepaliveTime is the time between two KEEPALIVE messages (RFC 4271 section 4.4): whole seconds,
 	// at most a third of holdTime. Not set: a third of the agreed hold time.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=16
-	// +kubebuilder:validation:XValidation:rule=`self != '' && self.matches('^([0-9]{1,2}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$')`,message="must be whole seconds, as 3s or 1m30s"
+	// +kubebuilder:validation:XValidation:rule=`self != '' && self.matches('^([0-9]{1,2}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$') && duration(self).getSeconds() >= 1`,message="must be whole seconds, at least 1s, as 3s or 1m30s"
 	KeepaliveTime *metav1.Duration `json:"keepaliveTime,omitempty"`
 	// ConnectTime is the longest wait between two attempts to connect: whole seconds, from 1s to
 	// 65535s. The first wait is 1s; it grows with each attempt.

@@ -114,6 +114,7 @@ type Allocator struct {
 	vips        *vipHistory
 	takeovers   takeovers
 	foreign     serviceLeases
+	sessions    sessionCounts
 	validPools  map[string]ipam.Pool // as they were when last valid
 	writePacer  writePacer
 }
@@ -193,6 +194,7 @@ func (a *Allocator) runWriters(ctx context.Context) error {
 	var group errgroup.Group
 	for _, part := range []func(context.Context){
 		a.queue.run, a.runBackground, a.postNodeChanges, a.followServiceLeases,
+		a.followNodeStates,
 	} {
 		group.Go(func() error {
 			part(ctx)
@@ -224,34 +226,6 @@ func (a *Allocator) runBackground(ctx context.Context) {
 			cancel()
 		}
 	}
-}
-
-// versions are those of a reconcile's inputs. While they are the same, and everything is written,
-// there is nothing to do: with thousands of Services a reconcile is expensive, and Leases are
-// renewed all the time.
-type versions struct {
-	term, cache, placement, leases uint64
-	at                             time.Duration
-}
-
-func (a *Allocator) currentVersions(term uint64) versions {
-	_, leases := a.foreign.state()
-	return versions{
-		term: term, cache: a.cfg.Cache.Changes(), placement: a.cfg.PlacementVersion(), leases: leases,
-		at: a.cfg.Clock(),
-	}
-}
-
-// upToDate reports whether a reconcile of v would repeat the last one. Failed writes are repeated
-// after pollInterval.
-func (a *Allocator) upToDate(v versions) bool {
-	last, pause := a.reconciled, resyncInterval
-	if a.unwritten || !a.queue.isWaiting() {
-		pause = pollInterval
-	}
-	age := v.at - last.at
-	v.at = last.at
-	return a.term == v.term && v == last && age < pause
 }
 
 // reconcile brings ledger and statuses in line with the cluster. It reports whether it did
@@ -420,5 +394,6 @@ func (a *Allocator) queueStatuses(
 	}
 	a.queue.retain(queued)
 	a.queuePoolStatuses(pools, result.Ledger, reserved, &stats)
+	a.queueBGPStatuses()
 	a.cfg.OnStats(stats)
 }

@@ -2,7 +2,6 @@ package allocator
 
 import (
 	"context"
-	"encoding/json"
 	"maps"
 	"math"
 	"reflect"
@@ -13,9 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/apis/v1alpha1"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/kubevip"
@@ -112,9 +109,7 @@ func (a *Allocator) queuePoolStatuses(
 }
 
 // writePaced queues write if that is due. It is repeated until the watch shows the result.
-func (a *Allocator) writePaced(
-	name string, want v1alpha1.IPPoolStatus, write func(context.Context),
-) {
+func (a *Allocator) writePaced(name string, want any, write func(context.Context)) {
 	now := a.cfg.Clock()
 	due, soon := a.writePacer.isDue(name, want, now)
 	dropped := due && !a.enqueue(write)
@@ -164,36 +159,44 @@ func equalStatus(have, want v1alpha1.IPPoolStatus) bool {
 	return reflect.DeepEqual(have, want)
 }
 
+// sameWant compares two statuses, or the zero values of two removals.
+func sameWant(a, b any) bool {
+	x, isPool := a.(v1alpha1.IPPoolStatus)
+	y, arePools := b.(v1alpha1.IPPoolStatus)
+	if isPool && arePools {
+		return equalStatus(x, y)
+	}
+	return reflect.DeepEqual(a, b)
+}
+
 // pacedWrite is the last write of a status or a finalizer.
 type pacedWrite struct {
 	at       time.Duration
-	want     v1alpha1.IPPoolStatus
+	want     any
 	repeated bool // the write before had the same status
 }
 
-// writePacer paces the writes of each pool's status, and the removals of finalizers. Its keys are
-// the names of pools, and "service NAMESPACE/NAME".
+// writePacer paces the writes of each status of a pool or of an object of BGP, and the removals of
+// finalizers. Its keys are the names of pools, "KIND NAME" and "service NAMESPACE/NAME".
 type writePacer map[string]pacedWrite
 
 // isDue reports whether a status should be written now. A status that was written twice and is not
 // seen, because the permission or a field of the definition is missing, is repeated after
 // resyncInterval: then soon is false, since nothing is to be done before.
-func (w writePacer) isDue(
-	name string, want v1alpha1.IPPoolStatus, now time.Duration,
-) (due, soon bool) {
+func (w writePacer) isDue(name string, want any, now time.Duration) (due, soon bool) {
 	last, had := w[name]
 	pause, soon := poolStatusInterval, true
-	if had && last.repeated && equalStatus(last.want, want) {
+	if had && last.repeated && sameWant(last.want, want) {
 		pause, soon = resyncInterval, false
 	}
 	return !had || now-last.at >= pause, soon
 }
 
 // record records that a status is being written.
-func (w writePacer) record(name string, want v1alpha1.IPPoolStatus, now time.Duration) {
+func (w writePacer) record(name string, want any, now time.Duration) {
 	last, had := w[name]
 	maps.DeleteFunc(w, func(_ string, one pacedWrite) bool { return now-one.at >= 2*resyncInterval })
-	w[name] = pacedWrite{now, want, had && equalStatus(last.want, want)}
+	w[name] = pacedWrite{now, want, had && sameWant(last.want, want)}
 }
 
 // writePool applies the status, and posts an Event if the pool is invalid.
@@ -203,23 +206,7 @@ func (a *Allocator) writePool(ctx context.Context, p *svc.Pool, want v1alpha1.IP
 		object := corev1.ObjectReference{APIVersion: group, Kind: v1alpha1.Kind, Name: name, UID: p.UID}
 		a.events.postAbout(ctx, object, corev1.EventTypeWarning, c.Reason, c.Message)
 	}
-	body, err := json.Marshal(map[string]any{
-		"apiVersion": group, "kind": v1alpha1.Kind,
-		"metadata": map[string]string{"name": name}, "status": want,
-	})
-	failures := a.cfg.failures()
-	if err == nil {
-		err = failures.send(ctx, a.cfg.Router, "patch", "ippools",
-			func(ctx context.Context, s *apiclient.Server) error {
-				err := s.KVIP.Patch(types.ApplyPatchType).Resource(v1alpha1.Plural).Name(name).
-					SubResource("status").Param("fieldManager", svc.FieldManager).Body(body).Do(ctx).Error()
-				if failures.count("patch", "ippools", err); apierrors.IsForbidden(err) { // keep the credentials
-					a.allowed.missing("patch ippools/status", "pools do not report their usage", err)
-					return nil
-				}
-				return err
-			})
-	}
+	err := a.applyStatus(ctx, v1alpha1.Kind, v1alpha1.Plural, name, want)
 	if err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) { // not found: deleted meanwhile
 		a.cfg.Log.Warn("cannot write the status of a pool; trying again", "pool", name, "err", err)
 	}

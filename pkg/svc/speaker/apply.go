@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/pkg/assignment"
+	"github.com/kvip/kvip/pkg/bgp/advertiser"
 	"github.com/kvip/kvip/pkg/nftfilter"
 	"github.com/kvip/kvip/pkg/vip"
 )
@@ -95,6 +96,9 @@ func (p *applier) completeAssignments(next assignments, s snapshot) {
 			a.Link = l
 		}
 		a.Services, a.Ports = s.serviceNames(addr), s.ports(addr)
+		if a.routed() {
+			a.route = s.route(addr, a.worse)
+		}
 		next[addr] = a
 	}
 }
@@ -200,8 +204,14 @@ func (p *applier) filterOutdated(next assignments) bool {
 	})
 }
 
-// announce replaces the announcements.
-func (p *applier) announce(all assignments) { p.cfg.Announcer.Set(all.list()) }
+// announce replaces the announcements: to neighbours and, once a fresh view has decided, to routers,
+// which may have kept the routes of an earlier process until then (B9).
+func (p *applier) announce(all assignments) {
+	p.cfg.Announcer.Set(all.neighbours().list())
+	if p.confirmed {
+		p.cfg.Routes.SetAddresses(advertiser.Services, all.routes())
+	}
+}
 
 // clear removes everything from this host, the filter only after the addresses that it protects
 // (S5).

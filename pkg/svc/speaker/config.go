@@ -7,6 +7,8 @@ import (
 
 	"github.com/kvip/kvip/pkg/arp"
 	"github.com/kvip/kvip/pkg/assignment"
+	"github.com/kvip/kvip/pkg/bgp/advertiser"
+	"github.com/kvip/kvip/pkg/bgp/policy"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/heartbeat"
 	"github.com/kvip/kvip/pkg/link"
@@ -38,6 +40,17 @@ type Announcer interface {
 	Conflicts() <-chan arp.Conflict
 }
 
+// Routes announces addresses to routers. *advertiser.Advertiser implements it.
+type Routes interface {
+	SetAddresses(s advertiser.Source, list []policy.Address)
+}
+
+// noRoutes discards.
+type noRoutes struct{}
+
+// SetAddresses implements Routes.
+func (noRoutes) SetAddresses(advertiser.Source, []policy.Address) {}
+
 // Heartbeat notices nodes that are off. *heartbeat.Heartbeat implements it.
 type Heartbeat interface {
 	Set(links []heartbeat.Link, nodes []heartbeat.Node)
@@ -60,8 +73,12 @@ type Config struct {
 	Addresses AddressOwner
 	Filter    PacketFilter
 	Announcer Announcer
+	// Routes announces the addresses of pools with announcement BGP. Nil: nothing does.
+	Routes Routes
 	// Networks lists the links of this host. It must not be nil.
 	Networks func() ([]link.Network, error)
+	// Loopback returns the loopback interface. Nil means link.Loopback.
+	Loopback func() (link.Link, error)
 	// Heartbeat receives which nodes there are (S10). Nil: only Leases show whether a node is alive.
 	Heartbeat Heartbeat
 	// LinkEvents are hints that links or addresses changed. May be nil.
@@ -98,6 +115,12 @@ func (c *Config) complete() error {
 	}
 	if c.ForeignHolder == nil {
 		c.ForeignHolder = func() string { return "" }
+	}
+	if c.Routes == nil {
+		c.Routes = noRoutes{}
+	}
+	if c.Loopback == nil {
+		c.Loopback = link.Loopback
 	}
 	if c.Metrics == nil {
 		c.Metrics = noMetrics{}

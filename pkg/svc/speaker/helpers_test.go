@@ -183,12 +183,14 @@ type fixture struct {
 	vipsErr   error
 	foreign   string // holder of the allocator's Lease that is not kvip
 	beat      *fakeHeartbeat
+	routes    *fakeRoutes
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	e := fakecluster.New(t)
 	f := &fixture{Env: e, journal: &journal{}, beat: &fakeHeartbeat{}}
+	f.routes = &fakeRoutes{journal: f.journal}
 	f.now.Store(int64(time.Hour))
 	f.health = reporter.NewRegistry(f.clock)
 	e.PutNode("me", "10.0.0.1")
@@ -260,6 +262,8 @@ func (f *fixture) config() Config {
 		ForeignHolder:    func() string { return f.foreign },
 		StatusPort:       9,
 		Heartbeat:        f.beat,
+		Routes:           f.routes,
+		Loopback:         func() (link.Link, error) { return link.Link{Index: 1, Name: "lo"}, nil },
 		Health:           f.health.Component("Services"),
 	}
 }

@@ -20,6 +20,7 @@ type host struct {
 	cfg          *Config
 	recorder     *recorder
 	links        map[string]link.Network // by name; nil before the first reading
+	loopback     link.Link               // of routed addresses
 	unread       bool                    // the last reading failed, or there was none
 	controlPlane []netip.Addr            // the control plane's virtual IPs on this host
 	info         svc.NodeInfo            // without faults; Node is empty before the first reading
@@ -30,6 +31,9 @@ func newHost(cfg *Config, r *recorder) *host { return &host{cfg: cfg, recorder: 
 
 // link returns a link of this host.
 func (h *host) link(name string) (link.Link, bool) {
+	if name == placement.Loopback {
+		return h.loopback, h.loopback.Index != 0
+	}
 	n, ok := h.links[name]
 	return n.Link, ok
 }
@@ -66,6 +70,9 @@ func (h *host) read() error {
 	controlPlane, err := h.cfg.HostControlPlane()
 	if err != nil {
 		return fmt.Errorf("read the control plane's addresses of this host: %w", err)
+	}
+	if h.loopback, err = h.cfg.Loopback(); err != nil {
+		return fmt.Errorf("read the loopback interface of this host: %w", err)
 	}
 	h.unread, h.controlPlane = false, controlPlane
 	h.links = make(map[string]link.Network, len(networks))

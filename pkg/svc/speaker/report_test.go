@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ func TestPageTellsSinceWhen(t *testing.T) {
 func TestPlacementOfAnAddressWithoutANode(t *testing.T) {
 	f := newFixture(t)
 	f.reconcile()
-	if got, why := f.speaker.Placement(vip4); got != (placement.Decision{}) || why != "" {
+	if got, why := f.speaker.Placement(vip4); !reflect.DeepEqual(got, placement.Decision{}) || why != "" {
 		t.Errorf("before the first view: %+v, %q", got, why)
 	}
 	f.renew()
@@ -89,7 +90,7 @@ func TestPlacementOfAnAddressWithoutANode(t *testing.T) {
 	}
 	f.advance(pausedAfter + 1)
 	f.reconcile()
-	if got, _ := f.speaker.Placement(vip4); got != (placement.Decision{}) {
+	if got, _ := f.speaker.Placement(vip4); !reflect.DeepEqual(got, placement.Decision{}) {
 		t.Errorf("with a stale view: %+v", got)
 	}
 }

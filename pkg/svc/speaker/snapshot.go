@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/kvip/kvip/pkg/assignment"
+	"github.com/kvip/kvip/pkg/bgp/policy"
 	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/ipam"
 	"github.com/kvip/kvip/pkg/liveness"
@@ -26,6 +27,14 @@ type snapshot struct {
 	// controlPlane has the control plane's virtual IPs, and the node that holds each, "" if
 	// unknown.
 	controlPlane map[netip.Addr]string
+	// routed has the pool of each address to which routes lead.
+	routed map[netip.Addr]pool
+}
+
+// pool is what advertisements select addresses by.
+type pool struct {
+	name   string
+	labels map[string]string
 }
 
 // takeSnapshot reads the cache.
@@ -35,6 +44,7 @@ func takeSnapshot(cfg *Config, view liveness.View) snapshot {
 		node: cfg.Node, view: view, nodes: placementNodes(c, view),
 		services: map[netip.Addr][]*svc.Service{}, endpoints: c.Endpoints(),
 		interfaces: c.Interfaces(), controlPlane: map[netip.Addr]string{},
+		routed: map[netip.Addr]pool{},
 	}
 	served := map[ipam.ServiceKey]*svc.Service{}
 	for _, one := range c.Services() {
@@ -55,6 +65,12 @@ func takeSnapshot(cfg *Config, view liveness.View) snapshot {
 			}
 		}
 		slices.SortFunc(s.services[addr], byAge)
+		switch found := c.Announcement(addr); {
+		case found.Pending:
+			s.view.Fresh = false // nothing moves before the pools are known
+		case found.BGP:
+			s.routed[addr] = pool{found.Pool, found.Labels}
+		}
 	}
 	s.findHolders(c.Leases())
 	return s
@@ -128,6 +144,7 @@ func (s snapshot) addresses() []placement.Address {
 
 func (s snapshot) address(addr netip.Addr) placement.Address {
 	a := placement.Address{Addr: addr}
+	_, a.Routed = s.routed[addr]
 	for i, one := range s.services[addr] {
 		if i == 0 {
 			a.Link = cmp.Or(one.Link, s.interfaces[one.Namespace], s.interfaces[""])
@@ -143,6 +160,23 @@ func (s snapshot) address(addr netip.Addr) placement.Address {
 		a.Holder = &holder
 	}
 	return a
+}
+
+// route returns what a routed address is announced by. worse is why routers shall prefer other
+// nodes, or "".
+func (s snapshot) route(addr netip.Addr, worse placement.Reason) policy.Address {
+	p := s.routed[addr]
+	r := policy.Address{
+		Addr: addr, Pool: p.name, PoolLabels: p.labels, Worse: worse != "", WithoutEndpoints: true,
+	}
+	for _, one := range s.services[addr] {
+		r.Services = append(r.Services, one.Labels)
+		backend := svc.Backend{Service: one.Key(), Family: ipam.FamilyOf(addr)}
+		for _, readiness := range s.endpoints[backend] {
+			r.WithoutEndpoints = r.WithoutEndpoints && readiness == 0
+		}
+	}
+	return r
 }
 
 // serviceNames returns the Services at an address as "namespace/name", the oldest first.

@@ -223,6 +223,7 @@ func (s *Speaker) decide(view liveness.View, now time.Duration) {
 		return
 	}
 	snap := takeSnapshot(&s.cfg, view)
+	view = snap.view
 	s.setHeartbeat(view)
 	decisions := map[netip.Addr]placement.Decision{}
 	if view.Fresh && s.observed.foreign == "" {
@@ -344,7 +345,7 @@ func (s *Speaker) Release(ctx context.Context) error {
 		s.applier.have[addr] = a.leave(s.cfg.Clock() + overlap)
 	}
 	s.applier.announce(s.applier.have)
-	for released == nil && len(s.applier.have) > 0 && s.awaitOwner(ctx, timeout.C) {
+	for (released == nil || s.applier.have.anyRouted()) && len(s.applier.have) > 0 && s.awaitOwner(ctx, timeout.C) {
 		continue
 	}
 	err := errors.Join(released, s.applier.clear())

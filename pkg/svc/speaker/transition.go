@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/pkg/assignment"
+	"github.com/kvip/kvip/pkg/bgp/policy"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/placement"
 )
@@ -39,7 +40,14 @@ type assigned struct {
 	since  time.Duration    // since boot
 	until  time.Duration    // if it is leaving: when it goes at the latest
 	reason placement.Reason // why this node has it
+	// worse is why routers shall prefer other nodes for a routed address, "" if they need not (B5).
+	worse placement.Reason
+	// route is what a routed address is announced by, as of the last snapshot that was applied.
+	route policy.Address
 }
+
+// routed reports whether routes lead to the address, and no neighbour asks for it.
+func (a assigned) routed() bool { return a.Link.Name == placement.Loopback }
 
 func newAssigned(addr netip.Addr, linkName string, p phase, now time.Duration) assigned {
 	a := assigned{since: now}
@@ -71,7 +79,8 @@ type assignments map[netip.Addr]assigned
 //
 // Without a fresh view nothing moves (S2): an address that is leaving goes when its time is over,
 // and no other comes or goes. With a fresh view the node keeps an address that another node is to
-// have for the overlap, and drops one that no node is to have at once.
+// have for the overlap, and drops one that no node is to have at once. A routed address stays for
+// the overlap in any case: its route is withdrawn first (B4).
 func transition(have assignments, decisions map[netip.Addr]placement.Decision, s snapshot,
 	now time.Duration) assignments {
 	if !s.view.Fresh || len(s.view.Alive) == 0 {
@@ -80,7 +89,8 @@ func transition(have assignments, decisions map[netip.Addr]placement.Decision, s
 	next := assignments{}
 	for addr, a := range have {
 		d := decisions[addr]
-		if d.Node == "" || d.Node == s.node || a.phase == shared {
+		_, _, here := d.On(s.node)
+		if here || a.phase == shared || d.Node == "" && !a.routed() {
 			continue
 		}
 		if a.phase != leaving {
@@ -92,18 +102,19 @@ func transition(have assignments, decisions map[netip.Addr]placement.Decision, s
 		}
 	}
 	for addr, d := range decisions {
-		if d.Node != s.node {
+		on, worse, here := d.On(s.node)
+		if !here {
 			continue
 		}
 		a, had := have[addr]
-		if !had || a.phase == leaving || a.Link.Name != d.Link {
-			a = newAssigned(addr, d.Link, owned, now)
+		if !had || a.phase == leaving || a.Link.Name != on {
+			a = newAssigned(addr, on, owned, now)
 		}
 		a = a.in(owned)
 		if _, isShared := s.controlPlane[addr]; isShared {
 			a = a.in(shared)
 		}
-		a.reason = d.Reason
+		a.reason, a.worse = d.Reason, worse
 		next[addr] = a
 	}
 	return next
@@ -138,10 +149,11 @@ func (all assignments) unexpired(now time.Duration) assignments {
 	return all.where(func(a assigned) bool { return !a.expired(now) })
 }
 
-// markAdopted makes owned addresses adopted ones: other nodes may have taken them (E9).
+// markAdopted makes owned addresses adopted ones: other nodes may have taken them (E9). Routed
+// addresses are not taken: other nodes have them as well.
 func (all assignments) markAdopted() {
 	for addr, a := range all {
-		if a.phase == owned {
+		if a.phase == owned && !a.routed() {
 			all[addr] = a.in(adopted)
 		}
 	}
@@ -182,6 +194,31 @@ func (all assignments) list() []assignment.Assignment {
 		}
 	}
 	return list
+}
+
+// neighbours returns the addresses that neighbours ask for.
+func (all assignments) neighbours() assignments {
+	return all.where(func(a assigned) bool { return !a.routed() })
+}
+
+// routes returns what is announced to routers: the routed addresses that are not about to leave.
+func (all assignments) routes() []policy.Address {
+	var list []policy.Address
+	for _, addr := range sortedAddrs(all) {
+		if a := all[addr]; a.routed() && a.phase == owned {
+			list = append(list, a.route)
+		}
+	}
+	return list
+}
+
+func (all assignments) anyRouted() bool {
+	for _, a := range all {
+		if a.routed() {
+			return true
+		}
+	}
+	return false
 }
 
 func sortedAddrs[T any](all map[netip.Addr]T) []netip.Addr {

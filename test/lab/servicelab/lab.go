@@ -58,6 +58,18 @@ func (l *Lab) start(ctx context.Context, cfg cluster.Config) (err error) {
 	if l.Cluster, err = cluster.Start(ctx, cfg); err != nil {
 		return err
 	}
+	return l.connect(ctx)
+}
+
+// Wrap returns a Lab of a cluster that runs already. Its API servers must be dual stack. Close of
+// the cluster ends both.
+func Wrap(ctx context.Context, c *cluster.Cluster, kvip string) (*Lab, error) {
+	l := &Lab{Cluster: c, Kvip: kvip}
+	return l, l.connect(ctx)
+}
+
+// connect makes the clients, and installs the definitions.
+func (l *Lab) connect(ctx context.Context) (err error) {
 	if l.Kube, err = l.Cluster.Kube(l.Nodes[0]); err != nil {
 		return err
 	}
@@ -81,12 +93,19 @@ func (l *Lab) SlowClient() (kubernetes.Interface, error) {
 	return kubernetes.NewForConfig(conf)
 }
 
-// Close ends everything and removes it.
-func (l *Lab) Close() error {
+// CloseBackends ends the backends alone.
+func (l *Lab) CloseBackends() error {
 	var errs []error
 	for _, b := range l.backends {
 		errs = append(errs, b.Close())
 	}
+	l.backends = nil
+	return errors.Join(errs...)
+}
+
+// Close ends everything and removes it.
+func (l *Lab) Close() error {
+	errs := []error{l.CloseBackends()}
 	if l.Behind != nil {
 		errs = append(errs, l.Behind.Close())
 	}

@@ -36,18 +36,44 @@ func apply(ctx context.Context, client dynamic.ResourceInterface, name string,
 	return err
 }
 
-// InstallPools installs the definition of IPPool, and returns when every API server serves it.
-func (l *Lab) InstallPools(ctx context.Context) error {
-	definition, err := yaml.YAMLToJSON(templates.CRD)
-	if err != nil {
-		return fmt.Errorf("read definition of IPPool: %w", err)
+// ApplyObject creates or changes an object of kvip.dev, given as JSON, by the plural of its kind.
+func (l *Lab) ApplyObject(ctx context.Context, plural, name string, object []byte) error {
+	resource := l.Dynamic.Resource(v1alpha1.GroupVersion().WithResource(plural))
+	if err := apply(ctx, resource, name, object); err != nil {
+		return fmt.Errorf("apply %s %s: %w", plural, name, err)
 	}
-	if err := apply(ctx, l.Dynamic.Resource(definitionResource), v1alpha1.Plural+"."+v1alpha1.Group,
-		definition); err != nil {
-		return fmt.Errorf("install definition of IPPool: %w", err)
-	}
-	return l.eachServer(ctx, "to serve IPPools", func(err error) bool { return err == nil })
+	return nil
 }
+
+// InstallPools installs all definitions of kvip, and returns when every API server serves IPPools
+// and the objects of BGP.
+func (l *Lab) InstallPools(ctx context.Context) error {
+	for _, text := range templates.CRDs() {
+		object, err := yaml.YAMLToJSON(text)
+		var meta struct{ Metadata struct{ Name string } }
+		if err == nil {
+			err = json.Unmarshal(object, &meta)
+		}
+		if err == nil {
+			err = apply(ctx, l.Dynamic.Resource(definitionResource), meta.Metadata.Name, object)
+		}
+		if err != nil {
+			return fmt.Errorf("install definition %s: %w", meta.Metadata.Name, err)
+		}
+	}
+	served := func(err error) bool { return err == nil }
+	for _, plural := range definedPlurals {
+		resource := v1alpha1.GroupVersion().WithResource(plural)
+		if err := l.eachServer(ctx, resource, "to serve "+plural, served); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// definedPlurals are the kinds of kvip in URLs.
+var definedPlurals = []string{v1alpha1.Plural, v1alpha1.BGPPeerPlural,
+	v1alpha1.BGPAdvertisementPlural, v1alpha1.BFDProfilePlural, v1alpha1.BGPNodeStatePlural}
 
 // UninstallPools removes the definition of IPPool, and all pools with it, and returns when no API
 // server serves it.
@@ -57,11 +83,12 @@ func (l *Lab) UninstallPools(ctx context.Context) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("remove definition of IPPool: %w", err)
 	}
-	return l.eachServer(ctx, "to serve IPPools no more", apierrors.IsNotFound)
+	return l.eachServer(ctx, poolResource, "to serve IPPools no more", apierrors.IsNotFound)
 }
 
-// eachServer waits until the answer of every API server to a list of IPPools is as it should be.
-func (l *Lab) eachServer(ctx context.Context, what string, is func(error) bool) error {
+// eachServer waits until the answer of every API server to a list of objects is as it should be.
+func (l *Lab) eachServer(ctx context.Context, resource schema.GroupVersionResource, what string,
+	is func(error) bool) error {
 	for _, n := range l.Nodes {
 		conf, err := l.RESTConfig(n)
 		if err != nil {
@@ -72,7 +99,7 @@ func (l *Lab) eachServer(ctx context.Context, what string, is func(error) bool) 
 			return err
 		}
 		err = wait.For(ctx, n.Name+" "+what, func() bool {
-			_, err := client.Resource(poolResource).List(ctx, metav1.ListOptions{})
+			_, err := client.Resource(resource).List(ctx, metav1.ListOptions{})
 			return is(err)
 		})
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kvip/kvip/pkg/apis/v1alpha1"
 	"github.com/kvip/kvip/pkg/kubevip"
 	"github.com/kvip/kvip/pkg/nftfilter"
 	"github.com/kvip/kvip/test/lab/cluster"
@@ -79,10 +80,20 @@ func (l *Lab) removeObjects(ctx context.Context) error {
 	system := metav1.NamespaceSystem
 	return errors.Join(append(errs,
 		core.Nodes().DeleteCollection(ctx, metav1.DeleteOptions{}, all),
-		l.Dynamic.Resource(poolResource).DeleteCollection(ctx, metav1.DeleteOptions{}, all),
+		l.removeDefined(ctx),
 		l.Kube.AppsV1().DaemonSets(system).DeleteCollection(ctx, metav1.DeleteOptions{}, all),
 		missing(core.ConfigMaps(kubevip.PoolsNamespace).Delete(ctx, kubevip.PoolsConfigMap,
 			metav1.DeleteOptions{})))...)
+}
+
+// removeDefined removes all objects of kvip.
+func (l *Lab) removeDefined(ctx context.Context) error {
+	var errs []error
+	for _, plural := range definedPlurals {
+		errs = append(errs, l.Dynamic.Resource(v1alpha1.GroupVersion().WithResource(plural)).
+			DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}))
+	}
+	return errors.Join(errs...)
 }
 
 // missing makes nothing of an object that is not there.
