@@ -37,6 +37,7 @@ type agent struct {
 	credentials    *credentials
 	control        controlPlane // nil without virtual IPs
 	services       *services    // nil without Services
+	routes         *routes      // nil if nothing is announced by BGP
 	controlHealth  *reporter.Registry
 	servicesHealth *reporter.Registry
 }
@@ -86,6 +87,11 @@ func newAgent(cfg config.Config, build Build, log *slog.Logger) (*agent, error) 
 	a.credentials, err = newCredentials(cfg, a.metrics, health.Component("token manager"), log)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.ByBGP() || cfg.Services {
+		if a.routes, err = newRoutes(a); err != nil {
+			return nil, err
+		}
 	}
 	var router *apiclient.Router // for the token manager
 	if len(cfg.VIPs) > 0 {

@@ -9,8 +9,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kvip/kvip/pkg/anycast"
 	"github.com/kvip/kvip/pkg/apiclient"
+	"github.com/kvip/kvip/pkg/apis/v1alpha1"
 	"github.com/kvip/kvip/pkg/arp"
+	"github.com/kvip/kvip/pkg/bgp"
 	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/controlplane"
 	"github.com/kvip/kvip/pkg/election"
@@ -29,9 +32,15 @@ func knownLabels(cfg config.Config) metrics.Known {
 		VIPs: cfg.VIPs, Services: cfg.Services, Frames: arp.Kinds(), Codes: codes(),
 		Requests: requests(cfg),
 	}
-	if len(cfg.VIPs) > 0 {
+	switch {
+	case cfg.ByBGP():
+		k.HealthStates, k.Announcements = health.Codes(), words(anycast.States())
+	case len(cfg.VIPs) > 0:
 		k.Fences, k.Modes, k.Dropped = fence.Variants(), controlplane.Modes(), words(peer.Reasons())
 		k.HealthStates, k.Transitions = health.Codes(), words(election.TransitionReasons())
+	}
+	if cfg.ByBGP() || cfg.Services {
+		k.BGPReasons = words(bgp.Reasons())
 	}
 	if cfg.Services {
 		k.Refusals = slices.Concat(words(ipam.Reasons()), words(placement.Reasons()),
@@ -78,7 +87,10 @@ func requests(cfg config.Config) (all []metrics.Request) {
 			}
 		}
 	}
-	if len(cfg.VIPs) > 0 {
+	switch {
+	case cfg.ByBGP():
+		add(createEvents.Verb, createEvents.Resource)
+	case len(cfg.VIPs) > 0:
 		for _, r := range operations {
 			add(r.Verb, r.Resource)
 		}
@@ -87,9 +99,12 @@ func requests(cfg config.Config) (all []metrics.Request) {
 		add("create", "leases", "events")
 		add("get", "leases", "services")
 		add("update", "leases", "services")
-		add("patch", "services", "ippools")
+		add("patch", "services", v1alpha1.Plural, v1alpha1.BGPPeerPlural, v1alpha1.BGPAdvertisementPlural,
+			v1alpha1.BGPNodeStatePlural)
+		add("list", v1alpha1.BGPNodeStatePlural)
 		for _, verb := range []string{"list", "watch"} {
-			add(verb, "services", "nodes", "endpointslices", "configmaps", "ippools", "leases")
+			add(verb, "services", "nodes", "endpointslices", "configmaps", "ippools", "leases", "secrets",
+				v1alpha1.BGPPeerPlural, v1alpha1.BGPAdvertisementPlural, v1alpha1.BFDProfilePlural)
 			if cfg.KubeVIP {
 				add(verb, "servicecidrs")
 			}

@@ -29,6 +29,7 @@ import (
 	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/svc"
 	"github.com/kvip/kvip/pkg/svc/allocator"
+	"github.com/kvip/kvip/pkg/svc/bgppeers"
 	"github.com/kvip/kvip/pkg/svc/speaker"
 	"github.com/kvip/kvip/pkg/vip"
 )
@@ -39,6 +40,9 @@ const (
 	// drainTimeout limits the request that decides whether it leaves for good.
 	drainTimeout = 2 * time.Second
 )
+
+// servicesLoop is the component whose heartbeats show that the Services' part decides.
+const servicesLoop = "Services loop"
 
 // services is the Services' part of an agent.
 type services struct {
@@ -60,14 +64,16 @@ type services struct {
 	speaker   *speaker.Speaker
 	allocator *allocator.Allocator
 	heartbeat *heartbeat.Heartbeat
+	routes    *routes
+	peers     *bgppeers.Follower
 }
 
 // newServices connects the components, each to those before it. It starts nothing.
 func newServices(a *agent) (*services, error) {
 	s := &services{
 		cfg: a.cfg, id: a.id, log: a.log, store: a.credentials.store, metrics: a.metrics,
-		health:  a.servicesHealth.Component("Services loop"),
-		watcher: link.NewWatcher(link.WatchConfig{Log: a.log}),
+		health:  a.servicesHealth.Component(servicesLoop),
+		watcher: link.NewWatcher(link.WatchConfig{Log: a.log}), routes: a.routes,
 	}
 	s.health.Stopped("starting")
 	var err error
@@ -110,6 +116,13 @@ func newServices(a *agent) (*services, error) {
 	if err := s.newSpeaker(); err != nil {
 		return nil, err
 	}
+	s.peers, err = bgppeers.New(bgppeers.Config{
+		Node: s.cfg.NodeName, RouterID: s.routes.routerID, Cache: s.cache, Routes: s.routes.Advertiser,
+		Log: s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
 	return s, s.newAllocator(a.servicesHealth.Component("allocator"))
 }
 
@@ -143,7 +156,7 @@ func (s *services) newSpeaker() error {
 	s.speaker, err = speaker.New(speaker.Config{
 		Heartbeat: s.heartbeat,
 		Node:      s.cfg.NodeName, Cache: s.cache, NodeLease: s.nodeLease, Clock: boottime.Now,
-		Log: s.log, Addresses: owner, Filter: filter, Announcer: s.announcer,
+		Log: s.log, Addresses: owner, Filter: filter, Announcer: s.announcer, Routes: s.routes.Advertiser,
 		Networks: link.Networks, LinkEvents: s.watcher.Events(), HostControlPlane: vip.HostVIPs,
 		ForeignHolder: s.elector.ForeignHolder, Interface: s.cfg.ServicesInterface,
 		Fallback: isFallback(s.cfg.ServicesFallback), ControlPlane: s.cfg.VIPs,
@@ -262,13 +275,17 @@ func (s *services) waitForLock(ctx context.Context) io.Closer {
 
 // runComponents runs the components that decide until ctx ends, and those that they need until all
 // is handed over.
-func (s *services) runComponents(ctx context.Context) error {
+func (s *services) runComponents(ctx context.Context) (err error) {
 	detached := context.WithoutCancel(ctx)
+	if !s.cfg.ByBGP() { // else the control plane ends the sessions, after the Services have left
+		end := s.routes.start(ctx)
+		defer func() { err = errors.Join(err, end()) }()
+	}
 	needed, stop := context.WithCancel(detached)
 	defer stop()
 	var supporting, deciding errgroup.Group
 	for _, run := range []func(context.Context) error{
-		s.cache.Run, s.announcer.Run, s.watcher.Run, s.followServers,
+		s.cache.Run, s.announcer.Run, s.watcher.Run, s.followServers, s.peers.Run,
 	} {
 		supporting.Go(func() error { return run(needed) })
 	}
@@ -277,7 +294,7 @@ func (s *services) runComponents(ctx context.Context) error {
 	} {
 		deciding.Go(func() error { return run(ctx) })
 	}
-	err := deciding.Wait()
+	err = deciding.Wait()
 	if s.leavesForGood(detached) {
 		limited, cancel := context.WithTimeout(detached, releaseTimeout)
 		defer cancel()

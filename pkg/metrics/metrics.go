@@ -28,8 +28,11 @@ type Build struct{ Version, Commit string }
 // start: increase() does not see a counter that appears at 1, and == 0 does not see an absent
 // series.
 type Known struct {
-	// VIPs of the control plane. Without any, no metric of the election is served.
+	// VIPs of the control plane. Without any, no metric of the control plane is served.
 	VIPs []netip.Addr
+	// Announcements are the states of the announcement of the VIPs by BGP, the first one being that at
+	// start. With some there is no election, and none of its metrics is served.
+	Announcements []string
 	// Transitions are the reasons for acquiring and releasing a VIP.
 	Transitions []string
 	// HealthStates are the states of the local API server, the first one being that at start.
@@ -43,6 +46,8 @@ type Known struct {
 	// Services serves the metrics of Services. Refusals are the reasons of their conditions.
 	Services bool
 	Refusals []string
+	// BGPReasons are why sessions of BGP end. Without any, no metric of sessions is served.
+	BGPReasons []string
 	// Requests are those to the Kubernetes API, Codes the ways in which they fail.
 	Requests []Request
 	Codes    []string
@@ -80,6 +85,7 @@ type Set struct {
 	tokenMu       sync.Mutex
 	hasToken      bool // tokenExpiry is registered
 	services      servicesMetrics
+	bgp           *bgpMetrics
 }
 
 // New returns a Set that serves the build, the known series, and the metrics of the Go runtime and
@@ -119,7 +125,7 @@ func New(build Build, known Known) (*Set, error) {
 				"announcement from this node; without the first claim of a new lease."}),
 	}
 	s.quorum = newQuorumMetrics()
-	s.services = newServicesMetrics()
+	s.services, s.bgp = newServicesMetrics(), newBGPMetrics()
 	info := gauges("kvip_build_info", "Always 1; the labels identify the build.", "version", "commit",
 		"goversion")
 	info.WithLabelValues(build.Version, build.Commit, runtime.Version()).Set(1)
@@ -127,22 +133,34 @@ func New(build Build, known Known) (*Set, error) {
 		s.apiErrors, s.ready, s.credentials, info, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	}
-	if len(known.VIPs) > 0 {
-		parts = append(parts, s.holder, s.transitions, s.failover, s.renewals, s.healthState,
-			s.announcements, s.conflicts,
-			s.fenceExpiries, s.fence, s.leaseTerm, s.degraded)
-		parts = append(parts, s.quorum.collectors()...)
-	}
-	if known.Services {
-		parts = append(parts, s.services)
-	}
-	for _, c := range parts {
+	for _, c := range append(parts, s.served()...) {
 		if err := s.registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
 	}
 	s.initSeries()
 	return s, nil
+}
+
+// served returns the metrics of the parts that the agent has.
+func (s *Set) served() (parts []prometheus.Collector) {
+	switch {
+	case len(s.known.VIPs) == 0:
+	case len(s.known.Announcements) > 0:
+		parts = append(parts, s.healthState, s.bgp.announcement)
+	default:
+		parts = append(parts, s.holder, s.transitions, s.failover, s.renewals, s.healthState,
+			s.announcements, s.conflicts,
+			s.fenceExpiries, s.fence, s.leaseTerm, s.degraded)
+		parts = append(parts, s.quorum.collectors()...)
+	}
+	if s.known.Services {
+		parts = append(parts, s.services)
+	}
+	if len(s.known.BGPReasons) > 0 {
+		parts = append(parts, s.bgp)
+	}
+	return parts
 }
 
 // newServicesMetrics returns the metrics of Services, which are not registered yet.
@@ -195,6 +213,7 @@ func (s *Set) initSeries() {
 			s.apiErrors.WithLabelValues(r.Verb, r.Resource, code)
 		}
 	}
+	s.bgp.initSeries(s.known)
 	s.Credentials("none")
 	s.services.initSeries(s.known)
 }
@@ -248,10 +267,15 @@ func (s *Set) APIError(r Request, code string) {
 	if s == nil {
 		return
 	}
-	if !slices.Contains(s.known.Codes, code) {
-		code = CodeOther
+	s.apiErrors.WithLabelValues(r.Verb, r.Resource, knownOr(s.known.Codes, code)).Inc()
+}
+
+// knownOr returns a label's value if it is a known one, else CodeOther.
+func knownOr(known []string, value string) string {
+	if slices.Contains(known, value) {
+		return value
 	}
-	s.apiErrors.WithLabelValues(r.Verb, r.Resource, code).Inc()
+	return CodeOther
 }
 
 // Health makes state, one of the known ones, the present state of the local API server.

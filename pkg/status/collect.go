@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kvip/kvip/pkg/apiclient"
@@ -40,8 +41,8 @@ const (
 const HintElsewhere = "run this on a control-plane node, as root, or give --kubeconfig"
 
 // Collect reads the Lease, and probes the API servers and the agents. It fails only if no API
-// server returns the Lease. A problem is confirmed by a second look, because the VIP may move while
-// Lease and agents are read.
+// server returns the Lease, which agents that announce by BGP do not need. A problem is confirmed by
+// a second look, because the VIP may move while Lease and agents are read.
 func Collect(ctx context.Context, cfg config.Config) (Report, error) {
 	report, err := collect(ctx, cfg)
 	if err != nil || report.Problem == "" || !backoff.Sleep(ctx, settleTime) {
@@ -61,6 +62,8 @@ type collector struct {
 	hosts  []string // API servers found so far
 	// fallback are the servers that kubeconfigs name. They come last: the VIP may be among them.
 	fallback []string
+	// local is the agent of this host, nil if none answers.
+	local *Agent
 }
 
 func newCollector(ctx context.Context, cfg config.Config) (*collector, error) {
@@ -69,9 +72,9 @@ func newCollector(ctx context.Context, cfg config.Config) (*collector, error) {
 		return nil, err
 	}
 	c := &collector{
-		cfg: cfg, store: store, hosts: localHosts(ctx, cfg),
-		fallback: apiclient.KubeconfigServers(cfg.Kubeconfigs),
+		cfg: cfg, store: store, fallback: apiclient.KubeconfigServers(cfg.Kubeconfigs),
 	}
+	c.findLocal(ctx)
 	c.router, err = apiclient.NewRouter(apiclient.RouterConfig{
 		Store: store, Local: c.servers, LocalFirst: true,
 	})
@@ -90,30 +93,40 @@ func collect(ctx context.Context, cfg config.Config) (Report, error) {
 		return Report{}, err
 	}
 	record, renewed, err := driver.Read(ctx)
+	var nodes []Node
 	if err != nil { // the agents of the peers may know more API servers
-		c.hosts = append(c.hosts, peersOf(c.probeNodes(ctx, c.hosts))...)
-		record, renewed, err = driver.Read(ctx)
+		nodes = c.probeNodes(ctx, c.hosts)
+		c.hosts = append(c.hosts, peersOf(nodes)...)
+		if !byBGP(nodes) {
+			record, renewed, err = driver.Read(ctx)
+		}
 	}
-	if err != nil {
+	if err != nil && !byBGP(nodes) {
 		return Report{}, c.explain(err)
-	}
-	report := Report{
-		Lease: newLease(cfg, record, renewed), Degraded: record.Degraded,
-		Transitions: append([]kubelease.Transition{}, kubelease.Transitions(record.History)...),
 	}
 	if all, err := c.router.ReadServers(ctx); err == nil {
 		c.hosts = apiclient.Union(all, c.hosts[1:]) // without loopback
 		slices.Sort(c.hosts)
 	}
-	report.Nodes = c.probeNodes(ctx, c.hosts)
+	nodes = c.probeNodes(ctx, c.hosts)
 	// A dead API server leaves the list within seconds, but agents remember it.
-	report.Nodes = append(report.Nodes, c.probeNodes(ctx, peersOf(report.Nodes))...)
-	slices.SortFunc(report.Nodes, func(a, b Node) int {
-		return strings.Compare(a.Address, b.Address)
-	})
-	report.setNames(c.nodeNames(ctx, report.Nodes))
+	nodes = append(nodes, c.probeNodes(ctx, peersOf(nodes))...)
+	if byBGP(nodes) {
+		return c.bgpReport(ctx, nodes), nil
+	}
+	report := Report{
+		Lease: newLease(cfg, record, renewed), Degraded: record.Degraded, Nodes: nodes,
+		Transitions: append([]kubelease.Transition{}, kubelease.Transitions(record.History)...),
+	}
+	report.complete(c.nodeNames(ctx, report.Nodes))
 	report.Problem = report.problem()
 	return report, nil
+}
+
+// complete sorts the nodes by their addresses, and names them.
+func (r *Report) complete(byAddress map[string]string) {
+	slices.SortFunc(r.Nodes, func(a, b Node) int { return strings.Compare(a.Address, b.Address) })
+	r.setNames(byAddress)
 }
 
 // openStore returns a Store with kvip's own token, if this node has one, and the kubeconfigs.
@@ -130,19 +143,19 @@ func openStore(cfg config.Config) (*apiclient.Store, error) {
 	return store, nil
 }
 
-// localHosts returns where to start: the API server of this node, and the peers of its agent.
-func localHosts(ctx context.Context, cfg config.Config) []string {
-	hosts := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))}
+// findLocal finds where to start: the API server of this node, its agent, and the peers of that.
+func (c *collector) findLocal(ctx context.Context) {
+	c.hosts = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(c.cfg.Port))}
 	addresses := []string{config.DefaultHealthAddress, config.DaemonSetHealthAddress}
-	if cfg.MetricsAddress != "" {
-		addresses = append(addresses, cfg.MetricsAddress)
+	if c.cfg.MetricsAddress != "" {
+		addresses = append(addresses, c.cfg.MetricsAddress)
 	}
 	for _, address := range addresses {
 		if a := fetchAgent(ctx, address); a != nil {
-			return append(hosts, a.Peers[:min(len(a.Peers), maxPeers)]...)
+			c.local, c.hosts = a, append(c.hosts, a.Peers[:min(len(a.Peers), maxPeers)]...)
+			return
 		}
 	}
-	return hosts
 }
 
 // servers returns all API servers, in the order to try them.
@@ -166,30 +179,39 @@ func (c *collector) explain(err error) error {
 // nodeNames returns the names of the cluster's Nodes by their addresses, if a node of the report
 // has no name. It needs bootstrap credentials: kvip's own token must not list Nodes.
 func (c *collector) nodeNames(ctx context.Context, nodes []Node) map[string]string {
-	unnamed := slices.ContainsFunc(nodes, func(n Node) bool { return n.Name == "" })
-	if kind, _ := c.store.InUse(); kind != apiclient.Bootstrap || !unnamed {
+	if !slices.ContainsFunc(nodes, func(n Node) bool { return n.Name == "" }) {
+		return nil
+	}
+	return namesOf(c.listNodes(ctx))
+}
+
+// namesOf returns the names of Nodes by their addresses.
+func namesOf(list []corev1.Node) map[string]string {
+	names := map[string]string{}
+	for _, node := range list {
+		for _, a := range node.Status.Addresses {
+			names[a.Address] = node.Name
+		}
+	}
+	return names
+}
+
+// listNodes returns the cluster's Nodes, none without bootstrap credentials or if no API server
+// answers.
+func (c *collector) listNodes(ctx context.Context) []corev1.Node {
+	if kind, _ := c.store.InUse(); kind != apiclient.Bootstrap {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	names, err := apiclient.Hedge(ctx, c.router, apiclient.HedgeConfig{Delay: hedgeDelay},
-		func(ctx context.Context, s *apiclient.Server) (map[string]string, error) {
-			list, err := s.Core.Nodes().List(ctx, metav1.ListOptions{})
-			if err != nil {
-				return nil, err
-			}
-			names := map[string]string{}
-			for _, node := range list.Items {
-				for _, a := range node.Status.Addresses {
-					names[a.Address] = node.Name
-				}
-			}
-			return names, nil
+	list, err := apiclient.Hedge(ctx, c.router, apiclient.HedgeConfig{Delay: hedgeDelay},
+		func(ctx context.Context, s *apiclient.Server) (*corev1.NodeList, error) {
+			return s.Core.Nodes().List(ctx, metav1.ListOptions{})
 		})
 	if err != nil {
 		return nil
 	}
-	return names
+	return list.Items
 }
 
 // peersOf returns the API servers that agents list and that are not among nodes.

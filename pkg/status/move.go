@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/config"
@@ -38,13 +39,39 @@ type mover struct {
 
 // Move asks the holder of the VIP to leave it to the agent on a node, or to the next one if to is
 // empty (F11), and waits until another node holds. The holder serves the connections that it has
-// until they end. It is an error if the node has no agent that other agents know, or holds already.
+// until they end. It is an error if the node has no agent that other agents know, or holds already,
+// and ErrByBGP if there is no holder because the VIP is announced by BGP.
 func Move(ctx context.Context, cfg config.Config, to string) (Moved, error) {
 	c, err := newCollector(ctx, cfg)
 	if err != nil {
 		return Moved{}, err
 	}
-	m := &mover{collector: c}
+	if c.local.byBGP() {
+		return Moved{}, ErrByBGP
+	}
+	moved, err := c.move(ctx, to)
+	if err != nil && c.seesBGP(context.WithoutCancel(ctx)) {
+		return Moved{}, ErrByBGP
+	}
+	return moved, err
+}
+
+// ErrByBGP is why a VIP that is announced by BGP cannot be moved.
+var ErrByBGP = errors.New("the VIP is announced by BGP: there is nothing to move, as every node with " +
+	"a ready API server announces it; to take a node out, stop its API server or kvip there")
+
+// seesBGP reports whether an agent beside an API server announces the VIP by BGP.
+func (c *collector) seesBGP(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*probeTimeout)
+	defer cancel()
+	servers, _ := c.router.ReadServers(ctx) // none if no API server answers
+	return byBGP(c.probeNodes(ctx, apiclient.Union(servers, c.hosts)))
+}
+
+// move moves the VIP of the Lease.
+func (c *collector) move(ctx context.Context, to string) (Moved, error) {
+	cfg, m := c.cfg, &mover{collector: c}
+	var err error
 	m.driver, err = kubelease.New(kubelease.Config{
 		Namespace: cfg.Namespace, Name: cfg.LeaseName, Router: c.router,
 	})

@@ -1,6 +1,6 @@
-// Package status reports which node holds the VIPs and why, from any control-plane node and without
-// using the VIPs: it reads the Lease, and probes every API server and every agent. It changes
-// nothing.
+// Package status reports which node holds the VIPs and why, or which nodes announce them by BGP, from
+// any control-plane node and without using the VIPs: it reads the Lease, and probes every API server
+// and every agent. It changes nothing.
 package status
 
 import (
@@ -11,16 +11,21 @@ import (
 
 // Report is the output of `kvip status`. Its JSON form is stable.
 type Report struct {
-	Lease Lease `json:"lease"`
-	// Degraded is why the holder stays with an API server that is not ready or slow.
+	// Announce is AnnounceBGP if agents announce the VIPs by BGP. Then there is no Lease, and there
+	// are no transitions. Empty: one node holds the VIPs.
+	Announce string `json:"announce,omitempty"`
+	Lease    Lease  `json:"lease,omitzero"`
+	// Degraded is why the holder stays with an API server that is not ready or slow. By BGP: why all
+	// nodes that announce do so by the worse path.
 	Degraded string `json:"degraded,omitempty"`
-	// Problem is why the VIPs are not on exactly one node; empty if they are.
+	// Problem is why the VIPs are not on exactly one node, or by BGP not on all nodes that are ready;
+	// empty if they are.
 	Problem string `json:"problem,omitempty"`
 	Nodes   []Node `json:"nodes"`
 	// Unseen are nodes that the lease names and whose agents do not answer.
 	Unseen []string `json:"unseen,omitempty"`
 	// Transitions are the last changes of holder, newest last.
-	Transitions []kubelease.Transition `json:"transitions"`
+	Transitions []kubelease.Transition `json:"transitions,omitzero"`
 }
 
 // Lease is the Lease of the election.
@@ -81,4 +86,6 @@ type Agent struct {
 	TokenProblem string   `json:"tokenProblem,omitempty"`
 	NotReady     string   `json:"notReady,omitempty"` // why; empty if the agent is ready
 	Peers        []string `json:"peers,omitempty"`    // the other API servers that it knows
+	// BGP is nil if the agent has no part in BGP.
+	BGP *BGP `json:"bgp,omitempty"`
 }

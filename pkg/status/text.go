@@ -17,10 +17,16 @@ import (
 // WriteText writes the report as text. Control characters of other programs' texts are escaped.
 func (r Report) WriteText(w io.Writer) error {
 	var b bytes.Buffer
-	r.writeLease(&b)
-	r.writeNodes(&b)
-	r.writeNotes(&b)
-	r.writeTransitions(&b)
+	if r.Announce == AnnounceBGP {
+		r.writeAnnouncement(&b)
+		r.writeAnnouncers(&b)
+		r.writeNotes(&b)
+	} else {
+		r.writeLease(&b)
+		r.writeNodes(&b)
+		r.writeNotes(&b)
+		r.writeTransitions(&b)
+	}
 	_, err := w.Write(b.Bytes())
 	return err
 }
@@ -35,11 +41,7 @@ func printf(w io.Writer, format string, texts ...string) {
 }
 
 func (r Report) writeLease(b *bytes.Buffer) {
-	vips := r.vips()
-	if vips == "" {
-		vips = "unknown (no agent answers)"
-	}
-	printf(b, "VIP:       %s\n", vips)
+	printf(b, "VIP:       %s\n", r.vips())
 	holder := r.Lease.Holder
 	switch {
 	case !r.Lease.Exists:
@@ -94,13 +96,16 @@ func (l Lease) details() string {
 	return fmt.Sprintf(", term %d, %s, lasts %v", l.Term, renewed, l.Duration)
 }
 
-// vips returns the VIPs that the agents report.
+// vips returns the VIPs that the agents report, in words.
 func (r Report) vips() string {
 	var all []string
 	for _, n := range r.Nodes {
 		if n.Agent != nil {
 			all = append(all, n.Agent.VIPs...)
 		}
+	}
+	if len(all) == 0 {
+		return "unknown (no agent answers)"
 	}
 	slices.Sort(all)
 	return strings.Join(slices.Compact(all), ", ")
@@ -136,6 +141,7 @@ func (r Report) writeNotes(b *bytes.Buffer) {
 		if n.Agent.NotReady != "" {
 			printf(b, "%s: agent not ready: %s\n", n.label(), n.Agent.NotReady)
 		}
+		n.writeBGPNotes(b)
 		for _, note := range []string{n.Agent.TokenProblem, n.Agent.Warning} {
 			if note != "" {
 				printf(b, "%s: %s\n", n.label(), note)

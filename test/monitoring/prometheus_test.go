@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,6 +167,58 @@ func TestAlarmsSeeRealAgentsAndTheirEnd(t *testing.T) {
 		"KvipNoAllocator": 1, "KvipAgentDown": 2} {
 		p.wait(alarm, func() bool { return len(p.query(alarms[alarm])) == samples })
 	}
+}
+
+// bgpAgent serves what the metrics of an agent with --announce=bgp serve.
+func bgpAgent(t *testing.T, sessions func() []metrics.BGPSession) (*metrics.Set, *httptest.Server) {
+	t.Helper()
+	set, err := metrics.New(metrics.Build{Version: "v1.0.0", Commit: "abc"}, metrics.Known{
+		VIPs: []netip.Addr{vip}, HealthStates: []string{"unknown", "ok"},
+		Announcements: []string{"standby", "announcing", "worse"}, BGPReasons: []string{"hold-timer"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set.BGP(sessions)
+	set.Announcement("announcing")
+	set.Ready(true)
+	set.Health("ok")
+	set.Credentials("serviceaccount")
+	server := httptest.NewServer(set.Handler())
+	t.Cleanup(server.Close)
+	return set, server
+}
+
+// TestAlarmsSeeRealAgentsWithBGP: that every node announces is right, and no alarm of the election
+// has a sample. When a session ends, its alarm has one, and when no node announces, another one.
+func TestAlarmsSeeRealAgentsWithBGP(t *testing.T) {
+	var down atomic.Bool
+	sessions := func() []metrics.BGPSession {
+		return []metrics.BGPSession{{Peer: "tor-a", Up: !down.Load(), BFD: true, BFDUp: !down.Load()},
+			{Peer: "tor-b", Up: true}}
+	}
+	one, first := bgpAgent(t, sessions)
+	two, second := bgpAgent(t, sessions)
+	p := startPrometheus(t, first.Listener.Addr().String(), second.Listener.Addr().String())
+	p.wait("both agents are scraped",
+		func() bool { return len(p.query("kvip_ready == 1 and up == 1")) == 2 })
+	alarms := map[string]string{}
+	for _, file := range ruleFiles(t) {
+		for _, r := range rules(t, file) {
+			alarms[r.Alert] = r.Expr
+			if samples := p.query(r.Expr); len(samples) > 0 && filepath.Base(file) != "services.yaml" {
+				t.Errorf("all is well, and %s would fire for %v", r.Alert, samples)
+			}
+		}
+	}
+	down.Store(true)
+	p.wait("KvipBGPSessionDown", func() bool { return len(p.query(alarms["KvipBGPSessionDown"])) == 2 })
+	one.Announcement("standby")
+	two.Announcement("standby")
+	p.wait("KvipBGPNotAnnounced", func() bool { return len(p.query(alarms["KvipBGPNotAnnounced"])) == 1 })
+	first.Close()
+	second.Close()
+	p.wait("KvipNoHolder", func() bool { return len(p.query(alarms["KvipNoHolder"])) == 1 })
 }
 
 // TestAbsentAgentsAreAnAlarm: no agent was ever there, as with a scrape configuration that finds

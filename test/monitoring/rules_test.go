@@ -29,7 +29,7 @@ type rule struct {
 func ruleFiles(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(root, "deploy/monitoring/*.yaml"))
-	if err != nil || len(files) != 2 {
+	if err != nil || len(files) != 3 {
 		t.Fatalf("found rules in %v: %v", files, err)
 	}
 	return files
