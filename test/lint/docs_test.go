@@ -70,21 +70,42 @@ func anchors(text string) (names []string) {
 	return names
 }
 
-// transcriptsOf returns the names of the election's transcripts that prove a rule.
-func transcriptsOf(t *testing.T, rule string) (names []string) {
+// transcript is a recorded history of a machine.
+type transcript struct{ name, text string }
+
+// transcripts returns those of a package.
+func transcripts(t *testing.T, pkg string) (all []transcript) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, "pkg/election/testdata/*.txt"))
+	files, err := filepath.Glob(filepath.Join(root, pkg, "testdata/*.txt"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("found no transcripts: %v", err)
+		t.Fatalf("%s: found no transcripts: %v", pkg, err)
 	}
-	proves := regexp.MustCompile(`(?m)^# Proves ([EF0-9, ]*)\b` + rule + `[,:]`)
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if proves.Match(text) {
-			names = append(names, strings.TrimSuffix(filepath.Base(file), ".txt"))
+		all = append(all, transcript{strings.TrimSuffix(filepath.Base(file), ".txt"), string(text)})
+	}
+	return all
+}
+
+// proof is the line of a transcript that names the rules that it proves.
+var proof = regexp.MustCompile(`(?m)^# Proves [A-Z0-9, ]*[,:].*\n`)
+
+// transcriptsOf returns the names of the transcripts that prove a rule.
+func transcriptsOf(t *testing.T, rules ruleset, rule string) (names []string) {
+	t.Helper()
+	proves := regexp.MustCompile(`^# Proves ([A-Z0-9, ]*)\b` + rule + `[,:]`)
+	for _, pkg := range rules.machines {
+		for _, one := range transcripts(t, pkg) {
+			if !proves.MatchString(proof.FindString(one.text)) {
+				continue
+			}
+			if len(rules.machines) > 1 {
+				one.name = path.Join(path.Base(pkg), one.name)
+			}
+			names = append(names, one.name)
 		}
 	}
 	return names
@@ -96,7 +117,10 @@ func TestOperationsPageIsComplete(t *testing.T) {
 	const operations = "docs/operations.md"
 	text := page(t, operations)
 	for _, c := range []struct{ what, in, defined, used string }{
-		{"metric", "pkg/metrics/metrics.go pkg/metrics/quorum.go", `"(kvip_[a-z_]+)"`, "`(kvip_[a-z_]+)"},
+		{"metric", "pkg/metrics/metrics.go pkg/metrics/quorum.go pkg/metrics/bgp.go",
+			`"(kvip_[a-z_]+)"`, "`(kvip_[a-z_]+)"},
+		{"reason of an announcement", "pkg/anycast/machine.go", `Reason = "([a-z-]+)"`,
+			"(?m)^\\| announcement: `([a-z-]+)` \\|"},
 		{"annotation", "pkg/election/kubelease/object.go pkg/election/kubelease/addresses.go " +
 			"pkg/election/kubelease/mark.go pkg/election/kubelease/directory.go",
 			`Annotation\w+ += "(kvip\.dev/[a-z-]+)"`, "`(kvip\\.dev/[a-z-]+)`"},
@@ -111,6 +135,37 @@ func TestOperationsPageIsComplete(t *testing.T) {
 		want, have := names(c.defined, defining), names(c.used, text)
 		if !slices.Equal(want, have) {
 			t.Errorf("%s of %s: %s defines %v, %s has %v", c.what, c.in, c.in, want, operations, have)
+		}
+	}
+}
+
+// TestBGPPageIsComplete: it names every code of why a session ended and every reason of a condition
+// that exists, and no other, and only tests that exist.
+func TestBGPPageIsComplete(t *testing.T) {
+	const guide = "docs/bgp.md"
+	text, files := page(t, guide), testFiles(t)
+	for _, c := range []struct{ in, defined, section string }{
+		{"pkg/bgp/reason.go", `Reason = "([a-z-]+)"`, "When there is no session"},
+		{"pkg/svc/allocator/bgpcheck.go", `(?m)^\tReason\w+ += "(\w+)"`, "Status"},
+	} {
+		part := regexp.MustCompile(`(?ms)^## ` + c.section + `$.*?^## `).FindString(text)
+		var have []string
+		for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]*`) \\|").FindAllString(part, -1) {
+			have = append(have, names("`([A-Za-z-]+)`", row)...)
+		}
+		want := names(c.defined, page(t, c.in))
+		if c.section == "Status" {
+			want = append(want, "Malformed") // of pkg/ipam
+		}
+		slices.Sort(want)
+		slices.Sort(have)
+		if !slices.Equal(want, have) {
+			t.Errorf("%s defines %v, %s has %v", c.in, want, guide, have)
+		}
+	}
+	for _, name := range testsNamed(text) {
+		if len(filesOf(files, name)) == 0 {
+			t.Errorf("%s names %s, which does not exist", guide, name)
 		}
 	}
 }

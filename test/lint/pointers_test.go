@@ -151,6 +151,8 @@ var walks = map[string]int{
 	"From the flag to the kernel":                     15,
 	"From a Service to the ARP frame":                 42,
 	"From a health observation to the released lease": 19,
+	"From a ready API server to the route":            22,
+	"From a BGPPeer to the route of a Service":        18,
 }
 
 // TestWalks: each hop of the walks exists, and a walk does not grow.

@@ -11,7 +11,12 @@ import (
 // pure lists the packages (every file) and single files that decide without looking or acting: the
 // same input gives the same output, so that a transcript or a table is a full test of them.
 var pure = []string{
-	"pkg/election", "pkg/liveness", "pkg/placement", "pkg/ipam", "pkg/kubevip",
+	"pkg/election", "pkg/liveness", "pkg/placement", "pkg/ipam", "pkg/kubevip", "pkg/bgp/policy",
+	"pkg/anycast/machine.go",
+	"pkg/bfd/diagnostic.go", "pkg/bfd/event.go", "pkg/bfd/machine.go", "pkg/bfd/packet.go",
+	"pkg/bfd/timers.go",
+	"pkg/bgp/config.go", "pkg/bgp/event.go", "pkg/bgp/machine.go", "pkg/bgp/message.go",
+	"pkg/bgp/open.go", "pkg/bgp/route.go", "pkg/bgp/table.go", "pkg/bgp/update.go",
 	"pkg/arp/queue.go", "pkg/health/hysteresis.go",
 	"pkg/tokenmanager/step.go",
 	"pkg/vip/schedule.go", "pkg/svc/entries.go", "pkg/svc/allocator/leadership.go",
