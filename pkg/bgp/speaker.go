@@ -178,7 +178,7 @@ func (s *Speaker) SetRoutes(routes map[string][]Route) {
 	}
 }
 
-// Retry lets all peers without a session try again at once, and finds out the next hops anew: a
+// Retry lets all peers without a session try again at once, and finds the next hops again: a
 // link has changed (B14).
 func (s *Speaker) Retry() {
 	s.mu.Lock()

@@ -16,6 +16,7 @@ import (
 const (
 	kubeadmPage = "docs/kubeadm.md"
 	troublePage = "docs/troubleshooting.md"
+	bgpPage     = "docs/bgp.md"
 
 	// Those that test/e2e/kindservices runs.
 	servicesPage = "docs/services.md"
@@ -34,6 +35,7 @@ var runs = map[string]string{
 	"replace":           "TestNodeResetAndRejoined",
 	"rejoin":            "TestNodeResetAndRejoined",
 	"look":              "TestTroubleshootingCommands",
+	"bgp":               "TestBGPPage of cmd/kvip",
 	"services":          "TestServicesPage of test/e2e/kindservices",
 	"services in short": "TestServicesPage of test/e2e/kindservices",
 }
@@ -41,7 +43,7 @@ var runs = map[string]string{
 // Each block of commands on the pages is run by a test, or the page says why not.
 func TestEveryBlockIsRunOrSaysWhyNot(t *testing.T) {
 	output := map[string]bool{}
-	for _, page := range []string{kubeadmPage, troublePage, servicesPage, readme} {
+	for _, page := range []string{kubeadmPage, troublePage, bgpPage, servicesPage, readme} {
 		for _, b := range doctest.Blocks(t, root(), page) {
 			output[b.Story] = true
 			switch {
