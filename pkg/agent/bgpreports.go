@@ -88,8 +88,8 @@ func (r *bgpReports) attach(read func() []bgp.Status) {
 	r.metrics.BGP(r.sessions)
 }
 
-// connect sets how requests are sent. object returns the Node, nil if it is not known; it may be nil.
-// It must be called before the sessions run.
+// connect sets how requests are sent. object returns the Node, nil if it is not known; it may be
+// nil. It must be called before the sessions run.
 func (r *bgpReports) connect(router *apiclient.Router, object func() *svc.Node) {
 	r.router, r.object = router, object
 }
@@ -144,8 +144,8 @@ func (r *bgpReports) sessions() []metrics.BGPSession {
 	return sessions
 }
 
-// addStatus adds the sessions to the page /status. An agent without peers has no part in BGP, unless
-// its control plane is announced by it.
+// addStatus adds the sessions to the page /status. An agent without peers has no part in BGP,
+// unless its control plane is announced by it.
 func (r *bgpReports) addStatus(s *status.Agent, byBGP bool) {
 	if list := r.status(); byBGP || len(list) > 0 {
 		s.BGP = status.NewBGP(list, status.Instant{Boot: boottime.Now(), Wall: time.Now()})

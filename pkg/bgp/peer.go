@@ -134,6 +134,7 @@ func (p *peer) run(ctx context.Context) {
 		<-p.former
 	}
 	if p.config().Unusable != "" {
+		p.speaker.OnChange(p.snapshot()) // why there is no session
 		<-ctx.Done()
 		return
 	}

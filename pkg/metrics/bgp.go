@@ -143,8 +143,8 @@ func (s *Set) BGP(read func() []BGPSession) {
 	}
 }
 
-// BGPChanged counts a session that came up (BGPUp), or ended for a reason, which is CodeOther unless
-// it is one of Known.BGPReasons.
+// BGPChanged counts a session that came up (BGPUp), or ended for a reason, which is CodeOther
+// unless it is one of Known.BGPReasons.
 func (s *Set) BGPChanged(reason string) {
 	if s == nil {
 		return

@@ -30,8 +30,8 @@ func newBGPSet(t *testing.T) *Set {
 
 // torA is a session that is up, torB one that is down and has no BFD.
 func torA() BGPSession {
-	return BGPSession{Peer: "tor-a", Up: true, Routes: map[string]int{"ipv4": 2, "ipv6": 1}, Refused: 3,
-		UpdatesSent: 7, UpdatesIgnored: 9, BFD: true, BFDUp: true, Detections: 4}
+	return BGPSession{Peer: "tor-a", Up: true, Routes: map[string]int{"ipv4": 2, "ipv6": 1},
+		Refused: 3, UpdatesSent: 7, UpdatesIgnored: 9, BFD: true, BFDUp: true, Detections: 4}
 }
 
 func torB() BGPSession { return BGPSession{Peer: "tor-b", Routes: map[string]int{"ipv4": 0}} }

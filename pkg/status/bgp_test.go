@@ -64,10 +64,12 @@ func announced() Report {
 	}}
 }
 
-// TestBGPText has each state that an administrator may have to act on, with the problem that decides
-// the exit code.
+// TestBGPText has each state that an administrator may have to act on, with the problem that
+// decides the exit code.
 func TestBGPText(t *testing.T) {
-	notReady := func(n *Node) { n.Ready, n.Problem = false, "ask API server for readiness: etcd failed" }
+	notReady := func(n *Node) {
+		n.Ready, n.Problem = false, "ask API server for readiness: etcd failed"
+	}
 	for name, row := range map[string]struct {
 		change  func(nodes []Node)
 		problem string
@@ -151,7 +153,8 @@ func TestBGPJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "bgp-report.json", append(encoded, '\n'))
-	if strings.Contains(string(encoded), `"lease"`) || strings.Contains(string(encoded), "transitions") {
+	text := string(encoded)
+	if strings.Contains(text, `"lease"`) || strings.Contains(text, "transitions") {
 		t.Errorf("a cluster without a Lease shows one:\n%s", encoded)
 	}
 }
@@ -191,8 +194,8 @@ func TestSessionsText(t *testing.T) {
 			*first = Session{Peer: "gateway", LocalAS: 65010, State: "Connect", Since: bgpNow,
 				BFD: &BFD{State: "Down", Problem: "another program has UDP port 3784"}}
 			r.Unreachable = []string{"10.0.0.3"}
-		}, "", "node-a does not announce 12 routes to tor-a: the session is at its limit; node-a has no " +
-			"BFD with tor-b: Down: neighbor signaled session down; node-b has no session with gateway"},
+		}, "", "node-a does not announce 12 routes to tor-a: the session is at its limit; node-a has " +
+			"no BFD with tor-b: Down: neighbor signaled session down; node-b has no session with gateway"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := sessions()

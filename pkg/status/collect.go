@@ -41,8 +41,8 @@ const (
 const HintElsewhere = "run this on a control-plane node, as root, or give --kubeconfig"
 
 // Collect reads the Lease, and probes the API servers and the agents. It fails only if no API
-// server returns the Lease, which agents that announce by BGP do not need. A problem is confirmed by
-// a second look, because the VIP may move while Lease and agents are read.
+// server returns the Lease, which agents that announce by BGP do not need. A problem is confirmed
+// by a second look, because the VIP may move while Lease and agents are read.
 func Collect(ctx context.Context, cfg config.Config) (Report, error) {
 	report, err := collect(ctx, cfg)
 	if err != nil || report.Problem == "" || !backoff.Sleep(ctx, settleTime) {

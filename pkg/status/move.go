@@ -57,8 +57,8 @@ func Move(ctx context.Context, cfg config.Config, to string) (Moved, error) {
 }
 
 // ErrByBGP is why a VIP that is announced by BGP cannot be moved.
-var ErrByBGP = errors.New("the VIP is announced by BGP: there is nothing to move, as every node with " +
-	"a ready API server announces it; to take a node out, stop its API server or kvip there")
+var ErrByBGP = errors.New("the VIP is announced by BGP: there is nothing to move, as every node " +
+	"with a ready API server announces it; to take a node out, stop its API server or kvip there")
 
 // seesBGP reports whether an agent beside an API server announces the VIP by BGP.
 func (c *collector) seesBGP(ctx context.Context) bool {

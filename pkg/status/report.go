@@ -1,6 +1,6 @@
-// Package status reports which node holds the VIPs and why, or which nodes announce them by BGP, from
-// any control-plane node and without using the VIPs: it reads the Lease, and probes every API server
-// and every agent. It changes nothing.
+// Package status reports which node holds the VIPs and why, or which nodes announce them by BGP,
+// from any control-plane node and without using the VIPs: it reads the Lease, and probes every API
+// server and every agent. It changes nothing.
 package status
 
 import (

@@ -77,7 +77,8 @@ func (c *converter) show(s bgp.Status, now status.Instant) shown {
 func session(s bgp.Status, one shown) v1alpha1.BGPSession {
 	result := v1alpha1.BGPSession{
 		Peer: s.Name, Interface: s.Address.Zone(), LocalASN: s.LocalAS, PeerASN: s.PeerAS,
-		State: v1alpha1.SessionIdle, Since: one.since, RoutesRefused: number(s.Refused), BFD: bfdSession(s.BFD),
+		State: v1alpha1.SessionIdle, Since: one.since, RoutesRefused: number(s.Refused),
+		BFD: bfdSession(s.BFD),
 	}
 	if s.Address.IsValid() {
 		result.Address = s.Address.String()

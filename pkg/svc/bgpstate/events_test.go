@@ -96,8 +96,8 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TestEventsArePaced: a session that flaps has one Event in 10 s, with the last state and the number
-// of ends. Other peers do not wait for it.
+// TestEventsArePaced: a session that flaps has one Event in 10 s, with the last state and the
+// number of ends. Other peers do not wait for it.
 func TestEventsArePaced(t *testing.T) {
 	e := &events{}
 	recordEvents(t, e, func(r *EventRecorder) {

@@ -30,29 +30,49 @@ type env struct {
 	sampler *bgplab.Sampler
 	probes  []*bgplab.Probe
 	began   time.Time
+	read    map[string]int64 // what the logs of the nodes' agents had before
 }
 
-// newEnv resets the lab, starts kvip on every node with the arguments of a manifest that was just
-// printed, and waits until both routers use all nodes.
+// newEnv has kvip on every node with the arguments of a manifest that was just printed, and waits
+// until both routers use all nodes. Agents of the test before are used again.
 func newEnv(t *testing.T, flags ...string) *env {
 	t.Helper()
-	lab, _ := need(t)
-	return prepared(t, lab, flags...)
-}
-
-// prepared is newEnv in a lab that was reset and changed.
-func prepared(t *testing.T, lab *bgplab.Lab, flags ...string) *env {
-	t.Helper()
-	s := &env{Lab: lab, t: t, kvip: shared.kvip}
+	s := &env{Lab: needLab(t), t: t, kvip: shared.kvip, read: map[string]int64{}}
+	want := s.Flags(flags...)
+	if slices.Equal(shared.agents, want) {
+		for _, n := range s.Nodes {
+			if info, err := os.Stat(n.Log("kvip")); err == nil {
+				s.read[n.Name] = info.Size()
+			}
+		}
+		s.begin()
+		return s
+	}
+	need(t)
 	for _, n := range s.Nodes {
 		if err := os.Remove(n.Log("kvip")); err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
 		}
 	}
+	manifest := s.manifest(want)
+	s.begin(func() {
+		for _, n := range s.Nodes {
+			_, err := n.RunManifest(s.kvip, manifest)
+			s.must(err)
+		}
+	})
+	shared.agents = want
+	return s
+}
+
+// begin starts sampler and probes, and waits until both routers use all nodes. starts are called
+// once the sampler runs.
+func (s *env) begin(starts ...func()) {
+	s.t.Helper()
 	s.sampler = s.Sample()
-	t.Cleanup(s.finish)
-	for _, n := range s.Nodes {
-		s.startAgent(n, s.Flags(flags...)...)
+	s.t.Cleanup(s.finish)
+	for _, start := range starts {
+		start()
 	}
 	s.waitVia("cp1", "cp2", "cp3")
 	for _, r := range s.Routers {
@@ -64,15 +84,14 @@ func prepared(t *testing.T, lab *bgplab.Lab, flags ...string) *env {
 	}
 	s.wait("the probes to be answered", s.answering)
 	s.began = time.Now()
-	return s
 }
 
 func (s *env) answering() bool {
 	return !slices.ContainsFunc(s.probes, func(p *bgplab.Probe) bool { return !p.Answering() })
 }
 
-// startAgent starts an agent as the kubelet starts the static pod that `kvip manifest pod` prints.
-func (s *env) startAgent(n *cluster.Node, flags ...string) {
+// manifest returns what `kvip manifest pod` prints.
+func (s *env) manifest(flags []string) []byte {
 	s.t.Helper()
 	cmd := exec.Command(s.kvip, append([]string{"manifest", "pod"}, flags...)...)
 	var stderr bytes.Buffer
@@ -81,8 +100,7 @@ func (s *env) startAgent(n *cluster.Node, flags ...string) {
 	if err != nil {
 		s.t.Fatalf("%s: %v\n%s", cmd, err, &stderr)
 	}
-	_, err = n.RunManifest(s.kvip, manifest)
-	s.must(err)
+	return manifest
 }
 
 func (s *env) must(err error) {
@@ -175,20 +193,11 @@ func (s *env) lossless(what string) {
 	}
 }
 
-// finish asserts what must hold at the end of every story.
+// finish asserts what must hold at the end of every story. The agents run on, unless it failed.
 func (s *env) finish() {
 	for _, p := range s.probes {
 		p.Stop()
 	}
-	var leaving sync.WaitGroup
-	for _, n := range s.Nodes {
-		leaving.Go(func() {
-			if err := n.TerminateAgent(15 * time.Second); err != nil {
-				s.t.Error(err)
-			}
-		})
-	}
-	leaving.Wait()
 	s.checkLogs()
 	samples, faults, err := s.sampler.Stop()
 	if err != nil {
@@ -200,9 +209,26 @@ func (s *env) finish() {
 	for _, f := range faults {
 		s.t.Error(f)
 	}
+	if s.t.Failed() {
+		shared.agents = nil
+		s.endAgents()
+	}
 	if s.t.Failed() || os.Getenv("KVIP_EVIDENCE") != "" {
 		s.saveArtifacts()
 	}
+}
+
+// endAgents ends all agents at once.
+func (s *env) endAgents() {
+	var leaving sync.WaitGroup
+	for _, n := range s.Nodes {
+		leaving.Go(func() {
+			if err := n.TerminateAgent(15 * time.Second); err != nil {
+				s.t.Error(err)
+			}
+		})
+	}
+	leaving.Wait()
 }
 
 // checkLogs fails the test if an agent has reported a data race, or has crashed.
@@ -217,13 +243,13 @@ func (s *env) checkLogs() {
 	}
 }
 
-// logOf is what the node's agent has written so far.
+// logOf is what the node's agents have written since the beginning of the story.
 func (s *env) logOf(n *cluster.Node) string {
 	text, err := os.ReadFile(n.Log("kvip"))
 	if err != nil {
 		return ""
 	}
-	return string(text)
+	return string(text[min(s.read[n.Name], int64(len(text))):])
 }
 
 // saveArtifacts saves the logs of the agents.

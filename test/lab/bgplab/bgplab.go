@@ -28,7 +28,7 @@ const (
 // Config of a Lab. The zero value is usable.
 type Config struct {
 	Cluster cluster.Config
-	// BFD are the timers that the routers use. Nil: 300 ms, 3 times.
+	// BFD are the timers that the routers use at first. Nil: 300 ms, 3 times.
 	BFD *routerlab.BFD
 	// HoldTime that the routers offer; 0: 9 s.
 	HoldTime time.Duration
@@ -150,6 +150,33 @@ func (l *Lab) Restart(r *Router) (err error) {
 	return err
 }
 
+// Repair ends all faults of nodes, routers and links, and starts agents and routers that have ended
+// again. It returns when all API servers are ready.
+func (l *Lab) Repair(ctx context.Context) error {
+	var errs []error
+	for _, r := range l.Routers {
+		errs = append(errs, r.Thaw(), r.Host.Plug(), r.Host.LinkUp())
+		if slices.ContainsFunc(r.Processes(), func(p *netlab.Process) bool { return !p.Running() }) {
+			errs = append(errs, r.Kill(), l.Restart(r))
+		}
+	}
+	errs = append(errs, l.Heal(ctx))
+	for _, n := range l.Nodes {
+		errs = append(errs, l.Reroute(n))
+	}
+	return errors.Join(errs...)
+}
+
+// SetBFD restarts the routers with other timers, or without BFD if it is nil.
+func (l *Lab) SetBFD(timers *routerlab.BFD) error {
+	l.cfg.BFD = timers
+	var errs []error
+	for _, r := range l.Routers {
+		errs = append(errs, r.Stop(), l.Restart(r))
+	}
+	return errors.Join(errs...)
+}
+
 // Flags are those of `kvip manifest pod` for the lab's routers.
 func (l *Lab) Flags(more ...string) []string {
 	flags := []string{
@@ -157,8 +184,11 @@ func (l *Lab) Flags(more ...string) []string {
 		fmt.Sprintf("--bgp-as=%d", NodeAS),
 	}
 	for _, r := range l.Routers {
-		flags = append(flags, fmt.Sprintf("--bgp-peer=%s,as=%d,bfd=%v/%d", r.Addr, RouterAS,
-			l.cfg.BFD.Interval, l.cfg.BFD.Multiplier))
+		peer := fmt.Sprintf("--bgp-peer=%s,as=%d", r.Addr, RouterAS)
+		if bfd := l.cfg.BFD; bfd != nil {
+			peer += fmt.Sprintf(",bfd=%v/%d", bfd.Interval, bfd.Multiplier)
+		}
+		flags = append(flags, peer)
 	}
 	return append(flags, more...)
 }
@@ -186,6 +216,23 @@ func (l *Lab) Via(r *Router) ([]string, error) {
 			}
 		}
 		if count == len(Prefixes()) {
+			names = append(names, n.Name)
+		}
+	}
+	return names, nil
+}
+
+// ViaOf returns the nodes over which a router sends packets to one prefix, by name.
+func (l *Lab) ViaOf(r *Router, prefix netip.Prefix) (names []string, err error) {
+	routes, err := r.KernelRoutes()
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range l.Nodes {
+		if slices.ContainsFunc(routes, func(k routerlab.KernelRoute) bool {
+			return k.Prefix == prefix &&
+				slices.Contains(k.NextHops, n.Host.Addr(prefix.Addr().Is4()))
+		}) {
 			names = append(names, n.Name)
 		}
 	}

@@ -83,8 +83,9 @@ func (e *echo) close() error {
 	return errors.Join(errs...)
 }
 
-// probeFlows is the number of flows of a Probe: routers spread them over the nodes.
-const probeFlows = 64
+// probeFlows is the number of flows of a Probe: routers spread them over the nodes. Each flow has a
+// probe every 16 ms.
+const probeFlows = 16
 
 // probePatience is how long a probe waits for its answer.
 const probePatience = time.Second
@@ -183,8 +184,8 @@ func (p *Probe) Loss(since time.Time) (lost, sent int) {
 	return lost, sent
 }
 
-// Gap returns the longest time without an answer on any flow that lost probes since an instant: from
-// the first probe of the flow that was lost to the next one that was answered.
+// Gap returns the longest time without an answer on any flow that lost probes since an instant:
+// from the first probe of the flow that was lost to the next one that was answered.
 func (p *Probe) Gap(since time.Time) (longest time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
