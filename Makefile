@@ -121,6 +121,12 @@ kind-services-demo: ## a Service in kind: an unready pod, a drain, a dead node
 	$(GO_RUN) go build -o bin/demo ./test/demo; $(GO_RUN) mkdir -p .cache; \
 	exec env "$${prepared[@]}" bin/demo services
 
+.PHONY: kind-bgp-demo
+kind-bgp-demo: ## sudo: VIP and Service by BGP in kind, with FRR and BIRD; KEEP=1
+	@set -e; prepared="$$(kind/prepare.sh any demo bgp)"; mapfile -t prepared <<<"$$prepared"; \
+	$(GO_RUN) go build -o bin/demo ./test/demo; $(GO_RUN) mkdir -p .cache; \
+	exec env "$${prepared[@]}" KEEP='$(KEEP)' bin/demo bgp
+
 .PHONY: kind-down
 kind-down: ## remove the clusters of the demos and their Docker engine
 	@kind/down.sh
@@ -130,10 +136,12 @@ kind-node-image: ## sudo: build the node image for NODE_IMAGE=local; prints its 
 	@kind/node/build.sh build
 
 .PHONY: bench-failover
-bench-failover: packages-bench-failover build ## sudo: each fault RUNS=20 times; FAULT=, TOOL=
+bench-failover: packages-bench-failover build ## sudo: faults RUNS=20 times; MODE=bgp FAULT= TOOL=
 	$(GO_RUN) go build -o bin/bench ./test/bench
-	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" RUNS='$(RUNS)' FAULT='$(FAULT)' \
-		TOOL='$(TOOL)' $(GO_RUN) --root bin/bench failover
+	@if [ '$(MODE)' = bgp ]; then CGO_ENABLED=0 $(GO_RUN) go -C test/metallb build -trimpath \
+		-buildvcs=false -o ../../bin/nativespeaker .; fi
+	@KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" MODE='$(MODE)' RUNS='$(RUNS)' \
+		FAULT='$(FAULT)' TOOL='$(TOOL)' $(GO_RUN) --root bin/bench failover
 
 .PHONY: bench-kind
 bench-kind: ## sudo: each fault of the kind tests RUNS=20 times
@@ -149,9 +157,10 @@ bench-services: packages-bench-services build ## sudo: 10 to 5000 Services RUNS=
 		$(GO_RUN) --root bin/bench services
 
 .PHONY: soak
-soak: packages-soak build ## sudo: Services under churn and faults for MINUTES=30
+soak: packages-soak build ## sudo: Services for MINUTES=30; MODE=bgp: FAULTS=500 faults by BGP
 	$(GO_RUN) go build -o bin/soak ./test/soak
-	@KVIP_BINARY=bin/kvip MINUTES='$(MINUTES)' SERVICES='$(SERVICES)' SEED='$(SEED)' \
+	@KVIP_BINARY=bin/kvip KVIP_VERSION="$$($(GO_RUN) hack/program-version.sh)" MODE='$(MODE)' \
+		MINUTES='$(MINUTES)' SERVICES='$(SERVICES)' FAULTS='$(FAULTS)' SEED='$(SEED)' \
 		$(GO_RUN) --root bin/soak
 
 .PHONY: chaos

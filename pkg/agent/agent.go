@@ -21,6 +21,7 @@ import (
 	"github.com/kvip/kvip/pkg/metrics"
 	"github.com/kvip/kvip/pkg/reporter"
 	"github.com/kvip/kvip/pkg/status"
+	"github.com/kvip/kvip/pkg/svc"
 )
 
 // Build names the program in the log, on /metrics and /status.
@@ -108,10 +109,24 @@ func newAgent(cfg config.Config, build Build, log *slog.Logger) (*agent, error) 
 			router = a.services.leases
 		}
 	}
+	if a.routes != nil {
+		a.connectReports(router)
+	}
 	if err := a.credentials.manageToken(cfg, router, log); err != nil {
 		return nil, err
 	}
 	return a, nil
+}
+
+// connectReports gives what reports sessions its access to the API: that of the Services, if there
+// are some.
+func (a *agent) connectReports(router *apiclient.Router) {
+	if a.services == nil {
+		a.routes.reports.connect(router, nil)
+		return
+	}
+	node := func() *svc.Node { return a.services.cache.Node(a.cfg.NodeName) }
+	a.routes.reports.connect(a.services.bulk, node)
 }
 
 // newControlPlane connects the part of the control plane.
@@ -145,6 +160,9 @@ func (a *agent) run(ctx context.Context) error {
 	defer stop()
 	var background errgroup.Group
 	background.Go(func() error { return a.credentials.run(detached) })
+	if a.routes != nil {
+		background.Go(func() error { return a.routes.reports.run(detached) })
+	}
 	err := a.runParts(ctx)
 	stop()
 	return errors.Join(err, background.Wait())
@@ -218,6 +236,9 @@ func (a *agent) status() status.Agent {
 	a.credentials.addStatus(&s)
 	if a.control != nil {
 		a.control.AddStatus(&s)
+	}
+	if a.routes != nil && !a.cfg.ByBGP() {
+		a.routes.reports.addStatus(&s, false)
 	}
 	return s
 }

@@ -35,9 +35,6 @@ func newCountedServices(t *testing.T) (*fakecluster.Env, *agent) {
 	t.Helper()
 	e, a := bareAgent(t)
 	var err error
-	if a.routes, err = newRoutes(a); err != nil {
-		t.Fatal(err)
-	}
 	if a.services, err = newServices(a); err != nil {
 		t.Fatal(err)
 	}

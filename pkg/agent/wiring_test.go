@@ -33,6 +33,7 @@ func agentOf(e *fakecluster.Env) *agent {
 	}
 	a.cfg.NodeName, a.cfg.Port = "n1", portOf(e.Server.Host)
 	a.metrics = testutil.Must(metrics.New(Build{}, knownLabels(a.cfg)))
+	a.routes = testutil.Must(newRoutes(a))
 	return a
 }
 

@@ -69,6 +69,7 @@ func (a *Agent) lostAddress(ev link.Event) bool {
 
 // step passes one event on and carries out what follows. It reports whether the machine has exited.
 func (a *Agent) step(ev Event) (exited bool) {
+	a.machine.SetHoldTime(time.Duration(a.holdTime.Load()))
 	events := []Event{ev}
 	for len(events) > 0 {
 		before := a.machine.Status()

@@ -3,6 +3,7 @@ package anycast
 import (
 	"time"
 
+	"github.com/kvip/kvip/pkg/config"
 	"github.com/kvip/kvip/pkg/election"
 )
 
@@ -114,10 +115,9 @@ const (
 	// refreshInterval is the time between two writes of the addresses.
 	refreshInterval = time.Second
 	// lingerTime is how long the addresses stay after the withdrawal was acknowledged, so that
-	// routers stop to use the route (FRR takes 60 to 90 ms). lingerLimit is how long they stay
-	// without that.
-	lingerTime  = time.Second
-	lingerLimit = 4 * time.Second
+	// routers stop to use the route (FRR takes 60 to 90 ms). A router that does not acknowledge it
+	// uses the route for the hold time, and the addresses stay for that much longer.
+	lingerTime = time.Second
 	// worseTime is how long an orderly shutdown announces the worse path before it withdraws.
 	worseTime = time.Second
 )
@@ -143,6 +143,7 @@ type Machine struct {
 	adoptedTo time.Duration // when addresses of an earlier agent go if health is unknown
 	since     time.Duration // of the state
 	flushed   time.Duration // when the withdrawal was acknowledged, 0 before
+	hold      time.Duration // the longest hold time of the sessions
 }
 
 // NewMachine returns a Machine in Standby. owned reports whether an earlier agent left the
@@ -150,6 +151,7 @@ type Machine struct {
 func NewMachine(owned bool, now time.Duration) *Machine {
 	m := &Machine{
 		status: Status{State: Standby, Reason: ReasonStarting, Owned: owned}, since: now, left: owned,
+		hold: config.DefaultBGPHoldTime,
 	}
 	if owned {
 		m.adoptedTo = now + adoptTime
@@ -160,6 +162,10 @@ func NewMachine(owned bool, now time.Duration) *Machine {
 // adoptTime is how long addresses of an earlier agent stay while the health of the API server is
 // unknown.
 const adoptTime = 5 * time.Second
+
+// SetHoldTime sets the longest hold time of the sessions. A router uses the route of a node that it
+// does not hear for that long.
+func (m *Machine) SetHoldTime(d time.Duration) { m.hold = d }
 
 // Status returns what the machine has decided.
 func (m *Machine) Status() Status { return m.status }
@@ -341,7 +347,7 @@ func (m *Machine) withdrawn(now time.Duration) []Action {
 
 // lingerUntil is when withdrawn addresses go.
 func (m *Machine) lingerUntil() time.Duration {
-	limit := m.since + lingerLimit
+	limit := m.since + m.hold + lingerTime
 	if m.flushed > 0 {
 		return min(limit, max(m.flushed, m.since)+lingerTime)
 	}

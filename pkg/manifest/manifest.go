@@ -26,8 +26,9 @@ const (
 	// servicesShutdown is the time to hand over and remove thousands of addresses (S6). A planned
 	// move of one address takes at most 1 s (S3).
 	servicesShutdown = 30 * time.Second
-	// bgpShutdown is the time for a worse path, the withdrawal and the end of the sessions (B4).
-	bgpShutdown = 15 * time.Second
+	// bgpShutdown is the time for a worse path, the withdrawal and the end of the sessions beyond the
+	// hold time, for which a router may not acknowledge the withdrawal (B4).
+	bgpShutdown = 6 * time.Second
 	// metricsPort is the name of the port of /metrics in every manifest. Monitoring selects it.
 	metricsPort = "metrics"
 	// peerPort is the name of the agents' UDP port (F10).
@@ -132,7 +133,7 @@ func fill(spec *corev1.PodSpec, cfg config.Config) error {
 	grace := cfg.LeaseDuration + shutdownMargin
 	switch {
 	case cfg.ByBGP():
-		grace = max(grace, bgpShutdown)
+		grace = max(grace, cfg.BGPHoldTime+bgpShutdown)
 	case len(cfg.VIPs) > 0:
 		grace = max(grace, cfg.DrainTimeout+shutdownMargin)
 	}

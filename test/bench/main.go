@@ -1,6 +1,7 @@
 // Command bench measures kvip on real API servers and packets.
 //
-//	bench failover   outage of the VIP in each fault of its holder, beside keepalived
+//	bench failover   outage of the VIP in each fault of its holder, beside keepalived; with MODE=bgp
+//	                 in each fault of a node that announces it, beside BIRD and MetalLB's speaker
 //	bench services   addresses of 10 to 5000 Services, and of a dead node
 //
 // Each result is appended to a CSV file in docs/benchmarks at once, and is not measured again for
@@ -18,6 +19,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/kvip/kvip/test/bench/bgpbench"
 	"github.com/kvip/kvip/test/bench/failoverbench"
 	"github.com/kvip/kvip/test/bench/servicesbench"
 )
@@ -43,7 +45,14 @@ func main() {
 func run(ctx context.Context, name, docs string) error {
 	switch name {
 	case "failover":
-		return failoverbench.Run(ctx, docs)
+		switch mode := os.Getenv("MODE"); mode {
+		case "", "arp":
+			return failoverbench.Run(ctx, docs)
+		case "bgp":
+			return bgpbench.Run(ctx, docs)
+		default:
+			return fmt.Errorf("read MODE: there is no %q, but arp and bgp", mode)
+		}
 	case "services":
 		return servicesbench.Run(ctx, docs)
 	}

@@ -212,13 +212,16 @@ func TestAlarmsSeeRealAgentsWithBGP(t *testing.T) {
 		}
 	}
 	down.Store(true)
-	p.wait("KvipBGPSessionDown", func() bool { return len(p.query(alarms["KvipBGPSessionDown"])) == 2 })
+	fires := func(alarm string, samples int) {
+		p.wait(alarm, func() bool { return len(p.query(alarms[alarm])) == samples })
+	}
+	fires("KvipBGPSessionDown", 2)
 	one.Announcement("standby")
 	two.Announcement("standby")
-	p.wait("KvipBGPNotAnnounced", func() bool { return len(p.query(alarms["KvipBGPNotAnnounced"])) == 1 })
+	fires("KvipBGPNotAnnounced", 1)
 	first.Close()
 	second.Close()
-	p.wait("KvipNoHolder", func() bool { return len(p.query(alarms["KvipNoHolder"])) == 1 })
+	fires("KvipNoHolder", 1)
 }
 
 // TestAbsentAgentsAreAnAlarm: no agent was ever there, as with a scrape configuration that finds

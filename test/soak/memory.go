@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/kvip/kvip/test/lab/cluster"
 	"github.com/kvip/kvip/test/lab/servicelab"
 	"github.com/kvip/kvip/test/lab/wait"
+	"github.com/kvip/kvip/test/soak/growth"
 )
 
 // size is what an agent uses when it is quiet.
@@ -62,17 +62,14 @@ func (w *environment) sizeAtRest(ctx context.Context) (s size, err error) {
 	return s, nil
 }
 
-// minimum is how many sizes a verdict needs.
-const minimum = 3
+// minimum is how many sizes a judgement needs.
+const minimum = growth.Minimum
 
-// checkGrowth is an error if the sizes of an agent grew: what is in the middle of the last third
-// may not be much more than what is in the middle of the first.
+// checkGrowth is an error if the sizes of an agent grew.
 func checkGrowth(sizes []size) error {
 	if len(sizes) < minimum {
 		return fmt.Errorf("judge growth: %d sizes, want %d: let it run for longer", len(sizes), minimum)
 	}
-	third := len(sizes) / 3
-	first, last := sizes[:third], sizes[len(sizes)-third:]
 	var errs []error
 	for _, c := range []struct {
 		what          string
@@ -83,19 +80,11 @@ func checkGrowth(sizes []size) error {
 		{"MiB of heap", func(s size) float64 { return s.heap }, 1.25, 4},
 		{"MiB resident", func(s size) float64 { return s.resident }, 1.25, 10},
 	} {
-		before, after := median(first, c.of), median(last, c.of)
-		if after > before*c.factor+c.slack {
-			errs = append(errs, fmt.Errorf("the agent grew from %.1f to %.1f %s", before, after, c.what))
+		var values []float64
+		for _, s := range sizes {
+			values = append(values, c.of(s))
 		}
+		errs = append(errs, growth.Check(c.what, values, c.factor, c.slack))
 	}
 	return errors.Join(errs...)
-}
-
-func median(sizes []size, of func(size) float64) float64 {
-	var list []float64
-	for _, s := range sizes {
-		list = append(list, of(s))
-	}
-	slices.Sort(list)
-	return list[len(list)/2]
 }

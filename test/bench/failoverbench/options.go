@@ -2,10 +2,9 @@ package failoverbench
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
-	"strings"
 
+	"github.com/kvip/kvip/test/benchreport"
 	"github.com/kvip/kvip/test/failover"
 )
 
@@ -31,29 +30,13 @@ func parseOptions(getenv func(string) string) (options, error) {
 			return o, fmt.Errorf("read RUNS: %q is not a number of runs", text)
 		}
 	}
-	if o.tools, err = choose("TOOL", getenv("TOOL"), toolNames); err != nil {
+	if o.tools, err = benchreport.Choose("TOOL", getenv("TOOL"), toolNames); err != nil {
 		return o, err
 	}
 	var keys []string
 	for _, f := range failover.Faults() {
 		keys = append(keys, f.Key)
 	}
-	o.faults, err = choose("FAULT", getenv("FAULT"), append(keys, idleKey))
+	o.faults, err = benchreport.Choose("FAULT", getenv("FAULT"), append(keys, idleKey))
 	return o, err
-}
-
-// choose returns those of all that a list names, in the order of all.
-func choose(variable, list string, all []string) ([]string, error) {
-	if strings.TrimSpace(list) == "" {
-		return all, nil
-	}
-	names := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
-	for _, name := range names {
-		if !slices.Contains(all, name) {
-			return nil, fmt.Errorf("read %s: there is no %q, but %s", variable, name,
-				strings.Join(all, ", "))
-		}
-	}
-	return slices.DeleteFunc(slices.Clone(all),
-		func(name string) bool { return !slices.Contains(names, name) }), nil
 }

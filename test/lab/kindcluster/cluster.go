@@ -43,6 +43,9 @@ type Config struct {
 	// to each control-plane node before kubeadm runs.
 	Patches []string
 	Files   map[string]string
+	// Announce chooses the virtual address and further flags of kvip kubeadm, once the nodes' network
+	// exists. Nil: a free address of that network, announced by ARP.
+	Announce func(context.Context) (vip netip.Addr, flags []string, err error)
 	// Running is called when the nodes' containers run, before any Kubernetes does.
 	Running func(*Cluster) error
 }
@@ -56,7 +59,7 @@ type Cluster struct {
 	madeNetwork bool
 }
 
-// New finds a free address and writes the cluster's files, but starts nothing.
+// New chooses the virtual address and writes the cluster's files, but starts nothing.
 func New(ctx context.Context, cfg Config) (*Cluster, error) {
 	c := &Cluster{cfg: cfg}
 	if c.cfg.Log == nil {
@@ -69,10 +72,16 @@ func New(ctx context.Context, cfg Config) (*Cluster, error) {
 	if c.madeNetwork, err = cfg.Engine.ensureNetwork(ctx); err != nil {
 		return nil, err
 	}
-	if c.VIP, err = cfg.Engine.FreeAddress(ctx); err != nil {
+	var flags []string
+	if cfg.Announce != nil {
+		c.VIP, flags, err = cfg.Announce(ctx)
+	} else {
+		c.VIP, err = cfg.Engine.FreeAddress(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
-	return c, c.prepare(ctx)
+	return c, c.prepare(ctx, flags)
 }
 
 // Up creates the cluster and waits until all its nodes and kvips are ready. While kind works, the

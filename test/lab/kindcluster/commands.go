@@ -47,7 +47,7 @@ func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
 		return "", err
 	}
 	docker := append([]string{
-		"run", "--rm", "--network", networkName, "--volume", path + ":/kubeconfig:ro",
+		"run", "--rm", "--network", NetworkName, "--volume", path + ":/kubeconfig:ro",
 		"--entrypoint", "kubectl", c.cfg.Image, "--kubeconfig", "/kubeconfig",
 		"--request-timeout", "10s",
 	}, args...)

@@ -34,7 +34,7 @@ const plainPatch = "kind: ClusterConfiguration\ncontrolPlaneEndpoint: null\n"
 
 // prepare makes the manifest and kubeadm's configuration with kvip's own commands, and from them
 // the configuration of kind.
-func (c *Cluster) prepare(ctx context.Context) error {
+func (c *Cluster) prepare(ctx context.Context, flags []string) error {
 	if c.cfg.Plain {
 		return c.writeKind(plainPatch)
 	}
@@ -43,9 +43,9 @@ func (c *Cluster) prepare(ctx context.Context) error {
 		return fmt.Errorf("write kubeadm's configuration: %w", err)
 	}
 	for _, verb := range []string{"init", "join"} {
-		cmd := c.cfg.Engine.Command(ctx, c.cfg.Kvip, "kubeadm", verb, "--vip", c.VIP.String(), "--config",
-			kubeadm,
-			"--manifest-dir", c.file("manifests"), "--image", c.cfg.KvipImage, "--force")
+		args := append([]string{"kubeadm", verb, "--vip", c.VIP.String(), "--config", kubeadm,
+			"--manifest-dir", c.file("manifests"), "--image", c.cfg.KvipImage, "--force"}, flags...)
+		cmd := c.cfg.Engine.Command(ctx, c.cfg.Kvip, args...)
 		if _, err := run(cmd); err != nil {
 			return fmt.Errorf("prepare kubeadm %s: %w", verb, err)
 		}

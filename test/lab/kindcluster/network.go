@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// networkName is the Docker network in which kind puts its nodes.
-const networkName = "kind"
+// NetworkName is the Docker network in which kind puts its nodes.
+const NetworkName = "kind"
 
 // networkLabel marks a network that this package made.
 const networkLabel = "dev.kvip.made"
@@ -27,31 +27,31 @@ const addressTries = 64
 // asked for, so the one that it would choose is.
 func (e *Engine) ensureNetwork(ctx context.Context) (made bool, err error) {
 	if out, err := e.Docker(ctx, "network", "inspect", "-f", "{{json .Labels}}",
-		networkName); err == nil {
+		NetworkName); err == nil {
 		return strings.Contains(out, networkLabel), nil
 	}
-	if _, err := e.Docker(ctx, "network", "create", networkName); err != nil {
+	if _, err := e.Docker(ctx, "network", "create", NetworkName); err != nil {
 		return false, err
 	}
 	subnet, _, err := e.addresses(ctx)
 	if err != nil {
 		return true, err
 	}
-	if _, err := e.Docker(ctx, "network", "rm", networkName); err != nil {
+	if _, err := e.Docker(ctx, "network", "rm", NetworkName); err != nil {
 		return true, err
 	}
 	_, err = e.Docker(ctx, "network", "create", "--label", networkLabel, "--subnet", subnet.String(),
-		networkName)
+		NetworkName)
 	return err == nil, err
 }
 
 // removeNetwork removes kind's network unless another cluster is in it.
 func (e *Engine) removeNetwork(ctx context.Context) error {
-	out, err := e.Docker(ctx, "ps", "-aq", "--filter", "network="+networkName)
+	out, err := e.Docker(ctx, "ps", "-aq", "--filter", "network="+NetworkName)
 	if err != nil || strings.TrimSpace(out) != "" {
 		return err
 	}
-	_, err = e.Docker(ctx, "network", "rm", networkName)
+	_, err = e.Docker(ctx, "network", "rm", NetworkName)
 	return err
 }
 
@@ -88,13 +88,19 @@ func (e *Engine) FreeRange(ctx context.Context, size int) (first, last netip.Add
 	}
 	return first, last, fmt.Errorf(
 		"find %d free addresses: none among the last %d of %s, the Docker network %s", size, addressTries,
-		subnet, networkName)
+		subnet, NetworkName)
+}
+
+// Subnet returns the IPv4 prefix of kind's network.
+func (e *Engine) Subnet(ctx context.Context) (netip.Prefix, error) {
+	subnet, _, err := e.addresses(ctx)
+	return subnet, err
 }
 
 // addresses returns the IPv4 prefix of kind's network and the addresses in use there.
 func (e *Engine) addresses(ctx context.Context) (subnet netip.Prefix, used []netip.Addr,
 	err error) {
-	out, err := e.Docker(ctx, "network", "inspect", networkName)
+	out, err := e.Docker(ctx, "network", "inspect", NetworkName)
 	if err != nil {
 		return subnet, nil, err
 	}
@@ -105,7 +111,7 @@ func (e *Engine) addresses(ctx context.Context) (subnet netip.Prefix, used []net
 		Containers map[string]struct{ IPv4Address string }
 	}
 	if err := json.Unmarshal([]byte(out), &networks); err != nil || len(networks) == 0 {
-		return subnet, nil, fmt.Errorf("read Docker network %s: %w", networkName, err)
+		return subnet, nil, fmt.Errorf("read Docker network %s: %w", NetworkName, err)
 	}
 	for _, c := range networks[0].IPAM.Config {
 		if p, err := netip.ParsePrefix(c.Subnet); err == nil && p.Addr().Is4() {
@@ -121,7 +127,7 @@ func (e *Engine) addresses(ctx context.Context) (subnet netip.Prefix, used []net
 		}
 	}
 	if !subnet.IsValid() {
-		return subnet, nil, fmt.Errorf("read Docker network %s: it has no IPv4 subnet", networkName)
+		return subnet, nil, fmt.Errorf("read Docker network %s: it has no IPv4 subnet", NetworkName)
 	}
 	return subnet, used, nil
 }

@@ -35,10 +35,10 @@ func (c *Cluster) pin(ctx context.Context, n *Node) error {
 	if !c.madeNetwork {
 		return nil
 	}
-	if _, err := c.cfg.Engine.Docker(ctx, "network", "disconnect", networkName, n.Name); err != nil {
+	if _, err := c.cfg.Engine.Docker(ctx, "network", "disconnect", NetworkName, n.Name); err != nil {
 		return err
 	}
-	if _, err := c.cfg.Engine.Docker(ctx, "network", "connect", "--ip", n.Addr.String(), networkName,
+	if _, err := c.cfg.Engine.Docker(ctx, "network", "connect", "--ip", n.Addr.String(), NetworkName,
 		n.Name); err != nil {
 		return fmt.Errorf("give %s its address: %w", n.Name, err)
 	}

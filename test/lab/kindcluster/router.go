@@ -29,7 +29,7 @@ type Router struct {
 func (c *Cluster) AddRouter(ctx context.Context) (r *Router, err error) {
 	r = &Router{cluster: c, name: c.cfg.Name + "-router"}
 	if _, err := c.cfg.Engine.Docker(ctx, "run", "--detach", "--name", r.name, "--network",
-		networkName, "--entrypoint", "sleep", c.cfg.Image, "infinity"); err != nil {
+		NetworkName, "--entrypoint", "sleep", c.cfg.Image, "infinity"); err != nil {
 		return nil, fmt.Errorf("start router: %w", err)
 	}
 	if err := r.connect(ctx); err != nil {
