@@ -290,15 +290,16 @@ func (s *store[T]) recordFailure(verb string, err error) {
 		s.failed(verb, s.resource, err)
 	}
 	s.mu.Lock()
-	isNew := s.problem != err.Error() || s.absent != absent
-	s.absent = absent
-	s.problem = err.Error()
-	if isNew {
+	isNew, changed := s.problem != err.Error(), s.absent != absent
+	s.absent, s.problem = absent, err.Error()
+	if isNew || changed {
 		s.count()
 	}
 	s.mu.Unlock()
 	if isNew {
 		s.log.Warn("cannot read objects; trying again", "kind", s.kind, "err", err)
+	}
+	if isNew || changed {
 		s.changed()
 	}
 }
