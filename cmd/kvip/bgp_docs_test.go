@@ -20,8 +20,8 @@ const bgpPage = "../../docs/bgp.md"
 
 var routerID = netip.MustParseAddr("192.0.2.11")
 
-// TestBGPPage runs the commands of docs/bgp.md, and reads the objects that it has: those of the file
-// as --bgp-config does, the others as the Services part does.
+// TestBGPPage runs the commands of docs/bgp.md, and reads the objects that it has: those of the
+// file as --bgp-config does, the others as the Services part does.
 func TestBGPPage(t *testing.T) {
 	text, err := os.ReadFile(bgpPage)
 	if err != nil {

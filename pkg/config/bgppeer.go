@@ -109,7 +109,8 @@ func ParseBGPPeer(text string) (BGPPeer, error) {
 	}
 	switch {
 	case !seen["as"]:
-		return BGPPeer{}, errors.New("the peer's AS is missing: add as=NUMBER, as=external or as=internal")
+		return BGPPeer{}, errors.New(
+			"the peer's AS is missing: add as=NUMBER, as=external or as=internal")
 	case p.TTLSecurity && p.Multihop != 0:
 		return BGPPeer{}, errors.New("ttl-security is for neighbours: remove it, or multihop")
 	}

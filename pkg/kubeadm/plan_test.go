@@ -211,9 +211,8 @@ func TestAddressesOfTheHost(t *testing.T) {
 	for _, row := range []struct{ vip, prefix string }{{"192.0.2.15", "192.0.2.9/29"}, {"192.0.2.8",
 		"192.0.2.9/29"}, {"2001:db8::", "2001:db8::1/64"}} {
 		var conflict *Conflict
-		if err := checkHostAddresses(netip.MustParseAddr(row.vip), prefixes(row.prefix), false); !errors.As(err,
-			&conflict) ||
-			conflict.Reason != VIPIsSubnetAddress {
+		err := checkHostAddresses(netip.MustParseAddr(row.vip), prefixes(row.prefix), false)
+		if !errors.As(err, &conflict) || conflict.Reason != VIPIsSubnetAddress {
 			t.Errorf("%s on %s: %v", row.vip, row.prefix, err)
 		}
 	}

@@ -105,12 +105,12 @@ func sessionsOf(kind routerlab.Kind) []session {
 }
 
 // announce gives a session routes of the families that it carries.
-func (s session) announce(t *testing.T, n *node, r *router, make func(netip.Prefix) bgp.Route) {
+func (s session) announce(t *testing.T, n *node, r *router, routeTo func(netip.Prefix) bgp.Route) {
 	t.Helper()
 	var routes []bgp.Route
 	for f, prefix := range []netip.Prefix{vip4, vip6} {
 		if s.hops[f].IsValid() {
-			routes = append(routes, make(prefix))
+			routes = append(routes, routeTo(prefix))
 		}
 	}
 	n.setRoutes(t, s.name, routes...)

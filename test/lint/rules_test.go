@@ -128,8 +128,8 @@ func TestRulesHaveTranscripts(t *testing.T) {
 	}
 }
 
-// TestRulesHaveTheirTests: each rule of Services and of BGP has a section that names tests, in files
-// that name the rule.
+// TestRulesHaveTheirTests: each rule of Services and of BGP has a section that names tests, in
+// files that name the rule.
 func TestRulesHaveTheirTests(t *testing.T) {
 	files := testFiles(t)
 	for _, rules := range []ruleset{serviceRules, bgpRules} {

@@ -62,8 +62,8 @@ func keys(m map[string][]bgp.Route) func(yield func(string) bool) {
 	}
 }
 
-// TestOneSessionWithARouter: the control plane and Services share the session with a router, and the
-// routes of Services are those that its object selects.
+// TestOneSessionWithARouter: the control plane and Services share the session with a router, and
+// the routes of Services are those that its object selects.
 func TestOneSessionWithARouter(t *testing.T) {
 	a := newTestAdvertiser(t)
 	vip := policy.Address{Addr: netip.MustParseAddr("198.51.100.1"), ControlPlane: true}

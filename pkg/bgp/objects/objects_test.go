@@ -137,14 +137,16 @@ func TestB7HoldTimeIsLimited(t *testing.T) {
 
 func TestInvalidPeers(t *testing.T) {
 	for want, change := range map[string]func(*v1alpha1.BGPPeerSpec){
-		"set one of peerAddress":      func(s *v1alpha1.BGPPeerSpec) { s.PeerAddress = "" },
-		"peerAddress \"x\" is not":    func(s *v1alpha1.BGPPeerSpec) { s.PeerAddress = "x" },
-		"autoDiscovery \"x\" is":      func(s *v1alpha1.BGPPeerSpec) { s.PeerAddress, s.AutoDiscovery = "", "x" },
+		"set one of peerAddress":   func(s *v1alpha1.BGPPeerSpec) { s.PeerAddress = "" },
+		"peerAddress \"x\" is not": func(s *v1alpha1.BGPPeerSpec) { s.PeerAddress = "x" },
+		"autoDiscovery \"x\" is": func(s *v1alpha1.BGPPeerSpec) {
+			s.PeerAddress, s.AutoDiscovery = "", "x"
+		},
 		"set one of peerASN":          func(s *v1alpha1.BGPPeerSpec) { s.PeerASN = 0 },
 		"dynamicASN \"x\" is unknown": func(s *v1alpha1.BGPPeerSpec) { s.DynamicASN = "x" },
 		"LocalAS is required":         func(s *v1alpha1.BGPPeerSpec) { s.MyASN = 0 },
 		"holdTime 0 would keep":       func(s *v1alpha1.BGPPeerSpec) { s.HoldTime = duration(0) },
-		"hold time 2s":                func(s *v1alpha1.BGPPeerSpec) { s.HoldTime = duration(2 * time.Second) },
+		"hold time 2s":                func(s *v1alpha1.BGPPeerSpec) { s.HoldTime = duration(2e9) },
 		"sourceAddress \"x\"":         func(s *v1alpha1.BGPPeerSpec) { s.SourceAddress = "x" },
 		"two families":                func(s *v1alpha1.BGPPeerSpec) { s.SourceAddress = "2001:db8::1" },
 		"routerID \"x\"":              func(s *v1alpha1.BGPPeerSpec) { s.RouterID = "x" },
@@ -191,11 +193,11 @@ func TestAdvertisement(t *testing.T) {
 func TestInvalidAdvertisements(t *testing.T) {
 	length := int32(33)
 	for want, change := range map[string]func(*v1alpha1.BGPAdvertisementSpec){
-		`"65536:1" is not`:   func(s *v1alpha1.BGPAdvertisementSpec) { s.Communities = communities("65536:1") },
-		`"1" is not`:         func(s *v1alpha1.BGPAdvertisementSpec) { s.Communities = communities("1") },
-		`"1:2:3" is not`:     func(s *v1alpha1.BGPAdvertisementSpec) { s.Communities = communities("1:2:3") },
-		`"large:1:2" is not`: func(s *v1alpha1.BGPAdvertisementSpec) { s.Communities = communities("large:1:2") },
-		`"a:b" is not`:       func(s *v1alpha1.BGPAdvertisementSpec) { s.Communities = communities("a:b") },
+		`"65536:1" is not`:   with("65536:1"),
+		`"1" is not`:         with("1"),
+		`"1:2:3" is not`:     with("1:2:3"),
+		`"large:1:2" is not`: with("large:1:2"),
+		`"a:b" is not`:       with("a:b"),
 		"asPathPrepend 11":   func(s *v1alpha1.BGPAdvertisementSpec) { s.ASPathPrepend = 11 },
 		"length of 33":       func(s *v1alpha1.BGPAdvertisementSpec) { s.AggregationLength = &length },
 		"65 communities": func(s *v1alpha1.BGPAdvertisementSpec) {
@@ -215,7 +217,10 @@ func TestInvalidAdvertisements(t *testing.T) {
 	}
 }
 
-func communities(list ...v1alpha1.Community) []v1alpha1.Community { return list }
+// with sets one community.
+func with(c v1alpha1.Community) func(*v1alpha1.BGPAdvertisementSpec) {
+	return func(s *v1alpha1.BGPAdvertisementSpec) { s.Communities = []v1alpha1.Community{c} }
+}
 
 // FuzzCommunity parses what the API refuses as well.
 func FuzzCommunity(f *testing.F) {

@@ -42,8 +42,8 @@ func write(t *testing.T, name, text string) string {
 
 func TestPeersOfFlags(t *testing.T) {
 	password := write(t, "password", "secret\n")
-	s := New(settings(t, "192.0.2.1:1179,as=65000,bfd=50ms/3,multihop=3,source=192.0.2.9,password-file="+
-		password, "gateway,as=external", "gateway=ipv6,as=internal", "interface=eth0,as=external"),
+	s := New(settings(t, "192.0.2.1:1179,as=65000,bfd=50ms/3,multihop=3,source=192.0.2.9,"+
+		"password-file="+password, "gateway,as=external", "gateway=ipv6,as=internal", "interface=eth0,as=external"),
 		routerID)
 	p, changed, err := s.Read()
 	if err != nil || !changed || len(p.Peers) != 4 || len(p.Advertisements) != 1 {
@@ -150,7 +150,7 @@ func TestInvalidFileKeepsTheLastPeers(t *testing.T) {
 		`apiVersion "v1": want`:       "apiVersion: v1\nkind: BGPPeer\n",
 		`kind "IPPool": want BGPPeer`: head + "kind: IPPool\n",
 		`unknown field "vrf"`:         head + "kind: BGPPeer\nspec: {vrf: red}\n",
-		"set one of peerAddress":      head + "kind: BGPPeer\nmetadata: {name: x}\nspec: {myASN: 1, peerASN: 2}\n",
+		"set one of peerAddress":      head + "kind: BGPPeer\nspec: {myASN: 1, peerASN: 2}\n",
 		"pools and Services have no":  head + "kind: BGPAdvertisement\nspec: {ipAddressPools: [p]}\n",
 		`"x" is not a community`:      head + "kind: BGPAdvertisement\nspec: {communities: [x]}\n",
 		"has more than 1048576 bytes": strings.Repeat("#", 1<<20+1),
@@ -180,7 +180,8 @@ metadata: {name: r1}
 spec: {myASN: 65010, peerASN: 65000, peerAddress: 192.0.2.1, passwordSecret: {name: x}}
 `)
 	p, _, err := New(c, routerID).Read()
-	if err != nil || len(p.Peers) != 1 || !strings.Contains(p.Peers[0].Unusable, "cannot refer to Secret x") {
+	if err != nil || len(p.Peers) != 1 ||
+		!strings.Contains(p.Peers[0].Unusable, "cannot refer to Secret x") {
 		t.Errorf("%+v, %v", p.Peers, err)
 	}
 }

@@ -204,8 +204,8 @@ func (p *applier) filterOutdated(next assignments) bool {
 	})
 }
 
-// announce replaces the announcements: to neighbours and, once a fresh view has decided, to routers,
-// which may have kept the routes of an earlier process until then (B9).
+// announce replaces the announcements: to neighbours and, once a fresh view has decided, to
+// routers, which may have kept the routes of an earlier process until then (B9).
 func (p *applier) announce(all assignments) {
 	p.cfg.Announcer.Set(all.neighbours().list())
 	if p.confirmed {

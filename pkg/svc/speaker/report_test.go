@@ -68,8 +68,9 @@ func TestPageTellsSinceWhen(t *testing.T) {
 func TestPlacementOfAnAddressWithoutANode(t *testing.T) {
 	f := newFixture(t)
 	f.reconcile()
-	if got, why := f.speaker.Placement(vip4); !reflect.DeepEqual(got, placement.Decision{}) || why != "" {
-		t.Errorf("before the first view: %+v, %q", got, why)
+	before, reason := f.speaker.Placement(vip4)
+	if !reflect.DeepEqual(before, placement.Decision{}) || reason != "" {
+		t.Errorf("before the first view: %+v, %q", before, reason)
 	}
 	f.renew()
 	f.links[0].Subnets = f.links[0].Subnets[1:] // no subnet for IPv4

@@ -345,7 +345,8 @@ func (s *Speaker) Release(ctx context.Context) error {
 		s.applier.have[addr] = a.leave(s.cfg.Clock() + overlap)
 	}
 	s.applier.announce(s.applier.have)
-	for (released == nil || s.applier.have.anyRouted()) && len(s.applier.have) > 0 && s.awaitOwner(ctx, timeout.C) {
+	for (released == nil || s.applier.have.anyRouted()) && len(s.applier.have) > 0 &&
+		s.awaitOwner(ctx, timeout.C) {
 		continue
 	}
 	err := errors.Join(released, s.applier.clear())

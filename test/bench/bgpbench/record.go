@@ -14,7 +14,8 @@ import (
 var columns = []string{
 	"tool", "fault", "run", "victim", "outage_frr_ms", "outage_bird_ms", "gone_frr_ms",
 	"gone_bird_ms", "back_frr_ms", "back_bird_ms", "worse_ms", "lost_packets", "sent_packets",
-	"failed_requests", "rehashed_requests", "requests", "samples", "misrouted_samples", "bare_ms", "max_gap_ms",
+	"failed_requests", "rehashed_requests", "requests", "samples", "misrouted_samples", "bare_ms",
+	"max_gap_ms",
 	"kernel", "kubernetes", "tool_version", "date", "machine",
 }
 

@@ -31,9 +31,9 @@
 //   - BIRD sends routes up to 3 s after the session is established, unless something wakes it. It
 //     ends a BGP session at AdminDown of BFD.
 //   - GoBGP accepts no session for 30 s after Reset, and for 5 s after the peer was killed.
-//   - GoBGP stays Idle after MaximumPrefixes until an operator enables the neighbor, and may close the
-//     socket before it has read everything, so that its NOTIFICATION is lost. OpenBGPD and FRR stay
-//     Idle until Reset.
+//   - GoBGP stays Idle after MaximumPrefixes until an operator enables the neighbor, and may close
+//     the socket before it has read everything, so that its NOTIFICATION is lost. OpenBGPD and FRR
+//     stay Idle until Reset.
 //   - ExaBGP has no table: its routes are computed from its reports, and none is stale. It accepts
 //     any TTL with TTLSecurity, and sends SYN-ACKs of IPv6 with hop limit 64.
 //   - OpenBGPD announces IPv6 routes with next hop ::1 over a session over IPv4. It reads 100 000

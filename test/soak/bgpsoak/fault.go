@@ -153,7 +153,7 @@ const (
 	flapFor = 100 * time.Millisecond
 )
 
-func flap(s *soak, n *cluster.Node, _ *bgplab.Router) (func() error, error) {
+func flap(_ *soak, n *cluster.Node, _ *bgplab.Router) (func() error, error) {
 	for range flaps {
 		if err := n.Host.Unplug(); err != nil {
 			return nil, err
