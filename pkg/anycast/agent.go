@@ -59,6 +59,8 @@ type Agent struct {
 	watcher *link.Watcher
 	source  *static.Source
 	hosts   atomic.Pointer[[]string] // where the own API server may listen
+	// thereUntil is the instant up to which the addresses are there, as was read back last.
+	thereUntil time.Duration
 	// holdTime is the longest of the peers, in nanoseconds.
 	holdTime atomic.Int64
 	machine  *Machine

@@ -116,6 +116,13 @@ func (a *Agent) write() bool {
 		err = a.owner.Update(lo, boottime.Now()+lifetime)
 	}
 	present, read := a.present(lo)
+	now := boottime.Now()
+	switch {
+	case read != nil: // the kernel is busy: what was read back last counts for its lifetime
+		present = now+2*refreshInterval < a.thereUntil
+	case present && err == nil:
+		a.thereUntil = now + time.Duration(a.holdTime.Load())
+	}
 	if err = errors.Join(err, read); err != nil {
 		a.cfg.Log.Warn("cannot write the VIP; trying again", "vip", a.vips, "link", "lo", "err", err)
 	}

@@ -84,6 +84,14 @@ func (p *peer) retry() {
 	p.wake.Notify()
 }
 
+// refresh compares the next hops.
+func (p *peer) refresh() {
+	p.mu.Lock()
+	p.version++
+	p.mu.Unlock()
+	p.wake.Notify()
+}
+
 // takePathUp reports whether there was a retry since the last call.
 func (p *peer) takePathUp() bool {
 	p.mu.Lock()

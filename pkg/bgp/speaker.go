@@ -188,6 +188,15 @@ func (s *Speaker) Retry() {
 	}
 }
 
+// Refresh finds the next hops again: addresses of this host have changed.
+func (s *Speaker) Refresh() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.peers {
+		p.refresh()
+	}
+}
+
 // Flushed reports whether the kernels of all peers with a session have acknowledged everything
 // that was to be sent (B4).
 func (s *Speaker) Flushed() bool {

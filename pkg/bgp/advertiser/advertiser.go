@@ -147,17 +147,22 @@ func (a *Advertiser) Run(ctx context.Context) error {
 // retryInterval is the shortest time between two retries because of links.
 const retryInterval = time.Second
 
-// followLinks lets peers try again when a link changes, until ctx ends (B14).
+// followLinks lets peers try again when a link changes (B14), and finds next hops again when
+// addresses change, until ctx ends.
 func (a *Advertiser) followLinks(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case ev := <-a.watcher.Events():
-			if ev.Kind != link.LinkChanged {
+			switch {
+			case ev.Kind == link.LinkChanged:
+				a.speaker.Retry()
+			case ev.Link == "lo": // the addresses that are announced
 				continue
+			default: // that of a next hop may be there now
+				a.speaker.Refresh()
 			}
-			a.speaker.Retry()
 			if !backoff.Sleep(ctx, retryInterval) {
 				return nil
 			}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kvip/kvip/pkg/backoff"
+	"github.com/kvip/kvip/pkg/bgp/advertiser"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/liveness"
 	"github.com/kvip/kvip/pkg/placement"
@@ -337,7 +338,11 @@ func (s *Speaker) HandOver(ctx context.Context) bool {
 // Without an API server the host is still cleaned up, and other nodes take over when the
 // Lease expires.
 func (s *Speaker) Release(ctx context.Context) error {
+	s.cfg.Routes.SetAddresses(advertiser.Services, nil) // before anything that may take long (B4)
+	withdrawn := s.cfg.Clock()
+	s.cfg.Health.Heartbeat()
 	released := s.cfg.NodeLease.Release(ctx)
+	s.cfg.Health.Heartbeat()
 	timeout := time.NewTimer(overlap)
 	defer timeout.Stop()
 	s.applier.have = s.applier.have.where(func(a assigned) bool { return a.phase != shared })
@@ -348,6 +353,9 @@ func (s *Speaker) Release(ctx context.Context) error {
 	for (released == nil || s.applier.have.anyRouted()) && len(s.applier.have) > 0 &&
 		s.awaitOwner(ctx, timeout.C) {
 		continue
+	}
+	if left := withdrawn + overlap - s.cfg.Clock(); s.applier.have.anyRouted() && ctx.Err() != nil {
+		time.Sleep(min(left, overlap)) // routers still use the routes
 	}
 	err := errors.Join(released, s.applier.clear())
 	if released == nil { // else the Lease may be another host's with the same node name

@@ -105,7 +105,8 @@ func (e *Env) RunCache() *svc.Cache {
 	e.T.Helper()
 	c := e.NewCache()
 	e.Run(c.Run)
-	e.Eventually("the cache has synced", c.HasSyncedPools)
+	e.Eventually("the cache has synced",
+		func() bool { return c.HasSyncedPools() && c.BGP().Synced })
 	return c
 }
 
