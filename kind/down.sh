@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Removes the clusters of `make kind-demo` and `make kind-services-demo` with their network and
-# files, and the private Docker engine if they run in one. Build results stay in the cache.
+# Removes the clusters of `make kind-demo`, `make kind-services-demo` and `make kind-bgp-demo` with
+# their networks and files, and the private Docker engine if they run in one. Build results stay in
+# the cache.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../hack/lib.sh"
 no_arguments "$@"
 import_caller
 cd "${root:?}"
-clusters=(ha services) # files in .cache/kind-NAME
+clusters=(ha services bgp) # files in .cache/kind-NAME
 docker_dir=${KVIP_CACHE:-${XDG_CACHE_HOME:-$(user_home)/.cache}/kvip}/docker-demo
 removed=()
 
@@ -17,6 +18,18 @@ remove_own() {
 	say "stopping the Docker engine in $docker_dir ..."
 	kind/docker.sh remove "$docker_dir"
 	removed+=("the Docker engine with its containers and images")
+}
+
+# remove_routers removes the routers of a cluster, and their network with the client.
+remove_routers() {
+	local label=label=dev.kvip.demo=$1 containers networks
+	containers=$(docker ps -aq --filter "$label")
+	networks=$(docker network ls -q --filter "$label")
+	# shellcheck disable=SC2086 # lists of words
+	{
+		[ -z "$containers" ] || docker rm -fv $containers >/dev/null
+		[ -z "$networks" ] || docker network rm $networks >/dev/null
+	}
 }
 
 # remove_from_machine removes a cluster from the machine's Docker, if a demo created it.
@@ -31,6 +44,7 @@ remove_from_machine() {
 	fi
 	# shellcheck disable=SC2086 # a list of words
 	[ -z "$containers" ] || docker rm -fv $containers >/dev/null
+	remove_routers "$cluster"
 	removed+=("the cluster $cluster")
 }
 

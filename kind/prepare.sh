@@ -7,13 +7,15 @@
 #   prepare.sh any NAME    with the machine's Docker engine if it works, else as above. NODE_IMAGE
 #                          names a node image to pull, or is "local" for one that is built here
 #   prepare.sh ... services  also for the case study of Services: its application's image, and ab
+#   prepare.sh ... bgp       also for the demonstration of BGP: that application's image, and the
+#                            image of the routers
 #
 # K8S=1.35 or K8S=v1.37.2 selects another release than the default one, and a local image.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../hack/lib.sh"
 import_caller
 cd "${root:?}"
-engine=$1 name=$2 study=${3:-}
+engine=$1 name=$2 extra=${3:-}
 cache=${KVIP_CACHE:-${XDG_CACHE_HOME:-$(user_home)/.cache}/kvip}
 
 # machine_engine reports whether the machine's own Docker may be used and answers. Root installs it
@@ -34,7 +36,7 @@ machine_engine() {
 # no_docker reports how this user can get access to Docker.
 no_docker() {
 	say "Docker does not answer this user. Only root can install or start it: sudo make kind-demo, or
-kind-services-demo (or have an administrator start Docker and add you to the group docker, and log
+another demonstration (or have an administrator start Docker and add you to the group docker, and log
 in again)"
 	exit 1
 }
@@ -69,12 +71,16 @@ if [ "$image" = local ]; then
 	local_image=true
 	need+=(kind-node-image)
 fi
-if [ -n "$study" ]; then need+=(services-study); fi
+case $extra in
+services) need+=(services-study) ;;
+bgp) need+=(kind-routers) ;;
+esac
 hack/deps.sh "${need[@]}"
 
-make --no-print-directory build image ${study:+echo-image} >&2
+make --no-print-directory build image ${extra:+echo-image} >&2
 kind=$(kind/node/build.sh kind)
 if [ "$local_image" = true ]; then kind/node/build.sh build >/dev/null; fi
+if [ "$extra" = bgp ]; then kind/bgp/image.sh build >/dev/null; fi
 
 raise_inotify_limit
 if [ -n "$docker_dir" ]; then
@@ -92,6 +98,8 @@ elif [ -z "$image" ]; then # the default of this version of kind
 	docker pull --quiet "$image" >/dev/null || docker image inspect "$image" >/dev/null 2>&1 ||
 		{ say "cannot pull $image; without a registry: make kind-demo NODE_IMAGE=local" && exit 1; }
 fi
+router=''
+if [ "$extra" = bgp ]; then router=$(kind/bgp/image.sh load); fi
 arch=$("$root/hack/with-go.sh" go env GOARCH)
 cat <<END
 KVIP_DOCKER_DIR=$docker_dir
@@ -100,5 +108,6 @@ KVIP_NODE_IMAGE=$image
 KVIP_NODE_IMAGE_LOCAL=$local_image
 KVIP_BINARY=$root/bin/kvip
 KVIP_IMAGE_ARCHIVE=$root/bin/image/kvip-$arch.tar
-${study:+KVIP_ECHO_ARCHIVE=$root/bin/image/echo-$arch.tar}
+${extra:+KVIP_ECHO_ARCHIVE=$root/bin/image/echo-$arch.tar}
+${router:+KVIP_ROUTER_IMAGE=$router}
 END

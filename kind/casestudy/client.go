@@ -88,6 +88,7 @@ func classify(err error) string {
 // Client asks at a fixed rate, whether or not earlier requests have been answered.
 type Client struct {
 	asker  *requester
+	every  time.Duration
 	cancel context.CancelFunc
 	done   chan struct{}
 	open   sync.WaitGroup
@@ -96,16 +97,25 @@ type Client struct {
 	reqs []netlab.Request // in the order they ended
 }
 
-func startClient(a *requester) *Client {
+// StartClient starts a client of the application at an address, on a host outside the nodes. A
+// request begins each interval, and has timeout. Stop ends it.
+func StartClient(host *netlab.Host, target netip.AddrPort, interval,
+	timeout time.Duration) *Client {
+	return startClientEvery(newRequester(host, target, timeout), interval)
+}
+
+func startClient(a *requester) *Client { return startClientEvery(a, every) }
+
+func startClientEvery(a *requester, interval time.Duration) *Client {
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &Client{asker: a, cancel: cancel, done: make(chan struct{})}
+	c := &Client{asker: a, every: interval, cancel: cancel, done: make(chan struct{})}
 	go c.run(ctx)
 	return c
 }
 
 func (c *Client) run(ctx context.Context) {
 	defer close(c.done)
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(c.every)
 	defer tick.Stop()
 	for id := 0; ; id++ {
 		select {
@@ -122,8 +132,8 @@ func (c *Client) run(ctx context.Context) {
 	}
 }
 
-// stop ends it and waits for the open requests.
-func (c *Client) stop() {
+// Stop ends it and waits for the open requests.
+func (c *Client) Stop() {
 	c.cancel()
 	<-c.done
 	c.open.Wait()

@@ -155,7 +155,7 @@ func (s *Study) watch(ctx context.Context, timeout time.Duration) (*Watch, error
 	}
 	w.end = sync.OnceValue(func() error {
 		shown()
-		w.Client.stop()
+		w.Client.Stop()
 		return errors.Join(w.NeighbourWatch.end(), host.Close())
 	})
 	return w, nil

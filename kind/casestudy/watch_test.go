@@ -119,7 +119,7 @@ func TestWatchSeesTheHandover(t *testing.T) {
 	if err := c.decided(t.Context(), time.Now(), 20); err != nil {
 		t.Fatal(err)
 	}
-	c.stop()
+	c.Stop()
 	if err := path.end(); err != nil {
 		t.Fatal(err)
 	}

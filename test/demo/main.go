@@ -3,8 +3,9 @@
 //	demo lab        three control-plane nodes in network namespaces, each fault of the holder
 //	demo kind       a cluster in kind whose holder is killed
 //	demo services   an application behind an address in kind: a drain, then a dead node
+//	demo bgp        a cluster in kind behind two BGP routers: each of its parts is killed
 //
-// make demo, make kind-demo and make kind-services-demo prepare what they need.
+// make demo, make kind-demo, make kind-services-demo and make kind-bgp-demo prepare what they need.
 package main
 
 import (
@@ -14,6 +15,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/kvip/kvip/test/demo/bgpdemo"
 	"github.com/kvip/kvip/test/demo/kinddemo"
 	"github.com/kvip/kvip/test/demo/labdemo"
 	"github.com/kvip/kvip/test/demo/servicesdemo"
@@ -38,8 +40,10 @@ func run(ctx context.Context, args []string) int {
 			return kinddemo.Main(ctx)
 		case "services":
 			return servicesdemo.Main(ctx)
+		case "bgp":
+			return bgpdemo.Main(ctx)
 		}
 	}
-	fmt.Fprintln(os.Stderr, "usage: demo lab|kind|services")
+	fmt.Fprintln(os.Stderr, "usage: demo lab|kind|services|bgp")
 	return 2
 }

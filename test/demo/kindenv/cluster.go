@@ -46,6 +46,9 @@ func (s *Env) replaceOld(ctx context.Context) error {
 			return fmt.Errorf("remove the earlier cluster: %w", err)
 		}
 	}
+	if err := s.removeOthers(ctx); err != nil {
+		return fmt.Errorf("remove what an earlier run left: %w", err)
+	}
 	return os.WriteFile(note, []byte(engine), 0o644)
 }
 

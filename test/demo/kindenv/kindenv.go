@@ -29,6 +29,9 @@ type Env struct {
 	Name    string // of the cluster, as kind/down.sh has it
 	Cfg     kindcluster.Config
 	Cluster *kindcluster.Cluster // nil until there may be something to remove
+	// Remove removes what the demonstration, or an earlier run of it, made besides the cluster. Nil:
+	// there is nothing else.
+	Remove func(context.Context) error
 
 	created bool
 	log     *os.File // what kind says
@@ -74,7 +77,7 @@ func (s *Env) cleanUp(err error, interrupted bool) error {
 		s.Out.Say("interrupted: removing the unfinished cluster ...")
 		ctx, cancel := context.WithTimeout(context.Background(), deleteWithin)
 		defer cancel()
-		if err := s.Cluster.Delete(ctx); err != nil {
+		if err := s.Delete(ctx); err != nil {
 			return fmt.Errorf("interrupted, and the unfinished cluster %s is still there: %w; %s", s.Name,
 				err, remove)
 		}
@@ -88,11 +91,27 @@ func (s *Env) cleanUp(err error, interrupted bool) error {
 		err, s.Name, s.Dir(), remove)
 }
 
+// Delete removes the cluster and what belongs to it.
+func (s *Env) Delete(ctx context.Context) error {
+	return errors.Join(s.removeOthers(ctx), s.Cluster.Delete(ctx))
+}
+
+// removeOthers removes what is not the cluster.
+func (s *Env) removeOthers(ctx context.Context) error {
+	if s.Remove == nil {
+		return nil
+	}
+	return s.Remove(ctx)
+}
+
 // giveBack gives files to the user who called sudo.
 func giveBack(dir string) error {
 	var uid, gid int
 	if n, _ := fmt.Sscan(os.Getenv("SUDO_UID")+" "+os.Getenv("SUDO_GID"), &uid, &gid); n != 2 {
 		return nil
+	}
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil // removed
 	}
 	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
 		if err != nil {
