@@ -72,8 +72,8 @@ func Peers(node Node, all []Peer) []Peer {
 	return list
 }
 
-// Routes returns what each of the peers receives from a node, by the name of the session. An address
-// that no advertisement
+// Routes returns what each of the peers receives from a node, by the name of the session. An
+// address that no advertisement
 // selects is not announced. If several select it for one peer, the route has the communities of
 // all, and each other attribute from the first one by name that sets it.
 func Routes(node Node, peers []Peer, ads []Advertisement, addresses []Address,

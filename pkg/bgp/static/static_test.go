@@ -43,7 +43,8 @@ func write(t *testing.T, name, text string) string {
 func TestPeersOfFlags(t *testing.T) {
 	password := write(t, "password", "secret\n")
 	s := New(settings(t, "192.0.2.1:1179,as=65000,bfd=50ms/3,multihop=3,source=192.0.2.9,"+
-		"password-file="+password, "gateway,as=external", "gateway=ipv6,as=internal", "interface=eth0,as=external"),
+		"password-file="+password, "gateway,as=external", "gateway=ipv6,as=internal",
+		"interface=eth0,as=external"),
 		routerID)
 	p, changed, err := s.Read()
 	if err != nil || !changed || len(p.Peers) != 4 || len(p.Advertisements) != 1 {

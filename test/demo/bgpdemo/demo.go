@@ -94,10 +94,10 @@ func (d *demo) create(ctx context.Context) (err error) {
 	if err := d.New(ctx); err != nil {
 		return err
 	}
-	d.Out.Say("two routers run: FRR at %s and BIRD at %s, AS %d; a client with a router of its own is "+
-		"behind them", d.fabric.routers[0].inside, d.fabric.routers[1].inside, routersAS)
-	d.Out.Say("the VIP is %s: no network of the nodes has it, and each control plane with a ready API "+
-		"server\nannounces it to both routers (AS %d, BFD %s)", vip, nodesAS, pathBFD)
+	d.Out.Say("two routers run: FRR at %s and BIRD at %s, AS %d; a client with a router of its own is"+
+		" behind them", d.fabric.routers[0].inside, d.fabric.routers[1].inside, routersAS)
+	d.Out.Say("the VIP is %s: no network of the nodes has it, and each control plane with a ready API"+
+		" server\nannounces it to both routers (AS %d, BFD %s)", vip, nodesAS, pathBFD)
 	d.Out.Say("creating the cluster %s of three control planes and two workers, in one to three "+
 		"minutes:", clusterName)
 	took, err := d.Up(ctx)

@@ -75,7 +75,8 @@ func newFabric(engine *kindcluster.Engine, root, dir string) (*fabric, error) {
 			command: runBIRD, behind: netip.MustParseAddr("198.51.100.10")},
 	}
 	if f.image == "" {
-		return nil, errors.New("nothing is prepared: KVIP_ROUTER_IMAGE comes from kind/prepare.sh ... bgp")
+		return nil, errors.New(
+			"nothing is prepared: KVIP_ROUTER_IMAGE comes from kind/prepare.sh ... bgp")
 	}
 	return f, nil
 }
@@ -176,8 +177,8 @@ func (f *fabric) flags() []string {
 }
 
 // nodeRoutes is what a node does to use both routers: for addresses that are announced and for the
-// client. The kernel leaves out a next hop that does not answer ARP. It notices that in two seconds,
-// since these settings let it ask each second.
+// client. The kernel leaves out a next hop that does not answer ARP. It notices that in two
+// seconds, since these settings let it ask each second.
 func (f *fabric) nodeRoutes() string {
 	var via strings.Builder
 	for _, m := range f.routers {
