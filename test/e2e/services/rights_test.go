@@ -53,6 +53,7 @@ func TestRights(t *testing.T) {
 	s.waitSettled(s.AllNodes()...)
 	addr := s.create("web")
 	s.waitServed(addr, servicelab.Port, s.owner(addr))
+	s.useBGP()
 	clean := s.audited()
 	s.applyManifest(manifest)
 	used := s.used(began)
@@ -202,4 +203,36 @@ func (s *env) granted(rights []right) {
 			})
 		}
 	}
+}
+
+// useBGP makes a peer that refuses connections, and an advertisement, and waits until the agents and
+// the allocator have reported on both.
+func (s *env) useBGP() {
+	s.t.Helper()
+	s.must(s.ApplyObject(s.ctx, v1alpha1.BGPPeerPlural, "refuses", []byte(`{
+		"apiVersion": "kvip.dev/v1alpha1", "kind": "BGPPeer", "metadata": {"name": "refuses"},
+		"spec": {"myASN": 65010, "peerASN": 65000, "peerAddress": "10.77.0.14"}}`)))
+	s.must(s.ApplyObject(s.ctx, v1alpha1.BGPAdvertisementPlural, "all", []byte(`{
+		"apiVersion": "kvip.dev/v1alpha1", "kind": "BGPAdvertisement", "metadata": {"name": "all"},
+		"spec": {}}`)))
+	status := func(plural, name string, fields ...string) bool {
+		resource := v1alpha1.GroupVersion().WithResource(plural)
+		o, err := s.Dynamic.Resource(resource).Get(s.ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return false
+		}
+		_, found, err := unstructured.NestedFieldNoCopy(o.Object, fields...)
+		return found && err == nil
+	}
+	for _, n := range s.AllNodes() {
+		s.wait(n.Name+" to publish its sessions", func() bool {
+			return status(v1alpha1.BGPNodeStatePlural, n.Name, "status", "sessions")
+		})
+	}
+	s.wait("the peer's sessions to be counted", func() bool {
+		return status(v1alpha1.BGPPeerPlural, "refuses", "status", "sessions")
+	})
+	s.wait("the advertisement's condition", func() bool {
+		return status(v1alpha1.BGPAdvertisementPlural, "all", "status", "conditions")
+	})
 }
