@@ -177,8 +177,7 @@ func (f *fabric) flags() []string {
 }
 
 // nodeRoutes is what a node does to use both routers: for addresses that are announced and for the
-// client. The kernel leaves out a next hop that does not answer ARP. It notices that in two
-// seconds, since these settings let it ask each second.
+// client. The kernel leaves out a next hop that does not answer ARP, for which it asks each second.
 func (f *fabric) nodeRoutes() string {
 	var via strings.Builder
 	for _, m := range f.routers {
