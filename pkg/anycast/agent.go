@@ -18,7 +18,6 @@ import (
 	"github.com/kvip/kvip/pkg/bgp/static"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/config"
-	"github.com/kvip/kvip/pkg/election"
 	"github.com/kvip/kvip/pkg/health"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/metrics"
@@ -69,10 +68,9 @@ type Agent struct {
 
 	loopHealth, probeHealth, peerHealth *reporter.Reporter
 
-	health  atomic.Pointer[health.State]
+	health  health.Latest
 	status  atomic.Pointer[Status]
 	started atomic.Bool
-	apiSeen atomic.Bool
 }
 
 // maxStamp is the age at which neither the loop nor the health probe counts as running (B6).
@@ -148,20 +146,11 @@ func New(cfg Config) (*Agent, error) {
 func (a *Agent) servers() []string { return slices.Clone(*a.hosts.Load()) }
 
 // serverURLs returns the base URLs of servers.
-func (a *Agent) serverURLs() []string {
-	urls := a.servers()
-	for i, host := range urls {
-		urls[i] = "https://" + host
-	}
-	return urls
-}
+func (a *Agent) serverURLs() []string { return apiclient.BaseURLs(*a.hosts.Load()) }
 
 // onHealth passes on the state of the API server, at every change and every 0.5 s.
 func (a *Agent) onHealth(s health.State) {
-	a.health.Store(&s)
-	if s.Verdict == election.Healthy || s.Verdict == election.NotReady {
-		a.apiSeen.Store(true)
-	}
+	a.health.Store(s)
 	a.cfg.Metrics.Health(s.Code)
 	select {
 	case a.events <- Health{Server: s.Verdict, Leaving: s.Code == health.CodeShutdown}:
@@ -270,7 +259,7 @@ func (a *Agent) followPeers(start bool) error {
 func (a *Agent) Router() *apiclient.Router { return a.router }
 
 // WithoutAPIServer reports whether no API server was seen on this node since the start.
-func (a *Agent) WithoutAPIServer() bool { return a.started.Load() && !a.apiSeen.Load() }
+func (a *Agent) WithoutAPIServer() bool { return a.started.Load() && !a.health.Seen() }
 
 // AddStatus adds what the page /status shows of the control plane.
 func (a *Agent) AddStatus(s *status.Agent) {

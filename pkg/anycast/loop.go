@@ -162,7 +162,7 @@ func (a *Agent) record(before, now Status) {
 	a.status.Store(&now)
 	a.cfg.Metrics.Announcement(string(now.State))
 	a.report(now)
-	if before == now || before.State == now.State && before.Reason == now.Reason {
+	if before.State == now.State && before.Reason == now.Reason {
 		return
 	}
 	level := slog.LevelInfo

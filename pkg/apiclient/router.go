@@ -78,6 +78,15 @@ func InCluster() string {
 	return net.JoinHostPort(host, port)
 }
 
+// BaseURLs returns the base URLs of hosts ("address:port").
+func BaseURLs(hosts []string) []string {
+	urls := make([]string, len(hosts))
+	for i, host := range hosts {
+		urls[i] = "https://" + host
+	}
+	return urls
+}
+
 // ErrNoServer means that no address of an API server is known.
 var ErrNoServer = errors.New("no API server is known")
 

@@ -68,25 +68,19 @@ const (
 // setRoutes sets what the peer shall have. given reports whether that is known: else the peer has
 // nothing, or what an earlier agent left.
 func (p *peer) setRoutes(routes []Route, given bool) {
-	p.mu.Lock()
-	p.routes, p.given = routes, p.given || given
-	p.version++
-	p.mu.Unlock()
-	p.wake.Notify()
+	p.change(func() { p.routes, p.given = routes, p.given || given })
 }
 
 // retry makes the next attempt due, and compares the next hops.
-func (p *peer) retry() {
-	p.mu.Lock()
-	p.pathUp = true
-	p.version++
-	p.mu.Unlock()
-	p.wake.Notify()
-}
+func (p *peer) retry() { p.change(func() { p.pathUp = true }) }
 
 // refresh compares the next hops.
-func (p *peer) refresh() {
+func (p *peer) refresh() { p.change(func() {}) }
+
+// change changes what synchronize compares, and wakes run.
+func (p *peer) change(apply func()) {
 	p.mu.Lock()
+	apply()
 	p.version++
 	p.mu.Unlock()
 	p.wake.Notify()
@@ -102,13 +96,7 @@ func (p *peer) takePathUp() bool {
 }
 
 // update changes what can change within a session (B11).
-func (p *peer) update(cfg PeerConfig) {
-	p.mu.Lock()
-	p.cfg = cfg
-	p.version++
-	p.mu.Unlock()
-	p.wake.Notify()
-}
+func (p *peer) update(cfg PeerConfig) { p.change(func() { p.cfg = cfg }) }
 
 // end ends the session for good. The caller need not wait for done.
 func (p *peer) end(stop Stop) {
@@ -276,7 +264,7 @@ func (p *peer) config() PeerConfig {
 	return p.cfg
 }
 
-// bump makes synchronize compare again.
+// bump makes synchronize compare again in this turn.
 func (p *peer) bump() {
 	p.mu.Lock()
 	p.version++

@@ -78,8 +78,7 @@ type ControlPlane struct {
 
 	loopHealth *reporter.Reporter
 
-	health  atomic.Pointer[health.State]
-	apiSeen atomic.Bool  // an API server was alive on this node at some time
+	health  health.Latest
 	fenced  atomic.Value // string: the variant of the fence
 	started atomic.Bool  // this agent has the locks of the virtual IPs
 }
@@ -394,10 +393,7 @@ func (c *ControlPlane) newMachine() (*election.Machine, error) {
 
 // onHealth passes on the state of the API server, at every change and every 0.5 s.
 func (c *ControlPlane) onHealth(s health.State) {
-	c.health.Store(&s)
-	if s.Verdict == election.Healthy || s.Verdict == election.NotReady {
-		c.apiSeen.Store(true)
-	}
+	c.health.Store(s)
 	c.cfg.Metrics.Health(s.Code)
 	ev := election.Health{
 		Verdict: s.Verdict, Slow: s.Slow(), Leaving: s.Code == health.CodeShutdown,
@@ -408,11 +404,7 @@ func (c *ControlPlane) onHealth(s health.State) {
 
 // serverURLs returns the base URLs at which the node's own API server may listen.
 func (c *ControlPlane) serverURLs() []string {
-	urls := c.links.servers()
-	for i, host := range urls {
-		urls[i] = "https://" + host
-	}
-	return urls
+	return apiclient.BaseURLs(c.links.servers())
 }
 
 // createEvent creates an Event through the router.
@@ -432,7 +424,7 @@ func (c *ControlPlane) Router() *apiclient.Router { return c.router }
 
 // WithoutAPIServer reports whether no API server was seen on this node since the start: then this
 // agent serves Services alone.
-func (c *ControlPlane) WithoutAPIServer() bool { return c.started.Load() && !c.apiSeen.Load() }
+func (c *ControlPlane) WithoutAPIServer() bool { return c.started.Load() && !c.health.Seen() }
 
 // AddStatus adds what the page /status shows of the control plane.
 func (c *ControlPlane) AddStatus(s *status.Agent) {

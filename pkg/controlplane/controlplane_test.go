@@ -317,8 +317,8 @@ func TestOnHealth(t *testing.T) {
 		if got := (<-c.loop.inbox)(); got != (election.Health{Verdict: verdict}) {
 			t.Errorf("%v became %v", verdict, got)
 		}
-		if seen := verdict == election.Healthy || verdict == election.NotReady; c.apiSeen.Load() != seen {
-			t.Errorf("%v: API server seen %v", verdict, c.apiSeen.Load())
+		if seen := verdict == election.Healthy || verdict == election.NotReady; c.health.Seen() != seen {
+			t.Errorf("%v: API server seen %v", verdict, c.health.Seen())
 		}
 	}
 	for range 2 * cap(c.loop.inbox) {

@@ -236,22 +236,18 @@ func (a *Advertiser) SetAddresses(s Source, addresses []policy.Address) {
 	a.announce()
 }
 
-// announce passes the routes to the speaker. Addresses of the control plane go to its own peers,
-// which a change of the API's objects does not touch (B13); those of Services go to all. Peers of
-// Services alone wait until the addresses of Services are known (B9).
+// announce passes the routes to the speaker.
 func (a *Advertiser) announce() { a.speaker.SetRoutes(a.routes()) }
 
-// routes returns what each peer shall have.
+// routes returns what each peer shall have. Addresses of the control plane go to its own peers,
+// which a change of the API's objects does not touch (B13); those of Services go to all. Peers of
+// Services alone wait until the addresses of Services are known (B9).
 func (a *Advertiser) routes() map[string][]bgp.Route {
 	routes := policy.Routes(a.node, a.own, a.ads[ControlPlane], a.addresses[ControlPlane])
 	if list, known := a.addresses[Services]; known {
+		shared := slices.Collect(maps.Values(a.shared)) // they receive what their other name does
 		peers := slices.DeleteFunc(slices.Clone(a.own), func(own policy.Peer) bool {
-			for _, name := range a.shared {
-				if name == own.Name { // it receives what its other name does
-					return true
-				}
-			}
-			return false
+			return slices.Contains(shared, own.Name)
 		})
 		peers = append(peers, a.others...)
 		for peer, more := range policy.Routes(a.node, peers, a.ads[Services], list) {

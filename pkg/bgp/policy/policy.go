@@ -73,9 +73,9 @@ func Peers(node Node, all []Peer) []Peer {
 }
 
 // Routes returns what each of the peers receives from a node, by the name of the session. An
-// address that no advertisement
-// selects is not announced. If several select it for one peer, the route has the communities of
-// all, and each other attribute from the first one by name that sets it.
+// address that no advertisement selects is not announced. If several select it for one peer, the
+// route has the communities of all, and each other attribute from the first one by name that sets
+// it.
 func Routes(node Node, peers []Peer, ads []Advertisement, addresses []Address,
 ) map[string][]bgp.Route {
 	ads = slices.SortedFunc(slices.Values(ads), func(a, b Advertisement) int {
@@ -107,19 +107,21 @@ func (ad Advertisement) goesTo(p Peer) bool {
 // selects reports whether the advertisement announces an address.
 func (ad Advertisement) selects(a Address) bool {
 	if a.ControlPlane {
-		return len(ad.Pools) == 0 && len(ad.PoolSelectors) == 0 && len(ad.Services) == 0
+		return ad.anyPool() && len(ad.Services) == 0
 	}
 	if ad.WithdrawWithoutEndpoints && a.WithoutEndpoints {
 		return false
 	}
-	anyPool := len(ad.Pools) == 0 && len(ad.PoolSelectors) == 0
-	pool := anyPool || slices.Contains(ad.Pools, a.Pool) ||
+	pool := ad.anyPool() || slices.Contains(ad.Pools, a.Pool) ||
 		len(ad.PoolSelectors) > 0 && matchesAny(ad.PoolSelectors, a.PoolLabels)
 	return pool && (len(ad.Services) == 0 ||
 		slices.ContainsFunc(a.Services, func(labels map[string]string) bool {
 			return matchesAny(ad.Services, labels)
 		}))
 }
+
+// anyPool reports whether the advertisement is for all pools.
+func (ad Advertisement) anyPool() bool { return len(ad.Pools) == 0 && len(ad.PoolSelectors) == 0 }
 
 // prefix returns the prefix under which an address is announced.
 func (ad Advertisement) prefix(a netip.Addr) netip.Prefix {
@@ -140,9 +142,7 @@ func (t *table) add(p netip.Prefix, a Address, attributes bgp.Attributes) {
 	if !known {
 		i = len(t.list)
 		t.index[p] = i
-		route := bgp.Route{Prefix: p, ControlPlane: a.ControlPlane}
-		route.Worse = a.Worse
-		t.list = append(t.list, route)
+		t.list = append(t.list, bgp.Route{Prefix: p, Attributes: bgp.Attributes{Worse: a.Worse}})
 	}
 	r := &t.list[i]
 	r.Worse = r.Worse && a.Worse
