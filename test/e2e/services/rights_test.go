@@ -205,8 +205,8 @@ func (s *env) granted(rights []right) {
 	}
 }
 
-// useBGP makes a peer that refuses connections, and an advertisement, and waits until the agents and
-// the allocator have reported on both.
+// useBGP makes a peer that refuses connections, and an advertisement, and waits until the agents
+// and the allocator have reported on both.
 func (s *env) useBGP() {
 	s.t.Helper()
 	s.must(s.ApplyObject(s.ctx, v1alpha1.BGPPeerPlural, "refuses", []byte(`{
