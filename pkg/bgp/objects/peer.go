@@ -16,6 +16,10 @@ import (
 // gracefulRestart is how long a peer keeps routes without a session, where that is enabled (B9).
 const gracefulRestart = bgp.MaxGracefulRestart
 
+// MaxServicesHoldTime limits the hold time of sessions that carry routes of Services: an address of
+// Services lives for longer than this after its last refresh (S8).
+const MaxServicesHoldTime = 50 * time.Second
+
 // Environment is what objects refer to.
 type Environment struct {
 	// RouterID is the BGP identifier of this node, where a peer has none of its own.

@@ -40,12 +40,19 @@ type Source struct {
 	cfg      config.Config
 	routerID netip.Addr
 	families []bgp.Family
+	maxHold  time.Duration // of a session
 	last     Peers
+	next     Peers // as read last, if it differs from last
 }
 
 // New returns a Source. routerID is the BGP identifier of this node. It reads nothing.
 func New(cfg config.Config, routerID netip.Addr) *Source {
-	s := &Source{cfg: cfg, routerID: routerID}
+	s := &Source{cfg: cfg, routerID: routerID, maxHold: config.MaxBGPHoldTime}
+	if cfg.Services { // they share the sessions
+		s.families = []bgp.Family{bgp.IPv4, bgp.IPv6}
+		s.maxHold = objects.MaxServicesHoldTime
+		return s
+	}
 	for _, f := range []bgp.Family{bgp.IPv4, bgp.IPv6} {
 		for _, v := range cfg.VIPs {
 			if bgp.FamilyOf(v) == f {
@@ -66,34 +73,49 @@ func (s *Source) HoldTime() time.Duration {
 	return longest
 }
 
-// Read reads the files. changed reports whether the result differs from that of the last call. An
+// Read reads the files. changed reports whether p differs from that of the last call. A change
+// counts when two calls in a row have read the same: a file may be read while it is written. An
 // error means that the file of --bgp-config is not valid as a whole: the last result stands.
 func (s *Source) Read() (p Peers, changed bool, err error) {
+	read, err := s.read()
+	if err != nil {
+		return s.last, false, err
+	}
+	first := len(s.last.Advertisements) == 0
+	settled := first || reflect.DeepEqual(read, s.next)
+	s.next = read
+	if !settled || reflect.DeepEqual(read, s.last) {
+		return s.last, false, nil
+	}
+	s.last = read
+	return read, true, nil
+}
+
+// read reads the files once. The result has an advertisement at least.
+func (s *Source) read() (p Peers, err error) {
 	for _, flag := range s.cfg.BGPPeers {
 		peer, err := s.fromFlag(flag)
 		if err != nil {
-			return s.last, false, err
+			return p, err
 		}
 		p.Peers = append(p.Peers, peer)
 	}
 	if s.cfg.BGPConfig != "" {
 		if err := s.addFile(&p); err != nil {
-			return s.last, false, err
+			return p, err
 		}
 	}
 	if len(p.Advertisements) == 0 {
 		p.Advertisements = []policy.Advertisement{{Name: "control plane"}}
 	}
-	changed = !reflect.DeepEqual(p, s.last)
-	s.last = p
-	return p, changed, nil
+	return p, nil
 }
 
 // fromFlag converts a --bgp-peer. The password file is read each time.
 func (s *Source) fromFlag(flag config.BGPPeer) (policy.Peer, error) {
 	cfg := bgp.PeerConfig{
 		Name: flag.Target(), LocalAS: s.cfg.BGPAS, PeerAS: flag.AS, RouterID: s.routerID,
-		Address: flag.Address, Port: flag.Port, HoldTime: s.cfg.BGPHoldTime,
+		Address: flag.Address, Port: flag.Port, HoldTime: min(s.cfg.BGPHoldTime, s.maxHold),
 		Source: flag.Source, SourceInterface: flag.SourceInterface, TTLSecurity: flag.TTLSecurity,
 		Multihop: uint8(flag.Multihop), Families: s.families,
 	}
@@ -177,7 +199,7 @@ func (s *Source) addFile(p *Peers) error {
 	}
 	file, err := parse(data)
 	if err == nil {
-		err = file.add(p, environment(file, s.routerID), s.families)
+		err = file.add(p, s.environment(file), s.families)
 	}
 	if err != nil {
 		return fmt.Errorf("read --bgp-config %s: %w", path, err)
@@ -186,9 +208,9 @@ func (s *Source) addFile(p *Peers) error {
 }
 
 // environment returns what the objects of a file refer to.
-func environment(f file, routerID netip.Addr) objects.Environment {
+func (s *Source) environment(f file) objects.Environment {
 	return objects.Environment{
-		RouterID: routerID, Profiles: f.profiles, Password: f.noSecret,
+		RouterID: s.routerID, Profiles: f.profiles, MaxHoldTime: s.maxHold, Password: f.noSecret,
 	}
 }
 

@@ -68,6 +68,9 @@ func TestPeersOfFlags(t *testing.T) {
 	if err := os.WriteFile(password, []byte("another"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if _, changed, err = s.Read(); changed || err != nil { // the file may be being written
+		t.Error("a new password counts after one call", err)
+	}
 	if p, changed, err = s.Read(); !changed || err != nil || p.Peers[0].Password != "another" {
 		t.Error("a new password is not seen", p, err)
 	}
@@ -167,8 +170,62 @@ func TestInvalidFileKeepsTheLastPeers(t *testing.T) {
 	if err := os.WriteFile(c.BGPConfig, []byte("# none\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if p, changed, err := s.Read(); err != nil || changed || len(p.Peers) != 2 {
+		t.Errorf("an empty file counts after one call: %+v, %v", p, err)
+	}
 	if p, changed, err := s.Read(); err != nil || !changed || len(p.Peers) != 1 {
 		t.Errorf("an empty file: %+v, %v", p, err)
+	}
+}
+
+// TestHalfWrittenFiles: a file that is being written changes no session, a password as well as
+// peers (B13).
+func TestHalfWrittenFiles(t *testing.T) {
+	password := write(t, "password", "secret\n")
+	c := settings(t, "192.0.2.2,as=65000,password-file="+password)
+	c.BGPConfig = write(t, "bgp.yaml", fileText)
+	s := New(c, routerID)
+	if _, changed, err := s.Read(); err != nil || !changed {
+		t.Fatal(changed, err)
+	}
+	for path, steps := range map[string][]string{
+		c.BGPConfig: {"", fileText[:len(fileText)/2], fileText}, password: {"", "sec", "secret\n"},
+	} {
+		for _, text := range steps {
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if p, changed, _ := s.Read(); changed || len(p.Peers) != 2 || p.Peers[0].Password != "secret" {
+				t.Errorf("%s with %d bytes: changed %v, %+v", path, len(text), changed, p.Peers)
+			}
+		}
+	}
+}
+
+// TestServicesShareTheSessions: sessions that carry routes of Services too have both families, and
+// a hold time that addresses of Services outlive (B7).
+func TestServicesShareTheSessions(t *testing.T) {
+	c := settings(t, "192.0.2.2,as=65000")
+	c.VIPs, c.BGPHoldTime = c.VIPs[:1], 90*time.Second
+	c.BGPConfig = write(t, "bgp.yaml", strings.Replace(fileText, "30s", "200s", 1))
+	for services, want := range map[bool]struct {
+		hold, inFile time.Duration
+		families     int
+	}{
+		false: {90 * time.Second, 180 * time.Second, 1},
+		true:  {50 * time.Second, 50 * time.Second, 2},
+	} {
+		c.Services = services
+		p, _, err := New(c, routerID).Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Peers[0]; got.HoldTime != want.hold || len(got.Families) != want.families {
+			t.Errorf("Services %v: %v, %v", services, got.HoldTime, got.Families)
+		}
+		if got := p.Peers[1].HoldTime; got != want.inFile {
+			t.Errorf("Services %v: a hold time of %v in the file", services, got)
+		}
 	}
 }
 
@@ -193,7 +250,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if file, err := parse(data); err == nil {
 			var p Peers
-			_ = file.add(&p, environment(file, routerID), nil)
+			_ = file.add(&p, New(config.Config{}, routerID).environment(file), nil)
 		}
 	})
 }

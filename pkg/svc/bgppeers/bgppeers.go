@@ -96,15 +96,12 @@ func (f *Follower) pass() {
 	f.report(errors.Join(errs...))
 }
 
-// maxHoldTime is less than what an address of Services lives at least after its last refresh (S8).
-const maxHoldTime = 50 * time.Second
-
 // convert converts valid objects. An invalid one does not hold up the others.
 func convert(have svc.BGP, routerID netip.Addr) (peers []policy.Peer, ads []policy.Advertisement,
 	err error) {
 	var errs []error
 	env := objects.Environment{
-		RouterID: routerID, Profiles: have.Profiles, MaxHoldTime: maxHoldTime,
+		RouterID: routerID, Profiles: have.Profiles, MaxHoldTime: objects.MaxServicesHoldTime,
 		Password: func(ref v1alpha1.SecretReference) (string, error) {
 			return have.Password(ref)
 		},
