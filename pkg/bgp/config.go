@@ -116,7 +116,8 @@ type Discovery struct {
 	Interface string
 }
 
-func (d Discovery) enabled() bool { return d.Gateway || d.Interface != "" }
+// Enabled reports whether there is a way to find an address.
+func (d Discovery) Enabled() bool { return d.Gateway || d.Interface != "" }
 
 // Validate returns what is wrong, and fills in defaults.
 func (c *PeerConfig) Validate() error {
@@ -172,7 +173,7 @@ func (c *PeerConfig) checkPeer() error {
 // checkAddresses checks addresses of the session, and next hops.
 func (c *PeerConfig) checkAddresses() error {
 	switch {
-	case c.Address.IsValid() == c.Discover.enabled():
+	case c.Address.IsValid() == c.Discover.Enabled():
 		return errors.New("either an address or a way to discover it is required")
 	case c.Address.IsValid() && (c.Address.IsUnspecified() || c.Address.IsMulticast()):
 		return fmt.Errorf("address %v: want that of a host", c.Address)
@@ -234,11 +235,11 @@ func (c PeerConfig) sameSession(other PeerConfig) bool {
 }
 
 // SamePeer reports whether two configurations are of sessions with the same router: it has one
-// session with a node.
+// session with an address of a node. Without a source the kernel chooses that address.
 func (c PeerConfig) SamePeer(other PeerConfig) bool {
 	port := func(p PeerConfig) uint16 { return cmp.Or(p.Port, DefaultPort) }
 	return c.Address == other.Address && c.Discover == other.Discover && port(c) == port(other) &&
-		c.Source == other.Source
+		(c.Source == other.Source || !c.Source.IsValid() || !other.Source.IsValid())
 }
 
 // internal reports whether the peer is in the own AS, given the AS of the peer's OPEN.

@@ -194,7 +194,7 @@ func TestSamePeer(t *testing.T) {
 		"the default port":  {func(c *PeerConfig) { c.Port = DefaultPort }, true},
 		"another port":      {func(c *PeerConfig) { c.Port = 1790 }, false},
 		"another address":   {func(c *PeerConfig) { c.Address = c.Address.Prev() }, false},
-		"another source":    {func(c *PeerConfig) { c.Source = addr("10.0.0.11") }, false},
+		"a source":          {func(c *PeerConfig) { c.Source = addr("10.0.0.11") }, true},
 		"another discovery": {func(c *PeerConfig) { c.Discover.Gateway = true }, false},
 	} {
 		cfg := testPeer()

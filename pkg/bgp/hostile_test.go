@@ -71,7 +71,7 @@ func TestPeerThatNeverReads(t *testing.T) {
 	s.SetRoutes(routesOf(manyRoutes(tooMany), "tor"))
 	tor.handshake(t)
 	blocked(t, s)
-	if s.Flushed() {
+	if s.Flushed("tor") {
 		t.Error("everything is acknowledged")
 	}
 	stop()
@@ -86,18 +86,18 @@ func TestFlushedMeansAcknowledged(t *testing.T) {
 		return statusOf(t, s, "tor").Established()
 	})
 	s.SetRoutes(routesOf(manyRoutes(500), "tor"))
-	if s.Flushed() {
+	if s.Flushed("tor") {
 		t.Error("what was set just now is acknowledged, although nothing was read")
 	}
 	wait.Eventually(t, patience, "the messages in the send buffer", func() bool {
 		return statusOf(t, s, "tor").UpdatesSent >= 500
 	})
-	if s.Flushed() {
+	if s.Flushed("tor") {
 		t.Error("what is in the send buffer is acknowledged")
 	}
 	go session.read()
 	for round := range 20 {
-		wait.Eventually(t, patience, "the acknowledgement", s.Flushed)
+		wait.Eventually(t, patience, "the acknowledgement", func() bool { return s.Flushed("tor") })
 		if got := statusOf(t, s, "tor").UpdatesSent; got < uint64(round)+500 {
 			t.Fatalf("%d UPDATEs sent in round %d", got, round)
 		}

@@ -110,7 +110,7 @@ func (p *peer) end(stop Stop) {
 func (p *peer) pending() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.status.State == Established &&
+	return p.status.State == Established && p.given &&
 		(p.synced != p.version || p.link.unacknowledged() > 0)
 }
 
@@ -368,7 +368,14 @@ func (p *peer) synchronize(ctx context.Context) {
 // session ends with the end of the RIB of each family.
 func (p *peer) sendChanges(ctx context.Context, cfg PeerConfig, routes []Route) error {
 	local, _ := p.link.addresses()
-	hops := nextHops(cfg, local, p.machine.agreed, p.speaker.LinkAddress)
+	hops := nextHops(cfg, local, p.machine.agreed, func(f Family) netip.Addr {
+		a, err := p.speaker.LinkAddress(local, f)
+		if err != nil {
+			p.log.Debug("cannot read the own addresses; the last next hop stays", "err", err)
+			return p.encoder.nextHops[f]
+		}
+		return a
+	})
 	if hops != p.encoder.nextHops { // every route changes with its next hop
 		for f := range families {
 			p.table.forget(f)

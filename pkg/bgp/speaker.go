@@ -27,9 +27,9 @@ type Config struct {
 	// Reason of the peer's Status. It must not block. Nil: such a peer has no session.
 	Discover func(Discovery) (netip.Addr, error)
 	// LinkAddress returns an address of a family on the interface that has the address local. The
-	// zero Addr means that there is none. It is asked whenever routes are sent, by several goroutines,
-	// and must not block. Nil: there is none.
-	LinkAddress func(local netip.Addr, f Family) netip.Addr
+	// zero Addr means that there is none; after an error the last one stays. It is asked whenever
+	// routes are sent, by several goroutines, and must not block. Nil: there is none.
+	LinkAddress func(local netip.Addr, f Family) (netip.Addr, error)
 	// OnChange receives each change of a session's state, in the goroutine of the peer. It must not
 	// block, and may call Status and Flushed. Nil discards.
 	OnChange func(Status)
@@ -68,7 +68,7 @@ func New(cfg Config) (*Speaker, error) {
 		}
 	}
 	if cfg.LinkAddress == nil {
-		cfg.LinkAddress = func(netip.Addr, Family) netip.Addr { return netip.Addr{} }
+		cfg.LinkAddress = func(netip.Addr, Family) (netip.Addr, error) { return netip.Addr{}, nil }
 	}
 	if cfg.OnChange == nil {
 		cfg.OnChange = func(Status) {}
@@ -124,7 +124,8 @@ func (s *Speaker) SetPeers(list []PeerConfig) error {
 // add makes a peer, which begins when a former one of its name has left.
 func (s *Speaker) add(cfg PeerConfig, former *peer) *peer {
 	recent := s.ctx == nil || s.cfg.Clock()-s.began < MaxGracefulRestart
-	p := newPeer(cfg, &s.cfg, s.cfg.Restarted && recent && former == nil && cfg.GracefulRestart > 0)
+	first := former == nil || former.config().Unusable != "" // as before its password was read
+	p := newPeer(cfg, &s.cfg, s.cfg.Restarted && recent && first && cfg.GracefulRestart > 0)
 	routes, given := s.routes[cfg.Name]
 	p.routes, p.given = routes, p.given || given
 	if former != nil {
@@ -197,17 +198,13 @@ func (s *Speaker) Refresh() {
 	}
 }
 
-// Flushed reports whether the kernels of all peers with a session have acknowledged everything
-// that was to be sent (B4).
-func (s *Speaker) Flushed() bool {
+// Flushed reports whether the kernel of a peer has acknowledged everything that was to be sent
+// (B4), or whether there is no session with it.
+func (s *Speaker) Flushed(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.peers {
-		if p.pending() {
-			return false
-		}
-	}
-	return true
+	p, ok := s.peers[name]
+	return !ok || !p.pending()
 }
 
 // Status returns the status of all peers, by name.

@@ -29,7 +29,7 @@ func TestB14RoutesArriveAndChange(t *testing.T) {
 	s.SetRoutes(routesOf([]Route{a, b}, "tor"))
 	session := tor.session(t)
 	session.has(t, "198.51.100.1/32", "198.51.100.2/32")
-	wait.Eventually(t, patience, "the acknowledgement", s.Flushed)
+	wait.Eventually(t, patience, "the acknowledgement", func() bool { return s.Flushed("tor") })
 	status := statusOf(t, s, "tor")
 	if !status.Established() || status.Routes != [families]int{2, 0} || status.PeerAS != 65000 ||
 		status.HoldTime != DefaultHoldTime || status.NextHops[IPv4] != status.Local ||
@@ -134,7 +134,7 @@ func TestStopSaysWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.SetRoutes(nil)
-	if err := s.SetPeers(nil); err != nil || !s.Flushed() {
+	if err := s.SetPeers(nil); err != nil || !s.Flushed("tor") {
 		t.Errorf("%v, or something is to be sent", err)
 	}
 }
@@ -303,11 +303,11 @@ func TestFamilies(t *testing.T) {
 	tor := listen(t, "::1")
 	var link atomic.Pointer[netip.Addr]
 	link.Store(&netip.Addr{})
-	s, _ := runSpeaker(t, Config{LinkAddress: func(_ netip.Addr, f Family) netip.Addr {
-		if f == IPv6 {
-			return netip.Addr{}
+	s, _ := runSpeaker(t, Config{LinkAddress: func(local netip.Addr, f Family) (netip.Addr, error) {
+		if f == IPv6 || local != addr("::1") {
+			return netip.Addr{}, nil
 		}
-		return *link.Load()
+		return *link.Load(), nil
 	}}, tor.config("tor", func(c *PeerConfig) { c.Families = []Family{IPv6, IPv4} }))
 	routes := routesOf([]Route{route("198.51.100.1/32"), route("2001:db8::1/128")}, "tor")
 	s.SetRoutes(routes)
@@ -380,7 +380,7 @@ func TestSetPeersRefuses(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if !s.Flushed() {
+	if !s.Flushed("good") || !s.Flushed("unknown") {
 		t.Error("a peer without a session is waited for")
 	}
 }

@@ -250,7 +250,7 @@ func chunks[T any](list []T, budget int, size func(T) int) func(yield func([]T) 
 // configured, local itself, or an address that linkAddress finds on its interface. IPv4 has one of
 // IPv6 where both sides know that (RFC 8950) and the interface has no address of IPv4.
 func nextHops(cfg PeerConfig, local netip.Addr, a agreed,
-	linkAddress func(netip.Addr, Family) netip.Addr) (hops [families]netip.Addr) {
+	linkAddress func(Family) netip.Addr) (hops [families]netip.Addr) {
 	for f := range families {
 		switch {
 		case !a.Families[f]:
@@ -259,7 +259,7 @@ func nextHops(cfg PeerConfig, local netip.Addr, a agreed,
 		case FamilyOf(local) == f:
 			hops[f] = local
 		default:
-			hops[f] = linkAddress(local, f)
+			hops[f] = linkAddress(f)
 			if f == IPv4 && !hops[f].IsValid() && a.IPv4OverIPv6 {
 				hops[f] = local
 			}

@@ -141,6 +141,13 @@ func (s speaking) Run(ctx context.Context) error {
 	return errors.Join(err, <-ended)
 }
 
+// Flushed reports whether the kernels of all peers have acknowledged everything.
+func (s speaking) Flushed() bool {
+	return !slices.ContainsFunc(s.Status(), func(peer bgp.Status) bool {
+		return !s.Speaker.Flushed(peer.Name)
+	})
+}
+
 // advertising is an Advertiser. All its peers receive the routes of all.
 type advertising struct{ *advertiser.Advertiser }
 
@@ -167,6 +174,9 @@ func (a advertising) SetRoutes(routes map[string][]bgp.Route) {
 	}
 	a.SetAddresses(advertiser.Services, addresses)
 }
+
+// Flushed reports whether the kernels of all peers have acknowledged everything.
+func (a advertising) Flushed() bool { return a.Advertiser.Flushed(advertiser.Services) }
 
 // SetPeers is a request.
 func (a *Agent) SetPeers(list []bgp.PeerConfig, _ *struct{}) error {

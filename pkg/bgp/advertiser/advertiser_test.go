@@ -29,8 +29,8 @@ func newTestAdvertiser(t *testing.T) *Advertiser {
 	return a
 }
 
-// sessions returns the names of the sessions.
-func sessions(a *Advertiser) (names []string) {
+// sessionNames returns the names of the sessions.
+func sessionNames(a *Advertiser) (names []string) {
 	for _, s := range a.Status() {
 		names = append(names, s.Name)
 	}
@@ -63,7 +63,7 @@ func keys(m map[string][]bgp.Route) func(yield func(string) bool) {
 }
 
 // TestOneSessionWithARouter: the control plane and Services share the session with a router, and
-// the routes of Services are those that its object selects.
+// the routes of Services are those that its object selects (B13).
 func TestOneSessionWithARouter(t *testing.T) {
 	a := newTestAdvertiser(t)
 	vip := policy.Address{Addr: netip.MustParseAddr("198.51.100.1"), ControlPlane: true}
@@ -76,7 +76,7 @@ func TestOneSessionWithARouter(t *testing.T) {
 	if err := a.SetPeers(Services, []policy.Peer{peer("r1", 1), peer("r2", 2)}, ads); err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(sessions(a)); got != "[192.0.2.1 192.0.2.3 r2]" {
+	if got := fmt.Sprint(sessionNames(a)); got != "[192.0.2.1 192.0.2.3 r2]" {
 		t.Errorf("sessions %s", got)
 	}
 	a.SetAddresses(ControlPlane, []policy.Address{vip})
@@ -84,6 +84,58 @@ func TestOneSessionWithARouter(t *testing.T) {
 	const want = "192.0.2.1: 198.51.100.1 203.0.113.1; 192.0.2.3: 198.51.100.1; r2: 203.0.113.1; "
 	if got := given(a); got != want {
 		t.Errorf("routes %q, want %q", got, want)
+	}
+}
+
+// TestRoutersThatAreDescribedTwice: a router has one session with a node, whether it is found by
+// its address or as the gateway. The control plane's configuration wins (B13).
+func TestRoutersThatAreDescribedTwice(t *testing.T) {
+	gateway := peer("gateway", 0)
+	gateway.Address, gateway.Discover = netip.Addr{}, bgp.Discovery{Gateway: true}
+	found := routers{gateway.Discover: netip.MustParseAddr("192.0.2.1")}
+	withSource := peer("source", 1)
+	withSource.Source = netip.MustParseAddr("192.0.2.99")
+	others := []policy.Peer{peer("r1", 1), peer("r2", 2), peer("again", 2), withSource}
+	for name, c := range map[string]struct {
+		own      []policy.Peer
+		found    routers
+		deferred string
+		want     string
+	}{
+		"the gateway is another router": {[]policy.Peer{gateway}, routers{}, "",
+			"gateway r1 r2 again! source! "},
+		"the gateway is known": {[]policy.Peer{gateway}, found, "", "gateway r2 again! source! "},
+		"twice by flags": {[]policy.Peer{gateway, peer("192.0.2.1", 1)}, found, "",
+			"gateway 192.0.2.1! r2 again! source! "},
+		"deferred": {nil, found, "later", "r1! r2! again! source! "},
+	} {
+		got := ""
+		for _, cfg := range newSessions(c.own, others, c.found, c.deferred).configs() {
+			got += cfg.Name
+			if cfg.Unusable != "" {
+				got += "!"
+			}
+			got += " "
+		}
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// TestDefer: sessions of Services end, and come back.
+func TestDefer(t *testing.T) {
+	a := newTestAdvertiser(t)
+	if err := a.SetPeers(Services, []policy.Peer{peer("r1", 1)}, all); err != nil {
+		t.Fatal(err)
+	}
+	for _, reason := range []string{"another agent has them", ""} {
+		if err := a.Defer(reason); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.Status(); len(got) != 1 || got[0].Reason != reason {
+			t.Errorf("deferred %q: %+v", reason, got)
+		}
 	}
 }
 
@@ -116,7 +168,7 @@ func TestPeersOfOtherNodes(t *testing.T) {
 		if err := a.SetLabels(map[string]string{"rack": rack}); err != nil {
 			t.Fatal(err)
 		}
-		if got := fmt.Sprint(sessions(a)); got != "[r"+rack+"]" {
+		if got := fmt.Sprint(sessionNames(a)); got != "[r"+rack+"]" {
 			t.Errorf("rack %s: %s", rack, got)
 		}
 	}
@@ -128,7 +180,7 @@ func TestOneBadPeerHoldsUpNoOther(t *testing.T) {
 	bad := peer("bad", 2)
 	bad.LocalAS = 0
 	err := a.SetPeers(Services, []policy.Peer{bad, peer("r1", 1)}, all)
-	if got := fmt.Sprint(sessions(a)); err == nil || got != "[r1]" {
+	if got := fmt.Sprint(sessionNames(a)); err == nil || got != "[r1]" {
 		t.Errorf("%s, %v", got, err)
 	}
 }
