@@ -1,6 +1,7 @@
 package anycast
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"github.com/kvip/kvip/pkg/bgp/static"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/config"
+	"github.com/kvip/kvip/pkg/fence"
 	"github.com/kvip/kvip/pkg/health"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/metrics"
@@ -58,13 +60,21 @@ type Agent struct {
 	watcher *link.Watcher
 	source  *static.Source
 	hosts   atomic.Pointer[[]string] // where the own API server may listen
-	// thereUntil is the instant up to which the addresses are there, as was read back last.
+	// there are the addresses that are on the loopback interface, as was read back last, and
+	// thereUntil when the first of them ends.
+	there      []netip.Addr
 	thereUntil time.Duration
+	route      Action // the last one of Announce, AnnounceWorse and Withdraw
+	problem    string // of the last write
+
 	// holdTime is the longest of the peers, in nanoseconds.
 	holdTime atomic.Int64
 	machine  *Machine
 	events   chan Event
-	closed   func() // ends the sessions, and returns when they have ended
+	// confirmation withholds the heartbeat of the loop after a pause.
+	confirmation confirmation
+	peersErr     error  // of the peers that were read last
+	closed       func() // ends the sessions, and returns when they have ended
 
 	loopHealth, probeHealth, peerHealth *reporter.Reporter
 
@@ -153,7 +163,7 @@ func (a *Agent) onHealth(s health.State) {
 	a.health.Store(s)
 	a.cfg.Metrics.Health(s.Code)
 	select {
-	case a.events <- Health{Server: s.Verdict, Leaving: s.Code == health.CodeShutdown}:
+	case a.events <- observed{Health{s.Verdict, s.Code == health.CodeShutdown}, s.Observed}:
 	default: // the loop is behind; the next call reports it
 	}
 }
@@ -171,6 +181,9 @@ func (a *Agent) Run(ctx context.Context, closeSessions func()) error {
 	}
 	if err := a.owner.Prune(true); err != nil {
 		return fmt.Errorf("remove addresses of earlier agents: %w", err)
+	}
+	if _, err := fence.Cleanup(s.VIPs); err != nil { // of an agent with --announce=arp
+		return fmt.Errorf("remove fences of earlier agents: %w", err)
 	}
 	left, err := a.owner.Present()
 	if err != nil {
@@ -241,8 +254,10 @@ func (a *Agent) followPeers(start bool) error {
 	peers, changed, err := a.source.Read()
 	a.holdTime.Store(int64(a.source.HoldTime()))
 	if err == nil && (changed || start) {
-		err = a.cfg.Advertiser.SetPeers(advertiser.ControlPlane, peers.Peers, peers.Advertisements)
+		a.peersErr = a.cfg.Advertiser.SetPeers(advertiser.ControlPlane, peers.Peers,
+			peers.Advertisements)
 	}
+	err = cmp.Or(err, a.peersErr)
 	_, before := a.peerHealth.Status()
 	if err != nil {
 		if before != err.Error() && !start {

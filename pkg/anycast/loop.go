@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/kvip/kvip/pkg/bgp/policy"
 	"github.com/kvip/kvip/pkg/boottime"
 	"github.com/kvip/kvip/pkg/link"
+	"github.com/kvip/kvip/pkg/netaddr"
 	"github.com/kvip/kvip/pkg/vip"
 )
 
@@ -42,7 +44,7 @@ func (a *Agent) loop(ctx context.Context) {
 			}
 			ev = Missing{}
 		case <-timer.C:
-			if a.machine.awaitsFlush() && a.cfg.Advertiser.Flushed() {
+			if a.machine.awaitsFlush() && a.cfg.Advertiser.Flushed(advertiser.ControlPlane) {
 				ev = Flushed{}
 			}
 		}
@@ -70,6 +72,10 @@ func (a *Agent) lostAddress(ev link.Event) bool {
 // step passes one event on and carries out what follows. It reports whether the machine has exited.
 func (a *Agent) step(ev Event) (exited bool) {
 	a.machine.SetHoldTime(time.Duration(a.holdTime.Load()))
+	a.confirmation.turn(boottime.Now())
+	if h, ok := ev.(observed); ok {
+		a.confirmation.observed, ev = h.at, h.Health
+	}
 	events := []Event{ev}
 	for len(events) > 0 {
 		before := a.machine.Status()
@@ -79,10 +85,9 @@ func (a *Agent) step(ev Event) (exited bool) {
 			switch action {
 			case Write:
 				events = append(events, Written{OK: a.write()})
-			case Announce, AnnounceWorse:
-				a.announce(action == AnnounceWorse)
-			case Withdraw:
-				a.cfg.Advertiser.SetAddresses(advertiser.ControlPlane, nil)
+			case Announce, AnnounceWorse, Withdraw:
+				a.route = action
+				a.announce()
 			case Delete:
 				events = append(events, Deleted{OK: a.delete()})
 			case Close:
@@ -93,21 +98,28 @@ func (a *Agent) step(ev Event) (exited bool) {
 		}
 		a.record(before, a.machine.Status())
 	}
-	a.loopHealth.Heartbeat()
+	if a.confirmation.given() {
+		a.loopHealth.Heartbeat()
+	}
 	return exited
 }
 
-// announce announces the addresses.
-func (a *Agent) announce(worse bool) {
-	list := make([]policy.Address, len(a.cfg.Settings.VIPs))
-	for i, addr := range a.cfg.Settings.VIPs {
-		list[i] = policy.Address{Addr: addr, ControlPlane: true, Worse: worse}
+// announce announces those addresses that are on the loopback interface.
+func (a *Agent) announce() {
+	var list []policy.Address
+	if a.route != Withdraw {
+		for _, addr := range a.there {
+			list = append(list, policy.Address{
+				Addr: addr, ControlPlane: true, Worse: a.route == AnnounceWorse,
+			})
+		}
 	}
 	a.cfg.Advertiser.SetAddresses(advertiser.ControlPlane, list)
 }
 
 // write writes the addresses to the loopback interface, or extends their lifetimes, and reads them
-// back (B3, B7). It reports whether they are there for long enough to try again.
+// back (B3, B7). It reports whether one is there for long enough to try again. An address that
+// cannot be written is not announced, and holds up no other.
 func (a *Agent) write() bool {
 	lo, err := link.Loopback()
 	if err == nil {
@@ -115,34 +127,50 @@ func (a *Agent) write() bool {
 		lifetime := hold + beyondHoldTime + vip.KernelLag + time.Second
 		err = a.owner.Update(lo, boottime.Now()+lifetime)
 	}
-	present, read := a.present(lo)
+	before := a.there
+	list, read := a.owner.Present()
 	now := boottime.Now()
 	switch {
-	case read != nil: // the kernel is busy: what was read back last counts for its lifetime
-		present = now+2*refreshInterval < a.thereUntil
-	case present && err == nil:
-		a.thereUntil = now + time.Duration(a.holdTime.Load())
+	case read == nil:
+		a.there, a.thereUntil = present(list, a.cfg.Settings.VIPs, lo, now)
+	case now+2*refreshInterval >= a.thereUntil:
+		a.there = nil
+	default: // the kernel is busy: what was read back last counts for its lifetime
 	}
-	if err = errors.Join(err, read); err != nil {
-		a.cfg.Log.Warn("cannot write the VIP; trying again", "vip", a.vips, "link", "lo", "err", err)
+	a.reportWrite(errors.Join(err, read))
+	if a.route != "" && !slices.Equal(a.there, before) {
+		a.announce()
 	}
-	return present
+	return len(a.there) > 0
 }
 
-// present reports whether each of the addresses is on the link for some time.
-func (a *Agent) present(l link.Link) (bool, error) {
-	list, err := a.owner.Present()
-	if err != nil {
-		return false, err
-	}
-	for _, addr := range a.cfg.Settings.VIPs {
-		if !slices.ContainsFunc(list, func(m vip.Marked) bool {
-			return m.Addr == addr && m.LinkIndex == l.Index && m.ValidLft > 2*refreshInterval
-		}) {
-			return false, nil
+// present returns which of the addresses are on a link for some time, and until when all of them
+// are.
+func present(list []vip.Marked, addresses []netip.Addr, on link.Link, now time.Duration,
+) (there []netip.Addr, until time.Duration) {
+	until = forever
+	for _, addr := range addresses {
+		i := slices.IndexFunc(list, func(m vip.Marked) bool {
+			return m.Addr == addr && m.LinkIndex == on.Index && m.ValidLft > 2*refreshInterval
+		})
+		if i >= 0 {
+			left := min(list[i].ValidLft, time.Hour) // it may be vip.Forever
+			there, until = append(there, addr), min(until, now+left)
 		}
 	}
-	return true, nil
+	return there, until
+}
+
+// reportWrite logs why an address cannot be written, once for each reason.
+func (a *Agent) reportWrite(err error) {
+	problem := ""
+	if err != nil {
+		problem = err.Error()
+	}
+	if problem != "" && problem != a.problem {
+		a.cfg.Log.Warn("cannot write the VIP; trying again", "vip", a.vips, "link", "lo", "err", err)
+	}
+	a.problem = problem
 }
 
 // delete deletes the addresses, and destroys connections of this host to them: local clients then
@@ -153,6 +181,7 @@ func (a *Agent) delete() bool {
 		a.cfg.Log.Warn("cannot delete the VIP; trying again", "vip", a.vips, "link", "lo", "err", err)
 		return false
 	}
+	a.there = nil
 	a.owner.DestroySockets()
 	return true
 }
@@ -175,8 +204,16 @@ func (a *Agent) record(before, now Status) {
 
 // report reports whether this node serves the addresses.
 func (a *Agent) report(now Status) {
+	missing := slices.DeleteFunc(slices.Clone(a.cfg.Settings.VIPs), func(addr netip.Addr) bool {
+		return slices.Contains(a.there, addr)
+	})
 	switch now.State {
 	case Announcing:
+		if len(missing) > 0 {
+			a.loopHealth.Impaired(fmt.Sprintf("%s cannot be written to lo: %s",
+				netaddr.Join(missing, ", "), a.problem))
+			return
+		}
 		a.loopHealth.OK()
 	case Worse:
 		a.loopHealth.Impaired(now.Reason.Sentence())

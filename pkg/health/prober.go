@@ -41,6 +41,7 @@ type Prober struct {
 	latency       latencyWindow
 	redial        redialBackoff
 	redialAtEnd   bool // a connection ended during a poll
+	observed      time.Duration
 	socketsHidden bool // the server's sockets are not visible, which was logged
 	last          State
 }
@@ -121,6 +122,9 @@ func (p *Prober) act(ctx context.Context, planned time.Time) {
 	if d.secondPoll {
 		p.secondPoll.start(ctx)
 	}
+	if d.report != 0 {
+		p.observed = p.cfg.Clock()
+	}
 	switch d.report {
 	case OutcomeAborted:
 		p.observe(Observation{OutcomeAborted, "the API server ended its connection without a TLS " +
@@ -152,6 +156,7 @@ func (p *Prober) pollDone(obs Observation) {
 		wait = certificatePeriod
 	}
 	obs = p.unlessStarved(obs, now)
+	p.observed = p.cfg.Clock() - now.Sub(p.schedule.pollStarted)
 	p.latency.add(now, now.Sub(p.schedule.unansweredSince))
 	p.schedule.pollDone(now, false, wait)
 	p.schedule.noteStart(obs.Outcome)
@@ -237,6 +242,7 @@ func (p *Prober) observe(obs Observation) {
 func (p *Prober) report() {
 	state := p.last
 	state.Latency = p.latency.worst(time.Now(), p.schedule.unansweredSince)
+	state.Observed = p.observed
 	p.cfg.Reporter.Heartbeat()
 	if state.Verdict == election.Healthy {
 		p.cfg.Reporter.OK()
