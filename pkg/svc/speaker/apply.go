@@ -70,10 +70,12 @@ func (p *applier) apply(next assignments, s snapshot) []error {
 		if !p.protect(p.have.union(next), s) {
 			p.refuseNew(next)
 		}
+		p.cfg.Health.Heartbeat() // a filter of thousands of addresses takes a while (B6)
 	}
 	before := p.remains.union(p.have)
 	errs := p.own(next)
 	if len(lost) > 0 {
+		p.cfg.Health.Heartbeat()
 		p.protect(next, s)
 	}
 	p.announce(next)

@@ -174,7 +174,7 @@ func (s *Speaker) readLinks() {
 func (s *Speaker) reconcile() time.Duration {
 	now := s.cfg.Clock()
 	paused := s.pauses.reset(now)
-	s.cfg.Health.Heartbeat()
+	defer s.cfg.Health.Heartbeat() // not before: after a pause the last decision is old (B6)
 	defer s.reportHealth()
 	view := s.view()
 	if paused {
