@@ -3,10 +3,12 @@ package agent
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/kvip/kvip/pkg/anycast"
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/status"
+	"github.com/kvip/kvip/pkg/vip"
 )
 
 // controlPlane is the part of an agent that serves the addresses of the control plane;
@@ -21,7 +23,9 @@ type controlPlane interface {
 // bgpControlPlane is a control plane whose addresses are announced by BGP.
 type bgpControlPlane struct {
 	*anycast.Agent
-	routes *routes
+	routes  *routes
+	log     *slog.Logger
+	waiting func(reason string) // before it may run
 }
 
 // newBGPControlPlane connects the parts of a control plane by BGP.
@@ -30,7 +34,8 @@ func newBGPControlPlane(a *agent) (*bgpControlPlane, error) {
 		Settings: a.cfg, Store: a.credentials.store, Advertiser: a.routes.Advertiser,
 		RouterID: a.routes.routerID, Metrics: a.metrics, Health: a.controlHealth, Log: a.log,
 	})
-	return &bgpControlPlane{control, a.routes}, err
+	waiting := a.controlHealth.Component(anycast.LoopComponent).Stopped
+	return &bgpControlPlane{control, a.routes, a.log, waiting}, err
 }
 
 // AddStatus adds what the page /status shows of the control plane.
@@ -41,6 +46,11 @@ func (c *bgpControlPlane) AddStatus(s *status.Agent) {
 
 // Run serves the addresses until ctx ends. The sessions end before the addresses go (B4).
 func (c *bgpControlPlane) Run(ctx context.Context) error {
+	lock := vip.AwaitLock(ctx, vip.LockBGP, c.log, func(err error) { c.waiting(err.Error()) })
+	if lock == nil {
+		return nil
+	}
+	defer func() { _ = lock.Close() }() // it ends with the process as well
 	end := c.routes.start(ctx)
 	err := c.Agent.Run(ctx, func() { _ = end() }) // the error is returned below
 	return errors.Join(err, end())

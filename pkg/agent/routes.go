@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/binary"
 	"hash/fnv"
+	"log/slog"
 	"net/netip"
 	"time"
 
 	"github.com/kvip/kvip/pkg/anycast"
+	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/bgp/advertiser"
 	"github.com/kvip/kvip/pkg/bgp/policy"
 	"github.com/kvip/kvip/pkg/boottime"
@@ -28,6 +30,7 @@ type routes struct {
 	*advertiser.Advertiser
 	routerID netip.Addr
 	reports  *bgpReports
+	log      *slog.Logger
 }
 
 // newRoutes makes the sessions of an agent, without peers.
@@ -55,7 +58,7 @@ func newRoutes(a *agent) (*routes, error) {
 		return nil, err
 	}
 	reports.attach(shared.Status)
-	return &routes{shared, id, reports}, nil
+	return &routes{shared, id, reports, a.log}, nil
 }
 
 // hasRoutedServices reports whether an earlier agent left addresses of Services on the loopback
@@ -90,6 +93,30 @@ func (r *routes) start(ctx context.Context) (end func() error) {
 			failed, closed = <-ended, true
 		}
 		return failed
+	}
+}
+
+// deferInterval is how often an agent for Services alone looks for one of the control plane.
+const deferInterval = 2 * time.Second
+
+// reasonDeferred is why an agent for Services has no sessions.
+const reasonDeferred = "another kvip on this node announces the control plane by BGP, and a " +
+	"router has one session with a node: let that one serve Services too (--services)"
+
+// giveWay ends the sessions of Services while locked reports that another agent of this node
+// announces the control plane by BGP, until ctx ends (B13).
+func (r *routes) giveWay(ctx context.Context, locked func() bool) error {
+	for {
+		reason := ""
+		if locked() {
+			reason = reasonDeferred
+		}
+		if err := r.Defer(reason); err != nil {
+			r.log.Debug("a peer has no session", "err", err) // SetPeers has returned it
+		}
+		if !backoff.Sleep(ctx, deferInterval) {
+			return nil
+		}
 	}
 }
 

@@ -284,6 +284,9 @@ func (s *services) runComponents(ctx context.Context) (err error) {
 	needed, stop := context.WithCancel(detached)
 	defer stop()
 	var supporting, deciding errgroup.Group
+	if !s.cfg.ByBGP() {
+		supporting.Go(func() error { return s.routes.giveWay(needed, vip.BGPLocked) })
+	}
 	for _, run := range []func(context.Context) error{
 		s.cache.Run, s.announcer.Run, s.watcher.Run, s.followServers, s.peers.Run,
 	} {

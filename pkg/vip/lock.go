@@ -19,11 +19,14 @@ import (
 	"github.com/kvip/kvip/pkg/link"
 )
 
-// ErrLocked: another kvip serves the VIP in this network namespace.
+// ErrLocked: another kvip has the lock in this network namespace.
 var ErrLocked = errors.New("another kvip serves it in this network namespace")
 
-// servicesLock is the name of the lock of Services.
-const servicesLock = "kvip/services"
+// The names of locks besides those of VIPs.
+const (
+	servicesLock = "kvip/services"
+	bgpLock      = "kvip/bgp"
+)
 
 // lockBackoff is the pause between attempts to lock. The jitter lets two agents that start at one
 // time not collide again and again.
@@ -59,9 +62,26 @@ func LockServices() (io.Closer, error) {
 	return socket, nil
 }
 
-// AwaitLock calls lock, which is Lock or LockServices, until it has the lock, or ctx ends: then
-// AwaitLock returns nil. When a wait begins, for another kvip or after another error, AwaitLock
-// logs that and calls waiting with the error.
+// LockBGP admits one kvip that announces the control plane by BGP in a network namespace: a router
+// has one session with a node. The sessions of a kvip for Services alone give way, see BGPLocked.
+// ErrLocked if another kvip has it.
+func LockBGP() (io.Closer, error) {
+	socket, err := lock(bgpLock)
+	switch {
+	case errors.Is(err, ErrLocked):
+		return nil, fmt.Errorf("lock BGP: %w: stop that one first (see ss -xap | grep kvip)", err)
+	case err != nil:
+		return nil, fmt.Errorf("lock BGP: %w", err)
+	}
+	return socket, nil
+}
+
+// BGPLocked reports whether a running kvip has LockBGP. If that is unknown, it is true.
+func BGPLocked() bool { return isLocked(bgpLock) }
+
+// AwaitLock calls lock, which is one of the functions above, until it has the lock, or ctx ends:
+// then AwaitLock returns nil. When a wait begins, for another kvip or after another error,
+// AwaitLock logs that and calls waiting with the error.
 func AwaitLock(
 	ctx context.Context, lock func() (io.Closer, error), log *slog.Logger, waiting func(error),
 ) io.Closer {
@@ -152,10 +172,13 @@ func bind(name string) (io.Closer, error) {
 }
 
 // isServed reports whether a running kvip has locked the VIP. If that is unknown, it is true.
-func isServed(vip netip.Addr) bool {
-	others, err := lockers(lockName(vip))
+func isServed(vip netip.Addr) bool { return isLocked(lockName(vip)) }
+
+// isLocked reports whether a running kvip has a lock. If that is unknown, it is true.
+func isLocked(name string) bool {
+	others, err := lockers(name)
 	if errors.Is(err, link.ErrNoDiag) {
-		alone, err := bindAlone(lockName(vip))
+		alone, err := bindAlone(name)
 		if err == nil {
 			_ = alone.Close()
 		}

@@ -45,6 +45,25 @@ func TestLock(t *testing.T) {
 	again.Close()
 }
 
+// B13: one kvip that announces the control plane by BGP, which others see.
+func TestLockBGP(t *testing.T) {
+	for range 2 {
+		if BGPLocked() {
+			t.Fatal("no kvip has the lock, and it counts as taken")
+		}
+		first, err := LockBGP()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LockBGP(); !errors.Is(err, ErrLocked) || !BGPLocked() {
+			t.Errorf("a second one: %v, locked %v", err, BGPLocked())
+		}
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // An error that no other kvip causes has no advice to stop one.
 func TestLockWithoutFiles(t *testing.T) {
 	if c, err := Lock(vip6); err == nil { // the runtime's own files exist after that
