@@ -53,6 +53,7 @@ func TestRBACGrantsExactlyThis(t *testing.T) {
 	}
 	want := []string{
 		"- get /livez/ping", "- get /readyz",
+		"default create /events *",
 		"default get discovery.k8s.io/endpointslices kubernetes",
 		"kube-system create /serviceaccounts/token kvip",
 		"vips create /events *",

@@ -29,7 +29,7 @@ func TestPermissions(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"create events in vips", "create leases in vips",
+		"create events in default", "create events in vips", "create leases in vips",
 		"create serviceaccounts/token kvip in kube-system",
 		"get /livez/ping", "get /readyz", "get endpointslices kubernetes in default",
 		"get leases vip-a in vips",
