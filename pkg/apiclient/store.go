@@ -54,6 +54,7 @@ type Store struct {
 	files        []Credentials
 	use          int    // index of the file in use
 	problem      string // last problem that was logged
+	suspected    string // problem of the last read
 	clients      map[clientKey]*Server
 	denied       map[string]bool // sources that an API server denied since the last change
 	reported     string          // kind and source at the last OnChange
@@ -77,7 +78,7 @@ func NewStore(cfg StoreConfig) (*Store, error) {
 		clients: map[clientKey]*Server{}, denied: map[string]bool{},
 	}
 	files, problem := s.load()
-	s.files = files
+	s.files, s.suspected = files, problem
 	s.logProblem(problem)
 	return s, nil
 }
@@ -88,7 +89,7 @@ func (s *Store) Run(ctx context.Context) error {
 	for {
 		s.reread()
 		interval := rereadInterval
-		if kind, _ := s.InUse(); kind == None {
+		if kind, _ := s.InUse(); kind == None || !s.settled() {
 			interval = missingInterval
 		}
 		if !backoff.Sleep(ctx, interval) {
@@ -98,11 +99,16 @@ func (s *Store) Run(ctx context.Context) error {
 }
 
 // reread loads every file and starts over with the first one if any changed. A change of files
-// that are not in use closes no connection.
+// that are not in use closes no connection. A file that cannot be read may be being written: it
+// counts after a second read.
 func (s *Store) reread() {
 	files, problem := s.load()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	before := s.suspected
+	if s.suspected = problem; problem != "" && problem != before {
+		return
+	}
 	defer s.reportChange()
 	s.logProblem(problem)
 	if slices.EqualFunc(files, s.files, Credentials.equal) {
@@ -116,6 +122,13 @@ func (s *Store) reread() {
 	if inUse {
 		s.dropLocked()
 	}
+}
+
+// settled reports whether the last read counts.
+func (s *Store) settled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.suspected == s.problem
 }
 
 // logProblem logs each new problem of the files once.

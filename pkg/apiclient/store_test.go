@@ -116,6 +116,32 @@ func TestBrokenFileIsReportedOnce(t *testing.T) {
 	}
 }
 
+// TestHalfWrittenFile: a file that is being written changes nothing. One that stays broken does.
+func TestHalfWrittenFile(t *testing.T) {
+	f := newFixture(t)
+	path := f.kubeconfig("admin.conf", fakeapi.User{Token: "t"})
+	s := f.open(path)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		size    int
+		settled bool
+		kind    Kind
+	}{
+		{len(whole), true, Bootstrap}, {0, false, Bootstrap}, {len(whole) / 2, false, Bootstrap},
+		{len(whole), true, Bootstrap}, {0, false, Bootstrap}, {0, true, None},
+		{len(whole), true, Bootstrap},
+	} {
+		f.write("admin.conf", string(whole[:step.size]))
+		s.reread()
+		if kind, _ := s.InUse(); kind != step.kind || s.settled() != step.settled {
+			t.Errorf("%d bytes: %v, settled %v; want %+v", step.size, kind, s.settled(), step)
+		}
+	}
+}
+
 // E11: denied credentials are replaced by the next ones. A denial counts once, and only for the
 // credentials of the request.
 func TestDeniedCredentialsRotate(t *testing.T) {
