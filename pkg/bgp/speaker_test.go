@@ -384,3 +384,27 @@ func TestSetPeersRefuses(t *testing.T) {
 		t.Error("a peer without a session is waited for")
 	}
 }
+
+// TestB9RestartWithoutAPasswordAtFirst: a peer whose Secret is read later receives the restart bit as
+// well, or it drops the routes that it kept.
+func TestB9RestartWithoutAPasswordAtFirst(t *testing.T) {
+	s, err := New(Config{Restarted: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := testPeer()
+	waiting.GracefulRestart, waiting.Unusable = MaxGracefulRestart, "no password yet"
+	usable := waiting
+	usable.Unusable = ""
+	changed := usable
+	changed.HoldTime = time.Minute
+	for i, want := range []bool{true, true, false} {
+		cfg := []PeerConfig{waiting, usable, changed}[i]
+		if err := s.SetPeers([]PeerConfig{cfg}); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.peers[cfg.Name].restarting; got != want {
+			t.Errorf("step %d: restarting %v, want %v", i, got, want)
+		}
+	}
+}
