@@ -224,7 +224,7 @@ func (p *peer) carryOut(ctx context.Context, ev Event) {
 		ev = nil
 		for _, action := range actions {
 			if err := p.act(ctx, action); err != nil {
-				ev = failure(err)
+				ev = p.link.failure(err)
 				break
 			}
 		}
@@ -356,7 +356,7 @@ func (p *peer) synchronize(ctx context.Context) {
 		return
 	}
 	if err := p.sendChanges(ctx, cfg, routes); err != nil {
-		p.carryOut(ctx, failure(err))
+		p.carryOut(ctx, p.link.failure(err))
 		return
 	}
 	p.mu.Lock()

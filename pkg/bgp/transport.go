@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // transport has the connection of a peer: it dials and reads in the background, and passes on what
@@ -59,12 +61,45 @@ func (t *transport) dial(cfg PeerConfig) {
 	})
 }
 
-// failure returns the event of an error.
-func failure(err error) Event {
-	if errors.Is(err, errNotPermitted) {
+// failure returns the event of an error of write. A peer that ended the session may have said why:
+// its NOTIFICATION counts, which is received beside the write.
+func (t *transport) failure(err error) Event {
+	switch {
+	case errors.Is(err, errNotPermitted):
 		return Tick{false}
+	case errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET):
+		if n, ok := t.notification(); ok {
+			return Received{n}
+		}
 	}
 	return Lost{err}
+}
+
+// lastMessageTime is how long a NOTIFICATION is waited for that has arrived already.
+const lastMessageTime = 100 * time.Millisecond
+
+// notification receives what is left of a connection that the peer has ended, and returns the
+// NOTIFICATION in it.
+func (t *transport) notification() (n Notification, ok bool) {
+	timeout := time.After(lastMessageTime)
+	for {
+		select {
+		case <-timeout:
+			return n, false
+		case got := <-t.events:
+			if got.generation != t.generation {
+				continue
+			}
+			switch ev := got.event.(type) {
+			case Lost:
+				return n, false
+			case Received:
+				if n, ok = ev.Message.(Notification); ok {
+					return n, true
+				}
+			}
+		}
+	}
 }
 
 // connect finds the address of the peer and connects to it.
