@@ -287,6 +287,8 @@ func TestGracefulRestart(t *testing.T) {
 		if got := learnt(t, r, vip4, peer); got.Stale {
 			t.Errorf("stale before the end of the session: %+v", got)
 		}
+		// OpenBGPD drops the routes where it reads an End-of-RIB after the end of the session.
+		time.Sleep(time.Second)
 		if err := node.Kill(); err != nil {
 			t.Fatal(err)
 		}
