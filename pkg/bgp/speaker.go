@@ -84,23 +84,25 @@ func New(cfg Config) (*Speaker, error) {
 
 // SetPeers sets which peers there are. Sessions of peers that do not change in what their sessions
 // consist of go on (B11). It returns what is wrong with configurations, joined; the others take
-// effect. A peer whose configuration is wrong has no session.
+// effect. A peer whose configuration is wrong has no session. Of two peers with one name the first
+// counts, and of more than MaxPeers the first ones.
 func (s *Speaker) SetPeers(list []PeerConfig) error {
 	var errs []error
 	want := map[string]PeerConfig{}
 	for _, cfg := range list {
 		err := cfg.Validate()
-		switch _, twice := want[cfg.Name]; {
+		_, twice := want[cfg.Name]
+		switch {
 		case err != nil:
-			errs = append(errs, err)
 		case twice:
-			errs = append(errs, fmt.Errorf("configure BGP peer %s: the name is in use", cfg.Name))
+			err = fmt.Errorf("configure BGP peer %s: the name is in use", cfg.Name)
 		case len(want) == MaxPeers:
-			errs = append(errs, fmt.Errorf("configure BGP peer %s: there are %d peers already", cfg.Name,
-				MaxPeers))
+			err = fmt.Errorf("configure BGP peer %s: there are %d peers already", cfg.Name, MaxPeers)
 		default:
 			want[cfg.Name] = cfg
+			continue
 		}
+		errs = append(errs, &PeerError{cfg.Name, err})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,6 +122,18 @@ func (s *Speaker) SetPeers(list []PeerConfig) error {
 	}
 	return errors.Join(errs...)
 }
+
+// PeerError is why a peer has no session.
+type PeerError struct {
+	Peer string
+	Err  error
+}
+
+// Error names the peer.
+func (e *PeerError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *PeerError) Unwrap() error { return e.Err }
 
 // add makes a peer, which begins when a former one of its name has left.
 func (s *Speaker) add(cfg PeerConfig, former *peer) *peer {

@@ -385,8 +385,8 @@ func TestSetPeersRefuses(t *testing.T) {
 	}
 }
 
-// TestB9RestartWithoutAPasswordAtFirst: a peer whose Secret is read later receives the restart bit as
-// well, or it drops the routes that it kept.
+// TestB9RestartWithoutAPasswordAtFirst: a peer whose Secret is read later receives the restart bit
+// as well, or it drops the routes that it kept.
 func TestB9RestartWithoutAPasswordAtFirst(t *testing.T) {
 	s, err := New(Config{Restarted: true})
 	if err != nil {

@@ -5,11 +5,9 @@
 package advertiser
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -132,16 +130,18 @@ func (a *Advertiser) announce() { a.speaker.SetRoutes(a.routes()) }
 func (a *Advertiser) routes() map[string][]bgp.Route {
 	now := a.sessions
 	routes := policy.Routes(a.node, now.own, a.ads[ControlPlane], a.addresses[ControlPlane])
-	if list, known := a.addresses[Services]; known {
-		shared := slices.Collect(maps.Values(now.shared)) // they receive what their other name does
-		peers := slices.DeleteFunc(slices.Clone(now.own), func(own policy.Peer) bool {
-			return slices.Contains(shared, own.Name)
-		})
-		peers = append(peers, now.others...)
-		for peer, more := range policy.Routes(a.node, peers, a.ads[Services], list) {
-			name := cmp.Or(now.shared[peer], peer)
-			routes[name] = append(routes[name], more...)
-		}
+	list, known := a.addresses[Services]
+	if !known {
+		return routes
+	}
+	for peer, more := range policy.Routes(a.node, slices.Concat(now.exclusive(), now.others),
+		a.ads[Services], list) {
+		routes[peer] = append(routes[peer], more...)
+	}
+	for _, one := range now.shared { // which advertisements select by its own name
+		peer := []policy.Peer{one.peer}
+		more := policy.Routes(a.node, peer, a.ads[Services], list)[one.peer.Name]
+		routes[one.own] = append(routes[one.own], more...)
 	}
 	return routes
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/kvip/kvip/pkg/bgp"
@@ -96,30 +97,116 @@ func TestRoutersThatAreDescribedTwice(t *testing.T) {
 	withSource := peer("source", 1)
 	withSource.Source = netip.MustParseAddr("192.0.2.99")
 	others := []policy.Peer{peer("r1", 1), peer("r2", 2), peer("again", 2), withSource}
+	noPassword := peer("rack1", 1)
+	noPassword.Unusable = "no password"
 	for name, c := range map[string]struct {
-		own      []policy.Peer
-		found    routers
-		deferred string
-		want     string
+		own, others []policy.Peer
+		found       routers
+		deferred    string
+		want        string // those without a session have !, and shared ones = and the session
 	}{
-		"the gateway is another router": {[]policy.Peer{gateway}, routers{}, "",
-			"gateway r1 r2 again! source! "},
-		"the gateway is known": {[]policy.Peer{gateway}, found, "", "gateway r2 again! source! "},
-		"twice by flags": {[]policy.Peer{gateway, peer("192.0.2.1", 1)}, found, "",
-			"gateway 192.0.2.1! r2 again! source! "},
-		"deferred": {nil, found, "later", "r1! r2! again! source! "},
+		"the gateway is another router": {[]policy.Peer{gateway}, others, routers{}, "",
+			"gateway r1 r2 again! source!"},
+		"the gateway is known": {[]policy.Peer{gateway}, others, found, "",
+			"gateway r2 again! source! r1=gateway"},
+		"twice by flags": {[]policy.Peer{gateway, peer("192.0.2.1", 1)}, others, found, "",
+			"gateway 192.0.2.1! r2 again! source! r1=gateway"},
+		"deferred": {nil, others, found, "later", "r1! r2! again! source!"},
+		"one file for both": {[]policy.Peer{peer("rack1", 1)}, []policy.Peer{peer("rack1", 1)}, nil, "",
+			"rack1 rack1=rack1"},
+		"the name of another router": {[]policy.Peer{peer("rack1", 1), peer("rack2", 2)},
+			[]policy.Peer{peer("rack1", 2)}, nil, "", "rack1 rack2 rack1=rack2"},
+		"the name of a third router": {[]policy.Peer{peer("rack1", 1)}, []policy.Peer{peer("rack1", 3)},
+			nil, "", "rack1 and errors"},
+		"three of one router, without a password": {nil,
+			[]policy.Peer{noPassword, peer("b", 1), peer("c", 1)}, nil, "", "rack1! b c!"},
+		"the usable one is shared": {[]policy.Peer{noPassword, peer("b", 1)},
+			[]policy.Peer{peer("r1", 1)}, nil, "", "rack1! b r1=b"},
 	} {
-		got := ""
-		for _, cfg := range newSessions(c.own, others, c.found, c.deferred).configs() {
-			got += cfg.Name
+		s := newSessions(c.own, c.others, c.found, c.deferred)
+		var got []string
+		for _, cfg := range s.configs() {
+			got = append(got, cfg.Name)
 			if cfg.Unusable != "" {
-				got += "!"
+				got[len(got)-1] += "!"
 			}
-			got += " "
 		}
-		if got != c.want {
-			t.Errorf("%s: %s, want %s", name, got, c.want)
+		for _, one := range s.shared {
+			got = append(got, one.peer.Name+"="+one.own)
 		}
+		if len(s.failed) > 0 {
+			got = append(got, "and errors")
+		}
+		if text := strings.Join(got, " "); text != c.want {
+			t.Errorf("%s: %s, want %s", name, text, c.want)
+		}
+	}
+}
+
+// TestB13NamesOfPeers: an object of the API ends no session of the control plane and takes no
+// routes of another peer, whatever its name is, and its errors are not those of the control plane.
+func TestB13NamesOfPeers(t *testing.T) {
+	a := newTestAdvertiser(t)
+	third := peer("rack1", 3)
+	swapped := peer("rack1", 2)
+	swapped.Object = "object"
+	for _, peers := range [][]policy.Peer{{third}, {swapped}} {
+		if err := a.SetPeers(Services, peers, []policy.Advertisement{{
+			Name: "a", Peers: []string{"object", "rack1"},
+		}}); err != nil {
+			t.Errorf("before there are others: %v", err)
+		}
+		if err := a.SetPeers(ControlPlane, []policy.Peer{peer("rack1", 1), peer("rack2", 2)},
+			all); err != nil {
+			t.Errorf("an error of Services: %v", err)
+		}
+		if got := fmt.Sprint(sessionNames(a)); got != "[rack1 rack2]" {
+			t.Errorf("sessions %s", got)
+		}
+		if err := a.SetPeers(ControlPlane, nil, nil); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := a.SetPeers(ControlPlane, []policy.Peer{peer("rack1", 1), peer("rack2", 2)},
+		all); err != nil {
+		t.Error(err)
+	}
+	a.SetAddresses(ControlPlane, []policy.Address{{
+		Addr: netip.MustParseAddr("198.51.100.1"), ControlPlane: true,
+	}})
+	a.SetAddresses(Services, []policy.Address{{Addr: netip.MustParseAddr("203.0.113.1"), Pool: "p"}})
+	if got, want := given(a), "rack1: 198.51.100.1 203.0.113.1; "+
+		"rack2: 198.51.100.1 203.0.113.1; "; got != want {
+		t.Errorf("routes %q, want %q", got, want)
+	}
+	err := a.SetPeers(Services, []policy.Peer{third}, all)
+	if err == nil || !strings.Contains(err.Error(), "rename one of them") {
+		t.Errorf("a name in use: %v", err)
+	}
+}
+
+// TestLostRouter: a router that is not found for a moment stays the same.
+func TestLostRouter(t *testing.T) {
+	a := newTestAdvertiser(t)
+	gateway := bgp.Discovery{Gateway: true}
+	a.peers[Services] = []policy.Peer{{PeerConfig: bgp.PeerConfig{Discover: gateway}}}
+	first, second := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	for i, step := range []struct {
+		found   routers
+		want    netip.Addr
+		changed bool
+	}{
+		{routers{}, netip.Addr{}, false}, {routers{gateway: first}, first, true},
+		{routers{}, first, false}, {routers{gateway: second}, second, true},
+	} {
+		if changed := a.keepRouters(step.found); changed != step.changed ||
+			a.routers[gateway] != step.want {
+			t.Errorf("step %d: %v, changed %v", i, a.routers, changed)
+		}
+	}
+	a.peers[Services] = nil
+	if !a.keepRouters(routers{}) || len(a.routers) != 0 {
+		t.Errorf("a router that no peer needs is kept: %v", a.routers)
 	}
 }
 

@@ -55,6 +55,7 @@ func (a *Advertiser) followLinks(ctx context.Context) error {
 	defer period.Stop()
 	known, _ := routedLinks()
 	for {
+		retry := false
 		select {
 		case <-ctx.Done():
 			return nil
@@ -63,12 +64,15 @@ func (a *Advertiser) followLinks(ctx context.Context) error {
 			if ev.Link == "lo" { // the addresses that are announced
 				continue
 			}
-			if now, err := routedLinks(); err == nil && !reflect.DeepEqual(now, known) {
+			now, err := routedLinks()
+			retry = err == nil && !reflect.DeepEqual(now, known)
+			if retry {
 				known = now
-				a.speaker.Retry()
 			}
 		}
-		a.rediscover()
+		if a.rediscover(); retry {
+			a.speaker.Retry()
+		}
 		a.speaker.Refresh()
 		if !backoff.Sleep(ctx, retryInterval) {
 			return nil
