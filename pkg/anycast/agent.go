@@ -182,8 +182,8 @@ func (a *Agent) Run(ctx context.Context, closeSessions func()) error {
 	if err := a.owner.Prune(true); err != nil {
 		return fmt.Errorf("remove addresses of earlier agents: %w", err)
 	}
-	if _, err := fence.Cleanup(s.VIPs); err != nil { // of an agent with --announce=arp
-		return fmt.Errorf("remove fences of earlier agents: %w", err)
+	if _, err := fence.Cleanup(s.VIPs); err != nil { // the kernel may have no nftables
+		a.cfg.Log.Warn("cannot look for the fence of an agent with --announce=arp", "err", err)
 	}
 	left, err := a.owner.Present()
 	if err != nil {

@@ -98,6 +98,7 @@ func (a *Agent) step(ev Event) (exited bool) {
 		}
 		a.record(before, a.machine.Status())
 	}
+	a.confirmation.turn(boottime.Now()) // a write may have lasted for a pause
 	if a.confirmation.given() {
 		a.loopHealth.Heartbeat()
 	}
@@ -121,7 +122,8 @@ func (a *Agent) announce() {
 // back (B3, B7). It reports whether one is there for long enough to try again. An address that
 // cannot be written is not announced, and holds up no other.
 func (a *Agent) write() bool {
-	lo, err := link.Loopback()
+	lo, noLink := link.Loopback()
+	err := noLink
 	if err == nil {
 		hold := time.Duration(a.holdTime.Load())
 		lifetime := hold + beyondHoldTime + vip.KernelLag + time.Second
@@ -131,7 +133,7 @@ func (a *Agent) write() bool {
 	list, read := a.owner.Present()
 	now := boottime.Now()
 	switch {
-	case read == nil:
+	case read == nil && noLink == nil:
 		a.there, a.thereUntil = present(list, a.cfg.Settings.VIPs, lo, now)
 	case now+2*refreshInterval >= a.thereUntil:
 		a.there = nil

@@ -55,8 +55,9 @@ type State struct {
 	// answered yet: 1 ms to 1 min, 0 if unknown. It is as of the call of OnState. A change of
 	// Latency alone is not a new state.
 	Latency time.Duration
-	// Observed is when the last poll began that was answered, or failed, or when its silence was
-	// reported, time since boot. As with Latency, a change alone is not a new state.
+	// Observed is when the last request began that shows this state, time since boot: a poll that
+	// was answered or failed, or one during a silence that is reported. As with Latency, a change
+	// alone is not a new state.
 	Observed time.Duration
 }
 

@@ -145,6 +145,7 @@ func (p *Prober) act(ctx context.Context, planned time.Time) {
 
 func (p *Prober) pollDone(obs Observation) {
 	now := time.Now()
+	p.noteObserved(now, p.schedule.pollStarted, obs.Outcome != OutcomeSlow)
 	if obs.Outcome == OutcomeSlow { // timed out or cancelled: the schedule reports the silence
 		p.schedule.pollDone(now, true, 0)
 		return
@@ -156,7 +157,6 @@ func (p *Prober) pollDone(obs Observation) {
 		wait = certificatePeriod
 	}
 	obs = p.unlessStarved(obs, now)
-	p.observed = p.cfg.Clock() - now.Sub(p.schedule.pollStarted)
 	p.latency.add(now, now.Sub(p.schedule.unansweredSince))
 	p.schedule.pollDone(now, false, wait)
 	p.schedule.noteStart(obs.Outcome)
@@ -190,7 +190,9 @@ func (p *Prober) secondPollDone(obs Observation) {
 // pingDone records a sign of life. If nothing listens any more, it cancels the unanswered /readyz,
 // so that all addresses are probed again.
 func (p *Prober) pingDone(err error) {
-	p.schedule.pingDone(time.Now(), err == nil)
+	now := time.Now()
+	p.noteObserved(now, p.schedule.pingStarted, false)
+	p.schedule.pingDone(now, err == nil)
 	if err != nil && fromError(err).Outcome == OutcomeRefused && p.schedule.polling {
 		p.poll.cancel()
 	}
@@ -215,6 +217,14 @@ func (p *Prober) socketsDone(snapshot socketSnapshot) {
 			"its sockets are not visible here", reason)
 	}
 	p.socketsHidden = hidden
+}
+
+// noteObserved records when a request began whose result shows the state: an answer does, and while
+// silence is reported, each request that does not end it.
+func (p *Prober) noteObserved(now, began time.Time, answered bool) {
+	if answered || p.schedule.reported != 0 {
+		p.observed = max(p.observed, p.cfg.Clock()-now.Sub(began))
+	}
 }
 
 // observe feeds the hysteresis and reports a change.
