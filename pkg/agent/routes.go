@@ -104,20 +104,28 @@ const reasonDeferred = "another kvip on this node announces the control plane by
 	"router has one session with a node: let that one serve Services too (--services)"
 
 // giveWay ends the sessions of Services while locked reports that another agent of this node
-// announces the control plane by BGP, until ctx ends (B13).
-func (r *routes) giveWay(ctx context.Context, locked func() bool) error {
-	for {
-		reason := ""
-		if locked() {
-			reason = reasonDeferred
-		}
-		if err := r.Defer(reason); err != nil {
-			r.log.Debug("a peer has no session", "err", err) // SetPeers has returned it
-		}
-		if !backoff.Sleep(ctx, deferInterval) {
-			return nil
-		}
+// announces the control plane by BGP (B13). Where that is not known, nothing changes.
+func (r *routes) giveWay(locked func() (bool, error)) {
+	reason := ""
+	is, err := locked()
+	if err != nil {
+		r.log.Debug("cannot look for another kvip with BGP", "err", err)
+		return
 	}
+	if is {
+		reason = reasonDeferred
+	}
+	if err := r.Defer(reason); err != nil {
+		r.log.Debug("a peer has no session", "err", err) // SetPeers has returned it
+	}
+}
+
+// followLock calls giveWay until ctx ends.
+func (r *routes) followLock(ctx context.Context) error {
+	for backoff.Sleep(ctx, deferInterval) {
+		r.giveWay(vip.BGPLocked)
+	}
+	return nil
 }
 
 // routerID returns the BGP identifier of this node: the one of the configuration, an IPv4 address

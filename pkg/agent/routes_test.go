@@ -1,17 +1,14 @@
 package agent
 
 import (
-	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/kvip/kvip/pkg/bgp"
 	"github.com/kvip/kvip/pkg/bgp/advertiser"
 	"github.com/kvip/kvip/pkg/bgp/policy"
-	"github.com/kvip/kvip/test/lab/wait"
 )
 
 // TestB13ServicesGiveWay: a router has one session with a node, which is that of the control plane.
@@ -27,19 +24,17 @@ func TestB13ServicesGiveWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &routes{Advertiser: shared, log: slog.New(slog.DiscardHandler)}
-	var locked atomic.Bool
-	locked.Store(true)
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- r.giveWay(ctx, locked.Load) }()
-	for _, want := range []string{reasonDeferred, ""} {
-		wait.Eventually(t, 20*time.Second, "the reason", func() bool {
-			return r.Status()[0].Reason == want
-		})
-		locked.Store(false)
-	}
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
+	for _, step := range []struct {
+		locked bool
+		err    error
+		want   string
+	}{
+		{true, nil, reasonDeferred}, {false, errors.New("not known"), reasonDeferred}, {false, nil, ""},
+		{true, errors.New("not known"), ""},
+	} {
+		r.giveWay(func() (bool, error) { return step.locked, step.err })
+		if got := r.Status()[0].Reason; got != step.want {
+			t.Errorf("%+v: %q", step, got)
+		}
 	}
 }

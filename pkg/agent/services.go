@@ -278,6 +278,7 @@ func (s *services) waitForLock(ctx context.Context) io.Closer {
 func (s *services) runComponents(ctx context.Context) (err error) {
 	detached := context.WithoutCancel(ctx)
 	if !s.cfg.ByBGP() { // else the control plane ends the sessions, after the Services have left
+		s.routes.giveWay(vip.BGPLocked)
 		end := s.routes.start(ctx)
 		defer func() { err = errors.Join(err, end()) }()
 	}
@@ -285,7 +286,7 @@ func (s *services) runComponents(ctx context.Context) (err error) {
 	defer stop()
 	var supporting, deciding errgroup.Group
 	if !s.cfg.ByBGP() {
-		supporting.Go(func() error { return s.routes.giveWay(needed, vip.BGPLocked) })
+		supporting.Go(func() error { return s.routes.followLock(needed) })
 	}
 	for _, run := range []func(context.Context) error{
 		s.cache.Run, s.announcer.Run, s.watcher.Run, s.followServers, s.peers.Run,

@@ -76,8 +76,8 @@ func LockBGP() (io.Closer, error) {
 	return socket, nil
 }
 
-// BGPLocked reports whether a running kvip has LockBGP. If that is unknown, it is true.
-func BGPLocked() bool { return isLocked(bgpLock) }
+// BGPLocked reports whether a running kvip has LockBGP.
+func BGPLocked() (bool, error) { return isLocked(bgpLock) }
 
 // AwaitLock calls lock, which is one of the functions above, until it has the lock, or ctx ends:
 // then AwaitLock returns nil. When a wait begins, for another kvip or after another error,
@@ -172,19 +172,25 @@ func bind(name string) (io.Closer, error) {
 }
 
 // isServed reports whether a running kvip has locked the VIP. If that is unknown, it is true.
-func isServed(vip netip.Addr) bool { return isLocked(lockName(vip)) }
+func isServed(vip netip.Addr) bool {
+	locked, err := isLocked(lockName(vip))
+	return locked || err != nil
+}
 
-// isLocked reports whether a running kvip has a lock. If that is unknown, it is true.
-func isLocked(name string) bool {
+// isLocked reports whether a running kvip has a lock.
+func isLocked(name string) (bool, error) {
 	others, err := lockers(name)
-	if errors.Is(err, link.ErrNoDiag) {
-		alone, err := bindAlone(name)
-		if err == nil {
-			_ = alone.Close()
-		}
-		return errors.Is(err, ErrLocked)
+	if !errors.Is(err, link.ErrNoDiag) {
+		return len(others) > 0, err
 	}
-	return err != nil || len(others) > 0
+	alone, err := bindAlone(name)
+	if errors.Is(err, ErrLocked) {
+		return true, nil
+	}
+	if err == nil {
+		err = alone.Close()
+	}
+	return false, err
 }
 
 // LockAll waits until this is the only kvip for each of the VIPs in this network namespace, or ctx

@@ -25,6 +25,7 @@ type applier struct {
 	host     *host
 	recorder *recorder
 
+	paused  bool // there was a pause since the last reconcile
 	have    assignments
 	remains assignments // what could not be removed from the host: it stays protected (S5)
 	faults  faults
@@ -70,12 +71,12 @@ func (p *applier) apply(next assignments, s snapshot) []error {
 		if !p.protect(p.have.union(next), s) {
 			p.refuseNew(next)
 		}
-		p.cfg.Health.Heartbeat() // a filter of thousands of addresses takes a while (B6)
+		p.beat()
 	}
 	before := p.remains.union(p.have)
 	errs := p.own(next)
 	if len(lost) > 0 {
-		p.cfg.Health.Heartbeat()
+		p.beat()
 		p.protect(next, s)
 	}
 	p.announce(next)
@@ -83,6 +84,14 @@ func (p *applier) apply(next assignments, s snapshot) []error {
 	p.have = next
 	p.faults.expire(p.cfg.Clock())
 	return errs
+}
+
+// beat sends a heartbeat: filter and addresses of thousands of Services take a while. After a pause
+// the one at the end of the reconcile is the first (B6).
+func (p *applier) beat() {
+	if !p.paused {
+		p.cfg.Health.Heartbeat()
+	}
 }
 
 // completeAssignments sets what depends on the snapshot and on this host's links. An address whose

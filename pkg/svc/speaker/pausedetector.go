@@ -20,29 +20,29 @@ const (
 type pauseDetector struct {
 	mu     sync.Mutex
 	signAt time.Duration // of the last sign; 0 before the first
-	paused bool          // since the last reset
+	paused time.Duration // the longest pause since the last reset
 }
 
 // check records a sign at now, and reports whether there was a pause since the last reset.
 func (p *pauseDetector) check(now time.Duration) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.record(now)
+	return p.record(now) > 0
 }
 
-// reset is check, after which the pause does not count any more.
-func (p *pauseDetector) reset(now time.Duration) bool {
+// reset records a sign and returns the longest pause since the last reset, 0 without one.
+func (p *pauseDetector) reset(now time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	paused := p.record(now)
-	p.paused = false
+	p.paused = 0
 	return paused
 }
 
 // record records a sign. A caller that was delayed between its clock and the lock changes nothing.
-func (p *pauseDetector) record(now time.Duration) bool {
+func (p *pauseDetector) record(now time.Duration) time.Duration {
 	if p.signAt != 0 && now-p.signAt > pausedAfter {
-		p.paused = true
+		p.paused = max(p.paused, now-p.signAt)
 	}
 	p.signAt = max(p.signAt, now)
 	return p.paused

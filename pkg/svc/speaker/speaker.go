@@ -14,6 +14,7 @@ import (
 
 	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/pkg/bgp/advertiser"
+	"github.com/kvip/kvip/pkg/bgp/objects"
 	"github.com/kvip/kvip/pkg/link"
 	"github.com/kvip/kvip/pkg/liveness"
 	"github.com/kvip/kvip/pkg/placement"
@@ -34,6 +35,9 @@ const (
 	// expiring before the addresses.
 	filterMargin = 10 * time.Second
 )
+
+// outlived is a pause that every address of Services outlives (S8).
+const outlived = objects.MaxServicesHoldTime
 
 // FilterTimeout returns the timeout that elements of the packet filter need for addresses of the
 // given lifetime. If this process is killed, no element expires before the address it protects,
@@ -174,12 +178,16 @@ func (s *Speaker) readLinks() {
 func (s *Speaker) reconcile() time.Duration {
 	now := s.cfg.Clock()
 	paused := s.pauses.reset(now)
+	s.applier.paused = paused > 0
 	defer s.cfg.Health.Heartbeat() // not before: after a pause the last decision is old (B6)
 	defer s.reportHealth()
 	view := s.view()
-	if paused {
+	if paused > 0 {
 		s.applier.have.markAdopted()
 		s.dirty, view.Fresh = true, false
+	}
+	if paused > outlived { // addresses may have ended: no route before they are there again (B3)
+		s.cfg.Routes.SetAddresses(advertiser.Services, nil)
 	}
 	if s.host.refreshDue(now) || s.linksChanged {
 		s.dirty, s.linksChanged = s.dirty || s.linksChanged, false
