@@ -3,12 +3,10 @@ package agent
 import (
 	"context"
 	"errors"
-	"log/slog"
 
 	"github.com/kvip/kvip/pkg/anycast"
 	"github.com/kvip/kvip/pkg/apiclient"
 	"github.com/kvip/kvip/pkg/status"
-	"github.com/kvip/kvip/pkg/vip"
 )
 
 // controlPlane is the part of an agent that serves the addresses of the control plane;
@@ -23,9 +21,7 @@ type controlPlane interface {
 // bgpControlPlane is a control plane whose addresses are announced by BGP.
 type bgpControlPlane struct {
 	*anycast.Agent
-	routes  *routes
-	log     *slog.Logger
-	waiting func(reason string) // before it may run
+	routes *routes
 }
 
 // newBGPControlPlane connects the parts of a control plane by BGP.
@@ -34,8 +30,7 @@ func newBGPControlPlane(a *agent) (*bgpControlPlane, error) {
 		Settings: a.cfg, Store: a.credentials.store, Advertiser: a.routes.Advertiser,
 		RouterID: a.routes.routerID, Metrics: a.metrics, Health: a.controlHealth, Log: a.log,
 	})
-	waiting := a.controlHealth.Component(anycast.LoopComponent).Stopped
-	return &bgpControlPlane{control, a.routes, a.log, waiting}, err
+	return &bgpControlPlane{control, a.routes}, err
 }
 
 // AddStatus adds what the page /status shows of the control plane.
@@ -46,12 +41,10 @@ func (c *bgpControlPlane) AddStatus(s *status.Agent) {
 
 // Run serves the addresses until ctx ends. The sessions end before the addresses go (B4).
 func (c *bgpControlPlane) Run(ctx context.Context) error {
-	lock := vip.AwaitLock(ctx, vip.LockBGP, c.log, func(err error) { c.waiting(err.Error()) })
-	if lock == nil {
-		return nil
-	}
-	defer func() { _ = lock.Close() }() // it ends with the process as well
-	end := c.routes.start(ctx)
-	err := c.Agent.Run(ctx, func() { _ = end() }) // the error is returned below
-	return errors.Join(err, end())
+	var failed error
+	err := c.Agent.Run(ctx, func(ctx context.Context) func() {
+		end := c.routes.start(ctx)
+		return func() { failed = end() }
+	})
+	return errors.Join(err, failed)
 }

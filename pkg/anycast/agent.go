@@ -169,16 +169,21 @@ func (a *Agent) onHealth(s health.State) {
 }
 
 // Run has the addresses and announces them until ctx ends, and returns nil after an orderly
-// shutdown. closeSessions ends the sessions in order, and returns when they have ended. Call it
-// once.
-func (a *Agent) Run(ctx context.Context, closeSessions func()) error {
-	a.closed = closeSessions
+// shutdown. openSessions starts the sessions, once this is the only agent here with these
+// addresses. Its result ends them in order, and returns when they have ended. Call Run once.
+func (a *Agent) Run(ctx context.Context, openSessions func(ctx context.Context) func()) error {
 	s := a.cfg.Settings
 	unlock := vip.LockAll(ctx, s.VIPs, a.cfg.Log, a.loopHealth.Stopped)
 	defer unlock()
-	if ctx.Err() != nil {
+	lock := vip.AwaitLock(ctx, vip.LockBGP, a.cfg.Log, func(err error) {
+		a.loopHealth.Stopped(err.Error())
+	})
+	if lock == nil || ctx.Err() != nil {
 		return nil
 	}
+	defer func() { _ = lock.Close() }() // it ends with the process as well
+	a.closed = openSessions(ctx)
+	defer a.closed()
 	if err := a.owner.Prune(true); err != nil {
 		return fmt.Errorf("remove addresses of earlier agents: %w", err)
 	}
