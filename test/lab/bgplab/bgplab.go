@@ -44,10 +44,11 @@ type Lab struct {
 
 // Router is a router with a host behind it.
 type Router struct {
-	*routerlab.Router
-	kind   routerlab.Kind
-	Addr   netip.Addr   // of the nodes' network, IPv4
-	Client *netlab.Host // behind it
+	*routerlab.Router // Restart replaces it
+	Host              *netlab.Host
+	kind              routerlab.Kind
+	Addr              netip.Addr   // of the nodes' network, IPv4
+	Client            *netlab.Host // behind it
 
 	own, behind []netip.Prefix // networks, of each family
 }
@@ -117,7 +118,7 @@ func (l *Lab) addRouter(i int, kind routerlab.Kind) error {
 	if err != nil {
 		return err
 	}
-	r := &Router{kind: kind, Addr: own[0].Addr()}
+	r := &Router{Host: host, kind: kind, Addr: own[0].Addr()}
 	l.Routers = append(l.Routers, r)
 	if r.Client, err = netlab.AddBehind(host, "client-"+name, behind...); err != nil {
 		return err
