@@ -7,6 +7,10 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kvip/kvip/pkg/svc/bgpstate"
 	"github.com/kvip/kvip/test/lab/cluster"
 )
 
@@ -165,7 +169,9 @@ func TestLinkDown(t *testing.T) {
 	s.waitVia("cp1", "cp2", "cp3")
 }
 
-// TestRouterDies: the other router notices nothing, and a router that is back has the routes.
+// TestRouterDies: the other router notices nothing, and a router that is back has the routes. Each
+// node has an Event about the session, which its agent posts with the rights that it has given
+// itself.
 func TestRouterDies(t *testing.T) {
 	s := newEnv(t)
 	for i, r := range s.Routers {
@@ -181,6 +187,20 @@ func TestRouterDies(t *testing.T) {
 		}
 		s.must(s.Restart(r))
 		s.waitVia("cp1", "cp2", "cp3")
+	}
+	kube, err := s.Kube(s.Nodes[0])
+	s.must(err)
+	for _, n := range s.Nodes {
+		s.wait("an Event on "+n.Name, func() bool {
+			list, err := kube.CoreV1().Events(metav1.NamespaceDefault).List(t.Context(), metav1.ListOptions{
+				FieldSelector: "involvedObject.kind=Node,involvedObject.name=" + n.Name,
+			})
+			return err == nil && slices.ContainsFunc(list.Items, func(e corev1.Event) bool {
+				return e.FirstTimestamp.After(s.began.Truncate(time.Second)) &&
+					(e.Reason == bgpstate.EventDown ||
+						e.Reason == bgpstate.EventUp && strings.Contains(e.Message, "it ended before"))
+			})
+		})
 	}
 }
 
