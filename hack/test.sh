@@ -56,13 +56,22 @@ compile() {
 		as_user tee "$out/list" >/dev/null
 }
 
-# run_one OUT DIR PACKAGE runs one test binary in its package's directory and prints the output of
-# `go test -v` without subtests and, unless it failed, without output of tests. It prints all at
-# once, because several run at a time.
+# run_one OUT DIR PACKAGE [HALF] runs one test binary in the directory of its package, and prints the
+# output of `go test -v` without subtests and, unless it failed, without output of tests, all at
+# once, because several run at a time. HALF is 0 or 1: every second test.
 run_one() {
-	local out=$1 dir=$2 package=$3 name=${3##*/} began=${EPOCHREALTIME/[.,]/} code=0 log skips spent
+	local out=$1 dir=$2 package=$3 half=${4:-} name=${3##*/} began=${EPOCHREALTIME/[.,]/} code=0
+	local binary=$out/$name.test log skips spent tests
+	if [ -n "$half" ]; then
+		name=$name-$half
+		tests=$(sed -n 's/^func \(Test[A-Za-z0-9_]*\)(t .*/\1/p' "$dir"/*_test.go |
+			awk "NR % 2 == $half" | paste -sd '|')
+		set -- "-test.run=^($tests)\$"
+	else
+		set --
+	fi
 	log=$out/$name.log
-	(cd "$dir" && "$out/$name.test" -test.v -test.timeout 35m ${TESTFLAGS:-}) >"$log" 2>&1 || code=$?
+	(cd "$dir" && "$binary" -test.v -test.timeout 35m "$@" ${TESTFLAGS:-}) >"$log" 2>&1 || code=$?
 	spent=$(((${EPOCHREALTIME/[.,]/} - began) / 1000))
 	printf -v spent '%d.%03ds' $((spent / 1000)) $((spent % 1000))
 	skips=$(grep -B1 -E '^ *--- SKIP' "$log" | grep -v -E '^(--|=== .*)$' || true)
@@ -71,12 +80,12 @@ run_one() {
 			grep -v -E '^ *=== (RUN|PAUSE|CONT|NAME)|^ +--- PASS|^PASS$' "$log" || true
 			[ "$code" != 0 ] || echo 'CI=true allows no skipped test'
 			printf 'exit code %d; all of its output: %s\n' "$code" "$log"
-			printf 'FAIL\t%s\t%s\n' "$package" "$spent"
+			printf 'FAIL\t%s\t%s\n' "$package${half:+ ($name)}" "$spent"
 			code=1
 		else
 			grep -E '^--- PASS' "$log" || true
 			if [ -n "$skips" ]; then printf '%s\n' "$skips"; fi
-			printf 'ok  \t%s\t%s\n' "$package" "$spent"
+			printf 'ok  \t%s\t%s\n' "$package${half:+ ($name)}" "$spent"
 		fi
 	} >"$out/$name.summary"
 	flock "$out/list" cat "$out/$name.summary"
@@ -85,7 +94,7 @@ run_one() {
 export -f run_one
 
 # run_all DIR JOBS runs all binaries of one directory, JOBS at a time.
-run_all() { xargs -a "$work/$1/list" -r -L 1 -P "$2" bash -c 'run_one "$0" "$1" "$2"' "$work/$1"; }
+run_all() { xargs -a "$work/$1/list" -r -L 1 -P "$2" bash -c 'run_one "$0" "$@"' "$work/$1"; }
 
 # The packages that need real API servers; all others run on every machine.
 lab='/test/(lab/(cluster|servicelab)|e2e/(controlplane|services|bgp)|bench|soak|chaos|demo/labdemo)(/|$)'
@@ -127,11 +136,14 @@ lint() {
 
 units() { "$withgo" go list ./... | grep -v -E "$lab|$kind"; }
 
+# test/lint reads sources: the race detector would only slow it down.
 unit() {
 	local list
-	mapfile -t list < <(units)
+	mapfile -t list < <(units | grep -v '/test/lint$')
 	compile unit -race -- "${list[@]}"
+	compile plain -- ./test/lint
 	run_all unit 2
+	run_all plain 1
 }
 
 # unit_quick runs the same tests with -short, and takes results of unchanged packages from the
@@ -180,13 +192,20 @@ image() {
 	KVIP_IMAGES=$root/bin/image KVIP_IMAGES_AGAIN=$copy/bin/image run_all image 1
 }
 
-# lab_run DIR FLAGS... runs the lab, two packages at a time, because each mostly waits. Its agent is
-# built with the same flags.
+# lab_run DIR FLAGS... runs the lab, two packages at a time, because each mostly waits. The package
+# with most tests begins, in two halves. Its agent is built with the same flags.
 lab_run() {
-	local dir=$1 list
+	local dir=$1 list longest=e2e/controlplane
 	shift
 	mapfile -t list < <("$withgo" go list ./... | grep -E "$lab")
 	compile "$dir" "$@" -- "${list[@]}"
+	if [ -z "${RUN:-}" ]; then
+		list=$(awk -v longest="/$longest" '
+			$1 ~ longest "$" { first = $0 " 0\n" $0 " 1\n"; next }
+			{ rest = rest $0 "\n" }
+			END { printf "%s%s", first, rest }' "$work/$dir/list")
+		printf '%s\n' "$list" >"$work/$dir/list"
+	fi
 	"$withgo" go build "$@" -o "$work/$dir/kvip" ./cmd/kvip
 	KVIP_BINARY=$work/$dir/kvip run_all "$dir" 2
 }
