@@ -178,14 +178,14 @@ func (f *fabric) flags() []string {
 
 // nodeRoutes is what a node does to use both routers: for addresses that are announced and for the
 // client. The kernel leaves out a next hop that does not answer ARP (fib_multipath_use_neigh). It
-// asks each second, since the entries are managed (ip-neighbour(8), Linux 5.16), and it keeps what it
-// knows: an entry that it forgets counts as a router that answers.
+// asks each second, since the entries are managed (ip-neighbour(8), Linux 5.16), and it keeps what
+// it knows: an entry that it forgets counts as a router that answers.
 func (f *fabric) nodeRoutes() string {
 	var via, neighbours strings.Builder
 	for _, m := range f.routers {
 		fmt.Fprintf(&via, " nexthop via %s", m.inside)
-		fmt.Fprintf(&neighbours, "ip neigh replace %s dev eth0 managed extern_learn 2>/dev/null || true\n",
-			m.inside)
+		fmt.Fprintf(&neighbours,
+			"ip neigh replace %s dev eth0 managed extern_learn 2>/dev/null || true\n", m.inside)
 	}
 	return fmt.Sprintf(`cd /proc/sys/net/ipv4
 echo 1 >fib_multipath_hash_policy
