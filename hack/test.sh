@@ -195,16 +195,16 @@ image() {
 # lab_run DIR FLAGS... runs the lab, two packages at a time, because each mostly waits. The package
 # with most tests begins, in two halves. Its agent is built with the same flags.
 lab_run() {
-	local dir=$1 list longest=e2e/controlplane
+	local dir=$1 list halves longest=e2e/controlplane
 	shift
 	mapfile -t list < <("$withgo" go list ./... | grep -E "$lab")
 	compile "$dir" "$@" -- "${list[@]}"
 	if [ -z "${RUN:-}" ]; then
-		list=$(awk -v longest="/$longest" '
+		halves=$(awk -v longest="/$longest" '
 			$1 ~ longest "$" { first = $0 " 0\n" $0 " 1\n"; next }
 			{ rest = rest $0 "\n" }
 			END { printf "%s%s", first, rest }' "$work/$dir/list")
-		printf '%s\n' "$list" >"$work/$dir/list"
+		printf '%s\n' "$halves" >"$work/$dir/list"
 	fi
 	"$withgo" go build "$@" -o "$work/$dir/kvip" ./cmd/kvip
 	KVIP_BINARY=$work/$dir/kvip run_all "$dir" 2

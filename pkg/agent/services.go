@@ -277,15 +277,13 @@ func (s *services) waitForLock(ctx context.Context) io.Closer {
 // is handed over.
 func (s *services) runComponents(ctx context.Context) (err error) {
 	detached := context.WithoutCancel(ctx)
+	needed, stop := context.WithCancel(detached)
+	defer stop()
+	var supporting, deciding errgroup.Group
 	if !s.cfg.ByBGP() { // else the control plane ends the sessions, after the Services have left
 		s.routes.giveWay(vip.BGPLocked)
 		end := s.routes.start(ctx)
 		defer func() { err = errors.Join(err, end()) }()
-	}
-	needed, stop := context.WithCancel(detached)
-	defer stop()
-	var supporting, deciding errgroup.Group
-	if !s.cfg.ByBGP() {
 		supporting.Go(func() error { return s.routes.followLock(needed) })
 	}
 	for _, run := range []func(context.Context) error{

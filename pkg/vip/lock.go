@@ -37,41 +37,29 @@ var lockBackoff = backoff.Backoff{
 // Lock admits one kvip per VIP in a network namespace (E8). The lock ends when the result is
 // closed and when the process ends. ErrLocked if another kvip has it.
 func Lock(vip netip.Addr) (io.Closer, error) {
-	socket, err := lock(lockName(vip))
-	switch {
-	case errors.Is(err, ErrLocked):
-		return nil, fmt.Errorf("lock %s: %w: stop that one, or give one of them another --vip "+
-			"(see ss -xap | grep kvip)", vip, err)
-	case err != nil:
-		return nil, fmt.Errorf("lock %s: %w", vip, err)
-	}
-	return socket, nil
+	return lockFor(vip.String(), lockName(vip), "stop that one, or give one of them another --vip")
 }
 
 // LockServices admits one kvip for Services in a network namespace, as Lock does for a VIP: a
 // ServiceOwner assumes that it wrote every address with the mark of Services. A cleanup takes
 // the lock as well. ErrLocked if another kvip has it.
 func LockServices() (io.Closer, error) {
-	socket, err := lock(servicesLock)
-	switch {
-	case errors.Is(err, ErrLocked):
-		return nil, fmt.Errorf("lock Services: %w: stop that one first (see ss -xap | grep kvip)", err)
-	case err != nil:
-		return nil, fmt.Errorf("lock Services: %w", err)
-	}
-	return socket, nil
+	return lockFor("Services", servicesLock, "stop that one first")
 }
 
 // LockBGP admits one kvip that announces the control plane by BGP in a network namespace: a router
 // has one session with a node. The sessions of a kvip for Services alone give way, see BGPLocked.
 // ErrLocked if another kvip has it.
-func LockBGP() (io.Closer, error) {
-	socket, err := lock(bgpLock)
+func LockBGP() (io.Closer, error) { return lockFor("BGP", bgpLock, "stop that one first") }
+
+// lockFor locks a name. Errors name what the lock is for, and advise what to do about another kvip.
+func lockFor(what, name, advice string) (io.Closer, error) {
+	socket, err := lock(name)
 	switch {
 	case errors.Is(err, ErrLocked):
-		return nil, fmt.Errorf("lock BGP: %w: stop that one first (see ss -xap | grep kvip)", err)
+		return nil, fmt.Errorf("lock %s: %w: %s (see ss -xap | grep kvip)", what, err, advice)
 	case err != nil:
-		return nil, fmt.Errorf("lock BGP: %w", err)
+		return nil, fmt.Errorf("lock %s: %w", what, err)
 	}
 	return socket, nil
 }

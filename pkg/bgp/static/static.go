@@ -42,7 +42,7 @@ type Source struct {
 	families []bgp.Family
 	maxHold  time.Duration // of a session
 	last     Peers
-	next     Peers // as read last, if it differs from last
+	next     Peers // as read last, which counts when it was read twice
 }
 
 // New returns a Source. routerID is the BGP identifier of this node. It reads nothing.
