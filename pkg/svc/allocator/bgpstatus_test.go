@@ -35,17 +35,21 @@ func (r *fixture) condition(plural, name string) string {
 	return strings.TrimSpace(string(c.Status) + " " + c.Reason)
 }
 
-// expectBGP waits for conditions, and checks that the messages contain the texts.
+// expectBGP waits for conditions with messages that contain the texts. The watches of the kinds
+// are not in step, so that another message may come first.
 func (r *fixture) expectBGP(a *Allocator, plural string, want map[string][2]string) {
 	r.T.Helper()
 	for name, is := range want {
-		r.until(a, fmt.Sprintf("%s %s is %s", plural, name, is[0]), func() bool {
-			return r.condition(plural, name) == is[0]
+		what := fmt.Sprintf("%s %s is %s %q", plural, name, is[0], is[1])
+		r.until(a, what, func() bool {
+			c := r.bgpObject(plural, name).Status.ready()
+			return strings.TrimSpace(string(c.Status)+" "+c.Reason) == is[0] &&
+				strings.Contains(c.Message, is[1])
 		})
 		o := r.bgpObject(plural, name)
-		if c := o.Status.ready(); !strings.Contains(c.Message, is[1]) || c.LastTransitionTime.IsZero() ||
+		if c := o.Status.ready(); c.LastTransitionTime.IsZero() ||
 			c.ObservedGeneration != 1 || o.Status.ObservedGeneration != 1 {
-			r.T.Errorf("%s %s: %+v, want %q", plural, name, o.Status, is[1])
+			r.T.Errorf("%s: %+v", what, o.Status)
 		}
 	}
 }
