@@ -49,14 +49,14 @@ type bgpCheck struct {
 	bgp     svc.BGP
 	nodes   []map[string]string // labels
 	pools   []*svc.Pool
-	peers   map[string]bool     // that exist
-	routers map[string][]string // names of the peers with a target, in the order of their check
-	nodesOf map[string][]int    // indices of the nodes that a peer selects
+	peers   map[string]bool          // that exist
+	routers map[string][]policy.Peer // the peers with a target, in the order of their check
+	nodesOf map[string][]int         // indices of the nodes that a peer selects
 }
 
 func newBGPCheck(c *svc.Cache) *bgpCheck {
 	check := &bgpCheck{
-		bgp: c.BGP(), pools: c.Pools(), peers: map[string]bool{}, routers: map[string][]string{},
+		bgp: c.BGP(), pools: c.Pools(), peers: map[string]bool{}, routers: map[string][]policy.Peer{},
 		nodesOf: map[string][]int{},
 	}
 	all := c.Nodes()
@@ -116,14 +116,14 @@ func (c *bgpCheck) peer(index int, p *svc.BGPObject[v1alpha1.BGPPeer]) (assessme
 		return refuse(ReasonPasswordMissing, "BGPPeer %s: no session without its password: %v", p.Name,
 			passwordErr), true
 	}
-	return c.peerNodes(p, sessions[0].Nodes), true
+	return c.peerNodes(p, sessions[0]), true
 }
 
 // peerNodes assesses a peer by the nodes that its selectors select.
 func (c *bgpCheck) peerNodes(
-	p *svc.BGPObject[v1alpha1.BGPPeer], selectors []policy.Selector,
+	p *svc.BGPObject[v1alpha1.BGPPeer], session policy.Peer,
 ) assessment {
-	selected := c.selectNodes(selectors)
+	selected := c.selectNodes(session.Nodes)
 	if len(selected) == 0 {
 		return refuse(ReasonNoNode, "BGPPeer %s: nodeSelectors select no node", p.Name)
 	}
@@ -131,13 +131,12 @@ func (c *bgpCheck) peerNodes(
 	router := target(p.Value.Spec)
 	for _, other := range c.routers[router] {
 		isSelected := func(node int) bool { return slices.Contains(selected, node) }
-		if slices.ContainsFunc(c.nodesOf[other], isSelected) {
-			return assessment{true, ReasonDuplicatePeer, fmt.Sprintf("BGPPeer %s: some nodes have two "+
-				"sessions with one router, and BGPPeer %s has the other: delete one of the two", p.Name,
-				other)}
+		if other.SamePeer(session.PeerConfig) && slices.ContainsFunc(c.nodesOf[other.Object], isSelected) {
+			return assessment{true, ReasonDuplicatePeer, fmt.Sprintf("BGPPeer %s has no session on some "+
+				"nodes, where BGPPeer %s is the same router: delete one of the two", p.Name, other.Object)}
 		}
 	}
-	c.routers[router] = append(c.routers[router], p.Name)
+	c.routers[router] = append(c.routers[router], session)
 	return assessment{true, ReasonUsable, "nodes open sessions with it"}
 }
 
@@ -165,27 +164,37 @@ func selectsAny(selectors []policy.Selector, labels map[string]string) bool {
 }
 
 // advertisement assesses the BGPAdvertisement at an index of the cache. One that announces a pool
-// to a peer is ready, also if it names other pools or peers that do not exist.
+// to a peer is ready, also if it names other pools or peers that do not exist. It returns false if
+// it is not known yet whether there is a peer.
 func (c *bgpCheck) advertisement(
-	index int, o *svc.BGPObject[v1alpha1.BGPAdvertisement],
-) assessment {
+	index int, o *svc.BGPObject[v1alpha1.BGPAdvertisement], sessions *sessionCounts,
+) (assessment, bool) {
 	switch {
 	case index >= svc.MaxBGPObjects:
-		return tooMany(v1alpha1.BGPAdvertisementKind)
+		return tooMany(v1alpha1.BGPAdvertisementKind), true
 	case o.Err != nil:
-		return refuse(string(ipam.Malformed), "%v", o.Err)
+		return refuse(string(ipam.Malformed), "%v", o.Err), true
 	}
 	ad, err := objects.Advertisement(o.Value)
 	if err != nil {
-		return refuse(string(ipam.Malformed), "%v", err)
+		return refuse(string(ipam.Malformed), "%v", err), true
 	}
 	if problem := c.selectPools(ad); problem != "" {
-		return refuse(ReasonNoPool, "BGPAdvertisement %s: %s", ad.Name, problem)
+		return refuse(ReasonNoPool, "BGPAdvertisement %s: %s", ad.Name, problem), true
 	}
+	if len(c.peers) == 0 && len(ad.Peers) == 0 { // the control plane may have peers (--bgp-peer)
+		if any, known := sessions.any(); !known || !any {
+			return refuse(ReasonNoPeer, "BGPAdvertisement %s: there is no BGPPeer: create one", ad.Name),
+				known
+		}
+	}
+	return c.advertisementTargets(ad), true
+}
+
+// advertisementTargets assesses an advertisement by the pools, peers and nodes that it names.
+func (c *bgpCheck) advertisementTargets(ad policy.Advertisement) assessment {
 	unknownPools, unknownPeers := c.unknownPools(ad), c.unknownPeers(ad)
 	switch {
-	case len(c.peers) == 0:
-		return refuse(ReasonNoPeer, "BGPAdvertisement %s: there is no BGPPeer: create one", ad.Name)
 	case len(ad.Peers) > 0 && len(unknownPeers) == len(ad.Peers):
 		return refuse(ReasonNoPeer, "BGPAdvertisement %s: there is no BGPPeer %s", ad.Name,
 			strings.Join(unknownPeers, ", "))

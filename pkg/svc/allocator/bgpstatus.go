@@ -45,9 +45,11 @@ func (a *Allocator) queueBGPStatuses() {
 	}
 	for i, ad := range a.cfg.Cache.BGPAdvertisements() {
 		have := ad.Value.Status
-		a.queueBGPStatus(bgpTarget{v1alpha1.BGPAdvertisementKind, v1alpha1.BGPAdvertisementPlural,
-			ad.ObjectMeta, bgpStatus{have.ObservedGeneration, "", have.Conditions}},
-			check.advertisement(i, ad), "")
+		target := bgpTarget{v1alpha1.BGPAdvertisementKind, v1alpha1.BGPAdvertisementPlural,
+			ad.ObjectMeta, bgpStatus{have.ObservedGeneration, "", have.Conditions}}
+		if is, known := check.advertisement(i, ad, &a.sessions); known {
+			a.queueBGPStatus(target, is, "")
+		}
 	}
 }
 

@@ -69,6 +69,8 @@ func TestConditionsOfPeers(t *testing.T) {
 	}
 	r.PutPeer("good", "192.0.2.1")
 	r.PutPeer("second", "192.0.2.1", on("a"))
+	r.PutPeer("source-1", "192.0.2.7", func(s spec) { s.SourceAddress = "192.0.2.11" })
+	r.PutPeer("source-2", "192.0.2.7", func(s spec) { s.SourceAddress = "192.0.2.12" })
 	r.PutPeer("rack-a", "192.0.2.2", on("a"))
 	r.PutPeer("rack-b", "192.0.2.2", on("b"))
 	r.PutPeer("nowhere", "192.0.2.3", on("c"))
@@ -80,16 +82,18 @@ func TestConditionsOfPeers(t *testing.T) {
 		"metadata": map[string]any{"generation": 1}, "spec": map[string]any{"holdTime": "soon"},
 	})
 	r.expectBGP(a, v1alpha1.BGPPeerPlural, map[string][2]string{
-		"good":    {"True Usable", "nodes open sessions"},
-		"second":  {"True DuplicatePeer", "BGPPeer good has the other"},
-		"rack-a":  {"True Usable", ""},
-		"rack-b":  {"True Usable", ""},
-		"nowhere": {"False NoNode", "BGPPeer nowhere: nodeSelectors select no node"},
-		"profile": {"False ProfileMissing", "there is no BFDProfile fast: create it"},
-		"secret":  {"False PasswordMissing", "secret kube-system/router does not exist"},
-		"address": {"False Malformed", `peerAddress "192.0.2.300" is not an IP address`},
-		"two":     {"False Malformed", "set one of peerAddress, interface and autoDiscovery"},
-		"spoilt":  {"False Malformed", "decode spec"},
+		"good":     {"True Usable", "nodes open sessions"},
+		"second":   {"True DuplicatePeer", "BGPPeer good is the same router"},
+		"source-1": {"True Usable", ""},
+		"source-2": {"True Usable", ""},
+		"rack-a":   {"True Usable", ""},
+		"rack-b":   {"True Usable", ""},
+		"nowhere":  {"False NoNode", "BGPPeer nowhere: nodeSelectors select no node"},
+		"profile":  {"False ProfileMissing", "there is no BFDProfile fast: create it"},
+		"secret":   {"False PasswordMissing", "secret kube-system/router does not exist"},
+		"address":  {"False Malformed", `peerAddress "192.0.2.300" is not an IP address`},
+		"two":      {"False Malformed", "set one of peerAddress, interface and autoDiscovery"},
+		"spoilt":   {"False Malformed", "decode spec"},
 	})
 	r.Eventually("Events report it", func() bool {
 		return r.Server.RequestCount(http.MethodPost, "/namespaces/default/events") >= 6
@@ -162,6 +166,26 @@ func TestConditionsOfAdvertisements(t *testing.T) {
 	r.PutBGPPool("web", v1alpha1.BGP, "10.9.0.0/24")
 	r.expectBGP(a, v1alpha1.BGPAdvertisementPlural, map[string][2]string{
 		"all": {"True Usable", ""}, "named": {"True Usable", ""},
+	})
+}
+
+// An advertisement is used without a BGPPeer where nodes have sessions of the control plane.
+func TestAdvertisementToPeersOfTheControlPlane(t *testing.T) {
+	r := newFixture(t)
+	r.PutBGPPool("web", v1alpha1.BGP, "10.9.0.0/24")
+	r.PutAdvertisement("all")
+	r.PutAdvertisement("named", func(s *v1alpha1.BGPAdvertisementSpec) {
+		s.Peers = []v1alpha1.ObjectName{"tor"}
+	})
+	state := svc.NewNodeState("n1", nil)
+	state.Status.Sessions = []v1alpha1.BGPSession{
+		{Peer: "192.0.2.1", State: v1alpha1.SessionEstablished}}
+	if err := svc.WriteNodeState(t.Context(), r.Router, state); err != nil {
+		t.Fatal(err)
+	}
+	a, _ := r.leader("x")
+	r.expectBGP(a, v1alpha1.BGPAdvertisementPlural, map[string][2]string{
+		"all": {"True Usable", ""}, "named": {"False NoPeer", "there is no BGPPeer tor"},
 	})
 }
 

@@ -52,6 +52,13 @@ func (s *sessionCounts) text(peer, old string) string {
 	}
 }
 
+// any reports whether any node has a session, and whether that is known.
+func (s *sessionCounts) any() (any, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.of) > 0, s.listed
+}
+
 // set records the result of a list. A nil map means that it is not possible.
 func (s *sessionCounts) set(of map[string]sessionCount) {
 	s.mu.Lock()
@@ -63,7 +70,7 @@ func (s *sessionCounts) set(of map[string]sessionCount) {
 	s.listed, s.absent, s.of = true, absent, of
 }
 
-// forget discards the counts: this node is not the leader, or there are no peers.
+// forget discards the counts: this node is not the leader, or nothing needs them.
 func (s *sessionCounts) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,11 +84,13 @@ func (s *sessionCounts) state() (listed bool, version uint64) {
 	return s.listed, s.version
 }
 
-// followNodeStates lists the BGPNodeStates while this node is the leader and there are peers.
+// followNodeStates lists the BGPNodeStates while this node is the leader and there are peers, or
+// advertisements, which apply to the peers of the control plane also.
 func (a *Allocator) followNodeStates(ctx context.Context) {
 	var at time.Duration
 	for backoff.Sleep(ctx, pollInterval) {
-		if _, leader := a.cfg.Elector.IsLeader(); !leader || len(a.cfg.Cache.BGPPeers()) == 0 {
+		wanted := len(a.cfg.Cache.BGPPeers())+len(a.cfg.Cache.BGPAdvertisements()) > 0
+		if _, leader := a.cfg.Elector.IsLeader(); !leader || !wanted {
 			a.sessions.forget()
 			continue
 		}

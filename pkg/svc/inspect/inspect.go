@@ -37,8 +37,8 @@ type Report struct {
 	Status    []netip.Addr      `json:"status"`
 	Condition *metav1.Condition `json:"condition,omitempty"`
 	Addresses []Address         `json:"addresses"`
-	// Problem names the addresses that are not announced by exactly one node; "" if all are, as far
-	// as is known.
+	// Problem names the addresses that no node announces, or more than one without routes; "" if
+	// there are none, as far as is known.
 	Problem string `json:"problem,omitempty"`
 	// Responded are the nodes whose agents responded.
 	Responded []string `json:"responded"`

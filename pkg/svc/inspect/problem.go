@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/kvip/kvip/pkg/placement"
 )
 
 // ErrNoResponse is returned by Report.Err if there are agents and none of them responds, so that it
@@ -21,8 +23,9 @@ func (r Report) Err() error {
 	return nil
 }
 
-// problem names the addresses that are not announced by exactly one node, or returns "". The API
-// and the agents are queried at different instants: a move in between can look like a problem once.
+// problem names the addresses that no node announces, and those without routes that more than one
+// node announces, or returns "". The API and the agents are queried at different instants: a move in
+// between can look like a problem once.
 func (r Report) problem() string {
 	if !r.Managed {
 		return "no node announces service " + r.Service + ": " + r.SkipReason
@@ -47,20 +50,28 @@ func (r Report) problem() string {
 	return strings.Join(problems, "; ")
 }
 
-// problem returns why the address is not announced by exactly one node, or "". An unreachable node
-// may announce an address that the others assign to it.
+// problem returns why the address is not announced as it must be, or "". An unreachable node may
+// announce an address that the others assign to it.
 func (a Address) problem(unreachable map[string]string) string {
-	var owners []string
-	for _, node := range slices.Sorted(maps.Keys(a.On)) {
-		if a.On[node] == "owned" {
-			owners = append(owners, node)
-		}
-	}
+	owners := a.owners()
 	switch {
-	case len(owners) > 1:
+	case len(owners) > 1 && !a.routed():
 		return strings.Join(owners, " and ") + " announce " + a.Address.String() + " at the same time"
 	case a.Present || a.Node != "" && unreachable[a.Node] != "":
 		return ""
 	}
 	return "no node announces " + a.Address.String()
+}
+
+// routed reports whether nodes announce the address to their routers, each for itself.
+func (a Address) routed() bool { return a.Link == placement.Loopback }
+
+// owners returns the nodes that announce the address as the owner, in alphabetical order.
+func (a Address) owners() (owners []string) {
+	for _, node := range slices.Sorted(maps.Keys(a.On)) {
+		if a.On[node] == "owned" {
+			owners = append(owners, node)
+		}
+	}
+	return owners
 }

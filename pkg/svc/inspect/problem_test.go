@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/kvip/kvip/pkg/placement"
 	"github.com/kvip/kvip/pkg/svc/speaker"
 	"github.com/kvip/kvip/test/fakeapi"
 	"github.com/kvip/kvip/test/fakeapi/fakecluster"
@@ -35,6 +36,10 @@ func TestProblem(t *testing.T) {
 	onlyStatus, unreachable := managed(), managed(addressOf(vip4, "b", false, nil))
 	onlyStatus.Status = []netip.Addr{vip4}
 	unreachable.Unreachable = map[string]string{"b": "refused"}
+	routed := addressOf(vip4, "a", true, on("b", "owned", "a", "owned"))
+	routed.Link = placement.Loopback
+	unrouted := routed
+	unrouted.Present, unrouted.On = false, nil
 	const no4, no6 = "no node announces 192.0.2.10", "no node announces 2001:db8::10"
 	for _, row := range []struct {
 		name string
@@ -53,6 +58,8 @@ func TestProblem(t *testing.T) {
 		{"assigned to an unreachable node", unreachable, ""},
 		{"twice", managed(addressOf(vip4, "a", true, on("b", "owned", "a", "owned"))),
 			"a and b announce 192.0.2.10 at the same time"},
+		{"routed, by all nodes", managed(routed), ""},
+		{"routed, by no node", managed(unrouted), no4},
 		{"no address", managed(), "no node announces service shop/web: it has no address"},
 		{"not served", Report{Service: web, SkipReason: "another class", Status: []netip.Addr{vip4}},
 			"no node announces service shop/web: another class"},

@@ -50,6 +50,9 @@ func (r Report) WriteText(w io.Writer, now time.Time) error {
 
 func (a Address) write(row func(key, value string), now time.Time) {
 	switch {
+	case a.Present && a.routed():
+		row("Address", fmt.Sprintf("%s announced to routers by %s", a.Address,
+			strings.Join(a.owners(), ", ")))
 	case a.Present:
 		age := max(0, now.Sub(a.Since)).Round(time.Second)
 		row("Address", fmt.Sprintf("%s announced by %s on %s since %s (%s)",
@@ -67,7 +70,7 @@ func (a Address) write(row func(key, value string), now time.Time) {
 		switch {
 		case !a.Present:
 			row("  kept on", node+" ("+a.On[node]+")")
-		case node != a.Node:
+		case node != a.Node && !(a.routed() && a.On[node] == "owned"):
 			row("  also on", node+" ("+a.On[node]+")")
 		}
 	}

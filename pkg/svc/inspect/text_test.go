@@ -48,6 +48,19 @@ Address      2001:db8::10 announced by b on eth0 since 2026-03-01T12:00:00Z (1m3
   why        it has the highest rank
   eligible   a, b
 `},
+	{"routed", func() Report {
+		one := announced(vip4, "b")
+		one.Link, one.Sentence = "lo", "every eligible node announces it to its routers"
+		one.On = map[string]string{"b": "owned", "a": "owned", "c": "leaving"}
+		return withStatus(vip4, one)
+	}, `
+Service      default/web
+In status    192.0.2.10
+Address      192.0.2.10 announced to routers by a, b
+  why        every eligible node announces it to its routers
+  also on    c (leaving)
+  eligible   a, b
+`},
 	{"not managed", func() Report {
 		return Report{
 			Service:    "default/web",

@@ -1,6 +1,7 @@
 package bgpdemo
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,7 +27,8 @@ const (
 	// pathBFD is as in kind/bgp: five nodes share one machine, so that a packet may be late.
 	pathBFD = "300ms/5"
 
-	startWithin = time.Minute // for a router to answer
+	startWithin  = time.Minute // for a router to answer
+	routesScript = "/run/kvip-routes.sh"
 )
 
 // The addresses of kind/bgp. The network of the nodes is Docker's.
@@ -176,35 +178,36 @@ func (f *fabric) flags() []string {
 	return flags
 }
 
-// nodeRoutes is what a node does to use both routers: for addresses that are announced and for the
-// client. The kernel leaves out a next hop that does not answer ARP (fib_multipath_use_neigh). It
-// asks each second, since the entries are managed (ip-neighbour(8), Linux 5.16), and it keeps what
-// it knows: an entry that it forgets counts as a router that answers.
-func (f *fabric) nodeRoutes() string {
-	var via, neighbours strings.Builder
+// routesCommand runs the script that keeps a node's routes through both routers, for addresses that
+// are announced and for the client. It waits until the node has them.
+func (f *fabric) routesCommand() string {
+	var inside []string
 	for _, m := range f.routers {
-		fmt.Fprintf(&via, " nexthop via %s", m.inside)
-		fmt.Fprintf(&neighbours,
-			"ip neigh replace %s dev eth0 managed extern_learn 2>/dev/null || true\n", m.inside)
+		inside = append(inside, m.inside.String())
 	}
-	return fmt.Sprintf(`cd /proc/sys/net/ipv4
-echo 1 >fib_multipath_hash_policy
-echo 1 >fib_multipath_use_neigh
-echo 1000 >neigh/eth0/base_reachable_time_ms
-echo 1 >neigh/eth0/gc_stale_time
-echo 1 >neigh/eth0/delay_first_probe_time
-echo 250 >neigh/eth0/retrans_time_ms
-ip route replace %[2]s%[1]s
-ip route replace %[3]s%[1]s
-`, via.String(), addresses, behind) + neighbours.String()
+	return fmt.Sprintf(`setsid bash %s "%s" "%s %s" </dev/null >/run/kvip-routes.log 2>&1 &
+for i in {1..50}; do
+	if ip route show %[4]s | grep -q via; then exit; fi
+	sleep 0.2
+done
+cat /run/kvip-routes.log >&2
+exit 1
+`, routesScript, strings.Join(inside, " "), addresses, behind)
 }
 
 // addRoutes gives a running node these routes. A node that restarts loses them.
 func (f *fabric) addRoutes(ctx context.Context, n *kindcluster.Node) error {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
-	err := kindcluster.Eventually(ctx, pollEvery, func() error {
-		_, err := n.Shell(ctx, f.nodeRoutes())
+	script, err := os.ReadFile(filepath.Join(f.root, "kind", "bgp", "routes.sh"))
+	if err != nil {
+		return err
+	}
+	err = kindcluster.Eventually(ctx, pollEvery, func() error {
+		if err := n.Write(ctx, routesScript, bytes.NewReader(script)); err != nil {
+			return err
+		}
+		_, err := n.Shell(ctx, f.routesCommand())
 		return err
 	})
 	if err != nil {

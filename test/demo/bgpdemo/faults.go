@@ -13,7 +13,7 @@ const (
 
 	// Limits of the time in which requests fail. They leave room for a busy machine: `make
 	// bench-failover` measures. A dead node is found by BFD in 1.5 s; it may have led etcd. A dead
-	// router is found by its neighbours: by the client with BFD, by the nodes by ARP.
+	// router is found by its neighbours: by the client with BFD, by the nodes with routes.sh.
 	serverLimit = time.Second
 	nodeLimit   = 5 * time.Second
 	routerLimit = 5 * time.Second
