@@ -20,8 +20,9 @@ const bgpPage = "../../docs/bgp.md"
 
 var routerID = netip.MustParseAddr("192.0.2.11")
 
-// TestBGPPage runs the commands of docs/bgp.md, and reads the objects that it has: those of the
-// file as --bgp-config does, the others as the Services part does.
+// TestBGPPage runs the commands of docs/bgp.md, and reads the objects that it has: that of kubeadm
+// as kvip kubeadm does, those of the file as --bgp-config does, the others as the Services part
+// does.
 func TestBGPPage(t *testing.T) {
 	text, err := os.ReadFile(bgpPage)
 	if err != nil {
@@ -50,11 +51,17 @@ func TestBGPPage(t *testing.T) {
 		t.Errorf("ran %d commands", ran)
 	}
 	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page, -1)
-	if len(blocks) != 3 {
+	if len(blocks) != 4 {
 		t.Fatalf("found %d blocks of objects", len(blocks))
 	}
-	readFile(t, blocks[0][1])
-	readObjects(t, blocks[1][1]+"---\n"+blocks[2][1])
+	d := newDesk(t, map[string]string{"cluster.yaml": blocks[0][1]})
+	expect(t, d.run("kubeadm init --config cluster.yaml --vip 198.51.100.10 --announce=bgp "+
+		"--bgp-as=65010 --bgp-peer=192.0.2.1,as=65000"), exitOK, "cluster.yaml: changed")
+	if got := d.read("cluster.yaml"); !strings.Contains(got, "shutdown-delay-duration, value: 2s") {
+		t.Errorf("the delay of the API server is lost:\n%s", got)
+	}
+	readFile(t, blocks[1][1])
+	readObjects(t, blocks[2][1]+"---\n"+blocks[3][1])
 }
 
 // readFile reads objects as --bgp-config does.

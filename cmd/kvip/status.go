@@ -55,8 +55,9 @@ each node with its reason, and how many of its BGP sessions are established.
 
 Exit codes: 0 no problem was found; 3 no node or more than one node has the address, or a node that
 does not hold the Lease, or the Lease does not exist; by BGP: no node announces the address, a node
-with a ready API server does not, or a BGP session is down; 1 the Lease could not be read, and no
-agent by BGP answers; 2 the command line was refused.`,
+with a ready API server does not, or by the worse path, or a BGP session is down, or none carries
+the family of the address; 1 the Lease could not be read, and no agent by BGP answers; 2 the command
+line was refused.`,
 		Example: `  kvip status
   kvip status -o json
   kvip status bgp
@@ -143,9 +144,9 @@ node, or why none does. The command asks the API and the agent of every node. It
 control-plane node, in a pod of the DaemonSet, or on any host that reaches the nodes and the server
 of --kubeconfig or of the variable KUBECONFIG.
 
-Exit codes: 0 exactly one node announces each address of the Service; 3 no node or more than one
-node announces an address, or the Service has none; 1 the API or all agents did not answer; 2 the
-command line was refused.`,
+Exit codes: 0 exactly one node announces each address of the Service, or by BGP at least one; 3 no
+node announces an address, or more than one without BGP, or the Service has none; 1 the API or all
+agents did not answer; 2 the command line was refused.`,
 		Example: `  kvip status service web
   kvip status service web -n shop -o json`,
 		Args: oneArg("a Service, as NAME or NAMESPACE/NAME; 'kubectl get services -A' lists them"),

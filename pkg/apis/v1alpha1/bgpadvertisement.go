@@ -96,7 +96,8 @@ type BGPAdvertisementSpec struct {
 	// +kubebuilder:validation:Maximum=10
 	ASPathPrepend int32 `json:"asPathPrepend,omitempty"`
 	// AggregationLength is the prefix length of the IPv4 routes: below 32, the addresses of one
-	// network of that length are announced as one route. The network must be inside of the pool.
+	// network of that length are announced as one route. A length below that of the pool attracts
+	// the traffic of other networks, which is not checked.
 	// +optional
 	// +kubebuilder:default=32
 	// +kubebuilder:validation:Minimum=1

@@ -40,8 +40,9 @@ type BGPPeer struct {
 	Status BGPPeerStatus `json:"status,omitempty"`
 }
 
-// BGPPeerSpec is how sessions with a peer are opened. A change of nodeSelectors, maximumPrefixes or
-// nextHops keeps the sessions that stay; other changes reset the sessions of this peer only.
+// BGPPeerSpec is how sessions with a peer are opened. A change of nodeSelectors, maximumPrefixes,
+// nextHops, keepaliveTime, connectTime or bfdProfile keeps the sessions that stay; other changes
+// reset the sessions of this peer only.
 //
 // ---
 // B11 has the reason. B12: without its password or its TTL check there is no session.
@@ -71,8 +72,7 @@ type BGPPeerSpec struct {
 	// +optional
 	PeerAddress UnicastAddress `json:"peerAddress,omitempty"`
 	// Interface is the link on which the peer is the only router: an unnumbered session over IPv6
-	// link-local addresses. With dualStackAddressFamily it announces IPv4 addresses with IPv6 next
-	// hops (RFC 8950).
+	// link-local addresses. It announces both families, IPv4 addresses with IPv6 next hops (RFC 8950).
 	// +optional
 	Interface Interface `json:"interface,omitempty"`
 	// AutoDiscovery finds the peer in each node. DefaultGateway: the next hop of the node's default
@@ -148,7 +148,7 @@ type BGPPeerSpec struct {
 	// +optional
 	TTLSecurity bool `json:"ttlSecurity,omitempty"`
 	// DualStackAddressFamily announces IPv4 and IPv6 addresses in one session (RFC 4760). Otherwise a
-	// session has the family of its addresses; with interface that is IPv6.
+	// session has the family of its addresses; with interface it always has both.
 	// +optional
 	DualStackAddressFamily bool `json:"dualStackAddressFamily,omitempty"`
 	// MaximumPrefixes is the most routes that a node announces in one session. It must be below the

@@ -131,7 +131,8 @@ func (c *bgpCheck) peerNodes(
 	router := target(p.Value.Spec)
 	for _, other := range c.routers[router] {
 		isSelected := func(node int) bool { return slices.Contains(selected, node) }
-		if other.SamePeer(session.PeerConfig) && slices.ContainsFunc(c.nodesOf[other.Object], isSelected) {
+		sameNode := slices.ContainsFunc(c.nodesOf[other.Object], isSelected)
+		if sameNode && other.SamePeer(session.PeerConfig) {
 			return assessment{true, ReasonDuplicatePeer, fmt.Sprintf("BGPPeer %s has no session on some "+
 				"nodes, where BGPPeer %s is the same router: delete one of the two", p.Name, other.Object)}
 		}
@@ -183,7 +184,7 @@ func (c *bgpCheck) advertisement(
 		return refuse(ReasonNoPool, "BGPAdvertisement %s: %s", ad.Name, problem), true
 	}
 	if len(c.peers) == 0 && len(ad.Peers) == 0 { // the control plane may have peers (--bgp-peer)
-		if any, known := sessions.any(); !known || !any {
+		if exist, known := sessions.exist(); !known || !exist {
 			return refuse(ReasonNoPeer, "BGPAdvertisement %s: there is no BGPPeer: create one", ad.Name),
 				known
 		}

@@ -52,8 +52,8 @@ func (s *sessionCounts) text(peer, old string) string {
 	}
 }
 
-// any reports whether any node has a session, and whether that is known.
-func (s *sessionCounts) any() (any, known bool) {
+// exist reports whether any node has a session, and whether that is known.
+func (s *sessionCounts) exist() (exist, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.of) > 0, s.listed

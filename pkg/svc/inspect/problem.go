@@ -24,8 +24,8 @@ func (r Report) Err() error {
 }
 
 // problem names the addresses that no node announces, and those without routes that more than one
-// node announces, or returns "". The API and the agents are queried at different instants: a move in
-// between can look like a problem once.
+// node announces, or returns "". The API and the agents are queried at different instants: a move
+// in between can look like a problem once.
 func (r Report) problem() string {
 	if !r.Managed {
 		return "no node announces service " + r.Service + ": " + r.SkipReason
