@@ -89,16 +89,16 @@ func (s *env) otherNode(holder string) string {
 	return ""
 }
 
-// TestLeaseStolen steals the lease 100 times: 28 times from a node that holds, and 72
+// TestLeaseStolen steals the lease 100 times: 14 times from a node that holds, and 86
 // times in bursts while the nodes wait for the last theft to expire (E2, E3).
 func TestLeaseStolen(t *testing.T) {
 	s := newEnv(t, "--lease-duration=3s", "--renew-interval=600ms")
-	for i := range 28 {
+	for i := range 14 {
 		s.holder()
 		s.edit(s.stealLease(i))
 		s.waitNoHolder()
 	}
-	for i := range 72 {
+	for i := range 86 {
 		if i%15 == 0 {
 			s.holder()
 		}
