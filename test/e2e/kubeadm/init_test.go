@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -97,28 +98,30 @@ func TestNeverTwoHoldersDuringTheJoins(t *testing.T) {
 	checkServers(t, shared.requests, shared.holding.Timeline)
 }
 
-// checkServers fails for each answer from a node that did not have the address shortly before, or
-// while, it answered.
+// checkServers fails for each answer from a node that was not the holder shortly before, or while,
+// it answered. A holder that leaves in order serves until the next one holds, and answers no ARP
+// requests meanwhile: that takes longer on a busy machine.
 func checkServers(t *testing.T, requests []netlab.Request, timeline []netlab.Change) {
 	t.Helper()
 	const slack = 50 * time.Millisecond // ten looks of the sampler
+	held := slices.DeleteFunc(slices.Clone(timeline),
+		func(c netlab.Change) bool { return len(c.Holders) == 0 })
 	for _, r := range requests {
 		if r.Server == "" {
 			continue
 		}
-		from, to, held := r.Start.Add(-slack), r.Start.Add(r.Took+slack), false
-		for i, change := range timeline {
+		from, to, holder := r.Start.Add(-slack), r.Start.Add(r.Took+slack), false
+		for i, change := range held {
 			until := to
-			if i+1 < len(timeline) {
-				until = timeline[i+1].At
+			if i+1 < len(held) {
+				until = held[i+1].At
 			}
-			if change.At.Before(to) && !until.Before(from) && len(change.Holders) > 0 &&
-				change.Holders[0] == r.Server {
-				held = true
+			if change.At.Before(to) && !until.Before(from) && change.Holders[0] == r.Server {
+				holder = true
 			}
 		}
-		if !held {
-			t.Errorf("%s answered at %s, but did not have the address: %v", r.Server,
+		if !holder {
+			t.Errorf("%s answered at %s, and was not the holder: %v", r.Server,
 				r.Start.Format("15:04:05.000"), timeline)
 			return
 		}
