@@ -182,6 +182,11 @@ func TestWorsePathIsFoundInTheLog(t *testing.T) {
 	if got := worseIn(log, from); got.Sub(from) != 250*ms {
 		t.Errorf("worse at %s", got)
 	}
+	const best = "time=2026-12-01T00:00:04Z level=INFO msg=\"announcement changed\" state=announcing\n"
+	if announcesIn("") || announcesIn(log) || !announcesIn(log+best+"msg=\"session up\"\n") ||
+		announcesIn(best+log) {
+		t.Error("the state of the announcement is not the last one")
+	}
 	if got := worseIn(log, from.Add(time.Minute)); !got.IsZero() {
 		t.Errorf("worse at %s, want none", got)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/kvip/kvip/pkg/backoff"
 	"github.com/kvip/kvip/test/lab/bgplab"
 	"github.com/kvip/kvip/test/lab/cluster"
 )
@@ -100,7 +101,7 @@ func faults() []fault {
 			inject: func(_ *session, _ *cluster.Node, r *bgplab.Router) error { return r.Kill() }},
 		{key: "bfd-lost", name: "BFD between node and routers lost: time without the route",
 			targets: all(2 * time.Second), lossless: true, outage: result.away, returns: true,
-			speakers: withBFD, inject: on(dropBFD)},
+			speakers: withBFD, prepare: lasting, inject: on(dropBFD)},
 	}...)
 }
 
@@ -147,6 +148,15 @@ func dropBFD(s *session, n *cluster.Node) error {
 		errs = append(errs, s.lab.Lab.PartitionPorts(n.Host, []uint16{bfdPort}, r.Host))
 	}
 	return errors.Join(errs...)
+}
+
+// lasting waits until the sessions have lasted for a hold time: kvip takes one that ended before for
+// a failed attempt, after which it waits longer.
+func lasting(ctx context.Context, _ *session, _ *cluster.Node) error {
+	if !backoff.Sleep(ctx, holdTime+time.Second) {
+		return ctx.Err()
+	}
+	return nil
 }
 
 // leadElsewhere makes another node the leader of etcd.

@@ -243,6 +243,13 @@ func (o *observation) ask(i int, r *result) (last time.Duration) {
 	return last
 }
 
+// announcesIn reports whether the last change in a log of kvip is to the best path.
+func announcesIn(log string) bool {
+	i := strings.LastIndex(log, "announcement changed")
+	line, _, _ := strings.Cut(log[max(0, i):], "\n")
+	return i >= 0 && strings.Contains(line, "state=announcing")
+}
+
 // worseIn finds the first change to a worse path in a log of kvip.
 func worseIn(log string, from time.Time) time.Time {
 	for _, line := range benchreport.LogSince(log, from) {

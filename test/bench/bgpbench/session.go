@@ -248,8 +248,21 @@ func (s *session) start(ctx context.Context) error {
 	return wait.Until(ctx, "all routes of "+nameOf(s.running), 5*lookEvery, s.complete)
 }
 
-// complete returns nil if both routers have the routes of all nodes, and BFD with them.
+// complete returns nil if both routers have the routes of all nodes, by the best path, and BFD with
+// them.
 func (s *session) complete() error {
+	for _, n := range s.lab.Nodes {
+		if s.running.kind() != kvipKind {
+			break
+		}
+		log, err := os.ReadFile(s.running.log(n))
+		if err != nil {
+			return err
+		}
+		if !announcesIn(string(log)) {
+			return fmt.Errorf("%s announces a worse path, or none", n.Name)
+		}
+	}
 	for _, r := range s.lab.Routers {
 		via, err := s.lab.ViaOf(r, address)
 		if err != nil {
