@@ -24,7 +24,8 @@ type Machine struct {
 	stopped   bool
 	families  []Family      // that the OPEN offers, from OpenSent on
 	agreed    agreed        // in OpenConfirm and Established
-	failures  int           // attempts and sessions that ended early, in a row
+	attempts  int           // failed ones since the last session
+	early     int           // sessions since the last one that lasted for its hold time, with that
 	retryAt   time.Duration // in Idle
 	upAt      time.Duration // in Established
 	holdUntil time.Duration // from Connect on: when the peer has been silent for too long
@@ -112,7 +113,7 @@ func (m *Machine) tick(now time.Duration, permitted bool) []Action {
 	case !permitted && m.state != Idle:
 		const why = "the agent has not decided lately, or was paused"
 		actions := m.end(now, ReasonNotPermitted, why, nil)
-		m.failures, m.retryAt = 0, now
+		m.attempts, m.early, m.retryAt = 0, 0, now
 		return actions
 	case !permitted:
 		m.retryAt = max(m.retryAt, now+permitInterval)
@@ -205,14 +206,19 @@ func (m *Machine) opened(now time.Duration, open Open) []Action {
 	return []Action{SendKeepalive{}}
 }
 
-// end returns to Idle. A session that lasted counts as a success: the next attempt comes soon.
+// end returns to Idle. The next attempt comes soon after a session that lasted, and attempts before
+// a session do not count: the router runs again.
 func (m *Machine) end(now time.Duration, code Reason, why string, n *Notification) []Action {
-	if m.state == Established && now-m.upAt >= m.agreed.HoldTime {
-		m.failures = 0
+	switch {
+	case m.state != Established:
+		m.attempts++
+	case now-m.upAt >= m.agreed.HoldTime:
+		m.attempts, m.early = 0, 1
+	default:
+		m.attempts, m.early = 0, m.early+1
 	}
-	m.failures++
 	pause := backoff.Backoff{Min: minRetry, Max: m.cfg.MaxRetry, Jitter: m.jitter}
-	m.retryAt = now + pause.After(m.failures)
+	m.retryAt = now + pause.After(m.attempts + m.early)
 	var actions []Action
 	if n != nil {
 		actions = append(actions, SendNotification{*n})
