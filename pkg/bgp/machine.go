@@ -218,7 +218,7 @@ func (m *Machine) end(now time.Duration, code Reason, why string, n *Notificatio
 		m.attempts, m.early = 0, m.early+1
 	}
 	pause := backoff.Backoff{Min: minRetry, Max: m.cfg.MaxRetry, Jitter: m.jitter}
-	m.retryAt = now + pause.After(m.attempts + m.early)
+	m.retryAt = now + pause.After(m.attempts+m.early)
 	var actions []Action
 	if n != nil {
 		actions = append(actions, SendNotification{*n})

@@ -150,8 +150,8 @@ func dropBFD(s *session, n *cluster.Node) error {
 	return errors.Join(errs...)
 }
 
-// lasting waits until the sessions have lasted for a hold time: a speaker waits longer after several
-// that ended soon.
+// lasting waits until the sessions have lasted for a hold time: a speaker waits longer after
+// several that ended soon.
 func lasting(ctx context.Context, _ *session, _ *cluster.Node) error {
 	if !backoff.Sleep(ctx, holdTime+time.Second) {
 		return ctx.Err()
