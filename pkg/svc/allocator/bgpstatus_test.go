@@ -31,7 +31,11 @@ func (r *fixture) bgpObject(plural, name string) (o struct {
 // condition returns the condition Ready of an object of BGP as "STATUS REASON".
 func (r *fixture) condition(plural, name string) string {
 	r.T.Helper()
-	c := r.bgpObject(plural, name).Status.ready()
+	return conditionText(r.bgpObject(plural, name).Status.ready())
+}
+
+// conditionText returns a condition as "STATUS REASON", "" if there is none.
+func conditionText(c metav1.Condition) string {
 	return strings.TrimSpace(string(c.Status) + " " + c.Reason)
 }
 
@@ -43,8 +47,7 @@ func (r *fixture) expectBGP(a *Allocator, plural string, want map[string][2]stri
 		what := fmt.Sprintf("%s %s is %s %q", plural, name, is[0], is[1])
 		r.until(a, what, func() bool {
 			c := r.bgpObject(plural, name).Status.ready()
-			return strings.TrimSpace(string(c.Status)+" "+c.Reason) == is[0] &&
-				strings.Contains(c.Message, is[1])
+			return conditionText(c) == is[0] && strings.Contains(c.Message, is[1])
 		})
 		o := r.bgpObject(plural, name)
 		if c := o.Status.ready(); c.LastTransitionTime.IsZero() ||

@@ -29,7 +29,7 @@ func ready(p v1alpha1.IPPool) string {
 	if len(p.Status.Conditions) != 1 {
 		return ""
 	}
-	return string(p.Status.Conditions[0].Status) + " " + p.Status.Conditions[0].Reason
+	return conditionText(p.Status.Conditions[0])
 }
 
 func TestStatusOfAPool(t *testing.T) {

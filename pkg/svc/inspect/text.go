@@ -49,10 +49,12 @@ func (r Report) WriteText(w io.Writer, now time.Time) error {
 }
 
 func (a Address) write(row func(key, value string), now time.Time) {
+	owners := a.owners()
+	toRouters := a.routed() && len(owners) > 0 // else the control plane announces the address
 	switch {
-	case a.Present && a.routed():
+	case toRouters:
 		row("Address", fmt.Sprintf("%s announced to routers by %s", a.Address,
-			strings.Join(a.owners(), ", ")))
+			strings.Join(owners, ", ")))
 	case a.Present:
 		age := max(0, now.Sub(a.Since)).Round(time.Second)
 		row("Address", fmt.Sprintf("%s announced by %s on %s since %s (%s)",
@@ -70,7 +72,8 @@ func (a Address) write(row func(key, value string), now time.Time) {
 		switch {
 		case !a.Present:
 			row("  kept on", node+" ("+a.On[node]+")")
-		case node != a.Node && !(a.routed() && a.On[node] == "owned"):
+		case toRouters && slices.Contains(owners, node):
+		case node != a.Node:
 			row("  also on", node+" ("+a.On[node]+")")
 		}
 	}

@@ -61,6 +61,17 @@ Address      192.0.2.10 announced to routers by a, b
   also on    c (leaving)
   eligible   a, b
 `},
+	{"routed, of the control plane", func() Report {
+		one := announced(vip4, "b")
+		one.Link, one.State, one.On = "lo", "shared", map[string]string{"b": "shared"}
+		return withStatus(vip4, one)
+	}, `
+Service      default/web
+In status    192.0.2.10
+Address      192.0.2.10 announced by b on lo since 2026-03-01T12:00:00Z (1m30s)
+  why        it has the highest rank
+  eligible   a, b
+`},
 	{"not managed", func() Report {
 		return Report{
 			Service:    "default/web",
